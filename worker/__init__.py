@@ -1,0 +1,1 @@
+"""fleet-sync: keeps the fleets of Charge drivers as the configured sources say. Start reading at `service`."""

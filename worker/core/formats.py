@@ -1,0 +1,111 @@
+"""Writes plans, reports and errors as JSON documents, as the README documents them.
+
+Invariant: the shape is a contract; fields are only ever added. Neighbours: `digest` names a plan, `cli.plan_file`
+reads a saved one back.
+"""
+
+import datetime
+from typing import Any, assert_never
+
+from worker.core import digest, errors, outcomes, report, values
+
+REPORT_FORMAT = "fleet-sync/report@1"
+ERROR_FORMAT = "fleet-sync/error@1"
+
+Document = dict[str, Any]
+
+
+def plan(judged: values.Judged) -> Document:
+    """Write a judged plan as `fleet-sync/plan@1`."""
+    attach = sum(change.action is values.Action.ATTACH for change in judged.changes)
+    return {
+        "format": digest.PLAN_FORMAT,
+        "digest": judged.digest,
+        "account": {"base_url": judged.account.base_url, "mode": judged.account.mode},
+        "created": time(judged.created),
+        "sources": [
+            {"kind": source.kind, "name": source.name, "revision": source.revision} for source in judged.sources
+        ],
+        "changes": [change(each) for each in judged.changes],
+        "held": [{**change(held.change), "guard": held.guard, "message": held.message} for held in judged.held],
+        "problems": [problem(each) for each in judged.problems],
+        "summary": {
+            "attach": attach,
+            "detach": len(judged.changes) - attach,
+            "held": len(judged.held),
+            "in_sync": judged.in_sync,
+            "fleets": judged.fleets,
+            "drivers": judged.drivers,
+        },
+        "cost": {"requests": judged.cost.requests, "seconds": judged.cost.seconds},
+    }
+
+
+def change(each: values.Change) -> Document:
+    """Write one change."""
+    origin = None if each.origin is None else str(each.origin)
+    return {"action": each.action.value, "driver": each.driver, "fleet": each.fleet, "origin": origin}
+
+
+def problem(each: values.Problem) -> Document:
+    """Write one problem."""
+    return {"where": each.where, "message": each.message}
+
+
+def run(finished: report.Report) -> Document:
+    """Write a report as `fleet-sync/report@1`. `plan` is null where the run failed before there was one."""
+    return {
+        "format": REPORT_FORMAT,
+        "run": finished.run,
+        "result": finished.verdict.value,
+        "exit_code": finished.exit_code,
+        "started": time(finished.started),
+        "finished": time(finished.finished),
+        "plan": None if finished.judged is None else plan(finished.judged),
+        "outcomes": dict(finished.counts),
+        "changes": [result(each) for each in finished.results],
+        "problems": [problem(each) for each in finished.problems],
+        "requests": {
+            "reads": finished.traffic.reads,
+            "writes": finished.traffic.writes,
+            "retries": finished.traffic.retries,
+            "rate_limited": finished.traffic.rate_limited,
+        },
+        "error": None if finished.error is None else error(finished.error),
+    }
+
+
+def result(each: outcomes.Result) -> Document:
+    """Write one change with what came of it."""
+    document = {"action": each.change.action.value, "driver": each.change.driver, "fleet": each.change.fleet}
+    return {**document, **outcome(each.outcome)}
+
+
+def outcome(each: outcomes.Outcome) -> Document:
+    """Write an outcome; every field is there, null where it does not apply."""
+    details: tuple[int, str | None, str | None, str | None]
+    match each:
+        case outcomes.Applied() | outcomes.Already():
+            details = (each.attempts, each.request_id, None, each.message or None)
+        case outcomes.Refused() | outcomes.Deferred() | outcomes.Unknown():
+            details = (each.attempts, each.request_id, each.code, each.message)
+        case outcomes.Stale():
+            details = (0, None, None, each.message)
+        case _:
+            assert_never(each)
+    return dict(zip(("outcome", "attempts", "request_id", "code", "message"), (each.name, *details), strict=True))
+
+
+def error(each: errors.FleetSyncError) -> Document:
+    """Write an error as a report holds it."""
+    return {"code": each.code, "message": each.message, "remedy": each.remedy}
+
+
+def failure(each: errors.FleetSyncError) -> Document:
+    """Write an error as `fleet-sync/error@1`, for a command that has no report."""
+    return {"format": ERROR_FORMAT, "exit_code": each.exit_code, "error": error(each)}
+
+
+def time(moment: datetime.datetime) -> str:
+    """Write a moment as RFC 3339 in UTC with milliseconds, as Charge does."""
+    return moment.astimezone(datetime.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,110 @@
+"""Judges a plan: what may be done, and what only after somebody has looked.
+
+Invariants: allowed and held together are the plan; only detaches are held; no sequence of allowed changes empties a
+protected fleet. Neighbours: `planner` makes the plan, `digest` names it, `engine.cycle` carries out what is allowed.
+"""
+
+import collections
+import dataclasses
+from collections.abc import Iterable, Mapping
+
+from worker.core import errors, values
+
+MUST_SEE = "must_see"
+EMPTYING = "allow_emptying_fleets"
+PER_FLEET = "max_detach_fraction_per_fleet"
+PER_RUN = "max_detach_fraction"
+
+_FEW_REFERENCES = 20
+_SHOWN_PROBLEMS = 10
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Limits:
+    """The operator's limits, as `[guard]` documents them; fractions lie in 0 to 1."""
+
+    max_detach_fraction_per_fleet: float = 0.25
+    max_detach_fraction: float = 0.10
+    always_allow: int = 2
+    allow_emptying_fleets: bool = False
+    must_see: frozenset[tuple[values.DriverId, values.FleetId]] = frozenset()
+    max_unresolved_fraction: float = 0.10
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Judgement:
+    """The plan's changes in two parts; both keep the plan's order."""
+
+    allowed: tuple[values.Change, ...]
+    held: tuple[values.Held, ...]
+
+
+def trust(plan: values.Plan, limits: Limits) -> None:
+    """Raise errors.ReadingError where so many references lead nowhere that the source or the account must be wrong."""
+    if plan.references < _FEW_REFERENCES or plan.unresolved / plan.references <= limits.max_unresolved_fraction:
+        return
+    shown = "\n".join(f"  {problem}" for problem in plan.problems[:_SHOWN_PROBLEMS])
+    raise errors.ReadingError(
+        f"{plan.unresolved} of {plan.references} references cannot be resolved, more than "
+        f"max_unresolved_fraction = {limits.max_unresolved_fraction:g} allows; nothing was changed\n{shown}",
+        code="too_many_unresolved",
+        remedy="See that the source is right and the key is this account's; `fleet-sync check --online` lists all.",
+    )
+
+
+def judge(plan: values.Plan, actual: values.Actual, limits: Limits) -> Judgement:
+    """Part the plan's changes into those that may be made and those that are held, with the reason."""
+    detaches = [change for change in plan.changes if change.action is values.Action.DETACH]
+    unseen = sorted(
+        (driver, fleet) for driver, fleet in limits.must_see if fleet not in actual.memberships.get(driver, frozenset())
+    )
+    held_fleets = _held_fleets(plan, detaches, limits)
+    whole_run = _held_run(plan, detaches, limits)
+    held: dict[values.Change, values.Held] = {}
+    for change in detaches:
+        if unseen:
+            held[change] = values.Held(change, MUST_SEE, _unseen(unseen))
+        elif reason := held_fleets.get(change.fleet) or whole_run:
+            held[change] = values.Held(change, *reason)
+    return Judgement(
+        allowed=tuple(change for change in plan.changes if change not in held),
+        held=tuple(held[change] for change in detaches if change in held),
+    )
+
+
+def approve(judgement: Judgement) -> Judgement:
+    """Allow what is held. A `must_see` hold stays: there the reading is wrong, and no approval makes it right."""
+    stay = tuple(held for held in judgement.held if held.guard == MUST_SEE)
+    freed = (held.change for held in judgement.held if held.guard != MUST_SEE)
+    return Judgement(tuple(sorted((*judgement.allowed, *freed), key=lambda change: change.order)), stay)
+
+
+def _held_fleets(
+    plan: values.Plan, detaches: Iterable[values.Change], limits: Limits
+) -> Mapping[values.FleetId, tuple[str, str]]:
+    """Give every fleet that would lose too many the guard's name and its message."""
+    held = {}
+    for fleet, count in sorted(collections.Counter(change.fleet for change in detaches).items()):
+        members = plan.members[fleet]
+        if count >= members and not limits.allow_emptying_fleets:
+            # Attaches do not count here: each of them may yet be refused.
+            held[fleet] = (EMPTYING, f"all {members} who are in this fleet now would be detached")
+        elif count > limits.always_allow and count / members > limits.max_detach_fraction_per_fleet:
+            share = f"{count} of {members} memberships of this fleet ({count / members:.0%})"
+            limit = f"{PER_FLEET} = {limits.max_detach_fraction_per_fleet:g}"
+            held[fleet] = (PER_FLEET, f"{share} would be detached, more than {limit}")
+    return held
+
+
+def _held_run(plan: values.Plan, detaches: list[values.Change], limits: Limits) -> tuple[str, str] | None:
+    """Give the guard's name and its message where the run as a whole would detach too many."""
+    count, members = len(detaches), sum(plan.members.values())
+    if count <= limits.always_allow or count / members <= limits.max_detach_fraction:
+        return None
+    share = f"{count} of all {members} memberships in managed fleets ({count / members:.0%})"
+    return PER_RUN, f"{share} would be detached, more than {PER_RUN} = {limits.max_detach_fraction:g}"
+
+
+def _unseen(missing: list[tuple[values.DriverId, values.FleetId]]) -> str:
+    pairs = ", ".join(f"{driver}/{fleet}" for driver, fleet in missing)
+    return f"must_see was not seen in Charge: {pairs}; the reading is wrong, and no approval lifts this"

@@ -1,0 +1,142 @@
+"""Compares what should be with what is. The dangerous decision of fleet-sync, as one pure function.
+
+Invariants: a detach is planned only for a membership that was seen, in a managed fleet in exact mode whose listing is
+complete and all of whose references are resolved, and that no active row wants; nothing is planned for other fleets;
+the order of the input is irrelevant. Neighbours: `resolver` looks up references, `guard` judges the plan.
+"""
+
+import dataclasses
+import datetime
+from collections.abc import Iterable, Iterator, Mapping
+
+from worker.core import desired as desired_
+from worker.core import resolver, values
+
+Membership = tuple[values.DriverId, values.FleetId]
+
+
+def plan(*, desired: values.Desired, actual: values.Actual, now: datetime.datetime, mode: values.Mode) -> values.Plan:
+    """Plan the changes that make the managed fleets as desired, as far as that can be known.
+
+    `mode` is that of fleets without one of their own. Raises errors.DesiredError where a fleet turns out, under its id
+    and its name, to be given two modes.
+    """
+    wishes = _Wishes.of(desired, actual, now)
+    attaches = _attaches(wishes, actual)
+    detaches = _detaches(wishes, actual, _shrinkable(desired, actual, wishes, mode))
+    members, drivers = _count(actual, wishes)
+    return values.Plan(
+        changes=tuple(sorted([*attaches, *detaches], key=lambda change: change.order)),
+        problems=tuple(sorted({*desired.notices, *wishes.problems, *_distrusted(actual, wishes.managed)})),
+        members=members,
+        in_sync=len(wishes.wanted) - len(attaches),
+        drivers=drivers,
+        references=wishes.references,
+        unresolved=wishes.unresolved,
+        incomplete=len(wishes.managed & actual.incomplete.keys()),
+    )
+
+
+@dataclasses.dataclass(slots=True)
+class _Wishes:
+    """The rows in terms of ids. `unclear` fleets may lack somebody, `waiting` drivers may be needed elsewhere."""
+
+    fleets: Mapping[values.FleetRef, resolver.FleetAnswer]
+    managed: frozenset[values.FleetId]
+    wanted: dict[Membership, values.Origin] = dataclasses.field(default_factory=dict)
+    released: dict[Membership, values.Origin] = dataclasses.field(default_factory=dict)
+    unclear: set[values.FleetId] = dataclasses.field(default_factory=set)
+    waiting: set[values.DriverId] = dataclasses.field(default_factory=set)
+    problems: list[values.Problem] = dataclasses.field(default_factory=list)
+    references: int = 0
+    unresolved: int = 0
+
+    @classmethod
+    def of(cls, desired: values.Desired, actual: values.Actual, now: datetime.datetime) -> "_Wishes":
+        """Turn references into ids. Rows that are not active want nothing, but lend their place to a detach."""
+        fleets = resolver.fleets({entry.fleet for entry in desired.fleets}, actual.fleets)
+        wishes = cls(fleets, resolver.ids(fleets.values()))
+        drivers = {row.driver: resolver.driver(row.driver, actual) for row in desired.rows}
+        active = [row for row in desired.rows if row.active(now)]
+        for row in sorted(desired.rows, key=lambda row: row.origin):
+            wishes._add(row, fleets[row.fleet], drivers[row.driver], active=row.active(now))
+        lost = {row.driver for row in active if isinstance(drivers[row.driver], resolver.Unresolved)}
+        wishes.references = len({row.driver for row in active}) + len(fleets)
+        wishes.unresolved = len(lost) + wishes._add_unresolved_fleets(desired)
+        return wishes
+
+    def _add(
+        self, row: values.Row, fleet: resolver.FleetAnswer, driver: resolver.DriverAnswer, *, active: bool
+    ) -> None:
+        if isinstance(driver, resolver.Unresolved):
+            if active:
+                self._add_unresolved_driver(row, fleet, driver.reason)
+        elif isinstance(fleet, resolver.Unresolved):
+            if active:
+                self.waiting.add(driver)
+        elif active:
+            self.wanted.setdefault((driver, fleet), row.origin)
+        else:
+            self.released.setdefault((driver, fleet), row.origin)
+
+    def _add_unresolved_driver(self, row: values.Row, fleet: resolver.FleetAnswer, reason: str) -> None:
+        if not isinstance(fleet, resolver.Unresolved):
+            self.unclear.add(fleet)
+        message = f"{reason}; until this is resolved nobody is detached from fleet {row.fleet}"
+        self.problems.append(values.Problem(str(row.origin), message))
+
+    def _add_unresolved_fleets(self, desired: values.Desired) -> int:
+        """Report every fleet reference that led nowhere, at its first place; give their number."""
+        first: dict[values.FleetRef, values.Origin] = {}
+        for entry in sorted(desired.fleets, key=lambda entry: entry.origin):
+            first.setdefault(entry.fleet, entry.origin)
+        lost = {ref: answer for ref, answer in self.fleets.items() if isinstance(answer, resolver.Unresolved)}
+        for reference, answer in lost.items():
+            message = f"{answer.reason}; its drivers are not attached to it, nor detached from any other fleet"
+            self.problems.append(values.Problem(str(first[reference]), message))
+        return len(lost)
+
+
+def _attaches(wishes: _Wishes, actual: values.Actual) -> list[values.Change]:
+    return [
+        values.Change(values.Action.ATTACH, driver, fleet, origin)
+        for (driver, fleet), origin in wishes.wanted.items()
+        if fleet not in actual.memberships[driver]
+    ]
+
+
+def _detaches(wishes: _Wishes, actual: values.Actual, shrinkable: frozenset[values.FleetId]) -> Iterator[values.Change]:
+    for driver, fleets in actual.memberships.items():
+        if driver in wishes.waiting:
+            continue
+        for fleet in fleets & shrinkable:
+            if (driver, fleet) not in wishes.wanted:
+                yield values.Change(values.Action.DETACH, driver, fleet, wishes.released.get((driver, fleet)))
+
+
+def _shrinkable(
+    desired: values.Desired, actual: values.Actual, wishes: _Wishes, mode: values.Mode
+) -> frozenset[values.FleetId]:
+    """Give the fleets from which somebody may be detached at all."""
+    resolved = ((entry, wishes.fleets[entry.fleet]) for entry in desired.fleets)
+    stated = desired_.modes((entry, fleet) for entry, fleet in resolved if not isinstance(fleet, resolver.Unresolved))
+    exact = {fleet for fleet in wishes.managed if stated.get(fleet, mode) is values.Mode.EXACT}
+    return frozenset(exact - wishes.unclear - actual.incomplete.keys())
+
+
+def _count(actual: values.Actual, wishes: _Wishes) -> tuple[dict[values.FleetId, int], int]:
+    """Count the members of every managed fleet, and the drivers that are in one or should be."""
+    members = dict.fromkeys(sorted(wishes.managed), 0)
+    drivers = {driver for driver, _ in wishes.wanted}
+    for driver, fleets in actual.memberships.items():
+        if here := fleets & wishes.managed:
+            drivers.add(driver)
+            for fleet in here:
+                members[fleet] += 1
+    return members, len(drivers)
+
+
+def _distrusted(actual: values.Actual, managed: Iterable[values.FleetId]) -> Iterator[values.Problem]:
+    for fleet in managed:
+        if reason := actual.incomplete.get(fleet):
+            yield values.Problem(fleet, f"{reason}; nobody is detached from this fleet in this run")

@@ -1,0 +1,177 @@
+"""Makes the changes of a judged plan: one lane a driver, attaches before detaches, every write journalled.
+
+Invariants: no write is sent whose intent is not in the journal; a driver's detaches wait where one of its attaches did
+not succeed; every change gets exactly one outcome; a write without a clear answer is settled by reading the driver.
+Neighbours: `sending` paces and retries, `recorder` journals outcomes, `cycle` calls this.
+"""
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Callable, Sequence
+from typing import assert_never
+
+import anyio
+import structlog
+
+from worker.core import errors, outcomes, ports, values
+from worker.engine import lanes, recorder, sending
+
+log = structlog.get_logger()
+
+
+@dataclasses.dataclass(slots=True)
+class _Work:
+    """An intent on its way to its outcome."""
+
+    intent: ports.Intent
+    attempts: sending.Attempts = dataclasses.field(default_factory=lambda: sending.Attempts(write=True))
+    outcome: outcomes.Outcome | None = None
+
+
+class Applier:
+    """Applies for one run."""
+
+    def __init__(
+        self,
+        *,
+        charge: ports.Charge,
+        sender: sending.Sender,
+        journal: ports.Journal,
+        progress: ports.Progress,
+        concurrency: int,
+        new_key: Callable[[], values.IntentKey],
+    ) -> None:
+        """Take the API, the run's sender, the journal, and a source of keys of which no two are alike."""
+        self._charge = charge
+        self._sender = sender
+        self._journal = journal
+        self._progress = progress
+        self._concurrency = concurrency
+        self._new_key = new_key
+
+    def intend(self, changes: Sequence[values.Change]) -> list[ports.Intent]:
+        """Give every change a key of its own. The intents are to be journalled before they are applied."""
+        return [ports.Intent(self._new_key(), change) for change in changes]
+
+    async def apply(self, run: values.RunId, intents: Sequence[ports.Intent]) -> tuple[outcomes.Result, ...]:
+        """Make every change, or say of it why not; results are in the order of the intents.
+
+        Whatever goes wrong is told by the outcomes and by the halt's reason.
+        """
+        work = [_Work(intent) for intent in intents]
+        self._progress.stage("Changing memberships", len(work))
+        record = recorder.Recorder(journal=self._journal, run=run, halt=self._sender.halt)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(record.flush_regularly)
+            with self._sender.halt.writing():
+                lane = functools.partial(self._lane, record=record)
+                await lanes.side_by_side(lane, _lanes(work), limit=self._concurrency)
+            for each in work:
+                if each.outcome is None:
+                    self._finish(each, _cut_off(each.attempts, self._sender.halt.reason), record)
+            tasks.cancel_scope.cancel()
+        await record.flush()
+        return tuple(outcomes.Result(each.intent.change, each.outcome) for each in work if each.outcome is not None)
+
+    async def _lane(self, lane: Sequence[_Work], *, record: recorder.Recorder) -> None:
+        """Make one driver's changes in order."""
+        missing: values.FleetId | None = None
+        for work in lane:
+            change = work.intent.change
+            if change.action is values.Action.DETACH and missing is not None:
+                outcome: outcomes.Outcome = _waits_for(missing)
+            else:
+                outcome = await self._write(work.intent, work.attempts)
+            if change.action is values.Action.ATTACH and not isinstance(outcome, outcomes.Applied | outcomes.Already):
+                missing = change.fleet
+            self._finish(work, outcome, record)
+
+    def _finish(self, work: _Work, outcome: outcomes.Outcome, record: recorder.Recorder) -> None:
+        """Note the outcome of a change."""
+        work.outcome = outcome
+        record.add(work.intent.key, outcome)
+        self._progress.step()
+        _log(work.intent.change, outcome)
+
+    async def _write(self, intent: ports.Intent, attempts: sending.Attempts) -> outcomes.Outcome:
+        """Send one write until its outcome is known, or cannot be."""
+        try:
+            reply = await self._sender.send(lambda: self._charge.write(intent.change, key=intent.key), attempts)
+        except (errors.Stopped, errors.JournalError, errors.KeyRejected) as error:
+            return _cut_off(attempts, error)
+        except errors.ChargeError as error:
+            if attempts.doubtful or isinstance(error, errors.Conflict):
+                return await self._settle(intent.change, attempts, error)
+            return _not_made(attempts, error)
+        if fits(intent.change, reply.driver.fleets):
+            return outcomes.Applied(attempts.count, reply.request_id)
+        contradiction = errors.ServerFault(
+            "Charge answered that it was done, but showed the driver without it",
+            code="reply_contradicts",
+            request_id=reply.request_id,
+        )
+        return await self._settle(intent.change, attempts, contradiction)
+
+    async def _settle(
+        self, change: values.Change, attempts: sending.Attempts, cause: errors.ChargeError
+    ) -> outcomes.Outcome:
+        """Find out by reading the driver whether a write took effect."""
+        try:
+            driver = await self._sender.send(lambda: self._charge.driver(change.driver))
+        except errors.NotFound as error:
+            return outcomes.Refused(attempts.count, error.code, error.message, error.request_id)
+        except errors.FleetSyncError as error:
+            message = f"{cause.message}; whether it took effect could not be read: {error.message}"
+            return outcomes.Unknown(attempts.count, cause.code, message, cause.request_id)
+        if not fits(change, driver.fleets):
+            return _not_made(attempts, cause)
+        if attempts.doubtful or not isinstance(cause, errors.Conflict):
+            return outcomes.Applied(attempts.count, cause.request_id, "settled by reading the driver")
+        return outcomes.Already(attempts.count, cause.request_id, "somebody else had made it")
+
+
+def fits(change: values.Change, fleets: frozenset[values.FleetId]) -> bool:
+    """Tell whether a driver who is in `fleets` is as the change intends."""
+    return (change.fleet in fleets) is (change.action is values.Action.ATTACH)
+
+
+def _lanes(work: Sequence[_Work]) -> list[list[_Work]]:
+    """Part the changes by driver, attaches first; drivers in order."""
+    ordered = sorted(work, key=lambda each: (each.intent.change.driver, each.intent.change.action))
+    return [list(lane) for _, lane in itertools.groupby(ordered, key=lambda each: each.intent.change.driver)]
+
+
+def _waits_for(fleet: values.FleetId) -> outcomes.Deferred:
+    message = f"waits for the next run: the driver could not be attached to {fleet}, and is not left without a fleet"
+    return outcomes.Deferred(0, "attach_first", message)
+
+
+def _not_made(attempts: sending.Attempts, cause: errors.ChargeError) -> outcomes.Outcome:
+    """Give the outcome of a write that certainly took no effect."""
+    if isinstance(cause, errors.Refused):
+        return outcomes.Refused(attempts.count, cause.code, cause.message, cause.request_id)
+    return outcomes.Deferred(attempts.count, cause.code, f"{cause.message}; not made", cause.request_id)
+
+
+def _cut_off(attempts: sending.Attempts, reason: errors.FleetSyncError | None) -> outcomes.Outcome:
+    """Give the outcome of a write that the end of the run overtook."""
+    code, message = ("stopped", "the run ended") if reason is None else (reason.code, reason.message)
+    if attempts.count == 0:
+        return outcomes.Deferred(0, code, f"not sent: {message}")
+    if attempts.doubtful:
+        return outcomes.Unknown(attempts.count, code, f"sent, without a clear answer before the end: {message}")
+    return outcomes.Deferred(attempts.count, code, f"not made: {message}")
+
+
+def _log(change: values.Change, outcome: outcomes.Outcome) -> None:
+    fields = {"driver": change.driver, "fleet": change.fleet, "outcome": outcome.name}
+    match outcome:
+        case outcomes.Applied() | outcomes.Already():
+            log.info(f"membership_{change.action}", **fields, attempts=outcome.attempts, request_id=outcome.request_id)
+        case outcomes.Stale():
+            log.warning(f"membership_{change.action}", **fields, message=outcome.message)
+        case outcomes.Refused() | outcomes.Deferred() | outcomes.Unknown():
+            log.warning(f"membership_{change.action}", **fields, code=outcome.code, message=outcome.message)
+        case _:
+            assert_never(outcome)

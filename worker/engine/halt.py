@@ -1,0 +1,72 @@
+"""Ends a run early: by the operator, by a rejected key, by a journal that cannot be written.
+
+Invariant: after `stop` nothing new is sent; reads in flight are dropped, writes in flight may finish until `cut`. The
+first reason stays. Neighbours: `pacing` and `sending` ask before each request, `service` stops on signals.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+import anyio
+
+from worker.core import errors
+
+
+class Halt:
+    """A reason to stop, that everybody in a run sees at once, also while waiting."""
+
+    def __init__(self, *, wake: Callable[[], None] = lambda: None) -> None:
+        """Start without a reason; `wake` is called when there is one."""
+        self._wake = wake
+        self._event = anyio.Event()
+        self._reads: set[anyio.CancelScope] = set()
+        self._writes: set[anyio.CancelScope] = set()
+        self.reason: errors.FleetSyncError | None = None
+
+    def stop(self, reason: errors.FleetSyncError) -> None:
+        """Stop the run for this reason; a later one changes nothing."""
+        self.reason = self.reason or reason
+        self._event.set()
+        self._wake()
+        for scope in self._reads:
+            scope.cancel()
+
+    def cut(self) -> None:
+        """Drop the writes in flight too, without waiting for their answers."""
+        for scope in self._writes:
+            scope.cancel()
+
+    def check(self) -> None:
+        """Raise the reason where there is one."""
+        if self.reason is not None:
+            raise self.reason
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep, and raise the reason as soon as there is one."""
+        with anyio.move_on_after(seconds):
+            await self._event.wait()
+        self.check()
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """Enclose what only reads: `stop` drops it, and the reason is raised."""
+        self.check()
+        with self._enclose(self._reads) as scope:
+            yield
+        if scope.cancelled_caught:
+            self.check()
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Enclose what writes: only `cut` drops it."""
+        with self._enclose(self._writes):
+            yield
+
+    @contextlib.contextmanager
+    def _enclose(self, scopes: set[anyio.CancelScope]) -> Iterator[anyio.CancelScope]:
+        with anyio.CancelScope() as scope:
+            scopes.add(scope)
+            try:
+                yield scope
+            finally:
+                scopes.discard(scope)

@@ -1,0 +1,87 @@
+"""Reads what Charge holds: the managed fleets whole, and every driver that a row names.
+
+Invariant: what could not be read is said to be so, and never taken for absent. What is listed is what costs fewer
+requests. Neighbours: `rosters` reads the drivers, `listing` follows pages, `core.census` judges completeness.
+"""
+
+import functools
+from collections.abc import Collection, Mapping
+
+import structlog
+
+from worker.core import errors, ports, resolver, values
+from worker.engine import listing, rosters, sending
+
+log = structlog.get_logger()
+
+
+class Reader:
+    """Reads for one run."""
+
+    def __init__(
+        self, *, charge: ports.Charge, sender: sending.Sender, progress: ports.Progress, page_size: int
+    ) -> None:
+        """Take the API, the run's sender, and how many drivers a page holds."""
+        self._charge = charge
+        self._sender = sender
+        self._progress = progress
+        self._page_size = page_size
+
+    async def read(self, desired: values.Desired) -> values.Actual:
+        """Read everything that planning needs to know.
+
+        Raises errors.ChargeError where nothing can be read at all, errors.ReadingError where the fleets cannot.
+        """
+        before = self._sender.requests
+        references = {entry.fleet for entry in desired.fleets}
+        fleets = await self._fleets(references)
+        managed = resolver.ids(resolver.fleets(references, fleets).values())
+        found = self._rosters(fleets, drivers={row.driver for row in desired.rows})
+        await found.read(managed)
+        return found.actual(requests=self._sender.requests - before)
+
+    async def export(self) -> values.Actual:
+        """Read all fleets and all drivers, and doubt every fleet that was not seen whole."""
+        before = self._sender.requests
+        found = self._rosters(await self._fleets(None), drivers=())
+        await found.read_all()
+        return found.actual(requests=self._sender.requests - before)
+
+    async def drivers(self, drivers: Collection[values.DriverId]) -> values.Actual:
+        """Retrieve just these drivers; one that cannot be read is neither seen nor absent."""
+        found = self._rosters({}, drivers=())
+        await found.retrieve(drivers)
+        return found.actual(requests=len(drivers))
+
+    def _rosters(
+        self, fleets: Mapping[values.FleetId, values.Fleet], *, drivers: Collection[values.DriverRef]
+    ) -> rosters.Rosters:
+        return rosters.Rosters(
+            charge=self._charge,
+            sender=self._sender,
+            progress=self._progress,
+            page_size=self._page_size,
+            fleets=fleets,
+            references=drivers,
+        )
+
+    async def _fleets(self, references: Collection[values.FleetRef] | None) -> dict[values.FleetId, values.Fleet]:
+        """List the fleets: all of them where a name is asked for, else until those asked for were seen."""
+        self._progress.stage("Reading fleets", None)
+        fleets: dict[values.FleetId, values.Fleet] = {}
+        asked = {reference.id for reference in references or () if isinstance(reference, values.FleetById)}
+        by_id = references is not None and len(asked) == len(references)
+
+        def take(page: ports.FleetPage) -> bool:
+            fleets.update((fleet.id, fleet) for fleet in page.fleets)
+            return not by_id or not asked <= fleets.keys()
+
+        if reason := await listing.walk(self._sender, self._charge.fleets_page, take):
+            raise errors.ReadingError(f"the list of fleets cannot be read: {reason}", code="fleets_unreadable")
+        for fleet in sorted(asked - fleets.keys()):
+            # The list may leave some out (archived ones, say); only a 404 means that there is none.
+            try:
+                fleets[fleet] = await self._sender.send(functools.partial(self._charge.fleet, fleet))
+            except errors.NotFound:
+                log.debug("fleet_absent", fleet=fleet)
+        return fleets

@@ -1,0 +1,48 @@
+"""Brings outcomes to the journal in groups, so that a commit is shared by all that happens within 50 ms.
+
+Invariant: what was added is in the journal when `close` returns, or the run knows that it is not.
+Neighbours: `apply` adds outcomes, `core.ports.Journal` keeps them.
+"""
+
+import anyio
+import structlog
+
+from worker.core import errors, outcomes, ports, values
+from worker.engine import halt as halt_
+
+log = structlog.get_logger()
+
+GROUP_SECONDS = 0.05
+
+
+class Recorder:
+    """The outcomes of one run on their way to the journal."""
+
+    def __init__(self, *, journal: ports.Journal, run: values.RunId, halt: halt_.Halt) -> None:
+        """Take the journal and the run; a journal that fails halts the run."""
+        self._journal = journal
+        self._run = run
+        self._halt = halt
+        self._waiting: list[tuple[values.IntentKey, outcomes.Outcome]] = []
+
+    def add(self, key: values.IntentKey, outcome: outcomes.Outcome) -> None:
+        """Note what came of an intent."""
+        self._waiting.append((key, outcome))
+
+    async def flush_regularly(self) -> None:
+        """Flush every 50 ms, until cancelled."""
+        while True:
+            await anyio.sleep(GROUP_SECONDS)
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Commit what waits, shielded from cancellation. A failure halts the run instead of being raised."""
+        if not self._waiting:
+            return
+        group, self._waiting = self._waiting, []
+        with anyio.CancelScope(shield=True):
+            try:
+                await self._journal.record(self._run, group)
+            except errors.JournalError as error:
+                log.error("outcomes_unrecorded", outcomes=len(group), error=error.message)
+                self._halt.stop(error)

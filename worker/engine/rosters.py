@@ -1,0 +1,193 @@
+"""Reads who is in which fleet: each managed fleet's listing, or all drivers once, whichever costs fewer requests.
+
+Invariant: a fleet that fails a check of completeness is read a second time, and then named incomplete, with the reason.
+Neighbours: `reading` asks for this, `listing` follows pages, `core.census` collects and judges.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Collection, Iterable, Mapping
+
+import structlog
+
+from worker.core import census as census_
+from worker.core import errors, ports, values
+from worker.engine import lanes, listing, sending
+
+log = structlog.get_logger()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Listed:
+    """What a listing of one fleet showed, and why it broke off, if it did."""
+
+    drivers: frozenset[values.DriverId] | None
+    broken: str | None
+
+
+class Rosters:
+    """One reading of drivers; `references` are the drivers that rows name, in whatever way."""
+
+    def __init__(
+        self,
+        *,
+        charge: ports.Charge,
+        sender: sending.Sender,
+        progress: ports.Progress,
+        page_size: int,
+        fleets: Mapping[values.FleetId, values.Fleet],
+        references: Collection[values.DriverRef],
+    ) -> None:
+        """Start with nobody seen; `fleets` are all that were listed, managed or not."""
+        self._charge = charge
+        self._sender = sender
+        self._progress = progress
+        self._page_size = page_size
+        self._fleets = dict(fleets)
+        self._references = references
+        self._census = census_.Census(references)
+        self._listed: dict[values.FleetId, _Listed] = {}
+        self._incomplete: dict[values.FleetId, str] = {}
+        self._directory_complete = False
+
+    async def read(self, managed: Collection[values.FleetId]) -> None:
+        """Read the managed fleets, and every driver that is named by its id and was not among them."""
+        named = {reference.id for reference in self._references if isinstance(reference, values.DriverById)}
+        by_fleet = self._cost_by_fleet(managed, len(named))
+        if len(named) < len(self._references):
+            await self._list_all_or_each(managed)
+        elif self._cost_of_all(len(named)) >= by_fleet or await self._list_all(cap=by_fleet):
+            await self._list_each(managed)
+        await self._settle(managed)
+        unseen = self._census.unseen(named)
+        if not self._directory_complete or len(unseen) <= self._page_size:
+            await self.retrieve(unseen)
+
+    async def read_all(self) -> None:
+        """Read all drivers, for all fleets."""
+        await self._list_all_or_each(self._fleets.keys())
+        await self._settle(self._fleets.keys())
+
+    async def retrieve(self, drivers: Collection[values.DriverId]) -> None:
+        """Retrieve each of these drivers. One that cannot be read stays unseen."""
+        if not drivers:
+            return
+        self._progress.stage("Reading drivers", len(drivers))
+        await lanes.side_by_side(self._retrieve, sorted(drivers))
+
+    def actual(self, *, requests: int) -> values.Actual:
+        """Hand over what was read."""
+        return self._census.actual(
+            fleets=self._fleets,
+            incomplete=self._incomplete,
+            directory_complete=self._directory_complete,
+            requests=requests,
+        )
+
+    def _cost_by_fleet(self, managed: Iterable[values.FleetId], named: int) -> int:
+        """Count the requests of listing each fleet, and of retrieving drivers that cannot be in any of them yet."""
+        totals = [self._fleets[fleet].total_drivers or 0 for fleet in managed]
+        return sum(max(1, math.ceil(total / self._page_size)) for total in totals) + max(0, named - sum(totals))
+
+    def _cost_of_all(self, named: int) -> int:
+        """Estimate the requests of listing all drivers: those in no fleet show up in no figure beforehand."""
+        known = sum(fleet.total_drivers or 0 for fleet in self._fleets.values())
+        return max(1, math.ceil(max(known, named) / self._page_size))
+
+    async def _list_all_or_each(self, managed: Collection[values.FleetId]) -> None:
+        """List all drivers, as references need it; where that fails twice, at least the managed fleets."""
+        for _ in range(2):
+            reason = await self._list_all()
+            if reason is None:
+                return
+            log.warning("listing_broken", listing="drivers", reason=reason)
+        await self._list_each(managed)
+
+    async def _list_all(self, *, cap: int = listing.MOST_PAGES) -> str | None:
+        """List all drivers into the census; give the reason why that failed, or None."""
+        self._progress.stage("Reading all drivers", None)
+        reason = await listing.walk(self._sender, self._charge.drivers_page, self._take, cap=cap)
+        self._directory_complete = reason is None
+        return reason
+
+    async def _list_each(self, fleets: Collection[values.FleetId]) -> None:
+        """List each of these fleets, side by side."""
+        self._listed.update(await self._listings(fleets, self._census))
+
+    async def _listings(
+        self, fleets: Collection[values.FleetId], census: census_.Census
+    ) -> dict[values.FleetId, _Listed]:
+        self._progress.stage("Reading fleets' drivers", len(fleets))
+        listed: dict[values.FleetId, _Listed] = {}
+
+        async def read(fleet: values.FleetId) -> None:
+            drivers: set[values.DriverId] = set()
+
+            def take(page: ports.DriverPage) -> None:
+                drivers.update(driver.id for driver in page.drivers)
+                for driver in page.drivers:
+                    census.see(driver)
+
+            fetch = functools.partial(self._charge.drivers_page, fleet=fleet)
+            reason = await listing.walk(self._sender, fetch, take)
+            listed[fleet] = _Listed(frozenset(drivers), reason)
+            self._progress.step()
+
+        await lanes.side_by_side(read, sorted(fleets))
+        return listed
+
+    async def _settle(self, managed: Collection[values.FleetId]) -> None:
+        """Read every fleet that cannot be trusted a second time; what is still doubtful then is incomplete."""
+        if not (doubts := self._doubts(managed, self._census, self._listed)):
+            return
+        log.info("fleets_read_again", fleets=doubts)
+        await lanes.side_by_side(self._refresh, sorted(doubts))
+        later = census_.Census(self._references)
+        listed = await self._listings(doubts, later)
+        self._incomplete = self._doubts(doubts, later, listed, final=True)
+        for fleet in sorted(doubts.keys() - self._incomplete.keys()):
+            if self._census.adopt(later, fleet) and self._directory_complete:
+                log.warning("listing_broken", listing="drivers", reason="a fleet shows drivers that it left out")
+                self._directory_complete = False
+        for fleet, reason in self._incomplete.items():
+            log.warning("fleet_incomplete", fleet=fleet, reason=reason)
+
+    def _doubts(
+        self,
+        fleets: Collection[values.FleetId],
+        census: census_.Census,
+        listed: Mapping[values.FleetId, _Listed],
+        *,
+        final: bool = False,
+    ) -> dict[values.FleetId, str]:
+        """Give each of these fleets that was not seen whole the reason."""
+        sizes, doubts = census.sizes(), {}
+        for fleet in sorted(fleets):
+            own = listed.get(fleet, _Listed(None, None))
+            shown = self._fleets[fleet]
+            reason = own.broken or census.doubt(shown, count=sizes.get(fleet, 0), listed=own.drivers, final=final)
+            if reason:
+                doubts[fleet] = reason
+        return doubts
+
+    async def _refresh(self, fleet: values.FleetId) -> None:
+        """Retrieve a fleet again, as its `total_drivers` may have changed meanwhile."""
+        try:
+            self._fleets[fleet] = await self._sender.send(lambda: self._charge.fleet(fleet))
+        except (errors.Unreachable, errors.RateLimited, errors.NotFound) as error:
+            log.warning("fleet_unread", fleet=fleet, error=error.message)
+
+    async def _retrieve(self, driver: values.DriverId) -> None:
+        try:
+            self._census.see(await self._sender.send(lambda: self._charge.driver(driver)))
+        except errors.NotFound:
+            self._census.miss(driver)
+        except (errors.Unreachable, errors.RateLimited) as error:
+            log.warning("driver_unread", driver=driver, error=error.message)
+        self._progress.step()
+
+    def _take(self, page: ports.DriverPage) -> None:
+        for driver in page.drivers:
+            self._census.see(driver)
+        self._progress.step(len(page.drivers))

@@ -1,0 +1,141 @@
+"""Sends one request as often as is worth it: paced, retried, counted.
+
+Invariants: each attempt waits for its turn; nothing is sent after a halt; a 401 halts the run. The first attempt runs
+outside of tenacity, which would cost every request, not just the failed ones. Neighbours: `core.retry` decides,
+`pacing` lets pass, `reading` and `apply` send through this.
+"""
+
+import dataclasses
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import structlog
+import tenacity
+
+from worker.core import errors, report, retry
+from worker.engine import halt as halt_
+from worker.engine import pacing
+
+log = structlog.get_logger()
+
+Answer = TypeVar("Answer")
+Call = Callable[[], Awaitable[Answer]]
+
+
+@dataclasses.dataclass(slots=True)
+class Attempts:
+    """What became of one request so far. `doubtful`: an attempt got no clear answer, and may have taken effect."""
+
+    write: bool = False
+    count: int = 0
+    doubtful: bool = False
+
+
+class Sender:
+    """Sends the requests of one run."""
+
+    def __init__(
+        self, *, pace: pacing.Pace, halt: halt_.Halt, policy: retry.Policy, jitter: Callable[[], float]
+    ) -> None:
+        """Take the account's pace, the run's halt, and `jitter`, which gives numbers from 0 to 1."""
+        self._pace = pace
+        self._policy = policy
+        self._jitter = jitter
+        self._budget = retry.Budget()
+        self._traffic = {"reads": 0, "writes": 0, "retries": 0, "rate_limited": 0}
+        self.halt = halt
+
+    @property
+    def traffic(self) -> report.Traffic:
+        """Count what went over the wire until now."""
+        return report.Traffic(**self._traffic)
+
+    @property
+    def requests(self) -> int:
+        """Count all requests until now."""
+        return self._traffic["reads"] + self._traffic["writes"]
+
+    async def send(self, call: Call[Answer], attempts: Attempts | None = None) -> Answer:
+        """Call until it succeeds or another attempt is not worth it; then raise what the last attempt raised.
+
+        `call` sends one request and raises errors.ChargeError where that fails. `attempts` is updated all along.
+        """
+        attempts = attempts or Attempts()
+        try:
+            return await self._attempt(call, attempts)
+        except errors.ChargeError as error:
+            first = error
+        return await self._again(call, attempts, first)
+
+    async def _again(self, call: Call[Answer], attempts: Attempts, first: errors.ChargeError) -> Answer:
+        """Let tenacity go on after the first failure, which it gets to see as its own first attempt."""
+        failures = [first]
+        delays = _Delays(self._policy, self._budget, self._jitter)
+
+        async def attempt() -> Answer:
+            if failures:
+                raise failures.pop()
+            self._traffic["retries"] += 1
+            return await self._attempt(call, attempts)
+
+        retrying = tenacity.AsyncRetrying(
+            retry=delays.worth_it, wait=delays.wait, sleep=self.halt.sleep, before_sleep=_log, reraise=True
+        )
+        return await retrying(attempt)
+
+    async def _attempt(self, call: Call[Answer], attempts: Attempts) -> Answer:
+        """Wait for the turn, send once, and let the pace know what came back."""
+        sent = await self._pace.turn(self.halt)
+        attempts.count += 1
+        self._traffic["writes" if attempts.write else "reads"] += 1
+        before, attempts.doubtful = attempts.doubtful, True
+        try:
+            answer = await call()
+        except errors.Unreachable:
+            raise
+        except errors.ChargeError as error:
+            attempts.doubtful = before
+            self._note(error, sent)
+            raise
+        attempts.doubtful = before
+        self._pace.accepted(sent)
+        self._budget.succeeded()
+        return answer
+
+    def _note(self, error: errors.ChargeError, sent: float) -> None:
+        """Let pace and run know of a clear refusal."""
+        if isinstance(error, errors.RateLimited):
+            self._traffic["rate_limited"] += 1
+            self._pace.limited(sent, error.retry_after)
+        else:
+            self._pace.accepted(sent)
+        if isinstance(error, errors.KeyRejected):
+            self.halt.stop(error)
+
+
+class _Delays:
+    """Obeys `core.retry` in tenacity's terms: whether to try again, and how long to wait before."""
+
+    def __init__(self, policy: retry.Policy, budget: retry.Budget, jitter: Callable[[], float]) -> None:
+        self._policy = policy
+        self._budget = budget
+        self._jitter = jitter
+        self._delay = 0.0
+
+    def worth_it(self, state: tenacity.RetryCallState) -> bool:
+        error = state.outcome.exception() if state.outcome else None
+        if not isinstance(error, errors.ChargeError):
+            return False
+        delay = retry.delay(error, attempt=state.attempt_number, jitter=self._jitter(), policy=self._policy)
+        if delay is None or not self._budget.retry():
+            return False
+        self._delay = delay
+        return True
+
+    def wait(self, state: tenacity.RetryCallState) -> float:
+        return self._delay
+
+
+def _log(state: tenacity.RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome else None
+    log.debug("request_retried", attempt=state.attempt_number, wait=round(state.upcoming_sleep, 3), error=str(error))
