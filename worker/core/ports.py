@@ -86,7 +86,7 @@ class Journal(Protocol):
         """Record the run with its judged plan and every intent, before the first write is sent."""
         ...
 
-    async def record(self, run: values.RunId, outcomes: Sequence[tuple[values.IntentKey, outcomes.Outcome]]) -> None:
+    async def record(self, run: values.RunId, group: Sequence[tuple[values.IntentKey, outcomes.Outcome]]) -> None:
         """Record what came of some intents, in one group."""
         ...
 

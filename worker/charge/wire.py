@@ -1,0 +1,149 @@
+"""Gives bytes meaning: JSON to values, statuses to the error tree.
+
+Invariant: what does not have the documented shape is an error, never an empty value: a driver without `fleets` is
+unreadable, not a driver in no fleet. Facts are from Charge's API reference (drivers, fleets, pagination, errors).
+Neighbours: `http` delivers the bytes, `client` asks for a meaning.
+"""
+
+import datetime
+import email.utils
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+
+from worker.core import errors, values
+
+_DriverId = Annotated[str, msgspec.Meta(pattern="^drv_[A-Za-z0-9]+$")]
+_FleetId = Annotated[str, msgspec.Meta(pattern="^flt_[A-Za-z0-9]+$")]
+
+
+class DriverObject(msgspec.Struct):
+    """The fields of a driver that matter here. A list may be null where it is empty; it may not be missing."""
+
+    id: _DriverId
+    fleets: list[str] | None
+    email: str | None = None
+    name: str | None = None
+    metadata: dict[str, Any] | None = None
+
+    def value(self) -> values.Driver:
+        """Give the driver as a value."""
+        return values.Driver(
+            id=values.DriverId(self.id),
+            fleets=frozenset(map(values.FleetId, self.fleets or ())),
+            email=self.email or "",
+            name=self.name or "",
+            metadata={key: str(entry) for key, entry in (self.metadata or {}).items() if entry is not None},
+        )
+
+
+class FleetObject(msgspec.Struct):
+    """The fields of a fleet that matter here."""
+
+    id: _FleetId
+    name: str | None = None
+    status: str | None = None
+    total_drivers: int | None = None
+
+    def value(self) -> values.Fleet:
+        """Give the fleet as a value."""
+        return values.Fleet(values.FleetId(self.id), self.name or "", self.status or "", self.total_drivers)
+
+
+class DriverList(msgspec.Struct):
+    """A page of drivers."""
+
+    data: list[DriverObject] | None
+    next_page_url: str | None
+
+
+class FleetList(msgspec.Struct):
+    """A page of fleets."""
+
+    data: list[FleetObject] | None
+    next_page_url: str | None
+
+
+class _ErrorObject(msgspec.Struct):
+    object: str | None = None
+    type: str | None = None
+    code: str | None = None
+    message: str | None = None
+    request: str | None = None
+
+
+Shape = TypeVar("Shape", DriverObject, FleetObject, DriverList, FleetList)
+
+_REQUEST_ID_HEADERS = ("charge-request-id", "request-id", "x-request-id")
+_REQUEST_ID = re.compile(r"req_[A-Za-z0-9]{1,64}")
+_decode_error = msgspec.json.Decoder(_ErrorObject).decode
+
+
+def decode(body: bytes, decoder: msgspec.json.Decoder[Shape]) -> Shape:
+    """Read a successful answer's body. Raises errors.Unreachable where it is not what the reference says."""
+    try:
+        return decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        kind = "lacks what it should hold" if isinstance(error, msgspec.ValidationError) else "is no JSON"
+        raise errors.Unreachable(f"the answer {kind}", code="answer_unreadable") from None
+
+
+def request_id(headers: Mapping[str, str], body: str | None = None) -> str | None:
+    """Give the id under which Charge's support finds the request, from the error object or a header."""
+    for candidate in (body, *(headers.get(name) for name in _REQUEST_ID_HEADERS)):
+        if candidate and _REQUEST_ID.fullmatch(candidate):
+            return candidate
+    return None
+
+
+def failure(status: int, headers: Mapping[str, str], body: bytes, *, now: datetime.datetime) -> errors.ChargeError:
+    """Give the error that an answer other than 2xx stands for, whether or not its body is Charge's error object."""
+    shown = _error_object(body)
+    message = f"{status}: {_line(shown.message, 300)}" if shown.message else f"{status} without an explanation"
+    code, request = _line(shown.code or shown.type or "", 64), request_id(headers, shown.request)
+    if status == 429:
+        pause = retry_after(headers, now=now)
+        return errors.RateLimited(message, retry_after=pause, code=code, request_id=request)
+    if 300 <= status < 400:
+        return errors.Distrusted(f"{status}: a redirect was not followed", status=status)
+    return _kind(status)(message, status=status, code=code, request_id=request)
+
+
+def retry_after(headers: Mapping[str, str], *, now: datetime.datetime) -> float | None:
+    """Give the seconds that `Retry-After` asks for: a number, or a date against the answer's own `Date` or `now`."""
+    text = headers.get("retry-after", "").strip()
+    if re.fullmatch(r"\d{1,9}(\.\d+)?", text):
+        return float(text)
+    if (until := _http_date(text)) is None:
+        return None
+    return max(0.0, (until - (_http_date(headers.get("date", "")) or now)).total_seconds())
+
+
+def _kind(status: int) -> type[errors.ChargeError]:
+    exact = {401: errors.KeyRejected, 404: errors.NotFound, 409: errors.Conflict}
+    if kind := exact.get(status):
+        return kind
+    return errors.Refused if 400 <= status < 500 else errors.ServerFault
+
+
+def _error_object(body: bytes) -> _ErrorObject:
+    """Read Charge's error object; a gateway's page of HTML explains nothing."""
+    try:
+        return _decode_error(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return _ErrorObject()
+
+
+def _line(text: str, longest: int) -> str:
+    """Keep what a log or a terminal can show as one line."""
+    return "".join(letter if letter.isprintable() else " " for letter in text[:longest])
+
+
+def _http_date(text: str) -> datetime.datetime | None:
+    try:
+        moment = email.utils.parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)
