@@ -1,0 +1,1 @@
+"""What several tests share: doubles of the world, and the ways to reach them."""

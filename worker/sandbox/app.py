@@ -1,0 +1,190 @@
+"""The sandbox: one ASGI callable that answers as Charge does, and goes wrong on request.
+
+Invariant: from a request's arrival in `_decide` to its answer nothing waits, so no two requests ever interleave.
+Neighbours: `roster` is the state, `endpoints` the API, `behaviour` its silent matters, `faults` the accidents; `server`
+puts it behind a port. An accident on the connection leaves as `faults.Disconnect`: whoever runs the app makes it true.
+"""
+
+import dataclasses
+import email.utils
+import math
+import time
+from collections.abc import Callable
+from typing import Final
+
+import anyio
+
+from worker.sandbox import behaviour as behaviours
+from worker.sandbox import endpoints, idempotency, limiter, messages, objects
+from worker.sandbox import faults as accidents
+from worker.sandbox import roster as rosters
+
+KEY: Final = "ch_sk_test_sandbox"
+PAUSE: Final = 1.0
+"""The seconds that a scripted 429 asks a client to wait."""
+
+_LOST: Final = frozenset({"hang", "hang_after", "reset_before", "reset_after"})
+
+
+class Sandbox:
+    """Charge, imitated. `behaviour` and `faults` may be replaced while it runs."""
+
+    def __init__(
+        self,
+        roster: rosters.Roster,
+        *,
+        behaviour: behaviours.Behaviour,
+        faults: accidents.Faults,
+        key: str,
+        clock: Callable[[], float],
+        record: bool,
+    ) -> None:
+        """Stand before a roster; `create` has the defaults."""
+        self.roster = roster
+        self.behaviour = behaviour
+        self.faults = faults
+        self.requests: list[messages.Record] = []
+        self._key = key
+        self._clock = clock
+        self._record = record
+        self._count = 0
+        self._keys = idempotency.Keys()
+        self._limiter = limiter.Limiter()
+        self._date = (0, b"")
+
+    async def __call__(self, scope: messages.Scope, receive: messages.Receive, send: messages.Send) -> None:
+        """Answer one request, or let it come to grief."""
+        if scope["type"] != "http":
+            raise ValueError(f"the sandbox answers http only, not {scope['type']}")
+        content = await messages.body(receive)
+        if content is None:
+            return
+        self._count += 1
+        now = anyio.current_time()
+        request = messages.request(scope, content, number=self._count, key=self._key, now=now)
+        await self._pause()
+        answer, fault = self._decide(request)
+        if self._record:
+            status = None if fault in _LOST else answer.status
+            self.requests.append(messages.record(request, status=status, fault=fault))
+        await self._pause()
+        await self._deliver(request, answer, fault, receive=receive, send=send)
+
+    async def _pause(self) -> None:
+        if self.behaviour.latency_seconds:
+            await anyio.sleep(self.behaviour.latency_seconds / 2)
+
+    def _decide(self, request: messages.Request) -> tuple[messages.Answer, str | None]:
+        if not request.authorized:
+            return objects.error(request, 401, None, "The key is missing or invalid."), None
+        verdict = self._limiter.admit(self.behaviour, request.time)
+        headers = _rate_limit(verdict) if verdict and self.behaviour.rate_limit_headers else ()
+        if verdict and verdict.wait:
+            answer, fault = self._too_many(request, verdict.wait, self.behaviour.retry_after), None
+        else:
+            fault = self.faults.draw(request)
+            answer = self._befall(request, fault)
+        return dataclasses.replace(answer, headers=answer.headers + headers) if headers else answer, fault
+
+    def _befall(self, request: messages.Request, fault: str | None) -> messages.Answer:
+        """Answer a request to which this happens: some faults strike before the effect, some after."""
+        match fault:
+            case "rate_limited":
+                return self._too_many(request, PAUSE, "none")
+            case "rate_limited_seconds":
+                return self._too_many(request, PAUSE, "seconds")
+            case "rate_limited_date":
+                return self._too_many(request, PAUSE, "date")
+            case "503":
+                return objects.error(request, 503, None, "Charge is not available at the moment.")
+            case "html":
+                return objects.html(502)
+            case "html_200" | "hang" | "reset_before":
+                return objects.html(200)
+            case _:
+                return _spoil(self._perform(request, fault), fault)
+
+    def _perform(self, request: messages.Request, fault: str | None) -> messages.Answer:
+        misdirected = endpoints.misdirected(request)
+        if misdirected is not None:
+            return misdirected
+        call = endpoints.Call(
+            request=request, roster=self.roster, behaviour=self.behaviour, fault=fault, now=self._clock()
+        )
+        writes = request.route in messages.WRITES
+        answer = self._keys.answer(call, endpoints.perform) if writes else endpoints.perform(call)
+        return endpoints.failure(call) if fault in ("500", "500_after") else answer
+
+    def _too_many(self, request: messages.Request, wait: float, form: str) -> messages.Answer:
+        answer = objects.error(request, 429, "rate_limit_exceeded", "Too many requests.")
+        if form == "none":
+            return answer
+        if form == "seconds":
+            value = str(max(1, math.ceil(wait)))
+        else:
+            value = email.utils.formatdate(math.ceil(self._clock() + wait), usegmt=True)
+        return dataclasses.replace(answer, headers=((b"retry-after", value.encode()),))
+
+    async def _deliver(
+        self,
+        request: messages.Request,
+        answer: messages.Answer,
+        fault: str | None,
+        *,
+        receive: messages.Receive,
+        send: messages.Send,
+    ) -> None:
+        if fault in ("hang", "hang_after"):
+            await messages.disconnected(receive)
+            return
+        if fault in ("reset_before", "reset_after"):
+            raise accidents.ConnectionReset(fault)
+        await send({"type": "http.response.start", "status": answer.status, "headers": self._headers(request, answer)})
+        if fault == "truncated":
+            await send({"type": "http.response.body", "body": answer.body[: len(answer.body) // 2], "more_body": True})
+            raise accidents.ConnectionCut(fault)
+        await send({"type": "http.response.body", "body": answer.body})
+
+    def _headers(self, request: messages.Request, answer: messages.Answer) -> list[tuple[bytes, bytes]]:
+        second = int(self._clock())
+        if second != self._date[0]:
+            self._date = (second, email.utils.formatdate(second, usegmt=True).encode())
+        headers = [
+            (b"date", self._date[1]),
+            (b"content-type", answer.content_type),
+            (b"content-length", b"%d" % len(answer.body)),
+            *answer.headers,
+        ]
+        if self.behaviour.request_id_header and answer.content_type == messages.JSON:  # a gateway knows no request id
+            headers.append((b"request-id", request.id.encode()))
+        return headers
+
+
+def create(
+    roster: rosters.Roster,
+    *,
+    behaviour: behaviours.Behaviour = behaviours.PLAUSIBLE,
+    faults: accidents.Faults = accidents.NONE,
+    key: str = KEY,
+    clock: Callable[[], float] = time.time,
+    record: bool = True,
+) -> Sandbox:
+    """Make a sandbox. `clock` is the wall clock of dates; limits and lifetimes follow `anyio.current_time()`.
+
+    With `record=False` the list of requests stays empty, which a benchmark wants.
+    """
+    return Sandbox(roster, behaviour=behaviour, faults=faults, key=key, clock=clock, record=record)
+
+
+def _spoil(answer: messages.Answer, fault: str | None) -> messages.Answer:
+    if fault == "gateway_timeout":
+        return objects.html(504)
+    return objects.wrong_types(answer) if fault == "wrong_types" else answer
+
+
+def _rate_limit(verdict: limiter.Verdict) -> messages.Headers:
+    return (
+        (b"ratelimit-limit", b"%d" % verdict.limit),
+        (b"ratelimit-remaining", b"%d" % max(0, verdict.remaining)),
+        (b"ratelimit-reset", b"%d" % math.ceil(verdict.reset)),
+    )

@@ -1,0 +1,243 @@
+"""The endpoints: what each request does to the roster, and what it is answered.
+
+Invariant: an endpoint runs without a pause, so a write is either not begun or wholly done, with its answer known.
+Neighbours: `app` calls `perform`, through `idempotency` for writes; `objects` shows, `pages` lists, `roster` holds.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from worker.sandbox import behaviour as behaviours
+from worker.sandbox import messages, objects, pages
+from worker.sandbox import roster as rosters
+
+LARGEST_PAGE: Final = 100
+DEFAULT_PAGE: Final = 10
+STATUSES: Final = frozenset({"active", "suspended", "archived"})
+ALLOWED: Final = {
+    "drivers": "GET",
+    "driver": "GET",
+    "fleets": "GET",
+    "fleet": "GET",
+    "attach": "POST",
+    "detach": "POST",
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A request with all that answering it takes. `now` is the wall clock, in seconds since 1970."""
+
+    request: messages.Request
+    roster: rosters.Roster
+    behaviour: behaviours.Behaviour
+    fault: str | None
+    now: float
+
+
+def perform(call: Call) -> messages.Answer:
+    """Carry a request out."""
+    if call.fault == "500":
+        return failure(call)
+    try:
+        return _HANDLERS[call.request.route](call)
+    except objects.Refused as refused:
+        return refused.answer
+
+
+def misdirected(request: messages.Request) -> messages.Answer | None:
+    """Refuse what no endpoint answers; `None` where one does."""
+    allowed = ALLOWED.get(request.route)
+    if allowed is None:
+        return objects.error(request, 404, None, f"There is nothing at {request.path}.")
+    if request.method != allowed:
+        return objects.error(request, 405, None, f"{request.path} takes {allowed} only.")
+    return None
+
+
+def failure(call: Call) -> messages.Answer:
+    """Answer 500: the outcome of a write is unknown."""
+    return objects.error(call.request, 500, None, "Something went wrong on our side.")
+
+
+def _list_drivers(call: Call) -> messages.Answer:
+    query, roster = call.request.query, call.roster
+    ids: Sequence[str] = ()
+    fleet = query.get("fleet")
+    if fleet is None or _exists(call, "fleet", known=fleet in roster.fleets):
+        ids = roster.newest_drivers(fleet)
+    if "vehicle" in query:
+        owner = _owner(call, query["vehicle"])
+        ids = [driver for driver in ids if driver == owner]
+    return _page(call, ids, objects.driver)
+
+
+def _list_fleets(call: Call) -> messages.Answer:
+    query, roster = call.request.query, call.roster
+    ids: Sequence[str] = roster.newest_fleets()
+    status = query.get("status")
+    if status is not None:
+        if status not in STATUSES:
+            raise _bad(call, "status", "status is active, suspended or archived.")
+        ids = [fleet for fleet in ids if roster.fleets[fleet].status == status]
+    if "driver" in query:
+        known = _exists(call, "driver", known=query["driver"] in roster.drivers)
+        ids = _common(ids, roster.fleets_of(query["driver"]) if known else ())
+    if "vehicle" in query:
+        owner = _owner(call, query["vehicle"])
+        ids = _common(ids, roster.fleets_of(owner) if owner else ())
+    return _page(call, ids, objects.fleet)
+
+
+def _page(
+    call: Call, ids: Sequence[str], show: Callable[[rosters.Roster, str, behaviours.Behaviour], dict[str, Any]]
+) -> messages.Answer:
+    limit = _limit(call)
+    try:
+        cursor = pages.cursor(call.request, limit)
+    except ValueError as error:
+        raise _bad(call, "page", str(error)) from None
+    cap = call.behaviour.page_cap
+    listing = pages.Listing(
+        request=call.request,
+        ids=ids if cap is None else ids[:cap],
+        limit=limit,
+        stable=call.behaviour.pages == "cursor",
+        number=call.roster.number,
+    )
+    page = listing.page(cursor, call.fault)
+    data = [show(call.roster, id, call.behaviour) for id in page.ids]
+    payload = {
+        "data": None if not data and call.behaviour.null_lists else data,
+        "next_page_url": page.next_page_url,
+        "previous_page_url": page.previous_page_url,
+    }
+    return objects.answer(payload | {"total_pages_hint": None} if call.behaviour.unknown_values else payload)
+
+
+def _driver(call: Call) -> messages.Answer:
+    driver = call.request.subject
+    if driver not in call.roster.drivers or call.fault == "not_found":
+        raise _missing(call, "driver")
+    return objects.answer(objects.driver(call.roster, driver, call.behaviour))
+
+
+def _fleet(call: Call) -> messages.Answer:
+    fleet = call.request.subject
+    if fleet not in call.roster.fleets or call.fault == "not_found":
+        raise _missing(call, "fleet")
+    return objects.answer(objects.fleet(call.roster, fleet, call.behaviour))
+
+
+def _attach(call: Call) -> messages.Answer:
+    driver, fleet = _membership(call)
+    person, group = call.roster.drivers[driver], call.roster.fleets[fleet]
+    if fleet in call.roster.fleets_of(driver):
+        if call.behaviour.already_attached == "conflict":
+            raise _conflict(call, "The driver is attached to this fleet already.")
+    else:
+        _admit(call, "driver", person.status)
+        _admit(call, "fleet", group.status)
+    return _write(call, "attach", driver, fleet)
+
+
+def _detach(call: Call) -> messages.Answer:
+    driver, fleet = _membership(call)
+    if fleet not in call.roster.fleets_of(driver) and call.behaviour.not_attached == "conflict":
+        raise _conflict(call, "The driver is not attached to this fleet.")
+    return _write(call, "detach", driver, fleet)
+
+
+def _write(call: Call, action: rosters.Action, driver: str, fleet: str) -> messages.Answer:
+    call.roster.apply(action, driver, fleet, key=call.request.key, at=rosters.stamp(call.now))
+    return objects.answer(objects.driver(call.roster, driver, call.behaviour))
+
+
+def _membership(call: Call) -> tuple[str, str]:
+    """Read which driver and which fleet a write is about; both exist, and the key may write."""
+    if call.behaviour.read_only:
+        raise objects.Refused(objects.error(call.request, 403, None, "This key may not write."))
+    driver, fleet = call.request.subject, _fleet_in(call)
+    if driver not in call.roster.drivers or call.fault == "not_found":
+        raise _missing(call, "driver")
+    if fleet not in call.roster.fleets:
+        raise _missing(call, "fleet")
+    if call.fault == "refused":
+        raise _blocked(call, "A policy does not allow this for the driver.")
+    return driver, fleet
+
+
+def _fleet_in(call: Call) -> str:
+    try:
+        fleet = msgspec.json.decode(call.request.body)["fleet"]
+    except (msgspec.DecodeError, KeyError, TypeError):
+        fleet = None
+    if not isinstance(fleet, str):
+        raise _bad(call, "fleet", 'The body is {"fleet": "flt_…"}.')
+    return fleet
+
+
+def _admit(call: Call, kind: str, status: rosters.Status) -> None:
+    if status == "active":
+        return
+    admission: behaviours.Admission = getattr(call.behaviour, f"{status}_{kind}")
+    message = f"The {kind} is {status}."
+    if admission == "conflict":
+        raise _conflict(call, message)
+    if admission == "policy_blocked":
+        raise _blocked(call, message)
+
+
+def _limit(call: Call) -> int:
+    text = call.request.query.get("limit", str(DEFAULT_PAGE))
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= LARGEST_PAGE):
+        raise _bad(call, "limit", f"limit is a whole number from 1 to {LARGEST_PAGE}.")
+    return int(text)
+
+
+def _exists(call: Call, kind: str, *, known: bool) -> bool:
+    """Tell whether what a list filters by exists; a strict server refuses where it does not."""
+    if not known and call.behaviour.unknown_filter == "not_found":
+        raise _missing(call, kind)
+    return known
+
+
+def _owner(call: Call, vehicle: str) -> str | None:
+    # A vehicle's id is its driver's, backwards.
+    driver = f"drv_{vehicle[:3:-1]}"
+    return driver if _exists(call, "vehicle", known=driver in call.roster.drivers) else None
+
+
+def _common(ids: Sequence[str], wanted: Sequence[str]) -> Sequence[str]:
+    return [id for id in ids if id in wanted]
+
+
+def _missing(call: Call, kind: str) -> objects.Refused:
+    combined = call.behaviour.not_found == "combined" and call.request.route in messages.WRITES
+    code = "driver_or_fleet_not_found" if combined else f"{kind}_not_found"
+    return objects.Refused(objects.error(call.request, 404, code, f"No such {kind}."))
+
+
+def _conflict(call: Call, message: str) -> objects.Refused:
+    return objects.Refused(objects.error(call.request, 409, "driver_fleet_conflict", message))
+
+
+def _blocked(call: Call, message: str) -> objects.Refused:
+    return objects.Refused(objects.error(call.request, 409, "policy_blocked", message))
+
+
+def _bad(call: Call, param: str, message: str) -> objects.Refused:
+    return objects.Refused(objects.error(call.request, 400, "parameter_invalid", message, param=param))
+
+
+_HANDLERS: Final[dict[str, Callable[[Call], messages.Answer]]] = {
+    "drivers": _list_drivers,
+    "driver": _driver,
+    "fleets": _list_fleets,
+    "fleet": _fleet,
+    "attach": _attach,
+    "detach": _detach,
+}

@@ -1,0 +1,134 @@
+"""What goes wrong, by name: drawn with a probability, or scripted request by request.
+
+Invariant: the same seed, faults and sequence of requests give the same accidents.
+Neighbours: `app` asks `Faults.draw` once a request and does what the name says; `pages` does the faults of lists.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final
+
+from worker.sandbox import messages, people
+
+NAMES: Final[Mapping[str, str]] = {
+    "rate_limited": "429 without Retry-After",
+    "rate_limited_seconds": "429 with Retry-After in seconds",
+    "rate_limited_date": "429 with Retry-After as an HTTP date",
+    "500": "500 before the effect",
+    "500_after": "500 after the effect",
+    "503": "503 before the effect",
+    "html": "502 with an HTML page, before the effect",
+    "gateway_timeout": "504 with an HTML page, after the effect",
+    "html_200": "200 with an HTML page, before the effect",
+    "reset_before": "connection reset before the effect",
+    "reset_after": "connection reset after the effect: the reply is lost",
+    "truncated": "a reply cut inside its body, after the effect",
+    "wrong_types": "a reply with fields of other types, after the effect",
+    "hang": "no reply ever, before the effect",
+    "hang_after": "no reply ever, after the effect",
+    "refused": "409 policy_blocked to every write of an unlucky driver",
+    "not_found": "404 to everything about an unlucky driver or fleet",
+    "shift": "a page after the first that misses one object",
+    "repeat": "a page that shows one object again",
+    "loop": "a page whose next_page_url is its own",
+    "cut_short": "half a page, said to be the last",
+    "foreign": "a next_page_url on another origin",
+    "endless": "a page that comes again and again under ever new addresses",
+}
+
+LISTS: Final = frozenset({"shift", "repeat", "loop", "cut_short", "foreign", "endless"})
+STICKY: Final = frozenset({"refused", "not_found"})
+
+Script = Callable[[messages.Request], str | None] | Iterable[str | None]
+
+
+class Disconnect(Exception):
+    """The connection ends without a whole reply; whoever runs the app must make that true.
+
+    Disconnect
+    ├── ConnectionReset   nothing was sent: reset the connection (RST)
+    └── ConnectionCut     a part of the body was sent: close the connection (FIN)
+    """
+
+
+class ConnectionReset(Disconnect):
+    """The connection is reset and no byte of a reply was sent."""
+
+
+class ConnectionCut(Disconnect):
+    """The connection is closed inside the body."""
+
+
+class Faults:
+    """The accidents to come: first what the script says, then what the probabilities make of the seed.
+
+    A script is an iterable with one name, or `None`, for each request in turn, or a function of the request.
+    A fault that does not concern a request (a page's fault on a write, say) leaves it alone.
+    """
+
+    def __init__(self, rates: Mapping[str, float] | None = None, *, script: Script = (), seed: int = 1) -> None:
+        """Take the probabilities by name, and the script; `ValueError` for an unknown name."""
+        self.rates = {_known(name): rate for name, rate in (rates or {}).items()}
+        self._seed = seed
+        self._rng = people.generator(seed)
+        self._ask = script if callable(script) else _reader([name and _known(name) for name in script])
+
+    def draw(self, request: messages.Request) -> str | None:
+        """Decide what happens to this request; `None` is nothing."""
+        scripted = self._ask(request)
+        if scripted is not None:
+            return scripted if _concerns(_known(scripted), request) else None
+        for name, rate in self.rates.items():
+            if _concerns(name, request) and self._chance(name, request) < rate:
+                return name
+        return None
+
+    def _chance(self, name: str, request: messages.Request) -> float:
+        if name not in STICKY:
+            return self._rng.random()
+        # An unlucky driver is unlucky every time: a refusal is about the driver, not about the request.
+        digest = hashlib.sha256(f"{self._seed}/{name}/{request.subject}".encode()).digest()
+        return int.from_bytes(digest[:6]) / 256**6
+
+
+def parse(specs: Sequence[str], *, seed: int = 1) -> Faults:
+    """Read faults as the command line gives them, `NAME=P` with P from 0 to 1; `ValueError` says what is wrong."""
+    rates = {}
+    for spec in specs:
+        name, equals, chance = spec.partition("=")
+        if not equals:
+            raise ValueError(f"{spec!r} is not NAME=P, for example 500=0.1")
+        rates[_known(name)] = _probability(chance, spec)
+    return Faults(rates, seed=seed)
+
+
+def _known(name: str) -> str:
+    if name not in NAMES:
+        raise ValueError(f"there is no fault {name!r}; the faults are: {', '.join(NAMES)}")
+    return name
+
+
+def _probability(text: str, spec: str) -> float:
+    try:
+        chance = float(text)
+    except ValueError:
+        chance = -1.0
+    if not 0 <= chance <= 1:
+        raise ValueError(f"{spec!r}: {text!r} is not a probability from 0 to 1")
+    return chance
+
+
+def _concerns(name: str, request: messages.Request) -> bool:
+    if name in LISTS:
+        return request.route in messages.LISTS
+    if name == "refused":
+        return request.route in messages.WRITES
+    return name != "not_found" or bool(request.subject)
+
+
+def _reader(names: Iterable[str | None]) -> Callable[[messages.Request], str | None]:
+    rest = iter(names)
+    return lambda request: next(rest, None)
+
+
+NONE: Final = Faults()

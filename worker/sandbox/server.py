@@ -1,0 +1,121 @@
+"""The sandbox behind a real port: uvicorn, silent, and able to do to a connection what `faults` asks for.
+
+Invariant: when `serve` returns or is cancelled, the port is free and no request of ours is left running.
+Neighbours: `app` is what is served, `faults` the connection's accidents.
+"""
+
+import contextlib
+import logging
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import anyio
+import anyio.lowlevel
+import uvicorn
+from uvicorn.protocols.http import h11_impl
+
+from worker.sandbox import faults, messages
+
+BACKLOG: Final = 2048
+KEEP_ALIVE_SECONDS: Final = 75
+
+_RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER on, for no time: closing then sends RST instead of FIN
+
+
+class _Protocol(h11_impl.H11Protocol):
+    """uvicorn's own, that lets the app reach its connection: ASGI has no word for cutting one."""
+
+    def connection_made(self, transport: Any) -> None:
+        """Put the connection into every request's state."""
+        super().connection_made(transport)
+        # asyncio does this only for sockets whose protocol number is given, which `create_server` leaves out; without
+        # it a body waits 40 ms behind its head.
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.app_state = {**self.app_state, "transport": transport}
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's own, without signal handlers, that says when it listens and leaves at once."""
+
+    def __init__(self, config: uvicorn.Config, listening: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._listening = listening
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals to the command that we are a part of."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, then say so."""
+        await super().startup(sockets)
+        self._listening()
+
+    async def leave(self) -> None:
+        """Stop listening and break off everything: a hanging request would otherwise keep us for ever."""
+        if not self.started:
+            return
+        for server in self.servers:
+            server.close()
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        for task in list(self.server_state.tasks):
+            task.cancel()
+        while self.server_state.tasks:
+            await anyio.lowlevel.checkpoint()
+
+
+async def serve(
+    sandbox: messages.App,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    started: Callable[[str], None] | None = None,
+) -> None:
+    """Serve until cancelled; `started` gets the base URL once the port (0: any free one) listens.
+
+    Needs asyncio, as uvicorn does. Silences uvicorn's loggers for the whole process. `OSError` where the port is taken.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, port), family=family, backlog=BACKLOG) as listener:
+        name = f"[{host}]" if ":" in host else host
+        url = f"http://{name}:{listener.getsockname()[1]}/v1"
+        server = _Server(_config(sandbox), lambda: started(url) if started else None)
+        try:
+            await server.serve(sockets=[listener])
+        finally:
+            with anyio.CancelScope(shield=True):
+                await server.leave()
+
+
+def _config(sandbox: messages.App) -> uvicorn.Config:
+    return uvicorn.Config(
+        _edge(sandbox),
+        http=_Protocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        log_level=logging.CRITICAL + 1,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        date_header=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+    )
+
+
+def _edge(sandbox: messages.App) -> messages.App:
+    async def answer(scope: messages.Scope, receive: messages.Receive, send: messages.Send) -> None:
+        transport = scope["state"]["transport"]
+        try:
+            await sandbox(scope, receive, send)
+        except faults.ConnectionReset:
+            transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            transport.abort()
+        except faults.ConnectionCut:
+            transport.close()
+
+    return answer
