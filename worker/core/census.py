@@ -16,8 +16,9 @@ TOLERANCE = 0.01
 class Census:
     """Every driver seen so far; only the references that somebody asked for are indexed."""
 
-    def __init__(self, references: Iterable[values.DriverRef]) -> None:
-        """Start empty; `references` are those that will be looked up."""
+    def __init__(self, references: Iterable[values.DriverRef], *, all_emails: bool = False) -> None:
+        """Start empty; `references` are those that will be looked up, `all_emails` asks for every address."""
+        self._all_emails = all_emails
         self._memberships: dict[values.DriverId, frozenset[values.FleetId]] = {}
         self._names: dict[values.DriverId, str] = {}
         self._absent: set[values.DriverId] = set()
@@ -46,6 +47,8 @@ class Census:
             self._names[driver.id] = driver.name or driver.email
         if (email := driver.email.casefold()) in self._emails:
             self._emails[email].add(driver.id)
+        elif self._all_emails and email:
+            self._emails[email] = {driver.id}
         for key in self._keys & driver.metadata.keys():
             if (entry := (key, driver.metadata[key])) in self._metadata:
                 self._metadata[entry].add(driver.id)
@@ -79,9 +82,10 @@ class Census:
             self._set(driver, self._memberships[driver] - {fleet})
         for driver in now:
             self._set(driver, self._memberships.get(driver, later._memberships[driver]) | {fleet})
-        for index, found in ((self._emails, later._emails), (self._metadata, later._metadata)):
-            for key, drivers in found.items():
-                index[key] |= drivers  # type: ignore[index] # the two pairs have the same types
+        for email, found in later._emails.items():
+            self._emails.setdefault(email, set()).update(found)
+        for entry, found in later._metadata.items():
+            self._metadata[entry] |= found
         self._names.update((driver, later._names[driver]) for driver in unseen & later._names.keys())
         self._contradicted.discard(fleet)
         return bool(unseen)

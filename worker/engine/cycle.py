@@ -6,7 +6,7 @@ report. Neighbours: `reading` and `apply` do the work, `core` decides, `service`
 
 import dataclasses
 import datetime
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import structlog
 
@@ -50,8 +50,9 @@ class Cycle:
         journal: ports.Journal,
         sender: sending.Sender,
         clock: ports.Clock,
+        show: Callable[["Survey"], None] = lambda survey: None,
     ) -> None:
-        """Take everything that a run needs."""
+        """Take everything that a run needs. `show` gets the judged plan before anything of it is applied."""
         self._run = run
         self._started = clock.now()
         self._rules = rules
@@ -61,6 +62,7 @@ class Cycle:
         self._journal = journal
         self._sender = sender
         self._clock = clock
+        self._show = show
 
     async def survey(self, *, approved: str | None = None) -> Survey:
         """Read, plan and judge; change nothing. `approved` is the digest of a plan whose held changes may be made.
@@ -78,6 +80,19 @@ class Cycle:
             judgement = guard.approve(judgement)
         return Survey(desired, actual, self._judged(desired, actual, plan, judgement, now))
 
+    async def rehearse(self) -> values.Plan:
+        """Read, and plan as if every row had begun: this shows each reference that leads nowhere, or will."""
+        with self._sender.halt.reading():
+            desired = await self.desired()
+            begun = dataclasses.replace(desired, rows=tuple(dataclasses.replace(r, starts=None) for r in desired.rows))
+            actual = await self._reader.read(begun)
+        return planner.plan(desired=begun, actual=actual, now=self._clock.now(), mode=self._rules.mode)
+
+    async def export(self) -> values.Actual:
+        """Read everything that Charge holds. Raises errors.ReadingError where that cannot be read whole."""
+        with self._sender.halt.reading():
+            return await self._reader.export()
+
     async def desired(self) -> values.Desired:
         """Read every source whole, and add them up."""
         readings = [await source.read() for source in self._sources]
@@ -89,6 +104,7 @@ class Cycle:
             survey = await self.survey(approved=approved)
         except errors.FleetSyncError as error:
             return self._report(None, error=error)
+        self._show(survey)
         return await self._carry_out(survey.judged, survey.judged.changes, trigger=trigger, survey=survey)
 
     async def apply(self, saved: values.Judged) -> report.Report:

@@ -41,11 +41,19 @@ class Reader:
         return found.actual(requests=self._sender.requests - before)
 
     async def export(self) -> values.Actual:
-        """Read all fleets and all drivers, and doubt every fleet that was not seen whole."""
+        """Read all fleets and all drivers, with every e-mail address.
+
+        Raises errors.ReadingError where a fleet, or the list of all drivers, was not seen whole.
+        """
         before = self._sender.requests
-        found = self._rosters(await self._fleets(None), drivers=())
+        found = self._rosters(await self._fleets(None), drivers=(), all_emails=True)
         await found.read_all()
-        return found.actual(requests=self._sender.requests - before)
+        actual = found.actual(requests=self._sender.requests - before)
+        if actual.incomplete or not actual.directory_complete:
+            reasons = [f"{fleet}: {reason}" for fleet, reason in sorted(actual.incomplete.items())]
+            message = "\n  ".join(["what Charge holds could not be read whole, so nothing is exported", *reasons])
+            raise errors.ReadingError(message, remedy="Try again when nobody else is changing memberships.")
+        return actual
 
     async def drivers(self, drivers: Collection[values.DriverId]) -> values.Actual:
         """Retrieve just these drivers; one that cannot be read is neither seen nor absent."""
@@ -54,7 +62,11 @@ class Reader:
         return found.actual(requests=len(drivers))
 
     def _rosters(
-        self, fleets: Mapping[values.FleetId, values.Fleet], *, drivers: Collection[values.DriverRef]
+        self,
+        fleets: Mapping[values.FleetId, values.Fleet],
+        *,
+        drivers: Collection[values.DriverRef],
+        all_emails: bool = False,
     ) -> rosters.Rosters:
         return rosters.Rosters(
             charge=self._charge,
@@ -63,6 +75,7 @@ class Reader:
             page_size=self._page_size,
             fleets=fleets,
             references=drivers,
+            all_emails=all_emails,
         )
 
     async def _fleets(self, references: Collection[values.FleetRef] | None) -> dict[values.FleetId, values.Fleet]:

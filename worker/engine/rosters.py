@@ -38,6 +38,7 @@ class Rosters:
         page_size: int,
         fleets: Mapping[values.FleetId, values.Fleet],
         references: Collection[values.DriverRef],
+        all_emails: bool = False,
     ) -> None:
         """Start with nobody seen; `fleets` are all that were listed, managed or not."""
         self._charge = charge
@@ -46,7 +47,8 @@ class Rosters:
         self._page_size = page_size
         self._fleets = dict(fleets)
         self._references = references
-        self._census = census_.Census(references)
+        self._all_emails = all_emails
+        self._census = census_.Census(references, all_emails=all_emails)
         self._listed: dict[values.FleetId, _Listed] = {}
         self._incomplete: dict[values.FleetId, str] = {}
         self._directory_complete = False
@@ -143,7 +145,7 @@ class Rosters:
             return
         log.info("fleets_read_again", fleets=doubts)
         await lanes.side_by_side(self._refresh, sorted(doubts))
-        later = census_.Census(self._references)
+        later = census_.Census(self._references, all_emails=self._all_emails)
         listed = await self._listings(doubts, later)
         self._incomplete = self._doubts(doubts, later, listed, final=True)
         for fleet in sorted(doubts.keys() - self._incomplete.keys()):

@@ -1,19 +1,20 @@
-"""The durable journal: SQLAlchemy Core on SQLite.
+"""The durable journal: one commit a call, in one thread beside the event loop.
 
-Invariants: a method returns after its commit is on disk (`synchronous=FULL`); all statements run in one thread at a
-time, off the event loop. Neighbours: implements `core.ports.Journal`; tables in `schema`.
+Invariant: a method returns when its commit is on disk. Neighbours: implements `core.ports.Journal` with `database`,
+which is imported at the first use only: a run with nothing to write does not wait for SQLAlchemy to load.
 """
 
 import json
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
-import sqlalchemy as sa
 
-from worker.core import errors, formats, outcomes, ports, report, values
-from worker.journal import schema
+from worker.core import formats, outcomes, ports, report, values
+
+if TYPE_CHECKING:
+    from worker.journal import database
 
 
 class SqlJournal:
@@ -22,7 +23,7 @@ class SqlJournal:
     def __init__(self, url: str) -> None:
         """Take the database's address, `sqlite:///…`."""
         self._url = url
-        self._engine: sa.Engine | None = None
+        self._database: database.Database | None = None
         self._one_at_a_time = anyio.CapacityLimiter(1)
 
     async def begin(
@@ -36,12 +37,12 @@ class SqlJournal:
             "plan": json.dumps(formats.plan(judged)),
         }
         rows = [{"key": intent.key, "run": run, **formats.change(intent.change)} for intent in intents]
-        await self._commit([(schema.runs.insert(), [started]), (schema.intents.insert(), rows)])
+        await self._do(lambda database: database.begin(started, rows))
 
     async def record(self, run: values.RunId, group: Sequence[tuple[values.IntentKey, outcomes.Outcome]]) -> None:
         """Record outcomes in one commit."""
-        fill = schema.intents.update().where(schema.intents.c.key == sa.bindparam("intent"))
-        await self._commit([(fill, [{"intent": key, **formats.outcome(outcome)} for key, outcome in group])])
+        rows = [{"intent": key, **formats.outcome(outcome)} for key, outcome in group]
+        await self._do(lambda database: database.record(rows))
 
     async def finish(self, run: values.RunId, finished: report.Report) -> None:
         """Record the end of the run, and its report."""
@@ -52,40 +53,18 @@ class SqlJournal:
             "exit_code": finished.exit_code,
             "report": json.dumps(formats.run(finished)),
         }
-        await self._commit([(schema.runs.update().where(schema.runs.c.run == sa.bindparam("ended")), [ending])])
+        await self._do(lambda database: database.finish(ending))
 
     async def aclose(self) -> None:
         """Close the database."""
-        if self._engine is not None:
-            await self._off_the_loop(self._engine.dispose)
+        if self._database is not None:
+            await anyio.to_thread.run_sync(self._database.close, limiter=self._one_at_a_time)
 
-    async def _commit(self, statements: Sequence[tuple[sa.Executable, list[dict[str, Any]]]]) -> None:
-        def commit() -> None:
-            self._engine = self._engine or _open(self._url)
-            with self._engine.begin() as connection:
-                for statement, rows in statements:
-                    connection.execute(statement, rows)
+    async def _do(self, work: "Callable[[database.Database], None]") -> None:
+        await anyio.to_thread.run_sync(lambda: work(self._open()), limiter=self._one_at_a_time)
 
-        await self._off_the_loop(commit)
+    def _open(self) -> "database.Database":
+        from worker.journal import database
 
-    async def _off_the_loop(self, work: Callable[[], None]) -> None:
-        try:
-            await anyio.to_thread.run_sync(work, limiter=self._one_at_a_time)
-        except (sa.exc.SQLAlchemyError, OSError) as error:
-            cause = getattr(error, "orig", None) or error
-            raise errors.JournalError(f"the journal {self._url} cannot be written: {cause}") from error
-
-
-def _open(url: str) -> sa.Engine:
-    """Open the database and make its tables where they are missing."""
-    engine = sa.create_engine(url, connect_args={"check_same_thread": False, "timeout": 10}, poolclass=sa.StaticPool)
-    sa.event.listen(engine, "connect", _configure)
-    schema.metadata.create_all(engine)
-    return engine
-
-
-def _configure(connection: Any, _record: object) -> None:
-    cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
+        self._database = self._database or database.Database(self._url)
+        return self._database

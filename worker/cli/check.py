@@ -1,0 +1,72 @@
+"""`fleet-sync check`: every problem of settings and sources, and with `--online` of what they refer to.
+
+Invariant: without `--online` no request is made. Neighbours: `settings` and `sources` find the problems.
+"""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import click
+
+from worker.cli import invocation
+from worker.core import errors, values
+
+if TYPE_CHECKING:
+    from worker import service
+    from worker.settings import model
+
+
+@click.command("check")
+@click.option("--online", is_flag=True, help="Also try the key, and resolve every driver and fleet reference.")
+@click.pass_obj
+def command(call: invocation.Invocation, online: bool) -> int:
+    """Read settings and sources, and print every problem as file:line:column: message."""
+    call.configure_logs()
+    try:
+        settings = call.settings()
+        desired = _desired(settings)
+    except errors.ProblemsError as error:
+        _print(error.problems)
+        return error.exit_code
+    if online:
+        return call.work(_resolve)
+    _print(desired.notices)
+    rows = len(desired.rows)
+    click.echo(f"OK: {len({entry.fleet for entry in desired.fleets})} fleets, {rows} memberships; no request was made.")
+    return 0
+
+
+def _desired(settings: "model.Settings") -> values.Desired:
+    """Read all sources. Raises errors.SourceError with the problems of all of them."""
+    import anyio
+
+    from worker import service
+    from worker.core import desired
+
+    async def read() -> list[values.SourceReading]:
+        readings: list[values.SourceReading] = []
+        problems: list[values.Problem] = []
+        for source in service.sources(settings):
+            try:
+                readings.append(await source.read())
+            except errors.SourceError as error:
+                problems.extend(error.problems)
+        if problems:
+            raise errors.SourceError(problems)
+        return readings
+
+    return desired.combine(anyio.run(read))
+
+
+async def _resolve(account: "service.Account") -> int:
+    plan = await account.cycle().rehearse()
+    _print(plan.problems)
+    if plan.unresolved or plan.incomplete:
+        return 4
+    click.echo("OK: the key works, and every reference leads to one driver or fleet.")
+    return 0
+
+
+def _print(problems: Iterable[values.Problem]) -> None:
+    for problem in problems:
+        click.echo(str(problem))

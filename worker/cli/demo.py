@@ -1,0 +1,110 @@
+"""`fleet-sync demo`: the whole job on a sandbox: a plan, a run, and a second run that finds nothing to do.
+
+Invariant: what is shown are the real commands, on a real server on loopback, in a folder that is removed again.
+Neighbours: `worker.sandbox` serves; the commands are those of this package.
+"""
+
+import os
+import pathlib
+import shlex
+import subprocess
+import sys
+import tempfile
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from worker.sandbox import roster as roster_
+
+DRIVERS, FLEETS = 300, 12
+LEAVERS, MOVERS, JOINERS = 2, 1, 4
+
+_FLEET_SYNC = "import sys; sys.argv[0] = 'fleet-sync'; from worker.cli.main import main; main()"
+
+
+@click.command("demo")
+def command() -> int:
+    """Start a sandbox on a free port, and show the whole job on it."""
+    import anyio
+
+    with tempfile.TemporaryDirectory(prefix="fleet-sync-demo-") as folder:
+        return anyio.run(_demo, pathlib.Path(folder))
+
+
+async def _demo(folder: pathlib.Path) -> int:
+    import functools
+
+    import anyio
+
+    from worker.sandbox import app, roster, server
+
+    people = roster.Roster.populate(drivers=DRIVERS, fleets=FLEETS)
+    listening = anyio.Event()
+    urls: list[str] = []
+
+    def started(url: str) -> None:
+        urls.append(url)
+        listening.set()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(functools.partial(server.serve, app.create(people, record=False), started=started))
+        await listening.wait()
+        _write(folder, urls[0], people)
+        code = await _show(folder, app.KEY)
+        tasks.cancel_scope.cancel()
+    return code
+
+
+def _write(folder: pathlib.Path, url: str, people: "roster_.Roster") -> None:
+    """Write settings and a membership document that differs a little from what the sandbox holds."""
+    (folder / "fleet-sync.toml").write_text(f'[charge]\nbase_url = "{url}"\n\n[[sources]]\npath = "membership.yaml"\n')
+    members = {fleet: sorted(people.members(fleet)) for fleet in people.fleets}
+    ids = list(members)
+    moving = members[ids[1]][:MOVERS]
+    members[ids[0]] = members[ids[0]][LEAVERS:]
+    members[ids[1]] = members[ids[1]][MOVERS:]
+    members[ids[2]] += [driver for driver in moving if driver not in members[ids[2]]]
+    members[ids[3]] += [driver for driver in people.drivers if not people.fleets_of(driver)][:JOINERS]
+    lines = ["fleets:"]
+    for fleet, drivers in members.items():
+        lines.append(f'  "{people.fleets[fleet].name}":')
+        lines.extend(f"    - {people.drivers[driver].email}" for driver in drivers)
+    (folder / "membership.yaml").write_text("\n".join(lines) + "\n")
+
+
+async def _show(folder: pathlib.Path, key: str) -> int:
+    """Run the commands one after the other; give the first exit code that is not 0."""
+    people = f"{DRIVERS} drivers in {FLEETS} fleets"
+    click.echo(f"A sandbox with {people} runs on this machine. The document membership.yaml says who should be where.")
+    click.echo(f"Since they last agreed {LEAVERS} people left, {MOVERS} moved and {JOINERS} joined.")
+    for title, arguments in (
+        ("What would change?", ["plan"]),
+        ("Make it so.", ["once"]),
+        ("Once more: there is nothing left to do.", ["once"]),
+    ):
+        shown = shlex.join(["fleet-sync", *arguments])
+        click.echo(f"\n{click.style(f'# {title}', fg='cyan')}\n{click.style(f'$ {shown}', bold=True)}")
+        if code := await _call(folder, key, arguments):
+            return code
+    return 0
+
+
+async def _call(folder: pathlib.Path, key: str, arguments: list[str]) -> int:
+    """Run a command of this package as a process of its own, writing where this one writes."""
+    import anyio
+
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("FLEET_SYNC_")}
+    environ |= {"CHARGE_API_KEY": key, "FLEET_SYNC_CONFIG": str(folder / "fleet-sync.toml")}
+    environ["FLEET_SYNC_LOG_LEVEL"] = "warning"
+    sys.stdout.flush()
+    program = [sys.executable, "-c", _FLEET_SYNC, *arguments]
+    process = await anyio.run_process(
+        program,
+        stdin=subprocess.DEVNULL,
+        stdout=None,
+        stderr=None,
+        check=False,
+        env=environ,
+    )
+    return process.returncode

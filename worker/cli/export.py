@@ -1,0 +1,42 @@
+"""`fleet-sync export`: the memberships that Charge holds now, as a membership document.
+
+Invariant: what is exported is whole, or nothing is: importing it again changes nothing. Neighbours:
+`sources.writing` writes the document.
+"""
+
+import functools
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from worker.cli import invocation
+
+if TYPE_CHECKING:
+    from worker import service
+
+
+@click.command("export")
+@click.option(
+    "--format", "form", type=click.Choice(["yaml", "json", "csv"]), default="yaml", show_default=True, help="Its form."
+)
+@click.option(
+    "--by",
+    type=click.Choice(["id", "email"]),
+    default="id",
+    show_default=True,
+    help="How drivers are named; one without an e-mail address of its own keeps its id.",
+)
+@click.pass_obj
+def command(call: invocation.Invocation, form: Literal["yaml", "json", "csv"], by: Literal["id", "email"]) -> int:
+    """Write the memberships that Charge holds now as a membership document, to stdout."""
+    return call.work(functools.partial(_export, form=form, by=by))
+
+
+async def _export(
+    account: "service.Account", *, form: Literal["yaml", "json", "csv"], by: Literal["id", "email"]
+) -> int:
+    from worker.sources import writing
+
+    actual = await account.cycle().export()
+    click.echo(writing.write(actual, form=form, by=by), nl=False)
+    return 0

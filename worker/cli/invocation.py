@@ -1,0 +1,111 @@
+"""What one call of the command line brings with it: global options, and from them settings, key and logs.
+
+Invariant: a foreseen error becomes a message with its remedy (a document with `--json`) and its exit code, never a
+traceback. Neighbours: every subcommand uses this; `service` does the work.
+"""
+
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from worker.core import errors
+
+if TYPE_CHECKING:
+    from worker import service
+    from worker.core import report
+    from worker.settings import model
+
+Work = Callable[["service.Account"], Awaitable[int]]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Invocation:
+    """The global options."""
+
+    config: str
+    log_format: Literal["auto", "console", "json"]
+    log_level: str | None
+
+    def settings(self) -> "model.Settings":
+        """Read the settings. Raises errors.SettingsError."""
+        from worker.settings import loading
+
+        return loading.load(self.config, os.environ)
+
+    def configure_logs(self, *, service: bool = False) -> None:
+        """Set up log lines: on a terminal only what needs attention, unless a service runs there."""
+        from worker import logs
+
+        quiet = sys.stderr.isatty() and not service
+        logs.configure(form=self.log_format, level=self.log_level or ("warning" if quiet else "info"))
+
+    def work(self, work: Work, *, as_json: bool = False, service: bool = False) -> int:
+        """Open the account of the settings, do the work on it until it is done or a signal ends it."""
+
+        def run() -> int:
+            self.configure_logs(service=service)
+            return _with_account(self.settings(), work, watched=not service)
+
+        return self.guarded(run, as_json=as_json)
+
+    def guarded(self, run: Callable[[], int], *, as_json: bool = False) -> int:
+        """Run, and tell of a foreseen error; give the exit code."""
+        from worker.core import formats
+
+        try:
+            return run()
+        except errors.FleetSyncError as error:
+            if as_json:
+                print_document(formats.failure(error))
+            else:
+                print_error(error)
+            return error.exit_code
+
+
+def print_document(document: Mapping[str, Any]) -> None:
+    """Print one JSON document."""
+    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def print_report(finished: "report.Report", *, as_json: bool) -> int:
+    """Print a report in either form; give its exit code."""
+    from worker.cli import render
+    from worker.core import formats
+
+    if as_json:
+        print_document(formats.run(finished))
+    else:
+        click.echo(render.result(finished))
+        if finished.error is not None:
+            print_error(finished.error)
+    return finished.exit_code
+
+
+def print_error(error: errors.FleetSyncError) -> None:
+    """Print what happened and what to do, on stderr."""
+    click.echo(f"{click.style('error:', fg='red', bold=True)} {error.message}", err=True)
+    if error.remedy:
+        click.echo(f"  {error.remedy}", err=True)
+
+
+def _with_account(settings: "model.Settings", work: Work, *, watched: bool) -> int:
+    import anyio
+
+    from worker import logs, service
+    from worker.cli import progress
+    from worker.settings import key
+
+    secret = key.api_key(settings, os.environ)
+    logs.hide(secret)
+
+    async def main() -> int:
+        with progress.watch() if watched else progress.nobody() as watcher:
+            async with service.account(settings, secret, progress=watcher) as account:
+                return await service.supervised(account, lambda: work(account))
+
+    return anyio.run(main)

@@ -1,0 +1,108 @@
+"""The `fleet-sync` command: global options, and the way to each subcommand.
+
+Invariant: a subcommand's module is imported only when it runs, so that `--help` is quick; every way to end gives an
+exit code of the README's table. Neighbours: `invocation` carries the global options to the subcommands.
+"""
+
+import importlib
+import os
+import sys
+from typing import Literal, NoReturn
+
+import click
+
+USAGE = 64
+
+COMMANDS = {
+    "check": "Read settings and sources, and list every problem.",
+    "plan": "Show what would change; change nothing.",
+    "apply": "Do exactly what a saved plan says.",
+    "once": "Reconcile once: the form for a job.",
+    "run": "Reconcile at every interval: the form for a service.",
+    "export": "Write the memberships that Charge holds as a document.",
+    "schema": "Print the JSON Schema of settings or documents.",
+    "sandbox": "Serve an imitation of the Charge API on this machine.",
+    "demo": "Show the whole job on a sandbox.",
+}
+
+
+class Subcommands(click.Group):
+    """Finds subcommands by name, and imports only the one that is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Give the names in the order of use."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a subcommand."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"worker.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the subcommands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+def _version(ctx: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        import importlib.metadata
+
+        click.echo(f"fleet-sync {importlib.metadata.version('fleet-sync')}")
+        ctx.exit()
+
+
+@click.group(cls=Subcommands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option("--version", is_flag=True, expose_value=False, is_eager=True, callback=_version, help="Show the version.")
+@click.option(
+    "--config",
+    metavar="FILE",
+    envvar="FLEET_SYNC_CONFIG",
+    default="config/fleet-sync.toml",
+    show_default=True,
+    help="The settings file of the account (or $FLEET_SYNC_CONFIG).",
+)
+@click.option(
+    "--log-format",
+    type=click.Choice(["auto", "console", "json"]),
+    default="auto",
+    envvar="FLEET_SYNC_LOG_FORMAT",
+    show_default=True,
+    help="Form of log lines; auto is pretty on a terminal, JSON elsewhere.",
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False),
+    envvar="FLEET_SYNC_LOG_LEVEL",
+    help="Lowest level of log lines [default: info, but on a terminal warning for all but run].",
+)
+@click.pass_context
+def cli(ctx: click.Context, config: str, log_format: Literal["auto", "console", "json"], log_level: str | None) -> None:
+    """Keep the fleets of Charge drivers as your own documents say.
+
+    Results go to stdout, logs and progress to stderr.
+    """
+    from worker.cli import invocation
+
+    ctx.obj = invocation.Invocation(config=config, log_format=log_format, log_level=log_level)
+
+
+def main() -> NoReturn:
+    """Run the command line, and end with its exit code."""
+    try:
+        code = cli.main(standalone_mode=False)
+    except click.UsageError as error:
+        error.show()
+        code = USAGE
+    except click.ClickException as error:
+        error.show()
+        code = 1
+    except click.Abort:
+        code = 130
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; Python would complain once more while it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,39 @@
+"""`fleet-sync once`: one reconciliation, as a job runs it.
+
+Invariant: the plan that is printed is the one that is applied. Neighbours: `engine.cycle` does it, `render` tells it.
+"""
+
+import functools
+from typing import TYPE_CHECKING
+
+import click
+
+from worker.cli import invocation
+
+if TYPE_CHECKING:
+    from worker import service
+
+
+@click.command("once")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON document.")
+@click.option(
+    "--approve", "approved", metavar="DIGEST", help="Allow what is held, if the plan is exactly the one of this digest."
+)
+@click.pass_obj
+def command(call: invocation.Invocation, as_json: bool, approved: str | None) -> int:
+    """Reconcile once: read, plan, guard, apply, verify, report."""
+    return call.work(functools.partial(_once, as_json=as_json, approved=approved), as_json=as_json)
+
+
+async def _once(account: "service.Account", *, as_json: bool, approved: str | None) -> int:
+    from worker.cli import render
+    from worker.engine import cycle
+
+    def show(survey: cycle.Survey) -> None:
+        if not as_json:
+            click.echo(render.plan(survey, rate=account.rules.requests_per_second))
+
+    finished = await account.cycle(show=show).reconcile(trigger="once", approved=approved)
+    if approved is not None and finished.judged is not None and finished.judged.digest != approved:
+        click.echo("The digest that was approved is not that of this plan, so nothing held was allowed.", err=True)
+    return invocation.print_report(finished, as_json=as_json)

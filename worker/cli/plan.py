@@ -1,0 +1,43 @@
+"""`fleet-sync plan`: what would change, and what that would cost. Reads only.
+
+Invariant: no write is sent. Neighbours: `engine.cycle` surveys, `render` and `plan_file` write the plan down.
+"""
+
+import functools
+import pathlib
+from typing import TYPE_CHECKING
+
+import click
+
+from worker.cli import invocation
+
+if TYPE_CHECKING:
+    from worker import service
+
+
+@click.command("plan")
+@click.option("--json", "as_json", is_flag=True, help="Print the plan as one JSON document.")
+@click.option(
+    "--out", metavar="FILE", type=click.Path(dir_okay=False, path_type=pathlib.Path), help="Save the plan for `apply`."
+)
+@click.option("--detailed-exitcode", "detailed", is_flag=True, help="Exit with 2 where there are changes.")
+@click.pass_obj
+def command(call: invocation.Invocation, as_json: bool, out: pathlib.Path | None, detailed: bool) -> int:
+    """Show what would change; change nothing."""
+    work = functools.partial(_plan, as_json=as_json, out=out, detailed=detailed)
+    return call.work(work, as_json=as_json)
+
+
+async def _plan(account: "service.Account", *, as_json: bool, out: pathlib.Path | None, detailed: bool) -> int:
+    from worker.cli import plan_file, render
+    from worker.core import formats, report
+
+    survey = await account.cycle().survey()
+    if as_json:
+        invocation.print_document(formats.plan(survey.judged))
+    else:
+        click.echo(render.plan(survey, rate=account.rules.requests_per_second))
+    if out is not None:
+        plan_file.save(survey.judged, out)
+        click.echo(f"Saved to {out}; `fleet-sync apply {out}` does exactly this.", err=True)
+    return report.plan_exit_code(survey.judged, detailed=detailed)

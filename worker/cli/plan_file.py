@@ -1,0 +1,129 @@
+"""Saves a judged plan to a file, and reads it back.
+
+Invariant: what is read back is to the letter what was judged, for the same account, or an error.
+Neighbours: `core.formats` writes the document, `core.digest` proves it.
+"""
+
+import datetime
+import json
+import pathlib
+import re
+from typing import Literal
+
+import msgspec
+
+from worker.core import digest, errors, formats, values
+
+_MOST_BYTES = 256 * 1024 * 1024
+_ORIGIN = re.compile(r"(.*):([0-9]+):([0-9]+)", re.DOTALL)
+
+
+class _Account(msgspec.Struct):
+    base_url: str
+    mode: str
+
+
+class _Source(msgspec.Struct):
+    kind: str
+    name: str
+    revision: str
+
+
+class _Change(msgspec.Struct):
+    action: Literal["attach", "detach"]
+    driver: str = msgspec.field()
+    fleet: str = msgspec.field()
+    origin: str | None = None
+
+    def value(self) -> values.Change:
+        found = _ORIGIN.fullmatch(self.origin or "")
+        origin = values.Origin(found[1], int(found[2]), int(found[3])) if found else None
+        return values.Change(
+            values.Action(self.action), values.DriverId(self.driver), values.FleetId(self.fleet), origin
+        )
+
+
+class _Held(_Change):
+    guard: str = ""
+    message: str = ""
+
+
+class _Problem(msgspec.Struct):
+    where: str
+    message: str
+
+
+class _Summary(msgspec.Struct):
+    in_sync: int
+    fleets: int
+    drivers: int
+
+
+class _Cost(msgspec.Struct):
+    requests: int
+    seconds: float
+
+
+class _Plan(msgspec.Struct):
+    format: Literal["fleet-sync/plan@1"]
+    digest: str
+    account: _Account
+    created: datetime.datetime
+    sources: list[_Source]
+    changes: list[_Change]
+    held: list[_Held]
+    problems: list[_Problem]
+    summary: _Summary
+    cost: _Cost
+
+
+def save(judged: values.Judged, path: pathlib.Path) -> None:
+    """Save a plan. Raises errors.PlanFileError where the file cannot be written."""
+    try:
+        path.write_text(json.dumps(formats.plan(judged), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise errors.PlanFileError(
+            f"{path} cannot be written: {error.strerror}", remedy="Choose another file."
+        ) from error
+
+
+def load(path: pathlib.Path, *, account: values.Account) -> values.Judged:
+    """Read a plan back. Raises errors.PlanFileError where it is no plan, was edited, or is another account's."""
+    plan = _decoded(path)
+    saved = values.Account(plan.account.base_url, plan.account.mode)
+    changes, held = [each.value() for each in plan.changes], [each.value() for each in plan.held]
+    if digest.digest(saved, changes, held) != plan.digest:
+        raise errors.PlanFileError(f"{path} was changed after it was made: its digest does not fit")
+    if saved != account:
+        raise errors.PlanFileError(
+            f"{path} was made for {saved.base_url} in {saved.mode} mode, but the settings are for "
+            f"{account.base_url} in {account.mode} mode",
+            remedy="Use the settings and the key that the plan was made with.",
+        )
+    return _judged(plan, saved, changes)
+
+
+def _decoded(path: pathlib.Path) -> _Plan:
+    try:
+        with path.open("rb") as file:
+            return msgspec.json.decode(file.read(_MOST_BYTES), type=_Plan)
+    except OSError as error:
+        raise errors.PlanFileError(f"{path} cannot be read: {error.strerror}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise errors.PlanFileError(f"{path} is no saved plan: {error}") from None
+
+
+def _judged(plan: _Plan, account: values.Account, changes: list[values.Change]) -> values.Judged:
+    return values.Judged(
+        account=account,
+        created=plan.created,
+        sources=tuple(values.SourceRevision(s.kind, s.name, s.revision) for s in plan.sources),
+        changes=tuple(changes),
+        held=tuple(values.Held(each.value(), each.guard, each.message) for each in plan.held),
+        problems=tuple(values.Problem(each.where, each.message) for each in plan.problems),
+        in_sync=plan.summary.in_sync,
+        fleets=plan.summary.fleets,
+        drivers=plan.summary.drivers,
+        cost=values.Cost(plan.cost.requests, plan.cost.seconds),
+        digest=plan.digest,
+    )

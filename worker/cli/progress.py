@@ -1,0 +1,86 @@
+"""Shows how far a run is: a bar on a terminal, elsewhere a log line every few seconds.
+
+Invariant: everything goes to stderr. Neighbours: implements `core.ports.Progress`; `invocation` chooses.
+"""
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import structlog
+
+from worker.core import ports
+
+if TYPE_CHECKING:
+    import rich.progress
+
+log = structlog.get_logger()
+
+_LINE_SECONDS = 5.0
+
+
+class Lines:
+    """Logs a line when a stage has been going on for some seconds, and every few seconds from then."""
+
+    def __init__(self) -> None:
+        """Start with nothing to tell."""
+        self._name, self._total, self._done = "", None, 0  # type: tuple[str, int | None, int]
+        self._told = time.monotonic()
+
+    def stage(self, name: str, total: int | None) -> None:
+        """Note what begins."""
+        self._name, self._total, self._done = name, total, 0
+
+    def step(self, count: int = 1) -> None:
+        """Note what is done, and tell if it is time."""
+        self._done += count
+        if (now := time.monotonic()) - self._told >= _LINE_SECONDS:
+            self._told = now
+            log.info("progress", stage=self._name, done=self._done, total=self._total)
+
+
+class Bar:
+    """Draws a bar for the present stage."""
+
+    def __init__(self, progress: "rich.progress.Progress") -> None:
+        """Draw on this display."""
+        self._progress = progress
+        self._task: rich.progress.TaskID | None = None
+
+    def stage(self, name: str, total: int | None) -> None:
+        """Begin a new bar in the place of the last."""
+        if self._task is not None:
+            self._progress.remove_task(self._task)
+        self._task = self._progress.add_task(name, total=total)
+
+    def step(self, count: int = 1) -> None:
+        """Lengthen the bar."""
+        if self._task is not None:
+            self._progress.advance(self._task, count)
+
+
+@contextlib.contextmanager
+def watch() -> Iterator[ports.Progress]:
+    """Give the progress that fits where stderr goes, and clear it away in the end."""
+    if not sys.stderr.isatty():
+        yield Lines()
+        return
+    import rich.console
+    import rich.progress
+
+    columns = (
+        "[progress.description]{task.description}",
+        rich.progress.BarColumn(),
+        rich.progress.MofNCompleteColumn(),
+    )
+    console = rich.console.Console(stderr=True)
+    with rich.progress.Progress(*columns, console=console, transient=True) as display:
+        yield Bar(display)
+
+
+@contextlib.contextmanager
+def nobody() -> Iterator[None]:
+    """Show nothing: the service logs its runs."""
+    yield None

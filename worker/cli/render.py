@@ -1,0 +1,165 @@
+"""Writes plans and reports for people: grouped by fleet, names beside ids, and what to do next.
+
+Invariant: text from Charge or a document cannot steer the terminal: only printable letters are written.
+Neighbours: `core.formats` writes the same for programs.
+"""
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+
+import click
+
+from worker.core import guard, outcomes, report, values
+from worker.engine import cycle
+
+_SIGNS = {values.Action.ATTACH: ("+", "green"), values.Action.DETACH: ("-", "red")}
+
+
+def plan(survey: cycle.Survey, *, rate: float) -> str:
+    """Write a judged plan; `rate` is the pace's ceiling in requests a second."""
+    judged = survey.judged
+    names = _Names.of(survey.actual)
+    lines = [
+        *_by_fleet(judged.changes, names),
+        *_held(judged, names),
+        *_problems(judged.problems),
+        _summary(judged),
+    ]
+    if judged.changes:
+        lines.append(
+            f"This takes about {judged.cost.requests} requests, {_duration(judged.cost.seconds)} at {rate:g} a second."
+        )
+    return "\n".join(lines)
+
+
+def result(finished: report.Report) -> str:
+    """Write what a run did."""
+    lines = [*_failures(finished.results), *_problems(finished.problems)]
+    if finished.judged is not None and finished.results:
+        counts = ", ".join(f"{count} {name}" for name, count in finished.counts.items() if count)
+        lines.append(f"{_VERDICTS[finished.verdict]}: {counts}, in {_duration(_seconds(finished))}.")
+    elif finished.judged is not None:
+        lines.append(f"{_VERDICTS[finished.verdict]}.")
+    traffic = finished.traffic
+    lines.append(
+        f"{_count(traffic.reads, 'read')}, {_count(traffic.writes, 'write')}; "
+        f"{traffic.retries} retried, {traffic.rate_limited} rate limited."
+    )
+    return "\n".join(lines)
+
+
+_VERDICTS = {
+    report.Verdict.IN_SYNC: "Nothing was changed",
+    report.Verdict.CONVERGED: "Converged",
+    report.Verdict.HELD: "Held: some detaches wait for approval",
+    report.Verdict.PARTIAL: "Not everything could be done",
+    report.Verdict.FAILED: "Failed",
+}
+
+
+class _Names:
+    """What drivers and fleets are called, beside their ids."""
+
+    def __init__(self, fleets: Mapping[values.FleetId, values.Fleet], drivers: Mapping[values.DriverId, str]) -> None:
+        self._fleets = fleets
+        self._drivers = drivers
+
+    @classmethod
+    def of(cls, actual: values.Actual) -> "_Names":
+        return cls(actual.fleets, actual.names)
+
+    def fleet(self, fleet: values.FleetId) -> str:
+        known = self._fleets.get(fleet)
+        return f"{_printable(known.name)}  {_dim(fleet)}" if known and known.name else fleet
+
+    def driver(self, driver: values.DriverId) -> str:
+        name = self._drivers.get(driver)
+        return f"{driver}  {_printable(name)}" if name else driver
+
+
+def _by_fleet(changes: Iterable[values.Change], names: _Names) -> Iterator[str]:
+    for fleet, group in itertools.groupby(changes, key=lambda change: change.fleet):
+        yield click.style(names.fleet(fleet), bold=True)
+        for change in group:
+            yield _change(change, names)
+        yield ""
+
+
+def _change(change: values.Change, names: _Names) -> str:
+    sign, colour = _SIGNS[change.action]
+    origin = "" if change.origin is None else f"  {_dim(_printable(str(change.origin)))}"
+    return f"  {click.style(sign, fg=colour)} {names.driver(change.driver)}{origin}"
+
+
+def _held(judged: values.Judged, names: _Names) -> Iterator[str]:
+    if not judged.held:
+        return
+    yield click.style(f"Held back: {_count(len(judged.held), 'detach', 'detaches')}", fg="yellow", bold=True)
+    key = lambda held: (held.change.fleet, held.message)  # noqa: E731
+    for (fleet, message), group in itertools.groupby(judged.held, key=key):
+        yield f"{names.fleet(fleet)}: {message}"
+        for held in group:
+            yield _change(held.change, names)
+    if any(held.guard != guard.MUST_SEE for held in judged.held):
+        yield "If this is what you want, allow exactly this plan with"
+        yield f"  fleet-sync once --approve {judged.digest}"
+    yield ""
+
+
+def _problems(problems: Iterable[values.Problem]) -> Iterator[str]:
+    shown = [f"  {_printable(str(problem))}" for problem in problems]
+    if shown:
+        yield from (click.style("Problems", fg="yellow", bold=True), *shown, "")
+
+
+def _failures(results: Iterable[outcomes.Result]) -> Iterator[str]:
+    """Write the changes that were not made, each with the reason and what Charge's support asks for."""
+    lost = [result for result in results if not result.done]
+    if lost:
+        yield click.style("Not made", fg="red", bold=True)
+    for each in lost:
+        sign, colour = _SIGNS[each.change.action]
+        yield (
+            f"  {click.style(sign, fg=colour)} {each.change.driver} {each.change.fleet}  "
+            f"{each.outcome.name}: {_printable(each.outcome.message)}{_reference(each.outcome)}"
+        )
+    if lost:
+        yield ""
+
+
+def _reference(outcome: outcomes.Outcome) -> str:
+    match outcome:
+        case outcomes.Refused() | outcomes.Deferred() | outcomes.Unknown():
+            request = f", {outcome.request_id}" if outcome.request_id else ""
+            return f" ({_printable(outcome.code)}{request})"
+        case _:
+            return ""
+
+
+def _summary(judged: values.Judged) -> str:
+    attach = sum(change.action is values.Action.ATTACH for change in judged.changes)
+    detach = len(judged.changes) - attach
+    where = f"{_count(judged.in_sync, 'membership')} in {_count(judged.fleets, 'fleet')}"
+    if not judged.changes and not judged.held:
+        return f"{'Nothing to do' if judged.unsettled else 'In sync'}: {where} as desired."
+    return f"Plan: {attach} to attach, {detach} to detach, {len(judged.held)} held; {where} as desired."
+
+
+def _seconds(finished: report.Report) -> float:
+    return (finished.finished - finished.started).total_seconds()
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.0f} minutes"
+
+
+def _count(number: int, one: str, many: str = "") -> str:
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
+
+
+def _dim(text: str) -> str:
+    return click.style(text, dim=True)
+
+
+def _printable(text: str) -> str:
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)

@@ -1,0 +1,61 @@
+"""Where log lines go and what they look like: to stderr, pretty on a terminal, one JSON object a line elsewhere.
+
+Invariant: no secret that was announced with `hide` leaves in a log line. Neighbours: `cli.main` configures this once;
+everybody else just calls structlog.
+"""
+
+import logging
+import sys
+from typing import Literal
+
+import msgspec
+import structlog
+
+from worker.core import secret
+
+Format = Literal["auto", "console", "json"]
+LEVELS = ("debug", "info", "warning", "error")
+
+_hidden: set[bytes] = set()
+
+
+def hide(key: secret.Secret) -> None:
+    """Keep this key out of every line from now on."""
+    _hidden.add(key.reveal().encode())
+
+
+def configure(*, form: Format, level: str) -> None:
+    """Set the form and the lowest level of all lines; `auto` is pretty on a terminal and JSON elsewhere."""
+    pretty = form == "console" or (form == "auto" and sys.stderr.isatty())
+    renderer: list[structlog.typing.Processor] = (
+        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()), _encoded]
+        if pretty
+        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_json)]
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *renderer,
+            _masked,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer),
+        cache_logger_on_first_use=True,
+    )
+
+
+def _json(event: structlog.typing.EventDict, **_options: object) -> bytes:
+    return msgspec.json.encode(event, enc_hook=str)
+
+
+def _encoded(_logger: object, _method: str, line: str | bytes | structlog.typing.EventDict) -> bytes:
+    return str(line).encode(errors="replace")
+
+
+def _masked(_logger: object, _method: str, line: object) -> bytes:
+    text = line if isinstance(line, bytes) else str(line).encode(errors="replace")
+    for key in _hidden:
+        text = text.replace(key, b"[the key]")
+    return text

@@ -1,0 +1,107 @@
+"""Makes settings of a file and of the environment's overrides.
+
+Invariant: either everything is valid, or one error lists every problem with its place; nothing is half loaded.
+Neighbours: `model` has the keys, `words` the messages, `sources.toml_document` the places.
+"""
+
+import pathlib
+import tomllib
+from collections.abc import Mapping
+from typing import Any
+
+import pydantic
+import pydantic_core
+
+from worker.core import errors, secret, values
+from worker.settings import model, words
+from worker.sources import syntax, toml_document
+
+PREFIX = "FLEET_SYNC_"
+
+_HOW = (
+    'write one with a line [[sources]] and below it a line path = "membership.yaml" (every other key has a default), '
+    "or name another with --config"
+)
+
+_Overrides = Mapping[tuple[str, str], str]
+
+
+def load(path: pathlib.Path | str, environ: Mapping[str, str]) -> model.Settings:
+    """Read the settings file, with each `FLEET_SYNC_SECTION__KEY` of the environment in place of what it says.
+
+    Raises errors.SettingsError with every problem.
+    """
+    document = _document(path)
+    data, overrides, problems = _overridden(document.data, environ)
+    settings, invalid = _validated(data)
+    for error in invalid:
+        place = _place(str(path), document, error, overrides)
+        problems.append(values.Problem(place, secret.masked(words.message(error))))
+    if settings is None or problems:
+        raise errors.SettingsError(problems)
+    return settings.placed(pathlib.Path(path).parent)
+
+
+def _document(path: pathlib.Path | str) -> syntax.Document:
+    try:
+        with pathlib.Path(path).open("rb") as file:
+            return toml_document.parse(syntax.decode(file.read(syntax.LIMIT + 1)))
+    except FileNotFoundError:
+        problem = values.Problem(str(path), f"there is no settings file: {_HOW}")
+    except OSError as error:
+        problem = values.Problem(str(path), f"it cannot be read ({error.strerror}): see to its permissions")
+    except syntax.Malformed as malformed:
+        line, column = malformed.place
+        problem = values.Problem(f"{path}:{line}:{column}", secret.masked(malformed.message))
+    raise errors.SettingsError([problem])
+
+
+def _overridden(file: object, environ: Mapping[str, str]) -> tuple[dict[str, Any], _Overrides, list[values.Problem]]:
+    """Lay the overrides over what the file says; also give which variable stands behind which key."""
+    data: dict[str, Any] = dict(file) if isinstance(file, dict) else {}
+    overrides: dict[tuple[str, str], str] = {}
+    problems: list[values.Problem] = []
+    for name in sorted(environ):
+        section, separator, key = name.removeprefix(PREFIX).lower().partition("__")
+        if not name.startswith(PREFIX) or not separator:
+            continue
+        if section == "sources":
+            problems.append(
+                values.Problem(name, "sources stand in the settings file only: unset this, and write them there")
+            )
+            continue
+        table = data.get(section, {})
+        if isinstance(table, dict):  # else the file's own mistake is reported
+            data[section] = {**table, key: _value(environ[name])}
+            overrides[section, key] = name
+    return data, overrides, problems
+
+
+def _value(text: str) -> object:
+    """Read an override as a TOML value where it is one, else as the text it is."""
+    try:
+        found = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):
+        return text
+    value = found["value"]
+    return value if set(found) == {"value"} and isinstance(value, bool | int | float | str | list) else text
+
+
+def _validated(data: Mapping[str, Any]) -> tuple[model.Settings | None, list[pydantic_core.ErrorDetails]]:
+    try:
+        return model.Settings.model_validate(data), []
+    except pydantic.ValidationError as error:
+        found = error.errors(include_url=False, include_input=False)
+        # A source that is wrong does not count, so pydantic finds none: that adds nothing to what is wrong with it.
+        some = any(one["loc"][0] == "sources" and len(one["loc"]) > 1 for one in found)
+        return None, [one for one in found if not some or one["loc"] != ("sources",)]
+
+
+def _place(file: str, document: syntax.Document, error: pydantic_core.ErrorDetails, overrides: _Overrides) -> str:
+    path = error["loc"]
+    if name := overrides.get((str(path[0]), str(path[1] if len(path) > 1 else ""))):
+        return name
+    if variable := next((name for (section, _), name in overrides.items() if path == (section,)), ""):
+        return variable
+    line, column = document.key_at(path) if error["type"] == "extra_forbidden" else document.at(path)
+    return f"{file}:{line}:{column}"

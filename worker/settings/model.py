@@ -1,0 +1,181 @@
+"""The keys of the settings file, their defaults and their bounds.
+
+Invariant: settings that exist are valid, and never change. Every key has a default but `sources`.
+Neighbours: `loading` makes them from a file, `addresses` checks addresses, `schema` describes them to editors.
+"""
+
+import pathlib
+from typing import Annotated, Literal
+
+import pydantic
+
+from worker.core import references, values
+from worker.settings import addresses
+
+
+def _membership(text: str) -> str:
+    references.membership(text)
+    return text
+
+
+Fraction = Annotated[float, pydantic.Field(ge=0, le=1)]
+Mode = Annotated[values.Mode, pydantic.Field(strict=False)]
+Membership = Annotated[str, pydantic.AfterValidator(_membership)]
+
+
+class Section(pydantic.BaseModel):
+    """What all sections have in common: no key is unknown, no type is bent, nothing changes."""
+
+    model_config = pydantic.ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Charge(Section):
+    """Where Charge's API is, and how it is spoken to."""
+
+    base_url: Annotated[str, pydantic.AfterValidator(addresses.base_url)] = pydantic.Field(
+        default="https://api.chargeapi.co/v1", description="Address of the API. Plain http only for loopback addresses."
+    )
+    api_version: str = pydantic.Field(
+        default="2026-03-01", pattern=r"^[A-Za-z0-9.-]+$", description="Version of the API that fleet-sync asks for."
+    )
+    api_key_file: str = pydantic.Field(
+        default="", description="File with the secret key; CHARGE_API_KEY and CHARGE_API_KEY_FILE win over it."
+    )
+    timeout_seconds: float = pydantic.Field(
+        default=30, gt=0, le=600, description="Deadline of one request, from connecting to the last byte."
+    )
+    page_size: int = pydantic.Field(default=100, ge=1, le=100, description="Objects in one page of a listing.")
+
+
+class FileSource(Section):
+    """A membership document, or a folder of them."""
+
+    kind: Literal["file"] = pydantic.Field(default="file", description="Kind of source.")
+    path: str = pydantic.Field(
+        min_length=1, description="A .yaml, .yml, .json, .toml or .csv file, or a folder of them."
+    )
+
+
+class Sync(Section):
+    """How fleets are kept, and how often."""
+
+    mode: Mode = pydantic.Field(
+        default=values.Mode.EXACT,
+        description="exact attaches and detaches; additive never detaches. A fleet's own mode wins.",
+    )
+    interval_seconds: float = pydantic.Field(
+        default=300, gt=0, le=604_800, description="Pause between two reconciliations of the service."
+    )
+    interval_jitter: Fraction = pydantic.Field(
+        default=0.1, description="Share of the interval by which it varies, so that many services do not run in step."
+    )
+
+
+class Pace(Section):
+    """How fast Charge is asked."""
+
+    requests_per_second: float = pydantic.Field(
+        default=25, gt=0, le=10_000, description="Ceiling over all requests of this account together."
+    )
+    burst: int = pydantic.Field(
+        default=10, ge=1, le=10_000, description="Requests that may follow each other without a pause."
+    )
+    concurrency: int = pydantic.Field(default=16, ge=1, le=256, description="Requests under way at once.")
+    adaptive: bool = pydantic.Field(
+        default=True, description="Slow down on 429, and find the limit without being told."
+    )
+
+
+class Retry(Section):
+    """How often and how late a request is repeated."""
+
+    max_attempts: int = pydantic.Field(
+        default=6, ge=1, le=100, description="Attempts of one request, the first included."
+    )
+    base_seconds: float = pydantic.Field(
+        default=0.5, gt=0, le=600, description="Longest pause before the second attempt."
+    )
+    max_seconds: float = pydantic.Field(default=30, gt=0, le=3600, description="Longest pause before any attempt.")
+
+    @pydantic.field_validator("max_seconds")
+    @classmethod
+    def _not_below_base(cls, seconds: float, info: pydantic.ValidationInfo) -> float:
+        if seconds < info.data.get("base_seconds", 0):
+            raise ValueError("less than base_seconds: write at least as much")
+        return seconds
+
+
+class Guard(Section):
+    """What is held back until somebody allows it."""
+
+    max_detach_fraction_per_fleet: Fraction = pydantic.Field(
+        default=0.25, description="Share of a fleet's members whose detaches pass unasked."
+    )
+    max_detach_fraction: Fraction = pydantic.Field(
+        default=0.10, description="Share of all memberships in managed fleets whose detaches pass unasked."
+    )
+    always_allow: int = pydantic.Field(
+        default=2, ge=0, le=1_000_000, description="So many detaches in a fleet, and in a run, are never held."
+    )
+    allow_emptying_fleets: bool = pydantic.Field(
+        default=False, description="Whether a fleet may lose its last member unasked."
+    )
+    must_see: tuple[Membership, ...] = pydantic.Field(
+        default=(),
+        strict=False,
+        description="Memberships, as drv_…/flt_…; if one is not found the reading is wrong, and nothing is detached.",
+    )
+    max_unresolved_fraction: Fraction = pydantic.Field(
+        default=0.10, description="More unresolved references than this, of 20 or more, end the run without a change."
+    )
+
+
+class Journal(Section):
+    """Where every write is recorded before it is sent."""
+
+    url: Annotated[str, pydantic.AfterValidator(addresses.journal)] = pydantic.Field(
+        default="sqlite:///fleet-sync.db", description="The journal's database: sqlite:/// and a path."
+    )
+
+
+class Status(Section):
+    """The service's HTTP side."""
+
+    listen: Annotated[str, pydantic.AfterValidator(addresses.listen)] = pydantic.Field(
+        default="",
+        json_schema_extra={"maxLength": 0},
+        description="Address to serve the status at; empty for none, and this version has none.",
+    )
+
+
+class Settings(Section):
+    """Settings of fleet-sync: one account, its sources, its limits, its journal."""
+
+    charge: Charge = Charge()
+    sources: tuple[FileSource, ...] = pydantic.Field(
+        min_length=1, strict=False, description="Where the desired memberships are written. Several add up."
+    )
+    sync: Sync = Sync()
+    pace: Pace = Pace()
+    retry: Retry = Retry()
+    guard: Guard = Guard()
+    journal: Journal = Journal()
+    status: Status = Status()
+
+    _folder: pathlib.Path = pydantic.PrivateAttr(default=pathlib.Path())
+
+    def located(self, path: str) -> pathlib.Path:
+        """Give the place of a path that stands in the settings: relative to the settings file."""
+        return self._folder / path
+
+    @property
+    def journal_url(self) -> str:
+        """Give the journal's address with an absolute path, wherever the program was started."""
+        path = self.located(self.journal.url.removeprefix(addresses.SQLITE))
+        return f"{addresses.SQLITE}{path.absolute()}"
+
+    def placed(self, folder: pathlib.Path) -> "Settings":
+        """Give the same settings, as standing in a file of that folder."""
+        copy = self.model_copy()
+        copy._folder = folder
+        return copy
