@@ -6,7 +6,6 @@ Invariant: the only module that names concrete classes. Neighbours: `cli` calls 
 
 import contextlib
 import datetime
-import importlib.metadata
 import logging
 import random
 import signal
@@ -17,6 +16,7 @@ from typing import TypeVar
 import anyio
 import structlog
 
+import worker
 from worker.charge import client, http
 from worker.core import errors, guard, ports, references, report, retry, secret, values
 from worker.engine import apply, cycle, pacing, reading, sending
@@ -66,7 +66,7 @@ class Account:
             base_url=settings.charge.base_url,
             key=key,
             api_version=settings.charge.api_version,
-            user_agent=f"fleet-sync/{importlib.metadata.version('fleet-sync')}",
+            user_agent=f"fleet-sync/{worker.__version__}",
             timeout=settings.charge.timeout_seconds,
             connections=settings.pace.concurrency,
         )

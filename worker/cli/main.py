@@ -11,6 +11,8 @@ from typing import Literal, NoReturn
 
 import click
 
+import worker
+
 USAGE = 64
 
 COMMANDS = {
@@ -48,9 +50,7 @@ class Subcommands(click.Group):
 
 def _version(ctx: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
     if wanted:
-        import importlib.metadata
-
-        click.echo(f"fleet-sync {importlib.metadata.version('fleet-sync')}")
+        click.echo(f"fleet-sync {worker.__version__}")
         ctx.exit()
 
 

@@ -103,9 +103,9 @@ class Estimator:
     def limited(self, *, sent: float, now: float) -> bool:
         """Note a 429 to a request of the time `sent`; tell whether it changed anything.
 
-        A request that left before the last cut says nothing new.
+        A request that left before the last cut, or in the same instant, says nothing new.
         """
-        if sent < self._limited:
+        if sent <= self._limited:
             return False
         if self._trickle is None:
             self._trickle = _TRICKLE
@@ -120,7 +120,7 @@ class Estimator:
 
     def _cut(self, now: float) -> None:
         """Set the rate under the limit, as well as it can be told."""
-        elapsed = now - self._episode
+        elapsed = 0.0 if self._hold_until is None else now - self._episode  # the first 429 follows no other
         if self._hold_until is None:
             self._rate = self._used() * _FIRST_CUT
         elif now <= self._hold_until:
@@ -141,4 +141,4 @@ class Estimator:
 
     def _used(self) -> float:
         """Give the rate in use, or less where there was not enough to send to use it."""
-        return max(1.0, min(self._rate, 1.5 * len(self._recent) / _RECENT_SECONDS))
+        return min(self._rate, max(1.0, 1.5 * len(self._recent) / _RECENT_SECONDS))

@@ -26,7 +26,7 @@ Membership = Annotated[str, pydantic.AfterValidator(_membership)]
 class Section(pydantic.BaseModel):
     """What all sections have in common: no key is unknown, no type is bent, nothing changes."""
 
-    model_config = pydantic.ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = pydantic.ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
 
 class Charge(Section):

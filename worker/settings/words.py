@@ -45,7 +45,7 @@ def message(error: pydantic_core.ErrorDetails) -> str:
     key = ".".join(path)
     if error["type"] == "extra_forbidden":
         return _unknown(path)
-    if path == ["sources"]:
+    if error["loc"] == ("sources",):
         return _SOURCES
     if error["type"] == "missing":
         return f'{key} is missing: write path = "membership.yaml"'

@@ -15,7 +15,7 @@ from yaml import _yaml, events
 from worker.sources import syntax
 
 _TAB = re.compile(r"^ *\t", re.MULTILINE)
-_CONTROL = re.compile(r"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]")
+_CONTROL = re.compile(r"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ufffe\uffff]")
 
 _QUOTE = "put the text into quotation marks"
 _INDENT = "indent with the same number of spaces as the lines that belong together"

@@ -1,0 +1,194 @@
+"""A discrete-event simulation of a client that keeps to `core.rate`, and of servers that limit it in various ways."""
+
+import collections
+import dataclasses
+import heapq
+import itertools
+import random
+from collections.abc import Callable
+from typing import Protocol
+
+from worker.core import rate
+
+_ENOUGH = 1e-9
+
+
+class Server(Protocol):
+    """Something that limits requests."""
+
+    def accepts(self, now: float) -> bool:
+        """Tell whether a request that arrives now is carried out (else it is answered with 429)."""
+        ...
+
+
+class TokenBucket:
+    """So many a second in the long run, and `depth` at once."""
+
+    def __init__(self, limit: float, depth: float) -> None:
+        self.limit = limit
+        self._depth = self._tokens = depth
+        self._at = 0.0
+
+    def accepts(self, now: float) -> bool:
+        self._tokens = min(self._depth, self._tokens + (now - self._at) * self.limit)
+        self._at = now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+
+class FixedWindow:
+    """So many in each second, which begins by the server's clock, not ours."""
+
+    def __init__(self, limit: float, *, ahead: float = 0.37) -> None:
+        self._limit = limit
+        self._ahead = ahead
+        self._second = -1
+        self._count = 0
+
+    def accepts(self, now: float) -> bool:
+        if (second := int(now + self._ahead)) != self._second:
+            self._second, self._count = second, 0
+        self._count += 1
+        return self._count <= self._limit
+
+
+class SlidingWindow:
+    """So many in any second."""
+
+    def __init__(self, limit: float) -> None:
+        self._limit = limit
+        self._times: collections.deque[float] = collections.deque()
+
+    def accepts(self, now: float) -> bool:
+        while self._times and self._times[0] <= now - 1:
+            self._times.popleft()
+        if len(self._times) >= self._limit:
+            return False
+        self._times.append(now)
+        return True
+
+
+class Scripted:
+    """A server that follows a script of the time and of the number of the request, from 1."""
+
+    def __init__(self, script: Callable[[float, int], bool]) -> None:
+        self._script = script
+        self._count = 0
+
+    def accepts(self, now: float) -> bool:
+        self._count += 1
+        return self._script(now, self._count)
+
+
+@dataclasses.dataclass(frozen=True)
+class Client:
+    """How the client is set, and how long the network takes there and back, in seconds."""
+
+    ceiling: float = 2000
+    burst: int = 10
+    concurrency: int = 16
+    latency: tuple[float, float] = (0.002, 0.006)
+    adaptive: bool = True
+    seed: int = 1
+
+
+@dataclasses.dataclass
+class Traffic:
+    """What came of it: when requests were sent and accepted, and how many were answered with 429."""
+
+    sent: list[float] = dataclasses.field(default_factory=list)
+    accepted: list[float] = dataclasses.field(default_factory=list)
+    refused: int = 0
+
+    @property
+    def per_second(self) -> float:
+        """Accepted requests a second over all."""
+        return len(self.accepted) / self.accepted[-1]
+
+    @property
+    def refused_share(self) -> float:
+        """429s among all requests."""
+        return self.refused / len(self.sent)
+
+    def busiest(self, seconds: float = 1.0) -> int:
+        """Give the most requests that were sent within so many seconds."""
+        most, window = 0, collections.deque[float]()
+        for at in self.sent:
+            window.append(at)
+            while window[0] <= at - seconds:
+                window.popleft()
+            most = max(most, len(window))
+        return most
+
+
+def simulate(server: Server, client: Client = Client(), *, requests: int) -> Traffic:
+    """Send requests, each again until it is accepted, as fast as the client may."""
+    return _Simulation(server, client, requests).run()
+
+
+class _Simulation:
+    """Items wait for their turn, go over the network, come back, and are done or back off."""
+
+    def __init__(self, server: Server, client: Client, requests: int) -> None:
+        self._server, self._client = server, client
+        self._chance = random.Random(client.seed)
+        self._spacing = rate.Spacing(burst=client.burst, now=0.0)
+        self._estimate = rate.Estimator(ceiling=client.ceiling, adaptive=client.adaptive)
+        self._fresh = requests
+        self._open = requests
+        self._waiting: collections.deque[int] = collections.deque()
+        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._numbers = itertools.count()
+        self._now = 0.0
+        self.traffic = Traffic()
+
+    def run(self) -> Traffic:
+        for _ in range(self._client.concurrency):
+            self._next_item()
+        while self._open:
+            self._step()
+        return self.traffic
+
+    def _step(self) -> None:
+        wait = self._spacing.wait(self._now, self._estimate.rate(self._now)) if self._waiting else float("inf")
+        if wait <= _ENOUGH:
+            self._send(self._waiting.popleft())
+        elif self._events and self._events[0][0] <= self._now + wait:
+            self._now, _, event = heapq.heappop(self._events)
+            event()
+        else:
+            self._now += wait + 1e-4 * self._chance.random()  # a timer is never early
+
+    def _after(self, seconds: float, event: Callable[[], None]) -> None:
+        heapq.heappush(self._events, (self._now + seconds, next(self._numbers), event))
+
+    def _next_item(self) -> None:
+        if self._fresh:
+            self._fresh -= 1
+            self._waiting.append(1)
+
+    def _send(self, attempt: int) -> None:
+        self._spacing.take()
+        self.traffic.sent.append(self._now)
+        sent, way = self._now, self._chance.uniform(*self._client.latency) / 2
+        self._after(way, lambda: self._arrive(sent, attempt, way))
+
+    def _arrive(self, sent: float, attempt: int, way: float) -> None:
+        answer = self._accepted if self._server.accepts(self._now) else self._refused
+        self._after(way, lambda: answer(sent, attempt))
+
+    def _accepted(self, sent: float, _: int) -> None:
+        self.traffic.accepted.append(self._now)
+        self._estimate.accepted(sent=sent, now=self._now)
+        self._open -= 1
+        self._next_item()
+
+    def _refused(self, sent: float, attempt: int) -> None:
+        self.traffic.refused += 1
+        self._spacing.wait(self._now, self._estimate.rate(self._now))
+        if self._estimate.limited(sent=sent, now=self._now):
+            self._spacing.drain()
+        step = min(30.0, 0.5 * 2.0 ** (attempt - 1))
+        self._after(step * (0.5 + 0.5 * self._chance.random()), lambda: self._waiting.append(attempt + 1))

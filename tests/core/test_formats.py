@@ -1,0 +1,141 @@
+"""The JSON documents, field by field, as they are promised to programs that read them."""
+
+import datetime
+import json
+
+import pytest
+
+from tests.core import worlds
+from tests.core.worlds import DEPOT, VANS, A, B
+from worker.core import errors, formats, outcomes, report, values
+
+ATTACH = values.Change(values.Action.ATTACH, A, VANS, values.Origin("membership.yaml", 4, 9))
+DETACH = values.Change(values.Action.DETACH, B, DEPOT)
+
+JUDGED = values.Judged(
+    account=worlds.ACCOUNT,
+    created=worlds.NOW,
+    sources=(values.SourceRevision("file", "membership.yaml", "sha256:ab"),),
+    changes=(ATTACH, values.Change(values.Action.DETACH, A, DEPOT)),
+    held=(values.Held(DETACH, "max_detach_fraction_per_fleet", "half of them"),),
+    problems=(values.Problem("membership.yaml:7:9", "no driver has the e-mail address x@example.com"),),
+    in_sync=5,
+    fleets=2,
+    drivers=7,
+    cost=values.Cost(12, 0.48),
+    digest="sha256:cd",
+    unsettled=True,
+)
+
+PLAN = {
+    "format": "fleet-sync/plan@1",
+    "digest": "sha256:cd",
+    "account": {"base_url": "https://api.chargeapi.co/v1", "mode": "test"},
+    "created": "2026-10-05T08:00:00.000Z",
+    "sources": [{"kind": "file", "name": "membership.yaml", "revision": "sha256:ab"}],
+    "changes": [
+        {"action": "attach", "driver": A, "fleet": VANS, "origin": "membership.yaml:4:9"},
+        {"action": "detach", "driver": A, "fleet": DEPOT, "origin": None},
+    ],
+    "held": [
+        {
+            "action": "detach",
+            "driver": B,
+            "fleet": DEPOT,
+            "origin": None,
+            "guard": "max_detach_fraction_per_fleet",
+            "message": "half of them",
+        }
+    ],
+    "problems": [{"where": "membership.yaml:7:9", "message": "no driver has the e-mail address x@example.com"}],
+    "summary": {"attach": 1, "detach": 1, "held": 1, "in_sync": 5, "fleets": 2, "drivers": 7},
+    "cost": {"requests": 12, "seconds": 0.48},
+}
+
+
+def test_a_plan_as_a_document() -> None:
+    assert formats.plan(JUDGED) == PLAN
+    assert json.loads(json.dumps(formats.plan(JUDGED))) == PLAN
+
+
+def test_a_report_as_a_document() -> None:
+    finished = report.Report(
+        run=values.RunId("run_1"),
+        started=worlds.NOW,
+        finished=worlds.NOW + datetime.timedelta(milliseconds=1500),
+        judged=JUDGED,
+        results=(outcomes.Result(ATTACH, outcomes.Applied(2, "req_1")),),
+        problems=(values.Problem(VANS, "changes back and forth"),),
+        traffic=report.Traffic(reads=4, writes=2, retries=1, rate_limited=1),
+    )
+    assert json.loads(json.dumps(formats.run(finished))) == {
+        "format": "fleet-sync/report@1",
+        "run": "run_1",
+        "result": "partial",
+        "exit_code": 4,
+        "started": "2026-10-05T08:00:00.000Z",
+        "finished": "2026-10-05T08:00:01.500Z",
+        "plan": PLAN,
+        "outcomes": {"applied": 1, "already": 0, "refused": 0, "stale": 0, "deferred": 0, "unknown": 0},
+        "changes": [
+            {
+                "action": "attach",
+                "driver": A,
+                "fleet": VANS,
+                "outcome": "applied",
+                "attempts": 2,
+                "request_id": "req_1",
+                "code": None,
+                "message": None,
+            }
+        ],
+        "problems": [{"where": VANS, "message": "changes back and forth"}],
+        "requests": {"reads": 4, "writes": 2, "retries": 1, "rate_limited": 1},
+        "error": None,
+    }
+
+
+def test_a_run_that_failed_before_there_was_a_plan_has_the_same_fields() -> None:
+    error = errors.SourceError([values.Problem("membership.yaml:1:1", "it is empty")])
+    failed = formats.run(report.Report(values.RunId("run_2"), worlds.NOW, worlds.NOW, None, error=error))
+    assert (failed["result"], failed["exit_code"], failed["plan"]) == ("failed", 1, None)
+    assert failed["changes"] == failed["problems"] == []
+    assert failed["requests"] == {"reads": 0, "writes": 0, "retries": 0, "rate_limited": 0}
+    assert failed["error"] == {
+        "code": "source_invalid",
+        "message": "membership.yaml:1:1: it is empty",
+        "remedy": "Correct the source, then run `fleet-sync check`. Nothing was changed.",
+    }
+
+
+@pytest.mark.parametrize(
+    ("outcome", "expected"),
+    [
+        (outcomes.Applied(1, "req_1"), ("applied", 1, "req_1", None, None)),
+        (outcomes.Already(2, None, "somebody else did"), ("already", 2, None, None, "somebody else did")),
+        (outcomes.Refused(1, "blocked", "no", "req_2"), ("refused", 1, "req_2", "blocked", "no")),
+        (outcomes.Stale("gone"), ("stale", 0, None, None, "gone")),
+        (outcomes.Deferred(0, "attach_failed", "later"), ("deferred", 0, None, "attach_failed", "later")),
+        (outcomes.Unknown(6, "charge_unreachable", "reset"), ("unknown", 6, None, "charge_unreachable", "reset")),
+    ],
+)
+def test_every_outcome_has_the_same_fields(outcome: outcomes.Outcome, expected: tuple[object, ...]) -> None:
+    names = ("outcome", "attempts", "request_id", "code", "message")
+    assert formats.outcome(outcome) == dict(zip(names, expected, strict=True))
+
+
+def test_an_error_without_a_report_is_a_document_too() -> None:
+    assert formats.failure(errors.JournalError("disk full")) == {
+        "format": "fleet-sync/error@1",
+        "exit_code": 1,
+        "error": {
+            "code": "journal_unwritable",
+            "message": "disk full",
+            "remedy": "Make the journal of `[journal] url` writable, and see that its disk has room.",
+        },
+    }
+
+
+def test_a_moment_is_written_in_utc_with_milliseconds() -> None:
+    paris = datetime.timezone(datetime.timedelta(hours=2))
+    assert formats.time(datetime.datetime(2026, 10, 5, 10, 0, 0, 123999, paris)) == "2026-10-05T08:00:00.123Z"

@@ -1,0 +1,289 @@
+"""The guard, by laws over generated worlds, at the exact boundaries of its limits, and by the stories behind them."""
+
+import dataclasses
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.core import worlds
+from tests.core.worlds import DEPOT, NORTH, VANS, A, B
+from worker.core import errors, guard, values
+
+DETACH = values.Action.DETACH
+
+
+@st.composite
+def limits(draw: st.DrawFn) -> guard.Limits:
+    """Generate limits that hold something now and then."""
+    return guard.Limits(
+        max_detach_fraction_per_fleet=draw(st.sampled_from([0.0, 0.25, 0.5, 1.0])),
+        max_detach_fraction=draw(st.sampled_from([0.0, 0.1, 0.5, 1.0])),
+        always_allow=draw(st.integers(0, 3)),
+        allow_emptying_fleets=draw(st.booleans()),
+        must_see=draw(
+            st.frozensets(st.tuples(st.sampled_from(worlds.DRIVERS), st.sampled_from(worlds.FLEETS)), max_size=1)
+        ),
+    )
+
+
+def driver(number: int) -> values.DriverId:
+    return values.DriverId(f"drv_{number:032}")
+
+
+def losing(count: int, members: int, fleet: values.FleetId = VANS) -> values.Plan:
+    """Make a plan that detaches so many of a fleet's members, and attaches one."""
+    changes = [values.Change(DETACH, driver(number), fleet) for number in range(count)]
+    attach = values.Change(values.Action.ATTACH, driver(members), fleet)
+    return values.Plan((attach, *changes), (), {fleet: members}, in_sync=0, drivers=members)
+
+
+def together(*plans: values.Plan) -> values.Plan:
+    """Put plans of several fleets together."""
+    changes = sorted((change for plan in plans for change in plan.changes), key=lambda change: change.order)
+    members = {fleet: count for plan in plans for fleet, count in plan.members.items()}
+    return values.Plan(tuple(changes), (), members, in_sync=0, drivers=0)
+
+
+def judged(plan: values.Plan, **changes: float | bool) -> guard.Judgement:
+    """Judge with limits that hold nothing but by what is named."""
+    lenient = guard.Limits(max_detach_fraction_per_fleet=1.0, max_detach_fraction=1.0, always_allow=0)
+    return guard.judge(plan, worlds.seen({}), dataclasses.replace(lenient, **changes))  # type: ignore[arg-type]
+
+
+def holds(judgement: guard.Judgement) -> set[str]:
+    return {held.guard for held in judgement.held}
+
+
+# --- Laws -------------------------------------------------------------------------------------------------
+
+
+@worlds.LAW
+@given(worlds.worlds(), limits())
+def test_allowed_and_held_together_are_the_plan_in_its_order(world: worlds.World, limits: guard.Limits) -> None:
+    plan = world.plan()
+    judgement = guard.judge(plan, world.actual, limits)
+    held = [each.change for each in judgement.held]
+    assert sorted([*judgement.allowed, *held], key=lambda change: change.order) == list(plan.changes)
+    assert [change for change in plan.changes if change in set(held)] == held
+    assert [change for change in plan.changes if change not in set(held)] == list(judgement.allowed)
+
+
+@worlds.LAW
+@given(worlds.worlds(), limits())
+def test_only_detaches_are_held_and_all_or_none_of_a_fleet(world: worlds.World, limits: guard.Limits) -> None:
+    judgement = guard.judge(world.plan(), world.actual, limits)
+    assert all(held.change.action is DETACH for held in judgement.held)
+    allowed = {change.fleet for change in judgement.allowed if change.action is DETACH}
+    assert not allowed & {held.change.fleet for held in judgement.held}
+
+
+@worlds.LAW
+@given(worlds.worlds(), limits(), st.randoms(use_true_random=False))
+def test_no_sequence_of_allowed_changes_empties_a_protected_fleet(
+    world: worlds.World, limits: guard.Limits, chance: random.Random
+) -> None:
+    """Whichever of them succeed, in whichever order, the run broken off wherever."""
+    limits = dataclasses.replace(limits, allow_emptying_fleets=False)
+    allowed = guard.judge(world.plan(), world.actual, limits).allowed
+    before = {fleet for fleet in world.managed if worlds.members(world.actual, fleet)}
+    only_detaches = [change for change in allowed if change.action is DETACH]
+    for sequence in (only_detaches, chance.sample(allowed, chance.randint(0, len(allowed)))):
+        now = world.actual
+        for change in sequence:
+            now = worlds.applied(now, [change])
+            assert all(worlds.members(now, fleet) for fleet in before)
+
+
+@worlds.LAW
+@given(worlds.worlds(), limits())
+def test_an_unseen_sentinel_holds_every_detach_and_no_approval_lifts_that(
+    world: worlds.World, limits: guard.Limits
+) -> None:
+    """GAM 673: a filter changed its meaning overnight, and owners were removed."""
+    limits = dataclasses.replace(limits, must_see=limits.must_see | {(worlds.GHOST, VANS)})
+    plan = world.plan()
+    judgement = guard.judge(plan, world.actual, limits)
+    assert [held.change for held in judgement.held] == [each for each in plan.changes if each.action is DETACH]
+    assert holds(judgement) <= {guard.MUST_SEE}
+    assert guard.approve(judgement) == judgement
+
+
+@worlds.LAW
+@given(worlds.worlds(), limits())
+def test_an_approval_allows_the_whole_plan_where_the_reading_is_right(
+    world: worlds.World, limits: guard.Limits
+) -> None:
+    limits = dataclasses.replace(limits, must_see=frozenset())
+    plan = world.plan()
+    assert guard.approve(guard.judge(plan, world.actual, limits)) == guard.Judgement(plan.changes, ())
+
+
+@worlds.LAW
+@given(st.integers(1, 400), st.integers(0, 400), st.integers(0, 100), st.integers(0, 5))
+def test_the_fractions_are_exact(members: int, count: int, percent: int, always: int) -> None:
+    """No rounding of floating point lets a detach through, or holds one, at any percentage."""
+    count = min(count, members - 1)
+    for fraction in (guard.PER_FLEET, guard.PER_RUN):
+        judgement = judged(losing(count, members), always_allow=always, **{fraction: percent / 100})
+        assert bool(judgement.held) is (count > always and 100 * count > percent * members)
+        assert holds(judgement) <= {fraction}
+
+
+# --- Boundaries -------------------------------------------------------------------------------------------
+
+
+def test_a_quarter_of_a_fleet_may_go_and_one_more_is_held() -> None:
+    assert judged(losing(25, 100), max_detach_fraction_per_fleet=0.25).held == ()
+    held = judged(losing(26, 100), max_detach_fraction_per_fleet=0.25).held
+    assert len(held) == 26
+    assert held[0] == values.Held(
+        values.Change(DETACH, driver(0), VANS),
+        "max_detach_fraction_per_fleet",
+        "26 of 100 memberships of this fleet (26%) would be detached, more than max_detach_fraction_per_fleet = 0.25",
+    )
+
+
+def test_a_tenth_of_all_memberships_may_go_and_one_more_is_held() -> None:
+    small, large = losing(4, 20), losing(16, 180, DEPOT)
+    assert judged(together(small, large), max_detach_fraction=0.10).held == ()
+    held = judged(together(small, losing(17, 180, DEPOT)), max_detach_fraction=0.10).held
+    assert len(held) == 21
+    assert {(each.guard, each.message) for each in held} == {
+        (
+            "max_detach_fraction",
+            "21 of all 200 memberships in managed fleets (10%) would be detached, more than max_detach_fraction = 0.1",
+        )
+    }
+
+
+def test_two_detaches_are_never_held_by_a_fraction() -> None:
+    strict = guard.Limits(max_detach_fraction_per_fleet=0.0, max_detach_fraction=0.0)
+    assert guard.judge(losing(2, 3), worlds.seen({}), strict).held == ()
+    assert len(guard.judge(losing(3, 1000), worlds.seen({}), strict).held) == 3
+
+
+def test_always_allow_counts_in_each_fleet_and_in_the_run_for_itself() -> None:
+    both = together(losing(2, 100), losing(2, 100, DEPOT))
+    per_fleet = guard.Limits(max_detach_fraction_per_fleet=0.0, max_detach_fraction=1.0)
+    per_run = guard.Limits(max_detach_fraction_per_fleet=1.0, max_detach_fraction=0.0)
+    assert guard.judge(both, worlds.seen({}), per_fleet).held == ()
+    assert holds(guard.judge(both, worlds.seen({}), per_run)) == {guard.PER_RUN}
+
+
+@pytest.mark.parametrize("members", [1, 2, 5])
+def test_emptying_a_fleet_is_held_however_few_are_in_it(members: int) -> None:
+    """Even within always_allow, even with somebody attached at the same time: that attach may yet be refused."""
+    judgement = judged(losing(members, members), always_allow=10)
+    assert {(held.guard, held.message) for held in judgement.held} == {
+        ("allow_emptying_fleets", f"all {members} who are in this fleet now would be detached")
+    }
+    assert len(judgement.held) == members
+    assert judged(losing(members, members), always_allow=10, allow_emptying_fleets=True).held == ()
+
+
+def test_a_fleet_that_may_be_emptied_still_keeps_to_the_fractions() -> None:
+    judgement = judged(losing(5, 5), allow_emptying_fleets=True, max_detach_fraction_per_fleet=0.25)
+    assert holds(judgement) == {guard.PER_FLEET}
+
+
+def test_a_fleets_own_reason_is_told_before_that_of_the_run() -> None:
+    plan = together(losing(1, 1), losing(30, 100, DEPOT), losing(20, 100, NORTH))
+    judgement = guard.judge(plan, worlds.seen({}), guard.Limits())
+    reasons = {held.change.fleet: held.guard for held in judgement.held}
+    assert reasons == {VANS: guard.EMPTYING, DEPOT: guard.PER_FLEET, NORTH: guard.PER_RUN}
+
+
+def test_attaches_are_never_held() -> None:
+    judgement = guard.judge(losing(5, 5), worlds.seen({}), guard.Limits(must_see=frozenset({(A, VANS)})))
+    assert [change.action for change in judgement.allowed] == [values.Action.ATTACH]
+
+
+def test_a_sentinel_that_is_seen_holds_nothing_and_one_that_is_not_is_named() -> None:
+    sentinels = guard.Limits(must_see=frozenset({(A, VANS), (B, DEPOT)}))
+    plan = losing(1, 100)
+    assert guard.judge(plan, worlds.seen({A: [VANS], B: [DEPOT, NORTH]}), sentinels).held == ()
+    (held,) = guard.judge(plan, worlds.seen({A: [VANS], B: [NORTH]}), sentinels).held
+    assert held.guard == "must_see"
+    assert held.message == (
+        f"must_see was not seen in Charge: {B}/{DEPOT}; the reading is wrong, and no approval lifts this"
+    )
+
+
+# --- Trust ------------------------------------------------------------------------------------------------
+
+
+def unresolved(count: int, references: int) -> values.Plan:
+    problems = tuple(values.Problem(f"membership.yaml:{line}:1", "no such driver") for line in range(1, count + 1))
+    return values.Plan((), problems, {}, in_sync=0, drivers=0, references=references, unresolved=count)
+
+
+@pytest.mark.parametrize(("count", "references"), [(0, 0), (19, 19), (2, 20), (100, 1000)])
+def test_a_tenth_of_the_references_may_lead_nowhere_or_any_number_of_fewer_than_twenty(
+    count: int, references: int
+) -> None:
+    guard.trust(unresolved(count, references), guard.Limits())
+
+
+@pytest.mark.parametrize(("count", "references"), [(3, 20), (101, 1000), (20, 20)])
+def test_more_than_a_tenth_of_twenty_references_is_no_reading_to_act_on(count: int, references: int) -> None:
+    with pytest.raises(errors.ReadingError) as caught:
+        guard.trust(unresolved(count, references), guard.Limits())
+    assert caught.value.code == "too_many_unresolved"
+    assert caught.value.exit_code == 1
+    assert caught.value.message.startswith(
+        f"{count} of {references} references cannot be resolved, more than max_unresolved_fraction = 0.1 allows"
+    )
+    assert caught.value.message.count("no such driver") == min(count, 10)
+
+
+def test_the_share_of_unresolved_references_can_be_set() -> None:
+    guard.trust(unresolved(20, 20), guard.Limits(max_unresolved_fraction=1.0))
+    with pytest.raises(errors.ReadingError):
+        guard.trust(unresolved(1, 20), guard.Limits(max_unresolved_fraction=0.0))
+
+
+# --- Stories ----------------------------------------------------------------------------------------------
+
+
+def test_a_skewed_document_is_stopped_in_one_fleet_and_over_all_fleets() -> None:
+    """kubernetes/org 4365: a skewed configuration removed people from many teams."""
+    in_one = together(losing(50, 100), losing(0, 900, DEPOT))
+    a_bit_everywhere = together(*(losing(20, 100, fleet) for fleet in worlds.FLEETS))
+    assert holds(guard.judge(in_one, worlds.seen({}), guard.Limits())) == {guard.PER_FLEET}
+    assert holds(guard.judge(a_bit_everywhere, worlds.seen({}), guard.Limits())) == {guard.PER_RUN}
+
+
+def test_a_managed_fleet_with_an_empty_list_is_emptied_only_after_somebody_looked() -> None:
+    """DefGuard 2833 and ssosync 194: an empty list emptied the groups, from the first run on."""
+    world = worlds.World(
+        worlds.wish(worlds.by_id(VANS)), worlds.seen({A: [VANS], B: [VANS]}, directory_complete=True), values.Mode.EXACT
+    )
+    judgement = guard.judge(world.plan(), world.actual, guard.Limits())
+    assert judgement.allowed == ()
+    assert holds(judgement) == {guard.EMPTYING}
+    assert len(guard.approve(judgement).allowed) == 2
+
+
+def test_an_answer_200_with_half_the_rows_missing_is_held_by_its_size() -> None:
+    """As in firezone 9194: the missing half was read as deleted. The limits hold whatever the status said."""
+    here = {driver(number): [VANS] for number in range(100)}
+    wishes = worlds.wish(worlds.by_id(VANS, *(driver(number) for number in range(50))))
+    world = worlds.World(wishes, worlds.seen(here, directory_complete=True), values.Mode.EXACT)
+    judgement = guard.judge(world.plan(), world.actual, guard.Limits())
+    assert judgement.allowed == ()
+    assert len(judgement.held) == 50
+
+
+def test_ids_that_a_spreadsheet_changed_are_no_reason_to_detach_everybody() -> None:
+    """GAMADV-XTD3 177: member ids became 1.16E+20. Many unknown references at once end the run."""
+    changed = [values.DriverByMetadata("employee_id", f"1.16E+{number}") for number in range(30)]
+    here = {driver(number): [VANS] for number in range(30)}
+    world = worlds.World(
+        worlds.wish({values.FleetById(VANS): changed}), worlds.seen(here, directory_complete=True), values.Mode.EXACT
+    )
+    plan = world.plan()
+    assert plan.changes == ()
+    with pytest.raises(errors.ReadingError, match="30 of 31 references"):
+        guard.trust(plan, guard.Limits())

@@ -1,0 +1,325 @@
+"""The planner, by laws over generated worlds, and by the stories of those who had to learn them."""
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.core import worlds
+from tests.core.worlds import DEPOT, NORTH, VANS, A, B, C, D
+from worker.core import desired, digest, errors, guard, planner, values
+
+ATTACH, DETACH = values.Action.ATTACH, values.Action.DETACH
+
+
+def pairs(plan: values.Plan, action: values.Action) -> set[planner.Membership]:
+    return {(change.driver, change.fleet) for change in plan.changes if change.action is action}
+
+
+def plan_of(
+    readings: tuple[values.SourceReading, ...], actual: values.Actual, mode: values.Mode = values.Mode.EXACT
+) -> values.Plan:
+    return worlds.World(readings, actual, mode).plan()
+
+
+# --- Laws -------------------------------------------------------------------------------------------------
+
+
+@worlds.LAW
+@given(worlds.worlds())
+def test_a_second_plan_after_the_first_was_applied_is_empty(world: worlds.World) -> None:
+    first = world.plan()
+    second = world.after(first.changes).plan()
+    assert second.changes == ()
+    assert second.problems == first.problems
+    assert second.in_sync == len(world.wanted)
+
+
+@worlds.LAW
+@given(worlds.worlds())
+def test_applying_the_plan_gives_every_shrinkable_fleet_just_whom_it_should_have(world: worlds.World) -> None:
+    """A driver who waits for a fleet that is not known stays where he was."""
+    after = worlds.applied(world.actual, world.plan().changes)
+    for fleet in world.shrinkable:
+        stayed = worlds.members(world.actual, fleet) & world.waiting
+        assert worlds.members(after, fleet) == {driver for driver, where in world.wanted if where == fleet} | stayed
+
+
+@worlds.LAW
+@given(worlds.worlds())
+def test_applying_the_plan_lets_every_other_managed_fleet_only_grow(world: worlds.World) -> None:
+    after = worlds.applied(world.actual, world.plan().changes)
+    for fleet in world.managed - world.shrinkable:
+        wanted = {driver for driver, where in world.wanted if where == fleet}
+        assert worlds.members(after, fleet) == worlds.members(world.actual, fleet) | wanted
+
+
+@worlds.LAW
+@given(worlds.worlds())
+def test_unmanaged_fleets_never_appear(world: worlds.World) -> None:
+    plan = world.plan()
+    assert {change.fleet for change in plan.changes} <= world.managed
+    assert plan.members == {fleet: len(worlds.members(world.actual, fleet)) for fleet in world.managed}
+
+
+@worlds.LAW
+@given(worlds.worlds())
+def test_an_additive_fleet_never_loses_anybody(world: worlds.World) -> None:
+    assert not {fleet for _, fleet in pairs(world.plan(), DETACH)} & world.additive
+
+
+@worlds.LAW
+@given(worlds.worlds())
+def test_an_incomplete_fleet_never_loses_anybody(world: worlds.World) -> None:
+    assert not {fleet for _, fleet in pairs(world.plan(), DETACH)} & world.actual.incomplete.keys()
+
+
+@worlds.LAW
+@given(worlds.worlds())
+def test_a_fleet_with_a_reference_that_leads_nowhere_never_loses_anybody(world: worlds.World) -> None:
+    assert not {fleet for _, fleet in pairs(world.plan(), DETACH)} & world.unclear
+
+
+@worlds.LAW
+@given(worlds.worlds())
+def test_a_driver_who_waits_for_an_unknown_fleet_loses_none(world: worlds.World) -> None:
+    assert not {driver for driver, _ in pairs(world.plan(), DETACH)} & world.waiting
+
+
+@worlds.LAW
+@given(worlds.worlds())
+def test_only_what_was_seen_and_is_not_wanted_is_detached(world: worlds.World) -> None:
+    for driver, fleet in pairs(world.plan(), DETACH):
+        assert fleet in world.actual.memberships[driver]
+        assert (driver, fleet) not in world.wanted
+
+
+@worlds.LAW
+@given(worlds.worlds())
+def test_what_is_wanted_and_missing_is_attached_and_nothing_else(world: worlds.World) -> None:
+    missing = {(driver, fleet) for driver, fleet in world.wanted if fleet not in world.actual.memberships[driver]}
+    assert pairs(world.plan(), ATTACH) == missing
+
+
+@worlds.LAW
+@given(worlds.worlds(), st.randoms(use_true_random=False))
+def test_the_order_of_the_input_is_irrelevant(world: worlds.World, chance: random.Random) -> None:
+    limits = guard.Limits()
+    first, second = world.plan(), world.shuffled(chance).plan()
+    assert first == second
+    assert list(first.members) == list(second.members)
+    one, other = guard.judge(first, world.actual, limits), guard.judge(second, world.actual, limits)
+    assert one == other
+    assert digest.digest(worlds.ACCOUNT, one.allowed, (held.change for held in one.held)) == digest.digest(
+        worlds.ACCOUNT, other.allowed, (held.change for held in other.held)
+    )
+
+
+@worlds.LAW
+@given(worlds.worlds())
+def test_the_plan_is_sorted_by_fleet_with_attaches_first_and_says_nothing_twice(world: worlds.World) -> None:
+    keys = [(change.fleet, change.action.value, change.driver) for change in world.plan().changes]
+    assert keys == sorted(keys)
+    assert len({(driver, fleet) for fleet, _, driver in keys}) == len(keys)
+
+
+@worlds.LAW
+@given(worlds.worlds())
+def test_every_attach_names_the_first_row_that_asks_for_it(world: worlds.World) -> None:
+    for change in world.plan().changes:
+        asking = [
+            row.origin
+            for row in world.active
+            if (world.leads_to(row.driver), worlds.FLEET_REFS[row.fleet]) == (change.driver, change.fleet)
+        ]
+        if change.action is ATTACH:
+            assert change.origin == min(asking)
+        else:
+            assert asking == []
+
+
+@worlds.LAW
+@given(worlds.worlds())
+def test_the_figures_of_a_plan_are_those_of_its_world(world: worlds.World) -> None:
+    plan = world.plan()
+    drivers, fleets = {row.driver for row in world.active}, {entry.fleet for entry in world.entries}
+    held = {driver for fleet in world.managed for driver in worlds.members(world.actual, fleet)}
+    assert plan.in_sync == len(world.wanted) - len(pairs(plan, ATTACH))
+    assert plan.drivers == len(held | {driver for driver, _ in world.wanted})
+    assert plan.references == len(drivers) + len(fleets)
+    assert plan.unresolved == sum(not world.leads_to(driver) for driver in drivers) + sum(
+        not worlds.FLEET_REFS[fleet] for fleet in fleets
+    )
+    assert plan.incomplete == len(world.managed & world.actual.incomplete.keys())
+
+
+@worlds.LAW
+@given(worlds.worlds())
+def test_everything_that_keeps_a_plan_from_being_whole_is_said(world: worlds.World) -> None:
+    told = {problem.where for problem in world.plan().problems}
+    lost = {str(row.origin) for row in world.active if not world.leads_to(row.driver)}
+    assert lost <= told
+    assert world.managed & world.actual.incomplete.keys() <= told
+    assert bool(told - {str(notice.where) for notice in world.desired.notices}) == bool(
+        world.plan().unresolved or world.plan().incomplete
+    )
+
+
+# --- Rows in time -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("starts", "ends", "active"), worlds.WINDOWS)
+def test_from_is_inclusive_and_until_is_exclusive(starts: None, ends: None, active: bool) -> None:
+    row = values.Row(values.FleetById(VANS), values.DriverById(A), values.Origin("a.csv", 2, 1), starts, ends)
+    assert row.active(worlds.NOW) is active
+
+
+def test_a_membership_that_ended_is_detached_and_the_detach_names_its_row() -> None:
+    origin = values.Origin("membership.yaml", 4, 9)
+    over = values.Row(values.FleetById(VANS), values.DriverById(A), origin, ends=worlds.NOW)
+    (reading,) = worlds.wish(worlds.by_id(VANS, B))
+    reading = values.SourceReading(reading.source, reading.fleets, (*reading.rows, over))
+    plan = plan_of((reading,), worlds.seen({A: [VANS], B: [VANS], C: [VANS]}))
+    assert [(change.driver, change.origin) for change in plan.changes] == [(A, origin), (C, None)]
+
+
+def test_a_row_that_does_not_count_now_keeps_no_fleet_from_shrinking() -> None:
+    """Neither a past reference that leads nowhere any more, nor a future one, is anybody's doubt today."""
+    (reading,) = worlds.wish(worlds.by_id(VANS, A))
+    origin = values.Origin("membership.yaml", 9, 9)
+    over = values.Row(values.FleetById(VANS), values.DriverById(worlds.GHOST), origin, ends=worlds.NOW)
+    reading = values.SourceReading(reading.source, reading.fleets, (*reading.rows, over))
+    plan = plan_of((reading,), worlds.seen({A: [VANS], B: [VANS]}, absent=[worlds.GHOST]))
+    assert pairs(plan, DETACH) == {(B, VANS)}
+    assert plan.problems == ()
+    assert plan.unresolved == 0
+
+
+# --- Modes ------------------------------------------------------------------------------------------------
+
+
+def test_a_fleets_own_mode_wins_over_that_of_all() -> None:
+    actual = worlds.seen({A: [VANS], B: [VANS]})
+    for own, default in ((values.Mode.ADDITIVE, values.Mode.EXACT), (values.Mode.EXACT, values.Mode.ADDITIVE)):
+        plan = plan_of(worlds.wish(worlds.by_id(VANS, A), own), actual, default)
+        assert bool(plan.changes) is (own is values.Mode.EXACT)
+
+
+def test_a_fleet_that_has_two_modes_under_its_id_and_its_name_is_an_error() -> None:
+    one = worlds.wish({values.FleetById(VANS): []}, values.Mode.EXACT)
+    other = worlds.wish({values.FleetByName("Paris vans"): []}, values.Mode.ADDITIVE)
+    with pytest.raises(errors.DesiredError, match="is given mode additive here, but mode exact at"):
+        plan_of((*one, *other), worlds.seen({}))
+
+
+# --- Stories ----------------------------------------------------------------------------------------------
+
+
+def test_an_account_that_reads_as_empty_deletes_nobody_and_creates_nobody() -> None:
+    """As in ssosync 194: an empty read deleted every user and group."""
+    readings = worlds.wish(worlds.by_id(VANS, A, B))
+    plan = plan_of(readings, values.Actual(fleets={}, memberships={}, directory_complete=True))
+    assert plan.changes == ()
+    assert plan.unresolved == plan.references == 3
+
+
+def test_a_fleet_whose_pages_failed_with_503_loses_nobody_while_others_are_kept() -> None:
+    """As in ssosync 234: some groups were fetched, the others deleted."""
+    readings = worlds.wish(worlds.by_id(VANS, A) | worlds.by_id(DEPOT, A))
+    plan = plan_of(readings, worlds.seen({A: [VANS], B: [VANS, DEPOT]}, incomplete=[VANS]))
+    assert pairs(plan, DETACH) == {(B, DEPOT)}
+    assert pairs(plan, ATTACH) == {(A, DEPOT)}
+    assert plan.problems == (
+        values.Problem(VANS, "a page could not be read; nobody is detached from this fleet in this run"),
+    )
+
+
+def test_a_503_on_the_lookup_of_one_driver_detaches_nobody_from_its_fleet() -> None:
+    """As in ssosync 278: that driver was deleted. Present, absent and unknown are three things."""
+    readings = worlds.wish(worlds.by_id(VANS, A, B))
+    unknown = plan_of(readings, worlds.seen({A: [VANS], C: [VANS]}))
+    absent = plan_of(readings, worlds.seen({A: [VANS], C: [VANS]}, absent=[B]))
+    assert unknown.changes == absent.changes == ()
+    assert "whether it exists is unknown; until this is resolved nobody is detached" in unknown.problems[0].message
+    assert "does not exist in this account; until this is resolved" in absent.problems[0].message
+
+
+def test_a_directory_that_cannot_be_reached_removes_nobody_from_anything() -> None:
+    """As in cf-mgmt 121: everyone was removed from everything."""
+    readings = worlds.wish({values.FleetById(VANS): [values.DriverByEmail("a@example.com")]})
+    plan = plan_of(readings, worlds.seen({A: [VANS], B: [VANS]}, directory_complete=False))
+    assert plan.changes == ()
+    assert "the list of all drivers could not be read whole" in plan.problems[0].message
+
+
+def test_one_renamed_address_stops_neither_the_other_rows_nor_the_other_fleets() -> None:
+    """As in ssosync 353: it aborted every run for two and a half days."""
+    renamed = values.DriverByEmail("nobody@example.com")
+    wishes: dict[values.FleetRef, list[values.DriverRef]] = {
+        values.FleetById(VANS): [renamed, values.DriverById(A)],
+        values.FleetById(DEPOT): [],
+    }
+    plan = plan_of(worlds.wish(wishes), worlds.seen({A: [], B: [VANS], C: [DEPOT]}, directory_complete=True))
+    assert pairs(plan, ATTACH) == {(A, VANS)}
+    assert pairs(plan, DETACH) == {(C, DEPOT)}
+    assert [problem.where for problem in plan.problems] == ["membership.yaml:101:5"]
+
+
+def test_a_member_of_another_tools_fleet_is_left_where_he_is() -> None:
+    """As in external-dns 5993: a change of ownership made it want to delete another's records."""
+    plan = plan_of(worlds.wish(worlds.by_id(VANS, A)), worlds.seen({A: [NORTH], B: [NORTH, VANS]}))
+    assert pairs(plan, ATTACH) == {(A, VANS)}
+    assert pairs(plan, DETACH) == {(B, VANS)}
+
+
+def test_turning_the_sync_on_with_one_fleet_leaves_all_others_alone() -> None:
+    """DefGuard 2833: turning it on for the first time emptied all groups."""
+    actual = worlds.seen({A: [VANS, DEPOT, NORTH], B: [DEPOT], C: [NORTH]})
+    assert plan_of(worlds.wish(worlds.by_id(VANS, A)), actual).changes == ()
+
+
+def test_additive_is_a_switch_that_no_skewed_document_gets_past() -> None:
+    """As in kubernetes/org 4365: a skewed configuration removed people, and a flag had to be patched in."""
+    plan = plan_of(worlds.wish(worlds.by_id(VANS, D)), worlds.seen({A: [VANS], D: []}), values.Mode.ADDITIVE)
+    assert pairs(plan, DETACH) == set()
+    assert pairs(plan, ATTACH) == {(D, VANS)}
+
+
+def test_a_driver_who_moves_to_a_fleet_that_is_not_found_stays_in_the_old_one() -> None:
+    """Else a mistyped name would leave him in no fleet."""
+    wishes: dict[values.FleetRef, list[values.DriverRef]] = {
+        values.FleetByName("Nowhere"): [values.DriverById(A)],
+        values.FleetById(VANS): [values.DriverById(B)],
+    }
+    plan = plan_of(worlds.wish(wishes), worlds.seen({A: [VANS], B: [VANS], C: [VANS]}))
+    assert pairs(plan, DETACH) == {(C, VANS)}
+    assert plan.problems == (
+        values.Problem(
+            "membership.yaml:100:1",
+            'no fleet is named "Nowhere"; its drivers are not attached to it, nor detached from any other fleet',
+        ),
+    )
+
+
+def test_neither_driver_nor_fleet_found_is_said_at_both_places() -> None:
+    wishes: dict[values.FleetRef, list[values.DriverRef]] = {
+        values.FleetByName("Nowhere"): [values.DriverById(worlds.GHOST)],
+        values.FleetById(VANS): [values.DriverById(A)],
+    }
+    plan = plan_of(worlds.wish(wishes), worlds.seen({A: [VANS], B: [VANS]}, absent=[worlds.GHOST]))
+    assert [problem.where for problem in plan.problems] == ["membership.yaml:100:1", "membership.yaml:101:5"]
+    assert pairs(plan, DETACH) == {(B, VANS)}
+
+
+def test_sources_add_up_so_that_whom_one_leaves_out_another_keeps() -> None:
+    one, other = worlds.wish(worlds.by_id(VANS, A)), worlds.wish(worlds.by_id(VANS, B))
+    plan = plan_of((*one, *other), worlds.seen({A: [VANS], B: [VANS], C: [VANS]}))
+    assert pairs(plan, DETACH) == {(C, VANS)}
+
+
+def test_combining_keeps_every_source_and_fleet() -> None:
+    one, other = worlds.wish(worlds.by_id(VANS, A)), worlds.wish(worlds.by_id(DEPOT, A))
+    total = desired.combine((*one, *other))
+    assert total.sources == (one[0].source, other[0].source)
+    assert [entry.fleet for entry in total.fleets] == [values.FleetById(VANS), values.FleetById(DEPOT)]

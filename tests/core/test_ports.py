@@ -1,0 +1,26 @@
+"""The ports: what the engine asks of the world, each with its promise in words."""
+
+import dataclasses
+import inspect
+
+import pytest
+
+from tests.core import worlds
+from worker.core import ports, values
+
+PORTS = (ports.Charge, ports.Source, ports.Journal, ports.Clock, ports.Progress)
+
+
+@pytest.mark.parametrize("port", PORTS)
+def test_every_method_of_a_port_says_what_it_promises(port: type) -> None:
+    methods = [each for name, each in inspect.getmembers(port, inspect.isfunction) if not name.startswith("_")]
+    assert methods
+    assert all(inspect.getdoc(method) for method in methods)
+
+
+def test_what_crosses_a_port_never_changes() -> None:
+    change = values.Change(values.Action.ATTACH, worlds.A, worlds.VANS)
+    intent = ports.Intent(values.IntentKey("key_1"), change)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        intent.key = values.IntentKey("key_2")  # type: ignore[misc]
+    assert ports.WriteReply(values.Driver(worlds.A, frozenset())).request_id is None

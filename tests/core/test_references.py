@@ -1,0 +1,104 @@
+"""How drivers, fleets and memberships are written: text stays text, and what is nothing is refused with words."""
+
+import string
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from tests.core import worlds
+from tests.core.worlds import VANS, A
+from worker.core import references, values
+
+PART = st.text(string.ascii_letters + string.digits, min_size=32, max_size=32)
+
+
+@worlds.LAW
+@given(PART)
+def test_an_id_is_kept_to_the_letter(part: str) -> None:
+    assert references.driver(f"drv_{part}") == values.DriverById(values.DriverId(f"drv_{part}"))
+    assert references.fleet(f"flt_{part}") == values.FleetById(values.FleetId(f"flt_{part}"))
+    assert references.membership(f"drv_{part}/flt_{part}") == (f"drv_{part}", f"flt_{part}")
+
+
+@worlds.LAW
+@given(st.text(string.ascii_letters + string.digits + "_- \né", max_size=40))
+def test_an_id_of_any_other_shape_is_refused(part: str) -> None:
+    assume(not (len(part) == 32 and part.isascii() and part.isalnum()))
+    for read, kind in ((references.driver, "drv"), (references.fleet, "flt")):
+        with pytest.raises(ValueError, match=f"is no {kind}_ id: an id is {kind}_ and exactly 32 letters or digits"):
+            read(f"{kind}_{part}")
+
+
+@worlds.LAW
+@given(st.from_regex(r"[a-zA-Z0-9_.-]{1,8}", fullmatch=True), st.text(min_size=1))
+def test_a_metadata_value_is_whatever_follows_the_first_equals_sign(key: str, value: str) -> None:
+    assume(not key.startswith("drv_"))
+    assert references.driver(f"{key}={value}") == values.DriverByMetadata(key, value)
+
+
+@pytest.mark.parametrize("value", ["0123", "no", "1.16E+20", "1e3", "null", "~", "a=b", " padded ", "two\nlines"])
+def test_metadata_stays_text_whatever_it_looks_like(value: str) -> None:
+    """GAMADV-XTD3 177: a spreadsheet turned member ids into 1.16E+20."""
+    reference = references.driver(f"employee_id={value}")
+    assert reference == values.DriverByMetadata("employee_id", value)
+    assert str(reference) == f"employee_id={value}"
+
+
+@worlds.LAW
+@given(st.emails(), st.randoms(use_true_random=False))
+def test_an_address_is_the_same_in_any_case(address: str, chance: object) -> None:
+    assume("=" not in address and not address.startswith("drv_"))
+    assert references.driver(address) == references.driver(address.upper()) == references.driver(address.lower())
+    assert str(references.driver(address)) == address.lower()
+
+
+@pytest.mark.parametrize(
+    "text", ["", " ", "alice", "@example.com", "alice@", "a@b@c", "a b@example.com", "=5", "1.16E+20"]
+)
+def test_what_is_no_driver_is_refused_with_words_that_say_what_to_write(text: str) -> None:
+    with pytest.raises(
+        ValueError, match=r"write a driver id .*, an e-mail address, or metadata as key=value"
+    ) as caught:
+        references.driver(text)
+    assert str(caught.value).startswith(f"{text!r} is no driver")
+
+
+def test_a_long_text_is_cut_in_messages() -> None:
+    with pytest.raises(ValueError, match="is no driver") as caught:
+        references.driver("x" * 10_000)
+    assert str(caught.value).startswith(f"'{'x' * 57}…' is no driver")
+
+
+@worlds.LAW
+@given(st.text(min_size=1))
+def test_any_other_text_is_a_fleets_exact_name(name: str) -> None:
+    assume(name.strip() and not name.startswith("flt_"))
+    reference = references.fleet(name)
+    assert reference == values.FleetByName(name)
+    assert str(reference) == f'"{name}"'
+
+
+@pytest.mark.parametrize("text", ["", " ", "\t\n"])
+def test_a_fleet_needs_an_id_or_a_name(text: str) -> None:
+    with pytest.raises(ValueError, match=r"a fleet needs an id .* or a name"):
+        references.fleet(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (A, "is no membership: write drv_…/flt_…"),
+        (f"{VANS}/{A}", "is no drv_ id"),
+        (f"{A}/Paris vans", "is no flt_ id"),
+        (f"{A}/{VANS}/", "is no flt_ id"),
+    ],
+)
+def test_a_sentinel_is_a_driver_and_a_fleet_by_their_ids(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        references.membership(text)
+
+
+def test_references_are_written_as_they_stand_in_documents() -> None:
+    assert str(references.driver(A)) == A
+    assert str(references.fleet(VANS)) == VANS

@@ -1,0 +1,95 @@
+"""Which failures are worth another attempt, after how long, and when there have been enough."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.core import worlds
+from worker.core import errors, retry
+
+POLICY = retry.Policy()
+UNREACHABLE, FAULT = errors.Unreachable("reset"), errors.ServerFault("503")
+
+
+def asked(seconds: float | None) -> errors.RateLimited:
+    return errors.RateLimited(f"Retry-After: {seconds}", retry_after=seconds)
+
+
+@pytest.mark.parametrize(
+    ("error", "attempt", "jitter", "expected"),
+    [
+        (UNREACHABLE, 1, 1.0, 0.5),
+        (UNREACHABLE, 1, 0.0, 0.25),
+        (UNREACHABLE, 2, 1.0, 1.0),
+        (UNREACHABLE, 5, 0.5, 6.0),
+        (FAULT, 1, 1.0, 0.5),
+        (FAULT, 5, 1.0, 8.0),
+        (FAULT, 6, 1.0, None),
+        (asked(None), 3, 1.0, 2.0),
+        (asked(0.0), 1, 1.0, 0.0),
+        (asked(300.0), 1, 1.0, 0.0),
+        (asked(300.1), 1, 1.0, None),
+        (asked(1.0), 6, 1.0, None),
+        (errors.KeyRejected("401"), 1, 1.0, None),
+        (errors.Refused("403"), 1, 1.0, None),
+        (errors.NotFound("404"), 1, 1.0, None),
+        (errors.Conflict("409"), 1, 1.0, None),
+        (errors.Distrusted("302"), 1, 1.0, None),
+        (errors.JournalError("full"), 1, 1.0, None),
+        (ValueError("a bug"), 1, 1.0, None),
+    ],
+    ids=str,
+)
+def test_the_table_of_delays(error: Exception, attempt: int, jitter: float, expected: float | None) -> None:
+    assert retry.delay(error, attempt=attempt, jitter=jitter, policy=POLICY) == expected
+
+
+@worlds.LAW
+@given(
+    st.integers(1, 2000),
+    st.floats(0, 1),
+    st.floats(0.001, 10),
+    st.floats(0.001, 1000),
+    st.integers(2, 3000),
+)
+def test_every_step_lies_in_the_upper_half_of_a_doubling_that_never_passes_the_longest(
+    attempt: int, jitter: float, base: float, longest: float, attempts: int
+) -> None:
+    policy = retry.Policy(max_attempts=attempts, base_seconds=base, max_seconds=longest)
+    wait = retry.delay(UNREACHABLE, attempt=attempt, jitter=jitter, policy=policy)
+    if attempt >= attempts:
+        assert wait is None
+    else:
+        step = longest if attempt > 40 else min(longest, base * 2.0 ** (attempt - 1))
+        assert wait is not None
+        assert step / 2 <= wait <= step
+
+
+def test_a_budget_ends_retries_after_a_hundred_when_nothing_succeeds() -> None:
+    budget = retry.Budget()
+    assert [budget.retry() for _ in range(102)] == [True] * 100 + [False] * 2
+
+
+def test_a_success_pays_for_three_retries_and_never_fills_more_than_the_reserve() -> None:
+    budget = retry.Budget()
+    budget.succeeded()
+    assert sum(budget.retry() for _ in range(200)) == 100
+    budget.succeeded()
+    assert sum(budget.retry() for _ in range(200)) == 3
+
+
+def test_retries_never_stop_while_a_quarter_of_the_attempts_succeed() -> None:
+    budget = retry.Budget()
+    for _ in range(1000):
+        assert all(budget.retry() for _ in range(3))
+        budget.succeeded()
+
+
+def test_retries_end_where_less_than_a_quarter_succeeds() -> None:
+    budget = retry.Budget()
+    granted = []
+    for _ in range(1000):
+        granted += [budget.retry() for _ in range(4)]
+        budget.succeeded()
+    assert not all(granted)
+    assert sum(granted) <= 100 + 3 * 1000

@@ -1,0 +1,282 @@
+"""Generated worlds: an account, what was seen of it, and what sources want of it, with everything that can be amiss.
+
+What a reference leads to is written down here, not looked up: the laws compare the planner with it.
+"""
+
+import dataclasses
+import datetime
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
+
+import hypothesis
+from hypothesis import strategies as st
+
+from worker.core import desired, planner, values
+
+_T = TypeVar("_T")
+_Window = tuple[datetime.datetime | None, datetime.datetime | None, bool]
+
+LAW = hypothesis.settings(max_examples=60, deadline=None, derandomize=True, database=None)
+"""The same examples everywhere and always."""
+
+NOW = datetime.datetime(2026, 10, 5, 8, tzinfo=datetime.UTC)
+_LATER, _EARLIER = NOW + datetime.timedelta(days=30), NOW - datetime.timedelta(days=30)
+
+ACCOUNT = values.Account("https://api.chargeapi.co/v1", "test")
+
+
+def driver_id(letter: str) -> values.DriverId:
+    """Make a well-formed driver id."""
+    return values.DriverId(f"drv_{letter * 32}")
+
+
+def fleet_id(letter: str) -> values.FleetId:
+    """Make a well-formed fleet id."""
+    return values.FleetId(f"flt_{letter * 32}")
+
+
+A, B, C, D, E, F = DRIVERS = tuple(driver_id(letter) for letter in "ABCDEF")
+GHOST = driver_id("Z")
+VANS, DEPOT, NORTH, TWIN_1, TWIN_2 = FLEETS = tuple(fleet_id(letter) for letter in "VWNTU")
+NAMES = dict(zip(FLEETS, ("Paris vans", "Lyon depot", "North", "Twins", "Twins"), strict=True))
+
+FLEET_REFS: Mapping[values.FleetRef, values.FleetId | None] = {
+    **{values.FleetById(fleet): fleet for fleet in FLEETS},
+    **{values.FleetByName(NAMES[fleet]): fleet for fleet in (VANS, DEPOT, NORTH)},
+    values.FleetByName("Twins"): None,
+    values.FleetById(fleet_id("Y")): None,
+    values.FleetByName("Nowhere"): None,
+}
+"""Every way to name a fleet, and the fleet that it leads to."""
+
+DRIVER_REFS: Mapping[values.DriverRef, values.DriverId | None] = {
+    **{values.DriverById(driver): driver for driver in DRIVERS},
+    **{values.DriverByEmail(f"{driver[-1].lower()}@example.com"): driver for driver in DRIVERS},
+    **{values.DriverByMetadata("employee_id", f"0{driver[-1]}"): driver for driver in DRIVERS},
+    values.DriverByMetadata("depot", "Lyon"): None,  # two drivers have it
+    values.DriverById(GHOST): None,
+    values.DriverByEmail("nobody@example.com"): None,
+}
+"""Every way to name a driver, and the driver that it leads to in a whole directory."""
+
+WINDOWS: Sequence[_Window] = (
+    (None, None, True),
+    (_EARLIER, None, True),
+    (NOW, _LATER, True),
+    (None, NOW, False),
+    (_LATER, None, False),
+    (_EARLIER, NOW - datetime.timedelta(seconds=1), False),
+)
+"""From, until, and whether that is now."""
+
+_ACTIVE = {window[:2]: window[2] for window in WINDOWS}
+
+
+@dataclasses.dataclass(frozen=True)
+class World:
+    """What sources say, what was seen, and the default mode."""
+
+    readings: tuple[values.SourceReading, ...]
+    actual: values.Actual
+    mode: values.Mode
+
+    @property
+    def desired(self) -> values.Desired:
+        """Give the sum of the sources."""
+        return desired.combine(self.readings)
+
+    def plan(self) -> values.Plan:
+        """Plan this world."""
+        return planner.plan(desired=self.desired, actual=self.actual, now=NOW, mode=self.mode)
+
+    def after(self, changes: Iterable[values.Change]) -> "World":
+        """Give the world after these changes were made."""
+        return dataclasses.replace(self, actual=applied(self.actual, changes))
+
+    def leads_to(self, reference: values.DriverRef) -> values.DriverId | None:
+        """Tell which driver a reference means, as far as this reading can tell."""
+        if not isinstance(reference, values.DriverById) and not self.actual.directory_complete:
+            return None
+        driver = DRIVER_REFS[reference]
+        return driver if driver in self.actual.memberships else None
+
+    @property
+    def entries(self) -> list[values.FleetEntry]:
+        """Give the fleets of all sources."""
+        return [entry for reading in self.readings for entry in reading.fleets]
+
+    @property
+    def active(self) -> list[values.Row]:
+        """Give the rows of all sources that count now."""
+        rows = [row for reading in self.readings for row in reading.rows]
+        return [row for row in rows if _ACTIVE[row.starts, row.ends]]
+
+    @property
+    def managed(self) -> set[values.FleetId]:
+        """Give the fleets that a source names, where that leads to one."""
+        return {fleet for entry in self.entries if (fleet := FLEET_REFS[entry.fleet])}
+
+    @property
+    def wanted(self) -> set[planner.Membership]:
+        """Give the memberships that active rows want, where they lead to one."""
+        pairs = ((self.leads_to(row.driver), FLEET_REFS[row.fleet]) for row in self.active)
+        return {(driver, fleet) for driver, fleet in pairs if driver and fleet}
+
+    @property
+    def additive(self) -> set[values.FleetId]:
+        """Give the managed fleets that only grow."""
+        stated = {FLEET_REFS[entry.fleet]: entry.mode for entry in self.entries if entry.mode}
+        return {fleet for fleet in self.managed if stated.get(fleet, self.mode) is values.Mode.ADDITIVE}
+
+    @property
+    def unclear(self) -> set[values.FleetId]:
+        """Give the fleets in which somebody is wanted who is not known."""
+        return {fleet for row in self.active if not self.leads_to(row.driver) and (fleet := FLEET_REFS[row.fleet])}
+
+    @property
+    def waiting(self) -> set[values.DriverId]:
+        """Give the drivers who are wanted in a fleet that is not known."""
+        return {driver for row in self.active if not FLEET_REFS[row.fleet] and (driver := self.leads_to(row.driver))}
+
+    @property
+    def shrinkable(self) -> set[values.FleetId]:
+        """Give the fleets from which somebody may be detached."""
+        return self.managed - self.additive - self.unclear - self.actual.incomplete.keys()
+
+    def shuffled(self, chance: random.Random) -> "World":
+        """Give the same world with everything that has an order in another one."""
+        readings = [
+            dataclasses.replace(reading, fleets=_shuffled(reading.fleets, chance), rows=_shuffled(reading.rows, chance))
+            for reading in self.readings
+        ]
+        actual = dataclasses.replace(
+            self.actual,
+            fleets=dict(_shuffled(self.actual.fleets.items(), chance)),
+            memberships=dict(_shuffled(self.actual.memberships.items(), chance)),
+            incomplete=dict(_shuffled(self.actual.incomplete.items(), chance)),
+            metadata={entry: _shuffled(found, chance) for entry, found in self.actual.metadata.items()},
+        )
+        return World(_shuffled(readings, chance), actual, self.mode)
+
+
+def _shuffled(items: Iterable[_T], chance: random.Random) -> tuple[_T, ...]:
+    mixed = list(items)
+    chance.shuffle(mixed)
+    return tuple(mixed)
+
+
+def applied(actual: values.Actual, changes: Iterable[values.Change]) -> values.Actual:
+    """Give what is seen after these changes were made."""
+    memberships = dict(actual.memberships)
+    for change in changes:
+        here = memberships[change.driver]
+        attach = change.action is values.Action.ATTACH
+        memberships[change.driver] = here | {change.fleet} if attach else here - {change.fleet}
+    return dataclasses.replace(actual, memberships=memberships)
+
+
+def members(actual: values.Actual, fleet: values.FleetId) -> set[values.DriverId]:
+    """Give who is in a fleet."""
+    return {driver for driver, fleets in actual.memberships.items() if fleet in fleets}
+
+
+def seen(
+    memberships: Mapping[values.DriverId, Iterable[values.FleetId]],
+    *,
+    incomplete: Iterable[values.FleetId] = (),
+    absent: Iterable[values.DriverId] = (),
+    directory_complete: bool = False,
+) -> values.Actual:
+    """Make a reading of the account of this module."""
+    shown = {driver: frozenset(fleets) for driver, fleets in memberships.items()}
+    return values.Actual(
+        fleets={fleet: values.Fleet(fleet, NAMES[fleet]) for fleet in FLEETS},
+        memberships=shown,
+        incomplete=dict.fromkeys(incomplete, "a page could not be read"),
+        emails={f"{driver[-1].lower()}@example.com": (driver,) for driver in DRIVERS if driver in shown},
+        metadata={
+            ("depot", "Lyon"): tuple(driver for driver in (E, F) if driver in shown),
+            **{("employee_id", f"0{driver[-1]}"): (driver,) for driver in DRIVERS if driver in shown},
+        },
+        absent=frozenset(absent),
+        directory_complete=directory_complete,
+    )
+
+
+def wish(
+    wishes: Mapping[values.FleetRef, Iterable[values.DriverRef]], mode: values.Mode | None = None
+) -> tuple[values.SourceReading, ...]:
+    """Make one source with a row for each of these, in order."""
+    entries, rows = [], []
+    for line, (fleet, drivers) in enumerate(wishes.items(), 1):
+        entries.append(values.FleetEntry(fleet, values.Origin("membership.yaml", 100 * line, 1), mode))
+        origins = (values.Origin("membership.yaml", 100 * line + row, 5) for row in range(1, 100))
+        rows += [values.Row(fleet, driver, origin) for driver, origin in zip(drivers, origins, strict=False)]
+    revision = values.SourceRevision("file", "membership.yaml", "sha256:0")
+    return (values.SourceReading(revision, tuple(entries), tuple(rows)),)
+
+
+def by_id(fleet: values.FleetId, *drivers: values.DriverId) -> dict[values.FleetRef, list[values.DriverRef]]:
+    """Wish for exactly these drivers in a fleet, all by their ids."""
+    return {values.FleetById(fleet): [values.DriverById(driver) for driver in drivers]}
+
+
+_GOOD_FLEETS = [reference for reference, fleet in FLEET_REFS.items() if fleet]
+_GOOD_DRIVERS = [reference for reference, driver in DRIVER_REFS.items() if driver]
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> World:
+    """Generate a world; in half of them nothing is amiss, so that there is something to do."""
+    amiss = draw(st.booleans())
+    fleet_refs = list(FLEET_REFS) if amiss else _GOOD_FLEETS
+    driver_refs = list(DRIVER_REFS) if amiss else _GOOD_DRIVERS
+    listed = draw(st.lists(st.sampled_from(fleet_refs), min_size=1, max_size=5))
+    modes = draw(st.fixed_dictionaries({fleet: st.sampled_from([None, None, *values.Mode]) for fleet in FLEETS}))
+    row = st.tuples(
+        st.sampled_from(listed), st.sampled_from(driver_refs), st.sampled_from([*[WINDOWS[0]] * 5, *WINDOWS])
+    )
+    rows = draw(st.lists(row, max_size=12))
+    sources = draw(st.integers(1, 3))
+    readings = tuple(_reading(number, listed, rows[number::sources], modes) for number in range(sources))
+    return World(readings, draw(_actuals(amiss=amiss)), draw(st.sampled_from(values.Mode)))
+
+
+@st.composite
+def _actuals(draw: st.DrawFn, *, amiss: bool) -> values.Actual:
+    """Generate a reading: a driver that was not read makes its fleets incomplete."""
+    held = st.frozensets(st.sampled_from(FLEETS), max_size=3)
+    memberships = draw(st.fixed_dictionaries(dict.fromkeys(DRIVERS, held)))
+    if not amiss:
+        return seen(memberships, absent=[GHOST], directory_complete=True)
+    complete = draw(st.booleans())
+    unread = frozenset() if complete else draw(st.frozensets(st.sampled_from(DRIVERS), max_size=2))
+    incomplete = draw(st.frozensets(st.sampled_from(FLEETS), max_size=2)).union(*(memberships[one] for one in unread))
+    shown = {driver: fleets for driver, fleets in memberships.items() if driver not in unread}
+    absent = [GHOST] if draw(st.booleans()) else []
+    return seen(shown, incomplete=incomplete, absent=absent, directory_complete=complete)
+
+
+def _reading(
+    number: int,
+    listed: Sequence[values.FleetRef],
+    rows: Sequence[tuple[values.FleetRef, values.DriverRef, _Window]],
+    modes: Mapping[values.FleetId, values.Mode | None],
+) -> values.SourceReading:
+    """Make one source of these rows; only the first states modes, and every fleet of a row has its entry."""
+    name = f"source-{number}.yaml"
+    named = [*listed, *(row[0] for row in rows)] if number == 0 else [row[0] for row in rows]
+    stated = modes if number == 0 else {}
+    entries = tuple(
+        values.FleetEntry(reference, values.Origin(name, line, 1), stated.get(FLEET_REFS[reference] or VANS))
+        for line, reference in enumerate(named, 1)
+    )
+    return values.SourceReading(
+        values.SourceRevision("file", name, f"sha256:{number}"),
+        entries,
+        tuple(
+            values.Row(fleet, driver, values.Origin(name, line, 5), starts, ends)
+            for line, (fleet, driver, (starts, ends, _)) in enumerate(rows, 1)
+        ),
+    )

@@ -1,0 +1,94 @@
+"""Which addresses are accepted, and that none is ever repeated."""
+
+import pytest
+
+from worker.settings import addresses
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("https://api.chargeapi.co/v1", "https://api.chargeapi.co/v1"),
+        ("https://api.chargeapi.co/v1/", "https://api.chargeapi.co/v1"),
+        ("HTTPS://API.ChargeAPI.co/V1//", "https://api.chargeapi.co/V1"),
+        ("https://10.0.0.1:8443", "https://10.0.0.1:8443"),
+        ("http://localhost:8080/v1", "http://localhost:8080/v1"),
+        ("http://127.0.0.1", "http://127.0.0.1"),
+        ("http://127.255.0.9:80/", "http://127.255.0.9:80"),
+        ("http://[::1]:8080/v1", "http://[::1]:8080/v1"),
+        ("https://[2001:db8::1]/v1", "https://[2001:db8::1]/v1"),
+    ],
+)
+def test_an_address_of_the_api_is_kept_without_its_last_slash(text: str, expected: str) -> None:
+    assert addresses.base_url(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "http://api.chargeapi.co/v1",
+        "http://10.0.0.1",
+        "http://128.0.0.1",
+        "http://127.1",
+        "http://0.0.0.0",
+        "http://localhost.evil.example",
+        "http://127.0.0.1.evil.example",
+        "http://[::2]",
+        "https://user:sesame@api.chargeapi.co/v1",
+        "http://127.0.0.1@evil.example",
+        "https://sesame@h",
+        "https://@h",
+        "https://h/v1?key=sesame",
+        "https://h/v1?",
+        "https://h/v1#sesame",
+        "https://h/v1#",
+        "https://h:port/v1",
+        "https://h:99999/v1",
+        "https://[::1/v1",
+        "https://",
+        "https:///v1",
+        "ftp://h/v1",
+        "file:///sesame",
+        "api.chargeapi.co/v1",
+        "",
+        "https://h/sesame v1",
+        " https://h",
+        "https://h\n",
+        "https://h\t/v1",
+        "https://hé/v1",
+        "https:\\\\h\\v1",
+        "https://h\\@evil.example/v1",
+    ],
+)
+def test_whatever_could_send_the_key_elsewhere_is_refused_unrepeated(text: str) -> None:
+    with pytest.raises(ValueError, match="write ") as caught:
+        addresses.base_url(text)
+    assert "sesame" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["sqlite:///fleet-sync.db", "sqlite:////var/lib/j.db", "sqlite:///a b.db"])
+def test_a_journal_is_a_file(text: str) -> None:
+    assert addresses.journal(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "fleet-sync.db",
+        "sqlite://",
+        "sqlite:///",
+        "sqlite:///folder/",
+        "sqlite:///:memory:",
+        "sqlite:///a.db?mode=ro",
+        "sqlite+pysqlite:///a.db",
+        "mysql://sesame@h/d",
+        "postgresql://u:sesame@h/d",
+        "postgresql+psycopg://u:sesame@h/d",
+        "postgres://u:sesame@h/d",
+    ],
+)
+def test_a_journal_that_would_not_last_is_refused_unrepeated(text: str) -> None:
+    with pytest.raises(ValueError, match="write sqlite:///") as caught:
+        addresses.journal(text)
+    assert "sesame" not in str(caught.value)
