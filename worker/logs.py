@@ -5,8 +5,9 @@ everybody else just calls structlog.
 """
 
 import logging
+import os
 import sys
-from typing import Literal
+from typing import BinaryIO, Literal, cast
 
 import msgspec
 import structlog
@@ -27,8 +28,9 @@ def hide(key: secret.Secret) -> None:
 def configure(*, form: Format, level: str) -> None:
     """Set the form and the lowest level of all lines; `auto` is pretty on a terminal and JSON elsewhere."""
     pretty = form == "console" or (form == "auto" and sys.stderr.isatty())
+    colours = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
     renderer: list[structlog.typing.Processor] = (
-        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()), _encoded]
+        [structlog.dev.ConsoleRenderer(colors=colours), _encoded]
         if pretty
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_json)]
     )
@@ -41,9 +43,24 @@ def configure(*, form: Format, level: str) -> None:
             _masked,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer),
+        logger_factory=structlog.BytesLoggerFactory(cast(BinaryIO, _Stderr())),
         cache_logger_on_first_use=True,
     )
+
+
+class _Stderr:
+    """stderr, as long as somebody takes what it gets: a log that cannot be written ends no run halfway."""
+
+    def write(self, line: bytes) -> None:
+        """Write a line."""
+        try:
+            sys.stderr.buffer.write(line)
+            sys.stderr.buffer.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+
+    def flush(self) -> None:
+        """Do nothing: a line is flushed as it is written."""
 
 
 def _json(event: structlog.typing.EventDict, **_options: object) -> bytes:

@@ -97,6 +97,7 @@ class Account:
                 sender=sender,
                 progress=self._progress,
                 page_size=self.settings.charge.page_size,
+                must_see={fleet for _, fleet in self.rules.limits.must_see},
             ),
             applier=apply.Applier(
                 charge=self._client,
@@ -151,12 +152,12 @@ def sources(settings: model.Settings) -> list[ports.Source]:
 
 async def supervised(account: Account, work: Callable[[], Awaitable[Result]]) -> Result:
     """Do the work; the first SIGINT or SIGTERM drains it, a second one or ten seconds end it."""
-    failure: errors.FleetSyncError | None = None
+    failure: errors.FleetSyncError | OSError | None = None
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_stop_on_signals, account)
         try:
             result = await work()
-        except errors.FleetSyncError as error:  # raised below, out of the task group's wrapping
+        except (errors.FleetSyncError, OSError) as error:  # raised below, out of the task group's wrapping
             failure = error
         tasks.cancel_scope.cancel()
     if failure is not None:

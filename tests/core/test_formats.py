@@ -6,7 +6,7 @@ import json
 import pytest
 
 from tests.core import worlds
-from tests.core.worlds import DEPOT, VANS, A, B
+from tests.core.worlds import DEPOT, VANS, A, B, C, D, E
 from worker.core import errors, formats, outcomes, report, values
 
 ATTACH = values.Change(values.Action.ATTACH, A, VANS, values.Origin("membership.yaml", 4, 9))
@@ -16,8 +16,12 @@ JUDGED = values.Judged(
     account=worlds.ACCOUNT,
     created=worlds.NOW,
     sources=(values.SourceRevision("file", "membership.yaml", "sha256:ab"),),
-    changes=(ATTACH, values.Change(values.Action.DETACH, A, DEPOT)),
-    held=(values.Held(DETACH, "max_detach_fraction_per_fleet", "half of them"),),
+    changes=(ATTACH, values.Change(values.Action.DETACH, A, DEPOT), values.Change(values.Action.DETACH, E, DEPOT)),
+    held=(
+        values.Held(DETACH, "max_detach_fraction_per_fleet", "half of them"),
+        values.Held(values.Change(values.Action.DETACH, C, DEPOT), "must_see", "unseen"),
+        values.Held(values.Change(values.Action.DETACH, D, DEPOT), "must_see", "unseen"),
+    ),
     problems=(values.Problem("membership.yaml:7:9", "no driver has the e-mail address x@example.com"),),
     in_sync=5,
     fleets=2,
@@ -36,6 +40,7 @@ PLAN = {
     "changes": [
         {"action": "attach", "driver": A, "fleet": VANS, "origin": "membership.yaml:4:9"},
         {"action": "detach", "driver": A, "fleet": DEPOT, "origin": None},
+        {"action": "detach", "driver": E, "fleet": DEPOT, "origin": None},
     ],
     "held": [
         {
@@ -45,10 +50,21 @@ PLAN = {
             "origin": None,
             "guard": "max_detach_fraction_per_fleet",
             "message": "half of them",
-        }
+        },
+        *(
+            {
+                "action": "detach",
+                "driver": one,
+                "fleet": DEPOT,
+                "origin": None,
+                "guard": "must_see",
+                "message": "unseen",
+            }
+            for one in (C, D)
+        ),
     ],
     "problems": [{"where": "membership.yaml:7:9", "message": "no driver has the e-mail address x@example.com"}],
-    "summary": {"attach": 1, "detach": 1, "held": 1, "in_sync": 5, "fleets": 2, "drivers": 7},
+    "summary": {"attach": 1, "detach": 2, "held": 3, "in_sync": 5, "fleets": 2, "drivers": 7},
     "cost": {"requests": 12, "seconds": 0.48},
 }
 

@@ -141,7 +141,7 @@ def test_a_quarter_of_a_fleet_may_go_and_one_more_is_held() -> None:
     assert held[0] == values.Held(
         values.Change(DETACH, driver(0), VANS),
         "max_detach_fraction_per_fleet",
-        "26 of 100 memberships of this fleet (26%) would be detached, more than max_detach_fraction_per_fleet = 0.25",
+        "26 of 100 memberships of this fleet (26.0%) would be detached, more than max_detach_fraction_per_fleet = 0.25",
     )
 
 
@@ -153,7 +153,7 @@ def test_a_tenth_of_all_memberships_may_go_and_one_more_is_held() -> None:
     assert {(each.guard, each.message) for each in held} == {
         (
             "max_detach_fraction",
-            "21 of all 200 memberships in managed fleets (10%) would be detached, more than max_detach_fraction = 0.1",
+            "21 of all 200 memberships in managed fleets (10.5%) would be detached, more than max_detach_fraction = 0.1",
         )
     }
 
@@ -209,6 +209,18 @@ def test_a_sentinel_that_is_seen_holds_nothing_and_one_that_is_not_is_named() ->
     assert held.message == (
         f"must_see was not seen in Charge: {B}/{DEPOT}; the reading is wrong, and no approval lifts this"
     )
+
+
+def test_a_plan_that_would_detach_a_sentinel_detaches_nobody() -> None:
+    """Whoever is certain to be there cannot be meant to go: the sources are wrong."""
+    plan = losing(2, 100)
+    leaver = next(change for change in plan.changes if change.action is values.Action.DETACH)
+    sentinels = guard.Limits(must_see=frozenset({(leaver.driver, VANS)}))
+    judgement = guard.judge(plan, worlds.seen({leaver.driver: [VANS]}), sentinels)
+    assert {held.guard for held in judgement.held} == {"must_see"}
+    assert len(judgement.held) == 2
+    assert "would be detached: the sources are wrong, or must_see is" in judgement.held[0].message
+    assert guard.approve(judgement) == judgement
 
 
 # --- Trust ------------------------------------------------------------------------------------------------

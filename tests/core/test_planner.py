@@ -1,5 +1,6 @@
 """The planner, by laws over generated worlds, and by the stories of those who had to learn them."""
 
+import dataclasses
 import random
 
 import pytest
@@ -108,6 +109,9 @@ def test_the_order_of_the_input_is_irrelevant(world: worlds.World, chance: rando
     limits = guard.Limits()
     first, second = world.plan(), world.shuffled(chance).plan()
     assert first == second
+    rows = tuple(chance.sample(world.desired.rows, len(world.desired.rows)))
+    mixed = dataclasses.replace(world.desired, rows=rows)
+    assert first == planner.plan(desired=mixed, actual=world.actual, now=worlds.NOW, mode=world.mode)
     assert list(first.members) == list(second.members)
     one, other = guard.judge(first, world.actual, limits), guard.judge(second, world.actual, limits)
     assert one == other
@@ -300,6 +304,19 @@ def test_a_driver_who_moves_to_a_fleet_that_is_not_found_stays_in_the_old_one() 
             'no fleet is named "Nowhere"; its drivers are not attached to it, nor detached from any other fleet',
         ),
     )
+
+
+def test_a_driver_who_may_be_meant_by_an_ambiguous_reference_stays_where_he_is() -> None:
+    """Else a driver who moves to a fleet where two people are meant would be in no fleet."""
+    wishes: dict[values.FleetRef, list[values.DriverRef]] = {
+        values.FleetById(DEPOT): [values.DriverByMetadata("depot", "Lyon")],
+        values.FleetById(VANS): [],
+    }
+    several = {("depot", "Lyon"): (A, B)}
+    actual = worlds.seen({A: [VANS], B: [NORTH], C: [VANS]}, directory_complete=True)
+    plan = plan_of(worlds.wish(wishes), dataclasses.replace(actual, metadata=several))
+    assert pairs(plan, DETACH) == {(C, VANS)}
+    assert pairs(plan, ATTACH) == set()
 
 
 def test_neither_driver_nor_fleet_found_is_said_at_both_places() -> None:

@@ -30,6 +30,12 @@ def test_an_id_of_any_other_shape_is_refused(part: str) -> None:
             read(f"{kind}_{part}")
 
 
+@pytest.mark.parametrize("part", ["", "A" * 31, "A" * 33, "A" * 64, "A" * 31 + "-", "A" * 31 + "é", "A" * 32 + "\n"])
+def test_an_id_has_exactly_thirty_two_letters_or_digits(part: str) -> None:
+    with pytest.raises(ValueError, match="exactly 32 letters or digits"):
+        references.driver(f"drv_{part}")
+
+
 @worlds.LAW
 @given(st.from_regex(r"[a-zA-Z0-9_.-]{1,8}", fullmatch=True), st.text(min_size=1))
 def test_a_metadata_value_is_whatever_follows_the_first_equals_sign(key: str, value: str) -> None:
@@ -51,6 +57,16 @@ def test_an_address_is_the_same_in_any_case(address: str, chance: object) -> Non
     assume("=" not in address and not address.startswith("drv_"))
     assert references.driver(address) == references.driver(address.upper()) == references.driver(address.lower())
     assert str(references.driver(address)) == address.lower()
+
+
+def test_addresses_that_differ_in_more_than_case_are_two() -> None:
+    """Full case folding makes one of them, and would attach the wrong person."""
+    assert references.driver("strasse@example.com") != references.driver("straße@example.com")
+
+
+def test_an_address_or_a_key_may_begin_like_an_id() -> None:
+    assert references.driver("drv_1@example.com") == values.DriverByEmail("drv_1@example.com")
+    assert references.driver("drv_no=5") == values.DriverByMetadata("drv_no", "5")
 
 
 @pytest.mark.parametrize(

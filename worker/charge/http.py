@@ -104,29 +104,32 @@ class Http:
         """
         request = httpx.Request(
             method,
-            self.trusted(url if "://" in url else self._base_text + url),
+            # A path of ours cannot leave the origin; what Charge named may.
+            self._base_text + url if url.startswith("/") else self.trusted(url),
             headers={**self._headers, **(headers or {})},
             content=content,
             extensions={"timeout": self._phases},
         )
         try:
-            with anyio.fail_after(self._timeout):
-                async with self._pool.connection() as connection:
+            async with self._pool.connection() as connection:  # the wait for one is not part of the exchange
+                with anyio.fail_after(self._timeout):
                     return await self._answer(await connection.handle_async_request(request))
         except TimeoutError:
             raise errors.Unreachable(f"no whole answer within {self._timeout:g} s", code="timeout") from None
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, OSError) as error:  # httpcore lets some of TLS's errors through as they are
             raise errors.Unreachable(_described(error), code="connection_failed") from None
 
     def trusted(self, url: str) -> str:
         """Give an address that Charge named in full. Raises errors.Distrusted where it leads to another origin."""
         try:
-            address = self._base.join(url)
+            address = httpx.URL(url)
+            absolute = address.is_absolute_url
+            address = address if absolute else self._base.join(url)
         except (httpx.InvalidURL, ValueError):
             raise errors.Distrusted("Charge named an address that is none; it was not followed") from None
         if _origin(address) != _origin(self._base) or address.userinfo:
             raise errors.Distrusted("Charge named an address on a foreign origin; it was not followed")
-        return url if "://" in url else str(address)
+        return url if absolute else str(address)
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -165,7 +168,7 @@ def _network(base: httpx.URL) -> Callable[[], httpx.AsyncBaseTransport]:
     return lambda: httpx.AsyncHTTPTransport(verify=context, trust_env=False, limits=limits, retries=0)
 
 
-def _described(error: httpx.HTTPError) -> str:
+def _described(error: httpx.HTTPError | OSError) -> str:
     """Describe a failure in our own words where we can: what a library says may quote what was sent."""
     match error:
         case httpx.ConnectError():

@@ -13,10 +13,10 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 
-from worker.core import errors, values
+from worker.core import errors, secret, values
 
-_DriverId = Annotated[str, msgspec.Meta(pattern="^drv_[A-Za-z0-9]+$")]
-_FleetId = Annotated[str, msgspec.Meta(pattern="^flt_[A-Za-z0-9]+$")]
+_DriverId = Annotated[str, msgspec.Meta(pattern=r"^drv_[A-Za-z0-9]+\Z")]
+_FleetId = Annotated[str, msgspec.Meta(pattern=r"^flt_[A-Za-z0-9]+\Z")]
 
 
 class DriverObject(msgspec.Struct):
@@ -85,7 +85,7 @@ def decode(body: bytes, decoder: msgspec.json.Decoder[Shape]) -> Shape:
     """Read a successful answer's body. Raises errors.Unreachable where it is not what the reference says."""
     try:
         return decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         kind = "lacks what it should hold" if isinstance(error, msgspec.ValidationError) else "is no JSON"
         raise errors.Unreachable(f"the answer {kind}", code="answer_unreadable") from None
 
@@ -132,18 +132,18 @@ def _error_object(body: bytes) -> _ErrorObject:
     """Read Charge's error object; a gateway's page of HTML explains nothing."""
     try:
         return _decode_error(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _ErrorObject()
 
 
 def _line(text: str, longest: int) -> str:
-    """Keep what a log or a terminal can show as one line."""
-    return "".join(letter if letter.isprintable() else " " for letter in text[:longest])
+    """Keep what a log or a terminal can show as one line, without a key that the server may have quoted."""
+    return "".join(letter if letter.isprintable() else " " for letter in secret.masked(text)[:longest])
 
 
 def _http_date(text: str) -> datetime.datetime | None:
     try:
         moment = email.utils.parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)

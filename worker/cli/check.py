@@ -63,10 +63,10 @@ async def _resolve(account: "service.Account") -> int:
     _print(plan.problems)
     if plan.unresolved or plan.incomplete:
         return 4
-    click.echo("OK: the key works, and every reference leads to one driver or fleet.")
+    invocation.echo("OK: the key works, and every reference leads to one driver or fleet.")
     return 0
 
 
 def _print(problems: Iterable[values.Problem]) -> None:
     for problem in problems:
-        click.echo(str(problem))
+        invocation.echo(str(problem))

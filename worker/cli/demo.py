@@ -34,6 +34,7 @@ def command() -> int:
 
 async def _demo(folder: pathlib.Path) -> int:
     import functools
+    import signal
 
     import anyio
 
@@ -47,7 +48,16 @@ async def _demo(folder: pathlib.Path) -> int:
         urls.append(url)
         listening.set()
 
+    code = 0
     async with anyio.create_task_group() as tasks:
+
+        async def end_on_signals() -> None:
+            nonlocal code
+            with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+                code = 128 + await anext(aiter(signals))
+                tasks.cancel_scope.cancel()
+
+        tasks.start_soon(end_on_signals)
         tasks.start_soon(functools.partial(server.serve, app.create(people, record=False), started=started))
         await listening.wait()
         _write(folder, urls[0], people)

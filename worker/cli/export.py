@@ -38,5 +38,5 @@ async def _export(
     from worker.sources import writing
 
     actual = await account.cycle().export()
-    click.echo(writing.write(actual, form=form, by=by), nl=False)
+    invocation.echo(writing.write(actual, form=form, by=by).removesuffix("\n"))
     return 0

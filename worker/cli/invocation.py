@@ -67,9 +67,17 @@ class Invocation:
             return error.exit_code
 
 
+def echo(text: str, *, err: bool = False) -> None:
+    """Print, with the bar out of the way."""
+    from worker.cli import progress
+
+    progress.clear()
+    click.echo(text, err=err)
+
+
 def print_document(document: Mapping[str, Any]) -> None:
     """Print one JSON document."""
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    echo(json.dumps(document, indent=2, ensure_ascii=False))
 
 
 def print_report(finished: "report.Report", *, as_json: bool) -> int:
@@ -80,7 +88,7 @@ def print_report(finished: "report.Report", *, as_json: bool) -> int:
     if as_json:
         print_document(formats.run(finished))
     else:
-        click.echo(render.result(finished))
+        echo(render.result(finished))
         if finished.error is not None:
             print_error(finished.error)
     return finished.exit_code
@@ -88,9 +96,9 @@ def print_report(finished: "report.Report", *, as_json: bool) -> int:
 
 def print_error(error: errors.FleetSyncError) -> None:
     """Print what happened and what to do, on stderr."""
-    click.echo(f"{click.style('error:', fg='red', bold=True)} {error.message}", err=True)
+    echo(f"{click.style('error:', fg='red', bold=True)} {error.message}", err=True)
     if error.remedy:
-        click.echo(f"  {error.remedy}", err=True)
+        echo(f"  {error.remedy}", err=True)
 
 
 def _with_account(settings: "model.Settings", work: Work, *, watched: bool) -> int:

@@ -4,8 +4,11 @@ Invariant: a subcommand's module is imported only when it runs, so that `--help`
 exit code of the README's table. Neighbours: `invocation` carries the global options to the subcommands.
 """
 
+import contextlib
 import importlib
+import io
 import os
+import pathlib
 import sys
 from typing import Literal, NoReturn
 
@@ -86,23 +89,55 @@ def cli(ctx: click.Context, config: str, log_format: Literal["auto", "console", 
     """
     from worker.cli import invocation
 
+    if os.environ.get("NO_COLOR"):
+        ctx.color = False
     ctx.obj = invocation.Invocation(config=config, log_format=log_format, log_level=log_level)
 
 
 def main() -> NoReturn:
     """Run the command line, and end with its exit code."""
+    _complete_streams()
+    try:
+        code = _call()
+    except BrokenPipeError:
+        # Whoever read our output has seen enough.
+        _drop_output()
+        code = 1
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            click.echo(f"error: the output could not be written: {error.strerror or error}", err=True)
+        _drop_output()
+        code = 1
+    sys.exit(code)
+
+
+def _call() -> int:
     try:
         code = cli.main(standalone_mode=False)
     except click.UsageError as error:
         error.show()
-        code = USAGE
+        return USAGE
     except click.ClickException as error:
         error.show()
-        code = 1
+        return 1
     except click.Abort:
-        code = 130
-    except BrokenPipeError:
-        # Whoever read our output has seen enough; Python would complain once more while it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 1
-    sys.exit(code if isinstance(code, int) else 0)
+        return 130
+    return code if isinstance(code, int) else 0
+
+
+def _complete_streams() -> None:
+    """Write UTF-8 whatever the locale, as documents are; and where a stream was closed, write to nowhere."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            # Else the next file or socket that is opened would get the stream's number.
+            setattr(sys, name, pathlib.Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
+def _drop_output() -> None:
+    """Lead what is still buffered nowhere: Python would complain once more while it ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(nowhere, stream.fileno())

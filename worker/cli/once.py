@@ -31,9 +31,10 @@ async def _once(account: "service.Account", *, as_json: bool, approved: str | No
 
     def show(survey: cycle.Survey) -> None:
         if not as_json:
-            click.echo(render.plan(survey, rate=account.rules.requests_per_second))
+            invocation.echo(render.plan(survey, rate=account.rules.requests_per_second))
 
     finished = await account.cycle(show=show).reconcile(trigger="once", approved=approved)
-    if approved is not None and finished.judged is not None and finished.judged.digest != approved:
-        click.echo("The digest that was approved is not that of this plan, so nothing held was allowed.", err=True)
+    judged = finished.judged
+    if approved is not None and judged is not None and judged.held and judged.digest != approved:
+        invocation.echo("The digest that was approved is not that of this plan, so nothing held was allowed.", err=True)
     return invocation.print_report(finished, as_json=as_json)

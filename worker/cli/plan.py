@@ -33,11 +33,12 @@ async def _plan(account: "service.Account", *, as_json: bool, out: pathlib.Path 
     from worker.core import formats, report
 
     survey = await account.cycle().survey()
+    if out is not None:
+        plan_file.save(survey.judged, out)  # before anything is printed: where it fails, only that is told
     if as_json:
         invocation.print_document(formats.plan(survey.judged))
     else:
-        click.echo(render.plan(survey, rate=account.rules.requests_per_second))
+        invocation.echo(render.plan(survey, rate=account.rules.requests_per_second))
     if out is not None:
-        plan_file.save(survey.judged, out)
-        click.echo(f"Saved to {out}; `fleet-sync apply {out}` does exactly this.", err=True)
+        invocation.echo(f"Saved to {out}; `fleet-sync apply {out}` does exactly this.", err=True)
     return report.plan_exit_code(survey.judged, detailed=detailed)

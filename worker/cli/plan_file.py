@@ -109,7 +109,7 @@ def _decoded(path: pathlib.Path) -> _Plan:
             return msgspec.json.decode(file.read(_MOST_BYTES), type=_Plan)
     except OSError as error:
         raise errors.PlanFileError(f"{path} cannot be read: {error.strerror}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise errors.PlanFileError(f"{path} is no saved plan: {error}") from None
 
 

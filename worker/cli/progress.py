@@ -1,6 +1,7 @@
 """Shows how far a run is: a bar on a terminal, elsewhere a log line every few seconds.
 
-Invariant: everything goes to stderr. Neighbours: implements `core.ports.Progress`; `invocation` chooses.
+Invariant: everything goes to stderr; whoever prints calls `clear` before. Neighbours: implements `core.ports.Progress`;
+`invocation` chooses.
 """
 
 import contextlib
@@ -9,16 +10,14 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-import structlog
-
 from worker.core import ports
 
 if TYPE_CHECKING:
     import rich.progress
 
-log = structlog.get_logger()
-
 _LINE_SECONDS = 5.0
+
+_drawn: set["rich.progress.Progress"] = set()
 
 
 class Lines:
@@ -38,7 +37,9 @@ class Lines:
         self._done += count
         if (now := time.monotonic()) - self._told >= _LINE_SECONDS:
             self._told = now
-            log.info("progress", stage=self._name, done=self._done, total=self._total)
+            import structlog  # what prints asks this module to clear the bar, and may need no log line at all
+
+            structlog.get_logger().info("progress", stage=self._name, done=self._done, total=self._total)
 
 
 class Bar:
@@ -51,6 +52,7 @@ class Bar:
 
     def stage(self, name: str, total: int | None) -> None:
         """Begin a new bar in the place of the last."""
+        self._progress.start()
         if self._task is not None:
             self._progress.remove_task(self._task)
         self._task = self._progress.add_task(name, total=total)
@@ -76,8 +78,21 @@ def watch() -> Iterator[ports.Progress]:
         rich.progress.MofNCompleteColumn(),
     )
     console = rich.console.Console(stderr=True)
-    with rich.progress.Progress(*columns, console=console, transient=True) as display:
-        yield Bar(display)
+    display = rich.progress.Progress(
+        *columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False
+    )
+    _drawn.add(display)
+    try:
+        with display:
+            yield Bar(display)
+    finally:
+        _drawn.discard(display)
+
+
+def clear() -> None:
+    """Take the bar away, as something is about to be printed; the next stage draws it anew."""
+    for display in _drawn:
+        display.stop()
 
 
 @contextlib.contextmanager

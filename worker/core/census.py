@@ -45,7 +45,7 @@ class Census:
             return False
         if driver.name or driver.email:
             self._names[driver.id] = driver.name or driver.email
-        if (email := driver.email.casefold()) in self._emails:
+        if (email := driver.email.lower()) in self._emails:
             self._emails[email].add(driver.id)
         elif self._all_emails and email:
             self._emails[email] = {driver.id}

@@ -1,6 +1,6 @@
 """Puts what several sources say together.
 
-Invariant: nothing is dropped but rows that repeat another to the letter, and those are reported.
+Invariant: nothing is dropped but rows that repeat another, notes aside, and those are reported.
 Neighbours: `sources` reads, `planner` compares the sum with what Charge holds.
 """
 

@@ -55,15 +55,13 @@ def trust(plan: values.Plan, limits: Limits) -> None:
 def judge(plan: values.Plan, actual: values.Actual, limits: Limits) -> Judgement:
     """Part the plan's changes into those that may be made and those that are held, with the reason."""
     detaches = [change for change in plan.changes if change.action is values.Action.DETACH]
-    unseen = sorted(
-        (driver, fleet) for driver, fleet in limits.must_see if fleet not in actual.memberships.get(driver, frozenset())
-    )
+    sentinel = _sentinel(actual, detaches, limits)
     held_fleets = _held_fleets(plan, detaches, limits)
     whole_run = _held_run(plan, detaches, limits)
     held: dict[values.Change, values.Held] = {}
     for change in detaches:
-        if unseen:
-            held[change] = values.Held(change, MUST_SEE, _unseen(unseen))
+        if sentinel:
+            held[change] = values.Held(change, MUST_SEE, sentinel)
         elif reason := held_fleets.get(change.fleet) or whole_run:
             held[change] = values.Held(change, *reason)
     return Judgement(
@@ -90,7 +88,7 @@ def _held_fleets(
             # Attaches do not count here: each of them may yet be refused.
             held[fleet] = (EMPTYING, f"all {members} who are in this fleet now would be detached")
         elif count > limits.always_allow and count / members > limits.max_detach_fraction_per_fleet:
-            share = f"{count} of {members} memberships of this fleet ({count / members:.0%})"
+            share = f"{count} of {members} memberships of this fleet ({count / members:.1%})"
             limit = f"{PER_FLEET} = {limits.max_detach_fraction_per_fleet:g}"
             held[fleet] = (PER_FLEET, f"{share} would be detached, more than {limit}")
     return held
@@ -101,10 +99,18 @@ def _held_run(plan: values.Plan, detaches: list[values.Change], limits: Limits) 
     count, members = len(detaches), sum(plan.members.values())
     if count <= limits.always_allow or count / members <= limits.max_detach_fraction:
         return None
-    share = f"{count} of all {members} memberships in managed fleets ({count / members:.0%})"
+    share = f"{count} of all {members} memberships in managed fleets ({count / members:.1%})"
     return PER_RUN, f"{share} would be detached, more than {PER_RUN} = {limits.max_detach_fraction:g}"
 
 
-def _unseen(missing: list[tuple[values.DriverId, values.FleetId]]) -> str:
-    pairs = ", ".join(f"{driver}/{fleet}" for driver, fleet in missing)
-    return f"must_see was not seen in Charge: {pairs}; the reading is wrong, and no approval lifts this"
+def _sentinel(actual: values.Actual, detaches: Iterable[values.Change], limits: Limits) -> str | None:
+    """Give the reason why `must_see` forbids every detach: one of its memberships is not there, or is to go."""
+    leaving = {(change.driver, change.fleet) for change in detaches}
+    for driver, fleet in sorted(limits.must_see):
+        if fleet not in actual.memberships.get(driver, frozenset()):
+            return (
+                f"{MUST_SEE} was not seen in Charge: {driver}/{fleet}; the reading is wrong, and no approval lifts this"
+            )
+        if (driver, fleet) in leaving:
+            return f"{MUST_SEE} names {driver}/{fleet}, which would be detached: the sources are wrong, or must_see is"
+    return None

@@ -18,8 +18,9 @@ Membership = tuple[values.DriverId, values.FleetId]
 def plan(*, desired: values.Desired, actual: values.Actual, now: datetime.datetime, mode: values.Mode) -> values.Plan:
     """Plan the changes that make the managed fleets as desired, as far as that can be known.
 
-    `mode` is that of fleets without one of their own. Raises errors.DesiredError where a fleet turns out, under its id
-    and its name, to be given two modes.
+    `mode` is that of fleets without one of their own. Every row's fleet has an entry in `desired.fleets`, and every
+    driver of the indexes of `actual` stands in its `memberships`. Raises errors.DesiredError where a fleet turns out,
+    under its id and its name, to be given two modes.
     """
     wishes = _Wishes.of(desired, actual, now)
     attaches = _attaches(wishes, actual)
@@ -70,6 +71,7 @@ class _Wishes:
     ) -> None:
         if isinstance(driver, resolver.Unresolved):
             if active:
+                self.waiting.update(driver.candidates)
                 self._add_unresolved_driver(row, fleet, driver.reason)
         elif isinstance(fleet, resolver.Unresolved):
             if active:

@@ -14,16 +14,16 @@ _METADATA = re.compile(r"([A-Za-z0-9_.-]+)=(.+)", re.DOTALL)
 
 
 def driver(text: str) -> values.DriverRef:
-    """Read a driver reference: an id, `key=value` of its metadata, or an e-mail address.
+    """Read a driver reference: an id, `key=value` of its metadata, or an e-mail address without `=`.
 
     Raises ValueError, with words for the operator, where the text is none of the three.
     """
-    if text.startswith("drv_"):
+    if text.startswith("drv_") and not set("@=") & set(text):
         return values.DriverById(values.DriverId(_id("drv", text)))
     if entry := _METADATA.fullmatch(text):
         return values.DriverByMetadata(entry[1], entry[2])
     if _EMAIL.fullmatch(text):
-        return values.DriverByEmail(text.casefold())
+        return values.DriverByEmail(text.lower())
     raise ValueError(
         f"{_shown(text)} is no driver: write a driver id (drv_ and 32 letters or digits), "
         "an e-mail address, or metadata as key=value"

@@ -13,9 +13,10 @@ from worker.core import values
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Unresolved:
-    """A reference that led to no single id, and why."""
+    """A reference that led to no single id, and why; `candidates` are those whom it may mean."""
 
     reason: str
+    candidates: tuple[values.DriverId, ...] = ()
 
 
 FleetAnswer = values.FleetId | Unresolved
@@ -80,7 +81,7 @@ def _driver_by_id(driver: values.DriverId, actual: values.Actual) -> DriverAnswe
 
 def _only(found: tuple[values.DriverId, ...], what: str, actual: values.Actual) -> DriverAnswer:
     if len(found) > 1:
-        return Unresolved(f"{len(found)} drivers have {what} ({', '.join(sorted(found))}): write the id")
+        return Unresolved(f"{len(found)} drivers have {what} ({', '.join(sorted(found))}): write the id", found)
     if not actual.directory_complete:
-        return Unresolved(f"{what} could not be looked up: the list of all drivers could not be read whole")
+        return Unresolved(f"{what} could not be looked up: the list of all drivers could not be read whole", found)
     return found[0] if found else Unresolved(f"no driver has {what}")

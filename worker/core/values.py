@@ -72,7 +72,7 @@ class DriverById:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DriverByEmail:
-    """A driver named by an e-mail address, held in folded case: addresses compare without regard to case."""
+    """A driver named by an e-mail address, held in lower case: addresses compare without regard to case."""
 
     email: str
 

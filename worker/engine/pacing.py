@@ -39,7 +39,12 @@ class Pace:
 
     def accepted(self, sent: float) -> None:
         """Note that a request of the moment `sent` was accepted, whatever its answer."""
-        self._estimate.accepted(sent=sent, now=anyio.current_time())
+        now = anyio.current_time()
+        before = self._estimate.rate(now)
+        self._estimate.accepted(sent=sent, now=now)
+        if self._estimate.rate(now) > before:
+            self._spacing.wait(now, before)  # what was saved up until now was saved up at the old rate
+            self.wake()
 
     def limited(self, sent: float, retry_after: float | None) -> None:
         """Note that a request of the moment `sent` was answered with 429, and slow everybody down."""

@@ -19,9 +19,16 @@ class Reader:
     """Reads for one run."""
 
     def __init__(
-        self, *, charge: ports.Charge, sender: sending.Sender, progress: ports.Progress, page_size: int
+        self,
+        *,
+        charge: ports.Charge,
+        sender: sending.Sender,
+        progress: ports.Progress,
+        page_size: int,
+        must_see: Collection[values.FleetId] = (),
     ) -> None:
-        """Take the API, the run's sender, and how many drivers a page holds."""
+        """Take the API, the run's sender, how many drivers a page holds, and fleets to be read though unmanaged."""
+        self._must_see = frozenset(must_see)
         self._charge = charge
         self._sender = sender
         self._progress = progress
@@ -34,8 +41,8 @@ class Reader:
         """
         before = self._sender.requests
         references = {entry.fleet for entry in desired.fleets}
-        fleets = await self._fleets(references)
-        managed = resolver.ids(resolver.fleets(references, fleets).values())
+        fleets = await self._fleets(references | {values.FleetById(fleet) for fleet in self._must_see})
+        managed = resolver.ids(resolver.fleets(references, fleets).values()) | (self._must_see & fleets.keys())
         found = self._rosters(fleets, drivers={row.driver for row in desired.rows})
         await found.read(managed)
         return found.actual(requests=self._sender.requests - before)

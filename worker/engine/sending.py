@@ -75,7 +75,6 @@ class Sender:
         async def attempt() -> Answer:
             if failures:
                 raise failures.pop()
-            self._traffic["retries"] += 1
             return await self._attempt(call, attempts)
 
         retrying = tenacity.AsyncRetrying(
@@ -88,6 +87,7 @@ class Sender:
         sent = await self._pace.turn(self.halt)
         attempts.count += 1
         self._traffic["writes" if attempts.write else "reads"] += 1
+        self._traffic["retries"] += attempts.count > 1
         before, attempts.doubtful = attempts.doubtful, True
         try:
             answer = await call()
