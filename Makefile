@@ -7,10 +7,10 @@ BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # what measures time wants the machine for itself
-.PHONY: help demo test check lint types coverage timing bench lock format image clean $(VENV)
+.PHONY: help demo test check lint types coverage timing bench bench-short lock format image clean $(VENV)
 
 help: ## show this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # ------------------------------------------------------------------------------------------------- set up
 
@@ -60,8 +60,11 @@ coverage: $(VENV)/.ready ## all other tests, with coverage: 90 % of the whole, 1
 	$(BIN)/coverage report --include='worker/core/*' --fail-under=100
 	$(BIN)/coverage report
 
-bench: $(VENV)/.ready ## the benchmarks
+bench: $(VENV)/.ready ## the benchmarks: ratios against a peer in the same run, and whether they reach their goals
 	$(BIN)/python -m benchmarks
+
+bench-short: $(VENV)/.ready ## the same with fewer rounds and smaller numbers, as CI runs them
+	$(BIN)/python -m benchmarks --short
 
 # ------------------------------------------------------------------------------------------------- to keep
 

@@ -1,55 +1,91 @@
 """A sandbox in a process of its own, so that its work is not counted as the client's.
 
-Invariant: both sides know who is in the sandbox: the same numbers and seed give the same roster. Neighbours:
-`worker.sandbox` is what runs; every benchmark that needs Charge asks `running` for one.
+Invariant: both sides know who is in the sandbox: the same numbers give the same people. Neighbours: `worker.sandbox`
+is what runs; every benchmark that needs Charge asks `running` for one.
 """
 
 import contextlib
+import dataclasses
 import functools
+import json
 import pathlib
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
+from typing import Literal
 
 import anyio
 
-from worker.sandbox import app, behaviour, roster, server
+from worker.sandbox import app, behaviour, messages, roster, server
 
 KEY = app.KEY
+FLEETS = 10
+
+Limit = Literal["bucket", "fixed", "sliding"]
 
 _FOLDER = pathlib.Path(__file__).parent.parent
+_ARRIVALS = "/arrivals"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Server:
+    """A running sandbox, at its base URL."""
+
+    url: str
+
+    def arrivals(self) -> list[tuple[float, bool]]:
+        """Give the moment of every request until now, and whether it was accepted; only where they are recorded."""
+        with urllib.request.urlopen(self.url.removesuffix("/v1") + _ARRIVALS, timeout=30) as answer:  # noqa: S310
+            return [(moment, accepted) for moment, accepted in json.load(answer)]
 
 
 @contextlib.contextmanager
-def running(*, drivers: int, fleets: int, rate: float | None = None) -> Iterator[str]:
-    """Serve so many invented drivers and fleets; give the base URL. `rate` is a limit of requests a second."""
-    arguments = [str(drivers), str(fleets), "" if rate is None else str(rate)]
+def running(
+    *, drivers: int, rate: float | None = None, limit: Limit = "bucket", record: bool = False
+) -> Iterator[Server]:
+    """Serve so many invented drivers. `rate` is a limit in requests a second; `record` keeps when they came."""
+    arguments = [str(drivers), "" if rate is None else str(rate), limit, "record" if record else ""]
     program = [sys.executable, "-m", "benchmarks.server", *arguments]
     with subprocess.Popen(program, stdout=subprocess.PIPE, text=True, cwd=_FOLDER) as process:
         try:
-            assert process.stdout is not None
-            yield process.stdout.readline().strip()
+            yield Server(process.stdout.readline().strip() if process.stdout else "")
         finally:
             process.terminate()
 
 
-def people(*, drivers: int, fleets: int) -> tuple[roster.Roster, str]:
-    """Give the roster of a sandbox with these numbers, and the id of one more fleet, which nobody is in."""
-    invented = roster.Roster.populate(drivers=drivers, fleets=fleets)
+def people(drivers: int) -> tuple[roster.Roster, str]:
+    """Give the people of a sandbox with so many drivers, and the id of one more fleet, which nobody is in."""
+    invented = roster.Roster.populate(drivers=drivers, fleets=FLEETS)
     return invented, invented.add_fleet(name="Benchmark")
 
 
-def main(drivers: str, fleets: str, rate: str) -> None:
+def main(drivers: str, rate: str, limit: Limit, record: str) -> None:
     """Serve until terminated, and print the base URL once the port listens."""
-    invented, _ = people(drivers=int(drivers), fleets=int(fleets))
-    limits = behaviour.Behaviour(rate=float(rate) if rate else None)
+    invented, _ = people(int(drivers))
+    limits = behaviour.Behaviour(rate=float(rate) if rate else None, limit=limit)
+    sandbox = app.create(invented, behaviour=limits, record=bool(record))
 
     def started(url: str) -> None:
         sys.stdout.write(f"{url}\n")
         sys.stdout.flush()
 
-    anyio.run(functools.partial(server.serve, app.create(invented, behaviour=limits, record=False), started=started))
+    anyio.run(functools.partial(server.serve, _counted(sandbox), started=started))
+
+
+def _counted(sandbox: app.Sandbox) -> messages.App:
+    """Let the sandbox also tell what came to it."""
+
+    async def answer(scope: messages.Scope, receive: messages.Receive, send: messages.Send) -> None:
+        if scope["path"] != _ARRIVALS:
+            return await sandbox(scope, receive, send)
+        body = json.dumps([(request.time, request.status != 429) for request in sandbox.requests]).encode()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
+        await send({"type": "http.response.body", "body": body})
+        return None
+
+    return answer
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(*sys.argv[1:])  # type: ignore[arg-type]

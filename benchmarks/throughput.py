@@ -1,110 +1,102 @@
 """Attaches a second: the client on its own pool against the same loop on a plain `httpx.AsyncClient`.
 
-Invariant: both sides send the same requests, to the same server, with the same number of workers, in alternating
-rounds of one run. Neighbours: `worker.charge` is what is measured, `server` the other end.
+Invariant: both sides send the same writes to the same server, with the same number of workers, in alternating rounds
+of one run. Neighbours: `worker.charge` is what is measured, `server` the other end.
 """
 
-import dataclasses
-import datetime
-import itertools
-import statistics
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 
 import anyio
 import httpx
 
-from benchmarks import server
-from worker.charge import client, http
-from worker.core import secret, values
+from benchmarks import account, results, server
+from worker.core import values
 from worker.engine import lanes
+from worker.journal import memory
 
 WORKERS = 32
-TIMEOUT = 30.0
+REQUESTS = 2_000
 
-Write = Callable[[values.Change, values.IntentKey], Awaitable[None]]
-Round = Callable[[str, list[values.Change]], Awaitable["Cost"]]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Cost:
-    """What one round of requests took: seconds on the clock, and of the client's CPU."""
-
-    requests: int
-    wall: float
-    cpu: float
+Round = Callable[[str, list[values.Change]], Awaitable[results.Cost]]
 
 
-class Clock:
-    """The time of day."""
-
-    def now(self) -> datetime.datetime:
-        """Give the present moment in UTC."""
-        return datetime.datetime.now(datetime.UTC)
-
-
-async def ours(url: str, changes: list[values.Change]) -> Cost:
-    """Attach through `charge.client` on its own pool."""
-    exchange = http.Http(
-        base_url=url,
-        key=secret.Secret(server.KEY),
-        api_version="2026-03-01",
-        user_agent="fleet-sync/benchmark",
-        timeout=TIMEOUT,
-        connections=WORKERS,
-    )
-    charge = client.Client(http=exchange, clock=Clock(), page_size=100)
-
-    async def write(change: values.Change, key: values.IntentKey) -> None:
-        reply = await charge.write(change, key=key)
-        if change.fleet not in reply.driver.fleets:
-            raise RuntimeError("the attach did not take effect")
-
-    try:
-        return await _timed(write, changes)
-    finally:
-        await exchange.aclose()
+def figures(*, short: bool) -> Iterator[results.Figure]:
+    """Measure, and give the figures."""
+    costs = _measure(rounds=3 if short else 7)
+    ours, plain, run = (costs[name] for name in ("ours", "plain", "run"))
+    ratio = results.per_second(ours) / results.per_second(plain)
+    yield results.Figure("attaches a second, plain httpx.AsyncClient", f"{results.per_second(plain):,.0f}")
+    yield results.Figure("attaches a second, fleet-sync's client", f"{results.per_second(ours):,.0f}")
+    yield results.at_least("ratio of the two", ratio, 2)
+    yield results.Figure("ms of CPU an attach, plain httpx.AsyncClient", f"{results.cpu_ms(plain):.2f}")
+    yield results.Figure("ms of CPU an attach, fleet-sync's client", f"{results.cpu_ms(ours):.2f}")
+    yield results.Figure("ms of CPU an attach, with pace, retries and outcomes", f"{results.cpu_ms(run):.2f}")
 
 
-async def plain(url: str, changes: list[values.Change]) -> Cost:
-    """Attach through `httpx.AsyncClient` as it comes: at most 100 connections, 20 of them kept alive for 5 s."""
+async def _ours(url: str, changes: list[values.Change]) -> results.Cost:
+    """Attach through the client on its own pool."""
+    key = account.keys()
+    async with account.charge(url, connections=WORKERS) as charge:
+
+        async def write(change: values.Change) -> None:
+            reply = await charge.write(change, key=key())
+            _see(change.fleet in reply.driver.fleets)
+
+        return await _timed(lambda: lanes.side_by_side(write, changes, limit=WORKERS), len(changes))
+
+
+async def _plain(url: str, changes: list[values.Change]) -> results.Cost:
+    """Attach through `httpx.AsyncClient` with its default limits: 100 connections, 20 kept alive, for 5 s."""
+    key = account.keys()
     headers = {"Authorization": f"Bearer {server.KEY}", "Charge-Version": "2026-03-01"}
-    async with httpx.AsyncClient(headers=headers, timeout=TIMEOUT) as api:
+    async with httpx.AsyncClient(headers=headers, timeout=account.TIMEOUT) as api:
 
-        async def write(change: values.Change, key: values.IntentKey) -> None:
-            answer = await api.post(
-                f"{url}/drivers/{change.driver}/attach",
-                json={"fleet": change.fleet},
-                headers={"Idempotency-Key": key},
-            )
-            if change.fleet not in answer.raise_for_status().json()["fleets"]:
-                raise RuntimeError("the attach did not take effect")
+        async def write(change: values.Change) -> None:
+            path = f"{url}/drivers/{change.driver}/attach"
+            answer = await api.post(path, json={"fleet": change.fleet}, headers={"Idempotency-Key": key()})
+            _see(change.fleet in answer.raise_for_status().json()["fleets"])
 
-        return await _timed(write, changes)
+        return await _timed(lambda: lanes.side_by_side(write, changes, limit=WORKERS), len(changes))
 
 
-async def _timed(write: Write, changes: list[values.Change]) -> Cost:
-    """Send every change, by so many workers at once."""
-    keys = (values.IntentKey(f"benchmark-{time.monotonic_ns()}-{number}") for number in itertools.count())
+async def _run(url: str, changes: list[values.Change]) -> results.Cost:
+    """Attach as a run does: through pace, retries and the recorder of outcomes."""
+    async with account.charge(url, connections=WORKERS) as charge:
+        sender = account.sender(ceiling=1e6, burst=1_000, adaptive=False)
+        applier = account.applier(charge, sender=sender, journal=memory.MemoryJournal(), concurrency=WORKERS)
+        intents = applier.intend(changes)
+
+        async def work() -> None:
+            made = await applier.apply(values.RunId("run_benchmark"), intents)
+            _see(all(result.done for result in made))
+
+        return await _timed(work, len(changes))
+
+
+def _see(done: bool) -> None:
+    if not done:
+        raise RuntimeError("an attach did not take effect")
+
+
+async def _timed(work: Callable[[], Awaitable[None]], pieces: int) -> results.Cost:
     wall, cpu = time.perf_counter(), time.process_time()
-    await lanes.side_by_side(lambda change: write(change, next(keys)), changes, limit=WORKERS)
-    return Cost(len(changes), time.perf_counter() - wall, time.process_time() - cpu)
+    await work()
+    return results.Cost(pieces, time.perf_counter() - wall, time.process_time() - cpu)
 
 
-def measure(*, requests: int, rounds: int) -> dict[str, list[Cost]]:
-    """Let both take turns; in every second round the other one begins."""
-    sides: dict[str, Round] = {"ours": ours, "plain": plain}
-    costs: dict[str, list[Cost]] = {name: [] for name in sides}
-    drivers = requests * (rounds + 1) * len(sides)
-    people, fleet = server.people(drivers=drivers, fleets=10)
-    changes = [
-        values.Change(values.Action.ATTACH, values.DriverId(driver), values.FleetId(fleet)) for driver in people.drivers
-    ]
-    with server.running(drivers=drivers, fleets=10) as url:
+def _measure(*, rounds: int) -> dict[str, list[results.Cost]]:
+    """Let all take turns, in the other order every second round."""
+    sides: dict[str, Round] = {"ours": _ours, "plain": _plain, "run": _run}
+    costs: dict[str, list[results.Cost]] = {name: [] for name in sides}
+    drivers = REQUESTS * (rounds + 1) * len(sides)
+    people, fleet = server.people(drivers)
+    changes = account.attaches(list(people.drivers), fleet)
+    with server.running(drivers=drivers) as sandbox:
         for number in range(rounds + 1):
             for name in sorted(sides, reverse=number % 2 == 1):
-                part, changes = changes[:requests], changes[requests:]
-                cost = anyio.run(sides[name], url, part)
+                part, changes = changes[:REQUESTS], changes[REQUESTS:]
+                cost = anyio.run(sides[name], sandbox.url, part)
                 if number:  # the first round only warms up
                     costs[name].append(cost)
     return costs

@@ -39,35 +39,51 @@ class TokenBucket:
 
 
 class FixedWindow:
-    """So many in each second, which begins by the server's clock, not ours."""
+    """So many a second in each window, which begins by the server's clock, not ours."""
 
-    def __init__(self, limit: float, *, ahead: float = 0.37) -> None:
-        self._limit = limit
+    def __init__(self, limit: float, *, ahead: float = 0.37, seconds: float = 1.0) -> None:
+        self._most = limit * seconds
         self._ahead = ahead
-        self._second = -1
+        self._seconds = seconds
+        self._window = -1
         self._count = 0
 
     def accepts(self, now: float) -> bool:
-        if (second := int(now + self._ahead)) != self._second:
-            self._second, self._count = second, 0
+        if (window := int((now + self._ahead) / self._seconds)) != self._window:
+            self._window, self._count = window, 0
         self._count += 1
-        return self._count <= self._limit
+        return self._count <= self._most
 
 
 class SlidingWindow:
-    """So many in any second."""
+    """So many a second in any window."""
 
-    def __init__(self, limit: float) -> None:
-        self._limit = limit
+    def __init__(self, limit: float, *, seconds: float = 1.0) -> None:
+        self._most = limit * seconds
+        self._seconds = seconds
         self._times: collections.deque[float] = collections.deque()
 
     def accepts(self, now: float) -> bool:
-        while self._times and self._times[0] <= now - 1:
+        while self._times and self._times[0] <= now - self._seconds:
             self._times.popleft()
-        if len(self._times) >= self._limit:
+        if len(self._times) >= self._most:
             return False
         self._times.append(now)
         return True
+
+
+class Noisy:
+    """Refuses a random share of the requests for no reason; another server judges the rest."""
+
+    def __init__(self, share: float, server: Server | None = None, *, seed: int = 1) -> None:
+        self._share = share
+        self._server = server
+        self._chance = random.Random(seed)
+
+    def accepts(self, now: float) -> bool:
+        if self._chance.random() < self._share:
+            return False
+        return self._server is None or self._server.accepts(now)
 
 
 class Scripted:
@@ -91,6 +107,7 @@ class Client:
     concurrency: int = 16
     latency: tuple[float, float] = (0.002, 0.006)
     adaptive: bool = True
+    retry_after: float = 0.0  # that every 429 asks for
     seed: int = 1
 
 
@@ -101,11 +118,12 @@ class Traffic:
     sent: list[float] = dataclasses.field(default_factory=list)
     accepted: list[float] = dataclasses.field(default_factory=list)
     refused: int = 0
+    began: float = 0.0
 
     @property
     def per_second(self) -> float:
         """Accepted requests a second over all."""
-        return len(self.accepted) / self.accepted[-1]
+        return len(self.accepted) / (self.accepted[-1] - self.began)
 
     @property
     def refused_share(self) -> float:
@@ -125,26 +143,35 @@ class Traffic:
 
 def simulate(server: Server, client: Client = Client(), *, requests: int) -> Traffic:
     """Send requests, each again until it is accepted, as fast as the client may."""
-    return _Simulation(server, client, requests).run()
+    return _Simulation(server, client).run(requests)
+
+
+def simulate_runs(server: Server, client: Client = Client(), *, requests: int, runs: int, idle: float) -> list[Traffic]:
+    """Send so many requests, do nothing for `idle` seconds, send so many again, and so on."""
+    simulation = _Simulation(server, client)
+    return [simulation.run(requests, after=idle if number else 0.0) for number in range(runs)]
 
 
 class _Simulation:
     """Items wait for their turn, go over the network, come back, and are done or back off."""
 
-    def __init__(self, server: Server, client: Client, requests: int) -> None:
+    def __init__(self, server: Server, client: Client) -> None:
         self._server, self._client = server, client
         self._chance = random.Random(client.seed)
         self._spacing = rate.Spacing(burst=client.burst, now=0.0)
         self._estimate = rate.Estimator(ceiling=client.ceiling, adaptive=client.adaptive)
-        self._fresh = requests
-        self._open = requests
+        self._fresh = self._open = 0
+        self._closed_until = 0.0
         self._waiting: collections.deque[int] = collections.deque()
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = itertools.count()
         self._now = 0.0
         self.traffic = Traffic()
 
-    def run(self) -> Traffic:
+    def run(self, requests: int, *, after: float = 0.0) -> Traffic:
+        self._now += after
+        self._fresh = self._open = requests
+        self.traffic = Traffic(began=self._now)
         for _ in range(self._client.concurrency):
             self._next_item()
         while self._open:
@@ -152,7 +179,7 @@ class _Simulation:
         return self.traffic
 
     def _step(self) -> None:
-        wait = self._spacing.wait(self._now, self._estimate.rate(self._now)) if self._waiting else float("inf")
+        wait = self._wait() if self._waiting else float("inf")
         if wait <= _ENOUGH:
             self._send(self._waiting.popleft())
         elif self._events and self._events[0][0] <= self._now + wait:
@@ -160,6 +187,9 @@ class _Simulation:
             event()
         else:
             self._now += wait + 1e-4 * self._chance.random()  # a timer is never early
+
+    def _wait(self) -> float:
+        return max(self._closed_until - self._now, self._spacing.wait(self._now, self._estimate.rate(self._now)))
 
     def _after(self, seconds: float, event: Callable[[], None]) -> None:
         heapq.heappush(self._events, (self._now + seconds, next(self._numbers), event))
@@ -181,7 +211,10 @@ class _Simulation:
 
     def _accepted(self, sent: float, _: int) -> None:
         self.traffic.accepted.append(self._now)
+        before = self._estimate.rate(self._now)
         self._estimate.accepted(sent=sent, now=self._now)
+        if self._estimate.rate(self._now) > before:
+            self._spacing.wait(self._now, before)
         self._open -= 1
         self._next_item()
 
@@ -190,5 +223,6 @@ class _Simulation:
         self._spacing.wait(self._now, self._estimate.rate(self._now))
         if self._estimate.limited(sent=sent, now=self._now):
             self._spacing.drain()
+        self._closed_until = max(self._closed_until, self._now + self._client.retry_after)
         step = min(30.0, 0.5 * 2.0 ** (attempt - 1))
         self._after(step * (0.5 + 0.5 * self._chance.random()), lambda: self._waiting.append(attempt + 1))

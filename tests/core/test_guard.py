@@ -153,7 +153,8 @@ def test_a_tenth_of_all_memberships_may_go_and_one_more_is_held() -> None:
     assert {(each.guard, each.message) for each in held} == {
         (
             "max_detach_fraction",
-            "21 of all 200 memberships in managed fleets (10.5%) would be detached, more than max_detach_fraction = 0.1",
+            "21 of all 200 memberships in managed fleets (10.5%) would be detached, "
+            "more than max_detach_fraction = 0.1",
         )
     }
 

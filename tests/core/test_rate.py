@@ -215,6 +215,13 @@ def test_two_429_in_the_same_instant_are_one() -> None:
     assert not estimate.limited(sent=1.0, now=1.0)
 
 
+def test_a_429_never_lifts_a_very_slow_rate_above_its_ceiling() -> None:
+    estimate = rate.Estimator(ceiling=0.5)
+    estimate.limited(sent=1.0, now=1.1)
+    estimate.accepted(sent=2.0, now=2.1)
+    assert 0 < estimate.rate(2.1) <= 0.5
+
+
 def test_the_longer_a_server_refuses_the_rarer_it_is_asked() -> None:
     estimate = rate.Estimator(ceiling=100, adaptive=False)
     rates = []

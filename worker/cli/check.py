@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from worker.cli import invocation
+from worker.cli import invocation, render
 from worker.core import errors, values
 
 if TYPE_CHECKING:
@@ -69,4 +69,4 @@ async def _resolve(account: "service.Account") -> int:
 
 def _print(problems: Iterable[values.Problem]) -> None:
     for problem in problems:
-        invocation.echo(str(problem))
+        invocation.echo(render.printable(str(problem)))

@@ -96,7 +96,10 @@ def print_report(finished: "report.Report", *, as_json: bool) -> int:
 
 def print_error(error: errors.FleetSyncError) -> None:
     """Print what happened and what to do, on stderr."""
-    echo(f"{click.style('error:', fg='red', bold=True)} {error.message}", err=True)
+    from worker.cli import render
+
+    message = "\n".join(render.printable(line) for line in error.message.split("\n"))
+    echo(f"{click.style('error:', fg='red', bold=True)} {message}", err=True)
     if error.remedy:
         echo(f"  {error.remedy}", err=True)
 

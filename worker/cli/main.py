@@ -113,7 +113,7 @@ def main() -> NoReturn:
 
 def _call() -> int:
     try:
-        code = cli.main(standalone_mode=False)
+        code = cli.main(prog_name="fleet-sync", standalone_mode=False)
     except click.UsageError as error:
         error.show()
         return USAGE

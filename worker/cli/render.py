@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import click
 
-from worker.core import guard, outcomes, report, values
+from worker.core import guard, outcomes, report, secret, values
 from worker.engine import cycle
 
 _SIGNS = {values.Action.ATTACH: ("+", "green"), values.Action.DETACH: ("-", "red")}
@@ -70,11 +70,11 @@ class _Names:
 
     def fleet(self, fleet: values.FleetId) -> str:
         known = self._fleets.get(fleet)
-        return f"{_printable(known.name)}  {_dim(fleet)}" if known and known.name else fleet
+        return f"{printable(known.name)}  {_dim(fleet)}" if known and known.name else fleet
 
     def driver(self, driver: values.DriverId) -> str:
         name = self._drivers.get(driver)
-        return f"{driver}  {_printable(name)}" if name else driver
+        return f"{driver}  {printable(name)}" if name else driver
 
 
 def _by_fleet(changes: Iterable[values.Change], names: _Names) -> Iterator[str]:
@@ -87,7 +87,7 @@ def _by_fleet(changes: Iterable[values.Change], names: _Names) -> Iterator[str]:
 
 def _change(change: values.Change, names: _Names) -> str:
     sign, colour = _SIGNS[change.action]
-    origin = "" if change.origin is None else f"  {_dim(_printable(str(change.origin)))}"
+    origin = "" if change.origin is None else f"  {_dim(printable(str(change.origin)))}"
     return f"  {click.style(sign, fg=colour)} {names.driver(change.driver)}{origin}"
 
 
@@ -107,7 +107,7 @@ def _held(judged: values.Judged, names: _Names) -> Iterator[str]:
 
 
 def _problems(problems: Iterable[values.Problem]) -> Iterator[str]:
-    shown = [f"  {_printable(str(problem))}" for problem in problems]
+    shown = [f"  {printable(str(problem))}" for problem in problems]
     if shown:
         yield from (click.style("Problems", fg="yellow", bold=True), *shown, "")
 
@@ -121,7 +121,7 @@ def _failures(results: Iterable[outcomes.Result]) -> Iterator[str]:
         sign, colour = _SIGNS[each.change.action]
         yield (
             f"  {click.style(sign, fg=colour)} {each.change.driver} {each.change.fleet}  "
-            f"{each.outcome.name}: {_printable(each.outcome.message)}{_reference(each.outcome)}"
+            f"{each.outcome.name}: {printable(each.outcome.message)}{_reference(each.outcome)}"
         )
     if lost:
         yield ""
@@ -131,7 +131,7 @@ def _reference(outcome: outcomes.Outcome) -> str:
     match outcome:
         case outcomes.Refused() | outcomes.Deferred() | outcomes.Unknown():
             request = f", {outcome.request_id}" if outcome.request_id else ""
-            return f" ({_printable(outcome.code)}{request})"
+            return f" ({printable(outcome.code)}{request})"
         case _:
             return ""
 
@@ -161,5 +161,7 @@ def _dim(text: str) -> str:
     return click.style(text, dim=True)
 
 
-def _printable(text: str) -> str:
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+def printable(text: str) -> str:
+    """Write text of foreign origin so that it fits in a line, steers no terminal, and gives away no key it quotes."""
+    shown = secret.masked(text)
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in shown)

@@ -5,6 +5,7 @@ Invariants: never faster than the ceiling; a 429 never raises the rate; everythi
 """
 
 import collections
+import math
 
 # Chosen by simulation (tests/core/test_rate.py) against token buckets, fixed and sliding windows of one second.
 _START = 50.0  # requests a second before anything is known
@@ -13,13 +14,25 @@ _FIRST_CLIMB = 0.4  # of the rate, a second: how fast it is raised after a hold 
 _LAST_CLIMB = 0.05  # and in the end
 _FIRST_CUT = 0.8  # of the rate in use, while the limit cannot be told
 _LARGEST_CUT = 0.6  # of the rate, on a measurement of less than a second
+_DEEPER_CUT = 0.75  # of the rate, where a third measurement is refused too
 _MARGIN = 0.95  # of the limit, as measured
 _ENOUGH = 10  # requests that make a measurement
 _TRICKLE = 20.0  # requests a second at most while the server refuses
 _HOLD_SECONDS = 1.1  # no climb for so long, so that a window of a second has shown itself,
 _LONGEST_HOLD = 120.0  # and at the longest
 _RECENT_SECONDS = 0.4  # in which the rate in use is counted
+_IDLE_SECONDS = 1.5  # without any answer that are no work, unless the rate itself is so slow
 _NOTHING = 1e-9
+
+# What tells noise from a limit.
+_SLOWER = 0.7  # of the rate at first: a limit that refuses less than a third there refuses nothing here
+_PROBE = 0.65  # of the rate, to see whether 429s become rarer still
+_EVIDENCE = 4  # 429s at the slower rate that make a judgement
+_ALIKE = 2.5  # times rarer or more frequent at the slower rate, at most, is no difference
+_MOST_NOISE = 1 / 3  # of all requests
+_EXCUSED = 2.0  # times the noise is still noise,
+_PATIENCE = 6.0  # and so many 429s at once
+_MEMORY = 40  # 429s that are excused until the next probe
 
 
 class Spacing:
@@ -53,6 +66,74 @@ class Spacing:
         self._at = now
 
 
+class _Noise:
+    """Tells 429s that have nothing to do with our rate, as those of a faulty server, by what slowing down does to them.
+
+    At a true limit they become rare, else their share stays; and the end of a window refuses again and again.
+    """
+
+    def __init__(self) -> None:
+        """Start with no doubt that 429s mean a limit."""
+        self._share = 0.0
+        self._begin(0.0)
+
+    def accepted(self, rate: float) -> None:
+        """Note a request that was accepted at this rate."""
+        self._accepted[self._is_slower(rate)] += 1
+        self._allowance = min(_PATIENCE, self._allowance + _EXCUSED * self._share)
+
+    def refused(self, rate: float, *, used: float, again: bool) -> None:
+        """Note a 429 at this rate; `again` where nothing was accepted since the last."""
+        if not self._share and rate > self.top:
+            self._begin(used)
+        else:
+            self._refused[self._is_slower(rate)] += 1
+            self._again += again
+
+    def excuses(self) -> bool:
+        """Tell whether the 429 just noted is one of those to be expected."""
+        if self._allowance < 1 or not (self.probing or self._refused[False] < _MEMORY):
+            return False
+        self._allowance -= 1
+        return True
+
+    def probe(self, rate: float) -> bool:
+        """Tell whether to slow down for a look, as there are more 429s than excused, or for long."""
+        if self.probing or not self._share:
+            self._share = 0.0
+            self.probing = False
+            return False
+        self.top, self.probing, self._allowance = rate, True, _PATIENCE
+        return True
+
+    def judge(self) -> bool | None:
+        """Tell, once there is evidence, whether the 429s at the top were noise."""
+        before, after = (max(1, self._refused[at]) / (1 + self._refused[at] + self._accepted[at]) for at in (False, True))
+        enough = self._refused[True] >= _EVIDENCE
+        if not enough and not (self.probing and self._accepted[True] * before > _EVIDENCE * _ALIKE):
+            return None
+        refused = sum(self._refused)
+        share = refused / (refused + sum(self._accepted))
+        same = enough and before / _ALIKE <= after <= before * _ALIKE and share <= _MOST_NOISE
+        noise = same and self._again <= refused / 2
+        if noise:
+            self._share = share
+        else:
+            self._share = after if self.probing and self._refused[True] > 1 and after < before else 0.0
+        self._begin(self.top if noise else 0.0)
+        return noise
+
+    def _is_slower(self, rate: float) -> bool:
+        return self.probing if self._share else rate <= _SLOWER * self.top
+
+    def _begin(self, top: float) -> None:
+        self.top = top
+        self.probing = False
+        self._again = 0
+        self._allowance = _PATIENCE if self._share else 0.0
+        self._accepted, self._refused = [0, 0], [0, 0]
+
+
 class Estimator:
     """Finds the server's limit from which requests it accepts and which it answers with 429.
 
@@ -68,68 +149,110 @@ class Estimator:
         self._ceiling = ceiling
         self._adaptive = adaptive
         self._rate = min(ceiling, _START) if adaptive else ceiling
+        self._noise = _Noise()
         self._trickle: float | None = None
-        self._limited = float("-inf")
+        self._limited = -math.inf
+        self._refused_since = 0.0
+        self._at = -math.inf
+        self._busy = 0.0  # seconds in which requests were being sent: the clock of all that follows
         self._hold_until: float | None = None
-        self._climbed = 0.0
         self._climb = _FIRST_CLIMB
         self._accepted = 0
         self._steady = (0.0, 0.0)
-        self._episode = float("-inf")
+        self._strikes = 0
+        self._episode = 0.0
         self._recent: collections.deque[float] = collections.deque()
 
     def rate(self, now: float) -> float:
         """Give the requests a second that may be sent now."""
-        if self._trickle is not None:
-            return min(self._rate, self._trickle)
-        if self._adaptive and self._hold_until is not None and now > self._hold_until:
-            since = now - max(self._climbed, self._hold_until)
-            self._climbed = now
-            self._rate = min(self._ceiling, self._rate * (1 + self._climb * since))
-        return self._rate
+        return self._rate if self._trickle is None else min(self._rate, self._trickle)
 
     def accepted(self, *, sent: float, now: float) -> None:
         """Note an answer other than 429 to a request of the time `sent`."""
+        seconds = self._pass(now)
         self._accepted += 1
-        self._recent.append(now)
-        while self._recent[0] < now - _RECENT_SECONDS:
-            self._recent.popleft()
+        self._recent.append(self._busy)
+        self._noise.accepted(self._rate)
         if sent >= self._limited:
             self._trickle = None
-        if self._adaptive and self._hold_until is None:
-            useful = max(_START, 2 * len(self._recent) / _RECENT_SECONDS)
+        if not self._adaptive or self._trickle is not None:
+            return
+        self._judge()
+        if self._noise.probing:
+            return
+        if self._hold_until is None:
+            useful = max(_START, 2 * self._accepted_recently() / _RECENT_SECONDS)
             self._rate = min(self._ceiling, max(self._rate, min(self._rate + _GROWTH, useful)))
+        elif self._busy > self._hold_until:
+            seconds = min(seconds, self._busy - self._hold_until)
+            self._rate = min(self._ceiling, self._rate * (1 + self._climb * seconds))
 
     def limited(self, *, sent: float, now: float) -> bool:
         """Note a 429 to a request of the time `sent`; tell whether it changed anything.
 
         A request that left before the last cut, or in the same instant, says nothing new.
         """
+        self._pass(now)
+        self._noise.refused(self._rate, used=self._used(), again=self._trickle is not None and sent > self._limited)
         if sent <= self._limited:
             return False
-        if self._trickle is None:
-            self._trickle = _TRICKLE
-            if self._adaptive:
-                self._cut(now)
-            self._episode = now
-            self._accepted = 0
+        if self._trickle is not None:
+            self._trickle = min(_TRICKLE, 3 / (now - self._refused_since))
+        elif self._adaptive and self._noise.excuses():
+            return False
+        elif self._noise.probe(self._rate):
+            self._rate *= _PROBE
+            self._episode, self._accepted = self._busy, 0
         else:
-            self._trickle = min(_TRICKLE, 3 / (now - self._episode))
+            self._trickle = _TRICKLE
+            self._refused_since = now
+            if self._adaptive:
+                self._cut()
         self._limited = now
         return True
 
-    def _cut(self, now: float) -> None:
+    def _judge(self) -> None:
+        """Undo the descent where it was for nothing."""
+        top, probing = self._noise.top, self._noise.probing
+        noise = self._noise.judge()
+        if noise:
+            self._rate = max(self._rate, top)
+            if not probing:
+                self._hold_until = None
+                self._climb = _FIRST_CLIMB
+        elif noise is False and probing:
+            self._rate = max(self._rate, top * _FIRST_CUT)
+            self._hold_until = self._busy + _HOLD_SECONDS
+            self._climb = max(_LAST_CLIMB, self._climb / 2)
+
+    def _pass(self, now: float) -> float:
+        """Let the time since the last answer pass; give its seconds, or 0 where that was idle."""
+        seconds, self._at = max(0.0, now - self._at), max(now, self._at)
+        if seconds > max(_IDLE_SECONDS, 2 / self.rate(now)):
+            return 0.0
+        self._busy += seconds
+        return seconds
+
+    def _cut(self) -> None:
         """Set the rate under the limit, as well as it can be told."""
-        elapsed = 0.0 if self._hold_until is None else now - self._episode  # the first 429 follows no other
+        elapsed = 0.0 if self._hold_until is None else self._busy - self._episode  # the first 429 follows no other
+        self._lower(elapsed)
+        self._hold_until = self._busy + max(_HOLD_SECONDS, min(_LONGEST_HOLD, elapsed))
+        self._episode = self._busy
+        self._accepted = 0
+
+    def _lower(self, elapsed: float) -> None:
         if self._hold_until is None:
             self._rate = self._used() * _FIRST_CUT
-        elif now <= self._hold_until:
-            self._rate = _MARGIN * max(self._measured(elapsed), _LARGEST_CUT * self._rate if elapsed < 1 else 0.0)
+        elif self._busy <= self._hold_until:
+            self._strikes += 1
+            below = _MARGIN * max(self._measured(elapsed), _LARGEST_CUT * self._rate if elapsed < 1 else 0.0)
+            self._rate = min(below, self._rate * _DEEPER_CUT) if self._strikes > 2 else below
         else:
             self._steady = (0.0, 0.0)
+            self._strikes = 0
             self._rate = self._used() * _MARGIN
             self._climb = max(_LAST_CLIMB, self._climb / 2)
-        self._hold_until = self._climbed = now + max(_HOLD_SECONDS, min(_LONGEST_HOLD, elapsed))
 
     def _measured(self, elapsed: float) -> float:
         """Give accepted ÷ elapsed between two 429s at a steady rate, smoothed over those that follow each other."""
@@ -137,8 +260,13 @@ class Estimator:
             return self._rate * _FIRST_CUT
         accepted, seconds = self._accepted + self._steady[0] / 2, elapsed + self._steady[1] / 2
         self._steady = (accepted, seconds)
-        return min(self._rate, accepted / seconds)
+        return min(self._rate, accepted / max(seconds, _NOTHING))
 
     def _used(self) -> float:
         """Give the rate in use, or less where there was not enough to send to use it."""
-        return min(self._rate, max(1.0, 1.5 * len(self._recent) / _RECENT_SECONDS))
+        return min(self._rate, max(1.0, 1.5 * self._accepted_recently() / _RECENT_SECONDS))
+
+    def _accepted_recently(self) -> int:
+        while self._recent and self._recent[0] < self._busy - _RECENT_SECONDS:
+            self._recent.popleft()
+        return len(self._recent)

@@ -106,6 +106,7 @@ class Applier:
             return _not_made(attempts, error)
         if fits(intent.change, reply.driver.fleets):
             return outcomes.Applied(attempts.count, reply.request_id)
+        attempts.doubtful = True
         contradiction = errors.ServerFault(
             "Charge answered that it was done, but showed the driver without it",
             code="reply_contradicts",

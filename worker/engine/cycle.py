@@ -108,16 +108,16 @@ class Cycle:
         return await self._carry_out(survey.judged, survey.judged.changes, trigger=trigger, survey=survey)
 
     async def apply(self, saved: values.Judged) -> report.Report:
-        """Make the changes of a saved plan that still fit what Charge holds; the others are stale."""
+        """Make the changes of a saved plan that still fit what Charge holds; the others are left undone."""
         try:
             with self._sender.halt.reading():
                 actual = await self._reader.drivers({change.driver for change in saved.changes})
         except errors.FleetSyncError as error:
             return self._report(saved, error=error)
-        misfits = {change: reason for change in saved.changes if (reason := _misfit(change, actual))}
-        stale = tuple(outcomes.Result(change, outcomes.Stale(reason)) for change, reason in misfits.items())
+        misfits = {change: outcome for change in saved.changes if (outcome := _misfit(change, actual))}
+        undone = tuple(outcomes.Result(change, outcome) for change, outcome in misfits.items())
         fitting = tuple(change for change in saved.changes if change not in misfits)
-        return await self._carry_out(saved, fitting, trigger="apply", stale=stale)
+        return await self._carry_out(saved, fitting, trigger="apply", undone=undone)
 
     async def _carry_out(
         self,
@@ -125,12 +125,12 @@ class Cycle:
         changes: Sequence[values.Change],
         *,
         trigger: str,
-        stale: tuple[outcomes.Result, ...] = (),
+        undone: tuple[outcomes.Result, ...] = (),
         survey: Survey | None = None,
     ) -> report.Report:
         """Journal what is intended, make it, look again at what was done, and report."""
         if not changes:
-            return self._report(judged, stale)
+            return self._report(judged, undone)
         intents = self._applier.intend(changes)
         try:
             await self._journal.begin(self._run, trigger=trigger, judged=judged, intents=intents)
@@ -138,7 +138,7 @@ class Cycle:
             return self._report(judged, error=error)
         made = await self._applier.apply(self._run, intents)
         verified, problems = await self._verify(made, survey)
-        results = tuple(sorted((*verified, *stale), key=lambda result: result.change.order))
+        results = tuple(sorted((*verified, *undone), key=lambda result: result.change.order))
         finished = self._report(judged, results, problems=problems, error=self._sender.halt.reason)
         try:
             await self._journal.finish(self._run, finished)
@@ -160,11 +160,14 @@ class Cycle:
             return results, (values.Problem("verification", f"what was done could not be read back: {error.message}"),)
         verified = tuple(_verified(result, actual) for result in results)
         lost = sum(result.done for result in results) - sum(result.done for result in verified)
-        if not lost:
-            return results, ()
-        log.error("not_converging", changes=lost)
-        message = f"{lost} of the changes were answered as done, but a fresh reading does not show them"
-        return verified, (values.Problem("verification", message),)
+        unread = sum(result.done and _unread(result.change, actual) for result in results)
+        messages = []
+        if lost:
+            log.error("not_converging", changes=lost)
+            messages.append(f"{lost} of the changes were answered as done, but a fresh reading does not show them")
+        if unread:
+            messages.append(f"{unread} of the changes were answered as done, but could not be read back")
+        return verified, tuple(values.Problem("verification", message) for message in messages)
 
     async def _read_back(self, drivers: Collection[values.DriverId], survey: Survey | None) -> values.Actual:
         """Read the changed drivers, or everything once more where that costs fewer requests."""
@@ -222,15 +225,27 @@ class Cycle:
         )
 
 
-def _misfit(change: values.Change, actual: values.Actual) -> str | None:
-    """Give the reason why a saved change no longer fits, or None. What could not be read is left to the write."""
+def _misfit(change: values.Change, actual: values.Actual) -> outcomes.Outcome | None:
+    """Give what becomes of a saved change that is not to be made, or None. An unread attach is left to the write."""
     if change.driver in actual.absent:
-        return "the driver no longer exists"
+        return outcomes.Stale("the driver no longer exists")
     fleets = actual.memberships.get(change.driver)
-    if fleets is None or not apply.fits(change, fleets):
+    attach = change.action is values.Action.ATTACH
+    if fleets is None:
+        message = "the driver could not be read, and nobody is detached unseen; nothing was sent"
+        return None if attach else outcomes.Deferred(0, "driver_unread", message)
+    if not apply.fits(change, fleets):
         return None
-    there = "is in the fleet already" if change.action is values.Action.ATTACH else "is no longer in the fleet"
-    return f"the driver {there}; nothing was sent"
+    there = "is in the fleet already" if attach else "is no longer in the fleet"
+    return outcomes.Stale(f"the driver {there}; nothing was sent")
+
+
+def _unread(change: values.Change, actual: values.Actual) -> bool:
+    """Tell whether a reading says nothing of a change: who is not seen in a fleet that was seen whole is out of it."""
+    if change.driver in actual.memberships or change.driver in actual.absent:
+        return False
+    seen = change.fleet in actual.fleets and change.fleet not in actual.incomplete
+    return change.action is values.Action.ATTACH or not seen
 
 
 def _verified(result: outcomes.Result, actual: values.Actual) -> outcomes.Result:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 import structlog
 
 from worker.core import errors, ports, resolver, values
-from worker.engine import listing, rosters, sending
+from worker.engine import lanes, listing, rosters, sending
 
 log = structlog.get_logger()
 
@@ -25,9 +25,14 @@ class Reader:
         sender: sending.Sender,
         progress: ports.Progress,
         page_size: int,
+        concurrency: int = lanes.SIDE_BY_SIDE,
         must_see: Collection[values.FleetId] = (),
     ) -> None:
-        """Take the API, the run's sender, how many drivers a page holds, and fleets to be read though unmanaged."""
+        """Take the API, the run's sender, how many drivers a page holds, and fleets to be read though unmanaged.
+
+        `concurrency` is at most the number of connections: who got a turn and then queued would go late, in a bunch.
+        """
+        self._concurrency = concurrency
         self._must_see = frozenset(must_see)
         self._charge = charge
         self._sender = sender
@@ -80,6 +85,7 @@ class Reader:
             sender=self._sender,
             progress=self._progress,
             page_size=self._page_size,
+            concurrency=self._concurrency,
             fleets=fleets,
             references=drivers,
             all_emails=all_emails,

@@ -17,6 +17,9 @@ from worker.engine import lanes, listing, sending
 
 log = structlog.get_logger()
 
+_ABOUT_ONE = (errors.Unreachable, errors.RateLimited, errors.Refused, errors.Distrusted)
+"""What a lookup may end in without a word about the others; but a 403 is about the key."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Listed:
@@ -36,6 +39,7 @@ class Rosters:
         sender: sending.Sender,
         progress: ports.Progress,
         page_size: int,
+        concurrency: int,
         fleets: Mapping[values.FleetId, values.Fleet],
         references: Collection[values.DriverRef],
         all_emails: bool = False,
@@ -45,6 +49,7 @@ class Rosters:
         self._sender = sender
         self._progress = progress
         self._page_size = page_size
+        self._concurrency = concurrency
         self._fleets = dict(fleets)
         self._references = references
         self._all_emails = all_emails
@@ -76,7 +81,7 @@ class Rosters:
         if not drivers:
             return
         self._progress.stage("Reading drivers", len(drivers))
-        await lanes.side_by_side(self._retrieve, sorted(drivers))
+        await lanes.side_by_side(self._retrieve, sorted(drivers), limit=self._concurrency)
 
     def actual(self, *, requests: int) -> values.Actual:
         """Hand over what was read."""
@@ -136,7 +141,7 @@ class Rosters:
             listed[fleet] = _Listed(frozenset(drivers), reason)
             self._progress.step()
 
-        await lanes.side_by_side(read, sorted(fleets))
+        await lanes.side_by_side(read, sorted(fleets), limit=self._concurrency)
         return listed
 
     async def _settle(self, managed: Collection[values.FleetId]) -> None:
@@ -144,7 +149,7 @@ class Rosters:
         if not (doubts := self._doubts(managed, self._census, self._listed)):
             return
         log.info("fleets_read_again", fleets=doubts)
-        await lanes.side_by_side(self._refresh, sorted(doubts))
+        await lanes.side_by_side(self._refresh, sorted(doubts), limit=self._concurrency)
         later = census_.Census(self._references, all_emails=self._all_emails)
         listed = await self._listings(doubts, later)
         self._incomplete = self._doubts(doubts, later, listed, final=True)
@@ -177,7 +182,9 @@ class Rosters:
         """Retrieve a fleet again, as its `total_drivers` may have changed meanwhile."""
         try:
             self._fleets[fleet] = await self._sender.send(lambda: self._charge.fleet(fleet))
-        except (errors.Unreachable, errors.RateLimited, errors.NotFound) as error:
+        except _ABOUT_ONE as error:
+            if error.status == 403:
+                raise
             log.warning("fleet_unread", fleet=fleet, error=error.message)
 
     async def _retrieve(self, driver: values.DriverId) -> None:
@@ -185,7 +192,9 @@ class Rosters:
             self._census.see(await self._sender.send(lambda: self._charge.driver(driver)))
         except errors.NotFound:
             self._census.miss(driver)
-        except (errors.Unreachable, errors.RateLimited) as error:
+        except _ABOUT_ONE as error:
+            if error.status == 403:
+                raise
             log.warning("driver_unread", driver=driver, error=error.message)
         self._progress.step()
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Literal
 
-from worker.core import values
+from worker.core import secret, values
 
 Form = Literal["yaml", "json", "csv"]
 By = Literal["id", "email"]
@@ -81,6 +81,6 @@ def _csv(members: Members, people: _People) -> str:
 
 
 def _comment(name: str) -> str:
-    """Write a name behind a line; what cannot be printed is left out."""
-    text = "".join(letter for letter in name if letter.isprintable()).strip()
+    """Write a name behind a line; what cannot be printed is left out, and so is a key that it quotes."""
+    text = "".join(letter for letter in secret.masked(name) if letter.isprintable()).strip()
     return f"  # {text}" if text else ""

@@ -1,0 +1,81 @@
+"""The parts of an account that several benchmarks measure, put together as `service` does it.
+
+Invariant: the parts are the program's own. Neighbours: `service` is the real composition root, but takes settings.
+"""
+
+import contextlib
+import datetime
+import itertools
+from collections.abc import AsyncIterator, Callable, Sequence
+
+from benchmarks import server
+from worker.charge import client, http
+from worker.core import ports, retry, secret, values
+from worker.engine import apply, halt, pacing, sending
+
+TIMEOUT = 30.0
+
+
+class Clock:
+    """The time of day."""
+
+    def now(self) -> datetime.datetime:
+        """Give the present moment in UTC."""
+        return datetime.datetime.now(datetime.UTC)
+
+
+class Unwatched:
+    """A progress that nobody watches."""
+
+    def stage(self, name: str, total: int | None) -> None:
+        """Say nothing."""
+
+    def step(self, count: int = 1) -> None:
+        """Say nothing."""
+
+
+@contextlib.asynccontextmanager
+async def charge(url: str, *, connections: int) -> AsyncIterator[client.Client]:
+    """Open the client of a sandbox."""
+    exchange = http.Http(
+        base_url=url,
+        key=secret.Secret(server.KEY),
+        api_version="2026-03-01",
+        user_agent="fleet-sync/benchmark",
+        timeout=TIMEOUT,
+        connections=connections,
+    )
+    try:
+        yield client.Client(http=exchange, clock=Clock(), page_size=100)
+    finally:
+        await exchange.aclose()
+
+
+def sender(*, ceiling: float, burst: int, adaptive: bool) -> sending.Sender:
+    """Make what paces and retries; to be called inside the event loop."""
+    pace = pacing.Pace(requests_per_second=ceiling, burst=burst, adaptive=adaptive)
+    stop = halt.Halt(wake=pace.wake)
+    return sending.Sender(pace=pace, halt=stop, policy=retry.Policy(max_attempts=50), jitter=lambda: 0.5)
+
+
+def applier(api: ports.Charge, *, sender: sending.Sender, journal: ports.Journal, concurrency: int) -> apply.Applier:
+    """Make what applies."""
+    return apply.Applier(
+        charge=api,
+        sender=sender,
+        journal=journal,
+        progress=Unwatched(),
+        concurrency=concurrency,
+        new_key=keys(),
+    )
+
+
+def keys() -> Callable[[], values.IntentKey]:
+    """Give a source of keys of which no two are alike, across processes too."""
+    began, numbers = datetime.datetime.now(datetime.UTC).timestamp(), itertools.count()
+    return lambda: values.IntentKey(f"benchmark-{began}-{next(numbers)}")
+
+
+def attaches(drivers: Sequence[str], fleet: str) -> list[values.Change]:
+    """Make the changes that put these drivers into a fleet."""
+    return [values.Change(values.Action.ATTACH, values.DriverId(each), values.FleetId(fleet)) for each in drivers]

@@ -1,0 +1,91 @@
+"""What the durable journal costs: the same attaches with `SqlJournal` and with `MemoryJournal`.
+
+Invariant: from the intents to the end of the run all is journalled as `engine.cycle` does it, and both take turns.
+Neighbours: `worker.journal` is what is measured.
+"""
+
+import datetime
+import pathlib
+import tempfile
+import time
+from collections.abc import Iterator
+
+import anyio
+
+from benchmarks import account, results, server
+from worker.core import ports, report, values
+from worker.journal import memory, sql
+
+WORKERS = 32
+
+
+def figures(*, short: bool) -> Iterator[results.Figure]:
+    """Measure, and give the figures."""
+    writes, rounds = (1_000, 2) if short else (5_000, 3)
+    durable, forgetful = _measure(writes, rounds=rounds)
+    slower = results.per_second(forgetful) / results.per_second(durable)
+    dearer = results.cpu_ms(durable) / results.cpu_ms(forgetful)
+    yield results.Figure(f"seconds of {writes:,} writes, SQLite over memory", f"{slower:.2f}")
+    yield results.Figure("CPU of the same", f"{dearer:.2f}")
+
+
+def _measure(writes: int, *, rounds: int) -> tuple[list[results.Cost], list[results.Cost]]:
+    durable: list[results.Cost] = []
+    forgetful: list[results.Cost] = []
+    drivers = writes * 2 * (rounds + 1)
+    people, fleet = server.people(drivers)
+    changes = account.attaches(list(people.drivers), fleet)
+    with (
+        tempfile.TemporaryDirectory(prefix="fleet-sync-benchmark-") as name,
+        server.running(drivers=drivers) as sandbox,
+    ):
+        for number in range(rounds + 1):
+            first, second, changes = changes[:writes], changes[writes : 2 * writes], changes[2 * writes :]
+            url = f"sqlite:///{pathlib.Path(name) / f'journal-{number}.db'}"
+            with_sql = anyio.run(_with_sql, sandbox.url, first, url)
+            with_memory = anyio.run(_run, sandbox.url, second, memory.MemoryJournal())
+            if number:  # the first round only warms up
+                durable.append(with_sql)
+                forgetful.append(with_memory)
+    return durable, forgetful
+
+
+async def _with_sql(url: str, changes: list[values.Change], journal_url: str) -> results.Cost:
+    journal = sql.SqlJournal(journal_url)
+    try:
+        return await _run(url, changes, journal)
+    finally:
+        await journal.aclose()
+
+
+async def _run(url: str, changes: list[values.Change], journal: ports.Journal) -> results.Cost:
+    """Make the changes of a plan, and journal everything about it."""
+    run, judged = values.RunId("run_benchmark"), _judged(changes)
+    async with account.charge(url, connections=WORKERS) as charge:
+        sender = account.sender(ceiling=1e6, burst=1_000, adaptive=False)
+        applier = account.applier(charge, sender=sender, journal=journal, concurrency=WORKERS)
+        wall, cpu = time.perf_counter(), time.process_time()
+        intents = applier.intend(changes)
+        await journal.begin(run, trigger="benchmark", judged=judged, intents=intents)
+        made = await applier.apply(run, intents)
+        await journal.finish(run, report.Report(run, judged.created, judged.created, judged, results=made))
+        cost = results.Cost(len(changes), time.perf_counter() - wall, time.process_time() - cpu)
+    if not all(result.done for result in made):
+        raise RuntimeError("an attach did not take effect")
+    return cost
+
+
+def _judged(changes: list[values.Change]) -> values.Judged:
+    return values.Judged(
+        account=values.Account("http://127.0.0.1/v1", "test"),
+        created=datetime.datetime.now(datetime.UTC),
+        sources=(),
+        changes=tuple(changes),
+        held=(),
+        problems=(),
+        in_sync=0,
+        fleets=1,
+        drivers=len(changes),
+        cost=values.Cost(len(changes), 0.0),
+        digest="",
+    )

@@ -1,0 +1,54 @@
+"""What the client's tests share: an exchange over made-up connections, and every word that an exception says."""
+
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
+
+import httpx
+
+from tests.support import clocks
+from worker.charge import client, http
+from worker.core import secret
+
+KEY = "ch_sk_test_51secretsecretsecret"
+BASE = "https://charge.test/v1"
+
+Handler = Callable[[httpx.Request], httpx.Response] | Callable[[httpx.Request], Coroutine[Any, Any, httpx.Response]]
+
+
+def exchange(
+    handler: Handler | None = None,
+    *,
+    make: Callable[[], httpx.AsyncBaseTransport] | None = None,
+    base_url: str = BASE,
+    timeout: float = 5.0,
+    connections: int = 4,
+    network: bool = False,
+) -> http.Http:
+    """Make an exchange whose connections are answered by `handler`, or made by `make`, or real with `network`."""
+
+    def answered() -> httpx.AsyncBaseTransport:
+        return httpx.MockTransport(handler or (lambda request: httpx.Response(200, json={})))
+
+    return http.Http(
+        base_url=base_url,
+        key=secret.Secret(KEY),
+        api_version="2026-03-01",
+        user_agent="fleet-sync/test",
+        timeout=timeout,
+        connections=connections,
+        transport=None if network else make or answered,
+    )
+
+
+def client_of(handler: Handler, *, page_size: int = 100) -> client.Client:
+    """Make a client whose requests are answered by `handler`."""
+    return client.Client(http=exchange(handler), clock=clocks.Still(), page_size=page_size)
+
+
+def told(error: BaseException | None) -> Iterator[str]:
+    """Give everything that an exception, its causes and its contexts say, and what their attributes say."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield from (str(error), repr(error), repr(error.args), repr(vars(error)))
+        error = error.__cause__ or error.__context__

@@ -1,0 +1,152 @@
+"""The port to Charge: which request each call sends, and that the answer is to what was asked."""
+
+import json
+from collections.abc import Awaitable, Callable
+
+import httpx
+import pytest
+
+from tests.charge import conftest
+from worker.charge import client
+from worker.core import errors, ports, values
+
+pytestmark = pytest.mark.anyio
+
+ALICE = values.DriverId("drv_" + "A" * 32)
+BOB = values.DriverId("drv_" + "B" * 32)
+VANS = values.FleetId("flt_" + "V" * 32)
+DEPOT = values.FleetId("flt_" + "W" * 32)
+ATTACH = values.Change(values.Action.ATTACH, ALICE, VANS)
+DETACH = values.Change(values.Action.DETACH, ALICE, VANS)
+
+Ask = Callable[[client.Client], Awaitable[object]]
+
+
+class Charge:
+    """Answers everything with one document, and keeps the requests."""
+
+    def __init__(self, document: object, *, status: int = 200, headers: dict[str, str] | None = None) -> None:
+        self.requests: list[httpx.Request] = []
+        self._document = document
+        self._status = status
+        self._headers = headers or {}
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        return httpx.Response(self._status, json=self._document, headers=self._headers)
+
+    def client(self, *, page_size: int = 100) -> client.Client:
+        return conftest.client_of(self, page_size=page_size)
+
+
+async def test_lists_ask_for_whole_pages() -> None:
+    charge = Charge({"data": None, "next_page_url": None})
+    api = charge.client(page_size=50)
+    await api.fleets_page(None)
+    await api.drivers_page(None)
+    await api.drivers_page(None, fleet=VANS)
+    assert [str(request.url).removeprefix(conftest.BASE) for request in charge.requests] == [
+        "/fleets?limit=50",
+        "/drivers?limit=50",
+        f"/drivers?limit=50&fleet={VANS}",
+    ]
+    assert all("idempotency-key" not in request.headers and not request.content for request in charge.requests)
+
+
+async def test_a_next_page_is_asked_for_exactly_as_it_was_named() -> None:
+    following = f"{conftest.BASE}/drivers?page=b%2Fc%3D%3D&limit=7&fleet={VANS}"
+    charge = Charge({"data": [], "next_page_url": following})
+    api = charge.client()
+    page = await api.drivers_page(None, fleet=VANS)
+    assert page.next == following
+    await api.drivers_page(page.next, fleet=VANS)
+    assert str(charge.requests[1].url) == following
+
+
+async def test_a_relative_next_page_stays_on_the_own_origin() -> None:
+    charge = Charge({"data": [], "next_page_url": "/v1/drivers?page=a://b"})
+    api = charge.client()
+    page = await api.drivers_page(None)
+    await api.drivers_page(page.next)
+    assert str(charge.requests[1].url) == f"{conftest.BASE}/drivers?page=a://b"
+
+
+@pytest.mark.parametrize("route", ["fleets", "drivers"])
+async def test_a_foreign_next_page_voids_the_page(route: str) -> None:
+    """Story: page tokens and addresses are the server's; the key is ours."""
+    charge = Charge({"data": [], "next_page_url": "https://charge-api.example.net/v1/drivers?page=2"})
+    api = charge.client()
+    with pytest.raises(errors.Distrusted) as caught:
+        await (api.fleets_page(None) if route == "fleets" else api.drivers_page(None))
+    assert "example.net" not in caught.value.message
+    assert len(charge.requests) == 1
+
+
+async def test_objects_are_retrieved_by_their_id() -> None:
+    charge = Charge({"id": ALICE, "fleets": [VANS]})
+    assert (await charge.client().driver(ALICE)).fleets == frozenset({VANS})
+    assert str(charge.requests[0].url) == f"{conftest.BASE}/drivers/{ALICE}"
+    charge = Charge({"id": VANS, "name": "Paris vans", "total_drivers": 24})
+    assert (await charge.client().fleet(VANS)) == values.Fleet(VANS, "Paris vans", "", 24)
+    assert str(charge.requests[0].url) == f"{conftest.BASE}/fleets/{VANS}"
+
+
+@pytest.mark.parametrize("change", [ATTACH, DETACH])
+async def test_a_write_carries_its_key_and_its_fleet(change: values.Change) -> None:
+    charge = Charge({"id": ALICE, "fleets": [VANS]}, headers={"request-id": "req_42"})
+    reply = await charge.client().write(change, key=values.IntentKey("key-1"))
+    assert reply == ports.WriteReply(values.Driver(ALICE, frozenset({VANS})), "req_42")
+    (request,) = charge.requests
+    assert (request.method, str(request.url)) == ("POST", f"{conftest.BASE}/drivers/{ALICE}/{change.action}")
+    assert (request.headers["idempotency-key"], request.headers["content-type"]) == ("key-1", "application/json")
+    assert json.loads(request.content) == {"fleet": VANS}
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda api: api.driver(BOB),
+        lambda api: api.fleet(DEPOT),
+        lambda api: api.write(values.Change(values.Action.ATTACH, BOB, VANS), key=values.IntentKey("key-1")),
+    ],
+    ids=["driver", "fleet", "write"],
+)
+async def test_an_answer_about_somebody_else_is_no_answer(ask: Ask) -> None:
+    def handler(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json={"id": VANS if "fleets" in request.url.path else ALICE, "fleets": []})
+
+    with pytest.raises(errors.Unreachable) as caught:
+        await ask(conftest.client_of(handler))
+    assert caught.value.code == "answer_unreadable"
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("target", ["https://evil.test/v1/drivers", f"{conftest.BASE}/fleets", "/v1/fleets", ""])
+async def test_redirects_are_not_followed_not_even_home(status: int, target: str) -> None:
+    charge = Charge({}, status=status, headers={"location": target})
+    with pytest.raises(errors.Distrusted):
+        await charge.client().driver(ALICE)
+    with pytest.raises(errors.Distrusted):
+        await charge.client().write(ATTACH, key=values.IntentKey("key-1"))
+    assert len(charge.requests) == 2
+
+
+@pytest.mark.parametrize("status", [200, 201, 204, 206])
+async def test_any_2xx_has_to_show_the_driver(status: int) -> None:
+    with pytest.raises(errors.Unreachable):
+        await Charge({}, status=status).client().driver(ALICE)
+    assert (await Charge({"id": ALICE, "fleets": []}, status=status).client().driver(ALICE)).id == ALICE
+
+
+async def test_an_error_says_what_charge_said() -> None:
+    shown = {"object": "error", "code": "driver_not_found", "message": "No such driver.", "request": "req_1"}
+    with pytest.raises(errors.NotFound) as caught:
+        await Charge(shown, status=404).client().driver(ALICE)
+    assert (caught.value.code, caught.value.request_id, caught.value.status) == ("driver_not_found", "req_1", 404)
+
+
+async def test_a_pause_until_a_date_counts_from_the_clock() -> None:
+    charge = Charge({}, status=429, headers={"retry-after": "Tue, 01 Dec 2026 12:00:30 GMT"})
+    with pytest.raises(errors.RateLimited) as caught:
+        await charge.client().driver(ALICE)
+    assert caught.value.retry_after == 30.0

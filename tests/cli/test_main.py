@@ -1,0 +1,100 @@
+"""Global options, usage errors and ways to end, in this process: nothing here gets as far as a request."""
+
+import pathlib
+import re
+import sys
+
+import pytest
+
+from worker.cli import main
+
+
+def _call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """Call the command line as the console script does; give its exit code."""
+    monkeypatch.setattr(sys, "argv", ["fleet-sync", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["plam"],
+        ["--nonsense"],
+        ["plan", "--nonsense"],
+        ["plan", "surplus"],
+        ["plan", "--out"],
+        ["plan", "--out", "."],
+        ["apply"],
+        ["apply", "one.json", "two.json"],
+        ["apply", "."],
+        ["once", "--approve"],
+        ["export", "--format", "xml"],
+        ["export", "--by", "name"],
+        ["schema"],
+        ["schema", "everything"],
+        ["sandbox", "--port", "65536"],
+        ["sandbox", "--rate", "0"],
+        ["sandbox", "--fault", "500"],
+        ["sandbox", "--fault", "500=2"],
+        ["sandbox", "--fault", "gremlins=0.1"],
+        ["--log-level", "loud", "plan"],
+        ["--log-format", "xml", "plan"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_is_64_and_says_so_on_stderr(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    assert _call(monkeypatch, *arguments) == main.USAGE == 64
+    stdout, stderr = capsys.readouterr()
+    assert stdout == ""
+    assert stderr.startswith(("Usage: fleet-sync", "Error: Option"))
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in main.COMMANDS)], ids=" ".join)
+def test_every_command_has_help(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    assert _call(monkeypatch, *command, "--help") == 0
+    stdout, stderr = capsys.readouterr()
+    assert stdout.startswith(f"Usage: fleet-sync {''.join(command)}".rstrip())
+    assert stderr == ""
+
+
+def test_the_help_lists_every_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _call(monkeypatch, "-h") == 0
+    listed = re.findall(r"^  ([a-z]+)  ", capsys.readouterr().out.partition("Commands:")[2], re.MULTILINE)
+    assert listed == list(main.COMMANDS)
+
+
+def test_it_knows_its_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _call(monkeypatch, "--version") == 0
+    assert re.fullmatch(r"fleet-sync \d+\.\d+\.\d+\n", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("environ", "arguments", "expected"),
+    [
+        ({}, [], "config/fleet-sync.toml"),
+        ({"FLEET_SYNC_CONFIG": "of-the-environment.toml"}, [], "of-the-environment.toml"),
+        ({"FLEET_SYNC_CONFIG": "of-the-environment.toml"}, ["--config", "given.toml"], "given.toml"),
+    ],
+)
+def test_the_settings_file_is_the_one_that_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: pathlib.Path,
+    environ: dict[str, str],
+    arguments: list[str],
+    expected: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FLEET_SYNC_CONFIG", raising=False)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    assert _call(monkeypatch, *arguments, "plan", "--json") == 1
+    assert f'"message": "{expected}: there is no settings file' in capsys.readouterr().out

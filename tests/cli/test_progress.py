@@ -1,0 +1,56 @@
+"""Progress: a bar where stderr is a terminal (`tests/e2e/test_terminal`), else a line every few seconds."""
+
+import time
+
+import pytest
+import structlog.testing
+
+from worker.cli import progress
+
+
+class _Clock:
+    """A monotonic clock that stands still."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> _Clock:
+    standing = _Clock()
+    monkeypatch.setattr(time, "monotonic", standing)
+    return standing
+
+
+def test_a_quick_run_tells_nothing(clock: _Clock) -> None:
+    with structlog.testing.capture_logs() as lines:
+        shown = progress.Lines()
+        for _ in range(3):
+            shown.stage("Reading", 1000)
+            shown.step(1000)
+            clock.now += 1
+    assert lines == []
+
+
+def test_a_long_one_tells_every_few_seconds_how_far_it_is(clock: _Clock) -> None:
+    with structlog.testing.capture_logs() as lines:
+        shown = progress.Lines()
+        shown.stage("Changing memberships", 12)
+        for _ in range(12):
+            clock.now += 1
+            shown.step()
+    assert [(line["event"], line["stage"], line["done"], line["total"]) for line in lines] == [
+        ("progress", "Changing memberships", 5, 12),
+        ("progress", "Changing memberships", 10, 12),
+    ]
+
+
+def test_off_a_terminal_there_is_no_bar_and_nothing_to_clear() -> None:
+    with progress.watch() as watcher:
+        assert isinstance(watcher, progress.Lines)
+        progress.clear()
+    with progress.nobody() as nobody:
+        assert nobody is None

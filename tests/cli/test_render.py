@@ -1,0 +1,107 @@
+"""What people read. A whole page is looked at in `tests/e2e/test_terminal`; here are its parts and its corners."""
+
+import datetime
+
+import pytest
+
+from worker.cli import render
+from worker.core import errors, guard, outcomes, report, values
+from worker.engine import cycle
+
+NOW = datetime.datetime(2026, 10, 5, 8, tzinfo=datetime.UTC)
+DRIVER, OTHER = values.DriverId("drv_" + "A" * 32), values.DriverId("drv_" + "B" * 32)
+VANS, DEPOT = values.FleetId("flt_" + "V" * 32), values.FleetId("flt_" + "W" * 32)
+ATTACH = values.Change(values.Action.ATTACH, DRIVER, VANS, values.Origin("teams.yaml", 3, 7))
+DETACH = values.Change(values.Action.DETACH, OTHER, DEPOT)
+
+DESIRED = values.Desired(sources=(), fleets=(), rows=())
+ACTUAL = values.Actual(
+    fleets={VANS: values.Fleet(VANS, "Vans\x1b[31m"), DEPOT: values.Fleet(DEPOT)},
+    memberships={},
+    names={DRIVER: "Al\u202eice ch_sk_live_quoted"},
+)
+
+
+def _judged(*changes: values.Change, held: tuple[values.Held, ...] = (), **fields: object) -> values.Judged:
+    known: dict[str, object] = {
+        "account": values.Account("https://api.chargeapi.co/v1", "test"),
+        "created": NOW,
+        "sources": (),
+        "changes": changes,
+        "held": held,
+        "problems": (),
+        "in_sync": 1234,
+        "fleets": 1,
+        "drivers": 2,
+        "cost": values.Cost(900, 301.0),
+        "digest": "sha256:0",
+    }
+    return values.Judged(**{**known, **fields})  # type: ignore[arg-type]
+
+
+def _plan(judged: values.Judged) -> str:
+    return render.plan(cycle.Survey(DESIRED, ACTUAL, judged), rate=2.5)
+
+
+def _result(*results: outcomes.Result, judged: values.Judged | None = None, **fields: object) -> str:
+    known: dict[str, object] = {"run": "run_1", "started": NOW, "finished": NOW + datetime.timedelta(seconds=90)}
+    return render.result(report.Report(**{**known, "judged": judged, "results": results, **fields}))  # type: ignore[arg-type]
+
+
+def test_a_plan_names_fleets_and_drivers_beside_their_ids_and_what_it_costs() -> None:
+    page = _plan(_judged(ATTACH, DETACH)).replace("\x1b[0m", "").replace("\x1b[2m", "").replace("\x1b[1m", "")
+    lines = page.replace("\x1b[32m", "").replace("\x1b[31m", "").splitlines()
+    assert lines == [
+        f"Vans\ufffd[31m  {VANS}",
+        f"  + {DRIVER}  Al\ufffdice ch_sk_…  teams.yaml:3:7",
+        "",
+        DEPOT,
+        f"  - {OTHER}",
+        "",
+        "Plan: 1 to attach, 1 to detach, 0 held; 1,234 memberships in 1 fleet as desired.",
+        "This takes about 900 requests, 5 minutes at 2.5 a second.",
+    ]
+
+
+def test_what_no_approval_lifts_offers_none() -> None:
+    held = (values.Held(DETACH, guard.MUST_SEE, "must_see was not seen"),)
+    assert "--approve" not in _plan(_judged(held=held))
+    mixed = (*held, values.Held(ATTACH, guard.PER_RUN, "too many"))
+    assert "fleet-sync once --approve sha256:0" in _plan(_judged(held=mixed))
+
+
+@pytest.mark.parametrize(("unsettled", "said"), [(False, "In sync: "), (True, "Nothing to do: ")])
+def test_nothing_to_do_is_in_sync_only_where_everything_was_seen(unsettled: bool, said: str) -> None:
+    problems = (values.Problem("teams.yaml:1:1", "nobody"),) if unsettled else ()
+    page = _plan(_judged(unsettled=unsettled, problems=problems))
+    assert said in page
+    assert ("  teams.yaml:1:1: nobody" in page) is unsettled
+
+
+def test_every_outcome_that_is_not_done_is_told_with_what_support_asks_for() -> None:
+    lost = (
+        outcomes.Refused(1, "policy_blocked", "409: not\x1b allowed", "req_1"),
+        outcomes.Deferred(0, "stopped", "not sent"),
+        outcomes.Unknown(6, "timeout", "no answer", "req_2"),
+        outcomes.Stale("the driver no longer exists"),
+    )
+    done = (outcomes.Applied(1, "req_3"), outcomes.Already(1))
+    page = _result(*(outcomes.Result(ATTACH, each) for each in (*lost, *done)), judged=_judged(ATTACH))
+    plain = page.replace("\x1b[0m", "").replace("\x1b[31m", "").replace("\x1b[32m", "").replace("\x1b[1m", "")
+    what = f"  + {DRIVER} {VANS}  "
+    assert plain.splitlines() == [
+        "Not made",
+        f"{what}refused: 409: not\ufffd allowed (policy_blocked, req_1)",
+        f"{what}deferred: not sent (stopped)",
+        f"{what}unknown: no answer (timeout, req_2)",
+        f"{what}stale: the driver no longer exists",
+        "",
+        "Not everything could be done: 1 applied, 1 already, 1 refused, 1 stale, 1 deferred, 1 unknown, in 90.0 s.",
+        "0 reads, 0 writes; 0 retried, 0 rate limited.",
+    ]
+
+
+def test_a_run_that_failed_before_its_plan_tells_its_traffic_only() -> None:
+    traffic = report.Traffic(reads=1, writes=0, retries=2, rate_limited=3)
+    page = _result(traffic=traffic, error=errors.FleetSyncError("out of order"))
+    assert page == "1 read, 0 writes; 2 retried, 3 rate limited."

@@ -1,0 +1,119 @@
+"""What docs/operations.md says is in the code, and what is in the code it says."""
+
+import ast
+import contextlib
+import pathlib
+import re
+import sqlite3
+from collections.abc import Iterator
+
+import anyio
+import pytest
+
+from tests.docs import pages
+from worker import service
+from worker.charge import http
+from worker.core import census, errors, guard, outcomes, retry
+from worker.engine import recorder
+from worker.journal import database, sql
+from worker.sources import syntax
+
+OPERATIONS = pages.page("docs/operations.md")
+LEVELS = ("debug", "info", "warning", "error", "exception", "log")
+LOGGERS = ("log", "structlog.get_logger()")
+
+
+def test_the_exit_codes_are_those_of_the_readme() -> None:
+    told = [row[0] for row in OPERATIONS.section("## Exit codes and what to do").rows()]
+    assert told == [row[0] for row in pages.page("README.md").section("## Exit codes").rows()]
+
+
+def test_every_error_code_of_ours_has_its_remedy() -> None:
+    told = OPERATIONS.section("## Error codes").codes()
+    assert len(told) == len(set(told))
+    assert set(told) == set(_codes())
+
+
+def _codes() -> Iterator[str]:
+    """Find the codes that errors and outcomes are given, but for those that only stand at a branch of the tree."""
+    branches = {kind.code for kind in (errors.FleetSyncError, errors.ChargeError)}
+    for node in _nodes():
+        match node:
+            case ast.Assign(targets=[ast.Name(id="code")], value=ast.Constant(value=str(code))):
+                yield from {code} - branches
+            case ast.keyword(arg="code", value=ast.Constant(value=str(code))) if code:
+                yield code
+            case ast.Call(func=ast.Attribute(attr="Deferred" | "Unknown"), args=[_, ast.Constant(value=str(code)), *_]):
+                yield code
+            case _:
+                pass
+
+
+def test_every_outcome_is_explained() -> None:
+    assert tuple(OPERATIONS.section("## Outcomes").codes()) == outcomes.NAMES
+
+
+def test_every_guard_is_explained() -> None:
+    told = OPERATIONS.section("## Guard holds").codes()
+    assert set(told) == {guard.MUST_SEE, guard.EMPTYING, guard.PER_FLEET, guard.PER_RUN}
+
+
+def test_every_log_line_is_listed_and_none_that_is_not() -> None:
+    assert set(OPERATIONS.section("## Log lines").codes()) == set(_events())
+
+
+def _events() -> Iterator[str]:
+    for node in _nodes():
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+            continue
+        if node.func.attr in LEVELS and ast.unparse(node.func.value) in LOGGERS:
+            event = node.args[node.func.attr == "log"]
+            if isinstance(event, ast.Constant):
+                yield str(event.value)
+            else:
+                assert ast.unparse(event) == "f'membership_{change.action}'"
+                yield from ("membership_attach", "membership_detach")
+
+
+def _nodes() -> Iterator[ast.AST]:
+    for path in sorted((pages.ROOT / "worker").rglob("*.py")):
+        if "sandbox" not in path.parts:
+            yield from ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize("query", [block.text for block in OPERATIONS.blocks("sql")])
+def test_the_queries_fit_the_journal(query: str, tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "fleet-sync.db"
+    database.Database(f"sqlite:///{path}").close()
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute(query)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("docs/operations.md", f"get {service.DRAIN_SECONDS:g} seconds to finish"),
+        ("docs/operations.md", f"An answer of more than {http.MOST_BYTES >> 20} MiB"),
+        ("docs/operations.md", f"one over {retry.LONGEST_WAIT:g} seconds ends the run"),
+        ("docs/operations.md", f"in groups within {1000 * recorder.GROUP_SECONDS:g} ms"),
+        ("README.md", f"(within {census.TOLERANCE * 100:g} %, after a second reading)"),
+        ("README.md", f"documents over\n  {syntax.LIMIT >> 20} MiB"),
+    ],
+)
+def test_a_limit_that_is_told_is_the_one_that_is_kept(name: str, words: str) -> None:
+    assert words in pages.page(name).text
+
+
+def test_a_run_that_writes_nothing_leaves_no_journal(tmp_path: pathlib.Path) -> None:
+    """An account that is opened and closed again has not touched it."""
+    anyio.run(sql.SqlJournal(f"sqlite:///{tmp_path / 'fleet-sync.db'}").aclose)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_image_has_the_paths_and_the_user_that_it_says() -> None:
+    dockerfile = (pages.ROOT / "Dockerfile").read_text(encoding="utf-8")
+    section = OPERATIONS.section("## In a container").text
+    for word in ("/etc/fleet-sync", "/var/lib/fleet-sync", "FLEET_SYNC_CONFIG", "FLEET_SYNC_JOURNAL__URL", "10001"):
+        assert word in section
+        assert word in dockerfile
+    assert re.search(r"^STOPSIGNAL SIGTERM$", dockerfile, re.MULTILINE)

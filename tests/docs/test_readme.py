@@ -1,0 +1,229 @@
+"""The README is true: its commands are run, its outputs compared, its tables held against the code."""
+
+import datetime
+import json
+import pathlib
+import re
+import shutil
+import signal
+import tomllib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import anyio
+import click
+import pytest
+
+from tests.docs import pages, sessions
+from tests.support import command
+from worker.cli import main
+from worker.core import errors, formats, outcomes, report, values
+from worker.sandbox import app
+from worker.settings import model
+from worker.sources import files
+
+README = pages.page("README.md")
+NONE = "\N{EN DASH}"
+DRIVER, FLEET = values.DriverId(f"drv_{'d' * 32}"), values.FleetId(f"flt_{'f' * 32}")
+NOW = datetime.datetime(2026, 11, 23, tzinfo=datetime.UTC)
+
+
+@pytest.fixture
+def sandbox() -> Iterator[tuple[command.Running, str]]:
+    """Start the sandbox of the README on a free port; give it and what it said."""
+    with command.started("sandbox", "--port", "0") as running:
+        assert running.process.stdout is not None
+        yield running, running.process.stdout.readline()
+
+
+def test_the_five_steps_and_the_hold_work_as_shown(
+    sandbox: tuple[command.Running, str], tmp_path: pathlib.Path
+) -> None:
+    _, said = sandbox
+    found = re.search(r"127\.0\.0\.1:(\d+)/v1", said)
+    assert found
+    shutil.copytree(pages.ROOT / "config", tmp_path / "config")
+    session = sessions.Session(tmp_path, found[1])
+    demo, serve, *blocks = README.blocks("console", "diff")
+    assert sessions.steps(demo)[0][0] == "make demo"
+    [(line, shown)] = sessions.steps(serve)
+    assert line == "fleet-sync sandbox"
+    sessions.compare(line, said.replace(f":{found[1]}", f":{sessions.PORT}"), shown)
+    for block in blocks:
+        if block.language == "diff":
+            session.edit(block, "config/membership.yaml")
+        else:
+            session.play(block)
+
+
+def test_the_demonstration_prints_what_is_shown() -> None:
+    [(line, shown)] = sessions.steps(README.blocks("console")[0])
+    recipe = re.search(r"^demo:.*\n\t(.*)$", (pages.ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert line == "make demo"
+    assert recipe and recipe[1] == "$(BIN)/fleet-sync demo"
+    ended = command.run("demo")
+    assert (ended.code, ended.stderr) == (0, "")
+    sessions.compare(line, ended.stdout, shown)
+
+
+def test_every_make_target_that_a_page_names_exists() -> None:
+    makefile = (pages.ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+    for page in pages.every():
+        named = re.findall(r"(?:`|^    |\$ )make ([a-z][a-z-]*)", page.text, re.MULTILINE)
+        assert set(named) <= targets, page.path
+
+
+def test_the_settings_table_has_every_key_with_its_default() -> None:
+    assert dict(_documented_settings()) == dict(_settings(model.Settings))
+
+
+def _documented_settings() -> Iterator[tuple[str, object]]:
+    for key, default, _ in README.section("## Settings").rows():
+        text = default.strip("`")
+        yield key.strip("`"), None if text == NONE else tomllib.loads(f"value = {text}")["value"]
+
+
+def _settings(sections: type[model.Settings]) -> Iterator[tuple[str, object]]:
+    for name, section in sections.model_fields.items():
+        keys = model.FileSource if name == "sources" else type(section.default)
+        for key, field in keys.model_fields.items():
+            default = None if field.is_required() else field.default
+            yield f"{name}.{key}", list(default) if isinstance(default, tuple) else default
+
+
+def test_the_table_of_commands_is_the_command_line() -> None:
+    rows = list(README.section("## Commands").rows())
+    assert [row[0].strip("`") for row in rows] == list(main.COMMANDS)
+    for name, text in ((row[0].strip("`"), row[1]) for row in rows):
+        offered = {option for each in _command(name).params for option in each.opts if option.startswith("--")}
+        assert offered == set(re.findall(r"--[a-z-]+", text)), name
+
+
+def _command(name: str) -> click.Command:
+    found = main.cli.get_command(click.Context(main.cli), name)
+    assert found is not None
+    return found
+
+
+def test_the_table_of_exit_codes_is_complete() -> None:
+    codes = {int(row[0]) for row in README.section("## Exit codes").rows()}
+    signals = {128 + signal.SIGINT, 128 + signal.SIGTERM}
+    assert codes == {0, 1, 2, 3, 4, main.USAGE, *signals}
+    assert {kind.exit_code for kind in _tree(errors.FleetSyncError)} <= codes
+
+
+def _tree(kind: type[errors.FleetSyncError]) -> Iterator[type[errors.FleetSyncError]]:
+    yield kind
+    for child in kind.__subclasses__():
+        yield from _tree(child)
+
+
+ALICE = "alice.of.nowhere@example.com"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "remove", "add", "code"),
+    [
+        (["once"], 0, 0, 0),
+        (["plan"], 1, 0, 0),
+        (["--config", "nowhere.toml", "once"], 0, 0, 1),
+        (["plan", "--detailed-exitcode"], 1, 0, 2),
+        (["once"], 20, 0, 3),
+        (["once"], 0, 1, 4),
+        (["once"], 20, 1, 4),
+        (["once", "--no-such-option"], 0, 0, 64),
+    ],
+)
+def test_each_exit_code_is_what_the_table_says(
+    sandbox: tuple[command.Running, str],
+    tmp_path: pathlib.Path,
+    arguments: list[str],
+    remove: int,
+    add: int,
+    code: int,
+) -> None:
+    """`remove` so many drivers from the last fleet, and `add` one to the first that does not exist."""
+    found = re.search(r"http://\S+/v1", sandbox[1])
+    assert found
+    folder = command.Folder(tmp_path, found[0])
+    rows = folder.run("export").stdout.splitlines()
+    rows = rows[: len(rows) - remove]
+    if add:
+        rows.insert(2, f"    - {ALICE}")
+    folder.write("\n".join([*rows, ""]))
+    assert folder.run(*arguments).code == code
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_service_with_its_exit_code(
+    sandbox: tuple[command.Running, str], tmp_path: pathlib.Path, number: signal.Signals
+) -> None:
+    found = re.search(r"http://\S+/v1", sandbox[1])
+    assert found
+    folder = command.Folder(tmp_path, found[0])
+    folder.write(folder.run("export").stdout)
+    with folder.started("run") as running:
+        assert running.process.stderr is not None
+        assert "run_finished" in running.process.stderr.readline()
+        running.signal(number)
+        assert running.end().code == 128 + number
+
+
+def test_the_sample_documents_are_documents(tmp_path: pathlib.Path) -> None:
+    blocks = README.section("## Membership documents").blocks()
+    assert {block.language for block in blocks} == {"yaml", "json", "toml", "csv"}
+    for block in blocks:
+        path = tmp_path / f"membership.{block.language}"
+        path.write_text(block.text)
+        assert anyio.run(files.FileSource(path, path.name).read).rows
+
+
+def test_the_json_documents_have_the_shape_that_is_shown() -> None:
+    shown = [json.loads(block.text) for block in README.section("## JSON").blocks("json")]
+    finished = _report()
+    assert finished.judged is not None and finished.error is not None
+    made = [formats.plan(finished.judged), formats.run(finished), formats.failure(finished.error)]
+    assert [document["format"] for document in shown] == [document["format"] for document in made]
+    plan, whole, failure = zip(shown, made, strict=True)
+    assert _shape(plan[0]) == _shape(plan[1])
+    assert _shape(failure[0]) == _shape(failure[1])
+    for part in ("plan", "error"):
+        assert whole[0].pop(part) is None
+        whole[1].pop(part)
+    assert whole[0].pop("problems") == []
+    whole[1].pop("problems")
+    assert _shape(whole[0]) == _shape(whole[1])
+
+
+def _shape(document: Any) -> Any:
+    """Keep the names and their order; of a list, its first item."""
+    if isinstance(document, Mapping):
+        return {name: _shape(each) for name, each in document.items()}, list(document)
+    return [_shape(each) for each in document[:1]] if isinstance(document, list) else None
+
+
+def _report() -> report.Report:
+    change = values.Change(values.Action.ATTACH, DRIVER, FLEET, values.Origin("membership.yaml", 1, 1))
+    problem = values.Problem("membership.yaml:1:1", "…")
+    judged = values.Judged(
+        account=values.Account("https://api.chargeapi.co/v1", "live"),
+        created=NOW,
+        sources=(values.SourceRevision("file", "membership.yaml", "sha256:…"),),
+        changes=(change,),
+        held=(values.Held(change, "max_detach_fraction", "…"),),
+        problems=(problem,),
+        in_sync=0,
+        fleets=1,
+        drivers=1,
+        cost=values.Cost(1, 0.1),
+        digest="sha256:…",
+    )
+    result = outcomes.Result(change, outcomes.Refused(1, "policy_blocked", "…", "req_1"))
+    failure = errors.Stopped("…", exit_code=143)
+    run = values.RunId("run_1")
+    return report.Report(run, NOW, NOW, judged, results=(result,), problems=(problem,), error=failure)
+
+
+def test_the_key_of_the_sandbox_is_the_one_that_is_shown() -> None:
+    assert f"export CHARGE_API_KEY={app.KEY}" in README.text

@@ -1,0 +1,89 @@
+"""`fleet-sync apply`: exactly what a saved plan says, for the account that it was made for, as far as it still fits."""
+
+import json
+import pathlib
+
+import pytest
+
+from tests.e2e import conftest
+
+
+@pytest.fixture
+def saved(desk: conftest.Desk) -> pathlib.Path:
+    """Save a plan of two attaches and one detach."""
+    members = desk.members()
+    first, second, *_ = members
+    members[first] = members[first][1:]
+    members[second] += [driver for driver in desk.people.drivers if driver not in members[second]][:2]
+    desk.write(members)
+    assert desk.run("plan", "--out", "plan.json").code == 0
+    return desk.folder.path / "plan.json"
+
+
+def test_it_does_what_the_plan_says_and_nothing_else(desk: conftest.Desk, saved: pathlib.Path) -> None:
+    """The document says something else by now: it is not even read."""
+    desk.write("this: is no membership document\n")
+    plan = json.loads(saved.read_text())
+    ended = desk.run("apply", "plan.json", "--json")
+    assert ended.code == 0
+    assert ended.document["result"] == "converged"
+    assert ended.document["plan"] == plan
+    assert set(desk.changed()) == {(c["action"], c["driver"], c["fleet"]) for c in plan["changes"]}
+    assert len(desk.changed()) == 3
+
+
+def test_what_no_longer_fits_is_stale_and_not_sent(desk: conftest.Desk, saved: pathlib.Path) -> None:
+    plan = json.loads(saved.read_text())
+    one, *others = plan["changes"]
+    (desk.people.attach if one["action"] == "attach" else desk.people.detach)(one["driver"], one["fleet"])
+    ended = desk.run("apply", "plan.json", "--json")
+    assert ended.code == 4
+    assert ended.document["outcomes"] == {
+        "applied": 2,
+        "already": 0,
+        "refused": 0,
+        "stale": 1,
+        "deferred": 0,
+        "unknown": 0,
+    }
+    [stale] = [change for change in ended.document["changes"] if change["outcome"] == "stale"]
+    assert (stale["driver"], stale["attempts"], stale["request_id"]) == (one["driver"], 0, None)
+    assert len(desk.posts()) == len(others)
+
+
+def test_a_plan_that_was_applied_already_sends_nothing(desk: conftest.Desk, saved: pathlib.Path) -> None:
+    assert desk.run("apply", "plan.json").code == 0
+    before = len(desk.posts())
+    ended = desk.run("apply", "plan.json")
+    assert ended.code == 4
+    assert "stale" in ended.stdout
+    assert len(desk.posts()) == before
+
+
+def test_an_edited_plan_is_refused(desk: conftest.Desk, saved: pathlib.Path) -> None:
+    plan = json.loads(saved.read_text())
+    plan["changes"].pop()
+    saved.write_text(json.dumps(plan))
+    ended = desk.run("apply", "plan.json", "--json")
+    assert ended.code == 1
+    assert ended.document["error"]["code"] == "plan_invalid"
+    assert "digest" in ended.document["error"]["message"]
+    assert desk.posts() == []
+
+
+def test_a_plan_of_another_account_is_refused(desk: conftest.Desk, saved: pathlib.Path) -> None:
+    requests = len(desk.charge.requests)
+    for other in ({"CHARGE_API_KEY": "ch_sk_live_another"}, {"FLEET_SYNC_CHARGE__BASE_URL": "http://127.0.0.1:9/v1"}):
+        ended = desk.run("apply", "plan.json", **other)
+        assert ended.code == 1
+        assert "was made for" in ended.stderr
+    assert len(desk.charge.requests) == requests
+
+
+def test_what_was_held_in_the_plan_stays_held(desk: conftest.Desk) -> None:
+    desk.write({fleet: drivers[len(drivers) // 2 :] for fleet, drivers in desk.members().items()})
+    assert desk.run("plan", "--out", "plan.json").code == 3
+    ended = desk.run("apply", "plan.json", "--json")
+    assert ended.code == 3
+    assert ended.document["result"] == "held"
+    assert desk.posts() == []

@@ -1,0 +1,74 @@
+"""`fleet-sync check`: every problem with its place, without a request; with `--online` what references lead to."""
+
+from tests.e2e import conftest
+from tests.support import command, served
+
+
+def test_it_counts_what_is_right_and_makes_no_request(desk: conftest.Desk) -> None:
+    ended = desk.run("check")
+    assert (ended.code, ended.stderr) == (0, "")
+    assert ended.stdout == f"OK: 4 fleets, {len(desk.people.memberships())} memberships; no request was made.\n"
+    assert desk.charge.requests == []
+
+
+def test_it_needs_no_key(desk: conftest.Desk) -> None:
+    assert command.run("check", environ={"FLEET_SYNC_CONFIG": str(desk.folder.settings)}).code == 0
+
+
+def test_every_problem_stands_on_a_line_of_its_own_with_its_place(desk: conftest.Desk) -> None:
+    desk.write("fleets:\n  Vans:\n    - 0123\n    - drv_short\n    - {driver: a@b.c, until: soon}\n")
+    ended = desk.run("check")
+    assert ended.code == 1
+    assert [line.split(": ")[0] for line in ended.stdout.splitlines()] == [
+        "membership.yaml:3:7",
+        "membership.yaml:4:7",
+        "membership.yaml:5:30",
+    ]
+    assert ended.stderr == ""
+
+
+def test_every_problem_of_the_settings_is_told_at_once(desk: conftest.Desk) -> None:
+    desk.write("[charge]\npage_size = 0\ntimeout = 3\n[sync]\nmode = 'loose'\n", "bad.toml")
+    ended = desk.run("--config", "bad.toml", "check", FLEET_SYNC_PACE__BURST="none")
+    places = [line.split(": ")[0] for line in ended.stdout.splitlines()]
+    assert ended.code == 1
+    assert {"bad.toml:2:13", "bad.toml:3:1", "bad.toml:5:8", "FLEET_SYNC_PACE__BURST"} <= set(places)
+
+
+def test_duplicate_rows_are_harmless_and_reported(desk: conftest.Desk) -> None:
+    fleet, *_ = members = desk.members()
+    desk.write({fleet: [*members[fleet], members[fleet][0]]})
+    ended = desk.run("check")
+    assert ended.code == 0
+    assert f"{members[fleet][0]} in fleet {fleet} stands at membership.yaml:3:7 too; harmless" in ended.stdout
+
+
+def test_online_it_tries_the_key_and_every_reference(desk: conftest.Desk) -> None:
+    """Also of rows that have not begun: what leads nowhere then had better be known now."""
+    ended = desk.run("check", "--online")
+    assert (ended.code, ended.stderr) == (0, "")
+    fleet, *_ = desk.members()
+    desk.write(
+        f"fleets:\n  {fleet}:\n    - nobody@example.com\n"
+        "    - {driver: employee_id=999, from: 2999-01-01}\n  No such fleet: []\n"
+    )
+    ended = desk.run("check", "--online")
+    assert ended.code == 4
+    assert [line.split(": ")[0] for line in ended.stdout.splitlines()] == [
+        "membership.yaml:3:7",
+        "membership.yaml:4:16",
+        "membership.yaml:5:3",
+    ]
+    assert desk.posts() == []
+
+
+def test_online_a_wrong_key_is_exit_1_with_a_remedy(desk: conftest.Desk) -> None:
+    ended = desk.run("check", "--online", CHARGE_API_KEY="ch_sk_test_wrong")
+    assert (ended.code, ended.stdout) == (1, "")
+    assert "401" in ended.stderr and "CHARGE_API_KEY" in ended.stderr
+
+
+def test_nothing_at_all_is_connected_to(desk: conftest.Desk) -> None:
+    with served.trap() as trap:
+        assert desk.run("check", FLEET_SYNC_CHARGE__BASE_URL=f"http://127.0.0.1:{trap.port}/v1").code == 0
+    assert trap.caught == []

@@ -1,0 +1,72 @@
+"""`fleet-sync export`: the way to start with an account that is in use, in every format and by every name."""
+
+import csv
+import io
+import json
+
+import pytest
+
+from tests.e2e import conftest
+from worker.sandbox import behaviour, roster
+
+NASTY = [
+    ('O\'Brien "Bob"', "o'brien@example.com"),
+    ("line\nbreak: [x", "line.break@example.com"),
+    ("colon: # hash - dash", "colon@example.com"),
+    ("\x1b[31mred\x1b[0m\x07\x9b2J", "red@example.com"),
+    ("=1+1", "=1+1@example.com"),
+    ("No", "no@example.com"),
+    ("Id-like", "drv_not.an.id@example.com"),
+    ("Fleet-like", "flt_not.an.id@example.com"),
+    ("Equals", "key=value@example.com"),
+    ("Space", "two words@example.com"),
+    ("Two ats", "a@b@example.com"),
+    ("Upper", "UPPER@Example.COM"),
+    ("Sharp s", "straße@example.com"),
+    ("Twin", "twin@example.com"),
+    ("Other twin", "Twin@example.com"),
+    ("\u2028separator\u202eright to left", "rtl@example.com"),
+    ("Quote", '"quoted"@example.com'),
+    ("Comma", "a,b@example.com"),
+    ("Star", "*alias@example.com"),
+    ("Number", "0123@example.com"),
+]
+
+
+@pytest.fixture
+def nasty(open_desk: conftest.Open) -> conftest.Desk:
+    """Sit down before people and fleets with names that break out of anything."""
+    people = roster.Roster()
+    fleets = [
+        people.add_fleet(name=name) for name in ("Vans\n  x: y", "\x1b]0;title\x07", "flt_short", "- []", "empty")
+    ]
+    for number, (name, email) in enumerate(NASTY):
+        people.add_driver(name=name, email=email, fleets=fleets[: 1 + number % 4])
+    return open_desk(people, behaves=behaviour.Behaviour(null_lists=True))
+
+
+@pytest.mark.parametrize("by", ["id", "email"])
+@pytest.mark.parametrize("form", ["yaml", "json", "csv"])
+def test_what_is_exported_is_in_sync(nasty: conftest.Desk, form: str, by: str) -> None:
+    ended = nasty.run("export", "--format", form, "--by", by)
+    assert (ended.code, ended.stderr) == (0, "")
+    assert not {letter for letter in ended.stdout if not letter.isprintable()} - {"\n"}
+    nasty.write(ended.stdout, f"export.{form}")
+    nasty.write(nasty.folder.settings.read_text().replace("membership.yaml", f"export.{form}"), "other.toml")
+    again = nasty.run("once", "--json", FLEET_SYNC_CONFIG="other.toml").document
+    assert (again["result"], again["plan"]["problems"]) == ("in_sync", [])
+    assert again["plan"]["summary"]["in_sync"] == len(nasty.people.memberships())
+    assert nasty.posts() == []
+
+
+def test_json_and_csv_hold_what_charge_holds(desk: conftest.Desk) -> None:
+    assert json.loads(desk.run("export", "--format", "json").stdout) == {"fleets": dict(sorted(desk.members().items()))}
+    text = desk.run("export", "--format", "csv", "--by", "email").stdout
+    rows = {(row["driver"], row["fleet"]) for row in csv.DictReader(io.StringIO(text))}
+    assert rows == {(desk.people.drivers[driver].email, fleet) for driver, fleet in desk.people.memberships()}
+
+
+def test_what_cannot_be_read_whole_is_not_exported(open_desk: conftest.Open) -> None:
+    ended = open_desk(behaves=behaviour.Behaviour(page_cap=10)).run("export")
+    assert (ended.code, ended.stdout) == (1, "")
+    assert "could not be read whole, so nothing is exported" in ended.stderr

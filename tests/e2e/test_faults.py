@@ -1,0 +1,52 @@
+"""Faults of every kind over a real connection: at most three runs converge, and nothing takes effect twice."""
+
+import collections
+
+import pytest
+
+from tests.e2e import conftest
+from worker.sandbox import faults, roster
+
+KINDS = ["500", "500_after", "503", "reset_before", "reset_after", "truncated", "html", "gateway_timeout", "html_200"]
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_at_most_three_runs_converge_under_a_tenth_of_every_fault(open_desk: conftest.Open, seed: int) -> None:
+    """With nine of them, six requests in ten go wrong. All move on, a hundred of them; some were there already."""
+    people = roster.Roster.populate(drivers=120, fleets=3, seed=seed)
+    desk = open_desk(people, goes_wrong=faults.Faults(dict.fromkeys(KINDS, 0.1), seed=seed))
+    here, there, _ = members = desk.members()
+    wanted = {here: members[there], there: members[here]}
+    desk.write(wanted)
+    swift = {
+        "FLEET_SYNC_RETRY__MAX_ATTEMPTS": "8",
+        "FLEET_SYNC_RETRY__MAX_SECONDS": "0.05",
+        "FLEET_SYNC_GUARD__ALLOW_EMPTYING_FLEETS": "true",
+        "FLEET_SYNC_GUARD__MAX_DETACH_FRACTION": "1",
+        "FLEET_SYNC_GUARD__MAX_DETACH_FRACTION_PER_FLEET": "1",
+    }
+    results = []
+    for _ in range(3):
+        results.append(desk.run("once", "--json", **swift).document["result"])
+        if results[-1] in ("converged", "in_sync"):
+            break
+    assert {fleet: sorted(people.members(fleet)) for fleet in wanted} == wanted
+    assert results[-1] in ("converged", "in_sync"), results
+    assert max(collections.Counter(desk.changed()).values()) == 1
+    keys = collections.Counter(effect.key for effect in people.effects)
+    assert max(keys.values()) == 1 or all(
+        sum(effect.changed for effect in people.effects if effect.key == key) <= 1 for key in keys
+    )
+    assert desk.folder.journal("select count(*) from intents where outcome is null") == [(0,)]
+
+
+def test_requests_that_hang_are_given_up_and_settled(open_desk: conftest.Open) -> None:
+    """With a deadline of one second, a few hanging reads and writes, before and after their effect."""
+    hanging = iter([None, "hang", None, None, "hang_after", "hang", "hang_after"])
+    desk = open_desk(goes_wrong=faults.Faults(script=lambda _request: next(hanging, None)))
+    fleet, *_ = members = desk.members()
+    newcomers = [driver for driver in desk.people.drivers if driver not in members[fleet]]
+    desk.write({fleet: [*members[fleet], *newcomers]})
+    ended = desk.run("once", "--json", FLEET_SYNC_CHARGE__TIMEOUT_SECONDS="1")
+    assert (ended.code, ended.document["result"]) == (0, "converged")
+    assert sorted(desk.changed()) == sorted(("attach", driver, fleet) for driver in newcomers)

@@ -1,0 +1,127 @@
+"""Where the key goes: to the origin of `base_url`, and nowhere else."""
+
+import itertools
+import json
+import pathlib
+from collections.abc import Callable
+
+import pytest
+
+from tests.e2e import conftest
+from tests.support import command, served
+from worker.sandbox import app, faults, messages
+
+
+def _without_key(desk: conftest.Desk, *runs: command.Ended) -> None:
+    """Look for the key in everything that the runs left."""
+    for ended in runs:
+        assert app.KEY not in ended.stdout + ended.stderr
+    left = [path for path in desk.folder.path.rglob("*") if path.is_file()]
+    assert desk.folder.path / "fleet-sync.db" in left
+    for path in left:
+        assert app.KEY.encode() not in path.read_bytes(), path
+
+
+def _echoing(inner: messages.App) -> messages.App:
+    """Quote the key wherever an answer can quote something; in every second answer with an escape sequence in it."""
+    escaped = itertools.cycle((False, True))
+
+    async def answer(scope: messages.Scope, receive: messages.Receive, send: messages.Send) -> None:
+        headers = dict(scope["headers"])
+        key = headers[b"authorization"].removeprefix(b"Bearer ")
+
+        async def quote(message: messages.Message) -> None:
+            if message["type"] == "http.response.start":
+                kept = [header for header in message["headers"] if header[0] != b"content-length"]
+                message["headers"] = [*kept, (b"request-id", b"req_" + key), (b"x-key", key)]
+            elif message.get("body", b"").startswith(b"{"):
+                document = json.loads(message["body"])
+                for shown in (document, *(document.get("data") or ())):
+                    for field in {"name", "message", "code"} & shown.keys():
+                        shown[field] = f"Bearer {key.decode()}"
+                text = json.dumps(document)
+                message["body"] = (text.replace("ch_", r"\u0063h_") if next(escaped) else text).encode()
+            await send(message)
+
+        await inner(scope, receive, quote)
+
+    return answer
+
+
+def test_a_faulty_run_leaves_the_key_nowhere(open_desk: conftest.Open) -> None:
+    """Every kind of fault, every log line, and a server that quotes the key in names, messages, codes and headers."""
+    once_each = sorted(faults.NAMES.keys() - faults.LISTS - {"hang", "hang_after", "not_found"})
+    coming = itertools.chain.from_iterable((name, None) for name in once_each)
+    desk = open_desk(goes_wrong=faults.Faults({"refused": 0.3}, script=coming), around=_echoing)
+    fleet, *_ = members = desk.members()
+    newcomers = [driver for driver in desk.people.drivers if driver not in members[fleet]]
+    desk.write({fleet: [*members[fleet], *newcomers]})
+    runs = [
+        desk.run("--log-level", "debug", "once", "--json"),
+        desk.run("--log-level", "debug", "--log-format", "console", "once"),
+        desk.run("plan", "--out", "plan.json"),
+    ]
+    assert [ended.code for ended in runs] == [4, 4, 0]
+    assert {request.fault for request in desk.charge.requests} >= {*once_each}
+    assert "request_retried" in runs[0].stderr
+    _without_key(desk, *runs)
+
+
+def test_a_key_that_is_refused_is_not_shown(open_desk: conftest.Open) -> None:
+    desk = open_desk(around=_echoing)
+    for arguments in (["once", "--json"], ["check", "--online"]):
+        ended = desk.run("--log-level", "debug", *arguments, CHARGE_API_KEY=f"{app.KEY}_old")
+        assert ended.code == 1
+        assert app.KEY not in ended.stdout + ended.stderr
+
+
+def _leading_to(url: str, *, status: int) -> Callable[[messages.App], messages.App]:
+    """Send clients elsewhere: by a redirect, or by the next page of every list."""
+
+    def around(inner: messages.App) -> messages.App:
+        async def answer(scope: messages.Scope, receive: messages.Receive, send: messages.Send) -> None:
+            async def mislead(message: messages.Message) -> None:
+                if message["type"] == "http.response.start":
+                    kept = [header for header in message["headers"] if header[0] != b"content-length"]
+                    message["status"] = status
+                    message["headers"] = [*kept, (b"location", url.encode())]
+                elif b"next_page_url" in message.get("body", b""):
+                    message["body"] = json.dumps({**json.loads(message["body"]), "next_page_url": url}).encode()
+                await send(message)
+
+            await inner(scope, receive, mislead)
+
+        return answer
+
+    return around
+
+
+@pytest.mark.parametrize("status", [200, 301, 307])
+def test_foreign_pages_and_redirects_receive_nothing(open_desk: conftest.Open, status: int) -> None:
+    with served.trap() as trap:
+        around = _leading_to(f"http://127.0.0.1:{trap.port}/v1/drivers?page=2", status=status)
+        ended = open_desk(around=around).run("once", "--json")
+    assert ended.code == 1
+    assert ended.document["error"]["message"]
+    assert trap.caught == []
+
+
+def test_proxies_of_the_environment_receive_nothing(desk: conftest.Desk) -> None:
+    names = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
+    with served.trap() as trap:
+        proxies = dict.fromkeys(names, f"http://127.0.0.1:{trap.port}")
+        assert desk.run("plan", **proxies).code == 0
+        far = desk.run(
+            "plan",
+            FLEET_SYNC_CHARGE__BASE_URL="https://charge.invalid/v1",
+            FLEET_SYNC_RETRY__MAX_ATTEMPTS="1",
+            **proxies,
+        )
+    assert far.code == 1
+    assert trap.caught == []
+
+
+def test_a_netrc_file_is_not_asked(desk: conftest.Desk, tmp_path: pathlib.Path) -> None:
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login somebody password else\n")
+    assert desk.run("plan", HOME=str(tmp_path), NETRC=str(tmp_path / ".netrc")).code == 0
+    assert all(request.authorized for request in desk.charge.requests)

@@ -1,0 +1,103 @@
+"""Where output goes, and what happens when it cannot go there."""
+
+import contextlib
+import os
+import pathlib
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e import conftest
+from tests.support import command
+
+
+@contextlib.contextmanager
+def _nobody_reads() -> Iterator[int]:
+    """Give the writing end of a pipe whose reader has gone."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        yield writing
+    finally:
+        os.close(writing)
+
+
+@contextlib.contextmanager
+def _full() -> Iterator[int]:
+    """Give a file on a disk without room."""
+    with pathlib.Path("/dev/full").open("wb") as file:
+        yield file.fileno()
+
+
+def _ask_for_a_newcomer(desk: conftest.Desk) -> None:
+    fleet, *_ = members = desk.members()
+    newcomer = next(driver for driver in desk.people.drivers if driver not in members[fleet])
+    desk.write({fleet: [*members[fleet], newcomer]})
+
+
+@pytest.mark.parametrize("arguments", [["plan"], ["check"], ["--help"], ["schema", "membership"]])
+def test_a_reader_who_leaves_is_no_reason_to_complain(desk: conftest.Desk, arguments: list[str]) -> None:
+    with _nobody_reads() as pipe:
+        ended = command.start(*arguments, environ=desk.folder.environ, stdout=pipe).end()
+    assert (ended.code, ended.stderr) == (1, "")
+
+
+@pytest.mark.parametrize("arguments", [["once", "--json"], ["--help"]])
+def test_a_full_disk_is_said_in_a_line(desk: conftest.Desk, arguments: list[str]) -> None:
+    with _full() as disk:
+        ended = command.start(*arguments, environ=desk.folder.environ, stdout=disk).end()
+    assert ended.code == 1
+    assert ended.stderr == "error: the output could not be written: No space left on device\n"
+
+
+def test_a_log_that_cannot_be_written_stops_no_run_halfway(desk: conftest.Desk) -> None:
+    _ask_for_a_newcomer(desk)
+    with _full() as disk:
+        ended = command.start("once", "--json", environ=desk.folder.environ, stderr=disk).end()
+    assert (ended.code, ended.document["result"]) == (0, "converged")
+    assert desk.folder.journal("select outcome from intents") == [("applied",)]
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_closed_streams_do_no_harm(desk: conftest.Desk, closed: str) -> None:
+    """Some schedulers start their jobs like this; a journal opened as number 2 would get the log lines."""
+    _ask_for_a_newcomer(desk)
+    done = subprocess.run(  # a line of ours, for only a shell can do this
+        ["/bin/sh", "-c", f'exec "$0" once {closed}', command.PROGRAM],
+        env=command.environment(desk.folder.environ),
+        check=False,
+        capture_output=True,
+        timeout=command.LONGEST,
+    )
+    assert done.returncode == 0
+    assert len(desk.changed()) == 1
+    assert desk.folder.journal("pragma integrity_check") == [("ok",)]
+
+
+def test_documents_are_utf_8_whatever_the_locale_says(desk: conftest.Desk) -> None:
+    """A document in Latin-1 would be refused when it is read back."""
+    desk.people.add_driver(name="Zoë Wójcik ☂", fleets=list(desk.people.fleets)[:1])
+    desk.write(desk.members())
+    ended = desk.run("export", PYTHONIOENCODING="latin-1", PYTHONUTF8="0")
+    assert ended.code == 0
+    assert "Zoë Wójcik ☂" in ended.stdout
+
+
+def test_every_error_with_json_leaves_stderr_to_the_log(desk: conftest.Desk) -> None:
+    """A program reads stdout whole, and finds one document, whatever happened; nothing else is on stderr but lines."""
+    desk.write("fleets: [\n")
+    for arguments in (["plan", "--json"], ["once", "--json"]):
+        ended = desk.run(*arguments)
+        assert ended.code == 1
+        assert ended.document["error"]["code"] == "source_invalid"
+        assert ended.events == []
+
+
+def test_log_lines_are_json_or_for_the_console(desk: conftest.Desk) -> None:
+    _ask_for_a_newcomer(desk)
+    ended = desk.run("--log-format", "console", "once")
+    assert "membership_attach" in ended.stderr
+    assert "\x1b" not in ended.stderr and "{" not in ended.stderr
+    quiet = desk.run("--log-level", "warning", "once")
+    assert quiet.stderr == ""

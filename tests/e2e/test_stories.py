@@ -1,0 +1,124 @@
+"""What happened to users of such tools elsewhere, told to the real command. More of them in `test_guard`."""
+
+from tests.e2e import conftest
+from worker.sandbox import app, behaviour, faults, messages
+
+
+def _ask_for_a_leaver(desk: conftest.Desk) -> tuple[str, str]:
+    fleet, *_ = members = desk.members()
+    leaver = members[fleet].pop()
+    desk.write(members)
+    return leaver, fleet
+
+
+def test_ssosync_a_page_that_fails_voids_the_listing(desk: conftest.Desk) -> None:
+    """503s: some groups were fetched, the others deleted."""
+    _, fleet = _ask_for_a_leaver(desk)
+    other = list(desk.members())[1]
+
+    def fail(request: messages.Request) -> str | None:
+        broken = request.route == "drivers" and request.query.get("fleet") in (None, fleet, other)
+        return "503" if broken else None
+
+    desk.charge.faults = faults.Faults(script=fail)
+    ended = desk.run("once", "--json", FLEET_SYNC_RETRY__MAX_ATTEMPTS="2")
+    assert ended.code == 4
+    assert {problem["where"] for problem in ended.document["plan"]["problems"]} >= {fleet, other}
+    assert desk.posts() == []
+
+
+def test_ssosync_a_driver_that_cannot_be_looked_up_is_not_gone(desk: conftest.Desk) -> None:
+    """A 503 on one lookup deleted that user."""
+    _, fleet = _ask_for_a_leaver(desk)
+    lost = next(driver for driver in desk.people.drivers if not desk.people.fleets_of(driver))
+    desk.write({fleet: [*desk.members()[fleet][1:], lost]})
+    desk.charge.faults = faults.Faults(
+        script=lambda request: (
+            "503"
+            if request.subject == lost or (request.route == "drivers" and not request.query.get("fleet"))
+            else None
+        )
+    )
+    ended = desk.run("once", "--json", FLEET_SYNC_RETRY__MAX_ATTEMPTS="2")
+    assert ended.code == 4
+    assert "could not be read" in ended.document["plan"]["problems"][0]["message"]
+    assert desk.posts() == []
+
+
+def test_cf_mgmt_a_source_that_is_gone_ends_the_run(desk: conftest.Desk) -> None:
+    (desk.folder.path / "membership.yaml").unlink()
+    ended = desk.run("once", "--json")
+    assert ended.code == 1
+    assert ended.document["error"]["code"] == "source_invalid"
+    assert desk.charge.requests == []
+
+
+def test_firezone_a_listing_that_lacks_members_takes_nobody_out(open_desk: conftest.Open) -> None:
+    """The upstream answered 200 with data missing; so do listings that are capped in silence."""
+    desk = open_desk(behaves=behaviour.Behaviour(page_cap=10))
+    _, fleet = _ask_for_a_leaver(desk)
+    ended = desk.run("once", "--json")
+    assert ended.code == 4
+    assert fleet in {problem["where"] for problem in ended.document["plan"]["problems"]}
+    assert "total_drivers" in ended.document["plan"]["problems"][0]["message"]
+    assert desk.posts() == []
+
+
+def test_fleetdm_pages_that_go_in_circles_end(desk: conftest.Desk) -> None:
+    _ask_for_a_leaver(desk)
+    desk.charge.faults = faults.Faults({"loop": 1.0})
+    ended = desk.run("once", "--json", FLEET_SYNC_CHARGE__PAGE_SIZE="3")
+    assert ended.code == 1
+    assert "circles" in ended.document["error"]["message"]
+    assert len(desk.charge.requests) < 20
+
+
+def test_ssosync_what_is_written_but_does_not_stick_is_said_loudly(open_desk: conftest.Open) -> None:
+    """An attribute was written, but never read back, and rewritten in every run."""
+
+    def lying(inner: messages.App) -> messages.App:
+        assert isinstance(inner, app.Sandbox)
+
+        async def answer(scope: messages.Scope, receive: messages.Receive, send: messages.Send) -> None:
+            await inner(scope, receive, send)
+            if scope["method"] == "POST":
+                effect = inner.roster.effects[-1]
+                inner.roster.detach(effect.driver, effect.fleet)
+
+        return answer
+
+    desk = open_desk(around=lying)
+    fleet, *_ = members = desk.members()
+    newcomer = next(driver for driver in desk.people.drivers if not desk.people.fleets_of(driver))
+    desk.write({fleet: [*members[fleet], newcomer]})
+    ended = desk.run("once", "--json")
+    [change] = ended.document["changes"]
+    assert (ended.code, change["outcome"], change["code"]) == (4, "unknown", "not_converging")
+    assert "not_converging" in {event["event"] for event in ended.events}
+    assert len(desk.posts()) == 1
+
+
+def test_ssosync_one_renamed_address_keeps_nobody_else_waiting(desk: conftest.Desk) -> None:
+    """It aborted every run for two and a half days."""
+    fleet, other, *_ = members = desk.members()
+    members[other] = members[other][1:]
+    newcomer = next(driver for driver in desk.people.drivers if driver not in members[fleet])
+    desk.write({**members, fleet: [*members[fleet][1:], "renamed@example.com", newcomer]})
+    ended = desk.run("once", "--json")
+    [problem] = ended.document["plan"]["problems"]
+    assert ended.code == 4
+    assert "renamed@example.com" in problem["message"] and problem["where"].startswith("membership.yaml:")
+    assert sorted((action, where) for action, _, where in desk.changed()) == [("attach", fleet), ("detach", other)]
+
+
+def test_attach_then_detach_by_hand_then_attach_again_really_attaches(desk: conftest.Desk) -> None:
+    """A key made of driver and fleet would replay the first answer, and change nothing."""
+    fleet, *_ = members = desk.members()
+    driver = next(driver for driver in desk.people.drivers if driver not in members[fleet])
+    desk.write({fleet: [*members[fleet], driver]})
+    assert desk.run("once").code == 0
+    desk.people.detach(driver, fleet)
+    assert desk.run("once").code == 0
+    assert driver in desk.people.members(fleet)
+    assert desk.changed() == [("attach", driver, fleet)] * 2
+    assert len({post.key for post in desk.posts()}) == 2

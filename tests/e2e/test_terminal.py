@@ -1,0 +1,118 @@
+"""What a fleet manager sees: fields in order on a page, and colours and a bar on a terminal."""
+
+import fcntl
+import os
+import pty
+import re
+import struct
+import subprocess
+import termios
+
+from tests.e2e import conftest
+from tests.support import command
+from worker.sandbox import behaviour, roster
+
+_STYLE = re.compile(r"\x1b\[[0-9;]*m")
+_CONTROL = re.compile(r"\x1b\[\?25[lh]|\x1b\[2K|\x1b\[1A|\x1b\[[0-9;]*m")
+
+
+def _on_terminal(desk: conftest.Desk, *arguments: str, **environ: str) -> tuple[int, str]:
+    """Run a command on a terminal of 80 columns; give its exit code, and every byte that the terminal got."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 80, 0, 0))
+    process = subprocess.Popen(
+        [command.PROGRAM, *arguments],
+        env=command.environment({**desk.folder.environ, "TERM": "xterm-256color", **environ}),
+        cwd=desk.folder.path,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    seen = b""
+    while True:
+        try:
+            part = os.read(ours, 65536)
+        except OSError:  # the other side has been closed
+            break
+        if not part:
+            break
+        seen += part
+    os.close(ours)
+    return process.wait(timeout=command.LONGEST), seen.decode()
+
+
+def _desk_with_work(open_desk: conftest.Open, **options: behaviour.Behaviour) -> conftest.Desk:
+    """Ask for one attach, for one detach that passes, and for six that a guard holds."""
+    people = roster.Roster()
+    vans, taxis = people.add_fleet(name="Paris vans"), people.add_fleet(name="Lyon taxis")
+    drivers = [people.add_driver(name=f"Driver {number:02}", fleets=[vans]) for number in range(20)]
+    cabs = [people.add_driver(name=f"Cabbie {number:02}", fleets=[taxis]) for number in range(60)]
+    newcomer = people.add_driver(name="\x1b[31mEve\x07 \x9b2J\u202e\x1b]0;owned\x07")
+    desk = open_desk(people, **options)
+    desk.write({vans: drivers[6:], taxis: [*cabs[1:], newcomer]})
+    return desk
+
+
+def test_a_plan_reads_like_a_page(open_desk: conftest.Open) -> None:
+    desk = _desk_with_work(open_desk)
+    vans, taxis = desk.people.fleets
+    ended = desk.run("plan")
+    assert ended.code == 3
+    page = ended.stdout
+    newcomer, leaver = list(desk.people.drivers)[-1], list(desk.people.drivers)[20]
+    assert f"Lyon taxis  {taxis}\n  + {newcomer}  " in page
+    assert re.search(rf"\n  - {leaver}  Cabbie 00\n", page)
+    assert re.search(r"  \+ drv_\w+  .*Eve.*  membership\.yaml:\d+:7\n", page)
+    assert "Held back: 6 detaches\n" in page
+    assert f"Paris vans  {vans}: 6 of 20 memberships of this fleet (30" in page
+    assert page.count("  Driver 0") == 6
+    assert "\n  fleet-sync once --approve sha256:" in page
+    assert "\nPlan: 1 to attach, 1 to detach, 6 held; 73 memberships in 2 fleets as desired.\n" in page
+    assert re.search(r"\nThis takes about \d+ requests, 0\.0 s at 2000 a second\.\n$", page)
+    assert not {letter for letter in page if not letter.isprintable()} - {"\n"}
+
+
+def test_a_run_tells_what_it_did_and_what_it_could_not(open_desk: conftest.Open) -> None:
+    desk = _desk_with_work(open_desk, behaves=behaviour.Behaviour(read_only=True))
+    ended = desk.run("once")
+    assert ended.code == 4
+    assert "Not made\n" in ended.stdout
+    assert re.search(r"  \+ drv_\w+ flt_\w+  refused: 403: This key may not write\. \(\w+, req_\w+\)\n", ended.stdout)
+    assert "Not everything could be done: 2 refused, in " in ended.stdout
+    assert re.search(r"\n\d+ reads, 2 writes; 0 retried, 0 rate limited\.\n$", ended.stdout)
+
+
+def test_a_terminal_gets_colours_and_a_bar_that_is_gone_before_the_result(open_desk: conftest.Open) -> None:
+    desk = _desk_with_work(open_desk, behaves=behaviour.Behaviour(latency_seconds=0.1))
+    code, seen = _on_terminal(desk, "once")
+    assert code == 3
+    assert "\x1b[32m+\x1b[0m drv_" in seen and "\x1b[31m-\x1b[0m drv_" in seen
+    assert "Reading fleets" in seen and "━" in seen and "Changing memberships" in seen
+    assert "\x07" not in seen and "\x9b" not in seen and "\x1b]" not in seen and "\x1b[31mEve" not in seen
+    # The last thing that happened to a bar's line before anything was printed is that it was erased.
+    before, _, after = seen.partition("Lyon taxis")
+    assert _STYLE.sub("", before).endswith("\x1b[2K")
+    assert "Reading" not in _CONTROL.sub("", after.rpartition("\x1b[2K")[2])
+    assert seen.count("\x1b[?25l") == seen.count("\x1b[?25h")
+    digest = re.search(r"--approve (sha256:[0-9a-f]{64})\r\n", seen)
+    assert digest, "the digest stands on one line, to be copied"
+
+
+def test_no_color_means_none(open_desk: conftest.Open) -> None:
+    desk = _desk_with_work(open_desk)
+    for arguments in (["--log-level", "info", "once"], ["apply", "nothing.json"]):
+        _, seen = _on_terminal(desk, *arguments, NO_COLOR="1")
+        assert "membership_attach" in seen or "nothing.json cannot be read" in seen
+        assert not re.search(r"\x1b\[[0-9;]*(3[0-9]|4[0-9]|9[0-9])m", seen)
+
+
+def test_what_is_piped_from_a_terminal_arrives_whole(desk: conftest.Desk) -> None:
+    """The bar is on the terminal, the document in the file."""
+    ours, theirs = pty.openpty()
+    process = command.start("export", "--format", "json", environ=desk.folder.environ, stderr=theirs)
+    os.close(theirs)
+    ended = process.end()
+    os.close(ours)
+    assert ended.code == 0
+    assert ended.document["fleets"].keys() == desk.people.fleets.keys()

@@ -1,0 +1,150 @@
+"""The end of a run: the first reason counts, reads are dropped, writes may finish, until they are cut."""
+
+import anyio
+import pytest
+
+from tests.support import doubles
+from worker.core import errors, outcomes, values
+from worker.engine import halt as halt_
+from worker.engine import lanes, recorder
+from worker.journal import memory
+
+pytestmark = pytest.mark.anyio
+
+FIRST, SECOND = errors.Stopped("SIGTERM", exit_code=143), errors.JournalError("full")
+
+
+async def test_the_first_reason_stays() -> None:
+    halt = halt_.Halt()
+    halt.check()
+    halt.stop(FIRST)
+    halt.stop(SECOND)
+    assert halt.reason is FIRST
+    with pytest.raises(errors.Stopped):
+        halt.check()
+
+
+async def test_reads_are_dropped_and_writes_finish() -> None:
+    halt, finished = halt_.Halt(), []
+
+    async def read() -> None:
+        with pytest.raises(errors.Stopped), halt.reading():
+            await anyio.sleep(10)
+        finished.append("read")
+
+    async def write() -> None:
+        with halt.writing():
+            await anyio.sleep(10)
+        finished.append("write")
+
+    start = anyio.current_time()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(read)
+        tasks.start_soon(write)
+        await anyio.sleep(1)
+        halt.stop(FIRST)
+        await anyio.sleep(1)
+        assert finished == ["read"]
+    assert anyio.current_time() - start == pytest.approx(10)
+
+
+async def test_a_cut_drops_writes_too() -> None:
+    halt = halt_.Halt()
+    async with anyio.create_task_group() as tasks:
+        start = anyio.current_time()
+
+        async def write() -> None:
+            with halt.writing():
+                await anyio.sleep(10)
+
+        tasks.start_soon(write)
+        await anyio.sleep(1)
+        halt.stop(FIRST)
+        halt.cut()
+    assert anyio.current_time() - start == pytest.approx(1)
+
+
+async def test_no_reading_begins_after_the_end() -> None:
+    halt = halt_.Halt()
+    halt.stop(FIRST)
+    with pytest.raises(errors.Stopped), halt.reading():
+        raise AssertionError
+
+
+async def test_lanes_keep_to_their_number_and_start_in_order() -> None:
+    started: list[int] = []
+    running = most = 0
+
+    async def work(job: int) -> None:
+        nonlocal running, most
+        started.append(job)
+        running += 1
+        most = max(most, running)
+        await anyio.sleep(1)
+        running -= 1
+
+    await lanes.side_by_side(work, range(20), limit=3)
+    assert (started, most) == (list(range(20)), 3)
+
+
+async def test_the_first_failure_of_a_lane_ends_the_others_and_is_raised_as_it_is() -> None:
+    done: list[int] = []
+
+    async def work(job: int) -> None:
+        if job == 1:
+            await anyio.sleep(0.5)
+            raise SECOND
+        await anyio.sleep(1)
+        done.append(job)
+
+    with pytest.raises(errors.JournalError) as caught:
+        await lanes.side_by_side(work, range(20), limit=3)
+    assert caught.value is SECOND
+    assert done == []
+
+
+async def test_no_jobs_are_no_work() -> None:
+    async def work(job: int) -> None:
+        raise AssertionError
+
+    await lanes.side_by_side(work, [])
+
+
+# --- The recorder -----------------------------------------------------------------------------------------
+
+RUN = values.RunId("run_1")
+
+
+def _key(number: int) -> values.IntentKey:
+    return values.IntentKey(f"key-{number}")
+
+
+async def test_outcomes_reach_the_journal_in_groups_within_50_ms() -> None:
+    journal = memory.MemoryJournal()
+    record = recorder.Recorder(journal=journal, run=RUN, halt=halt_.Halt())
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(record.flush_regularly)
+        for number in range(3):
+            record.add(_key(number), outcomes.Applied(1))
+        assert journal.outcomes == {}
+        await anyio.sleep(recorder.GROUP_SECONDS + 0.001)
+        assert set(journal.outcomes) == {_key(0), _key(1), _key(2)}
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_journal_that_fails_ends_the_run() -> None:
+    halt = halt_.Halt()
+    record = recorder.Recorder(journal=doubles.FailingJournal("record"), run=RUN, halt=halt)
+    record.add(_key(1), outcomes.Applied(1))
+    await record.flush()
+    assert isinstance(halt.reason, errors.JournalError)
+
+
+async def test_what_waits_is_recorded_even_while_all_is_cancelled() -> None:
+    journal = memory.MemoryJournal()
+    record = recorder.Recorder(journal=journal, run=RUN, halt=halt_.Halt())
+    with anyio.CancelScope() as scope:
+        record.add(_key(1), outcomes.Applied(1))
+        scope.cancel()
+        await record.flush()
+    assert set(journal.outcomes) == {_key(1)}

@@ -1,0 +1,295 @@
+"""The turnstile on virtual time: the ceiling, the search for a limit nobody tells, pauses, and the end of a run."""
+
+import collections
+import itertools
+from collections.abc import Callable, Sequence
+
+import anyio
+import pytest
+
+from worker.core import errors, retry
+from worker.engine import halt as halt_
+from worker.engine import pacing, sending
+from worker.sandbox import behaviour, limiter
+
+pytestmark = pytest.mark.anyio
+
+Algorithms = ("bucket", "fixed", "sliding")
+KEPT = [behaviour.Behaviour(rate=150, limit="bucket"), behaviour.Behaviour(rate=150, limit="bucket", burst=10)]
+KEPT += [behaviour.Behaviour(rate=150, limit="fixed"), behaviour.Behaviour(rate=150, limit="sliding")]
+
+
+def _pace(*, rate: float = 50.0, burst: int = 10, adaptive: bool = False) -> tuple[pacing.Pace, halt_.Halt]:
+    pace = pacing.Pace(requests_per_second=rate, burst=burst, adaptive=adaptive)
+    return pace, halt_.Halt(wake=pace.wake)
+
+
+def _most_in_a_second(moments: Sequence[float]) -> int:
+    """Give the most moments that fall into any one second."""
+    most, window = 0, collections.deque[float]()
+    for moment in sorted(moments):
+        window.append(moment)
+        while window[0] <= moment - 1:
+            window.popleft()
+        most = max(most, len(window))
+    return most
+
+
+async def _passing(pace: pacing.Pace, halt: halt_.Halt, *, lanes: int, each: int) -> list[float]:
+    """Give the moments at which so many lanes with so many requests each may pass."""
+    moments = []
+
+    async def lane() -> None:
+        for _ in range(each):
+            moments.append(await pace.turn(halt))
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(lanes):
+            tasks.start_soon(lane)
+    return moments
+
+
+# --- The ceiling ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("rate", "burst"), [(50.0, 10), (50.0, 1), (25.0, 25), (2000.0, 100), (0.5, 3)])
+async def test_never_more_than_the_ceiling_and_the_burst_in_any_second(rate: float, burst: int) -> None:
+    pace, halt = _pace(rate=rate, burst=burst)
+    each = max(2, round(rate))
+    moments = await _passing(pace, halt, lanes=10, each=each)
+    assert _most_in_a_second(moments) <= rate + burst
+    assert 10 * each / (moments[-1] - moments[0]) >= 0.85 * rate
+
+
+async def test_after_a_rest_there_is_one_burst_and_no_more() -> None:
+    pace, halt = _pace(rate=50, burst=10)
+    moments = await _passing(pace, halt, lanes=4, each=50)
+    await anyio.sleep(3600)
+    moments += await _passing(pace, halt, lanes=4, each=50)
+    assert _most_in_a_second(moments) <= 60
+
+
+async def test_an_adaptive_pace_keeps_the_ceiling_too() -> None:
+    pace, halt = _pace(rate=50, burst=10, adaptive=True)
+    moments = []
+    for _ in range(1000):
+        moments.append(await pace.turn(halt))
+        pace.accepted(moments[-1])
+    assert _most_in_a_second(moments) <= 60
+    assert 1000 / (moments[-1] - moments[0]) >= 0.85 * 50
+
+
+# --- A limit that nobody tells ----------------------------------------------------------------------------
+
+
+class Server:
+    """Answers after a while, by the sandbox's own limiter; counts what it let pass."""
+
+    def __init__(self, conduct: behaviour.Behaviour, *, latency: float) -> None:
+        self._conduct, self._latency, self._limiter = conduct, latency, limiter.Limiter()
+        self.arrivals: list[float] = []
+        self.refused = 0
+
+    async def __call__(self) -> None:
+        await anyio.sleep(self._latency / 2)
+        now = anyio.current_time()
+        self.arrivals.append(now)
+        verdict = self._limiter.admit(self._conduct, now)
+        await anyio.sleep(self._latency / 2)
+        if verdict is not None and verdict.wait:
+            self.refused += 1
+            raise errors.RateLimited("429")
+
+
+@pytest.mark.parametrize("latency", [0.01, 0.08])
+@pytest.mark.parametrize("conduct", KEPT, ids=["bucket", "small-bucket", "fixed", "sliding"])
+async def test_an_unknown_limit_is_found_used_and_not_run_into(conduct: behaviour.Behaviour, latency: float) -> None:
+    server = Server(conduct, latency=latency)
+    pace, halt = _pace(rate=2000, burst=10, adaptive=True)
+    sender = sending.Sender(pace=pace, halt=halt, policy=retry.Policy(), jitter=lambda: 0.5)
+
+    async def lane() -> None:
+        for _ in range(150):
+            await sender.send(server)
+
+    start = anyio.current_time()
+    async with anyio.create_task_group() as tasks:
+        for _ in range(32):
+            tasks.start_soon(lane)
+    elapsed = anyio.current_time() - start
+    assert 32 * 150 / elapsed >= 0.85 * 150
+    assert server.refused / len(server.arrivals) <= 0.03
+    assert sender.traffic.rate_limited == server.refused == sender.traffic.retries
+
+
+# --- Pauses -----------------------------------------------------------------------------------------------
+
+
+async def test_everybody_who_waits_obeys_a_pause() -> None:
+    pace, halt = _pace(rate=100, burst=5)
+    moments: list[float] = []
+
+    async def lane() -> None:
+        for _ in range(10):
+            moments.append(await pace.turn(halt))
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(8):
+            tasks.start_soon(lane)
+        await anyio.sleep(0.2)
+        paused = anyio.current_time()
+        pace.limited(moments[-1], 7.0)
+    after = [moment for moment in moments if moment > paused]
+    assert len(after) > 50
+    assert min(after) >= paused + 7.0
+
+
+async def test_a_shorter_pause_does_not_end_a_longer_one() -> None:
+    pace, halt = _pace()
+    sent = await pace.turn(halt)
+    start = anyio.current_time()
+    pace.limited(sent, 20.0)
+    pace.limited(sent, 1.0)
+    assert await pace.turn(halt) >= start + 20.0
+
+
+async def test_a_pause_that_is_too_long_is_told_to_all_who_wait() -> None:
+    pace, halt = _pace(rate=1, burst=1)
+    told = []
+
+    async def wait() -> None:
+        with pytest.raises(errors.RateLimited) as caught:
+            await pace.turn(halt)
+        told.append(caught.value.retry_after)
+
+    sent = await pace.turn(halt)
+    start = anyio.current_time()
+    async with anyio.create_task_group() as tasks:
+        for _ in range(5):
+            tasks.start_soon(wait)
+        await anyio.sleep(0.1)
+        pace.limited(sent, 3600.0)
+    assert len(told) == 5
+    assert anyio.current_time() - start < 1
+    await anyio.sleep(3600 - retry.LONGEST_WAIT + 1)
+    await pace.turn(halt)
+    assert anyio.current_time() - start >= 3600
+
+
+# --- Changes act at once ----------------------------------------------------------------------------------
+
+
+async def test_a_cut_acts_at_once_on_the_one_who_sleeps() -> None:
+    pace, halt = _pace(rate=10, burst=1, adaptive=True)
+    sent = await pace.turn(halt)
+    passed: list[float] = []
+
+    async def wait() -> None:
+        passed.append(await pace.turn(halt))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(wait)
+        await anyio.sleep(0.05)
+        slower = anyio.current_time()
+        pace.limited(sent, None)
+    assert passed[0] - slower >= 1 / pace.rate() - 0.001
+
+
+async def test_the_end_of_a_refusal_acts_at_once_on_the_one_who_sleeps() -> None:
+    """After minutes of 429 only a request in many seconds goes; the first that is accepted ends that for all."""
+    pace, halt = _pace(rate=50, burst=10)
+    started = anyio.current_time()
+    while anyio.current_time() - started < 300:
+        pace.limited(await pace.turn(halt), None)
+    probe = await pace.turn(halt)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(pace.turn, halt)
+        await anyio.sleep(0.1)
+        pace.accepted(probe)
+        accepted = anyio.current_time()
+    assert anyio.current_time() - accepted <= 1 / 50 + 0.001
+
+
+async def test_only_the_head_of_the_queue_sleeps() -> None:
+    """Those behind it wait for their turn, in order, and look at nothing."""
+    pace, halt = _pace(rate=1, burst=1)
+    order: list[int] = []
+
+    async def wait(number: int) -> None:
+        await pace.turn(halt)
+        order.append(number)
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(5):
+            tasks.start_soon(wait, number)
+            await anyio.wait_all_tasks_blocked()
+    assert order == sorted(order)
+
+
+@pytest.mark.parametrize("why", ["the spacing", "a pause"])
+async def test_a_halt_wakes_everybody_who_waits(why: str) -> None:
+    pace, halt = _pace(rate=0.001, burst=1)
+    sent = await pace.turn(halt)
+    if why == "a pause":
+        pace.limited(sent, 250.0)
+    raised: list[errors.FleetSyncError] = []
+
+    async def wait() -> None:
+        with pytest.raises(errors.Stopped) as caught:
+            await pace.turn(halt)
+        raised.append(caught.value)
+
+    start = anyio.current_time()
+    async with anyio.create_task_group() as tasks:
+        for _ in range(4):
+            tasks.start_soon(wait)
+        await anyio.sleep(0.5)
+        halt.stop(errors.Stopped("enough", exit_code=143))
+    assert anyio.current_time() - start == pytest.approx(0.5)
+    assert len(raised) == 4
+
+
+async def test_after_a_halt_nobody_passes_even_where_nothing_is_in_the_way() -> None:
+    pace, halt = _pace()
+    halt.stop(errors.Stopped("enough", exit_code=143))
+    with pytest.raises(errors.Stopped):
+        await pace.turn(halt)
+
+
+async def test_a_waiter_who_is_cancelled_takes_no_turn() -> None:
+    pace, halt = _pace(rate=1, burst=1)
+    await pace.turn(halt)
+    start = anyio.current_time()
+    for _ in range(3):
+        with anyio.move_on_after(0.1):
+            await pace.turn(halt)
+    assert await pace.turn(halt) == pytest.approx(start + 1)
+
+
+async def test_what_was_learned_outlives_a_run() -> None:
+    pace, halt = _pace(rate=1000, burst=10, adaptive=True)
+    pace.limited(await pace.turn(halt), None)
+    slowed = pace.rate()
+    halt.stop(errors.Stopped("enough", exit_code=143))
+    await pace.turn(halt_.Halt(wake=pace.wake))
+    assert pace.rate() == slowed < 1000
+
+
+_ORDERS: list[Callable[[pacing.Pace, float], None]] = [
+    lambda pace, sent: pace.accepted(sent),
+    lambda pace, sent: pace.limited(sent, None),
+    lambda pace, sent: pace.limited(sent, 0.0),
+    lambda pace, sent: pace.wake(),
+]
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(4))), ids=lambda order: "".join(map(str, order)))
+async def test_nothing_that_happens_lets_more_pass_than_the_ceiling(order: tuple[int, ...]) -> None:
+    pace, halt = _pace(rate=20, burst=5, adaptive=True)
+    moments = []
+    for step in range(200):
+        moments.append(await pace.turn(halt))
+        _ORDERS[order[step % 4]](pace, moments[-1])
+        if step % 50 == 0:
+            await anyio.sleep(step / 25)
+    assert _most_in_a_second(moments) <= 25

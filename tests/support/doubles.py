@@ -1,0 +1,155 @@
+"""Doubles of what the engine needs of the world: sources, journals and watchers that do as they are told.
+
+Neighbours: `tests.support.rig` puts them together with the real engine; `tests.support.sandbox` doubles for Charge.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import httpx
+
+from worker.core import errors, outcomes, ports, references, report, values
+from worker.journal import memory
+
+
+class Source:
+    """Implements ports.Source: wants what it is given, row by row, each on a line of its own."""
+
+    def __init__(self, wanted: Mapping[Any, Iterable[str]], *, modes: Mapping[Any, values.Mode] | None = None) -> None:
+        """Take the drivers of each fleet as a document would name them."""
+        self._wanted = {fleet: list(drivers) for fleet, drivers in wanted.items()}
+        self._modes = modes or {}
+
+    async def read(self) -> values.SourceReading:
+        """Read it whole."""
+        fleets, rows, line = [], [], 0
+        for fleet, drivers in self._wanted.items():
+            line += 1
+            named = references.fleet(fleet)
+            fleets.append(values.FleetEntry(named, values.Origin("wanted", line, 1), self._modes.get(fleet)))
+            for driver in drivers:
+                line += 1
+                rows.append(values.Row(named, references.driver(driver), values.Origin("wanted", line, 3)))
+        revision = values.SourceRevision("double", "wanted", "sha256:0")
+        return values.SourceReading(revision, tuple(fleets), tuple(rows))
+
+
+class BrokenSource:
+    """Implements ports.Source: cannot be read."""
+
+    async def read(self) -> values.SourceReading:
+        """Fail."""
+        raise errors.SourceError([values.Problem("wanted", "it is gone")])
+
+
+class Watcher:
+    """Implements ports.Progress, and remembers what it was told."""
+
+    def __init__(self) -> None:
+        """Start having seen nothing."""
+        self.stages: list[tuple[str, int | None]] = []
+        self.steps = 0
+
+    def stage(self, name: str, total: int | None) -> None:
+        """Note the stage."""
+        self.stages.append((name, total))
+
+    def step(self, count: int = 1) -> None:
+        """Count the steps."""
+        self.steps += count
+
+
+class Meddler(httpx.AsyncBaseTransport):
+    """A connection to a server that answers as another does, but for what `meddle` makes of its 200s.
+
+    `meddle` gets the request and the document of the answer, and gives another document, or None to leave it alone.
+    """
+
+    def __init__(self, server: httpx.AsyncBaseTransport, meddle: Callable[[httpx.Request, Any], object | None]) -> None:
+        """Take the server's own connection."""
+        self._server = server
+        self._meddle = meddle
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Answer as the server does, but for the meddling."""
+        response = await self._server.handle_async_request(request)
+        if response.status_code != 200:
+            return response
+        body = await response.aread()
+        other = self._meddle(request, json.loads(body))
+        headers = {"request-id": response.headers.get("request-id", "")}
+        content = body if other is None else json.dumps(other).encode()
+        return httpx.Response(200, content=content, headers=headers)
+
+
+class Revoking(httpx.AsyncBaseTransport):
+    """A connection whose server no longer takes the key once it has answered so many requests; it counts the others."""
+
+    def __init__(self, server: httpx.AsyncBaseTransport, left: list[int]) -> None:
+        """Take the server's own connection, and how many requests are left, which may go below zero."""
+        self._server = server
+        self._left = left
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Answer, or reject the key."""
+        self._left[0] -= 1
+        if self._left[0] < 0:
+            return httpx.Response(401, json={"type": "authentication_error", "message": "The key is revoked."})
+        return await self._server.handle_async_request(request)
+
+
+class Witness(httpx.AsyncBaseTransport):
+    """A connection that lets no write through whose intent is not in the journal; others it notes and refuses."""
+
+    def __init__(self, server: httpx.AsyncBaseTransport, journal: memory.MemoryJournal, missing: list[str]) -> None:
+        """Take the server's own connection, the journal, and where to note what is missing there."""
+        self._server = server
+        self._journal = journal
+        self._missing = missing
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Look into the journal before a write goes on."""
+        if request.method == "POST":
+            key = values.IntentKey(request.headers["idempotency-key"])
+            intended = self._journal.intents.get(key)
+            fleet = json.loads(request.content)["fleet"]
+            shown = f"/v1/drivers/{intended.driver}/{intended.action} {intended.fleet}" if intended else ""
+            if shown != f"{request.url.path} {fleet}" or key in self._journal.outcomes:
+                self._missing.append(f"{request.url.path} {fleet} under {key}")
+                return httpx.Response(400)
+        return await self._server.handle_async_request(request)
+
+
+class FailingJournal(memory.MemoryJournal):
+    """A journal in memory whose disk is full from a certain call on: `begin`, the n-th `record`, or `finish`."""
+
+    def __init__(self, fails: str, *, after: int = 0) -> None:
+        """Take the method that fails, once it succeeded `after` times."""
+        super().__init__()
+        self._fails = fails
+        self._left = after
+
+    async def begin(
+        self, run: values.RunId, *, trigger: str, judged: values.Judged, intents: Sequence[ports.Intent]
+    ) -> None:
+        """Begin, or fail."""
+        self._spend("begin")
+        await super().begin(run, trigger=trigger, judged=judged, intents=intents)
+
+    async def record(self, run: values.RunId, group: Sequence[tuple[values.IntentKey, outcomes.Outcome]]) -> None:
+        """Record, or fail."""
+        self._spend("record")
+        await super().record(run, group)
+
+    async def finish(self, run: values.RunId, finished: report.Report) -> None:
+        """Finish, or fail."""
+        self._spend("finish")
+        await super().finish(run, finished)
+
+    def _spend(self, method: str) -> None:
+        if method != self._fails:
+            return
+        if self._left == 0:
+            raise errors.JournalError("no space left on device")
+        self._left -= 1
