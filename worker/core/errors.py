@@ -7,6 +7,7 @@
     ├── ReadingError          what Charge holds cannot be trusted enough to change anything
     ├── PlanFileError         a saved plan is damaged, or belongs to another account
     ├── JournalError          the journal cannot be opened or written: so nothing is written to Charge either
+    │   └── JournalBusy       another process writes to it
     ├── Stopped               the operator ended the run; what was in flight was finished
     └── ChargeError           one request to Charge did not give what was asked for
         ├── Unreachable       no answer, or none that can be understood: the outcome of a write is unknown
@@ -90,6 +91,13 @@ class JournalError(FleetSyncError):
 
     code = "journal_unwritable"
     remedy = "Make the journal of `[journal] url` writable, and see that its disk has room."
+
+
+class JournalBusy(JournalError):
+    """Another process writes to the journal."""
+
+    code = "journal_busy"
+    remedy = "Wait until that process has ended, or end it: two of them never write at once. Nothing was changed."
 
 
 class Stopped(FleetSyncError):

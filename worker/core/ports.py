@@ -6,8 +6,8 @@ Neighbours: `charge.client`, `sources.files`, `journal.memory` and `journal.sql`
 
 import dataclasses
 import datetime
-from collections.abc import Sequence
-from typing import NewType, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, NewType, Protocol
 
 from worker.core import outcomes, report, values
 
@@ -79,19 +79,119 @@ class Intent:
     change: values.Change
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class OpenIntent:
+    """An intent that an earlier life recorded, and of which it recorded no outcome."""
+
+    intent: Intent
+    run: values.RunId
+    recorded: datetime.datetime
+
+
 class Journal(Protocol):
-    """The durable record. Every method returns when what it was given is on disk, or raises `errors.JournalError`."""
+    """The durable record, as a run writes it.
+
+    Every method returns when what it was given is on disk, or raises `errors.JournalError`.
+    """
+
+    async def open(self) -> tuple[OpenIntent, ...]:
+        """Become the one writer, and give what earlier lives left open. To open it again gives what is open still.
+
+        Raises errors.JournalBusy where another process is the writer.
+        """
+        ...
+
+    async def check(self) -> None:
+        """Raise errors.JournalError unless this process still is the one writer. Quick: asked before every write."""
+        ...
 
     async def begin(self, run: values.RunId, *, trigger: str, judged: values.Judged, intents: Sequence[Intent]) -> None:
         """Record the run with its judged plan and every intent, before the first write is sent."""
         ...
 
-    async def record(self, run: values.RunId, group: Sequence[tuple[values.IntentKey, outcomes.Outcome]]) -> None:
-        """Record what came of some intents, in one group."""
+    async def record(self, group: Sequence[tuple[values.IntentKey, outcomes.Outcome]]) -> None:
+        """Record what came of some intents, of this run or an earlier one, in one group."""
         ...
 
-    async def finish(self, run: values.RunId, finished: report.Report) -> None:
-        """Record the end of the run, and its report."""
+    async def finish(self, finished: report.Report, *, trigger: str) -> None:
+        """Record the end of a run with its report, also of a run that was never begun: it had nothing to write."""
+        ...
+
+    async def approved(self, digest: str, *, now: datetime.datetime) -> bool:
+        """Tell whether the held changes of this plan were approved, and still are at `now`."""
+        ...
+
+    async def resolutions(self) -> Mapping[str, values.DriverId]:
+        """Give whom each e-mail or metadata reference led to when it was last used."""
+        ...
+
+    async def remember(self, resolutions: Mapping[str, values.DriverId]) -> None:
+        """Record whom these references lead to from now on."""
+        ...
+
+    async def fruitless(
+        self, *, since: datetime.datetime
+    ) -> Mapping[tuple[values.Action, values.DriverId, values.FleetId], int]:
+        """Count, for each change, how often in a row since then its write was answered as done and yet not seen."""
+        ...
+
+    async def prune(self, *, before: datetime.datetime) -> None:
+        """Forget runs that finished before then, with their intents; what is open stays."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PastRun:
+    """A run as the journal has it; `finished` and what follows is `None` while it runs, or where it was cut off."""
+
+    run: values.RunId
+    trigger: str
+    started: datetime.datetime
+    finished: datetime.datetime | None
+    result: str | None
+    exit_code: int | None
+    outcomes: Mapping[str, int]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PastChange:
+    """A write as the journal has it; `outcome` is `None` while nobody knows it."""
+
+    run: values.RunId
+    trigger: str
+    recorded: datetime.datetime
+    key: values.IntentKey
+    change: values.Change
+    outcome: str | None
+    attempts: int
+    request_id: str | None
+    code: str | None
+    message: str | None
+
+
+class Record(Protocol):
+    """The durable record, as people look things up in it. Needs not be the writer."""
+
+    async def runs(self, *, limit: int | None = None) -> tuple[PastRun, ...]:
+        """Give past runs, the newest first."""
+        ...
+
+    async def documents(self, run: values.RunId) -> tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]:
+        """Give a run's plan and report as JSON documents, each `None` where there is none."""
+        ...
+
+    async def changes(
+        self,
+        *,
+        run: values.RunId | None = None,
+        driver: values.DriverId | None = None,
+        fleet: values.FleetId | None = None,
+    ) -> tuple[PastChange, ...]:
+        """Give past writes that fit all that is given, the oldest first, in their run's order."""
+        ...
+
+    async def approve(self, digest: str, *, now: datetime.datetime, until: datetime.datetime) -> None:
+        """Allow the held changes of exactly this plan until then."""
         ...
 
 
