@@ -27,8 +27,8 @@ from worker.sources import files
 
 log = structlog.get_logger()
 
-DRAIN_SECONDS = 10.0
-"""How long writes in flight may take to finish after a signal."""
+_STAND_BY_SECONDS = 5.0
+"""Between two attempts to become the one writer of a journal."""
 
 Result = TypeVar("Result")
 
@@ -55,7 +55,7 @@ class Account:
     """One account with everything that outlives a run: connections, pace, journal, sources."""
 
     def __init__(
-        self, *, settings: model.Settings, key: secret.Secret, journal: ports.Journal, progress: ports.Progress
+        self, *, settings: model.Settings, key: secret.Secret, journal: sql.SqlJournal, progress: ports.Progress
     ) -> None:
         """Make the parts; to be called inside the event loop."""
         self.settings = settings
@@ -79,6 +79,7 @@ class Account:
         self._sources = sources(settings)
         self._halt: halt_.Halt | None = None
         self.rules = _rules(settings, key)
+        self.record = journal
         self.stopped: errors.Stopped | None = None
         self.ended = anyio.Event()
 
@@ -150,8 +151,19 @@ def sources(settings: model.Settings) -> list[ports.Source]:
     return [files.FileSource(settings.located(source.path), source.path) for source in settings.sources]
 
 
+@contextlib.asynccontextmanager
+async def record(settings: model.Settings) -> AsyncIterator[ports.Record]:
+    """Open an account's journal to look things up in it."""
+    journal = _journal(settings)
+    try:
+        yield journal
+    finally:
+        with anyio.CancelScope(shield=True):
+            await journal.aclose()
+
+
 async def supervised(account: Account, work: Callable[[], Awaitable[Result]]) -> Result:
-    """Do the work; the first SIGINT or SIGTERM drains it, a second one or ten seconds end it."""
+    """Do the work; the first SIGINT or SIGTERM drains it, a second one or `drain_seconds` end it."""
     failure: errors.FleetSyncError | OSError | None = None
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_stop_on_signals, account)
@@ -167,6 +179,7 @@ async def supervised(account: Account, work: Callable[[], Awaitable[Result]]) ->
 
 async def run(account: Account) -> int:
     """Reconcile now and at every interval, until stopped; give the exit code. No failure of one run ends it."""
+    await _stand_by(account)
     trigger = "start"
     while account.stopped is None:
         await _run_once(account, trigger)
@@ -176,6 +189,22 @@ async def run(account: Account) -> int:
             jitter = sync.interval_jitter * random.uniform(-1, 1)  # noqa: S311 - spreads load, no secret
             await _sleep(account, sync.interval_seconds * (1 + jitter))
     return account.stopped.exit_code
+
+
+async def _stand_by(account: Account) -> None:
+    """Wait until no other process writes to the journal."""
+    told = False
+    while account.stopped is None:
+        try:
+            await account.record.open()
+            return
+        except errors.JournalBusy as error:
+            if not told:
+                log.warning("standing_by", error=error.message)
+            told = True
+            await _sleep(account, _STAND_BY_SECONDS)
+        except errors.JournalError:
+            return  # the first run tells
 
 
 async def _run_once(account: Account, trigger: str) -> None:
@@ -213,12 +242,13 @@ def _log_finished(finished: report.Report, trigger: str) -> None:
 
 
 async def _stop_on_signals(account: Account) -> None:
+    drain = account.settings.sync.drain_seconds
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async for number in signals:
             name = signal.Signals(number).name
-            log.warning("stopping", signal=name, drain_seconds=DRAIN_SECONDS)
+            log.warning("stopping", signal=name, drain_seconds=drain)
             account.stop(errors.Stopped(f"ended by {name}", exit_code=128 + number))
-            with anyio.move_on_after(DRAIN_SECONDS):
+            with anyio.move_on_after(drain):
                 async for _ in signals:
                     break
             account.cut()
@@ -249,6 +279,7 @@ def _rules(settings: model.Settings, key: secret.Secret) -> cycle.Rules:
             max_unresolved_fraction=limits.max_unresolved_fraction,
         ),
         requests_per_second=settings.pace.requests_per_second,
+        keep=datetime.timedelta(days=settings.journal.keep_days) if settings.journal.keep_days else None,
     )
 
 

@@ -17,7 +17,7 @@ from worker.core import errors
 
 if TYPE_CHECKING:
     from worker import service
-    from worker.core import report
+    from worker.core import ports, report
     from worker.settings import model
 
 Work = Callable[["service.Account"], Awaitable[int]]
@@ -50,6 +50,25 @@ class Invocation:
         def run() -> int:
             self.configure_logs(service=service)
             return _with_account(self.settings(), work, watched=not service)
+
+        return self.guarded(run, as_json=as_json)
+
+    def look_up(self, work: "Callable[[ports.Record], Awaitable[int]]", *, as_json: bool = False) -> int:
+        """Open the journal of the settings for reading, and do the work on it. Needs neither key nor network."""
+
+        def run() -> int:
+            import anyio
+
+            from worker import service
+
+            self.configure_logs()
+            settings = self.settings()
+
+            async def main() -> int:
+                async with service.record(settings) as record:
+                    return await work(record)
+
+            return anyio.run(main)
 
         return self.guarded(run, as_json=as_json)
 
@@ -102,6 +121,15 @@ def print_error(error: errors.FleetSyncError) -> None:
     echo(f"{click.style('error:', fg='red', bold=True)} {message}", err=True)
     if error.remedy:
         echo(f"  {error.remedy}", err=True)
+
+
+async def find_run(record: "ports.Record", text: str) -> "ports.PastRun":
+    """Find a run by its id or the unmistakable beginning of one. Raises errors.UnknownRun."""
+    runs = await record.runs()
+    found = [run for run in runs if run.run == text] or [run for run in runs if run.run.startswith(text)]
+    if len(found) != 1:
+        raise errors.UnknownRun(f"{'several runs begin' if found else 'no run in the journal begins'} with {text!r}")
+    return found[0]
 
 
 def _with_account(settings: "model.Settings", work: Work, *, watched: bool) -> int:

@@ -12,7 +12,7 @@ import click
 from worker.core import guard, outcomes, report, secret, values
 from worker.engine import cycle
 
-_SIGNS = {values.Action.ATTACH: ("+", "green"), values.Action.DETACH: ("-", "red")}
+SIGNS = {values.Action.ATTACH: ("+", "green"), values.Action.DETACH: ("-", "red")}
 
 
 def plan(survey: cycle.Survey, *, rate: float) -> str:
@@ -86,7 +86,7 @@ def _by_fleet(changes: Iterable[values.Change], names: _Names) -> Iterator[str]:
 
 
 def _change(change: values.Change, names: _Names) -> str:
-    sign, colour = _SIGNS[change.action]
+    sign, colour = SIGNS[change.action]
     origin = "" if change.origin is None else f"  {_dim(printable(str(change.origin)))}"
     return f"  {click.style(sign, fg=colour)} {names.driver(change.driver)}{origin}"
 
@@ -118,7 +118,7 @@ def _failures(results: Iterable[outcomes.Result]) -> Iterator[str]:
     if lost:
         yield click.style("Not made", fg="red", bold=True)
     for each in lost:
-        sign, colour = _SIGNS[each.change.action]
+        sign, colour = SIGNS[each.change.action]
         yield (
             f"  {click.style(sign, fg=colour)} {each.change.driver} {each.change.fleet}  "
             f"{each.outcome.name}: {printable(each.outcome.message)}{_reference(each.outcome)}"

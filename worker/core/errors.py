@@ -8,7 +8,9 @@
     ├── PlanFileError         a saved plan is damaged, or belongs to another account
     ├── JournalError          the journal cannot be opened or written: so nothing is written to Charge either
     │   └── JournalBusy       another process writes to it
+    ├── UnknownRun            the journal has no such run
     ├── Stopped               the operator ended the run; what was in flight was finished
+    ├── Paused                the process stood still for so long that its plan may be out of date
     └── ChargeError           one request to Charge did not give what was asked for
         ├── Unreachable       no answer, or none that can be understood: the outcome of a write is unknown
         │   └── ServerFault   a 5xx answer
@@ -100,6 +102,13 @@ class JournalBusy(JournalError):
     remedy = "Wait until that process has ended, or end it: two of them never write at once. Nothing was changed."
 
 
+class UnknownRun(FleetSyncError):
+    """The journal has no such run."""
+
+    code = "run_unknown"
+    remedy = "`fleet-sync history` lists the runs."
+
+
 class Stopped(FleetSyncError):
     """The operator ended the run: nothing new was sent after that."""
 
@@ -110,6 +119,13 @@ class Stopped(FleetSyncError):
         """Keep the exit code that tells which signal it was."""
         super().__init__(message)
         self.exit_code = exit_code
+
+
+class Paused(FleetSyncError):
+    """The process was stopped and resumed in the middle of writing: nothing new was sent after that."""
+
+    code = "paused"
+    remedy = "Run again: the next run starts from what Charge holds then."
 
 
 class ChargeError(FleetSyncError):

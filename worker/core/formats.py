@@ -5,14 +5,15 @@ reads a saved one back.
 """
 
 import datetime
+from collections.abc import Mapping, Sequence
 from typing import Any, assert_never
 
-from worker.core import digest, errors, outcomes, report, values
+from worker.core import digest, errors, outcomes, ports, report, values
 
 REPORT_FORMAT = "fleet-sync/report@1"
 ERROR_FORMAT = "fleet-sync/error@1"
 
-Document = dict[str, Any]
+Document = Mapping[str, Any]
 
 
 def plan(judged: values.Judged) -> Document:
@@ -94,6 +95,59 @@ def outcome(each: outcomes.Outcome) -> Document:
         case _:
             assert_never(each)
     return dict(zip(("outcome", "attempts", "request_id", "code", "message"), (each.name, *details), strict=True))
+
+
+def past_run(past: ports.PastRun) -> Document:
+    """Write a run of the journal as `history` lists it."""
+    return {
+        "run": past.run,
+        "trigger": past.trigger,
+        "started": time(past.started),
+        "finished": None if past.finished is None else time(past.finished),
+        "result": past.result,
+        "exit_code": past.exit_code,
+        "outcomes": {name: past.outcomes.get(name, 0) for name in outcomes.NAMES},
+    }
+
+
+def past_report(
+    past: ports.PastRun, changes: Sequence[ports.PastChange], *, plan: Document | None, report: Document | None
+) -> Document:
+    """Write the report of a run of the journal.
+
+    A run that was cut off has none of its own: result and exit code are null, and outcomes are those found out since.
+    """
+    known = {(each.change.action.value, each.change.driver, each.change.fleet): each for each in changes}
+    made = [_past_change(each) for each in changes]
+    never_sent = [
+        each
+        for each in (report or {}).get("changes", ())
+        if (each["action"], each["driver"], each["fleet"]) not in known
+    ]
+    summary = past_run(past)
+    document = {**(report or _cut_off(plan)), "changes": [*made, *never_sent]}
+    return {
+        **document,
+        **{key: summary[key] for key in ("run", "result", "exit_code", "started", "finished", "outcomes")},
+    }
+
+
+def _past_change(past: ports.PastChange) -> Document:
+    return {
+        "action": past.change.action.value,
+        "driver": past.change.driver,
+        "fleet": past.change.fleet,
+        "outcome": past.outcome,
+        "attempts": past.attempts,
+        "request_id": past.request_id,
+        "code": past.code,
+        "message": past.message,
+    }
+
+
+def _cut_off(plan: Document | None) -> Document:
+    traffic = {"reads": None, "writes": None, "retries": None, "rate_limited": None}
+    return {"format": REPORT_FORMAT, "plan": plan, "problems": [], "requests": traffic, "error": None}
 
 
 def error(each: errors.FleetSyncError) -> Document:

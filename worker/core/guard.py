@@ -1,6 +1,6 @@
 """Judges a plan: what may be done, and what only after somebody has looked.
 
-Invariants: allowed and held together are the plan; only detaches are held; no sequence of allowed changes empties a
+Invariants: allowed and held together are the plan; limits hold detaches only; no sequence of allowed changes empties a
 protected fleet. Neighbours: `planner` makes the plan, `digest` names it, `engine.cycle` carries out what is allowed.
 """
 
@@ -15,7 +15,11 @@ EMPTYING = "allow_emptying_fleets"
 PER_FLEET = "max_detach_fraction_per_fleet"
 PER_RUN = "max_detach_fraction"
 
+MOVED = "reference_moved"
+NOT_CONVERGING = "not_converging"
+
 _FEW_REFERENCES = 20
+_MOST_FRUITLESS = 3
 _SHOWN_PROBLEMS = 10
 
 
@@ -29,6 +33,19 @@ class Limits:
     allow_emptying_fleets: bool = False
     must_see: frozenset[tuple[values.DriverId, values.FleetId]] = frozenset()
     max_unresolved_fraction: float = 0.10
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Memory:
+    """What earlier runs left behind: whom references led to, and how often in a row a write did not show."""
+
+    resolutions: Mapping[str, values.DriverId] = dataclasses.field(default_factory=dict)
+    fruitless: Mapping[tuple[values.Action, values.DriverId, values.FleetId], int] = dataclasses.field(
+        default_factory=dict
+    )
+
+
+_NOTHING = Memory()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -52,22 +69,55 @@ def trust(plan: values.Plan, limits: Limits) -> None:
     )
 
 
-def judge(plan: values.Plan, actual: values.Actual, limits: Limits) -> Judgement:
-    """Part the plan's changes into those that may be made and those that are held, with the reason."""
+def judge(plan: values.Plan, actual: values.Actual, limits: Limits, memory: Memory = _NOTHING) -> Judgement:
+    """Part the plan's changes into those that may be made and those that are held, with the reason.
+
+    Limits hold detaches only; what the memory speaks against holds every change of the drivers concerned, as a driver
+    whose attach is held must not lose a fleet meanwhile.
+    """
     detaches = [change for change in plan.changes if change.action is values.Action.DETACH]
     sentinel = _sentinel(actual, detaches, limits)
     held_fleets = _held_fleets(plan, detaches, limits)
     whole_run = _held_run(plan, detaches, limits)
-    held: dict[values.Change, values.Held] = {}
+    suspects = _suspects(plan, memory)
+    held = {
+        change: values.Held(change, *suspects[change.driver]) for change in plan.changes if change.driver in suspects
+    }
     for change in detaches:
         if sentinel:
             held[change] = values.Held(change, MUST_SEE, sentinel)
-        elif reason := held_fleets.get(change.fleet) or whole_run:
+        elif change not in held and (reason := held_fleets.get(change.fleet) or whole_run):
             held[change] = values.Held(change, *reason)
     return Judgement(
         allowed=tuple(change for change in plan.changes if change not in held),
-        held=tuple(held[change] for change in detaches if change in held),
+        held=tuple(held[change] for change in plan.changes if change in held),
     )
+
+
+def settled(plan: values.Plan, judgement: Judgement, memory: Memory) -> dict[str, values.DriverId]:
+    """Give the references that are new, or whose move nothing is held for any more: from now on they lead there."""
+    held = {held.change.driver for held in judgement.held if held.guard == MOVED}
+    return {
+        reference: driver
+        for reference, driver in plan.resolutions.items()
+        if (before := memory.resolutions.get(reference)) != driver and not {before, driver} & held
+    }
+
+
+def _suspects(plan: values.Plan, memory: Memory) -> dict[values.DriverId, tuple[str, str]]:
+    """Give every driver whom the memory speaks against the guard's name and its message."""
+    suspects: dict[values.DriverId, tuple[str, str]] = {}
+    for change in plan.changes:
+        count = memory.fruitless.get((change.action, change.driver, change.fleet), 0)
+        if count >= _MOST_FRUITLESS:
+            message = f"this {change.action} was answered as done {count} times, and yet never seen: it is not repeated"
+            suspects[change.driver] = (NOT_CONVERGING, message)
+    for reference, driver in sorted(plan.resolutions.items()):
+        before = memory.resolutions.get(reference, driver)
+        if before != driver:
+            reason = (MOVED, f"{reference} led to {before} before, and leads to {driver} now: is this the same person?")
+            suspects |= {before: reason, driver: reason}
+    return suspects
 
 
 def approve(judgement: Judgement) -> Judgement:

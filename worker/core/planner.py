@@ -35,6 +35,7 @@ def plan(*, desired: values.Desired, actual: values.Actual, now: datetime.dateti
         references=wishes.references,
         unresolved=wishes.unresolved,
         incomplete=len(wishes.managed & actual.incomplete.keys()),
+        resolutions=wishes.resolutions,
     )
 
 
@@ -51,6 +52,7 @@ class _Wishes:
     problems: list[values.Problem] = dataclasses.field(default_factory=list)
     references: int = 0
     unresolved: int = 0
+    resolutions: dict[str, values.DriverId] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def of(cls, desired: values.Desired, actual: values.Actual, now: datetime.datetime) -> "_Wishes":
@@ -62,6 +64,11 @@ class _Wishes:
         for row in sorted(desired.rows, key=lambda row: row.origin):
             wishes._add(row, fleets[row.fleet], drivers[row.driver], active=row.active(now))
         lost = {row.driver for row in active if isinstance(drivers[row.driver], resolver.Unresolved)}
+        wishes.resolutions = {
+            str(reference): driver
+            for reference, driver in drivers.items()
+            if not isinstance(reference, values.DriverById) and not isinstance(driver, resolver.Unresolved)
+        }
         wishes.references = len({row.driver for row in active}) + len(fleets)
         wishes.unresolved = len(lost) + wishes._add_unresolved_fleets(desired)
         return wishes

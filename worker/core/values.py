@@ -240,6 +240,10 @@ class Change:
         """Give the place in every list: by fleet, attaches first, then by driver."""
         return (self.fleet, self.action, self.driver)
 
+    def done_in(self, fleets: frozenset[FleetId]) -> bool:
+        """Tell whether a driver who is in `fleets` is as the change intends."""
+        return (self.fleet in fleets) is (self.action is Action.ATTACH)
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Account:
@@ -255,6 +259,7 @@ class Plan:
 
     `members` counts the memberships that each managed fleet holds now; `references` the distinct references that count
     at this moment, `unresolved` those of them that led nowhere; `incomplete` the fleets whose listing is not trusted.
+    `resolutions` tells whom each e-mail address or metadata entry led to.
     """
 
     changes: tuple[Change, ...]
@@ -265,6 +270,7 @@ class Plan:
     references: int = 0
     unresolved: int = 0
     incomplete: int = 0
+    resolutions: Mapping[str, DriverId] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

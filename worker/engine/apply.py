@@ -54,14 +54,14 @@ class Applier:
         """Give every change a key of its own. The intents are to be journalled before they are applied."""
         return [ports.Intent(self._new_key(), change) for change in changes]
 
-    async def apply(self, run: values.RunId, intents: Sequence[ports.Intent]) -> tuple[outcomes.Result, ...]:
+    async def apply(self, intents: Sequence[ports.Intent]) -> tuple[outcomes.Result, ...]:
         """Make every change, or say of it why not; results are in the order of the intents.
 
         Whatever goes wrong is told by the outcomes and by the halt's reason.
         """
         work = [_Work(intent) for intent in intents]
         self._progress.stage("Changing memberships", len(work))
-        record = recorder.Recorder(journal=self._journal, run=run, halt=self._sender.halt)
+        record = recorder.Recorder(journal=self._journal, halt=self._sender.halt)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(record.flush_regularly)
             with self._sender.halt.writing():
@@ -97,14 +97,16 @@ class Applier:
     async def _write(self, intent: ports.Intent, attempts: sending.Attempts) -> outcomes.Outcome:
         """Send one write until its outcome is known, or cannot be."""
         try:
-            reply = await self._sender.send(lambda: self._charge.write(intent.change, key=intent.key), attempts)
-        except (errors.Stopped, errors.JournalError, errors.KeyRejected) as error:
+            reply = await self._sender.send(
+                lambda: self._charge.write(intent.change, key=intent.key), attempts, ready=self._still_ours
+            )
+        except (errors.Stopped, errors.Paused, errors.JournalError, errors.KeyRejected) as error:
             return _cut_off(attempts, error)
         except errors.ChargeError as error:
             if attempts.doubtful or isinstance(error, errors.Conflict):
                 return await self._settle(intent.change, attempts, error)
             return _not_made(attempts, error)
-        if fits(intent.change, reply.driver.fleets):
+        if intent.change.done_in(reply.driver.fleets):
             return outcomes.Applied(attempts.count, reply.request_id)
         attempts.doubtful = True
         contradiction = errors.ServerFault(
@@ -113,6 +115,17 @@ class Applier:
             request_id=reply.request_id,
         )
         return await self._settle(intent.change, attempts, contradiction)
+
+    async def _still_ours(self) -> None:
+        """Halt where the journal is no longer ours to write, or the process stood still for too long."""
+        halt = self._sender.halt
+        halt.beat()
+        halt.check()
+        try:
+            await self._journal.check()
+        except errors.JournalError as error:
+            halt.stop(error)
+            raise
 
     async def _settle(
         self, change: values.Change, attempts: sending.Attempts, cause: errors.ChargeError
@@ -125,16 +138,11 @@ class Applier:
         except errors.FleetSyncError as error:
             message = f"{cause.message}; whether it took effect could not be read: {error.message}"
             return outcomes.Unknown(attempts.count, cause.code, message, cause.request_id)
-        if not fits(change, driver.fleets):
+        if not change.done_in(driver.fleets):
             return _not_made(attempts, cause)
         if attempts.doubtful or not isinstance(cause, errors.Conflict):
             return outcomes.Applied(attempts.count, cause.request_id, "settled by reading the driver")
         return outcomes.Already(attempts.count, cause.request_id, "somebody else had made it")
-
-
-def fits(change: values.Change, fleets: frozenset[values.FleetId]) -> bool:
-    """Tell whether a driver who is in `fleets` is as the change intends."""
-    return (change.fleet in fleets) is (change.action is values.Action.ATTACH)
 
 
 def _lanes(work: Sequence[_Work]) -> list[list[_Work]]:

@@ -6,34 +6,39 @@ report. Neighbours: `reading` and `apply` do the work, `core` decides, `service`
 
 import dataclasses
 import datetime
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import structlog
 
 from worker.core import desired as desired_
-from worker.core import digest, errors, guard, outcomes, planner, ports, report, values
+from worker.core import digest, errors, guard, outcomes, planner, ports, recovery, report, undoing, values
 from worker.engine import apply, reading, sending
 
 log = structlog.get_logger()
 
+_RECENT = datetime.timedelta(days=1)
+"""How far back a write that was answered as done, and yet not seen, counts against the next one."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Rules:
-    """What the operator decided beforehand."""
+    """What the operator decided beforehand; `keep` is how long the journal keeps a finished run, None for ever."""
 
     account: values.Account
     mode: values.Mode
     limits: guard.Limits
     requests_per_second: float
+    keep: datetime.timedelta | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Survey:
-    """What was read, and the judged plan that follows from it."""
+    """What was read, the judged plan that follows from it, and whom references lead to that nothing speaks against."""
 
     desired: values.Desired
     actual: values.Actual
     judged: values.Judged
+    resolutions: Mapping[str, values.DriverId] = dataclasses.field(default_factory=dict)
 
 
 class Cycle:
@@ -72,13 +77,23 @@ class Cycle:
         with self._sender.halt.reading():
             desired = await self.desired()
             actual = await self._reader.read(desired)
+        return await self._plan(desired, actual, approved=approved)
+
+    async def _plan(self, desired: values.Desired, actual: values.Actual, *, approved: str | None) -> Survey:
+        """Plan and judge what was read, in the light of what the journal remembers."""
         now = self._clock.now()
         plan = planner.plan(desired=desired, actual=actual, now=now, mode=self._rules.mode)
         guard.trust(plan, self._rules.limits)
-        judgement = guard.judge(plan, actual, self._rules.limits)
-        if approved is not None and approved == self._digest(judgement):
-            judgement = guard.approve(judgement)
-        return Survey(desired, actual, self._judged(desired, actual, plan, judgement, now))
+        memory = guard.Memory(
+            resolutions=await self._journal.resolutions(), fruitless=await self._journal.fruitless(since=now - _RECENT)
+        )
+        judgement = guard.judge(plan, actual, self._rules.limits, memory)
+        if judgement.held:
+            digest = self._digest(judgement)
+            if digest == approved or await self._journal.approved(digest, now=now):
+                judgement = guard.approve(judgement)
+        judged = self._judged(plan, judgement, sources=desired.sources, reading=actual.requests, now=now)
+        return Survey(desired, actual, judged, guard.settled(plan, judgement, memory))
 
     async def rehearse(self) -> values.Plan:
         """Read, and plan as if every row had begun: this shows each reference that leads nowhere, or will."""
@@ -99,25 +114,57 @@ class Cycle:
         return desired_.combine(readings)
 
     async def reconcile(self, *, trigger: str, approved: str | None = None) -> report.Report:
-        """Read, plan, guard, apply, verify, report. Never raises what it foresees: the report says it."""
+        """Recover, read, plan, guard, apply, verify, report. Never raises what it foresees: the report says it."""
         try:
-            survey = await self.survey(approved=approved)
+            left_open = await self._journal.open()
+            with self._sender.halt.reading():
+                desired = await self.desired()
+                actual = await self._reader.read(desired)
+                await self._recover(left_open, actual)
+            survey = await self._plan(desired, actual, approved=approved)
+            await self._journal.remember(survey.resolutions)
         except errors.FleetSyncError as error:
-            return self._report(None, error=error)
+            return await self._finish(self._report(None, error=error), trigger=trigger)
         self._show(survey)
-        return await self._carry_out(survey.judged, survey.judged.changes, trigger=trigger, survey=survey)
+        finished = await self._carry_out(survey.judged, survey.judged.changes, trigger=trigger, survey=survey)
+        return await self._finish(finished, trigger=trigger)
 
     async def apply(self, saved: values.Judged) -> report.Report:
         """Make the changes of a saved plan that still fit what Charge holds; the others are left undone."""
         try:
+            left_open = await self._journal.open()
             with self._sender.halt.reading():
                 actual = await self._reader.drivers({change.driver for change in saved.changes})
+                await self._recover(left_open, actual)
         except errors.FleetSyncError as error:
-            return self._report(saved, error=error)
+            return await self._finish(self._report(saved, error=error), trigger="apply")
         misfits = {change: outcome for change in saved.changes if (outcome := _misfit(change, actual))}
         undone = tuple(outcomes.Result(change, outcome) for change, outcome in misfits.items())
         fitting = tuple(change for change in saved.changes if change not in misfits)
-        return await self._carry_out(saved, fitting, trigger="apply", undone=undone)
+        return await self._finish(
+            await self._carry_out(saved, fitting, trigger="apply", undone=undone), trigger="apply"
+        )
+
+    async def undo(self, run: values.RunId, record: ports.Record) -> Survey:
+        """Plan and judge the inverse of a past run; change nothing. Raises errors.FleetSyncError where it cannot."""
+        drivers = sorted({past.change.driver for past in await record.changes(run=run)})
+        history = [past for driver in drivers for past in await record.changes(driver=driver)]
+        concerned = undoing.concerned(run, history)
+        with self._sender.halt.reading():
+            actual = await self._reader.read(concerned)
+        plan = undoing.plan(run, history, actual)
+        judgement = guard.judge(plan, actual, self._rules.limits)
+        judged = self._judged(plan, judgement, sources=(), reading=actual.requests, now=self._clock.now())
+        return Survey(concerned, actual, judged)
+
+    async def _recover(self, left_open: Sequence[ports.OpenIntent], actual: values.Actual) -> None:
+        """Close what earlier lives left open, by what was just read; retrieve whom the reading did not show."""
+        if not left_open:
+            return
+        retrieved = await self._reader.drivers(recovery.unread(left_open, actual))
+        closed = [*recovery.settle(left_open, actual), *recovery.settle(left_open, retrieved)]
+        await self._journal.record(closed)
+        log.warning("recovered", intents=len(left_open), closed=len(closed))
 
     async def _carry_out(
         self,
@@ -136,12 +183,37 @@ class Cycle:
             await self._journal.begin(self._run, trigger=trigger, judged=judged, intents=intents)
         except errors.JournalError as error:
             return self._report(judged, error=error)
-        made = await self._applier.apply(self._run, intents)
+        made = await self._applier.apply(intents)
         verified, problems = await self._verify(made, survey)
+        await self._correct(intents, made, verified)
         results = tuple(sorted((*verified, *undone), key=lambda result: result.change.order))
-        finished = self._report(judged, results, problems=problems, error=self._sender.halt.reason)
+        return self._report(judged, results, problems=problems, error=self._sender.halt.reason)
+
+    async def _correct(
+        self,
+        intents: Sequence[ports.Intent],
+        made: Sequence[outcomes.Result],
+        verified: Sequence[outcomes.Result],
+    ) -> None:
+        """Bring to the journal which outcomes the verification changed."""
+        corrected = [
+            (intent.key, after.outcome)
+            for intent, before, after in zip(intents, made, verified, strict=True)
+            if after is not before
+        ]
         try:
-            await self._journal.finish(self._run, finished)
+            await self._journal.record(corrected)
+        except errors.JournalError as error:
+            self._sender.halt.stop(error)
+
+    async def _finish(self, finished: report.Report, *, trigger: str) -> report.Report:
+        """Record the end of the run. A report that cannot be recorded says so."""
+        if isinstance(finished.error, errors.JournalError):
+            return finished
+        try:
+            await self._journal.finish(finished, trigger=trigger)
+            if self._rules.keep is not None and (finished.results or trigger == "start"):
+                await self._journal.prune(before=finished.finished - self._rules.keep)
         except errors.JournalError as error:
             return dataclasses.replace(finished, error=finished.error or error)
         return finished
@@ -180,19 +252,19 @@ class Cycle:
 
     def _judged(
         self,
-        desired: values.Desired,
-        actual: values.Actual,
         plan: values.Plan,
         judgement: guard.Judgement,
+        *,
+        sources: tuple[values.SourceRevision, ...],
+        reading: int,
         now: datetime.datetime,
     ) -> values.Judged:
-        """Put together the one object that is shown, saved and applied."""
-        read_back = min(len({change.driver for change in judgement.allowed}), actual.requests)
-        requests = len(judgement.allowed) + read_back
+        """Put together the one object that is shown, saved and applied; `reading` is what a reading costs."""
+        requests = len(judgement.allowed) + min(len({change.driver for change in judgement.allowed}), reading)
         return values.Judged(
             account=self._rules.account,
             created=now,
-            sources=desired.sources,
+            sources=sources,
             changes=judgement.allowed,
             held=judgement.held,
             problems=plan.problems,
@@ -234,7 +306,7 @@ def _misfit(change: values.Change, actual: values.Actual) -> outcomes.Outcome | 
     if fleets is None:
         message = "the driver could not be read, and nobody is detached unseen; nothing was sent"
         return None if attach else outcomes.Deferred(0, "driver_unread", message)
-    if not apply.fits(change, fleets):
+    if not change.done_in(fleets):
         return None
     there = "is in the fleet already" if attach else "is no longer in the fleet"
     return outcomes.Stale(f"the driver {there}; nothing was sent")
@@ -254,7 +326,7 @@ def _verified(result: outcomes.Result, actual: values.Actual) -> outcomes.Result
     if not isinstance(outcome, outcomes.Applied | outcomes.Already):
         return result
     fleets = actual.memberships.get(result.change.driver)
-    if fleets is None or apply.fits(result.change, fleets):
+    if fleets is None or result.change.done_in(fleets):
         return result
     message = "Charge answered that it was done, but a fresh reading does not show it"
     return outcomes.Result(

@@ -5,11 +5,15 @@ first reason stays. Neighbours: `pacing` and `sending` ask before each request, 
 """
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 
 import anyio
 
 from worker.core import errors
+
+LONGEST_PAUSE = 30.0
+"""Seconds that a process may stand still between two signs of life while it writes."""
 
 
 class Halt:
@@ -21,6 +25,7 @@ class Halt:
         self._event = anyio.Event()
         self._reads: set[anyio.CancelScope] = set()
         self._writes: set[anyio.CancelScope] = set()
+        self._beat = math.inf
         self.reason: errors.FleetSyncError | None = None
 
     def stop(self, reason: errors.FleetSyncError) -> None:
@@ -30,6 +35,13 @@ class Halt:
         self._wake()
         for scope in self._reads:
             scope.cancel()
+
+    def beat(self) -> None:
+        """Notice that the process stood still for long: what it read before may be true no more."""
+        now = anyio.current_time()
+        if now - self._beat > LONGEST_PAUSE:
+            self.stop(errors.Paused(f"this process stood still for {now - self._beat:.0f} s"))
+        self._beat = now
 
     def cut(self) -> None:
         """Drop the writes in flight too, without waiting for their answers."""

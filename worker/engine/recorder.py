@@ -18,10 +18,9 @@ GROUP_SECONDS = 0.05
 class Recorder:
     """The outcomes of one run on their way to the journal."""
 
-    def __init__(self, *, journal: ports.Journal, run: values.RunId, halt: halt_.Halt) -> None:
-        """Take the journal and the run; a journal that fails halts the run."""
+    def __init__(self, *, journal: ports.Journal, halt: halt_.Halt) -> None:
+        """Take the journal; where it fails the run is halted."""
         self._journal = journal
-        self._run = run
         self._halt = halt
         self._waiting: list[tuple[values.IntentKey, outcomes.Outcome]] = []
 
@@ -33,6 +32,7 @@ class Recorder:
         """Flush every 50 ms, until cancelled."""
         while True:
             await anyio.sleep(GROUP_SECONDS)
+            self._halt.beat()
             await self.flush()
 
     async def flush(self) -> None:
@@ -42,7 +42,7 @@ class Recorder:
         group, self._waiting = self._waiting, []
         with anyio.CancelScope(shield=True):
             try:
-                await self._journal.record(self._run, group)
+                await self._journal.record(group)
             except errors.JournalError as error:
                 log.error("outcomes_unrecorded", outcomes=len(group), error=error.message)
                 self._halt.stop(error)

@@ -29,6 +29,7 @@ class Attempts:
     write: bool = False
     count: int = 0
     doubtful: bool = False
+    ready: Callable[[], Awaitable[None]] | None = None
 
 
 class Sender:
@@ -55,12 +56,16 @@ class Sender:
         """Count all requests until now."""
         return self._traffic["reads"] + self._traffic["writes"]
 
-    async def send(self, call: Call[Answer], attempts: Attempts | None = None) -> Answer:
+    async def send(
+        self, call: Call[Answer], attempts: Attempts | None = None, *, ready: Call[None] | None = None
+    ) -> Answer:
         """Call until it succeeds or another attempt is not worth it; then raise what the last attempt raised.
 
         `call` sends one request and raises errors.ChargeError where that fails. `attempts` is updated all along.
+        `ready` is asked right before each attempt, and may raise instead.
         """
         attempts = attempts or Attempts()
+        attempts.ready = ready
         try:
             return await self._attempt(call, attempts)
         except errors.ChargeError as error:
@@ -85,6 +90,8 @@ class Sender:
     async def _attempt(self, call: Call[Answer], attempts: Attempts) -> Answer:
         """Wait for the turn, send once, and let the pace know what came back."""
         sent = await self._pace.turn(self.halt)
+        if attempts.ready is not None:
+            await attempts.ready()
         attempts.count += 1
         self._traffic["writes" if attempts.write else "reads"] += 1
         self._traffic["retries"] += attempts.count > 1

@@ -69,6 +69,9 @@ class Sync(Section):
     interval_jitter: Fraction = pydantic.Field(
         default=0.1, description="Share of the interval by which it varies, so that many services do not run in step."
     )
+    drain_seconds: float = pydantic.Field(
+        default=10, ge=0, le=600, description="How long writes under way may take to finish after a signal."
+    )
 
 
 class Pace(Section):
@@ -135,6 +138,9 @@ class Journal(Section):
 
     url: Annotated[str, pydantic.AfterValidator(addresses.journal)] = pydantic.Field(
         default="sqlite:///fleet-sync.db", description="The journal's database: sqlite:/// and a path."
+    )
+    keep_days: int = pydantic.Field(
+        default=400, ge=0, le=36_500, description="How long finished runs are kept; 0 keeps them for ever."
     )
 
 

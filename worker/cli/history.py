@@ -1,0 +1,35 @@
+"""`fleet-sync history`: past runs, the newest first.
+
+Invariant: reads the journal only; neither key nor network is needed. Neighbours: `show` has the details of one run.
+"""
+
+import functools
+from typing import TYPE_CHECKING
+
+import click
+
+from worker.cli import invocation
+
+if TYPE_CHECKING:
+    from worker.core import ports
+
+
+@click.command("history")
+@click.option("--json", "as_json", is_flag=True, help="Print the runs as one JSON document.")
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="The most runs to show.")
+@click.pass_obj
+def command(call: invocation.Invocation, as_json: bool, limit: int) -> int:
+    """List past runs, the newest first."""
+    return call.look_up(functools.partial(_history, as_json=as_json, limit=limit), as_json=as_json)
+
+
+async def _history(record: "ports.Record", *, as_json: bool, limit: int) -> int:
+    from worker.cli import render_record
+    from worker.core import formats
+
+    runs = await record.runs(limit=limit)
+    if as_json:
+        invocation.print_document({"runs": [formats.past_run(run) for run in runs]})
+    else:
+        invocation.echo(render_record.history(runs))
+    return 0

@@ -1,0 +1,45 @@
+"""`fleet-sync why DRIVER [FLEET]`: every change that was ever made to a driver's memberships.
+
+Invariant: reads the journal only. Neighbours: `show` has the run around a change.
+"""
+
+import functools
+from typing import TYPE_CHECKING
+
+import click
+
+from worker.cli import invocation
+
+if TYPE_CHECKING:
+    from worker.core import ports, values
+
+
+@click.command("why")
+@click.argument("driver")
+@click.argument("fleet", required=False)
+@click.pass_obj
+def command(call: invocation.Invocation, driver: str, fleet: str | None) -> int:
+    """Tell every change to a driver's memberships: when, in which run, from which source line.
+
+    DRIVER and FLEET are ids (drv_…, flt_…).
+    """
+    from worker.core import references, values
+
+    try:
+        who = references.driver(driver)
+        where = references.fleet(fleet) if fleet is not None else None
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    if not isinstance(who, values.DriverById):
+        raise click.BadParameter("the journal knows drivers by id: write drv_ and 32 letters or digits")
+    if where is not None and not isinstance(where, values.FleetById):
+        raise click.BadParameter("the journal knows fleets by id: write flt_ and 32 letters or digits")
+    return call.look_up(functools.partial(_why, driver=who.id, fleet=where.id if where else None))
+
+
+async def _why(record: "ports.Record", *, driver: "values.DriverId", fleet: "values.FleetId | None") -> int:
+    from worker.cli import render_record
+
+    changes = await record.changes(driver=driver, fleet=fleet)
+    invocation.echo(render_record.why(changes) if changes else "No change to this is in the journal.")
+    return 0
