@@ -1,59 +1,176 @@
-"""The journal's database: SQLAlchemy Core on SQLite. Blocks; `sql` calls it from a thread of its own.
+"""The journal's database: SQLAlchemy Core on SQLite or PostgreSQL. Blocks; `keeper` calls it.
 
-Invariants: every method is one commit, durable when it returns (`synchronous=FULL`); whatever fails is an
-errors.JournalError. Neighbours: tables in `schema`.
+Invariants: every method is one transaction, durable when it returns; whatever fails is an errors.JournalError, and
+nothing of it is left. A connection that broke is never made anew: with it went the writer's lock. Neighbours: tables
+in `schema`, connections in `engines`, what people ask in `archive`.
 """
 
 import contextlib
+import datetime
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
-from worker.core import errors
-from worker.journal import schema
+from worker.core import errors, formats, ports, values
+from worker.journal import address as addresses
+from worker.journal import advisory, archive, engines, failures, lookups, rows, schema, upgrade
 
-Row = Mapping[str, Any]
+_OPEN_TO = sa.or_(schema.intents.c.outcome.is_(None), schema.intents.c.outcome == "unknown")
+_FILL = schema.intents.update().where(schema.intents.c.key == sa.bindparam("intent"), _OPEN_TO)
+_FILLED = ("outcome", "attempts", "request_id", "code", "message")
 
-_BUSY_SECONDS = 10
 
-
-class Database:
+class Database(lookups.Lookups):
     """An open journal."""
 
-    def __init__(self, url: str) -> None:
-        """Open the database, and make its tables where they are missing."""
-        self._url = url
-        options = {"check_same_thread": False, "timeout": _BUSY_SECONDS}
+    def __init__(self, address: addresses.Address) -> None:
+        """Connect; an SQLite file is made where it is missing."""
+        self._address = address
+        self.broken = False
         with self._failures():
-            self._engine = sa.create_engine(url, connect_args=options, poolclass=sa.StaticPool)
-            sa.event.listen(self._engine, "connect", _configure)
-            schema.metadata.create_all(self._engine)
+            self._engine = engines.make(address)
+            self._connection = self._engine.connect()
 
-    def begin(self, run: Row, intents: Sequence[Row]) -> None:
-        """Insert a run with its intents."""
-        with self._commit() as connection:
-            connection.execute(schema.runs.insert(), [run])
-            connection.execute(schema.intents.insert(), intents)
+    # --- Being the one writer -----------------------------------------------------------------------------
 
-    def record(self, outcomes: Sequence[Row]) -> None:
-        """Fill in outcomes of intents; `intent` is the key."""
-        fill = schema.intents.update().where(schema.intents.c.key == sa.bindparam("intent"))
-        with self._commit() as connection:
-            connection.execute(fill, outcomes)
+    def lock(self) -> None:
+        """Take the writer's lock of PostgreSQL for as long as this is open. Raises errors.JournalBusy."""
+        with self._reading() as connection:
+            advisory.acquire(connection, shown=self._address.shown)
 
-    def finish(self, ending: Row) -> None:
-        """Fill in the end of a run; `ended` is its id."""
-        with self._commit() as connection:
-            connection.execute(schema.runs.update().where(schema.runs.c.run == sa.bindparam("ended")), [ending])
+    def unlock(self) -> None:
+        """Let go of the writer's lock of PostgreSQL."""
+        with self._reading() as connection:
+            advisory.release(connection, shown=self._address.shown)
+
+    def ping(self) -> None:
+        """See that the connection lives."""
+        self.ask("SELECT 1", {})
+
+    def outdated(self) -> bool:
+        """Tell whether the journal is yet to be made, or brought up to date. Raises errors.JournalError if newer."""
+        with self._reading() as connection:
+            return upgrade.needed(connection, shown=self._address.shown)
+
+    def upgrade(self) -> None:
+        """Make the journal's tables, or bring them up to date. For the one writer."""
+        with self._writing() as connection:
+            if upgrade.needed(connection, shown=self._address.shown):
+                upgrade.apply(connection)
+
+    # --- Writing ------------------------------------------------------------------------------------------
+
+    def begin(self, run: rows.Row, sources: Sequence[rows.Row], intents: Sequence[rows.Row]) -> None:
+        """Insert a run with its sources and intents."""
+        with self._writing() as connection:
+            try:
+                connection.execute(schema.runs.insert(), [run])
+                _insert(connection, schema.sources, sources)
+                _insert(connection, schema.intents, intents)
+            except sa.exc.IntegrityError:
+                raise errors.JournalError(
+                    f"the run {run['run']} or one of its idempotency keys is in the journal already"
+                ) from None
+
+    def record(self, group: Sequence[rows.Row]) -> None:
+        """Fill in outcomes of intents. The same once more is harmless; another one is refused, and all with it."""
+        if not group:
+            return
+        with self._writing() as connection:
+            if connection.execute(_FILL, group).rowcount != len(group):
+                for row in group:
+                    _examine(connection, row)
+
+    def finish(self, ending: rows.Row, sources: Sequence[rows.Row]) -> None:
+        """Fill in the end of a run, or insert it whole where it never began."""
+        filled = {name: value for name, value in ending.items() if name not in ("run", "trigger") and value is not None}
+        with self._writing() as connection:
+            update = schema.runs.update().where(schema.runs.c.run == ending["run"]).values(filled)
+            if not connection.execute(update).rowcount:
+                connection.execute(schema.runs.insert(), [ending])
+                _insert(connection, schema.sources, sources)
+
+    def remember(self, resolutions: Mapping[str, str], *, now: datetime.datetime) -> None:
+        """Put these resolutions in the place of earlier ones."""
+        known, remembered = schema.resolutions, formats.time(now)
+        fresh = [
+            {"reference": rows.text(reference), "driver": driver, "remembered": remembered}
+            for reference, driver in resolutions.items()
+        ]
+        with self._writing() as connection:
+            connection.execute(known.delete().where(known.c.reference == sa.bindparam("reference")), fresh)
+            connection.execute(known.insert(), fresh)
+
+    def approve(self, digest: str, *, now: datetime.datetime, until: datetime.datetime) -> None:
+        """Allow the held changes of a plan until then."""
+        allowed = {"digest": digest, "approved": formats.time(now), "until": formats.time(until)}
+        with self._writing() as connection:
+            connection.execute(schema.approvals.delete().where(schema.approvals.c.digest == digest))
+            connection.execute(schema.approvals.insert(), [allowed])
+
+    def prune(self, *, before: datetime.datetime) -> None:
+        """Delete runs that ended, or were cut off, before then and left nothing open; approvals too."""
+        runs, intents, then = schema.runs, schema.intents, formats.time(before)
+        unsettled = sa.exists().where(intents.c.run == runs.c.run, intents.c.outcome.is_(None))
+        old = sa.select(runs.c.run).where(
+            runs.c.started < then, sa.or_(runs.c.finished.is_(None), runs.c.finished < then), ~unsettled
+        )
+        with self._writing() as connection:
+            forgotten = [{"old": run} for run in connection.execute(old).scalars()]
+            if forgotten:
+                for table in (schema.sources, intents, runs):
+                    connection.execute(table.delete().where(table.c.run == sa.bindparam("old")), forgotten)
+            connection.execute(schema.approvals.delete().where(schema.approvals.c.until < then))
+
+    # --- Reading ------------------------------------------------------------------------------------------
+
+    def ask(self, question: str, parameters: Mapping[str, str]) -> Sequence[Sequence[Any]]:
+        """Give the rows that answer a question."""
+        with self._reading() as connection:
+            return connection.execute(sa.text(question), parameters).all()
+
+    def open_intents(self) -> tuple[ports.OpenIntent, ...]:
+        """Give the intents without an outcome, the oldest first."""
+        with self._reading() as connection:
+            return archive.open_intents(connection)
+
+    def runs(self, *, limit: int | None) -> tuple[ports.PastRun, ...]:
+        """Give past runs, the newest first."""
+        with self._reading() as connection:
+            return archive.runs(connection, limit=limit)
+
+    def documents(self, run: values.RunId) -> rows.Documents:
+        """Give a run's plan and report."""
+        with self._reading() as connection:
+            return archive.documents(connection, run)
+
+    def changes(
+        self, *, run: values.RunId | None, driver: values.DriverId | None, fleet: values.FleetId | None
+    ) -> tuple[ports.PastChange, ...]:
+        """Give past writes that fit, the oldest first."""
+        with self._reading() as connection:
+            return archive.changes(connection, run=run, driver=driver, fleet=fleet)
 
     def close(self) -> None:
         """Close the database."""
+        with contextlib.suppress(sa.exc.SQLAlchemyError):
+            self._connection.close()
         self._engine.dispose()
 
+    # --- Transactions -------------------------------------------------------------------------------------
+
     @contextlib.contextmanager
-    def _commit(self) -> Iterator[sa.Connection]:
-        with self._failures(), self._engine.begin() as connection:
+    def _reading(self) -> Iterator[sa.Connection]:
+        with self._failures(), self._connection.begin():
+            yield self._connection
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[sa.Connection]:
+        with self._reading() as connection:
+            if self._address.path is not None:
+                # Begun by hand, and as a writer from the start: one that reads first could find itself too late.
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
             yield connection
 
     @contextlib.contextmanager
@@ -61,12 +178,22 @@ class Database:
         try:
             yield
         except (sa.exc.SQLAlchemyError, OSError) as error:
-            cause = getattr(error, "orig", None) or error
-            raise errors.JournalError(f"the journal {self._url} cannot be written: {cause}") from error
+            self.broken = self.broken or getattr(error, "connection_invalidated", False)
+            raise failures.explain(getattr(error, "orig", None) or error, self._address) from error
 
 
-def _configure(connection: Any, _record: object) -> None:
-    cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
+def _insert(connection: sa.Connection, table: sa.Table, group: Sequence[rows.Row]) -> None:
+    if group:
+        connection.execute(table.insert(), group)
+
+
+def _examine(connection: sa.Connection, row: rows.Row) -> None:
+    """See that the intent now has this outcome, whoever filled it in."""
+    wanted = sa.select(*(schema.intents.c[name] for name in _FILLED)).where(schema.intents.c.key == row["intent"])
+    found = connection.execute(wanted).mappings().first()
+    if found is None:
+        raise errors.JournalError(f"no intent in the journal has the idempotency key {row['intent']}")
+    if any(found[name] != row[name] for name in _FILLED):
+        raise errors.JournalError(
+            f"the intent {row['intent']} ended as {found['outcome']}, and cannot end as {row['outcome']} too"
+        )

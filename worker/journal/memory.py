@@ -1,37 +1,227 @@
 """A journal that forgets: for tests, and for the demonstration.
 
-Invariant: behaves as the durable one does, but for durability. Neighbours: implements `core.ports.Journal`; `sql` is
-the one for real accounts.
+Invariant: behaves as the durable one does, but for durability; what is stored outlives a life, not the process.
+Neighbours: implements `core.ports.Journal` and `core.ports.Record`; `sql` is the one for real accounts.
 """
 
-from collections.abc import Sequence
+import dataclasses
+import datetime
+import json
+from collections.abc import Mapping, Sequence
 
-from worker.core import errors, outcomes, ports, report, values
+from worker.core import errors, formats, outcomes, ports, report, values
+from worker.journal import lookups, rows
+
+
+@dataclasses.dataclass(slots=True)
+class _Run:
+    trigger: str
+    started: datetime.datetime
+    judged: values.Judged | None
+    finished: report.Report | None = None
+
+    @property
+    def end(self) -> datetime.datetime:
+        """Give when it ended, as far as is known."""
+        return self.finished.finished if self.finished else self.started
+
+    @property
+    def result(self) -> str | None:
+        """Give how it ended."""
+        return self.finished.verdict.value if self.finished else None
+
+
+@dataclasses.dataclass(slots=True)
+class _Store:
+    """What outlives a life."""
+
+    runs: dict[values.RunId, _Run] = dataclasses.field(default_factory=dict)
+    intents: dict[values.IntentKey, ports.OpenIntent] = dataclasses.field(default_factory=dict)
+    approvals: dict[str, datetime.datetime] = dataclasses.field(default_factory=dict)
+    resolutions: dict[str, values.DriverId] = dataclasses.field(default_factory=dict)
+    writer: "MemoryJournal | None" = None
 
 
 class MemoryJournal:
-    """Implements ports.Journal in memory; what it holds may be looked at."""
+    """Implements ports.Journal and ports.Record in memory; what it holds may be looked at."""
 
-    def __init__(self) -> None:
-        """Start empty."""
-        self.plans: dict[values.RunId, values.Judged] = {}
-        self.intents: dict[values.IntentKey, values.Change] = {}
-        self.outcomes: dict[values.IntentKey, outcomes.Outcome] = {}
-        self.reports: dict[values.RunId, report.Report] = {}
+    def __init__(self, *, clock: ports.Clock | None = None, beside: "MemoryJournal | None" = None) -> None:
+        """Start empty, or as another process on the journal of `beside`. Without a clock, plans tell the time."""
+        self._clock = clock
+        self._dead = False
+        self._store: _Store = beside._store if beside else _Store()
+        self.plans: dict[values.RunId, values.Judged] = beside.plans if beside else {}
+        self.intents: dict[values.IntentKey, values.Change] = beside.intents if beside else {}
+        self.outcomes: dict[values.IntentKey, outcomes.Outcome] = beside.outcomes if beside else {}
+        self.reports: dict[values.RunId, report.Report] = beside.reports if beside else {}
+
+    def crash(self) -> "MemoryJournal":
+        """End this life without a word, and give the next one: whoever still uses this one gets a JournalError."""
+        self._dead = True
+        if self._store.writer is self:
+            self._store.writer = None
+        return MemoryJournal(clock=self._clock, beside=self)
+
+    # --- As a run writes it -------------------------------------------------------------------------------
+
+    async def open(self) -> tuple[ports.OpenIntent, ...]:
+        """Become the one writer, and give what is open."""
+        self._hold()
+        held = self._store.intents.values()
+        return tuple(each for each in held if each.intent.key not in self.outcomes)
+
+    async def check(self) -> None:
+        """Raise errors.JournalError unless this life is the one writer."""
+        if self._dead or self._store.writer is not self:
+            raise errors.JournalError("this process may not write to the journal any more", code="journal_lost")
 
     async def begin(
         self, run: values.RunId, *, trigger: str, judged: values.Judged, intents: Sequence[ports.Intent]
     ) -> None:
         """Record the run, its plan and its intents."""
-        if reused := self.intents.keys() & {intent.key for intent in intents}:
-            raise errors.JournalError(f"the idempotency keys {sorted(reused)} are recorded already")
+        self._hold()
+        keys = [intent.key for intent in intents]
+        if run in self._store.runs or len({*keys} - self.intents.keys()) != len(intents):
+            raise errors.JournalError(f"the run {run} or one of its idempotency keys is in the journal already")
+        now = self._clock.now() if self._clock else judged.created
+        self._store.runs[run] = _Run(trigger=trigger, started=now, judged=judged)
         self.plans[run] = judged
-        self.intents.update((intent.key, intent.change) for intent in intents)
+        for intent in intents:
+            self.intents[intent.key] = intent.change
+            self._store.intents[intent.key] = ports.OpenIntent(intent=intent, run=run, recorded=now)
 
-    async def record(self, run: values.RunId, group: Sequence[tuple[values.IntentKey, outcomes.Outcome]]) -> None:
-        """Record outcomes."""
-        self.outcomes.update(group)
+    async def record(self, group: Sequence[tuple[values.IntentKey, outcomes.Outcome]]) -> None:
+        """Record outcomes: all of them, or none where one contradicts what is recorded."""
+        self._hold()
+        fresh: dict[values.IntentKey, outcomes.Outcome] = {}
+        for key, outcome in group:
+            if key not in self.intents:
+                raise errors.JournalError(f"no intent in the journal has the idempotency key {key}")
+            known = fresh.get(key) or self.outcomes.get(key)
+            if known not in (None, outcome) and not isinstance(known, outcomes.Unknown):
+                raise errors.JournalError(f"the intent {key} ended already, and cannot end as {outcome.name} too")
+            fresh[key] = outcome
+        self.outcomes.update(fresh)
 
-    async def finish(self, run: values.RunId, finished: report.Report) -> None:
+    async def finish(self, finished: report.Report, *, trigger: str) -> None:
         """Record the end of the run."""
-        self.reports[run] = finished
+        self._hold()
+        run = self._store.runs.setdefault(finished.run, _Run(trigger, finished.started, finished.judged))
+        run.finished, run.started, run.judged = finished, finished.started, finished.judged or run.judged
+        self.reports[finished.run] = finished
+
+    async def approved(self, digest: str, *, now: datetime.datetime) -> bool:
+        """Tell whether the held changes of this plan were approved, and still are."""
+        until = self._store.approvals.get(digest)
+        return until is not None and until > now
+
+    async def resolutions(self) -> Mapping[str, values.DriverId]:
+        """Give whom each reference led to."""
+        return dict(self._store.resolutions)
+
+    async def remember(self, resolutions: Mapping[str, values.DriverId]) -> None:
+        """Record whom these references lead to."""
+        self._hold()
+        self._store.resolutions.update(resolutions)
+
+    async def fruitless(self, *, since: datetime.datetime) -> Mapping[lookups.Write, int]:
+        """Count how often in a row each write was answered as done, and not seen by a clean run after it."""
+        recent = [(run, held) for run, held in self._ordered() if held.started >= since]
+        return lookups.unseen((held.result, self._writes(run)) for run, held in recent)
+
+    async def prune(self, *, before: datetime.datetime) -> None:
+        """Forget old runs, but for what is open."""
+        self._hold()
+        waiting = {each.run for key, each in self._store.intents.items() if key not in self.outcomes}
+        for run, held in list(self._store.runs.items()):
+            if held.started < before and held.end < before and run not in waiting:
+                for key in [key for key, each in self._store.intents.items() if each.run == run]:
+                    del self._store.intents[key], self.intents[key], self.outcomes[key]
+                del self._store.runs[run]
+                self.plans.pop(run, None)
+                self.reports.pop(run, None)
+
+    # --- As people look things up -------------------------------------------------------------------------
+
+    async def runs(self, *, limit: int | None = None) -> tuple[ports.PastRun, ...]:
+        """Give past runs, the newest first."""
+        return tuple(self._past_run(run, held) for run, held in self._ordered()[::-1][:limit])
+
+    async def documents(self, run: values.RunId) -> rows.Documents:
+        """Give a run's plan and report, as they would be read back from a file."""
+        held = self._store.runs.get(run)
+        if held is None:
+            return (None, None)
+        plan = json.loads(json.dumps(formats.plan(held.judged))) if held.judged else None
+        return plan, json.loads(json.dumps(formats.run(held.finished))) if held.finished else None
+
+    async def changes(
+        self,
+        *,
+        run: values.RunId | None = None,
+        driver: values.DriverId | None = None,
+        fleet: values.FleetId | None = None,
+    ) -> tuple[ports.PastChange, ...]:
+        """Give past writes that fit, the oldest first."""
+        return tuple(
+            self._past_change(each)
+            for each in self._store.intents.values()
+            if run in (None, each.run)
+            and driver in (None, each.intent.change.driver)
+            and fleet in (None, each.intent.change.fleet)
+        )
+
+    async def approve(self, digest: str, *, now: datetime.datetime, until: datetime.datetime) -> None:
+        """Allow the held changes of exactly this plan until then."""
+        self._store.approvals[digest] = until
+
+    async def aclose(self) -> None:
+        """Let go of the lock."""
+        if self._store.writer is self:
+            self._store.writer = None
+
+    # --- Inside -------------------------------------------------------------------------------------------
+
+    def _hold(self) -> None:
+        if self._dead:
+            raise errors.JournalError("this process has ended", code="journal_lost")
+        if self._store.writer not in (None, self):
+            raise errors.JournalBusy("another fleet-sync writes to this journal")
+        self._store.writer = self
+
+    def _ordered(self) -> list[tuple[values.RunId, _Run]]:
+        return sorted(self._store.runs.items(), key=lambda item: (item[1].started, item[0]))
+
+    def _writes(self, run: values.RunId) -> list[tuple[lookups.Write, str | None]]:
+        written = [each.intent for each in self._store.intents.values() if each.run == run]
+        return [((each.change.action, each.change.driver, each.change.fleet), self._name(each.key)) for each in written]
+
+    def _name(self, key: values.IntentKey) -> str | None:
+        return self.outcomes[key].name if key in self.outcomes else None
+
+    def _past_run(self, run: values.RunId, held: _Run) -> ports.PastRun:
+        names = [name for _, name in self._writes(run)]
+        return ports.PastRun(
+            run=run,
+            trigger=held.trigger,
+            started=held.started,
+            finished=held.finished.finished if held.finished else None,
+            result=held.result,
+            exit_code=held.finished.exit_code if held.finished else None,
+            outcomes=held.finished.counts if held.finished else {name: names.count(name) for name in outcomes.NAMES},
+        )
+
+    def _past_change(self, each: ports.OpenIntent) -> ports.PastChange:
+        key = each.intent.key
+        details = formats.outcome(self.outcomes[key]) if key in self.outcomes else dict.fromkeys(_DETAILS)
+        return ports.PastChange(
+            run=each.run,
+            trigger=self._store.runs[each.run].trigger,
+            recorded=each.recorded,
+            key=key,
+            change=each.intent.change,
+            **{**details, "attempts": details["attempts"] or 0},
+        )
+
+
+_DETAILS = ("outcome", "attempts", "request_id", "code", "message")

@@ -1,6 +1,8 @@
-"""The journal's tables.
+"""The journal's tables, alike in SQLite and PostgreSQL.
 
-Invariant: rows are only ever added, and an intent's outcome filled in once. Neighbours: `sql` writes them.
+Invariants: an intent's outcome is filled in once (but for `unknown`, which may become known); a moment is text in UTC
+with milliseconds, so that it sorts. Text has no length: what Charge sends must never be too long to be recorded.
+Neighbours: `migrations` makes the tables, `database` writes them, `archive` and `lookups` ask.
 """
 
 import sqlalchemy as sa
@@ -10,30 +12,74 @@ metadata = sa.MetaData()
 runs = sa.Table(
     "runs",
     metadata,
-    sa.Column("run", sa.String(64), primary_key=True),
-    sa.Column("trigger", sa.String(32), nullable=False),
-    sa.Column("started", sa.String(32), nullable=False, index=True),
-    sa.Column("finished", sa.String(32)),
-    sa.Column("result", sa.String(16)),
+    sa.Column("run", sa.Text, primary_key=True),
+    sa.Column("trigger", sa.Text, nullable=False),
+    sa.Column("started", sa.Text, nullable=False, index=True),
+    sa.Column("finished", sa.Text),
+    sa.Column("result", sa.Text),
     sa.Column("exit_code", sa.Integer),
-    sa.Column("plan", sa.Text, nullable=False),
+    sa.Column("outcomes", sa.Text),
+    sa.Column("plan", sa.Text),
     sa.Column("report", sa.Text),
 )
-"""One row a run that meant to write; `plan` and `report` are the JSON documents of the `--json` output."""
+"""One row a run, also of one that had nothing to write. `plan` and `report` are the documents of `--json`, the report
+without its plan; `outcomes` counts by name."""
+
+sources = sa.Table(
+    "sources",
+    metadata,
+    sa.Column("run", sa.ForeignKey("runs.run"), primary_key=True),
+    sa.Column("position", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("revision", sa.Text, nullable=False),
+)
+"""What each run read, in the order of the settings."""
 
 intents = sa.Table(
     "intents",
     metadata,
-    sa.Column("key", sa.String(64), primary_key=True),
-    sa.Column("run", sa.ForeignKey("runs.run"), nullable=False, index=True),
-    sa.Column("action", sa.String(8), nullable=False),
-    sa.Column("driver", sa.String(64), nullable=False, index=True),
-    sa.Column("fleet", sa.String(64), nullable=False),
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("run", sa.ForeignKey("runs.run"), nullable=False),
+    sa.Column("position", sa.Integer, nullable=False),
+    sa.Column("recorded", sa.Text, nullable=False),
+    sa.Column("action", sa.Text, nullable=False),
+    sa.Column("driver", sa.Text, nullable=False),
+    sa.Column("fleet", sa.Text, nullable=False),
     sa.Column("origin", sa.Text),
-    sa.Column("outcome", sa.String(16)),
+    sa.Column("settled", sa.Text),
+    sa.Column("outcome", sa.Text),
     sa.Column("attempts", sa.Integer),
-    sa.Column("request_id", sa.String(128)),
-    sa.Column("code", sa.String(128)),
+    sa.Column("request_id", sa.Text),
+    sa.Column("code", sa.Text),
     sa.Column("message", sa.Text),
 )
-"""One row a write, under its idempotency key; `outcome` is null until it is known."""
+"""One row a write, under its idempotency key; `outcome` is null while nobody knows it."""
+
+sa.Index("ix_intents_run", intents.c.run, intents.c.position)
+sa.Index("ix_intents_driver", intents.c.driver, intents.c.fleet)
+sa.Index("ix_intents_fleet", intents.c.fleet)
+sa.Index(
+    "ix_intents_open",
+    intents.c.run,
+    sqlite_where=intents.c.outcome.is_(None),
+    postgresql_where=intents.c.outcome.is_(None),
+)
+
+approvals = sa.Table(
+    "approvals",
+    metadata,
+    sa.Column("digest", sa.Text, primary_key=True),
+    sa.Column("approved", sa.Text, nullable=False),
+    sa.Column("until", sa.Text, nullable=False),
+)
+"""The plans whose held changes are allowed, until when."""
+
+resolutions = sa.Table(
+    "resolutions",
+    metadata,
+    sa.Column("reference", sa.Text, primary_key=True),
+    sa.Column("driver", sa.Text, nullable=False),
+    sa.Column("remembered", sa.Text, nullable=False),
+)
+"""Whom each reference led to when it was last used."""

@@ -1,70 +1,151 @@
 """The durable journal: one commit a call, in one thread beside the event loop.
 
-Invariant: a method returns when its commit is on disk. Neighbours: implements `core.ports.Journal` with `database`,
-which is imported at the first use only: a run with nothing to write does not wait for SQLAlchemy to load.
+Invariants: a method returns when its commit is on disk; a commit that was begun is finished, whatever is cancelled.
+Neighbours: implements `core.ports.Journal` and `core.ports.Record` with `keeper`, which loads SQLAlchemy when there
+is something to write.
 """
 
-import json
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+import datetime
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import anyio
 import anyio.to_thread
 
-from worker.core import formats, outcomes, ports, report, values
+from worker.core import outcomes, ports, report, values
+from worker.journal import address as addresses
+from worker.journal import keeper, lookups, rows
 
-if TYPE_CHECKING:
-    from worker.journal import database
+Result = TypeVar("Result")
 
 
 class SqlJournal:
-    """Implements ports.Journal on a database; opened at the first use."""
+    """Implements ports.Journal and ports.Record on SQLite or PostgreSQL; opened at the first use."""
 
-    def __init__(self, url: str) -> None:
-        """Take the database's address, `sqlite:///…`."""
-        self._url = url
-        self._database: database.Database | None = None
+    def __init__(self, url: str, *, clock: ports.Clock | None = None) -> None:
+        """Take the database's address, `sqlite:///…` or `postgresql://…`. Raises errors.JournalError."""
+        self._now = clock.now if clock else _now
+        self._keeper = keeper.Keeper(addresses.parse(url), now=self._now)
+        self._begun: set[values.RunId] = set()
         self._one_at_a_time = anyio.CapacityLimiter(1)
+
+    # --- As a run writes it -------------------------------------------------------------------------------
+
+    async def open(self) -> tuple[ports.OpenIntent, ...]:
+        """Become the one writer, and give what is open."""
+
+        def work() -> tuple[ports.OpenIntent, ...]:
+            self._keeper.open()
+            return self._keeper.open_intents()
+
+        return await self._do(work)
+
+    async def check(self) -> None:
+        """Raise errors.JournalError unless this process still is the one writer."""
+        if not self._keeper.sure():
+            await self._do(self._keeper.check)
 
     async def begin(
         self, run: values.RunId, *, trigger: str, judged: values.Judged, intents: Sequence[ports.Intent]
     ) -> None:
-        """Record the run, its plan and its intents in one commit."""
-        started = {
-            "run": run,
-            "trigger": trigger,
-            "started": formats.time(judged.created),
-            "plan": json.dumps(formats.plan(judged)),
-        }
-        rows = [{"key": intent.key, "run": run, **formats.change(intent.change)} for intent in intents]
-        await self._do(lambda database: database.begin(started, rows))
+        """Record the run, its plan, sources and intents in one commit."""
 
-    async def record(self, run: values.RunId, group: Sequence[tuple[values.IntentKey, outcomes.Outcome]]) -> None:
+        def work() -> None:
+            now = self._now()
+            began = rows.began(run, trigger=trigger, judged=judged, now=now)
+            sources, written = rows.sources(run, judged), rows.intents(run, intents, now=now)
+            self._keeper.write(lambda database: database.begin(began, sources, written))
+            self._begun.add(run)
+
+        await self._do(work)
+
+    async def record(self, group: Sequence[tuple[values.IntentKey, outcomes.Outcome]]) -> None:
         """Record outcomes in one commit."""
-        rows = [{"intent": key, **formats.outcome(outcome)} for key, outcome in group]
-        await self._do(lambda database: database.record(rows))
 
-    async def finish(self, run: values.RunId, finished: report.Report) -> None:
+        def work() -> None:
+            settled = [rows.settled(key, outcome, now=self._now()) for key, outcome in group]
+            self._keeper.write(lambda database: database.record(settled))
+
+        await self._do(work)
+
+    async def finish(self, finished: report.Report, *, trigger: str) -> None:
         """Record the end of the run, and its report."""
-        ending = {
-            "ended": run,
-            "finished": formats.time(finished.finished),
-            "result": finished.verdict.value,
-            "exit_code": finished.exit_code,
-            "report": json.dumps(formats.run(finished)),
-        }
-        await self._do(lambda database: database.finish(ending))
+
+        def work() -> None:
+            ending = rows.finished(finished, trigger=trigger)
+            sources = rows.sources(finished.run, finished.judged)
+            glance = self._keeper.glance()
+            if glance is not None and finished.run not in self._begun:
+                glance.finish(ending, sources)
+            else:
+                self._keeper.write(lambda database: database.finish(ending, sources))
+            self._begun.discard(finished.run)
+
+        await self._do(work)
+
+    async def approved(self, digest: str, *, now: datetime.datetime) -> bool:
+        """Tell whether the held changes of this plan were approved, and still are."""
+        return await self._do(lambda: self._keeper.look().approved(digest, now=now))
+
+    async def resolutions(self) -> Mapping[str, values.DriverId]:
+        """Give whom each reference led to."""
+        return await self._do(lambda: self._keeper.look().resolutions())
+
+    async def remember(self, resolutions: Mapping[str, values.DriverId]) -> None:
+        """Record whom these references lead to, where that is new."""
+        await self._do(lambda: self._keeper.remember(resolutions))
+
+    async def fruitless(self, *, since: datetime.datetime) -> Mapping[lookups.Write, int]:
+        """Count how often in a row each write was answered as done, and not seen by a clean run after it."""
+        return await self._do(lambda: self._keeper.look().fruitless(since=since))
+
+    async def prune(self, *, before: datetime.datetime) -> None:
+        """Forget old runs, where there are any."""
+
+        def work() -> None:
+            if self._keeper.look().anything_before(before):
+                self._keeper.write(lambda database: database.prune(before=before))
+
+        await self._do(work)
+
+    # --- As people look things up -------------------------------------------------------------------------
+
+    async def runs(self, *, limit: int | None = None) -> tuple[ports.PastRun, ...]:
+        """Give past runs, the newest first."""
+        return await self._do(lambda: self._keeper.read(lambda database: database.runs(limit=limit), ()))
+
+    async def documents(self, run: values.RunId) -> rows.Documents:
+        """Give a run's plan and report."""
+        return await self._do(lambda: self._keeper.read(lambda database: database.documents(run), _NONE))
+
+    async def changes(
+        self,
+        *,
+        run: values.RunId | None = None,
+        driver: values.DriverId | None = None,
+        fleet: values.FleetId | None = None,
+    ) -> tuple[ports.PastChange, ...]:
+        """Give past writes that fit, the oldest first."""
+        return await self._do(
+            lambda: self._keeper.read(lambda database: database.changes(run=run, driver=driver, fleet=fleet), ())
+        )
+
+    async def approve(self, digest: str, *, now: datetime.datetime, until: datetime.datetime) -> None:
+        """Allow the held changes of exactly this plan until then."""
+        await self._do(lambda: self._keeper.use(lambda database: database.approve(digest, now=now, until=until)))
 
     async def aclose(self) -> None:
-        """Close the database."""
-        if self._database is not None:
-            await anyio.to_thread.run_sync(self._database.close, limiter=self._one_at_a_time)
+        """Close the journal and let go of the lock: at any time, any number of times."""
+        with anyio.CancelScope(shield=True):
+            await self._do(self._keeper.close)
 
-    async def _do(self, work: "Callable[[database.Database], None]") -> None:
-        await anyio.to_thread.run_sync(lambda: work(self._open()), limiter=self._one_at_a_time)
+    async def _do(self, work: Callable[[], Result]) -> Result:
+        # Not abandoned on cancellation: a commit that was begun is finished before the cancellation goes on.
+        return await anyio.to_thread.run_sync(work, limiter=self._one_at_a_time)
 
-    def _open(self) -> "database.Database":
-        from worker.journal import database
 
-        self._database = self._database or database.Database(self._url)
-        return self._database
+_NONE: rows.Documents = (None, None)
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)

@@ -1,0 +1,237 @@
+"""A journal that survives lives: what is on disk, and the handle through which one life writes it.
+
+Invariant: only a commit changes what is on disk, and all operations that wait at the same moment share one; a death before
+the commit loses them, or not, as chance will have it. Neighbours: implements `core.ports.Journal`, as `journal.sql` does
+for real.
+"""
+
+import collections
+import dataclasses
+import datetime
+import random
+from collections.abc import Callable, Mapping, Sequence
+
+import trio
+
+from tests.simulation import audit, fate
+from worker.core import errors, outcomes, ports, report, values
+
+Write = tuple[values.Action, values.DriverId, values.FleetId]
+
+_DONE = ("in_sync", "converged")
+
+
+@dataclasses.dataclass
+class Entry:
+    """An intent with all outcomes that were ever recorded of it, and whether recovery recorded the last one."""
+
+    intent: ports.Intent
+    run: values.RunId
+    recorded: datetime.datetime
+    ends: list[outcomes.Outcome] = dataclasses.field(default_factory=list)
+    order: int = 0
+
+    @property
+    def outcome(self) -> outcomes.Outcome | None:
+        """Give the outcome that counts."""
+        return self.ends[-1] if self.ends else None
+
+    @property
+    def open(self) -> bool:
+        """Tell whether it is for the next reading to settle: nobody knows yet what came of it."""
+        last = self.outcome
+        return last is None or (isinstance(last, outcomes.Unknown) and last.code != "not_converging")
+
+
+@dataclasses.dataclass
+class Begun:
+    """A run on disk."""
+
+    trigger: str
+    judged: values.Judged
+    started: datetime.datetime
+    finished: report.Report | None = None
+
+
+@dataclasses.dataclass
+class Disk:
+    """What is on disk."""
+
+    entries: dict[values.IntentKey, Entry] = dataclasses.field(default_factory=dict)
+    runs: dict[values.RunId, Begun] = dataclasses.field(default_factory=dict)
+    reports: dict[values.RunId, report.Report] = dataclasses.field(default_factory=dict)
+    resolutions: dict[str, values.DriverId] = dataclasses.field(default_factory=dict)
+    approvals: dict[str, datetime.datetime] = dataclasses.field(default_factory=dict)
+
+    def fruitless(self, since: datetime.datetime) -> dict[Write, int]:
+        """Count the writes that were answered as done and planned again."""
+        counts: collections.Counter[Write] = collections.Counter()
+        for run, finished in self.reports.items():
+            if finished.started < since:
+                continue
+            if finished.verdict in _DONE:
+                planned = {result.change for result in finished.results}
+                counts = collections.Counter(
+                    {write: n for write, n in counts.items() if any(_write(change) == write for change in planned)}
+                )
+            for entry in self.entries.values():
+                if entry.run == run and isinstance(entry.outcome, outcomes.Applied | outcomes.Already):
+                    counts[_write(entry.intent.change)] += 1
+                    counts.pop(_opposite(entry.intent.change), None)
+        return dict(counts)
+
+
+class Journal:
+    """Implements ports.Journal for one life. `lost` and `full` say what is wrong with it by now."""
+
+    def __init__(
+        self,
+        disk: Disk,
+        *,
+        life: fate.Fate,
+        seen: audit.Audit,
+        chance: random.Random,
+        now: Callable[[], datetime.datetime],
+        slowness: float,
+        landed: Callable[[values.RunId, Sequence[ports.Intent], values.Judged], None],
+        failed: Callable[[], None],
+    ) -> None:
+        """Take what is on disk; `landed` is told of intents as they get there, `failed` of every error."""
+        self._disk = disk
+        self._fate = life
+        self._seen = seen
+        self._chance = chance
+        self._now = now
+        self._slowness = slowness
+        self._landed = landed
+        self._failed = failed
+        self._waiting: list[Callable[[], None]] | None = None
+        self._committed = trio.Event()
+        self.lost = False
+        self.full = False
+        self.stumbles = 0
+
+    async def open(self) -> tuple[ports.OpenIntent, ...]:
+        """Give what earlier lives left open."""
+        await self._ask("open")
+        return tuple(
+            ports.OpenIntent(entry.intent, entry.run, entry.recorded)
+            for entry in self._disk.entries.values()
+            if entry.open
+        )
+
+    async def check(self) -> None:
+        """Raise where the lock is lost."""
+        await self._ask("check")
+
+    async def begin(
+        self, run: values.RunId, *, trigger: str, judged: values.Judged, intents: Sequence[ports.Intent]
+    ) -> None:
+        """Put the run and its intents on disk."""
+
+        def write() -> None:
+            self._disk.runs[run] = Begun(trigger, judged, self._now())
+            for intent in intents:
+                if intent.key in self._disk.entries:
+                    self._seen.violated("rule 5", f"the key {intent.key} is given to a second write")
+                self._disk.entries[intent.key] = Entry(intent, run, self._now(), order=self._seen.next())
+            self._landed(run, intents, judged)
+
+        await self._commit(f"begin {len(intents)}", write)
+
+    async def record(self, group: Sequence[tuple[values.IntentKey, outcomes.Outcome]]) -> None:
+        """Put outcomes on disk."""
+        if not group:
+            return
+
+        def write() -> None:
+            for key, outcome in group:
+                self._disk.entries[key].ends.append(outcome)
+                self._disk.entries[key].order = self._seen.next()
+
+        await self._commit("record " + " ".join(f"{key}:{outcome.name}" for key, outcome in group), write)
+
+    async def finish(self, finished: report.Report, *, trigger: str) -> None:
+        """Put the report on disk."""
+
+        def write() -> None:
+            self._disk.reports[finished.run] = finished
+
+        await self._commit(f"finish {trigger} {finished.verdict}", write)
+
+    async def approved(self, digest: str, *, now: datetime.datetime) -> bool:
+        """Tell whether the plan is approved."""
+        await self._ask("approved")
+        return self._disk.approvals.get(digest, now) > now
+
+    async def resolutions(self) -> Mapping[str, values.DriverId]:
+        """Give whom references led to."""
+        await self._ask("resolutions")
+        return dict(self._disk.resolutions)
+
+    async def remember(self, resolutions: Mapping[str, values.DriverId]) -> None:
+        """Put on disk whom references lead to."""
+        if resolutions:
+            await self._commit("remember", lambda: self._disk.resolutions.update(resolutions))
+
+    async def fruitless(self, *, since: datetime.datetime) -> Mapping[Write, int]:
+        """Count fruitless writes."""
+        await self._ask("fruitless")
+        return self._disk.fruitless(since)
+
+    async def prune(self, *, before: datetime.datetime) -> None:
+        """Forget nothing: worlds are short."""
+        await self._ask("prune")
+
+    async def _ask(self, what: str) -> None:
+        self._pass(what)
+        await trio.lowlevel.checkpoint()
+        self._fate.point(f"{what} answered")
+
+    async def _commit(self, what: str, write: Callable[[], None]) -> None:
+        """Wait for the next commit, whoever is cancelled meanwhile: a thread does not stop for that either."""
+        kind = what.partition(" ")[0]
+        self._pass(kind)
+        with trio.CancelScope(shield=True):
+            if self._waiting is None:
+                self._waiting = [write]
+                await self._flush()
+            else:
+                self._waiting.append(write)
+                await self._committed.wait()
+        self._seen.note("disk", what)
+        self._fate.point(f"{kind} answered")
+
+    async def _flush(self) -> None:
+        await trio.sleep(self._slowness)
+        waiting, self._waiting = self._waiting or [], None
+        committed, self._committed = self._committed, trio.Event()
+        if not self._fate.dead or self._chance.random() < 0.5:
+            for write in waiting:
+                write()
+        committed.set()
+        self._fate.alive()
+
+    def _pass(self, kind: str) -> None:
+        self._fate.point(kind)
+        if self.lost:
+            self._fail(errors.JournalBusy("another process writes to the journal"))
+        if kind == "check":
+            return
+        if self.full or self.stumbles:
+            self.stumbles = max(0, self.stumbles - 1)
+            self._fail(errors.JournalError("no space left on device"))
+
+    def _fail(self, error: errors.JournalError) -> None:
+        self._seen.note("disk", f"fails: {error.message}")
+        self._failed()
+        raise error
+
+
+def _write(change: values.Change) -> Write:
+    return change.action, change.driver, change.fleet
+
+
+def _opposite(change: values.Change) -> Write:
+    attach = change.action is values.Action.ATTACH
+    return (values.Action.DETACH if attach else values.Action.ATTACH), change.driver, change.fleet

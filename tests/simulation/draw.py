@@ -1,0 +1,203 @@
+"""Draws a world from a seed: the account, how Charge behaves in it, the settings, and what befalls every life.
+
+Invariant: everything follows from the seed. Neighbours: `documents` draws what the sources say, `world` plays the world.
+"""
+
+import dataclasses
+import datetime
+import random
+from collections.abc import Mapping
+
+from tests.simulation import audit, fate
+from tests.support import clocks
+from worker.core import guard, retry, values
+from worker.sandbox import behaviour, faults, people, roster
+
+KINDS = (
+    *("any",) * 6,
+    *("POST", "POST answered") * 6,
+    *("GET", "GET answered") * 2,
+    *("begin", "begin answered", "record", "record answered") * 3,
+    *("open", "open answered", "check", "check answered", "finish", "finish answered", "remember", "source"),
+)
+"""Where things happen; what matters most is drawn most often."""
+
+STRIKES = (
+    *("crash",) * 12,
+    *("stop", "cut", "revoke", "lose lock", "fill disk", "stumble", "pause", "meddle", "edit") * 2,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The settings of an account."""
+
+    mode: values.Mode
+    limits: guard.Limits
+    policy: retry.Policy
+    page_size: int
+    rate: float
+    burst: int
+    adaptive: bool
+    concurrency: int
+    timeout: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Life:
+    """One process: how many runs it makes if nothing befalls it, what does, and how long nobody runs afterwards."""
+
+    moments: tuple[fate.Moment, ...]
+    runs: int
+    interval: float
+    pause: float
+    edits: bool
+    spoilt: bool
+    meddling: float
+    slowness: float
+    weather: Mapping[str, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Spec:
+    """A world before anything happens in it."""
+
+    seed: int
+    settings: Settings
+    behaviour: behaviour.Behaviour
+    boundaries: tuple[datetime.datetime, ...]
+    lives: tuple[Life, ...]
+    approving: bool
+
+
+def spec(seed: int, held: audit.Roster) -> Spec:
+    """Draw everything about a world but its account, which is filled, and its documents."""
+    chance = random.Random(f"world {seed}")
+    _populate(held, chance)
+    hours = sorted(chance.choice((0.01, 0.1, 1.0, 14.0, 26.0)) * (1 + chance.random()) for _ in range(4))
+    return Spec(
+        seed=seed,
+        settings=_settings(chance, held),
+        behaviour=_behaviour(chance),
+        boundaries=tuple(clocks.NOON + datetime.timedelta(hours=each) for each in hours),
+        lives=tuple(_life(chance) for _ in range(chance.choice((1, 2, 2, 3, 3, 4)))),
+        approving=chance.random() < 0.5,
+    )
+
+
+def calm(stormy: behaviour.Behaviour) -> behaviour.Behaviour:
+    """Give the same Charge without what makes convergence impossible."""
+    return dataclasses.replace(stormy, page_cap=None, total_drivers_offset=0, read_only=False, rate=None)
+
+
+def _populate(held: audit.Roster, chance: random.Random) -> None:
+    count = chance.choice((1, 2, 3, 3, 4, 5, 6))
+    names = [f"Fleet {number}" for number in range(count)]
+    if count > 2 and chance.random() < 0.15:
+        names[1] = names[0]
+    odd: tuple[roster.Status, ...] = ("active",) * 12 + ("suspended", "archived")
+    fleets = [held.add_fleet(name=name, status=chance.choice(odd)) for name in names]
+    drivers = 3 + int(37 * chance.random() ** 2)
+    for number in range(drivers):
+        held.add_driver(
+            email=f"{'Driver' if number % 5 == 0 else 'driver'}{number}@example.com",
+            metadata={"employee_id": f"{number:04d}", "depot": str(number % 4)},
+            fleets=chance.sample(fleets, min(count, chance.choice((0, 1, 1, 1, 1, 2, 3)))),
+            status=chance.choice(odd),
+        )
+
+
+def _settings(chance: random.Random, held: audit.Roster) -> Settings:
+    rate = chance.choice((5.0, 25.0, 25.0, 100.0, 1000.0))
+    return Settings(
+        mode=values.Mode.ADDITIVE if chance.random() < 0.1 else values.Mode.EXACT,
+        limits=_limits(chance, held),
+        policy=retry.Policy(chance.choice((1, 2, 3, 4, 6)), chance.choice((0.05, 0.5)), chance.choice((1.0, 30.0))),
+        page_size=chance.choice((1, 2, 3, 5, 10, 100)),
+        rate=rate,
+        burst=chance.choice((1, 2, 5, 10)),
+        adaptive=chance.random() < 0.7,
+        concurrency=chance.choice((1, 2, 4, 16)),
+        timeout=chance.choice((1.0, 5.0)),
+    )
+
+
+def _limits(chance: random.Random, held: audit.Roster) -> guard.Limits:
+    must_see = frozenset[tuple[values.DriverId, values.FleetId]]()
+    if chance.random() < 0.1 and held.memberships():
+        driver, fleet = chance.choice(sorted(held.memberships()))
+        must_see = frozenset({(values.DriverId(driver), values.FleetId(fleet))})
+    if chance.random() < 0.5:
+        return guard.Limits(1.0, 1.0, allow_emptying_fleets=chance.random() < 0.7, must_see=must_see)
+    return guard.Limits(
+        max_detach_fraction_per_fleet=chance.choice((0.1, 0.25, 0.5)),
+        max_detach_fraction=chance.choice((0.05, 0.1, 0.5)),
+        always_allow=chance.choice((0, 1, 2)),
+        must_see=must_see,
+    )
+
+
+def _behaviour(chance: random.Random) -> behaviour.Behaviour:
+    limited = chance.random() < 0.4
+    return behaviour.Behaviour(
+        already_attached=chance.choice(("ok", "conflict")),
+        not_attached=chance.choice(("ok", "conflict")),
+        suspended_driver=chance.choice(("accept", "conflict", "policy_blocked")),
+        archived_driver=chance.choice(("accept", "conflict", "policy_blocked")),
+        suspended_fleet=chance.choice(("accept", "conflict", "policy_blocked")),
+        archived_fleet=chance.choice(("accept", "conflict", "policy_blocked")),
+        not_found=chance.choice(("precise", "combined")),
+        read_only=chance.random() < 0.03,
+        null_lists=chance.random() < 0.5,
+        pages=chance.choice(("offset", "cursor")),
+        page_cap=chance.choice((3, 10)) if chance.random() < 0.05 else None,
+        unknown_filter=chance.choice(("not_found", "empty")),
+        total_drivers_offset=chance.choice((-1, 1)) if chance.random() < 0.05 else 0,
+        rate=chance.choice((4.0, 20.0, 50.0)) if limited else None,
+        limit=chance.choice(("bucket", "fixed", "sliding")),
+        burst=chance.choice((None, 1, 5)),
+        window_seconds=chance.choice((1.0, 1.0, 10.0)),
+        retry_after=chance.choice(("none", "seconds", "date")),
+        rate_limit_headers=chance.random() < 0.5,
+        stored_5xx=chance.choice(("replay", "rerun", "outcome")),
+        reused_key=chance.choice(("first_answer", "bad_request", "conflict")),
+        latency_seconds=chance.choice((0.0, 0.02, 0.05, 0.3)),
+        request_id_header=chance.random() < 0.8,
+        unknown_values=chance.random() < 0.3,
+    )
+
+
+def _life(chance: random.Random) -> Life:
+    moments = tuple(
+        fate.Moment(kind := chance.choice(KINDS), _nth(chance, kind), chance.choice(STRIKES))
+        for _ in range(chance.choice((0, 1, 1, 1, 2, 3)))
+    )
+    return Life(
+        moments=moments,
+        runs=chance.choice((1, 1, 2, 3)),
+        interval=chance.choice((1.0, 60.0, 300.0)),
+        pause=chance.choice((2.0, 60.0, 3600.0, 13 * 3600.0, 25 * 3600.0)),
+        edits=chance.random() < 0.5,
+        spoilt=chance.random() < 0.1,
+        meddling=chance.choice((0.0, 0.0, 0.005, 0.02, 0.1)),
+        slowness=chance.choice((0.0, 0.002, 0.02, 0.2)),
+        weather=_weather(chance),
+    )
+
+
+def _nth(chance: random.Random, kind: str) -> int:
+    if kind == "any":
+        return chance.randint(1, 120)
+    return chance.randint(1, 30 if kind.startswith("GET") else 8 if kind.startswith(("POST", "check")) else 2)
+
+
+def _weather(chance: random.Random) -> Mapping[str, float]:
+    if chance.random() < 0.25:
+        return {}
+    names = chance.sample(sorted(faults.NAMES), chance.randint(1, 5))
+    return {name: chance.choice((0.02, 0.05, 0.1, 0.3, 0.3, 0.6)) for name in names}
+
+
+def generator(seed: int, what: str) -> random.Random:
+    """Make a source of choices of its own for one purpose."""
+    return people.generator(audit.hash_of(seed, what))

@@ -1,0 +1,124 @@
+"""Judges what is left: after each run its report, after the world the record of it, and whether it came to rest.
+
+Invariant: only the disk, the server's own effects and the roster are asked. Neighbours: `oracles` judge the moment.
+"""
+
+import collections
+
+from tests.simulation import audit, disk, truth
+from worker.core import outcomes, report, values
+
+
+def reported(seen: audit.Audit, held: audit.Roster, run: audit.Run, finished: report.Report) -> None:
+    """Judge whether a run's report says what is so."""
+    for result in finished.results:
+        pair = (str(result.change.driver), str(result.change.fleet))
+        done = _present(held, pair) is (result.change.action is values.Action.ATTACH)
+        if result.done and not done and not seen.meddled(pair, run.began):
+            seen.violated("report", f"{run.name} says that {_named(result.change)} is done, and it is not")
+
+
+def recorded(seen: audit.Audit, kept: disk.Disk) -> None:
+    """Judge whether everything that the server did is in the journal, once, with its outcome."""
+    effects: dict[str | None, list[audit.Effect]] = collections.defaultdict(list)
+    for effect in seen.effects:
+        effects[effect.key].append(effect)
+    for key, group in effects.items():
+        changed = [effect for effect in group if effect.changed]
+        entry = kept.entries.get(values.IntentKey(key or ""))
+        if entry is None:
+            seen.violated("record", f"an effect under the key {key} is not in the journal")
+            continue
+        for earlier, later in zip(changed, changed[1:], strict=False):
+            if not seen.meddled(later.pair, earlier.order):
+                seen.violated("rule 5", f"{_named(entry.intent.change)} took effect twice under {key}")
+        if changed:
+            _settled(seen, entry, changed[-1])
+    for entry in kept.entries.values():
+        if entry.open:
+            seen.violated("record", f"{entry.intent.key} is still open in the end")
+        elif isinstance(entry.outcome, outcomes.Applied) and entry.intent.key not in effects:
+            if not seen.foreign.get((str(entry.intent.change.driver), str(entry.intent.change.fleet))):
+                seen.violated("record", f"{entry.intent.key} is recorded as applied, and the server knows nothing of it")
+
+
+def _settled(seen: audit.Audit, entry: disk.Entry, effect: audit.Effect) -> None:
+    """Judge whether an effect has the outcome that it should have."""
+    if isinstance(entry.outcome, outcomes.Applied) or seen.meddled(effect.pair, effect.order):
+        return
+    name = entry.outcome.name if entry.outcome else "open"
+    seen.violated("record", f"{_named(entry.intent.change)} took effect under {effect.key} and is recorded as {name}")
+
+
+def moved(seen: audit.Audit, kept: disk.Disk, runs: dict[str, audit.Run]) -> None:
+    """Judge whether anybody who was wanted somewhere was left in no fleet, or turned to and fro within a run."""
+    turned: dict[tuple[str, truth.Pair], set[str]] = collections.defaultdict(set)
+    for effect in seen.effects:
+        entry = kept.entries.get(values.IntentKey(effect.key or ""))
+        if entry is None or not effect.changed:
+            continue
+        run = runs[entry.run]
+        turned[entry.run, effect.pair].add(effect.action)
+        if effect.action == "attach" or effect.left or run.deceived:
+            continue
+        driver = effect.pair[0]
+        others = any(seen.meddled((driver, fleet), run.began) for fleet in _fleets(seen, driver))
+        if not others and run.truths and all(_wanted(driver, wishes) for wishes in run.truths):
+            seen.violated("rule 3", f"{audit.short(driver)} was left in no fleet in {entry.run}, and is wanted")
+    for (name, pair), actions in turned.items():
+        if len(actions) > 1:
+            seen.violated("rule 9", f"{name} attached and detached {audit.short(pair[0])} {audit.short(pair[1])}")
+
+
+def at_rest(
+    seen: audit.Audit, held: audit.Roster, wishes: truth.Wishes, finished: report.Report, *, allowed: set[str]
+) -> None:
+    """Judge whether a quiet run left everything as it is wanted; errors of the kinds `allowed` end a run rightly."""
+    if finished.error is not None:
+        if finished.error.code not in allowed:
+            seen.violated("convergence", f"a quiet run fails: {finished.error.code}: {finished.error.message}")
+        return
+    troubled = {str(result.change.driver) for result in finished.results if result.outcome.name == "refused"}
+    for result in finished.results:
+        if not result.done and str(result.change.driver) not in troubled:
+            seen.violated("convergence", f"a quiet run ends with {_named(result.change)} {result.outcome.name}")
+    judged = finished.judged
+    excused = {(str(each.change.driver), str(each.change.fleet)) for each in judged.held} if judged else set()
+    for pair in sorted(_astray(held, wishes) - excused):
+        if pair[0] not in troubled:
+            word = "is missing from" if pair in wishes.wanted else "is still in"
+            seen.violated("convergence", f"{audit.short(pair[0])} {word} {audit.short(pair[1])} in the end")
+
+
+def idle(seen: audit.Audit, first: report.Report, second: report.Report) -> None:
+    """Judge whether a second quiet run wrote nothing, but for what was refused before."""
+    refused = {result.change.driver for result in first.results if result.outcome.name == "refused"}
+    for result in second.results:
+        if result.change.driver not in refused:
+            seen.violated("rule 9", f"a second quiet run plans {_named(result.change)}")
+
+
+def _astray(held: audit.Roster, wishes: truth.Wishes) -> set[truth.Pair]:
+    """Give every membership that ought to be there and is not, or is there and ought not to be."""
+    astray = {pair for pair in wishes.wanted if not _present(held, pair)}
+    for fleet, mode in wishes.modes.items():
+        if mode is values.Mode.EXACT and fleet not in wishes.unclear:
+            here = {(driver, fleet) for driver in held.members(fleet) if driver not in wishes.waiting}
+            astray |= here - wishes.wanted
+    return astray
+
+
+def _present(held: audit.Roster, pair: truth.Pair) -> bool:
+    return pair[0] in held.drivers and pair[1] in held.fleets_of(pair[0])
+
+
+def _fleets(seen: audit.Audit, driver: str) -> set[str]:
+    return {fleet for who, fleet in seen.toggles if who == driver}
+
+
+def _wanted(driver: str, wishes: truth.Wishes) -> bool:
+    return any(who == driver for who, _ in wishes.wanted)
+
+
+def _named(change: values.Change) -> str:
+    return f"{change.action} {audit.short(change.driver)} {audit.short(change.fleet)}"

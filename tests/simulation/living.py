@@ -1,0 +1,281 @@
+"""One life: a process with the real client, pace, reader, applier and cycle, that may be ended at any point.
+
+Invariant: nothing of ours is replaced but the edges; what a dead life still tries to do, does not happen.
+Neighbours: `world` gives it its surroundings, `fate` its points; a planted defect is another `Parts`.
+"""
+
+import dataclasses
+import random
+from collections.abc import Callable
+
+import trio
+import trio.testing
+
+from tests.simulation import audit, documents, draw, endings, fate, oracles, truth, wire
+from tests.simulation import disk as disk_
+from tests.support import clocks, doubles, rig
+from tests.support import sandbox as support
+from worker.charge import client as client_
+from worker.charge import http as http_
+from worker.core import errors, report, secret, values
+from worker.engine import apply, pacing, reading, sending
+from worker.engine import cycle as cycle_
+from worker.engine import halt as halt_
+from worker.sandbox import app
+
+LONGEST_RUN = 6 * 3600.0
+"""Seconds of virtual time in which every run must have ended."""
+
+DRAIN_SECONDS = 0.5
+PAUSE_SECONDS = 90.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """What the product is made of; to plant a defect, replace one."""
+
+    applier: type[apply.Applier] = apply.Applier
+    reader: type[reading.Reader] = reading.Reader
+    sender: type[sending.Sender] = sending.Sender
+    cycle: type[cycle_.Cycle] = cycle_.Cycle
+    client: type[client_.Client] = client_.Client
+    http: type[http_.Http] = http_.Http
+    pace: type[pacing.Pace] = pacing.Pace
+    halt: type[halt_.Halt] = halt_.Halt
+
+
+@dataclasses.dataclass
+class Surroundings:
+    """What lives share: the account, the disk, the sources, the time, and who watches."""
+
+    settings: draw.Settings
+    parts: Parts
+    roster: audit.Roster
+    sandbox: app.Sandbox
+    disk: disk_.Disk
+    shelf: documents.Shelf
+    wall: clocks.Wall
+    clock: trio.testing.MockClock
+    seen: audit.Audit
+    outside: trio.Nursery
+    chance: random.Random
+    truths: Callable[[audit.Run], list[truth.Wishes]]
+    most_requests: int
+    runs: dict[str, audit.Run] = dataclasses.field(default_factory=dict)
+    lives: int = 0
+    keys: int = 0
+
+
+class Life:
+    """One process."""
+
+    def __init__(self, around: Surroundings, plan: draw.Life) -> None:
+        """Start a process."""
+        around.lives += 1
+        self.number = around.lives
+        self.reports: list[report.Report] = []
+        self._around = around
+        self._plan = plan
+        self._revoked = False
+        self._stopped: errors.Stopped | None = None
+        self._scope = trio.CancelScope()
+        self._fate = fate.Fate(
+            plan.moments,
+            who=f"life {self.number}",
+            seen=around.seen,
+            meddle=self._meddle_perhaps,
+            strike={
+                "crash": self._die,
+                "stop": lambda: self._stop(DRAIN_SECONDS),
+                "cut": lambda: self._stop(0.0),
+                "revoke": self._revoke,
+                "lose lock": self._lose_lock,
+                "fill disk": self._fill_disk,
+                "stumble": self._stumble,
+                "pause": self._pause,
+                "meddle": self._meddle,
+                "edit": around.shelf.edit,
+            },
+        )
+        settings = around.settings
+        rules = oracles.Rules(settings.mode, settings.limits, settings.rate, settings.burst, around.most_requests)
+        self._judge = oracles.Judge(
+            seen=around.seen, held=around.roster, disk=around.disk, rules=rules, truths=around.truths
+        )
+        self._run = audit.Run("", self.number, 0, 0.0)
+
+    async def live(self) -> None:
+        """Live until the runs are done, or until something ends it."""
+        self._around.seen.note(f"life {self.number}", "begins")
+        try:
+            with self._scope:
+                await self._live()
+        except* fate.Killed:
+            pass
+        if self._fate.dead:
+            self._around.seen.counts["crashes"] += 1
+            self._around.seen.note(f"life {self.number}", "is dead")
+
+    async def _live(self) -> None:
+        self._furnish()
+        for number in range(self._plan.runs):
+            if number:
+                await trio.sleep(self._plan.interval)
+            if self._stopped is None:
+                await self._reconcile("start" if number == 0 else "interval")
+
+    def _furnish(self) -> None:
+        """Make what outlives a run."""
+        around, settings = self._around, self._around.settings
+        self._journal = disk_.Journal(
+            around.disk,
+            life=self._fate,
+            seen=around.seen,
+            chance=around.chance,
+            now=around.wall.now,
+            slowness=self._plan.slowness,
+            landed=lambda name, intents, judged: self._judge.landed(around.runs[name], name, intents, judged),
+            failed=lambda: self._run.end("a failure of the journal"),
+        )
+        self._pace = around.parts.pace(
+            requests_per_second=settings.rate, burst=settings.burst, adaptive=settings.adaptive
+        )
+        self._http = around.parts.http(
+            base_url=rig.BASE,
+            key=secret.Secret(app.KEY),
+            api_version="2026-03-01",
+            user_agent="fleet-sync/simulated",
+            timeout=settings.timeout,
+            connections=settings.concurrency,
+            transport=self._wire,
+        )
+        self._client = around.parts.client(http=self._http, clock=around.wall, page_size=settings.page_size)
+
+    def _wire(self) -> wire.Wire:
+        return wire.Wire(
+            support.transport(self._around.sandbox),
+            outside=self._around.outside,
+            life=self._fate,
+            who=f"life {self.number}",
+            seen=self._around.seen,
+            run=lambda: self._run,
+            sending=lambda request: self._judge.sending(self._run, request),
+            revoked=lambda: self._revoked,
+        )
+
+    async def _reconcile(self, trigger: str) -> None:
+        """Do one run, and judge its report."""
+        around = self._around
+        name = f"run-{len(around.runs) + 1}"
+        run = self._run = audit.Run(name, self.number, around.seen.next(), trio.current_time())
+        run.deceived = around.sandbox.behaviour.page_cap is not None
+        around.runs[name] = run
+        around.seen.note(f"life {self.number}", f"{name} begins ({trigger})")
+        around.seen.counts["runs"] += 1
+        self._halt = around.parts.halt(wake=self._pace.wake)
+        with trio.move_on_after(LONGEST_RUN) as bound:
+            finished = await self._cycle(run).reconcile(trigger=trigger)
+        if bound.cancelled_caught:
+            around.seen.violated("deadlock", f"{name} did not end")
+            return
+        run.end("the end of the run")
+        around.seen.note(f"life {self.number}", f"{name} ends: {finished.verdict} {finished.error or ''}")
+        self.reports.append(finished)
+        endings.reported(around.seen, around.roster, run, finished)
+
+    def _cycle(self, run: audit.Run) -> cycle_.Cycle:
+        around, settings, parts = self._around, self._around.settings, self._around.parts
+        sender = parts.sender(pace=self._pace, halt=self._halt, policy=settings.policy, jitter=around.chance.random)
+        watcher = doubles.Watcher()
+        return parts.cycle(
+            run=values.RunId(run.name),
+            rules=cycle_.Rules(values.Account(rig.BASE, "test"), settings.mode, settings.limits, settings.rate),
+            sources=[
+                documents.Source(around.shelf, place, self._fate, run)
+                for place in range(len(around.shelf.readings()))
+            ],
+            reader=parts.reader(
+                charge=self._client,
+                sender=sender,
+                progress=watcher,
+                page_size=settings.page_size,
+                concurrency=settings.concurrency,
+                must_see={fleet for _, fleet in settings.limits.must_see},
+            ),
+            applier=parts.applier(
+                charge=self._client,
+                sender=sender,
+                journal=self._journal,
+                progress=watcher,
+                concurrency=settings.concurrency,
+                new_key=self._new_key,
+            ),
+            journal=self._journal,
+            sender=sender,
+            clock=around.wall,
+        )
+
+    def _new_key(self) -> values.IntentKey:
+        self._around.keys += 1
+        return values.IntentKey(f"key-{self._around.keys}")
+
+    # --- what befalls it
+
+    def _die(self) -> None:
+        self._fate.dead = True
+        self._scope.cancel()
+
+    def _stop(self, drain: float) -> None:
+        self._stopped = self._stopped or errors.Stopped("ended by SIGTERM", exit_code=143)
+        if self._run.name:
+            self._run.end("a signal")
+            self._halt.stop(self._stopped)
+            self._around.outside.start_soon(self._cut, self._halt, drain)
+
+    async def _cut(self, halt: halt_.Halt, drain: float) -> None:
+        await trio.sleep(drain)
+        if not self._fate.dead:
+            halt.cut()
+
+    def _revoke(self) -> None:
+        self._revoked = True
+
+    def _lose_lock(self) -> None:
+        self._journal.lost = True
+
+    def _fill_disk(self) -> None:
+        self._journal.full = True
+
+    def _stumble(self) -> None:
+        self._journal.stumbles += 1
+
+    def _pause(self) -> None:
+        """Stand still, while the world goes on."""
+        self._around.clock.jump(PAUSE_SECONDS)
+        if self._run.planned:
+            self._run.resumed = trio.current_time()
+
+    def _meddle_perhaps(self) -> None:
+        if self._plan.meddling and self._around.chance.random() < self._plan.meddling:
+            self._meddle()
+
+    def _meddle(self) -> None:
+        """Let another writer change something."""
+        around, chance = self._around, self._around.chance
+        drivers = sorted(around.roster.drivers)
+        if not drivers:
+            return
+        driver = chance.choice(drivers)
+        what = chance.random()
+        if what < 0.03:
+            around.seen.note("another", f"deletes {audit.short(driver)}")
+            around.roster.vanish(driver)
+        elif what < 0.06:
+            other = chance.choice(drivers)
+            around.seen.note("another", f"gives {audit.short(other)}'s address to {audit.short(driver)}")
+            address = around.roster.drivers[other].email
+            around.roster.change_driver(other, email=around.roster.drivers[driver].email)
+            around.roster.change_driver(driver, email=address)
+            around.seen.directory(around.roster)
+        else:
+            around.roster.meddle((driver, chance.choice(sorted(around.roster.fleets))))

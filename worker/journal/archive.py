@@ -1,0 +1,71 @@
+"""What people ask the journal: past runs, their documents, every change of a driver.
+
+Invariant: reads only. Neighbours: `database` lends the connection, `rows` reads what comes.
+"""
+
+import collections
+from collections.abc import Iterator
+from typing import Any
+
+import sqlalchemy as sa
+
+from worker.core import ports, values
+from worker.journal import rows, schema
+
+_run = schema.runs.c
+_intent = schema.intents.c
+
+
+def runs(connection: sa.Connection, *, limit: int | None) -> tuple[ports.PastRun, ...]:
+    """Give past runs, the newest first."""
+    listed = sa.select(
+        _run.run, _run.trigger, _run.started, _run.finished, _run.result, _run.exit_code, _run.outcomes
+    ).order_by(_run.started.desc(), _run.run.desc())
+    unfinished = (
+        sa.select(_intent.run, _intent.outcome, sa.func.count().label("number"))
+        .join(schema.runs)
+        .where(_run.finished.is_(None), _intent.outcome.is_not(None))
+        .group_by(_intent.run, _intent.outcome)
+    )
+    counts: dict[str, dict[str, int]] = collections.defaultdict(dict)
+    for row in connection.execute(unfinished):
+        counts[row.run][row.outcome] = row.number
+    return tuple(rows.past_run(row, counts[row["run"]]) for row in _rows(connection, listed.limit(limit)))
+
+
+def documents(connection: sa.Connection, run: values.RunId) -> rows.Documents:
+    """Give a run's plan and report."""
+    row = connection.execute(sa.select(_run.plan, _run.report).where(_run.run == run)).first()
+    return (None, None) if row is None else rows.documents(row.plan, row.report)
+
+
+def changes(
+    connection: sa.Connection,
+    *,
+    run: values.RunId | None,
+    driver: values.DriverId | None,
+    fleet: values.FleetId | None,
+) -> tuple[ports.PastChange, ...]:
+    """Give past writes that fit, the oldest first."""
+    wanted = ((_intent.run, run), (_intent.driver, driver), (_intent.fleet, fleet))
+    listed = (
+        sa.select(schema.intents, _run.trigger)
+        .join(schema.runs)
+        .where(*(column == value for column, value in wanted if value is not None))
+        .order_by(_intent.recorded, _intent.run, _intent.position)
+    )
+    return tuple(rows.past_change(row) for row in _rows(connection, listed))
+
+
+def open_intents(connection: sa.Connection) -> tuple[ports.OpenIntent, ...]:
+    """Give the intents without an outcome, the oldest first."""
+    unsettled = (
+        sa.select(schema.intents)
+        .where(_intent.outcome.is_(None))
+        .order_by(_intent.recorded, _intent.run, _intent.position)
+    )
+    return tuple(rows.open_intent(row) for row in _rows(connection, unsettled))
+
+
+def _rows(connection: sa.Connection, query: sa.Select[Any]) -> Iterator[rows.Row]:
+    return ({**row} for row in connection.execute(query).mappings())

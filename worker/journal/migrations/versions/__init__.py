@@ -1,0 +1,1 @@
+"""One file a form of the journal, in the order of `revisions`."""

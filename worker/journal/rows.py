@@ -1,0 +1,145 @@
+"""Values to rows and back, without a database.
+
+Invariant: what was written reads back as it was, but for moments, which keep their milliseconds. Neighbours: `database`
+and `glance` store the rows, `archive` reads them, `memory` answers in the same words.
+"""
+
+import datetime
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from worker.core import formats, outcomes, ports, report, values
+
+Row = Mapping[str, Any]
+Documents = tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]
+"""A run's plan and report."""
+
+
+def began(run: values.RunId, *, trigger: str, judged: values.Judged, now: datetime.datetime) -> Row:
+    """Write a run that begins."""
+    return {"run": run, "trigger": trigger, "started": formats.time(now), "plan": json.dumps(formats.plan(judged))}
+
+
+def sources(run: values.RunId, judged: values.Judged | None) -> list[Row]:
+    """Write what a run read."""
+    read = judged.sources if judged else ()
+    return [
+        {"run": run, "position": position, "kind": each.kind, "name": text(each.name), "revision": each.revision}
+        for position, each in enumerate(read)
+    ]
+
+
+def intents(run: values.RunId, group: Sequence[ports.Intent], *, now: datetime.datetime) -> list[Row]:
+    """Write what a run is about to do."""
+    recorded = formats.time(now)
+    return [
+        {
+            "key": each.key,
+            "run": run,
+            "position": position,
+            "recorded": recorded,
+            "action": each.change.action.value,
+            "driver": each.change.driver,
+            "fleet": each.change.fleet,
+            "origin": None if each.change.origin is None else text(str(each.change.origin)),
+        }
+        for position, each in enumerate(group)
+    ]
+
+
+def settled(key: values.IntentKey, outcome: outcomes.Outcome, *, now: datetime.datetime) -> Row:
+    """Write what came of an intent; `intent` is its key."""
+    shown = {name: text(value) if isinstance(value, str) else value for name, value in formats.outcome(outcome).items()}
+    return {"intent": key, "settled": formats.time(now), **shown}
+
+
+def finished(ended: report.Report, *, trigger: str) -> Row:
+    """Write the end of a run. The report is kept without its plan, which has a place of its own."""
+    document: formats.Document = formats.run(ended)
+    plan = document["plan"]
+    document["plan"] = None
+    return {
+        "run": ended.run,
+        "trigger": trigger,
+        "started": document["started"],
+        "finished": document["finished"],
+        "result": document["result"],
+        "exit_code": document["exit_code"],
+        "outcomes": json.dumps(document["outcomes"]),
+        "plan": None if plan is None else json.dumps(plan),
+        "report": json.dumps(document),
+    }
+
+
+def documents(plan: str | None, reported: str | None) -> tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]:
+    """Read a run's plan and report."""
+    planned = None if plan is None else json.loads(plan)
+    if reported is None:
+        return planned, None
+    return planned, {**json.loads(reported), "plan": planned}
+
+
+def change(row: Row) -> values.Change:
+    """Read a change."""
+    return values.Change(
+        action=values.Action(row["action"]),
+        driver=values.DriverId(row["driver"]),
+        fleet=values.FleetId(row["fleet"]),
+        origin=None if row["origin"] is None else _origin(row["origin"]),
+    )
+
+
+def open_intent(row: Row) -> ports.OpenIntent:
+    """Read an intent without an outcome."""
+    return ports.OpenIntent(
+        intent=ports.Intent(key=values.IntentKey(row["key"]), change=change(row)),
+        run=values.RunId(row["run"]),
+        recorded=moment(row["recorded"]),
+    )
+
+
+def past_run(row: Row, counts: Mapping[str, int]) -> ports.PastRun:
+    """Read a run; `counts` is for one that has not ended."""
+    return ports.PastRun(
+        run=values.RunId(row["run"]),
+        trigger=row["trigger"],
+        started=moment(row["started"]),
+        finished=None if row["finished"] is None else moment(row["finished"]),
+        result=row["result"],
+        exit_code=row["exit_code"],
+        outcomes=json.loads(row["outcomes"])
+        if row["outcomes"]
+        else {name: counts.get(name, 0) for name in outcomes.NAMES},
+    )
+
+
+def past_change(row: Row) -> ports.PastChange:
+    """Read a write."""
+    return ports.PastChange(
+        run=values.RunId(row["run"]),
+        trigger=row["trigger"],
+        recorded=moment(row["recorded"]),
+        key=values.IntentKey(row["key"]),
+        change=change(row),
+        outcome=row["outcome"],
+        attempts=row["attempts"] or 0,
+        request_id=row["request_id"],
+        code=row["code"],
+        message=row["message"],
+    )
+
+
+def moment(written: str) -> datetime.datetime:
+    """Read a moment."""
+    return datetime.datetime.fromisoformat(written)
+
+
+def text(written: str) -> str:
+    """Give the text without what a database cannot hold: NUL, and halves of characters."""
+    return written.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
+
+
+def _origin(written: str) -> values.Origin:
+    name, line, column = written.rsplit(":", 2)
+    return values.Origin(name, int(line), int(column))
