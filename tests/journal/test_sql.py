@@ -151,7 +151,7 @@ async def test_what_is_being_written_is_written_though_the_writer_is_cancelled(p
 
 async def test_a_journal_that_is_never_used_makes_no_file(path: pathlib.Path) -> None:
     await sql.SqlJournal(_url(path)).aclose()
-    assert not path.exists()
+    assert not await anyio.Path(path).exists()
 
 
 def test_every_commit_is_on_disk_and_readers_do_not_block(path: pathlib.Path) -> None:
@@ -185,8 +185,13 @@ async def test_a_folder_that_does_not_exist_is_said(path: pathlib.Path) -> None:
     await _fails(path.parent / "nowhere" / "journal.db")
 
 
+async def test_a_file_in_place_of_the_folder_is_said(path: pathlib.Path) -> None:
+    await anyio.Path(path).write_bytes(b"")
+    await _fails(path / "journal.db")
+
+
 async def test_a_folder_in_place_of_the_file_is_said(path: pathlib.Path) -> None:
-    path.mkdir()
+    await anyio.Path(path).mkdir()
     await _fails(path)
 
 
@@ -200,7 +205,7 @@ async def test_a_file_that_cannot_be_written_is_said(path: pathlib.Path) -> None
     journal = sql.SqlJournal(_url(path))
     await _begin(journal)
     await journal.aclose()
-    path.chmod(stat.S_IRUSR)
+    await anyio.Path(path).chmod(stat.S_IRUSR)
     if _writable_all_the_same(path):
         pytest.skip("whoever runs this may write everywhere")
     await _fails(path)
@@ -208,9 +213,9 @@ async def test_a_file_that_cannot_be_written_is_said(path: pathlib.Path) -> None
 
 @pytest.mark.parametrize("content", [b"fleets:\n" * 1000, b"SQLite format 3\x00" + b"\xff" * 4096])
 async def test_a_file_that_is_no_database_is_said_and_left_alone(path: pathlib.Path, content: bytes) -> None:
-    path.write_bytes(content)
+    await anyio.Path(path).write_bytes(content)
     await _fails(path)
-    assert path.read_bytes() == content
+    assert await anyio.Path(path).read_bytes() == content
 
 
 async def test_another_tables_of_the_same_name_are_said(path: pathlib.Path) -> None:
@@ -234,11 +239,11 @@ async def test_a_database_that_vanished_meanwhile_is_said(path: pathlib.Path) ->
 
 
 async def test_after_a_failure_the_journal_may_be_tried_again(path: pathlib.Path) -> None:
-    path.mkdir()
+    await anyio.Path(path).mkdir()
     journal = sql.SqlJournal(_url(path))
     with pytest.raises(errors.JournalError):
         await _begin(journal)
-    path.rmdir()
+    await anyio.Path(path).rmdir()
     await _begin(journal)
     await journal.aclose()
 

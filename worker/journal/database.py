@@ -60,7 +60,7 @@ class Database:
     def _failures(self) -> Iterator[None]:
         try:
             yield
-        except (sa.exc.SQLAlchemyError, OSError) as error:
+        except (sa.exc.SQLAlchemyError, OSError, UnicodeError) as error:  # a file's name need not be text
             cause = getattr(error, "orig", None) or error
             raise errors.JournalError(f"the journal {self._url} cannot be written: {cause}") from error
 
