@@ -154,6 +154,7 @@ def _duration(seconds: float) -> str:
 
 
 def count(number: int, one: str, many: str = "") -> str:
+    """Write how many there are of a thing."""
     return f"{number:,} {one if number == 1 else many or f'{one}s'}"
 
 
