@@ -30,7 +30,7 @@ def configure(*, form: Format, level: str) -> None:
     pretty = form == "console" or (form == "auto" and sys.stderr.isatty())
     colours = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
     renderer: list[structlog.typing.Processor] = (
-        [structlog.dev.ConsoleRenderer(colors=colours), _encoded]
+        [structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=structlog.dev.plain_traceback), _encoded]
         if pretty
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_json)]
     )

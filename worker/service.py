@@ -98,6 +98,7 @@ class Account:
                 sender=sender,
                 progress=self._progress,
                 page_size=self.settings.charge.page_size,
+                concurrency=self.settings.pace.concurrency,
                 must_see={fleet for _, fleet in self.rules.limits.must_see},
             ),
             applier=apply.Applier(

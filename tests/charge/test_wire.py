@@ -116,7 +116,7 @@ def test_a_redirect_is_distrusted(status: int) -> None:
 
 
 def test_without_a_code_the_type_stands_in() -> None:
-    assert _failure(401, _shown(None, type="authentication_error")).code == "authentication_error"
+    assert _failure(401, _shown(None, type="authentication_error")).code == "key_rejected"
 
 
 def test_a_message_stays_one_line_of_bounded_length() -> None:

@@ -19,6 +19,7 @@ class Desk:
         self.charge = charge
         self.url = url
         self.run = folder.run
+        self.together = folder.together
         self.write = folder.write
         self.write(self.members())
 

@@ -50,33 +50,27 @@ def test_what_no_longer_fits_is_stale_and_not_sent(desk: conftest.Desk, saved: p
     assert (stale["driver"], stale["attempts"], stale["request_id"]) == (one["driver"], 0, None)
     assert len(desk.posts()) == len(others)
 
-
-def test_a_plan_that_was_applied_already_sends_nothing(desk: conftest.Desk, saved: pathlib.Path) -> None:
-    assert desk.run("apply", "plan.json").code == 0
-    before = len(desk.posts())
-    ended = desk.run("apply", "plan.json")
-    assert ended.code == 4
-    assert "stale" in ended.stdout
-    assert len(desk.posts()) == before
+    again = desk.run("apply", "plan.json")
+    assert again.code == 4
+    assert "stale: the driver is in the fleet already; nothing was sent" in again.stdout
+    assert len(desk.posts()) == len(others)
 
 
-def test_an_edited_plan_is_refused(desk: conftest.Desk, saved: pathlib.Path) -> None:
+def test_what_the_settings_or_the_digest_do_not_vouch_for_is_refused(desk: conftest.Desk, saved: pathlib.Path) -> None:
+    """A plan of another server, of another key, and one that was edited."""
     plan = json.loads(saved.read_text())
     plan["changes"].pop()
-    saved.write_text(json.dumps(plan))
-    ended = desk.run("apply", "plan.json", "--json")
-    assert ended.code == 1
-    assert ended.document["error"]["code"] == "plan_invalid"
-    assert "digest" in ended.document["error"]["message"]
-    assert desk.posts() == []
-
-
-def test_a_plan_of_another_account_is_refused(desk: conftest.Desk, saved: pathlib.Path) -> None:
+    desk.write(json.dumps(plan), "edited.json")
+    desk.write(desk.folder.settings.read_text().replace(desk.url, "http://127.0.0.1:9/v1"), "other.toml")
     requests = len(desk.charge.requests)
-    for other in ({"CHARGE_API_KEY": "ch_sk_live_another"}, {"FLEET_SYNC_CHARGE__BASE_URL": "http://127.0.0.1:9/v1"}):
-        ended = desk.run("apply", "plan.json", **other)
+    edited, foreign = desk.together(
+        ["apply", "edited.json", "--json"], ["--config", "other.toml", "apply", "plan.json", "--json"]
+    )
+    live = desk.run("apply", "plan.json", "--json", CHARGE_API_KEY="ch_sk_live_another")
+    for ended, said in ((edited, "digest"), (foreign, "was made for"), (live, "was made for")):
         assert ended.code == 1
-        assert "was made for" in ended.stderr
+        assert ended.document["error"]["code"] == "plan_invalid"
+        assert said in ended.document["error"]["message"]
     assert len(desk.charge.requests) == requests
 
 

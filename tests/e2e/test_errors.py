@@ -2,11 +2,9 @@
 
 import time
 
-import pytest
-
 from tests.e2e import conftest
 from tests.support import command
-from worker.sandbox import faults, messages
+from worker.sandbox import faults
 
 
 def _check(ended: command.Ended, *, code: int = 1) -> command.Ended:
@@ -26,19 +24,18 @@ def _told(ended: command.Ended) -> str:
     return message
 
 
-@pytest.mark.parametrize(
-    ("name", "text", "said"),
-    [
-        ("bad.toml", "[charge\n", "bad.toml:1:8:"),
-        ("missing.toml", None, "missing.toml: there is no settings file"),
-        (".", None, ".: it cannot be read"),
-        ("binary.toml", "\0\ufffd", "binary.toml:1:1:"),
-    ],
-)
-def test_unusable_settings_are_one_document(desk: conftest.Desk, name: str, text: str | None, said: str) -> None:
-    if text is not None:
-        desk.write(text, name)
-    assert _told(desk.run("--config", name, "once", "--json")).startswith(said)
+def test_unusable_settings_are_one_document(desk: conftest.Desk) -> None:
+    desk.write("[charge\n", "bad.toml")
+    desk.write("\0\ufffd", "binary.toml")
+    said = {
+        "bad.toml": "bad.toml:1:8: this is not TOML",
+        "binary.toml": "binary.toml:1:1: ",
+        "missing.toml": "missing.toml: there is no settings file",
+        ".": ".: it cannot be read",
+    }
+    runs = desk.together(*(["--config", name, "once", "--json"] for name in said))
+    for start, ended in zip(said.values(), runs, strict=True):
+        assert _told(ended).startswith(start)
 
 
 def test_no_key_is_one_document(desk: conftest.Desk) -> None:
@@ -46,29 +43,22 @@ def test_no_key_is_one_document(desk: conftest.Desk) -> None:
     assert _told(ended).startswith("CHARGE_API_KEY: there is no secret key")
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["no plan", '{"format": "fleet-sync/plan@1", "digest": 1}', '{"x":' + "[" * 99_999],
-    ids=["text", "types", "deep"],
-)
-def test_a_file_that_is_no_plan_is_refused(desk: conftest.Desk, text: str) -> None:
-    desk.write(text, "plan.json")
-    assert _told(desk.run("apply", "plan.json", "--json")).startswith("plan.json is no saved plan")
+def test_what_is_no_plan_is_refused(desk: conftest.Desk) -> None:
+    desk.write("no plan", "text.json")
+    desk.write('{"x":' + "[" * 99_999, "deep.json")
+    text, deep, missing = desk.together(*(["apply", f"{name}.json", "--json"] for name in ("text", "deep", "missing")))
+    assert _told(text).startswith("text.json is no saved plan")
+    assert _told(deep).startswith("deep.json is no saved plan")
+    assert _told(missing).startswith("missing.json cannot be read")
 
 
-def test_a_plan_that_is_not_there_is_refused(desk: conftest.Desk) -> None:
-    assert "cannot be read" in _told(desk.run("apply", "plan.json", "--json"))
-
-
-@pytest.mark.parametrize(
-    ("url", "said"),
-    [("http://127.0.0.1:1/v1", "no connection could be made"), ("https://charge.invalid/v1", "no connection")],
-    ids=["refused", "no such host"],
-)
-def test_a_server_that_is_not_there_is_exit_1(desk: conftest.Desk, url: str, said: str) -> None:
-    ended = desk.run("export", FLEET_SYNC_CHARGE__BASE_URL=url, FLEET_SYNC_RETRY__MAX_ATTEMPTS="2")
-    assert said in _check(ended).stderr
-    assert ended.stdout == ""
+def test_a_server_that_is_not_there_is_exit_1(desk: conftest.Desk) -> None:
+    for name, url in {"refused": "http://127.0.0.1:1/v1", "unknown": "https://charge.invalid/v1"}.items():
+        desk.write(desk.folder.settings.read_text().replace(desk.url, url), f"{name}.toml")
+    calls = [["--config", f"{name}.toml", "export"] for name in ("refused", "unknown")]
+    for ended in desk.together(*calls, FLEET_SYNC_RETRY__MAX_ATTEMPTS="2"):
+        assert "no connection could be made" in _check(ended).stderr
+        assert ended.stdout == ""
 
 
 def test_a_server_that_answers_nothing_useful_is_exit_1(desk: conftest.Desk) -> None:
@@ -85,15 +75,3 @@ def test_a_server_that_hangs_is_given_up_after_its_deadline(desk: conftest.Desk)
     ended = desk.run("plan", FLEET_SYNC_CHARGE__TIMEOUT_SECONDS="1", FLEET_SYNC_RETRY__MAX_ATTEMPTS="1")
     assert time.monotonic() - begun < 10
     assert "no whole answer within 1 s" in _check(ended).stderr
-
-
-def test_a_server_that_is_no_http_is_exit_1(open_desk: conftest.Open) -> None:
-    def silent(_inner: messages.App) -> messages.App:
-        async def answer(scope: messages.Scope, receive: messages.Receive, send: messages.Send) -> None:
-            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
-            await send({"type": "http.response.body", "body": b""})
-
-        return answer
-
-    desk = open_desk(around=silent)
-    assert "no JSON" in _check(desk.run("plan", FLEET_SYNC_RETRY__MAX_ATTEMPTS="1")).stderr

@@ -2,19 +2,16 @@
 
 import collections
 
-import pytest
-
 from tests.e2e import conftest
 from worker.sandbox import faults, roster
 
 KINDS = ["500", "500_after", "503", "reset_before", "reset_after", "truncated", "html", "gateway_timeout", "html_200"]
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_at_most_three_runs_converge_under_a_tenth_of_every_fault(open_desk: conftest.Open, seed: int) -> None:
+def test_at_most_three_runs_converge_under_a_tenth_of_every_fault(open_desk: conftest.Open) -> None:
     """With nine of them, six requests in ten go wrong. All move on, a hundred of them; some were there already."""
-    people = roster.Roster.populate(drivers=120, fleets=3, seed=seed)
-    desk = open_desk(people, goes_wrong=faults.Faults(dict.fromkeys(KINDS, 0.1), seed=seed))
+    people = roster.Roster.populate(drivers=120, fleets=3)
+    desk = open_desk(people, goes_wrong=faults.Faults(dict.fromkeys(KINDS, 0.1)))
     here, there, _ = members = desk.members()
     wanted = {here: members[there], there: members[here]}
     desk.write(wanted)
@@ -33,10 +30,8 @@ def test_at_most_three_runs_converge_under_a_tenth_of_every_fault(open_desk: con
     assert {fleet: sorted(people.members(fleet)) for fleet in wanted} == wanted
     assert results[-1] in ("converged", "in_sync"), results
     assert max(collections.Counter(desk.changed()).values()) == 1
-    keys = collections.Counter(effect.key for effect in people.effects)
-    assert max(keys.values()) == 1 or all(
-        sum(effect.changed for effect in people.effects if effect.key == key) <= 1 for key in keys
-    )
+    changing = collections.Counter(effect.key for effect in people.effects if effect.changed)
+    assert max(changing.values()) == 1
     assert desk.folder.journal("select count(*) from intents where outcome is null") == [(0,)]
 
 

@@ -38,11 +38,12 @@ def test_peribolos_a_skewed_document_removes_nobody_until_exactly_that_plan_is_a
 
 
 def test_ssosync_an_empty_source_never_detaches_anyone(desk: conftest.Desk) -> None:
-    for name, text in {"a.yaml": "", "b.yaml": "fleets: {}\n", "c.csv": "driver,fleet\n", "d.json": "{}"}.items():
+    empty = {"a.yaml": "", "b.yaml": "fleets: {}\n", "c.csv": "driver,fleet\n", "d.json": "{}"}
+    for name, text in empty.items():
         desk.write(text, name)
-        settings = desk.folder.settings.read_text().replace("membership.yaml", name)
-        desk.write(settings, "other.toml")
-        ended = desk.run("once", "--json", FLEET_SYNC_CONFIG="other.toml")
+        desk.write(desk.folder.settings.read_text().replace("membership.yaml", name), f"{name}.toml")
+    runs = desk.together(*(["--config", f"{name}.toml", "once", "--json"] for name in empty))
+    for name, ended in zip(empty, runs, strict=True):
         assert ended.code == 1
         assert ended.document["error"]["code"] == "source_invalid"
         assert f"{name}:" in ended.document["error"]["message"]

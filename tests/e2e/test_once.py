@@ -1,7 +1,5 @@
 """`fleet-sync once` and the rules that hold always, on a real connection."""
 
-import pytest
-
 from tests.e2e import conftest
 from worker.sandbox import app, faults, messages
 
@@ -145,14 +143,16 @@ def test_a_retry_carries_its_key_and_no_two_writes_share_one(desk: conftest.Desk
     assert len(desk.changed()) == 6
 
 
-@pytest.mark.parametrize("url", ["sqlite:///no/such/folder/journal.db", "sqlite:///junk.csv"])
-def test_without_a_journal_nothing_is_sent(desk: conftest.Desk, url: str) -> None:
+def test_without_a_journal_nothing_is_sent(desk: conftest.Desk) -> None:
     _ask_for_a_mover(desk)
     desk.write("this is no database\n" * 100, "junk.csv")
-    ended = desk.run("once", "--json", FLEET_SYNC_JOURNAL__URL=url)
-    assert ended.code == 1
-    assert ended.document["error"]["code"] == "journal_unwritable"
-    assert ended.document["error"]["remedy"]
+    for name, path in {"missing": "no/such/folder/journal.db", "junk": "junk.csv"}.items():
+        desk.write(f'{desk.folder.settings.read_text()}\n[journal]\nurl = "sqlite:///{path}"\n', f"{name}.toml")
+    calls = (["--config", f"{name}.toml", "once", "--json"] for name in ("missing", "junk"))
+    for ended in desk.together(*calls):
+        assert ended.code == 1
+        assert ended.document["error"]["code"] == "journal_unwritable"
+        assert ended.document["error"]["remedy"]
     assert desk.posts() == []
 
 

@@ -1,18 +1,16 @@
 """`fleet-sync schema`: what is printed is what the program checks."""
 
 import jsonschema
-import pytest
 
 from tests.e2e import conftest
-from tests.support import command
 
 
-@pytest.mark.parametrize("name", ["settings", "membership"])
-def test_it_is_a_json_schema(name: str) -> None:
-    ended = command.run("schema", name)
-    assert (ended.code, ended.stderr) == (0, "")
-    jsonschema.Draft202012Validator.check_schema(ended.document)
-
-
-def test_an_export_satisfies_it(desk: conftest.Desk) -> None:
-    jsonschema.validate(desk.run("export", "--format", "json").document, command.run("schema", "membership").document)
+def test_they_are_json_schemas_and_an_export_satisfies_its_own(desk: conftest.Desk) -> None:
+    settings, membership, export = desk.together(
+        ["schema", "settings"], ["schema", "membership"], ["export", "--format", "json"]
+    )
+    for ended in (settings, membership):
+        assert (ended.code, ended.stderr) == (0, "")
+        jsonschema.Draft202012Validator.check_schema(ended.document)
+    jsonschema.validate(export.document, membership.document)
+    assert export.document == {"fleets": dict(sorted(desk.members().items()))}

@@ -1,5 +1,7 @@
 """The end of a run: the first reason counts, reads are dropped, writes may finish, until they are cut."""
 
+from collections.abc import Sequence
+
 import anyio
 import pytest
 
@@ -141,7 +143,13 @@ async def test_a_journal_that_fails_ends_the_run() -> None:
 
 
 async def test_what_waits_is_recorded_even_while_all_is_cancelled() -> None:
-    journal = memory.MemoryJournal()
+
+    class SlowJournal(memory.MemoryJournal):
+        async def record(self, run: values.RunId, group: Sequence[tuple[values.IntentKey, outcomes.Outcome]]) -> None:
+            await anyio.sleep(1)
+            await super().record(run, group)
+
+    journal = SlowJournal()
     record = recorder.Recorder(journal=journal, run=RUN, halt=halt_.Halt())
     with anyio.CancelScope() as scope:
         record.add(_key(1), outcomes.Applied(1))

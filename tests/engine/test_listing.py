@@ -43,7 +43,9 @@ async def _walk(pages: Pages, *, cap: int = listing.MOST_PAGES, until: int | Non
         taken.append(page)
         return len(taken) != until
 
-    return await listing.walk(sender, pages, take, cap=cap), len(taken)
+    return await listing.walk(sender, pages, take, seen=lambda: len({page.fleets for page in taken}), cap=cap), len(
+        taken
+    )
 
 
 def _to(last: int) -> Callable[[int], int | None]:
@@ -110,3 +112,17 @@ async def test_a_page_that_is_refused_voids_the_listing_at_once(failure: errors.
 async def test_what_no_listing_can_get_past_is_raised(failure: errors.ChargeError) -> None:
     with pytest.raises(type(failure)):
         await _walk(Pages(_to(3), failures={1: [failure] * 9}))
+
+
+async def test_ever_new_cursors_that_show_the_same_old_things_are_followed_no_longer() -> None:
+    """Else a server that never ends its listing is asked a hundred thousand times, an hour at the default pace."""
+
+    class Stuck(Pages):
+        async def __call__(self, cursor: ports.Cursor | None) -> ports.FleetPage:
+            page = await super().__call__(cursor)
+            return (
+                page if int(cursor or 0) < 5 else ports.FleetPage((values.Fleet(values.FleetId("flt_0")),), page.next)
+            )
+
+    pages = Stuck(lambda page: page + 1)
+    assert await _walk(pages) == ("10 of its pages in a row show nothing new", 15)

@@ -3,18 +3,19 @@
 import collections
 import itertools
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import anyio
 import pytest
 
-from worker.core import errors, retry
+from tests.support import rig as rigs
+from worker.core import errors, retry, values
 from worker.engine import halt as halt_
 from worker.engine import pacing, sending
-from worker.sandbox import behaviour, limiter
+from worker.sandbox import behaviour, limiter, roster
 
 pytestmark = pytest.mark.anyio
 
-Algorithms = ("bucket", "fixed", "sliding")
 KEPT = [behaviour.Behaviour(rate=150, limit="bucket"), behaviour.Behaviour(rate=150, limit="bucket", burst=10)]
 KEPT += [behaviour.Behaviour(rate=150, limit="fixed"), behaviour.Behaviour(rate=150, limit="sliding")]
 
@@ -293,3 +294,51 @@ async def test_nothing_that_happens_lets_more_pass_than_the_ceiling(order: tuple
         if step % 50 == 0:
             await anyio.sleep(step / 25)
     assert _most_in_a_second(moments) <= 25
+
+
+# --- The whole engine -------------------------------------------------------------------------------------
+
+
+def _many(count: int) -> tuple[roster.Roster, dict[str, list[values.DriverId]]]:
+    drivers = [values.DriverId(f"drv_{number:032d}") for number in range(count)]
+    fleet = rigs.fleet_id("V")
+    return rigs.roster_of({fleet: []}, others=drivers), {fleet: drivers}
+
+
+async def test_a_run_uses_its_pace_and_never_more() -> None:
+    held, wanted = _many(1000)
+    slow = behaviour.Behaviour(latency_seconds=0.2)
+    rig = rigs.Rig(held, requests_per_second=50, burst=10, adaptive=True, concurrency=16, behaviour=slow)
+    finished = await rig.reconcile(wanted)
+    times = [request.time for request in rig.sandbox.requests]
+    assert finished.counts["applied"] == 1000
+    assert _most_in_a_second(times) <= 60
+    writes = [request.time for request in rig.sandbox.requests if request.method == "POST"]
+    assert len(writes) / (writes[-1] - writes[0]) >= 0.85 * 50
+
+
+async def test_a_run_finds_a_limit_that_nobody_told() -> None:
+    held, wanted = _many(2500)
+    conduct = behaviour.Behaviour(rate=150, latency_seconds=0.05)
+    rig = rigs.Rig(held, requests_per_second=2000, burst=10, adaptive=True, concurrency=32, behaviour=conduct)
+    finished = await rig.reconcile(wanted)
+    requests = rig.sandbox.requests
+    assert finished.counts["applied"] == 2500
+    assert len(requests) - finished.traffic.rate_limited >= 0.85 * 150 * (requests[-1].time - requests[0].time)
+    assert finished.traffic.rate_limited / len(requests) <= 0.03
+
+
+@pytest.mark.parametrize("form", ["seconds", "date"])
+async def test_all_requests_of_a_run_wait_out_what_charge_asks_for(form: Literal["seconds", "date"]) -> None:
+    held, wanted = _many(120)
+    conduct = behaviour.Behaviour(rate=5, limit="fixed", window_seconds=10, retry_after=form, latency_seconds=0.02)
+    rig = rigs.Rig(held, requests_per_second=100, burst=10, adaptive=True, concurrency=8, behaviour=conduct)
+    finished = await rig.reconcile(wanted)
+    assert finished.counts["applied"] == 120
+    limited = [request.time for request in rig.sandbox.requests if request.status == 429]
+    assert 0 < len(limited) <= 8 * (1 + len(rig.sandbox.requests) // 50)
+    for moment in limited:
+        window = (moment // 10 + 1) * 10
+        # What was on its way when the 429 came may still arrive; nothing sets out after it.
+        late = [request.time for request in rig.sandbox.requests if moment + 0.03 < request.time < window]
+        assert late == []

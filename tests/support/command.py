@@ -14,7 +14,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from worker.sandbox import app
@@ -161,6 +161,11 @@ class Folder:
     def run(self, *arguments: str, **environ: str) -> Ended:
         """Run a command on the account, with these variables in its environment too."""
         return run(*arguments, environ={**self.environ, **environ}, cwd=self.path)
+
+    def together(self, *calls: Sequence[str], **environ: str) -> list[Ended]:
+        """Run several commands at once, that do not get into each other's way."""
+        running = [start(*call, environ={**self.environ, **environ}, cwd=self.path) for call in calls]
+        return [each.end() for each in running]
 
     def started(self, *arguments: str, **environ: str) -> contextlib.AbstractContextManager[Running]:
         """Start a command on the account."""

@@ -103,6 +103,8 @@ def failure(status: int, headers: Mapping[str, str], body: bytes, *, now: dateti
     shown = _error_object(body)
     message = f"{status}: {_line(shown.message, 300)}" if shown.message else f"{status} without an explanation"
     code, request = _line(shown.code or shown.type or "", 64), request_id(headers, shown.request)
+    if status == 401:
+        return errors.KeyRejected(message, code=_line(shown.code or "", 64), status=status, request_id=request)
     if status == 429:
         pause = retry_after(headers, now=now)
         return errors.RateLimited(message, retry_after=pause, code=code, request_id=request)
@@ -122,7 +124,7 @@ def retry_after(headers: Mapping[str, str], *, now: datetime.datetime) -> float 
 
 
 def _kind(status: int) -> type[errors.ChargeError]:
-    exact = {401: errors.KeyRejected, 404: errors.NotFound, 409: errors.Conflict}
+    exact = {404: errors.NotFound, 409: errors.Conflict}
     if kind := exact.get(status):
         return kind
     return errors.Refused if 400 <= status < 500 else errors.ServerFault

@@ -32,7 +32,8 @@ def command(call: invocation.Invocation, online: bool) -> int:
         return call.work(_resolve)
     _print(desired.notices)
     rows = len(desired.rows)
-    click.echo(f"OK: {len({entry.fleet for entry in desired.fleets})} fleets, {rows} memberships; no request was made.")
+    fleets = render.count(len({entry.fleet for entry in desired.fleets}), "fleet")
+    invocation.echo(f"OK: {fleets}, {render.count(rows, 'membership')}; no request was made.")
     return 0
 
 

@@ -42,7 +42,7 @@ def result(finished: report.Report) -> str:
         lines.append(f"{_VERDICTS[finished.verdict]}.")
     traffic = finished.traffic
     lines.append(
-        f"{_count(traffic.reads, 'read')}, {_count(traffic.writes, 'write')}; "
+        f"{count(traffic.reads, 'read')}, {count(traffic.writes, 'write')}; "
         f"{traffic.retries} retried, {traffic.rate_limited} rate limited."
     )
     return "\n".join(lines)
@@ -94,7 +94,7 @@ def _change(change: values.Change, names: _Names) -> str:
 def _held(judged: values.Judged, names: _Names) -> Iterator[str]:
     if not judged.held:
         return
-    yield click.style(f"Held back: {_count(len(judged.held), 'detach', 'detaches')}", fg="yellow", bold=True)
+    yield click.style(f"Held back: {count(len(judged.held), 'detach', 'detaches')}", fg="yellow", bold=True)
     key = lambda held: (held.change.fleet, held.message)  # noqa: E731
     for (fleet, message), group in itertools.groupby(judged.held, key=key):
         yield f"{names.fleet(fleet)}: {message}"
@@ -139,7 +139,7 @@ def _reference(outcome: outcomes.Outcome) -> str:
 def _summary(judged: values.Judged) -> str:
     attach = sum(change.action is values.Action.ATTACH for change in judged.changes)
     detach = len(judged.changes) - attach
-    where = f"{_count(judged.in_sync, 'membership')} in {_count(judged.fleets, 'fleet')}"
+    where = f"{count(judged.in_sync, 'membership')} in {count(judged.fleets, 'fleet')}"
     if not judged.changes and not judged.held:
         return f"{'Nothing to do' if judged.unsettled else 'In sync'}: {where} as desired."
     return f"Plan: {attach} to attach, {detach} to detach, {len(judged.held)} held; {where} as desired."
@@ -153,7 +153,8 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.0f} minutes"
 
 
-def _count(number: int, one: str, many: str = "") -> str:
+def count(number: int, one: str, many: str = "") -> str:
+    """Write how many there are of a thing."""
     return f"{number:,} {one if number == 1 else many or f'{one}s'}"
 
 

@@ -16,7 +16,9 @@ import click
 @click.option("--drivers", type=click.IntRange(0, 1_000_000), default=300, show_default=True, help="Drivers to invent.")
 @click.option("--fleets", type=click.IntRange(0, 10_000), default=12, show_default=True, help="Fleets to invent.")
 @click.option(
-    "--rate", type=click.FloatRange(min=0, min_open=True), help="Requests a second before 429 [default: no limit]."
+    "--rate",
+    type=click.FloatRange(min=0, max=1_000_000, min_open=True),
+    help="Requests a second before 429 [default: no limit].",
 )
 @click.option(
     "--fault", "faults", metavar="NAME=P", multiple=True, help="A fault and its probability; may be repeated."

@@ -66,6 +66,10 @@ class Census:
         """Give the drivers whose own `fleets` names the fleet."""
         return frozenset(driver for driver, fleets in self._memberships.items() if fleet in fleets)
 
+    def count(self) -> int:
+        """Count the drivers seen."""
+        return len(self._memberships)
+
     def sizes(self) -> dict[values.FleetId, int]:
         """Count the members of every fleet in one pass."""
         sizes: dict[values.FleetId, int] = {}

@@ -7,6 +7,8 @@ Invariants: never faster than the ceiling; a 429 never raises the rate; everythi
 import collections
 import math
 
+from worker.core import noise as noise_
+
 # Chosen by simulation (tests/core/test_rate.py) against token buckets, fixed and sliding windows of one second.
 _START = 50.0  # requests a second before anything is known
 _GROWTH = 1.5  # requests a second more for each one accepted, until the first 429
@@ -14,25 +16,17 @@ _FIRST_CLIMB = 0.4  # of the rate, a second: how fast it is raised after a hold 
 _LAST_CLIMB = 0.05  # and in the end
 _FIRST_CUT = 0.8  # of the rate in use, while the limit cannot be told
 _LARGEST_CUT = 0.6  # of the rate, on a measurement of less than a second
-_DEEPER_CUT = 0.75  # of the rate, where a third measurement is refused too
 _MARGIN = 0.95  # of the limit, as measured
 _ENOUGH = 10  # requests that make a measurement
 _TRICKLE = 20.0  # requests a second at most while the server refuses
+_SLOWEST_TRICKLE = 0.05  # and at least, however long it does
 _HOLD_SECONDS = 1.1  # no climb for so long, so that a window of a second has shown itself,
 _LONGEST_HOLD = 120.0  # and at the longest
-_RECENT_SECONDS = 0.4  # in which the rate in use is counted
-_IDLE_SECONDS = 1.5  # without any answer that are no work, unless the rate itself is so slow
+_RECENT_SECONDS = 0.4  # in which the rate in use is counted,
+_FEWEST_SECONDS = 0.1  # or, at the very beginning, at least so many
+_PROBE = 0.65  # of the rate in use, to see whether 429s become rarer there
+_IDLE_SECONDS = 0.9  # without any answer that are no work, unless the rate itself is so slow
 _NOTHING = 1e-9
-
-# What tells noise from a limit.
-_SLOWER = 0.7  # of the rate at first: a limit that refuses less than a third there refuses nothing here
-_PROBE = 0.65  # of the rate, to see whether 429s become rarer still
-_EVIDENCE = 4  # 429s at the slower rate that make a judgement
-_ALIKE = 2.5  # times rarer or more frequent at the slower rate, at most, is no difference
-_MOST_NOISE = 1 / 3  # of all requests
-_EXCUSED = 2.0  # times the noise is still noise,
-_PATIENCE = 6.0  # and so many 429s at once
-_MEMORY = 40  # 429s that are excused until the next probe
 
 
 class Spacing:
@@ -41,9 +35,10 @@ class Spacing:
     def __init__(self, *, burst: int, now: float) -> None:
         """Start with the whole burst available.
 
-        It is one less than allowed, so that requests which the network delays and bunches still keep to the limit.
+        It is a tenth and one less than allowed, so that requests which the network, or a process that is still loading
+        modules, delays and bunches keep to the limit where they arrive.
         """
-        self._depth = float(max(1, burst - 1))
+        self._depth = float(max(1, burst - 1 - burst // 10))
         self._tokens = self._depth
         self._at = now
 
@@ -66,74 +61,6 @@ class Spacing:
         self._at = now
 
 
-class _Noise:
-    """Tells 429s that have nothing to do with our rate, as those of a faulty server, by what slowing down does to them.
-
-    At a true limit they become rare, else their share stays; and the end of a window refuses again and again.
-    """
-
-    def __init__(self) -> None:
-        """Start with no doubt that 429s mean a limit."""
-        self._share = 0.0
-        self._begin(0.0)
-
-    def accepted(self, rate: float) -> None:
-        """Note a request that was accepted at this rate."""
-        self._accepted[self._is_slower(rate)] += 1
-        self._allowance = min(_PATIENCE, self._allowance + _EXCUSED * self._share)
-
-    def refused(self, rate: float, *, used: float, again: bool) -> None:
-        """Note a 429 at this rate; `again` where nothing was accepted since the last."""
-        if not self._share and rate > self.top:
-            self._begin(used)
-        else:
-            self._refused[self._is_slower(rate)] += 1
-            self._again += again
-
-    def excuses(self) -> bool:
-        """Tell whether the 429 just noted is one of those to be expected."""
-        if self._allowance < 1 or not (self.probing or self._refused[False] < _MEMORY):
-            return False
-        self._allowance -= 1
-        return True
-
-    def probe(self, rate: float) -> bool:
-        """Tell whether to slow down for a look, as there are more 429s than excused, or for long."""
-        if self.probing or not self._share:
-            self._share = 0.0
-            self.probing = False
-            return False
-        self.top, self.probing, self._allowance = rate, True, _PATIENCE
-        return True
-
-    def judge(self) -> bool | None:
-        """Tell, once there is evidence, whether the 429s at the top were noise."""
-        before, after = (max(1, self._refused[at]) / (1 + self._refused[at] + self._accepted[at]) for at in (False, True))
-        enough = self._refused[True] >= _EVIDENCE
-        if not enough and not (self.probing and self._accepted[True] * before > _EVIDENCE * _ALIKE):
-            return None
-        refused = sum(self._refused)
-        share = refused / (refused + sum(self._accepted))
-        same = enough and before / _ALIKE <= after <= before * _ALIKE and share <= _MOST_NOISE
-        noise = same and self._again <= refused / 2
-        if noise:
-            self._share = share
-        else:
-            self._share = after if self.probing and self._refused[True] > 1 and after < before else 0.0
-        self._begin(self.top if noise else 0.0)
-        return noise
-
-    def _is_slower(self, rate: float) -> bool:
-        return self.probing if self._share else rate <= _SLOWER * self.top
-
-    def _begin(self, top: float) -> None:
-        self.top = top
-        self.probing = False
-        self._again = 0
-        self._allowance = _PATIENCE if self._share else 0.0
-        self._accepted, self._refused = [0, 0], [0, 0]
-
-
 class Estimator:
     """Finds the server's limit from which requests it accepts and which it answers with 429.
 
@@ -141,7 +68,8 @@ class Estimator:
     trickle until one is accepted again, as a window may have to end. Then the rate is held, and raised gently:
     a 429 during the hold means that the server was at its limit throughout, so accepted ÷ elapsed is that limit; one
     during the climb, that the rate at that moment was slightly too high. Either way the rate goes just under that, and
-    each hold is as long as the whole time since the last 429: probes become ever rarer.
+    each hold is as long as the whole time since the last 429: probes become ever rarer. Where 429s come as often at a
+    much slower rate, they are noise: the descent is undone, and as many are excused. Idle time counts for nothing.
     """
 
     def __init__(self, *, ceiling: float, adaptive: bool = True) -> None:
@@ -149,7 +77,7 @@ class Estimator:
         self._ceiling = ceiling
         self._adaptive = adaptive
         self._rate = min(ceiling, _START) if adaptive else ceiling
-        self._noise = _Noise()
+        self._noise = noise_.Noise()
         self._trickle: float | None = None
         self._limited = -math.inf
         self._refused_since = 0.0
@@ -159,7 +87,6 @@ class Estimator:
         self._climb = _FIRST_CLIMB
         self._accepted = 0
         self._steady = (0.0, 0.0)
-        self._strikes = 0
         self._episode = 0.0
         self._recent: collections.deque[float] = collections.deque()
 
@@ -172,6 +99,7 @@ class Estimator:
         seconds = self._pass(now)
         self._accepted += 1
         self._recent.append(self._busy)
+        recently = self._accepted_recently()
         self._noise.accepted(self._rate)
         if sent >= self._limited:
             self._trickle = None
@@ -181,7 +109,7 @@ class Estimator:
         if self._noise.probing:
             return
         if self._hold_until is None:
-            useful = max(_START, 2 * self._accepted_recently() / _RECENT_SECONDS)
+            useful = max(_START, 2 * recently / _RECENT_SECONDS)
             self._rate = min(self._ceiling, max(self._rate, min(self._rate + _GROWTH, useful)))
         elif self._busy > self._hold_until:
             seconds = min(seconds, self._busy - self._hold_until)
@@ -197,11 +125,11 @@ class Estimator:
         if sent <= self._limited:
             return False
         if self._trickle is not None:
-            self._trickle = min(_TRICKLE, 3 / (now - self._refused_since))
+            self._trickle = min(_TRICKLE, max(_SLOWEST_TRICKLE, 3 / (now - self._refused_since)))
         elif self._adaptive and self._noise.excuses():
             return False
         elif self._noise.probe(self._rate):
-            self._rate *= _PROBE
+            self._rate = _PROBE * min(self._rate, max(1.0, self._accepted_recently() / _RECENT_SECONDS))
             self._episode, self._accepted = self._busy, 0
         else:
             self._trickle = _TRICKLE
@@ -217,11 +145,10 @@ class Estimator:
         noise = self._noise.judge()
         if noise:
             self._rate = max(self._rate, top)
+            self._climb = _FIRST_CLIMB
             if not probing:
                 self._hold_until = None
-                self._climb = _FIRST_CLIMB
         elif noise is False and probing:
-            self._rate = max(self._rate, top * _FIRST_CUT)
             self._hold_until = self._busy + _HOLD_SECONDS
             self._climb = max(_LAST_CLIMB, self._climb / 2)
 
@@ -229,6 +156,7 @@ class Estimator:
         """Let the time since the last answer pass; give its seconds, or 0 where that was idle."""
         seconds, self._at = max(0.0, now - self._at), max(now, self._at)
         if seconds > max(_IDLE_SECONDS, 2 / self.rate(now)):
+            self._noise.rested()
             return 0.0
         self._busy += seconds
         return seconds
@@ -245,12 +173,11 @@ class Estimator:
         if self._hold_until is None:
             self._rate = self._used() * _FIRST_CUT
         elif self._busy <= self._hold_until:
-            self._strikes += 1
-            below = _MARGIN * max(self._measured(elapsed), _LARGEST_CUT * self._rate if elapsed < 1 else 0.0)
-            self._rate = min(below, self._rate * _DEEPER_CUT) if self._strikes > 2 else below
+            self._rate = _MARGIN * max(self._measured(elapsed), _LARGEST_CUT * self._rate if elapsed < 1 else 0.0)
+            if self._noise.suspected:
+                self._rate = min(self._rate, _PROBE * self._noise.top)
         else:
             self._steady = (0.0, 0.0)
-            self._strikes = 0
             self._rate = self._used() * _MARGIN
             self._climb = max(_LAST_CLIMB, self._climb / 2)
 
@@ -264,7 +191,8 @@ class Estimator:
 
     def _used(self) -> float:
         """Give the rate in use, or less where there was not enough to send to use it."""
-        return min(self._rate, max(1.0, 1.5 * self._accepted_recently() / _RECENT_SECONDS))
+        seconds = min(_RECENT_SECONDS, max(_FEWEST_SECONDS, self._busy))
+        return min(self._rate, max(1.0, 1.5 * self._accepted_recently() / seconds))
 
     def _accepted_recently(self) -> int:
         while self._recent and self._recent[0] < self._busy - _RECENT_SECONDS:

@@ -23,21 +23,36 @@ Page = TypeVar("Page", bound=_Page)
 Fetch = Callable[[ports.Cursor | None], Awaitable[Page]]
 
 
+MOST_BARREN_PAGES = 10
+"""So many pages in a row that show nothing new: ever new cursors lead through the same old things."""
+
+
 async def walk(
-    sender: sending.Sender, fetch: Fetch[Page], take: Callable[[Page], bool | None], *, cap: int = MOST_PAGES
+    sender: sending.Sender,
+    fetch: Fetch[Page],
+    take: Callable[[Page], bool | None],
+    *,
+    seen: Callable[[], int],
+    cap: int = MOST_PAGES,
 ) -> str | None:
     """Give every page to `take`, until the end or until it returns False; give the reason why that failed, or None.
 
-    Raises errors.ChargeError only where no other listing could succeed either: a rejected key, a missing permission.
+    `seen` tells how many different things were taken so far. Raises errors.ChargeError only where no other listing
+    could succeed either: a rejected key, a missing permission.
     """
     cursor: ports.Cursor | None = None
     followed: set[ports.Cursor] = set()
+    barren = 0
     for _ in range(cap):
+        before = seen()
         page = await _page(sender, fetch, cursor)
         if isinstance(page, str):
             return page
         if take(page) is False or page.next is None:
             return None
+        barren = 0 if seen() > before else barren + 1
+        if barren == MOST_BARREN_PAGES:
+            return f"{barren} of its pages in a row show nothing new"
         if page.next in followed:
             return "its pages go in circles"
         followed.add(page.next)

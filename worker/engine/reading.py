@@ -102,8 +102,9 @@ class Reader:
             fleets.update((fleet.id, fleet) for fleet in page.fleets)
             return not by_id or not asked <= fleets.keys()
 
-        if reason := await listing.walk(self._sender, self._charge.fleets_page, take):
-            raise errors.ReadingError(f"the list of fleets cannot be read: {reason}", code="fleets_unreadable")
+        if reason := await listing.walk(self._sender, self._charge.fleets_page, take, seen=lambda: len(fleets)):
+            message = f"the list of fleets cannot be read: {reason}"
+            raise errors.ReadingError(message, code="fleets_unreadable", remedy=errors.Unreachable.remedy)
         for fleet in sorted(asked - fleets.keys()):
             # The list may leave some out (archived ones, say); only a 404 means that there is none.
             try:

@@ -1,6 +1,6 @@
 """Brings outcomes to the journal in groups, so that a commit is shared by all that happens within 50 ms.
 
-Invariant: what was added is in the journal when `close` returns, or the run knows that it is not.
+Invariant: what was added is in the journal when `flush` returns, or the run is halted and says why.
 Neighbours: `apply` adds outcomes, `core.ports.Journal` keeps them.
 """
 
@@ -45,4 +45,5 @@ class Recorder:
                 await self._journal.record(group)
             except errors.JournalError as error:
                 log.error("outcomes_unrecorded", outcomes=len(group), error=error.message)
+                self._waiting = [*group, *self._waiting]  # the last flush tries once more
                 self._halt.stop(error)

@@ -114,7 +114,9 @@ class Rosters:
     async def _list_all(self, *, cap: int = listing.MOST_PAGES) -> str | None:
         """List all drivers into the census; give the reason why that failed, or None."""
         self._progress.stage("Reading all drivers", None)
-        reason = await listing.walk(self._sender, self._charge.drivers_page, self._take, cap=cap)
+        reason = await listing.walk(
+            self._sender, self._charge.drivers_page, self._take, seen=self._census.count, cap=cap
+        )
         self._directory_complete = reason is None
         return reason
 
@@ -137,7 +139,7 @@ class Rosters:
                     census.see(driver)
 
             fetch = functools.partial(self._charge.drivers_page, fleet=fleet)
-            reason = await listing.walk(self._sender, fetch, take)
+            reason = await listing.walk(self._sender, fetch, take, seen=lambda: len(drivers))
             listed[fleet] = _Listed(frozenset(drivers), reason)
             self._progress.step()
 

@@ -177,7 +177,7 @@ class Database(lookups.Lookups):
     def _failures(self) -> Iterator[None]:
         try:
             yield
-        except (sa.exc.SQLAlchemyError, OSError) as error:
+        except (sa.exc.SQLAlchemyError, OSError, UnicodeError) as error:  # a file's name need not be text
             self.broken = self.broken or getattr(error, "connection_invalidated", False)
             raise failures.explain(getattr(error, "orig", None) or error, self._address) from error
 

@@ -89,6 +89,8 @@ def _entries(name: str, folder: pathlib.Path) -> list[pathlib.Path] | None:
 
 
 def _signature(name: str, path: pathlib.Path) -> _Signature:
+    if not name.isascii() and name.encode(errors="replace").decode() != name:
+        raise _error(ascii(name), "its name is not UTF-8: rename it")
     try:
         found = path.stat()
     except FileNotFoundError:
