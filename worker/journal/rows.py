@@ -56,9 +56,8 @@ def settled(key: values.IntentKey, outcome: outcomes.Outcome, *, now: datetime.d
 
 def finished(ended: report.Report, *, trigger: str) -> Row:
     """Write the end of a run. The report is kept without its plan, which has a place of its own."""
-    document: formats.Document = formats.run(ended)
+    document = formats.run(ended)
     plan = document["plan"]
-    document["plan"] = None
     return {
         "run": ended.run,
         "trigger": trigger,
@@ -68,7 +67,7 @@ def finished(ended: report.Report, *, trigger: str) -> Row:
         "exit_code": document["exit_code"],
         "outcomes": json.dumps(document["outcomes"]),
         "plan": None if plan is None else json.dumps(plan),
-        "report": json.dumps(document),
+        "report": json.dumps({**document, "plan": None}),
     }
 
 
