@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # what measures time wants the machine for itself
-.PHONY: help demo test check lint types coverage timing bench bench-short lock format image clean $(VENV)
+.PHONY: help demo test check lint types coverage bench bench-short lock format image clean $(VENV)
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,7 +38,7 @@ demo: $(VENV)/.ready ## the whole job on a sandbox: plan, once, and a second onc
 test: $(VENV)/.ready ## the tests, without coverage
 	$(BIN)/python -m pytest
 
-check: lint types timing coverage ## everything that must hold before a change goes in
+check: lint types coverage ## everything that must hold before a change goes in
 
 lint: $(VENV)/.ready ## style, layers, Dockerfile
 	$(BIN)/ruff check .
@@ -49,13 +49,9 @@ lint: $(VENV)/.ready ## style, layers, Dockerfile
 types: $(VENV)/.ready ## mypy --strict
 	$(BIN)/mypy --strict
 
-# 5: pytest found no such test.
-timing: $(VENV)/.ready ## the tests that measure time
-	$(BIN)/python -m pytest -m timing || test $$? -eq 5
-
-coverage: $(VENV)/.ready ## all other tests, with coverage: 90 % of the whole, 100 % of the core
+coverage: $(VENV)/.ready ## the tests, with coverage: 90 % of the whole, 100 % of the core
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -m 'not timing'
+	$(BIN)/coverage run -m pytest
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --include='worker/core/*' --fail-under=100
 	$(BIN)/coverage report
