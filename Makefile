@@ -70,9 +70,9 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' $(UPGRADE)
 
 lock: $(VENV)/.ready ## resolve requirements/ again (UPGRADE=--upgrade for new releases)
-	$(LOCK) pyproject.toml -o requirements/runtime.txt
+	$(LOCK) pyproject.toml --extra postgres -o requirements/runtime.txt
 	$(LOCK) --group build -c requirements/runtime.txt -o requirements/build.txt
-	$(LOCK) pyproject.toml --group dev -c requirements/runtime.txt -c requirements/build.txt -o requirements/dev.txt
+	$(LOCK) pyproject.toml --extra postgres --group dev -c requirements/runtime.txt -c requirements/build.txt -o requirements/dev.txt
 	! grep -nE '://|file:|(^| )/|^ *-[^-]' requirements/*.txt # neither an address nor a path
 
 format: $(VENV)/.ready ## rewrite the code in the house style
