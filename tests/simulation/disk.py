@@ -62,6 +62,18 @@ class Disk:
     reports: dict[values.RunId, report.Report] = dataclasses.field(default_factory=dict)
     resolutions: dict[str, values.DriverId] = dataclasses.field(default_factory=dict)
     approvals: dict[str, datetime.datetime] = dataclasses.field(default_factory=dict)
+    allowed: list[frozenset[Write]] = dataclasses.field(default_factory=list)
+
+    def approve(self, judged: values.Judged, until: datetime.datetime) -> None:
+        """Allow what is held of a plan; `allowed` keeps what that plan consists of."""
+        self.approvals[judged.digest] = until
+        held = (each.change for each in judged.held)
+        self.allowed.append(frozenset(_write(change) for change in (*judged.changes, *held)))
+
+    def approved(self, judged: values.Judged) -> bool:
+        """Tell whether a plan consists of what was allowed."""
+        held = (each.change for each in judged.held)
+        return frozenset(_write(change) for change in (*judged.changes, *held)) in self.allowed
 
     def fruitless(self, since: datetime.datetime) -> dict[Write, int]:
         """Count the writes that were answered as done and planned again."""

@@ -91,10 +91,14 @@ def at_rest(
 
 
 def idle(seen: audit.Audit, first: report.Report, second: report.Report) -> None:
-    """Judge whether a second quiet run wrote nothing, but for what was refused before."""
+    """Judge whether a second quiet run wrote nothing, but for what was refused before.
+
+    What was held may be let go: limits are shares of what a fleet has, and the first run's attaches made that more.
+    """
     refused = {result.change.driver for result in first.results if result.outcome.name == "refused"}
+    held = {each.change for each in first.judged.held} if first.judged else set()
     for result in second.results:
-        if result.change.driver not in refused:
+        if result.change.driver not in refused and result.change not in held:
             seen.violated("rule 9", f"a second quiet run plans {_named(result.change)}")
 
 

@@ -68,8 +68,8 @@ class Judge:
             self._seen.violated("guard", f"{name} changes something though too many references lead nowhere")
         for change in changes:
             self._change(run, change, truths)
-        self._limits(run, changes, approved=judged.digest in self._disk.approvals)
-        self._moved(run, changes, truths, approved=judged.digest in self._disk.approvals)
+        self._limits(run, changes, approved=self._disk.approved(judged))
+        self._moved(run, changes, truths, approved=self._disk.approved(judged))
 
     def _change(self, run: audit.Run, change: values.Change, truths: list[truth.Wishes]) -> None:
         pair = (str(change.driver), str(change.fleet))

@@ -83,7 +83,9 @@ class _World:
             self._around = self._surroundings(clock, outside)
             self._seen.directory(self._roster)
             for plan in self._spec.lives:
-                await self._live(plan)
+                life = await self._live(plan)
+                if self._spec.approving and life.reports and (judged := life.reports[-1].judged) and judged.held:
+                    self._around.disk.approve(judged, self._around.wall.now() + datetime.timedelta(hours=24))
             await self._rest()
             outside.cancel_scope.cancel()
         endings.recorded(self._seen, self._around.disk)
@@ -140,7 +142,7 @@ class _World:
             await trio.sleep((max(late) - now).total_seconds() + 1)
         first = await self._quiet_run()
         if self._spec.approving and first and first.judged and first.judged.held:
-            around.disk.approvals[first.judged.digest] = around.wall.now() + datetime.timedelta(hours=24)
+            around.disk.approve(first.judged, around.wall.now() + datetime.timedelta(hours=24))
             first = await self._quiet_run()
         second = await self._quiet_run()
         if first is None or second is None:
