@@ -1,54 +1,67 @@
-"""Plans, changes and outcomes to be written down."""
+"""Gives the tests of the contract a journal of every kind, and closes what they opened."""
 
-import datetime
+import pathlib
+from collections.abc import AsyncIterator, Iterator
 
-from worker.core import outcomes, ports, report, values
+import pytest
 
-RUN = values.RunId("run_1")
-CREATED = datetime.datetime(2026, 12, 1, 12, tzinfo=datetime.UTC)
-VANS = values.FleetId("flt_" + "V" * 32)
-ALICE = values.DriverId("drv_" + "A" * 32)
-BOB = values.DriverId("drv_" + "B" * 32)
-ATTACH = values.Change(values.Action.ATTACH, ALICE, VANS, values.Origin("membership.yaml", 4, 9))
-DETACH = values.Change(values.Action.DETACH, BOB, VANS)
+from tests.journal import desks, postgres
 
 
-def key(number: int) -> values.IntentKey:
-    """Make a key."""
-    return values.IntentKey(f"fleet-sync-{number:032x}")
+@pytest.fixture(scope="session")
+def postgres_host() -> Iterator[str]:
+    """Run a PostgreSQL server while the tests last."""
+    with postgres.server() as folder:
+        yield folder
 
 
-INTENTS = [ports.Intent(key(1), ATTACH), ports.Intent(key(2), DETACH)]
+@pytest.fixture
+def sqlite_desk(tmp_path: pathlib.Path) -> desks.SqliteDesk:
+    """Give a place for a journal in a file."""
+    return desks.SqliteDesk(tmp_path)
 
 
-def judged(*changes: values.Change) -> values.Judged:
-    """Make a judged plan."""
-    return values.Judged(
-        account=values.Account("https://charge.test/v1", "test"),
-        created=CREATED,
-        sources=(values.SourceRevision("file", "membership.yaml", "sha256:0"),),
-        changes=changes,
-        held=(),
-        problems=(),
-        in_sync=3,
-        fleets=1,
-        drivers=5,
-        cost=values.Cost(2, 0.1),
-        digest="sha256:1",
-    )
+@pytest.fixture
+def postgresql_desk(postgres_host: str) -> Iterator[desks.PostgresDesk]:
+    """Give a place for a journal on the server."""
+    desk = desks.PostgresDesk(postgres_host)
+    yield desk
+    desk.tell(f"DROP SCHEMA {desk.schema} CASCADE")
 
 
-def finished(run: values.RunId = RUN) -> report.Report:
-    """Make the report of a run in which one change was made and one was not."""
-    results = (
-        outcomes.Result(ATTACH, outcomes.Applied(2, "req_1")),
-        outcomes.Result(DETACH, outcomes.Refused(1, "policy_blocked", "Not allowed.", "req_2")),
-    )
-    return report.Report(
-        run=run,
-        started=CREATED,
-        finished=CREATED + datetime.timedelta(seconds=5),
-        judged=judged(ATTACH, DETACH),
-        results=results,
-        traffic=report.Traffic(reads=3, writes=2),
-    )
+class Office:
+    """A desk that remembers what was opened on it."""
+
+    def __init__(self, desk: desks.Desk) -> None:
+        """Take the desk."""
+        self.desk = desk
+        self.clock = desk.clock
+        self.opened: list[desks.Journal] = []
+
+    def journal(self) -> desks.Journal:
+        """Give the journal as another process has it."""
+        self.opened.append(self.desk.journal())
+        return self.opened[-1]
+
+    def crash(self, journal: desks.Journal) -> desks.Journal:
+        """Let a process die, and give the next one's journal."""
+        self.opened.append(self.desk.crash(journal))
+        return self.opened[-1]
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgresql"])
+def desk(request: pytest.FixtureRequest) -> desks.Desk:
+    """Give a place of each kind."""
+    if request.param == "memory":
+        return desks.MemoryDesk()
+    found: desks.Desk = request.getfixturevalue(f"{request.param}_desk")
+    return found
+
+
+@pytest.fixture
+async def office(desk: desks.Desk) -> AsyncIterator[Office]:
+    """Give a place of each kind, and close in the end what was opened there."""
+    office = Office(desk)
+    yield office
+    for journal in office.opened:
+        await journal.aclose()

@@ -1,0 +1,118 @@
+"""What a run does, in short: changes, plans, intents, reports.
+
+Neighbours: `desks` gives the journals that it is told to.
+"""
+
+import datetime
+from collections.abc import Sequence
+
+from worker.core import errors, outcomes, ports, report, values
+
+NOON = datetime.datetime(2026, 12, 1, 12, tzinfo=datetime.UTC)
+DONE = outcomes.Applied(attempts=1, request_id="req_1")
+RUN = values.RunId("run_1")
+
+
+def minutes(number: float) -> datetime.datetime:
+    """Give the moment so many minutes after noon."""
+    return NOON + datetime.timedelta(minutes=number)
+
+
+class Clock:
+    """Implements ports.Clock: as late as it is told."""
+
+    def __init__(self) -> None:
+        """Start at noon."""
+        self.moment = NOON
+
+    def now(self) -> datetime.datetime:
+        """Give the present moment."""
+        return self.moment
+
+
+def change(driver: str = "ann", fleet: str = "vans", *, action: str = "attach", line: int = 4) -> values.Change:
+    """Make a change that a row of a source asks for."""
+    return values.Change(
+        action=values.Action(action),
+        driver=values.DriverId(f"drv_{driver}"),
+        fleet=values.FleetId(f"flt_{fleet}"),
+        origin=values.Origin("teams/a:b.yaml", line, 9),
+    )
+
+
+def many(number: int) -> list[values.Change]:
+    """Make so many changes, each of a driver of its own."""
+    return [change(f"{index:05}", line=index + 1) for index in range(number)]
+
+
+def intents(changes: Sequence[values.Change], *, run: values.RunId = RUN) -> list[ports.Intent]:
+    """Give each change a key: that of its run and its place."""
+    return [ports.Intent(key=key(index, run=run), change=change) for index, change in enumerate(changes)]
+
+
+def key(index: int = 0, *, run: values.RunId = RUN) -> values.IntentKey:
+    """Give the key of a run's change."""
+    return values.IntentKey(f"fleet-sync-{run}-{index}")
+
+
+def judged(changes: Sequence[values.Change] = (), *, created: datetime.datetime = NOON) -> values.Judged:
+    """Make a judged plan of these changes."""
+    return values.Judged(
+        account=values.Account(base_url="https://charge.test/v1", mode="test"),
+        created=created,
+        sources=(
+            values.SourceRevision(kind="file", name="teams", revision="sha256:1"),
+            values.SourceRevision(kind="file", name="guests.csv", revision="sha256:2"),
+        ),
+        changes=tuple(changes),
+        held=(),
+        problems=(values.Problem(where="teams/a:b.yaml:7:1", message="nobody has this address"),),
+        in_sync=3,
+        fleets=1,
+        drivers=3,
+        cost=values.Cost(requests=2, seconds=0.5),
+        digest="sha256:plan",
+    )
+
+
+async def begin(
+    journal: ports.Journal, changes: Sequence[values.Change], *, run: values.RunId = RUN, at: datetime.datetime = NOON
+) -> None:
+    """Begin a run with these changes."""
+    plan = judged(changes, created=at)
+    await journal.begin(run, trigger="start", judged=plan, intents=intents(changes, run=run))
+
+
+def ended(
+    changes: Sequence[values.Change] = (),
+    outcome: outcomes.Outcome = DONE,
+    *,
+    run: values.RunId = RUN,
+    at: datetime.datetime = NOON,
+    error: errors.FleetSyncError | None = None,
+) -> report.Report:
+    """Report the end of a run, a minute after it began."""
+    return report.Report(
+        run=run,
+        started=at,
+        finished=at + datetime.timedelta(minutes=1),
+        judged=None if error else judged(changes, created=at),
+        results=tuple(outcomes.Result(change, outcome) for change in changes),
+        error=error,
+    )
+
+
+async def whole(
+    journal: ports.Journal,
+    changes: Sequence[values.Change] = (),
+    outcome: outcomes.Outcome = DONE,
+    *,
+    run: str,
+    at: datetime.datetime,
+) -> None:
+    """Run from the beginning to the end; a run without changes never begins."""
+    name = values.RunId(run)
+    if changes:
+        await begin(journal, changes, run=name, at=at)
+        await journal.record([(key(index, run=name), outcome) for index in range(len(changes))])
+    await journal.finish(ended(changes, outcome, run=name, at=at), trigger="interval")

@@ -1,0 +1,397 @@
+"""What every journal does, whichever: in memory, in SQLite, in PostgreSQL."""
+
+import datetime
+
+import pytest
+
+from tests.journal import deeds, desks
+from tests.journal.conftest import Office
+from worker.core import errors, outcomes, values
+
+pytestmark = pytest.mark.anyio
+
+APRIL = values.RunId("run_april")
+MAY = values.RunId("run_may")
+
+
+async def writer(office: Office) -> desks.Journal:
+    journal = office.journal()
+    assert await journal.open() == ()
+    return journal
+
+
+# --- Intents and outcomes ---------------------------------------------------------------------------------
+
+
+async def test_intents_survive_a_crash_with_all_that_is_needed_to_settle_them(office: Office) -> None:
+    journal = await writer(office)
+    changes = [deeds.change("bob"), deeds.change("ann", action="detach", line=12)]
+    await deeds.begin(journal, changes)
+    left = await office.crash(journal).open()
+    assert [each.intent for each in left] == deeds.intents(changes)
+    assert {(each.run, each.recorded) for each in left} == {(deeds.RUN, deeds.NOON)}
+
+
+async def test_outcomes_survive_a_crash_and_only_the_rest_stays_open(office: Office) -> None:
+    journal = await writer(office)
+    await deeds.begin(journal, deeds.many(3))
+    await journal.record([(deeds.key(1), deeds.DONE)])
+    left = await office.crash(journal).open()
+    assert [each.intent.key for each in left] == [deeds.key(0), deeds.key(2)]
+
+
+async def test_a_later_life_closes_what_an_earlier_one_left(office: Office) -> None:
+    journal = await writer(office)
+    await deeds.begin(journal, deeds.many(2))
+    later = office.crash(journal)
+    await later.open()
+    await later.record([(deeds.key(0), deeds.DONE), (deeds.key(1), outcomes.Stale("seen not to have been made"))])
+    assert await later.open() == ()
+    assert await office.crash(later).open() == ()
+
+
+async def test_to_open_again_gives_what_is_open_still(office: Office) -> None:
+    journal = await writer(office)
+    await deeds.begin(journal, deeds.many(2))
+    assert len(await journal.open()) == 2
+    await journal.record([(deeds.key(0), deeds.DONE)])
+    assert [each.intent.key for each in await journal.open()] == [deeds.key(1)]
+
+
+async def test_a_key_is_never_recorded_for_a_second_intent_and_nothing_of_that_run_is(office: Office) -> None:
+    journal = await writer(office)
+    await deeds.begin(journal, deeds.many(2))
+    changes = [deeds.change("zoe"), deeds.change("yan")]
+    reused = [*deeds.intents(changes[:1], run=MAY), *deeds.intents(changes[1:])]
+    with pytest.raises(errors.JournalError, match="already"):
+        await journal.begin(MAY, trigger="start", judged=deeds.judged(changes), intents=reused)
+    assert [run.run for run in await journal.runs()] == [deeds.RUN]
+    assert await journal.changes(driver=changes[0].driver) == ()
+
+
+async def test_a_key_that_stands_twice_in_one_run_is_refused(office: Office) -> None:
+    journal = await writer(office)
+    twice = deeds.intents(deeds.many(1)) * 2
+    with pytest.raises(errors.JournalError, match="already"):
+        await journal.begin(deeds.RUN, trigger="start", judged=deeds.judged(), intents=twice)
+    assert await journal.runs() == ()
+
+
+async def test_the_same_outcome_twice_is_harmless(office: Office) -> None:
+    journal = await writer(office)
+    await deeds.begin(journal, deeds.many(2))
+    await journal.record([(deeds.key(0), deeds.DONE)])
+    await journal.record([(deeds.key(0), deeds.DONE), (deeds.key(1), deeds.DONE)])
+    assert await journal.open() == ()
+
+
+async def test_another_outcome_for_a_settled_intent_is_refused_with_its_whole_group(office: Office) -> None:
+    journal = await writer(office)
+    await deeds.begin(journal, deeds.many(2))
+    await journal.record([(deeds.key(0), deeds.DONE)])
+    with pytest.raises(errors.JournalError, match="cannot end as stale"):
+        await journal.record([(deeds.key(1), deeds.DONE), (deeds.key(0), outcomes.Stale("no"))])
+    assert [each.outcome for each in await journal.changes(run=deeds.RUN)] == ["applied", None]
+
+
+async def test_an_unknown_outcome_may_become_known(office: Office) -> None:
+    journal = await writer(office)
+    await deeds.begin(journal, deeds.many(1))
+    await journal.record([(deeds.key(), outcomes.Unknown(2, "charge_unreachable", "no answer"))])
+    assert await journal.open() == ()
+    await journal.record([(deeds.key(), deeds.DONE)])
+    (change,) = await journal.changes(run=deeds.RUN)
+    assert (change.outcome, change.attempts, change.code) == ("applied", 1, None)
+
+
+async def test_an_outcome_of_no_intent_is_refused(office: Office) -> None:
+    journal = await writer(office)
+    await deeds.begin(journal, deeds.many(1))
+    with pytest.raises(errors.JournalError, match="no intent"):
+        await journal.record([(deeds.key(), deeds.DONE), (deeds.key(7), deeds.DONE)])
+    assert len(await journal.open()) == 1
+
+
+async def test_nothing_to_record_is_nothing(office: Office) -> None:
+    journal = await writer(office)
+    await journal.record([])
+    await journal.remember({})
+    await journal.prune(before=deeds.NOON)
+
+
+async def test_every_outcome_reads_back_as_it_was(office: Office) -> None:
+    journal = await writer(office)
+    kinds: list[outcomes.Outcome] = [
+        outcomes.Applied(1, "req_a"),
+        outcomes.Already(2, None),
+        outcomes.Refused(1, "driver_not_found", "no such driver", "req_c"),
+        outcomes.Stale("gone"),
+        outcomes.Deferred(0, "stopped", "for the next run"),
+        outcomes.Unknown(6, "charge_fault", "no answer", "req_f"),
+    ]
+    await deeds.begin(journal, deeds.many(len(kinds)))
+    await journal.record([(deeds.key(index), outcome) for index, outcome in enumerate(kinds)])
+    found = await journal.changes(run=deeds.RUN)
+    assert [(each.outcome, each.attempts, each.request_id, each.code, each.message) for each in found] == [
+        ("applied", 1, "req_a", None, None),
+        ("already", 2, None, None, None),
+        ("refused", 1, "req_c", "driver_not_found", "no such driver"),
+        ("stale", 0, None, None, "gone"),
+        ("deferred", 0, None, "stopped", "for the next run"),
+        ("unknown", 6, "req_f", "charge_fault", "no answer"),
+    ]
+
+
+async def test_whatever_charge_says_can_be_recorded(office: Office) -> None:
+    journal = await writer(office)
+    await deeds.begin(journal, deeds.many(1))
+    text = f"before\0\ud800{'x' * 100_000}after 🚚"
+    await journal.record([(deeds.key(), outcomes.Refused(1, text, text, text))])
+    (change,) = await journal.changes(run=deeds.RUN)
+    for written in (change.message, change.code, change.request_id):
+        assert written is not None
+        assert written.startswith("before")
+        assert written.endswith("after 🚚")
+
+
+# --- Runs -------------------------------------------------------------------------------------------------
+
+
+async def test_a_run_that_has_begun_is_found_with_its_plan_before_it_ends(office: Office) -> None:
+    journal = await writer(office)
+    await deeds.begin(journal, deeds.many(3))
+    await journal.record([(deeds.key(0), deeds.DONE)])
+    (run,) = await journal.runs()
+    assert (run.run, run.trigger, run.started, run.finished, run.result, run.exit_code) == (
+        deeds.RUN,
+        "start",
+        deeds.NOON,
+        None,
+        None,
+        None,
+    )
+    assert run.outcomes == {name: int(name == "applied") for name in outcomes.NAMES}
+    plan, report = await journal.documents(deeds.RUN)
+    assert plan is not None
+    assert plan["digest"] == "sha256:plan"
+    assert report is None
+
+
+async def test_the_end_of_a_run_is_found_with_its_report(office: Office) -> None:
+    journal = await writer(office)
+    changes = deeds.many(2)
+    await deeds.whole(journal, changes, run="run_april", at=deeds.minutes(5))
+    (run,) = await journal.runs()
+    assert (run.started, run.finished) == (deeds.minutes(5), deeds.minutes(6))
+    assert (run.result, run.exit_code, run.outcomes["applied"]) == ("converged", 0, 2)
+    plan, report = await journal.documents(APRIL)
+    assert plan is not None
+    assert report is not None
+    assert report["plan"] == plan
+    assert list(report)[:2] == ["format", "run"]
+    assert [each["outcome"] for each in report["changes"]] == ["applied", "applied"]
+
+
+async def test_a_run_with_nothing_to_write_is_recorded_too(office: Office) -> None:
+    journal = await writer(office)
+    await journal.finish(deeds.ended(), trigger="interval")
+    later = office.crash(journal)
+    (run,) = await later.runs()
+    assert (run.run, run.trigger, run.result) == (deeds.RUN, "interval", "in_sync")
+    plan, report = await later.documents(deeds.RUN)
+    assert plan is not None
+    assert [each["name"] for each in plan["sources"]] == ["teams", "guests.csv"]
+    assert report is not None
+
+
+async def test_a_run_that_failed_before_there_was_a_plan_is_recorded_with_its_error(office: Office) -> None:
+    journal = await writer(office)
+    await journal.finish(deeds.ended(error=errors.KeyRejected("401")), trigger="once")
+    plan, report = await journal.documents(deeds.RUN)
+    assert plan is None
+    assert report is not None
+    assert (report["plan"], report["error"]["code"]) == (None, "key_rejected")
+
+
+async def test_runs_come_newest_first_and_no_more_than_asked_for(office: Office) -> None:
+    journal = await writer(office)
+    for number in (2, 1, 3):
+        await deeds.whole(journal, run=f"run_{number}", at=deeds.minutes(number))
+    assert [run.run for run in await journal.runs()] == ["run_3", "run_2", "run_1"]
+    assert [run.run for run in await journal.runs(limit=2)] == ["run_3", "run_2"]
+
+
+async def test_a_run_that_never_was_has_no_documents(office: Office) -> None:
+    journal = await writer(office)
+    assert await journal.documents(APRIL) == (None, None)
+
+
+async def test_changes_are_found_by_run_driver_and_fleet_the_oldest_first(office: Office) -> None:
+    journal = await writer(office)
+    ann, bob, trucks = deeds.change("ann"), deeds.change("bob"), deeds.change("ann", "trucks")
+    await deeds.whole(journal, [bob, ann, trucks], run="run_april", at=deeds.NOON)
+    office.clock.moment = deeds.minutes(9)
+    await deeds.whole(journal, [deeds.change("ann", action="detach")], run="run_may", at=deeds.minutes(9))
+    assert [each.change for each in await journal.changes(run=APRIL)] == [bob, ann, trucks]
+    found = await journal.changes(driver=ann.driver, fleet=ann.fleet)
+    assert [(each.run, each.trigger, each.change.action, each.recorded) for each in found] == [
+        (APRIL, "start", "attach", deeds.NOON),
+        (MAY, "start", "detach", deeds.minutes(9)),
+    ]
+    assert found[0].change.origin == ann.origin
+    assert [each.change for each in await journal.changes(fleet=trucks.fleet)] == [trucks]
+    assert len(await journal.changes()) == 4
+
+
+async def test_a_change_without_an_origin_keeps_none(office: Office) -> None:
+    journal = await writer(office)
+    change = values.Change(values.Action.DETACH, values.DriverId("drv_a"), values.FleetId("flt_a"))
+    await deeds.begin(journal, [change])
+    assert [each.intent.change for each in await journal.open()] == [change]
+
+
+# --- What is remembered from run to run -------------------------------------------------------------------
+
+
+async def test_an_approval_holds_for_that_plan_until_its_time(office: Office) -> None:
+    journal = await writer(office)
+    await journal.approve("sha256:plan", now=deeds.NOON, until=deeds.minutes(10))
+    assert await journal.approved("sha256:plan", now=deeds.minutes(9))
+    assert not await journal.approved("sha256:plan", now=deeds.minutes(10))
+    assert not await journal.approved("sha256:other", now=deeds.minutes(9))
+    await journal.approve("sha256:plan", now=deeds.minutes(5), until=deeds.minutes(15))
+    assert await journal.approved("sha256:plan", now=deeds.minutes(10))
+
+
+async def test_anybody_approves_while_another_process_writes(office: Office) -> None:
+    journal, operator = await writer(office), office.journal()
+    await operator.approve("sha256:plan", now=deeds.NOON, until=deeds.minutes(10))
+    assert await journal.approved("sha256:plan", now=deeds.NOON)
+    await deeds.begin(journal, deeds.many(1))
+    await operator.approve("sha256:more", now=deeds.NOON, until=deeds.minutes(10))
+    assert await journal.approved("sha256:more", now=deeds.NOON)
+
+
+async def test_an_approval_may_be_the_first_thing_in_a_journal(office: Office) -> None:
+    await office.journal().approve("sha256:plan", now=deeds.NOON, until=deeds.minutes(10))
+    assert await (await writer(office)).approved("sha256:plan", now=deeds.NOON)
+
+
+async def test_whom_a_reference_led_to_is_remembered_and_replaced(office: Office) -> None:
+    journal = await writer(office)
+    ann, bob = values.DriverId("drv_ann"), values.DriverId("drv_bob")
+    await journal.remember({"ann@example.com": ann, "id=7": bob})
+    await journal.remember({"ann@example.com": ann})
+    await journal.remember({"id=7": ann})
+    later = office.crash(journal)
+    assert await later.resolutions() == {"ann@example.com": ann, "id=7": ann}
+
+
+async def test_a_write_that_is_done_again_and_again_is_counted(office: Office) -> None:
+    journal = await writer(office)
+    ann, bob = deeds.change("ann"), deeds.change("bob")
+    for number in range(3):
+        office.clock.moment = deeds.minutes(number)
+        changes = [ann, bob] if number == 0 else [ann]
+        await deeds.whole(journal, changes, run=f"run_{number}", at=deeds.minutes(number))
+    assert await journal.fruitless(since=deeds.NOON) == {(ann.action, ann.driver, ann.fleet): 3}
+    assert await journal.fruitless(since=deeds.minutes(2)) == {(ann.action, ann.driver, ann.fleet): 1}
+
+
+async def test_a_run_that_finds_everything_in_sync_ends_all_counts(office: Office) -> None:
+    journal = await writer(office)
+    for number, changes in enumerate([deeds.many(2), []]):
+        office.clock.moment = deeds.minutes(number)
+        await deeds.whole(journal, changes, run=f"run_{number}", at=deeds.minutes(number))
+    assert await journal.fruitless(since=deeds.NOON) == {}
+
+
+async def test_old_runs_are_forgotten_with_their_changes_but_not_what_is_open(office: Office) -> None:
+    journal = await writer(office)
+    await deeds.begin(journal, deeds.many(2), run=APRIL)
+    await deeds.whole(journal, deeds.many(2), run="run_may", at=deeds.NOON)
+    office.clock.moment = deeds.minutes(60)
+    await deeds.whole(journal, deeds.many(1), run="run_june", at=deeds.minutes(60))
+    await journal.prune(before=deeds.minutes(30))
+    assert [run.run for run in await journal.runs()] == ["run_june", APRIL]
+    assert await journal.changes(run=MAY) == ()
+    assert len(await journal.open()) == 2
+    await journal.record([(deeds.key(index, run=APRIL), deeds.DONE) for index in range(2)])
+    await journal.prune(before=deeds.minutes(30))
+    assert [run.run for run in await journal.runs()] == ["run_june"]
+
+
+# --- One writer -------------------------------------------------------------------------------------------
+
+
+async def test_a_second_process_is_refused_while_the_first_one_writes(office: Office) -> None:
+    first, second = await writer(office), office.journal()
+    with pytest.raises(errors.JournalBusy, match="another fleet-sync writes to this journal"):
+        await second.open()
+    with pytest.raises(errors.JournalBusy):
+        await deeds.begin(second, deeds.many(1))
+    with pytest.raises(errors.JournalError):
+        await second.check()
+    await first.check()
+    assert await first.runs() == ()
+
+
+async def test_a_second_process_takes_over_when_the_first_one_closes(office: Office) -> None:
+    first, second = await writer(office), office.journal()
+    await deeds.begin(first, deeds.many(1))
+    await first.aclose()
+    assert len(await second.open()) == 1
+    await second.check()
+
+
+async def test_a_second_process_takes_over_when_the_first_one_dies(office: Office) -> None:
+    first = await writer(office)
+    second = office.crash(first)
+    await second.open()
+    await second.check()
+
+
+async def test_people_look_things_up_while_another_process_writes(office: Office) -> None:
+    journal, reader = await writer(office), office.journal()
+    await deeds.begin(journal, deeds.many(2))
+    assert len(await reader.runs()) == 1
+    assert len(await reader.changes(run=deeds.RUN)) == 2
+    await journal.record([(deeds.key(0), deeds.DONE)])
+    assert [each.outcome for each in await reader.changes(run=deeds.RUN)] == ["applied", None]
+    await journal.check()
+
+
+async def test_nothing_is_found_where_there_is_no_journal_yet(office: Office) -> None:
+    reader = office.journal()
+    assert await reader.runs() == ()
+    assert await reader.changes() == ()
+    assert await reader.documents(APRIL) == (None, None)
+
+
+async def test_whoever_writes_without_having_opened_becomes_the_writer(office: Office) -> None:
+    journal = office.journal()
+    await deeds.begin(journal, deeds.many(1))
+    await journal.check()
+    with pytest.raises(errors.JournalBusy):
+        await office.journal().open()
+
+
+async def test_a_closed_journal_may_be_closed_again_and_opened_again(office: Office) -> None:
+    journal = office.journal()
+    await journal.aclose()
+    await journal.open()
+    await journal.aclose()
+    await journal.aclose()
+    with pytest.raises(errors.JournalError):
+        await journal.check()
+    await journal.open()
+    await journal.check()
+
+
+async def test_moments_are_kept_in_utc_whatever_zone_they_came_in(office: Office) -> None:
+    journal = await writer(office)
+    eastward = datetime.timezone(datetime.timedelta(hours=9))
+    await deeds.whole(journal, deeds.many(1), run="run_1", at=deeds.NOON.astimezone(eastward))
+    await deeds.whole(journal, run="run_2", at=deeds.minutes(5))
+    assert [run.run for run in await journal.runs()] == ["run_2", "run_1"]
+    assert [run.started for run in await journal.runs()] == [deeds.minutes(5), deeds.NOON]
