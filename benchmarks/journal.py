@@ -67,8 +67,8 @@ async def _run(url: str, changes: list[values.Change], journal: ports.Journal) -
         wall, cpu = time.perf_counter(), time.process_time()
         intents = applier.intend(changes)
         await journal.begin(run, trigger="benchmark", judged=judged, intents=intents)
-        made = await applier.apply(run, intents)
-        await journal.finish(run, report.Report(run, judged.created, judged.created, judged, results=made))
+        made = await applier.apply(intents)
+        await journal.finish(report.Report(run, judged.created, judged.created, judged, results=made), trigger="benchmark")
         cost = results.Cost(len(changes), time.perf_counter() - wall, time.process_time() - cpu)
     if not all(result.done for result in made):
         raise RuntimeError("an attach did not take effect")

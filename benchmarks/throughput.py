@@ -68,7 +68,7 @@ async def _run(url: str, changes: list[values.Change]) -> results.Cost:
         intents = applier.intend(changes)
 
         async def work() -> None:
-            made = await applier.apply(values.RunId("run_benchmark"), intents)
+            made = await applier.apply(intents)
             _see(all(result.done for result in made))
 
         return await _timed(work, len(changes))

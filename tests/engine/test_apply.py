@@ -58,7 +58,7 @@ async def _apply(rig: rigs.Rig, changes: Iterable[values.Change]) -> list[outcom
     applier = rig.applier(rig.sender())
     intents = applier.intend(changes)
     await rig.journal.begin(RUN, trigger="test", judged=_judged(changes), intents=intents)
-    results = await applier.apply(RUN, intents)
+    results = await applier.apply(intents)
     assert [result.change for result in results] == changes
     recorded = [rig.memory.outcomes.get(intent.key) for intent in intents]
     assert rig.journal is not rig.memory or recorded == [result.outcome for result in results]
@@ -442,7 +442,7 @@ async def test_a_journal_that_fails_meanwhile_stops_further_writes() -> None:
 
 async def test_nothing_to_apply_is_nothing_done() -> None:
     rig = rigs.Rig(_account())
-    assert await rig.applier(rig.sender()).apply(RUN, []) == ()
+    assert await rig.applier(rig.sender()).apply([]) == ()
     assert rig.sandbox.requests == []
 
 

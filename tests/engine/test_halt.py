@@ -114,16 +114,13 @@ async def test_no_jobs_are_no_work() -> None:
 
 # --- The recorder -----------------------------------------------------------------------------------------
 
-RUN = values.RunId("run_1")
-
-
 def _key(number: int) -> values.IntentKey:
     return values.IntentKey(f"key-{number}")
 
 
 async def test_outcomes_reach_the_journal_in_groups_within_50_ms() -> None:
     journal = memory.MemoryJournal()
-    record = recorder.Recorder(journal=journal, run=RUN, halt=halt_.Halt())
+    record = recorder.Recorder(journal=journal, halt=halt_.Halt())
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(record.flush_regularly)
         for number in range(3):
@@ -136,7 +133,7 @@ async def test_outcomes_reach_the_journal_in_groups_within_50_ms() -> None:
 
 async def test_a_journal_that_fails_ends_the_run() -> None:
     halt = halt_.Halt()
-    record = recorder.Recorder(journal=doubles.FailingJournal("record"), run=RUN, halt=halt)
+    record = recorder.Recorder(journal=doubles.FailingJournal("record"), halt=halt)
     record.add(_key(1), outcomes.Applied(1))
     await record.flush()
     assert isinstance(halt.reason, errors.JournalError)
@@ -145,12 +142,12 @@ async def test_a_journal_that_fails_ends_the_run() -> None:
 async def test_what_waits_is_recorded_even_while_all_is_cancelled() -> None:
 
     class SlowJournal(memory.MemoryJournal):
-        async def record(self, run: values.RunId, group: Sequence[tuple[values.IntentKey, outcomes.Outcome]]) -> None:
+        async def record(self, group: Sequence[tuple[values.IntentKey, outcomes.Outcome]]) -> None:
             await anyio.sleep(1)
-            await super().record(run, group)
+            await super().record(group)
 
     journal = SlowJournal()
-    record = recorder.Recorder(journal=journal, run=RUN, halt=halt_.Halt())
+    record = recorder.Recorder(journal=journal, halt=halt_.Halt())
     with anyio.CancelScope() as scope:
         record.add(_key(1), outcomes.Applied(1))
         scope.cancel()

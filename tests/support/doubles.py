@@ -137,15 +137,15 @@ class FailingJournal(memory.MemoryJournal):
         self._spend("begin")
         await super().begin(run, trigger=trigger, judged=judged, intents=intents)
 
-    async def record(self, run: values.RunId, group: Sequence[tuple[values.IntentKey, outcomes.Outcome]]) -> None:
+    async def record(self, group: Sequence[tuple[values.IntentKey, outcomes.Outcome]]) -> None:
         """Record, or fail."""
         self._spend("record")
-        await super().record(run, group)
+        await super().record(group)
 
-    async def finish(self, run: values.RunId, finished: report.Report) -> None:
+    async def finish(self, finished: report.Report, *, trigger: str) -> None:
         """Finish, or fail."""
         self._spend("finish")
-        await super().finish(run, finished)
+        await super().finish(finished, trigger=trigger)
 
     def _spend(self, method: str) -> None:
         if method != self._fails:
