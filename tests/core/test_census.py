@@ -96,7 +96,9 @@ def test_a_second_reading_replaces_who_is_in_that_fleet_and_in_no_other(
 ) -> None:
     now = {driver: fleets for driver, fleets in now.items() if again in fleets}
     taken = filled(before)
-    assert taken.adopt(filled(now), again) is bool(now.keys() - before.keys())
+    later = filled(now)
+    assert taken.learn(later) is bool(now.keys() - before.keys())
+    taken.adopt(later, again)
     assert taken.members(again) == now.keys()
     for one in set(worlds.FLEETS) - {again}:
         assert taken.members(one) - (now.keys() - before.keys()) == listing(before, one)
@@ -181,7 +183,7 @@ def test_a_second_reading_finds_references_and_names_of_those_whom_the_first_lef
     first.see(values.Driver(A, frozenset({VANS}), name="Alice"))
     second.see(values.Driver(A, frozenset({VANS}), name="Alice, renamed"))
     second.see(values.Driver(B, frozenset({VANS}), email="bob@example.com", metadata={"employee_id": "7"}))
-    assert first.adopt(second, VANS)
+    assert first.learn(second)
     seen = actual_of(first)
     assert seen.emails == {"bob@example.com": (B,)}
     assert seen.metadata == {("employee_id", "7"): (B,)}
@@ -194,8 +196,22 @@ def test_an_export_asks_for_every_address() -> None:
     taken.see(values.Driver(B, frozenset()))
     later.see(values.Driver(C, frozenset({VANS}), email="alice@example.com"))
     assert actual_of(taken).emails == {"alice@example.com": (A,)}
-    taken.adopt(later, VANS)
+    taken.learn(later)
     assert actual_of(taken).emails == {"alice@example.com": (A, C)}
+
+
+def test_whom_a_reference_leads_to_is_known_though_only_a_fleet_that_stays_doubtful_shows_him() -> None:
+    """The planner looks up the fleets of everybody whom a reference leads to, whichever listing showed that driver."""
+    asked = [values.DriverByEmail("bob@example.com")]
+    first, second = census.Census(asked), census.Census(asked)
+    first.see(values.Driver(A, frozenset({VANS})))
+    second.see(values.Driver(A, frozenset({VANS})))
+    second.see(values.Driver(B, frozenset({DEPOT}), email="bob@example.com"))
+    assert first.learn(second)
+    first.adopt(second, VANS)
+    seen = actual_of(first)
+    assert seen.emails == {"bob@example.com": (B,)}
+    assert seen.memberships == {A: {VANS}, B: {DEPOT}}
 
 
 def test_a_driver_is_shown_by_name_else_by_address_else_not_at_all() -> None:

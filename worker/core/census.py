@@ -78,21 +78,26 @@ class Census:
                 sizes[fleet] = sizes.get(fleet, 0) + 1
         return sizes
 
-    def adopt(self, later: "Census", fleet: values.FleetId) -> bool:
-        """Take over who is in the fleet from a later reading of it; tell whether that showed drivers unseen before."""
-        before, now = self.members(fleet), later.members(fleet)
-        unseen = now - self._memberships.keys()
-        for driver in before - now:
-            self._set(driver, self._memberships[driver] - {fleet})
-        for driver in now:
-            self._set(driver, self._memberships.get(driver, later._memberships[driver]) | {fleet})
+    def learn(self, later: "Census") -> bool:
+        """Take over everybody whom only a later reading showed, and whom references lead to there; tell whether so."""
+        unseen = later._memberships.keys() - self._memberships.keys()
+        for driver in unseen:
+            self._set(driver, later._memberships[driver])
         for email, found in later._emails.items():
             self._emails.setdefault(email, set()).update(found)
         for entry, found in later._metadata.items():
             self._metadata[entry] |= found
         self._names.update((driver, later._names[driver]) for driver in unseen & later._names.keys())
-        self._contradicted.discard(fleet)
         return bool(unseen)
+
+    def adopt(self, later: "Census", fleet: values.FleetId) -> None:
+        """Take over who is in the fleet from a later reading of it, everybody of which was learned."""
+        before, now = self.members(fleet), later.members(fleet)
+        for driver in before - now:
+            self._set(driver, self._memberships[driver] - {fleet})
+        for driver in now:
+            self._set(driver, self._memberships[driver] | {fleet})
+        self._contradicted.discard(fleet)
 
     def doubt(
         self, fleet: values.Fleet, *, count: int, listed: frozenset[values.DriverId] | None = None, final: bool = False

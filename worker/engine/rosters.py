@@ -155,10 +155,11 @@ class Rosters:
         later = census_.Census(self._references, all_emails=self._all_emails)
         listed = await self._listings(doubts, later)
         self._incomplete = self._doubts(doubts, later, listed, final=True)
+        if self._census.learn(later) and self._directory_complete:
+            log.warning("listing_broken", listing="drivers", reason="a fleet shows drivers that it left out")
+            self._directory_complete = False
         for fleet in sorted(doubts.keys() - self._incomplete.keys()):
-            if self._census.adopt(later, fleet) and self._directory_complete:
-                log.warning("listing_broken", listing="drivers", reason="a fleet shows drivers that it left out")
-                self._directory_complete = False
+            self._census.adopt(later, fleet)
         for fleet, reason in self._incomplete.items():
             log.warning("fleet_incomplete", fleet=fleet, reason=reason)
 
