@@ -11,6 +11,9 @@ import anyio
 from worker.core import errors, rate, retry
 from worker.engine import halt as halt_
 
+_LEAST_SECONDS = 1e-6
+"""What any clock can tell apart: a shorter sleep may end before it began, over and over."""
+
 
 class Pace:
     """A turnstile. It outlives runs, so that what was learned about the server's limit is kept."""
@@ -31,7 +34,7 @@ class Pace:
         async with self._head:
             while (wait := self._wait(anyio.current_time())) > 0:
                 halt.check()
-                with anyio.move_on_after(wait):
+                with anyio.move_on_after(max(wait, _LEAST_SECONDS)):
                     await self._changed.wait()
             halt.check()
             self._spacing.take()
