@@ -124,6 +124,10 @@ class Audit:
         first = max((index for index, place in enumerate(places) if place <= order), default=0)
         return [known for _, known in self.directories[first:]]
 
+    def stirred(self, fleet: str, since: int) -> bool:
+        """Tell whether anybody came to a fleet or left it since then: its pages may have shifted."""
+        return any(where == fleet and self.toggled((driver, where), since) for driver, where in self.toggles)
+
     def toggled(self, pair: truth.Pair, since: int) -> bool:
         """Tell whether a membership came or went since then."""
         places = self.toggles.get(pair)

@@ -252,6 +252,8 @@ class Life:
     def _pause(self) -> None:
         """Stand still, while the world goes on."""
         self._around.clock.jump(PAUSE_SECONDS)
+        # Whoever had got a turn before goes now, all at once.
+        self._around.seen.levels[self.number] = (-float(self._around.settings.concurrency), trio.current_time())
         if self._run.planned:
             self._run.resumed = trio.current_time()
 

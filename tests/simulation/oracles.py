@@ -75,7 +75,7 @@ class Judge:
         pair = (str(change.driver), str(change.fleet))
         here = pair[1] in self._roster.fleets_of(pair[0]) if pair[0] in self._roster.drivers else False
         attach = change.action is values.Action.ATTACH
-        if here is attach and not self._seen.toggled(pair, run.began):
+        if here is attach and not self._seen.stirred(pair[1], run.began) and not run.deceived:
             self._seen.violated("rule 9", f"{_shown(change)} is intended, and is so already")
         if attach:
             good = any(pair in (wishes.possible if run.deceived else wishes.wanted) for wishes in truths)
@@ -184,7 +184,7 @@ class Judge:
 
     def _pace(self, run: audit.Run, now: float) -> None:
         level, last = self._seen.levels.get(run.life, (0.0, now))
-        level = max(0.0, level - (now - last) * self._rules.rate) + 1
+        level = max(min(0.0, level), level - (now - last) * self._rules.rate) + 1
         self._seen.levels[run.life] = (level, now)
         if level > self._rules.burst + 1e-6:
             self._seen.violated("pace", f"{level:.2f} requests at once, and {self._rules.burst} are allowed")

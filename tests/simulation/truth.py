@@ -118,8 +118,9 @@ def _row(found: Wishes, drivers: frozenset[str], fleets: frozenset[str]) -> None
         found.stranded |= drivers
     if len(drivers) != 1:
         found.waiting |= drivers
+    if len(drivers) != 1 == len(fleets):
         found.unclear |= fleets
-    if not drivers:
+    if not drivers and len(fleets) == 1:
         found.lost |= fleets
 
 
