@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # what measures time wants the machine for itself
-.PHONY: help demo test check lint types coverage bench bench-short lock format image clean $(VENV)
+.PHONY: help demo test check lint types coverage mutants bench bench-short lock format image clean $(VENV)
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ coverage: $(VENV)/.ready ## the tests, with coverage: 90 % of the whole, 100 % o
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --include='worker/core/*' --fail-under=100
 	$(BIN)/coverage report
+
+mutants: $(VENV)/.ready ## plants deliberate defects in a copy, and sees that the tests catch each
+	$(BIN)/python -m tests.mutants
 
 bench: $(VENV)/.ready ## the benchmarks: ratios against a peer in the same run, and whether they reach their goals
 	$(BIN)/python -m benchmarks

@@ -1,0 +1,216 @@
+"""The list of planted defects: what each breaks, where, and which tests must notice.
+
+Invariant: `before` stands exactly once in its file. Neighbours: `__main__` plants them in a copy, one at a time.
+"""
+
+import dataclasses
+
+APPLY = ("tests/engine/test_apply.py",)
+CYCLE = ("tests/engine/test_cycle.py",)
+PLANNER = ("tests/core/test_planner.py",)
+READING = ("tests/engine/test_reading.py", "tests/engine/test_listing.py")
+SENDING = ("tests/engine/test_sending.py",)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Defect:
+    """A mistake that somebody could make."""
+
+    name: str
+    file: str
+    before: str
+    after: str
+    tests: tuple[str, ...]
+
+
+DEFECTS = (
+    Defect(
+        "a new key for every attempt",
+        "worker/engine/apply.py",
+        "key=intent.key)",
+        "key=self._new_key())",
+        APPLY,
+    ),
+    Defect(
+        "detaches before attaches",
+        "worker/engine/apply.py",
+        "key=lambda each: (each.intent.change.driver, each.intent.change.action))",
+        "key=lambda each: (each.intent.change.driver, each.intent.change.action == 'attach'))",
+        APPLY,
+    ),
+    Defect(
+        "a detach although the attach failed",
+        "worker/engine/apply.py",
+        "if change.action is values.Action.DETACH and missing is not None:",
+        "if False and missing is not None:",
+        APPLY,
+    ),
+    Defect(
+        "believing any 200 to a write",
+        "worker/engine/apply.py",
+        "if intent.change.done_in(reply.driver.fleets):",
+        "if reply:",
+        APPLY,
+    ),
+    Defect(
+        "writing without asking whether the journal is still ours",
+        "worker/engine/apply.py",
+        "            await self._journal.check()",
+        "            pass",
+        (*APPLY, *CYCLE, "tests/e2e/test_one_writer.py"),
+    ),
+    Defect(
+        "no intents in the journal before the writes",
+        "worker/engine/cycle.py",
+        "judged=judged, intents=intents)",
+        "judged=judged, intents=[])",
+        CYCLE,
+    ),
+    Defect(
+        "taking answers for what Charge holds, without reading back",
+        "worker/engine/cycle.py",
+        "if not drivers or self._sender.halt.reason is not None:",
+        "if drivers or self._sender.halt.reason is not None:",
+        CYCLE,
+    ),
+    Defect(
+        "leaving open what an earlier life left open",
+        "worker/core/recovery.py",
+        "if fleets is not None and change.done_in(fleets):",
+        "if False and fleets is not None and change.done_in(fleets):",
+        ("tests/core", "tests/engine/test_cycle.py"),
+    ),
+    Defect(
+        "dropping outcomes that could not be recorded",
+        "worker/engine/recorder.py",
+        "self._waiting = [*group, *self._waiting]",
+        "pass",
+        ("tests/engine/test_halt.py",),
+    ),
+    Defect(
+        "going on after a rejected key",
+        "worker/engine/sending.py",
+        "            self.halt.stop(error)",
+        "            pass",
+        (*SENDING, *APPLY),
+    ),
+    Defect(
+        "retrying a 403",
+        "worker/core/retry.py",
+        "errors.RateLimited | errors.Unreachable)",
+        "errors.RateLimited | errors.Unreachable | errors.Refused)",
+        ("tests/core/test_retry.py",),
+    ),
+    Defect(
+        "forgetting Retry-After",
+        "worker/engine/pacing.py",
+        "if retry_after is not None:",
+        "if retry_after is None:",
+        ("tests/engine/test_pacing.py",),
+    ),
+    Defect(
+        "no ceiling",
+        "worker/engine/pacing.py",
+        "            self._spacing.take()",
+        "            pass",
+        ("tests/engine/test_pacing.py",),
+    ),
+    Defect(
+        "following a page to a foreign origin",
+        "worker/charge/http.py",
+        "if _origin(address) != _origin(self._base) or address.userinfo:",
+        "if address.userinfo:",
+        ("tests/charge",),
+    ),
+    Defect(
+        "taking a redirect for an answer",
+        "worker/charge/client.py",
+        "if 200 <= answer.status < 300:",
+        "if 200 <= answer.status < 400:",
+        ("tests/charge",),
+    ),
+    Defect(
+        "taking a driver without `fleets` for one in no fleet",
+        "worker/charge/wire.py",
+        "    fleets: list[str] | None\n    email",
+        "    fleets: list[str] | None = None\n    email",
+        ("tests/charge",),
+    ),
+    Defect(
+        "following pages in circles",
+        "worker/engine/listing.py",
+        "if page.next in followed:",
+        "if not followed and page.next in followed:",
+        READING,
+    ),
+    Defect(
+        "believing a listing that was cut short",
+        "worker/core/census.py",
+        "(TOLERANCE * fleet.total_drivers if final else 0)",
+        "fleet.total_drivers",
+        (*READING, "tests/core/test_census.py"),
+    ),
+    Defect(
+        "detaching from a fleet whose listing is incomplete",
+        "worker/core/planner.py",
+        "exact - wishes.unclear - actual.incomplete.keys()",
+        "exact - wishes.unclear",
+        PLANNER,
+    ),
+    Defect(
+        "taking a reference that led nowhere for nobody",
+        "worker/core/planner.py",
+        "exact - wishes.unclear - actual.incomplete.keys()",
+        "exact - actual.incomplete.keys()",
+        PLANNER,
+    ),
+    Defect(
+        "detaching from fleets that nobody manages",
+        "worker/core/planner.py",
+        "for fleet in fleets & shrinkable:",
+        "for fleet in fleets:",
+        PLANNER,
+    ),
+    Defect(
+        "detaching in additive mode",
+        "worker/core/planner.py",
+        "if stated.get(fleet, mode) is values.Mode.EXACT}",
+        "}",
+        PLANNER,
+    ),
+    Defect(
+        "`until` inclusive",
+        "worker/core/values.py",
+        "self.ends <= now",
+        "self.ends < now",
+        PLANNER,
+    ),
+    Defect(
+        "emptying a fleet",
+        "worker/core/guard.py",
+        "if count >= members and",
+        "if count > members and",
+        ("tests/core/test_guard.py",),
+    ),
+    Defect(
+        "applying a plan that was edited",
+        "worker/cli/plan_file.py",
+        "if digest.digest(saved, changes, held) != plan.digest:",
+        "if not plan.digest:",
+        ("tests/cli/test_plan_file.py",),
+    ),
+    Defect(
+        "two writers of one journal",
+        "worker/journal/lock.py",
+        "fcntl.LOCK_EX",
+        "fcntl.LOCK_SH",
+        ("tests/journal",),
+    ),
+    Defect(
+        "commits that a power cut undoes",
+        "worker/journal/sqlite.py",
+        'for pragma in ("journal_mode=WAL", "synchronous=FULL"',
+        'for pragma in ("journal_mode=WAL", "synchronous=OFF"',
+        ("tests/journal",),
+    ),
+)
