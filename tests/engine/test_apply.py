@@ -57,7 +57,8 @@ async def _apply(rig: rigs.Rig, changes: Iterable[values.Change]) -> list[outcom
     changes = list(changes)
     applier = rig.applier(rig.sender())
     intents = applier.intend(changes)
-    await rig.journal.begin(RUN, trigger="test", judged=_judged(changes), intents=intents)
+    run = values.RunId(f"{RUN}_{intents[0].key}" if intents else RUN)
+    await rig.journal.begin(run, trigger="test", judged=_judged(changes), intents=intents)
     results = await applier.apply(intents)
     assert [result.change for result in results] == changes
     recorded = [rig.memory.outcomes.get(intent.key) for intent in intents]

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import anyio
 import pytest
 
-from tests.support import doubles
-from worker.core import errors, outcomes, values
+from tests.support import clocks, doubles, rig
+from worker.core import errors, outcomes, ports, values
 from worker.engine import halt as halt_
 from worker.engine import lanes, recorder
 from worker.journal import memory
@@ -114,12 +114,37 @@ async def test_no_jobs_are_no_work() -> None:
 
 # --- The recorder -----------------------------------------------------------------------------------------
 
+
 def _key(number: int) -> values.IntentKey:
     return values.IntentKey(f"key-{number}")
 
 
+def _judged(changes: list[values.Change]) -> values.Judged:
+    return values.Judged(
+        account=values.Account(rig.BASE, "test"),
+        created=clocks.NOON,
+        sources=(),
+        changes=tuple(changes),
+        held=(),
+        problems=(),
+        in_sync=0,
+        fleets=1,
+        drivers=len(changes),
+        cost=values.Cost(1, 0.1),
+        digest="sha256:0",
+    )
+
+
+async def _begun(journal: memory.MemoryJournal) -> memory.MemoryJournal:
+    """Begin a run with three intents."""
+    changes = [values.Change(values.Action.ATTACH, rig.driver_id(letter), rig.fleet_id("V")) for letter in "ABC"]
+    intents = [ports.Intent(_key(number), change) for number, change in enumerate(changes)]
+    await journal.begin(values.RunId("run_1"), trigger="test", judged=_judged(changes), intents=intents)
+    return journal
+
+
 async def test_outcomes_reach_the_journal_in_groups_within_50_ms() -> None:
-    journal = memory.MemoryJournal()
+    journal = await _begun(memory.MemoryJournal())
     record = recorder.Recorder(journal=journal, halt=halt_.Halt())
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(record.flush_regularly)
@@ -146,7 +171,7 @@ async def test_what_waits_is_recorded_even_while_all_is_cancelled() -> None:
             await anyio.sleep(1)
             await super().record(group)
 
-    journal = SlowJournal()
+    journal = await _begun(SlowJournal())
     record = recorder.Recorder(journal=journal, halt=halt_.Halt())
     with anyio.CancelScope() as scope:
         record.add(_key(1), outcomes.Applied(1))

@@ -287,23 +287,40 @@ async def test_whom_a_reference_led_to_is_remembered_and_replaced(office: Office
     assert await later.resolutions() == {"ann@example.com": ann, "id=7": ann}
 
 
-async def test_a_write_that_is_done_again_and_again_is_counted(office: Office) -> None:
+async def test_a_write_that_is_answered_as_done_and_never_seen_is_counted(office: Office) -> None:
     journal = await writer(office)
     ann, bob = deeds.change("ann"), deeds.change("bob")
     for number in range(3):
         office.clock.moment = deeds.minutes(number)
         changes = [ann, bob] if number == 0 else [ann]
-        await deeds.whole(journal, changes, run=f"run_{number}", at=deeds.minutes(number))
-    assert await journal.fruitless(since=deeds.NOON) == {(ann.action, ann.driver, ann.fleet): 3}
-    assert await journal.fruitless(since=deeds.minutes(2)) == {(ann.action, ann.driver, ann.fleet): 1}
+        await deeds.whole(journal, changes, UNSEEN, run=f"run_{number}", at=deeds.minutes(number))
+    assert await journal.fruitless(since=deeds.NOON) == {_write(ann): 3, _write(bob): 1}
+    assert await journal.fruitless(since=deeds.minutes(2)) == {_write(ann): 1}
 
 
-async def test_a_run_that_finds_everything_in_sync_ends_all_counts(office: Office) -> None:
+async def test_a_write_that_is_seen_at_last_counts_no_more(office: Office) -> None:
     journal = await writer(office)
-    for number, changes in enumerate([deeds.many(2), []]):
+    ann = deeds.change("ann")
+    for number, outcome in enumerate([UNSEEN, UNSEEN, deeds.DONE]):
         office.clock.moment = deeds.minutes(number)
-        await deeds.whole(journal, changes, run=f"run_{number}", at=deeds.minutes(number))
+        await deeds.whole(journal, [ann], outcome, run=f"run_{number}", at=deeds.minutes(number))
     assert await journal.fruitless(since=deeds.NOON) == {}
+
+
+async def test_doubt_takes_the_place_of_an_outcome_that_reading_back_contradicts(office: Office) -> None:
+    journal = await writer(office)
+    await deeds.begin(journal, deeds.many(1))
+    await journal.record([(deeds.key(0), deeds.DONE)])
+    await journal.record([(deeds.key(0), UNSEEN)])
+    (past,) = await journal.changes()
+    assert (past.outcome, past.code) == ("unknown", "not_converging")
+
+
+UNSEEN = outcomes.Unknown(1, "not_converging", "answered as done, but not seen")
+
+
+def _write(change: values.Change) -> tuple[values.Action, values.DriverId, values.FleetId]:
+    return (change.action, change.driver, change.fleet)
 
 
 async def test_old_runs_are_forgotten_with_their_changes_but_not_what_is_open(office: Office) -> None:

@@ -16,7 +16,11 @@ from worker.core import errors, formats, ports, values
 from worker.journal import address as addresses
 from worker.journal import advisory, archive, engines, failures, lookups, rows, schema, upgrade
 
-_OPEN_TO = sa.or_(schema.intents.c.outcome.is_(None), schema.intents.c.outcome == "unknown")
+_OPEN_TO = sa.or_(
+    schema.intents.c.outcome.is_(None),
+    schema.intents.c.outcome == "unknown",
+    sa.bindparam("becomes", type_=sa.String) == "unknown",
+)
 _FILL = schema.intents.update().where(schema.intents.c.key == sa.bindparam("intent"), _OPEN_TO)
 _FILLED = ("outcome", "attempts", "request_id", "code", "message")
 
@@ -48,6 +52,11 @@ class Database(lookups.Lookups):
         """See that the connection lives."""
         self.ask("SELECT 1", {})
 
+    def probe(self) -> None:
+        """Raise errors.JournalError where the journal may be read and not written."""
+        with self._writing() as connection:
+            connection.execute(sa.text(lookups.PROBE))
+
     def outdated(self) -> bool:
         """Tell whether the journal is yet to be made, or brought up to date. Raises errors.JournalError if newer."""
         with self._reading() as connection:
@@ -74,11 +83,15 @@ class Database(lookups.Lookups):
                 ) from None
 
     def record(self, group: Sequence[rows.Row]) -> None:
-        """Fill in outcomes of intents. The same once more is harmless; another one is refused, and all with it."""
+        """Fill in outcomes of intents.
+
+        The same once more is harmless. Doubt may take the place of any outcome, and any the place of doubt; otherwise
+        another one is refused, and all with it.
+        """
         if not group:
             return
         with self._writing() as connection:
-            if connection.execute(_FILL, group).rowcount != len(group):
+            if connection.execute(_FILL, [{**row, "becomes": row["outcome"]} for row in group]).rowcount != len(group):
                 for row in group:
                     _examine(connection, row)
 

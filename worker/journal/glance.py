@@ -64,6 +64,10 @@ class Glance(lookups.Lookups):
         except sqlite3.Error as error:
             raise failures.explain(error, self._address) from error
 
+    def probe(self) -> None:
+        """Raise errors.JournalError where the file may be read and not written."""
+        self.ask(lookups.PROBE, {})
+
     def finish(self, ending: rows.Row, sources: Sequence[rows.Row]) -> None:
         """Insert a run that ended without having begun."""
         try:

@@ -141,12 +141,12 @@ class Keeper:
                 self._lock = lock.Lock.acquire(_lock_path(self._address.path), now=self._now())
                 self._writer = True
                 self._drop_glance()  # an earlier one may have missed what another writer left open
-                self.look()
+                self.look().probe()
                 self._file = _identity(self._address.path)
             else:
                 self._connected().lock()
                 self._writer = True
-                self._ready()
+                self._ready().probe()
         except BaseException:
             self._drop(lost=False)
             raise

@@ -7,7 +7,7 @@ Neighbours: implements `core.ports.Journal` and `core.ports.Record`; `sql` is th
 import dataclasses
 import datetime
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from worker.core import errors, formats, outcomes, ports, report, values
 from worker.journal import lookups, rows
@@ -98,7 +98,8 @@ class MemoryJournal:
             if key not in self.intents:
                 raise errors.JournalError(f"no intent in the journal has the idempotency key {key}")
             known = fresh.get(key) or self.outcomes.get(key)
-            if known not in (None, outcome) and not isinstance(known, outcomes.Unknown):
+            doubt = isinstance(known, outcomes.Unknown) or isinstance(outcome, outcomes.Unknown)
+            if known not in (None, outcome) and not doubt:
                 raise errors.JournalError(f"the intent {key} ended already, and cannot end as {outcome.name} too")
             fresh[key] = outcome
         self.outcomes.update(fresh)
@@ -125,9 +126,9 @@ class MemoryJournal:
         self._store.resolutions.update(resolutions)
 
     async def fruitless(self, *, since: datetime.datetime) -> Mapping[lookups.Write, int]:
-        """Count how often in a row each write was answered as done, and not seen by a clean run after it."""
-        recent = [(run, held) for run, held in self._ordered() if held.started >= since]
-        return lookups.unseen((held.result, self._writes(run)) for run, held in recent)
+        """Count how often in a row each write was answered as done, and yet not seen."""
+        recent = (run for run, held in self._ordered() if held.started >= since)
+        return lookups.unseen(write for run in recent for write in self._writes(run))
 
     async def prune(self, *, before: datetime.datetime) -> None:
         """Forget old runs, but for what is open."""
@@ -192,15 +193,13 @@ class MemoryJournal:
     def _ordered(self) -> list[tuple[values.RunId, _Run]]:
         return sorted(self._store.runs.items(), key=lambda item: (item[1].started, item[0]))
 
-    def _writes(self, run: values.RunId) -> list[tuple[lookups.Write, str | None]]:
-        written = [each.intent for each in self._store.intents.values() if each.run == run]
-        return [((each.change.action, each.change.driver, each.change.fleet), self._name(each.key)) for each in written]
-
-    def _name(self, key: values.IntentKey) -> str | None:
-        return self.outcomes[key].name if key in self.outcomes else None
+    def _writes(self, run: values.RunId) -> Iterator[tuple[lookups.Write, str | None, str | None]]:
+        for each in (held.intent for held in self._store.intents.values() if held.run == run):
+            shown = formats.outcome(self.outcomes[each.key]) if each.key in self.outcomes else dict.fromkeys(_DETAILS)
+            yield (each.change.action, each.change.driver, each.change.fleet), shown["outcome"], shown["code"]
 
     def _past_run(self, run: values.RunId, held: _Run) -> ports.PastRun:
-        names = [name for _, name in self._writes(run)]
+        names = [name for _, name, _ in self._writes(run)]
         return ports.PastRun(
             run=run,
             trigger=held.trigger,

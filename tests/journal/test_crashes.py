@@ -1,0 +1,93 @@
+"""Real processes that die: what they were told was recorded is there, and the lock is free."""
+
+import random
+
+import pytest
+
+from tests.journal import deeds, desks, processes
+from worker.core import errors, values
+
+pytestmark = pytest.mark.anyio
+
+LIFE = """
+from tests.journal import deeds
+await journal.open()
+await deeds.begin(journal, deeds.many(300))
+print("begun", flush=True)
+for index in range(300):
+    await journal.record([(deeds.key(index), deeds.DONE)])
+    print(index, flush=True)
+"""
+
+HOLD = """
+await journal.open()
+print("open", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def desk(request: pytest.FixtureRequest) -> desks.SqliteDesk | desks.PostgresDesk:
+    """Give a place that outlives a process."""
+    found: desks.SqliteDesk | desks.PostgresDesk = request.getfixturevalue(f"{request.param}_desk")
+    return found
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_what_a_killed_process_recorded_is_there_and_the_rest_is_open(
+    desk: desks.SqliteDesk | desks.PostgresDesk, seed: int
+) -> None:
+    moment = random.Random(seed).randrange(200)
+    with processes.running(LIFE, desk.url) as life:
+        assert life.stdout is not None
+        said = [next(life.stdout).strip() for _ in range(moment + 1)]
+        life.kill()
+        said += life.stdout.read().split()
+    assert said[0] == "begun"
+    journal = desk.journal()
+    left = {each.intent.key for each in await journal.open()}
+    done = {each.key for each in await journal.changes(run=deeds.RUN) if each.outcome == "applied"}
+    assert {deeds.key(int(each)) for each in said[1:]} <= done
+    assert len(done) + len(left) == 300
+    assert not done & left
+    assert len(done) <= len(said)  # one commit at most was not answered any more
+    await journal.aclose()
+
+
+async def test_a_killed_process_holds_no_lock(desk: desks.SqliteDesk | desks.PostgresDesk) -> None:
+    with processes.running(HOLD, desk.url) as life:
+        assert life.stdout is not None
+        next(life.stdout)
+        journal = desk.journal()
+        with pytest.raises(errors.JournalBusy, match=rf"process {life.pid} on .+, since 2\d\d\d-"):
+            await journal.open()
+        life.kill()
+        life.wait()
+    assert await journal.open() == ()
+    await journal.aclose()
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_process_that_never_closes_its_journal_ends_all_the_same(
+    desk: desks.SqliteDesk | desks.PostgresDesk, backend: str
+) -> None:
+    assert processes.run("await journal.open()\nprint('done')", desk.url, backend) == "done\n"
+
+
+async def test_the_next_process_settles_what_the_killed_one_left(
+    desk: desks.SqliteDesk | desks.PostgresDesk,
+) -> None:
+    body = """
+        import os, signal
+        from tests.journal import deeds
+        await deeds.begin(journal, deeds.many(2))
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    with processes.running(body, desk.url) as life:
+        life.wait()
+    journal = desk.journal()
+    (first, second) = await journal.open()
+    await journal.record([(first.intent.key, deeds.DONE), (second.intent.key, deeds.DONE)])
+    await journal.finish(deeds.ended(run=values.RunId("run_2")), trigger="once")
+    assert {run.run: run.result for run in await journal.runs()} == {"run_1": None, "run_2": "in_sync"}
+    await journal.aclose()

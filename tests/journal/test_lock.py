@@ -1,0 +1,62 @@
+"""The lock beside the file: one holder, who is named, and who notices that it was taken away."""
+
+import datetime
+import pathlib
+
+import pytest
+
+from tests.journal import deeds
+from worker.core import errors
+from worker.journal import lock
+
+
+@pytest.fixture
+def path(tmp_path: pathlib.Path) -> pathlib.Path:
+    """Name the lock file."""
+    return tmp_path / "fleet-sync.db.lock"
+
+
+def test_only_one_holds_it_and_is_named(path: pathlib.Path) -> None:
+    first = lock.Lock.acquire(path, now=deeds.NOON)
+    with pytest.raises(errors.JournalBusy, match=r"process \d+ on \S+, since 2026-12-01T12:00:00\+00:00"):
+        lock.Lock.acquire(path, now=deeds.NOON)
+    first.release()
+    second = lock.Lock.acquire(path, now=deeds.NOON + datetime.timedelta(days=1))
+    assert "2026-12-02" in path.read_text()
+    second.release()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": 1}', "\xff"])
+def test_a_holder_that_left_no_name_is_busy_all_the_same(path: pathlib.Path, content: str) -> None:
+    held = lock.Lock.acquire(path, now=deeds.NOON)
+    path.write_text(content)
+    with pytest.raises(errors.JournalBusy, match="cannot be told"):
+        lock.Lock.acquire(path, now=deeds.NOON)
+    held.release()
+
+
+def test_a_lock_file_that_is_removed_or_replaced_is_held_no_more(path: pathlib.Path) -> None:
+    held = lock.Lock.acquire(path, now=deeds.NOON)
+    assert held.held()
+    path.unlink()
+    assert not held.held()
+    path.touch()
+    assert not held.held()
+    other = lock.Lock.acquire(path, now=deeds.NOON)
+    assert other.held()
+    assert not held.held()
+    held.release()
+    other.release()
+
+
+def test_a_lock_file_that_cannot_be_made_is_said(path: pathlib.Path) -> None:
+    path.mkdir()
+    with pytest.raises(errors.JournalError, match="cannot be opened") as caught:
+        lock.Lock.acquire(path, now=deeds.NOON)
+    assert caught.value.remedy
+
+
+def test_the_file_stays_when_the_lock_is_let_go(path: pathlib.Path) -> None:
+    """To remove it would let two processes hold two files of one name."""
+    lock.Lock.acquire(path, now=deeds.NOON).release()
+    assert path.exists()
