@@ -1,7 +1,8 @@
 """A reader who types what the README shows, and compares.
 
 Invariant: every command of a block is run, in order, in one folder and one environment; a line `…` stands for any
-lines, and nothing else is forgiven but what differs from run to run: durations, ids of runs, moments, digests, ports.
+lines, and nothing else is forgiven but what differs from run to run: durations, moments, digests, ports, and ids of
+runs, where one that is shown again must be the same again.
 Neighbours: `test_readme` has the reader.
 """
 
@@ -20,11 +21,15 @@ INTERRUPT = "^C"
 PORT = "8765"
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_RUN = re.compile(r"\brun_[0-9a-f]{32}\b")
+_BEGINNING = re.compile(r"\brun_[0-9a-f]+\b")
 _VARYING = (
     (re.compile(r"\b\d+\.\d s\b"), "N s"),
     (re.compile(r'"seconds":[\d.]+'), '"seconds":N'),
-    (re.compile(r"\brun_[0-9a-f]{32}\b"), "run_…"),
+    (re.compile(r"\breq_[0-9]{32}\b"), "req_…"),
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z"), "T"),
+    (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ"), "T"),
+    (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC"), "T"),
     (_DIGEST, "sha256:…"),
 )
 
@@ -38,12 +43,14 @@ class Session:
     environ: dict[str, str] = dataclasses.field(default_factory=dict)
     code: int = 0
     digest: str = ""
+    runs: dict[str, str] = dataclasses.field(default_factory=dict)
+    """The id that a run really has, by the id that is shown."""
 
     def play(self, block: pages.Block) -> None:
         """Run the commands of a block, and compare what each prints."""
         for line, expected in steps(block):
             printed = self.run(line, interrupt=INTERRUPT in expected)
-            compare(line, printed, [each for each in expected if each != INTERRUPT])
+            self._meet(compare(line, printed, [each for each in expected if each != INTERRUPT]))
 
     def run(self, line: str, *, interrupt: bool) -> str:
         """Run one line as the shell would; give stdout and stderr as a terminal shows them."""
@@ -54,7 +61,7 @@ class Session:
             self.environ[name] = value.replace(PORT, self.port)
             return ""
         with subprocess.Popen(
-            ["/bin/sh", "-c", _DIGEST.sub(self.digest, line)],
+            ["/bin/sh", "-c", _BEGINNING.sub(self._real, _DIGEST.sub(self.digest, line))],
             cwd=self.folder,
             env=self._environment(line),
             stdin=subprocess.DEVNULL,
@@ -72,6 +79,16 @@ class Session:
         if shown := _DIGEST.search(printed):
             self.digest = shown[0]
         return printed.replace(f":{self.port}", f":{PORT}")
+
+    def _meet(self, pairs: list[tuple[str, str]]) -> None:
+        """Learn which run is meant by an id that is shown."""
+        for shown, real in pairs:
+            assert self.runs.setdefault(shown, real) == real, f"{shown} is shown for two runs"
+
+    def _real(self, shown: re.Match[str]) -> str:
+        """Give the beginning of a real run's id for that of one that is shown."""
+        [real] = [real for each, real in self.runs.items() if each.startswith(shown[0])]
+        return real[: len(shown[0])]
 
     def _environment(self, line: str) -> dict[str, str]:
         """Give the environment of a terminal: there only `run` logs what needs nobody's attention."""
@@ -100,11 +117,18 @@ def steps(block: pages.Block) -> list[tuple[str, list[str]]]:
     return found
 
 
-def compare(line: str, printed: str, expected: list[str]) -> None:
-    """Compare what a command printed with what the page shows."""
-    pattern = "".join(r"(?:.*\n)*?" if each == GAP else re.escape(_settled(each)) + r"\n" for each in expected)
+def compare(line: str, printed: str, expected: list[str]) -> list[tuple[str, str]]:
+    """Compare what a command printed with what the page shows; give the ids of runs that it shows and the real ones."""
+    pattern = "".join(r"(?:.*\n)*?" if each == GAP else _pattern(each) for each in expected)
     shown = "\n".join(expected)
-    assert re.fullmatch(pattern, _settled(printed)), f"$ {line}\nprints\n{printed}\nbut the page shows\n{shown}"
+    found = re.fullmatch(pattern, _settled(printed))
+    assert found, f"$ {line}\nprints\n{printed}\nbut the page shows\n{shown}"
+    return list(zip(_RUN.findall(shown), found.groups(), strict=True))
+
+
+def _pattern(line: str) -> str:
+    """Match a line that is shown, and in it any id for one of a run."""
+    return _RUN.sub(r"(run_[0-9a-f]{32})", re.escape(_settled(line))) + r"\n"
 
 
 def _settled(text: str) -> str:

@@ -17,7 +17,7 @@ import pytest
 from tests.docs import pages, sessions
 from tests.support import command
 from worker.cli import main
-from worker.core import errors, formats, outcomes, report, values
+from worker.core import errors, formats, outcomes, ports, report, values
 from worker.sandbox import app
 from worker.settings import model
 from worker.sources import files
@@ -36,7 +36,7 @@ def sandbox() -> Iterator[tuple[command.Running, str]]:
         yield running, running.process.stdout.readline()
 
 
-def test_the_five_steps_and_the_hold_work_as_shown(
+def test_the_five_steps_the_hold_and_looking_back_work_as_shown(
     sandbox: tuple[command.Running, str], tmp_path: pathlib.Path
 ) -> None:
     _, said = sandbox
@@ -183,11 +183,13 @@ def test_the_json_documents_have_the_shape_that_is_shown() -> None:
     shown = [json.loads(block.text) for block in README.section("## JSON").blocks("json")]
     finished = _report()
     assert finished.judged is not None and finished.error is not None
-    made = [formats.plan(finished.judged), formats.run(finished), formats.failure(finished.error)]
-    assert [document["format"] for document in shown] == [document["format"] for document in made]
-    plan, whole, failure = zip(shown, made, strict=True)
-    assert _shape(plan[0]) == _shape(plan[1])
-    assert _shape(failure[0]) == _shape(failure[1])
+    past = ports.PastRun(finished.run, "once", NOW, NOW, "partial", 4, {})
+    listed = {"runs": [formats.past_run(past)]}
+    made = [formats.plan(finished.judged), formats.run(finished), listed, formats.failure(finished.error)]
+    assert [document.get("format") for document in shown] == [document.get("format") for document in made]
+    plan, whole, history, failure = zip(shown, made, strict=True)
+    for document in (plan, history, failure):
+        assert _shape(document[0]) == _shape(document[1])
     for part in ("plan", "error"):
         assert whole[0].pop(part) is None
         whole[1].pop(part)

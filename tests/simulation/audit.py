@@ -32,7 +32,11 @@ class Chain:
 
 @dataclasses.dataclass
 class Run:
-    """What one run was told and what it did. `begun` is its place in the order of all that happened."""
+    """What one run was told and what it did. `began` is its place in the order of all that happened.
+
+    `misled`: a listing hid something; `deceived`: one did by which nobody can notice. `lost` is when it stopped being the
+    one writer, `resumed` when it went on after standing still, `over` when it had to end and `why_over` why.
+    """
 
     name: str
     life: int
@@ -44,10 +48,12 @@ class Run:
     totals: dict[str, set[int]] = dataclasses.field(default_factory=lambda: collections.defaultdict(set))
     chains: list[Chain] = dataclasses.field(default_factory=list)
     deceived: bool = False
+    misled: bool = False
     planned: bool = False
     over: float | None = None
     why_over: str = ""
     resumed: float | None = None
+    lost: float | None = None
     requests: int = 0
     truths: list[truth.Wishes] = dataclasses.field(default_factory=list)
     writes: list[tuple[str, truth.Pair, str]] = dataclasses.field(default_factory=list)
@@ -158,6 +164,7 @@ class Audit:
     def _page(self, run: Run, kind: str, request: httpx.Request, document: Any, *, deceptive: bool) -> None:
         fleet = request.url.params.get("fleet")
         run.deceived |= deceptive and fleet is None
+        run.misled |= deceptive
         for item in document["data"] or ():
             self._see(run, item)
         if kind != "drivers":

@@ -107,8 +107,12 @@ class Journal:
         slowness: float,
         landed: Callable[[values.RunId, Sequence[ports.Intent], values.Judged], None],
         failed: Callable[[], None],
+        planning: Callable[[], None],
     ) -> None:
-        """Take what is on disk; `landed` is told of intents as they get there, `failed` of every error."""
+        """Take what is on disk; `landed` is told of intents as they get there, `failed` of every error.
+
+        `planning` is told when the reading is over.
+        """
         self._disk = disk
         self._fate = life
         self._seen = seen
@@ -117,6 +121,7 @@ class Journal:
         self._slowness = slowness
         self._landed = landed
         self._failed = failed
+        self._planning = planning
         self._waiting: list[Callable[[], None]] | None = None
         self._committed = trio.Event()
         self.lost = False
@@ -178,6 +183,7 @@ class Journal:
 
     async def resolutions(self) -> Mapping[str, values.DriverId]:
         """Give whom references led to."""
+        self._planning()
         await self._ask("resolutions")
         return dict(self._disk.resolutions)
 

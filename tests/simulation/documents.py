@@ -32,7 +32,7 @@ class Shelf:
         managed = chance.sample(fleets, max(1, len(fleets) - (chance.random() < 0.5) - (chance.random() < 0.2)))
         self._entries: list[tuple[values.FleetRef, values.Mode | None]] = []
         self._rows: list[tuple[values.FleetRef, values.DriverRef, tuple[datetime.datetime | None, ...]]] = []
-        churn = chance.choice((0.0, 0.1, 0.2, 0.5, 1.0))
+        churn = chance.choice((0.1, 0.2, 0.4, 0.7, 1.0))
         for fleet in sorted(managed):
             named = self._fleet(fleet)
             self._entries.append((named, chance.choice((None, None, None, None, *values.Mode))))

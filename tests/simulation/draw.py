@@ -6,7 +6,7 @@ Invariant: everything follows from the seed. Neighbours: `documents` draws what 
 import dataclasses
 import datetime
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from tests.simulation import audit, fate
 from tests.support import clocks
@@ -45,7 +45,10 @@ class Settings:
 
 @dataclasses.dataclass(frozen=True)
 class Life:
-    """One process: how many runs it makes if nothing befalls it, what does, and how long nobody runs afterwards."""
+    """One process: how many runs it makes if nothing befalls it, what does, and how long nobody runs afterwards.
+
+    `weather` is how often which fault befalls any request, `storms` a write besides.
+    """
 
     moments: tuple[fate.Moment, ...]
     runs: int
@@ -56,6 +59,7 @@ class Life:
     meddling: float
     slowness: float
     weather: Mapping[str, float]
+    storms: Mapping[str, float]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,7 +131,7 @@ def _limits(chance: random.Random, held: audit.Roster) -> guard.Limits:
     if chance.random() < 0.1 and held.memberships():
         driver, fleet = chance.choice(sorted(held.memberships()))
         must_see = frozenset({(values.DriverId(driver), values.FleetId(fleet))})
-    if chance.random() < 0.5:
+    if chance.random() < 0.6:
         return guard.Limits(1.0, 1.0, allow_emptying_fleets=chance.random() < 0.7, must_see=must_see)
     return guard.Limits(
         max_detach_fraction_per_fleet=chance.choice((0.1, 0.25, 0.5)),
@@ -170,7 +174,7 @@ def _behaviour(chance: random.Random) -> behaviour.Behaviour:
 def _life(chance: random.Random) -> Life:
     moments = tuple(
         fate.Moment(kind := chance.choice(KINDS), _nth(chance, kind), chance.choice(STRIKES))
-        for _ in range(chance.choice((0, 1, 1, 1, 2, 3)))
+        for _ in range(chance.choice((0, 1, 1, 2, 2, 3)))
     )
     return Life(
         moments=moments,
@@ -178,24 +182,26 @@ def _life(chance: random.Random) -> Life:
         interval=chance.choice((1.0, 60.0, 300.0)),
         pause=chance.choice((2.0, 60.0, 3600.0, 13 * 3600.0, 25 * 3600.0)),
         edits=chance.random() < 0.5,
-        spoilt=chance.random() < 0.1,
+        spoilt=chance.random() < 0.07,
         meddling=chance.choice((0.0, 0.0, 0.005, 0.02, 0.1)),
         slowness=chance.choice((0.0, 0.002, 0.02, 0.2)),
-        weather=_weather(chance),
+        weather=_weather(chance, sorted(faults.NAMES), calm=0.5),
+        storms=_weather(chance, sorted(faults.NAMES.keys() - faults.LISTS), calm=0.3),
     )
 
 
 def _nth(chance: random.Random, kind: str) -> int:
     if kind == "any":
         return chance.randint(1, 120)
-    return chance.randint(1, 30 if kind.startswith("GET") else 8 if kind.startswith(("POST", "check")) else 2)
+    return chance.randint(1, 30 if kind.startswith("GET") else 6 if kind.startswith(("POST", "check")) else 2)
 
 
-def _weather(chance: random.Random) -> Mapping[str, float]:
-    if chance.random() < 0.25:
+def _weather(chance: random.Random, names: Sequence[str], *, calm: float) -> Mapping[str, float]:
+    """Draw how often which faults happen; `calm` is how often there are none at all."""
+    if chance.random() < calm:
         return {}
-    names = chance.sample(sorted(faults.NAMES), chance.randint(1, 5))
-    return {name: chance.choice((0.02, 0.05, 0.1, 0.3, 0.3, 0.6)) for name in names}
+    drawn = chance.sample(names, chance.randint(1, 5))
+    return {name: chance.choice((0.02, 0.05, 0.1, 0.3, 0.3, 0.6)) for name in drawn}
 
 
 def generator(seed: int, what: str) -> random.Random:

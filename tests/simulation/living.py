@@ -42,6 +42,7 @@ class Parts:
     http: type[http_.Http] = http_.Http
     pace: type[pacing.Pace] = pacing.Pace
     halt: type[halt_.Halt] = halt_.Halt
+    journal: type[disk_.Journal] = disk_.Journal
 
 
 @dataclasses.dataclass
@@ -127,7 +128,7 @@ class Life:
     def _furnish(self) -> None:
         """Make what outlives a run."""
         around, settings = self._around, self._around.settings
-        self._journal = disk_.Journal(
+        self._journal = around.parts.journal(
             around.disk,
             life=self._fate,
             seen=around.seen,
@@ -136,6 +137,7 @@ class Life:
             slowness=self._plan.slowness,
             landed=lambda name, intents, judged: self._judge.landed(around.runs[name], name, intents, judged),
             failed=lambda: self._run.end("a failure of the journal"),
+            planning=self._plans,
         )
         self._pace = around.parts.pace(
             requests_per_second=settings.rate, burst=settings.burst, adaptive=settings.adaptive
@@ -150,6 +152,9 @@ class Life:
             transport=self._wire,
         )
         self._client = around.parts.client(http=self._http, clock=around.wall, page_size=settings.page_size)
+
+    def _plans(self) -> None:
+        self._run.planned = True
 
     def _wire(self) -> wire.Wire:
         return wire.Wire(
@@ -168,7 +173,8 @@ class Life:
         around = self._around
         name = f"run-{len(around.runs) + 1}"
         run = self._run = audit.Run(name, self.number, around.seen.next(), trio.current_time())
-        run.deceived = around.sandbox.behaviour.page_cap is not None
+        run.deceived = run.misled = around.sandbox.behaviour.page_cap is not None
+        run.lost = trio.current_time() if self._journal.lost else None
         around.runs[name] = run
         around.seen.note(f"life {self.number}", f"{name} begins ({trigger})")
         around.seen.counts["runs"] += 1
@@ -242,6 +248,7 @@ class Life:
 
     def _lose_lock(self) -> None:
         self._journal.lost = True
+        self._run.lost = trio.current_time()
 
     def _fill_disk(self) -> None:
         self._journal.full = True

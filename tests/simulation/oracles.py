@@ -75,7 +75,7 @@ class Judge:
         pair = (str(change.driver), str(change.fleet))
         here = pair[1] in self._roster.fleets_of(pair[0]) if pair[0] in self._roster.drivers else False
         attach = change.action is values.Action.ATTACH
-        if here is attach and not self._seen.stirred(pair[1], run.began) and not run.deceived:
+        if here is attach and not self._seen.stirred(pair[1], run.began) and not run.misled:
             self._seen.violated("rule 9", f"{_shown(change)} is intended, and is so already")
         if attach:
             good = any(pair in (wishes.possible if run.deceived else wishes.wanted) for wishes in truths)
@@ -204,6 +204,8 @@ class Judge:
             self._seen.violated("rule 5", f"{what} is sent, and the key was another write's")
         if any(other != key for a_action, a_pair, other in run.writes if (a_action, a_pair) == (action, pair)):
             self._seen.violated("rule 5", f"{what} is sent, and was sent under another key before")
+        if run.lost is not None and now > run.lost:
+            self._seen.violated("one writer", f"{what} is sent, and somebody else is the writer")
         if run.resumed is not None and now > run.resumed:
             self._seen.violated("pause", f"{what} is sent after the process stood still")
         self._order(run, action, pair, what)

@@ -6,7 +6,7 @@ Neighbours: `tests.support.sandbox` is what answers, `oracles` judge a request b
 
 import contextvars
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import httpx
 import trio
@@ -35,17 +35,23 @@ _present: contextvars.ContextVar[_Exchange] = contextvars.ContextVar("_present")
 
 
 class Faults(faults.Faults):
-    """Accidents that the audit counts."""
+    """Accidents that the audit counts: `weather` befalls every request, `storms` befall writes besides."""
 
-    seen: audit.Audit | None = None
+    def __init__(self, weather: Mapping[str, float], storms: Mapping[str, float], *, seed: int, seen: audit.Audit) -> None:
+        """Take the probabilities of each fault by name."""
+        super().__init__(weather, seed=seed)
+        self._storms = faults.Faults(storms, seed=seed + 1)
+        self._seen = seen
 
     def draw(self, request: messages.Request) -> str | None:
         """Decide what happens to this request."""
         name = super().draw(request)
-        if name is not None and self.seen is not None:
+        if name is None and request.route in messages.WRITES:
+            name = self._storms.draw(request)
+        if name is not None:
             _present.get().fault = name
-            self.seen.counts[f"fault {name}"] += 1
-            self.seen.note("server", f"fault {name} for {request.method} {request.path[4:24]}")
+            self._seen.counts[f"fault {name}"] += 1
+            self._seen.note("server", f"fault {name} for {request.method} {request.path[4:24]}")
         return name
 
 

@@ -24,7 +24,16 @@ from worker.sandbox import app
 PARTS = living.Parts()
 
 _QUIET = draw.Life(
-    moments=(), runs=1, interval=1.0, pause=60.0, edits=False, spoilt=False, meddling=0.0, slowness=0.002, weather={}
+    moments=(),
+    runs=1,
+    interval=1.0,
+    pause=60.0,
+    edits=False,
+    spoilt=False,
+    meddling=0.0,
+    slowness=0.002,
+    weather={},
+    storms={},
 )
 _TWO_HOURS = datetime.timedelta(hours=2)
 
@@ -118,8 +127,9 @@ class _World:
     async def _live(self, plan: draw.Life) -> living.Life:
         """Let one process live, and then nobody for a while."""
         around = self._around
-        around.sandbox.faults = weather = wire.Faults(plan.weather, seed=around.chance.randrange(1 << 32))
-        weather.seen = self._seen
+        around.sandbox.faults = wire.Faults(
+            plan.weather, plan.storms, seed=around.chance.randrange(1 << 32), seen=self._seen
+        )
         if plan.spoilt:
             around.shelf.spoil()
         life = living.Life(around, plan)

@@ -1,0 +1,271 @@
+"""The oracles can fail: each of these products has one defect, and some world finds it under the right name."""
+
+import dataclasses
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import pytest
+import trio
+
+from tests.simulation import disk, living, world
+from tests.support import rig
+from worker.charge import client, http
+from worker.core import errors, outcomes, ports, report, values
+from worker.engine import apply, cycle, halt, pacing, reading, sending
+
+MOST_WORLDS = 150
+
+
+class KeyPerAttempt(client.Client):
+    """Makes a new key for every attempt."""
+
+    attempts = 0
+
+    async def write(self, change: values.Change, *, key: values.IntentKey) -> ports.WriteReply:
+        self.attempts += 1
+        return await super().write(change, key=values.IntentKey(f"{key}-{self.attempts}"))
+
+
+class OneKey(apply.Applier):
+    """Derives the key from the change alone."""
+
+    def intend(self, changes: Sequence[values.Change]) -> list[ports.Intent]:
+        return [
+            ports.Intent(values.IntentKey(f"{change.action}-{change.driver}-{change.fleet}"), change)
+            for change in changes
+        ]
+
+
+class DetachFirst(apply.Applier):
+    """Detaches before it attaches."""
+
+    async def _lane(self, lane: Sequence[Any], **record: Any) -> None:
+        await super()._lane(list(reversed(lane)), **record)
+
+
+class DetachAnyway(apply.Applier):
+    """Detaches though an attach did not succeed."""
+
+    async def _lane(self, lane: Sequence[Any], **record: Any) -> None:
+        for work in lane:
+            await super()._lane([work], **record)
+
+
+class Believer(reading.Reader):
+    """Believes every listing."""
+
+    async def read(self, desired: values.Desired) -> values.Actual:
+        return dataclasses.replace(await super().read(desired), incomplete={})
+
+
+class Guesser(reading.Reader):
+    """Takes the first of several drivers whom a reference may mean."""
+
+    async def read(self, desired: values.Desired) -> values.Actual:
+        actual = await super().read(desired)
+        first = {entry: found[:1] for entry, found in actual.metadata.items()}
+        return dataclasses.replace(actual, metadata=first)
+
+
+class LateIntents(disk.Journal):
+    """Writes a run down when the first outcome is known."""
+
+    begun: Callable[[], Awaitable[None]] | None = None
+
+    async def begin(self, run: values.RunId, **rest: Any) -> None:
+        self.begun = lambda: super(LateIntents, self).begin(run, **rest)
+
+    async def record(self, group: Sequence[tuple[values.IntentKey, outcomes.Outcome]]) -> None:
+        if self.begun is not None:
+            await self.begun()
+            self.begun = None
+        await super().record(group)
+
+
+class Forgetful(disk.Journal):
+    """Loses the last outcome of every group."""
+
+    async def record(self, group: Sequence[tuple[values.IntentKey, outcomes.Outcome]]) -> None:
+        await super().record(group[:-1])
+
+
+class NoRecovery(cycle.Cycle):
+    """Leaves open what earlier lives left open."""
+
+    async def _recover(self, left_open: Sequence[ports.OpenIntent], actual: values.Actual) -> None:
+        pass
+
+
+class Unguarded(cycle.Cycle):
+    """Has no limits."""
+
+    def __init__(self, *, rules: cycle.Rules, **rest: Any) -> None:
+        super().__init__(rules=dataclasses.replace(rules, limits=rig.LENIENT), **rest)
+
+
+class Additive(cycle.Cycle):
+    """Detaches from fleets that only grow."""
+
+    async def desired(self) -> values.Desired:
+        desired = await super().desired()
+        exact = tuple(dataclasses.replace(entry, mode=values.Mode.EXACT) for entry in desired.fleets)
+        return dataclasses.replace(desired, fleets=exact)
+
+
+class HalfSources(cycle.Cycle):
+    """Goes on with what it could read where a source cannot be read."""
+
+    async def reconcile(self, **rest: Any) -> report.Report:
+        readable = []
+        for source in self._sources:
+            try:
+                await source.read()
+                readable.append(source)
+            except errors.SourceError:
+                readable.append(Nothing())
+        self._sources = readable
+        return await super().reconcile(**rest)
+
+
+class Nothing:
+    """A source that says that everybody is to go."""
+
+    async def read(self) -> values.SourceReading:
+        fleets = (values.FleetEntry(values.FleetByName("Fleet 0"), values.Origin("nothing", 1, 1)),)
+        return values.SourceReading(values.SourceRevision("file", "nothing", "sha256:0"), fleets, ())
+
+
+class Undaunted(halt.Halt):
+    """Goes on after a rejected key and a failed journal."""
+
+    def stop(self, reason: errors.FleetSyncError) -> None:
+        if isinstance(reason, errors.Stopped):
+            super().stop(reason)
+
+
+class Deaf(halt.Halt):
+    """Goes on after a signal."""
+
+    def stop(self, reason: errors.FleetSyncError) -> None:
+        if not isinstance(reason, errors.Stopped):
+            super().stop(reason)
+
+
+class Sleepwalker(halt.Halt):
+    """Does not notice that it stood still."""
+
+    def beat(self) -> None:
+        pass
+
+
+class Usurper(apply.Applier):
+    """Does not ask whether it is the one writer still."""
+
+    async def _still_ours(self) -> None:
+        self._sender.halt.check()
+
+
+class Rushing(pacing.Pace):
+    """Waits for nobody."""
+
+    async def turn(self, halt: halt.Halt) -> float:
+        halt.check()
+        await trio.lowlevel.checkpoint()
+        return trio.current_time()
+
+
+class Trusting(http.Http):
+    """Follows every address."""
+
+    def trusted(self, url: str) -> str:
+        return url
+
+
+class Stuck(pacing.Pace):
+    """Waits for ever once it was told to slow down."""
+
+    def limited(self, sent: float, retry_after: float | None) -> None:
+        self._closed_until = float("inf")
+
+    def _wait(self, now: float) -> float:
+        return 1e9 if self._closed_until > now else 0.0
+
+
+class Hasty(sending.Sender):
+    """Tries again at once, and for ever."""
+
+    async def send(self, call: Any, attempts: Any = None, *, ready: Any = None) -> Any:
+        while True:
+            try:
+                return await super().send(call, attempts, ready=ready)
+            except errors.Unreachable:
+                continue
+
+
+class Careless(apply.Applier):
+    """Takes every answer for success, and no answer too."""
+
+    async def _write(self, intent: ports.Intent, attempts: sending.Attempts) -> outcomes.Outcome:
+        outcome = await super()._write(intent, attempts)
+        return outcome if isinstance(outcome, outcomes.Applied) else outcomes.Applied(1)
+
+
+class Pessimist(apply.Applier):
+    """Takes a write without an answer for not made."""
+
+    async def _settle(self, change: values.Change, attempts: Any, cause: errors.ChargeError) -> outcomes.Outcome:
+        return outcomes.Deferred(attempts.count, cause.code, cause.message)
+
+
+class Lazy(apply.Applier):
+    """Leaves the last change to nobody."""
+
+    async def apply(self, intents: Sequence[ports.Intent]) -> tuple[outcomes.Result, ...]:
+        made = await super().apply(intents[:-1])
+        left = outcomes.Deferred(0, "lazy", "tomorrow")
+        await self._journal.record([(intents[-1].key, left)])
+        return (*made, outcomes.Result(intents[-1].change, left))
+
+
+DEFECTS = [
+    (living.Parts(client=KeyPerAttempt), "rule 4"),
+    (living.Parts(applier=OneKey), "rule 5"),
+    (living.Parts(applier=DetachFirst), "rule 3"),
+    (living.Parts(applier=DetachAnyway), "rule 3"),
+    (living.Parts(reader=Believer), "rule 2"),
+    (living.Parts(reader=Guesser), "rule 1"),
+    (living.Parts(journal=LateIntents), "rule 4"),
+    (living.Parts(journal=Forgetful), "record"),
+    (living.Parts(cycle=NoRecovery), "record"),
+    (living.Parts(cycle=Unguarded), "guard"),
+    (living.Parts(cycle=Additive), "rule 1"),
+    (living.Parts(cycle=HalfSources), "rule 2"),
+    (living.Parts(halt=Undaunted), "halt"),
+    (living.Parts(halt=Deaf), "halt"),
+    (living.Parts(halt=Sleepwalker), "pause"),
+    (living.Parts(applier=Usurper), "one writer"),
+    (living.Parts(pace=Rushing), "pace"),
+    (living.Parts(http=Trusting), "rule 6"),
+    (living.Parts(pace=Stuck), "deadlock"),
+    (living.Parts(sender=Hasty), "bound"),
+    (living.Parts(applier=Careless), "report"),
+    (living.Parts(applier=Pessimist), "record"),
+    (living.Parts(applier=Lazy), "convergence"),
+]
+
+
+def _name(defect: object) -> str:
+    if not isinstance(defect, living.Parts):
+        return str(defect).replace(" ", "-")
+    parts = ((field, getattr(defect, field.name)) for field in dataclasses.fields(living.Parts))
+    return "-".join(part.__name__ for field, part in parts if part is not field.default)
+
+
+@pytest.mark.parametrize(("parts", "rule"), DEFECTS, ids=_name)
+def test_a_planted_defect_is_found(parts: living.Parts, rule: str) -> None:
+    found: set[str] = set()
+    for seed in range(MOST_WORLDS):
+        found |= {line.partition(":")[0] for line in world.play(seed, parts=parts).violations}
+        if rule in found:
+            return
+    pytest.fail(f"{MOST_WORLDS} worlds found only {sorted(found)}")
