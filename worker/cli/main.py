@@ -101,6 +101,8 @@ def cli(ctx: click.Context, config: str, log_format: Literal["auto", "console", 
 
 def main() -> NoReturn:
     """Run the command line, and end with its exit code."""
+    # httpcore imports trio wherever it is installed, as it is for the tests: 40 ms of every start, for nothing.
+    sys.modules.setdefault("trio", None)  # type: ignore[arg-type] # None is how an import is refused
     _complete_streams()
     try:
         code = _call()
