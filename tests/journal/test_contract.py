@@ -301,7 +301,8 @@ async def test_a_write_that_is_answered_as_done_and_never_seen_is_counted(office
 async def test_a_write_that_is_seen_at_last_counts_no_more(office: Office) -> None:
     journal = await writer(office)
     ann = deeds.change("ann")
-    for number, outcome in enumerate([UNSEEN, UNSEEN, deeds.DONE]):
+    answers: list[outcomes.Outcome] = [UNSEEN, UNSEEN, deeds.DONE]
+    for number, outcome in enumerate(answers):
         office.clock.moment = deeds.minutes(number)
         await deeds.whole(journal, [ann], outcome, run=f"run_{number}", at=deeds.minutes(number))
     assert await journal.fruitless(since=deeds.NOON) == {}

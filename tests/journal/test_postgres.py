@@ -86,7 +86,9 @@ async def test_a_journal_of_a_newer_version_is_said(postgresql_desk: desks.Postg
     journal = postgresql_desk.journal()
     await journal.open()
     await journal.aclose()
-    postgresql_desk.tell(f"UPDATE {postgresql_desk.schema}.alembic_version SET version_num = '9999'")
+    postgresql_desk.tell(
+        f"ALTER TABLE {postgresql_desk.schema}.alembic_version ALTER version_num TYPE text USING '9999'"
+    )
     for attempt in (journal.open(), journal.runs()):
         with pytest.raises(errors.JournalError, match="newer version") as caught:
             await attempt

@@ -26,6 +26,7 @@ _HISTORY = """
     SELECT intents.action, intents.driver, intents.fleet, intents.outcome, intents.code
     FROM runs JOIN intents ON intents.run = runs.run
     WHERE runs.started >= :since AND intents.outcome IS NOT NULL
+    AND intents.driver IN (SELECT driver FROM intents WHERE code = 'not_converging')
     ORDER BY runs.started, runs.run, intents.position
 """
 _OLD = """

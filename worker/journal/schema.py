@@ -65,6 +65,12 @@ sa.Index(
     sqlite_where=intents.c.outcome.is_(None),
     postgresql_where=intents.c.outcome.is_(None),
 )
+sa.Index(
+    "ix_intents_unseen",
+    intents.c.driver,
+    sqlite_where=intents.c.code == sa.literal_column("'not_converging'"),
+    postgresql_where=intents.c.code == sa.literal_column("'not_converging'"),
+)
 
 approvals = sa.Table(
     "approvals",

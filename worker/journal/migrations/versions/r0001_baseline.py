@@ -54,6 +54,8 @@ def upgrade() -> None:
     op.create_index("ix_intents_fleet", "intents", ["fleet"])
     unsettled = sa.text("outcome IS NULL")
     op.create_index("ix_intents_open", "intents", ["run"], sqlite_where=unsettled, postgresql_where=unsettled)
+    unseen = sa.text("code = 'not_converging'")
+    op.create_index("ix_intents_unseen", "intents", ["driver"], sqlite_where=unseen, postgresql_where=unseen)
     op.create_table(
         "approvals",
         sa.Column("digest", sa.Text, primary_key=True),
