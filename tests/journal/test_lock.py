@@ -1,6 +1,8 @@
 """The lock beside the file: one holder, who is named, and who notices that it was taken away."""
 
 import datetime
+import errno
+import fcntl
 import pathlib
 
 import pytest
@@ -60,3 +62,31 @@ def test_the_file_stays_when_the_lock_is_let_go(path: pathlib.Path) -> None:
     """To remove it would let two processes hold two files of one name."""
     lock.Lock.acquire(path, now=deeds.NOON).release()
     assert path.exists()
+
+
+def test_a_file_system_without_locks_is_said(path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(handle: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(errors.JournalError, match="No locks available") as caught:
+        lock.Lock.acquire(path, now=deeds.NOON)
+    assert not isinstance(caught.value, errors.JournalBusy)
+
+
+def test_a_file_that_is_removed_before_it_is_locked_is_not_the_lock(
+    path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = fcntl.flock
+
+    def flock(handle: int, operation: int) -> None:
+        monkeypatch.undo()
+        path.unlink()
+        real(handle, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    held = lock.Lock.acquire(path, now=deeds.NOON)
+    assert held.held()
+    with pytest.raises(errors.JournalBusy):
+        lock.Lock.acquire(path, now=deeds.NOON)
+    held.release()

@@ -52,6 +52,17 @@ def test_a_writer_that_comes_back_from_a_pause_finds_that_another_took_over(
     other.close()
 
 
+def test_to_open_again_on_a_lost_connection_makes_this_the_writer_again(
+    postgresql_desk: desks.PostgresDesk,
+) -> None:
+    writer = kept(postgresql_desk)
+    writer.open()
+    postgresql_desk.crash(postgresql_desk.journal())
+    writer.open()
+    writer.check()
+    writer.close()
+
+
 async def test_a_write_on_a_lost_connection_is_not_made_and_says_so(postgresql_desk: desks.PostgresDesk) -> None:
     journal = postgresql_desk.journal()
     await deeds.begin(journal, deeds.many(1))
@@ -69,6 +80,18 @@ async def test_a_second_writer_is_told_who_the_first_one_is(postgresql_desk: des
     await first.open()
     with pytest.raises(errors.JournalBusy, match=f"process {os.getpid()} on {socket.gethostname()[:40]}"):
         await second.open()
+    await first.aclose()
+
+
+async def test_a_writer_whom_the_server_does_not_show_is_busy_all_the_same(postgresql_desk: desks.PostgresDesk) -> None:
+    first = postgresql_desk.journal()
+    await first.open()
+    postgresql_desk.tell("CREATE ROLE stranger LOGIN")
+    postgresql_desk.tell(f"GRANT USAGE ON SCHEMA {postgresql_desk.schema} TO stranger")
+    second = sql.SqlJournal(postgresql_desk.url.replace("postgres@", "stranger@"))
+    with pytest.raises(errors.JournalBusy, match="cannot be told"):
+        await second.open()
+    postgresql_desk.tell("DROP OWNED BY stranger; DROP ROLE stranger")
     await first.aclose()
 
 

@@ -204,6 +204,15 @@ async def test_a_check_notices_within_a_moment_that_the_lock_file_is_gone(path: 
     await journal.aclose()
 
 
+async def test_to_open_again_is_to_look_whether_the_lock_is_held_still(path: pathlib.Path) -> None:
+    journal = opened(path)
+    await deeds.begin(journal, deeds.many(1))
+    await anyio.Path(f"{path}.lock").unlink()
+    assert len(await journal.open()) == 1
+    await journal.check()
+    await journal.aclose()
+
+
 # --- What cannot be used ----------------------------------------------------------------------------------
 
 
@@ -272,6 +281,13 @@ async def test_a_journal_of_a_newer_version_is_said_and_left_alone(path: pathlib
         await journal.runs()
     await journal.aclose()
     assert await anyio.Path(path).read_bytes() == before
+
+
+async def test_a_journal_that_does_not_say_its_form_is_said(path: pathlib.Path) -> None:
+    await made(path)
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("DELETE FROM alembic_version")
+    await refused(path, says="already exists")
 
 
 async def test_tables_that_vanished_meanwhile_are_said(path: pathlib.Path) -> None:
@@ -367,6 +383,7 @@ try:
     await journal.open()
 except errors.JournalError as error:
     print(error.remedy)
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 await journal.aclose()
 """
 
