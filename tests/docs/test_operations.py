@@ -16,17 +16,17 @@ from worker.cli import approve
 from worker.core import census, errors, guard, outcomes, retry
 from worker.engine import halt, recorder
 from worker.journal import schema, sql
-from worker.settings import model
+from worker.settings import addresses, model
 from worker.sources import syntax
 
-OPERATIONS = pages.page("docs/operations.md")
+OPERATIONS, README = pages.page("docs/operations.md"), pages.page("README.md")
 LEVELS = ("debug", "info", "warning", "error", "exception", "log")
 LOGGERS = ("log", "structlog.get_logger()")
 
 
 def test_the_exit_codes_are_those_of_the_readme() -> None:
     told = [row[0] for row in OPERATIONS.section("## Exit codes and what to do").rows()]
-    assert told == [row[0] for row in pages.page("README.md").section("## Exit codes").rows()]
+    assert told == [row[0] for row in README.section("## Exit codes").rows()]
 
 
 def test_every_error_code_of_ours_has_its_remedy() -> None:
@@ -59,7 +59,10 @@ def test_every_outcome_is_explained() -> None:
 
 def test_every_guard_is_explained() -> None:
     told = OPERATIONS.section("## Guard holds").codes()
-    limits, memory = {guard.MUST_SEE, guard.EMPTYING, guard.PER_FLEET, guard.PER_RUN}, {guard.MOVED, guard.NOT_CONVERGING}
+    limits, memory = (
+        {guard.MUST_SEE, guard.EMPTYING, guard.PER_FLEET, guard.PER_RUN},
+        {guard.MOVED, guard.NOT_CONVERGING},
+    )
     assert set(told) == limits | memory
 
 
@@ -108,7 +111,9 @@ def test_the_queries_fit_the_journal(query: str, journal: pathlib.Path) -> None:
 
 def test_the_files_and_tables_of_the_journal_are_those_that_are_listed(journal: pathlib.Path) -> None:
     section = OPERATIONS.section("## The journal")
-    assert {path.name for path in journal.parent.iterdir()} <= set(re.findall(r"`(fleet-sync\.db[\w.-]*)`", section.text))
+    assert {path.name for path in journal.parent.iterdir()} <= set(
+        re.findall(r"`(fleet-sync\.db[\w.-]*)`", section.text)
+    )
     assert set(section.codes()) == set(schema.metadata.tables)
 
 
@@ -128,6 +133,17 @@ def test_the_files_and_tables_of_the_journal_are_those_that_are_listed(journal: 
 )
 def test_a_limit_that_is_told_is_the_one_that_is_kept(name: str, words: str) -> None:
     assert words in " ".join(pages.page(name).text.split()) or words in pages.page(name).text
+
+
+def test_postgresql_is_told_of_as_the_settings_have_it() -> None:
+    """Who lets the settings take it describes it in the README's table and in docs/operations.md."""
+    only_sqlite = "takes SQLite only so far" in pages.page("docs/decisions/journal.md").text
+    try:
+        addresses.journal("postgresql://fleet-sync@db/fleet-sync")
+    except ValueError:
+        assert only_sqlite and "postgresql://" not in README.text + OPERATIONS.text
+    else:
+        assert not only_sqlite and "postgresql://" in README.text and "postgresql://" in OPERATIONS.text
 
 
 def test_a_journal_that_is_only_opened_and_closed_leaves_nothing(tmp_path: pathlib.Path) -> None:

@@ -185,7 +185,8 @@ def test_the_json_documents_have_the_shape_that_is_shown() -> None:
     assert finished.judged is not None and finished.error is not None
     past = ports.PastRun(finished.run, "once", NOW, NOW, "partial", 4, {})
     listed = {"runs": [formats.past_run(past)]}
-    made = [formats.plan(finished.judged), formats.run(finished), listed, formats.failure(finished.error)]
+    documents = (formats.plan(finished.judged), formats.run(finished), listed, formats.failure(finished.error))
+    made = [dict(document) for document in documents]
     assert [document.get("format") for document in shown] == [document.get("format") for document in made]
     plan, whole, history, failure = zip(shown, made, strict=True)
     for document in (plan, history, failure):
