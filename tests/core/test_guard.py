@@ -300,3 +300,115 @@ def test_ids_that_a_spreadsheet_changed_are_no_reason_to_detach_everybody() -> N
     assert plan.changes == ()
     with pytest.raises(errors.ReadingError, match="30 of 31 references"):
         guard.trust(plan, guard.Limits())
+
+
+# --- Memory -----------------------------------------------------------------------------------------------
+
+ALICE = "alice@example.com"
+
+
+def renamed(*changes: values.Change, **resolutions: values.DriverId) -> values.Plan:
+    """Make a plan in which `alice` leads to somebody; fleets are so large that no fraction holds anything."""
+    known = {f"{name}@example.com": driver for name, driver in resolutions.items()}
+    return values.Plan(
+        tuple(sorted(changes, key=lambda change: change.order)),
+        (),
+        dict.fromkeys(worlds.FLEETS, 100),
+        in_sync=0,
+        drivers=2,
+        resolutions=known,
+    )
+
+
+def change(action: values.Action, driver: values.DriverId, fleet: values.FleetId = VANS) -> values.Change:
+    return values.Change(action, driver, fleet)
+
+
+def test_ssosync_a_recycled_address_inherits_no_access() -> None:
+    """358: both the one it led to and the one it leads to now stay as they are, until somebody looked."""
+    attach, detach = change(values.Action.ATTACH, B), change(DETACH, A)
+    other = change(values.Action.ATTACH, worlds.C)
+    plan, memory = renamed(attach, detach, other, alice=B), guard.Memory(resolutions={ALICE: A})
+    judgement = guard.judge(plan, worlds.seen({}), guard.Limits(), memory)
+    assert judgement.allowed == (other,)
+    assert [(held.change, held.guard) for held in judgement.held] == [(attach, guard.MOVED), (detach, guard.MOVED)]
+    assert f"{ALICE} led to {A} before, and leads to {B} now" in judgement.held[0].message
+    assert guard.settled(plan, judgement, memory) == {}
+
+    approved = guard.approve(judgement)
+    assert approved == guard.Judgement(plan.changes, ())
+    assert guard.settled(plan, approved, memory) == {ALICE: B}
+
+
+def test_a_reference_that_is_new_or_leads_where_it_led_holds_nothing() -> None:
+    attach = change(values.Action.ATTACH, A)
+    for before in ({}, {ALICE: A}, {"bob@example.com": B}):
+        plan, memory = renamed(attach, alice=A), guard.Memory(resolutions=before)
+        judgement = guard.judge(plan, worlds.seen({}), guard.Limits(), memory)
+        assert judgement == guard.Judgement((attach,), ())
+        assert guard.settled(plan, judgement, memory) == ({} if ALICE in before else {ALICE: A})
+
+
+def test_a_move_that_changes_nobodys_memberships_is_taken_note_of() -> None:
+    plan, memory = renamed(alice=B), guard.Memory(resolutions={ALICE: A})
+    judgement = guard.judge(plan, worlds.seen({}), guard.Limits(), memory)
+    assert judgement.held == ()
+    assert guard.settled(plan, judgement, memory) == {ALICE: B}
+
+
+def test_a_move_is_not_settled_while_another_guard_holds_its_changes() -> None:
+    """Else it would pass unseen as soon as the sentinel is back."""
+    detach = change(DETACH, A)
+    plan, memory = renamed(detach, alice=B), guard.Memory(resolutions={ALICE: A})
+    unseen = guard.Limits(must_see=frozenset({(worlds.C, DEPOT)}))
+    judgement = guard.judge(plan, worlds.seen({}), unseen, memory)
+    assert holds(judgement) == {guard.MUST_SEE}
+    assert guard.settled(plan, judgement, memory) == {}
+    judgement = guard.judge(plan, worlds.seen({worlds.C: [DEPOT]}), unseen, memory)
+    assert holds(judgement) == {guard.MOVED}
+
+
+def test_a_new_reference_is_remembered_even_while_its_driver_is_held_for_something_else() -> None:
+    detach = change(DETACH, A, DEPOT)
+    plan = dataclasses.replace(renamed(detach, alice=A), members={DEPOT: 1})
+    judgement = guard.judge(plan, worlds.seen({}), guard.Limits())
+    assert holds(judgement) == {guard.EMPTYING}
+    assert guard.settled(plan, judgement, guard.Memory()) == {ALICE: A}
+
+
+@pytest.mark.parametrize(("count", "held"), [(0, False), (2, False), (3, True), (30, True)])
+def test_ssosync_what_is_written_and_never_read_back_is_not_written_for_ever(count: int, held: bool) -> None:
+    """329: an attribute was written, never read back, and rewritten in every run."""
+    attach, detach, other = change(values.Action.ATTACH, A), change(DETACH, A, DEPOT), change(values.Action.ATTACH, B)
+    memory = guard.Memory(fruitless={(values.Action.ATTACH, A, VANS): count})
+    judgement = guard.judge(renamed(attach, detach, other), worlds.seen({}), guard.Limits(), memory)
+    assert bool(judgement.held) is held
+    if held:
+        # The driver's detach waits as well: who cannot be attached must not lose a fleet.
+        assert judgement.allowed == (other,)
+        assert holds(judgement) == {guard.NOT_CONVERGING}
+        assert f"{count} times" in judgement.held[0].message
+        assert guard.approve(judgement).held == ()
+
+
+def test_what_was_fruitless_in_another_fleet_or_the_other_way_round_counts_for_nothing() -> None:
+    attach = change(values.Action.ATTACH, A)
+    memory = guard.Memory(fruitless={(values.Action.ATTACH, A, DEPOT): 9, (DETACH, A, VANS): 9})
+    assert guard.judge(renamed(attach), worlds.seen({}), guard.Limits(), memory).held == ()
+
+
+@worlds.LAW
+@given(worlds.worlds(), limits(), st.data())
+def test_memory_only_ever_holds_more(world: worlds.World, limits: guard.Limits, data: st.DataObject) -> None:
+    """And allowed and held together stay the plan, in its order."""
+    plan = world.plan()
+    before = {reference: data.draw(st.sampled_from(worlds.DRIVERS)) for reference in sorted(plan.resolutions)}
+    counts = {(each.action, each.driver, each.fleet): data.draw(st.integers(0, 5)) for each in plan.changes}
+    plain = guard.judge(plan, world.actual, limits)
+    judgement = guard.judge(plan, world.actual, limits, guard.Memory(resolutions=before, fruitless=counts))
+    assert set(judgement.allowed) <= set(plain.allowed)
+    held = [each.change for each in judgement.held]
+    assert sorted([*judgement.allowed, *held], key=lambda each: each.order) == list(plan.changes)
+    settled = guard.settled(plan, judgement, guard.Memory(resolutions=before))
+    moved = {driver for reference in settled for driver in (before[reference], plan.resolutions[reference])}
+    assert moved.isdisjoint(each.driver for each in held)

@@ -95,13 +95,17 @@ def judge(plan: values.Plan, actual: values.Actual, limits: Limits, memory: Memo
 
 
 def settled(plan: values.Plan, judgement: Judgement, memory: Memory) -> dict[str, values.DriverId]:
-    """Give the references that are new, or whose move nothing is held for any more: from now on they lead there."""
-    held = {held.change.driver for held in judgement.held if held.guard == MOVED}
-    return {
-        reference: driver
-        for reference, driver in plan.resolutions.items()
-        if (before := memory.resolutions.get(reference)) != driver and not {before, driver} & held
-    }
+    """Give the references that are new, or whose move nothing is held for any more: from now on they lead there.
+
+    Whichever guard holds it: a move that counted as seen meanwhile would pass as soon as that guard lets go.
+    """
+    held = {held.change.driver for held in judgement.held}
+    fresh = {}
+    for reference, driver in plan.resolutions.items():
+        before = memory.resolutions.get(reference)
+        if before is None or (before != driver and not {before, driver} & held):
+            fresh[reference] = driver
+    return fresh
 
 
 def _suspects(plan: values.Plan, memory: Memory) -> dict[values.DriverId, tuple[str, str]]:
