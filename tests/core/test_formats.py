@@ -7,7 +7,7 @@ import pytest
 
 from tests.core import worlds
 from tests.core.worlds import DEPOT, VANS, A, B, C, D, E
-from worker.core import errors, formats, outcomes, report, values
+from worker.core import errors, formats, outcomes, ports, report, values
 
 ATTACH = values.Change(values.Action.ATTACH, A, VANS, values.Origin("membership.yaml", 4, 9))
 DETACH = values.Change(values.Action.DETACH, B, DEPOT)
@@ -155,3 +155,94 @@ def test_an_error_without_a_report_is_a_document_too() -> None:
 def test_a_moment_is_written_in_utc_with_milliseconds() -> None:
     paris = datetime.timezone(datetime.timedelta(hours=2))
     assert formats.time(datetime.datetime(2026, 10, 5, 10, 0, 0, 123999, paris)) == "2026-10-05T08:00:00.123Z"
+
+
+# --- Past runs --------------------------------------------------------------------------------------------
+
+
+def _past_run(**fields: object) -> ports.PastRun:
+    known: dict[str, object] = {
+        "run": "run_1",
+        "trigger": "once",
+        "started": worlds.NOW,
+        "finished": None,
+        "result": None,
+        "exit_code": None,
+        "outcomes": {"applied": 1},
+    }
+    return ports.PastRun(**{**known, **fields})  # type: ignore[arg-type]
+
+
+def _past_change(change: values.Change, **fields: object) -> ports.PastChange:
+    known: dict[str, object] = {
+        "run": "run_1",
+        "trigger": "once",
+        "recorded": worlds.NOW,
+        "key": f"key-{change.driver}",
+        "change": change,
+        "outcome": "applied",
+        "attempts": 1,
+        "request_id": "req_1",
+        "code": None,
+        "message": None,
+    }
+    return ports.PastChange(**{**known, **fields})  # type: ignore[arg-type]
+
+
+ZEROS = dict.fromkeys(("already", "refused", "stale", "deferred", "unknown"), 0)
+MADE = {"outcome": "applied", "attempts": 1, "request_id": "req_1", "code": None, "message": None}
+
+
+def test_a_past_run_as_history_lists_it() -> None:
+    ended = _past_run(finished=worlds.NOW + datetime.timedelta(seconds=2), result="converged", exit_code=0)
+    assert formats.past_run(ended) == {
+        "run": "run_1",
+        "trigger": "once",
+        "started": "2026-10-05T08:00:00.000Z",
+        "finished": "2026-10-05T08:00:02.000Z",
+        "result": "converged",
+        "exit_code": 0,
+        "outcomes": {"applied": 1, **ZEROS},
+    }
+    cut_off = formats.past_run(_past_run(outcomes={}))
+    assert (cut_off["finished"], cut_off["result"], cut_off["exit_code"]) == (None, None, None)
+    assert cut_off["outcomes"] == {"applied": 0, **ZEROS}
+
+
+def test_a_past_run_that_ended_is_shown_as_it_was_reported() -> None:
+    done = outcomes.Result(ATTACH, outcomes.Applied(1, "req_1"))
+    stale = outcomes.Result(DETACH, outcomes.Stale("the driver is gone"))
+    finished = report.Report(
+        run=values.RunId("run_1"),
+        started=worlds.NOW,
+        finished=worlds.NOW + datetime.timedelta(seconds=2),
+        judged=JUDGED,
+        results=(done, stale),
+        problems=(values.Problem("verification", "not all of it"),),
+        traffic=report.Traffic(reads=3, writes=1),
+    )
+    document = formats.run(finished)
+    past = _past_run(
+        finished=finished.finished,
+        result=document["result"],
+        exit_code=document["exit_code"],
+        outcomes=document["outcomes"],
+    )
+    shown = formats.past_report(past, [_past_change(ATTACH)], plan=document["plan"], report=document)
+    assert shown == document
+    assert list(shown) == list(document)
+
+
+def test_a_run_that_was_cut_off_is_shown_by_what_was_found_out_since() -> None:
+    """Its plan was recorded before the first write; what it cost nobody knows."""
+    unknown = _past_change(DETACH, outcome=None, attempts=0, request_id=None)
+    shown = formats.past_report(_past_run(), [_past_change(ATTACH), unknown], plan=PLAN, report=None)
+    assert shown["changes"] == [
+        {"action": "attach", "driver": A, "fleet": VANS, **MADE},
+        {"action": "detach", "driver": B, "fleet": DEPOT, **dict.fromkeys(MADE), "attempts": 0},
+    ]
+    assert (shown["format"], shown["run"], shown["plan"]) == ("fleet-sync/report@1", "run_1", PLAN)
+    assert (shown["result"], shown["exit_code"], shown["finished"], shown["error"]) == (None,) * 4
+    assert shown["outcomes"] == {"applied": 1, **ZEROS}
+    assert set(shown["requests"]) == {"reads", "writes", "retries", "rate_limited"}
+    assert set(shown) == set(formats.run(report.Report(values.RunId("run_1"), worlds.NOW, worlds.NOW, None)))

@@ -9,6 +9,7 @@ from collections.abc import Collection, Sequence
 from worker.core import outcomes, ports, values
 
 _NOWHERE = values.Origin("undo", 1, 1)
+_PERHAPS_DONE = (outcomes.Applied.name, outcomes.Unknown.name, None)
 _OPPOSITE = {values.Action.ATTACH: values.Action.DETACH, values.Action.DETACH: values.Action.ATTACH}
 
 
@@ -17,12 +18,12 @@ def plan(run: values.RunId, history: Sequence[ports.PastChange], actual: values.
 
     What is left out is listed as a problem, with the reason.
     """
-    done = [past for past in history if past.run == run and past.outcome == outcomes.Applied.name]
+    done = [past for past in history if past.run == run and past.outcome in _PERHAPS_DONE]
     last = {(past.change.driver, past.change.fleet): past for past in history if past.outcome == outcomes.Applied.name}
     changes, problems = [], []
     for past in done:
         change = past.change
-        if reason := _reason_to_leave(past, last[change.driver, change.fleet], actual):
+        if reason := _reason_to_leave(past, last.get((change.driver, change.fleet), past), actual):
             problems.append(values.Problem(f"{change.driver}/{change.fleet}", f"{reason}; left as it is"))
         else:
             changes.append(values.Change(_OPPOSITE[change.action], change.driver, change.fleet))
@@ -53,6 +54,8 @@ def _reason_to_leave(past: ports.PastChange, last: ports.PastChange, actual: val
     """Give the reason why a change is not undone, or None."""
     change = past.change
     fleets = actual.memberships.get(change.driver)
+    if past.outcome != outcomes.Applied.name:
+        return "it is not known whether the run changed this membership"
     if last.key != past.key:
         return f"{last.run} changed this membership again"
     if fleets is None:
