@@ -28,6 +28,11 @@ class Desk:
         """Give what Charge holds."""
         return self.charge.roster
 
+    def another(self, name: str, *, source: str) -> pathlib.Path:
+        """Write settings of the same account with another source and a journal of its own: one journal, one writer."""
+        settings = self.folder.settings.read_text().replace("membership.yaml", source)
+        return self.write(f'{settings}\n[journal]\nurl = "sqlite:///{name}.db"\n', name)
+
     def members(self) -> dict[str, list[str]]:
         """Give the drivers of every fleet, in the order in which the fleets were made."""
         return {fleet: sorted(self.people.members(fleet)) for fleet in self.people.fleets}

@@ -51,7 +51,7 @@ def test_what_is_exported_is_in_sync(nasty: conftest.Desk) -> None:
         assert (ended.code, ended.stderr) == (0, "")
         assert not {letter for letter in ended.stdout if not letter.isprintable()} - {"\n"}
         name = nasty.write(ended.stdout, f"{by}.{form}").name
-        nasty.write(nasty.folder.settings.read_text().replace("membership.yaml", name), f"{name}.toml")
+        nasty.another(f"{name}.toml", source=name)
     for ended in nasty.together(*(["--config", f"{by}.{form}.toml", "once", "--json"] for form, by in ways)):
         report = ended.document
         assert (report["result"], report["plan"]["problems"]) == ("in_sync", [])

@@ -41,7 +41,7 @@ def test_ssosync_an_empty_source_never_detaches_anyone(desk: conftest.Desk) -> N
     empty = {"a.yaml": "", "b.yaml": "fleets: {}\n", "c.csv": "driver,fleet\n", "d.json": "{}"}
     for name, text in empty.items():
         desk.write(text, name)
-        desk.write(desk.folder.settings.read_text().replace("membership.yaml", name), f"{name}.toml")
+        desk.another(f"{name}.toml", source=name)
     runs = desk.together(*(["--config", f"{name}.toml", "once", "--json"] for name in empty))
     for name, ended in zip(empty, runs, strict=True):
         assert ended.code == 1

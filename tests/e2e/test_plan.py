@@ -61,7 +61,7 @@ def test_an_origin_is_the_place_of_the_row(desk: conftest.Desk) -> None:
 def test_the_same_inputs_give_the_same_document_but_for_its_time(desk: conftest.Desk) -> None:
     desk.write(_move(desk))
     one, other = (ended.document for ended in desk.together(*[["plan", "--json"]] * 2))
-    assert one.pop("created") <= other.pop("created")
+    assert one.pop("created") and other.pop("created")
     assert json.dumps(one) == json.dumps(other)
 
 

@@ -17,13 +17,26 @@ SIGNS = {values.Action.ATTACH: ("+", "green"), values.Action.DETACH: ("-", "red"
 
 def plan(survey: cycle.Survey, *, rate: float) -> str:
     """Write a judged plan; `rate` is the pace's ceiling in requests a second."""
+    allow = (f"  fleet-sync once --approve {survey.judged.digest}",)
+    return _plan(survey, rate=rate, allow=allow, summary=_summary(survey.judged))
+
+
+def inverse(survey: cycle.Survey, *, run: str, rate: float) -> str:
+    """Write the inverse plan of a run."""
+    judged = survey.judged
+    allow = (f"  fleet-sync approve {judged.digest}", f"  fleet-sync undo {run} --out FILE")
+    summary = f"Plan: {_counts(judged)}." if judged.changes or judged.held else "Nothing to undo."
+    return _plan(survey, rate=rate, allow=allow, summary=summary)
+
+
+def _plan(survey: cycle.Survey, *, rate: float, allow: Iterable[str], summary: str) -> str:
     judged = survey.judged
     names = _Names.of(survey.actual)
     lines = [
         *_by_fleet(judged.changes, names),
-        *_held(judged, names),
+        *_held(judged, names, allow=allow),
         *_problems(judged.problems),
-        _summary(judged),
+        summary,
     ]
     if judged.changes:
         lines.append(
@@ -91,10 +104,11 @@ def _change(change: values.Change, names: _Names) -> str:
     return f"  {click.style(sign, fg=colour)} {names.driver(change.driver)}{origin}"
 
 
-def _held(judged: values.Judged, names: _Names) -> Iterator[str]:
+def _held(judged: values.Judged, names: _Names, *, allow: Iterable[str]) -> Iterator[str]:
     if not judged.held:
         return
-    yield click.style(f"Held back: {count(len(judged.held), 'detach', 'detaches')}", fg="yellow", bold=True)
+    words = ("change",) if any(_attaches(held.change) for held in judged.held) else ("detach", "detaches")
+    yield click.style(f"Held back: {count(len(judged.held), *words)}", fg="yellow", bold=True)
     key = lambda held: (held.change.fleet, held.message)  # noqa: E731
     for (fleet, message), group in itertools.groupby(judged.held, key=key):
         yield f"{names.fleet(fleet)}: {message}"
@@ -102,7 +116,7 @@ def _held(judged: values.Judged, names: _Names) -> Iterator[str]:
             yield _change(held.change, names)
     if any(held.guard != guard.MUST_SEE for held in judged.held):
         yield "If this is what you want, allow exactly this plan with"
-        yield f"  fleet-sync once --approve {judged.digest}"
+        yield from allow
     yield ""
 
 
@@ -137,12 +151,19 @@ def _reference(outcome: outcomes.Outcome) -> str:
 
 
 def _summary(judged: values.Judged) -> str:
-    attach = sum(change.action is values.Action.ATTACH for change in judged.changes)
-    detach = len(judged.changes) - attach
     where = f"{count(judged.in_sync, 'membership')} in {count(judged.fleets, 'fleet')}"
     if not judged.changes and not judged.held:
         return f"{'Nothing to do' if judged.unsettled else 'In sync'}: {where} as desired."
-    return f"Plan: {attach} to attach, {detach} to detach, {len(judged.held)} held; {where} as desired."
+    return f"Plan: {_counts(judged)}; {where} as desired."
+
+
+def _counts(judged: values.Judged) -> str:
+    attach = sum(_attaches(change) for change in judged.changes)
+    return f"{attach} to attach, {len(judged.changes) - attach} to detach, {len(judged.held)} held"
+
+
+def _attaches(change: values.Change) -> bool:
+    return change.action is values.Action.ATTACH
 
 
 def _seconds(finished: report.Report) -> float:

@@ -35,7 +35,7 @@ async def _undo(account: "service.Account", *, run: str, out: pathlib.Path | Non
     survey = await account.cycle().undo(past.run, account.record)
     if out is not None:
         plan_file.save(survey.judged, out)
-    invocation.echo(render.plan(survey, rate=account.rules.requests_per_second))
+    invocation.echo(render.inverse(survey, run=past.run, rate=account.rules.requests_per_second))
     if out is not None:
         invocation.echo(f"Saved to {out}; `fleet-sync apply {out}` does exactly this.", err=True)
     return report.plan_exit_code(survey.judged, detailed=False)

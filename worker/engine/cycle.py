@@ -88,12 +88,20 @@ class Cycle:
             resolutions=await self._journal.resolutions(), fruitless=await self._journal.fruitless(since=now - _RECENT)
         )
         judgement = guard.judge(plan, actual, self._rules.limits, memory)
-        if judgement.held:
-            digest = self._digest(judgement)
-            if digest == approved or await self._journal.approved(digest, now=now):
-                judgement = guard.approve(judgement)
+        judgement = await self._allow(judgement, approved=approved, now=now)
         judged = self._judged(plan, judgement, sources=desired.sources, reading=actual.requests, now=now)
         return Survey(desired, actual, judged, guard.settled(plan, judgement, memory))
+
+    async def _allow(
+        self, judgement: guard.Judgement, *, approved: str | None = None, now: datetime.datetime
+    ) -> guard.Judgement:
+        """Free what is held where somebody approved exactly this plan, now or by the journal."""
+        if not judgement.held:
+            return judgement
+        digest = self._digest(judgement)
+        if digest == approved or await self._journal.approved(digest, now=now):
+            return guard.approve(judgement)
+        return judgement
 
     async def rehearse(self) -> values.Plan:
         """Read, and plan as if every row had begun: this shows each reference that leads nowhere, or will."""
@@ -153,8 +161,9 @@ class Cycle:
         with self._sender.halt.reading():
             actual = await self._reader.read(concerned)
         plan = undoing.plan(run, history, actual)
-        judgement = guard.judge(plan, actual, self._rules.limits)
-        judged = self._judged(plan, judgement, sources=(), reading=actual.requests, now=self._clock.now())
+        now = self._clock.now()
+        judgement = await self._allow(guard.judge(plan, actual, self._rules.limits), now=now)
+        judged = self._judged(plan, judgement, sources=(), reading=actual.requests, now=now)
         return Survey(concerned, actual, judged)
 
     async def _recover(self, left_open: Sequence[ports.OpenIntent], actual: values.Actual) -> None:
