@@ -136,14 +136,8 @@ def test_a_limit_that_is_told_is_the_one_that_is_kept(name: str, words: str) -> 
 
 
 def test_postgresql_is_told_of_as_the_settings_have_it() -> None:
-    """Who lets the settings take it describes it in the README's table and in docs/operations.md."""
-    only_sqlite = "takes SQLite only so far" in pages.page("docs/decisions/journal.md").text
-    try:
-        addresses.journal("postgresql://fleet-sync@db/fleet-sync")
-    except ValueError:
-        assert only_sqlite and "postgresql://" not in README.text + OPERATIONS.text
-    else:
-        assert not only_sqlite and "postgresql://" in README.text and "postgresql://" in OPERATIONS.text
+    assert addresses.journal("postgresql://fleet-sync@db/fleet-sync")
+    assert "postgresql://" in README.text and "postgresql://" in OPERATIONS.text
 
 
 def test_a_journal_that_is_only_opened_and_closed_leaves_nothing(tmp_path: pathlib.Path) -> None:

@@ -66,6 +66,10 @@ def test_whatever_could_send_the_key_elsewhere_is_refused_unrepeated(text: str) 
     assert "sesame" not in str(caught.value)
 
 
+def test_a_journal_may_be_in_postgresql() -> None:
+    assert addresses.journal("postgresql://u:secret@h/d") == "postgresql://u:secret@h/d"
+
+
 @pytest.mark.parametrize("text", ["sqlite:///fleet-sync.db", "sqlite:////var/lib/j.db", "sqlite:///a b.db"])
 def test_a_journal_is_a_file(text: str) -> None:
     assert addresses.journal(text) == text
@@ -83,8 +87,8 @@ def test_a_journal_is_a_file(text: str) -> None:
         "sqlite:///a.db?mode=ro",
         "sqlite+pysqlite:///a.db",
         "mysql://sesame@h/d",
-        "postgresql://u:sesame@h/d",
         "postgresql+psycopg://u:sesame@h/d",
+        "postgresql://u:ses ame@h/d",
         "postgres://u:sesame@h/d",
     ],
 )
@@ -92,3 +96,7 @@ def test_a_journal_that_would_not_last_is_refused_unrepeated(text: str) -> None:
     with pytest.raises(ValueError, match="write sqlite:///") as caught:
         addresses.journal(text)
     assert "sesame" not in str(caught.value)
+
+
+def test_a_journal_may_be_in_postgresql() -> None:
+    assert addresses.journal("postgresql://u:secret@h/d") == "postgresql://u:secret@h/d"

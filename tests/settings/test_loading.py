@@ -104,10 +104,10 @@ def test_every_problem_is_told_at_once_with_its_place(refused: conftest.Refused)
         ("guard.allow_emptying_fleets = 'no'", "1:31: guard.allow_emptying_fleets: write true or false"),
         ("status.listen = '127.0.0.1:8080'", "1:17: status.listen: this version has no status server yet"),
         (
-            "journal.url = 'postgresql://u:sesame@h/d'",
-            "1:15: journal.url: this version keeps its journal in SQLite only",
+            "journal.url = 'mysql://u:sesame@h/d'",
+            "1:15: journal.url: this is no journal: write sqlite:///",
         ),
-        ("journal.keep_days = 1", '1:9: unknown key "keep_days" in journal: its keys are url'),
+        ("journal.keep = 1", '1:9: unknown key "keep" in journal'),
         ("charge = 1", "1:10: charge is a section: write a line [charge], and its keys below it"),
         ("notify.url = 'x'", '1:1: unknown section "notify"'),
     ],
@@ -217,7 +217,7 @@ def test_variables_without_a_section_and_a_key_are_no_overrides(load: conftest.L
         ("FLEET_SYNC_SOURCES__PATH", "a.yaml", "sources stand in the settings file only"),
         ("FLEET_SYNC_RETRY__MAX_SECONDS", "0.1", "less than base_seconds"),
         ("FLEET_SYNC_GUARD__MUST_SEE", '["a"]', "is no membership"),
-        ("FLEET_SYNC_JOURNAL__URL", "postgresql://h/d", "in SQLite only"),
+        ("FLEET_SYNC_JOURNAL__URL", "mysql://h/d", "this is no journal"),
     ],
 )
 def test_an_override_that_cannot_be_is_named_by_its_variable(
@@ -250,6 +250,7 @@ def test_the_journal_is_found_wherever_the_program_was_started(
     assert load("journal.url = 'sqlite:////var/lib/j.db'\n").journal_url == "sqlite:////var/lib/j.db"
     monkeypatch.chdir(tmp_path)
     assert loading.load("fleet-sync.toml", {}).journal_url == "sqlite:////var/lib/j.db"
+    assert load("journal.url = 'postgresql://h/d'\n").journal_url == "postgresql://h/d"
 
 
 @pytest.mark.parametrize(

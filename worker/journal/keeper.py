@@ -80,8 +80,10 @@ class Keeper:
     # --- Using it -----------------------------------------------------------------------------------------
 
     def look(self) -> lookups.Lookups:
-        """Give the journal to be asked, by whichever way is quicker."""
+        """Give the journal to be asked, by whichever way is quicker; who only asks makes none."""
         path = self._address.path
+        if path is not None and not self._writer and path.parent.is_dir() and not path.exists():
+            return lookups.Nothing()
         if path is not None and self._database is None and self._glance is None:
             self._glance = glances.look(self._address, path)
         return self._glance or self._ready()

@@ -64,6 +64,17 @@ class Lookups(abc.ABC):
         return bool(self.ask(_OLD, {"before": formats.time(before)}))
 
 
+class Nothing(Lookups):
+    """A journal that is not there yet."""
+
+    def ask(self, question: str, parameters: Mapping[str, str]) -> Sequence[Sequence[Any]]:
+        """Answer that there is nothing."""
+        return ()
+
+    def probe(self) -> None:
+        """See that nothing can be written to nothing: never asked, as only a writer is."""
+
+
 def unseen(history: Iterable[tuple[Write, str | None, str | None]]) -> dict[Write, int]:
     """Count for each write, with its outcome and code, how often it was not seen since it last was."""
     counts: dict[Write, int] = {}

@@ -8,6 +8,7 @@ import ipaddress
 from urllib import parse
 
 SQLITE = "sqlite:///"
+POSTGRESQL = "postgresql://"
 
 _BASE = "write it like https://api.chargeapi.co/v1"
 
@@ -36,11 +37,13 @@ def base_url(text: str) -> str:
 
 def journal(text: str) -> str:
     """Check the address of the journal. Raises ValueError."""
-    if text.startswith(("postgresql:", "postgresql+", "postgres:")):
-        raise ValueError(f"this version keeps its journal in SQLite only: write {SQLITE}fleet-sync.db")
+    if text.startswith(POSTGRESQL) and not any(character.isspace() for character in text):
+        return text
     path = text.removeprefix(SQLITE)
     if not text.startswith(SQLITE) or not path or path.endswith("/"):
-        raise ValueError(f"this is no journal: write {SQLITE} and the path of a file, like {SQLITE}fleet-sync.db")
+        raise ValueError(
+            f"this is no journal: write {SQLITE} and the path of a file, like {SQLITE}fleet-sync.db, or {POSTGRESQL}…"
+        )
     if path == ":memory:" or any(mark in path for mark in "?#\0"):
         raise ValueError(f"a journal is a file, without options: write {SQLITE}fleet-sync.db")
     return text

@@ -137,7 +137,7 @@ class Journal(Section):
     """Where every write is recorded before it is sent."""
 
     url: Annotated[str, pydantic.AfterValidator(addresses.journal)] = pydantic.Field(
-        default="sqlite:///fleet-sync.db", description="The journal's database: sqlite:/// and a path."
+        default="sqlite:///fleet-sync.db", description="The journal's database: sqlite:/// and a path, or postgresql://…"
     )
     keep_days: int = pydantic.Field(
         default=400, ge=0, le=36_500, description="How long finished runs are kept; 0 keeps them for ever."
@@ -176,7 +176,9 @@ class Settings(Section):
 
     @property
     def journal_url(self) -> str:
-        """Give the journal's address with an absolute path, wherever the program was started."""
+        """Give the journal's address, that of a file with an absolute path, wherever the program was started."""
+        if not self.journal.url.startswith(addresses.SQLITE):
+            return self.journal.url
         path = self.located(self.journal.url.removeprefix(addresses.SQLITE))
         return f"{addresses.SQLITE}{path.absolute()}"
 
