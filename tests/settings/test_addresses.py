@@ -66,10 +66,6 @@ def test_whatever_could_send_the_key_elsewhere_is_refused_unrepeated(text: str) 
     assert "sesame" not in str(caught.value)
 
 
-def test_a_journal_may_be_in_postgresql() -> None:
-    assert addresses.journal("postgresql://u:secret@h/d") == "postgresql://u:secret@h/d"
-
-
 @pytest.mark.parametrize("text", ["sqlite:///fleet-sync.db", "sqlite:////var/lib/j.db", "sqlite:///a b.db"])
 def test_a_journal_is_a_file(text: str) -> None:
     assert addresses.journal(text) == text
