@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import anyio
 import pytest
+import trio
+import trio.testing
 
 from tests.support import clocks, doubles, rig
 from worker.core import errors, outcomes, ports, values
@@ -178,3 +180,25 @@ async def test_what_waits_is_recorded_even_while_all_is_cancelled() -> None:
         scope.cancel()
         await record.flush()
     assert set(journal.outcomes) == {_key(1)}
+
+
+async def test_a_process_that_stood_still_between_reading_and_writing_writes_nothing() -> None:
+    """The reading may have been true an hour ago. A beat that begins with the first write cannot know."""
+    clock = trio.lowlevel.current_clock()
+    assert isinstance(clock, trio.testing.MockClock)
+    driver, fleet = rig.driver_id("A"), rig.fleet_id("V")
+    account = rig.Rig(rig.roster_of({fleet: []}, others=[driver]))
+    cycle = account.cycle(doubles.Source({fleet: [driver]}), show=lambda survey: clock.jump(3600))
+    finished = await cycle.reconcile(trigger="test")
+    assert isinstance(finished.error, errors.Paused)
+    assert rig.outcome(finished, driver, fleet) == "deferred"
+    assert account.writes == []
+
+
+async def test_a_long_reading_is_no_pause() -> None:
+    halt = halt_.Halt()
+    for _ in range(2):
+        with halt.reading():
+            await anyio.sleep(3600)
+        halt.beat()
+    halt.check()

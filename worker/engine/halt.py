@@ -61,12 +61,13 @@ class Halt:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:
-        """Enclose what only reads: `stop` drops it, and the reason is raised."""
+        """Enclose what only reads: `stop` drops it, and the reason is raised. What was read ages from the end on."""
         self.check()
         with self._enclose(self._reads) as scope:
             yield
         if scope.cancelled_caught:
             self.check()
+        self._beat = anyio.current_time()
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
