@@ -8,6 +8,7 @@ import dataclasses
 import random
 from collections.abc import Callable
 
+import httpx
 import trio
 import trio.testing
 
@@ -164,9 +165,15 @@ class Life:
             who=f"life {self.number}",
             seen=self._around.seen,
             run=lambda: self._run,
-            sending=lambda request: self._judge.sending(self._run, request),
+            sending=self._sending,
             revoked=lambda: self._revoked,
         )
+
+    def _sending(self, request: httpx.Request) -> None:
+        self._judge.sending(self._run, request)
+        if self._run.requests > self._around.most_requests:
+            self._die()  # it would go on for ever
+            self._fate.alive()
 
     async def _reconcile(self, trigger: str) -> None:
         """Do one run, and judge its report."""
