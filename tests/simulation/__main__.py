@@ -1,0 +1,108 @@
+"""`make simulate`: plays many worlds on several processes and sums them up; with `--seed`, one, aloud.
+
+Invariant: it ends with 1 where any rule was broken, after a trace of the first such world and the command to replay it.
+"""
+
+import argparse
+import collections
+import itertools
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterable
+
+from tests.simulation import world
+
+_LONGEST_SECONDS = 60
+"""Of real time, for one world: one that takes longer does not end."""
+
+_SHOWN_LINES = 400
+
+
+class _Endless(BaseException):
+    """A world does not end."""
+
+
+def main() -> int:
+    """Read the command line, play, and give the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
+    parser.add_argument("--worlds", type=int, default=2000, help="how many worlds to play")
+    parser.add_argument("--first", type=int, default=0, help="the seed of the first")
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--seed", type=int, help="play just this world, and show all that happens in it")
+    options = parser.parse_args()
+    if options.seed is not None:
+        return _replay(options.seed)
+    began = time.monotonic()
+    seeds = range(options.first, options.first + options.worlds)
+    with multiprocessing.Pool(options.processes) as pool:
+        played = list(_counted(pool.imap_unordered(_play, seeds, chunksize=8), len(seeds)))
+    _sum_up(played, time.monotonic() - began)
+    broken = sorted((each for each in played if each.violations), key=lambda each: each.seed)
+    for each in broken[:20]:
+        _say(f"\nworld {each.seed}: make simulate SEED={each.seed}", *(f"  {line}" for line in each.violations[:5]))
+    if broken:
+        _say("\nThe first of them, from its end:")
+        return _replay(broken[0].seed)
+    return 0
+
+
+def _play(seed: int, *, aloud: bool = False) -> world.Played:
+    signal.signal(signal.SIGALRM, _give_up)
+    signal.alarm(_LONGEST_SECONDS)
+    try:
+        return world.play(seed, aloud=aloud)
+    except _Endless:
+        return world.Played(seed, ["deadlock: the world does not end"], collections.Counter(), [], "")
+    finally:
+        signal.alarm(0)
+
+
+def _give_up(number: int, frame: object) -> None:
+    raise _Endless
+
+
+def _replay(seed: int) -> int:
+    played = _play(seed, aloud=True)
+    _say(*played.lines[-_SHOWN_LINES:])
+    if len(played.lines) > _SHOWN_LINES:
+        _say(f"({len(played.lines) - _SHOWN_LINES} lines before that are not shown)")
+    _say(f"\nworld {seed}, fingerprint {played.fingerprint}: {len(played.violations)} violations", *played.violations)
+    return 1 if played.violations else 0
+
+
+def _counted(played: Iterable[world.Played], total: int) -> Iterable[world.Played]:
+    for count, each in zip(itertools.count(1), played):
+        if sys.stderr.isatty() or count % 500 == 0:
+            print(f"\r{count} of {total} worlds", end="" if sys.stderr.isatty() else "\n", file=sys.stderr)  # noqa: T201
+        yield each
+
+
+def _sum_up(played: list[world.Played], seconds: float) -> None:
+    counts = sum((each.counts for each in played), collections.Counter[str]())
+    of = {kind: _named(counts, kind) for kind in ("fault ", "moment ")}
+    _say(
+        f"{len(played)} worlds in {seconds:.0f} s ({len(played) / seconds:.1f} a second)",
+        *(f"  {counts[name]:>9,} {name}" for name in ("lives", "crashes", "runs", "requests", "writes")),
+        f"  {sum(of['fault '].values()):>9,} faults of {len(of['fault '])} kinds: {_listed(of['fault '])}",
+        f"  {sum(of['moment '].values()):>9,} blows to a process: {_listed(of['moment '])}",
+        f"  {sum(bool(each.violations) for each in played):>9,} worlds in which a rule was broken",
+    )
+
+
+def _named(counts: collections.Counter[str], kind: str) -> dict[str, int]:
+    return {name.removeprefix(kind): count for name, count in sorted(counts.items()) if name.startswith(kind)}
+
+
+def _listed(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items())
+
+
+def _say(*lines: str) -> None:
+    print(*lines, sep="\n", flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    sys.exit(main())

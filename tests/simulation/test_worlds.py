@@ -1,0 +1,32 @@
+"""Seeded worlds: whatever goes wrong in them, no rule is broken. `make simulate` plays many more of them."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.simulation import world
+
+SEEDS = range(200)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_world_in_which_no_rule_is_broken(seed: int) -> None:
+    played = world.play(seed)
+    if played.violations:
+        lines = world.play(seed, aloud=True).lines
+        pytest.fail("\n".join((*lines[-200:], "", *played.violations, f"make simulate SEED={seed} shows all of it")))
+
+
+@pytest.mark.parametrize("hash_seed", ["0", "1"])
+def test_a_seed_replays_exactly_in_another_process(hash_seed: str) -> None:
+    program = "from tests.simulation import world; print(*(world.play(seed).fingerprint for seed in range(10)))"
+    other = subprocess.run(
+        [sys.executable, "-c", program],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONHASHSEED": hash_seed},
+    )
+    assert other.stdout.split() == [world.play(seed).fingerprint for seed in range(10)]
