@@ -1,0 +1,208 @@
+"""SIGKILL at any moment of an apply, seen from the server's side and from the journal's.
+
+`FLEET_SYNC_TEST_KILLS` is how many lives are cut off; CI takes a dozen, by hand take 200.
+"""
+
+import collections
+import contextlib
+import os
+import pathlib
+import random
+import signal
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+import anyio
+
+from tests.e2e import conftest
+from tests.support import command
+from worker.sandbox import behaviour, messages
+
+KILLS = int(os.environ.get("FLEET_SYNC_TEST_KILLS", "12"))
+SEED = 3
+LATENCY = 0.02
+READS = 8
+"""About as many requests as a run makes before its first write, and again after its last."""
+
+NOTHING_HELD = {
+    "FLEET_SYNC_GUARD__MAX_DETACH_FRACTION": "1",
+    "FLEET_SYNC_GUARD__MAX_DETACH_FRACTION_PER_FLEET": "1",
+    "FLEET_SYNC_GUARD__ALLOW_EMPTYING_FLEETS": "true",
+}
+
+Write = tuple[str, str, str]
+
+
+class Reaper:
+    """Wraps the sandbox: kills a command at a moment of one of its requests, and looks into the journal at each write.
+
+    `unrecorded` are the keys of writes that came before their intent was on disk.
+    """
+
+    def __init__(self, journal: pathlib.Path) -> None:
+        """Start without a victim."""
+        self.under_way = 0
+        self.killed = False
+        self.unrecorded: list[str] = []
+        self._journal = journal
+        self._victim: command.Running | None = None
+        self._number, self._moment, self._delay = 0, "", 0.0
+        self._arrived = 0
+
+    def aim(self, victim: command.Running, *, number: int, moment: str, delay: float) -> None:
+        """Kill this command at the given request, counted from 1: `before` its effect, or `after` its answer."""
+        self._victim, self.killed, self._arrived = victim, False, 0
+        self._number, self._moment, self._delay = number, moment, delay
+
+    def around(self, inner: messages.App) -> messages.App:
+        """Give the wrapped sandbox."""
+
+        async def answer(scope: messages.Scope, receive: messages.Receive, send: messages.Send) -> None:
+            self._arrived += 1
+            mine = self._arrived == self._number
+            self.under_way += 1
+            try:
+                if scope["method"] == "POST":
+                    self._look_up(dict(scope["headers"])[b"idempotency-key"].decode())
+                if mine and self._moment == "before":
+                    await self._kill()
+                await inner(scope, receive, send)
+                if mine and self._moment == "after":
+                    await self._kill()
+            finally:
+                self.under_way -= 1
+
+        return answer
+
+    async def _kill(self) -> None:
+        await anyio.sleep(self._delay)
+        if self._victim is not None and self._victim.process.poll() is None:
+            self._victim.signal(signal.SIGKILL)
+            self.killed = True
+
+    def _look_up(self, key: str) -> None:
+        with contextlib.closing(sqlite3.connect(self._journal)) as database:
+            if not database.execute("select 1 from intents where key = ?", [key]).fetchone():
+                self.unrecorded.append(key)
+
+
+class Crashes:
+    """A desk at which commands are killed; everything random follows from the seed."""
+
+    def __init__(self, open_desk: conftest.Open, folder: pathlib.Path) -> None:
+        """Sit down before 40 drivers in 4 fleets, and a Charge that takes its time."""
+        self.reaper = Reaper(folder / "fleet-sync.db")
+        self.desk = open_desk(behaves=behaviour.Behaviour(latency_seconds=LATENCY), around=self.reaper.around)
+        self.chance = random.Random(SEED)
+        self.killed: list[str] = []
+        self.kills = 0
+
+    def want_something_else(self) -> dict[str, list[str]]:
+        """Move about half of the drivers: attaches, detaches, and both at once."""
+        wanted: dict[str, list[str]] = {fleet: [] for fleet in self.desk.people.fleets}
+        for driver in self.desk.people.drivers:
+            fleets = sorted(self.desk.people.fleets_of(driver))
+            if self.chance.random() < 0.5:
+                fleets = self.chance.sample(sorted(wanted), self.chance.choice((0, 1, 1, 2)))
+            for fleet in fleets:
+                wanted[fleet].append(driver)
+        self.desk.write(wanted)
+        return {fleet: sorted(drivers) for fleet, drivers in wanted.items()}
+
+    def kill(self, wanted: dict[str, list[str]]) -> None:
+        """Start a run and cut it off somewhere; wait until the server is done with what was under way."""
+        before = {run for (run,) in self._runs()}
+        missing = {(f, d) for f, drivers in wanted.items() for d in drivers}
+        missing ^= {(f, d) for f, drivers in self.desk.members().items() for d in drivers}
+        with self.desk.folder.started("once", **NOTHING_HELD) as running:
+            self.reaper.aim(
+                running,
+                number=self.chance.randint(1, READS + len(missing)),
+                moment=self.chance.choice(("before", "after")),
+                delay=self.chance.choice((0.0, self.chance.uniform(0, LATENCY), self.chance.uniform(0, 0.08))),
+            )
+            ended = running.end()
+        assert ended.code == 137 if self.reaper.killed else ended.code == 0, ended
+        self.kills += self.reaper.killed
+        command.until(lambda: self.reaper.under_way == 0, what="an idle server")
+        self.killed += [run for (run,) in self._runs() if run not in before]
+
+    def recover(self) -> str:
+        """Run once more; give the result."""
+        self.reaper.aim(None, number=0, moment="", delay=0)  # type: ignore[arg-type]
+        ended = self.desk.run("once", "--json", **NOTHING_HELD)
+        assert ended.code == 0, ended
+        result: str = ended.document["result"]
+        return result
+
+    def effects(self) -> list[tuple[Write, str | None]]:
+        """Give every write that changed something, with its key."""
+        return [((e.action, e.driver, e.fleet), e.key) for e in self.desk.people.effects if e.changed]
+
+    def intents(self) -> dict[str, tuple[Write, str | None]]:
+        """Give the journal's intents with their outcomes."""
+        rows = self.desk.folder.journal("select key, action, driver, fleet, outcome from intents")
+        return {key: ((action, driver, fleet), outcome) for key, action, driver, fleet, outcome in rows}
+
+    def shown(self, runs: Sequence[str]) -> list[dict[str, Any]]:
+        """Read `show` of these runs, two at a time."""
+        documents = []
+        for first in range(0, len(runs), 2):
+            calls = [["show", run, "--json"] for run in runs[first : first + 2]]
+            documents += [ended.document for ended in self.desk.together(*calls)]
+        return documents
+
+    def _runs(self) -> list[tuple[str]]:
+        """Give every run; before the first one there is no journal, or an empty one."""
+        with contextlib.suppress(sqlite3.OperationalError):
+            return self.desk.folder.journal("select run from runs")
+        return []
+
+
+def test_killed_at_any_moment_nothing_is_lost_and_nothing_happens_twice(
+    open_desk: conftest.Open, tmp_path: pathlib.Path
+) -> None:
+    crashes = Crashes(open_desk, tmp_path)
+    assert crashes.recover() == "in_sync"
+    number = 0
+    while crashes.kills < KILLS:
+        number += 1
+        wanted = crashes.want_something_else()
+        before = len(crashes.effects())
+        for _ in range(crashes.chance.choice((1, 1, 1, 2, 3))):
+            crashes.kill(wanted)
+        assert crashes.recover() in ("converged", "in_sync"), number
+        assert crashes.desk.members() == wanted, number
+        twice = [
+            write for write, count in collections.Counter(w for w, _ in crashes.effects()[before:]).items() if count > 1
+        ]
+        assert twice == [], number
+
+    # Each write has its key alone, it was on disk before it was sent, and the journal knows what came of it.
+    assert crashes.reaper.unrecorded == []
+    effects, intents = crashes.effects(), crashes.intents()
+    assert len({key for _, key in effects}) == len(effects)
+    assert [intents.get(str(key)) for _, key in effects] == [(write, "applied") for write, _ in effects]
+    assert None not in {outcome for _, outcome in intents.values()}
+    writes = collections.defaultdict(set)
+    for effect in crashes.desk.people.effects:
+        writes[effect.key].add((effect.action, effect.driver, effect.fleet))
+    assert {len(each) for each in writes.values()} == {1}
+
+    # Operators see the same.
+    history = crashes.desk.run("history", "--json", "--limit", "10000").document["runs"]
+    applied = sum(run["outcomes"]["applied"] for run in history)
+    assert applied == len(effects)
+    looked_at = crashes.chance.sample(crashes.killed, min(len(crashes.killed), max(6, KILLS - 12)))
+    for shown in crashes.shown(looked_at):
+        for change in shown["changes"]:
+            write = (change["action"], change["driver"], change["fleet"])
+            assert change["outcome"] in ("applied", "deferred", "already")
+            assert change["outcome"] != "applied" or write in {each for each, _ in effects}
+    (action, driver, fleet), _ = effects[-1]
+    lines = [line for line in crashes.desk.run("why", driver, fleet).stdout.splitlines() if "applied" in line]
+    assert len(lines) == sum(write[1:] == (driver, fleet) for write, _ in effects)
+    assert action == ("attach" if "attached to" in lines[-1] else "detach")
+
+    print(f"{crashes.kills} kills, {len(effects)} effects, {len(intents)} intents, {len(history)} runs")  # noqa: T201
