@@ -5,6 +5,7 @@ traceback. Neighbours: every subcommand uses this; `service` does the work.
 """
 
 import dataclasses
+import functools
 import json
 import os
 import sys
@@ -49,7 +50,8 @@ class Invocation:
 
         def run() -> int:
             self.configure_logs(service=service)
-            return _with_account(self.settings(), work, watched=not service)
+            tell = functools.partial(print_failure, as_json=as_json)
+            return _with_account(self.settings(), work, watched=not service, tell=tell)
 
         return self.guarded(run, as_json=as_json)
 
@@ -74,16 +76,10 @@ class Invocation:
 
     def guarded(self, run: Callable[[], int], *, as_json: bool = False) -> int:
         """Run, and tell of a foreseen error; give the exit code."""
-        from worker.core import formats
-
         try:
             return run()
         except errors.FleetSyncError as error:
-            if as_json:
-                print_document(formats.failure(error))
-            else:
-                print_error(error)
-            return error.exit_code
+            return print_failure(error, as_json=as_json)
 
 
 def echo(text: str, *, err: bool = False) -> None:
@@ -113,6 +109,17 @@ def print_report(finished: "report.Report", *, as_json: bool) -> int:
     return finished.exit_code
 
 
+def print_failure(error: errors.FleetSyncError, *, as_json: bool) -> int:
+    """Print why there is no result, in either form; give the exit code."""
+    from worker.core import formats
+
+    if as_json:
+        print_document(formats.failure(error))
+    else:
+        print_error(error)
+    return error.exit_code
+
+
 def print_error(error: errors.FleetSyncError) -> None:
     """Print what happened and what to do, on stderr."""
     from worker.cli import render
@@ -132,19 +139,26 @@ async def find_run(record: "ports.Record", text: str) -> "ports.PastRun":
     return found[0]
 
 
-def _with_account(settings: "model.Settings", work: Work, *, watched: bool) -> int:
+def _with_account(
+    settings: "model.Settings", work: Work, *, watched: bool, tell: Callable[[errors.FleetSyncError], int]
+) -> int:
     import anyio
 
     from worker import logs, service
-    from worker.cli import progress
+    from worker.cli import leaving, progress
     from worker.settings import key
 
     secret = key.api_key(settings, os.environ)
     logs.hide(secret)
 
     async def main() -> int:
-        with progress.watch() if watched else progress.nobody() as watcher:
-            async with service.account(settings, secret, progress=watcher) as account:
-                return await service.supervised(account, lambda: work(account))
+        try:
+            with progress.watch() if watched else progress.nobody() as watcher:
+                async with service.account(settings, secret, progress=watcher) as account:
+                    code = await service.supervised(account, lambda: work(account))
+        except errors.FleetSyncError as error:  # told before the loop is closed, which may hang
+            code = tell(error)
+        leaving.soon(code)
+        return code
 
     return anyio.run(main)

@@ -15,6 +15,7 @@ from typing import Literal, NoReturn
 import click
 
 import worker
+from worker.cli import leaving
 
 USAGE = 64
 
@@ -103,6 +104,7 @@ def main() -> NoReturn:
     """Run the command line, and end with its exit code."""
     # httpcore imports trio wherever it is installed, as it is for the tests: 40 ms of every start, for nothing.
     sys.modules.setdefault("trio", None)  # type: ignore[arg-type] # None is how an import is refused
+    leaving.this_process_is_ours()
     _complete_streams()
     try:
         code = _call()

@@ -28,6 +28,7 @@ class SqlJournal:
         self._keeper = keeper.Keeper(addresses.parse(url), now=self._now)
         self._begun: set[values.RunId] = set()
         self._one_at_a_time = anyio.CapacityLimiter(1)
+        self._checking = anyio.Lock()
 
     # --- As a run writes it -------------------------------------------------------------------------------
 
@@ -42,8 +43,11 @@ class SqlJournal:
 
     async def check(self) -> None:
         """Raise errors.JournalError unless this process still is the one writer."""
-        if not self._keeper.sure():
-            await self._do(self._keeper.check)
+        if self._keeper.sure():
+            return
+        async with self._checking:  # who waits here finds it checked
+            if not self._keeper.sure():
+                await self._do(self._keeper.check)
 
     async def begin(
         self, run: values.RunId, *, trigger: str, judged: values.Judged, intents: Sequence[ports.Intent]

@@ -137,7 +137,8 @@ class Journal(Section):
     """Where every write is recorded before it is sent."""
 
     url: Annotated[str, pydantic.AfterValidator(addresses.journal)] = pydantic.Field(
-        default="sqlite:///fleet-sync.db", description="The journal's database: sqlite:/// and a path, or postgresql://…"
+        default="sqlite:///fleet-sync.db",
+        description="The journal's database: sqlite:/// and a path, or postgresql://…",
     )
     keep_days: int = pydantic.Field(
         default=400, ge=0, le=36_500, description="How long finished runs are kept; 0 keeps them for ever."

@@ -1,0 +1,29 @@
+"""A process whose work is done ends, whatever threads still hang."""
+
+import pathlib
+import subprocess
+import sys
+
+STUCK = """
+import socket, sys, threading
+socket.getaddrinfo = lambda *arguments, **options: threading.Event().wait()
+sys.argv = ["fleet-sync", *sys.argv[1:]]
+from worker.cli.main import main
+main()
+"""
+
+
+def test_a_resolver_that_never_answers_does_not_keep_the_process(tmp_path: pathlib.Path) -> None:
+    """The name is not on this machine, and a thread that waits for it cannot be cancelled."""
+    settings = tmp_path / "stuck.toml"
+    settings.write_text(
+        '[charge]\nbase_url = "https://charge.invalid/v1"\ntimeout_seconds = 0.2\n[retry]\nmax_attempts = 1\n'
+        '[[sources]]\npath = "membership.yaml"\n'
+    )
+    (tmp_path / "membership.yaml").write_text("fleets:\n  Paris vans: [alice@example.com]\n")
+    program = [sys.executable, "-c", STUCK, "--config", str(settings), "once"]
+    ended = subprocess.run(
+        program, capture_output=True, text=True, check=False, timeout=60, env={"CHARGE_API_KEY": "k"}
+    )
+    assert ended.returncode == 1
+    assert "no whole answer within 0.2 s" in ended.stdout + ended.stderr
