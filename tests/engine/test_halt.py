@@ -202,3 +202,28 @@ async def test_a_long_reading_is_no_pause() -> None:
             await anyio.sleep(3600)
         halt.beat()
     halt.check()
+
+
+class SlowlyChecked(memory.MemoryJournal):
+    """A journal that takes a second to say that this is the one writer still."""
+
+    async def check(self) -> None:
+        await anyio.sleep(1)
+        await super().check()
+
+
+async def test_a_write_is_not_sent_where_the_end_comes_while_the_journal_is_asked() -> None:
+    driver, fleet = rig.driver_id("A"), rig.fleet_id("V")
+    account = rig.Rig(rig.roster_of({fleet: []}, others=[driver]), journal=SlowlyChecked())
+
+    async def stop() -> None:
+        await anyio.sleep(0.5)
+        account.halt.stop(FIRST)
+
+    async with anyio.create_task_group() as tasks:
+        cycle = account.cycle(doubles.Source({fleet: [driver]}))
+        tasks.start_soon(stop)
+        finished = await cycle.reconcile(trigger="test")
+    assert finished.error is FIRST
+    assert rig.outcome(finished, driver, fleet) == "deferred"
+    assert account.writes == []

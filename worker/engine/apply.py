@@ -119,13 +119,13 @@ class Applier:
     async def _still_ours(self) -> None:
         """Halt where the journal is no longer ours to write, or the process stood still for too long."""
         halt = self._sender.halt
-        halt.beat()
-        halt.check()
         try:
             await self._journal.check()
         except errors.JournalError as error:
             halt.stop(error)
             raise
+        halt.beat()
+        halt.check()  # last: whatever happened while the journal was asked, counts
 
     async def _settle(
         self, change: values.Change, attempts: sending.Attempts, cause: errors.ChargeError
