@@ -203,7 +203,7 @@ class Journal:
 
     async def _ask(self, what: str) -> None:
         self._pass(what)
-        await trio.lowlevel.checkpoint()
+        await trio.sleep(asking(self._slowness))
         self._fate.point(f"{what} answered")
 
     async def _commit(self, what: str, write: Callable[[], None]) -> None:
@@ -244,6 +244,11 @@ class Journal:
         self._seen.note("disk", f"fails: {error.message}")
         self._failed()
         raise error
+
+
+def asking(slowness: float) -> float:
+    """Give the seconds that a question takes on a disk on which a commit takes so many."""
+    return slowness / 10
 
 
 def _write(change: values.Change) -> Write:

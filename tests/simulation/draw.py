@@ -201,7 +201,7 @@ def _weather(chance: random.Random, names: Sequence[str], *, calm: float) -> Map
     if chance.random() < calm:
         return {}
     drawn = chance.sample(names, chance.randint(1, 5))
-    return {name: chance.choice((0.02, 0.05, 0.1, 0.3, 0.3, 0.6)) for name in drawn}
+    return {name: chance.choice((0.02, 0.05, 0.1, 0.3, 0.3, 0.6, 1.0)) for name in drawn}
 
 
 def generator(seed: int, what: str) -> random.Random:

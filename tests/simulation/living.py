@@ -100,7 +100,9 @@ class Life:
             },
         )
         settings = around.settings
-        rules = oracles.Rules(settings.mode, settings.limits, settings.rate, settings.burst, around.most_requests)
+        # Who has got a turn asks the journal before going; as with the network's delays, turns bunch by as much.
+        burst = settings.burst + settings.rate * disk_.asking(plan.slowness)
+        rules = oracles.Rules(settings.mode, settings.limits, settings.rate, burst, around.most_requests)
         self._judge = oracles.Judge(
             seen=around.seen, held=around.roster, disk=around.disk, rules=rules, truths=around.truths
         )
@@ -255,7 +257,8 @@ class Life:
 
     def _lose_lock(self) -> None:
         self._journal.lost = True
-        self._run.lost = trio.current_time()
+        # Who was just told that all is well may go once more.
+        self._run.lost = trio.current_time() + disk_.asking(self._plan.slowness)
 
     def _fill_disk(self) -> None:
         self._journal.full = True

@@ -27,7 +27,7 @@ class Rules:
     mode: values.Mode
     limits: guard.Limits
     rate: float
-    burst: int
+    burst: float
     most_requests: int
 
 
