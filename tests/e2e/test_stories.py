@@ -1,7 +1,10 @@
-"""What happened to users of such tools elsewhere, told to the real command. More of them in `test_guard`."""
+"""What happened to users of such tools elsewhere, told to the real command.
+
+More of them in `test_guard`, and those that need memory in `test_memory`.
+"""
 
 from tests.e2e import conftest
-from worker.sandbox import app, behaviour, faults, messages
+from worker.sandbox import behaviour, faults, messages
 
 
 def _ask_for_a_leaver(desk: conftest.Desk) -> tuple[str, str]:
@@ -73,31 +76,6 @@ def test_fleetdm_pages_that_go_in_circles_end(desk: conftest.Desk) -> None:
     assert len(desk.charge.requests) < 20
 
 
-def test_ssosync_what_is_written_but_does_not_stick_is_said_loudly(open_desk: conftest.Open) -> None:
-    """An attribute was written, but never read back, and rewritten in every run."""
-
-    def lying(inner: messages.App) -> messages.App:
-        assert isinstance(inner, app.Sandbox)
-
-        async def answer(scope: messages.Scope, receive: messages.Receive, send: messages.Send) -> None:
-            await inner(scope, receive, send)
-            if scope["method"] == "POST":
-                effect = inner.roster.effects[-1]
-                inner.roster.detach(effect.driver, effect.fleet)
-
-        return answer
-
-    desk = open_desk(around=lying)
-    fleet, *_ = members = desk.members()
-    newcomer = next(driver for driver in desk.people.drivers if not desk.people.fleets_of(driver))
-    desk.write({fleet: [*members[fleet], newcomer]})
-    ended = desk.run("once", "--json")
-    [change] = ended.document["changes"]
-    assert (ended.code, change["outcome"], change["code"]) == (4, "unknown", "not_converging")
-    assert "not_converging" in {event["event"] for event in ended.events}
-    assert len(desk.posts()) == 1
-
-
 def test_ssosync_one_renamed_address_keeps_nobody_else_waiting(desk: conftest.Desk) -> None:
     """It aborted every run for two and a half days."""
     fleet, other, *_ = members = desk.members()
@@ -109,16 +87,3 @@ def test_ssosync_one_renamed_address_keeps_nobody_else_waiting(desk: conftest.De
     assert ended.code == 4
     assert "renamed@example.com" in problem["message"] and problem["where"].startswith("membership.yaml:")
     assert sorted((action, where) for action, _, where in desk.changed()) == [("attach", fleet), ("detach", other)]
-
-
-def test_attach_then_detach_by_hand_then_attach_again_really_attaches(desk: conftest.Desk) -> None:
-    """A key made of driver and fleet would replay the first answer, and change nothing."""
-    fleet, *_ = members = desk.members()
-    driver = next(driver for driver in desk.people.drivers if driver not in members[fleet])
-    desk.write({fleet: [*members[fleet], driver]})
-    assert desk.run("once").code == 0
-    desk.people.detach(driver, fleet)
-    assert desk.run("once").code == 0
-    assert driver in desk.people.members(fleet)
-    assert desk.changed() == [("attach", driver, fleet)] * 2
-    assert len({post.key for post in desk.posts()}) == 2
