@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # what measures time wants the machine for itself
-.PHONY: help demo test check lint types coverage mutants bench bench-short lock format image clean $(VENV)
+.PHONY: help demo test check lint types coverage mutants simulate bench bench-short lock format image clean $(VENV)
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +58,11 @@ coverage: $(VENV)/.ready ## the tests, with coverage: 90 % of the whole, 100 % o
 
 mutants: $(VENV)/.ready ## plants deliberate defects in a copy, and sees that the tests catch each
 	$(BIN)/python -m tests.mutants
+
+WORLDS ?= 2000
+
+simulate: $(VENV)/.ready ## many simulated worlds (WORLDS=n), none of which breaks a rule; SEED=n plays one and shows it
+	$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--worlds $(WORLDS) --processes 2)
 
 bench: $(VENV)/.ready ## the benchmarks: ratios against a peer in the same run, and whether they reach their goals
 	$(BIN)/python -m benchmarks

@@ -1,7 +1,7 @@
 """Sees everything that happens in a world, and keeps it in the order in which it happened.
 
-Invariant: nothing here asks the product; what is noted was seen at the server, on the wire, at the disk or at the sources.
-Neighbours: `wire`, `disk` and `world` note, `oracles` judge what was noted; with `aloud` it is also written down to be read.
+Invariant: nothing here asks the product; what is noted was seen at the server, on the wire, at the disk or at the
+sources. Neighbours: `wire`, `disk` and `world` note, `oracles` judge it; with `aloud` it is also written down.
 """
 
 import collections
@@ -34,8 +34,8 @@ class Chain:
 class Run:
     """What one run was told and what it did. `began` is its place in the order of all that happened.
 
-    `misled`: a listing hid something; `deceived`: one did by which nobody can notice. `lost` is when it stopped being the
-    one writer, `resumed` when it went on after standing still, `over` when it had to end and `why_over` why.
+    `misled`: a listing hid something; `deceived`: one did in which nobody can notice. `lost` is when it stopped being
+    the one writer, `resumed` when it went on after standing still, `over` when it had to end and `why_over` why.
     """
 
     name: str
@@ -136,20 +136,18 @@ class Audit:
 
     def toggled(self, pair: truth.Pair, since: int) -> bool:
         """Tell whether a membership came or went since then."""
-        places = self.toggles.get(pair)
-        return bool(places) and places[-1] > since
+        return max(self.toggles.get(pair, ()), default=0) > since
 
     def meddled(self, pair: truth.Pair, since: int) -> bool:
         """Tell whether another writer changed a membership since then."""
-        places = self.foreign.get(pair)
-        return bool(places) and places[-1] > since
+        return max(self.foreign.get(pair, ()), default=0) > since
 
     def delivered(self, run: Run, request: httpx.Request, response: httpx.Response, fault: str | None) -> None:
         """Note what an answer told the client."""
         self.fingerprint = hash_of(self.fingerprint, request.method, str(request.url), response.status_code)
         if response.status_code == 401:
             run.end("a 401")
-        if request.method != "GET" or response.status_code != 200 or "wrong_types" == fault:
+        if request.method != "GET" or response.status_code != 200 or fault == "wrong_types":
             return
         try:
             document: Any = json.loads(response.content)

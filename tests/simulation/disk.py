@@ -1,8 +1,8 @@
 """A journal that survives lives: what is on disk, and the handle through which one life writes it.
 
-Invariant: only a commit changes what is on disk, and all operations that wait at the same moment share one; a death before
-the commit loses them, or not, as chance will have it. Neighbours: implements `core.ports.Journal`, as `journal.sql` does
-for real.
+Invariant: only a commit changes what is on disk, and all operations that wait at the same moment share one; a death
+before the commit loses them, or not, as chance will have it. Neighbours: implements `core.ports.Journal`, as
+`journal.sql` does for real.
 """
 
 import collections

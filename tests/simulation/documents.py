@@ -66,14 +66,21 @@ class Shelf:
         parts: list[list[int]] = [[], []]
         for number in range(len(self._rows)):
             parts[number % 2 if self._split else 0].append(number)
-        return [self._reading(f"source-{place}.yaml", rows, first=place == 0) for place, rows in enumerate(parts) if rows or place == 0]
+        return [
+            self._reading(f"source-{place}.yaml", rows, first=place == 0)
+            for place, rows in enumerate(parts)
+            if rows or place == 0
+        ]
 
     def _reading(self, name: str, rows: list[int], *, first: bool) -> values.SourceReading:
         chosen = [self._rows[number] for number in rows]
         entries = self._entries if first else [(fleet, None) for fleet in dict.fromkeys(row[0] for row in chosen)]
         return values.SourceReading(
             values.SourceRevision("file", name, f"sha256:{self._edits}"),
-            tuple(values.FleetEntry(fleet, values.Origin(name, line, 1), mode) for line, (fleet, mode) in enumerate(entries, 1)),
+            tuple(
+                values.FleetEntry(fleet, values.Origin(name, line, 1), mode)
+                for line, (fleet, mode) in enumerate(entries, 1)
+            ),
             tuple(
                 values.Row(fleet, driver, values.Origin(name, 1000 + line, 5), starts, ends)
                 for line, (fleet, driver, (starts, ends)) in enumerate(chosen, 1)
@@ -91,7 +98,9 @@ class Shelf:
         person = self._roster.drivers[driver]
         kind = self._chance.choice(("id", "id", "email", "metadata") if self._named else ("id",))
         if self._amiss and self._chance.random() < 0.1:
-            return self._chance.choice((NOBODY, values.DriverById(values.DriverId(f"drv_{'Z' * 32}")), values.DriverByMetadata("depot", "1")))
+            return self._chance.choice(
+                (NOBODY, values.DriverById(values.DriverId(f"drv_{'Z' * 32}")), values.DriverByMetadata("depot", "1"))
+            )
         match kind:
             case "email":
                 return values.DriverByEmail(person.email.lower())
@@ -151,6 +160,10 @@ class Source:
         if self.shelf.broken:
             self.run.source_failed = True
             raise errors.SourceError([values.Problem(f"source-{self.place}.yaml", self.shelf.broken)])
-        reading = self.shelf.readings()[self.place]
+        readings = self.shelf.readings()
+        if self.place >= len(readings):
+            self.run.source_failed = True
+            raise errors.SourceError([values.Problem(f"source-{self.place}.yaml", "it is empty")])
+        reading = readings[self.place]
         self.run.readings.append(reading)
         return reading

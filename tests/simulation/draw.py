@@ -1,6 +1,6 @@
 """Draws a world from a seed: the account, how Charge behaves in it, the settings, and what befalls every life.
 
-Invariant: everything follows from the seed. Neighbours: `documents` draws what the sources say, `world` plays the world.
+Invariant: everything follows from the seed. Neighbours: `documents` draws what the sources say, `world` plays it.
 """
 
 import dataclasses

@@ -4,6 +4,7 @@ Invariant: only the disk, the server's own effects and the roster are asked. Nei
 """
 
 import collections
+import itertools
 
 from tests.simulation import audit, disk, truth
 from worker.core import outcomes, report, values
@@ -20,26 +21,36 @@ def reported(seen: audit.Audit, held: audit.Roster, run: audit.Run, finished: re
 
 def recorded(seen: audit.Audit, kept: disk.Disk) -> None:
     """Judge whether everything that the server did is in the journal, once, with its outcome."""
-    effects: dict[str | None, list[audit.Effect]] = collections.defaultdict(list)
+    effects: dict[str, list[audit.Effect]] = collections.defaultdict(list)
     for effect in seen.effects:
-        effects[effect.key].append(effect)
+        effects[effect.key or ""].append(effect)
     for key, group in effects.items():
-        changed = [effect for effect in group if effect.changed]
-        entry = kept.entries.get(values.IntentKey(key or ""))
+        entry = kept.entries.get(values.IntentKey(key))
         if entry is None:
-            seen.violated("record", f"an effect under the key {key} is not in the journal")
-            continue
-        for earlier, later in zip(changed, changed[1:], strict=False):
-            if not seen.meddled(later.pair, earlier.order):
-                seen.violated("rule 5", f"{_named(entry.intent.change)} took effect twice under {key}")
-        if changed:
-            _settled(seen, entry, changed[-1])
+            seen.violated("record", f"an effect under the key {key!r} is not in the journal")
+        else:
+            _once(seen, entry, [effect for effect in group if effect.changed])
     for entry in kept.entries.values():
         if entry.open:
             seen.violated("record", f"{entry.intent.key} is still open in the end")
-        elif isinstance(entry.outcome, outcomes.Applied) and entry.outcome.attempts and entry.intent.key not in effects:
-            if "cut off" not in entry.outcome.message and not seen.foreign.get((str(entry.intent.change.driver), str(entry.intent.change.fleet))):
-                seen.violated("record", f"{entry.intent.key} is recorded as applied, and the server knows nothing of it")
+        elif entry.intent.key not in effects and _claims(seen, entry):
+            seen.violated("record", f"{entry.intent.key} is recorded as applied, and the server knows nothing of it")
+
+
+def _once(seen: audit.Audit, entry: disk.Entry, changed: list[audit.Effect]) -> None:
+    """Judge whether a write took effect once, and has its outcome."""
+    for earlier, later in itertools.pairwise(changed):
+        if not seen.meddled(later.pair, earlier.order):
+            seen.violated("rule 5", f"{_named(entry.intent.change)} took effect twice under {entry.intent.key}")
+    if changed:
+        _settled(seen, entry, changed[-1])
+
+
+def _claims(seen: audit.Audit, entry: disk.Entry) -> bool:
+    """Tell whether an entry says that its write was made, though it could know that nobody made it."""
+    pair = (str(entry.intent.change.driver), str(entry.intent.change.fleet))
+    applied = entry.outcome if isinstance(entry.outcome, outcomes.Applied) else None
+    return applied is not None and "cut off" not in applied.message and not seen.foreign.get(pair)
 
 
 def _settled(seen: audit.Audit, entry: disk.Entry, effect: audit.Effect) -> None:

@@ -1,7 +1,7 @@
 """What befalls one life, at chosen moments: death, signals, pauses, a lost lock, a full disk, a revoked key, meddlers.
 
 Invariant: things happen only at a point, and points stand before and after everything that leaves the process: so a
-seed decides them all. Neighbours: `wire` and `disk` pass a point at each await that matters, `draw` chooses the moments.
+seed decides them all. Neighbours: `wire` and `disk` pass a point at each await that matters, `draw` chooses moments.
 """
 
 import collections

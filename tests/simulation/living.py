@@ -206,8 +206,7 @@ class Life:
             run=values.RunId(run.name),
             rules=cycle_.Rules(values.Account(rig.BASE, "test"), settings.mode, settings.limits, settings.rate),
             sources=[
-                documents.Source(around.shelf, place, self._fate, run)
-                for place in range(len(around.shelf.readings()))
+                documents.Source(around.shelf, place, self._fate, run) for place in range(len(around.shelf.readings()))
             ],
             reader=parts.reader(
                 charge=self._client,

@@ -123,7 +123,7 @@ class Judge:
 
     def _limits(self, run: audit.Run, changes: Sequence[values.Change], *, approved: bool) -> None:
         limits = self._rules.limits
-        leaving = collections.defaultdict(set)
+        leaving: dict[str, set[str]] = collections.defaultdict(set)
         for change in changes:
             if change.action is values.Action.DETACH:
                 leaving[str(change.fleet)].add(str(change.driver))
@@ -132,18 +132,21 @@ class Judge:
                 self._seen.violated("guard", f"{run.name} detaches though must_see names {driver}/{fleet}")
         if approved:
             return
+        for where, drivers in leaving.items():
+            self._limits_of(run, where, drivers)
         managed = {str(fleet) for wishes in run.truths for fleet in wishes.perhaps}
-        for fleet, drivers in leaving.items():
-            members = self._at_most(fleet, run)
-            if drivers >= members and not limits.allow_emptying_fleets:
-                self._seen.violated("guard", f"{run.name} empties {audit.short(fleet)}")
-            share = len(drivers) / max(1, len(members))
-            if len(drivers) > limits.always_allow and share > limits.max_detach_fraction_per_fleet:
-                self._seen.violated("guard", f"{run.name} detaches {share:.0%} of {audit.short(fleet)}")
         count = sum(map(len, leaving.values()))
         total = sum(len(self._at_most(fleet, run)) for fleet in managed)
         if count > limits.always_allow and count / max(1, total) > limits.max_detach_fraction:
             self._seen.violated("guard", f"{run.name} detaches {count} of {total} memberships")
+
+    def _limits_of(self, run: audit.Run, fleet: str, leaving: set[str]) -> None:
+        limits, members = self._rules.limits, self._at_most(fleet, run)
+        if leaving >= members and not limits.allow_emptying_fleets:
+            self._seen.violated("guard", f"{run.name} empties {audit.short(fleet)}")
+        share = len(leaving) / max(1, len(members))
+        if len(leaving) > limits.always_allow and share > limits.max_detach_fraction_per_fleet:
+            self._seen.violated("guard", f"{run.name} detaches {share:.0%} of {audit.short(fleet)}")
 
     def _at_most(self, fleet: str, run: audit.Run) -> frozenset[str]:
         """Give everybody who was in a fleet at some moment of the run."""

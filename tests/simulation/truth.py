@@ -1,6 +1,6 @@
 """What sources mean in an account, worked out anew from the model's side: no code of the product decides here.
 
-Invariant: a reference leads to everything that it may mean; what is `wanted` is certain, what is `possible` may be meant.
+Invariant: a reference leads to everything that it may mean; `wanted` is certain, `possible` is what may be meant.
 Neighbours: `audit` keeps what the account held when, `oracles` compare what was done with this.
 """
 
@@ -44,9 +44,9 @@ class Directory:
 class Wishes:
     """What the sources ask for at one moment.
 
-    `modes` of the fleets that are surely managed, `perhaps` of those that a name with several fleets may mean; `unclear`
-    fleets have a reference that leads to nobody or to several, `lost` ones surely to nobody; `waiting` drivers are wanted
-    in a fleet that is not known, `stranded` ones surely. `leads` tells where each reference that is no id leads.
+    `modes` of the fleets that are surely managed, `perhaps` of those that a name with several fleets may mean;
+    `unclear` fleets have a reference that leads to nobody or to several, `lost` ones surely to nobody; `waiting`
+    drivers are wanted in a fleet that is not known, `stranded` ones surely; `leads` tells where each reference leads.
     """
 
     modes: dict[str, values.Mode] = dataclasses.field(default_factory=dict)

@@ -37,7 +37,9 @@ _present: contextvars.ContextVar[_Exchange] = contextvars.ContextVar("_present")
 class Faults(faults.Faults):
     """Accidents that the audit counts: `weather` befalls every request, `storms` befall writes besides."""
 
-    def __init__(self, weather: Mapping[str, float], storms: Mapping[str, float], *, seed: int, seen: audit.Audit) -> None:
+    def __init__(
+        self, weather: Mapping[str, float], storms: Mapping[str, float], *, seed: int, seen: audit.Audit
+    ) -> None:
         """Take the probabilities of each fault by name."""
         super().__init__(weather, seed=seed)
         self._storms = faults.Faults(storms, seed=seed + 1)

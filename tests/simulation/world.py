@@ -182,5 +182,3 @@ class _World:
             for known in self._seen.directories_since(run.began)
             for moment in sorted(moments)
         ]
-
-
