@@ -1,13 +1,13 @@
 """Applying: the order within a driver, the journal before the wire, and how every kind of answer is settled."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import anyio
 import httpx
 import pytest
 
-from tests.support import clocks, doubles
+from tests.support import doubles
 from tests.support import rig as rigs
 from tests.support import sandbox as support
 from worker.core import errors, outcomes, ports, retry, values
@@ -36,29 +36,13 @@ def _account() -> roster.Roster:
     return rigs.roster_of({VANS: [A, B], DEPOT: [C], NORTH: []}, others=[D])
 
 
-def _judged(changes: Sequence[values.Change]) -> values.Judged:
-    return values.Judged(
-        account=values.Account(rigs.BASE, "test"),
-        created=clocks.NOON,
-        sources=(),
-        changes=tuple(changes),
-        held=(),
-        problems=(),
-        in_sync=0,
-        fleets=1,
-        drivers=1,
-        cost=values.Cost(1, 0.1),
-        digest="sha256:0",
-    )
-
-
 async def _apply(rig: rigs.Rig, changes: Iterable[values.Change]) -> list[outcomes.Outcome]:
     """Apply in a new run, as a cycle does; give the outcomes in the order of the changes."""
     changes = list(changes)
     applier = rig.applier(rig.sender())
     intents = applier.intend(changes)
     run = values.RunId(f"{RUN}_{intents[0].key}" if intents else RUN)
-    await rig.journal.begin(run, trigger="test", judged=_judged(changes), intents=intents)
+    await rig.journal.begin(run, trigger="test", judged=doubles.judged(changes), intents=intents)
     results = await applier.apply(intents)
     assert [result.change for result in results] == changes
     recorded = [rig.memory.outcomes.get(intent.key) for intent in intents]

@@ -7,7 +7,7 @@ import pytest
 import trio
 import trio.testing
 
-from tests.support import clocks, doubles, rig
+from tests.support import doubles, rig
 from worker.core import errors, outcomes, ports, values
 from worker.engine import halt as halt_
 from worker.engine import lanes, recorder
@@ -121,27 +121,11 @@ def _key(number: int) -> values.IntentKey:
     return values.IntentKey(f"key-{number}")
 
 
-def _judged(changes: list[values.Change]) -> values.Judged:
-    return values.Judged(
-        account=values.Account(rig.BASE, "test"),
-        created=clocks.NOON,
-        sources=(),
-        changes=tuple(changes),
-        held=(),
-        problems=(),
-        in_sync=0,
-        fleets=1,
-        drivers=len(changes),
-        cost=values.Cost(1, 0.1),
-        digest="sha256:0",
-    )
-
-
 async def _begun(journal: memory.MemoryJournal) -> memory.MemoryJournal:
     """Begin a run with three intents."""
     changes = [values.Change(values.Action.ATTACH, rig.driver_id(letter), rig.fleet_id("V")) for letter in "ABC"]
     intents = [ports.Intent(_key(number), change) for number, change in enumerate(changes)]
-    await journal.begin(values.RunId("run_1"), trigger="test", judged=_judged(changes), intents=intents)
+    await journal.begin(values.RunId("run_1"), trigger="test", judged=doubles.judged(changes), intents=intents)
     return journal
 
 

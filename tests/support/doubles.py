@@ -9,8 +9,26 @@ from typing import Any
 
 import httpx
 
+from tests.support import clocks
 from worker.core import errors, outcomes, ports, references, report, values
 from worker.journal import memory
+
+
+def judged(changes: Sequence[values.Change]) -> values.Judged:
+    """Make a judged plan of just these changes, all of them allowed."""
+    return values.Judged(
+        account=values.Account("https://charge.test/v1", "test"),
+        created=clocks.NOON,
+        sources=(),
+        changes=tuple(changes),
+        held=(),
+        problems=(),
+        in_sync=0,
+        fleets=1,
+        drivers=1,
+        cost=values.Cost(1, 0.1),
+        digest="sha256:0",
+    )
 
 
 class Source:
