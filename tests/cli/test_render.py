@@ -105,3 +105,20 @@ def test_a_run_that_failed_before_its_plan_tells_its_traffic_only() -> None:
     traffic = report.Traffic(reads=1, writes=0, retries=2, rate_limited=3)
     page = _result(traffic=traffic, error=errors.FleetSyncError("out of order"))
     assert page == "1 read, 0 writes; 2 retried, 3 rate limited."
+
+
+def test_held_attaches_are_not_counted_as_detaches() -> None:
+    held = (values.Held(ATTACH, guard.MOVED, "is this the same person?"), values.Held(DETACH, guard.MOVED, "is it?"))
+    assert "Held back: 2 changes" in _plan(_judged(held=held))
+    assert "Held back: 1 detach\x1b" in _plan(_judged(held=held[1:]))
+
+
+def test_the_inverse_of_a_run_says_how_to_allow_what_is_held_of_it() -> None:
+    held = (values.Held(DETACH, guard.PER_RUN, "too many"),)
+    page = render.inverse(cycle.Survey(DESIRED, ACTUAL, _judged(ATTACH, held=held)), run="run_1", rate=2.5)
+    assert "  fleet-sync approve sha256:0\n  fleet-sync undo run_1 --out FILE\n" in page
+    assert "once --approve" not in page
+    assert "Plan: 1 to attach, 0 to detach, 1 held.\n" in page
+    nothing = cycle.Survey(DESIRED, ACTUAL, _judged(problems=(values.Problem("drv/flt", "left as it is"),)))
+    page = render.inverse(nothing, run="run_1", rate=2.5)
+    assert page.endswith("  drv/flt: left as it is\n\nNothing to undo.")

@@ -31,7 +31,10 @@ def run(
 ) -> str:
     """Write one run with each of its changes, and what it held back."""
     lines = [_run_line(past)]
-    lines.extend(f"  source {source['name']}  {source['revision']}" for source in (plan or {}).get("sources", ()))
+    lines.extend(
+        f"  source {render.printable(source['name'])}  {source['revision']}"
+        for source in (plan or {}).get("sources", ())
+    )
     lines.extend(f"  {_change(change)}" for change in changes)
     held = (plan or {}).get("held", ())
     lines.extend(f"  held: {each['action']} {each['driver']} {each['fleet']} ({each['guard']})" for each in held)
@@ -60,8 +63,8 @@ def _change(past: ports.PastChange) -> str:
         for part in (
             past.outcome or "outcome not known yet",
             f"{past.attempts} attempts" if past.attempts != 1 else "1 attempt",
-            past.request_id,
-            render.printable(past.code) if past.code else None,
+            render.printable(past.request_id or ""),
+            render.printable(past.code or ""),
         )
         if part
     )
