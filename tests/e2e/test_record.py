@@ -1,8 +1,10 @@
 """What a journal tells: `history`, `show`, `why`; and what an operator does with it: `approve`, `undo`."""
 
+import contextlib
 import json
 import re
 import signal
+import sqlite3
 
 import pytest
 
@@ -228,6 +230,20 @@ def test_the_record_can_be_read_while_a_run_is_writing(desk: conftest.Desk) -> N
     assert {change["driver"]: change["outcome"] for change in shown["changes"]} == {
         driver: None if driver in stuck else "applied" for driver in newcomers
     }
+
+
+def test_runs_older_than_keep_days_are_forgotten_with_their_changes(moved: conftest.Desk) -> None:
+    """With 0 they are kept for ever."""
+    [oldest] = _runs(moved)
+    _, driver, fleet = moved.changed()[0]
+    with contextlib.closing(sqlite3.connect(moved.folder.path / "fleet-sync.db")) as database, database:
+        database.execute("update runs set started = '2020-01-01T00:00:00.000Z', finished = '2020-01-01T00:00:01.000Z'")
+    for days, kept in (("0", True), ("36500", True), ("30", False)):
+        moved.people.detach(moved.members()[fleet][-1], fleet)
+        assert moved.run("once", FLEET_SYNC_JOURNAL__KEEP_DAYS=days).code == 0
+        runs = moved.folder.journal("select run from runs")
+        assert ((oldest["run"],) in runs) is kept
+    assert str(oldest["run"]) not in moved.run("why", driver, fleet).stdout
 
 
 # --- approve ----------------------------------------------------------------------------------------------

@@ -1,0 +1,330 @@
+"""What a life that was cut off left behind, and what one that stood still must not do: on virtual time."""
+
+import datetime
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+import trio.testing
+
+from tests.support import doubles
+from tests.support import rig as rigs
+from tests.support import sandbox as support
+from worker.cli import approve
+from worker.core import errors, guard, outcomes, ports, report, retry, values
+from worker.engine import halt as halt_
+from worker.journal import memory
+from worker.sandbox import behaviour, faults, roster
+
+pytestmark = pytest.mark.anyio
+
+VANS, DEPOT = rigs.fleet_id("V"), rigs.fleet_id("W")
+DRIVERS = [values.DriverId(f"drv_{number:032d}") for number in range(40)]
+QUICK = retry.Policy(max_attempts=2, base_seconds=0.5)
+
+
+def _account() -> roster.Roster:
+    """Forty drivers, who are all in one fleet."""
+    return rigs.roster_of({VANS: DRIVERS, DEPOT: []})
+
+
+WANTED = {VANS: [], DEPOT: DRIVERS}
+"""Everybody moves: forty attaches, forty detaches."""
+
+SLOW = behaviour.Behaviour(latency_seconds=1)
+
+
+async def _cut_off(rig: rigs.Rig, *, after: float) -> None:
+    """Start a run, end its life so many seconds later, and begin the next one: quicker, on the same journal."""
+    rig.sandbox.behaviour = SLOW
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(rig.reconcile, WANTED)
+        await anyio.sleep(after)
+        rig.memory = rig.journal = rig.memory.crash()
+        tasks.cancel_scope.cancel()
+    rig.sandbox.behaviour = behaviour.PLAUSIBLE
+
+
+def _all_back(rig: rigs.Rig) -> None:
+    """Undo everything by hand."""
+    for driver in DRIVERS:
+        rig.roster.detach(driver, DEPOT)
+        rig.roster.attach(driver, VANS)
+
+
+def _open(rig: rigs.Rig) -> set[values.IntentKey]:
+    return set(rig.memory.intents) - set(rig.memory.outcomes)
+
+
+# --- Recovery ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("after", [0.5, 2.1, 3.7, 5.3, 6.2, 8.9])
+async def test_the_next_life_finds_out_what_the_last_one_did_and_goes_on(
+    after: float, log: list[dict[str, Any]]
+) -> None:
+    rig = rigs.Rig(_account())
+    await _cut_off(rig, after=after)
+    left_open, done = len(_open(rig)), len(rig.roster.effects)
+    finished = await rig.reconcile(WANTED)
+    assert finished.exit_code == 0
+    assert rig.roster.memberships() == {(driver, DEPOT) for driver in DRIVERS}
+    assert len(rig.roster.effects) == 80, "nothing was done twice"
+    assert finished.counts["applied"] == 80 - done
+    # The outcome of every intent is known, and is the truth.
+    assert _open(rig) == set()
+    applied = [key for key, outcome in rig.memory.outcomes.items() if isinstance(outcome, outcomes.Applied)]
+    assert sorted(applied) == sorted(str(effect.key) for effect in rig.roster.effects)
+    recovered = [line for line in log if line["event"] == "recovered"]
+    assert [line["intents"] for line in recovered] == ([left_open] if left_open else [])
+
+
+async def test_what_was_left_open_is_closed_before_anything_new_is_planned() -> None:
+    rig, order = rigs.Rig(_account()), list[str]()
+
+    class Spy(memory.MemoryJournal):
+        async def begin(
+            self, run: values.RunId, *, trigger: str, judged: values.Judged, intents: Sequence[ports.Intent]
+        ) -> None:
+            order.append("begin")
+            await super().begin(run, trigger=trigger, judged=judged, intents=intents)
+
+        async def record(self, group: Sequence[tuple[values.IntentKey, outcomes.Outcome]]) -> None:
+            order.append("record")
+            await super().record(group)
+
+    await _cut_off(rig, after=4)
+    rig.memory = rig.journal = Spy(beside=rig.memory)
+    assert (await rig.reconcile(WANTED)).exit_code == 0
+    assert order[:2] == ["record", "begin"]
+
+
+async def test_no_key_of_an_earlier_life_is_used_again() -> None:
+    """Charge would answer with what it remembers, not with what is so."""
+    rig = rigs.Rig(_account())
+    await _cut_off(rig, after=5)
+    earlier = {request.key for request in rig.sandbox.requests if request.key}
+    assert earlier
+    _all_back(rig)
+    rig.sandbox.requests.clear()
+    assert (await rig.reconcile(WANTED)).counts["applied"] == 80
+    assert earlier.isdisjoint(request.key for request in rig.sandbox.requests)
+
+
+async def test_a_driver_whom_the_reading_no_longer_covers_is_retrieved() -> None:
+    """The document changed meanwhile: nobody lists the fleet any more."""
+    rig = rigs.Rig(_account())
+    await _cut_off(rig, after=5)
+    gone = next(change.driver for key, change in rig.memory.intents.items() if key in _open(rig))
+    theirs = {key for key in _open(rig) if rig.memory.intents[key].driver == gone}
+    rig.roster.remove_driver(gone)
+    rig.roster.add_fleet(id=rigs.fleet_id("N"))
+    rig.sandbox.requests.clear()
+    finished = await rig.reconcile({rigs.fleet_id("N"): []})
+    assert (finished.verdict, rig.writes) == (report.Verdict.IN_SYNC, [])
+    assert _open(rig) == set()
+    assert {rig.memory.outcomes[key].name for key in theirs} == {"refused"}
+
+
+async def test_what_cannot_be_read_stays_open_for_the_run_after() -> None:
+    rig = rigs.Rig(_account(), policy=QUICK)
+    await _cut_off(rig, after=5)
+    left_open = _open(rig)
+    assert left_open
+    sent = len(rig.writes)
+    rig.sandbox.faults = faults.Faults({"503": 1.0})
+    assert (await rig.reconcile(WANTED)).exit_code == 1
+    assert (await rig.cycle(doubles.BrokenSource()).reconcile(trigger="test")).exit_code == 1
+    assert (_open(rig), len(rig.writes)) == (left_open, sent)
+    rig.sandbox.faults = faults.NONE
+    assert (await rig.reconcile(WANTED)).exit_code == 0
+    assert _open(rig) == set()
+
+
+async def test_a_saved_plan_recovers_first_too() -> None:
+    rig = rigs.Rig(_account())
+    saved = (await rig.cycle(doubles.Source(WANTED)).survey()).judged
+    await _cut_off(rig, after=5)
+    done = len(rig.roster.effects)
+    assert done > 0
+    finished = await rig.cycle().apply(saved)
+    assert (finished.counts["stale"], finished.counts["applied"]) == (done, 80 - done)
+    assert len(rig.roster.effects) == 80
+    assert _open(rig) == set()
+
+
+async def test_a_life_that_is_over_writes_nothing_more() -> None:
+    """It noticed nothing of its end: another process took its place."""
+    rig = rigs.Rig(_account(), behaviour=SLOW)
+    reports: list[report.Report] = []
+
+    async def reconcile() -> None:
+        reports.append(await rig.reconcile(WANTED))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(reconcile)
+        await anyio.sleep(5)
+        await rig.memory.crash().open()
+        sent = len(rig.writes)
+    (finished,) = reports
+    assert isinstance(finished.error, errors.JournalError)
+    assert finished.exit_code == 1
+    assert len(rig.writes) <= sent + 8, "only what had gone out already"
+    assert finished.counts["applied"] == len(rig.roster.effects) < 80
+
+
+# --- Standing still ---------------------------------------------------------------------------------------
+
+
+def _pause(seconds: float) -> None:
+    """Let time pass in which nothing of this process runs."""
+    clock = trio.lowlevel.current_clock()
+    assert isinstance(clock, trio.testing.MockClock)
+    clock.jump(seconds)
+
+
+class Pausing(httpx.AsyncBaseTransport):
+    """A connection to a server: once it has answered so many writes, the process stands still for a while."""
+
+    def __init__(self, server: httpx.AsyncBaseTransport, *, writes: int, seconds: float) -> None:
+        self._server, self._left, self._seconds = server, writes, seconds
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        response = await self._server.handle_async_request(request)
+        if request.method == "POST":
+            self._left -= 1
+            if self._left == 0:
+                _pause(self._seconds)
+        return response
+
+
+def _stopped_at(writes: int, seconds: float, **options: Any) -> rigs.Rig:
+    rig: rigs.Rig
+    rig = rigs.Rig(
+        _account(),
+        transport=lambda: Pausing(support.transport(rig.sandbox), writes=writes, seconds=seconds),
+        **{"concurrency": 1, "timeout": 600, **options},
+    )
+    return rig
+
+
+@pytest.mark.parametrize("writes", [1, 7, 79])
+async def test_a_process_that_was_stopped_and_resumed_sends_nothing_more(writes: int) -> None:
+    """SIGSTOP, SIGCONT: what it read may be true no more. Nothing that was not sent is in doubt."""
+    rig = _stopped_at(writes, halt_.LONGEST_PAUSE + 1)
+    finished = await rig.reconcile(WANTED)
+    assert isinstance(finished.error, errors.Paused)
+    assert (finished.exit_code, finished.error.code) == (1, "paused")
+    assert (finished.counts["applied"], finished.counts["deferred"], finished.counts["unknown"]) == (
+        writes,
+        80 - writes,
+        0,
+    )
+    reasons = {each.outcome.code for each in finished.results if isinstance(each.outcome, outcomes.Deferred)}
+    assert {"paused"} <= reasons <= {"paused", "attach_first"}
+    assert len(rig.writes) == writes
+    assert rig.memory.reports[finished.run] is finished
+    assert set(rig.memory.outcomes) == set(rig.memory.intents)
+    assert (await rig.reconcile(WANTED)).exit_code == 0
+
+
+async def test_a_short_pause_harms_nobody() -> None:
+    rig = _stopped_at(7, halt_.LONGEST_PAUSE - 1)
+    finished = await rig.reconcile(WANTED)
+    assert (finished.exit_code, finished.counts["applied"]) == (0, 80)
+
+
+@pytest.mark.parametrize("conduct", [behaviour.Behaviour(latency_seconds=50), behaviour.Behaviour(rate=0.02, burst=9)])
+async def test_waiting_for_charge_is_no_standing_still(conduct: behaviour.Behaviour) -> None:
+    """However slow the answers are, or long the pauses that Charge asks for."""
+    rig = rigs.Rig(
+        rigs.roster_of({VANS: []}, others=DRIVERS[:6]), behaviour=conduct, concurrency=1, timeout=600, adaptive=True
+    )
+    assert (await rig.reconcile({VANS: DRIVERS[:6]})).counts["applied"] == 6
+
+
+# --- What was allowed, and for how long -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("hours", "code"), [(0, 0), (approve.HOURS - 0.01, 0), (approve.HOURS, 3), (100, 3)])
+async def test_an_approval_holds_for_a_day(hours: float, code: int) -> None:
+    rig = rigs.Rig(_account(), limits=guard.Limits())
+    wanted = {VANS: DRIVERS[:20]}
+    held = (await rig.reconcile(wanted)).judged
+    assert held is not None
+    now = rig.wall.now()
+    await rig.memory.approve(held.digest, now=now, until=now + datetime.timedelta(hours=approve.HOURS))
+    await anyio.sleep(hours * 3600)
+    assert (await rig.reconcile(wanted)).exit_code == code
+    assert len(rig.roster.members(VANS)) == (20 if code == 0 else 40)
+
+
+# --- What is not tried for ever ---------------------------------------------------------------------------
+
+
+def _forgetful(rig: Callable[[], rigs.Rig], driver: str) -> Callable[[], httpx.AsyncBaseTransport]:
+    """Make connections to a server that shows one driver in no fleet, but in the answer to a write."""
+
+    def forget(request: httpx.Request, shown: Any) -> object | None:
+        if request.method == "POST":
+            return None
+        rows = shown.get("data", [shown])
+        for row in rows:
+            if row["id"] == driver:
+                row["fleets"] = []
+        return dict(shown)
+
+    return lambda: doubles.Meddler(support.transport(rig().sandbox), forget)
+
+
+async def test_what_is_written_and_never_read_back_is_held_after_three_runs_and_tried_again_the_next_day() -> None:
+    """Ssosync 329: every object was rewritten in every run."""
+    lost = DRIVERS[0]
+    held = rigs.roster_of({VANS: []}, others=DRIVERS[:2])
+    held.change_fleet(VANS, name="Vans")
+    rig: rigs.Rig
+    rig = rigs.Rig(held, transport=_forgetful(lambda: rig, lost))
+    for number in range(3):
+        finished = await rig.reconcile({VANS: DRIVERS[:2]})
+        assert rigs.outcome(finished, lost, VANS) == "unknown", number
+        assert finished.exit_code == 4
+        await anyio.sleep(300)
+    recorded = [rig.memory.outcomes[key] for key, change in rig.memory.intents.items() if change.driver == lost]
+    assert [(each.name, each.code) for each in recorded if isinstance(each, outcomes.Unknown)] == [
+        ("unknown", "not_converging")
+    ] * 3
+    for _ in range(5):
+        finished = await rig.reconcile({VANS: DRIVERS[:2]})
+        assert finished.judged is not None
+        assert [(each.change.driver, each.guard) for each in finished.judged.held] == [(lost, guard.NOT_CONVERGING)]
+        await anyio.sleep(300)
+    assert len(rig.requests(f"{lost}/attach")) == 3
+    await anyio.sleep(24 * 3600)
+    await rig.reconcile({VANS: DRIVERS[:2]})
+    assert len(rig.requests(f"{lost}/attach")) == 4
+
+
+async def test_a_write_that_was_cut_off_does_not_count_as_fruitless() -> None:
+    rig = rigs.Rig(_account())
+    for _ in range(5):
+        await _cut_off(rig, after=5)
+        _all_back(rig)
+    assert (await rig.cycle(doubles.Source(WANTED)).survey()).judged.held == ()
+
+
+async def test_a_reference_that_moves_while_runs_are_cut_off_is_still_noticed() -> None:
+    """What was remembered outlives the life that remembered it."""
+    rig = rigs.Rig(rigs.roster_of({VANS: []}, others=DRIVERS[:2]))
+    rig.roster.change_driver(DRIVERS[0], email="sam@example.com")
+    assert (await rig.reconcile({VANS: ["sam@example.com"]})).exit_code == 0
+    rig.roster.change_driver(DRIVERS[0], email="old@example.com")
+    rig.roster.change_driver(DRIVERS[1], email="SAM@example.com")
+    rig.sandbox.requests.clear()
+    for _ in range(2):
+        rig.memory = rig.journal = rig.memory.crash()
+        finished = await rig.reconcile({VANS: ["sam@example.com"]})
+        assert finished.judged is not None
+        assert {each.guard for each in finished.judged.held} == {guard.MOVED}
+    assert rig.writes == []
