@@ -1,5 +1,6 @@
 """Applying: the order within a driver, the journal before the wire, and how every kind of answer is settled."""
 
+import itertools
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -11,6 +12,7 @@ from tests.support import doubles
 from tests.support import rig as rigs
 from tests.support import sandbox as support
 from worker.core import errors, outcomes, ports, retry, values
+from worker.journal import memory
 from worker.sandbox import behaviour, faults, messages, roster
 
 pytestmark = pytest.mark.anyio
@@ -109,6 +111,22 @@ async def test_no_two_writes_share_a_key_and_each_is_in_the_journal_before_it_is
     keys = {(request.path, request.key) for request in rig.sandbox.requests if request.method == "POST"}
     assert len(keys) == len({key for _, key in keys}) == 40
     assert len(rig.writes) > 60
+
+
+async def test_nothing_is_sent_once_the_journal_is_no_longer_ours() -> None:
+    """Another process may be the one writer by now."""
+    asked = itertools.count(1)
+
+    class Lost(memory.MemoryJournal):
+        async def check(self) -> None:
+            if next(asked) > 2:
+                raise errors.JournalError("this process may not write to the journal any more", code="journal_lost")
+
+    rig = rigs.Rig(_account(), journal=Lost(), concurrency=1)
+    found = await _apply(rig, [_attach(A, NORTH), _attach(B, NORTH), _attach(C, NORTH), _attach(D, NORTH)])
+    assert _names(found) == ["applied", "applied", "deferred", "deferred"]
+    assert len(rig.writes) == 2
+    assert isinstance(found[2], outcomes.Deferred) and found[2].code == "journal_lost"
 
 
 # --- The order within a driver ----------------------------------------------------------------------------

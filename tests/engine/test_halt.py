@@ -211,3 +211,21 @@ async def test_a_write_is_not_sent_where_the_end_comes_while_the_journal_is_aske
     assert finished.error is FIRST
     assert rig.outcome(finished, driver, fleet) == "deferred"
     assert account.writes == []
+
+
+async def test_a_group_that_could_not_be_recorded_is_tried_once_more_in_the_end() -> None:
+    """A disk that is full for a moment loses no outcome."""
+
+    class Stumbling(memory.MemoryJournal):
+        async def record(self, group: Sequence[tuple[values.IntentKey, outcomes.Outcome]]) -> None:
+            self.record = super().record  # type: ignore[method-assign] # only once
+            raise errors.JournalError("no space left on device")
+
+    journal = await _begun(Stumbling())
+    record = recorder.Recorder(journal=journal, halt=halt_.Halt())
+    record.add(_key(1), outcomes.Applied(1))
+    await record.flush()
+    assert journal.outcomes == {}
+    record.add(_key(2), outcomes.Applied(1))
+    await record.flush()
+    assert set(journal.outcomes) == {_key(1), _key(2)}
