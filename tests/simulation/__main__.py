@@ -82,12 +82,16 @@ def _counted(played: Iterable[world.Played], total: int) -> Iterable[world.Playe
 
 def _sum_up(played: list[world.Played], seconds: float) -> None:
     counts = sum((each.counts for each in played), collections.Counter[str]())
-    of = {kind: _named(counts, kind) for kind in ("fault ", "moment ")}
+    of = {kind: _named(counts, kind) for kind in ("fault ", "moment ", "verdict ", "outcome ", "hold ")}
     _say(
         f"{len(played)} worlds in {seconds:.0f} s ({len(played) / seconds:.1f} a second)",
         *(f"  {counts[name]:>9,} {name}" for name in ("lives", "crashes", "runs", "requests", "writes")),
+        f"  {counts['intents settled by a later reading']:>9,} intents settled by a later reading",
         f"  {sum(of['fault '].values()):>9,} faults of {len(of['fault '])} kinds: {_listed(of['fault '])}",
         f"  {sum(of['moment '].values()):>9,} blows to a process: {_listed(of['moment '])}",
+        f"  {sum(of['verdict '].values()):>9,} reports: {_listed(of['verdict '])}",
+        f"  {sum(of['outcome '].values()):>9,} outcomes: {_listed(of['outcome '])}",
+        f"  {sum(of['hold '].values()):>9,} plans held by a guard: {_listed(of['hold '])}",
         f"  {sum(bool(each.violations) for each in played):>9,} worlds in which a rule was broken",
     )
 

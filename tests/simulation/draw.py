@@ -23,7 +23,7 @@ KINDS = (
 """Where things happen; what matters most is drawn most often."""
 
 STRIKES = (
-    *("crash",) * 12,
+    *("crash",) * 16,
     *("stop", "cut", "revoke", "lose lock", "fill disk", "stumble", "pause", "meddle", "edit") * 2,
 )
 
@@ -174,7 +174,7 @@ def _behaviour(chance: random.Random) -> behaviour.Behaviour:
 def _life(chance: random.Random) -> Life:
     moments = tuple(
         fate.Moment(kind := chance.choice(KINDS), _nth(chance, kind), chance.choice(STRIKES))
-        for _ in range(chance.choice((0, 1, 1, 2, 2, 3)))
+        for _ in range(chance.choice((0, 1, 2, 2, 3, 4)))
     )
     return Life(
         moments=moments,

@@ -12,7 +12,11 @@ from worker.core import outcomes, report, values
 
 def reported(seen: audit.Audit, held: audit.Roster, run: audit.Run, finished: report.Report) -> None:
     """Judge whether a run's report says what is so."""
+    seen.counts[f"verdict {finished.error.code if finished.error else finished.verdict}"] += 1
+    kept_back = finished.judged.held if finished.judged else ()
+    seen.counts.update({f"hold {each.guard}" for each in kept_back})
     for result in finished.results:
+        seen.counts[f"outcome {result.outcome.name}"] += 1
         pair = (str(result.change.driver), str(result.change.fleet))
         done = _present(held, pair) is (result.change.action is values.Action.ATTACH)
         if result.done and not done and not seen.meddled(pair, run.began):
@@ -31,6 +35,7 @@ def recorded(seen: audit.Audit, kept: disk.Disk) -> None:
         else:
             _once(seen, entry, [effect for effect in group if effect.changed])
     for entry in kept.entries.values():
+        seen.counts["intents settled by a later reading"] += "cut off" in getattr(entry.outcome, "message", "")
         if entry.open:
             seen.violated("record", f"{entry.intent.key} is still open in the end")
         elif entry.intent.key not in effects and _claims(seen, entry):

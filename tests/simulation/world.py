@@ -10,6 +10,7 @@ import dataclasses
 import datetime
 import logging
 import math
+import traceback
 from collections.abc import Iterator
 
 import structlog
@@ -53,7 +54,11 @@ def play(seed: int, *, parts: living.Parts = PARTS, aloud: bool = False) -> Play
     """Play the world of a seed."""
     seen = audit.Audit(aloud=aloud)
     with _seeded(seed):
-        trio.run(_World(seed, seen, parts).play, clock=trio.testing.MockClock(autojump_threshold=0))
+        try:
+            trio.run(_World(seed, seen, parts).play, clock=trio.testing.MockClock(autojump_threshold=0))
+        except Exception as error:  # noqa: BLE001 - whatever the product raises is a finding, and belongs to its seed
+            seen.violations.append(f"crash: {error!r}")
+            seen.lines += traceback.format_exception(error)
     what = [(effect.action, effect.pair, effect.key, effect.time) for effect in seen.effects]
     fingerprint = f"{audit.hash_of(seen.fingerprint, what, sorted(seen.counts.items()), seen.violations):08x}"
     return Played(seed, seen.violations, seen.counts, seen.lines, fingerprint)
