@@ -79,3 +79,20 @@ def keys() -> Callable[[], values.IntentKey]:
 def attaches(drivers: Sequence[str], fleet: str) -> list[values.Change]:
     """Make the changes that put these drivers into a fleet."""
     return [values.Change(values.Action.ATTACH, values.DriverId(each), values.FleetId(fleet)) for each in drivers]
+
+
+def judged(changes: list[values.Change]) -> values.Judged:
+    """Make a judged plan of just these changes."""
+    return values.Judged(
+        account=values.Account("http://127.0.0.1/v1", "test"),
+        created=datetime.datetime.now(datetime.UTC),
+        sources=(),
+        changes=tuple(changes),
+        held=(),
+        problems=(),
+        in_sync=0,
+        fleets=1,
+        drivers=len(changes),
+        cost=values.Cost(len(changes), 0.0),
+        digest="",
+    )

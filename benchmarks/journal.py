@@ -4,7 +4,6 @@ Invariant: from the intents to the end of the run all is journalled as `engine.c
 Neighbours: `worker.journal` is what is measured.
 """
 
-import datetime
 import pathlib
 import tempfile
 import time
@@ -60,7 +59,7 @@ async def _with_sql(url: str, changes: list[values.Change], journal_url: str) ->
 
 async def _run(url: str, changes: list[values.Change], journal: ports.Journal) -> results.Cost:
     """Make the changes of a plan, and journal everything about it."""
-    run, judged = values.RunId("run_benchmark"), _judged(changes)
+    run, judged = values.RunId("run_benchmark"), account.judged(changes)
     async with account.charge(url, connections=WORKERS) as charge:
         sender = account.sender(ceiling=1e6, burst=1_000, adaptive=False)
         applier = account.applier(charge, sender=sender, journal=journal, concurrency=WORKERS)
@@ -68,24 +67,9 @@ async def _run(url: str, changes: list[values.Change], journal: ports.Journal) -
         intents = applier.intend(changes)
         await journal.begin(run, trigger="benchmark", judged=judged, intents=intents)
         made = await applier.apply(intents)
-        await journal.finish(report.Report(run, judged.created, judged.created, judged, results=made), trigger="benchmark")
+        finished = report.Report(run, judged.created, judged.created, judged, results=made)
+        await journal.finish(finished, trigger="benchmark")
         cost = results.Cost(len(changes), time.perf_counter() - wall, time.process_time() - cpu)
     if not all(result.done for result in made):
         raise RuntimeError("an attach did not take effect")
     return cost
-
-
-def _judged(changes: list[values.Change]) -> values.Judged:
-    return values.Judged(
-        account=values.Account("http://127.0.0.1/v1", "test"),
-        created=datetime.datetime.now(datetime.UTC),
-        sources=(),
-        changes=tuple(changes),
-        held=(),
-        problems=(),
-        in_sync=0,
-        fleets=1,
-        drivers=len(changes),
-        cost=values.Cost(len(changes), 0.0),
-        digest="",
-    )

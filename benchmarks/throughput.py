@@ -64,8 +64,12 @@ async def _run(url: str, changes: list[values.Change]) -> results.Cost:
     """Attach as a run does: through pace, retries and the recorder of outcomes."""
     async with account.charge(url, connections=WORKERS) as charge:
         sender = account.sender(ceiling=1e6, burst=1_000, adaptive=False)
-        applier = account.applier(charge, sender=sender, journal=memory.MemoryJournal(), concurrency=WORKERS)
+        journal = memory.MemoryJournal()
+        applier = account.applier(charge, sender=sender, journal=journal, concurrency=WORKERS)
         intents = applier.intend(changes)
+        await journal.begin(
+            values.RunId("run_benchmark"), trigger="benchmark", judged=account.judged(changes), intents=intents
+        )
 
         async def work() -> None:
             made = await applier.apply(intents)

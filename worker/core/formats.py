@@ -118,12 +118,11 @@ def past_report(
     A run that was cut off has none of its own: result and exit code are null, and outcomes are those found out since.
     """
     known = {(each.change.action.value, each.change.driver, each.change.fleet): each for each in changes}
-    made = [_past_change(each) for each in changes]
-    never_sent = [
-        each
-        for each in (report or {}).get("changes", ())
-        if (each["action"], each["driver"], each["fleet"]) not in known
+    told = {(each["action"], each["driver"], each["fleet"]): each for each in (report or {}).get("changes", ())}
+    made = [
+        told[write] if each.outcome is None and write in told else _past_change(each) for write, each in known.items()
     ]
+    never_sent = [each for write, each in told.items() if write not in known]
     summary = past_run(past)
     document = {**(report or _cut_off(plan)), "changes": [*made, *never_sent]}
     return {

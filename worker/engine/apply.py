@@ -88,9 +88,10 @@ class Applier:
             self._finish(work, outcome, record)
 
     def _finish(self, work: _Work, outcome: outcomes.Outcome, record: recorder.Recorder) -> None:
-        """Note the outcome of a change."""
+        """Note the outcome of a change; where it is unknown the intent stays open, for the next run to settle."""
         work.outcome = outcome
-        record.add(work.intent.key, outcome)
+        if not isinstance(outcome, outcomes.Unknown):
+            record.add(work.intent.key, outcome)
         self._progress.step()
         _log(work.intent.change, outcome)
 
