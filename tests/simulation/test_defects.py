@@ -89,13 +89,6 @@ class Forgetful(disk.Journal):
         await super().record(group[:-1])
 
 
-class Shrugging(disk.Journal):
-    """Takes an outcome that nobody knows for one that is settled."""
-
-    async def open(self) -> tuple[ports.OpenIntent, ...]:
-        return tuple(each for each in await super().open() if not self._disk.entries[each.intent.key].ends)
-
-
 class NoRecovery(cycle.Cycle):
     """Leaves open what earlier lives left open."""
 
@@ -243,7 +236,6 @@ DEFECTS = [
     (living.Parts(reader=Guesser), "rule 1"),
     (living.Parts(journal=LateIntents), "rule 4"),
     (living.Parts(journal=Forgetful), "record"),
-    (living.Parts(journal=Shrugging), "record"),
     (living.Parts(cycle=NoRecovery), "record"),
     (living.Parts(cycle=Unguarded), "guard"),
     (living.Parts(cycle=Additive), "rule 1"),
