@@ -1,6 +1,5 @@
-"""SIGTERM, SIGINT and SIGKILL in the middle of the work."""
+"""SIGTERM and SIGINT in the middle of the work; `test_crashes` has SIGKILL."""
 
-import collections
 import signal
 import time
 
@@ -43,21 +42,7 @@ def test_a_signal_drains_the_run(slow: conftest.Desk, number: signal.Signals, co
     assert report["outcomes"]["deferred"] == DRIVERS - done
     counted = dict(slow.folder.journal("select outcome, count(*) from intents group by outcome"))
     assert counted == {"applied": done, "deferred": DRIVERS - done}
-    assert slow.folder.journal("select result, exit_code from runs") == [("failed", code)]
-
-
-def test_sigkill_loses_nothing_and_nothing_happens_twice(slow: conftest.Desk) -> None:
-    with slow.folder.started("once", "--json") as running:
-        command.until(lambda: len(slow.changed()) >= 60, what="60 changes")
-        running.signal(signal.SIGKILL)
-        assert running.end().code == 137
-    assert slow.folder.journal("select count(*) from intents") == [(DRIVERS,)]
-    keys = {key for (key,) in slow.folder.journal("select key from intents")}
-    assert {post.key for post in slow.posts()} <= keys
-    ended = slow.run("once", "--json")
-    assert (ended.code, ended.document["result"]) == (0, "converged")
-    assert len(slow.changed()) == DRIVERS
-    assert max(collections.Counter(slow.changed()).values()) == 1
+    assert slow.run("show", report["run"], "--json").document == report
 
 
 def _hang_in_writes(desk: conftest.Desk) -> None:
@@ -73,8 +58,9 @@ def _all_unknown(desk: conftest.Desk, ended: command.Ended) -> None:
     assert {change["code"] for change in report["changes"]} == {"stopped"}
     assert "Traceback" not in ended.stderr
     assert len(desk.posts()) == 16
+    # What nobody knows stays open in the journal: the next run finds it out.
     counted = dict(desk.folder.journal("select outcome, count(*) from intents group by outcome"))
-    assert counted == {"unknown": 16, "deferred": DRIVERS - 16}
+    assert counted == {None: 16, "deferred": DRIVERS - 16}
 
 
 def test_a_second_signal_ends_it_at_once(slow: conftest.Desk) -> None:
@@ -102,11 +88,13 @@ def test_writes_that_hang_are_dropped_after_drain_seconds(slow: conftest.Desk) -
     assert slow.run("once").code == 0
     assert len(slow.changed()) == DRIVERS
     assert {effect.changed for effect in slow.people.effects} == {True}
+    applied = slow.folder.journal("select count(*) from intents where outcome = 'applied'")
+    assert applied == [(DRIVERS,)]
 
 
 def test_a_write_that_ends_while_draining_is_finished_and_recorded(slow: conftest.Desk) -> None:
     """A drain of a minute is not waited for where nothing is under way any more."""
-    slow.charge.behaviour = behaviour.Behaviour(latency_seconds=0.5)
+    slow.charge.behaviour = behaviour.Behaviour(latency_seconds=0.2)
     with slow.folder.started("once", "--json", FLEET_SYNC_SYNC__DRAIN_SECONDS="600") as running:
         command.until(lambda: len(slow.posts()) == 16, what="16 writes in flight")
         running.signal(signal.SIGTERM)
@@ -114,32 +102,6 @@ def test_a_write_that_ends_while_draining_is_finished_and_recorded(slow: conftes
     report = ended.document
     assert (ended.code, len(slow.posts())) == (143, 16)
     assert (report["outcomes"]["applied"], report["outcomes"]["unknown"]) == (16, 0)
-    shown = slow.run("show", report["run"], "--json").document
-    assert shown == report
-
-
-STUCK = """\
-import socket, threading
-def getaddrinfo(*_):
-    print("resolving", flush=True)
-    threading.Event().wait()
-socket.getaddrinfo = getaddrinfo
-"""
-
-
-@pytest.mark.parametrize("signals", [1, 2])
-def test_a_resolver_that_is_stuck_keeps_nobody(desk: conftest.Desk, signals: int) -> None:
-    """The system's resolver blocks a thread that nothing can end."""
-    desk.write(STUCK, "sitecustomize.py")
-    stuck = {"FLEET_SYNC_CHARGE__BASE_URL": "https://charge.invalid/v1", "PYTHONPATH": str(desk.folder.path)}
-    with desk.folder.started("once", FLEET_SYNC_CHARGE__TIMEOUT_SECONDS="600", **stuck) as running:
-        assert running.process.stdout is not None
-        assert running.process.stdout.readline() == "resolving\n"
-        for _ in range(signals):
-            running.signal(signal.SIGTERM)
-        ended = running.end(timeout=8)
-    assert ended.code == 143
-    assert "Traceback" not in ended.stderr
 
 
 def _stderr_so_far(running: command.Running) -> str:

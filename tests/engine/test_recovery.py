@@ -261,6 +261,17 @@ async def test_an_approval_holds_for_a_day(hours: float, code: int) -> None:
     assert len(rig.roster.members(VANS)) == (20 if code == 0 else 40)
 
 
+async def test_an_approval_lifts_no_must_see() -> None:
+    """There the reading is wrong, and no approval makes it right."""
+    rig = rigs.Rig(_account(), limits=guard.Limits(must_see=frozenset({(DRIVERS[0], DEPOT)})))
+    held = (await rig.reconcile({VANS: DRIVERS[1:]})).judged
+    assert held is not None
+    await rig.memory.approve(held.digest, now=rig.wall.now(), until=rig.wall.now() + datetime.timedelta(hours=24))
+    for approved in (None, held.digest):
+        assert (await rig.reconcile({VANS: DRIVERS[1:]}, approved=approved)).exit_code == 3
+    assert rig.writes == []
+
+
 # --- What is not tried for ever ---------------------------------------------------------------------------
 
 
@@ -301,9 +312,12 @@ async def test_what_is_written_and_never_read_back_is_held_after_three_runs_and_
         assert [(each.change.driver, each.guard) for each in finished.judged.held] == [(lost, guard.NOT_CONVERGING)]
         await anyio.sleep(300)
     assert len(rig.requests(f"{lost}/attach")) == 3
+    assert finished.judged is not None
+    assert (await rig.reconcile({VANS: DRIVERS[:2]}, approved=finished.judged.digest)).counts["unknown"] == 1
+    assert len(rig.requests(f"{lost}/attach")) == 4
     await anyio.sleep(24 * 3600)
     await rig.reconcile({VANS: DRIVERS[:2]})
-    assert len(rig.requests(f"{lost}/attach")) == 4
+    assert len(rig.requests(f"{lost}/attach")) == 5
 
 
 async def test_a_write_that_was_cut_off_does_not_count_as_fruitless() -> None:
@@ -328,3 +342,19 @@ async def test_a_reference_that_moves_while_runs_are_cut_off_is_still_noticed() 
         assert finished.judged is not None
         assert {each.guard for each in finished.judged.held} == {guard.MOVED}
     assert rig.writes == []
+
+
+async def test_a_recycled_address_is_noticed_after_it_led_nowhere_for_a_while() -> None:
+    """Ssosync 358: somebody left, and months later somebody else got the address."""
+    rig = rigs.Rig(rigs.roster_of({VANS: DRIVERS[2:]}, others=DRIVERS[:2]))
+    wanted = {VANS: [*DRIVERS[2:], "sam@example.com"]}
+    rig.roster.change_driver(DRIVERS[0], email="sam@example.com")
+    assert (await rig.reconcile(wanted)).exit_code == 0
+    rig.roster.remove_driver(DRIVERS[0])
+    assert (await rig.reconcile(wanted)).exit_code == 4
+    await anyio.sleep(100 * 24 * 3600)
+    rig.roster.change_driver(DRIVERS[1], email="sam@example.com")
+    finished = await rig.reconcile(wanted)
+    assert finished.judged is not None
+    assert (finished.exit_code, {each.guard for each in finished.judged.held}) == (3, {guard.MOVED})
+    assert len(rig.writes) == 1
