@@ -130,9 +130,6 @@ def test_show_tells_of_each_change_what_support_asks_for(desk: conftest.Desk) ->
     assert "refused, 1 attempt, req_" in page and "policy_blocked" in page and "2 attempts" in page
 
 
-@pytest.mark.xfail(
-    strict=True, reason="what was never sent is shown after everything that was, not in the plan's order"
-)
 def test_a_saved_plan_of_which_a_part_was_stale_is_shown_as_it_was_reported(moved: conftest.Desk) -> None:
     """Also in the order of its changes: those that were never sent stand in no intent."""
     first, second, *_ = members = moved.members()

@@ -124,11 +124,15 @@ def past_report(
     ]
     never_sent = [each for write, each in told.items() if write not in known]
     summary = past_run(past)
-    document = {**(report or _cut_off(plan)), "changes": [*made, *never_sent]}
+    document = {**(report or _cut_off(plan)), "changes": sorted([*made, *never_sent], key=_place)}
     return {
         **document,
         **{key: summary[key] for key in ("run", "result", "exit_code", "started", "finished", "outcomes")},
     }
+
+
+def _place(change: Document) -> tuple[str, str, str]:
+    return (change["fleet"], change["action"], change["driver"])
 
 
 def _past_change(past: ports.PastChange) -> Document:
