@@ -106,7 +106,7 @@ def journal(tmp_path: pathlib.Path) -> pathlib.Path:
 @pytest.mark.parametrize("query", [block.text for block in OPERATIONS.blocks("sql")])
 def test_the_queries_fit_the_journal(query: str, journal: pathlib.Path) -> None:
     with contextlib.closing(sqlite3.connect(journal)) as connection:
-        connection.execute(query)
+        assert connection.execute(query).description
 
 
 def test_the_files_and_tables_of_the_journal_are_those_that_are_listed(journal: pathlib.Path) -> None:

@@ -117,6 +117,7 @@ async def test_nothing_to_record_is_nothing(office: Office) -> None:
     await journal.record([])
     await journal.remember({})
     await journal.prune(before=deeds.NOON)
+    assert (await journal.runs(), await journal.changes(), await journal.resolutions()) == ((), (), {})
 
 
 async def test_every_outcome_reads_back_as_it_was(office: Office) -> None:

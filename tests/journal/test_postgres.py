@@ -207,6 +207,7 @@ async def test_a_lock_that_was_released_by_hand_is_free(postgresql_desk: desks.P
     await reader.approve("sha256:1", now=deeds.NOON, until=deeds.minutes(1))
     await journal.open()
     await journal.begin(values.RunId("run_1"), trigger="once", judged=deeds.judged(), intents=[])
+    assert [past.run for past in await reader.runs()] == ["run_1"]
     await reader.aclose()
     await journal.aclose()
 
