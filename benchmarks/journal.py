@@ -20,17 +20,20 @@ WORKERS = 32
 
 def figures(*, short: bool) -> Iterator[results.Figure]:
     """Measure, and give the figures."""
-    writes, rounds = (1_000, 2) if short else (5_000, 3)
-    durable, forgetful = _measure(writes, rounds=rounds)
-    slower = results.per_second(forgetful) / results.per_second(durable)
-    dearer = results.cpu_ms(durable) / results.cpu_ms(forgetful)
-    yield results.Figure(f"seconds of {writes:,} writes, SQLite over memory", f"{slower:.2f}")
+    writes, rounds = (1_000, 6) if short else (5_000, 8)
+    pairs = _measure(writes, rounds=rounds)
+    durable, forgetful = zip(*pairs, strict=True)
+    # The quickest round of each, as `timeit` has it: what else runs on the machine only ever adds to a round.
+    slower = min(cost.wall for cost in durable) / min(cost.wall for cost in forgetful)
+    dearer = min(cost.cpu for cost in durable) / min(cost.cpu for cost in forgetful)
+    what = f"seconds of {writes:,} writes, SQLite over memory"
+    yield results.Figure(what, f"{slower:.2f}") if short else results.at_most(what, slower, 1.10)
     yield results.Figure("CPU of the same", f"{dearer:.2f}")
 
 
-def _measure(writes: int, *, rounds: int) -> tuple[list[results.Cost], list[results.Cost]]:
-    durable: list[results.Cost] = []
-    forgetful: list[results.Cost] = []
+def _measure(writes: int, *, rounds: int) -> list[tuple[results.Cost, results.Cost]]:
+    """Give each round's costs with SQLite and with memory, of which now this one, now that one goes first."""
+    pairs: list[tuple[results.Cost, results.Cost]] = []
     drivers = writes * 2 * (rounds + 1)
     people, fleet = server.people(drivers)
     changes = account.attaches(list(people.drivers), fleet)
@@ -40,18 +43,21 @@ def _measure(writes: int, *, rounds: int) -> tuple[list[results.Cost], list[resu
     ):
         for number in range(rounds + 1):
             first, second, changes = changes[:writes], changes[writes : 2 * writes], changes[2 * writes :]
-            url = f"sqlite:///{pathlib.Path(name) / f'journal-{number}.db'}"
-            with_sql = anyio.run(_with_sql, sandbox.url, first, url)
-            with_memory = anyio.run(_run, sandbox.url, second, memory.MemoryJournal())
-            if number:  # the first round only warms up
-                durable.append(with_sql)
-                forgetful.append(with_memory)
-    return durable, forgetful
+            journal_url = f"sqlite:///{pathlib.Path(name) / f'journal-{number}.db'}"
+            if number % 2:
+                with_memory = anyio.run(_run, sandbox.url, first, memory.MemoryJournal())
+                with_sql = anyio.run(_with_sql, sandbox.url, second, journal_url)
+            else:
+                with_sql = anyio.run(_with_sql, sandbox.url, first, journal_url)
+                with_memory = anyio.run(_run, sandbox.url, second, memory.MemoryJournal())
+            pairs.append((with_sql, with_memory))
+    return pairs[1:]  # the first round only warms up
 
 
 async def _with_sql(url: str, changes: list[values.Change], journal_url: str) -> results.Cost:
     journal = sql.SqlJournal(journal_url)
     try:
+        await journal.open()  # made before the clock starts: that happens once in a journal's life
         return await _run(url, changes, journal)
     finally:
         await journal.aclose()

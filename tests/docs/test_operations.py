@@ -124,7 +124,7 @@ def test_the_files_and_tables_of_the_journal_are_those_that_are_listed(journal: 
         ("docs/operations.md", f"An answer of more than {http.MOST_BYTES >> 20} MiB"),
         ("docs/operations.md", f"one over {retry.LONGEST_WAIT:g} seconds ends the run"),
         ("docs/operations.md", f"in groups within {1000 * recorder.GROUP_SECONDS:g} ms"),
-        ("docs/operations.md", f"for more than {halt.LONGEST_PAUSE:g} seconds while it wrote"),
+        ("docs/operations.md", f"for more than {halt.LONGEST_PAUSE:g} seconds while it read or wrote"),
         ("docs/operations.md", f"for {approve.HOURS} hours"),
         ("README.md", f"(within {census.TOLERANCE * 100:g} %, after a second reading)"),
         ("README.md", f"documents over\n  {syntax.LIMIT >> 20} MiB"),

@@ -32,8 +32,9 @@ async def test_reads_are_dropped_and_writes_finish() -> None:
     halt, finished = halt_.Halt(), []
 
     async def read() -> None:
-        with pytest.raises(errors.Stopped), halt.reading():
-            await anyio.sleep(10)
+        with pytest.raises(errors.Stopped):
+            async with halt.reading():
+                await anyio.sleep(10)
         finished.append("read")
 
     async def write() -> None:
@@ -71,8 +72,9 @@ async def test_a_cut_drops_writes_too() -> None:
 async def test_no_reading_begins_after_the_end() -> None:
     halt = halt_.Halt()
     halt.stop(FIRST)
-    with pytest.raises(errors.Stopped), halt.reading():
-        raise AssertionError
+    with pytest.raises(errors.Stopped):
+        async with halt.reading():
+            raise AssertionError
 
 
 async def test_lanes_keep_to_their_number_and_start_in_order() -> None:
@@ -132,7 +134,7 @@ async def _begun(journal: memory.MemoryJournal) -> memory.MemoryJournal:
     return journal
 
 
-async def test_outcomes_reach_the_journal_in_groups_within_50_ms() -> None:
+async def test_outcomes_reach_the_journal_in_groups_soon() -> None:
     journal = await _begun(memory.MemoryJournal())
     record = recorder.Recorder(journal=journal, halt=halt_.Halt())
     async with anyio.create_task_group() as tasks:
@@ -185,10 +187,29 @@ async def test_a_process_that_stood_still_between_reading_and_writing_writes_not
 async def test_a_long_reading_is_no_pause() -> None:
     halt = halt_.Halt()
     for _ in range(2):
-        with halt.reading():
+        async with halt.reading():
             await anyio.sleep(3600)
         halt.beat()
     halt.check()
+
+
+@pytest.mark.parametrize("after", [0.0, 1.0], ids=["at its end", "in the middle"])
+async def test_a_process_that_stood_still_while_it_read_has_read_nothing(after: float) -> None:
+    """Half of it was true before, the other half afterwards."""
+    clock = trio.lowlevel.current_clock()
+    assert isinstance(clock, trio.testing.MockClock)
+    halt = halt_.Halt()
+    with pytest.raises(errors.Paused, match="stood still for 360"):
+        async with halt.reading():
+            clock.jump(3600)
+            await anyio.sleep(after)
+
+
+async def test_what_a_reading_raises_is_raised_as_it_is() -> None:
+    with pytest.raises(errors.JournalError) as caught:
+        async with halt_.Halt().reading():
+            raise SECOND
+    assert caught.value is SECOND
 
 
 class SlowlyChecked(memory.MemoryJournal):

@@ -74,7 +74,7 @@ class Cycle:
 
         Raises errors.FleetSyncError where that cannot be done.
         """
-        with self._sender.halt.reading():
+        async with self._sender.halt.reading():
             desired = await self.desired()
             actual = await self._reader.read(desired)
         return await self._plan(desired, actual, approved=approved)
@@ -105,7 +105,7 @@ class Cycle:
 
     async def rehearse(self) -> values.Plan:
         """Read, and plan as if every row had begun: this shows each reference that leads nowhere, or will."""
-        with self._sender.halt.reading():
+        async with self._sender.halt.reading():
             desired = await self.desired()
             begun = dataclasses.replace(desired, rows=tuple(dataclasses.replace(r, starts=None) for r in desired.rows))
             actual = await self._reader.read(begun)
@@ -113,7 +113,7 @@ class Cycle:
 
     async def export(self) -> values.Actual:
         """Read everything that Charge holds. Raises errors.ReadingError where that cannot be read whole."""
-        with self._sender.halt.reading():
+        async with self._sender.halt.reading():
             return await self._reader.export()
 
     async def desired(self) -> values.Desired:
@@ -125,7 +125,7 @@ class Cycle:
         """Recover, read, plan, guard, apply, verify, report. Never raises what it foresees: the report says it."""
         try:
             left_open = await self._journal.open()
-            with self._sender.halt.reading():
+            async with self._sender.halt.reading():
                 desired = await self.desired()
                 actual = await self._reader.read(desired)
                 await self._recover(left_open, actual)
@@ -141,7 +141,7 @@ class Cycle:
         """Make the changes of a saved plan that still fit what Charge holds; the others are left undone."""
         try:
             left_open = await self._journal.open()
-            with self._sender.halt.reading():
+            async with self._sender.halt.reading():
                 actual = await self._reader.drivers({change.driver for change in saved.changes})
                 await self._recover(left_open, actual)
         except errors.FleetSyncError as error:
@@ -158,7 +158,7 @@ class Cycle:
         drivers = sorted({past.change.driver for past in await record.changes(run=run)})
         history = [past for driver in drivers for past in await record.changes(driver=driver)]
         concerned = undoing.concerned(run, history)
-        with self._sender.halt.reading():
+        async with self._sender.halt.reading():
             actual = await self._reader.read(concerned)
         plan = undoing.plan(run, history, actual)
         now = self._clock.now()
@@ -235,7 +235,7 @@ class Cycle:
         if not drivers or self._sender.halt.reason is not None:
             return results, ()
         try:
-            with self._sender.halt.reading():
+            async with self._sender.halt.reading():
                 actual = await self._read_back(drivers, survey)
         except errors.FleetSyncError as error:
             return results, (values.Problem("verification", f"what was done could not be read back: {error.message}"),)

@@ -6,14 +6,15 @@ first reason stays. Neighbours: `pacing` and `sending` ask before each request, 
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import anyio
 
 from worker.core import errors
 
 LONGEST_PAUSE = 30.0
-"""Seconds that a process may stand still between two signs of life while it writes."""
+"""Seconds that a process may stand still between two signs of life, from the beginning of its reading on."""
+_PULSE = 5.0
 
 
 class Halt:
@@ -59,15 +60,30 @@ class Halt:
             await self._event.wait()
         self.check()
 
-    @contextlib.contextmanager
-    def reading(self) -> Iterator[None]:
-        """Enclose what only reads: `stop` drops it, and the reason is raised. What was read ages from the end on."""
+    @contextlib.asynccontextmanager
+    async def reading(self) -> AsyncIterator[None]:
+        """Enclose what only reads: `stop` drops it, and the reason is raised. It may take long, but not stand still."""
         self.check()
-        with self._enclose(self._reads) as scope:
-            yield
-        if scope.cancelled_caught:
-            self.check()
         self._beat = anyio.current_time()
+        failure: errors.FleetSyncError | None = None
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._pulse)
+            try:
+                with self._enclose(self._reads):
+                    yield
+            except errors.FleetSyncError as error:  # raised below, out of the task group's wrapping
+                failure = error
+            tasks.cancel_scope.cancel()
+        self.beat()
+        self.check()
+        if failure is not None:
+            raise failure
+
+    async def _pulse(self) -> None:
+        """Beat while there is nothing to do but wait: only a process that stands still misses it."""
+        while True:
+            await anyio.sleep(_PULSE)
+            self.beat()
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:

@@ -7,7 +7,7 @@ in `schema`, connections in `engines`, what people ask in `archive`.
 
 import contextlib
 import datetime
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,12 +16,6 @@ from worker.core import errors, formats, ports, values
 from worker.journal import address as addresses
 from worker.journal import advisory, archive, engines, failures, lookups, rows, schema, upgrade
 
-_OPEN_TO = sa.or_(
-    schema.intents.c.outcome.is_(None),
-    schema.intents.c.outcome == "unknown",
-    sa.bindparam("becomes", type_=sa.String) == "unknown",
-)
-_FILL = schema.intents.update().where(schema.intents.c.key == sa.bindparam("intent"), _OPEN_TO)
 _FILLED = ("outcome", "attempts", "request_id", "code", "message")
 
 
@@ -91,7 +85,8 @@ class Database(lookups.Lookups):
         if not group:
             return
         with self._writing() as connection:
-            if connection.execute(_FILL, [{**row, "becomes": row["outcome"]} for row in group]).rowcount != len(group):
+            filled = connection.execute(_FILL[connection.dialect.name], {"group": group})
+            if filled.rowcount != len(group):
                 for row in group:
                     _examine(connection, row)
 
@@ -193,6 +188,29 @@ class Database(lookups.Lookups):
         except (sa.exc.SQLAlchemyError, OSError, UnicodeError) as error:  # a file's name need not be text
             self.broken = self.broken or getattr(error, "connection_invalidated", False)
             raise failures.explain(getattr(error, "orig", None) or error, self._address) from error
+
+
+def _fill(elements: Callable[..., sa.Function[Any]]) -> sa.Update:
+    """Write the statement that fills in a whole group, given as JSON.
+
+    One statement instead of one a row: SQLite's driver gives up the interpreter's lock for every statement, and beside
+    a busy event loop takes milliseconds to get it back.
+    """
+    intents = schema.intents.c
+    group = elements(sa.bindparam("group", type_=sa.JSON)).table_valued(sa.column("value", sa.JSON))
+    row = group.c.value
+    becomes = row["outcome"].as_string()
+    open_to = sa.or_(intents.outcome.is_(None), intents.outcome == "unknown", becomes == "unknown")
+    return (
+        schema.intents.update()
+        .where(intents.key == row["intent"].as_string(), open_to)
+        .values(
+            {name: row[name].as_string() for name in ("settled", *_FILLED)} | {"attempts": row["attempts"].as_integer()}
+        )
+    )
+
+
+_FILL = {"sqlite": _fill(sa.func.json_each), "postgresql": _fill(sa.func.json_array_elements)}
 
 
 def _insert(connection: sa.Connection, table: sa.Table, group: Sequence[rows.Row]) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 Now = Callable[[], datetime.datetime]
 
-_FRESH_FILE = 0.05
+_FRESH_FILE = 0.25
 _FRESH_SESSION = 1.0
 """Seconds for which having held the lock is taken for holding it."""
 

@@ -48,10 +48,22 @@ def intents(run: values.RunId, group: Sequence[ports.Intent], *, now: datetime.d
     ]
 
 
-def settled(key: values.IntentKey, outcome: outcomes.Outcome, *, now: datetime.datetime) -> Row:
-    """Write what came of an intent; `intent` is its key."""
-    shown = {name: text(value) if isinstance(value, str) else value for name, value in formats.outcome(outcome).items()}
-    return {"intent": key, "settled": formats.time(now), **shown}
+def settled(
+    group: Sequence[tuple[values.IntentKey, outcomes.Outcome]], *, now: datetime.datetime
+) -> list[dict[str, Any]]:
+    """Write what came of intents; `intent` is the key of one."""
+    at = formats.time(now)
+    return [
+        {
+            "intent": key,
+            "settled": at,
+            **{
+                name: text(value) if isinstance(value, str) else value
+                for name, value in formats.outcome(outcome).items()
+            },
+        }
+        for key, outcome in group
+    ]
 
 
 def finished(ended: report.Report, *, trigger: str) -> Row:

@@ -67,7 +67,7 @@ class SqlJournal:
         """Record outcomes in one commit."""
 
         def work() -> None:
-            settled = [rows.settled(key, outcome, now=self._now()) for key, outcome in group]
+            settled = rows.settled(group, now=self._now())
             self._keeper.write(lambda database: database.record(settled))
 
         await self._do(work)
