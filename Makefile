@@ -35,8 +35,10 @@ $(VENV)/.ready: $(VENV)/.locked pyproject.toml
 demo: $(VENV)/.ready ## the whole job on a sandbox: plan, once, and a second once that finds nothing to do
 	$(BIN)/fleet-sync demo
 
+SIDE_BY_SIDE := --numprocesses auto --dist worksteal
+
 test: $(VENV)/.ready ## the tests, without coverage
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
 
 check: lint types coverage ## everything that must hold before a change goes in
 
@@ -51,7 +53,7 @@ types: $(VENV)/.ready ## mypy --strict
 
 coverage: $(VENV)/.ready ## the tests, with coverage: 90 % of the whole, 100 % of the core
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage run -m pytest $(SIDE_BY_SIDE)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --include='worker/core/*' --fail-under=100
 	$(BIN)/coverage report

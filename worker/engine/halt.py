@@ -14,7 +14,7 @@ from worker.core import errors
 
 LONGEST_PAUSE = 30.0
 """Seconds that a process may stand still between two signs of life, from the beginning of its reading on."""
-_PULSE = 5.0
+_PULSE = 10.0
 
 
 class Halt:

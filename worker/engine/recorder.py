@@ -1,4 +1,4 @@
-"""Brings outcomes to the journal in groups, so that a commit is shared by all that happens within 100 ms.
+"""Brings outcomes to the journal in groups, so that a commit is shared by all that happens within 50 ms.
 
 Invariant: what was added is in the journal when `flush` returns, or the run is halted and says why.
 Neighbours: `apply` adds outcomes, `core.ports.Journal` keeps them.
@@ -12,7 +12,7 @@ from worker.engine import halt as halt_
 
 log = structlog.get_logger()
 
-GROUP_SECONDS = 0.1
+GROUP_SECONDS = 0.05
 
 
 class Recorder:
@@ -29,7 +29,7 @@ class Recorder:
         self._waiting.append((key, outcome))
 
     async def flush_regularly(self) -> None:
-        """Flush every 100 ms, until cancelled."""
+        """Flush every 50 ms, until cancelled."""
         while True:
             await anyio.sleep(GROUP_SECONDS)
             self._halt.beat()
