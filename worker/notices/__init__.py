@@ -1,0 +1,1 @@
+"""Tells others when the state of the service changes."""
