@@ -4,6 +4,7 @@ Neighbours: `deeds` is what they do.
 """
 
 import contextlib
+import os
 import pathlib
 import subprocess
 import sys
@@ -24,8 +25,16 @@ def script(body: str) -> list[str]:
 
 def run(body: str, *arguments: str, folder: pathlib.Path = ROOT) -> str:
     """Run a program to its end, which must be a good one, and give what it printed."""
+    # Coverage is measured of this tree, not of a copy of it elsewhere.
+    environ = {name: text for name, text in os.environ.items() if folder == ROOT or not name.startswith("COVERAGE_")}
     done = subprocess.run(
-        [*script(body), *arguments], cwd=folder, capture_output=True, text=True, timeout=SECONDS, check=False
+        [*script(body), *arguments],
+        cwd=folder,
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout

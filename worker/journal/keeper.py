@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 Now = Callable[[], datetime.datetime]
 
+_UPGRADE_ATTEMPTS = 50
+_UPGRADE_PAUSE = 0.1
+"""How often, and every how many seconds, who may not write looks whether the writer has made the tables."""
+
 _FRESH_FILE = 0.25
 _FRESH_SESSION = 1.0
 """Seconds for which having held the lock is taken for holding it."""
@@ -31,10 +35,11 @@ _FRESH_SESSION = 1.0
 class Keeper:
     """A journal's files or connection, and whether this process is its writer."""
 
-    def __init__(self, address: addresses.Address, *, now: Now) -> None:
-        """Take the address and the time of day; nothing is opened yet."""
+    def __init__(self, address: addresses.Address, *, now: Now, wait: Callable[[float], None] = time.sleep) -> None:
+        """Take the address, the time of day and how to wait for seconds; nothing is opened yet."""
         self._address = address
         self._now = now
+        self._wait = wait
         self._lock: lock.Lock | None = None
         self._glance: glances.Glance | None = None
         self._database: database.Database | None = None
@@ -167,10 +172,23 @@ class Keeper:
         """Give the database, made or brought up to date where it has to be."""
         database = self._connected()
         if self._outdated and database.outdated():
-            with self._writing(database):
-                database.upgrade()
+            self._upgrade(database)
         self._outdated = False
         return database
+
+    def _upgrade(self, database: "database.Database") -> None:
+        """Make the tables, or wait a little for another process that is about to. Raises errors.JournalBusy."""
+        for attempt in range(1, _UPGRADE_ATTEMPTS + 1):
+            try:
+                with self._writing(database):
+                    database.upgrade()
+                return
+            except errors.JournalBusy:
+                if attempt == _UPGRADE_ATTEMPTS:
+                    raise
+            self._wait(_UPGRADE_PAUSE)
+            if not database.outdated():
+                return
 
     @contextlib.contextmanager
     def _writing(self, database: "database.Database") -> Iterator[None]:

@@ -1,0 +1,46 @@
+"""A journal that is being made by another process: who only reads or approves waits for it, but not for ever."""
+
+import datetime
+import pathlib
+
+import pytest
+
+from tests.journal import deeds
+from worker.core import errors
+from worker.journal import address, keeper, lock
+
+
+def _keeper(path: pathlib.Path, *, pauses: list[float], made_after: int) -> keeper.Keeper:
+    """Give one beside a writer that holds the lock, and makes the journal while the other waits for that time."""
+    place = address.parse(f"sqlite:///{path}")
+    held = lock.Lock.acquire(path.with_name(f"{path.name}.lock"), now=deeds.NOON)
+
+    def wait(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == made_after:
+            held.release()
+            writer = keeper.Keeper(place, now=lambda: deeds.NOON)
+            writer.open()
+            assert writer.open_intents() == ()
+            writer.write(lambda database: database.prune(before=deeds.NOON))
+
+    return keeper.Keeper(place, now=lambda: deeds.NOON, wait=wait)
+
+
+def test_an_approval_waits_for_a_journal_that_is_being_made(tmp_path: pathlib.Path) -> None:
+    pauses: list[float] = []
+    approving = _keeper(tmp_path / "journal.db", pauses=pauses, made_after=3)
+    until = deeds.NOON + datetime.timedelta(hours=24)
+    approving.use(lambda database: database.approve("sha256:0", now=deeds.NOON, until=until))
+    assert len(pauses) == 3
+    assert approving.look().approved("sha256:0", now=deeds.NOON)
+    approving.close()
+
+
+def test_it_does_not_wait_for_ever(tmp_path: pathlib.Path) -> None:
+    pauses: list[float] = []
+    approving = _keeper(tmp_path / "journal.db", pauses=pauses, made_after=0)
+    with pytest.raises(errors.JournalBusy):
+        approving.use(lambda database: database.ping())
+    approving.close()
+    assert 3 < sum(pauses) < 10
