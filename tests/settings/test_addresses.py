@@ -96,3 +96,87 @@ def test_a_journal_that_would_not_last_is_refused_unrepeated(text: str) -> None:
 
 def test_a_journal_may_be_in_postgresql() -> None:
     assert addresses.journal("postgresql://u:secret@h/d") == "postgresql://u:secret@h/d"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", ""),
+        ("https://hooks.slack.com/services/T0/B0/Abc", "https://hooks.slack.com/services/T0/B0/Abc"),
+        ("HTTPS://Hooks.Example:8443/A/", "https://hooks.example:8443/A/"),
+        ("https://chat.example/v1/spaces/a?key=B&token=C%3D", "https://chat.example/v1/spaces/a?key=B&token=C%3D"),
+        ("http://127.0.0.1:9000/hook", "http://127.0.0.1:9000/hook"),
+        ("http://[::1]:9000", "http://[::1]:9000"),
+    ],
+)
+def test_a_webhook_keeps_its_path_and_query(text: str, expected: str) -> None:
+    assert addresses.webhook(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "http://hooks.example/sesame",
+        "http://127.0.0.1.evil.example/sesame",
+        "https://user:sesame@hooks.example/",
+        "https://hooks.example/#sesame",
+        "https://hooks.example/ch_sk_live_sesame",
+        "https://hooks.example/sesame sesame",
+        "https://hooks.example/s\u00e9same",
+        "https://:443/sesame",
+        "https://h:99999/sesame",
+        "hooks.example/sesame",
+        "ftp://hooks.example/sesame",
+        "https://h\\@evil.example/sesame",
+    ],
+)
+def test_a_webhook_that_shows_what_it_should_not_is_refused_unrepeated(text: str) -> None:
+    with pytest.raises(ValueError, match="write ") as caught:
+        addresses.webhook(text)
+    assert "sesame" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("127.0.0.1:8080", ("127.0.0.1", 8080)),
+        ("localhost:0", ("localhost", 0)),
+        ("[::1]:8080", ("::1", 8080)),
+        ("0.0.0.0:80", ("0.0.0.0", 80)),  # noqa: S104 - parsed, not bound
+        ("[::]:65535", ("::", 65535)),
+    ],
+)
+def test_the_status_is_served_at_a_host_and_a_port(text: str, expected: tuple[str, int]) -> None:
+    assert addresses.listen(text) == text
+    assert addresses.endpoint(text) == expected
+
+
+def test_without_an_address_no_status_is_served() -> None:
+    assert addresses.listen("") == ""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ":8080",
+        "8080",
+        "*:8080",
+        "127.0.0.1",
+        "127.0.0.1:",
+        "127.0.0.1:65536",
+        "127.0.0.1:-1",
+        "127.0.0.1:\u0661",
+        "127.0.0.1:80\n",
+        "::1:8080",
+        "[::1]",
+        "[:::1]:80",
+        "[127.0.0.1]:80",
+        "http://127.0.0.1:80",
+        "127.0.0.1:80/",
+        " 127.0.0.1:80",
+    ],
+)
+def test_what_is_no_host_and_port_is_refused(text: str) -> None:
+    """Not even every network by leaving the host out: what more than this machine can read is said in full."""
+    with pytest.raises(ValueError, match="write it like"):
+        addresses.listen(text)

@@ -56,7 +56,7 @@ def test_every_problem_is_told_at_once_with_its_place(refused: conftest.Refused)
             "fleet-sync.toml:3:19: charge.timeout_seconds: write a number, without quotation marks",
             'fleet-sync.toml:5:8: sync.mode: write "exact", or "additive" to never detach',
             'fleet-sync.toml:6:2: unknown section "pase": the sections are charge, sources, sync, pace, retry, guard, '
-            'journal, status; did you mean "pace"?',
+            'journal, status, notify; did you mean "pace"?',
             'fleet-sync.toml:9:1: unknown key "brust" in pace: its keys are requests_per_second, burst, concurrency, '
             'adaptive; did you mean "burst"?',
             "fleet-sync.toml:10:12: pace.adaptive: write true or false, without quotation marks",
@@ -102,14 +102,16 @@ def test_every_problem_is_told_at_once_with_its_place(refused: conftest.Refused)
         ("guard.must_see = [1]", '1:19: guard.must_see: write text in "quotation marks"'),
         ("guard.must_see = ['a']", "1:19: guard.must_see: 'a' is no membership: write drv_…/flt_…"),
         ("guard.allow_emptying_fleets = 'no'", "1:31: guard.allow_emptying_fleets: write true or false"),
-        ("status.listen = '127.0.0.1:8080'", "1:17: status.listen: this version has no status server yet"),
+        ("status.listen = ':8080'", '1:17: status.listen: the host is missing: write it like "127.0.0.1:8080"'),
+        ("notify.url = 'http://sesame.example'", "1:14: notify.url: plain http would show the notices"),
+        ("notify = {url = 'https://h/sesame', url_file = 'x'}", "1:48: notify.url_file: notify.url is set too"),
         (
             "journal.url = 'mysql://u:sesame@h/d'",
             "1:15: journal.url: this is no journal: write sqlite:///",
         ),
         ("journal.keep = 1", '1:9: unknown key "keep" in journal'),
         ("charge = 1", "1:10: charge is a section: write a line [charge], and its keys below it"),
-        ("notify.url = 'x'", '1:1: unknown section "notify"'),
+        ("notices.url = 'x'", '1:1: unknown section "notices"'),
     ],
 )
 def test_what_cannot_be_is_refused_with_what_to_write(text: str, problem: str, refused: conftest.Refused) -> None:

@@ -5,34 +5,51 @@ Neighbours: `model` applies these to its keys.
 """
 
 import ipaddress
+import re
 from urllib import parse
+
+from worker.core import secret
 
 SQLITE = "sqlite:///"
 POSTGRESQL = "postgresql://"
 
 _BASE = "write it like https://api.chargeapi.co/v1"
+_HOOK = "write it like https://hooks.example.com/services/…"
+_LISTEN = 'write it like "127.0.0.1:8080" or "[::1]:8080"'
+
+_LAST_PORT = 65535
+_ENDPOINT = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9.-]+)):([0-9]{1,5})", re.ASCII)
 
 
 def base_url(text: str) -> str:
     """Check the address of the API and give it without a slash at its end. Raises ValueError."""
-    if not text.isascii() or any(character.isspace() or not character.isprintable() for character in text):
-        raise ValueError(f"a space or a foreign character in the address: {_BASE}")
-    try:
-        split = parse.urlsplit(text)
-        port = split.port
-    except ValueError:
-        raise ValueError(f"this is no address: {_BASE}") from None
-    host = split.hostname or ""
-    if split.scheme not in ("http", "https") or not host or "\\" in text:
-        raise ValueError(f"this is no address of an API: {_BASE}")
+    split, origin = _web(text, _BASE)
     if "@" in split.netloc:
         raise ValueError(f"a user or password in the address: {_BASE}, and give the key in CHARGE_API_KEY")
     if "?" in text or "#" in text:
         raise ValueError(f"a query or fragment in the address: {_BASE}")
-    if split.scheme == "http" and not _loopback(host):
+    if split.scheme == "http" and not _loopback(split.hostname or ""):
         raise ValueError("plain http would show the key to the network: write https (http is for loopback addresses)")
-    shown = f"[{host}]" if ":" in host else host
-    return f"{split.scheme}://{shown}{'' if port is None else f':{port}'}{split.path.rstrip('/')}"
+    return f"{origin}{split.path.rstrip('/')}"
+
+
+def webhook(text: str) -> str:
+    """Check the address that notices are posted to; empty is none. Raises ValueError.
+
+    Its path and query are often all that keeps strangers out, so it is a secret.
+    """
+    if not text:
+        return text
+    split, origin = _web(text, _HOOK)
+    if "@" in split.netloc:
+        raise ValueError(f"a user or password in the address: {_HOOK}")
+    if "#" in text:
+        raise ValueError(f"a fragment in the address: {_HOOK}")
+    if secret.MARK in text:
+        raise ValueError(f"a Charge key never leaves for another place: {_HOOK}")
+    if split.scheme == "http" and not _loopback(split.hostname or ""):
+        raise ValueError("plain http would show the notices to the network: write https (http is for loopback)")
+    return f"{origin}{split.path}{f'?{split.query}' if split.query else ''}"
 
 
 def journal(text: str) -> str:
@@ -50,10 +67,50 @@ def journal(text: str) -> str:
 
 
 def listen(text: str) -> str:
-    """Check the address of the status server. Raises ValueError."""
+    """Check the address of the status server; empty is none. Raises ValueError."""
     if text:
-        raise ValueError('this version has no status server yet: write listen = ""')
+        endpoint(text)
     return text
+
+
+def endpoint(text: str) -> tuple[str, int]:
+    """Give the host, an IPv6 address without its brackets, and the port, of which 0 is any free one. Raises ValueError.
+
+    The host must be there: to serve more than this machine is said in full, as in 0.0.0.0:8080.
+    """
+    if text.startswith(":"):
+        raise ValueError(f'the host is missing: {_LISTEN}, or "0.0.0.0{text}" to serve every network of this machine')
+    found = _ENDPOINT.fullmatch(text)
+    if not found:
+        raise ValueError(f"this is no host and port: {_LISTEN}")
+    if int(found[3]) > _LAST_PORT:
+        raise ValueError(f"a port is a number up to {_LAST_PORT}: {_LISTEN}")
+    if found[1] and not _ipv6(found[1]):
+        raise ValueError(f"this is no IPv6 address: {_LISTEN}")
+    return found[1] or found[2], int(found[3])
+
+
+def _web(text: str, how: str) -> tuple[parse.SplitResult, str]:
+    """Split an address of the web; also give its origin, in lower case."""
+    if not text.isascii() or any(character.isspace() or not character.isprintable() for character in text):
+        raise ValueError(f"a space or a foreign character in the address: {how}")
+    try:
+        split = parse.urlsplit(text)
+        port = split.port
+    except ValueError:
+        raise ValueError(f"this is no address: {how}") from None
+    host = split.hostname or ""
+    if split.scheme not in ("http", "https") or not host or "\\" in text:
+        raise ValueError(f"this is no address of the web: {how}")
+    shown = f"[{host}]" if ":" in host else host
+    return split, f"{split.scheme}://{shown}{'' if port is None else f':{port}'}"
+
+
+def _ipv6(text: str) -> bool:
+    try:
+        return bool(ipaddress.IPv6Address(text))
+    except ValueError:
+        return False
 
 
 def _loopback(host: str) -> bool:

@@ -150,9 +150,29 @@ class Status(Section):
 
     listen: Annotated[str, pydantic.AfterValidator(addresses.listen)] = pydantic.Field(
         default="",
-        json_schema_extra={"maxLength": 0},
-        description="Address to serve the status at; empty for none, and this version has none.",
+        json_schema_extra={"pattern": "^(.+:[0-9]{1,5})?$"},
+        description="Host and port to serve the status at, as 127.0.0.1:8080; empty for none. "
+        "Whoever reaches it can read it: any host but a loopback one has to be written in full, as 0.0.0.0:8080.",
     )
+
+
+class Notify(Section):
+    """Who is told when the state of the service changes."""
+
+    url: Annotated[str, pydantic.AfterValidator(addresses.webhook)] = pydantic.Field(
+        default="",
+        description="Webhook to post notices to; empty for none. https only, but for loopback addresses.",
+    )
+    url_file: str = pydantic.Field(
+        default="", description="File that holds the address of the webhook, where it is a secret; instead of url."
+    )
+
+    @pydantic.field_validator("url_file")
+    @classmethod
+    def _not_both(cls, file: str, info: pydantic.ValidationInfo) -> str:
+        if file and info.data.get("url"):
+            raise ValueError("notify.url is set too: keep one of them")
+        return file
 
 
 class Settings(Section):
@@ -168,6 +188,7 @@ class Settings(Section):
     guard: Guard = Guard()
     journal: Journal = Journal()
     status: Status = Status()
+    notify: Notify = Notify()
 
     _folder: pathlib.Path = pydantic.PrivateAttr(default=pathlib.Path())
 

@@ -36,6 +36,7 @@ _SECTIONS: Mapping[str, type[model.Section]] = {
     "guard": model.Guard,
     "journal": model.Journal,
     "status": model.Status,
+    "notify": model.Notify,
 }
 
 
