@@ -1,15 +1,15 @@
 """Finds the secret key of the account.
 
 Invariant: the key never stands in the settings, and no part of it in a message.
-Neighbours: `core.secret` holds it from here on.
+Neighbours: `core.secret` holds it from here on; `token` and `hook` find lesser secrets.
 """
 
 import pathlib
 import re
 from collections.abc import Mapping
 
-from worker.core import errors, secret, values
-from worker.settings import model
+from worker.core import errors, secret
+from worker.settings import model, secret_file
 
 VARIABLE = "CHARGE_API_KEY"
 FILE_VARIABLE = "CHARGE_API_KEY_FILE"
@@ -17,7 +17,6 @@ FILE_VARIABLE = "CHARGE_API_KEY_FILE"
 _SETTING = "charge.api_key_file"
 _REMEDY = f"Set {VARIABLE} to the secret key, or {FILE_VARIABLE} or {_SETTING} to the path of a file that holds it."
 _USABLE = re.compile(r"[!-~]+")
-_LONGEST = 4096
 
 
 def api_key(settings: model.Settings, environ: Mapping[str, str]) -> secret.Secret:
@@ -39,14 +38,8 @@ def api_key(settings: model.Settings, environ: Mapping[str, str]) -> secret.Secr
 def _of_file(path: pathlib.Path, where: str) -> secret.Secret:
     if secret.MARK in str(path):
         raise _error(where, "this is a key, and no path: write the key into a file, and its path here")
-    try:
-        with path.open("rb") as file:
-            data = file.read(_LONGEST + 1)
-    except OSError as error:
-        raise _error(where, f"the file {path} cannot be read ({error.strerror})") from None
-    if len(data) > _LONGEST:
-        raise _error(where, f"the file {path} holds more than a key: write the key alone into it")
-    return _checked(data.decode("ascii", "replace"), f"{where} ({path})")
+    text = secret_file.read(path, where=where, what="a key", shown=str(path), remedy=_REMEDY)
+    return _checked(text, f"{where} ({path})")
 
 
 def _checked(text: str, where: str) -> secret.Secret:
@@ -59,4 +52,4 @@ def _checked(text: str, where: str) -> secret.Secret:
 
 
 def _error(where: str, message: str) -> errors.SettingsError:
-    return errors.SettingsError([values.Problem(where, message)], remedy=_REMEDY)
+    return secret_file.failure(where, message, remedy=_REMEDY)
