@@ -93,3 +93,18 @@ def test_retries_end_where_less_than_a_quarter_succeeds() -> None:
         budget.succeeded()
     assert not all(granted)
     assert sum(granted) <= 100 + 3 * 1000
+
+
+@pytest.mark.parametrize(
+    ("interval", "pauses"),
+    [
+        (300.0, [10, 20, 40, 80, 160, 300, 300]),
+        (1.0, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]),
+        (3600.0, [10, 20, 40, 80, 160, 320, 640, 1280, 2560, 3600, 3600]),
+    ],
+)
+def test_a_service_whose_runs_fail_waits_ever_longer_up_to_its_interval_or_five_minutes(
+    interval: float, pauses: list[float]
+) -> None:
+    assert [retry.run_pause(count, interval=interval) for count in range(1, len(pauses) + 1)] == pauses
+    assert retry.run_pause(10_000, interval=interval) == pauses[-1]

@@ -4,6 +4,9 @@ Invariant: what comes back was asked for: a retrieved driver is the one asked fo
 Neighbours: implements `core.ports.Charge` with `http` and `wire`; `engine.sending` repeats calls.
 """
 
+import time
+from collections.abc import Callable
+
 import msgspec
 
 from worker.charge import http, wire
@@ -15,18 +18,27 @@ _DRIVERS = msgspec.json.Decoder(wire.DriverList)
 _FLEETS = msgspec.json.Decoder(wire.FleetList)
 
 
+Observe = Callable[[str, int | None, float], None]
+"""Is told of every request: the operation, the status (`None` where no whole answer came), the seconds it took."""
+
+
+def unobserved(operation: str, status: int | None, seconds: float) -> None:
+    """Note nothing."""
+
+
 class Client:
     """Implements ports.Charge over HTTP."""
 
-    def __init__(self, *, http: http.Http, clock: ports.Clock, page_size: int) -> None:
+    def __init__(self, *, http: http.Http, clock: ports.Clock, page_size: int, observe: Observe = unobserved) -> None:
         """Take the exchange, the time of day (for `Retry-After` dates), and the page size, 1 to 100."""
+        self._observe = observe
         self._http = http
         self._clock = clock
         self._page_size = page_size
 
     async def fleets_page(self, cursor: ports.Cursor | None) -> ports.FleetPage:
         """List fleets (`GET /fleets`)."""
-        answer = await self._send("GET", cursor or f"/fleets?limit={self._page_size}")
+        answer = await self._send("list_fleets", "GET", cursor or f"/fleets?limit={self._page_size}")
         page = wire.decode(answer.body, _FLEETS)
         return ports.FleetPage(tuple(fleet.value() for fleet in page.data or ()), self._cursor(page.next_page_url))
 
@@ -35,24 +47,25 @@ class Client:
     ) -> ports.DriverPage:
         """List drivers (`GET /drivers`). A driver that a fleet's listing shows without that fleet is kept as it is."""
         of_fleet = f"&fleet={fleet}" if fleet else ""
-        answer = await self._send("GET", cursor or f"/drivers?limit={self._page_size}{of_fleet}")
+        answer = await self._send("list_drivers", "GET", cursor or f"/drivers?limit={self._page_size}{of_fleet}")
         page = wire.decode(answer.body, _DRIVERS)
         return ports.DriverPage(tuple(driver.value() for driver in page.data or ()), self._cursor(page.next_page_url))
 
     async def fleet(self, fleet: values.FleetId) -> values.Fleet:
         """Retrieve a fleet (`GET /fleets/{fleet}`)."""
-        shown = wire.decode((await self._send("GET", f"/fleets/{fleet}")).body, _FLEET).value()
+        shown = wire.decode((await self._send("retrieve_fleet", "GET", f"/fleets/{fleet}")).body, _FLEET).value()
         if shown.id != fleet:
             raise errors.Unreachable(f"{shown.id} was answered for {fleet}", code="answer_unreadable")
         return shown
 
     async def driver(self, driver: values.DriverId) -> values.Driver:
         """Retrieve a driver (`GET /drivers/{driver}`)."""
-        return self._driver(await self._send("GET", f"/drivers/{driver}"), driver)
+        return self._driver(await self._send("retrieve_driver", "GET", f"/drivers/{driver}"), driver)
 
     async def write(self, change: values.Change, *, key: values.IntentKey) -> ports.WriteReply:
         """Attach or detach (`POST /drivers/{driver}/attach` or `/detach`, body `{"fleet": …}`)."""
         answer = await self._send(
+            change.action.value,
             "POST",
             f"/drivers/{change.driver}/{change.action}",
             body=msgspec.json.encode({"fleet": change.fleet}),
@@ -60,9 +73,16 @@ class Client:
         )
         return ports.WriteReply(self._driver(answer, change.driver), wire.request_id(answer.headers))
 
-    async def _send(self, method: str, url: str, *, body: bytes = b"", key: str | None = None) -> http.Answer:
+    async def _send(
+        self, operation: str, method: str, url: str, *, body: bytes = b"", key: str | None = None
+    ) -> http.Answer:
         headers = {"Content-Type": "application/json", "Idempotency-Key": key} if key else None
-        answer = await self._http.exchange(method, url, content=body, headers=headers)
+        status, began = None, time.perf_counter()
+        try:
+            answer = await self._http.exchange(method, url, content=body, headers=headers)
+            status = answer.status
+        finally:
+            self._observe(operation, status, time.perf_counter() - began)
         if 200 <= answer.status < 300:
             return answer
         raise wire.failure(answer.status, answer.headers, answer.body, now=self._clock.now())

@@ -12,7 +12,7 @@ import click
 from worker.cli import invocation
 
 if TYPE_CHECKING:
-    from worker import service
+    from worker.service import composition
 
 
 @click.command("apply")
@@ -24,7 +24,7 @@ def command(call: invocation.Invocation, file: pathlib.Path, as_json: bool) -> i
     return call.work(functools.partial(_apply, file=file, as_json=as_json), as_json=as_json)
 
 
-async def _apply(account: "service.Account", *, file: pathlib.Path, as_json: bool) -> int:
+async def _apply(account: "composition.Account", *, file: pathlib.Path, as_json: bool) -> int:
     from worker.cli import plan_file
 
     saved = plan_file.load(file, account=account.rules.account)

@@ -12,7 +12,7 @@ from worker.cli import invocation, render
 from worker.core import errors, values
 
 if TYPE_CHECKING:
-    from worker import service
+    from worker.service import composition
     from worker.settings import model
 
 
@@ -41,13 +41,13 @@ def _desired(settings: "model.Settings") -> values.Desired:
     """Read all sources. Raises errors.SourceError with the problems of all of them."""
     import anyio
 
-    from worker import service
     from worker.core import desired
+    from worker.service import composition
 
     async def read() -> list[values.SourceReading]:
         readings: list[values.SourceReading] = []
         problems: list[values.Problem] = []
-        for source in service.sources(settings):
+        for source in composition.sources(settings):
             try:
                 readings.append(await source.read())
             except errors.SourceError as error:
@@ -59,7 +59,7 @@ def _desired(settings: "model.Settings") -> values.Desired:
     return desired.combine(anyio.run(read))
 
 
-async def _resolve(account: "service.Account") -> int:
+async def _resolve(account: "composition.Account") -> int:
     plan = await account.cycle().rehearse()
     _print(plan.problems)
     if plan.unresolved or plan.incomplete:

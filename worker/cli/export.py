@@ -12,7 +12,7 @@ import click
 from worker.cli import invocation
 
 if TYPE_CHECKING:
-    from worker import service
+    from worker.service import composition
 
 
 @click.command("export")
@@ -33,7 +33,7 @@ def command(call: invocation.Invocation, form: Literal["yaml", "json", "csv"], b
 
 
 async def _export(
-    account: "service.Account", *, form: Literal["yaml", "json", "csv"], by: Literal["id", "email"]
+    account: "composition.Account", *, form: Literal["yaml", "json", "csv"], by: Literal["id", "email"]
 ) -> int:
     from worker.sources import writing
 

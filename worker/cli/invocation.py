@@ -1,7 +1,7 @@
 """What one call of the command line brings with it: global options, and from them settings, key and logs.
 
 Invariant: a foreseen error becomes a message with its remedy (a document with `--json`) and its exit code, never a
-traceback. Neighbours: every subcommand uses this; `service` does the work.
+traceback. Neighbours: every subcommand uses this; `service.composition` makes what does the work.
 """
 
 import dataclasses
@@ -17,11 +17,11 @@ import click
 from worker.core import errors
 
 if TYPE_CHECKING:
-    from worker import service
     from worker.core import ports, report
+    from worker.service import composition
     from worker.settings import model
 
-Work = Callable[["service.Account"], Awaitable[int]]
+Work = Callable[["composition.Account"], Awaitable[int]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -45,13 +45,13 @@ class Invocation:
         quiet = sys.stderr.isatty() and not service
         logs.configure(form=self.log_format, level=self.log_level or ("warning" if quiet else "info"))
 
-    def work(self, work: Work, *, as_json: bool = False, service: bool = False) -> int:
+    def work(self, work: Work, *, as_json: bool = False) -> int:
         """Open the account of the settings, do the work on it until it is done or a signal ends it."""
 
         def run() -> int:
-            self.configure_logs(service=service)
+            self.configure_logs()
             tell = functools.partial(print_failure, as_json=as_json)
-            return _with_account(self.settings(), work, watched=not service, tell=tell)
+            return _with_account(self.settings(), work, tell=tell)
 
         return self.guarded(run, as_json=as_json)
 
@@ -61,13 +61,13 @@ class Invocation:
         def run() -> int:
             import anyio
 
-            from worker import service
+            from worker.service import composition
 
             self.configure_logs()
             settings = self.settings()
 
             async def main() -> int:
-                async with service.record(settings) as record:
+                async with composition.record(settings) as record:
                     return await work(record)
 
             return anyio.run(main)
@@ -139,13 +139,12 @@ async def find_run(record: "ports.Record", text: str) -> "ports.PastRun":
     return found[0]
 
 
-def _with_account(
-    settings: "model.Settings", work: Work, *, watched: bool, tell: Callable[[errors.FleetSyncError], int]
-) -> int:
+def _with_account(settings: "model.Settings", work: Work, *, tell: Callable[[errors.FleetSyncError], int]) -> int:
     import anyio
 
-    from worker import logs, service
+    from worker import logs
     from worker.cli import leaving, progress
+    from worker.service import composition, supervision
     from worker.settings import key
 
     secret = key.api_key(settings, os.environ)
@@ -153,9 +152,12 @@ def _with_account(
 
     async def main() -> int:
         try:
-            with progress.watch() if watched else progress.nobody() as watcher:
-                async with service.account(settings, secret, progress=watcher) as account:
-                    code = await service.supervised(account, lambda: work(account))
+            with progress.watch() as watcher:
+                async with composition.account(settings, secret, progress=watcher) as account:
+                    drain = settings.sync.drain_seconds
+                    code = await supervision.supervised(
+                        account.ending, lambda: work(account), drain_seconds=lambda: drain
+                    )
         except errors.FleetSyncError as error:  # told before the loop is closed, which may hang
             code = tell(error)
         leaving.soon(code)

@@ -24,7 +24,7 @@ COMMANDS = {
     "plan": "Show what would change; change nothing.",
     "apply": "Do exactly what a saved plan says.",
     "once": "Reconcile once: the form for a job.",
-    "run": "Reconcile at every interval: the form for a service.",
+    "run": "Reconcile whenever there is a reason to: the form for a service.",
     "history": "List past runs.",
     "show": "Show one past run, with each change.",
     "why": "Tell every change to a driver's memberships.",

@@ -11,7 +11,7 @@ import click
 from worker.cli import invocation
 
 if TYPE_CHECKING:
-    from worker import service
+    from worker.service import composition
 
 
 @click.command("once")
@@ -25,7 +25,7 @@ def command(call: invocation.Invocation, as_json: bool, approved: str | None) ->
     return call.work(functools.partial(_once, as_json=as_json, approved=approved), as_json=as_json)
 
 
-async def _once(account: "service.Account", *, as_json: bool, approved: str | None) -> int:
+async def _once(account: "composition.Account", *, as_json: bool, approved: str | None) -> int:
     from worker.cli import render
     from worker.engine import cycle
 

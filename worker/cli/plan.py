@@ -12,7 +12,7 @@ import click
 from worker.cli import invocation
 
 if TYPE_CHECKING:
-    from worker import service
+    from worker.service import composition
 
 
 @click.command("plan")
@@ -28,7 +28,7 @@ def command(call: invocation.Invocation, as_json: bool, out: pathlib.Path | None
     return call.work(work, as_json=as_json)
 
 
-async def _plan(account: "service.Account", *, as_json: bool, out: pathlib.Path | None, detailed: bool) -> int:
+async def _plan(account: "composition.Account", *, as_json: bool, out: pathlib.Path | None, detailed: bool) -> int:
     from worker.cli import plan_file, render
     from worker.core import formats, report
 

@@ -93,9 +93,3 @@ def clear() -> None:
     """Take the bar away, as something is about to be printed; the next stage draws it anew."""
     for display in _drawn:
         display.stop()
-
-
-@contextlib.contextmanager
-def nobody() -> Iterator[None]:
-    """Show nothing: the service logs its runs."""
-    yield None

@@ -1,26 +1,60 @@
 """`fleet-sync run`: the service, until SIGTERM or SIGINT.
 
-Invariant: no failure of one run ends the service. Neighbours: `service.run` is the loop.
+Invariant: no failure of one run ends the service. Neighbours: `service.outside` puts it together.
 """
 
+import os
 from typing import TYPE_CHECKING
 
 import click
 
 from worker.cli import invocation
+from worker.core import errors
 
 if TYPE_CHECKING:
-    from worker import service
+    from worker.service import outside
 
 
 @click.command("run")
 @click.pass_obj
 def command(call: invocation.Invocation) -> int:
-    """Reconcile at start and at every interval, until SIGTERM or SIGINT."""
-    return call.work(_run, service=True)
+    """Reconcile whenever there is a reason to, until SIGTERM or SIGINT."""
+
+    def run() -> int:
+        import anyio
+
+        from worker.cli import leaving
+        from worker.service import outside
+
+        call.configure_logs(service=True)
+
+        async def main() -> int:
+            try:
+                code = await outside.run(lambda: _operator(call))
+            except errors.FleetSyncError as error:  # told before the loop is closed, which may hang
+                code = invocation.print_failure(error, as_json=False)
+            leaving.soon(code)
+            return code
+
+        return anyio.run(main)
+
+    return call.guarded(run)
 
 
-async def _run(account: "service.Account") -> int:
-    from worker import service
+def _operator(call: invocation.Invocation) -> "outside.Operator":
+    """Read the settings and every secret as they are now. Raises errors.SettingsError."""
+    from worker import logs
+    from worker.service import outside
+    from worker.settings import hook, key, token
 
-    return await service.run(account)
+    settings = call.settings()
+    operator = outside.Operator(
+        settings=settings,
+        key=key.api_key(settings, os.environ),
+        token=token.status_token(os.environ),
+        webhook=hook.address(settings),
+    )
+    for secret in (operator.key, operator.token, operator.webhook):
+        if secret is not None:
+            logs.hide(secret)
+    return operator

@@ -13,7 +13,7 @@ import click
 from worker.cli import invocation
 
 if TYPE_CHECKING:
-    from worker import service
+    from worker.service import composition
 
 
 @click.command("undo")
@@ -27,7 +27,7 @@ def command(call: invocation.Invocation, run: str, out: pathlib.Path | None) -> 
     return call.work(functools.partial(_undo, run=run, out=out))
 
 
-async def _undo(account: "service.Account", *, run: str, out: pathlib.Path | None) -> int:
+async def _undo(account: "composition.Account", *, run: str, out: pathlib.Path | None) -> int:
     from worker.cli import plan_file, render
     from worker.core import report
 

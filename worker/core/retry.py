@@ -23,6 +23,10 @@ class Policy:
     max_seconds: float = 30.0
 
 
+_FIRST_PAUSE = 10.0
+_LONGEST_PAUSE = 300.0
+
+
 def delay(error: Exception, *, attempt: int, jitter: float, policy: Policy) -> float | None:
     """Give the seconds to wait after the failed `attempt` (from 1), or None where it is to be the last.
 
@@ -38,6 +42,15 @@ def delay(error: Exception, *, attempt: int, jitter: float, policy: Policy) -> f
         step = min(policy.max_seconds, policy.base_seconds * 2.0 ** min(attempt - 1, 32))
         return step * (0.5 + 0.5 * jitter)
     return None
+
+
+def run_pause(failures: int, *, interval: float) -> float:
+    """Give the seconds between a run that failed as a whole, the so-manieth in a row, and the next one.
+
+    It begins soon, as most failures pass, doubles, and never gets longer than the interval, or five minutes.
+    """
+    soon, longest = min(interval, _FIRST_PAUSE), max(interval, _LONGEST_PAUSE)
+    return float(min(longest, soon * 2.0 ** min(failures - 1, 32)))
 
 
 class Budget:

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import anyio
 
 from worker.core import errors
+from worker.engine import tasks
 
 LONGEST_PAUSE = 30.0
 """Seconds that a process may stand still between two signs of life, from the beginning of its reading on."""
@@ -65,19 +66,17 @@ class Halt:
         """Enclose what only reads: `stop` drops it, and the reason is raised. It may take long, but not stand still."""
         self.check()
         self._beat = anyio.current_time()
-        failure: errors.FleetSyncError | None = None
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._pulse)
-            try:
+        try:
+            async with tasks.beside() as beside:
+                beside.start_soon(self._pulse)
                 with self._enclose(self._reads):
                     yield
-            except errors.FleetSyncError as error:  # raised below, out of the task group's wrapping
-                failure = error
-            tasks.cancel_scope.cancel()
+        except errors.FleetSyncError:
+            self.beat()
+            self.check()  # the end of the run says more than what it made fail
+            raise
         self.beat()
         self.check()
-        if failure is not None:
-            raise failure
 
     async def _pulse(self) -> None:
         """Beat while there is nothing to do but wait: only a process that stands still misses it."""

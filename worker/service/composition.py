@@ -1,36 +1,34 @@
-"""The composition root: makes an account's parts of its settings, and runs them until told to stop.
+"""The composition root: makes an account's parts of its settings.
 
-Invariant: the only module that names concrete classes. Neighbours: `cli` calls this, `settings` gives the values,
-`engine.cycle` is what is run.
+Invariant: the only package that names concrete classes is this one, and of the account's parts only this module.
+Neighbours: `cli` calls this, `settings` gives the values, `engine.cycle` is what is run, `loop` runs it for ever.
 """
 
 import contextlib
 import datetime
-import logging
+import pathlib
 import random
-import signal
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TypeVar
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 import anyio
-import structlog
 
 import worker
 from worker.charge import client, http
-from worker.core import errors, guard, ports, references, report, retry, secret, values
+from worker.core import guard, outcomes, ports, references, retry, secret, values
 from worker.engine import apply, cycle, pacing, reading, sending
-from worker.engine import halt as halt_
 from worker.journal import sql
+from worker.service import ending as ending_
 from worker.settings import model
 from worker.sources import files
 
-log = structlog.get_logger()
+Postpone = Callable[[Sequence[values.Change], datetime.datetime], Mapping[values.Change, outcomes.Outcome]]
 
-_STAND_BY_SECONDS = 5.0
-"""Between two attempts to become the one writer of a journal."""
 
-Result = TypeVar("Result")
+def _nothing_postponed(
+    changes: Sequence[values.Change], now: datetime.datetime
+) -> Mapping[values.Change, outcomes.Outcome]:
+    return {}
 
 
 class SystemClock:
@@ -52,13 +50,21 @@ class Unwatched:
 
 
 class Account:
-    """One account with everything that outlives a run: connections, pace, journal, sources."""
+    """One account with everything that outlives a run: connections, pace, sources, and the journal that it is lent."""
 
     def __init__(
-        self, *, settings: model.Settings, key: secret.Secret, journal: sql.SqlJournal, progress: ports.Progress
+        self,
+        *,
+        settings: model.Settings,
+        key: secret.Secret,
+        journal: sql.SqlJournal,
+        ending: ending_.Ending,
+        progress: ports.Progress,
+        observe: client.Observe = client.unobserved,
     ) -> None:
-        """Make the parts; to be called inside the event loop."""
+        """Make the parts; to be called inside the event loop. `observe` is told of every request."""
         self.settings = settings
+        self.ending = ending
         self._journal = journal
         self._progress = progress
         self._clock = SystemClock()
@@ -70,27 +76,35 @@ class Account:
             timeout=settings.charge.timeout_seconds,
             connections=settings.pace.concurrency,
         )
-        self._client = client.Client(http=self._http, clock=self._clock, page_size=settings.charge.page_size)
+        self._client = client.Client(
+            http=self._http, clock=self._clock, page_size=settings.charge.page_size, observe=observe
+        )
         self._pace = pacing.Pace(
             requests_per_second=settings.pace.requests_per_second,
             burst=settings.pace.burst,
             adaptive=settings.pace.adaptive,
         )
         self._sources = sources(settings)
-        self._halt: halt_.Halt | None = None
         self.rules = _rules(settings, key)
         self.record = journal
-        self.stopped: errors.Stopped | None = None
-        self.ended = anyio.Event()
 
-    def cycle(self, *, show: Callable[[cycle.Survey], None] = lambda survey: None) -> cycle.Cycle:
+    @property
+    def rate(self) -> float:
+        """Give the present pace in requests a second."""
+        return self._pace.rate()
+
+    def cycle(
+        self,
+        *,
+        run: values.RunId | None = None,
+        show: Callable[[cycle.Survey], None] = lambda survey: None,
+        postpone: Postpone = _nothing_postponed,
+    ) -> cycle.Cycle:
         """Make the parts of one run. `show` gets the judged plan before anything of it is applied."""
-        halt = self._halt = halt_.Halt(wake=self._pace.wake)
-        if self.stopped is not None:
-            halt.stop(self.stopped)
+        halt = self.ending.halt(wake=self._pace.wake)
         sender = sending.Sender(pace=self._pace, halt=halt, policy=_policy(self.settings), jitter=random.random)
         return cycle.Cycle(
-            run=values.RunId(f"run_{uuid.uuid4().hex}"),
+            run=run or new_run(),
             rules=self.rules,
             sources=self._sources,
             reader=reading.Reader(
@@ -113,19 +127,17 @@ class Account:
             sender=sender,
             clock=self._clock,
             show=show,
+            postpone=postpone,
         )
 
-    def stop(self, reason: errors.Stopped) -> None:
-        """End the present run, and let none begin: nothing new is sent, what is in flight may finish."""
-        self.stopped = self.stopped or reason
-        self.ended.set()
-        if self._halt is not None:
-            self._halt.stop(reason)
-
-    def cut(self) -> None:
-        """Drop what is still in flight after `stop`."""
-        if self._halt is not None:
-            self._halt.cut()
+    def journal_bytes(self) -> int | None:
+        """Give the size of the journal's files, `None` where it is not a file or not there."""
+        url = self.settings.journal_url
+        if not url.startswith("sqlite:///"):
+            return None
+        path = pathlib.Path(url.removeprefix("sqlite:///"))
+        sizes = [each.stat().st_size for name in ("", "-wal") if (each := path.with_name(path.name + name)).exists()]
+        return sum(sizes) if sizes else None
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -137,8 +149,10 @@ async def account(
     settings: model.Settings, key: secret.Secret, *, progress: ports.Progress | None = None
 ) -> AsyncIterator[Account]:
     """Open an account, and close its connections and its journal in the end."""
-    journal = _journal(settings)
-    opened = Account(settings=settings, key=key, journal=journal, progress=progress or Unwatched())
+    journal = sql.SqlJournal(settings.journal_url)
+    opened = Account(
+        settings=settings, key=key, journal=journal, ending=ending_.Ending(), progress=progress or Unwatched()
+    )
     try:
         yield opened
     finally:
@@ -155,7 +169,7 @@ def sources(settings: model.Settings) -> list[ports.Source]:
 @contextlib.asynccontextmanager
 async def record(settings: model.Settings) -> AsyncIterator[ports.Record]:
     """Open an account's journal to look things up in it."""
-    journal = _journal(settings)
+    journal = sql.SqlJournal(settings.journal_url)
     try:
         yield journal
     finally:
@@ -163,107 +177,9 @@ async def record(settings: model.Settings) -> AsyncIterator[ports.Record]:
             await journal.aclose()
 
 
-async def supervised(account: Account, work: Callable[[], Awaitable[Result]]) -> Result:
-    """Do the work; the first SIGINT or SIGTERM drains it, a second one or `drain_seconds` end it."""
-    failure: errors.FleetSyncError | OSError | None = None
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_stop_on_signals, account)
-        try:
-            result = await work()
-        except (errors.FleetSyncError, OSError) as error:  # raised below, out of the task group's wrapping
-            failure = error
-        tasks.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
-    return result
-
-
-async def run(account: Account) -> int:
-    """Reconcile now and at every interval, until stopped; give the exit code. No failure of one run ends it."""
-    await _stand_by(account)
-    trigger = "start"
-    while account.stopped is None:
-        await _run_once(account, trigger)
-        trigger = "interval"
-        if account.stopped is None:
-            sync = account.settings.sync
-            jitter = sync.interval_jitter * random.uniform(-1, 1)  # noqa: S311 - spreads load, no secret
-            await _sleep(account, sync.interval_seconds * (1 + jitter))
-    return account.stopped.exit_code
-
-
-async def _stand_by(account: Account) -> None:
-    """Wait until no other process writes to the journal."""
-    told = False
-    while account.stopped is None:
-        try:
-            await account.record.open()
-            return
-        except errors.JournalBusy as error:
-            if not told:
-                log.warning("standing_by", error=error.message)
-            told = True
-            await _sleep(account, _STAND_BY_SECONDS)
-        except errors.JournalError:
-            return  # the first run tells
-
-
-async def _run_once(account: Account, trigger: str) -> None:
-    try:
-        finished = await account.cycle().reconcile(trigger=trigger)
-    except Exception:
-        log.exception("run_crashed", trigger=trigger)
-        return
-    _log_finished(finished, trigger)
-
-
-def _log_finished(finished: report.Report, trigger: str) -> None:
-    """Log one line a run, with its figures; what needs somebody's attention is a warning or an error."""
-    for problem in (*(finished.judged.problems if finished.judged else ()), *finished.problems):
-        log.warning("problem", where=problem.where, message=problem.message)
-    fields: dict[str, object] = {name: count for name, count in finished.counts.items() if count}
-    if finished.judged is not None:
-        fields |= {"in_sync": finished.judged.in_sync, "held": len(finished.judged.held)}
-        if finished.judged.held:
-            fields["digest"] = finished.judged.digest
-    if finished.error is not None:
-        fields |= {"error": finished.error.message, "remedy": finished.error.remedy}
-    level = {report.Verdict.FAILED: "error", report.Verdict.PARTIAL: "warning", report.Verdict.HELD: "warning"}
-    log.log(
-        logging.getLevelNamesMapping()[level.get(finished.verdict, "info").upper()],
-        "run_finished",
-        run=finished.run,
-        trigger=trigger,
-        result=finished.verdict.value,
-        seconds=round((finished.finished - finished.started).total_seconds(), 3),
-        reads=finished.traffic.reads,
-        writes=finished.traffic.writes,
-        **fields,
-    )
-
-
-async def _stop_on_signals(account: Account) -> None:
-    drain = account.settings.sync.drain_seconds
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async for number in signals:
-            name = signal.Signals(number).name
-            log.warning("stopping", signal=name, drain_seconds=drain)
-            account.stop(errors.Stopped(f"ended by {name}", exit_code=128 + number))
-            with anyio.move_on_after(drain):
-                async for _ in signals:
-                    break
-            account.cut()
-            return
-
-
-async def _sleep(account: Account, seconds: float) -> None:
-    """Sleep until the next run is due, or somebody stops the account."""
-    with anyio.move_on_after(seconds):
-        await account.ended.wait()
-
-
-def _journal(settings: model.Settings) -> "sql.SqlJournal":
-    return sql.SqlJournal(settings.journal_url)
+def new_run() -> values.RunId:
+    """Make the id of a run that begins."""
+    return values.RunId(f"run_{uuid.uuid4().hex}")
 
 
 def _rules(settings: model.Settings, key: secret.Secret) -> cycle.Rules:

@@ -1,0 +1,59 @@
+"""What the service logs of its runs: one line for a quiet one, and otherwise what an operator reads as a diary.
+
+Invariant: what is known already is not told again. Neighbours: `loop` calls this, `engine.apply` logs the changes.
+"""
+
+import structlog
+
+from worker.core import report, values
+from worker.engine import cycle
+
+log = structlog.get_logger()
+
+
+class Diary:
+    """Remembers which problems it told."""
+
+    def __init__(self) -> None:
+        """Begin with nothing told."""
+        self._told: frozenset[values.Problem] = frozenset()
+
+    def began(self, survey: cycle.Survey, *, run: values.RunId, trigger: str) -> None:
+        """Tell of a run that has something to do."""
+        judged = survey.judged
+        if judged.changes:
+            log.info("run_started", run=run, trigger=trigger, changes=len(judged.changes), held=len(judged.held))
+
+    def ended(self, finished: report.Report, *, trigger: str, retry_seconds: float | None = None) -> None:
+        """Tell how a run ended, with its figures, and of problems that are new."""
+        problems = frozenset((*(finished.judged.problems if finished.judged else ()), *finished.problems))
+        if finished.judged is not None:
+            for problem in sorted(problems - self._told):
+                log.warning("problem", where=problem.where, message=problem.message)
+            self._told = problems
+        fields: dict[str, object] = {name: count for name, count in finished.counts.items() if count}
+        if finished.judged is not None:
+            fields |= {"in_sync": finished.judged.in_sync, "held": len(finished.judged.held)}
+            if finished.judged.held:
+                fields["digest"] = finished.judged.digest
+            if problems:
+                fields["problems"] = len(problems)
+        if finished.error is not None:
+            fields |= {"error": finished.error.message, "remedy": finished.error.remedy}
+        if retry_seconds is not None:
+            fields["retry_seconds"] = round(retry_seconds, 1)
+        tell = {
+            report.Verdict.FAILED: log.error,
+            report.Verdict.PARTIAL: log.warning,
+            report.Verdict.HELD: log.warning,
+        }.get(finished.verdict, log.info)
+        tell(
+            "run_finished",
+            run=finished.run,
+            trigger=trigger,
+            result=finished.verdict.value,
+            seconds=round((finished.finished - finished.started).total_seconds(), 3),
+            reads=finished.traffic.reads,
+            writes=finished.traffic.writes,
+            **fields,
+        )

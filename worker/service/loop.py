@@ -1,0 +1,189 @@
+"""The service: reconciles whenever there is a reason to, until it is told to end.
+
+Invariants: no failure of one run ends it, and nothing broken replaces what worked: settings that cannot be read leave
+the last good ones in force. Reasons that come during a run lead to one more. Neighbours: `wakeups` has the reasons,
+`board` what is known, `composition` makes the account, `outside` is what listens.
+"""
+
+import datetime
+import random
+import signal
+from collections.abc import Callable, Mapping, Sequence
+
+import anyio
+import structlog
+
+from worker.core import errors, outcomes, patience, ports, report, retry, status, values
+from worker.engine import cycle
+from worker.service import board as board_
+from worker.service import composition, diary, wakeups
+from worker.sources import watching
+
+log = structlog.get_logger()
+
+_STAND_BY_SECONDS = 5.0
+"""Between two attempts to become the one writer of a journal."""
+
+
+class Service:
+    """One account, kept in order for as long as the process lives. To be made inside the event loop."""
+
+    def __init__(
+        self,
+        account: composition.Account,
+        *,
+        renew: Callable[[], composition.Account],
+        board: board_.Board,
+        clock: ports.Clock,
+        ended: Callable[[report.Report, str], None] = lambda finished, trigger: None,
+    ) -> None:
+        """Take the account, and `renew`, which makes it anew of the settings as they are now.
+
+        `renew` raises errors.SettingsError where they cannot be read, or cannot be taken over while this runs.
+        `ended` is told of every run with its trigger.
+        """
+        self.account = account
+        self.board = board
+        self._renew = renew
+        self._clock = clock
+        self._ended = ended
+        self._ending = account.ending
+        self._wakeups = wakeups.Wakeups()
+        self._patience = patience.Patience()
+        self._diary = diary.Diary()
+        self._watching = anyio.CancelScope()
+        self._failures = 0
+        self._reload = False
+
+    async def run(self) -> int:
+        """Work until stopped; give the exit code."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._watch_sources)
+            tasks.start_soon(self._reload_on_hangup)
+            tasks.start_soon(self._wake_at_the_end)
+            await self._stand_by()
+            trigger = wakeups.Trigger.START
+            while self._ending.reason is None:
+                trigger = await self._run_once(trigger)
+            tasks.cancel_scope.cancel()
+        return self._ending.reason.exit_code if self._ending.reason else 0
+
+    def wake(self, reason: wakeups.Trigger) -> None:
+        """Ask for a run, the sooner the better."""
+        self._wakeups.wake(reason)
+
+    # --- One run after the other --------------------------------------------------------------------------
+
+    async def _run_once(self, trigger: wakeups.Trigger) -> wakeups.Trigger:
+        """Reconcile, wait until there is a reason to do it again, and give that."""
+        if self._reload:
+            await self._renewed()
+        survey = await self._reconcile(trigger)
+        if self._ending.reason is not None:
+            return trigger
+        if isinstance(self.board.last and self.board.last.error, errors.JournalBusy):
+            await self._stand_by()
+        seconds, otherwise = self._pause(survey)
+        self.board.wait(seconds)
+        return await self._wakeups.next(seconds=seconds, otherwise=otherwise)
+
+    async def _reconcile(self, trigger: wakeups.Trigger) -> cycle.Survey | None:
+        """Do one run; give what it planned. Whatever goes wrong is told, and ends nothing else."""
+        run, surveys = composition.new_run(), list[cycle.Survey]()
+
+        def show(survey: cycle.Survey) -> None:
+            surveys.append(survey)
+            self.board.planned(survey)
+            self._diary.began(survey, run=run, trigger=trigger)
+
+        self.board.begin(run, trigger=trigger)
+        try:
+            finished = await self.account.cycle(run=run, show=show, postpone=self._postponed).reconcile(trigger=trigger)
+        except Exception:
+            self._failures += 1
+            log.exception("run_crashed", run=run, trigger=trigger)
+            self.board.end(None, trigger=trigger)
+            return None
+        self._failures = self._failures + 1 if finished.verdict is report.Verdict.FAILED else 0
+        self._patience.note(finished.results, self._clock.now())
+        self.board.end(finished, trigger=trigger)
+        self._diary.ended(finished, trigger=trigger)
+        self._ended(finished, trigger)
+        return surveys[-1] if surveys else None
+
+    def _postponed(
+        self, changes: Sequence[values.Change], now: datetime.datetime
+    ) -> Mapping[values.Change, outcomes.Outcome]:
+        return self._patience.postponed(changes, now)
+
+    def _pause(self, survey: cycle.Survey | None) -> tuple[float, wakeups.Trigger]:
+        """Give the seconds until the next run is due, and what would start it."""
+        sync, now = self.account.settings.sync, self._clock.now()
+        if self._failures:
+            return retry.run_pause(self._failures, interval=sync.interval_seconds), wakeups.Trigger.RETRY
+        jitter = sync.interval_jitter * random.uniform(-1, 1)  # noqa: S311 - spreads load, no secret
+        due = [(sync.interval_seconds * (1 + jitter), wakeups.Trigger.INTERVAL)]
+        moments = (
+            (survey.next_boundary if survey else None, wakeups.Trigger.BOUNDARY),
+            (self._patience.next_due(now), wakeups.Trigger.RETRY),
+        )
+        due += [((moment - now).total_seconds(), trigger) for moment, trigger in moments if moment is not None]
+        return min(due, key=lambda each: each[0])
+
+    async def _sleep(self, seconds: float) -> None:
+        """Sleep, no longer than until everything is to end."""
+        with anyio.move_on_after(seconds):
+            await self._ending.wait()
+
+    async def _stand_by(self) -> None:
+        """Wait until no other process writes to the journal."""
+        while self._ending.reason is None:
+            try:
+                await self.account.record.open()
+            except errors.JournalBusy as error:
+                if not self.board.standing_by:
+                    log.warning("standing_by", error=error.message)
+                self.board.stand_by(error.message)
+                await self._sleep(_STAND_BY_SECONDS)
+            except errors.JournalError:
+                break  # the run that follows tells
+            else:
+                break
+        self.board.stand_by("")
+
+    # --- Reasons from outside -----------------------------------------------------------------------------
+
+    async def _wake_at_the_end(self) -> None:
+        """End the pause between two runs where everything is to end."""
+        await self._ending.wait()
+        self.wake(wakeups.Trigger.SIGNAL)
+
+    async def _watch_sources(self) -> None:
+        """Ask for a run whenever a source says something else than before."""
+        while True:
+            settings = self.account.settings
+            paths = [settings.located(source.path) for source in settings.sources]
+            with anyio.CancelScope() as self._watching:  # left where the settings name other sources
+                await watching.watch(paths, changed=lambda: self.wake(wakeups.Trigger.SOURCE))
+
+    async def _reload_on_hangup(self) -> None:
+        """Take SIGHUP for the wish to read the settings anew, and to reconcile."""
+        with anyio.open_signal_receiver(signal.SIGHUP) as signals:
+            async for _ in signals:
+                self._reload = True
+                self.wake(wakeups.Trigger.SIGNAL)
+
+    async def _renewed(self) -> None:
+        """Put the settings as they are now in force; where they are broken, keep those that are."""
+        self._reload = False
+        try:
+            account = self._renew()
+        except errors.SettingsError as error:
+            log.error("settings_broken", error=error.message, remedy=error.remedy)
+            self.board.broke(status.Part.SETTINGS, error)
+            return
+        before, self.account = self.account, account
+        await before.aclose()
+        self._watching.cancel()
+        self.board.mended((status.Part.SETTINGS,))
+        log.info("settings_reloaded")

@@ -1,0 +1,154 @@
+"""The service with everything around it: the status page, the metrics, the notices, the settings that may change.
+
+Invariant: nothing out here can end or hold up a reconciliation; only a port that cannot be had ends the start.
+Neighbours: `loop` is what runs, `status` and `notices` are the edges, `cli.run` gives the settings.
+"""
+
+import dataclasses
+import datetime
+from collections.abc import Callable
+
+import anyio
+import anyio.abc
+import structlog
+from starlette import applications
+
+from worker.core import errors, notice, ports, secret, status, values
+from worker.engine import tasks
+from worker.journal import sql
+from worker.notices import webhook
+from worker.service import board as board_
+from worker.service import composition, ending, loop, supervision, wakeups
+from worker.settings import addresses, model
+from worker.status import app, metrics, server
+
+log = structlog.get_logger()
+
+APPROVAL = datetime.timedelta(hours=24)
+"""How long an approval lasts."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Operator:
+    """What the operator gives: the settings with their secrets. `token` is `None` where nobody may ask for anything."""
+
+    settings: model.Settings
+    key: secret.Secret
+    token: secret.Secret | None = None
+    webhook: secret.Secret | None = None
+
+
+class Face:
+    """Implements status.views.Service: the service, as it lets itself be watched and asked."""
+
+    def __init__(self, service: loop.Service, clock: ports.Clock) -> None:
+        """Take the running service."""
+        self._service = service
+        self._clock = clock
+
+    @property
+    def record(self) -> ports.Record:
+        """Give the journal, to look things up in."""
+        return self._service.account.record
+
+    def status(self) -> status.Status:
+        """Give a fresh snapshot."""
+        return self._service.board.snapshot(self._service.account)
+
+    async def changed(self) -> None:
+        """Return at the next change."""
+        await self._service.board.changed()
+
+    def ready(self) -> str:
+        """Give the reason why the service is not ready, or nothing when it is."""
+        return self._service.board.unready()
+
+    def sync(self) -> None:
+        """Reconcile soon."""
+        self._service.wake(wakeups.Trigger.REQUEST)
+
+    async def approve(self, digest: str) -> None:
+        """Allow the held changes of this plan, and reconcile. Raises errors.FleetSyncError."""
+        now = self._clock.now()
+        await self.record.approve(digest, now=now, until=now + APPROVAL)
+        self.sync()
+
+
+async def run(read: Callable[[], Operator]) -> int:
+    """Run the service of these settings until a signal ends it; give the exit code.
+
+    `read` reads the settings as they are now, and raises errors.SettingsError. Raises errors.FleetSyncError where the
+    service cannot start.
+    """
+    operator = read()
+    clock, board, gauges = composition.SystemClock(), board_.Board(clock=composition.SystemClock()), metrics.Metrics()
+    end, journal = ending.Ending(), sql.SqlJournal(operator.settings.journal_url)
+
+    def account(of: Operator) -> composition.Account:
+        return composition.Account(
+            settings=of.settings,
+            key=of.key,
+            journal=journal,
+            ending=end,
+            progress=board,
+            observe=lambda operation, code, seconds: gauges.observe_request(operation, code, seconds=seconds),
+        )
+
+    def renew() -> composition.Account:
+        fresh = read()
+        _see_unchanged(operator.settings, fresh.settings)
+        return account(fresh)
+
+    service = loop.Service(account(operator), renew=renew, board=board, clock=clock, ended=gauges.observe_run)
+    face = Face(service, clock)
+
+    async def work() -> int:
+        async with tasks.beside() as beside:
+            if operator.settings.status.listen:
+                page = app.create(face, gauges, token=operator.token)
+                host, port = addresses.endpoint(operator.settings.status.listen)
+                await beside.start(_serve, page, host, port)
+            if operator.webhook is not None:
+                beside.start_soon(_tell, board, face, webhook.Webhook(operator.webhook))
+            return await service.run()
+
+    try:
+        return await supervision.supervised(
+            end, work, drain_seconds=lambda: service.account.settings.sync.drain_seconds
+        )
+    finally:
+        with anyio.CancelScope(shield=True):
+            await service.account.aclose()
+            await journal.aclose()
+
+
+async def _serve(
+    page: applications.Starlette, host: str, port: int, *, task_status: anyio.abc.TaskStatus[None]
+) -> None:
+    def started(url: str) -> None:
+        log.info("serving", url=url)
+        task_status.started()
+
+    await server.serve(page, host=host, port=port, started=started)
+
+
+async def _tell(board: board_.Board, face: Face, hook: webhook.Webhook) -> None:
+    """Tell of every change of state, as long as the service runs and a moment longer."""
+    told = notice.Told()
+    async with tasks.beside() as beside:
+        beside.start_soon(hook.deliver_forever)
+        while True:
+            for each in told.notices(face.status()):
+                hook.tell(each)
+            await board.turned()
+
+
+def _see_unchanged(before: model.Settings, after: model.Settings) -> None:
+    """Raise errors.SettingsError where something changed that needs a restart."""
+    fixed = {
+        "journal.url": before.journal_url != after.journal_url,
+        "status.listen": before.status.listen != after.status.listen,
+    }
+    problems = [values.Problem(name, "it changed, and is only read at the start") for name in fixed if fixed[name]]
+    if problems:
+        raise errors.SettingsError(problems, remedy="Restart the service, or take that change back.")
