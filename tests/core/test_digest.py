@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.core import worlds
-from worker.core import digest, values
+from worker.core import digest, formats, values
 
 CHANGES = st.lists(
     st.builds(
@@ -64,3 +64,41 @@ def test_the_digest_is_the_same_in_every_version() -> None:
         digest.digest(worlds.ACCOUNT, [change], [held])
         == "sha256:3eb7d7761e50c0f0fd9dcf1c5bbe37f66219f50f90c23668d653efe0d87e5e5e"
     )
+
+
+# --- Rows -------------------------------------------------------------------------------------------------
+
+MOMENTS = st.none() | st.sampled_from([worlds.NOW, worlds.NOW.replace(hour=9)])
+ROWS = st.builds(
+    values.Row,
+    st.sampled_from(list(worlds.FLEET_REFS)),
+    st.sampled_from(list(worlds.DRIVER_REFS)),
+    st.builds(values.Origin, st.text(max_size=3), st.integers(1, 9), st.integers(1, 9)),
+    MOMENTS,
+    MOMENTS,
+    st.sampled_from(["", "seasonal", "ends 🚚"]),
+)
+
+
+@worlds.LAW
+@given(ROWS, ROWS)
+def test_a_row_is_known_by_what_it_says_and_not_by_its_place(one: values.Row, other: values.Row) -> None:
+    same = dataclasses.replace(one, origin=other.origin) == other
+    assert (digest.fingerprint(one) == digest.fingerprint(other)) is same
+    assert digest.fingerprint(one) == digest.fingerprint(dataclasses.replace(one, origin=other.origin))
+
+
+def test_a_rows_fingerprint_is_short_and_stays_what_it_is() -> None:
+    """It is compared with what stands in journals."""
+    row = values.Row(values.FleetById(worlds.VANS), values.DriverById(worlds.A), values.Origin("a.csv", 2, 1))
+    assert digest.fingerprint(row) == "d477f8ab831b347c"
+
+
+@worlds.LAW
+@given(CHANGES, st.text(max_size=3))
+def test_the_row_makes_no_other_change_of_a_change(changes: Changes, row: str) -> None:
+    edited = [dataclasses.replace(change, row=row) for change in changes]
+    assert edited == changes
+    assert set(edited) == set(changes)
+    assert digest.digest(worlds.ACCOUNT, edited, []) == digest.digest(worlds.ACCOUNT, changes, [])
+    assert [formats.change(each) for each in edited] == [formats.change(each) for each in changes]

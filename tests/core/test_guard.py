@@ -1,6 +1,7 @@
 """The guard, by laws over generated worlds, at the exact boundaries of its limits, and by the stories behind them."""
 
 import dataclasses
+import datetime
 import random
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.core import worlds
 from tests.core.worlds import DEPOT, NORTH, VANS, A, B
-from worker.core import errors, guard, values
+from worker.core import errors, guard, ports, values
 
 DETACH = values.Action.DETACH
 
@@ -397,6 +398,35 @@ def test_what_was_fruitless_in_another_fleet_or_the_other_way_round_counts_for_n
     assert guard.judge(renamed(attach), worlds.seen({}), guard.Limits(), memory).held == ()
 
 
+def made(change: values.Change, *minutes: int) -> dict[values.Membership, tuple[ports.OwnWrite, ...]]:
+    """Remember that we made a change at these minutes, the newest first."""
+    times = [worlds.NOW + datetime.timedelta(minutes=minute) for minute in minutes]
+    return {(change.driver, change.fleet): tuple(ports.OwnWrite(change.action, change.row, at, at) for at in times)}
+
+
+def test_argo_cd_what_somebody_else_keeps_reversing_is_frozen_until_that_plan_is_approved() -> None:
+    """18417, external-dns 1771: two controllers fought over the same objects."""
+    attach, detach, other = change(values.Action.ATTACH, A), change(DETACH, A, DEPOT), change(values.Action.ATTACH, B)
+    plan, memory = renamed(attach, detach, other), guard.Memory(writes=made(attach, 20, 10, 0))
+    judgement = guard.judge(plan, worlds.seen({}), guard.Limits(), memory)
+    assert judgement.allowed == (other,)
+    assert [held.change for held in judgement.held] == [held for held in plan.changes if held is not other]
+    assert holds(judgement) == {guard.FLAPPING}
+    assert guard.approve(judgement) == guard.Judgement(plan.changes, ())
+
+
+def test_a_sentinel_and_a_recycled_address_are_told_before_the_flapping() -> None:
+    attach, detach = change(values.Action.ATTACH, A), change(DETACH, A, DEPOT)
+    memory = guard.Memory(resolutions={ALICE: B}, writes=made(attach, 20, 10, 0))
+    plan = renamed(attach, detach, alice=A)
+    unseen = guard.Limits(must_see=frozenset({(worlds.C, DEPOT)}))
+    judgement = guard.judge(plan, worlds.seen({}), unseen, memory)
+    assert {held.change: held.guard for held in judgement.held} == {attach: guard.MOVED, detach: guard.MUST_SEE}
+    memory = guard.Memory(writes=made(attach, 20, 10, 0))
+    judgement = guard.judge(plan, worlds.seen({}), unseen, memory)
+    assert {held.change: held.guard for held in judgement.held} == {attach: guard.FLAPPING, detach: guard.MUST_SEE}
+
+
 @worlds.LAW
 @given(worlds.worlds(), limits(), st.data())
 def test_memory_only_ever_holds_more(world: worlds.World, limits: guard.Limits, data: st.DataObject) -> None:
@@ -405,7 +435,9 @@ def test_memory_only_ever_holds_more(world: worlds.World, limits: guard.Limits, 
     before = {reference: data.draw(st.sampled_from(worlds.DRIVERS)) for reference in sorted(plan.resolutions)}
     counts = {(each.action, each.driver, each.fleet): data.draw(st.integers(0, 5)) for each in plan.changes}
     plain = guard.judge(plan, world.actual, limits)
-    judgement = guard.judge(plan, world.actual, limits, guard.Memory(resolutions=before, fruitless=counts))
+    flaps = {m: w for each in plan.changes if data.draw(st.booleans()) for m, w in made(each, 20, 10, 0).items()}
+    memory = guard.Memory(resolutions=before, fruitless=counts, writes=flaps)
+    judgement = guard.judge(plan, world.actual, limits, memory)
     assert set(judgement.allowed) <= set(plain.allowed)
     held = [each.change for each in judgement.held]
     assert sorted([*judgement.allowed, *held], key=lambda each: each.order) == list(plan.changes)

@@ -188,6 +188,16 @@ def test_a_membership_that_ended_is_detached_and_the_detach_names_its_row() -> N
     assert [(change.driver, change.origin) for change in plan.changes] == [(A, origin), (C, None)]
 
 
+def test_a_change_bears_the_fingerprint_of_the_row_that_asks_for_it() -> None:
+    (reading,) = worlds.wish(worlds.by_id(VANS, B))
+    origin = values.Origin("membership.yaml", 4, 9)
+    over = values.Row(values.FleetById(VANS), values.DriverById(A), origin, ends=worlds.NOW, note="seasonal")
+    reading = values.SourceReading(reading.source, reading.fleets, (*reading.rows, over))
+    plan = plan_of((reading,), worlds.seen({A: [VANS], B: [], C: [VANS]}))
+    rows = {change.driver: change.row for change in plan.changes}
+    assert rows == {A: digest.fingerprint(over), B: digest.fingerprint(reading.rows[0]), C: ""}
+
+
 def test_a_row_that_does_not_count_now_keeps_no_fleet_from_shrinking() -> None:
     """Neither a past reference that leads nowhere any more, nor a future one, is anybody's doubt today."""
     (reading,) = worlds.wish(worlds.by_id(VANS, A))

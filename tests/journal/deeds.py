@@ -30,13 +30,16 @@ class Clock:
         return self.moment
 
 
-def change(driver: str = "ann", fleet: str = "vans", *, action: str = "attach", line: int = 4) -> values.Change:
+def change(
+    driver: str = "ann", fleet: str = "vans", *, action: str = "attach", line: int = 4, row: str = "abc"
+) -> values.Change:
     """Make a change that a row of a source asks for."""
     return values.Change(
         action=values.Action(action),
         driver=values.DriverId(f"drv_{driver}"),
         fleet=values.FleetId(f"flt_{fleet}"),
         origin=values.Origin("teams/a:b.yaml", line, 9),
+        row=row,
     )
 
 

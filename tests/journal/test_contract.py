@@ -6,7 +6,7 @@ import pytest
 
 from tests.journal import deeds, desks
 from tests.journal.conftest import Office
-from worker.core import errors, outcomes, values
+from worker.core import errors, outcomes, ports, values
 
 pytestmark = pytest.mark.anyio
 
@@ -29,6 +29,7 @@ async def test_intents_survive_a_crash_with_all_that_is_needed_to_settle_them(of
     await deeds.begin(journal, changes)
     left = await office.crash(journal).open()
     assert [each.intent for each in left] == deeds.intents(changes)
+    assert [each.intent.change.row for each in left] == ["abc", "abc"]
     assert {(each.run, each.recorded) for each in left} == {(deeds.RUN, deeds.NOON)}
 
 
@@ -316,6 +317,93 @@ async def test_doubt_takes_the_place_of_an_outcome_that_reading_back_contradicts
     await journal.record([(deeds.key(0), UNSEEN)])
     (past,) = await journal.changes()
     assert (past.outcome, past.code) == ("unknown", "not_converging")
+
+
+async def _attempt(
+    journal: desks.Journal, office: Office, change: values.Change, number: int, outcome: outcomes.Outcome = deeds.DONE
+) -> None:
+    """Make one change in a run that begins after so many minutes, and writes a second later."""
+    office.clock.moment = deeds.minutes(number) + datetime.timedelta(seconds=1)
+    await deeds.whole(journal, [change], outcome, run=f"run_{number}", at=deeds.minutes(number))
+
+
+def _own(number: int, action: str = "attach", row: str = "abc") -> ports.OwnWrite:
+    began = deeds.minutes(number)
+    return ports.OwnWrite(values.Action(action), row, began + datetime.timedelta(seconds=1), began)
+
+
+async def test_the_newest_writes_that_took_effect_are_known_with_their_rows_and_times(office: Office) -> None:
+    journal = await writer(office)
+    ann, bob, gone = deeds.change("ann"), deeds.change("bob"), deeds.change("ann", action="detach", row="")
+    for number, change in enumerate([ann, bob, gone, deeds.change("ann", row="xyz"), deeds.change("ann", "trucks")]):
+        await _attempt(journal, office, change, number)
+    later = office.crash(journal)
+    assert await later.latest({ann.driver}, most=2) == {
+        (ann.driver, ann.fleet): (_own(3, row="xyz"), _own(2, "detach", "")),
+        (ann.driver, values.FleetId("flt_trucks")): (_own(4),),
+    }
+    assert await later.latest({values.DriverId("drv_nobody")}, most=2) == {}
+    assert await later.latest(set(), most=2) == {}
+
+
+async def test_a_write_counts_as_ours_only_where_it_took_effect(office: Office) -> None:
+    journal = await writer(office)
+    ann = deeds.change("ann")
+    await _attempt(journal, office, ann, 0)
+    others: list[outcomes.Outcome] = [
+        UNSEEN,
+        outcomes.Already(1),
+        outcomes.Refused(1, "no", "no"),
+        outcomes.Deferred(0, "stopped", "no"),
+        outcomes.Stale("no"),
+    ]
+    for number, outcome in enumerate(others, 1):
+        await _attempt(journal, office, ann, number, outcome)
+    await deeds.begin(journal, [ann], run=MAY)
+    assert await journal.latest({ann.driver}, most=3) == {(ann.driver, ann.fleet): (_own(0),)}
+
+
+async def test_any_number_of_drivers_can_be_asked_for_at_once(office: Office) -> None:
+    journal = await writer(office)
+    changes = deeds.many(700)
+    await deeds.whole(journal, changes, run="run_april", at=deeds.NOON)
+    latest = await journal.latest({change.driver for change in changes}, most=3)
+    assert {membership: len(writes) for membership, writes in latest.items()} == {
+        (change.driver, change.fleet): 1 for change in changes
+    }
+
+
+async def test_who_only_looks_knows_the_writes_and_absences_too(office: Office) -> None:
+    """As `plan` does, beside a service and before there is a journal."""
+    reader = office.journal()
+    ann = deeds.change("ann")
+    membership = (ann.driver, ann.fleet)
+    assert (await reader.latest({ann.driver}, most=3), await reader.absences()) == ({}, {})
+    journal = await writer(office)
+    await _attempt(journal, office, ann, 0)
+    await journal.note_absences(fresh={membership}, since=deeds.NOON, over=())
+    assert await reader.latest({ann.driver}, most=3) == {membership: (_own(0),)}
+    assert await reader.absences() == {membership: deeds.NOON}
+
+
+async def test_since_when_somebody_is_absent_is_remembered_until_he_is_back(office: Office) -> None:
+    journal = await writer(office)
+    ann, bob, cem = ((each.driver, each.fleet) for each in map(deeds.change, ("ann", "bob", "cem")))
+    await journal.note_absences(fresh={ann, bob}, since=deeds.NOON, over=())
+    await journal.note_absences(fresh={cem}, since=deeds.minutes(5), over={bob})
+    later = office.crash(journal)
+    assert await later.absences() == {ann: deeds.NOON, cem: deeds.minutes(5)}
+    await later.note_absences(fresh={bob}, since=deeds.minutes(9), over={ann, bob})
+    await later.note_absences(fresh=(), since=deeds.minutes(9), over={cem})
+    assert await later.absences() == {bob: deeds.minutes(9)}
+
+
+async def test_only_the_writer_notes_absences(office: Office) -> None:
+    await writer(office)
+    with pytest.raises(errors.JournalBusy):
+        await office.journal().note_absences(
+            fresh={(values.DriverId("drv_ann"), values.FleetId("flt_vans"))}, since=deeds.NOON, over=()
+        )
 
 
 UNSEEN = outcomes.Unknown(1, "not_converging", "answered as done, but not seen")

@@ -9,7 +9,7 @@ import collections
 import dataclasses
 import datetime
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import trio
 
@@ -62,6 +62,7 @@ class Disk:
     reports: dict[values.RunId, report.Report] = dataclasses.field(default_factory=dict)
     resolutions: dict[str, values.DriverId] = dataclasses.field(default_factory=dict)
     approvals: dict[str, datetime.datetime] = dataclasses.field(default_factory=dict)
+    absences: dict[values.Membership, datetime.datetime] = dataclasses.field(default_factory=dict)
     allowed: list[frozenset[Write]] = dataclasses.field(default_factory=list)
 
     def approve(self, judged: values.Judged, until: datetime.datetime) -> None:
@@ -74,6 +75,20 @@ class Disk:
         """Tell whether a plan consists of what was allowed."""
         held = (each.change for each in judged.held)
         return frozenset(_write(change) for change in (*judged.changes, *held)) in self.allowed
+
+    def latest(
+        self, drivers: Collection[values.DriverId], most: int
+    ) -> dict[values.Membership, tuple[ports.OwnWrite, ...]]:
+        """Give the newest writes that took effect."""
+        found: dict[values.Membership, tuple[ports.OwnWrite, ...]] = {}
+        for entry in sorted(self.entries.values(), key=lambda entry: entry.recorded, reverse=True):
+            change = entry.intent.change
+            if change.driver in drivers and isinstance(entry.outcome, outcomes.Applied):
+                ended = self.reports.get(entry.run)
+                began = ended.started if ended else self.runs[entry.run].started
+                write = ports.OwnWrite(change.action, change.row, entry.recorded, began)
+                found[change.driver, change.fleet] = (*found.get((change.driver, change.fleet), ()), write)[:most]
+        return found
 
     def fruitless(self, since: datetime.datetime) -> dict[Write, int]:
         """Count the writes that were answered as done and planned again."""
@@ -196,6 +211,34 @@ class Journal:
         """Count fruitless writes."""
         await self._ask("fruitless")
         return self._disk.fruitless(since)
+
+    async def latest(
+        self, drivers: Collection[values.DriverId], *, most: int
+    ) -> Mapping[values.Membership, tuple[ports.OwnWrite, ...]]:
+        """Give the newest writes that took effect."""
+        await self._ask("latest")
+        return self._disk.latest(drivers, most)
+
+    async def absences(self) -> Mapping[values.Membership, datetime.datetime]:
+        """Give what is absent."""
+        await self._ask("absences")
+        return dict(self._disk.absences)
+
+    async def note_absences(
+        self,
+        *,
+        fresh: Collection[values.Membership],
+        since: datetime.datetime,
+        over: Collection[values.Membership],
+    ) -> None:
+        """Put on disk what is absent."""
+
+        def write() -> None:
+            for membership in over:
+                self._disk.absences.pop(membership, None)
+            self._disk.absences.update(dict.fromkeys(fresh, since))
+
+        await self._commit("note_absences", write)
 
     async def prune(self, *, before: datetime.datetime) -> None:
         """Forget nothing: worlds are short."""

@@ -1,7 +1,8 @@
 """Names a judged plan by its content, so that an approval or a saved file means exactly one plan.
 
 Invariant: the digest covers format, account, and the changes and held changes (sorted), and nothing else: neither
-where a row stands nor when the plan was made. Neighbours: `guard` judges, `formats` writes plans down.
+where a row stands nor when the plan was made. A row has a name of the same kind: its fingerprint covers what it says,
+and not its place. Neighbours: `guard` judges, `formats` writes plans down, `planner` tells rows apart.
 """
 
 import hashlib
@@ -23,3 +24,10 @@ def digest(account: values.Account, changes: Iterable[values.Change], held: Iter
     }
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return f"sha256:{hashlib.sha256(canonical.encode()).hexdigest()}"
+
+
+def fingerprint(row: values.Row) -> str:
+    """Give a short name to what a row says: to move it changes nothing, to edit it does."""
+    moments = (None if each is None else each.isoformat() for each in (row.starts, row.ends))
+    content = json.dumps([str(row.driver), str(row.fleet), *moments, row.note], ensure_ascii=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]

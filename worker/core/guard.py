@@ -8,7 +8,7 @@ import collections
 import dataclasses
 from collections.abc import Iterable, Mapping
 
-from worker.core import errors, values
+from worker.core import errors, flapping, values
 
 MUST_SEE = "must_see"
 EMPTYING = "allow_emptying_fleets"
@@ -17,6 +17,7 @@ PER_RUN = "max_detach_fraction"
 
 MOVED = "reference_moved"
 NOT_CONVERGING = "not_converging"
+FLAPPING = "flapping"
 
 _FEW_REFERENCES = 20
 _MOST_FRUITLESS = 3
@@ -37,12 +38,16 @@ class Limits:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Memory:
-    """What earlier runs left behind: whom references led to, and how often in a row a write did not show."""
+    """What earlier runs left behind: whom references led to, how often in a row a write did not show, what was made.
+
+    `writes` are our newest writes that took effect, for the memberships that the plan changes.
+    """
 
     resolutions: Mapping[str, values.DriverId] = dataclasses.field(default_factory=dict)
     fruitless: Mapping[tuple[values.Action, values.DriverId, values.FleetId], int] = dataclasses.field(
         default_factory=dict
     )
+    writes: flapping.Writes = dataclasses.field(default_factory=dict)
 
 
 _NOTHING = Memory()
@@ -73,14 +78,17 @@ def judge(plan: values.Plan, actual: values.Actual, limits: Limits, memory: Memo
     """Part the plan's changes into those that may be made and those that are held, with the reason.
 
     Limits hold detaches only; what the memory speaks against holds every change of the drivers concerned, as a driver
-    whose attach is held must not lose a fleet meanwhile.
+    whose attach is held must not lose a fleet meanwhile. What flaps is held by itself, and an attach with the detaches
+    of its driver.
     """
     detaches = [change for change in plan.changes if change.action is values.Action.DETACH]
     sentinel = _sentinel(actual, detaches, limits)
     held_fleets = _held_fleets(plan, detaches, limits)
     whole_run = _held_run(plan, detaches, limits)
     suspects = _suspects(plan, memory)
-    held = {
+    frozen = flapping.frozen(plan.changes, memory.writes)
+    held = {change: values.Held(change, FLAPPING, reason) for change, reason in frozen.items()}
+    held |= {
         change: values.Held(change, *suspects[change.driver]) for change in plan.changes if change.driver in suspects
     }
     for change in detaches:

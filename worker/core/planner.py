@@ -10,9 +10,9 @@ import datetime
 from collections.abc import Iterable, Iterator, Mapping
 
 from worker.core import desired as desired_
-from worker.core import resolver, values
+from worker.core import digest, resolver, values
 
-Membership = tuple[values.DriverId, values.FleetId]
+Membership = values.Membership
 
 
 def plan(*, desired: values.Desired, actual: values.Actual, now: datetime.datetime, mode: values.Mode) -> values.Plan:
@@ -45,8 +45,8 @@ class _Wishes:
 
     fleets: Mapping[values.FleetRef, resolver.FleetAnswer]
     managed: frozenset[values.FleetId]
-    wanted: dict[Membership, values.Origin] = dataclasses.field(default_factory=dict)
-    released: dict[Membership, values.Origin] = dataclasses.field(default_factory=dict)
+    wanted: dict[Membership, values.Row] = dataclasses.field(default_factory=dict)
+    released: dict[Membership, values.Row] = dataclasses.field(default_factory=dict)
     unclear: set[values.FleetId] = dataclasses.field(default_factory=set)
     waiting: set[values.DriverId] = dataclasses.field(default_factory=set)
     problems: list[values.Problem] = dataclasses.field(default_factory=list)
@@ -84,9 +84,9 @@ class _Wishes:
             if active:
                 self.waiting.add(driver)
         elif active:
-            self.wanted.setdefault((driver, fleet), row.origin)
+            self.wanted.setdefault((driver, fleet), row)
         else:
-            self.released.setdefault((driver, fleet), row.origin)
+            self.released.setdefault((driver, fleet), row)
 
     def _add_unresolved_driver(self, row: values.Row, fleet: resolver.FleetAnswer, reason: str) -> None:
         if not isinstance(fleet, resolver.Unresolved):
@@ -108,8 +108,8 @@ class _Wishes:
 
 def _attaches(wishes: _Wishes, actual: values.Actual) -> list[values.Change]:
     return [
-        values.Change(values.Action.ATTACH, driver, fleet, origin)
-        for (driver, fleet), origin in wishes.wanted.items()
+        _change(values.Action.ATTACH, (driver, fleet), row)
+        for (driver, fleet), row in wishes.wanted.items()
         if fleet not in actual.memberships[driver]
     ]
 
@@ -120,7 +120,14 @@ def _detaches(wishes: _Wishes, actual: values.Actual, shrinkable: frozenset[valu
             continue
         for fleet in fleets & shrinkable:
             if (driver, fleet) not in wishes.wanted:
-                yield values.Change(values.Action.DETACH, driver, fleet, wishes.released.get((driver, fleet)))
+                yield _change(values.Action.DETACH, (driver, fleet), wishes.released.get((driver, fleet)))
+
+
+def _change(action: values.Action, membership: Membership, row: values.Row | None) -> values.Change:
+    """Make a change that this row asks for, or none."""
+    if row is None:
+        return values.Change(action, *membership)
+    return values.Change(action, *membership, row.origin, digest.fingerprint(row))
 
 
 def _shrinkable(

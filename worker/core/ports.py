@@ -6,7 +6,7 @@ Neighbours: `charge.client`, `sources.files`, `journal.memory` and `journal.sql`
 
 import dataclasses
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NewType, Protocol
 
 from worker.core import outcomes, report, values
@@ -88,6 +88,16 @@ class OpenIntent:
     recorded: datetime.datetime
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class OwnWrite:
+    """A write of ours that took effect: for which row, when it was made, and when its run had begun to look."""
+
+    action: values.Action
+    row: str
+    made: datetime.datetime
+    run_started: datetime.datetime
+
+
 class Journal(Protocol):
     """The durable record, as a run writes it.
 
@@ -133,6 +143,32 @@ class Journal(Protocol):
         self, *, since: datetime.datetime
     ) -> Mapping[tuple[values.Action, values.DriverId, values.FleetId], int]:
         """Count, for each change, how often in a row since then its write was answered as done and yet not seen."""
+        ...
+
+    async def latest(
+        self, drivers: Collection[values.DriverId], *, most: int
+    ) -> Mapping[values.Membership, tuple[OwnWrite, ...]]:
+        """Give our newest writes to each membership of these drivers that took effect, the newest first, `most` each.
+
+        What was found done already was not ours, and what was only answered as done did not take effect.
+        """
+        ...
+
+    async def absences(self) -> Mapping[values.Membership, datetime.datetime]:
+        """Give since when each membership is known to be absent from the sources."""
+        ...
+
+    async def note_absences(
+        self,
+        *,
+        fresh: Collection[values.Membership],
+        since: datetime.datetime,
+        over: Collection[values.Membership],
+    ) -> None:
+        """Record the memberships that are absent from the sources since then, and forget those that are not any more.
+
+        One that is known to be absent already is not among the fresh ones.
+        """
         ...
 
     async def prune(self, *, before: datetime.datetime) -> None:

@@ -13,6 +13,7 @@ from typing import NewType
 DriverId = NewType("DriverId", str)
 FleetId = NewType("FleetId", str)
 RunId = NewType("RunId", str)
+Membership = tuple[DriverId, FleetId]
 IntentKey = NewType("IntentKey", str)
 """An idempotency key. It belongs to one intent: shared by the retries of one write, by no other write."""
 
@@ -228,12 +229,16 @@ class Actual:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Change:
-    """One membership to attach or detach; `origin` is the row that asks for it, where one does."""
+    """One membership to attach or detach; `origin` is the row that asks for it, where one does.
+
+    `row` is that row's fingerprint (`digest.fingerprint`): memory goes by it. It makes no other change of this one.
+    """
 
     action: Action
     driver: DriverId
     fleet: FleetId
     origin: Origin | None = None
+    row: str = dataclasses.field(default="", compare=False)
 
     @property
     def order(self) -> tuple[str, str, str]:

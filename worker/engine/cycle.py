@@ -11,13 +11,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import structlog
 
 from worker.core import desired as desired_
-from worker.core import digest, errors, guard, outcomes, planner, ports, recovery, report, undoing, values
+from worker.core import digest, errors, flapping, guard, outcomes, planner, ports, recovery, report, undoing, values
 from worker.engine import apply, reading, sending
 
 log = structlog.get_logger()
 
-_RECENT = datetime.timedelta(days=1)
-"""How far back a write that was answered as done, and yet not seen, counts against the next one."""
+_RECENT = datetime.timedelta(days=30)
+"""How far back a write that was answered as done, and yet not seen, counts against the next one, also in a daily job."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -84,13 +84,20 @@ class Cycle:
         now = self._clock.now()
         plan = planner.plan(desired=desired, actual=actual, now=now, mode=self._rules.mode)
         guard.trust(plan, self._rules.limits)
-        memory = guard.Memory(
-            resolutions=await self._journal.resolutions(), fruitless=await self._journal.fruitless(since=now - _RECENT)
-        )
+        memory = await self._memory(plan, now=now)
         judgement = guard.judge(plan, actual, self._rules.limits, memory)
         judgement = await self._allow(judgement, approved=approved, now=now)
         judged = self._judged(plan, judgement, sources=desired.sources, reading=actual.requests, now=now)
         return Survey(desired, actual, judged, guard.settled(plan, judgement, memory))
+
+    async def _memory(self, plan: values.Plan, *, now: datetime.datetime) -> guard.Memory:
+        """Ask the journal what the guard judges by; of our own writes only where there is something to write."""
+        drivers = {change.driver for change in plan.changes}
+        return guard.Memory(
+            resolutions=await self._journal.resolutions(),
+            fruitless=await self._journal.fruitless(since=now - _RECENT),
+            writes=await self._journal.latest(drivers, most=flapping.ENOUGH) if drivers else {},
+        )
 
     async def _allow(
         self, judgement: guard.Judgement, *, approved: str | None = None, now: datetime.datetime

@@ -7,7 +7,7 @@ in `schema`, connections in `engines`, what people ask in `archive`.
 
 import contextlib
 import datetime
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -109,6 +109,18 @@ class Database(lookups.Lookups):
         with self._writing() as connection:
             connection.execute(known.delete().where(known.c.reference == sa.bindparam("reference")), fresh)
             connection.execute(known.insert(), fresh)
+
+    def note_absences(
+        self, fresh: Collection[values.Membership], *, since: datetime.datetime, over: Collection[values.Membership]
+    ) -> None:
+        """Insert the memberships that are absent since then, and delete those that are not any more."""
+        known = schema.absences
+        here = sa.and_(known.c.driver == sa.bindparam("gone_driver"), known.c.fleet == sa.bindparam("gone_fleet"))
+        gone = [{"gone_driver": driver, "gone_fleet": fleet} for driver, fleet in sorted(over)]
+        with self._writing() as connection:
+            if gone:
+                connection.execute(known.delete().where(here), gone)
+            _insert(connection, known, rows.absences(fresh, since=since))
 
     def approve(self, digest: str, *, now: datetime.datetime, until: datetime.datetime) -> None:
         """Allow the held changes of a plan until then."""

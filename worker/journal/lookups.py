@@ -1,4 +1,4 @@
-"""What a run asks of its journal before it writes: four questions that need neither SQLAlchemy nor the writer's lock.
+"""What a run asks of its journal before it writes: questions that need neither SQLAlchemy nor the writer's lock.
 
 Invariant: one text of each question, for both databases. Neighbours: `glance` asks them through the standard library,
 `database` through SQLAlchemy.
@@ -6,10 +6,11 @@ Invariant: one text of each question, for both databases. Neighbours: `glance` a
 
 import abc
 import datetime
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from worker.core import formats, values
+from worker.core import formats, ports, values
+from worker.journal import rows
 
 Write = tuple[values.Action, values.DriverId, values.FleetId]
 
@@ -29,6 +30,20 @@ _HISTORY = """
     AND intents.driver IN (SELECT driver FROM intents WHERE code = 'not_converging')
     ORDER BY runs.started, runs.run, intents.position
 """
+_AT_ONCE = 250
+_DRIVERS = [f"driver_{number}" for number in range(_AT_ONCE)]
+_LATEST = f"""
+    SELECT driver, fleet, action, "row", recorded, started FROM (
+        SELECT intents.driver, intents.fleet, intents.action, intents."row", intents.recorded, runs.started,
+        ROW_NUMBER() OVER (
+            PARTITION BY intents.driver, intents.fleet ORDER BY intents.recorded DESC, intents.run DESC
+        ) AS place
+        FROM intents JOIN runs ON runs.run = intents.run
+        WHERE intents.outcome = 'applied' AND intents.driver IN ({", ".join(f":{name}" for name in _DRIVERS)})
+    ) AS latest
+    WHERE place <= CAST(:most AS INTEGER) ORDER BY driver, fleet, place
+"""  # noqa: S608 - nothing but the names of parameters is put in
+_ABSENCES = "SELECT driver, fleet, since FROM absences"
 _OLD = """
     SELECT 1 FROM runs WHERE started < :before AND (finished IS NULL OR finished < :before)
     AND NOT EXISTS (SELECT 1 FROM intents WHERE intents.run = runs.run AND intents.outcome IS NULL) LIMIT 1
@@ -58,6 +73,24 @@ class Lookups(abc.ABC):
         """Count how often in a row each write was answered as done, and yet not seen."""
         history = self.ask(_HISTORY, {"since": formats.time(since)})
         return unseen(((values.Action(row[0]), row[1], row[2]), row[3], row[4]) for row in history)
+
+    def latest(
+        self, drivers: Collection[values.DriverId], *, most: int
+    ) -> dict[values.Membership, tuple[ports.OwnWrite, ...]]:
+        """Give our newest writes to each membership of these drivers that took effect; so many drivers a question."""
+        found: dict[values.Membership, tuple[ports.OwnWrite, ...]] = {}
+        names = sorted(drivers)
+        for start in range(0, len(names), _AT_ONCE):
+            asked = names[start : start + _AT_ONCE]
+            padded = [*asked, *[asked[0]] * (_AT_ONCE - len(asked))]
+            parameters = {**dict(zip(_DRIVERS, padded, strict=True)), "most": str(most)}
+            for driver, fleet, *write in self.ask(_LATEST, parameters):
+                found[driver, fleet] = (*found.get((driver, fleet), ()), rows.own_write(*write))
+        return found
+
+    def absences(self) -> dict[values.Membership, datetime.datetime]:
+        """Give since when each membership is absent from the sources."""
+        return {(driver, fleet): rows.moment(since) for driver, fleet, since in self.ask(_ABSENCES, {})}
 
     def anything_before(self, before: datetime.datetime) -> bool:
         """Tell whether there is a run to forget."""

@@ -7,7 +7,7 @@ Neighbours: implements `core.ports.Journal` and `core.ports.Record`; `sql` is th
 import dataclasses
 import datetime
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from worker.core import errors, formats, outcomes, ports, report, values
 from worker.journal import lookups, rows
@@ -39,6 +39,7 @@ class _Store:
     intents: dict[values.IntentKey, ports.OpenIntent] = dataclasses.field(default_factory=dict)
     approvals: dict[str, datetime.datetime] = dataclasses.field(default_factory=dict)
     resolutions: dict[str, values.DriverId] = dataclasses.field(default_factory=dict)
+    absences: dict[values.Membership, datetime.datetime] = dataclasses.field(default_factory=dict)
     writer: "MemoryJournal | None" = None
 
 
@@ -129,6 +130,35 @@ class MemoryJournal:
         """Count how often in a row each write was answered as done, and yet not seen."""
         recent = (run for run, held in self._ordered() if held.started >= since)
         return lookups.unseen(write for run in recent for write in self._writes(run))
+
+    async def latest(
+        self, drivers: Collection[values.DriverId], *, most: int
+    ) -> Mapping[values.Membership, tuple[ports.OwnWrite, ...]]:
+        """Give our newest writes to each membership of these drivers that took effect."""
+        found: dict[values.Membership, tuple[ports.OwnWrite, ...]] = {}
+        newest_first = sorted(self._store.intents.values(), key=lambda each: (each.recorded, each.run), reverse=True)
+        for change, each in ((each.intent.change, each) for each in newest_first):
+            if change.driver in drivers and isinstance(self.outcomes.get(each.intent.key), outcomes.Applied):
+                write = ports.OwnWrite(change.action, change.row, each.recorded, self._store.runs[each.run].started)
+                found[change.driver, change.fleet] = (*found.get((change.driver, change.fleet), ()), write)[:most]
+        return found
+
+    async def absences(self) -> Mapping[values.Membership, datetime.datetime]:
+        """Give since when each membership is absent from the sources."""
+        return dict(self._store.absences)
+
+    async def note_absences(
+        self,
+        *,
+        fresh: Collection[values.Membership],
+        since: datetime.datetime,
+        over: Collection[values.Membership],
+    ) -> None:
+        """Record what is absent since then, and forget what is not any more."""
+        self._hold()
+        for membership in over:
+            self._store.absences.pop(membership, None)
+        self._store.absences.update(dict.fromkeys(fresh, since))
 
     async def prune(self, *, before: datetime.datetime) -> None:
         """Forget old runs, but for what is open."""

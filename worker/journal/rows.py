@@ -6,7 +6,7 @@ and `glance` store the rows, `archive` reads them, `memory` answers in the same 
 
 import datetime
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from worker.core import formats, outcomes, ports, report, values
@@ -43,6 +43,7 @@ def intents(run: values.RunId, group: Sequence[ports.Intent], *, now: datetime.d
             "driver": each.change.driver,
             "fleet": each.change.fleet,
             "origin": None if each.change.origin is None else text(str(each.change.origin)),
+            "row": each.change.row,
         }
         for position, each in enumerate(group)
     ]
@@ -98,6 +99,7 @@ def change(row: Row) -> values.Change:
         driver=values.DriverId(row["driver"]),
         fleet=values.FleetId(row["fleet"]),
         origin=None if row["origin"] is None else _origin(row["origin"]),
+        row=row["row"],
     )
 
 
@@ -139,6 +141,16 @@ def past_change(row: Row) -> ports.PastChange:
         code=row["code"],
         message=row["message"],
     )
+
+
+def own_write(action: str, row: str, recorded: str, started: str) -> ports.OwnWrite:
+    """Read a write of ours that took effect."""
+    return ports.OwnWrite(values.Action(action), row, moment(recorded), moment(started))
+
+
+def absences(fresh: Collection[values.Membership], *, since: datetime.datetime) -> list[Row]:
+    """Write memberships that are absent from the sources since then."""
+    return [{"driver": driver, "fleet": fleet, "since": formats.time(since)} for driver, fleet in sorted(fresh)]
 
 
 def moment(written: str) -> datetime.datetime:

@@ -47,6 +47,7 @@ intents = sa.Table(
     sa.Column("driver", sa.Text, nullable=False),
     sa.Column("fleet", sa.Text, nullable=False),
     sa.Column("origin", sa.Text),
+    sa.Column("row", sa.Text, nullable=False),
     sa.Column("settled", sa.Text),
     sa.Column("outcome", sa.Text),
     sa.Column("attempts", sa.Integer),
@@ -54,7 +55,8 @@ intents = sa.Table(
     sa.Column("code", sa.Text),
     sa.Column("message", sa.Text),
 )
-"""One row a write, under its idempotency key; `outcome` is null while nobody knows it."""
+"""One row a write, under its idempotency key; `outcome` is null while nobody knows it. `row` is the fingerprint of the
+source's row that asks for it, empty where none does."""
 
 sa.Index("ix_intents_run", intents.c.run, intents.c.position)
 sa.Index("ix_intents_driver", intents.c.driver, intents.c.fleet)
@@ -89,3 +91,12 @@ resolutions = sa.Table(
     sa.Column("remembered", sa.Text, nullable=False),
 )
 """Whom each reference led to when it was last used."""
+
+absences = sa.Table(
+    "absences",
+    metadata,
+    sa.Column("driver", sa.Text, primary_key=True),
+    sa.Column("fleet", sa.Text, primary_key=True),
+    sa.Column("since", sa.Text, nullable=False),
+)
+"""The memberships that the sources leave out and whose detaches wait, or waited, for the end of their grace."""

@@ -6,7 +6,7 @@ is something to write.
 """
 
 import datetime
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TypeVar
 
 import anyio
@@ -102,6 +102,28 @@ class SqlJournal:
     async def fruitless(self, *, since: datetime.datetime) -> Mapping[lookups.Write, int]:
         """Count how often in a row each write was answered as done, and not seen by a clean run after it."""
         return await self._do(lambda: self._keeper.look().fruitless(since=since))
+
+    async def latest(
+        self, drivers: Collection[values.DriverId], *, most: int
+    ) -> Mapping[values.Membership, tuple[ports.OwnWrite, ...]]:
+        """Give our newest writes to each membership of these drivers that took effect."""
+        return await self._do(lambda: self._keeper.look().latest(drivers, most=most))
+
+    async def absences(self) -> Mapping[values.Membership, datetime.datetime]:
+        """Give since when each membership is absent from the sources."""
+        return await self._do(lambda: self._keeper.look().absences())
+
+    async def note_absences(
+        self,
+        *,
+        fresh: Collection[values.Membership],
+        since: datetime.datetime,
+        over: Collection[values.Membership],
+    ) -> None:
+        """Record what is absent since then, and forget what is not any more, in one commit."""
+        await self._do(
+            lambda: self._keeper.write(lambda database: database.note_absences(fresh, since=since, over=over))
+        )
 
     async def prune(self, *, before: datetime.datetime) -> None:
         """Forget old runs, where there are any."""

@@ -42,6 +42,7 @@ def upgrade() -> None:
         sa.Column("driver", sa.Text, nullable=False),
         sa.Column("fleet", sa.Text, nullable=False),
         sa.Column("origin", sa.Text),
+        sa.Column("row", sa.Text, nullable=False),
         sa.Column("settled", sa.Text),
         sa.Column("outcome", sa.Text),
         sa.Column("attempts", sa.Integer),
@@ -67,4 +68,10 @@ def upgrade() -> None:
         sa.Column("reference", sa.Text, primary_key=True),
         sa.Column("driver", sa.Text, nullable=False),
         sa.Column("remembered", sa.Text, nullable=False),
+    )
+    op.create_table(
+        "absences",
+        sa.Column("driver", sa.Text, primary_key=True),
+        sa.Column("fleet", sa.Text, primary_key=True),
+        sa.Column("since", sa.Text, nullable=False),
     )
