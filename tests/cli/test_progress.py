@@ -52,5 +52,3 @@ def test_off_a_terminal_there_is_no_bar_and_nothing_to_clear() -> None:
     with progress.watch() as watcher:
         assert isinstance(watcher, progress.Lines)
         progress.clear()
-    with progress.nobody() as nobody:
-        assert nobody is None

@@ -89,6 +89,11 @@ class Account:
         self.record = journal
 
     @property
+    def source_paths(self) -> list[pathlib.Path]:
+        """Give where the sources are."""
+        return [self.settings.located(source.path) for source in self.settings.sources]
+
+    @property
     def rate(self) -> float:
         """Give the present pace in requests a second."""
         return self._pace.rate()

@@ -6,12 +6,14 @@ the last good ones in force. Reasons that come during a run lead to one more. Ne
 """
 
 import datetime
+import functools
 import random
 import signal
 from collections.abc import Callable, Mapping, Sequence
 
 import anyio
 import structlog
+from anyio import abc
 
 from worker.core import errors, outcomes, patience, ports, report, retry, status, values
 from worker.engine import cycle
@@ -58,7 +60,7 @@ class Service:
     async def run(self) -> int:
         """Work until stopped; give the exit code."""
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._watch_sources)
+            await tasks.start(self._watch_sources)
             tasks.start_soon(self._reload_on_hangup)
             tasks.start_soon(self._wake_at_the_end)
             await self._stand_by()
@@ -158,13 +160,16 @@ class Service:
         await self._ending.wait()
         self.wake(wakeups.Trigger.SIGNAL)
 
-    async def _watch_sources(self) -> None:
+    async def _watch_sources(self, *, task_status: abc.TaskStatus[None]) -> None:
         """Ask for a run whenever a source says something else than before."""
+        started = task_status.started
         while True:
-            settings = self.account.settings
-            paths = [settings.located(source.path) for source in settings.sources]
             with anyio.CancelScope() as self._watching:  # left where the settings name other sources
-                await watching.watch(paths, changed=lambda: self.wake(wakeups.Trigger.SOURCE))
+                async with anyio.create_task_group() as tasks:
+                    changed = functools.partial(self.wake, wakeups.Trigger.SOURCE)
+                    await tasks.start(functools.partial(watching.watch, self.account.source_paths, changed=changed))
+                    started()
+            started = functools.partial(self.wake, wakeups.Trigger.SOURCE)  # they may have been read before
 
     async def _reload_on_hangup(self) -> None:
         """Take SIGHUP for the wish to read the settings anew, and to reconcile."""
@@ -184,6 +189,7 @@ class Service:
             return
         before, self.account = self.account, account
         await before.aclose()
-        self._watching.cancel()
+        if before.source_paths != account.source_paths:
+            self._watching.cancel()
         self.board.mended((status.Part.SETTINGS,))
         log.info("settings_reloaded")

@@ -1,0 +1,292 @@
+"""The service that operators live with: why it runs, what breaks and mends, what it says meanwhile."""
+
+import contextlib
+import json
+import pathlib
+import signal
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.e2e import conftest
+from tests.support import command
+from worker.sandbox import faults, roster
+
+TOKEN = "a-token-of-the-tests"
+SELDOM = {"FLEET_SYNC_SYNC__INTERVAL_SECONDS": "3600"}
+SERVED = {"FLEET_SYNC_STATUS__LISTEN": "127.0.0.1:0", "FLEET_SYNC_STATUS_TOKEN": TOKEN}
+
+
+class Service:
+    """A service that runs beside the test, and what it says."""
+
+    def __init__(self, running: command.Running, desk: conftest.Desk, log: pathlib.Path) -> None:
+        """Take a running command whose stderr goes to a file."""
+        self.running = running
+        self.desk = desk
+        self.log = log
+        self._client = httpx.Client(trust_env=False, timeout=10)
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """Give the log lines of this name, until now."""
+        lines = [json.loads(line) for line in self.log.read_text().splitlines() if line.endswith("}")]
+        return [line for line in lines if line["event"] == name]
+
+    def runs(self, trigger: str = "") -> list[dict[str, Any]]:
+        """Give the runs that have ended, of one trigger or all."""
+        return [run for run in self.events("run_finished") if run["trigger"] == trigger or not trigger]
+
+    def after(self, what: str, happened: Callable[[], bool]) -> None:
+        """Wait until something has happened."""
+        command.until(happened, what=f"{what}\n{self.log.read_text()}")
+
+    def ran(self, trigger: str, count: int = 1) -> dict[str, Any]:
+        """Wait until so many runs of this trigger have ended, and give the last."""
+        self.after(f"{count} runs by {trigger}", lambda: len(self.runs(trigger)) >= count)
+        return self.runs(trigger)[count - 1]
+
+    def ask(self, method: str, path: str, token: str = "", **more: Any) -> httpx.Response:
+        """Send a request to the page."""
+        self.after("the page", lambda: bool(self.events("serving")))
+        url = self.events("serving")[0]["url"].rstrip("/") + path
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        return self._client.request(method, url, headers=headers, **more)
+
+    def metric(self, line: str) -> float:
+        """Give the value of one metric, 0 where it is not there."""
+        found = [text for text in self.ask("GET", "/metrics").text.splitlines() if text.startswith(f"{line} ")]
+        return float(found[0].rsplit(" ", 1)[1]) if found else 0.0
+
+
+Start = Callable[..., contextlib.AbstractContextManager[Service]]
+
+
+@pytest.fixture
+def start(tmp_path: pathlib.Path) -> Start:
+    """Start services."""
+
+    @contextlib.contextmanager
+    def starting(desk: conftest.Desk, **environ: str) -> Iterator[Service]:
+        log = tmp_path / "log"
+        log.write_text("")
+        with log.open("a") as stream:
+            running = command.start("run", environ={**desk.folder.environ, **SELDOM, **environ}, stderr=stream.fileno())
+            try:
+                service = Service(running, desk, log)
+                yield service
+                running.signal(signal.SIGTERM)
+                assert running.end().code == 143
+                assert "Traceback" not in log.read_text()
+            finally:
+                running.reap()
+
+    return starting
+
+
+def _in_place(path: pathlib.Path, text: str) -> None:
+    path.write_text(text)
+
+
+def _by_replacement(path: pathlib.Path, text: str) -> None:
+    fresh = path.with_name("fresh")
+    fresh.write_text(text)
+    fresh.replace(path)
+
+
+@pytest.mark.parametrize("edit", [_in_place, _by_replacement])
+def test_an_edited_source_is_carried_out_at_once(
+    desk: conftest.Desk, start: Start, edit: Callable[[pathlib.Path, str], None]
+) -> None:
+    fleet, *_ = members = desk.members()
+    left = members[fleet].pop()
+    with start(desk) as service:
+        service.ran("start")
+        edit(desk.folder.path / "membership.yaml", command.document(members))
+        assert service.ran("source")["result"] == "converged"
+    assert desk.changed() == [("detach", left, fleet)]
+
+
+def test_a_config_map_that_is_swapped_is_seen(open_desk: conftest.Open, start: Start, tmp_path: pathlib.Path) -> None:
+    """Kubernetes writes a new folder, and swaps the link `..data` that the document's own link leads through."""
+    folder = tmp_path / "mounted"
+    desk = open_desk(source="mounted/membership.yaml")
+    fleet, *_ = members = desk.members()
+
+    def mount(name: str, text: str) -> None:
+        (folder / name).mkdir(parents=True)
+        (folder / name / "membership.yaml").write_text(text)
+        (folder / "..fresh").symlink_to(name)
+        (folder / "..fresh").replace(folder / "..data")
+
+    mount("..2026_11_23", command.document(members))
+    (folder / "membership.yaml").symlink_to("..data/membership.yaml")
+    left = members[fleet].pop()
+    with start(desk) as service:
+        service.ran("start")
+        mount("..2026_11_24", command.document(members))
+        service.ran("source")
+    assert desk.changed() == [("detach", left, fleet)]
+
+
+def test_a_broken_source_changes_nothing_is_told_and_mends_by_itself(desk: conftest.Desk, start: Start) -> None:
+    source = desk.folder.path / "membership.yaml"
+    sound = source.read_text()
+    with start(desk, **SERVED) as service:
+        service.ran("start")
+        source.write_text(sound[: len(sound) // 2] + "\n  - [")
+        broken = service.ran("source")
+        assert (broken["result"], broken["level"]) == ("failed", "error")
+        assert "membership.yaml:" in broken["error"]
+        assert service.metric('fleet_sync_broken{part="source"}') == 1
+        assert "membership.yaml" in service.ask("GET", "/").text
+        source.write_text(sound)
+        assert service.ran("source", 2)["result"] == "in_sync"
+        assert service.metric('fleet_sync_broken{part="source"}') == 0
+    assert desk.posts() == []
+
+
+def test_a_hangup_reads_the_settings_anew_and_broken_ones_leave_the_last_good_ones(
+    desk: conftest.Desk, start: Start
+) -> None:
+    fleet, *_ = members = desk.members()
+    sound = desk.folder.settings.read_text()
+    with start(desk, **SERVED) as service:
+        service.ran("start")
+        desk.folder.settings.write_text(f"{sound}\n[sync]\nmode = 'wrong'\n")
+        service.running.signal(signal.SIGHUP)
+        assert service.ran("signal")["result"] == "in_sync"
+        (told,) = service.events("settings_broken")
+        assert "sync.mode" in told["error"] and service.ask("GET", "/readyz").status_code == 503
+        desk.folder.settings.write_text(f"{sound}\n[sync]\nmode = 'additive'\n")
+        service.running.signal(signal.SIGHUP)
+        service.ran("signal", 2)
+        assert service.events("settings_reloaded") and service.ask("GET", "/readyz").status_code == 200
+        members[fleet].pop()
+        desk.write(members)
+        assert service.ran("source")["result"] == "in_sync"
+    assert desk.posts() == []
+
+
+def test_what_cannot_change_while_it_runs_is_refused_whole(desk: conftest.Desk, start: Start) -> None:
+    settings = desk.folder.settings
+    with start(desk) as service:
+        service.ran("start")
+        settings.write_text(f'{settings.read_text()}\n[journal]\nurl = "sqlite:///other.db"\n')
+        service.running.signal(signal.SIGHUP)
+        service.ran("signal")
+        (told,) = service.events("settings_broken")
+        assert "journal.url" in told["error"] and "Restart" in told["remedy"]
+    assert not (settings.parent / "other.db").exists()
+
+
+def test_requests_to_reconcile_need_the_token_and_come_together(desk: conftest.Desk, start: Start) -> None:
+    with start(desk, **SERVED) as service:
+        service.ran("start")
+        assert service.ask("POST", "/sync").status_code == 401
+        assert service.ask("POST", "/sync", token="another-token-of-the-tests").status_code == 401
+        assert service.runs("request") == []
+        desk.people.detach(*_first(desk))
+        answers = [service.ask("POST", "/sync", token=TOKEN).status_code for _ in range(30)]
+        assert set(answers) == {202}
+        assert service.ran("request")["result"] == "converged"
+        seen = len(service.runs())
+        assert seen <= 20
+    assert len(desk.posts()) == 1
+
+
+def _first(desk: conftest.Desk) -> tuple[str, str]:
+    fleet, drivers = next(iter(desk.members().items()))
+    return drivers[0], fleet
+
+
+def test_without_a_token_there_is_nothing_to_ask(desk: conftest.Desk, start: Start) -> None:
+    with start(desk, FLEET_SYNC_STATUS__LISTEN="127.0.0.1:0") as service:
+        service.ran("start")
+        assert service.ask("POST", "/sync").status_code == 404
+        assert service.ask("POST", "/sync", token=TOKEN).status_code == 404
+
+
+def test_it_lives_whatever_charge_does_and_is_ready_when_a_run_has_ended_well(
+    desk: conftest.Desk, start: Start
+) -> None:
+    desk.charge.faults = faults.Faults({"500": 1.0})
+    once = {"FLEET_SYNC_RETRY__MAX_ATTEMPTS": "1", "FLEET_SYNC_SYNC__INTERVAL_SECONDS": "0.2"}
+    with start(desk, **{**SERVED, **once}) as service:
+        service.ran("start")
+        assert service.ask("GET", "/healthz").status_code == 200
+        assert service.ask("GET", "/readyz").status_code == 503
+        assert service.metric('fleet_sync_broken{part="charge"}') == 1
+        assert service.metric("fleet_sync_last_success_timestamp_seconds") == 0
+        desk.charge.faults = faults.NONE
+        service.after("a run that ends well", lambda: any(run["result"] == "in_sync" for run in service.runs()))
+        assert service.ask("GET", "/readyz").status_code == 200
+        assert service.metric('fleet_sync_broken{part="charge"}') == 0
+        assert service.metric("fleet_sync_last_success_timestamp_seconds") > 1e9
+
+
+def test_a_refused_change_waits_and_goes_at_once_when_its_row_changes(desk: conftest.Desk, start: Start) -> None:
+    driver, fleet = _first(desk)
+    desk.people.detach(driver, fleet)
+    desk.charge.faults = faults.Faults(script=lambda request: "refused" if request.key else None)
+    source = desk.folder.path / "membership.yaml"
+    with start(desk, FLEET_SYNC_SYNC__INTERVAL_SECONDS="0.1") as service:
+        assert service.ran("start")["refused"] == 1
+        later = service.ran("interval", 3)
+        assert (later["result"], later["deferred"], "refused" in later) == ("partial", 1, False)
+        assert len(desk.posts()) == 1
+        desk.charge.faults = faults.NONE
+        edited = source.read_text().replace(f'- "{driver}"', f'- {{driver: "{driver}", note: "has a contract now"}}', 1)
+        source.write_text(edited)
+        service.after("the row tried again", lambda: len(desk.posts()) == 2)
+        service.after("it is done", lambda: service.runs()[-1]["result"] == "in_sync")
+    assert driver in desk.members()[fleet]
+
+
+def test_a_run_with_nothing_to_do_is_one_line(desk: conftest.Desk, start: Start) -> None:
+    with start(desk, FLEET_SYNC_SYNC__INTERVAL_SECONDS="0.1") as service:
+        service.ran("interval", 5)
+        lines = service.log.read_text().splitlines()
+    assert {json.loads(line)["event"] for line in lines} == {"run_finished"}
+
+
+def test_held_detaches_are_let_through_from_the_page_with_the_token_only(desk: conftest.Desk, start: Start) -> None:
+    members = desk.members()
+    fleet, drivers = next(iter(members.items()))
+    desk.write({**members, fleet: drivers[:1]})
+    with start(desk, **SERVED) as service:
+        held = service.ran("start")
+        digest = held["digest"]
+        assert (held["result"], held["held"]) == ("held", len(drivers) - 1)
+        assert digest in service.ask("GET", "/").text
+        assert service.ask("POST", "/approve", data={"digest": digest}).status_code == 401
+        assert desk.posts() == []
+        answer = service.ask("POST", "/approve", data={"digest": digest, "token": TOKEN})
+        assert answer.status_code in (200, 303)
+        assert service.ran("request")["result"] == "converged"
+    assert len(desk.posts()) == len(drivers) - 1
+
+
+def test_repaired_drift_that_comes_back_is_repaired_again_and_the_third_reversal_freezes_it(
+    open_desk: conftest.Open, start: Start
+) -> None:
+    """argo-cd 18417, external-dns 1771: two controllers that fight over the same objects are noticed."""
+    people = roster.Roster.populate(drivers=10, fleets=2)
+    desk = open_desk(people)
+    driver, fleet = _first(desk)
+    with start(desk, **SERVED) as service:
+        service.ran("start")
+        for count in (1, 2, 3):
+            desk.people.detach(driver, fleet)
+            service.ask("POST", "/sync", token=TOKEN)
+            service.after("the drift made good", lambda: len(desk.changed()) == count)  # noqa: B023
+            service.ran("request", count)
+        assert len({post.key for post in desk.posts()}) == 3
+        desk.people.detach(driver, fleet)
+        service.ask("POST", "/sync", token=TOKEN)
+        frozen = service.ran("request", 4)
+        assert (frozen["result"], frozen["held"]) == ("held", 1)
+        assert "frozen" in service.ask("GET", "/").text
+        assert service.metric(f'fleet_sync_memberships{{fleet="{fleet}",state="frozen"}}') == 1
+    assert len(desk.posts()) == 3
