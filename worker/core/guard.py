@@ -6,7 +6,7 @@ protected fleet. Neighbours: `planner` makes the plan, `digest` names it, `engin
 
 import collections
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from worker.core import errors, flapping, values
 
@@ -82,7 +82,7 @@ def judge(plan: values.Plan, actual: values.Actual, limits: Limits, memory: Memo
     of its driver.
     """
     detaches = [change for change in plan.changes if change.action is values.Action.DETACH]
-    sentinel = _sentinel(actual, detaches, limits)
+    sentinel = _sentinel(actual, {*plan.later, *((change.driver, change.fleet) for change in detaches)}, limits)
     held_fleets = _held_fleets(plan, detaches, limits)
     whole_run = _held_run(plan, detaches, limits)
     suspects = _suspects(plan, memory)
@@ -105,9 +105,10 @@ def judge(plan: values.Plan, actual: values.Actual, limits: Limits, memory: Memo
 def settled(plan: values.Plan, judgement: Judgement, memory: Memory) -> dict[str, values.DriverId]:
     """Give the references that are new, or whose move nothing is held for any more: from now on they lead there.
 
-    Whichever guard holds it: a move that counted as seen meanwhile would pass as soon as that guard lets go.
+    Whichever guard holds it: a move that counted as seen meanwhile would pass as soon as that guard lets go, or as the
+    grace of a detach ends that it asks for.
     """
-    held = {held.change.driver for held in judgement.held}
+    held = {*(held.change.driver for held in judgement.held), *(driver for driver, _ in plan.later)}
     fresh = {}
     for reference, driver in plan.resolutions.items():
         before = memory.resolutions.get(reference)
@@ -144,13 +145,15 @@ def _held_fleets(
 ) -> Mapping[values.FleetId, tuple[str, str]]:
     """Give every fleet that would lose too many the guard's name and its message."""
     held = {}
-    for fleet, count in sorted(collections.Counter(change.fleet for change in detaches).items()):
-        members = plan.members[fleet]
+    later = collections.Counter(fleet for _, fleet in plan.later)
+    for fleet, due in sorted(collections.Counter(change.fleet for change in detaches).items()):
+        members, count = plan.members[fleet], due + later[fleet]
         if count >= members and not limits.allow_emptying_fleets:
             # Attaches do not count here: each of them may yet be refused.
-            held[fleet] = (EMPTYING, f"all {members} who are in this fleet now would be detached")
-        elif count > limits.always_allow and count / members > limits.max_detach_fraction_per_fleet:
-            share = f"{count} of {members} memberships of this fleet ({count / members:.1%})"
+            rest = f", {later[fleet]} of them when their grace ends" if later[fleet] else ""
+            held[fleet] = (EMPTYING, f"all {members} who are in this fleet now would be detached{rest}")
+        elif due > limits.always_allow and due / members > limits.max_detach_fraction_per_fleet:
+            share = f"{due} of {members} memberships of this fleet ({due / members:.1%})"
             limit = f"{PER_FLEET} = {limits.max_detach_fraction_per_fleet:g}"
             held[fleet] = (PER_FLEET, f"{share} would be detached, more than {limit}")
     return held
@@ -165,9 +168,8 @@ def _held_run(plan: values.Plan, detaches: list[values.Change], limits: Limits) 
     return PER_RUN, f"{share} would be detached, more than {PER_RUN} = {limits.max_detach_fraction:g}"
 
 
-def _sentinel(actual: values.Actual, detaches: Iterable[values.Change], limits: Limits) -> str | None:
+def _sentinel(actual: values.Actual, leaving: Collection[values.Membership], limits: Limits) -> str | None:
     """Give the reason why `must_see` forbids every detach: one of its memberships is not there, or is to go."""
-    leaving = {(change.driver, change.fleet) for change in detaches}
     for driver, fleet in sorted(limits.must_see):
         if fleet not in actual.memberships.get(driver, frozenset()):
             return (

@@ -7,7 +7,7 @@ the order of the input is irrelevant. Neighbours: `resolver` looks up references
 
 import dataclasses
 import datetime
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from worker.core import desired as desired_
 from worker.core import digest, resolver, values
@@ -15,16 +15,25 @@ from worker.core import digest, resolver, values
 Membership = values.Membership
 
 
-def plan(*, desired: values.Desired, actual: values.Actual, now: datetime.datetime, mode: values.Mode) -> values.Plan:
+def plan(
+    *,
+    desired: values.Desired,
+    actual: values.Actual,
+    now: datetime.datetime,
+    mode: values.Mode,
+    absences: Collection[Membership] = (),
+) -> values.Plan:
     """Plan the changes that make the managed fleets as desired, as far as that can be known.
 
-    `mode` is that of fleets without one of their own. Every row's fleet has an entry in `desired.fleets`, and every
-    driver of the indexes of `actual` stands in its `memberships`. Raises errors.DesiredError where a fleet turns out,
-    under its id and its name, to be given two modes.
+    `mode` is that of fleets without one of their own; `absences` are those known from earlier runs. Every row's fleet
+    has an entry in `desired.fleets`, and every driver of the indexes of `actual` stands in its `memberships`. Raises
+    errors.DesiredError where a fleet turns out, under its id and its name, to be given two modes.
     """
     wishes = _Wishes.of(desired, actual, now)
     attaches = _attaches(wishes, actual)
-    detaches = _detaches(wishes, actual, _shrinkable(desired, actual, wishes, mode))
+    exact = _exact(desired, wishes, mode)
+    shrinkable = exact - wishes.unclear - actual.incomplete.keys()
+    detaches = _detaches(wishes, actual, shrinkable)
     members, drivers = _count(actual, wishes)
     return values.Plan(
         changes=tuple(sorted([*attaches, *detaches], key=lambda change: change.order)),
@@ -36,6 +45,7 @@ def plan(*, desired: values.Desired, actual: values.Actual, now: datetime.dateti
         unresolved=wishes.unresolved,
         incomplete=len(wishes.managed & actual.incomplete.keys()),
         resolutions=wishes.resolutions,
+        unjudged=frozenset(each for each in absences if _unjudged(each, wishes, exact, shrinkable)),
     )
 
 
@@ -130,14 +140,23 @@ def _change(action: values.Action, membership: Membership, row: values.Row | Non
     return values.Change(action, *membership, row.origin, digest.fingerprint(row))
 
 
-def _shrinkable(
-    desired: values.Desired, actual: values.Actual, wishes: _Wishes, mode: values.Mode
-) -> frozenset[values.FleetId]:
-    """Give the fleets from which somebody may be detached at all."""
+def _exact(desired: values.Desired, wishes: _Wishes, mode: values.Mode) -> frozenset[values.FleetId]:
+    """Give the managed fleets that are to hold nobody else; from those that are clear somebody may be detached."""
     resolved = ((entry, wishes.fleets[entry.fleet]) for entry in desired.fleets)
     stated = desired_.modes((entry, fleet) for entry, fleet in resolved if not isinstance(fleet, resolver.Unresolved))
-    exact = {fleet for fleet in wishes.managed if stated.get(fleet, mode) is values.Mode.EXACT}
-    return frozenset(exact - wishes.unclear - actual.incomplete.keys())
+    return frozenset({fleet for fleet in wishes.managed if stated.get(fleet, mode) is values.Mode.EXACT})
+
+
+def _unjudged(
+    absence: Membership, wishes: _Wishes, exact: frozenset[values.FleetId], shrinkable: frozenset[values.FleetId]
+) -> bool:
+    """Tell whether this reading can neither confirm that a membership is absent from the sources, nor refute it."""
+    driver, fleet = absence
+    if absence in wishes.wanted:
+        return False
+    if fleet in wishes.managed:
+        return fleet in exact and (driver in wishes.waiting or fleet not in shrinkable)
+    return any(isinstance(answer, resolver.Unresolved) for answer in wishes.fleets.values())
 
 
 def _count(actual: values.Actual, wishes: _Wishes) -> tuple[dict[values.FleetId, int], int]:

@@ -264,7 +264,8 @@ class Plan:
 
     `members` counts the memberships that each managed fleet holds now; `references` the distinct references that count
     at this moment, `unresolved` those of them that led nowhere; `incomplete` the fleets whose listing is not trusted.
-    `resolutions` tells whom each e-mail address or metadata entry led to.
+    `resolutions` tells whom each e-mail address or metadata entry led to. `unjudged` are those of the absences known
+    before that this run could not judge; `later` the memberships that go when their grace has ended.
     """
 
     changes: tuple[Change, ...]
@@ -276,6 +277,8 @@ class Plan:
     unresolved: int = 0
     incomplete: int = 0
     resolutions: Mapping[str, DriverId] = dataclasses.field(default_factory=dict)
+    unjudged: frozenset[Membership] = frozenset()
+    later: frozenset[Membership] = frozenset()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import assert_never
 import anyio
 import structlog
 
-from worker.core import errors, outcomes, ports, values
+from worker.core import errors, outcomes, ports, values, waiting
 from worker.engine import lanes, recorder, sending
 
 log = structlog.get_logger()
@@ -80,7 +80,7 @@ class Applier:
         for work in lane:
             change = work.intent.change
             if change.action is values.Action.DETACH and missing is not None:
-                outcome: outcomes.Outcome = _waits_for(missing)
+                outcome: outcomes.Outcome = waiting.waits_for(missing)
             else:
                 outcome = await self._write(work.intent, work.attempts)
             if change.action is values.Action.ATTACH and not isinstance(outcome, outcomes.Applied | outcomes.Already):
@@ -150,11 +150,6 @@ def _lanes(work: Sequence[_Work]) -> list[list[_Work]]:
     """Part the changes by driver, attaches first; drivers in order."""
     ordered = sorted(work, key=lambda each: (each.intent.change.driver, each.intent.change.action))
     return [list(lane) for _, lane in itertools.groupby(ordered, key=lambda each: each.intent.change.driver)]
-
-
-def _waits_for(fleet: values.FleetId) -> outcomes.Deferred:
-    message = f"waits for the next run: the driver could not be attached to {fleet}, and is not left without a fleet"
-    return outcomes.Deferred(0, "attach_first", message)
 
 
 def _not_made(attempts: sending.Attempts, cause: errors.ChargeError) -> outcomes.Outcome:

@@ -11,34 +11,66 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import structlog
 
 from worker.core import desired as desired_
-from worker.core import digest, errors, flapping, guard, outcomes, planner, ports, recovery, report, undoing, values
+from worker.core import (
+    digest,
+    errors,
+    evidence,
+    flapping,
+    grace,
+    guard,
+    outcomes,
+    planner,
+    ports,
+    recovery,
+    report,
+    schedule,
+    undoing,
+    values,
+    waiting,
+)
 from worker.engine import apply, reading, sending
 
 log = structlog.get_logger()
 
 _RECENT = datetime.timedelta(days=30)
-"""How far back a write that was answered as done, and yet not seen, counts against the next one, also in a daily job."""
+"""How far back a write that was answered as done, and yet not seen, counts against the next one, in a daily job too."""
+
+Postpone = Callable[[Sequence[values.Change], datetime.datetime], Mapping[values.Change, outcomes.Outcome]]
+"""Gives those of all planned changes that are not to be sent in this run, with the outcome that says why."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Rules:
-    """What the operator decided beforehand; `keep` is how long the journal keeps a finished run, None for ever."""
+    """What the operator decided beforehand; `keep` is how long the journal keeps a finished run, None for ever.
+
+    `grace` is how long a membership must be absent from the sources before it is detached.
+    """
 
     account: values.Account
     mode: values.Mode
     limits: guard.Limits
     requests_per_second: float
     keep: datetime.timedelta | None = None
+    grace: datetime.timedelta = datetime.timedelta()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Survey:
-    """What was read, the judged plan that follows from it, and whom references lead to that nothing speaks against."""
+    """What was read, the judged plan that follows from it, and what is to be remembered of that.
+
+    `resolutions` are references that nothing speaks against; `absent` and `back` are memberships that the sources leave
+    out from now on, or no longer. `members` counts what each managed fleet holds; at `next_boundary` the sources will
+    want something else, whether or not anybody edits them.
+    """
 
     desired: values.Desired
     actual: values.Actual
     judged: values.Judged
     resolutions: Mapping[str, values.DriverId] = dataclasses.field(default_factory=dict)
+    absent: frozenset[values.Membership] = frozenset()
+    back: frozenset[values.Membership] = frozenset()
+    members: Mapping[values.FleetId, int] = dataclasses.field(default_factory=dict)
+    next_boundary: datetime.datetime | None = None
 
 
 class Cycle:
@@ -56,8 +88,12 @@ class Cycle:
         sender: sending.Sender,
         clock: ports.Clock,
         show: Callable[["Survey"], None] = lambda survey: None,
+        postpone: Postpone = lambda changes, now: {},
     ) -> None:
-        """Take everything that a run needs. `show` gets the judged plan before anything of it is applied."""
+        """Take everything that a run needs. `show` gets the judged plan before anything of it is applied.
+
+        `postpone` says which of its changes `reconcile` is not to send this time.
+        """
         self._run = run
         self._started = clock.now()
         self._rules = rules
@@ -68,6 +104,7 @@ class Cycle:
         self._sender = sender
         self._clock = clock
         self._show = show
+        self._postpone = postpone
 
     async def survey(self, *, approved: str | None = None) -> Survey:
         """Read, plan and judge; change nothing. `approved` is the digest of a plan whose held changes may be made.
@@ -82,13 +119,25 @@ class Cycle:
     async def _plan(self, desired: values.Desired, actual: values.Actual, *, approved: str | None) -> Survey:
         """Plan and judge what was read, in the light of what the journal remembers."""
         now = self._clock.now()
-        plan = planner.plan(desired=desired, actual=actual, now=now, mode=self._rules.mode)
+        absences = await self._journal.absences() if self._rules.grace else {}
+        plan = planner.plan(desired=desired, actual=actual, now=now, mode=self._rules.mode, absences=absences)
         guard.trust(plan, self._rules.limits)
+        outlook = grace.outlook(plan, absences, grace=self._rules.grace, now=now)
+        plan = outlook.plan
         memory = await self._memory(plan, now=now)
         judgement = guard.judge(plan, actual, self._rules.limits, memory)
         judgement = await self._allow(judgement, approved=approved, now=now)
         judged = self._judged(plan, judgement, sources=desired.sources, reading=actual.requests, now=now)
-        return Survey(desired, actual, judged, guard.settled(plan, judgement, memory))
+        return Survey(
+            desired,
+            actual,
+            judged,
+            resolutions=guard.settled(plan, judgement, memory),
+            absent=outlook.fresh,
+            back=outlook.over,
+            members=plan.members,
+            next_boundary=schedule.next_boundary(desired.rows, grace_ends=outlook.next_end, now=now),
+        )
 
     async def _memory(self, plan: values.Plan, *, now: datetime.datetime) -> guard.Memory:
         """Ask the journal what the guard judges by; of our own writes only where there is something to write."""
@@ -137,12 +186,26 @@ class Cycle:
                 actual = await self._reader.read(desired)
                 await self._recover(left_open, actual)
             survey = await self._plan(desired, actual, approved=approved)
-            await self._journal.remember(survey.resolutions)
+            await self._remember(survey)
         except errors.FleetSyncError as error:
             return await self._finish(self._report(None, error=error), trigger=trigger)
         self._show(survey)
-        finished = await self._carry_out(survey.judged, survey.judged.changes, trigger=trigger, survey=survey)
+        left_out = self._left_out(survey.judged)
+        changes = tuple(change for change in survey.judged.changes if change not in left_out)
+        undone = tuple(outcomes.Result(change, outcome) for change, outcome in left_out.items())
+        finished = await self._carry_out(survey.judged, changes, trigger=trigger, undone=undone, survey=survey)
         return await self._finish(finished, trigger=trigger)
+
+    async def _remember(self, survey: Survey) -> None:
+        """Bring to the journal what later runs judge by, where it is new."""
+        await self._journal.remember(survey.resolutions)
+        if survey.absent or survey.back:
+            await self._journal.note_absences(fresh=survey.absent, since=survey.judged.created, over=survey.back)
+
+    def _left_out(self, judged: values.Judged) -> Mapping[values.Change, outcomes.Outcome]:
+        """Give the changes that are not sent in this run: what is postponed, and what waits for that."""
+        planned = (*judged.changes, *(held.change for held in judged.held))
+        return waiting.left_out(judged.changes, self._postpone(planned, judged.created))
 
     async def apply(self, saved: values.Judged) -> report.Report:
         """Make the changes of a saved plan that still fit what Charge holds; the others are left undone."""
@@ -153,7 +216,7 @@ class Cycle:
                 await self._recover(left_open, actual)
         except errors.FleetSyncError as error:
             return await self._finish(self._report(saved, error=error), trigger="apply")
-        misfits = {change: outcome for change in saved.changes if (outcome := _misfit(change, actual))}
+        misfits = {change: outcome for change in saved.changes if (outcome := evidence.misfit(change, actual))}
         undone = tuple(outcomes.Result(change, outcome) for change, outcome in misfits.items())
         fitting = tuple(change for change in saved.changes if change not in misfits)
         return await self._finish(
@@ -171,7 +234,7 @@ class Cycle:
         now = self._clock.now()
         judgement = await self._allow(guard.judge(plan, actual, self._rules.limits), now=now)
         judged = self._judged(plan, judgement, sources=(), reading=actual.requests, now=now)
-        return Survey(concerned, actual, judged)
+        return Survey(concerned, actual, judged, members=plan.members)
 
     async def _recover(self, left_open: Sequence[ports.OpenIntent], actual: values.Actual) -> None:
         """Close what earlier lives left open, by what was just read; retrieve whom the reading did not show."""
@@ -246,9 +309,9 @@ class Cycle:
                 actual = await self._read_back(drivers, survey)
         except errors.FleetSyncError as error:
             return results, (values.Problem("verification", f"what was done could not be read back: {error.message}"),)
-        verified = tuple(_verified(result, actual) for result in results)
+        verified = tuple(evidence.verified(result, actual) for result in results)
         lost = sum(result.done for result in results) - sum(result.done for result in verified)
-        unread = sum(result.done and _unread(result.change, actual) for result in results)
+        unread = sum(result.done and evidence.unread(result.change, actual) for result in results)
         messages = []
         if lost:
             log.error("not_converging", changes=lost)
@@ -311,40 +374,3 @@ class Cycle:
             traffic=self._sender.traffic,
             error=error,
         )
-
-
-def _misfit(change: values.Change, actual: values.Actual) -> outcomes.Outcome | None:
-    """Give what becomes of a saved change that is not to be made, or None. An unread attach is left to the write."""
-    if change.driver in actual.absent:
-        return outcomes.Stale("the driver no longer exists")
-    fleets = actual.memberships.get(change.driver)
-    attach = change.action is values.Action.ATTACH
-    if fleets is None:
-        message = "the driver could not be read, and nobody is detached unseen; nothing was sent"
-        return None if attach else outcomes.Deferred(0, "driver_unread", message)
-    if not change.done_in(fleets):
-        return None
-    there = "is in the fleet already" if attach else "is no longer in the fleet"
-    return outcomes.Stale(f"the driver {there}; nothing was sent")
-
-
-def _unread(change: values.Change, actual: values.Actual) -> bool:
-    """Tell whether a reading says nothing of a change: who is not seen in a fleet that was seen whole is out of it."""
-    if change.driver in actual.memberships or change.driver in actual.absent:
-        return False
-    seen = change.fleet in actual.fleets and change.fleet not in actual.incomplete
-    return change.action is values.Action.ATTACH or not seen
-
-
-def _verified(result: outcomes.Result, actual: values.Actual) -> outcomes.Result:
-    """Give the result as it is, or as unknown where a fresh reading contradicts it."""
-    outcome = result.outcome
-    if not isinstance(outcome, outcomes.Applied | outcomes.Already):
-        return result
-    fleets = actual.memberships.get(result.change.driver)
-    if fleets is None or result.change.done_in(fleets):
-        return result
-    message = "Charge answered that it was done, but a fresh reading does not show it"
-    return outcomes.Result(
-        result.change, outcomes.Unknown(outcome.attempts, "not_converging", message, outcome.request_id)
-    )

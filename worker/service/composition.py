@@ -202,6 +202,7 @@ def _rules(settings: model.Settings, key: secret.Secret) -> cycle.Rules:
         ),
         requests_per_second=settings.pace.requests_per_second,
         keep=datetime.timedelta(days=settings.journal.keep_days) if settings.journal.keep_days else None,
+        grace=datetime.timedelta(seconds=settings.sync.detach_grace_seconds),
     )
 
 

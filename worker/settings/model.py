@@ -69,6 +69,12 @@ class Sync(Section):
     interval_jitter: Fraction = pydantic.Field(
         default=0.1, description="Share of the interval by which it varies, so that many services do not run in step."
     )
+    detach_grace_seconds: float = pydantic.Field(
+        default=0,
+        ge=0,
+        le=31_536_000,
+        description="How long a membership must be absent from the sources before it is detached.",
+    )
     drain_seconds: float = pydantic.Field(
         default=10, ge=0, le=600, description="How long writes under way may take to finish after a signal."
     )

@@ -1,0 +1,74 @@
+"""Remembers what Charge refused, so that it is tried again ever more rarely, and at once when its row changes.
+
+Invariant: only what was refused for its own sake waits, and never longer than `LONGEST`. Neighbours: the service keeps
+one of these, `engine.cycle` leaves out what it postpones.
+"""
+
+import dataclasses
+import datetime
+from collections.abc import Iterable
+
+from worker.core import formats, outcomes, values
+
+FIRST = datetime.timedelta(minutes=1)
+LONGEST = datetime.timedelta(hours=6)
+"""The pause after the first refusal; it doubles with each, up to the longest."""
+
+_DOUBLINGS = 9  # 512 minutes, more than the longest pause
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Refusal:
+    """How often in a row a change was refused for its row, with what at last, and when it is due again."""
+
+    row: str
+    times: int
+    outcome: outcomes.Refused
+    due: datetime.datetime
+
+
+class Patience:
+    """The refusals of one account, for as long as the service runs."""
+
+    def __init__(self) -> None:
+        """Start with no refusal."""
+        self._refusals: dict[tuple[str, str, str], _Refusal] = {}  # by fleet, action and driver
+
+    def note(self, results: Iterable[outcomes.Result], now: datetime.datetime) -> None:
+        """Take note of what came of changes: a refusal makes the pause longer, a success ends it."""
+        for result in results:
+            key = result.change.order
+            if isinstance(result.outcome, outcomes.Refused):
+                before = self._refusals.get(key)
+                times = before.times + 1 if before and before.row == result.change.row else 1
+                due = now + min(LONGEST, FIRST * 2 ** min(times - 1, _DOUBLINGS))
+                self._refusals[key] = _Refusal(result.change.row, times, result.outcome, due)
+            elif result.done:
+                self._refusals.pop(key, None)
+
+    def postponed(
+        self, changes: Iterable[values.Change], now: datetime.datetime
+    ) -> dict[values.Change, outcomes.Outcome]:
+        """Give those of all planned changes that are not due yet, with the outcome that says why.
+
+        What is not planned any more, or for another row, is forgotten.
+        """
+        wanted = {change.order: change for change in changes}
+        self._refusals = {
+            key: refusal for key, refusal in self._refusals.items() if key in wanted and wanted[key].row == refusal.row
+        }
+        return {wanted[key]: _waits(refusal) for key, refusal in self._refusals.items() if refusal.due > now}
+
+    def next_due(self, now: datetime.datetime) -> datetime.datetime | None:
+        """Give the first moment after `now` at which something is due again; what is due is the next run's anyway."""
+        return min((each.due for each in self._refusals.values() if each.due > now), default=None)
+
+
+def _waits(refusal: _Refusal) -> outcomes.Deferred:
+    refused = refusal.outcome
+    said = ", ".join(part for part in (refused.message, refused.request_id) if part)
+    message = (
+        f"Charge refused this with {refused.code} ({said}); it is tried again at {formats.time(refusal.due)}, or at"
+        " once when its row changes"
+    )
+    return outcomes.Deferred(0, "refused_before", message)
