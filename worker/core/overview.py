@@ -1,0 +1,408 @@
+"""Says in words what a snapshot of the service means: is everything all right, and if not, what needs whom.
+
+Invariant: the same snapshot gives the same words, and the most urgent comes first. Neighbours: `status` is the
+snapshot, `guard` names what holds a change, the `status` edge and the notices show what this says.
+"""
+
+import collections
+import dataclasses
+import datetime
+import enum
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import assert_never
+
+from worker.core import errors, guard, outcomes, report, status, values, words
+
+CHANGING = "Changing memberships"
+"""The stage of a run that writes, as `engine.apply` names it."""
+
+REFUSED_BEFORE = "refused_before"
+"""The code of a change that is not tried this time, because Charge refused it lately."""
+
+FREEZING = frozenset({"flapping", guard.NOT_CONVERGING})
+"""The guards that hold a membership because it did not stay as it was made."""
+
+
+class Condition(enum.StrEnum):
+    """How things are, in one word."""
+
+    STARTING = "starting"
+    STANDING_BY = "standing_by"
+    IN_SYNC = "in_sync"
+    WORKING = "working"
+    DRIFTING = "drifting"
+    ATTENTION = "attention"
+    BROKEN = "broken"
+
+
+class Kind(enum.StrEnum):
+    """What an item is about, the most urgent first. A note is harmless."""
+
+    BROKEN = "broken"
+    HELD = "held"
+    FROZEN = "frozen"
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
+    PROBLEM = "problem"
+    NOTE = "note"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Item:
+    """Something that somebody should look at. `digest` is what an approval must name, where one helps."""
+
+    kind: Kind
+    title: str
+    message: str = ""
+    remedy: str = ""
+    since: datetime.datetime | None = None
+    fleet: values.FleetId | None = None
+    driver: values.DriverId | None = None
+    guard: str = ""
+    digest: str = ""
+    code: str = ""
+    request_id: str = ""
+    changes: tuple[values.Change, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Approval:
+    """What approving the present plan would let through."""
+
+    digest: str
+    held: tuple[values.Held, ...]
+
+
+# --- Is everything all right? -----------------------------------------------------------------------------
+
+
+def condition(present: status.Status) -> Condition:
+    """Give the one word: the worst first, and a routine look at what is in sync disturbs nobody."""
+    urgent = _urgent(present)
+    if any(item.kind is Kind.BROKEN for item in urgent):
+        return Condition.BROKEN
+    if present.standing_by:
+        return Condition.STANDING_BY
+    if present.last is None:
+        return Condition.STARTING
+    if urgent:
+        return Condition.ATTENTION
+    if present.running and (present.running.stage == CHANGING or _drifted(present)):
+        return Condition.WORKING
+    return Condition.DRIFTING if _drifted(present) else Condition.IN_SYNC
+
+
+def gist(present: status.Status) -> str:
+    """Say how things are, in words that stand still while nothing changes."""
+    match condition(present):
+        case Condition.BROKEN | Condition.ATTENTION:
+            return _urgency(_urgent(present))
+        case Condition.STANDING_BY:
+            return f"Standing by: {present.standing_by}"
+        case Condition.STARTING:
+            stage = present.running.stage if present.running else ""
+            return f"Starting: the first run is on its way{f' ({stage.lower()})' if stage else ''}"
+        case Condition.WORKING:
+            return "Working: changing memberships"
+        case Condition.DRIFTING:
+            drifting = [fleet for fleet in present.fleets if fleet.drifted]
+            where = f"{words.counted(_drifted(present), 'membership')} in {words.counted(len(drifting), 'fleet')}"
+            return f"Drifted: {where} not yet as they should be"
+        case Condition.IN_SYNC:
+            return f"In sync: {_size(present)}"
+        case _ as never:  # pragma: no cover
+            assert_never(never)
+
+
+def headline(present: status.Status) -> str:
+    """Say in one sentence how things are, and how fresh that is."""
+    said = gist(present)
+    match condition(present):
+        case Condition.WORKING if present.running and present.running.total:
+            return f"{said}, {present.running.done:,} of {present.running.total:,} done."
+        case Condition.IN_SYNC | Condition.DRIFTING:
+            return f"{said}, {_checked(present)}{_following(present)}."
+        case _:
+            return f"{said}."
+
+
+def _size(present: status.Status) -> str:
+    members = sum(fleet.in_sync for fleet in present.fleets)
+    return f"{words.counted(len(present.fleets), 'fleet')}, {words.counted(members, 'membership')}"
+
+
+def _checked(present: status.Status) -> str:
+    return f"checked {words.ago(present.last.finished, present.now)}" if present.last else "not checked yet"
+
+
+def _following(present: status.Status) -> str:
+    if present.running:
+        return ", checking again now"
+    return f", next {words.ahead(present.next_run, present.now)}" if present.next_run else ""
+
+
+def _urgency(urgent: Sequence[Item]) -> str:
+    """Say what is most urgent, and how much else there is."""
+    first = urgent[0].kind
+    same = [item for item in urgent if item.kind is first]
+    others = len(urgent) - len(same)
+    more = f" ({words.counted(others, 'more thing needs', 'more things need')} a look)" if others else ""
+    return f"{_SENTENCES[first](same)}{more}"
+
+
+def _broken_sentence(items: Sequence[Item]) -> str:
+    return items[0].title
+
+
+def _held_sentence(items: Sequence[Item]) -> str:
+    held = [change for item in items for change in item.changes]
+    what = _changes(held)
+    are = "is" if len(held) == 1 else "are"
+    it = "it waits" if len(held) == 1 else "they wait"
+    if not any(item.digest for item in items):
+        return f"{what} {are} held, and no approval lifts that: what was read cannot be right"
+    return f"{what} {are} held: {it} for your approval"
+
+
+def _frozen_sentence(items: Sequence[Item]) -> str:
+    count = sum(len(item.changes) for item in items)
+    return f"{words.counted(count, 'membership is', 'memberships are')} frozen: what was changed did not stay so"
+
+
+def _refused_sentence(items: Sequence[Item]) -> str:
+    return f"Charge refused {words.counted(len(items), 'change')}"
+
+
+def _unknown_sentence(items: Sequence[Item]) -> str:
+    return f"What became of {words.counted(len(items), 'change')} is not known yet: the next run looks"
+
+
+def _problem_sentence(items: Sequence[Item]) -> str:
+    return f"{words.counted(len(items), 'problem')} in what was read: fleets concerned lose nobody until it is solved"
+
+
+_SENTENCES = {
+    Kind.BROKEN: _broken_sentence,
+    Kind.HELD: _held_sentence,
+    Kind.FROZEN: _frozen_sentence,
+    Kind.REFUSED: _refused_sentence,
+    Kind.UNKNOWN: _unknown_sentence,
+    Kind.PROBLEM: _problem_sentence,
+}
+
+
+# --- What needs attention ---------------------------------------------------------------------------------
+
+
+def attention(present: status.Status) -> tuple[Item, ...]:
+    """Give everything that somebody should look at, the most urgent first."""
+    items = [*_broken(present)]
+    if present.last is not None:
+        items += [*_held(present.last), *_results(present.last), *_problems(present.last)]
+    order = list(Kind)
+    return tuple(sorted(items, key=lambda item: order.index(item.kind)))
+
+
+def approval(present: status.Status) -> Approval | None:
+    """Give what approving the plan of the last run would let through; None where there is nothing to approve."""
+    judged = present.last.judged if present.last else None
+    held = tuple(each for each in judged.held if each.guard != guard.MUST_SEE) if judged else ()
+    return Approval(judged.digest, held) if judged and held else None
+
+
+def _urgent(present: status.Status) -> tuple[Item, ...]:
+    return tuple(item for item in attention(present) if item.kind is not Kind.NOTE)
+
+
+def _drifted(present: status.Status) -> int:
+    return sum(fleet.drifted for fleet in present.fleets)
+
+
+_PARTS = {
+    status.Part.KEY: ("Charge does not accept the key", "nothing is being changed"),
+    status.Part.JOURNAL: ("The journal cannot be written", "nothing is being changed"),
+    status.Part.CHARGE: ("Charge does not give clear answers", "nothing is being changed"),
+    status.Part.SOURCE: ("The source cannot be read", "nothing is being changed"),
+    status.Part.SETTINGS: ("The settings cannot be used", "the last good ones stay in use"),
+}
+"""What each broken part means, the worst first."""
+
+
+def _broken(present: status.Status) -> Iterator[Item]:
+    order = list(_PARTS)
+    for each in sorted(present.broken, key=lambda broken: order.index(broken.part)):
+        what, effect = _PARTS[each.part]
+        title = f"{what} since {words.clock(each.since, present.now)}: {effect}"
+        yield _error(title, each.error, since=each.since)
+    error = present.last.error if present.last else None
+    told = {each.error.message for each in present.broken}
+    if present.last and error and error.message not in told and not isinstance(error, errors.Stopped):
+        title = f"The last run failed at {words.clock(present.last.finished, present.now)}: not everything was done"
+        yield _error(title, error, since=present.last.finished)
+
+
+def _error(title: str, error: errors.FleetSyncError, *, since: datetime.datetime) -> Item:
+    request = error.request_id if isinstance(error, errors.ChargeError) else None
+    return Item(
+        Kind.BROKEN,
+        title,
+        message=error.message,
+        remedy=error.remedy,
+        since=since,
+        code=error.code,
+        request_id=request or "",
+    )
+
+
+def _held(last: report.Report) -> Iterator[Item]:
+    groups: dict[tuple[str, values.FleetId, str], list[values.Change]] = collections.defaultdict(list)
+    for each in last.judged.held if last.judged else ():
+        groups[each.guard, each.change.fleet, each.message].append(each.change)
+    for (name, fleet, message), changes in groups.items():
+        frozen = name in FREEZING
+        lifted = name != guard.MUST_SEE and last.judged is not None
+        yield Item(
+            Kind.FROZEN if frozen else Kind.HELD,
+            f"{_changes(changes)} {'frozen' if frozen else 'held'}",
+            message=message,
+            remedy=_HELD_REMEDIES.get(name, _APPROVE),
+            fleet=fleet,
+            guard=name,
+            digest=last.judged.digest if lifted and last.judged else "",
+            changes=tuple(changes),
+        )
+
+
+_APPROVE = "If this is what you want, approve exactly this plan; else correct the source."
+_HELD_REMEDIES = {
+    guard.MUST_SEE: "See that the key is this account's and the source is right; no approval lifts this.",
+    guard.MOVED: "See whether this is the same person. If so, approve exactly this plan; else correct the source.",
+    **dict.fromkeys(
+        FREEZING, "Find out who else changes this membership, and agree on one source; approving tries it again."
+    ),
+}
+
+
+def _results(last: report.Report) -> Iterator[Item]:
+    for result in last.results:
+        match result.outcome:
+            case outcomes.Refused():
+                yield _unmade(Kind.REFUSED, result.change, result.outcome)
+            case outcomes.Deferred() if result.outcome.code == REFUSED_BEFORE:
+                yield _unmade(Kind.REFUSED, result.change, result.outcome)
+            case outcomes.Unknown():
+                yield _unmade(Kind.UNKNOWN, result.change, result.outcome)
+            case _:
+                pass
+
+
+def _unmade(
+    kind: Kind, change: values.Change, outcome: outcomes.Refused | outcomes.Deferred | outcomes.Unknown
+) -> Item:
+    verb = "refused" if kind is Kind.REFUSED else "without a clear answer"
+    remedy = "Nothing: the next run reads what became of it."
+    if kind is Kind.REFUSED:
+        remedy = _REFUSED_REMEDIES.get(outcome.code, _LOOK_UP)
+    return Item(
+        kind,
+        f"{change.action.value.capitalize()} {verb}",
+        message=outcome.message,
+        remedy=remedy,
+        fleet=change.fleet,
+        driver=change.driver,
+        code=outcome.code,
+        request_id=outcome.request_id or "",
+        changes=(change,),
+    )
+
+
+_LOOK_UP = (
+    "Look the code up in Charge's API reference, or give Charge's support the request id. "
+    "It is tried again with growing pauses, and at once when its row changes."
+)
+_REFUSED_REMEDIES = {
+    errors.NotFound.code: "See whether the driver and the fleet still exist in Charge, and correct the source.",
+    REFUSED_BEFORE: "Charge refused it: it is tried again with growing pauses, and at once when its row changes.",
+}
+
+
+def _problems(last: report.Report) -> Iterator[Item]:
+    judged = last.judged
+    kind = Kind.PROBLEM if judged and judged.unsettled else Kind.NOTE
+    for problem in judged.problems if judged else ():
+        yield Item(kind, problem.where, message=problem.message)
+    for problem in last.problems:
+        yield Item(Kind.PROBLEM, problem.where, message=problem.message)
+
+
+# --- Fleet by fleet ---------------------------------------------------------------------------------------
+
+
+def fleets(
+    *,
+    names: Mapping[values.FleetId, str],
+    members: Mapping[values.FleetId, int],
+    judged: values.Judged,
+    results: Iterable[outcomes.Result],
+    incomplete: Mapping[values.FleetId, str] | None = None,
+) -> tuple[status.Fleet, ...]:
+    """Count each managed fleet after a run; `members` is what was read before it, as `values.Plan` has it."""
+    became = {result.change: result for result in results}
+    allowed: dict[values.FleetId, list[values.Change]] = collections.defaultdict(list)
+    for change in judged.changes:
+        allowed[change.fleet].append(change)
+    held: dict[values.FleetId, list[values.Held]] = collections.defaultdict(list)
+    for each in judged.held:
+        held[each.change.fleet].append(each)
+    return tuple(
+        _fleet(
+            status.Fleet(
+                fleet, names.get(fleet, ""), in_sync=members[fleet], incomplete=(incomplete or {}).get(fleet, "")
+            ),
+            allowed=allowed[fleet],
+            held=held[fleet],
+            became=became,
+        )
+        for fleet in sorted(members)
+    )
+
+
+def _fleet(
+    before: status.Fleet,
+    *,
+    allowed: Sequence[values.Change],
+    held: Sequence[values.Held],
+    became: Mapping[values.Change, outcomes.Result],
+) -> status.Fleet:
+    results = [became.get(change) for change in allowed]
+    refused = sum(_was_refused(result) for result in results)
+    done = sum(result is not None and result.done for result in results)
+    frozen = sum(each.guard in FREEZING for each in held)
+    leaving = sum(change.action is values.Action.DETACH for change in [*allowed, *(each.change for each in held)])
+    attached = sum(
+        result is not None and result.done and result.change.action is values.Action.ATTACH for result in results
+    )
+    return dataclasses.replace(
+        before,
+        in_sync=before.in_sync - leaving + attached,
+        drifted=len(allowed) - done - refused,
+        held=len(held) - frozen,
+        frozen=frozen,
+        refused=refused,
+    )
+
+
+def _was_refused(result: outcomes.Result | None) -> bool:
+    match result.outcome if result else None:
+        case outcomes.Refused():
+            return True
+        case outcomes.Deferred(code=code):
+            return code == REFUSED_BEFORE
+        case _:
+            return False
+
+
+def _changes(changes: Sequence[values.Change]) -> str:
+    actions = {change.action.value for change in changes}
+    (word,) = actions if len(actions) == 1 else ("change",)
+    return words.counted(len(changes), word, f"{word}es" if word.endswith("ch") else "")
