@@ -1,0 +1,84 @@
+"""The status page in parts, each of which can be drawn and replaced by itself.
+
+Invariant: the page and its live updates are made by the same code. Neighbours: `pages` puts the parts together, `feed`
+sends those that changed, `core.overview` has the words.
+"""
+
+import itertools
+from collections.abc import Mapping
+from typing import Final
+
+import markupsafe
+
+from worker.core import errors, overview, ports, status, values
+from worker.status import chart, drawing, views
+
+MOST_ITEMS: Final = 50
+MOST_FLEETS: Final = 200
+SHOWN_RUNS: Final = 10
+
+PARTS: Final = ("said", "banner", "attention", "approve", "running", "fleets", "history", "facts")
+"""The parts in the order of the page; each is a template, and an element with that id."""
+
+_History = tuple[tuple[ports.PastRun, ...], errors.FleetSyncError | None]
+
+
+class Board:
+    """Draws the parts."""
+
+    def __init__(self, service: views.Service, *, approvable: bool) -> None:
+        """Show the service; `approvable` says whether there is a token to approve with."""
+        self._service = service
+        self._approvable = approvable
+        self._known: tuple[object, _History] | None = None
+
+    async def parts(self) -> Mapping[str, markupsafe.Markup]:
+        """Draw all parts of the present moment; past runs are looked up again when one began or ended."""
+        present = self._service.status()
+        seen = (present.last and present.last.run, present.running and present.running.run)
+        if self._known is None or self._known[0] != seen:
+            self._known = (seen, await self._history())
+        return self._draw(present, self._known[1])
+
+    async def look(self) -> Mapping[str, markupsafe.Markup]:
+        """Draw all parts with whatever the journal says now."""
+        self._known = None
+        return await self.parts()
+
+    async def _history(self) -> _History:
+        """Look past runs up. A page that says what is broken must not break with the journal."""
+        try:
+            return await self._service.record.runs(limit=chart.MOST_RUNS), None
+        except errors.FleetSyncError as error:
+            return (), error
+
+    def _draw(self, present: status.Status, history: _History) -> Mapping[str, markupsafe.Markup]:
+        items = overview.attention(present)
+        runs, error = history
+        shared = {
+            "present": present,
+            "condition": overview.condition(present),
+            "headline": overview.headline(present),
+            "gist": overview.gist(present),
+            "items": items[:MOST_ITEMS],
+            "more": max(0, len(items) - MOST_ITEMS),
+            "approval": overview.approval(present) if self._approvable else None,
+            "fleets": sorted(present.fleets, key=_interest)[:MOST_FLEETS],
+            "names": {fleet.fleet: fleet.name for fleet in present.fleets},
+            "groups": _groups(overview.approval(present)),
+            "runs": runs[:SHOWN_RUNS],
+            "chart": chart.chart(runs),
+            "error": error,
+        }
+        return {name: drawing.draw(f"parts/{name}.html", **shared) for name in PARTS}
+
+
+def _interest(fleet: status.Fleet) -> tuple[bool, str, str]:
+    """Give the place in the table: first where something is not as it should be, then by name."""
+    calm = not (fleet.drifted or fleet.held or fleet.frozen or fleet.refused or fleet.incomplete)
+    return calm, fleet.name.casefold(), fleet.fleet
+
+
+def _groups(approval: overview.Approval | None) -> list[tuple[values.FleetId, list[values.Held]]]:
+    held = sorted(approval.held, key=lambda each: each.change.order) if approval else []
+    return [(fleet, list(group)) for fleet, group in itertools.groupby(held, key=lambda each: each.change.fleet)]

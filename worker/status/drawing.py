@@ -1,0 +1,102 @@
+"""Turns values into HTML: one place where text of foreign origin is made harmless.
+
+Invariant: what a template writes is escaped, has printable letters only, and gives away no key. Neighbours:
+`board` and `pages` say what is drawn, `templates/` how.
+"""
+
+import datetime
+import pathlib
+from typing import Any, Final
+
+import jinja2
+import markupsafe
+
+from worker.core import overview, secret, words
+
+_HERE: Final = pathlib.Path(__file__).parent
+
+ASSETS: Final = {
+    name: ((_HERE / "static" / name).read_bytes(), media)
+    for name, media in {
+        "style.css": "text/css; charset=utf-8",
+        "live.js": "text/javascript; charset=utf-8",
+        "icon.svg": "image/svg+xml",
+    }.items()
+}
+"""What `/static/` serves, and nothing else: name to content and media type."""
+
+MOST_ROWS: Final = 100
+"""Rows of a table that a page shows; the journal has the rest."""
+
+LABELS: Final = {
+    "in_sync": "In sync",
+    "converged": "Converged",
+    "held": "Held",
+    "partial": "Partly done",
+    "failed": "Failed",
+    None: "Not finished",
+}
+"""What the result of a run is called."""
+
+
+def printable(text: str) -> str:
+    """Write text without what steers a reader's eye or a browser, and without anything that looks like a key."""
+    return "".join(
+        letter if letter.isprintable() else " " if letter.isspace() else "\N{REPLACEMENT CHARACTER}"
+        for letter in secret.masked(text)
+    )
+
+
+def draw(template: str, **values: Any) -> markupsafe.Markup:
+    """Draw a template."""
+    return markupsafe.Markup(_ENVIRONMENT.get_template(template).render(values))  # noqa: S704 - it is escaped
+
+
+def _harmless(value: Any) -> Any:
+    return printable(value) if isinstance(value, str) and not isinstance(value, markupsafe.Markup) else value
+
+
+def _iso(moment: datetime.datetime) -> str:
+    return moment.astimezone(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _day(moment: datetime.datetime) -> str:
+    return f"{moment.astimezone(datetime.UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def _took(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 10 else words.span(datetime.timedelta(seconds=seconds))
+
+
+def _size(count: int) -> str:
+    for unit in ("bytes", "KB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count //= 1000
+    return f"{count} GB"
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_HERE / "templates"),
+        autoescape=True,
+        finalize=_harmless,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "ago": words.ago,
+        "ahead": words.ahead,
+        "clock": words.clock,
+        "counted": words.counted,
+        "day": _day,
+        "iso": _iso,
+        "took": _took,
+        "bytes": _size,
+    }
+    environment.globals |= {"LABELS": LABELS, "MOST_ROWS": MOST_ROWS, "FREEZING": overview.FREEZING}
+    return environment
+
+
+_ENVIRONMENT: Final = _environment()

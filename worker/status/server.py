@@ -1,0 +1,144 @@
+"""The status page behind a real port: uvicorn as one task among others, silent, and gone when it is cancelled.
+
+Invariant: when `serve` returns or is cancelled, the port is free and no request is left running; however many connect,
+what the service itself does goes on. Neighbours: `app` is what is served; `feed` is told to end its streams.
+"""
+
+import contextlib
+import errno
+import logging
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import anyio
+import anyio.lowlevel
+import uvicorn
+from starlette import applications
+from uvicorn.protocols.http import h11_impl
+
+from worker.core import errors, values
+
+MOST_CONNECTIONS: Final = 128
+"""Connections and requests at once; who comes later gets 503. Far above what the live streams may take."""
+KEEP_ALIVE_SECONDS: Final = 15
+REQUEST_SECONDS: Final = 10
+"""Seconds in which a new connection must have sent the head of its first request."""
+GRACE_SECONDS: Final = 1.0
+"""Seconds that answers have to get out when the service ends."""
+
+_PRIVILEGED: Final = 1024
+
+
+class _Protocol(h11_impl.H11Protocol):
+    """uvicorn's own, that waits neither for Nagle nor for a client that does not say what it wants."""
+
+    def connection_made(self, transport: Any) -> None:
+        """Send at once, and give the client some seconds."""
+        super().connection_made(transport)
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._patience = self.loop.call_later(REQUEST_SECONDS, self._lose_patience)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no longer."""
+        self._patience.cancel()
+        super().connection_lost(exc)
+
+    def _lose_patience(self) -> None:
+        if getattr(self, "cycle", None) is None:  # declared as if there were one always
+            self.transport.abort()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's own, without signal handlers, that says when it listens and leaves quickly."""
+
+    def __init__(self, config: uvicorn.Config, listening: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._listening = listening
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals to the service that we are a part of."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, then say so."""
+        await super().startup(sockets)
+        self._listening()
+
+    async def leave(self) -> None:
+        """Stop listening, let answers get out for a moment, and break off the rest."""
+        if not self.started:
+            return
+        for server in self.servers:
+            server.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        with anyio.move_on_after(GRACE_SECONDS):
+            while self.server_state.tasks:  # noqa: ASYNC110 - uvicorn has no event for their end
+                await anyio.sleep(0.01)
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        for task in list(self.server_state.tasks):
+            task.cancel()
+        while self.server_state.tasks:
+            await anyio.lowlevel.checkpoint()
+
+
+async def serve(
+    app: applications.Starlette, *, host: str, port: int, started: Callable[[str], None] = lambda url: None
+) -> None:
+    """Serve until cancelled; `started` gets the page's address once the port (0: any free one) listens.
+
+    Needs asyncio, as uvicorn does. Raises errors.SettingsError where the address cannot be had.
+    """
+    with _listener(host, port) as listener:
+        name = f"[{host}]" if ":" in host else host
+        url = f"http://{name}:{listener.getsockname()[1]}/"
+        server = _Server(_config(app), lambda: started(url))
+        try:
+            await server.serve(sockets=[listener])
+        finally:
+            with anyio.CancelScope(shield=True):
+                app.state.feed.close()
+                await server.leave()
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except (OSError, OverflowError) as error:
+        where = f"{host}:{port}"
+        problem = values.Problem("status.listen", f"{where} cannot be listened on: {_reason(error)}")
+        raise errors.SettingsError([problem], remedy=_remedy(error, port)) from None
+
+
+def _reason(error: OSError | OverflowError) -> str:
+    reason = error.strerror if isinstance(error, OSError) else None
+    return reason or str(error)
+
+
+def _remedy(error: OSError | OverflowError, port: int) -> str:
+    number = getattr(error, "errno", None)
+    if number == errno.EADDRINUSE:
+        return "Choose another port, or end the process that has it: `ss -ltnp` shows which one."
+    if number == errno.EACCES and port < _PRIVILEGED:
+        return "Ports below 1024 need privileges: choose one above."
+    return "Give `status.listen` an address of this machine, as 127.0.0.1:8080 or 0.0.0.0:8080."
+
+
+def _config(app: applications.Starlette) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http=_Protocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        log_level=logging.CRITICAL + 1,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        limit_concurrency=MOST_CONNECTIONS,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+    )

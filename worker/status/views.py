@@ -1,0 +1,38 @@
+"""What the HTTP side needs of the service, as a protocol; `worker.service` implements it, and the tests fake it.
+
+Invariant: a page is made of one snapshot and of the journal's record, and changes nothing but by `sync` and `approve`.
+Neighbours: `app` puts the pages together, `orders` calls what changes something, `feed` waits for changes.
+"""
+
+from typing import Protocol
+
+from worker.core import ports, status
+
+
+class Service(Protocol):
+    """The running service, as it lets itself be watched and asked."""
+
+    @property
+    def record(self) -> ports.Record:
+        """Give the journal, to look things up in."""
+        ...
+
+    def status(self) -> status.Status:
+        """Give a fresh snapshot."""
+        ...
+
+    async def changed(self) -> None:
+        """Return when the snapshot changed in a way worth showing; any number of tasks may wait side by side."""
+        ...
+
+    def ready(self) -> str:
+        """Give the reason why the service is not ready, or nothing when it is."""
+        ...
+
+    def sync(self) -> None:
+        """Reconcile soon; requests that come before that come to one run."""
+        ...
+
+    async def approve(self, digest: str) -> None:
+        """Allow the held changes of this plan. Raises errors.FleetSyncError where that cannot be written down."""
+        ...
