@@ -7,10 +7,10 @@ BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # what measures time wants the machine for itself
-.PHONY: help demo test check lint types coverage mutants simulate bench bench-short lock format image clean $(VENV)
+.PHONY: help demo test check lint types coverage mutants deploy-check simulate bench bench-short lock format image clean $(VENV)
 
 help: ## show this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # ------------------------------------------------------------------------------------------------- set up
 
@@ -60,6 +60,9 @@ coverage: $(VENV)/.ready ## the tests, with coverage: 90 % of the whole, 100 % o
 
 mutants: $(VENV)/.ready ## plants deliberate defects in a copy, and sees that the tests catch each
 	$(BIN)/python -m tests.mutants
+
+deploy-check: $(VENV)/.ready ## what deploy/ says, held against schemas, promtool, systemd-analyze and the code
+	FLEET_SYNC_TEST_TOOLS=required $(BIN)/python -m pytest $(SIDE_BY_SIDE) tests/deploy
 
 WORLDS ?= 2000
 
