@@ -1,0 +1,259 @@
+"""Decides what others are told of the service, and in which words.
+
+Invariant: a state is told once, when it begins, and once more when it has ended; what was told is a value (`Told`)
+that lives as long as the process. Neighbours: `status` is what is looked at, `notices.webhook` delivers.
+
+The text is plain, as Slack and those who speak like it expect it. Names and messages come from documents and from
+Charge: whatever in them could be read as markup, a mention or another line is defused.
+"""
+
+import collections
+import dataclasses
+import datetime
+import enum
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from worker.core import errors, formats, guard, outcomes, status, values
+
+MOST_ITEMS = 20
+"""So many items are in a body, the first ones; the numbers beside them count all."""
+
+RUN = "run"
+"""What is broken where a run failed for a reason that is none of `status.Part`."""
+
+_MOST_LINES = 5
+_LONGEST_NAME = 80
+_LONGEST_MESSAGE = 400
+_POSTPONED = "refused_before"
+
+_MENTION = re.compile(r"(?<!\w)@(?=\w)")
+_UNSEEN = "\N{ZERO WIDTH SPACE}"
+
+_Failure = tuple[datetime.datetime, errors.FleetSyncError]
+_Change = tuple[str, str, str]
+
+
+class Kind(enum.StrEnum):
+    """What a notice is about."""
+
+    BROKEN = "broken"
+    HELD = "held"
+    REFUSED = "refused"
+    RECOVERED = "recovered"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Notice:
+    """One message: what it is about, its text, and the whole JSON document with it."""
+
+    kind: Kind
+    text: str
+    body: formats.Document
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Told:
+    """What was told and has not ended: the plans with held changes, by digest; refused changes; broken parts."""
+
+    held: frozenset[str] = frozenset()
+    refused: frozenset[_Change] = frozenset()
+    broken: frozenset[str] = frozenset()
+
+
+def news(present: status.Status, told: Told) -> tuple[tuple[Notice, ...], Told]:
+    """Give what is to be told of the present state, the most urgent first, and what has been told then.
+
+    `present` is to be a snapshot from after a run, or from when a part broke or worked again: not from in between.
+    """
+    broken, held, refused = _broken_now(present, told.broken), _held_now(present), _refused_now(present)
+    after = Told(
+        held=told.held if held is None else held and told.held | held,
+        refused=_still_refused(present, told.refused) | {result.change.order for result in refused},
+        broken=frozenset(broken),
+    )
+    found: list[Notice] = []
+    if new := {part: failure for part, failure in broken.items() if part not in told.broken}:
+        found.append(_broken(present, new))
+    if present.last and present.last.judged and after.held - told.held:
+        found.append(_held(present, present.last.judged))
+    if fresh := after.refused - told.refused:
+        found.append(
+            _refused(present, sorted(refused, key=lambda result: result.change.order not in fresh), len(fresh))
+        )
+    if over := tuple(_over(told, after)):
+        found.append(_recovered(present, over))
+    return tuple(found), after
+
+
+# --- What is the case -------------------------------------------------------------------------------------
+
+
+def _broken_now(present: status.Status, told: frozenset[str]) -> Mapping[str, _Failure]:
+    """Give what is broken, by its name; a failed run only where nothing else explains it."""
+    found: dict[str, _Failure] = {each.part.value: (each.since, each.error) for each in present.broken}
+    last = present.last
+    if last is None or last.error is None:
+        return found
+    cut_short = isinstance(last.error, errors.Stopped | errors.Paused)
+    if RUN in told or not (cut_short or found or present.running):
+        found[RUN] = (last.finished, last.error)
+    return found
+
+
+def _held_now(present: status.Status) -> frozenset[str] | None:
+    """Give the digest of the plan where something of it is held; `None` where the last run had no plan."""
+    if present.last is None or present.last.judged is None:
+        return None
+    return frozenset({present.last.judged.digest} if present.last.judged.held else ())
+
+
+def _refused_now(present: status.Status) -> list[outcomes.Result]:
+    return [result for result in present.last.results if _is_refused(result)] if present.last else []
+
+
+def _is_refused(result: outcomes.Result) -> bool:
+    match result.outcome:
+        case outcomes.Refused():
+            return True
+        case outcomes.Deferred(code=code):
+            return code == _POSTPONED
+        case _:
+            return False
+
+
+def _still_refused(present: status.Status, told: frozenset[_Change]) -> frozenset[_Change]:
+    """Keep what the last run did not settle: it failed, or never came to it."""
+    if present.last is None or present.last.judged is None or present.last.error is not None:
+        return told
+    return told & {result.change.order for result in present.last.results if not result.done}
+
+
+def _over(before: Told, after: Told) -> Iterator[str]:
+    yield from sorted(before.broken - after.broken)
+    if before.held and not after.held:
+        yield Kind.HELD.value
+    if before.refused and not after.refused:
+        yield Kind.REFUSED.value
+
+
+# --- Notices ----------------------------------------------------------------------------------------------
+
+
+_BROKEN = {
+    status.Part.SETTINGS.value: "The settings cannot be used; the last good ones stay in use",
+    status.Part.SOURCE.value: "The source cannot be read; nothing is changed",
+    status.Part.JOURNAL.value: "The journal cannot be written; nothing is changed",
+    status.Part.CHARGE.value: "Charge does not give clear answers; nothing is changed",
+    status.Part.KEY.value: "Charge does not accept the key; nothing is changed",
+    RUN: "The last run failed",
+}
+_RECOVERED = {
+    status.Part.SETTINGS.value: "The settings can be used again.",
+    status.Part.SOURCE.value: "The source can be read again.",
+    status.Part.JOURNAL.value: "The journal can be written again.",
+    status.Part.CHARGE.value: "Charge answers again.",
+    status.Part.KEY.value: "Charge accepts the key again.",
+    RUN: "The last run did not fail.",
+    Kind.HELD.value: "Nothing is held any more.",
+    Kind.REFUSED.value: "Charge refuses none of the changes any more.",
+}
+
+
+def _broken(present: status.Status, new: Mapping[str, _Failure]) -> Notice:
+    lines, items = list[str](), list[formats.Document]()
+    for part, (since, error) in new.items():
+        message = _plain(error.message, _LONGEST_MESSAGE)
+        lines.append(f"{_BROKEN[part]}. Since {since:%Y-%m-%d %H:%M} UTC: {message}")
+        lines.append(_plain(error.remedy, _LONGEST_MESSAGE))
+        items.append({"part": part, "since": formats.time(since), **formats.error(error)})
+    return _notice(Kind.BROKEN, present, lines, items)
+
+
+def _held(present: status.Status, judged: values.Judged) -> Notice:
+    actions = {each.change.action for each in judged.held}
+    one, many = ("detach", "detaches") if actions == {values.Action.DETACH} else ("change", "changes")
+    lines = [f"{_number(len(judged.held), one, many)} held, until somebody decides."]
+    counted = collections.Counter((each.change.fleet, each.guard) for each in judged.held)
+    lines += _first(f"{_fleet(present, fleet)}: {number} ({name})" for (fleet, name), number in counted.items())
+    if all(each.guard == guard.MUST_SEE for each in judged.held):
+        lines.append("What was read cannot be right, and no approval lifts that: look at the key and the source.")
+    else:
+        lines.append(f"To allow exactly this: fleet-sync approve {judged.digest}. Else correct the source.")
+    items = [{**formats.change(each.change), "guard": each.guard, "message": each.message} for each in judged.held]
+    return _notice(Kind.HELD, present, lines, items)
+
+
+def _refused(present: status.Status, refused: Sequence[outcomes.Result], new: int) -> Notice:
+    items = [formats.result(result) for result in refused]
+    lines = [f"{_number(len(refused), 'change', 'changes')} refused by Charge, {new} of them new."]
+    lines += _first(
+        f"{item['action']} {_driver(present, item['driver'])}, {_fleet(present, item['fleet'])}: "
+        f"{_plain(item['message'], _LONGEST_MESSAGE)}"
+        for item in items
+    )
+    lines.append(
+        "Each is tried again, ever more rarely, and at once when its row changes: correct the source or Charge."
+    )
+    return _notice(Kind.REFUSED, present, lines, items)
+
+
+def _recovered(present: status.Status, over: Sequence[str]) -> Notice:
+    return _notice(Kind.RECOVERED, present, [_RECOVERED[each] for each in over], [{"part": each} for each in over])
+
+
+def _notice(kind: Kind, present: status.Status, lines: Sequence[str], items: Sequence[formats.Document]) -> Notice:
+    last, mode = present.last, present.account.mode
+    judged = last.judged if last else None
+    text = "\n".join([f"fleet-sync{'' if mode == 'unknown' else f', {mode} account'}: {kind.value}.", *lines])
+    body = {
+        "text": text,
+        "kind": kind.value,
+        "account": {"base_url": present.account.base_url, "mode": mode},
+        "run": last.run if last else None,
+        "result": last.verdict.value if last else None,
+        "digest": judged.digest if judged and judged.held else None,
+        "held": len(judged.held) if judged else 0,
+        "refused": len(_refused_now(present)),
+        "items": [_bounded(item) for item in items[:MOST_ITEMS]],
+        "at": formats.time(present.now),
+    }
+    return Notice(kind, text, body)
+
+
+# --- Words ------------------------------------------------------------------------------------------------
+
+
+def _first(lines: Iterable[str]) -> list[str]:
+    """Give the first few lines, and say how many more there are."""
+    every = list(lines)
+    more = len(every) - _MOST_LINES
+    return every if more <= 0 else [*every[:_MOST_LINES], f"… and {more} more"]
+
+
+def _number(count: int, one: str, many: str) -> str:
+    return f"{count} {one if count == 1 else many}"
+
+
+def _fleet(present: status.Status, fleet: values.FleetId) -> str:
+    name = next((each.name for each in present.fleets if each.fleet == fleet), "")
+    return _plain(name or fleet, _LONGEST_NAME)
+
+
+def _driver(present: status.Status, driver: values.DriverId) -> str:
+    return _plain(present.driver_names.get(driver) or driver, _LONGEST_NAME)
+
+
+def _plain(text: str, longest: int) -> str:
+    """Write foreign text as one line that means nothing but itself: no markup, no link, no mention."""
+    line = _short(" ".join("".join(each if each.isprintable() else " " for each in text).split()), longest)
+    escaped = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return _MENTION.sub(f"@{_UNSEEN}", escaped)
+
+
+def _short(text: str, longest: int) -> str:
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def _bounded(item: formats.Document) -> formats.Document:
+    return {key: _short(value, _LONGEST_MESSAGE) if isinstance(value, str) else value for key, value in item.items()}
