@@ -4,6 +4,7 @@ Invariant: nothing of ours is replaced but the edges: the transport, the clock, 
 Neighbours: `tests.support.sandbox` is the transport, `tests.support.doubles` the rest of the world.
 """
 
+import datetime
 import itertools
 import random
 from collections.abc import Callable, Iterable, Mapping
@@ -75,6 +76,7 @@ class Rig:
         policy: retry.Policy | None = None,
         limits: guard.Limits = LENIENT,
         mode: values.Mode = values.Mode.EXACT,
+        grace: datetime.timedelta = datetime.timedelta(),
     ) -> None:
         """Take the roster, and whatever differs from a fast account in good weather."""
         self.roster = held
@@ -96,6 +98,7 @@ class Rig:
         self.pace = pacing.Pace(requests_per_second=requests_per_second, burst=burst, adaptive=adaptive)
         self.limits = limits
         self.mode = mode
+        self.grace = grace
         self.halt = halt_.Halt(wake=self.pace.wake)
         self._policy = policy or retry.Policy()
         self._page_size = page_size
@@ -136,12 +139,13 @@ class Rig:
         self,
         *sources: ports.Source,
         show: Callable[[cycle.Survey], None] = lambda survey: None,
+        postpone: cycle.Postpone = lambda changes, now: {},
     ) -> cycle.Cycle:
         """Make the parts of one run over these sources."""
         sender = self.sender()
         return cycle.Cycle(
             run=values.RunId(f"run_{next(self._runs)}"),
-            rules=cycle.Rules(values.Account(BASE, "test"), self.mode, self.limits, self._rate),
+            rules=cycle.Rules(values.Account(BASE, "test"), self.mode, self.limits, self._rate, grace=self.grace),
             sources=sources,
             reader=self.reader(sender),
             applier=self.applier(sender),
@@ -149,6 +153,7 @@ class Rig:
             sender=sender,
             clock=self.wall,
             show=show,
+            postpone=postpone,
         )
 
     async def reconcile(self, wanted: Wanted, *, approved: str | None = None) -> report.Report:

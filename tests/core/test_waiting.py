@@ -1,0 +1,30 @@
+"""Who waits for an attach that is not made."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.core import worlds
+from worker.core import outcomes, values, waiting
+
+ATTACH, DETACH = values.Action.ATTACH, values.Action.DETACH
+
+
+@worlds.LAW
+@given(worlds.worlds(), st.data())
+def test_who_waits_for_an_attach_keeps_every_fleet_and_nobody_else_waits(
+    world: worlds.World, data: st.DataObject
+) -> None:
+    changes = world.plan().changes
+    chosen = data.draw(st.frozensets(st.sampled_from(changes))) if changes else frozenset[values.Change]()
+    postponed: dict[values.Change, outcomes.Outcome] = {
+        change: outcomes.Deferred(0, "refused_before", "later") for change in chosen
+    }
+    left = waiting.left_out(changes, postponed)
+    stuck = {change.driver for change in chosen if change.action is ATTACH}
+    assert left.keys() == {
+        change for change in changes if change in chosen or (change.action is DETACH and change.driver in stuck)
+    }
+    for change, outcome in left.items():
+        assert isinstance(outcome, outcomes.Deferred)
+        assert (outcome.attempts, outcome.code) == (0, "refused_before" if change in chosen else "attach_first")
+    assert waiting.left_out(changes, {}) == {}

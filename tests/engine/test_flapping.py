@@ -1,0 +1,136 @@
+"""Two writers that fight over a membership: repaired, repaired again, and then frozen."""
+
+import anyio
+import pytest
+
+from tests.support import doubles
+from tests.support import rig as rigs
+from worker.core import guard, report, values
+
+pytestmark = pytest.mark.anyio
+
+A, B, C = (rigs.driver_id(letter) for letter in "ABC")
+VANS, DEPOT = (rigs.fleet_id(letter) for letter in "VW")
+WANTED: rigs.Wanted = {VANS: [A, B], DEPOT: [C]}
+HOUR = 3600
+
+
+def _account() -> rigs.Rig:
+    """A rig in which A is to be in VANS, and is not yet."""
+    return rigs.Rig(rigs.roster_of({VANS: [B], DEPOT: [C]}, others=[A]))
+
+
+async def _fight(rig: rigs.Rig, wanted: rigs.Wanted = WANTED, *, rounds: int = 3, every: float = 300) -> None:
+    """Attach in this many runs, with somebody else who takes it back each time."""
+    for _ in range(rounds):
+        assert rigs.outcome(await rig.reconcile(wanted), A, VANS) == "applied"
+        await anyio.sleep(every / 2)
+        rig.roster.detach(A, VANS)
+        await anyio.sleep(every / 2)
+
+
+def _frozen(finished: report.Report) -> list[values.Change]:
+    assert finished.judged is not None
+    assert {held.guard for held in finished.judged.held} <= {guard.FLAPPING}
+    return [held.change for held in finished.judged.held]
+
+
+async def test_argo_cd_and_external_dns_two_controllers_that_fight_are_noticed_frozen_and_both_sides_reported() -> None:
+    """18417, 1771: they fought until control planes ran out of memory.
+
+    Repaired drift that comes back is repaired again (its second write has a new key); the third reversal freezes it.
+    """
+    rig = _account()
+    await _fight(rig)
+    writes = [request for request in rig.sandbox.requests if request.method == "POST"]
+    assert len(writes) == len({request.key for request in writes}) == 3
+    for _ in range(4):
+        finished = await rig.reconcile(WANTED)
+        assert (finished.exit_code, finished.verdict) == (3, report.Verdict.HELD)
+        assert [(change.action, change.driver, change.fleet) for change in _frozen(finished)] == [
+            (values.Action.ATTACH, A, VANS)
+        ]
+        await anyio.sleep(2 * 24 * HOUR)
+    assert len(rig.writes) == 3
+    assert finished.judged is not None
+    (held,) = finished.judged.held
+    ours = [change.recorded for change in await rig.memory.changes(driver=A)]
+    runs = sorted(each.started for each in rig.memory.reports.values())[1:3]
+    for moment in (*ours, *runs):
+        assert moment.strftime("%Y-%m-%dT%H:%M:%S") in held.message
+    assert "each time somebody else reversed it" in held.message
+
+
+async def test_a_plan_shows_the_frozen_membership_too() -> None:
+    rig = _account()
+    await _fight(rig)
+    survey = await rig.cycle(doubles.Source(WANTED)).survey()
+    assert [held.guard for held in survey.judged.held] == [guard.FLAPPING]
+
+
+async def test_the_driver_of_a_frozen_attach_keeps_the_fleet_that_he_was_to_leave() -> None:
+    rig = _account()
+    await _fight(rig)
+    rig.roster.attach(A, DEPOT)
+    finished = await rig.reconcile(WANTED)
+    assert [(change.action, change.fleet) for change in _frozen(finished)] == [
+        (values.Action.ATTACH, VANS),
+        (values.Action.DETACH, DEPOT),
+    ]
+    assert A in rig.roster.members(DEPOT)
+
+
+async def test_everybody_else_goes_on() -> None:
+    rig = _account()
+    await _fight(rig)
+    rig.roster.detach(B, VANS)
+    finished = await rig.reconcile(WANTED)
+    assert rigs.outcome(finished, B, VANS) == "applied"
+    assert len(_frozen(finished)) == 1
+
+
+async def test_drift_that_comes_back_every_day_is_repaired_every_day() -> None:
+    rig = _account()
+    await _fight(rig, rounds=6, every=13 * HOUR)
+    assert len(rig.writes) == 6
+
+
+async def test_to_edit_the_row_or_to_want_the_opposite_for_once_begins_anew() -> None:
+    rig = _account()
+    await _fight(rig)
+    by_address: rigs.Wanted = {**WANTED, VANS: [f"{A[4:].lower()}@example.com", B]}
+    await _fight(rig, by_address)
+    assert len(_frozen(await rig.reconcile(by_address))) == 1
+    rig.roster.attach(A, VANS)
+    await rig.reconcile({**WANTED, VANS: [B]})
+    await _fight(rig, by_address)
+    assert len(rig.requests(f"{A}/attach")) == 9
+
+
+async def test_an_approval_lets_it_through_once() -> None:
+    rig = _account()
+    await _fight(rig)
+    held = (await rig.reconcile(WANTED)).judged
+    assert held is not None
+    assert rigs.outcome(await rig.reconcile(WANTED, approved=held.digest), A, VANS) == "applied"
+    rig.roster.detach(A, VANS)
+    assert len(_frozen(await rig.reconcile(WANTED))) == 1
+
+
+async def test_a_detach_that_somebody_takes_back_is_frozen_too() -> None:
+    rig = rigs.Rig(rigs.roster_of({VANS: [A, B]}))
+    for _ in range(3):
+        assert rigs.outcome(await rig.reconcile({VANS: [B]}), A, VANS) == "applied"
+        rig.roster.attach(A, VANS)
+        await anyio.sleep(300)
+    assert [change.action for change in _frozen(await rig.reconcile({VANS: [B]}))] == [values.Action.DETACH]
+
+
+async def test_a_run_with_nothing_to_change_does_not_ask_for_what_was_written() -> None:
+    """It must stay as quick as it was."""
+    rig = _account()
+    await rig.reconcile(WANTED)
+    asked: list[object] = []
+    rig.memory.latest = lambda drivers, *, most: asked.append(drivers)  # type: ignore[method-assign,assignment,return-value]
+    assert (await rig.reconcile(WANTED)).verdict is report.Verdict.IN_SYNC
+    assert asked == []
