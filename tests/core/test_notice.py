@@ -270,6 +270,13 @@ def test_a_message_cannot_smuggle_a_mention_in_either() -> None:
         assert "<" not in only(present).text
 
 
+def test_a_key_that_stands_in_a_document_goes_no_further() -> None:
+    present = dataclasses.replace(IDLE, broken=(broke(status.Part.SOURCE, "a.yaml:1:1: 'ch_sk_live_Sesame' is none"),))
+    assert "Sesame" not in json.dumps(only(present).body)
+    present = dataclasses.replace(after(judged=held(OUT)), fleets=(status.Fleet(VANS, "ch_sk_live_Sesame"),))
+    assert "Sesame" not in json.dumps(only(present).body)
+
+
 # --- Laws -------------------------------------------------------------------------------------------------
 
 changes = some.builds(

@@ -4,7 +4,7 @@ Invariant: a state is told once, when it begins, and once more when it has ended
 that lives as long as the process. Neighbours: `status` is what is looked at, `notices.webhook` delivers.
 
 The text is plain, as Slack and those who speak like it expect it. Names and messages come from documents and from
-Charge: whatever in them could be read as markup, a mention or another line is defused.
+Charge: whatever in them could be read as markup, a mention, another line or a key is defused.
 """
 
 import collections
@@ -14,7 +14,7 @@ import enum
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from worker.core import errors, formats, guard, outcomes, status, values
+from worker.core import errors, formats, guard, outcomes, secret, status, values
 
 MOST_ITEMS = 20
 """So many items are in a body, the first ones; the numbers beside them count all."""
@@ -252,7 +252,8 @@ def _plain(text: str, longest: int) -> str:
 
 
 def _short(text: str, longest: int) -> str:
-    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+    masked = secret.masked(text)
+    return masked if len(masked) <= longest else f"{masked[: longest - 1]}…"
 
 
 def _bounded(item: formats.Document) -> formats.Document:
