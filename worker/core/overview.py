@@ -146,7 +146,7 @@ def _urgency(urgent: Sequence[Item]) -> str:
     first = urgent[0].kind
     same = [item for item in urgent if item.kind is first]
     others = len(urgent) - len(same)
-    more = f" ({words.counted(others, 'more thing needs', 'more things need')} a look)" if others else ""
+    more = f"; {words.counted(others, 'more thing needs', 'more things need')} a look" if others else ""
     return f"{_SENTENCES[first](same)}{more}"
 
 

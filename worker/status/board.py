@@ -58,6 +58,7 @@ class Board:
         shared = {
             "present": present,
             "condition": overview.condition(present),
+            "title": title(present),
             "headline": overview.headline(present),
             "gist": overview.gist(present),
             "items": items[:MOST_ITEMS],
@@ -71,6 +72,11 @@ class Board:
             "error": error,
         }
         return {name: drawing.draw(f"parts/{name}.html", **shared) for name in PARTS}
+
+
+def title(present: status.Status) -> str:
+    """Give what the browser shows on the page's tab."""
+    return f"{overview.condition(present).value.replace('_', ' ').capitalize()} – fleet-sync"  # noqa: RUF001
 
 
 def _interest(fleet: status.Fleet) -> tuple[bool, str, str]:

@@ -16,6 +16,7 @@ WIDTH: Final = 640
 HEIGHT: Final = 88
 BASE: Final = 76
 _TALLEST: Final = 60
+_LEAST: Final = 4
 _DONE: Final = (outcomes.Applied.name, outcomes.Already.name)
 
 
@@ -59,8 +60,10 @@ def chart(newest_first: Sequence[ports.PastRun]) -> Chart:
 def _column(past: ports.PastRun, *, x: int, scale: float) -> Column:
     total = sum(past.outcomes.values())
     done = sum(past.outcomes.get(name, 0) for name in _DONE)
-    whole = max(4, round(math.sqrt(total) * scale)) if total else 0
+    whole = max(2 * _LEAST, round(math.sqrt(total) * scale)) if total else 0
     high = round(whole * done / total) if total else 0
+    if done < total:
+        high = min(high, whole - _LEAST)
     said = ", ".join(f"{count} {name}" for name, count in past.outcomes.items() if count) or "no change"
     result = (past.result or "not finished").replace("_", " ")
     return Column(past, x, high, whole - high, f"{past.started:%Y-%m-%d %H:%M} {result}: {said}")

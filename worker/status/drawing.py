@@ -11,7 +11,7 @@ from typing import Any, Final
 import jinja2
 import markupsafe
 
-from worker.core import overview, secret, words
+from worker.core import secret, words
 
 _HERE: Final = pathlib.Path(__file__).parent
 
@@ -38,6 +38,13 @@ LABELS: Final = {
 }
 """What the result of a run is called."""
 
+TRIGGERS: Final = {
+    "start": "start of the service",
+    "source": "change of a source",
+    "boundary": "date in a source",
+}
+"""What began a run, where its trigger alone does not say it."""
+
 
 def printable(text: str) -> str:
     """Write text without what steers a reader's eye or a browser, and without anything that looks like a key."""
@@ -56,6 +63,13 @@ def _harmless(value: Any) -> Any:
     return printable(value) if isinstance(value, str) and not isinstance(value, markupsafe.Markup) else value
 
 
+def _ticked(text: str) -> markupsafe.Markup:
+    """Write `text in backticks` as code."""
+    pieces = enumerate(printable(text).split("`"))
+    marked = (markupsafe.Markup("<code>{}</code>").format(piece) if at % 2 else piece for at, piece in pieces)
+    return markupsafe.Markup("").join(marked)
+
+
 def _iso(moment: datetime.datetime) -> str:
     return moment.astimezone(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
@@ -69,11 +83,12 @@ def _took(seconds: float) -> str:
 
 
 def _size(count: int) -> str:
+    size = float(count)
     for unit in ("bytes", "KB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}"
-        count //= 1000
-    return f"{count} GB"
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"
 
 
 def _environment() -> jinja2.Environment:
@@ -92,10 +107,12 @@ def _environment() -> jinja2.Environment:
         "counted": words.counted,
         "day": _day,
         "iso": _iso,
+        "ticked": _ticked,
         "took": _took,
+        "trigger": lambda trigger: TRIGGERS.get(trigger, trigger),
         "bytes": _size,
     }
-    environment.globals |= {"LABELS": LABELS, "MOST_ROWS": MOST_ROWS, "FREEZING": overview.FREEZING}
+    environment.globals |= {"LABELS": LABELS, "MOST_ROWS": MOST_ROWS}
     return environment
 
 

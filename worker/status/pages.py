@@ -46,7 +46,8 @@ class Pages:
     async def overview(self, request: requests.Request) -> responses.Response:
         """Answer `GET /`."""
         approved = "approved" in request.query_params
-        return self._page("overview.html", parts=await self._board.look(), approved=approved)
+        parts = await self._board.look()
+        return self._page("overview.html", parts=parts, title=board.title(self._service.status()), approved=approved)
 
     async def run(self, request: requests.Request) -> responses.Response:
         """Answer `GET /runs/{run}`."""

@@ -46,6 +46,7 @@
       return;
     }
     old.replaceWith(fresh);
+    if (fresh.dataset.title) document.title = fresh.dataset.title;
     if (focused) twin(fresh, focused)?.focus({ preventScroll: true });
   };
 

@@ -1,0 +1,229 @@
+"""The status page in a real browser: what people see, do, and are spared."""
+
+import dataclasses
+import datetime
+import importlib.util
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.common import by, keys
+
+from tests.browser import conftest
+from tests.status import doubles
+
+CSS = by.By.CSS_SELECTOR
+
+
+def text(browser: webdriver.Chrome, selector: str) -> str:
+    return browser.find_element(CSS, selector).text
+
+
+def test_progress_shows_without_a_reload(browser: webdriver.Chrome, site: conftest.Open) -> None:
+    page = site(doubles.calm())
+    browser.get(page.url)
+    browser.execute_script("window.kept = true")
+    assert "In sync: 6 fleets, 3,480 memberships, checked 40 s ago, next in 4 min." in text(browser, "h1")
+    for done in (300, 1500, 2900):
+        page.show(doubles.working(done))
+        bar = f"progress[value='{done}']"
+        conftest.until(browser, lambda b, bar=bar: bool(b.find_elements(CSS, bar)), sentence=f"the bar is at {done}")  # type: ignore[misc]
+    assert "2,900 of 3,000" in text(browser, "h1")
+    assert browser.title == "Working – fleet-sync"  # noqa: RUF001
+    page.show(doubles.calm())
+    conftest.until(browser, lambda b: not b.find_elements(CSS, "progress"), sentence="the bar is gone")
+    assert browser.execute_script("return window.kept")
+    assert text(browser, "#running") == ""
+
+
+def test_what_is_held_is_approved_with_the_token(browser: webdriver.Chrome, site: conftest.Open) -> None:
+    page = site(doubles.holding())
+    browser.get(page.url)
+    assert doubles.DIGEST in text(browser, "#approve")
+    assert "Ada Marchand" in text(browser, "#approve")
+    browser.find_element(CSS, "#token").send_keys(doubles.TOKEN + keys.Keys.ENTER)
+    conftest.until(browser, lambda b: "Approved." in text(b, "main"), sentence="it says that it is approved")
+    assert page.service.approved == [doubles.DIGEST]
+    assert doubles.TOKEN not in browser.page_source
+    assert not browser.get_cookies()
+    assert not conftest.complaints(browser)
+
+
+def test_a_wrong_token_approves_nothing(browser: webdriver.Chrome, site: conftest.Open) -> None:
+    page = site(doubles.holding())
+    browser.get(page.url)
+    browser.find_element(CSS, "#token").send_keys("wrong" + keys.Keys.ENTER)
+    conftest.until(browser, lambda b: "token is missing or wrong" in text(b, "h1"), sentence="the token is refused")
+    assert page.service.approved == []
+    browser.get_log("browser")  # type: ignore[no-untyped-call]  # it tells of the 401, rightly
+
+
+def test_a_plan_that_changes_is_not_torn_from_under_the_hands(browser: webdriver.Chrome, site: conftest.Open) -> None:
+    page = site(doubles.holding())
+    browser.get(page.url)
+    field = browser.find_element(CSS, "#token")
+    field.send_keys("half a tok")
+    last = page.service.present.last
+    assert last is not None
+    assert last.judged is not None
+    other = dataclasses.replace(last.judged, digest="sha256:" + "0" * 64)
+    page.show(dataclasses.replace(page.service.present, last=dataclasses.replace(last, judged=other)))
+    conftest.until(browser, lambda b: b.find_element(CSS, ".order .stale").is_displayed(), sentence="it is said")
+    assert field.get_attribute("value") == "half a tok"
+    assert doubles.DIGEST in text(browser, "#approve")
+    field.send_keys(keys.Keys.BACKSPACE * 10 + keys.Keys.TAB)
+    conftest.until(browser, lambda b: "sha256:0000" in text(b, "#approve"), sentence="the new plan shows")
+
+
+def test_the_focus_stays_where_it_is(browser: webdriver.Chrome, site: conftest.Open) -> None:
+    page = site(doubles.calm())
+    browser.get(page.url)
+    link = f"/fleets/{doubles.fleet(4)}"
+    browser.execute_script("document.querySelector(arguments[0]).focus()", f'#fleets a[href="{link}"]')
+    page.show(doubles.drifting())
+    conftest.until(browser, lambda b: "2 drifted" in text(b, "#fleets"), sentence="the drift shows")
+    assert browser.execute_script("return document.activeElement.getAttribute('href')") == link
+
+
+def test_a_service_that_is_gone_does_not_look_in_sync(browser: webdriver.Chrome) -> None:
+    with conftest.serving(doubles.calm()) as page:
+        browser.get(page.url)
+        conftest.until(browser, lambda b: "In sync" in text(b, "h1"), sentence="it is in sync")
+        assert not browser.find_element(CSS, "#lost").is_displayed()
+    conftest.until(browser, lambda b: b.find_element(CSS, "#lost").is_displayed(), sentence="the loss shows")
+    browser.get_log("browser")  # type: ignore[no-untyped-call]  # it tells of the lost connection, rightly
+    browser.get("about:blank")
+
+
+def test_a_driver_is_found(browser: webdriver.Chrome, site: conftest.Open) -> None:
+    page = site(doubles.refusing())
+    page.remember()
+    browser.get(page.url)
+    browser.find_element(CSS, "#q").send_keys("bruno" + keys.Keys.ENTER)
+    conftest.until(browser, lambda b: "Bruno Keller" in text(b, "main"), sentence="the name is found")
+    browser.find_element(CSS, ".people a").click()
+    conftest.until(browser, lambda b: "This driver is suspended." in text(b, "main"), sentence="why is told")
+    assert "driver_blocked" in text(browser, "main")
+    assert "req_8sJw02kLmQ" in text(browser, "main")
+    browser.find_element(CSS, "#changes-title ~ table a").click()
+    conftest.until(browser, lambda b: "Run of" in text(b, "h1"), sentence="the run opens")
+
+
+@pytest.fixture(scope="module")
+def plain() -> Iterator[webdriver.Chrome]:
+    """A browser that runs no scripts."""
+    conftest.require(conftest.CHROMIUM.exists() and conftest.DRIVER.exists(), "Chromium and its driver")
+    driver = conftest.chromium(scripts=False)
+    yield driver
+    driver.quit()
+
+
+def test_everything_works_without_scripts(plain: webdriver.Chrome, site: conftest.Open) -> None:
+    page = site(doubles.holding())
+    page.remember()
+    plain.get(page.url)
+    assert "4 detaches are held" in text(plain, "h1")
+    plain.find_element(CSS, "#token").send_keys(doubles.TOKEN)
+    plain.find_element(CSS, "#approve button").click()
+    conftest.until(plain, lambda b: "Approved." in text(b, "main"), sentence="it is approved")
+    assert page.service.approved == [doubles.DIGEST]
+    plain.find_element(CSS, "#q").send_keys(doubles.driver(20) + keys.Keys.ENTER)
+    conftest.until(plain, lambda b: "every change" in text(b, "main"), sentence="the driver is found")
+    plain.get(page.url)
+    plain.find_element(CSS, "#fleets a").click()
+    conftest.until(plain, lambda b: text(b, "h1") == "Airport shuttles", sentence="the fleet opens")
+
+
+def _addresses(mood: str) -> list[str]:
+    paths = [""]
+    if mood == "refused":
+        paths += ["runs/run_0001", f"fleets/{doubles.fleet(0)}", f"drivers?q={doubles.driver(1)}", "drivers", "nowhere"]
+    return paths
+
+
+@pytest.mark.parametrize("mood", doubles.MOODS)
+def test_a_phone_shows_it_whole(browser: webdriver.Chrome, site: conftest.Open, mood: str) -> None:
+    present = doubles.MOODS[mood]()
+    long = {doubles.fleet(n): "Unbreakable" * 12 for n in range(6)}
+    fleets = tuple(dataclasses.replace(each, name=long[each.fleet]) for each in present.fleets)
+    page = site(dataclasses.replace(present, fleets=fleets))
+    page.remember()
+    conftest.resize(browser, 360)
+    try:
+        for path in _addresses(mood):
+            browser.get(page.url + path)
+            assert browser.execute_script("return document.documentElement.scrollWidth") <= 360, path
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        browser.get_log("browser")  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.parametrize("mood", doubles.MOODS)
+def test_the_browser_has_nothing_to_complain_about(browser: webdriver.Chrome, site: conftest.Open, mood: str) -> None:
+    page = site(doubles.MOODS[mood]())
+    page.remember()
+    browser.get_log("browser")  # type: ignore[no-untyped-call]
+    for path in _addresses(mood):
+        if path != "nowhere":
+            browser.get(page.url + path)
+            assert conftest.complaints(browser) == []
+    browser.get(page.url)
+    page.show(dataclasses.replace(page.service.present, pace=1.5))
+    conftest.until(browser, lambda b: "1.5 of at most" in text(b, "#facts"), sentence="the pace changes")
+    assert conftest.complaints(browser) == []
+
+
+def _axe() -> str:
+    """Give the script of axe-core, which a package of the development requirements carries."""
+    found = importlib.util.find_spec("selenium_axe_python")
+    conftest.require(found is not None and found.origin is not None, "selenium-axe-python, which carries axe-core")
+    assert found is not None
+    assert found.origin is not None
+    return (pathlib.Path(found.origin).parent / "axe-core" / "axe.min.js").read_text()
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("mood", doubles.MOODS)
+def test_nobody_is_kept_out(browser: webdriver.Chrome, site: conftest.Open, mood: str, dark: bool) -> None:
+    """axe-core finds nothing, by day and by night."""
+    script = _axe()
+    page = site(doubles.MOODS[mood]())
+    page.remember()
+    scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+    still = {"name": "prefers-reduced-motion", "value": "reduce"}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme, still]})
+    try:
+        for path in _addresses(mood):
+            browser.get(page.url + path)
+            browser.execute_cdp_cmd("Runtime.evaluate", {"expression": script})  # past the policy, as a debugger may
+            found: Any = browser.execute_async_script("axe.run().then(arguments[0])")
+            wrong = [
+                (each["id"], node["html"][:200], node["failureSummary"])
+                for each in found["violations"]
+                for node in each["nodes"]
+            ]
+            assert wrong == [], path
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+        browser.get_log("browser")  # type: ignore[no-untyped-call]
+
+
+def test_who_wants_no_motion_sees_none(browser: webdriver.Chrome, site: conftest.Open) -> None:
+    page = site(doubles.working())
+    browser.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-reduced-motion", "value": "reduce"}]}
+    )
+    browser.get(page.url)
+    assert browser.execute_script("return document.getAnimations().length") == 0
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def test_ages_grow_by_themselves(browser: webdriver.Chrome, site: conftest.Open) -> None:
+    """The page is drawn again now and then, though nothing happened."""
+    page = site(doubles.calm())
+    browser.get(page.url)
+    conftest.until(browser, lambda b: "checked 40 s ago" in text(b, "h1"), sentence="it is 40 s old")
+    page.service.present = doubles.calm(now=doubles.NOW + datetime.timedelta(seconds=7))
+    conftest.until(browser, lambda b: "checked 47 s ago" in text(b, "h1"), sentence="it is 47 s old")
