@@ -61,7 +61,7 @@ def test_every_guard_is_explained() -> None:
     told = OPERATIONS.section("## Guard holds").codes()
     limits, memory = (
         {guard.MUST_SEE, guard.EMPTYING, guard.PER_FLEET, guard.PER_RUN},
-        {guard.MOVED, guard.NOT_CONVERGING},
+        {guard.MOVED, guard.NOT_CONVERGING, guard.FLAPPING},
     )
     assert set(told) == limits | memory
 

@@ -84,3 +84,51 @@ def test_the_replayed_key_attach_detach_by_hand_and_attach_again_takes_effect(de
     assert desk.changed() == [("attach", driver, fleet)] * 2
     assert len({post.key for post in desk.posts()}) == 2
     assert {key for (key,) in desk.folder.journal("select key from intents")} == {post.key for post in desk.posts()}
+
+
+def test_two_controllers_that_fight_are_noticed_frozen_and_both_sides_reported(desk: conftest.Desk) -> None:
+    """argo-cd 18417, external-dns 1771: until control planes ran out of memory.
+
+    Repaired drift that comes back is repaired again (its second write has a new key); the third reversal freezes it.
+    """
+    fleet, *_ = members = desk.members()
+    driver = next(driver for driver in desk.people.drivers if not desk.people.fleets_of(driver))
+    desk.write({fleet: [*members[fleet], driver]})
+    for number in range(3):
+        assert desk.run("once", "--json").document["outcomes"]["applied"] == 1, number
+        desk.people.detach(driver, fleet)
+    assert len({post.key for post in desk.posts()}) == 3
+    plan, ended = desk.run("plan", "--json"), desk.run("once", "--json")
+    assert (plan.code, ended.code, len(desk.posts())) == (3, 3, 3)
+    [held] = ended.document["plan"]["held"]
+    assert plan.document["held"] == [held]
+    assert (held["driver"], held["fleet"], held["guard"]) == (driver, fleet, "flapping")
+    made = [at for (at,) in desk.folder.journal("select recorded from intents order by recorded")]
+    runs = desk.folder.journal("select distinct runs.started from runs join intents using (run) order by 1")
+    assert all(str(at) in held["message"] for at in (*made, *(began for (began,) in runs[1:])))
+    assert "each time somebody else reversed it" in held["message"]
+    # The row moves, and nothing changes; it is edited, and the count begins anew.
+    desk.write({fleet: [driver, *members[fleet]]})
+    assert desk.run("once").code == 3
+    desk.write({fleet: [*members[fleet], f"{{driver: {driver}, note: agreed with the other side}}"]})
+    assert desk.run("once").code == 0
+    assert driver in desk.people.members(fleet)
+
+
+def test_a_detach_waits_out_its_grace(desk: conftest.Desk) -> None:
+    fleet, *_ = members = desk.members()
+    leaver, *rest = members[fleet]
+    desk.write({**members, fleet: rest})
+    ended = desk.run("once", "--json", FLEET_SYNC_SYNC__DETACH_GRACE_SECONDS="86400")
+    assert (ended.code, ended.document["result"], desk.posts()) == (0, "in_sync", [])
+    [problem] = ended.document["plan"]["problems"]
+    assert problem["where"] == f"{leaver}/{fleet}"
+    assert "the detach waits until" in problem["message"]
+    [(driver, where, since)] = desk.folder.journal("select driver, fleet, since from absences")
+    assert (driver, where) == (leaver, fleet)
+    assert str(since) in problem["message"]
+    again = desk.run("plan", "--json", FLEET_SYNC_SYNC__DETACH_GRACE_SECONDS="86400")
+    assert again.document["problems"] == [problem]
+    # A day later, or with another setting.
+    ended = desk.run("once", "--json", FLEET_SYNC_SYNC__DETACH_GRACE_SECONDS="0.001")
+    assert (ended.code, desk.changed()) == (0, [("detach", leaver, fleet)])
