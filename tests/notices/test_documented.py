@@ -1,0 +1,43 @@
+"""What docs/operations.md says of notices is what is sent."""
+
+import dataclasses
+import json
+
+from tests.docs import pages
+from tests.support import clocks, doubles
+from worker.core import guard, notice, report, status, values
+from worker.notices import webhook
+
+SECTION = pages.page("docs/operations.md").section("## Notifications")
+CHANGE = values.Change(values.Action.DETACH, values.DriverId(f"drv_{'a' * 32}"), values.FleetId(f"flt_{'v' * 32}"))
+
+
+def test_the_document_has_the_shape_that_is_shown() -> None:
+    judged = dataclasses.replace(doubles.judged(()), held=(values.Held(CHANGE, guard.PER_FLEET, "7 of 23 …"),))
+    last = report.Report(values.RunId("run_1"), clocks.NOON, clocks.NOON, judged)
+    account = values.Account("https://charge.test/v1", "live")
+    present = status.Status(clocks.NOON, clocks.NOON, "0", account, clocks.NOON - clocks.NOON, 1.0, 1.0, last=last)
+    ((made,), _) = notice.news(present, notice.Told())
+    (block,) = SECTION.blocks("json")
+    shown = json.loads(block.text)
+    assert list(shown) == list(made.body)
+    assert list(shown["account"]) == list(made.body["account"])
+    assert [list(item) for item in shown["items"]] == [list(item) for item in made.body["items"]]
+    assert shown["text"].splitlines()[0] == made.text.splitlines()[0]
+
+
+def test_every_kind_is_explained() -> None:
+    assert {row[0].strip("`") for row in SECTION.rows()} == {kind.value for kind in notice.Kind}
+
+
+def test_the_limits_that_are_told_are_kept() -> None:
+    text = " ".join(SECTION.text.split())
+    first, second, third = (f"{pause:g}" for pause in webhook.PAUSES)
+    for words in (
+        f"within {webhook.DEADLINE_SECONDS:g} seconds",
+        f"after {first}, {second} and {third} seconds",
+        f"At most {webhook.MOST_WAITING} notices",
+        f"has {webhook.FAREWELL_SECONDS:g} seconds",
+        f"the first {notice.MOST_ITEMS}:",
+    ):
+        assert words in text
