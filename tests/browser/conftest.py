@@ -14,6 +14,7 @@ import anyio.abc
 import anyio.from_thread
 import pytest
 from selenium import webdriver
+from selenium.common import exceptions
 from selenium.webdriver.chrome import service as chrome_service
 from selenium.webdriver.support import wait
 
@@ -39,9 +40,9 @@ class Site:
         """Change the snapshot, as the running service does."""
         self._portal.call(self.service.show, present)
 
-    def remember(self) -> None:
+    def remember(self, runs: int = 36) -> None:
         """Fill the journal."""
-        self._portal.call(doubles.past, self.service)
+        self._portal.call(doubles.past, self.service, runs)
 
 
 @contextlib.contextmanager
@@ -102,7 +103,8 @@ def resize(driver: webdriver.Chrome, width: int, height: int = 800) -> None:
 
 def until(driver: webdriver.Chrome, holds: Callable[[webdriver.Chrome], Any], *, sentence: str) -> Any:
     """Wait until something holds, which a page without a defect reaches soon."""
-    return wait.WebDriverWait(driver, PATIENCE, poll_frequency=0.05).until(holds, sentence)
+    replaced = [exceptions.StaleElementReferenceException]  # between finding an element and reading it
+    return wait.WebDriverWait(driver, PATIENCE, poll_frequency=0.05, ignored_exceptions=replaced).until(holds, sentence)
 
 
 def complaints(driver: webdriver.Chrome) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from selenium import webdriver
+from selenium.common import exceptions
 from selenium.webdriver.common import by, keys
 
 from tests.browser import conftest
@@ -18,7 +19,11 @@ CSS = by.By.CSS_SELECTOR
 
 
 def text(browser: webdriver.Chrome, selector: str) -> str:
-    return browser.find_element(CSS, selector).text
+    """Read an element, which may be replaced between finding and reading it."""
+    try:
+        return browser.find_element(CSS, selector).text
+    except exceptions.StaleElementReferenceException:
+        return browser.find_element(CSS, selector).text
 
 
 def test_progress_shows_without_a_reload(browser: webdriver.Chrome, site: conftest.Open) -> None:
@@ -190,7 +195,7 @@ def test_nobody_is_kept_out(browser: webdriver.Chrome, site: conftest.Open, mood
     """axe-core finds nothing, by day and by night."""
     script = _axe()
     page = site(doubles.MOODS[mood]())
-    page.remember()
+    page.remember(runs=8)
     scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
     still = {"name": "prefers-reduced-motion", "value": "reduce"}
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme, still]})

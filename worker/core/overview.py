@@ -150,18 +150,16 @@ def _urgency(urgent: Sequence[Item]) -> str:
     return f"{_SENTENCES[first](same)}{more}"
 
 
-def _broken_sentence(items: Sequence[Item]) -> str:
+def _first_title(items: Sequence[Item]) -> str:
     return items[0].title
 
 
 def _held_sentence(items: Sequence[Item]) -> str:
     held = [change for item in items for change in item.changes]
-    what = _changes(held)
-    are = "is" if len(held) == 1 else "are"
-    it = "it waits" if len(held) == 1 else "they wait"
+    are, they_wait = ("is", "it waits") if len(held) == 1 else ("are", "they wait")
     if not any(item.digest for item in items):
-        return f"{what} {are} held, and no approval lifts that: what was read cannot be right"
-    return f"{what} {are} held: {it} for your approval"
+        return f"{_changes(held)} {are} held, and no approval lifts that: what was read cannot be right"
+    return f"{_changes(held)} {are} held: {they_wait} for your approval"
 
 
 def _frozen_sentence(items: Sequence[Item]) -> str:
@@ -182,7 +180,7 @@ def _problem_sentence(items: Sequence[Item]) -> str:
 
 
 _SENTENCES = {
-    Kind.BROKEN: _broken_sentence,
+    Kind.BROKEN: _first_title,
     Kind.HELD: _held_sentence,
     Kind.FROZEN: _frozen_sentence,
     Kind.REFUSED: _refused_sentence,
