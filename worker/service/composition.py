@@ -9,26 +9,20 @@ import datetime
 import pathlib
 import random
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable
 
 import anyio
 
 import worker
 from worker.charge import client, http
-from worker.core import guard, outcomes, ports, references, retry, secret, values
+from worker.core import guard, ports, references, retry, secret, values
 from worker.engine import apply, cycle, pacing, reading, sending
 from worker.journal import sql
 from worker.service import ending as ending_
 from worker.settings import model
 from worker.sources import files
 
-Postpone = Callable[[Sequence[values.Change], datetime.datetime], Mapping[values.Change, outcomes.Outcome]]
-
-
-def _nothing_postponed(
-    changes: Sequence[values.Change], now: datetime.datetime
-) -> Mapping[values.Change, outcomes.Outcome]:
-    return {}
+USER_AGENT = f"fleet-sync/{worker.__version__}"
 
 
 class SystemClock:
@@ -72,7 +66,7 @@ class Account:
             base_url=settings.charge.base_url,
             key=key,
             api_version=settings.charge.api_version,
-            user_agent=f"fleet-sync/{worker.__version__}",
+            user_agent=USER_AGENT,
             timeout=settings.charge.timeout_seconds,
             connections=settings.pace.concurrency,
         )
@@ -103,7 +97,7 @@ class Account:
         *,
         run: values.RunId | None = None,
         show: Callable[[cycle.Survey], None] = lambda survey: None,
-        postpone: Postpone = _nothing_postponed,
+        postpone: cycle.Postpone = lambda changes, now: {},
     ) -> cycle.Cycle:
         """Make the parts of one run. `show` gets the judged plan before anything of it is applied."""
         halt = self.ending.halt(wake=self._pace.wake)

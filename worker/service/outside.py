@@ -109,7 +109,7 @@ async def run(read: Callable[[], Operator]) -> int:
                 host, port = addresses.endpoint(operator.settings.status.listen)
                 await beside.start(_serve, page, host, port)
             if operator.webhook is not None:
-                beside.start_soon(_tell, board, face, webhook.Webhook(operator.webhook))
+                beside.start_soon(_tell, board, face, _hook(operator.webhook))
             return await service.run()
 
     try:
@@ -132,13 +132,18 @@ async def _serve(
     await server.serve(page, host=host, port=port, started=started)
 
 
+def _hook(url: secret.Secret) -> webhook.Webhook:
+    return webhook.Webhook(url, user_agent=composition.USER_AGENT)
+
+
 async def _tell(board: board_.Board, face: Face, hook: webhook.Webhook) -> None:
     """Tell of every change of state, as long as the service runs and a moment longer."""
     told = notice.Told()
     async with tasks.beside() as beside:
         beside.start_soon(hook.deliver_forever)
         while True:
-            for each in told.notices(face.status()):
+            news, told = notice.news(face.status(), told)
+            for each in news:
                 hook.tell(each)
             await board.turned()
 
