@@ -1,7 +1,8 @@
 """Decides what others are told of the service, and in which words.
 
 Invariant: a state is told once, when it begins, and once more when it has ended; what was told is a value (`Told`)
-that lives as long as the process. Neighbours: `status` is what is looked at, `notices.webhook` delivers.
+that lives as long as the process. Neighbours: `status` is what is looked at, `overview` words it for the status
+page, `notices.webhook` delivers.
 
 The text is plain, as Slack and those who speak like it expect it. Names and messages come from documents and from
 Charge: whatever in them could be read as markup, a mention, another line or a key is defused.
@@ -14,7 +15,7 @@ import enum
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from worker.core import errors, formats, guard, outcomes, secret, status, values
+from worker.core import errors, formats, guard, outcomes, overview, secret, status, values, words
 
 MOST_ITEMS = 20
 """So many items are in a body, the first ones; the numbers beside them count all."""
@@ -25,7 +26,6 @@ RUN = "run"
 _MOST_LINES = 5
 _LONGEST_NAME = 80
 _LONGEST_MESSAGE = 400
-_POSTPONED = "refused_before"
 
 _MENTION = re.compile(r"(?<!\w)@(?=\w)")
 _UNSEEN = "\N{ZERO WIDTH SPACE}"
@@ -117,7 +117,7 @@ def _is_refused(result: outcomes.Result) -> bool:
         case outcomes.Refused():
             return True
         case outcomes.Deferred(code=code):
-            return code == _POSTPONED
+            return code == overview.REFUSED_BEFORE
         case _:
             return False
 
@@ -173,7 +173,7 @@ def _broken(present: status.Status, new: Mapping[str, _Failure]) -> Notice:
 def _held(present: status.Status, judged: values.Judged) -> Notice:
     actions = {each.change.action for each in judged.held}
     one, many = ("detach", "detaches") if actions == {values.Action.DETACH} else ("change", "changes")
-    lines = [f"{_number(len(judged.held), one, many)} held, until somebody decides."]
+    lines = [f"{words.counted(len(judged.held), one, many)} held, until somebody decides."]
     counted = collections.Counter((each.change.fleet, each.guard) for each in judged.held)
     lines += _first(f"{_fleet(present, fleet)}: {number} ({name})" for (fleet, name), number in counted.items())
     if all(each.guard == guard.MUST_SEE for each in judged.held):
@@ -186,7 +186,7 @@ def _held(present: status.Status, judged: values.Judged) -> Notice:
 
 def _refused(present: status.Status, refused: Sequence[outcomes.Result], new: int) -> Notice:
     items = [formats.result(result) for result in refused]
-    lines = [f"{_number(len(refused), 'change', 'changes')} refused by Charge, {new} of them new."]
+    lines = [f"{words.counted(len(refused), 'change')} refused by Charge, {new} of them new."]
     lines += _first(
         f"{item['action']} {_driver(present, item['driver'])}, {_fleet(present, item['fleet'])}: "
         f"{_plain(item['message'], _LONGEST_MESSAGE)}"
@@ -229,10 +229,6 @@ def _first(lines: Iterable[str]) -> list[str]:
     every = list(lines)
     more = len(every) - _MOST_LINES
     return every if more <= 0 else [*every[:_MOST_LINES], f"… and {more} more"]
-
-
-def _number(count: int, one: str, many: str) -> str:
-    return f"{count} {one if count == 1 else many}"
 
 
 def _fleet(present: status.Status, fleet: values.FleetId) -> str:
