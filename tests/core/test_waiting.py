@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.core import worlds
+from tests.core.worlds import DEPOT, NORTH, VANS, A, B
 from worker.core import outcomes, values, waiting
 
 ATTACH, DETACH = values.Action.ATTACH, values.Action.DETACH
@@ -15,7 +16,8 @@ def test_who_waits_for_an_attach_keeps_every_fleet_and_nobody_else_waits(
     world: worlds.World, data: st.DataObject
 ) -> None:
     changes = world.plan().changes
-    chosen = data.draw(st.frozensets(st.sampled_from(changes))) if changes else frozenset[values.Change]()
+    attaches = frozenset(change for change in changes if change.action is ATTACH)
+    chosen = data.draw(st.frozensets(st.sampled_from(changes)) | st.just(attaches)) if changes else attaches
     postponed: dict[values.Change, outcomes.Outcome] = {
         change: outcomes.Deferred(0, "refused_before", "later") for change in chosen
     }
@@ -28,3 +30,14 @@ def test_who_waits_for_an_attach_keeps_every_fleet_and_nobody_else_waits(
         assert isinstance(outcome, outcomes.Deferred)
         assert (outcome.attempts, outcome.code) == (0, "refused_before" if change in chosen else "attach_first")
     assert waiting.left_out(changes, {}) == {}
+
+
+def test_somebody_who_cannot_move_yet_stays_where_he_is() -> None:
+    attach, detach = values.Change(ATTACH, A, VANS), values.Change(DETACH, A, DEPOT)
+    others = [values.Change(ATTACH, A, NORTH), values.Change(DETACH, B, DEPOT)]
+    later = outcomes.Deferred(0, "refused_before", "later")
+    assert waiting.left_out([attach, detach, *others], {attach: later}) == {
+        attach: later,
+        detach: waiting.waits_for(VANS),
+    }
+    assert waiting.left_out([attach, detach, *others], {detach: later}) == {detach: later}
