@@ -372,32 +372,26 @@ def _fleet(
     held: Sequence[values.Held],
     became: Mapping[values.Change, outcomes.Result],
 ) -> status.Fleet:
-    results = [became.get(change) for change in allowed]
-    refused = sum(_was_refused(result) for result in results)
-    done = sum(result is not None and result.done for result in results)
+    results = [became[change] for change in allowed if change in became]
+    refused = sum(_was_refused(result.outcome) for result in results)
+    done = [result.change for result in results if result.done]
+    attached = sum(change.action is values.Action.ATTACH for change in done)
     frozen = sum(each.guard in FREEZING for each in held)
     leaving = sum(change.action is values.Action.DETACH for change in [*allowed, *(each.change for each in held)])
-    attached = sum(
-        result is not None and result.done and result.change.action is values.Action.ATTACH for result in results
-    )
     return dataclasses.replace(
         before,
         in_sync=before.in_sync - leaving + attached,
-        drifted=len(allowed) - done - refused,
+        drifted=len(allowed) - len(done) - refused,
         held=len(held) - frozen,
         frozen=frozen,
         refused=refused,
     )
 
 
-def _was_refused(result: outcomes.Result | None) -> bool:
-    match result.outcome if result else None:
-        case outcomes.Refused():
-            return True
-        case outcomes.Deferred(code=code):
-            return code == REFUSED_BEFORE
-        case _:
-            return False
+def _was_refused(outcome: outcomes.Outcome) -> bool:
+    return isinstance(outcome, outcomes.Refused) or (
+        isinstance(outcome, outcomes.Deferred) and outcome.code == REFUSED_BEFORE
+    )
 
 
 def _changes(changes: Sequence[values.Change]) -> str:

@@ -4,6 +4,7 @@ Invariant: without the token nothing happens, and what is approved is the plan t
 `armour` compares the token, `core.overview` says what an approval lets through.
 """
 
+import contextlib
 import urllib.parse
 from collections.abc import Mapping
 from typing import Final
@@ -69,10 +70,11 @@ async def _form(request: requests.Request) -> Mapping[str, str]:
     body = bytearray()
     try:
         with anyio.fail_after(BODY_SECONDS):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > MOST_BYTES:
-                    raise exceptions.HTTPException(413, "This is too long for a form of ours.")
+            async with contextlib.aclosing(request.stream()) as chunks:
+                async for chunk in chunks:
+                    body += chunk
+                    if len(body) > MOST_BYTES:
+                        raise exceptions.HTTPException(413, "This is too long for a form of ours.")
     except TimeoutError:
         raise exceptions.HTTPException(408, "The form did not arrive in time.") from None
     try:
