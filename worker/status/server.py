@@ -5,6 +5,7 @@ what the service itself does goes on. Neighbours: `app` is what is served; `feed
 """
 
 import contextlib
+import dataclasses
 import errno
 import logging
 import socket
@@ -19,15 +20,30 @@ from uvicorn.protocols.http import h11_impl
 
 from worker.core import errors, values
 
-MOST_CONNECTIONS: Final = 128
-"""Connections and requests at once; who comes later gets 503. Far above what the live streams may take."""
-KEEP_ALIVE_SECONDS: Final = 15
-REQUEST_SECONDS: Final = 10
-"""Seconds in which a new connection must have sent the head of its first request."""
-GRACE_SECONDS: Final = 1.0
-"""Seconds that answers have to get out when the service ends."""
-
 _PRIVILEGED: Final = 1024
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Limits:
+    """What others may take of this process.
+
+    `connections` at once, far above what live streams may take; who comes later gets 503. A new connection has
+    `request_seconds` to say what it wants; answers have `grace_seconds` to get out when the service ends.
+    """
+
+    connections: int = 128
+    keep_alive_seconds: int = 15
+    request_seconds: float = 10.0
+    grace_seconds: float = 1.0
+
+
+LIMITS: Final = Limits()
+
+
+class _Config(uvicorn.Config):
+    """uvicorn's own, and our limits."""
+
+    limits = LIMITS
 
 
 class _Protocol(h11_impl.H11Protocol):
@@ -37,7 +53,7 @@ class _Protocol(h11_impl.H11Protocol):
         """Send at once, and give the client some seconds."""
         super().connection_made(transport)
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._patience = self.loop.call_later(REQUEST_SECONDS, self._lose_patience)
+        self._patience = self.loop.call_later(_limits(self.config).request_seconds, self._lose_patience)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no longer."""
@@ -74,7 +90,7 @@ class _Server(uvicorn.Server):
             server.close()
         for connection in list(self.server_state.connections):
             connection.shutdown()
-        with anyio.move_on_after(GRACE_SECONDS):
+        with anyio.move_on_after(_limits(self.config).grace_seconds):
             while self.server_state.tasks:  # noqa: ASYNC110 - uvicorn has no event for their end
                 await anyio.sleep(0.01)
         for connection in list(self.server_state.connections):
@@ -86,7 +102,12 @@ class _Server(uvicorn.Server):
 
 
 async def serve(
-    app: applications.Starlette, *, host: str, port: int, started: Callable[[str], None] = lambda url: None
+    app: applications.Starlette,
+    *,
+    host: str,
+    port: int,
+    started: Callable[[str], None] = lambda url: None,
+    limits: Limits = LIMITS,
 ) -> None:
     """Serve until cancelled; `started` gets the page's address once the port (0: any free one) listens.
 
@@ -95,7 +116,7 @@ async def serve(
     with _listener(host, port) as listener:
         name = f"[{host}]" if ":" in host else host
         url = f"http://{name}:{listener.getsockname()[1]}/"
-        server = _Server(_config(app), lambda: started(url))
+        server = _Server(_config(app, limits), lambda: started(url))
         try:
             await server.serve(sockets=[listener])
         finally:
@@ -111,7 +132,7 @@ def _listener(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError) as error:
         where = f"{host}:{port}"
         problem = values.Problem("status.listen", f"{where} cannot be listened on: {_reason(error)}")
-        raise errors.SettingsError([problem], remedy=_remedy(error, port)) from None
+        raise errors.SettingsError([problem], remedy=remedy(error, port)) from None
 
 
 def _reason(error: OSError | OverflowError) -> str:
@@ -119,7 +140,8 @@ def _reason(error: OSError | OverflowError) -> str:
     return reason or str(error)
 
 
-def _remedy(error: OSError | OverflowError, port: int) -> str:
+def remedy(error: OSError | OverflowError, port: int) -> str:
+    """Say what to do where an address cannot be had for this reason."""
     number = getattr(error, "errno", None)
     if number == errno.EADDRINUSE:
         return "Choose another port, or end the process that has it: `ss -ltnp` shows which one."
@@ -128,8 +150,8 @@ def _remedy(error: OSError | OverflowError, port: int) -> str:
     return "Give `status.listen` an address of this machine, as 127.0.0.1:8080 or 0.0.0.0:8080."
 
 
-def _config(app: applications.Starlette) -> uvicorn.Config:
-    return uvicorn.Config(
+def _config(app: applications.Starlette, limits: Limits) -> uvicorn.Config:
+    config = _Config(
         app,
         http=_Protocol,
         ws="none",
@@ -139,6 +161,12 @@ def _config(app: applications.Starlette) -> uvicorn.Config:
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        limit_concurrency=MOST_CONNECTIONS,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        limit_concurrency=limits.connections,
+        timeout_keep_alive=limits.keep_alive_seconds,
     )
+    config.limits = limits
+    return config
+
+
+def _limits(config: uvicorn.Config) -> Limits:
+    return config.limits if isinstance(config, _Config) else LIMITS
