@@ -1,5 +1,7 @@
 """Stories that a tool tells only over several runs: what it remembers, and what it no longer tries."""
 
+import json
+
 from tests.e2e import conftest
 from worker.sandbox import app, messages
 
@@ -110,7 +112,8 @@ def test_two_controllers_that_fight_are_noticed_frozen_and_both_sides_reported(d
     # The row moves, and nothing changes; it is edited, and the count begins anew.
     desk.write({fleet: [driver, *members[fleet]]})
     assert desk.run("once").code == 3
-    desk.write({fleet: [*members[fleet], f"{{driver: {driver}, note: agreed with the other side}}"]})
+    rows = [*members[fleet], {"driver": driver, "note": "agreed with the other side"}]
+    desk.write(json.dumps({"fleets": {fleet: rows}}))
     assert desk.run("once").code == 0
     assert driver in desk.people.members(fleet)
 
