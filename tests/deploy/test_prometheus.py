@@ -33,6 +33,7 @@ def test_an_alert_is_shown_firing(rule: dict[str, Any]) -> None:
     [
         ("[40m]", "[5m]"),
         ("held|partial", "none"),
+        ("drifted|held|frozen|refused", "in_sync"),
         ("last_over_time(fleet_sync_standby[10m]) == 0", "fleet_sync_build_info"),
         ("absent(fleet_sync_build_info) or ", ""),
         (' or up{job="fleet-sync"} == 0', ""),
