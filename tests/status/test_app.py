@@ -2,10 +2,11 @@
 
 import pytest
 import structlog.testing
+from starlette import types
 
 from tests.status import conftest, doubles
 from worker.core import errors, status
-from worker.status import armour
+from worker.status import app, armour, metrics
 
 pytestmark = pytest.mark.anyio
 
@@ -111,6 +112,21 @@ async def test_a_page_that_crashes_shows_no_traceback_and_is_armoured() -> None:
     assert "RuntimeError" not in answer.text
     assert answer.headers["content-security-policy"] == armour.HEADERS["Content-Security-Policy"]
     assert [log["event"] for log in logs] == ["page_crashed"]
+
+
+async def test_only_requests_are_answered() -> None:
+    """There are no web sockets here: a handshake is turned away."""
+    sent: list[types.Message] = []
+
+    async def receive() -> types.Message:
+        return {"type": "websocket.connect"}
+
+    async def send(message: types.Message) -> None:
+        sent.append(message)
+
+    made = app.create(doubles.Service(), metrics.Metrics(), token=None)
+    await made({"type": "websocket", "path": "/events", "headers": [], "query_string": b""}, receive, send)
+    assert [message["type"] for message in sent] == ["websocket.close"]
 
 
 async def test_another_name_is_refused_where_names_are_given() -> None:

@@ -1,10 +1,14 @@
 """What may be asked with the token, and that nothing happens without it."""
 
+import contextlib
+from collections.abc import AsyncGenerator
 from typing import Any
 
+import anyio
 import httpx
 import pytest
 import structlog.testing
+import trio.testing
 
 from tests.status import conftest, doubles
 from worker.core import errors, guard
@@ -153,6 +157,25 @@ async def test_what_is_no_form_is_refused(body: bytes, status: int) -> None:
         answer = await client.post("/approve", content=body)
     assert answer.status_code == status
     assert service.approved == []
+
+
+class TestPatience:
+    """On virtual time."""
+
+    @pytest.fixture
+    def anyio_backend(self) -> tuple[str, dict[str, object]]:
+        return ("trio", {"clock": trio.testing.MockClock(autojump_threshold=0)})
+
+    async def test_a_form_that_never_arrives_is_not_waited_for(self) -> None:
+        async def never() -> AsyncGenerator[bytes, None]:
+            yield b"digest="
+            await anyio.sleep_forever()
+
+        service = doubles.Service(doubles.holding())
+        async with contextlib.aclosing(never()) as body, conftest.asking(service) as client:
+            answer = await client.post("/approve", content=body)
+        assert answer.status_code == 408
+        assert service.approved == []
 
 
 async def test_an_approval_that_cannot_be_written_down_says_so() -> None:

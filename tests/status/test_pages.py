@@ -258,6 +258,15 @@ async def test_the_overview_outlives_the_journal() -> None:
     assert "disk I/O error" in text
 
 
+async def test_a_journal_that_answers_again_is_asked_again() -> None:
+    service = doubles.Service()
+    shown = board.Board(service, approvable=True)
+    service.record.fails = errors.JournalError("disk I/O error")
+    assert "disk I/O error" in (await shown.parts())["history"]
+    service.record.fails = None
+    assert "disk I/O error" not in (await shown.parts())["history"]
+
+
 async def test_a_fleet_that_was_not_read_whole_says_so() -> None:
     service = doubles.Service(doubles.calm(fleets=doubles.fleets(f0={"incomplete": "its listing contradicts itself"})))
     assert "not read whole" in plain(await read(service))

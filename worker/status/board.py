@@ -36,7 +36,7 @@ class Board:
         """Draw all parts of the present moment; past runs are looked up again when one began or ended."""
         present = self._service.status()
         seen = (present.last and present.last.run, present.running and present.running.run)
-        if self._known is None or self._known[0] != seen:
+        if self._known is None or self._known[0] != seen or self._known[1][1]:
             self._known = (seen, await self._history())
         return self._draw(present, self._known[1])
 

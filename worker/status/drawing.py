@@ -6,6 +6,7 @@ Invariant: what a template writes is escaped, has printable letters only, and gi
 
 import datetime
 import pathlib
+import re
 from typing import Any, Final
 
 import jinja2
@@ -13,6 +14,7 @@ import markupsafe
 
 from worker.core import secret, words
 
+_UNIT: Final = re.compile(r"(?<=\d) (?=(?:s|min|h|days)\b)")
 _HERE: Final = pathlib.Path(__file__).parent
 
 ASSETS: Final = {
@@ -49,7 +51,11 @@ TRIGGERS: Final = {
 def printable(text: str) -> str:
     """Write text without what steers a reader's eye or a browser, and without anything that looks like a key."""
     return "".join(
-        letter if letter.isprintable() else " " if letter.isspace() else "\N{REPLACEMENT CHARACTER}"
+        letter
+        if letter.isprintable() or letter == "\N{NO-BREAK SPACE}"
+        else " "
+        if letter.isspace()
+        else "\N{REPLACEMENT CHARACTER}"
         for letter in secret.masked(text)
     )
 
@@ -68,6 +74,11 @@ def _ticked(text: str) -> markupsafe.Markup:
     pieces = enumerate(printable(text).split("`"))
     marked = (markupsafe.Markup("<code>{}</code>").format(piece) if at % 2 else piece for at, piece in pieces)
     return markupsafe.Markup("").join(marked)
+
+
+def _tied(text: str) -> str:
+    """Keep numbers and their units in one line."""
+    return _UNIT.sub("\N{NO-BREAK SPACE}", text)
 
 
 def _iso(moment: datetime.datetime) -> str:
@@ -108,6 +119,7 @@ def _environment() -> jinja2.Environment:
         "day": _day,
         "iso": _iso,
         "ticked": _ticked,
+        "tied": _tied,
         "took": _took,
         "trigger": lambda trigger: TRIGGERS.get(trigger, trigger),
         "bytes": _size,
