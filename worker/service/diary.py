@@ -3,12 +3,20 @@
 Invariant: what is known already is not told again. Neighbours: `loop` calls this, `engine.apply` logs the changes.
 """
 
+import logging
+
 import structlog
 
 from worker.core import report, values
 from worker.engine import cycle
 
 log = structlog.get_logger()
+
+_LEVELS = {
+    report.Verdict.FAILED: logging.ERROR,
+    report.Verdict.PARTIAL: logging.WARNING,
+    report.Verdict.HELD: logging.WARNING,
+}
 
 
 class Diary:
@@ -24,7 +32,7 @@ class Diary:
         if judged.changes:
             log.info("run_started", run=run, trigger=trigger, changes=len(judged.changes), held=len(judged.held))
 
-    def ended(self, finished: report.Report, *, trigger: str, retry_seconds: float | None = None) -> None:
+    def ended(self, finished: report.Report, *, trigger: str) -> None:
         """Tell how a run ended, with its figures, and of problems that are new."""
         problems = frozenset((*(finished.judged.problems if finished.judged else ()), *finished.problems))
         if finished.judged is not None:
@@ -40,14 +48,8 @@ class Diary:
                 fields["problems"] = len(problems)
         if finished.error is not None:
             fields |= {"error": finished.error.message, "remedy": finished.error.remedy}
-        if retry_seconds is not None:
-            fields["retry_seconds"] = round(retry_seconds, 1)
-        tell = {
-            report.Verdict.FAILED: log.error,
-            report.Verdict.PARTIAL: log.warning,
-            report.Verdict.HELD: log.warning,
-        }.get(finished.verdict, log.info)
-        tell(
+        log.log(
+            _LEVELS.get(finished.verdict, logging.INFO),
             "run_finished",
             run=finished.run,
             trigger=trigger,
