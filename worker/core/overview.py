@@ -19,7 +19,7 @@ CHANGING = "Changing memberships"
 REFUSED_BEFORE = "refused_before"
 """The code of a change that is not tried this time, because Charge refused it lately."""
 
-FREEZING = frozenset({"flapping", guard.NOT_CONVERGING})
+FREEZING = frozenset({guard.FLAPPING, guard.NOT_CONVERGING})
 """The guards that hold a membership because it did not stay as it was made."""
 
 
