@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # what measures time wants the machine for itself
-.PHONY: help demo test check lint types coverage mutants deploy-check simulate bench bench-short lock format image clean $(VENV)
+.PHONY: help demo test check lint types coverage mutants deploy-check simulate soak bench bench-short lock format image clean $(VENV)
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,6 +68,9 @@ WORLDS ?= 2000
 
 simulate: $(VENV)/.ready ## many simulated worlds (WORLDS=n), none of which breaks a rule; SEED=n plays one and shows it
 	$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--worlds $(WORLDS) --processes 2)
+
+soak: $(VENV)/.ready ## the service for ten minutes and 500 runs, while everything around it changes
+	$(BIN)/python -m tests.soak
 
 bench: $(VENV)/.ready ## the benchmarks: ratios against a peer in the same run, and whether they reach their goals
 	$(BIN)/python -m benchmarks

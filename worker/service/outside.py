@@ -24,6 +24,9 @@ from worker.status import app, metrics, server
 
 log = structlog.get_logger()
 
+_OWN_NAMES = ("127.0.0.1", "localhost", "::1")
+"""What a page that only this machine can reach is called: another name comes from a site that wants to read it."""
+
 APPROVAL = datetime.timedelta(hours=24)
 """How long an approval lasts."""
 
@@ -100,26 +103,29 @@ async def run(read: Callable[[], Operator]) -> int:
         return account(fresh)
 
     service = loop.Service(account(operator), renew=renew, board=board, clock=clock, ended=gauges.observe_run)
-    face = Face(service, clock)
-
-    async def work() -> int:
-        async with tasks.beside() as beside:
-            if operator.settings.status.listen:
-                page = app.create(face, gauges, token=operator.token)
-                host, port = addresses.endpoint(operator.settings.status.listen)
-                await beside.start(_serve, page, host, port)
-            if operator.webhook is not None:
-                beside.start_soon(_tell, board, face, _hook(operator.webhook))
-            return await service.run()
-
     try:
         return await supervision.supervised(
-            end, work, drain_seconds=lambda: service.account.settings.sync.drain_seconds
+            end,
+            lambda: _accompanied(service, operator, Face(service, clock), gauges),
+            drain_seconds=lambda: service.account.settings.sync.drain_seconds,
         )
     finally:
         with anyio.CancelScope(shield=True):
             await service.account.aclose()
             await journal.aclose()
+
+
+async def _accompanied(service: loop.Service, operator: Operator, face: Face, gauges: metrics.Metrics) -> int:
+    """Run the service with its page and its notices beside it."""
+    async with tasks.beside() as beside:
+        if listen := operator.settings.status.listen:
+            host, port = addresses.endpoint(listen)
+            page = app.create(face, gauges, token=operator.token, hosts=_OWN_NAMES if addresses.loopback(host) else ())
+            await beside.start(_serve, page, host, port)
+        if operator.webhook is not None:
+            hook = webhook.Webhook(operator.webhook, user_agent=composition.USER_AGENT)
+            beside.start_soon(_tell, service.board, face, hook)
+        return await service.run()
 
 
 async def _serve(
@@ -130,10 +136,6 @@ async def _serve(
         task_status.started()
 
     await server.serve(page, host=host, port=port, started=started)
-
-
-def _hook(url: secret.Secret) -> webhook.Webhook:
-    return webhook.Webhook(url, user_agent=composition.USER_AGENT)
 
 
 async def _tell(board: board_.Board, face: Face, hook: webhook.Webhook) -> None:

@@ -28,7 +28,7 @@ def base_url(text: str) -> str:
         raise ValueError(f"a user or password in the address: {_BASE}, and give the key in CHARGE_API_KEY")
     if "?" in text or "#" in text:
         raise ValueError(f"a query or fragment in the address: {_BASE}")
-    if split.scheme == "http" and not _loopback(split.hostname or ""):
+    if split.scheme == "http" and not loopback(split.hostname or ""):
         raise ValueError("plain http would show the key to the network: write https (http is for loopback addresses)")
     return f"{origin}{split.path.rstrip('/')}"
 
@@ -47,7 +47,7 @@ def webhook(text: str) -> str:
         raise ValueError(f"a fragment in the address: {_HOOK}")
     if secret.MARK in text:
         raise ValueError(f"a Charge key never leaves for another place: {_HOOK}")
-    if split.scheme == "http" and not _loopback(split.hostname or ""):
+    if split.scheme == "http" and not loopback(split.hostname or ""):
         raise ValueError("plain http would show the notices to the network: write https (http is for loopback)")
     return f"{origin}{split.path}{f'?{split.query}' if split.query else ''}"
 
@@ -113,7 +113,8 @@ def _ipv6(text: str) -> bool:
         return False
 
 
-def _loopback(host: str) -> bool:
+def loopback(host: str) -> bool:
+    """Tell whether only this machine can reach a host."""
     if host == "localhost":
         return True
     try:

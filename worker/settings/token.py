@@ -13,7 +13,6 @@ from worker.settings import secret_file
 
 VARIABLE = "FLEET_SYNC_STATUS_TOKEN"
 FILE_VARIABLE = "FLEET_SYNC_STATUS_TOKEN_FILE"
-SHORTEST = 16
 
 _REMEDY = (
     f"Set {VARIABLE} to a long random text, or {FILE_VARIABLE} to the path of a file that holds it, or unset both."
@@ -24,14 +23,12 @@ _USABLE = re.compile(r"[!-~]+")
 def status_token(environ: Mapping[str, str]) -> secret.Secret | None:
     """Give the token of `FLEET_SYNC_STATUS_TOKEN`, else of the file that `FLEET_SYNC_STATUS_TOKEN_FILE` names.
 
-    `None` where neither is set; what is set but unusable is an error. Raises errors.SettingsError.
+    `None` where neither is set to anything; what is set but unusable is an error. Raises errors.SettingsError.
     """
-    if VARIABLE in environ:
+    if environ.get(VARIABLE):
         return _checked(environ[VARIABLE], VARIABLE)
-    if FILE_VARIABLE not in environ:
+    if not environ.get(FILE_VARIABLE):
         return None
-    if not environ[FILE_VARIABLE]:
-        raise _error(FILE_VARIABLE, "it is empty: set it to the path of a file, or unset it")
     path = pathlib.Path(environ[FILE_VARIABLE])  # not shown: it may be a token by mistake
     text = secret_file.read(path, where=FILE_VARIABLE, what="a token", shown="that it names", remedy=_REMEDY)
     return _checked(text, FILE_VARIABLE)
@@ -39,8 +36,8 @@ def status_token(environ: Mapping[str, str]) -> secret.Secret | None:
 
 def _checked(text: str, where: str) -> secret.Secret:
     token = text.strip()
-    if len(token) < SHORTEST:
-        raise _error(where, f"the token is shorter than {SHORTEST} characters: make one with `openssl rand -hex 24`")
+    if not token:
+        raise _error(where, "the token is empty: make one with `openssl rand -hex 24`")
     if not _USABLE.fullmatch(token):
         raise _error(where, "the token holds a space or a character that no header may have: make another")
     if secret.MARK in token:
