@@ -24,7 +24,7 @@ from tests.support import command, served
 from worker.sandbox import app, behaviour, faults, roster
 
 TOKEN = "a-token-of-the-soak"
-WEATHER = {"429": 0.02, "500": 0.02, "503": 0.02, "reset_before": 0.02, "reset_after": 0.02, "html": 0.01}
+WEATHER = {"rate_limited": 0.02, "500": 0.02, "503": 0.02, "reset_before": 0.02, "reset_after": 0.02, "html": 0.01}
 MOST_GROWTH = 8.0
 """MiB by which the process may be larger at the end than after its first fifty runs."""
 
