@@ -102,8 +102,10 @@ def cli(ctx: click.Context, config: str, log_format: Literal["auto", "console", 
 
 def main() -> NoReturn:
     """Run the command line, and end with its exit code."""
-    # httpcore imports trio wherever it is installed, as it is for the tests: 40 ms of every start, for nothing.
-    sys.modules.setdefault("trio", None)  # type: ignore[arg-type] # None is how an import is refused
+    # Both are imported wherever they are there, for nothing: 40 ms of every start, and 5 MB. trio, which the tests
+    # need, by httpcore; httpx's command line by httpx.
+    for unwanted in ("trio", "httpx._main"):
+        sys.modules.setdefault(unwanted, None)  # type: ignore[arg-type] # None is how an import is refused
     leaving.this_process_is_ours()
     _complete_streams()
     try:

@@ -4,6 +4,7 @@ Invariant: no failure of one run ends the service. Neighbours: `service.outside`
 """
 
 import os
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -21,6 +22,8 @@ def command(call: invocation.Invocation) -> int:
     """Reconcile whenever there is a reason to, until SIGTERM or SIGINT."""
 
     def run() -> int:
+        # structlog imports it wherever it is there, and a service draws nothing: 5 MB for months.
+        sys.modules.setdefault("rich", None)  # type: ignore[arg-type] # None is how an import is refused
         import anyio
 
         from worker.cli import leaving

@@ -1,7 +1,7 @@
 """A quick look at an SQLite journal: all that a run with nothing to write needs, without SQLAlchemy's 0.2 seconds.
 
-Invariant: only for a file in the present form; it writes nothing but the end of a run that never began.
-Neighbours: `keeper` falls back to `database` where this gives `None`, and for every other write.
+Invariant: only for a file in the present form, which it also makes; else it writes nothing but the end of a run that
+never began. Neighbours: `keeper` falls back to `database` where this gives `None`, and for every other write.
 """
 
 import pathlib
@@ -19,18 +19,26 @@ _RUN = """
 _SOURCE = "INSERT INTO sources (run, position, kind, name, revision) VALUES (:run, :position, :kind, :name, :revision)"
 
 
-def look(address: addresses.Address, path: pathlib.Path) -> "Glance | None":
-    """Open the file where that is all it takes: it exists, has the present form, and nothing in it is open.
+FORM = pathlib.Path(__file__).with_name("form.sql")
+"""What makes a new file; `python -m tests.journal.form` writes it, and a test holds it against the migrations."""
 
-    Raises errors.JournalError where it cannot be read, or was made by a newer version.
+
+def look(address: addresses.Address, path: pathlib.Path, *, make: bool = False) -> "Glance | None":
+    """Open the file where that is all it takes: it has the present form, and nothing in it is open.
+
+    `make` makes it where it is missing. Raises errors.JournalError where it cannot be read or made, or was made by a
+    newer version.
     """
-    if not path.exists():
+    missing = not path.exists()
+    if missing and not make:
         return None
     try:
         glance = Glance(address, sqlite.connect(path))
     except sqlite3.Error as error:
         raise failures.explain(error, address) from error
     try:
+        if missing:
+            glance.make()
         if glance.sufficient():
             return glance
     except BaseException:
@@ -47,6 +55,16 @@ class Glance(lookups.Lookups):
         """Take the connection; use `look` to make one."""
         self._address = address
         self._connection = connection
+
+    def make(self) -> None:
+        """Make the tables, in one transaction: what is cut off leaves an empty file, which the migrations fill."""
+        try:
+            with self._connection:
+                self._connection.execute("BEGIN IMMEDIATE")
+                for statement in FORM.read_text(encoding="utf-8").split(";\n"):
+                    self._connection.execute(statement)
+        except sqlite3.Error as error:
+            raise failures.explain(error, self._address) from error
 
     def sufficient(self) -> bool:
         """Tell whether the file has the present form and no open intent."""

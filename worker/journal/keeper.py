@@ -90,7 +90,7 @@ class Keeper:
         if path is not None and not self._writer and path.parent.is_dir() and not path.exists():
             return lookups.Nothing()
         if path is not None and self._database is None and self._glance is None:
-            self._glance = glances.look(self._address, path)
+            self._glance = glances.look(self._address, path, make=self._writer)
         return self._glance or self._ready()
 
     def write(self, work: "Callable[[database.Database], Result]") -> Result:
