@@ -102,6 +102,11 @@ class Board:
             self._broken.pop(part, None)
         self._turn()
 
+    @property
+    def broken(self) -> tuple[status.Broken, ...]:
+        """Give what does not work, in the order of the parts."""
+        return tuple(self._broken[part] for part in status.Part if part in self._broken)
+
     # --- What is shown ------------------------------------------------------------------------------------
 
     def announce(self) -> None:
@@ -135,7 +140,7 @@ class Board:
             last_success=self.last_success,
             next_run=self.next_run,
             fleets=self._fleets,
-            broken=tuple(self._broken[part] for part in status.Part if part in self._broken),
+            broken=self.broken,
             sources=tuple(self._sources.values()),
             driver_names=self._names,
             journal_bytes=account.journal_bytes(),
