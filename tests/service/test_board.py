@@ -46,7 +46,8 @@ def broken(board: board_.Board) -> set[Part]:
         (errors.JournalError("the disk is full"), Part.JOURNAL),
         (errors.KeyRejected("401"), Part.KEY),
         (errors.Unreachable("no answer"), Part.CHARGE),
-        (errors.ReadingError("too many unresolved"), Part.CHARGE),
+        (errors.ReadingError("many references", code="too_many_unresolved"), Part.SOURCE),
+        (errors.ReadingError("the list of fleets breaks off"), Part.CHARGE),
     ],
 )
 async def test_a_run_that_fails_says_which_part_is_broken_and_one_that_does_not_mends_it(
@@ -67,12 +68,27 @@ async def test_a_run_that_gets_further_than_the_one_before_mends_what_it_passed(
     for error, part in (
         (errors.JournalError("the disk is full"), Part.JOURNAL),
         (errors.SourceError([values.Problem("membership.yaml", "gone")]), Part.SOURCE),
-        (errors.KeyRejected("401"), Part.KEY),
         (errors.Unreachable("no answer"), Part.CHARGE),
+        (errors.KeyRejected("401"), Part.KEY),
     ):
         ended(board, error)
         assert broken(board) >= {part}
-    assert broken(board) == {Part.CHARGE}
+    assert broken(board) == {Part.CHARGE, Part.KEY}
+
+
+async def test_a_charge_that_does_not_answer_says_nothing_of_the_key() -> None:
+    board = board_.Board(clock=Clock())
+    ended(board, errors.KeyRejected("401"))
+    ended(board, errors.Unreachable("no answer"))
+    assert broken(board) == {Part.CHARGE, Part.KEY}
+
+
+async def test_a_journal_that_somebody_else_writes_is_not_broken() -> None:
+    board = board_.Board(clock=Clock())
+    ended(board, errors.JournalError("the disk is full"))
+    board.stand_by("process 7 writes")
+    assert broken(board) == set()
+    assert board.unready() == ""
 
 
 async def test_settings_are_mended_by_settings_only() -> None:

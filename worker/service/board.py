@@ -18,7 +18,7 @@ from worker.service import composition
 _WORKED: Mapping[status.Part | None, Sequence[status.Part]] = {
     status.Part.JOURNAL: (),
     status.Part.SOURCE: (status.Part.JOURNAL,),
-    status.Part.CHARGE: (status.Part.JOURNAL, status.Part.SOURCE, status.Part.KEY),
+    status.Part.CHARGE: (status.Part.JOURNAL, status.Part.SOURCE),
     status.Part.KEY: (status.Part.JOURNAL, status.Part.SOURCE),
     None: (status.Part.JOURNAL, status.Part.SOURCE, status.Part.CHARGE, status.Part.KEY),
 }
@@ -44,6 +44,7 @@ class Board:
         self.last_trigger = ""
         self.last_success: datetime.datetime | None = None
         self.next_run: datetime.datetime | None = None
+        self.journal_bytes: int | None = None
         self.settled = False
         """Whether a run has ended as it should, or somebody else is the one who runs."""
 
@@ -65,7 +66,7 @@ class Board:
         """Say who else is the writer; an empty text says that it is this process."""
         self.standing_by = why
         self.settled = self.settled or bool(why)
-        self.announce()
+        self.mended([status.Part.JOURNAL] if why else [])
 
     def begin(self, run: values.RunId, *, trigger: str) -> None:
         """Say that a run begins."""
@@ -143,7 +144,7 @@ class Board:
             broken=self.broken,
             sources=tuple(self._sources.values()),
             driver_names=self._names,
-            journal_bytes=account.journal_bytes(),
+            journal_bytes=self.journal_bytes,
         )
 
     def unready(self) -> str:
@@ -197,9 +198,7 @@ class Board:
 def part_of(error: errors.FleetSyncError | None) -> status.Part | None:
     """Tell which part an error speaks of, where it is one that is worth waiting for."""
     match error:
-        case errors.SettingsError():
-            return status.Part.SETTINGS
-        case errors.SourceError() | errors.DesiredError():
+        case errors.SourceError() | errors.DesiredError() | errors.ReadingError(code="too_many_unresolved"):
             return status.Part.SOURCE
         case errors.JournalError():
             return status.Part.JOURNAL

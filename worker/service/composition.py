@@ -1,7 +1,7 @@
 """The composition root: makes an account's parts of its settings.
 
-Invariant: the only package that names concrete classes is this one, and of the account's parts only this module.
-Neighbours: `cli` calls this, `settings` gives the values, `engine.cycle` is what is run, `loop` runs it for ever.
+Invariant: only this package names concrete classes, and only this module those of an account. Neighbours: `cli` calls
+this, `settings` gives the values, `engine.cycle` is what is run, `loop` runs it for ever.
 """
 
 import contextlib
@@ -12,11 +12,13 @@ import uuid
 from collections.abc import AsyncIterator, Callable
 
 import anyio
+from anyio import to_thread
 
 import worker
 from worker.charge import client, http
 from worker.core import guard, ports, references, retry, secret, values
 from worker.engine import apply, cycle, pacing, reading, sending
+from worker.journal import address as addresses
 from worker.journal import sql
 from worker.service import ending as ending_
 from worker.settings import model
@@ -129,14 +131,10 @@ class Account:
             postpone=postpone,
         )
 
-    def journal_bytes(self) -> int | None:
-        """Give the size of the journal's files, `None` where it is not a file or not there."""
-        url = self.settings.journal_url
-        if not url.startswith("sqlite:///"):
-            return None
-        path = pathlib.Path(url.removeprefix("sqlite:///"))
-        sizes = [each.stat().st_size for name in ("", "-wal") if (each := path.with_name(path.name + name)).exists()]
-        return sum(sizes) if sizes else None
+    async def journal_bytes(self) -> int | None:
+        """Give the size of the journal's files, `None` where there is none to be seen."""
+        path = addresses.parse(self.settings.journal_url).path
+        return None if path is None else await to_thread.run_sync(_size, path)
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -174,6 +172,14 @@ async def record(settings: model.Settings) -> AsyncIterator[ports.Record]:
     finally:
         with anyio.CancelScope(shield=True):
             await journal.aclose()
+
+
+def _size(path: pathlib.Path) -> int | None:
+    sizes = []
+    for name in (path.name, f"{path.name}-wal"):
+        with contextlib.suppress(OSError):
+            sizes.append(path.with_name(name).stat().st_size)
+    return sum(sizes) if sizes else None
 
 
 def new_run() -> values.RunId:

@@ -5,11 +5,13 @@ the last good ones in force. Reasons that come during a run lead to one more. Ne
 `board` what is known, `composition` makes the account, `outside` is what listens.
 """
 
+import contextlib
 import datetime
 import functools
 import random
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Any
 
 import anyio
 import structlog
@@ -34,34 +36,37 @@ class Service:
         self,
         account: composition.Account,
         *,
-        renew: Callable[[], composition.Account],
+        renew: Callable[[], Awaitable[composition.Account]],
         board: board_.Board,
         clock: ports.Clock,
         ended: Callable[[report.Report, str], None] = lambda finished, trigger: None,
+        watch: Callable[..., Coroutine[Any, Any, None]] = watching.watch,
     ) -> None:
         """Take the account, and `renew`, which makes it anew of the settings as they are now.
 
         `renew` raises errors.SettingsError where they cannot be read, or cannot be taken over while this runs.
-        `ended` is told of every run with its trigger.
+        `ended` is told of every run with its trigger, `watch` tells of changed sources.
         """
         self.account = account
         self.board = board
         self._renew = renew
         self._clock = clock
         self._ended = ended
+        self._watch = watch
         self._ending = account.ending
         self._wakeups = wakeups.Wakeups()
         self._patience = patience.Patience()
         self._diary = diary.Diary()
         self._watching = anyio.CancelScope()
         self._failures = 0
+        self._boundary: datetime.datetime | None = None
         self._reload = False
 
     async def run(self) -> int:
         """Work until stopped; give the exit code."""
         async with anyio.create_task_group() as tasks:
+            await tasks.start(self._reload_on_hangup)
             await tasks.start(self._watch_sources)
-            tasks.start_soon(self._reload_on_hangup)
             tasks.start_soon(self._wake_at_the_end)
             await self._stand_by()
             trigger = wakeups.Trigger.START
@@ -80,45 +85,56 @@ class Service:
         """Reconcile, wait until there is a reason to do it again, and give that."""
         if self._reload:
             await self._renewed()
-        survey = await self._reconcile(trigger)
+        writer = await self._reconcile(trigger)
         if self._ending.reason is not None:
             return trigger
-        if isinstance(self.board.last and self.board.last.error, errors.JournalBusy):
+        if not writer:
             await self._stand_by()
-        seconds, otherwise = self._pause(survey)
+            return wakeups.Trigger.START
+        seconds, otherwise = self._pause()
         self.board.wait(seconds)
         return await self._wakeups.next(seconds=seconds, otherwise=otherwise)
 
-    async def _reconcile(self, trigger: wakeups.Trigger) -> cycle.Survey | None:
-        """Do one run; give what it planned. Whatever goes wrong is told, and ends nothing else."""
-        run, surveys = composition.new_run(), list[cycle.Survey]()
+    async def _reconcile(self, trigger: wakeups.Trigger) -> bool:
+        """Do one run; tell whether this process still is the journal's writer. What goes wrong ends nothing else."""
+        run, began, self._boundary = composition.new_run(), self._clock.now(), None
 
         def show(survey: cycle.Survey) -> None:
-            surveys.append(survey)
+            self._boundary = survey.next_boundary
             self.board.planned(survey)
             self._diary.began(survey, run=run, trigger=trigger)
 
         self.board.begin(run, trigger=trigger)
         try:
             finished = await self.account.cycle(run=run, show=show, postpone=self._postponed).reconcile(trigger=trigger)
+            if isinstance(finished.error, errors.JournalBusy):
+                self.board.end(None, trigger=trigger)
+                return False
+            self.board.journal_bytes = await self.account.journal_bytes()
+            self._note(finished, trigger)
         except Exception:
-            self._failures += 1
             log.exception("run_crashed", run=run, trigger=trigger)
-            self.board.end(None, trigger=trigger)
-            return None
+            self._failures += 1
+            crash = errors.FleetSyncError("a run crashed", code="crashed", remedy="The log says why: please report it.")
+            finished = report.Report(run, began, self._clock.now(), None, error=crash)
+            self.board.end(finished, trigger=trigger)
+            self._ended(finished, trigger)
+        return True
+
+    def _note(self, finished: report.Report, trigger: wakeups.Trigger) -> None:
+        """Take note of how a run ended, and tell everybody."""
         self._failures = self._failures + 1 if finished.verdict is report.Verdict.FAILED else 0
         self._patience.note(finished.results, self._clock.now())
         self.board.end(finished, trigger=trigger)
         self._diary.ended(finished, trigger=trigger)
         self._ended(finished, trigger)
-        return surveys[-1] if surveys else None
 
     def _postponed(
         self, changes: Sequence[values.Change], now: datetime.datetime
     ) -> Mapping[values.Change, outcomes.Outcome]:
         return self._patience.postponed(changes, now)
 
-    def _pause(self, survey: cycle.Survey | None) -> tuple[float, wakeups.Trigger]:
+    def _pause(self) -> tuple[float, wakeups.Trigger]:
         """Give the seconds until the next run is due, and what would start it."""
         sync, now = self.account.settings.sync, self._clock.now()
         if self._failures:
@@ -126,7 +142,7 @@ class Service:
         jitter = sync.interval_jitter * random.uniform(-1, 1)  # noqa: S311 - spreads load, no secret
         due = [(sync.interval_seconds * (1 + jitter), wakeups.Trigger.INTERVAL)]
         moments = (
-            (survey.next_boundary if survey else None, wakeups.Trigger.BOUNDARY),
+            (self._boundary, wakeups.Trigger.BOUNDARY),
             (self._patience.next_due(now), wakeups.Trigger.RETRY),
         )
         due += [((moment - now).total_seconds(), trigger) for moment, trigger in moments if moment is not None]
@@ -167,13 +183,14 @@ class Service:
             with anyio.CancelScope() as self._watching:  # left where the settings name other sources
                 async with anyio.create_task_group() as tasks:
                     changed = functools.partial(self.wake, wakeups.Trigger.SOURCE)
-                    await tasks.start(functools.partial(watching.watch, self.account.source_paths, changed=changed))
+                    await tasks.start(functools.partial(self._watch, self.account.source_paths, changed=changed))
                     started()
             started = functools.partial(self.wake, wakeups.Trigger.SOURCE)  # they may have been read before
 
-    async def _reload_on_hangup(self) -> None:
+    async def _reload_on_hangup(self, *, task_status: abc.TaskStatus[None]) -> None:
         """Take SIGHUP for the wish to read the settings anew, and to reconcile."""
         with anyio.open_signal_receiver(signal.SIGHUP) as signals:
+            task_status.started()
             async for _ in signals:
                 self._reload = True
                 self.wake(wakeups.Trigger.SIGNAL)
@@ -182,13 +199,14 @@ class Service:
         """Put the settings as they are now in force; where they are broken, keep those that are."""
         self._reload = False
         try:
-            account = self._renew()
+            account = await self._renew()
         except errors.SettingsError as error:
             log.error("settings_broken", error=error.message, remedy=error.remedy)
             self.board.broke(status.Part.SETTINGS, error)
             return
         before, self.account = self.account, account
-        await before.aclose()
+        with contextlib.suppress(OSError):
+            await before.aclose()
         if before.source_paths != account.source_paths:
             self._watching.cancel()
         self.board.mended((status.Part.SETTINGS,))

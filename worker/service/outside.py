@@ -11,6 +11,7 @@ from collections.abc import Callable
 import anyio
 import anyio.abc
 import structlog
+from anyio import to_thread
 from starlette import applications
 
 from worker.core import errors, notice, ports, secret, status, values
@@ -97,9 +98,9 @@ async def run(read: Callable[[], Operator]) -> int:
             observe=lambda operation, code, seconds: gauges.observe_request(operation, code, seconds=seconds),
         )
 
-    def renew() -> composition.Account:
-        fresh = read()
-        _see_unchanged(operator.settings, fresh.settings)
+    async def renew() -> composition.Account:
+        fresh = await to_thread.run_sync(read)
+        _see_unchanged(operator, fresh)
         return account(fresh)
 
     service = loop.Service(account(operator), renew=renew, board=board, clock=clock, ended=gauges.observe_run)
@@ -144,18 +145,28 @@ async def _tell(board: board_.Board, face: Face, hook: webhook.Webhook) -> None:
     async with tasks.beside() as beside:
         beside.start_soon(hook.deliver_forever)
         while True:
-            news, told = notice.news(face.status(), told)
+            try:
+                news, told = notice.news(face.status(), told)
+            except Exception:  # a notice is not worth the service
+                log.exception("notice_crashed")
+                news = ()
             for each in news:
                 hook.tell(each)
             await board.turned()
 
 
-def _see_unchanged(before: model.Settings, after: model.Settings) -> None:
+def _see_unchanged(before: Operator, after: Operator) -> None:
     """Raise errors.SettingsError where something changed that needs a restart."""
     fixed = {
-        "journal.url": before.journal_url != after.journal_url,
-        "status.listen": before.status.listen != after.status.listen,
+        "journal.url": before.settings.journal_url != after.settings.journal_url,
+        "status.listen": before.settings.status.listen != after.settings.status.listen,
+        "the status token": _revealed(before.token) != _revealed(after.token),
+        "notify": _revealed(before.webhook) != _revealed(after.webhook),
     }
     problems = [values.Problem(name, "it changed, and is only read at the start") for name in fixed if fixed[name]]
     if problems:
         raise errors.SettingsError(problems, remedy="Restart the service, or take that change back.")
+
+
+def _revealed(text: secret.Secret | None) -> str | None:
+    return None if text is None else text.reveal()

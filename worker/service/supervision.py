@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: the first one drains, a second one or the deadline ends at once.
+"""SIGINT and SIGTERM: the first one drains, a second one or the deadline drops what is still in flight.
 
 Invariant: what the work raises is raised as it is. Neighbours: `ending` is what the signals reach.
 """
@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import anyio
 import structlog
+from anyio import abc
 
 from worker.core import errors
 from worker.engine import tasks
@@ -22,14 +23,17 @@ Result = TypeVar("Result")
 async def supervised(
     ending: ending_.Ending, work: Callable[[], Awaitable[Result]], *, drain_seconds: Callable[[], float]
 ) -> Result:
-    """Do the work; the first SIGINT or SIGTERM drains it, a second one or `drain_seconds` end it."""
+    """Do the work; the first SIGINT or SIGTERM drains it, a second one or `drain_seconds` cut what is in flight."""
     async with tasks.beside() as beside:
-        beside.start_soon(_stop_on_signals, ending, drain_seconds)
+        await beside.start(_stop_on_signals, ending, drain_seconds)
         return await work()
 
 
-async def _stop_on_signals(ending: ending_.Ending, drain_seconds: Callable[[], float]) -> None:
+async def _stop_on_signals(
+    ending: ending_.Ending, drain_seconds: Callable[[], float], *, task_status: abc.TaskStatus[None]
+) -> None:
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        task_status.started()
         async for number in signals:
             name, drain = signal.Signals(number).name, drain_seconds()
             log.warning("stopping", signal=name, drain_seconds=drain)

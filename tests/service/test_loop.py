@@ -1,0 +1,198 @@
+"""When the service runs again: at the interval, at boundaries, ever later while runs fail; and that nothing ends it."""
+
+import dataclasses
+import datetime
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import anyio
+import pytest
+from anyio import abc
+
+from tests.support import clocks, doubles
+from worker.core import errors, outcomes, report, values
+from worker.engine import cycle
+from worker.service import board, composition, ending, loop, wakeups
+from worker.settings import model
+
+pytestmark = pytest.mark.anyio
+
+RUN = values.RunId("run_1")
+CHANGE = values.Change(values.Action.ATTACH, values.DriverId("drv_A"), values.FleetId("flt_V"), row="first")
+
+End = Callable[["Account"], report.Report]
+
+
+@dataclasses.dataclass
+class Account:
+    """An account whose runs end as the script says, each after a second; the last one for ever."""
+
+    script: Sequence[End]
+    boundary: datetime.datetime | None = None
+    open_fails: list[errors.JournalError] = dataclasses.field(default_factory=list)
+    source_paths: tuple[pathlib.Path, ...] = ()
+
+    def __post_init__(self) -> None:
+        self.ending = ending.Ending()
+        self.settings = model.Settings.model_validate(
+            {"sources": [{"path": "membership.yaml"}], "sync": {"interval_seconds": 300.0, "interval_jitter": 0.0}}
+        )
+        self.clock = clocks.Wall()
+        self.record = self
+        self.runs: list[tuple[float, str]] = []
+        self.began = anyio.current_time()
+        self.postponed: list[int] = []
+
+    async def open(self) -> None:
+        if self.open_fails:
+            raise self.open_fails.pop()
+
+    async def aclose(self) -> None:
+        pass
+
+    async def journal_bytes(self) -> None:
+        return None
+
+    def cycle(self, *, run: values.RunId, show: Callable[[Any], None], postpone: cycle.Postpone) -> "Account":
+        self._show, self._postpone = show, postpone
+        return self
+
+    async def reconcile(self, *, trigger: str) -> report.Report:
+        self.runs.append((round(anyio.current_time() - self.began), trigger))
+        await anyio.sleep(1)
+        finished = self.script[min(len(self.runs), len(self.script)) - 1](self)
+        if finished.judged is not None:
+            changes = finished.judged.changes
+            self.postponed.append(len(self._postpone(changes, self.clock.now())))
+            survey = cycle.Survey(
+                values.Desired((), (), ()), values.Actual({}, {}), finished.judged, next_boundary=self.boundary
+            )
+            self._show(survey)
+        return finished
+
+
+def in_sync(account: Account) -> report.Report:
+    now = account.clock.now()
+    return report.Report(RUN, now, now, doubles.judged([]))
+
+
+def failed(account: Account) -> report.Report:
+    now = account.clock.now()
+    return report.Report(RUN, now, now, None, error=errors.Unreachable("no answer"))
+
+
+def refused(account: Account) -> report.Report:
+    now = account.clock.now()
+    result = outcomes.Result(CHANGE, outcomes.Refused(1, "policy_blocked", "not allowed", "req_1"))
+    return report.Report(RUN, now, now, doubles.judged([CHANGE]), results=(result,))
+
+
+def crashed(account: Account) -> report.Report:
+    account.clock.no_such_thing()  # type: ignore[attr-defined]
+    return in_sync(account)
+
+
+async def never(paths: Sequence[pathlib.Path], *, changed: object, task_status: abc.TaskStatus[None]) -> None:
+    task_status.started()
+    await anyio.sleep_forever()
+
+
+async def _served(
+    account: Account,
+    seconds: float,
+    *,
+    meanwhile: Callable[[loop.Service], None] = lambda service: None,
+    ended: list[report.Report] | None = None,
+) -> list[tuple[float, str]]:
+    """Serve for so long, do something after 100 s, and give when which runs began."""
+    shown = board.Board(clock=account.clock)
+
+    async def renew() -> composition.Account:
+        return cast(composition.Account, account)
+
+    service = loop.Service(
+        cast(composition.Account, account),
+        renew=renew,
+        board=shown,
+        clock=account.clock,
+        ended=lambda finished, trigger: None if ended is None else ended.append(finished),
+        watch=never,
+    )
+    account.began = anyio.current_time()
+    async with anyio.create_task_group() as tasks:
+
+        async def stop() -> None:
+            await anyio.sleep(100)
+            meanwhile(service)
+            await anyio.sleep(seconds - 100)
+            account.ending.stop(errors.Stopped("SIGTERM", exit_code=143))
+
+        tasks.start_soon(stop)
+        assert await service.run() == 143
+    assert anyio.current_time() - account.began == pytest.approx(seconds, abs=1.5)
+    return account.runs
+
+
+async def test_it_runs_at_start_and_a_pause_after_each_run() -> None:
+    runs = await _served(Account([in_sync]), 1000)
+    assert runs == [(0, "start"), (301, "interval"), (602, "interval"), (903, "interval")]
+
+
+async def test_runs_that_fail_are_repeated_soon_then_ever_later_and_the_first_good_one_ends_that() -> None:
+    runs = await _served(Account([failed] * 6 + [in_sync]), 1000)
+    assert runs == [
+        (0, "start"),
+        (11, "retry"),
+        (32, "retry"),
+        (73, "retry"),
+        (154, "retry"),
+        (315, "retry"),
+        (616, "retry"),
+        (917, "interval"),
+    ]
+
+
+async def test_a_defect_in_one_run_ends_nothing() -> None:
+    account, ended = Account([crashed, in_sync]), list[report.Report]()
+    runs = await _served(account, 400, ended=ended)
+    assert runs == [(0, "start"), (11, "retry"), (312, "interval")]
+    assert [each.verdict.value for each in ended] == ["failed", "in_sync", "in_sync"]
+
+
+async def test_it_wakes_where_a_row_begins_or_ends() -> None:
+    account = Account([in_sync])
+    account.boundary = account.clock.now() + datetime.timedelta(seconds=42)
+    runs = await _served(account, 100)
+    assert runs[:2] == [(0, "start"), (42, "boundary")]
+
+
+async def test_what_was_refused_is_tried_again_after_a_minute_then_two() -> None:
+    account = Account([refused, refused, in_sync])
+    runs = await _served(account, 400)
+    assert runs == [(0, "start"), (61, "retry"), (182, "retry")]
+
+
+async def test_a_burst_of_requests_is_one_run_at_once() -> None:
+    def burst(service: loop.Service) -> None:
+        for _ in range(50):
+            service.wake(wakeups.Trigger.REQUEST)
+
+    runs = await _served(Account([in_sync]), 350, meanwhile=burst)
+    assert runs == [(0, "start"), (100, "request")]
+
+
+async def test_where_another_process_writes_it_stands_by_and_takes_over() -> None:
+    busy = errors.JournalBusy("process 7 writes to it")
+    runs = await _served(Account([in_sync], open_fails=[busy] * 3), 100)
+    assert runs == [(15, "start")]
+
+
+async def test_a_journal_that_another_process_took_meanwhile_is_waited_for() -> None:
+    def lost(account: Account) -> report.Report:
+        account.open_fails = [errors.JournalBusy("process 7 writes to it")] * 4
+        now = account.clock.now()
+        return report.Report(RUN, now, now, None, error=errors.JournalBusy("process 7 writes to it"))
+
+    runs = await _served(Account([lost, in_sync]), 100)
+    assert runs == [(0, "start"), (21, "start")]
