@@ -223,6 +223,15 @@ async def test_runs_come_newest_first_and_no_more_than_asked_for(office: Office)
     assert [run.run for run in await journal.runs(limit=2)] == ["run_3", "run_2"]
 
 
+async def test_one_run_is_found_by_its_id_as_the_list_has_it(office: Office) -> None:
+    journal = await writer(office)
+    await deeds.whole(journal, deeds.many(2), run="run_april", at=deeds.NOON)
+    await deeds.begin(journal, deeds.many(3), run=MAY, at=deeds.minutes(9))
+    await journal.record([(deeds.key(1, run=MAY), deeds.DONE)])
+    assert [await journal.run(MAY), await journal.run(APRIL)] == [*await journal.runs()]
+    assert await journal.run(values.RunId("run_ap")) is None
+
+
 async def test_a_run_that_never_was_has_no_documents(office: Office) -> None:
     journal = await writer(office)
     assert await journal.documents(APRIL) == (None, None)
@@ -243,6 +252,20 @@ async def test_changes_are_found_by_run_driver_and_fleet_the_oldest_first(office
     assert found[0].change.origin == ann.origin
     assert [each.change for each in await journal.changes(fleet=trucks.fleet)] == [trucks]
     assert len(await journal.changes()) == 4
+
+
+async def test_only_the_newest_changes_that_fit_are_kept_in_the_same_order(office: Office) -> None:
+    journal = await writer(office)
+    await deeds.whole(journal, deeds.many(3), run="run_april", at=deeds.NOON)
+    office.clock.moment = deeds.minutes(9)
+    await deeds.whole(journal, deeds.many(2), run="run_may", at=deeds.minutes(9))
+    every = await journal.changes()
+    assert [(each.run, each.key) for each in every[:3]] == [(APRIL, deeds.key(n, run=APRIL)) for n in range(3)]
+    for limit in (1, 3, 5, 9):
+        assert await journal.changes(limit=limit) == every[-limit:]
+    assert await journal.changes(run=APRIL, limit=2) == every[1:3]
+    driver = deeds.many(1)[0].driver
+    assert await journal.changes(driver=driver, limit=1) == (every[3],)
 
 
 async def test_a_change_without_an_origin_keeps_none(office: Office) -> None:

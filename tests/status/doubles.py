@@ -218,10 +218,18 @@ class Record(memory.MemoryJournal):
     def __init__(self) -> None:
         super().__init__(clock=clocks.Still())
         self.fails: errors.FleetSyncError | None = None
+        self.given: list[int] = []
+        """How many runs or changes it gave to each question."""
 
     async def runs(self, *, limit: int | None = None) -> tuple[ports.PastRun, ...]:
         self._check()
-        return await super().runs(limit=limit)
+        found = await super().runs(limit=limit)
+        self.given.append(len(found))
+        return found
+
+    async def run(self, run: values.RunId) -> ports.PastRun | None:
+        self._check()
+        return await super().run(run)
 
     async def documents(self, run: values.RunId) -> Any:
         self._check()
@@ -233,9 +241,12 @@ class Record(memory.MemoryJournal):
         run: values.RunId | None = None,
         driver: values.DriverId | None = None,
         fleet: values.FleetId | None = None,
+        limit: int | None = None,
     ) -> tuple[ports.PastChange, ...]:
         self._check()
-        return await super().changes(run=run, driver=driver, fleet=fleet)
+        found = await super().changes(run=run, driver=driver, fleet=fleet, limit=limit)
+        self.given.append(len(found))
+        return found
 
     def _check(self) -> None:
         if self.fails:

@@ -14,6 +14,7 @@ from worker.status import board, chart, drawing
 
 pytestmark = pytest.mark.anyio
 
+APPLIED = outcomes.Applied(1)
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{7*7}}\u202etxt.exe\x1b[31m ch_sk_live_51secret"
 
 
@@ -165,6 +166,24 @@ async def test_a_large_account_stays_a_page() -> None:
     run = await read(service, "/runs/run_0001")
     assert "and 300 more: fleet-sync show run_0001" in plain(run)
     assert len(run) < 400_000
+
+
+@pytest.mark.parametrize("path", [f"/fleets/{doubles.fleet(0)}", f"/drivers?q={doubles.driver(1)}"])
+async def test_a_page_reads_no_more_of_a_long_past_than_it_shows(path: str) -> None:
+    service = doubles.Service()
+    for number in range(400):
+        made = [doubles.change("attach", 1, 0)]
+        last = doubles.run(number, plan=doubles.judged(changes=made), results=[outcomes.Result(made[0], APPLIED)])
+        await doubles.remember(service, last)
+    assert "and older ones" in plain(await read(service, path))
+    assert service.record.given == [drawing.MOST_ROWS + 1]
+
+
+async def test_one_run_is_found_without_reading_them_all() -> None:
+    service = doubles.Service()
+    await doubles.past(service, 12)
+    await read(service, "/runs/run_0001")
+    assert service.record.given == [0]  # its changes
 
 
 async def test_a_run_tells_each_change_and_what_came_of_it() -> None:

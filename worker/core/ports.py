@@ -212,6 +212,10 @@ class Record(Protocol):
         """Give past runs, the newest first."""
         ...
 
+    async def run(self, run: values.RunId) -> PastRun | None:
+        """Give one past run, `None` where there is none of this id. Costs the same however many there are."""
+        ...
+
     async def documents(self, run: values.RunId) -> tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]:
         """Give a run's plan and report as JSON documents, each `None` where there is none."""
         ...
@@ -222,8 +226,12 @@ class Record(Protocol):
         run: values.RunId | None = None,
         driver: values.DriverId | None = None,
         fleet: values.FleetId | None = None,
+        limit: int | None = None,
     ) -> tuple[PastChange, ...]:
-        """Give past writes that fit all that is given, the oldest first, in their run's order."""
+        """Give past writes that fit all that is given, the oldest first, in their run's order.
+
+        `limit` keeps that many of them, the newest: the last ones of that order.
+        """
         ...
 
     async def approve(self, digest: str, *, now: datetime.datetime, until: datetime.datetime) -> None:

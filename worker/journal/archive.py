@@ -18,19 +18,32 @@ _intent = schema.intents.c
 
 def runs(connection: sa.Connection, *, limit: int | None) -> tuple[ports.PastRun, ...]:
     """Give past runs, the newest first."""
-    listed = sa.select(
-        _run.run, _run.trigger, _run.started, _run.finished, _run.result, _run.exit_code, _run.outcomes
-    ).order_by(_run.started.desc(), _run.run.desc())
+    return _past(connection, _RUNS.limit(limit))
+
+
+def run(connection: sa.Connection, run: values.RunId) -> ports.PastRun | None:
+    """Give one past run, or None."""
+    return next(iter(_past(connection, _RUNS.where(_run.run == run))), None)
+
+
+_RUNS = sa.select(
+    _run.run, _run.trigger, _run.started, _run.finished, _run.result, _run.exit_code, _run.outcomes
+).order_by(_run.started.desc(), _run.run.desc())
+
+
+def _past(connection: sa.Connection, listed: sa.Select[Any]) -> tuple[ports.PastRun, ...]:
+    """Read these runs; of those that have not ended it is counted what they have done."""
+    these = listed.subquery()
     unfinished = (
         sa.select(_intent.run, _intent.outcome, sa.func.count().label("number"))
-        .join(schema.runs)
-        .where(_run.finished.is_(None), _intent.outcome.is_not(None))
+        .join(these, these.c.run == _intent.run)
+        .where(these.c.finished.is_(None), _intent.outcome.is_not(None))
         .group_by(_intent.run, _intent.outcome)
     )
     counts: dict[str, dict[str, int]] = collections.defaultdict(dict)
     for row in connection.execute(unfinished):
         counts[row.run][row.outcome] = row.number
-    return tuple(rows.past_run(row, counts[row["run"]]) for row in _rows(connection, listed.limit(limit)))
+    return tuple(rows.past_run(row, counts[row["run"]]) for row in _rows(connection, listed))
 
 
 def documents(connection: sa.Connection, run: values.RunId) -> rows.Documents:
@@ -45,14 +58,21 @@ def changes(
     run: values.RunId | None,
     driver: values.DriverId | None,
     fleet: values.FleetId | None,
+    limit: int | None,
 ) -> tuple[ports.PastChange, ...]:
-    """Give past writes that fit, the oldest first."""
+    """Give past writes that fit, the oldest first; `limit` keeps the newest."""
     wanted = ((_intent.run, run), (_intent.driver, driver), (_intent.fleet, fleet))
-    listed = (
-        sa.select(schema.intents, _run.trigger)
-        .join(schema.runs)
+    kept = (
+        sa.select(schema.intents)
         .where(*(column == value for column, value in wanted if value is not None))
-        .order_by(_intent.recorded, _intent.run, _intent.position)
+        .order_by(_intent.recorded.desc(), _intent.run.desc(), _intent.position.desc())
+        .limit(limit)
+        .subquery()
+    )
+    listed = (
+        sa.select(kept, _run.trigger)
+        .join(schema.runs, _run.run == kept.c.run)
+        .order_by(kept.c.recorded, kept.c.run, kept.c.position)
     )
     return tuple(rows.past_change(row) for row in _rows(connection, listed))
 

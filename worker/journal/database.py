@@ -160,17 +160,27 @@ class Database(lookups.Lookups):
         with self._reading() as connection:
             return archive.runs(connection, limit=limit)
 
+    def run(self, run: values.RunId) -> ports.PastRun | None:
+        """Give one past run."""
+        with self._reading() as connection:
+            return archive.run(connection, run)
+
     def documents(self, run: values.RunId) -> rows.Documents:
         """Give a run's plan and report."""
         with self._reading() as connection:
             return archive.documents(connection, run)
 
     def changes(
-        self, *, run: values.RunId | None, driver: values.DriverId | None, fleet: values.FleetId | None
+        self,
+        *,
+        run: values.RunId | None,
+        driver: values.DriverId | None,
+        fleet: values.FleetId | None,
+        limit: int | None,
     ) -> tuple[ports.PastChange, ...]:
-        """Give past writes that fit, the oldest first."""
+        """Give past writes that fit, the oldest first; `limit` keeps the newest."""
         with self._reading() as connection:
-            return archive.changes(connection, run=run, driver=driver, fleet=fleet)
+            return archive.changes(connection, run=run, driver=driver, fleet=fleet, limit=limit)
 
     def close(self) -> None:
         """Close the database."""

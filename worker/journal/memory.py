@@ -178,6 +178,11 @@ class MemoryJournal:
         """Give past runs, the newest first."""
         return tuple(self._past_run(run, held) for run, held in self._ordered()[::-1][:limit])
 
+    async def run(self, run: values.RunId) -> ports.PastRun | None:
+        """Give one past run."""
+        held = self._store.runs.get(run)
+        return self._past_run(run, held) if held else None
+
     async def documents(self, run: values.RunId) -> rows.Documents:
         """Give a run's plan and report, as they would be read back from a file."""
         held = self._store.runs.get(run)
@@ -192,15 +197,17 @@ class MemoryJournal:
         run: values.RunId | None = None,
         driver: values.DriverId | None = None,
         fleet: values.FleetId | None = None,
+        limit: int | None = None,
     ) -> tuple[ports.PastChange, ...]:
-        """Give past writes that fit, the oldest first."""
-        return tuple(
-            self._past_change(each)
+        """Give past writes that fit, the oldest first; `limit` keeps the newest."""
+        fitting = [
+            each
             for each in self._store.intents.values()
             if run in (None, each.run)
             and driver in (None, each.intent.change.driver)
             and fleet in (None, each.intent.change.fleet)
-        )
+        ]
+        return tuple(map(self._past_change, fitting[-limit:] if limit else fitting))
 
     async def approve(self, digest: str, *, now: datetime.datetime, until: datetime.datetime) -> None:
         """Allow the held changes of exactly this plan until then."""

@@ -140,6 +140,10 @@ class SqlJournal:
         """Give past runs, the newest first."""
         return await self._do(lambda: self._keeper.read(lambda database: database.runs(limit=limit), ()))
 
+    async def run(self, run: values.RunId) -> ports.PastRun | None:
+        """Give one past run."""
+        return await self._do(lambda: self._keeper.read(lambda database: database.run(run), None))
+
     async def documents(self, run: values.RunId) -> rows.Documents:
         """Give a run's plan and report."""
         return await self._do(lambda: self._keeper.read(lambda database: database.documents(run), _NONE))
@@ -150,10 +154,13 @@ class SqlJournal:
         run: values.RunId | None = None,
         driver: values.DriverId | None = None,
         fleet: values.FleetId | None = None,
+        limit: int | None = None,
     ) -> tuple[ports.PastChange, ...]:
-        """Give past writes that fit, the oldest first."""
+        """Give past writes that fit, the oldest first; `limit` keeps the newest."""
         return await self._do(
-            lambda: self._keeper.read(lambda database: database.changes(run=run, driver=driver, fleet=fleet), ())
+            lambda: self._keeper.read(
+                lambda database: database.changes(run=run, driver=driver, fleet=fleet, limit=limit), ()
+            )
         )
 
     async def approve(self, digest: str, *, now: datetime.datetime, until: datetime.datetime) -> None:

@@ -21,6 +21,9 @@ MOST_NAMES: Final = 20
 log = structlog.get_logger()
 
 _RUN: Final = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+_MOST_CHANGES: Final = drawing.MOST_ROWS + 1
+"""One more than is shown tells whether there are older ones: all others would be read in the journal's one thread."""
+
 _NO_PLAN: Final = {"held": (), "problems": (), "sources": ()}
 _TITLES: Final = {
     400: "That was not understood",
@@ -52,7 +55,7 @@ class Pages:
     async def run(self, request: requests.Request) -> responses.Response:
         """Answer `GET /runs/{run}`."""
         run = values.RunId(request.path_params["run"])
-        past = await self._past(run) if _RUN.fullmatch(run) else None
+        past = await self._service.record.run(run) if _RUN.fullmatch(run) else None
         if past is None:
             raise exceptions.HTTPException(404, "The journal has no such run.")
         plan, report = await self._service.record.documents(run)
@@ -64,7 +67,7 @@ class Pages:
         """Answer `GET /fleets/{fleet}`."""
         fleet = _fleet(request.path_params["fleet"])
         known = {each.fleet: each for each in self._service.status().fleets}
-        changes = await self._service.record.changes(fleet=fleet) if fleet else ()
+        changes = await self._service.record.changes(fleet=fleet, limit=_MOST_CHANGES) if fleet else ()
         if fleet is None or (fleet not in known and not changes):
             raise exceptions.HTTPException(404, "No such fleet is managed, and the journal has no change of one.")
         shown = known.get(fleet)
@@ -78,7 +81,7 @@ class Pages:
         changes: Sequence[ports.PastChange] = ()
         complaint = _complaint(query, where, found=driver is not None, fleet=fleet is not None)
         if driver is not None and not complaint:
-            changes = await self._service.record.changes(driver=driver, fleet=fleet)
+            changes = await self._service.record.changes(driver=driver, fleet=fleet, limit=_MOST_CHANGES)
         people = [] if driver or not query else _people(self._service.status(), query)
         return self._page(
             "drivers.html",
@@ -115,9 +118,6 @@ class Pages:
     ) -> responses.Response:
         page = drawing.draw("error.html", title=title, message=message, remedy=remedy)
         return responses.HTMLResponse(page, status, headers)
-
-    async def _past(self, run: values.RunId) -> ports.PastRun | None:
-        return next((past for past in await self._service.record.runs() if past.run == run), None)
 
     def _page(self, template: str, **shown: Any) -> responses.Response:
         return responses.HTMLResponse(drawing.draw(template, **self._shared(), **shown))
