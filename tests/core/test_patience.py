@@ -96,12 +96,39 @@ def test_an_edited_row_is_tried_at_once_and_a_moved_one_is_not() -> None:
     assert patient.next_due(worlds.NOW) == after(1)
 
 
-def test_what_nobody_wants_any_more_is_forgotten() -> None:
+def test_what_nobody_wants_any_more_wakes_nobody_and_is_forgotten_after_the_longest_pause() -> None:
+    patient, others = patience.Patience(), [values.Change(DETACH, A, VANS), values.Change(ATTACH, B, VANS)]
+    for _ in range(10):
+        patient.note(refused(CHANGE), worlds.NOW)
+    assert patient.postponed(others, after(1)) == {}
+    assert patient.next_due(after(1)) is None
+    assert patient.postponed(others, worlds.NOW + patience.LONGEST + MINUTE) == {}
+    again = worlds.NOW + patience.LONGEST + 2 * MINUTE
+    assert patient.postponed([CHANGE], again) == {}
+    patient.note(refused(CHANGE), again)
+    assert patient.next_due(again) == again + MINUTE
+
+
+def test_a_reading_that_is_not_whole_begins_no_pause_anew() -> None:
+    """It plans no detaches: what was refused five times is not tried every minute because of that."""
+    patient, detach = patience.Patience(), values.Change(DETACH, A, VANS)
+    for _ in range(5):
+        patient.note(refused(detach), worlds.NOW)
+    assert patient.postponed([], after(1)) == {}
+    assert patient.postponed([detach], after(15)).keys() == {detach}
+    assert patient.next_due(after(15)) == after(16)
+    assert patient.postponed([detach], after(16)) == {}
+    patient.note(refused(detach), after(16))
+    assert patient.next_due(after(16)) == after(16 + 32)
+
+
+def test_what_becomes_due_while_a_run_postpones_it_is_tried_at_once_after_it() -> None:
     patient = patience.Patience()
     patient.note(refused(CHANGE), worlds.NOW)
-    assert patient.postponed([values.Change(DETACH, A, VANS), values.Change(ATTACH, B, VANS)], worlds.NOW) == {}
-    assert patient.next_due(worlds.NOW) is None
-    assert patient.postponed([CHANGE], worlds.NOW) == {}
+    assert patient.postponed([CHANGE], after(0.9)).keys() == {CHANGE}
+    assert patient.next_due(after(5)) == after(5)
+    assert patient.postponed([CHANGE], after(5)) == {}
+    assert patient.next_due(after(6)) is None
 
 
 def test_what_was_due_already_wakes_nobody_again() -> None:
@@ -110,7 +137,9 @@ def test_what_was_due_already_wakes_nobody_again() -> None:
     patient.note(refused(CHANGE), worlds.NOW)
     patient.note(refused(other), after(3))
     assert patient.next_due(worlds.NOW) == after(1)
+    assert patient.postponed([CHANGE, other], after(1)).keys() == {other}
     assert patient.next_due(after(1)) == after(4)
+    assert patient.postponed([CHANGE, other], after(4)) == {}
     assert patient.next_due(after(4)) is None
 
 

@@ -8,7 +8,7 @@ import dataclasses
 import datetime
 from collections.abc import Iterable
 
-from worker.core import formats, outcomes, values
+from worker.core import formats, outcomes, overview, values
 
 FIRST = datetime.timedelta(minutes=1)
 LONGEST = datetime.timedelta(hours=6)
@@ -19,12 +19,13 @@ _DOUBLINGS = 9  # 512 minutes, more than the longest pause
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Refusal:
-    """How often in a row a change was refused for its row, with what at last, and when it is due again."""
+    """How often in a row a change was refused for its row, what was said at last, when it is due, and was planned."""
 
     row: str
     times: int
     outcome: outcomes.Refused
     due: datetime.datetime
+    planned: datetime.datetime
 
 
 class Patience:
@@ -33,6 +34,7 @@ class Patience:
     def __init__(self) -> None:
         """Start with no refusal."""
         self._refusals: dict[tuple[str, str, str], _Refusal] = {}  # by fleet, action and driver
+        self._asked: datetime.datetime | None = None
 
     def note(self, results: Iterable[outcomes.Result], now: datetime.datetime) -> None:
         """Take note of what came of changes: a refusal makes the pause longer, a success ends it."""
@@ -42,7 +44,7 @@ class Patience:
                 before = self._refusals.get(key)
                 times = before.times + 1 if before and before.row == result.change.row else 1
                 due = now + min(LONGEST, FIRST * 2 ** min(times - 1, _DOUBLINGS))
-                self._refusals[key] = _Refusal(result.change.row, times, result.outcome, due)
+                self._refusals[key] = _Refusal(result.change.row, times, result.outcome, due, now)
             elif result.done:
                 self._refusals.pop(key, None)
 
@@ -51,17 +53,29 @@ class Patience:
     ) -> dict[values.Change, outcomes.Outcome]:
         """Give those of all planned changes that are not due yet, with the outcome that says why.
 
-        What is not planned any more, or for another row, is forgotten.
+        What is planned for another row is forgotten. So is what was planned for nobody for longer than `LONGEST`: one
+        reading that is not whole plans no detaches, and begins nothing anew.
         """
         wanted = {change.order: change for change in changes}
-        self._refusals = {
-            key: refusal for key, refusal in self._refusals.items() if key in wanted and wanted[key].row == refusal.row
-        }
-        return {wanted[key]: _waits(refusal) for key, refusal in self._refusals.items() if refusal.due > now}
+        kept = {}
+        for key, refusal in self._refusals.items():
+            if key not in wanted:
+                if now - refusal.planned <= LONGEST:
+                    kept[key] = refusal
+            elif wanted[key].row == refusal.row:
+                kept[key] = dataclasses.replace(refusal, planned=now)
+        self._refusals, self._asked = kept, now
+        return {wanted[key]: _waits(each) for key, each in kept.items() if key in wanted and each.due > now}
 
     def next_due(self, now: datetime.datetime) -> datetime.datetime | None:
-        """Give the first moment after `now` at which something is due again; what is due is the next run's anyway."""
-        return min((each.due for each in self._refusals.values() if each.due > now), default=None)
+        """Give the first moment, from `now` on, at which something has become due that the last plan could not send.
+
+        What was due when `postponed` was last asked wakes nobody: that run could have sent it, and what a guard holds
+        would start one run after another.
+        """
+        asked = self._asked
+        due = [each.due for each in self._refusals.values() if asked is None or each.due > asked <= each.planned]
+        return max(min(due), now) if due else None
 
 
 def _waits(refusal: _Refusal) -> outcomes.Deferred:
@@ -71,4 +85,4 @@ def _waits(refusal: _Refusal) -> outcomes.Deferred:
         f"Charge refused this with {refused.code} ({said}); it is tried again at {formats.time(refusal.due)}, or at"
         " once when its row changes"
     )
-    return outcomes.Deferred(0, "refused_before", message)
+    return outcomes.Deferred(0, overview.REFUSED_BEFORE, message)
