@@ -13,7 +13,7 @@ import pytest
 from tests.docs import pages
 from worker.charge import http
 from worker.cli import approve
-from worker.core import census, errors, guard, outcomes, retry
+from worker.core import census, errors, guard, outcomes, overview, retry
 from worker.engine import halt, recorder
 from worker.journal import schema, sql
 from worker.settings import addresses, model
@@ -49,6 +49,11 @@ def _codes() -> Iterator[str]:
                 args=[_, ast.Constant(value=str(code)), *_],
             ):
                 yield code
+            case ast.Call(
+                func=ast.Attribute(attr="Refused" | "Deferred" | "Unknown"),
+                args=[_, ast.Attribute(value=ast.Name(id="guard" | "overview" as module), attr=name), *_],
+            ):
+                yield getattr({"guard": guard, "overview": overview}[module], name)
             case _:
                 pass
 

@@ -16,7 +16,7 @@ PER_FLEET = "max_detach_fraction_per_fleet"
 PER_RUN = "max_detach_fraction"
 
 MOVED = "reference_moved"
-NOT_CONVERGING = "not_converging"
+NOT_CONVERGING = "not_converging"  # also the code of each outcome that leads to it
 FLAPPING = "flapping"
 
 _FEW_REFERENCES = 20

@@ -7,6 +7,8 @@ Neighbours: `migrations` makes the tables, `database` writes them, `archive` and
 
 import sqlalchemy as sa
 
+from worker.journal import lookups
+
 metadata = sa.MetaData()
 
 runs = sa.Table(
@@ -58,6 +60,9 @@ intents = sa.Table(
 """One row a write, under its idempotency key; `outcome` is null while nobody knows it. `row` is the fingerprint of the
 source's row that asks for it, empty where none does."""
 
+_UNSEEN = intents.c.code == sa.literal_column(f"'{lookups.UNSEEN}'")
+"""As `lookups` asks for it; what the scripts in `migrations` say is written once and stays."""
+
 sa.Index("ix_intents_run", intents.c.run, intents.c.position)
 sa.Index("ix_intents_driver", intents.c.driver, intents.c.fleet)
 sa.Index("ix_intents_fleet", intents.c.fleet)
@@ -70,8 +75,8 @@ sa.Index(
 sa.Index(
     "ix_intents_unseen",
     intents.c.driver,
-    sqlite_where=intents.c.code == sa.literal_column("'not_converging'"),
-    postgresql_where=intents.c.code == sa.literal_column("'not_converging'"),
+    sqlite_where=_UNSEEN,
+    postgresql_where=_UNSEEN,
 )
 
 approvals = sa.Table(
