@@ -49,10 +49,10 @@ def test_what_is_not_due_is_left_out_and_nothing_else(world: worlds.World, known
 
 @worlds.LAW
 @given(worlds.worlds(), KNOWN)
-def test_without_a_grace_nothing_waits_and_nothing_is_noted(world: worlds.World, known: grace.Absences) -> None:
+def test_without_a_grace_nothing_waits_and_everything_is_forgotten(world: worlds.World, known: grace.Absences) -> None:
     plan = planned(world, known)
     outlook = grace.outlook(plan, known, grace=datetime.timedelta(), now=worlds.NOW)
-    assert outlook == grace.Outlook(plan)
+    assert outlook == grace.Outlook(plan, over=frozenset(known))
 
 
 @worlds.LAW

@@ -104,10 +104,25 @@ class Counting(memory.MemoryJournal):
         await super().note_absences(fresh=fresh, since=since, over=over)
 
 
-async def test_without_a_grace_absences_are_neither_read_nor_noted() -> None:
+async def test_without_a_grace_nothing_is_noted() -> None:
     rig = _rig(grace=datetime.timedelta(), journal=(journal := Counting()))
     assert rigs.outcome(await rig.reconcile(LESS), A, VANS) == "applied"
-    assert (journal.read, journal.noted) == (0, 0)
+    assert (journal.read, journal.noted) == (1, 0)
+
+
+@pytest.mark.parametrize("meanwhile", [ALL, LESS])
+async def test_what_was_absent_is_forgotten_while_there_is_no_grace(meanwhile: rigs.Wanted) -> None:
+    """Else a time of long ago would make the detach of somebody who is absent since now due at once."""
+    rig = _rig()
+    await rig.reconcile(LESS)
+    rig.grace = datetime.timedelta()
+    await rig.reconcile(meanwhile)
+    assert await rig.memory.absences() == {}
+    await rig.reconcile(ALL)
+    rig.grace = HOUR
+    await anyio.sleep(24 * 3600)
+    finished = await rig.reconcile(LESS)
+    assert (finished.results, len(_waiting(finished))) == ((), 1)
 
 
 async def test_absences_are_noted_only_where_they_changed() -> None:

@@ -34,7 +34,8 @@ def outlook(plan: values.Plan, known: Absences, *, grace: datetime.timedelta, no
     `plan` was made with `known`, so that it says which of those it could not judge.
     """
     if not grace:
-        return Outlook(plan)
+        # Else a time of long ago would make an absence due at once when there is a grace again.
+        return Outlook(plan, over=frozenset(known))
     absent = {(change.driver, change.fleet): change for change in plan.changes if change.action is values.Action.DETACH}
     ends = {membership: known.get(membership, now) + grace for membership in absent}
     later = {membership: end for membership, end in ends.items() if end > now}

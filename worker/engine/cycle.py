@@ -119,7 +119,7 @@ class Cycle:
     async def _plan(self, desired: values.Desired, actual: values.Actual, *, approved: str | None) -> Survey:
         """Plan and judge what was read, in the light of what the journal remembers."""
         now = self._clock.now()
-        absences = await self._journal.absences() if self._rules.grace else {}
+        absences = await self._journal.absences()
         plan = planner.plan(desired=desired, actual=actual, now=now, mode=self._rules.mode, absences=absences)
         guard.trust(plan, self._rules.limits)
         outlook = grace.outlook(plan, absences, grace=self._rules.grace, now=now)
