@@ -1,8 +1,8 @@
 """Notices memberships that somebody else keeps reversing, so that two writers do not fight for ever.
 
 Invariant: whether a change is frozen follows from what our own writes did, and never from the time of day: it stays
-frozen until its row changes, we make the opposite, or somebody approves. Neighbours: `guard` holds what is frozen,
-`ports.Journal` remembers the writes.
+frozen until its row changes, we make the opposite, somebody approves, or the journal forgets one of those writes after
+`journal.keep_days`. Neighbours: `guard` holds what is frozen, `ports.Journal` remembers the writes.
 """
 
 import datetime
