@@ -1,11 +1,13 @@
 """Two writers that fight over a membership: repaired, repaired again, and then frozen."""
 
+import datetime
+
 import anyio
 import pytest
 
 from tests.support import doubles
 from tests.support import rig as rigs
-from worker.core import guard, report, values
+from worker.core import guard, outcomes, report, values
 
 pytestmark = pytest.mark.anyio
 
@@ -115,6 +117,35 @@ async def test_an_approval_lets_it_through_once() -> None:
     assert rigs.outcome(await rig.reconcile(WANTED, approved=held.digest), A, VANS) == "applied"
     rig.roster.detach(A, VANS)
     assert len(_frozen(await rig.reconcile(WANTED))) == 1
+
+
+async def test_an_approval_for_a_day_lets_it_through_once_too() -> None:
+    rig = _account()
+    await _fight(rig)
+    held = (await rig.reconcile(WANTED)).judged
+    assert held is not None
+    now = rig.wall.now()
+    await rig.memory.approve(held.digest, now=now, until=now + datetime.timedelta(hours=24))
+    written = len(rig.writes)
+    for _ in range(6):
+        await rig.reconcile(WANTED)
+        await anyio.sleep(150)
+        rig.roster.detach(A, VANS)
+        await anyio.sleep(150)
+    assert len(rig.writes) == written + 1
+
+
+async def test_an_approval_is_not_used_up_by_a_run_that_leaves_the_frozen_change_out() -> None:
+    rig = _account()
+    await _fight(rig)
+    held = (await rig.reconcile(WANTED)).judged
+    assert held is not None
+    now = rig.wall.now()
+    await rig.memory.approve(held.digest, now=now, until=now + datetime.timedelta(hours=24))
+    later = outcomes.Deferred(0, "refused_before", "later")
+    for postpone in (lambda changes, now: dict.fromkeys(changes, later), lambda changes, now: {}):
+        finished = await rig.cycle(doubles.Source(WANTED), postpone=postpone).reconcile(trigger="test")
+    assert rigs.outcome(finished, A, VANS) == "applied"
 
 
 async def test_a_detach_that_somebody_takes_back_is_frozen_too() -> None:

@@ -86,10 +86,16 @@ async def test_what_was_left_open_is_closed_before_anything_new_is_planned() -> 
 
     class Spy(memory.MemoryJournal):
         async def begin(
-            self, run: values.RunId, *, trigger: str, judged: values.Judged, intents: Sequence[ports.Intent]
+            self,
+            run: values.RunId,
+            *,
+            trigger: str,
+            judged: values.Judged,
+            intents: Sequence[ports.Intent],
+            spent: str | None = None,
         ) -> None:
             order.append("begin")
-            await super().begin(run, trigger=trigger, judged=judged, intents=intents)
+            await super().begin(run, trigger=trigger, judged=judged, intents=intents, spent=spent)
 
         async def record(self, group: Sequence[tuple[values.IntentKey, outcomes.Outcome]]) -> None:
             order.append("record")

@@ -278,6 +278,24 @@ async def test_a_change_without_an_origin_keeps_none(office: Office) -> None:
 # --- What is remembered from run to run -------------------------------------------------------------------
 
 
+async def test_a_run_that_uses_an_approval_up_leaves_the_others(office: Office) -> None:
+    journal = await writer(office)
+    for digest in ("sha256:plan", "sha256:other"):
+        await journal.approve(digest, now=deeds.NOON, until=deeds.minutes(10))
+    await journal.begin(deeds.RUN, trigger="start", judged=deeds.judged(), intents=[], spent="sha256:plan")
+    assert not await journal.approved("sha256:plan", now=deeds.NOON)
+    assert await journal.approved("sha256:other", now=deeds.NOON)
+
+
+async def test_a_run_that_cannot_begin_uses_no_approval_up(office: Office) -> None:
+    journal = await writer(office)
+    await journal.approve("sha256:plan", now=deeds.NOON, until=deeds.minutes(10))
+    await deeds.begin(journal, deeds.many(1))
+    with pytest.raises(errors.JournalError):
+        await journal.begin(deeds.RUN, trigger="start", judged=deeds.judged(), intents=[], spent="sha256:plan")
+    assert await journal.approved("sha256:plan", now=deeds.NOON)
+
+
 async def test_an_approval_holds_for_that_plan_until_its_time(office: Office) -> None:
     journal = await writer(office)
     await journal.approve("sha256:plan", now=deeds.NOON, until=deeds.minutes(10))

@@ -157,12 +157,19 @@ class Journal:
         await self._ask("check")
 
     async def begin(
-        self, run: values.RunId, *, trigger: str, judged: values.Judged, intents: Sequence[ports.Intent]
+        self,
+        run: values.RunId,
+        *,
+        trigger: str,
+        judged: values.Judged,
+        intents: Sequence[ports.Intent],
+        spent: str | None = None,
     ) -> None:
         """Put the run and its intents on disk."""
 
         def write() -> None:
             self._disk.runs[run] = Begun(trigger, judged, self._now())
+            self._disk.approvals.pop(spent or "", None)
             for intent in intents:
                 if intent.key in self._disk.entries:
                     self._seen.violated("rule 5", f"the key {intent.key} is given to a second write")

@@ -149,11 +149,17 @@ class FailingJournal(memory.MemoryJournal):
         self._left = after
 
     async def begin(
-        self, run: values.RunId, *, trigger: str, judged: values.Judged, intents: Sequence[ports.Intent]
+        self,
+        run: values.RunId,
+        *,
+        trigger: str,
+        judged: values.Judged,
+        intents: Sequence[ports.Intent],
+        spent: str | None = None,
     ) -> None:
         """Begin, or fail."""
         self._spend("begin")
-        await super().begin(run, trigger=trigger, judged=judged, intents=intents)
+        await super().begin(run, trigger=trigger, judged=judged, intents=intents, spent=spent)
 
     async def record(self, group: Sequence[tuple[values.IntentKey, outcomes.Outcome]]) -> None:
         """Record, or fail."""

@@ -18,6 +18,8 @@ PER_RUN = "max_detach_fraction"
 MOVED = "reference_moved"
 NOT_CONVERGING = "not_converging"  # also the code of each outcome that leads to it
 FLAPPING = "flapping"
+FREEZING = frozenset({NOT_CONVERGING, FLAPPING})
+"""They hold what did not stay as it was made; an approval makes it once more, and no more than once."""
 
 _FEW_REFERENCES = 20
 _MOST_FRUITLESS = 3
@@ -138,6 +140,11 @@ def approve(judgement: Judgement) -> Judgement:
     stay = tuple(held for held in judgement.held if held.guard == MUST_SEE)
     freed = (held.change for held in judgement.held if held.guard != MUST_SEE)
     return Judgement(tuple(sorted((*judgement.allowed, *freed), key=lambda change: change.order)), stay)
+
+
+def thawed(before: Judgement, after: Judgement) -> frozenset[values.Change]:
+    """Give the changes that were frozen, and are allowed by an approval."""
+    return frozenset(held.change for held in before.held if held.guard in FREEZING) & frozenset(after.allowed)
 
 
 def _held_fleets(

@@ -115,8 +115,19 @@ class Journal(Protocol):
         """Raise errors.JournalError unless this process still is the one writer. Quick: asked before every write."""
         ...
 
-    async def begin(self, run: values.RunId, *, trigger: str, judged: values.Judged, intents: Sequence[Intent]) -> None:
-        """Record the run with its judged plan and every intent, before the first write is sent."""
+    async def begin(
+        self,
+        run: values.RunId,
+        *,
+        trigger: str,
+        judged: values.Judged,
+        intents: Sequence[Intent],
+        spent: str | None = None,
+    ) -> None:
+        """Record the run with its judged plan and every intent, before the first write is sent.
+
+        With it goes the approval of the plan whose digest is `spent`: it allows no further run.
+        """
         ...
 
     async def record(self, group: Sequence[tuple[values.IntentKey, outcomes.Outcome]]) -> None:

@@ -6,7 +6,7 @@ report. Neighbours: `reading` and `apply` do the work, `core` decides, `service`
 
 import dataclasses
 import datetime
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import structlog
 
@@ -60,7 +60,8 @@ class Survey:
 
     `resolutions` are references that nothing speaks against; `absent` and `back` are memberships that the sources leave
     out from now on, or no longer. `members` counts what each managed fleet holds; at `next_boundary` the sources will
-    want something else, whether or not anybody edits them.
+    want something else, whether or not anybody edits them. `thawed` are changes that were frozen, each with the digest
+    whose approval freed it: to make one of them uses that up.
     """
 
     desired: values.Desired
@@ -71,6 +72,11 @@ class Survey:
     back: frozenset[values.Membership] = frozenset()
     members: Mapping[values.FleetId, int] = dataclasses.field(default_factory=dict)
     next_boundary: datetime.datetime | None = None
+    thawed: Mapping[values.Change, str] = dataclasses.field(default_factory=dict)
+
+    def spent(self, changes: Iterable[values.Change]) -> str | None:
+        """Give the digest whose approval is used up by making these changes."""
+        return next((self.thawed[change] for change in changes if change in self.thawed), None)
 
 
 class Cycle:
@@ -125,8 +131,8 @@ class Cycle:
         outlook = grace.outlook(plan, absences, grace=self._rules.grace, now=now)
         plan = outlook.plan
         memory = await self._memory(plan, now=now)
-        judgement = guard.judge(plan, actual, self._rules.limits, memory)
-        judgement = await self._allow(judgement, approved=approved, now=now)
+        found = guard.judge(plan, actual, self._rules.limits, memory)
+        judgement = await self._allow(found, approved=approved, now=now)
         judged = self._judged(plan, judgement, sources=desired.sources, reading=actual.requests, now=now)
         return Survey(
             desired,
@@ -137,6 +143,7 @@ class Cycle:
             back=outlook.over,
             members=plan.members,
             next_boundary=schedule.next_boundary(desired.rows, grace_ends=outlook.next_end, now=now),
+            thawed=dict.fromkeys(guard.thawed(found, judgement), self._digest(found)),
         )
 
     async def _memory(self, plan: values.Plan, *, now: datetime.datetime) -> guard.Memory:
@@ -258,8 +265,9 @@ class Cycle:
         if not changes:
             return self._report(judged, undone)
         intents = self._applier.intend(changes)
+        spent = survey.spent(changes) if survey else None
         try:
-            await self._journal.begin(self._run, trigger=trigger, judged=judged, intents=intents)
+            await self._journal.begin(self._run, trigger=trigger, spent=spent, judged=judged, intents=intents)
         except errors.JournalError as error:
             return self._report(judged, error=error)
         made = await self._applier.apply(intents)

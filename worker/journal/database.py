@@ -64,13 +64,17 @@ class Database(lookups.Lookups):
 
     # --- Writing ------------------------------------------------------------------------------------------
 
-    def begin(self, run: rows.Row, sources: Sequence[rows.Row], intents: Sequence[rows.Row]) -> None:
-        """Insert a run with its sources and intents."""
+    def begin(
+        self, run: rows.Row, sources: Sequence[rows.Row], intents: Sequence[rows.Row], *, spent: str | None = None
+    ) -> None:
+        """Insert a run with its sources and intents, and delete the approval of this digest."""
         with self._writing() as connection:
             try:
                 connection.execute(schema.runs.insert(), [run])
                 _insert(connection, schema.sources, sources)
                 _insert(connection, schema.intents, intents)
+                if spent is not None:
+                    connection.execute(schema.approvals.delete().where(schema.approvals.c.digest == spent))
             except sa.exc.IntegrityError:
                 raise errors.JournalError(
                     f"the run {run['run']} or one of its idempotency keys is in the journal already"

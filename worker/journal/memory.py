@@ -77,7 +77,13 @@ class MemoryJournal:
             raise errors.JournalError("this process may not write to the journal any more", code="journal_lost")
 
     async def begin(
-        self, run: values.RunId, *, trigger: str, judged: values.Judged, intents: Sequence[ports.Intent]
+        self,
+        run: values.RunId,
+        *,
+        trigger: str,
+        judged: values.Judged,
+        intents: Sequence[ports.Intent],
+        spent: str | None = None,
     ) -> None:
         """Record the run, its plan and its intents."""
         self._hold()
@@ -87,6 +93,7 @@ class MemoryJournal:
         now = self._clock.now() if self._clock else judged.created
         self._store.runs[run] = _Run(trigger=trigger, started=now, judged=judged)
         self.plans[run] = judged
+        self._store.approvals.pop(spent or "", None)
         for intent in intents:
             self.intents[intent.key] = intent.change
             self._store.intents[intent.key] = ports.OpenIntent(intent=intent, run=run, recorded=now)

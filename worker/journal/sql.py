@@ -50,15 +50,21 @@ class SqlJournal:
                 await self._do(self._keeper.check)
 
     async def begin(
-        self, run: values.RunId, *, trigger: str, judged: values.Judged, intents: Sequence[ports.Intent]
+        self,
+        run: values.RunId,
+        *,
+        trigger: str,
+        judged: values.Judged,
+        intents: Sequence[ports.Intent],
+        spent: str | None = None,
     ) -> None:
-        """Record the run, its plan, sources and intents in one commit."""
+        """Record the run, its plan, sources and intents in one commit, which uses an approval up too."""
 
         def work() -> None:
             now = self._now()
             began = rows.began(run, trigger=trigger, judged=judged, now=now)
             sources, written = rows.sources(run, judged), rows.intents(run, intents, now=now)
-            self._keeper.write(lambda database: database.begin(began, sources, written))
+            self._keeper.write(lambda database: database.begin(began, sources, written, spent=spent))
             self._begun.add(run)
 
         await self._do(work)
