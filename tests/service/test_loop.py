@@ -42,6 +42,8 @@ class Account:
         self.record = self
         self.runs: list[tuple[float, str]] = []
         self.began = anyio.current_time()
+        self.asked = 0
+        self.approvals: set[str] = set()
         self.postponed: list[int] = []
 
     async def open(self) -> None:
@@ -50,6 +52,10 @@ class Account:
 
     async def aclose(self) -> None:
         pass
+
+    async def approved(self, digest: str, *, now: datetime.datetime) -> bool:
+        self.asked += 1
+        return digest in self.approvals
 
     async def journal_bytes(self) -> None:
         return None
@@ -196,3 +202,23 @@ async def test_a_journal_that_another_process_took_meanwhile_is_waited_for() -> 
 
     runs = await _served(Account([lost, in_sync]), 100)
     assert runs == [(0, "start"), (21, "start")]
+
+
+async def test_an_approval_is_taken_up_within_seconds_and_only_once() -> None:
+    """Also where it does not help, as with `must_see`."""
+
+    def held(account: Account) -> report.Report:
+        now = account.clock.now()
+        judged = dataclasses.replace(doubles.judged([]), held=(values.Held(CHANGE, "must_see", "not seen"),))
+        return report.Report(RUN, now, now, judged)
+
+    account = Account([held])
+    runs = await _served(account, 290, meanwhile=lambda service: account.approvals.add("sha256:0"))
+    assert [trigger for _, trigger in runs] == ["start", "request"]
+    assert 100 <= runs[1][0] <= 105
+
+
+async def test_where_nothing_is_held_nobody_is_asked_for_approvals() -> None:
+    account = Account([in_sync])
+    await _served(account, 290)
+    assert account.asked == 0

@@ -1,5 +1,6 @@
 """The token of the status server: from the environment or a file, and never shown."""
 
+import os
 import pathlib
 
 import pytest
@@ -58,5 +59,7 @@ def test_the_key_of_the_account_is_no_token() -> None:
 def test_a_token_in_place_of_the_path_of_its_file_is_not_shown(tmp_path: pathlib.Path) -> None:
     assert "cannot be read" in problem({token.FILE_VARIABLE: TOKEN})
     assert "this is no path" in problem({token.FILE_VARIABLE: "Sesame\0"})
+    os.mkfifo(tmp_path / "pipe")
+    assert "this is no file" in problem({token.FILE_VARIABLE: str(tmp_path / "pipe")})
     (tmp_path / "token").write_text("Sesame" * 1000)
     assert "more than a token" in problem({token.FILE_VARIABLE: str(tmp_path / "token")})

@@ -169,6 +169,21 @@ async def test_who_says_nothing_is_not_waited_for() -> None:
                 await stream.receive()
 
 
+@pytest.mark.parametrize("begun", [b"GET /healthz HTT", b"GET /healthz HTTP/1.1\r\nHost: loc"])
+async def test_who_stops_in_the_middle_of_a_second_request_is_not_waited_for_either(begun: bytes) -> None:
+    """A liveness probe must get through, however many do that."""
+    async with (
+        serving(doubles.Service(), limits=server.Limits(request_seconds=0.05)) as served,
+        await anyio.connect_tcp("127.0.0.1", served.port) as stream,
+    ):
+        await stream.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert b"200 OK" in await stream.receive()
+        await stream.send(begun)
+        with anyio.fail_after(PATIENCE), pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
+            while True:
+                await stream.receive()
+
+
 async def test_more_connections_than_are_served_get_an_answer() -> None:
     limits = server.Limits(connections=2)
     async with serving(doubles.Service(), limits=limits) as served, contextlib.AsyncExitStack() as stack:

@@ -32,5 +32,8 @@ async def _approve(record: "ports.Record", *, digest: str) -> int:
     now = datetime.datetime.now(datetime.UTC)
     until = now + datetime.timedelta(hours=HOURS)
     await record.approve(digest, now=now, until=until)
-    invocation.echo(f"Allowed until {until:%Y-%m-%d %H:%M} UTC: the held detaches of exactly this plan.")
+    invocation.echo(
+        f"Allowed until {until:%Y-%m-%d %H:%M} UTC: the held detaches of exactly this plan."
+        " A service takes it up within seconds."
+    )
     return 0

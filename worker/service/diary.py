@@ -7,7 +7,7 @@ import logging
 
 import structlog
 
-from worker.core import report, values
+from worker.core import errors, report, values
 from worker.engine import cycle
 
 log = structlog.get_logger()
@@ -48,8 +48,9 @@ class Diary:
                 fields["problems"] = len(problems)
         if finished.error is not None:
             fields |= {"error": finished.error.message, "remedy": finished.error.remedy}
+        wanted = isinstance(finished.error, errors.Stopped)  # by the operator
         log.log(
-            _LEVELS.get(finished.verdict, logging.INFO),
+            logging.WARNING if wanted else _LEVELS.get(finished.verdict, logging.INFO),
             "run_finished",
             run=finished.run,
             trigger=trigger,

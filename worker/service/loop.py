@@ -25,6 +25,9 @@ from worker.sources import watching
 
 log = structlog.get_logger()
 
+_APPROVAL_SECONDS = 5.0
+"""Between two looks whether what is held was approved."""
+
 _STAND_BY_SECONDS = 5.0
 """Between two attempts to become the one writer of a journal."""
 
@@ -68,6 +71,7 @@ class Service:
             await tasks.start(self._reload_on_hangup)
             await tasks.start(self._watch_sources)
             tasks.start_soon(self._wake_at_the_end)
+            tasks.start_soon(self._take_approvals_up)
             await self._stand_by()
             trigger = wakeups.Trigger.START
             while self._ending.reason is None:
@@ -168,6 +172,19 @@ class Service:
             else:
                 break
         self.board.stand_by("")
+
+    async def _take_approvals_up(self) -> None:
+        """Ask for a run where somebody approved what the last one held; once for each plan."""
+        taken = ""
+        while True:
+            await anyio.sleep(_APPROVAL_SECONDS)
+            judged = self.board.last.judged if self.board.last and self.board.running is None else None
+            if judged is None or not judged.held or judged.digest == taken:
+                continue
+            with contextlib.suppress(errors.JournalError):  # the next run tells
+                if await self.account.record.approved(judged.digest, now=self._clock.now()):
+                    taken = judged.digest
+                    self.wake(wakeups.Trigger.REQUEST)
 
     # --- Reasons from outside -----------------------------------------------------------------------------
 

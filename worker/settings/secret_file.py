@@ -4,6 +4,7 @@ Invariant: nothing of the content is in a message. Neighbours: `key`, `token` an
 """
 
 import pathlib
+import stat
 
 from worker.core import errors, values
 
@@ -17,6 +18,8 @@ def read(path: pathlib.Path, *, where: str, what: str, shown: str, remedy: str =
     `what` is what the file should hold, `shown` its name in messages.
     """
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe may never end, or never begin
+            raise failure(where, f"the file {shown} cannot be read (this is no file)", remedy=remedy)
         with path.open("rb") as file:
             data = file.read(LONGEST + 1)
     except (OSError, ValueError) as error:

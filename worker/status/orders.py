@@ -34,7 +34,7 @@ class Orders:
         """Answer `POST /sync`."""
         self._admit(request, armour.bearer(request))
         self._service.sync()
-        log.info("sync_requested")
+        log.debug("sync_requested")
         return responses.JSONResponse({"accepted": True}, 202)
 
     async def approve(self, request: requests.Request) -> responses.Response:

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import anyio
 import anyio.lowlevel
+import h11
 import uvicorn
 from starlette import applications
 from uvicorn.protocols.http import h11_impl
@@ -53,16 +54,22 @@ class _Protocol(h11_impl.H11Protocol):
         """Send at once, and give the client some seconds."""
         super().connection_made(transport)
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._patience = self.loop.call_later(_limits(self.config).request_seconds, self._lose_patience)
+        self._patience = self._be_patient()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no longer."""
         self._patience.cancel()
         super().connection_lost(exc)
 
-    def _lose_patience(self) -> None:
-        if getattr(self, "cycle", None) is None:  # declared as if there were one always
-            self.transport.abort()
+    def handle_events(self) -> None:
+        """Give the client some seconds for the rest of a head that has begun, of whichever request."""
+        super().handle_events()
+        self._patience.cancel()
+        if self.conn.their_state is h11.IDLE and self.conn.trailing_data[0]:
+            self._patience = self._be_patient()
+
+    def _be_patient(self) -> Any:
+        return self.loop.call_later(_limits(self.config).request_seconds, self.transport.abort)
 
 
 class _Server(uvicorn.Server):
@@ -76,6 +83,11 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Leave the signals to the service that we are a part of."""
         yield
+
+    async def main_loop(self) -> None:
+        """Keep the date of the answers, and look at nothing else: uvicorn's own wakes ten times a second."""
+        while not await self.on_tick(0):
+            await anyio.sleep(1)  # noqa: ASYNC110 - it is the time that passes
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, then say so."""
