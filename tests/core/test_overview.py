@@ -190,14 +190,15 @@ def broken(part: str, error: errors.FleetSyncError = FULL, *, since: datetime.da
     ],
 )
 def test_one_sentence_says_how_things_are(snapshot: status.Status, condition: str, headline: str) -> None:
-    assert overview.condition(snapshot) == condition
-    assert overview.headline(snapshot) == headline
+    summary = overview.summary(snapshot)
+    assert (summary.condition, summary.headline) == (condition, headline)
+    assert summary.items == overview.attention(snapshot)
 
 
 def test_the_gist_stands_still_while_only_time_passes() -> None:
-    later = present(QUIET, now=NOW + MINUTE)
-    assert overview.gist(later) == overview.gist(present(QUIET))
-    assert overview.headline(later) != overview.headline(present(QUIET))
+    now, later = overview.summary(present(QUIET)), overview.summary(present(QUIET, now=NOW + MINUTE))
+    assert later.gist == now.gist
+    assert later.headline != now.headline
 
 
 def test_what_broke_is_told_once() -> None:
@@ -291,7 +292,7 @@ def test_a_harmless_notice_alarms_nobody() -> None:
     plan = judged(problems=[values.Problem("a.yaml:9:3", "is the same as a.yaml:2:3")])
     snapshot = present(ended(plan))
     assert [item.kind for item in overview.attention(snapshot)] == ["note"]
-    assert overview.condition(snapshot) == "in_sync"
+    assert overview.summary(snapshot).condition == "in_sync"
 
 
 def test_the_stage_that_writes_has_the_engines_name() -> None:

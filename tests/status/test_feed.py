@@ -2,16 +2,18 @@
 
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 import anyio
 import pytest
+import structlog.testing
 import trio.testing
 from starlette import requests, types
 
 from tests.status import doubles
 from worker.core import errors
-from worker.status import app, board, feed, metrics
+from worker.core import status as status_
+from worker.status import app, feed, metrics, parts
 
 pytestmark = pytest.mark.anyio
 
@@ -60,8 +62,8 @@ class Reader:
             pass
         name, data = event.decode().removesuffix("\n\n").split("\n")
         assert name == "event: parts"
-        parts: dict[str, str] = json.loads(data.removeprefix("data: "))
-        return parts
+        news: dict[str, str] = json.loads(data.removeprefix("data: "))
+        return news
 
     async def _send(self, message: types.Message) -> None:
         self._sent.append(message)
@@ -87,7 +89,7 @@ async def watching(service: doubles.Service, count: int = 1) -> AsyncIterator[tu
 
 async def test_a_stream_begins_with_the_whole_page() -> None:
     async with watching(doubles.Service()) as (_, [reader]):
-        assert tuple(await reader.news()) == board.PARTS
+        assert tuple(await reader.news()) == parts.NAMES
     headers = dict(reader.start["headers"])
     assert headers[b"content-type"].startswith(b"text/event-stream")
     assert headers[b"cache-control"] == b"no-store"
@@ -101,9 +103,9 @@ async def test_only_what_changed_is_sent_and_soon() -> None:
         await reader.news()
         service.show(doubles.drifting())
         began = anyio.current_time()
-        parts = await reader.news()
-    assert {"banner", "fleets"} <= parts.keys()
-    assert "facts" not in parts
+        news = await reader.news()
+    assert {"banner", "fleets"} <= news.keys()
+    assert "facts" not in news
     assert anyio.current_time() - began <= feed.GAP_SECONDS
 
 
@@ -116,13 +118,69 @@ async def test_a_flood_of_changes_is_a_few_events_and_ends_with_the_last() -> No
             service.show(doubles.working(done))
             await anyio.sleep(0.02)
         while True:
-            parts = await reader.news()
+            news = await reader.news()
             events += 1
-            if "100 of 3,000" in parts["banner"]:
+            if "100 of 3,000" in news["banner"]:
                 break
         lasted = anyio.current_time() - began
     assert events <= lasted / feed.GAP_SECONDS + 1
     assert lasted <= 2 + 2 * feed.GAP_SECONDS
+
+
+async def test_many_streams_cost_one_drawing_a_tick_and_all_end_with_the_last_change() -> None:
+    service, drawn = doubles.Service(doubles.working(0)), []
+
+    async def draw() -> Mapping[str, str]:
+        drawn.append(anyio.current_time())
+        await anyio.sleep(0.03)  # the journal is asked, and changes come meanwhile
+        running = service.present.running
+        return {"banner": str(running and running.done)}
+
+    shared = feed.Feed(service, draw)
+    readers = [Reader(await shared.events(_request(_asking()))) for _ in range(feed.MOST_STREAMS)]
+    async with anyio.create_task_group() as tasks:
+        for reader in readers:
+            tasks.start_soon(reader.run)
+            await anyio.sleep(0.013)
+        for done in range(1, 101):
+            service.show(doubles.working(done))
+            await anyio.sleep(0.02)
+        for reader in readers:
+            while (await reader.news())["banner"] != "100":
+                pass
+        await anyio.sleep(6 * feed.PERIOD_SECONDS)
+        lasted = anyio.current_time() - drawn[0]
+        tasks.cancel_scope.cancel()
+    quiet = sum(moment > drawn[0] + lasted - 5 * feed.PERIOD_SECONDS for moment in drawn)
+    assert quiet <= 6
+    assert len(drawn) - quiet <= (lasted - 5 * feed.PERIOD_SECONDS) / feed.GAP_SECONDS + 2
+
+
+async def test_who_comes_just_after_a_drawing_misses_no_change() -> None:
+    service = doubles.Service(doubles.working(1))
+    async with watching(service) as (shared, [reader]), anyio.create_task_group() as tasks:
+        await reader.news()
+        await anyio.sleep(0.1)
+        service.show(doubles.working(2))  # the page of this tick is drawn already
+        late = Reader(await shared.events(_request(reader)))
+        tasks.start_soon(late.run)
+        with anyio.fail_after(2 * feed.GAP_SECONDS):
+            while "2 of 3,000" not in (await late.news()).get("banner", ""):
+                pass
+        late.leave()
+
+
+async def test_a_drawing_that_fails_ends_the_stream_and_is_logged() -> None:
+    """Uvicorn is silent, so nobody else would tell."""
+
+    class Broken(doubles.Service):
+        def status(self) -> status_.Status:
+            raise ZeroDivisionError
+
+    with structlog.testing.capture_logs() as logs, contextlib.suppress(ExceptionGroup):
+        async with watching(Broken()) as (_, [reader]):
+            await reader.ended.wait()
+    assert [(log["event"], log["path"]) for log in logs] == [("page_crashed", "/events")]
 
 
 async def test_a_quiet_stream_shows_that_it_lives() -> None:
@@ -136,8 +194,8 @@ async def test_a_quiet_stream_shows_that_it_lives() -> None:
 async def test_hostile_text_cannot_forge_an_event() -> None:
     service = doubles.Service(doubles.calm(version="1\n\nevent: parts\ndata: {}\n\n"))
     async with watching(service) as (_, [reader]):
-        parts = await reader.news()
-    assert "data: {}" in parts["facts"]
+        news = await reader.news()
+    assert "data: {}" in news["facts"]
 
 
 async def test_who_leaves_is_forgotten() -> None:
@@ -186,6 +244,10 @@ async def test_to_ask_for_the_head_opens_no_stream() -> None:
     reader = Reader(made, "HEAD")
     await reader.run()
     assert made.state.feed.scopes == set()
+
+
+def _asking() -> Reader:
+    return Reader(app.create(doubles.Service(), metrics.Metrics(), token=None))
 
 
 def _request(reader: Reader) -> requests.Request:

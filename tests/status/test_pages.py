@@ -3,6 +3,7 @@
 import dataclasses
 import html
 import re
+from collections.abc import Iterator
 from html import parser
 
 import pytest
@@ -10,7 +11,7 @@ import structlog.testing
 
 from tests.status import conftest, doubles
 from worker.core import errors, guard, outcomes, secret, status, values
-from worker.status import board, chart, drawing
+from worker.status import chart, drawing, parts
 
 pytestmark = pytest.mark.anyio
 
@@ -279,11 +280,11 @@ async def test_the_overview_outlives_the_journal() -> None:
 
 async def test_a_journal_that_answers_again_is_asked_again() -> None:
     service = doubles.Service()
-    shown = board.Board(service, approvable=True)
+    shown = parts.Parts(service, approvable=True)
     service.record.fails = errors.JournalError("disk I/O error")
-    assert "disk I/O error" in (await shown.parts())["history"]
+    assert "disk I/O error" in (await shown.drawn())["history"]
     service.record.fails = None
-    assert "disk I/O error" not in (await shown.parts())["history"]
+    assert "disk I/O error" not in (await shown.drawn())["history"]
 
 
 async def test_a_fleet_that_was_not_read_whole_says_so() -> None:
@@ -343,13 +344,34 @@ async def test_past_runs_are_looked_up_once_a_run() -> None:
             return await super().runs(limit=limit)
 
     service.record = Counting()
-    shown = board.Board(service, approvable=True)
-    await shown.parts()
-    await shown.parts()
+    shown = parts.Parts(service, approvable=True)
+    await shown.drawn()
+    await shown.drawn()
     assert asked == [chart.MOST_RUNS]
     service.present = doubles.working()
-    await shown.parts()
+    await shown.drawn()
     assert asked == [chart.MOST_RUNS] * 2
+
+
+class Counted(tuple[values.Held, ...]):
+    """Held changes that count how often somebody goes through all of them."""
+
+    walks = 0
+
+    def __iter__(self) -> Iterator[values.Held]:
+        type(self).walks += 1
+        return super().__iter__()
+
+
+async def test_a_drawing_goes_through_what_is_held_once_for_its_items_and_once_for_the_approval() -> None:
+    plan = dataclasses.replace(
+        doubles.judged(), held=Counted(doubles.held("detach", number, 3) for number in range(40))
+    )
+    service = doubles.Service(doubles.calm(last=doubles.run(plan=plan)))
+    Counted.walks = 0
+    drawn = await parts.Parts(service, approvable=True).drawn()
+    assert "40 detaches are held" in drawn["banner"]
+    assert Counted.walks == 2
 
 
 def test_a_secret_would_be_masked() -> None:

@@ -73,12 +73,33 @@ class Approval:
     held: tuple[values.Held, ...]
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Summary:
+    """How things are: in one word, in words that stand still while nothing changes, in one sentence, item by item.
+
+    `headline` also says how fresh that is; `items` are what somebody should look at, the most urgent first.
+    """
+
+    condition: Condition
+    gist: str
+    headline: str
+    items: tuple[Item, ...]
+
+
+def summary(present: status.Status) -> Summary:
+    """Say how things are. Goes through everything that is held or was refused, once."""
+    items = attention(present)
+    urgent = tuple(item for item in items if item.kind is not Kind.NOTE)
+    condition = _condition(present, urgent)
+    gist = _gist(present, condition, urgent)
+    return Summary(condition, gist, _headline(present, condition, gist), items)
+
+
 # --- Is everything all right? -----------------------------------------------------------------------------
 
 
-def condition(present: status.Status) -> Condition:
+def _condition(present: status.Status, urgent: Sequence[Item]) -> Condition:
     """Give the one word: the worst first, and a routine look at what is in sync disturbs nobody."""
-    urgent = _urgent(present)
     if any(item.kind is Kind.BROKEN for item in urgent):
         return Condition.BROKEN
     if present.standing_by:
@@ -92,11 +113,10 @@ def condition(present: status.Status) -> Condition:
     return Condition.DRIFTING if _drifted(present) else Condition.IN_SYNC
 
 
-def gist(present: status.Status) -> str:
-    """Say how things are, in words that stand still while nothing changes."""
-    match condition(present):
+def _gist(present: status.Status, condition: Condition, urgent: Sequence[Item]) -> str:
+    match condition:
         case Condition.BROKEN | Condition.ATTENTION:
-            return _urgency(_urgent(present))
+            return _urgency(urgent)
         case Condition.STANDING_BY:
             return f"Standing by: {present.standing_by}"
         case Condition.STARTING:
@@ -114,16 +134,14 @@ def gist(present: status.Status) -> str:
             assert_never(never)
 
 
-def headline(present: status.Status) -> str:
-    """Say in one sentence how things are, and how fresh that is."""
-    said = gist(present)
-    match condition(present):
+def _headline(present: status.Status, condition: Condition, gist: str) -> str:
+    match condition:
         case Condition.WORKING if present.running and present.running.total:
-            return f"{said}, {present.running.done:,} of {present.running.total:,} done."
+            return f"{gist}, {present.running.done:,} of {present.running.total:,} done."
         case Condition.IN_SYNC | Condition.DRIFTING:
-            return f"{said}, {_checked(present)}{_following(present)}."
+            return f"{gist}, {_checked(present)}{_following(present)}."
         case _:
-            return f"{said}."
+            return f"{gist}."
 
 
 def _size(present: status.Status) -> str:
@@ -206,10 +224,6 @@ def approval(present: status.Status) -> Approval | None:
     judged = present.last.judged if present.last else None
     held = tuple(each for each in judged.held if each.guard != guard.MUST_SEE) if judged else ()
     return Approval(judged.digest, held) if judged and held else None
-
-
-def _urgent(present: status.Status) -> tuple[Item, ...]:
-    return tuple(item for item in attention(present) if item.kind is not Kind.NOTE)
 
 
 def _drifted(present: status.Status) -> int:

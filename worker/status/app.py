@@ -9,7 +9,8 @@ from collections.abc import Collection
 from starlette import applications, exceptions, middleware, requests, responses, routing
 
 from worker.core import errors, secret
-from worker.status import armour, board, drawing, feed, metrics, orders, pages, views
+from worker.status import armour, drawing, feed, metrics, orders, pages, views
+from worker.status import parts as parts_
 
 ASSET_SECONDS = 86_400
 
@@ -22,9 +23,9 @@ def create(
     hosts: Collection[str] = (),
 ) -> applications.Starlette:
     """Make the app. `hosts` restricts the names it is served under; `app.state.feed` ends live streams."""
-    parts = board.Board(service, approvable=token is not None)
+    parts = parts_.Parts(service, approvable=token is not None)
     shown = pages.Pages(service, parts)
-    stream = feed.Feed(service, parts.parts)
+    stream = feed.Feed(service, parts.drawn)
     routes = [
         *_probes(service, counted),
         routing.Route("/", shown.overview),

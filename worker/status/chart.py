@@ -1,6 +1,6 @@
 """The history as a small picture: one column a run, the newest on the right.
 
-Invariant: what happened is told by shape as well as by colour. Neighbours: `board` gives the runs,
+Invariant: what happened is told by shape as well as by colour. Neighbours: `parts` gives the runs,
 `templates/parts/history.html` draws the columns as SVG.
 """
 

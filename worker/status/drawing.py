@@ -1,7 +1,7 @@
 """Turns values into HTML: one place where text of foreign origin is made harmless.
 
 Invariant: what a template writes is escaped, has printable letters only, and gives away no key. Neighbours:
-`board` and `pages` say what is drawn, `templates/` how.
+`parts` and `pages` say what is drawn, `templates/` how.
 """
 
 import datetime

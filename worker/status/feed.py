@@ -1,7 +1,8 @@
 """The page's live updates, as server-sent events: the parts that changed, at most two a second.
 
 Invariant: a stream ends when its reader leaves or the service stops, and no change that came while one was drawn is
-missed. Neighbours: `board` draws the parts, `static/live.js` puts them in place, `server` closes the feed.
+missed. However many watch, the page is drawn once a tick: time is cut into ticks, and streams look at their beginnings.
+Neighbours: `parts` draws the parts, `static/live.js` puts them in place, `server` closes the feed.
 """
 
 import json
@@ -14,8 +15,9 @@ from starlette import requests, responses, types
 from worker.status import views
 
 MOST_STREAMS: Final = 24
-"""Readers at once. Each costs a drawing a change; whoever comes later sees the page, and tries again."""
+"""Readers at once; whoever comes later sees the page, and tries again."""
 GAP_SECONDS: Final = 0.5
+"""How long a tick is."""
 PERIOD_SECONDS: Final = 5.0
 """Also without a change the page is drawn again: ages grow. Says to proxies that the stream lives, too."""
 
@@ -28,9 +30,11 @@ class Feed:
     def __init__(self, service: views.Service, draw: Draw) -> None:
         """Draw whenever the service changed."""
         self.service = service
-        self.draw = draw
         self.closed = False
         self.scopes: set[anyio.CancelScope] = set()
+        self._draw = draw
+        self._drawing = anyio.Lock()
+        self._drawn: tuple[int, Mapping[str, str]] | None = None
 
     async def events(self, request: requests.Request) -> responses.Response:
         """Answer `GET /events`."""
@@ -39,6 +43,13 @@ class Feed:
         if self.closed or len(self.scopes) >= MOST_STREAMS:
             return responses.PlainTextResponse("Too many pages watch already.\n", 503, {"Retry-After": "30"})
         return _Stream(self)
+
+    async def at(self, tick: int) -> Mapping[str, str]:
+        """Give the page as it was drawn in this tick, by whoever came first, or in a later one."""
+        async with self._drawing:
+            if self._drawn is None or self._drawn[0] < tick:
+                self._drawn = (tick, await self._draw())
+            return self._drawn[1]
 
     def close(self) -> None:
         """End every stream, and open no more."""
@@ -80,15 +91,28 @@ class _Stream(responses.Response):
 
     async def _send(self, send: types.Send) -> None:
         known: Mapping[str, str] = {}
+        tick = _tick()
+        self._dirty.set()  # another stream may have drawn this tick long ago: look again in the next one
         while True:
-            self._dirty = dirty = anyio.Event()  # before drawing: what changes meanwhile is drawn next time
-            parts = await self._feed.draw()
+            parts = await self._feed.at(tick)
             news = {name: html for name, html in parts.items() if known.get(name) != html}
             known = parts
             await send({"type": "http.response.body", "body": _event(news), "more_body": True})
-            await anyio.sleep(GAP_SECONDS)
-            with anyio.move_on_after(PERIOD_SECONDS):
-                await dirty.wait()
+            tick = await self._next(tick)
+
+    async def _next(self, tick: int) -> int:
+        """Wait for a change, or until all streams look anyhow, and then for the next tick."""
+        period = (anyio.current_time() // PERIOD_SECONDS + 1) * PERIOD_SECONDS
+        with anyio.CancelScope(deadline=period):
+            await self._dirty.wait()
+        self._dirty = anyio.Event()  # before the tick: what has changed by then is drawn in it, the rest in the next
+        tick = max(tick, _tick()) + 1  # a timer may end a moment before its time
+        await anyio.sleep_until(tick * GAP_SECONDS)
+        return tick
+
+
+def _tick() -> int:
+    return int(anyio.current_time() // GAP_SECONDS)
 
 
 def _event(news: Mapping[str, str]) -> bytes:

@@ -1,7 +1,7 @@
 """The pages that people read: the overview, one run, one fleet, one driver.
 
-Invariant: a page reads and changes nothing, and however large the account, it stays a page. Neighbours: `board` has the
-parts of the overview, `drawing` makes HTML, `app` gives the pages their addresses.
+Invariant: a page reads and changes nothing, and however large the account, it stays a page. Neighbours: `parts` has those
+of the overview, `drawing` makes HTML, `app` gives the pages their addresses.
 """
 
 import http
@@ -14,7 +14,8 @@ import structlog
 from starlette import exceptions, requests, responses
 
 from worker.core import errors, formats, ports, references, status, values
-from worker.status import armour, board, drawing, views
+from worker.status import armour, drawing, views
+from worker.status import parts as parts_
 
 MOST_NAMES: Final = 20
 
@@ -41,16 +42,16 @@ _TITLES: Final = {
 class Pages:
     """Answers with pages."""
 
-    def __init__(self, service: views.Service, parts: board.Board) -> None:
+    def __init__(self, service: views.Service, parts: parts_.Parts) -> None:
         """Show this service."""
         self._service = service
-        self._board = parts
+        self._parts = parts
 
     async def overview(self, request: requests.Request) -> responses.Response:
         """Answer `GET /`."""
         approved = "approved" in request.query_params
-        parts = await self._board.look()
-        return self._page("overview.html", parts=parts, title=board.title(self._service.status()), approved=approved)
+        title, parts = await self._parts.look()
+        return self._page("overview.html", parts=parts, title=title, approved=approved)
 
     async def run(self, request: requests.Request) -> responses.Response:
         """Answer `GET /runs/{run}`."""

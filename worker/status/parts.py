@@ -17,13 +17,13 @@ MOST_ITEMS: Final = 50
 MOST_FLEETS: Final = 200
 SHOWN_RUNS: Final = 10
 
-PARTS: Final = ("said", "banner", "attention", "approve", "running", "fleets", "history", "facts")
-"""The parts in the order of the page; each is a template, and an element with that id."""
+NAMES: Final = ("said", "banner", "attention", "approve", "running", "fleets", "history", "facts")
+"""The names of the parts in the order of the page; each is a template, and an element with that id."""
 
 _History = tuple[tuple[ports.PastRun, ...], errors.FleetSyncError | None]
 
 
-class Board:
+class Parts:
     """Draws the parts."""
 
     def __init__(self, service: views.Service, *, approvable: bool) -> None:
@@ -32,18 +32,21 @@ class Board:
         self._approvable = approvable
         self._known: tuple[object, _History] | None = None
 
-    async def parts(self) -> Mapping[str, markupsafe.Markup]:
+    async def drawn(self) -> Mapping[str, markupsafe.Markup]:
         """Draw all parts of the present moment; past runs are looked up again when one began or ended."""
+        return (await self._present())[1]
+
+    async def look(self) -> tuple[str, Mapping[str, markupsafe.Markup]]:
+        """Draw all parts with whatever the journal says now; the title of the page comes first."""
+        self._known = None
+        return await self._present()
+
+    async def _present(self) -> tuple[str, Mapping[str, markupsafe.Markup]]:
         present = self._service.status()
         seen = (present.last and present.last.run, present.running and present.running.run)
         if self._known is None or self._known[0] != seen or self._known[1][1]:
             self._known = (seen, await self._history())
         return self._draw(present, self._known[1])
-
-    async def look(self) -> Mapping[str, markupsafe.Markup]:
-        """Draw all parts with whatever the journal says now."""
-        self._known = None
-        return await self.parts()
 
     async def _history(self) -> _History:
         """Look past runs up. A page that says what is broken must not break with the journal."""
@@ -52,31 +55,32 @@ class Board:
         except errors.FleetSyncError as error:
             return (), error
 
-    def _draw(self, present: status.Status, history: _History) -> Mapping[str, markupsafe.Markup]:
-        items = overview.attention(present)
+    def _draw(self, present: status.Status, history: _History) -> tuple[str, Mapping[str, markupsafe.Markup]]:
+        said, approval = overview.summary(present), overview.approval(present)
+        title = _title(said.condition)
         runs, error = history
         shared = {
             "present": present,
-            "condition": overview.condition(present),
-            "title": title(present),
-            "headline": overview.headline(present),
-            "gist": overview.gist(present),
-            "items": items[:MOST_ITEMS],
-            "more": max(0, len(items) - MOST_ITEMS),
-            "approval": overview.approval(present) if self._approvable else None,
+            "condition": said.condition,
+            "title": title,
+            "headline": said.headline,
+            "gist": said.gist,
+            "items": said.items[:MOST_ITEMS],
+            "more": max(0, len(said.items) - MOST_ITEMS),
+            "approval": approval if self._approvable else None,
             "fleets": sorted(present.fleets, key=_interest)[:MOST_FLEETS],
             "names": {fleet.fleet: fleet.name for fleet in present.fleets},
-            "groups": _groups(overview.approval(present)),
+            "groups": _groups(approval),
             "runs": runs[:SHOWN_RUNS],
             "chart": chart.chart(runs),
             "error": error,
         }
-        return {name: drawing.draw(f"parts/{name}.html", **shared) for name in PARTS}
+        return title, {name: drawing.draw(f"parts/{name}.html", **shared) for name in NAMES}
 
 
-def title(present: status.Status) -> str:
+def _title(condition: overview.Condition) -> str:
     """Give what the browser shows on the page's tab."""
-    return f"{overview.condition(present).value.replace('_', ' ').capitalize()} – fleet-sync"  # noqa: RUF001
+    return f"{condition.value.replace('_', ' ').capitalize()} – fleet-sync"  # noqa: RUF001
 
 
 def _interest(fleet: status.Fleet) -> tuple[bool, str, str]:
