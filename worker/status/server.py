@@ -86,8 +86,8 @@ class _Server(uvicorn.Server):
 
     async def main_loop(self) -> None:
         """Keep the date of the answers, and look at nothing else: uvicorn's own wakes ten times a second."""
-        while not await self.on_tick(0):
-            await anyio.sleep(1)  # noqa: ASYNC110 - it is the time that passes
+        while not await self.on_tick(0):  # noqa: ASYNC110 - what it waits for is the time
+            await anyio.sleep(1)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, then say so."""
