@@ -50,6 +50,7 @@ def test_a_row_that_repeats_another_is_harmless_and_reported() -> None:
     total = desired.combine([reading("b.csv", second), reading("a.csv", first)])
     assert total.rows == (first,)
     assert total.notices == (values.Problem("b.csv:7:1", f"{A} in fleet {VANS} stands at a.csv:2:1 too; harmless"),)
+    assert [notice.note for notice in total.notices] == [True]
 
 
 def test_the_same_membership_in_another_time_is_no_repetition() -> None:

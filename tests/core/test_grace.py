@@ -128,7 +128,7 @@ def test_a_row_that_is_over_waits_like_any_other_and_is_named() -> None:
     world = worlds.World((reading,), worlds.seen({A: [VANS], B: [VANS]}), values.Mode.EXACT)
     outlook = grace.outlook(world.plan(), {}, grace=DAY, now=worlds.NOW)
     assert outlook.plan.changes == ()
-    assert [problem.where for problem in outlook.plan.problems] == [str(origin)]
+    assert [(problem.where, problem.note) for problem in outlook.plan.problems] == [(str(origin), True)]
     assert outlook.fresh == {(A, VANS)}
 
 

@@ -74,6 +74,7 @@ def held(change: values.Change, by: str = guard.PER_FLEET, message: str = "too m
 
 QUIET = ended(judged())
 DRIFTED = (status.Fleet(VANS, "", drifted=3), status.Fleet(DEPOT, "", drifted=1), status.Fleet(NORTH, ""))
+DUPLICATE = values.Problem("a.yaml:9:3", "is the same as a.yaml:2:3", note=True)
 UNSETTLED = judged(problems=[values.Problem("a.yaml:1:1", "leads nowhere")], unsettled=True)
 
 
@@ -289,10 +290,17 @@ def test_what_settles_itself_needs_nobody(outcome: outcomes.Outcome) -> None:
 
 
 def test_a_harmless_notice_alarms_nobody() -> None:
-    plan = judged(problems=[values.Problem("a.yaml:9:3", "is the same as a.yaml:2:3")])
+    plan = judged(problems=[DUPLICATE])
     snapshot = present(ended(plan))
     assert [item.kind for item in overview.attention(snapshot)] == ["note"]
     assert overview.summary(snapshot).condition == "in_sync"
+
+
+def test_a_reference_that_leads_nowhere_makes_no_problem_of_a_notice() -> None:
+    plan = judged(problems=[DUPLICATE, values.Problem("a.yaml:1:1", "leads nowhere")], unsettled=True)
+    snapshot = present(ended(plan))
+    assert [item.kind for item in overview.attention(snapshot)] == ["problem", "note"]
+    assert overview.summary(snapshot).gist.startswith("1 problem in what was read")
 
 
 def test_the_stage_that_writes_has_the_engines_name() -> None:

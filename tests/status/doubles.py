@@ -189,7 +189,7 @@ def holding() -> status_.Status:
     waiting.append(
         held("attach", 5, 1, by="flapping", message="made 4 times in a day, and undone each time by somebody else")
     )
-    duplicate = values.Problem("membership.yaml:31:9", "is the same as membership.yaml:12:9")
+    duplicate = values.Problem("membership.yaml:31:9", "is the same as membership.yaml:12:9", note=True)
     last = run(plan=judged(held=waiting, problems=[duplicate]))
     return calm(last=last, fleets=fleets(f3={"in_sync": 8, "held": 4}, f1={"frozen": 1}))
 

@@ -106,6 +106,10 @@ def test_a_plans_problems_are_counted(counted: metrics.Metrics) -> None:
     assert value(read(counted, doubles.refusing()), "problems") == 1
 
 
+def test_a_harmless_note_is_no_problem_that_counts(counted: metrics.Metrics) -> None:
+    assert value(read(counted, doubles.holding()), "problems") == 0
+
+
 def test_the_smallest_fleets_are_summed(counted: metrics.Metrics) -> None:
     fleets = tuple(
         status.Fleet(values.FleetId(f"flt_{n}"), "", in_sync=n, drifted=1) for n in range(exposition.MOST_FLEETS + 5)

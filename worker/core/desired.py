@@ -55,7 +55,9 @@ def _distinct(rows: Iterable[values.Row]) -> tuple[list[values.Row], list[values
         if first is not row:
             notices.append(
                 values.Problem(
-                    str(row.origin), f"{row.driver} in fleet {row.fleet} stands at {first.origin} too; harmless"
+                    str(row.origin),
+                    f"{row.driver} in fleet {row.fleet} stands at {first.origin} too; harmless",
+                    note=True,
                 )
             )
     return list(seen.values()), notices

@@ -62,4 +62,5 @@ def _problems(
             where,
             f"{change.driver} in fleet {change.fleet} is absent from the sources since {formats.time(end - grace)}; the"
             f" detach waits until {formats.time(end)} (sync.detach_grace_seconds)",
+            note=True,
         )

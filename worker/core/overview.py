@@ -339,12 +339,9 @@ _REFUSED_REMEDIES = {
 
 
 def _problems(last: report.Report) -> Iterator[Item]:
-    judged = last.judged
-    kind = Kind.PROBLEM if judged and judged.unsettled else Kind.NOTE
-    for problem in judged.problems if judged else ():
-        yield Item(kind, problem.where, message=problem.message)
-    for problem in last.problems:
-        yield Item(Kind.PROBLEM, problem.where, message=problem.message)
+    planned = last.judged.problems if last.judged else ()
+    for problem in (*planned, *last.problems):
+        yield Item(Kind.NOTE if problem.note else Kind.PROBLEM, problem.where, message=problem.message)
 
 
 # --- Fleet by fleet ---------------------------------------------------------------------------------------

@@ -47,10 +47,14 @@ class Origin:
 
 @dataclasses.dataclass(frozen=True, slots=True, order=True)
 class Problem:
-    """Something the operator should know: where it stands (`file:line:column`, an id, a setting) and what it is."""
+    """Something the operator should know: where it stands (`file:line:column`, an id, a setting) and what it is.
+
+    A `note` is harmless: nothing waits for anybody to solve it. That is not written down, and tells no two apart.
+    """
 
     where: str
     message: str
+    note: bool = dataclasses.field(default=False, compare=False)
 
     def __str__(self) -> str:
         """Write the problem as one line."""

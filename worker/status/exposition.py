@@ -59,7 +59,8 @@ def _of_the_fleets(present: status.Status) -> Iterator[core.Metric]:
     yield _gauge("memberships", text, members, labels=("fleet", "state"))
     yield _one("fleets", "Managed fleets.", len(present.fleets))
     judged = present.last.judged if present.last else None
-    yield _one("problems", "Problems of the last plan.", len(judged.problems) if judged else 0)
+    problems = sum(not problem.note for problem in judged.problems) if judged else 0
+    yield _one("problems", "Problems of the last plan, harmless notes left out.", problems)
 
 
 def _of_the_runs(present: status.Status) -> Iterator[core.Metric]:
