@@ -1,6 +1,7 @@
 """One run from reading to report, on the real engine before a sandbox."""
 
 import dataclasses
+import datetime
 from collections.abc import Iterable
 from typing import Any
 
@@ -407,3 +408,16 @@ async def test_what_is_shown_is_what_is_judged_and_made() -> None:
     assert {result.change for result in finished.results} == set(survey.judged.changes)
     assert set(rig.memory.intents.values()) == set(survey.judged.changes)
     assert (A, VANS) in rig.roster.memberships()
+
+
+async def test_quiet_runs_are_forgotten_too_and_once_a_day_is_enough() -> None:
+    """They have no results, and there are the most of them."""
+    rig = rigs.Rig(rigs.roster_of({VANS: [A]}), keep=datetime.timedelta(days=1))
+    forgetting = 0
+    for _ in range(6 * 24):
+        before = len(rig.memory.reports)
+        assert (await rig.reconcile({VANS: [A]})).verdict is report.Verdict.IN_SYNC
+        forgetting += len(rig.memory.reports) <= before
+        assert len(rig.memory.reports) <= 2 * 24
+        await anyio.sleep(3600)
+    assert 4 <= forgetting <= 5

@@ -3,6 +3,7 @@
 Neighbours: `desks` gives the journals that it is told to.
 """
 
+import dataclasses
 import datetime
 from collections.abc import Sequence
 
@@ -103,6 +104,13 @@ def ended(
         results=tuple(outcomes.Result(change, outcome) for change in changes),
         error=error,
     )
+
+
+def held(changes: Sequence[values.Change], *, run: values.RunId, at: datetime.datetime) -> report.Report:
+    """Report the end of a run that wrote nothing, as a guard holds these changes."""
+    kept = tuple(values.Held(change, "max_detach_fraction", "too many would be detached") for change in changes)
+    quiet = ended(run=run, at=at)
+    return dataclasses.replace(quiet, judged=dataclasses.replace(judged(created=at), held=kept))
 
 
 async def whole(

@@ -6,7 +6,7 @@ import pytest
 
 from tests.journal import deeds, desks
 from tests.journal.conftest import Office
-from worker.core import errors, outcomes, ports, values
+from worker.core import errors, formats, outcomes, ports, values
 
 pytestmark = pytest.mark.anyio
 
@@ -467,6 +467,26 @@ async def test_old_runs_are_forgotten_with_their_changes_but_not_what_is_open(of
     await journal.record([(deeds.key(index, run=APRIL), deeds.DONE) for index in range(2)])
     await journal.prune(before=deeds.minutes(30))
     assert [run.run for run in await journal.runs()] == ["run_june"]
+
+
+async def test_the_plan_of_every_run_reads_back_as_it_was_also_when_those_with_the_same_are_forgotten(
+    office: Office,
+) -> None:
+    journal, told = await writer(office), dict[values.RunId, object]()
+    for number, held in enumerate((deeds.many(3), deeds.many(3), deeds.many(2), deeds.many(3), ())):
+        run, at = values.RunId(f"run_{number}"), deeds.minutes(10 * number)
+        office.clock.moment = at
+        ended = deeds.held(held, run=run, at=at)
+        told[run] = formats.run(ended)
+        await journal.finish(ended, trigger="interval")
+    for forgotten in (0, 1, 3):
+        await journal.prune(before=deeds.minutes(10 * forgotten))
+        runs = [past.run for past in await journal.runs()]
+        assert len(runs) == 5 - forgotten
+        for run in runs:
+            plan, report = await journal.documents(run)
+            assert report == told[run]
+            assert plan == told[run]["plan"]  # type: ignore[index]
 
 
 # --- One writer -------------------------------------------------------------------------------------------

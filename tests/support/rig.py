@@ -77,6 +77,7 @@ class Rig:
         limits: guard.Limits = LENIENT,
         mode: values.Mode = values.Mode.EXACT,
         grace: datetime.timedelta = datetime.timedelta(),
+        keep: datetime.timedelta | None = None,
     ) -> None:
         """Take the roster, and whatever differs from a fast account in good weather."""
         self.roster = held
@@ -99,6 +100,7 @@ class Rig:
         self.limits = limits
         self.mode = mode
         self.grace = grace
+        self.keep = keep
         self.halt = halt_.Halt(wake=self.pace.wake)
         self._policy = policy or retry.Policy()
         self._page_size = page_size
@@ -145,7 +147,9 @@ class Rig:
         sender = self.sender()
         return cycle.Cycle(
             run=values.RunId(f"run_{next(self._runs)}"),
-            rules=cycle.Rules(values.Account(BASE, "test"), self.mode, self.limits, self._rate, grace=self.grace),
+            rules=cycle.Rules(
+                values.Account(BASE, "test"), self.mode, self.limits, self._rate, keep=self.keep, grace=self.grace
+            ),
             sources=sources,
             reader=self.reader(sender),
             applier=self.applier(sender),

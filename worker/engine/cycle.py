@@ -299,8 +299,10 @@ class Cycle:
             return finished
         try:
             await self._journal.finish(finished, trigger=trigger)
-            if self._rules.keep is not None and (finished.results or trigger == "start"):
-                await self._journal.prune(before=finished.finished - self._rules.keep)
+            if self._rules.keep is not None:
+                # To the day: it is a cheap question in every run, and there is something to forget once a day.
+                last = finished.finished - self._rules.keep
+                await self._journal.prune(before=last.replace(hour=0, minute=0, second=0, microsecond=0))
         except errors.JournalError as error:
             return dataclasses.replace(finished, error=finished.error or error)
         return finished

@@ -48,8 +48,16 @@ def _past(connection: sa.Connection, listed: sa.Select[Any]) -> tuple[ports.Past
 
 def documents(connection: sa.Connection, run: values.RunId) -> rows.Documents:
     """Give a run's plan and report."""
-    row = connection.execute(sa.select(_run.plan, _run.report).where(_run.run == run)).first()
-    return (None, None) if row is None else rows.documents(row.plan, row.report)
+    planned, told = schema.lists.alias(), schema.lists.alias()
+    whole = (
+        sa.select(_run.plan, planned.c.content.label("plan_lists"), _run.report, told.c.content.label("report_lists"))
+        .select_from(schema.runs)
+        .outerjoin(planned, planned.c.name == _run.plan_lists)
+        .outerjoin(told, told.c.name == _run.report_lists)
+        .where(_run.run == run)
+    )
+    row = connection.execute(whole).mappings().first()
+    return (None, None) if row is None else rows.documents({**row})
 
 
 def changes(

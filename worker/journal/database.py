@@ -65,11 +65,18 @@ class Database(lookups.Lookups):
     # --- Writing ------------------------------------------------------------------------------------------
 
     def begin(
-        self, run: rows.Row, sources: Sequence[rows.Row], intents: Sequence[rows.Row], *, spent: str | None = None
+        self,
+        run: rows.Row,
+        lists: Sequence[rows.Row],
+        sources: Sequence[rows.Row],
+        intents: Sequence[rows.Row],
+        *,
+        spent: str | None = None,
     ) -> None:
-        """Insert a run with its sources and intents, and delete the approval of this digest."""
+        """Insert a run with its lists, sources and intents, and delete the approval of this digest."""
         with self._writing() as connection:
             try:
+                _keep(connection, lists)
                 connection.execute(schema.runs.insert(), [run])
                 _insert(connection, schema.sources, sources)
                 _insert(connection, schema.intents, intents)
@@ -94,10 +101,11 @@ class Database(lookups.Lookups):
                 for row in group:
                     _examine(connection, row)
 
-    def finish(self, ending: rows.Row, sources: Sequence[rows.Row]) -> None:
+    def finish(self, ending: rows.Row, lists: Sequence[rows.Row], sources: Sequence[rows.Row]) -> None:
         """Fill in the end of a run, or insert it whole where it never began."""
         filled = {name: value for name, value in ending.items() if name not in ("run", "trigger") and value is not None}
         with self._writing() as connection:
+            _keep(connection, lists)
             update = schema.runs.update().where(schema.runs.c.run == ending["run"]).values(filled)
             if not connection.execute(update).rowcount:
                 connection.execute(schema.runs.insert(), [ending])
@@ -145,6 +153,10 @@ class Database(lookups.Lookups):
             if forgotten:
                 for table in (schema.sources, intents, runs):
                     connection.execute(table.delete().where(table.c.run == sa.bindparam("old")), forgotten)
+                named = (
+                    sa.select(column).where(column.is_not(None)) for column in (runs.c.plan_lists, runs.c.report_lists)
+                )
+                connection.execute(schema.lists.delete().where(schema.lists.c.name.not_in(sa.union(*named))))
             connection.execute(schema.approvals.delete().where(schema.approvals.c.until < then))
 
     # --- Reading ------------------------------------------------------------------------------------------
@@ -242,6 +254,10 @@ _FILL = {"sqlite": _fill(sa.func.json_each), "postgresql": _fill(sa.func.json_ar
 def _insert(connection: sa.Connection, table: sa.Table, group: Sequence[rows.Row]) -> None:
     if group:
         connection.execute(table.insert(), group)
+
+
+def _keep(connection: sa.Connection, lists: Sequence[rows.Row]) -> None:
+    connection.execute(sa.text(lookups.KEEP), lists)
 
 
 def _examine(connection: sa.Connection, row: rows.Row) -> None:

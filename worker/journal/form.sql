@@ -2,8 +2,9 @@ CREATE TABLE absences ( driver TEXT NOT NULL, fleet TEXT NOT NULL, since TEXT NO
 CREATE TABLE alembic_version ( version_num VARCHAR(32) NOT NULL, CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num) );
 CREATE TABLE approvals ( digest TEXT NOT NULL, approved TEXT NOT NULL, until TEXT NOT NULL, PRIMARY KEY (digest) );
 CREATE TABLE intents ( "key" TEXT NOT NULL, run TEXT NOT NULL, position INTEGER NOT NULL, recorded TEXT NOT NULL, action TEXT NOT NULL, driver TEXT NOT NULL, fleet TEXT NOT NULL, origin TEXT, "row" TEXT NOT NULL, settled TEXT, outcome TEXT, attempts INTEGER, request_id TEXT, code TEXT, message TEXT, PRIMARY KEY ("key"), FOREIGN KEY(run) REFERENCES runs (run) );
+CREATE TABLE lists ( name TEXT NOT NULL, content TEXT NOT NULL, PRIMARY KEY (name) );
 CREATE TABLE resolutions ( reference TEXT NOT NULL, driver TEXT NOT NULL, remembered TEXT NOT NULL, PRIMARY KEY (reference) );
-CREATE TABLE runs ( run TEXT NOT NULL, "trigger" TEXT NOT NULL, started TEXT NOT NULL, finished TEXT, result TEXT, exit_code INTEGER, outcomes TEXT, "plan" TEXT, report TEXT, PRIMARY KEY (run) );
+CREATE TABLE runs ( run TEXT NOT NULL, "trigger" TEXT NOT NULL, started TEXT NOT NULL, finished TEXT, result TEXT, exit_code INTEGER, outcomes TEXT, "plan" TEXT, plan_lists TEXT, report TEXT, report_lists TEXT, PRIMARY KEY (run) );
 CREATE TABLE sources ( run TEXT NOT NULL, position INTEGER NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL, revision TEXT NOT NULL, PRIMARY KEY (run, position), FOREIGN KEY(run) REFERENCES runs (run) );
 CREATE INDEX ix_intents_driver ON intents (driver, fleet);
 CREATE INDEX ix_intents_fleet ON intents (fleet);

@@ -13,8 +13,10 @@ from worker.journal import address as addresses
 from worker.journal import failures, lookups, revisions, rows, sqlite
 
 _RUN = """
-    INSERT INTO runs (run, "trigger", started, finished, result, exit_code, outcomes, "plan", report)
-    VALUES (:run, :trigger, :started, :finished, :result, :exit_code, :outcomes, :plan, :report)
+    INSERT INTO runs (run, "trigger", started, finished, result, exit_code, outcomes,
+    "plan", plan_lists, report, report_lists)
+    VALUES (:run, :trigger, :started, :finished, :result, :exit_code, :outcomes,
+    :plan, :plan_lists, :report, :report_lists)
 """
 _SOURCE = "INSERT INTO sources (run, position, kind, name, revision) VALUES (:run, :position, :kind, :name, :revision)"
 
@@ -86,11 +88,12 @@ class Glance(lookups.Lookups):
         """Raise errors.JournalError where the file may be read and not written."""
         self.ask(lookups.PROBE, {})
 
-    def finish(self, ending: rows.Row, sources: Sequence[rows.Row]) -> None:
+    def finish(self, ending: rows.Row, lists: Sequence[rows.Row], sources: Sequence[rows.Row]) -> None:
         """Insert a run that ended without having begun."""
         try:
             with self._connection:
                 self._connection.execute("BEGIN IMMEDIATE")
+                self._connection.executemany(lookups.KEEP, [dict(each) for each in lists])
                 self._connection.execute(_RUN, dict(ending))
                 self._connection.executemany(_SOURCE, [dict(source) for source in sources])
         except sqlite3.Error as error:

@@ -21,6 +21,9 @@ UNSEEN = guard.NOT_CONVERGING
 PROBE = "DELETE FROM approvals WHERE digest IS NULL"
 """Needs the right to write, and writes nothing."""
 
+KEEP = "INSERT INTO lists (name, content) VALUES (:name, :content) ON CONFLICT DO NOTHING"
+"""Stores a list that may be there already."""
+
 _APPROVED = "SELECT 1 FROM approvals WHERE digest = :digest AND until > :now"
 _RESOLUTIONS = "SELECT reference, driver FROM resolutions"
 _HISTORY = f"""

@@ -5,6 +5,7 @@ and `glance` store the rows, `archive` reads them, `memory` answers in the same 
 """
 
 import datetime
+import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -15,10 +16,14 @@ Row = Mapping[str, Any]
 Documents = tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]
 """A run's plan and report."""
 
+_LISTS = ("changes", "held", "problems")
+"""What makes a document large, and is mostly the same from run to run."""
 
-def began(run: values.RunId, *, trigger: str, judged: values.Judged, now: datetime.datetime) -> Row:
-    """Write a run that begins."""
-    return {"run": run, "trigger": trigger, "started": formats.time(now), "plan": json.dumps(formats.plan(judged))}
+
+def began(run: values.RunId, *, trigger: str, judged: values.Judged, now: datetime.datetime) -> tuple[Row, list[Row]]:
+    """Write a run that begins, and the lists of its plan."""
+    columns, lists = _parted(plan=formats.plan(judged))
+    return {"run": run, "trigger": trigger, "started": formats.time(now), **columns}, lists
 
 
 def sources(run: values.RunId, judged: values.Judged | None) -> list[Row]:
@@ -67,11 +72,11 @@ def settled(
     ]
 
 
-def finished(ended: report.Report, *, trigger: str) -> Row:
-    """Write the end of a run. The report is kept without its plan, which has a place of its own."""
+def finished(ended: report.Report, *, trigger: str) -> tuple[Row, list[Row]]:
+    """Write the end of a run, and its lists. The report is kept without its plan, which has a place of its own."""
     document = formats.run(ended)
-    plan = document["plan"]
-    return {
+    columns, lists = _parted(plan=document["plan"], report={**document, "plan": None})
+    row = {
         "run": ended.run,
         "trigger": trigger,
         "started": document["started"],
@@ -79,17 +84,18 @@ def finished(ended: report.Report, *, trigger: str) -> Row:
         "result": document["result"],
         "exit_code": document["exit_code"],
         "outcomes": json.dumps(document["outcomes"]),
-        "plan": None if plan is None else json.dumps(plan),
-        "report": json.dumps({**document, "plan": None}),
+        **columns,
     }
+    return row, lists
 
 
-def documents(plan: str | None, reported: str | None) -> tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]:
-    """Read a run's plan and report."""
-    planned = None if plan is None else json.loads(plan)
-    if reported is None:
-        return planned, None
-    return planned, {**json.loads(reported), "plan": planned}
+def documents(row: Row) -> Documents:
+    """Read a run's plan and report, each with its lists."""
+    plan, reported = (
+        None if row[name] is None else {**json.loads(row[name]), **json.loads(row[f"{name}_lists"])}
+        for name in ("plan", "report")
+    )
+    return plan, None if reported is None else {**reported, "plan": plan}
 
 
 def change(row: Row) -> values.Change:
@@ -161,6 +167,21 @@ def moment(written: str) -> datetime.datetime:
 def text(written: str) -> str:
     """Give the text without what a database cannot hold: NUL, and halves of characters."""
     return written.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
+
+
+def _parted(**documents: Mapping[str, Any] | None) -> tuple[dict[str, str | None], list[Row]]:
+    """Part documents from their lists, each of which is named by what it says: the same is stored once."""
+    columns, lists = dict[str, str | None](), list[Row]()
+    for name, document in documents.items():
+        if document is None:
+            columns |= {name: None, f"{name}_lists": None}
+            continue
+        own = {each: document[each] for each in _LISTS if each in document}
+        content = json.dumps(own)
+        digest = hashlib.sha256(content.encode()).hexdigest()
+        lists.append({"name": digest, "content": content})
+        columns |= {name: json.dumps({**document, **dict.fromkeys(own)}), f"{name}_lists": digest}
+    return columns, lists
 
 
 def _origin(written: str) -> values.Origin:

@@ -22,10 +22,21 @@ runs = sa.Table(
     sa.Column("exit_code", sa.Integer),
     sa.Column("outcomes", sa.Text),
     sa.Column("plan", sa.Text),
+    sa.Column("plan_lists", sa.Text),
     sa.Column("report", sa.Text),
+    sa.Column("report_lists", sa.Text),
 )
 """One row a run, also of one that had nothing to write. `plan` and `report` are the documents of `--json`, the report
-without its plan; `outcomes` counts by name."""
+without its plan, both without the lists that they name; `outcomes` counts by name."""
+
+lists = sa.Table(
+    "lists",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("content", sa.Text, nullable=False),
+)
+"""What plans and reports enumerate, named by what it says: what is held in every run is stored once. What no run names
+any more goes with the last one; a foreign key would search all runs for each."""
 
 sources = sa.Table(
     "sources",

@@ -62,9 +62,9 @@ class SqlJournal:
 
         def work() -> None:
             now = self._now()
-            began = rows.began(run, trigger=trigger, judged=judged, now=now)
+            began, lists = rows.began(run, trigger=trigger, judged=judged, now=now)
             sources, written = rows.sources(run, judged), rows.intents(run, intents, now=now)
-            self._keeper.write(lambda database: database.begin(began, sources, written, spent=spent))
+            self._keeper.write(lambda database: database.begin(began, lists, sources, written, spent=spent))
             self._begun.add(run)
 
         await self._do(work)
@@ -82,13 +82,13 @@ class SqlJournal:
         """Record the end of the run, and its report."""
 
         def work() -> None:
-            ending = rows.finished(finished, trigger=trigger)
+            ending, lists = rows.finished(finished, trigger=trigger)
             sources = rows.sources(finished.run, finished.judged)
             glance = self._keeper.glance()
             if glance is not None and finished.run not in self._begun:
-                glance.finish(ending, sources)
+                glance.finish(ending, lists, sources)
             else:
-                self._keeper.write(lambda database: database.finish(ending, sources))
+                self._keeper.write(lambda database: database.finish(ending, lists, sources))
             self._begun.discard(finished.run)
 
         await self._do(work)

@@ -21,9 +21,16 @@ def upgrade() -> None:
         sa.Column("exit_code", sa.Integer),
         sa.Column("outcomes", sa.Text),
         sa.Column("plan", sa.Text),
+        sa.Column("plan_lists", sa.Text),
         sa.Column("report", sa.Text),
+        sa.Column("report_lists", sa.Text),
     )
     op.create_index("ix_runs_started", "runs", ["started"])
+    op.create_table(
+        "lists",
+        sa.Column("name", sa.Text, primary_key=True),
+        sa.Column("content", sa.Text, nullable=False),
+    )
     op.create_table(
         "sources",
         sa.Column("run", sa.Text, sa.ForeignKey("runs.run"), primary_key=True),
