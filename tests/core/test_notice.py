@@ -162,7 +162,7 @@ def test_a_reading_that_cannot_be_right_is_not_offered_for_approval() -> None:
 def test_a_broken_part_is_told_with_its_remedy() -> None:
     assert only(dataclasses.replace(IDLE, broken=(broke(status.Part.JOURNAL),))).text == (
         "fleet-sync, live account: broken.\n"
-        "The journal cannot be written; nothing is changed. Since 2026-12-01 12:00 UTC: it is gone\n"
+        "The journal cannot be written; nothing is being changed. Since 2026-12-01 12:00 UTC: it is gone\n"
         "Bring it back."
     )
 

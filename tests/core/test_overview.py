@@ -2,7 +2,6 @@
 
 import dataclasses
 import datetime
-import pathlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -112,9 +111,9 @@ def broken(part: str, error: errors.FleetSyncError = FULL, *, since: datetime.da
             "in_sync",
             "In sync: 2 fleets, 7 memberships, checked 1 min ago, checking again now.",
         ),
-        (present(QUIET, running=running(overview.CHANGING)), "working", "Working: changing memberships."),
+        (present(QUIET, running=running(status.CHANGING)), "working", "Working: changing memberships."),
         (
-            present(QUIET, running=running(overview.CHANGING, 1200, 3000)),
+            present(QUIET, running=running(status.CHANGING, 1200, 3000)),
             "working",
             "Working: changing memberships, 1,200 of 3,000 done.",
         ),
@@ -211,9 +210,11 @@ def test_what_broke_is_told_once() -> None:
     assert items[0].remedy == FULL.remedy
 
 
-def test_a_run_that_was_stopped_is_nothing_to_look_at() -> None:
-    stopped = errors.Stopped("ended by SIGTERM", exit_code=143)
-    assert overview.attention(present(ended(judged(), error=stopped))) == ()
+@pytest.mark.parametrize(
+    "error", [errors.Stopped("ended by SIGTERM", exit_code=143), errors.Paused("the process stood still")]
+)
+def test_a_run_that_was_cut_short_is_nothing_to_look_at(error: errors.FleetSyncError) -> None:
+    assert overview.attention(present(ended(judged(), error=error))) == ()
 
 
 def test_charges_own_request_id_is_given() -> None:
@@ -301,55 +302,6 @@ def test_a_reference_that_leads_nowhere_makes_no_problem_of_a_notice() -> None:
     snapshot = present(ended(plan))
     assert [item.kind for item in overview.attention(snapshot)] == ["problem", "note"]
     assert overview.summary(snapshot).gist.startswith("1 problem in what was read")
-
-
-def test_the_stage_that_writes_has_the_engines_name() -> None:
-    assert f'"{overview.CHANGING}"' in pathlib.Path("worker/engine/apply.py").read_text()
-
-
-# --- Fleet by fleet ---------------------------------------------------------------------------------------
-
-
-def test_every_membership_of_a_fleet_is_counted() -> None:
-    def attach(letter: str) -> values.Change:
-        return values.Change(values.Action.ATTACH, worlds.driver_id(letter), VANS)
-
-    def detach(letter: str) -> values.Change:
-        return values.Change(values.Action.DETACH, worlds.driver_id(letter), VANS)
-
-    came: dict[values.Change, outcomes.Outcome | None] = {
-        attach("A"): outcomes.Applied(1),
-        attach("B"): outcomes.Already(1),
-        attach("C"): outcomes.Refused(1, "c", "no"),
-        attach("D"): outcomes.Deferred(0, "refused_before", "not tried"),
-        attach("E"): outcomes.Deferred(0, "rate_limit_exceeded", "not sent"),
-        attach("F"): None,
-        detach("G"): outcomes.Applied(1),
-        detach("H"): outcomes.Unknown(1, "u", "reset"),
-    }
-    kept = [
-        held(detach("I")),
-        held(detach("J")),
-        held(attach("K"), "flapping"),
-        held(detach("L"), guard.NOT_CONVERGING),
-    ]
-    results = [outcomes.Result(change, outcome) for change, outcome in came.items() if outcome]
-    vans, north = overview.fleets(
-        names={VANS: "Paris vans"},
-        members={NORTH: 4, VANS: 20},
-        judged=judged(list(came), held=kept),
-        results=results,
-        incomplete={NORTH: "the listing contradicted itself"},
-    )[::-1]
-    # 20 there, of whom G, H, I, J, L should not be; and A and B, who came.
-    assert vans == status.Fleet(VANS, "Paris vans", in_sync=17, drifted=3, held=2, frozen=2, refused=2)
-    assert north == status.Fleet(NORTH, "", in_sync=4, incomplete="the listing contradicted itself")
-
-
-def test_without_changes_all_members_are_in_sync() -> None:
-    assert overview.fleets(names={}, members={VANS: 3}, judged=judged(), results=()) == (
-        status.Fleet(VANS, "", in_sync=3),
-    )
 
 
 # --- Words ------------------------------------------------------------------------------------------------

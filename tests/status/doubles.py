@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 
 from tests.support import clocks
-from worker.core import errors, guard, outcomes, overview, ports, report, values
+from worker.core import errors, guard, outcomes, ports, report, values
 from worker.core import status as status_
 from worker.journal import memory
 
@@ -158,7 +158,7 @@ def starting() -> status_.Status:
 
 def working(done: int = 1204) -> status_.Status:
     running = status_.Running(
-        values.RunId("run_0042"), "source", NOW - datetime.timedelta(seconds=48), overview.CHANGING, done, 3000
+        values.RunId("run_0042"), "source", NOW - datetime.timedelta(seconds=48), status_.CHANGING, done, 3000
     )
     return calm(
         running=running, next_run=None, fleets=fleets(f2={"in_sync": 900, "drifted": 1400}, f4={"drifted": 400})

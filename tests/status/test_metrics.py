@@ -12,7 +12,7 @@ from prometheus_client import parser
 
 from tests.status import doubles
 from worker.core import errors, outcomes, report, status, values
-from worker.status import exposition, metrics
+from worker.status import metrics, views
 
 FAMILIES = {
     "fleet_sync_build_info": "gauge",
@@ -112,14 +112,14 @@ def test_a_harmless_note_is_no_problem_that_counts(counted: metrics.Metrics) -> 
 
 def test_the_smallest_fleets_are_summed(counted: metrics.Metrics) -> None:
     fleets = tuple(
-        status.Fleet(values.FleetId(f"flt_{n}"), "", in_sync=n, drifted=1) for n in range(exposition.MOST_FLEETS + 5)
+        status.Fleet(values.FleetId(f"flt_{n}"), "", in_sync=n, drifted=1) for n in range(views.MOST_FLEETS + 5)
     )
     series = read(counted, doubles.calm(fleets=fleets))
     shown = {dict(labels)["fleet"] for name, labels in series if name == "fleet_sync_memberships"}
-    assert len(shown) == exposition.MOST_FLEETS + 1
+    assert len(shown) == views.MOST_FLEETS + 1
     assert value(series, "memberships", fleet="other", state="in_sync") == 0 + 1 + 2 + 3 + 4
     assert value(series, "memberships", fleet="other", state="drifted") == 5
-    assert value(series, "fleets") == exposition.MOST_FLEETS + 5
+    assert value(series, "fleets") == views.MOST_FLEETS + 5
 
 
 def test_hostile_names_break_no_line(counted: metrics.Metrics) -> None:
@@ -141,6 +141,13 @@ def test_runs_are_counted_by_result_and_trigger(counted: metrics.Metrics) -> Non
     assert value(series, "run_duration_seconds_sum") == pytest.approx(2.4)
     assert value(series, "run_duration_seconds_bucket", le="2.5") == 2
     assert value(series, "run_duration_seconds_bucket", le="1.0") == 1
+
+
+def test_every_trigger_of_a_service_is_there_from_the_start_and_no_other(counted: metrics.Metrics) -> None:
+    shown = {
+        dict(labels)["trigger"] for name, labels in read(counted, doubles.calm()) if name == "fleet_sync_runs_total"
+    }
+    assert shown == {*status.Trigger, "other"}
 
 
 def test_a_runs_changes_and_traffic_are_counted(counted: metrics.Metrics) -> None:

@@ -95,8 +95,7 @@ def _broken_now(present: status.Status, told: frozenset[str]) -> Mapping[str, _F
     last = present.last
     if last is None or last.error is None:
         return found
-    cut_short = isinstance(last.error, errors.Stopped | errors.Paused)
-    if RUN in told or not (cut_short or found or present.running):
+    if RUN in told or not (last.cut_short or found or present.running):
         found[RUN] = (last.finished, last.error)
     return found
 
@@ -109,17 +108,7 @@ def _held_now(present: status.Status) -> frozenset[str] | None:
 
 
 def _refused_now(present: status.Status) -> list[outcomes.Result]:
-    return [result for result in present.last.results if _is_refused(result)] if present.last else []
-
-
-def _is_refused(result: outcomes.Result) -> bool:
-    match result.outcome:
-        case outcomes.Refused():
-            return True
-        case outcomes.Deferred(code=code):
-            return code == overview.REFUSED_BEFORE
-        case _:
-            return False
+    return [result for result in present.last.results if overview.refused(result.outcome)] if present.last else []
 
 
 def _still_refused(present: status.Status, told: frozenset[_Change]) -> frozenset[_Change]:
@@ -140,13 +129,8 @@ def _over(before: Told, after: Told) -> Iterator[str]:
 # --- Notices ----------------------------------------------------------------------------------------------
 
 
-_BROKEN = {
-    status.Part.SETTINGS.value: "The settings cannot be used; the last good ones stay in use",
-    status.Part.SOURCE.value: "The source cannot be read; nothing is changed",
-    status.Part.JOURNAL.value: "The journal cannot be written; nothing is changed",
-    status.Part.CHARGE.value: "Charge does not give clear answers; nothing is changed",
-    status.Part.KEY.value: "Charge does not accept the key; nothing is changed",
-    RUN: "The last run failed",
+_BROKEN = {part.value: f"{what}; {effect}" for part, (what, effect) in overview.PARTS.items()} | {
+    RUN: "The last run failed"
 }
 _RECOVERED = {
     status.Part.SETTINGS.value: "The settings can be used again.",

@@ -1,20 +1,17 @@
 """Says in words what a snapshot of the service means: is everything all right, and if not, what needs whom.
 
 Invariant: the same snapshot gives the same words, and the most urgent comes first. Neighbours: `status` is the
-snapshot, `guard` names what holds a change, the `status` edge and the notices show what this says.
+snapshot, `fleets` counts what is in it, `guard` names what holds a change; the `status` edge and the notices show what this says.
 """
 
 import collections
 import dataclasses
 import datetime
 import enum
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import assert_never
 
 from worker.core import errors, guard, outcomes, report, status, values, words
-
-CHANGING = "Changing memberships"
-"""The stage of a run that writes, as `engine.apply` names it."""
 
 REFUSED_BEFORE = "refused_before"
 """The code of a change that is not tried this time, because Charge refused it lately."""
@@ -108,7 +105,7 @@ def _condition(present: status.Status, urgent: Sequence[Item]) -> Condition:
         return Condition.STARTING
     if urgent:
         return Condition.ATTENTION
-    if present.running and (present.running.stage == CHANGING or _drifted(present)):
+    if present.running and (present.running.stage == status.CHANGING or _drifted(present)):
         return Condition.WORKING
     return Condition.DRIFTING if _drifted(present) else Condition.IN_SYNC
 
@@ -230,7 +227,7 @@ def _drifted(present: status.Status) -> int:
     return sum(fleet.drifted for fleet in present.fleets)
 
 
-_PARTS = {
+PARTS = {
     status.Part.KEY: ("Charge does not accept the key", "nothing is being changed"),
     status.Part.JOURNAL: ("The journal cannot be written", "nothing is being changed"),
     status.Part.CHARGE: ("Charge does not give clear answers", "nothing is being changed"),
@@ -241,14 +238,14 @@ _PARTS = {
 
 
 def _broken(present: status.Status) -> Iterator[Item]:
-    order = list(_PARTS)
+    order = list(PARTS)
     for each in sorted(present.broken, key=lambda broken: order.index(broken.part)):
-        what, effect = _PARTS[each.part]
+        what, effect = PARTS[each.part]
         title = f"{what} since {words.clock(each.since, present.now)}: {effect}"
         yield _error(title, each.error, since=each.since)
     error = present.last.error if present.last else None
     told = {each.error.message for each in present.broken}
-    if present.last and error and error.message not in told and not isinstance(error, errors.Stopped):
+    if present.last and error and error.message not in told and not present.last.cut_short:
         title = f"The last run failed at {words.clock(present.last.finished, present.now)}: not everything was done"
         yield _error(title, error, since=present.last.finished)
 
@@ -344,62 +341,8 @@ def _problems(last: report.Report) -> Iterator[Item]:
         yield Item(Kind.NOTE if problem.note else Kind.PROBLEM, problem.where, message=problem.message)
 
 
-# --- Fleet by fleet ---------------------------------------------------------------------------------------
-
-
-def fleets(
-    *,
-    names: Mapping[values.FleetId, str],
-    members: Mapping[values.FleetId, int],
-    judged: values.Judged,
-    results: Iterable[outcomes.Result],
-    incomplete: Mapping[values.FleetId, str] | None = None,
-) -> tuple[status.Fleet, ...]:
-    """Count each managed fleet after a run; `members` is what was read before it, as `values.Plan` has it."""
-    became = {result.change: result for result in results}
-    allowed: dict[values.FleetId, list[values.Change]] = collections.defaultdict(list)
-    for change in judged.changes:
-        allowed[change.fleet].append(change)
-    held: dict[values.FleetId, list[values.Held]] = collections.defaultdict(list)
-    for each in judged.held:
-        held[each.change.fleet].append(each)
-    return tuple(
-        _fleet(
-            status.Fleet(
-                fleet, names.get(fleet, ""), in_sync=members[fleet], incomplete=(incomplete or {}).get(fleet, "")
-            ),
-            allowed=allowed[fleet],
-            held=held[fleet],
-            became=became,
-        )
-        for fleet in sorted(members)
-    )
-
-
-def _fleet(
-    before: status.Fleet,
-    *,
-    allowed: Sequence[values.Change],
-    held: Sequence[values.Held],
-    became: Mapping[values.Change, outcomes.Result],
-) -> status.Fleet:
-    results = [became[change] for change in allowed if change in became]
-    refused = sum(_was_refused(result.outcome) for result in results)
-    done = [result.change for result in results if result.done]
-    attached = sum(change.action is values.Action.ATTACH for change in done)
-    frozen = sum(each.guard in FREEZING for each in held)
-    leaving = sum(change.action is values.Action.DETACH for change in [*allowed, *(each.change for each in held)])
-    return dataclasses.replace(
-        before,
-        in_sync=before.in_sync - leaving + attached,
-        drifted=len(allowed) - len(done) - refused,
-        held=len(held) - frozen,
-        frozen=frozen,
-        refused=refused,
-    )
-
-
-def _was_refused(outcome: outcomes.Outcome) -> bool:
+def refused(outcome: outcomes.Outcome) -> bool:
+    """Tell whether Charge does not allow a change, as it said now or lately."""
     return isinstance(outcome, outcomes.Refused) or (
         isinstance(outcome, outcomes.Deferred) and outcome.code == REFUSED_BEFORE
     )

@@ -64,6 +64,11 @@ class Report:
         return Verdict.CONVERGED if self.results else Verdict.IN_SYNC
 
     @property
+    def cut_short(self) -> bool:
+        """Tell whether the run failed for nothing but that it, or its process, was stopped: the next one goes on."""
+        return isinstance(self.error, errors.Stopped | errors.Paused)
+
+    @property
     def exit_code(self) -> int:
         """Give the exit code: 0, 1, 3 or 4, or that of the error."""
         if self.error is not None:

@@ -11,6 +11,21 @@ from collections.abc import Mapping
 
 from worker.core import errors, report, values
 
+CHANGING = "Changing memberships"
+"""The stage of a run that writes."""
+
+
+class Trigger(enum.StrEnum):
+    """What a run was started by; where several reasons came together, the first of them in this order."""
+
+    START = "start"
+    REQUEST = "request"
+    SIGNAL = "signal"
+    SOURCE = "source"
+    BOUNDARY = "boundary"
+    RETRY = "retry"
+    INTERVAL = "interval"
+
 
 class Part(enum.StrEnum):
     """What can be broken while the service goes on with what it last had."""

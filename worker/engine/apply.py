@@ -14,7 +14,7 @@ from typing import assert_never
 import anyio
 import structlog
 
-from worker.core import errors, outcomes, ports, values, waiting
+from worker.core import errors, outcomes, ports, status, values, waiting
 from worker.engine import lanes, recorder, sending
 
 log = structlog.get_logger()
@@ -60,7 +60,7 @@ class Applier:
         Whatever goes wrong is told by the outcomes and by the halt's reason.
         """
         work = [_Work(intent) for intent in intents]
-        self._progress.stage("Changing memberships", len(work))
+        self._progress.stage(status.CHANGING, len(work))
         record = recorder.Recorder(journal=self._journal, halt=self._sender.halt)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(record.flush_regularly)

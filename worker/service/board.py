@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import anyio
 
 import worker
-from worker.core import errors, overview, ports, report, status, values
+from worker.core import errors, fleets, ports, report, status, values
 from worker.engine import cycle
 from worker.service import composition
 
@@ -174,7 +174,7 @@ class Board:
         survey = self._survey
         if survey is not None:
             names = {fleet: shown.name for fleet, shown in survey.actual.fleets.items()}
-            self._fleets = overview.fleets(
+            self._fleets = fleets.counted(
                 names=names,
                 members=survey.members,
                 judged=survey.judged,

@@ -4,23 +4,11 @@ Invariant: a reason that comes while a run is under way is not lost, and leads t
 what is next, watchers and requests bring reasons.
 """
 
-import enum
-
 import anyio
 
+from worker.core import status
 
-class Trigger(enum.StrEnum):
-    """What a run was started by; where several reasons came together, the first of them in this order."""
-
-    START = "start"
-    REQUEST = "request"
-    SIGNAL = "signal"
-    SOURCE = "source"
-    BOUNDARY = "boundary"
-    RETRY = "retry"
-    INTERVAL = "interval"
-
-
+Trigger = status.Trigger
 _ORDER = tuple(Trigger)
 
 

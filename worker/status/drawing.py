@@ -13,6 +13,7 @@ import jinja2
 import markupsafe
 
 from worker.core import secret, words
+from worker.status import views
 
 _UNIT: Final = re.compile(r"(?<=\d) (?=(?:s|min|h|days)\b)")
 _HERE: Final = pathlib.Path(__file__).parent
@@ -124,7 +125,7 @@ def _environment() -> jinja2.Environment:
         "trigger": lambda trigger: TRIGGERS.get(trigger, trigger),
         "bytes": _size,
     }
-    environment.globals |= {"LABELS": LABELS, "MOST_ROWS": MOST_ROWS}
+    environment.globals |= {"LABELS": LABELS, "MOST_ROWS": MOST_ROWS, "MOST_FLEETS": views.MOST_FLEETS}
     return environment
 
 

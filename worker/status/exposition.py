@@ -12,8 +12,8 @@ from typing import Final
 from prometheus_client import core, registry
 
 from worker.core import status
+from worker.status import views
 
-MOST_FLEETS: Final = 200
 OTHER: Final = "other"
 STATES: Final = ("in_sync", "drifted", "held", "frozen", "refused")
 
@@ -87,8 +87,8 @@ def _bounded(fleets: Iterable[status.Fleet]) -> Mapping[str, tuple[int, ...]]:
     """Give the counts of the largest fleets, and the sum of all others."""
     counted = {each.fleet: tuple(getattr(each, state) for state in STATES) for each in fleets}
     ranked = sorted(counted.items(), key=lambda item: (-sum(item[1]), item[0]))
-    shown: dict[str, tuple[int, ...]] = dict(ranked[:MOST_FLEETS])
-    if rest := [counts for _, counts in ranked[MOST_FLEETS:]]:
+    shown: dict[str, tuple[int, ...]] = dict(ranked[: views.MOST_FLEETS])
+    if rest := [counts for _, counts in ranked[views.MOST_FLEETS :]]:
         shown[OTHER] = tuple(map(sum, zip(*rest, strict=True)))
     return shown
 

@@ -12,19 +12,7 @@ from prometheus_client import exposition as prometheus_exposition
 from worker.core import outcomes, report, status, values
 from worker.status import exposition
 
-TRIGGERS: Final = (
-    "start",
-    "interval",
-    "source",
-    "boundary",
-    "retry",
-    "signal",
-    "request",
-    "once",
-    "apply",
-    "undo",
-    "other",
-)
+TRIGGERS: Final = (*status.Trigger, "other")
 OPERATIONS: Final = ("list_drivers", "list_fleets", "retrieve_driver", "retrieve_fleet", "attach", "detach")
 
 _RUN_BUCKETS: Final = (0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800)

@@ -14,7 +14,6 @@ from worker.core import errors, overview, ports, status, values
 from worker.status import chart, drawing, views
 
 MOST_ITEMS: Final = 50
-MOST_FLEETS: Final = 200
 SHOWN_RUNS: Final = 10
 
 NAMES: Final = ("said", "banner", "attention", "approve", "running", "fleets", "history", "facts")
@@ -68,7 +67,7 @@ class Parts:
             "items": said.items[:MOST_ITEMS],
             "more": max(0, len(said.items) - MOST_ITEMS),
             "approval": approval if self._approvable else None,
-            "fleets": sorted(present.fleets, key=_interest)[:MOST_FLEETS],
+            "fleets": sorted(present.fleets, key=_interest)[: views.MOST_FLEETS],
             "names": {fleet.fleet: fleet.name for fleet in present.fleets},
             "groups": _groups(approval),
             "runs": runs[:SHOWN_RUNS],

@@ -4,9 +4,12 @@ Invariant: a page is made of one snapshot and of the journal's record, and chang
 Neighbours: `app` puts the pages together, `orders` calls what changes something, `feed` waits for changes.
 """
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from worker.core import ports, status
+
+MOST_FLEETS: Final = 200
+"""Fleets that are told one by one, in a table, a list to choose from, or the metrics: an account may have thousands."""
 
 
 class Service(Protocol):
