@@ -1,7 +1,7 @@
 """Says in words what a snapshot of the service means: is everything all right, and if not, what needs whom.
 
 Invariant: the same snapshot gives the same words, and the most urgent comes first. Neighbours: `status` is the
-snapshot, `fleets` counts what is in it, `guard` names what holds a change; the `status` edge and the notices show what this says.
+snapshot, `fleets` counts, `guard` names what holds a change, the `status` edge and the notices show what this says.
 """
 
 import collections

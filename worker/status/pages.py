@@ -1,7 +1,7 @@
 """The pages that people read: the overview, one run, one fleet, one driver.
 
-Invariant: a page reads and changes nothing, and however large the account, it stays a page. Neighbours: `parts` has those
-of the overview, `drawing` makes HTML, `app` gives the pages their addresses.
+Invariant: a page reads and changes nothing, and however large the account, it stays a page. Neighbours: `parts` has
+those of the overview, `drawing` makes HTML, `app` gives the pages their addresses.
 """
 
 import http
