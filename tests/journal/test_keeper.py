@@ -1,9 +1,10 @@
-"""A journal that is being made by another process: who only reads or approves waits for it, but not for ever."""
+"""A journal that is being made by another process is waited for; one that went away between two runs is told of."""
 
 import datetime
 import pathlib
 
 import pytest
+import structlog
 
 from tests.journal import deeds
 from worker.core import errors
@@ -44,3 +45,18 @@ def test_it_does_not_wait_for_ever(tmp_path: pathlib.Path) -> None:
         approving.use(lambda database: database.ping())
     approving.close()
     assert 3 < sum(pauses) < 10
+
+
+def test_a_journal_that_was_removed_between_two_runs_is_made_anew_and_told_of(tmp_path: pathlib.Path) -> None:
+    """With it went approvals, and what spoke against a change."""
+    path = tmp_path / "journal.db"
+    kept = keeper.Keeper(address.parse(f"sqlite:///{path}"), now=lambda: deeds.NOON)
+    kept.open()
+    with structlog.testing.capture_logs() as lines:
+        kept.open()
+        assert lines == []
+        path.unlink()
+        kept.open()
+    assert [(line["event"], line["log_level"]) for line in lines] == [("journal_lost", "warning")]
+    assert path.exists()
+    kept.close()

@@ -8,7 +8,7 @@ import collections
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
-from worker.core import outcomes, overview, status, values
+from worker.core import guard, outcomes, overview, status, values
 
 
 def counted(
@@ -51,7 +51,7 @@ def _fleet(
     refused = sum(overview.refused(result.outcome) for result in results)
     done = [result.change for result in results if result.done]
     attached = sum(change.action is values.Action.ATTACH for change in done)
-    frozen = sum(each.guard in overview.FREEZING for each in held)
+    frozen = sum(each.guard in guard.FREEZING for each in held)
     leaving = sum(change.action is values.Action.DETACH for change in [*allowed, *(each.change for each in held)])
     return dataclasses.replace(
         before,

@@ -16,7 +16,6 @@ from worker.core import errors, guard, outcomes, report, status, values, words
 REFUSED_BEFORE = "refused_before"
 """The code of a change that is not tried this time, because Charge refused it lately."""
 
-FREEZING = frozenset({guard.FLAPPING, guard.NOT_CONVERGING})
 """The guards that hold a membership because it did not stay as it was made."""
 
 
@@ -268,7 +267,7 @@ def _held(last: report.Report) -> Iterator[Item]:
     for each in last.judged.held if last.judged else ():
         groups[each.guard, each.change.fleet, each.message].append(each.change)
     for (name, fleet, message), changes in groups.items():
-        frozen = name in FREEZING
+        frozen = name in guard.FREEZING
         lifted = name != guard.MUST_SEE and last.judged is not None
         yield Item(
             Kind.FROZEN if frozen else Kind.HELD,
@@ -287,7 +286,7 @@ _HELD_REMEDIES = {
     guard.MUST_SEE: "See that the key is this account's and the source is right; no approval lifts this.",
     guard.MOVED: "See whether this is the same person. If so, approve exactly this plan; else correct the source.",
     **dict.fromkeys(
-        FREEZING, "Find out who else changes this membership, and agree on one source; approving tries it again."
+        guard.FREEZING, "Find out who else changes this membership, and agree on one source; approving tries it again."
     ),
 }
 

@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
+import structlog
+
 from worker.core import errors, ports, values
 from worker.journal import address as addresses
 from worker.journal import glance as glances
@@ -19,6 +21,8 @@ from worker.journal import lock, lookups
 
 if TYPE_CHECKING:
     from worker.journal import database
+
+log = structlog.get_logger()
 
 Result = TypeVar("Result")
 Now = Callable[[], datetime.datetime]
@@ -57,7 +61,9 @@ class Keeper:
         if self._writer:
             try:
                 self.check()
-            except errors.JournalError:
+            except errors.JournalError as error:
+                # What it remembered may be gone with it: approvals, and what speaks against a change.
+                log.warning("journal_lost", error=error.message, remedy=error.remedy)
                 self._lost = False
         if not self._writer:
             self._become_writer()
