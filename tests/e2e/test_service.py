@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from tests.e2e import conftest
-from tests.support import command
-from worker.sandbox import behaviour, faults, roster
+from tests.support import command, served
+from worker.sandbox import behaviour, faults, messages, roster
 
 TOKEN = "a-token-of-the-tests"
 SELDOM = {"FLEET_SYNC_SYNC__INTERVAL_SECONDS": "3600"}
@@ -289,3 +289,28 @@ def test_repaired_drift_that_comes_back_is_repaired_again_and_the_third_reversal
         assert "frozen" in service.ask("GET", "/").text
         assert service.metric(f'fleet_sync_memberships{{fleet="{fleet}",state="frozen"}}') == 1
     assert len(desk.posts()) == 3
+
+
+def test_a_webhook_is_told_once_what_is_broken_and_that_it_is_over(desk: conftest.Desk, start: Start) -> None:
+    told: list[dict[str, Any]] = []
+
+    async def hook(scope: messages.Scope, receive: messages.Receive, send: messages.Send) -> None:
+        told.append(json.loads((await receive())["body"]))
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    source = desk.folder.path / "membership.yaml"
+    sound = source.read_text()
+    with (
+        served.over_http(hook) as url,
+        start(desk, FLEET_SYNC_NOTIFY__URL=f"{url}/a-secret", FLEET_SYNC_SYNC__INTERVAL_SECONDS="0.2") as service,
+    ):
+        service.ran("start")
+        source.write_text("fleets: {}\n")
+        service.after("the notice", lambda: len(told) == 1)
+        service.after("more failures", lambda: [run["result"] for run in service.runs()].count("failed") >= 3)
+        source.write_text(sound)
+        service.after("the end of it", lambda: len(told) == 2)
+        assert "a-secret" not in service.log.read_text()
+    assert [each["kind"] for each in told] == ["broken", "recovered"]
+    assert "source" in told[0]["text"].lower()
