@@ -43,6 +43,12 @@ class Office:
         self.opened.append(self.desk.journal())
         return self.opened[-1]
 
+    async def writer(self) -> desks.Journal:
+        """Give the journal as the one writer has it."""
+        journal = self.journal()
+        assert await journal.open() == ()
+        return journal
+
     def crash(self, journal: desks.Journal) -> desks.Journal:
         """Let a process die, and give the next one's journal."""
         self.opened.append(self.desk.crash(journal))

@@ -4,9 +4,9 @@ import datetime
 
 import pytest
 
-from tests.journal import deeds, desks
+from tests.journal import deeds
 from tests.journal.conftest import Office
-from worker.core import errors, formats, outcomes, ports, values
+from worker.core import errors, outcomes, values
 
 pytestmark = pytest.mark.anyio
 
@@ -14,17 +14,11 @@ APRIL = values.RunId("run_april")
 MAY = values.RunId("run_may")
 
 
-async def writer(office: Office) -> desks.Journal:
-    journal = office.journal()
-    assert await journal.open() == ()
-    return journal
-
-
 # --- Intents and outcomes ---------------------------------------------------------------------------------
 
 
 async def test_intents_survive_a_crash_with_all_that_is_needed_to_settle_them(office: Office) -> None:
-    journal = await writer(office)
+    journal = await office.writer()
     changes = [deeds.change("bob"), deeds.change("ann", action="detach", line=12)]
     await deeds.begin(journal, changes)
     left = await office.crash(journal).open()
@@ -34,7 +28,7 @@ async def test_intents_survive_a_crash_with_all_that_is_needed_to_settle_them(of
 
 
 async def test_outcomes_survive_a_crash_and_only_the_rest_stays_open(office: Office) -> None:
-    journal = await writer(office)
+    journal = await office.writer()
     await deeds.begin(journal, deeds.many(3))
     await journal.record([(deeds.key(1), deeds.DONE)])
     left = await office.crash(journal).open()
@@ -42,7 +36,7 @@ async def test_outcomes_survive_a_crash_and_only_the_rest_stays_open(office: Off
 
 
 async def test_a_later_life_closes_what_an_earlier_one_left(office: Office) -> None:
-    journal = await writer(office)
+    journal = await office.writer()
     await deeds.begin(journal, deeds.many(2))
     later = office.crash(journal)
     await later.open()
@@ -52,7 +46,7 @@ async def test_a_later_life_closes_what_an_earlier_one_left(office: Office) -> N
 
 
 async def test_to_open_again_gives_what_is_open_still(office: Office) -> None:
-    journal = await writer(office)
+    journal = await office.writer()
     await deeds.begin(journal, deeds.many(2))
     assert len(await journal.open()) == 2
     await journal.record([(deeds.key(0), deeds.DONE)])
@@ -60,7 +54,7 @@ async def test_to_open_again_gives_what_is_open_still(office: Office) -> None:
 
 
 async def test_a_key_is_never_recorded_for_a_second_intent_and_nothing_of_that_run_is(office: Office) -> None:
-    journal = await writer(office)
+    journal = await office.writer()
     await deeds.begin(journal, deeds.many(2))
     changes = [deeds.change("zoe"), deeds.change("yan")]
     reused = [*deeds.intents(changes[:1], run=MAY), *deeds.intents(changes[1:])]
@@ -71,7 +65,7 @@ async def test_a_key_is_never_recorded_for_a_second_intent_and_nothing_of_that_r
 
 
 async def test_a_key_that_stands_twice_in_one_run_is_refused(office: Office) -> None:
-    journal = await writer(office)
+    journal = await office.writer()
     twice = deeds.intents(deeds.many(1)) * 2
     with pytest.raises(errors.JournalError, match="already"):
         await journal.begin(deeds.RUN, trigger="start", judged=deeds.judged(), intents=twice)
@@ -79,7 +73,7 @@ async def test_a_key_that_stands_twice_in_one_run_is_refused(office: Office) -> 
 
 
 async def test_the_same_outcome_twice_is_harmless(office: Office) -> None:
-    journal = await writer(office)
+    journal = await office.writer()
     await deeds.begin(journal, deeds.many(2))
     await journal.record([(deeds.key(0), deeds.DONE)])
     await journal.record([(deeds.key(0), deeds.DONE), (deeds.key(1), deeds.DONE)])
@@ -87,7 +81,7 @@ async def test_the_same_outcome_twice_is_harmless(office: Office) -> None:
 
 
 async def test_another_outcome_for_a_settled_intent_is_refused_with_its_whole_group(office: Office) -> None:
-    journal = await writer(office)
+    journal = await office.writer()
     await deeds.begin(journal, deeds.many(2))
     await journal.record([(deeds.key(0), deeds.DONE)])
     with pytest.raises(errors.JournalError, match="cannot end as stale"):
@@ -96,7 +90,7 @@ async def test_another_outcome_for_a_settled_intent_is_refused_with_its_whole_gr
 
 
 async def test_an_unknown_outcome_may_become_known(office: Office) -> None:
-    journal = await writer(office)
+    journal = await office.writer()
     await deeds.begin(journal, deeds.many(1))
     await journal.record([(deeds.key(), outcomes.Unknown(2, "charge_unreachable", "no answer"))])
     assert await journal.open() == ()
@@ -106,7 +100,7 @@ async def test_an_unknown_outcome_may_become_known(office: Office) -> None:
 
 
 async def test_an_outcome_of_no_intent_is_refused(office: Office) -> None:
-    journal = await writer(office)
+    journal = await office.writer()
     await deeds.begin(journal, deeds.many(1))
     with pytest.raises(errors.JournalError, match="no intent"):
         await journal.record([(deeds.key(), deeds.DONE), (deeds.key(7), deeds.DONE)])
@@ -114,7 +108,7 @@ async def test_an_outcome_of_no_intent_is_refused(office: Office) -> None:
 
 
 async def test_nothing_to_record_is_nothing(office: Office) -> None:
-    journal = await writer(office)
+    journal = await office.writer()
     await journal.record([])
     await journal.remember({})
     await journal.prune(before=deeds.NOON)
@@ -122,7 +116,7 @@ async def test_nothing_to_record_is_nothing(office: Office) -> None:
 
 
 async def test_every_outcome_reads_back_as_it_was(office: Office) -> None:
-    journal = await writer(office)
+    journal = await office.writer()
     kinds: list[outcomes.Outcome] = [
         outcomes.Applied(1, "req_a"),
         outcomes.Already(2, None),
@@ -145,7 +139,7 @@ async def test_every_outcome_reads_back_as_it_was(office: Office) -> None:
 
 
 async def test_whatever_charge_says_can_be_recorded(office: Office) -> None:
-    journal = await writer(office)
+    journal = await office.writer()
     await deeds.begin(journal, deeds.many(1))
     text = f"before\0\ud800{'x' * 100_000}after 🚚"
     await journal.record([(deeds.key(), outcomes.Refused(1, text, text, text))])
@@ -160,7 +154,7 @@ async def test_whatever_charge_says_can_be_recorded(office: Office) -> None:
 
 
 async def test_a_run_that_has_begun_is_found_with_its_plan_before_it_ends(office: Office) -> None:
-    journal = await writer(office)
+    journal = await office.writer()
     await deeds.begin(journal, deeds.many(3))
     await journal.record([(deeds.key(0), deeds.DONE)])
     (run,) = await journal.runs()
@@ -180,7 +174,7 @@ async def test_a_run_that_has_begun_is_found_with_its_plan_before_it_ends(office
 
 
 async def test_the_end_of_a_run_is_found_with_its_report(office: Office) -> None:
-    journal = await writer(office)
+    journal = await office.writer()
     changes = deeds.many(2)
     await deeds.whole(journal, changes, run="run_april", at=deeds.minutes(5))
     (run,) = await journal.runs()
@@ -195,7 +189,7 @@ async def test_the_end_of_a_run_is_found_with_its_report(office: Office) -> None
 
 
 async def test_a_run_with_nothing_to_write_is_recorded_too(office: Office) -> None:
-    journal = await writer(office)
+    journal = await office.writer()
     await journal.finish(deeds.ended(), trigger="interval")
     later = office.crash(journal)
     (run,) = await later.runs()
@@ -207,7 +201,7 @@ async def test_a_run_with_nothing_to_write_is_recorded_too(office: Office) -> No
 
 
 async def test_a_run_that_failed_before_there_was_a_plan_is_recorded_with_its_error(office: Office) -> None:
-    journal = await writer(office)
+    journal = await office.writer()
     await journal.finish(deeds.ended(error=errors.KeyRejected("401")), trigger="once")
     plan, report = await journal.documents(deeds.RUN)
     assert plan is None
@@ -216,7 +210,7 @@ async def test_a_run_that_failed_before_there_was_a_plan_is_recorded_with_its_er
 
 
 async def test_runs_come_newest_first_and_no_more_than_asked_for(office: Office) -> None:
-    journal = await writer(office)
+    journal = await office.writer()
     for number in (2, 1, 3):
         await deeds.whole(journal, run=f"run_{number}", at=deeds.minutes(number))
     assert [run.run for run in await journal.runs()] == ["run_3", "run_2", "run_1"]
@@ -224,7 +218,7 @@ async def test_runs_come_newest_first_and_no_more_than_asked_for(office: Office)
 
 
 async def test_one_run_is_found_by_its_id_as_the_list_has_it(office: Office) -> None:
-    journal = await writer(office)
+    journal = await office.writer()
     await deeds.whole(journal, deeds.many(2), run="run_april", at=deeds.NOON)
     await deeds.begin(journal, deeds.many(3), run=MAY, at=deeds.minutes(9))
     await journal.record([(deeds.key(1, run=MAY), deeds.DONE)])
@@ -233,12 +227,12 @@ async def test_one_run_is_found_by_its_id_as_the_list_has_it(office: Office) -> 
 
 
 async def test_a_run_that_never_was_has_no_documents(office: Office) -> None:
-    journal = await writer(office)
+    journal = await office.writer()
     assert await journal.documents(APRIL) == (None, None)
 
 
 async def test_changes_are_found_by_run_driver_and_fleet_the_oldest_first(office: Office) -> None:
-    journal = await writer(office)
+    journal = await office.writer()
     ann, bob, trucks = deeds.change("ann"), deeds.change("bob"), deeds.change("ann", "trucks")
     await deeds.whole(journal, [bob, ann, trucks], run="run_april", at=deeds.NOON)
     office.clock.moment = deeds.minutes(9)
@@ -255,7 +249,7 @@ async def test_changes_are_found_by_run_driver_and_fleet_the_oldest_first(office
 
 
 async def test_only_the_newest_changes_that_fit_are_kept_in_the_same_order(office: Office) -> None:
-    journal = await writer(office)
+    journal = await office.writer()
     await deeds.whole(journal, deeds.many(3), run="run_april", at=deeds.NOON)
     office.clock.moment = deeds.minutes(9)
     await deeds.whole(journal, deeds.many(2), run="run_may", at=deeds.minutes(9))
@@ -269,231 +263,17 @@ async def test_only_the_newest_changes_that_fit_are_kept_in_the_same_order(offic
 
 
 async def test_a_change_without_an_origin_keeps_none(office: Office) -> None:
-    journal = await writer(office)
+    journal = await office.writer()
     change = values.Change(values.Action.DETACH, values.DriverId("drv_a"), values.FleetId("flt_a"))
     await deeds.begin(journal, [change])
     assert [each.intent.change for each in await journal.open()] == [change]
-
-
-# --- What is remembered from run to run -------------------------------------------------------------------
-
-
-async def test_a_run_that_uses_an_approval_up_leaves_the_others(office: Office) -> None:
-    journal = await writer(office)
-    for digest in ("sha256:plan", "sha256:other"):
-        await journal.approve(digest, now=deeds.NOON, until=deeds.minutes(10))
-    await journal.begin(deeds.RUN, trigger="start", judged=deeds.judged(), intents=[], spent="sha256:plan")
-    assert not await journal.approved("sha256:plan", now=deeds.NOON)
-    assert await journal.approved("sha256:other", now=deeds.NOON)
-
-
-async def test_a_run_that_cannot_begin_uses_no_approval_up(office: Office) -> None:
-    journal = await writer(office)
-    await journal.approve("sha256:plan", now=deeds.NOON, until=deeds.minutes(10))
-    await deeds.begin(journal, deeds.many(1))
-    with pytest.raises(errors.JournalError):
-        await journal.begin(deeds.RUN, trigger="start", judged=deeds.judged(), intents=[], spent="sha256:plan")
-    assert await journal.approved("sha256:plan", now=deeds.NOON)
-
-
-async def test_an_approval_holds_for_that_plan_until_its_time(office: Office) -> None:
-    journal = await writer(office)
-    await journal.approve("sha256:plan", now=deeds.NOON, until=deeds.minutes(10))
-    assert await journal.approved("sha256:plan", now=deeds.minutes(9))
-    assert not await journal.approved("sha256:plan", now=deeds.minutes(10))
-    assert not await journal.approved("sha256:other", now=deeds.minutes(9))
-    await journal.approve("sha256:plan", now=deeds.minutes(5), until=deeds.minutes(15))
-    assert await journal.approved("sha256:plan", now=deeds.minutes(10))
-
-
-async def test_anybody_approves_while_another_process_writes(office: Office) -> None:
-    journal, operator = await writer(office), office.journal()
-    await operator.approve("sha256:plan", now=deeds.NOON, until=deeds.minutes(10))
-    assert await journal.approved("sha256:plan", now=deeds.NOON)
-    await deeds.begin(journal, deeds.many(1))
-    await operator.approve("sha256:more", now=deeds.NOON, until=deeds.minutes(10))
-    assert await journal.approved("sha256:more", now=deeds.NOON)
-
-
-async def test_an_approval_may_be_the_first_thing_in_a_journal(office: Office) -> None:
-    await office.journal().approve("sha256:plan", now=deeds.NOON, until=deeds.minutes(10))
-    assert await (await writer(office)).approved("sha256:plan", now=deeds.NOON)
-
-
-async def test_whom_a_reference_led_to_is_remembered_and_replaced(office: Office) -> None:
-    journal = await writer(office)
-    ann, bob = values.DriverId("drv_ann"), values.DriverId("drv_bob")
-    await journal.remember({"ann@example.com": ann, "id=7": bob})
-    await journal.remember({"ann@example.com": ann})
-    await journal.remember({"id=7": ann})
-    later = office.crash(journal)
-    assert await later.resolutions() == {"ann@example.com": ann, "id=7": ann}
-
-
-async def test_a_write_that_is_answered_as_done_and_never_seen_is_counted(office: Office) -> None:
-    journal = await writer(office)
-    ann, bob = deeds.change("ann"), deeds.change("bob")
-    for number in range(3):
-        office.clock.moment = deeds.minutes(number)
-        changes = [ann, bob] if number == 0 else [ann]
-        await deeds.whole(journal, changes, UNSEEN, run=f"run_{number}", at=deeds.minutes(number))
-    assert await journal.fruitless(since=deeds.NOON) == {_write(ann): 3, _write(bob): 1}
-    assert await journal.fruitless(since=deeds.minutes(2)) == {_write(ann): 1}
-
-
-async def test_a_write_that_is_seen_at_last_counts_no_more(office: Office) -> None:
-    journal = await writer(office)
-    ann = deeds.change("ann")
-    answers: list[outcomes.Outcome] = [UNSEEN, UNSEEN, deeds.DONE]
-    for number, outcome in enumerate(answers):
-        office.clock.moment = deeds.minutes(number)
-        await deeds.whole(journal, [ann], outcome, run=f"run_{number}", at=deeds.minutes(number))
-    assert await journal.fruitless(since=deeds.NOON) == {}
-
-
-async def test_doubt_takes_the_place_of_an_outcome_that_reading_back_contradicts(office: Office) -> None:
-    journal = await writer(office)
-    await deeds.begin(journal, deeds.many(1))
-    await journal.record([(deeds.key(0), deeds.DONE)])
-    await journal.record([(deeds.key(0), UNSEEN)])
-    (past,) = await journal.changes()
-    assert (past.outcome, past.code) == ("unknown", "not_converging")
-
-
-async def _attempt(
-    journal: desks.Journal, office: Office, change: values.Change, number: int, outcome: outcomes.Outcome = deeds.DONE
-) -> None:
-    """Make one change in a run that begins after so many minutes, and writes a second later."""
-    office.clock.moment = deeds.minutes(number) + datetime.timedelta(seconds=1)
-    await deeds.whole(journal, [change], outcome, run=f"run_{number}", at=deeds.minutes(number))
-
-
-def _own(number: int, action: str = "attach", row: str = "abc") -> ports.OwnWrite:
-    began = deeds.minutes(number)
-    return ports.OwnWrite(values.Action(action), row, began + datetime.timedelta(seconds=1), began)
-
-
-async def test_the_newest_writes_that_took_effect_are_known_with_their_rows_and_times(office: Office) -> None:
-    journal = await writer(office)
-    ann, bob, gone = deeds.change("ann"), deeds.change("bob"), deeds.change("ann", action="detach", row="")
-    for number, change in enumerate([ann, bob, gone, deeds.change("ann", row="xyz"), deeds.change("ann", "trucks")]):
-        await _attempt(journal, office, change, number)
-    later = office.crash(journal)
-    assert await later.latest({ann.driver}, most=2) == {
-        (ann.driver, ann.fleet): (_own(3, row="xyz"), _own(2, "detach", "")),
-        (ann.driver, values.FleetId("flt_trucks")): (_own(4),),
-    }
-    assert await later.latest({values.DriverId("drv_nobody")}, most=2) == {}
-    assert await later.latest(set(), most=2) == {}
-
-
-async def test_a_write_counts_as_ours_only_where_it_took_effect(office: Office) -> None:
-    journal = await writer(office)
-    ann = deeds.change("ann")
-    await _attempt(journal, office, ann, 0)
-    others: list[outcomes.Outcome] = [
-        UNSEEN,
-        outcomes.Already(1),
-        outcomes.Refused(1, "no", "no"),
-        outcomes.Deferred(0, "stopped", "no"),
-        outcomes.Stale("no"),
-    ]
-    for number, outcome in enumerate(others, 1):
-        await _attempt(journal, office, ann, number, outcome)
-    await deeds.begin(journal, [ann], run=MAY)
-    assert await journal.latest({ann.driver}, most=3) == {(ann.driver, ann.fleet): (_own(0),)}
-
-
-async def test_any_number_of_drivers_can_be_asked_for_at_once(office: Office) -> None:
-    journal = await writer(office)
-    changes = deeds.many(700)
-    await deeds.whole(journal, changes, run="run_april", at=deeds.NOON)
-    latest = await journal.latest({change.driver for change in changes}, most=3)
-    assert {membership: len(writes) for membership, writes in latest.items()} == {
-        (change.driver, change.fleet): 1 for change in changes
-    }
-
-
-async def test_who_only_looks_knows_the_writes_and_absences_too(office: Office) -> None:
-    """As `plan` does, beside a service and before there is a journal."""
-    reader = office.journal()
-    ann = deeds.change("ann")
-    membership = (ann.driver, ann.fleet)
-    assert (await reader.latest({ann.driver}, most=3), await reader.absences()) == ({}, {})
-    journal = await writer(office)
-    await _attempt(journal, office, ann, 0)
-    await journal.note_absences(fresh={membership}, since=deeds.NOON, over=())
-    assert await reader.latest({ann.driver}, most=3) == {membership: (_own(0),)}
-    assert await reader.absences() == {membership: deeds.NOON}
-
-
-async def test_since_when_somebody_is_absent_is_remembered_until_he_is_back(office: Office) -> None:
-    journal = await writer(office)
-    ann, bob, cem = ((each.driver, each.fleet) for each in map(deeds.change, ("ann", "bob", "cem")))
-    await journal.note_absences(fresh={ann, bob}, since=deeds.NOON, over=())
-    await journal.note_absences(fresh={cem}, since=deeds.minutes(5), over={bob})
-    later = office.crash(journal)
-    assert await later.absences() == {ann: deeds.NOON, cem: deeds.minutes(5)}
-    await later.note_absences(fresh={bob}, since=deeds.minutes(9), over={ann, bob})
-    await later.note_absences(fresh=(), since=deeds.minutes(9), over={cem})
-    assert await later.absences() == {bob: deeds.minutes(9)}
-
-
-async def test_only_the_writer_notes_absences(office: Office) -> None:
-    await writer(office)
-    with pytest.raises(errors.JournalBusy):
-        await office.journal().note_absences(
-            fresh={(values.DriverId("drv_ann"), values.FleetId("flt_vans"))}, since=deeds.NOON, over=()
-        )
-
-
-UNSEEN = outcomes.Unknown(1, "not_converging", "answered as done, but not seen")
-
-
-def _write(change: values.Change) -> tuple[values.Action, values.DriverId, values.FleetId]:
-    return (change.action, change.driver, change.fleet)
-
-
-async def test_old_runs_are_forgotten_with_their_changes_but_not_what_is_open(office: Office) -> None:
-    journal = await writer(office)
-    await deeds.begin(journal, deeds.many(2), run=APRIL)
-    await deeds.whole(journal, deeds.many(2), run="run_may", at=deeds.NOON)
-    office.clock.moment = deeds.minutes(60)
-    await deeds.whole(journal, deeds.many(1), run="run_june", at=deeds.minutes(60))
-    await journal.prune(before=deeds.minutes(30))
-    assert [run.run for run in await journal.runs()] == ["run_june", APRIL]
-    assert await journal.changes(run=MAY) == ()
-    assert len(await journal.open()) == 2
-    await journal.record([(deeds.key(index, run=APRIL), deeds.DONE) for index in range(2)])
-    await journal.prune(before=deeds.minutes(30))
-    assert [run.run for run in await journal.runs()] == ["run_june"]
-
-
-async def test_the_plan_of_every_run_reads_back_as_it_was_also_when_those_with_the_same_are_forgotten(
-    office: Office,
-) -> None:
-    journal, told = await writer(office), dict[values.RunId, object]()
-    for number, held in enumerate((deeds.many(3), deeds.many(3), deeds.many(2), deeds.many(3), ())):
-        run, at = values.RunId(f"run_{number}"), deeds.minutes(10 * number)
-        office.clock.moment = at
-        ended = deeds.held(held, run=run, at=at)
-        told[run] = formats.run(ended)
-        await journal.finish(ended, trigger="interval")
-    for forgotten in (0, 1, 3):
-        await journal.prune(before=deeds.minutes(10 * forgotten))
-        runs = [past.run for past in await journal.runs()]
-        assert len(runs) == 5 - forgotten
-        for run in runs:
-            plan, report = await journal.documents(run)
-            assert report == told[run]
-            assert plan == told[run]["plan"]  # type: ignore[index]
 
 
 # --- One writer -------------------------------------------------------------------------------------------
 
 
 async def test_a_second_process_is_refused_while_the_first_one_writes(office: Office) -> None:
-    first, second = await writer(office), office.journal()
+    first, second = await office.writer(), office.journal()
     with pytest.raises(errors.JournalBusy, match="another fleet-sync writes to this journal"):
         await second.open()
     with pytest.raises(errors.JournalBusy):
@@ -505,7 +285,7 @@ async def test_a_second_process_is_refused_while_the_first_one_writes(office: Of
 
 
 async def test_a_second_process_takes_over_when_the_first_one_closes(office: Office) -> None:
-    first, second = await writer(office), office.journal()
+    first, second = await office.writer(), office.journal()
     await deeds.begin(first, deeds.many(1))
     await first.aclose()
     assert len(await second.open()) == 1
@@ -513,14 +293,14 @@ async def test_a_second_process_takes_over_when_the_first_one_closes(office: Off
 
 
 async def test_a_second_process_takes_over_when_the_first_one_dies(office: Office) -> None:
-    first = await writer(office)
+    first = await office.writer()
     second = office.crash(first)
     await second.open()
     await second.check()
 
 
 async def test_people_look_things_up_while_another_process_writes(office: Office) -> None:
-    journal, reader = await writer(office), office.journal()
+    journal, reader = await office.writer(), office.journal()
     await deeds.begin(journal, deeds.many(2))
     assert len(await reader.runs()) == 1
     assert len(await reader.changes(run=deeds.RUN)) == 2
@@ -557,7 +337,7 @@ async def test_a_closed_journal_may_be_closed_again_and_opened_again(office: Off
 
 
 async def test_moments_are_kept_in_utc_whatever_zone_they_came_in(office: Office) -> None:
-    journal = await writer(office)
+    journal = await office.writer()
     eastward = datetime.timezone(datetime.timedelta(hours=9))
     await deeds.whole(journal, deeds.many(1), run="run_1", at=deeds.NOON.astimezone(eastward))
     await deeds.whole(journal, run="run_2", at=deeds.minutes(5))
