@@ -43,7 +43,9 @@ def run(body: str, *arguments: str, folder: pathlib.Path = ROOT) -> str:
 @contextlib.contextmanager
 def running(body: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     """Start a program, and kill it in the end."""
-    with subprocess.Popen([*script(body), *arguments], cwd=ROOT, text=True, stdout=subprocess.PIPE) as process:
+    command = [*script(body), *arguments]
+    # stdin stays open: one that reads from it waits until it is killed, whatever ours is.
+    with subprocess.Popen(command, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         try:
             yield process
         finally:
