@@ -1,67 +1,24 @@
 """The guard, by laws over generated worlds, at the exact boundaries of its limits, and by the stories behind them."""
 
 import dataclasses
-import datetime
 import random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.core import worlds
+from tests.core import plans, worlds
 from tests.core.worlds import DEPOT, NORTH, VANS, A, B
-from worker.core import errors, guard, ports, values
+from worker.core import errors, guard, values
 
 DETACH = values.Action.DETACH
-
-
-@st.composite
-def limits(draw: st.DrawFn) -> guard.Limits:
-    """Generate limits that hold something now and then."""
-    return guard.Limits(
-        max_detach_fraction_per_fleet=draw(st.sampled_from([0.0, 0.25, 0.5, 1.0])),
-        max_detach_fraction=draw(st.sampled_from([0.0, 0.1, 0.5, 1.0])),
-        always_allow=draw(st.integers(0, 3)),
-        allow_emptying_fleets=draw(st.booleans()),
-        must_see=draw(
-            st.frozensets(st.tuples(st.sampled_from(worlds.DRIVERS), st.sampled_from(worlds.FLEETS)), max_size=1)
-        ),
-    )
-
-
-def driver(number: int) -> values.DriverId:
-    return values.DriverId(f"drv_{number:032}")
-
-
-def losing(count: int, members: int, fleet: values.FleetId = VANS) -> values.Plan:
-    """Make a plan that detaches so many of a fleet's members, and attaches one."""
-    changes = [values.Change(DETACH, driver(number), fleet) for number in range(count)]
-    attach = values.Change(values.Action.ATTACH, driver(members), fleet)
-    return values.Plan((attach, *changes), (), {fleet: members}, in_sync=0, drivers=members)
-
-
-def together(*plans: values.Plan) -> values.Plan:
-    """Put plans of several fleets together."""
-    changes = sorted((change for plan in plans for change in plan.changes), key=lambda change: change.order)
-    members = {fleet: count for plan in plans for fleet, count in plan.members.items()}
-    return values.Plan(tuple(changes), (), members, in_sync=0, drivers=0)
-
-
-def judged(plan: values.Plan, **changes: float | bool) -> guard.Judgement:
-    """Judge with limits that hold nothing but by what is named."""
-    lenient = guard.Limits(max_detach_fraction_per_fleet=1.0, max_detach_fraction=1.0, always_allow=0)
-    return guard.judge(plan, worlds.seen({}), dataclasses.replace(lenient, **changes))  # type: ignore[arg-type]
-
-
-def holds(judgement: guard.Judgement) -> set[str]:
-    return {held.guard for held in judgement.held}
 
 
 # --- Laws -------------------------------------------------------------------------------------------------
 
 
 @worlds.LAW
-@given(worlds.worlds(), limits())
+@given(worlds.worlds(), plans.limits())
 def test_allowed_and_held_together_are_the_plan_in_its_order(world: worlds.World, limits: guard.Limits) -> None:
     plan = world.plan()
     judgement = guard.judge(plan, world.actual, limits)
@@ -72,7 +29,7 @@ def test_allowed_and_held_together_are_the_plan_in_its_order(world: worlds.World
 
 
 @worlds.LAW
-@given(worlds.worlds(), limits())
+@given(worlds.worlds(), plans.limits())
 def test_only_detaches_are_held_and_all_or_none_of_a_fleet(world: worlds.World, limits: guard.Limits) -> None:
     judgement = guard.judge(world.plan(), world.actual, limits)
     assert all(held.change.action is DETACH for held in judgement.held)
@@ -81,7 +38,7 @@ def test_only_detaches_are_held_and_all_or_none_of_a_fleet(world: worlds.World, 
 
 
 @worlds.LAW
-@given(worlds.worlds(), limits(), st.randoms(use_true_random=False))
+@given(worlds.worlds(), plans.limits(), st.randoms(use_true_random=False))
 def test_no_sequence_of_allowed_changes_empties_a_protected_fleet(
     world: worlds.World, limits: guard.Limits, chance: random.Random
 ) -> None:
@@ -98,7 +55,7 @@ def test_no_sequence_of_allowed_changes_empties_a_protected_fleet(
 
 
 @worlds.LAW
-@given(worlds.worlds(), limits())
+@given(worlds.worlds(), plans.limits())
 def test_an_unseen_sentinel_holds_every_detach_and_no_approval_lifts_that(
     world: worlds.World, limits: guard.Limits
 ) -> None:
@@ -107,12 +64,12 @@ def test_an_unseen_sentinel_holds_every_detach_and_no_approval_lifts_that(
     plan = world.plan()
     judgement = guard.judge(plan, world.actual, limits)
     assert [held.change for held in judgement.held] == [each for each in plan.changes if each.action is DETACH]
-    assert holds(judgement) <= {guard.MUST_SEE}
+    assert plans.holds(judgement) <= {guard.MUST_SEE}
     assert guard.approve(judgement) == judgement
 
 
 @worlds.LAW
-@given(worlds.worlds(), limits())
+@given(worlds.worlds(), plans.limits())
 def test_an_approval_allows_the_whole_plan_where_the_reading_is_right(
     world: worlds.World, limits: guard.Limits
 ) -> None:
@@ -127,29 +84,29 @@ def test_the_fractions_are_exact(members: int, count: int, percent: int, always:
     """No rounding of floating point lets a detach through, or holds one, at any percentage."""
     count = min(count, members - 1)
     for fraction in (guard.PER_FLEET, guard.PER_RUN):
-        judgement = judged(losing(count, members), always_allow=always, **{fraction: percent / 100})
+        judgement = plans.judged(plans.losing(count, members), always_allow=always, **{fraction: percent / 100})
         assert bool(judgement.held) is (count > always and 100 * count > percent * members)
-        assert holds(judgement) <= {fraction}
+        assert plans.holds(judgement) <= {fraction}
 
 
 # --- Boundaries -------------------------------------------------------------------------------------------
 
 
 def test_a_quarter_of_a_fleet_may_go_and_one_more_is_held() -> None:
-    assert judged(losing(25, 100), max_detach_fraction_per_fleet=0.25).held == ()
-    held = judged(losing(26, 100), max_detach_fraction_per_fleet=0.25).held
+    assert plans.judged(plans.losing(25, 100), max_detach_fraction_per_fleet=0.25).held == ()
+    held = plans.judged(plans.losing(26, 100), max_detach_fraction_per_fleet=0.25).held
     assert len(held) == 26
     assert held[0] == values.Held(
-        values.Change(DETACH, driver(0), VANS),
+        values.Change(DETACH, plans.driver(0), VANS),
         "max_detach_fraction_per_fleet",
         "26 of 100 memberships of this fleet (26.0%) would be detached, more than max_detach_fraction_per_fleet = 0.25",
     )
 
 
 def test_a_tenth_of_all_memberships_may_go_and_one_more_is_held() -> None:
-    small, large = losing(4, 20), losing(16, 180, DEPOT)
-    assert judged(together(small, large), max_detach_fraction=0.10).held == ()
-    held = judged(together(small, losing(17, 180, DEPOT)), max_detach_fraction=0.10).held
+    small, large = plans.losing(4, 20), plans.losing(16, 180, DEPOT)
+    assert plans.judged(plans.together(small, large), max_detach_fraction=0.10).held == ()
+    held = plans.judged(plans.together(small, plans.losing(17, 180, DEPOT)), max_detach_fraction=0.10).held
     assert len(held) == 21
     assert {(each.guard, each.message) for each in held} == {
         (
@@ -162,49 +119,49 @@ def test_a_tenth_of_all_memberships_may_go_and_one_more_is_held() -> None:
 
 def test_two_detaches_are_never_held_by_a_fraction() -> None:
     strict = guard.Limits(max_detach_fraction_per_fleet=0.0, max_detach_fraction=0.0)
-    assert guard.judge(losing(2, 3), worlds.seen({}), strict).held == ()
-    assert len(guard.judge(losing(3, 1000), worlds.seen({}), strict).held) == 3
+    assert guard.judge(plans.losing(2, 3), worlds.seen({}), strict).held == ()
+    assert len(guard.judge(plans.losing(3, 1000), worlds.seen({}), strict).held) == 3
 
 
 def test_always_allow_counts_in_each_fleet_and_in_the_run_for_itself() -> None:
-    both = together(losing(2, 100), losing(2, 100, DEPOT))
+    both = plans.together(plans.losing(2, 100), plans.losing(2, 100, DEPOT))
     per_fleet = guard.Limits(max_detach_fraction_per_fleet=0.0, max_detach_fraction=1.0)
     per_run = guard.Limits(max_detach_fraction_per_fleet=1.0, max_detach_fraction=0.0)
     assert guard.judge(both, worlds.seen({}), per_fleet).held == ()
-    assert holds(guard.judge(both, worlds.seen({}), per_run)) == {guard.PER_RUN}
+    assert plans.holds(guard.judge(both, worlds.seen({}), per_run)) == {guard.PER_RUN}
 
 
 @pytest.mark.parametrize("members", [1, 2, 5])
 def test_emptying_a_fleet_is_held_however_few_are_in_it(members: int) -> None:
     """Even within always_allow, even with somebody attached at the same time: that attach may yet be refused."""
-    judgement = judged(losing(members, members), always_allow=10)
+    judgement = plans.judged(plans.losing(members, members), always_allow=10)
     assert {(held.guard, held.message) for held in judgement.held} == {
         ("allow_emptying_fleets", f"all {members} who are in this fleet now would be detached")
     }
     assert len(judgement.held) == members
-    assert judged(losing(members, members), always_allow=10, allow_emptying_fleets=True).held == ()
+    assert plans.judged(plans.losing(members, members), always_allow=10, allow_emptying_fleets=True).held == ()
 
 
 def test_a_fleet_that_may_be_emptied_still_keeps_to_the_fractions() -> None:
-    judgement = judged(losing(5, 5), allow_emptying_fleets=True, max_detach_fraction_per_fleet=0.25)
-    assert holds(judgement) == {guard.PER_FLEET}
+    judgement = plans.judged(plans.losing(5, 5), allow_emptying_fleets=True, max_detach_fraction_per_fleet=0.25)
+    assert plans.holds(judgement) == {guard.PER_FLEET}
 
 
 def test_a_fleets_own_reason_is_told_before_that_of_the_run() -> None:
-    plan = together(losing(1, 1), losing(30, 100, DEPOT), losing(20, 100, NORTH))
+    plan = plans.together(plans.losing(1, 1), plans.losing(30, 100, DEPOT), plans.losing(20, 100, NORTH))
     judgement = guard.judge(plan, worlds.seen({}), guard.Limits())
     reasons = {held.change.fleet: held.guard for held in judgement.held}
     assert reasons == {VANS: guard.EMPTYING, DEPOT: guard.PER_FLEET, NORTH: guard.PER_RUN}
 
 
 def test_attaches_are_never_held() -> None:
-    judgement = guard.judge(losing(5, 5), worlds.seen({}), guard.Limits(must_see=frozenset({(A, VANS)})))
+    judgement = guard.judge(plans.losing(5, 5), worlds.seen({}), guard.Limits(must_see=frozenset({(A, VANS)})))
     assert [change.action for change in judgement.allowed] == [values.Action.ATTACH]
 
 
 def test_a_sentinel_that_is_seen_holds_nothing_and_one_that_is_not_is_named() -> None:
     sentinels = guard.Limits(must_see=frozenset({(A, VANS), (B, DEPOT)}))
-    plan = losing(1, 100)
+    plan = plans.losing(1, 100)
     assert guard.judge(plan, worlds.seen({A: [VANS], B: [DEPOT, NORTH]}), sentinels).held == ()
     (held,) = guard.judge(plan, worlds.seen({A: [VANS], B: [NORTH]}), sentinels).held
     assert held.guard == "must_see"
@@ -215,7 +172,7 @@ def test_a_sentinel_that_is_seen_holds_nothing_and_one_that_is_not_is_named() ->
 
 def test_a_plan_that_would_detach_a_sentinel_detaches_nobody() -> None:
     """Whoever is certain to be there cannot be meant to go: the sources are wrong."""
-    plan = losing(2, 100)
+    plan = plans.losing(2, 100)
     leaver = next(change for change in plan.changes if change.action is values.Action.DETACH)
     sentinels = guard.Limits(must_see=frozenset({(leaver.driver, VANS)}))
     judgement = guard.judge(plan, worlds.seen({leaver.driver: [VANS]}), sentinels)
@@ -263,10 +220,10 @@ def test_the_share_of_unresolved_references_can_be_set() -> None:
 
 def test_a_skewed_document_is_stopped_in_one_fleet_and_over_all_fleets() -> None:
     """kubernetes/org 4365: a skewed configuration removed people from many teams."""
-    in_one = together(losing(50, 100), losing(0, 900, DEPOT))
-    a_bit_everywhere = together(*(losing(20, 100, fleet) for fleet in worlds.FLEETS))
-    assert holds(guard.judge(in_one, worlds.seen({}), guard.Limits())) == {guard.PER_FLEET}
-    assert holds(guard.judge(a_bit_everywhere, worlds.seen({}), guard.Limits())) == {guard.PER_RUN}
+    in_one = plans.together(plans.losing(50, 100), plans.losing(0, 900, DEPOT))
+    a_bit_everywhere = plans.together(*(plans.losing(20, 100, fleet) for fleet in worlds.FLEETS))
+    assert plans.holds(guard.judge(in_one, worlds.seen({}), guard.Limits())) == {guard.PER_FLEET}
+    assert plans.holds(guard.judge(a_bit_everywhere, worlds.seen({}), guard.Limits())) == {guard.PER_RUN}
 
 
 def test_a_managed_fleet_with_an_empty_list_is_emptied_only_after_somebody_looked() -> None:
@@ -276,14 +233,14 @@ def test_a_managed_fleet_with_an_empty_list_is_emptied_only_after_somebody_looke
     )
     judgement = guard.judge(world.plan(), world.actual, guard.Limits())
     assert judgement.allowed == ()
-    assert holds(judgement) == {guard.EMPTYING}
+    assert plans.holds(judgement) == {guard.EMPTYING}
     assert len(guard.approve(judgement).allowed) == 2
 
 
 def test_an_answer_200_with_half_the_rows_missing_is_held_by_its_size() -> None:
     """As in firezone 9194: the missing half was read as deleted. The limits hold whatever the status said."""
-    here = {driver(number): [VANS] for number in range(100)}
-    wishes = worlds.wish(worlds.by_id(VANS, *(driver(number) for number in range(50))))
+    here = {plans.driver(number): [VANS] for number in range(100)}
+    wishes = worlds.wish(worlds.by_id(VANS, *(plans.driver(number) for number in range(50))))
     world = worlds.World(wishes, worlds.seen(here, directory_complete=True), values.Mode.EXACT)
     judgement = guard.judge(world.plan(), world.actual, guard.Limits())
     assert judgement.allowed == ()
@@ -293,7 +250,7 @@ def test_an_answer_200_with_half_the_rows_missing_is_held_by_its_size() -> None:
 def test_ids_that_a_spreadsheet_changed_are_no_reason_to_detach_everybody() -> None:
     """GAMADV-XTD3 177: member ids became 1.16E+20. Many unknown references at once end the run."""
     changed = [values.DriverByMetadata("employee_id", f"1.16E+{number}") for number in range(30)]
-    here = {driver(number): [VANS] for number in range(30)}
+    here = {plans.driver(number): [VANS] for number in range(30)}
     world = worlds.World(
         worlds.wish({values.FleetById(VANS): changed}), worlds.seen(here, directory_complete=True), values.Mode.EXACT
     )
@@ -301,146 +258,3 @@ def test_ids_that_a_spreadsheet_changed_are_no_reason_to_detach_everybody() -> N
     assert plan.changes == ()
     with pytest.raises(errors.ReadingError, match="30 of 31 references"):
         guard.trust(plan, guard.Limits())
-
-
-# --- Memory -----------------------------------------------------------------------------------------------
-
-ALICE = "alice@example.com"
-
-
-def renamed(*changes: values.Change, **resolutions: values.DriverId) -> values.Plan:
-    """Make a plan in which `alice` leads to somebody; fleets are so large that no fraction holds anything."""
-    known = {f"{name}@example.com": driver for name, driver in resolutions.items()}
-    return values.Plan(
-        tuple(sorted(changes, key=lambda change: change.order)),
-        (),
-        dict.fromkeys(worlds.FLEETS, 100),
-        in_sync=0,
-        drivers=2,
-        resolutions=known,
-    )
-
-
-def change(action: values.Action, driver: values.DriverId, fleet: values.FleetId = VANS) -> values.Change:
-    return values.Change(action, driver, fleet)
-
-
-def test_ssosync_a_recycled_address_inherits_no_access() -> None:
-    """358: both the one it led to and the one it leads to now stay as they are, until somebody looked."""
-    attach, detach = change(values.Action.ATTACH, B), change(DETACH, A)
-    other = change(values.Action.ATTACH, worlds.C)
-    plan, memory = renamed(attach, detach, other, alice=B), guard.Memory(resolutions={ALICE: A})
-    judgement = guard.judge(plan, worlds.seen({}), guard.Limits(), memory)
-    assert judgement.allowed == (other,)
-    assert [(held.change, held.guard) for held in judgement.held] == [(attach, guard.MOVED), (detach, guard.MOVED)]
-    assert f"{ALICE} led to {A} before, and leads to {B} now" in judgement.held[0].message
-    assert guard.settled(plan, judgement, memory) == {}
-
-    approved = guard.approve(judgement)
-    assert approved == guard.Judgement(plan.changes, ())
-    assert guard.settled(plan, approved, memory) == {ALICE: B}
-
-
-def test_a_reference_that_is_new_or_leads_where_it_led_holds_nothing() -> None:
-    attach = change(values.Action.ATTACH, A)
-    for before in ({}, {ALICE: A}, {"bob@example.com": B}):
-        plan, memory = renamed(attach, alice=A), guard.Memory(resolutions=before)
-        judgement = guard.judge(plan, worlds.seen({}), guard.Limits(), memory)
-        assert judgement == guard.Judgement((attach,), ())
-        assert guard.settled(plan, judgement, memory) == ({} if ALICE in before else {ALICE: A})
-
-
-def test_a_move_that_changes_nobodys_memberships_is_taken_note_of() -> None:
-    plan, memory = renamed(alice=B), guard.Memory(resolutions={ALICE: A})
-    judgement = guard.judge(plan, worlds.seen({}), guard.Limits(), memory)
-    assert judgement.held == ()
-    assert guard.settled(plan, judgement, memory) == {ALICE: B}
-
-
-def test_a_move_is_not_settled_while_another_guard_holds_its_changes() -> None:
-    """Else it would pass unseen as soon as the sentinel is back."""
-    detach = change(DETACH, A)
-    plan, memory = renamed(detach, alice=B), guard.Memory(resolutions={ALICE: A})
-    unseen = guard.Limits(must_see=frozenset({(worlds.C, DEPOT)}))
-    judgement = guard.judge(plan, worlds.seen({}), unseen, memory)
-    assert holds(judgement) == {guard.MUST_SEE}
-    assert guard.settled(plan, judgement, memory) == {}
-    judgement = guard.judge(plan, worlds.seen({worlds.C: [DEPOT]}), unseen, memory)
-    assert holds(judgement) == {guard.MOVED}
-
-
-def test_a_new_reference_is_remembered_even_while_its_driver_is_held_for_something_else() -> None:
-    detach = change(DETACH, A, DEPOT)
-    plan = dataclasses.replace(renamed(detach, alice=A), members={DEPOT: 1})
-    judgement = guard.judge(plan, worlds.seen({}), guard.Limits())
-    assert holds(judgement) == {guard.EMPTYING}
-    assert guard.settled(plan, judgement, guard.Memory()) == {ALICE: A}
-
-
-@pytest.mark.parametrize(("count", "held"), [(0, False), (2, False), (3, True), (30, True)])
-def test_ssosync_what_is_written_and_never_read_back_is_not_written_for_ever(count: int, held: bool) -> None:
-    """329: an attribute was written, never read back, and rewritten in every run."""
-    attach, detach, other = change(values.Action.ATTACH, A), change(DETACH, A, DEPOT), change(values.Action.ATTACH, B)
-    memory = guard.Memory(fruitless={(values.Action.ATTACH, A, VANS): count})
-    judgement = guard.judge(renamed(attach, detach, other), worlds.seen({}), guard.Limits(), memory)
-    assert bool(judgement.held) is held
-    if held:
-        # The driver's detach waits as well: who cannot be attached must not lose a fleet.
-        assert judgement.allowed == (other,)
-        assert holds(judgement) == {guard.NOT_CONVERGING}
-        assert f"{count} times" in judgement.held[0].message
-        assert guard.approve(judgement).held == ()
-
-
-def test_what_was_fruitless_in_another_fleet_or_the_other_way_round_counts_for_nothing() -> None:
-    attach = change(values.Action.ATTACH, A)
-    memory = guard.Memory(fruitless={(values.Action.ATTACH, A, DEPOT): 9, (DETACH, A, VANS): 9})
-    assert guard.judge(renamed(attach), worlds.seen({}), guard.Limits(), memory).held == ()
-
-
-def made(change: values.Change, *minutes: int) -> dict[values.Membership, tuple[ports.OwnWrite, ...]]:
-    """Remember that we made a change at these minutes, the newest first."""
-    times = [worlds.NOW + datetime.timedelta(minutes=minute) for minute in minutes]
-    return {(change.driver, change.fleet): tuple(ports.OwnWrite(change.action, change.row, at, at) for at in times)}
-
-
-def test_argo_cd_what_somebody_else_keeps_reversing_is_frozen_until_that_plan_is_approved() -> None:
-    """18417, external-dns 1771: two controllers fought over the same objects."""
-    attach, detach, other = change(values.Action.ATTACH, A), change(DETACH, A, DEPOT), change(values.Action.ATTACH, B)
-    plan, memory = renamed(attach, detach, other), guard.Memory(writes=made(attach, 20, 10, 0))
-    judgement = guard.judge(plan, worlds.seen({}), guard.Limits(), memory)
-    assert judgement.allowed == (other,)
-    assert [held.change for held in judgement.held] == [held for held in plan.changes if held is not other]
-    assert holds(judgement) == {guard.FLAPPING}
-    assert guard.approve(judgement) == guard.Judgement(plan.changes, ())
-
-
-def test_a_sentinel_and_a_recycled_address_are_told_before_the_flapping() -> None:
-    attach, detach = change(values.Action.ATTACH, A), change(DETACH, A, DEPOT)
-    memory = guard.Memory(resolutions={ALICE: B}, writes=made(attach, 20, 10, 0))
-    plan = renamed(attach, detach, alice=A)
-    unseen = guard.Limits(must_see=frozenset({(worlds.C, DEPOT)}))
-    judgement = guard.judge(plan, worlds.seen({}), unseen, memory)
-    assert {held.change: held.guard for held in judgement.held} == {attach: guard.MOVED, detach: guard.MUST_SEE}
-    memory = guard.Memory(writes=made(attach, 20, 10, 0))
-    judgement = guard.judge(plan, worlds.seen({}), unseen, memory)
-    assert {held.change: held.guard for held in judgement.held} == {attach: guard.FLAPPING, detach: guard.MUST_SEE}
-
-
-@worlds.LAW
-@given(worlds.worlds(), limits(), st.data())
-def test_memory_only_ever_holds_more(world: worlds.World, limits: guard.Limits, data: st.DataObject) -> None:
-    """And allowed and held together stay the plan, in its order."""
-    plan = world.plan()
-    before = {reference: data.draw(st.sampled_from(worlds.DRIVERS)) for reference in sorted(plan.resolutions)}
-    counts = {(each.action, each.driver, each.fleet): data.draw(st.integers(0, 5)) for each in plan.changes}
-    plain = guard.judge(plan, world.actual, limits)
-    flaps = {m: w for each in plan.changes if data.draw(st.booleans()) for m, w in made(each, 20, 10, 0).items()}
-    memory = guard.Memory(resolutions=before, fruitless=counts, writes=flaps)
-    judgement = guard.judge(plan, world.actual, limits, memory)
-    assert set(judgement.allowed) <= set(plain.allowed)
-    held = [each.change for each in judgement.held]
-    assert sorted([*judgement.allowed, *held], key=lambda each: each.order) == list(plan.changes)
-    settled = guard.settled(plan, judgement, guard.Memory(resolutions=before))
-    moved = {driver for reference in settled for driver in (before[reference], plan.resolutions[reference])}
-    assert moved.isdisjoint(each.driver for each in held)

@@ -16,11 +16,12 @@ TESTS = (FOLDER / "alerts_test.yml").read_text(encoding="utf-8")
 
 
 def test_promtool_accepts_the_rules() -> None:
-    manifests.accepts("promtool", "check", "rules", str(FOLDER / "alerts.yml"))
+    said = manifests.accepts("promtool", "check", "rules", str(FOLDER / "alerts.yml"))
+    assert f"SUCCESS: {len(RULES)} rules found" in said
 
 
 def test_every_alert_fires_when_it_should_and_only_then() -> None:
-    manifests.accepts("promtool", "test", "rules", "alerts_test.yml", cwd=FOLDER)
+    assert "SUCCESS" in manifests.accepts("promtool", "test", "rules", "alerts_test.yml", cwd=FOLDER)
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])

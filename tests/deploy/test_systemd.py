@@ -63,9 +63,10 @@ def test_a_misspelt_line_is_noticed(units: pathlib.Path) -> None:
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_a_service_is_shut_in_as_far_as_we_say(name: str, units: pathlib.Path) -> None:
-    manifests.accepts(
+    said = manifests.accepts(
         "systemd-analyze", "security", "--offline=yes", "--no-pager", f"--threshold={EXPOSURE}", str(units / name)
     )
+    assert f"Overall exposure level for {name}" in said
 
 
 def test_a_service_that_is_shut_in_less_is_noticed(units: pathlib.Path) -> None:
@@ -136,4 +137,4 @@ def test_the_timer_starts_the_job_and_ends_the_service() -> None:
 
 def test_systemd_can_read_the_calendar() -> None:
     calendar = (FOLDER / TIMER).read_text(encoding="utf-8").split("OnCalendar=", 1)[1].splitlines()[0]
-    manifests.accepts("systemd-analyze", "calendar", calendar)
+    assert "Next elapse: " in manifests.accepts("systemd-analyze", "calendar", calendar)

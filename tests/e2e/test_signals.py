@@ -52,7 +52,7 @@ def _hang_in_writes(desk: conftest.Desk) -> None:
     desk.charge.faults = faults.Faults(script=lambda request: "hang_after" if request.key else None)
 
 
-def _all_unknown(desk: conftest.Desk, ended: command.Ended) -> None:
+def _assert_all_unknown(desk: conftest.Desk, ended: command.Ended) -> None:
     """See that the run ended with 16 writes under way, said so, and that the next one makes none of them again."""
     report = ended.document
     assert (ended.code, report["exit_code"], report["error"]["code"]) == (143, 143, "stopped")
@@ -75,7 +75,7 @@ def test_a_second_signal_ends_it_at_once(slow: conftest.Desk) -> None:
         command.until(lambda: "stopping" in _stderr_so_far(running), what="the first signal noticed")
         running.signal(signal.SIGTERM)
         ended = running.end(timeout=5)
-    _all_unknown(slow, ended)
+    _assert_all_unknown(slow, ended)
 
 
 def test_writes_that_hang_are_dropped_after_drain_seconds(slow: conftest.Desk) -> None:
@@ -85,7 +85,7 @@ def test_writes_that_hang_are_dropped_after_drain_seconds(slow: conftest.Desk) -
         command.until(lambda: len(slow.changed()) >= 16, what="16 writes in flight")
         running.signal(signal.SIGTERM)
         ended = running.end(timeout=5)
-    _all_unknown(slow, ended)
+    _assert_all_unknown(slow, ended)
     slow.charge.faults = faults.NONE
     assert slow.run("once").code == 0
     assert len(slow.changed()) == DRIVERS

@@ -9,38 +9,27 @@ import anyio
 import httpx
 import pytest
 
+from tests.engine import accounts
 from tests.support import doubles
 from tests.support import rig as rigs
 from tests.support import sandbox as support
+from tests.support.rig import DEPOT, VANS, A, B, C, D
 from worker.core import errors, guard, outcomes, report, retry, values
 from worker.engine import cycle
-from worker.sandbox import behaviour, faults, messages, roster
+from worker.sandbox import behaviour, faults, messages
 
 pytestmark = pytest.mark.anyio
 
-A, B, C, D = (rigs.driver_id(letter) for letter in "ABCD")
-GHOST = rigs.driver_id("Z")
-VANS, DEPOT, NORTH = (rigs.fleet_id(letter) for letter in "VWN")
 QUICK = retry.Policy(max_attempts=2, base_seconds=0.5)
-
-
-def _account() -> roster.Roster:
-    return rigs.roster_of({VANS: [A, B], DEPOT: [C], NORTH: [A]}, others=[D])
-
-
-WANTED = {VANS: [B, D], DEPOT: [A, C]}
-"""Two attaches and one detach away from the account; fleet NORTH is nobody's business."""
-
-AFTER = {(B, VANS), (D, VANS), (A, DEPOT), (C, DEPOT), (A, NORTH)}
 
 
 # --- A run ------------------------------------------------------------------------------------------------
 
 
 async def test_a_run_makes_what_is_wanted_so_and_says_what_it_did() -> None:
-    rig = rigs.Rig(_account(), behaviour=behaviour.Behaviour(latency_seconds=0.1))
-    finished = await rig.reconcile(WANTED)
-    assert rig.roster.memberships() == AFTER
+    rig = rigs.Rig(accounts.account(), behaviour=behaviour.Behaviour(latency_seconds=0.1))
+    finished = await rig.reconcile(accounts.WANTED)
+    assert rig.roster.memberships() == accounts.AFTER
     assert (finished.verdict, finished.exit_code, finished.error) == (report.Verdict.CONVERGED, 0, None)
     assert [(result.change.action.value, result.change.driver, result.change.fleet) for result in finished.results] == [
         ("attach", D, VANS),
@@ -54,10 +43,10 @@ async def test_a_run_makes_what_is_wanted_so_and_says_what_it_did() -> None:
 
 
 async def test_a_second_run_makes_no_writes() -> None:
-    rig = rigs.Rig(_account())
-    await rig.reconcile(WANTED)
+    rig = rigs.Rig(accounts.account())
+    await rig.reconcile(accounts.WANTED)
     writes = rig.writes
-    finished = await rig.reconcile(WANTED)
+    finished = await rig.reconcile(accounts.WANTED)
     assert rig.writes == writes
     assert (finished.verdict, finished.exit_code, finished.results) == (report.Verdict.IN_SYNC, 0, ())
     assert finished.traffic.writes == 0
@@ -66,11 +55,11 @@ async def test_a_second_run_makes_no_writes() -> None:
 
 @pytest.mark.parametrize("conduct", [behaviour.Behaviour(null_lists=True, unknown_values=True), behaviour.PLAUSIBLE])
 async def test_the_figures_are_those_of_the_wire(conduct: behaviour.Behaviour) -> None:
-    rig = rigs.Rig(_account(), behaviour=conduct, timeout=1)
+    rig = rigs.Rig(accounts.account(), behaviour=conduct, timeout=1)
     rig.sandbox.faults = faults.Faults(
         dict.fromkeys(("rate_limited_seconds", "500", "503", "reset_after", "truncated", "hang"), 0.15), seed=5
     )
-    finished = await rig.reconcile(WANTED)
+    finished = await rig.reconcile(accounts.WANTED)
     requests = rig.sandbox.requests
     assert finished.traffic.writes == len(rig.writes)
     assert finished.traffic.reads == len(requests) - len(rig.writes)
@@ -79,49 +68,51 @@ async def test_the_figures_are_those_of_the_wire(conduct: behaviour.Behaviour) -
 
 
 async def test_the_cost_of_a_plan_is_what_carrying_it_out_takes() -> None:
-    rig = rigs.Rig(_account(), requests_per_second=10)
-    survey = await rig.cycle(doubles.Source(WANTED)).survey()
+    rig = rigs.Rig(accounts.account(), requests_per_second=10)
+    survey = await rig.cycle(doubles.Source(accounts.WANTED)).survey()
     before = len(rig.sandbox.requests)
     assert survey.actual.requests == before
-    await rig.reconcile(WANTED)
+    await rig.reconcile(accounts.WANTED)
     carried_out = len(rig.sandbox.requests) - 2 * before
     assert survey.judged.cost == values.Cost(carried_out, round(carried_out / 10, 1))
 
 
 async def test_the_same_inputs_give_the_same_plan() -> None:
-    surveys = [await rigs.Rig(_account()).cycle(doubles.Source(WANTED)).survey() for _ in range(2)]
-    surveys.append(await rigs.Rig(_account()).cycle(doubles.Source(dict(reversed(WANTED.items())))).survey())
+    surveys = [await rigs.Rig(accounts.account()).cycle(doubles.Source(accounts.WANTED)).survey() for _ in range(2)]
+    surveys.append(
+        await rigs.Rig(accounts.account()).cycle(doubles.Source(dict(reversed(accounts.WANTED.items())))).survey()
+    )
     assert len({survey.judged.digest for survey in surveys}) == 1
     assert surveys[0].judged.changes == surveys[1].judged.changes
 
 
 async def test_several_sources_add_up() -> None:
-    rig = rigs.Rig(_account())
-    sources = [doubles.Source({fleet: drivers}) for fleet, drivers in WANTED.items()]
+    rig = rigs.Rig(accounts.account())
+    sources = [doubles.Source({fleet: drivers}) for fleet, drivers in accounts.WANTED.items()]
     await rig.cycle(*sources).reconcile(trigger="test")
-    assert rig.roster.memberships() == AFTER
+    assert rig.roster.memberships() == accounts.AFTER
 
 
 @pytest.mark.parametrize("of_fleet", [False, True])
 async def test_an_additive_fleet_loses_nobody(of_fleet: bool) -> None:
-    rig = rigs.Rig(_account(), mode=values.Mode.EXACT if of_fleet else values.Mode.ADDITIVE)
-    modes = dict.fromkeys(WANTED, values.Mode.ADDITIVE) if of_fleet else {}
-    await rig.cycle(doubles.Source(WANTED, modes=modes)).reconcile(trigger="test")
-    assert rig.roster.memberships() == AFTER | {(A, VANS)}
+    rig = rigs.Rig(accounts.account(), mode=values.Mode.EXACT if of_fleet else values.Mode.ADDITIVE)
+    modes = dict.fromkeys(accounts.WANTED, values.Mode.ADDITIVE) if of_fleet else {}
+    await rig.cycle(doubles.Source(accounts.WANTED, modes=modes)).reconcile(trigger="test")
+    assert rig.roster.memberships() == accounts.AFTER | {(A, VANS)}
 
 
 async def test_fleets_by_name_and_drivers_by_address_mean_the_same() -> None:
-    rig = rigs.Rig(_account())
+    rig = rigs.Rig(accounts.account())
     await rig.reconcile(
         {"Fleet V": ["B" * 32 + "@EXAMPLE.com", D], "Fleet W": ["a" * 32 + "@example.com", "c" * 32 + "@Example.COM"]}
     )
-    assert rig.roster.memberships() == AFTER
+    assert rig.roster.memberships() == accounts.AFTER
 
 
 async def test_a_rehearsal_and_a_survey_change_nothing() -> None:
-    rig = rigs.Rig(_account())
-    await rig.cycle(doubles.Source(WANTED)).rehearse()
-    await rig.cycle(doubles.Source(WANTED)).survey()
+    rig = rigs.Rig(accounts.account())
+    await rig.cycle(doubles.Source(accounts.WANTED)).rehearse()
+    await rig.cycle(doubles.Source(accounts.WANTED)).survey()
     assert rig.writes == []
     assert rig.memory.plans == {}
 
@@ -130,7 +121,7 @@ async def test_a_rehearsal_and_a_survey_change_nothing() -> None:
 
 
 async def test_what_the_guard_holds_is_made_once_its_digest_is_approved() -> None:
-    rig = rigs.Rig(_account(), limits=guard.Limits(always_allow=0))
+    rig = rigs.Rig(accounts.account(), limits=guard.Limits(always_allow=0))
     finished = await rig.reconcile({VANS: [B]})
     assert finished.judged is not None
     assert (finished.exit_code, finished.verdict, len(finished.judged.held)) == (3, report.Verdict.HELD, 1)
@@ -144,7 +135,7 @@ async def test_what_the_guard_holds_is_made_once_its_digest_is_approved() -> Non
 
 
 async def test_a_refusal_outranks_a_hold() -> None:
-    held = _account()
+    held = accounts.account()
     held.change_fleet(DEPOT, status="archived")
     rig = rigs.Rig(held, limits=guard.Limits(always_allow=0))
     finished = await rig.reconcile({VANS: [B], DEPOT: [A, C]})
@@ -156,8 +147,8 @@ async def test_a_refusal_outranks_a_hold() -> None:
 
 
 async def test_a_rejected_key_costs_one_request() -> None:
-    rig = rigs.Rig(_account(), key="ch_sk_test_wrong")
-    finished = await rig.reconcile(WANTED)
+    rig = rigs.Rig(accounts.account(), key="ch_sk_test_wrong")
+    finished = await rig.reconcile(accounts.WANTED)
     assert isinstance(finished.error, errors.KeyRejected)
     assert (finished.exit_code, finished.judged, len(rig.sandbox.requests)) == (1, None, 1)
     assert "ch_sk_test_wrong" not in str(vars(finished.error))
@@ -167,9 +158,9 @@ async def test_a_rejected_key_costs_one_request() -> None:
 async def test_a_key_revoked_at_any_moment_stops_all_requests_at_once(left: int) -> None:
     requests = [left]
     rig = rigs.Rig(
-        _account(), concurrency=1, transport=lambda: doubles.Revoking(support.transport(rig.sandbox), requests)
+        accounts.account(), concurrency=1, transport=lambda: doubles.Revoking(support.transport(rig.sandbox), requests)
     )
-    finished = await rig.reconcile(WANTED)
+    finished = await rig.reconcile(accounts.WANTED)
     assert requests == [-1]
     assert isinstance(finished.error, errors.KeyRejected)
     assert finished.exit_code == 1
@@ -177,8 +168,8 @@ async def test_a_key_revoked_at_any_moment_stops_all_requests_at_once(left: int)
 
 
 async def test_a_stop_while_reading_ends_the_run_at_once() -> None:
-    rig = rigs.Rig(_account(), behaviour=behaviour.Behaviour(latency_seconds=20))
-    run = rig.cycle(doubles.Source(WANTED))
+    rig = rigs.Rig(accounts.account(), behaviour=behaviour.Behaviour(latency_seconds=20))
+    run = rig.cycle(doubles.Source(accounts.WANTED))
     reports: list[report.Report] = []
 
     async def reconcile() -> None:
@@ -219,10 +210,10 @@ async def test_a_stop_while_writing_reports_what_was_made_and_what_was_not() -> 
 
 async def test_a_key_without_permission_to_read_says_so() -> None:
     rig = rigs.Rig(
-        _account(),
+        accounts.account(),
         transport=lambda: httpx.MockTransport(lambda request: httpx.Response(403, json={"message": "Not yours."})),
     )
-    finished = await rig.reconcile(WANTED)
+    finished = await rig.reconcile(accounts.WANTED)
     assert isinstance(finished.error, errors.Refused)
     assert (finished.error.message, finished.exit_code) == ("403: Not yours.", 1)
 
@@ -231,8 +222,8 @@ async def test_a_key_without_permission_to_read_says_so() -> None:
 
 
 async def test_without_a_journal_nothing_is_sent() -> None:
-    rig = rigs.Rig(_account(), journal=doubles.FailingJournal("begin"))
-    finished = await rig.reconcile(WANTED)
+    rig = rigs.Rig(accounts.account(), journal=doubles.FailingJournal("begin"))
+    finished = await rig.reconcile(accounts.WANTED)
     assert rig.writes == []
     assert isinstance(finished.error, errors.JournalError)
     assert (finished.exit_code, finished.results, finished.verdict) == (1, (), report.Verdict.FAILED)
@@ -240,7 +231,7 @@ async def test_without_a_journal_nothing_is_sent() -> None:
 
 
 async def test_a_run_with_nothing_to_write_needs_no_journal() -> None:
-    rig = rigs.Rig(_account(), journal=doubles.FailingJournal("begin"))
+    rig = rigs.Rig(accounts.account(), journal=doubles.FailingJournal("begin"))
     assert (await rig.reconcile({VANS: [A, B]})).exit_code == 0
 
 
@@ -260,9 +251,9 @@ async def test_a_journal_that_fails_in_mid_run_stops_further_writes() -> None:
 
 
 async def test_a_journal_that_cannot_take_the_end_is_an_error_beside_what_was_done() -> None:
-    rig = rigs.Rig(_account(), journal=doubles.FailingJournal("finish"))
-    finished = await rig.reconcile(WANTED)
-    assert rig.roster.memberships() == AFTER
+    rig = rigs.Rig(accounts.account(), journal=doubles.FailingJournal("finish"))
+    finished = await rig.reconcile(accounts.WANTED)
+    assert rig.roster.memberships() == accounts.AFTER
     assert isinstance(finished.error, errors.JournalError)
     assert (finished.exit_code, finished.counts["applied"]) == (1, 3)
 
@@ -318,91 +309,19 @@ async def test_what_cannot_be_read_back_is_said(name: str) -> None:
             written.add(request.subject)
         return name if request.route == "driver" and request.subject in written else None
 
-    rig = rigs.Rig(_account(), faults=faults.Faults(script=script), policy=QUICK)
-    finished = await rig.reconcile(WANTED)
+    rig = rigs.Rig(accounts.account(), faults=faults.Faults(script=script), policy=QUICK)
+    finished = await rig.reconcile(accounts.WANTED)
     assert finished.counts["applied"] == 3
     assert [problem.where for problem in finished.problems] == ["verification"]
     assert "could not be read back" in finished.problems[0].message
 
 
-# --- A saved plan -----------------------------------------------------------------------------------------
-
-
-async def _saved(rig: rigs.Rig, wanted: rigs.Wanted) -> values.Judged:
-    return (await rig.cycle(doubles.Source(wanted)).survey()).judged
-
-
-async def test_a_saved_plan_is_done_and_nothing_else() -> None:
-    rig = rigs.Rig(_account())
-    saved = await _saved(rig, WANTED)
-    rig.roster.attach(C, VANS)
-    finished = await rig.cycle().apply(saved)
-    assert rig.roster.memberships() == AFTER | {(C, VANS)}
-    assert (finished.exit_code, finished.counts["applied"], finished.judged) == (0, 3, saved)
-
-
-async def test_a_change_that_no_longer_fits_is_stale_and_left_undone() -> None:
-    rig = rigs.Rig(_account())
-    saved = await _saved(rig, WANTED)
-    rig.roster.attach(D, VANS)
-    rig.roster.detach(A, VANS)
-    rig.sandbox.requests.clear()
-    finished = await rig.cycle().apply(saved)
-    assert (finished.exit_code, finished.counts["stale"], finished.counts["applied"]) == (4, 2, 1)
-    assert rig.writes == [f"POST /drivers/{A}/attach"]
-    assert [result.change for result in finished.results] == list(saved.changes)
-
-
-async def test_a_plan_of_which_nothing_fits_sends_nothing() -> None:
-    rig = rigs.Rig(_account())
-    saved = await _saved(rig, WANTED)
-    await rig.reconcile(WANTED)
-    rig.roster.remove_driver(D)
-    rig.sandbox.requests.clear()
-    finished = await rig.cycle().apply(saved)
-    assert (finished.exit_code, finished.counts["stale"], rig.writes) == (4, 3, [])
-    assert rigs.outcome(finished, D, VANS) == "stale"
-
-
-async def test_applying_a_plan_twice_is_harmless() -> None:
-    rig = rigs.Rig(_account())
-    saved = await _saved(rig, WANTED)
-    await rig.cycle().apply(saved)
-    writes = rig.writes
-    assert (await rig.cycle().apply(saved)).counts["stale"] == 3
-    assert rig.writes == writes
-
-
-async def test_nobody_is_detached_unseen_by_a_saved_plan_either() -> None:
-    """A detach is issued only for a membership seen in this run."""
-    rig = rigs.Rig(_account(), policy=QUICK)
-    saved = await _saved(rig, WANTED)
-    rig.sandbox.faults = faults.Faults(script=lambda request: "503" if request.route == "driver" else None)
-    finished = await rig.cycle().apply(saved)
-    assert rigs.outcome(finished, A, VANS) == "deferred"
-    assert not rig.requests("/detach")
-    assert finished.exit_code == 4
-
-
-async def test_held_changes_of_a_saved_plan_stay_undone() -> None:
-    rig = rigs.Rig(_account(), limits=guard.Limits(always_allow=0))
-    saved = await _saved(rig, {VANS: [B, D]})
-    finished = await rig.cycle().apply(saved)
-    assert (finished.exit_code, len(saved.held)) == (3, 1)
-    assert rig.roster.members(VANS) == {A, B, D}
-
-
-async def test_a_saved_plan_without_a_usable_key_sends_no_write() -> None:
-    saved = await _saved(rigs.Rig(_account()), WANTED)
-    rig = rigs.Rig(_account(), key="ch_sk_test_wrong")
-    finished = await rig.cycle().apply(saved)
-    assert (finished.exit_code, rig.writes, finished.results) == (1, [], ())
-
-
 async def test_what_is_shown_is_what_is_judged_and_made() -> None:
     shown: list[cycle.Survey] = []
-    rig = rigs.Rig(_account(), limits=dataclasses.replace(rigs.LENIENT, max_detach_fraction=0.0, always_allow=0))
-    finished = await rig.cycle(doubles.Source(WANTED), show=shown.append).reconcile(trigger="test")
+    rig = rigs.Rig(
+        accounts.account(), limits=dataclasses.replace(rigs.LENIENT, max_detach_fraction=0.0, always_allow=0)
+    )
+    finished = await rig.cycle(doubles.Source(accounts.WANTED), show=shown.append).reconcile(trigger="test")
     (survey,) = shown
     assert survey.judged is finished.judged is rig.memory.plans[finished.run]
     assert {result.change for result in finished.results} == set(survey.judged.changes)

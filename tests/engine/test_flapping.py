@@ -7,12 +7,11 @@ import pytest
 
 from tests.support import doubles
 from tests.support import rig as rigs
+from tests.support.rig import DEPOT, VANS, A, B, C
 from worker.core import guard, outcomes, report, values
 
 pytestmark = pytest.mark.anyio
 
-A, B, C = (rigs.driver_id(letter) for letter in "ABC")
-VANS, DEPOT = (rigs.fleet_id(letter) for letter in "VW")
 WANTED: rigs.Wanted = {VANS: [A, B], DEPOT: [C]}
 HOUR = 3600
 

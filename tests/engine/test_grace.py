@@ -7,13 +7,12 @@ import pytest
 
 from tests.support import clocks, doubles
 from tests.support import rig as rigs
+from tests.support.rig import DEPOT, VANS, A, B, C, D
 from worker.core import guard, report, values
 from worker.journal import memory
 
 pytestmark = pytest.mark.anyio
 
-A, B, C, D = (rigs.driver_id(letter) for letter in "ABCD")
-VANS, DEPOT = (rigs.fleet_id(letter) for letter in "VW")
 HOUR = datetime.timedelta(hours=1)
 ALL = {VANS: [A, B, C, D]}
 LESS = {VANS: [B, C, D]}

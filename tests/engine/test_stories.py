@@ -11,13 +11,13 @@ import pytest
 from tests.support import doubles
 from tests.support import rig as rigs
 from tests.support import sandbox as support
+from tests.support.rig import DEPOT, NORTH, VANS
 from worker.core import errors, guard, report, values
 from worker.engine import cycle
 from worker.sandbox import behaviour, faults, messages, roster
 
 pytestmark = pytest.mark.anyio
 
-VANS, DEPOT, NORTH = (rigs.fleet_id(letter) for letter in "VWN")
 DRIVERS = [values.DriverId(f"drv_{number:032d}") for number in range(40)]
 IN_VANS, IN_DEPOT = DRIVERS[:30], DRIVERS[30:]
 DEFAULT = guard.Limits()

@@ -90,7 +90,9 @@ class World:
         return used
 
 
-async def _weather(seed: int, rates: dict[str, float], conduct: behaviour.Behaviour = behaviour.PLAUSIBLE) -> None:
+async def _assert_weathered(
+    seed: int, rates: dict[str, float], conduct: behaviour.Behaviour = behaviour.PLAUSIBLE
+) -> None:
     world = World(seed, rates, conduct=conduct)
     reports = await world.converge()
     assert world.managed == world.desired, [finished.counts for finished in reports]
@@ -107,18 +109,18 @@ async def _weather(seed: int, rates: dict[str, float], conduct: behaviour.Behavi
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("name", FAULTS)
 async def test_ten_in_a_hundred_requests_go_wrong_in_one_way(name: str, seed: int) -> None:
-    await _weather(100 * FAULTS.index(name) + seed, {name: 0.1})
+    await _assert_weathered(100 * FAULTS.index(name) + seed, {name: 0.1})
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 async def test_ten_in_a_hundred_requests_go_wrong_in_every_way(seed: int) -> None:
-    await _weather(seed, dict.fromkeys(FAULTS, 0.1))
+    await _assert_weathered(seed, dict.fromkeys(FAULTS, 0.1))
 
 
 @pytest.mark.parametrize("name", MORE)
 async def test_other_weather(name: str) -> None:
     for seed in range(5):
-        await _weather(seed, {name: 0.1})
+        await _assert_weathered(seed, {name: 0.1})
 
 
 @pytest.mark.parametrize("stored", ["replay", "rerun", "outcome"])
@@ -134,7 +136,7 @@ async def test_every_way_to_keep_keys_and_to_answer_what_is_so_already(stored: s
         not_found="combined",
     )
     for seed in range(5):
-        await _weather(seed, dict.fromkeys(FAULTS, 0.05), conduct)
+        await _assert_weathered(seed, dict.fromkeys(FAULTS, 0.05), conduct)
 
 
 @pytest.mark.parametrize("key", ["ch_sk_test_sandbox"])

@@ -71,3 +71,11 @@ async def office(desk: desks.Desk) -> AsyncIterator[Office]:
     yield office
     for journal in office.opened:
         await journal.aclose()
+
+
+@pytest.fixture
+def path(tmp_path: pathlib.Path) -> pathlib.Path:
+    """Name the journal's file, in a folder whose name needs care."""
+    folder = tmp_path / "a folder with spaces & 100 % more?"
+    folder.mkdir()
+    return folder / "journal.db"

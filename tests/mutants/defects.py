@@ -5,10 +5,10 @@ Invariant: `before` stands exactly once in its file. Neighbours: `__main__` plan
 
 import dataclasses
 
-APPLY = ("tests/engine/test_apply.py",)
-CYCLE = ("tests/engine/test_cycle.py",)
+APPLY = ("tests/engine/test_apply.py", "tests/engine/test_apply_ends.py")
+CYCLE = ("tests/engine/test_cycle.py", "tests/engine/test_saved_plan.py")
 PLANNER = ("tests/core/test_planner.py",)
-READING = ("tests/engine/test_reading.py", "tests/engine/test_listing.py")
+READING = ("tests/engine/test_reading.py", "tests/engine/test_unknown.py", "tests/engine/test_listing.py")
 SENDING = ("tests/engine/test_sending.py",)
 
 

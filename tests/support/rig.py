@@ -41,6 +41,11 @@ def fleet_id(letter: str) -> values.FleetId:
     return values.FleetId(f"flt_{letter * 32}")
 
 
+A, B, C, D, GHOST = (driver_id(letter) for letter in "ABCDZ")
+VANS, DEPOT, NORTH = (fleet_id(letter) for letter in "VWN")
+"""The drivers and fleets that tests speak of. Nobody knows GHOST."""
+
+
 def roster_of(members: Wanted, *, others: Iterable[str] = ()) -> roster.Roster:
     """Make an account with these fleets and their drivers, and `others` who are in no fleet."""
     held = roster.Roster()

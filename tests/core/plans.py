@@ -1,0 +1,53 @@
+"""Plans for the guard to judge, and limits to judge them by."""
+
+import dataclasses
+
+from hypothesis import strategies as st
+
+from tests.core import worlds
+from tests.core.worlds import VANS
+from worker.core import guard, values
+
+DETACH = values.Action.DETACH
+
+
+@st.composite
+def limits(draw: st.DrawFn) -> guard.Limits:
+    """Generate limits that hold something now and then."""
+    return guard.Limits(
+        max_detach_fraction_per_fleet=draw(st.sampled_from([0.0, 0.25, 0.5, 1.0])),
+        max_detach_fraction=draw(st.sampled_from([0.0, 0.1, 0.5, 1.0])),
+        always_allow=draw(st.integers(0, 3)),
+        allow_emptying_fleets=draw(st.booleans()),
+        must_see=draw(
+            st.frozensets(st.tuples(st.sampled_from(worlds.DRIVERS), st.sampled_from(worlds.FLEETS)), max_size=1)
+        ),
+    )
+
+
+def driver(number: int) -> values.DriverId:
+    return values.DriverId(f"drv_{number:032}")
+
+
+def losing(count: int, members: int, fleet: values.FleetId = VANS) -> values.Plan:
+    """Make a plan that detaches so many of a fleet's members, and attaches one."""
+    changes = [values.Change(DETACH, driver(number), fleet) for number in range(count)]
+    attach = values.Change(values.Action.ATTACH, driver(members), fleet)
+    return values.Plan((attach, *changes), (), {fleet: members}, in_sync=0, drivers=members)
+
+
+def together(*plans: values.Plan) -> values.Plan:
+    """Put plans of several fleets together."""
+    changes = sorted((change for plan in plans for change in plan.changes), key=lambda change: change.order)
+    members = {fleet: count for plan in plans for fleet, count in plan.members.items()}
+    return values.Plan(tuple(changes), (), members, in_sync=0, drivers=0)
+
+
+def judged(plan: values.Plan, **changes: float | bool) -> guard.Judgement:
+    """Judge with limits that hold nothing but by what is named."""
+    lenient = guard.Limits(max_detach_fraction_per_fleet=1.0, max_detach_fraction=1.0, always_allow=0)
+    return guard.judge(plan, worlds.seen({}), dataclasses.replace(lenient, **changes))  # type: ignore[arg-type]
+
+
+def holds(judgement: guard.Judgement) -> set[str]:
+    return {held.guard for held in judgement.held}

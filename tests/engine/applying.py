@@ -1,0 +1,66 @@
+"""Changes applied in a run of their own, and faults that strike writes alone."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import httpx
+
+from tests.support import doubles
+from tests.support import rig as rigs
+from tests.support import sandbox as support
+from tests.support.rig import DEPOT, NORTH, VANS, A, B, C, D
+from worker.core import outcomes, values
+from worker.sandbox import faults, messages, roster
+
+RUN = values.RunId("run_1")
+
+
+def attach(driver: values.DriverId, fleet: values.FleetId) -> values.Change:
+    return values.Change(values.Action.ATTACH, driver, fleet)
+
+
+def detach(driver: values.DriverId, fleet: values.FleetId) -> values.Change:
+    return values.Change(values.Action.DETACH, driver, fleet)
+
+
+def account() -> roster.Roster:
+    return rigs.roster_of({VANS: [A, B], DEPOT: [C], NORTH: []}, others=[D])
+
+
+async def apply(rig: rigs.Rig, changes: Iterable[values.Change]) -> list[outcomes.Outcome]:
+    """Apply in a new run, as a cycle does; give the outcomes in the order of the changes."""
+    changes = list(changes)
+    applier = rig.applier(rig.sender())
+    intents = applier.intend(changes)
+    run = values.RunId(f"{RUN}_{intents[0].key}" if intents else RUN)
+    await rig.journal.begin(run, trigger="test", judged=doubles.judged(changes), intents=intents)
+    results = await applier.apply(intents)
+    assert [result.change for result in results] == changes
+    recorded = [rig.memory.outcomes.get(intent.key) for intent in intents]
+    known = [None if isinstance(result.outcome, outcomes.Unknown) else result.outcome for result in results]
+    assert rig.journal is not rig.memory or recorded == known
+    return [result.outcome for result in results]
+
+
+def names(found: Iterable[outcomes.Outcome]) -> list[str]:
+    return [outcome.name for outcome in found]
+
+
+def writes(name: str) -> faults.Faults:
+    """Let this happen to every write, and to nothing else."""
+    return faults.Faults(script=lambda request: name if request.route in messages.WRITES else None)
+
+
+def lying(rig: Callable[[], rigs.Rig], *, forward: bool, fleets: list[str]) -> httpx.AsyncBaseTransport:
+    """Make a connection on which every write is answered 200 with these fleets, whether or not it was made."""
+
+    def lie(request: httpx.Request, shown: Any) -> object | None:
+        return {**shown, "fleets": fleets} if request.method == "POST" else None
+
+    class Swallowing(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            if request.method == "POST" and not forward:
+                return httpx.Response(200, json={"id": request.url.path.split("/")[3], "fleets": fleets})
+            return await support.transport(rig().sandbox).handle_async_request(request)
+
+    return doubles.Meddler(Swallowing(), lie)
