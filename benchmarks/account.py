@@ -12,26 +12,9 @@ from benchmarks import server
 from worker.charge import client, http
 from worker.core import ports, retry, secret, values
 from worker.engine import apply, halt, pacing, sending
+from worker.service import composition
 
 TIMEOUT = 30.0
-
-
-class Clock:
-    """The time of day."""
-
-    def now(self) -> datetime.datetime:
-        """Give the present moment in UTC."""
-        return datetime.datetime.now(datetime.UTC)
-
-
-class Unwatched:
-    """A progress that nobody watches."""
-
-    def stage(self, name: str, total: int | None) -> None:
-        """Say nothing."""
-
-    def step(self, count: int = 1) -> None:
-        """Say nothing."""
 
 
 @contextlib.asynccontextmanager
@@ -46,7 +29,7 @@ async def charge(url: str, *, connections: int) -> AsyncIterator[client.Client]:
         connections=connections,
     )
     try:
-        yield client.Client(http=exchange, clock=Clock(), page_size=100)
+        yield client.Client(http=exchange, clock=composition.SystemClock(), page_size=100)
     finally:
         await exchange.aclose()
 
@@ -64,7 +47,7 @@ def applier(api: ports.Charge, *, sender: sending.Sender, journal: ports.Journal
         charge=api,
         sender=sender,
         journal=journal,
-        progress=Unwatched(),
+        progress=composition.Unwatched(),
         concurrency=concurrency,
         new_key=keys(),
     )

@@ -14,6 +14,7 @@ import anyio
 from benchmarks import account, results, server
 from worker.core import ports, report, values
 from worker.journal import memory, sql
+from worker.service import composition
 
 WORKERS = 32
 
@@ -55,7 +56,7 @@ def _measure(writes: int, *, rounds: int) -> list[tuple[results.Cost, results.Co
 
 
 async def _with_sql(url: str, changes: list[values.Change], journal_url: str) -> results.Cost:
-    journal = sql.SqlJournal(journal_url)
+    journal = sql.SqlJournal(journal_url, clock=composition.SystemClock())
     try:
         await journal.open()  # made before the clock starts: that happens once in a journal's life
         return await _run(url, changes, journal)

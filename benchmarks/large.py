@@ -22,6 +22,7 @@ import yaml
 from benchmarks import account, results, server
 from worker.core import values
 from worker.engine import reading
+from worker.service import composition
 from worker.sources import files
 
 _FOLDER = pathlib.Path(__file__).parent.parent
@@ -103,7 +104,7 @@ def _read_directory(url: str) -> object:
 async def _export(url: str) -> values.Actual:
     async with account.charge(url, connections=32) as charge:
         sender = account.sender(ceiling=1e6, burst=1_000, adaptive=False)
-        reader = reading.Reader(charge=charge, sender=sender, progress=account.Unwatched(), page_size=100)
+        reader = reading.Reader(charge=charge, sender=sender, progress=composition.Unwatched(), page_size=100)
         return await reader.export()
 
 

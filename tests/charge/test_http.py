@@ -38,6 +38,7 @@ FOREIGN = [
     "//evil.test/v1/drivers",
     "//own@charge.test/v1",
     "https://charge.test%2eevil.test/",
+    "https://xn--a/v1/drivers",
     "https://\u0441harge.test/v1/drivers",
     "https://[::1]/v1",
     "https://[charge.test]/",

@@ -16,7 +16,14 @@ KNOWN = st.dictionaries(st.tuples(st.sampled_from(worlds.DRIVERS), st.sampled_fr
 
 
 def planned(world: worlds.World, known: grace.Absences, *, now: datetime.datetime = worlds.NOW) -> values.Plan:
-    return planner.plan(desired=world.desired, actual=world.actual, now=now, mode=world.mode, absences=known)
+    return planner.plan(
+        desired=world.desired,
+        actual=world.actual,
+        now=now,
+        mode=world.mode,
+        absences=known,
+        remembered=world.remembered,
+    )
 
 
 def leaving(plan: values.Plan) -> set[values.Membership]:
@@ -85,7 +92,14 @@ def test_what_one_run_finds_absent_is_due_in_one_run(world: worlds.World, hours:
     for hour in range(hours + 1):
         now = worlds.NOW + datetime.timedelta(hours=hour)
         frozen = values.Desired((), world.desired.fleets, tuple(world.active))
-        plan = planner.plan(desired=frozen, actual=world.actual, now=worlds.NOW, mode=world.mode, absences=known)
+        plan = planner.plan(
+            desired=frozen,
+            actual=world.actual,
+            now=worlds.NOW,
+            mode=world.mode,
+            absences=known,
+            remembered=world.remembered,
+        )
         outlook = grace.outlook(plan, known, grace=duration, now=now)
         assert leaving(outlook.plan) == (whole if hour == hours else set())
         known = after(known, outlook, now=now)

@@ -84,7 +84,7 @@ def test_a_fleet_with_a_reference_that_leads_nowhere_never_loses_anybody(world: 
 
 @worlds.LAW
 @given(worlds.worlds())
-def test_a_driver_who_waits_for_an_unknown_fleet_loses_none(world: worlds.World) -> None:
+def test_a_driver_whom_an_unknown_fleet_or_reference_may_mean_loses_none(world: worlds.World) -> None:
     assert not {driver for driver, _ in pairs(world.plan(), DETACH)} & world.waiting
 
 
@@ -111,7 +111,9 @@ def test_the_order_of_the_input_is_irrelevant(world: worlds.World, chance: rando
     assert first == second
     rows = tuple(chance.sample(world.desired.rows, len(world.desired.rows)))
     mixed = dataclasses.replace(world.desired, rows=rows)
-    assert first == planner.plan(desired=mixed, actual=world.actual, now=worlds.NOW, mode=world.mode)
+    assert first == planner.plan(
+        desired=mixed, actual=world.actual, now=worlds.NOW, mode=world.mode, remembered=world.remembered
+    )
     assert list(first.members) == list(second.members)
     one, other = guard.judge(first, world.actual, limits), guard.judge(second, world.actual, limits)
     assert one == other
@@ -327,6 +329,27 @@ def test_a_driver_who_may_be_meant_by_an_ambiguous_reference_stays_where_he_is()
     plan = plan_of(worlds.wish(wishes), dataclasses.replace(actual, metadata=several))
     assert pairs(plan, DETACH) == {(C, VANS)}
     assert pairs(plan, ATTACH) == set()
+
+
+def test_a_driver_whose_address_changes_as_he_moves_stays_where_he_was() -> None:
+    """Else the one who led to the old fleet under the old address would be in no fleet: unknown is not absent."""
+    wishes: dict[values.FleetRef, list[values.DriverRef]] = {
+        values.FleetById(DEPOT): [values.DriverByEmail("nobody@example.com")],
+        values.FleetById(VANS): [values.DriverById(B)],
+    }
+    world = worlds.World(
+        worlds.wish(wishes), worlds.seen({A: [VANS], B: [VANS], C: [VANS]}, directory_complete=True), values.Mode.EXACT
+    )
+    assert pairs(world.plan(), DETACH) == {(A, VANS), (C, VANS)}
+    plan = dataclasses.replace(world, remembered={"nobody@example.com": A}).plan()
+    assert pairs(plan, DETACH) == {(C, VANS)}
+    assert plan.problems == (
+        values.Problem(
+            "membership.yaml:101:5",
+            f"no driver has the e-mail address nobody@example.com (it led to {A} before); until this is resolved nobody"
+            f" is detached from fleet {DEPOT}, and whom it may mean from none",
+        ),
+    )
 
 
 def test_neither_driver_nor_fleet_found_is_said_at_both_places() -> None:

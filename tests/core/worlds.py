@@ -75,11 +75,12 @@ _ACTIVE = {window[:2]: window[2] for window in WINDOWS}
 
 @dataclasses.dataclass(frozen=True)
 class World:
-    """What sources say, what was seen, and the default mode."""
+    """What sources say, what was seen, the default mode, and whom references led to in earlier runs."""
 
     readings: tuple[values.SourceReading, ...]
     actual: values.Actual
     mode: values.Mode
+    remembered: Mapping[str, values.DriverId] = dataclasses.field(default_factory=dict)
 
     @property
     def desired(self) -> values.Desired:
@@ -88,7 +89,9 @@ class World:
 
     def plan(self) -> values.Plan:
         """Plan this world."""
-        return planner.plan(desired=self.desired, actual=self.actual, now=NOW, mode=self.mode)
+        return planner.plan(
+            desired=self.desired, actual=self.actual, now=NOW, mode=self.mode, remembered=self.remembered
+        )
 
     def after(self, changes: Iterable[values.Change]) -> "World":
         """Give the world after these changes were made."""
@@ -136,8 +139,10 @@ class World:
 
     @property
     def waiting(self) -> set[values.DriverId]:
-        """Give the drivers who are wanted in a fleet that is not known."""
-        return {driver for row in self.active if not FLEET_REFS[row.fleet] and (driver := self.leads_to(row.driver))}
+        """Give the drivers who are wanted in a fleet that is not known, or whom an unknown reference led to before."""
+        known = {driver for row in self.active if not FLEET_REFS[row.fleet] and (driver := self.leads_to(row.driver))}
+        lost = {str(row.driver) for row in self.active if not self.leads_to(row.driver)}
+        return known | {self.remembered[reference] for reference in lost & self.remembered.keys()}
 
     @property
     def shrinkable(self) -> set[values.FleetId]:
@@ -157,7 +162,7 @@ class World:
             incomplete=dict(_shuffled(self.actual.incomplete.items(), chance)),
             metadata={entry: _shuffled(found, chance) for entry, found in self.actual.metadata.items()},
         )
-        return World(_shuffled(readings, chance), actual, self.mode)
+        return World(_shuffled(readings, chance), actual, self.mode, self.remembered)
 
 
 def _shuffled(items: Iterable[_T], chance: random.Random) -> tuple[_T, ...]:
@@ -240,7 +245,8 @@ def worlds(draw: st.DrawFn) -> World:
     rows = draw(st.lists(row, max_size=12))
     sources = draw(st.integers(1, 3))
     readings = tuple(_reading(number, listed, rows[number::sources], modes) for number in range(sources))
-    return World(readings, draw(_actuals(amiss=amiss)), draw(st.sampled_from(values.Mode)))
+    remembered = draw(st.dictionaries(st.sampled_from([str(ref) for ref in DRIVER_REFS]), st.sampled_from(DRIVERS)))
+    return World(readings, draw(_actuals(amiss=amiss)), draw(st.sampled_from(values.Mode)), remembered)
 
 
 @st.composite

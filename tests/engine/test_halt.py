@@ -184,6 +184,32 @@ async def test_a_process_that_stood_still_between_reading_and_writing_writes_not
     assert account.writes == []
 
 
+async def test_to_work_for_long_is_no_pause() -> None:
+    """Else a very large first import could never begin."""
+    clock, worked = trio.lowlevel.current_clock(), [0.0]
+    assert isinstance(clock, trio.testing.MockClock)
+    halt = halt_.Halt(worked=lambda: worked[0])
+    async with halt.reading():
+        await anyio.sleep(1)
+    clock.jump(600)
+    worked[0] += 30
+    halt.beat()
+    halt.check()
+    clock.jump(600)
+    halt.beat()
+    assert isinstance(halt.reason, errors.Paused)
+
+
+async def test_a_machine_that_slept_stood_still_although_the_event_loop_saw_no_time_pass() -> None:
+    slept = [0.0]
+    halt = halt_.Halt(uptime=lambda: anyio.current_time() + slept[0])
+    async with halt.reading():
+        await anyio.sleep(1)
+    slept[0] += 3600
+    halt.beat()
+    assert isinstance(halt.reason, errors.Paused)
+
+
 async def test_a_long_reading_is_no_pause() -> None:
     halt = halt_.Halt()
     for _ in range(2):

@@ -1,5 +1,6 @@
 """Reading what Charge holds: as cheaply as possible, and nothing is taken for absent that was merely not seen."""
 
+import itertools
 from typing import Any
 
 import anyio
@@ -169,6 +170,17 @@ async def test_a_listing_that_fails_once_is_read_again(name: str) -> None:
     actual = await rig.read({VANS: []})
     assert len(actual.memberships) == 45
     assert actual.incomplete == {}
+
+
+async def test_a_long_list_of_all_drivers_that_breaks_off_late_is_read_again() -> None:
+    """What the first attempt showed does not make the second one's pages look barren."""
+    rig = _account(45, page_size=2)
+    fits = crowds.page(None, later=True)
+    pages = itertools.count()
+    rig.sandbox.faults = crowds.fault_where("foreign", lambda request: fits(request) and next(pages) == 15)
+    actual = await rig.read({VANS: ["nobody@example.com"]})
+    assert actual.directory_complete
+    assert (len(actual.memberships), actual.incomplete) == (1047, {})
 
 
 @pytest.mark.parametrize(

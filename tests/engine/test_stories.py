@@ -3,6 +3,7 @@
 The stories that concern documents, settings or several runs are told in their own folders.
 """
 
+import dataclasses
 from typing import Any
 
 import httpx
@@ -173,6 +174,19 @@ async def test_one_renamed_e_mail_aborted_every_run() -> None:
     assert finished.exit_code == 4
     assert rig.roster.members(VANS) == {*IN_VANS, IN_DEPOT[0]}
     assert rig.roster.members(DEPOT) == {*IN_DEPOT[1:], DRIVERS[0]}
+
+
+async def test_an_address_that_changes_while_its_driver_moves_leaves_nobody_without_a_fleet() -> None:
+    """The journal knows whom it led to: unknown is not absent."""
+    rig = rigs.Rig(rigs.roster_of({VANS: IN_VANS, DEPOT: IN_DEPOT}))
+    alice = rig.roster.add_driver(email="alice@example.com", fleets=[VANS])
+    assert (await rig.reconcile({VANS: [*IN_VANS, "alice@example.com"], DEPOT: IN_DEPOT})).exit_code == 0
+    rig.roster.drivers[alice] = dataclasses.replace(rig.roster.drivers[alice], email="alice.new@example.com")
+    finished = await rig.reconcile({VANS: IN_VANS[1:], DEPOT: [*IN_DEPOT, "alice@example.com"]})
+    assert finished.exit_code == 4
+    assert finished.judged is not None
+    assert f"it led to {alice} before" in finished.judged.problems[0].message
+    assert rig.roster.members(VANS) == {*IN_VANS[1:], alice}
 
 
 async def test_moving_ownership_made_a_tool_delete_what_was_anothers() -> None:

@@ -5,6 +5,7 @@ Neighbours: `desks` gives the journals that it is told to.
 
 import dataclasses
 import datetime
+import time
 from collections.abc import Sequence
 
 from worker.core import errors, outcomes, ports, report, values
@@ -29,6 +30,14 @@ class Clock:
     def now(self) -> datetime.datetime:
         """Give the present moment."""
         return self.moment
+
+    def uptime(self) -> float:
+        """Give the time that passes in truth: it is what another process's deeds take."""
+        return time.monotonic()
+
+    def worked(self) -> float:
+        """Give the processors' seconds."""
+        return time.process_time()
 
 
 def change(

@@ -57,10 +57,12 @@ import sys
 
 import anyio
 
+from tests.journal import deeds
 from worker.core import errors
 from worker.journal import sql
 """
 
 _TAIL = """
-anyio.run(main, sql.SqlJournal(sys.argv[1]), backend=sys.argv[2] if len(sys.argv) > 2 else "asyncio")
+journal = sql.SqlJournal(sys.argv[1], clock=deeds.Clock())
+anyio.run(main, journal, backend=sys.argv[2] if len(sys.argv) > 2 else "asyncio")
 """

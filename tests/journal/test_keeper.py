@@ -20,12 +20,12 @@ def _keeper(path: pathlib.Path, *, pauses: list[float], made_after: int) -> keep
         pauses.append(seconds)
         if len(pauses) == made_after:
             held.release()
-            writer = keeper.Keeper(place, now=lambda: deeds.NOON)
+            writer = keeper.Keeper(place, clock=deeds.Clock())
             writer.open()
             assert writer.open_intents() == ()
             writer.write(lambda database: database.prune(before=deeds.NOON))
 
-    return keeper.Keeper(place, now=lambda: deeds.NOON, wait=wait)
+    return keeper.Keeper(place, clock=deeds.Clock(), wait=wait)
 
 
 def test_an_approval_waits_for_a_journal_that_is_being_made(tmp_path: pathlib.Path) -> None:
@@ -50,7 +50,7 @@ def test_it_does_not_wait_for_ever(tmp_path: pathlib.Path) -> None:
 def test_a_journal_that_was_removed_between_two_runs_is_made_anew_and_told_of(tmp_path: pathlib.Path) -> None:
     """With it went approvals, and what spoke against a change."""
     path = tmp_path / "journal.db"
-    kept = keeper.Keeper(address.parse(f"sqlite:///{path}"), now=lambda: deeds.NOON)
+    kept = keeper.Keeper(address.parse(f"sqlite:///{path}"), clock=deeds.Clock())
     kept.open()
     with structlog.testing.capture_logs() as lines:
         kept.open()

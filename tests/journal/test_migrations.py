@@ -23,7 +23,7 @@ def desk(request: pytest.FixtureRequest) -> desks.SqliteDesk | desks.PostgresDes
 
 def test_the_scripts_make_the_tables_that_the_program_knows(desk: desks.SqliteDesk | desks.PostgresDesk) -> None:
     place = address.parse(desk.url)
-    made = keeper.Keeper(place, now=desk.clock.now)
+    made = keeper.Keeper(place, clock=desk.clock)
     made.open()
     made.close()
     engine = engines.make(place)
@@ -72,7 +72,7 @@ def test_a_script_that_fails_leaves_nothing(desk: desks.SqliteDesk | desks.Postg
     engine = engines.make(place)
     with engine.begin() as connection:
         connection.execute(sa.text("CREATE TABLE resolutions (something INTEGER)"))
-    broken = keeper.Keeper(place, now=desk.clock.now)
+    broken = keeper.Keeper(place, clock=desk.clock)
     with pytest.raises(Exception, match="already exists"):
         broken.open()
     broken.close()

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.anyio
 
 
 def kept(desk: desks.PostgresDesk) -> keeper.Keeper:
-    return keeper.Keeper(address.parse(desk.url), now=desk.clock.now)
+    return keeper.Keeper(address.parse(desk.url), clock=desk.clock)
 
 
 def test_a_lost_connection_is_noticed_and_only_opening_again_makes_this_the_writer(
@@ -88,7 +88,7 @@ async def test_a_writer_whom_the_server_does_not_show_is_busy_all_the_same(postg
     await first.open()
     postgresql_desk.tell("CREATE ROLE stranger LOGIN")
     postgresql_desk.tell(f"GRANT USAGE ON SCHEMA {postgresql_desk.schema} TO stranger")
-    second = sql.SqlJournal(postgresql_desk.url.replace("postgres@", "stranger@"))
+    second = sql.SqlJournal(postgresql_desk.url.replace("postgres@", "stranger@"), clock=deeds.Clock())
     with pytest.raises(errors.JournalBusy, match="cannot be told"):
         await second.open()
     postgresql_desk.tell("DROP OWNED BY stranger; DROP ROLE stranger")
@@ -124,7 +124,7 @@ async def test_a_server_that_answers_before_a_commit_is_on_disk_is_told_not_to(
 ) -> None:
     for server, expected in (("off", "on"), ("remote_apply", "remote_apply")):
         url = f"{postgresql_desk.url}%20-csynchronous_commit%3D{server}"
-        writer = keeper.Keeper(address.parse(url), now=postgresql_desk.clock.now)
+        writer = keeper.Keeper(address.parse(url), clock=postgresql_desk.clock)
         assert writer.look().ask("SHOW synchronous_commit", {})[0][0] == expected
         writer.close()
 
@@ -135,7 +135,7 @@ async def test_a_server_that_answers_before_a_commit_is_on_disk_is_told_not_to(
 async def refused(url: str) -> errors.JournalError:
     journal = None
     with pytest.raises(errors.JournalError) as caught:
-        journal = sql.SqlJournal(url)
+        journal = sql.SqlJournal(url, clock=deeds.Clock())
         await journal.open()
     if journal is not None:
         await journal.aclose()

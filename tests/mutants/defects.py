@@ -25,6 +25,13 @@ class Defect:
 
 DEFECTS = (
     Defect(
+        "forgetting whom a reference led to",
+        "worker/core/planner.py",
+        "before=remembered.get(str(row.driver))",
+        "before=None",
+        PLANNER,
+    ),
+    Defect(
         "a new key for every attempt",
         "worker/engine/apply.py",
         "key=intent.key)",

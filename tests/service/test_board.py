@@ -25,6 +25,11 @@ class Clock:
         self.time += datetime.timedelta(seconds=1)
         return self.time
 
+    def uptime(self) -> float:
+        return self.time.timestamp()
+
+    worked = uptime
+
 
 def ended(board: board_.Board, error: errors.FleetSyncError | None = None) -> None:
     """Have a run begin and end, with an error or in sync."""

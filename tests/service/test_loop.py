@@ -218,6 +218,24 @@ async def test_an_approval_is_taken_up_within_seconds_and_only_once() -> None:
     assert 100 <= runs[1][0] <= 105
 
 
+async def test_what_is_held_again_may_be_approved_again() -> None:
+    """An approval of what flaps is used up by the run that makes it."""
+
+    def held(account: Account) -> report.Report:
+        now = account.clock.now()
+        judged = dataclasses.replace(doubles.judged([]), held=(values.Held(CHANGE, "flapping", "reversed"),))
+        account.approvals.add(judged.digest)
+        return report.Report(RUN, now, now, judged)
+
+    def made(account: Account) -> report.Report:
+        account.approvals.clear()
+        return in_sync(account)
+
+    account = Account([held, made, held, made])
+    runs = await _served(account, 390)
+    assert [trigger for _, trigger in runs] == ["start", "request", "interval", "request"]
+
+
 async def test_where_nothing_is_held_nobody_is_asked_for_approvals() -> None:
     account = Account([in_sync])
     await _served(account, 290)

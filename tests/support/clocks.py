@@ -21,6 +21,14 @@ class Wall:
         """Give the present moment."""
         return NOON + datetime.timedelta(seconds=anyio.current_time() - self._start)
 
+    def uptime(self) -> float:
+        """Give the event loop's seconds."""
+        return anyio.current_time()
+
+    def worked(self) -> float:
+        """Give nothing: on virtual time no work takes any."""
+        return 0.0
+
     def seconds(self) -> float:
         """Give the present moment in seconds since 1970."""
         return self.now().timestamp()
@@ -32,3 +40,9 @@ class Still:
     def now(self) -> datetime.datetime:
         """Give noon."""
         return NOON
+
+    def uptime(self) -> float:
+        """Give the same moment again."""
+        return 0.0
+
+    worked = uptime

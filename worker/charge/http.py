@@ -125,9 +125,10 @@ class Http:
             address = httpx.URL(url)
             absolute = address.is_absolute_url
             address = address if absolute else self._base.join(url)
-        except (httpx.InvalidURL, ValueError):
+            ours = _origin(address) == _origin(self._base) and not address.userinfo
+        except (httpx.InvalidURL, ValueError):  # also where a host is no name in any alphabet
             raise errors.Distrusted("Charge named an address that is none; it was not followed") from None
-        if _origin(address) != _origin(self._base) or address.userinfo:
+        if not ours:
             raise errors.Distrusted("Charge named an address on a foreign origin; it was not followed")
         return url if absolute else str(address)
 

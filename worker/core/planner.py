@@ -7,6 +7,7 @@ the order of the input is irrelevant. Neighbours: `resolver` looks up references
 
 import dataclasses
 import datetime
+import types
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from worker.core import desired as desired_
@@ -22,14 +23,16 @@ def plan(
     now: datetime.datetime,
     mode: values.Mode,
     absences: Collection[Membership] = (),
+    remembered: Mapping[str, values.DriverId] = types.MappingProxyType({}),
 ) -> values.Plan:
     """Plan the changes that make the managed fleets as desired, as far as that can be known.
 
-    `mode` is that of fleets without one of their own; `absences` are those known from earlier runs. Every row's fleet
-    has an entry in `desired.fleets`, and every driver of the indexes of `actual` stands in its `memberships`. Raises
+    `mode` is that of fleets without one of their own; `absences` are those known from earlier runs, and `remembered` is
+    whom references led to then: one that leads nowhere now may still mean that driver. Every row's fleet has an entry
+    in `desired.fleets`, and every driver of the indexes of `actual` stands in its `memberships`. Raises
     errors.DesiredError where a fleet turns out, under its id and its name, to be given two modes.
     """
-    wishes = _Wishes.of(desired, actual, now)
+    wishes = _Wishes.of(desired, actual, now=now, remembered=remembered)
     attaches = _attaches(wishes, actual)
     exact = _exact(desired, wishes, mode)
     shrinkable = exact - wishes.unclear - actual.incomplete.keys()
@@ -65,11 +68,21 @@ class _Wishes:
     resolutions: dict[str, values.DriverId] = dataclasses.field(default_factory=dict)
 
     @classmethod
-    def of(cls, desired: values.Desired, actual: values.Actual, now: datetime.datetime) -> "_Wishes":
+    def of(
+        cls,
+        desired: values.Desired,
+        actual: values.Actual,
+        *,
+        now: datetime.datetime,
+        remembered: Mapping[str, values.DriverId],
+    ) -> "_Wishes":
         """Turn references into ids. Rows that are not active want nothing, but lend their place to a detach."""
         fleets = resolver.fleets({entry.fleet for entry in desired.fleets}, actual.fleets)
         wishes = cls(fleets, resolver.ids(fleets.values()))
-        drivers = {row.driver: resolver.driver(row.driver, actual) for row in desired.rows}
+        drivers = {
+            row.driver: resolver.driver(row.driver, actual, before=remembered.get(str(row.driver)))
+            for row in desired.rows
+        }
         active = [row for row in desired.rows if row.active(now)]
         for row in sorted(desired.rows, key=lambda row: row.origin):
             wishes._add(row, fleets[row.fleet], drivers[row.driver], active=row.active(now))
@@ -89,7 +102,7 @@ class _Wishes:
         if isinstance(driver, resolver.Unresolved):
             if active:
                 self.waiting.update(driver.candidates)
-                self._add_unresolved_driver(row, fleet, driver.reason)
+                self._add_unresolved_driver(row, fleet, driver)
         elif isinstance(fleet, resolver.Unresolved):
             if active:
                 self.waiting.add(driver)
@@ -98,10 +111,12 @@ class _Wishes:
         else:
             self.released.setdefault((driver, fleet), row)
 
-    def _add_unresolved_driver(self, row: values.Row, fleet: resolver.FleetAnswer, reason: str) -> None:
+    def _add_unresolved_driver(self, row: values.Row, fleet: resolver.FleetAnswer, driver: resolver.Unresolved) -> None:
         if not isinstance(fleet, resolver.Unresolved):
             self.unclear.add(fleet)
-        message = f"{reason}; until this is resolved nobody is detached from fleet {row.fleet}"
+        message = f"{driver.reason}; until this is resolved nobody is detached from fleet {row.fleet}"
+        if driver.candidates:
+            message += ", and whom it may mean from none"
         self.problems.append(values.Problem(str(row.origin), message))
 
     def _add_unresolved_fleets(self, desired: values.Desired) -> int:

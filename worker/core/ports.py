@@ -251,10 +251,18 @@ class Record(Protocol):
 
 
 class Clock(Protocol):
-    """The time of day."""
+    """The time of day, which may be set, and the time that passes, which may not."""
 
     def now(self) -> datetime.datetime:
         """Give the present moment, aware, in UTC."""
+        ...
+
+    def uptime(self) -> float:
+        """Give seconds since some moment; they pass while the machine sleeps, too."""
+        ...
+
+    def worked(self) -> float:
+        """Give the seconds that processors worked for this process."""
         ...
 
 

@@ -58,8 +58,17 @@ def _fleet(
             assert_never(reference)
 
 
-def driver(reference: values.DriverRef, actual: values.Actual) -> DriverAnswer:
-    """Look a driver reference up in a reading."""
+def driver(
+    reference: values.DriverRef, actual: values.Actual, *, before: values.DriverId | None = None
+) -> DriverAnswer:
+    """Look a driver reference up in a reading; `before` is whom it led to in earlier runs, and may still mean."""
+    answer = _driver(reference, actual)
+    if isinstance(answer, Unresolved) and before is not None and before not in answer.candidates:
+        return Unresolved(f"{answer.reason} (it led to {before} before)", (*answer.candidates, before))
+    return answer
+
+
+def _driver(reference: values.DriverRef, actual: values.Actual) -> DriverAnswer:
     match reference:
         case values.DriverById(id=driver):
             return _driver_by_id(driver, actual)

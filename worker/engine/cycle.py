@@ -125,12 +125,19 @@ class Cycle:
     async def _plan(self, desired: values.Desired, actual: values.Actual, *, approved: str | None) -> Survey:
         """Plan and judge what was read, in the light of what the journal remembers."""
         now = self._clock.now()
-        absences = await self._journal.absences()
-        plan = planner.plan(desired=desired, actual=actual, now=now, mode=self._rules.mode, absences=absences)
+        absences, resolutions = await self._journal.absences(), await self._journal.resolutions()
+        plan = planner.plan(
+            desired=desired,
+            actual=actual,
+            now=now,
+            mode=self._rules.mode,
+            absences=absences,
+            remembered=resolutions,
+        )
         guard.trust(plan, self._rules.limits)
         outlook = grace.outlook(plan, absences, grace=self._rules.grace, now=now)
         plan = outlook.plan
-        memory = await self._memory(plan, now=now)
+        memory = await self._memory(plan, resolutions=resolutions, now=now)
         found = guard.judge(plan, actual, self._rules.limits, memory)
         judgement = await self._allow(found, approved=approved, now=now)
         judged = self._judged(plan, judgement, sources=desired.sources, reading=actual.requests, now=now)
@@ -146,11 +153,13 @@ class Cycle:
             thawed=dict.fromkeys(guard.thawed(found, judgement), self._digest(found)),
         )
 
-    async def _memory(self, plan: values.Plan, *, now: datetime.datetime) -> guard.Memory:
+    async def _memory(
+        self, plan: values.Plan, *, resolutions: Mapping[str, values.DriverId], now: datetime.datetime
+    ) -> guard.Memory:
         """Ask the journal what the guard judges by; of our own writes only where there is something to write."""
         drivers = {change.driver for change in plan.changes}
         return guard.Memory(
-            resolutions=await self._journal.resolutions(),
+            resolutions=resolutions,
             fruitless=await self._journal.fruitless(since=now - _RECENT),
             writes=await self._journal.latest(drivers, most=flapping.ENOUGH) if drivers else {},
         )

@@ -15,19 +15,34 @@ from worker.engine import tasks
 
 LONGEST_PAUSE = 30.0
 """Seconds that a process may stand still between two signs of life, from the beginning of its reading on."""
-_PULSE = 10.0
+_SLOWEST = 20.0
+"""So many seconds may pass for each one that it works. To plan and journal a million changes is a minute's work, and a
+busy machine lends a process a small share of itself."""
+_PULSE = 1.0
 
 
 class Halt:
     """A reason to stop, that everybody in a run sees at once, also while waiting."""
 
-    def __init__(self, *, wake: Callable[[], None] = lambda: None) -> None:
-        """Start without a reason; `wake` is called when there is one."""
+    def __init__(
+        self,
+        *,
+        wake: Callable[[], None] = lambda: None,
+        uptime: Callable[[], float] = anyio.current_time,
+        worked: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        """Start without a reason; `wake` is called when there is one.
+
+        `uptime` gives seconds, `worked` those of the processor. The event loop's own do not pass while the machine
+        sleeps.
+        """
         self._wake = wake
+        self._uptime = uptime
+        self._worked = worked
         self._event = anyio.Event()
         self._reads: set[anyio.CancelScope] = set()
         self._writes: set[anyio.CancelScope] = set()
-        self._beat = math.inf
+        self._beat = math.inf, 0.0
         self.reason: errors.FleetSyncError | None = None
 
     def stop(self, reason: errors.FleetSyncError) -> None:
@@ -40,10 +55,10 @@ class Halt:
 
     def beat(self) -> None:
         """Notice that the process stood still for long: what it read before may be true no more."""
-        now = anyio.current_time()
-        if now - self._beat > LONGEST_PAUSE:
-            self.stop(errors.Paused(f"this process stood still for {now - self._beat:.0f} s"))
-        self._beat = now
+        (before, worked_before), (now, worked) = self._beat, (self._uptime(), self._worked())
+        if now - before > LONGEST_PAUSE + _SLOWEST * (worked - worked_before):
+            self.stop(errors.Paused(f"this process stood still for {now - before:.0f} s"))
+        self._beat = now, worked
 
     def cut(self) -> None:
         """Drop the writes in flight too, without waiting for their answers."""
@@ -65,7 +80,7 @@ class Halt:
     async def reading(self) -> AsyncIterator[None]:
         """Enclose what only reads: `stop` drops it, and the reason is raised. It may take long, but not stand still."""
         self.check()
-        self._beat = anyio.current_time()
+        self._beat = self._uptime(), self._worked()
         try:
             async with tasks.beside() as beside:
                 beside.start_soon(self._pulse)

@@ -53,7 +53,7 @@ class Rosters:
         self._fleets = dict(fleets)
         self._references = references
         self._all_emails = all_emails
-        self._census = census_.Census(references, all_emails=all_emails)
+        self._census = self._nobody()
         self._listed: dict[values.FleetId, _Listed] = {}
         self._incomplete: dict[values.FleetId, str] = {}
         self._directory_complete = False
@@ -105,6 +105,7 @@ class Rosters:
     async def _list_all_or_each(self, managed: Collection[values.FleetId]) -> None:
         """List all drivers, as references need it; where that fails twice, at least the managed fleets."""
         for _ in range(2):
+            self._census = self._nobody()  # whom a broken listing showed would be nobody new, and may have moved
             reason = await self._list_all()
             if reason is None:
                 return
@@ -152,7 +153,7 @@ class Rosters:
             return
         log.info("fleets_read_again", fleets=doubts)
         await lanes.side_by_side(self._refresh, sorted(doubts), limit=self._concurrency)
-        later = census_.Census(self._references, all_emails=self._all_emails)
+        later = self._nobody()
         listed = await self._listings(doubts, later)
         self._incomplete = self._doubts(doubts, later, listed, final=True)
         if self._census.learn(later) and self._directory_complete:
@@ -200,6 +201,9 @@ class Rosters:
                 raise
             log.warning("driver_unread", driver=driver, error=error.message)
         self._progress.step()
+
+    def _nobody(self) -> census_.Census:
+        return census_.Census(self._references, all_emails=self._all_emails)
 
     def _take(self, page: ports.DriverPage) -> None:
         for driver in page.drivers:

@@ -6,7 +6,6 @@ give); a lost lock is never taken again in passing, only by `open`. Blocks, and 
 """
 
 import contextlib
-import datetime
 import pathlib
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 Result = TypeVar("Result")
-Now = Callable[[], datetime.datetime]
 
 _UPGRADE_ATTEMPTS = 50
 _UPGRADE_PAUSE = 0.1
@@ -39,10 +37,12 @@ _FRESH_SESSION = 1.0
 class Keeper:
     """A journal's files or connection, and whether this process is its writer."""
 
-    def __init__(self, address: addresses.Address, *, now: Now, wait: Callable[[float], None] = time.sleep) -> None:
-        """Take the address, the time of day and how to wait for seconds; nothing is opened yet."""
+    def __init__(
+        self, address: addresses.Address, *, clock: ports.Clock, wait: Callable[[float], None] = time.sleep
+    ) -> None:
+        """Take the address, the clock and how to wait for seconds; nothing is opened yet."""
         self._address = address
-        self._now = now
+        self._clock = clock
         self._wait = wait
         self._lock: lock.Lock | None = None
         self._glance: glances.Glance | None = None
@@ -71,7 +71,7 @@ class Keeper:
     def sure(self) -> bool:
         """Tell at once whether this process was the writer a moment ago."""
         fresh = _FRESH_SESSION if self._address.path is None else _FRESH_FILE
-        return self._writer and _uptime() - self._seen < fresh
+        return self._writer and self._clock.uptime() - self._seen < fresh
 
     def check(self) -> None:
         """See that this process still is the writer. Raises errors.JournalError."""
@@ -82,7 +82,7 @@ class Keeper:
         elif not self._lock.held() or self._file != _identity(self._address.path):
             self._drop(lost=True)
             raise self._not_writer()
-        self._seen = _uptime()
+        self._seen = self._clock.uptime()
 
     def close(self) -> None:
         """Close everything, and let go of the lock. Harmless at any time."""
@@ -103,7 +103,7 @@ class Keeper:
         """Do this as the one writer. Raises errors.JournalError, also where this process is the writer no more."""
         self._hold()
         done = self.use(work)
-        self._seen = _uptime()
+        self._seen = self._clock.uptime()
         return done
 
     def glance(self) -> glances.Glance | None:
@@ -136,7 +136,7 @@ class Keeper:
         known = self.look().resolutions()
         fresh = {reference: driver for reference, driver in resolutions.items() if known.get(reference) != driver}
         if fresh:
-            self.write(lambda database: database.remember(fresh, now=self._now()))
+            self.write(lambda database: database.remember(fresh, now=self._clock.now()))
 
     # --- Inside -------------------------------------------------------------------------------------------
 
@@ -151,7 +151,7 @@ class Keeper:
     def _become_writer(self) -> None:
         try:
             if self._address.path is not None:
-                self._lock = lock.Lock.acquire(_lock_path(self._address.path), now=self._now())
+                self._lock = lock.Lock.acquire(_lock_path(self._address.path), now=self._clock.now())
                 self._writer = True
                 self._drop_glance()  # an earlier one may have missed what another writer left open
                 self.look().probe()
@@ -163,7 +163,7 @@ class Keeper:
         except BaseException:
             self._drop(lost=False)
             raise
-        self._seen = _uptime()
+        self._seen = self._clock.uptime()
 
     def _connected(self) -> "database.Database":
         from worker.journal import database
@@ -202,7 +202,7 @@ class Keeper:
         if self._writer:
             yield
         elif self._address.path is not None:
-            held = lock.Lock.acquire(_lock_path(self._address.path), now=self._now())
+            held = lock.Lock.acquire(_lock_path(self._address.path), now=self._clock.now())
             try:
                 yield
             finally:
@@ -251,8 +251,3 @@ def _identity(path: pathlib.Path | None) -> tuple[int, int] | None:
     except OSError:
         return None
     return (there.st_dev, there.st_ino) if there else None
-
-
-def _uptime() -> float:
-    """Give seconds that also pass while the machine sleeps, where the system can tell."""
-    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))

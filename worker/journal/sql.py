@@ -22,10 +22,10 @@ Result = TypeVar("Result")
 class SqlJournal:
     """Implements ports.Journal and ports.Record on SQLite or PostgreSQL; opened at the first use."""
 
-    def __init__(self, url: str, *, clock: ports.Clock | None = None) -> None:
+    def __init__(self, url: str, *, clock: ports.Clock) -> None:
         """Take the database's address, `sqlite:///…` or `postgresql://…`. Raises errors.JournalError."""
-        self._now = clock.now if clock else _now
-        self._keeper = keeper.Keeper(addresses.parse(url), now=self._now)
+        self._now = clock.now
+        self._keeper = keeper.Keeper(addresses.parse(url), clock=clock)
         self._begun: set[values.RunId] = set()
         self._one_at_a_time = anyio.CapacityLimiter(1)
         self._checking = anyio.Lock()
@@ -184,7 +184,3 @@ class SqlJournal:
 
 
 _NONE: rows.Documents = (None, None)
-
-
-def _now() -> datetime.datetime:
-    return datetime.datetime.now(datetime.UTC)

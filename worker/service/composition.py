@@ -8,6 +8,7 @@ import contextlib
 import datetime
 import pathlib
 import random
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable
 
@@ -28,11 +29,19 @@ USER_AGENT = f"fleet-sync/{worker.__version__}"
 
 
 class SystemClock:
-    """The machine's time of day."""
+    """The machine's clocks."""
 
     def now(self) -> datetime.datetime:
         """Give the present moment in UTC."""
         return datetime.datetime.now(datetime.UTC)
+
+    def uptime(self) -> float:
+        """Give seconds since the machine started; sleep counts, where the system can tell."""
+        return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+    def worked(self) -> float:
+        """Give the seconds that processors worked for this process."""
+        return time.process_time()
 
 
 class Unwatched:
@@ -102,7 +111,7 @@ class Account:
         postpone: cycle.Postpone = lambda changes, now: {},
     ) -> cycle.Cycle:
         """Make the parts of one run. `show` gets the judged plan before anything of it is applied."""
-        halt = self.ending.halt(wake=self._pace.wake)
+        halt = self.ending.halt(wake=self._pace.wake, clock=self._clock)
         sender = sending.Sender(pace=self._pace, halt=halt, policy=_policy(self.settings), jitter=random.random)
         return cycle.Cycle(
             run=run or new_run(),
@@ -146,7 +155,7 @@ async def account(
     settings: model.Settings, key: secret.Secret, *, progress: ports.Progress | None = None
 ) -> AsyncIterator[Account]:
     """Open an account, and close its connections and its journal in the end."""
-    journal = sql.SqlJournal(settings.journal_url)
+    journal = sql.SqlJournal(settings.journal_url, clock=SystemClock())
     opened = Account(
         settings=settings, key=key, journal=journal, ending=ending_.Ending(), progress=progress or Unwatched()
     )
@@ -166,7 +175,7 @@ def sources(settings: model.Settings) -> list[ports.Source]:
 @contextlib.asynccontextmanager
 async def record(settings: model.Settings) -> AsyncIterator[ports.Record]:
     """Open an account's journal to look things up in it."""
-    journal = sql.SqlJournal(settings.journal_url)
+    journal = sql.SqlJournal(settings.journal_url, clock=SystemClock())
     try:
         yield journal
     finally:

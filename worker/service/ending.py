@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import anyio
 
-from worker.core import errors
+from worker.core import errors, ports
 from worker.engine import halt as halt_
 
 
@@ -21,9 +21,9 @@ class Ending:
         self._happened = anyio.Event()
         self._halt: halt_.Halt | None = None
 
-    def halt(self, *, wake: Callable[[], None]) -> halt_.Halt:
+    def halt(self, *, wake: Callable[[], None], clock: ports.Clock) -> halt_.Halt:
         """Make the halt of a run that begins; it is halted from the start where everything is to end."""
-        self._halt = halt_.Halt(wake=wake)
+        self._halt = halt_.Halt(wake=wake, uptime=clock.uptime, worked=clock.worked)
         if self.reason is not None:
             self._halt.stop(self.reason)
         return self._halt

@@ -179,7 +179,10 @@ class Service:
         while True:
             await anyio.sleep(_APPROVAL_SECONDS)
             judged = self.board.last.judged if self.board.last and self.board.running is None else None
-            if judged is None or not judged.held or judged.digest == taken:
+            if judged is None or (judged.held and judged.digest == taken):
+                continue
+            taken = ""  # what is held again later may be approved again
+            if not judged.held:
                 continue
             with contextlib.suppress(errors.JournalError):  # the next run tells
                 if await self.account.record.approved(judged.digest, now=self._clock.now()):

@@ -86,7 +86,7 @@ async def run(read: Callable[[], Operator]) -> int:
     """
     operator = read()
     clock, board, gauges = composition.SystemClock(), board_.Board(clock=composition.SystemClock()), metrics.Metrics()
-    end, journal = ending.Ending(), sql.SqlJournal(operator.settings.journal_url)
+    end, journal = ending.Ending(), sql.SqlJournal(operator.settings.journal_url, clock=clock)
 
     def account(of: Operator) -> composition.Account:
         return composition.Account(
