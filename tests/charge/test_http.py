@@ -281,6 +281,7 @@ async def test_a_broken_exchange_is_an_error_of_ours_without_the_key(
 
     with pytest.raises(errors.Unreachable) as caught:
         await conftest.exchange(handler).exchange("POST", "/drivers/x/attach")
+    assert isinstance(caught.value, errors.NotSent) is (failure in (_FAILURES["connect"], _FAILURES["connect-slow"]))
     assert caught.value.remedy
     assert conftest.KEY not in caught.value.message
     assert caught.value.__cause__ is None

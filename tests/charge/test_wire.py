@@ -108,6 +108,19 @@ def test_a_body_that_explains_nothing_leaves_the_status_to_speak(
     assert error.code == kind.code
 
 
+@pytest.mark.parametrize("status", [400, 409, 422])
+def test_a_key_that_is_in_use_means_that_the_write_is_still_under_way(status: int) -> None:
+    """No two writes of ours share one: it is our own earlier attempt that Charge is busy with."""
+    error = _failure(status, _shown("idempotency_key_in_use", "try later"))
+    assert type(error) is errors.Unreachable
+    assert (error.status, error.code) == (status, "idempotency_key_in_use")
+
+
+@pytest.mark.parametrize("status", [408, 425, 499])
+def test_what_a_gateway_gave_up_waiting_for_may_have_been_done(status: int) -> None:
+    assert type(_failure(status, b"<html>")) is errors.Unreachable
+
+
 @pytest.mark.parametrize("status", [300, 301, 302, 303, 304, 307, 308])
 def test_a_redirect_is_distrusted(status: int) -> None:
     error = _failure(status, b"", {"location": "https://evil.test/"})

@@ -43,9 +43,8 @@ async def _walk(pages: Pages, *, cap: int = listing.MOST_PAGES, until: int | Non
         taken.append(page)
         return len(taken) != until
 
-    return await listing.walk(sender, pages, take, seen=lambda: len({page.fleets for page in taken}), cap=cap), len(
-        taken
-    )
+    broken = await listing.walk(sender, pages, take, seen=lambda: len({page.fleets for page in taken}), cap=cap)
+    return broken.reason if broken else None, len(taken)
 
 
 def _to(last: int) -> Callable[[int], int | None]:
@@ -82,10 +81,16 @@ async def test_a_listing_of_just_as_many_pages_is_whole() -> None:
     assert await _walk(Pages(_to(49)), cap=50) == (None, 50)
 
 
-async def test_a_page_that_fails_is_tried_in_two_rounds() -> None:
-    pages = Pages(_to(3), failures={2: [errors.Unreachable("") for _ in range(3)]})
+async def test_a_page_that_fails_in_several_ways_is_tried_in_two_rounds() -> None:
+    pages = Pages(_to(3), failures={2: [errors.Unreachable(""), errors.ServerFault(""), errors.Unreachable("")]})
     assert await _walk(pages) == (None, 4)
     assert pages.asked == [0, 1, 2, 2, 2, 2, 3]
+
+
+async def test_a_page_that_fails_in_the_same_way_each_time_is_asked_for_as_often_as_a_request_may_be() -> None:
+    pages = Pages(_to(3), failures={2: [errors.Unreachable("") for _ in range(9)]})
+    assert await _walk(pages) == ("a page could not be read: ", 2)
+    assert pages.asked == [0, 1] + [2] * ONCE.max_attempts
 
 
 @pytest.mark.parametrize(

@@ -80,13 +80,13 @@ async def test_drivers_that_no_listing_showed_are_retrieved() -> None:
     assert actual.absent == {GHOST}
 
 
-async def test_whoever_is_not_in_a_whole_list_of_all_is_asked_for_only_where_they_are_few() -> None:
-    """Many unknown ids at once: the list is whole, and one request each would cost more than another listing."""
+async def test_of_many_who_are_not_in_a_whole_list_of_all_a_few_are_asked_for() -> None:
+    """Where Charge knows none of those either the list is believed: one request each would cost more than another."""
     held = rigs.roster_of({VANS: [A, B], DEPOT: [C]})
     ghosts = [values.DriverId(f"drv_{number:032d}") for number in range(30)]
     rig = rigs.Rig(held, page_size=20)
     actual = await rig.read({VANS: [A, "b" * 32 + "@example.com", *ghosts]})
-    assert (actual.directory_complete, crowds.retrieved(rig)) == (True, [])
+    assert (actual.directory_complete, sorted(crowds.retrieved(rig))) == (True, ghosts[:20])
 
 
 async def test_fleets_by_id_are_listed_until_all_were_seen() -> None:
@@ -170,6 +170,28 @@ async def test_a_listing_that_fails_once_is_read_again(name: str) -> None:
     actual = await rig.read({VANS: []})
     assert len(actual.memberships) == 45
     assert actual.incomplete == {}
+
+
+async def test_a_list_of_all_drivers_that_left_somebody_out_is_read_again() -> None:
+    """A fleet shows it. Else addresses could not be looked up, and the run would blame the document."""
+    rig = _account(45, page_size=10)
+    rig.sandbox.faults = crowds.fault_where("cut_short", crowds.page(None, later=True), times=1)
+    actual = await rig.read({VANS: ["nobody@example.com"]})
+    assert actual.directory_complete
+    assert (len(actual.memberships), actual.incomplete) == (1047, {})
+
+
+@pytest.mark.parametrize("most", [30, 100])
+async def test_a_list_that_is_capped_in_silence_is_not_believed_of_those_who_are_named(most: int) -> None:
+    """Story: lists silently capped at 30 or 300 items (terraform-provider-github 701)."""
+    drivers = [values.DriverId(f"drv_{number:032d}") for number in range(most + 150)]
+    rig = rigs.Rig(rigs.roster_of({VANS: []}, others=drivers), page_size=10)
+    rig.sandbox.faults = crowds.fault_where(
+        "cut_short", lambda request: len(crowds.listed(rig)) > most // 10 and crowds.page(None)(request)
+    )
+    actual = await rig.read({VANS: drivers})
+    assert set(actual.memberships) >= set(drivers)
+    assert not actual.absent
 
 
 async def test_a_long_list_of_all_drivers_that_breaks_off_late_is_read_again() -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 import anyio
 import pytest
+import structlog
 
 from worker.core import errors, retry
 from worker.engine import halt as halt_
@@ -66,7 +67,49 @@ async def test_what_may_pass_is_tried_again(failure: Callable[[], errors.ChargeE
     assert await sender.send(endpoint, attempts) == "answer"
     assert attempts.count == 3
     assert (sender.traffic.reads, sender.traffic.writes, sender.traffic.retries) == (0, 3, 2)
-    assert sender.requests == 3
+    assert sender.requests == 1
+
+
+async def test_what_never_left_is_not_counted_and_certainly_not_done() -> None:
+    sender, attempts = _sender(), sending.Attempts(write=True)
+    with pytest.raises(errors.NotSent):
+        await sender.send(Endpoint(*(errors.NotSent("no connection") for _ in range(9))), attempts)
+    assert (attempts.count, attempts.doubtful) == (0, False)
+    assert (sender.traffic.writes, sender.traffic.retries) == (0, 0)
+    assert await sender.send(Endpoint(errors.NotSent("no connection")), attempts) == "answer"
+    assert (attempts.count, sender.traffic.writes, sender.traffic.retries) == (1, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("failure", "doubtful"),
+    [
+        (errors.Unreachable("408", status=408), True),
+        (errors.Distrusted("303", status=303), True),
+        (errors.Refused("400", status=400), False),
+    ],
+)
+async def test_what_a_failure_says_of_the_effect(failure: errors.ChargeError, doubtful: bool) -> None:
+    """A redirect may come from a gateway that did not look what Charge did."""
+    attempts = sending.Attempts(write=True)
+    with pytest.raises(errors.ChargeError):
+        await _sender().send(Endpoint(*[failure] * 9), attempts)
+    assert attempts.doubtful is doubtful
+
+
+async def test_while_nothing_succeeds_people_are_told_every_few_seconds(log: list[structlog.typing.EventDict]) -> None:
+    policy = retry.Policy(max_attempts=9, base_seconds=2, max_seconds=2)
+    sender = _sender(policy=policy)
+    await sender.send(Endpoint())
+    await anyio.sleep(100)
+    await sender.send(Endpoint(errors.Unreachable("no answer")))
+    assert [line["event"] for line in log] == ["request_retried", "charge_unanswered"]
+    log.clear()
+    await sender.send(Endpoint(*(errors.Unreachable("no answer") for _ in range(7))))
+    told = [line for line in log if line["event"] == "charge_unanswered"]
+    assert [(line["log_level"], line["attempt"], line["error"]) for line in told] == [
+        ("warning", 4, "no answer"),
+        ("warning", 7, "no answer"),
+    ]
 
 
 @pytest.mark.parametrize("failure", FINAL.values(), ids=FINAL)

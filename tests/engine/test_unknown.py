@@ -65,13 +65,23 @@ async def test_without_the_list_of_all_drivers_addresses_are_unknown(name: str) 
     assert (actual.incomplete, set(actual.memberships) >= {A, B, C}) == ({}, True)
 
 
-@pytest.mark.parametrize("name", ["503", "html_200", "foreign", "loop"])
-async def test_without_the_list_of_fleets_nothing_can_be_read(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("503", "api_error"),
+        ("html_200", "answer_unreadable"),
+        ("foreign", "foreign_address"),
+        ("loop", "fleets_unreadable"),
+    ],
+)
+async def test_without_the_list_of_fleets_nothing_can_be_read(name: str, code: str) -> None:
+    """The error says what to do about its cause: a wrong address is no outage."""
     held, fleets = crowds.ten_fleets()
     rig = rigs.Rig(held, page_size=3, faults=crowds.fault_where(name, lambda request: request.route == "fleets"))
     with pytest.raises(errors.ReadingError) as caught:
         await rig.read({fleets[0]: []})
-    assert caught.value.code == "fleets_unreadable"
+    assert caught.value.code == code
+    assert caught.value.remedy
     assert crowds.listed(rig) == []
 
 

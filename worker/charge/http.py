@@ -116,6 +116,8 @@ class Http:
                     return await self._answer(await connection.handle_async_request(request))
         except TimeoutError:
             raise errors.Unreachable(f"no whole answer within {self._timeout:g} s", code="timeout") from None
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            raise errors.NotSent(_described(error)) from None
         except (httpx.HTTPError, OSError) as error:  # httpcore lets some of TLS's errors through as they are
             raise errors.Unreachable(_described(error), code="connection_failed") from None
 

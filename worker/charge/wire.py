@@ -99,7 +99,10 @@ def request_id(headers: Mapping[str, str], body: str | None = None) -> str | Non
 
 
 def failure(status: int, headers: Mapping[str, str], body: bytes, *, now: datetime.datetime) -> errors.ChargeError:
-    """Give the error that an answer other than 2xx stands for, whether or not its body is Charge's error object."""
+    """Give the error that an answer other than 2xx stands for, whether or not its body is Charge's error object.
+
+    A complaint about an idempotency key, of which each belongs to one write, means that the write is still under way.
+    """
     shown = _error_object(body)
     message = f"{status}: {_line(shown.message, 300)}" if shown.message else f"{status} without an explanation"
     code, request = _line(shown.code or shown.type or "", 64), request_id(headers, shown.request)
@@ -110,7 +113,8 @@ def failure(status: int, headers: Mapping[str, str], body: bytes, *, now: dateti
         return errors.RateLimited(message, retry_after=pause, code=code, request_id=request)
     if 300 <= status < 400:
         return errors.Distrusted(f"{status}: a redirect was not followed", status=status)
-    return _kind(status)(message, status=status, code=code, request_id=request)
+    kind = errors.Unreachable if code.startswith("idempotency") else _kind(status)
+    return kind(message, status=status, code=code, request_id=request)
 
 
 def retry_after(headers: Mapping[str, str], *, now: datetime.datetime) -> float | None:
@@ -123,9 +127,12 @@ def retry_after(headers: Mapping[str, str], *, now: datetime.datetime) -> float 
     return max(0.0, (until - (_http_date(headers.get("date", "")) or now)).total_seconds())
 
 
+_GATEWAY = {408: errors.Unreachable, 425: errors.Unreachable, 499: errors.Unreachable}
+"""What a gateway answers that did not wait for Charge: whether a write took effect is unknown."""
+
+
 def _kind(status: int) -> type[errors.ChargeError]:
-    exact = {404: errors.NotFound, 409: errors.Conflict}
-    if kind := exact.get(status):
+    if kind := {404: errors.NotFound, 409: errors.Conflict, **_GATEWAY}.get(status):
         return kind
     return errors.Refused if 400 <= status < 500 else errors.ServerFault
 

@@ -13,6 +13,7 @@
     ├── Paused                the process stood still for so long that its plan may be out of date
     └── ChargeError           one request to Charge did not give what was asked for
         ├── Unreachable       no answer, or none that can be understood: the outcome of a write is unknown
+        │   ├── NotSent       no connection: the request never left
         │   └── ServerFault   a 5xx answer
         ├── RateLimited       429: not done, and everybody slows down
         ├── KeyRejected       401: the run ends at once
@@ -158,6 +159,12 @@ class Unreachable(ChargeError):
     remedy = "See that `charge.base_url` is right and reachable from here; look at Charge's status page."
 
 
+class NotSent(Unreachable):
+    """No connection could be made: the request did not go over the wire, and a write took no effect."""
+
+    code = "connection_failed"
+
+
 class ServerFault(Unreachable):
     """A 5xx answer, from Charge or a gateway before it. Whether a write took effect is unknown."""
 
@@ -187,7 +194,10 @@ class KeyRejected(ChargeError):
 
 
 class Distrusted(ChargeError):
-    """A redirect or an address on a foreign origin. It was not followed, and received nothing."""
+    """A redirect or an address on a foreign origin. It was not followed, and received nothing.
+
+    Whether a write that was answered so took effect is unknown.
+    """
 
     code = "foreign_address"
     remedy = "See that `charge.base_url` is Charge's own address, and that no proxy answers in its place."

@@ -107,11 +107,11 @@ class Applier:
             if attempts.doubtful or isinstance(error, errors.Conflict):
                 return await self._settle(intent.change, attempts, error)
             return _not_made(attempts, error)
-        if intent.change.done_in(reply.driver.fleets):
+        if intent.change.done_in(reply.driver.fleets) and not attempts.doubtful:
             return outcomes.Applied(attempts.count, reply.request_id)
-        attempts.doubtful = True
+        attempts.doubtful = True  # where it was already, the answer may be a replay of how things once were
         contradiction = errors.ServerFault(
-            "Charge answered that it was done, but showed the driver without it",
+            "Charge answered that it was done, but shows the driver without it",
             code="reply_contradicts",
             request_id=reply.request_id,
         )
@@ -170,13 +170,14 @@ def _cut_off(attempts: sending.Attempts, reason: errors.FleetSyncError | None) -
 
 
 def _log(change: values.Change, outcome: outcomes.Outcome) -> None:
-    fields = {"driver": change.driver, "fleet": change.fleet, "outcome": outcome.name}
+    fields: dict[str, object] = {"driver": change.driver, "fleet": change.fleet, "outcome": outcome.name}
     match outcome:
         case outcomes.Applied() | outcomes.Already():
             log.info(f"membership_{change.action}", **fields, attempts=outcome.attempts, request_id=outcome.request_id)
         case outcomes.Stale():
             log.warning(f"membership_{change.action}", **fields, message=outcome.message)
         case outcomes.Refused() | outcomes.Deferred() | outcomes.Unknown():
+            fields |= {"attempts": outcome.attempts, "request_id": outcome.request_id}
             log.warning(f"membership_{change.action}", **fields, code=outcome.code, message=outcome.message)
         case _:
             assert_never(outcome)

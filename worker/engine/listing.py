@@ -4,6 +4,7 @@ Invariants: a cursor is never followed twice, and never more of them than the ca
 listing. Neighbours: `reading` decides what to list; `core.census` takes what the pages show.
 """
 
+import dataclasses
 from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
@@ -17,6 +18,14 @@ MOST_PAGES = 100_000
 class _Page(Protocol):
     @property
     def next(self) -> ports.Cursor | None: ...
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Broken:
+    """Why a listing did not come to its end, and the failure of a page that it broke off at, if it did."""
+
+    reason: str
+    cause: errors.ChargeError | None = None
 
 
 Page = TypeVar("Page", bound=_Page)
@@ -34,8 +43,8 @@ async def walk(
     *,
     seen: Callable[[], int],
     cap: int = MOST_PAGES,
-) -> str | None:
-    """Give every page to `take`, until the end or until it returns False; give the reason why that failed, or None.
+) -> Broken | None:
+    """Give every page to `take`, until the end or until it returns False; say why that failed, or give None.
 
     `seen` tells how many different things were taken so far. Raises errors.ChargeError only where no other listing
     could succeed either: a rejected key, a missing permission.
@@ -46,30 +55,34 @@ async def walk(
     for _ in range(cap):
         before = seen()
         page = await _page(sender, fetch, cursor)
-        if isinstance(page, str):
+        if isinstance(page, Broken):
             return page
         if take(page) is False or page.next is None:
             return None
         barren = 0 if seen() > before else barren + 1
         if barren == MOST_BARREN_PAGES:
-            return f"{barren} of its pages in a row show nothing new"
+            return Broken(f"{barren} of its pages in a row show nothing new")
         if page.next in followed:
-            return "its pages go in circles"
+            return Broken("its pages go in circles")
         followed.add(page.next)
         cursor = page.next
-    return f"it has more than {cap} pages"
+    return Broken(f"it has more than {cap} pages")
 
 
-async def _page(sender: sending.Sender, fetch: Fetch[Page], cursor: ports.Cursor | None) -> Page | str:
-    """Fetch one page, with a second round of attempts: giving a listing up for one page is dear."""
-    failure = ""
-    for _ in range(2):
+async def _page(sender: sending.Sender, fetch: Fetch[Page], cursor: ports.Cursor | None) -> Page | Broken:
+    """Fetch one page, with a second round of attempts where the first one failed in more ways than one.
+
+    To give a listing up for one page is dear; but what fails in the same way each time is more than bad luck.
+    """
+    attempts, again = sending.Attempts(), False
+    while True:
         try:
-            return await sender.send(lambda: fetch(cursor))
+            return await sender.send(lambda: fetch(cursor), attempts)
         except (errors.Unreachable, errors.RateLimited) as error:
-            failure = f"a page could not be read: {error.message}"
+            if again or len(attempts.failures) < 2:
+                return Broken(f"a page could not be read: {error.message}", error)
+            again = True
         except (errors.Refused, errors.Distrusted) as error:
             if error.status == 403:
                 raise
-            return f"a page was refused: {error.message}"
-    return failure
+            return Broken(f"a page was refused: {error.message}", error)

@@ -102,9 +102,11 @@ class Reader:
             fleets.update((fleet.id, fleet) for fleet in page.fleets)
             return not by_id or not asked <= fleets.keys()
 
-        if reason := await listing.walk(self._sender, self._charge.fleets_page, take, seen=lambda: len(fleets)):
-            message = f"the list of fleets cannot be read: {reason}"
-            raise errors.ReadingError(message, code="fleets_unreadable", remedy=errors.Unreachable.remedy)
+        if broken := await listing.walk(self._sender, self._charge.fleets_page, take, seen=lambda: len(fleets)):
+            cause = broken.cause or errors.ReadingError("", code="fleets_unreadable", remedy=errors.Unreachable.remedy)
+            request = f" ({broken.cause.request_id})" if broken.cause and broken.cause.request_id else ""
+            message = f"the list of fleets cannot be read: {broken.reason}{request}"
+            raise errors.ReadingError(message, code=cause.code, remedy=cause.remedy)
         for fleet in sorted(asked - fleets.keys()):
             # The list may leave some out (archived ones, say); only a 404 means that there is none.
             try:

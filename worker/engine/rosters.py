@@ -63,18 +63,28 @@ class Rosters:
         named = {reference.id for reference in self._references if isinstance(reference, values.DriverById)}
         by_fleet = self._cost_by_fleet(managed, len(named))
         if len(named) < len(self._references):
-            await self._list_all_or_each(managed)
-        elif self._cost_of_all(len(named)) >= by_fleet or await self._list_all(cap=by_fleet):
-            await self._list_each(managed)
-        await self._settle(managed)
+            await self._read_directory(managed)
+        else:
+            if self._cost_of_all(len(named)) >= by_fleet or await self._list_all(cap=by_fleet):
+                await self._list_each(managed)
+            await self._settle(managed)
+        await self._look_for(named)
+
+    async def _look_for(self, named: Collection[values.DriverId]) -> None:
+        """Retrieve who was named and not seen; a whole list that lacks a first few may well lack them all."""
         unseen = self._census.unseen(named)
-        if not self._directory_complete or len(unseen) <= self._page_size:
-            await self.retrieve(unseen)
+        first, rest = unseen[: self._page_size], unseen[self._page_size :]
+        await self.retrieve(first)
+        if rest and self._directory_complete:
+            if self._census.unseen(first) == first:
+                return
+            log.warning("listing_broken", listing="drivers", reason="it left out drivers that there are")
+            self._directory_complete = False
+        await self.retrieve(rest)
 
     async def read_all(self) -> None:
         """Read all drivers, for all fleets."""
-        await self._list_all_or_each(self._fleets.keys())
-        await self._settle(self._fleets.keys())
+        await self._read_directory(self._fleets.keys())
 
     async def retrieve(self, drivers: Collection[values.DriverId]) -> None:
         """Retrieve each of these drivers. One that cannot be read stays unseen."""
@@ -102,6 +112,16 @@ class Rosters:
         known = sum(fleet.total_drivers or 0 for fleet in self._fleets.values())
         return max(1, math.ceil(max(known, named) / self._page_size))
 
+    async def _read_directory(self, managed: Collection[values.FleetId]) -> None:
+        """Read all drivers and the managed fleets; once more where a fleet shows somebody whom the list left out."""
+        for _ in range(2):
+            self._listed, self._incomplete = {}, {}
+            await self._list_all_or_each(managed)
+            ended = self._directory_complete
+            await self._settle(managed)
+            if self._directory_complete or not ended:
+                return
+
     async def _list_all_or_each(self, managed: Collection[values.FleetId]) -> None:
         """List all drivers, as references need it; where that fails twice, at least the managed fleets."""
         for _ in range(2):
@@ -115,11 +135,11 @@ class Rosters:
     async def _list_all(self, *, cap: int = listing.MOST_PAGES) -> str | None:
         """List all drivers into the census; give the reason why that failed, or None."""
         self._progress.stage("Reading all drivers", None)
-        reason = await listing.walk(
+        broken = await listing.walk(
             self._sender, self._charge.drivers_page, self._take, seen=self._census.count, cap=cap
         )
-        self._directory_complete = reason is None
-        return reason
+        self._directory_complete = broken is None
+        return broken.reason if broken else None
 
     async def _list_each(self, fleets: Collection[values.FleetId]) -> None:
         """List each of these fleets, side by side."""
@@ -140,8 +160,8 @@ class Rosters:
                     census.see(driver)
 
             fetch = functools.partial(self._charge.drivers_page, fleet=fleet)
-            reason = await listing.walk(self._sender, fetch, take, seen=lambda: len(drivers))
-            listed[fleet] = _Listed(frozenset(drivers), reason)
+            broken = await listing.walk(self._sender, fetch, take, seen=lambda: len(drivers))
+            listed[fleet] = _Listed(frozenset(drivers), broken.reason if broken else None)
             self._progress.step()
 
         await lanes.side_by_side(read, sorted(fleets), limit=self._concurrency)

@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+import anyio
 import structlog
 import tenacity
 
@@ -19,16 +20,23 @@ from worker.engine import pacing
 log = structlog.get_logger()
 
 Answer = TypeVar("Answer")
+
+_SILENCE = 5.0
+"""Seconds without a single success, after which people are told."""
 Call = Callable[[], Awaitable[Answer]]
 
 
 @dataclasses.dataclass(slots=True)
 class Attempts:
-    """What became of one request so far. `doubtful`: an attempt got no clear answer, and may have taken effect."""
+    """What became of one request so far: how often it went over the wire, and the codes of its failures.
+
+    `doubtful`: an attempt got no clear answer, and may have taken effect.
+    """
 
     write: bool = False
     count: int = 0
     doubtful: bool = False
+    failures: set[str] = dataclasses.field(default_factory=set)
     ready: Callable[[], Awaitable[None]] | None = None
 
 
@@ -43,6 +51,7 @@ class Sender:
         self._policy = policy
         self._jitter = jitter
         self._budget = retry.Budget()
+        self._answered = self._told = anyio.current_time()
         self._traffic = {"reads": 0, "writes": 0, "retries": 0, "rate_limited": 0}
         self.halt = halt
 
@@ -53,8 +62,8 @@ class Sender:
 
     @property
     def requests(self) -> int:
-        """Count all requests until now."""
-        return self._traffic["reads"] + self._traffic["writes"]
+        """Count all requests until now, but for retries: the same work counts the same in any weather."""
+        return self._traffic["reads"] + self._traffic["writes"] - self._traffic["retries"]
 
     async def send(
         self, call: Call[Answer], attempts: Attempts | None = None, *, ready: Call[None] | None = None
@@ -83,7 +92,7 @@ class Sender:
             return await self._attempt(call, attempts)
 
         retrying = tenacity.AsyncRetrying(
-            retry=delays.worth_it, wait=delays.wait, sleep=self.halt.sleep, before_sleep=_log, reraise=True
+            retry=delays.worth_it, wait=delays.wait, sleep=self.halt.sleep, before_sleep=self._tell, reraise=True
         )
         return await retrying(attempt)
 
@@ -92,25 +101,39 @@ class Sender:
         sent = await self._pace.turn(self.halt)
         if attempts.ready is not None:
             await attempts.ready()
-        attempts.count += 1
-        self._traffic["writes" if attempts.write else "reads"] += 1
-        self._traffic["retries"] += attempts.count > 1
         before, attempts.doubtful = attempts.doubtful, True
+        went = 1
         try:
             answer = await call()
-        except errors.Unreachable:
-            raise
         except errors.ChargeError as error:
-            attempts.doubtful = before
+            attempts.failures.add(error.code)
+            went = 0 if isinstance(error, errors.NotSent) else 1
+            attempts.doubtful = before or _says_nothing(error)
             self._note(error, sent)
             raise
+        finally:
+            self._traffic["retries"] += went if attempts.count else 0
+            self._traffic["writes" if attempts.write else "reads"] += went
+            attempts.count += went
         attempts.doubtful = before
         self._pace.accepted(sent)
         self._budget.succeeded()
+        self._answered = anyio.current_time()
         return answer
 
+    def _tell(self, state: tenacity.RetryCallState) -> None:
+        """Log that a request is repeated, and every few seconds loudly while none succeeds at all."""
+        error = state.outcome.exception() if state.outcome else None
+        fields = {"attempt": state.attempt_number, "wait": round(state.upcoming_sleep, 3), "error": str(error)}
+        log.debug("request_retried", **fields)
+        if (now := anyio.current_time()) - max(self._answered, self._told) >= _SILENCE:
+            self._told = now
+            log.warning("charge_unanswered", **fields)
+
     def _note(self, error: errors.ChargeError, sent: float) -> None:
-        """Let pace and run know of a clear refusal."""
+        """Let pace and run know of a clear answer that is none of success."""
+        if isinstance(error, errors.Unreachable):
+            return
         if isinstance(error, errors.RateLimited):
             self._traffic["rate_limited"] += 1
             self._pace.limited(sent, error.retry_after)
@@ -118,6 +141,11 @@ class Sender:
             self._pace.accepted(sent)
         if isinstance(error, errors.KeyRejected):
             self.halt.stop(error)
+
+
+def _says_nothing(error: errors.ChargeError) -> bool:
+    """Tell whether a failure leaves open if the request took effect."""
+    return isinstance(error, errors.Unreachable | errors.Distrusted) and not isinstance(error, errors.NotSent)
 
 
 class _Delays:
@@ -141,8 +169,3 @@ class _Delays:
 
     def wait(self, state: tenacity.RetryCallState) -> float:
         return self._delay
-
-
-def _log(state: tenacity.RetryCallState) -> None:
-    error = state.outcome.exception() if state.outcome else None
-    log.debug("request_retried", attempt=state.attempt_number, wait=round(state.upcoming_sleep, 3), error=str(error))

@@ -37,17 +37,19 @@ class Diary:
         problems = frozenset((*(finished.judged.problems if finished.judged else ()), *finished.problems))
         if finished.judged is not None:
             for problem in sorted(problems - self._told):
-                log.warning("problem", where=problem.where, message=problem.message)
+                level = logging.INFO if problem.note else logging.WARNING
+                log.log(level, "problem", where=problem.where, message=problem.message)
             self._told = problems
         fields: dict[str, object] = {name: count for name, count in finished.counts.items() if count}
         if finished.judged is not None:
             fields |= {"in_sync": finished.judged.in_sync, "held": len(finished.judged.held)}
             if finished.judged.held:
                 fields["digest"] = finished.judged.digest
-            if problems:
-                fields["problems"] = len(problems)
+            if count := sum(not problem.note for problem in problems):
+                fields["problems"] = count
         if finished.error is not None:
-            fields |= {"error": finished.error.message, "remedy": finished.error.remedy}
+            error = finished.error
+            fields |= {"error": error.message, "code": error.code, "remedy": error.remedy}
         wanted = isinstance(finished.error, errors.Stopped)  # by the operator
         log.log(
             logging.WARNING if wanted else _LEVELS.get(finished.verdict, logging.INFO),
