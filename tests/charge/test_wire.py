@@ -112,7 +112,7 @@ def test_a_body_that_explains_nothing_leaves_the_status_to_speak(
 def test_a_key_that_is_in_use_means_that_the_write_is_still_under_way(status: int) -> None:
     """No two writes of ours share one: it is our own earlier attempt that Charge is busy with."""
     error = _failure(status, _shown("idempotency_key_in_use", "try later"))
-    assert type(error) is errors.Unreachable
+    assert type(error) is errors.UnderWay
     assert (error.status, error.code) == (status, "idempotency_key_in_use")
 
 

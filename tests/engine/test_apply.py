@@ -278,6 +278,21 @@ async def test_a_replayed_answer_is_not_believed_and_keeps_the_detach_waiting() 
     assert set(rig.roster.fleets_of(A)) == {VANS}
 
 
+async def test_a_write_that_charge_is_still_busy_with_is_unknown_although_a_reading_shows_nothing_of_it() -> None:
+    class Busy(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            if request.method == "POST":
+                shown = {"object": "error", "code": "idempotency_key_in_use", "message": "try later"}
+                return httpx.Response(409, json=shown)
+            return await support.transport(rig.sandbox).handle_async_request(request)
+
+    rig = rigs.Rig(applying.account(), policy=QUICK, transport=Busy)
+    (outcome,) = await applying.apply(rig, [applying.attach(D, VANS)])
+    assert isinstance(outcome, outcomes.Unknown)
+    assert (outcome.attempts, outcome.code) == (QUICK.max_attempts, "idempotency_key_in_use")
+    assert await rig.journal.open()
+
+
 async def test_a_write_that_never_left_is_deferred_and_nothing_is_read() -> None:
     class Unplugged(httpx.AsyncBaseTransport):
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:

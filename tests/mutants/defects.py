@@ -55,8 +55,8 @@ DEFECTS = (
     Defect(
         "believing any 200 to a write",
         "worker/engine/apply.py",
-        "if intent.change.done_in(reply.driver.fleets):",
-        "if reply:",
+        "if intent.change.done_in(reply.driver.fleets) and not attempts.doubtful:",
+        "if reply and not attempts.doubtful:",
         APPLY,
     ),
     Defect(
@@ -125,8 +125,8 @@ DEFECTS = (
     Defect(
         "following a page to a foreign origin",
         "worker/charge/http.py",
-        "if _origin(address) != _origin(self._base) or address.userinfo:",
-        "if address.userinfo:",
+        "ours = _origin(address) == _origin(self._base) and not address.userinfo",
+        "ours = not address.userinfo",
         ("tests/charge",),
     ),
     Defect(

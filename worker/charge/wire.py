@@ -113,7 +113,7 @@ def failure(status: int, headers: Mapping[str, str], body: bytes, *, now: dateti
         return errors.RateLimited(message, retry_after=pause, code=code, request_id=request)
     if 300 <= status < 400:
         return errors.Distrusted(f"{status}: a redirect was not followed", status=status)
-    kind = errors.Unreachable if code.startswith("idempotency") else _kind(status)
+    kind = errors.UnderWay if code.startswith("idempotency") else _kind(status)
     return kind(message, status=status, code=code, request_id=request)
 
 

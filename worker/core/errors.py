@@ -14,6 +14,7 @@
     └── ChargeError           one request to Charge did not give what was asked for
         ├── Unreachable       no answer, or none that can be understood: the outcome of a write is unknown
         │   ├── NotSent       no connection: the request never left
+        │   ├── UnderWay      Charge is still busy with an earlier attempt of the same write
         │   └── ServerFault   a 5xx answer
         ├── RateLimited       429: not done, and everybody slows down
         ├── KeyRejected       401: the run ends at once
@@ -163,6 +164,12 @@ class NotSent(Unreachable):
     """No connection could be made: the request did not go over the wire, and a write took no effect."""
 
     code = "connection_failed"
+
+
+class UnderWay(Unreachable):
+    """Charge is still busy with an earlier attempt of the same write: a reading does not yet show what comes of it."""
+
+    remedy = "The next run settles it; if it stays, give Charge's support the request id."
 
 
 class ServerFault(Unreachable):

@@ -140,6 +140,8 @@ class Applier:
             message = f"{cause.message}; whether it took effect could not be read: {error.message}"
             return outcomes.Unknown(attempts.count, cause.code, message, cause.request_id)
         if not change.done_in(driver.fleets):
+            if isinstance(cause, errors.UnderWay):
+                return outcomes.Unknown(attempts.count, cause.code, cause.message, cause.request_id)
             return _not_made(attempts, cause)
         if attempts.doubtful or not isinstance(cause, errors.Conflict):
             return outcomes.Applied(attempts.count, cause.request_id, "settled by reading the driver")
