@@ -6,7 +6,7 @@ import pytest
 
 from worker.cli import render
 from worker.core import errors, guard, outcomes, report, values
-from worker.engine import cycle
+from worker.engine import survey
 
 NOW = datetime.datetime(2026, 10, 5, 8, tzinfo=datetime.UTC)
 DRIVER, OTHER = values.DriverId("drv_" + "A" * 32), values.DriverId("drv_" + "B" * 32)
@@ -40,7 +40,7 @@ def _judged(*changes: values.Change, held: tuple[values.Held, ...] = (), **field
 
 
 def _plan(judged: values.Judged) -> str:
-    return render.plan(cycle.Survey(DESIRED, ACTUAL, judged), rate=2.5)
+    return render.plan(survey.Survey(DESIRED, ACTUAL, judged), rate=2.5)
 
 
 def _result(*results: outcomes.Result, judged: values.Judged | None = None, **fields: object) -> str:
@@ -115,10 +115,10 @@ def test_held_attaches_are_not_counted_as_detaches() -> None:
 
 def test_the_inverse_of_a_run_says_how_to_allow_what_is_held_of_it() -> None:
     held = (values.Held(DETACH, guard.PER_RUN, "too many"),)
-    page = render.inverse(cycle.Survey(DESIRED, ACTUAL, _judged(ATTACH, held=held)), run="run_1", rate=2.5)
+    page = render.inverse(survey.Survey(DESIRED, ACTUAL, _judged(ATTACH, held=held)), run="run_1", rate=2.5)
     assert "  fleet-sync approve sha256:0\n  fleet-sync undo run_1 --out FILE\n" in page
     assert "once --approve" not in page
     assert "Plan: 1 to attach, 0 to detach, 1 held.\n" in page
-    nothing = cycle.Survey(DESIRED, ACTUAL, _judged(problems=(values.Problem("drv/flt", "left as it is"),)))
+    nothing = survey.Survey(DESIRED, ACTUAL, _judged(problems=(values.Problem("drv/flt", "left as it is"),)))
     page = render.inverse(nothing, run="run_1", rate=2.5)
     assert page.endswith("  drv/flt: left as it is\n\nNothing to undo.")

@@ -15,7 +15,7 @@ from tests.support import rig as rigs
 from tests.support import sandbox as support
 from tests.support.rig import DEPOT, VANS, A, B, C, D
 from worker.core import errors, guard, outcomes, report, retry, values
-from worker.engine import cycle
+from worker.engine import survey as survey_
 from worker.sandbox import behaviour, faults, messages
 
 pytestmark = pytest.mark.anyio
@@ -69,7 +69,7 @@ async def test_the_figures_are_those_of_the_wire(conduct: behaviour.Behaviour) -
 
 async def test_the_cost_of_a_plan_is_what_carrying_it_out_takes() -> None:
     rig = rigs.Rig(accounts.account(), requests_per_second=10)
-    survey = await rig.cycle(doubles.Source(accounts.WANTED)).survey()
+    survey = await rig.surveyor(doubles.Source(accounts.WANTED)).survey()
     before = len(rig.sandbox.requests)
     assert survey.actual.requests == before
     await rig.reconcile(accounts.WANTED)
@@ -78,9 +78,9 @@ async def test_the_cost_of_a_plan_is_what_carrying_it_out_takes() -> None:
 
 
 async def test_the_same_inputs_give_the_same_plan() -> None:
-    surveys = [await rigs.Rig(accounts.account()).cycle(doubles.Source(accounts.WANTED)).survey() for _ in range(2)]
+    surveys = [await rigs.Rig(accounts.account()).surveyor(doubles.Source(accounts.WANTED)).survey() for _ in range(2)]
     surveys.append(
-        await rigs.Rig(accounts.account()).cycle(doubles.Source(dict(reversed(accounts.WANTED.items())))).survey()
+        await rigs.Rig(accounts.account()).surveyor(doubles.Source(dict(reversed(accounts.WANTED.items())))).survey()
     )
     assert len({survey.judged.digest for survey in surveys}) == 1
     assert surveys[0].judged.changes == surveys[1].judged.changes
@@ -111,8 +111,8 @@ async def test_fleets_by_name_and_drivers_by_address_mean_the_same() -> None:
 
 async def test_a_rehearsal_and_a_survey_change_nothing() -> None:
     rig = rigs.Rig(accounts.account())
-    await rig.cycle(doubles.Source(accounts.WANTED)).rehearse()
-    await rig.cycle(doubles.Source(accounts.WANTED)).survey()
+    await rig.surveyor(doubles.Source(accounts.WANTED)).rehearse()
+    await rig.surveyor(doubles.Source(accounts.WANTED)).survey()
     assert rig.writes == []
     assert rig.memory.plans == {}
 
@@ -294,7 +294,7 @@ async def test_an_answer_that_lies_is_caught_by_reading_back(
 async def test_verification_costs_no_more_than_reading_everything_once_more() -> None:
     drivers = [values.DriverId(f"drv_{number:032d}") for number in range(300)]
     rig = rigs.Rig(rigs.roster_of({VANS: []}, others=drivers))
-    survey = await rig.cycle(doubles.Source({VANS: drivers})).survey()
+    survey = await rig.surveyor(doubles.Source({VANS: drivers})).survey()
     before = len(rig.sandbox.requests)
     await rig.reconcile({VANS: drivers})
     assert len(rig.sandbox.requests) - before - 300 <= 2 * survey.actual.requests
@@ -317,7 +317,7 @@ async def test_what_cannot_be_read_back_is_said(name: str) -> None:
 
 
 async def test_what_is_shown_is_what_is_judged_and_made() -> None:
-    shown: list[cycle.Survey] = []
+    shown: list[survey_.Survey] = []
     rig = rigs.Rig(
         accounts.account(), limits=dataclasses.replace(rigs.LENIENT, max_detach_fraction=0.0, always_allow=0)
     )

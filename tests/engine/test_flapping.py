@@ -65,7 +65,7 @@ async def test_argo_cd_and_external_dns_two_controllers_that_fight_are_noticed_f
 async def test_a_plan_shows_the_frozen_membership_too() -> None:
     rig = _account()
     await _fight(rig)
-    survey = await rig.cycle(doubles.Source(WANTED)).survey()
+    survey = await rig.surveyor(doubles.Source(WANTED)).survey()
     assert [held.guard for held in survey.judged.held] == [guard.FLAPPING]
 
 

@@ -73,7 +73,7 @@ async def test_a_grace_goes_on_while_a_fleet_cannot_be_judged() -> None:
 
 async def test_a_plan_shows_who_waits_and_notes_nothing() -> None:
     rig = _rig()
-    survey = await rig.cycle(doubles.Source(LESS)).survey()
+    survey = await rig.surveyor(doubles.Source(LESS)).survey()
     assert survey.judged.changes == ()
     assert "until 2026-12-01T13:00:00" in survey.judged.problems[0].message
     assert await rig.memory.absences() == {}
@@ -146,11 +146,11 @@ async def test_the_next_boundary_is_the_end_of_the_first_grace_or_of_a_row() -> 
     rig = _rig()
     await rig.reconcile(LESS)
     await anyio.sleep(600)
-    survey = await rig.cycle(doubles.Source({VANS: [C, D]})).survey()
+    survey = await rig.surveyor(doubles.Source({VANS: [C, D]})).survey()
     assert survey.next_boundary is not None
     assert survey.next_boundary - clocks.NOON == pytest.approx(HOUR, abs=datetime.timedelta(seconds=5))
     assert survey.members == {VANS: 4}
-    assert (await rig.cycle(doubles.Source(ALL)).survey()).next_boundary is None
+    assert (await rig.surveyor(doubles.Source(ALL)).survey()).next_boundary is None
     ends = clocks.NOON + HOUR / 2
 
     class Seasonal(doubles.Source):
@@ -159,4 +159,4 @@ async def test_the_next_boundary_is_the_end_of_the_first_grace_or_of_a_row() -> 
             rows = tuple(values.Row(row.fleet, row.driver, row.origin, ends=ends) for row in reading.rows)
             return values.SourceReading(reading.source, reading.fleets, rows)
 
-    assert (await rig.cycle(Seasonal(LESS)).survey()).next_boundary == ends
+    assert (await rig.surveyor(Seasonal(LESS)).survey()).next_boundary == ends

@@ -151,7 +151,7 @@ async def test_what_cannot_be_read_stays_open_for_the_run_after() -> None:
 
 async def test_a_saved_plan_recovers_first_too() -> None:
     rig = rigs.Rig(_account())
-    saved = (await rig.cycle(doubles.Source(WANTED)).survey()).judged
+    saved = (await rig.surveyor(doubles.Source(WANTED)).survey()).judged
     await _cut_off(rig, after=5)
     done = len(rig.roster.effects)
     assert done > 0
@@ -345,7 +345,7 @@ async def test_a_write_that_was_cut_off_does_not_count_as_fruitless() -> None:
     for _ in range(5):
         await _cut_off(rig, after=5)
         _all_back(rig)
-    held = (await rig.cycle(doubles.Source(WANTED)).survey()).judged.held
+    held = (await rig.surveyor(doubles.Source(WANTED)).survey()).judged.held
     assert {each.guard for each in held} <= {guard.FLAPPING}
 
 

@@ -14,7 +14,7 @@ QUICK = retry.Policy(max_attempts=2, base_seconds=0.5)
 
 
 async def _saved(rig: rigs.Rig, wanted: rigs.Wanted) -> values.Judged:
-    return (await rig.cycle(doubles.Source(wanted)).survey()).judged
+    return (await rig.surveyor(doubles.Source(wanted)).survey()).judged
 
 
 async def test_a_saved_plan_is_done_and_nothing_else() -> None:

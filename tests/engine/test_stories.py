@@ -14,7 +14,7 @@ from tests.support import rig as rigs
 from tests.support import sandbox as support
 from tests.support.rig import DEPOT, NORTH, VANS
 from worker.core import errors, guard, report, values
-from worker.engine import cycle
+from worker.engine import survey
 from worker.sandbox import behaviour, faults, messages, roster
 
 pytestmark = pytest.mark.anyio
@@ -161,7 +161,7 @@ async def test_an_attribute_was_written_but_never_read_back() -> None:
     for limits in (DEFAULT, rigs.LENIENT):
         rig = _account(limits=limits)
         await rig.reconcile({DEPOT: [*IN_DEPOT, DRIVERS[0]]})
-        survey = await rig.cycle(doubles.Source({DEPOT: [*IN_DEPOT, DRIVERS[0]]})).survey()
+        survey = await rig.surveyor(doubles.Source({DEPOT: [*IN_DEPOT, DRIVERS[0]]})).survey()
         assert survey.judged.changes == ()
 
 
@@ -204,7 +204,7 @@ async def test_turning_the_sync_on_emptied_all_groups(wanted: rigs.Wanted) -> No
     rig = _account()
     finished = await _unharmed(rig, wanted)
     assert finished.exit_code == 3
-    actual = await rig.cycle().export()
+    actual = await rig.surveyor().export()
     exported: dict[str, list[str]] = {fleet: [] for fleet in actual.fleets}
     for driver, fleets in actual.memberships.items():
         for fleet in fleets:
@@ -214,7 +214,7 @@ async def test_turning_the_sync_on_emptied_all_groups(wanted: rigs.Wanted) -> No
 
 async def test_the_guard_judged_something_else_than_what_was_applied() -> None:
     """peribolos, octoDNS: one immutable plan feeds guard, output, journal and applier."""
-    shown: list[cycle.Survey] = []
+    shown: list[survey.Survey] = []
     rig = _account()
     wanted = {VANS: [*IN_VANS[1:], IN_DEPOT[0]], DEPOT: IN_DEPOT[:5]}
     finished = await rig.cycle(doubles.Source(wanted), show=shown.append).reconcile(trigger="test")

@@ -98,7 +98,7 @@ async def test_a_fleet_that_cannot_be_asked_for_is_not_absent() -> None:
 async def test_an_export_shows_every_membership_and_every_address() -> None:
     held = roster.Roster.populate(drivers=60, fleets=5)
     rig = rigs.Rig(held, page_size=20)
-    actual = await rig.cycle().export()
+    actual = await rig.surveyor().export()
     shown = {(driver, fleet) for driver, fleets in actual.memberships.items() for fleet in fleets}
     assert shown == held.memberships()
     assert set(actual.emails) == {driver.email.casefold() for driver in held.drivers.values()}
@@ -111,4 +111,4 @@ async def test_an_export_is_whole_or_none(name: str) -> None:
         name, lambda request: request.route == "drivers" and "page" in request.query
     )
     with pytest.raises(errors.ReadingError, match="nothing is exported"):
-        await rig.cycle().export()
+        await rig.surveyor().export()

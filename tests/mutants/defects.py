@@ -75,9 +75,9 @@ DEFECTS = (
     ),
     Defect(
         "taking answers for what Charge holds, without reading back",
-        "worker/engine/cycle.py",
-        "if not drivers or self._sender.halt.reason is not None:",
-        "if drivers or self._sender.halt.reason is not None:",
+        "worker/engine/verification.py",
+        "if not drivers or halt.reason is not None:",
+        "if drivers or halt.reason is not None:",
         CYCLE,
     ),
     Defect(
@@ -222,7 +222,7 @@ DEFECTS = (
     ),
     Defect(
         "fighting on, whatever somebody else does",
-        "worker/engine/cycle.py",
+        "worker/engine/survey.py",
         "most=flapping.ENOUGH)",
         "most=flapping.ENOUGH - 1)",
         ("tests/engine/test_flapping.py",),

@@ -13,6 +13,7 @@ from anyio import abc
 from tests.support import clocks, doubles
 from worker.core import errors, outcomes, report, values
 from worker.engine import cycle
+from worker.engine import survey as survey_
 from worker.service import board, composition, ending, loop, wakeups
 from worker.settings import model
 
@@ -71,7 +72,7 @@ class Account:
         if finished.judged is not None:
             changes = finished.judged.changes
             self.postponed.append(len(self._postpone(changes, self.clock.now())))
-            survey = cycle.Survey(
+            survey = survey_.Survey(
                 values.Desired((), (), ()), values.Actual({}, {}), finished.judged, next_boundary=self.boundary
             )
             self._show(survey)

@@ -19,7 +19,7 @@ from tests.support import sandbox as support
 from worker.charge import client as client_
 from worker.charge import http as http_
 from worker.core import errors, report, secret, values
-from worker.engine import apply, pacing, reading, sending
+from worker.engine import apply, pacing, reading, sending, survey
 from worker.engine import cycle as cycle_
 from worker.engine import halt as halt_
 from worker.sandbox import app
@@ -38,6 +38,7 @@ class Parts:
     applier: type[apply.Applier] = apply.Applier
     reader: type[reading.Reader] = reading.Reader
     sender: type[sending.Sender] = sending.Sender
+    surveyor: type[survey.Surveyor] = survey.Surveyor
     cycle: type[cycle_.Cycle] = cycle_.Cycle
     client: type[client_.Client] = client_.Client
     http: type[http_.Http] = http_.Http
@@ -202,20 +203,28 @@ class Life:
         around, settings, parts = self._around, self._around.settings, self._around.parts
         sender = parts.sender(pace=self._pace, halt=self._halt, policy=settings.policy, jitter=around.chance.random)
         watcher = doubles.Watcher()
+        reader = parts.reader(
+            charge=self._client,
+            sender=sender,
+            progress=watcher,
+            page_size=settings.page_size,
+            concurrency=settings.concurrency,
+            must_see={fleet for _, fleet in settings.limits.must_see},
+        )
         return parts.cycle(
             run=values.RunId(run.name),
-            rules=cycle_.Rules(values.Account(rig.BASE, "test"), settings.mode, settings.limits, settings.rate),
-            sources=[
-                documents.Source(around.shelf, place, self._fate, run) for place in range(len(around.shelf.readings()))
-            ],
-            reader=parts.reader(
-                charge=self._client,
-                sender=sender,
-                progress=watcher,
-                page_size=settings.page_size,
-                concurrency=settings.concurrency,
-                must_see={fleet for _, fleet in settings.limits.must_see},
+            surveyor=parts.surveyor(
+                rules=survey.Rules(values.Account(rig.BASE, "test"), settings.mode, settings.limits, settings.rate),
+                sources=[
+                    documents.Source(around.shelf, place, self._fate, run)
+                    for place in range(len(around.shelf.readings()))
+                ],
+                reader=reader,
+                journal=self._journal,
+                halt=self._halt,
+                clock=around.wall,
             ),
+            reader=reader,
             applier=parts.applier(
                 charge=self._client,
                 sender=sender,

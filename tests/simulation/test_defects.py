@@ -10,8 +10,8 @@ import trio
 from tests.simulation import disk, living, world
 from tests.support import rig
 from worker.charge import client, http
-from worker.core import errors, outcomes, ports, report, values
-from worker.engine import apply, cycle, halt, pacing, reading, sending
+from worker.core import errors, outcomes, ports, values
+from worker.engine import apply, cycle, halt, pacing, reading, sending, survey
 
 MOST_WORLDS = 150
 
@@ -96,14 +96,14 @@ class NoRecovery(cycle.Cycle):
         pass
 
 
-class Unguarded(cycle.Cycle):
+class Unguarded(survey.Surveyor):
     """Has no limits."""
 
-    def __init__(self, *, rules: cycle.Rules, **rest: Any) -> None:
+    def __init__(self, *, rules: survey.Rules, **rest: Any) -> None:
         super().__init__(rules=dataclasses.replace(rules, limits=rig.LENIENT), **rest)
 
 
-class Additive(cycle.Cycle):
+class Additive(survey.Surveyor):
     """Detaches from fleets that only grow."""
 
     async def desired(self) -> values.Desired:
@@ -112,10 +112,10 @@ class Additive(cycle.Cycle):
         return dataclasses.replace(desired, fleets=exact)
 
 
-class HalfSources(cycle.Cycle):
+class HalfSources(survey.Surveyor):
     """Goes on with what it could read where a source cannot be read."""
 
-    async def reconcile(self, **rest: Any) -> report.Report:
+    async def desired(self) -> values.Desired:
         readable = []
         for source in self._sources:
             try:
@@ -124,7 +124,7 @@ class HalfSources(cycle.Cycle):
             except errors.SourceError:
                 readable.append(Nothing())
         self._sources = readable
-        return await super().reconcile(**rest)
+        return await super().desired()
 
 
 class Nothing:
@@ -237,9 +237,9 @@ DEFECTS = [
     (living.Parts(journal=LateIntents), "rule 4"),
     (living.Parts(journal=Forgetful), "record"),
     (living.Parts(cycle=NoRecovery), "record"),
-    (living.Parts(cycle=Unguarded), "guard"),
-    (living.Parts(cycle=Additive), "rule 1"),
-    (living.Parts(cycle=HalfSources), "rule 2"),
+    (living.Parts(surveyor=Unguarded), "guard"),
+    (living.Parts(surveyor=Additive), "rule 1"),
+    (living.Parts(surveyor=HalfSources), "rule 2"),
     (living.Parts(halt=Undaunted), "halt"),
     (living.Parts(halt=Deaf), "halt"),
     (living.Parts(halt=Sleepwalker), "pause"),

@@ -7,7 +7,7 @@ Neighbours: `tests.support.sandbox` is the transport, `tests.support.doubles` th
 import datetime
 import itertools
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import httpx
@@ -16,7 +16,7 @@ from tests.support import clocks, doubles
 from tests.support import sandbox as support
 from worker.charge import client, http
 from worker.core import guard, ports, report, retry, secret, values
-from worker.engine import apply, cycle, pacing, reading, sending
+from worker.engine import apply, cycle, pacing, reading, sending, survey
 from worker.engine import halt as halt_
 from worker.journal import memory
 from worker.sandbox import app, roster
@@ -142,25 +142,39 @@ class Rig:
             new_key=lambda: values.IntentKey(f"key-{next(self._keys)}"),
         )
 
+    def surveyor(self, *sources: ports.Source) -> survey.Surveyor:
+        """Make what reads, plans and judges over these sources."""
+        sender = self.sender()
+        return self._surveyor(sources, self.reader(sender))
+
+    def _surveyor(self, sources: Sequence[ports.Source], reader: reading.Reader) -> survey.Surveyor:
+        return survey.Surveyor(
+            rules=survey.Rules(values.Account(BASE, "test"), self.mode, self.limits, self._rate, grace=self.grace),
+            sources=sources,
+            reader=reader,
+            journal=self.journal,
+            halt=self.halt,
+            clock=self.wall,
+        )
+
     def cycle(
         self,
         *sources: ports.Source,
-        show: Callable[[cycle.Survey], None] = lambda survey: None,
+        show: Callable[[survey.Survey], None] = lambda survey: None,
         postpone: cycle.Postpone = lambda changes, now: {},
     ) -> cycle.Cycle:
         """Make the parts of one run over these sources."""
         sender = self.sender()
+        reader = self.reader(sender)
         return cycle.Cycle(
             run=values.RunId(f"run_{next(self._runs)}"),
-            rules=cycle.Rules(
-                values.Account(BASE, "test"), self.mode, self.limits, self._rate, keep=self.keep, grace=self.grace
-            ),
-            sources=sources,
-            reader=self.reader(sender),
+            surveyor=self._surveyor(sources, reader),
+            reader=reader,
             applier=self.applier(sender),
             journal=self.journal,
             sender=sender,
             clock=self.wall,
+            keep=self.keep,
             show=show,
             postpone=postpone,
         )
@@ -171,7 +185,7 @@ class Rig:
 
     async def read(self, wanted: Wanted) -> values.Actual:
         """Read what planning for this would need."""
-        desired = await self.cycle(doubles.Source(wanted)).desired()
+        desired = await self.surveyor(doubles.Source(wanted)).desired()
         return await self.reader(self.sender()).read(desired)
 
     def requests(self, *routes: str) -> list[str]:

@@ -60,7 +60,7 @@ def _desired(settings: "model.Settings") -> values.Desired:
 
 
 async def _resolve(account: "composition.Account") -> int:
-    plan = await account.cycle().rehearse()
+    plan = await account.surveyor().rehearse()
     _print(plan.problems)
     if plan.unresolved or plan.incomplete:
         return 4

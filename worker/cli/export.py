@@ -37,6 +37,6 @@ async def _export(
 ) -> int:
     from worker.sources import writing
 
-    actual = await account.cycle().export()
+    actual = await account.surveyor().export()
     invocation.echo(writing.write(actual, form=form, by=by).removesuffix("\n"))
     return 0

@@ -27,9 +27,9 @@ def command(call: invocation.Invocation, as_json: bool, approved: str | None) ->
 
 async def _once(account: "composition.Account", *, as_json: bool, approved: str | None) -> int:
     from worker.cli import render
-    from worker.engine import cycle
+    from worker.engine import survey as survey_
 
-    def show(survey: cycle.Survey) -> None:
+    def show(survey: survey_.Survey) -> None:
         if not as_json:
             invocation.echo(render.plan(survey, rate=account.rules.requests_per_second))
 

@@ -32,7 +32,7 @@ async def _plan(account: "composition.Account", *, as_json: bool, out: pathlib.P
     from worker.cli import plan_file, render
     from worker.core import formats, report
 
-    survey = await account.cycle().survey()
+    survey = await account.surveyor().survey()
     if out is not None:
         plan_file.save(survey.judged, out)  # before anything is printed: where it fails, only that is told
     if as_json:

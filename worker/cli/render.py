@@ -10,18 +10,18 @@ from collections.abc import Iterable, Iterator, Mapping
 import click
 
 from worker.core import guard, outcomes, report, secret, values
-from worker.engine import cycle
+from worker.engine import survey as survey_
 
 SIGNS = {values.Action.ATTACH: ("+", "green"), values.Action.DETACH: ("-", "red")}
 
 
-def plan(survey: cycle.Survey, *, rate: float) -> str:
+def plan(survey: survey_.Survey, *, rate: float) -> str:
     """Write a judged plan; `rate` is the pace's ceiling in requests a second."""
     allow = (f"  fleet-sync once --approve {survey.judged.digest}",)
     return _plan(survey, rate=rate, allow=allow, summary=_summary(survey.judged))
 
 
-def inverse(survey: cycle.Survey, *, run: str, rate: float) -> str:
+def inverse(survey: survey_.Survey, *, run: str, rate: float) -> str:
     """Write the inverse plan of a run."""
     judged = survey.judged
     allow = (f"  fleet-sync approve {judged.digest}", f"  fleet-sync undo {run} --out FILE")
@@ -29,7 +29,7 @@ def inverse(survey: cycle.Survey, *, run: str, rate: float) -> str:
     return _plan(survey, rate=rate, allow=allow, summary=summary)
 
 
-def _plan(survey: cycle.Survey, *, rate: float, allow: Iterable[str], summary: str) -> str:
+def _plan(survey: survey_.Survey, *, rate: float, allow: Iterable[str], summary: str) -> str:
     judged = survey.judged
     names = _Names.of(survey.actual)
     lines = [

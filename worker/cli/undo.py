@@ -32,7 +32,7 @@ async def _undo(account: "composition.Account", *, run: str, out: pathlib.Path |
     from worker.core import report
 
     past = await invocation.find_run(account.record, run)
-    survey = await account.cycle().undo(past.run, account.record)
+    survey = await account.surveyor().undo(past.run, account.record)
     if out is not None:
         plan_file.save(survey.judged, out)
     invocation.echo(render.inverse(survey, run=past.run, rate=account.rules.requests_per_second))

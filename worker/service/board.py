@@ -12,7 +12,7 @@ import anyio
 
 import worker
 from worker.core import errors, fleets, ports, report, status, values
-from worker.engine import cycle
+from worker.engine import survey as survey_
 from worker.service import composition
 
 _WORKED: Mapping[status.Part | None, Sequence[status.Part]] = {
@@ -35,7 +35,7 @@ class Board:
         self._changed, self._turned = anyio.Event(), anyio.Event()
         self._broken: dict[status.Part, status.Broken] = {}
         self._sources: dict[str, status.Source] = {}
-        self._survey: cycle.Survey | None = None
+        self._survey: survey_.Survey | None = None
         self._fleets: tuple[status.Fleet, ...] = ()
         self._names: Mapping[values.DriverId, str] = {}
         self.standing_by = ""
@@ -74,7 +74,7 @@ class Board:
         self.running = status.Running(run, trigger, self._clock.now())
         self.announce()
 
-    def planned(self, survey: cycle.Survey) -> None:
+    def planned(self, survey: survey_.Survey) -> None:
         """Take what was read and judged."""
         self._survey = survey
         self._see(survey.desired.sources)

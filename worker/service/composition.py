@@ -18,7 +18,7 @@ from anyio import to_thread
 import worker
 from worker.charge import client, http
 from worker.core import guard, ports, references, retry, secret, values
-from worker.engine import apply, cycle, pacing, reading, sending
+from worker.engine import apply, cycle, pacing, reading, sending, survey
 from worker.journal import address as addresses
 from worker.journal import sql
 from worker.service import ending as ending_
@@ -103,28 +103,26 @@ class Account:
         """Give the present pace in requests a second."""
         return self._pace.rate()
 
+    def surveyor(self) -> survey.Surveyor:
+        """Make what reads, plans and judges, and changes nothing."""
+        sender = self._sender()
+        return self._surveyor(sender, self._reader(sender))
+
     def cycle(
         self,
         *,
         run: values.RunId | None = None,
-        show: Callable[[cycle.Survey], None] = lambda survey: None,
+        show: Callable[[survey.Survey], None] = lambda survey: None,
         postpone: cycle.Postpone = lambda changes, now: {},
     ) -> cycle.Cycle:
         """Make the parts of one run. `show` gets the judged plan before anything of it is applied."""
-        halt = self.ending.halt(wake=self._pace.wake, clock=self._clock)
-        sender = sending.Sender(pace=self._pace, halt=halt, policy=_policy(self.settings), jitter=random.random)
+        sender = self._sender()
+        reader = self._reader(sender)
+        days = self.settings.journal.keep_days
         return cycle.Cycle(
             run=run or new_run(),
-            rules=self.rules,
-            sources=self._sources,
-            reader=reading.Reader(
-                charge=self._client,
-                sender=sender,
-                progress=self._progress,
-                page_size=self.settings.charge.page_size,
-                concurrency=self.settings.pace.concurrency,
-                must_see={fleet for _, fleet in self.rules.limits.must_see},
-            ),
+            surveyor=self._surveyor(sender, reader),
+            reader=reader,
             applier=apply.Applier(
                 charge=self._client,
                 sender=sender,
@@ -136,8 +134,33 @@ class Account:
             journal=self._journal,
             sender=sender,
             clock=self._clock,
+            keep=datetime.timedelta(days=days) if days else None,
             show=show,
             postpone=postpone,
+        )
+
+    def _sender(self) -> sending.Sender:
+        halt = self.ending.halt(wake=self._pace.wake, clock=self._clock)
+        return sending.Sender(pace=self._pace, halt=halt, policy=_policy(self.settings), jitter=random.random)
+
+    def _reader(self, sender: sending.Sender) -> reading.Reader:
+        return reading.Reader(
+            charge=self._client,
+            sender=sender,
+            progress=self._progress,
+            page_size=self.settings.charge.page_size,
+            concurrency=self.settings.pace.concurrency,
+            must_see={fleet for _, fleet in self.rules.limits.must_see},
+        )
+
+    def _surveyor(self, sender: sending.Sender, reader: reading.Reader) -> survey.Surveyor:
+        return survey.Surveyor(
+            rules=self.rules,
+            sources=self._sources,
+            reader=reader,
+            journal=self._journal,
+            halt=sender.halt,
+            clock=self._clock,
         )
 
     async def journal_bytes(self) -> int | None:
@@ -196,9 +219,9 @@ def new_run() -> values.RunId:
     return values.RunId(f"run_{uuid.uuid4().hex}")
 
 
-def _rules(settings: model.Settings, key: secret.Secret) -> cycle.Rules:
+def _rules(settings: model.Settings, key: secret.Secret) -> survey.Rules:
     limits = settings.guard
-    return cycle.Rules(
+    return survey.Rules(
         account=values.Account(settings.charge.base_url, key.mode),
         mode=settings.sync.mode,
         limits=guard.Limits(
@@ -210,7 +233,6 @@ def _rules(settings: model.Settings, key: secret.Secret) -> cycle.Rules:
             max_unresolved_fraction=limits.max_unresolved_fraction,
         ),
         requests_per_second=settings.pace.requests_per_second,
-        keep=datetime.timedelta(days=settings.journal.keep_days) if settings.journal.keep_days else None,
         grace=datetime.timedelta(seconds=settings.sync.detach_grace_seconds),
     )
 

@@ -8,7 +8,7 @@ import logging
 import structlog
 
 from worker.core import errors, report, values
-from worker.engine import cycle
+from worker.engine import survey as survey_
 
 log = structlog.get_logger()
 
@@ -26,7 +26,7 @@ class Diary:
         """Begin with nothing told."""
         self._told: frozenset[values.Problem] = frozenset()
 
-    def began(self, survey: cycle.Survey, *, run: values.RunId, trigger: str) -> None:
+    def began(self, survey: survey_.Survey, *, run: values.RunId, trigger: str) -> None:
         """Tell of a run that has something to do."""
         judged = survey.judged
         if judged.changes:

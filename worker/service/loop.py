@@ -18,7 +18,7 @@ import structlog
 from anyio import abc
 
 from worker.core import errors, outcomes, patience, ports, report, retry, status, values
-from worker.engine import cycle
+from worker.engine import survey as survey_
 from worker.service import board as board_
 from worker.service import composition, diary, wakeups
 from worker.sources import watching
@@ -103,7 +103,7 @@ class Service:
         """Do one run; tell whether this process still is the journal's writer. What goes wrong ends nothing else."""
         run, began, self._boundary = composition.new_run(), self._clock.now(), None
 
-        def show(survey: cycle.Survey) -> None:
+        def show(survey: survey_.Survey) -> None:
             self._boundary = survey.next_boundary
             self.board.planned(survey)
             self._diary.began(survey, run=run, trigger=trigger)

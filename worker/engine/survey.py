@@ -1,0 +1,218 @@
+"""What is, what should be, and the judged plan that follows: all of a reconciliation that changes nothing.
+
+Invariant: the plan that is judged is the plan that is shown, saved and applied. Neighbours: `reading` reads Charge,
+`core` decides; `cycle` carries out what comes of it, and knows nothing of a dry run: `plan` just stops here.
+"""
+
+import dataclasses
+import datetime
+from collections.abc import Iterable, Mapping, Sequence
+
+from worker.core import desired as desired_
+from worker.core import (
+    digest,
+    flapping,
+    grace,
+    guard,
+    planner,
+    ports,
+    schedule,
+    undoing,
+    values,
+)
+from worker.engine import halt as halt_
+from worker.engine import reading
+
+_RECENT = datetime.timedelta(days=30)
+"""How far back a write that was answered as done, and yet not seen, counts against the next one, in a daily job too."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rules:
+    """What the operator decided beforehand.
+
+    `grace` is how long a membership must be absent from the sources before it is detached.
+    """
+
+    account: values.Account
+    mode: values.Mode
+    limits: guard.Limits
+    requests_per_second: float
+    grace: datetime.timedelta = datetime.timedelta()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Survey:
+    """What was read, the judged plan that follows from it, and what is to be remembered of that.
+
+    `resolutions` are references that nothing speaks against; `absent` and `back` are memberships that the sources leave
+    out from now on, or no longer. `members` counts what each managed fleet holds; at `next_boundary` the sources will
+    want something else, whether or not anybody edits them. `thawed` are changes that were frozen, each with the digest
+    whose approval freed it: to make one of them uses that up.
+    """
+
+    desired: values.Desired
+    actual: values.Actual
+    judged: values.Judged
+    resolutions: Mapping[str, values.DriverId] = dataclasses.field(default_factory=dict)
+    absent: frozenset[values.Membership] = frozenset()
+    back: frozenset[values.Membership] = frozenset()
+    members: Mapping[values.FleetId, int] = dataclasses.field(default_factory=dict)
+    next_boundary: datetime.datetime | None = None
+    thawed: Mapping[values.Change, str] = dataclasses.field(default_factory=dict)
+
+    def spent(self, changes: Iterable[values.Change]) -> str | None:
+        """Give the digest whose approval is used up by making these changes."""
+        return next((self.thawed[change] for change in changes if change in self.thawed), None)
+
+
+class Surveyor:
+    """Surveys one account for one run."""
+
+    def __init__(
+        self,
+        *,
+        rules: Rules,
+        sources: Sequence[ports.Source],
+        reader: reading.Reader,
+        journal: ports.Journal,
+        halt: halt_.Halt,
+        clock: ports.Clock,
+    ) -> None:
+        """Take the operator's rules, what is read, and the journal, which is only asked."""
+        self._rules = rules
+        self._sources = sources
+        self._reader = reader
+        self._journal = journal
+        self._halt = halt
+        self._clock = clock
+
+    async def survey(self, *, approved: str | None = None) -> Survey:
+        """Read, plan and judge; change nothing. `approved` is the digest of a plan whose held changes may be made.
+
+        Raises errors.FleetSyncError where that cannot be done.
+        """
+        async with self._halt.reading():
+            desired, actual = await self.read()
+        return await self.plan(desired, actual, approved=approved)
+
+    async def rehearse(self) -> values.Plan:
+        """Read, and plan as if every row had begun: this shows each reference that leads nowhere, or will."""
+        async with self._halt.reading():
+            desired = await self.desired()
+            begun = dataclasses.replace(desired, rows=tuple(dataclasses.replace(r, starts=None) for r in desired.rows))
+            actual = await self._reader.read(begun)
+        return planner.plan(desired=begun, actual=actual, now=self._clock.now(), mode=self._rules.mode)
+
+    async def export(self) -> values.Actual:
+        """Read everything that Charge holds. Raises errors.ReadingError where that cannot be read whole."""
+        async with self._halt.reading():
+            return await self._reader.export()
+
+    async def undo(self, run: values.RunId, record: ports.Record) -> Survey:
+        """Plan and judge the inverse of a past run; change nothing. Raises errors.FleetSyncError where it cannot."""
+        drivers = sorted({past.change.driver for past in await record.changes(run=run)})
+        history = [past for driver in drivers for past in await record.changes(driver=driver)]
+        concerned = undoing.concerned(run, history)
+        async with self._halt.reading():
+            actual = await self._reader.read(concerned)
+        plan = undoing.plan(run, history, actual)
+        now = self._clock.now()
+        judgement = await self._allow(guard.judge(plan, actual, self._rules.limits), now=now)
+        judged = self._judged(plan, judgement, sources=(), reading=actual.requests, now=now)
+        return Survey(concerned, actual, judged, members=plan.members)
+
+    async def read(self) -> tuple[values.Desired, values.Actual]:
+        """Read every source whole, add them up, and read of Charge what they speak of.
+
+        Raises errors.FleetSyncError where that cannot be done. To be called within `Halt.reading`.
+        """
+        desired = await self.desired()
+        return desired, await self._reader.read(desired)
+
+    async def desired(self) -> values.Desired:
+        """Read every source whole, and add them up."""
+        readings = [await source.read() for source in self._sources]
+        return desired_.combine(readings)
+
+    async def plan(self, desired: values.Desired, actual: values.Actual, *, approved: str | None) -> Survey:
+        """Plan and judge what was read, in the light of what the journal remembers."""
+        now = self._clock.now()
+        absences, resolutions = await self._journal.absences(), await self._journal.resolutions()
+        plan = planner.plan(
+            desired=desired,
+            actual=actual,
+            now=now,
+            mode=self._rules.mode,
+            absences=absences,
+            remembered=resolutions,
+        )
+        guard.trust(plan, self._rules.limits)
+        outlook = grace.outlook(plan, absences, grace=self._rules.grace, now=now)
+        plan = outlook.plan
+        memory = await self._memory(plan, resolutions=resolutions, now=now)
+        found = guard.judge(plan, actual, self._rules.limits, memory)
+        judgement = await self._allow(found, approved=approved, now=now)
+        judged = self._judged(plan, judgement, sources=desired.sources, reading=actual.requests, now=now)
+        return Survey(
+            desired,
+            actual,
+            judged,
+            resolutions=guard.settled(plan, judgement, memory),
+            absent=outlook.fresh,
+            back=outlook.over,
+            members=plan.members,
+            next_boundary=schedule.next_boundary(desired.rows, grace_ends=outlook.next_end, now=now),
+            thawed=dict.fromkeys(guard.thawed(found, judgement), self._digest(found)),
+        )
+
+    async def _memory(
+        self, plan: values.Plan, *, resolutions: Mapping[str, values.DriverId], now: datetime.datetime
+    ) -> guard.Memory:
+        """Ask the journal what the guard judges by; of our own writes only where there is something to write."""
+        drivers = {change.driver for change in plan.changes}
+        return guard.Memory(
+            resolutions=resolutions,
+            fruitless=await self._journal.fruitless(since=now - _RECENT),
+            writes=await self._journal.latest(drivers, most=flapping.ENOUGH) if drivers else {},
+        )
+
+    async def _allow(
+        self, judgement: guard.Judgement, *, approved: str | None = None, now: datetime.datetime
+    ) -> guard.Judgement:
+        """Free what is held where somebody approved exactly this plan, now or by the journal."""
+        if not judgement.held:
+            return judgement
+        digest = self._digest(judgement)
+        if digest == approved or await self._journal.approved(digest, now=now):
+            return guard.approve(judgement)
+        return judgement
+
+    def _digest(self, judgement: guard.Judgement) -> str:
+        return digest.digest(self._rules.account, judgement.allowed, (held.change for held in judgement.held))
+
+    def _judged(
+        self,
+        plan: values.Plan,
+        judgement: guard.Judgement,
+        *,
+        sources: tuple[values.SourceRevision, ...],
+        reading: int,
+        now: datetime.datetime,
+    ) -> values.Judged:
+        """Put together the one object that is shown, saved and applied; `reading` is what a reading costs."""
+        requests = len(judgement.allowed) + min(len({change.driver for change in judgement.allowed}), reading)
+        return values.Judged(
+            account=self._rules.account,
+            created=now,
+            sources=sources,
+            changes=judgement.allowed,
+            held=judgement.held,
+            problems=plan.problems,
+            in_sync=plan.in_sync,
+            fleets=len(plan.members),
+            drivers=plan.drivers,
+            cost=values.Cost(requests, round(requests / self._rules.requests_per_second, 1)),
+            digest=self._digest(judgement),
+            unsettled=bool(plan.unresolved or plan.incomplete),
+        )
