@@ -9,7 +9,7 @@ import pytest
 
 from tests.core import worlds
 from tests.core.worlds import DEPOT, NORTH, VANS, A, B, C
-from worker.core import errors, guard, outcomes, overview, report, status, values, words
+from worker.core import attention, errors, guard, outcomes, overview, report, status, values, words
 
 NOW = worlds.NOW
 MINUTE = datetime.timedelta(minutes=1)
@@ -192,7 +192,7 @@ def broken(part: str, error: errors.FleetSyncError = FULL, *, since: datetime.da
 def test_one_sentence_says_how_things_are(snapshot: status.Status, condition: str, headline: str) -> None:
     summary = overview.summary(snapshot)
     assert (summary.condition, summary.headline) == (condition, headline)
-    assert summary.items == overview.attention(snapshot)
+    assert summary.items == attention.items(snapshot)
 
 
 def test_the_gist_stands_still_while_only_time_passes() -> None:
@@ -203,7 +203,7 @@ def test_the_gist_stands_still_while_only_time_passes() -> None:
 
 def test_what_broke_is_told_once() -> None:
     """The last run failed of the same error as the part that is broken."""
-    items = overview.attention(present(ended(None, error=FULL), broken=(broken("journal"),)))
+    items = attention.items(present(ended(None, error=FULL), broken=(broken("journal"),)))
     assert [(item.title, item.message, item.code) for item in items] == [
         ("The journal cannot be written since 08:00: nothing is being changed", FULL.message, "journal_unwritable")
     ]
@@ -214,12 +214,12 @@ def test_what_broke_is_told_once() -> None:
     "error", [errors.Stopped("ended by SIGTERM", exit_code=143), errors.Paused("the process stood still")]
 )
 def test_a_run_that_was_cut_short_is_nothing_to_look_at(error: errors.FleetSyncError) -> None:
-    assert overview.attention(present(ended(judged(), error=error))) == ()
+    assert attention.items(present(ended(judged(), error=error))) == ()
 
 
 def test_charges_own_request_id_is_given() -> None:
     error = errors.ServerFault("502", status=502, request_id="req_9")
-    (item,) = overview.attention(present(QUIET, broken=(broken("charge", error),)))
+    (item,) = attention.items(present(QUIET, broken=(broken("charge", error),)))
     assert item.request_id == "req_9"
 
 
@@ -237,7 +237,7 @@ def test_the_most_urgent_comes_first() -> None:
         outcomes.Applied(1),
         problems=(values.Problem(VANS, "could not be read back"),),
     )
-    items = overview.attention(present(last, broken=(broken("source"),)))
+    items = attention.items(present(last, broken=(broken("source"),)))
     kinds = ["broken", "held", "frozen", "refused", "unknown", "problem", "problem"]
     assert [item.kind for item in items] == kinds
 
@@ -245,7 +245,7 @@ def test_the_most_urgent_comes_first() -> None:
 def test_held_changes_are_grouped_by_guard_and_fleet() -> None:
     more = values.Change(values.Action.DETACH, A, VANS)
     plan = judged(held=[held(DETACH), held(more), held(OTHER), held(ATTACH, guard.MUST_SEE, "wrong account")])
-    vans, depot, sentinel = overview.attention(present(ended(plan)))
+    vans, depot, sentinel = attention.items(present(ended(plan)))
     assert (vans.title, vans.fleet, vans.changes, vans.digest) == (
         "2 detaches held",
         VANS,
@@ -259,12 +259,12 @@ def test_held_changes_are_grouped_by_guard_and_fleet() -> None:
 
 def test_an_approval_names_exactly_what_it_lets_through() -> None:
     sentinel, other = held(DETACH, guard.MUST_SEE), held(ATTACH, guard.MOVED)
-    given = overview.approval(present(ended(judged(held=[sentinel, other]))))
-    assert given == overview.Approval("sha256:1", (other,))
-    assert overview.approval(present(ended(judged(held=[sentinel])))) is None
-    assert overview.approval(present(QUIET)) is None
-    assert overview.approval(present(ended(None, error=FULL))) is None
-    assert overview.approval(present()) is None
+    given = attention.approval(present(ended(judged(held=[sentinel, other]))))
+    assert given == attention.Approval("sha256:1", (other,))
+    assert attention.approval(present(ended(judged(held=[sentinel])))) is None
+    assert attention.approval(present(QUIET)) is None
+    assert attention.approval(present(ended(None, error=FULL))) is None
+    assert attention.approval(present()) is None
 
 
 @pytest.mark.parametrize(
@@ -277,7 +277,7 @@ def test_an_approval_names_exactly_what_it_lets_through() -> None:
     ],
 )
 def test_what_was_not_made_says_what_to_do(outcome: outcomes.Outcome, told: str) -> None:
-    (item,) = overview.attention(present(ended(judged([ATTACH]), outcome)))
+    (item,) = attention.items(present(ended(judged([ATTACH]), outcome)))
     assert told in item.remedy
     assert (item.driver, item.fleet, item.message) == (A, VANS, outcome.message)
 
@@ -287,20 +287,20 @@ def test_what_was_not_made_says_what_to_do(outcome: outcomes.Outcome, told: str)
     [outcomes.Applied(1), outcomes.Already(1), outcomes.Stale("gone"), outcomes.Deferred(0, "attach_first", "waits")],
 )
 def test_what_settles_itself_needs_nobody(outcome: outcomes.Outcome) -> None:
-    assert overview.attention(present(ended(judged([ATTACH]), outcome))) == ()
+    assert attention.items(present(ended(judged([ATTACH]), outcome))) == ()
 
 
 def test_a_harmless_notice_alarms_nobody() -> None:
     plan = judged(problems=[DUPLICATE])
     snapshot = present(ended(plan))
-    assert [item.kind for item in overview.attention(snapshot)] == ["note"]
+    assert [item.kind for item in attention.items(snapshot)] == ["note"]
     assert overview.summary(snapshot).condition == "in_sync"
 
 
 def test_a_reference_that_leads_nowhere_makes_no_problem_of_a_notice() -> None:
     plan = judged(problems=[DUPLICATE, values.Problem("a.yaml:1:1", "leads nowhere")], unsettled=True)
     snapshot = present(ended(plan))
-    assert [item.kind for item in overview.attention(snapshot)] == ["problem", "note"]
+    assert [item.kind for item in attention.items(snapshot)] == ["problem", "note"]
     assert overview.summary(snapshot).gist.startswith("1 problem in what was read")
 
 

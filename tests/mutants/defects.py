@@ -216,7 +216,7 @@ DEFECTS = (
     Defect(
         "detaches of somebody whose attach is frozen",
         "worker/core/flapping.py",
-        "return waiting | stopped",
+        "return followers | stopped",
         "return stopped",
         ("tests/core/test_flapping.py",),
     ),

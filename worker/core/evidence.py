@@ -4,7 +4,7 @@ Invariant: what was not read is neither done nor undone. Neighbours: `engine.cyc
 and of what was answered as done; `recovery` does the same for intents that were left open.
 """
 
-from worker.core import guard, outcomes, values
+from worker.core import outcomes, values
 
 
 def misfit(change: values.Change, actual: values.Actual) -> outcomes.Outcome | None:
@@ -40,5 +40,5 @@ def verified(result: outcomes.Result, actual: values.Actual) -> outcomes.Result:
         return result
     message = "Charge answered that it was done, but a fresh reading does not show it"
     return outcomes.Result(
-        result.change, outcomes.Unknown(outcome.attempts, guard.NOT_CONVERGING, message, outcome.request_id)
+        result.change, outcomes.Unknown(outcome.attempts, outcomes.NOT_CONVERGING, message, outcome.request_id)
     )

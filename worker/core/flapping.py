@@ -8,7 +8,7 @@ frozen until its row changes, we make the opposite, somebody approves, or the jo
 import datetime
 from collections.abc import Iterable, Mapping, Sequence
 
-from worker.core import formats, ports, values
+from worker.core import formats, ports, values, waiting
 
 ENOUGH = 3
 """So many writes of the same change, each of them reversed by somebody else, and the next one is not made."""
@@ -30,13 +30,11 @@ def frozen(changes: Iterable[values.Change], writes: Writes) -> dict[values.Chan
         for change in changes
         if _repeats(change, latest := writes.get((change.driver, change.fleet), ())[:ENOUGH])
     }
-    lost = {change.driver: change.fleet for change in stopped if change.action is values.Action.ATTACH}
-    waiting = {
-        change: f"waits: the driver's attach to {lost[change.driver]} is frozen, and nobody is left without a fleet"
-        for change in changes
-        if change.action is values.Action.DETACH and change.driver in lost
+    followers = {
+        change: f"waits: the driver's attach to {fleet} is frozen, and nobody is left without a fleet"
+        for change, fleet in waiting.followers(changes, stopped).items()
     }
-    return waiting | stopped
+    return followers | stopped
 
 
 def _repeats(change: values.Change, latest: Sequence[ports.OwnWrite]) -> bool:

@@ -8,7 +8,7 @@ import collections
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
-from worker.core import guard, outcomes, overview, status, values
+from worker.core import guard, outcomes, status, values
 
 
 def counted(
@@ -48,7 +48,7 @@ def _fleet(
     became: Mapping[values.Change, outcomes.Result],
 ) -> status.Fleet:
     results = [became[change] for change in allowed if change in became]
-    refused = sum(overview.refused(result.outcome) for result in results)
+    refused = sum(outcomes.refused(result.outcome) for result in results)
     done = [result.change for result in results if result.done]
     attached = sum(change.action is values.Action.ATTACH for change in done)
     frozen = sum(each.guard in guard.FREEZING for each in held)

@@ -8,7 +8,7 @@ import collections
 import dataclasses
 from collections.abc import Collection, Iterable, Mapping
 
-from worker.core import errors, flapping, values
+from worker.core import errors, flapping, outcomes, values
 
 MUST_SEE = "must_see"
 EMPTYING = "allow_emptying_fleets"
@@ -16,7 +16,7 @@ PER_FLEET = "max_detach_fraction_per_fleet"
 PER_RUN = "max_detach_fraction"
 
 MOVED = "reference_moved"
-NOT_CONVERGING = "not_converging"  # also the code of each outcome that leads to it
+NOT_CONVERGING = outcomes.NOT_CONVERGING
 FLAPPING = "flapping"
 FREEZING = frozenset({NOT_CONVERGING, FLAPPING})
 """They hold what did not stay as it was made; an approval makes it once more, and no more than once."""

@@ -15,7 +15,7 @@ import enum
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from worker.core import errors, formats, guard, outcomes, overview, secret, status, values, words
+from worker.core import attention, errors, formats, guard, outcomes, secret, status, values, words
 
 MOST_ITEMS = 20
 """So many items are in a body, the first ones; the numbers beside them count all."""
@@ -108,7 +108,7 @@ def _held_now(present: status.Status) -> frozenset[str] | None:
 
 
 def _refused_now(present: status.Status) -> list[outcomes.Result]:
-    return [result for result in present.last.results if overview.refused(result.outcome)] if present.last else []
+    return [result for result in present.last.results if outcomes.refused(result.outcome)] if present.last else []
 
 
 def _still_refused(present: status.Status, told: frozenset[_Change]) -> frozenset[_Change]:
@@ -129,7 +129,7 @@ def _over(before: Told, after: Told) -> Iterator[str]:
 # --- Notices ----------------------------------------------------------------------------------------------
 
 
-_BROKEN = {part.value: f"{what}; {effect}" for part, (what, effect) in overview.PARTS.items()} | {
+_BROKEN = {part.value: f"{what}; {effect}" for part, (what, effect) in attention.PARTS.items()} | {
     RUN: "The last run failed"
 }
 _RECOVERED = {

@@ -71,6 +71,12 @@ class Unknown:
     request_id: str | None = None
 
 
+NOT_CONVERGING = "not_converging"
+"""The code of what an answer called done, and a fresh reading did not show."""
+
+REFUSED_BEFORE = "refused_before"
+"""The code of what is not tried this time, because Charge refused it lately."""
+
 Outcome = Applied | Already | Refused | Stale | Deferred | Unknown
 
 NAMES = tuple(kind.name for kind in (Applied, Already, Refused, Stale, Deferred, Unknown))
@@ -88,3 +94,8 @@ class Result:
     def done(self) -> bool:
         """Tell whether the membership is now as the change intended."""
         return isinstance(self.outcome, Applied | Already)
+
+
+def refused(outcome: Outcome) -> bool:
+    """Tell whether Charge does not allow a change, as it said now or lately."""
+    return isinstance(outcome, Refused) or (isinstance(outcome, Deferred) and outcome.code == REFUSED_BEFORE)

@@ -8,7 +8,7 @@ import dataclasses
 import datetime
 from collections.abc import Iterable
 
-from worker.core import formats, outcomes, overview, values
+from worker.core import formats, outcomes, values
 
 FIRST = datetime.timedelta(minutes=1)
 LONGEST = datetime.timedelta(hours=6)
@@ -85,4 +85,4 @@ def _waits(refusal: _Refusal) -> outcomes.Deferred:
         f"Charge refused this with {refused.code} ({said}); it is tried again at {formats.time(refusal.due)}, or at"
         " once when its row changes"
     )
-    return outcomes.Deferred(0, overview.REFUSED_BEFORE, message)
+    return outcomes.Deferred(0, outcomes.REFUSED_BEFORE, message)

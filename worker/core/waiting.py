@@ -1,10 +1,10 @@
 """Who moves is never in no fleet: where a driver's attach is not made, his detaches wait.
 
 Invariant: of a driver whose attach is left out, every detach is. Neighbours: `engine.cycle` leaves out what
-`patience` postpones, `engine.apply` does the same for attaches that fail.
+`patience` postpones, `flapping` what it freezes, `engine.apply` does the same for attaches that fail.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from worker.core import outcomes, values
 
@@ -15,20 +15,23 @@ def waits_for(fleet: values.FleetId) -> outcomes.Deferred:
     return outcomes.Deferred(0, "attach_first", message)
 
 
+def followers(
+    changes: Iterable[values.Change], stopped: Collection[values.Change]
+) -> dict[values.Change, values.FleetId]:
+    """Give the detaches that wait where these changes are not made, each with the fleet that is still missing."""
+    missing = {change.driver: change.fleet for change in stopped if change.action is values.Action.ATTACH}
+    return {
+        change: missing[change.driver]
+        for change in changes
+        if change.action is values.Action.DETACH and change.driver in missing
+    }
+
+
 def left_out(
     changes: Iterable[values.Change], postponed: Mapping[values.Change, outcomes.Outcome]
 ) -> dict[values.Change, outcomes.Outcome]:
     """Give those of the changes that are not to be sent: what is postponed, and what waits for a postponed attach."""
     changes = tuple(changes)
-    missing = {
-        change.driver: change.fleet
-        for change in changes
-        if change in postponed and change.action is values.Action.ATTACH
-    }
-    left: dict[values.Change, outcomes.Outcome] = {}
-    for change in changes:
-        if change in postponed:
-            left[change] = postponed[change]
-        elif change.action is values.Action.DETACH and change.driver in missing:
-            left[change] = waits_for(missing[change.driver])
-    return left
+    stopped = {change: postponed[change] for change in changes if change in postponed}
+    waiting = {change: waits_for(fleet) for change, fleet in followers(changes, stopped).items()}
+    return waiting | stopped

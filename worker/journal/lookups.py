@@ -9,13 +9,13 @@ import datetime
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from worker.core import formats, guard, ports, values
+from worker.core import formats, outcomes, ports, values
 from worker.journal import rows
 
 Write = tuple[values.Action, values.DriverId, values.FleetId]
 
 DONE = ("applied", "already")
-UNSEEN = guard.NOT_CONVERGING
+UNSEEN = outcomes.NOT_CONVERGING
 """The code of an outcome that an answer called done, and a fresh reading did not show."""
 
 PROBE = "DELETE FROM approvals WHERE digest IS NULL"

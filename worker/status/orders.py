@@ -13,7 +13,7 @@ import anyio
 import structlog
 from starlette import exceptions, requests, responses
 
-from worker.core import overview, secret
+from worker.core import attention, secret
 from worker.status import armour, views
 
 MOST_BYTES: Final = 16_384
@@ -43,7 +43,7 @@ class Orders:
         bearer = armour.bearer(request)
         self._admit(request, form.get("token") if bearer is None else bearer)
         digest = form.get("digest", "")
-        held = overview.approval(self._service.status())
+        held = attention.approval(self._service.status())
         if held is None or digest != held.digest:
             message = (
                 "This is not the plan that is held now, so nothing was approved. Look at what is held, and decide."

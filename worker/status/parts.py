@@ -10,7 +10,7 @@ from typing import Final
 
 import markupsafe
 
-from worker.core import errors, overview, ports, status, values
+from worker.core import attention, errors, overview, ports, status, values
 from worker.status import chart, drawing, views
 
 MOST_ITEMS: Final = 50
@@ -55,7 +55,7 @@ class Parts:
             return (), error
 
     def _draw(self, present: status.Status, history: _History) -> tuple[str, Mapping[str, markupsafe.Markup]]:
-        said, approval = overview.summary(present), overview.approval(present)
+        said, approval = overview.summary(present), attention.approval(present)
         title = _title(said.condition)
         runs, error = history
         shared = {
@@ -88,6 +88,6 @@ def _interest(fleet: status.Fleet) -> tuple[bool, str, str]:
     return calm, fleet.name.casefold(), fleet.fleet
 
 
-def _groups(approval: overview.Approval | None) -> list[tuple[values.FleetId, list[values.Held]]]:
+def _groups(approval: attention.Approval | None) -> list[tuple[values.FleetId, list[values.Held]]]:
     held = sorted(approval.held, key=lambda each: each.change.order) if approval else []
     return [(fleet, list(group)) for fleet, group in itertools.groupby(held, key=lambda each: each.change.fleet)]
