@@ -13,7 +13,7 @@ import pytest
 from tests.docs import pages
 from worker.charge import http
 from worker.cli import approve
-from worker.core import census, errors, guard, outcomes, overview, retry
+from worker.core import census, errors, guard, outcomes, retry
 from worker.engine import halt, recorder
 from worker.journal import schema, sql
 from worker.service import composition
@@ -52,9 +52,9 @@ def _codes() -> Iterator[str]:
                 yield code
             case ast.Call(
                 func=ast.Attribute(attr="Refused" | "Deferred" | "Unknown"),
-                args=[_, ast.Attribute(value=ast.Name(id="guard" | "overview" as module), attr=name), *_],
+                args=[_, ast.Attribute(value=ast.Name(id="outcomes"), attr=name), *_],
             ):
-                yield getattr({"guard": guard, "overview": overview}[module], name)
+                yield getattr(outcomes, name)
             case _:
                 pass
 

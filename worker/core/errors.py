@@ -169,6 +169,7 @@ class NotSent(Unreachable):
 class UnderWay(Unreachable):
     """Charge is still busy with an earlier attempt of the same write: a reading does not yet show what comes of it."""
 
+    code = "under_way"
     remedy = "The next run settles it; if it stays, give Charge's support the request id."
 
 
