@@ -66,8 +66,12 @@ class Account:
         ending: ending_.Ending,
         progress: ports.Progress,
         observe: client.Observe = client.unobserved,
+        before: "Account | None" = None,
     ) -> None:
-        """Make the parts; to be called inside the event loop. `observe` is told of every request."""
+        """Make the parts; to be called inside the event loop. `observe` is told of every request.
+
+        `before` is the same account under earlier settings: what was learned of Charge's limit is taken over.
+        """
         self.settings = settings
         self.ending = ending
         self._journal = journal
@@ -84,11 +88,7 @@ class Account:
         self._client = client.Client(
             http=self._http, clock=self._clock, page_size=settings.charge.page_size, observe=observe
         )
-        self._pace = pacing.Pace(
-            requests_per_second=settings.pace.requests_per_second,
-            burst=settings.pace.burst,
-            adaptive=settings.pace.adaptive,
-        )
+        self._pace: pacing.Pace = before._pace if before and before._paced_as(settings) else _pace(settings)
         self._sources = sources(settings)
         self.rules = _rules(settings, key)
         self.record = journal
@@ -163,6 +163,9 @@ class Account:
             clock=self._clock,
         )
 
+    def _paced_as(self, settings: model.Settings) -> bool:
+        return (self.settings.pace, self.settings.charge.base_url) == (settings.pace, settings.charge.base_url)
+
     async def journal_bytes(self) -> int | None:
         """Give the size of the journal's files, `None` where there is none to be seen."""
         path = addresses.parse(self.settings.journal_url).path
@@ -235,6 +238,11 @@ def _rules(settings: model.Settings, key: secret.Secret) -> survey.Rules:
         requests_per_second=settings.pace.requests_per_second,
         grace=datetime.timedelta(seconds=settings.sync.detach_grace_seconds),
     )
+
+
+def _pace(settings: model.Settings) -> pacing.Pace:
+    pace = settings.pace
+    return pacing.Pace(requests_per_second=pace.requests_per_second, burst=pace.burst, adaptive=pace.adaptive)
 
 
 def _policy(settings: model.Settings) -> retry.Policy:

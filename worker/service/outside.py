@@ -88,7 +88,7 @@ async def run(read: Callable[[], Operator]) -> int:
     clock, board, gauges = composition.SystemClock(), board_.Board(clock=composition.SystemClock()), metrics.Metrics()
     end, journal = ending.Ending(), sql.SqlJournal(operator.settings.journal_url, clock=clock)
 
-    def account(of: Operator) -> composition.Account:
+    def account(of: Operator, *, before: composition.Account | None = None) -> composition.Account:
         return composition.Account(
             settings=of.settings,
             key=of.key,
@@ -96,12 +96,13 @@ async def run(read: Callable[[], Operator]) -> int:
             ending=end,
             progress=board,
             observe=lambda operation, code, seconds: gauges.observe_request(operation, code, seconds=seconds),
+            before=before,
         )
 
     async def renew() -> composition.Account:
         fresh = await to_thread.run_sync(read)
         _see_unchanged(operator, fresh)
-        return account(fresh)
+        return account(fresh, before=service.account)
 
     service = loop.Service(account(operator), renew=renew, board=board, clock=clock, ended=gauges.observe_run)
     try:

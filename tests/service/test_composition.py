@@ -1,0 +1,57 @@
+"""The composition root: what an account takes over from the one that it replaces."""
+
+import pathlib
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.support import clocks
+from worker.core import secret
+from worker.journal import sql
+from worker.service import composition, ending
+from worker.settings import model
+
+pytestmark = pytest.mark.anyio
+
+
+class Accounts:
+    """Accounts that share one journal."""
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        self.journal = sql.SqlJournal(f"sqlite:///{folder / 'journal.db'}", clock=clocks.Still())
+        self.made: list[composition.Account] = []
+
+    def make(self, *, before: composition.Account | None = None, **pace: float) -> composition.Account:
+        settings = model.Settings.model_validate({"sources": [{"kind": "file", "path": "m.yaml"}], "pace": pace})
+        account = composition.Account(
+            settings=settings,
+            key=secret.Secret("ch_sk_test_x"),
+            journal=self.journal,
+            ending=ending.Ending(),
+            progress=composition.Unwatched(),
+            before=before,
+        )
+        self.made.append(account)
+        return account
+
+
+@pytest.fixture
+async def accounts(tmp_path: pathlib.Path) -> AsyncIterator[Accounts]:
+    accounts = Accounts(tmp_path)
+    yield accounts
+    for account in accounts.made:
+        await account.aclose()
+    await accounts.journal.aclose()
+
+
+async def test_settings_read_anew_keep_what_was_learned_of_the_limit_and_a_pause_under_way(accounts: Accounts) -> None:
+    before = accounts.make()
+    before._pace.limited(0.0, retry_after=60.0)
+    after = accounts.make(before=before)
+    assert after._pace is before._pace
+
+
+async def test_another_pace_begins_anew(accounts: Accounts) -> None:
+    before = accounts.make()
+    after = accounts.make(before=before, requests_per_second=7)
+    assert (before.rate, after.rate) == (25, 7)
