@@ -20,6 +20,7 @@ GAP = "…"
 INTERRUPT = "^C"
 PORT = "8765"
 
+_MOVE = re.compile(r"(?:^|&& )cd (\S+)$")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _RUN = re.compile(r"\brun_[0-9a-f]{32}\b")
 _BEGINNING = re.compile(r"\brun_[0-9a-f]+\b")
@@ -36,7 +37,7 @@ _VARYING = (
 
 @dataclasses.dataclass(slots=True)
 class Session:
-    """A shell in a folder; `port` is where the sandbox really listens."""
+    """A shell in a folder, where a line may end with `cd`; `port` is where the sandbox really listens."""
 
     folder: pathlib.Path
     port: str
@@ -76,6 +77,8 @@ class Session:
                 os.killpg(process.pid, signal.SIGINT)
             printed += process.stdout.read()
         self.code = process.returncode
+        if self.code == 0 and (moved := _MOVE.search(line)):
+            self.folder = (self.folder / moved[1]).resolve()
         if shown := _DIGEST.search(printed):
             self.digest = shown[0]
         return printed.replace(f":{self.port}", f":{PORT}")

@@ -42,8 +42,11 @@ def test_the_five_steps_the_hold_and_looking_back_work_as_shown(
     _, said = sandbox
     found = re.search(r"127\.0\.0\.1:(\d+)/v1", said)
     assert found
-    shutil.copytree(pages.ROOT / "config", tmp_path / "config")
-    session = sessions.Session(tmp_path, found[1])
+    clone = tmp_path / "clone"
+    # A reader may have done all this here before, and left a journal.
+    shutil.copytree(pages.ROOT / "config", clone / "config", ignore=shutil.ignore_patterns("*.db*"))
+    before = _contents(clone)
+    session = sessions.Session(clone, found[1])
     demo, serve, *blocks = README.blocks("console", "diff")
     assert sessions.steps(demo)[0][0] == "make demo"
     [(line, shown)] = sessions.steps(serve)
@@ -54,6 +57,11 @@ def test_the_five_steps_the_hold_and_looking_back_work_as_shown(
             session.edit(block, "config/membership.yaml")
         else:
             session.play(block)
+    assert _contents(clone) == before, "what the reader does leaves its traces in the clone"
+
+
+def _contents(folder: pathlib.Path) -> dict[pathlib.Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_the_demonstration_prints_what_is_shown() -> None:

@@ -56,11 +56,11 @@ def test_the_annotated_settings_fit_their_schema() -> None:
 
 
 def test_the_sample_document_fits_its_schema_and_is_read() -> None:
+    """It need not be ours: somebody may have put a document of their own in its place."""
     path = CONFIG / "membership.yaml"
     validator("membership").validate(yaml_document.parse(path.read_text()).data)
     reading = anyio.run(files.FileSource(path, path.name).read)
-    assert len(reading.rows) == 4
-    assert len(reading.fleets) == 3
+    assert reading.rows and reading.fleets
 
 
 @pytest.mark.parametrize(
