@@ -64,9 +64,9 @@ VOLUME /var/lib/fleet-sync
 # The first signal drains: writes in flight finish, the journal is flushed. Give it time (--stop-timeout).
 STOPSIGNAL SIGTERM
 
-# Healthy: the journal's folder can be written, and the settings, the key and every source can be read, as the next
-# run will need them. It asks Charge nothing, so an outage there is not ours. That the process lives needs no check
-# (the container ends with it); a loop that hangs is not seen here.
+# Healthy: the journal's folder can be written, and the settings and every source can be read, as the next run will need
+# them. It neither looks for the key nor opens the journal, and asks Charge nothing, so an outage there is not ours. That
+# the process lives needs no check (the container ends with it); a loop that hangs is not seen here.
 HEALTHCHECK --interval=2m --timeout=60s --start-period=30s --retries=3 \
     CMD ["sh", "-c", "test -w /var/lib/fleet-sync && exec fleet-sync check"]
 
