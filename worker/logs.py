@@ -15,7 +15,6 @@ import structlog
 from worker.core import secret
 
 Format = Literal["auto", "console", "json"]
-LEVELS = ("debug", "info", "warning", "error")
 
 _hidden: set[bytes] = set()
 

@@ -34,6 +34,28 @@ def test_the_layers_are_those_that_are_checked() -> None:
     assert f"    {shown}\n" in pages.page("docs/architecture.md").text
 
 
+@pytest.mark.parametrize(
+    ("pattern", "page", "modules"),
+    [
+        (
+            r"^import httpx$",
+            "docs/decisions/connection-pool.md",
+            ["worker/charge/http.py", "worker/notices/webhook.py"],
+        ),
+        (r"except Exception\b", "CONTRIBUTING.md", ["worker/service/loop.py", "worker/service/outside.py"]),
+    ],
+)
+def test_what_a_page_says_that_only_these_modules_do_no_other_does(pattern: str, page: str, modules: list[str]) -> None:
+    found = [
+        str(path.relative_to(pages.ROOT))
+        for path in sorted((pages.ROOT / "worker").rglob("*.py"))
+        if re.search(pattern, path.read_text(encoding="utf-8"), re.MULTILINE)
+    ]
+    assert found == modules
+    for module in modules:
+        assert f"`{module}`" in pages.page(page).text
+
+
 def test_every_decision_has_its_three_parts() -> None:
     decisions = sorted((pages.ROOT / "docs" / "decisions").glob("*.md"))
     assert decisions

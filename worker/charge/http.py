@@ -1,8 +1,9 @@
-"""Moves one request to Charge and its answer back. The only module that imports httpx.
+"""Moves one request to Charge and its answer back. The only module that talks HTTP with Charge.
 
 Invariants: the key goes to the origin of `base_url` and nowhere else: foreign addresses are refused before anything is
 sent, redirects are never followed, the environment's proxies never asked; every exchange ends by its deadline, and no
-body is larger than the bound. Neighbours: `client` says what to send, `wire` reads what comes back.
+body is larger than the bound. Neighbours: `client` says what to send, `wire` reads what comes back;
+`notices.webhook` is the only other module that imports httpx, and has no key.
 
 The pool is our own: httpcore 1.0.9 looks through its whole pool at every request, which with 32 connections costs
 three times the CPU of one, and a request that is cancelled while it queues there spoils the pool for good. So every

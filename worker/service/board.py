@@ -80,7 +80,7 @@ class Board:
         self._see(survey.desired.sources)
 
     def end(self, finished: report.Report | None, *, trigger: str) -> None:
-        """Say how the run ended; `None` where it crashed."""
+        """Say how the run ended; `None` where it did not take place, as another process is the writer."""
         self.running = None
         if finished is not None:
             self._settle(finished, trigger=trigger)
