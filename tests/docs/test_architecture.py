@@ -1,10 +1,13 @@
-"""docs/architecture.md and docs/charge-api.md name what is there, and all of it."""
+"""docs/architecture.md and docs/charge-api.md name what is there, and all of it, and where it is."""
 
+import ast
 import re
+from collections.abc import Iterator
 
 import pytest
 
 from tests.docs import pages
+from worker.cli import main
 
 _PATH = re.compile(r"`?((?:\.ci|benchmarks|config|docs|requirements|tests|worker)/[\w./-]*)`?")
 
@@ -24,6 +27,66 @@ def test_every_folder_and_module_of_worker_has_its_row() -> None:
         if (path.is_dir() and (path / "__init__.py").exists()) or path.suffix == ".py"
     }
     assert told == there - {"worker/__init__.py"}
+
+
+def test_every_module_is_named() -> None:
+    """With its path; by its name in its package's row, or docstring; or as the command that it is."""
+    page = pages.page("docs/architecture.md")
+    rows = {row[0].strip("`"): row[1] for row in page.section("### The other modules").rows()}
+    unnamed = []
+    for path in sorted((pages.ROOT / "worker").rglob("*.py")):
+        package = path.parent.relative_to(pages.ROOT)
+        if path.name == "__init__.py" or path.parent.name == "versions":
+            continue
+        beside = rows.get(f"{package}/", "")
+        docstring = (path.parent / "__init__.py").read_text(encoding="utf-8")
+        command = package.name == "cli" and path.stem in main.COMMANDS
+        if not (f"`{package}/{path.name}`" in page.text or f"`{path.stem}`" in beside + docstring or command):
+            unnamed.append(f"{package}/{path.name}")
+    assert unnamed == []
+
+
+def test_every_module_of_a_row_is_there() -> None:
+    for package, told in pages.page("docs/architecture.md").section("### The other modules").rows():
+        for name in re.findall(r"`([^`]+)`", told):
+            assert (pages.ROOT / package.strip("`") / f"{name}.py").exists(), (package, name)
+
+
+def test_every_behaviour_is_where_it_is_said_to_be_and_has_tests() -> None:
+    rows = list(pages.page("docs/architecture.md").section("## Where a behaviour lives").rows())
+    behaviours = [row for row in rows if len(row) == 3]
+    assert len(behaviours) > 30
+    everywhere = set(_everywhere())
+    for behaviour, where, agreeing in behaviours:
+        assert re.search(r"`worker/[\w/]+\.py`", where), behaviour
+        assert re.search(r"`tests/[\w/]+/test_\w+\.py`", agreeing), behaviour
+        for place in re.finditer(r"`(worker/[\w/]+\.py)`((?: `[\w.]+`(?:, `[\w.]+`)*)?)", f"{where} | {agreeing}"):
+            defined = set(_defined(ast.parse((pages.ROOT / place[1]).read_text(encoding="utf-8"))))
+            assert set(re.findall(r"`([^`]+)`", place[2])) <= defined, (behaviour, place[0])
+        named = {name for name in re.findall(r"`(\w+\.\w+)`", agreeing) if not name.endswith(".md")}
+        assert named <= everywhere, behaviour
+
+
+def _everywhere() -> Iterator[str]:
+    """Give what any module defines, as its neighbours call it: `module.name`, `Class.name`."""
+    for path in (pages.ROOT / "worker").rglob("*.py"):
+        for name in _defined(ast.parse(path.read_text(encoding="utf-8"))):
+            yield from (name, f"{path.stem}.{name}")
+
+
+def _defined(module: ast.Module) -> Iterator[str]:
+    """Give what a module defines, and a class: functions, classes, constants."""
+    for node in module.body:
+        match node:
+            case ast.ClassDef(name=name):
+                yield name
+                yield from (f"{name}.{each}" for each in _defined(ast.Module(node.body, [])))
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                yield name
+            case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
+                yield name
+            case _:
+                pass
 
 
 def test_the_layers_are_those_that_are_checked() -> None:

@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import datetime
 import pathlib
 import re
 import sqlite3
@@ -16,7 +17,7 @@ from worker.cli import approve
 from worker.core import census, errors, guard, outcomes, retry
 from worker.engine import halt, recorder
 from worker.journal import schema, sql
-from worker.service import composition
+from worker.service import composition, outside
 from worker.settings import addresses, model
 from worker.sources import syntax
 
@@ -139,6 +140,10 @@ def test_the_files_and_tables_of_the_journal_are_those_that_are_listed(journal: 
 )
 def test_a_limit_that_is_told_is_the_one_that_is_kept(name: str, words: str) -> None:
     assert words in " ".join(pages.page(name).text.split()) or words in pages.page(name).text
+
+
+def test_an_approval_lasts_as_long_on_the_page_as_on_the_command_line() -> None:
+    assert datetime.timedelta(hours=approve.HOURS) == outside.APPROVAL
 
 
 def test_postgresql_is_told_of_as_the_settings_have_it() -> None:
