@@ -19,7 +19,7 @@ from worker.engine import halt, recorder
 from worker.journal import schema, sql
 from worker.service import composition, outside
 from worker.settings import addresses, model
-from worker.sources import syntax
+from worker.sources import files, syntax
 
 OPERATIONS, README = pages.page("docs/operations.md"), pages.page("README.md")
 LEVELS = ("debug", "info", "warning", "error", "exception", "log")
@@ -144,6 +144,35 @@ def test_a_limit_that_is_told_is_the_one_that_is_kept(name: str, words: str) -> 
 
 def test_an_approval_lasts_as_long_on_the_page_as_on_the_command_line() -> None:
     assert datetime.timedelta(hours=approve.HOURS) == outside.APPROVAL
+
+
+TWO_FLEETS = {
+    "yaml": "fleets:\n  Paris vans:\n    - a@example.com\n    - b@example.com\n  Lyon pool:\n    - a@example.com\n",
+    "csv": "driver,fleet\na@example.com,Paris vans\nb@example.com,Paris vans\na@example.com,Lyon pool\n",
+    "toml": '[fleets]\n"Paris vans" = ["a@example.com", "b@example.com"]\n"Lyon pool" = ["a@example.com"]\n',
+    "json": '{"fleets":\n{"Paris vans":\n["a@example.com",\n"b@example.com"],\n"Lyon pool":\n["a@example.com"]}}\n',
+}
+
+
+@pytest.mark.parametrize(
+    ("suffix", "kept", "rows"),
+    [("yaml", 4, 2), ("yaml", 3, 1), ("csv", 3, 2), ("csv", 2, 1), ("toml", 2, 2)],
+)
+def test_a_document_cut_between_rows_is_valid_and_lacks_fleets(
+    suffix: str, kept: int, rows: int, tmp_path: pathlib.Path
+) -> None:
+    path = tmp_path / f"membership.{suffix}"
+    path.write_text("".join(TWO_FLEETS[suffix].splitlines(keepends=True)[:kept]))
+    reading = anyio.run(files.FileSource(path, path.name).read)
+    assert (len({entry.fleet for entry in reading.fleets}), len(reading.rows)) == (1, rows)
+
+
+def test_no_part_of_a_json_document_is_valid(tmp_path: pathlib.Path) -> None:
+    path, whole = tmp_path / "membership.json", TWO_FLEETS["json"].rstrip()
+    for end in range(len(whole)):
+        path.write_text(whole[:end])
+        with pytest.raises(errors.SourceError):
+            anyio.run(files.FileSource(path, path.name).read)
 
 
 def test_postgresql_is_told_of_as_the_settings_have_it() -> None:
