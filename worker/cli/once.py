@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from worker.cli import invocation
+from worker.cli import approve, invocation
 
 if TYPE_CHECKING:
     from worker.service import composition
@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 @click.command("once")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON document.")
 @click.option(
-    "--approve", "approved", metavar="DIGEST", help="Allow what is held, if the plan is exactly the one of this digest."
+    "--approve",
+    "approved",
+    type=approve.Digest(),
+    metavar="DIGEST",
+    help="Allow what is held, if the plan is exactly the one of this digest.",
 )
 @click.pass_obj
 def command(call: invocation.Invocation, as_json: bool, approved: str | None) -> int:
