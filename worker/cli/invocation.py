@@ -132,11 +132,14 @@ def print_error(error: errors.FleetSyncError) -> None:
 
 async def find_run(record: "ports.Record", text: str) -> "ports.PastRun":
     """Find a run by its id or the unmistakable beginning of one. Raises errors.UnknownRun."""
-    runs = await record.runs()
-    found = [run for run in runs if run.run == text] or [run for run in runs if run.run.startswith(text)]
-    if len(found) != 1:
-        raise errors.UnknownRun(f"{'several runs begin' if found else 'no run in the journal begins'} with {text!r}")
-    return found[0]
+    from worker.core import values
+
+    if past := await record.run(values.RunId(text)):
+        return past
+    found = await record.run_ids(text, limit=2)
+    if len(found) == 1 and (past := await record.run(found[0])):
+        return past
+    raise errors.UnknownRun(f"{'several runs begin' if found else 'no run in the journal begins'} with {text!r}")
 
 
 def _with_account(settings: "model.Settings", work: Work, *, tell: Callable[[errors.FleetSyncError], int]) -> int:
