@@ -180,6 +180,19 @@ def test_what_the_journal_cannot_be_asked_is_wrong_usage(desk: conftest.Desk) ->
         assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.parametrize("asked", [["Emma Bakker"], ["alice@example.com"], ["employee_id=7"], ["drv_short"]], ids=str)
+def test_why_says_at_once_that_it_takes_ids(desk: conftest.Desk, asked: list[str]) -> None:
+    """What it asks for must not be refused when it is given."""
+    said = desk.run("why", *asked).stderr
+    assert "the journal knows drivers by id: write drv_ and 32 letters or digits" in said
+    assert "e-mail" not in said and "metadata" not in said
+
+
+def test_why_says_so_of_fleets_too(desk: conftest.Desk) -> None:
+    said = desk.run("why", f"drv_{'A' * 32}", "Paris vans").stderr
+    assert "the journal knows fleets by id: write flt_ and 32 letters or digits" in said
+
+
 def test_the_record_can_be_read_while_a_run_is_writing(desk: conftest.Desk) -> None:
     """Writes that were begun are there, with an outcome or without one yet."""
     fleet, *_ = members = desk.members()
