@@ -34,8 +34,13 @@ async def _once(account: "composition.Account", *, as_json: bool, approved: str 
     from worker.engine import cycle
 
     def show(survey: cycle.Survey) -> None:
-        if not as_json:
+        if as_json:
+            return
+        try:
             invocation.echo(render.plan(survey, rate=account.rules.requests_per_second))
+        except OSError as error:
+            # As an error of no kind, also where a reader left: that is passed over where nothing was to be done.
+            raise OSError(f"{error.strerror}; nothing was changed") from error
 
     finished = await account.cycle(show=show).reconcile(trigger="once", approved=approved)
     judged = finished.judged
