@@ -4,9 +4,11 @@ Invariant: no secret that was announced with `hide` leaves in a log line. Neighb
 everybody else just calls structlog.
 """
 
+import functools
 import logging
 import os
 import sys
+from collections.abc import Callable, Collection
 from typing import BinaryIO, Literal, cast
 
 import msgspec
@@ -24,10 +26,20 @@ def hide(key: secret.Secret) -> None:
     _hidden.add(key.reveal().encode())
 
 
-def configure(*, form: Format, level: str) -> None:
-    """Set the form and the lowest level of all lines; `auto` is pretty on a terminal and JSON elsewhere."""
+def configure(
+    *,
+    form: Format,
+    level: str,
+    colours: bool = True,
+    left_out: Collection[str] = (),
+    before: Callable[[], None] = lambda: None,
+) -> None:
+    """Set the form and the lowest level of all lines; `auto` is pretty on a terminal and JSON elsewhere.
+
+    Only a terminal gets `colours`. Events that are `left_out` are told elsewhere. `before` is called before each line.
+    """
     pretty = form == "console" or (form == "auto" and sys.stderr.isatty())
-    colours = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+    colours = colours and sys.stderr.isatty()
     renderer: list[structlog.typing.Processor] = (
         [structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=structlog.dev.plain_traceback), _encoded]
         if pretty
@@ -35,6 +47,7 @@ def configure(*, form: Format, level: str) -> None:
     )
     structlog.configure(
         processors=[
+            functools.partial(_leave_out, frozenset(left_out)),
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -42,7 +55,7 @@ def configure(*, form: Format, level: str) -> None:
             _masked,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.BytesLoggerFactory(cast(BinaryIO, _Stderr())),
+        logger_factory=structlog.BytesLoggerFactory(cast(BinaryIO, _Stderr(before))),
         cache_logger_on_first_use=True,
     )
 
@@ -50,9 +63,14 @@ def configure(*, form: Format, level: str) -> None:
 class _Stderr:
     """stderr, as long as somebody takes what it gets: a log that cannot be written ends no run halfway."""
 
+    def __init__(self, before: Callable[[], None]) -> None:
+        """Take what is to be done before each line."""
+        self._before = before
+
     def write(self, line: bytes) -> None:
         """Write a line."""
         try:
+            self._before()
             sys.stderr.buffer.write(line)
             sys.stderr.buffer.flush()
         except OSError:
@@ -60,6 +78,14 @@ class _Stderr:
 
     def flush(self) -> None:
         """Do nothing: a line is flushed as it is written."""
+
+
+def _leave_out(
+    events: Collection[str], _logger: object, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    if event["event"] in events:
+        raise structlog.DropEvent
+    return event
 
 
 def _json(event: structlog.typing.EventDict, **_options: object) -> bytes:

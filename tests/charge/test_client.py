@@ -120,6 +120,28 @@ async def test_an_answer_about_somebody_else_is_no_answer(ask: Ask) -> None:
     assert caught.value.code == "answer_unreadable"
 
 
+@pytest.mark.parametrize(
+    "odd", ["", "..", "drv_x/../../fleets?a=#", "drv_x\r\n", "drv_x%2f", "a b", "drv_é", "drv_x&y=z"]
+)
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda api, odd: api.driver(odd),
+        lambda api, odd: api.fleet(odd),
+        lambda api, odd: api.drivers_page(None, fleet=odd),
+        lambda api, odd: api.write(values.Change(values.Action.ATTACH, odd, VANS), key=values.IntentKey("key-1")),
+    ],
+    ids=["driver", "fleet", "page", "write"],
+)
+async def test_no_id_leads_to_another_path(ask: Callable[[client.Client, str], Awaitable[object]], odd: str) -> None:
+    """Whoever lets it get here: the key goes to the path that is meant, or nowhere."""
+    charge = Charge({"data": [], "next_page_url": None})
+    with pytest.raises(errors.Refused) as caught:
+        await ask(charge.client(), odd)
+    assert caught.value.code == "id_invalid"
+    assert charge.requests == []
+
+
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("target", ["https://evil.test/v1/drivers", f"{conftest.BASE}/fleets", "/v1/fleets", ""])
 async def test_redirects_are_not_followed_not_even_home(status: int, target: str) -> None:

@@ -119,6 +119,78 @@ def test_anything_else_is_no_plan(tmp_path: pathlib.Path, text: bytes) -> None:
         plan_file.load(path, account=ACCOUNT)
 
 
+def _unchecked(change: dict[str, str]) -> values.Change:
+    driver, fleet = values.DriverId(change["driver"]), values.FleetId(change["fleet"])
+    return values.Change(values.Action(change["action"]), driver, fleet)
+
+
+def _vouched(plan: dict[str, Any]) -> str:
+    """Write an edited plan with the digest that fits it, as who edits it on purpose does."""
+    changes, held = ([_unchecked(each) for each in plan[name]] for name in ("changes", "held"))
+    return json.dumps({**plan, "digest": digest.digest(ACCOUNT, changes, held)})
+
+
+@pytest.mark.parametrize("where", ["changes", "held"])
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("driver", "drv_x/../../fleets?a=#"),
+        ("driver", f"{DRIVER}\r\n"),
+        ("driver", f"{DRIVER}/detach?"),
+        ("driver", ".."),
+        ("driver", ""),
+        ("driver", FLEET),
+        ("driver", "drv_" + "\N{FULLWIDTH LATIN CAPITAL LETTER A}" * 32),
+        ("fleet", f"{FLEET}&limit=1"),
+        ("fleet", "flt_short"),
+        ("fleet", DRIVER),
+    ],
+)
+def test_what_is_no_id_is_refused_whatever_the_digest_says(
+    saved: pathlib.Path, where: str, name: str, text: str
+) -> None:
+    """An id becomes a part of a path, to which the key is sent."""
+    plan = json.loads(saved.read_text())
+    plan[where][0][name] = text
+    saved.write_text(_vouched(plan))
+    with pytest.raises(errors.PlanFileError, match=r"is no saved plan: .* is no (drv|flt)_ id") as caught:
+        plan_file.load(saved, account=ACCOUNT)
+    assert "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("created", '"0001-01-01T00:00:00+14:00"'),
+        ("created", '"9999-12-31T23:59:59-14:00"'),
+        ("created", '"2026-10-05T08:00:00"'),
+        ("changes.0.origin", f'"x:{"9" * 5000}:1"'),
+        ("changes.0.origin", f'"x:1:{"9" * 5000}"'),
+        ("changes.0.origin", '"x"'),
+        ("changes.0.origin", '"x:0:1"'),
+        ("held.0.origin", f'"x:{"9" * 5000}:1"'),
+        ("summary.in_sync", "9" * 5000),
+        ("summary.drivers", "-1"),
+        ("summary.fleets", "9" * 19),
+        ("cost.requests", "9" * 5000),
+        ("cost.seconds", "1e999"),
+        ("cost.seconds", "NaN"),
+        ("cost.seconds", "-0.1"),
+    ],
+)
+def test_what_no_plan_of_ours_says_is_refused_where_it_stands(saved: pathlib.Path, path: str, value: str) -> None:
+    """The digest does not cover it, so whatever stands there must not get further than here."""
+    plan = json.loads(saved.read_text())
+    *parents, last = (int(part) if part.isdigit() else part for part in path.split("."))
+    inner = plan
+    for part in parents:
+        inner = inner[part]
+    inner[last] = "HERE"
+    saved.write_text(_vouched(plan).replace('"HERE"', value))
+    with pytest.raises(errors.PlanFileError, match="is no saved plan"):
+        plan_file.load(saved, account=ACCOUNT)
+
+
 def test_every_cut_of_a_plan_is_refused(saved: pathlib.Path) -> None:
     whole = saved.read_bytes()
     for length in range(0, len(whole) - 2, 7):

@@ -67,7 +67,10 @@ def test_what_no_approval_lifts_offers_none() -> None:
     held = (values.Held(DETACH, guard.MUST_SEE, "must_see was not seen"),)
     assert "--approve" not in _plan(_judged(held=held))
     mixed = (*held, values.Held(ATTACH, guard.PER_RUN, "too many"))
-    assert "fleet-sync once --approve sha256:0" in _plan(_judged(held=mixed))
+    assert (
+        "If this is what you want, allow exactly this plan. In a job:\n  fleet-sync once --approve sha256:0\n"
+        "Where a service runs:\n  fleet-sync approve sha256:0\n"
+    ) in _plan(_judged(held=mixed))
 
 
 @pytest.mark.parametrize(("unsettled", "said"), [(False, "In sync: "), (True, "Nothing to do: ")])
@@ -111,6 +114,10 @@ def test_held_attaches_are_not_counted_as_detaches() -> None:
     held = (values.Held(ATTACH, guard.MOVED, "is this the same person?"), values.Held(DETACH, guard.MOVED, "is it?"))
     assert "Held back: 2 changes" in _plan(_judged(held=held))
     assert "Held back: 1 detach\x1b" in _plan(_judged(held=held[1:]))
+    done = outcomes.Result(DETACH, outcomes.Applied(1))
+    for results in ((), (done,)):
+        assert "Held: some changes wait for approval" in _result(*results, judged=_judged(held=held))
+        assert "Held: some detaches wait for approval" in _result(*results, judged=_judged(held=held[1:]))
 
 
 def test_the_inverse_of_a_run_says_how_to_allow_what_is_held_of_it() -> None:

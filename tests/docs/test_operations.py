@@ -13,7 +13,6 @@ import pytest
 
 from tests.docs import pages
 from worker.charge import http
-from worker.cli import approve
 from worker.core import census, errors, guard, outcomes, retry
 from worker.engine import halt, recorder
 from worker.journal import schema, sql
@@ -22,6 +21,7 @@ from worker.settings import addresses, model
 from worker.sources import files, syntax
 
 OPERATIONS, README = pages.page("docs/operations.md"), pages.page("README.md")
+HOUR = datetime.timedelta(hours=1)
 LEVELS = ("debug", "info", "warning", "error", "exception", "log")
 LOGGERS = ("log", "structlog.get_logger()")
 
@@ -132,10 +132,10 @@ def test_the_files_and_tables_of_the_journal_are_those_that_are_listed(journal: 
         ("docs/operations.md", f"one over {retry.LONGEST_WAIT:g} seconds ends the run"),
         ("docs/operations.md", f"in groups within {1000 * recorder.GROUP_SECONDS:g} ms"),
         ("docs/operations.md", f"for more than {halt.LONGEST_PAUSE:g} seconds between the beginning of its reading"),
-        ("docs/operations.md", f"for {approve.HOURS} hours"),
+        ("docs/operations.md", f"for {guard.APPROVAL // HOUR} hours"),
         ("README.md", f"(within {census.TOLERANCE * 100:g} %, after a second reading)"),
         ("README.md", f"documents over\n  {syntax.LIMIT >> 20} MiB"),
-        ("README.md", f"for {approve.HOURS} hours"),
+        ("README.md", f"for {guard.APPROVAL // HOUR} hours"),
     ],
 )
 def test_a_limit_that_is_told_is_the_one_that_is_kept(name: str, words: str) -> None:

@@ -6,6 +6,7 @@ import pathlib
 import pytest
 
 from tests.e2e import conftest
+from worker.core import digest, values
 
 
 @pytest.fixture
@@ -72,6 +73,24 @@ def test_what_the_settings_or_the_digest_do_not_vouch_for_is_refused(desk: conft
         assert ended.document["error"]["code"] == "plan_invalid"
         assert said in ended.document["error"]["message"]
     assert len(desk.charge.requests) == requests
+
+
+def test_a_plan_with_an_id_that_leads_elsewhere_sends_nothing(desk: conftest.Desk, saved: pathlib.Path) -> None:
+    """Its digest fits: who writes such a file can compute one."""
+    plan = json.loads(saved.read_text())
+    plan["changes"][0]["driver"] = "drv_x/../../fleets?a=#"
+    account, changes = values.Account(**plan["account"]), [_named(each) for each in plan["changes"]]
+    desk.write(json.dumps({**plan, "digest": digest.digest(account, changes, [])}), "edited.json")
+    requests = len(desk.charge.requests)
+    ended = desk.run("apply", "edited.json", "--json")
+    assert (ended.code, ended.document["error"]["code"]) == (1, "plan_invalid")
+    assert "is no drv_ id" in ended.document["error"]["message"]
+    assert len(desk.charge.requests) == requests
+
+
+def _named(change: dict[str, str]) -> values.Change:
+    driver, fleet = values.DriverId(change["driver"]), values.FleetId(change["fleet"])
+    return values.Change(values.Action(change["action"]), driver, fleet)
 
 
 def test_what_was_held_in_the_plan_stays_held(desk: conftest.Desk) -> None:

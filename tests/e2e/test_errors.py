@@ -31,7 +31,7 @@ def test_unusable_settings_are_one_document(desk: conftest.Desk) -> None:
         "bad.toml": "bad.toml:1:8: this is not TOML",
         "binary.toml": "binary.toml:1:1: ",
         "missing.toml": "missing.toml: there is no settings file",
-        ".": ".: it cannot be read",
+        ".": ".: it is a folder",
     }
     runs = desk.together(*(["--config", name, "once", "--json"] for name in said))
     for start, ended in zip(said.values(), runs, strict=True):

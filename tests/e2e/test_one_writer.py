@@ -53,7 +53,7 @@ def test_a_second_once_sends_nothing_and_says_who_writes(desk: conftest.Desk) ->
         error = by_name.document["error"]
         assert (by_name.code, by_name.document["result"], error["code"]) == (1, "failed", "journal_busy")
         assert f"process {first.process.pid} on {socket.gethostname()}, since 20" in error["message"]
-        assert error["remedy"]
+        assert "`fleet-sync approve DIGEST`" in error["remedy"]
         assert by_page.code == 1
         assert f"process {first.process.pid} on" in by_page.stderr and "Traceback" not in by_page.stderr
         # Who only reads is in nobody's way.

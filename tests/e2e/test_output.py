@@ -4,7 +4,7 @@ import contextlib
 import os
 import pathlib
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -48,6 +48,19 @@ def test_a_full_disk_is_said_in_a_line(desk: conftest.Desk) -> None:
         ended = command.start("once", "--json", environ=desk.folder.environ, stdout=disk).end()
     assert ended.code == 1
     assert ended.stderr == "error: the output could not be written: No space left on device\n"
+
+
+@pytest.mark.parametrize(("lost", "why"), [(_full, "No space left on device"), (_nobody_reads, "Broken pipe")])
+def test_a_plan_that_cannot_be_shown_is_not_made_and_that_is_said(
+    desk: conftest.Desk, lost: Callable[[], contextlib.AbstractContextManager[int]], why: str
+) -> None:
+    """Also where the reader has left: a job that does nothing must not be silent about it."""
+    _ask_for_a_newcomer(desk)
+    with lost() as output:
+        ended = command.start("once", environ=desk.folder.environ, stdout=output).end()
+    assert (ended.code, ended.stderr) == (1, f"error: the output could not be written: {why}; nothing was changed\n")
+    assert desk.posts() == []
+    assert desk.folder.journal("select * from intents") == []
 
 
 def test_a_log_that_cannot_be_written_stops_no_run_halfway(desk: conftest.Desk) -> None:

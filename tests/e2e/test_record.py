@@ -180,6 +180,19 @@ def test_what_the_journal_cannot_be_asked_is_wrong_usage(desk: conftest.Desk) ->
         assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.parametrize("asked", [["Emma Bakker"], ["alice@example.com"], ["employee_id=7"], ["drv_short"]], ids=str)
+def test_why_says_at_once_that_it_takes_ids(desk: conftest.Desk, asked: list[str]) -> None:
+    """What it asks for must not be refused when it is given."""
+    said = desk.run("why", *asked).stderr
+    assert "the journal knows drivers by id: write drv_ and 32 letters or digits" in said
+    assert "e-mail" not in said and "metadata" not in said
+
+
+def test_why_says_so_of_fleets_too(desk: conftest.Desk) -> None:
+    said = desk.run("why", f"drv_{'A' * 32}", "Paris vans").stderr
+    assert "the journal knows fleets by id: write flt_ and 32 letters or digits" in said
+
+
 def test_the_record_can_be_read_while_a_run_is_writing(desk: conftest.Desk) -> None:
     """Writes that were begun are there, with an outcome or without one yet."""
     fleet, *_ = members = desk.members()
@@ -237,6 +250,48 @@ def test_an_approval_allows_exactly_the_plan_of_its_digest(desk: conftest.Desk) 
     report = desk.run("once", "--json").document
     assert (report["result"], report["plan"]["held"]) == ("converged", [])
     assert set(desk.changed()) == {("detach", each["driver"], each["fleet"]) for each in held["held"]}
+
+
+def test_an_approval_says_what_it_frees(desk: conftest.Desk) -> None:
+    desk.write(_halved(desk))
+    plan = desk.run("once", "--json").document["plan"]
+    said = desk.run("approve", plan["digest"], **NO_KEY).stdout.splitlines()
+    assert said[0].startswith("Allowed until ")
+    assert re.fullmatch(rf"It frees the {len(plan['held'])} changes that {_run(desk)} held back at .* UTC\.", said[1])
+
+
+def test_an_approval_of_what_nobody_holds_is_kept_and_says_so(desk: conftest.Desk) -> None:
+    """It may be given beforehand; but a digit that is missed would free nothing, and nobody would know."""
+    digest = f"sha256:{'0' * 64}"
+    before = desk.run("approve", digest, **NO_KEY)
+    assert (before.code, before.stdout.splitlines()[1:]) == (0, ["No recent run holds a plan with this digest yet."])
+    desk.write(_halved(desk))
+    held = desk.run("once", "--json").document["plan"]["digest"]
+    other = desk.run("approve", digest, **NO_KEY)
+    assert other.code == 0
+    assert other.stdout.splitlines()[1:] == [
+        f"No recent run holds a plan with this digest yet. The newest hold is that of {_run(desk)}: {held}"
+    ]
+    assert desk.folder.journal("select digest from approvals") == [(digest,)]
+
+
+def test_an_approval_of_a_plan_that_was_made_in_part_says_that_the_next_one_is_another(desk: conftest.Desk) -> None:
+    newcomer = next(driver for driver in desk.people.drivers if not desk.people.fleets_of(driver))
+    halved = _halved(desk)
+    first = next(iter(halved))
+    desk.write({**halved, first: [*halved[first], newcomer]})
+    digest = desk.run("once", "--json").document["plan"]["digest"]
+    said = desk.run("approve", digest, **NO_KEY).stdout
+    assert "That run made other changes, so the next plan has another digest." in said
+
+
+def test_an_approval_of_what_no_approval_lifts_says_so(desk: conftest.Desk) -> None:
+    fleet, other, *_ = members = desk.members()
+    outsider = next(driver for driver in desk.people.drivers if driver not in desk.people.members(other))
+    desk.write({**members, fleet: members[fleet][1:]})
+    sentinels = json.dumps([f"{outsider}/{other}"])
+    digest = desk.run("once", "--json", FLEET_SYNC_GUARD__MUST_SEE=sentinels).document["plan"]["digest"]
+    assert "It frees nothing: " in desk.run("approve", digest, **NO_KEY).stdout
 
 
 def test_the_service_picks_an_approval_up(desk: conftest.Desk) -> None:

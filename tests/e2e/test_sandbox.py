@@ -48,7 +48,8 @@ def test_a_taken_port_is_said(tmp_path: pathlib.Path) -> None:
         port = _url(running).split(":")[2].removesuffix("/v1")
         ended = command.run("sandbox", "--port", port)
     assert ended.code == 1
-    assert f"port {port} cannot be used" in ended.stderr and "Traceback" not in ended.stderr
+    remedy = "choose another with --port; 0 takes a free one"
+    assert ended.stderr == f"Error: port {port} cannot be used (Address already in use): {remedy}\n"
 
 
 def test_the_demo_shows_the_whole_job_and_leaves_nothing(tmp_path: pathlib.Path) -> None:

@@ -8,6 +8,8 @@ import struct
 import subprocess
 import termios
 
+import pytest
+
 from tests.e2e import conftest
 from tests.support import command
 from worker.sandbox import behaviour, roster
@@ -105,6 +107,42 @@ def test_no_color_means_none(open_desk: conftest.Open) -> None:
         _, seen = _on_terminal(desk, *arguments, NO_COLOR="1")
         assert "membership_attach" in seen or "nothing.json cannot be read" in seen
         assert not re.search(r"\x1b\[[0-9;]*(3[0-9]|4[0-9]|9[0-9])m", seen)
+
+
+def test_a_dumb_terminal_gets_plain_lines(open_desk: conftest.Open) -> None:
+    desk = _desk_with_work(open_desk, behaves=behaviour.Behaviour(latency_seconds=0.1))
+    code, seen = _on_terminal(desk, "--log-level", "info", "once", TERM="dumb")
+    assert code == 3
+    assert "membership_attach" in seen and "1 to attach" in seen
+    assert "\x1b" not in seen
+
+
+def test_log_lines_and_the_bar_keep_out_of_each_others_way(open_desk: conftest.Open) -> None:
+    """A line begins where nothing stands any more, and the bar is drawn again below it."""
+    desk = _desk_with_work(open_desk, behaves=behaviour.Behaviour(latency_seconds=0.1))
+    _, seen = _on_terminal(desk, "--log-level", "info", "once")
+    found = list(re.finditer(r"\S*\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z", seen))
+    assert len(found) == 2
+    for each in found:
+        before = re.split(r"\x1b\[2K|\n", seen[: each.start()])[-1]
+        assert _CONTROL.sub("", before).strip("\r") == ""
+    assert "Changing memberships" in seen[found[0].end() :]
+
+
+@pytest.mark.parametrize(
+    ("options", "as_json", "logged"),
+    [([], [], 0), ([], ["--json"], 2), (["--log-level", "warning"], [], 2)],
+    ids=["by itself", "with a document", "when asked for"],
+)
+def test_what_was_not_made_is_told_once(
+    open_desk: conftest.Open, options: list[str], as_json: list[str], logged: int
+) -> None:
+    """The page tells it; a log line does where there is no page, or where somebody asks for it."""
+    desk = _desk_with_work(open_desk, behaves=behaviour.Behaviour(read_only=True))
+    code, seen = _on_terminal(desk, *options, "once", *as_json)
+    assert code == 4
+    assert len(re.findall(r"membership_(?:at|de)tach", seen)) == logged
+    assert ("Not made" in seen) is not bool(as_json)
 
 
 def test_what_is_piped_from_a_terminal_arrives_whole(desk: conftest.Desk) -> None:

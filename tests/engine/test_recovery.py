@@ -12,7 +12,6 @@ import trio.testing
 from tests.support import doubles
 from tests.support import rig as rigs
 from tests.support import sandbox as support
-from worker.cli import approve
 from worker.core import errors, guard, outcomes, ports, report, retry, values
 from worker.engine import halt as halt_
 from worker.journal import memory
@@ -23,6 +22,7 @@ pytestmark = pytest.mark.anyio
 VANS, DEPOT = rigs.fleet_id("V"), rigs.fleet_id("W")
 DRIVERS = [values.DriverId(f"drv_{number:032d}") for number in range(40)]
 QUICK = retry.Policy(max_attempts=2, base_seconds=0.5)
+DAY = guard.APPROVAL / datetime.timedelta(hours=1)
 
 
 def _account() -> roster.Roster:
@@ -254,14 +254,14 @@ async def test_waiting_for_charge_is_no_standing_still(conduct: behaviour.Behavi
 # --- What was allowed, and for how long -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("hours", "code"), [(0, 0), (approve.HOURS - 0.01, 0), (approve.HOURS, 3), (100, 3)])
+@pytest.mark.parametrize(("hours", "code"), [(0, 0), (DAY - 0.01, 0), (DAY, 3), (100, 3)])
 async def test_an_approval_holds_for_a_day(hours: float, code: int) -> None:
     rig = rigs.Rig(_account(), limits=guard.Limits())
     wanted = {VANS: DRIVERS[:20]}
     held = (await rig.reconcile(wanted)).judged
     assert held is not None
     now = rig.wall.now()
-    await rig.memory.approve(held.digest, now=now, until=now + datetime.timedelta(hours=approve.HOURS))
+    await rig.memory.approve(held.digest, now=now, until=now + guard.APPROVAL)
     await anyio.sleep(hours * 3600)
     assert (await rig.reconcile(wanted)).exit_code == code
     assert len(rig.roster.members(VANS)) == (20 if code == 0 else 40)

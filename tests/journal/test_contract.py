@@ -226,6 +226,18 @@ async def test_one_run_is_found_by_its_id_as_the_list_has_it(office: Office) -> 
     assert await journal.run(values.RunId("run_ap")) is None
 
 
+async def test_runs_are_found_by_the_beginning_of_their_ids(office: Office) -> None:
+    """Letter by letter: no letter stands for another, and a capital is not a small one."""
+    journal = await office.writer()
+    for run in ("run_ab", "run_a", "runxab", "run_b"):
+        await deeds.whole(journal, run=run, at=deeds.NOON)
+    assert await journal.run_ids("run_a", limit=5) == ("run_a", "run_ab")
+    assert await journal.run_ids("run", limit=2) == ("run_a", "run_ab")
+    for nowhere in ("RUN_", "run_abc", "un_", "%", "run_\udcff", "run_\0"):
+        assert await journal.run_ids(nowhere, limit=5) == ()
+        assert await journal.run(values.RunId(nowhere)) is None
+
+
 async def test_a_run_that_never_was_has_no_documents(office: Office) -> None:
     journal = await office.writer()
     assert await journal.documents(APRIL) == (None, None)

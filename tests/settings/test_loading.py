@@ -165,7 +165,7 @@ def test_a_missing_file_is_answered_with_how_to_make_one(tmp_path: pathlib.Path)
 
 
 def test_a_folder_in_place_of_the_file_is_refused(tmp_path: pathlib.Path) -> None:
-    with pytest.raises(errors.SettingsError, match="cannot be read"):
+    with pytest.raises(errors.SettingsError, match="it is a folder: name the settings file in it"):
         loading.load(tmp_path, {})
 
 

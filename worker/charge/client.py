@@ -1,9 +1,11 @@
 """The Charge API as the engine sees it: one call, one request, one attempt.
 
-Invariant: what comes back was asked for: a retrieved driver is the one asked for, a cursor leads to the own origin.
-Neighbours: implements `core.ports.Charge` with `http` and `wire`; `engine.sending` repeats calls.
+Invariants: what comes back was asked for: a retrieved driver is the one asked for, a cursor leads to the own origin;
+and no id leads to another path than its own. Neighbours: implements `core.ports.Charge` with `http` and `wire`;
+`engine.sending` repeats calls.
 """
 
+import re
 import time
 from collections.abc import Callable
 
@@ -16,6 +18,7 @@ _DRIVER = msgspec.json.Decoder(wire.DriverObject)
 _FLEET = msgspec.json.Decoder(wire.FleetObject)
 _DRIVERS = msgspec.json.Decoder(wire.DriverList)
 _FLEETS = msgspec.json.Decoder(wire.FleetList)
+_ID = re.compile(r"[A-Za-z0-9_]+")
 
 
 Observe = Callable[[str, int | None, float], None]
@@ -46,28 +49,30 @@ class Client:
         self, cursor: ports.Cursor | None, *, fleet: values.FleetId | None = None
     ) -> ports.DriverPage:
         """List drivers (`GET /drivers`). A driver that a fleet's listing shows without that fleet is kept as it is."""
-        of_fleet = f"&fleet={fleet}" if fleet else ""
+        of_fleet = "" if fleet is None else f"&fleet={_checked(fleet)}"
         answer = await self._send("list_drivers", "GET", cursor or f"/drivers?limit={self._page_size}{of_fleet}")
         page = wire.decode(answer.body, _DRIVERS)
         return ports.DriverPage(tuple(driver.value() for driver in page.data or ()), self._cursor(page.next_page_url))
 
     async def fleet(self, fleet: values.FleetId) -> values.Fleet:
         """Retrieve a fleet (`GET /fleets/{fleet}`)."""
-        shown = wire.decode((await self._send("retrieve_fleet", "GET", f"/fleets/{fleet}")).body, _FLEET).value()
+        shown = wire.decode(
+            (await self._send("retrieve_fleet", "GET", f"/fleets/{_checked(fleet)}")).body, _FLEET
+        ).value()
         if shown.id != fleet:
             raise errors.Unreachable(f"{shown.id} was answered for {fleet}", code="answer_unreadable")
         return shown
 
     async def driver(self, driver: values.DriverId) -> values.Driver:
         """Retrieve a driver (`GET /drivers/{driver}`)."""
-        return self._driver(await self._send("retrieve_driver", "GET", f"/drivers/{driver}"), driver)
+        return self._driver(await self._send("retrieve_driver", "GET", f"/drivers/{_checked(driver)}"), driver)
 
     async def write(self, change: values.Change, *, key: values.IntentKey) -> ports.WriteReply:
         """Attach or detach (`POST /drivers/{driver}/attach` or `/detach`, body `{"fleet": …}`)."""
         answer = await self._send(
             change.action.value,
             "POST",
-            f"/drivers/{change.driver}/{change.action}",
+            f"/drivers/{_checked(change.driver)}/{change.action}",
             body=msgspec.json.encode({"fleet": change.fleet}),
             key=key,
         )
@@ -95,3 +100,10 @@ class Client:
 
     def _cursor(self, url: str | None) -> ports.Cursor | None:
         return None if url is None else ports.Cursor(self._http.trusted(url))
+
+
+def _checked(name: str) -> str:
+    """Give an id as a part of an address. Raises errors.Refused where it could lead elsewhere: nothing is sent."""
+    if not _ID.fullmatch(name):
+        raise errors.Refused("this is no id, and nothing was sent", code="id_invalid")
+    return name

@@ -1,39 +1,78 @@
-"""`fleet-sync approve DIGEST`: allows the held detaches of exactly that plan, for 24 hours.
+"""`fleet-sync approve DIGEST`: allows what exactly that plan holds, for 24 hours.
 
-Invariant: nothing is applied here; the next run whose plan has this digest may. Neighbours: `once --approve` does both.
+Invariant: nothing is applied here; the next run whose plan has this digest may. Neighbours: `once --approve` does both,
+and takes the same digests; `core.guard` says for how long.
 """
 
 import datetime
 import functools
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from worker.cli import invocation
+from worker.core import guard, words
 
 if TYPE_CHECKING:
     from worker.core import ports
 
-HOURS = 24
+_RECENT = 20
+"""Among so many of the newest runs is looked for the one that holds something."""
+
+
+class Digest(click.ParamType[str]):
+    """A digest as plans show it."""
+
+    name = "digest"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Refuse what names no plan."""
+        if not re.fullmatch(r"sha256:[0-9a-f]{64}", value):
+            self.fail("write the digest as the plan shows it: sha256: and 64 hexadecimal digits", param, ctx)
+        return value
 
 
 @click.command("approve")
-@click.argument("digest")
+@click.argument("digest", type=Digest())
 @click.pass_obj
 def command(call: invocation.Invocation, digest: str) -> int:
-    """Allow the held detaches of exactly the plan of this digest, for 24 hours."""
-    if not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
-        raise click.BadParameter("write the digest as the plan shows it: sha256: and 64 hexadecimal digits")
+    """Allow what exactly the plan of this digest holds, for 24 hours."""
     return call.look_up(functools.partial(_approve, digest=digest))
 
 
 async def _approve(record: "ports.Record", *, digest: str) -> int:
     now = datetime.datetime.now(datetime.UTC)
-    until = now + datetime.timedelta(hours=HOURS)
+    until = now + guard.APPROVAL
     await record.approve(digest, now=now, until=until)
     invocation.echo(
-        f"Allowed until {until:%Y-%m-%d %H:%M} UTC: the held detaches of exactly this plan."
-        " A service takes it up within seconds."
+        f"Allowed until {until:%Y-%m-%d %H:%M} UTC: what exactly this plan holds. A service takes it up within seconds."
     )
+    invocation.echo(await _effect(record, digest))
     return 0
+
+
+async def _effect(record: "ports.Record", digest: str) -> str:
+    """Say what the approval frees, as far as past runs tell: it may as well be given before the first of them."""
+    for past in await record.runs(limit=_RECENT):
+        plan, _ = await record.documents(past.run)
+        if plan and plan["digest"] == digest and plan["held"]:
+            return _freed(past, plan)
+        if plan and plan["held"]:
+            return f"{_NOBODYS} The newest hold is that of {past.run}: {plan['digest']}"
+    return _NOBODYS
+
+
+_NOBODYS = "No recent run holds a plan with this digest yet."
+
+
+def _freed(past: "ports.PastRun", plan: Mapping[str, Any]) -> str:
+    number = sum(held["guard"] != guard.MUST_SEE for held in plan["held"])
+    if not number:
+        return f"It frees nothing: no approval lifts what {past.run} held back ({guard.MUST_SEE})."
+    changes = words.counted(number, "change")
+    told = f"It frees the {changes} that {past.run} held back at {past.started:%Y-%m-%d %H:%M} UTC."
+    if past.outcomes.get("applied"):
+        return f"{told} That run made other changes, so the next plan has another digest."
+    return told

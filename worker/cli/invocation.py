@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 Work = Callable[["composition.Account"], Awaitable[int]]
 
+_ON_THE_PAGE = frozenset({"membership_attach", "membership_detach"})
+"""Log events that a command's page repeats."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Invocation:
@@ -31,6 +34,7 @@ class Invocation:
     config: str
     log_format: Literal["auto", "console", "json"]
     log_level: str | None
+    colours: bool = True
 
     def settings(self) -> "model.Settings":
         """Read the settings. Raises errors.SettingsError."""
@@ -38,18 +42,28 @@ class Invocation:
 
         return loading.load(self.config, os.environ)
 
-    def configure_logs(self, *, service: bool = False) -> None:
-        """Set up log lines: on a terminal only what needs attention, unless a service runs there."""
+    def configure_logs(self, *, service: bool = False, as_json: bool = False) -> None:
+        """Set up log lines: on a terminal only what needs attention, unless a service runs there.
+
+        There the page tells of each change that was not made; with `as_json` there is none.
+        """
         from worker import logs
+        from worker.cli import progress
 
         quiet = sys.stderr.isatty() and not service
-        logs.configure(form=self.log_format, level=self.log_level or ("warning" if quiet else "info"))
+        logs.configure(
+            form=self.log_format,
+            level=self.log_level or ("warning" if quiet else "info"),
+            colours=self.colours,
+            left_out=_ON_THE_PAGE if quiet and not as_json and self.log_level is None else frozenset(),
+            before=progress.clear,
+        )
 
     def work(self, work: Work, *, as_json: bool = False) -> int:
         """Open the account of the settings, do the work on it until it is done or a signal ends it."""
 
         def run() -> int:
-            self.configure_logs()
+            self.configure_logs(as_json=as_json)
             tell = functools.partial(print_failure, as_json=as_json)
             return _with_account(self.settings(), work, tell=tell)
 
@@ -132,11 +146,14 @@ def print_error(error: errors.FleetSyncError) -> None:
 
 async def find_run(record: "ports.Record", text: str) -> "ports.PastRun":
     """Find a run by its id or the unmistakable beginning of one. Raises errors.UnknownRun."""
-    runs = await record.runs()
-    found = [run for run in runs if run.run == text] or [run for run in runs if run.run.startswith(text)]
-    if len(found) != 1:
-        raise errors.UnknownRun(f"{'several runs begin' if found else 'no run in the journal begins'} with {text!r}")
-    return found[0]
+    from worker.core import values
+
+    if past := await record.run(values.RunId(text)):
+        return past
+    found = await record.run_ids(text, limit=2)
+    if len(found) == 1 and (past := await record.run(found[0])):
+        return past
+    raise errors.UnknownRun(f"{'several runs begin' if found else 'no run in the journal begins'} with {text!r}")
 
 
 def _with_account(settings: "model.Settings", work: Work, *, tell: Callable[[errors.FleetSyncError], int]) -> int:

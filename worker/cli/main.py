@@ -95,9 +95,10 @@ def cli(ctx: click.Context, config: str, log_format: Literal["auto", "console", 
     """
     from worker.cli import invocation
 
-    if os.environ.get("NO_COLOR"):
+    plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+    if plain:
         ctx.color = False
-    ctx.obj = invocation.Invocation(config=config, log_format=log_format, log_level=log_level)
+    ctx.obj = invocation.Invocation(config=config, log_format=log_format, log_level=log_level, colours=not plain)
 
 
 def main() -> NoReturn:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from worker.cli import invocation
+from worker.cli import approve, invocation
 
 if TYPE_CHECKING:
     from worker.service import composition
@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 @click.command("once")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON document.")
 @click.option(
-    "--approve", "approved", metavar="DIGEST", help="Allow what is held, if the plan is exactly the one of this digest."
+    "--approve",
+    "approved",
+    type=approve.Digest(),
+    metavar="DIGEST",
+    help="Allow what is held, if the plan is exactly the one of this digest.",
 )
 @click.pass_obj
 def command(call: invocation.Invocation, as_json: bool, approved: str | None) -> int:
@@ -30,8 +34,13 @@ async def _once(account: "composition.Account", *, as_json: bool, approved: str 
     from worker.engine import survey as survey_
 
     def show(survey: survey_.Survey) -> None:
-        if not as_json:
+        if as_json:
+            return
+        try:
             invocation.echo(render.plan(survey, rate=account.rules.requests_per_second))
+        except OSError as error:
+            # As an error of no kind, also where a reader left: that is passed over where nothing was to be done.
+            raise OSError(f"{error.strerror}; nothing was changed") from error
 
     finished = await account.cycle(show=show).reconcile(trigger="once", approved=approved)
     judged = finished.judged

@@ -1,21 +1,26 @@
 """Saves a judged plan to a file, and reads it back.
 
-Invariant: what is read back is to the letter what was judged, for the same account, or an error.
-Neighbours: `core.formats` writes the document, `core.digest` proves it.
+Invariant: what is read back is to the letter what was judged, for the same account, or an error. A digest proves no
+author: whatever a file says is checked as a membership document is. Neighbours: `core.formats` writes the document,
+`core.digest` names it, `core.references` knows an id.
 """
 
 import datetime
 import json
 import pathlib
 import re
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
-from worker.core import digest, errors, formats, values
+from worker.core import digest, errors, formats, references, values
 
 _MOST_BYTES = 256 * 1024 * 1024
-_ORIGIN = re.compile(r"(.*):([0-9]+):([0-9]+)", re.DOTALL)
+_ORIGIN = re.compile(r"(.*):([1-9][0-9]{0,8}):([1-9][0-9]{0,8})", re.DOTALL)
+
+_Count = Annotated[int, msgspec.Meta(ge=0, le=10**15)]
+_Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e15)]
+_Moment = Annotated[datetime.datetime, msgspec.Meta(tz=True)]
 
 
 class _Account(msgspec.Struct):
@@ -35,11 +40,16 @@ class _Change(msgspec.Struct):
     fleet: str = msgspec.field()
     origin: str | None = None
 
+    def __post_init__(self) -> None:
+        """See that it can be read. msgspec makes an error with its place of a ValueError."""
+        self.value()
+
     def value(self) -> values.Change:
-        found = _ORIGIN.fullmatch(self.origin or "")
-        origin = values.Origin(found[1], int(found[2]), int(found[3])) if found else None
         return values.Change(
-            values.Action(self.action), values.DriverId(self.driver), values.FleetId(self.fleet), origin
+            values.Action(self.action),
+            references.driver_id(self.driver),
+            references.fleet_id(self.fleet),
+            None if self.origin is None else _origin(self.origin),
         )
 
 
@@ -54,27 +64,34 @@ class _Problem(msgspec.Struct):
 
 
 class _Summary(msgspec.Struct):
-    in_sync: int
-    fleets: int
-    drivers: int
+    in_sync: _Count
+    fleets: _Count
+    drivers: _Count
 
 
 class _Cost(msgspec.Struct):
-    requests: int
-    seconds: float
+    requests: _Count
+    seconds: _Seconds
 
 
 class _Plan(msgspec.Struct):
     format: Literal["fleet-sync/plan@1"]
     digest: str
     account: _Account
-    created: datetime.datetime
+    created: _Moment
     sources: list[_Source]
     changes: list[_Change]
     held: list[_Held]
     problems: list[_Problem]
     summary: _Summary
     cost: _Cost
+
+    def __post_init__(self) -> None:
+        """See that its moment can be told in UTC."""
+        try:
+            self.created = self.created.astimezone(datetime.UTC)
+        except OverflowError:
+            raise ValueError("created is a moment outside of the calendar") from None
 
 
 def save(judged: values.Judged, path: pathlib.Path) -> None:
@@ -111,6 +128,12 @@ def _decoded(path: pathlib.Path) -> _Plan:
         raise errors.PlanFileError(f"{path} cannot be read: {error.strerror}") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise errors.PlanFileError(f"{path} is no saved plan: {error}") from None
+
+
+def _origin(text: str) -> values.Origin:
+    if not (found := _ORIGIN.fullmatch(text)):
+        raise ValueError("an origin is a name, a line and a column with colons between them")
+    return values.Origin(found[1], int(found[2]), int(found[3]))
 
 
 def _judged(plan: _Plan, account: values.Account, changes: list[values.Change]) -> values.Judged:

@@ -1,10 +1,11 @@
 """Shows how far a run is: a bar on a terminal, elsewhere a log line every few seconds.
 
-Invariant: everything goes to stderr; whoever prints calls `clear` before. Neighbours: implements `core.ports.Progress`;
-`invocation` chooses.
+Invariant: everything goes to stderr; whoever prints or logs calls `clear` before. Neighbours: implements
+`core.ports.Progress`; `invocation` chooses.
 """
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -58,15 +59,16 @@ class Bar:
         self._task = self._progress.add_task(name, total=total)
 
     def step(self, count: int = 1) -> None:
-        """Lengthen the bar."""
+        """Lengthen the bar, and draw it again where it was cleared away."""
         if self._task is not None:
+            self._progress.start()
             self._progress.advance(self._task, count)
 
 
 @contextlib.contextmanager
 def watch() -> Iterator[ports.Progress]:
     """Give the progress that fits where stderr goes, and clear it away in the end."""
-    if not sys.stderr.isatty():
+    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
         yield Lines()
         return
     import rich.console
@@ -90,6 +92,6 @@ def watch() -> Iterator[ports.Progress]:
 
 
 def clear() -> None:
-    """Take the bar away, as something is about to be printed; the next stage draws it anew."""
+    """Take the bar away, as something is about to be printed; the next step or stage draws it anew."""
     for display in _drawn:
         display.stop()

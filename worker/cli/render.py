@@ -17,14 +17,24 @@ SIGNS = {values.Action.ATTACH: ("+", "green"), values.Action.DETACH: ("-", "red"
 
 def plan(survey: survey_.Survey, *, rate: float) -> str:
     """Write a judged plan; `rate` is the pace's ceiling in requests a second."""
-    allow = (f"  fleet-sync once --approve {survey.judged.digest}",)
+    digest = survey.judged.digest
+    allow = (
+        "If this is what you want, allow exactly this plan. In a job:",
+        f"  fleet-sync once --approve {digest}",
+        "Where a service runs:",
+        f"  fleet-sync approve {digest}",
+    )
     return _plan(survey, rate=rate, allow=allow, summary=_summary(survey.judged))
 
 
 def inverse(survey: survey_.Survey, *, run: str, rate: float) -> str:
     """Write the inverse plan of a run."""
     judged = survey.judged
-    allow = (f"  fleet-sync approve {judged.digest}", f"  fleet-sync undo {run} --out FILE")
+    allow = (
+        "If this is what you want, allow exactly this plan with",
+        f"  fleet-sync approve {judged.digest}",
+        f"  fleet-sync undo {run} --out FILE",
+    )
     summary = f"Plan: {_counts(judged)}." if judged.changes or judged.held else "Nothing to undo."
     return _plan(survey, rate=rate, allow=allow, summary=summary)
 
@@ -50,9 +60,9 @@ def result(finished: report.Report) -> str:
     lines = [*_failures(finished.results), *_problems(finished.problems)]
     if finished.judged is not None and finished.results:
         counts = ", ".join(f"{count} {name}" for name, count in finished.counts.items() if count)
-        lines.append(f"{_VERDICTS[finished.verdict]}: {counts}, in {_duration(_seconds(finished))}.")
+        lines.append(f"{_verdict(finished)}: {counts}, in {_duration(_seconds(finished))}.")
     elif finished.judged is not None:
-        lines.append(f"{_VERDICTS[finished.verdict]}.")
+        lines.append(f"{_verdict(finished)}.")
     traffic = finished.traffic
     lines.append(
         f"{count(traffic.reads, 'read')}, {count(traffic.writes, 'write')}; "
@@ -64,10 +74,15 @@ def result(finished: report.Report) -> str:
 _VERDICTS = {
     report.Verdict.IN_SYNC: "Nothing was changed",
     report.Verdict.CONVERGED: "Converged",
-    report.Verdict.HELD: "Held: some detaches wait for approval",
+    report.Verdict.HELD: "Held: some {} wait for approval",
     report.Verdict.PARTIAL: "Not everything could be done",
     report.Verdict.FAILED: "Failed",
 }
+
+
+def _verdict(finished: report.Report) -> str:
+    held = finished.judged.held if finished.judged else ()
+    return _VERDICTS[finished.verdict].format(_kind(held)[1])
 
 
 class _Names:
@@ -107,17 +122,20 @@ def _change(change: values.Change, names: _Names) -> str:
 def _held(judged: values.Judged, names: _Names, *, allow: Iterable[str]) -> Iterator[str]:
     if not judged.held:
         return
-    words = ("change",) if any(_attaches(held.change) for held in judged.held) else ("detach", "detaches")
-    yield click.style(f"Held back: {count(len(judged.held), *words)}", fg="yellow", bold=True)
+    yield click.style(f"Held back: {count(len(judged.held), *_kind(judged.held))}", fg="yellow", bold=True)
     key = lambda held: (held.change.fleet, held.message)  # noqa: E731
     for (fleet, message), group in itertools.groupby(judged.held, key=key):
         yield f"{names.fleet(fleet)}: {message}"
         for held in group:
             yield _change(held.change, names)
     if any(held.guard != guard.MUST_SEE for held in judged.held):
-        yield "If this is what you want, allow exactly this plan with"
         yield from allow
     yield ""
+
+
+def _kind(held: Iterable[values.Held]) -> tuple[str, str]:
+    """Give the word for one and for several of what is held."""
+    return ("change", "changes") if any(_attaches(each.change) for each in held) else ("detach", "detaches")
 
 
 def _problems(problems: Iterable[values.Problem]) -> Iterator[str]:

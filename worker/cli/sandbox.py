@@ -4,6 +4,7 @@ Invariant: listens on loopback only. Neighbours: `worker.sandbox` is the imitati
 """
 
 import functools
+import os
 import signal
 
 import click
@@ -59,4 +60,7 @@ def command(port: int, drivers: int, fleets: int, rate: float | None, faults: tu
     try:
         return anyio.run(serve)
     except* OSError as group:
-        raise click.ClickException(f"port {port} cannot be used: {group.exceptions[0]}") from None
+        [errno] = (each.errno for each in group.exceptions if isinstance(each, OSError))
+        reason = os.strerror(errno or 0)
+        remedy = "choose another with --port; 0 takes a free one"
+        raise click.ClickException(f"port {port} cannot be used ({reason}): {remedy}") from None

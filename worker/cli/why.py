@@ -23,18 +23,17 @@ def command(call: invocation.Invocation, driver: str, fleet: str | None) -> int:
 
     DRIVER and FLEET are ids (drv_…, flt_…).
     """
-    from worker.core import references, values
+    from worker.core import references
 
     try:
-        who = references.driver(driver)
-        where = references.fleet(fleet) if fleet is not None else None
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
-    if not isinstance(who, values.DriverById):
-        raise click.BadParameter("the journal knows drivers by id: write drv_ and 32 letters or digits")
-    if where is not None and not isinstance(where, values.FleetById):
-        raise click.BadParameter("the journal knows fleets by id: write flt_ and 32 letters or digits")
-    return call.look_up(functools.partial(_why, driver=who.id, fleet=where.id if where else None))
+        who = references.driver_id(driver)
+    except ValueError:
+        raise click.BadParameter("the journal knows drivers by id: write drv_ and 32 letters or digits") from None
+    try:
+        where = None if fleet is None else references.fleet_id(fleet)
+    except ValueError:
+        raise click.BadParameter("the journal knows fleets by id: write flt_ and 32 letters or digits") from None
+    return call.look_up(functools.partial(_why, driver=who, fleet=where))
 
 
 async def _why(record: "ports.Record", *, driver: "values.DriverId", fleet: "values.FleetId | None") -> int:

@@ -101,7 +101,10 @@ class JournalBusy(JournalError):
     """Another process writes to the journal."""
 
     code = "journal_busy"
-    remedy = "Wait until that process has ended, or end it: two of them never write at once. Nothing was changed."
+    remedy = (
+        "Wait until that process has ended, or end it: two of them never write at once. If it is a service, "
+        "`fleet-sync approve DIGEST` allows what it holds. Nothing was changed."
+    )
 
 
 class UnknownRun(FleetSyncError):

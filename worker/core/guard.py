@@ -6,6 +6,7 @@ protected fleet. Neighbours: `planner` makes the plan, `digest` names it, `engin
 
 import collections
 import dataclasses
+import datetime
 from collections.abc import Collection, Iterable, Mapping
 
 from worker.core import errors, flapping, outcomes, values
@@ -20,6 +21,9 @@ NOT_CONVERGING = outcomes.NOT_CONVERGING
 FLAPPING = "flapping"
 FREEZING = frozenset({NOT_CONVERGING, FLAPPING})
 """They hold what did not stay as it was made; an approval makes it once more, and no more than once."""
+
+APPROVAL = datetime.timedelta(hours=24)
+"""How long an approval lasts that is kept in the journal."""
 
 _FEW_REFERENCES = 20
 _MOST_FRUITLESS = 3

@@ -227,6 +227,10 @@ class Record(Protocol):
         """Give one past run, `None` where there is none of this id. Costs the same however many there are."""
         ...
 
+    async def run_ids(self, beginning: str, *, limit: int) -> tuple[values.RunId, ...]:
+        """Give the ids that begin so, in their own order; no more of them than `limit`."""
+        ...
+
     async def documents(self, run: values.RunId) -> tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]:
         """Give a run's plan and report as JSON documents, each `None` where there is none."""
         ...

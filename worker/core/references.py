@@ -19,7 +19,7 @@ def driver(text: str) -> values.DriverRef:
     Raises ValueError, with words for the operator, where the text is none of the three.
     """
     if text.startswith("drv_") and not set("@=") & set(text):
-        return values.DriverById(values.DriverId(_id("drv", text)))
+        return values.DriverById(driver_id(text))
     if entry := _METADATA.fullmatch(text):
         return values.DriverByMetadata(entry[1], entry[2])
     if _EMAIL.fullmatch(text):
@@ -36,10 +36,20 @@ def fleet(text: str) -> values.FleetRef:
     Raises ValueError, with words for the operator, where the text is a malformed id, or empty.
     """
     if text.startswith("flt_"):
-        return values.FleetById(values.FleetId(_id("flt", text)))
+        return values.FleetById(fleet_id(text))
     if not text.strip():
         raise ValueError("a fleet needs an id (flt_ and 32 letters or digits) or a name")
     return values.FleetByName(text)
+
+
+def driver_id(text: str) -> values.DriverId:
+    """Read a driver's id. Raises ValueError, with words for the operator, where the text is anything else."""
+    return values.DriverId(_id("drv", text))
+
+
+def fleet_id(text: str) -> values.FleetId:
+    """Read a fleet's id. Raises ValueError, with words for the operator, where the text is anything else."""
+    return values.FleetId(_id("flt", text))
 
 
 def membership(text: str) -> tuple[values.DriverId, values.FleetId]:
@@ -47,7 +57,7 @@ def membership(text: str) -> tuple[values.DriverId, values.FleetId]:
     driver_text, separator, fleet_text = text.partition("/")
     if not separator:
         raise ValueError(f"{_shown(text)} is no membership: write drv_…/flt_…")
-    return values.DriverId(_id("drv", driver_text)), values.FleetId(_id("flt", fleet_text))
+    return driver_id(driver_text), fleet_id(fleet_text)
 
 
 def _id(kind: str, text: str) -> str:

@@ -23,7 +23,16 @@ def runs(connection: sa.Connection, *, limit: int | None) -> tuple[ports.PastRun
 
 def run(connection: sa.Connection, run: values.RunId) -> ports.PastRun | None:
     """Give one past run, or None."""
-    return next(iter(_past(connection, _RUNS.where(_run.run == run))), None)
+    return next(iter(_past(connection, _RUNS.where(_run.run == rows.text(run)))), None)
+
+
+def run_ids(connection: sa.Connection, beginning: str, *, limit: int) -> tuple[values.RunId, ...]:
+    """Give the ids that begin so. LIKE would take `_` for any letter, and SQLite's small letters for capital ones."""
+    letters = rows.text(beginning)
+    found = (
+        sa.select(_run.run).where(sa.func.substr(_run.run, 1, len(letters)) == letters).order_by(_run.run).limit(limit)
+    )
+    return tuple(map(values.RunId, connection.execute(found).scalars()))
 
 
 _RUNS = sa.select(

@@ -181,6 +181,11 @@ class Database(lookups.Lookups):
         with self._reading() as connection:
             return archive.run(connection, run)
 
+    def run_ids(self, beginning: str, *, limit: int) -> tuple[values.RunId, ...]:
+        """Give the ids that begin so."""
+        with self._reading() as connection:
+            return archive.run_ids(connection, beginning, limit=limit)
+
     def documents(self, run: values.RunId) -> rows.Documents:
         """Give a run's plan and report."""
         with self._reading() as connection:

@@ -190,6 +190,10 @@ class MemoryJournal:
         held = self._store.runs.get(run)
         return self._past_run(run, held) if held else None
 
+    async def run_ids(self, beginning: str, *, limit: int) -> tuple[values.RunId, ...]:
+        """Give the ids that begin so."""
+        return tuple(sorted(run for run in self._store.runs if run.startswith(beginning))[:limit])
+
     async def documents(self, run: values.RunId) -> rows.Documents:
         """Give a run's plan and report, as they would be read back from a file."""
         held = self._store.runs.get(run)

@@ -150,6 +150,10 @@ class SqlJournal:
         """Give one past run."""
         return await self._do(lambda: self._keeper.read(lambda database: database.run(run), None))
 
+    async def run_ids(self, beginning: str, *, limit: int) -> tuple[values.RunId, ...]:
+        """Give the ids that begin so."""
+        return await self._do(lambda: self._keeper.read(lambda database: database.run_ids(beginning, limit=limit), ()))
+
     async def documents(self, run: values.RunId) -> rows.Documents:
         """Give a run's plan and report."""
         return await self._do(lambda: self._keeper.read(lambda database: database.documents(run), _NONE))

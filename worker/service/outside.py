@@ -5,7 +5,6 @@ Neighbours: `loop` is what runs, `status` and `notices` are the edges, `cli.run`
 """
 
 import dataclasses
-import datetime
 from collections.abc import Callable
 
 import anyio
@@ -14,7 +13,7 @@ import structlog
 from anyio import to_thread
 from starlette import applications
 
-from worker.core import errors, notice, ports, secret, status, values
+from worker.core import errors, guard, notice, ports, secret, status, values
 from worker.engine import tasks
 from worker.journal import sql
 from worker.notices import webhook
@@ -27,9 +26,6 @@ log = structlog.get_logger()
 
 _OWN_NAMES = ("127.0.0.1", "localhost", "::1")
 """What a page that only this machine can reach is called: another name comes from a site that wants to read it."""
-
-APPROVAL = datetime.timedelta(hours=24)
-"""How long an approval lasts."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -74,7 +70,7 @@ class Face:
     async def approve(self, digest: str) -> None:
         """Allow the held changes of this plan, and reconcile. Raises errors.FleetSyncError."""
         now = self._clock.now()
-        await self.record.approve(digest, now=now, until=now + APPROVAL)
+        await self.record.approve(digest, now=now, until=now + guard.APPROVAL)
         self.sync()
 
 

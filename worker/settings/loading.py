@@ -48,6 +48,8 @@ def _document(path: pathlib.Path | str) -> syntax.Document:
             return toml_document.parse(syntax.decode(file.read(syntax.LIMIT + 1)))
     except FileNotFoundError:
         problem = values.Problem(str(path), f"there is no settings file: {_HOW}")
+    except IsADirectoryError:
+        problem = values.Problem(str(path), "it is a folder: name the settings file in it")
     except OSError as error:
         problem = values.Problem(str(path), f"it cannot be read ({error.strerror}): see to its permissions")
     except syntax.Malformed as malformed:

@@ -1,0 +1,45 @@
+"""How a run is found that somebody names."""
+
+import pytest
+
+from tests.journal import deeds
+from tests.support import clocks
+from worker.cli import invocation
+from worker.core import errors, ports
+from worker.journal import memory
+
+pytestmark = pytest.mark.anyio
+
+
+class _Large(memory.MemoryJournal):
+    """A journal of so many runs that nobody may ask for all of them."""
+
+    async def runs(self, *, limit: int | None = None) -> tuple[ports.PastRun, ...]:
+        assert limit is not None
+        return await super().runs(limit=limit)
+
+
+@pytest.fixture
+async def record() -> _Large:
+    journal = _Large(clock=clocks.Still())
+    for run in ("run_april", "run_august", "run_may", "run_maybe"):
+        await deeds.whole(journal, run=run, at=deeds.NOON)
+    return journal
+
+
+@pytest.mark.parametrize(
+    ("named", "found"),
+    [("run_april", "run_april"), ("run_ap", "run_april"), ("run_may", "run_may"), ("run_mayb", "run_maybe")],
+)
+async def test_a_run_is_found_without_reading_all_of_them(record: _Large, named: str, found: str) -> None:
+    """Also one whose id is the beginning of another's."""
+    assert (await invocation.find_run(record, named)).run == found
+
+
+@pytest.mark.parametrize(
+    ("named", "said"),
+    [("run_a", "several runs begin with 'run_a'"), ("run_june", "no run in the journal begins with 'run_june'")],
+)
+async def test_what_names_no_run_or_several_is_told(record: _Large, named: str, said: str) -> None:
+    with pytest.raises(errors.UnknownRun, match=said):
+        await invocation.find_run(record, named)
