@@ -172,6 +172,18 @@ def test_everything_that_keeps_a_plan_from_being_whole_is_said(world: worlds.Wor
     )
 
 
+def test_the_problems_of_a_plan_stand_in_the_order_of_the_lines() -> None:
+    """Sorted as text, line 10 would come before line 3, and the first ten would not be the first ten."""
+    lines = [3, 10, 20, 100]
+    rows = [
+        values.Row(values.FleetById(VANS), values.DriverByEmail(f"{line}@x"), values.Origin("a.csv", line, 1))
+        for line in lines
+    ]
+    (reading,) = worlds.wish(worlds.by_id(VANS))
+    plan = plan_of((dataclasses.replace(reading, rows=tuple(rows)),), worlds.seen({}, directory_complete=True))
+    assert [problem.where for problem in plan.problems] == [f"a.csv:{line}:1" for line in lines]
+
+
 # --- Rows in time -----------------------------------------------------------------------------------------
 
 

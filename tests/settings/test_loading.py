@@ -50,26 +50,24 @@ def test_every_problem_is_told_at_once_with_its_place(refused: conftest.Refused)
         FLEET_SYNC_PACE__BURST="many",
         FLEET_SYNC_PACE__SPEED="3",
     )
-    assert sorted(found) == sorted(
-        [
-            "fleet-sync.toml:2:13: charge.page_size: write a number up to 100",
-            "fleet-sync.toml:3:19: charge.timeout_seconds: write a number, without quotation marks",
-            'fleet-sync.toml:5:8: sync.mode: write "exact", or "additive" to never detach',
-            'fleet-sync.toml:6:2: unknown section "pase": the sections are charge, sources, sync, pace, retry, guard, '
-            'journal, status, notify; did you mean "pace"?',
-            'fleet-sync.toml:9:1: unknown key "brust" in pace: its keys are requests_per_second, burst, concurrency, '
-            'adaptive; did you mean "burst"?',
-            "fleet-sync.toml:10:12: pace.adaptive: write true or false, without quotation marks",
-            f"fleet-sync.toml:12:{len(MEMBERSHIP) + 17}: guard.must_see: 'drv_a' is no drv_ id: an id is drv_ and "
-            "exactly 32 letters or digits",
-            "fleet-sync.toml:15:15: retry.max_seconds: less than base_seconds: write at least as much",
-            "FLEET_SYNC_PACE__BURST: pace.burst: write a whole number, without quotation marks",
-            'FLEET_SYNC_PACE__SPEED: unknown key "speed" in pace: its keys are requests_per_second, burst, '
-            "concurrency, adaptive",
-            "fleet-sync.toml:1:1: write at least one source: a line [[sources]], and below it a line "
-            'path = "membership.yaml"',
-        ]
-    )
+    assert found == [
+        "fleet-sync.toml:1:1: write at least one source: a line [[sources]], and below it a line "
+        'path = "membership.yaml"',
+        "fleet-sync.toml:2:13: charge.page_size: write a number up to 100",
+        "fleet-sync.toml:3:19: charge.timeout_seconds: write a number, without quotation marks",
+        'fleet-sync.toml:5:8: sync.mode: write "exact", or "additive" to never detach',
+        'fleet-sync.toml:6:2: unknown section "pase": the sections are charge, sources, sync, pace, retry, guard, '
+        'journal, status, notify; did you mean "pace"?',
+        'fleet-sync.toml:9:1: unknown key "brust" in pace: its keys are requests_per_second, burst, concurrency, '
+        'adaptive; did you mean "burst"?',
+        "fleet-sync.toml:10:12: pace.adaptive: write true or false, without quotation marks",
+        f"fleet-sync.toml:12:{len(MEMBERSHIP) + 17}: guard.must_see: 'drv_a' is no drv_ id: an id is drv_ and "
+        "exactly 32 letters or digits",
+        "fleet-sync.toml:15:15: retry.max_seconds: less than base_seconds: write at least as much",
+        "FLEET_SYNC_PACE__BURST: pace.burst: write a whole number, without quotation marks",
+        'FLEET_SYNC_PACE__SPEED: unknown key "speed" in pace: its keys are requests_per_second, burst, '
+        "concurrency, adaptive",
+    ]
 
 
 @pytest.mark.parametrize(

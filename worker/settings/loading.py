@@ -38,7 +38,7 @@ def load(path: pathlib.Path | str, environ: Mapping[str, str]) -> model.Settings
         place = _place(str(path), document, error, overrides)
         problems.append(values.Problem(place, secret.masked(words.message(error))))
     if settings is None or problems:
-        raise errors.SettingsError(problems)
+        raise errors.SettingsError(sorted(problems))
     return settings.placed(pathlib.Path(path).parent)
 
 
