@@ -13,6 +13,10 @@ from worker.core import secret
 SQLITE = "sqlite:///"
 POSTGRESQL = "postgresql://"
 
+BASE_URL_PATTERN = r"^[Hh][Tt][Tt][Pp][Ss]?://[^\s/:?#@\\][^\s/?#@\\]*(/[^\s?#\\]*)?$"
+JOURNAL_PATTERN = rf"^({POSTGRESQL}\S*|{SQLITE}(?!:memory:$)[^?#]*[^?#/])$"
+"""What `base_url` and `journal` accept, as far as a pattern says it plainly: for the schema."""
+
 _BASE = "write it like https://api.chargeapi.co/v1"
 _HOOK = "write it like https://hooks.example.com/services/…"
 _LISTEN = 'write it like "127.0.0.1:8080" or "[::1]:8080"'

@@ -20,7 +20,11 @@ def _membership(text: str) -> str:
 
 Fraction = Annotated[float, pydantic.Field(ge=0, le=1)]
 Mode = Annotated[values.Mode, pydantic.Field(strict=False)]
-Membership = Annotated[str, pydantic.AfterValidator(_membership)]
+Membership = Annotated[
+    str,
+    pydantic.AfterValidator(_membership),
+    pydantic.WithJsonSchema({"type": "string", "pattern": "^drv_[A-Za-z0-9]{32}/flt_[A-Za-z0-9]{32}$"}),
+]
 
 
 class Section(pydantic.BaseModel):
@@ -33,7 +37,9 @@ class Charge(Section):
     """Where Charge's API is, and how it is spoken to."""
 
     base_url: Annotated[str, pydantic.AfterValidator(addresses.base_url)] = pydantic.Field(
-        default="https://api.chargeapi.co/v1", description="Address of the API. Plain http only for loopback addresses."
+        default="https://api.chargeapi.co/v1",
+        json_schema_extra={"pattern": addresses.BASE_URL_PATTERN},
+        description="Address of the API. Plain http only for loopback addresses.",
     )
     api_version: str = pydantic.Field(
         default="2026-03-01", pattern=r"^[A-Za-z0-9.-]+$", description="Version of the API that fleet-sync asks for."
@@ -144,6 +150,7 @@ class Journal(Section):
 
     url: Annotated[str, pydantic.AfterValidator(addresses.journal)] = pydantic.Field(
         default="sqlite:///fleet-sync.db",
+        json_schema_extra={"pattern": addresses.JOURNAL_PATTERN},
         description="The journal's database: sqlite:/// and a path, or postgresql://…",
     )
     keep_days: int = pydantic.Field(
