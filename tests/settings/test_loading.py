@@ -265,12 +265,17 @@ def test_the_journal_is_found_wherever_the_program_was_started(
         ("ch_sk_live_Sesame\n", {}),
         ("[charge]\na = ch_sk_live_Sesame\n", {}),
         ("[charge]\na = {ch_sk_live_Sesame = 1, ch_sk_live_Sesame = 1}\n", {}),
+        ("[charge]\napi_key_file = 'ch_sk_live_Sesame'\n", {}),
+        ("[charge]\nbase_url = 'https://h/ch_sk_live_Sesame'\n", {}),
+        ("[journal]\nurl = 'postgresql://u:ch_sk_live_Sesame@h/d'\n", {}),
+        ("[notify]\nurl_file = 'ch_sk_live_Sesame'\n", {}),
         ("[guard]\nmust_see = ['ch_sk_live_Sesame']\n", {}),
         ("[guard]\nmust_see = ['drv_ch_sk_live_Sesame/x']\n", {}),
         ("[pace]\nburst = 'ch_sk_live_Sesame'\n", {}),
         ("[sync]\nmode = 'ch_sk_live_Sesame'\n", {}),
         ("", {"FLEET_SYNC_CHARGE__API_KEY": "ch_sk_live_Sesame"}),
         ("", {"FLEET_SYNC_PACE__BURST": "ch_sk_live_Sesame"}),
+        ("", {"FLEET_SYNC_CHARGE__API_KEY_FILE": "ch_sk_live_Sesame"}),
     ],
 )
 def test_a_secret_key_in_the_settings_is_never_shown(text: str, environ: dict[str, str], load: conftest.Load) -> None:
@@ -287,3 +292,28 @@ def test_a_key_in_the_settings_is_answered_with_where_it_belongs(refused: confte
         'fleet-sync.toml:2:1: unknown key "api_key" in charge: a secret key never stands here; '
         "set CHARGE_API_KEY, or charge.api_key_file"
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "sources", "place"),
+    [
+        ("[charge]\napi_key_file = 'ch_sk_live_Sesame'\n", conftest.SOURCES, "2:16: charge.api_key_file"),
+        ("charge.api_key_file = '/run/ch_sk_live_Sesame'\n", conftest.SOURCES, "1:23: charge.api_key_file"),
+        ("journal.url = 'sqlite:///ch_sk_live_Sesame'\n", conftest.SOURCES, "1:15: journal.url"),
+        ("", "[[sources]]\npath = 'ch_sk_live_Sesame'\n", "2:8: sources.path"),
+    ],
+)
+def test_a_key_where_another_text_is_meant_is_refused_at_its_place(
+    text: str, sources: str, place: str, refused: conftest.Refused
+) -> None:
+    """`check` would call it fine else, and the file with the key in it would be committed."""
+    (found,) = refused(text, sources=sources)
+    assert found == (
+        f"fleet-sync.toml:{place}: a secret key never stands in the settings: set CHARGE_API_KEY, or write the key "
+        "into a file, and its path in charge.api_key_file"
+    )
+
+
+def test_a_key_in_an_override_is_refused_by_the_name_of_its_variable(refused: conftest.Refused) -> None:
+    (found,) = refused(FLEET_SYNC_CHARGE__API_KEY_FILE="ch_sk_live_Sesame")
+    assert found.startswith("FLEET_SYNC_CHARGE__API_KEY_FILE: charge.api_key_file: a secret key never stands")

@@ -109,6 +109,7 @@ def test_settings_that_are_read_fit(text: str, load: conftest.Load) -> None:
 @pytest.mark.parametrize(
     "text",
     [
+        "charge.api_key_file = 'ch_sk_live_a'",
         "guard.must_see = ['a']",
         f"guard.must_see = ['drv_{ID}']",
         f"guard.must_see = ['flt_{ID}/drv_{ID}']",

@@ -5,11 +5,11 @@ Neighbours: `loading` makes them from a file, `addresses` checks addresses, `sch
 """
 
 import pathlib
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 
-from worker.core import references, values
+from worker.core import references, secret, values
 from worker.settings import addresses
 
 
@@ -28,9 +28,19 @@ Membership = Annotated[
 
 
 class Section(pydantic.BaseModel):
-    """What all sections have in common: no key is unknown, no type is bent, nothing changes."""
+    """What all sections have in common: no key is unknown, no type is bent, nothing changes, nothing is secret."""
 
     model_config = pydantic.ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
+
+    @pydantic.field_validator("*")
+    @classmethod
+    def _no_secret_key(cls, setting: Any) -> Any:
+        if isinstance(setting, str) and secret.MARK in setting:
+            raise ValueError(
+                "a secret key never stands in the settings: set CHARGE_API_KEY, or write the key into a file, and its "
+                "path in charge.api_key_file"
+            )
+        return setting
 
 
 class Charge(Section):
@@ -45,7 +55,9 @@ class Charge(Section):
         default="2026-03-01", pattern=r"^[A-Za-z0-9.-]+$", description="Version of the API that fleet-sync asks for."
     )
     api_key_file: str = pydantic.Field(
-        default="", description="File with the secret key; CHARGE_API_KEY and CHARGE_API_KEY_FILE win over it."
+        default="",
+        json_schema_extra={"not": {"pattern": secret.MARK}},
+        description="File with the secret key; CHARGE_API_KEY and CHARGE_API_KEY_FILE win over it.",
     )
     timeout_seconds: float = pydantic.Field(
         default=30, gt=0, le=600, description="Deadline of one request, from connecting to the last byte."
