@@ -183,6 +183,8 @@ def test_a_driver_fits_where_it_is_read_and_nowhere_else(parts: list[str]) -> No
         "fleets.a = [{note = 'x'}]",
         "fleets.a = [{driver = 'x@y', form = '2026-01-01'}]",
         "fleets.a = [{driver = 'x@y', from = '1.1.2026'}]",
+        "fleets.a = [{driver = 'x@y', from = '2026-01-01T00:00+02:60'}]",
+        "fleets.a = [{driver = 'x@y', from = '2026-01-01T00:00+24:00'}]",
         "fleets.a = {mode = 'additive'}",
         "fleets.a = {mode = 'exakt', drivers = []}",
         "fleets.a = []\nfleet = 1",
