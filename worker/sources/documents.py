@@ -103,6 +103,8 @@ class _Reader:
         fleets = data.get("fleets")
         if "fleets" not in data:
             return self.problem((1, 1), 'the key "fleets" is missing: write it, and below it the fleets to manage')
+        if fleets == {} and self._document.faults:
+            return None  # whatever it named is at fault
         if not isinstance(fleets, dict) or not fleets:
             words = "write fleets by id or name, each with its drivers; a source without any is taken for a mistake"
             return self.problem(self._document.at(("fleets",)), f'"fleets" names no fleet: {words}')
