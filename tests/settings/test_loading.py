@@ -199,7 +199,22 @@ def test_the_environment_also_heals_what_the_file_has_wrong(load: conftest.Load)
 
 
 def test_variables_without_a_section_and_a_key_are_no_overrides(load: conftest.Load) -> None:
-    assert load(FLEET_SYNC_CONFIG="x", FLEET_SYNC_STATUS_TOKEN="y", OTHER__KEY="z", FLEET_SYNC="a") == load()
+    """Some mean something of their own, and an orchestrator sets others for a service that is named fleet-sync."""
+    others = (
+        "FLEET_SYNC",
+        "FLEET_SYNC_CONFIG",
+        "FLEET_SYNC_LOG_FORMAT",
+        "FLEET_SYNC_LOG_LEVEL",
+        "FLEET_SYNC_PORT",
+        "FLEET_SYNC_SERVICE_HOST",
+        "FLEET_SYNC_STATUS_PORT",
+        "FLEET_SYNC_STATUS_TOKEN",
+        "FLEET_SYNC_STATUS_TOKEN_FILE",
+        "FLEET_SYNC_TEST_TOOLS",
+        "OTHER_PACE_BURST",
+        "OTHER__KEY",
+    )
+    assert load(**dict.fromkeys(others, "x")) == load()
 
 
 @pytest.mark.parametrize(
@@ -226,6 +241,30 @@ def test_an_override_that_cannot_be_is_named_by_its_variable(
     (found,) = refused(**{name: value})
     assert found.startswith(f"{name}: ")
     assert problem in found
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "meant"),
+    [
+        ("FLEET_SYNC_GUARD_MAX_DETACH_FRACTION", "0", "FLEET_SYNC_GUARD__MAX_DETACH_FRACTION"),
+        ("FLEET_SYNC_PACE_BURST", "-3", "FLEET_SYNC_PACE__BURST"),
+        ("FLEET_SYNC__PACE_BURST", "5", "FLEET_SYNC_PACE__BURST"),
+        ("FLEET_SYNC_STATUS_LISTEN", "ch_sk_live_Sesame", "FLEET_SYNC_STATUS__LISTEN"),
+    ],
+)
+def test_an_override_with_one_underscore_is_not_passed_over(
+    name: str, value: str, meant: str, refused: conftest.Refused
+) -> None:
+    """Somebody who sets a limit to nothing would believe that it holds."""
+    (found,) = refused(**{name: value})
+    assert found == (
+        f"{name}: this changes nothing: write {meant}, with two underscores between section and key, or unset it"
+    )
+
+
+def test_a_source_in_the_environment_is_refused_however_it_is_spelled(refused: conftest.Refused) -> None:
+    (found,) = refused(FLEET_SYNC_SOURCES_PATH="a.yaml")
+    assert found.startswith("FLEET_SYNC_SOURCES_PATH: sources stand in the settings file only")
 
 
 def test_an_override_of_a_section_that_is_none_reports_the_file(refused: conftest.Refused) -> None:

@@ -25,6 +25,10 @@ _HOW = (
 
 _Overrides = Mapping[tuple[str, str], str]
 
+_MISSPELT = {
+    f"{section}_{key}": (section, "_", key) for section, keys in model.SECTIONS.items() for key in keys.model_fields
+}
+
 
 def load(path: pathlib.Path | str, environ: Mapping[str, str]) -> model.Settings:
     """Read the settings file, with each `FLEET_SYNC_SECTION__KEY` of the environment in place of what it says.
@@ -62,19 +66,32 @@ def _overridden(file: object, environ: Mapping[str, str]) -> tuple[dict[str, Any
     overrides: dict[tuple[str, str], str] = {}
     problems: list[values.Problem] = []
     for name in sorted(environ):
-        section, separator, key = name.removeprefix(PREFIX).lower().partition("__")
-        if not name.startswith(PREFIX) or not separator:
-            continue
+        section, separator, key = _meant(name)
         if section == "sources":
             problems.append(
                 values.Problem(name, "sources stand in the settings file only: unset this, and write them there")
             )
-            continue
-        table = data.get(section, {})
-        if isinstance(table, dict):  # else the file's own mistake is reported
+        elif separator == "_":
+            meant = f"{PREFIX}{section}__{key}".upper()
+            how = f"write {meant}, with two underscores between section and key, or unset it"
+            problems.append(values.Problem(name, f"this changes nothing: {how}"))
+        elif separator and isinstance(table := data.get(section, {}), dict):  # else the file's own mistake is reported
             data[section] = {**table, key: _value(environ[name])}
             overrides[section, key] = name
     return data, overrides, problems
+
+
+def _meant(variable: str) -> tuple[str, str, str]:
+    """Give the section and the key that a variable means, and what stands between them: nothing where it means none.
+
+    One underscore is a mistake where two would make it an override. Other variables may mean something else.
+    """
+    if not variable.startswith(PREFIX):
+        return "", "", ""
+    name = variable.removeprefix(PREFIX).lower()
+    if "__" in name:
+        return name.partition("__")
+    return _MISSPELT.get(name.strip("_"), ("", "", ""))
 
 
 def _value(text: str) -> object:

@@ -5,6 +5,7 @@ Neighbours: `loading` makes them from a file, `addresses` checks addresses, `sch
 """
 
 import pathlib
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import pydantic
@@ -234,3 +235,17 @@ class Settings(Section):
         copy = self.model_copy()
         copy._folder = folder
         return copy
+
+
+SECTIONS: Mapping[str, type[Section]] = {
+    "charge": Charge,
+    "sources": FileSource,
+    "sync": Sync,
+    "pace": Pace,
+    "retry": Retry,
+    "guard": Guard,
+    "journal": Journal,
+    "status": Status,
+    "notify": Notify,
+}
+"""What the keys of each section are; of `sources`, those of each."""
