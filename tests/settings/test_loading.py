@@ -194,6 +194,17 @@ def test_the_environment_wins_over_the_file(load: conftest.Load) -> None:
     assert settings.guard.must_see == (MEMBERSHIP,)
 
 
+@pytest.mark.parametrize("text", ["20260301", "1.0", "true", "2026-03-01", "0x1F", "1e5"])
+def test_an_override_of_a_text_is_a_text_whatever_it_looks_like(text: str, load: conftest.Load) -> None:
+    settings = load(FLEET_SYNC_CHARGE__API_VERSION=text, FLEET_SYNC_CHARGE__API_KEY_FILE=text)
+    assert (settings.charge.api_version, settings.charge.api_key_file) == (text, text)
+
+
+def test_an_override_of_a_text_may_stand_in_quotation_marks_and_a_list_is_a_text_too(load: conftest.Load) -> None:
+    settings = load(FLEET_SYNC_CHARGE__API_VERSION='"20260301"', FLEET_SYNC_NOTIFY__URL_FILE='["a"]')
+    assert (settings.charge.api_version, settings.notify.url_file) == ("20260301", '["a"]')
+
+
 def test_the_environment_also_heals_what_the_file_has_wrong(load: conftest.Load) -> None:
     assert load("[pace]\nburst = 0\n", FLEET_SYNC_PACE__BURST="6").pace.burst == 6
 

@@ -76,7 +76,7 @@ def _overridden(file: object, environ: Mapping[str, str]) -> tuple[dict[str, Any
             how = f"write {meant}, with two underscores between section and key, or unset it"
             problems.append(values.Problem(name, f"this changes nothing: {how}"))
         elif separator and isinstance(table := data.get(section, {}), dict):  # else the file's own mistake is reported
-            data[section] = {**table, key: _value(environ[name])}
+            data[section] = {**table, key: _value(environ[name], text=_is_text(section, key))}
             overrides[section, key] = name
     return data, overrides, problems
 
@@ -94,14 +94,21 @@ def _meant(variable: str) -> tuple[str, str, str]:
     return _MISSPELT.get(name.strip("_"), ("", "", ""))
 
 
-def _value(text: str) -> object:
-    """Read an override as a TOML value where it is one, else as the text it is."""
+def _is_text(section: str, key: str) -> bool:
+    """Tell whether a key is known, and its value is a text."""
+    keys = model.SECTIONS[section].model_fields if section in model.SECTIONS else {}
+    return key in keys and keys[key].annotation is str
+
+
+def _value(written: str, *, text: bool) -> object:
+    """Read an override as a TOML value where it is one, else as it is written: a `text` need not be quoted."""
     try:
-        found = tomllib.loads(f"value = {text}")
+        found = tomllib.loads(f"value = {written}")
     except (ValueError, RecursionError):
-        return text
+        return written
     value = found["value"]
-    return value if set(found) == {"value"} and isinstance(value, bool | int | float | str | list) else text
+    fits = isinstance(value, str) if text else isinstance(value, bool | int | float | str | list)
+    return value if fits and set(found) == {"value"} else written
 
 
 def _validated(data: Mapping[str, Any]) -> tuple[model.Settings | None, list[pydantic_core.ErrorDetails]]:
