@@ -1,5 +1,6 @@
 """Settings: everything at once, with its place, in words that say what to write."""
 
+import os
 import pathlib
 import tomllib
 
@@ -144,7 +145,10 @@ def test_at_least_one_source_must_stand_there(text: str, problem: str, refused: 
         ("[pace]\nburst = \n", "2:9: a value is missing here"),
         ("[pace]\nburst = 1\nburst = 2\n", "3:10: this key has a value already: keep one of them"),
         ("[pace]\n[pace]\n", "2:6: this table was begun before"),
-        ("a = " + "[" * 5000, "1:25: nested deeper than 20 levels"),
+        (
+            "a = " + "[" * 5000,
+            "1:25: nested deeper than 20 levels, and five are enough: see that every bracket is closed",
+        ),
         ("a = '\0'", "1:6: a NUL character"),
     ],
 )
@@ -165,6 +169,17 @@ def test_a_missing_file_is_answered_with_how_to_make_one(tmp_path: pathlib.Path)
 def test_a_folder_in_place_of_the_file_is_refused(tmp_path: pathlib.Path) -> None:
     with pytest.raises(errors.SettingsError, match="cannot be read"):
         loading.load(tmp_path, {})
+
+
+def test_a_file_of_more_than_64_mib_is_no_settings_file(tmp_path: pathlib.Path) -> None:
+    """It cannot be split, as a document can."""
+    path = tmp_path / "a.toml"
+    path.touch()
+    os.truncate(path, 64 * 1024 * 1024 + 1)
+    with pytest.raises(errors.SettingsError) as caught:
+        loading.load(path, {})
+    (problem,) = caught.value.problems
+    assert str(problem) == f"{path}:1:1: larger than 64 MiB: this is no settings file; name another with --config"
 
 
 def test_a_file_that_is_not_utf_8_is_refused_with_its_place(tmp_path: pathlib.Path) -> None:

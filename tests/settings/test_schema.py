@@ -98,6 +98,9 @@ def test_wrong_settings_do_not_fit(text: str) -> None:
         "journal.url = 'sqlite:////var/lib/a b/j.db'",
         "journal.url = 'sqlite:///:memory:.db'",
         "journal.url = 'postgresql://'",
+        "status.listen = ''",
+        "status.listen = 'localhost:0'",
+        "status.listen = '[::1]:8080'",
         "journal.url = 'postgresql://u:p@h/d?sslmode=require#x'",
     ],
 )
@@ -134,6 +137,10 @@ def test_settings_that_are_read_fit(text: str, load: conftest.Load) -> None:
         "journal.url = 'sqlite:///a.db?mode=ro'",
         "journal.url = 'mysql://h/d'",
         "journal.url = 'postgresql://u:p p@h/d'",
+        "status.listen = ':8080'",
+        "status.listen = '::1:8080'",
+        "status.listen = 'http://127.0.0.1:8080'",
+        "status.listen = '127.0.0.1'",
     ],
 )
 def test_settings_that_are_refused_do_not_fit(text: str, refused: conftest.Refused) -> None:

@@ -23,6 +23,8 @@ _HOW = (
     "or name another with --config"
 )
 
+_NO_SETTINGS = "this is no settings file; name another with --config"
+
 _Overrides = Mapping[tuple[str, str], str]
 
 _MISSPELT = {
@@ -49,7 +51,7 @@ def load(path: pathlib.Path | str, environ: Mapping[str, str]) -> model.Settings
 def _document(path: pathlib.Path | str) -> syntax.Document:
     try:
         with pathlib.Path(path).open("rb") as file:
-            return toml_document.parse(syntax.decode(file.read(syntax.LIMIT + 1)))
+            return toml_document.parse(syntax.decode(file.read(syntax.LIMIT + 1), too_large=_NO_SETTINGS))
     except FileNotFoundError:
         problem = values.Problem(str(path), f"there is no settings file: {_HOW}")
     except OSError as error:

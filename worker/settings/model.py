@@ -176,7 +176,7 @@ class Status(Section):
 
     listen: Annotated[str, pydantic.AfterValidator(addresses.listen)] = pydantic.Field(
         default="",
-        json_schema_extra={"pattern": "^(.+:[0-9]{1,5})?$"},
+        json_schema_extra={"pattern": addresses.LISTEN_PATTERN},
         description="Host and port to serve the status at, as 127.0.0.1:8080; empty for none. "
         "Whoever reaches it can read it: any host but a loopback one has to be written in full, as 0.0.0.0:8080.",
     )
