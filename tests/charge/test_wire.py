@@ -7,7 +7,6 @@ import json
 from typing import Any
 
 import hypothesis
-import msgspec
 import pytest
 from hypothesis import strategies as st
 
@@ -19,10 +18,6 @@ ALICE = "drv_jFme4vQtEAyhWAWt18YgmYvHSUL4AXx5"
 VANS = "flt_HpGdGBwWHWAAZnAxuxiPdUiO8uLj8Kk8"
 REQUEST = "req_" + "a" * 32
 
-_DRIVER = msgspec.json.Decoder(wire.DriverObject)
-_FLEET = msgspec.json.Decoder(wire.FleetObject)
-_DRIVERS = msgspec.json.Decoder(wire.DriverList)
-
 LAW = hypothesis.settings(max_examples=150, deadline=None, derandomize=True, database=None)
 
 
@@ -31,7 +26,7 @@ def _failure(status: int, body: bytes = b"", headers: dict[str, str] | None = No
 
 
 def _driver(**fields: Any) -> values.Driver:
-    return wire.decode(json.dumps({"id": ALICE, "fleets": [], **fields}).encode(), _DRIVER).value()
+    return wire.decode(json.dumps({"id": ALICE, "fleets": [], **fields}).encode(), wire.DRIVER).value()
 
 
 def _shown(code: str | None, message: str | None = "Something is wrong.", **more: Any) -> bytes:
@@ -233,19 +228,46 @@ def test_empty_may_be_null_but_never_missing() -> None:
     """A driver without `fleets` is unreadable, not a driver in no fleet."""
     assert _driver(fleets=None).fleets == frozenset()
     with pytest.raises(errors.Unreachable):
-        wire.decode(json.dumps({"id": ALICE}).encode(), _DRIVER)
+        wire.decode(json.dumps({"id": ALICE}).encode(), wire.DRIVER)
 
 
 def test_nulls_and_what_nobody_knows_are_no_errors() -> None:
     driver = _driver(email=None, name=None, metadata=None, status="in_review", loyalty={"tier": [1, {}]}, object=None)
     assert (driver.email, driver.name, driver.metadata) == ("", "", {})
-    fleet = wire.decode(json.dumps({"id": VANS, "status": "dissolving", "x": 1}).encode(), _FLEET).value()
+    fleet = wire.decode(json.dumps({"id": VANS, "status": "dissolving", "x": 1}).encode(), wire.FLEET).value()
     assert fleet == values.Fleet(values.FleetId(VANS), "", "dissolving", None)
 
 
 def test_metadata_compares_as_text() -> None:
     driver = _driver(metadata={"number": 10042, "text": "0042", "nothing": None})
     assert driver.metadata == {"number": "10042", "text": "0042"}
+
+
+@pytest.mark.parametrize(
+    ("written", "text"),
+    [
+        ("true", "true"),
+        ("false", "false"),
+        ("1e5", "1e5"),
+        ("1.50", "1.50"),
+        ("1E+999", "1E+999"),
+        ("12345678901234567890123", "12345678901234567890123"),
+        ('[ "a", 1.0, {"b": null} ]', '["a",1.0,{"b":null}]'),
+        ('"true"', "true"),
+        ('"\\u00e9"', "é"),
+    ],
+)
+def test_metadata_that_is_no_text_reads_as_charge_writes_it(written: str, text: str) -> None:
+    """Not as Python would: whoever writes `active=true` in a document has it from Charge."""
+    body = f'{{"id": "{ALICE}", "fleets": [], "metadata": {{"x": {written}}}}}'
+    assert wire.decode(body.encode(), wire.DRIVER).value().metadata == {"x": text}
+
+
+def test_metadata_of_any_depth_is_a_text_or_unreadable() -> None:
+    for depth in (*range(100, 1000, 100), *range(900, 1100)):
+        body = f'{{"id": "{ALICE}", "fleets": [], "metadata": {{"x": {"[" * depth}{"]" * depth}}}}}'
+        with contextlib.suppress(errors.Unreachable):
+            assert wire.decode(body.encode(), wire.DRIVER).value().metadata == {"x": "[" * depth + "]" * depth}
 
 
 @pytest.mark.parametrize(
@@ -275,7 +297,7 @@ def test_metadata_compares_as_text() -> None:
 )
 def test_what_is_no_driver_is_unreadable(body: bytes) -> None:
     with pytest.raises(errors.Unreachable) as caught:
-        wire.decode(body, _DRIVER)
+        wire.decode(body, wire.DRIVER)
     assert caught.value.code == "answer_unreadable"
 
 
@@ -297,10 +319,10 @@ def test_a_page_without_its_end_is_no_page(page: object, fits: bool) -> None:
     """A page that lacks `next_page_url` was cut off somewhere; only null is the end."""
     body = json.dumps(page).encode()
     if fits:
-        assert not wire.decode(body, _DRIVERS).data
+        assert not wire.decode(body, wire.DRIVERS).data
     else:
         with pytest.raises(errors.Unreachable):
-            wire.decode(body, _DRIVERS)
+            wire.decode(body, wire.DRIVERS)
 
 
 _JSON = st.recursive(
@@ -317,9 +339,9 @@ _JSON = st.recursive(
 @hypothesis.given(_JSON.map(lambda tree: json.dumps(tree).encode()) | st.binary(max_size=50))
 def test_no_body_can_upset_the_reader(body: bytes) -> None:
     for read in (
-        lambda: wire.decode(body, _DRIVER).value(),
-        lambda: wire.decode(body, _FLEET).value(),
-        lambda: wire.decode(body, _DRIVERS).data,
+        lambda: wire.decode(body, wire.DRIVER).value(),
+        lambda: wire.decode(body, wire.FLEET).value(),
+        lambda: wire.decode(body, wire.DRIVERS).data,
     ):
         with contextlib.suppress(errors.Unreachable):
             read()

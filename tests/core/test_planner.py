@@ -167,9 +167,78 @@ def test_everything_that_keeps_a_plan_from_being_whole_is_said(world: worlds.Wor
     lost = {str(row.origin) for row in world.active if not world.leads_to(row.driver)}
     assert lost <= told
     assert world.managed & world.actual.incomplete.keys() <= told
-    assert bool(told - {str(notice.where) for notice in world.desired.notices}) == bool(
+    assert any(not problem.note for problem in world.plan().problems) == bool(
         world.plan().unresolved or world.plan().incomplete
     )
+
+
+def test_the_problems_of_a_plan_stand_in_the_order_of_the_lines() -> None:
+    """Sorted as text, line 10 would come before line 3, and the first ten would not be the first ten."""
+    lines = [3, 10, 20, 100]
+    rows = [
+        values.Row(values.FleetById(VANS), values.DriverByEmail(f"{line}@x"), values.Origin("a.csv", line, 1))
+        for line in lines
+    ]
+    (reading,) = worlds.wish(worlds.by_id(VANS))
+    plan = plan_of((dataclasses.replace(reading, rows=tuple(rows)),), worlds.seen({}, directory_complete=True))
+    assert [problem.where for problem in plan.problems] == [f"a.csv:{line}:1" for line in lines]
+
+
+# --- The same membership twice ----------------------------------------------------------------------------
+
+
+@worlds.LAW
+@given(worlds.worlds())
+def test_every_row_that_says_what_another_says_is_told_of(world: worlds.World) -> None:
+    """Whichever references it uses. As for rows with the same ones, other times make another row of it."""
+    rows = sorted((row for reading in world.readings for row in reading.rows), key=lambda row: row.origin)
+    said, again = set[object](), set[str]()
+    for row in rows:
+        known = (world.leads_to(row.driver), worlds.FLEET_REFS[row.fleet])
+        meant = (known if all(known) else (row.driver, row.fleet), row.starts, row.ends)
+        if meant in said:
+            again.add(str(row.origin))
+        said.add(meant)
+    assert {problem.where for problem in world.plan().problems if problem.note} == again
+
+
+def test_two_references_to_one_driver_in_one_fleet_are_harmless_and_reported_with_both_places() -> None:
+    rows: dict[values.FleetRef, list[values.DriverRef]] = {
+        values.FleetById(VANS): [
+            values.DriverById(A),
+            values.DriverByEmail("a@example.com"),
+            values.DriverByMetadata("employee_id", "0A"),
+        ],
+        values.FleetByName("Paris vans"): [values.DriverById(A)],
+    }
+    once = plan_of(worlds.wish(worlds.by_id(VANS, A)), worlds.seen({A: [], B: [VANS]}, directory_complete=True))
+    plan = plan_of(worlds.wish(rows), worlds.seen({A: [], B: [VANS]}, directory_complete=True))
+    assert plan.changes == once.changes
+    assert plan.unresolved == 0
+    assert [str(problem) for problem in plan.problems] == [
+        f"membership.yaml:102:5: a@example.com in fleet {VANS} stands at membership.yaml:101:5 too, as {A} in fleet "
+        f"{VANS}; harmless",
+        f"membership.yaml:103:5: employee_id=0A in fleet {VANS} stands at membership.yaml:101:5 too, as {A} in fleet "
+        f"{VANS}; harmless",
+        f'membership.yaml:201:5: {A} in fleet "Paris vans" stands at membership.yaml:101:5 too, as {A} in fleet '
+        f"{VANS}; harmless",
+    ]
+    assert all(problem.note for problem in plan.problems)
+
+
+def test_rows_of_other_times_say_something_else_however_they_name_the_driver() -> None:
+    """What says the same as the second of them is told of all the same."""
+    windows = [(None, None), (None, worlds.NOW), (worlds.NOW, None), (worlds.NOW, None)]
+    drivers: list[values.DriverRef] = [*[values.DriverById(A)] * 3, values.DriverByEmail("a@example.com")]
+    rows = tuple(
+        values.Row(values.FleetById(VANS), driver, values.Origin("a.csv", line, 1), starts, ends)
+        for line, (driver, (starts, ends)) in enumerate(zip(drivers, windows, strict=True), 2)
+    )
+    (reading,) = worlds.wish(worlds.by_id(VANS))
+    plan = plan_of((dataclasses.replace(reading, rows=rows),), worlds.seen({A: []}, directory_complete=True))
+    (problem,) = plan.problems
+    assert (problem.where, problem.note) == ("a.csv:5:1", True)
+    assert "stands at a.csv:4:1 too" in problem.message
 
 
 # --- Rows in time -----------------------------------------------------------------------------------------

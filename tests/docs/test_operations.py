@@ -16,7 +16,7 @@ from worker.charge import http
 from worker.core import census, errors, guard, outcomes, retry
 from worker.engine import halt, recorder
 from worker.journal import schema, sql
-from worker.service import composition, outside
+from worker.service import composition
 from worker.settings import addresses, model
 from worker.sources import files, syntax
 
@@ -140,10 +140,6 @@ def test_the_files_and_tables_of_the_journal_are_those_that_are_listed(journal: 
 )
 def test_a_limit_that_is_told_is_the_one_that_is_kept(name: str, words: str) -> None:
     assert words in " ".join(pages.page(name).text.split()) or words in pages.page(name).text
-
-
-def test_an_approval_lasts_as_long_on_the_page_as_on_the_command_line() -> None:
-    assert datetime.timedelta(hours=approve.HOURS) == outside.APPROVAL
 
 
 TWO_FLEETS = {

@@ -180,3 +180,25 @@ def test_what_is_no_host_and_port_is_refused(text: str) -> None:
     """Not even every network by leaving the host out: what more than this machine can read is said in full."""
     with pytest.raises(ValueError, match="write it like"):
         addresses.listen(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        ("::1:8080", 'write it like "[::1]:8080"'),
+        (":::8080", 'write it like "[::]:8080"'),
+        ("2001:db8::1:80", 'write it like "[2001:db8::1]:80"'),
+        (":8080", 'write it like "127.0.0.1:8080" or "[::1]:8080", or "0.0.0.0:8080" to serve every network'),
+    ],
+)
+def test_the_advice_for_an_address_can_be_followed(text: str, advice: str) -> None:
+    with pytest.raises(ValueError, match="write it like") as caught:
+        addresses.listen(text)
+    assert advice in str(caught.value)
+
+
+@pytest.mark.parametrize("text", [":sesame", ":sesame:80", "::sesame:80", "sesame", "::1%sesame:80"])
+def test_what_is_no_address_to_listen_on_is_refused_unrepeated(text: str) -> None:
+    with pytest.raises(ValueError, match="write it like") as caught:
+        addresses.listen(text)
+    assert "sesame" not in str(caught.value)

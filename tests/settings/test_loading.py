@@ -1,5 +1,6 @@
 """Settings: everything at once, with its place, in words that say what to write."""
 
+import os
 import pathlib
 import tomllib
 
@@ -50,26 +51,24 @@ def test_every_problem_is_told_at_once_with_its_place(refused: conftest.Refused)
         FLEET_SYNC_PACE__BURST="many",
         FLEET_SYNC_PACE__SPEED="3",
     )
-    assert sorted(found) == sorted(
-        [
-            "fleet-sync.toml:2:13: charge.page_size: write a number up to 100",
-            "fleet-sync.toml:3:19: charge.timeout_seconds: write a number, without quotation marks",
-            'fleet-sync.toml:5:8: sync.mode: write "exact", or "additive" to never detach',
-            'fleet-sync.toml:6:2: unknown section "pase": the sections are charge, sources, sync, pace, retry, guard, '
-            'journal, status, notify; did you mean "pace"?',
-            'fleet-sync.toml:9:1: unknown key "brust" in pace: its keys are requests_per_second, burst, concurrency, '
-            'adaptive; did you mean "burst"?',
-            "fleet-sync.toml:10:12: pace.adaptive: write true or false, without quotation marks",
-            f"fleet-sync.toml:12:{len(MEMBERSHIP) + 17}: guard.must_see: 'drv_a' is no drv_ id: an id is drv_ and "
-            "exactly 32 letters or digits",
-            "fleet-sync.toml:15:15: retry.max_seconds: less than base_seconds: write at least as much",
-            "FLEET_SYNC_PACE__BURST: pace.burst: write a whole number, without quotation marks",
-            'FLEET_SYNC_PACE__SPEED: unknown key "speed" in pace: its keys are requests_per_second, burst, '
-            "concurrency, adaptive",
-            "fleet-sync.toml:1:1: write at least one source: a line [[sources]], and below it a line "
-            'path = "membership.yaml"',
-        ]
-    )
+    assert found == [
+        "fleet-sync.toml:1:1: write at least one source: a line [[sources]], and below it a line "
+        'path = "membership.yaml"',
+        "fleet-sync.toml:2:13: charge.page_size: write a number up to 100",
+        "fleet-sync.toml:3:19: charge.timeout_seconds: write a number, without quotation marks",
+        'fleet-sync.toml:5:8: sync.mode: write "exact", or "additive" to never detach',
+        'fleet-sync.toml:6:2: unknown section "pase": the sections are charge, sources, sync, pace, retry, guard, '
+        'journal, status, notify; did you mean "pace"?',
+        'fleet-sync.toml:9:1: unknown key "brust" in pace: its keys are requests_per_second, burst, concurrency, '
+        'adaptive; did you mean "burst"?',
+        "fleet-sync.toml:10:12: pace.adaptive: write true or false, without quotation marks",
+        f"fleet-sync.toml:12:{len(MEMBERSHIP) + 17}: guard.must_see: 'drv_a' is no drv_ id: an id is drv_ and "
+        "exactly 32 letters or digits",
+        "fleet-sync.toml:15:15: retry.max_seconds: less than base_seconds: write at least as much",
+        "FLEET_SYNC_PACE__BURST: pace.burst: write a whole number, without quotation marks",
+        'FLEET_SYNC_PACE__SPEED: unknown key "speed" in pace: its keys are requests_per_second, burst, '
+        "concurrency, adaptive",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -146,7 +145,10 @@ def test_at_least_one_source_must_stand_there(text: str, problem: str, refused: 
         ("[pace]\nburst = \n", "2:9: a value is missing here"),
         ("[pace]\nburst = 1\nburst = 2\n", "3:10: this key has a value already: keep one of them"),
         ("[pace]\n[pace]\n", "2:6: this table was begun before"),
-        ("a = " + "[" * 5000, "1:25: nested deeper than 20 levels"),
+        (
+            "a = " + "[" * 5000,
+            "1:25: nested deeper than 20 levels, and five are enough: see that every bracket is closed",
+        ),
         ("a = '\0'", "1:6: a NUL character"),
     ],
 )
@@ -167,6 +169,17 @@ def test_a_missing_file_is_answered_with_how_to_make_one(tmp_path: pathlib.Path)
 def test_a_folder_in_place_of_the_file_is_refused(tmp_path: pathlib.Path) -> None:
     with pytest.raises(errors.SettingsError, match="it is a folder: name the settings file in it"):
         loading.load(tmp_path, {})
+
+
+def test_a_file_of_more_than_64_mib_is_no_settings_file(tmp_path: pathlib.Path) -> None:
+    """It cannot be split, as a document can."""
+    path = tmp_path / "a.toml"
+    path.touch()
+    os.truncate(path, 64 * 1024 * 1024 + 1)
+    with pytest.raises(errors.SettingsError) as caught:
+        loading.load(path, {})
+    (problem,) = caught.value.problems
+    assert str(problem) == f"{path}:1:1: larger than 64 MiB: this is no settings file; name another with --config"
 
 
 def test_a_file_that_is_not_utf_8_is_refused_with_its_place(tmp_path: pathlib.Path) -> None:
@@ -196,12 +209,38 @@ def test_the_environment_wins_over_the_file(load: conftest.Load) -> None:
     assert settings.guard.must_see == (MEMBERSHIP,)
 
 
+@pytest.mark.parametrize("text", ["20260301", "1.0", "true", "2026-03-01", "0x1F", "1e5"])
+def test_an_override_of_a_text_is_a_text_whatever_it_looks_like(text: str, load: conftest.Load) -> None:
+    settings = load(FLEET_SYNC_CHARGE__API_VERSION=text, FLEET_SYNC_CHARGE__API_KEY_FILE=text)
+    assert (settings.charge.api_version, settings.charge.api_key_file) == (text, text)
+
+
+def test_an_override_of_a_text_may_stand_in_quotation_marks_and_a_list_is_a_text_too(load: conftest.Load) -> None:
+    settings = load(FLEET_SYNC_CHARGE__API_VERSION='"20260301"', FLEET_SYNC_NOTIFY__URL_FILE='["a"]')
+    assert (settings.charge.api_version, settings.notify.url_file) == ("20260301", '["a"]')
+
+
 def test_the_environment_also_heals_what_the_file_has_wrong(load: conftest.Load) -> None:
     assert load("[pace]\nburst = 0\n", FLEET_SYNC_PACE__BURST="6").pace.burst == 6
 
 
 def test_variables_without_a_section_and_a_key_are_no_overrides(load: conftest.Load) -> None:
-    assert load(FLEET_SYNC_CONFIG="x", FLEET_SYNC_STATUS_TOKEN="y", OTHER__KEY="z", FLEET_SYNC="a") == load()
+    """Some mean something of their own, and an orchestrator sets others for a service that is named fleet-sync."""
+    others = (
+        "FLEET_SYNC",
+        "FLEET_SYNC_CONFIG",
+        "FLEET_SYNC_LOG_FORMAT",
+        "FLEET_SYNC_LOG_LEVEL",
+        "FLEET_SYNC_PORT",
+        "FLEET_SYNC_SERVICE_HOST",
+        "FLEET_SYNC_STATUS_PORT",
+        "FLEET_SYNC_STATUS_TOKEN",
+        "FLEET_SYNC_STATUS_TOKEN_FILE",
+        "FLEET_SYNC_TEST_TOOLS",
+        "OTHER_PACE_BURST",
+        "OTHER__KEY",
+    )
+    assert load(**dict.fromkeys(others, "x")) == load()
 
 
 @pytest.mark.parametrize(
@@ -228,6 +267,30 @@ def test_an_override_that_cannot_be_is_named_by_its_variable(
     (found,) = refused(**{name: value})
     assert found.startswith(f"{name}: ")
     assert problem in found
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "meant"),
+    [
+        ("FLEET_SYNC_GUARD_MAX_DETACH_FRACTION", "0", "FLEET_SYNC_GUARD__MAX_DETACH_FRACTION"),
+        ("FLEET_SYNC_PACE_BURST", "-3", "FLEET_SYNC_PACE__BURST"),
+        ("FLEET_SYNC__PACE_BURST", "5", "FLEET_SYNC_PACE__BURST"),
+        ("FLEET_SYNC_STATUS_LISTEN", "ch_sk_live_Sesame", "FLEET_SYNC_STATUS__LISTEN"),
+    ],
+)
+def test_an_override_with_one_underscore_is_not_passed_over(
+    name: str, value: str, meant: str, refused: conftest.Refused
+) -> None:
+    """Somebody who sets a limit to nothing would believe that it holds."""
+    (found,) = refused(**{name: value})
+    assert found == (
+        f"{name}: this changes nothing: write {meant}, with two underscores between section and key, or unset it"
+    )
+
+
+def test_a_source_in_the_environment_is_refused_however_it_is_spelled(refused: conftest.Refused) -> None:
+    (found,) = refused(FLEET_SYNC_SOURCES_PATH="a.yaml")
+    assert found.startswith("FLEET_SYNC_SOURCES_PATH: sources stand in the settings file only")
 
 
 def test_an_override_of_a_section_that_is_none_reports_the_file(refused: conftest.Refused) -> None:
@@ -267,12 +330,17 @@ def test_the_journal_is_found_wherever_the_program_was_started(
         ("ch_sk_live_Sesame\n", {}),
         ("[charge]\na = ch_sk_live_Sesame\n", {}),
         ("[charge]\na = {ch_sk_live_Sesame = 1, ch_sk_live_Sesame = 1}\n", {}),
+        ("[charge]\napi_key_file = 'ch_sk_live_Sesame'\n", {}),
+        ("[charge]\nbase_url = 'https://h/ch_sk_live_Sesame'\n", {}),
+        ("[journal]\nurl = 'postgresql://u:ch_sk_live_Sesame@h/d'\n", {}),
+        ("[notify]\nurl_file = 'ch_sk_live_Sesame'\n", {}),
         ("[guard]\nmust_see = ['ch_sk_live_Sesame']\n", {}),
         ("[guard]\nmust_see = ['drv_ch_sk_live_Sesame/x']\n", {}),
         ("[pace]\nburst = 'ch_sk_live_Sesame'\n", {}),
         ("[sync]\nmode = 'ch_sk_live_Sesame'\n", {}),
         ("", {"FLEET_SYNC_CHARGE__API_KEY": "ch_sk_live_Sesame"}),
         ("", {"FLEET_SYNC_PACE__BURST": "ch_sk_live_Sesame"}),
+        ("", {"FLEET_SYNC_CHARGE__API_KEY_FILE": "ch_sk_live_Sesame"}),
     ],
 )
 def test_a_secret_key_in_the_settings_is_never_shown(text: str, environ: dict[str, str], load: conftest.Load) -> None:
@@ -289,3 +357,28 @@ def test_a_key_in_the_settings_is_answered_with_where_it_belongs(refused: confte
         'fleet-sync.toml:2:1: unknown key "api_key" in charge: a secret key never stands here; '
         "set CHARGE_API_KEY, or charge.api_key_file"
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "sources", "place"),
+    [
+        ("[charge]\napi_key_file = 'ch_sk_live_Sesame'\n", conftest.SOURCES, "2:16: charge.api_key_file"),
+        ("charge.api_key_file = '/run/ch_sk_live_Sesame'\n", conftest.SOURCES, "1:23: charge.api_key_file"),
+        ("journal.url = 'sqlite:///ch_sk_live_Sesame'\n", conftest.SOURCES, "1:15: journal.url"),
+        ("", "[[sources]]\npath = 'ch_sk_live_Sesame'\n", "2:8: sources.path"),
+    ],
+)
+def test_a_key_where_another_text_is_meant_is_refused_at_its_place(
+    text: str, sources: str, place: str, refused: conftest.Refused
+) -> None:
+    """`check` would call it fine else, and the file with the key in it would be committed."""
+    (found,) = refused(text, sources=sources)
+    assert found == (
+        f"fleet-sync.toml:{place}: a secret key never stands in the settings: set CHARGE_API_KEY, or write the key "
+        "into a file, and its path in charge.api_key_file"
+    )
+
+
+def test_a_key_in_an_override_is_refused_by_the_name_of_its_variable(refused: conftest.Refused) -> None:
+    (found,) = refused(FLEET_SYNC_CHARGE__API_KEY_FILE="ch_sk_live_Sesame")
+    assert found.startswith("FLEET_SYNC_CHARGE__API_KEY_FILE: charge.api_key_file: a secret key never stands")

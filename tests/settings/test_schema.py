@@ -6,12 +6,17 @@ import tomllib
 from typing import Any
 
 import anyio
+import hypothesis
 import jsonschema
 import pytest
+from hypothesis import strategies as st
 
+from tests.settings import conftest
+from worker.core import references
 from worker.settings import schema
-from worker.sources import files, json_document, toml_document, yaml_document
+from worker.sources import documents, files, json_document, toml_document, yaml_document
 
+ID = "jFme4vQtEAyhWAWt18YgmYvHSUL4AXx5"
 CONFIG = pathlib.Path(__file__).parents[2] / "config"
 
 NAMES: list[schema.Name] = ["settings", "membership"]
@@ -84,14 +89,92 @@ def test_wrong_settings_do_not_fit(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
+        f"guard.must_see = ['drv_{ID}/flt_{ID}']",
+        "charge.base_url = 'HTTPS://API.chargeapi.co:8443/v1/'",
+        "charge.base_url = 'https://h/a@b:c//'",
+        "charge.base_url = 'http://[::1]:8080/v1'",
+        "charge.base_url = 'http://localhost'",
+        "journal.url = 'sqlite:///fleet-sync.db'",
+        "journal.url = 'sqlite:////var/lib/a b/j.db'",
+        "journal.url = 'sqlite:///:memory:.db'",
+        "journal.url = 'postgresql://'",
+        "status.listen = ''",
+        "status.listen = 'localhost:0'",
+        "status.listen = '[::1]:8080'",
+        "journal.url = 'postgresql://u:p@h/d?sslmode=require#x'",
+    ],
+)
+def test_settings_that_are_read_fit(text: str, load: conftest.Load) -> None:
+    load(text + "\n")
+    validator("settings").validate(tomllib.loads(f"{text}\n{conftest.SOURCES}"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "charge.api_key_file = 'ch_sk_live_a'",
+        "guard.must_see = ['a']",
+        f"guard.must_see = ['drv_{ID}']",
+        f"guard.must_see = ['flt_{ID}/drv_{ID}']",
+        f"guard.must_see = ['drv_{ID}/flt_{ID}/x']",
+        f"guard.must_see = ['drv_{ID}x/flt_{ID}']",
+        "charge.base_url = ''",
+        "charge.base_url = 'api.chargeapi.co/v1'",
+        "charge.base_url = 'ftp://h/v1'",
+        "charge.base_url = 'https://'",
+        "charge.base_url = 'https:///v1'",
+        "charge.base_url = 'https://:443/v1'",
+        "charge.base_url = 'https://user@h/v1'",
+        "charge.base_url = 'https://h/v1?a'",
+        "charge.base_url = 'https://h/v1#a'",
+        "charge.base_url = 'https://h/v 1'",
+        "charge.base_url = 'https://h\\@evil/v1'",
+        "journal.url = ''",
+        "journal.url = 'fleet-sync.db'",
+        "journal.url = 'sqlite:///'",
+        "journal.url = 'sqlite:///folder/'",
+        "journal.url = 'sqlite:///:memory:'",
+        "journal.url = 'sqlite:///a.db?mode=ro'",
+        "journal.url = 'mysql://h/d'",
+        "journal.url = 'postgresql://u:p p@h/d'",
+        "status.listen = ':8080'",
+        "status.listen = '::1:8080'",
+        "status.listen = 'http://127.0.0.1:8080'",
+        "status.listen = '127.0.0.1'",
+    ],
+)
+def test_settings_that_are_refused_do_not_fit(text: str, refused: conftest.Refused) -> None:
+    assert len(refused(text + "\n")) == 1
+    assert not validator("settings").is_valid(tomllib.loads(f"{text}\n{conftest.SOURCES}"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
         '{"fleets": {"a": []}}',
         '{"fleets": {"a": ["x@y", "b=c d", {"driver": "x@y", "until": "2026-01-01T00:00:00.5+02:00", "note": ""}]}}',
         '{"fleets": {"a": {"drivers": []}, "b": {"mode": "additive", "drivers": ["x@y"]}}}',
+        '{"fleets": {"a": ["drv_bob@x.com", "drv_x=5", "drv_=@", "drv_short@x"]}}',
     ],
 )
 def test_what_is_read_fits(text: str) -> None:
-    assert json_document.parse(text).data == json.loads(text)
+    document = json_document.parse(text)
+    assert document.data == json.loads(text)
+    assert documents.read(document, "a").problems == ()
     validator("membership").validate(json.loads(text))
+
+
+@hypothesis.settings(deadline=None, derandomize=True, database=None)
+@hypothesis.given(st.lists(st.sampled_from(["drv_", ID, "a", "é", "@", "=", ".", "-", " ", "/"]), max_size=6))
+def test_a_driver_fits_where_it_is_read_and_nowhere_else(parts: list[str]) -> None:
+    text = "".join(parts)
+    try:
+        references.driver(text)
+    except ValueError:
+        read = False
+    else:
+        read = True
+    assert validator("membership").is_valid({"fleets": {"a": [text]}}) is read
 
 
 @pytest.mark.parametrize(
@@ -103,14 +186,18 @@ def test_what_is_read_fits(text: str) -> None:
         'fleets." " = []',
         "fleets.a = ['plainly wrong']",
         "fleets.a = ['drv_short']",
-        "fleets.a = ['drv_short@x']",
+        f"fleets.a = ['drv_{ID}x']",
         "fleets.a = [{note = 'x'}]",
         "fleets.a = [{driver = 'x@y', form = '2026-01-01'}]",
         "fleets.a = [{driver = 'x@y', from = '1.1.2026'}]",
+        "fleets.a = [{driver = 'x@y', from = '2026-01-01T00:00+02:60'}]",
+        "fleets.a = [{driver = 'x@y', from = '2026-01-01T00:00+24:00'}]",
         "fleets.a = {mode = 'additive'}",
         "fleets.a = {mode = 'exakt', drivers = []}",
         "fleets.a = []\nfleet = 1",
     ],
 )
 def test_what_is_refused_does_not_fit(text: str) -> None:
-    assert not validator("membership").is_valid(toml_document.parse(text).data)
+    document = toml_document.parse(text, texts=True)
+    assert documents.read(document, "a").problems
+    assert not validator("membership").is_valid(document.data)

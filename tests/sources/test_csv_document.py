@@ -49,6 +49,13 @@ def test_all_ragged_and_all_wrong_rows_are_told_at_once(refused: conftest.Refuse
     ]
 
 
+@pytest.mark.parametrize("rows", ["x@y\n", "x@y,\n", "x@y\nz@y,a,b\n,\n"])
+def test_a_document_of_faulty_rows_alone_is_told_of_its_rows_alone(rows: str, refused: conftest.Refused) -> None:
+    """That it names no fleet is no news, and CSV has no "fleets" to write them under."""
+    found = refused("a.csv", f"driver,fleet\n{rows}")
+    assert [line.split(":")[1] for line in found] == [str(2 + row) for row in range(rows.count("\n"))]
+
+
 def test_columns_may_stand_in_any_order(read: conftest.Read) -> None:
     reading = read("a.csv", 'note,fleet,driver\n"said ""no"",\nthen yes",a,x@y\n,a,z@y\n')
     assert [(str(row.driver), row.note, str(row.origin)) for row in reading.rows] == [

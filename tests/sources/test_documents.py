@@ -240,6 +240,9 @@ def test_a_bare_number_or_truth_is_refused_as_a_driver_as_it_is_written(text: st
         "2026-W01-1",
         "0",
         "2026-01-01T25:00Z",
+        "2026-01-01T00:00+02:60",
+        "2026-01-01T00:00+0199",
+        "2026-01-01T00:00-24:00",
     ],
 )
 @pytest.mark.parametrize("name", ["a.yaml", "a.json", "a.csv"])
@@ -252,6 +255,11 @@ def test_a_date_that_is_none_is_refused_with_its_place(name: str, text: str, ref
     column = {"a.yaml": 27, "a.json": 35, "a.csv": 7}
     (problem,) = refused(name, document[name])
     assert problem.startswith(f'{name}:2:{column[name]}: "{text}" is no date: write it as 2026-12-31')
+
+
+@pytest.mark.parametrize(("offset", "hour"), [("+14:00", 10), ("+00:00", 0), ("-0530", 5), ("-23:59", 23)])
+def test_an_offset_of_any_zone_is_read(offset: str, hour: int) -> None:
+    assert documents.moment(f"2026-01-02T00:00{offset}").hour == hour
 
 
 @pytest.mark.parametrize("text", ["0001-01-01T00:00+14:00", "9999-12-31T23:59-14:00"])

@@ -14,10 +14,6 @@ import msgspec
 from worker.charge import http, wire
 from worker.core import errors, ports, values
 
-_DRIVER = msgspec.json.Decoder(wire.DriverObject)
-_FLEET = msgspec.json.Decoder(wire.FleetObject)
-_DRIVERS = msgspec.json.Decoder(wire.DriverList)
-_FLEETS = msgspec.json.Decoder(wire.FleetList)
 _ID = re.compile(r"[A-Za-z0-9_]+")
 
 
@@ -42,7 +38,7 @@ class Client:
     async def fleets_page(self, cursor: ports.Cursor | None) -> ports.FleetPage:
         """List fleets (`GET /fleets`)."""
         answer = await self._send("list_fleets", "GET", cursor or f"/fleets?limit={self._page_size}")
-        page = wire.decode(answer.body, _FLEETS)
+        page = wire.decode(answer.body, wire.FLEETS)
         return ports.FleetPage(tuple(fleet.value() for fleet in page.data or ()), self._cursor(page.next_page_url))
 
     async def drivers_page(
@@ -51,14 +47,13 @@ class Client:
         """List drivers (`GET /drivers`). A driver that a fleet's listing shows without that fleet is kept as it is."""
         of_fleet = "" if fleet is None else f"&fleet={_checked(fleet)}"
         answer = await self._send("list_drivers", "GET", cursor or f"/drivers?limit={self._page_size}{of_fleet}")
-        page = wire.decode(answer.body, _DRIVERS)
+        page = wire.decode(answer.body, wire.DRIVERS)
         return ports.DriverPage(tuple(driver.value() for driver in page.data or ()), self._cursor(page.next_page_url))
 
     async def fleet(self, fleet: values.FleetId) -> values.Fleet:
         """Retrieve a fleet (`GET /fleets/{fleet}`)."""
-        shown = wire.decode(
-            (await self._send("retrieve_fleet", "GET", f"/fleets/{_checked(fleet)}")).body, _FLEET
-        ).value()
+        answer = await self._send("retrieve_fleet", "GET", f"/fleets/{_checked(fleet)}")
+        shown = wire.decode(answer.body, wire.FLEET).value()
         if shown.id != fleet:
             raise errors.Unreachable(f"{shown.id} was answered for {fleet}", code="answer_unreadable")
         return shown
@@ -93,7 +88,7 @@ class Client:
         raise wire.failure(answer.status, answer.headers, answer.body, now=self._clock.now())
 
     def _driver(self, answer: http.Answer, asked: values.DriverId) -> values.Driver:
-        shown = wire.decode(answer.body, _DRIVER).value()
+        shown = wire.decode(answer.body, wire.DRIVER).value()
         if shown.id != asked:
             raise errors.Unreachable(f"{shown.id} was answered for {asked}", code="answer_unreadable")
         return shown

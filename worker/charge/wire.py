@@ -35,7 +35,7 @@ class DriverObject(msgspec.Struct):
             fleets=frozenset(map(values.FleetId, self.fleets or ())),
             email=self.email or "",
             name=self.name or "",
-            metadata={key: str(entry) for key, entry in (self.metadata or {}).items() if entry is not None},
+            metadata={key: _text(entry) for key, entry in (self.metadata or {}).items() if entry is not None},
         )
 
 
@@ -64,6 +64,13 @@ class FleetList(msgspec.Struct):
 
     data: list[FleetObject] | None
     next_page_url: str | None
+
+
+DRIVER = msgspec.json.Decoder(DriverObject, float_hook=msgspec.Raw)
+FLEET = msgspec.json.Decoder(FleetObject)
+DRIVERS = msgspec.json.Decoder(DriverList, float_hook=msgspec.Raw)
+FLEETS = msgspec.json.Decoder(FleetList)
+"""What reads each answer. Numbers of metadata stay as they are written: 1e5 is no 100000.0."""
 
 
 class _ErrorObject(msgspec.Struct):
@@ -125,6 +132,11 @@ def retry_after(headers: Mapping[str, str], *, now: datetime.datetime) -> float 
     if (until := _http_date(text)) is None:
         return None
     return max(0.0, (until - (_http_date(headers.get("date", "")) or now)).total_seconds())
+
+
+def _text(entry: Any) -> str:
+    """Give an entry of metadata as text: a text as it is, anything else as JSON writes it."""
+    return entry if isinstance(entry, str) else msgspec.json.encode(entry).decode()
 
 
 _GATEWAY = {408: errors.Unreachable, 425: errors.Unreachable, 499: errors.Unreachable}

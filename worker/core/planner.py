@@ -54,12 +54,16 @@ def plan(
 
 @dataclasses.dataclass(slots=True)
 class _Wishes:
-    """The rows in terms of ids. `unclear` fleets may lack somebody, `waiting` drivers may be needed elsewhere."""
+    """The rows in terms of ids. `unclear` fleets may lack somebody, `waiting` drivers may be needed elsewhere.
+
+    `further` rows want for other times what the first row of a membership wants.
+    """
 
     fleets: Mapping[values.FleetRef, resolver.FleetAnswer]
     managed: frozenset[values.FleetId]
     wanted: dict[Membership, values.Row] = dataclasses.field(default_factory=dict)
     released: dict[Membership, values.Row] = dataclasses.field(default_factory=dict)
+    further: dict[object, values.Row] = dataclasses.field(default_factory=dict)
     unclear: set[values.FleetId] = dataclasses.field(default_factory=set)
     waiting: set[values.DriverId] = dataclasses.field(default_factory=set)
     problems: list[values.Problem] = dataclasses.field(default_factory=list)
@@ -106,10 +110,18 @@ class _Wishes:
         elif isinstance(fleet, resolver.Unresolved):
             if active:
                 self.waiting.add(driver)
-        elif active:
-            self.wanted.setdefault((driver, fleet), row)
         else:
-            self.released.setdefault((driver, fleet), row)
+            self._keep(self.wanted if active else self.released, (driver, fleet), row)
+
+    def _keep(self, rows: dict[Membership, values.Row], membership: Membership, row: values.Row) -> None:
+        """Keep the first row of a membership; report one that says, by other references, what another says."""
+        first = rows.setdefault(membership, row)
+        if (first.starts, first.ends) != (row.starts, row.ends):
+            first = self.further.setdefault((membership, row.starts, row.ends), row)
+        if first is not row:
+            same = f"{row.driver} in fleet {row.fleet} stands at {first.origin} too"
+            message = f"{same}, as {first.driver} in fleet {first.fleet}; harmless"
+            self.problems.append(values.Problem(str(row.origin), message, note=True))
 
     def _add_unresolved_driver(self, row: values.Row, fleet: resolver.FleetAnswer, driver: resolver.Unresolved) -> None:
         if not isinstance(fleet, resolver.Unresolved):

@@ -7,6 +7,7 @@ Neighbours: `references` makes the references, `planner` the plan, `guard` the j
 import dataclasses
 import datetime
 import enum
+import re
 from collections.abc import Mapping
 from typing import NewType
 
@@ -16,6 +17,8 @@ RunId = NewType("RunId", str)
 Membership = tuple[DriverId, FleetId]
 IntentKey = NewType("IntentKey", str)
 """An idempotency key. It belongs to one intent: shared by the retries of one write, by no other write."""
+
+_PLACE = re.compile(r"(.*):([0-9]{1,9}):([0-9]{1,9})", re.DOTALL)
 
 
 class Mode(enum.StrEnum):
@@ -45,11 +48,12 @@ class Origin:
         return f"{self.name}:{self.line}:{self.column}"
 
 
-@dataclasses.dataclass(frozen=True, slots=True, order=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Problem:
     """Something the operator should know: where it stands (`file:line:column`, an id, a setting) and what it is.
 
     A `note` is harmless: nothing waits for anybody to solve it. That is not written down, and tells no two apart.
+    Problems are sorted as somebody reads a file who corrects it: line 3 before line 10.
     """
 
     where: str
@@ -59,6 +63,17 @@ class Problem:
     def __str__(self) -> str:
         """Write the problem as one line."""
         return f"{self.where}: {self.message}"
+
+    def __lt__(self, other: "Problem") -> bool:
+        """Tell whether this problem comes before another one."""
+        return self.order < other.order
+
+    @property
+    def order(self) -> tuple[str, int, int, str, str]:
+        """Give the place in every list: by file, then by line and column as numbers."""
+        found = _PLACE.fullmatch(self.where)
+        name, line, column = found.groups() if found else (self.where, 0, 0)
+        return (name, int(line), int(column), self.where, self.message)
 
 
 # --- What should be ---------------------------------------------------------------------------------------

@@ -13,12 +13,19 @@ from worker.core import secret
 SQLITE = "sqlite:///"
 POSTGRESQL = "postgresql://"
 
+BASE_URL_PATTERN = r"^[Hh][Tt][Tt][Pp][Ss]?://[^\s/:?#@\\][^\s/?#@\\]*(/[^\s?#\\]*)?$"
+JOURNAL_PATTERN = rf"^({POSTGRESQL}\S*|{SQLITE}(?!:memory:$)[^?#]*[^?#/])$"
+LISTEN_PATTERN = r"^((\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):[0-9]{1,5})?$"
+"""What `base_url`, `journal` and `listen` accept, as far as a pattern says it plainly: for the schema."""
+
 _BASE = "write it like https://api.chargeapi.co/v1"
 _HOOK = "write it like https://hooks.example.com/services/…"
 _LISTEN = 'write it like "127.0.0.1:8080" or "[::1]:8080"'
 
 _LAST_PORT = 65535
 _ENDPOINT = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9.-]+)):([0-9]{1,5})", re.ASCII)
+_NO_HOST = re.compile(r":[0-9]{1,5}", re.ASCII)
+_NO_BRACKETS = re.compile(r"([0-9A-Fa-f:.]+):([0-9]{1,5})", re.ASCII)
 
 
 def base_url(text: str) -> str:
@@ -78,16 +85,23 @@ def endpoint(text: str) -> tuple[str, int]:
 
     The host must be there: to serve more than this machine is said in full, as in 0.0.0.0:8080.
     """
-    if text.startswith(":"):
-        raise ValueError(f'the host is missing: {_LISTEN}, or "0.0.0.0{text}" to serve every network of this machine')
     found = _ENDPOINT.fullmatch(text)
     if not found:
-        raise ValueError(f"this is no host and port: {_LISTEN}")
+        raise ValueError(_no_endpoint(text))
     if int(found[3]) > _LAST_PORT:
         raise ValueError(f"a port is a number up to {_LAST_PORT}: {_LISTEN}")
     if found[1] and not _ipv6(found[1]):
         raise ValueError(f"this is no IPv6 address: {_LISTEN}")
     return found[1] or found[2], int(found[3])
+
+
+def _no_endpoint(text: str) -> str:
+    """Say what a text lacks to be a host and port; only a port and an IPv6 address are repeated: they are no secret."""
+    if _NO_HOST.fullmatch(text):
+        return f'the host is missing: {_LISTEN}, or "0.0.0.0{text}" to serve every network of this machine'
+    if (found := _NO_BRACKETS.fullmatch(text)) and _ipv6(found[1]):
+        return f'an IPv6 address stands in brackets: write it like "[{found[1]}]:{found[2]}"'
+    return f"this is no host and port: {_LISTEN}"
 
 
 def _web(text: str, how: str) -> tuple[parse.SplitResult, str]:

@@ -23,7 +23,13 @@ _HOW = (
     "or name another with --config"
 )
 
+_NO_SETTINGS = "this is no settings file; name another with --config"
+
 _Overrides = Mapping[tuple[str, str], str]
+
+_MISSPELT = {
+    f"{section}_{key}": (section, "_", key) for section, keys in model.SECTIONS.items() for key in keys.model_fields
+}
 
 
 def load(path: pathlib.Path | str, environ: Mapping[str, str]) -> model.Settings:
@@ -38,14 +44,14 @@ def load(path: pathlib.Path | str, environ: Mapping[str, str]) -> model.Settings
         place = _place(str(path), document, error, overrides)
         problems.append(values.Problem(place, secret.masked(words.message(error))))
     if settings is None or problems:
-        raise errors.SettingsError(problems)
+        raise errors.SettingsError(sorted(problems))
     return settings.placed(pathlib.Path(path).parent)
 
 
 def _document(path: pathlib.Path | str) -> syntax.Document:
     try:
         with pathlib.Path(path).open("rb") as file:
-            return toml_document.parse(syntax.decode(file.read(syntax.LIMIT + 1)))
+            return toml_document.parse(syntax.decode(file.read(syntax.LIMIT + 1), too_large=_NO_SETTINGS))
     except FileNotFoundError:
         problem = values.Problem(str(path), f"there is no settings file: {_HOW}")
     except IsADirectoryError:
@@ -64,29 +70,49 @@ def _overridden(file: object, environ: Mapping[str, str]) -> tuple[dict[str, Any
     overrides: dict[tuple[str, str], str] = {}
     problems: list[values.Problem] = []
     for name in sorted(environ):
-        section, separator, key = name.removeprefix(PREFIX).lower().partition("__")
-        if not name.startswith(PREFIX) or not separator:
-            continue
+        section, separator, key = _meant(name)
         if section == "sources":
             problems.append(
                 values.Problem(name, "sources stand in the settings file only: unset this, and write them there")
             )
-            continue
-        table = data.get(section, {})
-        if isinstance(table, dict):  # else the file's own mistake is reported
-            data[section] = {**table, key: _value(environ[name])}
+        elif separator == "_":
+            meant = f"{PREFIX}{section}__{key}".upper()
+            how = f"write {meant}, with two underscores between section and key, or unset it"
+            problems.append(values.Problem(name, f"this changes nothing: {how}"))
+        elif separator and isinstance(table := data.get(section, {}), dict):  # else the file's own mistake is reported
+            data[section] = {**table, key: _value(environ[name], text=_is_text(section, key))}
             overrides[section, key] = name
     return data, overrides, problems
 
 
-def _value(text: str) -> object:
-    """Read an override as a TOML value where it is one, else as the text it is."""
+def _meant(variable: str) -> tuple[str, str, str]:
+    """Give the section and the key that a variable means, and what stands between them: nothing where it means none.
+
+    One underscore is a mistake where two would make it an override. Other variables may mean something else.
+    """
+    if not variable.startswith(PREFIX):
+        return "", "", ""
+    name = variable.removeprefix(PREFIX).lower()
+    if "__" in name:
+        return name.partition("__")
+    return _MISSPELT.get(name.strip("_"), ("", "", ""))
+
+
+def _is_text(section: str, key: str) -> bool:
+    """Tell whether a key is known, and its value is a text."""
+    keys = model.SECTIONS[section].model_fields if section in model.SECTIONS else {}
+    return key in keys and keys[key].annotation is str
+
+
+def _value(written: str, *, text: bool) -> object:
+    """Read an override as a TOML value where it is one, else as it is written: a `text` need not be quoted."""
     try:
-        found = tomllib.loads(f"value = {text}")
+        found = tomllib.loads(f"value = {written}")
     except (ValueError, RecursionError):
-        return text
+        return written
     value = found["value"]
-    return value if set(found) == {"value"} and isinstance(value, bool | int | float | str | list) else text
+    fits = isinstance(value, str) if text else isinstance(value, bool | int | float | str | list)
+    return value if fits and set(found) == {"value"} else written
 
 
 def _validated(data: Mapping[str, Any]) -> tuple[model.Settings | None, list[pydantic_core.ErrorDetails]]:

@@ -5,11 +5,12 @@ Neighbours: `loading` makes them from a file, `addresses` checks addresses, `sch
 """
 
 import pathlib
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 import pydantic
 
-from worker.core import references, values
+from worker.core import references, secret, values
 from worker.settings import addresses
 
 
@@ -20,26 +21,44 @@ def _membership(text: str) -> str:
 
 Fraction = Annotated[float, pydantic.Field(ge=0, le=1)]
 Mode = Annotated[values.Mode, pydantic.Field(strict=False)]
-Membership = Annotated[str, pydantic.AfterValidator(_membership)]
+Membership = Annotated[
+    str,
+    pydantic.AfterValidator(_membership),
+    pydantic.WithJsonSchema({"type": "string", "pattern": "^drv_[A-Za-z0-9]{32}/flt_[A-Za-z0-9]{32}$"}),
+]
 
 
 class Section(pydantic.BaseModel):
-    """What all sections have in common: no key is unknown, no type is bent, nothing changes."""
+    """What all sections have in common: no key is unknown, no type is bent, nothing changes, nothing is secret."""
 
     model_config = pydantic.ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
+
+    @pydantic.field_validator("*")
+    @classmethod
+    def _no_secret_key(cls, setting: Any) -> Any:
+        if isinstance(setting, str) and secret.MARK in setting:
+            raise ValueError(
+                "a secret key never stands in the settings: set CHARGE_API_KEY, or write the key into a file, and its "
+                "path in charge.api_key_file"
+            )
+        return setting
 
 
 class Charge(Section):
     """Where Charge's API is, and how it is spoken to."""
 
     base_url: Annotated[str, pydantic.AfterValidator(addresses.base_url)] = pydantic.Field(
-        default="https://api.chargeapi.co/v1", description="Address of the API. Plain http only for loopback addresses."
+        default="https://api.chargeapi.co/v1",
+        json_schema_extra={"pattern": addresses.BASE_URL_PATTERN},
+        description="Address of the API. Plain http only for loopback addresses.",
     )
     api_version: str = pydantic.Field(
         default="2026-03-01", pattern=r"^[A-Za-z0-9.-]+$", description="Version of the API that fleet-sync asks for."
     )
     api_key_file: str = pydantic.Field(
-        default="", description="File with the secret key; CHARGE_API_KEY and CHARGE_API_KEY_FILE win over it."
+        default="",
+        json_schema_extra={"not": {"pattern": secret.MARK}},
+        description="File with the secret key; CHARGE_API_KEY and CHARGE_API_KEY_FILE win over it.",
     )
     timeout_seconds: float = pydantic.Field(
         default=30, gt=0, le=600, description="Deadline of one request, from connecting to the last byte."
@@ -144,6 +163,7 @@ class Journal(Section):
 
     url: Annotated[str, pydantic.AfterValidator(addresses.journal)] = pydantic.Field(
         default="sqlite:///fleet-sync.db",
+        json_schema_extra={"pattern": addresses.JOURNAL_PATTERN},
         description="The journal's database: sqlite:/// and a path, or postgresql://…",
     )
     keep_days: int = pydantic.Field(
@@ -156,7 +176,7 @@ class Status(Section):
 
     listen: Annotated[str, pydantic.AfterValidator(addresses.listen)] = pydantic.Field(
         default="",
-        json_schema_extra={"pattern": "^(.+:[0-9]{1,5})?$"},
+        json_schema_extra={"pattern": addresses.LISTEN_PATTERN},
         description="Host and port to serve the status at, as 127.0.0.1:8080; empty for none. "
         "Whoever reaches it can read it: any host but a loopback one has to be written in full, as 0.0.0.0:8080.",
     )
@@ -215,3 +235,17 @@ class Settings(Section):
         copy = self.model_copy()
         copy._folder = folder
         return copy
+
+
+SECTIONS: Mapping[str, type[Section]] = {
+    "charge": Charge,
+    "sources": FileSource,
+    "sync": Sync,
+    "pace": Pace,
+    "retry": Retry,
+    "guard": Guard,
+    "journal": Journal,
+    "status": Status,
+    "notify": Notify,
+}
+"""What the keys of each section are; of `sources`, those of each."""

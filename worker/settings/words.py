@@ -5,7 +5,7 @@ memberships: it may be a secret.
 Neighbours: `loading` finds out where the setting stands.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pydantic_core
@@ -27,17 +27,6 @@ _TYPES = {
     "tuple_type": 'write a list, like ["…", "…"]',
 }
 _SOURCES = 'write at least one source: a line [[sources]], and below it a line path = "membership.yaml"'
-_SECTIONS: Mapping[str, type[model.Section]] = {
-    "charge": model.Charge,
-    "sources": model.FileSource,
-    "sync": model.Sync,
-    "pace": model.Pace,
-    "retry": model.Retry,
-    "guard": model.Guard,
-    "journal": model.Journal,
-    "status": model.Status,
-    "notify": model.Notify,
-}
 
 
 def message(error: pydantic_core.ErrorDetails) -> str:
@@ -75,9 +64,9 @@ def _expected(error: pydantic_core.ErrorDetails) -> str:
 def _unknown(path: Sequence[str]) -> str:
     name = path[-1]
     if len(path) == 1:
-        listed = ", ".join(_SECTIONS)
-        return f"unknown section {syntax.shown(name)}: the sections are {listed}{syntax.near(name, _SECTIONS)}"
-    known = tuple(_SECTIONS[path[0]].model_fields)
+        listed = ", ".join(model.SECTIONS)
+        return f"unknown section {syntax.shown(name)}: the sections are {listed}{syntax.near(name, model.SECTIONS)}"
+    known = tuple(model.SECTIONS[path[0]].model_fields)
     words = f"its keys are {', '.join(known)}{syntax.near(name, known)}"
     if name in ("api_key", "key", "secret", "token"):
         words = "a secret key never stands here; set CHARGE_API_KEY, or charge.api_key_file"

@@ -21,7 +21,8 @@ ROW_KEYS = ("driver", "from", "until", "note")
 
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _MOMENT = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,6})?)?(Z|[+-][0-9]{2}:?[0-9]{2})?"
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,6})?)?"
+    r"(Z|[+-](?:[01][0-9]|2[0-3]):?[0-5][0-9])?"
 )
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _LEAKED = "this looks like a secret key of Charge: remove it, and revoke the key"
@@ -102,6 +103,8 @@ class _Reader:
         fleets = data.get("fleets")
         if "fleets" not in data:
             return self.problem((1, 1), 'the key "fleets" is missing: write it, and below it the fleets to manage')
+        if fleets == {} and self._document.faults:
+            return None  # whatever it named is at fault
         if not isinstance(fleets, dict) or not fleets:
             words = "write fleets by id or name, each with its drivers; a source without any is taken for a mistake"
             return self.problem(self._document.at(("fleets",)), f'"fleets" names no fleet: {words}')

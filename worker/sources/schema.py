@@ -9,12 +9,12 @@ from typing import Any
 _ID = "[A-Za-z0-9]{32}"
 _MOMENT = (
     "^[0-9]{4}-[0-9]{2}-[0-9]{2}"
-    r"([Tt ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?([Zz]|[+-][0-9]{2}:?[0-9]{2}))?$"
+    r"([Tt ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?([Zz]|[+-]([01][0-9]|2[0-3]):?[0-5][0-9]))?$"
 )
 _DRIVER: dict[str, Any] = {
     "description": "A driver: an id (drv_…), an e-mail address, or metadata as key=value.",
     "type": "string",
-    "pattern": rf"^(drv_{_ID}|(?!drv_)([A-Za-z0-9_.-]+=.+|[^\s@]+@[^\s@]+))$",
+    "pattern": rf"^(drv_{_ID}|[A-Za-z0-9_.-]+=.+|[^\s@]+@[^\s@]+)$",
 }
 
 MEMBERSHIP: dict[str, Any] = {

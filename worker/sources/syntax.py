@@ -16,7 +16,7 @@ LIMIT = 64 * 1024 * 1024
 """The largest document that is read, in bytes."""
 
 DEPTH = 20
-"""How deep a document may nest. A membership document needs five levels."""
+"""How deep a document may nest. A membership document needs five levels, a settings file three."""
 
 Path = tuple[str | int, ...]
 """Where in the data: keys and indexes from the root on."""
@@ -30,7 +30,7 @@ Marks are nested as the data is: a table of paths would cost more time than the 
 Place = tuple[int, int]
 """Where in the text: line and column, both from 1, in characters."""
 
-TOO_DEEP = f"nested deeper than {DEPTH} levels: a membership document needs five"
+TOO_DEEP = f"nested deeper than {DEPTH} levels, and five are enough: see that every bracket is closed"
 
 _BREAK = re.compile(r"\r\n?|\n")
 _FOREIGN = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
@@ -95,10 +95,13 @@ class Document:
         return key, value
 
 
-def decode(data: bytes) -> str:
-    """Read bytes as UTF-8 text without its byte order mark. Raises Malformed where that cannot be."""
+def decode(data: bytes, *, too_large: str = "split it into several documents in a folder") -> str:
+    """Read bytes as UTF-8 text without its byte order mark; `too_large` is the advice for more than may be read.
+
+    Raises Malformed where that cannot be.
+    """
     if len(data) > LIMIT:
-        raise Malformed((1, 1), f"larger than {LIMIT >> 20} MiB: split it into several documents in a folder")
+        raise Malformed((1, 1), f"larger than {LIMIT >> 20} MiB: {too_large}")
     if data.startswith(_FOREIGN):
         raise Malformed((1, 1), "this is UTF-16 or UTF-32 text: save it as UTF-8")
     data = data.removeprefix(codecs.BOM_UTF8)

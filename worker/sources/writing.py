@@ -44,7 +44,7 @@ class _People:
     def reference(self, driver: values.DriverId) -> str:
         """Give what stands for the driver: an address only where the document's reader takes it for one."""
         email = self._written.get(driver, "")
-        return email if _PLAIN.fullmatch(email) and "@" in email else driver
+        return email if _PLAIN.fullmatch(email) and "@" in email and secret.MARK not in email else driver
 
     def comment(self, driver: values.DriverId) -> str:
         name = self._names.get(driver, "")
