@@ -4,7 +4,7 @@ import pytest
 
 from tests.core import worlds
 from tests.core.worlds import VANS, A, B
-from worker.core import errors, outcomes, report, values
+from worker.core import digest, errors, outcomes, report, values
 
 ATTACH = values.Change(values.Action.ATTACH, A, VANS)
 DETACH = values.Change(values.Action.DETACH, B, VANS)
@@ -104,3 +104,11 @@ def test_only_applied_and_already_are_done() -> None:
         if outcomes.Result(ATTACH, outcome).done
     ]
     assert done == ["applied", "already"]
+
+
+def test_what_is_to_be_approved_is_what_the_run_left() -> None:
+    """The next run's plan has no longer what was made; what was not made is still due then."""
+    plan = judged(changes=(ATTACH,), held=(HELD,))
+    assert ended().digest_left == ""
+    assert ended(REFUSED, plan=plan).digest_left == plan.digest
+    assert ended(APPLIED, plan=plan).digest_left == digest.digest(worlds.ACCOUNT, (), (DETACH,))

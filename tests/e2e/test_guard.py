@@ -30,6 +30,7 @@ def test_peribolos_a_skewed_document_removes_nobody_until_exactly_that_plan_is_a
     assert "nothing held was allowed" in ended.stderr
     assert len(desk.changed()) == 1
     digest = ended.stdout.partition("--approve ")[2].split()[0]
+    assert digest != plan["digest"]
 
     ended = desk.run("once", "--approve", digest)
     assert ended.code == 0

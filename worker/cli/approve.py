@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from worker.cli import invocation
-from worker.core import guard, words
+from worker.core import digest as digests
+from worker.core import guard, outcomes, values, words
 
 if TYPE_CHECKING:
     from worker.core import ports
@@ -56,12 +57,35 @@ async def _approve(record: "ports.Record", *, digest: str) -> int:
 async def _effect(record: "ports.Record", digest: str) -> str:
     """Say what the approval frees, as far as past runs tell: it may as well be given before the first of them."""
     for past in await record.runs(limit=_RECENT):
-        plan, _ = await record.documents(past.run)
-        if plan and plan["digest"] == digest and plan["held"]:
+        plan, report = await record.documents(past.run)
+        if not plan or not plan["held"]:
+            continue
+        left = _left(plan, report)
+        if digest == left:
             return _freed(past, plan)
-        if plan and plan["held"]:
-            return f"{_NOBODYS} The newest hold is that of {past.run}: {plan['digest']}"
+        if digest == plan["digest"]:
+            return f"It frees nothing: {past.run} made the rest of this plan. Approve what it left: {left}"
+        return f"{_NOBODYS} The newest hold is that of {past.run}: {left}"
     return _NOBODYS
+
+
+def _left(plan: Mapping[str, Any], report: Mapping[str, Any] | None) -> str:
+    """Give the digest of what a run left of its plan, as `core.report` does for one that just ended."""
+    made = {_write(each) for each in (report or {}).get("changes", ()) if each["outcome"] in _DONE}
+    left = (each for each in plan["changes"] if _write(each) not in made)
+    account = values.Account(plan["account"]["base_url"], plan["account"]["mode"])
+    return digests.digest(account, map(_change, left), map(_change, plan["held"]))
+
+
+def _write(change: Mapping[str, Any]) -> tuple[str, str, str]:
+    return change["action"], change["driver"], change["fleet"]
+
+
+def _change(change: Mapping[str, Any]) -> values.Change:
+    return values.Change(values.Action(change["action"]), change["driver"], change["fleet"])
+
+
+_DONE = (outcomes.Applied.name, outcomes.Already.name)
 
 
 _NOBODYS = "No recent run holds a plan with this digest yet."
@@ -72,7 +96,4 @@ def _freed(past: "ports.PastRun", plan: Mapping[str, Any]) -> str:
     if not number:
         return f"It frees nothing: no approval lifts what {past.run} held back ({guard.MUST_SEE})."
     changes = words.counted(number, "change")
-    told = f"It frees the {changes} that {past.run} held back at {past.started:%Y-%m-%d %H:%M} UTC."
-    if past.outcomes.get("applied"):
-        return f"{told} That run made other changes, so the next plan has another digest."
-    return told
+    return f"It frees the {changes} that {past.run} held back at {past.started:%Y-%m-%d %H:%M} UTC."

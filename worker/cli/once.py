@@ -31,13 +31,16 @@ def command(call: invocation.Invocation, as_json: bool, approved: str | None) ->
 
 async def _once(account: "composition.Account", *, as_json: bool, approved: str | None) -> int:
     from worker.cli import render
+    from worker.core import digest
     from worker.engine import survey as survey_
 
     def show(survey: survey_.Survey) -> None:
         if as_json:
             return
         try:
-            invocation.echo(render.plan(survey, rate=account.rules.requests_per_second))
+            # What is not held is about to be made: what is to be approved then is the rest.
+            rest = digest.digest(survey.judged.account, (), (held.change for held in survey.judged.held))
+            invocation.echo(render.plan(survey, rate=account.rules.requests_per_second, digest=rest))
         except OSError as error:
             # As an error of no kind, also where a reader left: that is passed over where nothing was to be done.
             raise OSError(f"{error.strerror}; nothing was changed") from error

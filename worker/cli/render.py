@@ -15,9 +15,9 @@ from worker.engine import survey as survey_
 SIGNS = {values.Action.ATTACH: ("+", "green"), values.Action.DETACH: ("-", "red")}
 
 
-def plan(survey: survey_.Survey, *, rate: float) -> str:
-    """Write a judged plan; `rate` is the pace's ceiling in requests a second."""
-    digest = survey.judged.digest
+def plan(survey: survey_.Survey, *, rate: float, digest: str = "") -> str:
+    """Write a judged plan; `rate` is the pace's ceiling in requests a second, `digest` what to approve, if not this."""
+    digest = digest or survey.judged.digest
     allow = (
         "If this is what you want, allow exactly this plan. In a job:",
         f"  fleet-sync once --approve {digest}",

@@ -64,7 +64,7 @@ def approval(present: status.Status) -> Approval | None:
     """Give what approving the plan of the last run would let through; None where there is nothing to approve."""
     judged = present.last.judged if present.last else None
     held = tuple(each for each in judged.held if each.guard != guard.MUST_SEE) if judged else ()
-    return Approval(judged.digest, held) if judged and held else None
+    return Approval(present.last.digest_left, held) if present.last and held else None
 
 
 PARTS = {
@@ -117,7 +117,7 @@ def _held(last: report.Report) -> Iterator[Item]:
             remedy=_HELD_REMEDIES.get(name, _APPROVE),
             fleet=fleet,
             guard=name,
-            digest=last.judged.digest if lifted and last.judged else "",
+            digest=last.digest_left if lifted else "",
             changes=tuple(changes),
         )
 

@@ -15,7 +15,7 @@ import enum
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from worker.core import attention, errors, formats, guard, outcomes, secret, status, values, words
+from worker.core import attention, errors, formats, guard, outcomes, report, secret, status, values, words
 
 MOST_ITEMS = 20
 """So many items are in a body, the first ones; the numbers beside them count all."""
@@ -76,7 +76,7 @@ def news(present: status.Status, told: Told) -> tuple[tuple[Notice, ...], Told]:
     if new := {part: failure for part, failure in broken.items() if part not in told.broken}:
         found.append(_broken(present, new))
     if present.last and present.last.judged and after.held - told.held:
-        found.append(_held(present, present.last.judged))
+        found.append(_held(present, present.last, present.last.judged))
     if fresh := after.refused - told.refused:
         found.append(
             _refused(present, sorted(refused, key=lambda result: result.change.order not in fresh), len(fresh))
@@ -104,7 +104,7 @@ def _held_now(present: status.Status) -> frozenset[str] | None:
     """Give the digest of the plan where something of it is held; `None` where the last run had no plan."""
     if present.last is None or present.last.judged is None:
         return None
-    return frozenset({present.last.judged.digest} if present.last.judged.held else ())
+    return frozenset({present.last.digest_left} if present.last.judged.held else ())
 
 
 def _refused_now(present: status.Status) -> list[outcomes.Result]:
@@ -154,7 +154,7 @@ def _broken(present: status.Status, new: Mapping[str, _Failure]) -> Notice:
     return _notice(Kind.BROKEN, present, lines, items)
 
 
-def _held(present: status.Status, judged: values.Judged) -> Notice:
+def _held(present: status.Status, last: report.Report, judged: values.Judged) -> Notice:
     actions = {each.change.action for each in judged.held}
     one, many = ("detach", "detaches") if actions == {values.Action.DETACH} else ("change", "changes")
     lines = [f"{words.counted(len(judged.held), one, many)} held, until somebody decides."]
@@ -163,7 +163,7 @@ def _held(present: status.Status, judged: values.Judged) -> Notice:
     if all(each.guard == guard.MUST_SEE for each in judged.held):
         lines.append("What was read cannot be right, and no approval lifts that: look at the key and the source.")
     else:
-        lines.append(f"To allow exactly this: fleet-sync approve {judged.digest}. Else correct the source.")
+        lines.append(f"To allow exactly this: fleet-sync approve {last.digest_left}. Else correct the source.")
     items = [{**formats.change(each.change), "guard": each.guard, "message": each.message} for each in judged.held]
     return _notice(Kind.HELD, present, lines, items)
 
@@ -196,7 +196,7 @@ def _notice(kind: Kind, present: status.Status, lines: Sequence[str], items: Seq
         "account": {"base_url": present.account.base_url, "mode": mode},
         "run": last.run if last else None,
         "result": last.verdict.value if last else None,
-        "digest": judged.digest if judged and judged.held else None,
+        "digest": last.digest_left if last and judged and judged.held else None,
         "held": len(judged.held) if judged else 0,
         "refused": len(_refused_now(present)),
         "items": [_bounded(item) for item in items[:MOST_ITEMS]],

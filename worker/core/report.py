@@ -10,7 +10,7 @@ import datetime
 import enum
 from collections.abc import Mapping
 
-from worker.core import errors, outcomes, values
+from worker.core import digest, errors, outcomes, values
 
 
 class Verdict(enum.StrEnum):
@@ -62,6 +62,17 @@ class Report:
         if self.judged.held:
             return Verdict.HELD
         return Verdict.CONVERGED if self.results else Verdict.IN_SYNC
+
+    @property
+    def digest_left(self) -> str:
+        """Give the digest of what the run left of its plan, to approve what is held; empty without a plan."""
+        if self.judged is None:
+            return ""
+        done = {result.change for result in self.results if result.done}
+        if not done:
+            return self.judged.digest
+        left = (change for change in self.judged.changes if change not in done)
+        return digest.digest(self.judged.account, left, (held.change for held in self.judged.held))
 
     @property
     def cut_short(self) -> bool:

@@ -33,5 +33,5 @@ def left_out(
     """Give those of the changes that are not to be sent: what is postponed, and what waits for a postponed attach."""
     changes = tuple(changes)
     stopped = {change: postponed[change] for change in changes if change in postponed}
-    waiting = {change: waits_for(fleet) for change, fleet in followers(changes, stopped).items()}
-    return waiting | stopped
+    left = {change: waits_for(fleet) for change, fleet in followers(changes, stopped).items()} | stopped
+    return {change: left[change] for change in changes if change in left}

@@ -44,7 +44,7 @@ class Diary:
         if finished.judged is not None:
             fields |= {"in_sync": finished.judged.in_sync, "held": len(finished.judged.held)}
             if finished.judged.held:
-                fields["digest"] = finished.judged.digest
+                fields["digest"] = finished.digest_left
             if count := sum(not problem.note for problem in problems):
                 fields["problems"] = count
         if finished.error is not None:

@@ -178,15 +178,15 @@ class Service:
         taken = ""
         while True:
             await anyio.sleep(_APPROVAL_SECONDS)
-            judged = self.board.last.judged if self.board.last and self.board.running is None else None
-            if judged is None or (judged.held and judged.digest == taken):
+            last = self.board.last if self.board.running is None else None
+            if last is None or last.judged is None or (last.judged.held and last.digest_left == taken):
                 continue
             taken = ""  # what is held again later may be approved again
-            if not judged.held:
+            if not last.judged.held:
                 continue
             with contextlib.suppress(errors.JournalError):  # the next run tells
-                if await self.account.record.approved(judged.digest, now=self._clock.now()):
-                    taken = judged.digest
+                if await self.account.record.approved(last.digest_left, now=self._clock.now()):
+                    taken = last.digest_left
                     self.wake(wakeups.Trigger.REQUEST)
 
     # --- Reasons from outside -----------------------------------------------------------------------------
