@@ -9,7 +9,7 @@ import pytest
 
 from tests.journal import deeds, desks, processes
 from worker.core import errors, values
-from worker.journal import address, keeper, sql
+from worker.journal import address, advisory, engines, keeper, sql
 
 pytestmark = pytest.mark.anyio
 
@@ -215,3 +215,15 @@ async def test_a_lock_that_was_released_by_hand_is_free(postgresql_desk: desks.P
 def test_the_server_of_the_tests_is_a_real_one(postgres_host: str) -> None:
     with contextlib.closing(psycopg.connect(host=postgres_host, user="postgres", dbname="postgres")) as connection:
         assert connection.info.server_version >= 160_000
+
+
+def test_a_lock_is_let_go_of_before_the_session_ends(postgresql_desk: desks.PostgresDesk) -> None:
+    """The server takes its time to notice an end: the next run would find the journal busy."""
+    engine = engines.make(address.parse(postgresql_desk.url))
+    with engine.connect() as first, engine.connect() as second:
+        advisory.acquire(first, shown="it")
+        advisory.acquire(first, shown="it")
+        with pytest.raises(errors.JournalBusy):
+            advisory.acquire(second, shown="it")
+        advisory.release_all(first)
+        advisory.acquire(second, shown="it")

@@ -71,7 +71,8 @@ def trust(plan: values.Plan, limits: Limits) -> None:
     """Raise errors.ReadingError where so many references lead nowhere that the source or the account must be wrong."""
     if plan.references < _FEW_REFERENCES or plan.unresolved / plan.references <= limits.max_unresolved_fraction:
         return
-    shown = "\n".join(f"  {problem}" for problem in plan.problems[:_SHOWN_PROBLEMS])
+    problems = [problem for problem in plan.problems if not problem.note]
+    shown = "\n".join(f"  {problem}" for problem in problems[:_SHOWN_PROBLEMS])
     raise errors.ReadingError(
         f"{plan.unresolved} of {plan.references} references cannot be resolved, more than "
         f"max_unresolved_fraction = {limits.max_unresolved_fraction:g} allows; nothing was changed\n{shown}",

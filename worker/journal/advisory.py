@@ -45,6 +45,11 @@ def release(connection: sa.Connection, *, shown: str) -> None:
     connection.execute(_RELEASE, _where(connection, shown))
 
 
+def release_all(connection: sa.Connection) -> None:
+    """Let go of every lock of the session: the server takes its time to notice that a session has ended."""
+    connection.execute(sa.text("SELECT pg_advisory_unlock_all()"))
+
+
 def _where(connection: sa.Connection, shown: str) -> dict[str, int]:
     """Give the lock's number: one for each schema, because each schema can be a journal."""
     schema = connection.execute(sa.text("SELECT current_schema()")).scalar()

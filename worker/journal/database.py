@@ -204,7 +204,10 @@ class Database(lookups.Lookups):
             return archive.changes(connection, run=run, driver=driver, fleet=fleet, limit=limit)
 
     def close(self) -> None:
-        """Close the database."""
+        """Close the database. Whoever comes next finds no lock."""
+        if self._address.path is None and not self.broken:
+            with contextlib.suppress(errors.JournalError), self._reading() as connection:
+                advisory.release_all(connection)
         with contextlib.suppress(sa.exc.SQLAlchemyError):
             self._connection.close()
         self._engine.dispose()
