@@ -130,7 +130,7 @@ async def test_nobody_there_is_unreachable() -> None:
     async with Listener().listening() as url:
         pass
     exchange = conftest.exchange(base_url=f"{url}/v1", network=True)
-    with pytest.raises(errors.Unreachable, match="no connection could be made"):
+    with pytest.raises(errors.Unreachable, match=r"no connection to 127\.0\.0\.1 could be made"):
         await exchange.exchange("GET", "/drivers")
     await exchange.aclose()
 

@@ -56,8 +56,9 @@ def test_a_server_that_is_not_there_is_exit_1(desk: conftest.Desk) -> None:
     for name, url in {"refused": "http://127.0.0.1:1/v1", "unknown": "https://charge.invalid/v1"}.items():
         desk.write(desk.folder.settings.read_text().replace(desk.url, url), f"{name}.toml")
     calls = [["--config", f"{name}.toml", "export"] for name in ("refused", "unknown")]
-    for ended in desk.together(*calls, FLEET_SYNC_RETRY__MAX_ATTEMPTS="2"):
-        assert "no connection could be made" in _check(ended).stderr
+    both = desk.together(*calls, FLEET_SYNC_RETRY__MAX_ATTEMPTS="2")
+    for ended, host in zip(both, ("127.0.0.1", "charge.invalid"), strict=True):
+        assert f"no connection to {host} could be made" in _check(ended).stderr
         assert ended.stdout == ""
 
 

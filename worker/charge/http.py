@@ -118,7 +118,8 @@ class Http:
         except TimeoutError:
             raise errors.Unreachable(f"no whole answer within {self._timeout:g} s", code="timeout") from None
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            raise errors.NotSent(_described(error)) from None
+            reason = f"{error}" if isinstance(error, httpx.ConnectError) else "it took too long"
+            raise errors.NotSent(f"no connection to {self._base.host} could be made ({reason})") from None
         except (httpx.HTTPError, OSError) as error:  # httpcore lets some of TLS's errors through as they are
             raise errors.Unreachable(_described(error), code="connection_failed") from None
 
@@ -175,8 +176,6 @@ def _network(base: httpx.URL) -> Callable[[], httpx.AsyncBaseTransport]:
 def _described(error: httpx.HTTPError | OSError) -> str:
     """Describe a failure in our own words where we can: what a library says may quote what was sent."""
     match error:
-        case httpx.ConnectError():
-            return f"no connection could be made ({error})"
         case httpx.TimeoutException():
             return "the connection went silent"
         case httpx.RemoteProtocolError():

@@ -38,9 +38,10 @@ def plan(
     shrinkable = exact - wishes.unclear - actual.incomplete.keys()
     detaches = _detaches(wishes, actual, shrinkable)
     members, drivers = _count(actual, wishes)
+    problems = {*desired.notices, *wishes.problems, *_distrusted(actual, wishes.managed)}
     return values.Plan(
         changes=tuple(sorted([*attaches, *detaches], key=lambda change: change.order)),
-        problems=tuple(sorted({*desired.notices, *wishes.problems, *_distrusted(actual, wishes.managed)})),
+        problems=tuple(sorted(problems, key=lambda problem: problem.order)),
         members=members,
         in_sync=len(wishes.wanted) - len(attaches),
         drivers=drivers,
