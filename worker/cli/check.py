@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from worker.cli import invocation, render
-from worker.core import errors, values
+from worker.core import errors, values, words
 
 if TYPE_CHECKING:
     from worker.service import composition
@@ -32,8 +32,8 @@ def command(call: invocation.Invocation, online: bool) -> int:
         return call.work(_resolve)
     _print(desired.notices)
     rows = len(desired.rows)
-    fleets = render.count(len({entry.fleet for entry in desired.fleets}), "fleet")
-    invocation.echo(f"OK: {fleets}, {render.count(rows, 'membership')}; no request was made.")
+    fleets = words.counted(len({entry.fleet for entry in desired.fleets}), "fleet")
+    invocation.echo(f"OK: {fleets}, {words.counted(rows, 'membership')}; no request was made.")
     return 0
 
 

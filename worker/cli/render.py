@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import click
 
-from worker.core import guard, outcomes, report, secret, values
+from worker.core import guard, outcomes, report, secret, values, words
 from worker.engine import survey as survey_
 
 SIGNS = {values.Action.ATTACH: ("+", "green"), values.Action.DETACH: ("-", "red")}
@@ -65,7 +65,7 @@ def result(finished: report.Report) -> str:
         lines.append(f"{_verdict(finished)}.")
     traffic = finished.traffic
     lines.append(
-        f"{count(traffic.reads, 'read')}, {count(traffic.writes, 'write')}; "
+        f"{words.counted(traffic.reads, 'read')}, {words.counted(traffic.writes, 'write')}; "
         f"{traffic.retries} retried, {traffic.rate_limited} rate limited."
     )
     return "\n".join(lines)
@@ -122,7 +122,7 @@ def _change(change: values.Change, names: _Names) -> str:
 def _held(judged: values.Judged, names: _Names, *, allow: Iterable[str]) -> Iterator[str]:
     if not judged.held:
         return
-    yield click.style(f"Held back: {count(len(judged.held), *_kind(judged.held))}", fg="yellow", bold=True)
+    yield click.style(f"Held back: {words.counted(len(judged.held), *_kind(judged.held))}", fg="yellow", bold=True)
     key = lambda held: (held.change.fleet, held.message)  # noqa: E731
     for (fleet, message), group in itertools.groupby(judged.held, key=key):
         yield f"{names.fleet(fleet)}: {message}"
@@ -169,7 +169,7 @@ def _reference(outcome: outcomes.Outcome) -> str:
 
 
 def _summary(judged: values.Judged) -> str:
-    where = f"{count(judged.in_sync, 'membership')} in {count(judged.fleets, 'fleet')}"
+    where = f"{words.counted(judged.in_sync, 'membership')} in {words.counted(judged.fleets, 'fleet')}"
     if not judged.changes and not judged.held:
         return f"{'Nothing to do' if judged.unsettled else 'In sync'}: {where} as desired."
     return f"Plan: {_counts(judged)}; {where} as desired."
@@ -190,11 +190,6 @@ def _seconds(finished: report.Report) -> float:
 
 def _duration(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.0f} minutes"
-
-
-def count(number: int, one: str, many: str = "") -> str:
-    """Write how many there are of a thing."""
-    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
 
 
 def _dim(text: str) -> str:
