@@ -153,7 +153,10 @@ def _driver(text: str) -> values.DriverId | None:
 def _complaint(query: str, where: str, *, found: bool, fleet: bool) -> str:
     """Say what is wrong with a search, if anything is."""
     if query and not found:
-        return "The journal knows drivers by id: write drv_ and 32 letters or digits, or a part of a name."
+        return (
+            "Nobody in the last plan is called so. Of everybody else the journal knows the id:"
+            " write drv_ and 32 letters or digits."
+        )
     if where and not fleet:
         return "The journal knows fleets by id: write flt_ and 32 letters or digits."
     return ""
