@@ -21,7 +21,7 @@ WORKERS = 32
 
 def figures(*, short: bool) -> Iterator[results.Figure]:
     """Measure, and give the figures."""
-    writes, rounds = (1_000, 6) if short else (5_000, 8)
+    writes, rounds = (1_000, 3) if short else (5_000, 8)
     pairs = _measure(writes, rounds=rounds)
     durable, forgetful = zip(*pairs, strict=True)
     # The quickest round of each, as `timeit` has it: what else runs on the machine only ever adds to a round.

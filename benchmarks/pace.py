@@ -30,7 +30,7 @@ def figures(*, short: bool) -> Iterator[results.Figure]:
     yield results.at_most(f"most requests in any second of it, burst {BURST}", most, KNOWN + BURST, form=".0f")
     limits: Sequence[server.Limit] = ("bucket",) if short else ("bucket", "fixed", "sliding")
     for limit in limits:
-        arrivals = _arrivals(int(UNKNOWN * (20 if short else 60)), ceiling=CEILING, limit=limit)
+        arrivals = _arrivals(int(UNKNOWN * (12 if short else 60)), ceiling=CEILING, limit=limit)
         refused = sum(not accepted for _, accepted in arrivals) / len(arrivals)
         # A bucket starts with a second's worth on top of the rate.
         free = UNKNOWN if limit == "bucket" else 0.0

@@ -23,7 +23,7 @@ Round = Callable[[str, list[values.Change]], Awaitable[results.Cost]]
 
 def figures(*, short: bool) -> Iterator[results.Figure]:
     """Measure, and give the figures."""
-    costs = _measure(rounds=3 if short else 7)
+    costs = _measure(rounds=2 if short else 7)
     ours, plain, run = (costs[name] for name in ("ours", "plain", "run"))
     ratio = results.per_second(ours) / results.per_second(plain)
     yield results.Figure("attaches a second, plain httpx.AsyncClient", f"{results.per_second(plain):,.0f}")

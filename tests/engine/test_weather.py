@@ -19,7 +19,7 @@ pytestmark = pytest.mark.anyio
 
 FAULTS = ["500", "500_after", "503", "reset_before", "reset_after", "truncated", "html", "hang"]
 MORE = ["hang_after", "gateway_timeout", "html_200", "wrong_types", "rate_limited", "rate_limited_seconds", "repeat"]
-SEEDS = range(20)
+SEEDS = range(12)
 RUNS = 3
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.simulation import world
 
-SEEDS = range(200)
+SEEDS = range(120)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
