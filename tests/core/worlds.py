@@ -286,3 +286,15 @@ def _reading(
             for line, (fleet, driver, (starts, ends, _)) in enumerate(rows, 1)
         ),
     )
+
+
+def pairs(plan: values.Plan, action: values.Action) -> set[planner.Membership]:
+    """Give the memberships of which a plan makes this."""
+    return {(change.driver, change.fleet) for change in plan.changes if change.action is action}
+
+
+def plan_of(
+    readings: tuple[values.SourceReading, ...], actual: values.Actual, mode: values.Mode = values.Mode.EXACT
+) -> values.Plan:
+    """Plan a world of these readings."""
+    return World(readings, actual, mode).plan()

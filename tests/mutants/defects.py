@@ -7,7 +7,7 @@ import dataclasses
 
 APPLY = ("tests/engine/test_apply.py", "tests/engine/test_apply_ends.py")
 CYCLE = ("tests/engine/test_cycle.py", "tests/engine/test_saved_plan.py")
-PLANNER = ("tests/core/test_planner.py",)
+PLANNER = ("tests/core/test_planner.py", "tests/core/test_planner_stories.py")
 READING = ("tests/engine/test_reading.py", "tests/engine/test_unknown.py", "tests/engine/test_listing.py")
 SENDING = ("tests/engine/test_sending.py",)
 
