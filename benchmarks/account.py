@@ -10,7 +10,10 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 from benchmarks import server
 from worker.charge import client, http
-from worker.core import ports, retry, secret, values
+from worker.core import values
+from worker.core.model.ports import Charge, Journal
+from worker.core.model.secret import Secret
+from worker.core.pacing import retry_policy
 from worker.engine import apply, halt, pacing, sending
 from worker.service import composition
 
@@ -22,7 +25,7 @@ async def charge(url: str, *, connections: int) -> AsyncIterator[client.Client]:
     """Open the client of a sandbox."""
     exchange = http.Http(
         base_url=url,
-        key=secret.Secret(server.KEY),
+        key=Secret(server.KEY),
         api_version="2026-03-01",
         user_agent="fleet-sync/benchmark",
         timeout=TIMEOUT,
@@ -38,10 +41,10 @@ def sender(*, ceiling: float, burst: int, adaptive: bool) -> sending.Sender:
     """Make what paces and retries; to be called inside the event loop."""
     pace = pacing.Pace(requests_per_second=ceiling, burst=burst, adaptive=adaptive)
     stop = halt.Halt(wake=pace.wake)
-    return sending.Sender(pace=pace, halt=stop, policy=retry.Policy(max_attempts=50), jitter=lambda: 0.5)
+    return sending.Sender(pace=pace, halt=stop, policy=retry_policy.RetryPolicy(max_attempts=50), jitter=lambda: 0.5)
 
 
-def applier(api: ports.Charge, *, sender: sending.Sender, journal: ports.Journal, concurrency: int) -> apply.Applier:
+def applier(api: Charge, *, sender: sending.Sender, journal: Journal, concurrency: int) -> apply.Applier:
     """Make what applies."""
     return apply.Applier(
         charge=api,
@@ -64,7 +67,7 @@ def attaches(drivers: Sequence[str], fleet: str) -> list[values.Change]:
     return [values.Change(values.Action.ATTACH, values.DriverId(each), values.FleetId(fleet)) for each in drivers]
 
 
-def judged(changes: list[values.Change]) -> values.Judged:
+def guarded(changes: list[values.Change]) -> values.Judged:
     """Make a judged plan of just these changes."""
     return values.Judged(
         account=values.Account("http://127.0.0.1/v1", "test"),

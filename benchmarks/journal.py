@@ -12,7 +12,9 @@ from collections.abc import Iterator
 import anyio
 
 from benchmarks import account, results, server
-from worker.core import ports, report, values
+from worker.core import values
+from worker.core.model.ports import Journal
+from worker.core.model.report import Report
 from worker.journal import memory, sql
 from worker.service import composition
 
@@ -64,17 +66,17 @@ async def _with_sql(url: str, changes: list[values.Change], journal_url: str) ->
         await journal.aclose()
 
 
-async def _run(url: str, changes: list[values.Change], journal: ports.Journal) -> results.Cost:
+async def _run(url: str, changes: list[values.Change], journal: Journal) -> results.Cost:
     """Make the changes of a plan, and journal everything about it."""
-    run, judged = values.RunId("run_benchmark"), account.judged(changes)
+    run, guarded = values.RunId("run_benchmark"), account.guarded(changes)
     async with account.charge(url, connections=WORKERS) as charge:
         sender = account.sender(ceiling=1e6, burst=1_000, adaptive=False)
         applier = account.applier(charge, sender=sender, journal=journal, concurrency=WORKERS)
         wall, cpu = time.perf_counter(), time.process_time()
         intents = applier.intend(changes)
-        await journal.begin(run, trigger="benchmark", judged=judged, intents=intents)
+        await journal.begin(run, trigger="benchmark", guarded=guarded, intents=intents)
         made = await applier.apply(intents)
-        finished = report.Report(run, judged.created, judged.created, judged, results=made)
+        finished = Report(run, guarded.created, guarded.created, guarded, results=made)
         await journal.finish(finished, trigger="benchmark")
         cost = results.Cost(len(changes), time.perf_counter() - wall, time.process_time() - cpu)
     if not all(result.done for result in made):

@@ -68,7 +68,7 @@ async def _run(url: str, changes: list[values.Change]) -> results.Cost:
         applier = account.applier(charge, sender=sender, journal=journal, concurrency=WORKERS)
         intents = applier.intend(changes)
         await journal.begin(
-            values.RunId("run_benchmark"), trigger="benchmark", judged=account.judged(changes), intents=intents
+            values.RunId("run_benchmark"), trigger="benchmark", guarded=account.guarded(changes), intents=intents
         )
 
         async def work() -> None:

@@ -14,14 +14,14 @@ from typing import BinaryIO, Literal, cast
 import msgspec
 import structlog
 
-from worker.core import secret
+from worker.core.model.secret import Secret
 
 Format = Literal["auto", "console", "json"]
 
 _hidden: set[bytes] = set()
 
 
-def hide(key: secret.Secret) -> None:
+def hide(key: Secret) -> None:
     """Keep this key out of every line from now on."""
     _hidden.add(key.reveal().encode())
 

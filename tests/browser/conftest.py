@@ -19,8 +19,8 @@ from selenium.webdriver.chrome import service as chrome_service
 from selenium.webdriver.support import wait
 
 from tests.status import doubles
-from worker.core import secret
-from worker.core import status as status_
+from worker.core.model.secret import Secret
+from worker.core.monitoring import status
 from worker.status import app, metrics, server
 
 CHROMIUM = pathlib.Path("/usr/bin/chromium")
@@ -36,7 +36,7 @@ class Site:
         self.service = service
         self._portal = portal
 
-    def show(self, present: status_.Status) -> None:
+    def show(self, present: status.Status) -> None:
         """Change the snapshot, as the running service does."""
         self._portal.call(self.service.show, present)
 
@@ -46,10 +46,10 @@ class Site:
 
 
 @contextlib.contextmanager
-def serving(present: status_.Status, *, token: str | None = doubles.TOKEN) -> Iterator[Site]:
+def serving(present: status.Status, *, token: str | None = doubles.TOKEN) -> Iterator[Site]:
     """Serve the page from a thread."""
     service = doubles.Service(present)
-    wanted = secret.Secret(token) if token else None
+    wanted = Secret(token) if token else None
 
     async def serve(*, task_status: anyio.abc.TaskStatus[str]) -> None:
         made = app.create(service, metrics.Metrics(), token=wanted)

@@ -72,9 +72,9 @@ def test_a_plan_that_changes_is_not_torn_from_under_the_hands(browser: webdriver
     field.send_keys("half a tok")
     last = page.service.present.last
     assert last is not None
-    assert last.judged is not None
-    other = dataclasses.replace(last.judged, digest="sha256:" + "0" * 64)
-    page.show(dataclasses.replace(page.service.present, last=dataclasses.replace(last, judged=other)))
+    assert last.guarded is not None
+    other = dataclasses.replace(last.guarded, digest="sha256:" + "0" * 64)
+    page.show(dataclasses.replace(page.service.present, last=dataclasses.replace(last, guarded=other)))
     conftest.until(browser, lambda b: b.find_element(CSS, ".order .stale").is_displayed(), sentence="it is said")
     assert field.get_attribute("value") == "half a tok"
     assert doubles.DIGEST in text(browser, "#approve")

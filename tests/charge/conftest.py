@@ -7,7 +7,7 @@ import httpx
 
 from tests.support import clocks
 from worker.charge import client, http
-from worker.core import secret
+from worker.core.model.secret import Secret
 
 KEY = "ch_sk_test_51secretsecretsecret"
 BASE = "https://charge.test/v1"
@@ -31,7 +31,7 @@ def exchange(
 
     return http.Http(
         base_url=base_url,
-        key=secret.Secret(KEY),
+        key=Secret(KEY),
         api_version="2026-03-01",
         user_agent="fleet-sync/test",
         timeout=timeout,

@@ -8,7 +8,9 @@ import pytest
 
 from tests.charge import conftest
 from worker.charge import client
-from worker.core import errors, ports, values
+from worker.core import values
+from worker.core.model.errors import ForeignOrigin, NotFound, RateLimited, RequestRefused, Unreachable
+from worker.core.model.ports import WriteReply
 
 pytestmark = pytest.mark.anyio
 
@@ -76,7 +78,7 @@ async def test_a_foreign_next_page_voids_the_page(route: str) -> None:
     """Story: page tokens and addresses are the server's; the key is ours."""
     charge = Charge({"data": [], "next_page_url": "https://charge-api.example.net/v1/drivers?page=2"})
     api = charge.client()
-    with pytest.raises(errors.Distrusted) as caught:
+    with pytest.raises(ForeignOrigin) as caught:
         await (api.fleets_page(None) if route == "fleets" else api.drivers_page(None))
     assert "example.net" not in caught.value.message
     assert len(charge.requests) == 1
@@ -95,7 +97,7 @@ async def test_objects_are_retrieved_by_their_id() -> None:
 async def test_a_write_carries_its_key_and_its_fleet(change: values.Change) -> None:
     charge = Charge({"id": ALICE, "fleets": [VANS]}, headers={"request-id": "req_42"})
     reply = await charge.client().write(change, key=values.IntentKey("key-1"))
-    assert reply == ports.WriteReply(values.Driver(ALICE, frozenset({VANS})), "req_42")
+    assert reply == WriteReply(values.Driver(ALICE, frozenset({VANS})), "req_42")
     (request,) = charge.requests
     assert (request.method, str(request.url)) == ("POST", f"{conftest.BASE}/drivers/{ALICE}/{change.action}")
     assert (request.headers["idempotency-key"], request.headers["content-type"]) == ("key-1", "application/json")
@@ -115,7 +117,7 @@ async def test_an_answer_about_somebody_else_is_no_answer(ask: Ask) -> None:
     def handler(request: httpx.Request) -> httpx.Response:
         return httpx.Response(200, json={"id": VANS if "fleets" in request.url.path else ALICE, "fleets": []})
 
-    with pytest.raises(errors.Unreachable) as caught:
+    with pytest.raises(Unreachable) as caught:
         await ask(conftest.client_of(handler))
     assert caught.value.code == "answer_unreadable"
 
@@ -136,7 +138,7 @@ async def test_an_answer_about_somebody_else_is_no_answer(ask: Ask) -> None:
 async def test_no_id_leads_to_another_path(ask: Callable[[client.Client, str], Awaitable[object]], odd: str) -> None:
     """Whoever lets it get here: the key goes to the path that is meant, or nowhere."""
     charge = Charge({"data": [], "next_page_url": None})
-    with pytest.raises(errors.Refused) as caught:
+    with pytest.raises(RequestRefused) as caught:
         await ask(charge.client(), odd)
     assert caught.value.code == "id_invalid"
     assert charge.requests == []
@@ -146,29 +148,29 @@ async def test_no_id_leads_to_another_path(ask: Callable[[client.Client, str], A
 @pytest.mark.parametrize("target", ["https://evil.test/v1/drivers", f"{conftest.BASE}/fleets", "/v1/fleets", ""])
 async def test_redirects_are_not_followed_not_even_home(status: int, target: str) -> None:
     charge = Charge({}, status=status, headers={"location": target})
-    with pytest.raises(errors.Distrusted):
+    with pytest.raises(ForeignOrigin):
         await charge.client().driver(ALICE)
-    with pytest.raises(errors.Distrusted):
+    with pytest.raises(ForeignOrigin):
         await charge.client().write(ATTACH, key=values.IntentKey("key-1"))
     assert len(charge.requests) == 2
 
 
 @pytest.mark.parametrize("status", [200, 201, 204, 206])
 async def test_any_2xx_has_to_show_the_driver(status: int) -> None:
-    with pytest.raises(errors.Unreachable):
+    with pytest.raises(Unreachable):
         await Charge({}, status=status).client().driver(ALICE)
     assert (await Charge({"id": ALICE, "fleets": []}, status=status).client().driver(ALICE)).id == ALICE
 
 
 async def test_an_error_says_what_charge_said() -> None:
     shown = {"object": "error", "code": "driver_not_found", "message": "No such driver.", "request": "req_1"}
-    with pytest.raises(errors.NotFound) as caught:
+    with pytest.raises(NotFound) as caught:
         await Charge(shown, status=404).client().driver(ALICE)
     assert (caught.value.code, caught.value.request_id, caught.value.status) == ("driver_not_found", "req_1", 404)
 
 
 async def test_a_pause_until_a_date_counts_from_the_clock() -> None:
     charge = Charge({}, status=429, headers={"retry-after": "Tue, 01 Dec 2026 12:00:30 GMT"})
-    with pytest.raises(errors.RateLimited) as caught:
+    with pytest.raises(RateLimited) as caught:
         await charge.client().driver(ALICE)
     assert caught.value.retry_after == 30.0

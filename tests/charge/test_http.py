@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.charge import conftest
 from worker.charge import http
-from worker.core import errors
+from worker.core.model.errors import ForeignOrigin, KeyRejected, NotSent, Unreachable
 
 pytestmark = pytest.mark.anyio
 
@@ -131,11 +131,11 @@ async def test_the_key_goes_to_the_own_origin_and_nowhere_else(address: str) -> 
         return httpx.Response(200)
 
     exchange = conftest.exchange(handler)
-    with pytest.raises(errors.Distrusted) as caught:
+    with pytest.raises(ForeignOrigin) as caught:
         exchange.trusted(address)
     assert "evil" not in caught.value.message
     if "://" in address:
-        with pytest.raises(errors.Distrusted):
+        with pytest.raises(ForeignOrigin):
             await exchange.exchange("GET", address)
     assert seen == []
 
@@ -178,7 +178,7 @@ def test_whatever_an_address_looks_like_it_leads_home_or_nowhere(address: str) -
     exchange = conftest.exchange()
     try:
         trusted = exchange.trusted(address)
-    except errors.Distrusted:
+    except ForeignOrigin:
         return
     url = httpx.Request("GET", trusted).url
     assert (url.scheme, url.host, url.port, url.userinfo) == ("https", "charge.test", None, b"")
@@ -192,7 +192,7 @@ async def test_a_body_that_trickles_meets_the_deadline_of_the_whole_exchange() -
     body = Body(b" ", times=1_000_000, pause=0.9)
     exchange = conftest.exchange(lambda request: httpx.Response(200, stream=body), timeout=5)
     start = anyio.current_time()
-    with pytest.raises(errors.Unreachable) as caught:
+    with pytest.raises(Unreachable) as caught:
         await exchange.exchange("GET", "/drivers")
     assert anyio.current_time() - start == pytest.approx(5)
     assert caught.value.code == "timeout"
@@ -205,7 +205,7 @@ async def test_a_server_that_never_answers_meets_it_too() -> None:
         raise AssertionError
 
     start = anyio.current_time()
-    with pytest.raises(errors.Unreachable, match="no whole answer within 1 s"):
+    with pytest.raises(Unreachable, match="no whole answer within 1 s"):
         await conftest.exchange(handler, timeout=1).exchange("POST", "/drivers/x/attach")
     assert anyio.current_time() - start == pytest.approx(1)
 
@@ -232,7 +232,7 @@ async def test_waiting_for_a_connection_is_not_part_of_the_deadline() -> None:
 async def test_no_body_is_larger_than_the_bound() -> None:
     body = Body(b"x" * 65536, times=1_000_000)
     exchange = conftest.exchange(lambda request: httpx.Response(200, stream=body))
-    with pytest.raises(errors.Unreachable) as caught:
+    with pytest.raises(Unreachable) as caught:
         await exchange.exchange("GET", "/drivers")
     assert caught.value.code == "answer_too_large"
     assert body.sent <= http.MOST_BYTES + 65536
@@ -279,9 +279,9 @@ async def test_a_broken_exchange_is_an_error_of_ours_without_the_key(
     def handler(request: httpx.Request) -> httpx.Response:
         raise failure(request)
 
-    with pytest.raises(errors.Unreachable) as caught:
+    with pytest.raises(Unreachable) as caught:
         await conftest.exchange(handler).exchange("POST", "/drivers/x/attach")
-    assert isinstance(caught.value, errors.NotSent) is (failure in (_FAILURES["connect"], _FAILURES["connect-slow"]))
+    assert isinstance(caught.value, NotSent) is (failure in (_FAILURES["connect"], _FAILURES["connect-slow"]))
     assert caught.value.remedy
     assert conftest.KEY not in caught.value.message
     assert caught.value.__cause__ is None
@@ -305,7 +305,7 @@ async def test_an_error_that_quotes_the_key_says_it_without_the_key(escaped: str
         body = json.dumps(shown).replace(conftest.KEY, conftest.KEY.replace("c", escaped))
         return httpx.Response(401, content=body.encode(), headers={"request-id": conftest.KEY})
 
-    with pytest.raises(errors.KeyRejected) as caught:
+    with pytest.raises(KeyRejected) as caught:
         await conftest.client_of(handler).drivers_page(None)
     assert caught.value.message.startswith("401: Invalid key: ")
     assert not any(conftest.KEY in words for words in conftest.told(caught.value))

@@ -8,7 +8,7 @@ import anyio.abc
 import pytest
 
 from tests.charge import conftest
-from worker.core import errors
+from worker.core.model.errors import Unreachable
 
 pytestmark = pytest.mark.anyio
 
@@ -62,7 +62,7 @@ async def test_the_proxies_of_the_environment_receive_nothing(monkeypatch: pytes
         await exchange.aclose()
         # A made-up host must fail to resolve here, not be asked of a proxy.
         exchange = conftest.exchange(base_url="https://charge.invalid/v1", network=True)
-        with pytest.raises(errors.Unreachable):
+        with pytest.raises(Unreachable):
             await exchange.exchange("GET", "/drivers")
         await exchange.aclose()
     assert (proxy.connections, charge.connections) == (0, 1)
@@ -119,7 +119,7 @@ async def test_what_is_no_http_is_unreachable(answer: bytes) -> None:
     charge = Listener(answer=answer, close=True)
     async with charge.listening() as url:
         exchange = conftest.exchange(base_url=f"{url}/v1", network=True)
-        with pytest.raises(errors.Unreachable) as caught:
+        with pytest.raises(Unreachable) as caught:
             await exchange.exchange("GET", "/drivers")
         await exchange.aclose()
     assert caught.value.code == "connection_failed"
@@ -130,7 +130,7 @@ async def test_nobody_there_is_unreachable() -> None:
     async with Listener().listening() as url:
         pass
     exchange = conftest.exchange(base_url=f"{url}/v1", network=True)
-    with pytest.raises(errors.Unreachable, match=r"no connection to 127\.0\.0\.1 could be made"):
+    with pytest.raises(Unreachable, match=r"no connection to 127\.0\.0\.1 could be made"):
         await exchange.exchange("GET", "/drivers")
     await exchange.aclose()
 
@@ -139,7 +139,7 @@ async def test_a_plain_answer_to_a_tls_client_is_unreachable() -> None:
     charge = Listener()
     async with charge.listening() as url:
         exchange = conftest.exchange(base_url=f"{url.replace('http:', 'https:')}/v1", network=True)
-        with pytest.raises(errors.Unreachable) as caught:
+        with pytest.raises(Unreachable) as caught:
             await exchange.exchange("GET", "/drivers")
         await exchange.aclose()
     assert not any(conftest.KEY.encode() in received for received in charge.received)

@@ -9,7 +9,7 @@ import trio.testing
 
 from tests.charge import conftest
 from worker.charge import http
-from worker.core import errors
+from worker.core.model.errors import Unreachable
 
 pytestmark = pytest.mark.anyio
 
@@ -98,7 +98,7 @@ async def test_a_broken_connection_is_thrown_away() -> None:
     exchange = conftest.exchange(make=connections)
     connections.fail = httpx.ReadError("reset")
     for _ in range(2):
-        with pytest.raises(errors.Unreachable):
+        with pytest.raises(Unreachable):
             await exchange.exchange("GET", "/drivers")
     connections.fail = None
     await _ask(exchange)
@@ -110,7 +110,7 @@ async def test_a_broken_connection_is_thrown_away() -> None:
 async def test_a_connection_whose_request_was_given_up_is_thrown_away() -> None:
     connections = Connections(seconds=100)
     exchange = conftest.exchange(make=connections, timeout=1)
-    with pytest.raises(errors.Unreachable):
+    with pytest.raises(Unreachable):
         await exchange.exchange("GET", "/drivers")
     connections.seconds = 0
     await _ask(exchange)
@@ -122,7 +122,7 @@ async def test_a_connection_that_will_not_close_holds_nobody_up() -> None:
     connections.slow_to_close = 1000
     exchange = conftest.exchange(make=connections, timeout=1)
     start = anyio.current_time()
-    with pytest.raises(errors.Unreachable):
+    with pytest.raises(Unreachable):
         await exchange.exchange("GET", "/drivers")
     assert anyio.current_time() - start <= 2
 

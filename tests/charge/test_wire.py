@@ -12,7 +12,19 @@ from hypothesis import strategies as st
 
 from tests.support import clocks
 from worker.charge import wire
-from worker.core import errors, values
+from worker.core import values
+from worker.core.model.errors import (
+    ChargeError,
+    Conflict,
+    ForeignOrigin,
+    KeyRejected,
+    NotFound,
+    RateLimited,
+    RequestRefused,
+    ServerFault,
+    StillProcessing,
+    Unreachable,
+)
 
 ALICE = "drv_jFme4vQtEAyhWAWt18YgmYvHSUL4AXx5"
 VANS = "flt_HpGdGBwWHWAAZnAxuxiPdUiO8uLj8Kk8"
@@ -21,7 +33,7 @@ REQUEST = "req_" + "a" * 32
 LAW = hypothesis.settings(max_examples=150, deadline=None, derandomize=True, database=None)
 
 
-def _failure(status: int, body: bytes = b"", headers: dict[str, str] | None = None) -> errors.ChargeError:
+def _failure(status: int, body: bytes = b"", headers: dict[str, str] | None = None) -> ChargeError:
     return wire.failure(status, headers or {}, body, now=clocks.NOON)
 
 
@@ -40,23 +52,23 @@ def _shown(code: str | None, message: str | None = "Something is wrong.", **more
 @pytest.mark.parametrize(
     ("status", "code", "kind"),
     [
-        (400, "parameter_invalid", errors.Refused),
-        (401, "key_invalid", errors.KeyRejected),
-        (403, "permission_missing", errors.Refused),
-        (404, "driver_not_found", errors.NotFound),
-        (404, "fleet_not_found", errors.NotFound),
-        (404, "driver_or_fleet_not_found", errors.NotFound),
-        (409, "driver_fleet_conflict", errors.Conflict),
-        (409, "policy_blocked", errors.Conflict),
-        (418, "owner_scope_invalid", errors.Refused),
-        (422, "policy_not_found", errors.Refused),
-        (429, "rate_limit_exceeded", errors.RateLimited),
-        (500, "internal", errors.ServerFault),
-        (503, "unavailable", errors.ServerFault),
-        (599, "whatever", errors.ServerFault),
+        (400, "parameter_invalid", RequestRefused),
+        (401, "key_invalid", KeyRejected),
+        (403, "permission_missing", RequestRefused),
+        (404, "driver_not_found", NotFound),
+        (404, "fleet_not_found", NotFound),
+        (404, "driver_or_fleet_not_found", NotFound),
+        (409, "driver_fleet_conflict", Conflict),
+        (409, "policy_blocked", Conflict),
+        (418, "owner_scope_invalid", RequestRefused),
+        (422, "policy_not_found", RequestRefused),
+        (429, "rate_limit_exceeded", RateLimited),
+        (500, "internal", ServerFault),
+        (503, "unavailable", ServerFault),
+        (599, "whatever", ServerFault),
     ],
 )
-def test_an_error_object_keeps_what_charge_said(status: int, code: str, kind: type[errors.ChargeError]) -> None:
+def test_an_error_object_keeps_what_charge_said(status: int, code: str, kind: type[ChargeError]) -> None:
     error = _failure(status, _shown(code))
     assert type(error) is kind
     assert (error.code, error.status, error.request_id) == (code, status, REQUEST)
@@ -85,17 +97,17 @@ def test_an_error_object_keeps_what_charge_said(status: int, code: str, kind: ty
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
-        (400, errors.Refused),
-        (401, errors.KeyRejected),
-        (404, errors.NotFound),
-        (429, errors.RateLimited),
-        (500, errors.ServerFault),
-        (502, errors.ServerFault),
-        (504, errors.ServerFault),
+        (400, RequestRefused),
+        (401, KeyRejected),
+        (404, NotFound),
+        (429, RateLimited),
+        (500, ServerFault),
+        (502, ServerFault),
+        (504, ServerFault),
     ],
 )
 def test_a_body_that_explains_nothing_leaves_the_status_to_speak(
-    status: int, kind: type[errors.ChargeError], body: bytes
+    status: int, kind: type[ChargeError], body: bytes
 ) -> None:
     error = _failure(status, body)
     assert type(error) is kind
@@ -107,19 +119,19 @@ def test_a_body_that_explains_nothing_leaves_the_status_to_speak(
 def test_a_key_that_is_in_use_means_that_the_write_is_still_under_way(status: int) -> None:
     """No two writes of ours share one: it is our own earlier attempt that Charge is busy with."""
     error = _failure(status, _shown("idempotency_key_in_use", "try later"))
-    assert type(error) is errors.UnderWay
+    assert type(error) is StillProcessing
     assert (error.status, error.code) == (status, "idempotency_key_in_use")
 
 
 @pytest.mark.parametrize("status", [408, 425, 499])
 def test_what_a_gateway_gave_up_waiting_for_may_have_been_done(status: int) -> None:
-    assert type(_failure(status, b"<html>")) is errors.Unreachable
+    assert type(_failure(status, b"<html>")) is Unreachable
 
 
 @pytest.mark.parametrize("status", [300, 301, 302, 303, 304, 307, 308])
 def test_a_redirect_is_distrusted(status: int) -> None:
     error = _failure(status, b"", {"location": "https://evil.test/"})
-    assert isinstance(error, errors.Distrusted)
+    assert isinstance(error, ForeignOrigin)
     assert "evil" not in error.message
 
 
@@ -203,7 +215,7 @@ def test_a_date_counts_from_the_servers_own_clock() -> None:
 
 def test_a_429_carries_its_pause() -> None:
     error = _failure(429, _shown("rate_limit_exceeded"), {"retry-after": "3"})
-    assert isinstance(error, errors.RateLimited)
+    assert isinstance(error, RateLimited)
     assert error.retry_after == 3.0
 
 
@@ -227,7 +239,7 @@ def test_a_driver_is_read_with_all_that_matters() -> None:
 def test_empty_may_be_null_but_never_missing() -> None:
     """A driver without `fleets` is unreadable, not a driver in no fleet."""
     assert _driver(fleets=None).fleets == frozenset()
-    with pytest.raises(errors.Unreachable):
+    with pytest.raises(Unreachable):
         wire.decode(json.dumps({"id": ALICE}).encode(), wire.DRIVER)
 
 
@@ -266,7 +278,7 @@ def test_metadata_that_is_no_text_reads_as_charge_writes_it(written: str, text: 
 def test_metadata_of_any_depth_is_a_text_or_unreadable() -> None:
     for depth in (*range(100, 1000, 100), *range(900, 1100)):
         body = f'{{"id": "{ALICE}", "fleets": [], "metadata": {{"x": {"[" * depth}{"]" * depth}}}}}'
-        with contextlib.suppress(errors.Unreachable):
+        with contextlib.suppress(Unreachable):
             assert wire.decode(body.encode(), wire.DRIVER).value().metadata == {"x": "[" * depth + "]" * depth}
 
 
@@ -296,7 +308,7 @@ def test_metadata_of_any_depth_is_a_text_or_unreadable() -> None:
     ],
 )
 def test_what_is_no_driver_is_unreadable(body: bytes) -> None:
-    with pytest.raises(errors.Unreachable) as caught:
+    with pytest.raises(Unreachable) as caught:
         wire.decode(body, wire.DRIVER)
     assert caught.value.code == "answer_unreadable"
 
@@ -321,7 +333,7 @@ def test_a_page_without_its_end_is_no_page(page: object, fits: bool) -> None:
     if fits:
         assert not wire.decode(body, wire.DRIVERS).data
     else:
-        with pytest.raises(errors.Unreachable):
+        with pytest.raises(Unreachable):
             wire.decode(body, wire.DRIVERS)
 
 
@@ -343,6 +355,6 @@ def test_no_body_can_upset_the_reader(body: bytes) -> None:
         lambda: wire.decode(body, wire.FLEET).value(),
         lambda: wire.decode(body, wire.DRIVERS).data,
     ):
-        with contextlib.suppress(errors.Unreachable):
+        with contextlib.suppress(Unreachable):
             read()
-    assert isinstance(_failure(503, body), errors.ServerFault)
+    assert isinstance(_failure(503, body), ServerFault)

@@ -5,7 +5,8 @@ import pytest
 from tests.journal import deeds
 from tests.support import clocks
 from worker.cli import invocation
-from worker.core import errors, ports
+from worker.core.model.errors import UnknownRun
+from worker.core.model.ports import PastRun
 from worker.journal import memory
 
 pytestmark = pytest.mark.anyio
@@ -14,7 +15,7 @@ pytestmark = pytest.mark.anyio
 class _Large(memory.MemoryJournal):
     """A journal of so many runs that nobody may ask for all of them."""
 
-    async def runs(self, *, limit: int | None = None) -> tuple[ports.PastRun, ...]:
+    async def runs(self, *, limit: int | None = None) -> tuple[PastRun, ...]:
         assert limit is not None
         return await super().runs(limit=limit)
 
@@ -41,5 +42,5 @@ async def test_a_run_is_found_without_reading_all_of_them(record: _Large, named:
     [("run_a", "several runs begin with 'run_a'"), ("run_june", "no run in the journal begins with 'run_june'")],
 )
 async def test_what_names_no_run_or_several_is_told(record: _Large, named: str, said: str) -> None:
-    with pytest.raises(errors.UnknownRun, match=said):
+    with pytest.raises(UnknownRun, match=said):
         await invocation.find_run(record, named)

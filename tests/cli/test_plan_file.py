@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 
 from worker.cli import plan_file
-from worker.core import digest, errors, formats, values
+from worker.core import values
+from worker.core.model.errors import PlanFileError
+from worker.core.model.plan_digest import plan_digest
+from worker.core.model.serialization import plan_document
 
 ACCOUNT = values.Account("https://api.chargeapi.co/v1", "test")
 DRIVER, OTHER = values.DriverId("drv_" + "A" * 32), values.DriverId("drv_" + "B" * 32)
@@ -32,7 +35,7 @@ JUDGED = values.Judged(
     fleets=2,
     drivers=1,
     cost=values.Cost(4, 0.2),
-    digest=digest.digest(ACCOUNT, CHANGES, (held.change for held in HELD)),
+    digest=plan_digest(ACCOUNT, CHANGES, (held.change for held in HELD)),
 )
 
 
@@ -46,7 +49,7 @@ def saved(tmp_path: pathlib.Path) -> pathlib.Path:
 def test_what_is_read_back_is_what_was_judged(saved: pathlib.Path) -> None:
     read = plan_file.load(saved, account=ACCOUNT)
     assert read == JUDGED
-    assert formats.plan(read) == formats.plan(JUDGED)
+    assert plan_document(read) == plan_document(JUDGED)
 
 
 def _drop_a_change(plan: dict[str, Any]) -> None:
@@ -82,7 +85,7 @@ def test_whatever_the_digest_covers_cannot_be_edited(
     plan = json.loads(saved.read_text())
     edit(plan)
     saved.write_text(json.dumps(plan))
-    with pytest.raises(errors.PlanFileError, match="was changed after it was made"):
+    with pytest.raises(PlanFileError, match="was changed after it was made"):
         plan_file.load(saved, account=ACCOUNT)
 
 
@@ -95,7 +98,7 @@ def test_formatting_may_change(saved: pathlib.Path) -> None:
     "account", [values.Account("https://api.example/v1", "test"), values.Account(ACCOUNT.base_url, "live")]
 )
 def test_it_belongs_to_one_account(saved: pathlib.Path, account: values.Account) -> None:
-    with pytest.raises(errors.PlanFileError, match="was made for"):
+    with pytest.raises(PlanFileError, match="was made for"):
         plan_file.load(saved, account=account)
 
 
@@ -115,7 +118,7 @@ def test_it_belongs_to_one_account(saved: pathlib.Path, account: values.Account)
 def test_anything_else_is_no_plan(tmp_path: pathlib.Path, text: bytes) -> None:
     path = tmp_path / "plan.json"
     path.write_bytes(text)
-    with pytest.raises(errors.PlanFileError, match="is no saved plan"):
+    with pytest.raises(PlanFileError, match="is no saved plan"):
         plan_file.load(path, account=ACCOUNT)
 
 
@@ -127,7 +130,7 @@ def _unchecked(change: dict[str, str]) -> values.Change:
 def _vouched(plan: dict[str, Any]) -> str:
     """Write an edited plan with the digest that fits it, as who edits it on purpose does."""
     changes, held = ([_unchecked(each) for each in plan[name]] for name in ("changes", "held"))
-    return json.dumps({**plan, "digest": digest.digest(ACCOUNT, changes, held)})
+    return json.dumps({**plan, "digest": plan_digest(ACCOUNT, changes, held)})
 
 
 @pytest.mark.parametrize("where", ["changes", "held"])
@@ -153,7 +156,7 @@ def test_what_is_no_id_is_refused_whatever_the_digest_says(
     plan = json.loads(saved.read_text())
     plan[where][0][name] = text
     saved.write_text(_vouched(plan))
-    with pytest.raises(errors.PlanFileError, match=r"is no saved plan: .* is no (drv|flt)_ id") as caught:
+    with pytest.raises(PlanFileError, match=r"is no saved plan: .* is no (drv|flt)_ id") as caught:
         plan_file.load(saved, account=ACCOUNT)
     assert "\n" not in caught.value.message
 
@@ -187,7 +190,7 @@ def test_what_no_plan_of_ours_says_is_refused_where_it_stands(saved: pathlib.Pat
         inner = inner[part]
     inner[last] = "HERE"
     saved.write_text(_vouched(plan).replace('"HERE"', value))
-    with pytest.raises(errors.PlanFileError, match="is no saved plan"):
+    with pytest.raises(PlanFileError, match="is no saved plan"):
         plan_file.load(saved, account=ACCOUNT)
 
 
@@ -195,14 +198,14 @@ def test_every_cut_of_a_plan_is_refused(saved: pathlib.Path) -> None:
     whole = saved.read_bytes()
     for length in range(0, len(whole) - 2, 7):
         saved.write_bytes(whole[:length])
-        with pytest.raises(errors.PlanFileError):
+        with pytest.raises(PlanFileError):
             plan_file.load(saved, account=ACCOUNT)
 
 
 def test_where_it_cannot_be_read_or_written_is_told(tmp_path: pathlib.Path) -> None:
-    with pytest.raises(errors.PlanFileError, match="cannot be read: No such file"):
+    with pytest.raises(PlanFileError, match="cannot be read: No such file"):
         plan_file.load(tmp_path / "plan.json", account=ACCOUNT)
-    with pytest.raises(errors.PlanFileError, match="cannot be written: No such file"):
+    with pytest.raises(PlanFileError, match="cannot be written: No such file"):
         plan_file.save(JUDGED, tmp_path / "missing" / "plan.json")
-    with pytest.raises(errors.PlanFileError, match="cannot be written: Is a directory"):
+    with pytest.raises(PlanFileError, match="cannot be written: Is a directory"):
         plan_file.save(JUDGED, tmp_path)

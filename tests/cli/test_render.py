@@ -5,7 +5,11 @@ import datetime
 import pytest
 
 from worker.cli import render
-from worker.core import errors, guard, outcomes, report, values
+from worker.core import values
+from worker.core.model.errors import FleetSyncError
+from worker.core.model.outcomes import Already, Applied, ChangeResult, Deferred, Refused, Stale, Unknown
+from worker.core.model.report import Report, Traffic
+from worker.core.safety import guard
 from worker.engine import survey
 
 NOW = datetime.datetime(2026, 10, 5, 8, tzinfo=datetime.UTC)
@@ -39,13 +43,13 @@ def _judged(*changes: values.Change, held: tuple[values.Held, ...] = (), **field
     return values.Judged(**{**known, **fields})  # type: ignore[arg-type]
 
 
-def _plan(judged: values.Judged) -> str:
-    return render.plan(survey.Survey(DESIRED, ACTUAL, judged), rate=2.5)
+def _plan(guarded: values.Judged) -> str:
+    return render.plan(survey.Survey(DESIRED, ACTUAL, guarded), rate=2.5)
 
 
-def _result(*results: outcomes.Result, judged: values.Judged | None = None, **fields: object) -> str:
+def _result(*results: ChangeResult, guarded: values.Judged | None = None, **fields: object) -> str:
     known: dict[str, object] = {"run": "run_1", "started": NOW, "finished": NOW + datetime.timedelta(seconds=90)}
-    return render.result(report.Report(**{**known, "judged": judged, "results": results, **fields}))  # type: ignore[arg-type]
+    return render.result(Report(**{**known, "judged": guarded, "results": results, **fields}))  # type: ignore[arg-type]
 
 
 def test_a_plan_names_fleets_and_drivers_beside_their_ids_and_what_it_costs() -> None:
@@ -83,13 +87,13 @@ def test_nothing_to_do_is_in_sync_only_where_everything_was_seen(unsettled: bool
 
 def test_every_outcome_that_is_not_done_is_told_with_what_support_asks_for() -> None:
     lost = (
-        outcomes.Refused(1, "policy_blocked", "409: not\x1b allowed", "req_1"),
-        outcomes.Deferred(0, "stopped", "not sent"),
-        outcomes.Unknown(6, "timeout", "no answer", "req_2"),
-        outcomes.Stale("the driver no longer exists"),
+        Refused(1, "policy_blocked", "409: not\x1b allowed", "req_1"),
+        Deferred(0, "stopped", "not sent"),
+        Unknown(6, "timeout", "no answer", "req_2"),
+        Stale("the driver no longer exists"),
     )
-    done = (outcomes.Applied(1, "req_3"), outcomes.Already(1))
-    page = _result(*(outcomes.Result(ATTACH, each) for each in (*lost, *done)), judged=_judged(ATTACH))
+    done = (Applied(1, "req_3"), Already(1))
+    page = _result(*(ChangeResult(ATTACH, each) for each in (*lost, *done)), guarded=_judged(ATTACH))
     plain = page.replace("\x1b[0m", "").replace("\x1b[31m", "").replace("\x1b[32m", "").replace("\x1b[1m", "")
     what = f"  + {DRIVER} {VANS}  "
     assert plain.splitlines() == [
@@ -105,19 +109,22 @@ def test_every_outcome_that_is_not_done_is_told_with_what_support_asks_for() -> 
 
 
 def test_a_run_that_failed_before_its_plan_tells_its_traffic_only() -> None:
-    traffic = report.Traffic(reads=1, writes=0, retries=2, rate_limited=3)
-    page = _result(traffic=traffic, error=errors.FleetSyncError("out of order"))
+    traffic = Traffic(reads=1, writes=0, retries=2, rate_limited=3)
+    page = _result(traffic=traffic, error=FleetSyncError("out of order"))
     assert page == "1 read, 0 writes; 2 retried, 3 rate limited."
 
 
 def test_held_attaches_are_not_counted_as_detaches() -> None:
-    held = (values.Held(ATTACH, guard.MOVED, "is this the same person?"), values.Held(DETACH, guard.MOVED, "is it?"))
+    held = (
+        values.Held(ATTACH, guard.REFERENCE_MOVED, "is this the same person?"),
+        values.Held(DETACH, guard.REFERENCE_MOVED, "is it?"),
+    )
     assert "Held back: 2 changes" in _plan(_judged(held=held))
     assert "Held back: 1 detach\x1b" in _plan(_judged(held=held[1:]))
-    done = outcomes.Result(DETACH, outcomes.Applied(1))
+    done = ChangeResult(DETACH, Applied(1))
     for results in ((), (done,)):
-        assert "Held: some changes wait for approval" in _result(*results, judged=_judged(held=held))
-        assert "Held: some detaches wait for approval" in _result(*results, judged=_judged(held=held[1:]))
+        assert "Held: some changes wait for approval" in _result(*results, guarded=_judged(held=held))
+        assert "Held: some detaches wait for approval" in _result(*results, guarded=_judged(held=held[1:]))
 
 
 def test_the_inverse_of_a_run_says_how_to_allow_what_is_held_of_it() -> None:

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from worker.cli import render_record
-from worker.core import ports, values
+from worker.core import values
+from worker.core.model.ports import PastChange, PastRun
 
 NOW = datetime.datetime(2026, 10, 5, 10, 30, tzinfo=datetime.timezone(datetime.timedelta(hours=2)))
 DRIVER, FLEET = values.DriverId("drv_" + "A" * 32), values.FleetId("flt_" + "V" * 32)
@@ -14,7 +15,7 @@ ATTACH = values.Change(values.Action.ATTACH, DRIVER, FLEET, values.Origin("teams
 DETACH = values.Change(values.Action.DETACH, DRIVER, FLEET)
 
 
-def _run(**fields: Any) -> ports.PastRun:
+def _run(**fields: Any) -> PastRun:
     known: dict[str, Any] = {
         "run": "run_1",
         "trigger": "once",
@@ -24,10 +25,10 @@ def _run(**fields: Any) -> ports.PastRun:
         "exit_code": 4,
         "outcomes": {"applied": 3, "refused": 1, "unknown": 0},
     }
-    return ports.PastRun(**{**known, **fields})
+    return PastRun(**{**known, **fields})
 
 
-def _change(change: values.Change = ATTACH, **fields: Any) -> ports.PastChange:
+def _change(change: values.Change = ATTACH, **fields: Any) -> PastChange:
     known: dict[str, Any] = {
         "run": "run_1",
         "trigger": "once",
@@ -40,7 +41,7 @@ def _change(change: values.Change = ATTACH, **fields: Any) -> ports.PastChange:
         "code": None,
         "message": None,
     }
-    return ports.PastChange(**{**known, **fields})
+    return PastChange(**{**known, **fields})
 
 
 def _plain(page: str) -> str:

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from tests.core import worlds
 from tests.core.worlds import VANS
-from worker.core import guard, values
+from worker.core import values
+from worker.core.safety import guard
 
 DETACH = values.Action.DETACH
 
@@ -43,11 +44,11 @@ def together(*plans: values.Plan) -> values.Plan:
     return values.Plan(tuple(changes), (), members, in_sync=0, drivers=0)
 
 
-def judged(plan: values.Plan, **changes: float | bool) -> guard.Judgement:
+def guarded(plan: values.Plan, **changes: float | bool) -> guard.Decision:
     """Judge with limits that hold nothing but by what is named."""
     lenient = guard.Limits(max_detach_fraction_per_fleet=1.0, max_detach_fraction=1.0, always_allow=0)
-    return guard.judge(plan, worlds.seen({}), dataclasses.replace(lenient, **changes))  # type: ignore[arg-type]
+    return guard.evaluate(plan, worlds.seen({}), dataclasses.replace(lenient, **changes))  # type: ignore[arg-type]
 
 
-def holds(judgement: guard.Judgement) -> set[str]:
+def holds(judgement: guard.Decision) -> set[str]:
     return {held.guard for held in judgement.held}

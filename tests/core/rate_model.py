@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable
 from typing import Protocol
 
-from worker.core import rate
+from worker.core.pacing import rate_estimator, token_bucket
 
 _ENOUGH = 1e-9
 
@@ -158,8 +158,8 @@ class _Simulation:
     def __init__(self, server: Server, client: Client) -> None:
         self._server, self._client = server, client
         self._chance = random.Random(client.seed)
-        self._spacing = rate.Spacing(burst=client.burst, now=0.0)
-        self._estimate = rate.Estimator(ceiling=client.ceiling, adaptive=client.adaptive)
+        self._spacing = token_bucket.TokenBucket(burst=client.burst, now=0.0)
+        self._estimate = rate_estimator.RateEstimator(ceiling=client.ceiling, adaptive=client.adaptive)
         self._fresh = self._open = 0
         self._closed_until = 0.0
         self._waiting: collections.deque[int] = collections.deque()

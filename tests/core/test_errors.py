@@ -4,32 +4,45 @@ import re
 
 import pytest
 
-from worker.core import errors, values
+from worker.core import values
+from worker.core.model.errors import (
+    ChargeError,
+    FleetSyncError,
+    NotFound,
+    ProblemsError,
+    RateLimited,
+    ReadingError,
+    SettingsError,
+    SourceError,
+    Stopped,
+    Unreachable,
+    __doc__,
+)
 
 
-def below(kind: type[errors.FleetSyncError]) -> set[type[errors.FleetSyncError]]:
+def below(kind: type[FleetSyncError]) -> set[type[FleetSyncError]]:
     return {kind}.union(*(below(each) for each in kind.__subclasses__()))
 
 
-ABSTRACT = {errors.FleetSyncError, errors.ProblemsError, errors.ChargeError}
+ABSTRACT = {FleetSyncError, ProblemsError, ChargeError}
 """Never raised as they are."""
 
-RAISED = sorted(below(errors.FleetSyncError) - ABSTRACT, key=lambda kind: kind.__name__)
+RAISED = sorted(below(FleetSyncError) - ABSTRACT, key=lambda kind: kind.__name__)
 
 
-def made(kind: type[errors.FleetSyncError]) -> errors.FleetSyncError:
-    if issubclass(kind, errors.ProblemsError):
+def made(kind: type[FleetSyncError]) -> FleetSyncError:
+    if issubclass(kind, ProblemsError):
         return kind([values.Problem("a.yaml:1:1", "no")])
-    return kind("no", exit_code=130) if issubclass(kind, errors.Stopped) else kind("no")
+    return kind("no", exit_code=130) if issubclass(kind, Stopped) else kind("no")
 
 
 @pytest.mark.parametrize("kind", RAISED)
-def test_every_error_has_a_code_a_remedy_and_an_exit_code(kind: type[errors.FleetSyncError]) -> None:
+def test_every_error_has_a_code_a_remedy_and_an_exit_code(kind: type[FleetSyncError]) -> None:
     error = made(kind)
     assert error.code.replace("_", "").isalpha()
     assert error.code == error.code.lower() != "error"
     assert error.remedy.endswith(".")
-    assert error.exit_code == (130 if kind is errors.Stopped else 1)
+    assert error.exit_code == (130 if kind is Stopped else 1)
     assert str(error) == error.message != ""
 
 
@@ -41,34 +54,34 @@ def test_the_tree_in_the_docstring_is_the_tree() -> None:
     """Whoever stands under another is drawn one step further in."""
     drawn: dict[str, str] = {}
     above: list[tuple[int, str]] = []
-    for line in (errors.__doc__ or "").splitlines():
+    for line in (__doc__ or "").splitlines():
         if found := re.match(r"[ │├└─]*([A-Z][A-Za-z]+)(  |$)", line):
             while above and above[-1][0] >= found.start(1):
                 above.pop()
             drawn[found[1]] = above[-1][1] if above else ""
             above.append((found.start(1), found[1]))
-    for kind in below(errors.FleetSyncError) - {errors.FleetSyncError, errors.ProblemsError}:
-        bases = [base.__name__ for base in kind.__mro__[1:] if base is not errors.ProblemsError]
+    for kind in below(FleetSyncError) - {FleetSyncError, ProblemsError}:
+        bases = [base.__name__ for base in kind.__mro__[1:] if base is not ProblemsError]
         assert drawn.pop(kind.__name__) == bases[0]
     assert drawn == {"FleetSyncError": ""}
 
 
 def test_what_is_known_at_the_place_wins_over_the_class() -> None:
-    error = errors.ReadingError("no", code="too_many_unresolved", remedy="Look.")
+    error = ReadingError("no", code="too_many_unresolved", remedy="Look.")
     assert (error.code, error.remedy) == ("too_many_unresolved", "Look.")
-    assert errors.SourceError([], remedy="Look.").remedy == "Look."
+    assert SourceError([], remedy="Look.").remedy == "Look."
 
 
 def test_several_problems_are_a_line_each() -> None:
     problems = [values.Problem("a.yaml:1:1", "no mode"), values.Problem("a.yaml:2:1", "no name")]
-    error = errors.SettingsError(problems)
+    error = SettingsError(problems)
     assert str(error) == "a.yaml:1:1: no mode\na.yaml:2:1: no name"
     assert error.problems == tuple(problems)
 
 
 def test_an_answer_of_charge_keeps_its_status_and_request_id() -> None:
-    error = errors.NotFound("no such driver", code="driver_not_found", status=404, request_id="req_1")
+    error = NotFound("no such driver", code="driver_not_found", status=404, request_id="req_1")
     assert (error.code, error.status, error.request_id) == ("driver_not_found", 404, "req_1")
-    limited = errors.RateLimited("slow down", retry_after=1.5, code="rate_limit", request_id="req_2")
+    limited = RateLimited("slow down", retry_after=1.5, code="rate_limit", request_id="req_2")
     assert (limited.code, limited.status, limited.retry_after, limited.request_id) == ("rate_limit", 429, 1.5, "req_2")
-    assert errors.Unreachable("reset").status is None
+    assert Unreachable("reset").status is None

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from tests.core import plans, worlds
 from tests.core.worlds import DEPOT, NORTH, VANS, A, B
-from worker.core import errors, guard, values
+from worker.core import values
+from worker.core.model.errors import ReadingError
+from worker.core.safety import guard
 
 DETACH = values.Action.DETACH
 
@@ -21,7 +23,7 @@ DETACH = values.Action.DETACH
 @given(worlds.worlds(), plans.limits())
 def test_allowed_and_held_together_are_the_plan_in_its_order(world: worlds.World, limits: guard.Limits) -> None:
     plan = world.plan()
-    judgement = guard.judge(plan, world.actual, limits)
+    judgement = guard.evaluate(plan, world.actual, limits)
     held = [each.change for each in judgement.held]
     assert sorted([*judgement.allowed, *held], key=lambda change: change.order) == list(plan.changes)
     assert [change for change in plan.changes if change in set(held)] == held
@@ -31,7 +33,7 @@ def test_allowed_and_held_together_are_the_plan_in_its_order(world: worlds.World
 @worlds.LAW
 @given(worlds.worlds(), plans.limits())
 def test_only_detaches_are_held_and_all_or_none_of_a_fleet(world: worlds.World, limits: guard.Limits) -> None:
-    judgement = guard.judge(world.plan(), world.actual, limits)
+    judgement = guard.evaluate(world.plan(), world.actual, limits)
     assert all(held.change.action is DETACH for held in judgement.held)
     allowed = {change.fleet for change in judgement.allowed if change.action is DETACH}
     assert not allowed & {held.change.fleet for held in judgement.held}
@@ -44,7 +46,7 @@ def test_no_sequence_of_allowed_changes_empties_a_protected_fleet(
 ) -> None:
     """Whichever of them succeed, in whichever order, the run broken off wherever."""
     limits = dataclasses.replace(limits, allow_emptying_fleets=False)
-    allowed = guard.judge(world.plan(), world.actual, limits).allowed
+    allowed = guard.evaluate(world.plan(), world.actual, limits).allowed
     before = {fleet for fleet in world.managed if worlds.members(world.actual, fleet)}
     only_detaches = [change for change in allowed if change.action is DETACH]
     for sequence in (only_detaches, chance.sample(allowed, chance.randint(0, len(allowed)))):
@@ -62,7 +64,7 @@ def test_an_unseen_sentinel_holds_every_detach_and_no_approval_lifts_that(
     """GAM 673: a filter changed its meaning overnight, and owners were removed."""
     limits = dataclasses.replace(limits, must_see=limits.must_see | {(worlds.GHOST, VANS)})
     plan = world.plan()
-    judgement = guard.judge(plan, world.actual, limits)
+    judgement = guard.evaluate(plan, world.actual, limits)
     assert [held.change for held in judgement.held] == [each for each in plan.changes if each.action is DETACH]
     assert plans.holds(judgement) <= {guard.MUST_SEE}
     assert guard.approve(judgement) == judgement
@@ -75,7 +77,7 @@ def test_an_approval_allows_the_whole_plan_where_the_reading_is_right(
 ) -> None:
     limits = dataclasses.replace(limits, must_see=frozenset())
     plan = world.plan()
-    assert guard.approve(guard.judge(plan, world.actual, limits)) == guard.Judgement(plan.changes, ())
+    assert guard.approve(guard.evaluate(plan, world.actual, limits)) == guard.Decision(plan.changes, ())
 
 
 @worlds.LAW
@@ -84,7 +86,7 @@ def test_the_fractions_are_exact(members: int, count: int, percent: int, always:
     """No rounding of floating point lets a detach through, or holds one, at any percentage."""
     count = min(count, members - 1)
     for fraction in (guard.PER_FLEET, guard.PER_RUN):
-        judgement = plans.judged(plans.losing(count, members), always_allow=always, **{fraction: percent / 100})
+        judgement = plans.guarded(plans.losing(count, members), always_allow=always, **{fraction: percent / 100})
         assert bool(judgement.held) is (count > always and 100 * count > percent * members)
         assert plans.holds(judgement) <= {fraction}
 
@@ -93,8 +95,8 @@ def test_the_fractions_are_exact(members: int, count: int, percent: int, always:
 
 
 def test_a_quarter_of_a_fleet_may_go_and_one_more_is_held() -> None:
-    assert plans.judged(plans.losing(25, 100), max_detach_fraction_per_fleet=0.25).held == ()
-    held = plans.judged(plans.losing(26, 100), max_detach_fraction_per_fleet=0.25).held
+    assert plans.guarded(plans.losing(25, 100), max_detach_fraction_per_fleet=0.25).held == ()
+    held = plans.guarded(plans.losing(26, 100), max_detach_fraction_per_fleet=0.25).held
     assert len(held) == 26
     assert held[0] == values.Held(
         values.Change(DETACH, plans.driver(0), VANS),
@@ -105,8 +107,8 @@ def test_a_quarter_of_a_fleet_may_go_and_one_more_is_held() -> None:
 
 def test_a_tenth_of_all_memberships_may_go_and_one_more_is_held() -> None:
     small, large = plans.losing(4, 20), plans.losing(16, 180, DEPOT)
-    assert plans.judged(plans.together(small, large), max_detach_fraction=0.10).held == ()
-    held = plans.judged(plans.together(small, plans.losing(17, 180, DEPOT)), max_detach_fraction=0.10).held
+    assert plans.guarded(plans.together(small, large), max_detach_fraction=0.10).held == ()
+    held = plans.guarded(plans.together(small, plans.losing(17, 180, DEPOT)), max_detach_fraction=0.10).held
     assert len(held) == 21
     assert {(each.guard, each.message) for each in held} == {
         (
@@ -119,51 +121,51 @@ def test_a_tenth_of_all_memberships_may_go_and_one_more_is_held() -> None:
 
 def test_two_detaches_are_never_held_by_a_fraction() -> None:
     strict = guard.Limits(max_detach_fraction_per_fleet=0.0, max_detach_fraction=0.0)
-    assert guard.judge(plans.losing(2, 3), worlds.seen({}), strict).held == ()
-    assert len(guard.judge(plans.losing(3, 1000), worlds.seen({}), strict).held) == 3
+    assert guard.evaluate(plans.losing(2, 3), worlds.seen({}), strict).held == ()
+    assert len(guard.evaluate(plans.losing(3, 1000), worlds.seen({}), strict).held) == 3
 
 
 def test_always_allow_counts_in_each_fleet_and_in_the_run_for_itself() -> None:
     both = plans.together(plans.losing(2, 100), plans.losing(2, 100, DEPOT))
     per_fleet = guard.Limits(max_detach_fraction_per_fleet=0.0, max_detach_fraction=1.0)
     per_run = guard.Limits(max_detach_fraction_per_fleet=1.0, max_detach_fraction=0.0)
-    assert guard.judge(both, worlds.seen({}), per_fleet).held == ()
-    assert plans.holds(guard.judge(both, worlds.seen({}), per_run)) == {guard.PER_RUN}
+    assert guard.evaluate(both, worlds.seen({}), per_fleet).held == ()
+    assert plans.holds(guard.evaluate(both, worlds.seen({}), per_run)) == {guard.PER_RUN}
 
 
 @pytest.mark.parametrize("members", [1, 2, 5])
 def test_emptying_a_fleet_is_held_however_few_are_in_it(members: int) -> None:
     """Even within always_allow, even with somebody attached at the same time: that attach may yet be refused."""
-    judgement = plans.judged(plans.losing(members, members), always_allow=10)
+    judgement = plans.guarded(plans.losing(members, members), always_allow=10)
     assert {(held.guard, held.message) for held in judgement.held} == {
         ("allow_emptying_fleets", f"all {members} who are in this fleet now would be detached")
     }
     assert len(judgement.held) == members
-    assert plans.judged(plans.losing(members, members), always_allow=10, allow_emptying_fleets=True).held == ()
+    assert plans.guarded(plans.losing(members, members), always_allow=10, allow_emptying_fleets=True).held == ()
 
 
 def test_a_fleet_that_may_be_emptied_still_keeps_to_the_fractions() -> None:
-    judgement = plans.judged(plans.losing(5, 5), allow_emptying_fleets=True, max_detach_fraction_per_fleet=0.25)
+    judgement = plans.guarded(plans.losing(5, 5), allow_emptying_fleets=True, max_detach_fraction_per_fleet=0.25)
     assert plans.holds(judgement) == {guard.PER_FLEET}
 
 
 def test_a_fleets_own_reason_is_told_before_that_of_the_run() -> None:
     plan = plans.together(plans.losing(1, 1), plans.losing(30, 100, DEPOT), plans.losing(20, 100, NORTH))
-    judgement = guard.judge(plan, worlds.seen({}), guard.Limits())
+    judgement = guard.evaluate(plan, worlds.seen({}), guard.Limits())
     reasons = {held.change.fleet: held.guard for held in judgement.held}
     assert reasons == {VANS: guard.EMPTYING, DEPOT: guard.PER_FLEET, NORTH: guard.PER_RUN}
 
 
 def test_attaches_are_never_held() -> None:
-    judgement = guard.judge(plans.losing(5, 5), worlds.seen({}), guard.Limits(must_see=frozenset({(A, VANS)})))
+    judgement = guard.evaluate(plans.losing(5, 5), worlds.seen({}), guard.Limits(must_see=frozenset({(A, VANS)})))
     assert [change.action for change in judgement.allowed] == [values.Action.ATTACH]
 
 
 def test_a_sentinel_that_is_seen_holds_nothing_and_one_that_is_not_is_named() -> None:
     sentinels = guard.Limits(must_see=frozenset({(A, VANS), (B, DEPOT)}))
     plan = plans.losing(1, 100)
-    assert guard.judge(plan, worlds.seen({A: [VANS], B: [DEPOT, NORTH]}), sentinels).held == ()
-    (held,) = guard.judge(plan, worlds.seen({A: [VANS], B: [NORTH]}), sentinels).held
+    assert guard.evaluate(plan, worlds.seen({A: [VANS], B: [DEPOT, NORTH]}), sentinels).held == ()
+    (held,) = guard.evaluate(plan, worlds.seen({A: [VANS], B: [NORTH]}), sentinels).held
     assert held.guard == "must_see"
     assert held.message == (
         f"must_see was not seen in Charge: {B}/{DEPOT}; the reading is wrong, and no approval lifts this"
@@ -175,7 +177,7 @@ def test_a_plan_that_would_detach_a_sentinel_detaches_nobody() -> None:
     plan = plans.losing(2, 100)
     leaver = next(change for change in plan.changes if change.action is values.Action.DETACH)
     sentinels = guard.Limits(must_see=frozenset({(leaver.driver, VANS)}))
-    judgement = guard.judge(plan, worlds.seen({leaver.driver: [VANS]}), sentinels)
+    judgement = guard.evaluate(plan, worlds.seen({leaver.driver: [VANS]}), sentinels)
     assert {held.guard for held in judgement.held} == {"must_see"}
     assert len(judgement.held) == 2
     assert "would be detached: the sources are wrong, or must_see is" in judgement.held[0].message
@@ -194,13 +196,13 @@ def unresolved(count: int, references: int) -> values.Plan:
 def test_a_tenth_of_the_references_may_lead_nowhere_or_any_number_of_fewer_than_twenty(
     count: int, references: int
 ) -> None:
-    guard.trust(unresolved(count, references), guard.Limits())
+    guard.require_resolvable(unresolved(count, references), guard.Limits())
 
 
 @pytest.mark.parametrize(("count", "references"), [(3, 20), (101, 1000), (20, 20)])
 def test_more_than_a_tenth_of_twenty_references_is_no_reading_to_act_on(count: int, references: int) -> None:
-    with pytest.raises(errors.ReadingError) as caught:
-        guard.trust(unresolved(count, references), guard.Limits())
+    with pytest.raises(ReadingError) as caught:
+        guard.require_resolvable(unresolved(count, references), guard.Limits())
     assert caught.value.code == "too_many_unresolved"
     assert caught.value.exit_code == 1
     assert caught.value.message.startswith(
@@ -210,9 +212,9 @@ def test_more_than_a_tenth_of_twenty_references_is_no_reading_to_act_on(count: i
 
 
 def test_the_share_of_unresolved_references_can_be_set() -> None:
-    guard.trust(unresolved(20, 20), guard.Limits(max_unresolved_fraction=1.0))
-    with pytest.raises(errors.ReadingError):
-        guard.trust(unresolved(1, 20), guard.Limits(max_unresolved_fraction=0.0))
+    guard.require_resolvable(unresolved(20, 20), guard.Limits(max_unresolved_fraction=1.0))
+    with pytest.raises(ReadingError):
+        guard.require_resolvable(unresolved(1, 20), guard.Limits(max_unresolved_fraction=0.0))
 
 
 # --- Stories ----------------------------------------------------------------------------------------------
@@ -222,8 +224,8 @@ def test_a_skewed_document_is_stopped_in_one_fleet_and_over_all_fleets() -> None
     """kubernetes/org 4365: a skewed configuration removed people from many teams."""
     in_one = plans.together(plans.losing(50, 100), plans.losing(0, 900, DEPOT))
     a_bit_everywhere = plans.together(*(plans.losing(20, 100, fleet) for fleet in worlds.FLEETS))
-    assert plans.holds(guard.judge(in_one, worlds.seen({}), guard.Limits())) == {guard.PER_FLEET}
-    assert plans.holds(guard.judge(a_bit_everywhere, worlds.seen({}), guard.Limits())) == {guard.PER_RUN}
+    assert plans.holds(guard.evaluate(in_one, worlds.seen({}), guard.Limits())) == {guard.PER_FLEET}
+    assert plans.holds(guard.evaluate(a_bit_everywhere, worlds.seen({}), guard.Limits())) == {guard.PER_RUN}
 
 
 def test_a_managed_fleet_with_an_empty_list_is_emptied_only_after_somebody_looked() -> None:
@@ -231,7 +233,7 @@ def test_a_managed_fleet_with_an_empty_list_is_emptied_only_after_somebody_looke
     world = worlds.World(
         worlds.wish(worlds.by_id(VANS)), worlds.seen({A: [VANS], B: [VANS]}, directory_complete=True), values.Mode.EXACT
     )
-    judgement = guard.judge(world.plan(), world.actual, guard.Limits())
+    judgement = guard.evaluate(world.plan(), world.actual, guard.Limits())
     assert judgement.allowed == ()
     assert plans.holds(judgement) == {guard.EMPTYING}
     assert len(guard.approve(judgement).allowed) == 2
@@ -242,7 +244,7 @@ def test_an_answer_200_with_half_the_rows_missing_is_held_by_its_size() -> None:
     here = {plans.driver(number): [VANS] for number in range(100)}
     wishes = worlds.wish(worlds.by_id(VANS, *(plans.driver(number) for number in range(50))))
     world = worlds.World(wishes, worlds.seen(here, directory_complete=True), values.Mode.EXACT)
-    judgement = guard.judge(world.plan(), world.actual, guard.Limits())
+    judgement = guard.evaluate(world.plan(), world.actual, guard.Limits())
     assert judgement.allowed == ()
     assert len(judgement.held) == 50
 
@@ -256,5 +258,5 @@ def test_ids_that_a_spreadsheet_changed_are_no_reason_to_detach_everybody() -> N
     )
     plan = world.plan()
     assert plan.changes == ()
-    with pytest.raises(errors.ReadingError, match="30 of 31 references"):
-        guard.trust(plan, guard.Limits())
+    with pytest.raises(ReadingError, match="30 of 31 references"):
+        guard.require_resolvable(plan, guard.Limits())

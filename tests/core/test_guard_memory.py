@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from tests.core import plans, worlds
 from tests.core.worlds import DEPOT, VANS, A, B
-from worker.core import guard, ports, values
+from worker.core import values
+from worker.core.model.ports import OwnWrite
+from worker.core.safety import guard
 
 DETACH = values.Action.DETACH
 
@@ -38,60 +40,63 @@ def test_ssosync_a_recycled_address_inherits_no_access() -> None:
     """358: both the one it led to and the one it leads to now stay as they are, until somebody looked."""
     attach, detach = change(values.Action.ATTACH, B), change(DETACH, A)
     other = change(values.Action.ATTACH, worlds.C)
-    plan, memory = renamed(attach, detach, other, alice=B), guard.Memory(resolutions={ALICE: A})
-    judgement = guard.judge(plan, worlds.seen({}), guard.Limits(), memory)
+    plan, memory = renamed(attach, detach, other, alice=B), guard.GuardHistory(resolutions={ALICE: A})
+    judgement = guard.evaluate(plan, worlds.seen({}), guard.Limits(), memory)
     assert judgement.allowed == (other,)
-    assert [(held.change, held.guard) for held in judgement.held] == [(attach, guard.MOVED), (detach, guard.MOVED)]
+    assert [(held.change, held.guard) for held in judgement.held] == [
+        (attach, guard.REFERENCE_MOVED),
+        (detach, guard.REFERENCE_MOVED),
+    ]
     assert f"{ALICE} led to {A} before, and leads to {B} now" in judgement.held[0].message
-    assert guard.settled(plan, judgement, memory) == {}
+    assert guard.resolutions_to_remember(plan, judgement, memory) == {}
 
     approved = guard.approve(judgement)
-    assert approved == guard.Judgement(plan.changes, ())
-    assert guard.settled(plan, approved, memory) == {ALICE: B}
+    assert approved == guard.Decision(plan.changes, ())
+    assert guard.resolutions_to_remember(plan, approved, memory) == {ALICE: B}
 
 
 def test_a_reference_that_is_new_or_leads_where_it_led_holds_nothing() -> None:
     attach = change(values.Action.ATTACH, A)
     for before in ({}, {ALICE: A}, {"bob@example.com": B}):
-        plan, memory = renamed(attach, alice=A), guard.Memory(resolutions=before)
-        judgement = guard.judge(plan, worlds.seen({}), guard.Limits(), memory)
-        assert judgement == guard.Judgement((attach,), ())
-        assert guard.settled(plan, judgement, memory) == ({} if ALICE in before else {ALICE: A})
+        plan, memory = renamed(attach, alice=A), guard.GuardHistory(resolutions=before)
+        judgement = guard.evaluate(plan, worlds.seen({}), guard.Limits(), memory)
+        assert judgement == guard.Decision((attach,), ())
+        assert guard.resolutions_to_remember(plan, judgement, memory) == ({} if ALICE in before else {ALICE: A})
 
 
 def test_a_move_that_changes_nobodys_memberships_is_taken_note_of() -> None:
-    plan, memory = renamed(alice=B), guard.Memory(resolutions={ALICE: A})
-    judgement = guard.judge(plan, worlds.seen({}), guard.Limits(), memory)
+    plan, memory = renamed(alice=B), guard.GuardHistory(resolutions={ALICE: A})
+    judgement = guard.evaluate(plan, worlds.seen({}), guard.Limits(), memory)
     assert judgement.held == ()
-    assert guard.settled(plan, judgement, memory) == {ALICE: B}
+    assert guard.resolutions_to_remember(plan, judgement, memory) == {ALICE: B}
 
 
 def test_a_move_is_not_settled_while_another_guard_holds_its_changes() -> None:
     """Else it would pass unseen as soon as the sentinel is back."""
     detach = change(DETACH, A)
-    plan, memory = renamed(detach, alice=B), guard.Memory(resolutions={ALICE: A})
+    plan, memory = renamed(detach, alice=B), guard.GuardHistory(resolutions={ALICE: A})
     unseen = guard.Limits(must_see=frozenset({(worlds.C, DEPOT)}))
-    judgement = guard.judge(plan, worlds.seen({}), unseen, memory)
+    judgement = guard.evaluate(plan, worlds.seen({}), unseen, memory)
     assert plans.holds(judgement) == {guard.MUST_SEE}
-    assert guard.settled(plan, judgement, memory) == {}
-    judgement = guard.judge(plan, worlds.seen({worlds.C: [DEPOT]}), unseen, memory)
-    assert plans.holds(judgement) == {guard.MOVED}
+    assert guard.resolutions_to_remember(plan, judgement, memory) == {}
+    judgement = guard.evaluate(plan, worlds.seen({worlds.C: [DEPOT]}), unseen, memory)
+    assert plans.holds(judgement) == {guard.REFERENCE_MOVED}
 
 
 def test_a_new_reference_is_remembered_even_while_its_driver_is_held_for_something_else() -> None:
     detach = change(DETACH, A, DEPOT)
     plan = dataclasses.replace(renamed(detach, alice=A), members={DEPOT: 1})
-    judgement = guard.judge(plan, worlds.seen({}), guard.Limits())
+    judgement = guard.evaluate(plan, worlds.seen({}), guard.Limits())
     assert plans.holds(judgement) == {guard.EMPTYING}
-    assert guard.settled(plan, judgement, guard.Memory()) == {ALICE: A}
+    assert guard.resolutions_to_remember(plan, judgement, guard.GuardHistory()) == {ALICE: A}
 
 
 @pytest.mark.parametrize(("count", "held"), [(0, False), (2, False), (3, True), (30, True)])
 def test_ssosync_what_is_written_and_never_read_back_is_not_written_for_ever(count: int, held: bool) -> None:
     """329: an attribute was written, never read back, and rewritten in every run."""
     attach, detach, other = change(values.Action.ATTACH, A), change(DETACH, A, DEPOT), change(values.Action.ATTACH, B)
-    memory = guard.Memory(fruitless={(values.Action.ATTACH, A, VANS): count})
-    judgement = guard.judge(renamed(attach, detach, other), worlds.seen({}), guard.Limits(), memory)
+    memory = guard.GuardHistory(unconfirmed_writes={(values.Action.ATTACH, A, VANS): count})
+    judgement = guard.evaluate(renamed(attach, detach, other), worlds.seen({}), guard.Limits(), memory)
     assert bool(judgement.held) is held
     if held:
         # The driver's detach waits as well: who cannot be attached must not lose a fleet.
@@ -103,36 +108,39 @@ def test_ssosync_what_is_written_and_never_read_back_is_not_written_for_ever(cou
 
 def test_what_was_fruitless_in_another_fleet_or_the_other_way_round_counts_for_nothing() -> None:
     attach = change(values.Action.ATTACH, A)
-    memory = guard.Memory(fruitless={(values.Action.ATTACH, A, DEPOT): 9, (DETACH, A, VANS): 9})
-    assert guard.judge(renamed(attach), worlds.seen({}), guard.Limits(), memory).held == ()
+    memory = guard.GuardHistory(unconfirmed_writes={(values.Action.ATTACH, A, DEPOT): 9, (DETACH, A, VANS): 9})
+    assert guard.evaluate(renamed(attach), worlds.seen({}), guard.Limits(), memory).held == ()
 
 
-def made(change: values.Change, *minutes: int) -> dict[values.Membership, tuple[ports.OwnWrite, ...]]:
+def made(change: values.Change, *minutes: int) -> dict[values.Membership, tuple[OwnWrite, ...]]:
     """Remember that we made a change at these minutes, the newest first."""
     times = [worlds.NOW + datetime.timedelta(minutes=minute) for minute in minutes]
-    return {(change.driver, change.fleet): tuple(ports.OwnWrite(change.action, change.row, at, at) for at in times)}
+    return {(change.driver, change.fleet): tuple(OwnWrite(change.action, change.row, at, at) for at in times)}
 
 
 def test_argo_cd_what_somebody_else_keeps_reversing_is_frozen_until_that_plan_is_approved() -> None:
     """18417, external-dns 1771: two controllers fought over the same objects."""
     attach, detach, other = change(values.Action.ATTACH, A), change(DETACH, A, DEPOT), change(values.Action.ATTACH, B)
-    plan, memory = renamed(attach, detach, other), guard.Memory(writes=made(attach, 20, 10, 0))
-    judgement = guard.judge(plan, worlds.seen({}), guard.Limits(), memory)
+    plan, memory = renamed(attach, detach, other), guard.GuardHistory(writes=made(attach, 20, 10, 0))
+    judgement = guard.evaluate(plan, worlds.seen({}), guard.Limits(), memory)
     assert judgement.allowed == (other,)
     assert [held.change for held in judgement.held] == [held for held in plan.changes if held is not other]
     assert plans.holds(judgement) == {guard.FLAPPING}
-    assert guard.approve(judgement) == guard.Judgement(plan.changes, ())
+    assert guard.approve(judgement) == guard.Decision(plan.changes, ())
 
 
 def test_a_sentinel_and_a_recycled_address_are_told_before_the_flapping() -> None:
     attach, detach = change(values.Action.ATTACH, A), change(DETACH, A, DEPOT)
-    memory = guard.Memory(resolutions={ALICE: B}, writes=made(attach, 20, 10, 0))
+    memory = guard.GuardHistory(resolutions={ALICE: B}, writes=made(attach, 20, 10, 0))
     plan = renamed(attach, detach, alice=A)
     unseen = guard.Limits(must_see=frozenset({(worlds.C, DEPOT)}))
-    judgement = guard.judge(plan, worlds.seen({}), unseen, memory)
-    assert {held.change: held.guard for held in judgement.held} == {attach: guard.MOVED, detach: guard.MUST_SEE}
-    memory = guard.Memory(writes=made(attach, 20, 10, 0))
-    judgement = guard.judge(plan, worlds.seen({}), unseen, memory)
+    judgement = guard.evaluate(plan, worlds.seen({}), unseen, memory)
+    assert {held.change: held.guard for held in judgement.held} == {
+        attach: guard.REFERENCE_MOVED,
+        detach: guard.MUST_SEE,
+    }
+    memory = guard.GuardHistory(writes=made(attach, 20, 10, 0))
+    judgement = guard.evaluate(plan, worlds.seen({}), unseen, memory)
     assert {held.change: held.guard for held in judgement.held} == {attach: guard.FLAPPING, detach: guard.MUST_SEE}
 
 
@@ -143,13 +151,13 @@ def test_memory_only_ever_holds_more(world: worlds.World, limits: guard.Limits, 
     plan = world.plan()
     before = {reference: data.draw(st.sampled_from(worlds.DRIVERS)) for reference in sorted(plan.resolutions)}
     counts = {(each.action, each.driver, each.fleet): data.draw(st.integers(0, 5)) for each in plan.changes}
-    plain = guard.judge(plan, world.actual, limits)
+    plain = guard.evaluate(plan, world.actual, limits)
     flaps = {m: w for each in plan.changes if data.draw(st.booleans()) for m, w in made(each, 20, 10, 0).items()}
-    memory = guard.Memory(resolutions=before, fruitless=counts, writes=flaps)
-    judgement = guard.judge(plan, world.actual, limits, memory)
+    memory = guard.GuardHistory(resolutions=before, unconfirmed_writes=counts, writes=flaps)
+    judgement = guard.evaluate(plan, world.actual, limits, memory)
     assert set(judgement.allowed) <= set(plain.allowed)
     held = [each.change for each in judgement.held]
     assert sorted([*judgement.allowed, *held], key=lambda each: each.order) == list(plan.changes)
-    settled = guard.settled(plan, judgement, guard.Memory(resolutions=before))
+    settled = guard.resolutions_to_remember(plan, judgement, guard.GuardHistory(resolutions=before))
     moved = {driver for reference in settled for driver in (before[reference], plan.resolutions[reference])}
     assert moved.isdisjoint(each.driver for each in held)

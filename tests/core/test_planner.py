@@ -9,7 +9,11 @@ from hypothesis import strategies as st
 
 from tests.core import worlds
 from tests.core.worlds import VANS, A, B, C, pairs, plan_of
-from worker.core import digest, errors, guard, planner, values
+from worker.core import values
+from worker.core.model.errors import DesiredError
+from worker.core.model.plan_digest import plan_digest, row_fingerprint
+from worker.core.planning import planner
+from worker.core.safety import guard
 
 ATTACH, DETACH = values.Action.ATTACH, values.Action.DETACH
 
@@ -105,9 +109,9 @@ def test_the_order_of_the_input_is_irrelevant(world: worlds.World, chance: rando
         desired=mixed, actual=world.actual, now=worlds.NOW, mode=world.mode, remembered=world.remembered
     )
     assert list(first.members) == list(second.members)
-    one, other = guard.judge(first, world.actual, limits), guard.judge(second, world.actual, limits)
+    one, other = guard.evaluate(first, world.actual, limits), guard.evaluate(second, world.actual, limits)
     assert one == other
-    assert digest.digest(worlds.ACCOUNT, one.allowed, (held.change for held in one.held)) == digest.digest(
+    assert plan_digest(worlds.ACCOUNT, one.allowed, (held.change for held in one.held)) == plan_digest(
         worlds.ACCOUNT, other.allowed, (held.change for held in other.held)
     )
 
@@ -256,7 +260,7 @@ def test_a_change_bears_the_fingerprint_of_the_row_that_asks_for_it() -> None:
     reading = values.SourceReading(reading.source, reading.fleets, (*reading.rows, over))
     plan = plan_of((reading,), worlds.seen({A: [VANS], B: [], C: [VANS]}))
     rows = {change.driver: change.row for change in plan.changes}
-    assert rows == {A: digest.fingerprint(over), B: digest.fingerprint(reading.rows[0]), C: ""}
+    assert rows == {A: row_fingerprint(over), B: row_fingerprint(reading.rows[0]), C: ""}
 
 
 def test_a_row_that_does_not_count_now_keeps_no_fleet_from_shrinking() -> None:
@@ -284,5 +288,5 @@ def test_a_fleets_own_mode_wins_over_that_of_all() -> None:
 def test_a_fleet_that_has_two_modes_under_its_id_and_its_name_is_an_error() -> None:
     one = worlds.wish({values.FleetById(VANS): []}, values.Mode.EXACT)
     other = worlds.wish({values.FleetByName("Paris vans"): []}, values.Mode.ADDITIVE)
-    with pytest.raises(errors.DesiredError, match="is given mode additive here, but mode exact at"):
+    with pytest.raises(DesiredError, match="is given mode additive here, but mode exact at"):
         plan_of((*one, *other), worlds.seen({}))

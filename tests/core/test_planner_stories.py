@@ -4,7 +4,8 @@ import dataclasses
 
 from tests.core import worlds
 from tests.core.worlds import DEPOT, NORTH, VANS, A, B, C, D, pairs, plan_of
-from worker.core import desired, values
+from worker.core import values
+from worker.core.planning import merge_sources
 
 ATTACH, DETACH = values.Action.ATTACH, values.Action.DETACH
 
@@ -147,6 +148,6 @@ def test_sources_add_up_so_that_whom_one_leaves_out_another_keeps() -> None:
 
 def test_combining_keeps_every_source_and_fleet() -> None:
     one, other = worlds.wish(worlds.by_id(VANS, A)), worlds.wish(worlds.by_id(DEPOT, A))
-    total = desired.combine((*one, *other))
+    total = merge_sources.merge((*one, *other))
     assert total.sources == (one[0].source, other[0].source)
     assert [entry.fleet for entry in total.fleets] == [values.FleetById(VANS), values.FleetById(DEPOT)]

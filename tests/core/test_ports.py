@@ -6,9 +6,10 @@ import inspect
 import pytest
 
 from tests.core import worlds
-from worker.core import ports, values
+from worker.core import values
+from worker.core.model.ports import Charge, Clock, Intent, Journal, Progress, Source, WriteReply
 
-PORTS = (ports.Charge, ports.Source, ports.Journal, ports.Clock, ports.Progress)
+PORTS = (Charge, Source, Journal, Clock, Progress)
 
 
 @pytest.mark.parametrize("port", PORTS)
@@ -20,7 +21,7 @@ def test_every_method_of_a_port_says_what_it_promises(port: type) -> None:
 
 def test_what_crosses_a_port_never_changes() -> None:
     change = values.Change(values.Action.ATTACH, worlds.A, worlds.VANS)
-    intent = ports.Intent(values.IntentKey("key_1"), change)
+    intent = Intent(values.IntentKey("key_1"), change)
     with pytest.raises(dataclasses.FrozenInstanceError):
         intent.key = values.IntentKey("key_2")  # type: ignore[misc]
-    assert ports.WriteReply(values.Driver(worlds.A, frozenset())).request_id is None
+    assert WriteReply(values.Driver(worlds.A, frozenset())).request_id is None

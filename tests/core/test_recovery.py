@@ -6,23 +6,25 @@ from hypothesis import strategies as st
 
 from tests.core import worlds
 from tests.core.worlds import DEPOT, NORTH, NOW, VANS, A, B
-from worker.core import outcomes, ports, recovery, values
+from worker.core import values
+from worker.core.model.outcomes import Applied, Deferred, Outcome, Refused
+from worker.core.model.ports import Intent, OpenIntent
+from worker.core.planning import observation
 
 ATTACH, DETACH = values.Action.ATTACH, values.Action.DETACH
 RUN = values.RunId("run_1")
 
 
-def left_open(*changes: values.Change) -> list[ports.OpenIntent]:
+def left_open(*changes: values.Change) -> list[OpenIntent]:
     """Leave these changes open, under the keys `key-0`, `key-1` and so on."""
     return [
-        ports.OpenIntent(ports.Intent(values.IntentKey(f"key-{number}"), change), RUN, NOW)
-        for number, change in enumerate(changes)
+        OpenIntent(Intent(values.IntentKey(f"key-{number}"), change), RUN, NOW) for number, change in enumerate(changes)
     ]
 
 
-def closed(change: values.Change, actual: values.Actual) -> outcomes.Outcome | None:
+def closed(change: values.Change, actual: values.Actual) -> Outcome | None:
     """Give the outcome with which one open change is closed, or None where it stays open."""
-    settled = dict(recovery.settle(left_open(change), actual))
+    settled = dict(observation.settle_intents(left_open(change), actual))
     return settled.get(values.IntentKey("key-0"))
 
 
@@ -40,7 +42,7 @@ def test_a_driver_who_was_seen_tells_what_became_of_the_write(
     action: values.Action, fleets: list[values.FleetId], name: str, attempts: int
 ) -> None:
     found = closed(values.Change(action, A, VANS), worlds.seen({A: fleets}))
-    assert isinstance(found, outcomes.Applied | outcomes.Deferred)
+    assert isinstance(found, Applied | Deferred)
     assert (found.name, found.attempts) == (name, attempts)
     assert "after the run was cut off" in found.message
 
@@ -49,7 +51,7 @@ def test_a_driver_who_no_longer_exists_closes_the_intent_too() -> None:
     actual = values.Actual(fleets={}, memberships={}, absent=frozenset({A}))
     for action in values.Action:
         found = closed(values.Change(action, A, VANS), actual)
-        assert isinstance(found, outcomes.Refused)
+        assert isinstance(found, Refused)
         assert (found.code, found.attempts) == ("driver_not_found", 0)
 
 
@@ -57,16 +59,19 @@ def test_who_was_not_read_stays_open_and_is_to_be_retrieved() -> None:
     """Unknown is not absent."""
     intents = left_open(values.Change(ATTACH, A, VANS), values.Change(DETACH, B, VANS))
     actual = values.Actual(fleets={}, memberships={A: frozenset({VANS})}, incomplete={VANS: "cut short"})
-    assert [key for key, _ in recovery.settle(intents, actual)] == ["key-0"]
-    assert recovery.unread(intents, actual) == {B}
-    assert recovery.unread(intents, values.Actual(fleets={}, memberships={}, absent=frozenset({A, B}))) == frozenset()
-    assert recovery.unread([], actual) == frozenset()
+    assert [key for key, _ in observation.settle_intents(intents, actual)] == ["key-0"]
+    assert observation.unread_drivers(intents, actual) == {B}
+    assert (
+        observation.unread_drivers(intents, values.Actual(fleets={}, memberships={}, absent=frozenset({A, B})))
+        == frozenset()
+    )
+    assert observation.unread_drivers([], actual) == frozenset()
 
 
 def test_every_intent_of_a_driver_is_closed_for_itself() -> None:
     """A driver that was to move, and was cut off between the attach and the detach."""
     intents = left_open(values.Change(ATTACH, A, DEPOT), values.Change(DETACH, A, VANS))
-    names = {key: outcome.name for key, outcome in recovery.settle(intents, worlds.seen({A: [VANS, DEPOT]}))}
+    names = {key: outcome.name for key, outcome in observation.settle_intents(intents, worlds.seen({A: [VANS, DEPOT]}))}
     assert names == {"key-0": "applied", "key-1": "deferred"}
 
 
@@ -81,7 +86,7 @@ def test_each_intent_is_closed_once_or_its_driver_is_still_to_be_read(
     changes: list[values.Change], world: worlds.World
 ) -> None:
     intents = left_open(*changes)
-    settled = [key for key, _ in recovery.settle(intents, world.actual)]
+    settled = [key for key, _ in observation.settle_intents(intents, world.actual)]
     assert len(settled) == len(set(settled))
-    unread = recovery.unread(intents, world.actual)
+    unread = observation.unread_drivers(intents, world.actual)
     assert {each.intent.key for each in intents if each.intent.change.driver not in unread} == set(settled)

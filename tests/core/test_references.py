@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from tests.core import worlds
 from tests.core.worlds import VANS, A
-from worker.core import references, values
+from worker.core import values
+from worker.core.planning import references
 
 PART = st.text(string.ascii_letters + string.digits, min_size=32, max_size=32)
 
@@ -16,16 +17,16 @@ PART = st.text(string.ascii_letters + string.digits, min_size=32, max_size=32)
 @worlds.LAW
 @given(PART)
 def test_an_id_is_kept_to_the_letter(part: str) -> None:
-    assert references.driver(f"drv_{part}") == values.DriverById(values.DriverId(f"drv_{part}"))
-    assert references.fleet(f"flt_{part}") == values.FleetById(values.FleetId(f"flt_{part}"))
-    assert references.membership(f"drv_{part}/flt_{part}") == (f"drv_{part}", f"flt_{part}")
+    assert references.parse_driver(f"drv_{part}") == values.DriverById(values.DriverId(f"drv_{part}"))
+    assert references.parse_fleet(f"flt_{part}") == values.FleetById(values.FleetId(f"flt_{part}"))
+    assert references.parse_membership(f"drv_{part}/flt_{part}") == (f"drv_{part}", f"flt_{part}")
 
 
 @worlds.LAW
 @given(st.text(string.ascii_letters + string.digits + "_- \né", max_size=40))
 def test_an_id_of_any_other_shape_is_refused(part: str) -> None:
     assume(not (len(part) == 32 and part.isascii() and part.isalnum()))
-    for read, kind in ((references.driver, "drv"), (references.fleet, "flt")):
+    for read, kind in ((references.parse_driver, "drv"), (references.parse_fleet, "flt")):
         with pytest.raises(ValueError, match=f"is no {kind}_ id: an id is {kind}_ and exactly 32 letters or digits"):
             read(f"{kind}_{part}")
 
@@ -33,20 +34,20 @@ def test_an_id_of_any_other_shape_is_refused(part: str) -> None:
 @pytest.mark.parametrize("part", ["", "A" * 31, "A" * 33, "A" * 64, "A" * 31 + "-", "A" * 31 + "é", "A" * 32 + "\n"])
 def test_an_id_has_exactly_thirty_two_letters_or_digits(part: str) -> None:
     with pytest.raises(ValueError, match="exactly 32 letters or digits"):
-        references.driver(f"drv_{part}")
+        references.parse_driver(f"drv_{part}")
 
 
 @worlds.LAW
 @given(st.from_regex(r"[a-zA-Z0-9_.-]{1,8}", fullmatch=True), st.text(min_size=1))
 def test_a_metadata_value_is_whatever_follows_the_first_equals_sign(key: str, value: str) -> None:
     assume(not key.startswith("drv_"))
-    assert references.driver(f"{key}={value}") == values.DriverByMetadata(key, value)
+    assert references.parse_driver(f"{key}={value}") == values.DriverByMetadata(key, value)
 
 
 @pytest.mark.parametrize("value", ["0123", "no", "1.16E+20", "1e3", "null", "~", "a=b", " padded ", "two\nlines"])
 def test_metadata_stays_text_whatever_it_looks_like(value: str) -> None:
     """GAMADV-XTD3 177: a spreadsheet turned member ids into 1.16E+20."""
-    reference = references.driver(f"employee_id={value}")
+    reference = references.parse_driver(f"employee_id={value}")
     assert reference == values.DriverByMetadata("employee_id", value)
     assert str(reference) == f"employee_id={value}"
 
@@ -55,18 +56,22 @@ def test_metadata_stays_text_whatever_it_looks_like(value: str) -> None:
 @given(st.emails(), st.randoms(use_true_random=False))
 def test_an_address_is_the_same_in_any_case(address: str, chance: object) -> None:
     assume("=" not in address and not address.startswith("drv_"))
-    assert references.driver(address) == references.driver(address.upper()) == references.driver(address.lower())
-    assert str(references.driver(address)) == address.lower()
+    assert (
+        references.parse_driver(address)
+        == references.parse_driver(address.upper())
+        == references.parse_driver(address.lower())
+    )
+    assert str(references.parse_driver(address)) == address.lower()
 
 
 def test_addresses_that_differ_in_more_than_case_are_two() -> None:
     """Full case folding makes one of them, and would attach the wrong person."""
-    assert references.driver("strasse@example.com") != references.driver("straße@example.com")
+    assert references.parse_driver("strasse@example.com") != references.parse_driver("straße@example.com")
 
 
 def test_an_address_or_a_key_may_begin_like_an_id() -> None:
-    assert references.driver("drv_1@example.com") == values.DriverByEmail("drv_1@example.com")
-    assert references.driver("drv_no=5") == values.DriverByMetadata("drv_no", "5")
+    assert references.parse_driver("drv_1@example.com") == values.DriverByEmail("drv_1@example.com")
+    assert references.parse_driver("drv_no=5") == values.DriverByMetadata("drv_no", "5")
 
 
 @pytest.mark.parametrize(
@@ -76,13 +81,13 @@ def test_what_is_no_driver_is_refused_with_words_that_say_what_to_write(text: st
     with pytest.raises(
         ValueError, match=r"write a driver id .*, an e-mail address, or metadata as key=value"
     ) as caught:
-        references.driver(text)
+        references.parse_driver(text)
     assert str(caught.value).startswith(f"{text!r} is no driver")
 
 
 def test_a_long_text_is_cut_in_messages() -> None:
     with pytest.raises(ValueError, match="is no driver") as caught:
-        references.driver("x" * 10_000)
+        references.parse_driver("x" * 10_000)
     assert str(caught.value).startswith(f"'{'x' * 57}…' is no driver")
 
 
@@ -90,7 +95,7 @@ def test_a_long_text_is_cut_in_messages() -> None:
 @given(st.text(min_size=1))
 def test_any_other_text_is_a_fleets_exact_name(name: str) -> None:
     assume(name.strip() and not name.startswith("flt_"))
-    reference = references.fleet(name)
+    reference = references.parse_fleet(name)
     assert reference == values.FleetByName(name)
     assert str(reference) == f'"{name}"'
 
@@ -98,7 +103,7 @@ def test_any_other_text_is_a_fleets_exact_name(name: str) -> None:
 @pytest.mark.parametrize("text", ["", " ", "\t\n"])
 def test_a_fleet_needs_an_id_or_a_name(text: str) -> None:
     with pytest.raises(ValueError, match=r"a fleet needs an id .* or a name"):
-        references.fleet(text)
+        references.parse_fleet(text)
 
 
 @pytest.mark.parametrize(
@@ -112,9 +117,9 @@ def test_a_fleet_needs_an_id_or_a_name(text: str) -> None:
 )
 def test_a_sentinel_is_a_driver_and_a_fleet_by_their_ids(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        references.membership(text)
+        references.parse_membership(text)
 
 
 def test_references_are_written_as_they_stand_in_documents() -> None:
-    assert str(references.driver(A)) == A
-    assert str(references.fleet(VANS)) == VANS
+    assert str(references.parse_driver(A)) == A
+    assert str(references.parse_fleet(VANS)) == VANS

@@ -4,21 +4,35 @@ import pytest
 
 from tests.core import worlds
 from tests.core.worlds import VANS, A, B
-from worker.core import digest, errors, outcomes, report, values
+from worker.core import values
+from worker.core.model.errors import FleetSyncError, JournalError, SourceError, Stopped
+from worker.core.model.outcomes import (
+    OUTCOME_NAMES,
+    Already,
+    Applied,
+    ChangeResult,
+    Deferred,
+    Outcome,
+    Refused,
+    Stale,
+    Unknown,
+)
+from worker.core.model.plan_digest import plan_digest
+from worker.core.model.report import Report, plan_exit_code
 
 ATTACH = values.Change(values.Action.ATTACH, A, VANS)
 DETACH = values.Change(values.Action.DETACH, B, VANS)
 HELD = values.Held(DETACH, "max_detach_fraction", "too many")
 
-APPLIED = outcomes.Applied(1)
-ALREADY = outcomes.Already(1)
-REFUSED = outcomes.Refused(1, "driver_blocked", "no")
-STALE = outcomes.Stale("it is there already")
-DEFERRED = outcomes.Deferred(0, "attach_failed", "its attach failed")
-UNKNOWN = outcomes.Unknown(6, "charge_unreachable", "reset")
+APPLIED = Applied(1)
+ALREADY = Already(1)
+REFUSED = Refused(1, "driver_blocked", "no")
+STALE = Stale("it is there already")
+DEFERRED = Deferred(0, "attach_failed", "its attach failed")
+UNKNOWN = Unknown(6, "charge_unreachable", "reset")
 
 
-def judged(
+def guarded(
     *, changes: tuple[values.Change, ...] = (), held: tuple[values.Held, ...] = (), unsettled: bool = False
 ) -> values.Judged:
     return values.Judged(
@@ -38,41 +52,41 @@ def judged(
 
 
 def ended(
-    *came: outcomes.Outcome,
+    *came: Outcome,
     plan: values.Judged | None = None,
-    error: errors.FleetSyncError | None = None,
-) -> report.Report:
-    results = tuple(outcomes.Result(ATTACH, outcome) for outcome in came)
-    return report.Report(values.RunId("run_1"), worlds.NOW, worlds.NOW, plan, results, error=error)
+    error: FleetSyncError | None = None,
+) -> Report:
+    results = tuple(ChangeResult(ATTACH, outcome) for outcome in came)
+    return Report(values.RunId("run_1"), worlds.NOW, worlds.NOW, plan, results, error=error)
 
 
-STOPPED, FULL = errors.Stopped("SIGTERM", exit_code=143), errors.JournalError("disk full")
+STOPPED, FULL = Stopped("SIGTERM", exit_code=143), JournalError("disk full")
 
 
 @pytest.mark.parametrize(
     ("finished", "verdict", "exit_code"),
     [
-        (ended(plan=judged()), "in_sync", 0),
-        (ended(APPLIED, plan=judged()), "converged", 0),
-        (ended(APPLIED, ALREADY, plan=judged()), "converged", 0),
-        (ended(plan=judged(held=(HELD,))), "held", 3),
-        (ended(APPLIED, plan=judged(held=(HELD,))), "held", 3),
-        (ended(APPLIED, REFUSED, plan=judged()), "partial", 4),
-        (ended(STALE, plan=judged()), "partial", 4),
-        (ended(DEFERRED, plan=judged()), "partial", 4),
-        (ended(UNKNOWN, plan=judged()), "partial", 4),
-        (ended(UNKNOWN, plan=judged(held=(HELD,))), "partial", 4),
-        (ended(plan=judged(unsettled=True)), "partial", 4),
-        (ended(APPLIED, plan=judged(held=(HELD,), unsettled=True)), "partial", 4),
+        (ended(plan=guarded()), "in_sync", 0),
+        (ended(APPLIED, plan=guarded()), "converged", 0),
+        (ended(APPLIED, ALREADY, plan=guarded()), "converged", 0),
+        (ended(plan=guarded(held=(HELD,))), "held", 3),
+        (ended(APPLIED, plan=guarded(held=(HELD,))), "held", 3),
+        (ended(APPLIED, REFUSED, plan=guarded()), "partial", 4),
+        (ended(STALE, plan=guarded()), "partial", 4),
+        (ended(DEFERRED, plan=guarded()), "partial", 4),
+        (ended(UNKNOWN, plan=guarded()), "partial", 4),
+        (ended(UNKNOWN, plan=guarded(held=(HELD,))), "partial", 4),
+        (ended(plan=guarded(unsettled=True)), "partial", 4),
+        (ended(APPLIED, plan=guarded(held=(HELD,), unsettled=True)), "partial", 4),
         (ended(), "failed", 1),
-        (ended(error=errors.SourceError([])), "failed", 1),
-        (ended(APPLIED, UNKNOWN, plan=judged(held=(HELD,)), error=FULL), "failed", 1),
-        (ended(APPLIED, plan=judged(), error=STOPPED), "failed", 143),
+        (ended(error=SourceError([])), "failed", 1),
+        (ended(APPLIED, UNKNOWN, plan=guarded(held=(HELD,)), error=FULL), "failed", 1),
+        (ended(APPLIED, plan=guarded(), error=STOPPED), "failed", 143),
     ],
 )
-def test_the_table_of_results(finished: report.Report, verdict: str, exit_code: int) -> None:
+def test_the_table_of_results(finished: Report, result: str, exit_code: int) -> None:
     """1 before 4 before 3; a run that was stopped ends with its signal's code."""
-    assert finished.verdict == verdict
+    assert finished.result == result
     assert finished.exit_code == exit_code
 
 
@@ -80,35 +94,35 @@ def test_the_table_of_results(finished: report.Report, verdict: str, exit_code: 
 @pytest.mark.parametrize(
     ("plan", "plain", "in_detail"),
     [
-        (judged(), 0, 0),
-        (judged(changes=(ATTACH,)), 0, 2),
-        (judged(changes=(ATTACH,), held=(HELD,)), 3, 3),
-        (judged(held=(HELD,), unsettled=True), 4, 4),
-        (judged(changes=(ATTACH,), unsettled=True), 4, 4),
+        (guarded(), 0, 0),
+        (guarded(changes=(ATTACH,)), 0, 2),
+        (guarded(changes=(ATTACH,), held=(HELD,)), 3, 3),
+        (guarded(held=(HELD,), unsettled=True), 4, 4),
+        (guarded(changes=(ATTACH,), unsettled=True), 4, 4),
     ],
 )
 def test_the_exit_code_of_a_plan(plan: values.Judged, plain: int, in_detail: int, detailed: bool) -> None:
-    assert report.plan_exit_code(plan, detailed=detailed) == (in_detail if detailed else plain)
+    assert plan_exit_code(plan, detailed=detailed) == (in_detail if detailed else plain)
 
 
 def test_every_outcome_is_counted_even_those_that_did_not_happen() -> None:
-    counts = ended(APPLIED, APPLIED, STALE, plan=judged()).counts
+    counts = ended(APPLIED, APPLIED, STALE, plan=guarded()).counts
     assert counts == {"applied": 2, "already": 0, "refused": 0, "stale": 1, "deferred": 0, "unknown": 0}
-    assert tuple(counts) == outcomes.NAMES
+    assert tuple(counts) == OUTCOME_NAMES
 
 
 def test_only_applied_and_already_are_done() -> None:
     done = [
         outcome.name
         for outcome in (APPLIED, ALREADY, REFUSED, STALE, DEFERRED, UNKNOWN)
-        if outcomes.Result(ATTACH, outcome).done
+        if ChangeResult(ATTACH, outcome).done
     ]
     assert done == ["applied", "already"]
 
 
 def test_what_is_to_be_approved_is_what_the_run_left() -> None:
     """The next run's plan has no longer what was made; what was not made is still due then."""
-    plan = judged(changes=(ATTACH,), held=(HELD,))
-    assert ended().digest_left == ""
-    assert ended(REFUSED, plan=plan).digest_left == plan.digest
-    assert ended(APPLIED, plan=plan).digest_left == digest.digest(worlds.ACCOUNT, (), (DETACH,))
+    plan = guarded(changes=(ATTACH,), held=(HELD,))
+    assert ended().remaining_digest == ""
+    assert ended(REFUSED, plan=plan).remaining_digest == plan.digest
+    assert ended(APPLIED, plan=plan).remaining_digest == plan_digest(worlds.ACCOUNT, (), (DETACH,))

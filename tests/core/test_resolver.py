@@ -7,7 +7,8 @@ from hypothesis import given
 
 from tests.core import worlds
 from tests.core.worlds import TWIN_1, TWIN_2, A, B, E, F
-from worker.core import resolver, values
+from worker.core import values
+from worker.core.planning import resolver
 
 WHOLE = worlds.seen(dict.fromkeys(worlds.DRIVERS, ()), absent=[worlds.GHOST], directory_complete=True)
 
@@ -21,12 +22,12 @@ def reason(answer: values.DriverId | values.FleetId | resolver.Unresolved) -> st
 @given(worlds.worlds())
 def test_a_reference_leads_to_just_whom_it_means_or_to_a_reason(world: worlds.World) -> None:
     for reference in worlds.DRIVER_REFS:
-        answer = resolver.driver(reference, world.actual)
+        answer = resolver.resolve_driver(reference, world.actual)
         assert world.leads_to(reference) == (None if isinstance(answer, resolver.Unresolved) else answer)
-    answers = resolver.fleets(worlds.FLEET_REFS, world.actual.fleets)
+    answers = resolver.resolve_fleets(worlds.FLEET_REFS, world.actual.fleets)
     for fleet, expected in worlds.FLEET_REFS.items():
         assert expected == (None if isinstance(answers[fleet], resolver.Unresolved) else answers[fleet])
-    assert resolver.ids(answers.values()) == set(worlds.FLEETS) - {TWIN_1, TWIN_2} | {TWIN_1, TWIN_2}
+    assert resolver.resolved_ids(answers.values()) == set(worlds.FLEETS) - {TWIN_1, TWIN_2} | {TWIN_1, TWIN_2}
 
 
 @pytest.mark.parametrize(
@@ -43,27 +44,29 @@ def test_a_reference_leads_to_just_whom_it_means_or_to_a_reason(world: worlds.Wo
     ids=str,
 )
 def test_a_driver_who_is_not_there_is_told_apart_from_several(reference: values.DriverRef, expected: str) -> None:
-    assert reason(resolver.driver(reference, WHOLE)) == expected
+    assert reason(resolver.resolve_driver(reference, WHOLE)) == expected
 
 
 def test_who_was_not_read_is_unknown_and_who_was_missed_is_absent() -> None:
     """As in ssosync 278: a 503 on one lookup deleted that user."""
     part = worlds.seen({A: []}, absent=[worlds.GHOST])
-    assert resolver.driver(values.DriverById(A), part) == A
-    assert reason(resolver.driver(values.DriverById(worlds.GHOST), part)).endswith("does not exist in this account")
-    assert reason(resolver.driver(values.DriverById(B), part)).endswith(
-        "could not be read: whether it exists is unknown"
-    )
-    assert reason(resolver.driver(values.DriverById(B), dataclasses.replace(part, directory_complete=True))).endswith(
+    assert resolver.resolve_driver(values.DriverById(A), part) == A
+    assert reason(resolver.resolve_driver(values.DriverById(worlds.GHOST), part)).endswith(
         "does not exist in this account"
     )
+    assert reason(resolver.resolve_driver(values.DriverById(B), part)).endswith(
+        "could not be read: whether it exists is unknown"
+    )
+    assert reason(
+        resolver.resolve_driver(values.DriverById(B), dataclasses.replace(part, directory_complete=True))
+    ).endswith("does not exist in this account")
 
 
 def test_one_driver_found_in_half_a_directory_may_not_be_the_only_one() -> None:
     part = dataclasses.replace(WHOLE, directory_complete=False)
     for reference in (values.DriverByEmail("a@example.com"), values.DriverByMetadata("employee_id", "0A")):
-        assert "could not be looked up" in reason(resolver.driver(reference, part))
-        assert resolver.driver(reference, WHOLE) == A
+        assert "could not be looked up" in reason(resolver.resolve_driver(reference, part))
+        assert resolver.resolve_driver(reference, WHOLE) == A
 
 
 def test_a_fleet_that_is_not_there_is_told_apart_from_several() -> None:
@@ -72,7 +75,7 @@ def test_a_fleet_that_is_not_there_is_told_apart_from_several() -> None:
         values.FleetByName("Nowhere"),
         values.FleetByName("Twins"),
     )
-    answers = resolver.fleets([missing, nowhere, twins], WHOLE.fleets)
+    answers = resolver.resolve_fleets([missing, nowhere, twins], WHOLE.fleets)
     assert reason(answers[missing]) == f"fleet {missing} does not exist in this account"
     assert reason(answers[nowhere]) == 'no fleet is named "Nowhere"'
     assert reason(answers[twins]) == f'2 fleets are named "Twins" ({TWIN_1}, {TWIN_2}): write the id'
@@ -81,4 +84,4 @@ def test_a_fleet_that_is_not_there_is_told_apart_from_several() -> None:
 def test_a_name_is_matched_exactly() -> None:
     for name in ("paris vans", "Paris vans ", "Paris"):
         reference = values.FleetByName(name)
-        assert reason(resolver.fleets([reference], WHOLE.fleets)[reference]) == f'no fleet is named "{name}"'
+        assert reason(resolver.resolve_fleets([reference], WHOLE.fleets)[reference]) == f'no fleet is named "{name}"'

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.core import worlds
-from worker.core import schedule, values
+from worker.core import values
+from worker.core.planning import grace_period
 
 MOMENTS = st.integers(-50, 50).map(lambda minutes: worlds.NOW + datetime.timedelta(minutes=minutes))
 ROWS = st.lists(
@@ -27,7 +28,7 @@ ROWS = st.lists(
 def test_until_the_next_boundary_nothing_changes_and_there_something_does(
     rows: list[values.Row], ends: datetime.datetime | None
 ) -> None:
-    boundary = schedule.next_boundary(rows, grace_ends=ends, now=worlds.NOW)
+    boundary = grace_period.next_boundary(rows, grace_ends=ends, now=worlds.NOW)
     moments = [moment for row in rows for moment in (row.starts, row.ends) if moment] + ([ends] if ends else [])
     later = [moment for moment in moments if moment > worlds.NOW]
     assert boundary == (min(later) if later else None)

@@ -5,13 +5,13 @@ import pickle
 
 import pytest
 
-from worker.core import secret
+from worker.core.model.secret import Secret, redact
 
 KEY = "ch_sk_test_4eC39HqLyjWDarjtT1zdp7dc"
 
 
 def test_no_way_of_writing_a_secret_shows_it() -> None:
-    held = secret.Secret(KEY)
+    held = Secret(KEY)
     for shown in (repr(held), str(held), f"{held}", f"{held!r:>20}", repr([held]), repr({"key": held})):
         assert "4eC39" not in shown
     assert held.reveal() == KEY
@@ -20,16 +20,16 @@ def test_no_way_of_writing_a_secret_shows_it() -> None:
 @pytest.mark.parametrize("write", [pickle.dumps, copy.copy, copy.deepcopy])
 def test_a_secret_is_never_pickled_or_copied(write: object) -> None:
     with pytest.raises(TypeError, match="never serialised"):
-        write(secret.Secret(KEY))  # type: ignore[operator]
+        write(Secret(KEY))  # type: ignore[operator]
 
 
 @pytest.mark.parametrize(
     ("key", "mode"), [(KEY, "test"), ("ch_sk_live_4eC39", "live"), ("ch_sk_4eC39", "unknown"), ("", "unknown")]
 )
 def test_the_beginning_of_a_key_tells_whose_data_it_opens(key: str, mode: str) -> None:
-    assert secret.Secret(key).mode == mode
+    assert Secret(key).mode == mode
 
 
 def test_whatever_looks_like_a_key_is_left_out_of_a_text() -> None:
-    assert secret.masked(f"Bearer {KEY}, '{KEY}' and \"{KEY}\"") == "Bearer ch_sk_… 'ch_sk_…' and \"ch_sk_…\""
-    assert secret.masked("nothing here") == "nothing here"
+    assert redact(f"Bearer {KEY}, '{KEY}' and \"{KEY}\"") == "Bearer ch_sk_… 'ch_sk_…' and \"ch_sk_…\""
+    assert redact("nothing here") == "nothing here"

@@ -12,7 +12,8 @@ from typing import TypeVar
 import hypothesis
 from hypothesis import strategies as st
 
-from worker.core import desired, planner, values
+from worker.core import values
+from worker.core.planning import merge_sources, planner
 
 _T = TypeVar("_T")
 _Window = tuple[datetime.datetime | None, datetime.datetime | None, bool]
@@ -85,7 +86,7 @@ class World:
     @property
     def desired(self) -> values.Desired:
         """Give the sum of the sources."""
-        return desired.combine(self.readings)
+        return merge_sources.merge(self.readings)
 
     def plan(self) -> values.Plan:
         """Plan this world."""

@@ -10,7 +10,8 @@ import pytest
 
 from tests.deploy import manifests
 from tests.docs import pages
-from worker.core import status, values
+from worker.core import values
+from worker.core.monitoring import status
 from worker.status import metrics
 
 OPERATIONS = pages.page("docs/operations.md")

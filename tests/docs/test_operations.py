@@ -13,7 +13,12 @@ import pytest
 
 from tests.docs import pages
 from worker.charge import http
-from worker.core import census, errors, guard, outcomes, retry
+from worker.core.model import outcomes
+from worker.core.model.errors import ChargeError, FleetSyncError, SourceError
+from worker.core.model.outcomes import OUTCOME_NAMES
+from worker.core.pacing import retry_policy
+from worker.core.planning import inventory
+from worker.core.safety import guard
 from worker.engine import halt, recorder
 from worker.journal import schema, sql
 from worker.service import composition
@@ -39,7 +44,7 @@ def test_every_error_code_of_ours_has_its_remedy() -> None:
 
 def _codes() -> Iterator[str]:
     """Find the codes that errors and outcomes are given, but for those that only stand at a branch of the tree."""
-    branches = {kind.code for kind in (errors.FleetSyncError, errors.ChargeError)}
+    branches = {kind.code for kind in (FleetSyncError, ChargeError)}
     for node in _nodes():
         match node:
             case ast.Assign(targets=[ast.Name(id="code")], value=ast.Constant(value=str(code))):
@@ -61,14 +66,14 @@ def _codes() -> Iterator[str]:
 
 
 def test_every_outcome_is_explained() -> None:
-    assert tuple(OPERATIONS.section("## Outcomes").codes()) == outcomes.NAMES
+    assert tuple(OPERATIONS.section("## Outcomes").codes()) == OUTCOME_NAMES
 
 
 def test_every_guard_is_explained() -> None:
     told = OPERATIONS.section("## Guard holds").codes()
     limits, memory = (
         {guard.MUST_SEE, guard.EMPTYING, guard.PER_FLEET, guard.PER_RUN},
-        {guard.MOVED, guard.NOT_CONVERGING, guard.FLAPPING},
+        {guard.REFERENCE_MOVED, guard.NOT_CONVERGING, guard.FLAPPING},
     )
     assert set(told) == limits | memory
 
@@ -129,13 +134,13 @@ def test_the_files_and_tables_of_the_journal_are_those_that_are_listed(journal: 
     [
         ("docs/operations.md", f"get `sync.drain_seconds` ({model.Sync().drain_seconds:g}) to finish"),
         ("docs/operations.md", f"An answer of more than {http.MOST_BYTES >> 20} MiB"),
-        ("docs/operations.md", f"one over {retry.LONGEST_WAIT:g} seconds ends the run"),
+        ("docs/operations.md", f"one over {retry_policy.LONGEST_WAIT:g} seconds ends the run"),
         ("docs/operations.md", f"in groups within {1000 * recorder.GROUP_SECONDS:g} ms"),
         ("docs/operations.md", f"for more than {halt.LONGEST_PAUSE:g} seconds between the beginning of its reading"),
-        ("docs/operations.md", f"for {guard.APPROVAL // HOUR} hours"),
-        ("README.md", f"(within {census.TOLERANCE * 100:g} %, after a second reading)"),
+        ("docs/operations.md", f"for {guard.APPROVAL_LIFETIME // HOUR} hours"),
+        ("README.md", f"(within {inventory.TOLERANCE * 100:g} %, after a second reading)"),
         ("README.md", f"documents over\n  {syntax.LIMIT >> 20} MiB"),
-        ("README.md", f"for {guard.APPROVAL // HOUR} hours"),
+        ("README.md", f"for {guard.APPROVAL_LIFETIME // HOUR} hours"),
     ],
 )
 def test_a_limit_that_is_told_is_the_one_that_is_kept(name: str, words: str) -> None:
@@ -167,7 +172,7 @@ def test_no_part_of_a_json_document_is_valid(tmp_path: pathlib.Path) -> None:
     path, whole = tmp_path / "membership.json", TWO_FLEETS["json"].rstrip()
     for end in range(len(whole)):
         path.write_text(whole[:end])
-        with pytest.raises(errors.SourceError):
+        with pytest.raises(SourceError):
             anyio.run(files.FileSource(path, path.name).read)
 
 

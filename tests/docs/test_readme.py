@@ -17,7 +17,12 @@ import pytest
 from tests.docs import pages, sessions
 from tests.support import command
 from worker.cli import main
-from worker.core import errors, formats, outcomes, ports, report, values
+from worker.core import values
+from worker.core.model.errors import FleetSyncError, Stopped
+from worker.core.model.outcomes import ChangeResult, Refused
+from worker.core.model.ports import PastRun
+from worker.core.model.report import Report
+from worker.core.model.serialization import failure_document, past_run_document, plan_document, report_document
 from worker.sandbox import app
 from worker.settings import model
 from worker.sources import files
@@ -118,10 +123,10 @@ def test_the_table_of_exit_codes_is_complete() -> None:
     codes = {int(row[0]) for row in README.section("## Exit codes").rows()}
     signals = {128 + signal.SIGINT, 128 + signal.SIGTERM}
     assert codes == {0, 1, 2, 3, 4, main.USAGE, *signals}
-    assert {kind.exit_code for kind in _tree(errors.FleetSyncError)} <= codes
+    assert {kind.exit_code for kind in _tree(FleetSyncError)} <= codes
 
 
-def _tree(kind: type[errors.FleetSyncError]) -> Iterator[type[errors.FleetSyncError]]:
+def _tree(kind: type[FleetSyncError]) -> Iterator[type[FleetSyncError]]:
     yield kind
     for child in kind.__subclasses__():
         yield from _tree(child)
@@ -194,10 +199,10 @@ def test_the_sample_documents_are_documents(tmp_path: pathlib.Path) -> None:
 def test_the_json_documents_have_the_shape_that_is_shown() -> None:
     shown = [json.loads(block.text) for block in README.section("## JSON").blocks("json")]
     finished = _report()
-    assert finished.judged is not None and finished.error is not None
-    past = ports.PastRun(finished.run, "once", NOW, NOW, "partial", 4, {})
-    listed = {"runs": [formats.past_run(past)]}
-    documents = (formats.plan(finished.judged), formats.run(finished), listed, formats.failure(finished.error))
+    assert finished.guarded is not None and finished.error is not None
+    past = PastRun(finished.run, "once", NOW, NOW, "partial", 4, {})
+    listed = {"runs": [past_run_document(past)]}
+    documents = (plan_document(finished.guarded), report_document(finished), listed, failure_document(finished.error))
     made = [dict(document) for document in documents]
     assert [document.get("format") for document in shown] == [document.get("format") for document in made]
     plan, whole, history, failure = zip(shown, made, strict=True)
@@ -218,10 +223,10 @@ def _shape(document: Any) -> Any:
     return [_shape(each) for each in document[:1]] if isinstance(document, list) else None
 
 
-def _report() -> report.Report:
+def _report() -> Report:
     change = values.Change(values.Action.ATTACH, DRIVER, FLEET, values.Origin("membership.yaml", 1, 1))
     problem = values.Problem("membership.yaml:1:1", "…")
-    judged = values.Judged(
+    guarded = values.Judged(
         account=values.Account("https://api.chargeapi.co/v1", "live"),
         created=NOW,
         sources=(values.SourceRevision("file", "membership.yaml", "sha256:…"),),
@@ -234,10 +239,10 @@ def _report() -> report.Report:
         cost=values.Cost(1, 0.1),
         digest="sha256:…",
     )
-    result = outcomes.Result(change, outcomes.Refused(1, "policy_blocked", "…", "req_1"))
-    failure = errors.Stopped("…", exit_code=143)
+    result = ChangeResult(change, Refused(1, "policy_blocked", "…", "req_1"))
+    failure = Stopped("…", exit_code=143)
     run = values.RunId("run_1")
-    return report.Report(run, NOW, NOW, judged, results=(result,), problems=(problem,), error=failure)
+    return Report(run, NOW, NOW, guarded, results=(result,), problems=(problem,), error=failure)
 
 
 def test_the_key_of_the_sandbox_is_the_one_that_is_shown() -> None:

@@ -6,7 +6,8 @@ import pathlib
 import pytest
 
 from tests.e2e import conftest
-from worker.core import digest, values
+from worker.core import values
+from worker.core.model.plan_digest import plan_digest
 
 
 @pytest.fixture
@@ -80,7 +81,7 @@ def test_a_plan_with_an_id_that_leads_elsewhere_sends_nothing(desk: conftest.Des
     plan = json.loads(saved.read_text())
     plan["changes"][0]["driver"] = "drv_x/../../fleets?a=#"
     account, changes = values.Account(**plan["account"]), [_named(each) for each in plan["changes"]]
-    desk.write(json.dumps({**plan, "digest": digest.digest(account, changes, [])}), "edited.json")
+    desk.write(json.dumps({**plan, "digest": plan_digest(account, changes, [])}), "edited.json")
     requests = len(desk.charge.requests)
     ended = desk.run("apply", "edited.json", "--json")
     assert (ended.code, ended.document["error"]["code"]) == (1, "plan_invalid")

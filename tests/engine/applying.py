@@ -9,7 +9,8 @@ from tests.support import doubles
 from tests.support import rig as rigs
 from tests.support import sandbox as support
 from tests.support.rig import DEPOT, NORTH, VANS, A, B, C, D
-from worker.core import outcomes, values
+from worker.core import values
+from worker.core.model.outcomes import Outcome, Unknown
 from worker.sandbox import faults, messages, roster
 
 RUN = values.RunId("run_1")
@@ -27,22 +28,22 @@ def account() -> roster.Roster:
     return rigs.roster_of({VANS: [A, B], DEPOT: [C], NORTH: []}, others=[D])
 
 
-async def apply(rig: rigs.Rig, changes: Iterable[values.Change]) -> list[outcomes.Outcome]:
+async def apply(rig: rigs.Rig, changes: Iterable[values.Change]) -> list[Outcome]:
     """Apply in a new run, as a cycle does; give the outcomes in the order of the changes."""
     changes = list(changes)
     applier = rig.applier(rig.sender())
     intents = applier.intend(changes)
     run = values.RunId(f"{RUN}_{intents[0].key}" if intents else RUN)
-    await rig.journal.begin(run, trigger="test", judged=doubles.judged(changes), intents=intents)
+    await rig.journal.begin(run, trigger="test", guarded=doubles.guarded(changes), intents=intents)
     results = await applier.apply(intents)
     assert [result.change for result in results] == changes
     recorded = [rig.memory.outcomes.get(intent.key) for intent in intents]
-    known = [None if isinstance(result.outcome, outcomes.Unknown) else result.outcome for result in results]
+    known = [None if isinstance(result.outcome, Unknown) else result.outcome for result in results]
     assert rig.journal is not rig.memory or recorded == known
     return [result.outcome for result in results]
 
 
-def names(found: Iterable[outcomes.Outcome]) -> list[str]:
+def names(found: Iterable[Outcome]) -> list[str]:
     return [outcome.name for outcome in found]
 
 

@@ -13,13 +13,17 @@ from tests.support import doubles
 from tests.support import rig as rigs
 from tests.support import sandbox as support
 from tests.support.rig import DEPOT, GHOST, NORTH, VANS, A, B, C, D
-from worker.core import errors, outcomes, ports, retry, values
+from worker.core import values
+from worker.core.model.errors import JournalError
+from worker.core.model.outcomes import Applied, Deferred, Refused, Unknown
+from worker.core.model.ports import Intent
+from worker.core.pacing import retry_policy
 from worker.journal import memory
 from worker.sandbox import behaviour, faults, messages
 
 pytestmark = pytest.mark.anyio
 
-QUICK = retry.Policy(max_attempts=3, base_seconds=0.5)
+QUICK = retry_policy.RetryPolicy(max_attempts=3, base_seconds=0.5)
 
 
 # --- In good weather --------------------------------------------------------------------------------------
@@ -29,8 +33,8 @@ async def test_every_change_is_made_once() -> None:
     rig = rigs.Rig(applying.account())
     changes = [applying.attach(D, VANS), applying.detach(A, VANS), applying.attach(B, DEPOT), applying.attach(C, NORTH)]
     found = await applying.apply(rig, changes)
-    assert [type(outcome) for outcome in found] == [outcomes.Applied] * 4
-    assert all(isinstance(outcome, outcomes.Applied) and outcome.request_id for outcome in found)
+    assert [type(outcome) for outcome in found] == [Applied] * 4
+    assert all(isinstance(outcome, Applied) and outcome.request_id for outcome in found)
     assert rig.roster.memberships() == {(D, VANS), (B, VANS), (B, DEPOT), (C, DEPOT), (C, NORTH)}
     assert len(rig.writes) == 4
     assert rig.watcher.stages == [("Changing memberships", 4)]
@@ -90,7 +94,7 @@ async def test_nothing_is_sent_once_the_journal_is_no_longer_ours() -> None:
     class Lost(memory.MemoryJournal):
         async def check(self) -> None:
             if next(asked) > 2:
-                raise errors.JournalError("this process may not write to the journal any more", code="journal_lost")
+                raise JournalError("this process may not write to the journal any more", code="journal_lost")
 
     rig = rigs.Rig(applying.account(), journal=Lost(), concurrency=1)
     found = await applying.apply(
@@ -99,7 +103,7 @@ async def test_nothing_is_sent_once_the_journal_is_no_longer_ours() -> None:
     )
     assert applying.names(found) == ["applied", "applied", "deferred", "deferred"]
     assert len(rig.writes) == 2
-    assert isinstance(found[2], outcomes.Deferred) and found[2].code == "journal_lost"
+    assert isinstance(found[2], Deferred) and found[2].code == "journal_lost"
 
 
 # --- The order within a driver ----------------------------------------------------------------------------
@@ -115,7 +119,7 @@ async def test_where_an_attach_does_not_succeed_the_drivers_detaches_wait(name: 
         rig, [applying.detach(A, VANS), applying.attach(A, DEPOT), applying.detach(B, VANS), applying.attach(B, NORTH)]
     )
     waits = found[0]
-    assert isinstance(waits, outcomes.Deferred)
+    assert isinstance(waits, Deferred)
     assert (waits.attempts, waits.code) == (0, "attach_first")
     assert applying.names(found)[1] in ("refused", "deferred")
     assert applying.names(found)[2:] == ["applied", "applied"]
@@ -164,7 +168,7 @@ async def test_a_conflict_that_is_none_of_that_is_refused() -> None:
     held.change_driver(D, status="suspended")
     rig = rigs.Rig(held, behaviour=CONFLICTS)
     (outcome,) = await applying.apply(rig, [applying.attach(D, VANS)])
-    assert isinstance(outcome, outcomes.Refused)
+    assert isinstance(outcome, Refused)
     assert (outcome.code, outcome.attempts) == ("driver_fleet_conflict", 1)
     assert outcome.request_id is not None
 
@@ -175,7 +179,7 @@ async def test_a_conflict_that_cannot_be_settled_is_unknown() -> None:
 
     rig = rigs.Rig(applying.account(), behaviour=CONFLICTS, faults=faults.Faults(script=script), policy=QUICK)
     (outcome,) = await applying.apply(rig, [applying.attach(A, VANS)])
-    assert isinstance(outcome, outcomes.Unknown)
+    assert isinstance(outcome, Unknown)
     assert "could not be read" in outcome.message
 
 
@@ -232,7 +236,7 @@ async def test_a_lost_reply_is_settled_by_reading_and_takes_effect_once(name: st
     rig = rigs.Rig(applying.account(), faults=applying.writes(name), policy=QUICK, timeout=1)
     change = values.Change(action, D if action is values.Action.ATTACH else A, VANS)
     (outcome,) = await applying.apply(rig, [change])
-    assert isinstance(outcome, outcomes.Applied)
+    assert isinstance(outcome, Applied)
     assert (outcome.attempts, outcome.message) == (QUICK.max_attempts, "settled by reading the driver")
     assert [effect.changed for effect in rig.roster.effects if effect.changed] == [True]
     assert ((D, VANS) in rig.roster.memberships()) is (action is values.Action.ATTACH)
@@ -242,7 +246,7 @@ async def test_a_lost_reply_is_settled_by_reading_and_takes_effect_once(name: st
 async def test_a_write_that_never_took_effect_is_deferred(name: str) -> None:
     rig = rigs.Rig(applying.account(), faults=applying.writes(name), policy=QUICK, timeout=1)
     (outcome,) = await applying.apply(rig, [applying.attach(D, VANS)])
-    assert isinstance(outcome, outcomes.Deferred)
+    assert isinstance(outcome, Deferred)
     assert outcome.attempts == QUICK.max_attempts
     assert rig.requests("GET ") == [f"GET /drivers/{D}"]
     assert rig.roster.effects == []
@@ -252,7 +256,7 @@ async def test_a_write_that_never_took_effect_is_deferred(name: str) -> None:
 async def test_a_write_that_cannot_be_settled_is_unknown(name: str) -> None:
     rig = rigs.Rig(applying.account(), faults=faults.Faults({name: 1.0}), policy=QUICK, timeout=1)
     (outcome,) = await applying.apply(rig, [applying.attach(D, VANS)])
-    assert isinstance(outcome, outcomes.Unknown)
+    assert isinstance(outcome, Unknown)
     assert outcome.message
 
 
@@ -261,7 +265,7 @@ async def test_an_unclear_answer_before_a_refusal_is_settled_by_reading() -> Non
     rig = rigs.Rig(applying.account(), behaviour=CONFLICTS)
     rig.sandbox.faults = faults.Faults(script=["500_after"])
     (outcome,) = await applying.apply(rig, [applying.attach(D, VANS)])
-    assert isinstance(outcome, outcomes.Applied)
+    assert isinstance(outcome, Applied)
     assert outcome.attempts == 2
 
 
@@ -280,8 +284,8 @@ async def test_a_replayed_answer_is_not_believed_and_keeps_the_detach_waiting() 
 
     rig.sandbox.faults = faults.Faults(script=script)
     made, waits = await applying.apply(rig, [applying.attach(A, DEPOT), applying.detach(A, VANS)])
-    assert isinstance(made, outcomes.Deferred) and made.code == "reply_contradicts"
-    assert isinstance(waits, outcomes.Deferred) and waits.code == "attach_first"
+    assert isinstance(made, Deferred) and made.code == "reply_contradicts"
+    assert isinstance(waits, Deferred) and waits.code == "attach_first"
     assert set(rig.roster.fleets_of(A)) == {VANS}
 
 
@@ -295,7 +299,7 @@ async def test_a_write_that_charge_is_still_busy_with_is_unknown_although_a_read
 
     rig = rigs.Rig(applying.account(), policy=QUICK, transport=Busy)
     (outcome,) = await applying.apply(rig, [applying.attach(D, VANS)])
-    assert isinstance(outcome, outcomes.Unknown)
+    assert isinstance(outcome, Unknown)
     assert (outcome.attempts, outcome.code) == (QUICK.max_attempts, "idempotency_key_in_use")
     assert await rig.journal.open()
 
@@ -307,7 +311,7 @@ async def test_a_write_that_never_left_is_deferred_and_nothing_is_read() -> None
 
     rig = rigs.Rig(applying.account(), policy=QUICK, transport=Unplugged)
     (outcome,) = await applying.apply(rig, [applying.attach(D, VANS)])
-    assert isinstance(outcome, outcomes.Deferred)
+    assert isinstance(outcome, Deferred)
     assert (outcome.attempts, outcome.code) == (0, "connection_failed")
 
 
@@ -317,7 +321,7 @@ async def test_a_reply_that_shows_the_wrong_state_is_settled_by_reading(forward:
     (outcome,) = await applying.apply(rig, [applying.attach(D, VANS)])
     assert outcome.name == name
     assert rig.requests("GET ") == [f"GET /drivers/{D}"]
-    if isinstance(outcome, outcomes.Deferred):
+    if isinstance(outcome, Deferred):
         assert outcome.code == "reply_contradicts"
 
 
@@ -331,7 +335,7 @@ async def test_a_driver_that_vanished_before_it_could_be_settled_is_refused() ->
 
     rig = rigs.Rig(held, faults=faults.Faults(script=script), policy=QUICK)
     (outcome,) = await applying.apply(rig, [applying.attach(D, VANS)])
-    assert isinstance(outcome, outcomes.Refused)
+    assert isinstance(outcome, Refused)
     assert outcome.code == "driver_not_found"
 
 
@@ -353,6 +357,6 @@ async def test_every_outcome_is_logged_without_the_key(log: list[dict[str, Any]]
 
 
 def test_intents_are_values() -> None:
-    assert ports.Intent(values.IntentKey("k"), applying.attach(A, VANS)) == ports.Intent(
+    assert Intent(values.IntentKey("k"), applying.attach(A, VANS)) == Intent(
         values.IntentKey("k"), applying.attach(A, VANS)
     )

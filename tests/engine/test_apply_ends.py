@@ -8,7 +8,10 @@ from tests.support import doubles
 from tests.support import rig as rigs
 from tests.support import sandbox as support
 from tests.support.rig import DEPOT, VANS, A, B, D
-from worker.core import errors, outcomes, retry, values
+from worker.core import values
+from worker.core.model.errors import JournalError, KeyRejected, Stopped
+from worker.core.model.outcomes import Deferred
+from worker.core.pacing import retry_policy
 from worker.sandbox import behaviour, faults, messages, roster
 
 pytestmark = pytest.mark.anyio
@@ -27,7 +30,7 @@ async def test_a_rejected_key_ends_everything_at_once() -> None:
     assert left == [-1]
     assert applying.names(found) == ["applied"] * 10 + ["deferred"] * 20
     assert len(rig.roster.effects) == 10
-    assert isinstance(rig.halt.reason, errors.KeyRejected)
+    assert isinstance(rig.halt.reason, KeyRejected)
 
 
 async def test_too_long_a_pause_defers_what_is_left() -> None:
@@ -46,7 +49,7 @@ async def test_too_long_a_pause_defers_what_is_left() -> None:
         found = await applying.apply(rig, changes)
     assert anyio.current_time() - start < 5
     assert set(applying.names(found)) == {"applied", "deferred"}
-    assert all(outcome.code == "rate_limit_exceeded" for outcome in found if isinstance(outcome, outcomes.Deferred))
+    assert all(outcome.code == "rate_limit_exceeded" for outcome in found if isinstance(outcome, Deferred))
     assert applying.names(found).count("applied") == len(rig.roster.effects)
 
 
@@ -56,19 +59,21 @@ async def test_a_stop_lets_finish_what_is_in_flight_and_sends_nothing_more() -> 
 
     async def stop() -> None:
         await anyio.sleep(3)
-        rig.halt.stop(errors.Stopped("ended by SIGTERM", exit_code=143))
+        rig.halt.stop(Stopped("ended by SIGTERM", exit_code=143))
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(stop)
         found = await applying.apply(rig, changes)
     assert applying.names(found) == ["applied"] * 5 + ["deferred"] * 25
     assert len(rig.writes) == len(rig.roster.effects) == 5
-    assert all(isinstance(outcome, outcomes.Deferred) and outcome.attempts == 0 for outcome in found[5:])
+    assert all(isinstance(outcome, Deferred) and outcome.attempts == 0 for outcome in found[5:])
 
 
 async def test_a_stop_ends_a_backoff_with_what_is_known() -> None:
     """After 429 it certainly was not made; after 503 that is unknown, and there is no more reading."""
-    rig = rigs.Rig(applying.account(), policy=retry.Policy(max_attempts=9, base_seconds=100, max_seconds=100))
+    rig = rigs.Rig(
+        applying.account(), policy=retry_policy.RetryPolicy(max_attempts=9, base_seconds=100, max_seconds=100)
+    )
 
     def script(request: messages.Request) -> str | None:
         return {A: "rate_limited", B: "503"}.get(values.DriverId(request.subject))
@@ -77,7 +82,7 @@ async def test_a_stop_ends_a_backoff_with_what_is_known() -> None:
 
     async def stop() -> None:
         await anyio.sleep(5)
-        rig.halt.stop(errors.Stopped("ended by SIGTERM", exit_code=143))
+        rig.halt.stop(Stopped("ended by SIGTERM", exit_code=143))
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(stop)
@@ -92,7 +97,7 @@ async def test_a_cut_leaves_what_was_in_flight_unknown() -> None:
 
     async def end() -> None:
         await anyio.sleep(3)
-        rig.halt.stop(errors.Stopped("ended by SIGTERM", exit_code=143))
+        rig.halt.stop(Stopped("ended by SIGTERM", exit_code=143))
         await anyio.sleep(3)
         rig.halt.cut()
 
@@ -118,7 +123,7 @@ async def test_a_cut_while_a_contradiction_is_being_settled_leaves_it_unknown() 
 
     async def end() -> None:
         await anyio.sleep(3)
-        rig.halt.stop(errors.Stopped("ended by SIGTERM", exit_code=143))
+        rig.halt.stop(Stopped("ended by SIGTERM", exit_code=143))
         rig.halt.cut()
 
     async with anyio.create_task_group() as tasks:
@@ -132,7 +137,7 @@ async def test_a_journal_that_fails_meanwhile_stops_further_writes() -> None:
     journal = doubles.FailingJournal("record", after=1)
     rig = rigs.Rig(held, journal=journal, requests_per_second=50, burst=2, concurrency=2)
     found = await applying.apply(rig, changes)
-    assert isinstance(rig.halt.reason, errors.JournalError)
+    assert isinstance(rig.halt.reason, JournalError)
     assert 0 < len(rig.writes) < 20
     assert set(applying.names(found)) == {"applied", "deferred"}
     assert applying.names(found).count("applied") == len(rig.roster.effects)

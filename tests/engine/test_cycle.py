@@ -14,13 +14,18 @@ from tests.support import doubles
 from tests.support import rig as rigs
 from tests.support import sandbox as support
 from tests.support.rig import DEPOT, VANS, A, B, C, D
-from worker.core import errors, guard, outcomes, report, retry, values
+from worker.core import values
+from worker.core.model.errors import JournalError, KeyRejected, RequestRefused, Stopped
+from worker.core.model.outcomes import OUTCOME_NAMES
+from worker.core.model.report import Report, RunResult
+from worker.core.pacing import retry_policy
+from worker.core.safety import guard
 from worker.engine import survey as survey_
 from worker.sandbox import behaviour, faults, messages
 
 pytestmark = pytest.mark.anyio
 
-QUICK = retry.Policy(max_attempts=2, base_seconds=0.5)
+QUICK = retry_policy.RetryPolicy(max_attempts=2, base_seconds=0.5)
 
 
 # --- A run ------------------------------------------------------------------------------------------------
@@ -30,16 +35,16 @@ async def test_a_run_makes_what_is_wanted_so_and_says_what_it_did() -> None:
     rig = rigs.Rig(accounts.account(), behaviour=behaviour.Behaviour(latency_seconds=0.1))
     finished = await rig.reconcile(accounts.WANTED)
     assert rig.roster.memberships() == accounts.AFTER
-    assert (finished.verdict, finished.exit_code, finished.error) == (report.Verdict.CONVERGED, 0, None)
+    assert (finished.result, finished.exit_code, finished.error) == (RunResult.CONVERGED, 0, None)
     assert [(result.change.action.value, result.change.driver, result.change.fleet) for result in finished.results] == [
         ("attach", D, VANS),
         ("detach", A, VANS),
         ("attach", A, DEPOT),
     ]
-    assert finished.counts == {name: 3 if name == "applied" else 0 for name in outcomes.NAMES}
+    assert finished.counts == {name: 3 if name == "applied" else 0 for name in OUTCOME_NAMES}
     assert finished.finished > finished.started
     assert rig.memory.reports[finished.run] is finished
-    assert rig.memory.plans[finished.run] is finished.judged
+    assert rig.memory.plans[finished.run] is finished.guarded
 
 
 async def test_a_second_run_makes_no_writes() -> None:
@@ -48,7 +53,7 @@ async def test_a_second_run_makes_no_writes() -> None:
     writes = rig.writes
     finished = await rig.reconcile(accounts.WANTED)
     assert rig.writes == writes
-    assert (finished.verdict, finished.exit_code, finished.results) == (report.Verdict.IN_SYNC, 0, ())
+    assert (finished.result, finished.exit_code, finished.results) == (RunResult.IN_SYNC, 0, ())
     assert finished.traffic.writes == 0
     assert finished.run not in rig.memory.plans
 
@@ -74,7 +79,7 @@ async def test_the_cost_of_a_plan_is_what_carrying_it_out_takes() -> None:
     assert survey.actual.requests == before
     await rig.reconcile(accounts.WANTED)
     carried_out = len(rig.sandbox.requests) - 2 * before
-    assert survey.judged.cost == values.Cost(carried_out, round(carried_out / 10, 1))
+    assert survey.guarded.cost == values.Cost(carried_out, round(carried_out / 10, 1))
 
 
 async def test_the_same_inputs_give_the_same_plan() -> None:
@@ -82,8 +87,8 @@ async def test_the_same_inputs_give_the_same_plan() -> None:
     surveys.append(
         await rigs.Rig(accounts.account()).surveyor(doubles.Source(dict(reversed(accounts.WANTED.items())))).survey()
     )
-    assert len({survey.judged.digest for survey in surveys}) == 1
-    assert surveys[0].judged.changes == surveys[1].judged.changes
+    assert len({survey.guarded.digest for survey in surveys}) == 1
+    assert surveys[0].guarded.changes == surveys[1].guarded.changes
 
 
 async def test_several_sources_add_up() -> None:
@@ -123,10 +128,10 @@ async def test_a_rehearsal_and_a_survey_change_nothing() -> None:
 async def test_what_the_guard_holds_is_made_once_its_digest_is_approved() -> None:
     rig = rigs.Rig(accounts.account(), limits=guard.Limits(always_allow=0))
     finished = await rig.reconcile({VANS: [B]})
-    assert finished.judged is not None
-    assert (finished.exit_code, finished.verdict, len(finished.judged.held)) == (3, report.Verdict.HELD, 1)
+    assert finished.guarded is not None
+    assert (finished.exit_code, finished.result, len(finished.guarded.held)) == (3, RunResult.HELD, 1)
     assert rig.writes == []
-    digest = finished.judged.digest
+    digest = finished.guarded.digest
     assert (await rig.reconcile({VANS: [B]}, approved="sha256:" + "0" * 64)).exit_code == 3
     assert (await rig.reconcile({VANS: [B], DEPOT: []}, approved=digest)).exit_code == 3
     assert rig.writes == []
@@ -139,8 +144,8 @@ async def test_a_refusal_outranks_a_hold() -> None:
     held.change_fleet(DEPOT, status="archived")
     rig = rigs.Rig(held, limits=guard.Limits(always_allow=0))
     finished = await rig.reconcile({VANS: [B], DEPOT: [A, C]})
-    assert finished.judged is not None
-    assert (len(finished.judged.held), finished.counts["refused"], finished.exit_code) == (1, 1, 4)
+    assert finished.guarded is not None
+    assert (len(finished.guarded.held), finished.counts["refused"], finished.exit_code) == (1, 1, 4)
 
 
 # --- What ends a run --------------------------------------------------------------------------------------
@@ -149,8 +154,8 @@ async def test_a_refusal_outranks_a_hold() -> None:
 async def test_a_rejected_key_costs_one_request() -> None:
     rig = rigs.Rig(accounts.account(), key="ch_sk_test_wrong")
     finished = await rig.reconcile(accounts.WANTED)
-    assert isinstance(finished.error, errors.KeyRejected)
-    assert (finished.exit_code, finished.judged, len(rig.sandbox.requests)) == (1, None, 1)
+    assert isinstance(finished.error, KeyRejected)
+    assert (finished.exit_code, finished.guarded, len(rig.sandbox.requests)) == (1, None, 1)
     assert "ch_sk_test_wrong" not in str(vars(finished.error))
 
 
@@ -162,7 +167,7 @@ async def test_a_key_revoked_at_any_moment_stops_all_requests_at_once(left: int)
     )
     finished = await rig.reconcile(accounts.WANTED)
     assert requests == [-1]
-    assert isinstance(finished.error, errors.KeyRejected)
+    assert isinstance(finished.error, KeyRejected)
     assert finished.exit_code == 1
     assert finished.counts["applied"] == len(rig.roster.effects)
 
@@ -170,7 +175,7 @@ async def test_a_key_revoked_at_any_moment_stops_all_requests_at_once(left: int)
 async def test_a_stop_while_reading_ends_the_run_at_once() -> None:
     rig = rigs.Rig(accounts.account(), behaviour=behaviour.Behaviour(latency_seconds=20))
     run = rig.cycle(doubles.Source(accounts.WANTED))
-    reports: list[report.Report] = []
+    reports: list[Report] = []
 
     async def reconcile() -> None:
         reports.append(await run.reconcile(trigger="test"))
@@ -179,9 +184,9 @@ async def test_a_stop_while_reading_ends_the_run_at_once() -> None:
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(reconcile)
         await anyio.sleep(25)
-        rig.halt.stop(errors.Stopped("ended by SIGTERM", exit_code=143))
+        rig.halt.stop(Stopped("ended by SIGTERM", exit_code=143))
     assert anyio.current_time() - start == pytest.approx(25)
-    assert (reports[0].exit_code, reports[0].judged, rig.writes) == (143, None, [])
+    assert (reports[0].exit_code, reports[0].guarded, rig.writes) == (143, None, [])
 
 
 async def test_a_stop_while_writing_reports_what_was_made_and_what_was_not() -> None:
@@ -189,7 +194,7 @@ async def test_a_stop_while_writing_reports_what_was_made_and_what_was_not() -> 
     held = rigs.roster_of({VANS: []}, others=drivers)
     rig = rigs.Rig(held, requests_per_second=10, burst=1, behaviour=behaviour.Behaviour(latency_seconds=0.5))
     run = rig.cycle(doubles.Source({VANS: drivers}))
-    reports: list[report.Report] = []
+    reports: list[Report] = []
 
     async def reconcile() -> None:
         reports.append(await run.reconcile(trigger="test"))
@@ -197,7 +202,7 @@ async def test_a_stop_while_writing_reports_what_was_made_and_what_was_not() -> 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(reconcile)
         await anyio.sleep(2)
-        rig.halt.stop(errors.Stopped("ended by SIGTERM", exit_code=143))
+        rig.halt.stop(Stopped("ended by SIGTERM", exit_code=143))
     (finished,) = reports
     assert finished.exit_code == 143
     made = len(rig.roster.effects)
@@ -214,7 +219,7 @@ async def test_a_key_without_permission_to_read_says_so() -> None:
         transport=lambda: httpx.MockTransport(lambda request: httpx.Response(403, json={"message": "Not yours."})),
     )
     finished = await rig.reconcile(accounts.WANTED)
-    assert isinstance(finished.error, errors.Refused)
+    assert isinstance(finished.error, RequestRefused)
     assert (finished.error.message, finished.exit_code) == ("403: Not yours.", 1)
 
 
@@ -225,8 +230,8 @@ async def test_without_a_journal_nothing_is_sent() -> None:
     rig = rigs.Rig(accounts.account(), journal=doubles.FailingJournal("begin"))
     finished = await rig.reconcile(accounts.WANTED)
     assert rig.writes == []
-    assert isinstance(finished.error, errors.JournalError)
-    assert (finished.exit_code, finished.results, finished.verdict) == (1, (), report.Verdict.FAILED)
+    assert isinstance(finished.error, JournalError)
+    assert (finished.exit_code, finished.results, finished.result) == (1, (), RunResult.FAILED)
     assert finished.error.remedy
 
 
@@ -244,7 +249,7 @@ async def test_a_journal_that_fails_in_mid_run_stops_further_writes() -> None:
         burst=1,
     )
     finished = await rig.reconcile({VANS: drivers})
-    assert isinstance(finished.error, errors.JournalError)
+    assert isinstance(finished.error, JournalError)
     assert (finished.exit_code, len(rig.writes) < 20) == (1, True)
     assert finished.counts["applied"] == len(rig.roster.effects)
     assert finished.counts["applied"] + finished.counts["deferred"] == 40
@@ -254,7 +259,7 @@ async def test_a_journal_that_cannot_take_the_end_is_an_error_beside_what_was_do
     rig = rigs.Rig(accounts.account(), journal=doubles.FailingJournal("finish"))
     finished = await rig.reconcile(accounts.WANTED)
     assert rig.roster.memberships() == accounts.AFTER
-    assert isinstance(finished.error, errors.JournalError)
+    assert isinstance(finished.error, JournalError)
     assert (finished.exit_code, finished.counts["applied"]) == (1, 3)
 
 
@@ -323,9 +328,9 @@ async def test_what_is_shown_is_what_is_judged_and_made() -> None:
     )
     finished = await rig.cycle(doubles.Source(accounts.WANTED), show=shown.append).reconcile(trigger="test")
     (survey,) = shown
-    assert survey.judged is finished.judged is rig.memory.plans[finished.run]
-    assert {result.change for result in finished.results} == set(survey.judged.changes)
-    assert set(rig.memory.intents.values()) == set(survey.judged.changes)
+    assert survey.guarded is finished.guarded is rig.memory.plans[finished.run]
+    assert {result.change for result in finished.results} == set(survey.guarded.changes)
+    assert set(rig.memory.intents.values()) == set(survey.guarded.changes)
     assert (A, VANS) in rig.roster.memberships()
 
 
@@ -335,7 +340,7 @@ async def test_quiet_runs_are_forgotten_too_and_once_a_day_is_enough() -> None:
     forgetting = 0
     for _ in range(6 * 24):
         before = len(rig.memory.reports)
-        assert (await rig.reconcile({VANS: [A]})).verdict is report.Verdict.IN_SYNC
+        assert (await rig.reconcile({VANS: [A]})).result is RunResult.IN_SYNC
         forgetting += len(rig.memory.reports) <= before
         assert len(rig.memory.reports) <= 2 * 24
         await anyio.sleep(3600)

@@ -8,7 +8,10 @@ import pytest
 from tests.support import doubles
 from tests.support import rig as rigs
 from tests.support.rig import DEPOT, VANS, A, B, C
-from worker.core import guard, outcomes, report, values
+from worker.core import values
+from worker.core.model.outcomes import Deferred
+from worker.core.model.report import Report, RunResult
+from worker.core.safety import guard
 
 pytestmark = pytest.mark.anyio
 
@@ -30,10 +33,10 @@ async def _fight(rig: rigs.Rig, wanted: rigs.Wanted = WANTED, *, rounds: int = 3
         await anyio.sleep(every / 2)
 
 
-def _frozen(finished: report.Report) -> list[values.Change]:
-    assert finished.judged is not None
-    assert {held.guard for held in finished.judged.held} <= {guard.FLAPPING}
-    return [held.change for held in finished.judged.held]
+def _frozen(finished: Report) -> list[values.Change]:
+    assert finished.guarded is not None
+    assert {held.guard for held in finished.guarded.held} <= {guard.FLAPPING}
+    return [held.change for held in finished.guarded.held]
 
 
 async def test_argo_cd_and_external_dns_two_controllers_that_fight_are_noticed_frozen_and_both_sides_reported() -> None:
@@ -47,14 +50,14 @@ async def test_argo_cd_and_external_dns_two_controllers_that_fight_are_noticed_f
     assert len(writes) == len({request.key for request in writes}) == 3
     for _ in range(4):
         finished = await rig.reconcile(WANTED)
-        assert (finished.exit_code, finished.verdict) == (3, report.Verdict.HELD)
+        assert (finished.exit_code, finished.result) == (3, RunResult.HELD)
         assert [(change.action, change.driver, change.fleet) for change in _frozen(finished)] == [
             (values.Action.ATTACH, A, VANS)
         ]
         await anyio.sleep(2 * 24 * HOUR)
     assert len(rig.writes) == 3
-    assert finished.judged is not None
-    (held,) = finished.judged.held
+    assert finished.guarded is not None
+    (held,) = finished.guarded.held
     ours = [change.recorded for change in await rig.memory.changes(driver=A)]
     runs = sorted(each.started for each in rig.memory.reports.values())[1:3]
     for moment in (*ours, *runs):
@@ -66,7 +69,7 @@ async def test_a_plan_shows_the_frozen_membership_too() -> None:
     rig = _account()
     await _fight(rig)
     survey = await rig.surveyor(doubles.Source(WANTED)).survey()
-    assert [held.guard for held in survey.judged.held] == [guard.FLAPPING]
+    assert [held.guard for held in survey.guarded.held] == [guard.FLAPPING]
 
 
 async def test_the_driver_of_a_frozen_attach_keeps_the_fleet_that_he_was_to_leave() -> None:
@@ -111,7 +114,7 @@ async def test_to_edit_the_row_or_to_want_the_opposite_for_once_begins_anew() ->
 async def test_an_approval_lets_it_through_once() -> None:
     rig = _account()
     await _fight(rig)
-    held = (await rig.reconcile(WANTED)).judged
+    held = (await rig.reconcile(WANTED)).guarded
     assert held is not None
     assert rigs.outcome(await rig.reconcile(WANTED, approved=held.digest), A, VANS) == "applied"
     rig.roster.detach(A, VANS)
@@ -121,7 +124,7 @@ async def test_an_approval_lets_it_through_once() -> None:
 async def test_an_approval_for_a_day_lets_it_through_once_too() -> None:
     rig = _account()
     await _fight(rig)
-    held = (await rig.reconcile(WANTED)).judged
+    held = (await rig.reconcile(WANTED)).guarded
     assert held is not None
     now = rig.wall.now()
     await rig.memory.approve(held.digest, now=now, until=now + datetime.timedelta(hours=24))
@@ -137,11 +140,11 @@ async def test_an_approval_for_a_day_lets_it_through_once_too() -> None:
 async def test_an_approval_is_not_used_up_by_a_run_that_leaves_the_frozen_change_out() -> None:
     rig = _account()
     await _fight(rig)
-    held = (await rig.reconcile(WANTED)).judged
+    held = (await rig.reconcile(WANTED)).guarded
     assert held is not None
     now = rig.wall.now()
     await rig.memory.approve(held.digest, now=now, until=now + datetime.timedelta(hours=24))
-    later = outcomes.Deferred(0, "refused_before", "later")
+    later = Deferred(0, "refused_before", "later")
     for postpone in (lambda changes, now: dict.fromkeys(changes, later), lambda changes, now: {}):
         finished = await rig.cycle(doubles.Source(WANTED), postpone=postpone).reconcile(trigger="test")
     assert rigs.outcome(finished, A, VANS) == "applied"
@@ -162,5 +165,5 @@ async def test_a_run_with_nothing_to_change_does_not_ask_for_what_was_written() 
     await rig.reconcile(WANTED)
     asked: list[object] = []
     rig.memory.latest = lambda drivers, *, most: asked.append(drivers)  # type: ignore[method-assign,assignment,return-value]
-    assert (await rig.reconcile(WANTED)).verdict is report.Verdict.IN_SYNC
+    assert (await rig.reconcile(WANTED)).result is RunResult.IN_SYNC
     assert asked == []

@@ -8,7 +8,9 @@ import pytest
 from tests.support import clocks, doubles
 from tests.support import rig as rigs
 from tests.support.rig import DEPOT, VANS, A, B, C, D
-from worker.core import guard, report, values
+from worker.core import values
+from worker.core.model.report import Report, RunResult
+from worker.core.safety import guard
 from worker.journal import memory
 
 pytestmark = pytest.mark.anyio
@@ -23,22 +25,22 @@ def _rig(**options: object) -> rigs.Rig:
     return rigs.Rig(rigs.roster_of({VANS: [A, B, C, D], DEPOT: [A]}), **everything)  # type: ignore[arg-type]
 
 
-def _waiting(finished: report.Report) -> list[str]:
-    assert finished.judged is not None
-    return [problem.message for problem in finished.judged.problems if "detach waits until" in problem.message]
+def _waiting(finished: Report) -> list[str]:
+    assert finished.guarded is not None
+    return [problem.message for problem in finished.guarded.problems if "detach waits until" in problem.message]
 
 
 async def test_a_detach_is_made_when_its_membership_was_absent_for_the_grace() -> None:
     rig = _rig()
     for minute in range(0, 60, 20):
         finished = await rig.reconcile(LESS)
-        assert (finished.exit_code, finished.verdict, rig.writes) == (0, report.Verdict.IN_SYNC, []), minute
+        assert (finished.exit_code, finished.result, rig.writes) == (0, RunResult.IN_SYNC, []), minute
         assert "since 2026-12-01T12:00:00" in _waiting(finished)[0]
         await anyio.sleep(20 * 60)
     finished = await rig.reconcile(LESS)
     assert (rigs.outcome(finished, A, VANS), _waiting(finished)) == ("applied", [])
     assert await rig.memory.absences() != {}
-    assert (await rig.reconcile(LESS)).verdict is report.Verdict.IN_SYNC
+    assert (await rig.reconcile(LESS)).result is RunResult.IN_SYNC
     assert await rig.memory.absences() == {}
 
 
@@ -74,8 +76,8 @@ async def test_a_grace_goes_on_while_a_fleet_cannot_be_judged() -> None:
 async def test_a_plan_shows_who_waits_and_notes_nothing() -> None:
     rig = _rig()
     survey = await rig.surveyor(doubles.Source(LESS)).survey()
-    assert survey.judged.changes == ()
-    assert "until 2026-12-01T13:00:00" in survey.judged.problems[0].message
+    assert survey.guarded.changes == ()
+    assert "until 2026-12-01T13:00:00" in survey.guarded.problems[0].message
     assert await rig.memory.absences() == {}
 
 
@@ -137,8 +139,8 @@ async def test_what_is_due_together_is_judged_together() -> None:
     assert (await rig.reconcile(few)).exit_code == 0
     await anyio.sleep(3600)
     finished = await rig.reconcile(few)
-    assert finished.judged is not None
-    assert [held.guard for held in finished.judged.held] == [guard.PER_FLEET] * 3
+    assert finished.guarded is not None
+    assert [held.guard for held in finished.guarded.held] == [guard.PER_FLEET] * 3
     assert rig.writes == []
 
 

@@ -8,14 +8,17 @@ import trio
 import trio.testing
 
 from tests.support import doubles, rig
-from worker.core import errors, outcomes, ports, values
+from worker.core import values
+from worker.core.model.errors import JournalError, ProcessSuspended, Stopped
+from worker.core.model.outcomes import Applied, Outcome
+from worker.core.model.ports import Intent
 from worker.engine import halt as halt_
 from worker.engine import lanes, recorder
 from worker.journal import memory
 
 pytestmark = pytest.mark.anyio
 
-FIRST, SECOND = errors.Stopped("SIGTERM", exit_code=143), errors.JournalError("full")
+FIRST, SECOND = Stopped("SIGTERM", exit_code=143), JournalError("full")
 
 
 async def test_the_first_reason_stays() -> None:
@@ -24,7 +27,7 @@ async def test_the_first_reason_stays() -> None:
     halt.stop(FIRST)
     halt.stop(SECOND)
     assert halt.reason is FIRST
-    with pytest.raises(errors.Stopped):
+    with pytest.raises(Stopped):
         halt.check()
 
 
@@ -32,7 +35,7 @@ async def test_reads_are_dropped_and_writes_finish() -> None:
     halt, finished = halt_.Halt(), []
 
     async def read() -> None:
-        with pytest.raises(errors.Stopped):
+        with pytest.raises(Stopped):
             async with halt.reading():
                 await anyio.sleep(10)
         finished.append("read")
@@ -72,7 +75,7 @@ async def test_a_cut_drops_writes_too() -> None:
 async def test_no_reading_begins_after_the_end() -> None:
     halt = halt_.Halt()
     halt.stop(FIRST)
-    with pytest.raises(errors.Stopped):
+    with pytest.raises(Stopped):
         async with halt.reading():
             raise AssertionError
 
@@ -103,7 +106,7 @@ async def test_the_first_failure_of_a_lane_ends_the_others_and_is_raised_as_it_i
         await anyio.sleep(1)
         done.append(job)
 
-    with pytest.raises(errors.JournalError) as caught:
+    with pytest.raises(JournalError) as caught:
         await lanes.side_by_side(work, range(20), limit=3)
     assert caught.value is SECOND
     assert done == []
@@ -129,8 +132,8 @@ def _key(number: int) -> values.IntentKey:
 async def _begun(journal: memory.MemoryJournal) -> memory.MemoryJournal:
     """Begin a run with three intents."""
     changes = [values.Change(values.Action.ATTACH, rig.driver_id(letter), rig.fleet_id("V")) for letter in "ABC"]
-    intents = [ports.Intent(_key(number), change) for number, change in enumerate(changes)]
-    await journal.begin(values.RunId("run_1"), trigger="test", judged=doubles.judged(changes), intents=intents)
+    intents = [Intent(_key(number), change) for number, change in enumerate(changes)]
+    await journal.begin(values.RunId("run_1"), trigger="test", guarded=doubles.guarded(changes), intents=intents)
     return journal
 
 
@@ -140,7 +143,7 @@ async def test_outcomes_reach_the_journal_in_groups_soon() -> None:
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(record.flush_regularly)
         for number in range(3):
-            record.add(_key(number), outcomes.Applied(1))
+            record.add(_key(number), Applied(1))
         assert journal.outcomes == {}
         await anyio.sleep(recorder.GROUP_SECONDS + 0.001)
         assert set(journal.outcomes) == {_key(0), _key(1), _key(2)}
@@ -150,22 +153,22 @@ async def test_outcomes_reach_the_journal_in_groups_soon() -> None:
 async def test_a_journal_that_fails_ends_the_run() -> None:
     halt = halt_.Halt()
     record = recorder.Recorder(journal=doubles.FailingJournal("record"), halt=halt)
-    record.add(_key(1), outcomes.Applied(1))
+    record.add(_key(1), Applied(1))
     await record.flush()
-    assert isinstance(halt.reason, errors.JournalError)
+    assert isinstance(halt.reason, JournalError)
 
 
 async def test_what_waits_is_recorded_even_while_all_is_cancelled() -> None:
 
     class SlowJournal(memory.MemoryJournal):
-        async def record(self, group: Sequence[tuple[values.IntentKey, outcomes.Outcome]]) -> None:
+        async def record(self, group: Sequence[tuple[values.IntentKey, Outcome]]) -> None:
             await anyio.sleep(1)
             await super().record(group)
 
     journal = await _begun(SlowJournal())
     record = recorder.Recorder(journal=journal, halt=halt_.Halt())
     with anyio.CancelScope() as scope:
-        record.add(_key(1), outcomes.Applied(1))
+        record.add(_key(1), Applied(1))
         scope.cancel()
         await record.flush()
     assert set(journal.outcomes) == {_key(1)}
@@ -179,25 +182,25 @@ async def test_a_process_that_stood_still_between_reading_and_writing_writes_not
     account = rig.Rig(rig.roster_of({fleet: []}, others=[driver]))
     cycle = account.cycle(doubles.Source({fleet: [driver]}), show=lambda survey: clock.jump(3600))
     finished = await cycle.reconcile(trigger="test")
-    assert isinstance(finished.error, errors.Paused)
+    assert isinstance(finished.error, ProcessSuspended)
     assert rig.outcome(finished, driver, fleet) == "deferred"
     assert account.writes == []
 
 
 async def test_to_work_for_long_is_no_pause() -> None:
     """Else a very large first import could never begin."""
-    clock, worked = trio.lowlevel.current_clock(), [0.0]
+    clock, cpu_time = trio.lowlevel.current_clock(), [0.0]
     assert isinstance(clock, trio.testing.MockClock)
-    halt = halt_.Halt(worked=lambda: worked[0])
+    halt = halt_.Halt(cpu_time=lambda: cpu_time[0])
     async with halt.reading():
         await anyio.sleep(1)
     clock.jump(600)
-    worked[0] += 30
+    cpu_time[0] += 30
     halt.beat()
     halt.check()
     clock.jump(600)
     halt.beat()
-    assert isinstance(halt.reason, errors.Paused)
+    assert isinstance(halt.reason, ProcessSuspended)
 
 
 async def test_a_machine_that_slept_stood_still_although_the_event_loop_saw_no_time_pass() -> None:
@@ -207,7 +210,7 @@ async def test_a_machine_that_slept_stood_still_although_the_event_loop_saw_no_t
         await anyio.sleep(1)
     slept[0] += 3600
     halt.beat()
-    assert isinstance(halt.reason, errors.Paused)
+    assert isinstance(halt.reason, ProcessSuspended)
 
 
 async def test_a_long_reading_is_no_pause() -> None:
@@ -225,14 +228,14 @@ async def test_a_process_that_stood_still_while_it_read_has_read_nothing(after: 
     clock = trio.lowlevel.current_clock()
     assert isinstance(clock, trio.testing.MockClock)
     halt = halt_.Halt()
-    with pytest.raises(errors.Paused, match="stood still for 360"):
+    with pytest.raises(ProcessSuspended, match="stood still for 360"):
         async with halt.reading():
             clock.jump(3600)
             await anyio.sleep(after)
 
 
 async def test_what_a_reading_raises_is_raised_as_it_is() -> None:
-    with pytest.raises(errors.JournalError) as caught:
+    with pytest.raises(JournalError) as caught:
         async with halt_.Halt().reading():
             raise SECOND
     assert caught.value is SECOND
@@ -267,15 +270,15 @@ async def test_a_group_that_could_not_be_recorded_is_tried_once_more_in_the_end(
     """A disk that is full for a moment loses no outcome."""
 
     class Stumbling(memory.MemoryJournal):
-        async def record(self, group: Sequence[tuple[values.IntentKey, outcomes.Outcome]]) -> None:
+        async def record(self, group: Sequence[tuple[values.IntentKey, Outcome]]) -> None:
             self.record = super().record  # type: ignore[method-assign] # only once
-            raise errors.JournalError("no space left on device")
+            raise JournalError("no space left on device")
 
     journal = await _begun(Stumbling())
     record = recorder.Recorder(journal=journal, halt=halt_.Halt())
-    record.add(_key(1), outcomes.Applied(1))
+    record.add(_key(1), Applied(1))
     await record.flush()
     assert journal.outcomes == {}
-    record.add(_key(2), outcomes.Applied(1))
+    record.add(_key(2), Applied(1))
     await record.flush()
     assert set(journal.outcomes) == {_key(1), _key(2)}

@@ -5,41 +5,53 @@ from collections.abc import Callable
 
 import pytest
 
-from worker.core import errors, ports, retry, values
+from worker.core import values
+from worker.core.model.errors import (
+    ChargeError,
+    ForeignOrigin,
+    KeyRejected,
+    NotFound,
+    RateLimited,
+    RequestRefused,
+    ServerFault,
+    Unreachable,
+)
+from worker.core.model.ports import Cursor, FleetPage
+from worker.core.pacing import retry_policy
 from worker.engine import halt as halt_
 from worker.engine import listing, pacing, sending
 
 pytestmark = pytest.mark.anyio
 
-ONCE = retry.Policy(max_attempts=2, base_seconds=0.1)
+ONCE = retry_policy.RetryPolicy(max_attempts=2, base_seconds=0.1)
 
 
 class Pages:
     """A listing: which page each cursor leads to, and what goes wrong on the way."""
 
     def __init__(
-        self, following: Callable[[int], int | None], *, failures: dict[int, list[errors.ChargeError]] | None = None
+        self, following: Callable[[int], int | None], *, failures: dict[int, list[ChargeError]] | None = None
     ) -> None:
         self._following = following
         self._failures = failures or {}
         self.asked: list[int] = []
 
-    async def __call__(self, cursor: ports.Cursor | None) -> ports.FleetPage:
+    async def __call__(self, cursor: Cursor | None) -> FleetPage:
         page = int(cursor or 0)
         self.asked.append(page)
         if failures := self._failures.get(page):
             raise failures.pop(0)
         following = self._following(page)
         fleet = values.Fleet(values.FleetId(f"flt_{page}"))
-        return ports.FleetPage((fleet,), None if following is None else ports.Cursor(str(following)))
+        return FleetPage((fleet,), None if following is None else Cursor(str(following)))
 
 
 async def _walk(pages: Pages, *, cap: int = listing.MOST_PAGES, until: int | None = None) -> tuple[str | None, int]:
     pace = pacing.Pace(requests_per_second=1000, burst=10, adaptive=False)
     sender = sending.Sender(pace=pace, halt=halt_.Halt(), policy=ONCE, jitter=lambda: 0.5)
-    taken: list[ports.FleetPage] = []
+    taken: list[FleetPage] = []
 
-    def take(page: ports.FleetPage) -> bool:
+    def take(page: FleetPage) -> bool:
         taken.append(page)
         return len(taken) != until
 
@@ -82,21 +94,19 @@ async def test_a_listing_of_just_as_many_pages_is_whole() -> None:
 
 
 async def test_a_page_that_fails_in_several_ways_is_tried_in_two_rounds() -> None:
-    pages = Pages(_to(3), failures={2: [errors.Unreachable(""), errors.ServerFault(""), errors.Unreachable("")]})
+    pages = Pages(_to(3), failures={2: [Unreachable(""), ServerFault(""), Unreachable("")]})
     assert await _walk(pages) == (None, 4)
     assert pages.asked == [0, 1, 2, 2, 2, 2, 3]
 
 
 async def test_a_page_that_fails_in_the_same_way_each_time_is_asked_for_as_often_as_a_request_may_be() -> None:
-    pages = Pages(_to(3), failures={2: [errors.Unreachable("") for _ in range(9)]})
+    pages = Pages(_to(3), failures={2: [Unreachable("") for _ in range(9)]})
     assert await _walk(pages) == ("a page could not be read: ", 2)
     assert pages.asked == [0, 1] + [2] * ONCE.max_attempts
 
 
-@pytest.mark.parametrize(
-    "failure", [errors.Unreachable("no answer"), errors.ServerFault("503", status=503), errors.RateLimited("429")]
-)
-async def test_a_page_that_cannot_be_had_voids_the_listing(failure: errors.ChargeError) -> None:
+@pytest.mark.parametrize("failure", [Unreachable("no answer"), ServerFault("503", status=503), RateLimited("429")])
+async def test_a_page_that_cannot_be_had_voids_the_listing(failure: ChargeError) -> None:
     """Story: 503s: some groups were fetched, the others deleted (ssosync 234)."""
     reason, taken = await _walk(Pages(_to(3), failures={2: [failure] * 9}))
     assert reason == f"a page could not be read: {failure.message}"
@@ -104,17 +114,17 @@ async def test_a_page_that_cannot_be_had_voids_the_listing(failure: errors.Charg
 
 
 @pytest.mark.parametrize(
-    "failure", [errors.NotFound("404", status=404), errors.Refused("400", status=400), errors.Distrusted("foreign")]
+    "failure", [NotFound("404", status=404), RequestRefused("400", status=400), ForeignOrigin("foreign")]
 )
-async def test_a_page_that_is_refused_voids_the_listing_at_once(failure: errors.ChargeError) -> None:
+async def test_a_page_that_is_refused_voids_the_listing_at_once(failure: ChargeError) -> None:
     pages = Pages(_to(3), failures={2: [failure] * 9})
     reason, _ = await _walk(pages)
     assert reason == f"a page was refused: {failure.message}"
     assert pages.asked == [0, 1, 2]
 
 
-@pytest.mark.parametrize("failure", [errors.KeyRejected("401", status=401), errors.Refused("403", status=403)])
-async def test_what_no_listing_can_get_past_is_raised(failure: errors.ChargeError) -> None:
+@pytest.mark.parametrize("failure", [KeyRejected("401", status=401), RequestRefused("403", status=403)])
+async def test_what_no_listing_can_get_past_is_raised(failure: ChargeError) -> None:
     with pytest.raises(type(failure)):
         await _walk(Pages(_to(3), failures={1: [failure] * 9}))
 
@@ -123,11 +133,9 @@ async def test_ever_new_cursors_that_show_the_same_old_things_are_followed_no_lo
     """Else a server that never ends its listing is asked a hundred thousand times, an hour at the default pace."""
 
     class Stuck(Pages):
-        async def __call__(self, cursor: ports.Cursor | None) -> ports.FleetPage:
+        async def __call__(self, cursor: Cursor | None) -> FleetPage:
             page = await super().__call__(cursor)
-            return (
-                page if int(cursor or 0) < 5 else ports.FleetPage((values.Fleet(values.FleetId("flt_0")),), page.next)
-            )
+            return page if int(cursor or 0) < 5 else FleetPage((values.Fleet(values.FleetId("flt_0")),), page.next)
 
     pages = Stuck(lambda page: page + 1)
     assert await _walk(pages) == ("10 of its pages in a row show nothing new", 15)

@@ -9,7 +9,9 @@ import anyio
 import pytest
 
 from tests.support import rig as rigs
-from worker.core import errors, retry, values
+from worker.core import values
+from worker.core.model.errors import FleetSyncError, RateLimited, Stopped
+from worker.core.pacing import retry_policy
 from worker.engine import halt as halt_
 from worker.engine import pacing, sending
 from worker.sandbox import behaviour, limiter, roster
@@ -95,11 +97,11 @@ class Server:
         await anyio.sleep(self._latency / 2)
         now = anyio.current_time()
         self.arrivals.append(now)
-        verdict = self._limiter.admit(self._conduct, now)
+        result = self._limiter.admit(self._conduct, now)
         await anyio.sleep(self._latency / 2)
-        if verdict is not None and verdict.wait:
+        if result is not None and result.wait:
             self.refused += 1
-            raise errors.RateLimited("429")
+            raise RateLimited("429")
 
 
 @pytest.mark.parametrize("latency", [0.01, 0.08])
@@ -107,7 +109,7 @@ class Server:
 async def test_an_unknown_limit_is_found_used_and_not_run_into(conduct: behaviour.Behaviour, latency: float) -> None:
     server = Server(conduct, latency=latency)
     pace, halt = _pace(rate=2000, burst=10, adaptive=True)
-    sender = sending.Sender(pace=pace, halt=halt, policy=retry.Policy(), jitter=lambda: 0.5)
+    sender = sending.Sender(pace=pace, halt=halt, policy=retry_policy.RetryPolicy(), jitter=lambda: 0.5)
 
     async def lane() -> None:
         for _ in range(150):
@@ -159,7 +161,7 @@ async def test_a_pause_that_is_too_long_is_told_to_all_who_wait() -> None:
     told = []
 
     async def wait() -> None:
-        with pytest.raises(errors.RateLimited) as caught:
+        with pytest.raises(RateLimited) as caught:
             await pace.turn(halt)
         told.append(caught.value.retry_after)
 
@@ -172,7 +174,7 @@ async def test_a_pause_that_is_too_long_is_told_to_all_who_wait() -> None:
         pace.limited(sent, 3600.0)
     assert len(told) == 5
     assert anyio.current_time() - start < 1
-    await anyio.sleep(3600 - retry.LONGEST_WAIT + 1)
+    await anyio.sleep(3600 - retry_policy.LONGEST_WAIT + 1)
     await pace.turn(halt)
     assert anyio.current_time() - start >= 3600
 
@@ -233,10 +235,10 @@ async def test_a_halt_wakes_everybody_who_waits(why: str) -> None:
     sent = await pace.turn(halt)
     if why == "a pause":
         pace.limited(sent, 250.0)
-    raised: list[errors.FleetSyncError] = []
+    raised: list[FleetSyncError] = []
 
     async def wait() -> None:
-        with pytest.raises(errors.Stopped) as caught:
+        with pytest.raises(Stopped) as caught:
             await pace.turn(halt)
         raised.append(caught.value)
 
@@ -245,15 +247,15 @@ async def test_a_halt_wakes_everybody_who_waits(why: str) -> None:
         for _ in range(4):
             tasks.start_soon(wait)
         await anyio.sleep(0.5)
-        halt.stop(errors.Stopped("enough", exit_code=143))
+        halt.stop(Stopped("enough", exit_code=143))
     assert anyio.current_time() - start == pytest.approx(0.5)
     assert len(raised) == 4
 
 
 async def test_after_a_halt_nobody_passes_even_where_nothing_is_in_the_way() -> None:
     pace, halt = _pace()
-    halt.stop(errors.Stopped("enough", exit_code=143))
-    with pytest.raises(errors.Stopped):
+    halt.stop(Stopped("enough", exit_code=143))
+    with pytest.raises(Stopped):
         await pace.turn(halt)
 
 
@@ -271,7 +273,7 @@ async def test_what_was_learned_outlives_a_run() -> None:
     pace, halt = _pace(rate=1000, burst=10, adaptive=True)
     pace.limited(await pace.turn(halt), None)
     slowed = pace.rate()
-    halt.stop(errors.Stopped("enough", exit_code=143))
+    halt.stop(Stopped("enough", exit_code=143))
     await pace.turn(halt_.Halt(wake=pace.wake))
     assert pace.rate() == slowed < 1000
 

@@ -9,7 +9,10 @@ import pytest
 from tests.support import doubles
 from tests.support import rig as rigs
 from tests.support.rig import DEPOT, VANS, A, B, C
-from worker.core import guard, outcomes, patience, report, values
+from worker.core import values
+from worker.core.model.outcomes import Deferred, Outcome
+from worker.core.model.report import Report, RunResult
+from worker.core.safety import guard, refusal_backoff
 
 pytestmark = pytest.mark.anyio
 
@@ -21,9 +24,9 @@ class Service:
 
     def __init__(self, rig: rigs.Rig) -> None:
         self.rig = rig
-        self.patience = patience.Patience()
+        self.patience = refusal_backoff.RefusalBackoff()
 
-    async def reconcile(self, wanted: rigs.Wanted = WANTED) -> report.Report:
+    async def reconcile(self, wanted: rigs.Wanted = WANTED) -> Report:
         cycle = self.rig.cycle(doubles.Source(wanted), postpone=self.patience.postponed)
         finished = await cycle.reconcile(trigger="test")
         self.patience.note(finished.results, self.rig.wall.now())
@@ -47,7 +50,7 @@ async def test_what_was_refused_is_tried_again_with_growing_pauses_and_others_go
     second = await service.reconcile()
     assert len(service.rig.requests(f"{B}/attach")) == tries == 1
     (waits,) = (result.outcome for result in second.results if result.change.driver == B)
-    assert isinstance(waits, outcomes.Deferred)
+    assert isinstance(waits, Deferred)
     assert (waits.code, waits.attempts, second.exit_code) == ("refused_before", 0, 4)
     assert "fleet" in waits.message
     await anyio.sleep(31)
@@ -66,7 +69,7 @@ async def test_the_driver_of_a_postponed_attach_keeps_his_fleets() -> None:
     codes = {
         result.change.action: result.outcome.code
         for result in finished.results
-        if result.change.driver == A and isinstance(result.outcome, outcomes.Deferred)
+        if result.change.driver == A and isinstance(result.outcome, Deferred)
     }
     assert codes == {values.Action.ATTACH: "refused_before", values.Action.DETACH: "attach_first"}
     assert A in service.rig.roster.members(DEPOT)
@@ -86,9 +89,9 @@ async def test_what_is_postponed_is_no_intent_and_a_run_of_nothing_else_begins_n
     intents = dict(service.rig.memory.intents)
     finished = await service.reconcile()
     assert service.rig.memory.intents == intents
-    assert finished.judged is not None
-    assert [result.change for result in finished.results] == list(finished.judged.changes)
-    assert finished.verdict is report.Verdict.PARTIAL
+    assert finished.guarded is not None
+    assert [result.change for result in finished.results] == list(finished.guarded.changes)
+    assert finished.result is RunResult.PARTIAL
     assert finished.run not in service.rig.memory.plans
     assert service.rig.memory.reports[finished.run] is finished
 
@@ -96,14 +99,14 @@ async def test_what_is_postponed_is_no_intent_and_a_run_of_nothing_else_begins_n
 async def test_all_that_is_planned_is_asked_about_and_what_is_held_stays_held() -> None:
     asked: list[Sequence[values.Change]] = []
 
-    def postpone(changes: Sequence[values.Change], now: datetime.datetime) -> Mapping[values.Change, outcomes.Outcome]:
+    def postpone(changes: Sequence[values.Change], now: datetime.datetime) -> Mapping[values.Change, Outcome]:
         asked.append(changes)
-        return {change: outcomes.Deferred(0, "refused_before", "later") for change in changes}
+        return {change: Deferred(0, "refused_before", "later") for change in changes}
 
     rig = _service(limits=guard.Limits(always_allow=0)).rig
     finished = await rig.cycle(doubles.Source(WANTED), postpone=postpone).reconcile(trigger="test")
-    assert finished.judged is not None
-    assert len(finished.judged.held) > 0
-    assert {*asked[0]} == {*finished.judged.changes, *(held.change for held in finished.judged.held)}
-    assert [result.change for result in finished.results] == list(finished.judged.changes)
+    assert finished.guarded is not None
+    assert len(finished.guarded.held) > 0
+    assert {*asked[0]} == {*finished.guarded.changes, *(held.change for held in finished.guarded.held)}
+    assert [result.change for result in finished.results] == list(finished.guarded.changes)
     assert rig.writes == []

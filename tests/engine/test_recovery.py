@@ -12,7 +12,13 @@ import trio.testing
 from tests.support import doubles
 from tests.support import rig as rigs
 from tests.support import sandbox as support
-from worker.core import errors, guard, outcomes, ports, report, retry, values
+from worker.core import values
+from worker.core.model.errors import JournalError, ProcessSuspended
+from worker.core.model.outcomes import Applied, Deferred, Outcome, Unknown
+from worker.core.model.ports import Intent
+from worker.core.model.report import Report, RunResult
+from worker.core.pacing import retry_policy
+from worker.core.safety import guard
 from worker.engine import halt as halt_
 from worker.journal import memory
 from worker.sandbox import behaviour, faults, roster
@@ -21,8 +27,8 @@ pytestmark = pytest.mark.anyio
 
 VANS, DEPOT = rigs.fleet_id("V"), rigs.fleet_id("W")
 DRIVERS = [values.DriverId(f"drv_{number:032d}") for number in range(40)]
-QUICK = retry.Policy(max_attempts=2, base_seconds=0.5)
-DAY = guard.APPROVAL / datetime.timedelta(hours=1)
+QUICK = retry_policy.RetryPolicy(max_attempts=2, base_seconds=0.5)
+DAY = guard.APPROVAL_LIFETIME / datetime.timedelta(hours=1)
 
 
 def _account() -> roster.Roster:
@@ -75,7 +81,7 @@ async def test_the_next_life_finds_out_what_the_last_one_did_and_goes_on(
     assert finished.counts["applied"] == 80 - done
     # The outcome of every intent is known, and is the truth.
     assert _open(rig) == set()
-    applied = [key for key, outcome in rig.memory.outcomes.items() if isinstance(outcome, outcomes.Applied)]
+    applied = [key for key, outcome in rig.memory.outcomes.items() if isinstance(outcome, Applied)]
     assert sorted(applied) == sorted(str(effect.key) for effect in rig.roster.effects)
     recovered = [line for line in log if line["event"] == "recovered"]
     assert [line["intents"] for line in recovered] == ([left_open] if left_open else [])
@@ -90,14 +96,14 @@ async def test_what_was_left_open_is_closed_before_anything_new_is_planned() -> 
             run: values.RunId,
             *,
             trigger: str,
-            judged: values.Judged,
-            intents: Sequence[ports.Intent],
+            guarded: values.Judged,
+            intents: Sequence[Intent],
             spent: str | None = None,
         ) -> None:
             order.append("begin")
-            await super().begin(run, trigger=trigger, judged=judged, intents=intents, spent=spent)
+            await super().begin(run, trigger=trigger, guarded=guarded, intents=intents, spent=spent)
 
-        async def record(self, group: Sequence[tuple[values.IntentKey, outcomes.Outcome]]) -> None:
+        async def record(self, group: Sequence[tuple[values.IntentKey, Outcome]]) -> None:
             order.append("record")
             await super().record(group)
 
@@ -129,7 +135,7 @@ async def test_a_driver_whom_the_reading_no_longer_covers_is_retrieved() -> None
     rig.roster.add_fleet(id=rigs.fleet_id("N"))
     rig.sandbox.requests.clear()
     finished = await rig.reconcile({rigs.fleet_id("N"): []})
-    assert (finished.verdict, rig.writes) == (report.Verdict.IN_SYNC, [])
+    assert (finished.result, rig.writes) == (RunResult.IN_SYNC, [])
     assert _open(rig) == set()
     assert {rig.memory.outcomes[key].name for key in theirs} == {"refused"}
 
@@ -151,7 +157,7 @@ async def test_what_cannot_be_read_stays_open_for_the_run_after() -> None:
 
 async def test_a_saved_plan_recovers_first_too() -> None:
     rig = rigs.Rig(_account())
-    saved = (await rig.surveyor(doubles.Source(WANTED)).survey()).judged
+    saved = (await rig.surveyor(doubles.Source(WANTED)).survey()).guarded
     await _cut_off(rig, after=5)
     done = len(rig.roster.effects)
     assert done > 0
@@ -164,7 +170,7 @@ async def test_a_saved_plan_recovers_first_too() -> None:
 async def test_a_life_that_is_over_writes_nothing_more() -> None:
     """It noticed nothing of its end: another process took its place."""
     rig = rigs.Rig(_account(), behaviour=SLOW)
-    reports: list[report.Report] = []
+    reports: list[Report] = []
 
     async def reconcile() -> None:
         reports.append(await rig.reconcile(WANTED))
@@ -175,7 +181,7 @@ async def test_a_life_that_is_over_writes_nothing_more() -> None:
         await rig.memory.crash().open()
         sent = len(rig.writes)
     (finished,) = reports
-    assert isinstance(finished.error, errors.JournalError)
+    assert isinstance(finished.error, JournalError)
     assert finished.exit_code == 1
     assert len(rig.writes) <= sent + 8, "only what had gone out already"
     assert finished.counts["applied"] == len(rig.roster.effects) < 80
@@ -221,14 +227,14 @@ async def test_a_process_that_was_stopped_and_resumed_sends_nothing_more(writes:
     """SIGSTOP, SIGCONT: what it read may be true no more. Nothing that was not sent is in doubt."""
     rig = _stopped_at(writes, halt_.LONGEST_PAUSE + 1)
     finished = await rig.reconcile(WANTED)
-    assert isinstance(finished.error, errors.Paused)
+    assert isinstance(finished.error, ProcessSuspended)
     assert (finished.exit_code, finished.error.code) == (1, "paused")
     assert (finished.counts["applied"], finished.counts["deferred"], finished.counts["unknown"]) == (
         writes,
         80 - writes,
         0,
     )
-    reasons = {each.outcome.code for each in finished.results if isinstance(each.outcome, outcomes.Deferred)}
+    reasons = {each.outcome.code for each in finished.results if isinstance(each.outcome, Deferred)}
     assert {"paused"} <= reasons <= {"paused", "attach_first"}
     assert len(rig.writes) == writes
     assert rig.memory.reports[finished.run] is finished
@@ -258,10 +264,10 @@ async def test_waiting_for_charge_is_no_standing_still(conduct: behaviour.Behavi
 async def test_an_approval_holds_for_a_day(hours: float, code: int) -> None:
     rig = rigs.Rig(_account(), limits=guard.Limits())
     wanted = {VANS: DRIVERS[:20]}
-    held = (await rig.reconcile(wanted)).judged
+    held = (await rig.reconcile(wanted)).guarded
     assert held is not None
     now = rig.wall.now()
-    await rig.memory.approve(held.digest, now=now, until=now + guard.APPROVAL)
+    await rig.memory.approve(held.digest, now=now, until=now + guard.APPROVAL_LIFETIME)
     await anyio.sleep(hours * 3600)
     assert (await rig.reconcile(wanted)).exit_code == code
     assert len(rig.roster.members(VANS)) == (20 if code == 0 else 40)
@@ -270,7 +276,7 @@ async def test_an_approval_holds_for_a_day(hours: float, code: int) -> None:
 async def test_an_approval_lifts_no_must_see() -> None:
     """There the reading is wrong, and no approval makes it right."""
     rig = rigs.Rig(_account(), limits=guard.Limits(must_see=frozenset({(DRIVERS[0], DEPOT)})))
-    held = (await rig.reconcile({VANS: DRIVERS[1:]})).judged
+    held = (await rig.reconcile({VANS: DRIVERS[1:]})).guarded
     assert held is not None
     await rig.memory.approve(held.digest, now=rig.wall.now(), until=rig.wall.now() + datetime.timedelta(hours=24))
     for approved in (None, held.digest):
@@ -309,17 +315,17 @@ async def test_what_is_written_and_never_read_back_is_held_after_three_runs_and_
         assert finished.exit_code == 4
         await anyio.sleep(300)
     recorded = [rig.memory.outcomes[key] for key, change in rig.memory.intents.items() if change.driver == lost]
-    assert [(each.name, each.code) for each in recorded if isinstance(each, outcomes.Unknown)] == [
+    assert [(each.name, each.code) for each in recorded if isinstance(each, Unknown)] == [
         ("unknown", "not_converging")
     ] * 3
     for _ in range(5):
         finished = await rig.reconcile({VANS: DRIVERS[:2]})
-        assert finished.judged is not None
-        assert [(each.change.driver, each.guard) for each in finished.judged.held] == [(lost, guard.NOT_CONVERGING)]
+        assert finished.guarded is not None
+        assert [(each.change.driver, each.guard) for each in finished.guarded.held] == [(lost, guard.NOT_CONVERGING)]
         await anyio.sleep(300)
     assert len(rig.requests(f"{lost}/attach")) == 3
-    assert finished.judged is not None
-    assert (await rig.reconcile({VANS: DRIVERS[:2]}, approved=finished.judged.digest)).counts["unknown"] == 1
+    assert finished.guarded is not None
+    assert (await rig.reconcile({VANS: DRIVERS[:2]}, approved=finished.guarded.digest)).counts["unknown"] == 1
     assert len(rig.requests(f"{lost}/attach")) == 4
     for days, tries in ((1, 4), (30, 5)):
         await anyio.sleep(days * 24 * 3600)
@@ -333,8 +339,8 @@ async def test_a_job_that_runs_once_a_day_gives_up_after_three_runs_too() -> Non
     rig = rigs.Rig(rigs.roster_of({VANS: []}, others=DRIVERS[:2]), transport=_forgetful(lambda: rig, lost))
     for day in range(6):
         finished = await rig.reconcile({VANS: DRIVERS[:2]})
-        assert finished.judged is not None
-        assert [each.guard for each in finished.judged.held] == [guard.NOT_CONVERGING] * (day >= 3), day
+        assert finished.guarded is not None
+        assert [each.guard for each in finished.guarded.held] == [guard.NOT_CONVERGING] * (day >= 3), day
         await anyio.sleep(24 * 3600)
     assert len(rig.requests(f"{lost}/attach")) == 3
 
@@ -345,7 +351,7 @@ async def test_a_write_that_was_cut_off_does_not_count_as_fruitless() -> None:
     for _ in range(5):
         await _cut_off(rig, after=5)
         _all_back(rig)
-    held = (await rig.surveyor(doubles.Source(WANTED)).survey()).judged.held
+    held = (await rig.surveyor(doubles.Source(WANTED)).survey()).guarded.held
     assert {each.guard for each in held} <= {guard.FLAPPING}
 
 
@@ -360,8 +366,8 @@ async def test_a_reference_that_moves_while_runs_are_cut_off_is_still_noticed() 
     for _ in range(2):
         rig.memory = rig.journal = rig.memory.crash()
         finished = await rig.reconcile({VANS: ["sam@example.com"]})
-        assert finished.judged is not None
-        assert {each.guard for each in finished.judged.held} == {guard.MOVED}
+        assert finished.guarded is not None
+        assert {each.guard for each in finished.guarded.held} == {guard.REFERENCE_MOVED}
     assert rig.writes == []
 
 
@@ -376,6 +382,6 @@ async def test_a_recycled_address_is_noticed_after_it_led_nowhere_for_a_while() 
     await anyio.sleep(100 * 24 * 3600)
     rig.roster.change_driver(DRIVERS[1], email="sam@example.com")
     finished = await rig.reconcile(wanted)
-    assert finished.judged is not None
-    assert (finished.exit_code, {each.guard for each in finished.judged.held}) == (3, {guard.MOVED})
+    assert finished.guarded is not None
+    assert (finished.exit_code, {each.guard for each in finished.guarded.held}) == (3, {guard.REFERENCE_MOVED})
     assert len(rig.writes) == 1

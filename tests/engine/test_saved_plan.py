@@ -6,15 +6,17 @@ from tests.engine import accounts
 from tests.support import doubles
 from tests.support import rig as rigs
 from tests.support.rig import VANS, A, B, C, D
-from worker.core import guard, retry, values
+from worker.core import values
+from worker.core.pacing import retry_policy
+from worker.core.safety import guard
 from worker.sandbox import faults
 
 pytestmark = pytest.mark.anyio
-QUICK = retry.Policy(max_attempts=2, base_seconds=0.5)
+QUICK = retry_policy.RetryPolicy(max_attempts=2, base_seconds=0.5)
 
 
 async def _saved(rig: rigs.Rig, wanted: rigs.Wanted) -> values.Judged:
-    return (await rig.surveyor(doubles.Source(wanted)).survey()).judged
+    return (await rig.surveyor(doubles.Source(wanted)).survey()).guarded
 
 
 async def test_a_saved_plan_is_done_and_nothing_else() -> None:
@@ -23,7 +25,7 @@ async def test_a_saved_plan_is_done_and_nothing_else() -> None:
     rig.roster.attach(C, VANS)
     finished = await rig.cycle().apply(saved)
     assert rig.roster.memberships() == accounts.AFTER | {(C, VANS)}
-    assert (finished.exit_code, finished.counts["applied"], finished.judged) == (0, 3, saved)
+    assert (finished.exit_code, finished.counts["applied"], finished.guarded) == (0, 3, saved)
 
 
 async def test_a_change_that_no_longer_fits_is_stale_and_left_undone() -> None:

@@ -7,35 +7,48 @@ import anyio
 import pytest
 import structlog
 
-from worker.core import errors, retry
+from worker.core.model.errors import (
+    ChargeError,
+    Conflict,
+    ForeignOrigin,
+    KeyRejected,
+    NotFound,
+    NotSent,
+    RateLimited,
+    RequestRefused,
+    ServerFault,
+    Stopped,
+    Unreachable,
+)
+from worker.core.pacing import retry_policy
 from worker.engine import halt as halt_
 from worker.engine import pacing, sending
 
 pytestmark = pytest.mark.anyio
 
-SECONDS = retry.Policy(max_attempts=4, base_seconds=1.0, max_seconds=3.0)
+SECONDS = retry_policy.RetryPolicy(max_attempts=4, base_seconds=1.0, max_seconds=3.0)
 
-RETRIED: dict[str, Callable[[], errors.ChargeError]] = {
-    "unreachable": lambda: errors.Unreachable("no answer"),
-    "fault": lambda: errors.ServerFault("503", status=503),
-    "limited": lambda: errors.RateLimited("429"),
-    "limited-for": lambda: errors.RateLimited("429", retry_after=2.0),
+RETRIED: dict[str, Callable[[], ChargeError]] = {
+    "unreachable": lambda: Unreachable("no answer"),
+    "fault": lambda: ServerFault("503", status=503),
+    "limited": lambda: RateLimited("429"),
+    "limited-for": lambda: RateLimited("429", retry_after=2.0),
 }
-FINAL: dict[str, Callable[[], errors.ChargeError]] = {
-    "400": lambda: errors.Refused("400", status=400),
-    "401": lambda: errors.KeyRejected("401", status=401),
-    "403": lambda: errors.Refused("403", status=403),
-    "404": lambda: errors.NotFound("404", status=404),
-    "409": lambda: errors.Conflict("409", status=409),
-    "redirect": lambda: errors.Distrusted("302", status=302),
-    "too-long": lambda: errors.RateLimited("429", retry_after=retry.LONGEST_WAIT + 1),
+FINAL: dict[str, Callable[[], ChargeError]] = {
+    "400": lambda: RequestRefused("400", status=400),
+    "401": lambda: KeyRejected("401", status=401),
+    "403": lambda: RequestRefused("403", status=403),
+    "404": lambda: NotFound("404", status=404),
+    "409": lambda: Conflict("409", status=409),
+    "redirect": lambda: ForeignOrigin("302", status=302),
+    "too-long": lambda: RateLimited("429", retry_after=retry_policy.LONGEST_WAIT + 1),
 }
 
 
 class Endpoint:
     """Fails as it is told, then answers."""
 
-    def __init__(self, *failures: errors.ChargeError) -> None:
+    def __init__(self, *failures: ChargeError) -> None:
         self._failures = list(failures)
         self.moments: list[float] = []
 
@@ -46,7 +59,7 @@ class Endpoint:
         return "answer"
 
 
-def _sender(*, policy: retry.Policy = SECONDS, rate: float = 1000.0, burst: int = 100) -> sending.Sender:
+def _sender(*, policy: retry_policy.RetryPolicy = SECONDS, rate: float = 1000.0, burst: int = 100) -> sending.Sender:
     pace = pacing.Pace(requests_per_second=rate, burst=burst, adaptive=False)
     return sending.Sender(pace=pace, halt=halt_.Halt(wake=pace.wake), policy=policy, jitter=lambda: 1.0)
 
@@ -62,7 +75,7 @@ async def test_what_succeeds_is_sent_once() -> None:
 
 
 @pytest.mark.parametrize("failure", RETRIED.values(), ids=RETRIED)
-async def test_what_may_pass_is_tried_again(failure: Callable[[], errors.ChargeError]) -> None:
+async def test_what_may_pass_is_tried_again(failure: Callable[[], ChargeError]) -> None:
     sender, endpoint, attempts = _sender(), Endpoint(failure(), failure()), sending.Attempts(write=True)
     assert await sender.send(endpoint, attempts) == "answer"
     assert attempts.count == 3
@@ -72,39 +85,39 @@ async def test_what_may_pass_is_tried_again(failure: Callable[[], errors.ChargeE
 
 async def test_what_never_left_is_not_counted_and_certainly_not_done() -> None:
     sender, attempts = _sender(), sending.Attempts(write=True)
-    with pytest.raises(errors.NotSent):
-        await sender.send(Endpoint(*(errors.NotSent("no connection") for _ in range(9))), attempts)
+    with pytest.raises(NotSent):
+        await sender.send(Endpoint(*(NotSent("no connection") for _ in range(9))), attempts)
     assert (attempts.count, attempts.doubtful) == (0, False)
     assert (sender.traffic.writes, sender.traffic.retries) == (0, 0)
-    assert await sender.send(Endpoint(errors.NotSent("no connection")), attempts) == "answer"
+    assert await sender.send(Endpoint(NotSent("no connection")), attempts) == "answer"
     assert (attempts.count, sender.traffic.writes, sender.traffic.retries) == (1, 1, 0)
 
 
 @pytest.mark.parametrize(
     ("failure", "doubtful"),
     [
-        (errors.Unreachable("408", status=408), True),
-        (errors.Distrusted("303", status=303), True),
-        (errors.Refused("400", status=400), False),
+        (Unreachable("408", status=408), True),
+        (ForeignOrigin("303", status=303), True),
+        (RequestRefused("400", status=400), False),
     ],
 )
-async def test_what_a_failure_says_of_the_effect(failure: errors.ChargeError, doubtful: bool) -> None:
+async def test_what_a_failure_says_of_the_effect(failure: ChargeError, doubtful: bool) -> None:
     """A redirect may come from a gateway that did not look what Charge did."""
     attempts = sending.Attempts(write=True)
-    with pytest.raises(errors.ChargeError):
+    with pytest.raises(ChargeError):
         await _sender().send(Endpoint(*[failure] * 9), attempts)
     assert attempts.doubtful is doubtful
 
 
 async def test_while_nothing_succeeds_people_are_told_every_few_seconds(log: list[structlog.typing.EventDict]) -> None:
-    policy = retry.Policy(max_attempts=9, base_seconds=2, max_seconds=2)
+    policy = retry_policy.RetryPolicy(max_attempts=9, base_seconds=2, max_seconds=2)
     sender = _sender(policy=policy)
     await sender.send(Endpoint())
     await anyio.sleep(100)
-    await sender.send(Endpoint(errors.Unreachable("no answer")))
+    await sender.send(Endpoint(Unreachable("no answer")))
     assert [line["event"] for line in log] == ["request_retried", "charge_unanswered"]
     log.clear()
-    await sender.send(Endpoint(*(errors.Unreachable("no answer") for _ in range(7))))
+    await sender.send(Endpoint(*(Unreachable("no answer") for _ in range(7))))
     told = [line for line in log if line["event"] == "charge_unanswered"]
     assert [(line["log_level"], line["attempt"], line["error"]) for line in told] == [
         ("warning", 4, "no answer"),
@@ -113,38 +126,38 @@ async def test_while_nothing_succeeds_people_are_told_every_few_seconds(log: lis
 
 
 @pytest.mark.parametrize("failure", FINAL.values(), ids=FINAL)
-async def test_what_cannot_get_better_is_sent_once(failure: Callable[[], errors.ChargeError]) -> None:
+async def test_what_cannot_get_better_is_sent_once(failure: Callable[[], ChargeError]) -> None:
     sender, error, attempts = _sender(), failure(), sending.Attempts()
-    with pytest.raises(errors.ChargeError) as caught:
+    with pytest.raises(ChargeError) as caught:
         await sender.send(Endpoint(error), attempts)
     assert caught.value is error
     assert (attempts.count, sender.traffic.retries) == (1, 0)
 
 
 async def test_the_last_attempt_raises_what_it_met() -> None:
-    failures = [errors.Unreachable(str(number)) for number in range(5)]
+    failures = [Unreachable(str(number)) for number in range(5)]
     sender, endpoint = _sender(), Endpoint(*failures)
-    with pytest.raises(errors.Unreachable, match="3"):
+    with pytest.raises(Unreachable, match="3"):
         await sender.send(endpoint)
     assert len(endpoint.moments) == SECONDS.max_attempts
 
 
 async def test_pauses_grow_up_to_the_longest() -> None:
-    sender, endpoint = _sender(), Endpoint(*(errors.Unreachable("") for _ in range(3)))
+    sender, endpoint = _sender(), Endpoint(*(Unreachable("") for _ in range(3)))
     await sender.send(endpoint)
     assert _pauses(endpoint.moments) == [1.0, 2.0, 3.0]
 
 
 async def test_a_refusal_among_failures_ends_it() -> None:
-    sender, endpoint = _sender(), Endpoint(errors.Unreachable(""), errors.NotFound("404"))
-    with pytest.raises(errors.NotFound):
+    sender, endpoint = _sender(), Endpoint(Unreachable(""), NotFound("404"))
+    with pytest.raises(NotFound):
         await sender.send(endpoint)
     assert len(endpoint.moments) == 2
 
 
 async def test_a_pause_that_charge_asks_for_is_kept_by_all() -> None:
     sender = _sender()
-    limited, other = Endpoint(errors.RateLimited("429", retry_after=9.0)), Endpoint()
+    limited, other = Endpoint(RateLimited("429", retry_after=9.0)), Endpoint()
     start = anyio.current_time()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(sender.send, limited)
@@ -158,21 +171,19 @@ async def test_a_pause_that_charge_asks_for_is_kept_by_all() -> None:
     ("failures", "doubtful"),
     [
         ([], False),
-        ([errors.RateLimited("429")], False),
-        ([errors.NotFound("404")], False),
-        ([errors.Conflict("409")], False),
-        ([errors.Unreachable(""), errors.NotFound("404")], True),
-        ([errors.ServerFault("500"), errors.RateLimited("429"), errors.Refused("400")], True),
-        ([errors.Unreachable("")] * 4, True),
+        ([RateLimited("429")], False),
+        ([NotFound("404")], False),
+        ([Conflict("409")], False),
+        ([Unreachable(""), NotFound("404")], True),
+        ([ServerFault("500"), RateLimited("429"), RequestRefused("400")], True),
+        ([Unreachable("")] * 4, True),
     ],
 )
-async def test_only_an_unclear_answer_makes_a_write_doubtful(
-    failures: list[errors.ChargeError], doubtful: bool
-) -> None:
+async def test_only_an_unclear_answer_makes_a_write_doubtful(failures: list[ChargeError], doubtful: bool) -> None:
     attempts = sending.Attempts(write=True)
     try:
         await _sender().send(Endpoint(*failures), attempts)
-    except errors.ChargeError:
+    except ChargeError:
         assert attempts.doubtful is doubtful
     else:
         assert not attempts.doubtful
@@ -187,12 +198,12 @@ async def test_a_write_that_was_given_up_in_flight_is_doubtful() -> None:
 
 async def test_a_rejected_key_halts_the_run_and_nothing_more_is_sent() -> None:
     sender = _sender(rate=10, burst=1)
-    rejected, others = Endpoint(errors.KeyRejected("401", status=401)), [Endpoint() for _ in range(5)]
+    rejected, others = Endpoint(KeyRejected("401", status=401)), [Endpoint() for _ in range(5)]
     stopped = 0
 
     async def other(endpoint: Endpoint) -> None:
         nonlocal stopped
-        with pytest.raises(errors.KeyRejected):
+        with pytest.raises(KeyRejected):
             await sender.send(endpoint)
         stopped += 1
 
@@ -203,55 +214,55 @@ async def test_a_rejected_key_halts_the_run_and_nothing_more_is_sent() -> None:
             tasks.start_soon(other, endpoint)
     assert stopped == 6
     assert sum(len(endpoint.moments) for endpoint in others) == 0
-    assert isinstance(sender.halt.reason, errors.KeyRejected)
+    assert isinstance(sender.halt.reason, KeyRejected)
     assert sender.requests == 1
 
 
 async def test_a_halt_ends_a_backoff_at_once() -> None:
-    sender = _sender(policy=retry.Policy(max_attempts=9, base_seconds=100, max_seconds=100))
-    endpoint, attempts = Endpoint(errors.Unreachable("")), sending.Attempts(write=True)
+    sender = _sender(policy=retry_policy.RetryPolicy(max_attempts=9, base_seconds=100, max_seconds=100))
+    endpoint, attempts = Endpoint(Unreachable("")), sending.Attempts(write=True)
 
     async def send() -> None:
-        with pytest.raises(errors.Stopped):
+        with pytest.raises(Stopped):
             await sender.send(endpoint, attempts)
 
     start = anyio.current_time()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(send)
         await anyio.sleep(3)
-        sender.halt.stop(errors.Stopped("enough", exit_code=143))
+        sender.halt.stop(Stopped("enough", exit_code=143))
     assert anyio.current_time() - start == pytest.approx(3)
     assert (attempts.count, attempts.doubtful, len(endpoint.moments)) == (1, True, 1)
 
 
 async def test_retries_are_counted_when_they_are_sent() -> None:
     """One that the end of the run overtook while it waited for its turn never went over the wire."""
-    sender = _sender(rate=0.01, burst=2, policy=retry.Policy(max_attempts=3, base_seconds=0.1))
+    sender = _sender(rate=0.01, burst=2, policy=retry_policy.RetryPolicy(max_attempts=3, base_seconds=0.1))
 
     async def send() -> None:
-        with pytest.raises(errors.Stopped):
-            await sender.send(Endpoint(errors.Unreachable("")))
+        with pytest.raises(Stopped):
+            await sender.send(Endpoint(Unreachable("")))
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(send)
         await anyio.sleep(5)
-        sender.halt.stop(errors.Stopped("enough", exit_code=143))
+        sender.halt.stop(Stopped("enough", exit_code=143))
     assert (sender.traffic.reads, sender.traffic.retries) == (1, 0)
 
 
 async def test_retries_never_become_the_load() -> None:
     """Where nothing succeeds they end after a hundred, however many requests there are."""
-    sender = _sender(policy=retry.Policy(max_attempts=10, base_seconds=0.01, max_seconds=0.1))
-    endpoint = Endpoint(*(errors.Unreachable("") for _ in range(10_000)))
+    sender = _sender(policy=retry_policy.RetryPolicy(max_attempts=10, base_seconds=0.01, max_seconds=0.1))
+    endpoint = Endpoint(*(Unreachable("") for _ in range(10_000)))
     for _ in range(50):
-        with pytest.raises(errors.Unreachable):
+        with pytest.raises(Unreachable):
             await sender.send(endpoint)
     assert sender.traffic.retries == 100
     assert len(endpoint.moments) == 150
 
 
 async def test_successes_earn_retries() -> None:
-    sender = _sender(policy=retry.Policy(max_attempts=10, base_seconds=0.01, max_seconds=0.1))
+    sender = _sender(policy=retry_policy.RetryPolicy(max_attempts=10, base_seconds=0.01, max_seconds=0.1))
     for _ in range(200):
-        await sender.send(Endpoint(errors.Unreachable(""), errors.Unreachable("")))
+        await sender.send(Endpoint(Unreachable(""), Unreachable("")))
     assert sender.traffic.retries == 400

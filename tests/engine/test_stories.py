@@ -13,7 +13,10 @@ from tests.support import doubles
 from tests.support import rig as rigs
 from tests.support import sandbox as support
 from tests.support.rig import DEPOT, NORTH, VANS
-from worker.core import errors, guard, report, values
+from worker.core import values
+from worker.core.model.errors import SourceError
+from worker.core.model.report import Report, RunResult
+from worker.core.safety import guard
 from worker.engine import survey
 from worker.sandbox import behaviour, faults, messages, roster
 
@@ -34,7 +37,7 @@ def _account(**options: Any) -> rigs.Rig:
     return rigs.Rig(held, **everything)
 
 
-async def _unharmed(rig: rigs.Rig, wanted: rigs.Wanted) -> report.Report:
+async def _unharmed(rig: rigs.Rig, wanted: rigs.Wanted) -> Report:
     """Do a run that may detach nobody."""
     before = rig.roster.memberships()
     finished = await rig.reconcile(wanted)
@@ -47,11 +50,11 @@ async def test_a_skewed_config_removed_people_from_teams() -> None:
     """kubernetes/org 4365: limits on single fleets and on the whole run, and additive mode as a switch."""
     finished = await _unharmed(_account(), {VANS: IN_VANS[:20], DEPOT: IN_DEPOT})
     assert finished.exit_code == 3
-    assert finished.judged is not None
-    assert {held.guard for held in finished.judged.held} == {guard.PER_FLEET}
+    assert finished.guarded is not None
+    assert {held.guard for held in finished.guarded.held} == {guard.PER_FLEET}
     finished = await _unharmed(_account(), {VANS: IN_VANS[:-5], DEPOT: IN_DEPOT[:-2]})
-    assert finished.judged is not None
-    assert {held.guard for held in finished.judged.held} == {guard.PER_RUN}
+    assert finished.guarded is not None
+    assert {held.guard for held in finished.guarded.held} == {guard.PER_RUN}
     finished = await _unharmed(_account(mode=values.Mode.ADDITIVE), {VANS: IN_VANS[:1], DEPOT: []})
     assert finished.exit_code == 0
 
@@ -62,7 +65,7 @@ async def test_an_empty_or_lost_source_deleted_everybody(beside: int) -> None:
     rig = _account()
     sources = [doubles.Source({VANS: IN_VANS})] * beside + [doubles.BrokenSource()]
     finished = await rig.cycle(*sources).reconcile(trigger="test")
-    assert isinstance(finished.error, errors.SourceError)
+    assert isinstance(finished.error, SourceError)
     assert (finished.exit_code, rig.sandbox.requests) == (1, [])
 
 
@@ -78,8 +81,8 @@ async def test_a_failed_page_deleted_those_who_were_not_fetched(name: str, later
     rig = _account(faults=faults.Faults(script=script), timeout=1, limits=rigs.LENIENT)
     finished = await _unharmed(rig, {VANS: IN_VANS[:-1], DEPOT: [*IN_DEPOT, IN_VANS[0]]})
     assert (finished.exit_code, finished.counts["applied"]) == (4, 1)
-    assert finished.judged is not None
-    assert VANS in {problem.where for problem in finished.judged.problems}
+    assert finished.guarded is not None
+    assert VANS in {problem.where for problem in finished.guarded.problems}
 
 
 async def test_a_503_on_one_lookup_deleted_that_user() -> None:
@@ -89,8 +92,8 @@ async def test_a_503_on_one_lookup_deleted_that_user() -> None:
     rig.sandbox.faults = faults.Faults(script=lambda request: "503" if request.path.endswith(newcomer) else None)
     finished = await _unharmed(rig, {VANS: [*IN_VANS[1:], newcomer], DEPOT: IN_DEPOT})
     assert finished.exit_code == 4
-    assert finished.judged is not None
-    assert any("could not be read" in problem.message for problem in finished.judged.problems)
+    assert finished.guarded is not None
+    assert any("could not be read" in problem.message for problem in finished.guarded.problems)
 
 
 @pytest.mark.parametrize("shown", [0, 5, 10])
@@ -133,9 +136,9 @@ async def test_a_filter_changed_its_meaning_overnight_and_owners_were_removed() 
     rig.roster.detach(IN_DEPOT[0], DEPOT)
     finished = await _unharmed(rig, {VANS: IN_VANS[1:], DEPOT: IN_DEPOT[1:]})
     assert finished.exit_code == 3
-    assert finished.judged is not None
-    assert {held.guard for held in finished.judged.held} == {guard.MUST_SEE}
-    approved = await rig.reconcile({VANS: IN_VANS[1:], DEPOT: IN_DEPOT[1:]}, approved=finished.judged.digest)
+    assert finished.guarded is not None
+    assert {held.guard for held in finished.guarded.held} == {guard.MUST_SEE}
+    approved = await rig.reconcile({VANS: IN_VANS[1:], DEPOT: IN_DEPOT[1:]}, approved=finished.guarded.digest)
     assert (approved.exit_code, rig.requests("/detach")) == (3, [])
 
 
@@ -162,7 +165,7 @@ async def test_an_attribute_was_written_but_never_read_back() -> None:
         rig = _account(limits=limits)
         await rig.reconcile({DEPOT: [*IN_DEPOT, DRIVERS[0]]})
         survey = await rig.surveyor(doubles.Source({DEPOT: [*IN_DEPOT, DRIVERS[0]]})).survey()
-        assert survey.judged.changes == ()
+        assert survey.guarded.changes == ()
 
 
 async def test_one_renamed_e_mail_aborted_every_run() -> None:
@@ -184,8 +187,8 @@ async def test_an_address_that_changes_while_its_driver_moves_leaves_nobody_with
     rig.roster.drivers[alice] = dataclasses.replace(rig.roster.drivers[alice], email="alice.new@example.com")
     finished = await rig.reconcile({VANS: IN_VANS[1:], DEPOT: [*IN_DEPOT, "alice@example.com"]})
     assert finished.exit_code == 4
-    assert finished.judged is not None
-    assert f"it led to {alice} before" in finished.judged.problems[0].message
+    assert finished.guarded is not None
+    assert f"it led to {alice} before" in finished.guarded.problems[0].message
     assert rig.roster.members(VANS) == {*IN_VANS[1:], alice}
 
 
@@ -209,7 +212,7 @@ async def test_turning_the_sync_on_emptied_all_groups(wanted: rigs.Wanted) -> No
     for driver, fleets in actual.memberships.items():
         for fleet in fleets:
             exported[fleet].append(driver)
-    assert (await rig.reconcile(exported)).verdict is report.Verdict.IN_SYNC
+    assert (await rig.reconcile(exported)).result is RunResult.IN_SYNC
 
 
 async def test_the_guard_judged_something_else_than_what_was_applied() -> None:
@@ -218,12 +221,12 @@ async def test_the_guard_judged_something_else_than_what_was_applied() -> None:
     rig = _account()
     wanted = {VANS: [*IN_VANS[1:], IN_DEPOT[0]], DEPOT: IN_DEPOT[:5]}
     finished = await rig.cycle(doubles.Source(wanted), show=shown.append).reconcile(trigger="test")
-    judged = shown[0].judged
-    assert judged is finished.judged is rig.memory.plans[finished.run]
-    assert tuple(result.change for result in finished.results) == judged.changes
+    guarded = shown[0].guarded
+    assert guarded is finished.guarded is rig.memory.plans[finished.run]
+    assert tuple(result.change for result in finished.results) == guarded.changes
     made = {(effect.action, effect.driver, effect.fleet) for effect in rig.roster.effects}
-    assert made == {(change.action.value, change.driver, change.fleet) for change in judged.changes}
-    assert made.isdisjoint((each.change.action.value, each.change.driver, each.change.fleet) for each in judged.held)
+    assert made == {(change.action.value, change.driver, change.fleet) for change in guarded.changes}
+    assert made.isdisjoint((each.change.action.value, each.change.driver, each.change.fleet) for each in guarded.held)
 
 
 async def test_attach_manual_detach_and_attach_again_within_a_day_changed_nothing() -> None:

@@ -7,7 +7,7 @@ from tests.engine import crowds
 from tests.support import rig as rigs
 from tests.support import sandbox as support
 from tests.support.rig import DEPOT, GHOST, NORTH, VANS, A, B, C, D
-from worker.core import errors
+from worker.core.model.errors import ChargeError, KeyRejected, ReadingError, RequestRefused, Unreachable
 from worker.sandbox import roster
 
 pytestmark = pytest.mark.anyio
@@ -48,8 +48,8 @@ async def test_a_lookup_that_is_refused_stands_alone(status: int) -> None:
     assert actual.absent == frozenset()
 
 
-@pytest.mark.parametrize(("status", "kind"), [(401, errors.KeyRejected), (403, errors.Refused)])
-async def test_a_key_that_may_not_look_up_ends_the_reading(status: int, kind: type[errors.ChargeError]) -> None:
+@pytest.mark.parametrize(("status", "kind"), [(401, KeyRejected), (403, RequestRefused)])
+async def test_a_key_that_may_not_look_up_ends_the_reading(status: int, kind: type[ChargeError]) -> None:
     held = crowds.beside_a_crowd(rigs.roster_of({VANS: [A], DEPOT: [B]}))
     rig = rigs.Rig(held, transport=lambda: Refusing(support.transport(rig.sandbox), B, status))
     with pytest.raises(kind):
@@ -78,7 +78,7 @@ async def test_without_the_list_of_fleets_nothing_can_be_read(name: str, code: s
     """The error says what to do about its cause: a wrong address is no outage."""
     held, fleets = crowds.ten_fleets()
     rig = rigs.Rig(held, page_size=3, faults=crowds.fault_where(name, lambda request: request.route == "fleets"))
-    with pytest.raises(errors.ReadingError) as caught:
+    with pytest.raises(ReadingError) as caught:
         await rig.read({fleets[0]: []})
     assert caught.value.code == code
     assert caught.value.remedy
@@ -88,7 +88,7 @@ async def test_without_the_list_of_fleets_nothing_can_be_read(name: str, code: s
 async def test_a_fleet_that_cannot_be_asked_for_is_not_absent() -> None:
     held = rigs.roster_of({VANS: [A]})
     rig = rigs.Rig(held, faults=crowds.fault_where("503", lambda request: request.path.endswith(NORTH)))
-    with pytest.raises(errors.Unreachable):
+    with pytest.raises(Unreachable):
         await rig.read({VANS: [], NORTH: []})
 
 
@@ -110,5 +110,5 @@ async def test_an_export_is_whole_or_none(name: str) -> None:
     rig.sandbox.faults = crowds.fault_where(
         name, lambda request: request.route == "drivers" and "page" in request.query
     )
-    with pytest.raises(errors.ReadingError, match="nothing is exported"):
+    with pytest.raises(ReadingError, match="nothing is exported"):
         await rig.surveyor().export()

@@ -12,7 +12,8 @@ from tests.support import doubles
 from tests.support import rig as rigs
 from tests.support import sandbox as support
 from worker.charge import http
-from worker.core import report, values
+from worker.core import values
+from worker.core.model.report import Report, RunResult
 from worker.sandbox import behaviour, faults, roster
 
 pytestmark = pytest.mark.anyio
@@ -54,15 +55,15 @@ class World:
         """Give the memberships that are wanted."""
         return {(driver, fleet) for fleet, drivers in self.wanted.items() for driver in drivers}
 
-    async def converge(self) -> list[report.Report]:
+    async def converge(self) -> list[Report]:
         """Run until nothing is left to do, but no more than three times."""
-        reports: list[report.Report] = []
+        reports: list[Report] = []
         while len(reports) < RUNS and self.managed != self.desired:
             reports.append(await self.rig.reconcile(self.wanted))
             self.check(reports[-1])
         return reports
 
-    def check(self, finished: report.Report) -> None:
+    def check(self, finished: Report) -> None:
         """See that nothing wrong was done up to now, and that the report says what is so."""
         attached, detached = self.managed - self.before, self.before - self.managed
         assert attached <= self.desired
@@ -103,7 +104,7 @@ async def _assert_weathered(
     world.rig.sandbox.faults = faults.NONE
     writes = len(world.rig.writes)
     finished = await world.rig.reconcile(world.wanted)
-    assert (finished.verdict, len(world.rig.writes)) == (report.Verdict.IN_SYNC, writes)
+    assert (finished.result, len(world.rig.writes)) == (RunResult.IN_SYNC, writes)
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -8,10 +8,14 @@ import datetime
 import time
 from collections.abc import Sequence
 
-from worker.core import errors, outcomes, ports, report, values
+from worker.core import values
+from worker.core.model.errors import FleetSyncError
+from worker.core.model.outcomes import Applied, ChangeResult, Outcome
+from worker.core.model.ports import Intent, Journal
+from worker.core.model.report import Report
 
 NOON = datetime.datetime(2026, 12, 1, 12, tzinfo=datetime.UTC)
-DONE = outcomes.Applied(attempts=1, request_id="req_1")
+DONE = Applied(attempts=1, request_id="req_1")
 RUN = values.RunId("run_1")
 
 
@@ -35,7 +39,7 @@ class Clock:
         """Give the time that passes in truth: it is what another process's deeds take."""
         return time.monotonic()
 
-    def worked(self) -> float:
+    def cpu_time(self) -> float:
         """Give the processors' seconds."""
         return time.process_time()
 
@@ -58,9 +62,9 @@ def many(number: int) -> list[values.Change]:
     return [change(f"{index:05}", line=index + 1) for index in range(number)]
 
 
-def intents(changes: Sequence[values.Change], *, run: values.RunId = RUN) -> list[ports.Intent]:
+def intents(changes: Sequence[values.Change], *, run: values.RunId = RUN) -> list[Intent]:
     """Give each change a key: that of its run and its place."""
-    return [ports.Intent(key=key(index, run=run), change=change) for index, change in enumerate(changes)]
+    return [Intent(key=key(index, run=run), change=change) for index, change in enumerate(changes)]
 
 
 def key(index: int = 0, *, run: values.RunId = RUN) -> values.IntentKey:
@@ -68,7 +72,7 @@ def key(index: int = 0, *, run: values.RunId = RUN) -> values.IntentKey:
     return values.IntentKey(f"fleet-sync-{run}-{index}")
 
 
-def judged(changes: Sequence[values.Change] = (), *, created: datetime.datetime = NOON) -> values.Judged:
+def guarded(changes: Sequence[values.Change] = (), *, created: datetime.datetime = NOON) -> values.Judged:
     """Make a judged plan of these changes."""
     return values.Judged(
         account=values.Account(base_url="https://charge.test/v1", mode="test"),
@@ -89,43 +93,43 @@ def judged(changes: Sequence[values.Change] = (), *, created: datetime.datetime 
 
 
 async def begin(
-    journal: ports.Journal, changes: Sequence[values.Change], *, run: values.RunId = RUN, at: datetime.datetime = NOON
+    journal: Journal, changes: Sequence[values.Change], *, run: values.RunId = RUN, at: datetime.datetime = NOON
 ) -> None:
     """Begin a run with these changes."""
-    plan = judged(changes, created=at)
-    await journal.begin(run, trigger="start", judged=plan, intents=intents(changes, run=run))
+    plan = guarded(changes, created=at)
+    await journal.begin(run, trigger="start", guarded=plan, intents=intents(changes, run=run))
 
 
 def ended(
     changes: Sequence[values.Change] = (),
-    outcome: outcomes.Outcome = DONE,
+    outcome: Outcome = DONE,
     *,
     run: values.RunId = RUN,
     at: datetime.datetime = NOON,
-    error: errors.FleetSyncError | None = None,
-) -> report.Report:
+    error: FleetSyncError | None = None,
+) -> Report:
     """Report the end of a run, a minute after it began."""
-    return report.Report(
+    return Report(
         run=run,
         started=at,
         finished=at + datetime.timedelta(minutes=1),
-        judged=None if error else judged(changes, created=at),
-        results=tuple(outcomes.Result(change, outcome) for change in changes),
+        guarded=None if error else guarded(changes, created=at),
+        results=tuple(ChangeResult(change, outcome) for change in changes),
         error=error,
     )
 
 
-def held(changes: Sequence[values.Change], *, run: values.RunId, at: datetime.datetime) -> report.Report:
+def held(changes: Sequence[values.Change], *, run: values.RunId, at: datetime.datetime) -> Report:
     """Report the end of a run that wrote nothing, as a guard holds these changes."""
     kept = tuple(values.Held(change, "max_detach_fraction", "too many would be detached") for change in changes)
     quiet = ended(run=run, at=at)
-    return dataclasses.replace(quiet, judged=dataclasses.replace(judged(created=at), held=kept))
+    return dataclasses.replace(quiet, guarded=dataclasses.replace(guarded(created=at), held=kept))
 
 
 async def whole(
-    journal: ports.Journal,
+    journal: Journal,
     changes: Sequence[values.Change] = (),
-    outcome: outcomes.Outcome = DONE,
+    outcome: Outcome = DONE,
     *,
     run: str,
     at: datetime.datetime,

@@ -13,11 +13,11 @@ from urllib import parse as urls
 import psycopg
 
 from tests.journal import deeds
-from worker.core import ports
+from worker.core.model.ports import Journal, RunHistory
 from worker.journal import memory, sql
 
 
-class Journal(ports.Journal, ports.Record, Protocol):
+class Journal(Journal, RunHistory, Protocol):
     """All that a journal is."""
 
     async def aclose(self) -> None:

@@ -6,7 +6,9 @@ import pytest
 
 from tests.journal import deeds
 from tests.journal.conftest import Office
-from worker.core import errors, outcomes, values
+from worker.core import values
+from worker.core.model.errors import JournalBusy, JournalError, KeyRejected
+from worker.core.model.outcomes import OUTCOME_NAMES, Already, Applied, Deferred, Outcome, Refused, Stale, Unknown
 
 pytestmark = pytest.mark.anyio
 
@@ -40,7 +42,7 @@ async def test_a_later_life_closes_what_an_earlier_one_left(office: Office) -> N
     await deeds.begin(journal, deeds.many(2))
     later = office.crash(journal)
     await later.open()
-    await later.record([(deeds.key(0), deeds.DONE), (deeds.key(1), outcomes.Stale("seen not to have been made"))])
+    await later.record([(deeds.key(0), deeds.DONE), (deeds.key(1), Stale("seen not to have been made"))])
     assert await later.open() == ()
     assert await office.crash(later).open() == ()
 
@@ -58,8 +60,8 @@ async def test_a_key_is_never_recorded_for_a_second_intent_and_nothing_of_that_r
     await deeds.begin(journal, deeds.many(2))
     changes = [deeds.change("zoe"), deeds.change("yan")]
     reused = [*deeds.intents(changes[:1], run=MAY), *deeds.intents(changes[1:])]
-    with pytest.raises(errors.JournalError, match="already"):
-        await journal.begin(MAY, trigger="start", judged=deeds.judged(changes), intents=reused)
+    with pytest.raises(JournalError, match="already"):
+        await journal.begin(MAY, trigger="start", guarded=deeds.guarded(changes), intents=reused)
     assert [run.run for run in await journal.runs()] == [deeds.RUN]
     assert await journal.changes(driver=changes[0].driver) == ()
 
@@ -67,8 +69,8 @@ async def test_a_key_is_never_recorded_for_a_second_intent_and_nothing_of_that_r
 async def test_a_key_that_stands_twice_in_one_run_is_refused(office: Office) -> None:
     journal = await office.writer()
     twice = deeds.intents(deeds.many(1)) * 2
-    with pytest.raises(errors.JournalError, match="already"):
-        await journal.begin(deeds.RUN, trigger="start", judged=deeds.judged(), intents=twice)
+    with pytest.raises(JournalError, match="already"):
+        await journal.begin(deeds.RUN, trigger="start", guarded=deeds.guarded(), intents=twice)
     assert await journal.runs() == ()
 
 
@@ -84,15 +86,15 @@ async def test_another_outcome_for_a_settled_intent_is_refused_with_its_whole_gr
     journal = await office.writer()
     await deeds.begin(journal, deeds.many(2))
     await journal.record([(deeds.key(0), deeds.DONE)])
-    with pytest.raises(errors.JournalError, match="cannot end as stale"):
-        await journal.record([(deeds.key(1), deeds.DONE), (deeds.key(0), outcomes.Stale("no"))])
+    with pytest.raises(JournalError, match="cannot end as stale"):
+        await journal.record([(deeds.key(1), deeds.DONE), (deeds.key(0), Stale("no"))])
     assert [each.outcome for each in await journal.changes(run=deeds.RUN)] == ["applied", None]
 
 
 async def test_an_unknown_outcome_may_become_known(office: Office) -> None:
     journal = await office.writer()
     await deeds.begin(journal, deeds.many(1))
-    await journal.record([(deeds.key(), outcomes.Unknown(2, "charge_unreachable", "no answer"))])
+    await journal.record([(deeds.key(), Unknown(2, "charge_unreachable", "no answer"))])
     assert await journal.open() == ()
     await journal.record([(deeds.key(), deeds.DONE)])
     (change,) = await journal.changes(run=deeds.RUN)
@@ -102,7 +104,7 @@ async def test_an_unknown_outcome_may_become_known(office: Office) -> None:
 async def test_an_outcome_of_no_intent_is_refused(office: Office) -> None:
     journal = await office.writer()
     await deeds.begin(journal, deeds.many(1))
-    with pytest.raises(errors.JournalError, match="no intent"):
+    with pytest.raises(JournalError, match="no intent"):
         await journal.record([(deeds.key(), deeds.DONE), (deeds.key(7), deeds.DONE)])
     assert len(await journal.open()) == 1
 
@@ -117,13 +119,13 @@ async def test_nothing_to_record_is_nothing(office: Office) -> None:
 
 async def test_every_outcome_reads_back_as_it_was(office: Office) -> None:
     journal = await office.writer()
-    kinds: list[outcomes.Outcome] = [
-        outcomes.Applied(1, "req_a"),
-        outcomes.Already(2, None),
-        outcomes.Refused(1, "driver_not_found", "no such driver", "req_c"),
-        outcomes.Stale("gone"),
-        outcomes.Deferred(0, "stopped", "for the next run"),
-        outcomes.Unknown(6, "charge_fault", "no answer", "req_f"),
+    kinds: list[Outcome] = [
+        Applied(1, "req_a"),
+        Already(2, None),
+        Refused(1, "driver_not_found", "no such driver", "req_c"),
+        Stale("gone"),
+        Deferred(0, "stopped", "for the next run"),
+        Unknown(6, "charge_fault", "no answer", "req_f"),
     ]
     await deeds.begin(journal, deeds.many(len(kinds)))
     await journal.record([(deeds.key(index), outcome) for index, outcome in enumerate(kinds)])
@@ -142,7 +144,7 @@ async def test_whatever_charge_says_can_be_recorded(office: Office) -> None:
     journal = await office.writer()
     await deeds.begin(journal, deeds.many(1))
     text = f"before\0\ud800{'x' * 100_000}after 🚚"
-    await journal.record([(deeds.key(), outcomes.Refused(1, text, text, text))])
+    await journal.record([(deeds.key(), Refused(1, text, text, text))])
     (change,) = await journal.changes(run=deeds.RUN)
     for written in (change.message, change.code, change.request_id):
         assert written is not None
@@ -166,7 +168,7 @@ async def test_a_run_that_has_begun_is_found_with_its_plan_before_it_ends(office
         None,
         None,
     )
-    assert run.outcomes == {name: int(name == "applied") for name in outcomes.NAMES}
+    assert run.outcomes == {name: int(name == "applied") for name in OUTCOME_NAMES}
     plan, report = await journal.documents(deeds.RUN)
     assert plan is not None
     assert plan["digest"] == "sha256:plan"
@@ -202,7 +204,7 @@ async def test_a_run_with_nothing_to_write_is_recorded_too(office: Office) -> No
 
 async def test_a_run_that_failed_before_there_was_a_plan_is_recorded_with_its_error(office: Office) -> None:
     journal = await office.writer()
-    await journal.finish(deeds.ended(error=errors.KeyRejected("401")), trigger="once")
+    await journal.finish(deeds.ended(error=KeyRejected("401")), trigger="once")
     plan, report = await journal.documents(deeds.RUN)
     assert plan is None
     assert report is not None
@@ -286,11 +288,11 @@ async def test_a_change_without_an_origin_keeps_none(office: Office) -> None:
 
 async def test_a_second_process_is_refused_while_the_first_one_writes(office: Office) -> None:
     first, second = await office.writer(), office.journal()
-    with pytest.raises(errors.JournalBusy, match="another fleet-sync writes to this journal"):
+    with pytest.raises(JournalBusy, match="another fleet-sync writes to this journal"):
         await second.open()
-    with pytest.raises(errors.JournalBusy):
+    with pytest.raises(JournalBusy):
         await deeds.begin(second, deeds.many(1))
-    with pytest.raises(errors.JournalError):
+    with pytest.raises(JournalError):
         await second.check()
     await first.check()
     assert await first.runs() == ()
@@ -332,7 +334,7 @@ async def test_whoever_writes_without_having_opened_becomes_the_writer(office: O
     journal = office.journal()
     await deeds.begin(journal, deeds.many(1))
     await journal.check()
-    with pytest.raises(errors.JournalBusy):
+    with pytest.raises(JournalBusy):
         await office.journal().open()
 
 
@@ -342,7 +344,7 @@ async def test_a_closed_journal_may_be_closed_again_and_opened_again(office: Off
     await journal.open()
     await journal.aclose()
     await journal.aclose()
-    with pytest.raises(errors.JournalError):
+    with pytest.raises(JournalError):
         await journal.check()
     await journal.open()
     await journal.check()

@@ -6,7 +6,9 @@ import anyio
 import pytest
 
 from tests.journal import deeds, desks, processes
-from worker.core import errors, ports, values
+from worker.core import values
+from worker.core.model.errors import JournalBusy
+from worker.core.model.ports import Journal, OpenIntent
 
 pytestmark = pytest.mark.anyio
 
@@ -34,13 +36,13 @@ def desk(request: pytest.FixtureRequest) -> desks.SqliteDesk | desks.PostgresDes
     return found
 
 
-async def _opened(journal: ports.Journal) -> tuple[ports.OpenIntent, ...]:
+async def _opened(journal: Journal) -> tuple[OpenIntent, ...]:
     """Open the journal once its server has noticed that the client is dead, which takes it a moment."""
     with anyio.fail_after(30):
         while True:
             try:
                 return await journal.open()
-            except errors.JournalBusy:
+            except JournalBusy:
                 await anyio.sleep(0.02)
 
 
@@ -70,7 +72,7 @@ async def test_a_killed_process_holds_no_lock(desk: desks.SqliteDesk | desks.Pos
         assert life.stdout is not None
         next(life.stdout)
         journal = desk.journal()
-        with pytest.raises(errors.JournalBusy, match=rf"process {life.pid} on .+, since 2\d\d\d-"):
+        with pytest.raises(JournalBusy, match=rf"process {life.pid} on .+, since 2\d\d\d-"):
             await journal.open()
         life.kill()
         life.wait()

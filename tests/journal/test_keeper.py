@@ -7,7 +7,7 @@ import pytest
 import structlog
 
 from tests.journal import deeds
-from worker.core import errors
+from worker.core.model.errors import JournalBusy
 from worker.journal import address, keeper, lock
 
 
@@ -41,7 +41,7 @@ def test_an_approval_waits_for_a_journal_that_is_being_made(tmp_path: pathlib.Pa
 def test_it_does_not_wait_for_ever(tmp_path: pathlib.Path) -> None:
     pauses: list[float] = []
     approving = _keeper(tmp_path / "journal.db", pauses=pauses, made_after=0)
-    with pytest.raises(errors.JournalBusy):
+    with pytest.raises(JournalBusy):
         approving.use(lambda database: database.ping())
     approving.close()
     assert 3 < sum(pauses) < 10

@@ -8,7 +8,7 @@ import pathlib
 import pytest
 
 from tests.journal import deeds
-from worker.core import errors
+from worker.core.model.errors import JournalBusy, JournalError
 from worker.journal import lock
 
 
@@ -20,7 +20,7 @@ def path(tmp_path: pathlib.Path) -> pathlib.Path:
 
 def test_only_one_holds_it_and_is_named(path: pathlib.Path) -> None:
     first = lock.Lock.acquire(path, now=deeds.NOON)
-    with pytest.raises(errors.JournalBusy, match=r"process \d+ on \S+, since 2026-12-01T12:00:00\+00:00"):
+    with pytest.raises(JournalBusy, match=r"process \d+ on \S+, since 2026-12-01T12:00:00\+00:00"):
         lock.Lock.acquire(path, now=deeds.NOON)
     first.release()
     second = lock.Lock.acquire(path, now=deeds.NOON + datetime.timedelta(days=1))
@@ -32,7 +32,7 @@ def test_only_one_holds_it_and_is_named(path: pathlib.Path) -> None:
 def test_a_holder_that_left_no_name_is_busy_all_the_same(path: pathlib.Path, content: str) -> None:
     held = lock.Lock.acquire(path, now=deeds.NOON)
     path.write_text(content)
-    with pytest.raises(errors.JournalBusy, match="cannot be told"):
+    with pytest.raises(JournalBusy, match="cannot be told"):
         lock.Lock.acquire(path, now=deeds.NOON)
     held.release()
 
@@ -53,7 +53,7 @@ def test_a_lock_file_that_is_removed_or_replaced_is_held_no_more(path: pathlib.P
 
 def test_a_lock_file_that_cannot_be_made_is_said(path: pathlib.Path) -> None:
     path.mkdir()
-    with pytest.raises(errors.JournalError, match="cannot be opened") as caught:
+    with pytest.raises(JournalError, match="cannot be opened") as caught:
         lock.Lock.acquire(path, now=deeds.NOON)
     assert caught.value.remedy
 
@@ -69,9 +69,9 @@ def test_a_file_system_without_locks_is_said(path: pathlib.Path, monkeypatch: py
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", flock)
-    with pytest.raises(errors.JournalError, match="No locks available") as caught:
+    with pytest.raises(JournalError, match="No locks available") as caught:
         lock.Lock.acquire(path, now=deeds.NOON)
-    assert not isinstance(caught.value, errors.JournalBusy)
+    assert not isinstance(caught.value, JournalBusy)
 
 
 def test_a_file_that_is_removed_before_it_is_locked_is_not_the_lock(
@@ -87,6 +87,6 @@ def test_a_file_that_is_removed_before_it_is_locked_is_not_the_lock(
     monkeypatch.setattr(fcntl, "flock", flock)
     held = lock.Lock.acquire(path, now=deeds.NOON)
     assert held.held()
-    with pytest.raises(errors.JournalBusy):
+    with pytest.raises(JournalBusy):
         lock.Lock.acquire(path, now=deeds.NOON)
     held.release()

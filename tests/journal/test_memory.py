@@ -3,7 +3,7 @@
 import pytest
 
 from tests.journal import deeds
-from worker.core import errors
+from worker.core.model.errors import JournalError
 from worker.journal import memory
 
 pytestmark = pytest.mark.anyio
@@ -14,7 +14,7 @@ async def test_a_dead_life_writes_nothing_any_more() -> None:
     await deeds.begin(first, deeds.many(2))
     later = first.crash()
     for attempt in (first.open(), first.check(), first.record([(deeds.key(), deeds.DONE)])):
-        with pytest.raises(errors.JournalError):
+        with pytest.raises(JournalError):
             await attempt
     assert len(await later.open()) == 2
 

@@ -8,7 +8,8 @@ import psycopg
 import pytest
 
 from tests.journal import deeds, desks, processes
-from worker.core import errors, values
+from worker.core import values
+from worker.core.model.errors import JournalBusy, JournalError
 from worker.journal import address, advisory, engines, keeper, sql
 
 pytestmark = pytest.mark.anyio
@@ -26,10 +27,10 @@ def test_a_lost_connection_is_noticed_and_only_opening_again_makes_this_the_writ
     assert writer.sure()
     writer.check()
     postgresql_desk.crash(postgresql_desk.journal())
-    with pytest.raises(errors.JournalError, match="terminating connection"):
+    with pytest.raises(JournalError, match="terminating connection"):
         writer.check()
     assert not writer.sure()
-    with pytest.raises(errors.JournalError, match="not the one that may write"):
+    with pytest.raises(JournalError, match="not the one that may write"):
         writer.write(lambda database: None)
     writer.open()
     writer.check()
@@ -43,9 +44,9 @@ def test_a_writer_that_comes_back_from_a_pause_finds_that_another_took_over(
     writer.open()
     postgresql_desk.crash(postgresql_desk.journal())
     other.open()
-    with pytest.raises(errors.JournalError):
+    with pytest.raises(JournalError):
         writer.check()
-    with pytest.raises(errors.JournalBusy):
+    with pytest.raises(JournalBusy):
         writer.open()
     other.check()
     writer.close()
@@ -67,9 +68,9 @@ async def test_a_write_on_a_lost_connection_is_not_made_and_says_so(postgresql_d
     journal = postgresql_desk.journal()
     await deeds.begin(journal, deeds.many(1))
     postgresql_desk.crash(journal)
-    with pytest.raises(errors.JournalError):
+    with pytest.raises(JournalError):
         await journal.record([(deeds.key(), deeds.DONE)])
-    with pytest.raises(errors.JournalError):
+    with pytest.raises(JournalError):
         await journal.check()
     assert len(await journal.open()) == 1
     await journal.aclose()
@@ -78,7 +79,7 @@ async def test_a_write_on_a_lost_connection_is_not_made_and_says_so(postgresql_d
 async def test_a_second_writer_is_told_who_the_first_one_is(postgresql_desk: desks.PostgresDesk) -> None:
     first, second = postgresql_desk.journal(), postgresql_desk.journal()
     await first.open()
-    with pytest.raises(errors.JournalBusy, match=f"process {os.getpid()} on {socket.gethostname()[:40]}"):
+    with pytest.raises(JournalBusy, match=f"process {os.getpid()} on {socket.gethostname()[:40]}"):
         await second.open()
     await first.aclose()
 
@@ -89,7 +90,7 @@ async def test_a_writer_whom_the_server_does_not_show_is_busy_all_the_same(postg
     postgresql_desk.tell("CREATE ROLE stranger LOGIN")
     postgresql_desk.tell(f"GRANT USAGE ON SCHEMA {postgresql_desk.schema} TO stranger")
     second = sql.SqlJournal(postgresql_desk.url.replace("postgres@", "stranger@"), clock=deeds.Clock())
-    with pytest.raises(errors.JournalBusy, match="cannot be told"):
+    with pytest.raises(JournalBusy, match="cannot be told"):
         await second.open()
     postgresql_desk.tell("DROP OWNED BY stranger; DROP ROLE stranger")
     await first.aclose()
@@ -113,7 +114,7 @@ async def test_a_journal_of_a_newer_version_is_said(postgresql_desk: desks.Postg
         f"ALTER TABLE {postgresql_desk.schema}.alembic_version ALTER version_num TYPE text USING '9999'"
     )
     for attempt in (journal.open(), journal.runs()):
-        with pytest.raises(errors.JournalError, match="newer version") as caught:
+        with pytest.raises(JournalError, match="newer version") as caught:
             await attempt
         assert "Upgrade fleet-sync" in caught.value.remedy
     await journal.aclose()
@@ -132,9 +133,9 @@ async def test_a_server_that_answers_before_a_commit_is_on_disk_is_told_not_to(
 # --- What cannot be used ----------------------------------------------------------------------------------
 
 
-async def refused(url: str) -> errors.JournalError:
+async def refused(url: str) -> JournalError:
     journal = None
-    with pytest.raises(errors.JournalError) as caught:
+    with pytest.raises(JournalError) as caught:
         journal = sql.SqlJournal(url, clock=deeds.Clock())
         await journal.open()
     if journal is not None:
@@ -206,7 +207,7 @@ async def test_a_lock_that_was_released_by_hand_is_free(postgresql_desk: desks.P
     reader, journal = postgresql_desk.journal(), postgresql_desk.journal()
     await reader.approve("sha256:1", now=deeds.NOON, until=deeds.minutes(1))
     await journal.open()
-    await journal.begin(values.RunId("run_1"), trigger="once", judged=deeds.judged(), intents=[])
+    await journal.begin(values.RunId("run_1"), trigger="once", guarded=deeds.guarded(), intents=[])
     assert [past.run for past in await reader.runs()] == ["run_1"]
     await reader.aclose()
     await journal.aclose()
@@ -223,7 +224,7 @@ def test_a_lock_is_let_go_of_before_the_session_ends(postgresql_desk: desks.Post
     with engine.connect() as first, engine.connect() as second:
         advisory.acquire(first, shown="it")
         advisory.acquire(first, shown="it")
-        with pytest.raises(errors.JournalBusy):
+        with pytest.raises(JournalBusy):
             advisory.acquire(second, shown="it")
         advisory.release_all(first)
         advisory.acquire(second, shown="it")

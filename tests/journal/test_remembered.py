@@ -6,7 +6,11 @@ import pytest
 
 from tests.journal import deeds, desks
 from tests.journal.conftest import Office
-from worker.core import errors, formats, outcomes, ports, values
+from worker.core import values
+from worker.core.model.errors import JournalBusy, JournalError
+from worker.core.model.outcomes import Already, Deferred, Outcome, Refused, Stale, Unknown
+from worker.core.model.ports import OwnWrite
+from worker.core.model.serialization import report_document
 
 pytestmark = pytest.mark.anyio
 
@@ -18,7 +22,7 @@ async def test_a_run_that_uses_an_approval_up_leaves_the_others(office: Office) 
     journal = await office.writer()
     for digest in ("sha256:plan", "sha256:other"):
         await journal.approve(digest, now=deeds.NOON, until=deeds.minutes(10))
-    await journal.begin(deeds.RUN, trigger="start", judged=deeds.judged(), intents=[], spent="sha256:plan")
+    await journal.begin(deeds.RUN, trigger="start", guarded=deeds.guarded(), intents=[], spent="sha256:plan")
     assert not await journal.approved("sha256:plan", now=deeds.NOON)
     assert await journal.approved("sha256:other", now=deeds.NOON)
 
@@ -27,8 +31,8 @@ async def test_a_run_that_cannot_begin_uses_no_approval_up(office: Office) -> No
     journal = await office.writer()
     await journal.approve("sha256:plan", now=deeds.NOON, until=deeds.minutes(10))
     await deeds.begin(journal, deeds.many(1))
-    with pytest.raises(errors.JournalError):
-        await journal.begin(deeds.RUN, trigger="start", judged=deeds.judged(), intents=[], spent="sha256:plan")
+    with pytest.raises(JournalError):
+        await journal.begin(deeds.RUN, trigger="start", guarded=deeds.guarded(), intents=[], spent="sha256:plan")
     assert await journal.approved("sha256:plan", now=deeds.NOON)
 
 
@@ -73,18 +77,18 @@ async def test_a_write_that_is_answered_as_done_and_never_seen_is_counted(office
         office.clock.moment = deeds.minutes(number)
         changes = [ann, bob] if number == 0 else [ann]
         await deeds.whole(journal, changes, UNSEEN, run=f"run_{number}", at=deeds.minutes(number))
-    assert await journal.fruitless(since=deeds.NOON) == {_write(ann): 3, _write(bob): 1}
-    assert await journal.fruitless(since=deeds.minutes(2)) == {_write(ann): 1}
+    assert await journal.unconfirmed_writes(since=deeds.NOON) == {_write(ann): 3, _write(bob): 1}
+    assert await journal.unconfirmed_writes(since=deeds.minutes(2)) == {_write(ann): 1}
 
 
 async def test_a_write_that_is_seen_at_last_counts_no_more(office: Office) -> None:
     journal = await office.writer()
     ann = deeds.change("ann")
-    answers: list[outcomes.Outcome] = [UNSEEN, UNSEEN, deeds.DONE]
+    answers: list[Outcome] = [UNSEEN, UNSEEN, deeds.DONE]
     for number, outcome in enumerate(answers):
         office.clock.moment = deeds.minutes(number)
         await deeds.whole(journal, [ann], outcome, run=f"run_{number}", at=deeds.minutes(number))
-    assert await journal.fruitless(since=deeds.NOON) == {}
+    assert await journal.unconfirmed_writes(since=deeds.NOON) == {}
 
 
 async def test_doubt_takes_the_place_of_an_outcome_that_reading_back_contradicts(office: Office) -> None:
@@ -97,16 +101,16 @@ async def test_doubt_takes_the_place_of_an_outcome_that_reading_back_contradicts
 
 
 async def _attempt(
-    journal: desks.Journal, office: Office, change: values.Change, number: int, outcome: outcomes.Outcome = deeds.DONE
+    journal: desks.Journal, office: Office, change: values.Change, number: int, outcome: Outcome = deeds.DONE
 ) -> None:
     """Make one change in a run that begins after so many minutes, and writes a second later."""
     office.clock.moment = deeds.minutes(number) + datetime.timedelta(seconds=1)
     await deeds.whole(journal, [change], outcome, run=f"run_{number}", at=deeds.minutes(number))
 
 
-def _own(number: int, action: str = "attach", row: str = "abc") -> ports.OwnWrite:
+def _own(number: int, action: str = "attach", row: str = "abc") -> OwnWrite:
     began = deeds.minutes(number)
-    return ports.OwnWrite(values.Action(action), row, began + datetime.timedelta(seconds=1), began)
+    return OwnWrite(values.Action(action), row, began + datetime.timedelta(seconds=1), began)
 
 
 async def test_the_newest_writes_that_took_effect_are_known_with_their_rows_and_times(office: Office) -> None:
@@ -127,12 +131,12 @@ async def test_a_write_counts_as_ours_only_where_it_took_effect(office: Office) 
     journal = await office.writer()
     ann = deeds.change("ann")
     await _attempt(journal, office, ann, 0)
-    others: list[outcomes.Outcome] = [
+    others: list[Outcome] = [
         UNSEEN,
-        outcomes.Already(1),
-        outcomes.Refused(1, "no", "no"),
-        outcomes.Deferred(0, "stopped", "no"),
-        outcomes.Stale("no"),
+        Already(1),
+        Refused(1, "no", "no"),
+        Deferred(0, "stopped", "no"),
+        Stale("no"),
     ]
     for number, outcome in enumerate(others, 1):
         await _attempt(journal, office, ann, number, outcome)
@@ -177,13 +181,13 @@ async def test_since_when_somebody_is_absent_is_remembered_until_he_is_back(offi
 
 async def test_only_the_writer_notes_absences(office: Office) -> None:
     await office.writer()
-    with pytest.raises(errors.JournalBusy):
+    with pytest.raises(JournalBusy):
         await office.journal().note_absences(
             fresh={(values.DriverId("drv_ann"), values.FleetId("flt_vans"))}, since=deeds.NOON, over=()
         )
 
 
-UNSEEN = outcomes.Unknown(1, "not_converging", "answered as done, but not seen")
+UNSEEN = Unknown(1, "not_converging", "answered as done, but not seen")
 
 
 def _write(change: values.Change) -> tuple[values.Action, values.DriverId, values.FleetId]:
@@ -213,7 +217,7 @@ async def test_the_plan_of_every_run_reads_back_as_it_was_also_when_those_with_t
         run, at = values.RunId(f"run_{number}"), deeds.minutes(10 * number)
         office.clock.moment = at
         ended = deeds.held(held, run=run, at=at)
-        told[run] = formats.run(ended)
+        told[run] = report_document(ended)
         await journal.finish(ended, trigger="interval")
     for forgotten in (0, 1, 3):
         await journal.prune(before=deeds.minutes(10 * forgotten))

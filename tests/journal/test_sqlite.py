@@ -8,7 +8,8 @@ import anyio
 import pytest
 
 from tests.journal import deeds, files, processes
-from worker.core import errors, values
+from worker.core import values
+from worker.core.model.errors import JournalError
 from worker.journal import sqlite
 
 pytestmark = pytest.mark.anyio
@@ -153,7 +154,7 @@ async def test_a_quick_look_sees_what_another_process_left_open_since(path: path
 async def test_a_run_that_is_recorded_already_is_not_recorded_again(path: pathlib.Path) -> None:
     await files.made(path)
     journal = files.opened(path)
-    with pytest.raises(errors.JournalError, match="UNIQUE"):
+    with pytest.raises(JournalError, match="UNIQUE"):
         await journal.finish(deeds.ended(run=values.RunId("run_0")), trigger="once")
     await journal.finish(deeds.ended(), trigger="once")
     await journal.aclose()
@@ -173,12 +174,12 @@ async def test_a_writer_whose_files_are_gone_writes_nothing_until_it_opens_again
     if begun:
         await deeds.begin(journal, deeds.many(1))
     path.with_name(lost).unlink()
-    with pytest.raises(errors.JournalError, match="not the one that may write") as caught:
+    with pytest.raises(JournalError, match="not the one that may write") as caught:
         await journal.finish(deeds.ended(), trigger="once")
     assert caught.value.remedy
-    with pytest.raises(errors.JournalError):
+    with pytest.raises(JournalError):
         await journal.check()
-    with pytest.raises(errors.JournalError):
+    with pytest.raises(JournalError):
         await journal.record([(deeds.key(), deeds.DONE)])
     await journal.open()
     await journal.check()
@@ -189,7 +190,7 @@ async def test_a_check_notices_within_a_moment_that_the_lock_file_is_gone(path: 
     journal = files.opened(path)
     await journal.open()
     await anyio.Path(f"{path}.lock").unlink()
-    with pytest.raises(errors.JournalError):
+    with pytest.raises(JournalError):
         while True:
             await journal.check()
     await journal.aclose()

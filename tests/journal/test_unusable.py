@@ -13,7 +13,9 @@ import anyio
 import pytest
 
 from tests.journal import deeds, desks, files, processes
-from worker.core import errors, outcomes, values
+from worker.core import values
+from worker.core.model.errors import JournalError
+from worker.core.model.outcomes import Stale
 
 pytestmark = pytest.mark.anyio
 
@@ -21,12 +23,12 @@ pytestmark = pytest.mark.anyio
 # --- What cannot be used ----------------------------------------------------------------------------------
 
 
-async def assert_refused(path: pathlib.Path, *, says: str | None = None) -> errors.JournalError:
+async def assert_refused(path: pathlib.Path, *, says: str | None = None) -> JournalError:
     """See that the journal takes no run, says why and what to do."""
     journal = files.opened(path)
-    with pytest.raises(errors.JournalError, match=says) as caught:
+    with pytest.raises(JournalError, match=says) as caught:
         await journal.open()
-    with pytest.raises(errors.JournalError):
+    with pytest.raises(JournalError):
         await deeds.begin(journal, deeds.many(1))
     await journal.aclose()
     assert str(path) in caught.value.message
@@ -38,7 +40,7 @@ async def assert_refused(path: pathlib.Path, *, says: str | None = None) -> erro
 async def test_a_folder_that_does_not_exist_is_said(path: pathlib.Path) -> None:
     await assert_refused(path.parent / "nowhere" / "journal.db", says="No such file")
     journal = files.opened(path.parent / "nowhere" / "journal.db")
-    with pytest.raises(errors.JournalError):
+    with pytest.raises(JournalError):
         await journal.runs()
     await journal.aclose()
 
@@ -82,7 +84,7 @@ async def test_a_journal_of_a_newer_version_is_said_and_left_alone(path: pathlib
     error = await assert_refused(path, says="newer version")
     assert "Upgrade fleet-sync" in error.remedy
     journal = files.opened(path)
-    with pytest.raises(errors.JournalError, match="newer version"):
+    with pytest.raises(JournalError, match="newer version"):
         await journal.runs()
     await journal.aclose()
     assert await anyio.Path(path).read_bytes() == before
@@ -100,7 +102,7 @@ async def test_tables_that_vanished_meanwhile_are_said(path: pathlib.Path) -> No
     await deeds.begin(journal, deeds.many(1))
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.execute("DROP TABLE intents")
-    with pytest.raises(errors.JournalError, match="no such table"):
+    with pytest.raises(JournalError, match="no such table"):
         await journal.record([(deeds.key(), deeds.DONE)])
     await journal.aclose()
 
@@ -108,7 +110,7 @@ async def test_tables_that_vanished_meanwhile_are_said(path: pathlib.Path) -> No
 async def test_after_a_failure_the_journal_may_be_tried_again(path: pathlib.Path) -> None:
     await anyio.Path(path).mkdir()
     journal = files.opened(path)
-    with pytest.raises(errors.JournalError):
+    with pytest.raises(JournalError):
         await journal.open()
     await anyio.Path(path).rmdir()
     await journal.open()
@@ -206,9 +208,9 @@ async def test_a_database_without_room_is_said(sqlite_desk: desks.SqliteDesk) ->
     database = journal._keeper._ready()
     with database._reading() as connection:
         connection.exec_driver_sql("PRAGMA max_page_count=1")
-    with pytest.raises(errors.JournalError, match="full") as caught:
+    with pytest.raises(JournalError, match="full") as caught:
         await deeds.begin(journal, deeds.many(500), run=values.RunId("run_2"))
     assert "room" in caught.value.remedy
-    await journal.record([(deeds.key(), outcomes.Stale("still"))])
+    await journal.record([(deeds.key(), Stale("still"))])
     assert [run.run for run in await journal.runs()] == [deeds.RUN]
     await journal.aclose()

@@ -5,7 +5,10 @@ import json
 
 from tests.docs import pages
 from tests.support import clocks, doubles
-from worker.core import guard, notice, report, status, values
+from worker.core import values
+from worker.core.model.report import Report
+from worker.core.monitoring import notifications, status
+from worker.core.safety import guard
 from worker.notices import webhook
 
 SECTION = pages.page("docs/operations.md").section("## Notifications")
@@ -13,11 +16,11 @@ CHANGE = values.Change(values.Action.DETACH, values.DriverId(f"drv_{'a' * 32}"),
 
 
 def test_the_document_has_the_shape_that_is_shown() -> None:
-    judged = dataclasses.replace(doubles.judged(()), held=(values.Held(CHANGE, guard.PER_FLEET, "7 of 23 …"),))
-    last = report.Report(values.RunId("run_1"), clocks.NOON, clocks.NOON, judged)
+    guarded = dataclasses.replace(doubles.guarded(()), held=(values.Held(CHANGE, guard.PER_FLEET, "7 of 23 …"),))
+    last = Report(values.RunId("run_1"), clocks.NOON, clocks.NOON, guarded)
     account = values.Account("https://charge.test/v1", "live")
     present = status.Status(clocks.NOON, clocks.NOON, "0", account, clocks.NOON - clocks.NOON, 1.0, 1.0, last=last)
-    ((made,), _) = notice.news(present, notice.Told())
+    ((made,), _) = notifications.diff(present, notifications.NotificationState())
     (block,) = SECTION.blocks("json")
     shown = json.loads(block.text)
     assert list(shown) == list(made.body)
@@ -27,7 +30,7 @@ def test_the_document_has_the_shape_that_is_shown() -> None:
 
 
 def test_every_kind_is_explained() -> None:
-    assert {row[0].strip("`") for row in SECTION.rows()} == {kind.value for kind in notice.Kind}
+    assert {row[0].strip("`") for row in SECTION.rows()} == {kind.value for kind in notifications.Kind}
 
 
 def test_the_limits_that_are_told_are_kept() -> None:
@@ -38,6 +41,6 @@ def test_the_limits_that_are_told_are_kept() -> None:
         f"after {first}, {second} and {third} seconds",
         f"At most {webhook.MOST_WAITING} notices",
         f"has {webhook.FAREWELL_SECONDS:g} seconds",
-        f"the first {notice.MOST_ITEMS}:",
+        f"the first {notifications.MOST_ITEMS}:",
     ):
         assert words in text

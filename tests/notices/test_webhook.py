@@ -14,7 +14,8 @@ import pytest
 import structlog
 
 from tests.support import served
-from worker.core import notice, secret
+from worker.core.model.secret import Secret
+from worker.core.monitoring import notifications
 from worker.notices import webhook
 
 pytestmark = pytest.mark.anyio
@@ -23,8 +24,10 @@ URL = "https://hooks.test:8443/services/Sesame?token=Sesame"
 Log = list[structlog.typing.EventDict]
 
 
-def told(number: int = 1) -> notice.Notice:
-    return notice.Notice(notice.Kind.HELD, f"notice {number}", {"text": f"notice {number}", "kind": "held"})
+def told(number: int = 1) -> notifications.Notification:
+    return notifications.Notification(
+        notifications.Kind.HELD, f"notice {number}", {"text": f"notice {number}", "kind": "held"}
+    )
 
 
 class Channel:
@@ -61,7 +64,7 @@ class Channel:
 
 def hook_of(channel: Channel) -> webhook.Webhook:
     return webhook.Webhook(
-        secret.Secret(URL), user_agent="fleet-sync/test", transport=lambda: httpx.MockTransport(channel.answer)
+        Secret(URL), user_agent="fleet-sync/test", transport=lambda: httpx.MockTransport(channel.answer)
     )
 
 
@@ -250,7 +253,7 @@ class TestOverHttp:
     @staticmethod
     async def deliver(url: str, log: Log) -> None:
         """Deliver one notice, until the log says what came of it."""
-        hook = webhook.Webhook(secret.Secret(url), user_agent="fleet-sync/test")
+        hook = webhook.Webhook(Secret(url), user_agent="fleet-sync/test")
         hook.tell(told())
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(hook.deliver_forever)
@@ -289,7 +292,7 @@ class TestOverHttp:
         """A name that cannot be looked up is no OSError."""
         with socket.create_server(("127.0.0.1", 0)) as listener:
             port = listener.getsockname()[1]
-        hook = webhook.Webhook(secret.Secret(url.format(port=port, label="a" * 64)), user_agent="fleet-sync/test")
+        hook = webhook.Webhook(Secret(url.format(port=port, label="a" * 64)), user_agent="fleet-sync/test")
         hook.tell(told())
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(hook.deliver_forever)

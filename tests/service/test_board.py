@@ -6,7 +6,21 @@ import anyio
 import pytest
 
 from tests.support import doubles
-from worker.core import errors, report, status, values
+from worker.core import values
+from worker.core.model.errors import (
+    DesiredError,
+    FleetSyncError,
+    JournalError,
+    KeyRejected,
+    ProcessSuspended,
+    ReadingError,
+    SettingsError,
+    SourceError,
+    Stopped,
+    Unreachable,
+)
+from worker.core.model.report import Report
+from worker.core.monitoring import status
 from worker.service import board as board_
 
 pytestmark = pytest.mark.anyio
@@ -28,14 +42,14 @@ class Clock:
     def uptime(self) -> float:
         return self.time.timestamp()
 
-    worked = uptime
+    cpu_time = uptime
 
 
-def ended(board: board_.Board, error: errors.FleetSyncError | None = None) -> None:
+def ended(board: board_.Board, error: FleetSyncError | None = None) -> None:
     """Have a run begin and end, with an error or in sync."""
-    judged = None if error else doubles.judged([])
+    guarded = None if error else doubles.guarded([])
     board.begin(values.RunId("run_1"), trigger="interval")
-    finished = report.Report(values.RunId("run_1"), NOON, NOON, judged, error=error)
+    finished = Report(values.RunId("run_1"), NOON, NOON, guarded, error=error)
     board.end(finished, trigger="interval")
 
 
@@ -46,17 +60,17 @@ def broken(board: board_.Board) -> set[Part]:
 @pytest.mark.parametrize(
     ("error", "part"),
     [
-        (errors.SourceError([values.Problem("membership.yaml:1:1", "it is empty")]), Part.SOURCE),
-        (errors.DesiredError([values.Problem("membership.yaml:1:1", "two modes")]), Part.SOURCE),
-        (errors.JournalError("the disk is full"), Part.JOURNAL),
-        (errors.KeyRejected("401"), Part.KEY),
-        (errors.Unreachable("no answer"), Part.CHARGE),
-        (errors.ReadingError("many references", code="too_many_unresolved"), Part.SOURCE),
-        (errors.ReadingError("the list of fleets breaks off"), Part.CHARGE),
+        (SourceError([values.Problem("membership.yaml:1:1", "it is empty")]), Part.SOURCE),
+        (DesiredError([values.Problem("membership.yaml:1:1", "two modes")]), Part.SOURCE),
+        (JournalError("the disk is full"), Part.JOURNAL),
+        (KeyRejected("401"), Part.KEY),
+        (Unreachable("no answer"), Part.CHARGE),
+        (ReadingError("many references", code="too_many_unresolved"), Part.SOURCE),
+        (ReadingError("the list of fleets breaks off"), Part.CHARGE),
     ],
 )
 async def test_a_run_that_fails_says_which_part_is_broken_and_one_that_does_not_mends_it(
-    error: errors.FleetSyncError, part: Part
+    error: FleetSyncError, part: Part
 ) -> None:
     board = board_.Board(clock=Clock())
     ended(board, error)
@@ -71,10 +85,10 @@ async def test_a_run_that_fails_says_which_part_is_broken_and_one_that_does_not_
 async def test_a_run_that_gets_further_than_the_one_before_mends_what_it_passed() -> None:
     board = board_.Board(clock=Clock())
     for error, part in (
-        (errors.JournalError("the disk is full"), Part.JOURNAL),
-        (errors.SourceError([values.Problem("membership.yaml", "gone")]), Part.SOURCE),
-        (errors.Unreachable("no answer"), Part.CHARGE),
-        (errors.KeyRejected("401"), Part.KEY),
+        (JournalError("the disk is full"), Part.JOURNAL),
+        (SourceError([values.Problem("membership.yaml", "gone")]), Part.SOURCE),
+        (Unreachable("no answer"), Part.CHARGE),
+        (KeyRejected("401"), Part.KEY),
     ):
         ended(board, error)
         assert broken(board) >= {part}
@@ -83,14 +97,14 @@ async def test_a_run_that_gets_further_than_the_one_before_mends_what_it_passed(
 
 async def test_a_charge_that_does_not_answer_says_nothing_of_the_key() -> None:
     board = board_.Board(clock=Clock())
-    ended(board, errors.KeyRejected("401"))
-    ended(board, errors.Unreachable("no answer"))
+    ended(board, KeyRejected("401"))
+    ended(board, Unreachable("no answer"))
     assert broken(board) == {Part.CHARGE, Part.KEY}
 
 
 async def test_a_journal_that_somebody_else_writes_is_not_broken() -> None:
     board = board_.Board(clock=Clock())
-    ended(board, errors.JournalError("the disk is full"))
+    ended(board, JournalError("the disk is full"))
     board.stand_by("process 7 writes")
     assert broken(board) == set()
     assert board.unready() == ""
@@ -98,7 +112,7 @@ async def test_a_journal_that_somebody_else_writes_is_not_broken() -> None:
 
 async def test_settings_are_mended_by_settings_only() -> None:
     board = board_.Board(clock=Clock())
-    board.broke(Part.SETTINGS, errors.SettingsError([values.Problem("sync.mode", "wrong")]))
+    board.broke(Part.SETTINGS, SettingsError([values.Problem("sync.mode", "wrong")]))
     ended(board)
     assert broken(board) == {Part.SETTINGS}
     assert board.unready().startswith("settings: ")
@@ -109,13 +123,13 @@ async def test_settings_are_mended_by_settings_only() -> None:
 async def test_it_is_ready_after_a_run_that_did_not_fail_or_when_it_stands_by() -> None:
     first, second = board_.Board(clock=Clock()), board_.Board(clock=Clock())
     assert first.unready()
-    ended(first, errors.Unreachable("no answer"))
+    ended(first, Unreachable("no answer"))
     assert first.unready()
     ended(first)
     assert first.unready() == ""
-    ended(first, errors.Unreachable("no answer"))
+    ended(first, Unreachable("no answer"))
     assert first.unready() == ""
-    ended(first, errors.JournalError("the disk is full"))
+    ended(first, JournalError("the disk is full"))
     assert "disk is full" in first.unready()
     second.stand_by("process 7 writes")
     assert second.unready() == ""
@@ -123,8 +137,8 @@ async def test_it_is_ready_after_a_run_that_did_not_fail_or_when_it_stands_by() 
 
 async def test_an_end_that_the_operator_wanted_breaks_nothing() -> None:
     board = board_.Board(clock=Clock())
-    ended(board, errors.Stopped("SIGTERM", exit_code=143))
-    ended(board, errors.Paused("stood still"))
+    ended(board, Stopped("SIGTERM", exit_code=143))
+    ended(board, ProcessSuspended("stood still"))
     assert broken(board) == set()
 
 

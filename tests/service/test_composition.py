@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.support import clocks
-from worker.core import secret
+from worker.core.model.secret import Secret
 from worker.journal import sql
 from worker.service import composition, ending
 from worker.settings import model
@@ -25,7 +25,7 @@ class Accounts:
         settings = model.Settings.model_validate({"sources": [{"kind": "file", "path": "m.yaml"}], "pace": pace})
         account = composition.Account(
             settings=settings,
-            key=secret.Secret("ch_sk_test_x"),
+            key=Secret("ch_sk_test_x"),
             journal=self.journal,
             ending=ending.Ending(),
             progress=composition.Unwatched(),

@@ -11,7 +11,10 @@ import pytest
 from anyio import abc
 
 from tests.support import clocks, doubles
-from worker.core import errors, outcomes, report, values
+from worker.core import values
+from worker.core.model.errors import JournalBusy, JournalError, Stopped, Unreachable
+from worker.core.model.outcomes import ChangeResult, Refused
+from worker.core.model.report import Report
 from worker.engine import cycle
 from worker.engine import survey as survey_
 from worker.service import board, composition, ending, loop, wakeups
@@ -22,7 +25,7 @@ pytestmark = pytest.mark.anyio
 RUN = values.RunId("run_1")
 CHANGE = values.Change(values.Action.ATTACH, values.DriverId("drv_A"), values.FleetId("flt_V"), row="first")
 
-End = Callable[["Account"], report.Report]
+End = Callable[["Account"], Report]
 
 
 @dataclasses.dataclass
@@ -31,7 +34,7 @@ class Account:
 
     script: Sequence[End]
     boundary: datetime.datetime | None = None
-    open_fails: list[errors.JournalError] = dataclasses.field(default_factory=list)
+    open_fails: list[JournalError] = dataclasses.field(default_factory=list)
     source_paths: tuple[pathlib.Path, ...] = ()
 
     def __post_init__(self) -> None:
@@ -65,37 +68,37 @@ class Account:
         self._show, self._postpone = show, postpone
         return self
 
-    async def reconcile(self, *, trigger: str) -> report.Report:
+    async def reconcile(self, *, trigger: str) -> Report:
         self.runs.append((round(anyio.current_time() - self.began), trigger))
         await anyio.sleep(1)
         finished = self.script[min(len(self.runs), len(self.script)) - 1](self)
-        if finished.judged is not None:
-            changes = finished.judged.changes
+        if finished.guarded is not None:
+            changes = finished.guarded.changes
             self.postponed.append(len(self._postpone(changes, self.clock.now())))
             survey = survey_.Survey(
-                values.Desired((), (), ()), values.Actual({}, {}), finished.judged, next_boundary=self.boundary
+                values.Desired((), (), ()), values.Actual({}, {}), finished.guarded, next_boundary=self.boundary
             )
             self._show(survey)
         return finished
 
 
-def in_sync(account: Account) -> report.Report:
+def in_sync(account: Account) -> Report:
     now = account.clock.now()
-    return report.Report(RUN, now, now, doubles.judged([]))
+    return Report(RUN, now, now, doubles.guarded([]))
 
 
-def failed(account: Account) -> report.Report:
+def failed(account: Account) -> Report:
     now = account.clock.now()
-    return report.Report(RUN, now, now, None, error=errors.Unreachable("no answer"))
+    return Report(RUN, now, now, None, error=Unreachable("no answer"))
 
 
-def refused(account: Account) -> report.Report:
+def refused(account: Account) -> Report:
     now = account.clock.now()
-    result = outcomes.Result(CHANGE, outcomes.Refused(1, "policy_blocked", "not allowed", "req_1"))
-    return report.Report(RUN, now, now, doubles.judged([CHANGE]), results=(result,))
+    result = ChangeResult(CHANGE, Refused(1, "policy_blocked", "not allowed", "req_1"))
+    return Report(RUN, now, now, doubles.guarded([CHANGE]), results=(result,))
 
 
-def crashed(account: Account) -> report.Report:
+def crashed(account: Account) -> Report:
     account.clock.no_such_thing()  # type: ignore[attr-defined]
     return in_sync(account)
 
@@ -110,7 +113,7 @@ async def _served(
     seconds: float,
     *,
     meanwhile: Callable[[loop.Service], None] = lambda service: None,
-    ended: list[report.Report] | None = None,
+    ended: list[Report] | None = None,
 ) -> list[tuple[float, str]]:
     """Serve for so long, do something after 100 s, and give when which runs began."""
     shown = board.Board(clock=account.clock)
@@ -133,7 +136,7 @@ async def _served(
             await anyio.sleep(100)
             meanwhile(service)
             await anyio.sleep(seconds - 100)
-            account.ending.stop(errors.Stopped("SIGTERM", exit_code=143))
+            account.ending.stop(Stopped("SIGTERM", exit_code=143))
 
         tasks.start_soon(stop)
         assert await service.run() == 143
@@ -161,10 +164,10 @@ async def test_runs_that_fail_are_repeated_soon_then_ever_later_and_the_first_go
 
 
 async def test_a_defect_in_one_run_ends_nothing() -> None:
-    account, ended = Account([crashed, in_sync]), list[report.Report]()
+    account, ended = Account([crashed, in_sync]), list[Report]()
     runs = await _served(account, 400, ended=ended)
     assert runs == [(0, "start"), (11, "retry"), (312, "interval")]
-    assert [each.verdict.value for each in ended] == ["failed", "in_sync", "in_sync"]
+    assert [each.result.value for each in ended] == ["failed", "in_sync", "in_sync"]
 
 
 async def test_it_wakes_where_a_row_begins_or_ends() -> None:
@@ -190,16 +193,16 @@ async def test_a_burst_of_requests_is_one_run_at_once() -> None:
 
 
 async def test_where_another_process_writes_it_stands_by_and_takes_over() -> None:
-    busy = errors.JournalBusy("process 7 writes to it")
+    busy = JournalBusy("process 7 writes to it")
     runs = await _served(Account([in_sync], open_fails=[busy] * 3), 100)
     assert runs == [(15, "start")]
 
 
 async def test_a_journal_that_another_process_took_meanwhile_is_waited_for() -> None:
-    def lost(account: Account) -> report.Report:
-        account.open_fails = [errors.JournalBusy("process 7 writes to it")] * 4
+    def lost(account: Account) -> Report:
+        account.open_fails = [JournalBusy("process 7 writes to it")] * 4
         now = account.clock.now()
-        return report.Report(RUN, now, now, None, error=errors.JournalBusy("process 7 writes to it"))
+        return Report(RUN, now, now, None, error=JournalBusy("process 7 writes to it"))
 
     runs = await _served(Account([lost, in_sync]), 100)
     assert runs == [(0, "start"), (21, "start")]
@@ -208,10 +211,10 @@ async def test_a_journal_that_another_process_took_meanwhile_is_waited_for() -> 
 async def test_an_approval_is_taken_up_within_seconds_and_only_once() -> None:
     """Also where it does not help, as with `must_see`."""
 
-    def held(account: Account) -> report.Report:
+    def held(account: Account) -> Report:
         now = account.clock.now()
-        judged = dataclasses.replace(doubles.judged([]), held=(values.Held(CHANGE, "must_see", "not seen"),))
-        return report.Report(RUN, now, now, judged)
+        guarded = dataclasses.replace(doubles.guarded([]), held=(values.Held(CHANGE, "must_see", "not seen"),))
+        return Report(RUN, now, now, guarded)
 
     account = Account([held])
     runs = await _served(account, 290, meanwhile=lambda service: account.approvals.add("sha256:0"))
@@ -222,13 +225,13 @@ async def test_an_approval_is_taken_up_within_seconds_and_only_once() -> None:
 async def test_what_is_held_again_may_be_approved_again() -> None:
     """An approval of what flaps is used up by the run that makes it."""
 
-    def held(account: Account) -> report.Report:
+    def held(account: Account) -> Report:
         now = account.clock.now()
-        judged = dataclasses.replace(doubles.judged([]), held=(values.Held(CHANGE, "flapping", "reversed"),))
-        account.approvals.add(judged.digest)
-        return report.Report(RUN, now, now, judged)
+        guarded = dataclasses.replace(doubles.guarded([]), held=(values.Held(CHANGE, "flapping", "reversed"),))
+        account.approvals.add(guarded.digest)
+        return Report(RUN, now, now, guarded)
 
-    def made(account: Account) -> report.Report:
+    def made(account: Account) -> Report:
         account.approvals.clear()
         return in_sync(account)
 

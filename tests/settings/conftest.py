@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from worker.core import errors
+from worker.core.model.errors import SettingsError
 from worker.settings import loading, model
 
 SOURCES = '[[sources]]\npath = "membership.yaml"\n'
@@ -31,7 +31,7 @@ def refused(load: Load, tmp_path: pathlib.Path) -> Refused:
     """Write a settings file, and give the problems for which it is refused, each after the file's folder."""
 
     def load_problems(text: str = "", *, sources: str = SOURCES, **environ: str) -> list[str]:
-        with pytest.raises(errors.SettingsError) as caught:
+        with pytest.raises(SettingsError) as caught:
             load(text, sources=sources, **environ)
         assert "fleet-sync check" in caught.value.remedy
         return [str(problem).removeprefix(f"{tmp_path}/") for problem in caught.value.problems]

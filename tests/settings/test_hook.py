@@ -5,14 +5,14 @@ import pathlib
 import pytest
 
 from tests.settings import conftest
-from worker.core import errors
+from worker.core.model.errors import SettingsError
 from worker.settings import hook
 
 URL = "https://hooks.example/services/Sesame"
 
 
 def problem(load: conftest.Load, text: str) -> str:
-    with pytest.raises(errors.SettingsError) as caught:
+    with pytest.raises(SettingsError) as caught:
         hook.address(load(text))
     assert "Sesame" not in str(caught.value)
     return str(caught.value)

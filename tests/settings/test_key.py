@@ -7,14 +7,15 @@ import pickle
 import pytest
 
 from tests.settings import conftest
-from worker.core import errors, secret
+from worker.core.model.errors import SettingsError
+from worker.core.model.secret import Secret, redact
 from worker.settings import key
 
 KEY = "ch_sk_test_Sesame"
 
 
 def problem(load: conftest.Load, text: str = "", **environ: str) -> str:
-    with pytest.raises(errors.SettingsError) as caught:
+    with pytest.raises(SettingsError) as caught:
         key.api_key(load(text), environ)
     assert "Set CHARGE_API_KEY" in caught.value.remedy
     assert "Sesame" not in str(caught.value)
@@ -69,7 +70,7 @@ def test_a_file_that_holds_more_than_a_key_is_refused(load: conftest.Load, tmp_p
 
 
 def test_a_secret_is_shown_by_nothing_but_reveal() -> None:
-    held = secret.Secret(KEY)
+    held = Secret(KEY)
     assert "Sesame" not in f"{held} {held!r} {held!s} {[held]} %s" % held
     assert not hasattr(held, "__dict__")
     for write in (copy.copy, copy.deepcopy, pickle.dumps):
@@ -83,8 +84,8 @@ def test_a_secret_is_shown_by_nothing_but_reveal() -> None:
     [("ch_sk_test_a", "test"), ("ch_sk_live_a", "live"), ("ch_rk_live_a", "unknown"), ("ch_sk_", "unknown")],
 )
 def test_a_key_tells_whose_data_it_opens(text: str, mode: str) -> None:
-    assert secret.Secret(text).mode == mode
+    assert Secret(text).mode == mode
 
 
 def test_masking_leaves_the_rest_of_a_text_as_it_is() -> None:
-    assert secret.masked("a 'ch_sk_live_Ses.ame+' b, ch_sk_x") == "a 'ch_sk_…' b, ch_sk_…"
+    assert redact("a 'ch_sk_live_Ses.ame+' b, ch_sk_x") == "a 'ch_sk_…' b, ch_sk_…"

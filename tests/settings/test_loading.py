@@ -7,7 +7,8 @@ import tomllib
 import pytest
 
 from tests.settings import conftest
-from worker.core import errors, values
+from worker.core import values
+from worker.core.model.errors import SettingsError
 from worker.settings import loading, model
 
 CONFIG = pathlib.Path(__file__).parents[2] / "config" / "fleet-sync.toml"
@@ -158,7 +159,7 @@ def test_a_file_that_is_not_toml_is_refused_with_its_place(text: str, problem: s
 
 
 def test_a_missing_file_is_answered_with_how_to_make_one(tmp_path: pathlib.Path) -> None:
-    with pytest.raises(errors.SettingsError) as caught:
+    with pytest.raises(SettingsError) as caught:
         loading.load(tmp_path / "none.toml", {})
     (problem,) = caught.value.problems
     assert problem.where == str(tmp_path / "none.toml")
@@ -167,7 +168,7 @@ def test_a_missing_file_is_answered_with_how_to_make_one(tmp_path: pathlib.Path)
 
 
 def test_a_folder_in_place_of_the_file_is_refused(tmp_path: pathlib.Path) -> None:
-    with pytest.raises(errors.SettingsError, match="it is a folder: name the settings file in it"):
+    with pytest.raises(SettingsError, match="it is a folder: name the settings file in it"):
         loading.load(tmp_path, {})
 
 
@@ -176,7 +177,7 @@ def test_a_file_of_more_than_64_mib_is_no_settings_file(tmp_path: pathlib.Path) 
     path = tmp_path / "a.toml"
     path.touch()
     os.truncate(path, 64 * 1024 * 1024 + 1)
-    with pytest.raises(errors.SettingsError) as caught:
+    with pytest.raises(SettingsError) as caught:
         loading.load(path, {})
     (problem,) = caught.value.problems
     assert str(problem) == f"{path}:1:1: larger than 64 MiB: this is no settings file; name another with --config"
@@ -184,7 +185,7 @@ def test_a_file_of_more_than_64_mib_is_no_settings_file(tmp_path: pathlib.Path) 
 
 def test_a_file_that_is_not_utf_8_is_refused_with_its_place(tmp_path: pathlib.Path) -> None:
     (tmp_path / "a.toml").write_bytes(b"\n# \xe9")
-    with pytest.raises(errors.SettingsError, match=r"a\.toml:2:3: byte 0xe9 is not UTF-8"):
+    with pytest.raises(SettingsError, match=r"a\.toml:2:3: byte 0xe9 is not UTF-8"):
         loading.load(tmp_path / "a.toml", {})
 
 
@@ -344,7 +345,7 @@ def test_the_journal_is_found_wherever_the_program_was_started(
     ],
 )
 def test_a_secret_key_in_the_settings_is_never_shown(text: str, environ: dict[str, str], load: conftest.Load) -> None:
-    with pytest.raises(errors.SettingsError) as caught:
+    with pytest.raises(SettingsError) as caught:
         load(text, **environ)
     assert "Sesame" not in str(caught.value)
     assert caught.value.__cause__ is None

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import strategies as st
 
 from tests.settings import conftest
-from worker.core import references
+from worker.core.planning import references
 from worker.settings import schema
 from worker.sources import documents, files, json_document, toml_document, yaml_document
 
@@ -169,7 +169,7 @@ def test_what_is_read_fits(text: str) -> None:
 def test_a_driver_fits_where_it_is_read_and_nowhere_else(parts: list[str]) -> None:
     text = "".join(parts)
     try:
-        references.driver(text)
+        references.parse_driver(text)
     except ValueError:
         read = False
     else:

@@ -5,14 +5,14 @@ import pathlib
 
 import pytest
 
-from worker.core import errors
+from worker.core.model.errors import SettingsError
 from worker.settings import token
 
 TOKEN = "Sesame-0123456789abcdef"
 
 
 def problem(environ: dict[str, str]) -> str:
-    with pytest.raises(errors.SettingsError) as caught:
+    with pytest.raises(SettingsError) as caught:
         token.status_token(environ)
     assert "FLEET_SYNC_STATUS_TOKEN" in caught.value.remedy
     assert "Sesame" not in str(caught.value)

@@ -14,7 +14,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import trio
 
 from tests.simulation import audit, fate
-from worker.core import errors, outcomes, ports, report, values
+from worker.core import values
+from worker.core.model.errors import JournalBusy, JournalError
+from worker.core.model.outcomes import Already, Applied, Outcome, Unknown
+from worker.core.model.ports import Intent, OpenIntent, OwnWrite
+from worker.core.model.report import Report
 
 Write = tuple[values.Action, values.DriverId, values.FleetId]
 
@@ -25,14 +29,14 @@ _DONE = ("in_sync", "converged")
 class Entry:
     """An intent with all outcomes that were ever recorded of it, and whether recovery recorded the last one."""
 
-    intent: ports.Intent
+    intent: Intent
     run: values.RunId
     recorded: datetime.datetime
-    ends: list[outcomes.Outcome] = dataclasses.field(default_factory=list)
+    ends: list[Outcome] = dataclasses.field(default_factory=list)
     order: int = 0
 
     @property
-    def outcome(self) -> outcomes.Outcome | None:
+    def outcome(self) -> Outcome | None:
         """Give the outcome that counts."""
         return self.ends[-1] if self.ends else None
 
@@ -40,7 +44,7 @@ class Entry:
     def open(self) -> bool:
         """Tell whether it is for the next reading to settle: nobody knows yet what came of it."""
         last = self.outcome
-        return last is None or (isinstance(last, outcomes.Unknown) and last.code != "not_converging")
+        return last is None or (isinstance(last, Unknown) and last.code != "not_converging")
 
 
 @dataclasses.dataclass
@@ -48,9 +52,9 @@ class Begun:
     """A run on disk."""
 
     trigger: str
-    judged: values.Judged
+    guarded: values.Judged
     started: datetime.datetime
-    finished: report.Report | None = None
+    finished: Report | None = None
 
 
 @dataclasses.dataclass
@@ -59,50 +63,48 @@ class Disk:
 
     entries: dict[values.IntentKey, Entry] = dataclasses.field(default_factory=dict)
     runs: dict[values.RunId, Begun] = dataclasses.field(default_factory=dict)
-    reports: dict[values.RunId, report.Report] = dataclasses.field(default_factory=dict)
+    reports: dict[values.RunId, Report] = dataclasses.field(default_factory=dict)
     resolutions: dict[str, values.DriverId] = dataclasses.field(default_factory=dict)
     approvals: dict[str, datetime.datetime] = dataclasses.field(default_factory=dict)
     absences: dict[values.Membership, datetime.datetime] = dataclasses.field(default_factory=dict)
     allowed: list[frozenset[Write]] = dataclasses.field(default_factory=list)
 
-    def approve(self, judged: values.Judged, until: datetime.datetime) -> None:
+    def approve(self, guarded: values.Judged, until: datetime.datetime) -> None:
         """Allow what is held of a plan; `allowed` keeps what that plan consists of."""
-        self.approvals[judged.digest] = until
-        held = (each.change for each in judged.held)
-        self.allowed.append(frozenset(_write(change) for change in (*judged.changes, *held)))
+        self.approvals[guarded.digest] = until
+        held = (each.change for each in guarded.held)
+        self.allowed.append(frozenset(_write(change) for change in (*guarded.changes, *held)))
 
-    def approved(self, judged: values.Judged) -> bool:
+    def approved(self, guarded: values.Judged) -> bool:
         """Tell whether a plan consists of what was allowed."""
-        held = (each.change for each in judged.held)
-        return frozenset(_write(change) for change in (*judged.changes, *held)) in self.allowed
+        held = (each.change for each in guarded.held)
+        return frozenset(_write(change) for change in (*guarded.changes, *held)) in self.allowed
 
-    def latest(
-        self, drivers: Collection[values.DriverId], most: int
-    ) -> dict[values.Membership, tuple[ports.OwnWrite, ...]]:
+    def latest(self, drivers: Collection[values.DriverId], most: int) -> dict[values.Membership, tuple[OwnWrite, ...]]:
         """Give the newest writes that took effect."""
-        found: dict[values.Membership, tuple[ports.OwnWrite, ...]] = {}
+        found: dict[values.Membership, tuple[OwnWrite, ...]] = {}
         for entry in sorted(self.entries.values(), key=lambda entry: entry.recorded, reverse=True):
             change = entry.intent.change
-            if change.driver in drivers and isinstance(entry.outcome, outcomes.Applied):
+            if change.driver in drivers and isinstance(entry.outcome, Applied):
                 ended = self.reports.get(entry.run)
                 began = ended.started if ended else self.runs[entry.run].started
-                write = ports.OwnWrite(change.action, change.row, entry.recorded, began)
+                write = OwnWrite(change.action, change.row, entry.recorded, began)
                 found[change.driver, change.fleet] = (*found.get((change.driver, change.fleet), ()), write)[:most]
         return found
 
-    def fruitless(self, since: datetime.datetime) -> dict[Write, int]:
+    def unconfirmed_writes(self, since: datetime.datetime) -> dict[Write, int]:
         """Count the writes that were answered as done and planned again."""
         counts: collections.Counter[Write] = collections.Counter()
         for run, finished in self.reports.items():
             if finished.started < since:
                 continue
-            if finished.verdict in _DONE:
+            if finished.result in _DONE:
                 planned = {result.change for result in finished.results}
                 counts = collections.Counter(
                     {write: n for write, n in counts.items() if any(_write(change) == write for change in planned)}
                 )
             for entry in self.entries.values():
-                if entry.run == run and isinstance(entry.outcome, outcomes.Applied | outcomes.Already):
+                if entry.run == run and isinstance(entry.outcome, Applied | Already):
                     counts[_write(entry.intent.change)] += 1
                     counts.pop(_opposite(entry.intent.change), None)
         return dict(counts)
@@ -120,7 +122,7 @@ class Journal:
         chance: random.Random,
         now: Callable[[], datetime.datetime],
         slowness: float,
-        landed: Callable[[values.RunId, Sequence[ports.Intent], values.Judged], None],
+        landed: Callable[[values.RunId, Sequence[Intent], values.Judged], None],
         failed: Callable[[], None],
         planning: Callable[[], None],
     ) -> None:
@@ -143,13 +145,11 @@ class Journal:
         self.full = False
         self.stumbles = 0
 
-    async def open(self) -> tuple[ports.OpenIntent, ...]:
+    async def open(self) -> tuple[OpenIntent, ...]:
         """Give what earlier lives left open."""
         await self._ask("open")
         return tuple(
-            ports.OpenIntent(entry.intent, entry.run, entry.recorded)
-            for entry in self._disk.entries.values()
-            if entry.open
+            OpenIntent(entry.intent, entry.run, entry.recorded) for entry in self._disk.entries.values() if entry.open
         )
 
     async def check(self) -> None:
@@ -161,24 +161,24 @@ class Journal:
         run: values.RunId,
         *,
         trigger: str,
-        judged: values.Judged,
-        intents: Sequence[ports.Intent],
+        guarded: values.Judged,
+        intents: Sequence[Intent],
         spent: str | None = None,
     ) -> None:
         """Put the run and its intents on disk."""
 
         def write() -> None:
-            self._disk.runs[run] = Begun(trigger, judged, self._now())
+            self._disk.runs[run] = Begun(trigger, guarded, self._now())
             self._disk.approvals.pop(spent or "", None)
             for intent in intents:
                 if intent.key in self._disk.entries:
                     self._seen.violated("rule 5", f"the key {intent.key} is given to a second write")
                 self._disk.entries[intent.key] = Entry(intent, run, self._now(), order=self._seen.next())
-            self._landed(run, intents, judged)
+            self._landed(run, intents, guarded)
 
         await self._commit(f"begin {len(intents)}", write)
 
-    async def record(self, group: Sequence[tuple[values.IntentKey, outcomes.Outcome]]) -> None:
+    async def record(self, group: Sequence[tuple[values.IntentKey, Outcome]]) -> None:
         """Put outcomes on disk."""
         if not group:
             return
@@ -190,13 +190,13 @@ class Journal:
 
         await self._commit("record " + " ".join(f"{key}:{outcome.name}" for key, outcome in group), write)
 
-    async def finish(self, finished: report.Report, *, trigger: str) -> None:
+    async def finish(self, finished: Report, *, trigger: str) -> None:
         """Put the report on disk."""
 
         def write() -> None:
             self._disk.reports[finished.run] = finished
 
-        await self._commit(f"finish {trigger} {finished.verdict}", write)
+        await self._commit(f"finish {trigger} {finished.result}", write)
 
     async def approved(self, digest: str, *, now: datetime.datetime) -> bool:
         """Tell whether the plan is approved."""
@@ -214,14 +214,14 @@ class Journal:
         if resolutions:
             await self._commit("remember", lambda: self._disk.resolutions.update(resolutions))
 
-    async def fruitless(self, *, since: datetime.datetime) -> Mapping[Write, int]:
+    async def unconfirmed_writes(self, *, since: datetime.datetime) -> Mapping[Write, int]:
         """Count fruitless writes."""
         await self._ask("fruitless")
-        return self._disk.fruitless(since)
+        return self._disk.unconfirmed_writes(since)
 
     async def latest(
         self, drivers: Collection[values.DriverId], *, most: int
-    ) -> Mapping[values.Membership, tuple[ports.OwnWrite, ...]]:
+    ) -> Mapping[values.Membership, tuple[OwnWrite, ...]]:
         """Give the newest writes that took effect."""
         await self._ask("latest")
         return self._disk.latest(drivers, most)
@@ -283,14 +283,14 @@ class Journal:
     def _pass(self, kind: str) -> None:
         self._fate.point(kind)
         if self.lost:
-            self._fail(errors.JournalBusy("another process writes to the journal"))
+            self._fail(JournalBusy("another process writes to the journal"))
         if kind == "check":
             return
         if self.full or self.stumbles:
             self.stumbles = max(0, self.stumbles - 1)
-            self._fail(errors.JournalError("no space left on device"))
+            self._fail(JournalError("no space left on device"))
 
-    def _fail(self, error: errors.JournalError) -> None:
+    def _fail(self, error: JournalError) -> None:
         self._seen.note("disk", f"fails: {error.message}")
         self._failed()
         raise error

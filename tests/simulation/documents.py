@@ -10,7 +10,8 @@ import random
 from collections.abc import Sequence
 
 from tests.simulation import audit, fate
-from worker.core import errors, values
+from worker.core import values
+from worker.core.model.errors import SourceError
 
 NOBODY = values.DriverByEmail("nobody@example.com")
 NOWHERE = values.FleetByName("Nowhere")
@@ -159,11 +160,11 @@ class Source:
         self.life.point("source")
         if self.shelf.broken:
             self.run.source_failed = True
-            raise errors.SourceError([values.Problem(f"source-{self.place}.yaml", self.shelf.broken)])
+            raise SourceError([values.Problem(f"source-{self.place}.yaml", self.shelf.broken)])
         readings = self.shelf.readings()
         if self.place >= len(readings):
             self.run.source_failed = True
-            raise errors.SourceError([values.Problem(f"source-{self.place}.yaml", "it is empty")])
+            raise SourceError([values.Problem(f"source-{self.place}.yaml", "it is empty")])
         reading = readings[self.place]
         self.run.readings.append(reading)
         return reading

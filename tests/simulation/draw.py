@@ -10,7 +10,9 @@ from collections.abc import Mapping, Sequence
 
 from tests.simulation import audit, fate
 from tests.support import clocks
-from worker.core import guard, retry, values
+from worker.core import values
+from worker.core.pacing import retry_policy
+from worker.core.safety import guard
 from worker.sandbox import behaviour, faults, people, roster
 
 KINDS = (
@@ -34,7 +36,7 @@ class Settings:
 
     mode: values.Mode
     limits: guard.Limits
-    policy: retry.Policy
+    policy: retry_policy.RetryPolicy
     page_size: int
     rate: float
     burst: int
@@ -116,7 +118,9 @@ def _settings(chance: random.Random, held: audit.Roster) -> Settings:
     return Settings(
         mode=values.Mode.ADDITIVE if chance.random() < 0.1 else values.Mode.EXACT,
         limits=_limits(chance, held),
-        policy=retry.Policy(chance.choice((1, 2, 3, 4, 6)), chance.choice((0.05, 0.5)), chance.choice((1.0, 30.0))),
+        policy=retry_policy.RetryPolicy(
+            chance.choice((1, 2, 3, 4, 6)), chance.choice((0.05, 0.5)), chance.choice((1.0, 30.0))
+        ),
         page_size=chance.choice((1, 2, 3, 5, 10, 100)),
         rate=rate,
         burst=chance.choice((1, 2, 5, 10)),

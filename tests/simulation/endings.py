@@ -7,13 +7,15 @@ import collections
 import itertools
 
 from tests.simulation import audit, disk, truth
-from worker.core import outcomes, report, values
+from worker.core import values
+from worker.core.model.outcomes import Applied, Refused
+from worker.core.model.report import Report
 
 
-def reported(seen: audit.Audit, held: audit.Roster, run: audit.Run, finished: report.Report) -> None:
+def reported(seen: audit.Audit, held: audit.Roster, run: audit.Run, finished: Report) -> None:
     """Judge whether a run's report says what is so."""
-    seen.counts[f"verdict {finished.error.code if finished.error else finished.verdict}"] += 1
-    kept_back = finished.judged.held if finished.judged else ()
+    seen.counts[f"verdict {finished.error.code if finished.error else finished.result}"] += 1
+    kept_back = finished.guarded.held if finished.guarded else ()
     seen.counts.update({f"hold {each.guard}" for each in kept_back})
     for result in finished.results:
         seen.counts[f"outcome {result.outcome.name}"] += 1
@@ -54,15 +56,15 @@ def _once(seen: audit.Audit, entry: disk.Entry, changed: list[audit.Effect]) -> 
 def _claims(seen: audit.Audit, entry: disk.Entry) -> bool:
     """Tell whether an entry says that its write was made, though it could know that nobody made it."""
     pair = (str(entry.intent.change.driver), str(entry.intent.change.fleet))
-    applied = entry.outcome if isinstance(entry.outcome, outcomes.Applied) else None
+    applied = entry.outcome if isinstance(entry.outcome, Applied) else None
     return applied is not None and "cut off" not in applied.message and not seen.foreign.get(pair)
 
 
 def _settled(seen: audit.Audit, entry: disk.Entry, effect: audit.Effect) -> None:
     """Judge whether an effect has the outcome that it should have."""
-    if isinstance(entry.outcome, outcomes.Applied) or seen.meddled(effect.pair, effect.order):
+    if isinstance(entry.outcome, Applied) or seen.meddled(effect.pair, effect.order):
         return
-    if isinstance(entry.outcome, outcomes.Refused) and entry.outcome.code == "driver_not_found":
+    if isinstance(entry.outcome, Refused) and entry.outcome.code == "driver_not_found":
         return  # the server says that there is no such driver: nobody can settle it
     name = entry.outcome.name if entry.outcome else "open"
     seen.violated("record", f"{_named(entry.intent.change)} took effect under {effect.key} and is recorded as {name}")
@@ -89,7 +91,7 @@ def moved(seen: audit.Audit, kept: disk.Disk, runs: dict[str, audit.Run]) -> Non
 
 
 def at_rest(
-    seen: audit.Audit, held: audit.Roster, wishes: truth.Wishes, finished: report.Report, *, allowed: set[str]
+    seen: audit.Audit, held: audit.Roster, wishes: truth.Wishes, finished: Report, *, allowed: set[str]
 ) -> None:
     """Judge whether a quiet run left everything as it is wanted; errors of the kinds `allowed` end a run rightly."""
     if finished.error is not None:
@@ -100,21 +102,21 @@ def at_rest(
     for result in finished.results:
         if not result.done and str(result.change.driver) not in troubled:
             seen.violated("convergence", f"a quiet run ends with {_named(result.change)} {result.outcome.name}")
-    judged = finished.judged
-    excused = {(str(each.change.driver), str(each.change.fleet)) for each in judged.held} if judged else set()
+    guarded = finished.guarded
+    excused = {(str(each.change.driver), str(each.change.fleet)) for each in guarded.held} if guarded else set()
     for pair in sorted(_astray(held, wishes) - excused):
         if pair[0] not in troubled:
             word = "is missing from" if pair in wishes.wanted else "is still in"
             seen.violated("convergence", f"{audit.short(pair[0])} {word} {audit.short(pair[1])} in the end")
 
 
-def idle(seen: audit.Audit, first: report.Report, second: report.Report) -> None:
+def idle(seen: audit.Audit, first: Report, second: Report) -> None:
     """Judge whether a second quiet run wrote nothing, but for what was refused before.
 
     What was held may be let go: limits are shares of what a fleet has, and the first run's attaches made that more.
     """
     refused = {result.change.driver for result in first.results if result.outcome.name == "refused"}
-    held = {each.change for each in first.judged.held} if first.judged else set()
+    held = {each.change for each in first.guarded.held} if first.guarded else set()
     for result in second.results:
         if result.change.driver not in refused and result.change not in held:
             seen.violated("rule 9", f"a second quiet run plans {_named(result.change)}")

@@ -18,7 +18,10 @@ from tests.support import clocks, doubles, rig
 from tests.support import sandbox as support
 from worker.charge import client as client_
 from worker.charge import http as http_
-from worker.core import errors, report, secret, values
+from worker.core import values
+from worker.core.model.errors import Stopped
+from worker.core.model.report import Report
+from worker.core.model.secret import Secret
 from worker.engine import apply, pacing, reading, sending, survey
 from worker.engine import cycle as cycle_
 from worker.engine import halt as halt_
@@ -76,11 +79,11 @@ class Life:
         """Start a process."""
         around.lives += 1
         self.number = around.lives
-        self.reports: list[report.Report] = []
+        self.reports: list[Report] = []
         self._around = around
         self._plan = plan
         self._revoked = False
-        self._stopped: errors.Stopped | None = None
+        self._stopped: Stopped | None = None
         self._scope = trio.CancelScope()
         self._fate = fate.Fate(
             plan.moments,
@@ -139,7 +142,7 @@ class Life:
             chance=around.chance,
             now=around.wall.now,
             slowness=self._plan.slowness,
-            landed=lambda name, intents, judged: self._judge.landed(around.runs[name], name, intents, judged),
+            landed=lambda name, intents, guarded: self._judge.landed(around.runs[name], name, intents, guarded),
             failed=lambda: self._run.end("a failure of the journal"),
             planning=self._plans,
         )
@@ -148,7 +151,7 @@ class Life:
         )
         self._http = around.parts.http(
             base_url=rig.BASE,
-            key=secret.Secret(app.KEY),
+            key=Secret(app.KEY),
             api_version="2026-03-01",
             user_agent="fleet-sync/simulated",
             timeout=settings.timeout,
@@ -195,7 +198,7 @@ class Life:
             around.seen.violated("deadlock", f"{name} did not end")
             return
         run.end("the end of the run")
-        around.seen.note(f"life {self.number}", f"{name} ends: {finished.verdict} {finished.error or ''}")
+        around.seen.note(f"life {self.number}", f"{name} ends: {finished.result} {finished.error or ''}")
         self.reports.append(finished)
         endings.reported(around.seen, around.roster, run, finished)
 
@@ -249,7 +252,7 @@ class Life:
         self._scope.cancel()
 
     def _stop(self, drain: float) -> None:
-        self._stopped = self._stopped or errors.Stopped("ended by SIGTERM", exit_code=143)
+        self._stopped = self._stopped or Stopped("ended by SIGTERM", exit_code=143)
         if self._run.name:
             self._run.end("a signal")
             self._halt.stop(self._stopped)

@@ -13,7 +13,9 @@ import httpx
 import trio
 
 from tests.simulation import audit, disk, truth, wire
-from worker.core import guard, ports, values
+from worker.core import values
+from worker.core.model.ports import Intent
+from worker.core.safety import guard
 from worker.sandbox import app
 
 _TOLERANCE = 0.01
@@ -52,12 +54,10 @@ class Judge:
 
     # --- what is intended
 
-    def landed(
-        self, run: audit.Run, name: values.RunId, intents: Sequence[ports.Intent], judged: values.Judged
-    ) -> None:
+    def landed(self, run: audit.Run, name: values.RunId, intents: Sequence[Intent], guarded: values.Judged) -> None:
         """Judge a run's intents as they get to the disk."""
         changes = [intent.change for intent in intents]
-        if name != run.name or set(changes) != set(judged.changes) or len(changes) != len(judged.changes):
+        if name != run.name or set(changes) != set(guarded.changes) or len(changes) != len(guarded.changes):
             self._seen.violated("rule 7", f"{name} intends something else than was judged")
         truths = run.truths = self._truths(run)
         if run.source_failed:
@@ -68,8 +68,8 @@ class Judge:
             self._seen.violated("guard", f"{name} changes something though too many references lead nowhere")
         for change in changes:
             self._change(run, change, truths)
-        self._limits(run, changes, approved=self._disk.approved(judged))
-        self._moved(run, changes, truths, approved=self._disk.approved(judged))
+        self._limits(run, changes, approved=self._disk.approved(guarded))
+        self._moved(run, changes, truths, approved=self._disk.approved(guarded))
 
     def _change(self, run: audit.Run, change: values.Change, truths: list[truth.Wishes]) -> None:
         pair = (str(change.driver), str(change.fleet))

@@ -10,7 +10,10 @@ import trio
 from tests.simulation import disk, living, world
 from tests.support import rig
 from worker.charge import client, http
-from worker.core import errors, outcomes, ports, values
+from worker.core import values
+from worker.core.model.errors import ChargeError, FleetSyncError, SourceError, Stopped, Unreachable
+from worker.core.model.outcomes import Applied, ChangeResult, Deferred, Outcome
+from worker.core.model.ports import Intent, OpenIntent, WriteReply
 from worker.engine import apply, cycle, halt, pacing, reading, sending, survey
 
 MOST_WORLDS = 150
@@ -21,7 +24,7 @@ class KeyPerAttempt(client.Client):
 
     attempts = 0
 
-    async def write(self, change: values.Change, *, key: values.IntentKey) -> ports.WriteReply:
+    async def write(self, change: values.Change, *, key: values.IntentKey) -> WriteReply:
         self.attempts += 1
         return await super().write(change, key=values.IntentKey(f"{key}-{self.attempts}"))
 
@@ -29,10 +32,9 @@ class KeyPerAttempt(client.Client):
 class OneKey(apply.Applier):
     """Derives the key from the change alone."""
 
-    def intend(self, changes: Sequence[values.Change]) -> list[ports.Intent]:
+    def intend(self, changes: Sequence[values.Change]) -> list[Intent]:
         return [
-            ports.Intent(values.IntentKey(f"{change.action}-{change.driver}-{change.fleet}"), change)
-            for change in changes
+            Intent(values.IntentKey(f"{change.action}-{change.driver}-{change.fleet}"), change) for change in changes
         ]
 
 
@@ -75,7 +77,7 @@ class LateIntents(disk.Journal):
     async def begin(self, run: values.RunId, **rest: Any) -> None:
         self.begun = lambda: super(LateIntents, self).begin(run, **rest)
 
-    async def record(self, group: Sequence[tuple[values.IntentKey, outcomes.Outcome]]) -> None:
+    async def record(self, group: Sequence[tuple[values.IntentKey, Outcome]]) -> None:
         if self.begun is not None:
             await self.begun()
             self.begun = None
@@ -85,14 +87,14 @@ class LateIntents(disk.Journal):
 class Forgetful(disk.Journal):
     """Loses the last outcome of every group."""
 
-    async def record(self, group: Sequence[tuple[values.IntentKey, outcomes.Outcome]]) -> None:
+    async def record(self, group: Sequence[tuple[values.IntentKey, Outcome]]) -> None:
         await super().record(group[:-1])
 
 
 class NoRecovery(cycle.Cycle):
     """Leaves open what earlier lives left open."""
 
-    async def _recover(self, left_open: Sequence[ports.OpenIntent], actual: values.Actual) -> None:
+    async def _recover(self, left_open: Sequence[OpenIntent], actual: values.Actual) -> None:
         pass
 
 
@@ -121,7 +123,7 @@ class HalfSources(survey.Surveyor):
             try:
                 await source.read()
                 readable.append(source)
-            except errors.SourceError:
+            except SourceError:
                 readable.append(Nothing())
         self._sources = readable
         return await super().desired()
@@ -138,16 +140,16 @@ class Nothing:
 class Undaunted(halt.Halt):
     """Goes on after a rejected key and a failed journal."""
 
-    def stop(self, reason: errors.FleetSyncError) -> None:
-        if isinstance(reason, errors.Stopped):
+    def stop(self, reason: FleetSyncError) -> None:
+        if isinstance(reason, Stopped):
             super().stop(reason)
 
 
 class Deaf(halt.Halt):
     """Goes on after a signal."""
 
-    def stop(self, reason: errors.FleetSyncError) -> None:
-        if not isinstance(reason, errors.Stopped):
+    def stop(self, reason: FleetSyncError) -> None:
+        if not isinstance(reason, Stopped):
             super().stop(reason)
 
 
@@ -198,33 +200,33 @@ class Hasty(sending.Sender):
         while True:
             try:
                 return await super().send(call, attempts, ready=ready)
-            except errors.Unreachable:
+            except Unreachable:
                 continue
 
 
 class Careless(apply.Applier):
     """Takes every answer for success, and no answer too."""
 
-    async def _write(self, intent: ports.Intent, attempts: sending.Attempts) -> outcomes.Outcome:
+    async def _write(self, intent: Intent, attempts: sending.Attempts) -> Outcome:
         outcome = await super()._write(intent, attempts)
-        return outcome if isinstance(outcome, outcomes.Applied) else outcomes.Applied(1)
+        return outcome if isinstance(outcome, Applied) else Applied(1)
 
 
 class Pessimist(apply.Applier):
     """Takes a write without an answer for not made."""
 
-    async def _settle(self, change: values.Change, attempts: Any, cause: errors.ChargeError) -> outcomes.Outcome:
-        return outcomes.Deferred(attempts.count, cause.code, cause.message)
+    async def _settle(self, change: values.Change, attempts: Any, cause: ChargeError) -> Outcome:
+        return Deferred(attempts.count, cause.code, cause.message)
 
 
 class Lazy(apply.Applier):
     """Leaves the last change to nobody."""
 
-    async def apply(self, intents: Sequence[ports.Intent]) -> tuple[outcomes.Result, ...]:
+    async def apply(self, intents: Sequence[Intent]) -> tuple[ChangeResult, ...]:
         made = await super().apply(intents[:-1])
-        left = outcomes.Deferred(0, "lazy", "tomorrow")
+        left = Deferred(0, "lazy", "tomorrow")
         await self._journal.record([(intents[-1].key, left)])
-        return (*made, outcomes.Result(intents[-1].change, left))
+        return (*made, ChangeResult(intents[-1].change, left))
 
 
 DEFECTS = [

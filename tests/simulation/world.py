@@ -19,7 +19,7 @@ import trio.testing
 
 from tests.simulation import audit, disk, documents, draw, endings, living, truth, wire
 from tests.support import clocks
-from worker.core import report
+from worker.core.model.report import Report
 from worker.sandbox import app
 
 PARTS = living.Parts()
@@ -98,8 +98,8 @@ class _World:
             self._seen.directory(self._roster)
             for plan in self._spec.lives:
                 life = await self._live(plan)
-                if self._spec.approving and life.reports and (judged := life.reports[-1].judged) and judged.held:
-                    self._around.disk.approve(judged, self._around.wall.now() + datetime.timedelta(hours=24))
+                if self._spec.approving and life.reports and (guarded := life.reports[-1].guarded) and guarded.held:
+                    self._around.disk.approve(guarded, self._around.wall.now() + datetime.timedelta(hours=24))
             await self._rest()
             outside.cancel_scope.cancel()
         endings.recorded(self._seen, self._around.disk)
@@ -156,8 +156,8 @@ class _World:
         if late:
             await trio.sleep((max(late) - now).total_seconds() + 1)
         first = await self._quiet_run()
-        if self._spec.approving and first and first.judged and first.judged.held:
-            around.disk.approve(first.judged, around.wall.now() + datetime.timedelta(hours=24))
+        if self._spec.approving and first and first.guarded and first.guarded.held:
+            around.disk.approve(first.guarded, around.wall.now() + datetime.timedelta(hours=24))
             first = await self._quiet_run()
         second = await self._quiet_run()
         if first is None or second is None:
@@ -173,7 +173,7 @@ class _World:
             endings.idle(self._seen, first, second)
         endings.moved(self._seen, around.disk, around.runs)
 
-    async def _quiet_run(self) -> report.Report | None:
+    async def _quiet_run(self) -> Report | None:
         life = await self._live(_QUIET)
         return life.reports[-1] if life.reports else None
 

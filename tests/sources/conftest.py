@@ -6,7 +6,8 @@ from collections.abc import Callable
 import anyio
 import pytest
 
-from worker.core import errors, values
+from worker.core import values
+from worker.core.model.errors import SourceError
 from worker.sources import files
 
 Read = Callable[[str, str | bytes], values.SourceReading]
@@ -30,7 +31,7 @@ def refused(read: Read) -> Refused:
     """Write a document, and give the problems for which it is refused, one line each."""
 
     def read_problems(name: str, text: str | bytes) -> list[str]:
-        with pytest.raises(errors.SourceError) as caught:
+        with pytest.raises(SourceError) as caught:
             read(name, text)
         return [str(problem) for problem in caught.value.problems]
 

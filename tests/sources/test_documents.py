@@ -10,7 +10,8 @@ import pytest
 from hypothesis import strategies
 
 from tests.sources import conftest
-from worker.core import references, values
+from worker.core import values
+from worker.core.planning import references
 from worker.sources import documents, syntax
 
 FLEET = "flt_HpGdGBwWHWAAZnAxuxiPdUiO8uLj8Kk8"
@@ -342,7 +343,7 @@ def test_what_is_written_is_what_is_read_in_every_format(fleets: dict[str, list[
     rows = [(name, driver) for name, drivers in fleets.items() for driver in drivers]
     as_csv = "driver,fleet\n" + "".join(f"{_cell(driver)},{_cell(name)}\n" for name, driver in rows)
     as_toml = "[fleets]\n" + "".join(f"{_text(n)} = [{', '.join(map(_text, d))}]\n" for n, d in fleets.items())
-    expected = [(name, str(references.driver(driver))) for name, driver in rows]
+    expected = [(name, str(references.parse_driver(driver))) for name, driver in rows]
     for suffix, text in ((".json", as_json), (".yaml", as_json), (".toml", as_toml), (".csv", as_csv)):
         if suffix == ".csv" and not rows:
             continue

@@ -8,7 +8,9 @@ from typing import Any
 import anyio
 import pytest
 
-from worker.core import errors, ports, values
+from worker.core import values
+from worker.core.model.errors import SourceError
+from worker.core.model.ports import Source
 from worker.sources import files
 
 A = "fleets: {a: [x@y]}"
@@ -16,12 +18,12 @@ B = "driver,fleet\nz@y,a\nz@y,b\n"
 
 
 def read(path: pathlib.Path, name: str = "teams") -> values.SourceReading:
-    source: ports.Source = files.FileSource(path, name)
+    source: Source = files.FileSource(path, name)
     return anyio.run(source.read)
 
 
 def problems(path: pathlib.Path, name: str = "teams") -> list[str]:
-    with pytest.raises(errors.SourceError) as caught:
+    with pytest.raises(SourceError) as caught:
         read(path, name)
     return [str(problem) for problem in caught.value.problems]
 

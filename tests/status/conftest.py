@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import httpx
 
 from tests.status import doubles
-from worker.core import secret
+from worker.core.model.secret import Secret
 from worker.status import app, metrics
 
 BASE = "http://127.0.0.1:8080"
@@ -17,7 +17,7 @@ async def asking(
     service: doubles.Service, *, token: str | None = doubles.TOKEN, hosts: tuple[str, ...] = ()
 ) -> AsyncIterator[httpx.AsyncClient]:
     """Ask the app of this service."""
-    wanted = secret.Secret(token) if token else None
+    wanted = Secret(token) if token else None
     made = app.create(service, metrics.Metrics(), token=wanted, hosts=hosts)
     transport = httpx.ASGITransport(made, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url=BASE) as client:

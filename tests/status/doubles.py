@@ -13,8 +13,13 @@ from typing import Any
 import anyio
 
 from tests.support import clocks
-from worker.core import errors, guard, outcomes, ports, report, values
-from worker.core import status as status_
+from worker.core import values
+from worker.core.model.errors import FleetSyncError, SourceError, Unreachable
+from worker.core.model.outcomes import Applied, ChangeResult, Deferred, Outcome, Refused, Unknown
+from worker.core.model.ports import Intent, PastChange, PastRun
+from worker.core.model.report import Report, Traffic
+from worker.core.monitoring import status
+from worker.core.safety import guard
 from worker.journal import memory
 
 NOW = clocks.NOON
@@ -61,7 +66,7 @@ def held(action: str, who: int, where: int, *, by: str = guard.PER_FLEET, messag
     return values.Held(change(action, who, where), by, said)
 
 
-def judged(
+def guarded(
     *,
     changes: Sequence[values.Change] = (),
     held: Sequence[values.Held] = (),
@@ -89,32 +94,32 @@ def run(
     number: int = 1,
     *,
     plan: values.Judged | None = None,
-    results: Sequence[outcomes.Result] = (),
+    results: Sequence[ChangeResult] = (),
     seconds_ago: float = 40,
     took: float = 2.4,
     problems: Sequence[values.Problem] = (),
-    error: errors.FleetSyncError | None = None,
-) -> report.Report:
+    error: FleetSyncError | None = None,
+) -> Report:
     finished = NOW - datetime.timedelta(seconds=seconds_ago)
-    return report.Report(
+    return Report(
         run=values.RunId(f"run_{number:04d}"),
         started=finished - datetime.timedelta(seconds=took),
         finished=finished,
-        judged=plan if plan or error else judged(),
+        guarded=plan if plan or error else guarded(),
         results=tuple(results),
         problems=tuple(problems),
-        traffic=report.Traffic(reads=36, writes=len(results)),
+        traffic=Traffic(reads=36, writes=len(results)),
         error=error,
     )
 
 
 MEMBERS = (412, 96, 1256, 12, 1640, 64)
-FLEETS = tuple(status_.Fleet(fleet(n), FLEET_NAMES[n], in_sync=MEMBERS[n]) for n in range(6))
+FLEETS = tuple(status.Fleet(fleet(n), FLEET_NAMES[n], in_sync=MEMBERS[n]) for n in range(6))
 
 
-def calm(**changed: Any) -> status_.Status:
+def calm(**changed: Any) -> status.Status:
     """Give the snapshot of a service that is in sync, but for what is changed."""
-    present = status_.Status(
+    present = status.Status(
         now=NOW,
         started=NOW - datetime.timedelta(days=3, hours=2),
         version="0.2.0",
@@ -128,7 +133,7 @@ def calm(**changed: Any) -> status_.Status:
         next_run=NOW + datetime.timedelta(seconds=260),
         fleets=FLEETS,
         sources=(
-            status_.Source(
+            status.Source(
                 values.SourceRevision("file", "membership.yaml", "sha256:" + "0f" * 32),
                 NOW - datetime.timedelta(hours=7),
             ),
@@ -139,12 +144,12 @@ def calm(**changed: Any) -> status_.Status:
     return dataclasses.replace(present, **changed)
 
 
-def fleets(**by_number: Mapping[str, Any]) -> tuple[status_.Fleet, ...]:
+def fleets(**by_number: Mapping[str, Any]) -> tuple[status.Fleet, ...]:
     """Give the fleets, with fields of some changed: `f0={"held": 4}`."""
     return tuple(dataclasses.replace(each, **by_number.get(f"f{n}", {})) for n, each in enumerate(FLEETS))
 
 
-def starting() -> status_.Status:
+def starting() -> status.Status:
     return calm(
         last=None,
         last_success=None,
@@ -152,53 +157,53 @@ def starting() -> status_.Status:
         fleets=(),
         driver_names={},
         started=NOW - datetime.timedelta(seconds=8),
-        running=status_.Running(values.RunId("run_0001"), "start", NOW, "Reading fleets", 3),
+        running=status.Running(values.RunId("run_0001"), "start", NOW, "Reading fleets", 3),
     )
 
 
-def working(done: int = 1204) -> status_.Status:
-    running = status_.Running(
-        values.RunId("run_0042"), "source", NOW - datetime.timedelta(seconds=48), status_.CHANGING, done, 3000
+def working(done: int = 1204) -> status.Status:
+    running = status.Running(
+        values.RunId("run_0042"), "source", NOW - datetime.timedelta(seconds=48), status.CHANGING, done, 3000
     )
     return calm(
         running=running, next_run=None, fleets=fleets(f2={"in_sync": 900, "drifted": 1400}, f4={"drifted": 400})
     )
 
 
-def drifting() -> status_.Status:
-    deferred = outcomes.Deferred(2, "rate_limit_exceeded", "Charge asked to wait; not made")
+def drifting() -> status.Status:
+    deferred = Deferred(2, "rate_limit_exceeded", "Charge asked to wait; not made")
     made = [change("attach", 1, 0), change("attach", 2, 0)]
-    last = run(plan=judged(changes=made), results=[outcomes.Result(each, deferred) for each in made])
+    last = run(plan=guarded(changes=made), results=[ChangeResult(each, deferred) for each in made])
     return calm(last=last, fleets=fleets(f0={"drifted": 2}))
 
 
-def refusing() -> status_.Status:
+def refusing() -> status.Status:
     made = [change("attach", 1, 0), change("attach", 2, 0), change("detach", 3, 1)]
     results = [
-        outcomes.Result(made[0], outcomes.Refused(1, "driver_blocked", "This driver is suspended.", "req_8sJw02kLmQ")),
-        outcomes.Result(made[1], outcomes.Unknown(6, "charge_unreachable", "connection reset", "req_9fJq11")),
-        outcomes.Result(made[2], outcomes.Applied(1, "req_7aa")),
+        ChangeResult(made[0], Refused(1, "driver_blocked", "This driver is suspended.", "req_8sJw02kLmQ")),
+        ChangeResult(made[1], Unknown(6, "charge_unreachable", "connection reset", "req_9fJq11")),
+        ChangeResult(made[2], Applied(1, "req_7aa")),
     ]
     problems = [values.Problem("membership.yaml:14:9", "alice@example.com leads to no driver")]
-    last = run(plan=judged(changes=made, problems=problems, unsettled=True), results=results)
+    last = run(plan=guarded(changes=made, problems=problems, unsettled=True), results=results)
     return calm(last=last, fleets=fleets(f0={"refused": 1, "drifted": 1}))
 
 
-def holding() -> status_.Status:
+def holding() -> status.Status:
     waiting = [held("detach", number, 3) for number in range(4)]
     waiting.append(
         held("attach", 5, 1, by="flapping", message="made 4 times in a day, and undone each time by somebody else")
     )
     duplicate = values.Problem("membership.yaml:31:9", "is the same as membership.yaml:12:9", note=True)
-    last = run(plan=judged(held=waiting, problems=[duplicate]))
+    last = run(plan=guarded(held=waiting, problems=[duplicate]))
     return calm(last=last, fleets=fleets(f3={"in_sync": 8, "held": 4}, f1={"frozen": 1}))
 
 
-def broken() -> status_.Status:
-    error = errors.SourceError([values.Problem("membership.yaml:7:3", "the key 'Lyon depot' stands here twice")])
+def broken() -> status.Status:
+    error = SourceError([values.Problem("membership.yaml:7:3", "the key 'Lyon depot' stands here twice")])
     since = NOW.replace(hour=10, minute=5)
     last = run(error=error, seconds_ago=35)
-    return calm(last=last, broken=(status_.Broken(status_.Part.SOURCE, since, error),))
+    return calm(last=last, broken=(status.Broken(status.Part.SOURCE, since, error),))
 
 
 MOODS = {
@@ -217,17 +222,17 @@ class Record(memory.MemoryJournal):
 
     def __init__(self) -> None:
         super().__init__(clock=clocks.Still())
-        self.fails: errors.FleetSyncError | None = None
+        self.fails: FleetSyncError | None = None
         self.given: list[int] = []
         """How many runs or changes it gave to each question."""
 
-    async def runs(self, *, limit: int | None = None) -> tuple[ports.PastRun, ...]:
+    async def runs(self, *, limit: int | None = None) -> tuple[PastRun, ...]:
         self._check()
         found = await super().runs(limit=limit)
         self.given.append(len(found))
         return found
 
-    async def run(self, run: values.RunId) -> ports.PastRun | None:
+    async def run(self, run: values.RunId) -> PastRun | None:
         self._check()
         return await super().run(run)
 
@@ -242,7 +247,7 @@ class Record(memory.MemoryJournal):
         driver: values.DriverId | None = None,
         fleet: values.FleetId | None = None,
         limit: int | None = None,
-    ) -> tuple[ports.PastChange, ...]:
+    ) -> tuple[PastChange, ...]:
         self._check()
         found = await super().changes(run=run, driver=driver, fleet=fleet, limit=limit)
         self.given.append(len(found))
@@ -256,19 +261,19 @@ class Record(memory.MemoryJournal):
 class Service:
     """Implements views.Service: shows the snapshot that it is given, and notes what it is asked."""
 
-    def __init__(self, present: status_.Status | None = None) -> None:
+    def __init__(self, present: status.Status | None = None) -> None:
         self.present = present or calm()
         self.record = Record()
         self.reason = ""
         self.synced = 0
         self.approved: list[str] = []
-        self.fails: errors.FleetSyncError | None = None
+        self.fails: FleetSyncError | None = None
         self._changed = anyio.Event()
 
-    def status(self) -> status_.Status:
+    def status(self) -> status.Status:
         return self.present
 
-    def show(self, present: status_.Status) -> None:
+    def show(self, present: status.Status) -> None:
         """Change what is shown, and say so. From the event loop."""
         self.present = present
         self._changed.set()
@@ -289,16 +294,16 @@ class Service:
         self.approved.append(digest)
 
 
-async def remember(service: Service, finished: report.Report, *, trigger: str = "interval", keys: str = "key") -> None:
+async def remember(service: Service, finished: Report, *, trigger: str = "interval", keys: str = "key") -> None:
     """Write a run into the service's journal as the engine does."""
     journal = service.record
     await journal.open()
-    if finished.judged and finished.judged.changes:
+    if finished.guarded and finished.guarded.changes:
         intents = [
-            ports.Intent(values.IntentKey(f"{keys}-{finished.run}-{n}"), result.change)
+            Intent(values.IntentKey(f"{keys}-{finished.run}-{n}"), result.change)
             for n, result in enumerate(finished.results)
         ]
-        await journal.begin(finished.run, trigger=trigger, judged=finished.judged, intents=intents)
+        await journal.begin(finished.run, trigger=trigger, guarded=finished.guarded, intents=intents)
         await journal.record([(i.key, r.outcome) for i, r in zip(intents, finished.results, strict=True)])
     await journal.finish(finished, trigger=trigger)
 
@@ -311,17 +316,17 @@ async def past(service: Service, count: int = 36) -> None:
         number = next(numbers)
         seconds = back * 300.0
         if back in (9, 10):
-            failure = errors.Unreachable("no answer within 30 s")
+            failure = Unreachable("no answer within 30 s")
             await remember(service, run(number, seconds_ago=seconds, error=failure, took=31))
             continue
         size = rng.choice((0, 0, 0, 0, 1, 2, 3, 8, 20, 60))
         made = [change(rng.choice(("attach", "detach")), 20 + n, n % 6) for n in range(size)]
-        came: list[outcomes.Outcome] = [outcomes.Applied(1, f"req_{number}{n:03d}") for n in range(size)]
+        came: list[Outcome] = [Applied(1, f"req_{number}{n:03d}") for n in range(size)]
         if size == 8:
-            came[0] = outcomes.Refused(1, "driver_blocked", "This driver is suspended.", "req_x1")
-        results = [outcomes.Result(each, outcome) for each, outcome in zip(made, came, strict=True)]
+            came[0] = Refused(1, "driver_blocked", "This driver is suspended.", "req_x1")
+        results = [ChangeResult(each, outcome) for each, outcome in zip(made, came, strict=True)]
         waiting = [held("detach", 60 + back, 3)] if back == 20 else []
-        plan = judged(changes=made, held=waiting)
+        plan = guarded(changes=made, held=waiting)
         await remember(service, run(number, seconds_ago=seconds, plan=plan, results=results, took=1 + size / 10))
     if service.present.last:
         await remember(service, service.present.last)

@@ -5,7 +5,8 @@ import structlog.testing
 from starlette import types
 
 from tests.status import conftest, doubles
-from worker.core import errors, status
+from worker.core.model.errors import JournalError
+from worker.core.monitoring import status
 from worker.status import app, armour, metrics
 
 pytestmark = pytest.mark.anyio
@@ -26,7 +27,7 @@ PATHS = (
 
 async def test_health_depends_on_nothing() -> None:
     service = doubles.Service(doubles.broken())
-    service.record.fails = errors.JournalError("disk full")
+    service.record.fails = JournalError("disk full")
     service.reason = "the journal cannot be written"
     async with conftest.asking(service) as client:
         answer = await client.get("/healthz")

@@ -11,8 +11,8 @@ import trio.testing
 from starlette import requests, types
 
 from tests.status import doubles
-from worker.core import errors
-from worker.core import status as status_
+from worker.core.model.errors import JournalError
+from worker.core.monitoring import status
 from worker.status import app, feed, metrics, parts
 
 pytestmark = pytest.mark.anyio
@@ -174,7 +174,7 @@ async def test_a_drawing_that_fails_ends_the_stream_and_is_logged() -> None:
     """Uvicorn is silent, so nobody else would tell."""
 
     class Broken(doubles.Service):
-        def status(self) -> status_.Status:
+        def status(self) -> status.Status:
             raise ZeroDivisionError
 
     with structlog.testing.capture_logs() as logs, contextlib.suppress(ExceptionGroup):
@@ -234,7 +234,7 @@ async def test_too_many_readers_are_told_to_come_back() -> None:
 
 async def test_a_journal_that_does_not_answer_ends_no_stream() -> None:
     service = doubles.Service()
-    service.record.fails = errors.JournalError("disk I/O error")
+    service.record.fails = JournalError("disk I/O error")
     async with watching(service) as (_, [reader]):
         assert "disk I/O error" in (await reader.news())["history"]
 

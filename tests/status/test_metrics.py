@@ -11,7 +11,11 @@ import pytest
 from prometheus_client import parser
 
 from tests.status import doubles
-from worker.core import errors, outcomes, report, status, values
+from worker.core import values
+from worker.core.model.errors import JournalError
+from worker.core.model.outcomes import Applied, ChangeResult, Outcome, Refused
+from worker.core.model.report import Traffic
+from worker.core.monitoring import status
 from worker.status import metrics, views
 
 FAMILIES = {
@@ -132,7 +136,7 @@ def test_hostile_names_break_no_line(counted: metrics.Metrics) -> None:
 
 def test_runs_are_counted_by_result_and_trigger(counted: metrics.Metrics) -> None:
     counted.observe_run(doubles.run(took=2.4), "interval")
-    counted.observe_run(doubles.run(error=errors.JournalError("full"), took=-1), "a new trigger")
+    counted.observe_run(doubles.run(error=JournalError("full"), took=-1), "a new trigger")
     series = read(counted, doubles.calm())
     assert value(series, "runs_total", result="in_sync", trigger="interval") == 1
     assert value(series, "runs_total", result="failed", trigger="other") == 1
@@ -152,9 +156,9 @@ def test_every_trigger_of_a_service_is_there_from_the_start_and_no_other(counted
 
 def test_a_runs_changes_and_traffic_are_counted(counted: metrics.Metrics) -> None:
     made = [doubles.change("attach", 1, 0), doubles.change("detach", 2, 0), doubles.change("detach", 3, 0)]
-    came: list[outcomes.Outcome] = [outcomes.Applied(1), outcomes.Applied(1), outcomes.Refused(1, "c", "no")]
-    finished = doubles.run(plan=doubles.judged(changes=made), results=list(map(outcomes.Result, made, came)))
-    counted.observe_run(dataclasses.replace(finished, traffic=report.Traffic(9, 3, 2, 1)), "source")
+    came: list[Outcome] = [Applied(1), Applied(1), Refused(1, "c", "no")]
+    finished = doubles.run(plan=doubles.guarded(changes=made), results=list(map(ChangeResult, made, came)))
+    counted.observe_run(dataclasses.replace(finished, traffic=Traffic(9, 3, 2, 1)), "source")
     series = read(counted, doubles.calm())
     assert value(series, "changes_total", action="attach", outcome="applied") == 1
     assert value(series, "changes_total", action="detach", outcome="applied") == 1

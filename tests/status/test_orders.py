@@ -11,7 +11,8 @@ import structlog.testing
 import trio.testing
 
 from tests.status import conftest, doubles
-from worker.core import errors, guard
+from worker.core.model.errors import JournalError
+from worker.core.safety import guard
 
 pytestmark = pytest.mark.anyio
 
@@ -102,7 +103,7 @@ async def test_only_the_plan_that_is_held_now_is_approved(digest: str) -> None:
 
 async def test_where_nothing_can_be_approved_the_digest_does_not_help() -> None:
     waiting = [doubles.held("detach", 1, 1, by=guard.MUST_SEE)]
-    for present in (doubles.calm(), doubles.calm(last=doubles.run(plan=doubles.judged(held=waiting)))):
+    for present in (doubles.calm(), doubles.calm(last=doubles.run(plan=doubles.guarded(held=waiting)))):
         service = doubles.Service(present)
         async with conftest.asking(service) as client:
             assert (await client.post("/approve", data=FORM)).status_code == 409
@@ -180,7 +181,7 @@ class TestPatience:
 
 async def test_an_approval_that_cannot_be_written_down_says_so() -> None:
     service = doubles.Service(doubles.holding())
-    service.fails = errors.JournalError("no space left on device")
+    service.fails = JournalError("no space left on device")
     async with conftest.asking(service) as client:
         answer = await client.post("/approve", data=FORM)
     assert answer.status_code == 503

@@ -10,12 +10,17 @@ import pytest
 import structlog.testing
 
 from tests.status import conftest, doubles
-from worker.core import errors, guard, outcomes, secret, status, values
+from worker.core import values
+from worker.core.model.errors import ChargeError, JournalError
+from worker.core.model.outcomes import Applied, ChangeResult, Refused
+from worker.core.model.secret import KEY_PREFIX
+from worker.core.monitoring import status
+from worker.core.safety import guard
 from worker.status import chart, drawing, parts
 
 pytestmark = pytest.mark.anyio
 
-APPLIED = outcomes.Applied(1)
+APPLIED = Applied(1)
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{7*7}}\u202etxt.exe\x1b[31m ch_sk_live_51secret"
 
 
@@ -97,9 +102,11 @@ def _hostile() -> status.Status:
     origin = values.Origin(HOSTILE, 1, 1)
     change = dataclasses.replace(change, origin=origin)
     waiting = dataclasses.replace(doubles.held("detach", 2, 0), message=HOSTILE)
-    plan = doubles.judged(changes=[change], held=[waiting], problems=[values.Problem(HOSTILE, HOSTILE)], unsettled=True)
-    result = outcomes.Result(change, outcomes.Refused(1, HOSTILE, HOSTILE, HOSTILE))
-    error = errors.ChargeError(HOSTILE, code=HOSTILE, remedy=f"{HOSTILE} `{HOSTILE}`", request_id=HOSTILE)
+    plan = doubles.guarded(
+        changes=[change], held=[waiting], problems=[values.Problem(HOSTILE, HOSTILE)], unsettled=True
+    )
+    result = ChangeResult(change, Refused(1, HOSTILE, HOSTILE, HOSTILE))
+    error = ChargeError(HOSTILE, code=HOSTILE, remedy=f"{HOSTILE} `{HOSTILE}`", request_id=HOSTILE)
     return doubles.calm(
         last=doubles.run(plan=plan, results=[result], error=error, problems=[values.Problem(HOSTILE, HOSTILE)]),
         fleets=(status.Fleet(doubles.fleet(0), HOSTILE, 1, incomplete=HOSTILE),),
@@ -155,8 +162,8 @@ async def test_a_large_account_stays_a_page() -> None:
     fleets = tuple(status.Fleet(values.FleetId(f"flt_{n:032}"), f"Fleet {n}", in_sync=9) for n in range(5000))
     made = [doubles.change("attach", n, 0) for n in range(400)]
     waiting = [doubles.held("detach", 1000 + n, 1) for n in range(400)]
-    results = [outcomes.Result(change, outcomes.Refused(1, "c", "no")) for change in made]
-    last = doubles.run(plan=doubles.judged(changes=made, held=waiting), results=results)
+    results = [ChangeResult(change, Refused(1, "c", "no")) for change in made]
+    last = doubles.run(plan=doubles.guarded(changes=made, held=waiting), results=results)
     service = doubles.Service(doubles.calm(fleets=fleets, last=last))
     await doubles.remember(service, last)
     page = await read(service)
@@ -174,7 +181,7 @@ async def test_a_page_reads_no_more_of_a_long_past_than_it_shows(path: str) -> N
     service = doubles.Service()
     for number in range(400):
         made = [doubles.change("attach", 1, 0)]
-        last = doubles.run(number, plan=doubles.judged(changes=made), results=[outcomes.Result(made[0], APPLIED)])
+        last = doubles.run(number, plan=doubles.guarded(changes=made), results=[ChangeResult(made[0], APPLIED)])
         await doubles.remember(service, last)
     assert "and older ones" in plain(await read(service, path))
     assert service.record.given == [drawing.MOST_ROWS + 1]
@@ -213,8 +220,8 @@ async def test_a_run_that_failed_tells_why() -> None:
 async def test_a_run_that_was_cut_off_is_shown() -> None:
     service = doubles.Service()
     await service.record.open()
-    plan = doubles.judged(changes=[doubles.change("attach", 1, 0)])
-    await service.record.begin(values.RunId("run_9"), trigger="source", judged=plan, intents=[])
+    plan = doubles.guarded(changes=[doubles.change("attach", 1, 0)])
+    await service.record.begin(values.RunId("run_9"), trigger="source", guarded=plan, intents=[])
     text = plain(await read(service, "/runs/run_9"))
     assert "Not finished" in text
     assert "change of a source" in text
@@ -260,7 +267,7 @@ async def test_a_search_finds_the_why_of_a_driver(query: str, told: str) -> None
 @pytest.mark.parametrize("path", ["/runs/run_1", f"/fleets/{doubles.fleet(0)}", f"/drivers?q={doubles.driver(1)}"])
 async def test_a_journal_that_does_not_answer_is_said_readably(path: str) -> None:
     service = doubles.Service()
-    service.record.fails = errors.JournalError("disk I/O error ch_sk_live_51secret")
+    service.record.fails = JournalError("disk I/O error ch_sk_live_51secret")
     with structlog.testing.capture_logs() as logs:
         page = await read(service, path, expect=503)
     assert "disk I/O error" in page
@@ -272,7 +279,7 @@ async def test_a_journal_that_does_not_answer_is_said_readably(path: str) -> Non
 async def test_the_overview_outlives_the_journal() -> None:
     """The page that says that the journal is broken must not need it."""
     service = doubles.Service()
-    service.record.fails = errors.JournalError("disk I/O error")
+    service.record.fails = JournalError("disk I/O error")
     text = plain(await read(service))
     assert "In sync: 6 fleets" in text
     assert "disk I/O error" in text
@@ -281,7 +288,7 @@ async def test_the_overview_outlives_the_journal() -> None:
 async def test_a_journal_that_answers_again_is_asked_again() -> None:
     service = doubles.Service()
     shown = parts.Parts(service, approvable=True)
-    service.record.fails = errors.JournalError("disk I/O error")
+    service.record.fails = JournalError("disk I/O error")
     assert "disk I/O error" in (await shown.drawn())["history"]
     service.record.fails = None
     assert "disk I/O error" not in (await shown.drawn())["history"]
@@ -329,7 +336,7 @@ async def test_printable_keeps_what_can_be_read() -> None:
 
 async def test_must_see_is_held_without_an_offer() -> None:
     waiting = [doubles.held("detach", 1, 1, by=guard.MUST_SEE, message="must_see was not seen in Charge")]
-    page = await read(doubles.Service(doubles.calm(last=doubles.run(plan=doubles.judged(held=waiting)))))
+    page = await read(doubles.Service(doubles.calm(last=doubles.run(plan=doubles.guarded(held=waiting)))))
     assert "no approval lifts" in page
     assert 'action="/approve"' not in page
 
@@ -365,7 +372,7 @@ class Counted(tuple[values.Held, ...]):
 
 async def test_a_drawing_goes_through_what_is_held_once_for_its_items_and_once_for_the_approval() -> None:
     plan = dataclasses.replace(
-        doubles.judged(), held=Counted(doubles.held("detach", number, 3) for number in range(40))
+        doubles.guarded(), held=Counted(doubles.held("detach", number, 3) for number in range(40))
     )
     service = doubles.Service(doubles.calm(last=doubles.run(plan=plan)))
     Counted.walks = 0
@@ -375,5 +382,5 @@ async def test_a_drawing_goes_through_what_is_held_once_for_its_items_and_once_f
 
 
 def test_a_secret_would_be_masked() -> None:
-    assert secret.MARK in drawing.printable("ch_sk_live_51secret")
+    assert KEY_PREFIX in drawing.printable("ch_sk_live_51secret")
     assert "51secret" not in drawing.printable("ch_sk_live_51secret")

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from tests.status import doubles
-from worker.core import errors
+from worker.core.model.errors import SettingsError
 from worker.status import app, metrics, server
 
 pytestmark = pytest.mark.anyio
@@ -139,7 +139,7 @@ async def test_an_address_that_is_taken_is_a_setting_to_correct() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         made = app.create(doubles.Service(), metrics.Metrics(), token=None)
-        with pytest.raises(errors.SettingsError, match=f"127.0.0.1:{port} cannot be listened on: .*in use") as raised:
+        with pytest.raises(SettingsError, match=f"127.0.0.1:{port} cannot be listened on: .*in use") as raised:
             await server.serve(made, host="127.0.0.1", port=port)
     assert "Choose another port" in raised.value.remedy
     assert raised.value.exit_code == 1
@@ -147,7 +147,7 @@ async def test_an_address_that_is_taken_is_a_setting_to_correct() -> None:
 
 async def test_an_address_of_another_machine_is_one_too() -> None:
     made = app.create(doubles.Service(), metrics.Metrics(), token=None)
-    with pytest.raises(errors.SettingsError, match="cannot be listened on") as raised:
+    with pytest.raises(SettingsError, match="cannot be listened on") as raised:
         await server.serve(made, host="192.0.2.1", port=8080)
     assert "address of this machine" in raised.value.remedy
 

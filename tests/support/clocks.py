@@ -25,7 +25,7 @@ class Wall:
         """Give the event loop's seconds."""
         return anyio.current_time()
 
-    def worked(self) -> float:
+    def cpu_time(self) -> float:
         """Give nothing: on virtual time no work takes any."""
         return 0.0
 
@@ -45,4 +45,4 @@ class Still:
         """Give the same moment again."""
         return 0.0
 
-    worked = uptime
+    cpu_time = uptime

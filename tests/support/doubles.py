@@ -10,11 +10,16 @@ from typing import Any
 import httpx
 
 from tests.support import clocks
-from worker.core import errors, outcomes, ports, references, report, values
+from worker.core import values
+from worker.core.model.errors import JournalError, SourceError
+from worker.core.model.outcomes import Outcome
+from worker.core.model.ports import Intent
+from worker.core.model.report import Report
+from worker.core.planning import references
 from worker.journal import memory
 
 
-def judged(changes: Sequence[values.Change]) -> values.Judged:
+def guarded(changes: Sequence[values.Change]) -> values.Judged:
     """Make a judged plan of just these changes, all of them allowed."""
     return values.Judged(
         account=values.Account("https://charge.test/v1", "test"),
@@ -44,11 +49,11 @@ class Source:
         fleets, rows, line = [], [], 0
         for fleet, drivers in self._wanted.items():
             line += 1
-            named = references.fleet(fleet)
+            named = references.parse_fleet(fleet)
             fleets.append(values.FleetEntry(named, values.Origin("wanted", line, 1), self._modes.get(fleet)))
             for driver in drivers:
                 line += 1
-                rows.append(values.Row(named, references.driver(driver), values.Origin("wanted", line, 3)))
+                rows.append(values.Row(named, references.parse_driver(driver), values.Origin("wanted", line, 3)))
         revision = values.SourceRevision("double", "wanted", "sha256:0")
         return values.SourceReading(revision, tuple(fleets), tuple(rows))
 
@@ -58,7 +63,7 @@ class BrokenSource:
 
     async def read(self) -> values.SourceReading:
         """Fail."""
-        raise errors.SourceError([values.Problem("wanted", "it is gone")])
+        raise SourceError([values.Problem("wanted", "it is gone")])
 
 
 class Watcher:
@@ -153,20 +158,20 @@ class FailingJournal(memory.MemoryJournal):
         run: values.RunId,
         *,
         trigger: str,
-        judged: values.Judged,
-        intents: Sequence[ports.Intent],
+        guarded: values.Judged,
+        intents: Sequence[Intent],
         spent: str | None = None,
     ) -> None:
         """Begin, or fail."""
         self._spend("begin")
-        await super().begin(run, trigger=trigger, judged=judged, intents=intents, spent=spent)
+        await super().begin(run, trigger=trigger, guarded=guarded, intents=intents, spent=spent)
 
-    async def record(self, group: Sequence[tuple[values.IntentKey, outcomes.Outcome]]) -> None:
+    async def record(self, group: Sequence[tuple[values.IntentKey, Outcome]]) -> None:
         """Record, or fail."""
         self._spend("record")
         await super().record(group)
 
-    async def finish(self, finished: report.Report, *, trigger: str) -> None:
+    async def finish(self, finished: Report, *, trigger: str) -> None:
         """Finish, or fail."""
         self._spend("finish")
         await super().finish(finished, trigger=trigger)
@@ -175,5 +180,5 @@ class FailingJournal(memory.MemoryJournal):
         if method != self._fails:
             return
         if self._left == 0:
-            raise errors.JournalError("no space left on device")
+            raise JournalError("no space left on device")
         self._left -= 1

@@ -15,7 +15,12 @@ import httpx
 from tests.support import clocks, doubles
 from tests.support import sandbox as support
 from worker.charge import client, http
-from worker.core import guard, ports, report, retry, secret, values
+from worker.core import values
+from worker.core.model.ports import Journal, Source
+from worker.core.model.report import Report
+from worker.core.model.secret import Secret
+from worker.core.pacing import retry_policy
+from worker.core.safety import guard
 from worker.engine import apply, cycle, pacing, reading, sending, survey
 from worker.engine import halt as halt_
 from worker.journal import memory
@@ -68,7 +73,7 @@ class Rig:
         *,
         behaviour: behaviours.Behaviour = behaviours.PLAUSIBLE,
         faults: accidents.Faults = accidents.NONE,
-        journal: ports.Journal | None = None,
+        journal: Journal | None = None,
         transport: Callable[[], httpx.AsyncBaseTransport] | None = None,
         seed: int = 1,
         key: str = app.KEY,
@@ -78,7 +83,7 @@ class Rig:
         concurrency: int = 8,
         timeout: float = 30.0,
         page_size: int = 100,
-        policy: retry.Policy | None = None,
+        policy: retry_policy.RetryPolicy | None = None,
         limits: guard.Limits = LENIENT,
         mode: values.Mode = values.Mode.EXACT,
         grace: datetime.timedelta = datetime.timedelta(),
@@ -93,7 +98,7 @@ class Rig:
         self.watcher = doubles.Watcher()
         self.http = http.Http(
             base_url=BASE,
-            key=secret.Secret(key),
+            key=Secret(key),
             api_version="2026-03-01",
             user_agent="fleet-sync/test",
             timeout=timeout,
@@ -107,7 +112,7 @@ class Rig:
         self.grace = grace
         self.keep = keep
         self.halt = halt_.Halt(wake=self.pace.wake)
-        self._policy = policy or retry.Policy()
+        self._policy = policy or retry_policy.RetryPolicy()
         self._page_size = page_size
         self._concurrency = concurrency
         self._random = random.Random(seed)
@@ -142,12 +147,12 @@ class Rig:
             new_key=lambda: values.IntentKey(f"key-{next(self._keys)}"),
         )
 
-    def surveyor(self, *sources: ports.Source) -> survey.Surveyor:
+    def surveyor(self, *sources: Source) -> survey.Surveyor:
         """Make what reads, plans and judges over these sources."""
         sender = self.sender()
         return self._surveyor(sources, self.reader(sender))
 
-    def _surveyor(self, sources: Sequence[ports.Source], reader: reading.Reader) -> survey.Surveyor:
+    def _surveyor(self, sources: Sequence[Source], reader: reading.Reader) -> survey.Surveyor:
         return survey.Surveyor(
             rules=survey.Rules(values.Account(BASE, "test"), self.mode, self.limits, self._rate, grace=self.grace),
             sources=sources,
@@ -159,7 +164,7 @@ class Rig:
 
     def cycle(
         self,
-        *sources: ports.Source,
+        *sources: Source,
         show: Callable[[survey.Survey], None] = lambda survey: None,
         postpone: cycle.Postpone = lambda changes, now: {},
     ) -> cycle.Cycle:
@@ -179,7 +184,7 @@ class Rig:
             postpone=postpone,
         )
 
-    async def reconcile(self, wanted: Wanted, *, approved: str | None = None) -> report.Report:
+    async def reconcile(self, wanted: Wanted, *, approved: str | None = None) -> Report:
         """Do one run towards what is wanted."""
         return await self.cycle(doubles.Source(wanted)).reconcile(trigger="test", approved=approved)
 
@@ -199,7 +204,7 @@ class Rig:
         return self.requests("POST ")
 
 
-def outcome(finished: report.Report, driver: str, fleet: str) -> str:
+def outcome(finished: Report, driver: str, fleet: str) -> str:
     """Give the name of the outcome of the one change of this membership."""
     (name,) = (
         result.outcome.name

@@ -12,7 +12,9 @@ from collections.abc import Callable
 import msgspec
 
 from worker.charge import http, wire
-from worker.core import errors, ports, values
+from worker.core import values
+from worker.core.model.errors import RequestRefused, Unreachable
+from worker.core.model.ports import Clock, Cursor, DriverPage, FleetPage, WriteReply
 
 _ID = re.compile(r"[A-Za-z0-9_]+")
 
@@ -28,41 +30,39 @@ def unobserved(operation: str, status: int | None, seconds: float) -> None:
 class Client:
     """Implements ports.Charge over HTTP."""
 
-    def __init__(self, *, http: http.Http, clock: ports.Clock, page_size: int, observe: Observe = unobserved) -> None:
+    def __init__(self, *, http: http.Http, clock: Clock, page_size: int, observe: Observe = unobserved) -> None:
         """Take the exchange, the time of day (for `Retry-After` dates), and the page size, 1 to 100."""
         self._observe = observe
         self._http = http
         self._clock = clock
         self._page_size = page_size
 
-    async def fleets_page(self, cursor: ports.Cursor | None) -> ports.FleetPage:
+    async def fleets_page(self, cursor: Cursor | None) -> FleetPage:
         """List fleets (`GET /fleets`)."""
         answer = await self._send("list_fleets", "GET", cursor or f"/fleets?limit={self._page_size}")
         page = wire.decode(answer.body, wire.FLEETS)
-        return ports.FleetPage(tuple(fleet.value() for fleet in page.data or ()), self._cursor(page.next_page_url))
+        return FleetPage(tuple(fleet.value() for fleet in page.data or ()), self._cursor(page.next_page_url))
 
-    async def drivers_page(
-        self, cursor: ports.Cursor | None, *, fleet: values.FleetId | None = None
-    ) -> ports.DriverPage:
+    async def drivers_page(self, cursor: Cursor | None, *, fleet: values.FleetId | None = None) -> DriverPage:
         """List drivers (`GET /drivers`). A driver that a fleet's listing shows without that fleet is kept as it is."""
         of_fleet = "" if fleet is None else f"&fleet={_checked(fleet)}"
         answer = await self._send("list_drivers", "GET", cursor or f"/drivers?limit={self._page_size}{of_fleet}")
         page = wire.decode(answer.body, wire.DRIVERS)
-        return ports.DriverPage(tuple(driver.value() for driver in page.data or ()), self._cursor(page.next_page_url))
+        return DriverPage(tuple(driver.value() for driver in page.data or ()), self._cursor(page.next_page_url))
 
     async def fleet(self, fleet: values.FleetId) -> values.Fleet:
         """Retrieve a fleet (`GET /fleets/{fleet}`)."""
         answer = await self._send("retrieve_fleet", "GET", f"/fleets/{_checked(fleet)}")
         shown = wire.decode(answer.body, wire.FLEET).value()
         if shown.id != fleet:
-            raise errors.Unreachable(f"{shown.id} was answered for {fleet}", code="answer_unreadable")
+            raise Unreachable(f"{shown.id} was answered for {fleet}", code="answer_unreadable")
         return shown
 
     async def driver(self, driver: values.DriverId) -> values.Driver:
         """Retrieve a driver (`GET /drivers/{driver}`)."""
         return self._driver(await self._send("retrieve_driver", "GET", f"/drivers/{_checked(driver)}"), driver)
 
-    async def write(self, change: values.Change, *, key: values.IntentKey) -> ports.WriteReply:
+    async def write(self, change: values.Change, *, key: values.IntentKey) -> WriteReply:
         """Attach or detach (`POST /drivers/{driver}/attach` or `/detach`, body `{"fleet": …}`)."""
         answer = await self._send(
             change.action.value,
@@ -71,7 +71,7 @@ class Client:
             body=msgspec.json.encode({"fleet": change.fleet}),
             key=key,
         )
-        return ports.WriteReply(self._driver(answer, change.driver), wire.request_id(answer.headers))
+        return WriteReply(self._driver(answer, change.driver), wire.request_id(answer.headers))
 
     async def _send(
         self, operation: str, method: str, url: str, *, body: bytes = b"", key: str | None = None
@@ -90,15 +90,15 @@ class Client:
     def _driver(self, answer: http.Answer, asked: values.DriverId) -> values.Driver:
         shown = wire.decode(answer.body, wire.DRIVER).value()
         if shown.id != asked:
-            raise errors.Unreachable(f"{shown.id} was answered for {asked}", code="answer_unreadable")
+            raise Unreachable(f"{shown.id} was answered for {asked}", code="answer_unreadable")
         return shown
 
-    def _cursor(self, url: str | None) -> ports.Cursor | None:
-        return None if url is None else ports.Cursor(self._http.trusted(url))
+    def _cursor(self, url: str | None) -> Cursor | None:
+        return None if url is None else Cursor(self._http.trusted(url))
 
 
 def _checked(name: str) -> str:
     """Give an id as a part of an address. Raises errors.Refused where it could lead elsewhere: nothing is sent."""
     if not _ID.fullmatch(name):
-        raise errors.Refused("this is no id, and nothing was sent", code="id_invalid")
+        raise RequestRefused("this is no id, and nothing was sent", code="id_invalid")
     return name

@@ -19,7 +19,8 @@ import anyio
 import certifi
 import httpx
 
-from worker.core import errors, secret
+from worker.core.model.errors import ForeignOrigin, NotSent, Unreachable
+from worker.core.model.secret import Secret
 
 MOST_BYTES = 8 * 1024 * 1024
 """The largest body that is read. A page of 100 drivers takes some 90 KB."""
@@ -69,7 +70,7 @@ class Http:
         self,
         *,
         base_url: str,
-        key: secret.Secret,
+        key: Secret,
         api_version: str,
         user_agent: str,
         timeout: float,
@@ -116,12 +117,12 @@ class Http:
                 with anyio.fail_after(self._timeout):
                     return await self._answer(await connection.handle_async_request(request))
         except TimeoutError:
-            raise errors.Unreachable(f"no whole answer within {self._timeout:g} s", code="timeout") from None
+            raise Unreachable(f"no whole answer within {self._timeout:g} s", code="timeout") from None
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             reason = f"{error}" if isinstance(error, httpx.ConnectError) else "it took too long"
-            raise errors.NotSent(f"no connection to {self._base.host} could be made ({reason})") from None
+            raise NotSent(f"no connection to {self._base.host} could be made ({reason})") from None
         except (httpx.HTTPError, OSError) as error:  # httpcore lets some of TLS's errors through as they are
-            raise errors.Unreachable(_described(error), code="connection_failed") from None
+            raise Unreachable(_described(error), code="connection_failed") from None
 
     def trusted(self, url: str) -> str:
         """Give an address that Charge named in full. Raises errors.Distrusted where it leads to another origin."""
@@ -131,9 +132,9 @@ class Http:
             address = address if absolute else self._base.join(url)
             ours = _origin(address) == _origin(self._base) and not address.userinfo
         except (httpx.InvalidURL, ValueError):  # also where a host is no name in any alphabet
-            raise errors.Distrusted("Charge named an address that is none; it was not followed") from None
+            raise ForeignOrigin("Charge named an address that is none; it was not followed") from None
         if not ours:
-            raise errors.Distrusted("Charge named an address on a foreign origin; it was not followed")
+            raise ForeignOrigin("Charge named an address on a foreign origin; it was not followed")
         return url if absolute else str(address)
 
     async def aclose(self) -> None:
@@ -144,13 +145,13 @@ class Http:
         """Read the whole body as it came, up to the bound. A server that quotes the key is not quoted further."""
         stream = response.stream
         if not isinstance(stream, httpx.AsyncByteStream):
-            raise errors.Unreachable("the answer cannot be read", code="answer_unreadable")
+            raise Unreachable("the answer cannot be read", code="answer_unreadable")
         chunks, size = [], 0
         try:
             async for chunk in stream:
                 size += len(chunk)
                 if size > MOST_BYTES:
-                    raise errors.Unreachable(f"the answer is larger than {MOST_BYTES} bytes", code="answer_too_large")
+                    raise Unreachable(f"the answer is larger than {MOST_BYTES} bytes", code="answer_too_large")
                 chunks.append(chunk)
         finally:
             await response.aclose()

@@ -13,7 +13,20 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 
-from worker.core import errors, secret, values
+from worker.core import values
+from worker.core.model.errors import (
+    ChargeError,
+    Conflict,
+    ForeignOrigin,
+    KeyRejected,
+    NotFound,
+    RateLimited,
+    RequestRefused,
+    ServerFault,
+    StillProcessing,
+    Unreachable,
+)
+from worker.core.model.secret import redact
 
 _DriverId = Annotated[str, msgspec.Meta(pattern=r"^drv_[A-Za-z0-9]+\Z")]
 _FleetId = Annotated[str, msgspec.Meta(pattern=r"^flt_[A-Za-z0-9]+\Z")]
@@ -94,7 +107,7 @@ def decode(body: bytes, decoder: msgspec.json.Decoder[Shape]) -> Shape:
         return decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         kind = "lacks what it should hold" if isinstance(error, msgspec.ValidationError) else "is no JSON"
-        raise errors.Unreachable(f"the answer {kind}", code="answer_unreadable") from None
+        raise Unreachable(f"the answer {kind}", code="answer_unreadable") from None
 
 
 def request_id(headers: Mapping[str, str], body: str | None = None) -> str | None:
@@ -105,7 +118,7 @@ def request_id(headers: Mapping[str, str], body: str | None = None) -> str | Non
     return None
 
 
-def failure(status: int, headers: Mapping[str, str], body: bytes, *, now: datetime.datetime) -> errors.ChargeError:
+def failure(status: int, headers: Mapping[str, str], body: bytes, *, now: datetime.datetime) -> ChargeError:
     """Give the error that an answer other than 2xx stands for, whether or not its body is Charge's error object.
 
     A complaint about an idempotency key, of which each belongs to one write, means that the write is still under way.
@@ -114,13 +127,13 @@ def failure(status: int, headers: Mapping[str, str], body: bytes, *, now: dateti
     message = f"{status}: {_line(shown.message, 300)}" if shown.message else f"{status} without an explanation"
     code, request = _line(shown.code or shown.type or "", 64), request_id(headers, shown.request)
     if status == 401:
-        return errors.KeyRejected(message, code=_line(shown.code or "", 64), status=status, request_id=request)
+        return KeyRejected(message, code=_line(shown.code or "", 64), status=status, request_id=request)
     if status == 429:
         pause = retry_after(headers, now=now)
-        return errors.RateLimited(message, retry_after=pause, code=code, request_id=request)
+        return RateLimited(message, retry_after=pause, code=code, request_id=request)
     if 300 <= status < 400:
-        return errors.Distrusted(f"{status}: a redirect was not followed", status=status)
-    kind = errors.UnderWay if code.startswith("idempotency") else _kind(status)
+        return ForeignOrigin(f"{status}: a redirect was not followed", status=status)
+    kind = StillProcessing if code.startswith("idempotency") else _kind(status)
     return kind(message, status=status, code=code, request_id=request)
 
 
@@ -139,14 +152,14 @@ def _text(entry: Any) -> str:
     return entry if isinstance(entry, str) else msgspec.json.encode(entry).decode()
 
 
-_GATEWAY = {408: errors.Unreachable, 425: errors.Unreachable, 499: errors.Unreachable}
+_GATEWAY = {408: Unreachable, 425: Unreachable, 499: Unreachable}
 """What a gateway answers that did not wait for Charge: whether a write took effect is unknown."""
 
 
-def _kind(status: int) -> type[errors.ChargeError]:
-    if kind := {404: errors.NotFound, 409: errors.Conflict, **_GATEWAY}.get(status):
+def _kind(status: int) -> type[ChargeError]:
+    if kind := {404: NotFound, 409: Conflict, **_GATEWAY}.get(status):
         return kind
-    return errors.Refused if 400 <= status < 500 else errors.ServerFault
+    return RequestRefused if 400 <= status < 500 else ServerFault
 
 
 def _error_object(body: bytes) -> _ErrorObject:
@@ -159,7 +172,7 @@ def _error_object(body: bytes) -> _ErrorObject:
 
 def _line(text: str, longest: int) -> str:
     """Keep what a log or a terminal can show as one line, without a key that the server may have quoted."""
-    return "".join(letter if letter.isprintable() else " " for letter in secret.masked(text)[:longest])
+    return "".join(letter if letter.isprintable() else " " for letter in redact(text)[:longest])
 
 
 def _http_date(text: str) -> datetime.datetime | None:

@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from worker.cli import invocation
-from worker.core import digest as digests
-from worker.core import guard, outcomes, values, words
+from worker.core import values
+from worker.core.model.outcomes import Already, Applied
+from worker.core.model.plan_digest import plan_digest
+from worker.core.monitoring import humanize
+from worker.core.safety import guard
 
 if TYPE_CHECKING:
-    from worker.core import ports
+    from worker.core.model.ports import PastRun, RunHistory
 
 _RECENT = 20
 """Among so many of the newest runs is looked for the one that holds something."""
@@ -43,9 +46,9 @@ def command(call: invocation.Invocation, digest: str) -> int:
     return call.look_up(functools.partial(_approve, digest=digest))
 
 
-async def _approve(record: "ports.Record", *, digest: str) -> int:
+async def _approve(record: "RunHistory", *, digest: str) -> int:
     now = datetime.datetime.now(datetime.UTC)
-    until = now + guard.APPROVAL
+    until = now + guard.APPROVAL_LIFETIME
     await record.approve(digest, now=now, until=until)
     invocation.echo(
         f"Allowed until {until:%Y-%m-%d %H:%M} UTC: what exactly this plan holds. A service takes it up within seconds."
@@ -54,7 +57,7 @@ async def _approve(record: "ports.Record", *, digest: str) -> int:
     return 0
 
 
-async def _effect(record: "ports.Record", digest: str) -> str:
+async def _effect(record: "RunHistory", digest: str) -> str:
     """Say what the approval frees, as far as past runs tell: it may as well be given before the first of them."""
     for past in await record.runs(limit=_RECENT):
         plan, report = await record.documents(past.run)
@@ -74,7 +77,7 @@ def _left(plan: Mapping[str, Any], report: Mapping[str, Any] | None) -> str:
     made = {_write(each) for each in (report or {}).get("changes", ()) if each["outcome"] in _DONE}
     left = (each for each in plan["changes"] if _write(each) not in made)
     account = values.Account(plan["account"]["base_url"], plan["account"]["mode"])
-    return digests.digest(account, map(_change, left), map(_change, plan["held"]))
+    return plan_digest(account, map(_change, left), map(_change, plan["held"]))
 
 
 def _write(change: Mapping[str, Any]) -> tuple[str, str, str]:
@@ -85,15 +88,15 @@ def _change(change: Mapping[str, Any]) -> values.Change:
     return values.Change(values.Action(change["action"]), change["driver"], change["fleet"])
 
 
-_DONE = (outcomes.Applied.name, outcomes.Already.name)
+_DONE = (Applied.name, Already.name)
 
 
 _NOBODYS = "No recent run holds a plan with this digest yet."
 
 
-def _freed(past: "ports.PastRun", plan: Mapping[str, Any]) -> str:
+def _freed(past: "PastRun", plan: Mapping[str, Any]) -> str:
     number = sum(held["guard"] != guard.MUST_SEE for held in plan["held"])
     if not number:
         return f"It frees nothing: no approval lifts what {past.run} held back ({guard.MUST_SEE})."
-    changes = words.counted(number, "change")
+    changes = humanize.count(number, "change")
     return f"It frees the {changes} that {past.run} held back at {past.started:%Y-%m-%d %H:%M} UTC."

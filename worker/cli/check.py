@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from worker.cli import invocation, render
-from worker.core import errors, values, words
+from worker.core import values
+from worker.core.model.errors import ProblemsError, SourceError
+from worker.core.monitoring import humanize
 
 if TYPE_CHECKING:
     from worker.service import composition
@@ -25,15 +27,15 @@ def command(call: invocation.Invocation, online: bool) -> int:
     try:
         settings = call.settings()
         desired = _desired(settings)
-    except errors.ProblemsError as error:
+    except ProblemsError as error:
         _print(error.problems)
         return error.exit_code
     if online:
         return call.work(_resolve)
     _print(desired.notices)
     rows = len(desired.rows)
-    fleets = words.counted(len({entry.fleet for entry in desired.fleets}), "fleet")
-    invocation.echo(f"OK: {fleets}, {words.counted(rows, 'membership')}; no request was made.")
+    fleets = humanize.count(len({entry.fleet for entry in desired.fleets}), "fleet")
+    invocation.echo(f"OK: {fleets}, {humanize.count(rows, 'membership')}; no request was made.")
     return 0
 
 
@@ -41,7 +43,7 @@ def _desired(settings: "model.Settings") -> values.Desired:
     """Read all sources. Raises errors.SourceError with the problems of all of them."""
     import anyio
 
-    from worker.core import desired
+    from worker.core.planning import merge_sources
     from worker.service import composition
 
     async def read() -> list[values.SourceReading]:
@@ -50,13 +52,13 @@ def _desired(settings: "model.Settings") -> values.Desired:
         for source in composition.sources(settings):
             try:
                 readings.append(await source.read())
-            except errors.SourceError as error:
+            except SourceError as error:
                 problems.extend(error.problems)
         if problems:
-            raise errors.SourceError(problems)
+            raise SourceError(problems)
         return readings
 
-    return desired.combine(anyio.run(read))
+    return merge_sources.merge(anyio.run(read))
 
 
 async def _resolve(account: "composition.Account") -> int:

@@ -35,13 +35,13 @@ def command(call: invocation.Invocation, form: Literal["yaml", "json", "csv"], b
 async def _export(
     account: "composition.Account", *, form: Literal["yaml", "json", "csv"], by: Literal["id", "email"]
 ) -> int:
-    from worker.core import words
+    from worker.core.monitoring import humanize
     from worker.sources import writing
 
     actual = await account.surveyor().export()
     invocation.echo(writing.write(actual, form=form, by=by).removesuffix("\n"))
     left_out = actual.fleets.keys() - frozenset[str]().union(*actual.memberships.values()) if form == "csv" else ()
     if left_out:
-        told = words.counted(len(left_out), "fleet")
+        told = humanize.count(len(left_out), "fleet")
         invocation.echo(f"Left out: {told} without drivers. CSV cannot say that a fleet is empty.", err=True)
     return 0

@@ -11,7 +11,7 @@ import click
 from worker.cli import invocation
 
 if TYPE_CHECKING:
-    from worker.core import ports
+    from worker.core.model.ports import RunHistory
 
 
 @click.command("history")
@@ -23,13 +23,13 @@ def command(call: invocation.Invocation, as_json: bool, limit: int) -> int:
     return call.look_up(functools.partial(_history, as_json=as_json, limit=limit), as_json=as_json)
 
 
-async def _history(record: "ports.Record", *, as_json: bool, limit: int) -> int:
+async def _history(record: "RunHistory", *, as_json: bool, limit: int) -> int:
     from worker.cli import render_record
-    from worker.core import formats
+    from worker.core.model.serialization import past_run_document
 
     runs = await record.runs(limit=limit)
     if as_json:
-        invocation.print_document({"runs": [formats.past_run(run) for run in runs]})
+        invocation.print_document({"runs": [past_run_document(run) for run in runs]})
     else:
         invocation.echo(render_record.history(runs))
     return 0

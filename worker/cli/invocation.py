@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from worker.core import errors
+from worker.core.model.errors import FleetSyncError, UnknownRun
 
 if TYPE_CHECKING:
-    from worker.core import ports, report
-    from worker.service import composition
+    from worker.core.model.ports import PastRun, RunHistory
+    from worker.core.model.report import Report
     from worker.settings import model
 
 Work = Callable[["composition.Account"], Awaitable[int]]
@@ -69,7 +69,7 @@ class Invocation:
 
         return self.guarded(run, as_json=as_json)
 
-    def look_up(self, work: "Callable[[ports.Record], Awaitable[int]]", *, as_json: bool = False) -> int:
+    def look_up(self, work: "Callable[[RunHistory], Awaitable[int]]", *, as_json: bool = False) -> int:
         """Open the journal of the settings for reading, and do the work on it. Needs neither key nor network."""
 
         def run() -> int:
@@ -92,7 +92,7 @@ class Invocation:
         """Run, and tell of a foreseen error; give the exit code."""
         try:
             return run()
-        except errors.FleetSyncError as error:
+        except FleetSyncError as error:
             return print_failure(error, as_json=as_json)
 
 
@@ -109,13 +109,13 @@ def print_document(document: Mapping[str, Any]) -> None:
     echo(json.dumps(document, indent=2, ensure_ascii=False))
 
 
-def print_report(finished: "report.Report", *, as_json: bool) -> int:
+def print_report(finished: "Report", *, as_json: bool) -> int:
     """Print a report in either form; give its exit code."""
     from worker.cli import render
-    from worker.core import formats
+    from worker.core.model.serialization import report_document
 
     if as_json:
-        print_document(formats.run(finished))
+        print_document(report_document(finished))
     else:
         echo(render.result(finished))
         if finished.error is not None:
@@ -123,18 +123,18 @@ def print_report(finished: "report.Report", *, as_json: bool) -> int:
     return finished.exit_code
 
 
-def print_failure(error: errors.FleetSyncError, *, as_json: bool) -> int:
+def print_failure(error: FleetSyncError, *, as_json: bool) -> int:
     """Print why there is no result, in either form; give the exit code."""
-    from worker.core import formats
+    from worker.core.model.serialization import failure_document
 
     if as_json:
-        print_document(formats.failure(error))
+        print_document(failure_document(error))
     else:
         print_error(error)
     return error.exit_code
 
 
-def print_error(error: errors.FleetSyncError) -> None:
+def print_error(error: FleetSyncError) -> None:
     """Print what happened and what to do, on stderr."""
     from worker.cli import render
 
@@ -144,7 +144,7 @@ def print_error(error: errors.FleetSyncError) -> None:
         echo(f"  {error.remedy}", err=True)
 
 
-async def find_run(record: "ports.Record", text: str) -> "ports.PastRun":
+async def find_run(record: "RunHistory", text: str) -> "PastRun":
     """Find a run by its id or the unmistakable beginning of one. Raises errors.UnknownRun."""
     from worker.core import values
 
@@ -153,10 +153,10 @@ async def find_run(record: "ports.Record", text: str) -> "ports.PastRun":
     found = await record.run_ids(text, limit=2)
     if len(found) == 1 and (past := await record.run(found[0])):
         return past
-    raise errors.UnknownRun(f"{'several runs begin' if found else 'no run in the journal begins'} with {text!r}")
+    raise UnknownRun(f"{'several runs begin' if found else 'no run in the journal begins'} with {text!r}")
 
 
-def _with_account(settings: "model.Settings", work: Work, *, tell: Callable[[errors.FleetSyncError], int]) -> int:
+def _with_account(settings: "model.Settings", work: Work, *, tell: Callable[[FleetSyncError], int]) -> int:
     import anyio
 
     from worker import logs
@@ -175,7 +175,7 @@ def _with_account(settings: "model.Settings", work: Work, *, tell: Callable[[err
                     code = await supervision.supervised(
                         account.ending, lambda: work(account), drain_seconds=lambda: drain
                     )
-        except errors.FleetSyncError as error:  # told before the loop is closed, which may hang
+        except FleetSyncError as error:  # told before the loop is closed, which may hang
             code = tell(error)
         leaving.soon(code)
         return code

@@ -31,7 +31,7 @@ def command(call: invocation.Invocation, as_json: bool, approved: str | None) ->
 
 async def _once(account: "composition.Account", *, as_json: bool, approved: str | None) -> int:
     from worker.cli import render
-    from worker.core import digest
+    from worker.core.model.plan_digest import plan_digest
     from worker.engine import survey as survey_
 
     def show(survey: survey_.Survey) -> None:
@@ -39,14 +39,14 @@ async def _once(account: "composition.Account", *, as_json: bool, approved: str 
             return
         try:
             # What is not held is about to be made: what is to be approved then is the rest.
-            rest = digest.digest(survey.judged.account, (), (held.change for held in survey.judged.held))
+            rest = plan_digest(survey.guarded.account, (), (held.change for held in survey.guarded.held))
             invocation.echo(render.plan(survey, rate=account.rules.requests_per_second, digest=rest))
         except OSError as error:
             # As an error of no kind, also where a reader left: that is passed over where nothing was to be done.
             raise OSError(f"{error.strerror}; nothing was changed") from error
 
     finished = await account.cycle(show=show).reconcile(trigger="once", approved=approved)
-    judged = finished.judged
-    if approved is not None and judged is not None and judged.held and judged.digest != approved:
+    guarded = finished.guarded
+    if approved is not None and guarded is not None and guarded.held and guarded.digest != approved:
         invocation.echo("The digest that was approved is not that of this plan, so nothing held was allowed.", err=True)
     return invocation.print_report(finished, as_json=as_json)

@@ -30,15 +30,16 @@ def command(call: invocation.Invocation, as_json: bool, out: pathlib.Path | None
 
 async def _plan(account: "composition.Account", *, as_json: bool, out: pathlib.Path | None, detailed: bool) -> int:
     from worker.cli import plan_file, render
-    from worker.core import formats, report
+    from worker.core.model.report import plan_exit_code
+    from worker.core.model.serialization import plan_document
 
     survey = await account.surveyor().survey()
     if out is not None:
-        plan_file.save(survey.judged, out)  # before anything is printed: where it fails, only that is told
+        plan_file.save(survey.guarded, out)  # before anything is printed: where it fails, only that is told
     if as_json:
-        invocation.print_document(formats.plan(survey.judged))
+        invocation.print_document(plan_document(survey.guarded))
     else:
         invocation.echo(render.plan(survey, rate=account.rules.requests_per_second))
     if out is not None:
         invocation.echo(f"Saved to {out}; `fleet-sync apply {out}` does exactly this.", err=True)
-    return report.plan_exit_code(survey.judged, detailed=detailed)
+    return plan_exit_code(survey.guarded, detailed=detailed)

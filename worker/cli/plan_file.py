@@ -13,7 +13,11 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from worker.core import digest, errors, formats, references, values
+from worker.core import values
+from worker.core.model.errors import PlanFileError
+from worker.core.model.plan_digest import plan_digest
+from worker.core.model.serialization import plan_document
+from worker.core.planning import references
 
 _MOST_BYTES = 256 * 1024 * 1024
 _ORIGIN = re.compile(r"(.*):([1-9][0-9]{0,8}):([1-9][0-9]{0,8})", re.DOTALL)
@@ -47,8 +51,8 @@ class _Change(msgspec.Struct):
     def value(self) -> values.Change:
         return values.Change(
             values.Action(self.action),
-            references.driver_id(self.driver),
-            references.fleet_id(self.fleet),
+            references.parse_driver_id(self.driver),
+            references.parse_fleet_id(self.fleet),
             None if self.origin is None else _origin(self.origin),
         )
 
@@ -94,14 +98,12 @@ class _Plan(msgspec.Struct):
             raise ValueError("created is a moment outside of the calendar") from None
 
 
-def save(judged: values.Judged, path: pathlib.Path) -> None:
+def save(guarded: values.Judged, path: pathlib.Path) -> None:
     """Save a plan. Raises errors.PlanFileError where the file cannot be written."""
     try:
-        path.write_text(json.dumps(formats.plan(judged), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        path.write_text(json.dumps(plan_document(guarded), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     except OSError as error:
-        raise errors.PlanFileError(
-            f"{path} cannot be written: {error.strerror}", remedy="Choose another file."
-        ) from error
+        raise PlanFileError(f"{path} cannot be written: {error.strerror}", remedy="Choose another file.") from error
 
 
 def load(path: pathlib.Path, *, account: values.Account) -> values.Judged:
@@ -109,10 +111,10 @@ def load(path: pathlib.Path, *, account: values.Account) -> values.Judged:
     plan = _decoded(path)
     saved = values.Account(plan.account.base_url, plan.account.mode)
     changes, held = [each.value() for each in plan.changes], [each.value() for each in plan.held]
-    if digest.digest(saved, changes, held) != plan.digest:
-        raise errors.PlanFileError(f"{path} was changed after it was made: its digest does not fit")
+    if plan_digest(saved, changes, held) != plan.digest:
+        raise PlanFileError(f"{path} was changed after it was made: its digest does not fit")
     if saved != account:
-        raise errors.PlanFileError(
+        raise PlanFileError(
             f"{path} was made for {saved.base_url} in {saved.mode} mode, but the settings are for "
             f"{account.base_url} in {account.mode} mode",
             remedy="Use the settings and the key that the plan was made with.",
@@ -125,9 +127,9 @@ def _decoded(path: pathlib.Path) -> _Plan:
         with path.open("rb") as file:
             return msgspec.json.decode(file.read(_MOST_BYTES), type=_Plan)
     except OSError as error:
-        raise errors.PlanFileError(f"{path} cannot be read: {error.strerror}") from error
+        raise PlanFileError(f"{path} cannot be read: {error.strerror}") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise errors.PlanFileError(f"{path} is no saved plan: {error}") from None
+        raise PlanFileError(f"{path} is no saved plan: {error}") from None
 
 
 def _origin(text: str) -> values.Origin:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from worker.core import ports
+from worker.core.model.ports import Progress
 
 if TYPE_CHECKING:
     import rich.progress
@@ -66,7 +66,7 @@ class Bar:
 
 
 @contextlib.contextmanager
-def watch() -> Iterator[ports.Progress]:
+def watch() -> Iterator[Progress]:
     """Give the progress that fits where stderr goes, and clear it away in the end."""
     if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
         yield Lines()

@@ -9,7 +9,12 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import click
 
-from worker.core import guard, outcomes, report, secret, values, words
+from worker.core import values
+from worker.core.model.outcomes import ChangeResult, Deferred, Outcome, Refused, Unknown
+from worker.core.model.report import Report, RunResult
+from worker.core.model.secret import redact
+from worker.core.monitoring import humanize
+from worker.core.safety import guard
 from worker.engine import survey as survey_
 
 SIGNS = {values.Action.ATTACH: ("+", "green"), values.Action.DETACH: ("-", "red")}
@@ -17,72 +22,72 @@ SIGNS = {values.Action.ATTACH: ("+", "green"), values.Action.DETACH: ("-", "red"
 
 def plan(survey: survey_.Survey, *, rate: float, digest: str = "") -> str:
     """Write a judged plan; `rate` is the pace's ceiling in requests a second, `digest` what to approve, if not this."""
-    digest = digest or survey.judged.digest
+    digest = digest or survey.guarded.digest
     allow = (
         "If this is what you want, allow exactly this plan. In a job:",
         f"  fleet-sync once --approve {digest}",
         "Where a service runs:",
         f"  fleet-sync approve {digest}",
     )
-    return _plan(survey, rate=rate, allow=allow, summary=_summary(survey.judged))
+    return _plan(survey, rate=rate, allow=allow, summary=_summary(survey.guarded))
 
 
 def inverse(survey: survey_.Survey, *, run: str, rate: float) -> str:
     """Write the inverse plan of a run."""
-    judged = survey.judged
+    guarded = survey.guarded
     allow = (
         "If this is what you want, allow exactly this plan with",
-        f"  fleet-sync approve {judged.digest}",
+        f"  fleet-sync approve {guarded.digest}",
         f"  fleet-sync undo {run} --out FILE",
     )
-    summary = f"Plan: {_counts(judged)}." if judged.changes or judged.held else "Nothing to undo."
+    summary = f"Plan: {_counts(guarded)}." if guarded.changes or guarded.held else "Nothing to undo."
     return _plan(survey, rate=rate, allow=allow, summary=summary)
 
 
 def _plan(survey: survey_.Survey, *, rate: float, allow: Iterable[str], summary: str) -> str:
-    judged = survey.judged
+    guarded = survey.guarded
     names = _Names.of(survey.actual)
     lines = [
-        *_by_fleet(judged.changes, names),
-        *_held(judged, names, allow=allow),
-        *_problems(judged.problems),
+        *_by_fleet(guarded.changes, names),
+        *_held(guarded, names, allow=allow),
+        *_problems(guarded.problems),
         summary,
     ]
-    if judged.changes:
+    if guarded.changes:
         lines.append(
-            f"This takes about {judged.cost.requests} requests, {_duration(judged.cost.seconds)} at {rate:g} a second."
+            f"This takes about {guarded.cost.requests} requests, {_duration(guarded.cost.seconds)} at {rate:g} a second."
         )
     return "\n".join(lines)
 
 
-def result(finished: report.Report) -> str:
+def result(finished: Report) -> str:
     """Write what a run did."""
     lines = [*_failures(finished.results), *_problems(finished.problems)]
-    if finished.judged is not None and finished.results:
+    if finished.guarded is not None and finished.results:
         counts = ", ".join(f"{count} {name}" for name, count in finished.counts.items() if count)
         lines.append(f"{_verdict(finished)}: {counts}, in {_duration(_seconds(finished))}.")
-    elif finished.judged is not None:
+    elif finished.guarded is not None:
         lines.append(f"{_verdict(finished)}.")
     traffic = finished.traffic
     lines.append(
-        f"{words.counted(traffic.reads, 'read')}, {words.counted(traffic.writes, 'write')}; "
+        f"{humanize.count(traffic.reads, 'read')}, {humanize.count(traffic.writes, 'write')}; "
         f"{traffic.retries} retried, {traffic.rate_limited} rate limited."
     )
     return "\n".join(lines)
 
 
 _VERDICTS = {
-    report.Verdict.IN_SYNC: "Nothing was changed",
-    report.Verdict.CONVERGED: "Converged",
-    report.Verdict.HELD: "Held: some {} wait for approval",
-    report.Verdict.PARTIAL: "Not everything could be done",
-    report.Verdict.FAILED: "Failed",
+    RunResult.IN_SYNC: "Nothing was changed",
+    RunResult.CONVERGED: "Converged",
+    RunResult.HELD: "Held: some {} wait for approval",
+    RunResult.PARTIAL: "Not everything could be done",
+    RunResult.FAILED: "Failed",
 }
 
 
-def _verdict(finished: report.Report) -> str:
-    held = finished.judged.held if finished.judged else ()
-    return _VERDICTS[finished.verdict].format(_kind(held)[1])
+def _verdict(finished: Report) -> str:
+    held = finished.guarded.held if finished.guarded else ()
+    return _VERDICTS[finished.result].format(_kind(held)[1])
 
 
 class _Names:
@@ -119,16 +124,16 @@ def _change(change: values.Change, names: _Names) -> str:
     return f"  {click.style(sign, fg=colour)} {names.driver(change.driver)}{origin}"
 
 
-def _held(judged: values.Judged, names: _Names, *, allow: Iterable[str]) -> Iterator[str]:
-    if not judged.held:
+def _held(guarded: values.Judged, names: _Names, *, allow: Iterable[str]) -> Iterator[str]:
+    if not guarded.held:
         return
-    yield click.style(f"Held back: {words.counted(len(judged.held), *_kind(judged.held))}", fg="yellow", bold=True)
+    yield click.style(f"Held back: {humanize.count(len(guarded.held), *_kind(guarded.held))}", fg="yellow", bold=True)
     key = lambda held: (held.change.fleet, held.message)  # noqa: E731
-    for (fleet, message), group in itertools.groupby(judged.held, key=key):
+    for (fleet, message), group in itertools.groupby(guarded.held, key=key):
         yield f"{names.fleet(fleet)}: {message}"
         for held in group:
             yield _change(held.change, names)
-    if any(held.guard != guard.MUST_SEE for held in judged.held):
+    if any(held.guard != guard.MUST_SEE for held in guarded.held):
         yield from allow
     yield ""
 
@@ -144,7 +149,7 @@ def _problems(problems: Iterable[values.Problem]) -> Iterator[str]:
         yield from (click.style("Problems", fg="yellow", bold=True), *shown, "")
 
 
-def _failures(results: Iterable[outcomes.Result]) -> Iterator[str]:
+def _failures(results: Iterable[ChangeResult]) -> Iterator[str]:
     """Write the changes that were not made, each with the reason and what Charge's support asks for."""
     lost = [result for result in results if not result.done]
     if lost:
@@ -159,32 +164,32 @@ def _failures(results: Iterable[outcomes.Result]) -> Iterator[str]:
         yield ""
 
 
-def _reference(outcome: outcomes.Outcome) -> str:
+def _reference(outcome: Outcome) -> str:
     match outcome:
-        case outcomes.Refused() | outcomes.Deferred() | outcomes.Unknown():
+        case Refused() | Deferred() | Unknown():
             request = f", {outcome.request_id}" if outcome.request_id else ""
             return f" ({printable(outcome.code)}{request})"
         case _:
             return ""
 
 
-def _summary(judged: values.Judged) -> str:
-    where = f"{words.counted(judged.in_sync, 'membership')} in {words.counted(judged.fleets, 'fleet')}"
-    if not judged.changes and not judged.held:
-        return f"{'Nothing to do' if judged.unsettled else 'In sync'}: {where} as desired."
-    return f"Plan: {_counts(judged)}; {where} as desired."
+def _summary(guarded: values.Judged) -> str:
+    where = f"{humanize.count(guarded.in_sync, 'membership')} in {humanize.count(guarded.fleets, 'fleet')}"
+    if not guarded.changes and not guarded.held:
+        return f"{'Nothing to do' if guarded.unsettled else 'In sync'}: {where} as desired."
+    return f"Plan: {_counts(guarded)}; {where} as desired."
 
 
-def _counts(judged: values.Judged) -> str:
-    attach = sum(_attaches(change) for change in judged.changes)
-    return f"{attach} to attach, {len(judged.changes) - attach} to detach, {len(judged.held)} held"
+def _counts(guarded: values.Judged) -> str:
+    attach = sum(_attaches(change) for change in guarded.changes)
+    return f"{attach} to attach, {len(guarded.changes) - attach} to detach, {len(guarded.held)} held"
 
 
 def _attaches(change: values.Change) -> bool:
     return change.action is values.Action.ATTACH
 
 
-def _seconds(finished: report.Report) -> float:
+def _seconds(finished: Report) -> float:
     return (finished.finished - finished.started).total_seconds()
 
 
@@ -198,5 +203,5 @@ def _dim(text: str) -> str:
 
 def printable(text: str) -> str:
     """Write text of foreign origin so that it fits in a line, steers no terminal, and gives away no key it quotes."""
-    shown = secret.masked(text)
+    shown = redact(text)
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in shown)

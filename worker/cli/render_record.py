@@ -10,12 +10,13 @@ from typing import Any
 import click
 
 from worker.cli import render
-from worker.core import ports, values
+from worker.core import values
+from worker.core.model.ports import PastChange, PastRun
 
 _WORDS = {values.Action.ATTACH: "attached to", values.Action.DETACH: "detached from"}
 
 
-def history(runs: Sequence[ports.PastRun]) -> str:
+def history(runs: Sequence[PastRun]) -> str:
     """Write past runs as a table."""
     if not runs:
         return "No run is in the journal yet."
@@ -23,8 +24,8 @@ def history(runs: Sequence[ports.PastRun]) -> str:
 
 
 def run(
-    past: ports.PastRun,
-    changes: Sequence[ports.PastChange],
+    past: PastRun,
+    changes: Sequence[PastChange],
     *,
     plan: Mapping[str, Any] | None,
     report: Mapping[str, Any] | None,
@@ -43,18 +44,18 @@ def run(
     return "\n".join(lines)
 
 
-def why(changes: Sequence[ports.PastChange]) -> str:
+def why(changes: Sequence[PastChange]) -> str:
     """Write one driver's changes, the oldest first."""
     return "\n".join(f"{_moment(each.recorded)}  {_change(each)}  {each.run} ({each.trigger})" for each in changes)
 
 
-def _run_line(past: ports.PastRun) -> str:
+def _run_line(past: PastRun) -> str:
     counts = ", ".join(f"{count} {name}" for name, count in past.outcomes.items() if count)
     result = past.result or "not finished"
     return f"{_moment(past.started)}  {past.run}  {past.trigger:<8}  {result}{f': {counts}' if counts else ''}"
 
 
-def _change(past: ports.PastChange) -> str:
+def _change(past: PastChange) -> str:
     change = past.change
     sign, colour = render.SIGNS[change.action]
     origin = f"  {render.printable(str(change.origin))}" if change.origin else ""

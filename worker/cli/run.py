@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from worker.cli import invocation
-from worker.core import errors
+from worker.core.model.errors import FleetSyncError
 
 if TYPE_CHECKING:
     from worker.service import outside
@@ -34,7 +34,7 @@ def command(call: invocation.Invocation) -> int:
         async def main() -> int:
             try:
                 code = await outside.run(lambda: _operator(call))
-            except errors.FleetSyncError as error:  # told before the loop is closed, which may hang
+            except FleetSyncError as error:  # told before the loop is closed, which may hang
                 code = invocation.print_failure(error, as_json=False)
             leaving.soon(code)
             return code

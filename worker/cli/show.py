@@ -11,7 +11,7 @@ import click
 from worker.cli import invocation
 
 if TYPE_CHECKING:
-    from worker.core import ports
+    from worker.core.model.ports import RunHistory
 
 
 @click.command("show")
@@ -23,15 +23,15 @@ def command(call: invocation.Invocation, run: str, as_json: bool) -> int:
     return call.look_up(functools.partial(_show, run=run, as_json=as_json), as_json=as_json)
 
 
-async def _show(record: "ports.Record", *, run: str, as_json: bool) -> int:
+async def _show(record: "RunHistory", *, run: str, as_json: bool) -> int:
     from worker.cli import render_record
-    from worker.core import formats
+    from worker.core.model.serialization import past_report_document
 
     past = await invocation.find_run(record, run)
     plan, report = await record.documents(past.run)
     changes = await record.changes(run=past.run)
     if as_json:
-        invocation.print_document(formats.past_report(past, changes, plan=plan, report=report))
+        invocation.print_document(past_report_document(past, changes, plan=plan, report=report))
     else:
         invocation.echo(render_record.run(past, changes, plan=plan, report=report))
     return 0

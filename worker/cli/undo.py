@@ -29,13 +29,13 @@ def command(call: invocation.Invocation, run: str, out: pathlib.Path | None) -> 
 
 async def _undo(account: "composition.Account", *, run: str, out: pathlib.Path | None) -> int:
     from worker.cli import plan_file, render
-    from worker.core import report
+    from worker.core.model.report import plan_exit_code
 
     past = await invocation.find_run(account.record, run)
     survey = await account.surveyor().undo(past.run, account.record)
     if out is not None:
-        plan_file.save(survey.judged, out)
+        plan_file.save(survey.guarded, out)
     invocation.echo(render.inverse(survey, run=past.run, rate=account.rules.requests_per_second))
     if out is not None:
         invocation.echo(f"Saved to {out}; `fleet-sync apply {out}` does exactly this.", err=True)
-    return report.plan_exit_code(survey.judged, detailed=False)
+    return plan_exit_code(survey.guarded, detailed=False)

@@ -11,7 +11,8 @@ import click
 from worker.cli import invocation
 
 if TYPE_CHECKING:
-    from worker.core import ports, values
+    from worker.core import values
+    from worker.core.model.ports import RunHistory
 
 
 @click.command("why")
@@ -23,20 +24,20 @@ def command(call: invocation.Invocation, driver: str, fleet: str | None) -> int:
 
     DRIVER and FLEET are ids (drv_…, flt_…).
     """
-    from worker.core import references
+    from worker.core.planning import references
 
     try:
-        who = references.driver_id(driver)
+        who = references.parse_driver_id(driver)
     except ValueError:
         raise click.BadParameter("the journal knows drivers by id: write drv_ and 32 letters or digits") from None
     try:
-        where = None if fleet is None else references.fleet_id(fleet)
+        where = None if fleet is None else references.parse_fleet_id(fleet)
     except ValueError:
         raise click.BadParameter("the journal knows fleets by id: write flt_ and 32 letters or digits") from None
     return call.look_up(functools.partial(_why, driver=who, fleet=where))
 
 
-async def _why(record: "ports.Record", *, driver: "values.DriverId", fleet: "values.FleetId | None") -> int:
+async def _why(record: "RunHistory", *, driver: "values.DriverId", fleet: "values.FleetId | None") -> int:
     from worker.cli import render_record
 
     changes = await record.changes(driver=driver, fleet=fleet)

@@ -14,7 +14,24 @@ from typing import assert_never
 import anyio
 import structlog
 
-from worker.core import errors, outcomes, ports, status, values, waiting
+from worker.core import values
+from worker.core.model.errors import (
+    ChargeError,
+    Conflict,
+    FleetSyncError,
+    JournalError,
+    KeyRejected,
+    NotFound,
+    ProcessSuspended,
+    RequestRefused,
+    ServerFault,
+    StillProcessing,
+    Stopped,
+)
+from worker.core.model.outcomes import Already, Applied, ChangeResult, Deferred, Outcome, Refused, Stale, Unknown
+from worker.core.model.ports import Charge, Intent, Journal, Progress
+from worker.core.monitoring import status
+from worker.core.safety import attach_first
 from worker.engine import lanes, recorder, sending
 
 log = structlog.get_logger()
@@ -24,9 +41,9 @@ log = structlog.get_logger()
 class _Work:
     """An intent on its way to its outcome."""
 
-    intent: ports.Intent
+    intent: Intent
     attempts: sending.Attempts = dataclasses.field(default_factory=lambda: sending.Attempts(write=True))
-    outcome: outcomes.Outcome | None = None
+    outcome: Outcome | None = None
 
 
 class Applier:
@@ -35,10 +52,10 @@ class Applier:
     def __init__(
         self,
         *,
-        charge: ports.Charge,
+        charge: Charge,
         sender: sending.Sender,
-        journal: ports.Journal,
-        progress: ports.Progress,
+        journal: Journal,
+        progress: Progress,
         concurrency: int,
         new_key: Callable[[], values.IntentKey],
     ) -> None:
@@ -50,11 +67,11 @@ class Applier:
         self._concurrency = concurrency
         self._new_key = new_key
 
-    def intend(self, changes: Sequence[values.Change]) -> list[ports.Intent]:
+    def intend(self, changes: Sequence[values.Change]) -> list[Intent]:
         """Give every change a key of its own. The intents are to be journalled before they are applied."""
-        return [ports.Intent(self._new_key(), change) for change in changes]
+        return [Intent(self._new_key(), change) for change in changes]
 
-    async def apply(self, intents: Sequence[ports.Intent]) -> tuple[outcomes.Result, ...]:
+    async def apply(self, intents: Sequence[Intent]) -> tuple[ChangeResult, ...]:
         """Make every change, or say of it why not; results are in the order of the intents.
 
         Whatever goes wrong is told by the outcomes and by the halt's reason.
@@ -72,7 +89,7 @@ class Applier:
                     self._finish(each, _cut_off(each.attempts, self._sender.halt.reason), record)
             tasks.cancel_scope.cancel()
         await record.flush()
-        return tuple(outcomes.Result(each.intent.change, each.outcome) for each in work if each.outcome is not None)
+        return tuple(ChangeResult(each.intent.change, each.outcome) for each in work if each.outcome is not None)
 
     async def _lane(self, lane: Sequence[_Work], *, record: recorder.Recorder) -> None:
         """Make one driver's changes in order."""
@@ -80,37 +97,37 @@ class Applier:
         for work in lane:
             change = work.intent.change
             if change.action is values.Action.DETACH and missing is not None:
-                outcome: outcomes.Outcome = waiting.waits_for(missing)
+                outcome: Outcome = attach_first.deferred_detach(missing)
             else:
                 outcome = await self._write(work.intent, work.attempts)
-            if change.action is values.Action.ATTACH and not isinstance(outcome, outcomes.Applied | outcomes.Already):
+            if change.action is values.Action.ATTACH and not isinstance(outcome, Applied | Already):
                 missing = change.fleet
             self._finish(work, outcome, record)
 
-    def _finish(self, work: _Work, outcome: outcomes.Outcome, record: recorder.Recorder) -> None:
+    def _finish(self, work: _Work, outcome: Outcome, record: recorder.Recorder) -> None:
         """Note the outcome of a change; where it is unknown the intent stays open, for the next run to settle."""
         work.outcome = outcome
-        if not isinstance(outcome, outcomes.Unknown):
+        if not isinstance(outcome, Unknown):
             record.add(work.intent.key, outcome)
         self._progress.step()
         _log(work.intent.change, outcome)
 
-    async def _write(self, intent: ports.Intent, attempts: sending.Attempts) -> outcomes.Outcome:
+    async def _write(self, intent: Intent, attempts: sending.Attempts) -> Outcome:
         """Send one write until its outcome is known, or cannot be."""
         try:
             reply = await self._sender.send(
                 lambda: self._charge.write(intent.change, key=intent.key), attempts, ready=self._still_ours
             )
-        except (errors.Stopped, errors.Paused, errors.JournalError, errors.KeyRejected) as error:
+        except (Stopped, ProcessSuspended, JournalError, KeyRejected) as error:
             return _cut_off(attempts, error)
-        except errors.ChargeError as error:
-            if attempts.doubtful or isinstance(error, errors.Conflict):
+        except ChargeError as error:
+            if attempts.doubtful or isinstance(error, Conflict):
                 return await self._settle(intent.change, attempts, error)
             return _not_made(attempts, error)
         if intent.change.done_in(reply.driver.fleets) and not attempts.doubtful:
-            return outcomes.Applied(attempts.count, reply.request_id)
+            return Applied(attempts.count, reply.request_id)
         attempts.doubtful = True  # where it was already, the answer may be a replay of how things once were
-        contradiction = errors.ServerFault(
+        contradiction = ServerFault(
             "Charge answered that it was done, but shows the driver without it",
             code="reply_contradicts",
             request_id=reply.request_id,
@@ -122,30 +139,28 @@ class Applier:
         halt = self._sender.halt
         try:
             await self._journal.check()
-        except errors.JournalError as error:
+        except JournalError as error:
             halt.stop(error)
             raise
         halt.beat()
         halt.check()  # last: whatever happened while the journal was asked, counts
 
-    async def _settle(
-        self, change: values.Change, attempts: sending.Attempts, cause: errors.ChargeError
-    ) -> outcomes.Outcome:
+    async def _settle(self, change: values.Change, attempts: sending.Attempts, cause: ChargeError) -> Outcome:
         """Find out by reading the driver whether a write took effect."""
         try:
             driver = await self._sender.send(lambda: self._charge.driver(change.driver))
-        except errors.NotFound as error:
-            return outcomes.Refused(attempts.count, error.code, error.message, error.request_id)
-        except errors.FleetSyncError as error:
+        except NotFound as error:
+            return Refused(attempts.count, error.code, error.message, error.request_id)
+        except FleetSyncError as error:
             message = f"{cause.message}; whether it took effect could not be read: {error.message}"
-            return outcomes.Unknown(attempts.count, cause.code, message, cause.request_id)
+            return Unknown(attempts.count, cause.code, message, cause.request_id)
         if not change.done_in(driver.fleets):
-            if isinstance(cause, errors.UnderWay):
-                return outcomes.Unknown(attempts.count, cause.code, cause.message, cause.request_id)
+            if isinstance(cause, StillProcessing):
+                return Unknown(attempts.count, cause.code, cause.message, cause.request_id)
             return _not_made(attempts, cause)
-        if attempts.doubtful or not isinstance(cause, errors.Conflict):
-            return outcomes.Applied(attempts.count, cause.request_id, "settled by reading the driver")
-        return outcomes.Already(attempts.count, cause.request_id, "somebody else had made it")
+        if attempts.doubtful or not isinstance(cause, Conflict):
+            return Applied(attempts.count, cause.request_id, "settled by reading the driver")
+        return Already(attempts.count, cause.request_id, "somebody else had made it")
 
 
 def _lanes(work: Sequence[_Work]) -> list[list[_Work]]:
@@ -154,31 +169,31 @@ def _lanes(work: Sequence[_Work]) -> list[list[_Work]]:
     return [list(lane) for _, lane in itertools.groupby(ordered, key=lambda each: each.intent.change.driver)]
 
 
-def _not_made(attempts: sending.Attempts, cause: errors.ChargeError) -> outcomes.Outcome:
+def _not_made(attempts: sending.Attempts, cause: ChargeError) -> Outcome:
     """Give the outcome of a write that certainly took no effect."""
-    if isinstance(cause, errors.Refused):
-        return outcomes.Refused(attempts.count, cause.code, cause.message, cause.request_id)
-    return outcomes.Deferred(attempts.count, cause.code, f"{cause.message}; not made", cause.request_id)
+    if isinstance(cause, RequestRefused):
+        return Refused(attempts.count, cause.code, cause.message, cause.request_id)
+    return Deferred(attempts.count, cause.code, f"{cause.message}; not made", cause.request_id)
 
 
-def _cut_off(attempts: sending.Attempts, reason: errors.FleetSyncError | None) -> outcomes.Outcome:
+def _cut_off(attempts: sending.Attempts, reason: FleetSyncError | None) -> Outcome:
     """Give the outcome of a write that the end of the run overtook."""
     code, message = ("stopped", "the run ended") if reason is None else (reason.code, reason.message)
     if attempts.count == 0:
-        return outcomes.Deferred(0, code, f"not sent: {message}")
+        return Deferred(0, code, f"not sent: {message}")
     if attempts.doubtful:
-        return outcomes.Unknown(attempts.count, code, f"sent, without a clear answer before the end: {message}")
-    return outcomes.Deferred(attempts.count, code, f"not made: {message}")
+        return Unknown(attempts.count, code, f"sent, without a clear answer before the end: {message}")
+    return Deferred(attempts.count, code, f"not made: {message}")
 
 
-def _log(change: values.Change, outcome: outcomes.Outcome) -> None:
+def _log(change: values.Change, outcome: Outcome) -> None:
     fields: dict[str, object] = {"driver": change.driver, "fleet": change.fleet, "outcome": outcome.name}
     match outcome:
-        case outcomes.Applied() | outcomes.Already():
+        case Applied() | Already():
             log.info(f"membership_{change.action}", **fields, attempts=outcome.attempts, request_id=outcome.request_id)
-        case outcomes.Stale():
+        case Stale():
             log.warning(f"membership_{change.action}", **fields, message=outcome.message)
-        case outcomes.Refused() | outcomes.Deferred() | outcomes.Unknown():
+        case Refused() | Deferred() | Unknown():
             fields |= {"attempts": outcome.attempts, "request_id": outcome.request_id}
             log.warning(f"membership_{change.action}", **fields, code=outcome.code, message=outcome.message)
         case _:

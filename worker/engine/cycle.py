@@ -10,13 +10,19 @@ from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
-from worker.core import errors, evidence, outcomes, ports, recovery, report, values, waiting
+from worker.core import values
+from worker.core.model.errors import FleetSyncError, JournalError
+from worker.core.model.outcomes import ChangeResult, Outcome
+from worker.core.model.ports import Clock, Intent, Journal, OpenIntent
+from worker.core.model.report import Report
+from worker.core.planning import observation
+from worker.core.safety import attach_first
 from worker.engine import apply, reading, sending, verification
 from worker.engine import survey as survey_
 
 log = structlog.get_logger()
 
-Postpone = Callable[[Sequence[values.Change], datetime.datetime], Mapping[values.Change, outcomes.Outcome]]
+Postpone = Callable[[Sequence[values.Change], datetime.datetime], Mapping[values.Change, Outcome]]
 """Gives those of all planned changes that are not to be sent in this run, with the outcome that says why."""
 
 
@@ -30,9 +36,9 @@ class Cycle:
         surveyor: survey_.Surveyor,
         reader: reading.Reader,
         applier: apply.Applier,
-        journal: ports.Journal,
+        journal: Journal,
         sender: sending.Sender,
-        clock: ports.Clock,
+        clock: Clock,
         keep: datetime.timedelta | None = None,
         show: Callable[[survey_.Survey], None] = lambda survey: None,
         postpone: Postpone = lambda changes, now: {},
@@ -54,7 +60,7 @@ class Cycle:
         self._show = show
         self._postpone = postpone
 
-    async def reconcile(self, *, trigger: str, approved: str | None = None) -> report.Report:
+    async def reconcile(self, *, trigger: str, approved: str | None = None) -> Report:
         """Recover, read, plan, guard, apply, verify, report. Never raises what it foresees: the report says it."""
         try:
             left_open = await self._journal.open()
@@ -63,80 +69,80 @@ class Cycle:
                 await self._recover(left_open, actual)
             survey = await self._surveyor.plan(desired, actual, approved=approved)
             await self._remember(survey)
-        except errors.FleetSyncError as error:
+        except FleetSyncError as error:
             return await self._finish(self._report(None, error=error), trigger=trigger)
         self._show(survey)
-        left_out = self._left_out(survey.judged)
-        changes = tuple(change for change in survey.judged.changes if change not in left_out)
-        undone = tuple(outcomes.Result(change, outcome) for change, outcome in left_out.items())
-        finished = await self._carry_out(survey.judged, changes, trigger=trigger, undone=undone, survey=survey)
+        left_out = self._left_out(survey.guarded)
+        changes = tuple(change for change in survey.guarded.changes if change not in left_out)
+        undone = tuple(ChangeResult(change, outcome) for change, outcome in left_out.items())
+        finished = await self._carry_out(survey.guarded, changes, trigger=trigger, undone=undone, survey=survey)
         return await self._finish(finished, trigger=trigger)
 
     async def _remember(self, survey: survey_.Survey) -> None:
         """Bring to the journal what later runs judge by, where it is new."""
         await self._journal.remember(survey.resolutions)
         if survey.absent or survey.back:
-            await self._journal.note_absences(fresh=survey.absent, since=survey.judged.created, over=survey.back)
+            await self._journal.note_absences(fresh=survey.absent, since=survey.guarded.created, over=survey.back)
 
-    def _left_out(self, judged: values.Judged) -> Mapping[values.Change, outcomes.Outcome]:
+    def _left_out(self, guarded: values.Judged) -> Mapping[values.Change, Outcome]:
         """Give the changes that are not sent in this run: what is postponed, and what waits for that."""
-        planned = (*judged.changes, *(held.change for held in judged.held))
-        return waiting.left_out(judged.changes, self._postpone(planned, judged.created))
+        planned = (*guarded.changes, *(held.change for held in guarded.held))
+        return attach_first.skipped_changes(guarded.changes, self._postpone(planned, guarded.created))
 
-    async def apply(self, saved: values.Judged) -> report.Report:
+    async def apply(self, saved: values.Judged) -> Report:
         """Make the changes of a saved plan that still fit what Charge holds; the others are left undone."""
         try:
             left_open = await self._journal.open()
             async with self._sender.halt.reading():
                 actual = await self._reader.drivers({change.driver for change in saved.changes})
                 await self._recover(left_open, actual)
-        except errors.FleetSyncError as error:
+        except FleetSyncError as error:
             return await self._finish(self._report(saved, error=error), trigger="apply")
-        misfits = {change: outcome for change in saved.changes if (outcome := evidence.misfit(change, actual))}
-        undone = tuple(outcomes.Result(change, outcome) for change, outcome in misfits.items())
+        misfits = {change: outcome for change in saved.changes if (outcome := observation.stale_reason(change, actual))}
+        undone = tuple(ChangeResult(change, outcome) for change, outcome in misfits.items())
         fitting = tuple(change for change in saved.changes if change not in misfits)
         return await self._finish(
             await self._carry_out(saved, fitting, trigger="apply", undone=undone), trigger="apply"
         )
 
-    async def _recover(self, left_open: Sequence[ports.OpenIntent], actual: values.Actual) -> None:
+    async def _recover(self, left_open: Sequence[OpenIntent], actual: values.Actual) -> None:
         """Close what earlier lives left open, by what was just read; retrieve whom the reading did not show."""
         if not left_open:
             return
-        retrieved = await self._reader.drivers(recovery.unread(left_open, actual))
-        closed = [*recovery.settle(left_open, actual), *recovery.settle(left_open, retrieved)]
+        retrieved = await self._reader.drivers(observation.unread_drivers(left_open, actual))
+        closed = [*observation.settle_intents(left_open, actual), *observation.settle_intents(left_open, retrieved)]
         await self._journal.record(closed)
         log.warning("recovered", intents=len(left_open), closed=len(closed))
 
     async def _carry_out(
         self,
-        judged: values.Judged,
+        guarded: values.Judged,
         changes: Sequence[values.Change],
         *,
         trigger: str,
-        undone: tuple[outcomes.Result, ...] = (),
+        undone: tuple[ChangeResult, ...] = (),
         survey: survey_.Survey | None = None,
-    ) -> report.Report:
+    ) -> Report:
         """Journal what is intended, make it, look again at what was done, and report."""
         if not changes:
-            return self._report(judged, undone)
+            return self._report(guarded, undone)
         intents = self._applier.intend(changes)
         spent = survey.spent(changes) if survey else None
         try:
-            await self._journal.begin(self._run, trigger=trigger, spent=spent, judged=judged, intents=intents)
-        except errors.JournalError as error:
-            return self._report(judged, error=error)
+            await self._journal.begin(self._run, trigger=trigger, spent=spent, guarded=guarded, intents=intents)
+        except JournalError as error:
+            return self._report(guarded, error=error)
         made = await self._applier.apply(intents)
         verified, problems = await verification.verify(made, survey=survey, reader=self._reader, halt=self._sender.halt)
         await self._correct(intents, made, verified)
         results = tuple(sorted((*verified, *undone), key=lambda result: result.change.order))
-        return self._report(judged, results, problems=problems, error=self._sender.halt.reason)
+        return self._report(guarded, results, problems=problems, error=self._sender.halt.reason)
 
     async def _correct(
         self,
-        intents: Sequence[ports.Intent],
-        made: Sequence[outcomes.Result],
-        verified: Sequence[outcomes.Result],
+        intents: Sequence[Intent],
+        made: Sequence[ChangeResult],
+        verified: Sequence[ChangeResult],
     ) -> None:
         """Bring to the journal which outcomes the verification changed."""
         corrected = [
@@ -146,12 +152,12 @@ class Cycle:
         ]
         try:
             await self._journal.record(corrected)
-        except errors.JournalError as error:
+        except JournalError as error:
             self._sender.halt.stop(error)
 
-    async def _finish(self, finished: report.Report, *, trigger: str) -> report.Report:
+    async def _finish(self, finished: Report, *, trigger: str) -> Report:
         """Record the end of the run. A report that cannot be recorded says so."""
-        if isinstance(finished.error, errors.JournalError):
+        if isinstance(finished.error, JournalError):
             return finished
         try:
             await self._journal.finish(finished, trigger=trigger)
@@ -159,24 +165,24 @@ class Cycle:
                 # To the day: it is a cheap question in every run, and there is something to forget once a day.
                 last = finished.finished - self._keep
                 await self._journal.prune(before=last.replace(hour=0, minute=0, second=0, microsecond=0))
-        except errors.JournalError as error:
+        except JournalError as error:
             return dataclasses.replace(finished, error=finished.error or error)
         return finished
 
     def _report(
         self,
-        judged: values.Judged | None,
-        results: tuple[outcomes.Result, ...] = (),
+        guarded: values.Judged | None,
+        results: tuple[ChangeResult, ...] = (),
         *,
         problems: tuple[values.Problem, ...] = (),
-        error: errors.FleetSyncError | None = None,
-    ) -> report.Report:
+        error: FleetSyncError | None = None,
+    ) -> Report:
         """Sum the run up as of now."""
-        return report.Report(
+        return Report(
             run=self._run,
             started=self._started,
             finished=self._clock.now(),
-            judged=judged,
+            guarded=guarded,
             results=results,
             problems=problems,
             traffic=self._sender.traffic,

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 
 import anyio
 
-from worker.core import errors
+from worker.core.model.errors import FleetSyncError, ProcessSuspended
 from worker.engine import tasks
 
 LONGEST_PAUSE = 30.0
@@ -29,7 +29,7 @@ class Halt:
         *,
         wake: Callable[[], None] = lambda: None,
         uptime: Callable[[], float] = anyio.current_time,
-        worked: Callable[[], float] = lambda: 0.0,
+        cpu_time: Callable[[], float] = lambda: 0.0,
     ) -> None:
         """Start without a reason; `wake` is called when there is one.
 
@@ -38,14 +38,14 @@ class Halt:
         """
         self._wake = wake
         self._uptime = uptime
-        self._worked = worked
+        self._worked = cpu_time
         self._event = anyio.Event()
         self._reads: set[anyio.CancelScope] = set()
         self._writes: set[anyio.CancelScope] = set()
         self._beat = math.inf, 0.0
-        self.reason: errors.FleetSyncError | None = None
+        self.reason: FleetSyncError | None = None
 
-    def stop(self, reason: errors.FleetSyncError) -> None:
+    def stop(self, reason: FleetSyncError) -> None:
         """Stop the run for this reason; a later one changes nothing."""
         self.reason = self.reason or reason
         self._event.set()
@@ -55,10 +55,10 @@ class Halt:
 
     def beat(self) -> None:
         """Notice that the process stood still for long: what it read before may be true no more."""
-        (before, worked_before), (now, worked) = self._beat, (self._uptime(), self._worked())
-        if now - before > LONGEST_PAUSE + _SLOWEST * (worked - worked_before):
-            self.stop(errors.Paused(f"this process stood still for {now - before:.0f} s"))
-        self._beat = now, worked
+        (before, worked_before), (now, cpu_time) = self._beat, (self._uptime(), self._worked())
+        if now - before > LONGEST_PAUSE + _SLOWEST * (cpu_time - worked_before):
+            self.stop(ProcessSuspended(f"this process stood still for {now - before:.0f} s"))
+        self._beat = now, cpu_time
 
     def cut(self) -> None:
         """Drop the writes in flight too, without waiting for their answers."""
@@ -86,7 +86,7 @@ class Halt:
                 beside.start_soon(self._pulse)
                 with self._enclose(self._reads):
                     yield
-        except errors.FleetSyncError:
+        except FleetSyncError:
             self.beat()
             self.check()  # the end of the run says more than what it made fail
             raise

@@ -8,7 +8,8 @@ import dataclasses
 from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
-from worker.core import errors, ports
+from worker.core.model.errors import ChargeError, ForeignOrigin, RateLimited, RequestRefused, Unreachable
+from worker.core.model.ports import Cursor
 from worker.engine import sending
 
 MOST_PAGES = 100_000
@@ -17,7 +18,7 @@ MOST_PAGES = 100_000
 
 class _Page(Protocol):
     @property
-    def next(self) -> ports.Cursor | None: ...
+    def next(self) -> Cursor | None: ...
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -25,11 +26,11 @@ class Broken:
     """Why a listing did not come to its end, and the failure of a page that it broke off at, if it did."""
 
     reason: str
-    cause: errors.ChargeError | None = None
+    cause: ChargeError | None = None
 
 
 Page = TypeVar("Page", bound=_Page)
-Fetch = Callable[[ports.Cursor | None], Awaitable[Page]]
+Fetch = Callable[[Cursor | None], Awaitable[Page]]
 
 
 MOST_BARREN_PAGES = 10
@@ -49,8 +50,8 @@ async def walk(
     `seen` tells how many different things were taken so far. Raises errors.ChargeError only where no other listing
     could succeed either: a rejected key, a missing permission.
     """
-    cursor: ports.Cursor | None = None
-    followed: set[ports.Cursor] = set()
+    cursor: Cursor | None = None
+    followed: set[Cursor] = set()
     barren = 0
     for _ in range(cap):
         before = seen()
@@ -69,7 +70,7 @@ async def walk(
     return Broken(f"it has more than {cap} pages")
 
 
-async def _page(sender: sending.Sender, fetch: Fetch[Page], cursor: ports.Cursor | None) -> Page | Broken:
+async def _page(sender: sending.Sender, fetch: Fetch[Page], cursor: Cursor | None) -> Page | Broken:
     """Fetch one page, with a second round of attempts where the first one failed in more ways than one.
 
     To give a listing up for one page is dear; but what fails in the same way each time is more than bad luck.
@@ -78,11 +79,11 @@ async def _page(sender: sending.Sender, fetch: Fetch[Page], cursor: ports.Cursor
     while True:
         try:
             return await sender.send(lambda: fetch(cursor), attempts)
-        except (errors.Unreachable, errors.RateLimited) as error:
+        except (Unreachable, RateLimited) as error:
             if again or len(attempts.failures) < 2:
                 return Broken(f"a page could not be read: {error.message}", error)
             again = True
-        except (errors.Refused, errors.Distrusted) as error:
+        except (RequestRefused, ForeignOrigin) as error:
             if error.status == 403:
                 raise
             return Broken(f"a page was refused: {error.message}", error)

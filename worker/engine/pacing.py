@@ -8,7 +8,8 @@ import math
 
 import anyio
 
-from worker.core import errors, rate, retry
+from worker.core.model.errors import RateLimited
+from worker.core.pacing import rate_estimator, retry_policy, token_bucket
 from worker.engine import halt as halt_
 
 _LEAST_SECONDS = 1e-6
@@ -20,8 +21,8 @@ class Pace:
 
     def __init__(self, *, requests_per_second: float, burst: int, adaptive: bool) -> None:
         """Take the settings of `[pace]`. To be made inside the event loop whose clock it uses."""
-        self._estimate = rate.Estimator(ceiling=requests_per_second, adaptive=adaptive)
-        self._spacing = rate.Spacing(burst=burst, now=anyio.current_time())
+        self._estimate = rate_estimator.RateEstimator(ceiling=requests_per_second, adaptive=adaptive)
+        self._spacing = token_bucket.TokenBucket(burst=burst, now=anyio.current_time())
         self._closed_until = -math.inf
         self._head = anyio.Lock()
         self._changed = anyio.Event()
@@ -70,6 +71,6 @@ class Pace:
 
     def _wait(self, now: float) -> float:
         closed = self._closed_until - now
-        if closed > retry.LONGEST_WAIT:
-            raise errors.RateLimited(f"Charge asked for a pause of {closed:.0f} s", retry_after=closed)
+        if closed > retry_policy.LONGEST_WAIT:
+            raise RateLimited(f"Charge asked for a pause of {closed:.0f} s", retry_after=closed)
         return max(closed, self._spacing.wait(now, self._estimate.rate(now)))

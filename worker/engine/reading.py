@@ -9,7 +9,10 @@ from collections.abc import Collection, Mapping
 
 import structlog
 
-from worker.core import errors, ports, resolver, values
+from worker.core import values
+from worker.core.model.errors import NotFound, ReadingError, Unreachable
+from worker.core.model.ports import Charge, FleetPage, Progress
+from worker.core.planning import resolver
 from worker.engine import lanes, listing, rosters, sending
 
 log = structlog.get_logger()
@@ -21,9 +24,9 @@ class Reader:
     def __init__(
         self,
         *,
-        charge: ports.Charge,
+        charge: Charge,
         sender: sending.Sender,
-        progress: ports.Progress,
+        progress: Progress,
         page_size: int,
         concurrency: int = lanes.SIDE_BY_SIDE,
         must_see: Collection[values.FleetId] = (),
@@ -47,7 +50,9 @@ class Reader:
         before = self._sender.requests
         references = {entry.fleet for entry in desired.fleets}
         fleets = await self._fleets(references | {values.FleetById(fleet) for fleet in self._must_see})
-        managed = resolver.ids(resolver.fleets(references, fleets).values()) | (self._must_see & fleets.keys())
+        managed = resolver.resolved_ids(resolver.resolve_fleets(references, fleets).values()) | (
+            self._must_see & fleets.keys()
+        )
         found = self._rosters(fleets, drivers={row.driver for row in desired.rows})
         await found.read(managed)
         return found.actual(requests=self._sender.requests - before)
@@ -64,7 +69,7 @@ class Reader:
         if actual.incomplete or not actual.directory_complete:
             reasons = [f"{fleet}: {reason}" for fleet, reason in sorted(actual.incomplete.items())]
             message = "\n  ".join(["what Charge holds could not be read whole, so nothing is exported", *reasons])
-            raise errors.ReadingError(message, remedy="Try again when nobody else is changing memberships.")
+            raise ReadingError(message, remedy="Try again when nobody else is changing memberships.")
         return actual
 
     async def drivers(self, drivers: Collection[values.DriverId]) -> values.Actual:
@@ -98,19 +103,19 @@ class Reader:
         asked = {reference.id for reference in references or () if isinstance(reference, values.FleetById)}
         by_id = references is not None and len(asked) == len(references)
 
-        def take(page: ports.FleetPage) -> bool:
+        def take(page: FleetPage) -> bool:
             fleets.update((fleet.id, fleet) for fleet in page.fleets)
             return not by_id or not asked <= fleets.keys()
 
         if broken := await listing.walk(self._sender, self._charge.fleets_page, take, seen=lambda: len(fleets)):
-            cause = broken.cause or errors.ReadingError("", code="fleets_unreadable", remedy=errors.Unreachable.remedy)
+            cause = broken.cause or ReadingError("", code="fleets_unreadable", remedy=Unreachable.remedy)
             request = f" ({broken.cause.request_id})" if broken.cause and broken.cause.request_id else ""
             message = f"the list of fleets cannot be read: {broken.reason}{request}"
-            raise errors.ReadingError(message, code=cause.code, remedy=cause.remedy)
+            raise ReadingError(message, code=cause.code, remedy=cause.remedy)
         for fleet in sorted(asked - fleets.keys()):
             # The list may leave some out (archived ones, say); only a 404 means that there is none.
             try:
                 fleets[fleet] = await self._sender.send(functools.partial(self._charge.fleet, fleet))
-            except errors.NotFound:
+            except NotFound:
                 log.debug("fleet_absent", fleet=fleet)
         return fleets

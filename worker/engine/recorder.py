@@ -7,7 +7,10 @@ Neighbours: `apply` adds outcomes, `core.ports.Journal` keeps them.
 import anyio
 import structlog
 
-from worker.core import errors, outcomes, ports, values
+from worker.core import values
+from worker.core.model.errors import JournalError
+from worker.core.model.outcomes import Outcome
+from worker.core.model.ports import Journal
 from worker.engine import halt as halt_
 
 log = structlog.get_logger()
@@ -18,13 +21,13 @@ GROUP_SECONDS = 0.05
 class Recorder:
     """The outcomes of one run on their way to the journal."""
 
-    def __init__(self, *, journal: ports.Journal, halt: halt_.Halt) -> None:
+    def __init__(self, *, journal: Journal, halt: halt_.Halt) -> None:
         """Take the journal; where it fails the run is halted."""
         self._journal = journal
         self._halt = halt
-        self._waiting: list[tuple[values.IntentKey, outcomes.Outcome]] = []
+        self._waiting: list[tuple[values.IntentKey, Outcome]] = []
 
-    def add(self, key: values.IntentKey, outcome: outcomes.Outcome) -> None:
+    def add(self, key: values.IntentKey, outcome: Outcome) -> None:
         """Note what came of an intent."""
         self._waiting.append((key, outcome))
 
@@ -43,7 +46,7 @@ class Recorder:
         with anyio.CancelScope(shield=True):
             try:
                 await self._journal.record(group)
-            except errors.JournalError as error:
+            except JournalError as error:
                 log.error("outcomes_unrecorded", outcomes=len(group), error=error.message)
                 self._waiting = [*group, *self._waiting]  # the last flush tries once more
                 self._halt.stop(error)

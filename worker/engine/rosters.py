@@ -11,13 +11,15 @@ from collections.abc import Collection, Iterable, Mapping
 
 import structlog
 
-from worker.core import census as census_
-from worker.core import errors, ports, values
+from worker.core import values
+from worker.core.model.errors import ForeignOrigin, NotFound, RateLimited, RequestRefused, Unreachable
+from worker.core.model.ports import Charge, DriverPage, Progress
+from worker.core.planning import inventory
 from worker.engine import lanes, listing, sending
 
 log = structlog.get_logger()
 
-_ABOUT_ONE = (errors.Unreachable, errors.RateLimited, errors.Refused, errors.Distrusted)
+_ABOUT_ONE = (Unreachable, RateLimited, RequestRefused, ForeignOrigin)
 """What a lookup may end in without a word about the others; but a 403 is about the key."""
 
 
@@ -35,9 +37,9 @@ class Rosters:
     def __init__(
         self,
         *,
-        charge: ports.Charge,
+        charge: Charge,
         sender: sending.Sender,
-        progress: ports.Progress,
+        progress: Progress,
         page_size: int,
         concurrency: int,
         fleets: Mapping[values.FleetId, values.Fleet],
@@ -146,7 +148,7 @@ class Rosters:
         self._listed.update(await self._listings(fleets, self._census))
 
     async def _listings(
-        self, fleets: Collection[values.FleetId], census: census_.Census
+        self, fleets: Collection[values.FleetId], census: inventory.Inventory
     ) -> dict[values.FleetId, _Listed]:
         self._progress.stage("Reading fleets' drivers", len(fleets))
         listed: dict[values.FleetId, _Listed] = {}
@@ -154,7 +156,7 @@ class Rosters:
         async def read(fleet: values.FleetId) -> None:
             drivers: set[values.DriverId] = set()
 
-            def take(page: ports.DriverPage) -> None:
+            def take(page: DriverPage) -> None:
                 drivers.update(driver.id for driver in page.drivers)
                 for driver in page.drivers:
                     census.see(driver)
@@ -180,14 +182,14 @@ class Rosters:
             log.warning("listing_broken", listing="drivers", reason="a fleet shows drivers that it left out")
             self._directory_complete = False
         for fleet in sorted(doubts.keys() - self._incomplete.keys()):
-            self._census.adopt(later, fleet)
+            self._census.replace_fleet(later, fleet)
         for fleet, reason in self._incomplete.items():
             log.warning("fleet_incomplete", fleet=fleet, reason=reason)
 
     def _doubts(
         self,
         fleets: Collection[values.FleetId],
-        census: census_.Census,
+        census: inventory.Inventory,
         listed: Mapping[values.FleetId, _Listed],
         *,
         final: bool = False,
@@ -197,7 +199,9 @@ class Rosters:
         for fleet in sorted(fleets):
             own = listed.get(fleet, _Listed(None, None))
             shown = self._fleets[fleet]
-            reason = own.broken or census.doubt(shown, count=sizes.get(fleet, 0), listed=own.drivers, final=final)
+            reason = own.broken or census.incompleteness_reason(
+                shown, count=sizes.get(fleet, 0), listed=own.drivers, final=final
+            )
             if reason:
                 doubts[fleet] = reason
         return doubts
@@ -214,7 +218,7 @@ class Rosters:
     async def _retrieve(self, driver: values.DriverId) -> None:
         try:
             self._census.see(await self._sender.send(lambda: self._charge.driver(driver)))
-        except errors.NotFound:
+        except NotFound:
             self._census.miss(driver)
         except _ABOUT_ONE as error:
             if error.status == 403:
@@ -222,10 +226,10 @@ class Rosters:
             log.warning("driver_unread", driver=driver, error=error.message)
         self._progress.step()
 
-    def _nobody(self) -> census_.Census:
-        return census_.Census(self._references, all_emails=self._all_emails)
+    def _nobody(self) -> inventory.Inventory:
+        return inventory.Inventory(self._references, all_emails=self._all_emails)
 
-    def _take(self, page: ports.DriverPage) -> None:
+    def _take(self, page: DriverPage) -> None:
         for driver in page.drivers:
             self._census.see(driver)
         self._progress.step(len(page.drivers))

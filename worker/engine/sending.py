@@ -13,7 +13,9 @@ import anyio
 import structlog
 import tenacity
 
-from worker.core import errors, report, retry
+from worker.core.model.errors import ChargeError, ForeignOrigin, KeyRejected, NotSent, RateLimited, Unreachable
+from worker.core.model.report import Traffic
+from worker.core.pacing import retry_policy
 from worker.engine import halt as halt_
 from worker.engine import pacing
 
@@ -44,21 +46,21 @@ class Sender:
     """Sends the requests of one run."""
 
     def __init__(
-        self, *, pace: pacing.Pace, halt: halt_.Halt, policy: retry.Policy, jitter: Callable[[], float]
+        self, *, pace: pacing.Pace, halt: halt_.Halt, policy: retry_policy.RetryPolicy, jitter: Callable[[], float]
     ) -> None:
         """Take the account's pace, the run's halt, and `jitter`, which gives numbers from 0 to 1."""
         self._pace = pace
         self._policy = policy
         self._jitter = jitter
-        self._budget = retry.Budget()
+        self._budget = retry_policy.RetryBudget()
         self._answered = self._told = anyio.current_time()
         self._traffic = {"reads": 0, "writes": 0, "retries": 0, "rate_limited": 0}
         self.halt = halt
 
     @property
-    def traffic(self) -> report.Traffic:
+    def traffic(self) -> Traffic:
         """Count what went over the wire until now."""
-        return report.Traffic(**self._traffic)
+        return Traffic(**self._traffic)
 
     @property
     def requests(self) -> int:
@@ -77,11 +79,11 @@ class Sender:
         attempts.ready = ready
         try:
             return await self._attempt(call, attempts)
-        except errors.ChargeError as error:
+        except ChargeError as error:
             first = error
         return await self._again(call, attempts, first)
 
-    async def _again(self, call: Call[Answer], attempts: Attempts, first: errors.ChargeError) -> Answer:
+    async def _again(self, call: Call[Answer], attempts: Attempts, first: ChargeError) -> Answer:
         """Let tenacity go on after the first failure, which it gets to see as its own first attempt."""
         failures = [first]
         delays = _Delays(self._policy, self._budget, self._jitter)
@@ -105,9 +107,9 @@ class Sender:
         went = 1
         try:
             answer = await call()
-        except errors.ChargeError as error:
+        except ChargeError as error:
             attempts.failures.add(error.code)
-            went = 0 if isinstance(error, errors.NotSent) else 1
+            went = 0 if isinstance(error, NotSent) else 1
             attempts.doubtful = before or _says_nothing(error)
             self._note(error, sent)
             raise
@@ -130,28 +132,30 @@ class Sender:
             self._told = now
             log.warning("charge_unanswered", **fields)
 
-    def _note(self, error: errors.ChargeError, sent: float) -> None:
+    def _note(self, error: ChargeError, sent: float) -> None:
         """Let pace and run know of a clear answer that is none of success."""
-        if isinstance(error, errors.Unreachable):
+        if isinstance(error, Unreachable):
             return
-        if isinstance(error, errors.RateLimited):
+        if isinstance(error, RateLimited):
             self._traffic["rate_limited"] += 1
             self._pace.limited(sent, error.retry_after)
         else:
             self._pace.accepted(sent)
-        if isinstance(error, errors.KeyRejected):
+        if isinstance(error, KeyRejected):
             self.halt.stop(error)
 
 
-def _says_nothing(error: errors.ChargeError) -> bool:
+def _says_nothing(error: ChargeError) -> bool:
     """Tell whether a failure leaves open if the request took effect."""
-    return isinstance(error, errors.Unreachable | errors.Distrusted) and not isinstance(error, errors.NotSent)
+    return isinstance(error, Unreachable | ForeignOrigin) and not isinstance(error, NotSent)
 
 
 class _Delays:
     """Obeys `core.retry` in tenacity's terms: whether to try again, and how long to wait before."""
 
-    def __init__(self, policy: retry.Policy, budget: retry.Budget, jitter: Callable[[], float]) -> None:
+    def __init__(
+        self, policy: retry_policy.RetryPolicy, budget: retry_policy.RetryBudget, jitter: Callable[[], float]
+    ) -> None:
         self._policy = policy
         self._budget = budget
         self._jitter = jitter
@@ -159,9 +163,9 @@ class _Delays:
 
     def worth_it(self, state: tenacity.RetryCallState) -> bool:
         error = state.outcome.exception() if state.outcome else None
-        if not isinstance(error, errors.ChargeError):
+        if not isinstance(error, ChargeError):
             return False
-        delay = retry.delay(error, attempt=state.attempt_number, jitter=self._jitter(), policy=self._policy)
+        delay = retry_policy.delay(error, attempt=state.attempt_number, jitter=self._jitter(), policy=self._policy)
         if delay is None or not self._budget.retry():
             return False
         self._delay = delay

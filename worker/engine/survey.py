@@ -8,18 +8,11 @@ import dataclasses
 import datetime
 from collections.abc import Iterable, Mapping, Sequence
 
-from worker.core import desired as desired_
-from worker.core import (
-    digest,
-    flapping,
-    grace,
-    guard,
-    planner,
-    ports,
-    schedule,
-    undoing,
-    values,
-)
+from worker.core import values
+from worker.core.model.plan_digest import plan_digest
+from worker.core.model.ports import Clock, Journal, RunHistory, Source
+from worker.core.planning import grace_period, merge_sources, planner, undo
+from worker.core.safety import flap_detection, guard
 from worker.engine import halt as halt_
 from worker.engine import reading
 
@@ -53,7 +46,7 @@ class Survey:
 
     desired: values.Desired
     actual: values.Actual
-    judged: values.Judged
+    guarded: values.Judged
     resolutions: Mapping[str, values.DriverId] = dataclasses.field(default_factory=dict)
     absent: frozenset[values.Membership] = frozenset()
     back: frozenset[values.Membership] = frozenset()
@@ -73,11 +66,11 @@ class Surveyor:
         self,
         *,
         rules: Rules,
-        sources: Sequence[ports.Source],
+        sources: Sequence[Source],
         reader: reading.Reader,
-        journal: ports.Journal,
+        journal: Journal,
         halt: halt_.Halt,
-        clock: ports.Clock,
+        clock: Clock,
     ) -> None:
         """Take the operator's rules, what is read, and the journal, which is only asked."""
         self._rules = rules
@@ -109,18 +102,18 @@ class Surveyor:
         async with self._halt.reading():
             return await self._reader.export()
 
-    async def undo(self, run: values.RunId, record: ports.Record) -> Survey:
+    async def undo(self, run: values.RunId, record: RunHistory) -> Survey:
         """Plan and judge the inverse of a past run; change nothing. Raises errors.FleetSyncError where it cannot."""
         drivers = sorted({past.change.driver for past in await record.changes(run=run)})
         history = [past for driver in drivers for past in await record.changes(driver=driver)]
-        concerned = undoing.concerned(run, history)
+        concerned = undo.required_reading(run, history)
         async with self._halt.reading():
             actual = await self._reader.read(concerned)
-        plan = undoing.plan(run, history, actual)
+        plan = undo.plan_inverse(run, history, actual)
         now = self._clock.now()
-        judgement = await self._allow(guard.judge(plan, actual, self._rules.limits), now=now)
-        judged = self._judged(plan, judgement, sources=(), reading=actual.requests, now=now)
-        return Survey(concerned, actual, judged, members=plan.members)
+        judgement = await self._allow(guard.evaluate(plan, actual, self._rules.limits), now=now)
+        guarded = self._judged(plan, judgement, sources=(), reading=actual.requests, now=now)
+        return Survey(concerned, actual, guarded, members=plan.members)
 
     async def read(self) -> tuple[values.Desired, values.Actual]:
         """Read every source whole, add them up, and read of Charge what they speak of.
@@ -133,7 +126,7 @@ class Surveyor:
     async def desired(self) -> values.Desired:
         """Read every source whole, and add them up."""
         readings = [await source.read() for source in self._sources]
-        return desired_.combine(readings)
+        return merge_sources.merge(readings)
 
     async def plan(self, desired: values.Desired, actual: values.Actual, *, approved: str | None) -> Survey:
         """Plan and judge what was read, in the light of what the journal remembers."""
@@ -147,39 +140,39 @@ class Surveyor:
             absences=absences,
             remembered=resolutions,
         )
-        guard.trust(plan, self._rules.limits)
-        outlook = grace.outlook(plan, absences, grace=self._rules.grace, now=now)
+        guard.require_resolvable(plan, self._rules.limits)
+        outlook = grace_period.apply_grace_period(plan, absences, grace=self._rules.grace, now=now)
         plan = outlook.plan
         memory = await self._memory(plan, resolutions=resolutions, now=now)
-        found = guard.judge(plan, actual, self._rules.limits, memory)
+        found = guard.evaluate(plan, actual, self._rules.limits, memory)
         judgement = await self._allow(found, approved=approved, now=now)
-        judged = self._judged(plan, judgement, sources=desired.sources, reading=actual.requests, now=now)
+        guarded = self._judged(plan, judgement, sources=desired.sources, reading=actual.requests, now=now)
         return Survey(
             desired,
             actual,
-            judged,
-            resolutions=guard.settled(plan, judgement, memory),
+            guarded,
+            resolutions=guard.resolutions_to_remember(plan, judgement, memory),
             absent=outlook.fresh,
             back=outlook.over,
             members=plan.members,
-            next_boundary=schedule.next_boundary(desired.rows, grace_ends=outlook.next_end, now=now),
-            thawed=dict.fromkeys(guard.thawed(found, judgement), self._digest(found)),
+            next_boundary=grace_period.next_boundary(desired.rows, grace_ends=outlook.next_end, now=now),
+            thawed=dict.fromkeys(guard.unfrozen_by_approval(found, judgement), self._digest(found)),
         )
 
     async def _memory(
         self, plan: values.Plan, *, resolutions: Mapping[str, values.DriverId], now: datetime.datetime
-    ) -> guard.Memory:
+    ) -> guard.GuardHistory:
         """Ask the journal what the guard judges by; of our own writes only where there is something to write."""
         drivers = {change.driver for change in plan.changes}
-        return guard.Memory(
+        return guard.GuardHistory(
             resolutions=resolutions,
-            fruitless=await self._journal.fruitless(since=now - _RECENT),
-            writes=await self._journal.latest(drivers, most=flapping.ENOUGH) if drivers else {},
+            unconfirmed_writes=await self._journal.unconfirmed_writes(since=now - _RECENT),
+            writes=await self._journal.latest(drivers, most=flap_detection.REVERSALS) if drivers else {},
         )
 
     async def _allow(
-        self, judgement: guard.Judgement, *, approved: str | None = None, now: datetime.datetime
-    ) -> guard.Judgement:
+        self, judgement: guard.Decision, *, approved: str | None = None, now: datetime.datetime
+    ) -> guard.Decision:
         """Free what is held where somebody approved exactly this plan, now or by the journal."""
         if not judgement.held:
             return judgement
@@ -188,13 +181,13 @@ class Surveyor:
             return guard.approve(judgement)
         return judgement
 
-    def _digest(self, judgement: guard.Judgement) -> str:
-        return digest.digest(self._rules.account, judgement.allowed, (held.change for held in judgement.held))
+    def _digest(self, judgement: guard.Decision) -> str:
+        return plan_digest(self._rules.account, judgement.allowed, (held.change for held in judgement.held))
 
     def _judged(
         self,
         plan: values.Plan,
-        judgement: guard.Judgement,
+        judgement: guard.Decision,
         *,
         sources: tuple[values.SourceRevision, ...],
         reading: int,

@@ -8,7 +8,10 @@ from collections.abc import Collection
 
 import structlog
 
-from worker.core import errors, evidence, outcomes, values
+from worker.core import values
+from worker.core.model.errors import FleetSyncError
+from worker.core.model.outcomes import ChangeResult
+from worker.core.planning import observation
 from worker.engine import halt as halt_
 from worker.engine import reading
 from worker.engine import survey as survey_
@@ -17,12 +20,12 @@ log = structlog.get_logger()
 
 
 async def verify(
-    results: tuple[outcomes.Result, ...],
+    results: tuple[ChangeResult, ...],
     *,
     survey: survey_.Survey | None,
     reader: reading.Reader,
     halt: halt_.Halt,
-) -> tuple[tuple[outcomes.Result, ...], tuple[values.Problem, ...]]:
+) -> tuple[tuple[ChangeResult, ...], tuple[values.Problem, ...]]:
     """Read back what was answered as done; give the results as they are then, and what is wrong with them.
 
     `survey` is what the run began with, if it read everything; a halted run reads nothing any more.
@@ -33,11 +36,11 @@ async def verify(
     try:
         async with halt.reading():
             actual = await _read_back(drivers, survey, reader)
-    except errors.FleetSyncError as error:
+    except FleetSyncError as error:
         return results, (values.Problem("verification", f"what was done could not be read back: {error.message}"),)
-    verified = tuple(evidence.verified(result, actual) for result in results)
+    verified = tuple(observation.check_against(result, actual) for result in results)
     lost = sum(result.done for result in results) - sum(result.done for result in verified)
-    unread = sum(result.done and evidence.unread(result.change, actual) for result in results)
+    unread = sum(result.done and observation.is_unobserved(result.change, actual) for result in results)
     messages = []
     if lost:
         log.error("not_converging", changes=lost)

@@ -8,7 +8,7 @@ import dataclasses
 import pathlib
 from urllib import parse as urls
 
-from worker.core import errors
+from worker.core.model.errors import JournalError
 
 _SQLITE = "sqlite:///"
 
@@ -30,7 +30,7 @@ def parse(url: str) -> Address:
         return Address(url=url, shown=str(path), path=path)
     scheme, _, rest = url.partition("://")
     if scheme not in ("postgresql", "postgresql+psycopg"):
-        raise errors.JournalError(
+        raise JournalError(
             "the journal's address is neither sqlite:/// nor postgresql://", remedy="Correct `[journal] url`."
         )
     return Address(url=f"postgresql+psycopg://{rest}", shown=_shown(rest), path=None)
@@ -41,7 +41,7 @@ def _shown(rest: str) -> str:
     split = urls.urlsplit(f"//{rest}")
     login, _, host = split.netloc.rpartition("@")
     if "@" in login or "@" in split.path:
-        raise errors.JournalError(
+        raise JournalError(
             "the password in the journal's address has characters of its own meaning",
             remedy="Write @ as %40, / as %2F and : as %3A in the password of `[journal] url`.",
         )

@@ -11,7 +11,7 @@ import zlib
 
 import sqlalchemy as sa
 
-from worker.core import errors
+from worker.core.model.errors import JournalBusy, JournalError
 
 _SPACE = zlib.crc32(b"fleet-sync") & 0x7FFFFFFF
 _TRY = sa.text("SELECT pg_try_advisory_lock(:space, :key)")
@@ -37,7 +37,7 @@ def acquire(connection: sa.Connection, *, shown: str) -> None:
     """
     where = _where(connection, shown)
     if not connection.execute(_TRY, where).scalar():
-        raise errors.JournalBusy(f"another fleet-sync writes to this journal: {_holder(connection, where)}")
+        raise JournalBusy(f"another fleet-sync writes to this journal: {_holder(connection, where)}")
 
 
 def release(connection: sa.Connection, *, shown: str) -> None:
@@ -54,7 +54,7 @@ def _where(connection: sa.Connection, shown: str) -> dict[str, int]:
     """Give the lock's number: one for each schema, because each schema can be a journal."""
     schema = connection.execute(sa.text("SELECT current_schema()")).scalar()
     if schema is None:
-        raise errors.JournalError(
+        raise JournalError(
             f"the journal {shown} has no schema to write to", remedy="Create the schema of `[journal] url`."
         )
     return {"space": _SPACE, "key": zlib.crc32(schema.encode()) & 0x7FFFFFFF}

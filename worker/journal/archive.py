@@ -9,19 +9,20 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from worker.core import ports, values
+from worker.core import values
+from worker.core.model.ports import OpenIntent, PastChange, PastRun
 from worker.journal import rows, schema
 
 _run = schema.runs.c
 _intent = schema.intents.c
 
 
-def runs(connection: sa.Connection, *, limit: int | None) -> tuple[ports.PastRun, ...]:
+def runs(connection: sa.Connection, *, limit: int | None) -> tuple[PastRun, ...]:
     """Give past runs, the newest first."""
     return _past(connection, _RUNS.limit(limit))
 
 
-def run(connection: sa.Connection, run: values.RunId) -> ports.PastRun | None:
+def run(connection: sa.Connection, run: values.RunId) -> PastRun | None:
     """Give one past run, or None."""
     return next(iter(_past(connection, _RUNS.where(_run.run == rows.text(run)))), None)
 
@@ -40,7 +41,7 @@ _RUNS = sa.select(
 ).order_by(_run.started.desc(), _run.run.desc())
 
 
-def _past(connection: sa.Connection, listed: sa.Select[Any]) -> tuple[ports.PastRun, ...]:
+def _past(connection: sa.Connection, listed: sa.Select[Any]) -> tuple[PastRun, ...]:
     """Read these runs; of those that have not ended it is counted what they have done."""
     these = listed.subquery()
     unfinished = (
@@ -76,7 +77,7 @@ def changes(
     driver: values.DriverId | None,
     fleet: values.FleetId | None,
     limit: int | None,
-) -> tuple[ports.PastChange, ...]:
+) -> tuple[PastChange, ...]:
     """Give past writes that fit, the oldest first; `limit` keeps the newest."""
     wanted = ((_intent.run, run), (_intent.driver, driver), (_intent.fleet, fleet))
     kept = (
@@ -94,7 +95,7 @@ def changes(
     return tuple(rows.past_change(row) for row in _rows(connection, listed))
 
 
-def open_intents(connection: sa.Connection) -> tuple[ports.OpenIntent, ...]:
+def open_intents(connection: sa.Connection) -> tuple[OpenIntent, ...]:
     """Give the intents without an outcome, the oldest first."""
     unsettled = (
         sa.select(schema.intents)

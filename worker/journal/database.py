@@ -12,7 +12,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from worker.core import errors, formats, ports, values
+from worker.core import values
+from worker.core.model.errors import JournalError
+from worker.core.model.ports import OpenIntent, PastChange, PastRun
+from worker.core.model.serialization import format_time
 from worker.journal import address as addresses
 from worker.journal import advisory, archive, engines, failures, lookups, rows, schema, upgrade
 
@@ -83,7 +86,7 @@ class Database(lookups.Lookups):
                 if spent is not None:
                     connection.execute(schema.approvals.delete().where(schema.approvals.c.digest == spent))
             except sa.exc.IntegrityError:
-                raise errors.JournalError(
+                raise JournalError(
                     f"the run {run['run']} or one of its idempotency keys is in the journal already"
                 ) from None
 
@@ -113,7 +116,7 @@ class Database(lookups.Lookups):
 
     def remember(self, resolutions: Mapping[str, str], *, now: datetime.datetime) -> None:
         """Put these resolutions in the place of earlier ones."""
-        known, remembered = schema.resolutions, formats.time(now)
+        known, remembered = schema.resolutions, format_time(now)
         fresh = [
             {"reference": rows.text(reference), "driver": driver, "remembered": remembered}
             for reference, driver in resolutions.items()
@@ -136,14 +139,14 @@ class Database(lookups.Lookups):
 
     def approve(self, digest: str, *, now: datetime.datetime, until: datetime.datetime) -> None:
         """Allow the held changes of a plan until then."""
-        allowed = {"digest": digest, "approved": formats.time(now), "until": formats.time(until)}
+        allowed = {"digest": digest, "approved": format_time(now), "until": format_time(until)}
         with self._writing() as connection:
             connection.execute(schema.approvals.delete().where(schema.approvals.c.digest == digest))
             connection.execute(schema.approvals.insert(), [allowed])
 
     def prune(self, *, before: datetime.datetime) -> None:
         """Delete runs that ended, or were cut off, before then and left nothing open; approvals too."""
-        runs, intents, then = schema.runs, schema.intents, formats.time(before)
+        runs, intents, then = schema.runs, schema.intents, format_time(before)
         unsettled = sa.exists().where(intents.c.run == runs.c.run, intents.c.outcome.is_(None))
         old = sa.select(runs.c.run).where(
             runs.c.started < then, sa.or_(runs.c.finished.is_(None), runs.c.finished < then), ~unsettled
@@ -166,17 +169,17 @@ class Database(lookups.Lookups):
         with self._reading() as connection:
             return connection.execute(sa.text(question), parameters).all()
 
-    def open_intents(self) -> tuple[ports.OpenIntent, ...]:
+    def open_intents(self) -> tuple[OpenIntent, ...]:
         """Give the intents without an outcome, the oldest first."""
         with self._reading() as connection:
             return archive.open_intents(connection)
 
-    def runs(self, *, limit: int | None) -> tuple[ports.PastRun, ...]:
+    def runs(self, *, limit: int | None) -> tuple[PastRun, ...]:
         """Give past runs, the newest first."""
         with self._reading() as connection:
             return archive.runs(connection, limit=limit)
 
-    def run(self, run: values.RunId) -> ports.PastRun | None:
+    def run(self, run: values.RunId) -> PastRun | None:
         """Give one past run."""
         with self._reading() as connection:
             return archive.run(connection, run)
@@ -198,7 +201,7 @@ class Database(lookups.Lookups):
         driver: values.DriverId | None,
         fleet: values.FleetId | None,
         limit: int | None,
-    ) -> tuple[ports.PastChange, ...]:
+    ) -> tuple[PastChange, ...]:
         """Give past writes that fit, the oldest first; `limit` keeps the newest."""
         with self._reading() as connection:
             return archive.changes(connection, run=run, driver=driver, fleet=fleet, limit=limit)
@@ -206,7 +209,7 @@ class Database(lookups.Lookups):
     def close(self) -> None:
         """Close the database. Whoever comes next finds no lock."""
         if self._address.path is None and not self.broken:
-            with contextlib.suppress(errors.JournalError), self._reading() as connection:
+            with contextlib.suppress(JournalError), self._reading() as connection:
                 advisory.release_all(connection)
         with contextlib.suppress(sa.exc.SQLAlchemyError):
             self._connection.close()
@@ -273,8 +276,8 @@ def _examine(connection: sa.Connection, row: rows.Row) -> None:
     wanted = sa.select(*(schema.intents.c[name] for name in _FILLED)).where(schema.intents.c.key == row["intent"])
     found = connection.execute(wanted).mappings().first()
     if found is None:
-        raise errors.JournalError(f"no intent in the journal has the idempotency key {row['intent']}")
+        raise JournalError(f"no intent in the journal has the idempotency key {row['intent']}")
     if any(found[name] != row[name] for name in _FILLED):
-        raise errors.JournalError(
+        raise JournalError(
             f"the intent {row['intent']} ended as {found['outcome']}, and cannot end as {row['outcome']} too"
         )

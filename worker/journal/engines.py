@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from worker.core import errors
+from worker.core.model.errors import JournalError
 from worker.journal import address as addresses
 from worker.journal import advisory, sqlite
 
@@ -47,7 +47,7 @@ def _postgresql(address: addresses.Address) -> sa.Engine:
         url = sa.make_url(address.url)
     except (sa.exc.ArgumentError, ValueError):
         # What was wrong is not repeated: it may be the password.
-        raise errors.JournalError(
+        raise JournalError(
             "the journal's address cannot be read", remedy="Write `[journal] url` like postgresql://user@host/database."
         ) from None
     patience = {name: value for name, value in _PATIENCE.items() if name not in url.query}
@@ -58,7 +58,7 @@ def _postgresql(address: addresses.Address) -> sa.Engine:
             connect_args={**patience, "application_name": advisory.name(), "client_encoding": "utf8"},
         )
     except ModuleNotFoundError:
-        raise errors.JournalError(
+        raise JournalError(
             f"the journal {address.shown} needs psycopg, which is not installed",
             remedy="Install fleet-sync with PostgreSQL: pip install 'fleet-sync[postgres]'.",
         ) from None

@@ -6,7 +6,7 @@ Invariant: no message shows a password. Neighbours: `sqlite`, `glance` and `data
 import sqlite3
 from urllib import parse as urls
 
-from worker.core import errors
+from worker.core.model.errors import JournalError
 from worker.journal import address as addresses
 
 _SQLITE = {
@@ -31,13 +31,13 @@ _POSTGRESQL = {
 _UNREACHABLE = "See that the database server of `[journal] url` is up and reachable from here, then run again."
 
 
-def explain(cause: BaseException, address: addresses.Address) -> errors.JournalError:
+def explain(cause: BaseException, address: addresses.Address) -> JournalError:
     """Say what happened to the journal, and what to do."""
     text = " ".join(str(cause).split()) or type(cause).__name__
     password = urls.urlsplit(address.url).password
     if password:
         text = text.replace(urls.unquote(password), "…").replace(password, "…")
-    return errors.JournalError(f"the journal {address.shown} cannot be used: {text}", remedy=_remedy(cause, address))
+    return JournalError(f"the journal {address.shown} cannot be used: {text}", remedy=_remedy(cause, address))
 
 
 def _remedy(cause: BaseException, address: addresses.Address) -> str:

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
-from worker.core import errors, ports, values
+from worker.core import values
+from worker.core.model.errors import JournalBusy, JournalError
+from worker.core.model.ports import Clock, OpenIntent
 from worker.journal import address as addresses
 from worker.journal import glance as glances
 from worker.journal import lock, lookups
@@ -37,9 +39,7 @@ _FRESH_SESSION = 1.0
 class Keeper:
     """A journal's files or connection, and whether this process is its writer."""
 
-    def __init__(
-        self, address: addresses.Address, *, clock: ports.Clock, wait: Callable[[float], None] = time.sleep
-    ) -> None:
+    def __init__(self, address: addresses.Address, *, clock: Clock, wait: Callable[[float], None] = time.sleep) -> None:
         """Take the address, the clock and how to wait for seconds; nothing is opened yet."""
         self._address = address
         self._clock = clock
@@ -61,7 +61,7 @@ class Keeper:
         if self._writer:
             try:
                 self.check()
-            except errors.JournalError as error:
+            except JournalError as error:
                 # What it remembered may be gone with it: approvals, and what speaks against a change.
                 log.warning("journal_lost", error=error.message, remedy=error.remedy)
                 self._lost = False
@@ -127,7 +127,7 @@ class Keeper:
             if database.broken:
                 self._drop(lost=self._writer)
 
-    def open_intents(self) -> tuple[ports.OpenIntent, ...]:
+    def open_intents(self) -> tuple[OpenIntent, ...]:
         """Give what is open; nothing is, where a glance was enough."""
         return () if self._glance is not None else self._ready().open_intents()
 
@@ -189,7 +189,7 @@ class Keeper:
                 with self._writing(database):
                     database.upgrade()
                 return
-            except errors.JournalBusy:
+            except JournalBusy:
                 if attempt == _UPGRADE_ATTEMPTS:
                     raise
             self._wait(_UPGRADE_PAUSE)
@@ -212,7 +212,7 @@ class Keeper:
             try:
                 yield
             finally:
-                with contextlib.suppress(errors.JournalError):
+                with contextlib.suppress(JournalError):
                     database.unlock()
 
     def _drop_glance(self) -> None:
@@ -231,8 +231,8 @@ class Keeper:
         if held is not None:
             held.release()
 
-    def _not_writer(self) -> errors.JournalError:
-        return errors.JournalError(
+    def _not_writer(self) -> JournalError:
+        return JournalError(
             f"this process is not the one that may write to the journal {self._address.shown} any more: its lock, its"
             " connection or the file itself is gone",
             code="journal_lost",

@@ -13,7 +13,7 @@ import pathlib
 import socket
 from typing import Self
 
-from worker.core import errors
+from worker.core.model.errors import JournalBusy, JournalError
 
 _REMEDY = "See that the folder of `[journal] url` exists and may be written to, and that its disk has room."
 
@@ -64,7 +64,7 @@ def _locked(path: pathlib.Path) -> int:
     try:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
-        raise errors.JournalError(
+        raise JournalError(
             f"the journal's lock file {path} cannot be opened: {error.strerror}", remedy=_REMEDY
         ) from error
     try:
@@ -72,10 +72,10 @@ def _locked(path: pathlib.Path) -> int:
     except BlockingIOError:
         holder = _holder(handle)
         os.close(handle)
-        raise errors.JournalBusy(f"another fleet-sync writes to this journal: {holder}") from None
+        raise JournalBusy(f"another fleet-sync writes to this journal: {holder}") from None
     except OSError as error:
         os.close(handle)
-        raise errors.JournalError(
+        raise JournalError(
             f"the journal's lock file {path} cannot be locked: {error.strerror}",
             remedy="Keep the journal on a file system that has locks.",
         ) from error

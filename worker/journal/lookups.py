@@ -9,13 +9,16 @@ import datetime
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from worker.core import formats, outcomes, ports, values
+from worker.core import values
+from worker.core.model.outcomes import NOT_CONVERGING
+from worker.core.model.ports import OwnWrite
+from worker.core.model.serialization import format_time
 from worker.journal import rows
 
 Write = tuple[values.Action, values.DriverId, values.FleetId]
 
 DONE = ("applied", "already")
-UNSEEN = outcomes.NOT_CONVERGING
+UNSEEN = NOT_CONVERGING
 """The code of an outcome that an answer called done, and a fresh reading did not show."""
 
 PROBE = "DELETE FROM approvals WHERE digest IS NULL"
@@ -66,22 +69,22 @@ class Lookups(abc.ABC):
 
     def approved(self, digest: str, *, now: datetime.datetime) -> bool:
         """Tell whether a plan's held changes are allowed at this moment."""
-        return bool(self.ask(_APPROVED, {"digest": digest, "now": formats.time(now)}))
+        return bool(self.ask(_APPROVED, {"digest": digest, "now": format_time(now)}))
 
     def resolutions(self) -> dict[str, values.DriverId]:
         """Give whom each reference led to."""
         return dict(self.ask(_RESOLUTIONS, {}))  # type: ignore[arg-type]
 
-    def fruitless(self, *, since: datetime.datetime) -> dict[Write, int]:
+    def unconfirmed_writes(self, *, since: datetime.datetime) -> dict[Write, int]:
         """Count how often in a row each write was answered as done, and yet not seen."""
-        history = self.ask(_HISTORY, {"since": formats.time(since)})
+        history = self.ask(_HISTORY, {"since": format_time(since)})
         return unseen(((values.Action(row[0]), row[1], row[2]), row[3], row[4]) for row in history)
 
     def latest(
         self, drivers: Collection[values.DriverId], *, most: int
-    ) -> dict[values.Membership, tuple[ports.OwnWrite, ...]]:
+    ) -> dict[values.Membership, tuple[OwnWrite, ...]]:
         """Give our newest writes to each membership of these drivers that took effect; so many drivers a question."""
-        found: dict[values.Membership, tuple[ports.OwnWrite, ...]] = {}
+        found: dict[values.Membership, tuple[OwnWrite, ...]] = {}
         names = sorted(drivers)
         for start in range(0, len(names), _AT_ONCE):
             asked = names[start : start + _AT_ONCE]
@@ -97,7 +100,7 @@ class Lookups(abc.ABC):
 
     def anything_before(self, before: datetime.datetime) -> bool:
         """Tell whether there is a run to forget."""
-        return bool(self.ask(_OLD, {"before": formats.time(before)}))
+        return bool(self.ask(_OLD, {"before": format_time(before)}))
 
 
 class Nothing(Lookups):

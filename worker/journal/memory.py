@@ -9,7 +9,12 @@ import datetime
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from worker.core import errors, formats, outcomes, ports, report, values
+from worker.core import values
+from worker.core.model.errors import JournalBusy, JournalError
+from worker.core.model.outcomes import OUTCOME_NAMES, Applied, Outcome, Unknown
+from worker.core.model.ports import Clock, Intent, OpenIntent, OwnWrite, PastChange, PastRun
+from worker.core.model.report import Report
+from worker.core.model.serialization import outcome_document, plan_document, report_document
 from worker.journal import lookups, rows
 
 
@@ -17,8 +22,8 @@ from worker.journal import lookups, rows
 class _Run:
     trigger: str
     started: datetime.datetime
-    judged: values.Judged | None
-    finished: report.Report | None = None
+    guarded: values.Judged | None
+    finished: Report | None = None
 
     @property
     def end(self) -> datetime.datetime:
@@ -28,7 +33,7 @@ class _Run:
     @property
     def result(self) -> str | None:
         """Give how it ended."""
-        return self.finished.verdict.value if self.finished else None
+        return self.finished.result.value if self.finished else None
 
 
 @dataclasses.dataclass(slots=True)
@@ -36,7 +41,7 @@ class _Store:
     """What outlives a life."""
 
     runs: dict[values.RunId, _Run] = dataclasses.field(default_factory=dict)
-    intents: dict[values.IntentKey, ports.OpenIntent] = dataclasses.field(default_factory=dict)
+    intents: dict[values.IntentKey, OpenIntent] = dataclasses.field(default_factory=dict)
     approvals: dict[str, datetime.datetime] = dataclasses.field(default_factory=dict)
     resolutions: dict[str, values.DriverId] = dataclasses.field(default_factory=dict)
     absences: dict[values.Membership, datetime.datetime] = dataclasses.field(default_factory=dict)
@@ -46,15 +51,15 @@ class _Store:
 class MemoryJournal:
     """Implements ports.Journal and ports.Record in memory; what it holds may be looked at."""
 
-    def __init__(self, *, clock: ports.Clock | None = None, beside: "MemoryJournal | None" = None) -> None:
+    def __init__(self, *, clock: Clock | None = None, beside: "MemoryJournal | None" = None) -> None:
         """Start empty, or as another process on the journal of `beside`. Without a clock, plans tell the time."""
         self._clock = clock
         self._dead = False
         self._store: _Store = beside._store if beside else _Store()
         self.plans: dict[values.RunId, values.Judged] = beside.plans if beside else {}
         self.intents: dict[values.IntentKey, values.Change] = beside.intents if beside else {}
-        self.outcomes: dict[values.IntentKey, outcomes.Outcome] = beside.outcomes if beside else {}
-        self.reports: dict[values.RunId, report.Report] = beside.reports if beside else {}
+        self.outcomes: dict[values.IntentKey, Outcome] = beside.outcomes if beside else {}
+        self.reports: dict[values.RunId, Report] = beside.reports if beside else {}
 
     def crash(self) -> "MemoryJournal":
         """End this life without a word, and give the next one: whoever still uses this one gets a JournalError."""
@@ -65,7 +70,7 @@ class MemoryJournal:
 
     # --- As a run writes it -------------------------------------------------------------------------------
 
-    async def open(self) -> tuple[ports.OpenIntent, ...]:
+    async def open(self) -> tuple[OpenIntent, ...]:
         """Become the one writer, and give what is open."""
         self._hold()
         held = self._store.intents.values()
@@ -74,49 +79,49 @@ class MemoryJournal:
     async def check(self) -> None:
         """Raise errors.JournalError unless this life is the one writer."""
         if self._dead or self._store.writer is not self:
-            raise errors.JournalError("this process may not write to the journal any more", code="journal_lost")
+            raise JournalError("this process may not write to the journal any more", code="journal_lost")
 
     async def begin(
         self,
         run: values.RunId,
         *,
         trigger: str,
-        judged: values.Judged,
-        intents: Sequence[ports.Intent],
+        guarded: values.Judged,
+        intents: Sequence[Intent],
         spent: str | None = None,
     ) -> None:
         """Record the run, its plan and its intents."""
         self._hold()
         keys = [intent.key for intent in intents]
         if run in self._store.runs or len({*keys} - self.intents.keys()) != len(intents):
-            raise errors.JournalError(f"the run {run} or one of its idempotency keys is in the journal already")
-        now = self._clock.now() if self._clock else judged.created
-        self._store.runs[run] = _Run(trigger=trigger, started=now, judged=judged)
-        self.plans[run] = judged
+            raise JournalError(f"the run {run} or one of its idempotency keys is in the journal already")
+        now = self._clock.now() if self._clock else guarded.created
+        self._store.runs[run] = _Run(trigger=trigger, started=now, guarded=guarded)
+        self.plans[run] = guarded
         self._store.approvals.pop(spent or "", None)
         for intent in intents:
             self.intents[intent.key] = intent.change
-            self._store.intents[intent.key] = ports.OpenIntent(intent=intent, run=run, recorded=now)
+            self._store.intents[intent.key] = OpenIntent(intent=intent, run=run, recorded=now)
 
-    async def record(self, group: Sequence[tuple[values.IntentKey, outcomes.Outcome]]) -> None:
+    async def record(self, group: Sequence[tuple[values.IntentKey, Outcome]]) -> None:
         """Record outcomes: all of them, or none where one contradicts what is recorded."""
         self._hold()
-        fresh: dict[values.IntentKey, outcomes.Outcome] = {}
+        fresh: dict[values.IntentKey, Outcome] = {}
         for key, outcome in group:
             if key not in self.intents:
-                raise errors.JournalError(f"no intent in the journal has the idempotency key {key}")
+                raise JournalError(f"no intent in the journal has the idempotency key {key}")
             known = fresh.get(key) or self.outcomes.get(key)
-            doubt = isinstance(known, outcomes.Unknown) or isinstance(outcome, outcomes.Unknown)
-            if known not in (None, outcome) and not doubt:
-                raise errors.JournalError(f"the intent {key} ended already, and cannot end as {outcome.name} too")
+            incompleteness_reason = isinstance(known, Unknown) or isinstance(outcome, Unknown)
+            if known not in (None, outcome) and not incompleteness_reason:
+                raise JournalError(f"the intent {key} ended already, and cannot end as {outcome.name} too")
             fresh[key] = outcome
         self.outcomes.update(fresh)
 
-    async def finish(self, finished: report.Report, *, trigger: str) -> None:
+    async def finish(self, finished: Report, *, trigger: str) -> None:
         """Record the end of the run."""
         self._hold()
-        run = self._store.runs.setdefault(finished.run, _Run(trigger, finished.started, finished.judged))
-        run.finished, run.started, run.judged = finished, finished.started, finished.judged or run.judged
+        run = self._store.runs.setdefault(finished.run, _Run(trigger, finished.started, finished.guarded))
+        run.finished, run.started, run.guarded = finished, finished.started, finished.guarded or run.guarded
         self.reports[finished.run] = finished
 
     async def approved(self, digest: str, *, now: datetime.datetime) -> bool:
@@ -133,20 +138,20 @@ class MemoryJournal:
         self._hold()
         self._store.resolutions.update(resolutions)
 
-    async def fruitless(self, *, since: datetime.datetime) -> Mapping[lookups.Write, int]:
+    async def unconfirmed_writes(self, *, since: datetime.datetime) -> Mapping[lookups.Write, int]:
         """Count how often in a row each write was answered as done, and yet not seen."""
         recent = (run for run, held in self._ordered() if held.started >= since)
         return lookups.unseen(write for run in recent for write in self._writes(run))
 
     async def latest(
         self, drivers: Collection[values.DriverId], *, most: int
-    ) -> Mapping[values.Membership, tuple[ports.OwnWrite, ...]]:
+    ) -> Mapping[values.Membership, tuple[OwnWrite, ...]]:
         """Give our newest writes to each membership of these drivers that took effect."""
-        found: dict[values.Membership, tuple[ports.OwnWrite, ...]] = {}
+        found: dict[values.Membership, tuple[OwnWrite, ...]] = {}
         newest_first = sorted(self._store.intents.values(), key=lambda each: (each.recorded, each.run), reverse=True)
         for change, each in ((each.intent.change, each) for each in newest_first):
-            if change.driver in drivers and isinstance(self.outcomes.get(each.intent.key), outcomes.Applied):
-                write = ports.OwnWrite(change.action, change.row, each.recorded, self._store.runs[each.run].started)
+            if change.driver in drivers and isinstance(self.outcomes.get(each.intent.key), Applied):
+                write = OwnWrite(change.action, change.row, each.recorded, self._store.runs[each.run].started)
                 found[change.driver, change.fleet] = (*found.get((change.driver, change.fleet), ()), write)[:most]
         return found
 
@@ -181,11 +186,11 @@ class MemoryJournal:
 
     # --- As people look things up -------------------------------------------------------------------------
 
-    async def runs(self, *, limit: int | None = None) -> tuple[ports.PastRun, ...]:
+    async def runs(self, *, limit: int | None = None) -> tuple[PastRun, ...]:
         """Give past runs, the newest first."""
         return tuple(self._past_run(run, held) for run, held in self._ordered()[::-1][:limit])
 
-    async def run(self, run: values.RunId) -> ports.PastRun | None:
+    async def run(self, run: values.RunId) -> PastRun | None:
         """Give one past run."""
         held = self._store.runs.get(run)
         return self._past_run(run, held) if held else None
@@ -199,8 +204,8 @@ class MemoryJournal:
         held = self._store.runs.get(run)
         if held is None:
             return (None, None)
-        plan = json.loads(json.dumps(formats.plan(held.judged))) if held.judged else None
-        return plan, json.loads(json.dumps(formats.run(held.finished))) if held.finished else None
+        plan = json.loads(json.dumps(plan_document(held.guarded))) if held.guarded else None
+        return plan, json.loads(json.dumps(report_document(held.finished))) if held.finished else None
 
     async def changes(
         self,
@@ -209,7 +214,7 @@ class MemoryJournal:
         driver: values.DriverId | None = None,
         fleet: values.FleetId | None = None,
         limit: int | None = None,
-    ) -> tuple[ports.PastChange, ...]:
+    ) -> tuple[PastChange, ...]:
         """Give past writes that fit, the oldest first; `limit` keeps the newest."""
         fitting = [
             each
@@ -233,9 +238,9 @@ class MemoryJournal:
 
     def _hold(self) -> None:
         if self._dead:
-            raise errors.JournalError("this process has ended", code="journal_lost")
+            raise JournalError("this process has ended", code="journal_lost")
         if self._store.writer not in (None, self):
-            raise errors.JournalBusy("another fleet-sync writes to this journal")
+            raise JournalBusy("another fleet-sync writes to this journal")
         self._store.writer = self
 
     def _ordered(self) -> list[tuple[values.RunId, _Run]]:
@@ -243,25 +248,25 @@ class MemoryJournal:
 
     def _writes(self, run: values.RunId) -> Iterator[tuple[lookups.Write, str | None, str | None]]:
         for each in (held.intent for held in self._store.intents.values() if held.run == run):
-            shown = formats.outcome(self.outcomes[each.key]) if each.key in self.outcomes else dict.fromkeys(_DETAILS)
+            shown = outcome_document(self.outcomes[each.key]) if each.key in self.outcomes else dict.fromkeys(_DETAILS)
             yield (each.change.action, each.change.driver, each.change.fleet), shown["outcome"], shown["code"]
 
-    def _past_run(self, run: values.RunId, held: _Run) -> ports.PastRun:
+    def _past_run(self, run: values.RunId, held: _Run) -> PastRun:
         names = [name for _, name, _ in self._writes(run)]
-        return ports.PastRun(
+        return PastRun(
             run=run,
             trigger=held.trigger,
             started=held.started,
             finished=held.finished.finished if held.finished else None,
             result=held.result,
             exit_code=held.finished.exit_code if held.finished else None,
-            outcomes=held.finished.counts if held.finished else {name: names.count(name) for name in outcomes.NAMES},
+            outcomes=held.finished.counts if held.finished else {name: names.count(name) for name in OUTCOME_NAMES},
         )
 
-    def _past_change(self, each: ports.OpenIntent) -> ports.PastChange:
+    def _past_change(self, each: OpenIntent) -> PastChange:
         key = each.intent.key
-        details = formats.outcome(self.outcomes[key]) if key in self.outcomes else dict.fromkeys(_DETAILS)
-        return ports.PastChange(
+        details = outcome_document(self.outcomes[key]) if key in self.outcomes else dict.fromkeys(_DETAILS)
+        return PastChange(
             run=each.run,
             trigger=self._store.runs[each.run].trigger,
             recorded=each.recorded,

@@ -4,7 +4,7 @@ Invariant: the last one is what `schema` says; each has its script in `migration
 ask.
 """
 
-from worker.core import errors
+from worker.core.model.errors import JournalError
 
 REVISIONS = ("0001",)
 """Every form, the oldest first."""
@@ -18,7 +18,7 @@ def current(found: str | None, *, shown: str) -> bool:
     Raises errors.JournalError where a newer version made it.
     """
     if found is not None and found not in REVISIONS:
-        raise errors.JournalError(
+        raise JournalError(
             f"the journal {shown} was made by a newer version (its form is {found}, this version knows {HEAD})",
             code="journal_newer",
             remedy="Upgrade fleet-sync to the version that last used this journal. Nothing was changed.",

@@ -10,7 +10,11 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from worker.core import formats, outcomes, ports, report, values
+from worker.core import values
+from worker.core.model.outcomes import OUTCOME_NAMES, Outcome
+from worker.core.model.ports import Intent, OpenIntent, OwnWrite, PastChange, PastRun
+from worker.core.model.report import Report
+from worker.core.model.serialization import format_time, outcome_document, plan_document, report_document
 
 Row = Mapping[str, Any]
 Documents = tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]
@@ -20,24 +24,24 @@ _LISTS = ("changes", "held", "problems")
 """What makes a document large, and is mostly the same from run to run."""
 
 
-def began(run: values.RunId, *, trigger: str, judged: values.Judged, now: datetime.datetime) -> tuple[Row, list[Row]]:
+def began(run: values.RunId, *, trigger: str, guarded: values.Judged, now: datetime.datetime) -> tuple[Row, list[Row]]:
     """Write a run that begins, and the lists of its plan."""
-    columns, lists = _parted(plan=formats.plan(judged))
-    return {"run": run, "trigger": trigger, "started": formats.time(now), **columns}, lists
+    columns, lists = _parted(plan=plan_document(guarded))
+    return {"run": run, "trigger": trigger, "started": format_time(now), **columns}, lists
 
 
-def sources(run: values.RunId, judged: values.Judged | None) -> list[Row]:
+def sources(run: values.RunId, guarded: values.Judged | None) -> list[Row]:
     """Write what a run read."""
-    read = judged.sources if judged else ()
+    read = guarded.sources if guarded else ()
     return [
         {"run": run, "position": position, "kind": each.kind, "name": text(each.name), "revision": each.revision}
         for position, each in enumerate(read)
     ]
 
 
-def intents(run: values.RunId, group: Sequence[ports.Intent], *, now: datetime.datetime) -> list[Row]:
+def intents(run: values.RunId, group: Sequence[Intent], *, now: datetime.datetime) -> list[Row]:
     """Write what a run is about to do."""
-    recorded = formats.time(now)
+    recorded = format_time(now)
     return [
         {
             "key": each.key,
@@ -54,27 +58,25 @@ def intents(run: values.RunId, group: Sequence[ports.Intent], *, now: datetime.d
     ]
 
 
-def settled(
-    group: Sequence[tuple[values.IntentKey, outcomes.Outcome]], *, now: datetime.datetime
-) -> list[dict[str, Any]]:
+def settled(group: Sequence[tuple[values.IntentKey, Outcome]], *, now: datetime.datetime) -> list[dict[str, Any]]:
     """Write what came of intents; `intent` is the key of one."""
-    at = formats.time(now)
+    at = format_time(now)
     return [
         {
             "intent": key,
             "settled": at,
             **{
                 name: text(value) if isinstance(value, str) else value
-                for name, value in formats.outcome(outcome).items()
+                for name, value in outcome_document(outcome).items()
             },
         }
         for key, outcome in group
     ]
 
 
-def finished(ended: report.Report, *, trigger: str) -> tuple[Row, list[Row]]:
+def finished(ended: Report, *, trigger: str) -> tuple[Row, list[Row]]:
     """Write the end of a run, and its lists. The report is kept without its plan, which has a place of its own."""
-    document = formats.run(ended)
+    document = report_document(ended)
     columns, lists = _parted(plan=document["plan"], report={**document, "plan": None})
     row = {
         "run": ended.run,
@@ -109,18 +111,18 @@ def change(row: Row) -> values.Change:
     )
 
 
-def open_intent(row: Row) -> ports.OpenIntent:
+def open_intent(row: Row) -> OpenIntent:
     """Read an intent without an outcome."""
-    return ports.OpenIntent(
-        intent=ports.Intent(key=values.IntentKey(row["key"]), change=change(row)),
+    return OpenIntent(
+        intent=Intent(key=values.IntentKey(row["key"]), change=change(row)),
         run=values.RunId(row["run"]),
         recorded=moment(row["recorded"]),
     )
 
 
-def past_run(row: Row, counts: Mapping[str, int]) -> ports.PastRun:
+def past_run(row: Row, counts: Mapping[str, int]) -> PastRun:
     """Read a run; `counts` is for one that has not ended."""
-    return ports.PastRun(
+    return PastRun(
         run=values.RunId(row["run"]),
         trigger=row["trigger"],
         started=moment(row["started"]),
@@ -129,13 +131,13 @@ def past_run(row: Row, counts: Mapping[str, int]) -> ports.PastRun:
         exit_code=row["exit_code"],
         outcomes=json.loads(row["outcomes"])
         if row["outcomes"]
-        else {name: counts.get(name, 0) for name in outcomes.NAMES},
+        else {name: counts.get(name, 0) for name in OUTCOME_NAMES},
     )
 
 
-def past_change(row: Row) -> ports.PastChange:
+def past_change(row: Row) -> PastChange:
     """Read a write."""
-    return ports.PastChange(
+    return PastChange(
         run=values.RunId(row["run"]),
         trigger=row["trigger"],
         recorded=moment(row["recorded"]),
@@ -149,14 +151,14 @@ def past_change(row: Row) -> ports.PastChange:
     )
 
 
-def own_write(action: str, row: str, recorded: str, started: str) -> ports.OwnWrite:
+def own_write(action: str, row: str, recorded: str, started: str) -> OwnWrite:
     """Read a write of ours that took effect."""
-    return ports.OwnWrite(values.Action(action), row, moment(recorded), moment(started))
+    return OwnWrite(values.Action(action), row, moment(recorded), moment(started))
 
 
 def absences(fresh: Collection[values.Membership], *, since: datetime.datetime) -> list[Row]:
     """Write memberships that are absent from the sources since then."""
-    return [{"driver": driver, "fleet": fleet, "since": formats.time(since)} for driver, fleet in sorted(fresh)]
+    return [{"driver": driver, "fleet": fleet, "since": format_time(since)} for driver, fleet in sorted(fresh)]
 
 
 def moment(written: str) -> datetime.datetime:

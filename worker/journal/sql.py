@@ -12,7 +12,10 @@ from typing import TypeVar
 import anyio
 import anyio.to_thread
 
-from worker.core import outcomes, ports, report, values
+from worker.core import values
+from worker.core.model.outcomes import Outcome
+from worker.core.model.ports import Clock, Intent, OpenIntent, OwnWrite, PastChange, PastRun
+from worker.core.model.report import Report
 from worker.journal import address as addresses
 from worker.journal import keeper, lookups, rows
 
@@ -22,7 +25,7 @@ Result = TypeVar("Result")
 class SqlJournal:
     """Implements ports.Journal and ports.Record on SQLite or PostgreSQL; opened at the first use."""
 
-    def __init__(self, url: str, *, clock: ports.Clock) -> None:
+    def __init__(self, url: str, *, clock: Clock) -> None:
         """Take the database's address, `sqlite:///…` or `postgresql://…`. Raises errors.JournalError."""
         self._now = clock.now
         self._keeper = keeper.Keeper(addresses.parse(url), clock=clock)
@@ -32,10 +35,10 @@ class SqlJournal:
 
     # --- As a run writes it -------------------------------------------------------------------------------
 
-    async def open(self) -> tuple[ports.OpenIntent, ...]:
+    async def open(self) -> tuple[OpenIntent, ...]:
         """Become the one writer, and give what is open."""
 
-        def work() -> tuple[ports.OpenIntent, ...]:
+        def work() -> tuple[OpenIntent, ...]:
             self._keeper.open()
             return self._keeper.open_intents()
 
@@ -54,22 +57,22 @@ class SqlJournal:
         run: values.RunId,
         *,
         trigger: str,
-        judged: values.Judged,
-        intents: Sequence[ports.Intent],
+        guarded: values.Judged,
+        intents: Sequence[Intent],
         spent: str | None = None,
     ) -> None:
         """Record the run, its plan, sources and intents in one commit, which uses an approval up too."""
 
         def work() -> None:
             now = self._now()
-            began, lists = rows.began(run, trigger=trigger, judged=judged, now=now)
-            sources, written = rows.sources(run, judged), rows.intents(run, intents, now=now)
+            began, lists = rows.began(run, trigger=trigger, guarded=guarded, now=now)
+            sources, written = rows.sources(run, guarded), rows.intents(run, intents, now=now)
             self._keeper.write(lambda database: database.begin(began, lists, sources, written, spent=spent))
             self._begun.add(run)
 
         await self._do(work)
 
-    async def record(self, group: Sequence[tuple[values.IntentKey, outcomes.Outcome]]) -> None:
+    async def record(self, group: Sequence[tuple[values.IntentKey, Outcome]]) -> None:
         """Record outcomes in one commit."""
 
         def work() -> None:
@@ -78,12 +81,12 @@ class SqlJournal:
 
         await self._do(work)
 
-    async def finish(self, finished: report.Report, *, trigger: str) -> None:
+    async def finish(self, finished: Report, *, trigger: str) -> None:
         """Record the end of the run, and its report."""
 
         def work() -> None:
             ending, lists = rows.finished(finished, trigger=trigger)
-            sources = rows.sources(finished.run, finished.judged)
+            sources = rows.sources(finished.run, finished.guarded)
             glance = self._keeper.glance()
             if glance is not None and finished.run not in self._begun:
                 glance.finish(ending, lists, sources)
@@ -105,13 +108,13 @@ class SqlJournal:
         """Record whom these references lead to, where that is new."""
         await self._do(lambda: self._keeper.remember(resolutions))
 
-    async def fruitless(self, *, since: datetime.datetime) -> Mapping[lookups.Write, int]:
+    async def unconfirmed_writes(self, *, since: datetime.datetime) -> Mapping[lookups.Write, int]:
         """Count how often in a row each write was answered as done, and not seen by a clean run after it."""
-        return await self._do(lambda: self._keeper.look().fruitless(since=since))
+        return await self._do(lambda: self._keeper.look().unconfirmed_writes(since=since))
 
     async def latest(
         self, drivers: Collection[values.DriverId], *, most: int
-    ) -> Mapping[values.Membership, tuple[ports.OwnWrite, ...]]:
+    ) -> Mapping[values.Membership, tuple[OwnWrite, ...]]:
         """Give our newest writes to each membership of these drivers that took effect."""
         return await self._do(lambda: self._keeper.look().latest(drivers, most=most))
 
@@ -142,11 +145,11 @@ class SqlJournal:
 
     # --- As people look things up -------------------------------------------------------------------------
 
-    async def runs(self, *, limit: int | None = None) -> tuple[ports.PastRun, ...]:
+    async def runs(self, *, limit: int | None = None) -> tuple[PastRun, ...]:
         """Give past runs, the newest first."""
         return await self._do(lambda: self._keeper.read(lambda database: database.runs(limit=limit), ()))
 
-    async def run(self, run: values.RunId) -> ports.PastRun | None:
+    async def run(self, run: values.RunId) -> PastRun | None:
         """Give one past run."""
         return await self._do(lambda: self._keeper.read(lambda database: database.run(run), None))
 
@@ -165,7 +168,7 @@ class SqlJournal:
         driver: values.DriverId | None = None,
         fleet: values.FleetId | None = None,
         limit: int | None = None,
-    ) -> tuple[ports.PastChange, ...]:
+    ) -> tuple[PastChange, ...]:
         """Give past writes that fit, the oldest first; `limit` keeps the newest."""
         return await self._do(
             lambda: self._keeper.read(

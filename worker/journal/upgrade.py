@@ -6,7 +6,7 @@ Neighbours: `keeper` calls this as the one writer, `revisions` names the forms.
 
 import sqlalchemy as sa
 
-from worker.core import errors
+from worker.core.model.errors import JournalError
 from worker.journal import revisions
 
 
@@ -15,7 +15,7 @@ def needed(connection: sa.Connection, *, shown: str) -> bool:
     tables = sa.inspect(connection).get_table_names()
     if "alembic_version" not in tables:
         if "runs" in tables or "intents" in tables:
-            raise errors.JournalError(
+            raise JournalError(
                 f"the journal {shown} has tables that fleet-sync did not make",
                 remedy="Give the journal a database (or a PostgreSQL schema) of its own.",
             )

@@ -17,7 +17,8 @@ import certifi
 import httpx
 import structlog
 
-from worker.core import notice, secret
+from worker.core.model.secret import Secret
+from worker.core.monitoring import notifications
 
 log = structlog.get_logger()
 
@@ -50,7 +51,7 @@ class Webhook:
 
     def __init__(
         self,
-        url: secret.Secret,
+        url: Secret,
         *,
         user_agent: str,
         transport: Callable[[], httpx.AsyncBaseTransport] | None = None,
@@ -67,10 +68,10 @@ class Webhook:
             "Accept-Encoding": "identity",
             "Connection": "close",
         }
-        self._waiting: collections.deque[notice.Notice] = collections.deque()
+        self._waiting: collections.deque[notifications.Notification] = collections.deque()
         self._stirred, self._leaving = anyio.Event(), anyio.Event()
 
-    def tell(self, told: notice.Notice) -> None:
+    def tell(self, told: notifications.Notification) -> None:
         """Have a notice delivered, after those that were told before it. Returns at once."""
         if len(self._waiting) >= MOST_WAITING:
             self._failed(self._waiting.popleft(), attempts=0, reason="too many others wait")
@@ -100,7 +101,7 @@ class Webhook:
         while self._waiting:
             self._failed(self._waiting.popleft(), attempts=0, reason="the service ended")
 
-    async def _send(self, told: notice.Notice) -> None:
+    async def _send(self, told: notifications.Notification) -> None:
         """Attempt it until it is delivered, or not worth it any more; the log says which."""
         attempts, reason = 0, "the service ended"
         try:
@@ -118,10 +119,10 @@ class Webhook:
             else:
                 log.info("notice_sent", host=self._host, kind=told.kind.value, attempts=attempts)
 
-    def _failed(self, told: notice.Notice, *, attempts: int, reason: str) -> None:
+    def _failed(self, told: notifications.Notification, *, attempts: int, reason: str) -> None:
         log.warning("notice_failed", host=self._host, kind=told.kind.value, attempts=attempts, error=reason)
 
-    async def _attempt(self, told: notice.Notice) -> _Failure | None:
+    async def _attempt(self, told: notifications.Notification) -> _Failure | None:
         """Post it once. The answer's body is not read: nothing in it would change anything."""
         transport = self._transport()
         try:
@@ -142,7 +143,7 @@ class Webhook:
         again = response.status_code == 429 or response.status_code >= 500
         return _Failure(f"HTTP {response.status_code}", again=again, wait=_asked(response))
 
-    def _request(self, told: notice.Notice) -> httpx.Request:
+    def _request(self, told: notifications.Notification) -> httpx.Request:
         return httpx.Request(
             "POST",
             self._url.reveal(),

@@ -77,10 +77,10 @@ class Sandbox:
     def _decide(self, request: messages.Request) -> tuple[messages.Answer, str | None]:
         if not request.authorized:
             return objects.error(request, 401, None, "The key is missing or invalid."), None
-        verdict = self._limiter.admit(self.behaviour, request.time)
-        headers = _rate_limit(verdict) if verdict and self.behaviour.rate_limit_headers else ()
-        if verdict and verdict.wait:
-            answer, fault = self._too_many(request, verdict.wait, self.behaviour.retry_after), None
+        result = self._limiter.admit(self.behaviour, request.time)
+        headers = _rate_limit(result) if result and self.behaviour.rate_limit_headers else ()
+        if result and result.wait:
+            answer, fault = self._too_many(request, result.wait, self.behaviour.retry_after), None
         else:
             fault = self.faults.draw(request)
             answer = self._befall(request, fault)
@@ -182,9 +182,9 @@ def _spoil(answer: messages.Answer, fault: str | None) -> messages.Answer:
     return objects.wrong_types(answer) if fault == "wrong_types" else answer
 
 
-def _rate_limit(verdict: limiter.Verdict) -> messages.Headers:
+def _rate_limit(result: limiter.Verdict) -> messages.Headers:
     return (
-        (b"ratelimit-limit", b"%d" % verdict.limit),
-        (b"ratelimit-remaining", b"%d" % max(0, verdict.remaining)),
-        (b"ratelimit-reset", b"%d" % math.ceil(verdict.reset)),
+        (b"ratelimit-limit", b"%d" % result.limit),
+        (b"ratelimit-remaining", b"%d" % max(0, result.remaining)),
+        (b"ratelimit-reset", b"%d" % math.ceil(result.reset)),
     )

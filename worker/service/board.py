@@ -11,7 +11,19 @@ from collections.abc import Mapping, Sequence
 import anyio
 
 import worker
-from worker.core import errors, fleets, ports, report, status, values
+from worker.core import values
+from worker.core.model.errors import (
+    ChargeError,
+    DesiredError,
+    FleetSyncError,
+    JournalError,
+    KeyRejected,
+    ReadingError,
+    SourceError,
+)
+from worker.core.model.ports import Clock
+from worker.core.model.report import Report, RunResult
+from worker.core.monitoring import fleet_counts, status
 from worker.engine import survey as survey_
 from worker.service import composition
 
@@ -28,7 +40,7 @@ _WORKED: Mapping[status.Part | None, Sequence[status.Part]] = {
 class Board:
     """Implements ports.Progress for the run in progress. To be made inside the event loop."""
 
-    def __init__(self, *, clock: ports.Clock) -> None:
+    def __init__(self, *, clock: Clock) -> None:
         """Begin as a service that has just started."""
         self._clock = clock
         self._started = clock.now()
@@ -40,7 +52,7 @@ class Board:
         self._names: Mapping[values.DriverId, str] = {}
         self.standing_by = ""
         self.running: status.Running | None = None
-        self.last: report.Report | None = None
+        self.last: Report | None = None
         self.last_trigger = ""
         self.last_success: datetime.datetime | None = None
         self.next_run: datetime.datetime | None = None
@@ -79,7 +91,7 @@ class Board:
         self._survey = survey
         self._see(survey.desired.sources)
 
-    def end(self, finished: report.Report | None, *, trigger: str) -> None:
+    def end(self, finished: Report | None, *, trigger: str) -> None:
         """Say how the run ended; `None` where it did not take place, as another process is the writer."""
         self.running = None
         if finished is not None:
@@ -91,7 +103,7 @@ class Board:
         self.next_run = self._clock.now() + datetime.timedelta(seconds=seconds)
         self.announce()
 
-    def broke(self, part: status.Part, error: errors.FleetSyncError) -> None:
+    def broke(self, part: status.Part, error: FleetSyncError) -> None:
         """Say that a part does not work, since now unless it was so before."""
         before = self._broken.get(part)
         self._broken[part] = status.Broken(part, before.since if before else self._clock.now(), error)
@@ -161,11 +173,11 @@ class Board:
         self._turned = anyio.Event()
         self.announce()
 
-    def _settle(self, finished: report.Report, *, trigger: str) -> None:
+    def _settle(self, finished: Report, *, trigger: str) -> None:
         self.last, self.last_trigger = finished, trigger
         if finished.exit_code == 0:
             self.last_success = finished.finished
-        if finished.verdict is not report.Verdict.FAILED:
+        if finished.result is not RunResult.FAILED:
             self.settled = True
         part = part_of(finished.error)
         self.mended(_WORKED[part] if part or finished.error is None else ())
@@ -174,15 +186,15 @@ class Board:
         survey = self._survey
         if survey is not None:
             names = {fleet: shown.name for fleet, shown in survey.actual.fleets.items()}
-            self._fleets = fleets.counted(
+            self._fleets = fleet_counts.count_fleets(
                 names=names,
                 members=survey.members,
-                judged=survey.judged,
+                guarded=survey.guarded,
                 results=finished.results,
                 incomplete=survey.actual.incomplete,
             )
             concerned = {result.change.driver for result in finished.results}
-            concerned |= {held.change.driver for held in survey.judged.held}
+            concerned |= {held.change.driver for held in survey.guarded.held}
             self._names = {driver: survey.actual.names[driver] for driver in concerned & survey.actual.names.keys()}
         self._survey = None
 
@@ -195,16 +207,16 @@ class Board:
             self._sources[each.name] = known if known is not None and known.source == each else fresh
 
 
-def part_of(error: errors.FleetSyncError | None) -> status.Part | None:
+def part_of(error: FleetSyncError | None) -> status.Part | None:
     """Tell which part an error speaks of, where it is one that is worth waiting for."""
     match error:
-        case errors.SourceError() | errors.DesiredError() | errors.ReadingError(code="too_many_unresolved"):
+        case SourceError() | DesiredError() | ReadingError(code="too_many_unresolved"):
             return status.Part.SOURCE
-        case errors.JournalError():
+        case JournalError():
             return status.Part.JOURNAL
-        case errors.KeyRejected():
+        case KeyRejected():
             return status.Part.KEY
-        case errors.ChargeError() | errors.ReadingError():
+        case ChargeError() | ReadingError():
             return status.Part.CHARGE
         case _:
             return None

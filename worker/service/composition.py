@@ -17,7 +17,12 @@ from anyio import to_thread
 
 import worker
 from worker.charge import client, http
-from worker.core import guard, ports, references, retry, secret, values
+from worker.core import values
+from worker.core.model.ports import Progress, RunHistory, Source
+from worker.core.model.secret import Secret
+from worker.core.pacing import retry_policy
+from worker.core.planning import references
+from worker.core.safety import guard
 from worker.engine import apply, cycle, pacing, reading, sending, survey
 from worker.journal import address as addresses
 from worker.journal import sql
@@ -39,7 +44,7 @@ class SystemClock:
         """Give seconds since the machine started; sleep counts, where the system can tell."""
         return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
-    def worked(self) -> float:
+    def cpu_time(self) -> float:
         """Give the seconds that processors worked for this process."""
         return time.process_time()
 
@@ -61,10 +66,10 @@ class Account:
         self,
         *,
         settings: model.Settings,
-        key: secret.Secret,
+        key: Secret,
         journal: sql.SqlJournal,
         ending: ending_.Ending,
-        progress: ports.Progress,
+        progress: Progress,
         observe: client.Observe = client.unobserved,
         before: "Account | None" = None,
     ) -> None:
@@ -177,9 +182,7 @@ class Account:
 
 
 @contextlib.asynccontextmanager
-async def account(
-    settings: model.Settings, key: secret.Secret, *, progress: ports.Progress | None = None
-) -> AsyncIterator[Account]:
+async def account(settings: model.Settings, key: Secret, *, progress: Progress | None = None) -> AsyncIterator[Account]:
     """Open an account, and close its connections and its journal in the end."""
     journal = sql.SqlJournal(settings.journal_url, clock=SystemClock())
     opened = Account(
@@ -193,13 +196,13 @@ async def account(
             await journal.aclose()
 
 
-def sources(settings: model.Settings) -> list[ports.Source]:
+def sources(settings: model.Settings) -> list[Source]:
     """Make the sources that the settings name."""
     return [files.FileSource(settings.located(source.path), source.path) for source in settings.sources]
 
 
 @contextlib.asynccontextmanager
-async def record(settings: model.Settings) -> AsyncIterator[ports.Record]:
+async def record(settings: model.Settings) -> AsyncIterator[RunHistory]:
     """Open an account's journal to look things up in it."""
     journal = sql.SqlJournal(settings.journal_url, clock=SystemClock())
     try:
@@ -222,7 +225,7 @@ def new_run() -> values.RunId:
     return values.RunId(f"run_{uuid.uuid4().hex}")
 
 
-def _rules(settings: model.Settings, key: secret.Secret) -> survey.Rules:
+def _rules(settings: model.Settings, key: Secret) -> survey.Rules:
     limits = settings.guard
     return survey.Rules(
         account=values.Account(settings.charge.base_url, key.mode),
@@ -232,7 +235,7 @@ def _rules(settings: model.Settings, key: secret.Secret) -> survey.Rules:
             max_detach_fraction=limits.max_detach_fraction,
             always_allow=limits.always_allow,
             allow_emptying_fleets=limits.allow_emptying_fleets,
-            must_see=frozenset(references.membership(text) for text in limits.must_see),
+            must_see=frozenset(references.parse_membership(text) for text in limits.must_see),
             max_unresolved_fraction=limits.max_unresolved_fraction,
         ),
         requests_per_second=settings.pace.requests_per_second,
@@ -245,5 +248,7 @@ def _pace(settings: model.Settings) -> pacing.Pace:
     return pacing.Pace(requests_per_second=pace.requests_per_second, burst=pace.burst, adaptive=pace.adaptive)
 
 
-def _policy(settings: model.Settings) -> retry.Policy:
-    return retry.Policy(settings.retry.max_attempts, settings.retry.base_seconds, settings.retry.max_seconds)
+def _policy(settings: model.Settings) -> retry_policy.RetryPolicy:
+    return retry_policy.RetryPolicy(
+        settings.retry.max_attempts, settings.retry.base_seconds, settings.retry.max_seconds
+    )

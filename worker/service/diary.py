@@ -7,15 +7,17 @@ import logging
 
 import structlog
 
-from worker.core import errors, report, values
+from worker.core import values
+from worker.core.model.errors import Stopped
+from worker.core.model.report import Report, RunResult
 from worker.engine import survey as survey_
 
 log = structlog.get_logger()
 
 _LEVELS = {
-    report.Verdict.FAILED: logging.ERROR,
-    report.Verdict.PARTIAL: logging.WARNING,
-    report.Verdict.HELD: logging.WARNING,
+    RunResult.FAILED: logging.ERROR,
+    RunResult.PARTIAL: logging.WARNING,
+    RunResult.HELD: logging.WARNING,
 }
 
 
@@ -28,35 +30,35 @@ class Diary:
 
     def began(self, survey: survey_.Survey, *, run: values.RunId, trigger: str) -> None:
         """Tell of a run that has something to do."""
-        judged = survey.judged
-        if judged.changes:
-            log.info("run_started", run=run, trigger=trigger, changes=len(judged.changes), held=len(judged.held))
+        guarded = survey.guarded
+        if guarded.changes:
+            log.info("run_started", run=run, trigger=trigger, changes=len(guarded.changes), held=len(guarded.held))
 
-    def ended(self, finished: report.Report, *, trigger: str) -> None:
+    def ended(self, finished: Report, *, trigger: str) -> None:
         """Tell how a run ended, with its figures, and of problems that are new."""
-        problems = frozenset((*(finished.judged.problems if finished.judged else ()), *finished.problems))
-        if finished.judged is not None:
+        problems = frozenset((*(finished.guarded.problems if finished.guarded else ()), *finished.problems))
+        if finished.guarded is not None:
             for problem in sorted(problems - self._told):
                 level = logging.INFO if problem.note else logging.WARNING
                 log.log(level, "problem", where=problem.where, message=problem.message)
             self._told = problems
         fields: dict[str, object] = {name: count for name, count in finished.counts.items() if count}
-        if finished.judged is not None:
-            fields |= {"in_sync": finished.judged.in_sync, "held": len(finished.judged.held)}
-            if finished.judged.held:
-                fields["digest"] = finished.digest_left
+        if finished.guarded is not None:
+            fields |= {"in_sync": finished.guarded.in_sync, "held": len(finished.guarded.held)}
+            if finished.guarded.held:
+                fields["digest"] = finished.remaining_digest
             if count := sum(not problem.note for problem in problems):
                 fields["problems"] = count
         if finished.error is not None:
             error = finished.error
             fields |= {"error": error.message, "code": error.code, "remedy": error.remedy}
-        wanted = isinstance(finished.error, errors.Stopped)  # by the operator
+        wanted = isinstance(finished.error, Stopped)  # by the operator
         log.log(
-            logging.WARNING if wanted else _LEVELS.get(finished.verdict, logging.INFO),
+            logging.WARNING if wanted else _LEVELS.get(finished.result, logging.INFO),
             "run_finished",
             run=finished.run,
             trigger=trigger,
-            result=finished.verdict.value,
+            result=finished.result.value,
             seconds=round((finished.finished - finished.started).total_seconds(), 3),
             reads=finished.traffic.reads,
             writes=finished.traffic.writes,

@@ -17,7 +17,14 @@ import anyio
 import structlog
 from anyio import abc
 
-from worker.core import errors, outcomes, patience, ports, report, retry, status, values
+from worker.core import values
+from worker.core.model.errors import FleetSyncError, JournalBusy, JournalError, SettingsError
+from worker.core.model.outcomes import Outcome
+from worker.core.model.ports import Clock
+from worker.core.model.report import Report, RunResult
+from worker.core.monitoring import status
+from worker.core.pacing import retry_policy
+from worker.core.safety import refusal_backoff
 from worker.engine import survey as survey_
 from worker.service import board as board_
 from worker.service import composition, diary, wakeups
@@ -41,8 +48,8 @@ class Service:
         *,
         renew: Callable[[], Awaitable[composition.Account]],
         board: board_.Board,
-        clock: ports.Clock,
-        ended: Callable[[report.Report, str], None] = lambda finished, trigger: None,
+        clock: Clock,
+        ended: Callable[[Report, str], None] = lambda finished, trigger: None,
         watch: Callable[..., Coroutine[Any, Any, None]] = watching.watch,
     ) -> None:
         """Take the account, and `renew`, which makes it anew of the settings as they are now.
@@ -58,7 +65,7 @@ class Service:
         self._watch = watch
         self._ending = account.ending
         self._wakeups = wakeups.Wakeups()
-        self._patience = patience.Patience()
+        self._patience = refusal_backoff.RefusalBackoff()
         self._diary = diary.Diary()
         self._watching = anyio.CancelScope()
         self._failures = 0
@@ -111,7 +118,7 @@ class Service:
         self.board.begin(run, trigger=trigger)
         try:
             finished = await self.account.cycle(run=run, show=show, postpone=self._postponed).reconcile(trigger=trigger)
-            if isinstance(finished.error, errors.JournalBusy):
+            if isinstance(finished.error, JournalBusy):
                 self.board.end(None, trigger=trigger)
                 return False
             self.board.journal_bytes = await self.account.journal_bytes()
@@ -119,30 +126,30 @@ class Service:
         except Exception:
             log.exception("run_crashed", run=run, trigger=trigger)
             self._failures += 1
-            crash = errors.FleetSyncError("a run crashed", code="crashed", remedy="The log says why: please report it.")
-            finished = report.Report(run, began, self._clock.now(), None, error=crash)
+            crash = FleetSyncError("a run crashed", code="crashed", remedy="The log says why: please report it.")
+            finished = Report(run, began, self._clock.now(), None, error=crash)
             self.board.end(finished, trigger=trigger)
             self._ended(finished, trigger)
         return True
 
-    def _note(self, finished: report.Report, trigger: wakeups.Trigger) -> None:
+    def _note(self, finished: Report, trigger: wakeups.Trigger) -> None:
         """Take note of how a run ended, and tell everybody."""
-        self._failures = self._failures + 1 if finished.verdict is report.Verdict.FAILED else 0
+        self._failures = self._failures + 1 if finished.result is RunResult.FAILED else 0
         self._patience.note(finished.results, self._clock.now())
         self.board.end(finished, trigger=trigger)
         self._diary.ended(finished, trigger=trigger)
         self._ended(finished, trigger)
 
-    def _postponed(
-        self, changes: Sequence[values.Change], now: datetime.datetime
-    ) -> Mapping[values.Change, outcomes.Outcome]:
+    def _postponed(self, changes: Sequence[values.Change], now: datetime.datetime) -> Mapping[values.Change, Outcome]:
         return self._patience.postponed(changes, now)
 
     def _pause(self) -> tuple[float, wakeups.Trigger]:
         """Give the seconds until the next run is due, and what would start it."""
         sync, now = self.account.settings.sync, self._clock.now()
         if self._failures:
-            return retry.run_pause(self._failures, interval=sync.interval_seconds), wakeups.Trigger.RETRY
+            return retry_policy.delay_after_failed_run(
+                self._failures, interval=sync.interval_seconds
+            ), wakeups.Trigger.RETRY
         jitter = sync.interval_jitter * random.uniform(-1, 1)  # noqa: S311 - spreads load, no secret
         due = [(sync.interval_seconds * (1 + jitter), wakeups.Trigger.INTERVAL)]
         moments = (
@@ -162,12 +169,12 @@ class Service:
         while self._ending.reason is None:
             try:
                 await self.account.record.open()
-            except errors.JournalBusy as error:
+            except JournalBusy as error:
                 if not self.board.standing_by:
                     log.warning("standing_by", error=error.message)
                 self.board.stand_by(error.message)
                 await self._sleep(_STAND_BY_SECONDS)
-            except errors.JournalError:
+            except JournalError:
                 break  # the run that follows tells
             else:
                 break
@@ -179,14 +186,14 @@ class Service:
         while True:
             await anyio.sleep(_APPROVAL_SECONDS)
             last = self.board.last if self.board.running is None else None
-            if last is None or last.judged is None or (last.judged.held and last.digest_left == taken):
+            if last is None or last.guarded is None or (last.guarded.held and last.remaining_digest == taken):
                 continue
             taken = ""  # what is held again later may be approved again
-            if not last.judged.held:
+            if not last.guarded.held:
                 continue
-            with contextlib.suppress(errors.JournalError):  # the next run tells
-                if await self.account.record.approved(last.digest_left, now=self._clock.now()):
-                    taken = last.digest_left
+            with contextlib.suppress(JournalError):  # the next run tells
+                if await self.account.record.approved(last.remaining_digest, now=self._clock.now()):
+                    taken = last.remaining_digest
                     self.wake(wakeups.Trigger.REQUEST)
 
     # --- Reasons from outside -----------------------------------------------------------------------------
@@ -220,7 +227,7 @@ class Service:
         self._reload = False
         try:
             account = await self._renew()
-        except errors.SettingsError as error:
+        except SettingsError as error:
             log.error("settings_broken", error=error.message, remedy=error.remedy)
             self.board.broke(status.Part.SETTINGS, error)
             return

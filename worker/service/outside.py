@@ -13,7 +13,12 @@ import structlog
 from anyio import to_thread
 from starlette import applications
 
-from worker.core import errors, guard, notice, ports, secret, status, values
+from worker.core import values
+from worker.core.model.errors import SettingsError
+from worker.core.model.ports import Clock, RunHistory
+from worker.core.model.secret import Secret
+from worker.core.monitoring import notifications, status
+from worker.core.safety import guard
 from worker.engine import tasks
 from worker.journal import sql
 from worker.notices import webhook
@@ -33,21 +38,21 @@ class Operator:
     """What the operator gives: the settings with their secrets. `token` is `None` where nobody may ask for anything."""
 
     settings: model.Settings
-    key: secret.Secret
-    token: secret.Secret | None = None
-    webhook: secret.Secret | None = None
+    key: Secret
+    token: Secret | None = None
+    webhook: Secret | None = None
 
 
 class Face:
     """Implements status.views.Service: the service, as it lets itself be watched and asked."""
 
-    def __init__(self, service: loop.Service, clock: ports.Clock) -> None:
+    def __init__(self, service: loop.Service, clock: Clock) -> None:
         """Take the running service."""
         self._service = service
         self._clock = clock
 
     @property
-    def record(self) -> ports.Record:
+    def record(self) -> RunHistory:
         """Give the journal, to look things up in."""
         return self._service.account.record
 
@@ -70,7 +75,7 @@ class Face:
     async def approve(self, digest: str) -> None:
         """Allow the held changes of this plan, and reconcile. Raises errors.FleetSyncError."""
         now = self._clock.now()
-        await self.record.approve(digest, now=now, until=now + guard.APPROVAL)
+        await self.record.approve(digest, now=now, until=now + guard.APPROVAL_LIFETIME)
         self.sync()
 
 
@@ -138,12 +143,12 @@ async def _serve(
 
 async def _tell(board: board_.Board, face: Face, hook: webhook.Webhook) -> None:
     """Tell of every change of state, as long as the service runs and a moment longer."""
-    told = notice.Told()
+    told = notifications.NotificationState()
     async with tasks.beside() as beside:
         beside.start_soon(hook.deliver_forever)
         while True:
             try:
-                news, told = notice.news(face.status(), told)
+                news, told = notifications.diff(face.status(), told)
             except Exception:  # a notice is not worth the service
                 log.exception("notice_crashed")
                 news = ()
@@ -162,8 +167,8 @@ def _see_unchanged(before: Operator, after: Operator) -> None:
     }
     problems = [values.Problem(name, "it changed, and is only read at the start") for name in fixed if fixed[name]]
     if problems:
-        raise errors.SettingsError(problems, remedy="Restart the service, or take that change back.")
+        raise SettingsError(problems, remedy="Restart the service, or take that change back.")
 
 
-def _revealed(text: secret.Secret | None) -> str | None:
+def _revealed(text: Secret | None) -> str | None:
     return None if text is None else text.reveal()

@@ -6,7 +6,7 @@ what is next, watchers and requests bring reasons.
 
 import anyio
 
-from worker.core import status
+from worker.core.monitoring import status
 
 Trigger = status.Trigger
 _ORDER = tuple(Trigger)

@@ -8,7 +8,7 @@ import ipaddress
 import re
 from urllib import parse
 
-from worker.core import secret
+from worker.core.model.secret import KEY_PREFIX
 
 SQLITE = "sqlite:///"
 POSTGRESQL = "postgresql://"
@@ -52,7 +52,7 @@ def webhook(text: str) -> str:
         raise ValueError(f"a user or password in the address: {_HOOK}")
     if "#" in text:
         raise ValueError(f"a fragment in the address: {_HOOK}")
-    if secret.MARK in text:
+    if KEY_PREFIX in text:
         raise ValueError(f"a Charge key never leaves for another place: {_HOOK}")
     if split.scheme == "http" and not loopback(split.hostname or ""):
         raise ValueError("plain http would show the notices to the network: write https (http is for loopback)")

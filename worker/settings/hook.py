@@ -4,19 +4,19 @@ Invariant: it is a secret from here on, wherever it came from, and no part of it
 Neighbours: `addresses` says what an address may be, `notices.webhook` posts there.
 """
 
-from worker.core import secret
+from worker.core.model.secret import Secret
 from worker.settings import addresses, model, secret_file
 
 _SETTING = "notify.url_file"
 
 
-def address(settings: model.Settings) -> secret.Secret | None:
+def address(settings: model.Settings) -> Secret | None:
     """Give the address of `notify.url`, else of the file that `notify.url_file` names, else `None`.
 
     Raises errors.SettingsError where the file cannot be read or holds no such address.
     """
     if settings.notify.url:
-        return secret.Secret(settings.notify.url)
+        return Secret(settings.notify.url)
     if not settings.notify.url_file:
         return None
     if "://" in settings.notify.url_file:
@@ -27,6 +27,6 @@ def address(settings: model.Settings) -> secret.Secret | None:
     if not text:
         raise secret_file.failure(f"{_SETTING} ({path})", "it is empty: write the address of the webhook into it")
     try:
-        return secret.Secret(addresses.webhook(text))
+        return Secret(addresses.webhook(text))
     except ValueError as error:
         raise secret_file.failure(f"{_SETTING} ({path})", str(error)) from None

@@ -12,7 +12,9 @@ from typing import Any
 import pydantic
 import pydantic_core
 
-from worker.core import errors, secret, values
+from worker.core import values
+from worker.core.model.errors import SettingsError
+from worker.core.model.secret import redact
 from worker.settings import model, words
 from worker.sources import syntax, toml_document
 
@@ -42,9 +44,9 @@ def load(path: pathlib.Path | str, environ: Mapping[str, str]) -> model.Settings
     settings, invalid = _validated(data)
     for error in invalid:
         place = _place(str(path), document, error, overrides)
-        problems.append(values.Problem(place, secret.masked(words.message(error))))
+        problems.append(values.Problem(place, redact(words.message(error))))
     if settings is None or problems:
-        raise errors.SettingsError(sorted(problems))
+        raise SettingsError(sorted(problems))
     return settings.placed(pathlib.Path(path).parent)
 
 
@@ -60,8 +62,8 @@ def _document(path: pathlib.Path | str) -> syntax.Document:
         problem = values.Problem(str(path), f"it cannot be read ({error.strerror}): see to its permissions")
     except syntax.Malformed as malformed:
         line, column = malformed.place
-        problem = values.Problem(f"{path}:{line}:{column}", secret.masked(malformed.message))
-    raise errors.SettingsError([problem])
+        problem = values.Problem(f"{path}:{line}:{column}", redact(malformed.message))
+    raise SettingsError([problem])
 
 
 def _overridden(file: object, environ: Mapping[str, str]) -> tuple[dict[str, Any], _Overrides, list[values.Problem]]:

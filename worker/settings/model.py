@@ -10,12 +10,14 @@ from typing import Annotated, Any, Literal
 
 import pydantic
 
-from worker.core import references, secret, values
+from worker.core import values
+from worker.core.model.secret import KEY_PREFIX
+from worker.core.planning import references
 from worker.settings import addresses
 
 
 def _membership(text: str) -> str:
-    references.membership(text)
+    references.parse_membership(text)
     return text
 
 
@@ -36,7 +38,7 @@ class Section(pydantic.BaseModel):
     @pydantic.field_validator("*")
     @classmethod
     def _no_secret_key(cls, setting: Any) -> Any:
-        if isinstance(setting, str) and secret.MARK in setting:
+        if isinstance(setting, str) and KEY_PREFIX in setting:
             raise ValueError(
                 "a secret key never stands in the settings: set CHARGE_API_KEY, or write the key into a file, and its "
                 "path in charge.api_key_file"
@@ -57,7 +59,7 @@ class Charge(Section):
     )
     api_key_file: str = pydantic.Field(
         default="",
-        json_schema_extra={"not": {"pattern": secret.MARK}},
+        json_schema_extra={"not": {"pattern": KEY_PREFIX}},
         description="File with the secret key; CHARGE_API_KEY and CHARGE_API_KEY_FILE win over it.",
     )
     timeout_seconds: float = pydantic.Field(

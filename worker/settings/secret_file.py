@@ -6,7 +6,8 @@ Invariant: nothing of the content is in a message. Neighbours: `key`, `token` an
 import pathlib
 import stat
 
-from worker.core import errors, values
+from worker.core import values
+from worker.core.model.errors import SettingsError
 
 LONGEST = 4096
 """The longest secret there is, in bytes."""
@@ -30,6 +31,6 @@ def read(path: pathlib.Path, *, where: str, what: str, shown: str, remedy: str =
     return data.decode("ascii", "replace")
 
 
-def failure(where: str, message: str, *, remedy: str = "") -> errors.SettingsError:
+def failure(where: str, message: str, *, remedy: str = "") -> SettingsError:
     """Make the error of one secret, with its place."""
-    return errors.SettingsError([values.Problem(where, message)], remedy=remedy)
+    return SettingsError([values.Problem(where, message)], remedy=remedy)

@@ -8,7 +8,8 @@ import pathlib
 import re
 from collections.abc import Mapping
 
-from worker.core import errors, secret
+from worker.core.model.errors import SettingsError
+from worker.core.model.secret import KEY_PREFIX, Secret
 from worker.settings import secret_file
 
 VARIABLE = "FLEET_SYNC_STATUS_TOKEN"
@@ -20,7 +21,7 @@ _REMEDY = (
 _USABLE = re.compile(r"[!-~]+")
 
 
-def status_token(environ: Mapping[str, str]) -> secret.Secret | None:
+def status_token(environ: Mapping[str, str]) -> Secret | None:
     """Give the token of `FLEET_SYNC_STATUS_TOKEN`, else of the file that `FLEET_SYNC_STATUS_TOKEN_FILE` names.
 
     `None` where neither is set to anything; what is set but unusable is an error. Raises errors.SettingsError.
@@ -34,16 +35,16 @@ def status_token(environ: Mapping[str, str]) -> secret.Secret | None:
     return _checked(text, FILE_VARIABLE)
 
 
-def _checked(text: str, where: str) -> secret.Secret:
+def _checked(text: str, where: str) -> Secret:
     token = text.strip()
     if not token:
         raise _error(where, "the token is empty: make one with `openssl rand -hex 24`")
     if not _USABLE.fullmatch(token):
         raise _error(where, "the token holds a space or a character that no header may have: make another")
-    if secret.MARK in token:
+    if KEY_PREFIX in token:
         raise _error(where, "this is a Charge key, which opens nothing here: make a token of its own")
-    return secret.Secret(token)
+    return Secret(token)
 
 
-def _error(where: str, message: str) -> errors.SettingsError:
+def _error(where: str, message: str) -> SettingsError:
     return secret_file.failure(where, message, remedy=_REMEDY)

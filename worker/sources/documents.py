@@ -12,7 +12,9 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from typing import TypeVar
 
-from worker.core import references, secret, values
+from worker.core import values
+from worker.core.model.secret import KEY_PREFIX, redact
+from worker.core.planning import references
 from worker.sources import syntax
 
 KEYS = ("fleets",)
@@ -53,7 +55,7 @@ def read(document: syntax.Document, name: str) -> Contents:
 
 def problem(name: str, place: syntax.Place, message: str) -> values.Problem:
     """Make a problem of a document. A secret key that got into the document does not get into the message."""
-    return values.Problem(f"{name}:{place[0]}:{place[1]}", secret.masked(message))
+    return values.Problem(f"{name}:{place[0]}:{place[1]}", redact(message))
 
 
 @functools.lru_cache(maxsize=1024)
@@ -212,12 +214,12 @@ class _Reader:
 
 def _driver_reference(text: str) -> values.DriverRef:
     _clean(text, "leave it out, or name the driver by its id")
-    return references.driver(text)
+    return references.parse_driver(text)
 
 
 def _fleet_reference(text: str) -> values.FleetRef:
     _clean(text, "leave it out, or name the fleet by its id")
-    return references.fleet(text)
+    return references.parse_fleet(text)
 
 
 def _clean(text: str, words: str) -> None:
@@ -225,13 +227,13 @@ def _clean(text: str, words: str) -> None:
     if not text.isprintable():
         odd = next(character for character in text if not character.isprintable())
         raise ValueError(f"an invisible character (U+{ord(odd):04X}) in a reference: {words}")
-    if secret.MARK in text:
+    if KEY_PREFIX in text:
         raise ValueError(_LEAKED)
 
 
 def _note(text: str) -> str:
     if found := _CONTROL.search(text):
         raise ValueError(f"a control character (U+{ord(found[0]):04X}) in a note: remove it")
-    if secret.MARK in text:
+    if KEY_PREFIX in text:
         raise ValueError(_LEAKED)
     return text

@@ -13,7 +13,8 @@ from collections.abc import Mapping
 
 from anyio import to_thread
 
-from worker.core import errors, values
+from worker.core import values
+from worker.core.model.errors import SourceError
 from worker.sources import documents, syntax
 
 SUFFIXES = (".yaml", ".yml", ".json", ".toml", ".csv")
@@ -39,7 +40,7 @@ class FileSource:
         contents = self._bytes()
         read = [_document(name, data) for name, data in contents.items()]
         if problems := [problem for one in read for problem in one.problems]:
-            raise errors.SourceError(problems)
+            raise SourceError(problems)
         fleets = tuple(fleet for one in read for fleet in one.fleets)
         rows = tuple(row for one in read for row in one.rows)
         revision = values.SourceRevision(_KIND, self.name, _revision(contents))
@@ -68,10 +69,10 @@ class FileSource:
         for name, path in found.items():
             try:
                 listing[name] = path, _signature(name, path)
-            except errors.SourceError as error:
+            except SourceError as error:
                 problems.extend(error.problems)
         if problems:
-            raise errors.SourceError(problems)
+            raise SourceError(problems)
         return listing
 
 
@@ -153,9 +154,9 @@ def _revision(contents: Mapping[str, bytes]) -> str:
     return f"sha256:{hashlib.sha256(listing.encode()).hexdigest()}"
 
 
-def _unreadable(name: str, error: OSError) -> errors.SourceError:
+def _unreadable(name: str, error: OSError) -> SourceError:
     return _error(name, f"it cannot be read ({error.strerror}): see to its permissions")
 
 
-def _error(name: str, message: str) -> errors.SourceError:
-    return errors.SourceError([values.Problem(name, message)])
+def _error(name: str, message: str) -> SourceError:
+    return SourceError([values.Problem(name, message)])

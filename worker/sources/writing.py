@@ -11,7 +11,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Literal
 
-from worker.core import secret, values
+from worker.core import values
+from worker.core.model.secret import KEY_PREFIX, redact
 
 Form = Literal["yaml", "json", "csv"]
 By = Literal["id", "email"]
@@ -44,7 +45,7 @@ class _People:
     def reference(self, driver: values.DriverId) -> str:
         """Give what stands for the driver: an address only where the document's reader takes it for one."""
         email = self._written.get(driver, "")
-        return email if _PLAIN.fullmatch(email) and "@" in email and secret.MARK not in email else driver
+        return email if _PLAIN.fullmatch(email) and "@" in email and KEY_PREFIX not in email else driver
 
     def comment(self, driver: values.DriverId) -> str:
         name = self._names.get(driver, "")
@@ -82,5 +83,5 @@ def _csv(members: Members, people: _People) -> str:
 
 def _comment(name: str) -> str:
     """Write a name behind a line; what cannot be printed is left out, and so is a key that it quotes."""
-    text = "".join(letter for letter in secret.masked(name) if letter.isprintable()).strip()
+    text = "".join(letter for letter in redact(name) if letter.isprintable()).strip()
     return f"  # {text}" if text else ""

@@ -8,7 +8,8 @@ from collections.abc import Collection
 
 from starlette import applications, exceptions, middleware, requests, responses, routing
 
-from worker.core import errors, secret
+from worker.core.model.errors import FleetSyncError
+from worker.core.model.secret import Secret
 from worker.status import armour, drawing, feed, metrics, orders, pages, views
 from worker.status import parts as parts_
 
@@ -19,7 +20,7 @@ def create(
     service: views.Service,
     counted: metrics.Metrics,
     *,
-    token: secret.Secret | None,
+    token: Secret | None,
     hosts: Collection[str] = (),
 ) -> applications.Starlette:
     """Make the app. `hosts` restricts the names it is served under; `app.state.feed` ends live streams."""
@@ -44,7 +45,7 @@ def create(
         middleware=[middleware.Middleware(armour.Armour, hosts=hosts)],
         exception_handlers={
             exceptions.HTTPException: shown.refused,
-            errors.FleetSyncError: shown.failed,
+            FleetSyncError: shown.failed,
             Exception: shown.crashed,
         },
     )

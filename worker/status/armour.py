@@ -10,7 +10,7 @@ from typing import Final
 
 from starlette import datastructures, requests, responses, types
 
-from worker.core import secret
+from worker.core.model.secret import Secret
 
 HEADERS: Final[Mapping[str, str]] = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
@@ -70,7 +70,7 @@ def bearer(request: requests.Request) -> str | None:
     return token.strip() if scheme.lower() == "bearer" else None
 
 
-def fits(token: str | None, wanted: secret.Secret) -> bool:
+def fits(token: str | None, wanted: Secret) -> bool:
     """Tell whether it is the token, in a time that says nothing of how much of it fits."""
     return token is not None and hmac.compare_digest(token.encode(errors="replace"), wanted.reveal().encode())
 

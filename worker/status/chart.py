@@ -9,7 +9,9 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
-from worker.core import outcomes, ports, words
+from worker.core.model.outcomes import Already, Applied
+from worker.core.model.ports import PastRun
+from worker.core.monitoring import humanize
 
 MOST_RUNS: Final = 40
 WIDTH: Final = 640
@@ -17,14 +19,14 @@ HEIGHT: Final = 88
 BASE: Final = 76
 _TALLEST: Final = 60
 _LEAST: Final = 4
-_DONE: Final = (outcomes.Applied.name, outcomes.Already.name)
+_DONE: Final = (Applied.name, Already.name)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Column:
     """One run: heights of what was done and of what was not, upwards from the base; `x` is its middle."""
 
-    past: ports.PastRun
+    past: PastRun
     x: int
     done: int
     undone: int
@@ -42,7 +44,7 @@ class Chart:
     base: int = BASE
 
 
-def chart(newest_first: Sequence[ports.PastRun]) -> Chart:
+def chart(newest_first: Sequence[PastRun]) -> Chart:
     """Lay out the last runs; heights grow with the root of the count, so that one change beside a thousand shows."""
     runs = newest_first[:MOST_RUNS]
     most = max((sum(past.outcomes.values()) for past in runs), default=0) or 1
@@ -53,11 +55,11 @@ def chart(newest_first: Sequence[ports.PastRun]) -> Chart:
     ]
     changed = sum(column.done > 0 for column in columns)
     failed = sum(past.result == "failed" for past in runs)
-    summary = f"The last {words.counted(len(runs), 'run')}: {changed} changed something, {failed} failed."
+    summary = f"The last {humanize.count(len(runs), 'run')}: {changed} changed something, {failed} failed."
     return Chart(tuple(reversed(columns)), summary)
 
 
-def _column(past: ports.PastRun, *, x: int, scale: float) -> Column:
+def _column(past: PastRun, *, x: int, scale: float) -> Column:
     total = sum(past.outcomes.values())
     done = sum(past.outcomes.get(name, 0) for name in _DONE)
     whole = max(2 * _LEAST, round(math.sqrt(total) * scale)) if total else 0

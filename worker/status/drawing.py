@@ -12,7 +12,8 @@ from typing import Any, Final
 import jinja2
 import markupsafe
 
-from worker.core import secret, words
+from worker.core.model.secret import redact
+from worker.core.monitoring import humanize
 from worker.status import views
 
 _UNIT: Final = re.compile(r"(?<=\d) (?=(?:s|min|h|days)\b)")
@@ -57,7 +58,7 @@ def printable(text: str) -> str:
         else " "
         if letter.isspace()
         else "\N{REPLACEMENT CHARACTER}"
-        for letter in secret.masked(text)
+        for letter in redact(text)
     )
 
 
@@ -91,7 +92,7 @@ def _day(moment: datetime.datetime) -> str:
 
 
 def _took(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds < 10 else words.span(datetime.timedelta(seconds=seconds))
+    return f"{seconds:.1f} s" if seconds < 10 else humanize.duration(datetime.timedelta(seconds=seconds))
 
 
 def _size(count: int) -> str:
@@ -113,10 +114,10 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "ago": words.ago,
-        "ahead": words.ahead,
-        "clock": words.clock,
-        "counted": words.counted,
+        "ago": humanize.ago,
+        "ahead": humanize.time_until,
+        "clock": humanize.time_of_day,
+        "counted": humanize.count,
         "day": _day,
         "iso": _iso,
         "ticked": _ticked,

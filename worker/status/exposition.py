@@ -11,7 +11,7 @@ from typing import Final
 
 from prometheus_client import core, registry
 
-from worker.core import status
+from worker.core.monitoring import status
 from worker.status import views
 
 OTHER: Final = "other"
@@ -58,8 +58,8 @@ def _of_the_fleets(present: status.Status) -> Iterator[core.Metric]:
     text = "Memberships of managed fleets after the last run that could be planned, by state."
     yield _gauge("memberships", text, members, labels=("fleet", "state"))
     yield _one("fleets", "Managed fleets.", len(present.fleets))
-    judged = present.last.judged if present.last else None
-    problems = sum(not problem.note for problem in judged.problems) if judged else 0
+    guarded = present.last.guarded if present.last else None
+    problems = sum(not problem.note for problem in guarded.problems) if guarded else 0
     yield _one("problems", "Problems of the last plan, harmless notes left out.", problems)
 
 

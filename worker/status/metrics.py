@@ -9,7 +9,10 @@ from typing import Final
 import prometheus_client
 from prometheus_client import exposition as prometheus_exposition
 
-from worker.core import outcomes, report, status, values
+from worker.core import values
+from worker.core.model.outcomes import OUTCOME_NAMES
+from worker.core.model.report import Report, RunResult
+from worker.core.monitoring import status
 from worker.status import exposition
 
 TRIGGERS: Final = (*status.Trigger, "other")
@@ -49,11 +52,11 @@ class Metrics:
         # Bound once: to look labels up costs more than to count.
         self._latency = {operation: latency.labels(operation) for operation in OPERATIONS}
         self._answers: dict[tuple[str, int | None], prometheus_client.Counter] = {}
-        for result in report.Verdict:
+        for result in RunResult:
             for trigger in TRIGGERS:
                 self._runs.labels(result.value, trigger)
         for action in values.Action:
-            for outcome in outcomes.NAMES:
+            for outcome in OUTCOME_NAMES:
                 self._changes.labels(action.value, outcome)
 
     def _counter(self, name: str, text: str, labels: str = "") -> prometheus_client.Counter:
@@ -68,9 +71,9 @@ class Metrics:
         answer.inc()
         self._latency[operation].observe(seconds)
 
-    def observe_run(self, finished: report.Report, trigger: str) -> None:
+    def observe_run(self, finished: Report, trigger: str) -> None:
         """Count one run with its duration, changes, retries and 429s."""
-        self._runs.labels(finished.verdict.value, trigger if trigger in TRIGGERS else "other").inc()
+        self._runs.labels(finished.result.value, trigger if trigger in TRIGGERS else "other").inc()
         self._duration.observe(max(0.0, (finished.finished - finished.started).total_seconds()))
         self._retries.inc(finished.traffic.retries)
         self._limited.inc(finished.traffic.rate_limited)

@@ -13,7 +13,8 @@ import anyio
 import structlog
 from starlette import exceptions, requests, responses
 
-from worker.core import attention, secret
+from worker.core.model.secret import Secret
+from worker.core.monitoring import alerts
 from worker.status import armour, views
 
 MOST_BYTES: Final = 16_384
@@ -25,7 +26,7 @@ log = structlog.get_logger()
 class Orders:
     """Answers the requests that change something."""
 
-    def __init__(self, service: views.Service, token: secret.Secret) -> None:
+    def __init__(self, service: views.Service, token: Secret) -> None:
         """Obey whoever has the token."""
         self._service = service
         self._token = token
@@ -43,7 +44,7 @@ class Orders:
         bearer = armour.bearer(request)
         self._admit(request, form.get("token") if bearer is None else bearer)
         digest = form.get("digest", "")
-        held = attention.approval(self._service.status())
+        held = alerts.approval(self._service.status())
         if held is None or digest != held.digest:
             message = (
                 "This is not the plan that is held now, so nothing was approved. Look at what is held, and decide."

@@ -13,7 +13,12 @@ from typing import Any, Final
 import structlog
 from starlette import exceptions, requests, responses
 
-from worker.core import errors, formats, ports, references, status, values
+from worker.core import values
+from worker.core.model.errors import FleetSyncError
+from worker.core.model.ports import PastChange
+from worker.core.model.serialization import past_report_document
+from worker.core.monitoring import status
+from worker.core.planning import references
 from worker.status import armour, drawing, views
 from worker.status import parts as parts_
 
@@ -61,7 +66,7 @@ class Pages:
             raise exceptions.HTTPException(404, "The journal has no such run.")
         plan, report = await self._service.record.documents(run)
         changes = await self._service.record.changes(run=run)
-        told = formats.past_report(past, changes, plan=plan, report=report)
+        told = past_report_document(past, changes, plan=plan, report=report)
         return self._page("run.html", past=past, told=told, plan=told["plan"] or _NO_PLAN)
 
     async def fleet(self, request: requests.Request) -> responses.Response:
@@ -79,7 +84,7 @@ class Pages:
         query = request.query_params.get("q", "").strip()[:200]
         where = request.query_params.get("fleet", "").strip()[:200]
         driver, fleet = _driver(query), _fleet(where)
-        changes: Sequence[ports.PastChange] = ()
+        changes: Sequence[PastChange] = ()
         complaint = _complaint(query, where, found=driver is not None, fleet=fleet is not None)
         if driver is not None and not complaint:
             changes = await self._service.record.changes(driver=driver, fleet=fleet, limit=_MOST_CHANGES)
@@ -105,7 +110,7 @@ class Pages:
 
     async def failed(self, request: requests.Request, error: Exception) -> responses.Response:
         """Answer where the journal could not be asked."""
-        remedy = error.remedy if isinstance(error, errors.FleetSyncError) else ""
+        remedy = error.remedy if isinstance(error, FleetSyncError) else ""
         log.warning("page_failed", path=request.url.path, error=str(error))
         return self._error("The journal does not answer", status=503, message=str(error), remedy=remedy)
 
@@ -135,7 +140,7 @@ class Pages:
 def _fleet(text: str) -> values.FleetId | None:
     """Give the fleet of this id, or None where it is none."""
     try:
-        fleet = references.fleet(text)
+        fleet = references.parse_fleet(text)
     except ValueError:
         return None
     return fleet.id if isinstance(fleet, values.FleetById) else None
@@ -144,7 +149,7 @@ def _fleet(text: str) -> values.FleetId | None:
 def _driver(text: str) -> values.DriverId | None:
     """Give the driver of this id, or None where it is none."""
     try:
-        driver = references.driver(text)
+        driver = references.parse_driver(text)
     except ValueError:
         return None
     return driver.id if isinstance(driver, values.DriverById) else None

@@ -10,7 +10,10 @@ from typing import Final
 
 import markupsafe
 
-from worker.core import attention, errors, overview, ports, status, values
+from worker.core import values
+from worker.core.model.errors import FleetSyncError
+from worker.core.model.ports import PastRun
+from worker.core.monitoring import alerts, status, summary
 from worker.status import chart, drawing, views
 
 MOST_ITEMS: Final = 50
@@ -19,7 +22,7 @@ SHOWN_RUNS: Final = 10
 NAMES: Final = ("said", "banner", "attention", "approve", "running", "fleets", "history", "facts")
 """The names of the parts in the order of the page; each is a template, and an element with that id."""
 
-_History = tuple[tuple[ports.PastRun, ...], errors.FleetSyncError | None]
+_History = tuple[tuple[PastRun, ...], FleetSyncError | None]
 
 
 class Parts:
@@ -51,11 +54,11 @@ class Parts:
         """Look past runs up. A page that says what is broken must not break with the journal."""
         try:
             return await self._service.record.runs(limit=chart.MOST_RUNS), None
-        except errors.FleetSyncError as error:
+        except FleetSyncError as error:
             return (), error
 
     def _draw(self, present: status.Status, history: _History) -> tuple[str, Mapping[str, markupsafe.Markup]]:
-        said, approval = overview.summary(present), attention.approval(present)
+        said, approval = summary.summarize(present), alerts.approval(present)
         title = _title(said.condition)
         runs, error = history
         shared = {
@@ -77,7 +80,7 @@ class Parts:
         return title, {name: drawing.draw(f"parts/{name}.html", **shared) for name in NAMES}
 
 
-def _title(condition: overview.Condition) -> str:
+def _title(condition: summary.Condition) -> str:
     """Give what the browser shows on the page's tab."""
     return f"{condition.value.replace('_', ' ').capitalize()} – fleet-sync"  # noqa: RUF001
 
@@ -88,6 +91,6 @@ def _interest(fleet: status.Fleet) -> tuple[bool, str, str]:
     return calm, fleet.name.casefold(), fleet.fleet
 
 
-def _groups(approval: attention.Approval | None) -> list[tuple[values.FleetId, list[values.Held]]]:
+def _groups(approval: alerts.Approval | None) -> list[tuple[values.FleetId, list[values.Held]]]:
     held = sorted(approval.held, key=lambda each: each.change.order) if approval else []
     return [(fleet, list(group)) for fleet, group in itertools.groupby(held, key=lambda each: each.change.fleet)]

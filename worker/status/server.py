@@ -19,7 +19,8 @@ import uvicorn
 from starlette import applications
 from uvicorn.protocols.http import h11_impl
 
-from worker.core import errors, values
+from worker.core import values
+from worker.core.model.errors import SettingsError
 
 _PRIVILEGED: Final = 1024
 
@@ -144,7 +145,7 @@ def _listener(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError) as error:
         where = f"{host}:{port}"
         problem = values.Problem("status.listen", f"{where} cannot be listened on: {_reason(error)}")
-        raise errors.SettingsError([problem], remedy=remedy(error, port)) from None
+        raise SettingsError([problem], remedy=remedy(error, port)) from None
 
 
 def _reason(error: OSError | OverflowError) -> str:

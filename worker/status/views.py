@@ -6,7 +6,8 @@ Neighbours: `app` puts the pages together, `orders` calls what changes something
 
 from typing import Final, Protocol
 
-from worker.core import ports, status
+from worker.core.model.ports import RunHistory
+from worker.core.monitoring import status
 
 MOST_FLEETS: Final = 200
 """Fleets that are told one by one, in a table, a list to choose from, or the metrics: an account may have thousands."""
@@ -16,7 +17,7 @@ class Service(Protocol):
     """The running service, as it lets itself be watched and asked."""
 
     @property
-    def record(self) -> ports.Record:
+    def record(self) -> RunHistory:
         """Give the journal, to look things up in."""
         ...
 

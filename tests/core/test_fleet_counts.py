@@ -1,0 +1,72 @@
+"""How a fleet's memberships are counted after a run."""
+
+from collections.abc import Sequence
+
+from tests.core import worlds
+from tests.core.worlds import NORTH, VANS
+from worker.core import values
+from worker.core.model.outcomes import Already, Applied, ChangeResult, Deferred, Outcome, Refused, Unknown
+from worker.core.monitoring import fleet_counts, status
+from worker.core.safety import guard
+
+
+def guarded(changes: Sequence[values.Change] = (), *, held: Sequence[values.Held] = ()) -> values.Judged:
+    return values.Judged(
+        account=worlds.ACCOUNT,
+        created=worlds.NOW,
+        sources=(),
+        changes=tuple(changes),
+        held=tuple(held),
+        problems=(),
+        in_sync=7,
+        fleets=2,
+        drivers=7,
+        cost=values.Cost(0, 0.0),
+        digest="sha256:1",
+    )
+
+
+def _held(change: values.Change, by: str = guard.PER_FLEET) -> values.Held:
+    return values.Held(change, by, "too many")
+
+
+def test_every_membership_of_a_fleet_is_counted() -> None:
+    def attach(letter: str) -> values.Change:
+        return values.Change(values.Action.ATTACH, worlds.driver_id(letter), VANS)
+
+    def detach(letter: str) -> values.Change:
+        return values.Change(values.Action.DETACH, worlds.driver_id(letter), VANS)
+
+    came: dict[values.Change, Outcome | None] = {
+        attach("A"): Applied(1),
+        attach("B"): Already(1),
+        attach("C"): Refused(1, "c", "no"),
+        attach("D"): Deferred(0, "refused_before", "not tried"),
+        attach("E"): Deferred(0, "rate_limit_exceeded", "not sent"),
+        attach("F"): None,
+        detach("G"): Applied(1),
+        detach("H"): Unknown(1, "u", "reset"),
+    }
+    kept = [
+        _held(detach("I")),
+        _held(detach("J")),
+        _held(attach("K"), "flapping"),
+        _held(detach("L"), guard.NOT_CONVERGING),
+    ]
+    results = [ChangeResult(change, outcome) for change, outcome in came.items() if outcome]
+    vans, north = fleet_counts.count_fleets(
+        names={VANS: "Paris vans"},
+        members={NORTH: 4, VANS: 20},
+        guarded=guarded(list(came), held=kept),
+        results=results,
+        incomplete={NORTH: "the listing contradicted itself"},
+    )[::-1]
+    # 20 there, of whom G, H, I, J, L should not be; and A and B, who came.
+    assert vans == status.Fleet(VANS, "Paris vans", in_sync=17, drifted=3, held=2, frozen=2, refused=2)
+    assert north == status.Fleet(NORTH, "", in_sync=4, incomplete="the listing contradicted itself")
+
+
+def test_without_changes_all_members_are_in_sync() -> None:
+    assert fleet_counts.count_fleets(names={}, members={VANS: 3}, guarded=guarded(), results=()) == (
+        status.Fleet(VANS, "", in_sync=3),
+    )

@@ -1,0 +1,354 @@
+"""What others are told: each state once, in words that cannot be misused."""
+
+import dataclasses
+import datetime
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+from tests.support import clocks, doubles
+from worker.core import values
+from worker.core.model.errors import FleetSyncError, ProcessSuspended, ReadingError, SourceError, Stopped, Unreachable
+from worker.core.model.outcomes import Applied, ChangeResult, Deferred, Refused, Unknown
+from worker.core.model.report import Report
+from worker.core.monitoring import notifications, status
+from worker.core.safety import guard
+
+NOON = clocks.NOON
+VANS, CARS = values.FleetId(f"flt_{'v' * 32}"), values.FleetId(f"flt_{'c' * 32}")
+ANN, BOB = values.DriverId(f"drv_{'a' * 32}"), values.DriverId(f"drv_{'b' * 32}")
+ATTACH, DETACH = values.Action.ATTACH, values.Action.DETACH
+
+IDLE = status.Status(
+    now=NOON,
+    started=NOON,
+    version="0.1.0",
+    account=values.Account("https://charge.test/v1", "live"),
+    interval=datetime.timedelta(minutes=5),
+    pace=1.0,
+    ceiling=1.0,
+)
+
+
+def held(*changes: values.Change, digest: str = "sha256:d1", by: str = guard.PER_RUN) -> values.Judged:
+    return dataclasses.replace(
+        doubles.guarded(()), held=tuple(values.Held(each, by, "too many") for each in changes), digest=digest
+    )
+
+
+def refused(change: values.Change, message: str = "409: no") -> ChangeResult:
+    return ChangeResult(change, Refused(1, "policy_blocked", message, "req_1"))
+
+
+def after(
+    *results: ChangeResult,
+    guarded: values.Judged | None = None,
+    error: FleetSyncError | None = None,
+    broken: tuple[status.Broken, ...] = (),
+    planned: bool = True,
+) -> status.Status:
+    """Give the state after a run with this plan (an empty one by default, none unless `planned`), results and error."""
+    plan = (guarded or doubles.guarded(())) if planned else None
+    last = Report(values.RunId("run_1"), NOON, NOON, plan, results=results, error=error)
+    return dataclasses.replace(IDLE, last=last, broken=broken)
+
+
+def broke(part: status.Part, message: str = "it is gone") -> status.Broken:
+    return status.Broken(part, NOON, FleetSyncError(message, code="gone", remedy="Bring it back."))
+
+
+def kinds(*states: status.Status) -> list[list[str]]:
+    """Give the kinds of notices at each state of a history."""
+    told, found = notifications.NotificationState(), []
+    for present in states:
+        notices, told = notifications.diff(present, told)
+        found.append([each.kind.value for each in notices])
+    return found
+
+
+def only(present: status.Status, told: notifications.NotificationState | None = None) -> notifications.Notification:
+    (found,), _ = notifications.diff(present, told or notifications.NotificationState())
+    return found
+
+
+OUT, IN = values.Change(DETACH, ANN, VANS), values.Change(ATTACH, BOB, CARS)
+FINE = after()
+
+
+def test_where_all_is_well_nobody_is_told() -> None:
+    assert kinds(IDLE, FINE, after(ChangeResult(IN, Applied(1)))) == [[], [], []]
+
+
+def test_what_is_held_is_told_once_until_it_is_another_plan() -> None:
+    one, other = after(guarded=held(OUT)), after(guarded=held(OUT, IN, digest="sha256:d2"))
+    assert kinds(one, one, other, one, other, FINE, one) == [["held"], [], ["held"], [], [], ["recovered"], ["held"]]
+
+
+def test_a_run_without_a_plan_says_nothing_of_what_is_held() -> None:
+    failed = after(planned=False, error=Stopped("ended", exit_code=143))
+    one = after(guarded=held(OUT))
+    assert kinds(one, failed, one, IDLE, one) == [["held"], [], [], [], []]
+
+
+def test_refusals_are_told_when_there_are_more_of_them() -> None:
+    one, both, other = after(refused(OUT)), after(refused(OUT), refused(IN)), after(refused(IN))
+    assert kinds(one, one, both, one, other, FINE) == [["refused"], [], ["refused"], [], ["refused"], ["recovered"]]
+
+
+def test_a_refusal_that_waits_for_its_next_try_is_the_same_refusal() -> None:
+    waits = after(ChangeResult(OUT, Deferred(0, "refused_before", "later")))
+    assert kinds(after(refused(OUT)), waits, after(refused(OUT)), waits) == [["refused"], [], [], []]
+    assert kinds(waits) == [["refused"]]
+
+
+@pytest.mark.parametrize(
+    "unsettled",
+    [
+        after(error=Stopped("ended", exit_code=143)),
+        after(ChangeResult(OUT, Deferred(0, "attach_first", "waits"))),
+        after(ChangeResult(OUT, Unknown(1, "timeout", "no answer"))),
+        after(planned=False, error=ProcessSuspended("stood still")),
+    ],
+)
+def test_a_refusal_that_a_run_did_not_settle_is_neither_over_nor_new(unsettled: status.Status) -> None:
+    assert kinds(after(refused(OUT)), unsettled, after(refused(OUT))) == [["refused"], [], []]
+
+
+def test_a_part_that_breaks_is_told_once_and_so_is_its_recovery() -> None:
+    source = dataclasses.replace(FINE, broken=(broke(status.Part.SOURCE),))
+    both = dataclasses.replace(FINE, broken=(broke(status.Part.KEY), broke(status.Part.SOURCE, "another reason")))
+    assert kinds(source, source, both, source, FINE, source) == [
+        ["broken"],
+        [],
+        ["broken"],
+        ["recovered"],
+        ["recovered"],
+        ["broken"],
+    ]
+
+
+def test_a_run_that_fails_for_no_broken_part_is_told_too() -> None:
+    """Such as too many unresolved references, day after day."""
+    failed = after(planned=False, error=ReadingError("too many", code="too_many_unresolved"))
+    running = dataclasses.replace(failed, running=status.Running(values.RunId("run_2"), "interval", NOON))
+    stopped = after(planned=False, error=Stopped("ended", exit_code=143))
+    assert kinds(failed, running, failed, stopped, FINE) == [["broken"], [], [], [], ["recovered"]]
+    assert kinds(running) == [[]]
+    (item,) = only(failed).body["items"]
+    assert item["part"] == "run" and item["code"] == "too_many_unresolved"
+
+
+def test_a_failed_run_whose_reason_is_known_is_told_once() -> None:
+    failed = after(planned=False, error=SourceError([]), broken=(broke(status.Part.SOURCE),))
+    assert kinds(failed, FINE) == [["broken"], ["recovered"]]
+
+
+def test_a_held_plan_is_told_with_what_to_do() -> None:
+    present = dataclasses.replace(
+        after(guarded=held(OUT, values.Change(DETACH, BOB, VANS))), fleets=(status.Fleet(VANS, "Paris vans"),)
+    )
+    told = only(present)
+    assert told.text == (
+        "fleet-sync, live account: held.\n"
+        "2 detaches held, until somebody decides.\n"
+        "Paris vans: 2 (max_detach_fraction)\n"
+        "To allow exactly this: fleet-sync approve sha256:d1. Else correct the source."
+    )
+
+
+def test_a_reading_that_cannot_be_right_is_not_offered_for_approval() -> None:
+    told = only(after(guarded=held(OUT, by=guard.MUST_SEE)))
+    assert "approve" not in told.text
+    assert "no approval lifts that" in told.text
+
+
+def test_a_broken_part_is_told_with_its_remedy() -> None:
+    assert only(dataclasses.replace(IDLE, broken=(broke(status.Part.JOURNAL),))).text == (
+        "fleet-sync, live account: broken.\n"
+        "The journal cannot be written; nothing is being changed. Since 2026-12-01 12:00 UTC: it is gone\n"
+        "Bring it back."
+    )
+
+
+def test_refused_changes_are_told_the_new_ones_first() -> None:
+    _, told = notifications.diff(after(refused(OUT)), notifications.NotificationState())
+    present = dataclasses.replace(after(refused(OUT), refused(IN, "404: gone")), driver_names={BOB: "Bob"})
+    found = only(present, told)
+    assert found.text.splitlines()[1:3] == [
+        "2 changes refused by Charge, 1 of them new.",
+        f"attach Bob, {CARS}: 404: gone",
+    ]
+    assert [item["driver"] for item in found.body["items"]] == [BOB, ANN]
+
+
+def test_a_part_is_told_to_work_again_in_its_own_words() -> None:
+    told = notifications.NotificationState(
+        held=frozenset({"sha256:d0"}), broken=frozenset({"charge"}), refused=frozenset({OUT.order})
+    )
+    found = only(FINE, told)
+    assert found.text.splitlines()[1:] == [
+        "Charge answers again.",
+        "Nothing is held any more.",
+        "Charge refuses none of the changes any more.",
+    ]
+    assert found.body["items"] == [{"part": "charge"}, {"part": "held"}, {"part": "refused"}]
+
+
+def test_every_part_has_its_words() -> None:
+    for part in status.Part:
+        present = dataclasses.replace(FINE, broken=(broke(part),))
+        (found,), told = notifications.diff(present, notifications.NotificationState())
+        assert "it is gone" in found.text
+        assert only(FINE, told).kind is notifications.Kind.RECOVERED
+
+
+def test_the_document_says_how_things_are() -> None:
+    told = only(after(refused(IN), guarded=held(OUT)), notifications.NotificationState(refused=frozenset({IN.order})))
+    assert json.loads(json.dumps(told.body)) == {
+        "text": told.text,
+        "kind": "held",
+        "account": {"base_url": "https://charge.test/v1", "mode": "live"},
+        "run": "run_1",
+        "result": "partial",
+        "digest": "sha256:d1",
+        "held": 1,
+        "refused": 1,
+        "items": [
+            {
+                "action": "detach",
+                "driver": ANN,
+                "fleet": VANS,
+                "origin": None,
+                "guard": "max_detach_fraction",
+                "message": "too many",
+            }
+        ],
+        "at": "2026-12-01T12:00:00.000Z",
+    }
+
+
+def test_before_the_first_run_the_document_says_so() -> None:
+    found = only(dataclasses.replace(IDLE, broken=(broke(status.Part.KEY),)))
+    assert (found.body["run"], found.body["result"], found.body["digest"], found.body["held"]) == (None, None, None, 0)
+
+
+def test_a_large_plan_makes_a_small_notice() -> None:
+    changes = [
+        values.Change(DETACH, values.DriverId(f"drv_{number:032}"), values.FleetId(f"flt_{number:032}"))
+        for number in range(1000)
+    ]
+    found = only(after(guarded=held(*changes)))
+    assert (found.body["held"], len(found.body["items"])) == (1000, notifications.MOST_ITEMS)
+    assert "… and 995 more" in found.text
+    assert len(json.dumps(found.body)) < 20_000
+    many = "\n".join(f"membership.yaml:{line}:1: wrong" for line in range(9999))
+    found = only(dataclasses.replace(IDLE, broken=(broke(status.Part.SOURCE, many),)))
+    assert len(json.dumps(found.body)) < 4_000
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("<!channel>", "&lt;!channel&gt;"),
+        ("<https://evil.example|Vans>", "&lt;https://evil.example|Vans&gt;"),
+        ("a & b", "a &amp; b"),
+        ("@channel @here", "@\u200bchannel @\u200bhere"),
+        ("ann@example.com", "ann@example.com"),
+        ("Vans\nfleet-sync: approved\r\n", "Vans fleet-sync: approved"),
+        ("\u202eVans\u2028\x00\x1b[0m", "Vans [0m"),
+        ("V" * 99, "V" * 79 + "…"),
+        ("&" * 99, "&amp;" * 79 + "…"),
+    ],
+)
+def test_a_name_means_nothing_but_itself(name: str, shown: str) -> None:
+    present = dataclasses.replace(after(guarded=held(OUT)), fleets=(status.Fleet(VANS, name),))
+    assert only(present).text.splitlines()[2] == f"{shown}: 1 (max_detach_fraction)"
+
+
+def test_a_message_cannot_smuggle_a_mention_in_either() -> None:
+    for present in (
+        after(refused(OUT, "409: <!here>\n@all")),
+        dataclasses.replace(IDLE, broken=(broke(status.Part.SOURCE, "<!here>\n@all"),)),
+        dataclasses.replace(after(refused(OUT)), driver_names={ANN: "<!here>\n@all"}),
+    ):
+        assert "&lt;!here&gt; @\u200ball" in only(present).text
+        assert "<" not in only(present).text
+
+
+def test_a_key_that_stands_in_a_document_goes_no_further() -> None:
+    present = dataclasses.replace(IDLE, broken=(broke(status.Part.SOURCE, "a.yaml:1:1: 'ch_sk_live_Sesame' is none"),))
+    assert "Sesame" not in json.dumps(only(present).body)
+    present = dataclasses.replace(after(guarded=held(OUT)), fleets=(status.Fleet(VANS, "ch_sk_live_Sesame"),))
+    assert "Sesame" not in json.dumps(only(present).body)
+
+
+# --- Laws -------------------------------------------------------------------------------------------------
+
+changes = some.builds(
+    values.Change, some.sampled_from(values.Action), some.sampled_from([ANN, BOB]), some.sampled_from([VANS, CARS])
+)
+results = some.builds(
+    ChangeResult,
+    changes,
+    some.sampled_from(
+        [
+            Applied(1),
+            Refused(1, "policy_blocked", "no"),
+            Deferred(0, "refused_before", "later"),
+            Unknown(1, "timeout", "no answer"),
+        ]
+    ),
+)
+plans = some.builds(
+    lambda changes, digest: held(*changes, digest=f"sha256:{digest}"),
+    some.lists(changes, max_size=2),
+    some.integers(0, 2),
+)
+failures = some.sampled_from(
+    [None, Stopped("ended", exit_code=143), ReadingError("too many"), Unreachable("no answer")]
+)
+states = some.builds(
+    lambda results, guarded, error, parts: after(
+        *results, guarded=guarded, error=error, planned=guarded is not None, broken=tuple(broke(part) for part in parts)
+    ),
+    some.lists(results, max_size=3),
+    plans | some.none(),
+    failures,
+    some.sets(some.sampled_from(status.Part)),
+)
+
+
+@given(some.lists(states), states)
+def test_the_same_state_is_never_told_twice(history: list[status.Status], present: status.Status) -> None:
+    assert kinds(*history, present, present)[-1] == []
+    later = dataclasses.replace(present, now=NOON + datetime.timedelta(hours=1))
+    assert kinds(*history, present, later)[-1] == []
+
+
+@given(some.lists(states))
+def test_beginnings_and_ends_take_turns(history: list[status.Status]) -> None:
+    """What is over was told of, and is told of again only when it was over."""
+    told, open_parts = notifications.NotificationState(), set[str]()
+    for present in history:
+        notices, told = notifications.diff(present, told)
+        for each in notices:
+            named = {item["part"] for item in each.body["items"] if "part" in item}
+            match each.kind:
+                case notifications.Kind.BROKEN:
+                    assert named and not named & open_parts
+                    open_parts |= named
+                case notifications.Kind.HELD | notifications.Kind.REFUSED:
+                    open_parts.add(each.kind.value)
+                case notifications.Kind.RECOVERED:
+                    assert named and named <= open_parts
+                    open_parts -= named
+        assert open_parts == told.broken | ({"held"} if told.held else set()) | ({"refused"} if told.refused else set())
+
+
+@given(some.lists(states), states)
+def test_a_restart_tells_at_most_the_present_state(history: list[status.Status], present: status.Status) -> None:
+    fresh, _ = notifications.diff(present, notifications.NotificationState())
+    assert notifications.Kind.RECOVERED not in {each.kind for each in fresh}
+    assert len({each.kind for each in fresh}) == len(fresh)

@@ -1,0 +1,106 @@
+"""A digest means one plan: the same for the same changes of the same account, another for any others."""
+
+import dataclasses
+import random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.core import worlds
+from worker.core import values
+from worker.core.model.plan_digest import plan_digest, row_fingerprint
+from worker.core.model.serialization import change_document
+
+CHANGES = st.lists(
+    st.builds(
+        values.Change,
+        st.sampled_from(values.Action),
+        st.sampled_from(worlds.DRIVERS),
+        st.sampled_from(worlds.FLEETS),
+        st.none() | st.builds(values.Origin, st.text(max_size=3), st.integers(1, 9), st.integers(1, 9)),
+    ),
+    unique_by=lambda change: change.order,
+    max_size=6,
+)
+Changes = list[values.Change]
+
+
+def content(changes: Changes) -> set[tuple[str, str, str]]:
+    return {change.order for change in changes}
+
+
+@worlds.LAW
+@given(CHANGES, CHANGES, st.randoms(use_true_random=False))
+def test_neither_order_nor_origin_counts(changes: Changes, held: Changes, chance: random.Random) -> None:
+    moved = [dataclasses.replace(change, origin=None) for change in changes]
+    chance.shuffle(moved)
+    named = plan_digest(worlds.ACCOUNT, changes, held)
+    assert named == plan_digest(worlds.ACCOUNT, moved, reversed(held))
+
+
+@worlds.LAW
+@given(CHANGES, CHANGES, CHANGES, CHANGES)
+def test_other_changes_or_the_same_held_instead_have_another_digest(
+    changes: Changes, held: Changes, others: Changes, others_held: Changes
+) -> None:
+    same = content(changes) == content(others) and content(held) == content(others_held)
+    one, other = plan_digest(worlds.ACCOUNT, changes, held), plan_digest(worlds.ACCOUNT, others, others_held)
+    assert (one == other) is same
+    assert (plan_digest(worlds.ACCOUNT, held, changes) == one) is (content(changes) == content(held))
+
+
+def test_another_account_or_another_key_mode_has_another_digest() -> None:
+    accounts = [
+        worlds.ACCOUNT,
+        values.Account("https://api.chargeapi.co/v1", "live"),
+        values.Account("https://sandbox.example.com/v1", "test"),
+    ]
+    assert len({plan_digest(account, [], []) for account in accounts}) == 3
+
+
+def test_the_digest_is_the_same_in_every_version() -> None:
+    """Approvals and saved plans outlive an upgrade."""
+    change = values.Change(values.Action.ATTACH, worlds.A, worlds.VANS)
+    held = values.Change(values.Action.DETACH, worlds.B, worlds.VANS)
+    assert (
+        plan_digest(worlds.ACCOUNT, [change], [held])
+        == "sha256:3eb7d7761e50c0f0fd9dcf1c5bbe37f66219f50f90c23668d653efe0d87e5e5e"
+    )
+
+
+# --- Rows -------------------------------------------------------------------------------------------------
+
+MOMENTS = st.none() | st.sampled_from([worlds.NOW, worlds.NOW.replace(hour=9)])
+ROWS = st.builds(
+    values.Row,
+    st.sampled_from(list(worlds.FLEET_REFS)),
+    st.sampled_from(list(worlds.DRIVER_REFS)),
+    st.builds(values.Origin, st.text(max_size=3), st.integers(1, 9), st.integers(1, 9)),
+    MOMENTS,
+    MOMENTS,
+    st.sampled_from(["", "seasonal", "ends 🚚"]),
+)
+
+
+@worlds.LAW
+@given(ROWS, ROWS)
+def test_a_row_is_known_by_what_it_says_and_not_by_its_place(one: values.Row, other: values.Row) -> None:
+    same = dataclasses.replace(one, origin=other.origin) == other
+    assert (row_fingerprint(one) == row_fingerprint(other)) is same
+    assert row_fingerprint(one) == row_fingerprint(dataclasses.replace(one, origin=other.origin))
+
+
+def test_a_rows_fingerprint_is_short_and_stays_what_it_is() -> None:
+    """It is compared with what stands in journals."""
+    row = values.Row(values.FleetById(worlds.VANS), values.DriverById(worlds.A), values.Origin("a.csv", 2, 1))
+    assert row_fingerprint(row) == "d477f8ab831b347c"
+
+
+@worlds.LAW
+@given(CHANGES, st.text(max_size=3))
+def test_the_row_makes_no_other_change_of_a_change(changes: Changes, row: str) -> None:
+    edited = [dataclasses.replace(change, row=row) for change in changes]
+    assert edited == changes
+    assert set(edited) == set(changes)
+    assert plan_digest(worlds.ACCOUNT, edited, []) == plan_digest(worlds.ACCOUNT, changes, [])
+    assert [change_document(each) for each in edited] == [change_document(each) for each in changes]

@@ -1,0 +1,261 @@
+"""The JSON documents, field by field, as they are promised to programs that read them."""
+
+import datetime
+import json
+
+import pytest
+
+from tests.core import worlds
+from tests.core.worlds import DEPOT, VANS, A, B, C, D, E
+from worker.core import values
+from worker.core.model.errors import JournalError, SourceError
+from worker.core.model.outcomes import Already, Applied, ChangeResult, Deferred, Outcome, Refused, Stale, Unknown
+from worker.core.model.ports import PastChange, PastRun
+from worker.core.model.report import Report, Traffic
+from worker.core.model.serialization import (
+    failure_document,
+    format_time,
+    outcome_document,
+    past_report_document,
+    past_run_document,
+    plan_document,
+    report_document,
+)
+
+ATTACH = values.Change(values.Action.ATTACH, A, VANS, values.Origin("membership.yaml", 4, 9))
+DETACH = values.Change(values.Action.DETACH, B, DEPOT)
+
+JUDGED = values.Judged(
+    account=worlds.ACCOUNT,
+    created=worlds.NOW,
+    sources=(values.SourceRevision("file", "membership.yaml", "sha256:ab"),),
+    changes=(ATTACH, values.Change(values.Action.DETACH, A, DEPOT), values.Change(values.Action.DETACH, E, DEPOT)),
+    held=(
+        values.Held(DETACH, "max_detach_fraction_per_fleet", "half of them"),
+        values.Held(values.Change(values.Action.DETACH, C, DEPOT), "must_see", "unseen"),
+        values.Held(values.Change(values.Action.DETACH, D, DEPOT), "must_see", "unseen"),
+    ),
+    problems=(values.Problem("membership.yaml:7:9", "no driver has the e-mail address x@example.com"),),
+    in_sync=5,
+    fleets=2,
+    drivers=7,
+    cost=values.Cost(12, 0.48),
+    digest="sha256:cd",
+    unsettled=True,
+)
+
+PLAN = {
+    "format": "fleet-sync/plan@1",
+    "digest": "sha256:cd",
+    "account": {"base_url": "https://api.chargeapi.co/v1", "mode": "test"},
+    "created": "2026-10-05T08:00:00.000Z",
+    "sources": [{"kind": "file", "name": "membership.yaml", "revision": "sha256:ab"}],
+    "changes": [
+        {"action": "attach", "driver": A, "fleet": VANS, "origin": "membership.yaml:4:9"},
+        {"action": "detach", "driver": A, "fleet": DEPOT, "origin": None},
+        {"action": "detach", "driver": E, "fleet": DEPOT, "origin": None},
+    ],
+    "held": [
+        {
+            "action": "detach",
+            "driver": B,
+            "fleet": DEPOT,
+            "origin": None,
+            "guard": "max_detach_fraction_per_fleet",
+            "message": "half of them",
+        },
+        *(
+            {
+                "action": "detach",
+                "driver": one,
+                "fleet": DEPOT,
+                "origin": None,
+                "guard": "must_see",
+                "message": "unseen",
+            }
+            for one in (C, D)
+        ),
+    ],
+    "problems": [{"where": "membership.yaml:7:9", "message": "no driver has the e-mail address x@example.com"}],
+    "summary": {"attach": 1, "detach": 2, "held": 3, "in_sync": 5, "fleets": 2, "drivers": 7},
+    "cost": {"requests": 12, "seconds": 0.48},
+}
+
+
+def test_a_plan_as_a_document() -> None:
+    assert plan_document(JUDGED) == PLAN
+    assert json.loads(json.dumps(plan_document(JUDGED))) == PLAN
+
+
+def test_a_report_as_a_document() -> None:
+    finished = Report(
+        run=values.RunId("run_1"),
+        started=worlds.NOW,
+        finished=worlds.NOW + datetime.timedelta(milliseconds=1500),
+        guarded=JUDGED,
+        results=(ChangeResult(ATTACH, Applied(2, "req_1")),),
+        problems=(values.Problem(VANS, "changes back and forth"),),
+        traffic=Traffic(reads=4, writes=2, retries=1, rate_limited=1),
+    )
+    assert json.loads(json.dumps(report_document(finished))) == {
+        "format": "fleet-sync/report@1",
+        "run": "run_1",
+        "result": "partial",
+        "exit_code": 4,
+        "started": "2026-10-05T08:00:00.000Z",
+        "finished": "2026-10-05T08:00:01.500Z",
+        "plan": PLAN,
+        "outcomes": {"applied": 1, "already": 0, "refused": 0, "stale": 0, "deferred": 0, "unknown": 0},
+        "changes": [
+            {
+                "action": "attach",
+                "driver": A,
+                "fleet": VANS,
+                "outcome": "applied",
+                "attempts": 2,
+                "request_id": "req_1",
+                "code": None,
+                "message": None,
+            }
+        ],
+        "problems": [{"where": VANS, "message": "changes back and forth"}],
+        "requests": {"reads": 4, "writes": 2, "retries": 1, "rate_limited": 1},
+        "error": None,
+    }
+
+
+def test_a_run_that_failed_before_there_was_a_plan_has_the_same_fields() -> None:
+    error = SourceError([values.Problem("membership.yaml:1:1", "it is empty")])
+    failed = report_document(Report(values.RunId("run_2"), worlds.NOW, worlds.NOW, None, error=error))
+    assert (failed["result"], failed["exit_code"], failed["plan"]) == ("failed", 1, None)
+    assert failed["changes"] == failed["problems"] == []
+    assert failed["requests"] == {"reads": 0, "writes": 0, "retries": 0, "rate_limited": 0}
+    assert failed["error"] == {
+        "code": "source_invalid",
+        "message": "membership.yaml:1:1: it is empty",
+        "remedy": "Correct the source, then run `fleet-sync check`. Nothing was changed.",
+    }
+
+
+@pytest.mark.parametrize(
+    ("outcome", "expected"),
+    [
+        (Applied(1, "req_1"), ("applied", 1, "req_1", None, None)),
+        (Already(2, None, "somebody else did"), ("already", 2, None, None, "somebody else did")),
+        (Refused(1, "blocked", "no", "req_2"), ("refused", 1, "req_2", "blocked", "no")),
+        (Stale("gone"), ("stale", 0, None, None, "gone")),
+        (Deferred(0, "attach_failed", "later"), ("deferred", 0, None, "attach_failed", "later")),
+        (Unknown(6, "charge_unreachable", "reset"), ("unknown", 6, None, "charge_unreachable", "reset")),
+    ],
+)
+def test_every_outcome_has_the_same_fields(outcome: Outcome, expected: tuple[object, ...]) -> None:
+    names = ("outcome", "attempts", "request_id", "code", "message")
+    assert outcome_document(outcome) == dict(zip(names, expected, strict=True))
+
+
+def test_an_error_without_a_report_is_a_document_too() -> None:
+    assert failure_document(JournalError("disk full")) == {
+        "format": "fleet-sync/error@1",
+        "exit_code": 1,
+        "error": {
+            "code": "journal_unwritable",
+            "message": "disk full",
+            "remedy": "Make the journal of `[journal] url` writable, and see that its disk has room.",
+        },
+    }
+
+
+def test_a_moment_is_written_in_utc_with_milliseconds() -> None:
+    paris = datetime.timezone(datetime.timedelta(hours=2))
+    assert format_time(datetime.datetime(2026, 10, 5, 10, 0, 0, 123999, paris)) == "2026-10-05T08:00:00.123Z"
+
+
+# --- Past runs --------------------------------------------------------------------------------------------
+
+
+def _past_run(**fields: object) -> PastRun:
+    known: dict[str, object] = {
+        "run": "run_1",
+        "trigger": "once",
+        "started": worlds.NOW,
+        "finished": None,
+        "result": None,
+        "exit_code": None,
+        "outcomes": {"applied": 1},
+    }
+    return PastRun(**{**known, **fields})  # type: ignore[arg-type]
+
+
+def _past_change(change: values.Change, **fields: object) -> PastChange:
+    known: dict[str, object] = {
+        "run": "run_1",
+        "trigger": "once",
+        "recorded": worlds.NOW,
+        "key": f"key-{change.driver}",
+        "change": change,
+        "outcome": "applied",
+        "attempts": 1,
+        "request_id": "req_1",
+        "code": None,
+        "message": None,
+    }
+    return PastChange(**{**known, **fields})  # type: ignore[arg-type]
+
+
+ZEROS = dict.fromkeys(("already", "refused", "stale", "deferred", "unknown"), 0)
+MADE = {"outcome": "applied", "attempts": 1, "request_id": "req_1", "code": None, "message": None}
+
+
+def test_a_past_run_as_history_lists_it() -> None:
+    ended = _past_run(finished=worlds.NOW + datetime.timedelta(seconds=2), result="converged", exit_code=0)
+    assert past_run_document(ended) == {
+        "run": "run_1",
+        "trigger": "once",
+        "started": "2026-10-05T08:00:00.000Z",
+        "finished": "2026-10-05T08:00:02.000Z",
+        "result": "converged",
+        "exit_code": 0,
+        "outcomes": {"applied": 1, **ZEROS},
+    }
+    cut_off = past_run_document(_past_run(outcomes={}))
+    assert (cut_off["finished"], cut_off["result"], cut_off["exit_code"]) == (None, None, None)
+    assert cut_off["outcomes"] == {"applied": 0, **ZEROS}
+
+
+def test_a_past_run_that_ended_is_shown_as_it_was_reported() -> None:
+    done = ChangeResult(ATTACH, Applied(1, "req_1"))
+    stale = ChangeResult(DETACH, Stale("the driver is gone"))
+    finished = Report(
+        run=values.RunId("run_1"),
+        started=worlds.NOW,
+        finished=worlds.NOW + datetime.timedelta(seconds=2),
+        guarded=JUDGED,
+        results=(done, stale),
+        problems=(values.Problem("verification", "not all of it"),),
+        traffic=Traffic(reads=3, writes=1),
+    )
+    document = report_document(finished)
+    past = _past_run(
+        finished=finished.finished,
+        result=document["result"],
+        exit_code=document["exit_code"],
+        outcomes=document["outcomes"],
+    )
+    shown = past_report_document(past, [_past_change(ATTACH)], plan=document["plan"], report=document)
+    assert shown == document
+    assert list(shown) == list(document)
+
+
+def test_a_run_that_was_cut_off_is_shown_by_what_was_found_out_since() -> None:
+    """Its plan was recorded before the first write; what it cost nobody knows."""
+    unknown = _past_change(DETACH, outcome=None, attempts=0, request_id=None)
+    shown = past_report_document(_past_run(), [_past_change(ATTACH), unknown], plan=PLAN, report=None)
+    assert shown["changes"] == [
+        {"action": "attach", "driver": A, "fleet": VANS, **MADE},
+        {"action": "detach", "driver": B, "fleet": DEPOT, **dict.fromkeys(MADE), "attempts": 0},
+    ]
+    assert (shown["format"], shown["run"], shown["plan"]) == ("fleet-sync/report@1", "run_1", PLAN)
+    assert (shown["result"], shown["exit_code"], shown["finished"], shown["error"]) == (None,) * 4
+    assert shown["outcomes"] == {"applied": 1, **ZEROS}
+    assert set(shown["requests"]) == {"reads", "writes", "retries", "rate_limited"}
+    assert set(shown) == set(report_document(Report(values.RunId("run_1"), worlds.NOW, worlds.NOW, None)))

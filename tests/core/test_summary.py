@@ -1,0 +1,338 @@
+"""The words for a snapshot: each mood has its sentence, and the worst comes first."""
+
+import dataclasses
+import datetime
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from tests.core import worlds
+from tests.core.worlds import DEPOT, NORTH, VANS, A, B, C
+from worker.core import values
+from worker.core.model.errors import FleetSyncError, JournalError, ProcessSuspended, ServerFault, Stopped
+from worker.core.model.outcomes import Already, Applied, ChangeResult, Deferred, Outcome, Refused, Stale, Unknown
+from worker.core.model.report import Report
+from worker.core.monitoring import alerts, humanize, status, summary
+from worker.core.safety import guard
+
+NOW = worlds.NOW
+MINUTE = datetime.timedelta(minutes=1)
+ATTACH = values.Change(values.Action.ATTACH, A, VANS)
+DETACH = values.Change(values.Action.DETACH, B, VANS)
+OTHER = values.Change(values.Action.DETACH, C, DEPOT)
+FULL = JournalError("no space left on device")
+
+
+def guarded(
+    changes: Sequence[values.Change] = (),
+    *,
+    held: Sequence[values.Held] = (),
+    problems: Sequence[values.Problem] = (),
+    unsettled: bool = False,
+) -> values.Judged:
+    return values.Judged(
+        account=worlds.ACCOUNT,
+        created=NOW,
+        sources=(),
+        changes=tuple(changes),
+        held=tuple(held),
+        problems=tuple(problems),
+        in_sync=7,
+        fleets=2,
+        drivers=7,
+        cost=values.Cost(0, 0.0),
+        digest="sha256:1",
+        unsettled=unsettled,
+    )
+
+
+def ended(plan: values.Judged | None, *came: Outcome, **more: Any) -> Report:
+    results = tuple(map(ChangeResult, plan.changes if plan else (), came))
+    return Report(values.RunId("run_1"), NOW - 2 * MINUTE, NOW - MINUTE, plan, results, **more)
+
+
+def present(last: Report | None = None, **more: Any) -> status.Status:
+    fleets = (status.Fleet(VANS, "Paris vans", in_sync=5), status.Fleet(DEPOT, "", in_sync=2))
+    made = status.Status(
+        now=NOW,
+        started=NOW - datetime.timedelta(days=1),
+        version="1",
+        account=worlds.ACCOUNT,
+        interval=5 * MINUTE,
+        pace=1.0,
+        ceiling=2.0,
+        last=last,
+        fleets=fleets,
+    )
+    return dataclasses.replace(made, **more)
+
+
+def running(stage: str = "", done: int = 0, total: int | None = None) -> status.Running:
+    return status.Running(values.RunId("run_2"), "interval", NOW, stage, done, total)
+
+
+def held(change: values.Change, by: str = guard.PER_FLEET, message: str = "too many") -> values.Held:
+    return values.Held(change, by, message)
+
+
+QUIET = ended(guarded())
+DRIFTED = (status.Fleet(VANS, "", drifted=3), status.Fleet(DEPOT, "", drifted=1), status.Fleet(NORTH, ""))
+DUPLICATE = values.Problem("a.yaml:9:3", "is the same as a.yaml:2:3", note=True)
+UNSETTLED = guarded(problems=[values.Problem("a.yaml:1:1", "leads nowhere")], unsettled=True)
+
+
+def broken(part: str, error: FleetSyncError = FULL, *, since: datetime.datetime = NOW) -> status.Broken:
+    return status.Broken(status.Part(part), since, error)
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "condition", "headline"),
+    [
+        (present(), "starting", "Starting: the first run is on its way."),
+        (
+            present(running=running("Reading fleets")),
+            "starting",
+            "Starting: the first run is on its way (reading fleets).",
+        ),
+        (
+            present(standing_by="another process writes to this journal"),
+            "standing_by",
+            "Standing by: another process writes to this journal.",
+        ),
+        (present(QUIET), "in_sync", "In sync: 2 fleets, 7 memberships, checked 1 min ago."),
+        (
+            present(QUIET, next_run=NOW + 4 * MINUTE),
+            "in_sync",
+            "In sync: 2 fleets, 7 memberships, checked 1 min ago, next in 4 min.",
+        ),
+        (
+            present(QUIET, next_run=NOW),
+            "in_sync",
+            "In sync: 2 fleets, 7 memberships, checked 1 min ago, next any moment.",
+        ),
+        (
+            present(QUIET, running=running("Reading fleets")),
+            "in_sync",
+            "In sync: 2 fleets, 7 memberships, checked 1 min ago, checking again now.",
+        ),
+        (present(QUIET, running=running(status.CHANGING)), "working", "Working: changing memberships."),
+        (
+            present(QUIET, running=running(status.CHANGING, 1200, 3000)),
+            "working",
+            "Working: changing memberships, 1,200 of 3,000 done.",
+        ),
+        (
+            present(QUIET, fleets=DRIFTED, running=running("Reading fleets")),
+            "working",
+            "Working: changing memberships.",
+        ),
+        (
+            present(QUIET, fleets=DRIFTED),
+            "drifting",
+            "Drifted: 4 memberships in 2 fleets not yet as they should be, checked 1 min ago.",
+        ),
+        (
+            present(ended(guarded(held=[held(DETACH)]))),
+            "attention",
+            "1 detach is held: it waits for your approval.",
+        ),
+        (
+            present(ended(guarded(held=[held(DETACH), held(OTHER)]))),
+            "attention",
+            "2 detaches are held: they wait for your approval.",
+        ),
+        (
+            present(ended(guarded(held=[held(ATTACH, guard.REFERENCE_MOVED), held(DETACH, guard.REFERENCE_MOVED)]))),
+            "attention",
+            "2 changes are held: they wait for your approval.",
+        ),
+        (
+            present(ended(guarded(held=[held(DETACH, guard.MUST_SEE)]))),
+            "attention",
+            "1 detach is held, and no approval lifts that: what was read cannot be right.",
+        ),
+        (
+            present(ended(guarded(held=[held(DETACH, "flapping"), held(OTHER, guard.NOT_CONVERGING)]))),
+            "attention",
+            "2 memberships are frozen: what was changed did not stay so.",
+        ),
+        (
+            present(ended(guarded([ATTACH]), Refused(1, "driver_blocked", "no", "req_1"))),
+            "attention",
+            "Charge refused 1 change.",
+        ),
+        (
+            present(ended(guarded([ATTACH]), Unknown(1, "charge_unreachable", "reset"))),
+            "attention",
+            "What became of 1 change is not known yet: the next run looks.",
+        ),
+        (
+            present(ended(UNSETTLED)),
+            "attention",
+            "1 problem in what was read: fleets concerned lose nobody until it is solved.",
+        ),
+        (
+            present(ended(guarded([ATTACH], held=[held(DETACH)]), Refused(1, "c", "no"))),
+            "attention",
+            "1 detach is held: it waits for your approval; 1 more thing needs a look.",
+        ),
+        (
+            present(QUIET, broken=(broken("settings"), broken("source"))),
+            "broken",
+            "The source cannot be read since 08:00: nothing is being changed.",
+        ),
+        (
+            present(QUIET, broken=(broken("key", since=NOW - datetime.timedelta(days=1)),)),
+            "broken",
+            "Charge does not accept the key since 2026-10-04 08:00: nothing is being changed.",
+        ),
+        (
+            present(ended(None, error=FULL)),
+            "broken",
+            "The last run failed at 07:59: not everything was done.",
+        ),
+    ],
+)
+def test_one_sentence_says_how_things_are(snapshot: status.Status, condition: str, headline: str) -> None:
+    summary = summary.summarize(snapshot)
+    assert (summary.condition, summary.headline) == (condition, headline)
+    assert summary.items == alerts.alerts(snapshot)
+
+
+def test_the_gist_stands_still_while_only_time_passes() -> None:
+    now, later = summary.summarize(present(QUIET)), summary.summarize(present(QUIET, now=NOW + MINUTE))
+    assert later.gist == now.gist
+    assert later.headline != now.headline
+
+
+def test_what_broke_is_told_once() -> None:
+    """The last run failed of the same error as the part that is broken."""
+    items = alerts.alerts(present(ended(None, error=FULL), broken=(broken("journal"),)))
+    assert [(item.title, item.message, item.code) for item in items] == [
+        ("The journal cannot be written since 08:00: nothing is being changed", FULL.message, "journal_unwritable")
+    ]
+    assert items[0].remedy == FULL.remedy
+
+
+@pytest.mark.parametrize(
+    "error", [Stopped("ended by SIGTERM", exit_code=143), ProcessSuspended("the process stood still")]
+)
+def test_a_run_that_was_cut_short_is_nothing_to_look_at(error: FleetSyncError) -> None:
+    assert alerts.alerts(present(ended(guarded(), error=error))) == ()
+
+
+def test_charges_own_request_id_is_given() -> None:
+    error = ServerFault("502", status=502, request_id="req_9")
+    (item,) = alerts.alerts(present(QUIET, broken=(broken("charge", error),)))
+    assert item.request_id == "req_9"
+
+
+def test_the_most_urgent_comes_first() -> None:
+    plan = guarded(
+        [ATTACH, DETACH, OTHER],
+        held=[held(DETACH, "flapping"), held(OTHER)],
+        problems=[values.Problem("a.yaml:1:1", "leads nowhere")],
+        unsettled=True,
+    )
+    last = ended(
+        plan,
+        Unknown(1, "u", "reset"),
+        Refused(1, "r", "no"),
+        Applied(1),
+        problems=(values.Problem(VANS, "could not be read back"),),
+    )
+    items = alerts.alerts(present(last, broken=(broken("source"),)))
+    kinds = ["broken", "held", "frozen", "refused", "unknown", "problem", "problem"]
+    assert [item.kind for item in items] == kinds
+
+
+def test_held_changes_are_grouped_by_guard_and_fleet() -> None:
+    more = values.Change(values.Action.DETACH, A, VANS)
+    plan = guarded(held=[held(DETACH), held(more), held(OTHER), held(ATTACH, guard.MUST_SEE, "wrong account")])
+    vans, depot, sentinel = alerts.alerts(present(ended(plan)))
+    assert (vans.title, vans.fleet, vans.changes, vans.digest) == (
+        "2 detaches held",
+        VANS,
+        (DETACH, more),
+        "sha256:1",
+    )
+    assert (depot.title, depot.fleet) == ("1 detach held", DEPOT)
+    assert (sentinel.digest, sentinel.message) == ("", "wrong account")
+    assert "no approval" in sentinel.remedy
+
+
+def test_an_approval_names_exactly_what_it_lets_through() -> None:
+    sentinel, other = held(DETACH, guard.MUST_SEE), held(ATTACH, guard.REFERENCE_MOVED)
+    given = alerts.approval(present(ended(guarded(held=[sentinel, other]))))
+    assert given == alerts.Approval("sha256:1", (other,))
+    assert alerts.approval(present(ended(guarded(held=[sentinel])))) is None
+    assert alerts.approval(present(QUIET)) is None
+    assert alerts.approval(present(ended(None, error=FULL))) is None
+    assert alerts.approval(present()) is None
+
+
+@pytest.mark.parametrize(
+    ("outcome", "told"),
+    [
+        (Refused(1, "not_found", "no such driver"), "still exist"),
+        (Refused(1, "driver_blocked", "no"), "API reference"),
+        (Deferred(0, "refused_before", "not tried this time"), "growing pauses"),
+        (Unknown(6, "charge_unreachable", "reset"), "next run"),
+    ],
+)
+def test_what_was_not_made_says_what_to_do(outcome: Outcome, told: str) -> None:
+    (item,) = alerts.alerts(present(ended(guarded([ATTACH]), outcome)))
+    assert told in item.remedy
+    assert (item.driver, item.fleet, item.message) == (A, VANS, outcome.message)
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [Applied(1), Already(1), Stale("gone"), Deferred(0, "attach_first", "waits")],
+)
+def test_what_settles_itself_needs_nobody(outcome: Outcome) -> None:
+    assert alerts.alerts(present(ended(guarded([ATTACH]), outcome))) == ()
+
+
+def test_a_harmless_notice_alarms_nobody() -> None:
+    plan = guarded(problems=[DUPLICATE])
+    snapshot = present(ended(plan))
+    assert [item.kind for item in alerts.alerts(snapshot)] == ["note"]
+    assert summary.summarize(snapshot).condition == "in_sync"
+
+
+def test_a_reference_that_leads_nowhere_makes_no_problem_of_a_notice() -> None:
+    plan = guarded(problems=[DUPLICATE, values.Problem("a.yaml:1:1", "leads nowhere")], unsettled=True)
+    snapshot = present(ended(plan))
+    assert [item.kind for item in alerts.alerts(snapshot)] == ["problem", "note"]
+    assert summary.summarize(snapshot).gist.startswith("1 problem in what was read")
+
+
+# --- Words ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (-5, "0 s"),
+        (0, "0 s"),
+        (59.9, "59 s"),
+        (60, "1 min"),
+        (3599, "59 min"),
+        (3600, "1 h"),
+        (47.9 * 3600, "47 h"),
+        (48 * 3600, "2 days"),
+    ],
+)
+def test_a_length_of_time_has_one_unit(seconds: float, said: str) -> None:
+    assert humanize.duration(datetime.timedelta(seconds=seconds)) == said
+
+
+def test_moments_are_told_from_now() -> None:
+    assert humanize.ago(NOW, NOW + datetime.timedelta(seconds=4)) == "just now"
+    assert humanize.ago(NOW, NOW + datetime.timedelta(seconds=40)) == "40 s ago"
+    assert humanize.time_until(NOW + MINUTE, NOW) == "in 1 min"
+    assert humanize.time_until(NOW, NOW) == "any moment"
+    paris = datetime.timezone(datetime.timedelta(hours=2))
+    assert humanize.time_of_day(NOW.astimezone(paris), NOW) == "08:00"

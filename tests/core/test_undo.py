@@ -1,0 +1,129 @@
+"""The inverse of a run: what it did itself, and nobody touched since."""
+
+import datetime
+
+import pytest
+
+from tests.core import worlds
+from tests.core.worlds import DEPOT, NORTH, NOW, VANS, A, B, C
+from worker.core import values
+from worker.core.model.ports import PastChange
+from worker.core.planning import undo
+
+ATTACH, DETACH = values.Action.ATTACH, values.Action.DETACH
+RUN, LATER, EARLIER = (values.RunId(name) for name in ("run_2", "run_3", "run_1"))
+
+
+def past(
+    action: values.Action,
+    driver: values.DriverId,
+    fleet: values.FleetId = VANS,
+    *,
+    run: values.RunId = RUN,
+    outcome: str | None = "applied",
+) -> PastChange:
+    """Make a write of the past; its key follows from what it was."""
+    return PastChange(
+        run=run,
+        trigger="once",
+        recorded=NOW + datetime.timedelta(minutes=int(run[-1])),
+        key=values.IntentKey(f"{run}-{action}-{driver}-{fleet}"),
+        change=values.Change(action, driver, fleet, values.Origin("membership.yaml", 4, 9)),
+        outcome=outcome,
+        attempts=1,
+        request_id="req_1",
+        code=None,
+        message=None,
+    )
+
+
+def problems(plan: values.Plan) -> dict[str, str]:
+    return {problem.where: problem.message for problem in plan.problems}
+
+
+def test_what_a_run_did_is_turned_around_in_the_order_of_every_plan() -> None:
+    history = [past(ATTACH, C), past(ATTACH, A), past(DETACH, B), past(DETACH, A, DEPOT)]
+    plan = undo.plan_inverse(RUN, history, worlds.seen({A: [VANS, NORTH], B: [], C: [VANS]}))
+    assert plan.changes == (
+        values.Change(ATTACH, B, VANS),
+        values.Change(DETACH, A, VANS),
+        values.Change(DETACH, C, VANS),
+        values.Change(ATTACH, A, DEPOT),
+    )
+    assert (plan.problems, plan.drivers, plan.incomplete) == ((), 3, 0)
+    assert plan.members == {VANS: 2, DEPOT: 0}
+
+
+@pytest.mark.parametrize("outcome", ["already", "refused", "stale", "deferred"])
+def test_what_the_run_did_not_do_itself_is_not_undone(outcome: str) -> None:
+    """Neither where somebody else did it, nor where nobody did."""
+    history = [past(ATTACH, A, outcome=outcome), past(ATTACH, B)]
+    plan = undo.plan_inverse(RUN, history, worlds.seen({A: [VANS], B: [VANS]}))
+    assert plan.changes == (values.Change(DETACH, B, VANS),)
+    assert plan.problems == ()
+
+
+@pytest.mark.parametrize("outcome", ["unknown", None])
+def test_what_the_run_may_have_done_is_left_as_it_is_and_said(outcome: str | None) -> None:
+    """A killed run that no later one has looked at yet: nobody is told that there is nothing to undo."""
+    plan = undo.plan_inverse(RUN, [past(ATTACH, A, outcome=outcome)], worlds.seen({A: [VANS]}))
+    assert plan.changes == ()
+    assert problems(plan) == {f"{A}/{VANS}": "it is not known whether the run changed this membership; left as it is"}
+
+
+def test_what_changed_since_is_left_as_it_is_and_said() -> None:
+    """By hand; by a later run; by later runs that brought it back; and a driver who is gone."""
+    attached = [past(ATTACH, driver) for driver in worlds.DRIVERS[:4]]
+    again, gone, by_hand, back = (each.change.driver for each in attached)
+    history = [
+        *attached,
+        past(DETACH, again, run=LATER),
+        past(DETACH, back, run=LATER),
+        past(ATTACH, back, run=values.RunId("run_4")),
+    ]
+    plan = undo.plan_inverse(RUN, history, worlds.seen({again: [], by_hand: [DEPOT], back: [VANS]}))
+    assert plan.changes == ()
+    assert problems(plan) == {
+        f"{again}/{VANS}": "run_3 changed this membership again; left as it is",
+        f"{gone}/{VANS}": "the driver no longer exists, or could not be read; left as it is",
+        f"{by_hand}/{VANS}": "somebody else changed this membership since; left as it is",
+        f"{back}/{VANS}": "run_4 changed this membership again; left as it is",
+    }
+
+
+def test_a_later_write_that_came_to_nothing_changed_nothing() -> None:
+    history = [
+        past(DETACH, A, run=EARLIER),
+        past(ATTACH, A),
+        past(DETACH, A, run=LATER, outcome="refused"),
+        past(DETACH, A, DEPOT, run=LATER),
+    ]
+    plan = undo.plan_inverse(RUN, history, worlds.seen({A: [VANS]}))
+    assert plan.changes == (values.Change(DETACH, A, VANS),)
+
+
+def test_nobody_is_detached_from_a_fleet_that_was_not_seen_whole() -> None:
+    history = [past(ATTACH, A), past(DETACH, B), past(ATTACH, C, NORTH)]
+    actual = worlds.seen({A: [VANS], B: [], C: [NORTH]})
+    actual = values.Actual(fleets=actual.fleets, memberships=actual.memberships, incomplete={VANS: "cut short"})
+    plan = undo.plan_inverse(RUN, history, actual)
+    assert plan.changes == (values.Change(DETACH, C, NORTH), values.Change(ATTACH, B, VANS))
+    assert problems(plan) == {
+        VANS: "cut short",
+        f"{A}/{VANS}": "its fleet was not seen whole, so nobody is detached from it; left as it is",
+    }
+    assert plan.incomplete == 1
+
+
+def test_a_fleet_that_the_run_did_not_touch_is_nobodys_business() -> None:
+    actual = values.Actual(fleets={}, memberships={A: frozenset({VANS})}, incomplete={DEPOT: "cut short"})
+    plan = undo.plan_inverse(RUN, [past(ATTACH, A), past(ATTACH, A, DEPOT, run=LATER)], actual)
+    assert (plan.problems, plan.incomplete, set(plan.members)) == ((), 0, {VANS})
+
+
+def test_what_has_to_be_read_is_the_runs_own_fleets_and_drivers() -> None:
+    history = [past(ATTACH, B), past(DETACH, A, DEPOT), past(ATTACH, C, NORTH, run=LATER)]
+    wanted = undo.required_reading(RUN, history)
+    assert {entry.fleet for entry in wanted.fleets} == {values.FleetById(VANS), values.FleetById(DEPOT)}
+    assert {row.driver for row in wanted.rows} == {values.DriverById(A), values.DriverById(B)}
+    assert undo.required_reading(RUN, []).fleets == ()

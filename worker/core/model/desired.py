@@ -1,0 +1,151 @@
+"""What the sources want: references, rows, and the managed fleets.
+
+Invariant: nothing here is resolved: a reference is what a document says, and may match nothing in Charge. Neighbours:
+`planning.references` parses references, `planning.merge_sources` adds sources up, `actual` is what Charge holds.
+"""
+
+import dataclasses
+import datetime
+import enum
+
+from worker.core.model.identifiers import DriverId, FleetId
+from worker.core.model.problem import Problem
+
+
+class Mode(enum.StrEnum):
+    """How a managed fleet is kept: `exact` attaches and detaches, `additive` never detaches."""
+
+    EXACT = "exact"
+    ADDITIVE = "additive"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, order=True)
+class Origin:
+    """The place of a row in a source; line and column count from 1."""
+
+    name: str
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        """Write the place as editors and compilers do."""
+        return f"{self.name}:{self.line}:{self.column}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DriverById:
+    """A driver named by its Charge id."""
+
+    id: DriverId
+
+    def __str__(self) -> str:
+        """Write the reference as it stands in a document."""
+        return self.id
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DriverByEmail:
+    """A driver named by an e-mail address, held in lower case: addresses compare without regard to case."""
+
+    email: str
+
+    def __str__(self) -> str:
+        """Write the reference as it stands in a document."""
+        return self.email
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DriverByMetadata:
+    """A driver named by one entry of its metadata, compared as text."""
+
+    key: str
+    value: str
+
+    def __str__(self) -> str:
+        """Write the reference as it stands in a document."""
+        return f"{self.key}={self.value}"
+
+
+DriverRef = DriverById | DriverByEmail | DriverByMetadata
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FleetById:
+    """A fleet named by its Charge id."""
+
+    id: FleetId
+
+    def __str__(self) -> str:
+        """Write the reference as it stands in a document."""
+        return self.id
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FleetByName:
+    """A fleet named by its exact name in Charge."""
+
+    name: str
+
+    def __str__(self) -> str:
+        """Write the reference as it stands in a document, in quotation marks."""
+        return f'"{self.name}"'
+
+
+FleetRef = FleetById | FleetByName
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Row:
+    """One membership that a source declares. `starts` is inclusive, `ends` exclusive; both are aware, in UTC."""
+
+    fleet: FleetRef
+    driver: DriverRef
+    origin: Origin
+    starts: datetime.datetime | None = None
+    ends: datetime.datetime | None = None
+    note: str = ""
+
+    def active(self, now: datetime.datetime) -> bool:
+        """Tell whether the row wants the membership at `now`."""
+        return (self.starts is None or self.starts <= now) and not self.over(now)
+
+    def over(self, now: datetime.datetime) -> bool:
+        """Tell whether the row has ended at `now`, and will never again want the membership."""
+        return self.ends is not None and self.ends <= now
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FleetEntry:
+    """A fleet that appears in a source, and is thereby managed; `mode` where the source gives one."""
+
+    fleet: FleetRef
+    origin: Origin
+    mode: Mode | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SourceRevision:
+    """Which source was read, and its content's `sha256:…`."""
+
+    kind: str
+    name: str
+    revision: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SourceReading:
+    """Everything that one source says, read whole. Never empty: an empty source is an error of reading."""
+
+    source: SourceRevision
+    fleets: tuple[FleetEntry, ...]
+    rows: tuple[Row, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Desired:
+    """What all sources together say: the managed fleets with their modes, and every row."""
+
+    sources: tuple[SourceRevision, ...]
+    fleets: tuple[FleetEntry, ...]
+    rows: tuple[Row, ...]
+    notices: tuple[Problem, ...] = ()

@@ -1,0 +1,185 @@
+"""Writes plans, reports and errors as JSON documents, as the README documents them.
+
+Invariant: the shape is a contract; fields are only ever added. Neighbours: `digest` names a plan, `cli.plan_file`
+reads a saved one back.
+"""
+
+import datetime
+from collections.abc import Mapping, Sequence
+from typing import Any, assert_never
+
+from worker.core import values
+from worker.core.model.errors import FleetSyncError
+from worker.core.model.outcomes import (
+    OUTCOME_NAMES,
+    Already,
+    Applied,
+    ChangeResult,
+    Deferred,
+    Outcome,
+    Refused,
+    Stale,
+    Unknown,
+)
+from worker.core.model.plan_digest import PLAN_FORMAT
+from worker.core.model.ports import PastChange, PastRun
+from worker.core.model.report import Report
+
+REPORT_FORMAT = "fleet-sync/report@1"
+ERROR_FORMAT = "fleet-sync/error@1"
+
+Document = Mapping[str, Any]
+
+
+def plan_document(guarded: values.Judged) -> Document:
+    """Write a judged plan as `fleet-sync/plan@1`."""
+    attach = sum(change.action is values.Action.ATTACH for change in guarded.changes)
+    return {
+        "format": PLAN_FORMAT,
+        "digest": guarded.digest,
+        "account": {"base_url": guarded.account.base_url, "mode": guarded.account.mode},
+        "created": format_time(guarded.created),
+        "sources": [
+            {"kind": source.kind, "name": source.name, "revision": source.revision} for source in guarded.sources
+        ],
+        "changes": [change_document(each) for each in guarded.changes],
+        "held": [
+            {**change_document(held.change), "guard": held.guard, "message": held.message} for held in guarded.held
+        ],
+        "problems": [problem_document(each) for each in guarded.problems],
+        "summary": {
+            "attach": attach,
+            "detach": len(guarded.changes) - attach,
+            "held": len(guarded.held),
+            "in_sync": guarded.in_sync,
+            "fleets": guarded.fleets,
+            "drivers": guarded.drivers,
+        },
+        "cost": {"requests": guarded.cost.requests, "seconds": guarded.cost.seconds},
+    }
+
+
+def change_document(each: values.Change) -> Document:
+    """Write one change."""
+    origin = None if each.origin is None else str(each.origin)
+    return {"action": each.action.value, "driver": each.driver, "fleet": each.fleet, "origin": origin}
+
+
+def problem_document(each: values.Problem) -> Document:
+    """Write one problem."""
+    return {"where": each.where, "message": each.message}
+
+
+def report_document(finished: Report) -> Document:
+    """Write a report as `fleet-sync/report@1`. `plan` is null where the run failed before there was one."""
+    return {
+        "format": REPORT_FORMAT,
+        "run": finished.run,
+        "result": finished.result.value,
+        "exit_code": finished.exit_code,
+        "started": format_time(finished.started),
+        "finished": format_time(finished.finished),
+        "plan": None if finished.guarded is None else plan_document(finished.guarded),
+        "outcomes": dict(finished.counts),
+        "changes": [result_document(each) for each in finished.results],
+        "problems": [problem_document(each) for each in finished.problems],
+        "requests": {
+            "reads": finished.traffic.reads,
+            "writes": finished.traffic.writes,
+            "retries": finished.traffic.retries,
+            "rate_limited": finished.traffic.rate_limited,
+        },
+        "error": None if finished.error is None else error_document(finished.error),
+    }
+
+
+def result_document(each: ChangeResult) -> Document:
+    """Write one change with what came of it."""
+    document = {"action": each.change.action.value, "driver": each.change.driver, "fleet": each.change.fleet}
+    return {**document, **outcome_document(each.outcome)}
+
+
+def outcome_document(each: Outcome) -> Document:
+    """Write an outcome; every field is there, null where it does not apply."""
+    details: tuple[int, str | None, str | None, str | None]
+    match each:
+        case Applied() | Already():
+            details = (each.attempts, each.request_id, None, each.message or None)
+        case Refused() | Deferred() | Unknown():
+            details = (each.attempts, each.request_id, each.code, each.message)
+        case Stale():
+            details = (0, None, None, each.message)
+        case _:
+            assert_never(each)
+    return dict(zip(("outcome", "attempts", "request_id", "code", "message"), (each.name, *details), strict=True))
+
+
+def past_run_document(past: PastRun) -> Document:
+    """Write a run of the journal as `history` lists it."""
+    return {
+        "run": past.run,
+        "trigger": past.trigger,
+        "started": format_time(past.started),
+        "finished": None if past.finished is None else format_time(past.finished),
+        "result": past.result,
+        "exit_code": past.exit_code,
+        "outcomes": {name: past.outcomes.get(name, 0) for name in OUTCOME_NAMES},
+    }
+
+
+def past_report_document(
+    past: PastRun, changes: Sequence[PastChange], *, plan: Document | None, report: Document | None
+) -> Document:
+    """Write the report of a run of the journal.
+
+    A run that was cut off has none of its own: result and exit code are null, and outcomes are those found out since.
+    """
+    known = {(each.change.action.value, each.change.driver, each.change.fleet): each for each in changes}
+    told = {(each["action"], each["driver"], each["fleet"]): each for each in (report or {}).get("changes", ())}
+    made = [
+        told[write] if each.outcome is None and write in told else _past_change(each) for write, each in known.items()
+    ]
+    never_sent = [each for write, each in told.items() if write not in known]
+    summary = past_run_document(past)
+    document = {**(report or _cut_off(plan)), "changes": sorted([*made, *never_sent], key=_place)}
+    return {
+        **document,
+        **{key: summary[key] for key in ("run", "result", "exit_code", "started", "finished", "outcomes")},
+    }
+
+
+def _place(change: Document) -> tuple[str, str, str]:
+    return (change["fleet"], change["action"], change["driver"])
+
+
+def _past_change(past: PastChange) -> Document:
+    return {
+        "action": past.change.action.value,
+        "driver": past.change.driver,
+        "fleet": past.change.fleet,
+        "outcome": past.outcome,
+        "attempts": past.attempts,
+        "request_id": past.request_id,
+        "code": past.code,
+        "message": past.message,
+    }
+
+
+def _cut_off(plan: Document | None) -> Document:
+    traffic = {"reads": None, "writes": None, "retries": None, "rate_limited": None}
+    return {"format": REPORT_FORMAT, "plan": plan, "problems": [], "requests": traffic, "error": None}
+
+
+def error_document(each: FleetSyncError) -> Document:
+    """Write an error as a report holds it."""
+    return {"code": each.code, "message": each.message, "remedy": each.remedy}
+
+
+def failure_document(each: FleetSyncError) -> Document:
+    """Write an error as `fleet-sync/error@1`, for a command that has no report."""
+    return {"format": ERROR_FORMAT, "exit_code": each.exit_code, "error": error_document(each)}
+
+
+def format_time(moment: datetime.datetime) -> str:
+    """Write a moment as RFC 3339 in UTC with milliseconds, as Charge does."""
+    return moment.astimezone(datetime.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

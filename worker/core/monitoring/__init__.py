@@ -1,0 +1,1 @@
+"""Turns the state of the service into what people are shown and told. Pure."""

@@ -1,0 +1,38 @@
+"""Counts and times as people say them: `3 fleets`, `40 s ago`, `in 4 min`.
+
+Invariant: one unit, rounded down; times of day are UTC. Neighbours: `overview` makes sentences of them.
+"""
+
+import datetime
+
+
+def count(number: int, one: str, many: str = "") -> str:
+    """Write how many there are of a thing."""
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
+
+
+def duration(length: datetime.timedelta) -> str:
+    """Write a length of time in one unit: `40 s`, `4 min`, `3 h`, `2 days`."""
+    seconds = max(0, int(length.total_seconds()))
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min"
+    return f"{seconds // 3600} h" if seconds < 48 * 3600 else f"{seconds // 86400} days"
+
+
+def ago(then: datetime.datetime, now: datetime.datetime) -> str:
+    """Write how long ago that was."""
+    return "just now" if now - then < datetime.timedelta(seconds=5) else f"{duration(now - then)} ago"
+
+
+def time_until(then: datetime.datetime, now: datetime.datetime) -> str:
+    """Write how long it takes until then."""
+    return f"in {duration(then - now)}" if then > now else "any moment"
+
+
+def time_of_day(then: datetime.datetime, now: datetime.datetime) -> str:
+    """Write the time of day in UTC, with the date where it is not today's."""
+    then = then.astimezone(datetime.UTC)
+    today = then.date() == now.astimezone(datetime.UTC).date()
+    return f"{then:%H:%M}" if today else f"{then:%Y-%m-%d %H:%M}"

@@ -1,0 +1,1 @@
+"""Decides how fast Charge is asked, and whether a request is retried. Pure."""

@@ -1,0 +1,210 @@
+"""Compares what should be with what is. The dangerous decision of fleet-sync, as one pure function.
+
+Invariants: a detach is planned only for a membership that was seen, in a managed fleet in exact mode whose listing is
+complete and all of whose references are resolved, and that no active row wants; nothing is planned for other fleets;
+the order of the input is irrelevant. Neighbours: `resolver` looks up references, `guard` judges the plan.
+"""
+
+import dataclasses
+import datetime
+import types
+from collections.abc import Collection, Iterable, Iterator, Mapping
+
+from worker.core import values
+from worker.core.model.plan_digest import row_fingerprint
+from worker.core.planning import merge_sources, resolver
+
+Membership = values.Membership
+
+
+def plan(
+    *,
+    desired: values.Desired,
+    actual: values.Actual,
+    now: datetime.datetime,
+    mode: values.Mode,
+    absences: Collection[Membership] = (),
+    remembered: Mapping[str, values.DriverId] = types.MappingProxyType({}),
+) -> values.Plan:
+    """Plan the changes that make the managed fleets as desired, as far as that can be known.
+
+    `mode` is that of fleets without one of their own; `absences` are those known from earlier runs, and `remembered` is
+    whom references led to then: one that leads nowhere now may still mean that driver. Every row's fleet has an entry
+    in `desired.fleets`, and every driver of the indexes of `actual` stands in its `memberships`. Raises
+    errors.DesiredError where a fleet turns out, under its id and its name, to be given two modes.
+    """
+    wishes = _ResolvedRows.of(desired, actual, now=now, remembered=remembered)
+    attaches = _attaches(wishes, actual)
+    exact = _exact(desired, wishes, mode)
+    shrinkable = exact - wishes.unclear - actual.incomplete.keys()
+    detaches = _detaches(wishes, actual, shrinkable)
+    members, drivers = _count(actual, wishes)
+    problems = {*desired.notices, *wishes.problems, *_distrusted(actual, wishes.managed)}
+    return values.Plan(
+        changes=tuple(sorted([*attaches, *detaches], key=lambda change: change.order)),
+        problems=tuple(sorted(problems, key=lambda problem: problem.order)),
+        members=members,
+        in_sync=len(wishes.wanted) - len(attaches),
+        drivers=drivers,
+        references=wishes.references,
+        unresolved=wishes.unresolved,
+        incomplete=len(wishes.managed & actual.incomplete.keys()),
+        resolutions=wishes.resolutions,
+        unjudged=frozenset(each for each in absences if _unjudged(each, wishes, exact, shrinkable)),
+    )
+
+
+@dataclasses.dataclass(slots=True)
+class _ResolvedRows:
+    """The rows in terms of ids. `unclear` fleets may lack somebody, `waiting` drivers may be needed elsewhere.
+
+    `further` rows want for other times what the first row of a membership wants.
+    """
+
+    fleets: Mapping[values.FleetRef, resolver.FleetAnswer]
+    managed: frozenset[values.FleetId]
+    wanted: dict[Membership, values.Row] = dataclasses.field(default_factory=dict)
+    released: dict[Membership, values.Row] = dataclasses.field(default_factory=dict)
+    further: dict[object, values.Row] = dataclasses.field(default_factory=dict)
+    unclear: set[values.FleetId] = dataclasses.field(default_factory=set)
+    waiting: set[values.DriverId] = dataclasses.field(default_factory=set)
+    problems: list[values.Problem] = dataclasses.field(default_factory=list)
+    references: int = 0
+    unresolved: int = 0
+    resolutions: dict[str, values.DriverId] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        desired: values.Desired,
+        actual: values.Actual,
+        *,
+        now: datetime.datetime,
+        remembered: Mapping[str, values.DriverId],
+    ) -> "_Wishes":
+        """Turn references into ids. Rows that are not active want nothing, but lend their place to a detach."""
+        fleets = resolver.resolve_fleets({entry.fleet for entry in desired.fleets}, actual.fleets)
+        wishes = cls(fleets, resolver.resolved_ids(fleets.values()))
+        drivers = {
+            row.driver: resolver.resolve_driver(row.driver, actual, before=remembered.get(str(row.driver)))
+            for row in desired.rows
+        }
+        active = [row for row in desired.rows if row.active(now)]
+        for row in sorted(desired.rows, key=lambda row: row.origin):
+            wishes._add(row, fleets[row.fleet], drivers[row.driver], active=row.active(now))
+        lost = {row.driver for row in active if isinstance(drivers[row.driver], resolver.Unresolved)}
+        wishes.resolutions = {
+            str(reference): driver
+            for reference, driver in drivers.items()
+            if not isinstance(reference, values.DriverById) and not isinstance(driver, resolver.Unresolved)
+        }
+        wishes.references = len({row.driver for row in active}) + len(fleets)
+        wishes.unresolved = len(lost) + wishes._add_unresolved_fleets(desired)
+        return wishes
+
+    def _add(
+        self, row: values.Row, fleet: resolver.FleetAnswer, driver: resolver.DriverAnswer, *, active: bool
+    ) -> None:
+        if isinstance(driver, resolver.Unresolved):
+            if active:
+                self.waiting.update(driver.candidates)
+                self._add_unresolved_driver(row, fleet, driver)
+        elif isinstance(fleet, resolver.Unresolved):
+            if active:
+                self.waiting.add(driver)
+        else:
+            self._keep(self.wanted if active else self.released, (driver, fleet), row)
+
+    def _keep(self, rows: dict[Membership, values.Row], membership: Membership, row: values.Row) -> None:
+        """Keep the first row of a membership; report one that says, by other references, what another says."""
+        first = rows.setdefault(membership, row)
+        if (first.starts, first.ends) != (row.starts, row.ends):
+            first = self.further.setdefault((membership, row.starts, row.ends), row)
+        if first is not row:
+            same = f"{row.driver} in fleet {row.fleet} stands at {first.origin} too"
+            message = f"{same}, as {first.driver} in fleet {first.fleet}; harmless"
+            self.problems.append(values.Problem(str(row.origin), message, note=True))
+
+    def _add_unresolved_driver(self, row: values.Row, fleet: resolver.FleetAnswer, driver: resolver.Unresolved) -> None:
+        if not isinstance(fleet, resolver.Unresolved):
+            self.unclear.add(fleet)
+        message = f"{driver.reason}; until this is resolved nobody is detached from fleet {row.fleet}"
+        if driver.candidates:
+            message += ", and whom it may mean from none"
+        self.problems.append(values.Problem(str(row.origin), message))
+
+    def _add_unresolved_fleets(self, desired: values.Desired) -> int:
+        """Report every fleet reference that led nowhere, at its first place; give their number."""
+        first: dict[values.FleetRef, values.Origin] = {}
+        for entry in sorted(desired.fleets, key=lambda entry: entry.origin):
+            first.setdefault(entry.fleet, entry.origin)
+        lost = {ref: answer for ref, answer in self.fleets.items() if isinstance(answer, resolver.Unresolved)}
+        for reference, answer in lost.items():
+            message = f"{answer.reason}; its drivers are not attached to it, nor detached from any other fleet"
+            self.problems.append(values.Problem(str(first[reference]), message))
+        return len(lost)
+
+
+def _attaches(wishes: _ResolvedRows, actual: values.Actual) -> list[values.Change]:
+    return [
+        _change(values.Action.ATTACH, (driver, fleet), row)
+        for (driver, fleet), row in wishes.wanted.items()
+        if fleet not in actual.memberships[driver]
+    ]
+
+
+def _detaches(
+    wishes: _ResolvedRows, actual: values.Actual, shrinkable: frozenset[values.FleetId]
+) -> Iterator[values.Change]:
+    for driver, fleets in actual.memberships.items():
+        if driver in wishes.waiting:
+            continue
+        for fleet in fleets & shrinkable:
+            if (driver, fleet) not in wishes.wanted:
+                yield _change(values.Action.DETACH, (driver, fleet), wishes.released.get((driver, fleet)))
+
+
+def _change(action: values.Action, membership: Membership, row: values.Row | None) -> values.Change:
+    """Make a change that this row asks for, or none."""
+    if row is None:
+        return values.Change(action, *membership)
+    return values.Change(action, *membership, row.origin, row_fingerprint(row))
+
+
+def _exact(desired: values.Desired, wishes: _ResolvedRows, mode: values.Mode) -> frozenset[values.FleetId]:
+    """Give the managed fleets that are to hold nobody else; from those that are clear somebody may be detached."""
+    resolved = ((entry, wishes.fleets[entry.fleet]) for entry in desired.fleets)
+    stated = merge_sources.stated_modes(
+        (entry, fleet) for entry, fleet in resolved if not isinstance(fleet, resolver.Unresolved)
+    )
+    return frozenset({fleet for fleet in wishes.managed if stated.get(fleet, mode) is values.Mode.EXACT})
+
+
+def _unjudged(
+    absence: Membership, wishes: _ResolvedRows, exact: frozenset[values.FleetId], shrinkable: frozenset[values.FleetId]
+) -> bool:
+    """Tell whether this reading can neither confirm that a membership is absent from the sources, nor refute it."""
+    driver, fleet = absence
+    if absence in wishes.wanted:
+        return False
+    if fleet in wishes.managed:
+        return fleet in exact and (driver in wishes.waiting or fleet not in shrinkable)
+    return any(isinstance(answer, resolver.Unresolved) for answer in wishes.fleets.values())
+
+
+def _count(actual: values.Actual, wishes: _ResolvedRows) -> tuple[dict[values.FleetId, int], int]:
+    """Count the members of every managed fleet, and the drivers that are in one or should be."""
+    members = dict.fromkeys(sorted(wishes.managed), 0)
+    drivers = {driver for driver, _ in wishes.wanted}
+    for driver, fleets in actual.memberships.items():
+        if here := fleets & wishes.managed:
+            drivers.add(driver)
+            for fleet in here:
+                members[fleet] += 1
+    return members, len(drivers)
+
+
+def _distrusted(actual: values.Actual, managed: Iterable[values.FleetId]) -> Iterator[values.Problem]:
+    for fleet in managed:
+        if reason := actual.incomplete.get(fleet):
+            yield values.Problem(fleet, f"{reason}; nobody is detached from this fleet in this run")

@@ -1,0 +1,96 @@
+"""Looks references up in what was read from Charge: present, absent and unknown are three different answers.
+
+Invariant: a reference leads to exactly one id, or to a reason why not; never to a guess.
+Neighbours: `planner` and the online check call this; `engine.reading` sees to it that the answers can be known.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import assert_never
+
+from worker.core import values
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Unresolved:
+    """A reference that led to no single id, and why; `candidates` are those whom it may mean."""
+
+    reason: str
+    candidates: tuple[values.DriverId, ...] = ()
+
+
+FleetAnswer = values.FleetId | Unresolved
+DriverAnswer = values.DriverId | Unresolved
+
+
+def resolve_fleets(
+    references: Iterable[values.FleetRef], known: Mapping[values.FleetId, values.Fleet]
+) -> dict[values.FleetRef, FleetAnswer]:
+    """Look up fleet references among `known`, which must hold every fleet of the account where a name is asked for."""
+    by_name: dict[str, list[values.FleetId]] = {}
+    for fleet in known.values():
+        by_name.setdefault(fleet.name, []).append(fleet.id)
+    return {reference: _fleet(reference, known, by_name) for reference in references}
+
+
+def resolved_ids(answers: Iterable[FleetAnswer]) -> frozenset[values.FleetId]:
+    """Keep the ids that fleet references led to."""
+    return frozenset(answer for answer in answers if not isinstance(answer, Unresolved))
+
+
+def _fleet(
+    reference: values.FleetRef,
+    known: Mapping[values.FleetId, values.Fleet],
+    by_name: Mapping[str, list[values.FleetId]],
+) -> FleetAnswer:
+    match reference:
+        case values.FleetById(id=fleet):
+            return fleet if fleet in known else Unresolved(f"fleet {fleet} does not exist in this account")
+        case values.FleetByName(name=name):
+            match sorted(by_name.get(name, [])):
+                case [fleet]:
+                    return fleet
+                case []:
+                    return Unresolved(f'no fleet is named "{name}"')
+                case several:
+                    return Unresolved(f'{len(several)} fleets are named "{name}" ({", ".join(several)}): write the id')
+        case _:
+            assert_never(reference)
+
+
+def resolve_driver(
+    reference: values.DriverRef, actual: values.Actual, *, before: values.DriverId | None = None
+) -> DriverAnswer:
+    """Look a driver reference up in a reading; `before` is whom it led to in earlier runs, and may still mean."""
+    answer = _driver(reference, actual)
+    if isinstance(answer, Unresolved) and before is not None and before not in answer.candidates:
+        return Unresolved(f"{answer.reason} (it led to {before} before)", (*answer.candidates, before))
+    return answer
+
+
+def _driver(reference: values.DriverRef, actual: values.Actual) -> DriverAnswer:
+    match reference:
+        case values.DriverById(id=resolve_driver):
+            return _driver_by_id(resolve_driver, actual)
+        case values.DriverByEmail(email=email):
+            return _only(actual.emails.get(email, ()), f"the e-mail address {email}", actual)
+        case values.DriverByMetadata(key=key, value=value):
+            return _only(actual.metadata.get((key, value), ()), f"the metadata {key}={value}", actual)
+        case _:
+            assert_never(reference)
+
+
+def _driver_by_id(driver: values.DriverId, actual: values.Actual) -> DriverAnswer:
+    if driver in actual.memberships:
+        return driver
+    if driver in actual.absent or actual.directory_complete:
+        return Unresolved(f"driver {driver} does not exist in this account")
+    return Unresolved(f"driver {driver} could not be read: whether it exists is unknown")
+
+
+def _only(found: tuple[values.DriverId, ...], what: str, actual: values.Actual) -> DriverAnswer:
+    if len(found) > 1:
+        return Unresolved(f"{len(found)} drivers have {what} ({', '.join(sorted(found))}): write the id", found)
+    if not actual.directory_complete:
+        return Unresolved(f"{what} could not be looked up: the list of all drivers could not be read whole", found)
+    return found[0] if found else Unresolved(f"no driver has {what}")

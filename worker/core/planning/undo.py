@@ -1,0 +1,73 @@
+"""Turns a past run around: the inverse of what it did, without what changed since.
+
+Invariant: only what the run itself did is undone, and only where it is still as the run left it.
+Neighbours: the plan that comes out goes through `guard` like any other.
+"""
+
+from collections.abc import Collection, Sequence
+
+from worker.core import values
+from worker.core.model.outcomes import Applied, Unknown
+from worker.core.model.ports import PastChange
+
+_NOWHERE = values.Origin("undo", 1, 1)
+_PERHAPS_DONE = (Applied.name, Unknown.name, None)
+_OPPOSITE = {values.Action.ATTACH: values.Action.DETACH, values.Action.DETACH: values.Action.ATTACH}
+
+
+def plan_inverse(run: values.RunId, history: Sequence[PastChange], actual: values.Actual) -> values.Plan:
+    """Plan the inverse of a run. `history` holds every past write to the drivers concerned, the oldest first.
+
+    What is left out is listed as a problem, with the reason.
+    """
+    done = [past for past in history if past.run == run and past.outcome in _PERHAPS_DONE]
+    last = {(past.change.driver, past.change.fleet): past for past in history if past.outcome == Applied.name}
+    changes, problems = [], []
+    for past in done:
+        change = past.change
+        if reason := _reason_to_leave(past, last.get((change.driver, change.fleet), past), actual):
+            problems.append(values.Problem(f"{change.driver}/{change.fleet}", f"{reason}; left as it is"))
+        else:
+            changes.append(values.Change(_OPPOSITE[change.action], change.driver, change.fleet))
+    fleets = {past.change.fleet for past in done}
+    return values.Plan(
+        changes=tuple(sorted(changes, key=lambda change: change.order)),
+        problems=tuple(sorted({*problems, *_distrusted(actual, fleets)})),
+        members={fleet: sum(fleet in own for own in actual.memberships.values()) for fleet in sorted(fleets)},
+        in_sync=0,
+        drivers=len({change.driver for change in changes}),
+        incomplete=len(fleets & actual.incomplete.keys()),
+    )
+
+
+def required_reading(run: values.RunId, history: Sequence[PastChange]) -> values.Desired:
+    """Give what has to be read to undo a run: its fleets, whole, and its drivers."""
+    changes = sorted({past.change for past in history if past.run == run}, key=lambda change: change.order)
+    return values.Desired(
+        sources=(),
+        fleets=tuple(values.FleetEntry(values.FleetById(change.fleet), _NOWHERE) for change in changes),
+        rows=tuple(
+            values.Row(values.FleetById(change.fleet), values.DriverById(change.driver), _NOWHERE) for change in changes
+        ),
+    )
+
+
+def _reason_to_leave(past: PastChange, last: PastChange, actual: values.Actual) -> str | None:
+    """Give the reason why a change is not undone, or None."""
+    change = past.change
+    fleets = actual.memberships.get(change.driver)
+    if past.outcome != Applied.name:
+        return "it is not known whether the run changed this membership"
+    if last.key != past.key:
+        return f"{last.run} changed this membership again"
+    if fleets is None:
+        return "the driver no longer exists, or could not be read"
+    if not change.done_in(fleets):
+        return "somebody else changed this membership since"
+    if change.action is values.Action.ATTACH and change.fleet in actual.incomplete:
+        return "its fleet was not seen whole, so nobody is detached from it"
+    return None
+
+
+def _distrusted(actual: values.Actual, fleets: Collection[values.FleetId]) -> list[values.Problem]:
+    return [values.Problem(fleet, reason) for fleet, reason in actual.incomplete.items() if fleet in fleets]

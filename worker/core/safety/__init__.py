@@ -1,0 +1,1 @@
+"""Decides what must not happen without a person's approval, or not yet. Pure."""

@@ -1,0 +1,56 @@
+"""Runs many jobs at a time, and background tasks beside a block of code.
+
+Invariant: a foreseen failure comes out as itself, never inside an exception group. Neighbours: `driver_reader` reads
+with `run_bounded`, `applier` writes with it; `cancellation` and `service` use `background_tasks`.
+"""
+
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from typing import TypeVar
+
+import anyio
+import anyio.abc
+
+from worker.core.model.errors import FleetSyncError
+
+DEFAULT_CONCURRENCY = 32
+
+Job = TypeVar("Job")
+
+
+async def run_bounded(
+    work: Callable[[Job], Awaitable[None]], jobs: Iterable[Job], *, limit: int = DEFAULT_CONCURRENCY
+) -> None:
+    """Do `work` for every job, `limit` of them at a time, started in order."""
+    waiting = iter(jobs)
+    failures: list[FleetSyncError] = []
+
+    async def lane() -> None:
+        for job in waiting:
+            if failures:
+                return
+            try:
+                await work(job)
+            except FleetSyncError as failure:  # raised below, out of the task group's wrapping
+                failures.append(failure)
+                tasks.cancel_scope.cancel()
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(limit):
+            tasks.start_soon(lane)
+    if failures:
+        raise failures[0]
+
+
+@contextlib.asynccontextmanager
+async def background_tasks() -> AsyncIterator[anyio.abc.TaskGroup]:
+    """Give a task group for what runs beside the block, and is cancelled at its end."""
+    failure: FleetSyncError | OSError | None = None
+    async with anyio.create_task_group() as tasks:
+        try:
+            yield tasks
+        except (FleetSyncError, OSError) as error:
+            failure = error
+        tasks.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
