@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterator, Mapping
 
 import click
 
-from benchmarks import journal, large, pace, results, startup, throughput
+from benchmarks import journal, large, rate_limit, results, startup, throughput
 from worker import logs
 
 Figures = Callable[..., Iterator[results.Figure]]
 
 BENCHMARKS: Mapping[str, tuple[str, Figures]] = {
     "throughput": ("Throughput: 2,000 attaches by 32 workers, no limit", throughput.figures),
-    "pace": ("Pace", pace.figures),
+    "pace": ("Pace", rate_limit.figures),
     "startup": ("Start", startup.figures),
     "journal": ("Journal", journal.figures),
     "large": ("Large accounts", large.figures),

@@ -9,12 +9,13 @@ import itertools
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from benchmarks import server
-from worker.charge import client, http
-from worker.core import values
+from worker.charge import client, transport
+from worker.core.model.identifiers import Account, DriverId, FleetId, IntentKey
+from worker.core.model.plan import Action, Change, Cost, GuardedPlan
 from worker.core.model.ports import Charge, Journal
 from worker.core.model.secret import Secret
 from worker.core.pacing import retry_policy
-from worker.engine import apply, halt, pacing, sending
+from worker.engine import applier, cancellation, rate_limiter, request_executor
 from worker.service import composition
 
 TIMEOUT = 30.0
@@ -23,7 +24,7 @@ TIMEOUT = 30.0
 @contextlib.asynccontextmanager
 async def charge(url: str, *, connections: int) -> AsyncIterator[client.Client]:
     """Open the client of a sandbox."""
-    exchange = http.Http(
+    exchange = transport.Transport(
         base_url=url,
         key=Secret(server.KEY),
         api_version="2026-03-01",
@@ -37,18 +38,22 @@ async def charge(url: str, *, connections: int) -> AsyncIterator[client.Client]:
         await exchange.aclose()
 
 
-def sender(*, ceiling: float, burst: int, adaptive: bool) -> sending.Sender:
+def executor(*, ceiling: float, burst: int, adaptive: bool) -> request_executor.RequestExecutor:
     """Make what paces and retries; to be called inside the event loop."""
-    pace = pacing.Pace(requests_per_second=ceiling, burst=burst, adaptive=adaptive)
-    stop = halt.Halt(wake=pace.wake)
-    return sending.Sender(pace=pace, halt=stop, policy=retry_policy.RetryPolicy(max_attempts=50), jitter=lambda: 0.5)
+    limiter = rate_limiter.RateLimiter(requests_per_second=ceiling, burst=burst, adaptive=adaptive)
+    stop = cancellation.Cancellation(wake=limiter.wake)
+    return request_executor.RequestExecutor(
+        limiter=limiter, run_cancellation=stop, policy=retry_policy.RetryPolicy(max_attempts=50), jitter=lambda: 0.5
+    )
 
 
-def applier(api: Charge, *, sender: sending.Sender, journal: Journal, concurrency: int) -> apply.Applier:
+def new_applier(
+    api: Charge, *, executor: request_executor.RequestExecutor, journal: Journal, concurrency: int
+) -> applier.Applier:
     """Make what applies."""
-    return apply.Applier(
+    return applier.Applier(
         charge=api,
-        sender=sender,
+        executor=executor,
         journal=journal,
         progress=composition.Unwatched(),
         concurrency=concurrency,
@@ -56,21 +61,21 @@ def applier(api: Charge, *, sender: sending.Sender, journal: Journal, concurrenc
     )
 
 
-def keys() -> Callable[[], values.IntentKey]:
+def keys() -> Callable[[], IntentKey]:
     """Give a source of keys of which no two are alike, across processes too."""
     began, numbers = datetime.datetime.now(datetime.UTC).timestamp(), itertools.count()
-    return lambda: values.IntentKey(f"benchmark-{began}-{next(numbers)}")
+    return lambda: IntentKey(f"benchmark-{began}-{next(numbers)}")
 
 
-def attaches(drivers: Sequence[str], fleet: str) -> list[values.Change]:
+def attaches(drivers: Sequence[str], fleet: str) -> list[Change]:
     """Make the changes that put these drivers into a fleet."""
-    return [values.Change(values.Action.ATTACH, values.DriverId(each), values.FleetId(fleet)) for each in drivers]
+    return [Change(Action.ATTACH, DriverId(each), FleetId(fleet)) for each in drivers]
 
 
-def guarded(changes: list[values.Change]) -> values.Judged:
+def guarded(changes: list[Change]) -> GuardedPlan:
     """Make a judged plan of just these changes."""
-    return values.Judged(
-        account=values.Account("http://127.0.0.1/v1", "test"),
+    return GuardedPlan(
+        account=Account("http://127.0.0.1/v1", "test"),
         created=datetime.datetime.now(datetime.UTC),
         sources=(),
         changes=tuple(changes),
@@ -79,6 +84,6 @@ def guarded(changes: list[values.Change]) -> values.Judged:
         in_sync=0,
         fleets=1,
         drivers=len(changes),
-        cost=values.Cost(len(changes), 0.0),
+        cost=Cost(len(changes), 0.0),
         digest="",
     )

@@ -12,10 +12,12 @@ from collections.abc import Iterator
 import anyio
 
 from benchmarks import account, results, server
-from worker.core import values
+from tests.support import memory_journal
+from worker.core.model.identifiers import RunId
+from worker.core.model.plan import Change
 from worker.core.model.ports import Journal
 from worker.core.model.report import Report
-from worker.journal import memory, sql
+from worker.journal import sql
 from worker.service import composition
 
 WORKERS = 32
@@ -48,16 +50,16 @@ def _measure(writes: int, *, rounds: int) -> list[tuple[results.Cost, results.Co
             first, second, changes = changes[:writes], changes[writes : 2 * writes], changes[2 * writes :]
             journal_url = f"sqlite:///{pathlib.Path(name) / f'journal-{number}.db'}"
             if number % 2:
-                with_memory = anyio.run(_run, sandbox.url, first, memory.MemoryJournal())
+                with_memory = anyio.run(_run, sandbox.url, first, memory_journal.MemoryJournal())
                 with_sql = anyio.run(_with_sql, sandbox.url, second, journal_url)
             else:
                 with_sql = anyio.run(_with_sql, sandbox.url, first, journal_url)
-                with_memory = anyio.run(_run, sandbox.url, second, memory.MemoryJournal())
+                with_memory = anyio.run(_run, sandbox.url, second, memory_journal.MemoryJournal())
             pairs.append((with_sql, with_memory))
     return pairs[1:]  # the first round only warms up
 
 
-async def _with_sql(url: str, changes: list[values.Change], journal_url: str) -> results.Cost:
+async def _with_sql(url: str, changes: list[Change], journal_url: str) -> results.Cost:
     journal = sql.SqlJournal(journal_url, clock=composition.SystemClock())
     try:
         await journal.open()  # made before the clock starts: that happens once in a journal's life
@@ -66,12 +68,12 @@ async def _with_sql(url: str, changes: list[values.Change], journal_url: str) ->
         await journal.aclose()
 
 
-async def _run(url: str, changes: list[values.Change], journal: Journal) -> results.Cost:
+async def _run(url: str, changes: list[Change], journal: Journal) -> results.Cost:
     """Make the changes of a plan, and journal everything about it."""
-    run, guarded = values.RunId("run_benchmark"), account.guarded(changes)
+    run, guarded = RunId("run_benchmark"), account.guarded(changes)
     async with account.charge(url, connections=WORKERS) as charge:
-        sender = account.sender(ceiling=1e6, burst=1_000, adaptive=False)
-        applier = account.applier(charge, sender=sender, journal=journal, concurrency=WORKERS)
+        executor = account.executor(ceiling=1e6, burst=1_000, adaptive=False)
+        applier = account.new_applier(charge, executor=executor, journal=journal, concurrency=WORKERS)
         wall, cpu = time.perf_counter(), time.process_time()
         intents = applier.intend(changes)
         await journal.begin(run, trigger="benchmark", guarded=guarded, intents=intents)

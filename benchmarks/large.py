@@ -1,7 +1,7 @@
 """Large accounts: a document of many rows, and a list of many drivers, each against the plainest way to read it.
 
 Invariant: every measurement is a process of its own, so that its peak of memory is its own. Neighbours:
-`worker.sources` and `worker.engine.reading` are what is measured.
+`worker.sources` and `worker.engine.reader` are what is measured.
 """
 
 import csv
@@ -20,10 +20,10 @@ import httpx
 import yaml
 
 from benchmarks import account, results, server
-from worker.core import values
-from worker.engine import reading
+from worker.core.model.actual import Actual
+from worker.engine import reader
 from worker.service import composition
-from worker.sources import files
+from worker.sources import file_source
 
 _FOLDER = pathlib.Path(__file__).parent.parent
 
@@ -82,7 +82,7 @@ def _items(drivers: list[str]) -> Iterator[str]:
 
 
 def _read_document(path: str) -> object:
-    return anyio.run(files.FileSource(pathlib.Path(path), path).read)
+    return anyio.run(file_source.FileSource(pathlib.Path(path), path).read)
 
 
 def _parse_document(path: str) -> object:
@@ -101,10 +101,10 @@ def _read_directory(url: str) -> object:
     return anyio.run(_export, url)
 
 
-async def _export(url: str) -> values.Actual:
+async def _export(url: str) -> Actual:
     async with account.charge(url, connections=32) as charge:
-        sender = account.sender(ceiling=1e6, burst=1_000, adaptive=False)
-        reader = reading.Reader(charge=charge, sender=sender, progress=composition.Unwatched(), page_size=100)
+        executor = account.executor(ceiling=1e6, burst=1_000, adaptive=False)
+        reader = reader.Reader(charge=charge, executor=executor, progress=composition.Unwatched(), page_size=100)
         return await reader.export()
 
 

@@ -17,7 +17,7 @@ from typing import Literal
 
 import anyio
 
-from worker.sandbox import app, behaviour, messages, roster, server
+from worker.sandbox import app, http_types, quirks, server, state
 
 KEY = app.KEY
 FLEETS = 10
@@ -54,16 +54,16 @@ def running(
             process.terminate()
 
 
-def people(drivers: int) -> tuple[roster.Roster, str]:
+def people(drivers: int) -> tuple[state.SandboxState, str]:
     """Give the people of a sandbox with so many drivers, and the id of one more fleet, which nobody is in."""
-    invented = roster.Roster.populate(drivers=drivers, fleets=FLEETS)
+    invented = state.SandboxState.populate(drivers=drivers, fleets=FLEETS)
     return invented, invented.add_fleet(name="Benchmark")
 
 
 def main(drivers: str, rate: str, limit: Limit, record: str) -> None:
     """Serve until terminated, and print the base URL once the port listens."""
     invented, _ = people(int(drivers))
-    limits = behaviour.Behaviour(rate=float(rate) if rate else None, limit=limit)
+    limits = quirks.Quirks(rate=float(rate) if rate else None, limit=limit)
     sandbox = app.create(invented, behaviour=limits, record=bool(record))
 
     def started(url: str) -> None:
@@ -73,10 +73,10 @@ def main(drivers: str, rate: str, limit: Limit, record: str) -> None:
     anyio.run(functools.partial(server.serve, _counted(sandbox), started=started))
 
 
-def _counted(sandbox: app.Sandbox) -> messages.App:
+def _counted(sandbox: app.Sandbox) -> http_types.App:
     """Let the sandbox also tell what came to it."""
 
-    async def answer(scope: messages.Scope, receive: messages.Receive, send: messages.Send) -> None:
+    async def answer(scope: http_types.Scope, receive: http_types.Receive, send: http_types.Send) -> None:
         if scope["path"] != _ARRIVALS:
             return await sandbox(scope, receive, send)
         body = json.dumps([(request.time, request.status != 429) for request in sandbox.requests]).encode()

@@ -11,14 +11,15 @@ import anyio
 import httpx
 
 from benchmarks import account, results, server
-from worker.core import values
-from worker.engine import lanes
-from worker.journal import memory
+from tests.support import memory_journal
+from worker.core.model.identifiers import RunId
+from worker.core.model.plan import Change
+from worker.engine import concurrency
 
 WORKERS = 32
 REQUESTS = 2_000
 
-Round = Callable[[str, list[values.Change]], Awaitable[results.Cost]]
+Round = Callable[[str, list[Change]], Awaitable[results.Cost]]
 
 
 def figures(*, short: bool) -> Iterator[results.Figure]:
@@ -34,41 +35,41 @@ def figures(*, short: bool) -> Iterator[results.Figure]:
     yield results.Figure("ms of CPU an attach, with pace, retries and outcomes", f"{results.cpu_ms(run):.2f}")
 
 
-async def _ours(url: str, changes: list[values.Change]) -> results.Cost:
+async def _ours(url: str, changes: list[Change]) -> results.Cost:
     """Attach through the client on its own pool."""
     key = account.keys()
     async with account.charge(url, connections=WORKERS) as charge:
 
-        async def write(change: values.Change) -> None:
+        async def write(change: Change) -> None:
             reply = await charge.write(change, key=key())
             _see(change.fleet in reply.driver.fleets)
 
-        return await _timed(lambda: lanes.side_by_side(write, changes, limit=WORKERS), len(changes))
+        return await _timed(lambda: concurrency.run_bounded(write, changes, limit=WORKERS), len(changes))
 
 
-async def _plain(url: str, changes: list[values.Change]) -> results.Cost:
+async def _plain(url: str, changes: list[Change]) -> results.Cost:
     """Attach through `httpx.AsyncClient` with its default limits: 100 connections, 20 kept alive, for 5 s."""
     key = account.keys()
     headers = {"Authorization": f"Bearer {server.KEY}", "Charge-Version": "2026-03-01"}
     async with httpx.AsyncClient(headers=headers, timeout=account.TIMEOUT) as api:
 
-        async def write(change: values.Change) -> None:
+        async def write(change: Change) -> None:
             path = f"{url}/drivers/{change.driver}/attach"
             answer = await api.post(path, json={"fleet": change.fleet}, headers={"Idempotency-Key": key()})
             _see(change.fleet in answer.raise_for_status().json()["fleets"])
 
-        return await _timed(lambda: lanes.side_by_side(write, changes, limit=WORKERS), len(changes))
+        return await _timed(lambda: concurrency.run_bounded(write, changes, limit=WORKERS), len(changes))
 
 
-async def _run(url: str, changes: list[values.Change]) -> results.Cost:
+async def _run(url: str, changes: list[Change]) -> results.Cost:
     """Attach as a run does: through pace, retries and the recorder of outcomes."""
     async with account.charge(url, connections=WORKERS) as charge:
-        sender = account.sender(ceiling=1e6, burst=1_000, adaptive=False)
-        journal = memory.MemoryJournal()
-        applier = account.applier(charge, sender=sender, journal=journal, concurrency=WORKERS)
+        executor = account.executor(ceiling=1e6, burst=1_000, adaptive=False)
+        journal = memory_journal.MemoryJournal()
+        applier = account.new_applier(charge, executor=executor, journal=journal, concurrency=WORKERS)
         intents = applier.intend(changes)
         await journal.begin(
-            values.RunId("run_benchmark"), trigger="benchmark", guarded=account.guarded(changes), intents=intents
+            RunId("run_benchmark"), trigger="benchmark", guarded=account.guarded(changes), intents=intents
         )
 
         async def work() -> None:

@@ -18,10 +18,10 @@ from selenium.common import exceptions
 from selenium.webdriver.chrome import service as chrome_service
 from selenium.webdriver.support import wait
 
-from tests.status import doubles
+from tests.web import doubles
 from worker.core.model.secret import Secret
 from worker.core.monitoring import status
-from worker.status import app, metrics, server
+from worker.web import app, metrics, server
 
 CHROMIUM = pathlib.Path("/usr/bin/chromium")
 DRIVER = pathlib.Path("/usr/bin/chromedriver")

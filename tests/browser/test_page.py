@@ -13,7 +13,7 @@ from selenium.common import exceptions
 from selenium.webdriver.common import by, keys
 
 from tests.browser import conftest
-from tests.status import doubles
+from tests.web import doubles
 
 CSS = by.By.CSS_SELECTOR
 

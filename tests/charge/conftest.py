@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 
 from tests.support import clocks
-from worker.charge import client, http
+from worker.charge import client, transport
 from worker.core.model.secret import Secret
 
 KEY = "ch_sk_test_51secretsecretsecret"
@@ -23,13 +23,13 @@ def exchange(
     timeout: float = 5.0,
     connections: int = 4,
     network: bool = False,
-) -> http.Http:
+) -> transport.Transport:
     """Make an exchange whose connections are answered by `handler`, or made by `make`, or real with `network`."""
 
     def answered() -> httpx.AsyncBaseTransport:
         return httpx.MockTransport(handler or (lambda request: httpx.Response(200, json={})))
 
-    return http.Http(
+    return transport.Transport(
         base_url=base_url,
         key=Secret(KEY),
         api_version="2026-03-01",

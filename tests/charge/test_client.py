@@ -8,18 +8,20 @@ import pytest
 
 from tests.charge import conftest
 from worker.charge import client
-from worker.core import values
+from worker.core.model.actual import Driver, Fleet
 from worker.core.model.errors import ForeignOrigin, NotFound, RateLimited, RequestRefused, Unreachable
+from worker.core.model.identifiers import DriverId, FleetId, IntentKey
+from worker.core.model.plan import Action, Change
 from worker.core.model.ports import WriteReply
 
 pytestmark = pytest.mark.anyio
 
-ALICE = values.DriverId("drv_" + "A" * 32)
-BOB = values.DriverId("drv_" + "B" * 32)
-VANS = values.FleetId("flt_" + "V" * 32)
-DEPOT = values.FleetId("flt_" + "W" * 32)
-ATTACH = values.Change(values.Action.ATTACH, ALICE, VANS)
-DETACH = values.Change(values.Action.DETACH, ALICE, VANS)
+ALICE = DriverId("drv_" + "A" * 32)
+BOB = DriverId("drv_" + "B" * 32)
+VANS = FleetId("flt_" + "V" * 32)
+DEPOT = FleetId("flt_" + "W" * 32)
+ATTACH = Change(Action.ATTACH, ALICE, VANS)
+DETACH = Change(Action.DETACH, ALICE, VANS)
 
 Ask = Callable[[client.Client], Awaitable[object]]
 
@@ -89,15 +91,15 @@ async def test_objects_are_retrieved_by_their_id() -> None:
     assert (await charge.client().driver(ALICE)).fleets == frozenset({VANS})
     assert str(charge.requests[0].url) == f"{conftest.BASE}/drivers/{ALICE}"
     charge = Charge({"id": VANS, "name": "Paris vans", "total_drivers": 24})
-    assert (await charge.client().fleet(VANS)) == values.Fleet(VANS, "Paris vans", "", 24)
+    assert (await charge.client().fleet(VANS)) == Fleet(VANS, "Paris vans", "", 24)
     assert str(charge.requests[0].url) == f"{conftest.BASE}/fleets/{VANS}"
 
 
 @pytest.mark.parametrize("change", [ATTACH, DETACH])
-async def test_a_write_carries_its_key_and_its_fleet(change: values.Change) -> None:
+async def test_a_write_carries_its_key_and_its_fleet(change: Change) -> None:
     charge = Charge({"id": ALICE, "fleets": [VANS]}, headers={"request-id": "req_42"})
-    reply = await charge.client().write(change, key=values.IntentKey("key-1"))
-    assert reply == WriteReply(values.Driver(ALICE, frozenset({VANS})), "req_42")
+    reply = await charge.client().write(change, key=IntentKey("key-1"))
+    assert reply == WriteReply(Driver(ALICE, frozenset({VANS})), "req_42")
     (request,) = charge.requests
     assert (request.method, str(request.url)) == ("POST", f"{conftest.BASE}/drivers/{ALICE}/{change.action}")
     assert (request.headers["idempotency-key"], request.headers["content-type"]) == ("key-1", "application/json")
@@ -109,7 +111,7 @@ async def test_a_write_carries_its_key_and_its_fleet(change: values.Change) -> N
     [
         lambda api: api.driver(BOB),
         lambda api: api.fleet(DEPOT),
-        lambda api: api.write(values.Change(values.Action.ATTACH, BOB, VANS), key=values.IntentKey("key-1")),
+        lambda api: api.write(Change(Action.ATTACH, BOB, VANS), key=IntentKey("key-1")),
     ],
     ids=["driver", "fleet", "write"],
 )
@@ -131,7 +133,7 @@ async def test_an_answer_about_somebody_else_is_no_answer(ask: Ask) -> None:
         lambda api, odd: api.driver(odd),
         lambda api, odd: api.fleet(odd),
         lambda api, odd: api.drivers_page(None, fleet=odd),
-        lambda api, odd: api.write(values.Change(values.Action.ATTACH, odd, VANS), key=values.IntentKey("key-1")),
+        lambda api, odd: api.write(Change(Action.ATTACH, odd, VANS), key=IntentKey("key-1")),
     ],
     ids=["driver", "fleet", "page", "write"],
 )
@@ -151,7 +153,7 @@ async def test_redirects_are_not_followed_not_even_home(status: int, target: str
     with pytest.raises(ForeignOrigin):
         await charge.client().driver(ALICE)
     with pytest.raises(ForeignOrigin):
-        await charge.client().write(ATTACH, key=values.IntentKey("key-1"))
+        await charge.client().write(ATTACH, key=IntentKey("key-1"))
     assert len(charge.requests) == 2
 
 

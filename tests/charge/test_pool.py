@@ -8,7 +8,7 @@ import pytest
 import trio.testing
 
 from tests.charge import conftest
-from worker.charge import http
+from worker.charge import transport
 from worker.core.model.errors import Unreachable
 
 pytestmark = pytest.mark.anyio
@@ -58,7 +58,7 @@ class _Connection(httpx.AsyncBaseTransport):
         self._them.closed.append(self._number)
 
 
-async def _ask(exchange: http.Http, times: int = 1) -> None:
+async def _ask(exchange: transport.Transport, times: int = 1) -> None:
     async with anyio.create_task_group() as tasks:
         for _ in range(times):
             tasks.start_soon(exchange.exchange, "GET", "/drivers")

@@ -9,32 +9,35 @@ from typing import Any
 import pytest
 
 from worker.cli import plan_file
-from worker.core import values
+from worker.core.model.desired import Origin, SourceRevision
 from worker.core.model.errors import PlanFileError
+from worker.core.model.identifiers import Account, DriverId, FleetId
+from worker.core.model.plan import Action, Change, Cost, GuardedPlan, HeldChange
 from worker.core.model.plan_digest import plan_digest
+from worker.core.model.problem import Problem
 from worker.core.model.serialization import plan_document
 
-ACCOUNT = values.Account("https://api.chargeapi.co/v1", "test")
-DRIVER, OTHER = values.DriverId("drv_" + "A" * 32), values.DriverId("drv_" + "B" * 32)
-FLEET = values.FleetId("flt_" + "V" * 32)
+ACCOUNT = Account("https://api.chargeapi.co/v1", "test")
+DRIVER, OTHER = DriverId("drv_" + "A" * 32), DriverId("drv_" + "B" * 32)
+FLEET = FleetId("flt_" + "V" * 32)
 
 CHANGES = (
-    values.Change(values.Action.ATTACH, DRIVER, FLEET, values.Origin("teams/a:b.yaml", 4, 9)),
-    values.Change(values.Action.DETACH, OTHER, FLEET),
+    Change(Action.ATTACH, DRIVER, FLEET, Origin("teams/a:b.yaml", 4, 9)),
+    Change(Action.DETACH, OTHER, FLEET),
 )
-HELD = (values.Held(values.Change(values.Action.DETACH, DRIVER, FLEET), "max_detach_fraction", "too many\nreally"),)
+HELD = (HeldChange(Change(Action.DETACH, DRIVER, FLEET), "max_detach_fraction", "too many\nreally"),)
 
-JUDGED = values.Judged(
+JUDGED = GuardedPlan(
     account=ACCOUNT,
     created=datetime.datetime(2026, 10, 5, 8, 0, 0, 123000, tzinfo=datetime.UTC),
-    sources=(values.SourceRevision("file", "Zoë.yaml", "sha256:0"),),
+    sources=(SourceRevision("file", "Zoë.yaml", "sha256:0"),),
     changes=CHANGES,
     held=HELD,
-    problems=(values.Problem("Zoë.yaml:1:1", "a \x1b problem"),),
+    problems=(Problem("Zoë.yaml:1:1", "a \x1b problem"),),
     in_sync=3,
     fleets=2,
     drivers=1,
-    cost=values.Cost(4, 0.2),
+    cost=Cost(4, 0.2),
     digest=plan_digest(ACCOUNT, CHANGES, (held.change for held in HELD)),
 )
 
@@ -94,10 +97,8 @@ def test_formatting_may_change(saved: pathlib.Path) -> None:
     assert plan_file.load(saved, account=ACCOUNT) == JUDGED
 
 
-@pytest.mark.parametrize(
-    "account", [values.Account("https://api.example/v1", "test"), values.Account(ACCOUNT.base_url, "live")]
-)
-def test_it_belongs_to_one_account(saved: pathlib.Path, account: values.Account) -> None:
+@pytest.mark.parametrize("account", [Account("https://api.example/v1", "test"), Account(ACCOUNT.base_url, "live")])
+def test_it_belongs_to_one_account(saved: pathlib.Path, account: Account) -> None:
     with pytest.raises(PlanFileError, match="was made for"):
         plan_file.load(saved, account=account)
 
@@ -122,9 +123,9 @@ def test_anything_else_is_no_plan(tmp_path: pathlib.Path, text: bytes) -> None:
         plan_file.load(path, account=ACCOUNT)
 
 
-def _unchecked(change: dict[str, str]) -> values.Change:
-    driver, fleet = values.DriverId(change["driver"]), values.FleetId(change["fleet"])
-    return values.Change(values.Action(change["action"]), driver, fleet)
+def _unchecked(change: dict[str, str]) -> Change:
+    driver, fleet = DriverId(change["driver"]), FleetId(change["fleet"])
+    return Change(Action(change["action"]), driver, fleet)
 
 
 def _vouched(plan: dict[str, Any]) -> str:

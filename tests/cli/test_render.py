@@ -5,30 +5,34 @@ import datetime
 import pytest
 
 from worker.cli import render
-from worker.core import values
+from worker.core.model.actual import Actual, Fleet
+from worker.core.model.desired import Desired, Origin
 from worker.core.model.errors import FleetSyncError
+from worker.core.model.identifiers import Account, DriverId, FleetId
 from worker.core.model.outcomes import Already, Applied, ChangeResult, Deferred, Refused, Stale, Unknown
+from worker.core.model.plan import Action, Change, Cost, GuardedPlan, HeldChange
+from worker.core.model.problem import Problem
 from worker.core.model.report import Report, Traffic
 from worker.core.safety import guard
-from worker.engine import survey
+from worker.engine import plan_builder
 
 NOW = datetime.datetime(2026, 10, 5, 8, tzinfo=datetime.UTC)
-DRIVER, OTHER = values.DriverId("drv_" + "A" * 32), values.DriverId("drv_" + "B" * 32)
-VANS, DEPOT = values.FleetId("flt_" + "V" * 32), values.FleetId("flt_" + "W" * 32)
-ATTACH = values.Change(values.Action.ATTACH, DRIVER, VANS, values.Origin("teams.yaml", 3, 7))
-DETACH = values.Change(values.Action.DETACH, OTHER, DEPOT)
+DRIVER, OTHER = DriverId("drv_" + "A" * 32), DriverId("drv_" + "B" * 32)
+VANS, DEPOT = FleetId("flt_" + "V" * 32), FleetId("flt_" + "W" * 32)
+ATTACH = Change(Action.ATTACH, DRIVER, VANS, Origin("teams.yaml", 3, 7))
+DETACH = Change(Action.DETACH, OTHER, DEPOT)
 
-DESIRED = values.Desired(sources=(), fleets=(), rows=())
-ACTUAL = values.Actual(
-    fleets={VANS: values.Fleet(VANS, "Vans\x1b[31m"), DEPOT: values.Fleet(DEPOT)},
+DESIRED = Desired(sources=(), fleets=(), rows=())
+ACTUAL = Actual(
+    fleets={VANS: Fleet(VANS, "Vans\x1b[31m"), DEPOT: Fleet(DEPOT)},
     memberships={},
     names={DRIVER: "Al\u202eice ch_sk_live_quoted"},
 )
 
 
-def _judged(*changes: values.Change, held: tuple[values.Held, ...] = (), **fields: object) -> values.Judged:
+def _judged(*changes: Change, held: tuple[HeldChange, ...] = (), **fields: object) -> GuardedPlan:
     known: dict[str, object] = {
-        "account": values.Account("https://api.chargeapi.co/v1", "test"),
+        "account": Account("https://api.chargeapi.co/v1", "test"),
         "created": NOW,
         "sources": (),
         "changes": changes,
@@ -37,17 +41,17 @@ def _judged(*changes: values.Change, held: tuple[values.Held, ...] = (), **field
         "in_sync": 1234,
         "fleets": 1,
         "drivers": 2,
-        "cost": values.Cost(900, 301.0),
+        "cost": Cost(900, 301.0),
         "digest": "sha256:0",
     }
-    return values.Judged(**{**known, **fields})  # type: ignore[arg-type]
+    return GuardedPlan(**{**known, **fields})  # type: ignore[arg-type]
 
 
-def _plan(guarded: values.Judged) -> str:
-    return render.plan(survey.Survey(DESIRED, ACTUAL, guarded), rate=2.5)
+def _plan(guarded: GuardedPlan) -> str:
+    return render.plan(plan_builder.PlanResult(DESIRED, ACTUAL, guarded), rate=2.5)
 
 
-def _result(*results: ChangeResult, guarded: values.Judged | None = None, **fields: object) -> str:
+def _result(*results: ChangeResult, guarded: GuardedPlan | None = None, **fields: object) -> str:
     known: dict[str, object] = {"run": "run_1", "started": NOW, "finished": NOW + datetime.timedelta(seconds=90)}
     return render.result(Report(**{**known, "judged": guarded, "results": results, **fields}))  # type: ignore[arg-type]
 
@@ -68,9 +72,9 @@ def test_a_plan_names_fleets_and_drivers_beside_their_ids_and_what_it_costs() ->
 
 
 def test_what_no_approval_lifts_offers_none() -> None:
-    held = (values.Held(DETACH, guard.MUST_SEE, "must_see was not seen"),)
+    held = (HeldChange(DETACH, guard.MUST_SEE, "must_see was not seen"),)
     assert "--approve" not in _plan(_judged(held=held))
-    mixed = (*held, values.Held(ATTACH, guard.PER_RUN, "too many"))
+    mixed = (*held, HeldChange(ATTACH, guard.PER_RUN, "too many"))
     assert (
         "If this is what you want, allow exactly this plan. In a job:\n  fleet-sync once --approve sha256:0\n"
         "Where a service runs:\n  fleet-sync approve sha256:0\n"
@@ -79,7 +83,7 @@ def test_what_no_approval_lifts_offers_none() -> None:
 
 @pytest.mark.parametrize(("unsettled", "said"), [(False, "In sync: "), (True, "Nothing to do: ")])
 def test_nothing_to_do_is_in_sync_only_where_everything_was_seen(unsettled: bool, said: str) -> None:
-    problems = (values.Problem("teams.yaml:1:1", "nobody"),) if unsettled else ()
+    problems = (Problem("teams.yaml:1:1", "nobody"),) if unsettled else ()
     page = _plan(_judged(unsettled=unsettled, problems=problems))
     assert said in page
     assert ("  teams.yaml:1:1: nobody" in page) is unsettled
@@ -116,8 +120,8 @@ def test_a_run_that_failed_before_its_plan_tells_its_traffic_only() -> None:
 
 def test_held_attaches_are_not_counted_as_detaches() -> None:
     held = (
-        values.Held(ATTACH, guard.REFERENCE_MOVED, "is this the same person?"),
-        values.Held(DETACH, guard.REFERENCE_MOVED, "is it?"),
+        HeldChange(ATTACH, guard.REFERENCE_MOVED, "is this the same person?"),
+        HeldChange(DETACH, guard.REFERENCE_MOVED, "is it?"),
     )
     assert "Held back: 2 changes" in _plan(_judged(held=held))
     assert "Held back: 1 detach\x1b" in _plan(_judged(held=held[1:]))
@@ -128,11 +132,11 @@ def test_held_attaches_are_not_counted_as_detaches() -> None:
 
 
 def test_the_inverse_of_a_run_says_how_to_allow_what_is_held_of_it() -> None:
-    held = (values.Held(DETACH, guard.PER_RUN, "too many"),)
-    page = render.inverse(survey.Survey(DESIRED, ACTUAL, _judged(ATTACH, held=held)), run="run_1", rate=2.5)
+    held = (HeldChange(DETACH, guard.PER_RUN, "too many"),)
+    page = render.inverse(plan_builder.PlanResult(DESIRED, ACTUAL, _judged(ATTACH, held=held)), run="run_1", rate=2.5)
     assert "  fleet-sync approve sha256:0\n  fleet-sync undo run_1 --out FILE\n" in page
     assert "once --approve" not in page
     assert "Plan: 1 to attach, 0 to detach, 1 held.\n" in page
-    nothing = survey.Survey(DESIRED, ACTUAL, _judged(problems=(values.Problem("drv/flt", "left as it is"),)))
+    nothing = plan_builder.PlanResult(DESIRED, ACTUAL, _judged(problems=(Problem("drv/flt", "left as it is"),)))
     page = render.inverse(nothing, run="run_1", rate=2.5)
     assert page.endswith("  drv/flt: left as it is\n\nNothing to undo.")

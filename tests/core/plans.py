@@ -6,10 +6,11 @@ from hypothesis import strategies as st
 
 from tests.core import worlds
 from tests.core.worlds import VANS
-from worker.core import values
+from worker.core.model.identifiers import DriverId, FleetId
+from worker.core.model.plan import Action, Change, Plan
 from worker.core.safety import guard
 
-DETACH = values.Action.DETACH
+DETACH = Action.DETACH
 
 
 @st.composite
@@ -26,25 +27,25 @@ def limits(draw: st.DrawFn) -> guard.Limits:
     )
 
 
-def driver(number: int) -> values.DriverId:
-    return values.DriverId(f"drv_{number:032}")
+def driver(number: int) -> DriverId:
+    return DriverId(f"drv_{number:032}")
 
 
-def losing(count: int, members: int, fleet: values.FleetId = VANS) -> values.Plan:
+def losing(count: int, members: int, fleet: FleetId = VANS) -> Plan:
     """Make a plan that detaches so many of a fleet's members, and attaches one."""
-    changes = [values.Change(DETACH, driver(number), fleet) for number in range(count)]
-    attach = values.Change(values.Action.ATTACH, driver(members), fleet)
-    return values.Plan((attach, *changes), (), {fleet: members}, in_sync=0, drivers=members)
+    changes = [Change(DETACH, driver(number), fleet) for number in range(count)]
+    attach = Change(Action.ATTACH, driver(members), fleet)
+    return Plan((attach, *changes), (), {fleet: members}, in_sync=0, drivers=members)
 
 
-def together(*plans: values.Plan) -> values.Plan:
+def together(*plans: Plan) -> Plan:
     """Put plans of several fleets together."""
     changes = sorted((change for plan in plans for change in plan.changes), key=lambda change: change.order)
     members = {fleet: count for plan in plans for fleet, count in plan.members.items()}
-    return values.Plan(tuple(changes), (), members, in_sync=0, drivers=0)
+    return Plan(tuple(changes), (), members, in_sync=0, drivers=0)
 
 
-def guarded(plan: values.Plan, **changes: float | bool) -> guard.Decision:
+def guarded(plan: Plan, **changes: float | bool) -> guard.Decision:
     """Judge with limits that hold nothing but by what is named."""
     lenient = guard.Limits(max_detach_fraction_per_fleet=1.0, max_detach_fraction=1.0, always_allow=0)
     return guard.evaluate(plan, worlds.seen({}), dataclasses.replace(lenient, **changes))  # type: ignore[arg-type]

@@ -5,11 +5,11 @@ from hypothesis import strategies as st
 
 from tests.core import worlds
 from tests.core.worlds import DEPOT, NORTH, VANS, A, B
-from worker.core import values
 from worker.core.model.outcomes import Deferred, Outcome
+from worker.core.model.plan import Action, Change
 from worker.core.safety import attach_first
 
-ATTACH, DETACH = values.Action.ATTACH, values.Action.DETACH
+ATTACH, DETACH = Action.ATTACH, Action.DETACH
 
 
 @worlds.LAW
@@ -20,7 +20,7 @@ def test_who_waits_for_an_attach_keeps_every_fleet_and_nobody_else_waits(
     changes = world.plan().changes
     attaches = frozenset(change for change in changes if change.action is ATTACH)
     chosen = data.draw(st.frozensets(st.sampled_from(changes)) | st.just(attaches)) if changes else attaches
-    postponed: dict[values.Change, Outcome] = {change: Deferred(0, "refused_before", "later") for change in chosen}
+    postponed: dict[Change, Outcome] = {change: Deferred(0, "refused_before", "later") for change in chosen}
     left = attach_first.skipped_changes(changes, postponed)
     stuck = {change.driver for change in chosen if change.action is ATTACH}
     assert left.keys() == {
@@ -33,8 +33,8 @@ def test_who_waits_for_an_attach_keeps_every_fleet_and_nobody_else_waits(
 
 
 def test_somebody_who_cannot_move_yet_stays_where_he_is() -> None:
-    attach, detach = values.Change(ATTACH, A, VANS), values.Change(DETACH, A, DEPOT)
-    others = [values.Change(ATTACH, A, NORTH), values.Change(DETACH, B, DEPOT)]
+    attach, detach = Change(ATTACH, A, VANS), Change(DETACH, A, DEPOT)
+    others = [Change(ATTACH, A, NORTH), Change(DETACH, B, DEPOT)]
     later = Deferred(0, "refused_before", "later")
     assert attach_first.skipped_changes([attach, detach, *others], {attach: later}) == {
         attach: later,

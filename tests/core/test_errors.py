@@ -4,7 +4,6 @@ import re
 
 import pytest
 
-from worker.core import values
 from worker.core.model.errors import (
     ChargeError,
     FleetSyncError,
@@ -18,6 +17,7 @@ from worker.core.model.errors import (
     Unreachable,
     __doc__,
 )
+from worker.core.model.problem import Problem
 
 
 def below(kind: type[FleetSyncError]) -> set[type[FleetSyncError]]:
@@ -32,7 +32,7 @@ RAISED = sorted(below(FleetSyncError) - ABSTRACT, key=lambda kind: kind.__name__
 
 def made(kind: type[FleetSyncError]) -> FleetSyncError:
     if issubclass(kind, ProblemsError):
-        return kind([values.Problem("a.yaml:1:1", "no")])
+        return kind([Problem("a.yaml:1:1", "no")])
     return kind("no", exit_code=130) if issubclass(kind, Stopped) else kind("no")
 
 
@@ -73,7 +73,7 @@ def test_what_is_known_at_the_place_wins_over_the_class() -> None:
 
 
 def test_several_problems_are_a_line_each() -> None:
-    problems = [values.Problem("a.yaml:1:1", "no mode"), values.Problem("a.yaml:2:1", "no name")]
+    problems = [Problem("a.yaml:1:1", "no mode"), Problem("a.yaml:2:1", "no name")]
     error = SettingsError(problems)
     assert str(error) == "a.yaml:1:1: no mode\na.yaml:2:1: no name"
     assert error.problems == tuple(problems)

@@ -8,16 +8,16 @@ from hypothesis import strategies as st
 
 from tests.core import worlds
 from tests.core.worlds import DEPOT, NORTH, VANS, A, B
-from worker.core import values
+from worker.core.model.plan import Action, Change
 from worker.core.model.ports import OwnWrite
 from worker.core.safety import flap_detection
 
-ATTACH, DETACH = values.Action.ATTACH, values.Action.DETACH
+ATTACH, DETACH = Action.ATTACH, Action.DETACH
 HERE = (A, VANS)
-CHANGE = values.Change(ATTACH, A, VANS, row="abc")
+CHANGE = Change(ATTACH, A, VANS, row="abc")
 
 
-def wrote(minute: float, action: values.Action = ATTACH, row: str = "abc") -> OwnWrite:
+def wrote(minute: float, action: Action = ATTACH, row: str = "abc") -> OwnWrite:
     """Make a write of ours, in a run that began a minute before it."""
     made = worlds.NOW + datetime.timedelta(minutes=minute)
     return OwnWrite(action, row, made, made - datetime.timedelta(minutes=1))
@@ -58,29 +58,29 @@ def test_a_day_exactly_is_within_a_day_and_earlier_writes_do_not_count() -> None
 
 
 def test_another_row_or_the_opposite_change_is_free() -> None:
-    edited = values.Change(ATTACH, A, VANS, row="edited")
-    opposite = values.Change(DETACH, A, VANS)
+    edited = Change(ATTACH, A, VANS, row="edited")
+    opposite = Change(DETACH, A, VANS)
     assert flap_detection.find_frozen([edited], {HERE: THRICE}) == {}
     assert flap_detection.find_frozen([opposite], {HERE: THRICE}) == {}
 
 
 def test_a_detach_that_somebody_reverses_is_frozen_by_itself() -> None:
     """No row asks for it, so it is the same one each time."""
-    detach, other = values.Change(DETACH, A, VANS), values.Change(ATTACH, A, DEPOT)
+    detach, other = Change(DETACH, A, VANS), Change(ATTACH, A, DEPOT)
     writes = tuple(wrote(minute, DETACH, "") for minute in (20, 10, 0))
     assert set(flap_detection.find_frozen([detach, other], {HERE: writes})) == {detach}
 
 
 def test_where_an_attach_is_frozen_its_driver_keeps_every_fleet() -> None:
-    detach, elsewhere = values.Change(DETACH, A, DEPOT), values.Change(ATTACH, A, NORTH)
-    another = values.Change(DETACH, B, DEPOT)
+    detach, elsewhere = Change(DETACH, A, DEPOT), Change(ATTACH, A, NORTH)
+    another = Change(DETACH, B, DEPOT)
     frozen = flap_detection.find_frozen([CHANGE, detach, elsewhere, another], {HERE: THRICE})
     assert set(frozen) == {CHANGE, detach}
     assert f"attach to {VANS} is frozen" in frozen[detach]
 
 
 _WRITES = st.lists(
-    st.builds(wrote, st.integers(0, 3000), st.sampled_from(values.Action), st.sampled_from(["", "abc"])), max_size=5
+    st.builds(wrote, st.integers(0, 3000), st.sampled_from(Action), st.sampled_from(["", "abc"])), max_size=5
 )
 
 

@@ -4,14 +4,23 @@ from collections.abc import Sequence
 
 from tests.core import worlds
 from tests.core.worlds import NORTH, VANS
-from worker.core import values
-from worker.core.model.outcomes import Already, Applied, ChangeResult, Deferred, Outcome, Refused, Unknown
+from worker.core.model.outcomes import (
+    NOT_CONVERGING,
+    Already,
+    Applied,
+    ChangeResult,
+    Deferred,
+    Outcome,
+    Refused,
+    Unknown,
+)
+from worker.core.model.plan import Action, Change, Cost, GuardedPlan, HeldChange
 from worker.core.monitoring import fleet_counts, status
 from worker.core.safety import guard
 
 
-def guarded(changes: Sequence[values.Change] = (), *, held: Sequence[values.Held] = ()) -> values.Judged:
-    return values.Judged(
+def guarded(changes: Sequence[Change] = (), *, held: Sequence[HeldChange] = ()) -> GuardedPlan:
+    return GuardedPlan(
         account=worlds.ACCOUNT,
         created=worlds.NOW,
         sources=(),
@@ -21,23 +30,23 @@ def guarded(changes: Sequence[values.Change] = (), *, held: Sequence[values.Held
         in_sync=7,
         fleets=2,
         drivers=7,
-        cost=values.Cost(0, 0.0),
+        cost=Cost(0, 0.0),
         digest="sha256:1",
     )
 
 
-def _held(change: values.Change, by: str = guard.PER_FLEET) -> values.Held:
-    return values.Held(change, by, "too many")
+def _held(change: Change, by: str = guard.PER_FLEET) -> HeldChange:
+    return HeldChange(change, by, "too many")
 
 
 def test_every_membership_of_a_fleet_is_counted() -> None:
-    def attach(letter: str) -> values.Change:
-        return values.Change(values.Action.ATTACH, worlds.driver_id(letter), VANS)
+    def attach(letter: str) -> Change:
+        return Change(Action.ATTACH, worlds.driver_id(letter), VANS)
 
-    def detach(letter: str) -> values.Change:
-        return values.Change(values.Action.DETACH, worlds.driver_id(letter), VANS)
+    def detach(letter: str) -> Change:
+        return Change(Action.DETACH, worlds.driver_id(letter), VANS)
 
-    came: dict[values.Change, Outcome | None] = {
+    came: dict[Change, Outcome | None] = {
         attach("A"): Applied(1),
         attach("B"): Already(1),
         attach("C"): Refused(1, "c", "no"),
@@ -51,7 +60,7 @@ def test_every_membership_of_a_fleet_is_counted() -> None:
         _held(detach("I")),
         _held(detach("J")),
         _held(attach("K"), "flapping"),
-        _held(detach("L"), guard.NOT_CONVERGING),
+        _held(detach("L"), NOT_CONVERGING),
     ]
     results = [ChangeResult(change, outcome) for change, outcome in came.items() if outcome]
     vans, north = fleet_counts.count_fleets(

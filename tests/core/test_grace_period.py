@@ -7,17 +7,31 @@ from hypothesis import strategies as st
 
 from tests.core import worlds
 from tests.core.worlds import DEPOT, NORTH, VANS, A, B, C
-from worker.core import values
+from worker.core.model.desired import (
+    Desired,
+    DriverByEmail,
+    DriverById,
+    DriverRef,
+    FleetById,
+    FleetRef,
+    Mode,
+    Origin,
+    Row,
+    SourceReading,
+)
+from worker.core.model.identifiers import DriverId, Membership
+from worker.core.model.plan import Action, Plan
+from worker.core.model.problem import Problem
 from worker.core.planning import grace_period, planner
 from worker.core.safety import guard
 
-DETACH = values.Action.DETACH
+DETACH = Action.DETACH
 DAY = datetime.timedelta(days=1)
 AGES = st.integers(0, 48).map(lambda hours: worlds.NOW - datetime.timedelta(hours=hours))
 KNOWN = st.dictionaries(st.tuples(st.sampled_from(worlds.DRIVERS), st.sampled_from(worlds.FLEETS)), AGES)
 
 
-def planned(world: worlds.World, known: grace_period.Absences, *, now: datetime.datetime = worlds.NOW) -> values.Plan:
+def planned(world: worlds.World, known: grace_period.Absences, *, now: datetime.datetime = worlds.NOW) -> Plan:
     return planner.plan(
         desired=world.desired,
         actual=world.actual,
@@ -28,7 +42,7 @@ def planned(world: worlds.World, known: grace_period.Absences, *, now: datetime.
     )
 
 
-def leaving(plan: values.Plan) -> set[values.Membership]:
+def leaving(plan: Plan) -> set[Membership]:
     return {(change.driver, change.fleet) for change in plan.changes if change.action is DETACH}
 
 
@@ -36,8 +50,8 @@ def after(
     known: grace_period.Absences, outlook: grace_period.GracePeriodResult, *, now: datetime.datetime
 ) -> grace_period.Absences:
     """Give what the journal knows after a run."""
-    kept = {membership: since for membership, since in known.items() if membership not in outlook.over}
-    return kept | dict.fromkeys(outlook.fresh, now)
+    kept = {membership: since for membership, since in known.items() if membership not in outlook.returned}
+    return kept | dict.fromkeys(outlook.newly_absent, now)
 
 
 # --- Laws -------------------------------------------------------------------------------------------------
@@ -65,7 +79,7 @@ def test_without_a_grace_nothing_waits_and_everything_is_forgotten(
 ) -> None:
     plan = planned(world, known)
     outlook = grace_period.apply_grace_period(plan, known, grace=datetime.timedelta(), now=worlds.NOW)
-    assert outlook == grace_period.GracePeriodResult(plan, over=frozenset(known))
+    assert outlook == grace_period.GracePeriodResult(plan, returned=frozenset(known))
 
 
 @worlds.LAW
@@ -84,8 +98,8 @@ def test_an_absence_keeps_its_time_where_it_cannot_be_judged_and_is_forgotten_wh
         if fleet not in world.managed:
             guarded = not lost
         kept = (driver, fleet) in leaving(plan) or ((driver, fleet) not in world.wanted and not guarded)
-        assert ((driver, fleet) not in outlook.over) is kept
-    assert outlook.fresh == leaving(plan) - known.keys()
+        assert ((driver, fleet) not in outlook.returned) is kept
+    assert outlook.newly_absent == leaving(plan) - known.keys()
 
 
 @worlds.LAW
@@ -97,7 +111,7 @@ def test_what_one_run_finds_absent_is_due_in_one_run(world: worlds.World, hours:
     whole = leaving(planned(world, known))
     for hour in range(hours + 1):
         now = worlds.NOW + datetime.timedelta(hours=hour)
-        frozen = values.Desired((), world.desired.fleets, tuple(world.active))
+        frozen = Desired((), world.desired.fleets, tuple(world.active))
         plan = planner.plan(
             desired=frozen,
             actual=world.actual,
@@ -115,11 +129,11 @@ def test_what_one_run_finds_absent_is_due_in_one_run(world: worlds.World, hours:
 # --- What is said, and what the guard makes of it ---------------------------------------------------------
 
 
-def losing(*drivers: values.DriverId) -> worlds.World:
+def losing(*drivers: DriverId) -> worlds.World:
     """Make a fleet of three of whom these are no longer wanted."""
     stay = [driver for driver in (A, B, C) if driver not in drivers]
     seen = worlds.seen({A: [VANS], B: [VANS], C: [VANS]}, directory_complete=True)
-    return worlds.World(worlds.wish(worlds.by_id(VANS, *stay)), seen, values.Mode.EXACT)
+    return worlds.World(worlds.wish(worlds.by_id(VANS, *stay)), seen, Mode.EXACT)
 
 
 def test_a_detach_that_waits_says_since_when_and_until_when_in_words_that_stand_still() -> None:
@@ -131,7 +145,7 @@ def test_a_detach_that_waits_says_since_when_and_until_when_in_words_that_stand_
         told.add(grace_period.apply_grace_period(planned(losing(A), known), known, grace=DAY, now=now).plan.problems)
     assert told == {
         (
-            values.Problem(
+            Problem(
                 f"{A}/{VANS}",
                 f"{A} in fleet {VANS} is absent from the sources since 2026-10-05T06:00:00.000Z; the detach waits until"
                 " 2026-10-06T06:00:00.000Z (sync.detach_grace_seconds)",
@@ -142,14 +156,14 @@ def test_a_detach_that_waits_says_since_when_and_until_when_in_words_that_stand_
 
 def test_a_row_that_is_over_waits_like_any_other_and_is_named() -> None:
     (reading,) = worlds.wish(worlds.by_id(VANS, B))
-    origin = values.Origin("membership.yaml", 4, 9)
-    over = values.Row(values.FleetById(VANS), values.DriverById(A), origin, ends=worlds.NOW)
-    reading = values.SourceReading(reading.source, reading.fleets, (*reading.rows, over))
-    world = worlds.World((reading,), worlds.seen({A: [VANS], B: [VANS]}), values.Mode.EXACT)
+    origin = Origin("membership.yaml", 4, 9)
+    over = Row(FleetById(VANS), DriverById(A), origin, ends=worlds.NOW)
+    reading = SourceReading(reading.source, reading.fleets, (*reading.rows, over))
+    world = worlds.World((reading,), worlds.seen({A: [VANS], B: [VANS]}), Mode.EXACT)
     outlook = grace_period.apply_grace_period(world.plan(), {}, grace=DAY, now=worlds.NOW)
     assert outlook.plan.changes == ()
     assert [(problem.where, problem.note) for problem in outlook.plan.problems] == [(str(origin), True)]
-    assert outlook.fresh == {(A, VANS)}
+    assert outlook.newly_absent == {(A, VANS)}
 
 
 def test_a_fleet_that_would_be_emptied_in_instalments_is_held_at_the_first() -> None:
@@ -167,9 +181,9 @@ def test_a_fleet_that_would_be_emptied_in_instalments_is_held_at_the_first() -> 
 
 def test_who_waits_counts_for_no_fraction() -> None:
     """A fleet whose people come and go all year would else hold every detach for ever."""
-    drivers = [values.DriverId(f"drv_{number:032}") for number in range(100)]
+    drivers = [DriverId(f"drv_{number:032}") for number in range(100)]
     seen = worlds.seen({driver: [VANS] for driver in drivers}, directory_complete=True)
-    world = worlds.World(worlds.wish(worlds.by_id(VANS, *drivers[60:])), seen, values.Mode.EXACT)
+    world = worlds.World(worlds.wish(worlds.by_id(VANS, *drivers[60:])), seen, Mode.EXACT)
     known = {(driver, VANS): worlds.NOW - 2 * DAY for driver in drivers[:3]}
     plan = grace_period.apply_grace_period(planned(world, known), known, grace=DAY, now=worlds.NOW).plan
     assert len(plan.changes) == 3
@@ -187,11 +201,9 @@ def test_a_sentinel_that_the_sources_leave_out_holds_every_detach_before_its_own
 
 def test_a_recycled_address_is_not_taken_for_settled_while_a_detach_waits_for_its_grace() -> None:
     """Ssosync 358: else the old owner's detach would pass unseen when it is due."""
-    wishes: dict[values.FleetRef, list[values.DriverRef]] = {
-        values.FleetById(VANS): [values.DriverByEmail("b@example.com")]
-    }
+    wishes: dict[FleetRef, list[DriverRef]] = {FleetById(VANS): [DriverByEmail("b@example.com")]}
     seen = worlds.seen({A: [VANS], B: [VANS], C: [DEPOT, NORTH]}, directory_complete=True)
-    world = worlds.World(worlds.wish(wishes), seen, values.Mode.EXACT)
+    world = worlds.World(worlds.wish(wishes), seen, Mode.EXACT)
     memory = guard.GuardHistory(resolutions={"b@example.com": A})
     plan = grace_period.apply_grace_period(planned(world, {}), {}, grace=DAY, now=worlds.NOW).plan
     judgement = guard.evaluate(plan, seen, guard.Limits(), memory)

@@ -9,11 +9,13 @@ from hypothesis import strategies as st
 
 from tests.core import plans, worlds
 from tests.core.worlds import DEPOT, NORTH, VANS, A, B
-from worker.core import values
+from worker.core.model.desired import DriverByMetadata, FleetById, Mode
 from worker.core.model.errors import ReadingError
+from worker.core.model.plan import Action, Change, HeldChange, Plan
+from worker.core.model.problem import Problem
 from worker.core.safety import guard
 
-DETACH = values.Action.DETACH
+DETACH = Action.DETACH
 
 
 # --- Laws -------------------------------------------------------------------------------------------------
@@ -98,8 +100,8 @@ def test_a_quarter_of_a_fleet_may_go_and_one_more_is_held() -> None:
     assert plans.guarded(plans.losing(25, 100), max_detach_fraction_per_fleet=0.25).held == ()
     held = plans.guarded(plans.losing(26, 100), max_detach_fraction_per_fleet=0.25).held
     assert len(held) == 26
-    assert held[0] == values.Held(
-        values.Change(DETACH, plans.driver(0), VANS),
+    assert held[0] == HeldChange(
+        Change(DETACH, plans.driver(0), VANS),
         "max_detach_fraction_per_fleet",
         "26 of 100 memberships of this fleet (26.0%) would be detached, more than max_detach_fraction_per_fleet = 0.25",
     )
@@ -158,7 +160,7 @@ def test_a_fleets_own_reason_is_told_before_that_of_the_run() -> None:
 
 def test_attaches_are_never_held() -> None:
     judgement = guard.evaluate(plans.losing(5, 5), worlds.seen({}), guard.Limits(must_see=frozenset({(A, VANS)})))
-    assert [change.action for change in judgement.allowed] == [values.Action.ATTACH]
+    assert [change.action for change in judgement.allowed] == [Action.ATTACH]
 
 
 def test_a_sentinel_that_is_seen_holds_nothing_and_one_that_is_not_is_named() -> None:
@@ -175,7 +177,7 @@ def test_a_sentinel_that_is_seen_holds_nothing_and_one_that_is_not_is_named() ->
 def test_a_plan_that_would_detach_a_sentinel_detaches_nobody() -> None:
     """Whoever is certain to be there cannot be meant to go: the sources are wrong."""
     plan = plans.losing(2, 100)
-    leaver = next(change for change in plan.changes if change.action is values.Action.DETACH)
+    leaver = next(change for change in plan.changes if change.action is Action.DETACH)
     sentinels = guard.Limits(must_see=frozenset({(leaver.driver, VANS)}))
     judgement = guard.evaluate(plan, worlds.seen({leaver.driver: [VANS]}), sentinels)
     assert {held.guard for held in judgement.held} == {"must_see"}
@@ -187,9 +189,9 @@ def test_a_plan_that_would_detach_a_sentinel_detaches_nobody() -> None:
 # --- Trust ------------------------------------------------------------------------------------------------
 
 
-def unresolved(count: int, references: int) -> values.Plan:
-    problems = tuple(values.Problem(f"membership.yaml:{line}:1", "no such driver") for line in range(1, count + 1))
-    return values.Plan((), problems, {}, in_sync=0, drivers=0, references=references, unresolved=count)
+def unresolved(count: int, references: int) -> Plan:
+    problems = tuple(Problem(f"membership.yaml:{line}:1", "no such driver") for line in range(1, count + 1))
+    return Plan((), problems, {}, in_sync=0, drivers=0, references=references, unresolved=count)
 
 
 @pytest.mark.parametrize(("count", "references"), [(0, 0), (19, 19), (2, 20), (100, 1000)])
@@ -231,7 +233,7 @@ def test_a_skewed_document_is_stopped_in_one_fleet_and_over_all_fleets() -> None
 def test_a_managed_fleet_with_an_empty_list_is_emptied_only_after_somebody_looked() -> None:
     """DefGuard 2833 and ssosync 194: an empty list emptied the groups, from the first run on."""
     world = worlds.World(
-        worlds.wish(worlds.by_id(VANS)), worlds.seen({A: [VANS], B: [VANS]}, directory_complete=True), values.Mode.EXACT
+        worlds.wish(worlds.by_id(VANS)), worlds.seen({A: [VANS], B: [VANS]}, directory_complete=True), Mode.EXACT
     )
     judgement = guard.evaluate(world.plan(), world.actual, guard.Limits())
     assert judgement.allowed == ()
@@ -243,7 +245,7 @@ def test_an_answer_200_with_half_the_rows_missing_is_held_by_its_size() -> None:
     """As in firezone 9194: the missing half was read as deleted. The limits hold whatever the status said."""
     here = {plans.driver(number): [VANS] for number in range(100)}
     wishes = worlds.wish(worlds.by_id(VANS, *(plans.driver(number) for number in range(50))))
-    world = worlds.World(wishes, worlds.seen(here, directory_complete=True), values.Mode.EXACT)
+    world = worlds.World(wishes, worlds.seen(here, directory_complete=True), Mode.EXACT)
     judgement = guard.evaluate(world.plan(), world.actual, guard.Limits())
     assert judgement.allowed == ()
     assert len(judgement.held) == 50
@@ -251,10 +253,10 @@ def test_an_answer_200_with_half_the_rows_missing_is_held_by_its_size() -> None:
 
 def test_ids_that_a_spreadsheet_changed_are_no_reason_to_detach_everybody() -> None:
     """GAMADV-XTD3 177: member ids became 1.16E+20. Many unknown references at once end the run."""
-    changed = [values.DriverByMetadata("employee_id", f"1.16E+{number}") for number in range(30)]
+    changed = [DriverByMetadata("employee_id", f"1.16E+{number}") for number in range(30)]
     here = {plans.driver(number): [VANS] for number in range(30)}
     world = worlds.World(
-        worlds.wish({values.FleetById(VANS): changed}), worlds.seen(here, directory_complete=True), values.Mode.EXACT
+        worlds.wish({FleetById(VANS): changed}), worlds.seen(here, directory_complete=True), Mode.EXACT
     )
     plan = world.plan()
     assert plan.changes == ()

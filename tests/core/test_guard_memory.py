@@ -9,20 +9,22 @@ from hypothesis import strategies as st
 
 from tests.core import plans, worlds
 from tests.core.worlds import DEPOT, VANS, A, B
-from worker.core import values
+from worker.core.model.identifiers import DriverId, FleetId, Membership
+from worker.core.model.outcomes import NOT_CONVERGING
+from worker.core.model.plan import Action, Change, Plan
 from worker.core.model.ports import OwnWrite
 from worker.core.safety import guard
 
-DETACH = values.Action.DETACH
+DETACH = Action.DETACH
 
 
 ALICE = "alice@example.com"
 
 
-def renamed(*changes: values.Change, **resolutions: values.DriverId) -> values.Plan:
+def renamed(*changes: Change, **resolutions: DriverId) -> Plan:
     """Make a plan in which `alice` leads to somebody; fleets are so large that no fraction holds anything."""
     known = {f"{name}@example.com": driver for name, driver in resolutions.items()}
-    return values.Plan(
+    return Plan(
         tuple(sorted(changes, key=lambda change: change.order)),
         (),
         dict.fromkeys(worlds.FLEETS, 100),
@@ -32,14 +34,14 @@ def renamed(*changes: values.Change, **resolutions: values.DriverId) -> values.P
     )
 
 
-def change(action: values.Action, driver: values.DriverId, fleet: values.FleetId = VANS) -> values.Change:
-    return values.Change(action, driver, fleet)
+def change(action: Action, driver: DriverId, fleet: FleetId = VANS) -> Change:
+    return Change(action, driver, fleet)
 
 
 def test_ssosync_a_recycled_address_inherits_no_access() -> None:
     """358: both the one it led to and the one it leads to now stay as they are, until somebody looked."""
-    attach, detach = change(values.Action.ATTACH, B), change(DETACH, A)
-    other = change(values.Action.ATTACH, worlds.C)
+    attach, detach = change(Action.ATTACH, B), change(DETACH, A)
+    other = change(Action.ATTACH, worlds.C)
     plan, memory = renamed(attach, detach, other, alice=B), guard.GuardHistory(resolutions={ALICE: A})
     judgement = guard.evaluate(plan, worlds.seen({}), guard.Limits(), memory)
     assert judgement.allowed == (other,)
@@ -56,7 +58,7 @@ def test_ssosync_a_recycled_address_inherits_no_access() -> None:
 
 
 def test_a_reference_that_is_new_or_leads_where_it_led_holds_nothing() -> None:
-    attach = change(values.Action.ATTACH, A)
+    attach = change(Action.ATTACH, A)
     for before in ({}, {ALICE: A}, {"bob@example.com": B}):
         plan, memory = renamed(attach, alice=A), guard.GuardHistory(resolutions=before)
         judgement = guard.evaluate(plan, worlds.seen({}), guard.Limits(), memory)
@@ -94,25 +96,25 @@ def test_a_new_reference_is_remembered_even_while_its_driver_is_held_for_somethi
 @pytest.mark.parametrize(("count", "held"), [(0, False), (2, False), (3, True), (30, True)])
 def test_ssosync_what_is_written_and_never_read_back_is_not_written_for_ever(count: int, held: bool) -> None:
     """329: an attribute was written, never read back, and rewritten in every run."""
-    attach, detach, other = change(values.Action.ATTACH, A), change(DETACH, A, DEPOT), change(values.Action.ATTACH, B)
-    memory = guard.GuardHistory(unconfirmed_writes={(values.Action.ATTACH, A, VANS): count})
+    attach, detach, other = change(Action.ATTACH, A), change(DETACH, A, DEPOT), change(Action.ATTACH, B)
+    memory = guard.GuardHistory(unconfirmed_writes={(Action.ATTACH, A, VANS): count})
     judgement = guard.evaluate(renamed(attach, detach, other), worlds.seen({}), guard.Limits(), memory)
     assert bool(judgement.held) is held
     if held:
         # The driver's detach waits as well: who cannot be attached must not lose a fleet.
         assert judgement.allowed == (other,)
-        assert plans.holds(judgement) == {guard.NOT_CONVERGING}
+        assert plans.holds(judgement) == {NOT_CONVERGING}
         assert f"{count} times" in judgement.held[0].message
         assert guard.approve(judgement).held == ()
 
 
 def test_what_was_fruitless_in_another_fleet_or_the_other_way_round_counts_for_nothing() -> None:
-    attach = change(values.Action.ATTACH, A)
-    memory = guard.GuardHistory(unconfirmed_writes={(values.Action.ATTACH, A, DEPOT): 9, (DETACH, A, VANS): 9})
+    attach = change(Action.ATTACH, A)
+    memory = guard.GuardHistory(unconfirmed_writes={(Action.ATTACH, A, DEPOT): 9, (DETACH, A, VANS): 9})
     assert guard.evaluate(renamed(attach), worlds.seen({}), guard.Limits(), memory).held == ()
 
 
-def made(change: values.Change, *minutes: int) -> dict[values.Membership, tuple[OwnWrite, ...]]:
+def made(change: Change, *minutes: int) -> dict[Membership, tuple[OwnWrite, ...]]:
     """Remember that we made a change at these minutes, the newest first."""
     times = [worlds.NOW + datetime.timedelta(minutes=minute) for minute in minutes]
     return {(change.driver, change.fleet): tuple(OwnWrite(change.action, change.row, at, at) for at in times)}
@@ -120,7 +122,7 @@ def made(change: values.Change, *minutes: int) -> dict[values.Membership, tuple[
 
 def test_argo_cd_what_somebody_else_keeps_reversing_is_frozen_until_that_plan_is_approved() -> None:
     """18417, external-dns 1771: two controllers fought over the same objects."""
-    attach, detach, other = change(values.Action.ATTACH, A), change(DETACH, A, DEPOT), change(values.Action.ATTACH, B)
+    attach, detach, other = change(Action.ATTACH, A), change(DETACH, A, DEPOT), change(Action.ATTACH, B)
     plan, memory = renamed(attach, detach, other), guard.GuardHistory(writes=made(attach, 20, 10, 0))
     judgement = guard.evaluate(plan, worlds.seen({}), guard.Limits(), memory)
     assert judgement.allowed == (other,)
@@ -130,7 +132,7 @@ def test_argo_cd_what_somebody_else_keeps_reversing_is_frozen_until_that_plan_is
 
 
 def test_a_sentinel_and_a_recycled_address_are_told_before_the_flapping() -> None:
-    attach, detach = change(values.Action.ATTACH, A), change(DETACH, A, DEPOT)
+    attach, detach = change(Action.ATTACH, A), change(DETACH, A, DEPOT)
     memory = guard.GuardHistory(resolutions={ALICE: B}, writes=made(attach, 20, 10, 0))
     plan = renamed(attach, detach, alice=A)
     unseen = guard.Limits(must_see=frozenset({(worlds.C, DEPOT)}))

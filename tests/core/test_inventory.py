@@ -8,10 +8,12 @@ from hypothesis import strategies as st
 
 from tests.core import worlds
 from tests.core.worlds import DEPOT, NORTH, VANS, A, B, C
-from worker.core import values
+from worker.core.model.actual import Actual, Driver, Fleet
+from worker.core.model.desired import DriverByEmail, DriverById, DriverByMetadata, DriverRef
+from worker.core.model.identifiers import DriverId, FleetId
 from worker.core.planning import inventory
 
-Holdings = dict[values.DriverId, frozenset[values.FleetId]]
+Holdings = dict[DriverId, frozenset[FleetId]]
 HOLDINGS = st.dictionaries(st.sampled_from(worlds.DRIVERS), st.frozensets(st.sampled_from(worlds.FLEETS)))
 
 
@@ -19,19 +21,19 @@ def filled(holdings: Holdings) -> inventory.Inventory:
     """Take a census of an account as it is."""
     taken = inventory.Inventory([])
     for driver, fleets in holdings.items():
-        taken.see(values.Driver(driver, fleets))
+        taken.add(Driver(driver, fleets))
     return taken
 
 
-def fleet(id: values.FleetId, total: int | None) -> values.Fleet:
-    return values.Fleet(id, total_drivers=total)
+def fleet(id: FleetId, total: int | None) -> Fleet:
+    return Fleet(id, total_drivers=total)
 
 
-def listing(holdings: Holdings, of: values.FleetId) -> frozenset[values.DriverId]:
+def listing(holdings: Holdings, of: FleetId) -> frozenset[DriverId]:
     return frozenset(driver for driver, fleets in holdings.items() if of in fleets)
 
 
-def actual_of(taken: inventory.Inventory) -> values.Actual:
+def actual_of(taken: inventory.Inventory) -> Actual:
     return taken.actual(fleets={}, incomplete={}, directory_complete=False, requests=3)
 
 
@@ -56,7 +58,7 @@ def test_pages_in_any_order_and_drivers_shown_again_make_the_same_census(
     again = [*holdings, *holdings]
     chance.shuffle(again)
     taken = inventory.Inventory([])
-    news = [taken.see(values.Driver(driver, holdings[driver])) for driver in again]
+    news = [taken.add(Driver(driver, holdings[driver])) for driver in again]
     assert sum(news) == len(holdings)
     assert actual_of(taken) == actual_of(filled(holdings))
     assert taken.incompleteness_reason(fleet(VANS, None), count=0) == "Charge did not say how many drivers it has"
@@ -80,11 +82,11 @@ def test_a_driver_who_is_left_out_makes_all_his_fleets_doubtful_and_no_other(
 @worlds.LAW
 @given(HOLDINGS.filter(bool), st.frozensets(st.sampled_from(worlds.FLEETS)), st.data())
 def test_a_driver_shown_in_two_ways_makes_just_the_fleets_in_question_doubtful(
-    holdings: Holdings, later: frozenset[values.FleetId], data: st.DataObject
+    holdings: Holdings, later: frozenset[FleetId], data: st.DataObject
 ) -> None:
     shown = data.draw(st.sampled_from(sorted(holdings)))
     taken = filled(holdings)
-    assert not taken.see(values.Driver(shown, later))
+    assert not taken.add(Driver(shown, later))
     assert actual_of(taken).memberships[shown] == later
     sizes = taken.sizes()
     for one in worlds.FLEETS:
@@ -99,12 +101,12 @@ def test_a_driver_shown_in_two_ways_makes_just_the_fleets_in_question_doubtful(
 @worlds.LAW
 @given(HOLDINGS, HOLDINGS, st.sampled_from(worlds.FLEETS))
 def test_a_second_reading_replaces_who_is_in_that_fleet_and_in_no_other(
-    before: Holdings, now: Holdings, again: values.FleetId
+    before: Holdings, now: Holdings, again: FleetId
 ) -> None:
     now = {driver: fleets for driver, fleets in now.items() if again in fleets}
     taken = filled(before)
     later = filled(now)
-    assert taken.learn(later) is bool(now.keys() - before.keys())
+    assert taken.merge(later) is bool(now.keys() - before.keys())
     taken.replace_fleet(later, again)
     assert taken.members(again) == now.keys()
     for one in set(worlds.FLEETS) - {again}:
@@ -143,7 +145,7 @@ def test_after_a_second_reading_one_of_a_hundred_may_have_come_or_gone(count: in
 
 def test_a_listing_that_stops_at_thirty_is_not_the_fleet() -> None:
     """terraform-provider-github 701 and firezone 9194: lists capped, or short, under a 200."""
-    here: Holdings = {values.DriverId(f"drv_{number:032}"): frozenset({VANS}) for number in range(30)}
+    here: Holdings = {DriverId(f"drv_{number:032}"): frozenset({VANS}) for number in range(30)}
     incompleteness_reason = filled(here).incompleteness_reason(
         fleet(VANS, 300), count=30, listed=frozenset(here), final=True
     )
@@ -165,22 +167,22 @@ def test_a_listing_that_leaves_out_somebody_whom_another_shows_in_the_fleet_is_d
 
 def test_a_second_reading_settles_a_contradiction() -> None:
     taken = filled({A: frozenset({VANS, DEPOT})})
-    taken.see(values.Driver(A, frozenset()))
+    taken.add(Driver(A, frozenset()))
     taken.replace_fleet(filled({A: frozenset({VANS})}), VANS)
     assert taken.incompleteness_reason(fleet(VANS, 1), count=1) is None
     assert taken.incompleteness_reason(fleet(DEPOT, 0), count=0) is not None
 
 
 def test_only_references_that_are_asked_for_are_looked_up() -> None:
-    asked: list[values.DriverRef] = [
-        values.DriverByEmail("alice@example.com"),
-        values.DriverByMetadata("employee_id", "10042"),
-        values.DriverById(A),
+    asked: list[DriverRef] = [
+        DriverByEmail("alice@example.com"),
+        DriverByMetadata("employee_id", "10042"),
+        DriverById(A),
     ]
     taken = inventory.Inventory(asked)
-    taken.see(values.Driver(A, frozenset(), email="Alice@Example.COM", metadata={"employee_id": "10043", "team": "7"}))
-    taken.see(values.Driver(B, frozenset(), email="bob@example.com", metadata={"employee_id": "10042"}))
-    taken.see(values.Driver(C, frozenset(), email="alice@example.com"))
+    taken.add(Driver(A, frozenset(), email="Alice@Example.COM", metadata={"employee_id": "10043", "team": "7"}))
+    taken.add(Driver(B, frozenset(), email="bob@example.com", metadata={"employee_id": "10042"}))
+    taken.add(Driver(C, frozenset(), email="alice@example.com"))
     seen = actual_of(taken)
     assert seen.emails == {"alice@example.com": (A, C)}
     assert seen.metadata == {("employee_id", "10042"): (B,)}
@@ -188,15 +190,15 @@ def test_only_references_that_are_asked_for_are_looked_up() -> None:
 
 
 def test_a_second_reading_finds_references_and_names_of_those_whom_the_first_left_out() -> None:
-    asked: list[values.DriverRef] = [
-        values.DriverByEmail("bob@example.com"),
-        values.DriverByMetadata("employee_id", "7"),
+    asked: list[DriverRef] = [
+        DriverByEmail("bob@example.com"),
+        DriverByMetadata("employee_id", "7"),
     ]
     first, second = inventory.Inventory(asked), inventory.Inventory(asked)
-    first.see(values.Driver(A, frozenset({VANS}), name="Alice"))
-    second.see(values.Driver(A, frozenset({VANS}), name="Alice, renamed"))
-    second.see(values.Driver(B, frozenset({VANS}), email="bob@example.com", metadata={"employee_id": "7"}))
-    assert first.learn(second)
+    first.add(Driver(A, frozenset({VANS}), name="Alice"))
+    second.add(Driver(A, frozenset({VANS}), name="Alice, renamed"))
+    second.add(Driver(B, frozenset({VANS}), email="bob@example.com", metadata={"employee_id": "7"}))
+    assert first.merge(second)
     seen = actual_of(first)
     assert seen.emails == {"bob@example.com": (B,)}
     assert seen.metadata == {("employee_id", "7"): (B,)}
@@ -205,22 +207,22 @@ def test_a_second_reading_finds_references_and_names_of_those_whom_the_first_lef
 
 def test_an_export_asks_for_every_address() -> None:
     taken, later = inventory.Inventory([], all_emails=True), inventory.Inventory([], all_emails=True)
-    taken.see(values.Driver(A, frozenset(), email="Alice@example.com"))
-    taken.see(values.Driver(B, frozenset()))
-    later.see(values.Driver(C, frozenset({VANS}), email="alice@example.com"))
+    taken.add(Driver(A, frozenset(), email="Alice@example.com"))
+    taken.add(Driver(B, frozenset()))
+    later.add(Driver(C, frozenset({VANS}), email="alice@example.com"))
     assert actual_of(taken).emails == {"alice@example.com": (A,)}
-    taken.learn(later)
+    taken.merge(later)
     assert actual_of(taken).emails == {"alice@example.com": (A, C)}
 
 
 def test_whom_a_reference_leads_to_is_known_though_only_a_fleet_that_stays_doubtful_shows_him() -> None:
     """The planner looks up the fleets of everybody whom a reference leads to, whichever listing showed that driver."""
-    asked = [values.DriverByEmail("bob@example.com")]
+    asked = [DriverByEmail("bob@example.com")]
     first, second = inventory.Inventory(asked), inventory.Inventory(asked)
-    first.see(values.Driver(A, frozenset({VANS})))
-    second.see(values.Driver(A, frozenset({VANS})))
-    second.see(values.Driver(B, frozenset({DEPOT}), email="bob@example.com"))
-    assert first.learn(second)
+    first.add(Driver(A, frozenset({VANS})))
+    second.add(Driver(A, frozenset({VANS})))
+    second.add(Driver(B, frozenset({DEPOT}), email="bob@example.com"))
+    assert first.merge(second)
     first.replace_fleet(second, VANS)
     seen = actual_of(first)
     assert seen.emails == {"bob@example.com": (B,)}
@@ -229,17 +231,17 @@ def test_whom_a_reference_leads_to_is_known_though_only_a_fleet_that_stays_doubt
 
 def test_a_driver_is_shown_by_name_else_by_address_else_not_at_all() -> None:
     taken = inventory.Inventory([])
-    taken.see(values.Driver(A, frozenset(), name="Alice", email="alice@example.com"))
-    taken.see(values.Driver(B, frozenset(), email="bob@example.com"))
-    taken.see(values.Driver(C, frozenset()))
+    taken.add(Driver(A, frozenset(), name="Alice", email="alice@example.com"))
+    taken.add(Driver(B, frozenset(), email="bob@example.com"))
+    taken.add(Driver(C, frozenset()))
     assert actual_of(taken).names == {A: "Alice", B: "bob@example.com"}
 
 
 def test_absent_is_who_was_missed_and_never_seen() -> None:
     taken = filled({A: frozenset({NORTH})})
     assert taken.unseen([C, A, B, B]) == [B, C]
-    taken.miss(A)
-    taken.miss(B)
+    taken.add_absent(A)
+    taken.add_absent(B)
     assert actual_of(taken).absent == {B}
 
 

@@ -8,19 +8,31 @@ from hypothesis import strategies as st
 
 from tests.core import worlds
 from tests.core.worlds import VANS, A
-from worker.core import values
+from worker.core.model.desired import (
+    DriverById,
+    FleetById,
+    FleetByName,
+    FleetEntry,
+    FleetRef,
+    Mode,
+    Origin,
+    Row,
+    SourceReading,
+    SourceRevision,
+)
 from worker.core.model.errors import DesiredError
+from worker.core.model.problem import Problem
 from worker.core.planning import merge_sources
 
-FLEET = values.FleetById(VANS)
+FLEET = FleetById(VANS)
 
 
-def reading(name: str, *rows: values.Row, fleets: tuple[values.FleetEntry, ...] = ()) -> values.SourceReading:
-    return values.SourceReading(values.SourceRevision("file", name, "sha256:0"), fleets, rows)
+def reading(name: str, *rows: Row, fleets: tuple[FleetEntry, ...] = ()) -> SourceReading:
+    return SourceReading(SourceRevision("file", name, "sha256:0"), fleets, rows)
 
 
-def entry(name: str, mode: values.Mode | None, fleet: values.FleetRef = FLEET) -> values.FleetEntry:
-    return values.FleetEntry(fleet, values.Origin(name, 1, 1), mode)
+def entry(name: str, mode: Mode | None, fleet: FleetRef = FLEET) -> FleetEntry:
+    return FleetEntry(fleet, Origin(name, 1, 1), mode)
 
 
 @worlds.LAW
@@ -47,31 +59,31 @@ def test_every_row_is_kept_or_reported_as_a_repetition(world: worlds.World) -> N
 
 
 def test_a_row_that_repeats_another_is_harmless_and_reported() -> None:
-    first = values.Row(FLEET, values.DriverById(A), values.Origin("a.csv", 2, 1))
-    second = values.Row(FLEET, values.DriverById(A), values.Origin("b.csv", 7, 1), note="again")
+    first = Row(FLEET, DriverById(A), Origin("a.csv", 2, 1))
+    second = Row(FLEET, DriverById(A), Origin("b.csv", 7, 1), note="again")
     total = merge_sources.merge([reading("b.csv", second), reading("a.csv", first)])
     assert total.rows == (first,)
-    assert total.notices == (values.Problem("b.csv:7:1", f"{A} in fleet {VANS} stands at a.csv:2:1 too; harmless"),)
+    assert total.notices == (Problem("b.csv:7:1", f"{A} in fleet {VANS} stands at a.csv:2:1 too; harmless"),)
     assert [notice.note for notice in total.notices] == [True]
 
 
 def test_the_same_membership_in_another_time_is_no_repetition() -> None:
-    first = values.Row(FLEET, values.DriverById(A), values.Origin("a.csv", 2, 1), ends=worlds.NOW)
-    second = values.Row(FLEET, values.DriverById(A), values.Origin("a.csv", 3, 1), starts=worlds.NOW)
+    first = Row(FLEET, DriverById(A), Origin("a.csv", 2, 1), ends=worlds.NOW)
+    second = Row(FLEET, DriverById(A), Origin("a.csv", 3, 1), starts=worlds.NOW)
     assert merge_sources.merge([reading("a.csv", first, second)]).rows == (first, second)
 
 
 def test_a_mode_may_be_given_once_or_twice_the_same() -> None:
-    exact = values.Mode.EXACT
+    exact = Mode.EXACT
     entries = [entry("a.yaml", None), entry("b.yaml", exact), entry("c.yaml", exact)]
     assert merge_sources.stated_modes((each, VANS) for each in entries) == {VANS: exact}
     assert merge_sources.stated_modes([(entry("a.yaml", None), VANS)]) == {}
 
 
 def test_every_fleet_that_is_given_two_modes_is_named_with_both_places() -> None:
-    depot = values.FleetByName("Lyon depot")
-    one = (entry("a.yaml", values.Mode.EXACT), entry("a.yaml", values.Mode.ADDITIVE, depot))
-    other = (entry("b.yaml", values.Mode.ADDITIVE), entry("b.yaml", values.Mode.EXACT, depot))
+    depot = FleetByName("Lyon depot")
+    one = (entry("a.yaml", Mode.EXACT), entry("a.yaml", Mode.ADDITIVE, depot))
+    other = (entry("b.yaml", Mode.ADDITIVE), entry("b.yaml", Mode.EXACT, depot))
     with pytest.raises(DesiredError) as caught:
         merge_sources.merge([reading("b.yaml", fleets=other), reading("a.yaml", fleets=one)])
     assert [str(problem) for problem in caught.value.problems] == [

@@ -9,53 +9,54 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from tests.support import clocks, doubles
-from worker.core import values
 from worker.core.model.errors import FleetSyncError, ProcessSuspended, ReadingError, SourceError, Stopped, Unreachable
+from worker.core.model.identifiers import Account, DriverId, FleetId, RunId
 from worker.core.model.outcomes import Applied, ChangeResult, Deferred, Refused, Unknown
+from worker.core.model.plan import Action, Change, GuardedPlan, HeldChange
 from worker.core.model.report import Report
 from worker.core.monitoring import notifications, status
 from worker.core.safety import guard
 
 NOON = clocks.NOON
-VANS, CARS = values.FleetId(f"flt_{'v' * 32}"), values.FleetId(f"flt_{'c' * 32}")
-ANN, BOB = values.DriverId(f"drv_{'a' * 32}"), values.DriverId(f"drv_{'b' * 32}")
-ATTACH, DETACH = values.Action.ATTACH, values.Action.DETACH
+VANS, CARS = FleetId(f"flt_{'v' * 32}"), FleetId(f"flt_{'c' * 32}")
+ANN, BOB = DriverId(f"drv_{'a' * 32}"), DriverId(f"drv_{'b' * 32}")
+ATTACH, DETACH = Action.ATTACH, Action.DETACH
 
 IDLE = status.Status(
     now=NOON,
     started=NOON,
     version="0.1.0",
-    account=values.Account("https://charge.test/v1", "live"),
+    account=Account("https://charge.test/v1", "live"),
     interval=datetime.timedelta(minutes=5),
     pace=1.0,
     ceiling=1.0,
 )
 
 
-def held(*changes: values.Change, digest: str = "sha256:d1", by: str = guard.PER_RUN) -> values.Judged:
+def held(*changes: Change, digest: str = "sha256:d1", by: str = guard.PER_RUN) -> GuardedPlan:
     return dataclasses.replace(
-        doubles.guarded(()), held=tuple(values.Held(each, by, "too many") for each in changes), digest=digest
+        doubles.guarded(()), held=tuple(HeldChange(each, by, "too many") for each in changes), digest=digest
     )
 
 
-def refused(change: values.Change, message: str = "409: no") -> ChangeResult:
+def refused(change: Change, message: str = "409: no") -> ChangeResult:
     return ChangeResult(change, Refused(1, "policy_blocked", message, "req_1"))
 
 
 def after(
     *results: ChangeResult,
-    guarded: values.Judged | None = None,
+    guarded: GuardedPlan | None = None,
     error: FleetSyncError | None = None,
     broken: tuple[status.Broken, ...] = (),
     planned: bool = True,
 ) -> status.Status:
     """Give the state after a run with this plan (an empty one by default, none unless `planned`), results and error."""
     plan = (guarded or doubles.guarded(())) if planned else None
-    last = Report(values.RunId("run_1"), NOON, NOON, plan, results=results, error=error)
+    last = Report(RunId("run_1"), NOON, NOON, plan, results=results, error=error)
     return dataclasses.replace(IDLE, last=last, broken=broken)
 
 
-def broke(part: status.Part, message: str = "it is gone") -> status.Broken:
+def mark_failed(part: status.Part, message: str = "it is gone") -> status.Broken:
     return status.Broken(part, NOON, FleetSyncError(message, code="gone", remedy="Bring it back."))
 
 
@@ -73,7 +74,7 @@ def only(present: status.Status, told: notifications.NotificationState | None = 
     return found
 
 
-OUT, IN = values.Change(DETACH, ANN, VANS), values.Change(ATTACH, BOB, CARS)
+OUT, IN = Change(DETACH, ANN, VANS), Change(ATTACH, BOB, CARS)
 FINE = after()
 
 
@@ -117,8 +118,10 @@ def test_a_refusal_that_a_run_did_not_settle_is_neither_over_nor_new(unsettled: 
 
 
 def test_a_part_that_breaks_is_told_once_and_so_is_its_recovery() -> None:
-    source = dataclasses.replace(FINE, broken=(broke(status.Part.SOURCE),))
-    both = dataclasses.replace(FINE, broken=(broke(status.Part.KEY), broke(status.Part.SOURCE, "another reason")))
+    source = dataclasses.replace(FINE, broken=(mark_failed(status.Part.SOURCE),))
+    both = dataclasses.replace(
+        FINE, broken=(mark_failed(status.Part.KEY), mark_failed(status.Part.SOURCE, "another reason"))
+    )
     assert kinds(source, source, both, source, FINE, source) == [
         ["broken"],
         [],
@@ -132,7 +135,7 @@ def test_a_part_that_breaks_is_told_once_and_so_is_its_recovery() -> None:
 def test_a_run_that_fails_for_no_broken_part_is_told_too() -> None:
     """Such as too many unresolved references, day after day."""
     failed = after(planned=False, error=ReadingError("too many", code="too_many_unresolved"))
-    running = dataclasses.replace(failed, running=status.Running(values.RunId("run_2"), "interval", NOON))
+    running = dataclasses.replace(failed, running=status.Running(RunId("run_2"), "interval", NOON))
     stopped = after(planned=False, error=Stopped("ended", exit_code=143))
     assert kinds(failed, running, failed, stopped, FINE) == [["broken"], [], [], [], ["recovered"]]
     assert kinds(running) == [[]]
@@ -141,13 +144,13 @@ def test_a_run_that_fails_for_no_broken_part_is_told_too() -> None:
 
 
 def test_a_failed_run_whose_reason_is_known_is_told_once() -> None:
-    failed = after(planned=False, error=SourceError([]), broken=(broke(status.Part.SOURCE),))
+    failed = after(planned=False, error=SourceError([]), broken=(mark_failed(status.Part.SOURCE),))
     assert kinds(failed, FINE) == [["broken"], ["recovered"]]
 
 
 def test_a_held_plan_is_told_with_what_to_do() -> None:
     present = dataclasses.replace(
-        after(guarded=held(OUT, values.Change(DETACH, BOB, VANS))), fleets=(status.Fleet(VANS, "Paris vans"),)
+        after(guarded=held(OUT, Change(DETACH, BOB, VANS))), fleets=(status.Fleet(VANS, "Paris vans"),)
     )
     told = only(present)
     assert told.text == (
@@ -165,7 +168,7 @@ def test_a_reading_that_cannot_be_right_is_not_offered_for_approval() -> None:
 
 
 def test_a_broken_part_is_told_with_its_remedy() -> None:
-    assert only(dataclasses.replace(IDLE, broken=(broke(status.Part.JOURNAL),))).text == (
+    assert only(dataclasses.replace(IDLE, broken=(mark_failed(status.Part.JOURNAL),))).text == (
         "fleet-sync, live account: broken.\n"
         "The journal cannot be written; nothing is being changed. Since 2026-12-01 12:00 UTC: it is gone\n"
         "Bring it back."
@@ -198,7 +201,7 @@ def test_a_part_is_told_to_work_again_in_its_own_words() -> None:
 
 def test_every_part_has_its_words() -> None:
     for part in status.Part:
-        present = dataclasses.replace(FINE, broken=(broke(part),))
+        present = dataclasses.replace(FINE, broken=(mark_failed(part),))
         (found,), told = notifications.diff(present, notifications.NotificationState())
         assert "it is gone" in found.text
         assert only(FINE, told).kind is notifications.Kind.RECOVERED
@@ -230,21 +233,18 @@ def test_the_document_says_how_things_are() -> None:
 
 
 def test_before_the_first_run_the_document_says_so() -> None:
-    found = only(dataclasses.replace(IDLE, broken=(broke(status.Part.KEY),)))
+    found = only(dataclasses.replace(IDLE, broken=(mark_failed(status.Part.KEY),)))
     assert (found.body["run"], found.body["result"], found.body["digest"], found.body["held"]) == (None, None, None, 0)
 
 
 def test_a_large_plan_makes_a_small_notice() -> None:
-    changes = [
-        values.Change(DETACH, values.DriverId(f"drv_{number:032}"), values.FleetId(f"flt_{number:032}"))
-        for number in range(1000)
-    ]
+    changes = [Change(DETACH, DriverId(f"drv_{number:032}"), FleetId(f"flt_{number:032}")) for number in range(1000)]
     found = only(after(guarded=held(*changes)))
     assert (found.body["held"], len(found.body["items"])) == (1000, notifications.MOST_ITEMS)
     assert "… and 995 more" in found.text
     assert len(json.dumps(found.body)) < 20_000
     many = "\n".join(f"membership.yaml:{line}:1: wrong" for line in range(9999))
-    found = only(dataclasses.replace(IDLE, broken=(broke(status.Part.SOURCE, many),)))
+    found = only(dataclasses.replace(IDLE, broken=(mark_failed(status.Part.SOURCE, many),)))
     assert len(json.dumps(found.body)) < 4_000
 
 
@@ -270,7 +270,7 @@ def test_a_name_means_nothing_but_itself(name: str, shown: str) -> None:
 def test_a_message_cannot_smuggle_a_mention_in_either() -> None:
     for present in (
         after(refused(OUT, "409: <!here>\n@all")),
-        dataclasses.replace(IDLE, broken=(broke(status.Part.SOURCE, "<!here>\n@all"),)),
+        dataclasses.replace(IDLE, broken=(mark_failed(status.Part.SOURCE, "<!here>\n@all"),)),
         dataclasses.replace(after(refused(OUT)), driver_names={ANN: "<!here>\n@all"}),
     ):
         assert "&lt;!here&gt; @\u200ball" in only(present).text
@@ -278,7 +278,9 @@ def test_a_message_cannot_smuggle_a_mention_in_either() -> None:
 
 
 def test_a_key_that_stands_in_a_document_goes_no_further() -> None:
-    present = dataclasses.replace(IDLE, broken=(broke(status.Part.SOURCE, "a.yaml:1:1: 'ch_sk_live_Sesame' is none"),))
+    present = dataclasses.replace(
+        IDLE, broken=(mark_failed(status.Part.SOURCE, "a.yaml:1:1: 'ch_sk_live_Sesame' is none"),)
+    )
     assert "Sesame" not in json.dumps(only(present).body)
     present = dataclasses.replace(after(guarded=held(OUT)), fleets=(status.Fleet(VANS, "ch_sk_live_Sesame"),))
     assert "Sesame" not in json.dumps(only(present).body)
@@ -286,9 +288,7 @@ def test_a_key_that_stands_in_a_document_goes_no_further() -> None:
 
 # --- Laws -------------------------------------------------------------------------------------------------
 
-changes = some.builds(
-    values.Change, some.sampled_from(values.Action), some.sampled_from([ANN, BOB]), some.sampled_from([VANS, CARS])
-)
+changes = some.builds(Change, some.sampled_from(Action), some.sampled_from([ANN, BOB]), some.sampled_from([VANS, CARS]))
 results = some.builds(
     ChangeResult,
     changes,
@@ -311,7 +311,11 @@ failures = some.sampled_from(
 )
 states = some.builds(
     lambda results, guarded, error, parts: after(
-        *results, guarded=guarded, error=error, planned=guarded is not None, broken=tuple(broke(part) for part in parts)
+        *results,
+        guarded=guarded,
+        error=error,
+        planned=guarded is not None,
+        broken=tuple(mark_failed(part) for part in parts),
     ),
     some.lists(results, max_size=3),
     plans | some.none(),

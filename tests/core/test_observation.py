@@ -4,11 +4,11 @@ import pytest
 
 from tests.core import worlds
 from tests.core.worlds import DEPOT, GHOST, NORTH, VANS, A, B
-from worker.core import values
 from worker.core.model.outcomes import Already, Applied, ChangeResult, Deferred, Outcome, Refused, Stale, Unknown
+from worker.core.model.plan import Action, Change
 from worker.core.planning import observation
 
-ATTACH, DETACH = values.Action.ATTACH, values.Action.DETACH
+ATTACH, DETACH = Action.ATTACH, Action.DETACH
 SEEN = worlds.seen({A: [VANS]}, incomplete=[NORTH], absent=[GHOST])
 """A is in VANS, B was not read, and of NORTH nothing is known for sure."""
 
@@ -16,16 +16,16 @@ SEEN = worlds.seen({A: [VANS]}, incomplete=[NORTH], absent=[GHOST])
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (values.Change(ATTACH, A, DEPOT), None),
-        (values.Change(DETACH, A, VANS), None),
-        (values.Change(ATTACH, B, VANS), None),
-        (values.Change(ATTACH, A, VANS), "the driver is in the fleet already; nothing was sent"),
-        (values.Change(DETACH, A, DEPOT), "the driver is no longer in the fleet; nothing was sent"),
-        (values.Change(DETACH, GHOST, VANS), "the driver no longer exists"),
-        (values.Change(DETACH, B, VANS), "nobody is detached unseen"),
+        (Change(ATTACH, A, DEPOT), None),
+        (Change(DETACH, A, VANS), None),
+        (Change(ATTACH, B, VANS), None),
+        (Change(ATTACH, A, VANS), "the driver is in the fleet already; nothing was sent"),
+        (Change(DETACH, A, DEPOT), "the driver is no longer in the fleet; nothing was sent"),
+        (Change(DETACH, GHOST, VANS), "the driver no longer exists"),
+        (Change(DETACH, B, VANS), "nobody is detached unseen"),
     ],
 )
-def test_a_saved_change_is_made_only_where_it_fits(change: values.Change, said: str | None) -> None:
+def test_a_saved_change_is_made_only_where_it_fits(change: Change, said: str | None) -> None:
     found = observation.stale_reason(change, SEEN)
     if said is None:
         assert found is None
@@ -37,30 +37,30 @@ def test_a_saved_change_is_made_only_where_it_fits(change: values.Change, said: 
 @pytest.mark.parametrize(
     ("change", "unread"),
     [
-        (values.Change(ATTACH, A, DEPOT), False),
-        (values.Change(DETACH, GHOST, VANS), False),
-        (values.Change(ATTACH, B, VANS), True),
-        (values.Change(DETACH, B, VANS), False),
-        (values.Change(DETACH, B, NORTH), True),
-        (values.Change(DETACH, B, worlds.fleet_id("Y")), True),
+        (Change(ATTACH, A, DEPOT), False),
+        (Change(DETACH, GHOST, VANS), False),
+        (Change(ATTACH, B, VANS), True),
+        (Change(DETACH, B, VANS), False),
+        (Change(DETACH, B, NORTH), True),
+        (Change(DETACH, B, worlds.fleet_id("Y")), True),
     ],
 )
-def test_who_is_not_seen_in_a_fleet_that_was_seen_whole_is_out_of_it(change: values.Change, unread: bool) -> None:
+def test_who_is_not_seen_in_a_fleet_that_was_seen_whole_is_out_of_it(change: Change, unread: bool) -> None:
     assert observation.is_unobserved(change, SEEN) is unread
 
 
 @pytest.mark.parametrize(
     ("change", "outcome", "name"),
     [
-        (values.Change(ATTACH, A, VANS), Applied(1, "req_1"), "applied"),
-        (values.Change(ATTACH, A, DEPOT), Applied(1, "req_1"), "unknown"),
-        (values.Change(DETACH, A, VANS), Already(1, "req_1"), "unknown"),
-        (values.Change(ATTACH, B, VANS), Applied(1, "req_1"), "applied"),
-        (values.Change(ATTACH, A, DEPOT), Refused(1, "no", "no", "req_1"), "refused"),
+        (Change(ATTACH, A, VANS), Applied(1, "req_1"), "applied"),
+        (Change(ATTACH, A, DEPOT), Applied(1, "req_1"), "unknown"),
+        (Change(DETACH, A, VANS), Already(1, "req_1"), "unknown"),
+        (Change(ATTACH, B, VANS), Applied(1, "req_1"), "applied"),
+        (Change(ATTACH, A, DEPOT), Refused(1, "no", "no", "req_1"), "refused"),
     ],
 )
 def test_what_was_answered_as_done_is_doubted_only_where_a_reading_contradicts_it(
-    change: values.Change, outcome: Outcome, name: str
+    change: Change, outcome: Outcome, name: str
 ) -> None:
     found = observation.check_against(ChangeResult(change, outcome), SEEN)
     assert found.outcome.name == name

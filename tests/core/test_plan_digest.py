@@ -7,22 +7,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.core import worlds
-from worker.core import values
+from worker.core.model.desired import DriverById, FleetById, Origin, Row
+from worker.core.model.identifiers import Account
+from worker.core.model.plan import Action, Change
 from worker.core.model.plan_digest import plan_digest, row_fingerprint
 from worker.core.model.serialization import change_document
 
 CHANGES = st.lists(
     st.builds(
-        values.Change,
-        st.sampled_from(values.Action),
+        Change,
+        st.sampled_from(Action),
         st.sampled_from(worlds.DRIVERS),
         st.sampled_from(worlds.FLEETS),
-        st.none() | st.builds(values.Origin, st.text(max_size=3), st.integers(1, 9), st.integers(1, 9)),
+        st.none() | st.builds(Origin, st.text(max_size=3), st.integers(1, 9), st.integers(1, 9)),
     ),
     unique_by=lambda change: change.order,
     max_size=6,
 )
-Changes = list[values.Change]
+Changes = list[Change]
 
 
 def content(changes: Changes) -> set[tuple[str, str, str]]:
@@ -52,16 +54,16 @@ def test_other_changes_or_the_same_held_instead_have_another_digest(
 def test_another_account_or_another_key_mode_has_another_digest() -> None:
     accounts = [
         worlds.ACCOUNT,
-        values.Account("https://api.chargeapi.co/v1", "live"),
-        values.Account("https://sandbox.example.com/v1", "test"),
+        Account("https://api.chargeapi.co/v1", "live"),
+        Account("https://sandbox.example.com/v1", "test"),
     ]
     assert len({plan_digest(account, [], []) for account in accounts}) == 3
 
 
 def test_the_digest_is_the_same_in_every_version() -> None:
     """Approvals and saved plans outlive an upgrade."""
-    change = values.Change(values.Action.ATTACH, worlds.A, worlds.VANS)
-    held = values.Change(values.Action.DETACH, worlds.B, worlds.VANS)
+    change = Change(Action.ATTACH, worlds.A, worlds.VANS)
+    held = Change(Action.DETACH, worlds.B, worlds.VANS)
     assert (
         plan_digest(worlds.ACCOUNT, [change], [held])
         == "sha256:3eb7d7761e50c0f0fd9dcf1c5bbe37f66219f50f90c23668d653efe0d87e5e5e"
@@ -72,10 +74,10 @@ def test_the_digest_is_the_same_in_every_version() -> None:
 
 MOMENTS = st.none() | st.sampled_from([worlds.NOW, worlds.NOW.replace(hour=9)])
 ROWS = st.builds(
-    values.Row,
+    Row,
     st.sampled_from(list(worlds.FLEET_REFS)),
     st.sampled_from(list(worlds.DRIVER_REFS)),
-    st.builds(values.Origin, st.text(max_size=3), st.integers(1, 9), st.integers(1, 9)),
+    st.builds(Origin, st.text(max_size=3), st.integers(1, 9), st.integers(1, 9)),
     MOMENTS,
     MOMENTS,
     st.sampled_from(["", "seasonal", "ends 🚚"]),
@@ -84,7 +86,7 @@ ROWS = st.builds(
 
 @worlds.LAW
 @given(ROWS, ROWS)
-def test_a_row_is_known_by_what_it_says_and_not_by_its_place(one: values.Row, other: values.Row) -> None:
+def test_a_row_is_known_by_what_it_says_and_not_by_its_place(one: Row, other: Row) -> None:
     same = dataclasses.replace(one, origin=other.origin) == other
     assert (row_fingerprint(one) == row_fingerprint(other)) is same
     assert row_fingerprint(one) == row_fingerprint(dataclasses.replace(one, origin=other.origin))
@@ -92,7 +94,7 @@ def test_a_row_is_known_by_what_it_says_and_not_by_its_place(one: values.Row, ot
 
 def test_a_rows_fingerprint_is_short_and_stays_what_it_is() -> None:
     """It is compared with what stands in journals."""
-    row = values.Row(values.FleetById(worlds.VANS), values.DriverById(worlds.A), values.Origin("a.csv", 2, 1))
+    row = Row(FleetById(worlds.VANS), DriverById(worlds.A), Origin("a.csv", 2, 1))
     assert row_fingerprint(row) == "d477f8ab831b347c"
 
 

@@ -9,13 +9,26 @@ from hypothesis import strategies as st
 
 from tests.core import worlds
 from tests.core.worlds import VANS, A, B, C, pairs, plan_of
-from worker.core import values
+from worker.core.model.desired import (
+    DriverByEmail,
+    DriverById,
+    DriverByMetadata,
+    DriverRef,
+    FleetById,
+    FleetByName,
+    FleetRef,
+    Mode,
+    Origin,
+    Row,
+    SourceReading,
+)
 from worker.core.model.errors import DesiredError
+from worker.core.model.plan import Action
 from worker.core.model.plan_digest import plan_digest, row_fingerprint
 from worker.core.planning import planner
 from worker.core.safety import guard
 
-ATTACH, DETACH = values.Action.ATTACH, values.Action.DETACH
+ATTACH, DETACH = Action.ATTACH, Action.DETACH
 
 
 # --- Laws -------------------------------------------------------------------------------------------------
@@ -169,10 +182,7 @@ def test_everything_that_keeps_a_plan_from_being_whole_is_said(world: worlds.Wor
 def test_the_problems_of_a_plan_stand_in_the_order_of_the_lines() -> None:
     """Sorted as text, line 10 would come before line 3, and the first ten would not be the first ten."""
     lines = [3, 10, 20, 100]
-    rows = [
-        values.Row(values.FleetById(VANS), values.DriverByEmail(f"{line}@x"), values.Origin("a.csv", line, 1))
-        for line in lines
-    ]
+    rows = [Row(FleetById(VANS), DriverByEmail(f"{line}@x"), Origin("a.csv", line, 1)) for line in lines]
     (reading,) = worlds.wish(worlds.by_id(VANS))
     plan = plan_of((dataclasses.replace(reading, rows=tuple(rows)),), worlds.seen({}, directory_complete=True))
     assert [problem.where for problem in plan.problems] == [f"a.csv:{line}:1" for line in lines]
@@ -197,13 +207,13 @@ def test_every_row_that_says_what_another_says_is_told_of(world: worlds.World) -
 
 
 def test_two_references_to_one_driver_in_one_fleet_are_harmless_and_reported_with_both_places() -> None:
-    rows: dict[values.FleetRef, list[values.DriverRef]] = {
-        values.FleetById(VANS): [
-            values.DriverById(A),
-            values.DriverByEmail("a@example.com"),
-            values.DriverByMetadata("employee_id", "0A"),
+    rows: dict[FleetRef, list[DriverRef]] = {
+        FleetById(VANS): [
+            DriverById(A),
+            DriverByEmail("a@example.com"),
+            DriverByMetadata("employee_id", "0A"),
         ],
-        values.FleetByName("Paris vans"): [values.DriverById(A)],
+        FleetByName("Paris vans"): [DriverById(A)],
     }
     once = plan_of(worlds.wish(worlds.by_id(VANS, A)), worlds.seen({A: [], B: [VANS]}, directory_complete=True))
     plan = plan_of(worlds.wish(rows), worlds.seen({A: [], B: [VANS]}, directory_complete=True))
@@ -223,9 +233,9 @@ def test_two_references_to_one_driver_in_one_fleet_are_harmless_and_reported_wit
 def test_rows_of_other_times_say_something_else_however_they_name_the_driver() -> None:
     """What says the same as the second of them is told of all the same."""
     windows = [(None, None), (None, worlds.NOW), (worlds.NOW, None), (worlds.NOW, None)]
-    drivers: list[values.DriverRef] = [*[values.DriverById(A)] * 3, values.DriverByEmail("a@example.com")]
+    drivers: list[DriverRef] = [*[DriverById(A)] * 3, DriverByEmail("a@example.com")]
     rows = tuple(
-        values.Row(values.FleetById(VANS), driver, values.Origin("a.csv", line, 1), starts, ends)
+        Row(FleetById(VANS), driver, Origin("a.csv", line, 1), starts, ends)
         for line, (driver, (starts, ends)) in enumerate(zip(drivers, windows, strict=True), 2)
     )
     (reading,) = worlds.wish(worlds.by_id(VANS))
@@ -240,24 +250,24 @@ def test_rows_of_other_times_say_something_else_however_they_name_the_driver() -
 
 @pytest.mark.parametrize(("starts", "ends", "active"), worlds.WINDOWS)
 def test_from_is_inclusive_and_until_is_exclusive(starts: None, ends: None, active: bool) -> None:
-    row = values.Row(values.FleetById(VANS), values.DriverById(A), values.Origin("a.csv", 2, 1), starts, ends)
+    row = Row(FleetById(VANS), DriverById(A), Origin("a.csv", 2, 1), starts, ends)
     assert row.active(worlds.NOW) is active
 
 
 def test_a_membership_that_ended_is_detached_and_the_detach_names_its_row() -> None:
-    origin = values.Origin("membership.yaml", 4, 9)
-    over = values.Row(values.FleetById(VANS), values.DriverById(A), origin, ends=worlds.NOW)
+    origin = Origin("membership.yaml", 4, 9)
+    over = Row(FleetById(VANS), DriverById(A), origin, ends=worlds.NOW)
     (reading,) = worlds.wish(worlds.by_id(VANS, B))
-    reading = values.SourceReading(reading.source, reading.fleets, (*reading.rows, over))
+    reading = SourceReading(reading.source, reading.fleets, (*reading.rows, over))
     plan = plan_of((reading,), worlds.seen({A: [VANS], B: [VANS], C: [VANS]}))
     assert [(change.driver, change.origin) for change in plan.changes] == [(A, origin), (C, None)]
 
 
 def test_a_change_bears_the_fingerprint_of_the_row_that_asks_for_it() -> None:
     (reading,) = worlds.wish(worlds.by_id(VANS, B))
-    origin = values.Origin("membership.yaml", 4, 9)
-    over = values.Row(values.FleetById(VANS), values.DriverById(A), origin, ends=worlds.NOW, note="seasonal")
-    reading = values.SourceReading(reading.source, reading.fleets, (*reading.rows, over))
+    origin = Origin("membership.yaml", 4, 9)
+    over = Row(FleetById(VANS), DriverById(A), origin, ends=worlds.NOW, note="seasonal")
+    reading = SourceReading(reading.source, reading.fleets, (*reading.rows, over))
     plan = plan_of((reading,), worlds.seen({A: [VANS], B: [], C: [VANS]}))
     rows = {change.driver: change.row for change in plan.changes}
     assert rows == {A: row_fingerprint(over), B: row_fingerprint(reading.rows[0]), C: ""}
@@ -266,9 +276,9 @@ def test_a_change_bears_the_fingerprint_of_the_row_that_asks_for_it() -> None:
 def test_a_row_that_does_not_count_now_keeps_no_fleet_from_shrinking() -> None:
     """Neither a past reference that leads nowhere any more, nor a future one, is anybody's doubt today."""
     (reading,) = worlds.wish(worlds.by_id(VANS, A))
-    origin = values.Origin("membership.yaml", 9, 9)
-    over = values.Row(values.FleetById(VANS), values.DriverById(worlds.GHOST), origin, ends=worlds.NOW)
-    reading = values.SourceReading(reading.source, reading.fleets, (*reading.rows, over))
+    origin = Origin("membership.yaml", 9, 9)
+    over = Row(FleetById(VANS), DriverById(worlds.GHOST), origin, ends=worlds.NOW)
+    reading = SourceReading(reading.source, reading.fleets, (*reading.rows, over))
     plan = plan_of((reading,), worlds.seen({A: [VANS], B: [VANS]}, absent=[worlds.GHOST]))
     assert pairs(plan, DETACH) == {(B, VANS)}
     assert plan.problems == ()
@@ -280,13 +290,13 @@ def test_a_row_that_does_not_count_now_keeps_no_fleet_from_shrinking() -> None:
 
 def test_a_fleets_own_mode_wins_over_that_of_all() -> None:
     actual = worlds.seen({A: [VANS], B: [VANS]})
-    for own, default in ((values.Mode.ADDITIVE, values.Mode.EXACT), (values.Mode.EXACT, values.Mode.ADDITIVE)):
+    for own, default in ((Mode.ADDITIVE, Mode.EXACT), (Mode.EXACT, Mode.ADDITIVE)):
         plan = plan_of(worlds.wish(worlds.by_id(VANS, A), own), actual, default)
-        assert bool(plan.changes) is (own is values.Mode.EXACT)
+        assert bool(plan.changes) is (own is Mode.EXACT)
 
 
 def test_a_fleet_that_has_two_modes_under_its_id_and_its_name_is_an_error() -> None:
-    one = worlds.wish({values.FleetById(VANS): []}, values.Mode.EXACT)
-    other = worlds.wish({values.FleetByName("Paris vans"): []}, values.Mode.ADDITIVE)
+    one = worlds.wish({FleetById(VANS): []}, Mode.EXACT)
+    other = worlds.wish({FleetByName("Paris vans"): []}, Mode.ADDITIVE)
     with pytest.raises(DesiredError, match="is given mode additive here, but mode exact at"):
         plan_of((*one, *other), worlds.seen({}))

@@ -4,16 +4,28 @@ import dataclasses
 
 from tests.core import worlds
 from tests.core.worlds import DEPOT, NORTH, VANS, A, B, C, D, pairs, plan_of
-from worker.core import values
+from worker.core.model.actual import Actual
+from worker.core.model.desired import (
+    DriverByEmail,
+    DriverById,
+    DriverByMetadata,
+    DriverRef,
+    FleetById,
+    FleetByName,
+    FleetRef,
+    Mode,
+)
+from worker.core.model.plan import Action
+from worker.core.model.problem import Problem
 from worker.core.planning import merge_sources
 
-ATTACH, DETACH = values.Action.ATTACH, values.Action.DETACH
+ATTACH, DETACH = Action.ATTACH, Action.DETACH
 
 
 def test_an_account_that_reads_as_empty_deletes_nobody_and_creates_nobody() -> None:
     """As in ssosync 194: an empty read deleted every user and group."""
     readings = worlds.wish(worlds.by_id(VANS, A, B))
-    plan = plan_of(readings, values.Actual(fleets={}, memberships={}, directory_complete=True))
+    plan = plan_of(readings, Actual(fleets={}, memberships={}, directory_complete=True))
     assert plan.changes == ()
     assert plan.unresolved == plan.references == 3
 
@@ -24,9 +36,7 @@ def test_a_fleet_whose_pages_failed_with_503_loses_nobody_while_others_are_kept(
     plan = plan_of(readings, worlds.seen({A: [VANS], B: [VANS, DEPOT]}, incomplete=[VANS]))
     assert pairs(plan, DETACH) == {(B, DEPOT)}
     assert pairs(plan, ATTACH) == {(A, DEPOT)}
-    assert plan.problems == (
-        values.Problem(VANS, "a page could not be read; nobody is detached from this fleet in this run"),
-    )
+    assert plan.problems == (Problem(VANS, "a page could not be read; nobody is detached from this fleet in this run"),)
 
 
 def test_a_503_on_the_lookup_of_one_driver_detaches_nobody_from_its_fleet() -> None:
@@ -41,7 +51,7 @@ def test_a_503_on_the_lookup_of_one_driver_detaches_nobody_from_its_fleet() -> N
 
 def test_a_directory_that_cannot_be_reached_removes_nobody_from_anything() -> None:
     """As in cf-mgmt 121: everyone was removed from everything."""
-    readings = worlds.wish({values.FleetById(VANS): [values.DriverByEmail("a@example.com")]})
+    readings = worlds.wish({FleetById(VANS): [DriverByEmail("a@example.com")]})
     plan = plan_of(readings, worlds.seen({A: [VANS], B: [VANS]}, directory_complete=False))
     assert plan.changes == ()
     assert "the list of all drivers could not be read whole" in plan.problems[0].message
@@ -49,10 +59,10 @@ def test_a_directory_that_cannot_be_reached_removes_nobody_from_anything() -> No
 
 def test_one_renamed_address_stops_neither_the_other_rows_nor_the_other_fleets() -> None:
     """As in ssosync 353: it aborted every run for two and a half days."""
-    renamed = values.DriverByEmail("nobody@example.com")
-    wishes: dict[values.FleetRef, list[values.DriverRef]] = {
-        values.FleetById(VANS): [renamed, values.DriverById(A)],
-        values.FleetById(DEPOT): [],
+    renamed = DriverByEmail("nobody@example.com")
+    wishes: dict[FleetRef, list[DriverRef]] = {
+        FleetById(VANS): [renamed, DriverById(A)],
+        FleetById(DEPOT): [],
     }
     plan = plan_of(worlds.wish(wishes), worlds.seen({A: [], B: [VANS], C: [DEPOT]}, directory_complete=True))
     assert pairs(plan, ATTACH) == {(A, VANS)}
@@ -75,21 +85,21 @@ def test_turning_the_sync_on_with_one_fleet_leaves_all_others_alone() -> None:
 
 def test_additive_is_a_switch_that_no_skewed_document_gets_past() -> None:
     """As in kubernetes/org 4365: a skewed configuration removed people, and a flag had to be patched in."""
-    plan = plan_of(worlds.wish(worlds.by_id(VANS, D)), worlds.seen({A: [VANS], D: []}), values.Mode.ADDITIVE)
+    plan = plan_of(worlds.wish(worlds.by_id(VANS, D)), worlds.seen({A: [VANS], D: []}), Mode.ADDITIVE)
     assert pairs(plan, DETACH) == set()
     assert pairs(plan, ATTACH) == {(D, VANS)}
 
 
 def test_a_driver_who_moves_to_a_fleet_that_is_not_found_stays_in_the_old_one() -> None:
     """Else a mistyped name would leave him in no fleet."""
-    wishes: dict[values.FleetRef, list[values.DriverRef]] = {
-        values.FleetByName("Nowhere"): [values.DriverById(A)],
-        values.FleetById(VANS): [values.DriverById(B)],
+    wishes: dict[FleetRef, list[DriverRef]] = {
+        FleetByName("Nowhere"): [DriverById(A)],
+        FleetById(VANS): [DriverById(B)],
     }
     plan = plan_of(worlds.wish(wishes), worlds.seen({A: [VANS], B: [VANS], C: [VANS]}))
     assert pairs(plan, DETACH) == {(C, VANS)}
     assert plan.problems == (
-        values.Problem(
+        Problem(
             "membership.yaml:100:1",
             'no fleet is named "Nowhere"; its drivers are not attached to it, nor detached from any other fleet',
         ),
@@ -98,9 +108,9 @@ def test_a_driver_who_moves_to_a_fleet_that_is_not_found_stays_in_the_old_one() 
 
 def test_a_driver_who_may_be_meant_by_an_ambiguous_reference_stays_where_he_is() -> None:
     """Else a driver who moves to a fleet where two people are meant would be in no fleet."""
-    wishes: dict[values.FleetRef, list[values.DriverRef]] = {
-        values.FleetById(DEPOT): [values.DriverByMetadata("depot", "Lyon")],
-        values.FleetById(VANS): [],
+    wishes: dict[FleetRef, list[DriverRef]] = {
+        FleetById(DEPOT): [DriverByMetadata("depot", "Lyon")],
+        FleetById(VANS): [],
     }
     several = {("depot", "Lyon"): (A, B)}
     actual = worlds.seen({A: [VANS], B: [NORTH], C: [VANS]}, directory_complete=True)
@@ -111,18 +121,18 @@ def test_a_driver_who_may_be_meant_by_an_ambiguous_reference_stays_where_he_is()
 
 def test_a_driver_whose_address_changes_as_he_moves_stays_where_he_was() -> None:
     """Else the one who led to the old fleet under the old address would be in no fleet: unknown is not absent."""
-    wishes: dict[values.FleetRef, list[values.DriverRef]] = {
-        values.FleetById(DEPOT): [values.DriverByEmail("nobody@example.com")],
-        values.FleetById(VANS): [values.DriverById(B)],
+    wishes: dict[FleetRef, list[DriverRef]] = {
+        FleetById(DEPOT): [DriverByEmail("nobody@example.com")],
+        FleetById(VANS): [DriverById(B)],
     }
     world = worlds.World(
-        worlds.wish(wishes), worlds.seen({A: [VANS], B: [VANS], C: [VANS]}, directory_complete=True), values.Mode.EXACT
+        worlds.wish(wishes), worlds.seen({A: [VANS], B: [VANS], C: [VANS]}, directory_complete=True), Mode.EXACT
     )
     assert pairs(world.plan(), DETACH) == {(A, VANS), (C, VANS)}
     plan = dataclasses.replace(world, remembered={"nobody@example.com": A}).plan()
     assert pairs(plan, DETACH) == {(C, VANS)}
     assert plan.problems == (
-        values.Problem(
+        Problem(
             "membership.yaml:101:5",
             f"no driver has the e-mail address nobody@example.com (it led to {A} before); until this is resolved nobody"
             f" is detached from fleet {DEPOT}, and whom it may mean from none",
@@ -131,9 +141,9 @@ def test_a_driver_whose_address_changes_as_he_moves_stays_where_he_was() -> None
 
 
 def test_neither_driver_nor_fleet_found_is_said_at_both_places() -> None:
-    wishes: dict[values.FleetRef, list[values.DriverRef]] = {
-        values.FleetByName("Nowhere"): [values.DriverById(worlds.GHOST)],
-        values.FleetById(VANS): [values.DriverById(A)],
+    wishes: dict[FleetRef, list[DriverRef]] = {
+        FleetByName("Nowhere"): [DriverById(worlds.GHOST)],
+        FleetById(VANS): [DriverById(A)],
     }
     plan = plan_of(worlds.wish(wishes), worlds.seen({A: [VANS], B: [VANS]}, absent=[worlds.GHOST]))
     assert [problem.where for problem in plan.problems] == ["membership.yaml:100:1", "membership.yaml:101:5"]
@@ -150,4 +160,4 @@ def test_combining_keeps_every_source_and_fleet() -> None:
     one, other = worlds.wish(worlds.by_id(VANS, A)), worlds.wish(worlds.by_id(DEPOT, A))
     total = merge_sources.merge((*one, *other))
     assert total.sources == (one[0].source, other[0].source)
-    assert [entry.fleet for entry in total.fleets] == [values.FleetById(VANS), values.FleetById(DEPOT)]
+    assert [entry.fleet for entry in total.fleets] == [FleetById(VANS), FleetById(DEPOT)]

@@ -6,7 +6,9 @@ import inspect
 import pytest
 
 from tests.core import worlds
-from worker.core import values
+from worker.core.model.actual import Driver
+from worker.core.model.identifiers import IntentKey
+from worker.core.model.plan import Action, Change
 from worker.core.model.ports import Charge, Clock, Intent, Journal, Progress, Source, WriteReply
 
 PORTS = (Charge, Source, Journal, Clock, Progress)
@@ -20,8 +22,8 @@ def test_every_method_of_a_port_says_what_it_promises(port: type) -> None:
 
 
 def test_what_crosses_a_port_never_changes() -> None:
-    change = values.Change(values.Action.ATTACH, worlds.A, worlds.VANS)
-    intent = Intent(values.IntentKey("key_1"), change)
+    change = Change(Action.ATTACH, worlds.A, worlds.VANS)
+    intent = Intent(IntentKey("key_1"), change)
     with pytest.raises(dataclasses.FrozenInstanceError):
-        intent.key = values.IntentKey("key_2")  # type: ignore[misc]
-    assert WriteReply(values.Driver(worlds.A, frozenset())).request_id is None
+        intent.key = IntentKey("key_2")  # type: ignore[misc]
+    assert WriteReply(Driver(worlds.A, frozenset())).request_id is None

@@ -6,26 +6,26 @@ from hypothesis import strategies as st
 
 from tests.core import worlds
 from tests.core.worlds import DEPOT, NORTH, NOW, VANS, A, B
-from worker.core import values
+from worker.core.model.actual import Actual
+from worker.core.model.identifiers import FleetId, IntentKey, RunId
 from worker.core.model.outcomes import Applied, Deferred, Outcome, Refused
+from worker.core.model.plan import Action, Change
 from worker.core.model.ports import Intent, OpenIntent
 from worker.core.planning import observation
 
-ATTACH, DETACH = values.Action.ATTACH, values.Action.DETACH
-RUN = values.RunId("run_1")
+ATTACH, DETACH = Action.ATTACH, Action.DETACH
+RUN = RunId("run_1")
 
 
-def left_open(*changes: values.Change) -> list[OpenIntent]:
+def left_open(*changes: Change) -> list[OpenIntent]:
     """Leave these changes open, under the keys `key-0`, `key-1` and so on."""
-    return [
-        OpenIntent(Intent(values.IntentKey(f"key-{number}"), change), RUN, NOW) for number, change in enumerate(changes)
-    ]
+    return [OpenIntent(Intent(IntentKey(f"key-{number}"), change), RUN, NOW) for number, change in enumerate(changes)]
 
 
-def closed(change: values.Change, actual: values.Actual) -> Outcome | None:
+def closed(change: Change, actual: Actual) -> Outcome | None:
     """Give the outcome with which one open change is closed, or None where it stays open."""
     settled = dict(observation.settle_intents(left_open(change), actual))
-    return settled.get(values.IntentKey("key-0"))
+    return settled.get(IntentKey("key-0"))
 
 
 @pytest.mark.parametrize(
@@ -39,51 +39,48 @@ def closed(change: values.Change, actual: values.Actual) -> Outcome | None:
     ],
 )
 def test_a_driver_who_was_seen_tells_what_became_of_the_write(
-    action: values.Action, fleets: list[values.FleetId], name: str, attempts: int
+    action: Action, fleets: list[FleetId], name: str, attempts: int
 ) -> None:
-    found = closed(values.Change(action, A, VANS), worlds.seen({A: fleets}))
+    found = closed(Change(action, A, VANS), worlds.seen({A: fleets}))
     assert isinstance(found, Applied | Deferred)
     assert (found.name, found.attempts) == (name, attempts)
     assert "after the run was cut off" in found.message
 
 
 def test_a_driver_who_no_longer_exists_closes_the_intent_too() -> None:
-    actual = values.Actual(fleets={}, memberships={}, absent=frozenset({A}))
-    for action in values.Action:
-        found = closed(values.Change(action, A, VANS), actual)
+    actual = Actual(fleets={}, memberships={}, absent=frozenset({A}))
+    for action in Action:
+        found = closed(Change(action, A, VANS), actual)
         assert isinstance(found, Refused)
         assert (found.code, found.attempts) == ("driver_not_found", 0)
 
 
 def test_who_was_not_read_stays_open_and_is_to_be_retrieved() -> None:
     """Unknown is not absent."""
-    intents = left_open(values.Change(ATTACH, A, VANS), values.Change(DETACH, B, VANS))
-    actual = values.Actual(fleets={}, memberships={A: frozenset({VANS})}, incomplete={VANS: "cut short"})
+    intents = left_open(Change(ATTACH, A, VANS), Change(DETACH, B, VANS))
+    actual = Actual(fleets={}, memberships={A: frozenset({VANS})}, incomplete={VANS: "cut short"})
     assert [key for key, _ in observation.settle_intents(intents, actual)] == ["key-0"]
     assert observation.unread_drivers(intents, actual) == {B}
     assert (
-        observation.unread_drivers(intents, values.Actual(fleets={}, memberships={}, absent=frozenset({A, B})))
-        == frozenset()
+        observation.unread_drivers(intents, Actual(fleets={}, memberships={}, absent=frozenset({A, B}))) == frozenset()
     )
     assert observation.unread_drivers([], actual) == frozenset()
 
 
 def test_every_intent_of_a_driver_is_closed_for_itself() -> None:
     """A driver that was to move, and was cut off between the attach and the detach."""
-    intents = left_open(values.Change(ATTACH, A, DEPOT), values.Change(DETACH, A, VANS))
+    intents = left_open(Change(ATTACH, A, DEPOT), Change(DETACH, A, VANS))
     names = {key: outcome.name for key, outcome in observation.settle_intents(intents, worlds.seen({A: [VANS, DEPOT]}))}
     assert names == {"key-0": "applied", "key-1": "deferred"}
 
 
 @worlds.LAW
 @given(
-    st.lists(
-        st.builds(values.Change, st.sampled_from(values.Action), *map(st.sampled_from, (worlds.DRIVERS, worlds.FLEETS)))
-    ),
+    st.lists(st.builds(Change, st.sampled_from(Action), *map(st.sampled_from, (worlds.DRIVERS, worlds.FLEETS)))),
     worlds.worlds(),
 )
 def test_each_intent_is_closed_once_or_its_driver_is_still_to_be_read(
-    changes: list[values.Change], world: worlds.World
+    changes: list[Change], world: worlds.World
 ) -> None:
     intents = left_open(*changes)
     settled = [key for key, _ in observation.settle_intents(intents, world.actual)]

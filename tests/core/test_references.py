@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from tests.core import worlds
 from tests.core.worlds import VANS, A
-from worker.core import values
+from worker.core.model.desired import DriverByEmail, DriverById, DriverByMetadata, FleetById, FleetByName
+from worker.core.model.identifiers import DriverId, FleetId
 from worker.core.planning import references
 
 PART = st.text(string.ascii_letters + string.digits, min_size=32, max_size=32)
@@ -17,8 +18,8 @@ PART = st.text(string.ascii_letters + string.digits, min_size=32, max_size=32)
 @worlds.LAW
 @given(PART)
 def test_an_id_is_kept_to_the_letter(part: str) -> None:
-    assert references.parse_driver(f"drv_{part}") == values.DriverById(values.DriverId(f"drv_{part}"))
-    assert references.parse_fleet(f"flt_{part}") == values.FleetById(values.FleetId(f"flt_{part}"))
+    assert references.parse_driver(f"drv_{part}") == DriverById(DriverId(f"drv_{part}"))
+    assert references.parse_fleet(f"flt_{part}") == FleetById(FleetId(f"flt_{part}"))
     assert references.parse_membership(f"drv_{part}/flt_{part}") == (f"drv_{part}", f"flt_{part}")
 
 
@@ -41,14 +42,14 @@ def test_an_id_has_exactly_thirty_two_letters_or_digits(part: str) -> None:
 @given(st.from_regex(r"[a-zA-Z0-9_.-]{1,8}", fullmatch=True), st.text(min_size=1))
 def test_a_metadata_value_is_whatever_follows_the_first_equals_sign(key: str, value: str) -> None:
     assume(not key.startswith("drv_"))
-    assert references.parse_driver(f"{key}={value}") == values.DriverByMetadata(key, value)
+    assert references.parse_driver(f"{key}={value}") == DriverByMetadata(key, value)
 
 
 @pytest.mark.parametrize("value", ["0123", "no", "1.16E+20", "1e3", "null", "~", "a=b", " padded ", "two\nlines"])
 def test_metadata_stays_text_whatever_it_looks_like(value: str) -> None:
     """GAMADV-XTD3 177: a spreadsheet turned member ids into 1.16E+20."""
     reference = references.parse_driver(f"employee_id={value}")
-    assert reference == values.DriverByMetadata("employee_id", value)
+    assert reference == DriverByMetadata("employee_id", value)
     assert str(reference) == f"employee_id={value}"
 
 
@@ -70,8 +71,8 @@ def test_addresses_that_differ_in_more_than_case_are_two() -> None:
 
 
 def test_an_address_or_a_key_may_begin_like_an_id() -> None:
-    assert references.parse_driver("drv_1@example.com") == values.DriverByEmail("drv_1@example.com")
-    assert references.parse_driver("drv_no=5") == values.DriverByMetadata("drv_no", "5")
+    assert references.parse_driver("drv_1@example.com") == DriverByEmail("drv_1@example.com")
+    assert references.parse_driver("drv_no=5") == DriverByMetadata("drv_no", "5")
 
 
 @pytest.mark.parametrize(
@@ -96,7 +97,7 @@ def test_a_long_text_is_cut_in_messages() -> None:
 def test_any_other_text_is_a_fleets_exact_name(name: str) -> None:
     assume(name.strip() and not name.startswith("flt_"))
     reference = references.parse_fleet(name)
-    assert reference == values.FleetByName(name)
+    assert reference == FleetByName(name)
     assert str(reference) == f'"{name}"'
 
 

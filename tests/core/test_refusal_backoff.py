@@ -8,17 +8,18 @@ from hypothesis import strategies as st
 
 from tests.core import worlds
 from tests.core.worlds import DEPOT, VANS, A, B
-from worker.core import values
+from worker.core.model.desired import Origin
 from worker.core.model.outcomes import Already, Applied, ChangeResult, Deferred, Outcome, Refused, Unknown
+from worker.core.model.plan import Action, Change
 from worker.core.safety import refusal_backoff
 
-ATTACH, DETACH = values.Action.ATTACH, values.Action.DETACH
-CHANGE = values.Change(ATTACH, A, VANS, values.Origin("membership.yaml", 4, 9), row="abc")
+ATTACH, DETACH = Action.ATTACH, Action.DETACH
+CHANGE = Change(ATTACH, A, VANS, Origin("membership.yaml", 4, 9), row="abc")
 REFUSED = Refused(1, "policy_blocked", "409: not on Sundays", "req_7")
 MINUTE = datetime.timedelta(minutes=1)
 
 
-def refused(*changes: values.Change) -> list[ChangeResult]:
+def refused(*changes: Change) -> list[ChangeResult]:
     return [ChangeResult(change, REFUSED) for change in changes]
 
 
@@ -88,9 +89,9 @@ def test_an_edited_row_is_tried_at_once_and_a_moved_one_is_not() -> None:
     patient = refusal_backoff.RefusalBackoff()
     for _ in range(3):
         patient.note(refused(CHANGE), worlds.NOW)
-    moved = values.Change(ATTACH, A, VANS, values.Origin("membership.yaml", 9, 9), row="abc")
+    moved = Change(ATTACH, A, VANS, Origin("membership.yaml", 9, 9), row="abc")
     assert patient.postponed([moved], worlds.NOW).keys() == {moved}
-    edited = values.Change(ATTACH, A, VANS, row="xyz")
+    edited = Change(ATTACH, A, VANS, row="xyz")
     assert patient.postponed([edited], worlds.NOW) == {}
     patient.note(refused(edited), worlds.NOW)
     assert patient.next_due(worlds.NOW) == after(1)
@@ -99,7 +100,7 @@ def test_an_edited_row_is_tried_at_once_and_a_moved_one_is_not() -> None:
 
 
 def test_what_nobody_wants_any_more_wakes_nobody_and_is_forgotten_after_the_longest_pause() -> None:
-    patient, others = refusal_backoff.RefusalBackoff(), [values.Change(DETACH, A, VANS), values.Change(ATTACH, B, VANS)]
+    patient, others = refusal_backoff.RefusalBackoff(), [Change(DETACH, A, VANS), Change(ATTACH, B, VANS)]
     for _ in range(10):
         patient.note(refused(CHANGE), worlds.NOW)
     assert patient.postponed(others, after(1)) == {}
@@ -113,7 +114,7 @@ def test_what_nobody_wants_any_more_wakes_nobody_and_is_forgotten_after_the_long
 
 def test_a_reading_that_is_not_whole_begins_no_pause_anew() -> None:
     """It plans no detaches: what was refused five times is not tried every minute because of that."""
-    patient, detach = refusal_backoff.RefusalBackoff(), values.Change(DETACH, A, VANS)
+    patient, detach = refusal_backoff.RefusalBackoff(), Change(DETACH, A, VANS)
     for _ in range(5):
         patient.note(refused(detach), worlds.NOW)
     assert patient.postponed([], after(1)) == {}
@@ -135,7 +136,7 @@ def test_what_becomes_due_while_a_run_postpones_it_is_tried_at_once_after_it() -
 
 def test_what_was_due_already_wakes_nobody_again() -> None:
     """Else a held change that was refused once would start one run after another."""
-    patient, other = refusal_backoff.RefusalBackoff(), values.Change(ATTACH, B, DEPOT)
+    patient, other = refusal_backoff.RefusalBackoff(), Change(ATTACH, B, DEPOT)
     patient.note(refused(CHANGE), worlds.NOW)
     patient.note(refused(other), after(3))
     assert patient.next_due(worlds.NOW) == after(1)
@@ -151,7 +152,7 @@ def test_only_what_was_refused_waits_and_never_longer_than_six_hours(world: worl
     changes = world.plan().changes
     patient = refusal_backoff.RefusalBackoff()
     counts = {change: data.draw(st.integers(0, 12)) for change in changes}
-    for turn in range(12):
-        patient.note(refused(*(change for change in changes if counts[change] > turn)), worlds.NOW)
+    for acquire in range(12):
+        patient.note(refused(*(change for change in changes if counts[change] > acquire)), worlds.NOW)
     assert patient.postponed(changes, worlds.NOW).keys() == {change for change in changes if counts[change]}
     assert patient.postponed(changes, worlds.NOW + refusal_backoff.LONGEST_PAUSE) == {}

@@ -4,8 +4,8 @@ import pytest
 
 from tests.core import worlds
 from tests.core.worlds import VANS, A, B
-from worker.core import values
 from worker.core.model.errors import FleetSyncError, JournalError, SourceError, Stopped
+from worker.core.model.identifiers import RunId
 from worker.core.model.outcomes import (
     OUTCOME_NAMES,
     Already,
@@ -17,12 +17,13 @@ from worker.core.model.outcomes import (
     Stale,
     Unknown,
 )
+from worker.core.model.plan import Action, Change, Cost, GuardedPlan, HeldChange
 from worker.core.model.plan_digest import plan_digest
 from worker.core.model.report import Report, plan_exit_code
 
-ATTACH = values.Change(values.Action.ATTACH, A, VANS)
-DETACH = values.Change(values.Action.DETACH, B, VANS)
-HELD = values.Held(DETACH, "max_detach_fraction", "too many")
+ATTACH = Change(Action.ATTACH, A, VANS)
+DETACH = Change(Action.DETACH, B, VANS)
+HELD = HeldChange(DETACH, "max_detach_fraction", "too many")
 
 APPLIED = Applied(1)
 ALREADY = Already(1)
@@ -33,9 +34,9 @@ UNKNOWN = Unknown(6, "charge_unreachable", "reset")
 
 
 def guarded(
-    *, changes: tuple[values.Change, ...] = (), held: tuple[values.Held, ...] = (), unsettled: bool = False
-) -> values.Judged:
-    return values.Judged(
+    *, changes: tuple[Change, ...] = (), held: tuple[HeldChange, ...] = (), unsettled: bool = False
+) -> GuardedPlan:
+    return GuardedPlan(
         account=worlds.ACCOUNT,
         created=worlds.NOW,
         sources=(),
@@ -45,7 +46,7 @@ def guarded(
         in_sync=0,
         fleets=1,
         drivers=2,
-        cost=values.Cost(0, 0.0),
+        cost=Cost(0, 0.0),
         digest="sha256:0",
         unsettled=unsettled,
     )
@@ -53,11 +54,11 @@ def guarded(
 
 def ended(
     *came: Outcome,
-    plan: values.Judged | None = None,
+    plan: GuardedPlan | None = None,
     error: FleetSyncError | None = None,
 ) -> Report:
     results = tuple(ChangeResult(ATTACH, outcome) for outcome in came)
-    return Report(values.RunId("run_1"), worlds.NOW, worlds.NOW, plan, results, error=error)
+    return Report(RunId("run_1"), worlds.NOW, worlds.NOW, plan, results, error=error)
 
 
 STOPPED, FULL = Stopped("SIGTERM", exit_code=143), JournalError("disk full")
@@ -101,7 +102,7 @@ def test_the_table_of_results(finished: Report, result: str, exit_code: int) -> 
         (guarded(changes=(ATTACH,), unsettled=True), 4, 4),
     ],
 )
-def test_the_exit_code_of_a_plan(plan: values.Judged, plain: int, in_detail: int, detailed: bool) -> None:
+def test_the_exit_code_of_a_plan(plan: GuardedPlan, plain: int, in_detail: int, detailed: bool) -> None:
     assert plan_exit_code(plan, detailed=detailed) == (in_detail if detailed else plain)
 
 

@@ -7,13 +7,14 @@ from hypothesis import given
 
 from tests.core import worlds
 from tests.core.worlds import TWIN_1, TWIN_2, A, B, E, F
-from worker.core import values
+from worker.core.model.desired import DriverByEmail, DriverById, DriverByMetadata, DriverRef, FleetById, FleetByName
+from worker.core.model.identifiers import DriverId, FleetId
 from worker.core.planning import resolver
 
 WHOLE = worlds.seen(dict.fromkeys(worlds.DRIVERS, ()), absent=[worlds.GHOST], directory_complete=True)
 
 
-def reason(answer: values.DriverId | values.FleetId | resolver.Unresolved) -> str:
+def reason(answer: DriverId | FleetId | resolver.Unresolved) -> str:
     assert isinstance(answer, resolver.Unresolved)
     return answer.reason
 
@@ -33,47 +34,45 @@ def test_a_reference_leads_to_just_whom_it_means_or_to_a_reason(world: worlds.Wo
 @pytest.mark.parametrize(
     ("reference", "expected"),
     [
-        (values.DriverById(worlds.GHOST), f"driver {worlds.GHOST} does not exist in this account"),
-        (values.DriverByEmail("x@example.com"), "no driver has the e-mail address x@example.com"),
-        (values.DriverByMetadata("k", "v"), "no driver has the metadata k=v"),
+        (DriverById(worlds.GHOST), f"driver {worlds.GHOST} does not exist in this account"),
+        (DriverByEmail("x@example.com"), "no driver has the e-mail address x@example.com"),
+        (DriverByMetadata("k", "v"), "no driver has the metadata k=v"),
         (
-            values.DriverByMetadata("depot", "Lyon"),
+            DriverByMetadata("depot", "Lyon"),
             f"2 drivers have the metadata depot=Lyon ({E}, {F}): write the id",
         ),
     ],
     ids=str,
 )
-def test_a_driver_who_is_not_there_is_told_apart_from_several(reference: values.DriverRef, expected: str) -> None:
+def test_a_driver_who_is_not_there_is_told_apart_from_several(reference: DriverRef, expected: str) -> None:
     assert reason(resolver.resolve_driver(reference, WHOLE)) == expected
 
 
 def test_who_was_not_read_is_unknown_and_who_was_missed_is_absent() -> None:
     """As in ssosync 278: a 503 on one lookup deleted that user."""
     part = worlds.seen({A: []}, absent=[worlds.GHOST])
-    assert resolver.resolve_driver(values.DriverById(A), part) == A
-    assert reason(resolver.resolve_driver(values.DriverById(worlds.GHOST), part)).endswith(
-        "does not exist in this account"
-    )
-    assert reason(resolver.resolve_driver(values.DriverById(B), part)).endswith(
+    assert resolver.resolve_driver(DriverById(A), part) == A
+    assert reason(resolver.resolve_driver(DriverById(worlds.GHOST), part)).endswith("does not exist in this account")
+    assert reason(resolver.resolve_driver(DriverById(B), part)).endswith(
         "could not be read: whether it exists is unknown"
     )
-    assert reason(
-        resolver.resolve_driver(values.DriverById(B), dataclasses.replace(part, directory_complete=True))
-    ).endswith("does not exist in this account")
+    assert reason(resolver.resolve_driver(DriverById(B), dataclasses.replace(part, directory_complete=True))).endswith(
+        "does not exist in this account"
+    )
 
 
 def test_one_driver_found_in_half_a_directory_may_not_be_the_only_one() -> None:
     part = dataclasses.replace(WHOLE, directory_complete=False)
-    for reference in (values.DriverByEmail("a@example.com"), values.DriverByMetadata("employee_id", "0A")):
+    for reference in (DriverByEmail("a@example.com"), DriverByMetadata("employee_id", "0A")):
         assert "could not be looked up" in reason(resolver.resolve_driver(reference, part))
         assert resolver.resolve_driver(reference, WHOLE) == A
 
 
 def test_a_fleet_that_is_not_there_is_told_apart_from_several() -> None:
     missing, nowhere, twins = (
-        values.FleetById(worlds.fleet_id("Y")),
-        values.FleetByName("Nowhere"),
-        values.FleetByName("Twins"),
+        FleetById(worlds.fleet_id("Y")),
+        FleetByName("Nowhere"),
+        FleetByName("Twins"),
     )
     answers = resolver.resolve_fleets([missing, nowhere, twins], WHOLE.fleets)
     assert reason(answers[missing]) == f"fleet {missing} does not exist in this account"
@@ -83,5 +82,5 @@ def test_a_fleet_that_is_not_there_is_told_apart_from_several() -> None:
 
 def test_a_name_is_matched_exactly() -> None:
     for name in ("paris vans", "Paris vans ", "Paris"):
-        reference = values.FleetByName(name)
+        reference = FleetByName(name)
         assert reason(resolver.resolve_fleets([reference], WHOLE.fleets)[reference]) == f'no fleet is named "{name}"'

@@ -6,16 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.core import worlds
-from worker.core import values
+from worker.core.model.desired import DriverById, FleetById, Origin, Row
 from worker.core.planning import grace_period
 
 MOMENTS = st.integers(-50, 50).map(lambda minutes: worlds.NOW + datetime.timedelta(minutes=minutes))
 ROWS = st.lists(
     st.builds(
-        values.Row,
-        st.just(values.FleetById(worlds.VANS)),
-        st.sampled_from([values.DriverById(driver) for driver in worlds.DRIVERS]),
-        st.just(values.Origin("membership.yaml", 1, 1)),
+        Row,
+        st.just(FleetById(worlds.VANS)),
+        st.sampled_from([DriverById(driver) for driver in worlds.DRIVERS]),
+        st.just(Origin("membership.yaml", 1, 1)),
         st.none() | MOMENTS,
         st.none() | MOMENTS,
     ),
@@ -26,7 +26,7 @@ ROWS = st.lists(
 @worlds.LAW
 @given(ROWS, st.none() | MOMENTS)
 def test_until_the_next_boundary_nothing_changes_and_there_something_does(
-    rows: list[values.Row], ends: datetime.datetime | None
+    rows: list[Row], ends: datetime.datetime | None
 ) -> None:
     boundary = grace_period.next_boundary(rows, grace_ends=ends, now=worlds.NOW)
     moments = [moment for row in rows for moment in (row.starts, row.ends) if moment] + ([ends] if ends else [])

@@ -7,10 +7,13 @@ import pytest
 
 from tests.core import worlds
 from tests.core.worlds import DEPOT, VANS, A, B, C, D, E
-from worker.core import values
+from worker.core.model.desired import Origin, SourceRevision
 from worker.core.model.errors import JournalError, SourceError
+from worker.core.model.identifiers import RunId
 from worker.core.model.outcomes import Already, Applied, ChangeResult, Deferred, Outcome, Refused, Stale, Unknown
+from worker.core.model.plan import Action, Change, Cost, GuardedPlan, HeldChange
 from worker.core.model.ports import PastChange, PastRun
+from worker.core.model.problem import Problem
 from worker.core.model.report import Report, Traffic
 from worker.core.model.serialization import (
     failure_document,
@@ -22,24 +25,24 @@ from worker.core.model.serialization import (
     report_document,
 )
 
-ATTACH = values.Change(values.Action.ATTACH, A, VANS, values.Origin("membership.yaml", 4, 9))
-DETACH = values.Change(values.Action.DETACH, B, DEPOT)
+ATTACH = Change(Action.ATTACH, A, VANS, Origin("membership.yaml", 4, 9))
+DETACH = Change(Action.DETACH, B, DEPOT)
 
-JUDGED = values.Judged(
+JUDGED = GuardedPlan(
     account=worlds.ACCOUNT,
     created=worlds.NOW,
-    sources=(values.SourceRevision("file", "membership.yaml", "sha256:ab"),),
-    changes=(ATTACH, values.Change(values.Action.DETACH, A, DEPOT), values.Change(values.Action.DETACH, E, DEPOT)),
+    sources=(SourceRevision("file", "membership.yaml", "sha256:ab"),),
+    changes=(ATTACH, Change(Action.DETACH, A, DEPOT), Change(Action.DETACH, E, DEPOT)),
     held=(
-        values.Held(DETACH, "max_detach_fraction_per_fleet", "half of them"),
-        values.Held(values.Change(values.Action.DETACH, C, DEPOT), "must_see", "unseen"),
-        values.Held(values.Change(values.Action.DETACH, D, DEPOT), "must_see", "unseen"),
+        HeldChange(DETACH, "max_detach_fraction_per_fleet", "half of them"),
+        HeldChange(Change(Action.DETACH, C, DEPOT), "must_see", "unseen"),
+        HeldChange(Change(Action.DETACH, D, DEPOT), "must_see", "unseen"),
     ),
-    problems=(values.Problem("membership.yaml:7:9", "no driver has the e-mail address x@example.com"),),
+    problems=(Problem("membership.yaml:7:9", "no driver has the e-mail address x@example.com"),),
     in_sync=5,
     fleets=2,
     drivers=7,
-    cost=values.Cost(12, 0.48),
+    cost=Cost(12, 0.48),
     digest="sha256:cd",
     unsettled=True,
 )
@@ -89,12 +92,12 @@ def test_a_plan_as_a_document() -> None:
 
 def test_a_report_as_a_document() -> None:
     finished = Report(
-        run=values.RunId("run_1"),
+        run=RunId("run_1"),
         started=worlds.NOW,
         finished=worlds.NOW + datetime.timedelta(milliseconds=1500),
         guarded=JUDGED,
         results=(ChangeResult(ATTACH, Applied(2, "req_1")),),
-        problems=(values.Problem(VANS, "changes back and forth"),),
+        problems=(Problem(VANS, "changes back and forth"),),
         traffic=Traffic(reads=4, writes=2, retries=1, rate_limited=1),
     )
     assert json.loads(json.dumps(report_document(finished))) == {
@@ -125,8 +128,8 @@ def test_a_report_as_a_document() -> None:
 
 
 def test_a_run_that_failed_before_there_was_a_plan_has_the_same_fields() -> None:
-    error = SourceError([values.Problem("membership.yaml:1:1", "it is empty")])
-    failed = report_document(Report(values.RunId("run_2"), worlds.NOW, worlds.NOW, None, error=error))
+    error = SourceError([Problem("membership.yaml:1:1", "it is empty")])
+    failed = report_document(Report(RunId("run_2"), worlds.NOW, worlds.NOW, None, error=error))
     assert (failed["result"], failed["exit_code"], failed["plan"]) == ("failed", 1, None)
     assert failed["changes"] == failed["problems"] == []
     assert failed["requests"] == {"reads": 0, "writes": 0, "retries": 0, "rate_limited": 0}
@@ -186,7 +189,7 @@ def _past_run(**fields: object) -> PastRun:
     return PastRun(**{**known, **fields})  # type: ignore[arg-type]
 
 
-def _past_change(change: values.Change, **fields: object) -> PastChange:
+def _past_change(change: Change, **fields: object) -> PastChange:
     known: dict[str, object] = {
         "run": "run_1",
         "trigger": "once",
@@ -226,12 +229,12 @@ def test_a_past_run_that_ended_is_shown_as_it_was_reported() -> None:
     done = ChangeResult(ATTACH, Applied(1, "req_1"))
     stale = ChangeResult(DETACH, Stale("the driver is gone"))
     finished = Report(
-        run=values.RunId("run_1"),
+        run=RunId("run_1"),
         started=worlds.NOW,
         finished=worlds.NOW + datetime.timedelta(seconds=2),
         guarded=JUDGED,
         results=(done, stale),
-        problems=(values.Problem("verification", "not all of it"),),
+        problems=(Problem("verification", "not all of it"),),
         traffic=Traffic(reads=3, writes=1),
     )
     document = report_document(finished)
@@ -258,4 +261,4 @@ def test_a_run_that_was_cut_off_is_shown_by_what_was_found_out_since() -> None:
     assert (shown["result"], shown["exit_code"], shown["finished"], shown["error"]) == (None,) * 4
     assert shown["outcomes"] == {"applied": 1, **ZEROS}
     assert set(shown["requests"]) == {"reads", "writes", "retries", "rate_limited"}
-    assert set(shown) == set(report_document(Report(values.RunId("run_1"), worlds.NOW, worlds.NOW, None)))
+    assert set(shown) == set(report_document(Report(RunId("run_1"), worlds.NOW, worlds.NOW, None)))

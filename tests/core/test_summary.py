@@ -9,29 +9,41 @@ import pytest
 
 from tests.core import worlds
 from tests.core.worlds import DEPOT, NORTH, VANS, A, B, C
-from worker.core import values
 from worker.core.model.errors import FleetSyncError, JournalError, ProcessSuspended, ServerFault, Stopped
-from worker.core.model.outcomes import Already, Applied, ChangeResult, Deferred, Outcome, Refused, Stale, Unknown
+from worker.core.model.identifiers import RunId
+from worker.core.model.outcomes import (
+    NOT_CONVERGING,
+    Already,
+    Applied,
+    ChangeResult,
+    Deferred,
+    Outcome,
+    Refused,
+    Stale,
+    Unknown,
+)
+from worker.core.model.plan import Action, Change, Cost, GuardedPlan, HeldChange
+from worker.core.model.problem import Problem
 from worker.core.model.report import Report
 from worker.core.monitoring import alerts, humanize, status, summary
 from worker.core.safety import guard
 
 NOW = worlds.NOW
 MINUTE = datetime.timedelta(minutes=1)
-ATTACH = values.Change(values.Action.ATTACH, A, VANS)
-DETACH = values.Change(values.Action.DETACH, B, VANS)
-OTHER = values.Change(values.Action.DETACH, C, DEPOT)
+ATTACH = Change(Action.ATTACH, A, VANS)
+DETACH = Change(Action.DETACH, B, VANS)
+OTHER = Change(Action.DETACH, C, DEPOT)
 FULL = JournalError("no space left on device")
 
 
 def guarded(
-    changes: Sequence[values.Change] = (),
+    changes: Sequence[Change] = (),
     *,
-    held: Sequence[values.Held] = (),
-    problems: Sequence[values.Problem] = (),
+    held: Sequence[HeldChange] = (),
+    problems: Sequence[Problem] = (),
     unsettled: bool = False,
-) -> values.Judged:
-    return values.Judged(
+) -> GuardedPlan:
+    return GuardedPlan(
         account=worlds.ACCOUNT,
         created=NOW,
         sources=(),
@@ -41,15 +53,15 @@ def guarded(
         in_sync=7,
         fleets=2,
         drivers=7,
-        cost=values.Cost(0, 0.0),
+        cost=Cost(0, 0.0),
         digest="sha256:1",
         unsettled=unsettled,
     )
 
 
-def ended(plan: values.Judged | None, *came: Outcome, **more: Any) -> Report:
+def ended(plan: GuardedPlan | None, *came: Outcome, **more: Any) -> Report:
     results = tuple(map(ChangeResult, plan.changes if plan else (), came))
-    return Report(values.RunId("run_1"), NOW - 2 * MINUTE, NOW - MINUTE, plan, results, **more)
+    return Report(RunId("run_1"), NOW - 2 * MINUTE, NOW - MINUTE, plan, results, **more)
 
 
 def present(last: Report | None = None, **more: Any) -> status.Status:
@@ -69,17 +81,17 @@ def present(last: Report | None = None, **more: Any) -> status.Status:
 
 
 def running(stage: str = "", done: int = 0, total: int | None = None) -> status.Running:
-    return status.Running(values.RunId("run_2"), "interval", NOW, stage, done, total)
+    return status.Running(RunId("run_2"), "interval", NOW, stage, done, total)
 
 
-def held(change: values.Change, by: str = guard.PER_FLEET, message: str = "too many") -> values.Held:
-    return values.Held(change, by, message)
+def held(change: Change, by: str = guard.PER_FLEET, message: str = "too many") -> HeldChange:
+    return HeldChange(change, by, message)
 
 
 QUIET = ended(guarded())
 DRIFTED = (status.Fleet(VANS, "", drifted=3), status.Fleet(DEPOT, "", drifted=1), status.Fleet(NORTH, ""))
-DUPLICATE = values.Problem("a.yaml:9:3", "is the same as a.yaml:2:3", note=True)
-UNSETTLED = guarded(problems=[values.Problem("a.yaml:1:1", "leads nowhere")], unsettled=True)
+DUPLICATE = Problem("a.yaml:9:3", "is the same as a.yaml:2:3", note=True)
+UNSETTLED = guarded(problems=[Problem("a.yaml:1:1", "leads nowhere")], unsettled=True)
 
 
 def broken(part: str, error: FleetSyncError = FULL, *, since: datetime.datetime = NOW) -> status.Broken:
@@ -153,7 +165,7 @@ def broken(part: str, error: FleetSyncError = FULL, *, since: datetime.datetime 
             "1 detach is held, and no approval lifts that: what was read cannot be right.",
         ),
         (
-            present(ended(guarded(held=[held(DETACH, "flapping"), held(OTHER, guard.NOT_CONVERGING)]))),
+            present(ended(guarded(held=[held(DETACH, "flapping"), held(OTHER, NOT_CONVERGING)]))),
             "attention",
             "2 memberships are frozen: what was changed did not stay so.",
         ),
@@ -232,7 +244,7 @@ def test_the_most_urgent_comes_first() -> None:
     plan = guarded(
         [ATTACH, DETACH, OTHER],
         held=[held(DETACH, "flapping"), held(OTHER)],
-        problems=[values.Problem("a.yaml:1:1", "leads nowhere")],
+        problems=[Problem("a.yaml:1:1", "leads nowhere")],
         unsettled=True,
     )
     last = ended(
@@ -240,7 +252,7 @@ def test_the_most_urgent_comes_first() -> None:
         Unknown(1, "u", "reset"),
         Refused(1, "r", "no"),
         Applied(1),
-        problems=(values.Problem(VANS, "could not be read back"),),
+        problems=(Problem(VANS, "could not be read back"),),
     )
     items = alerts.alerts(present(last, broken=(broken("source"),)))
     kinds = ["broken", "held", "frozen", "refused", "unknown", "problem", "problem"]
@@ -248,7 +260,7 @@ def test_the_most_urgent_comes_first() -> None:
 
 
 def test_held_changes_are_grouped_by_guard_and_fleet() -> None:
-    more = values.Change(values.Action.DETACH, A, VANS)
+    more = Change(Action.DETACH, A, VANS)
     plan = guarded(held=[held(DETACH), held(more), held(OTHER), held(ATTACH, guard.MUST_SEE, "wrong account")])
     vans, depot, sentinel = alerts.alerts(present(ended(plan)))
     assert (vans.title, vans.fleet, vans.changes, vans.digest) == (
@@ -303,7 +315,7 @@ def test_a_harmless_notice_alarms_nobody() -> None:
 
 
 def test_a_reference_that_leads_nowhere_makes_no_problem_of_a_notice() -> None:
-    plan = guarded(problems=[DUPLICATE, values.Problem("a.yaml:1:1", "leads nowhere")], unsettled=True)
+    plan = guarded(problems=[DUPLICATE, Problem("a.yaml:1:1", "leads nowhere")], unsettled=True)
     snapshot = present(ended(plan))
     assert [item.kind for item in alerts.alerts(snapshot)] == ["problem", "note"]
     assert summary.summarize(snapshot).gist.startswith("1 problem in what was read")

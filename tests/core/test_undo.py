@@ -6,20 +6,23 @@ import pytest
 
 from tests.core import worlds
 from tests.core.worlds import DEPOT, NORTH, NOW, VANS, A, B, C
-from worker.core import values
+from worker.core.model.actual import Actual
+from worker.core.model.desired import DriverById, FleetById, Origin
+from worker.core.model.identifiers import DriverId, FleetId, IntentKey, RunId
+from worker.core.model.plan import Action, Change, Plan
 from worker.core.model.ports import PastChange
 from worker.core.planning import undo
 
-ATTACH, DETACH = values.Action.ATTACH, values.Action.DETACH
-RUN, LATER, EARLIER = (values.RunId(name) for name in ("run_2", "run_3", "run_1"))
+ATTACH, DETACH = Action.ATTACH, Action.DETACH
+RUN, LATER, EARLIER = (RunId(name) for name in ("run_2", "run_3", "run_1"))
 
 
 def past(
-    action: values.Action,
-    driver: values.DriverId,
-    fleet: values.FleetId = VANS,
+    action: Action,
+    driver: DriverId,
+    fleet: FleetId = VANS,
     *,
-    run: values.RunId = RUN,
+    run: RunId = RUN,
     outcome: str | None = "applied",
 ) -> PastChange:
     """Make a write of the past; its key follows from what it was."""
@@ -27,8 +30,8 @@ def past(
         run=run,
         trigger="once",
         recorded=NOW + datetime.timedelta(minutes=int(run[-1])),
-        key=values.IntentKey(f"{run}-{action}-{driver}-{fleet}"),
-        change=values.Change(action, driver, fleet, values.Origin("membership.yaml", 4, 9)),
+        key=IntentKey(f"{run}-{action}-{driver}-{fleet}"),
+        change=Change(action, driver, fleet, Origin("membership.yaml", 4, 9)),
         outcome=outcome,
         attempts=1,
         request_id="req_1",
@@ -37,7 +40,7 @@ def past(
     )
 
 
-def problems(plan: values.Plan) -> dict[str, str]:
+def problems(plan: Plan) -> dict[str, str]:
     return {problem.where: problem.message for problem in plan.problems}
 
 
@@ -45,10 +48,10 @@ def test_what_a_run_did_is_turned_around_in_the_order_of_every_plan() -> None:
     history = [past(ATTACH, C), past(ATTACH, A), past(DETACH, B), past(DETACH, A, DEPOT)]
     plan = undo.plan_inverse(RUN, history, worlds.seen({A: [VANS, NORTH], B: [], C: [VANS]}))
     assert plan.changes == (
-        values.Change(ATTACH, B, VANS),
-        values.Change(DETACH, A, VANS),
-        values.Change(DETACH, C, VANS),
-        values.Change(ATTACH, A, DEPOT),
+        Change(ATTACH, B, VANS),
+        Change(DETACH, A, VANS),
+        Change(DETACH, C, VANS),
+        Change(ATTACH, A, DEPOT),
     )
     assert (plan.problems, plan.drivers, plan.incomplete) == ((), 3, 0)
     assert plan.members == {VANS: 2, DEPOT: 0}
@@ -59,7 +62,7 @@ def test_what_the_run_did_not_do_itself_is_not_undone(outcome: str) -> None:
     """Neither where somebody else did it, nor where nobody did."""
     history = [past(ATTACH, A, outcome=outcome), past(ATTACH, B)]
     plan = undo.plan_inverse(RUN, history, worlds.seen({A: [VANS], B: [VANS]}))
-    assert plan.changes == (values.Change(DETACH, B, VANS),)
+    assert plan.changes == (Change(DETACH, B, VANS),)
     assert plan.problems == ()
 
 
@@ -79,7 +82,7 @@ def test_what_changed_since_is_left_as_it_is_and_said() -> None:
         *attached,
         past(DETACH, again, run=LATER),
         past(DETACH, back, run=LATER),
-        past(ATTACH, back, run=values.RunId("run_4")),
+        past(ATTACH, back, run=RunId("run_4")),
     ]
     plan = undo.plan_inverse(RUN, history, worlds.seen({again: [], by_hand: [DEPOT], back: [VANS]}))
     assert plan.changes == ()
@@ -99,15 +102,15 @@ def test_a_later_write_that_came_to_nothing_changed_nothing() -> None:
         past(DETACH, A, DEPOT, run=LATER),
     ]
     plan = undo.plan_inverse(RUN, history, worlds.seen({A: [VANS]}))
-    assert plan.changes == (values.Change(DETACH, A, VANS),)
+    assert plan.changes == (Change(DETACH, A, VANS),)
 
 
 def test_nobody_is_detached_from_a_fleet_that_was_not_seen_whole() -> None:
     history = [past(ATTACH, A), past(DETACH, B), past(ATTACH, C, NORTH)]
     actual = worlds.seen({A: [VANS], B: [], C: [NORTH]})
-    actual = values.Actual(fleets=actual.fleets, memberships=actual.memberships, incomplete={VANS: "cut short"})
+    actual = Actual(fleets=actual.fleets, memberships=actual.memberships, incomplete={VANS: "cut short"})
     plan = undo.plan_inverse(RUN, history, actual)
-    assert plan.changes == (values.Change(DETACH, C, NORTH), values.Change(ATTACH, B, VANS))
+    assert plan.changes == (Change(DETACH, C, NORTH), Change(ATTACH, B, VANS))
     assert problems(plan) == {
         VANS: "cut short",
         f"{A}/{VANS}": "its fleet was not seen whole, so nobody is detached from it; left as it is",
@@ -116,7 +119,7 @@ def test_nobody_is_detached_from_a_fleet_that_was_not_seen_whole() -> None:
 
 
 def test_a_fleet_that_the_run_did_not_touch_is_nobodys_business() -> None:
-    actual = values.Actual(fleets={}, memberships={A: frozenset({VANS})}, incomplete={DEPOT: "cut short"})
+    actual = Actual(fleets={}, memberships={A: frozenset({VANS})}, incomplete={DEPOT: "cut short"})
     plan = undo.plan_inverse(RUN, [past(ATTACH, A), past(ATTACH, A, DEPOT, run=LATER)], actual)
     assert (plan.problems, plan.incomplete, set(plan.members)) == ((), 0, {VANS})
 
@@ -124,6 +127,6 @@ def test_a_fleet_that_the_run_did_not_touch_is_nobodys_business() -> None:
 def test_what_has_to_be_read_is_the_runs_own_fleets_and_drivers() -> None:
     history = [past(ATTACH, B), past(DETACH, A, DEPOT), past(ATTACH, C, NORTH, run=LATER)]
     wanted = undo.required_reading(RUN, history)
-    assert {entry.fleet for entry in wanted.fleets} == {values.FleetById(VANS), values.FleetById(DEPOT)}
-    assert {row.driver for row in wanted.rows} == {values.DriverById(A), values.DriverById(B)}
+    assert {entry.fleet for entry in wanted.fleets} == {FleetById(VANS), FleetById(DEPOT)}
+    assert {row.driver for row in wanted.rows} == {DriverById(A), DriverById(B)}
     assert undo.required_reading(RUN, []).fleets == ()

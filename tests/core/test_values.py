@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.core import worlds
-from worker.core import values
+from worker.core.model.problem import Problem
 
 PLACES = (
-    "FLEET_SYNC_PACE__BURST",
+    "FLEET_SYNC_RATE_LIMIT__BURST",
     "a.yaml",
     "a.yaml:1:1",
     "a.yaml:3:7",
@@ -24,7 +24,7 @@ PLACES = (
 
 @given(st.randoms(use_true_random=False))
 def test_problems_stand_in_the_order_of_the_lines_of_their_file(chance: random.Random) -> None:
-    problems = [values.Problem(where, "no") for where in PLACES]
+    problems = [Problem(where, "no") for where in PLACES]
     assert sorted(chance.sample(problems, len(problems))) == problems
 
 
@@ -32,9 +32,9 @@ def test_problems_stand_in_the_order_of_the_lines_of_their_file(chance: random.R
 @given(st.lists(st.tuples(st.sampled_from(PLACES), st.sampled_from(["a", "b"])), max_size=6))
 def test_different_problems_never_share_a_place_in_the_order(drawn: list[tuple[str, str]]) -> None:
     """Else the order of a set would show, and a plan would not be the same byte for byte."""
-    problems = {values.Problem(*each) for each in [*drawn, ("a.yaml:03:7", "a")]}
+    problems = {Problem(*each) for each in [*drawn, ("a.yaml:03:7", "a")]}
     assert len({problem.order for problem in problems}) == len(problems)
 
 
 def test_a_problem_is_the_same_whether_or_not_it_is_a_note() -> None:
-    assert values.Problem("a.yaml:1:1", "twice", note=True) == values.Problem("a.yaml:1:1", "twice")
+    assert Problem("a.yaml:1:1", "twice", note=True) == Problem("a.yaml:1:1", "twice")

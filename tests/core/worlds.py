@@ -12,7 +12,25 @@ from typing import TypeVar
 import hypothesis
 from hypothesis import strategies as st
 
-from worker.core import values
+from worker.core.model.actual import Actual, Fleet
+from worker.core.model.desired import (
+    Desired,
+    DriverByEmail,
+    DriverById,
+    DriverByMetadata,
+    DriverRef,
+    FleetById,
+    FleetByName,
+    FleetEntry,
+    FleetRef,
+    Mode,
+    Origin,
+    Row,
+    SourceReading,
+    SourceRevision,
+)
+from worker.core.model.identifiers import Account, DriverId, FleetId, Membership
+from worker.core.model.plan import Action, Change, Plan
 from worker.core.planning import merge_sources, planner
 
 _T = TypeVar("_T")
@@ -24,17 +42,17 @@ LAW = hypothesis.settings(max_examples=60, deadline=None, derandomize=True, data
 NOW = datetime.datetime(2026, 10, 5, 8, tzinfo=datetime.UTC)
 _LATER, _EARLIER = NOW + datetime.timedelta(days=30), NOW - datetime.timedelta(days=30)
 
-ACCOUNT = values.Account("https://api.chargeapi.co/v1", "test")
+ACCOUNT = Account("https://api.chargeapi.co/v1", "test")
 
 
-def driver_id(letter: str) -> values.DriverId:
+def driver_id(letter: str) -> DriverId:
     """Make a well-formed driver id."""
-    return values.DriverId(f"drv_{letter * 32}")
+    return DriverId(f"drv_{letter * 32}")
 
 
-def fleet_id(letter: str) -> values.FleetId:
+def fleet_id(letter: str) -> FleetId:
     """Make a well-formed fleet id."""
-    return values.FleetId(f"flt_{letter * 32}")
+    return FleetId(f"flt_{letter * 32}")
 
 
 A, B, C, D, E, F = DRIVERS = tuple(driver_id(letter) for letter in "ABCDEF")
@@ -42,22 +60,22 @@ GHOST = driver_id("Z")
 VANS, DEPOT, NORTH, TWIN_1, TWIN_2 = FLEETS = tuple(fleet_id(letter) for letter in "VWNTU")
 NAMES = dict(zip(FLEETS, ("Paris vans", "Lyon depot", "North", "Twins", "Twins"), strict=True))
 
-FLEET_REFS: Mapping[values.FleetRef, values.FleetId | None] = {
-    **{values.FleetById(fleet): fleet for fleet in FLEETS},
-    **{values.FleetByName(NAMES[fleet]): fleet for fleet in (VANS, DEPOT, NORTH)},
-    values.FleetByName("Twins"): None,
-    values.FleetById(fleet_id("Y")): None,
-    values.FleetByName("Nowhere"): None,
+FLEET_REFS: Mapping[FleetRef, FleetId | None] = {
+    **{FleetById(fleet): fleet for fleet in FLEETS},
+    **{FleetByName(NAMES[fleet]): fleet for fleet in (VANS, DEPOT, NORTH)},
+    FleetByName("Twins"): None,
+    FleetById(fleet_id("Y")): None,
+    FleetByName("Nowhere"): None,
 }
 """Every way to name a fleet, and the fleet that it leads to."""
 
-DRIVER_REFS: Mapping[values.DriverRef, values.DriverId | None] = {
-    **{values.DriverById(driver): driver for driver in DRIVERS},
-    **{values.DriverByEmail(f"{driver[-1].lower()}@example.com"): driver for driver in DRIVERS},
-    **{values.DriverByMetadata("employee_id", f"0{driver[-1]}"): driver for driver in DRIVERS},
-    values.DriverByMetadata("depot", "Lyon"): None,  # two drivers have it
-    values.DriverById(GHOST): None,
-    values.DriverByEmail("nobody@example.com"): None,
+DRIVER_REFS: Mapping[DriverRef, DriverId | None] = {
+    **{DriverById(driver): driver for driver in DRIVERS},
+    **{DriverByEmail(f"{driver[-1].lower()}@example.com"): driver for driver in DRIVERS},
+    **{DriverByMetadata("employee_id", f"0{driver[-1]}"): driver for driver in DRIVERS},
+    DriverByMetadata("depot", "Lyon"): None,  # two drivers have it
+    DriverById(GHOST): None,
+    DriverByEmail("nobody@example.com"): None,
 }
 """Every way to name a driver, and the driver that it leads to in a whole directory."""
 
@@ -78,75 +96,75 @@ _ACTIVE = {window[:2]: window[2] for window in WINDOWS}
 class World:
     """What sources say, what was seen, the default mode, and whom references led to in earlier runs."""
 
-    readings: tuple[values.SourceReading, ...]
-    actual: values.Actual
-    mode: values.Mode
-    remembered: Mapping[str, values.DriverId] = dataclasses.field(default_factory=dict)
+    readings: tuple[SourceReading, ...]
+    actual: Actual
+    mode: Mode
+    remembered: Mapping[str, DriverId] = dataclasses.field(default_factory=dict)
 
     @property
-    def desired(self) -> values.Desired:
+    def desired(self) -> Desired:
         """Give the sum of the sources."""
         return merge_sources.merge(self.readings)
 
-    def plan(self) -> values.Plan:
+    def plan(self) -> Plan:
         """Plan this world."""
         return planner.plan(
             desired=self.desired, actual=self.actual, now=NOW, mode=self.mode, remembered=self.remembered
         )
 
-    def after(self, changes: Iterable[values.Change]) -> "World":
+    def after(self, changes: Iterable[Change]) -> "World":
         """Give the world after these changes were made."""
         return dataclasses.replace(self, actual=applied(self.actual, changes))
 
-    def leads_to(self, reference: values.DriverRef) -> values.DriverId | None:
+    def leads_to(self, reference: DriverRef) -> DriverId | None:
         """Tell which driver a reference means, as far as this reading can tell."""
-        if not isinstance(reference, values.DriverById) and not self.actual.directory_complete:
+        if not isinstance(reference, DriverById) and not self.actual.directory_complete:
             return None
         driver = DRIVER_REFS[reference]
         return driver if driver in self.actual.memberships else None
 
     @property
-    def entries(self) -> list[values.FleetEntry]:
+    def entries(self) -> list[FleetEntry]:
         """Give the fleets of all sources."""
         return [entry for reading in self.readings for entry in reading.fleets]
 
     @property
-    def active(self) -> list[values.Row]:
+    def active(self) -> list[Row]:
         """Give the rows of all sources that count now."""
         rows = [row for reading in self.readings for row in reading.rows]
         return [row for row in rows if _ACTIVE[row.starts, row.ends]]
 
     @property
-    def managed(self) -> set[values.FleetId]:
+    def managed(self) -> set[FleetId]:
         """Give the fleets that a source names, where that leads to one."""
         return {fleet for entry in self.entries if (fleet := FLEET_REFS[entry.fleet])}
 
     @property
-    def wanted(self) -> set[planner.Membership]:
+    def wanted(self) -> set[Membership]:
         """Give the memberships that active rows want, where they lead to one."""
         pairs = ((self.leads_to(row.driver), FLEET_REFS[row.fleet]) for row in self.active)
         return {(driver, fleet) for driver, fleet in pairs if driver and fleet}
 
     @property
-    def additive(self) -> set[values.FleetId]:
+    def additive(self) -> set[FleetId]:
         """Give the managed fleets that only grow."""
         stated = {FLEET_REFS[entry.fleet]: entry.mode for entry in self.entries if entry.mode}
-        return {fleet for fleet in self.managed if stated.get(fleet, self.mode) is values.Mode.ADDITIVE}
+        return {fleet for fleet in self.managed if stated.get(fleet, self.mode) is Mode.ADDITIVE}
 
     @property
-    def unclear(self) -> set[values.FleetId]:
+    def unclear(self) -> set[FleetId]:
         """Give the fleets in which somebody is wanted who is not known."""
         return {fleet for row in self.active if not self.leads_to(row.driver) and (fleet := FLEET_REFS[row.fleet])}
 
     @property
-    def waiting(self) -> set[values.DriverId]:
+    def waiting(self) -> set[DriverId]:
         """Give the drivers who are wanted in a fleet that is not known, or whom an unknown reference led to before."""
         known = {driver for row in self.active if not FLEET_REFS[row.fleet] and (driver := self.leads_to(row.driver))}
         lost = {str(row.driver) for row in self.active if not self.leads_to(row.driver)}
         return known | {self.remembered[reference] for reference in lost & self.remembered.keys()}
 
     @property
-    def shrinkable(self) -> set[values.FleetId]:
+    def shrinkable(self) -> set[FleetId]:
         """Give the fleets from which somebody may be detached."""
         return self.managed - self.additive - self.unclear - self.actual.incomplete.keys()
 
@@ -172,32 +190,32 @@ def _shuffled(items: Iterable[_T], chance: random.Random) -> tuple[_T, ...]:
     return tuple(mixed)
 
 
-def applied(actual: values.Actual, changes: Iterable[values.Change]) -> values.Actual:
+def applied(actual: Actual, changes: Iterable[Change]) -> Actual:
     """Give what is seen after these changes were made."""
     memberships = dict(actual.memberships)
     for change in changes:
         here = memberships[change.driver]
-        attach = change.action is values.Action.ATTACH
+        attach = change.action is Action.ATTACH
         memberships[change.driver] = here | {change.fleet} if attach else here - {change.fleet}
     return dataclasses.replace(actual, memberships=memberships)
 
 
-def members(actual: values.Actual, fleet: values.FleetId) -> set[values.DriverId]:
+def members(actual: Actual, fleet: FleetId) -> set[DriverId]:
     """Give who is in a fleet."""
     return {driver for driver, fleets in actual.memberships.items() if fleet in fleets}
 
 
 def seen(
-    memberships: Mapping[values.DriverId, Iterable[values.FleetId]],
+    memberships: Mapping[DriverId, Iterable[FleetId]],
     *,
-    incomplete: Iterable[values.FleetId] = (),
-    absent: Iterable[values.DriverId] = (),
+    incomplete: Iterable[FleetId] = (),
+    absent: Iterable[DriverId] = (),
     directory_complete: bool = False,
-) -> values.Actual:
+) -> Actual:
     """Make a reading of the account of this module."""
     shown = {driver: frozenset(fleets) for driver, fleets in memberships.items()}
-    return values.Actual(
-        fleets={fleet: values.Fleet(fleet, NAMES[fleet]) for fleet in FLEETS},
+    return Actual(
+        fleets={fleet: Fleet(fleet, NAMES[fleet]) for fleet in FLEETS},
         memberships=shown,
         incomplete=dict.fromkeys(incomplete, "a page could not be read"),
         emails={f"{driver[-1].lower()}@example.com": (driver,) for driver in DRIVERS if driver in shown},
@@ -210,22 +228,20 @@ def seen(
     )
 
 
-def wish(
-    wishes: Mapping[values.FleetRef, Iterable[values.DriverRef]], mode: values.Mode | None = None
-) -> tuple[values.SourceReading, ...]:
+def wish(wishes: Mapping[FleetRef, Iterable[DriverRef]], mode: Mode | None = None) -> tuple[SourceReading, ...]:
     """Make one source with a row for each of these, in order."""
     entries, rows = [], []
     for line, (fleet, drivers) in enumerate(wishes.items(), 1):
-        entries.append(values.FleetEntry(fleet, values.Origin("membership.yaml", 100 * line, 1), mode))
-        origins = (values.Origin("membership.yaml", 100 * line + row, 5) for row in range(1, 100))
-        rows += [values.Row(fleet, driver, origin) for driver, origin in zip(drivers, origins, strict=False)]
-    revision = values.SourceRevision("file", "membership.yaml", "sha256:0")
-    return (values.SourceReading(revision, tuple(entries), tuple(rows)),)
+        entries.append(FleetEntry(fleet, Origin("membership.yaml", 100 * line, 1), mode))
+        origins = (Origin("membership.yaml", 100 * line + row, 5) for row in range(1, 100))
+        rows += [Row(fleet, driver, origin) for driver, origin in zip(drivers, origins, strict=False)]
+    revision = SourceRevision("file", "membership.yaml", "sha256:0")
+    return (SourceReading(revision, tuple(entries), tuple(rows)),)
 
 
-def by_id(fleet: values.FleetId, *drivers: values.DriverId) -> dict[values.FleetRef, list[values.DriverRef]]:
+def by_id(fleet: FleetId, *drivers: DriverId) -> dict[FleetRef, list[DriverRef]]:
     """Wish for exactly these drivers in a fleet, all by their ids."""
-    return {values.FleetById(fleet): [values.DriverById(driver) for driver in drivers]}
+    return {FleetById(fleet): [DriverById(driver) for driver in drivers]}
 
 
 _GOOD_FLEETS = [reference for reference, fleet in FLEET_REFS.items() if fleet]
@@ -239,7 +255,7 @@ def worlds(draw: st.DrawFn) -> World:
     fleet_refs = list(FLEET_REFS) if amiss else _GOOD_FLEETS
     driver_refs = list(DRIVER_REFS) if amiss else _GOOD_DRIVERS
     listed = draw(st.lists(st.sampled_from(fleet_refs), min_size=1, max_size=5))
-    modes = draw(st.fixed_dictionaries({fleet: st.sampled_from([None, None, *values.Mode]) for fleet in FLEETS}))
+    modes = draw(st.fixed_dictionaries({fleet: st.sampled_from([None, None, *Mode]) for fleet in FLEETS}))
     row = st.tuples(
         st.sampled_from(listed), st.sampled_from(driver_refs), st.sampled_from([*[WINDOWS[0]] * 5, *WINDOWS])
     )
@@ -247,11 +263,11 @@ def worlds(draw: st.DrawFn) -> World:
     sources = draw(st.integers(1, 3))
     readings = tuple(_reading(number, listed, rows[number::sources], modes) for number in range(sources))
     remembered = draw(st.dictionaries(st.sampled_from([str(ref) for ref in DRIVER_REFS]), st.sampled_from(DRIVERS)))
-    return World(readings, draw(_actuals(amiss=amiss)), draw(st.sampled_from(values.Mode)), remembered)
+    return World(readings, draw(_actuals(amiss=amiss)), draw(st.sampled_from(Mode)), remembered)
 
 
 @st.composite
-def _actuals(draw: st.DrawFn, *, amiss: bool) -> values.Actual:
+def _actuals(draw: st.DrawFn, *, amiss: bool) -> Actual:
     """Generate a reading: a driver that was not read makes its fleets incomplete."""
     held = st.frozensets(st.sampled_from(FLEETS), max_size=3)
     memberships = draw(st.fixed_dictionaries(dict.fromkeys(DRIVERS, held)))
@@ -267,35 +283,33 @@ def _actuals(draw: st.DrawFn, *, amiss: bool) -> values.Actual:
 
 def _reading(
     number: int,
-    listed: Sequence[values.FleetRef],
-    rows: Sequence[tuple[values.FleetRef, values.DriverRef, _Window]],
-    modes: Mapping[values.FleetId, values.Mode | None],
-) -> values.SourceReading:
+    listed: Sequence[FleetRef],
+    rows: Sequence[tuple[FleetRef, DriverRef, _Window]],
+    modes: Mapping[FleetId, Mode | None],
+) -> SourceReading:
     """Make one source of these rows; only the first states modes, and every fleet of a row has its entry."""
     name = f"source-{number}.yaml"
     named = [*listed, *(row[0] for row in rows)] if number == 0 else [row[0] for row in rows]
     stated = modes if number == 0 else {}
     entries = tuple(
-        values.FleetEntry(reference, values.Origin(name, line, 1), stated.get(FLEET_REFS[reference] or VANS))
+        FleetEntry(reference, Origin(name, line, 1), stated.get(FLEET_REFS[reference] or VANS))
         for line, reference in enumerate(named, 1)
     )
-    return values.SourceReading(
-        values.SourceRevision("file", name, f"sha256:{number}"),
+    return SourceReading(
+        SourceRevision("file", name, f"sha256:{number}"),
         entries,
         tuple(
-            values.Row(fleet, driver, values.Origin(name, line, 5), starts, ends)
+            Row(fleet, driver, Origin(name, line, 5), starts, ends)
             for line, (fleet, driver, (starts, ends, _)) in enumerate(rows, 1)
         ),
     )
 
 
-def pairs(plan: values.Plan, action: values.Action) -> set[planner.Membership]:
+def pairs(plan: Plan, action: Action) -> set[Membership]:
     """Give the memberships of which a plan makes this."""
     return {(change.driver, change.fleet) for change in plan.changes if change.action is action}
 
 
-def plan_of(
-    readings: tuple[values.SourceReading, ...], actual: values.Actual, mode: values.Mode = values.Mode.EXACT
-) -> values.Plan:
+def plan_of(readings: tuple[SourceReading, ...], actual: Actual, mode: Mode = Mode.EXACT) -> Plan:
     """Plan a world of these readings."""
     return World(readings, actual, mode).plan()

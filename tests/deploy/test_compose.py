@@ -11,8 +11,8 @@ import worker
 from tests.deploy import manifests
 from tests.support import command, served
 from worker.cli import main
-from worker.sandbox import app, roster
-from worker.settings import loading, token
+from worker.sandbox import app, state
+from worker.settings import loader, token
 
 FOLDER = manifests.DEPLOY / "compose"
 COMPOSE = manifests.document(FOLDER / "compose.yaml")
@@ -69,7 +69,7 @@ def test_the_service_finds_the_sandbox_and_prometheus_the_service() -> None:
     environ = {**manifests.image_environment(), **SERVICES["fleet-sync"]["environment"]}
     settings_file = manifests.image_environment()["FLEET_SYNC_CONFIG"]
     [(folder, here)] = mounts("fleet-sync").items()
-    settings = loading.load(here / pathlib.PurePath(settings_file).relative_to(folder), environ)
+    settings = loader.load(here / pathlib.PurePath(settings_file).relative_to(folder), environ)
     assert environ["CHARGE_API_KEY"] == app.KEY
     assert token.status_token(environ)
     # Plain http is for loopback only, so both are in one network.
@@ -84,7 +84,7 @@ def test_the_service_finds_the_sandbox_and_prometheus_the_service() -> None:
 
 def test_the_documents_suit_the_people_of_the_sandbox(tmp_path: pathlib.Path) -> None:
     """A first run changes something, and none of it is held or unresolved; a second one finds nothing to do."""
-    with served.over_http(app.create(roster.Roster.populate(drivers=300, fleets=12))) as url:
+    with served.over_http(app.create(state.SandboxState.populate(drivers=300, fleets=12))) as url:
         account = command.Folder(tmp_path, url)
         for path in (FOLDER / "config").iterdir():
             account.write(path.read_text(encoding="utf-8"), path.name)

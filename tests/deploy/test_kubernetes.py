@@ -14,8 +14,8 @@ import pytest
 import worker
 from tests.deploy import manifests
 from worker.cli import main
-from worker.settings import loading
-from worker.sources import yaml_document
+from worker.settings import loader
+from worker.sources.formats import yaml_format
 
 FOLDER = manifests.DEPLOY / "kubernetes"
 BASE, SERVICE, JOB = FOLDER / "base", FOLDER / "service", FOLDER / "job"
@@ -147,17 +147,17 @@ def test_the_settings_load_in_the_pod_s_environment(pod: Any, tmp_path: pathlib.
     for name, text in CONFIG["data"].items():
         (tmp_path / name).write_text(text, encoding="utf-8")
     settings_file = pathlib.Path(manifests.image_environment()["FLEET_SYNC_CONFIG"]).name
-    settings = loading.load(tmp_path / settings_file, {**manifests.image_environment(), **environment(pod)})
+    settings = loader.load(tmp_path / settings_file, {**manifests.image_environment(), **environment(pod)})
     listed = [settings.located(source.path).name for source in settings.sources]
     assert {settings_file, *listed} == set(CONFIG["data"])
     for name in listed:
-        assert yaml_document.parse(CONFIG["data"][name]).data
+        assert yaml_format.parse(CONFIG["data"][name]).data
 
 
 def test_the_probes_and_the_service_lead_to_the_status_server(tmp_path: pathlib.Path) -> None:
     settings = tmp_path / "fleet-sync.toml"
     settings.write_text(CONFIG["data"]["fleet-sync.toml"], encoding="utf-8")
-    host, _, port = loading.load(settings, {}).status.listen.rpartition(":")
+    host, _, port = loader.load(settings, {}).status.listen.rpartition(":")
     only = container(PODS[0])
     [opened] = only["ports"]
     assert (host, int(port)) == ("0.0.0.0", opened["containerPort"])  # noqa: S104

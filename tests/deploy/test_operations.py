@@ -10,9 +10,10 @@ import pytest
 
 from tests.deploy import manifests
 from tests.docs import pages
-from worker.core import values
+from worker.core.model.desired import SourceRevision
+from worker.core.model.identifiers import Account, FleetId
 from worker.core.monitoring import status
-from worker.status import metrics
+from worker.web import metrics
 
 OPERATIONS = pages.page("docs/operations.md")
 METRICS, ALERTS = OPERATIONS.section("## Metrics"), OPERATIONS.section("## Alerts")
@@ -41,12 +42,12 @@ def _exposed() -> dict[str, set[str]]:
         now=NOW,
         started=NOW,
         version="1",
-        account=values.Account("https://api.chargeapi.co/v1", "test"),
+        account=Account("https://api.chargeapi.co/v1", "test"),
         interval=datetime.timedelta(minutes=5),
         pace=1.0,
         ceiling=25.0,
-        fleets=(status.Fleet(values.FleetId("flt_1"), "Paris vans"),),
-        sources=(status.Source(values.SourceRevision("file", "membership.yaml", "sha256:…"), NOW),),
+        fleets=(status.Fleet(FleetId("flt_1"), "Paris vans"),),
+        sources=(status.Source(SourceRevision("file", "membership.yaml", "sha256:…"), NOW),),
         journal_bytes=1,
     )
     text, _ = counted.render(present)

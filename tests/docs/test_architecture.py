@@ -103,9 +103,9 @@ def test_the_layers_are_those_that_are_checked() -> None:
         (
             r"^import httpx$",
             "docs/decisions/connection-pool.md",
-            ["worker/charge/http.py", "worker/notices/webhook.py"],
+            ["worker/charge/transport.py", "worker/notifications/webhook.py"],
         ),
-        (r"except Exception\b", "CONTRIBUTING.md", ["worker/service/loop.py", "worker/service/outside.py"]),
+        (r"except Exception\b", "CONTRIBUTING.md", ["worker/service/scheduler.py", "worker/service/app.py"]),
     ],
 )
 def test_what_a_page_says_that_only_these_modules_do_no_other_does(pattern: str, page: str, modules: list[str]) -> None:

@@ -12,18 +12,18 @@ import anyio
 import pytest
 
 from tests.docs import pages
-from worker.charge import http
+from worker.charge import transport
 from worker.core.model import outcomes
 from worker.core.model.errors import ChargeError, FleetSyncError, SourceError
-from worker.core.model.outcomes import OUTCOME_NAMES
+from worker.core.model.outcomes import NOT_CONVERGING, OUTCOME_NAMES
 from worker.core.pacing import retry_policy
 from worker.core.planning import inventory
 from worker.core.safety import guard
-from worker.engine import halt, recorder
+from worker.engine import cancellation, outcome_writer
 from worker.journal import schema, sql
 from worker.service import composition
-from worker.settings import addresses, model
-from worker.sources import files, syntax
+from worker.settings import model, urls
+from worker.sources import file_source, positions
 
 OPERATIONS, README = pages.page("docs/operations.md"), pages.page("README.md")
 HOUR = datetime.timedelta(hours=1)
@@ -73,7 +73,7 @@ def test_every_guard_is_explained() -> None:
     told = OPERATIONS.section("## Guard holds").codes()
     limits, memory = (
         {guard.MUST_SEE, guard.EMPTYING, guard.PER_FLEET, guard.PER_RUN},
-        {guard.REFERENCE_MOVED, guard.NOT_CONVERGING, guard.FLAPPING},
+        {guard.REFERENCE_MOVED, NOT_CONVERGING, guard.FLAPPING},
     )
     assert set(told) == limits | memory
 
@@ -133,13 +133,16 @@ def test_the_files_and_tables_of_the_journal_are_those_that_are_listed(journal: 
     ("name", "words"),
     [
         ("docs/operations.md", f"get `sync.drain_seconds` ({model.Sync().drain_seconds:g}) to finish"),
-        ("docs/operations.md", f"An answer of more than {http.MOST_BYTES >> 20} MiB"),
+        ("docs/operations.md", f"An answer of more than {transport.MOST_BYTES >> 20} MiB"),
         ("docs/operations.md", f"one over {retry_policy.LONGEST_WAIT:g} seconds ends the run"),
-        ("docs/operations.md", f"in groups within {1000 * recorder.GROUP_SECONDS:g} ms"),
-        ("docs/operations.md", f"for more than {halt.LONGEST_PAUSE:g} seconds between the beginning of its reading"),
+        ("docs/operations.md", f"in groups within {1000 * outcome_writer.GROUP_SECONDS:g} ms"),
+        (
+            "docs/operations.md",
+            f"for more than {cancellation.LONGEST_PAUSE:g} seconds between the beginning of its reading",
+        ),
         ("docs/operations.md", f"for {guard.APPROVAL_LIFETIME // HOUR} hours"),
         ("README.md", f"(within {inventory.TOLERANCE * 100:g} %, after a second reading)"),
-        ("README.md", f"documents over\n  {syntax.LIMIT >> 20} MiB"),
+        ("README.md", f"documents over\n  {positions.LIMIT >> 20} MiB"),
         ("README.md", f"for {guard.APPROVAL_LIFETIME // HOUR} hours"),
     ],
 )
@@ -164,7 +167,7 @@ def test_a_document_cut_between_rows_is_valid_and_lacks_fleets(
 ) -> None:
     path = tmp_path / f"membership.{suffix}"
     path.write_text("".join(TWO_FLEETS[suffix].splitlines(keepends=True)[:kept]))
-    reading = anyio.run(files.FileSource(path, path.name).read)
+    reading = anyio.run(file_source.FileSource(path, path.name).read)
     assert (len({entry.fleet for entry in reading.fleets}), len(reading.rows)) == (1, rows)
 
 
@@ -173,11 +176,11 @@ def test_no_part_of_a_json_document_is_valid(tmp_path: pathlib.Path) -> None:
     for end in range(len(whole)):
         path.write_text(whole[:end])
         with pytest.raises(SourceError):
-            anyio.run(files.FileSource(path, path.name).read)
+            anyio.run(file_source.FileSource(path, path.name).read)
 
 
 def test_postgresql_is_told_of_as_the_settings_have_it() -> None:
-    assert addresses.journal("postgresql://fleet-sync@db/fleet-sync")
+    assert urls.journal("postgresql://fleet-sync@db/fleet-sync")
     assert "postgresql://" in README.text and "postgresql://" in OPERATIONS.text
 
 

@@ -17,19 +17,22 @@ import pytest
 from tests.docs import pages, sessions
 from tests.support import command
 from worker.cli import main
-from worker.core import values
+from worker.core.model.desired import Origin, SourceRevision
 from worker.core.model.errors import FleetSyncError, Stopped
+from worker.core.model.identifiers import Account, DriverId, FleetId, RunId
 from worker.core.model.outcomes import ChangeResult, Refused
+from worker.core.model.plan import Action, Change, Cost, GuardedPlan, HeldChange
 from worker.core.model.ports import PastRun
+from worker.core.model.problem import Problem
 from worker.core.model.report import Report
 from worker.core.model.serialization import failure_document, past_run_document, plan_document, report_document
 from worker.sandbox import app
 from worker.settings import model
-from worker.sources import files
+from worker.sources import file_source
 
 README = pages.page("README.md")
 NONE = "\N{EN DASH}"
-DRIVER, FLEET = values.DriverId(f"drv_{'d' * 32}"), values.FleetId(f"flt_{'f' * 32}")
+DRIVER, FLEET = DriverId(f"drv_{'d' * 32}"), FleetId(f"flt_{'f' * 32}")
 NOW = datetime.datetime(2026, 11, 23, tzinfo=datetime.UTC)
 
 
@@ -193,7 +196,7 @@ def test_the_sample_documents_are_documents(tmp_path: pathlib.Path) -> None:
     for block in blocks:
         path = tmp_path / f"membership.{block.language}"
         path.write_text(block.text)
-        assert anyio.run(files.FileSource(path, path.name).read).rows
+        assert anyio.run(file_source.FileSource(path, path.name).read).rows
 
 
 def test_the_json_documents_have_the_shape_that_is_shown() -> None:
@@ -224,24 +227,24 @@ def _shape(document: Any) -> Any:
 
 
 def _report() -> Report:
-    change = values.Change(values.Action.ATTACH, DRIVER, FLEET, values.Origin("membership.yaml", 1, 1))
-    problem = values.Problem("membership.yaml:1:1", "…")
-    guarded = values.Judged(
-        account=values.Account("https://api.chargeapi.co/v1", "live"),
+    change = Change(Action.ATTACH, DRIVER, FLEET, Origin("membership.yaml", 1, 1))
+    problem = Problem("membership.yaml:1:1", "…")
+    guarded = GuardedPlan(
+        account=Account("https://api.chargeapi.co/v1", "live"),
         created=NOW,
-        sources=(values.SourceRevision("file", "membership.yaml", "sha256:…"),),
+        sources=(SourceRevision("file", "membership.yaml", "sha256:…"),),
         changes=(change,),
-        held=(values.Held(change, "max_detach_fraction", "…"),),
+        held=(HeldChange(change, "max_detach_fraction", "…"),),
         problems=(problem,),
         in_sync=0,
         fleets=1,
         drivers=1,
-        cost=values.Cost(1, 0.1),
+        cost=Cost(1, 0.1),
         digest="sha256:…",
     )
     result = ChangeResult(change, Refused(1, "policy_blocked", "…", "req_1"))
     failure = Stopped("…", exit_code=143)
-    run = values.RunId("run_1")
+    run = RunId("run_1")
     return Report(run, NOW, NOW, guarded, results=(result,), problems=(problem,), error=failure)
 
 

@@ -1,4 +1,4 @@
-"""An operator's desk: a folder with an account's files, and the Charge that they are about, behind a real port."""
+"""An operator's workspace: a folder with an account's files, and the Charge that they are about, behind a real port."""
 
 import contextlib
 import pathlib
@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.support import command, served
-from worker.sandbox import app, behaviour, faults, messages, roster
+from worker.sandbox import app, faults, http_types, quirks, state
 
 
-class Desk:
+class Workspace:
     """A sandbox, and the real command that works on it."""
 
     def __init__(self, folder: command.Folder, charge: app.Sandbox, url: str) -> None:
@@ -24,7 +24,7 @@ class Desk:
         self.write(self.members())
 
     @property
-    def people(self) -> roster.Roster:
+    def people(self) -> state.SandboxState:
         """Give what Charge holds."""
         return self.charge.roster
 
@@ -41,36 +41,36 @@ class Desk:
         """Give every write that changed something: action, driver, fleet."""
         return [(effect.action, effect.driver, effect.fleet) for effect in self.people.effects if effect.changed]
 
-    def posts(self) -> list[messages.Record]:
+    def posts(self) -> list[http_types.Record]:
         """Give every write that arrived, whatever became of it."""
         return [request for request in self.charge.requests if request.method == "POST"]
 
 
-Open = Callable[..., Desk]
+Open = Callable[..., Workspace]
 
 
 @pytest.fixture
-def open_desk(tmp_path: pathlib.Path) -> Iterator[Open]:
-    """Make desks with other people, behaviour or faults than `desk`; `around` wraps the sandbox."""
+def open_workspace(tmp_path: pathlib.Path) -> Iterator[Open]:
+    """Make workspace with other people, behaviour or faults than `workspace`; `around` wraps the sandbox."""
     with contextlib.ExitStack() as stack:
 
         def make(
-            people: roster.Roster | None = None,
+            people: state.SandboxState | None = None,
             *,
-            behaves: behaviour.Behaviour = behaviour.PLAUSIBLE,
+            behaves: quirks.Quirks = quirks.PLAUSIBLE,
             goes_wrong: faults.Faults = faults.NONE,
-            around: Callable[[messages.App], messages.App] = lambda inner: inner,
+            around: Callable[[http_types.App], http_types.App] = lambda inner: inner,
             source: str = "membership.yaml",
-        ) -> Desk:
-            account = people or roster.Roster.populate(drivers=40, fleets=4)
+        ) -> Workspace:
+            account = people or state.SandboxState.populate(drivers=40, fleets=4)
             charge = app.create(account, behaviour=behaves, faults=goes_wrong)
             url = stack.enter_context(served.over_http(around(charge)))
-            return Desk(command.Folder(tmp_path, url, source=source), charge, url)
+            return Workspace(command.Folder(tmp_path, url, source=source), charge, url)
 
         yield make
 
 
 @pytest.fixture
-def desk(open_desk: Open) -> Desk:
+def workspace(open_workspace: Open) -> Workspace:
     """Sit down before 40 drivers in 4 fleets, and a Charge that does what it should."""
-    return open_desk()
+    return open_workspace()

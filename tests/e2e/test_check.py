@@ -4,21 +4,21 @@ from tests.e2e import conftest
 from tests.support import command, served
 
 
-def test_it_counts_what_is_right_and_needs_neither_key_nor_network(desk: conftest.Desk) -> None:
+def test_it_counts_what_is_right_and_needs_neither_key_nor_network(workspace: conftest.Workspace) -> None:
     with served.trap() as trap:
         environ = {
-            "FLEET_SYNC_CONFIG": str(desk.folder.settings),
+            "FLEET_SYNC_CONFIG": str(workspace.folder.settings),
             "FLEET_SYNC_CHARGE__BASE_URL": f"http://127.0.0.1:{trap.port}/v1",
         }
         ended = command.run("check", environ=environ)
     assert (ended.code, ended.stderr) == (0, "")
-    assert ended.stdout == f"OK: 4 fleets, {len(desk.people.memberships())} memberships; no request was made.\n"
+    assert ended.stdout == f"OK: 4 fleets, {len(workspace.people.memberships())} memberships; no request was made.\n"
     assert trap.caught == []
 
 
-def test_every_problem_stands_on_a_line_of_its_own_with_its_place(desk: conftest.Desk) -> None:
-    desk.write("fleets:\n  Vans:\n    - 0123\n    - drv_short\n    - {driver: a@b.c, until: soon}\n")
-    ended = desk.run("check")
+def test_every_problem_stands_on_a_line_of_its_own_with_its_place(workspace: conftest.Workspace) -> None:
+    workspace.write("fleets:\n  Vans:\n    - 0123\n    - drv_short\n    - {driver: a@b.c, until: soon}\n")
+    ended = workspace.run("check")
     assert ended.code == 1
     assert [line.split(": ")[0] for line in ended.stdout.splitlines()] == [
         "membership.yaml:3:7",
@@ -28,42 +28,42 @@ def test_every_problem_stands_on_a_line_of_its_own_with_its_place(desk: conftest
     assert ended.stderr == ""
 
 
-def test_every_problem_of_the_settings_is_told_at_once(desk: conftest.Desk) -> None:
-    desk.write("[charge]\npage_size = 0\ntimeout = 3\n[sync]\nmode = 'loose'\n", "bad.toml")
-    ended = desk.run("--config", "bad.toml", "check", FLEET_SYNC_PACE__BURST="none")
+def test_every_problem_of_the_settings_is_told_at_once(workspace: conftest.Workspace) -> None:
+    workspace.write("[charge]\npage_size = 0\ntimeout = 3\n[sync]\nmode = 'loose'\n", "bad.toml")
+    ended = workspace.run("--config", "bad.toml", "check", FLEET_SYNC_RATE_LIMIT__BURST="none")
     places = [line.split(": ")[0] for line in ended.stdout.splitlines()]
     assert ended.code == 1
-    assert {"bad.toml:2:13", "bad.toml:3:1", "bad.toml:5:8", "FLEET_SYNC_PACE__BURST"} <= set(places)
+    assert {"bad.toml:2:13", "bad.toml:3:1", "bad.toml:5:8", "FLEET_SYNC_RATE_LIMIT__BURST"} <= set(places)
 
 
-def test_duplicate_rows_are_harmless_and_reported(desk: conftest.Desk) -> None:
-    fleet, *_ = members = desk.members()
-    desk.write({fleet: [*members[fleet], members[fleet][0]]})
-    ended = desk.run("check")
+def test_duplicate_rows_are_harmless_and_reported(workspace: conftest.Workspace) -> None:
+    fleet, *_ = members = workspace.members()
+    workspace.write({fleet: [*members[fleet], members[fleet][0]]})
+    ended = workspace.run("check")
     assert ended.code == 0
     assert f"{members[fleet][0]} in fleet {fleet} stands at membership.yaml:3:7 too; harmless" in ended.stdout
 
 
-def test_online_it_tries_the_key_and_every_reference(desk: conftest.Desk) -> None:
+def test_online_it_tries_the_key_and_every_reference(workspace: conftest.Workspace) -> None:
     """Also of rows that have not begun: what leads nowhere then had better be known now."""
-    ended = desk.run("check", "--online")
+    ended = workspace.run("check", "--online")
     assert (ended.code, ended.stderr) == (0, "")
-    fleet, *_ = desk.members()
-    desk.write(
+    fleet, *_ = workspace.members()
+    workspace.write(
         f"fleets:\n  {fleet}:\n    - nobody@example.com\n"
         "    - {driver: employee_id=999, from: 2999-01-01}\n  No such fleet: []\n"
     )
-    ended = desk.run("check", "--online")
+    ended = workspace.run("check", "--online")
     assert ended.code == 4
     assert [line.split(": ")[0] for line in ended.stdout.splitlines()] == [
         "membership.yaml:3:7",
         "membership.yaml:4:16",
         "membership.yaml:5:3",
     ]
-    assert desk.posts() == []
+    assert workspace.posts() == []
 
 
-def test_online_a_wrong_key_is_exit_1_with_a_remedy(desk: conftest.Desk) -> None:
-    ended = desk.run("check", "--online", CHARGE_API_KEY="ch_sk_test_wrong")
+def test_online_a_wrong_key_is_exit_1_with_a_remedy(workspace: conftest.Workspace) -> None:
+    ended = workspace.run("check", "--online", CHARGE_API_KEY="ch_sk_test_wrong")
     assert (ended.code, ended.stdout) == (1, "")
     assert "401" in ended.stderr and "CHARGE_API_KEY" in ended.stderr

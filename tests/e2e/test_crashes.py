@@ -17,7 +17,7 @@ import anyio
 
 from tests.e2e import conftest
 from tests.support import command
-from worker.sandbox import behaviour, messages
+from worker.sandbox import http_types, quirks
 
 KILLS = int(os.environ.get("FLEET_SYNC_TEST_KILLS", "8"))
 SEED = 3
@@ -55,10 +55,10 @@ class Reaper:
         self._victim, self.killed, self._arrived = victim, False, 0
         self._number, self._moment, self._delay = number, moment, delay
 
-    def around(self, inner: messages.App) -> messages.App:
+    def around(self, inner: http_types.App) -> http_types.App:
         """Give the wrapped sandbox."""
 
-        async def answer(scope: messages.Scope, receive: messages.Receive, send: messages.Send) -> None:
+        async def answer(scope: http_types.Scope, receive: http_types.Receive, send: http_types.Send) -> None:
             self._arrived += 1
             mine = self._arrived == self._number
             self.under_way += 1
@@ -88,34 +88,34 @@ class Reaper:
 
 
 class Crashes:
-    """A desk at which commands are killed; everything random follows from the seed."""
+    """A workspace at which commands are killed; everything random follows from the seed."""
 
-    def __init__(self, open_desk: conftest.Open, folder: pathlib.Path) -> None:
+    def __init__(self, open_workspace: conftest.Open, folder: pathlib.Path) -> None:
         """Sit down before 40 drivers in 4 fleets, and a Charge that takes its time."""
         self.reaper = Reaper(folder / "fleet-sync.db")
-        self.desk = open_desk(behaves=behaviour.Behaviour(latency_seconds=LATENCY), around=self.reaper.around)
+        self.workspace = open_workspace(behaves=quirks.Quirks(latency_seconds=LATENCY), around=self.reaper.around)
         self.chance = random.Random(SEED)
         self.killed: list[str] = []
         self.kills = 0
 
     def want_something_else(self) -> dict[str, list[str]]:
         """Move about half of the drivers: attaches, detaches, and both at once."""
-        wanted: dict[str, list[str]] = {fleet: [] for fleet in self.desk.people.fleets}
-        for driver in self.desk.people.drivers:
-            fleets = sorted(self.desk.people.fleets_of(driver))
+        wanted: dict[str, list[str]] = {fleet: [] for fleet in self.workspace.people.fleets}
+        for driver in self.workspace.people.drivers:
+            fleets = sorted(self.workspace.people.fleets_of(driver))
             if self.chance.random() < 0.5:
                 fleets = self.chance.sample(sorted(wanted), self.chance.choice((0, 1, 1, 2)))
             for fleet in fleets:
                 wanted[fleet].append(driver)
-        self.desk.write(wanted)
+        self.workspace.write(wanted)
         return {fleet: sorted(drivers) for fleet, drivers in wanted.items()}
 
     def kill(self, wanted: dict[str, list[str]]) -> None:
         """Start a run and cut it off somewhere; wait until the server is done with what was under way."""
         before = {run for (run,) in self._runs()}
         missing = {(f, d) for f, drivers in wanted.items() for d in drivers}
-        missing ^= {(f, d) for f, drivers in self.desk.members().items() for d in drivers}
-        with self.desk.folder.started("once", **NOTHING_HELD) as running:
+        missing ^= {(f, d) for f, drivers in self.workspace.members().items() for d in drivers}
+        with self.workspace.folder.started("once", **NOTHING_HELD) as running:
             self.reaper.aim(
                 running,
                 number=self.chance.randint(1, READS + len(missing)),
@@ -131,18 +131,18 @@ class Crashes:
     def recover(self) -> str:
         """Run once more; give the result."""
         self.reaper.aim(None, number=0, moment="", delay=0)  # type: ignore[arg-type]
-        ended = self.desk.run("once", "--json", **NOTHING_HELD)
+        ended = self.workspace.run("once", "--json", **NOTHING_HELD)
         assert ended.code == 0, ended
         result: str = ended.document["result"]
         return result
 
     def effects(self) -> list[tuple[Write, str | None]]:
         """Give every write that changed something, with its key."""
-        return [((e.action, e.driver, e.fleet), e.key) for e in self.desk.people.effects if e.changed]
+        return [((e.action, e.driver, e.fleet), e.key) for e in self.workspace.people.effects if e.changed]
 
     def intents(self) -> dict[str, tuple[Write, str | None]]:
         """Give the journal's intents with their outcomes."""
-        rows = self.desk.folder.journal("select key, action, driver, fleet, outcome from intents")
+        rows = self.workspace.folder.journal("select key, action, driver, fleet, outcome from intents")
         return {key: ((action, driver, fleet), outcome) for key, action, driver, fleet, outcome in rows}
 
     def shown(self, runs: Sequence[str]) -> list[dict[str, Any]]:
@@ -150,20 +150,20 @@ class Crashes:
         documents = []
         for first in range(0, len(runs), 2):
             calls = [["show", run, "--json"] for run in runs[first : first + 2]]
-            documents += [ended.document for ended in self.desk.together(*calls)]
+            documents += [ended.document for ended in self.workspace.together(*calls)]
         return documents
 
     def _runs(self) -> list[tuple[str]]:
         """Give every run; before the first one there is no journal, or an empty one."""
         with contextlib.suppress(sqlite3.OperationalError):
-            return self.desk.folder.journal("select run from runs")
+            return self.workspace.folder.journal("select run from runs")
         return []
 
 
 def test_killed_at_any_moment_nothing_is_lost_and_nothing_happens_twice(
-    open_desk: conftest.Open, tmp_path: pathlib.Path
+    open_workspace: conftest.Open, tmp_path: pathlib.Path
 ) -> None:
-    crashes = Crashes(open_desk, tmp_path)
+    crashes = Crashes(open_workspace, tmp_path)
     assert crashes.recover() == "in_sync"
     number = 0
     while crashes.kills < KILLS:
@@ -173,7 +173,7 @@ def test_killed_at_any_moment_nothing_is_lost_and_nothing_happens_twice(
         for _ in range(crashes.chance.choice((1, 1, 2, 2, 3))):
             crashes.kill(wanted)
         assert crashes.recover() in ("converged", "in_sync"), number
-        assert crashes.desk.members() == wanted, number
+        assert crashes.workspace.members() == wanted, number
         twice = [
             write for write, count in collections.Counter(w for w, _ in crashes.effects()[before:]).items() if count > 1
         ]
@@ -186,12 +186,12 @@ def test_killed_at_any_moment_nothing_is_lost_and_nothing_happens_twice(
     assert [intents.get(str(key)) for _, key in effects] == [(write, "applied") for write, _ in effects]
     assert None not in {outcome for _, outcome in intents.values()}
     writes = collections.defaultdict(set)
-    for effect in crashes.desk.people.effects:
+    for effect in crashes.workspace.people.effects:
         writes[effect.key].add((effect.action, effect.driver, effect.fleet))
     assert {len(each) for each in writes.values()} == {1}
 
     # Operators see the same.
-    history = crashes.desk.run("history", "--json", "--limit", "10000").document["runs"]
+    history = crashes.workspace.run("history", "--json", "--limit", "10000").document["runs"]
     applied = sum(run["outcomes"]["applied"] for run in history)
     assert applied == len(effects)
     looked_at = crashes.chance.sample(crashes.killed, min(len(crashes.killed), max(4, KILLS - 8)))
@@ -201,7 +201,7 @@ def test_killed_at_any_moment_nothing_is_lost_and_nothing_happens_twice(
             assert change["outcome"] in ("applied", "deferred", "already")
             assert change["outcome"] != "applied" or write in {each for each, _ in effects}
     (action, driver, fleet), _ = effects[-1]
-    lines = [line for line in crashes.desk.run("why", driver, fleet).stdout.splitlines() if "applied" in line]
+    lines = [line for line in crashes.workspace.run("why", driver, fleet).stdout.splitlines() if "applied" in line]
     assert len(lines) == sum(write[1:] == (driver, fleet) for write, _ in effects)
     assert action == ("attach" if "attached to" in lines[-1] else "detach")
 

@@ -24,55 +24,57 @@ def _told(ended: command.Ended) -> str:
     return message
 
 
-def test_unusable_settings_are_one_document(desk: conftest.Desk) -> None:
-    desk.write("[charge\n", "bad.toml")
-    desk.write("\0\ufffd", "binary.toml")
+def test_unusable_settings_are_one_document(workspace: conftest.Workspace) -> None:
+    workspace.write("[charge\n", "bad.toml")
+    workspace.write("\0\ufffd", "binary.toml")
     said = {
         "bad.toml": "bad.toml:1:8: this is not TOML",
         "binary.toml": "binary.toml:1:1: ",
         "missing.toml": "missing.toml: there is no settings file",
         ".": ".: it is a folder",
     }
-    runs = desk.together(*(["--config", name, "once", "--json"] for name in said))
+    runs = workspace.together(*(["--config", name, "once", "--json"] for name in said))
     for start, ended in zip(said.values(), runs, strict=True):
         assert _told(ended).startswith(start)
 
 
-def test_no_key_is_one_document(desk: conftest.Desk) -> None:
-    ended = command.run("plan", "--json", environ={"FLEET_SYNC_CONFIG": str(desk.folder.settings)})
+def test_no_key_is_one_document(workspace: conftest.Workspace) -> None:
+    ended = command.run("plan", "--json", environ={"FLEET_SYNC_CONFIG": str(workspace.folder.settings)})
     assert _told(ended).startswith("CHARGE_API_KEY: there is no secret key")
 
 
-def test_what_is_no_plan_is_refused(desk: conftest.Desk) -> None:
-    desk.write("no plan", "text.json")
-    desk.write('{"x":' + "[" * 99_999, "deep.json")
-    text, deep, missing = desk.together(*(["apply", f"{name}.json", "--json"] for name in ("text", "deep", "missing")))
+def test_what_is_no_plan_is_refused(workspace: conftest.Workspace) -> None:
+    workspace.write("no plan", "text.json")
+    workspace.write('{"x":' + "[" * 99_999, "deep.json")
+    text, deep, missing = workspace.together(
+        *(["apply", f"{name}.json", "--json"] for name in ("text", "deep", "missing"))
+    )
     assert _told(text).startswith("text.json is no saved plan")
     assert _told(deep).startswith("deep.json is no saved plan")
     assert _told(missing).startswith("missing.json cannot be read")
 
 
-def test_a_server_that_is_not_there_is_exit_1(desk: conftest.Desk) -> None:
+def test_a_server_that_is_not_there_is_exit_1(workspace: conftest.Workspace) -> None:
     for name, url in {"refused": "http://127.0.0.1:1/v1", "unknown": "https://charge.invalid/v1"}.items():
-        desk.write(desk.folder.settings.read_text().replace(desk.url, url), f"{name}.toml")
+        workspace.write(workspace.folder.settings.read_text().replace(workspace.url, url), f"{name}.toml")
     calls = [["--config", f"{name}.toml", "export"] for name in ("refused", "unknown")]
-    both = desk.together(*calls, FLEET_SYNC_RETRY__MAX_ATTEMPTS="2")
+    both = workspace.together(*calls, FLEET_SYNC_RETRY__MAX_ATTEMPTS="2")
     for ended, host in zip(both, ("127.0.0.1", "charge.invalid"), strict=True):
         assert f"no connection to {host} could be made" in _check(ended).stderr
         assert ended.stdout == ""
 
 
-def test_a_server_that_answers_nothing_useful_is_exit_1(desk: conftest.Desk) -> None:
+def test_a_server_that_answers_nothing_useful_is_exit_1(workspace: conftest.Workspace) -> None:
     accidents = ["html", "html_200", "truncated", "wrong_types", "500", "reset_before"]
-    desk.charge.faults = faults.Faults(script=accidents * 2)
-    ended = _check(desk.run("export", FLEET_SYNC_RETRY__MAX_ATTEMPTS="6"))
+    workspace.charge.faults = faults.Faults(script=accidents * 2)
+    ended = _check(workspace.run("export", FLEET_SYNC_RETRY__MAX_ATTEMPTS="6"))
     assert ended.stderr.startswith("error: the list of fleets cannot be read")
-    assert [request.fault for request in desk.charge.requests] == accidents * 2
+    assert [request.fault for request in workspace.charge.requests] == accidents * 2
 
 
-def test_a_server_that_hangs_is_given_up_after_its_deadline(desk: conftest.Desk) -> None:
-    desk.charge.faults = faults.Faults({"hang": 1.0})
+def test_a_server_that_hangs_is_given_up_after_its_deadline(workspace: conftest.Workspace) -> None:
+    workspace.charge.faults = faults.Faults({"hang": 1.0})
     begun = time.monotonic()
-    ended = desk.run("plan", FLEET_SYNC_CHARGE__TIMEOUT_SECONDS="1", FLEET_SYNC_RETRY__MAX_ATTEMPTS="1")
+    ended = workspace.run("plan", FLEET_SYNC_CHARGE__TIMEOUT_SECONDS="1", FLEET_SYNC_RETRY__MAX_ATTEMPTS="1")
     assert time.monotonic() - begun < 10
     assert "no whole answer within 1 s" in _check(ended).stderr

@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from tests.e2e import conftest
-from worker.sandbox import behaviour, roster
+from worker.sandbox import quirks, state
 
 NASTY = [
     ('O\'Brien "Bob"', "o'brien@example.com"),
@@ -32,18 +32,18 @@ NASTY = [
 
 
 @pytest.fixture
-def nasty(open_desk: conftest.Open) -> conftest.Desk:
+def nasty(open_workspace: conftest.Open) -> conftest.Workspace:
     """Sit down before people and fleets with names that break out of anything."""
-    people = roster.Roster()
+    people = state.SandboxState()
     fleets = [
         people.add_fleet(name=name) for name in ("Vans\n  x: y", "\x1b]0;title\x07", "flt_short", "- []", "empty")
     ]
     for number, (name, email) in enumerate(NASTY):
         people.add_driver(name=name, email=email, fleets=fleets[: 1 + number % 4])
-    return open_desk(people, behaves=behaviour.Behaviour(null_lists=True))
+    return open_workspace(people, behaves=quirks.Quirks(null_lists=True))
 
 
-def test_what_is_exported_is_in_sync(nasty: conftest.Desk) -> None:
+def test_what_is_exported_is_in_sync(nasty: conftest.Workspace) -> None:
     """In every format, and by either name."""
     ways = list(itertools.product(("yaml", "json", "csv"), ("id", "email")))
     exports = nasty.together(*(["export", "--format", form, "--by", by] for form, by in ways))
@@ -60,7 +60,7 @@ def test_what_is_exported_is_in_sync(nasty: conftest.Desk) -> None:
     assert nasty.posts() == []
 
 
-def test_what_cannot_be_read_whole_is_not_exported(open_desk: conftest.Open) -> None:
-    ended = open_desk(behaves=behaviour.Behaviour(page_cap=10)).run("export")
+def test_what_cannot_be_read_whole_is_not_exported(open_workspace: conftest.Open) -> None:
+    ended = open_workspace(behaves=quirks.Quirks(page_cap=10)).run("export")
     assert (ended.code, ended.stdout) == (1, "")
     assert "could not be read whole, so nothing is exported" in ended.stderr

@@ -3,18 +3,18 @@
 import collections
 
 from tests.e2e import conftest
-from worker.sandbox import faults, roster
+from worker.sandbox import faults, state
 
 KINDS = ["500", "500_after", "503", "reset_before", "reset_after", "truncated", "html", "gateway_timeout", "html_200"]
 
 
-def test_at_most_three_runs_converge_under_a_tenth_of_every_fault(open_desk: conftest.Open) -> None:
+def test_at_most_three_runs_converge_under_a_tenth_of_every_fault(open_workspace: conftest.Open) -> None:
     """With nine of them, six requests in ten go wrong. All move on, a hundred of them; some were there already."""
-    people = roster.Roster.populate(drivers=120, fleets=3)
-    desk = open_desk(people, goes_wrong=faults.Faults(dict.fromkeys(KINDS, 0.1)))
-    here, there, _ = members = desk.members()
+    people = state.SandboxState.populate(drivers=120, fleets=3)
+    workspace = open_workspace(people, goes_wrong=faults.Faults(dict.fromkeys(KINDS, 0.1)))
+    here, there, _ = members = workspace.members()
     wanted = {here: members[there], there: members[here]}
-    desk.write(wanted)
+    workspace.write(wanted)
     swift = {
         "FLEET_SYNC_RETRY__MAX_ATTEMPTS": "8",
         "FLEET_SYNC_RETRY__MAX_SECONDS": "0.05",
@@ -24,24 +24,24 @@ def test_at_most_three_runs_converge_under_a_tenth_of_every_fault(open_desk: con
     }
     results = []
     for _ in range(3):
-        results.append(desk.run("once", "--json", **swift).document["result"])
+        results.append(workspace.run("once", "--json", **swift).document["result"])
         if results[-1] in ("converged", "in_sync"):
             break
     assert {fleet: sorted(people.members(fleet)) for fleet in wanted} == wanted
     assert results[-1] in ("converged", "in_sync"), results
-    assert max(collections.Counter(desk.changed()).values()) == 1
+    assert max(collections.Counter(workspace.changed()).values()) == 1
     changing = collections.Counter(effect.key for effect in people.effects if effect.changed)
     assert max(changing.values()) == 1
-    assert desk.folder.journal("select count(*) from intents where outcome is null") == [(0,)]
+    assert workspace.folder.journal("select count(*) from intents where outcome is null") == [(0,)]
 
 
-def test_requests_that_hang_are_given_up_and_settled(open_desk: conftest.Open) -> None:
+def test_requests_that_hang_are_given_up_and_settled(open_workspace: conftest.Open) -> None:
     """With a deadline of one second, a few hanging reads and writes, before and after their effect."""
     hanging = iter([None, "hang", None, None, "hang_after", "hang", "hang_after"])
-    desk = open_desk(goes_wrong=faults.Faults(script=lambda _request: next(hanging, None)))
-    fleet, *_ = members = desk.members()
-    newcomers = [driver for driver in desk.people.drivers if driver not in members[fleet]]
-    desk.write({fleet: [*members[fleet], *newcomers]})
-    ended = desk.run("once", "--json", FLEET_SYNC_CHARGE__TIMEOUT_SECONDS="1")
+    workspace = open_workspace(goes_wrong=faults.Faults(script=lambda _request: next(hanging, None)))
+    fleet, *_ = members = workspace.members()
+    newcomers = [driver for driver in workspace.people.drivers if driver not in members[fleet]]
+    workspace.write({fleet: [*members[fleet], *newcomers]})
+    ended = workspace.run("once", "--json", FLEET_SYNC_CHARGE__TIMEOUT_SECONDS="1")
     assert (ended.code, ended.document["result"]) == (0, "converged")
-    assert sorted(desk.changed()) == sorted(("attach", driver, fleet) for driver in newcomers)
+    assert sorted(workspace.changed()) == sorted(("attach", driver, fleet) for driver in newcomers)

@@ -7,86 +7,92 @@ import pytest
 from tests.e2e import conftest
 
 
-def _halved(desk: conftest.Desk) -> dict[str, list[str]]:
-    return {fleet: drivers[len(drivers) // 2 :] for fleet, drivers in desk.members().items()}
+def _halved(workspace: conftest.Workspace) -> dict[str, list[str]]:
+    return {fleet: drivers[len(drivers) // 2 :] for fleet, drivers in workspace.members().items()}
 
 
-def test_peribolos_a_skewed_document_removes_nobody_until_exactly_that_plan_is_approved(desk: conftest.Desk) -> None:
+def test_peribolos_a_skewed_document_removes_nobody_until_exactly_that_plan_is_approved(
+    workspace: conftest.Workspace,
+) -> None:
     """Held detaches are listed with the digest that allows them; another digest allows nothing."""
-    newcomer = next(driver for driver in desk.people.drivers if not desk.people.fleets_of(driver))
-    halved = _halved(desk)
+    newcomer = next(driver for driver in workspace.people.drivers if not workspace.people.fleets_of(driver))
+    halved = _halved(workspace)
     first = next(iter(halved))
-    desk.write({**halved, first: [*halved[first], newcomer]})
-    ended = desk.run("once", "--json")
+    workspace.write({**halved, first: [*halved[first], newcomer]})
+    ended = workspace.run("once", "--json")
     plan = ended.document["plan"]
     assert (ended.code, ended.document["result"]) == (3, "held")
-    assert desk.changed() == [("attach", newcomer, first)]
+    assert workspace.changed() == [("attach", newcomer, first)]
     assert {held["guard"] for held in plan["held"]} == {"max_detach_fraction_per_fleet"}
     assert all(held["message"] and held["action"] == "detach" for held in plan["held"])
 
     # The attach is done: what is approved now is another plan.
-    ended = desk.run("once", "--approve", plan["digest"])
+    ended = workspace.run("once", "--approve", plan["digest"])
     assert ended.code == 3
     assert "nothing held was allowed" in ended.stderr
-    assert len(desk.changed()) == 1
+    assert len(workspace.changed()) == 1
     digest = ended.stdout.partition("--approve ")[2].split()[0]
     assert digest != plan["digest"]
 
-    ended = desk.run("once", "--approve", digest)
+    ended = workspace.run("once", "--approve", digest)
     assert ended.code == 0
     assert "allowed" not in ended.stderr
-    assert {("detach", held["driver"], held["fleet"]) for held in plan["held"]} == set(desk.changed()[1:])
+    assert {("detach", held["driver"], held["fleet"]) for held in plan["held"]} == set(workspace.changed()[1:])
 
 
-def test_ssosync_an_empty_source_never_detaches_anyone(desk: conftest.Desk) -> None:
+def test_ssosync_an_empty_source_never_detaches_anyone(workspace: conftest.Workspace) -> None:
     empty = {"a.yaml": "", "b.yaml": "fleets: {}\n", "c.csv": "driver,fleet\n", "d.json": "{}"}
     for name, text in empty.items():
-        desk.write(text, name)
-        desk.another(f"{name}.toml", source=name)
-    runs = desk.together(*(["--config", f"{name}.toml", "once", "--json"] for name in empty))
+        workspace.write(text, name)
+        workspace.another(f"{name}.toml", source=name)
+    runs = workspace.together(*(["--config", f"{name}.toml", "once", "--json"] for name in empty))
     for name, ended in zip(empty, runs, strict=True):
         assert ended.code == 1
         assert ended.document["error"]["code"] == "source_invalid"
         assert f"{name}:" in ended.document["error"]["message"]
-    assert desk.charge.requests == []
+    assert workspace.charge.requests == []
 
 
-def test_defguard_the_first_run_of_all_empties_no_fleet(desk: conftest.Desk) -> None:
+def test_defguard_the_first_run_of_all_empties_no_fleet(workspace: conftest.Workspace) -> None:
     """The document of somebody who turns the sync on before filling it in."""
-    desk.write({fleet: [] for fleet in desk.members()})
-    ended = desk.run("once", "--json")
+    workspace.write({fleet: [] for fleet in workspace.members()})
+    ended = workspace.run("once", "--json")
     assert ended.code == 3
     assert {held["guard"] for held in ended.document["plan"]["held"]} == {"allow_emptying_fleets"}
-    assert desk.posts() == []
+    assert workspace.posts() == []
 
 
-def test_gam_where_a_sentinel_is_not_seen_nothing_is_detached_and_no_approval_helps(desk: conftest.Desk) -> None:
-    fleet, other, *_ = members = desk.members()
-    outsider = next(driver for driver in desk.people.drivers if driver not in desk.people.members(other))
-    desk.write({**members, fleet: members[fleet][1:]})
+def test_gam_where_a_sentinel_is_not_seen_nothing_is_detached_and_no_approval_helps(
+    workspace: conftest.Workspace,
+) -> None:
+    fleet, other, *_ = members = workspace.members()
+    outsider = next(driver for driver in workspace.people.drivers if driver not in workspace.people.members(other))
+    workspace.write({**members, fleet: members[fleet][1:]})
     sentinels = json.dumps([f"{members[fleet][1]}/{fleet}", f"{outsider}/{other}"])
-    ended = desk.run("once", "--json", FLEET_SYNC_GUARD__MUST_SEE=sentinels)
+    ended = workspace.run("once", "--json", FLEET_SYNC_GUARD__MUST_SEE=sentinels)
     [held] = ended.document["plan"]["held"]
     assert (ended.code, held["guard"]) == (3, "must_see")
     digest = ended.document["plan"]["digest"]
-    assert desk.run("once", "--approve", digest, FLEET_SYNC_GUARD__MUST_SEE=sentinels).code == 3
-    assert desk.posts() == []
+    assert workspace.run("once", "--approve", digest, FLEET_SYNC_GUARD__MUST_SEE=sentinels).code == 3
+    assert workspace.posts() == []
     seen = json.dumps([f"{members[fleet][1]}/{fleet}"])
-    assert desk.run("once", FLEET_SYNC_GUARD__MUST_SEE=seen).code == 0
+    assert workspace.run("once", FLEET_SYNC_GUARD__MUST_SEE=seen).code == 0
 
 
 @pytest.mark.parametrize(("strangers", "code"), [(2, 4), (3, 1)])
-def test_gamadv_many_references_that_lead_nowhere_end_the_run(desk: conftest.Desk, strangers: int, code: int) -> None:
+def test_gamadv_many_references_that_lead_nowhere_end_the_run(
+    workspace: conftest.Workspace, strangers: int, code: int
+) -> None:
     """A spreadsheet made 1.16E+20 of the employee numbers. A few such rows do not keep the others waiting."""
-    fleet, *_ = members = desk.members()
-    newcomers = [driver for driver in desk.people.drivers if driver not in members[fleet]][: 22 - strangers]
+    fleet, *_ = members = workspace.members()
+    newcomers = [driver for driver in workspace.people.drivers if driver not in members[fleet]][: 22 - strangers]
     rows = [*newcomers, *(f"employee_id=1.16E+2{number}" for number in range(strangers))]
-    desk.write({fleet: rows})
-    ended = desk.run("once", "--json")
+    workspace.write({fleet: rows})
+    ended = workspace.run("once", "--json")
     assert ended.code == code
-    assert len(desk.changed()) == (0 if code == 1 else len(newcomers))
-    assert all(action == "attach" for action, _, _ in desk.changed())
+    assert len(workspace.changed()) == (0 if code == 1 else len(newcomers))
+    assert all(action == "attach" for action, _, _ in workspace.changed())
     if code == 1:
         assert ended.document["error"]["code"] == "too_many_unresolved"
         assert "1.16E+2" in ended.document["error"]["message"]
-        assert desk.posts() == []
+        assert workspace.posts() == []

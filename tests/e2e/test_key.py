@@ -8,28 +8,28 @@ import pytest
 
 from tests.e2e import conftest
 from tests.support import command, served
-from worker.sandbox import app, faults, messages
+from worker.sandbox import app, faults, http_types
 
 
-def _without_key(desk: conftest.Desk, *runs: command.Ended) -> None:
+def _without_key(workspace: conftest.Workspace, *runs: command.Ended) -> None:
     """Look for the key in everything that the runs left."""
     for ended in runs:
         assert app.KEY not in ended.stdout + ended.stderr
-    left = [path for path in desk.folder.path.rglob("*") if path.is_file()]
-    assert desk.folder.path / "fleet-sync.db" in left
+    left = [path for path in workspace.folder.path.rglob("*") if path.is_file()]
+    assert workspace.folder.path / "fleet-sync.db" in left
     for path in left:
         assert app.KEY.encode() not in path.read_bytes(), path
 
 
-def _echoing(inner: messages.App) -> messages.App:
+def _echoing(inner: http_types.App) -> http_types.App:
     """Quote the key wherever an answer can quote something; in every second answer with an escape sequence in it."""
     escaped = itertools.cycle((False, True))
 
-    async def answer(scope: messages.Scope, receive: messages.Receive, send: messages.Send) -> None:
+    async def answer(scope: http_types.Scope, receive: http_types.Receive, send: http_types.Send) -> None:
         headers = dict(scope["headers"])
         key = headers[b"authorization"].removeprefix(b"Bearer ")
 
-        async def quote(message: messages.Message) -> None:
+        async def quote(message: http_types.Message) -> None:
             if message["type"] == "http.response.start":
                 kept = [header for header in message["headers"] if header[0] != b"content-length"]
                 message["headers"] = [*kept, (b"request-id", b"req_" + key), (b"x-key", key)]
@@ -47,39 +47,39 @@ def _echoing(inner: messages.App) -> messages.App:
     return answer
 
 
-def test_a_faulty_run_leaves_the_key_nowhere(open_desk: conftest.Open) -> None:
+def test_a_faulty_run_leaves_the_key_nowhere(open_workspace: conftest.Open) -> None:
     """Every kind of fault, every log line, and a server that quotes the key in names, messages, codes and headers."""
     once_each = sorted(faults.NAMES.keys() - faults.LISTS - {"hang", "hang_after", "not_found"})
     coming = itertools.chain.from_iterable((name, None) for name in once_each)
-    desk = open_desk(goes_wrong=faults.Faults({"refused": 0.3}, script=coming), around=_echoing)
-    fleet, *_ = members = desk.members()
-    newcomers = [driver for driver in desk.people.drivers if driver not in members[fleet]]
-    desk.write({fleet: [*members[fleet], *newcomers]})
+    workspace = open_workspace(goes_wrong=faults.Faults({"refused": 0.3}, script=coming), around=_echoing)
+    fleet, *_ = members = workspace.members()
+    newcomers = [driver for driver in workspace.people.drivers if driver not in members[fleet]]
+    workspace.write({fleet: [*members[fleet], *newcomers]})
     runs = [
-        desk.run("--log-level", "debug", "once", "--json"),
-        desk.run("--log-level", "debug", "--log-format", "console", "once"),
-        desk.run("plan", "--out", "plan.json"),
+        workspace.run("--log-level", "debug", "once", "--json"),
+        workspace.run("--log-level", "debug", "--log-format", "console", "once"),
+        workspace.run("plan", "--out", "plan.json"),
     ]
     assert [ended.code for ended in runs] == [4, 4, 0]
-    assert {request.fault for request in desk.charge.requests} >= {*once_each}
+    assert {request.fault for request in workspace.charge.requests} >= {*once_each}
     assert "request_retried" in runs[0].stderr
-    _without_key(desk, *runs)
+    _without_key(workspace, *runs)
 
 
-def test_a_key_that_is_refused_is_not_shown(open_desk: conftest.Open) -> None:
-    desk = open_desk(around=_echoing)
+def test_a_key_that_is_refused_is_not_shown(open_workspace: conftest.Open) -> None:
+    workspace = open_workspace(around=_echoing)
     calls = (["--log-level", "debug", *arguments] for arguments in (["once", "--json"], ["check", "--online"]))
-    for ended in desk.together(*calls, CHARGE_API_KEY=f"{app.KEY}_old"):
+    for ended in workspace.together(*calls, CHARGE_API_KEY=f"{app.KEY}_old"):
         assert ended.code == 1
         assert app.KEY not in ended.stdout + ended.stderr
 
 
-def _leading_to(url: str, *, status: int) -> Callable[[messages.App], messages.App]:
+def _leading_to(url: str, *, status: int) -> Callable[[http_types.App], http_types.App]:
     """Send clients elsewhere: by a redirect, or by the next page of every list."""
 
-    def around(inner: messages.App) -> messages.App:
-        async def answer(scope: messages.Scope, receive: messages.Receive, send: messages.Send) -> None:
-            async def mislead(message: messages.Message) -> None:
+    def around(inner: http_types.App) -> http_types.App:
+        async def answer(scope: http_types.Scope, receive: http_types.Receive, send: http_types.Send) -> None:
+            async def mislead(message: http_types.Message) -> None:
                 if message["type"] == "http.response.start":
                     kept = [header for header in message["headers"] if header[0] != b"content-length"]
                     message["status"] = status
@@ -96,24 +96,26 @@ def _leading_to(url: str, *, status: int) -> Callable[[messages.App], messages.A
 
 
 @pytest.mark.parametrize("status", [200, 307])
-def test_foreign_pages_and_redirects_receive_nothing(open_desk: conftest.Open, status: int) -> None:
+def test_foreign_pages_and_redirects_receive_nothing(open_workspace: conftest.Open, status: int) -> None:
     with served.trap() as trap:
         around = _leading_to(f"http://127.0.0.1:{trap.port}/v1/drivers?page=2", status=status)
-        ended = open_desk(around=around).run("once", "--json")
+        ended = open_workspace(around=around).run("once", "--json")
     assert ended.code == 1
     assert ended.document["error"]["message"]
     assert trap.caught == []
 
 
-def test_proxies_and_passwords_of_the_environment_are_not_asked(desk: conftest.Desk) -> None:
-    desk.write("machine 127.0.0.1 login somebody password else\n", ".netrc")
-    desk.write(desk.folder.settings.read_text().replace(desk.url, "https://charge.invalid/v1"), "far.toml")
+def test_proxies_and_passwords_of_the_environment_are_not_asked(workspace: conftest.Workspace) -> None:
+    workspace.write("machine 127.0.0.1 login somebody password else\n", ".netrc")
+    workspace.write(
+        workspace.folder.settings.read_text().replace(workspace.url, "https://charge.invalid/v1"), "far.toml"
+    )
     names = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
     with served.trap() as trap:
-        environ = {**dict.fromkeys(names, f"http://127.0.0.1:{trap.port}"), "HOME": str(desk.folder.path)}
-        near, far = desk.together(
+        environ = {**dict.fromkeys(names, f"http://127.0.0.1:{trap.port}"), "HOME": str(workspace.folder.path)}
+        near, far = workspace.together(
             ["plan"], ["--config", "far.toml", "plan"], FLEET_SYNC_RETRY__MAX_ATTEMPTS="1", **environ
         )
     assert (near.code, far.code) == (0, 1)
     assert trap.caught == []
-    assert all(request.authorized for request in desk.charge.requests)
+    assert all(request.authorized for request in workspace.charge.requests)

@@ -3,23 +3,23 @@
 import json
 
 from tests.e2e import conftest
-from worker.sandbox import app, messages
+from worker.sandbox import app, http_types
 
 ADDRESS = "sam@example.com"
 
 
-def test_ssosync_a_recycled_address_inherits_no_access_until_somebody_allows_it(desk: conftest.Desk) -> None:
+def test_ssosync_a_recycled_address_inherits_no_access_until_somebody_allows_it(workspace: conftest.Workspace) -> None:
     """358: and from then on it leads there, so that to lead back is a move again."""
-    fleet, *_ = members = desk.members()
-    old, new = [driver for driver in desk.people.drivers if driver not in members[fleet]][:2]
-    desk.people.change_driver(old, email=ADDRESS)
-    desk.write({fleet: [*members[fleet], ADDRESS]})
-    assert desk.run("once").code == 0
-    assert desk.changed() == [("attach", old, fleet)]
-    desk.people.change_driver(old, email="sam.old@example.com")
-    desk.people.change_driver(new, email=ADDRESS)
+    fleet, *_ = members = workspace.members()
+    old, new = [driver for driver in workspace.people.drivers if driver not in members[fleet]][:2]
+    workspace.people.change_driver(old, email=ADDRESS)
+    workspace.write({fleet: [*members[fleet], ADDRESS]})
+    assert workspace.run("once").code == 0
+    assert workspace.changed() == [("attach", old, fleet)]
+    workspace.people.change_driver(old, email="sam.old@example.com")
+    workspace.people.change_driver(new, email=ADDRESS)
 
-    ended = desk.run("once", "--json")
+    ended = workspace.run("once", "--json")
     plan = ended.document["plan"]
     assert (ended.code, ended.document["result"], plan["changes"]) == (3, "held", [])
     assert {(each["action"], each["driver"], each["guard"]) for each in plan["held"]} == {
@@ -27,24 +27,24 @@ def test_ssosync_a_recycled_address_inherits_no_access_until_somebody_allows_it(
         ("detach", old, "reference_moved"),
     }
     assert f"{ADDRESS} led to {old} before, and leads to {new} now" in plan["held"][0]["message"]
-    assert len(desk.posts()) == 1
+    assert len(workspace.posts()) == 1
 
-    assert desk.run("approve", plan["digest"]).code == 0
-    assert desk.run("once").code == 0
-    assert desk.changed()[1:] == [("attach", new, fleet), ("detach", old, fleet)]
+    assert workspace.run("approve", plan["digest"]).code == 0
+    assert workspace.run("once").code == 0
+    assert workspace.changed()[1:] == [("attach", new, fleet), ("detach", old, fleet)]
 
-    desk.people.change_driver(new, email="sam.new@example.com")
-    desk.people.change_driver(old, email=ADDRESS)
-    assert desk.run("once").code == 3
+    workspace.people.change_driver(new, email="sam.new@example.com")
+    workspace.people.change_driver(old, email=ADDRESS)
+    assert workspace.run("once").code == 3
 
 
-def test_ssosync_what_is_written_but_never_read_back_is_not_written_for_ever(open_desk: conftest.Open) -> None:
+def test_ssosync_what_is_written_but_never_read_back_is_not_written_for_ever(open_workspace: conftest.Open) -> None:
     """329: said loudly in each run, and held after three."""
 
-    def lying(inner: messages.App) -> messages.App:
+    def lying(inner: http_types.App) -> http_types.App:
         assert isinstance(inner, app.Sandbox)
 
-        async def answer(scope: messages.Scope, receive: messages.Receive, send: messages.Send) -> None:
+        async def answer(scope: http_types.Scope, receive: http_types.Receive, send: http_types.Send) -> None:
             await inner(scope, receive, send)
             if scope["method"] == "POST":
                 effect = inner.roster.effects[-1]
@@ -52,86 +52,88 @@ def test_ssosync_what_is_written_but_never_read_back_is_not_written_for_ever(ope
 
         return answer
 
-    desk = open_desk(around=lying)
-    fleet, *_ = members = desk.members()
-    newcomer = next(driver for driver in desk.people.drivers if not desk.people.fleets_of(driver))
-    desk.write({fleet: [*members[fleet], newcomer]})
-    reports = [desk.run("once", "--json") for _ in range(3)]
+    workspace = open_workspace(around=lying)
+    fleet, *_ = members = workspace.members()
+    newcomer = next(driver for driver in workspace.people.drivers if not workspace.people.fleets_of(driver))
+    workspace.write({fleet: [*members[fleet], newcomer]})
+    reports = [workspace.run("once", "--json") for _ in range(3)]
     for ended in reports:
         [change] = ended.document["changes"]
         assert (ended.code, change["outcome"], change["code"]) == (4, "unknown", "not_converging")
         assert "not_converging" in {event["event"] for event in ended.events}
         assert [problem["where"] for problem in ended.document["problems"]] == ["verification"]
     # The record has what was found out, not what was answered.
-    shown = desk.run("show", reports[0].document["run"], "--json").document
+    shown = workspace.run("show", reports[0].document["run"], "--json").document
     assert shown == reports[0].document
-    assert desk.folder.journal("select outcome, code from intents") == [("unknown", "not_converging")] * 3
+    assert workspace.folder.journal("select outcome, code from intents") == [("unknown", "not_converging")] * 3
 
-    ended = desk.run("once", "--json")
+    ended = workspace.run("once", "--json")
     [held] = ended.document["plan"]["held"]
     assert (ended.code, held["guard"], held["driver"]) == (3, "not_converging", newcomer)
     assert "3 times" in held["message"]
-    assert len(desk.posts()) == 3
+    assert len(workspace.posts()) == 3
 
 
-def test_the_replayed_key_attach_detach_by_hand_and_attach_again_takes_effect(desk: conftest.Desk) -> None:
+def test_the_replayed_key_attach_detach_by_hand_and_attach_again_takes_effect(workspace: conftest.Workspace) -> None:
     """A key made of driver and fleet would replay the first answer within a day, and change nothing."""
-    fleet, *_ = members = desk.members()
-    driver = next(driver for driver in desk.people.drivers if driver not in members[fleet])
-    desk.write({fleet: [*members[fleet], driver]})
+    fleet, *_ = members = workspace.members()
+    driver = next(driver for driver in workspace.people.drivers if driver not in members[fleet])
+    workspace.write({fleet: [*members[fleet], driver]})
     for number in range(2):
-        assert desk.run("once", "--json").document["outcomes"]["applied"] == 1, number
-        assert driver in desk.people.members(fleet)
-        desk.people.detach(driver, fleet)
-    assert desk.changed() == [("attach", driver, fleet)] * 2
-    assert len({post.key for post in desk.posts()}) == 2
-    assert {key for (key,) in desk.folder.journal("select key from intents")} == {post.key for post in desk.posts()}
+        assert workspace.run("once", "--json").document["outcomes"]["applied"] == 1, number
+        assert driver in workspace.people.members(fleet)
+        workspace.people.detach(driver, fleet)
+    assert workspace.changed() == [("attach", driver, fleet)] * 2
+    assert len({post.key for post in workspace.posts()}) == 2
+    assert {key for (key,) in workspace.folder.journal("select key from intents")} == {
+        post.key for post in workspace.posts()
+    }
 
 
-def test_two_controllers_that_fight_are_noticed_frozen_and_both_sides_reported(desk: conftest.Desk) -> None:
+def test_two_controllers_that_fight_are_noticed_frozen_and_both_sides_reported(workspace: conftest.Workspace) -> None:
     """argo-cd 18417, external-dns 1771: until control planes ran out of memory.
 
     Repaired drift that comes back is repaired again (its second write has a new key); the third reversal freezes it.
     """
-    fleet, *_ = members = desk.members()
-    driver = next(driver for driver in desk.people.drivers if not desk.people.fleets_of(driver))
-    desk.write({fleet: [*members[fleet], driver]})
+    fleet, *_ = members = workspace.members()
+    driver = next(driver for driver in workspace.people.drivers if not workspace.people.fleets_of(driver))
+    workspace.write({fleet: [*members[fleet], driver]})
     for number in range(3):
-        assert desk.run("once", "--json").document["outcomes"]["applied"] == 1, number
-        desk.people.detach(driver, fleet)
-    assert len({post.key for post in desk.posts()}) == 3
-    plan, ended = desk.run("plan", "--json"), desk.run("once", "--json")
-    assert (plan.code, ended.code, len(desk.posts())) == (3, 3, 3)
+        assert workspace.run("once", "--json").document["outcomes"]["applied"] == 1, number
+        workspace.people.detach(driver, fleet)
+    assert len({post.key for post in workspace.posts()}) == 3
+    plan, ended = workspace.run("plan", "--json"), workspace.run("once", "--json")
+    assert (plan.code, ended.code, len(workspace.posts())) == (3, 3, 3)
     [held] = ended.document["plan"]["held"]
     assert plan.document["held"] == [held]
     assert (held["driver"], held["fleet"], held["guard"]) == (driver, fleet, "flapping")
-    made = [at for (at,) in desk.folder.journal("select recorded from intents order by recorded")]
-    runs = desk.folder.journal("select distinct runs.started from runs join intents using (run) order by 1")
+    made = [at for (at,) in workspace.folder.journal("select recorded from intents order by recorded")]
+    runs = workspace.folder.journal("select distinct runs.started from runs join intents using (run) order by 1")
     assert all(str(at) in held["message"] for at in (*made, *(began for (began,) in runs[1:])))
     assert "each time somebody else reversed it" in held["message"]
     # The row moves, and nothing changes; it is edited, and the count begins anew.
-    desk.write({fleet: [driver, *members[fleet]]})
-    assert desk.run("once").code == 3
+    workspace.write({fleet: [driver, *members[fleet]]})
+    assert workspace.run("once").code == 3
     rows = [*members[fleet], {"driver": driver, "note": "agreed with the other side"}]
-    desk.write(json.dumps({"fleets": {fleet: rows}}))
-    assert desk.run("once").code == 0
-    assert driver in desk.people.members(fleet)
+    workspace.write(json.dumps({"fleets": {fleet: rows}}))
+    assert workspace.run("once").code == 0
+    assert driver in workspace.people.members(fleet)
 
 
-def test_a_detach_waits_out_its_grace(desk: conftest.Desk) -> None:
-    fleet, *_ = members = desk.members()
+def test_a_detach_waits_out_its_grace(workspace: conftest.Workspace) -> None:
+    fleet, *_ = members = workspace.members()
     leaver, *rest = members[fleet]
-    desk.write({**members, fleet: rest})
-    ended = desk.run("once", "--json", FLEET_SYNC_SYNC__DETACH_GRACE_SECONDS="86400")
-    assert (ended.code, ended.document["result"], desk.posts()) == (0, "in_sync", [])
+    workspace.write({**members, fleet: rest})
+    ended = workspace.run("once", "--json", FLEET_SYNC_SYNC__DETACH_GRACE_SECONDS="86400")
+    assert (ended.code, ended.document["result"], workspace.posts()) == (0, "in_sync", [])
     [problem] = ended.document["plan"]["problems"]
     assert problem["where"] == f"{leaver}/{fleet}"
     assert "the detach waits until" in problem["message"]
-    [(driver, where, since)] = desk.folder.journal("select driver, fleet, since from absences")
+    [(driver, where, since)] = workspace.folder.journal("select driver, fleet, since from absences")
     assert (driver, where) == (leaver, fleet)
     assert str(since) in problem["message"]
-    again = desk.run("plan", "--json", FLEET_SYNC_SYNC__DETACH_GRACE_SECONDS="86400")
+    again = workspace.run("plan", "--json", FLEET_SYNC_SYNC__DETACH_GRACE_SECONDS="86400")
     assert again.document["problems"] == [problem]
     # A day later, or with another setting.
-    ended = desk.run("once", "--json", FLEET_SYNC_SYNC__DETACH_GRACE_SECONDS="0.001")
-    assert (ended.code, desk.changed()) == (0, [("detach", leaver, fleet)])
+    ended = workspace.run("once", "--json", FLEET_SYNC_SYNC__DETACH_GRACE_SECONDS="0.001")
+    assert (ended.code, workspace.changed()) == (0, [("detach", leaver, fleet)])

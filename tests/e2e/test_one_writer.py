@@ -12,44 +12,46 @@ import pytest
 
 from tests.e2e import conftest
 from tests.support import command
-from worker.sandbox import behaviour, faults, messages, roster
+from worker.sandbox import faults, http_types, quirks, state
 
 PATIENT = {"FLEET_SYNC_CHARGE__TIMEOUT_SECONDS": "60", "FLEET_SYNC_SYNC__DRAIN_SECONDS": "0"}
 
 
 @pytest.fixture
-def crowd(open_desk: conftest.Open) -> conftest.Desk:
+def crowd(open_workspace: conftest.Open) -> conftest.Workspace:
     """Sit down before 300 drivers who all want to join a fleet, and a Charge that takes 50 ms for each."""
-    people = roster.Roster()
+    people = state.SandboxState()
     fleet = people.add_fleet(name="Vans")
     drivers = [people.add_driver() for _ in range(300)]
-    desk = open_desk(people, behaves=behaviour.Behaviour(latency_seconds=0.05))
-    desk.write({fleet: drivers})
-    return desk
+    workspace = open_workspace(people, behaves=quirks.Quirks(latency_seconds=0.05))
+    workspace.write({fleet: drivers})
+    return workspace
 
 
-def _hang(desk: conftest.Desk) -> None:
+def _hang(workspace: conftest.Workspace) -> None:
     """Let every write wait for ever."""
-    desk.charge.faults = faults.Faults(script=lambda request: "hang" if request.route in messages.WRITES else None)
+    workspace.charge.faults = faults.Faults(
+        script=lambda request: "hang" if request.route in http_types.WRITES else None
+    )
 
 
-def _newcomer(desk: conftest.Desk) -> tuple[str, str]:
-    fleet, *_ = members = desk.members()
-    driver = next(driver for driver in desk.people.drivers if driver not in members[fleet])
-    desk.write({fleet: [*members[fleet], driver]})
+def _newcomer(workspace: conftest.Workspace) -> tuple[str, str]:
+    fleet, *_ = members = workspace.members()
+    driver = next(driver for driver in workspace.people.drivers if driver not in members[fleet])
+    workspace.write({fleet: [*members[fleet], driver]})
     return driver, fleet
 
 
 # --- One writer -------------------------------------------------------------------------------------------
 
 
-def test_a_second_once_sends_nothing_and_says_who_writes(desk: conftest.Desk) -> None:
-    _newcomer(desk)
-    _hang(desk)
-    with desk.folder.started("once", **PATIENT) as first:
-        command.until(lambda: bool(desk.posts()), what="the first one's write")
-        requests = len(desk.charge.requests)
-        by_name, by_page, planned = desk.together(["once", "--json"], ["once"], ["plan", "--json"])
+def test_a_second_once_sends_nothing_and_says_who_writes(workspace: conftest.Workspace) -> None:
+    _newcomer(workspace)
+    _hang(workspace)
+    with workspace.folder.started("once", **PATIENT) as first:
+        command.until(lambda: bool(workspace.posts()), what="the first one's write")
+        requests = len(workspace.charge.requests)
+        by_name, by_page, planned = workspace.together(["once", "--json"], ["once"], ["plan", "--json"])
         error = by_name.document["error"]
         assert (by_name.code, by_name.document["result"], error["code"]) == (1, "failed", "journal_busy")
         assert f"process {first.process.pid} on {socket.gethostname()}, since 20" in error["message"]
@@ -58,65 +60,65 @@ def test_a_second_once_sends_nothing_and_says_who_writes(desk: conftest.Desk) ->
         assert f"process {first.process.pid} on" in by_page.stderr and "Traceback" not in by_page.stderr
         # Who only reads is in nobody's way.
         assert (planned.code, planned.document["summary"]["attach"]) == (0, 1)
-        assert {request.method for request in desk.charge.requests[requests:]} == {"GET"}
-        assert len(desk.posts()) == 1
+        assert {request.method for request in workspace.charge.requests[requests:]} == {"GET"}
+        assert len(workspace.posts()) == 1
         first.signal(signal.SIGTERM)
         assert first.end().code == 143
-    assert desk.folder.journal("select count(*) from runs") == [(1,)]
+    assert workspace.folder.journal("select count(*) from runs") == [(1,)]
 
 
-def test_two_at_once_never_do_anything_twice(desk: conftest.Desk) -> None:
-    driver, fleet = _newcomer(desk)
-    ended = desk.together(*[["once", "--json"]] * 3)
+def test_two_at_once_never_do_anything_twice(workspace: conftest.Workspace) -> None:
+    driver, fleet = _newcomer(workspace)
+    ended = workspace.together(*[["once", "--json"]] * 3)
     assert {each.code for each in ended} <= {0, 1}
     assert 0 in {each.code for each in ended}
     assert all(each.code == 0 or each.document["error"]["code"] == "journal_busy" for each in ended)
-    assert desk.changed() == [("attach", driver, fleet)]
-    assert len(desk.posts()) == 1
+    assert workspace.changed() == [("attach", driver, fleet)]
+    assert len(workspace.posts()) == 1
 
 
-def test_run_stands_by_and_takes_over_when_the_first_one_ends(desk: conftest.Desk) -> None:
-    driver, fleet = _newcomer(desk)
-    _hang(desk)
-    with desk.folder.started("run", **PATIENT) as first:
-        command.until(lambda: len(desk.posts()) == 1, what="the first one's write")
-        requests = len(desk.charge.requests)
-        with desk.folder.started("run") as second:
+def test_run_stands_by_and_takes_over_when_the_first_one_ends(workspace: conftest.Workspace) -> None:
+    driver, fleet = _newcomer(workspace)
+    _hang(workspace)
+    with workspace.folder.started("run", **PATIENT) as first:
+        command.until(lambda: len(workspace.posts()) == 1, what="the first one's write")
+        requests = len(workspace.charge.requests)
+        with workspace.folder.started("run") as second:
             assert second.process.stderr is not None
             standing = second.process.stderr.readline()
             assert "standing_by" in standing and f"process {first.process.pid} on" in standing
-            assert len(desk.charge.requests) == requests
-            desk.charge.faults = faults.NONE
+            assert len(workspace.charge.requests) == requests
+            workspace.charge.faults = faults.NONE
             first.signal(signal.SIGKILL)
             assert first.end().code == 137
-            command.until(lambda: bool(desk.changed()), what="the second one at work")
+            command.until(lambda: bool(workspace.changed()), what="the second one at work")
             second.signal(signal.SIGTERM)
             ended = second.end()
     assert ended.code == 143
     events = [event["event"] for event in ended.events]
     assert events.index("recovered") < events.index("membership_attach")
-    assert desk.changed() == [("attach", driver, fleet)]
-    assert desk.folder.journal("select outcome from intents order by recorded") == [("deferred",), ("applied",)]
+    assert workspace.changed() == [("attach", driver, fleet)]
+    assert workspace.folder.journal("select outcome from intents order by recorded") == [("deferred",), ("applied",)]
 
 
-def test_one_that_stands_by_ends_at_the_first_signal(desk: conftest.Desk) -> None:
-    _newcomer(desk)
-    _hang(desk)
-    with desk.folder.started("once", **PATIENT):
-        command.until(lambda: bool(desk.posts()), what="the first one's write")
-        with desk.folder.started("run") as second:
+def test_one_that_stands_by_ends_at_the_first_signal(workspace: conftest.Workspace) -> None:
+    _newcomer(workspace)
+    _hang(workspace)
+    with workspace.folder.started("once", **PATIENT):
+        command.until(lambda: bool(workspace.posts()), what="the first one's write")
+        with workspace.folder.started("run") as second:
             assert second.process.stderr is not None
             assert "standing_by" in second.process.stderr.readline()
             second.signal(signal.SIGTERM)
             assert second.end(timeout=4).code == 143
-    assert len(desk.posts()) == 1
+    assert len(workspace.posts()) == 1
 
 
 # --- A journal that is lost in mid run --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["fleet-sync.db.lock", "fleet-sync.db"])
-def test_after_the_lock_or_the_journal_was_removed_nothing_more_is_sent(crowd: conftest.Desk, name: str) -> None:
+def test_after_the_lock_or_the_journal_was_removed_nothing_more_is_sent(crowd: conftest.Workspace, name: str) -> None:
     with crowd.folder.started("once", "--json") as running:
         command.until(lambda: len(crowd.changed()) >= 60, what="60 changes")
         shutil.copy(crowd.folder.path / name, crowd.folder.path / "aside")
@@ -135,7 +137,7 @@ def test_after_the_lock_or_the_journal_was_removed_nothing_more_is_sent(crowd: c
         assert crowd.folder.journal("select count(*) from intents where outcome = 'applied'") == [(300,)]
 
 
-def test_another_writer_that_took_over_a_removed_lock_is_left_alone(crowd: conftest.Desk) -> None:
+def test_another_writer_that_took_over_a_removed_lock_is_left_alone(crowd: conftest.Workspace) -> None:
     """The first one notices before its next write, and does nothing to what the second one writes."""
     with crowd.folder.started("once", "--json") as first:
         command.until(lambda: len(crowd.changed()) >= 30, what="30 changes")
@@ -178,36 +180,38 @@ def _a_device(_: pathlib.Path) -> str:
 
 
 @pytest.mark.parametrize("spoil", [_no_folder, _a_folder, _no_database, _a_newer_one, _a_device])
-def test_without_a_usable_journal_nothing_is_sent(desk: conftest.Desk, spoil: Callable[[pathlib.Path], str]) -> None:
-    _newcomer(desk)
-    url = {"FLEET_SYNC_JOURNAL__URL": spoil(desk.folder.path)}
-    once, history = desk.together(["once", "--json"], ["history", "--json"], **url)
+def test_without_a_usable_journal_nothing_is_sent(
+    workspace: conftest.Workspace, spoil: Callable[[pathlib.Path], str]
+) -> None:
+    _newcomer(workspace)
+    url = {"FLEET_SYNC_JOURNAL__URL": spoil(workspace.folder.path)}
+    once, history = workspace.together(["once", "--json"], ["history", "--json"], **url)
     report = once.document
     assert (once.code, report["result"], report["plan"]) == (1, "failed", None)
     assert report["error"]["code"].startswith("journal_")
     assert report["error"]["message"] and report["error"]["remedy"]
     assert "Traceback" not in once.stderr
-    assert desk.charge.requests == []
+    assert workspace.charge.requests == []
     assert history.code == 1 and history.document["error"]["remedy"]
 
 
-def _fail(desk: conftest.Desk, trigger: str) -> None:
+def _fail(workspace: conftest.Workspace, trigger: str) -> None:
     """Let the disk fail at certain writes of the journal, from now on."""
-    with contextlib.closing(sqlite3.connect(desk.folder.path / "fleet-sync.db")) as database:
+    with contextlib.closing(sqlite3.connect(workspace.folder.path / "fleet-sync.db")) as database:
         database.execute(f"create trigger disk {trigger} begin select raise(abort, 'the disk is full'); end")
 
 
-def test_where_intents_cannot_be_written_no_write_is_sent(desk: conftest.Desk) -> None:
-    assert desk.run("once").code == 0
-    _newcomer(desk)
-    _fail(desk, "before insert on intents")
-    ended = desk.run("once", "--json")
+def test_where_intents_cannot_be_written_no_write_is_sent(workspace: conftest.Workspace) -> None:
+    assert workspace.run("once").code == 0
+    _newcomer(workspace)
+    _fail(workspace, "before insert on intents")
+    ended = workspace.run("once", "--json")
     assert (ended.code, ended.document["error"]["code"]) == (1, "journal_unwritable")
-    assert desk.posts() == []
-    assert desk.folder.journal("select count(*) from intents") == [(0,)]
+    assert workspace.posts() == []
+    assert workspace.folder.journal("select count(*) from intents") == [(0,)]
 
 
-def test_where_outcomes_cannot_be_written_the_run_ends_and_the_next_one_finds_them(crowd: conftest.Desk) -> None:
+def test_where_outcomes_cannot_be_written_the_run_ends_and_the_next_one_finds_them(crowd: conftest.Workspace) -> None:
     """The disk fills up when 50 outcomes are in."""
     with crowd.folder.started("once", "--json") as running:
         command.until(lambda: len(crowd.changed()) >= 50, what="50 changes")
@@ -227,9 +231,9 @@ def test_where_outcomes_cannot_be_written_the_run_ends_and_the_next_one_finds_th
     assert outcomes == {"applied": 300, "deferred": 300 - done}
 
 
-def test_reading_commands_at_the_same_time_are_in_nobodys_way(desk: conftest.Desk) -> None:
+def test_reading_commands_at_the_same_time_are_in_nobodys_way(workspace: conftest.Workspace) -> None:
     """Also where there is no journal yet."""
-    _newcomer(desk)
-    ended = desk.together(*[["plan", "--json"]] * 3)
+    _newcomer(workspace)
+    ended = workspace.together(*[["plan", "--json"]] * 3)
     assert [each.code for each in ended] == [0] * 3
-    assert desk.posts() == []
+    assert workspace.posts() == []

@@ -30,85 +30,85 @@ def _full() -> Iterator[int]:
         yield file.fileno()
 
 
-def _ask_for_a_newcomer(desk: conftest.Desk) -> None:
-    fleet, *_ = members = desk.members()
-    newcomer = next(driver for driver in desk.people.drivers if driver not in members[fleet])
-    desk.write({fleet: [*members[fleet], newcomer]})
+def _ask_for_a_newcomer(workspace: conftest.Workspace) -> None:
+    fleet, *_ = members = workspace.members()
+    newcomer = next(driver for driver in workspace.people.drivers if driver not in members[fleet])
+    workspace.write({fleet: [*members[fleet], newcomer]})
 
 
 @pytest.mark.parametrize("arguments", [["plan"], ["--help"]])
-def test_a_reader_who_leaves_is_no_reason_to_complain(desk: conftest.Desk, arguments: list[str]) -> None:
+def test_a_reader_who_leaves_is_no_reason_to_complain(workspace: conftest.Workspace, arguments: list[str]) -> None:
     with _nobody_reads() as pipe:
-        ended = command.start(*arguments, environ=desk.folder.environ, stdout=pipe).end()
+        ended = command.start(*arguments, environ=workspace.folder.environ, stdout=pipe).end()
     assert (ended.code, ended.stderr) == (1, "")
 
 
-def test_a_full_disk_is_said_in_a_line(desk: conftest.Desk) -> None:
+def test_a_full_disk_is_said_in_a_line(workspace: conftest.Workspace) -> None:
     with _full() as disk:
-        ended = command.start("once", "--json", environ=desk.folder.environ, stdout=disk).end()
+        ended = command.start("once", "--json", environ=workspace.folder.environ, stdout=disk).end()
     assert ended.code == 1
     assert ended.stderr == "error: the output could not be written: No space left on device\n"
 
 
 @pytest.mark.parametrize(("lost", "why"), [(_full, "No space left on device"), (_nobody_reads, "Broken pipe")])
 def test_a_plan_that_cannot_be_shown_is_not_made_and_that_is_said(
-    desk: conftest.Desk, lost: Callable[[], contextlib.AbstractContextManager[int]], why: str
+    workspace: conftest.Workspace, lost: Callable[[], contextlib.AbstractContextManager[int]], why: str
 ) -> None:
     """Also where the reader has left: a job that does nothing must not be silent about it."""
-    _ask_for_a_newcomer(desk)
+    _ask_for_a_newcomer(workspace)
     with lost() as output:
-        ended = command.start("once", environ=desk.folder.environ, stdout=output).end()
+        ended = command.start("once", environ=workspace.folder.environ, stdout=output).end()
     assert (ended.code, ended.stderr) == (1, f"error: the output could not be written: {why}; nothing was changed\n")
-    assert desk.posts() == []
-    assert desk.folder.journal("select * from intents") == []
+    assert workspace.posts() == []
+    assert workspace.folder.journal("select * from intents") == []
 
 
-def test_a_log_that_cannot_be_written_stops_no_run_halfway(desk: conftest.Desk) -> None:
-    _ask_for_a_newcomer(desk)
+def test_a_log_that_cannot_be_written_stops_no_run_halfway(workspace: conftest.Workspace) -> None:
+    _ask_for_a_newcomer(workspace)
     with _full() as disk:
-        ended = command.start("once", "--json", environ=desk.folder.environ, stderr=disk).end()
+        ended = command.start("once", "--json", environ=workspace.folder.environ, stderr=disk).end()
     assert (ended.code, ended.document["result"]) == (0, "converged")
-    assert desk.folder.journal("select outcome from intents") == [("applied",)]
+    assert workspace.folder.journal("select outcome from intents") == [("applied",)]
 
 
 @pytest.mark.parametrize("closed", ["2>&-", ">&- 2>&-"])
-def test_closed_streams_do_no_harm(desk: conftest.Desk, closed: str) -> None:
+def test_closed_streams_do_no_harm(workspace: conftest.Workspace, closed: str) -> None:
     """Some schedulers start their jobs like this; a journal opened as number 2 would get the log lines."""
-    _ask_for_a_newcomer(desk)
+    _ask_for_a_newcomer(workspace)
     done = subprocess.run(  # a line of ours, for only a shell can do this
         ["/bin/sh", "-c", f'exec "$0" once {closed}', command.PROGRAM],
-        env=command.environment(desk.folder.environ),
+        env=command.environment(workspace.folder.environ),
         check=False,
         capture_output=True,
         timeout=command.LONGEST,
     )
     assert done.returncode == 0
-    assert len(desk.changed()) == 1
-    assert desk.folder.journal("pragma integrity_check") == [("ok",)]
+    assert len(workspace.changed()) == 1
+    assert workspace.folder.journal("pragma integrity_check") == [("ok",)]
 
 
-def test_documents_are_utf_8_whatever_the_locale_says(desk: conftest.Desk) -> None:
+def test_documents_are_utf_8_whatever_the_locale_says(workspace: conftest.Workspace) -> None:
     """A document in Latin-1 would be refused when it is read back."""
-    desk.people.add_driver(name="Zoë Wójcik ☂", fleets=list(desk.people.fleets)[:1])
-    desk.write(desk.members())
-    ended = desk.run("export", PYTHONIOENCODING="latin-1", PYTHONUTF8="0")
+    workspace.people.add_driver(name="Zoë Wójcik ☂", fleets=list(workspace.people.fleets)[:1])
+    workspace.write(workspace.members())
+    ended = workspace.run("export", PYTHONIOENCODING="latin-1", PYTHONUTF8="0")
     assert ended.code == 0
     assert "Zoë Wójcik ☂" in ended.stdout
 
 
-def test_every_error_with_json_leaves_stderr_to_the_log(desk: conftest.Desk) -> None:
+def test_every_error_with_json_leaves_stderr_to_the_log(workspace: conftest.Workspace) -> None:
     """A program reads stdout whole, and finds one document, whatever happened; nothing else is on stderr but lines."""
-    desk.write("fleets: [\n")
-    for ended in desk.together(["plan", "--json"], ["once", "--json"]):
+    workspace.write("fleets: [\n")
+    for ended in workspace.together(["plan", "--json"], ["once", "--json"]):
         assert ended.code == 1
         assert ended.document["error"]["code"] == "source_invalid"
         assert ended.events == []
 
 
-def test_log_lines_are_json_or_for_the_console(desk: conftest.Desk) -> None:
-    _ask_for_a_newcomer(desk)
-    ended = desk.run("--log-format", "console", "once")
+def test_log_lines_are_json_or_for_the_console(workspace: conftest.Workspace) -> None:
+    _ask_for_a_newcomer(workspace)
+    ended = workspace.run("--log-format", "console", "once")
     assert "membership_attach" in ended.stderr
     assert "\x1b" not in ended.stderr and "{" not in ended.stderr
-    quiet = desk.run("--log-level", "warning", "once")
+    quiet = workspace.run("--log-level", "warning", "once")
     assert quiet.stderr == ""

@@ -8,48 +8,50 @@ from tests.e2e import conftest
 PLAN_KEYS = ["format", "digest", "account", "created", "sources", "changes", "held", "problems", "summary", "cost"]
 
 
-def _move(desk: conftest.Desk) -> dict[str, list[str]]:
+def _move(workspace: conftest.Workspace) -> dict[str, list[str]]:
     """Ask for three attaches and one detach, all within the guard."""
-    members = desk.members()
+    members = workspace.members()
     first, second, *_ = members
     members[first] = members[first][1:]
-    members[second] += [driver for driver in desk.people.drivers if driver not in members[second]][:3]
+    members[second] += [driver for driver in workspace.people.drivers if driver not in members[second]][:3]
     return members
 
 
-def test_in_sync_is_said_in_one_line_and_exit_0(desk: conftest.Desk) -> None:
-    ended = desk.run("plan", "--detailed-exitcode")
-    count = len(desk.people.memberships())
+def test_in_sync_is_said_in_one_line_and_exit_0(workspace: conftest.Workspace) -> None:
+    ended = workspace.run("plan", "--detailed-exitcode")
+    count = len(workspace.people.memberships())
     assert (ended.code, ended.stderr) == (0, "")
     assert ended.stdout == f"In sync: {count} memberships in 4 fleets as desired.\n"
 
 
-def test_the_document_is_the_one_that_the_contract_describes(desk: conftest.Desk) -> None:
-    desk.write(_move(desk))
-    ended = desk.run("plan", "--json", "--detailed-exitcode")
+def test_the_document_is_the_one_that_the_contract_describes(workspace: conftest.Workspace) -> None:
+    workspace.write(_move(workspace))
+    ended = workspace.run("plan", "--json", "--detailed-exitcode")
     plan = ended.document
     assert ended.code == 2
     assert list(plan) == PLAN_KEYS
     assert plan["format"] == "fleet-sync/plan@1"
     assert plan["digest"].startswith("sha256:") and len(plan["digest"]) == len("sha256:") + 64
-    assert plan["account"] == {"base_url": desk.url, "mode": "test"}
+    assert plan["account"] == {"base_url": workspace.url, "mode": "test"}
     assert [(source["kind"], source["name"]) for source in plan["sources"]] == [("file", "membership.yaml")]
     assert all(list(change) == ["action", "driver", "fleet", "origin"] for change in plan["changes"])
     assert plan["summary"] == {
         "attach": 3,
         "detach": 1,
         "held": 0,
-        "in_sync": len(desk.people.memberships()) - 1,
+        "in_sync": len(workspace.people.memberships()) - 1,
         "fleets": 4,
-        "drivers": len({driver for driver, _ in desk.people.memberships()} | {c["driver"] for c in plan["changes"]}),
+        "drivers": len(
+            {driver for driver, _ in workspace.people.memberships()} | {c["driver"] for c in plan["changes"]}
+        ),
     }
     assert set(plan["cost"]) == {"requests", "seconds"} and plan["cost"]["requests"] >= 4
-    assert desk.posts() == []
+    assert workspace.posts() == []
 
 
-def test_an_origin_is_the_place_of_the_row(desk: conftest.Desk) -> None:
-    lines = desk.write(_move(desk)).read_text().splitlines()
-    for change in desk.run("plan", "--json").document["changes"]:
+def test_an_origin_is_the_place_of_the_row(workspace: conftest.Workspace) -> None:
+    lines = workspace.write(_move(workspace)).read_text().splitlines()
+    for change in workspace.run("plan", "--json").document["changes"]:
         if change["action"] == "detach":
             assert change["origin"] is None
             continue
@@ -58,49 +60,49 @@ def test_an_origin_is_the_place_of_the_row(desk: conftest.Desk) -> None:
         assert lines[int(line) - 1][int(column) - 1 :] == f'"{change["driver"]}"'
 
 
-def test_the_same_inputs_give_the_same_document_but_for_its_time(desk: conftest.Desk) -> None:
-    desk.write(_move(desk))
-    one, other = (ended.document for ended in desk.together(*[["plan", "--json"]] * 2))
+def test_the_same_inputs_give_the_same_document_but_for_its_time(workspace: conftest.Workspace) -> None:
+    workspace.write(_move(workspace))
+    one, other = (ended.document for ended in workspace.together(*[["plan", "--json"]] * 2))
     assert one.pop("created") and other.pop("created")
     assert json.dumps(one) == json.dumps(other)
 
 
-def test_a_shuffled_document_has_the_same_digest(desk: conftest.Desk) -> None:
-    members = _move(desk)
-    desk.write(members)
-    digest = desk.run("plan", "--json").document["digest"]
+def test_a_shuffled_document_has_the_same_digest(workspace: conftest.Workspace) -> None:
+    members = _move(workspace)
+    workspace.write(members)
+    digest = workspace.run("plan", "--json").document["digest"]
     shuffled = {fleet: random.Random(fleet).sample(drivers, len(drivers)) for fleet, drivers in members.items()}
-    desk.write(dict(reversed(shuffled.items())))
-    assert desk.run("plan", "--json").document["digest"] == digest
+    workspace.write(dict(reversed(shuffled.items())))
+    assert workspace.run("plan", "--json").document["digest"] == digest
 
 
-def test_where_the_plan_cannot_be_saved_only_that_is_told(desk: conftest.Desk) -> None:
-    desk.write(_move(desk))
-    ended = desk.run("plan", "--json", "--out", "no/such/folder/plan.json")
+def test_where_the_plan_cannot_be_saved_only_that_is_told(workspace: conftest.Workspace) -> None:
+    workspace.write(_move(workspace))
+    ended = workspace.run("plan", "--json", "--out", "no/such/folder/plan.json")
     assert ended.code == 1
     assert ended.document["format"] == "fleet-sync/error@1"
     assert ended.document["error"]["code"] == "plan_invalid"
     assert ended.document["exit_code"] == 1
 
 
-def test_what_is_saved_is_what_is_shown(desk: conftest.Desk) -> None:
-    desk.write(_move(desk))
-    ended = desk.run("plan", "--json", "--out", "plan.json")
+def test_what_is_saved_is_what_is_shown(workspace: conftest.Workspace) -> None:
+    workspace.write(_move(workspace))
+    ended = workspace.run("plan", "--json", "--out", "plan.json")
     assert ended.code == 0
-    assert json.loads((desk.folder.path / "plan.json").read_text()) == ended.document
+    assert json.loads((workspace.folder.path / "plan.json").read_text()) == ended.document
     assert "plan.json" in ended.stderr
 
 
-def test_held_detaches_are_exit_3_whatever_else_is_asked(desk: conftest.Desk) -> None:
-    members = desk.members()
-    desk.write({fleet: drivers[len(drivers) // 2 :] for fleet, drivers in members.items()})
-    assert desk.run("plan", "--detailed-exitcode").code == 3
+def test_held_detaches_are_exit_3_whatever_else_is_asked(workspace: conftest.Workspace) -> None:
+    members = workspace.members()
+    workspace.write({fleet: drivers[len(drivers) // 2 :] for fleet, drivers in members.items()})
+    assert workspace.run("plan", "--detailed-exitcode").code == 3
 
 
-def test_unresolved_wins_over_held(desk: conftest.Desk) -> None:
-    halved = {fleet: drivers[len(drivers) // 2 :] for fleet, drivers in desk.members().items()}
-    desk.write({**halved, "No such fleet": []})
-    ended = desk.run("plan", "--json")
+def test_unresolved_wins_over_held(workspace: conftest.Workspace) -> None:
+    halved = {fleet: drivers[len(drivers) // 2 :] for fleet, drivers in workspace.members().items()}
+    workspace.write({**halved, "No such fleet": []})
+    ended = workspace.run("plan", "--json")
     assert ended.code == 4
     assert ended.document["summary"]["held"] > 0
     assert "No such fleet" in ended.document["problems"][0]["message"]

@@ -10,51 +10,51 @@ import pytest
 
 from tests.e2e import conftest
 from tests.support import command
-from worker.sandbox import faults, messages
+from worker.sandbox import faults, http_types
 
 NO_KEY = {"CHARGE_API_KEY": ""}
 
 
 @pytest.fixture
-def moved(desk: conftest.Desk) -> conftest.Desk:
+def moved(workspace: conftest.Workspace) -> conftest.Workspace:
     """Sit down after a run of two attaches and a detach, all of them applied."""
-    first, second, *_ = members = desk.members()
+    first, second, *_ = members = workspace.members()
     members[first] = members[first][1:]
-    members[second] += [driver for driver in desk.people.drivers if driver not in members[second]][:2]
-    desk.write(members)
-    assert desk.run("once").code == 0
-    assert len(desk.changed()) == 3
-    return desk
+    members[second] += [driver for driver in workspace.people.drivers if driver not in members[second]][:2]
+    workspace.write(members)
+    assert workspace.run("once").code == 0
+    assert len(workspace.changed()) == 3
+    return workspace
 
 
-def _run(desk: conftest.Desk) -> str:
+def _run(workspace: conftest.Workspace) -> str:
     """Give the id of the newest run."""
     run: str
-    [(run,)] = desk.folder.journal("select run from runs order by started desc limit 1")
+    [(run,)] = workspace.folder.journal("select run from runs order by started desc limit 1")
     return run
 
 
-def _halved(desk: conftest.Desk) -> dict[str, list[str]]:
-    return {fleet: drivers[len(drivers) // 2 :] for fleet, drivers in desk.members().items()}
+def _halved(workspace: conftest.Workspace) -> dict[str, list[str]]:
+    return {fleet: drivers[len(drivers) // 2 :] for fleet, drivers in workspace.members().items()}
 
 
 # --- history, show, why -----------------------------------------------------------------------------------
 
 
-def test_history_lists_runs_the_newest_first_and_show_gives_the_very_report(desk: conftest.Desk) -> None:
+def test_history_lists_runs_the_newest_first_and_show_gives_the_very_report(workspace: conftest.Workspace) -> None:
     """A run that changed something, one that had nothing to do, one that was held, one that failed."""
-    fleet, *_ = members = desk.members()
-    newcomers = [driver for driver in desk.people.drivers if driver not in members[fleet]][:2]
-    desk.write({**members, fleet: [*members[fleet], *newcomers]})
-    reports = [desk.run("once", "--json").document, desk.run("once", "--json").document]
-    desk.write(_halved(desk))
-    reports.append(desk.run("once", "--json").document)
-    desk.write("fleets: {}\n")
-    reports.append(desk.run("once", "--json").document)
+    fleet, *_ = members = workspace.members()
+    newcomers = [driver for driver in workspace.people.drivers if driver not in members[fleet]][:2]
+    workspace.write({**members, fleet: [*members[fleet], *newcomers]})
+    reports = [workspace.run("once", "--json").document, workspace.run("once", "--json").document]
+    workspace.write(_halved(workspace))
+    reports.append(workspace.run("once", "--json").document)
+    workspace.write("fleets: {}\n")
+    reports.append(workspace.run("once", "--json").document)
     assert [report["result"] for report in reports] == ["converged", "in_sync", "held", "failed"]
 
     shows = [["show", report["run"], "--json"] for report in reports]
-    history, newest, *shown = desk.together(["history", "--json"], ["history", "--json", "--limit", "2"], *shows)
+    history, newest, *shown = workspace.together(["history", "--json"], ["history", "--json", "--limit", "2"], *shows)
     assert [ended.document for ended in shown] == reports
     assert set(history.document) == {"runs"}
     runs = history.document["runs"]
@@ -67,7 +67,7 @@ def test_history_lists_runs_the_newest_first_and_show_gives_the_very_report(desk
     assert newest.document == {"runs": runs[:2]}
 
 
-def test_the_record_needs_neither_key_nor_network_nor_sources(moved: conftest.Desk) -> None:
+def test_the_record_needs_neither_key_nor_network_nor_sources(moved: conftest.Workspace) -> None:
     requests = len(moved.charge.requests)
     (moved.folder.path / "membership.yaml").unlink()
     _, driver, _ = moved.changed()[0]
@@ -78,7 +78,7 @@ def test_the_record_needs_neither_key_nor_network_nor_sources(moved: conftest.De
     assert len(moved.charge.requests) == requests
 
 
-def test_why_tells_when_in_which_run_and_from_which_line_of_the_source(moved: conftest.Desk) -> None:
+def test_why_tells_when_in_which_run_and_from_which_line_of_the_source(moved: conftest.Workspace) -> None:
     """Of one fleet, or of all."""
     rows = (moved.folder.path / "membership.yaml").read_text().splitlines()
     first, second, *_ = members = moved.members()
@@ -96,14 +96,14 @@ def test_why_tells_when_in_which_run_and_from_which_line_of_the_source(moved: co
     assert found and rows[int(found[1]) - 1][int(found[2]) - 1 :] == f'"{joiner}"'
 
 
-def test_show_tells_of_each_change_what_support_asks_for(desk: conftest.Desk) -> None:
+def test_show_tells_of_each_change_what_support_asks_for(workspace: conftest.Workspace) -> None:
     """One that is refused, one that took several attempts, one that waits for another."""
-    first, second, *_ = members = desk.members()
-    refused, slow = [driver for driver in desk.people.drivers if driver not in members[second]][:2]
+    first, second, *_ = members = workspace.members()
+    refused, slow = [driver for driver in workspace.people.drivers if driver not in members[second]][:2]
     if refused not in members[first]:
-        desk.people.attach(refused, first)
-        members = desk.members()
-    desk.write(
+        workspace.people.attach(refused, first)
+        members = workspace.members()
+    workspace.write(
         {
             **members,
             first: [driver for driver in members[first] if driver != refused],
@@ -112,16 +112,18 @@ def test_show_tells_of_each_change_what_support_asks_for(desk: conftest.Desk) ->
     )
     tried: set[str] = set()
 
-    def script(request: messages.Request) -> str | None:
-        if request.route not in messages.WRITES:
+    def script(request: http_types.Request) -> str | None:
+        if request.route not in http_types.WRITES:
             return None
         first_time = request.subject not in tried
         tried.add(request.subject)
         return "refused" if request.subject == refused else "503" if first_time else None
 
-    desk.charge.faults = faults.Faults(script=script)
-    report = desk.run("once", "--json").document
-    shown, page = (ended.stdout for ended in desk.together(["show", report["run"], "--json"], ["show", report["run"]]))
+    workspace.charge.faults = faults.Faults(script=script)
+    report = workspace.run("once", "--json").document
+    shown, page = (
+        ended.stdout for ended in workspace.together(["show", report["run"], "--json"], ["show", report["run"]])
+    )
     assert json.loads(shown) == report
     found = {(c["action"], c["driver"]): (c["outcome"], c["attempts"], c["code"]) for c in report["changes"]}
     assert found[("attach", refused)] == ("refused", 1, "policy_blocked")
@@ -130,7 +132,7 @@ def test_show_tells_of_each_change_what_support_asks_for(desk: conftest.Desk) ->
     assert "refused, 1 attempt, req_" in page and "policy_blocked" in page and "2 attempts" in page
 
 
-def test_a_saved_plan_of_which_a_part_was_stale_is_shown_as_it_was_reported(moved: conftest.Desk) -> None:
+def test_a_saved_plan_of_which_a_part_was_stale_is_shown_as_it_was_reported(moved: conftest.Workspace) -> None:
     """Also in the order of its changes: those that were never sent stand in no intent."""
     first, second, *_ = members = moved.members()
     members[second] = members[second][:-2]
@@ -146,7 +148,7 @@ def test_a_saved_plan_of_which_a_part_was_stale_is_shown_as_it_was_reported(move
     assert moved.run("show", report["run"], "--json").document == report
 
 
-def test_a_run_may_be_named_by_the_beginning_of_its_id(moved: conftest.Desk) -> None:
+def test_a_run_may_be_named_by_the_beginning_of_its_id(moved: conftest.Workspace) -> None:
     oldest = _run(moved)
     moved.run("once")
     short, several, none, undone = moved.together(
@@ -161,53 +163,55 @@ def test_a_run_may_be_named_by_the_beginning_of_its_id(moved: conftest.Desk) -> 
         assert "fleet-sync history" in ended.stderr
 
 
-def test_before_the_first_run_there_is_nothing_to_tell_and_no_journal_is_made(desk: conftest.Desk) -> None:
-    driver = next(iter(desk.people.drivers))
-    listed, page, why, show = desk.together(["history", "--json"], ["history"], ["why", driver], ["show", "run_1"])
+def test_before_the_first_run_there_is_nothing_to_tell_and_no_journal_is_made(workspace: conftest.Workspace) -> None:
+    driver = next(iter(workspace.people.drivers))
+    listed, page, why, show = workspace.together(["history", "--json"], ["history"], ["why", driver], ["show", "run_1"])
     assert (listed.code, listed.document) == (0, {"runs": []})
     assert (page.code, page.stdout) == (0, "No run is in the journal yet.\n")
     assert (why.code, why.stdout) == (0, "No change to this is in the journal.\n")
     assert show.code == 1
-    assert not (desk.folder.path / "fleet-sync.db").exists()
+    assert not (workspace.folder.path / "fleet-sync.db").exists()
 
 
-def test_what_the_journal_cannot_be_asked_is_wrong_usage(desk: conftest.Desk) -> None:
+def test_what_the_journal_cannot_be_asked_is_wrong_usage(workspace: conftest.Workspace) -> None:
     driver = f"drv_{'A' * 32}"
     asked: list[list[str]] = [["alice@example.com"], ["drv_short"], [driver, "Paris vans"], []]
     wrong = [*(["why", *each] for each in asked), ["approve", "sha256:0"], ["history", "--limit", "0"], ["show"]]
-    for arguments, ended in zip(wrong, desk.together(*wrong), strict=True):
+    for arguments, ended in zip(wrong, workspace.together(*wrong), strict=True):
         assert (ended.code, ended.stdout) == (64, ""), arguments
         assert "Traceback" not in ended.stderr
 
 
 @pytest.mark.parametrize("asked", [["Emma Bakker"], ["alice@example.com"], ["employee_id=7"], ["drv_short"]], ids=str)
-def test_why_says_at_once_that_it_takes_ids(desk: conftest.Desk, asked: list[str]) -> None:
+def test_why_says_at_once_that_it_takes_ids(workspace: conftest.Workspace, asked: list[str]) -> None:
     """What it asks for must not be refused when it is given."""
-    said = desk.run("why", *asked).stderr
+    said = workspace.run("why", *asked).stderr
     assert "the journal knows drivers by id: write drv_ and 32 letters or digits" in said
     assert "e-mail" not in said and "metadata" not in said
 
 
-def test_why_says_so_of_fleets_too(desk: conftest.Desk) -> None:
-    said = desk.run("why", f"drv_{'A' * 32}", "Paris vans").stderr
+def test_why_says_so_of_fleets_too(workspace: conftest.Workspace) -> None:
+    said = workspace.run("why", f"drv_{'A' * 32}", "Paris vans").stderr
     assert "the journal knows fleets by id: write flt_ and 32 letters or digits" in said
 
 
-def test_the_record_can_be_read_while_a_run_is_writing(desk: conftest.Desk) -> None:
+def test_the_record_can_be_read_while_a_run_is_writing(workspace: conftest.Workspace) -> None:
     """Writes that were begun are there, with an outcome or without one yet."""
-    fleet, *_ = members = desk.members()
-    newcomers = [driver for driver in desk.people.drivers if driver not in members[fleet]][:6]
-    desk.write({fleet: [*members[fleet], *newcomers]})
+    fleet, *_ = members = workspace.members()
+    newcomers = [driver for driver in workspace.people.drivers if driver not in members[fleet]][:6]
+    workspace.write({fleet: [*members[fleet], *newcomers]})
     stuck = newcomers[3:]
-    desk.charge.faults = faults.Faults(
-        script=lambda request: "hang" if request.subject in stuck and request.route in messages.WRITES else None
+    workspace.charge.faults = faults.Faults(
+        script=lambda request: "hang" if request.subject in stuck and request.route in http_types.WRITES else None
     )
-    with desk.folder.started(
+    with workspace.folder.started(
         "once", FLEET_SYNC_CHARGE__TIMEOUT_SECONDS="60", FLEET_SYNC_SYNC__DRAIN_SECONDS="0"
     ) as running:
         recorded = "select count(*) from intents where outcome = 'applied'"
-        command.until(lambda: len(desk.posts()) == 6 and desk.folder.journal(recorded) == [(3,)], what="3 outcomes")
-        history, show = desk.together(["history", "--json"], ["show", _run(desk), "--json"])
+        command.until(
+            lambda: len(workspace.posts()) == 6 and workspace.folder.journal(recorded) == [(3,)], what="3 outcomes"
+        )
+        history, show = workspace.together(["history", "--json"], ["show", _run(workspace), "--json"])
         [run] = history.document["runs"]
         assert (run["result"], run["finished"], run["exit_code"]) == (None, None, None)
         shown = show.document
@@ -220,7 +224,7 @@ def test_the_record_can_be_read_while_a_run_is_writing(desk: conftest.Desk) -> N
     }
 
 
-def test_runs_older_than_keep_days_are_forgotten_with_their_changes(moved: conftest.Desk) -> None:
+def test_runs_older_than_keep_days_are_forgotten_with_their_changes(moved: conftest.Workspace) -> None:
     oldest = _run(moved)
     _, driver, fleet = moved.changed()[0]
     with contextlib.closing(sqlite3.connect(moved.folder.path / "fleet-sync.db")) as database, database:
@@ -234,78 +238,80 @@ def test_runs_older_than_keep_days_are_forgotten_with_their_changes(moved: conft
 # --- approve ----------------------------------------------------------------------------------------------
 
 
-def test_an_approval_allows_exactly_the_plan_of_its_digest(desk: conftest.Desk) -> None:
-    halved = _halved(desk)
-    desk.write(halved)
-    held = desk.run("once", "--json").document["plan"]
-    assert desk.run("approve", held["digest"], **NO_KEY).code == 0
+def test_an_approval_allows_exactly_the_plan_of_its_digest(workspace: conftest.Workspace) -> None:
+    halved = _halved(workspace)
+    workspace.write(halved)
+    held = workspace.run("once", "--json").document["plan"]
+    assert workspace.run("approve", held["digest"], **NO_KEY).code == 0
 
     # Another plan, even a smaller one, is not what was approved.
     spared = held["held"][0]
-    desk.write({**halved, spared["fleet"]: [*halved[spared["fleet"]], spared["driver"]]})
-    assert desk.run("once").code == 3
-    assert desk.posts() == []
+    workspace.write({**halved, spared["fleet"]: [*halved[spared["fleet"]], spared["driver"]]})
+    assert workspace.run("once").code == 3
+    assert workspace.posts() == []
 
-    desk.write(halved)
-    report = desk.run("once", "--json").document
+    workspace.write(halved)
+    report = workspace.run("once", "--json").document
     assert (report["result"], report["plan"]["held"]) == ("converged", [])
-    assert set(desk.changed()) == {("detach", each["driver"], each["fleet"]) for each in held["held"]}
+    assert set(workspace.changed()) == {("detach", each["driver"], each["fleet"]) for each in held["held"]}
 
 
-def test_an_approval_says_what_it_frees(desk: conftest.Desk) -> None:
-    desk.write(_halved(desk))
-    plan = desk.run("once", "--json").document["plan"]
-    said = desk.run("approve", plan["digest"], **NO_KEY).stdout.splitlines()
+def test_an_approval_says_what_it_frees(workspace: conftest.Workspace) -> None:
+    workspace.write(_halved(workspace))
+    plan = workspace.run("once", "--json").document["plan"]
+    said = workspace.run("approve", plan["digest"], **NO_KEY).stdout.splitlines()
     assert said[0].startswith("Allowed until ")
-    assert re.fullmatch(rf"It frees the {len(plan['held'])} changes that {_run(desk)} held back at .* UTC\.", said[1])
+    assert re.fullmatch(
+        rf"It frees the {len(plan['held'])} changes that {_run(workspace)} held back at .* UTC\.", said[1]
+    )
 
 
-def test_an_approval_of_what_nobody_holds_is_kept_and_says_so(desk: conftest.Desk) -> None:
+def test_an_approval_of_what_nobody_holds_is_kept_and_says_so(workspace: conftest.Workspace) -> None:
     """It may be given beforehand; but a digit that is missed would free nothing, and nobody would know."""
     digest = f"sha256:{'0' * 64}"
-    before = desk.run("approve", digest, **NO_KEY)
+    before = workspace.run("approve", digest, **NO_KEY)
     assert (before.code, before.stdout.splitlines()[1:]) == (0, ["No recent run holds a plan with this digest yet."])
-    desk.write(_halved(desk))
-    held = desk.run("once", "--json").document["plan"]["digest"]
-    other = desk.run("approve", digest, **NO_KEY)
+    workspace.write(_halved(workspace))
+    held = workspace.run("once", "--json").document["plan"]["digest"]
+    other = workspace.run("approve", digest, **NO_KEY)
     assert other.code == 0
     assert other.stdout.splitlines()[1:] == [
-        f"No recent run holds a plan with this digest yet. The newest hold is that of {_run(desk)}: {held}"
+        f"No recent run holds a plan with this digest yet. The newest hold is that of {_run(workspace)}: {held}"
     ]
-    assert desk.folder.journal("select digest from approvals") == [(digest,)]
+    assert workspace.folder.journal("select digest from approvals") == [(digest,)]
 
 
-def test_an_approval_of_a_plan_that_was_made_in_part_says_what_is_left_of_it(desk: conftest.Desk) -> None:
-    newcomer = next(driver for driver in desk.people.drivers if not desk.people.fleets_of(driver))
-    halved = _halved(desk)
+def test_an_approval_of_a_plan_that_was_made_in_part_says_what_is_left_of_it(workspace: conftest.Workspace) -> None:
+    newcomer = next(driver for driver in workspace.people.drivers if not workspace.people.fleets_of(driver))
+    halved = _halved(workspace)
     first = next(iter(halved))
-    desk.write({**halved, first: [*halved[first], newcomer]})
-    digest = desk.run("once", "--json").document["plan"]["digest"]
-    said = desk.run("approve", digest, **NO_KEY).stdout
-    assert f"It frees nothing: {_run(desk)} made the rest of this plan. Approve what it left: sha256:" in said
+    workspace.write({**halved, first: [*halved[first], newcomer]})
+    digest = workspace.run("once", "--json").document["plan"]["digest"]
+    said = workspace.run("approve", digest, **NO_KEY).stdout
+    assert f"It frees nothing: {_run(workspace)} made the rest of this plan. Approve what it left: sha256:" in said
     left = said.split()[-1]
-    assert "It frees the " in desk.run("approve", left, **NO_KEY).stdout
-    assert desk.run("once").code == 0
+    assert "It frees the " in workspace.run("approve", left, **NO_KEY).stdout
+    assert workspace.run("once").code == 0
 
 
-def test_an_approval_of_what_no_approval_lifts_says_so(desk: conftest.Desk) -> None:
-    fleet, other, *_ = members = desk.members()
-    outsider = next(driver for driver in desk.people.drivers if driver not in desk.people.members(other))
-    desk.write({**members, fleet: members[fleet][1:]})
+def test_an_approval_of_what_no_approval_lifts_says_so(workspace: conftest.Workspace) -> None:
+    fleet, other, *_ = members = workspace.members()
+    outsider = next(driver for driver in workspace.people.drivers if driver not in workspace.people.members(other))
+    workspace.write({**members, fleet: members[fleet][1:]})
     sentinels = json.dumps([f"{outsider}/{other}"])
-    digest = desk.run("once", "--json", FLEET_SYNC_GUARD__MUST_SEE=sentinels).document["plan"]["digest"]
-    assert "It frees nothing: " in desk.run("approve", digest, **NO_KEY).stdout
+    digest = workspace.run("once", "--json", FLEET_SYNC_GUARD__MUST_SEE=sentinels).document["plan"]["digest"]
+    assert "It frees nothing: " in workspace.run("approve", digest, **NO_KEY).stdout
 
 
-def test_the_service_picks_an_approval_up(desk: conftest.Desk) -> None:
-    halved = _halved(desk)
-    desk.write(halved)
-    digest = desk.run("plan", "--json").document["digest"]
-    requests = len(desk.charge.requests)
-    with desk.folder.started("run", FLEET_SYNC_SYNC__INTERVAL_SECONDS="0.2") as running:
-        command.until(lambda: len(desk.charge.requests) > requests, what="a first run")
-        assert desk.run("approve", digest).code == 0
-        command.until(lambda: desk.members() == {f: sorted(d) for f, d in halved.items()}, what="the detaches")
+def test_the_service_picks_an_approval_up(workspace: conftest.Workspace) -> None:
+    halved = _halved(workspace)
+    workspace.write(halved)
+    digest = workspace.run("plan", "--json").document["digest"]
+    requests = len(workspace.charge.requests)
+    with workspace.folder.started("run", FLEET_SYNC_SYNC__INTERVAL_SECONDS="0.2") as running:
+        command.until(lambda: len(workspace.charge.requests) > requests, what="a first run")
+        assert workspace.run("approve", digest).code == 0
+        command.until(lambda: workspace.members() == {f: sorted(d) for f, d in halved.items()}, what="the detaches")
         running.signal(signal.SIGTERM)
         assert running.end().code == 143
 
@@ -313,7 +319,7 @@ def test_the_service_picks_an_approval_up(desk: conftest.Desk) -> None:
 # --- undo -------------------------------------------------------------------------------------------------
 
 
-def test_an_undo_is_shown_then_saved_and_applied_only_when_asked(moved: conftest.Desk) -> None:
+def test_an_undo_is_shown_then_saved_and_applied_only_when_asked(moved: conftest.Workspace) -> None:
     before = moved.changed()
     shown, saved = moved.together(["undo", _run(moved)], ["undo", _run(moved), "--out", "undo.json"])
     assert (shown.code, saved.code) == (0, 0)
@@ -328,7 +334,7 @@ def test_an_undo_is_shown_then_saved_and_applied_only_when_asked(moved: conftest
     assert set(moved.changed()[3:]) == {(opposite[action], driver, fleet) for action, driver, fleet in before}
 
 
-def test_an_undo_leaves_out_what_changed_since_and_says_so(moved: conftest.Desk) -> None:
+def test_an_undo_leaves_out_what_changed_since_and_says_so(moved: conftest.Workspace) -> None:
     """By hand, or by a later run, even where that brought it back to how the run had left it."""
     _, second, *_ = moved.members()
     attached = [driver for action, driver, _ in moved.changed() if action == "attach"]
@@ -350,21 +356,21 @@ def test_an_undo_leaves_out_what_changed_since_and_says_so(moved: conftest.Desk)
     assert "changed this membership again" in told[f"{attached[1]}/{second}"]
 
 
-def test_a_large_undo_is_held_by_the_guard_until_it_is_approved(desk: conftest.Desk) -> None:
+def test_a_large_undo_is_held_by_the_guard_until_it_is_approved(workspace: conftest.Workspace) -> None:
     """It passes the same guard as any other plan, and what it holds can be allowed in the same way."""
-    fleet, *_ = members = desk.members()
-    outsiders = [driver for driver in desk.people.drivers if driver not in members[fleet]][:10]
-    desk.write({fleet: [*members[fleet], *outsiders]})
-    assert desk.run("once").code == 0
-    run = _run(desk)
-    ended = desk.run("undo", run, "--out", "undo.json")
-    held = json.loads((desk.folder.path / "undo.json").read_text())
+    fleet, *_ = members = workspace.members()
+    outsiders = [driver for driver in workspace.people.drivers if driver not in members[fleet]][:10]
+    workspace.write({fleet: [*members[fleet], *outsiders]})
+    assert workspace.run("once").code == 0
+    run = _run(workspace)
+    ended = workspace.run("undo", run, "--out", "undo.json")
+    held = json.loads((workspace.folder.path / "undo.json").read_text())
     assert (ended.code, held["changes"], len(held["held"])) == (3, [], 10)
     assert f"fleet-sync approve {held['digest']}" in ended.stdout
     assert "once --approve" not in ended.stdout
-    assert desk.run("approve", held["digest"]).code == 0
-    assert desk.run("undo", run, "--out", "undo.json").code == 0
-    allowed = json.loads((desk.folder.path / "undo.json").read_text())
+    assert workspace.run("approve", held["digest"]).code == 0
+    assert workspace.run("undo", run, "--out", "undo.json").code == 0
+    allowed = json.loads((workspace.folder.path / "undo.json").read_text())
     assert (len(allowed["changes"]), allowed["held"]) == (10, [])
-    assert desk.run("apply", "undo.json").code == 0
-    assert desk.members() == members
+    assert workspace.run("apply", "undo.json").code == 0
+    assert workspace.members() == members

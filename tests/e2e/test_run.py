@@ -11,40 +11,40 @@ from worker.sandbox import faults
 OFTEN = {"FLEET_SYNC_SYNC__INTERVAL_SECONDS": "0.05"}
 
 
-def _readings(desk: conftest.Desk) -> int:
-    return sum(request.path == "/v1/fleets" for request in desk.charge.requests)
+def _readings(workspace: conftest.Workspace) -> int:
+    return sum(request.path == "/v1/fleets" for request in workspace.charge.requests)
 
 
-def test_it_reconciles_at_start_and_at_every_interval_until_sigterm(desk: conftest.Desk) -> None:
-    fleet, *_ = members = desk.members()
-    with desk.folder.started("run", **OFTEN) as running:
-        command.until(lambda: _readings(desk) >= 2, what="two readings")
-        desk.people.detach(members[fleet][0], fleet)
-        command.until(lambda: bool(desk.changed()), what="the drift made good")
-        seen = _readings(desk)
-        command.until(lambda: _readings(desk) > seen + 1, what="another reading")
+def test_it_reconciles_at_start_and_at_every_interval_until_sigterm(workspace: conftest.Workspace) -> None:
+    fleet, *_ = members = workspace.members()
+    with workspace.folder.started("run", **OFTEN) as running:
+        command.until(lambda: _readings(workspace) >= 2, what="two readings")
+        workspace.people.detach(members[fleet][0], fleet)
+        command.until(lambda: bool(workspace.changed()), what="the drift made good")
+        seen = _readings(workspace)
+        command.until(lambda: _readings(workspace) > seen + 1, what="another reading")
         running.signal(signal.SIGTERM)
         ended = running.end()
     assert (ended.code, ended.stdout) == (143, "")
-    assert desk.changed() == [("attach", members[fleet][0], fleet)]
+    assert workspace.changed() == [("attach", members[fleet][0], fleet)]
     finished = [event for event in ended.events if event["event"] == "run_finished"]
     assert [event["trigger"] for event in finished][:2] == ["start", "interval"]
     assert {event["result"] for event in finished} >= {"in_sync", "converged"}
     assert ended.events[-1]["event"] in ("stopping", "run_finished")
 
 
-def test_no_failure_ends_it(desk: conftest.Desk) -> None:
+def test_no_failure_ends_it(workspace: conftest.Workspace) -> None:
     """Neither a Charge that is away, nor a source that is, nor a key that is refused."""
     quick = {**OFTEN, "FLEET_SYNC_RETRY__MAX_ATTEMPTS": "1"}
-    desk.charge.faults = faults.Faults({"500": 1.0})
-    with desk.folder.started("run", **quick) as running:
-        command.until(lambda: _readings(desk) >= 6, what="failing readings")
-        (desk.folder.path / "membership.yaml").rename(desk.folder.path / "away")
+    workspace.charge.faults = faults.Faults({"500": 1.0})
+    with workspace.folder.started("run", **quick) as running:
+        command.until(lambda: _readings(workspace) >= 6, what="failing readings")
+        (workspace.folder.path / "membership.yaml").rename(workspace.folder.path / "away")
         assert running.process.poll() is None
-        desk.charge.faults = faults.NONE
-        (desk.folder.path / "away").rename(desk.folder.path / "membership.yaml")
-        seen = _readings(desk)
-        command.until(lambda: _readings(desk) > seen + 1, what="readings again")
+        workspace.charge.faults = faults.NONE
+        (workspace.folder.path / "away").rename(workspace.folder.path / "membership.yaml")
+        seen = _readings(workspace)
+        command.until(lambda: _readings(workspace) > seen + 1, what="readings again")
         running.signal(signal.SIGINT)
         ended = running.end()
     assert ended.code == 130
@@ -57,8 +57,8 @@ def test_no_failure_ends_it(desk: conftest.Desk) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_between_two_runs_ends_it_at_once(desk: conftest.Desk, number: signal.Signals) -> None:
-    with desk.folder.started("run", FLEET_SYNC_SYNC__INTERVAL_SECONDS="3600") as running:
+def test_a_signal_between_two_runs_ends_it_at_once(workspace: conftest.Workspace, number: signal.Signals) -> None:
+    with workspace.folder.started("run", FLEET_SYNC_SYNC__INTERVAL_SECONDS="3600") as running:
         assert running.process.stderr is not None
         assert "run_finished" in running.process.stderr.readline()
         running.signal(number)

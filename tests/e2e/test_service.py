@@ -12,7 +12,7 @@ import pytest
 
 from tests.e2e import conftest
 from tests.support import command, served
-from worker.sandbox import behaviour, faults, messages, roster
+from worker.sandbox import faults, http_types, quirks, state
 
 TOKEN = "a-token-of-the-tests"
 SELDOM = {"FLEET_SYNC_SYNC__INTERVAL_SECONDS": "3600"}
@@ -22,10 +22,10 @@ SERVED = {"FLEET_SYNC_STATUS__LISTEN": "127.0.0.1:0", "FLEET_SYNC_STATUS_TOKEN":
 class Service:
     """A service that runs beside the test, and what it says."""
 
-    def __init__(self, running: command.Running, desk: conftest.Desk, log: pathlib.Path) -> None:
+    def __init__(self, running: command.Running, workspace: conftest.Workspace, log: pathlib.Path) -> None:
         """Take a running command whose stderr goes to a file."""
         self.running = running
-        self.desk = desk
+        self.workspace = workspace
         self.log = log
 
     def events(self, name: str) -> list[dict[str, Any]]:
@@ -67,13 +67,15 @@ def start(tmp_path: pathlib.Path) -> Start:
     """Start services."""
 
     @contextlib.contextmanager
-    def starting(desk: conftest.Desk, **environ: str) -> Iterator[Service]:
+    def starting(workspace: conftest.Workspace, **environ: str) -> Iterator[Service]:
         log = tmp_path / "log"
         log.write_text("")
         with log.open("a") as stream:
-            running = command.start("run", environ={**desk.folder.environ, **SELDOM, **environ}, stderr=stream.fileno())
+            running = command.start(
+                "run", environ={**workspace.folder.environ, **SELDOM, **environ}, stderr=stream.fileno()
+            )
             try:
-                service = Service(running, desk, log)
+                service = Service(running, workspace, log)
                 yield service
                 running.signal(signal.SIGTERM)
                 assert running.end().code == 143
@@ -96,22 +98,24 @@ def _by_replacement(path: pathlib.Path, text: str) -> None:
 
 @pytest.mark.parametrize("edit", [_in_place, _by_replacement])
 def test_an_edited_source_is_carried_out_at_once(
-    desk: conftest.Desk, start: Start, edit: Callable[[pathlib.Path, str], None]
+    workspace: conftest.Workspace, start: Start, edit: Callable[[pathlib.Path, str], None]
 ) -> None:
-    fleet, *_ = members = desk.members()
+    fleet, *_ = members = workspace.members()
     left = members[fleet].pop()
-    with start(desk) as service:
+    with start(workspace) as service:
         service.ran("start")
-        edit(desk.folder.path / "membership.yaml", command.document(members))
+        edit(workspace.folder.path / "membership.yaml", command.document(members))
         assert service.ran("source")["result"] == "converged"
-    assert desk.changed() == [("detach", left, fleet)]
+    assert workspace.changed() == [("detach", left, fleet)]
 
 
-def test_a_config_map_that_is_swapped_is_seen(open_desk: conftest.Open, start: Start, tmp_path: pathlib.Path) -> None:
+def test_a_config_map_that_is_swapped_is_seen(
+    open_workspace: conftest.Open, start: Start, tmp_path: pathlib.Path
+) -> None:
     """Kubernetes writes a new folder, and swaps the link `..data` that the document's own link leads through."""
     folder = tmp_path / "mounted"
-    desk = open_desk(source="mounted/membership.yaml")
-    fleet, *_ = members = desk.members()
+    workspace = open_workspace(source="mounted/membership.yaml")
+    fleet, *_ = members = workspace.members()
 
     def mount(name: str, text: str) -> None:
         (folder / name).mkdir(parents=True)
@@ -122,17 +126,19 @@ def test_a_config_map_that_is_swapped_is_seen(open_desk: conftest.Open, start: S
     mount("..2026_11_23", command.document(members))
     (folder / "membership.yaml").symlink_to("..data/membership.yaml")
     left = members[fleet].pop()
-    with start(desk) as service:
+    with start(workspace) as service:
         service.ran("start")
         mount("..2026_11_24", command.document(members))
         service.ran("source")
-    assert desk.changed() == [("detach", left, fleet)]
+    assert workspace.changed() == [("detach", left, fleet)]
 
 
-def test_a_broken_source_changes_nothing_is_told_and_mends_by_itself(desk: conftest.Desk, start: Start) -> None:
-    source = desk.folder.path / "membership.yaml"
+def test_a_broken_source_changes_nothing_is_told_and_mends_by_itself(
+    workspace: conftest.Workspace, start: Start
+) -> None:
+    source = workspace.folder.path / "membership.yaml"
     sound = source.read_text()
-    with start(desk, **SERVED) as service:
+    with start(workspace, **SERVED) as service:
         service.ran("start")
         source.write_text(sound[: len(sound) // 2] + "\n  - [")
         broken = service.ran("source")
@@ -143,34 +149,34 @@ def test_a_broken_source_changes_nothing_is_told_and_mends_by_itself(desk: conft
         source.write_text(sound)
         assert service.ran("source", 2)["result"] == "in_sync"
         assert service.metric('fleet_sync_broken{part="source"}') == 0
-    assert desk.posts() == []
+    assert workspace.posts() == []
 
 
 def test_a_hangup_reads_the_settings_anew_and_broken_ones_leave_the_last_good_ones(
-    desk: conftest.Desk, start: Start
+    workspace: conftest.Workspace, start: Start
 ) -> None:
-    fleet, *_ = members = desk.members()
-    sound = desk.folder.settings.read_text()
-    with start(desk, **SERVED) as service:
+    fleet, *_ = members = workspace.members()
+    sound = workspace.folder.settings.read_text()
+    with start(workspace, **SERVED) as service:
         service.ran("start")
-        desk.folder.settings.write_text(f"{sound}\n[sync]\nmode = 'wrong'\n")
+        workspace.folder.settings.write_text(f"{sound}\n[sync]\nmode = 'wrong'\n")
         service.running.signal(signal.SIGHUP)
         assert service.ran("signal")["result"] == "in_sync"
         (told,) = service.events("settings_broken")
         assert "sync.mode" in told["error"] and service.ask("GET", "/readyz").status_code == 503
-        desk.folder.settings.write_text(f"{sound}\n[sync]\nmode = 'additive'\n")
+        workspace.folder.settings.write_text(f"{sound}\n[sync]\nmode = 'additive'\n")
         service.running.signal(signal.SIGHUP)
         service.ran("signal", 2)
         assert service.events("settings_reloaded") and service.ask("GET", "/readyz").status_code == 200
         members[fleet].pop()
-        desk.write(members)
+        workspace.write(members)
         assert service.ran("source")["result"] == "in_sync"
-    assert desk.posts() == []
+    assert workspace.posts() == []
 
 
-def test_what_cannot_change_while_it_runs_is_refused_whole(desk: conftest.Desk, start: Start) -> None:
-    settings = desk.folder.settings
-    with start(desk) as service:
+def test_what_cannot_change_while_it_runs_is_refused_whole(workspace: conftest.Workspace, start: Start) -> None:
+    settings = workspace.folder.settings
+    with start(workspace) as service:
         service.ran("start")
         settings.write_text(f'{settings.read_text()}\n[journal]\nurl = "sqlite:///other.db"\n')
         service.running.signal(signal.SIGHUP)
@@ -180,130 +186,134 @@ def test_what_cannot_change_while_it_runs_is_refused_whole(desk: conftest.Desk, 
     assert not (settings.parent / "other.db").exists()
 
 
-def test_requests_to_reconcile_need_the_token_and_come_together(desk: conftest.Desk, start: Start) -> None:
-    with start(desk, **SERVED) as service:
+def test_requests_to_reconcile_need_the_token_and_come_together(workspace: conftest.Workspace, start: Start) -> None:
+    with start(workspace, **SERVED) as service:
         service.ran("start")
         assert service.ask("POST", "/sync").status_code == 401
         assert service.ask("POST", "/sync", token="another-token-of-the-tests").status_code == 401
         assert service.runs("request") == []
-        desk.charge.behaviour = behaviour.Behaviour(latency_seconds=0.2)
-        desk.people.detach(*_first(desk))
+        workspace.charge.behaviour = quirks.Quirks(latency_seconds=0.2)
+        workspace.people.detach(*_first(workspace))
         answers = [service.ask("POST", "/sync", token=TOKEN).status_code for _ in range(30)]
         assert set(answers) == {202}
         assert service.ran("request")["result"] == "converged"
         assert len(service.runs()) <= 15
-    assert len(desk.posts()) == 1
+    assert len(workspace.posts()) == 1
 
 
-def _first(desk: conftest.Desk) -> tuple[str, str]:
-    fleet, drivers = next(iter(desk.members().items()))
+def _first(workspace: conftest.Workspace) -> tuple[str, str]:
+    fleet, drivers = next(iter(workspace.members().items()))
     return drivers[0], fleet
 
 
-def test_without_a_token_there_is_nothing_to_ask(desk: conftest.Desk, start: Start) -> None:
-    with start(desk, FLEET_SYNC_STATUS__LISTEN="127.0.0.1:0") as service:
+def test_without_a_token_there_is_nothing_to_ask(workspace: conftest.Workspace, start: Start) -> None:
+    with start(workspace, FLEET_SYNC_STATUS__LISTEN="127.0.0.1:0") as service:
         service.ran("start")
         assert service.ask("POST", "/sync").status_code == 404
         assert service.ask("POST", "/sync", token=TOKEN).status_code == 404
 
 
 def test_it_lives_whatever_charge_does_and_is_ready_when_a_run_has_ended_well(
-    desk: conftest.Desk, start: Start
+    workspace: conftest.Workspace, start: Start
 ) -> None:
-    desk.charge.faults = faults.Faults({"500": 1.0})
+    workspace.charge.faults = faults.Faults({"500": 1.0})
     once = {"FLEET_SYNC_RETRY__MAX_ATTEMPTS": "1", "FLEET_SYNC_SYNC__INTERVAL_SECONDS": "0.2"}
-    with start(desk, **{**SERVED, **once}) as service:
+    with start(workspace, **{**SERVED, **once}) as service:
         service.ran("start")
         assert service.ask("GET", "/healthz").status_code == 200
         assert service.ask("GET", "/readyz").status_code == 503
         assert service.metric('fleet_sync_broken{part="charge"}') == 1
         assert service.metric("fleet_sync_last_success_timestamp_seconds") == 0
-        desk.charge.faults = faults.NONE
+        workspace.charge.faults = faults.NONE
         service.after("a run that ends well", lambda: any(run["result"] == "in_sync" for run in service.runs()))
         assert service.ask("GET", "/readyz").status_code == 200
         assert service.metric('fleet_sync_broken{part="charge"}') == 0
         assert service.metric("fleet_sync_last_success_timestamp_seconds") > 1e9
 
 
-def test_a_refused_change_waits_and_goes_at_once_when_its_row_changes(desk: conftest.Desk, start: Start) -> None:
-    driver, fleet = _first(desk)
-    desk.people.detach(driver, fleet)
-    desk.charge.faults = faults.Faults(script=lambda request: "refused" if request.key else None)
-    source = desk.folder.path / "membership.yaml"
-    with start(desk, FLEET_SYNC_SYNC__INTERVAL_SECONDS="0.1") as service:
+def test_a_refused_change_waits_and_goes_at_once_when_its_row_changes(
+    workspace: conftest.Workspace, start: Start
+) -> None:
+    driver, fleet = _first(workspace)
+    workspace.people.detach(driver, fleet)
+    workspace.charge.faults = faults.Faults(script=lambda request: "refused" if request.key else None)
+    source = workspace.folder.path / "membership.yaml"
+    with start(workspace, FLEET_SYNC_SYNC__INTERVAL_SECONDS="0.1") as service:
         assert service.ran("start")["refused"] == 1
         later = service.ran("interval", 3)
         assert (later["result"], later["deferred"], "refused" in later) == ("partial", 1, False)
-        assert len(desk.posts()) == 1
-        desk.charge.faults = faults.NONE
+        assert len(workspace.posts()) == 1
+        workspace.charge.faults = faults.NONE
         edited = source.read_text().replace(f'- "{driver}"', f'- {{driver: "{driver}", note: "has a contract now"}}', 1)
         source.write_text(edited)
-        service.after("the row tried again", lambda: len(desk.posts()) == 2)
+        service.after("the row tried again", lambda: len(workspace.posts()) == 2)
         service.after("it is done", lambda: service.runs()[-1]["result"] == "in_sync")
-    assert driver in desk.members()[fleet]
+    assert driver in workspace.members()[fleet]
 
 
-def test_a_run_with_nothing_to_do_is_one_line(desk: conftest.Desk, start: Start) -> None:
-    with start(desk, FLEET_SYNC_SYNC__INTERVAL_SECONDS="0.1") as service:
+def test_a_run_with_nothing_to_do_is_one_line(workspace: conftest.Workspace, start: Start) -> None:
+    with start(workspace, FLEET_SYNC_SYNC__INTERVAL_SECONDS="0.1") as service:
         service.ran("interval", 5)
         lines = service.log.read_text().splitlines()
     assert {json.loads(line)["event"] for line in lines} == {"run_finished"}
 
 
-def test_held_detaches_are_let_through_from_the_page_with_the_token_only(desk: conftest.Desk, start: Start) -> None:
-    members = desk.members()
+def test_held_detaches_are_let_through_from_the_page_with_the_token_only(
+    workspace: conftest.Workspace, start: Start
+) -> None:
+    members = workspace.members()
     fleet, drivers = next(iter(members.items()))
-    desk.write({**members, fleet: drivers[:1]})
-    with start(desk, **SERVED) as service:
+    workspace.write({**members, fleet: drivers[:1]})
+    with start(workspace, **SERVED) as service:
         held = service.ran("start")
         digest = held["digest"]
         assert (held["result"], held["held"]) == ("held", len(drivers) - 1)
         assert digest in service.ask("GET", "/").text
         assert service.ask("POST", "/approve", data={"digest": digest}).status_code == 401
-        assert desk.posts() == []
+        assert workspace.posts() == []
         answer = service.ask("POST", "/approve", data={"digest": digest, "token": TOKEN})
         assert answer.status_code in (200, 303)
         assert service.ran("request")["result"] == "converged"
-    assert len(desk.posts()) == len(drivers) - 1
+    assert len(workspace.posts()) == len(drivers) - 1
 
 
 def test_repaired_drift_that_comes_back_is_repaired_again_and_the_third_reversal_freezes_it(
-    open_desk: conftest.Open, start: Start
+    open_workspace: conftest.Open, start: Start
 ) -> None:
     """argo-cd 18417, external-dns 1771: two controllers that fight over the same objects are noticed."""
-    people = roster.Roster.populate(drivers=10, fleets=2)
-    desk = open_desk(people)
-    driver, fleet = _first(desk)
-    with start(desk, **SERVED) as service:
+    people = state.SandboxState.populate(drivers=10, fleets=2)
+    workspace = open_workspace(people)
+    driver, fleet = _first(workspace)
+    with start(workspace, **SERVED) as service:
         service.ran("start")
         for count in (1, 2, 3):
-            desk.people.detach(driver, fleet)
+            workspace.people.detach(driver, fleet)
             service.ask("POST", "/sync", token=TOKEN)
-            service.after("the drift made good", lambda: len(desk.changed()) == count)  # noqa: B023
+            service.after("the drift made good", lambda: len(workspace.changed()) == count)  # noqa: B023
             service.ran("request", count)
-        assert len({post.key for post in desk.posts()}) == 3
-        desk.people.detach(driver, fleet)
+        assert len({post.key for post in workspace.posts()}) == 3
+        workspace.people.detach(driver, fleet)
         service.ask("POST", "/sync", token=TOKEN)
         frozen = service.ran("request", 4)
         assert (frozen["result"], frozen["held"]) == ("held", 1)
         assert "frozen" in service.ask("GET", "/").text
         assert service.metric(f'fleet_sync_memberships{{fleet="{fleet}",state="frozen"}}') == 1
-    assert len(desk.posts()) == 3
+    assert len(workspace.posts()) == 3
 
 
-def test_a_webhook_is_told_once_what_is_broken_and_that_it_is_over(desk: conftest.Desk, start: Start) -> None:
+def test_a_webhook_is_told_once_what_is_broken_and_that_it_is_over(workspace: conftest.Workspace, start: Start) -> None:
     told: list[dict[str, Any]] = []
 
-    async def hook(scope: messages.Scope, receive: messages.Receive, send: messages.Send) -> None:
+    async def hook(scope: http_types.Scope, receive: http_types.Receive, send: http_types.Send) -> None:
         told.append(json.loads((await receive())["body"]))
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"ok"})
 
-    source = desk.folder.path / "membership.yaml"
+    source = workspace.folder.path / "membership.yaml"
     sound = source.read_text()
     with (
         served.over_http(hook) as url,
-        start(desk, FLEET_SYNC_NOTIFY__URL=f"{url}/a-secret", FLEET_SYNC_SYNC__INTERVAL_SECONDS="0.2") as service,
+        start(workspace, FLEET_SYNC_NOTIFY__URL=f"{url}/a-secret", FLEET_SYNC_SYNC__INTERVAL_SECONDS="0.2") as service,
     ):
         service.ran("start")
         source.write_text("fleets: {}\n")

@@ -9,25 +9,25 @@ import pytest
 
 from tests.e2e import conftest
 from tests.support import command
-from worker.sandbox import behaviour, faults, messages, roster
+from worker.sandbox import faults, http_types, quirks, state
 
 DRIVERS = 300
 
 
 @pytest.fixture
-def slow(open_desk: conftest.Open) -> conftest.Desk:
+def slow(open_workspace: conftest.Open) -> conftest.Workspace:
     """Sit down before 300 drivers who all want to join a fleet, and a Charge that takes 50 ms for each."""
-    people = roster.Roster()
+    people = state.SandboxState()
     fleet = people.add_fleet(name="Vans")
     drivers = [people.add_driver() for _ in range(DRIVERS)]
-    desk = open_desk(people, behaves=behaviour.Behaviour(latency_seconds=0.05))
-    desk.write({fleet: drivers})
-    return desk
+    workspace = open_workspace(people, behaves=quirks.Quirks(latency_seconds=0.05))
+    workspace.write({fleet: drivers})
+    return workspace
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_drains_the_run(slow: conftest.Desk, number: signal.Signals, code: int) -> None:
-    with slow.folder.started("once", "--json", FLEET_SYNC_PACE__CONCURRENCY="4") as running:
+def test_a_signal_drains_the_run(slow: conftest.Workspace, number: signal.Signals, code: int) -> None:
+    with slow.folder.started("once", "--json", FLEET_SYNC_RATE_LIMIT__CONCURRENCY="4") as running:
         command.until(lambda: len(slow.changed()) >= 60, what="60 changes")
         signalled = time.monotonic()
         running.signal(number)
@@ -47,25 +47,25 @@ def test_a_signal_drains_the_run(slow: conftest.Desk, number: signal.Signals, co
     assert slow.run("show", report["run"], "--json").document == report
 
 
-def _hang_in_writes(desk: conftest.Desk) -> None:
+def _hang_in_writes(workspace: conftest.Workspace) -> None:
     """Let every write take effect, and none be answered."""
-    desk.charge.faults = faults.Faults(script=lambda request: "hang_after" if request.key else None)
+    workspace.charge.faults = faults.Faults(script=lambda request: "hang_after" if request.key else None)
 
 
-def _assert_all_unknown(desk: conftest.Desk, ended: command.Ended) -> None:
+def _assert_all_unknown(workspace: conftest.Workspace, ended: command.Ended) -> None:
     """See that the run ended with 16 writes under way, said so, and that the next one makes none of them again."""
     report = ended.document
     assert (ended.code, report["exit_code"], report["error"]["code"]) == (143, 143, "stopped")
     assert (report["outcomes"]["unknown"], report["outcomes"]["deferred"]) == (16, DRIVERS - 16)
     assert {change["code"] for change in report["changes"]} == {"stopped"}
     assert "Traceback" not in ended.stderr
-    assert len(desk.posts()) == 16
+    assert len(workspace.posts()) == 16
     # What nobody knows stays open in the journal: the next run finds it out.
-    counted = dict(desk.folder.journal("select outcome, count(*) from intents group by outcome"))
+    counted = dict(workspace.folder.journal("select outcome, count(*) from intents group by outcome"))
     assert counted == {None: 16, "deferred": DRIVERS - 16}
 
 
-def test_a_second_signal_ends_it_at_once(slow: conftest.Desk) -> None:
+def test_a_second_signal_ends_it_at_once(slow: conftest.Workspace) -> None:
     """However long the first one would have waited."""
     _hang_in_writes(slow)
     patient = {"FLEET_SYNC_CHARGE__TIMEOUT_SECONDS": "600", "FLEET_SYNC_SYNC__DRAIN_SECONDS": "600"}
@@ -78,7 +78,7 @@ def test_a_second_signal_ends_it_at_once(slow: conftest.Desk) -> None:
     _assert_all_unknown(slow, ended)
 
 
-def test_writes_that_hang_are_dropped_after_drain_seconds(slow: conftest.Desk) -> None:
+def test_writes_that_hang_are_dropped_after_drain_seconds(slow: conftest.Workspace) -> None:
     _hang_in_writes(slow)
     patient = {"FLEET_SYNC_CHARGE__TIMEOUT_SECONDS": "600", "FLEET_SYNC_SYNC__DRAIN_SECONDS": "0.3"}
     with slow.folder.started("once", "--json", **patient) as running:
@@ -100,9 +100,9 @@ class Gate:
     def __init__(self) -> None:
         self.opened = threading.Event()
 
-    def around(self, inner: messages.App) -> messages.App:
-        async def app(scope: messages.Scope, receive: messages.Receive, send: messages.Send) -> None:
-            async def late(message: messages.Message) -> None:
+    def around(self, inner: http_types.App) -> http_types.App:
+        async def app(scope: http_types.Scope, receive: http_types.Receive, send: http_types.Send) -> None:
+            async def late(message: http_types.Message) -> None:
                 if scope.get("method") == "POST":
                     await anyio.to_thread.run_sync(self.opened.wait, command.LONGEST)
                 await send(message)
@@ -112,21 +112,21 @@ class Gate:
         return app
 
 
-def test_a_write_that_ends_while_draining_is_finished_and_recorded(open_desk: conftest.Open) -> None:
+def test_a_write_that_ends_while_draining_is_finished_and_recorded(open_workspace: conftest.Open) -> None:
     """A drain of ten minutes is not waited for where nothing is under way any more."""
-    people, gate = roster.Roster(), Gate()
+    people, gate = state.SandboxState(), Gate()
     fleet = people.add_fleet(name="Vans")
     drivers = [people.add_driver() for _ in range(DRIVERS)]
-    desk = open_desk(people, around=gate.around)
-    desk.write({fleet: drivers})
-    with desk.folder.started("once", "--json", FLEET_SYNC_SYNC__DRAIN_SECONDS="600") as running:
-        command.until(lambda: len(desk.posts()) == 16, what="16 writes in flight")
+    workspace = open_workspace(people, around=gate.around)
+    workspace.write({fleet: drivers})
+    with workspace.folder.started("once", "--json", FLEET_SYNC_SYNC__DRAIN_SECONDS="600") as running:
+        command.until(lambda: len(workspace.posts()) == 16, what="16 writes in flight")
         running.signal(signal.SIGTERM)
         command.until(lambda: "stopping" in _stderr_so_far(running), what="the signal noticed")
         gate.opened.set()
         ended = running.end()
     report = ended.document
-    assert (ended.code, len(desk.posts())) == (143, 16)
+    assert (ended.code, len(workspace.posts())) == (143, 16)
     assert (report["outcomes"]["applied"], report["outcomes"]["unknown"]) == (16, 0)
 
 
@@ -136,12 +136,12 @@ def _stderr_so_far(running: command.Running) -> str:
     return running.process.stderr.readline()
 
 
-def test_a_signal_while_reading_ends_it_at_once(desk: conftest.Desk) -> None:
-    desk.charge.faults = faults.Faults({"hang": 1.0})
+def test_a_signal_while_reading_ends_it_at_once(workspace: conftest.Workspace) -> None:
+    workspace.charge.faults = faults.Faults({"hang": 1.0})
     for arguments in (["plan", "--json"], ["export"]):
-        desk.charge.requests.clear()
-        with desk.folder.started(*arguments, FLEET_SYNC_CHARGE__TIMEOUT_SECONDS="60") as running:
-            command.until(lambda: bool(desk.charge.requests), what="a request")
+        workspace.charge.requests.clear()
+        with workspace.folder.started(*arguments, FLEET_SYNC_CHARGE__TIMEOUT_SECONDS="60") as running:
+            command.until(lambda: bool(workspace.charge.requests), what="a request")
             running.signal(signal.SIGTERM)
             ended = running.end()
         assert ended.code == 143

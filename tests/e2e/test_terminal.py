@@ -12,20 +12,20 @@ import pytest
 
 from tests.e2e import conftest
 from tests.support import command
-from worker.sandbox import behaviour, roster
+from worker.sandbox import quirks, state
 
 _STYLE = re.compile(r"\x1b\[[0-9;]*m")
 _CONTROL = re.compile(r"\x1b\[\?25[lh]|\x1b\[2K|\x1b\[1A|\x1b\[[0-9;]*m")
 
 
-def _on_terminal(desk: conftest.Desk, *arguments: str, **environ: str) -> tuple[int, str]:
+def _on_terminal(workspace: conftest.Workspace, *arguments: str, **environ: str) -> tuple[int, str]:
     """Run a command on a terminal of 80 columns; give its exit code, and every byte that the terminal got."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 80, 0, 0))
     process = subprocess.Popen(
         [command.PROGRAM, *arguments],
-        env=command.environment({**desk.folder.environ, "TERM": "xterm-256color", **environ}),
-        cwd=desk.folder.path,
+        env=command.environment({**workspace.folder.environ, "TERM": "xterm-256color", **environ}),
+        cwd=workspace.folder.path,
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
@@ -44,25 +44,25 @@ def _on_terminal(desk: conftest.Desk, *arguments: str, **environ: str) -> tuple[
     return process.wait(timeout=command.LONGEST), seen.decode()
 
 
-def _desk_with_work(open_desk: conftest.Open, **options: behaviour.Behaviour) -> conftest.Desk:
+def _desk_with_work(open_workspace: conftest.Open, **options: quirks.Quirks) -> conftest.Workspace:
     """Ask for one attach, for one detach that passes, and for six that a guard holds."""
-    people = roster.Roster()
+    people = state.SandboxState()
     vans, taxis = people.add_fleet(name="Paris vans"), people.add_fleet(name="Lyon taxis")
     drivers = [people.add_driver(name=f"Driver {number:02}", fleets=[vans]) for number in range(20)]
     cabs = [people.add_driver(name=f"Cabbie {number:02}", fleets=[taxis]) for number in range(60)]
     newcomer = people.add_driver(name="\x1b[31mEve\x07 \x9b2J\u202e\x1b]0;owned\x07")
-    desk = open_desk(people, **options)
-    desk.write({vans: drivers[6:], taxis: [*cabs[1:], newcomer]})
-    return desk
+    workspace = open_workspace(people, **options)
+    workspace.write({vans: drivers[6:], taxis: [*cabs[1:], newcomer]})
+    return workspace
 
 
-def test_a_plan_reads_like_a_page(open_desk: conftest.Open) -> None:
-    desk = _desk_with_work(open_desk)
-    vans, taxis = desk.people.fleets
-    ended = desk.run("plan")
+def test_a_plan_reads_like_a_page(open_workspace: conftest.Open) -> None:
+    workspace = _desk_with_work(open_workspace)
+    vans, taxis = workspace.people.fleets
+    ended = workspace.run("plan")
     assert ended.code == 3
     page = ended.stdout
-    newcomer, leaver = list(desk.people.drivers)[-1], list(desk.people.drivers)[20]
+    newcomer, leaver = list(workspace.people.drivers)[-1], list(workspace.people.drivers)[20]
     assert f"Lyon taxis  {taxis}\n  + {newcomer}  " in page
     assert re.search(rf"\n  - {leaver}  Cabbie 00\n", page)
     assert re.search(r"  \+ drv_\w+  .*Eve.*  membership\.yaml:\d+:7\n", page)
@@ -75,9 +75,9 @@ def test_a_plan_reads_like_a_page(open_desk: conftest.Open) -> None:
     assert not {letter for letter in page if not letter.isprintable()} - {"\n"}
 
 
-def test_a_run_tells_what_it_did_and_what_it_could_not(open_desk: conftest.Open) -> None:
-    desk = _desk_with_work(open_desk, behaves=behaviour.Behaviour(read_only=True))
-    ended = desk.run("once")
+def test_a_run_tells_what_it_did_and_what_it_could_not(open_workspace: conftest.Open) -> None:
+    workspace = _desk_with_work(open_workspace, behaves=quirks.Quirks(read_only=True))
+    ended = workspace.run("once")
     assert ended.code == 4
     assert "Not made\n" in ended.stdout
     assert re.search(r"  \+ drv_\w+ flt_\w+  refused: 403: This key may not write\. \(\w+, req_\w+\)\n", ended.stdout)
@@ -85,9 +85,9 @@ def test_a_run_tells_what_it_did_and_what_it_could_not(open_desk: conftest.Open)
     assert re.search(r"\n\d+ reads, 2 writes; 0 retried, 0 rate limited\.\n$", ended.stdout)
 
 
-def test_a_terminal_gets_colours_and_a_bar_that_is_gone_before_the_result(open_desk: conftest.Open) -> None:
-    desk = _desk_with_work(open_desk, behaves=behaviour.Behaviour(latency_seconds=0.1))
-    code, seen = _on_terminal(desk, "once")
+def test_a_terminal_gets_colours_and_a_bar_that_is_gone_before_the_result(open_workspace: conftest.Open) -> None:
+    workspace = _desk_with_work(open_workspace, behaves=quirks.Quirks(latency_seconds=0.1))
+    code, seen = _on_terminal(workspace, "once")
     assert code == 3
     assert "\x1b[32m+\x1b[0m drv_" in seen and "\x1b[31m-\x1b[0m drv_" in seen
     assert "Reading fleets" in seen and "━" in seen and "Changing memberships" in seen
@@ -101,26 +101,26 @@ def test_a_terminal_gets_colours_and_a_bar_that_is_gone_before_the_result(open_d
     assert digest, "the digest stands on one line, to be copied"
 
 
-def test_no_color_means_none(open_desk: conftest.Open) -> None:
-    desk = _desk_with_work(open_desk)
+def test_no_color_means_none(open_workspace: conftest.Open) -> None:
+    workspace = _desk_with_work(open_workspace)
     for arguments in (["--log-level", "info", "once"], ["apply", "nothing.json"]):
-        _, seen = _on_terminal(desk, *arguments, NO_COLOR="1")
+        _, seen = _on_terminal(workspace, *arguments, NO_COLOR="1")
         assert "membership_attach" in seen or "nothing.json cannot be read" in seen
         assert not re.search(r"\x1b\[[0-9;]*(3[0-9]|4[0-9]|9[0-9])m", seen)
 
 
-def test_a_dumb_terminal_gets_plain_lines(open_desk: conftest.Open) -> None:
-    desk = _desk_with_work(open_desk, behaves=behaviour.Behaviour(latency_seconds=0.1))
-    code, seen = _on_terminal(desk, "--log-level", "info", "once", TERM="dumb")
+def test_a_dumb_terminal_gets_plain_lines(open_workspace: conftest.Open) -> None:
+    workspace = _desk_with_work(open_workspace, behaves=quirks.Quirks(latency_seconds=0.1))
+    code, seen = _on_terminal(workspace, "--log-level", "info", "once", TERM="dumb")
     assert code == 3
     assert "membership_attach" in seen and "1 to attach" in seen
     assert "\x1b" not in seen
 
 
-def test_log_lines_and_the_bar_keep_out_of_each_others_way(open_desk: conftest.Open) -> None:
+def test_log_lines_and_the_bar_keep_out_of_each_others_way(open_workspace: conftest.Open) -> None:
     """A line begins where nothing stands any more, and the bar is drawn again below it."""
-    desk = _desk_with_work(open_desk, behaves=behaviour.Behaviour(latency_seconds=0.1))
-    _, seen = _on_terminal(desk, "--log-level", "info", "once")
+    workspace = _desk_with_work(open_workspace, behaves=quirks.Quirks(latency_seconds=0.1))
+    _, seen = _on_terminal(workspace, "--log-level", "info", "once")
     found = list(re.finditer(r"\S*\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z", seen))
     assert len(found) == 2
     for each in found:
@@ -135,22 +135,22 @@ def test_log_lines_and_the_bar_keep_out_of_each_others_way(open_desk: conftest.O
     ids=["by itself", "with a document", "when asked for"],
 )
 def test_what_was_not_made_is_told_once(
-    open_desk: conftest.Open, options: list[str], as_json: list[str], logged: int
+    open_workspace: conftest.Open, options: list[str], as_json: list[str], logged: int
 ) -> None:
     """The page tells it; a log line does where there is no page, or where somebody asks for it."""
-    desk = _desk_with_work(open_desk, behaves=behaviour.Behaviour(read_only=True))
-    code, seen = _on_terminal(desk, *options, "once", *as_json)
+    workspace = _desk_with_work(open_workspace, behaves=quirks.Quirks(read_only=True))
+    code, seen = _on_terminal(workspace, *options, "once", *as_json)
     assert code == 4
     assert len(re.findall(r"membership_(?:at|de)tach", seen)) == logged
     assert ("Not made" in seen) is not bool(as_json)
 
 
-def test_what_is_piped_from_a_terminal_arrives_whole(desk: conftest.Desk) -> None:
+def test_what_is_piped_from_a_terminal_arrives_whole(workspace: conftest.Workspace) -> None:
     """The bar is on the terminal, the document in the file."""
     ours, theirs = pty.openpty()
-    process = command.start("export", "--format", "json", environ=desk.folder.environ, stderr=theirs)
+    process = command.start("export", "--format", "json", environ=workspace.folder.environ, stderr=theirs)
     os.close(theirs)
     ended = process.end()
     os.close(ours)
     assert ended.code == 0
-    assert ended.document["fleets"].keys() == desk.people.fleets.keys()
+    assert ended.document["fleets"].keys() == workspace.people.fleets.keys()

@@ -1,12 +1,12 @@
 """An account from which two attaches and one detach lead to what is wanted."""
 
-from tests.support import rig as rigs
-from tests.support.rig import DEPOT, NORTH, VANS, A, B, C, D
-from worker.sandbox import roster
+from tests.support import harness
+from tests.support.harness import DEPOT, NORTH, VANS, A, B, C, D
+from worker.sandbox import state
 
 
-def account() -> roster.Roster:
-    return rigs.roster_of({VANS: [A, B], DEPOT: [C], NORTH: [A]}, others=[D])
+def account() -> state.SandboxState:
+    return harness.state_of({VANS: [A, B], DEPOT: [C], NORTH: [A]}, others=[D])
 
 
 WANTED = {VANS: [B, D], DEPOT: [A, C]}

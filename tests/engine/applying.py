@@ -5,41 +5,41 @@ from typing import Any
 
 import httpx
 
-from tests.support import doubles
-from tests.support import rig as rigs
+from tests.support import doubles, harness
 from tests.support import sandbox as support
-from tests.support.rig import DEPOT, NORTH, VANS, A, B, C, D
-from worker.core import values
+from tests.support.harness import DEPOT, NORTH, VANS, A, B, C, D
+from worker.core.model.identifiers import DriverId, FleetId, RunId
 from worker.core.model.outcomes import Outcome, Unknown
-from worker.sandbox import faults, messages, roster
+from worker.core.model.plan import Action, Change
+from worker.sandbox import faults, http_types, state
 
-RUN = values.RunId("run_1")
-
-
-def attach(driver: values.DriverId, fleet: values.FleetId) -> values.Change:
-    return values.Change(values.Action.ATTACH, driver, fleet)
+RUN = RunId("run_1")
 
 
-def detach(driver: values.DriverId, fleet: values.FleetId) -> values.Change:
-    return values.Change(values.Action.DETACH, driver, fleet)
+def attach(driver: DriverId, fleet: FleetId) -> Change:
+    return Change(Action.ATTACH, driver, fleet)
 
 
-def account() -> roster.Roster:
-    return rigs.roster_of({VANS: [A, B], DEPOT: [C], NORTH: []}, others=[D])
+def detach(driver: DriverId, fleet: FleetId) -> Change:
+    return Change(Action.DETACH, driver, fleet)
 
 
-async def apply(rig: rigs.Rig, changes: Iterable[values.Change]) -> list[Outcome]:
+def account() -> state.SandboxState:
+    return harness.state_of({VANS: [A, B], DEPOT: [C], NORTH: []}, others=[D])
+
+
+async def apply(account_harness: harness.Harness, changes: Iterable[Change]) -> list[Outcome]:
     """Apply in a new run, as a cycle does; give the outcomes in the order of the changes."""
     changes = list(changes)
-    applier = rig.applier(rig.sender())
+    applier = account_harness.applier(account_harness.executor())
     intents = applier.intend(changes)
-    run = values.RunId(f"{RUN}_{intents[0].key}" if intents else RUN)
-    await rig.journal.begin(run, trigger="test", guarded=doubles.guarded(changes), intents=intents)
+    run = RunId(f"{RUN}_{intents[0].key}" if intents else RUN)
+    await account_harness.journal.begin(run, trigger="test", guarded=doubles.guarded(changes), intents=intents)
     results = await applier.apply(intents)
     assert [result.change for result in results] == changes
-    recorded = [rig.memory.outcomes.get(intent.key) for intent in intents]
+    recorded = [account_harness.memory.outcomes.get(intent.key) for intent in intents]
     known = [None if isinstance(result.outcome, Unknown) else result.outcome for result in results]
-    assert rig.journal is not rig.memory or recorded == known
+    assert account_harness.journal is not account_harness.memory or recorded == known
     return [result.outcome for result in results]
 
 
@@ -49,10 +49,12 @@ def names(found: Iterable[Outcome]) -> list[str]:
 
 def writes(name: str) -> faults.Faults:
     """Let this happen to every write, and to nothing else."""
-    return faults.Faults(script=lambda request: name if request.route in messages.WRITES else None)
+    return faults.Faults(script=lambda request: name if request.route in http_types.WRITES else None)
 
 
-def lying(rig: Callable[[], rigs.Rig], *, forward: bool, fleets: list[str]) -> httpx.AsyncBaseTransport:
+def lying(
+    account_harness: Callable[[], harness.Harness], *, forward: bool, fleets: list[str]
+) -> httpx.AsyncBaseTransport:
     """Make a connection on which every write is answered 200 with these fleets, whether or not it was made."""
 
     def lie(request: httpx.Request, shown: Any) -> object | None:
@@ -62,6 +64,6 @@ def lying(rig: Callable[[], rigs.Rig], *, forward: bool, fleets: list[str]) -> h
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
             if request.method == "POST" and not forward:
                 return httpx.Response(200, json={"id": request.url.path.split("/")[3], "fleets": fleets})
-            return await support.transport(rig().sandbox).handle_async_request(request)
+            return await support.transport(account_harness().sandbox).handle_async_request(request)
 
-    return doubles.Meddler(Swallowing(), lie)
+    return doubles.ResponseTamper(Swallowing(), lie)

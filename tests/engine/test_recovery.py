@@ -9,59 +9,58 @@ import httpx
 import pytest
 import trio.testing
 
-from tests.support import doubles
-from tests.support import rig as rigs
+from tests.support import doubles, harness, memory_journal
 from tests.support import sandbox as support
-from worker.core import values
 from worker.core.model.errors import JournalError, ProcessSuspended
-from worker.core.model.outcomes import Applied, Deferred, Outcome, Unknown
+from worker.core.model.identifiers import DriverId, IntentKey, RunId
+from worker.core.model.outcomes import NOT_CONVERGING, Applied, Deferred, Outcome, Unknown
+from worker.core.model.plan import GuardedPlan
 from worker.core.model.ports import Intent
 from worker.core.model.report import Report, RunResult
 from worker.core.pacing import retry_policy
 from worker.core.safety import guard
-from worker.engine import halt as halt_
-from worker.journal import memory
-from worker.sandbox import behaviour, faults, roster
+from worker.engine import cancellation
+from worker.sandbox import faults, quirks, state
 
 pytestmark = pytest.mark.anyio
 
-VANS, DEPOT = rigs.fleet_id("V"), rigs.fleet_id("W")
-DRIVERS = [values.DriverId(f"drv_{number:032d}") for number in range(40)]
+VANS, DEPOT = harness.fleet_id("V"), harness.fleet_id("W")
+DRIVERS = [DriverId(f"drv_{number:032d}") for number in range(40)]
 QUICK = retry_policy.RetryPolicy(max_attempts=2, base_seconds=0.5)
 DAY = guard.APPROVAL_LIFETIME / datetime.timedelta(hours=1)
 
 
-def _account() -> roster.Roster:
+def _account() -> state.SandboxState:
     """Forty drivers, who are all in one fleet."""
-    return rigs.roster_of({VANS: DRIVERS, DEPOT: []})
+    return harness.state_of({VANS: DRIVERS, DEPOT: []})
 
 
 WANTED = {VANS: [], DEPOT: DRIVERS}
 """Everybody moves: forty attaches, forty detaches."""
 
-SLOW = behaviour.Behaviour(latency_seconds=1)
+SLOW = quirks.Quirks(latency_seconds=1)
 
 
-async def _cut_off(rig: rigs.Rig, *, after: float) -> None:
+async def _cut_off(account_harness: harness.Harness, *, after: float) -> None:
     """Start a run, end its life so many seconds later, and begin the next one: quicker, on the same journal."""
-    rig.sandbox.behaviour = SLOW
+    account_harness.sandbox.behaviour = SLOW
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(rig.reconcile, WANTED)
+        tasks.start_soon(account_harness.reconcile, WANTED)
         await anyio.sleep(after)
-        rig.memory = rig.journal = rig.memory.crash()
+        account_harness.memory = account_harness.journal = account_harness.memory.crash()
         tasks.cancel_scope.cancel()
-    rig.sandbox.behaviour = behaviour.PLAUSIBLE
+    account_harness.sandbox.behaviour = quirks.PLAUSIBLE
 
 
-def _all_back(rig: rigs.Rig) -> None:
+def _all_back(account_harness: harness.Harness) -> None:
     """Undo everything by hand."""
     for driver in DRIVERS:
-        rig.roster.detach(driver, DEPOT)
-        rig.roster.attach(driver, VANS)
+        account_harness.state.detach(driver, DEPOT)
+        account_harness.state.attach(driver, VANS)
 
 
-def _open(rig: rigs.Rig) -> set[values.IntentKey]:
-    return set(rig.memory.intents) - set(rig.memory.outcomes)
+def _open(account_harness: harness.Harness) -> set[IntentKey]:
+    return set(account_harness.memory.intents) - set(account_harness.memory.outcomes)
 
 
 # --- Recovery ---------------------------------------------------------------------------------------------
@@ -71,120 +70,122 @@ def _open(rig: rigs.Rig) -> set[values.IntentKey]:
 async def test_the_next_life_finds_out_what_the_last_one_did_and_goes_on(
     after: float, log: list[dict[str, Any]]
 ) -> None:
-    rig = rigs.Rig(_account())
-    await _cut_off(rig, after=after)
-    left_open, done = len(_open(rig)), len(rig.roster.effects)
-    finished = await rig.reconcile(WANTED)
+    account_harness = harness.Harness(_account())
+    await _cut_off(account_harness, after=after)
+    left_open, done = len(_open(account_harness)), len(account_harness.state.effects)
+    finished = await account_harness.reconcile(WANTED)
     assert finished.exit_code == 0
-    assert rig.roster.memberships() == {(driver, DEPOT) for driver in DRIVERS}
-    assert len(rig.roster.effects) == 80, "nothing was done twice"
+    assert account_harness.state.memberships() == {(driver, DEPOT) for driver in DRIVERS}
+    assert len(account_harness.state.effects) == 80, "nothing was done twice"
     assert finished.counts["applied"] == 80 - done
     # The outcome of every intent is known, and is the truth.
-    assert _open(rig) == set()
-    applied = [key for key, outcome in rig.memory.outcomes.items() if isinstance(outcome, Applied)]
-    assert sorted(applied) == sorted(str(effect.key) for effect in rig.roster.effects)
+    assert _open(account_harness) == set()
+    applied = [key for key, outcome in account_harness.memory.outcomes.items() if isinstance(outcome, Applied)]
+    assert sorted(applied) == sorted(str(effect.key) for effect in account_harness.state.effects)
     recovered = [line for line in log if line["event"] == "recovered"]
     assert [line["intents"] for line in recovered] == ([left_open] if left_open else [])
 
 
 async def test_what_was_left_open_is_closed_before_anything_new_is_planned() -> None:
-    rig, order = rigs.Rig(_account()), list[str]()
+    account_harness, order = harness.Harness(_account()), list[str]()
 
-    class Spy(memory.MemoryJournal):
+    class Spy(memory_journal.MemoryJournal):
         async def begin(
             self,
-            run: values.RunId,
+            run: RunId,
             *,
             trigger: str,
-            guarded: values.Judged,
+            guarded: GuardedPlan,
             intents: Sequence[Intent],
             spent: str | None = None,
         ) -> None:
             order.append("begin")
             await super().begin(run, trigger=trigger, guarded=guarded, intents=intents, spent=spent)
 
-        async def record(self, group: Sequence[tuple[values.IntentKey, Outcome]]) -> None:
+        async def record(self, group: Sequence[tuple[IntentKey, Outcome]]) -> None:
             order.append("record")
             await super().record(group)
 
-    await _cut_off(rig, after=4)
-    rig.memory = rig.journal = Spy(beside=rig.memory)
-    assert (await rig.reconcile(WANTED)).exit_code == 0
+    await _cut_off(account_harness, after=4)
+    account_harness.memory = account_harness.journal = Spy(beside=account_harness.memory)
+    assert (await account_harness.reconcile(WANTED)).exit_code == 0
     assert order[:2] == ["record", "begin"]
 
 
 async def test_no_key_of_an_earlier_life_is_used_again() -> None:
     """Charge would answer with what it remembers, not with what is so."""
-    rig = rigs.Rig(_account())
-    await _cut_off(rig, after=5)
-    earlier = {request.key for request in rig.sandbox.requests if request.key}
+    account_harness = harness.Harness(_account())
+    await _cut_off(account_harness, after=5)
+    earlier = {request.key for request in account_harness.sandbox.requests if request.key}
     assert earlier
-    _all_back(rig)
-    rig.sandbox.requests.clear()
-    assert (await rig.reconcile(WANTED)).counts["applied"] == 80
-    assert earlier.isdisjoint(request.key for request in rig.sandbox.requests)
+    _all_back(account_harness)
+    account_harness.sandbox.requests.clear()
+    assert (await account_harness.reconcile(WANTED)).counts["applied"] == 80
+    assert earlier.isdisjoint(request.key for request in account_harness.sandbox.requests)
 
 
 async def test_a_driver_whom_the_reading_no_longer_covers_is_retrieved() -> None:
     """The document changed meanwhile: nobody lists the fleet any more."""
-    rig = rigs.Rig(_account())
-    await _cut_off(rig, after=5)
-    gone = next(change.driver for key, change in rig.memory.intents.items() if key in _open(rig))
-    theirs = {key for key in _open(rig) if rig.memory.intents[key].driver == gone}
-    rig.roster.remove_driver(gone)
-    rig.roster.add_fleet(id=rigs.fleet_id("N"))
-    rig.sandbox.requests.clear()
-    finished = await rig.reconcile({rigs.fleet_id("N"): []})
-    assert (finished.result, rig.writes) == (RunResult.IN_SYNC, [])
-    assert _open(rig) == set()
-    assert {rig.memory.outcomes[key].name for key in theirs} == {"refused"}
+    account_harness = harness.Harness(_account())
+    await _cut_off(account_harness, after=5)
+    gone = next(
+        change.driver for key, change in account_harness.memory.intents.items() if key in _open(account_harness)
+    )
+    theirs = {key for key in _open(account_harness) if account_harness.memory.intents[key].driver == gone}
+    account_harness.state.remove_driver(gone)
+    account_harness.state.add_fleet(id=harness.fleet_id("N"))
+    account_harness.sandbox.requests.clear()
+    finished = await account_harness.reconcile({harness.fleet_id("N"): []})
+    assert (finished.result, account_harness.writes) == (RunResult.IN_SYNC, [])
+    assert _open(account_harness) == set()
+    assert {account_harness.memory.outcomes[key].name for key in theirs} == {"refused"}
 
 
 async def test_what_cannot_be_read_stays_open_for_the_run_after() -> None:
-    rig = rigs.Rig(_account(), policy=QUICK)
-    await _cut_off(rig, after=5)
-    left_open = _open(rig)
+    account_harness = harness.Harness(_account(), policy=QUICK)
+    await _cut_off(account_harness, after=5)
+    left_open = _open(account_harness)
     assert left_open
-    sent = len(rig.writes)
-    rig.sandbox.faults = faults.Faults({"503": 1.0})
-    assert (await rig.reconcile(WANTED)).exit_code == 1
-    assert (await rig.cycle(doubles.BrokenSource()).reconcile(trigger="test")).exit_code == 1
-    assert (_open(rig), len(rig.writes)) == (left_open, sent)
-    rig.sandbox.faults = faults.NONE
-    assert (await rig.reconcile(WANTED)).exit_code == 0
-    assert _open(rig) == set()
+    sent = len(account_harness.writes)
+    account_harness.sandbox.faults = faults.Faults({"503": 1.0})
+    assert (await account_harness.reconcile(WANTED)).exit_code == 1
+    assert (await account_harness.cycle(doubles.BrokenSource()).reconcile(trigger="test")).exit_code == 1
+    assert (_open(account_harness), len(account_harness.writes)) == (left_open, sent)
+    account_harness.sandbox.faults = faults.NONE
+    assert (await account_harness.reconcile(WANTED)).exit_code == 0
+    assert _open(account_harness) == set()
 
 
 async def test_a_saved_plan_recovers_first_too() -> None:
-    rig = rigs.Rig(_account())
-    saved = (await rig.surveyor(doubles.Source(WANTED)).survey()).guarded
-    await _cut_off(rig, after=5)
-    done = len(rig.roster.effects)
+    account_harness = harness.Harness(_account())
+    saved = (await account_harness.builder(doubles.Source(WANTED)).plan_result()).guarded
+    await _cut_off(account_harness, after=5)
+    done = len(account_harness.state.effects)
     assert done > 0
-    finished = await rig.cycle().apply(saved)
+    finished = await account_harness.cycle().apply(saved)
     assert (finished.counts["stale"], finished.counts["applied"]) == (done, 80 - done)
-    assert len(rig.roster.effects) == 80
-    assert _open(rig) == set()
+    assert len(account_harness.state.effects) == 80
+    assert _open(account_harness) == set()
 
 
 async def test_a_life_that_is_over_writes_nothing_more() -> None:
     """It noticed nothing of its end: another process took its place."""
-    rig = rigs.Rig(_account(), behaviour=SLOW)
+    account_harness = harness.Harness(_account(), behaviour=SLOW)
     reports: list[Report] = []
 
     async def reconcile() -> None:
-        reports.append(await rig.reconcile(WANTED))
+        reports.append(await account_harness.reconcile(WANTED))
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(reconcile)
         await anyio.sleep(5)
-        await rig.memory.crash().open()
-        sent = len(rig.writes)
+        await account_harness.memory.crash().open()
+        sent = len(account_harness.writes)
     (finished,) = reports
     assert isinstance(finished.error, JournalError)
     assert finished.exit_code == 1
-    assert len(rig.writes) <= sent + 8, "only what had gone out already"
-    assert finished.counts["applied"] == len(rig.roster.effects) < 80
+    assert len(account_harness.writes) <= sent + 8, "only what had gone out already"
+    assert finished.counts["applied"] == len(account_harness.state.effects) < 80
 
 
 # --- Standing still ---------------------------------------------------------------------------------------
@@ -212,21 +213,21 @@ class Pausing(httpx.AsyncBaseTransport):
         return response
 
 
-def _stopped_at(writes: int, seconds: float, **options: Any) -> rigs.Rig:
-    rig: rigs.Rig
-    rig = rigs.Rig(
+def _stopped_at(writes: int, seconds: float, **options: Any) -> harness.Harness:
+    account_harness: harness.Harness
+    account_harness = harness.Harness(
         _account(),
-        transport=lambda: Pausing(support.transport(rig.sandbox), writes=writes, seconds=seconds),
+        new_transport=lambda: Pausing(support.transport(account_harness.sandbox), writes=writes, seconds=seconds),
         **{"concurrency": 1, "timeout": 600, **options},
     )
-    return rig
+    return account_harness
 
 
 @pytest.mark.parametrize("writes", [1, 7, 79])
 async def test_a_process_that_was_stopped_and_resumed_sends_nothing_more(writes: int) -> None:
     """SIGSTOP, SIGCONT: what it read may be true no more. Nothing that was not sent is in doubt."""
-    rig = _stopped_at(writes, halt_.LONGEST_PAUSE + 1)
-    finished = await rig.reconcile(WANTED)
+    account_harness = _stopped_at(writes, cancellation.LONGEST_PAUSE + 1)
+    finished = await account_harness.reconcile(WANTED)
     assert isinstance(finished.error, ProcessSuspended)
     assert (finished.exit_code, finished.error.code) == (1, "paused")
     assert (finished.counts["applied"], finished.counts["deferred"], finished.counts["unknown"]) == (
@@ -236,25 +237,25 @@ async def test_a_process_that_was_stopped_and_resumed_sends_nothing_more(writes:
     )
     reasons = {each.outcome.code for each in finished.results if isinstance(each.outcome, Deferred)}
     assert {"paused"} <= reasons <= {"paused", "attach_first"}
-    assert len(rig.writes) == writes
-    assert rig.memory.reports[finished.run] is finished
-    assert set(rig.memory.outcomes) == set(rig.memory.intents)
-    assert (await rig.reconcile(WANTED)).exit_code == 0
+    assert len(account_harness.writes) == writes
+    assert account_harness.memory.reports[finished.run] is finished
+    assert set(account_harness.memory.outcomes) == set(account_harness.memory.intents)
+    assert (await account_harness.reconcile(WANTED)).exit_code == 0
 
 
 async def test_a_short_pause_harms_nobody() -> None:
-    rig = _stopped_at(7, halt_.LONGEST_PAUSE - 1)
-    finished = await rig.reconcile(WANTED)
+    account_harness = _stopped_at(7, cancellation.LONGEST_PAUSE - 1)
+    finished = await account_harness.reconcile(WANTED)
     assert (finished.exit_code, finished.counts["applied"]) == (0, 80)
 
 
-@pytest.mark.parametrize("conduct", [behaviour.Behaviour(latency_seconds=50), behaviour.Behaviour(rate=0.02, burst=9)])
-async def test_waiting_for_charge_is_no_standing_still(conduct: behaviour.Behaviour) -> None:
+@pytest.mark.parametrize("conduct", [quirks.Quirks(latency_seconds=50), quirks.Quirks(rate=0.02, burst=9)])
+async def test_waiting_for_charge_is_no_standing_still(conduct: quirks.Quirks) -> None:
     """However slow the answers are, or long the pauses that Charge asks for."""
-    rig = rigs.Rig(
-        rigs.roster_of({VANS: []}, others=DRIVERS[:6]), behaviour=conduct, concurrency=1, timeout=600, adaptive=True
+    account_harness = harness.Harness(
+        harness.state_of({VANS: []}, others=DRIVERS[:6]), behaviour=conduct, concurrency=1, timeout=600, adaptive=True
     )
-    assert (await rig.reconcile({VANS: DRIVERS[:6]})).counts["applied"] == 6
+    assert (await account_harness.reconcile({VANS: DRIVERS[:6]})).counts["applied"] == 6
 
 
 # --- What was allowed, and for how long -------------------------------------------------------------------
@@ -262,32 +263,34 @@ async def test_waiting_for_charge_is_no_standing_still(conduct: behaviour.Behavi
 
 @pytest.mark.parametrize(("hours", "code"), [(0, 0), (DAY - 0.01, 0), (DAY, 3), (100, 3)])
 async def test_an_approval_holds_for_a_day(hours: float, code: int) -> None:
-    rig = rigs.Rig(_account(), limits=guard.Limits())
+    account_harness = harness.Harness(_account(), limits=guard.Limits())
     wanted = {VANS: DRIVERS[:20]}
-    held = (await rig.reconcile(wanted)).guarded
+    held = (await account_harness.reconcile(wanted)).guarded
     assert held is not None
-    now = rig.wall.now()
-    await rig.memory.approve(held.digest, now=now, until=now + guard.APPROVAL_LIFETIME)
+    now = account_harness.wall.now()
+    await account_harness.memory.approve(held.digest, now=now, until=now + guard.APPROVAL_LIFETIME)
     await anyio.sleep(hours * 3600)
-    assert (await rig.reconcile(wanted)).exit_code == code
-    assert len(rig.roster.members(VANS)) == (20 if code == 0 else 40)
+    assert (await account_harness.reconcile(wanted)).exit_code == code
+    assert len(account_harness.state.members(VANS)) == (20 if code == 0 else 40)
 
 
 async def test_an_approval_lifts_no_must_see() -> None:
     """There the reading is wrong, and no approval makes it right."""
-    rig = rigs.Rig(_account(), limits=guard.Limits(must_see=frozenset({(DRIVERS[0], DEPOT)})))
-    held = (await rig.reconcile({VANS: DRIVERS[1:]})).guarded
+    account_harness = harness.Harness(_account(), limits=guard.Limits(must_see=frozenset({(DRIVERS[0], DEPOT)})))
+    held = (await account_harness.reconcile({VANS: DRIVERS[1:]})).guarded
     assert held is not None
-    await rig.memory.approve(held.digest, now=rig.wall.now(), until=rig.wall.now() + datetime.timedelta(hours=24))
+    await account_harness.memory.approve(
+        held.digest, now=account_harness.wall.now(), until=account_harness.wall.now() + datetime.timedelta(hours=24)
+    )
     for approved in (None, held.digest):
-        assert (await rig.reconcile({VANS: DRIVERS[1:]}, approved=approved)).exit_code == 3
-    assert rig.writes == []
+        assert (await account_harness.reconcile({VANS: DRIVERS[1:]}, approved=approved)).exit_code == 3
+    assert account_harness.writes == []
 
 
 # --- What is not tried for ever ---------------------------------------------------------------------------
 
 
-def _forgetful(rig: Callable[[], rigs.Rig], driver: str) -> Callable[[], httpx.AsyncBaseTransport]:
+def _forgetful(account_harness: Callable[[], harness.Harness], driver: str) -> Callable[[], httpx.AsyncBaseTransport]:
     """Make connections to a server that shows one driver in no fleet, but in the answer to a write."""
 
     def forget(request: httpx.Request, shown: Any) -> object | None:
@@ -299,89 +302,97 @@ def _forgetful(rig: Callable[[], rigs.Rig], driver: str) -> Callable[[], httpx.A
                 row["fleets"] = []
         return dict(shown)
 
-    return lambda: doubles.Meddler(support.transport(rig().sandbox), forget)
+    return lambda: doubles.ResponseTamper(support.transport(account_harness().sandbox), forget)
 
 
 async def test_what_is_written_and_never_read_back_is_held_after_three_runs_and_tried_again_a_month_later() -> None:
     """Ssosync 329: every object was rewritten in every run."""
     lost = DRIVERS[0]
-    held = rigs.roster_of({VANS: []}, others=DRIVERS[:2])
+    held = harness.state_of({VANS: []}, others=DRIVERS[:2])
     held.change_fleet(VANS, name="Vans")
-    rig: rigs.Rig
-    rig = rigs.Rig(held, transport=_forgetful(lambda: rig, lost))
+    account_harness: harness.Harness
+    account_harness = harness.Harness(held, new_transport=_forgetful(lambda: account_harness, lost))
     for number in range(3):
-        finished = await rig.reconcile({VANS: DRIVERS[:2]})
-        assert rigs.outcome(finished, lost, VANS) == "unknown", number
+        finished = await account_harness.reconcile({VANS: DRIVERS[:2]})
+        assert harness.outcome(finished, lost, VANS) == "unknown", number
         assert finished.exit_code == 4
         await anyio.sleep(300)
-    recorded = [rig.memory.outcomes[key] for key, change in rig.memory.intents.items() if change.driver == lost]
+    recorded = [
+        account_harness.memory.outcomes[key]
+        for key, change in account_harness.memory.intents.items()
+        if change.driver == lost
+    ]
     assert [(each.name, each.code) for each in recorded if isinstance(each, Unknown)] == [
         ("unknown", "not_converging")
     ] * 3
     for _ in range(5):
-        finished = await rig.reconcile({VANS: DRIVERS[:2]})
+        finished = await account_harness.reconcile({VANS: DRIVERS[:2]})
         assert finished.guarded is not None
-        assert [(each.change.driver, each.guard) for each in finished.guarded.held] == [(lost, guard.NOT_CONVERGING)]
+        assert [(each.change.driver, each.guard) for each in finished.guarded.held] == [(lost, NOT_CONVERGING)]
         await anyio.sleep(300)
-    assert len(rig.requests(f"{lost}/attach")) == 3
+    assert len(account_harness.requests(f"{lost}/attach")) == 3
     assert finished.guarded is not None
-    assert (await rig.reconcile({VANS: DRIVERS[:2]}, approved=finished.guarded.digest)).counts["unknown"] == 1
-    assert len(rig.requests(f"{lost}/attach")) == 4
+    assert (await account_harness.reconcile({VANS: DRIVERS[:2]}, approved=finished.guarded.digest)).counts[
+        "unknown"
+    ] == 1
+    assert len(account_harness.requests(f"{lost}/attach")) == 4
     for days, tries in ((1, 4), (30, 5)):
         await anyio.sleep(days * 24 * 3600)
-        await rig.reconcile({VANS: DRIVERS[:2]})
-        assert len(rig.requests(f"{lost}/attach")) == tries
+        await account_harness.reconcile({VANS: DRIVERS[:2]})
+        assert len(account_harness.requests(f"{lost}/attach")) == tries
 
 
 async def test_a_job_that_runs_once_a_day_gives_up_after_three_runs_too() -> None:
     lost = DRIVERS[0]
-    rig: rigs.Rig
-    rig = rigs.Rig(rigs.roster_of({VANS: []}, others=DRIVERS[:2]), transport=_forgetful(lambda: rig, lost))
+    account_harness: harness.Harness
+    account_harness = harness.Harness(
+        harness.state_of({VANS: []}, others=DRIVERS[:2]), new_transport=_forgetful(lambda: account_harness, lost)
+    )
     for day in range(6):
-        finished = await rig.reconcile({VANS: DRIVERS[:2]})
+        finished = await account_harness.reconcile({VANS: DRIVERS[:2]})
         assert finished.guarded is not None
-        assert [each.guard for each in finished.guarded.held] == [guard.NOT_CONVERGING] * (day >= 3), day
+        assert [each.guard for each in finished.guarded.held] == [NOT_CONVERGING] * (day >= 3), day
         await anyio.sleep(24 * 3600)
-    assert len(rig.requests(f"{lost}/attach")) == 3
+    assert len(account_harness.requests(f"{lost}/attach")) == 3
 
 
 async def test_a_write_that_was_cut_off_does_not_count_as_fruitless() -> None:
     """That somebody takes back what was made is another guard's matter."""
-    rig = rigs.Rig(_account())
+    account_harness = harness.Harness(_account())
     for _ in range(5):
-        await _cut_off(rig, after=5)
-        _all_back(rig)
-    held = (await rig.surveyor(doubles.Source(WANTED)).survey()).guarded.held
+        await _cut_off(account_harness, after=5)
+        _all_back(account_harness)
+    held = (await account_harness.builder(doubles.Source(WANTED)).plan_result()).guarded.held
     assert {each.guard for each in held} <= {guard.FLAPPING}
 
 
 async def test_a_reference_that_moves_while_runs_are_cut_off_is_still_noticed() -> None:
     """What was remembered outlives the life that remembered it."""
-    rig = rigs.Rig(rigs.roster_of({VANS: []}, others=DRIVERS[:2]))
-    rig.roster.change_driver(DRIVERS[0], email="sam@example.com")
-    assert (await rig.reconcile({VANS: ["sam@example.com"]})).exit_code == 0
-    rig.roster.change_driver(DRIVERS[0], email="old@example.com")
-    rig.roster.change_driver(DRIVERS[1], email="SAM@example.com")
-    rig.sandbox.requests.clear()
+    account_harness = harness.Harness(harness.state_of({VANS: []}, others=DRIVERS[:2]))
+    account_harness.state.change_driver(DRIVERS[0], email="sam@example.com")
+    assert (await account_harness.reconcile({VANS: ["sam@example.com"]})).exit_code == 0
+    account_harness.state.change_driver(DRIVERS[0], email="old@example.com")
+    account_harness.state.change_driver(DRIVERS[1], email="SAM@example.com")
+    account_harness.sandbox.requests.clear()
     for _ in range(2):
-        rig.memory = rig.journal = rig.memory.crash()
-        finished = await rig.reconcile({VANS: ["sam@example.com"]})
+        account_harness.memory = account_harness.journal = account_harness.memory.crash()
+        finished = await account_harness.reconcile({VANS: ["sam@example.com"]})
         assert finished.guarded is not None
         assert {each.guard for each in finished.guarded.held} == {guard.REFERENCE_MOVED}
-    assert rig.writes == []
+    assert account_harness.writes == []
 
 
 async def test_a_recycled_address_is_noticed_after_it_led_nowhere_for_a_while() -> None:
     """Ssosync 358: somebody left, and months later somebody else got the address."""
-    rig = rigs.Rig(rigs.roster_of({VANS: DRIVERS[2:]}, others=DRIVERS[:2]))
+    account_harness = harness.Harness(harness.state_of({VANS: DRIVERS[2:]}, others=DRIVERS[:2]))
     wanted = {VANS: [*DRIVERS[2:], "sam@example.com"]}
-    rig.roster.change_driver(DRIVERS[0], email="sam@example.com")
-    assert (await rig.reconcile(wanted)).exit_code == 0
-    rig.roster.remove_driver(DRIVERS[0])
-    assert (await rig.reconcile(wanted)).exit_code == 4
+    account_harness.state.change_driver(DRIVERS[0], email="sam@example.com")
+    assert (await account_harness.reconcile(wanted)).exit_code == 0
+    account_harness.state.remove_driver(DRIVERS[0])
+    assert (await account_harness.reconcile(wanted)).exit_code == 4
     await anyio.sleep(100 * 24 * 3600)
-    rig.roster.change_driver(DRIVERS[1], email="sam@example.com")
-    finished = await rig.reconcile(wanted)
+    account_harness.state.change_driver(DRIVERS[1], email="sam@example.com")
+    finished = await account_harness.reconcile(wanted)
     assert finished.guarded is not None
     assert (finished.exit_code, {each.guard for each in finished.guarded.held}) == (3, {guard.REFERENCE_MOVED})
-    assert len(rig.writes) == 1
+    assert len(account_harness.writes) == 1

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from tests.journal import desks, postgres
+from tests.journal import backends, postgres
 
 
 @pytest.fixture(scope="session")
@@ -16,58 +16,58 @@ def postgres_host() -> Iterator[str]:
 
 
 @pytest.fixture
-def sqlite_desk(tmp_path: pathlib.Path) -> desks.SqliteDesk:
+def sqlite_desk(tmp_path: pathlib.Path) -> backends.SqliteBackend:
     """Give a place for a journal in a file."""
-    return desks.SqliteDesk(tmp_path)
+    return backends.SqliteBackend(tmp_path)
 
 
 @pytest.fixture
-def postgresql_desk(postgres_host: str) -> Iterator[desks.PostgresDesk]:
+def postgresql_desk(postgres_host: str) -> Iterator[backends.PostgresBackend]:
     """Give a place for a journal on the server."""
-    desk = desks.PostgresDesk(postgres_host)
-    yield desk
-    desk.tell(f"DROP SCHEMA {desk.schema} CASCADE")
+    backend = backends.PostgresBackend(postgres_host)
+    yield backend
+    backend.tell(f"DROP SCHEMA {backend.schema} CASCADE")
 
 
 class Office:
     """A desk that remembers what was opened on it."""
 
-    def __init__(self, desk: desks.Desk) -> None:
+    def __init__(self, backend: backends.Backend) -> None:
         """Take the desk."""
-        self.desk = desk
-        self.clock = desk.clock
-        self.opened: list[desks.Journal] = []
+        self.backend = backend
+        self.clock = backend.clock
+        self.opened: list[backends.DurableJournal] = []
 
-    def journal(self) -> desks.Journal:
+    def journal(self) -> backends.DurableJournal:
         """Give the journal as another process has it."""
-        self.opened.append(self.desk.journal())
+        self.opened.append(self.backend.journal())
         return self.opened[-1]
 
-    async def writer(self) -> desks.Journal:
+    async def writer(self) -> backends.DurableJournal:
         """Give the journal as the one writer has it."""
         journal = self.journal()
         assert await journal.open() == ()
         return journal
 
-    def crash(self, journal: desks.Journal) -> desks.Journal:
+    def crash(self, journal: backends.DurableJournal) -> backends.DurableJournal:
         """Let a process die, and give the next one's journal."""
-        self.opened.append(self.desk.crash(journal))
+        self.opened.append(self.backend.crash(journal))
         return self.opened[-1]
 
 
 @pytest.fixture(params=["memory", "sqlite", "postgresql"])
-def desk(request: pytest.FixtureRequest) -> desks.Desk:
+def backend(request: pytest.FixtureRequest) -> backends.Backend:
     """Give a place of each kind."""
     if request.param == "memory":
-        return desks.MemoryDesk()
-    found: desks.Desk = request.getfixturevalue(f"{request.param}_desk")
+        return backends.MemoryBackend()
+    found: backends.Backend = request.getfixturevalue(f"{request.param}_desk")
     return found
 
 
 @pytest.fixture
-async def office(desk: desks.Desk) -> AsyncIterator[Office]:
+async def office(backend: backends.Backend) -> AsyncIterator[Office]:
     """Give a place of each kind, and close in the end what was opened there."""
-    office = Office(desk)
+    office = Office(backend)
     yield office
     for journal in office.opened:
         await journal.aclose()

@@ -4,18 +4,18 @@ import contextlib
 import pathlib
 import sqlite3
 
-from tests.journal import deeds
+from tests.journal import journal_factories
 from worker.journal import sql
 
 
 def opened(path: pathlib.Path) -> sql.SqlJournal:
-    return sql.SqlJournal(f"sqlite:///{path}", clock=deeds.Clock())
+    return sql.SqlJournal(f"sqlite:///{path}", clock=journal_factories.Clock())
 
 
 async def made(path: pathlib.Path) -> None:
     """Make a journal with one whole run in it."""
     journal = opened(path)
-    await deeds.whole(journal, deeds.many(2), run="run_0", at=deeds.NOON)
+    await journal_factories.whole(journal, journal_factories.many(2), run="run_0", at=journal_factories.NOON)
     await journal.aclose()
 
 

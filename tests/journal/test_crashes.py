@@ -5,9 +5,9 @@ import random
 import anyio
 import pytest
 
-from tests.journal import deeds, desks, processes
-from worker.core import values
+from tests.journal import backends, journal_factories, processes
 from worker.core.model.errors import JournalBusy
+from worker.core.model.identifiers import RunId
 from worker.core.model.ports import Journal, OpenIntent
 
 pytestmark = pytest.mark.anyio
@@ -30,9 +30,9 @@ sys.stdin.read()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def desk(request: pytest.FixtureRequest) -> desks.SqliteDesk | desks.PostgresDesk:
+def backend(request: pytest.FixtureRequest) -> backends.SqliteBackend | backends.PostgresBackend:
     """Give a place that outlives a process."""
-    found: desks.SqliteDesk | desks.PostgresDesk = request.getfixturevalue(f"{request.param}_desk")
+    found: backends.SqliteBackend | backends.PostgresBackend = request.getfixturevalue(f"{request.param}_desk")
     return found
 
 
@@ -48,30 +48,30 @@ async def _opened(journal: Journal) -> tuple[OpenIntent, ...]:
 
 @pytest.mark.parametrize("seed", range(3))
 async def test_what_a_killed_process_recorded_is_there_and_the_rest_is_open(
-    desk: desks.SqliteDesk | desks.PostgresDesk, seed: int
+    backend: backends.SqliteBackend | backends.PostgresBackend, seed: int
 ) -> None:
     moment = random.Random(seed).randrange(200)
-    with processes.running(LIFE, desk.url) as life:
+    with processes.running(LIFE, backend.url) as life:
         assert life.stdout is not None
         said = [next(life.stdout).strip() for _ in range(moment + 1)]
         life.kill()
         said += life.stdout.read().split()
     assert said[0] == "begun"
-    journal = desk.journal()
+    journal = backend.journal()
     left = {each.intent.key for each in await _opened(journal)}
-    done = {each.key for each in await journal.changes(run=deeds.RUN) if each.outcome == "applied"}
-    assert {deeds.key(int(each)) for each in said[1:]} <= done
+    done = {each.key for each in await journal.changes(run=journal_factories.RUN) if each.outcome == "applied"}
+    assert {journal_factories.key(int(each)) for each in said[1:]} <= done
     assert len(done) + len(left) == 300
     assert not done & left
     assert len(done) <= len(said)  # one commit at most was not answered any more
     await journal.aclose()
 
 
-async def test_a_killed_process_holds_no_lock(desk: desks.SqliteDesk | desks.PostgresDesk) -> None:
-    with processes.running(HOLD, desk.url) as life:
+async def test_a_killed_process_holds_no_lock(backend: backends.SqliteBackend | backends.PostgresBackend) -> None:
+    with processes.running(HOLD, backend.url) as life:
         assert life.stdout is not None
         next(life.stdout)
-        journal = desk.journal()
+        journal = backend.journal()
         with pytest.raises(JournalBusy, match=rf"process {life.pid} on .+, since 2\d\d\d-"):
             await journal.open()
         life.kill()
@@ -80,15 +80,15 @@ async def test_a_killed_process_holds_no_lock(desk: desks.SqliteDesk | desks.Pos
     await journal.aclose()
 
 
-@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("event_loop", ["asyncio", "trio"])
 def test_a_process_that_never_closes_its_journal_ends_all_the_same(
-    desk: desks.SqliteDesk | desks.PostgresDesk, backend: str
+    backend: backends.SqliteBackend | backends.PostgresBackend, event_loop: str
 ) -> None:
-    assert processes.run("await journal.open()\nprint('done')", desk.url, backend) == "done\n"
+    assert processes.run("await journal.open()\nprint('done')", backend.url, event_loop) == "done\n"
 
 
 async def test_the_next_process_settles_what_the_killed_one_left(
-    desk: desks.SqliteDesk | desks.PostgresDesk,
+    backend: backends.SqliteBackend | backends.PostgresBackend,
 ) -> None:
     body = """
         import os, signal
@@ -96,11 +96,11 @@ async def test_the_next_process_settles_what_the_killed_one_left(
         await deeds.begin(journal, deeds.many(2))
         os.kill(os.getpid(), signal.SIGKILL)
     """
-    with processes.running(body, desk.url) as life:
+    with processes.running(body, backend.url) as life:
         life.wait()
-    journal = desk.journal()
+    journal = backend.journal()
     (first, second) = await _opened(journal)
-    await journal.record([(first.intent.key, deeds.DONE), (second.intent.key, deeds.DONE)])
-    await journal.finish(deeds.ended(run=values.RunId("run_2")), trigger="once")
+    await journal.record([(first.intent.key, journal_factories.DONE), (second.intent.key, journal_factories.DONE)])
+    await journal.finish(journal_factories.ended(run=RunId("run_2")), trigger="once")
     assert {run.run: run.result for run in await journal.runs()} == {"run_1": None, "run_2": "in_sync"}
     await journal.aclose()

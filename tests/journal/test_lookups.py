@@ -2,12 +2,13 @@
 
 import pytest
 
-from worker.core import values
+from worker.core.model.identifiers import DriverId, FleetId
+from worker.core.model.plan import Action
 from worker.journal import lookups
 
-ATTACH: lookups.Write = (values.Action.ATTACH, values.DriverId("drv_a"), values.FleetId("flt_a"))
-DETACH: lookups.Write = (values.Action.DETACH, values.DriverId("drv_a"), values.FleetId("flt_a"))
-OTHER: lookups.Write = (values.Action.ATTACH, values.DriverId("drv_b"), values.FleetId("flt_a"))
+ATTACH: lookups.Write = (Action.ATTACH, DriverId("drv_a"), FleetId("flt_a"))
+DETACH: lookups.Write = (Action.DETACH, DriverId("drv_a"), FleetId("flt_a"))
+OTHER: lookups.Write = (Action.ATTACH, DriverId("drv_b"), FleetId("flt_a"))
 
 Past = tuple[lookups.Write, str | None, str | None]
 UNSEEN = ("unknown", lookups.UNSEEN)

@@ -10,20 +10,22 @@ import sqlalchemy as sa
 from alembic import autogenerate, config, script
 from alembic.runtime import migration
 
-from tests.journal import desks, form, processes
+from tests.journal import backends, form, processes
 from worker.journal import address, engines, glance, keeper, revisions, schema
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def desk(request: pytest.FixtureRequest) -> desks.SqliteDesk | desks.PostgresDesk:
+def backend(request: pytest.FixtureRequest) -> backends.SqliteBackend | backends.PostgresBackend:
     """Give a place in each database."""
-    found: desks.SqliteDesk | desks.PostgresDesk = request.getfixturevalue(f"{request.param}_desk")
+    found: backends.SqliteBackend | backends.PostgresBackend = request.getfixturevalue(f"{request.param}_desk")
     return found
 
 
-def test_the_scripts_make_the_tables_that_the_program_knows(desk: desks.SqliteDesk | desks.PostgresDesk) -> None:
-    place = address.parse(desk.url)
-    made = keeper.Keeper(place, clock=desk.clock)
+def test_the_scripts_make_the_tables_that_the_program_knows(
+    backend: backends.SqliteBackend | backends.PostgresBackend,
+) -> None:
+    place = address.parse(backend.url)
+    made = keeper.Keeper(place, clock=backend.clock)
     made.open()
     made.close()
     engine = engines.make(place)
@@ -50,7 +52,7 @@ def test_a_new_file_is_made_as_the_migrations_would_make_it(tmp_path: pathlib.Pa
     assert list(form.statements(made)) == list(form.made_by_migrations(tmp_path / "migrated.db"))
 
 
-def test_the_comparison_sees_a_table_that_is_missing(sqlite_desk: desks.SqliteDesk) -> None:
+def test_the_comparison_sees_a_table_that_is_missing(sqlite_desk: backends.SqliteBackend) -> None:
     engine = engines.make(address.parse(sqlite_desk.url))
     with engine.connect() as connection:
         context = migration.MigrationContext.configure(connection)
@@ -66,13 +68,13 @@ def test_every_script_is_known_by_its_name_in_order() -> None:
     assert tuple(each.revision for each in folder.walk_revisions())[::-1] == revisions.REVISIONS
 
 
-def test_a_script_that_fails_leaves_nothing(desk: desks.SqliteDesk | desks.PostgresDesk) -> None:
+def test_a_script_that_fails_leaves_nothing(backend: backends.SqliteBackend | backends.PostgresBackend) -> None:
     """DDL is in the transaction, in SQLite too: here the last table is there already."""
-    place = address.parse(desk.url)
+    place = address.parse(backend.url)
     engine = engines.make(place)
     with engine.begin() as connection:
         connection.execute(sa.text("CREATE TABLE resolutions (something INTEGER)"))
-    broken = keeper.Keeper(place, clock=desk.clock)
+    broken = keeper.Keeper(place, clock=backend.clock)
     with pytest.raises(Exception, match="already exists"):
         broken.open()
     broken.close()

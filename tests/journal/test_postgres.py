@@ -7,20 +7,20 @@ import socket
 import psycopg
 import pytest
 
-from tests.journal import deeds, desks, processes
-from worker.core import values
+from tests.journal import backends, journal_factories, processes
 from worker.core.model.errors import JournalBusy, JournalError
+from worker.core.model.identifiers import RunId
 from worker.journal import address, advisory, engines, keeper, sql
 
 pytestmark = pytest.mark.anyio
 
 
-def kept(desk: desks.PostgresDesk) -> keeper.Keeper:
-    return keeper.Keeper(address.parse(desk.url), clock=desk.clock)
+def kept(backend: backends.PostgresBackend) -> keeper.Keeper:
+    return keeper.Keeper(address.parse(backend.url), clock=backend.clock)
 
 
 def test_a_lost_connection_is_noticed_and_only_opening_again_makes_this_the_writer(
-    postgresql_desk: desks.PostgresDesk,
+    postgresql_desk: backends.PostgresBackend,
 ) -> None:
     writer = kept(postgresql_desk)
     writer.open()
@@ -38,7 +38,7 @@ def test_a_lost_connection_is_noticed_and_only_opening_again_makes_this_the_writ
 
 
 def test_a_writer_that_comes_back_from_a_pause_finds_that_another_took_over(
-    postgresql_desk: desks.PostgresDesk,
+    postgresql_desk: backends.PostgresBackend,
 ) -> None:
     writer, other = kept(postgresql_desk), kept(postgresql_desk)
     writer.open()
@@ -54,7 +54,7 @@ def test_a_writer_that_comes_back_from_a_pause_finds_that_another_took_over(
 
 
 def test_to_open_again_on_a_lost_connection_makes_this_the_writer_again(
-    postgresql_desk: desks.PostgresDesk,
+    postgresql_desk: backends.PostgresBackend,
 ) -> None:
     writer = kept(postgresql_desk)
     writer.open()
@@ -64,19 +64,19 @@ def test_to_open_again_on_a_lost_connection_makes_this_the_writer_again(
     writer.close()
 
 
-async def test_a_write_on_a_lost_connection_is_not_made_and_says_so(postgresql_desk: desks.PostgresDesk) -> None:
+async def test_a_write_on_a_lost_connection_is_not_made_and_says_so(postgresql_desk: backends.PostgresBackend) -> None:
     journal = postgresql_desk.journal()
-    await deeds.begin(journal, deeds.many(1))
+    await journal_factories.begin(journal, journal_factories.many(1))
     postgresql_desk.crash(journal)
     with pytest.raises(JournalError):
-        await journal.record([(deeds.key(), deeds.DONE)])
+        await journal.record([(journal_factories.key(), journal_factories.DONE)])
     with pytest.raises(JournalError):
         await journal.check()
     assert len(await journal.open()) == 1
     await journal.aclose()
 
 
-async def test_a_second_writer_is_told_who_the_first_one_is(postgresql_desk: desks.PostgresDesk) -> None:
+async def test_a_second_writer_is_told_who_the_first_one_is(postgresql_desk: backends.PostgresBackend) -> None:
     first, second = postgresql_desk.journal(), postgresql_desk.journal()
     await first.open()
     with pytest.raises(JournalBusy, match=f"process {os.getpid()} on {socket.gethostname()[:40]}"):
@@ -84,29 +84,33 @@ async def test_a_second_writer_is_told_who_the_first_one_is(postgresql_desk: des
     await first.aclose()
 
 
-async def test_a_writer_whom_the_server_does_not_show_is_busy_all_the_same(postgresql_desk: desks.PostgresDesk) -> None:
+async def test_a_writer_whom_the_server_does_not_show_is_busy_all_the_same(
+    postgresql_desk: backends.PostgresBackend,
+) -> None:
     first = postgresql_desk.journal()
     await first.open()
     postgresql_desk.tell("CREATE ROLE stranger LOGIN")
     postgresql_desk.tell(f"GRANT USAGE ON SCHEMA {postgresql_desk.schema} TO stranger")
-    second = sql.SqlJournal(postgresql_desk.url.replace("postgres@", "stranger@"), clock=deeds.Clock())
+    second = sql.SqlJournal(postgresql_desk.url.replace("postgres@", "stranger@"), clock=journal_factories.Clock())
     with pytest.raises(JournalBusy, match="cannot be told"):
         await second.open()
     postgresql_desk.tell("DROP OWNED BY stranger; DROP ROLE stranger")
     await first.aclose()
 
 
-async def test_each_schema_is_a_journal_of_its_own(postgresql_desk: desks.PostgresDesk, postgres_host: str) -> None:
-    other = desks.PostgresDesk(postgres_host)
+async def test_each_schema_is_a_journal_of_its_own(
+    postgresql_desk: backends.PostgresBackend, postgres_host: str
+) -> None:
+    other = backends.PostgresBackend(postgres_host)
     here, there = postgresql_desk.journal(), other.journal()
-    await deeds.begin(here, deeds.many(1))
+    await journal_factories.begin(here, journal_factories.many(1))
     assert await there.open() == ()
     await here.aclose()
     await there.aclose()
     other.tell(f"DROP SCHEMA {other.schema} CASCADE")
 
 
-async def test_a_journal_of_a_newer_version_is_said(postgresql_desk: desks.PostgresDesk) -> None:
+async def test_a_journal_of_a_newer_version_is_said(postgresql_desk: backends.PostgresBackend) -> None:
     journal = postgresql_desk.journal()
     await journal.open()
     await journal.aclose()
@@ -121,7 +125,7 @@ async def test_a_journal_of_a_newer_version_is_said(postgresql_desk: desks.Postg
 
 
 async def test_a_server_that_answers_before_a_commit_is_on_disk_is_told_not_to(
-    postgresql_desk: desks.PostgresDesk,
+    postgresql_desk: backends.PostgresBackend,
 ) -> None:
     for server, expected in (("off", "on"), ("remote_apply", "remote_apply")):
         url = f"{postgresql_desk.url}%20-csynchronous_commit%3D{server}"
@@ -136,7 +140,7 @@ async def test_a_server_that_answers_before_a_commit_is_on_disk_is_told_not_to(
 async def refused(url: str) -> JournalError:
     journal = None
     with pytest.raises(JournalError) as caught:
-        journal = sql.SqlJournal(url, clock=deeds.Clock())
+        journal = sql.SqlJournal(url, clock=journal_factories.Clock())
         await journal.open()
     if journal is not None:
         await journal.aclose()
@@ -172,7 +176,7 @@ async def test_a_schema_that_does_not_exist_is_said(postgres_host: str) -> None:
     assert "no schema" in error.message
 
 
-async def test_a_server_that_only_reads_is_said(postgresql_desk: desks.PostgresDesk) -> None:
+async def test_a_server_that_only_reads_is_said(postgresql_desk: backends.PostgresBackend) -> None:
     journal = postgresql_desk.journal()
     await journal.open()
     await journal.aclose()
@@ -181,7 +185,7 @@ async def test_a_server_that_only_reads_is_said(postgresql_desk: desks.PostgresD
     assert "standby" in error.remedy
 
 
-async def test_a_user_who_may_not_write_is_said(postgresql_desk: desks.PostgresDesk, postgres_host: str) -> None:
+async def test_a_user_who_may_not_write_is_said(postgresql_desk: backends.PostgresBackend, postgres_host: str) -> None:
     postgresql_desk.tell("CREATE ROLE reader LOGIN")
     error = await refused(postgresql_desk.url.replace("postgres@", "reader@"))
     postgresql_desk.tell("DROP ROLE reader")
@@ -202,12 +206,12 @@ def test_without_psycopg_the_operator_is_told_what_to_install() -> None:
     assert "sesame" not in shown
 
 
-async def test_a_lock_that_was_released_by_hand_is_free(postgresql_desk: desks.PostgresDesk) -> None:
+async def test_a_lock_that_was_released_by_hand_is_free(postgresql_desk: backends.PostgresBackend) -> None:
     """A reader that makes the journal is its writer for that moment only."""
     reader, journal = postgresql_desk.journal(), postgresql_desk.journal()
-    await reader.approve("sha256:1", now=deeds.NOON, until=deeds.minutes(1))
+    await reader.approve("sha256:1", now=journal_factories.NOON, until=journal_factories.minutes(1))
     await journal.open()
-    await journal.begin(values.RunId("run_1"), trigger="once", guarded=deeds.guarded(), intents=[])
+    await journal.begin(RunId("run_1"), trigger="once", guarded=journal_factories.guarded(), intents=[])
     assert [past.run for past in await reader.runs()] == ["run_1"]
     await reader.aclose()
     await journal.aclose()
@@ -218,7 +222,7 @@ def test_the_server_of_the_tests_is_a_real_one(postgres_host: str) -> None:
         assert connection.info.server_version >= 160_000
 
 
-def test_a_lock_is_let_go_of_before_the_session_ends(postgresql_desk: desks.PostgresDesk) -> None:
+def test_a_lock_is_let_go_of_before_the_session_ends(postgresql_desk: backends.PostgresBackend) -> None:
     """The server takes its time to notice an end: the next run would find the journal busy."""
     engine = engines.make(address.parse(postgresql_desk.url))
     with engine.connect() as first, engine.connect() as second:

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 import anyio
 import pytest
 
-from tests.journal import deeds, desks, files, processes
-from worker.core import values
+from tests.journal import backends, files, journal_factories, processes
 from worker.core.model.errors import JournalError
+from worker.core.model.identifiers import RunId
 from worker.core.model.outcomes import Stale
 
 pytestmark = pytest.mark.anyio
@@ -29,7 +29,7 @@ async def assert_refused(path: pathlib.Path, *, says: str | None = None) -> Jour
     with pytest.raises(JournalError, match=says) as caught:
         await journal.open()
     with pytest.raises(JournalError):
-        await deeds.begin(journal, deeds.many(1))
+        await journal_factories.begin(journal, journal_factories.many(1))
     await journal.aclose()
     assert str(path) in caught.value.message
     assert caught.value.remedy
@@ -99,11 +99,11 @@ async def test_a_journal_that_does_not_say_its_form_is_said(path: pathlib.Path) 
 
 async def test_tables_that_vanished_meanwhile_are_said(path: pathlib.Path) -> None:
     journal = files.opened(path)
-    await deeds.begin(journal, deeds.many(1))
+    await journal_factories.begin(journal, journal_factories.many(1))
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.execute("DROP TABLE intents")
     with pytest.raises(JournalError, match="no such table"):
-        await journal.record([(deeds.key(), deeds.DONE)])
+        await journal.record([(journal_factories.key(), journal_factories.DONE)])
     await journal.aclose()
 
 
@@ -202,15 +202,15 @@ async def test_a_disk_that_is_full_from_the_start_takes_no_journal(path: pathlib
     assert "room" in processes.run(NO_ROOM, f"sqlite:///{path}")
 
 
-async def test_a_database_without_room_is_said(sqlite_desk: desks.SqliteDesk) -> None:
+async def test_a_database_without_room_is_said(sqlite_desk: backends.SqliteBackend) -> None:
     journal = sqlite_desk.journal()
-    await deeds.begin(journal, deeds.many(1))
+    await journal_factories.begin(journal, journal_factories.many(1))
     database = journal._keeper._ready()
     with database._reading() as connection:
         connection.exec_driver_sql("PRAGMA max_page_count=1")
     with pytest.raises(JournalError, match="full") as caught:
-        await deeds.begin(journal, deeds.many(500), run=values.RunId("run_2"))
+        await journal_factories.begin(journal, journal_factories.many(500), run=RunId("run_2"))
     assert "room" in caught.value.remedy
-    await journal.record([(deeds.key(), Stale("still"))])
-    assert [run.run for run in await journal.runs()] == [deeds.RUN]
+    await journal.record([(journal_factories.key(), Stale("still"))])
+    assert [run.run for run in await journal.runs()] == [journal_factories.RUN]
     await journal.aclose()

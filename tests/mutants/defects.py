@@ -5,11 +5,11 @@ Invariant: `before` stands exactly once in its file. Neighbours: `__main__` plan
 
 import dataclasses
 
-APPLY = ("tests/engine/test_apply.py", "tests/engine/test_apply_ends.py")
-CYCLE = ("tests/engine/test_cycle.py", "tests/engine/test_saved_plan.py")
+APPLY = ("tests/engine/test_applier.py", "tests/engine/test_applier_endings.py")
+CYCLE = ("tests/engine/test_reconciler.py", "tests/engine/test_saved_plan.py")
 PLANNER = ("tests/core/test_planner.py", "tests/core/test_planner_stories.py")
-READING = ("tests/engine/test_reading.py", "tests/engine/test_unknown.py", "tests/engine/test_listing.py")
-SENDING = ("tests/engine/test_sending.py",)
+READING = ("tests/engine/test_reader.py", "tests/engine/test_unknown.py", "tests/engine/test_pagination.py")
+SENDING = ("tests/engine/test_request_executor.py",)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -33,49 +33,49 @@ DEFECTS = (
     ),
     Defect(
         "a new key for every attempt",
-        "worker/engine/apply.py",
+        "worker/engine/applier.py",
         "key=intent.key)",
         "key=self._new_key())",
         APPLY,
     ),
     Defect(
         "detaches before attaches",
-        "worker/engine/apply.py",
+        "worker/engine/applier.py",
         "key=lambda each: (each.intent.change.driver, each.intent.change.action))",
         "key=lambda each: (each.intent.change.driver, each.intent.change.action == 'attach'))",
         APPLY,
     ),
     Defect(
         "a detach although the attach failed",
-        "worker/engine/apply.py",
+        "worker/engine/applier.py",
         "if change.action is values.Action.DETACH and missing is not None:",
         "if False and missing is not None:",
         APPLY,
     ),
     Defect(
         "believing any 200 to a write",
-        "worker/engine/apply.py",
+        "worker/engine/applier.py",
         "if intent.change.done_in(reply.driver.fleets) and not attempts.doubtful:",
         "if reply and not attempts.doubtful:",
         APPLY,
     ),
     Defect(
         "believing an answer that may be a replay",
-        "worker/engine/apply.py",
+        "worker/engine/applier.py",
         "if intent.change.done_in(reply.driver.fleets) and not attempts.doubtful:",
         "if intent.change.done_in(reply.driver.fleets):",
         APPLY,
     ),
     Defect(
         "counting requests that never left",
-        "worker/engine/sending.py",
+        "worker/engine/request_executor.py",
         "went = 0 if isinstance(error, errors.NotSent) else 1",
         "went = 1",
         SENDING,
     ),
     Defect(
         "believing a list of all drivers that left somebody out",
-        "worker/engine/rosters.py",
+        "worker/engine/driver_reader.py",
         "if self._directory_complete or not ended:",
         "if ended:",
         READING,
@@ -89,14 +89,14 @@ DEFECTS = (
     ),
     Defect(
         "writing without asking whether the journal is still ours",
-        "worker/engine/apply.py",
+        "worker/engine/applier.py",
         "            await self._journal.check()",
         "            pass",
         APPLY,
     ),
     Defect(
         "no intents in the journal before the writes",
-        "worker/engine/cycle.py",
+        "worker/engine/reconciler.py",
         "judged=judged, intents=intents)",
         "judged=judged, intents=[])",
         CYCLE,
@@ -113,18 +113,18 @@ DEFECTS = (
         "worker/core/planning/observation.py",
         "if fleets is not None and change.done_in(fleets):",
         "if False and fleets is not None and change.done_in(fleets):",
-        ("tests/core", "tests/engine/test_cycle.py"),
+        ("tests/core", "tests/engine/test_reconciler.py"),
     ),
     Defect(
         "dropping outcomes that could not be recorded",
-        "worker/engine/recorder.py",
+        "worker/engine/outcome_writer.py",
         "self._waiting = [*group, *self._waiting]",
         "pass",
-        ("tests/engine/test_halt.py",),
+        ("tests/engine/test_cancellation.py",),
     ),
     Defect(
         "going on after a rejected key",
-        "worker/engine/sending.py",
+        "worker/engine/request_executor.py",
         "            self.halt.stop(error)",
         "            pass",
         (*SENDING, *APPLY),
@@ -138,21 +138,21 @@ DEFECTS = (
     ),
     Defect(
         "forgetting Retry-After",
-        "worker/engine/pacing.py",
+        "worker/engine/rate_limiter.py",
         "if retry_after is not None:",
         "if retry_after is None:",
-        ("tests/engine/test_pacing.py",),
+        ("tests/engine/test_rate_limiter.py",),
     ),
     Defect(
         "no ceiling",
-        "worker/engine/pacing.py",
+        "worker/engine/rate_limiter.py",
         "            self._spacing.take()",
         "            pass",
-        ("tests/engine/test_pacing.py",),
+        ("tests/engine/test_rate_limiter.py",),
     ),
     Defect(
         "following a page to a foreign origin",
-        "worker/charge/http.py",
+        "worker/charge/transport.py",
         "ours = _origin(address) == _origin(self._base) and not address.userinfo",
         "ours = not address.userinfo",
         ("tests/charge",),
@@ -166,14 +166,14 @@ DEFECTS = (
     ),
     Defect(
         "taking a driver without `fleets` for one in no fleet",
-        "worker/charge/wire.py",
+        "worker/charge/codec.py",
         "    fleets: list[str] | None\n    email",
         "    fleets: list[str] | None = None\n    email",
         ("tests/charge",),
     ),
     Defect(
         "following pages in circles",
-        "worker/engine/listing.py",
+        "worker/engine/pagination.py",
         "if page.next in followed:",
         "if not followed and page.next in followed:",
         READING,
@@ -215,7 +215,7 @@ DEFECTS = (
     ),
     Defect(
         "`until` inclusive",
-        "worker/core/values.py",
+        "worker/core/model/plan.py",
         "self.ends <= now",
         "self.ends < now",
         PLANNER,
@@ -250,7 +250,7 @@ DEFECTS = (
     ),
     Defect(
         "fighting on, whatever somebody else does",
-        "worker/engine/survey.py",
+        "worker/engine/plan_builder.py",
         "most=flapping.ENOUGH)",
         "most=flapping.ENOUGH - 1)",
         ("tests/engine/test_flapping.py",),
@@ -285,14 +285,14 @@ DEFECTS = (
     ),
     Defect(
         "forgetting reasons that come during a run",
-        "worker/service/wakeups.py",
+        "worker/service/triggers.py",
         "        self._reasons.add(reason)\n",
         "",
         ("tests/service",),
     ),
     Defect(
         "ending the service with one run",
-        "worker/service/loop.py",
+        "worker/service/scheduler.py",
         "        except Exception:\n            log.exception(",
         "        except ValueError:\n            log.exception(",
         ("tests/service",),
@@ -306,16 +306,16 @@ DEFECTS = (
     ),
     Defect(
         "an answered key where nobody answered",
-        "worker/service/board.py",
+        "worker/service/state.py",
         "status.Part.CHARGE: (status.Part.JOURNAL, status.Part.SOURCE),",
         "status.Part.CHARGE: tuple(status.Part),",
         ("tests/service",),
     ),
     Defect(
         "letting anybody ask",
-        "worker/status/armour.py",
+        "worker/web/security.py",
         "return token is not None and hmac.compare_digest(",
         "return token is not None or hmac.compare_digest(",
-        ("tests/status/test_orders.py",),
+        ("tests/web/test_actions.py",),
     ),
 )

@@ -4,14 +4,14 @@ import dataclasses
 
 import pytest
 
-from worker.sandbox import app, roster
+from worker.sandbox import app, state
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Account:
     """One driver in one of two fleets."""
 
-    roster: roster.Roster
+    roster: state.SandboxState
     sandbox: app.Sandbox
     vans: str
     depot: str
@@ -21,7 +21,7 @@ class Account:
 @pytest.fixture
 def account() -> Account:
     """Make a sandbox with the fleets `vans` and `depot`, and `alice` in `vans`."""
-    held = roster.Roster()
+    held = state.SandboxState()
     vans, depot = held.add_fleet(name="Paris vans"), held.add_fleet(name="Lyon depot")
     alice = held.add_driver(email="alice@example.com", name="Alice", metadata={"employee_id": "10042"}, fleets=[vans])
     return Account(held, app.create(held), vans, depot, alice)

@@ -7,7 +7,7 @@ import pytest
 
 from tests.sandbox import conftest
 from tests.support import sandbox as support
-from worker.sandbox import app, behaviour, roster
+from worker.sandbox import app, quirks, state
 
 pytestmark = pytest.mark.anyio
 
@@ -50,7 +50,7 @@ async def test_total_drivers_follows_the_memberships(account: conftest.Account) 
 
 @pytest.mark.parametrize(("offset", "shown"), [(3, 4), (-1, 0), (-9, 0)])
 async def test_total_drivers_may_lie(account: conftest.Account, offset: int, shown: int) -> None:
-    account.sandbox.behaviour = behaviour.Behaviour(total_drivers_offset=offset)
+    account.sandbox.behaviour = quirks.Quirks(total_drivers_offset=offset)
     assert (await _get(account.sandbox, f"fleets/{account.vans}"))["total_drivers"] == shown
 
 
@@ -89,7 +89,7 @@ async def test_what_does_not_exist_is_said_to_be_missing(
 
 
 async def test_empty_lists_may_be_null(account: conftest.Account) -> None:
-    account.sandbox.behaviour = behaviour.Behaviour(null_lists=True)
+    account.sandbox.behaviour = quirks.Quirks(null_lists=True)
     account.roster.detach(account.alice, account.vans)
     driver = await _get(account.sandbox, f"drivers/{account.alice}")
     assert (driver["fleets"], driver["policy_ids"]) == (None, None)
@@ -98,8 +98,8 @@ async def test_empty_lists_may_be_null(account: conftest.Account) -> None:
 
 
 async def test_unknown_fields_and_values_may_appear() -> None:
-    held = roster.Roster.populate(drivers=9, fleets=3)
-    sandbox = app.create(held, behaviour=behaviour.Behaviour(unknown_values=True))
+    held = state.SandboxState.populate(drivers=9, fleets=3)
+    sandbox = app.create(held, behaviour=quirks.Quirks(unknown_values=True))
     drivers, fleets = await _get(sandbox, "drivers?limit=100"), await _get(sandbox, "fleets?limit=100")
     assert set(drivers) > {"data", "next_page_url", "previous_page_url"}
     assert {driver["status"] for driver in drivers["data"]} == {"active", "in_review"}
@@ -110,7 +110,7 @@ async def test_unknown_fields_and_values_may_appear() -> None:
 async def test_the_request_id_stands_in_a_header_unless_switched_off(account: conftest.Account) -> None:
     async with support.client(account.sandbox) as api:
         assert (await api.get("fleets")).headers["request-id"].startswith("req_")
-        account.sandbox.behaviour = behaviour.Behaviour(request_id_header=False)
+        account.sandbox.behaviour = quirks.Quirks(request_id_header=False)
         assert "request-id" not in (await api.get("fleets")).headers
 
 

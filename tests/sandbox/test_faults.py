@@ -8,7 +8,7 @@ import pytest
 
 from tests.sandbox import conftest
 from tests.support import sandbox as support
-from worker.sandbox import app, faults, messages, roster
+from worker.sandbox import app, faults, http_types, state
 
 pytestmark = pytest.mark.anyio
 
@@ -121,7 +121,7 @@ async def test_an_unlucky_object_is_not_found(account: conftest.Account, path: s
 
 
 async def test_an_unlucky_driver_is_refused_every_time_and_the_others_never() -> None:
-    held = roster.Roster.populate(drivers=40, fleets=1)
+    held = state.SandboxState.populate(drivers=40, fleets=1)
     fleet = next(iter(held.fleets))
     sandbox = app.create(held, faults=faults.parse(["refused=0.25"]))
     async with support.client(sandbox) as api:
@@ -137,7 +137,7 @@ async def test_the_same_seed_gives_the_same_accidents() -> None:
     histories = []
     for seed in (1, 1, 2):
         sandbox = app.create(
-            roster.Roster.populate(drivers=5, fleets=2), faults=faults.parse(["500=0.3", "html=0.3"], seed=seed)
+            state.SandboxState.populate(drivers=5, fleets=2), faults=faults.parse(["500=0.3", "html=0.3"], seed=seed)
         )
         async with support.client(sandbox) as api:
             histories.append([(await api.get("fleets")).status_code for _ in range(50)])
@@ -146,7 +146,7 @@ async def test_the_same_seed_gives_the_same_accidents() -> None:
 
 
 async def test_a_script_may_be_a_function_of_the_request(account: conftest.Account) -> None:
-    def writes_fail(request: messages.Request) -> str | None:
+    def writes_fail(request: http_types.Request) -> str | None:
         return "503" if request.route == "attach" and request.subject == account.alice else None
 
     account.sandbox.faults = faults.Faults(script=writes_fail)

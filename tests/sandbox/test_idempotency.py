@@ -10,7 +10,7 @@ import trio.testing
 
 from tests.sandbox import conftest
 from tests.support import sandbox as support
-from worker.sandbox import behaviour, faults
+from worker.sandbox import faults, quirks
 
 pytestmark = pytest.mark.anyio
 
@@ -50,7 +50,7 @@ async def test_a_refusal_is_remembered_too(account: conftest.Account) -> None:
 async def test_a_key_that_comes_back_for_another_write_never_does_it(
     account: conftest.Account, mode: Literal["first_answer", "bad_request", "conflict"], status: int
 ) -> None:
-    account.sandbox.behaviour = behaviour.Behaviour(reused_key=mode)
+    account.sandbox.behaviour = quirks.Quirks(reused_key=mode)
     await _post(account, "attach", account.depot)
     assert (await _post(account, "detach", account.depot)).status_code == status
     assert (await _post(account, "attach", account.vans)).status_code == status
@@ -73,7 +73,7 @@ async def test_a_stored_500_before_the_effect(
     statuses: list[int],
     effects: list[bool],
 ) -> None:
-    account.sandbox.behaviour = behaviour.Behaviour(stored_5xx=mode)
+    account.sandbox.behaviour = quirks.Quirks(stored_5xx=mode)
     account.sandbox.faults = faults.Faults(script=["500"])
     assert [(await _post(account, "attach", account.depot)).status_code for _ in statuses] == statuses
     assert [effect.changed for effect in account.roster.effects] == effects
@@ -89,7 +89,7 @@ async def test_a_stored_500_after_the_effect(
     statuses: list[int],
     effects: list[bool],
 ) -> None:
-    account.sandbox.behaviour = behaviour.Behaviour(stored_5xx=mode, already_attached="conflict")
+    account.sandbox.behaviour = quirks.Quirks(stored_5xx=mode, already_attached="conflict")
     account.sandbox.faults = faults.Faults(script=["500_after"])
     assert [(await _post(account, "attach", account.depot)).status_code for _ in statuses] == statuses
     assert [effect.changed for effect in account.roster.effects] == effects
@@ -120,14 +120,14 @@ class TestOnVirtualTime:
         assert [effect.changed for effect in account.roster.effects] == [True, False]
 
     async def test_two_requests_with_one_key_at_once_take_effect_once(self, account: conftest.Account) -> None:
-        account.sandbox.behaviour = behaviour.Behaviour(latency_seconds=2)
+        account.sandbox.behaviour = quirks.Quirks(latency_seconds=2)
         async with anyio.create_task_group() as tasks:
             for _ in range(2):
                 tasks.start_soon(_post, account, "attach", account.depot)
         assert len(account.roster.effects) == 1
 
     async def test_latency_is_half_before_the_effect_and_half_after(self, account: conftest.Account) -> None:
-        account.sandbox.behaviour = behaviour.Behaviour(latency_seconds=10)
+        account.sandbox.behaviour = quirks.Quirks(latency_seconds=10)
         started = anyio.current_time()
         for deadline, effects in ((4, 0), (6, 1)):
             with anyio.move_on_after(deadline) as scope:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.sandbox import conftest
 from tests.support import sandbox as support
-from worker.sandbox import app, behaviour, faults, objects, pages, roster
+from worker.sandbox import app, faults, objects, pages, quirks, state
 
 pytestmark = pytest.mark.anyio
 
@@ -19,11 +19,11 @@ KINDS = pytest.mark.parametrize("kind", ["offset", "cursor"])
 
 def _sandbox(drivers: int = 25, kind: Pages = "offset") -> tuple[app.Sandbox, str]:
     """Make a sandbox with one fleet in which every driver is."""
-    held = roster.Roster()
+    held = state.SandboxState()
     fleet = held.add_fleet(name="Paris vans")
     for _ in range(drivers):
         held.add_driver(fleets=[fleet])
-    return app.create(held, behaviour=behaviour.Behaviour(pages=kind)), fleet
+    return app.create(held, behaviour=quirks.Quirks(pages=kind)), fleet
 
 
 @KINDS
@@ -100,7 +100,7 @@ async def test_a_filter_by_what_does_not_exist_is_refused_or_finds_nothing(
     async with support.client(account.sandbox) as api:
         reply = await api.get(path)
         assert (reply.status_code, reply.json()["code"]) == (404, code)
-        account.sandbox.behaviour = behaviour.Behaviour(unknown_filter="empty")
+        account.sandbox.behaviour = quirks.Quirks(unknown_filter="empty")
         assert await support.walk(api, path) == [[]]
 
 
@@ -171,7 +171,7 @@ async def test_a_list_that_empties_while_it_is_read_ends(kind: Pages) -> None:
 @KINDS
 async def test_a_cap_ends_a_list_silently(kind: Pages) -> None:
     sandbox, _ = _sandbox(25)
-    sandbox.behaviour = behaviour.Behaviour(pages=kind, page_cap=13)
+    sandbox.behaviour = quirks.Quirks(pages=kind, page_cap=13)
     async with support.client(sandbox) as api:
         found = await support.walk(api, "drivers?limit=5")
     assert [len(page) for page in found] == [5, 5, 3]
@@ -212,21 +212,21 @@ class TestFaults:
 
     @KINDS
     @pytest.mark.parametrize("turn", [0, 1, 2])
-    async def test_a_looping_page_leads_to_itself(self, kind: Pages, turn: int) -> None:
+    async def test_a_looping_page_leads_to_itself(self, kind: Pages, acquire: int) -> None:
         sandbox, _ = _sandbox(25, kind)
-        sandbox.faults = faults.Faults(script=[None] * turn + ["loop"] * 3)
+        sandbox.faults = faults.Faults(script=[None] * acquire + ["loop"] * 3)
         async with support.client(sandbox) as api:
-            found = await support.walk(api, "drivers?limit=10", most=turn + 3)
-        assert found[turn] == found[turn + 1] == found[turn + 2]
-        repeated = [dict(record.query) for record in sandbox.requests[turn:]]
+            found = await support.walk(api, "drivers?limit=10", most=acquire + 3)
+        assert found[acquire] == found[acquire + 1] == found[acquire + 2]
+        repeated = [dict(record.query) for record in sandbox.requests[acquire:]]
         assert repeated == [repeated[0]] * 3
 
     @pytest.mark.parametrize("turn", [0, 1, 2])
-    async def test_a_list_cut_short_says_that_it_is_over(self, turn: int) -> None:
+    async def test_a_list_cut_short_says_that_it_is_over(self, acquire: int) -> None:
         sandbox, _ = _sandbox(30)
-        sandbox.faults = faults.Faults(script=[None] * turn + ["cut_short"])
+        sandbox.faults = faults.Faults(script=[None] * acquire + ["cut_short"])
         async with support.client(sandbox) as api:
-            assert [len(page) for page in await support.walk(api, "drivers")] == [10] * turn + [5]
+            assert [len(page) for page in await support.walk(api, "drivers")] == [10] * acquire + [5]
 
     async def test_a_foreign_page_leads_to_another_origin(self) -> None:
         sandbox, fleet = _sandbox(3)

@@ -7,7 +7,7 @@ import pytest
 
 from tests.sandbox import conftest
 from tests.support import sandbox as support
-from worker.sandbox import behaviour, roster
+from worker.sandbox import quirks, state
 
 pytestmark = pytest.mark.anyio
 
@@ -26,7 +26,7 @@ async def test_an_attach_adds_the_fleet_to_the_driver(account: conftest.Account)
     assert reply.status_code == 200
     assert reply.json()["fleets"] == [account.vans, account.depot]
     assert account.roster.members(account.depot) == {account.alice}
-    assert account.roster.effects == [roster.Effect("attach", account.alice, account.depot, None, changed=True)]
+    assert account.roster.effects == [state.Effect("attach", account.alice, account.depot, None, changed=True)]
 
 
 async def test_a_detach_takes_the_fleet_away_and_leaves_the_driver(account: conftest.Account) -> None:
@@ -46,7 +46,7 @@ async def test_a_repeated_write_is_fine_or_a_conflict(account: conftest.Account,
     target = getattr(account, fleet)
     assert (await _post(account, action, target)).status_code == 200
     assert [effect.changed for effect in account.roster.effects] == [False]
-    account.sandbox.behaviour = behaviour.Behaviour(already_attached="conflict", not_attached="conflict")
+    account.sandbox.behaviour = quirks.Quirks(already_attached="conflict", not_attached="conflict")
     assert _refusal(await _post(account, action, target)) == (409, "driver_fleet_conflict")
     assert len(account.roster.effects) == 1
 
@@ -58,9 +58,9 @@ async def test_a_repeated_write_is_fine_or_a_conflict(account: conftest.Account,
     [("accept", 200, None), ("conflict", 409, "driver_fleet_conflict"), ("policy_blocked", 409, "policy_blocked")],
 )
 async def test_who_is_not_active_is_accepted_or_refused(
-    account: conftest.Account, status: roster.Status, kind: str, admission: str, status_code: int, code: str | None
+    account: conftest.Account, status: state.Status, kind: str, admission: str, status_code: int, code: str | None
 ) -> None:
-    account.sandbox.behaviour = behaviour.Behaviour(**{f"{status}_{kind}": admission})  # type: ignore[arg-type]
+    account.sandbox.behaviour = quirks.Quirks(**{f"{status}_{kind}": admission})  # type: ignore[arg-type]
     if kind == "driver":
         account.roster.change_driver(account.alice, status=status)
     else:
@@ -79,7 +79,7 @@ async def test_a_detach_is_accepted_whatever_the_status(account: conftest.Accoun
 async def test_what_is_missing_is_named_or_not(account: conftest.Account) -> None:
     assert _refusal(await _post(account, "attach", "flt_nothing")) == (404, "fleet_not_found")
     assert _refusal(await _post(account, "attach", account.vans, "drv_nobody")) == (404, "driver_not_found")
-    account.sandbox.behaviour = behaviour.Behaviour(not_found="combined")
+    account.sandbox.behaviour = quirks.Quirks(not_found="combined")
     assert _refusal(await _post(account, "attach", "flt_nothing")) == (404, "driver_or_fleet_not_found")
     assert _refusal(await _post(account, "detach", account.vans, "drv_nobody")) == (404, "driver_or_fleet_not_found")
 
@@ -102,7 +102,7 @@ async def test_a_body_may_come_in_parts(account: conftest.Account) -> None:
 
 
 async def test_a_restricted_key_may_read_only(account: conftest.Account) -> None:
-    account.sandbox.behaviour = behaviour.Behaviour(read_only=True)
+    account.sandbox.behaviour = quirks.Quirks(read_only=True)
     assert (await _post(account, "attach", account.depot)).status_code == 403
     async with support.client(account.sandbox) as api:
         assert (await api.get("fleets")).status_code == 200

@@ -15,7 +15,7 @@ import pytest
 
 from tests.sandbox import conftest
 from tests.support import sandbox as support
-from worker.sandbox import app, behaviour, faults, messages, roster, server
+from worker.sandbox import app, faults, http_types, quirks, server, state
 
 pytestmark = pytest.mark.anyio
 
@@ -29,7 +29,7 @@ def anyio_backend() -> str:
 
 
 @contextlib.asynccontextmanager
-async def _served(sandbox: messages.App, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
+async def _served(sandbox: http_types.App, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
     urls: list[str] = []
     listening = anyio.Event()
 
@@ -71,7 +71,7 @@ async def test_it_answers_over_http(account: conftest.Account) -> None:
 
 
 async def test_links_lead_back_to_the_port() -> None:
-    sandbox = app.create(roster.Roster.populate(drivers=30, fleets=2))
+    sandbox = app.create(state.SandboxState.populate(drivers=30, fleets=2))
     async with _served(sandbox) as url, _client(url) as api:
         pages = await support.walk(api, "drivers?limit=7")
     assert list(itertools.chain(*pages)) == list(sandbox.roster.newest_drivers())
@@ -116,7 +116,7 @@ async def test_a_truncated_reply_is_really_cut(account: conftest.Account) -> Non
 async def test_a_hanging_request_gets_nothing_and_keeps_nobody_from_leaving(account: conftest.Account) -> None:
     hanging = anyio.Event()
 
-    def hang(request: messages.Request) -> str:
+    def hang(request: http_types.Request) -> str:
         hanging.set()
         return "hang"
 
@@ -132,11 +132,11 @@ async def test_a_hanging_request_gets_nothing_and_keeps_nobody_from_leaving(acco
 async def test_a_slow_request_keeps_nobody_from_leaving(account: conftest.Account) -> None:
     arrived = anyio.Event()
 
-    async def watched(scope: messages.Scope, receive: messages.Receive, send: messages.Send) -> None:
+    async def watched(scope: http_types.Scope, receive: http_types.Receive, send: http_types.Send) -> None:
         arrived.set()
         await account.sandbox(scope, receive, send)
 
-    account.sandbox.behaviour = behaviour.Behaviour(latency_seconds=3600)
+    account.sandbox.behaviour = quirks.Quirks(latency_seconds=3600)
     async with _served(watched) as url:
         stream = await _raw(url, "fleets")
         await arrived.wait()
@@ -198,7 +198,7 @@ async def test_a_body_does_not_wait_behind_its_head(account: conftest.Account) -
     """Nagle's algorithm together with a delayed acknowledgement would hold every reply up for 40 ms."""
     options: list[int] = []
 
-    async def watched(scope: messages.Scope, receive: messages.Receive, send: messages.Send) -> None:
+    async def watched(scope: http_types.Scope, receive: http_types.Receive, send: http_types.Send) -> None:
         connection = scope["state"]["transport"].get_extra_info("socket")
         options.append(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
         await account.sandbox(scope, receive, send)

@@ -8,7 +8,7 @@ import pytest
 from tests.support import clocks
 from worker.core.model.secret import Secret
 from worker.journal import sql
-from worker.service import composition, ending
+from worker.service import composition, shutdown
 from worker.settings import model
 
 pytestmark = pytest.mark.anyio
@@ -19,15 +19,19 @@ class Accounts:
 
     def __init__(self, folder: pathlib.Path) -> None:
         self.journal = sql.SqlJournal(f"sqlite:///{folder / 'journal.db'}", clock=clocks.Still())
-        self.made: list[composition.Account] = []
+        self.made: list[composition.AccountRuntime] = []
 
-    def make(self, *, before: composition.Account | None = None, **pace: float) -> composition.Account:
-        settings = model.Settings.model_validate({"sources": [{"kind": "file", "path": "m.yaml"}], "pace": pace})
-        account = composition.Account(
+    def make(
+        self, *, before: composition.AccountRuntime | None = None, **rate_limit: float
+    ) -> composition.AccountRuntime:
+        settings = model.Settings.model_validate(
+            {"sources": [{"kind": "file", "path": "m.yaml"}], "rate_limit": rate_limit}
+        )
+        account = composition.AccountRuntime(
             settings=settings,
             key=Secret("ch_sk_test_x"),
             journal=self.journal,
-            ending=ending.Ending(),
+            process_shutdown=shutdown.Shutdown(),
             progress=composition.Unwatched(),
             before=before,
         )
@@ -46,9 +50,9 @@ async def accounts(tmp_path: pathlib.Path) -> AsyncIterator[Accounts]:
 
 async def test_settings_read_anew_keep_what_was_learned_of_the_limit_and_a_pause_under_way(accounts: Accounts) -> None:
     before = accounts.make()
-    before._pace.limited(0.0, retry_after=60.0)
+    before._limiter.limited(0.0, retry_after=60.0)
     after = accounts.make(before=before)
-    assert after._pace is before._pace
+    assert after._limiter is before._limiter
 
 
 async def test_another_pace_begins_anew(accounts: Accounts) -> None:

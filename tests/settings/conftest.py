@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from worker.core.model.errors import SettingsError
-from worker.settings import loading, model
+from worker.settings import loader, model
 
 SOURCES = '[[sources]]\npath = "membership.yaml"\n'
 
@@ -21,7 +21,7 @@ def load(tmp_path: pathlib.Path) -> Load:
     def load_settings(text: str = "", *, sources: str = SOURCES, **environ: str) -> model.Settings:
         path = tmp_path / "fleet-sync.toml"
         path.write_text(text + sources)
-        return loading.load(path, environ)
+        return loader.load(path, environ)
 
     return load_settings
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from tests.settings import conftest
 from worker.core.planning import references
 from worker.settings import schema
-from worker.sources import documents, files, json_document, toml_document, yaml_document
+from worker.sources import file_source, membership_document
+from worker.sources.formats import json_format, toml_format, yaml_format
 
 ID = "jFme4vQtEAyhWAWt18YgmYvHSUL4AXx5"
 CONFIG = pathlib.Path(__file__).parents[2] / "config"
@@ -63,8 +64,8 @@ def test_the_annotated_settings_fit_their_schema() -> None:
 def test_the_sample_document_fits_its_schema_and_is_read() -> None:
     """It need not be ours: somebody may have put a document of their own in its place."""
     path = CONFIG / "membership.yaml"
-    validator("membership").validate(yaml_document.parse(path.read_text()).data)
-    reading = anyio.run(files.FileSource(path, path.name).read)
+    validator("membership").validate(yaml_format.parse(path.read_text()).data)
+    reading = anyio.run(file_source.FileSource(path, path.name).read)
     assert reading.rows and reading.fleets
 
 
@@ -72,7 +73,7 @@ def test_the_sample_document_fits_its_schema_and_is_read() -> None:
     "text",
     [
         "{}",
-        "pace: {}",
+        "rate_limit: {}",
         "sources: []",
         "sources: [{}]",
         "sources: [{path: ''}]",
@@ -83,7 +84,7 @@ def test_the_sample_document_fits_its_schema_and_is_read() -> None:
     ],
 )
 def test_wrong_settings_do_not_fit(text: str) -> None:
-    assert not validator("settings").is_valid(yaml_document.parse(text).data)
+    assert not validator("settings").is_valid(yaml_format.parse(text).data)
 
 
 @pytest.mark.parametrize(
@@ -158,9 +159,9 @@ def test_settings_that_are_refused_do_not_fit(text: str, refused: conftest.Refus
     ],
 )
 def test_what_is_read_fits(text: str) -> None:
-    document = json_document.parse(text)
+    document = json_format.parse(text)
     assert document.data == json.loads(text)
-    assert documents.read(document, "a").problems == ()
+    assert membership_document.read(document, "a").problems == ()
     validator("membership").validate(json.loads(text))
 
 
@@ -198,6 +199,6 @@ def test_a_driver_fits_where_it_is_read_and_nowhere_else(parts: list[str]) -> No
     ],
 )
 def test_what_is_refused_does_not_fit(text: str) -> None:
-    document = toml_document.parse(text, texts=True)
-    assert documents.read(document, "a").problems
+    document = toml_format.parse(text, texts=True)
+    assert membership_document.read(document, "a").problems
     assert not validator("membership").is_valid(document.data)

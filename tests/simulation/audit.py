@@ -13,9 +13,9 @@ from typing import Any
 import httpx
 import trio
 
-from tests.simulation import truth
-from worker.core import values
-from worker.sandbox import roster
+from tests.simulation import expected_state
+from worker.core.model.desired import SourceReading
+from worker.sandbox import state
 
 DECEPTIONS = frozenset({"cut_short", "shift", "repeat"})
 """Faults by which a listing of everything can hide somebody, and nobody can tell."""
@@ -42,7 +42,7 @@ class Run:
     life: int
     began: int
     started: float
-    readings: list[values.SourceReading] = dataclasses.field(default_factory=list)
+    readings: list[SourceReading] = dataclasses.field(default_factory=list)
     source_failed: bool = False
     shown: dict[str, set[str]] = dataclasses.field(default_factory=lambda: collections.defaultdict(set))
     totals: dict[str, set[int]] = dataclasses.field(default_factory=lambda: collections.defaultdict(set))
@@ -55,8 +55,8 @@ class Run:
     resumed: float | None = None
     lost: float | None = None
     requests: int = 0
-    truths: list[truth.Wishes] = dataclasses.field(default_factory=list)
-    writes: list[tuple[str, truth.Pair, str]] = dataclasses.field(default_factory=list)
+    truths: list[expected_state.Expected] = dataclasses.field(default_factory=list)
+    writes: list[tuple[str, expected_state.Pair, str]] = dataclasses.field(default_factory=list)
 
     def end(self, why: str) -> None:
         """Note that from this moment on nothing may be sent."""
@@ -71,7 +71,7 @@ class Effect:
     order: int
     time: float
     action: str
-    pair: truth.Pair
+    pair: expected_state.Pair
     key: str | None
     changed: bool
     left: frozenset[str]
@@ -88,10 +88,10 @@ class Audit:
         self.counts: collections.Counter[str] = collections.Counter()
         self.effects: list[Effect] = []
         self.levels: dict[int, tuple[float, float]] = {}
-        self.keys: dict[str, tuple[str, truth.Pair]] = {}
-        self.toggles: dict[truth.Pair, list[int]] = collections.defaultdict(list)
-        self.foreign: dict[truth.Pair, list[int]] = collections.defaultdict(list)
-        self.directories: list[tuple[int, truth.Directory]] = []
+        self.keys: dict[str, tuple[str, expected_state.Pair]] = {}
+        self.toggles: dict[expected_state.Pair, list[int]] = collections.defaultdict(list)
+        self.foreign: dict[expected_state.Pair, list[int]] = collections.defaultdict(list)
+        self.directories: list[tuple[int, expected_state.Directory]] = []
         self.fingerprint = 0
         self._order = 0
 
@@ -115,16 +115,16 @@ class Audit:
         self.violations.append(f"{rule}: {what}")
         self.note("VIOLATION", f"{rule}: {what}")
 
-    def directory(self, held: roster.Roster) -> None:
+    def directory(self, held: state.SandboxState) -> None:
         """Note to whom references lead from now on."""
-        known = truth.Directory(
+        known = expected_state.Directory(
             {driver.id: driver.email for driver in held.drivers.values()},
             {driver.id: dict(driver.metadata) for driver in held.drivers.values()},
             {fleet.id: fleet.name for fleet in held.fleets.values()},
         )
         self.directories.append((self.next(), known))
 
-    def directories_since(self, order: int) -> list[truth.Directory]:
+    def directories_since(self, order: int) -> list[expected_state.Directory]:
         """Give what references led to from then on, at one time or another."""
         places = [place for place, _ in self.directories]
         first = max((index for index, place in enumerate(places) if place <= order), default=0)
@@ -134,11 +134,11 @@ class Audit:
         """Tell whether anybody came to a fleet or left it since then: its pages may have shifted."""
         return any(where == fleet and self.toggled((driver, where), since) for driver, where in self.toggles)
 
-    def toggled(self, pair: truth.Pair, since: int) -> bool:
+    def toggled(self, pair: expected_state.Pair, since: int) -> bool:
         """Tell whether a membership came or went since then."""
         return max(self.toggles.get(pair, ()), default=0) > since
 
-    def meddled(self, pair: truth.Pair, since: int) -> bool:
+    def meddled(self, pair: expected_state.Pair, since: int) -> bool:
         """Tell whether another writer changed a membership since then."""
         return max(self.foreign.get(pair, ()), default=0) > since
 
@@ -180,12 +180,12 @@ class Audit:
             run.totals[item["id"]].add(item["total_drivers"])
 
 
-class Roster(roster.Roster):
+class Roster(state.SandboxState):
     """The account's state, which notes what is done to it and by whom."""
 
     audit: Audit
 
-    def apply(self, action: roster.Action, driver: str, fleet: str, *, key: str | None, at: str) -> None:
+    def apply(self, action: state.Action, driver: str, fleet: str, *, key: str | None, at: str) -> None:
         """Carry out a write of the API."""
         super().apply(action, driver, fleet, key=key, at=at)
         changed = self.effects[-1].changed
@@ -197,7 +197,7 @@ class Roster(roster.Roster):
             self.audit.toggles[pair].append(order)
         self.audit.note("server", f"{action} {short(driver)} {short(fleet)} {'' if changed else '(no change)'}")
 
-    def meddle(self, pair: truth.Pair) -> None:
+    def meddle(self, pair: expected_state.Pair) -> None:
         """Let another writer turn a membership round."""
         driver, fleet = pair
         action, act = ("detach", self.detach) if fleet in self.fleets_of(driver) else ("attach", self.attach)
@@ -215,7 +215,7 @@ class Roster(roster.Roster):
         self.audit.directory(self)
 
 
-def members(held: roster.Roster, fleet: str) -> frozenset[str]:
+def members(held: state.SandboxState, fleet: str) -> frozenset[str]:
     """Give who is in a fleet, if there is one."""
     return held.members(fleet) if fleet in held.fleets else frozenset()
 

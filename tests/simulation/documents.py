@@ -9,12 +9,28 @@ import datetime
 import random
 from collections.abc import Sequence
 
-from tests.simulation import audit, fate
-from worker.core import values
+from tests.simulation import audit, fault_points
+from worker.core.model.desired import (
+    DriverByEmail,
+    DriverById,
+    DriverByMetadata,
+    DriverRef,
+    FleetById,
+    FleetByName,
+    FleetEntry,
+    FleetRef,
+    Mode,
+    Origin,
+    Row,
+    SourceReading,
+    SourceRevision,
+)
 from worker.core.model.errors import SourceError
+from worker.core.model.identifiers import DriverId, FleetId
+from worker.core.model.problem import Problem
 
-NOBODY = values.DriverByEmail("nobody@example.com")
-NOWHERE = values.FleetByName("Nowhere")
+NOBODY = DriverByEmail("nobody@example.com")
+NOWHERE = FleetByName("Nowhere")
 
 
 class Shelf:
@@ -31,12 +47,12 @@ class Shelf:
         self.broken: str | None = None
         fleets = sorted(held.fleets)
         managed = chance.sample(fleets, max(1, len(fleets) - (chance.random() < 0.5) - (chance.random() < 0.2)))
-        self._entries: list[tuple[values.FleetRef, values.Mode | None]] = []
-        self._rows: list[tuple[values.FleetRef, values.DriverRef, tuple[datetime.datetime | None, ...]]] = []
+        self._entries: list[tuple[FleetRef, Mode | None]] = []
+        self._rows: list[tuple[FleetRef, DriverRef, tuple[datetime.datetime | None, ...]]] = []
         churn = chance.choice((0.1, 0.2, 0.4, 0.7, 1.0))
         for fleet in sorted(managed):
             named = self._fleet(fleet)
-            self._entries.append((named, chance.choice((None, None, None, None, *values.Mode))))
+            self._entries.append((named, chance.choice((None, None, None, None, *Mode))))
             for driver in sorted(held.members(fleet)):
                 if chance.random() >= churn / 2:
                     self._wish(named, driver)
@@ -62,7 +78,7 @@ class Shelf:
         """Break a source, or empty it."""
         self.broken = self._chance.choice(("it is gone", "it is empty"))
 
-    def readings(self) -> list[values.SourceReading]:
+    def readings(self) -> list[SourceReading]:
         """Give what the sources say."""
         parts: list[list[int]] = [[], []]
         for number in range(len(self._rows)):
@@ -73,44 +89,41 @@ class Shelf:
             if rows or place == 0
         ]
 
-    def _reading(self, name: str, rows: list[int], *, first: bool) -> values.SourceReading:
+    def _reading(self, name: str, rows: list[int], *, first: bool) -> SourceReading:
         chosen = [self._rows[number] for number in rows]
         entries = self._entries if first else [(fleet, None) for fleet in dict.fromkeys(row[0] for row in chosen)]
-        return values.SourceReading(
-            values.SourceRevision("file", name, f"sha256:{self._edits}"),
+        return SourceReading(
+            SourceRevision("file", name, f"sha256:{self._edits}"),
+            tuple(FleetEntry(fleet, Origin(name, line, 1), mode) for line, (fleet, mode) in enumerate(entries, 1)),
             tuple(
-                values.FleetEntry(fleet, values.Origin(name, line, 1), mode)
-                for line, (fleet, mode) in enumerate(entries, 1)
-            ),
-            tuple(
-                values.Row(fleet, driver, values.Origin(name, 1000 + line, 5), starts, ends)
+                Row(fleet, driver, Origin(name, 1000 + line, 5), starts, ends)
                 for line, (fleet, driver, (starts, ends)) in enumerate(chosen, 1)
             ),
         )
 
-    def _fleet(self, fleet: str) -> values.FleetRef:
+    def _fleet(self, fleet: str) -> FleetRef:
         name = self._roster.fleets[fleet].name
         shared = sum(other.name == name for other in self._roster.fleets.values()) > 1
         if self._chance.random() < 0.5 or (shared and not self._amiss):
-            return values.FleetById(values.FleetId(fleet))
-        return values.FleetByName(name)
+            return FleetById(FleetId(fleet))
+        return FleetByName(name)
 
-    def _driver(self, driver: str) -> values.DriverRef:
+    def _driver(self, driver: str) -> DriverRef:
         person = self._roster.drivers[driver]
         kind = self._chance.choice(("id", "id", "email", "metadata") if self._named else ("id",))
         if self._amiss and self._chance.random() < 0.1:
             return self._chance.choice(
-                (NOBODY, values.DriverById(values.DriverId(f"drv_{'Z' * 32}")), values.DriverByMetadata("depot", "1"))
+                (NOBODY, DriverById(DriverId(f"drv_{'Z' * 32}")), DriverByMetadata("depot", "1"))
             )
         match kind:
             case "email":
-                return values.DriverByEmail(person.email.lower())
+                return DriverByEmail(person.email.lower())
             case "metadata":
-                return values.DriverByMetadata("employee_id", person.metadata["employee_id"])
+                return DriverByMetadata("employee_id", person.metadata["employee_id"])
             case _:
-                return values.DriverById(values.DriverId(driver))
+                return DriverById(DriverId(driver))
 
-    def _wish(self, fleet: values.FleetRef, driver: str) -> None:
+    def _wish(self, fleet: FleetRef, driver: str) -> None:
         starts = self._chance.choice(self._boundaries) if self._chance.random() < 0.1 else None
         ends = self._chance.choice(self._boundaries) if self._chance.random() < 0.1 else None
         self._rows.append((fleet, self._driver(driver), (starts, ends)))
@@ -132,7 +145,7 @@ class Shelf:
 
     def _mode(self) -> None:
         place = self._chance.randrange(len(self._entries))
-        self._entries[place] = (self._entries[place][0], self._chance.choice((None, *values.Mode)))
+        self._entries[place] = (self._entries[place][0], self._chance.choice((None, *Mode)))
 
     def _manage(self) -> None:
         listed = {fleet for fleet, _ in self._entries}
@@ -152,19 +165,19 @@ class Source:
 
     shelf: Shelf
     place: int
-    life: fate.Fate
+    life: fault_points.FaultPoints
     run: audit.Run
 
-    async def read(self) -> values.SourceReading:
+    async def read(self) -> SourceReading:
         """Read it whole, or fail."""
         self.life.point("source")
         if self.shelf.broken:
             self.run.source_failed = True
-            raise SourceError([values.Problem(f"source-{self.place}.yaml", self.shelf.broken)])
+            raise SourceError([Problem(f"source-{self.place}.yaml", self.shelf.broken)])
         readings = self.shelf.readings()
         if self.place >= len(readings):
             self.run.source_failed = True
-            raise SourceError([values.Problem(f"source-{self.place}.yaml", "it is empty")])
+            raise SourceError([Problem(f"source-{self.place}.yaml", "it is empty")])
         reading = readings[self.place]
         self.run.readings.append(reading)
         return reading

@@ -8,12 +8,13 @@ import datetime
 import random
 from collections.abc import Mapping, Sequence
 
-from tests.simulation import audit, fate
+from tests.simulation import audit, fault_points
 from tests.support import clocks
-from worker.core import values
+from worker.core.model.desired import Mode
+from worker.core.model.identifiers import DriverId, FleetId
 from worker.core.pacing import retry_policy
 from worker.core.safety import guard
-from worker.sandbox import behaviour, faults, people, roster
+from worker.sandbox import fake_data, faults, quirks, state
 
 KINDS = (
     *("any",) * 6,
@@ -34,7 +35,7 @@ STRIKES = (
 class Settings:
     """The settings of an account."""
 
-    mode: values.Mode
+    mode: Mode
     limits: guard.Limits
     policy: retry_policy.RetryPolicy
     page_size: int
@@ -52,7 +53,7 @@ class Life:
     `weather` is how often which fault befalls any request, `storms` a write besides.
     """
 
-    moments: tuple[fate.Moment, ...]
+    moments: tuple[fault_points.Moment, ...]
     runs: int
     interval: float
     pause: float
@@ -70,7 +71,7 @@ class Spec:
 
     seed: int
     settings: Settings
-    behaviour: behaviour.Behaviour
+    behaviour: quirks.Quirks
     boundaries: tuple[datetime.datetime, ...]
     lives: tuple[Life, ...]
     approving: bool
@@ -91,7 +92,7 @@ def spec(seed: int, held: audit.Roster) -> Spec:
     )
 
 
-def calm(stormy: behaviour.Behaviour) -> behaviour.Behaviour:
+def calm(stormy: quirks.Quirks) -> quirks.Quirks:
     """Give the same Charge without what makes convergence impossible."""
     return dataclasses.replace(stormy, page_cap=None, total_drivers_offset=0, read_only=False, rate=None)
 
@@ -101,7 +102,7 @@ def _populate(held: audit.Roster, chance: random.Random) -> None:
     names = [f"Fleet {number}" for number in range(count)]
     if count > 2 and chance.random() < 0.15:
         names[1] = names[0]
-    odd: tuple[roster.Status, ...] = ("active",) * 12 + ("suspended", "archived")
+    odd: tuple[state.Status, ...] = ("active",) * 12 + ("suspended", "archived")
     fleets = [held.add_fleet(name=name, status=chance.choice(odd)) for name in names]
     drivers = 3 + int(37 * chance.random() ** 2)
     for number in range(drivers):
@@ -116,7 +117,7 @@ def _populate(held: audit.Roster, chance: random.Random) -> None:
 def _settings(chance: random.Random, held: audit.Roster) -> Settings:
     rate = chance.choice((5.0, 25.0, 25.0, 100.0, 1000.0))
     return Settings(
-        mode=values.Mode.ADDITIVE if chance.random() < 0.1 else values.Mode.EXACT,
+        mode=Mode.ADDITIVE if chance.random() < 0.1 else Mode.EXACT,
         limits=_limits(chance, held),
         policy=retry_policy.RetryPolicy(
             chance.choice((1, 2, 3, 4, 6)), chance.choice((0.05, 0.5)), chance.choice((1.0, 30.0))
@@ -131,10 +132,10 @@ def _settings(chance: random.Random, held: audit.Roster) -> Settings:
 
 
 def _limits(chance: random.Random, held: audit.Roster) -> guard.Limits:
-    must_see = frozenset[tuple[values.DriverId, values.FleetId]]()
+    must_see = frozenset[tuple[DriverId, FleetId]]()
     if chance.random() < 0.1 and held.memberships():
         driver, fleet = chance.choice(sorted(held.memberships()))
-        must_see = frozenset({(values.DriverId(driver), values.FleetId(fleet))})
+        must_see = frozenset({(DriverId(driver), FleetId(fleet))})
     if chance.random() < 0.6:
         return guard.Limits(1.0, 1.0, allow_emptying_fleets=chance.random() < 0.7, must_see=must_see)
     return guard.Limits(
@@ -145,9 +146,9 @@ def _limits(chance: random.Random, held: audit.Roster) -> guard.Limits:
     )
 
 
-def _behaviour(chance: random.Random) -> behaviour.Behaviour:
+def _behaviour(chance: random.Random) -> quirks.Quirks:
     limited = chance.random() < 0.4
-    return behaviour.Behaviour(
+    return quirks.Quirks(
         already_attached=chance.choice(("ok", "conflict")),
         not_attached=chance.choice(("ok", "conflict")),
         suspended_driver=chance.choice(("accept", "conflict", "policy_blocked")),
@@ -177,7 +178,7 @@ def _behaviour(chance: random.Random) -> behaviour.Behaviour:
 
 def _life(chance: random.Random) -> Life:
     moments = tuple(
-        fate.Moment(kind := chance.choice(KINDS), _nth(chance, kind), chance.choice(STRIKES))
+        fault_points.Moment(kind := chance.choice(KINDS), _nth(chance, kind), chance.choice(STRIKES))
         for _ in range(chance.choice((0, 1, 2, 2, 3, 4)))
     )
     return Life(
@@ -210,4 +211,4 @@ def _weather(chance: random.Random, names: Sequence[str], *, calm: float) -> Map
 
 def generator(seed: int, what: str) -> random.Random:
     """Make a source of choices of its own for one purpose."""
-    return people.generator(audit.hash_of(seed, what))
+    return fake_data.generator(audit.hash_of(seed, what))

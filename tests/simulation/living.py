@@ -12,19 +12,26 @@ import httpx
 import trio
 import trio.testing
 
-from tests.simulation import audit, documents, draw, endings, fate, oracles, truth, wire
-from tests.simulation import disk as disk_
-from tests.support import clocks, doubles, rig
+from tests.simulation import (
+    audit,
+    documents,
+    draw,
+    expected_state,
+    fake_journal,
+    fault_points,
+    final_checks,
+    oracles,
+    wire,
+)
+from tests.support import clocks, doubles, harness
 from tests.support import sandbox as support
 from worker.charge import client as client_
-from worker.charge import http as http_
-from worker.core import values
+from worker.charge import transport
 from worker.core.model.errors import Stopped
+from worker.core.model.identifiers import Account, IntentKey, RunId
 from worker.core.model.report import Report
 from worker.core.model.secret import Secret
-from worker.engine import apply, pacing, reading, sending, survey
-from worker.engine import cycle as cycle_
-from worker.engine import halt as halt_
+from worker.engine import applier, cancellation, plan_builder, rate_limiter, reader, reconciler, request_executor
 from worker.sandbox import app
 
 LONGEST_RUN = 6 * 3600.0
@@ -38,16 +45,16 @@ PAUSE_SECONDS = 90.0
 class Parts:
     """What the product is made of; to plant a defect, replace one."""
 
-    applier: type[apply.Applier] = apply.Applier
-    reader: type[reading.Reader] = reading.Reader
-    sender: type[sending.Sender] = sending.Sender
-    surveyor: type[survey.Surveyor] = survey.Surveyor
-    cycle: type[cycle_.Cycle] = cycle_.Cycle
+    applier: type[applier.Applier] = applier.Applier
+    reader: type[reader.Reader] = reader.Reader
+    executor: type[request_executor.RequestExecutor] = request_executor.RequestExecutor
+    builder: type[plan_builder.PlanBuilder] = plan_builder.PlanBuilder
+    cycle: type[reconciler.Reconciler] = reconciler.Reconciler
     client: type[client_.Client] = client_.Client
-    http: type[http_.Http] = http_.Http
-    pace: type[pacing.Pace] = pacing.Pace
-    halt: type[halt_.Halt] = halt_.Halt
-    journal: type[disk_.Journal] = disk_.Journal
+    http: type[transport.Transport] = transport.Transport
+    limiter: type[rate_limiter.RateLimiter] = rate_limiter.RateLimiter
+    run_cancellation: type[cancellation.Cancellation] = cancellation.Cancellation
+    journal: type[fake_journal.Journal] = fake_journal.Journal
 
 
 @dataclasses.dataclass
@@ -58,14 +65,14 @@ class Surroundings:
     parts: Parts
     roster: audit.Roster
     sandbox: app.Sandbox
-    disk: disk_.Disk
+    disk: fake_journal.Storage
     shelf: documents.Shelf
     wall: clocks.Wall
     clock: trio.testing.MockClock
     seen: audit.Audit
     outside: trio.Nursery
     chance: random.Random
-    truths: Callable[[audit.Run], list[truth.Wishes]]
+    truths: Callable[[audit.Run], list[expected_state.Expected]]
     most_requests: int
     runs: dict[str, audit.Run] = dataclasses.field(default_factory=dict)
     lives: int = 0
@@ -85,7 +92,7 @@ class Life:
         self._revoked = False
         self._stopped: Stopped | None = None
         self._scope = trio.CancelScope()
-        self._fate = fate.Fate(
+        self._fate = fault_points.FaultPoints(
             plan.moments,
             who=f"life {self.number}",
             seen=around.seen,
@@ -105,7 +112,7 @@ class Life:
         )
         settings = around.settings
         # Who has got a turn asks the journal before going; as with the network's delays, turns bunch by as much.
-        burst = settings.burst + settings.rate * disk_.asking(plan.slowness)
+        burst = settings.burst + settings.rate * fake_journal.asking(plan.slowness)
         rules = oracles.Rules(settings.mode, settings.limits, settings.rate, burst, around.most_requests)
         self._judge = oracles.Judge(
             seen=around.seen, held=around.roster, disk=around.disk, rules=rules, truths=around.truths
@@ -118,7 +125,7 @@ class Life:
         try:
             with self._scope:
                 await self._live()
-        except* fate.Killed:
+        except* fault_points.Killed:
             pass
         if self._fate.dead:
             self._around.seen.counts["crashes"] += 1
@@ -146,11 +153,11 @@ class Life:
             failed=lambda: self._run.end("a failure of the journal"),
             planning=self._plans,
         )
-        self._pace = around.parts.pace(
+        self._limiter = around.parts.limiter(
             requests_per_second=settings.rate, burst=settings.burst, adaptive=settings.adaptive
         )
         self._http = around.parts.http(
-            base_url=rig.BASE,
+            base_url=harness.BASE,
             key=Secret(app.KEY),
             api_version="2026-03-01",
             user_agent="fleet-sync/simulated",
@@ -191,7 +198,7 @@ class Life:
         around.runs[name] = run
         around.seen.note(f"life {self.number}", f"{name} begins ({trigger})")
         around.seen.counts["runs"] += 1
-        self._halt = around.parts.halt(wake=self._pace.wake)
+        self._cancellation = around.parts.run_cancellation(wake=self._limiter.wake)
         with trio.move_on_after(LONGEST_RUN) as bound:
             finished = await self._cycle(run).reconcile(trigger=trigger)
         if bound.cancelled_caught:
@@ -200,50 +207,55 @@ class Life:
         run.end("the end of the run")
         around.seen.note(f"life {self.number}", f"{name} ends: {finished.result} {finished.error or ''}")
         self.reports.append(finished)
-        endings.reported(around.seen, around.roster, run, finished)
+        final_checks.reported(around.seen, around.roster, run, finished)
 
-    def _cycle(self, run: audit.Run) -> cycle_.Cycle:
+    def _cycle(self, run: audit.Run) -> reconciler.Reconciler:
         around, settings, parts = self._around, self._around.settings, self._around.parts
-        sender = parts.sender(pace=self._pace, halt=self._halt, policy=settings.policy, jitter=around.chance.random)
+        executor = parts.executor(
+            limiter=self._limiter,
+            run_cancellation=self._cancellation,
+            policy=settings.policy,
+            jitter=around.chance.random,
+        )
         watcher = doubles.Watcher()
         reader = parts.reader(
             charge=self._client,
-            sender=sender,
+            executor=executor,
             progress=watcher,
             page_size=settings.page_size,
             concurrency=settings.concurrency,
             must_see={fleet for _, fleet in settings.limits.must_see},
         )
         return parts.cycle(
-            run=values.RunId(run.name),
-            surveyor=parts.surveyor(
-                rules=survey.Rules(values.Account(rig.BASE, "test"), settings.mode, settings.limits, settings.rate),
+            run=RunId(run.name),
+            builder=parts.builder(
+                rules=plan_builder.Rules(Account(harness.BASE, "test"), settings.mode, settings.limits, settings.rate),
                 sources=[
                     documents.Source(around.shelf, place, self._fate, run)
                     for place in range(len(around.shelf.readings()))
                 ],
                 reader=reader,
                 journal=self._journal,
-                halt=self._halt,
+                run_cancellation=self._cancellation,
                 clock=around.wall,
             ),
             reader=reader,
             applier=parts.applier(
                 charge=self._client,
-                sender=sender,
+                executor=executor,
                 journal=self._journal,
                 progress=watcher,
                 concurrency=settings.concurrency,
                 new_key=self._new_key,
             ),
             journal=self._journal,
-            sender=sender,
+            executor=executor,
             clock=around.wall,
         )
 
-    def _new_key(self) -> values.IntentKey:
+    def _new_key(self) -> IntentKey:
         self._around.keys += 1
-        return values.IntentKey(f"key-{self._around.keys}")
+        return IntentKey(f"key-{self._around.keys}")
 
     # --- what befalls it
 
@@ -255,13 +267,13 @@ class Life:
         self._stopped = self._stopped or Stopped("ended by SIGTERM", exit_code=143)
         if self._run.name:
             self._run.end("a signal")
-            self._halt.stop(self._stopped)
-            self._around.outside.start_soon(self._cut, self._halt, drain)
+            self._cancellation.request_stop(self._stopped)
+            self._around.outside.start_soon(self._cut, self._cancellation, drain)
 
-    async def _cut(self, halt: halt_.Halt, drain: float) -> None:
+    async def _cut(self, run_cancellation: cancellation.Cancellation, drain: float) -> None:
         await trio.sleep(drain)
         if not self._fate.dead:
-            halt.cut()
+            run_cancellation.abort_writes()
 
     def _revoke(self) -> None:
         self._revoked = True
@@ -269,7 +281,7 @@ class Life:
     def _lose_lock(self) -> None:
         self._journal.lost = True
         # Who was just told that all is well may go once more.
-        self._run.lost = trio.current_time() + disk_.asking(self._plan.slowness)
+        self._run.lost = trio.current_time() + fake_journal.asking(self._plan.slowness)
 
     def _fill_disk(self) -> None:
         self._journal.full = True

@@ -12,8 +12,10 @@ from collections.abc import Callable, Sequence
 import httpx
 import trio
 
-from tests.simulation import audit, disk, truth, wire
-from worker.core import values
+from tests.simulation import audit, expected_state, fake_journal, wire
+from worker.core.model.desired import Mode
+from worker.core.model.identifiers import IntentKey, RunId
+from worker.core.model.plan import Action, Change, GuardedPlan
 from worker.core.model.ports import Intent
 from worker.core.safety import guard
 from worker.sandbox import app
@@ -26,7 +28,7 @@ _FEW_REFERENCES = 20
 class Rules:
     """What the operator has set, as far as it can be broken."""
 
-    mode: values.Mode
+    mode: Mode
     limits: guard.Limits
     rate: float
     burst: float
@@ -41,9 +43,9 @@ class Judge:
         *,
         seen: audit.Audit,
         held: audit.Roster,
-        disk: disk.Disk,
+        disk: fake_journal.Storage,
         rules: Rules,
-        truths: Callable[[audit.Run], list[truth.Wishes]],
+        truths: Callable[[audit.Run], list[expected_state.Expected]],
     ) -> None:
         """Take what is judged, and by what."""
         self._seen = seen
@@ -54,7 +56,7 @@ class Judge:
 
     # --- what is intended
 
-    def landed(self, run: audit.Run, name: values.RunId, intents: Sequence[Intent], guarded: values.Judged) -> None:
+    def landed(self, run: audit.Run, name: RunId, intents: Sequence[Intent], guarded: GuardedPlan) -> None:
         """Judge a run's intents as they get to the disk."""
         changes = [intent.change for intent in intents]
         if name != run.name or set(changes) != set(guarded.changes) or len(changes) != len(guarded.changes):
@@ -71,10 +73,10 @@ class Judge:
         self._limits(run, changes, approved=self._disk.approved(guarded))
         self._moved(run, changes, truths, approved=self._disk.approved(guarded))
 
-    def _change(self, run: audit.Run, change: values.Change, truths: list[truth.Wishes]) -> None:
+    def _change(self, run: audit.Run, change: Change, truths: list[expected_state.Expected]) -> None:
         pair = (str(change.driver), str(change.fleet))
         here = pair[1] in self._roster.fleets_of(pair[0]) if pair[0] in self._roster.drivers else False
-        attach = change.action is values.Action.ATTACH
+        attach = change.action is Action.ATTACH
         if here is attach and not self._seen.stirred(pair[1], run.began) and not run.misled:
             self._seen.violated("rule 9", f"{_shown(change)} is intended, and is so already")
         if attach:
@@ -89,11 +91,11 @@ class Judge:
             self._seen.violated("rule 1", f"{_shown(change)} is intended, and was never seen in this run")
         self._complete(run, change, truths)
 
-    def _objection(self, pair: truth.Pair, wishes: truth.Wishes, *, deceived: bool) -> str | None:
+    def _objection(self, pair: expected_state.Pair, wishes: expected_state.Expected, *, deceived: bool) -> str | None:
         """Give what speaks against a detach, if these are the wishes."""
         driver, fleet = pair
         modes = wishes.perhaps.get(fleet, set()) if deceived else {wishes.modes.get(fleet)}
-        if values.Mode.EXACT not in modes:
+        if Mode.EXACT not in modes:
             return f"the fleet is unmanaged or not exact ({modes})"
         if pair in wishes.wanted:
             return "a source wants it"
@@ -103,7 +105,7 @@ class Judge:
             return "the driver is wanted in a fleet that is not known"
         return None
 
-    def _complete(self, run: audit.Run, change: values.Change, truths: list[truth.Wishes]) -> None:
+    def _complete(self, run: audit.Run, change: Change, truths: list[expected_state.Expected]) -> None:
         fleet = str(change.fleet)
         totals = run.totals.get(fleet, set())
         chains = [chain for chain in run.chains if chain.ended and chain.fleet in (None, fleet)]
@@ -117,15 +119,15 @@ class Judge:
         if wanted and all(drivers - run.shown.keys() for drivers in wanted):
             self._seen.violated("rule 2", f"{_shown(change)} is intended, though somebody wanted there was not seen")
 
-    def _mistrusted(self, wishes: truth.Wishes) -> bool:
+    def _mistrusted(self, wishes: expected_state.Expected) -> bool:
         limit = self._rules.limits.max_unresolved_fraction
         return wishes.references >= _FEW_REFERENCES and wishes.unresolved / wishes.references > limit
 
-    def _limits(self, run: audit.Run, changes: Sequence[values.Change], *, approved: bool) -> None:
+    def _limits(self, run: audit.Run, changes: Sequence[Change], *, approved: bool) -> None:
         limits = self._rules.limits
         leaving: dict[str, set[str]] = collections.defaultdict(set)
         for change in changes:
-            if change.action is values.Action.DETACH:
+            if change.action is Action.DETACH:
                 leaving[str(change.fleet)].add(str(change.driver))
         for driver, fleet in sorted(limits.must_see):
             if leaving and (fleet not in run.shown.get(driver, ()) or driver in leaving.get(fleet, ())):
@@ -155,7 +157,7 @@ class Judge:
         return audit.members(self._roster, fleet) | lately
 
     def _moved(
-        self, run: audit.Run, changes: Sequence[values.Change], truths: list[truth.Wishes], *, approved: bool
+        self, run: audit.Run, changes: Sequence[Change], truths: list[expected_state.Expected], *, approved: bool
     ) -> None:
         if approved or run.deceived or not truths:
             return
@@ -181,11 +183,11 @@ class Judge:
             self._seen.violated("halt", what)
         if run.requests == self._rules.most_requests + 1:
             self._seen.violated("bound", f"{run.name} makes more than {self._rules.most_requests} requests")
-        self._pace(run, now)
+        self._limiter(run, now)
         if request.method == "POST":
             self._write(run, request, now)
 
-    def _pace(self, run: audit.Run, now: float) -> None:
+    def _limiter(self, run: audit.Run, now: float) -> None:
         level, last = self._seen.levels.get(run.life, (0.0, now))
         level = max(min(0.0, level), level - (now - last) * self._rules.rate) + 1
         self._seen.levels[run.life] = (level, now)
@@ -197,7 +199,7 @@ class Judge:
         pair, key = (driver, json.loads(request.content)["fleet"]), request.headers.get("idempotency-key", "")
         self._seen.counts["writes"] += 1
         what = f"{action} {audit.short(pair[0])} {audit.short(pair[1])} under {key or 'no key'}"
-        entry = self._disk.entries.get(values.IntentKey(key))
+        entry = self._disk.entries.get(IntentKey(key))
         intended = entry and (entry.intent.change.action, entry.intent.change.driver, entry.intent.change.fleet)
         if entry is None or intended != (action, *pair):
             self._seen.violated("rule 4", f"{what} is sent, and the journal has no such intent")
@@ -214,7 +216,7 @@ class Judge:
         self._order(run, action, pair, what)
         run.writes.append((action, pair, key))
 
-    def _order(self, run: audit.Run, action: str, pair: truth.Pair, what: str) -> None:
+    def _order(self, run: audit.Run, action: str, pair: expected_state.Pair, what: str) -> None:
         """Judge whether attaches come before detaches, and succeed before them."""
         before = {a_action for a_action, (driver, _), _ in run.writes if driver == pair[0]}
         if action == "attach":
@@ -223,12 +225,12 @@ class Judge:
             return
         for entry in self._disk.entries.values():
             change = entry.intent.change
-            if entry.run != run.name or change.driver != pair[0] or change.action is not values.Action.ATTACH:
+            if entry.run != run.name or change.driver != pair[0] or change.action is not Action.ATTACH:
                 continue
             there = change.fleet in self._roster.fleets_of(pair[0]) if pair[0] in self._roster.drivers else True
             if not there and not self._seen.toggled((pair[0], str(change.fleet)), run.began):
                 self._seen.violated("rule 3", f"{what} is sent, and the driver is not in {audit.short(change.fleet)}")
 
 
-def _shown(change: values.Change) -> str:
+def _shown(change: Change) -> str:
     return f"{change.action} {audit.short(change.driver)} {audit.short(change.fleet)}"

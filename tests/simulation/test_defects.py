@@ -7,14 +7,17 @@ from typing import Any
 import pytest
 import trio
 
-from tests.simulation import disk, living, world
-from tests.support import rig
-from worker.charge import client, http
-from worker.core import values
+from tests.simulation import fake_journal, living, world
+from tests.support import harness
+from worker.charge import client, transport
+from worker.core.model.actual import Actual
+from worker.core.model.desired import Desired, FleetByName, FleetEntry, Mode, Origin, SourceReading, SourceRevision
 from worker.core.model.errors import ChargeError, FleetSyncError, SourceError, Stopped, Unreachable
+from worker.core.model.identifiers import IntentKey, RunId
 from worker.core.model.outcomes import Applied, ChangeResult, Deferred, Outcome
+from worker.core.model.plan import Change
 from worker.core.model.ports import Intent, OpenIntent, WriteReply
-from worker.engine import apply, cycle, halt, pacing, reading, sending, survey
+from worker.engine import applier, cancellation, plan_builder, rate_limiter, reader, reconciler, request_executor
 
 MOST_WORLDS = 150
 
@@ -24,28 +27,26 @@ class KeyPerAttempt(client.Client):
 
     attempts = 0
 
-    async def write(self, change: values.Change, *, key: values.IntentKey) -> WriteReply:
+    async def write(self, change: Change, *, key: IntentKey) -> WriteReply:
         self.attempts += 1
-        return await super().write(change, key=values.IntentKey(f"{key}-{self.attempts}"))
+        return await super().write(change, key=IntentKey(f"{key}-{self.attempts}"))
 
 
-class OneKey(apply.Applier):
+class OneKey(applier.Applier):
     """Derives the key from the change alone."""
 
-    def intend(self, changes: Sequence[values.Change]) -> list[Intent]:
-        return [
-            Intent(values.IntentKey(f"{change.action}-{change.driver}-{change.fleet}"), change) for change in changes
-        ]
+    def intend(self, changes: Sequence[Change]) -> list[Intent]:
+        return [Intent(IntentKey(f"{change.action}-{change.driver}-{change.fleet}"), change) for change in changes]
 
 
-class DetachFirst(apply.Applier):
+class DetachFirst(applier.Applier):
     """Detaches before it attaches."""
 
     async def _lane(self, lane: Sequence[Any], **record: Any) -> None:
         await super()._lane(list(reversed(lane)), **record)
 
 
-class DetachAnyway(apply.Applier):
+class DetachAnyway(applier.Applier):
     """Detaches though an attach did not succeed."""
 
     async def _lane(self, lane: Sequence[Any], **record: Any) -> None:
@@ -53,71 +54,71 @@ class DetachAnyway(apply.Applier):
             await super()._lane([work], **record)
 
 
-class Believer(reading.Reader):
+class Believer(reader.Reader):
     """Believes every listing."""
 
-    async def read(self, desired: values.Desired) -> values.Actual:
+    async def read(self, desired: Desired) -> Actual:
         return dataclasses.replace(await super().read(desired), incomplete={})
 
 
-class Guesser(reading.Reader):
+class Guesser(reader.Reader):
     """Takes the first of several drivers whom a reference may mean."""
 
-    async def read(self, desired: values.Desired) -> values.Actual:
+    async def read(self, desired: Desired) -> Actual:
         actual = await super().read(desired)
         first = {entry: found[:1] for entry, found in actual.metadata.items()}
         return dataclasses.replace(actual, metadata=first)
 
 
-class LateIntents(disk.Journal):
+class LateIntents(fake_journal.Journal):
     """Writes a run down when the first outcome is known."""
 
     begun: Callable[[], Awaitable[None]] | None = None
 
-    async def begin(self, run: values.RunId, **rest: Any) -> None:
+    async def begin(self, run: RunId, **rest: Any) -> None:
         self.begun = lambda: super(LateIntents, self).begin(run, **rest)
 
-    async def record(self, group: Sequence[tuple[values.IntentKey, Outcome]]) -> None:
+    async def record(self, group: Sequence[tuple[IntentKey, Outcome]]) -> None:
         if self.begun is not None:
             await self.begun()
             self.begun = None
         await super().record(group)
 
 
-class Forgetful(disk.Journal):
+class Forgetful(fake_journal.Journal):
     """Loses the last outcome of every group."""
 
-    async def record(self, group: Sequence[tuple[values.IntentKey, Outcome]]) -> None:
+    async def record(self, group: Sequence[tuple[IntentKey, Outcome]]) -> None:
         await super().record(group[:-1])
 
 
-class NoRecovery(cycle.Cycle):
+class NoRecovery(reconciler.Reconciler):
     """Leaves open what earlier lives left open."""
 
-    async def _recover(self, left_open: Sequence[OpenIntent], actual: values.Actual) -> None:
+    async def _recover(self, left_open: Sequence[OpenIntent], actual: Actual) -> None:
         pass
 
 
-class Unguarded(survey.Surveyor):
+class Unguarded(plan_builder.PlanBuilder):
     """Has no limits."""
 
-    def __init__(self, *, rules: survey.Rules, **rest: Any) -> None:
-        super().__init__(rules=dataclasses.replace(rules, limits=rig.LENIENT), **rest)
+    def __init__(self, *, rules: plan_builder.Rules, **rest: Any) -> None:
+        super().__init__(rules=dataclasses.replace(rules, limits=harness.LENIENT), **rest)
 
 
-class Additive(survey.Surveyor):
+class Additive(plan_builder.PlanBuilder):
     """Detaches from fleets that only grow."""
 
-    async def desired(self) -> values.Desired:
+    async def desired(self) -> Desired:
         desired = await super().desired()
-        exact = tuple(dataclasses.replace(entry, mode=values.Mode.EXACT) for entry in desired.fleets)
+        exact = tuple(dataclasses.replace(entry, mode=Mode.EXACT) for entry in desired.fleets)
         return dataclasses.replace(desired, fleets=exact)
 
 
-class HalfSources(survey.Surveyor):
+class HalfSources(plan_builder.PlanBuilder):
     """Goes on with what it could read where a source cannot be read."""
 
-    async def desired(self) -> values.Desired:
+    async def desired(self) -> Desired:
         readable = []
         for source in self._sources:
             try:
@@ -132,58 +133,58 @@ class HalfSources(survey.Surveyor):
 class Nothing:
     """A source that says that everybody is to go."""
 
-    async def read(self) -> values.SourceReading:
-        fleets = (values.FleetEntry(values.FleetByName("Fleet 0"), values.Origin("nothing", 1, 1)),)
-        return values.SourceReading(values.SourceRevision("file", "nothing", "sha256:0"), fleets, ())
+    async def read(self) -> SourceReading:
+        fleets = (FleetEntry(FleetByName("Fleet 0"), Origin("nothing", 1, 1)),)
+        return SourceReading(SourceRevision("file", "nothing", "sha256:0"), fleets, ())
 
 
-class Undaunted(halt.Halt):
+class Undaunted(cancellation.Cancellation):
     """Goes on after a rejected key and a failed journal."""
 
-    def stop(self, reason: FleetSyncError) -> None:
+    def request_stop(self, reason: FleetSyncError) -> None:
         if isinstance(reason, Stopped):
-            super().stop(reason)
+            super().request_stop(reason)
 
 
-class Deaf(halt.Halt):
+class Deaf(cancellation.Cancellation):
     """Goes on after a signal."""
 
-    def stop(self, reason: FleetSyncError) -> None:
+    def request_stop(self, reason: FleetSyncError) -> None:
         if not isinstance(reason, Stopped):
-            super().stop(reason)
+            super().request_stop(reason)
 
 
-class Sleepwalker(halt.Halt):
+class Sleepwalker(cancellation.Cancellation):
     """Does not notice that it stood still."""
 
-    def beat(self) -> None:
+    def heartbeat(self) -> None:
         pass
 
 
-class Usurper(apply.Applier):
+class Usurper(applier.Applier):
     """Does not ask whether it is the one writer still."""
 
     async def _still_ours(self) -> None:
-        self._sender.halt.check()
+        self._executor.run_cancellation.check()
 
 
-class Rushing(pacing.Pace):
+class Rushing(rate_limiter.RateLimiter):
     """Waits for nobody."""
 
-    async def turn(self, halt: halt.Halt) -> float:
-        halt.check()
+    async def acquire(self, run_cancellation: cancellation.Cancellation) -> float:
+        run_cancellation.check()
         await trio.lowlevel.checkpoint()
         return trio.current_time()
 
 
-class Trusting(http.Http):
+class Trusting(transport.Transport):
     """Follows every address."""
 
     def trusted(self, url: str) -> str:
         return url
 
 
-class Stuck(pacing.Pace):
+class Stuck(rate_limiter.RateLimiter):
     """Waits for ever once it was told to slow down."""
 
     def limited(self, sent: float, retry_after: float | None) -> None:
@@ -193,7 +194,7 @@ class Stuck(pacing.Pace):
         return 1e9 if self._closed_until > now else 0.0
 
 
-class Hasty(sending.Sender):
+class Hasty(request_executor.RequestExecutor):
     """Tries again at once, and for ever."""
 
     async def send(self, call: Any, attempts: Any = None, *, ready: Any = None) -> Any:
@@ -204,22 +205,22 @@ class Hasty(sending.Sender):
                 continue
 
 
-class Careless(apply.Applier):
+class Careless(applier.Applier):
     """Takes every answer for success, and no answer too."""
 
-    async def _write(self, intent: Intent, attempts: sending.Attempts) -> Outcome:
+    async def _write(self, intent: Intent, attempts: request_executor.Attempts) -> Outcome:
         outcome = await super()._write(intent, attempts)
         return outcome if isinstance(outcome, Applied) else Applied(1)
 
 
-class Pessimist(apply.Applier):
+class Pessimist(applier.Applier):
     """Takes a write without an answer for not made."""
 
-    async def _settle(self, change: values.Change, attempts: Any, cause: ChargeError) -> Outcome:
+    async def _settle(self, change: Change, attempts: Any, cause: ChargeError) -> Outcome:
         return Deferred(attempts.count, cause.code, cause.message)
 
 
-class Lazy(apply.Applier):
+class Lazy(applier.Applier):
     """Leaves the last change to nobody."""
 
     async def apply(self, intents: Sequence[Intent]) -> tuple[ChangeResult, ...]:
@@ -239,17 +240,17 @@ DEFECTS = [
     (living.Parts(journal=LateIntents), "rule 4"),
     (living.Parts(journal=Forgetful), "record"),
     (living.Parts(cycle=NoRecovery), "record"),
-    (living.Parts(surveyor=Unguarded), "guard"),
-    (living.Parts(surveyor=Additive), "rule 1"),
-    (living.Parts(surveyor=HalfSources), "rule 2"),
-    (living.Parts(halt=Undaunted), "halt"),
-    (living.Parts(halt=Deaf), "halt"),
-    (living.Parts(halt=Sleepwalker), "pause"),
+    (living.Parts(builder=Unguarded), "guard"),
+    (living.Parts(builder=Additive), "rule 1"),
+    (living.Parts(builder=HalfSources), "rule 2"),
+    (living.Parts(run_cancellation=Undaunted), "halt"),
+    (living.Parts(run_cancellation=Deaf), "halt"),
+    (living.Parts(run_cancellation=Sleepwalker), "pause"),
     (living.Parts(applier=Usurper), "one writer"),
-    (living.Parts(pace=Rushing), "pace"),
+    (living.Parts(limiter=Rushing), "pace"),
     (living.Parts(http=Trusting), "rule 6"),
-    (living.Parts(pace=Stuck), "deadlock"),
-    (living.Parts(sender=Hasty), "bound"),
+    (living.Parts(limiter=Stuck), "deadlock"),
+    (living.Parts(executor=Hasty), "bound"),
     (living.Parts(applier=Careless), "report"),
     (living.Parts(applier=Pessimist), "record"),
     (living.Parts(applier=Lazy), "convergence"),

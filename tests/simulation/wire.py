@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping
 import httpx
 import trio
 
-from tests.simulation import audit, fate
-from tests.support import rig
-from worker.sandbox import faults, messages
+from tests.simulation import audit, fault_points
+from tests.support import harness
+from worker.sandbox import faults, http_types
 
-ORIGIN = ("https", httpx.URL(rig.BASE).host)
+ORIGIN = ("https", httpx.URL(harness.BASE).host)
 GRACE_SECONDS = 1.0
 """How long a request that nobody waits for any more stays on its way."""
 
@@ -45,10 +45,10 @@ class Faults(faults.Faults):
         self._storms = faults.Faults(storms, seed=seed + 1)
         self._seen = seen
 
-    def draw(self, request: messages.Request) -> str | None:
+    def draw(self, request: http_types.Request) -> str | None:
         """Decide what happens to this request."""
         name = super().draw(request)
-        if name is None and request.route in messages.WRITES:
+        if name is None and request.route in http_types.WRITES:
             name = self._storms.draw(request)
         if name is not None:
             _present.get().fault = name
@@ -65,7 +65,7 @@ class Wire(httpx.AsyncBaseTransport):
         server: httpx.AsyncBaseTransport,
         *,
         outside: trio.Nursery,
-        life: fate.Fate,
+        life: fault_points.FaultPoints,
         who: str,
         seen: audit.Audit,
         run: Callable[[], audit.Run],

@@ -17,7 +17,7 @@ import structlog
 import trio
 import trio.testing
 
-from tests.simulation import audit, disk, documents, draw, endings, living, truth, wire
+from tests.simulation import audit, documents, draw, expected_state, fake_journal, final_checks, living, wire
 from tests.support import clocks
 from worker.core.model.report import Report
 from worker.sandbox import app
@@ -102,7 +102,7 @@ class _World:
                     self._around.disk.approve(guarded, self._around.wall.now() + datetime.timedelta(hours=24))
             await self._rest()
             outside.cancel_scope.cancel()
-        endings.recorded(self._seen, self._around.disk)
+        final_checks.recorded(self._seen, self._around.disk)
 
     def _surroundings(self, clock: trio.testing.MockClock, outside: trio.Nursery) -> living.Surroundings:
         wall = clocks.Wall()
@@ -111,7 +111,7 @@ class _World:
             parts=self._parts,
             roster=self._roster,
             sandbox=app.create(self._roster, behaviour=self._spec.behaviour, clock=wall.seconds, record=False),
-            disk=disk.Disk(),
+            disk=fake_journal.Storage(),
             shelf=documents.Shelf(self._roster, self._spec.boundaries, draw.generator(self._seed, "shelf")),
             wall=wall,
             clock=clock,
@@ -163,27 +163,27 @@ class _World:
         if first is None or second is None:
             self._seen.violated("convergence", "a quiet run did not end")
             return
-        wishes = truth.wishes(
+        wishes = expected_state.expected(
             around.shelf.readings(), self._seen.directories[-1][1], around.wall.now(), self._spec.settings.mode
         )
         allowed = {"too_many_unresolved"} if wishes.references >= 20 else set[str]()
         allowed |= {"sources_contradict"} if wishes.contradictory else set()
-        endings.at_rest(self._seen, self._roster, wishes, second, allowed=allowed)
+        final_checks.at_rest(self._seen, self._roster, wishes, second, allowed=allowed)
         if first.error is None and second.error is None:
-            endings.idle(self._seen, first, second)
-        endings.moved(self._seen, around.disk, around.runs)
+            final_checks.idle(self._seen, first, second)
+        final_checks.moved(self._seen, around.disk, around.runs)
 
     async def _quiet_run(self) -> Report | None:
         life = await self._live(_QUIET)
         return life.reports[-1] if life.reports else None
 
-    def _truths(self, run: audit.Run) -> list[truth.Wishes]:
+    def _truths(self, run: audit.Run) -> list[expected_state.Expected]:
         """Give what a run's sources may have meant, for every moment of it at which that changed."""
         around = self._around
         since = around.wall.now() - datetime.timedelta(seconds=trio.current_time() - run.started)
         moments = {since, around.wall.now(), *(at for at in self._spec.boundaries if since <= at <= around.wall.now())}
         return [
-            truth.wishes(run.readings, known, moment, self._spec.settings.mode)
+            expected_state.expected(run.readings, known, moment, self._spec.settings.mode)
             for known in self._seen.directories_since(run.began)
             for moment in sorted(moments)
         ]

@@ -21,7 +21,7 @@ import click
 import httpx
 
 from tests.support import command, served
-from worker.sandbox import app, behaviour, faults, roster
+from worker.sandbox import app, faults, quirks, state
 
 TOKEN = "a-token-of-the-soak"
 WEATHER = {"rate_limited": 0.02, "500": 0.02, "503": 0.02, "reset_before": 0.02, "reset_after": 0.02, "html": 0.01}
@@ -35,8 +35,8 @@ class Place:
     def __init__(self, folder: pathlib.Path, seed: int) -> None:
         """Make an account of 60 drivers in 6 fleets."""
         self.chance = random.Random(seed)
-        self.people = roster.Roster.populate(drivers=60, fleets=6)
-        self.charge = app.create(self.people, behaviour=behaviour.PLAUSIBLE, faults=faults.Faults(WEATHER, seed=seed))
+        self.people = state.SandboxState.populate(drivers=60, fleets=6)
+        self.charge = app.create(self.people, behaviour=quirks.PLAUSIBLE, faults=faults.Faults(WEATHER, seed=seed))
         self.path = folder
         self.log = folder / "log"
         self.wanted = {fleet: sorted(self.people.members(fleet)) for fleet in self.people.fleets}

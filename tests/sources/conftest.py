@@ -6,11 +6,11 @@ from collections.abc import Callable
 import anyio
 import pytest
 
-from worker.core import values
+from worker.core.model.desired import SourceReading
 from worker.core.model.errors import SourceError
-from worker.sources import files
+from worker.sources import file_source
 
-Read = Callable[[str, str | bytes], values.SourceReading]
+Read = Callable[[str, str | bytes], SourceReading]
 Refused = Callable[[str, str | bytes], list[str]]
 
 
@@ -18,10 +18,10 @@ Refused = Callable[[str, str | bytes], list[str]]
 def read(tmp_path: pathlib.Path) -> Read:
     """Write a document under a name, and read it as a source of that name."""
 
-    def read_document(name: str, text: str | bytes) -> values.SourceReading:
+    def read_document(name: str, text: str | bytes) -> SourceReading:
         path = tmp_path / name
         path.write_bytes(text.encode() if isinstance(text, str) else text)
-        return anyio.run(files.FileSource(path, name).read)
+        return anyio.run(file_source.FileSource(path, name).read)
 
     return read_document
 

@@ -1,6 +1,6 @@
 """A time of day that follows the event loop's clock, so that dates and pauses agree on virtual time.
 
-Neighbours: `tests.support.rig` gives it to the client, the cycle and the sandbox.
+Neighbours: `tests.support.harness` gives it to the client, the cycle and the sandbox.
 """
 
 import datetime

@@ -31,7 +31,7 @@ timeout_seconds = 5
 [[sources]]
 path = "{source}"
 
-[pace]
+[rate_limit]
 requests_per_second = 2000
 burst = 100
 concurrency = 16

@@ -1,6 +1,6 @@
 """Doubles of what the engine needs of the world: sources, journals and watchers that do as they are told.
 
-Neighbours: `tests.support.rig` puts them together with the real engine; `tests.support.sandbox` doubles for Charge.
+Neighbours: `tests.support.harness` puts them together with the real engine; `tests.support.sandbox` doubles for Charge.
 """
 
 import json
@@ -9,20 +9,22 @@ from typing import Any
 
 import httpx
 
-from tests.support import clocks
-from worker.core import values
+from tests.support import clocks, memory_journal
+from worker.core.model.desired import FleetEntry, Mode, Origin, Row, SourceReading, SourceRevision
 from worker.core.model.errors import JournalError, SourceError
+from worker.core.model.identifiers import Account, IntentKey, RunId
 from worker.core.model.outcomes import Outcome
+from worker.core.model.plan import Change, Cost, GuardedPlan
 from worker.core.model.ports import Intent
+from worker.core.model.problem import Problem
 from worker.core.model.report import Report
 from worker.core.planning import references
-from worker.journal import memory
 
 
-def guarded(changes: Sequence[values.Change]) -> values.Judged:
+def guarded(changes: Sequence[Change]) -> GuardedPlan:
     """Make a judged plan of just these changes, all of them allowed."""
-    return values.Judged(
-        account=values.Account("https://charge.test/v1", "test"),
+    return GuardedPlan(
+        account=Account("https://charge.test/v1", "test"),
         created=clocks.NOON,
         sources=(),
         changes=tuple(changes),
@@ -31,7 +33,7 @@ def guarded(changes: Sequence[values.Change]) -> values.Judged:
         in_sync=0,
         fleets=1,
         drivers=1,
-        cost=values.Cost(1, 0.1),
+        cost=Cost(1, 0.1),
         digest="sha256:0",
     )
 
@@ -39,31 +41,31 @@ def guarded(changes: Sequence[values.Change]) -> values.Judged:
 class Source:
     """Implements ports.Source: wants what it is given, row by row, each on a line of its own."""
 
-    def __init__(self, wanted: Mapping[Any, Iterable[str]], *, modes: Mapping[Any, values.Mode] | None = None) -> None:
+    def __init__(self, wanted: Mapping[Any, Iterable[str]], *, modes: Mapping[Any, Mode] | None = None) -> None:
         """Take the drivers of each fleet as a document would name them."""
         self._wanted = {fleet: list(drivers) for fleet, drivers in wanted.items()}
         self._modes = modes or {}
 
-    async def read(self) -> values.SourceReading:
+    async def read(self) -> SourceReading:
         """Read it whole."""
         fleets, rows, line = [], [], 0
         for fleet, drivers in self._wanted.items():
             line += 1
             named = references.parse_fleet(fleet)
-            fleets.append(values.FleetEntry(named, values.Origin("wanted", line, 1), self._modes.get(fleet)))
+            fleets.append(FleetEntry(named, Origin("wanted", line, 1), self._modes.get(fleet)))
             for driver in drivers:
                 line += 1
-                rows.append(values.Row(named, references.parse_driver(driver), values.Origin("wanted", line, 3)))
-        revision = values.SourceRevision("double", "wanted", "sha256:0")
-        return values.SourceReading(revision, tuple(fleets), tuple(rows))
+                rows.append(Row(named, references.parse_driver(driver), Origin("wanted", line, 3)))
+        revision = SourceRevision("double", "wanted", "sha256:0")
+        return SourceReading(revision, tuple(fleets), tuple(rows))
 
 
 class BrokenSource:
     """Implements ports.Source: cannot be read."""
 
-    async def read(self) -> values.SourceReading:
+    async def read(self) -> SourceReading:
         """Fail."""
-        raise SourceError([values.Problem("wanted", "it is gone")])
+        raise SourceError([Problem("wanted", "it is gone")])
 
 
 class Watcher:
@@ -83,7 +85,7 @@ class Watcher:
         self.steps += count
 
 
-class Meddler(httpx.AsyncBaseTransport):
+class ResponseTamper(httpx.AsyncBaseTransport):
     """A connection to a server that answers as another does, but for what `meddle` makes of its 200s.
 
     `meddle` gets the request and the document of the answer, and gives another document, or None to leave it alone.
@@ -122,10 +124,12 @@ class Revoking(httpx.AsyncBaseTransport):
         return await self._server.handle_async_request(request)
 
 
-class Witness(httpx.AsyncBaseTransport):
+class IntentCheckingTransport(httpx.AsyncBaseTransport):
     """A connection that lets no write through whose intent is not in the journal; others it notes and refuses."""
 
-    def __init__(self, server: httpx.AsyncBaseTransport, journal: memory.MemoryJournal, missing: list[str]) -> None:
+    def __init__(
+        self, server: httpx.AsyncBaseTransport, journal: memory_journal.MemoryJournal, missing: list[str]
+    ) -> None:
         """Take the server's own connection, the journal, and where to note what is missing there."""
         self._server = server
         self._journal = journal
@@ -134,7 +138,7 @@ class Witness(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Look into the journal before a write goes on."""
         if request.method == "POST":
-            key = values.IntentKey(request.headers["idempotency-key"])
+            key = IntentKey(request.headers["idempotency-key"])
             intended = self._journal.intents.get(key)
             fleet = json.loads(request.content)["fleet"]
             shown = f"/v1/drivers/{intended.driver}/{intended.action} {intended.fleet}" if intended else ""
@@ -144,7 +148,7 @@ class Witness(httpx.AsyncBaseTransport):
         return await self._server.handle_async_request(request)
 
 
-class FailingJournal(memory.MemoryJournal):
+class FailingJournal(memory_journal.MemoryJournal):
     """A journal in memory whose disk is full from a certain call on: `begin`, the n-th `record`, or `finish`."""
 
     def __init__(self, fails: str, *, after: int = 0) -> None:
@@ -155,10 +159,10 @@ class FailingJournal(memory.MemoryJournal):
 
     async def begin(
         self,
-        run: values.RunId,
+        run: RunId,
         *,
         trigger: str,
-        guarded: values.Judged,
+        guarded: GuardedPlan,
         intents: Sequence[Intent],
         spent: str | None = None,
     ) -> None:
@@ -166,7 +170,7 @@ class FailingJournal(memory.MemoryJournal):
         self._spend("begin")
         await super().begin(run, trigger=trigger, guarded=guarded, intents=intents, spent=spent)
 
-    async def record(self, group: Sequence[tuple[values.IntentKey, Outcome]]) -> None:
+    async def record(self, group: Sequence[tuple[IntentKey, Outcome]]) -> None:
         """Record, or fail."""
         self._spend("record")
         await super().record(group)

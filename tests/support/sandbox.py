@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import httpx
 
-from worker.sandbox import app, faults, messages
+from worker.sandbox import app, faults, http_types
 
 
 class _CutBody(httpx.AsyncByteStream):
@@ -27,10 +27,10 @@ class _Transport(httpx.AsyncBaseTransport):
         self._sandbox = sandbox
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        sent: list[messages.Message] = []
+        sent: list[http_types.Message] = []
 
-        async def answer(scope: messages.Scope, receive: messages.Receive, send: messages.Send) -> None:
-            async def overhear(message: messages.Message) -> None:
+        async def answer(scope: http_types.Scope, receive: http_types.Receive, send: http_types.Send) -> None:
+            async def overhear(message: http_types.Message) -> None:
                 sent.append(message)
                 await send(message)
 

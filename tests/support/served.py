@@ -11,15 +11,15 @@ from collections.abc import Iterator
 import anyio.abc
 import anyio.from_thread
 
-from worker.sandbox import messages, server
+from worker.sandbox import http_types, server
 
 
-async def _serve(served: messages.App, *, task_status: anyio.abc.TaskStatus[str]) -> None:
+async def _serve(served: http_types.App, *, task_status: anyio.abc.TaskStatus[str]) -> None:
     await server.serve(served, started=task_status.started)
 
 
 @contextlib.contextmanager
-def over_http(served: messages.App) -> Iterator[str]:
+def over_http(served: http_types.App) -> Iterator[str]:
     """Serve from a thread; give the base URL."""
     with anyio.from_thread.start_blocking_portal() as portal:
         task, url = portal.start_task(_serve, served)

@@ -11,9 +11,11 @@ from collections.abc import Callable
 
 import msgspec
 
-from worker.charge import http, wire
-from worker.core import values
+from worker.charge import codec, transport
+from worker.core.model.actual import Driver, Fleet
 from worker.core.model.errors import RequestRefused, Unreachable
+from worker.core.model.identifiers import DriverId, FleetId, IntentKey
+from worker.core.model.plan import Change
 from worker.core.model.ports import Clock, Cursor, DriverPage, FleetPage, WriteReply
 
 _ID = re.compile(r"[A-Za-z0-9_]+")
@@ -30,7 +32,9 @@ def unobserved(operation: str, status: int | None, seconds: float) -> None:
 class Client:
     """Implements ports.Charge over HTTP."""
 
-    def __init__(self, *, http: http.Http, clock: Clock, page_size: int, observe: Observe = unobserved) -> None:
+    def __init__(
+        self, *, http: transport.Transport, clock: Clock, page_size: int, observe: Observe = unobserved
+    ) -> None:
         """Take the exchange, the time of day (for `Retry-After` dates), and the page size, 1 to 100."""
         self._observe = observe
         self._http = http
@@ -40,29 +44,29 @@ class Client:
     async def fleets_page(self, cursor: Cursor | None) -> FleetPage:
         """List fleets (`GET /fleets`)."""
         answer = await self._send("list_fleets", "GET", cursor or f"/fleets?limit={self._page_size}")
-        page = wire.decode(answer.body, wire.FLEETS)
+        page = codec.decode(answer.body, codec.FLEETS)
         return FleetPage(tuple(fleet.value() for fleet in page.data or ()), self._cursor(page.next_page_url))
 
-    async def drivers_page(self, cursor: Cursor | None, *, fleet: values.FleetId | None = None) -> DriverPage:
+    async def drivers_page(self, cursor: Cursor | None, *, fleet: FleetId | None = None) -> DriverPage:
         """List drivers (`GET /drivers`). A driver that a fleet's listing shows without that fleet is kept as it is."""
         of_fleet = "" if fleet is None else f"&fleet={_checked(fleet)}"
         answer = await self._send("list_drivers", "GET", cursor or f"/drivers?limit={self._page_size}{of_fleet}")
-        page = wire.decode(answer.body, wire.DRIVERS)
+        page = codec.decode(answer.body, codec.DRIVERS)
         return DriverPage(tuple(driver.value() for driver in page.data or ()), self._cursor(page.next_page_url))
 
-    async def fleet(self, fleet: values.FleetId) -> values.Fleet:
+    async def fleet(self, fleet: FleetId) -> Fleet:
         """Retrieve a fleet (`GET /fleets/{fleet}`)."""
         answer = await self._send("retrieve_fleet", "GET", f"/fleets/{_checked(fleet)}")
-        shown = wire.decode(answer.body, wire.FLEET).value()
+        shown = codec.decode(answer.body, codec.FLEET).value()
         if shown.id != fleet:
             raise Unreachable(f"{shown.id} was answered for {fleet}", code="answer_unreadable")
         return shown
 
-    async def driver(self, driver: values.DriverId) -> values.Driver:
+    async def driver(self, driver: DriverId) -> Driver:
         """Retrieve a driver (`GET /drivers/{driver}`)."""
         return self._driver(await self._send("retrieve_driver", "GET", f"/drivers/{_checked(driver)}"), driver)
 
-    async def write(self, change: values.Change, *, key: values.IntentKey) -> WriteReply:
+    async def write(self, change: Change, *, key: IntentKey) -> WriteReply:
         """Attach or detach (`POST /drivers/{driver}/attach` or `/detach`, body `{"fleet": …}`)."""
         answer = await self._send(
             change.action.value,
@@ -71,11 +75,11 @@ class Client:
             body=msgspec.json.encode({"fleet": change.fleet}),
             key=key,
         )
-        return WriteReply(self._driver(answer, change.driver), wire.request_id(answer.headers))
+        return WriteReply(self._driver(answer, change.driver), codec.request_id(answer.headers))
 
     async def _send(
         self, operation: str, method: str, url: str, *, body: bytes = b"", key: str | None = None
-    ) -> http.Answer:
+    ) -> transport.Answer:
         headers = {"Content-Type": "application/json", "Idempotency-Key": key} if key else None
         status, began = None, time.perf_counter()
         try:
@@ -85,10 +89,10 @@ class Client:
             self._observe(operation, status, time.perf_counter() - began)
         if 200 <= answer.status < 300:
             return answer
-        raise wire.failure(answer.status, answer.headers, answer.body, now=self._clock.now())
+        raise codec.failure(answer.status, answer.headers, answer.body, now=self._clock.now())
 
-    def _driver(self, answer: http.Answer, asked: values.DriverId) -> values.Driver:
-        shown = wire.decode(answer.body, wire.DRIVER).value()
+    def _driver(self, answer: transport.Answer, asked: DriverId) -> Driver:
+        shown = codec.decode(answer.body, codec.DRIVER).value()
         if shown.id != asked:
             raise Unreachable(f"{shown.id} was answered for {asked}", code="answer_unreadable")
         return shown

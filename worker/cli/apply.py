@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from worker.cli import invocation
+from worker.cli import context
 
 if TYPE_CHECKING:
     from worker.service import composition
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 @click.argument("file", type=click.Path(dir_okay=False, path_type=pathlib.Path))
 @click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON document.")
 @click.pass_obj
-def command(call: invocation.Invocation, file: pathlib.Path, as_json: bool) -> int:
+def command(call: context.CommandContext, file: pathlib.Path, as_json: bool) -> int:
     """Do exactly what a saved plan says. A change that no longer fits is reported stale, and left undone."""
     return call.work(functools.partial(_apply, file=file, as_json=as_json), as_json=as_json)
 
 
-async def _apply(account: "composition.Account", *, file: pathlib.Path, as_json: bool) -> int:
+async def _apply(account: "composition.AccountRuntime", *, file: pathlib.Path, as_json: bool) -> int:
     from worker.cli import plan_file
 
     saved = plan_file.load(file, account=account.rules.account)
-    return invocation.print_report(await account.cycle().apply(saved), as_json=as_json)
+    return context.print_report(await account.cycle().apply(saved), as_json=as_json)

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from worker.cli import invocation
-from worker.core import values
+from worker.cli import context
+from worker.core.model.identifiers import Account
 from worker.core.model.outcomes import Already, Applied
+from worker.core.model.plan import Action, Change
 from worker.core.model.plan_digest import plan_digest
 from worker.core.monitoring import humanize
 from worker.core.safety import guard
@@ -41,7 +42,7 @@ class Digest(click.ParamType[str]):
 @click.command("approve")
 @click.argument("digest", type=Digest())
 @click.pass_obj
-def command(call: invocation.Invocation, digest: str) -> int:
+def command(call: context.CommandContext, digest: str) -> int:
     """Allow what exactly the plan of this digest holds, for 24 hours."""
     return call.look_up(functools.partial(_approve, digest=digest))
 
@@ -50,10 +51,10 @@ async def _approve(record: "RunHistory", *, digest: str) -> int:
     now = datetime.datetime.now(datetime.UTC)
     until = now + guard.APPROVAL_LIFETIME
     await record.approve(digest, now=now, until=until)
-    invocation.echo(
+    context.echo(
         f"Allowed until {until:%Y-%m-%d %H:%M} UTC: what exactly this plan holds. A service takes it up within seconds."
     )
-    invocation.echo(await _effect(record, digest))
+    context.echo(await _effect(record, digest))
     return 0
 
 
@@ -76,7 +77,7 @@ def _left(plan: Mapping[str, Any], report: Mapping[str, Any] | None) -> str:
     """Give the digest of what a run left of its plan, as `core.report` does for one that just ended."""
     made = {_write(each) for each in (report or {}).get("changes", ()) if each["outcome"] in _DONE}
     left = (each for each in plan["changes"] if _write(each) not in made)
-    account = values.Account(plan["account"]["base_url"], plan["account"]["mode"])
+    account = Account(plan["account"]["base_url"], plan["account"]["mode"])
     return plan_digest(account, map(_change, left), map(_change, plan["held"]))
 
 
@@ -84,8 +85,8 @@ def _write(change: Mapping[str, Any]) -> tuple[str, str, str]:
     return change["action"], change["driver"], change["fleet"]
 
 
-def _change(change: Mapping[str, Any]) -> values.Change:
-    return values.Change(values.Action(change["action"]), change["driver"], change["fleet"])
+def _change(change: Mapping[str, Any]) -> Change:
+    return Change(Action(change["action"]), change["driver"], change["fleet"])
 
 
 _DONE = (Applied.name, Already.name)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from worker.cli import invocation, render
-from worker.core import values
+from worker.cli import context, render
+from worker.core.model.desired import Desired, SourceReading
 from worker.core.model.errors import ProblemsError, SourceError
+from worker.core.model.problem import Problem
 from worker.core.monitoring import humanize
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 @click.command("check")
 @click.option("--online", is_flag=True, help="Also try the key, and resolve every driver and fleet reference.")
 @click.pass_obj
-def command(call: invocation.Invocation, online: bool) -> int:
+def command(call: context.CommandContext, online: bool) -> int:
     """Read settings and sources, and print every problem as file:line:column: message."""
     call.configure_logs()
     try:
@@ -35,20 +36,20 @@ def command(call: invocation.Invocation, online: bool) -> int:
     _print(desired.notices)
     rows = len(desired.rows)
     fleets = humanize.count(len({entry.fleet for entry in desired.fleets}), "fleet")
-    invocation.echo(f"OK: {fleets}, {humanize.count(rows, 'membership')}; no request was made.")
+    context.echo(f"OK: {fleets}, {humanize.count(rows, 'membership')}; no request was made.")
     return 0
 
 
-def _desired(settings: "model.Settings") -> values.Desired:
+def _desired(settings: "model.Settings") -> Desired:
     """Read all sources. Raises errors.SourceError with the problems of all of them."""
     import anyio
 
     from worker.core.planning import merge_sources
     from worker.service import composition
 
-    async def read() -> list[values.SourceReading]:
-        readings: list[values.SourceReading] = []
-        problems: list[values.Problem] = []
+    async def read() -> list[SourceReading]:
+        readings: list[SourceReading] = []
+        problems: list[Problem] = []
         for source in composition.sources(settings):
             try:
                 readings.append(await source.read())
@@ -61,15 +62,15 @@ def _desired(settings: "model.Settings") -> values.Desired:
     return merge_sources.merge(anyio.run(read))
 
 
-async def _resolve(account: "composition.Account") -> int:
-    plan = await account.surveyor().rehearse()
+async def _resolve(account: "composition.AccountRuntime") -> int:
+    plan = await account.builder().plan_ignoring_start_dates()
     _print(plan.problems)
     if plan.unresolved or plan.incomplete:
         return 4
-    invocation.echo("OK: the key works, and every reference leads to one driver or fleet.")
+    context.echo("OK: the key works, and every reference leads to one driver or fleet.")
     return 0
 
 
-def _print(problems: Iterable[values.Problem]) -> None:
+def _print(problems: Iterable[Problem]) -> None:
     for problem in problems:
-        invocation.echo(render.printable(str(problem)))
+        context.echo(render.printable(str(problem)))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from worker.sandbox import roster as roster_
+    from worker.sandbox import state
 
 DRIVERS, FLEETS = 300, 12
 LEAVERS, MOVERS, JOINERS = 2, 1, 4
@@ -38,9 +38,9 @@ async def _demo(folder: pathlib.Path) -> int:
 
     import anyio
 
-    from worker.sandbox import app, roster, server
+    from worker.sandbox import app, server, state
 
-    people = roster.Roster.populate(drivers=DRIVERS, fleets=FLEETS)
+    people = state.SandboxState.populate(drivers=DRIVERS, fleets=FLEETS)
     listening = anyio.Event()
     urls: list[str] = []
 
@@ -66,7 +66,7 @@ async def _demo(folder: pathlib.Path) -> int:
     return code
 
 
-def _write(folder: pathlib.Path, url: str, people: "roster_.Roster") -> None:
+def _write(folder: pathlib.Path, url: str, people: "state.SandboxState") -> None:
     """Write settings and a membership document that differs a little from what the sandbox holds."""
     (folder / "fleet-sync.toml").write_text(f'[charge]\nbase_url = "{url}"\n\n[[sources]]\npath = "membership.yaml"\n')
     members = {fleet: sorted(people.members(fleet)) for fleet in people.fleets}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from worker.cli import invocation
+from worker.cli import context
 
 if TYPE_CHECKING:
     from worker.service import composition
@@ -27,21 +27,21 @@ if TYPE_CHECKING:
     help="How drivers are named; one without an e-mail address of its own keeps its id.",
 )
 @click.pass_obj
-def command(call: invocation.Invocation, form: Literal["yaml", "json", "csv"], by: Literal["id", "email"]) -> int:
+def command(call: context.CommandContext, form: Literal["yaml", "json", "csv"], by: Literal["id", "email"]) -> int:
     """Write the memberships that Charge holds now as a membership document, to stdout."""
     return call.work(functools.partial(_export, form=form, by=by))
 
 
 async def _export(
-    account: "composition.Account", *, form: Literal["yaml", "json", "csv"], by: Literal["id", "email"]
+    account: "composition.AccountRuntime", *, form: Literal["yaml", "json", "csv"], by: Literal["id", "email"]
 ) -> int:
     from worker.core.monitoring import humanize
-    from worker.sources import writing
+    from worker.sources import export
 
-    actual = await account.surveyor().export()
-    invocation.echo(writing.write(actual, form=form, by=by).removesuffix("\n"))
+    actual = await account.builder().export()
+    context.echo(export.write(actual, form=form, by=by).removesuffix("\n"))
     left_out = actual.fleets.keys() - frozenset[str]().union(*actual.memberships.values()) if form == "csv" else ()
     if left_out:
         told = humanize.count(len(left_out), "fleet")
-        invocation.echo(f"Left out: {told} without drivers. CSV cannot say that a fleet is empty.", err=True)
+        context.echo(f"Left out: {told} without drivers. CSV cannot say that a fleet is empty.", err=True)
     return 0

@@ -15,7 +15,7 @@ from typing import Literal, NoReturn
 import click
 
 import worker
-from worker.cli import leaving
+from worker.cli import exit_watchdog
 
 USAGE = 64
 
@@ -93,12 +93,12 @@ def cli(ctx: click.Context, config: str, log_format: Literal["auto", "console", 
 
     Results go to stdout, logs and progress to stderr.
     """
-    from worker.cli import invocation
+    from worker.cli import context
 
     plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
     if plain:
         ctx.color = False
-    ctx.obj = invocation.Invocation(config=config, log_format=log_format, log_level=log_level, colours=not plain)
+    ctx.obj = context.CommandContext(config=config, log_format=log_format, log_level=log_level, colours=not plain)
 
 
 def main() -> NoReturn:
@@ -107,7 +107,7 @@ def main() -> NoReturn:
     # need, by httpcore; httpx's command line by httpx.
     for unwanted in ("trio", "httpx._main"):
         sys.modules.setdefault(unwanted, None)  # type: ignore[arg-type] # None is how an import is refused
-    leaving.this_process_is_ours()
+    exit_watchdog.arm()
     _complete_streams()
     try:
         code = _call()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from worker.cli import approve, invocation
+from worker.cli import approve, context
 
 if TYPE_CHECKING:
     from worker.service import composition
@@ -24,23 +24,23 @@ if TYPE_CHECKING:
     help="Allow what is held, if the plan is exactly the one of this digest.",
 )
 @click.pass_obj
-def command(call: invocation.Invocation, as_json: bool, approved: str | None) -> int:
+def command(call: context.CommandContext, as_json: bool, approved: str | None) -> int:
     """Reconcile once: read, plan, guard, apply, verify, report."""
     return call.work(functools.partial(_once, as_json=as_json, approved=approved), as_json=as_json)
 
 
-async def _once(account: "composition.Account", *, as_json: bool, approved: str | None) -> int:
+async def _once(account: "composition.AccountRuntime", *, as_json: bool, approved: str | None) -> int:
     from worker.cli import render
     from worker.core.model.plan_digest import plan_digest
-    from worker.engine import survey as survey_
+    from worker.engine import plan_builder
 
-    def show(survey: survey_.Survey) -> None:
+    def show(plan_result: plan_builder.PlanResult) -> None:
         if as_json:
             return
         try:
             # What is not held is about to be made: what is to be approved then is the rest.
-            rest = plan_digest(survey.guarded.account, (), (held.change for held in survey.guarded.held))
-            invocation.echo(render.plan(survey, rate=account.rules.requests_per_second, digest=rest))
+            rest = plan_digest(plan_result.guarded.account, (), (held.change for held in plan_result.guarded.held))
+            context.echo(render.plan(plan_result, rate=account.rules.requests_per_second, digest=rest))
         except OSError as error:
             # As an error of no kind, also where a reader left: that is passed over where nothing was to be done.
             raise OSError(f"{error.strerror}; nothing was changed") from error
@@ -48,5 +48,5 @@ async def _once(account: "composition.Account", *, as_json: bool, approved: str 
     finished = await account.cycle(show=show).reconcile(trigger="once", approved=approved)
     guarded = finished.guarded
     if approved is not None and guarded is not None and guarded.held and guarded.digest != approved:
-        invocation.echo("The digest that was approved is not that of this plan, so nothing held was allowed.", err=True)
-    return invocation.print_report(finished, as_json=as_json)
+        context.echo("The digest that was approved is not that of this plan, so nothing held was allowed.", err=True)
+    return context.print_report(finished, as_json=as_json)

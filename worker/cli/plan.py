@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from worker.cli import invocation
+from worker.cli import context
 
 if TYPE_CHECKING:
     from worker.service import composition
@@ -22,24 +22,26 @@ if TYPE_CHECKING:
 )
 @click.option("--detailed-exitcode", "detailed", is_flag=True, help="Exit with 2 where there are changes.")
 @click.pass_obj
-def command(call: invocation.Invocation, as_json: bool, out: pathlib.Path | None, detailed: bool) -> int:
+def command(call: context.CommandContext, as_json: bool, out: pathlib.Path | None, detailed: bool) -> int:
     """Show what would change; change nothing."""
     work = functools.partial(_plan, as_json=as_json, out=out, detailed=detailed)
     return call.work(work, as_json=as_json)
 
 
-async def _plan(account: "composition.Account", *, as_json: bool, out: pathlib.Path | None, detailed: bool) -> int:
+async def _plan(
+    account: "composition.AccountRuntime", *, as_json: bool, out: pathlib.Path | None, detailed: bool
+) -> int:
     from worker.cli import plan_file, render
     from worker.core.model.report import plan_exit_code
     from worker.core.model.serialization import plan_document
 
-    survey = await account.surveyor().survey()
+    plan_result = await account.builder().plan_result()
     if out is not None:
-        plan_file.save(survey.guarded, out)  # before anything is printed: where it fails, only that is told
+        plan_file.save(plan_result.guarded, out)  # before anything is printed: where it fails, only that is told
     if as_json:
-        invocation.print_document(plan_document(survey.guarded))
+        context.print_document(plan_document(plan_result.guarded))
     else:
-        invocation.echo(render.plan(survey, rate=account.rules.requests_per_second))
+        context.echo(render.plan(plan_result, rate=account.rules.requests_per_second))
     if out is not None:
-        invocation.echo(f"Saved to {out}; `fleet-sync apply {out}` does exactly this.", err=True)
-    return plan_exit_code(survey.guarded, detailed=detailed)
+        context.echo(f"Saved to {out}; `fleet-sync apply {out}` does exactly this.", err=True)
+    return plan_exit_code(plan_result.guarded, detailed=detailed)

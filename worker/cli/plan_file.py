@@ -13,9 +13,12 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from worker.core import values
+from worker.core.model.desired import Origin, SourceRevision
 from worker.core.model.errors import PlanFileError
+from worker.core.model.identifiers import Account
+from worker.core.model.plan import Action, Change, Cost, GuardedPlan, HeldChange
 from worker.core.model.plan_digest import plan_digest
+from worker.core.model.problem import Problem
 from worker.core.model.serialization import plan_document
 from worker.core.planning import references
 
@@ -48,9 +51,9 @@ class _Change(msgspec.Struct):
         """See that it can be read. msgspec makes an error with its place of a ValueError."""
         self.value()
 
-    def value(self) -> values.Change:
-        return values.Change(
-            values.Action(self.action),
+    def value(self) -> Change:
+        return Change(
+            Action(self.action),
             references.parse_driver_id(self.driver),
             references.parse_fleet_id(self.fleet),
             None if self.origin is None else _origin(self.origin),
@@ -98,7 +101,7 @@ class _Plan(msgspec.Struct):
             raise ValueError("created is a moment outside of the calendar") from None
 
 
-def save(guarded: values.Judged, path: pathlib.Path) -> None:
+def save(guarded: GuardedPlan, path: pathlib.Path) -> None:
     """Save a plan. Raises errors.PlanFileError where the file cannot be written."""
     try:
         path.write_text(json.dumps(plan_document(guarded), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -106,10 +109,10 @@ def save(guarded: values.Judged, path: pathlib.Path) -> None:
         raise PlanFileError(f"{path} cannot be written: {error.strerror}", remedy="Choose another file.") from error
 
 
-def load(path: pathlib.Path, *, account: values.Account) -> values.Judged:
+def load(path: pathlib.Path, *, account: Account) -> GuardedPlan:
     """Read a plan back. Raises errors.PlanFileError where it is no plan, was edited, or is another account's."""
     plan = _decoded(path)
-    saved = values.Account(plan.account.base_url, plan.account.mode)
+    saved = Account(plan.account.base_url, plan.account.mode)
     changes, held = [each.value() for each in plan.changes], [each.value() for each in plan.held]
     if plan_digest(saved, changes, held) != plan.digest:
         raise PlanFileError(f"{path} was changed after it was made: its digest does not fit")
@@ -132,23 +135,23 @@ def _decoded(path: pathlib.Path) -> _Plan:
         raise PlanFileError(f"{path} is no saved plan: {error}") from None
 
 
-def _origin(text: str) -> values.Origin:
+def _origin(text: str) -> Origin:
     if not (found := _ORIGIN.fullmatch(text)):
         raise ValueError("an origin is a name, a line and a column with colons between them")
-    return values.Origin(found[1], int(found[2]), int(found[3]))
+    return Origin(found[1], int(found[2]), int(found[3]))
 
 
-def _judged(plan: _Plan, account: values.Account, changes: list[values.Change]) -> values.Judged:
-    return values.Judged(
+def _judged(plan: _Plan, account: Account, changes: list[Change]) -> GuardedPlan:
+    return GuardedPlan(
         account=account,
         created=plan.created,
-        sources=tuple(values.SourceRevision(s.kind, s.name, s.revision) for s in plan.sources),
+        sources=tuple(SourceRevision(s.kind, s.name, s.revision) for s in plan.sources),
         changes=tuple(changes),
-        held=tuple(values.Held(each.value(), each.guard, each.message) for each in plan.held),
-        problems=tuple(values.Problem(each.where, each.message) for each in plan.problems),
+        held=tuple(HeldChange(each.value(), each.guard, each.message) for each in plan.held),
+        problems=tuple(Problem(each.where, each.message) for each in plan.problems),
         in_sync=plan.summary.in_sync,
         fleets=plan.summary.fleets,
         drivers=plan.summary.drivers,
-        cost=values.Cost(plan.cost.requests, plan.cost.seconds),
+        cost=Cost(plan.cost.requests, plan.cost.seconds),
         digest=plan.digest,
     )

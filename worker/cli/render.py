@@ -9,44 +9,47 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import click
 
-from worker.core import values
+from worker.core.model.actual import Actual, Fleet
+from worker.core.model.identifiers import DriverId, FleetId
 from worker.core.model.outcomes import ChangeResult, Deferred, Outcome, Refused, Unknown
+from worker.core.model.plan import Action, Change, GuardedPlan, HeldChange
+from worker.core.model.problem import Problem
 from worker.core.model.report import Report, RunResult
 from worker.core.model.secret import redact
 from worker.core.monitoring import humanize
 from worker.core.safety import guard
-from worker.engine import survey as survey_
+from worker.engine import plan_builder
 
-SIGNS = {values.Action.ATTACH: ("+", "green"), values.Action.DETACH: ("-", "red")}
+SIGNS = {Action.ATTACH: ("+", "green"), Action.DETACH: ("-", "red")}
 
 
-def plan(survey: survey_.Survey, *, rate: float, digest: str = "") -> str:
+def plan(plan_result: plan_builder.PlanResult, *, rate: float, digest: str = "") -> str:
     """Write a judged plan; `rate` is the pace's ceiling in requests a second, `digest` what to approve, if not this."""
-    digest = digest or survey.guarded.digest
+    digest = digest or plan_result.guarded.digest
     allow = (
         "If this is what you want, allow exactly this plan. In a job:",
         f"  fleet-sync once --approve {digest}",
         "Where a service runs:",
         f"  fleet-sync approve {digest}",
     )
-    return _plan(survey, rate=rate, allow=allow, summary=_summary(survey.guarded))
+    return _plan(plan_result, rate=rate, allow=allow, summary=_summary(plan_result.guarded))
 
 
-def inverse(survey: survey_.Survey, *, run: str, rate: float) -> str:
+def inverse(plan_result: plan_builder.PlanResult, *, run: str, rate: float) -> str:
     """Write the inverse plan of a run."""
-    guarded = survey.guarded
+    guarded = plan_result.guarded
     allow = (
         "If this is what you want, allow exactly this plan with",
         f"  fleet-sync approve {guarded.digest}",
         f"  fleet-sync undo {run} --out FILE",
     )
     summary = f"Plan: {_counts(guarded)}." if guarded.changes or guarded.held else "Nothing to undo."
-    return _plan(survey, rate=rate, allow=allow, summary=summary)
+    return _plan(plan_result, rate=rate, allow=allow, summary=summary)
 
 
-def _plan(survey: survey_.Survey, *, rate: float, allow: Iterable[str], summary: str) -> str:
-    guarded = survey.guarded
-    names = _Names.of(survey.actual)
+def _plan(plan_result: plan_builder.PlanResult, *, rate: float, allow: Iterable[str], summary: str) -> str:
+    guarded = plan_result.guarded
+    names = _Names.of(plan_result.actual)
     lines = [
         *_by_fleet(guarded.changes, names),
         *_held(guarded, names, allow=allow),
@@ -93,24 +96,24 @@ def _verdict(finished: Report) -> str:
 class _Names:
     """What drivers and fleets are called, beside their ids."""
 
-    def __init__(self, fleets: Mapping[values.FleetId, values.Fleet], drivers: Mapping[values.DriverId, str]) -> None:
+    def __init__(self, fleets: Mapping[FleetId, Fleet], drivers: Mapping[DriverId, str]) -> None:
         self._fleets = fleets
         self._drivers = drivers
 
     @classmethod
-    def of(cls, actual: values.Actual) -> "_Names":
+    def of(cls, actual: Actual) -> "_Names":
         return cls(actual.fleets, actual.names)
 
-    def fleet(self, fleet: values.FleetId) -> str:
+    def fleet(self, fleet: FleetId) -> str:
         known = self._fleets.get(fleet)
         return f"{printable(known.name)}  {_dim(fleet)}" if known and known.name else fleet
 
-    def driver(self, driver: values.DriverId) -> str:
+    def driver(self, driver: DriverId) -> str:
         name = self._drivers.get(driver)
         return f"{driver}  {printable(name)}" if name else driver
 
 
-def _by_fleet(changes: Iterable[values.Change], names: _Names) -> Iterator[str]:
+def _by_fleet(changes: Iterable[Change], names: _Names) -> Iterator[str]:
     for fleet, group in itertools.groupby(changes, key=lambda change: change.fleet):
         yield click.style(names.fleet(fleet), bold=True)
         for change in group:
@@ -118,13 +121,13 @@ def _by_fleet(changes: Iterable[values.Change], names: _Names) -> Iterator[str]:
         yield ""
 
 
-def _change(change: values.Change, names: _Names) -> str:
+def _change(change: Change, names: _Names) -> str:
     sign, colour = SIGNS[change.action]
     origin = "" if change.origin is None else f"  {_dim(printable(str(change.origin)))}"
     return f"  {click.style(sign, fg=colour)} {names.driver(change.driver)}{origin}"
 
 
-def _held(guarded: values.Judged, names: _Names, *, allow: Iterable[str]) -> Iterator[str]:
+def _held(guarded: GuardedPlan, names: _Names, *, allow: Iterable[str]) -> Iterator[str]:
     if not guarded.held:
         return
     yield click.style(f"Held back: {humanize.count(len(guarded.held), *_kind(guarded.held))}", fg="yellow", bold=True)
@@ -138,12 +141,12 @@ def _held(guarded: values.Judged, names: _Names, *, allow: Iterable[str]) -> Ite
     yield ""
 
 
-def _kind(held: Iterable[values.Held]) -> tuple[str, str]:
+def _kind(held: Iterable[HeldChange]) -> tuple[str, str]:
     """Give the word for one and for several of what is held."""
     return ("change", "changes") if any(_attaches(each.change) for each in held) else ("detach", "detaches")
 
 
-def _problems(problems: Iterable[values.Problem]) -> Iterator[str]:
+def _problems(problems: Iterable[Problem]) -> Iterator[str]:
     shown = [f"  {printable(str(problem))}" for problem in problems]
     if shown:
         yield from (click.style("Problems", fg="yellow", bold=True), *shown, "")
@@ -173,20 +176,20 @@ def _reference(outcome: Outcome) -> str:
             return ""
 
 
-def _summary(guarded: values.Judged) -> str:
+def _summary(guarded: GuardedPlan) -> str:
     where = f"{humanize.count(guarded.in_sync, 'membership')} in {humanize.count(guarded.fleets, 'fleet')}"
     if not guarded.changes and not guarded.held:
         return f"{'Nothing to do' if guarded.unsettled else 'In sync'}: {where} as desired."
     return f"Plan: {_counts(guarded)}; {where} as desired."
 
 
-def _counts(guarded: values.Judged) -> str:
+def _counts(guarded: GuardedPlan) -> str:
     attach = sum(_attaches(change) for change in guarded.changes)
     return f"{attach} to attach, {len(guarded.changes) - attach} to detach, {len(guarded.held)} held"
 
 
-def _attaches(change: values.Change) -> bool:
-    return change.action is values.Action.ATTACH
+def _attaches(change: Change) -> bool:
+    return change.action is Action.ATTACH
 
 
 def _seconds(finished: Report) -> float:

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from worker.cli import invocation
+from worker.cli import context
 from worker.core.model.errors import FleetSyncError
 
 if TYPE_CHECKING:
-    from worker.service import outside
+    from worker.service import app
 
 
 @click.command("run")
 @click.pass_obj
-def command(call: invocation.Invocation) -> int:
+def command(call: context.CommandContext) -> int:
     """Reconcile whenever there is a reason to, until SIGTERM or SIGINT."""
 
     def run() -> int:
@@ -26,17 +26,17 @@ def command(call: invocation.Invocation) -> int:
         sys.modules.setdefault("rich", None)  # type: ignore[arg-type] # None is how an import is refused
         import anyio
 
-        from worker.cli import leaving
-        from worker.service import outside
+        from worker.cli import exit_watchdog
+        from worker.service import app
 
         call.configure_logs(service=True)
 
         async def main() -> int:
             try:
-                code = await outside.run(lambda: _operator(call))
+                code = await app.run(lambda: _operator(call))
             except FleetSyncError as error:  # told before the loop is closed, which may hang
-                code = invocation.print_failure(error, as_json=False)
-            leaving.soon(code)
+                code = context.print_failure(error, as_json=False)
+            exit_watchdog.exit_soon(code)
             return code
 
         return anyio.run(main)
@@ -44,14 +44,14 @@ def command(call: invocation.Invocation) -> int:
     return call.guarded(run)
 
 
-def _operator(call: invocation.Invocation) -> "outside.Operator":
+def _operator(call: context.CommandContext) -> "app.Operator":
     """Read the settings and every secret as they are now. Raises errors.SettingsError."""
     from worker import logs
-    from worker.service import outside
+    from worker.service import app
     from worker.settings import hook, key, token
 
     settings = call.settings()
-    operator = outside.Operator(
+    operator = app.Operator(
         settings=settings,
         key=key.api_key(settings, os.environ),
         token=token.status_token(os.environ),

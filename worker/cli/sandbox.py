@@ -32,7 +32,7 @@ def command(port: int, drivers: int, fleets: int, rate: float | None, faults: tu
     """
     import anyio
 
-    from worker.sandbox import app, behaviour, roster, server
+    from worker.sandbox import app, quirks, server, state
     from worker.sandbox import faults as faults_
 
     try:
@@ -40,8 +40,8 @@ def command(port: int, drivers: int, fleets: int, rate: float | None, faults: tu
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--fault") from None
     sandbox = app.create(
-        roster.Roster.populate(drivers=drivers, fleets=fleets, seed=seed),
-        behaviour=behaviour.Behaviour(rate=rate),
+        state.SandboxState.populate(drivers=drivers, fleets=fleets, seed=seed),
+        behaviour=quirks.Quirks(rate=rate),
         faults=chosen,
         record=False,
     )

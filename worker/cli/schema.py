@@ -7,7 +7,7 @@ from typing import Literal
 
 import click
 
-from worker.cli import invocation
+from worker.cli import context
 
 
 @click.command("schema")
@@ -16,5 +16,5 @@ def command(name: Literal["settings", "membership"]) -> int:
     """Print the JSON Schema of the settings file or of membership documents."""
     from worker.settings import schema
 
-    invocation.print_document(schema.schema(name))
+    context.print_document(schema.schema(name))
     return 0

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from worker.cli import invocation
+from worker.cli import context
 
 if TYPE_CHECKING:
-    from worker.core import values
+    from worker.core.model.identifiers import DriverId, FleetId
     from worker.core.model.ports import RunHistory
 
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.argument("driver")
 @click.argument("fleet", required=False)
 @click.pass_obj
-def command(call: invocation.Invocation, driver: str, fleet: str | None) -> int:
+def command(call: context.CommandContext, driver: str, fleet: str | None) -> int:
     """Tell every change to a driver's memberships: when, in which run, from which source line.
 
     DRIVER and FLEET are ids (drv_…, flt_…).
@@ -37,9 +37,9 @@ def command(call: invocation.Invocation, driver: str, fleet: str | None) -> int:
     return call.look_up(functools.partial(_why, driver=who, fleet=where))
 
 
-async def _why(record: "RunHistory", *, driver: "values.DriverId", fleet: "values.FleetId | None") -> int:
-    from worker.cli import render_record
+async def _why(record: "RunHistory", *, driver: "DriverId", fleet: "FleetId | None") -> int:
+    from worker.cli import render_history
 
     changes = await record.changes(driver=driver, fleet=fleet)
-    invocation.echo(render_record.why(changes) if changes else "No change to this is in the journal.")
+    context.echo(render_history.why(changes) if changes else "No change to this is in the journal.")
     return 0

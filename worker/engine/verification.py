@@ -8,13 +8,13 @@ from collections.abc import Collection
 
 import structlog
 
-from worker.core import values
+from worker.core.model.actual import Actual
 from worker.core.model.errors import FleetSyncError
+from worker.core.model.identifiers import DriverId
 from worker.core.model.outcomes import ChangeResult
+from worker.core.model.problem import Problem
 from worker.core.planning import observation
-from worker.engine import halt as halt_
-from worker.engine import reading
-from worker.engine import survey as survey_
+from worker.engine import cancellation, plan_builder, reader
 
 log = structlog.get_logger()
 
@@ -22,22 +22,22 @@ log = structlog.get_logger()
 async def verify(
     results: tuple[ChangeResult, ...],
     *,
-    survey: survey_.Survey | None,
-    reader: reading.Reader,
-    halt: halt_.Halt,
-) -> tuple[tuple[ChangeResult, ...], tuple[values.Problem, ...]]:
+    plan_result: plan_builder.PlanResult | None,
+    reader: reader.Reader,
+    run_cancellation: cancellation.Cancellation,
+) -> tuple[tuple[ChangeResult, ...], tuple[Problem, ...]]:
     """Read back what was answered as done; give the results as they are then, and what is wrong with them.
 
     `survey` is what the run began with, if it read everything; a halted run reads nothing any more.
     """
     drivers = {result.change.driver for result in results if result.done}
-    if not drivers or halt.reason is not None:
+    if not drivers or run_cancellation.reason is not None:
         return results, ()
     try:
-        async with halt.reading():
-            actual = await _read_back(drivers, survey, reader)
+        async with run_cancellation.reading():
+            actual = await _read_back(drivers, plan_result, reader)
     except FleetSyncError as error:
-        return results, (values.Problem("verification", f"what was done could not be read back: {error.message}"),)
+        return results, (Problem("verification", f"what was done could not be read back: {error.message}"),)
     verified = tuple(observation.check_against(result, actual) for result in results)
     lost = sum(result.done for result in results) - sum(result.done for result in verified)
     unread = sum(result.done and observation.is_unobserved(result.change, actual) for result in results)
@@ -47,13 +47,13 @@ async def verify(
         messages.append(f"{lost} of the changes were answered as done, but a fresh reading does not show them")
     if unread:
         messages.append(f"{unread} of the changes were answered as done, but could not be read back")
-    return verified, tuple(values.Problem("verification", message) for message in messages)
+    return verified, tuple(Problem("verification", message) for message in messages)
 
 
 async def _read_back(
-    drivers: Collection[values.DriverId], survey: survey_.Survey | None, reader: reading.Reader
-) -> values.Actual:
+    drivers: Collection[DriverId], plan_result: plan_builder.PlanResult | None, reader: reader.Reader
+) -> Actual:
     """Read the changed drivers, or everything once more where that costs fewer requests."""
-    if survey is None or len(drivers) <= survey.actual.requests:
+    if plan_result is None or len(drivers) <= plan_result.actual.requests:
         return await reader.drivers(drivers)
-    return await reader.read(survey.desired)
+    return await reader.read(plan_result.desired)

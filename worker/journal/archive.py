@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from worker.core import values
+from worker.core.model.identifiers import DriverId, FleetId, RunId
 from worker.core.model.ports import OpenIntent, PastChange, PastRun
 from worker.journal import rows, schema
 
@@ -22,18 +22,18 @@ def runs(connection: sa.Connection, *, limit: int | None) -> tuple[PastRun, ...]
     return _past(connection, _RUNS.limit(limit))
 
 
-def run(connection: sa.Connection, run: values.RunId) -> PastRun | None:
+def run(connection: sa.Connection, run: RunId) -> PastRun | None:
     """Give one past run, or None."""
     return next(iter(_past(connection, _RUNS.where(_run.run == rows.text(run)))), None)
 
 
-def run_ids(connection: sa.Connection, beginning: str, *, limit: int) -> tuple[values.RunId, ...]:
+def run_ids(connection: sa.Connection, beginning: str, *, limit: int) -> tuple[RunId, ...]:
     """Give the ids that begin so. LIKE would take `_` for any letter, and SQLite's small letters for capital ones."""
     letters = rows.text(beginning)
     found = (
         sa.select(_run.run).where(sa.func.substr(_run.run, 1, len(letters)) == letters).order_by(_run.run).limit(limit)
     )
-    return tuple(map(values.RunId, connection.execute(found).scalars()))
+    return tuple(map(RunId, connection.execute(found).scalars()))
 
 
 _RUNS = sa.select(
@@ -56,7 +56,7 @@ def _past(connection: sa.Connection, listed: sa.Select[Any]) -> tuple[PastRun, .
     return tuple(rows.past_run(row, counts[row["run"]]) for row in _rows(connection, listed))
 
 
-def documents(connection: sa.Connection, run: values.RunId) -> rows.Documents:
+def documents(connection: sa.Connection, run: RunId) -> rows.Documents:
     """Give a run's plan and report."""
     planned, told = schema.lists.alias(), schema.lists.alias()
     whole = (
@@ -73,9 +73,9 @@ def documents(connection: sa.Connection, run: values.RunId) -> rows.Documents:
 def changes(
     connection: sa.Connection,
     *,
-    run: values.RunId | None,
-    driver: values.DriverId | None,
-    fleet: values.FleetId | None,
+    run: RunId | None,
+    driver: DriverId | None,
+    fleet: FleetId | None,
     limit: int | None,
 ) -> tuple[PastChange, ...]:
     """Give past writes that fit, the oldest first; `limit` keeps the newest."""

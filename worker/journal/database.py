@@ -12,8 +12,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from worker.core import values
 from worker.core.model.errors import JournalError
+from worker.core.model.identifiers import DriverId, FleetId, Membership, RunId
 from worker.core.model.ports import OpenIntent, PastChange, PastRun
 from worker.core.model.serialization import format_time
 from worker.journal import address as addresses
@@ -104,38 +104,42 @@ class Database(lookups.Lookups):
                 for row in group:
                     _examine(connection, row)
 
-    def finish(self, ending: rows.Row, lists: Sequence[rows.Row], sources: Sequence[rows.Row]) -> None:
+    def finish(self, process_shutdown: rows.Row, lists: Sequence[rows.Row], sources: Sequence[rows.Row]) -> None:
         """Fill in the end of a run, or insert it whole where it never began."""
-        filled = {name: value for name, value in ending.items() if name not in ("run", "trigger") and value is not None}
+        filled = {
+            name: value
+            for name, value in process_shutdown.items()
+            if name not in ("run", "trigger") and value is not None
+        }
         with self._writing() as connection:
             _keep(connection, lists)
-            update = schema.runs.update().where(schema.runs.c.run == ending["run"]).values(filled)
+            update = schema.runs.update().where(schema.runs.c.run == process_shutdown["run"]).values(filled)
             if not connection.execute(update).rowcount:
-                connection.execute(schema.runs.insert(), [ending])
+                connection.execute(schema.runs.insert(), [process_shutdown])
                 _insert(connection, schema.sources, sources)
 
     def remember(self, resolutions: Mapping[str, str], *, now: datetime.datetime) -> None:
         """Put these resolutions in the place of earlier ones."""
         known, remembered = schema.resolutions, format_time(now)
-        fresh = [
+        newly_absent = [
             {"reference": rows.text(reference), "driver": driver, "remembered": remembered}
             for reference, driver in resolutions.items()
         ]
         with self._writing() as connection:
-            connection.execute(known.delete().where(known.c.reference == sa.bindparam("reference")), fresh)
-            connection.execute(known.insert(), fresh)
+            connection.execute(known.delete().where(known.c.reference == sa.bindparam("reference")), newly_absent)
+            connection.execute(known.insert(), newly_absent)
 
     def note_absences(
-        self, fresh: Collection[values.Membership], *, since: datetime.datetime, over: Collection[values.Membership]
+        self, newly_absent: Collection[Membership], *, since: datetime.datetime, returned: Collection[Membership]
     ) -> None:
         """Insert the memberships that are absent since then, and delete those that are not any more."""
         known = schema.absences
         here = sa.and_(known.c.driver == sa.bindparam("gone_driver"), known.c.fleet == sa.bindparam("gone_fleet"))
-        gone = [{"gone_driver": driver, "gone_fleet": fleet} for driver, fleet in sorted(over)]
+        gone = [{"gone_driver": driver, "gone_fleet": fleet} for driver, fleet in sorted(returned)]
         with self._writing() as connection:
             if gone:
                 connection.execute(known.delete().where(here), gone)
-            _insert(connection, known, rows.absences(fresh, since=since))
+            _insert(connection, known, rows.absences(newly_absent, since=since))
 
     def approve(self, digest: str, *, now: datetime.datetime, until: datetime.datetime) -> None:
         """Allow the held changes of a plan until then."""
@@ -179,17 +183,17 @@ class Database(lookups.Lookups):
         with self._reading() as connection:
             return archive.runs(connection, limit=limit)
 
-    def run(self, run: values.RunId) -> PastRun | None:
+    def run(self, run: RunId) -> PastRun | None:
         """Give one past run."""
         with self._reading() as connection:
             return archive.run(connection, run)
 
-    def run_ids(self, beginning: str, *, limit: int) -> tuple[values.RunId, ...]:
+    def run_ids(self, beginning: str, *, limit: int) -> tuple[RunId, ...]:
         """Give the ids that begin so."""
         with self._reading() as connection:
             return archive.run_ids(connection, beginning, limit=limit)
 
-    def documents(self, run: values.RunId) -> rows.Documents:
+    def documents(self, run: RunId) -> rows.Documents:
         """Give a run's plan and report."""
         with self._reading() as connection:
             return archive.documents(connection, run)
@@ -197,9 +201,9 @@ class Database(lookups.Lookups):
     def changes(
         self,
         *,
-        run: values.RunId | None,
-        driver: values.DriverId | None,
-        fleet: values.FleetId | None,
+        run: RunId | None,
+        driver: DriverId | None,
+        fleet: FleetId | None,
         limit: int | None,
     ) -> tuple[PastChange, ...]:
         """Give past writes that fit, the oldest first; `limit` keeps the newest."""

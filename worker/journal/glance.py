@@ -88,13 +88,13 @@ class Glance(lookups.Lookups):
         """Raise errors.JournalError where the file may be read and not written."""
         self.ask(lookups.PROBE, {})
 
-    def finish(self, ending: rows.Row, lists: Sequence[rows.Row], sources: Sequence[rows.Row]) -> None:
+    def finish(self, process_shutdown: rows.Row, lists: Sequence[rows.Row], sources: Sequence[rows.Row]) -> None:
         """Insert a run that ended without having begun."""
         try:
             with self._connection:
                 self._connection.execute("BEGIN IMMEDIATE")
                 self._connection.executemany(lookups.KEEP, [dict(each) for each in lists])
-                self._connection.execute(_RUN, dict(ending))
+                self._connection.execute(_RUN, dict(process_shutdown))
                 self._connection.executemany(_SOURCE, [dict(source) for source in sources])
         except sqlite3.Error as error:
             raise failures.explain(error, self._address) from error

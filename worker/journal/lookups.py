@@ -9,13 +9,14 @@ import datetime
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from worker.core import values
+from worker.core.model.identifiers import DriverId, FleetId, Membership
 from worker.core.model.outcomes import NOT_CONVERGING
+from worker.core.model.plan import Action
 from worker.core.model.ports import OwnWrite
 from worker.core.model.serialization import format_time
 from worker.journal import rows
 
-Write = tuple[values.Action, values.DriverId, values.FleetId]
+Write = tuple[Action, DriverId, FleetId]
 
 DONE = ("applied", "already")
 UNSEEN = NOT_CONVERGING
@@ -71,20 +72,18 @@ class Lookups(abc.ABC):
         """Tell whether a plan's held changes are allowed at this moment."""
         return bool(self.ask(_APPROVED, {"digest": digest, "now": format_time(now)}))
 
-    def resolutions(self) -> dict[str, values.DriverId]:
+    def resolutions(self) -> dict[str, DriverId]:
         """Give whom each reference led to."""
         return dict(self.ask(_RESOLUTIONS, {}))  # type: ignore[arg-type]
 
     def unconfirmed_writes(self, *, since: datetime.datetime) -> dict[Write, int]:
         """Count how often in a row each write was answered as done, and yet not seen."""
         history = self.ask(_HISTORY, {"since": format_time(since)})
-        return unseen(((values.Action(row[0]), row[1], row[2]), row[3], row[4]) for row in history)
+        return unseen(((Action(row[0]), row[1], row[2]), row[3], row[4]) for row in history)
 
-    def latest(
-        self, drivers: Collection[values.DriverId], *, most: int
-    ) -> dict[values.Membership, tuple[OwnWrite, ...]]:
+    def latest(self, drivers: Collection[DriverId], *, most: int) -> dict[Membership, tuple[OwnWrite, ...]]:
         """Give our newest writes to each membership of these drivers that took effect; so many drivers a question."""
-        found: dict[values.Membership, tuple[OwnWrite, ...]] = {}
+        found: dict[Membership, tuple[OwnWrite, ...]] = {}
         names = sorted(drivers)
         for start in range(0, len(names), _AT_ONCE):
             asked = names[start : start + _AT_ONCE]
@@ -94,7 +93,7 @@ class Lookups(abc.ABC):
                 found[driver, fleet] = (*found.get((driver, fleet), ()), rows.own_write(*write))
         return found
 
-    def absences(self) -> dict[values.Membership, datetime.datetime]:
+    def absences(self) -> dict[Membership, datetime.datetime]:
         """Give since when each membership is absent from the sources."""
         return {(driver, fleet): rows.moment(since) for driver, fleet, since in self.ask(_ABSENCES, {})}
 

@@ -10,8 +10,10 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from worker.core import values
+from worker.core.model.desired import Origin
+from worker.core.model.identifiers import DriverId, FleetId, IntentKey, Membership, RunId
 from worker.core.model.outcomes import OUTCOME_NAMES, Outcome
+from worker.core.model.plan import Action, Change, GuardedPlan
 from worker.core.model.ports import Intent, OpenIntent, OwnWrite, PastChange, PastRun
 from worker.core.model.report import Report
 from worker.core.model.serialization import format_time, outcome_document, plan_document, report_document
@@ -24,13 +26,13 @@ _LISTS = ("changes", "held", "problems")
 """What makes a document large, and is mostly the same from run to run."""
 
 
-def began(run: values.RunId, *, trigger: str, guarded: values.Judged, now: datetime.datetime) -> tuple[Row, list[Row]]:
+def began(run: RunId, *, trigger: str, guarded: GuardedPlan, now: datetime.datetime) -> tuple[Row, list[Row]]:
     """Write a run that begins, and the lists of its plan."""
     columns, lists = _parted(plan=plan_document(guarded))
     return {"run": run, "trigger": trigger, "started": format_time(now), **columns}, lists
 
 
-def sources(run: values.RunId, guarded: values.Judged | None) -> list[Row]:
+def sources(run: RunId, guarded: GuardedPlan | None) -> list[Row]:
     """Write what a run read."""
     read = guarded.sources if guarded else ()
     return [
@@ -39,7 +41,7 @@ def sources(run: values.RunId, guarded: values.Judged | None) -> list[Row]:
     ]
 
 
-def intents(run: values.RunId, group: Sequence[Intent], *, now: datetime.datetime) -> list[Row]:
+def intents(run: RunId, group: Sequence[Intent], *, now: datetime.datetime) -> list[Row]:
     """Write what a run is about to do."""
     recorded = format_time(now)
     return [
@@ -58,7 +60,7 @@ def intents(run: values.RunId, group: Sequence[Intent], *, now: datetime.datetim
     ]
 
 
-def settled(group: Sequence[tuple[values.IntentKey, Outcome]], *, now: datetime.datetime) -> list[dict[str, Any]]:
+def settled(group: Sequence[tuple[IntentKey, Outcome]], *, now: datetime.datetime) -> list[dict[str, Any]]:
     """Write what came of intents; `intent` is the key of one."""
     at = format_time(now)
     return [
@@ -100,12 +102,12 @@ def documents(row: Row) -> Documents:
     return plan, None if reported is None else {**reported, "plan": plan}
 
 
-def change(row: Row) -> values.Change:
+def change(row: Row) -> Change:
     """Read a change."""
-    return values.Change(
-        action=values.Action(row["action"]),
-        driver=values.DriverId(row["driver"]),
-        fleet=values.FleetId(row["fleet"]),
+    return Change(
+        action=Action(row["action"]),
+        driver=DriverId(row["driver"]),
+        fleet=FleetId(row["fleet"]),
         origin=None if row["origin"] is None else _origin(row["origin"]),
         row=row["row"],
     )
@@ -114,8 +116,8 @@ def change(row: Row) -> values.Change:
 def open_intent(row: Row) -> OpenIntent:
     """Read an intent without an outcome."""
     return OpenIntent(
-        intent=Intent(key=values.IntentKey(row["key"]), change=change(row)),
-        run=values.RunId(row["run"]),
+        intent=Intent(key=IntentKey(row["key"]), change=change(row)),
+        run=RunId(row["run"]),
         recorded=moment(row["recorded"]),
     )
 
@@ -123,7 +125,7 @@ def open_intent(row: Row) -> OpenIntent:
 def past_run(row: Row, counts: Mapping[str, int]) -> PastRun:
     """Read a run; `counts` is for one that has not ended."""
     return PastRun(
-        run=values.RunId(row["run"]),
+        run=RunId(row["run"]),
         trigger=row["trigger"],
         started=moment(row["started"]),
         finished=None if row["finished"] is None else moment(row["finished"]),
@@ -138,10 +140,10 @@ def past_run(row: Row, counts: Mapping[str, int]) -> PastRun:
 def past_change(row: Row) -> PastChange:
     """Read a write."""
     return PastChange(
-        run=values.RunId(row["run"]),
+        run=RunId(row["run"]),
         trigger=row["trigger"],
         recorded=moment(row["recorded"]),
-        key=values.IntentKey(row["key"]),
+        key=IntentKey(row["key"]),
         change=change(row),
         outcome=row["outcome"],
         attempts=row["attempts"] or 0,
@@ -153,10 +155,10 @@ def past_change(row: Row) -> PastChange:
 
 def own_write(action: str, row: str, recorded: str, started: str) -> OwnWrite:
     """Read a write of ours that took effect."""
-    return OwnWrite(values.Action(action), row, moment(recorded), moment(started))
+    return OwnWrite(Action(action), row, moment(recorded), moment(started))
 
 
-def absences(fresh: Collection[values.Membership], *, since: datetime.datetime) -> list[Row]:
+def absences(fresh: Collection[Membership], *, since: datetime.datetime) -> list[Row]:
     """Write memberships that are absent from the sources since then."""
     return [{"driver": driver, "fleet": fleet, "since": format_time(since)} for driver, fleet in sorted(fresh)]
 
@@ -186,6 +188,6 @@ def _parted(**documents: Mapping[str, Any] | None) -> tuple[dict[str, str | None
     return columns, lists
 
 
-def _origin(written: str) -> values.Origin:
+def _origin(written: str) -> Origin:
     name, line, column = written.rsplit(":", 2)
-    return values.Origin(name, int(line), int(column))
+    return Origin(name, int(line), int(column))

@@ -12,8 +12,9 @@ from typing import TypeVar
 import anyio
 import anyio.to_thread
 
-from worker.core import values
+from worker.core.model.identifiers import DriverId, FleetId, IntentKey, Membership, RunId
 from worker.core.model.outcomes import Outcome
+from worker.core.model.plan import GuardedPlan
 from worker.core.model.ports import Clock, Intent, OpenIntent, OwnWrite, PastChange, PastRun
 from worker.core.model.report import Report
 from worker.journal import address as addresses
@@ -29,7 +30,7 @@ class SqlJournal:
         """Take the database's address, `sqlite:///…` or `postgresql://…`. Raises errors.JournalError."""
         self._now = clock.now
         self._keeper = keeper.Keeper(addresses.parse(url), clock=clock)
-        self._begun: set[values.RunId] = set()
+        self._begun: set[RunId] = set()
         self._one_at_a_time = anyio.CapacityLimiter(1)
         self._checking = anyio.Lock()
 
@@ -54,10 +55,10 @@ class SqlJournal:
 
     async def begin(
         self,
-        run: values.RunId,
+        run: RunId,
         *,
         trigger: str,
-        guarded: values.Judged,
+        guarded: GuardedPlan,
         intents: Sequence[Intent],
         spent: str | None = None,
     ) -> None:
@@ -72,7 +73,7 @@ class SqlJournal:
 
         await self._do(work)
 
-    async def record(self, group: Sequence[tuple[values.IntentKey, Outcome]]) -> None:
+    async def record(self, group: Sequence[tuple[IntentKey, Outcome]]) -> None:
         """Record outcomes in one commit."""
 
         def work() -> None:
@@ -85,13 +86,13 @@ class SqlJournal:
         """Record the end of the run, and its report."""
 
         def work() -> None:
-            ending, lists = rows.finished(finished, trigger=trigger)
+            process_shutdown, lists = rows.finished(finished, trigger=trigger)
             sources = rows.sources(finished.run, finished.guarded)
             glance = self._keeper.glance()
             if glance is not None and finished.run not in self._begun:
-                glance.finish(ending, lists, sources)
+                glance.finish(process_shutdown, lists, sources)
             else:
-                self._keeper.write(lambda database: database.finish(ending, lists, sources))
+                self._keeper.write(lambda database: database.finish(process_shutdown, lists, sources))
             self._begun.discard(finished.run)
 
         await self._do(work)
@@ -100,11 +101,11 @@ class SqlJournal:
         """Tell whether the held changes of this plan were approved, and still are."""
         return await self._do(lambda: self._keeper.look().approved(digest, now=now))
 
-    async def resolutions(self) -> Mapping[str, values.DriverId]:
+    async def resolutions(self) -> Mapping[str, DriverId]:
         """Give whom each reference led to."""
         return await self._do(lambda: self._keeper.look().resolutions())
 
-    async def remember(self, resolutions: Mapping[str, values.DriverId]) -> None:
+    async def remember(self, resolutions: Mapping[str, DriverId]) -> None:
         """Record whom these references lead to, where that is new."""
         await self._do(lambda: self._keeper.remember(resolutions))
 
@@ -112,26 +113,26 @@ class SqlJournal:
         """Count how often in a row each write was answered as done, and not seen by a clean run after it."""
         return await self._do(lambda: self._keeper.look().unconfirmed_writes(since=since))
 
-    async def latest(
-        self, drivers: Collection[values.DriverId], *, most: int
-    ) -> Mapping[values.Membership, tuple[OwnWrite, ...]]:
+    async def latest(self, drivers: Collection[DriverId], *, most: int) -> Mapping[Membership, tuple[OwnWrite, ...]]:
         """Give our newest writes to each membership of these drivers that took effect."""
         return await self._do(lambda: self._keeper.look().latest(drivers, most=most))
 
-    async def absences(self) -> Mapping[values.Membership, datetime.datetime]:
+    async def absences(self) -> Mapping[Membership, datetime.datetime]:
         """Give since when each membership is absent from the sources."""
         return await self._do(lambda: self._keeper.look().absences())
 
     async def note_absences(
         self,
         *,
-        fresh: Collection[values.Membership],
+        newly_absent: Collection[Membership],
         since: datetime.datetime,
-        over: Collection[values.Membership],
+        returned: Collection[Membership],
     ) -> None:
         """Record what is absent since then, and forget what is not any more, in one commit."""
         await self._do(
-            lambda: self._keeper.write(lambda database: database.note_absences(fresh, since=since, over=over))
+            lambda: self._keeper.write(
+                lambda database: database.note_absences(newly_absent, since=since, returned=returned)
+            )
         )
 
     async def prune(self, *, before: datetime.datetime) -> None:
@@ -149,24 +150,24 @@ class SqlJournal:
         """Give past runs, the newest first."""
         return await self._do(lambda: self._keeper.read(lambda database: database.runs(limit=limit), ()))
 
-    async def run(self, run: values.RunId) -> PastRun | None:
+    async def run(self, run: RunId) -> PastRun | None:
         """Give one past run."""
         return await self._do(lambda: self._keeper.read(lambda database: database.run(run), None))
 
-    async def run_ids(self, beginning: str, *, limit: int) -> tuple[values.RunId, ...]:
+    async def run_ids(self, beginning: str, *, limit: int) -> tuple[RunId, ...]:
         """Give the ids that begin so."""
         return await self._do(lambda: self._keeper.read(lambda database: database.run_ids(beginning, limit=limit), ()))
 
-    async def documents(self, run: values.RunId) -> rows.Documents:
+    async def documents(self, run: RunId) -> rows.Documents:
         """Give a run's plan and report."""
         return await self._do(lambda: self._keeper.read(lambda database: database.documents(run), _NONE))
 
     async def changes(
         self,
         *,
-        run: values.RunId | None = None,
-        driver: values.DriverId | None = None,
-        fleet: values.FleetId | None = None,
+        run: RunId | None = None,
+        driver: DriverId | None = None,
+        fleet: FleetId | None = None,
         limit: int | None = None,
     ) -> tuple[PastChange, ...]:
         """Give past writes that fit, the oldest first; `limit` keeps the newest."""

@@ -14,10 +14,8 @@ from typing import Final
 
 import anyio
 
-from worker.sandbox import behaviour as behaviours
-from worker.sandbox import endpoints, idempotency, limiter, messages, objects
+from worker.sandbox import endpoints, http_types, idempotency, limiter, objects, quirks, state
 from worker.sandbox import faults as accidents
-from worker.sandbox import roster as rosters
 
 KEY: Final = "ch_sk_test_sandbox"
 PAUSE: Final = 1.0
@@ -31,9 +29,9 @@ class Sandbox:
 
     def __init__(
         self,
-        roster: rosters.Roster,
+        roster: state.SandboxState,
         *,
-        behaviour: behaviours.Behaviour,
+        behaviour: quirks.Quirks,
         faults: accidents.Faults,
         key: str,
         clock: Callable[[], float],
@@ -43,7 +41,7 @@ class Sandbox:
         self.roster = roster
         self.behaviour = behaviour
         self.faults = faults
-        self.requests: list[messages.Record] = []
+        self.requests: list[http_types.Record] = []
         self._key = key
         self._clock = clock
         self._record = record
@@ -52,21 +50,21 @@ class Sandbox:
         self._limiter = limiter.Limiter()
         self._date = (0, b"")
 
-    async def __call__(self, scope: messages.Scope, receive: messages.Receive, send: messages.Send) -> None:
+    async def __call__(self, scope: http_types.Scope, receive: http_types.Receive, send: http_types.Send) -> None:
         """Answer one request, or let it come to grief."""
         if scope["type"] != "http":
             raise ValueError(f"the sandbox answers http only, not {scope['type']}")
-        content = await messages.body(receive)
+        content = await http_types.body(receive)
         if content is None:
             return
         self._count += 1
         now = anyio.current_time()
-        request = messages.request(scope, content, number=self._count, key=self._key, now=now)
+        request = http_types.request(scope, content, number=self._count, key=self._key, now=now)
         await self._pause()
         answer, fault = self._decide(request)
         if self._record:
             status = None if fault in _LOST else answer.status
-            self.requests.append(messages.record(request, status=status, fault=fault))
+            self.requests.append(http_types.record(request, status=status, fault=fault))
         await self._pause()
         await self._deliver(request, answer, fault, receive=receive, send=send)
 
@@ -74,7 +72,7 @@ class Sandbox:
         if self.behaviour.latency_seconds:
             await anyio.sleep(self.behaviour.latency_seconds / 2)
 
-    def _decide(self, request: messages.Request) -> tuple[messages.Answer, str | None]:
+    def _decide(self, request: http_types.Request) -> tuple[http_types.Answer, str | None]:
         if not request.authorized:
             return objects.error(request, 401, None, "The key is missing or invalid."), None
         result = self._limiter.admit(self.behaviour, request.time)
@@ -86,7 +84,7 @@ class Sandbox:
             answer = self._befall(request, fault)
         return dataclasses.replace(answer, headers=answer.headers + headers) if headers else answer, fault
 
-    def _befall(self, request: messages.Request, fault: str | None) -> messages.Answer:
+    def _befall(self, request: http_types.Request, fault: str | None) -> http_types.Answer:
         """Answer a request to which this happens: some faults strike before the effect, some after."""
         match fault:
             case "rate_limited":
@@ -104,18 +102,18 @@ class Sandbox:
             case _:
                 return _spoil(self._perform(request, fault), fault)
 
-    def _perform(self, request: messages.Request, fault: str | None) -> messages.Answer:
+    def _perform(self, request: http_types.Request, fault: str | None) -> http_types.Answer:
         misdirected = endpoints.misdirected(request)
         if misdirected is not None:
             return misdirected
         call = endpoints.Call(
             request=request, roster=self.roster, behaviour=self.behaviour, fault=fault, now=self._clock()
         )
-        writes = request.route in messages.WRITES
+        writes = request.route in http_types.WRITES
         answer = self._keys.answer(call, endpoints.perform) if writes else endpoints.perform(call)
         return endpoints.failure(call) if fault in ("500", "500_after") else answer
 
-    def _too_many(self, request: messages.Request, wait: float, form: str) -> messages.Answer:
+    def _too_many(self, request: http_types.Request, wait: float, form: str) -> http_types.Answer:
         answer = objects.error(request, 429, "rate_limit_exceeded", "Too many requests.")
         if form == "none":
             return answer
@@ -127,15 +125,15 @@ class Sandbox:
 
     async def _deliver(
         self,
-        request: messages.Request,
-        answer: messages.Answer,
+        request: http_types.Request,
+        answer: http_types.Answer,
         fault: str | None,
         *,
-        receive: messages.Receive,
-        send: messages.Send,
+        receive: http_types.Receive,
+        send: http_types.Send,
     ) -> None:
         if fault in ("hang", "hang_after"):
-            await messages.disconnected(receive)
+            await http_types.disconnected(receive)
             return
         if fault in ("reset_before", "reset_after"):
             raise accidents.ConnectionReset(fault)
@@ -145,7 +143,7 @@ class Sandbox:
             raise accidents.ConnectionCut(fault)
         await send({"type": "http.response.body", "body": answer.body})
 
-    def _headers(self, request: messages.Request, answer: messages.Answer) -> list[tuple[bytes, bytes]]:
+    def _headers(self, request: http_types.Request, answer: http_types.Answer) -> list[tuple[bytes, bytes]]:
         second = int(self._clock())
         if second != self._date[0]:
             self._date = (second, email.utils.formatdate(second, usegmt=True).encode())
@@ -155,15 +153,15 @@ class Sandbox:
             (b"content-length", b"%d" % len(answer.body)),
             *answer.headers,
         ]
-        if self.behaviour.request_id_header and answer.content_type == messages.JSON:  # a gateway knows no request id
+        if self.behaviour.request_id_header and answer.content_type == http_types.JSON:  # a gateway knows no request id
             headers.append((b"request-id", request.id.encode()))
         return headers
 
 
 def create(
-    roster: rosters.Roster,
+    roster: state.SandboxState,
     *,
-    behaviour: behaviours.Behaviour = behaviours.PLAUSIBLE,
+    behaviour: quirks.Quirks = quirks.PLAUSIBLE,
     faults: accidents.Faults = accidents.NONE,
     key: str = KEY,
     clock: Callable[[], float] = time.time,
@@ -176,13 +174,13 @@ def create(
     return Sandbox(roster, behaviour=behaviour, faults=faults, key=key, clock=clock, record=record)
 
 
-def _spoil(answer: messages.Answer, fault: str | None) -> messages.Answer:
+def _spoil(answer: http_types.Answer, fault: str | None) -> http_types.Answer:
     if fault == "gateway_timeout":
         return objects.html(504)
     return objects.wrong_types(answer) if fault == "wrong_types" else answer
 
 
-def _rate_limit(result: limiter.Verdict) -> messages.Headers:
+def _rate_limit(result: limiter.Verdict) -> http_types.Headers:
     return (
         (b"ratelimit-limit", b"%d" % result.limit),
         (b"ratelimit-remaining", b"%d" % max(0, result.remaining)),

@@ -10,9 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from worker.sandbox import behaviour as behaviours
-from worker.sandbox import messages, objects, pages
-from worker.sandbox import roster as rosters
+from worker.sandbox import http_types, objects, pages, quirks, state
 
 LARGEST_PAGE: Final = 100
 DEFAULT_PAGE: Final = 10
@@ -31,14 +29,14 @@ ALLOWED: Final = {
 class Call:
     """A request with all that answering it takes. `now` is the wall clock, in seconds since 1970."""
 
-    request: messages.Request
-    roster: rosters.Roster
-    behaviour: behaviours.Behaviour
+    request: http_types.Request
+    roster: state.SandboxState
+    behaviour: quirks.Quirks
     fault: str | None
     now: float
 
 
-def perform(call: Call) -> messages.Answer:
+def perform(call: Call) -> http_types.Answer:
     """Carry a request out."""
     if call.fault == "500":
         return failure(call)
@@ -48,7 +46,7 @@ def perform(call: Call) -> messages.Answer:
         return refused.answer
 
 
-def misdirected(request: messages.Request) -> messages.Answer | None:
+def misdirected(request: http_types.Request) -> http_types.Answer | None:
     """Refuse what no endpoint answers; `None` where one does."""
     allowed = ALLOWED.get(request.route)
     if allowed is None:
@@ -58,12 +56,12 @@ def misdirected(request: messages.Request) -> messages.Answer | None:
     return None
 
 
-def failure(call: Call) -> messages.Answer:
+def failure(call: Call) -> http_types.Answer:
     """Answer 500: the outcome of a write is unknown."""
     return objects.error(call.request, 500, None, "Something went wrong on our side.")
 
 
-def _list_drivers(call: Call) -> messages.Answer:
+def _list_drivers(call: Call) -> http_types.Answer:
     query, roster = call.request.query, call.roster
     ids: Sequence[str] = ()
     fleet = query.get("fleet")
@@ -75,7 +73,7 @@ def _list_drivers(call: Call) -> messages.Answer:
     return _page(call, ids, objects.driver)
 
 
-def _list_fleets(call: Call) -> messages.Answer:
+def _list_fleets(call: Call) -> http_types.Answer:
     query, roster = call.request.query, call.roster
     ids: Sequence[str] = roster.newest_fleets()
     status = query.get("status")
@@ -93,8 +91,8 @@ def _list_fleets(call: Call) -> messages.Answer:
 
 
 def _page(
-    call: Call, ids: Sequence[str], show: Callable[[rosters.Roster, str, behaviours.Behaviour], dict[str, Any]]
-) -> messages.Answer:
+    call: Call, ids: Sequence[str], show: Callable[[state.SandboxState, str, quirks.Quirks], dict[str, Any]]
+) -> http_types.Answer:
     limit = _limit(call)
     try:
         cursor = pages.cursor(call.request, limit)
@@ -118,21 +116,21 @@ def _page(
     return objects.answer(payload | {"total_pages_hint": None} if call.behaviour.unknown_values else payload)
 
 
-def _driver(call: Call) -> messages.Answer:
+def _driver(call: Call) -> http_types.Answer:
     driver = call.request.subject
     if driver not in call.roster.drivers or call.fault == "not_found":
         raise _missing(call, "driver")
     return objects.answer(objects.driver(call.roster, driver, call.behaviour))
 
 
-def _fleet(call: Call) -> messages.Answer:
+def _fleet(call: Call) -> http_types.Answer:
     fleet = call.request.subject
     if fleet not in call.roster.fleets or call.fault == "not_found":
         raise _missing(call, "fleet")
     return objects.answer(objects.fleet(call.roster, fleet, call.behaviour))
 
 
-def _attach(call: Call) -> messages.Answer:
+def _attach(call: Call) -> http_types.Answer:
     driver, fleet = _membership(call)
     person, group = call.roster.drivers[driver], call.roster.fleets[fleet]
     if fleet in call.roster.fleets_of(driver):
@@ -144,15 +142,15 @@ def _attach(call: Call) -> messages.Answer:
     return _write(call, "attach", driver, fleet)
 
 
-def _detach(call: Call) -> messages.Answer:
+def _detach(call: Call) -> http_types.Answer:
     driver, fleet = _membership(call)
     if fleet not in call.roster.fleets_of(driver) and call.behaviour.not_attached == "conflict":
         raise _conflict(call, "The driver is not attached to this fleet.")
     return _write(call, "detach", driver, fleet)
 
 
-def _write(call: Call, action: rosters.Action, driver: str, fleet: str) -> messages.Answer:
-    call.roster.apply(action, driver, fleet, key=call.request.key, at=rosters.stamp(call.now))
+def _write(call: Call, action: state.Action, driver: str, fleet: str) -> http_types.Answer:
+    call.roster.apply(action, driver, fleet, key=call.request.key, at=state.stamp(call.now))
     return objects.answer(objects.driver(call.roster, driver, call.behaviour))
 
 
@@ -180,10 +178,10 @@ def _fleet_in(call: Call) -> str:
     return fleet
 
 
-def _admit(call: Call, kind: str, status: rosters.Status) -> None:
+def _admit(call: Call, kind: str, status: state.Status) -> None:
     if status == "active":
         return
-    admission: behaviours.Admission = getattr(call.behaviour, f"{status}_{kind}")
+    admission: quirks.Admission = getattr(call.behaviour, f"{status}_{kind}")
     message = f"The {kind} is {status}."
     if admission == "conflict":
         raise _conflict(call, message)
@@ -216,7 +214,7 @@ def _common(ids: Sequence[str], wanted: Sequence[str]) -> Sequence[str]:
 
 
 def _missing(call: Call, kind: str) -> objects.Refused:
-    combined = call.behaviour.not_found == "combined" and call.request.route in messages.WRITES
+    combined = call.behaviour.not_found == "combined" and call.request.route in http_types.WRITES
     code = "driver_or_fleet_not_found" if combined else f"{kind}_not_found"
     return objects.Refused(objects.error(call.request, 404, code, f"No such {kind}."))
 
@@ -233,7 +231,7 @@ def _bad(call: Call, param: str, message: str) -> objects.Refused:
     return objects.Refused(objects.error(call.request, 400, "parameter_invalid", message, param=param))
 
 
-_HANDLERS: Final[dict[str, Callable[[Call], messages.Answer]]] = {
+_HANDLERS: Final[dict[str, Callable[[Call], http_types.Answer]]] = {
     "drivers": _list_drivers,
     "driver": _driver,
     "fleets": _list_fleets,

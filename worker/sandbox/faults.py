@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
-from worker.sandbox import messages, people
+from worker.sandbox import fake_data, http_types
 
 NAMES: Final[Mapping[str, str]] = {
     "rate_limited": "429 without Retry-After",
@@ -39,7 +39,7 @@ NAMES: Final[Mapping[str, str]] = {
 LISTS: Final = frozenset({"shift", "repeat", "loop", "cut_short", "foreign", "endless"})
 STICKY: Final = frozenset({"refused", "not_found"})
 
-Script = Callable[[messages.Request], str | None] | Iterable[str | None]
+Script = Callable[[http_types.Request], str | None] | Iterable[str | None]
 
 
 class Disconnect(Exception):
@@ -70,10 +70,10 @@ class Faults:
         """Take the probabilities by name, and the script; `ValueError` for an unknown name."""
         self.rates = {_known(name): rate for name, rate in (rates or {}).items()}
         self._seed = seed
-        self._rng = people.generator(seed)
+        self._rng = fake_data.generator(seed)
         self._ask = script if callable(script) else _reader([name and _known(name) for name in script])
 
-    def draw(self, request: messages.Request) -> str | None:
+    def draw(self, request: http_types.Request) -> str | None:
         """Decide what happens to this request; `None` is nothing."""
         scripted = self._ask(request)
         if scripted is not None:
@@ -83,7 +83,7 @@ class Faults:
                 return name
         return None
 
-    def _chance(self, name: str, request: messages.Request) -> float:
+    def _chance(self, name: str, request: http_types.Request) -> float:
         if name not in STICKY:
             return self._rng.random()
         # An unlucky driver is unlucky every time: a refusal is about the driver, not about the request.
@@ -118,15 +118,15 @@ def _probability(text: str, spec: str) -> float:
     return chance
 
 
-def _concerns(name: str, request: messages.Request) -> bool:
+def _concerns(name: str, request: http_types.Request) -> bool:
     if name in LISTS:
-        return request.route in messages.LISTS
+        return request.route in http_types.LISTS
     if name == "refused":
-        return request.route in messages.WRITES
+        return request.route in http_types.WRITES
     return name != "not_found" or bool(request.subject)
 
 
-def _reader(names: Iterable[str | None]) -> Callable[[messages.Request], str | None]:
+def _reader(names: Iterable[str | None]) -> Callable[[http_types.Request], str | None]:
     rest = iter(names)
     return lambda request: next(rest, None)
 

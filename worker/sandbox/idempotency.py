@@ -7,7 +7,7 @@ Neighbours: `app` asks for every write, `endpoints` carries them out, `behaviour
 import dataclasses
 from collections.abc import Callable
 
-from worker.sandbox import endpoints, messages, objects
+from worker.sandbox import endpoints, http_types, objects
 
 LONGEST = 255
 
@@ -17,7 +17,7 @@ class Stored:
     """The outcome of a key's first request, what that request was, and when its memory fades."""
 
     fingerprint: tuple[str, bytes]
-    answer: messages.Answer
+    answer: http_types.Answer
     until: float
 
 
@@ -28,7 +28,7 @@ class Keys:
         """Start with none."""
         self._stored: dict[str, Stored] = {}
 
-    def answer(self, call: endpoints.Call, perform: Callable[[endpoints.Call], messages.Answer]) -> messages.Answer:
+    def answer(self, call: endpoints.Call, perform: Callable[[endpoints.Call], http_types.Answer]) -> http_types.Answer:
         """Answer a write: by what is stored under its key, else by performing it."""
         request, behaviour = call.request, call.behaviour
         if request.key is None:
@@ -47,7 +47,7 @@ class Keys:
         return outcome
 
 
-def _replay(stored: Stored, call: endpoints.Call) -> messages.Answer:
+def _replay(stored: Stored, call: endpoints.Call) -> http_types.Answer:
     reused = call.behaviour.reused_key
     if reused == "first_answer" or stored.fingerprint == _fingerprint(call.request):
         return stored.answer
@@ -55,7 +55,7 @@ def _replay(stored: Stored, call: endpoints.Call) -> messages.Answer:
     return objects.error(call.request, 400 if reused == "bad_request" else 409, "idempotency_key_reused", message)
 
 
-def _memory(outcome: messages.Answer, call: endpoints.Call) -> messages.Answer | None:
+def _memory(outcome: http_types.Answer, call: endpoints.Call) -> http_types.Answer | None:
     """Decide what is remembered of a first request: a 5xx stands for itself, for its outcome, or for nothing."""
     mode: str = call.behaviour.stored_5xx
     if call.fault not in ("500", "500_after"):
@@ -65,5 +65,5 @@ def _memory(outcome: messages.Answer, call: endpoints.Call) -> messages.Answer |
     return outcome if mode == "outcome" and call.fault == "500_after" else None
 
 
-def _fingerprint(request: messages.Request) -> tuple[str, bytes]:
+def _fingerprint(request: http_types.Request) -> tuple[str, bytes]:
     return request.path, request.body

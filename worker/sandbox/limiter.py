@@ -8,7 +8,7 @@ import collections
 import dataclasses
 import math
 
-from worker.sandbox import behaviour as behaviours
+from worker.sandbox import quirks
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Limiter:
         self._count = 0
         self._passed: collections.deque[float] = collections.deque()
 
-    def admit(self, behaviour: behaviours.Behaviour, now: float) -> Verdict | None:
+    def admit(self, behaviour: quirks.Quirks, now: float) -> Verdict | None:
         """Judge a request that came at `now`; `None` where there is no limit."""
         if behaviour.rate is None:
             return None

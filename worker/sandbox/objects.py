@@ -9,8 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from worker.sandbox import behaviour as behaviours
-from worker.sandbox import messages, roster
+from worker.sandbox import http_types, quirks, state
 
 TYPES: Final = {401: "authentication_error", 403: "permission_error", 409: "conflict_error", 429: "rate_limit_error"}
 
@@ -20,19 +19,19 @@ _encode = msgspec.json.Encoder().encode
 class Refused(Exception):
     """A request ends here, with this answer."""
 
-    def __init__(self, answer: messages.Answer) -> None:
+    def __init__(self, answer: http_types.Answer) -> None:
         super().__init__(answer.status)
         self.answer = answer
 
 
-def answer(payload: object, *, status: int = 200) -> messages.Answer:
+def answer(payload: object, *, status: int = 200) -> http_types.Answer:
     """Encode a payload as a reply."""
-    return messages.Answer(status, _encode(payload))
+    return http_types.Answer(status, _encode(payload))
 
 
 def error(
-    request: messages.Request, status: int, code: str | None, message: str, *, param: str | None = None
-) -> messages.Answer:
+    request: http_types.Request, status: int, code: str | None, message: str, *, param: str | None = None
+) -> http_types.Answer:
     """Encode the one error object."""
     default = "api_error" if status >= 500 else "invalid_request_error"
     payload = {
@@ -48,7 +47,7 @@ def error(
     return answer(payload, status=status)
 
 
-def driver(held: roster.Roster, id: str, behaviour: behaviours.Behaviour) -> dict[str, Any]:
+def driver(held: state.SandboxState, id: str, behaviour: quirks.Quirks) -> dict[str, Any]:
     """Show a driver as it is now."""
     person = held.drivers[id]
     tail = id[4:]
@@ -81,7 +80,7 @@ def driver(held: roster.Roster, id: str, behaviour: behaviours.Behaviour) -> dic
     return _strange(shown, person.number) if behaviour.unknown_values else shown
 
 
-def fleet(held: roster.Roster, id: str, behaviour: behaviours.Behaviour) -> dict[str, Any]:
+def fleet(held: state.SandboxState, id: str, behaviour: quirks.Quirks) -> dict[str, Any]:
     """Show a fleet as it is now."""
     facts = held.fleets[id]
     count = held.count(id)
@@ -116,20 +115,20 @@ def vehicle(driver: str) -> str:
     return f"veh_{driver[:3:-1]}"
 
 
-def wrong_types(kept: messages.Answer) -> messages.Answer:
+def wrong_types(kept: http_types.Answer) -> http_types.Answer:
     """Make a reply that is JSON and has the right names, and nothing else that fits."""
     thing = {"id": 17, "object": ["driver"], "email": {}, "fleets": "none", "name": 4, "metadata": [], "status": 1}
     payload = {"data": [thing], "next_page_url": 0, "previous_page_url": False, "total_drivers": "many"} | thing
     return dataclasses.replace(kept, body=_encode(payload))
 
 
-def html(status: int) -> messages.Answer:
+def html(status: int) -> http_types.Answer:
     """Make the page that a gateway in front answers with."""
     page = f"<!doctype html><html><head><title>{status}</title></head><body><h1>{status}</h1><hr>gateway</body></html>"
-    return messages.Answer(status, page.encode(), content_type=b"text/html")
+    return http_types.Answer(status, page.encode(), content_type=b"text/html")
 
 
-def _lists(behaviour: behaviours.Behaviour) -> Any:
+def _lists(behaviour: quirks.Quirks) -> Any:
     return (lambda items: items or None) if behaviour.null_lists else (lambda items: items)
 
 

@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from worker.sandbox import messages
+from worker.sandbox import http_types
 
 FOREIGN: Final = "https://charge-api.example.net/v1"
 
@@ -46,7 +46,7 @@ class Page:
 class Listing:
     """One list under one set of filters: its objects, newest first, and how its pages are counted."""
 
-    request: messages.Request
+    request: http_types.Request
     ids: Sequence[str]
     limit: int
     stable: bool
@@ -116,7 +116,7 @@ class Listing:
         return _address(self.request.base, self.request, query)
 
 
-def cursor(request: messages.Request, limit: int) -> Cursor | None:
+def cursor(request: http_types.Request, limit: int) -> Cursor | None:
     """Read the request's page token; `ValueError` where it was not given out for these very filters and limit."""
     token = request.query.get("page")
     if token is None:
@@ -139,11 +139,11 @@ def _token(cursor: Cursor) -> str:
     return base64.urlsafe_b64encode(packed + b"~%08x" % zlib.crc32(packed)).decode()
 
 
-def _bound(request: messages.Request, limit: int) -> int:
+def _bound(request: http_types.Request, limit: int) -> int:
     filters = sorted((name, text) for name, text in request.query.items() if name not in ("limit", "page"))
     return zlib.crc32(repr((request.route, limit, filters)).encode())
 
 
-def _address(base: str, request: messages.Request, query: Mapping[str, str]) -> str:
+def _address(base: str, request: http_types.Request, query: Mapping[str, str]) -> str:
     encoded = urllib.parse.urlencode(query)
     return f"{base}/{request.route}{'?' if encoded else ''}{encoded}"

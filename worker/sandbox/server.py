@@ -16,7 +16,7 @@ import anyio.lowlevel
 import uvicorn
 from uvicorn.protocols.http import h11_impl
 
-from worker.sandbox import faults, messages
+from worker.sandbox import faults, http_types
 
 BACKLOG: Final = 2048
 KEEP_ALIVE_SECONDS: Final = 75
@@ -68,7 +68,7 @@ class _Server(uvicorn.Server):
 
 
 async def serve(
-    sandbox: messages.App,
+    sandbox: http_types.App,
     *,
     host: str = "127.0.0.1",
     port: int = 0,
@@ -90,7 +90,7 @@ async def serve(
                 await server.leave()
 
 
-def _config(sandbox: messages.App) -> uvicorn.Config:
+def _config(sandbox: http_types.App) -> uvicorn.Config:
     return uvicorn.Config(
         _edge(sandbox),
         http=_Protocol,
@@ -107,8 +107,8 @@ def _config(sandbox: messages.App) -> uvicorn.Config:
     )
 
 
-def _edge(sandbox: messages.App) -> messages.App:
-    async def answer(scope: messages.Scope, receive: messages.Receive, send: messages.Send) -> None:
+def _edge(sandbox: http_types.App) -> http_types.App:
+    async def answer(scope: http_types.Scope, receive: http_types.Receive, send: http_types.Send) -> None:
         transport = scope["state"]["transport"]
         try:
             await sandbox(scope, receive, send)

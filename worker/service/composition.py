@@ -16,19 +16,19 @@ import anyio
 from anyio import to_thread
 
 import worker
-from worker.charge import client, http
-from worker.core import values
+from worker.charge import client, transport
+from worker.core.model.identifiers import Account, IntentKey, RunId
 from worker.core.model.ports import Progress, RunHistory, Source
 from worker.core.model.secret import Secret
 from worker.core.pacing import retry_policy
 from worker.core.planning import references
 from worker.core.safety import guard
-from worker.engine import apply, cycle, pacing, reading, sending, survey
+from worker.engine import applier, plan_builder, rate_limiter, reader, reconciler, request_executor
 from worker.journal import address as addresses
 from worker.journal import sql
-from worker.service import ending as ending_
+from worker.service import shutdown
 from worker.settings import model
-from worker.sources import files
+from worker.sources import file_source
 
 USER_AGENT = f"fleet-sync/{worker.__version__}"
 
@@ -59,7 +59,7 @@ class Unwatched:
         """Say nothing."""
 
 
-class Account:
+class AccountRuntime:
     """One account with everything that outlives a run: connections, pace, sources, and the journal that it is lent."""
 
     def __init__(
@@ -68,32 +68,34 @@ class Account:
         settings: model.Settings,
         key: Secret,
         journal: sql.SqlJournal,
-        ending: ending_.Ending,
+        process_shutdown: shutdown.Shutdown,
         progress: Progress,
         observe: client.Observe = client.unobserved,
-        before: "Account | None" = None,
+        before: "AccountRuntime | None" = None,
     ) -> None:
         """Make the parts; to be called inside the event loop. `observe` is told of every request.
 
         `before` is the same account under earlier settings: what was learned of Charge's limit is taken over.
         """
         self.settings = settings
-        self.ending = ending
+        self.process_shutdown = process_shutdown
         self._journal = journal
         self._progress = progress
         self._clock = SystemClock()
-        self._http = http.Http(
+        self._http = transport.Transport(
             base_url=settings.charge.base_url,
             key=key,
             api_version=settings.charge.api_version,
             user_agent=USER_AGENT,
             timeout=settings.charge.timeout_seconds,
-            connections=settings.pace.concurrency,
+            connections=settings.rate_limit.concurrency,
         )
         self._client = client.Client(
             http=self._http, clock=self._clock, page_size=settings.charge.page_size, observe=observe
         )
-        self._pace: pacing.Pace = before._pace if before and before._paced_as(settings) else _pace(settings)
+        self._limiter: rate_limiter.RateLimiter = (
+            before._limiter if before and before._paced_as(settings) else _limiter(settings)
+        )
         self._sources = sources(settings)
         self.rules = _rules(settings, key)
         self.record = journal
@@ -106,70 +108,78 @@ class Account:
     @property
     def rate(self) -> float:
         """Give the present pace in requests a second."""
-        return self._pace.rate()
+        return self._limiter.rate()
 
-    def surveyor(self) -> survey.Surveyor:
+    def builder(self) -> plan_builder.PlanBuilder:
         """Make what reads, plans and judges, and changes nothing."""
-        sender = self._sender()
-        return self._surveyor(sender, self._reader(sender))
+        executor = self._executor()
+        return self._builder(executor, self._reader(executor))
 
     def cycle(
         self,
         *,
-        run: values.RunId | None = None,
-        show: Callable[[survey.Survey], None] = lambda survey: None,
-        postpone: cycle.Postpone = lambda changes, now: {},
-    ) -> cycle.Cycle:
+        run: RunId | None = None,
+        show: Callable[[plan_builder.PlanResult], None] = lambda plan_result: None,
+        postpone: reconciler.Postpone = lambda changes, now: {},
+    ) -> reconciler.Reconciler:
         """Make the parts of one run. `show` gets the judged plan before anything of it is applied."""
-        sender = self._sender()
-        reader = self._reader(sender)
+        executor = self._executor()
+        reader = self._reader(executor)
         days = self.settings.journal.keep_days
-        return cycle.Cycle(
+        return reconciler.Reconciler(
             run=run or new_run(),
-            surveyor=self._surveyor(sender, reader),
+            builder=self._builder(executor, reader),
             reader=reader,
-            applier=apply.Applier(
+            applier=applier.Applier(
                 charge=self._client,
-                sender=sender,
+                executor=executor,
                 journal=self._journal,
                 progress=self._progress,
-                concurrency=self.settings.pace.concurrency,
-                new_key=lambda: values.IntentKey(f"fleet-sync-{uuid.uuid4().hex}"),
+                concurrency=self.settings.rate_limit.concurrency,
+                new_key=lambda: IntentKey(f"fleet-sync-{uuid.uuid4().hex}"),
             ),
             journal=self._journal,
-            sender=sender,
+            executor=executor,
             clock=self._clock,
             keep=datetime.timedelta(days=days) if days else None,
             show=show,
             postpone=postpone,
         )
 
-    def _sender(self) -> sending.Sender:
-        halt = self.ending.halt(wake=self._pace.wake, clock=self._clock)
-        return sending.Sender(pace=self._pace, halt=halt, policy=_policy(self.settings), jitter=random.random)
+    def _executor(self) -> request_executor.RequestExecutor:
+        run_cancellation = self.process_shutdown.new_cancellation(wake=self._limiter.wake, clock=self._clock)
+        return request_executor.RequestExecutor(
+            limiter=self._limiter,
+            run_cancellation=run_cancellation,
+            policy=_policy(self.settings),
+            jitter=random.random,
+        )
 
-    def _reader(self, sender: sending.Sender) -> reading.Reader:
-        return reading.Reader(
+    def _reader(self, executor: request_executor.RequestExecutor) -> reader.Reader:
+        return reader.Reader(
             charge=self._client,
-            sender=sender,
+            executor=executor,
             progress=self._progress,
             page_size=self.settings.charge.page_size,
-            concurrency=self.settings.pace.concurrency,
+            concurrency=self.settings.rate_limit.concurrency,
             must_see={fleet for _, fleet in self.rules.limits.must_see},
         )
 
-    def _surveyor(self, sender: sending.Sender, reader: reading.Reader) -> survey.Surveyor:
-        return survey.Surveyor(
+    def _builder(self, executor: request_executor.RequestExecutor, reader: reader.Reader) -> plan_builder.PlanBuilder:
+        return plan_builder.PlanBuilder(
             rules=self.rules,
             sources=self._sources,
             reader=reader,
             journal=self._journal,
-            halt=sender.halt,
+            run_cancellation=executor.run_cancellation,
             clock=self._clock,
         )
 
     def _paced_as(self, settings: model.Settings) -> bool:
-        return (self.settings.pace, self.settings.charge.base_url) == (settings.pace, settings.charge.base_url)
+        return (self.settings.rate_limit, self.settings.charge.base_url) == (
+            settings.rate_limit,
+            settings.charge.base_url,
+        )
 
     async def journal_bytes(self) -> int | None:
         """Give the size of the journal's files, `None` where there is none to be seen."""
@@ -182,11 +192,17 @@ class Account:
 
 
 @contextlib.asynccontextmanager
-async def account(settings: model.Settings, key: Secret, *, progress: Progress | None = None) -> AsyncIterator[Account]:
+async def account(
+    settings: model.Settings, key: Secret, *, progress: Progress | None = None
+) -> AsyncIterator[AccountRuntime]:
     """Open an account, and close its connections and its journal in the end."""
     journal = sql.SqlJournal(settings.journal_url, clock=SystemClock())
-    opened = Account(
-        settings=settings, key=key, journal=journal, ending=ending_.Ending(), progress=progress or Unwatched()
+    opened = AccountRuntime(
+        settings=settings,
+        key=key,
+        journal=journal,
+        process_shutdown=shutdown.Shutdown(),
+        progress=progress or Unwatched(),
     )
     try:
         yield opened
@@ -198,7 +214,7 @@ async def account(settings: model.Settings, key: Secret, *, progress: Progress |
 
 def sources(settings: model.Settings) -> list[Source]:
     """Make the sources that the settings name."""
-    return [files.FileSource(settings.located(source.path), source.path) for source in settings.sources]
+    return [file_source.FileSource(settings.located(source.path), source.path) for source in settings.sources]
 
 
 @contextlib.asynccontextmanager
@@ -220,15 +236,15 @@ def _size(path: pathlib.Path) -> int | None:
     return sum(sizes) if sizes else None
 
 
-def new_run() -> values.RunId:
+def new_run() -> RunId:
     """Make the id of a run that begins."""
-    return values.RunId(f"run_{uuid.uuid4().hex}")
+    return RunId(f"run_{uuid.uuid4().hex}")
 
 
-def _rules(settings: model.Settings, key: Secret) -> survey.Rules:
+def _rules(settings: model.Settings, key: Secret) -> plan_builder.Rules:
     limits = settings.guard
-    return survey.Rules(
-        account=values.Account(settings.charge.base_url, key.mode),
+    return plan_builder.Rules(
+        account=Account(settings.charge.base_url, key.mode),
         mode=settings.sync.mode,
         limits=guard.Limits(
             max_detach_fraction_per_fleet=limits.max_detach_fraction_per_fleet,
@@ -238,14 +254,16 @@ def _rules(settings: model.Settings, key: Secret) -> survey.Rules:
             must_see=frozenset(references.parse_membership(text) for text in limits.must_see),
             max_unresolved_fraction=limits.max_unresolved_fraction,
         ),
-        requests_per_second=settings.pace.requests_per_second,
+        requests_per_second=settings.rate_limit.requests_per_second,
         grace=datetime.timedelta(seconds=settings.sync.detach_grace_seconds),
     )
 
 
-def _pace(settings: model.Settings) -> pacing.Pace:
-    pace = settings.pace
-    return pacing.Pace(requests_per_second=pace.requests_per_second, burst=pace.burst, adaptive=pace.adaptive)
+def _limiter(settings: model.Settings) -> rate_limiter.RateLimiter:
+    rate_limit = settings.rate_limit
+    return rate_limiter.RateLimiter(
+        requests_per_second=rate_limit.requests_per_second, burst=rate_limit.burst, adaptive=rate_limit.adaptive
+    )
 
 
 def _policy(settings: model.Settings) -> retry_policy.RetryPolicy:

@@ -15,8 +15,7 @@ from anyio import abc
 
 from worker.core.model.errors import Stopped
 from worker.core.model.ports import Clock
-from worker.engine import halt as halt_
-from worker.engine import tasks
+from worker.engine import cancellation, concurrency
 
 
 class Shutdown:
@@ -26,26 +25,26 @@ class Shutdown:
         """Begin without an end in sight."""
         self.reason: Stopped | None = None
         self._happened = anyio.Event()
-        self._halt: halt_.Halt | None = None
+        self._cancellation: cancellation.Cancellation | None = None
 
-    def new_cancellation(self, *, wake: Callable[[], None], clock: Clock) -> halt_.Halt:
+    def new_cancellation(self, *, wake: Callable[[], None], clock: Clock) -> cancellation.Cancellation:
         """Make the halt of a run that begins; it is halted from the start where everything is to end."""
-        self._halt = halt_.Halt(wake=wake, uptime=clock.uptime, cpu_time=clock.cpu_time)
+        self._cancellation = cancellation.Cancellation(wake=wake, uptime=clock.uptime, cpu_time=clock.cpu_time)
         if self.reason is not None:
-            self._halt.request_stop(self.reason)
-        return self._halt
+            self._cancellation.request_stop(self.reason)
+        return self._cancellation
 
     def request_stop(self, reason: Stopped) -> None:
         """End the present run, and let none begin: nothing new is sent, what is in flight may finish."""
         self.reason = self.reason or reason
         self._happened.set()
-        if self._halt is not None:
-            self._halt.request_stop(reason)
+        if self._cancellation is not None:
+            self._cancellation.request_stop(reason)
 
     def abort_writes(self) -> None:
         """Drop what is still in flight after `stop`."""
-        if self._halt is not None:
-            self._halt.abort_writes()
+        if self._cancellation is not None:
+            self._cancellation.abort_writes()
 
     async def wait(self) -> None:
         """Wait until everything is to end."""
@@ -58,25 +57,25 @@ Result = TypeVar("Result")
 
 
 async def run_until_signal(
-    ending: Shutdown, work: Callable[[], Awaitable[Result]], *, drain_seconds: Callable[[], float]
+    process_shutdown: Shutdown, work: Callable[[], Awaitable[Result]], *, drain_seconds: Callable[[], float]
 ) -> Result:
     """Do the work; the first SIGINT or SIGTERM drains it, a second one or `drain_seconds` cut what is in flight."""
-    async with tasks.beside() as beside:
-        await beside.start(_stop_on_signals, ending, drain_seconds)
+    async with concurrency.background_tasks() as beside:
+        await beside.start(_stop_on_signals, process_shutdown, drain_seconds)
         return await work()
 
 
 async def _stop_on_signals(
-    ending: Shutdown, drain_seconds: Callable[[], float], *, task_status: abc.TaskStatus[None]
+    process_shutdown: Shutdown, drain_seconds: Callable[[], float], *, task_status: abc.TaskStatus[None]
 ) -> None:
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         task_status.started()
         async for number in signals:
             name, drain = signal.Signals(number).name, drain_seconds()
             log.warning("stopping", signal=name, drain_seconds=drain)
-            ending.request_stop(Stopped(f"ended by {name}", exit_code=128 + number))
+            process_shutdown.request_stop(Stopped(f"ended by {name}", exit_code=128 + number))
             with anyio.move_on_after(drain):
                 async for _ in signals:
                     break
-            ending.abort_writes()
+            process_shutdown.abort_writes()
             return

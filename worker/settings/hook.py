@@ -5,7 +5,7 @@ Neighbours: `addresses` says what an address may be, `notices.webhook` posts the
 """
 
 from worker.core.model.secret import Secret
-from worker.settings import addresses, model, secret_file
+from worker.settings import model, secret_file, urls
 
 _SETTING = "notify.url_file"
 
@@ -27,6 +27,6 @@ def address(settings: model.Settings) -> Secret | None:
     if not text:
         raise secret_file.failure(f"{_SETTING} ({path})", "it is empty: write the address of the webhook into it")
     try:
-        return Secret(addresses.webhook(text))
+        return Secret(urls.webhook(text))
     except ValueError as error:
         raise secret_file.failure(f"{_SETTING} ({path})", str(error)) from None

@@ -10,10 +10,10 @@ from typing import Annotated, Any, Literal
 
 import pydantic
 
-from worker.core import values
+from worker.core.model.desired import Mode
 from worker.core.model.secret import KEY_PREFIX
 from worker.core.planning import references
-from worker.settings import addresses
+from worker.settings import urls
 
 
 def _membership(text: str) -> str:
@@ -22,7 +22,7 @@ def _membership(text: str) -> str:
 
 
 Fraction = Annotated[float, pydantic.Field(ge=0, le=1)]
-Mode = Annotated[values.Mode, pydantic.Field(strict=False)]
+_Mode = Annotated[Mode, pydantic.Field(strict=False)]
 Membership = Annotated[
     str,
     pydantic.AfterValidator(_membership),
@@ -49,9 +49,9 @@ class Section(pydantic.BaseModel):
 class Charge(Section):
     """Where Charge's API is, and how it is spoken to."""
 
-    base_url: Annotated[str, pydantic.AfterValidator(addresses.base_url)] = pydantic.Field(
+    base_url: Annotated[str, pydantic.AfterValidator(urls.base_url)] = pydantic.Field(
         default="https://api.chargeapi.co/v1",
-        json_schema_extra={"pattern": addresses.BASE_URL_PATTERN},
+        json_schema_extra={"pattern": urls.BASE_URL_PATTERN},
         description="Address of the API. Plain http only for loopback addresses.",
     )
     api_version: str = pydantic.Field(
@@ -80,8 +80,8 @@ class FileSource(Section):
 class Sync(Section):
     """How fleets are kept, and how often."""
 
-    mode: Mode = pydantic.Field(
-        default=values.Mode.EXACT,
+    mode: _Mode = pydantic.Field(
+        default=Mode.EXACT,
         description="exact attaches and detaches; additive never detaches. A fleet's own mode wins.",
     )
     interval_seconds: float = pydantic.Field(
@@ -101,7 +101,7 @@ class Sync(Section):
     )
 
 
-class Pace(Section):
+class RateLimit(Section):
     """How fast Charge is asked."""
 
     requests_per_second: float = pydantic.Field(
@@ -163,9 +163,9 @@ class Guard(Section):
 class Journal(Section):
     """Where every write is recorded before it is sent."""
 
-    url: Annotated[str, pydantic.AfterValidator(addresses.journal)] = pydantic.Field(
+    url: Annotated[str, pydantic.AfterValidator(urls.journal)] = pydantic.Field(
         default="sqlite:///fleet-sync.db",
-        json_schema_extra={"pattern": addresses.JOURNAL_PATTERN},
+        json_schema_extra={"pattern": urls.JOURNAL_PATTERN},
         description="The journal's database: sqlite:/// and a path, or postgresql://…",
     )
     keep_days: int = pydantic.Field(
@@ -176,9 +176,9 @@ class Journal(Section):
 class Status(Section):
     """The service's HTTP side."""
 
-    listen: Annotated[str, pydantic.AfterValidator(addresses.listen)] = pydantic.Field(
+    listen: Annotated[str, pydantic.AfterValidator(urls.listen)] = pydantic.Field(
         default="",
-        json_schema_extra={"pattern": addresses.LISTEN_PATTERN},
+        json_schema_extra={"pattern": urls.LISTEN_PATTERN},
         description="Host and port to serve the status at, as 127.0.0.1:8080; empty for none. "
         "Whoever reaches it can read it: any host but a loopback one has to be written in full, as 0.0.0.0:8080.",
     )
@@ -187,7 +187,7 @@ class Status(Section):
 class Notify(Section):
     """Who is told when the state of the service changes."""
 
-    url: Annotated[str, pydantic.AfterValidator(addresses.webhook)] = pydantic.Field(
+    url: Annotated[str, pydantic.AfterValidator(urls.webhook)] = pydantic.Field(
         default="",
         description="Webhook to post notices to; empty for none. https only, but for loopback addresses.",
     )
@@ -211,7 +211,7 @@ class Settings(Section):
         min_length=1, strict=False, description="Where the desired memberships are written. Several add up."
     )
     sync: Sync = Sync()
-    pace: Pace = Pace()
+    rate_limit: RateLimit = RateLimit()
     retry: Retry = Retry()
     guard: Guard = Guard()
     journal: Journal = Journal()
@@ -227,10 +227,10 @@ class Settings(Section):
     @property
     def journal_url(self) -> str:
         """Give the journal's address, that of a file with an absolute path, wherever the program was started."""
-        if not self.journal.url.startswith(addresses.SQLITE):
+        if not self.journal.url.startswith(urls.SQLITE):
             return self.journal.url
-        path = self.located(self.journal.url.removeprefix(addresses.SQLITE))
-        return f"{addresses.SQLITE}{path.absolute()}"
+        path = self.located(self.journal.url.removeprefix(urls.SQLITE))
+        return f"{urls.SQLITE}{path.absolute()}"
 
     def placed(self, folder: pathlib.Path) -> "Settings":
         """Give the same settings, as standing in a file of that folder."""
@@ -243,7 +243,7 @@ SECTIONS: Mapping[str, type[Section]] = {
     "charge": Charge,
     "sources": FileSource,
     "sync": Sync,
-    "pace": Pace,
+    "rate_limit": RateLimit,
     "retry": Retry,
     "guard": Guard,
     "journal": Journal,

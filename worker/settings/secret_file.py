@@ -6,8 +6,8 @@ Invariant: nothing of the content is in a message. Neighbours: `key`, `token` an
 import pathlib
 import stat
 
-from worker.core import values
 from worker.core.model.errors import SettingsError
+from worker.core.model.problem import Problem
 
 LONGEST = 4096
 """The longest secret there is, in bytes."""
@@ -33,4 +33,4 @@ def read(path: pathlib.Path, *, where: str, what: str, shown: str, remedy: str =
 
 def failure(where: str, message: str, *, remedy: str = "") -> SettingsError:
     """Make the error of one secret, with its place."""
-    return SettingsError([values.Problem(where, message)], remedy=remedy)
+    return SettingsError([Problem(where, message)], remedy=remedy)

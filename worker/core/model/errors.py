@@ -28,7 +28,7 @@ Invariant: no message ever holds the key. Neighbours: `retry` decides which of t
 
 from collections.abc import Sequence
 
-from worker.core import values
+from worker.core.model.problem import Problem
 
 
 class FleetSyncError(Exception):
@@ -49,7 +49,7 @@ class FleetSyncError(Exception):
 class ProblemsError(FleetSyncError):
     """A failure made of any number of problems, each with its place."""
 
-    def __init__(self, problems: Sequence[values.Problem], *, remedy: str = "") -> None:
+    def __init__(self, problems: Sequence[Problem], *, remedy: str = "") -> None:
         """Keep all problems in order; the message is one line each."""
         super().__init__("\n".join(str(problem) for problem in problems), remedy=remedy)
         self.problems = tuple(problems)
@@ -187,7 +187,7 @@ class RateLimited(ChargeError):
     """429: the request was not carried out. `retry_after` is in seconds from the answer, where Charge gave it."""
 
     code = "rate_limit_exceeded"
-    remedy = "Lower `pace.requests_per_second`, or let another client of this account finish first."
+    remedy = "Lower `rate_limit.requests_per_second`, or let another client of this account finish first."
 
     def __init__(
         self, message: str, *, retry_after: float | None = None, code: str = "", request_id: str | None = None

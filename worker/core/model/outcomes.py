@@ -7,7 +7,7 @@ Invariant: every change that a run allowed ends as exactly one of these. Neighbo
 import dataclasses
 from typing import ClassVar
 
-from worker.core import values
+from worker.core.model.plan import Change
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ OUTCOME_NAMES = tuple(kind.name for kind in (Applied, Already, Refused, Stale, D
 class ChangeResult:
     """A change and what came of it."""
 
-    change: values.Change
+    change: Change
     outcome: Outcome
 
     @property

@@ -68,7 +68,7 @@ class Plan:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Held:
+class HeldChange:
     """A change that a guard holds back, the guard's name, and what would allow it."""
 
     change: Change
@@ -85,7 +85,7 @@ class Cost:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Judged:
+class GuardedPlan:
     """A plan after the guard: the very object that is shown, saved, approved and applied.
 
     `changes` may be made, `held` may not; together they are the plan. `unsettled` says that a reference stayed

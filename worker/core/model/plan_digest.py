@@ -9,12 +9,14 @@ import hashlib
 import json
 from collections.abc import Iterable
 
-from worker.core import values
+from worker.core.model.desired import Row
+from worker.core.model.identifiers import Account
+from worker.core.model.plan import Change
 
 PLAN_FORMAT = "fleet-sync/plan@1"
 
 
-def plan_digest(account: values.Account, changes: Iterable[values.Change], held: Iterable[values.Change]) -> str:
+def plan_digest(account: Account, changes: Iterable[Change], held: Iterable[Change]) -> str:
     """Give `sha256:…` of the plan's canonical JSON (sorted keys, no spaces)."""
     content = {
         "format": PLAN_FORMAT,
@@ -26,7 +28,7 @@ def plan_digest(account: values.Account, changes: Iterable[values.Change], held:
     return f"sha256:{hashlib.sha256(canonical.encode()).hexdigest()}"
 
 
-def row_fingerprint(row: values.Row) -> str:
+def row_fingerprint(row: Row) -> str:
     """Give a short name to what a row says: to move it changes nothing, to edit it does."""
     moments = (None if each is None else each.isoformat() for each in (row.starts, row.ends))
     content = json.dumps([str(row.driver), str(row.fleet), *moments, row.note], ensure_ascii=True)

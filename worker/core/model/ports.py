@@ -9,8 +9,11 @@ import datetime
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NewType, Protocol
 
-from worker.core import values
+from worker.core.model.actual import Driver, Fleet
+from worker.core.model.desired import SourceReading
+from worker.core.model.identifiers import DriverId, FleetId, IntentKey, Membership, RunId
 from worker.core.model.outcomes import Outcome
+from worker.core.model.plan import Action, Change, GuardedPlan
 from worker.core.model.report import Report
 
 Cursor = NewType("Cursor", str)
@@ -21,7 +24,7 @@ Cursor = NewType("Cursor", str)
 class DriverPage:
     """One page of drivers; `next` is `None` at the end of the listing."""
 
-    drivers: tuple[values.Driver, ...]
+    drivers: tuple[Driver, ...]
     next: Cursor | None
 
 
@@ -29,7 +32,7 @@ class DriverPage:
 class FleetPage:
     """One page of fleets; `next` is `None` at the end of the listing."""
 
-    fleets: tuple[values.Fleet, ...]
+    fleets: tuple[Fleet, ...]
     next: Cursor | None
 
 
@@ -37,7 +40,7 @@ class FleetPage:
 class WriteReply:
     """The driver as the answer to a write shows it, and the request id where the answer bore one."""
 
-    driver: values.Driver
+    driver: Driver
     request_id: str | None = None
 
 
@@ -48,19 +51,19 @@ class Charge(Protocol):
         """List fleets: the first page, or the one at `cursor`."""
         ...
 
-    async def drivers_page(self, cursor: Cursor | None, *, fleet: values.FleetId | None = None) -> DriverPage:
+    async def drivers_page(self, cursor: Cursor | None, *, fleet: FleetId | None = None) -> DriverPage:
         """List drivers, of one fleet or all: the first page, or the one at `cursor`."""
         ...
 
-    async def fleet(self, fleet: values.FleetId) -> values.Fleet:
+    async def fleet(self, fleet: FleetId) -> Fleet:
         """Retrieve one fleet."""
         ...
 
-    async def driver(self, driver: values.DriverId) -> values.Driver:
+    async def driver(self, driver: DriverId) -> Driver:
         """Retrieve one driver."""
         ...
 
-    async def write(self, change: values.Change, *, key: values.IntentKey) -> WriteReply:
+    async def write(self, change: Change, *, key: IntentKey) -> WriteReply:
         """Attach or detach, under the idempotency key of its intent."""
         ...
 
@@ -68,7 +71,7 @@ class Charge(Protocol):
 class Source(Protocol):
     """Where the desired membership is kept."""
 
-    async def read(self) -> values.SourceReading:
+    async def read(self) -> SourceReading:
         """Read everything the source says, or raise `errors.SourceError`: never a part."""
         ...
 
@@ -77,8 +80,8 @@ class Source(Protocol):
 class Intent:
     """A write that is about to be made, under its idempotency key."""
 
-    key: values.IntentKey
-    change: values.Change
+    key: IntentKey
+    change: Change
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -86,7 +89,7 @@ class OpenIntent:
     """An intent that an earlier life recorded, and of which it recorded no outcome."""
 
     intent: Intent
-    run: values.RunId
+    run: RunId
     recorded: datetime.datetime
 
 
@@ -94,7 +97,7 @@ class OpenIntent:
 class OwnWrite:
     """A write of ours that took effect: for which row, when it was made, and when its run had begun to look."""
 
-    action: values.Action
+    action: Action
     row: str
     made: datetime.datetime
     run_started: datetime.datetime
@@ -119,10 +122,10 @@ class Journal(Protocol):
 
     async def begin(
         self,
-        run: values.RunId,
+        run: RunId,
         *,
         trigger: str,
-        guarded: values.Judged,
+        guarded: GuardedPlan,
         intents: Sequence[Intent],
         spent: str | None = None,
     ) -> None:
@@ -132,7 +135,7 @@ class Journal(Protocol):
         """
         ...
 
-    async def record(self, group: Sequence[tuple[values.IntentKey, Outcome]]) -> None:
+    async def record(self, group: Sequence[tuple[IntentKey, Outcome]]) -> None:
         """Record what came of some intents, of this run or an earlier one, in one group."""
         ...
 
@@ -144,43 +147,39 @@ class Journal(Protocol):
         """Tell whether the held changes of this plan were approved, and still are at `now`."""
         ...
 
-    async def resolutions(self) -> Mapping[str, values.DriverId]:
+    async def resolutions(self) -> Mapping[str, DriverId]:
         """Give whom each e-mail or metadata reference led to when it was last used."""
         ...
 
-    async def remember(self, resolutions: Mapping[str, values.DriverId]) -> None:
+    async def remember(self, resolutions: Mapping[str, DriverId]) -> None:
         """Record whom these references lead to from now on."""
         ...
 
-    async def unconfirmed_writes(
-        self, *, since: datetime.datetime
-    ) -> Mapping[tuple[values.Action, values.DriverId, values.FleetId], int]:
+    async def unconfirmed_writes(self, *, since: datetime.datetime) -> Mapping[tuple[Action, DriverId, FleetId], int]:
         """Count, for each change, how often in a row since then its write was answered as done and yet not seen."""
         ...
 
-    async def latest(
-        self, drivers: Collection[values.DriverId], *, most: int
-    ) -> Mapping[values.Membership, tuple[OwnWrite, ...]]:
+    async def latest(self, drivers: Collection[DriverId], *, most: int) -> Mapping[Membership, tuple[OwnWrite, ...]]:
         """Give our newest writes to each membership of these drivers that took effect, the newest first, `most` each.
 
         What was found done already was not ours, and what was only answered as done did not take effect.
         """
         ...
 
-    async def absences(self) -> Mapping[values.Membership, datetime.datetime]:
+    async def absences(self) -> Mapping[Membership, datetime.datetime]:
         """Give since when each membership is known to be absent from the sources."""
         ...
 
     async def note_absences(
         self,
         *,
-        fresh: Collection[values.Membership],
+        newly_absent: Collection[Membership],
         since: datetime.datetime,
-        over: Collection[values.Membership],
+        returned: Collection[Membership],
     ) -> None:
         """Record the memberships that are absent from the sources since then, and forget those that are not any more.
 
-        One that is known to be absent already is not among the fresh ones.
+        One that is known to be absent already is not among the newly_absent ones.
         """
         ...
 
@@ -193,7 +192,7 @@ class Journal(Protocol):
 class PastRun:
     """A run as the journal has it; `finished` and what follows is `None` while it runs, or where it was cut off."""
 
-    run: values.RunId
+    run: RunId
     trigger: str
     started: datetime.datetime
     finished: datetime.datetime | None
@@ -206,11 +205,11 @@ class PastRun:
 class PastChange:
     """A write as the journal has it; `outcome` is `None` while nobody knows it."""
 
-    run: values.RunId
+    run: RunId
     trigger: str
     recorded: datetime.datetime
-    key: values.IntentKey
-    change: values.Change
+    key: IntentKey
+    change: Change
     outcome: str | None
     attempts: int
     request_id: str | None
@@ -225,24 +224,24 @@ class RunHistory(Protocol):
         """Give past runs, the newest first."""
         ...
 
-    async def run(self, run: values.RunId) -> PastRun | None:
+    async def run(self, run: RunId) -> PastRun | None:
         """Give one past run, `None` where there is none of this id. Costs the same however many there are."""
         ...
 
-    async def run_ids(self, beginning: str, *, limit: int) -> tuple[values.RunId, ...]:
+    async def run_ids(self, beginning: str, *, limit: int) -> tuple[RunId, ...]:
         """Give the ids that begin so, in their own order; no more of them than `limit`."""
         ...
 
-    async def documents(self, run: values.RunId) -> tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]:
+    async def documents(self, run: RunId) -> tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]:
         """Give a run's plan and report as JSON documents, each `None` where there is none."""
         ...
 
     async def changes(
         self,
         *,
-        run: values.RunId | None = None,
-        driver: values.DriverId | None = None,
-        fleet: values.FleetId | None = None,
+        run: RunId | None = None,
+        driver: DriverId | None = None,
+        fleet: FleetId | None = None,
         limit: int | None = None,
     ) -> tuple[PastChange, ...]:
         """Give past writes that fit all that is given, the oldest first, in their run's order.

@@ -10,10 +10,12 @@ import datetime
 import enum
 from collections.abc import Mapping
 
-from worker.core import values
 from worker.core.model.errors import FleetSyncError, ProcessSuspended, Stopped
+from worker.core.model.identifiers import RunId
 from worker.core.model.outcomes import OUTCOME_NAMES, ChangeResult
+from worker.core.model.plan import GuardedPlan
 from worker.core.model.plan_digest import plan_digest
+from worker.core.model.problem import Problem
 
 
 class RunResult(enum.StrEnum):
@@ -40,12 +42,12 @@ class Traffic:
 class Report:
     """Everything about one run; `judged` is `None` where it failed before there was a plan."""
 
-    run: values.RunId
+    run: RunId
     started: datetime.datetime
     finished: datetime.datetime
-    guarded: values.Judged | None
+    guarded: GuardedPlan | None
     results: tuple[ChangeResult, ...] = ()
-    problems: tuple[values.Problem, ...] = ()
+    problems: tuple[Problem, ...] = ()
     traffic: Traffic = Traffic()
     error: FleetSyncError | None = None
 
@@ -90,7 +92,7 @@ class Report:
         return {RunResult.FAILED: 1, RunResult.PARTIAL: 4, RunResult.HELD: 3}.get(self.result, 0)
 
 
-def plan_exit_code(guarded: values.Judged, *, detailed: bool) -> int:
+def plan_exit_code(guarded: GuardedPlan, *, detailed: bool) -> int:
     """Give the exit code of `plan`: 4 and 3 as for a run; 2 for changes where they are asked for."""
     if guarded.unsettled:
         return 4

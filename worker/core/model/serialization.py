@@ -8,7 +8,6 @@ import datetime
 from collections.abc import Mapping, Sequence
 from typing import Any, assert_never
 
-from worker.core import values
 from worker.core.model.errors import FleetSyncError
 from worker.core.model.outcomes import (
     OUTCOME_NAMES,
@@ -21,8 +20,10 @@ from worker.core.model.outcomes import (
     Stale,
     Unknown,
 )
+from worker.core.model.plan import Action, Change, GuardedPlan
 from worker.core.model.plan_digest import PLAN_FORMAT
 from worker.core.model.ports import PastChange, PastRun
+from worker.core.model.problem import Problem
 from worker.core.model.report import Report
 
 REPORT_FORMAT = "fleet-sync/report@1"
@@ -31,9 +32,9 @@ ERROR_FORMAT = "fleet-sync/error@1"
 Document = Mapping[str, Any]
 
 
-def plan_document(guarded: values.Judged) -> Document:
+def plan_document(guarded: GuardedPlan) -> Document:
     """Write a judged plan as `fleet-sync/plan@1`."""
-    attach = sum(change.action is values.Action.ATTACH for change in guarded.changes)
+    attach = sum(change.action is Action.ATTACH for change in guarded.changes)
     return {
         "format": PLAN_FORMAT,
         "digest": guarded.digest,
@@ -59,13 +60,13 @@ def plan_document(guarded: values.Judged) -> Document:
     }
 
 
-def change_document(each: values.Change) -> Document:
+def change_document(each: Change) -> Document:
     """Write one change."""
     origin = None if each.origin is None else str(each.origin)
     return {"action": each.action.value, "driver": each.driver, "fleet": each.fleet, "origin": origin}
 
 
-def problem_document(each: values.Problem) -> Document:
+def problem_document(each: Problem) -> Document:
     """Write one problem."""
     return {"where": each.where, "message": each.message}
 

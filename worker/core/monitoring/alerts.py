@@ -10,9 +10,10 @@ import datetime
 import enum
 from collections.abc import Iterator, Sequence
 
-from worker.core import values
 from worker.core.model.errors import ChargeError, FleetSyncError, NotFound
+from worker.core.model.identifiers import DriverId, FleetId
 from worker.core.model.outcomes import REFUSED_BEFORE, Deferred, Refused, Unknown
+from worker.core.model.plan import Change, HeldChange
 from worker.core.model.report import Report
 from worker.core.monitoring import humanize, status
 from worker.core.safety import guard
@@ -39,13 +40,13 @@ class Alert:
     message: str = ""
     remedy: str = ""
     since: datetime.datetime | None = None
-    fleet: values.FleetId | None = None
-    driver: values.DriverId | None = None
+    fleet: FleetId | None = None
+    driver: DriverId | None = None
     guard: str = ""
     digest: str = ""
     code: str = ""
     request_id: str = ""
-    changes: tuple[values.Change, ...] = ()
+    changes: tuple[Change, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ class Approval:
     """What approving the present plan would let through."""
 
     digest: str
-    held: tuple[values.Held, ...]
+    held: tuple[HeldChange, ...]
 
 
 def alerts(present: status.Status) -> tuple[Alert, ...]:
@@ -109,7 +110,7 @@ def _error(title: str, error: FleetSyncError, *, since: datetime.datetime) -> Al
 
 
 def _held(last: Report) -> Iterator[Alert]:
-    groups: dict[tuple[str, values.FleetId, str], list[values.Change]] = collections.defaultdict(list)
+    groups: dict[tuple[str, FleetId, str], list[Change]] = collections.defaultdict(list)
     for each in last.guarded.held if last.guarded else ():
         groups[each.guard, each.change.fleet, each.message].append(each.change)
     for (name, fleet, message), changes in groups.items():
@@ -150,7 +151,7 @@ def _results(last: Report) -> Iterator[Alert]:
                 pass
 
 
-def _unmade(kind: Kind, change: values.Change, outcome: Refused | Deferred | Unknown) -> Alert:
+def _unmade(kind: Kind, change: Change, outcome: Refused | Deferred | Unknown) -> Alert:
     verb = "refused" if kind is Kind.REFUSED else "without a clear answer"
     remedy = "Nothing: the next run reads what became of it."
     if kind is Kind.REFUSED:
@@ -184,7 +185,7 @@ def _problems(last: Report) -> Iterator[Alert]:
         yield Alert(Kind.NOTE if problem.note else Kind.PROBLEM, problem.where, message=problem.message)
 
 
-def counted(changes: Sequence[values.Change]) -> str:
+def counted(changes: Sequence[Change]) -> str:
     """Count changes by what they do: 3 detaches, 2 changes."""
     actions = {change.action.value for change in changes}
     (word,) = actions if len(actions) == 1 else ("change",)

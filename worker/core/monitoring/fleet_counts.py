@@ -8,26 +8,27 @@ import collections
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
-from worker.core import values
+from worker.core.model.identifiers import FleetId
 from worker.core.model.outcomes import ChangeResult, is_refusal
+from worker.core.model.plan import Action, Change, GuardedPlan, HeldChange
 from worker.core.monitoring import status
 from worker.core.safety import guard
 
 
 def count_fleets(
     *,
-    names: Mapping[values.FleetId, str],
-    members: Mapping[values.FleetId, int],
-    guarded: values.Judged,
+    names: Mapping[FleetId, str],
+    members: Mapping[FleetId, int],
+    guarded: GuardedPlan,
     results: Iterable[ChangeResult],
-    incomplete: Mapping[values.FleetId, str] | None = None,
+    incomplete: Mapping[FleetId, str] | None = None,
 ) -> tuple[status.Fleet, ...]:
     """Count each managed fleet after a run; `members` is what was read before it, as `values.Plan` has it."""
     became = {result.change: result for result in results}
-    allowed: dict[values.FleetId, list[values.Change]] = collections.defaultdict(list)
+    allowed: dict[FleetId, list[Change]] = collections.defaultdict(list)
     for change in guarded.changes:
         allowed[change.fleet].append(change)
-    held: dict[values.FleetId, list[values.Held]] = collections.defaultdict(list)
+    held: dict[FleetId, list[HeldChange]] = collections.defaultdict(list)
     for each in guarded.held:
         held[each.change.fleet].append(each)
     return tuple(
@@ -46,16 +47,16 @@ def count_fleets(
 def _fleet(
     before: status.Fleet,
     *,
-    allowed: Sequence[values.Change],
-    held: Sequence[values.Held],
-    became: Mapping[values.Change, ChangeResult],
+    allowed: Sequence[Change],
+    held: Sequence[HeldChange],
+    became: Mapping[Change, ChangeResult],
 ) -> status.Fleet:
     results = [became[change] for change in allowed if change in became]
     refused = sum(is_refusal(result.outcome) for result in results)
     done = [result.change for result in results if result.done]
-    attached = sum(change.action is values.Action.ATTACH for change in done)
+    attached = sum(change.action is Action.ATTACH for change in done)
     frozen = sum(each.guard in guard.FREEZING for each in held)
-    leaving = sum(change.action is values.Action.DETACH for change in [*allowed, *(each.change for each in held)])
+    leaving = sum(change.action is Action.DETACH for change in [*allowed, *(each.change for each in held)])
     return dataclasses.replace(
         before,
         in_sync=before.in_sync - leaving + attached,

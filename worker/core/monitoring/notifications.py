@@ -15,9 +15,10 @@ import enum
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from worker.core import values
 from worker.core.model.errors import FleetSyncError
+from worker.core.model.identifiers import DriverId, FleetId
 from worker.core.model.outcomes import ChangeResult, is_refusal
+from worker.core.model.plan import Action, GuardedPlan
 from worker.core.model.report import Report
 from worker.core.model.secret import redact
 from worker.core.model.serialization import Document, change_document, error_document, format_time, result_document
@@ -161,9 +162,9 @@ def _broken(present: status.Status, new: Mapping[str, _Failure]) -> Notification
     return _notice(Kind.BROKEN, present, lines, items)
 
 
-def _held(present: status.Status, last: Report, guarded: values.Judged) -> Notification:
+def _held(present: status.Status, last: Report, guarded: GuardedPlan) -> Notification:
     actions = {each.change.action for each in guarded.held}
-    one, many = ("detach", "detaches") if actions == {values.Action.DETACH} else ("change", "changes")
+    one, many = ("detach", "detaches") if actions == {Action.DETACH} else ("change", "changes")
     lines = [f"{humanize.count(len(guarded.held), one, many)} held, until somebody decides."]
     counted = collections.Counter((each.change.fleet, each.guard) for each in guarded.held)
     lines += _first(f"{_fleet(present, fleet)}: {number} ({name})" for (fleet, name), number in counted.items())
@@ -222,12 +223,12 @@ def _first(lines: Iterable[str]) -> list[str]:
     return every if more <= 0 else [*every[:_MOST_LINES], f"… and {more} more"]
 
 
-def _fleet(present: status.Status, fleet: values.FleetId) -> str:
+def _fleet(present: status.Status, fleet: FleetId) -> str:
     name = next((each.name for each in present.fleets if each.fleet == fleet), "")
     return _plain(name or fleet, _LONGEST_NAME)
 
 
-def _driver(present: status.Status, driver: values.DriverId) -> str:
+def _driver(present: status.Status, driver: DriverId) -> str:
     return _plain(present.driver_names.get(driver) or driver, _LONGEST_NAME)
 
 

@@ -9,8 +9,9 @@ import datetime
 import enum
 from collections.abc import Mapping
 
-from worker.core import values
+from worker.core.model.desired import SourceRevision
 from worker.core.model.errors import FleetSyncError
+from worker.core.model.identifiers import Account, DriverId, FleetId, RunId
 from worker.core.model.report import Report
 
 CHANGING = "Changing memberships"
@@ -47,7 +48,7 @@ class Fleet:
     `held` wait for an approval, `frozen` were reversed too often by somebody else, `refused` Charge did not allow.
     """
 
-    fleet: values.FleetId
+    fleet: FleetId
     name: str
     in_sync: int = 0
     drifted: int = 0
@@ -61,7 +62,7 @@ class Fleet:
 class Running:
     """The run in progress; `total` is `None` where it is not known yet."""
 
-    run: values.RunId
+    run: RunId
     trigger: str
     since: datetime.datetime
     stage: str = ""
@@ -82,7 +83,7 @@ class Broken:
 class Source:
     """A source's last revision that could be read, and when it was first seen."""
 
-    source: values.SourceRevision
+    source: SourceRevision
     since: datetime.datetime
 
 
@@ -96,7 +97,7 @@ class Status:
     now: datetime.datetime
     started: datetime.datetime
     version: str
-    account: values.Account
+    account: Account
     interval: datetime.timedelta
     pace: float
     ceiling: float
@@ -109,5 +110,5 @@ class Status:
     fleets: tuple[Fleet, ...] = ()
     broken: tuple[Broken, ...] = ()
     sources: tuple[Source, ...] = ()
-    driver_names: Mapping[values.DriverId, str] = dataclasses.field(default_factory=dict)
+    driver_names: Mapping[DriverId, str] = dataclasses.field(default_factory=dict)
     journal_bytes: int | None = None

@@ -45,7 +45,7 @@ class RateEstimator:
         self._ceiling = ceiling
         self._adaptive = adaptive
         self._rate = min(ceiling, _START) if adaptive else ceiling
-        self._noise = spurious_429.Spurious429Filter()
+        self._filter = spurious_429.Spurious429Filter()
         self._trickle: float | None = None
         self._limited = -math.inf
         self._refused_since = 0.0
@@ -68,13 +68,13 @@ class RateEstimator:
         self._accepted += 1
         self._recent.append(self._busy)
         recently = self._accepted_recently()
-        self._noise.accepted(self._rate)
+        self._filter.accepted(self._rate)
         if sent >= self._limited:
             self._trickle = None
         if not self._adaptive or self._trickle is not None:
             return
         self._judge()
-        if self._noise.probing:
+        if self._filter.probing:
             return
         if self._hold_until is None:
             useful = max(_START, 2 * recently / _RECENT_SECONDS)
@@ -89,14 +89,14 @@ class RateEstimator:
         A request that left before the last cut, or in the same instant, says nothing new.
         """
         self._pass(now)
-        self._noise.refused(self._rate, used=self._used(), again=self._trickle is not None and sent > self._limited)
+        self._filter.refused(self._rate, used=self._used(), again=self._trickle is not None and sent > self._limited)
         if sent <= self._limited:
             return False
         if self._trickle is not None:
             self._trickle = min(_TRICKLE, max(_SLOWEST_TRICKLE, 3 / (now - self._refused_since)))
-        elif self._adaptive and self._noise.should_ignore():
+        elif self._adaptive and self._filter.should_ignore():
             return False
-        elif self._noise.probe(self._rate):
+        elif self._filter.start_probe(self._rate):
             self._rate = _PROBE * min(self._rate, max(1.0, self._accepted_recently() / _RECENT_SECONDS))
             self._episode, self._accepted = self._busy, 0
         else:
@@ -109,8 +109,8 @@ class RateEstimator:
 
     def _judge(self) -> None:
         """Undo the descent where it was for nothing."""
-        top, probing = self._noise.top, self._noise.probing
-        noise = self._noise.judge()
+        top, probing = self._filter.top, self._filter.probing
+        noise = self._filter.classify()
         if noise:
             self._rate = max(self._rate, top)
             self._climb = _FIRST_CLIMB
@@ -124,7 +124,7 @@ class RateEstimator:
         """Let the time since the last answer pass; give its seconds, or 0 where that was idle."""
         seconds, self._at = max(0.0, now - self._at), max(now, self._at)
         if seconds > max(_IDLE_SECONDS, 2 / self.rate(now)):
-            self._noise.rested()
+            self._filter.rested()
             return 0.0
         self._busy += seconds
         return seconds
@@ -142,8 +142,8 @@ class RateEstimator:
             self._rate = self._used() * _FIRST_CUT
         elif self._busy <= self._hold_until:
             self._rate = _MARGIN * max(self._measured(elapsed), _LARGEST_CUT * self._rate if elapsed < 1 else 0.0)
-            if self._noise.suspected:
-                self._rate = min(self._rate, _PROBE * self._noise.top)
+            if self._filter.suspected:
+                self._rate = min(self._rate, _PROBE * self._filter.top)
         else:
             self._steady = (0.0, 0.0)
             self._rate = self._used() * _MARGIN

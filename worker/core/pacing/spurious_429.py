@@ -68,7 +68,7 @@ class Spurious429Filter:
         self._allowance -= 1
         return True
 
-    def probe(self, rate: float) -> bool:
+    def start_probe(self, rate: float) -> bool:
         """Tell whether to look at a slower rate, now that there are more 429s than excused, or for long."""
         if self.probing:
             self._conclude(noise=False, share=0.0)
@@ -82,7 +82,7 @@ class Spurious429Filter:
         """Tell whether a slower rate would settle what the 429s mean."""
         return self._refused[False] >= self._suspicion and not self._refused[True]
 
-    def judge(self) -> bool | None:
+    def classify(self) -> bool | None:
         """Tell, once there is evidence, whether the 429s at the rate `top` were noise."""
         before, after = (max(1, r) / (1 + r + a) for r, a in zip(self._refused, self._accepted, strict=True))
         enough = self._refused[True] >= (_EVIDENCE if self.probing else self._evidence)

@@ -9,10 +9,13 @@ import dataclasses
 import datetime
 from collections.abc import Iterable, Mapping
 
-from worker.core import values
+from worker.core.model.desired import Row
+from worker.core.model.identifiers import Membership
+from worker.core.model.plan import Action, Change, Plan
+from worker.core.model.problem import Problem
 from worker.core.model.serialization import format_time
 
-Absences = Mapping[values.Membership, datetime.datetime]
+Absences = Mapping[Membership, datetime.datetime]
 """Since when memberships are absent."""
 
 
@@ -23,14 +26,14 @@ class GracePeriodResult:
     `fresh` is absent from this run on, `over` is no longer.
     """
 
-    plan: values.Plan
-    newly_absent: frozenset[values.Membership] = frozenset()
-    returned: frozenset[values.Membership] = frozenset()
+    plan: Plan
+    newly_absent: frozenset[Membership] = frozenset()
+    returned: frozenset[Membership] = frozenset()
     next_end: datetime.datetime | None = None
 
 
 def apply_grace_period(
-    plan: values.Plan, known: Absences, *, grace: datetime.timedelta, now: datetime.datetime
+    plan: Plan, known: Absences, *, grace: datetime.timedelta, now: datetime.datetime
 ) -> GracePeriodResult:
     """Take the detaches that are not due at `now` out of a plan; each of them is told as a problem.
 
@@ -39,7 +42,7 @@ def apply_grace_period(
     if not grace:
         # Else a time of long ago would make an absence due at once when there is a grace again.
         return GracePeriodResult(plan, returned=frozenset(known))
-    absent = {(change.driver, change.fleet): change for change in plan.changes if change.action is values.Action.DETACH}
+    absent = {(change.driver, change.fleet): change for change in plan.changes if change.action is Action.DETACH}
     ends = {membership: known.get(membership, now) + grace for membership in absent}
     later = {membership: end for membership, end in ends.items() if end > now}
     waiting = {absent[membership]: end for membership, end in later.items()}
@@ -56,12 +59,10 @@ def apply_grace_period(
     )
 
 
-def _problems(
-    waiting: Iterable[tuple[values.Change, datetime.datetime]], *, grace: datetime.timedelta
-) -> Iterable[values.Problem]:
+def _problems(waiting: Iterable[tuple[Change, datetime.datetime]], *, grace: datetime.timedelta) -> Iterable[Problem]:
     for change, end in waiting:
         where = str(change.origin or f"{change.driver}/{change.fleet}")
-        yield values.Problem(
+        yield Problem(
             where,
             f"{change.driver} in fleet {change.fleet} is absent from the sources since {format_time(end - grace)}; the"
             f" detach waits until {format_time(end)} (sync.detach_grace_seconds)",
@@ -70,7 +71,7 @@ def _problems(
 
 
 def next_boundary(
-    rows: Iterable[values.Row], *, grace_ends: datetime.datetime | None = None, now: datetime.datetime
+    rows: Iterable[Row], *, grace_ends: datetime.datetime | None = None, now: datetime.datetime
 ) -> datetime.datetime | None:
     """Give the first moment after `now` at which a row begins or ends, or a grace does; None where there is none."""
     moments = (moment for row in rows for moment in (row.starts, row.ends) if moment is not None and moment > now)

@@ -7,7 +7,9 @@ Neighbours: `engine.reading` fetches the pages, `planner` gets the sum as `value
 
 from collections.abc import Iterable
 
-from worker.core import values
+from worker.core.model.actual import Actual, Driver, Fleet
+from worker.core.model.desired import DriverByEmail, DriverByMetadata, DriverRef
+from worker.core.model.identifiers import DriverId, FleetId
 
 TOLERANCE = 0.01
 """By how much of `total_drivers` a count may differ after a second reading, as other writers are at work."""
@@ -16,26 +18,24 @@ TOLERANCE = 0.01
 class Inventory:
     """Every driver seen so far; only the references that somebody asked for are indexed."""
 
-    def __init__(self, references: Iterable[values.DriverRef], *, all_emails: bool = False) -> None:
+    def __init__(self, references: Iterable[DriverRef], *, all_emails: bool = False) -> None:
         """Start empty; `references` are those that will be looked up, `all_emails` asks for every address."""
         self._all_emails = all_emails
-        self._memberships: dict[values.DriverId, frozenset[values.FleetId]] = {}
-        self._names: dict[values.DriverId, str] = {}
-        self._absent: set[values.DriverId] = set()
-        self._contradicted: set[values.FleetId] = set()
-        self._shared: dict[frozenset[values.FleetId], frozenset[values.FleetId]] = {}
+        self._memberships: dict[DriverId, frozenset[FleetId]] = {}
+        self._names: dict[DriverId, str] = {}
+        self._absent: set[DriverId] = set()
+        self._contradicted: set[FleetId] = set()
+        self._shared: dict[frozenset[FleetId], frozenset[FleetId]] = {}
         wanted = frozenset(references)
-        self._emails: dict[str, set[values.DriverId]] = {
-            reference.email: set() for reference in wanted if isinstance(reference, values.DriverByEmail)
+        self._emails: dict[str, set[DriverId]] = {
+            reference.email: set() for reference in wanted if isinstance(reference, DriverByEmail)
         }
-        self._metadata: dict[tuple[str, str], set[values.DriverId]] = {
-            (reference.key, reference.value): set()
-            for reference in wanted
-            if isinstance(reference, values.DriverByMetadata)
+        self._metadata: dict[tuple[str, str], set[DriverId]] = {
+            (reference.key, reference.value): set() for reference in wanted if isinstance(reference, DriverByMetadata)
         }
         self._keys = frozenset(key for key, _ in self._metadata)
 
-    def see(self, driver: values.Driver) -> bool:
+    def add(self, driver: Driver) -> bool:
         """Note a driver as a page shows it; tell whether it is new. Shown twice, the later one counts."""
         before = self._memberships.get(driver.id)
         # One object for each combination of fleets: a million drivers share a few hundred.
@@ -54,15 +54,15 @@ class Inventory:
                 self._metadata[entry].add(driver.id)
         return True
 
-    def miss(self, driver: values.DriverId) -> None:
+    def add_absent(self, driver: DriverId) -> None:
         """Note that Charge knows no such driver."""
         self._absent.add(driver)
 
-    def unseen(self, drivers: Iterable[values.DriverId]) -> list[values.DriverId]:
+    def unseen(self, drivers: Iterable[DriverId]) -> list[DriverId]:
         """Give those of `drivers` that no page showed."""
         return sorted(set(drivers) - self._memberships.keys())
 
-    def members(self, fleet: values.FleetId) -> frozenset[values.DriverId]:
+    def members(self, fleet: FleetId) -> frozenset[DriverId]:
         """Give the drivers whose own `fleets` names the fleet."""
         return frozenset(driver for driver, fleets in self._memberships.items() if fleet in fleets)
 
@@ -70,15 +70,15 @@ class Inventory:
         """Count the drivers seen."""
         return len(self._memberships)
 
-    def sizes(self) -> dict[values.FleetId, int]:
+    def sizes(self) -> dict[FleetId, int]:
         """Count the members of every fleet in one pass."""
-        sizes: dict[values.FleetId, int] = {}
+        sizes: dict[FleetId, int] = {}
         for fleets in self._memberships.values():
             for fleet in fleets:
                 sizes[fleet] = sizes.get(fleet, 0) + 1
         return sizes
 
-    def learn(self, later: "Inventory") -> bool:
+    def merge(self, later: "Inventory") -> bool:
         """Take over everybody whom only a later reading showed, and whom references lead to there; tell whether so."""
         unseen = later._memberships.keys() - self._memberships.keys()
         for driver in unseen:
@@ -90,7 +90,7 @@ class Inventory:
         self._names.update((driver, later._names[driver]) for driver in unseen & later._names.keys())
         return bool(unseen)
 
-    def replace_fleet(self, later: "Inventory", fleet: values.FleetId) -> None:
+    def replace_fleet(self, later: "Inventory", fleet: FleetId) -> None:
         """Take over who is in the fleet from a later reading of it, everybody of which was learned."""
         before, now = self.members(fleet), later.members(fleet)
         for driver in before - now:
@@ -100,7 +100,7 @@ class Inventory:
         self._contradicted.discard(fleet)
 
     def incompleteness_reason(
-        self, fleet: values.Fleet, *, count: int, listed: frozenset[values.DriverId] | None = None, final: bool = False
+        self, fleet: Fleet, *, count: int, listed: frozenset[DriverId] | None = None, final: bool = False
     ) -> str | None:
         """Give the reason why the fleet was not seen whole, or None.
 
@@ -120,13 +120,13 @@ class Inventory:
     def actual(
         self,
         *,
-        fleets: dict[values.FleetId, values.Fleet],
-        incomplete: dict[values.FleetId, str],
+        fleets: dict[FleetId, Fleet],
+        incomplete: dict[FleetId, str],
         directory_complete: bool,
         requests: int,
-    ) -> values.Actual:
+    ) -> Actual:
         """Hand everything over."""
-        return values.Actual(
+        return Actual(
             fleets=fleets,
             memberships=self._memberships,
             incomplete=incomplete,
@@ -138,8 +138,8 @@ class Inventory:
             requests=requests,
         )
 
-    def _agrees(self, fleet: values.FleetId, listed: frozenset[values.DriverId], count: int) -> bool:
+    def _agrees(self, fleet: FleetId, listed: frozenset[DriverId], count: int) -> bool:
         return len(listed) == count and all(fleet in self._memberships[driver] for driver in listed)
 
-    def _set(self, driver: values.DriverId, fleets: frozenset[values.FleetId]) -> None:
+    def _set(self, driver: DriverId, fleets: frozenset[FleetId]) -> None:
         self._memberships[driver] = self._shared.setdefault(fleets, fleets)

@@ -6,7 +6,8 @@ about saved plans, about open intents of earlier runs, and about changes that we
 
 from collections.abc import Iterable, Iterator
 
-from worker.core import values
+from worker.core.model.actual import Actual
+from worker.core.model.identifiers import DriverId, IntentKey
 from worker.core.model.outcomes import (
     NOT_CONVERGING,
     Already,
@@ -18,15 +19,16 @@ from worker.core.model.outcomes import (
     Stale,
     Unknown,
 )
+from worker.core.model.plan import Action, Change
 from worker.core.model.ports import OpenIntent
 
 
-def stale_reason(change: values.Change, actual: values.Actual) -> Outcome | None:
+def stale_reason(change: Change, actual: Actual) -> Outcome | None:
     """Give what becomes of a saved change that is not to be made, or None. An unread attach is left to the write."""
     if change.driver in actual.absent:
         return Stale("the driver no longer exists")
     fleets = actual.memberships.get(change.driver)
-    attach = change.action is values.Action.ATTACH
+    attach = change.action is Action.ATTACH
     if fleets is None:
         message = "the driver could not be read, and nobody is detached unseen; nothing was sent"
         return None if attach else Deferred(0, "driver_unread", message)
@@ -36,15 +38,15 @@ def stale_reason(change: values.Change, actual: values.Actual) -> Outcome | None
     return Stale(f"the driver {there}; nothing was sent")
 
 
-def is_unobserved(change: values.Change, actual: values.Actual) -> bool:
+def is_unobserved(change: Change, actual: Actual) -> bool:
     """Tell whether a reading says nothing of a change: who is not seen in a fleet that was seen whole is out of it."""
     if change.driver in actual.memberships or change.driver in actual.absent:
         return False
     seen = change.fleet in actual.fleets and change.fleet not in actual.incomplete
-    return change.action is values.Action.ATTACH or not seen
+    return change.action is Action.ATTACH or not seen
 
 
-def check_against(result: ChangeResult, actual: values.Actual) -> ChangeResult:
+def check_against(result: ChangeResult, actual: Actual) -> ChangeResult:
     """Give the result as it is, or as unknown where a fresh reading contradicts it."""
     outcome = result.outcome
     if not isinstance(outcome, Applied | Already):
@@ -56,9 +58,7 @@ def check_against(result: ChangeResult, actual: values.Actual) -> ChangeResult:
     return ChangeResult(result.change, Unknown(outcome.attempts, NOT_CONVERGING, message, outcome.request_id))
 
 
-def settle_intents(
-    open_intents: Iterable[OpenIntent], actual: values.Actual
-) -> Iterator[tuple[values.IntentKey, Outcome]]:
+def settle_intents(open_intents: Iterable[OpenIntent], actual: Actual) -> Iterator[tuple[IntentKey, Outcome]]:
     """Give each intent whose driver the reading showed, or showed to be absent, its outcome.
 
     How often the earlier life sent it is not known: one attempt is counted where it took effect, none where not.
@@ -74,7 +74,7 @@ def settle_intents(
             yield each.intent.key, Refused(0, "driver_not_found", "the driver no longer exists")
 
 
-def unread_drivers(open_intents: Iterable[OpenIntent], actual: values.Actual) -> frozenset[values.DriverId]:
+def unread_drivers(open_intents: Iterable[OpenIntent], actual: Actual) -> frozenset[DriverId]:
     """Give the drivers that have to be retrieved before everything can be closed."""
     drivers = {each.intent.change.driver for each in open_intents}
     return frozenset(drivers - actual.memberships.keys() - actual.absent)

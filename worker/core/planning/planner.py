@@ -10,22 +10,24 @@ import datetime
 import types
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
-from worker.core import values
+from worker.core.model.actual import Actual
+from worker.core.model.desired import Desired, DriverById, FleetRef, Mode, Origin, Row
+from worker.core.model.identifiers import DriverId, FleetId, Membership
+from worker.core.model.plan import Action, Change, Plan
 from worker.core.model.plan_digest import row_fingerprint
+from worker.core.model.problem import Problem
 from worker.core.planning import merge_sources, resolver
-
-Membership = values.Membership
 
 
 def plan(
     *,
-    desired: values.Desired,
-    actual: values.Actual,
+    desired: Desired,
+    actual: Actual,
     now: datetime.datetime,
-    mode: values.Mode,
+    mode: Mode,
     absences: Collection[Membership] = (),
-    remembered: Mapping[str, values.DriverId] = types.MappingProxyType({}),
-) -> values.Plan:
+    remembered: Mapping[str, DriverId] = types.MappingProxyType({}),
+) -> Plan:
     """Plan the changes that make the managed fleets as desired, as far as that can be known.
 
     `mode` is that of fleets without one of their own; `absences` are those known from earlier runs, and `remembered` is
@@ -33,24 +35,24 @@ def plan(
     in `desired.fleets`, and every driver of the indexes of `actual` stands in its `memberships`. Raises
     errors.DesiredError where a fleet turns out, under its id and its name, to be given two modes.
     """
-    wishes = _ResolvedRows.of(desired, actual, now=now, remembered=remembered)
-    attaches = _attaches(wishes, actual)
-    exact = _exact(desired, wishes, mode)
-    shrinkable = exact - wishes.unclear - actual.incomplete.keys()
-    detaches = _detaches(wishes, actual, shrinkable)
-    members, drivers = _count(actual, wishes)
-    problems = {*desired.notices, *wishes.problems, *_distrusted(actual, wishes.managed)}
-    return values.Plan(
+    resolved = _ResolvedRows.of(desired, actual, now=now, remembered=remembered)
+    attaches = _attaches(resolved, actual)
+    exact = _exact(desired, resolved, mode)
+    shrinkable = exact - resolved.unclear - actual.incomplete.keys()
+    detaches = _detaches(resolved, actual, shrinkable)
+    members, drivers = _count(actual, resolved)
+    problems = {*desired.notices, *resolved.problems, *_distrusted(actual, resolved.managed)}
+    return Plan(
         changes=tuple(sorted([*attaches, *detaches], key=lambda change: change.order)),
         problems=tuple(sorted(problems, key=lambda problem: problem.order)),
         members=members,
-        in_sync=len(wishes.wanted) - len(attaches),
+        in_sync=len(resolved.wanted) - len(attaches),
         drivers=drivers,
-        references=wishes.references,
-        unresolved=wishes.unresolved,
-        incomplete=len(wishes.managed & actual.incomplete.keys()),
-        resolutions=wishes.resolutions,
-        unjudged=frozenset(each for each in absences if _unjudged(each, wishes, exact, shrinkable)),
+        references=resolved.references,
+        unresolved=resolved.unresolved,
+        incomplete=len(resolved.managed & actual.incomplete.keys()),
+        resolutions=resolved.resolutions,
+        unjudged=frozenset(each for each in absences if _unjudged(each, resolved, exact, shrinkable)),
     )
 
 
@@ -61,50 +63,48 @@ class _ResolvedRows:
     `further` rows want for other times what the first row of a membership wants.
     """
 
-    fleets: Mapping[values.FleetRef, resolver.FleetAnswer]
-    managed: frozenset[values.FleetId]
-    wanted: dict[Membership, values.Row] = dataclasses.field(default_factory=dict)
-    released: dict[Membership, values.Row] = dataclasses.field(default_factory=dict)
-    further: dict[object, values.Row] = dataclasses.field(default_factory=dict)
-    unclear: set[values.FleetId] = dataclasses.field(default_factory=set)
-    waiting: set[values.DriverId] = dataclasses.field(default_factory=set)
-    problems: list[values.Problem] = dataclasses.field(default_factory=list)
+    fleets: Mapping[FleetRef, resolver.FleetAnswer]
+    managed: frozenset[FleetId]
+    wanted: dict[Membership, Row] = dataclasses.field(default_factory=dict)
+    released: dict[Membership, Row] = dataclasses.field(default_factory=dict)
+    further: dict[object, Row] = dataclasses.field(default_factory=dict)
+    unclear: set[FleetId] = dataclasses.field(default_factory=set)
+    waiting: set[DriverId] = dataclasses.field(default_factory=set)
+    problems: list[Problem] = dataclasses.field(default_factory=list)
     references: int = 0
     unresolved: int = 0
-    resolutions: dict[str, values.DriverId] = dataclasses.field(default_factory=dict)
+    resolutions: dict[str, DriverId] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def of(
         cls,
-        desired: values.Desired,
-        actual: values.Actual,
+        desired: Desired,
+        actual: Actual,
         *,
         now: datetime.datetime,
-        remembered: Mapping[str, values.DriverId],
-    ) -> "_Wishes":
+        remembered: Mapping[str, DriverId],
+    ) -> "_ResolvedRows":
         """Turn references into ids. Rows that are not active want nothing, but lend their place to a detach."""
         fleets = resolver.resolve_fleets({entry.fleet for entry in desired.fleets}, actual.fleets)
-        wishes = cls(fleets, resolver.resolved_ids(fleets.values()))
+        resolved = cls(fleets, resolver.resolved_ids(fleets.values()))
         drivers = {
             row.driver: resolver.resolve_driver(row.driver, actual, before=remembered.get(str(row.driver)))
             for row in desired.rows
         }
         active = [row for row in desired.rows if row.active(now)]
         for row in sorted(desired.rows, key=lambda row: row.origin):
-            wishes._add(row, fleets[row.fleet], drivers[row.driver], active=row.active(now))
+            resolved._add(row, fleets[row.fleet], drivers[row.driver], active=row.active(now))
         lost = {row.driver for row in active if isinstance(drivers[row.driver], resolver.Unresolved)}
-        wishes.resolutions = {
+        resolved.resolutions = {
             str(reference): driver
             for reference, driver in drivers.items()
-            if not isinstance(reference, values.DriverById) and not isinstance(driver, resolver.Unresolved)
+            if not isinstance(reference, DriverById) and not isinstance(driver, resolver.Unresolved)
         }
-        wishes.references = len({row.driver for row in active}) + len(fleets)
-        wishes.unresolved = len(lost) + wishes._add_unresolved_fleets(desired)
-        return wishes
+        resolved.references = len({row.driver for row in active}) + len(fleets)
+        resolved.unresolved = len(lost) + resolved._add_unresolved_fleets(desired)
+        return resolved
 
-    def _add(
-        self, row: values.Row, fleet: resolver.FleetAnswer, driver: resolver.DriverAnswer, *, active: bool
-    ) -> None:
+    def _add(self, row: Row, fleet: resolver.FleetAnswer, driver: resolver.DriverAnswer, *, active: bool) -> None:
         if isinstance(driver, resolver.Unresolved):
             if active:
                 self.waiting.update(driver.candidates)
@@ -115,7 +115,7 @@ class _ResolvedRows:
         else:
             self._keep(self.wanted if active else self.released, (driver, fleet), row)
 
-    def _keep(self, rows: dict[Membership, values.Row], membership: Membership, row: values.Row) -> None:
+    def _keep(self, rows: dict[Membership, Row], membership: Membership, row: Row) -> None:
         """Keep the first row of a membership; report one that says, by other references, what another says."""
         first = rows.setdefault(membership, row)
         if (first.starts, first.ends) != (row.starts, row.ends):
@@ -123,88 +123,86 @@ class _ResolvedRows:
         if first is not row:
             same = f"{row.driver} in fleet {row.fleet} stands at {first.origin} too"
             message = f"{same}, as {first.driver} in fleet {first.fleet}; harmless"
-            self.problems.append(values.Problem(str(row.origin), message, note=True))
+            self.problems.append(Problem(str(row.origin), message, note=True))
 
-    def _add_unresolved_driver(self, row: values.Row, fleet: resolver.FleetAnswer, driver: resolver.Unresolved) -> None:
+    def _add_unresolved_driver(self, row: Row, fleet: resolver.FleetAnswer, driver: resolver.Unresolved) -> None:
         if not isinstance(fleet, resolver.Unresolved):
             self.unclear.add(fleet)
         message = f"{driver.reason}; until this is resolved nobody is detached from fleet {row.fleet}"
         if driver.candidates:
             message += ", and whom it may mean from none"
-        self.problems.append(values.Problem(str(row.origin), message))
+        self.problems.append(Problem(str(row.origin), message))
 
-    def _add_unresolved_fleets(self, desired: values.Desired) -> int:
+    def _add_unresolved_fleets(self, desired: Desired) -> int:
         """Report every fleet reference that led nowhere, at its first place; give their number."""
-        first: dict[values.FleetRef, values.Origin] = {}
+        first: dict[FleetRef, Origin] = {}
         for entry in sorted(desired.fleets, key=lambda entry: entry.origin):
             first.setdefault(entry.fleet, entry.origin)
         lost = {ref: answer for ref, answer in self.fleets.items() if isinstance(answer, resolver.Unresolved)}
         for reference, answer in lost.items():
             message = f"{answer.reason}; its drivers are not attached to it, nor detached from any other fleet"
-            self.problems.append(values.Problem(str(first[reference]), message))
+            self.problems.append(Problem(str(first[reference]), message))
         return len(lost)
 
 
-def _attaches(wishes: _ResolvedRows, actual: values.Actual) -> list[values.Change]:
+def _attaches(resolved: _ResolvedRows, actual: Actual) -> list[Change]:
     return [
-        _change(values.Action.ATTACH, (driver, fleet), row)
-        for (driver, fleet), row in wishes.wanted.items()
+        _change(Action.ATTACH, (driver, fleet), row)
+        for (driver, fleet), row in resolved.wanted.items()
         if fleet not in actual.memberships[driver]
     ]
 
 
-def _detaches(
-    wishes: _ResolvedRows, actual: values.Actual, shrinkable: frozenset[values.FleetId]
-) -> Iterator[values.Change]:
+def _detaches(resolved: _ResolvedRows, actual: Actual, shrinkable: frozenset[FleetId]) -> Iterator[Change]:
     for driver, fleets in actual.memberships.items():
-        if driver in wishes.waiting:
+        if driver in resolved.waiting:
             continue
         for fleet in fleets & shrinkable:
-            if (driver, fleet) not in wishes.wanted:
-                yield _change(values.Action.DETACH, (driver, fleet), wishes.released.get((driver, fleet)))
+            if (driver, fleet) not in resolved.wanted:
+                yield _change(Action.DETACH, (driver, fleet), resolved.released.get((driver, fleet)))
 
 
-def _change(action: values.Action, membership: Membership, row: values.Row | None) -> values.Change:
+def _change(action: Action, membership: Membership, row: Row | None) -> Change:
     """Make a change that this row asks for, or none."""
     if row is None:
-        return values.Change(action, *membership)
-    return values.Change(action, *membership, row.origin, row_fingerprint(row))
+        return Change(action, *membership)
+    return Change(action, *membership, row.origin, row_fingerprint(row))
 
 
-def _exact(desired: values.Desired, wishes: _ResolvedRows, mode: values.Mode) -> frozenset[values.FleetId]:
+def _exact(desired: Desired, resolved: _ResolvedRows, mode: Mode) -> frozenset[FleetId]:
     """Give the managed fleets that are to hold nobody else; from those that are clear somebody may be detached."""
-    resolved = ((entry, wishes.fleets[entry.fleet]) for entry in desired.fleets)
+    entries = ((entry, resolved.fleets[entry.fleet]) for entry in desired.fleets)
     stated = merge_sources.stated_modes(
-        (entry, fleet) for entry, fleet in resolved if not isinstance(fleet, resolver.Unresolved)
+        (entry, fleet) for entry, fleet in entries if not isinstance(fleet, resolver.Unresolved)
     )
-    return frozenset({fleet for fleet in wishes.managed if stated.get(fleet, mode) is values.Mode.EXACT})
+    return frozenset({fleet for fleet in resolved.managed if stated.get(fleet, mode) is Mode.EXACT})
 
 
 def _unjudged(
-    absence: Membership, wishes: _ResolvedRows, exact: frozenset[values.FleetId], shrinkable: frozenset[values.FleetId]
+    absence: Membership, resolved: _ResolvedRows, exact: frozenset[FleetId], shrinkable: frozenset[FleetId]
 ) -> bool:
     """Tell whether this reading can neither confirm that a membership is absent from the sources, nor refute it."""
     driver, fleet = absence
-    if absence in wishes.wanted:
+    if absence in resolved.wanted:
         return False
-    if fleet in wishes.managed:
-        return fleet in exact and (driver in wishes.waiting or fleet not in shrinkable)
-    return any(isinstance(answer, resolver.Unresolved) for answer in wishes.fleets.values())
+    if fleet in resolved.managed:
+        return fleet in exact and (driver in resolved.waiting or fleet not in shrinkable)
+    return any(isinstance(answer, resolver.Unresolved) for answer in resolved.fleets.values())
 
 
-def _count(actual: values.Actual, wishes: _ResolvedRows) -> tuple[dict[values.FleetId, int], int]:
+def _count(actual: Actual, resolved: _ResolvedRows) -> tuple[dict[FleetId, int], int]:
     """Count the members of every managed fleet, and the drivers that are in one or should be."""
-    members = dict.fromkeys(sorted(wishes.managed), 0)
-    drivers = {driver for driver, _ in wishes.wanted}
+    members = dict.fromkeys(sorted(resolved.managed), 0)
+    drivers = {driver for driver, _ in resolved.wanted}
     for driver, fleets in actual.memberships.items():
-        if here := fleets & wishes.managed:
+        if here := fleets & resolved.managed:
             drivers.add(driver)
             for fleet in here:
                 members[fleet] += 1
     return members, len(drivers)
 
 
-def _distrusted(actual: values.Actual, managed: Iterable[values.FleetId]) -> Iterator[values.Problem]:
+def _distrusted(actual: Actual, managed: Iterable[FleetId]) -> Iterator[Problem]:
     for fleet in managed:
         if reason := actual.incomplete.get(fleet):
-            yield values.Problem(fleet, f"{reason}; nobody is detached from this fleet in this run")
+            yield Problem(fleet, f"{reason}; nobody is detached from this fleet in this run")

@@ -8,7 +8,17 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import assert_never
 
-from worker.core import values
+from worker.core.model.actual import Actual, Fleet
+from worker.core.model.desired import (
+    DriverByEmail,
+    DriverById,
+    DriverByMetadata,
+    DriverRef,
+    FleetById,
+    FleetByName,
+    FleetRef,
+)
+from worker.core.model.identifiers import DriverId, FleetId
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -16,37 +26,35 @@ class Unresolved:
     """A reference that led to no single id, and why; `candidates` are those whom it may mean."""
 
     reason: str
-    candidates: tuple[values.DriverId, ...] = ()
+    candidates: tuple[DriverId, ...] = ()
 
 
-FleetAnswer = values.FleetId | Unresolved
-DriverAnswer = values.DriverId | Unresolved
+FleetAnswer = FleetId | Unresolved
+DriverAnswer = DriverId | Unresolved
 
 
-def resolve_fleets(
-    references: Iterable[values.FleetRef], known: Mapping[values.FleetId, values.Fleet]
-) -> dict[values.FleetRef, FleetAnswer]:
+def resolve_fleets(references: Iterable[FleetRef], known: Mapping[FleetId, Fleet]) -> dict[FleetRef, FleetAnswer]:
     """Look up fleet references among `known`, which must hold every fleet of the account where a name is asked for."""
-    by_name: dict[str, list[values.FleetId]] = {}
+    by_name: dict[str, list[FleetId]] = {}
     for fleet in known.values():
         by_name.setdefault(fleet.name, []).append(fleet.id)
     return {reference: _fleet(reference, known, by_name) for reference in references}
 
 
-def resolved_ids(answers: Iterable[FleetAnswer]) -> frozenset[values.FleetId]:
+def resolved_ids(answers: Iterable[FleetAnswer]) -> frozenset[FleetId]:
     """Keep the ids that fleet references led to."""
     return frozenset(answer for answer in answers if not isinstance(answer, Unresolved))
 
 
 def _fleet(
-    reference: values.FleetRef,
-    known: Mapping[values.FleetId, values.Fleet],
-    by_name: Mapping[str, list[values.FleetId]],
+    reference: FleetRef,
+    known: Mapping[FleetId, Fleet],
+    by_name: Mapping[str, list[FleetId]],
 ) -> FleetAnswer:
     match reference:
-        case values.FleetById(id=fleet):
+        case FleetById(id=fleet):
             return fleet if fleet in known else Unresolved(f"fleet {fleet} does not exist in this account")
-        case values.FleetByName(name=name):
+        case FleetByName(name=name):
             match sorted(by_name.get(name, [])):
                 case [fleet]:
                     return fleet
@@ -58,9 +66,7 @@ def _fleet(
             assert_never(reference)
 
 
-def resolve_driver(
-    reference: values.DriverRef, actual: values.Actual, *, before: values.DriverId | None = None
-) -> DriverAnswer:
+def resolve_driver(reference: DriverRef, actual: Actual, *, before: DriverId | None = None) -> DriverAnswer:
     """Look a driver reference up in a reading; `before` is whom it led to in earlier runs, and may still mean."""
     answer = _driver(reference, actual)
     if isinstance(answer, Unresolved) and before is not None and before not in answer.candidates:
@@ -68,19 +74,19 @@ def resolve_driver(
     return answer
 
 
-def _driver(reference: values.DriverRef, actual: values.Actual) -> DriverAnswer:
+def _driver(reference: DriverRef, actual: Actual) -> DriverAnswer:
     match reference:
-        case values.DriverById(id=resolve_driver):
+        case DriverById(id=resolve_driver):
             return _driver_by_id(resolve_driver, actual)
-        case values.DriverByEmail(email=email):
+        case DriverByEmail(email=email):
             return _only(actual.emails.get(email, ()), f"the e-mail address {email}", actual)
-        case values.DriverByMetadata(key=key, value=value):
+        case DriverByMetadata(key=key, value=value):
             return _only(actual.metadata.get((key, value), ()), f"the metadata {key}={value}", actual)
         case _:
             assert_never(reference)
 
 
-def _driver_by_id(driver: values.DriverId, actual: values.Actual) -> DriverAnswer:
+def _driver_by_id(driver: DriverId, actual: Actual) -> DriverAnswer:
     if driver in actual.memberships:
         return driver
     if driver in actual.absent or actual.directory_complete:
@@ -88,7 +94,7 @@ def _driver_by_id(driver: values.DriverId, actual: values.Actual) -> DriverAnswe
     return Unresolved(f"driver {driver} could not be read: whether it exists is unknown")
 
 
-def _only(found: tuple[values.DriverId, ...], what: str, actual: values.Actual) -> DriverAnswer:
+def _only(found: tuple[DriverId, ...], what: str, actual: Actual) -> DriverAnswer:
     if len(found) > 1:
         return Unresolved(f"{len(found)} drivers have {what} ({', '.join(sorted(found))}): write the id", found)
     if not actual.directory_complete:

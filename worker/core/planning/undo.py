@@ -6,16 +6,20 @@ Neighbours: the plan that comes out goes through `guard` like any other.
 
 from collections.abc import Collection, Sequence
 
-from worker.core import values
+from worker.core.model.actual import Actual
+from worker.core.model.desired import Desired, DriverById, FleetById, FleetEntry, Origin, Row
+from worker.core.model.identifiers import FleetId, RunId
 from worker.core.model.outcomes import Applied, Unknown
+from worker.core.model.plan import Action, Change, Plan
 from worker.core.model.ports import PastChange
+from worker.core.model.problem import Problem
 
-_NOWHERE = values.Origin("undo", 1, 1)
+_NOWHERE = Origin("undo", 1, 1)
 _PERHAPS_DONE = (Applied.name, Unknown.name, None)
-_OPPOSITE = {values.Action.ATTACH: values.Action.DETACH, values.Action.DETACH: values.Action.ATTACH}
+_OPPOSITE = {Action.ATTACH: Action.DETACH, Action.DETACH: Action.ATTACH}
 
 
-def plan_inverse(run: values.RunId, history: Sequence[PastChange], actual: values.Actual) -> values.Plan:
+def plan_inverse(run: RunId, history: Sequence[PastChange], actual: Actual) -> Plan:
     """Plan the inverse of a run. `history` holds every past write to the drivers concerned, the oldest first.
 
     What is left out is listed as a problem, with the reason.
@@ -26,11 +30,11 @@ def plan_inverse(run: values.RunId, history: Sequence[PastChange], actual: value
     for past in done:
         change = past.change
         if reason := _reason_to_leave(past, last.get((change.driver, change.fleet), past), actual):
-            problems.append(values.Problem(f"{change.driver}/{change.fleet}", f"{reason}; left as it is"))
+            problems.append(Problem(f"{change.driver}/{change.fleet}", f"{reason}; left as it is"))
         else:
-            changes.append(values.Change(_OPPOSITE[change.action], change.driver, change.fleet))
+            changes.append(Change(_OPPOSITE[change.action], change.driver, change.fleet))
     fleets = {past.change.fleet for past in done}
-    return values.Plan(
+    return Plan(
         changes=tuple(sorted(changes, key=lambda change: change.order)),
         problems=tuple(sorted({*problems, *_distrusted(actual, fleets)})),
         members={fleet: sum(fleet in own for own in actual.memberships.values()) for fleet in sorted(fleets)},
@@ -40,19 +44,17 @@ def plan_inverse(run: values.RunId, history: Sequence[PastChange], actual: value
     )
 
 
-def required_reading(run: values.RunId, history: Sequence[PastChange]) -> values.Desired:
+def required_reading(run: RunId, history: Sequence[PastChange]) -> Desired:
     """Give what has to be read to undo a run: its fleets, whole, and its drivers."""
     changes = sorted({past.change for past in history if past.run == run}, key=lambda change: change.order)
-    return values.Desired(
+    return Desired(
         sources=(),
-        fleets=tuple(values.FleetEntry(values.FleetById(change.fleet), _NOWHERE) for change in changes),
-        rows=tuple(
-            values.Row(values.FleetById(change.fleet), values.DriverById(change.driver), _NOWHERE) for change in changes
-        ),
+        fleets=tuple(FleetEntry(FleetById(change.fleet), _NOWHERE) for change in changes),
+        rows=tuple(Row(FleetById(change.fleet), DriverById(change.driver), _NOWHERE) for change in changes),
     )
 
 
-def _reason_to_leave(past: PastChange, last: PastChange, actual: values.Actual) -> str | None:
+def _reason_to_leave(past: PastChange, last: PastChange, actual: Actual) -> str | None:
     """Give the reason why a change is not undone, or None."""
     change = past.change
     fleets = actual.memberships.get(change.driver)
@@ -64,10 +66,10 @@ def _reason_to_leave(past: PastChange, last: PastChange, actual: values.Actual) 
         return "the driver no longer exists, or could not be read"
     if not change.done_in(fleets):
         return "somebody else changed this membership since"
-    if change.action is values.Action.ATTACH and change.fleet in actual.incomplete:
+    if change.action is Action.ATTACH and change.fleet in actual.incomplete:
         return "its fleet was not seen whole, so nobody is detached from it"
     return None
 
 
-def _distrusted(actual: values.Actual, fleets: Collection[values.FleetId]) -> list[values.Problem]:
-    return [values.Problem(fleet, reason) for fleet, reason in actual.incomplete.items() if fleet in fleets]
+def _distrusted(actual: Actual, fleets: Collection[FleetId]) -> list[Problem]:
+    return [Problem(fleet, reason) for fleet, reason in actual.incomplete.items() if fleet in fleets]

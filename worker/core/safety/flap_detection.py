@@ -8,7 +8,8 @@ frozen until its row changes, we make the opposite, somebody approves, or the jo
 import datetime
 from collections.abc import Iterable, Mapping, Sequence
 
-from worker.core import values
+from worker.core.model.identifiers import Membership
+from worker.core.model.plan import Change
 from worker.core.model.ports import OwnWrite
 from worker.core.model.serialization import format_time
 from worker.core.safety import attach_first
@@ -19,10 +20,10 @@ REVERSALS = 3
 WINDOW = datetime.timedelta(hours=24)
 """Between the first and the last of them at most: what is reversed more rarely than that is repaired each time."""
 
-Writes = Mapping[values.Membership, Sequence[OwnWrite]]
+Writes = Mapping[Membership, Sequence[OwnWrite]]
 
 
-def find_frozen(changes: Iterable[values.Change], writes: Writes) -> dict[values.Change, str]:
+def find_frozen(changes: Iterable[Change], writes: Writes) -> dict[Change, str]:
     """Give the changes that are not to be made, each with the reason; `writes` are our newest of each membership.
 
     Where an attach is frozen, the detaches of its driver wait too: nobody is to end up in no fleet.
@@ -40,7 +41,7 @@ def find_frozen(changes: Iterable[values.Change], writes: Writes) -> dict[values
     return followers | stopped
 
 
-def _repeats(change: values.Change, latest: Sequence[OwnWrite]) -> bool:
+def _repeats(change: Change, latest: Sequence[OwnWrite]) -> bool:
     """Tell whether the newest writes are all this change for this row, and close together."""
     if len(latest) < REVERSALS or latest[0].made - latest[-1].made > WINDOW:
         return False

@@ -9,9 +9,11 @@ import dataclasses
 import datetime
 from collections.abc import Collection, Iterable, Mapping
 
-from worker.core import values
+from worker.core.model.actual import Actual
 from worker.core.model.errors import ReadingError
+from worker.core.model.identifiers import DriverId, FleetId, Membership
 from worker.core.model.outcomes import NOT_CONVERGING
+from worker.core.model.plan import Action, Change, HeldChange, Plan
 from worker.core.safety import flap_detection
 
 MUST_SEE = "must_see"
@@ -20,7 +22,6 @@ PER_FLEET = "max_detach_fraction_per_fleet"
 PER_RUN = "max_detach_fraction"
 
 REFERENCE_MOVED = "reference_moved"
-NOT_CONVERGING = NOT_CONVERGING
 FLAPPING = "flapping"
 FREEZING = frozenset({NOT_CONVERGING, FLAPPING})
 """They hold what did not stay as it was made; an approval makes it once more, and no more than once."""
@@ -41,7 +42,7 @@ class Limits:
     max_detach_fraction: float = 0.10
     always_allow: int = 2
     allow_emptying_fleets: bool = False
-    must_see: frozenset[tuple[values.DriverId, values.FleetId]] = frozenset()
+    must_see: frozenset[tuple[DriverId, FleetId]] = frozenset()
     max_unresolved_fraction: float = 0.10
 
 
@@ -52,10 +53,8 @@ class GuardHistory:
     `writes` are our newest writes that took effect, for the memberships that the plan changes.
     """
 
-    resolutions: Mapping[str, values.DriverId] = dataclasses.field(default_factory=dict)
-    unconfirmed_writes: Mapping[tuple[values.Action, values.DriverId, values.FleetId], int] = dataclasses.field(
-        default_factory=dict
-    )
+    resolutions: Mapping[str, DriverId] = dataclasses.field(default_factory=dict)
+    unconfirmed_writes: Mapping[tuple[Action, DriverId, FleetId], int] = dataclasses.field(default_factory=dict)
     writes: flap_detection.Writes = dataclasses.field(default_factory=dict)
 
 
@@ -66,11 +65,11 @@ _NOTHING = GuardHistory()
 class Decision:
     """The plan's changes in two parts; both keep the plan's order."""
 
-    allowed: tuple[values.Change, ...]
-    held: tuple[values.Held, ...]
+    allowed: tuple[Change, ...]
+    held: tuple[HeldChange, ...]
 
 
-def require_resolvable(plan: values.Plan, limits: Limits) -> None:
+def require_resolvable(plan: Plan, limits: Limits) -> None:
     """Raise errors.ReadingError where so many references lead nowhere that the source or the account must be wrong."""
     if plan.references < _FEW_REFERENCES or plan.unresolved / plan.references <= limits.max_unresolved_fraction:
         return
@@ -84,35 +83,35 @@ def require_resolvable(plan: values.Plan, limits: Limits) -> None:
     )
 
 
-def evaluate(plan: values.Plan, actual: values.Actual, limits: Limits, memory: GuardHistory = _NOTHING) -> Decision:
+def evaluate(plan: Plan, actual: Actual, limits: Limits, memory: GuardHistory = _NOTHING) -> Decision:
     """Part the plan's changes into those that may be made and those that are held, with the reason.
 
     Limits hold detaches only; what the memory speaks against holds every change of the drivers concerned, as a driver
     whose attach is held must not lose a fleet meanwhile. What flaps is held by itself, and an attach with the detaches
     of its driver.
     """
-    detaches = [change for change in plan.changes if change.action is values.Action.DETACH]
+    detaches = [change for change in plan.changes if change.action is Action.DETACH]
     sentinel = _sentinel(actual, {*plan.later, *((change.driver, change.fleet) for change in detaches)}, limits)
     held_fleets = _held_fleets(plan, detaches, limits)
     whole_run = _held_run(plan, detaches, limits)
     suspects = _suspects(plan, memory)
     frozen = flap_detection.find_frozen(plan.changes, memory.writes)
-    held = {change: values.Held(change, FLAPPING, reason) for change, reason in frozen.items()}
+    held = {change: HeldChange(change, FLAPPING, reason) for change, reason in frozen.items()}
     held |= {
-        change: values.Held(change, *suspects[change.driver]) for change in plan.changes if change.driver in suspects
+        change: HeldChange(change, *suspects[change.driver]) for change in plan.changes if change.driver in suspects
     }
     for change in detaches:
         if sentinel:
-            held[change] = values.Held(change, MUST_SEE, sentinel)
+            held[change] = HeldChange(change, MUST_SEE, sentinel)
         elif change not in held and (reason := held_fleets.get(change.fleet) or whole_run):
-            held[change] = values.Held(change, *reason)
+            held[change] = HeldChange(change, *reason)
     return Decision(
         allowed=tuple(change for change in plan.changes if change not in held),
         held=tuple(held[change] for change in plan.changes if change in held),
     )
 
 
-def resolutions_to_remember(plan: values.Plan, judgement: Decision, memory: GuardHistory) -> dict[str, values.DriverId]:
+def resolutions_to_remember(plan: Plan, judgement: Decision, memory: GuardHistory) -> dict[str, DriverId]:
     """Give the references that are new, or whose move nothing is held for any more: from now on they lead there.
 
     Whichever guard holds it: a move that counted as seen meanwhile would pass as soon as that guard lets go, or as the
@@ -127,9 +126,9 @@ def resolutions_to_remember(plan: values.Plan, judgement: Decision, memory: Guar
     return fresh
 
 
-def _suspects(plan: values.Plan, memory: GuardHistory) -> dict[values.DriverId, tuple[str, str]]:
+def _suspects(plan: Plan, memory: GuardHistory) -> dict[DriverId, tuple[str, str]]:
     """Give every driver whom the memory speaks against the guard's name and its message."""
-    suspects: dict[values.DriverId, tuple[str, str]] = {}
+    suspects: dict[DriverId, tuple[str, str]] = {}
     for change in plan.changes:
         count = memory.unconfirmed_writes.get((change.action, change.driver, change.fleet), 0)
         if count >= _MOST_FRUITLESS:
@@ -153,14 +152,12 @@ def approve(judgement: Decision) -> Decision:
     return Decision(tuple(sorted((*judgement.allowed, *freed), key=lambda change: change.order)), stay)
 
 
-def unfrozen_by_approval(before: Decision, after: Decision) -> frozenset[values.Change]:
+def unfrozen_by_approval(before: Decision, after: Decision) -> frozenset[Change]:
     """Give the changes that were frozen, and are allowed by an approval."""
     return frozenset(held.change for held in before.held if held.guard in FREEZING) & frozenset(after.allowed)
 
 
-def _held_fleets(
-    plan: values.Plan, detaches: Iterable[values.Change], limits: Limits
-) -> Mapping[values.FleetId, tuple[str, str]]:
+def _held_fleets(plan: Plan, detaches: Iterable[Change], limits: Limits) -> Mapping[FleetId, tuple[str, str]]:
     """Give every fleet that would lose too many the guard's name and its message."""
     held = {}
     later = collections.Counter(fleet for _, fleet in plan.later)
@@ -177,7 +174,7 @@ def _held_fleets(
     return held
 
 
-def _held_run(plan: values.Plan, detaches: list[values.Change], limits: Limits) -> tuple[str, str] | None:
+def _held_run(plan: Plan, detaches: list[Change], limits: Limits) -> tuple[str, str] | None:
     """Give the guard's name and its message where the run as a whole would detach too many."""
     count, members = len(detaches), sum(plan.members.values())
     if count <= limits.always_allow or count / members <= limits.max_detach_fraction:
@@ -186,7 +183,7 @@ def _held_run(plan: values.Plan, detaches: list[values.Change], limits: Limits) 
     return PER_RUN, f"{share} would be detached, more than {PER_RUN} = {limits.max_detach_fraction:g}"
 
 
-def _sentinel(actual: values.Actual, leaving: Collection[values.Membership], limits: Limits) -> str | None:
+def _sentinel(actual: Actual, leaving: Collection[Membership], limits: Limits) -> str | None:
     """Give the reason why `must_see` forbids every detach: one of its memberships is not there, or is to go."""
     for driver, fleet in sorted(limits.must_see):
         if fleet not in actual.memberships.get(driver, frozenset()):

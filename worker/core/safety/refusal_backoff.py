@@ -8,8 +8,8 @@ import dataclasses
 import datetime
 from collections.abc import Iterable
 
-from worker.core import values
 from worker.core.model.outcomes import REFUSED_BEFORE, ChangeResult, Deferred, Outcome, Refused
+from worker.core.model.plan import Change
 from worker.core.model.serialization import format_time
 
 FIRST_PAUSE = datetime.timedelta(minutes=1)
@@ -50,7 +50,7 @@ class RefusalBackoff:
             elif result.done:
                 self._refusals.pop(key, None)
 
-    def postponed(self, changes: Iterable[values.Change], now: datetime.datetime) -> dict[values.Change, Outcome]:
+    def postponed(self, changes: Iterable[Change], now: datetime.datetime) -> dict[Change, Outcome]:
         """Give those of all planned changes that are not due yet, with the outcome that says why.
 
         What is planned for another row is forgotten. So is what was planned for nobody for longer than `LONGEST`: one

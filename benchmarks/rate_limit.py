@@ -1,0 +1,77 @@
+"""How well the pace uses a limit: one that is set, and one that the client has to find out.
+
+Invariant: requests are counted where they arrive, in the server. Neighbours: `worker.engine.rate_limiter` is what is
+measured, `server` counts.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import anyio
+
+from benchmarks import account, results, server
+from worker.core.model.identifiers import DriverId
+from worker.engine import concurrency
+
+WORKERS = 32
+DRIVERS = 1_000
+BURST = 10
+KNOWN = 50.0
+UNKNOWN = 150.0
+CEILING = 2_000.0
+
+Arrivals = Sequence[tuple[float, bool]]
+
+
+def figures(*, short: bool) -> Iterator[results.Figure]:
+    """Measure, and give the figures."""
+    arrivals = _arrivals(int(KNOWN * (8 if short else 30)), ceiling=KNOWN, limit=None)
+    yield results.at_least(f"share of a ceiling of {KNOWN:g}/s in use", _used(arrivals, KNOWN, free=BURST), 0.85)
+    most = _most_in_a_second(arrivals)
+    yield results.at_most(f"most requests in any second of it, burst {BURST}", most, KNOWN + BURST, form=".0f")
+    limits: Sequence[server.Limit] = ("bucket",) if short else ("bucket", "fixed", "sliding")
+    for limit in limits:
+        arrivals = _arrivals(int(UNKNOWN * (12 if short else 60)), ceiling=CEILING, limit=limit)
+        refused = sum(not accepted for _, accepted in arrivals) / len(arrivals)
+        # A bucket starts with a second's worth on top of the rate.
+        free = UNKNOWN if limit == "bucket" else 0.0
+        used = _used(arrivals, UNKNOWN, free=free)
+        yield results.at_least(f"share of an unknown {UNKNOWN:g}/s ({limit}) in use", used, 0.85)
+        yield results.at_most(f"share of requests answered with 429 ({limit})", refused, 0.03, form=".4f")
+
+
+def _arrivals(requests: int, *, ceiling: float, limit: server.Limit | None) -> Arrivals:
+    """Read drivers, so many times, as fast as the pace lets; give what the server saw."""
+    rate = None if limit is None else UNKNOWN
+    with server.running(drivers=DRIVERS, rate=rate, limit=limit or "bucket", record=True) as sandbox:
+        anyio.run(_read, sandbox.url, requests, ceiling)
+        return sandbox.arrivals()
+
+
+async def _read(url: str, requests: int, ceiling: float) -> None:
+    people, _ = server.people(DRIVERS)
+    drivers = [DriverId(driver) for driver in people.drivers]
+    executor = account.executor(ceiling=ceiling, burst=BURST, adaptive=True)
+    async with account.charge(url, connections=WORKERS) as charge:
+
+        async def read(number: int) -> None:
+            await executor.send(lambda: charge.driver(drivers[number % DRIVERS]))
+
+        # As in a run, whose first request is the list of fleets. What httpx imports at a process's first request holds
+        # that up by some 60 ms; requests sent beside it would arrive bunched with later ones.
+        await read(0)
+        await concurrency.run_bounded(read, range(1, requests), limit=WORKERS)
+
+
+def _used(arrivals: Arrivals, rate: float, *, free: float) -> float:
+    """Give the accepted requests over those that the limit would have let pass; `free` of them came on top of it."""
+    moments = [moment for moment, accepted in arrivals if accepted]
+    return len(moments) / (free + rate * (moments[-1] - moments[0]))
+
+
+def _most_in_a_second(arrivals: Arrivals) -> int:
+    most, first = 0, 0
+    for last, (moment, _) in enumerate(arrivals):
+        while arrivals[first][0] <= moment - 1:
+            first += 1
+        most = max(most, last - first + 1)
+    return most

@@ -1,0 +1,361 @@
+"""Bytes and what they mean: whatever comes back is a value or an error of our tree, and nothing is guessed."""
+
+import contextlib
+import datetime
+import email.utils
+import json
+from typing import Any
+
+import hypothesis
+import pytest
+from hypothesis import strategies as st
+
+from tests.support import clocks
+from worker.charge import codec
+from worker.core.model.actual import Driver, Fleet
+from worker.core.model.errors import (
+    ChargeError,
+    Conflict,
+    ForeignOrigin,
+    KeyRejected,
+    NotFound,
+    RateLimited,
+    RequestRefused,
+    ServerFault,
+    StillProcessing,
+    Unreachable,
+)
+from worker.core.model.identifiers import DriverId, FleetId
+
+ALICE = "drv_jFme4vQtEAyhWAWt18YgmYvHSUL4AXx5"
+VANS = "flt_HpGdGBwWHWAAZnAxuxiPdUiO8uLj8Kk8"
+REQUEST = "req_" + "a" * 32
+
+LAW = hypothesis.settings(max_examples=150, deadline=None, derandomize=True, database=None)
+
+
+def _failure(status: int, body: bytes = b"", headers: dict[str, str] | None = None) -> ChargeError:
+    return codec.failure(status, headers or {}, body, now=clocks.NOON)
+
+
+def _driver(**fields: Any) -> Driver:
+    return codec.decode(json.dumps({"id": ALICE, "fleets": [], **fields}).encode(), codec.DRIVER).value()
+
+
+def _shown(code: str | None, message: str | None = "Something is wrong.", **more: Any) -> bytes:
+    shown = {"object": "error", "type": "invalid_request_error", "code": code, "message": message, "param": None}
+    return json.dumps({**shown, "request": REQUEST, "status": 400, "doc_url": "https://x", **more}).encode()
+
+
+# --- Errors -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (400, "parameter_invalid", RequestRefused),
+        (401, "key_invalid", KeyRejected),
+        (403, "permission_missing", RequestRefused),
+        (404, "driver_not_found", NotFound),
+        (404, "fleet_not_found", NotFound),
+        (404, "driver_or_fleet_not_found", NotFound),
+        (409, "driver_fleet_conflict", Conflict),
+        (409, "policy_blocked", Conflict),
+        (418, "owner_scope_invalid", RequestRefused),
+        (422, "policy_not_found", RequestRefused),
+        (429, "rate_limit_exceeded", RateLimited),
+        (500, "internal", ServerFault),
+        (503, "unavailable", ServerFault),
+        (599, "whatever", ServerFault),
+    ],
+)
+def test_an_error_object_keeps_what_charge_said(status: int, code: str, kind: type[ChargeError]) -> None:
+    error = _failure(status, _shown(code))
+    assert type(error) is kind
+    assert (error.code, error.status, error.request_id) == (code, status, REQUEST)
+    assert error.message == f"{status}: Something is wrong."
+    assert error.remedy
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<!doctype html><html><h1>502 Bad Gateway</h1></html>",
+        _shown("driver_not_found")[:40],
+        b"null",
+        b"[]",
+        b"17",
+        b'"error"',
+        b'{"code": 17, "message": ["x"]}',
+        b'{"message": null, "code": null, "type": null}',
+        b"\xff\xfe\x00",
+        b"[" * 100_000,
+        b'{"x":' + b"[" * 50_000 + b"]" * 50_000 + b"}",
+    ],
+    ids=["empty", "html", "truncated", "null", "list", "number", "text", "types", "nulls", "bytes", "deep", "deeper"],
+)
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, RequestRefused),
+        (401, KeyRejected),
+        (404, NotFound),
+        (429, RateLimited),
+        (500, ServerFault),
+        (502, ServerFault),
+        (504, ServerFault),
+    ],
+)
+def test_a_body_that_explains_nothing_leaves_the_status_to_speak(
+    status: int, kind: type[ChargeError], body: bytes
+) -> None:
+    error = _failure(status, body)
+    assert type(error) is kind
+    assert error.message == f"{status} without an explanation"
+    assert error.code == kind.code
+
+
+@pytest.mark.parametrize("status", [400, 409, 422])
+def test_a_key_that_is_in_use_means_that_the_write_is_still_under_way(status: int) -> None:
+    """No two writes of ours share one: it is our own earlier attempt that Charge is busy with."""
+    error = _failure(status, _shown("idempotency_key_in_use", "try later"))
+    assert type(error) is StillProcessing
+    assert (error.status, error.code) == (status, "idempotency_key_in_use")
+
+
+@pytest.mark.parametrize("status", [408, 425, 499])
+def test_what_a_gateway_gave_up_waiting_for_may_have_been_done(status: int) -> None:
+    assert type(_failure(status, b"<html>")) is Unreachable
+
+
+@pytest.mark.parametrize("status", [300, 301, 302, 303, 304, 307, 308])
+def test_a_redirect_is_distrusted(status: int) -> None:
+    error = _failure(status, b"", {"location": "https://evil.test/"})
+    assert isinstance(error, ForeignOrigin)
+    assert "evil" not in error.message
+
+
+def test_without_a_code_the_type_stands_in() -> None:
+    assert _failure(401, _shown(None, type="authentication_error")).code == "key_rejected"
+
+
+def test_a_message_stays_one_line_of_bounded_length() -> None:
+    error = _failure(400, _shown("a\nb", "one\ntwo\x1b[31m\u2028three" + "x" * 1000))
+    assert error.message.isprintable()
+    assert len(error.message) < 320
+    assert error.code == "a b"
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "expected"),
+    [
+        ({}, REQUEST, REQUEST),
+        ({"request-id": "req_header"}, REQUEST, REQUEST),
+        ({"request-id": "req_header"}, None, "req_header"),
+        ({"charge-request-id": "req_1", "x-request-id": "req_2"}, None, "req_1"),
+        ({"x-request-id": "req_2"}, None, "req_2"),
+        ({"x-request-id": "5f3c-uuid"}, None, None),
+        ({"x-request-id": "req_2"}, "ch_sk_test_something", "req_2"),
+        ({"request-id": "req_a\n"}, "req_" + "a" * 65, None),
+        ({}, None, None),
+    ],
+)
+def test_a_request_id_looks_like_one(headers: dict[str, str], body: str | None, expected: str | None) -> None:
+    assert codec.request_id(headers, body) == expected
+
+
+# --- Retry-After ------------------------------------------------------------------------------------------
+
+
+def _date(seconds: float) -> str:
+    return email.utils.format_datetime(clocks.NOON + datetime.timedelta(seconds=seconds), usegmt=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("0", 0.0),
+        ("1", 1.0),
+        (" 120 ", 120.0),
+        ("2.5", 2.5),
+        ("-1", None),
+        ("-0.5", None),
+        ("+5", None),
+        ("1e3", None),
+        ("nan", None),
+        ("inf", None),
+        ("soon", None),
+        ("", None),
+        ("1, 2", None),
+        ("5 seconds", None),
+        (_date(90), 90.0),
+        (_date(-90), 0.0),
+        ("Tue, 01 Dec 2026 12:00:30 GMT", 30.0),
+        ("Tuesday, 01-Dec-26 12:00:30 GMT", 30.0),
+        ("Tue, 01 Dec 2026 13:00:30 +0100", 30.0),
+        ("Tue, 99 Dec 2026 12:00:30 GMT", None),
+        ("Mon, 01 Jan " + "9" * 30 + " 00:00:00 GMT", None),
+        ("Mon, 1 Jan 2024 00:00:00 +999999999999999", None),
+    ],
+)
+def test_retry_after_is_seconds_or_a_date_or_nothing(text: str, seconds: float | None) -> None:
+    assert codec.retry_after({"retry-after": text}, now=clocks.NOON) == seconds
+
+
+def test_no_retry_after_asks_for_nothing() -> None:
+    assert codec.retry_after({}, now=clocks.NOON) is None
+
+
+def test_a_date_counts_from_the_servers_own_clock() -> None:
+    """The machine's clock may be an hour off; the distance between the answer's two dates is not."""
+    headers = {"date": _date(3600), "retry-after": _date(3607)}
+    assert codec.retry_after(headers, now=clocks.NOON) == 7.0
+    assert codec.retry_after({**headers, "date": "garbage"}, now=clocks.NOON) == 3607.0
+
+
+def test_a_429_carries_its_pause() -> None:
+    error = _failure(429, _shown("rate_limit_exceeded"), {"retry-after": "3"})
+    assert isinstance(error, RateLimited)
+    assert error.retry_after == 3.0
+
+
+@LAW
+@hypothesis.given(st.text(max_size=60) | st.from_regex(r"[A-Z][a-z]{2}, \d+ [A-Z][a-z]{2} \d+ \d+:\d+:\d+ [+-]\d+"))
+def test_no_retry_after_can_upset_the_reader(text: str) -> None:
+    seconds = codec.retry_after({"retry-after": text, "date": text}, now=clocks.NOON)
+    assert seconds is None or seconds >= 0
+
+
+# --- Objects ----------------------------------------------------------------------------------------------
+
+
+def test_a_driver_is_read_with_all_that_matters() -> None:
+    driver = _driver(fleets=[VANS], email="a@example.com", name="Alice", metadata={"employee_id": "0042"})
+    assert driver == Driver(
+        DriverId(ALICE), frozenset({FleetId(VANS)}), "a@example.com", "Alice", {"employee_id": "0042"}
+    )
+
+
+def test_empty_may_be_null_but_never_missing() -> None:
+    """A driver without `fleets` is unreadable, not a driver in no fleet."""
+    assert _driver(fleets=None).fleets == frozenset()
+    with pytest.raises(Unreachable):
+        codec.decode(json.dumps({"id": ALICE}).encode(), codec.DRIVER)
+
+
+def test_nulls_and_what_nobody_knows_are_no_errors() -> None:
+    driver = _driver(email=None, name=None, metadata=None, status="in_review", loyalty={"tier": [1, {}]}, object=None)
+    assert (driver.email, driver.name, driver.metadata) == ("", "", {})
+    fleet = codec.decode(json.dumps({"id": VANS, "status": "dissolving", "x": 1}).encode(), codec.FLEET).value()
+    assert fleet == Fleet(FleetId(VANS), "", "dissolving", None)
+
+
+def test_metadata_compares_as_text() -> None:
+    driver = _driver(metadata={"number": 10042, "text": "0042", "nothing": None})
+    assert driver.metadata == {"number": "10042", "text": "0042"}
+
+
+@pytest.mark.parametrize(
+    ("written", "text"),
+    [
+        ("true", "true"),
+        ("false", "false"),
+        ("1e5", "1e5"),
+        ("1.50", "1.50"),
+        ("1E+999", "1E+999"),
+        ("12345678901234567890123", "12345678901234567890123"),
+        ('[ "a", 1.0, {"b": null} ]', '["a",1.0,{"b":null}]'),
+        ('"true"', "true"),
+        ('"\\u00e9"', "é"),
+    ],
+)
+def test_metadata_that_is_no_text_reads_as_charge_writes_it(written: str, text: str) -> None:
+    """Not as Python would: whoever writes `active=true` in a document has it from Charge."""
+    body = f'{{"id": "{ALICE}", "fleets": [], "metadata": {{"x": {written}}}}}'
+    assert codec.decode(body.encode(), codec.DRIVER).value().metadata == {"x": text}
+
+
+def test_metadata_of_any_depth_is_a_text_or_unreadable() -> None:
+    for depth in (*range(100, 1000, 100), *range(900, 1100)):
+        body = f'{{"id": "{ALICE}", "fleets": [], "metadata": {{"x": {"[" * depth}{"]" * depth}}}}}'
+        with contextlib.suppress(Unreachable):
+            assert codec.decode(body.encode(), codec.DRIVER).value().metadata == {"x": "[" * depth + "]" * depth}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html></html>",
+        b"null",
+        b"[]",
+        b"{}",
+        b'{"id": 17, "fleets": []}',
+        b'{"id": "drv_", "fleets": []}',
+        b'{"id": "flt_abc", "fleets": []}',
+        b'{"id": "drv_../fleets", "fleets": []}',
+        b'{"id": "drv_abc\\n", "fleets": []}',
+        b'{"id": "drv_abc", "fleets": "none"}',
+        b'{"id": "drv_abc", "fleets": [17]}',
+        b'{"id": "drv_abc", "fleets": {}}',
+        b'{"id": "drv_abc", "fleets": [], "metadata": []}',
+        b'{"id": "drv_abc", "fleets": [], "email": {}}',
+        b'{"id": "drv_abc", "fleets": []',
+        b'{"id": "drv_abc", "fleets": []} trailing',
+        b'{"id": "drv_abc", "fleets": [], "name": "\\ud800"}',
+        b'{"id": "drv_abc", "fleets": [], "name": "\xff"}',
+        b'{"id": "drv_abc", "fleets": [], "x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    ],
+)
+def test_what_is_no_driver_is_unreadable(body: bytes) -> None:
+    with pytest.raises(Unreachable) as caught:
+        codec.decode(body, codec.DRIVER)
+    assert caught.value.code == "answer_unreadable"
+
+
+@pytest.mark.parametrize(
+    ("page", "fits"),
+    [
+        ({"data": [], "next_page_url": None}, True),
+        ({"data": None, "next_page_url": None}, True),
+        ({"data": [], "next_page_url": None, "previous_page_url": 0, "more": {}}, True),
+        ({"next_page_url": None}, False),
+        ({"data": []}, False),
+        ({"data": {}, "next_page_url": None}, False),
+        ({"data": [], "next_page_url": 0}, False),
+        ({"data": [None], "next_page_url": None}, False),
+        ({"data": [{"id": ALICE}], "next_page_url": None}, False),
+    ],
+)
+def test_a_page_without_its_end_is_no_page(page: object, fits: bool) -> None:
+    """A page that lacks `next_page_url` was cut off somewhere; only null is the end."""
+    body = json.dumps(page).encode()
+    if fits:
+        assert not codec.decode(body, codec.DRIVERS).data
+    else:
+        with pytest.raises(Unreachable):
+            codec.decode(body, codec.DRIVERS)
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.just(ALICE),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["id", "fleets", "data", "next_page_url", "metadata", "x"]), inner)
+    ),
+    max_leaves=12,
+)
+
+
+@LAW
+@hypothesis.given(_JSON.map(lambda tree: json.dumps(tree).encode()) | st.binary(max_size=50))
+def test_no_body_can_upset_the_reader(body: bytes) -> None:
+    for read in (
+        lambda: codec.decode(body, codec.DRIVER).value(),
+        lambda: codec.decode(body, codec.FLEET).value(),
+        lambda: codec.decode(body, codec.DRIVERS).data,
+    ):
+        with contextlib.suppress(Unreachable):
+            read()
+    assert isinstance(_failure(503, body), ServerFault)

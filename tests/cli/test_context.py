@@ -1,0 +1,45 @@
+"""How a run is found that somebody names."""
+
+import pytest
+
+from tests.journal import journal_factories
+from tests.support import clocks, memory_journal
+from worker.cli import context
+from worker.core.model.errors import UnknownRun
+from worker.core.model.ports import PastRun
+
+pytestmark = pytest.mark.anyio
+
+
+class _Large(memory_journal.MemoryJournal):
+    """A journal of so many runs that nobody may ask for all of them."""
+
+    async def runs(self, *, limit: int | None = None) -> tuple[PastRun, ...]:
+        assert limit is not None
+        return await super().runs(limit=limit)
+
+
+@pytest.fixture
+async def record() -> _Large:
+    journal = _Large(clock=clocks.Still())
+    for run in ("run_april", "run_august", "run_may", "run_maybe"):
+        await journal_factories.whole(journal, run=run, at=journal_factories.NOON)
+    return journal
+
+
+@pytest.mark.parametrize(
+    ("named", "found"),
+    [("run_april", "run_april"), ("run_ap", "run_april"), ("run_may", "run_may"), ("run_mayb", "run_maybe")],
+)
+async def test_a_run_is_found_without_reading_all_of_them(record: _Large, named: str, found: str) -> None:
+    """Also one whose id is the beginning of another's."""
+    assert (await context.find_run(record, named)).run == found
+
+
+@pytest.mark.parametrize(
+    ("named", "said"),
+    [("run_a", "several runs begin with 'run_a'"), ("run_june", "no run in the journal begins with 'run_june'")],
+)
+async def test_what_names_no_run_or_several_is_told(record: _Large, named: str, said: str) -> None:
+    with pytest.raises(UnknownRun, match=said):
+        await context.find_run(record, named)

@@ -1,0 +1,109 @@
+"""What people read of the journal: one line a run or a change, the time first."""
+
+import datetime
+from typing import Any
+
+import pytest
+
+from worker.cli import render_history
+from worker.core.model.desired import Origin
+from worker.core.model.identifiers import DriverId, FleetId
+from worker.core.model.plan import Action, Change
+from worker.core.model.ports import PastChange, PastRun
+
+NOW = datetime.datetime(2026, 10, 5, 10, 30, tzinfo=datetime.timezone(datetime.timedelta(hours=2)))
+DRIVER, FLEET = DriverId("drv_" + "A" * 32), FleetId("flt_" + "V" * 32)
+ATTACH = Change(Action.ATTACH, DRIVER, FLEET, Origin("teams\x1b[2J.yaml", 3, 7))
+DETACH = Change(Action.DETACH, DRIVER, FLEET)
+
+
+def _run(**fields: Any) -> PastRun:
+    known: dict[str, Any] = {
+        "run": "run_1",
+        "trigger": "once",
+        "started": NOW,
+        "finished": NOW,
+        "result": "partial",
+        "exit_code": 4,
+        "outcomes": {"applied": 3, "refused": 1, "unknown": 0},
+    }
+    return PastRun(**{**known, **fields})
+
+
+def _change(change: Change = ATTACH, **fields: Any) -> PastChange:
+    known: dict[str, Any] = {
+        "run": "run_1",
+        "trigger": "once",
+        "recorded": NOW,
+        "key": "key-1",
+        "change": change,
+        "outcome": "applied",
+        "attempts": 1,
+        "request_id": "req_1",
+        "code": None,
+        "message": None,
+    }
+    return PastChange(**{**known, **fields})
+
+
+def _plain(page: str) -> str:
+    for code in ("0", "31", "32"):
+        page = page.replace(f"\x1b[{code}m", "")
+    return page
+
+
+def test_history_tells_when_how_and_with_what_outcome() -> None:
+    cut_off = _run(run="run_2", trigger="interval", finished=None, result=None, exit_code=None, outcomes={"applied": 0})
+    assert render_history.history([cut_off, _run()]).splitlines() == [
+        "2026-10-05 08:30:00Z  run_2  interval  not finished",
+        "2026-10-05 08:30:00Z  run_1  once      partial: 3 applied, 1 refused",
+    ]
+    assert render_history.history([]) == "No run is in the journal yet."
+
+
+def test_one_run_is_shown_with_its_sources_its_changes_what_it_held_and_what_ended_it() -> None:
+    held = {"action": "detach", "driver": DRIVER, "fleet": FLEET, "guard": "must_see"}
+    page = render_history.run(
+        _run(),
+        [_change(), _change(DETACH, outcome="refused", attempts=0, code="gone\x07", request_id=None)],
+        plan={"sources": [{"name": "teams.yaml", "revision": "sha256:ab"}], "held": [held]},
+        report={"error": {"message": "ended\x1b by SIGTERM"}},
+    )
+    assert _plain(page).splitlines() == [
+        "2026-10-05 08:30:00Z  run_1  once      partial: 3 applied, 1 refused",
+        "  source teams.yaml  sha256:ab",
+        f"  + {DRIVER} attached to {FLEET}  applied, 1 attempt, req_1  teams\ufffd[2J.yaml:3:7",
+        f"  - {DRIVER} detached from {FLEET}  refused, 0 attempts, gone\ufffd",
+        f"  held: detach {DRIVER} {FLEET} (must_see)",
+        "  error: ended\ufffd by SIGTERM",
+    ]
+
+
+@pytest.mark.parametrize("report", [None, {"error": None}])
+def test_a_run_without_a_plan_or_an_error_is_its_line_alone(report: dict[str, Any] | None) -> None:
+    assert len(render_history.run(_run(), [], plan=None, report=report).splitlines()) == 1
+
+
+def test_why_tells_when_in_which_run_and_that_an_outcome_is_not_known_yet() -> None:
+    changes = [_change(DETACH), _change(outcome=None, attempts=0, request_id=None, run="run_2", trigger="apply")]
+    assert _plain(render_history.why(changes)).splitlines() == [
+        f"2026-10-05 08:30:00Z  - {DRIVER} detached from {FLEET}  applied, 1 attempt, req_1  run_1 (once)",
+        f"2026-10-05 08:30:00Z  + {DRIVER} attached to {FLEET}  outcome not known yet, 0 attempts  "
+        "teams\ufffd[2J.yaml:3:7  run_2 (apply)",
+    ]
+
+
+def test_nothing_that_charge_or_a_document_says_steers_the_terminal() -> None:
+    """Neither a request id, nor the name of a source, nor anything that a guard or a plan brought in."""
+    evil = "x\x1b[2J\x07"
+    page = render_history.run(
+        _run(),
+        [_change(request_id=evil, code=evil)],
+        plan={
+            "sources": [{"name": evil, "revision": "sha256:ab"}],
+            "held": [{"action": "detach", "driver": DRIVER, "fleet": FLEET, "guard": "must_see"}],
+        },
+        report=None,
+    )
+    assert "\x1b[2J" not in page and "\x07" not in page
+    assert "\x1b[2J" not in render_history.why([_change(request_id=evil, code=evil)])

@@ -1,0 +1,145 @@
+"""Applying that is ended early: what was sent, and may have happened, is told from what was not."""
+
+import anyio
+import pytest
+
+from tests.engine import applying
+from tests.support import doubles, harness
+from tests.support import sandbox as support
+from tests.support.harness import DEPOT, VANS, A, B, D
+from worker.core.model.errors import JournalError, KeyRejected, Stopped
+from worker.core.model.identifiers import DriverId
+from worker.core.model.outcomes import Deferred
+from worker.core.model.plan import Change
+from worker.core.pacing import retry_policy
+from worker.sandbox import faults, http_types, quirks, state
+
+pytestmark = pytest.mark.anyio
+
+
+def _crowd(count: int) -> tuple[state.SandboxState, list[Change]]:
+    drivers = [DriverId(f"drv_{number:032d}") for number in range(count)]
+    return harness.state_of({VANS: []}, others=drivers), [applying.attach(driver, VANS) for driver in drivers]
+
+
+async def test_a_rejected_key_ends_everything_at_once() -> None:
+    held, changes = _crowd(30)
+    left = [10]
+    account_harness = harness.Harness(
+        held, concurrency=1, new_transport=lambda: doubles.Revoking(support.transport(account_harness.sandbox), left)
+    )
+    found = await applying.apply(account_harness, changes)
+    assert left == [-1]
+    assert applying.names(found) == ["applied"] * 10 + ["deferred"] * 20
+    assert len(account_harness.state.effects) == 10
+    assert isinstance(account_harness.run_cancellation.reason, KeyRejected)
+
+
+async def test_too_long_a_pause_defers_what_is_left() -> None:
+    held, changes = _crowd(30)
+    account_harness = harness.Harness(held, requests_per_second=20, burst=1, concurrency=4)
+
+    async def refuse() -> None:
+        await anyio.sleep(0.5)
+        account_harness.sandbox.behaviour = quirks.Quirks(
+            rate=0.001, burst=1, limit="sliding", window_seconds=3600, retry_after="seconds"
+        )
+
+    start = anyio.current_time()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(refuse)
+        found = await applying.apply(account_harness, changes)
+    assert anyio.current_time() - start < 5
+    assert set(applying.names(found)) == {"applied", "deferred"}
+    assert all(outcome.code == "rate_limit_exceeded" for outcome in found if isinstance(outcome, Deferred))
+    assert applying.names(found).count("applied") == len(account_harness.state.effects)
+
+
+async def test_a_stop_lets_finish_what_is_in_flight_and_sends_nothing_more() -> None:
+    held, changes = _crowd(30)
+    account_harness = harness.Harness(held, concurrency=5, behaviour=quirks.Quirks(latency_seconds=10))
+
+    async def stop() -> None:
+        await anyio.sleep(3)
+        account_harness.run_cancellation.request_stop(Stopped("ended by SIGTERM", exit_code=143))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(stop)
+        found = await applying.apply(account_harness, changes)
+    assert applying.names(found) == ["applied"] * 5 + ["deferred"] * 25
+    assert len(account_harness.writes) == len(account_harness.state.effects) == 5
+    assert all(isinstance(outcome, Deferred) and outcome.attempts == 0 for outcome in found[5:])
+
+
+async def test_a_stop_ends_a_backoff_with_what_is_known() -> None:
+    """After 429 it certainly was not made; after 503 that is unknown, and there is no more reading."""
+    account_harness = harness.Harness(
+        applying.account(), policy=retry_policy.RetryPolicy(max_attempts=9, base_seconds=100, max_seconds=100)
+    )
+
+    def script(request: http_types.Request) -> str | None:
+        return {A: "rate_limited", B: "503"}.get(DriverId(request.subject))
+
+    account_harness.sandbox.faults = faults.Faults(script=script)
+
+    async def stop() -> None:
+        await anyio.sleep(5)
+        account_harness.run_cancellation.request_stop(Stopped("ended by SIGTERM", exit_code=143))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(stop)
+        found = await applying.apply(account_harness, [applying.attach(A, DEPOT), applying.attach(B, DEPOT)])
+    assert applying.names(found) == ["deferred", "unknown"]
+    assert len(account_harness.sandbox.requests) == 2
+
+
+async def test_a_cut_leaves_what_was_in_flight_unknown() -> None:
+    held, changes = _crowd(30)
+    account_harness = harness.Harness(held, concurrency=5, faults=applying.writes("hang_after"))
+
+    async def end() -> None:
+        await anyio.sleep(3)
+        account_harness.run_cancellation.request_stop(Stopped("ended by SIGTERM", exit_code=143))
+        await anyio.sleep(3)
+        account_harness.run_cancellation.abort_writes()
+
+    start = anyio.current_time()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(end)
+        found = await applying.apply(account_harness, changes)
+    assert anyio.current_time() - start == pytest.approx(6)
+    assert applying.names(found) == ["unknown"] * 5 + ["deferred"] * 25
+
+
+async def test_a_cut_while_a_contradiction_is_being_settled_leaves_it_unknown() -> None:
+    """An answer said done and showed otherwise: until a reading shows which, neither is known."""
+
+    def script(request: http_types.Request) -> str | None:
+        return "hang" if request.route == "driver" else None
+
+    account_harness = harness.Harness(
+        applying.account(),
+        faults=faults.Faults(script=script),
+        new_transport=lambda: applying.lying(lambda: account_harness, forward=True, fleets=[]),
+    )
+
+    async def end() -> None:
+        await anyio.sleep(3)
+        account_harness.run_cancellation.request_stop(Stopped("ended by SIGTERM", exit_code=143))
+        account_harness.run_cancellation.abort_writes()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(end)
+        found = await applying.apply(account_harness, [applying.attach(D, VANS)])
+    assert applying.names(found) == ["unknown"]
+
+
+async def test_a_journal_that_fails_meanwhile_stops_further_writes() -> None:
+    held, changes = _crowd(60)
+    journal = doubles.FailingJournal("record", after=1)
+    account_harness = harness.Harness(held, journal=journal, requests_per_second=50, burst=2, concurrency=2)
+    found = await applying.apply(account_harness, changes)
+    assert isinstance(account_harness.run_cancellation.reason, JournalError)
+    assert 0 < len(account_harness.writes) < 20
+    assert set(applying.names(found)) == {"applied", "deferred"}
+    assert applying.names(found).count("applied") == len(account_harness.state.effects)

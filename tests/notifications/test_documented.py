@@ -1,0 +1,47 @@
+"""What docs/operations.md says of notices is what is sent."""
+
+import dataclasses
+import json
+
+from tests.docs import pages
+from tests.support import clocks, doubles
+from worker.core.model.identifiers import Account, DriverId, FleetId, RunId
+from worker.core.model.plan import Action, Change, HeldChange
+from worker.core.model.report import Report
+from worker.core.monitoring import notifications, status
+from worker.core.safety import guard
+from worker.notifications import webhook
+
+SECTION = pages.page("docs/operations.md").section("## Notifications")
+CHANGE = Change(Action.DETACH, DriverId(f"drv_{'a' * 32}"), FleetId(f"flt_{'v' * 32}"))
+
+
+def test_the_document_has_the_shape_that_is_shown() -> None:
+    guarded = dataclasses.replace(doubles.guarded(()), held=(HeldChange(CHANGE, guard.PER_FLEET, "7 of 23 …"),))
+    last = Report(RunId("run_1"), clocks.NOON, clocks.NOON, guarded)
+    account = Account("https://charge.test/v1", "live")
+    present = status.Status(clocks.NOON, clocks.NOON, "0", account, clocks.NOON - clocks.NOON, 1.0, 1.0, last=last)
+    ((made,), _) = notifications.diff(present, notifications.NotificationState())
+    (block,) = SECTION.blocks("json")
+    shown = json.loads(block.text)
+    assert list(shown) == list(made.body)
+    assert list(shown["account"]) == list(made.body["account"])
+    assert [list(item) for item in shown["items"]] == [list(item) for item in made.body["items"]]
+    assert shown["text"].splitlines()[0] == made.text.splitlines()[0]
+
+
+def test_every_kind_is_explained() -> None:
+    assert {row[0].strip("`") for row in SECTION.rows()} == {kind.value for kind in notifications.Kind}
+
+
+def test_the_limits_that_are_told_are_kept() -> None:
+    text = " ".join(SECTION.text.split())
+    first, second, third = (f"{pause:g}" for pause in webhook.PAUSES)
+    for words in (
+        f"within {webhook.DEADLINE_SECONDS:g} seconds",
+        f"after {first}, {second} and {third} seconds",
+        f"At most {webhook.MOST_WAITING} notices",
+        f"has {webhook.FAREWELL_SECONDS:g} seconds",
+        f"the first {notifications.MOST_ITEMS}:",
+    ):
+        assert words in text

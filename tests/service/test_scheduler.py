@@ -1,0 +1,249 @@
+"""When the service runs again: at the interval, at boundaries, ever later while runs fail; and that nothing ends it."""
+
+import dataclasses
+import datetime
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import anyio
+import pytest
+from anyio import abc
+
+from tests.support import clocks, doubles
+from worker.core.model.actual import Actual
+from worker.core.model.desired import Desired
+from worker.core.model.errors import JournalBusy, JournalError, Stopped, Unreachable
+from worker.core.model.identifiers import DriverId, FleetId, RunId
+from worker.core.model.outcomes import ChangeResult, Refused
+from worker.core.model.plan import Action, Change, HeldChange
+from worker.core.model.report import Report
+from worker.core.monitoring import status
+from worker.engine import plan_builder, reconciler
+from worker.service import composition, scheduler, shutdown, state
+from worker.settings import model
+
+pytestmark = pytest.mark.anyio
+
+RUN = RunId("run_1")
+CHANGE = Change(Action.ATTACH, DriverId("drv_A"), FleetId("flt_V"), row="first")
+
+End = Callable[["Account"], Report]
+
+
+@dataclasses.dataclass
+class Account:
+    """An account whose runs end as the script says, each after a second; the last one for ever."""
+
+    script: Sequence[End]
+    boundary: datetime.datetime | None = None
+    open_fails: list[JournalError] = dataclasses.field(default_factory=list)
+    source_paths: tuple[pathlib.Path, ...] = ()
+
+    def __post_init__(self) -> None:
+        self.process_shutdown = shutdown.Shutdown()
+        self.settings = model.Settings.model_validate(
+            {"sources": [{"path": "membership.yaml"}], "sync": {"interval_seconds": 300.0, "interval_jitter": 0.0}}
+        )
+        self.clock = clocks.Wall()
+        self.record = self
+        self.runs: list[tuple[float, str]] = []
+        self.began = anyio.current_time()
+        self.asked = 0
+        self.approvals: set[str] = set()
+        self.postponed: list[int] = []
+
+    async def open(self) -> None:
+        if self.open_fails:
+            raise self.open_fails.pop()
+
+    async def aclose(self) -> None:
+        pass
+
+    async def approved(self, digest: str, *, now: datetime.datetime) -> bool:
+        self.asked += 1
+        return digest in self.approvals
+
+    async def journal_bytes(self) -> None:
+        return None
+
+    def cycle(self, *, run: RunId, show: Callable[[Any], None], postpone: reconciler.Postpone) -> "Account":
+        self._show, self._postpone = show, postpone
+        return self
+
+    async def reconcile(self, *, trigger: str) -> Report:
+        self.runs.append((round(anyio.current_time() - self.began), trigger))
+        await anyio.sleep(1)
+        finished = self.script[min(len(self.runs), len(self.script)) - 1](self)
+        if finished.guarded is not None:
+            changes = finished.guarded.changes
+            self.postponed.append(len(self._postpone(changes, self.clock.now())))
+            plan_result = plan_builder.PlanResult(
+                Desired((), (), ()), Actual({}, {}), finished.guarded, next_boundary=self.boundary
+            )
+            self._show(plan_result)
+        return finished
+
+
+def in_sync(account: Account) -> Report:
+    now = account.clock.now()
+    return Report(RUN, now, now, doubles.guarded([]))
+
+
+def failed(account: Account) -> Report:
+    now = account.clock.now()
+    return Report(RUN, now, now, None, error=Unreachable("no answer"))
+
+
+def refused(account: Account) -> Report:
+    now = account.clock.now()
+    result = ChangeResult(CHANGE, Refused(1, "policy_blocked", "not allowed", "req_1"))
+    return Report(RUN, now, now, doubles.guarded([CHANGE]), results=(result,))
+
+
+def crashed(account: Account) -> Report:
+    account.clock.no_such_thing()  # type: ignore[attr-defined]
+    return in_sync(account)
+
+
+async def never(paths: Sequence[pathlib.Path], *, changed: object, task_status: abc.TaskStatus[None]) -> None:
+    task_status.started()
+    await anyio.sleep_forever()
+
+
+async def _served(
+    account: Account,
+    seconds: float,
+    *,
+    meanwhile: Callable[[scheduler.Service], None] = lambda service: None,
+    ended: list[Report] | None = None,
+) -> list[tuple[float, str]]:
+    """Serve for so long, do something after 100 s, and give when which runs began."""
+    shown = state.ServiceState(clock=account.clock)
+
+    async def renew() -> composition.AccountRuntime:
+        return cast(composition.AccountRuntime, account)
+
+    service = scheduler.Service(
+        cast(composition.AccountRuntime, account),
+        renew=renew,
+        service_state=shown,
+        clock=account.clock,
+        ended=lambda finished, trigger: None if ended is None else ended.append(finished),
+        watch=never,
+    )
+    account.began = anyio.current_time()
+    async with anyio.create_task_group() as tasks:
+
+        async def stop() -> None:
+            await anyio.sleep(100)
+            meanwhile(service)
+            await anyio.sleep(seconds - 100)
+            account.process_shutdown.request_stop(Stopped("SIGTERM", exit_code=143))
+
+        tasks.start_soon(stop)
+        assert await service.run() == 143
+    assert anyio.current_time() - account.began == pytest.approx(seconds, abs=1.5)
+    return account.runs
+
+
+async def test_it_runs_at_start_and_a_pause_after_each_run() -> None:
+    runs = await _served(Account([in_sync]), 1000)
+    assert runs == [(0, "start"), (301, "interval"), (602, "interval"), (903, "interval")]
+
+
+async def test_runs_that_fail_are_repeated_soon_then_ever_later_and_the_first_good_one_ends_that() -> None:
+    runs = await _served(Account([failed] * 6 + [in_sync]), 1000)
+    assert runs == [
+        (0, "start"),
+        (11, "retry"),
+        (32, "retry"),
+        (73, "retry"),
+        (154, "retry"),
+        (315, "retry"),
+        (616, "retry"),
+        (917, "interval"),
+    ]
+
+
+async def test_a_defect_in_one_run_ends_nothing() -> None:
+    account, ended = Account([crashed, in_sync]), list[Report]()
+    runs = await _served(account, 400, ended=ended)
+    assert runs == [(0, "start"), (11, "retry"), (312, "interval")]
+    assert [each.result.value for each in ended] == ["failed", "in_sync", "in_sync"]
+
+
+async def test_it_wakes_where_a_row_begins_or_ends() -> None:
+    account = Account([in_sync])
+    account.boundary = account.clock.now() + datetime.timedelta(seconds=42)
+    runs = await _served(account, 100)
+    assert runs[:2] == [(0, "start"), (42, "boundary")]
+
+
+async def test_what_was_refused_is_tried_again_after_a_minute_then_two() -> None:
+    account = Account([refused, refused, in_sync])
+    runs = await _served(account, 400)
+    assert runs == [(0, "start"), (61, "retry"), (182, "retry")]
+
+
+async def test_a_burst_of_requests_is_one_run_at_once() -> None:
+    def burst(service: scheduler.Service) -> None:
+        for _ in range(50):
+            service.wake(status.Trigger.REQUEST)
+
+    runs = await _served(Account([in_sync]), 350, meanwhile=burst)
+    assert runs == [(0, "start"), (100, "request")]
+
+
+async def test_where_another_process_writes_it_stands_by_and_takes_over() -> None:
+    busy = JournalBusy("process 7 writes to it")
+    runs = await _served(Account([in_sync], open_fails=[busy] * 3), 100)
+    assert runs == [(15, "start")]
+
+
+async def test_a_journal_that_another_process_took_meanwhile_is_waited_for() -> None:
+    def lost(account: Account) -> Report:
+        account.open_fails = [JournalBusy("process 7 writes to it")] * 4
+        now = account.clock.now()
+        return Report(RUN, now, now, None, error=JournalBusy("process 7 writes to it"))
+
+    runs = await _served(Account([lost, in_sync]), 100)
+    assert runs == [(0, "start"), (21, "start")]
+
+
+async def test_an_approval_is_taken_up_within_seconds_and_only_once() -> None:
+    """Also where it does not help, as with `must_see`."""
+
+    def held(account: Account) -> Report:
+        now = account.clock.now()
+        guarded = dataclasses.replace(doubles.guarded([]), held=(HeldChange(CHANGE, "must_see", "not seen"),))
+        return Report(RUN, now, now, guarded)
+
+    account = Account([held])
+    runs = await _served(account, 290, meanwhile=lambda service: account.approvals.add("sha256:0"))
+    assert [trigger for _, trigger in runs] == ["start", "request"]
+    assert 100 <= runs[1][0] <= 105
+
+
+async def test_what_is_held_again_may_be_approved_again() -> None:
+    """An approval of what flaps is used up by the run that makes it."""
+
+    def held(account: Account) -> Report:
+        now = account.clock.now()
+        guarded = dataclasses.replace(doubles.guarded([]), held=(HeldChange(CHANGE, "flapping", "reversed"),))
+        account.approvals.add(guarded.digest)
+        return Report(RUN, now, now, guarded)
+
+    def made(account: Account) -> Report:
+        account.approvals.clear()
+        return in_sync(account)
+
+    account = Account([held, made, held, made])
+    runs = await _served(account, 390)
+    assert [trigger for _, trigger in runs] == ["start", "request", "interval", "request"]
+
+
+async def test_where_nothing_is_held_nobody_is_asked_for_approvals() -> None:
+    account = Account([in_sync])
+    await _served(account, 290)
+    assert account.asked == 0

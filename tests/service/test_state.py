@@ -1,0 +1,169 @@
+"""What the service knows of itself: which part is broken since when, and whether it is ready."""
+
+import datetime
+
+import anyio
+import pytest
+
+from tests.support import doubles
+from worker.core.model.errors import (
+    DesiredError,
+    FleetSyncError,
+    JournalError,
+    KeyRejected,
+    ProcessSuspended,
+    ReadingError,
+    SettingsError,
+    SourceError,
+    Stopped,
+    Unreachable,
+)
+from worker.core.model.identifiers import RunId
+from worker.core.model.problem import Problem
+from worker.core.model.report import Report
+from worker.core.monitoring import status
+from worker.service import state
+
+pytestmark = pytest.mark.anyio
+
+NOON = datetime.datetime(2026, 11, 23, 12, tzinfo=datetime.UTC)
+Part = status.Part
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.time = NOON
+
+    def now(self) -> datetime.datetime:
+        self.time += datetime.timedelta(seconds=1)
+        return self.time
+
+    def uptime(self) -> float:
+        return self.time.timestamp()
+
+    cpu_time = uptime
+
+
+def ended(service_state: state.ServiceState, error: FleetSyncError | None = None) -> None:
+    """Have a run begin and end, with an error or in sync."""
+    guarded = None if error else doubles.guarded([])
+    service_state.begin(RunId("run_1"), trigger="interval")
+    finished = Report(RunId("run_1"), NOON, NOON, guarded, error=error)
+    service_state.end(finished, trigger="interval")
+
+
+def broken(service_state: state.ServiceState) -> set[Part]:
+    return {each.part for each in service_state.broken}
+
+
+@pytest.mark.parametrize(
+    ("error", "part"),
+    [
+        (SourceError([Problem("membership.yaml:1:1", "it is empty")]), Part.SOURCE),
+        (DesiredError([Problem("membership.yaml:1:1", "two modes")]), Part.SOURCE),
+        (JournalError("the disk is full"), Part.JOURNAL),
+        (KeyRejected("401"), Part.KEY),
+        (Unreachable("no answer"), Part.CHARGE),
+        (ReadingError("many references", code="too_many_unresolved"), Part.SOURCE),
+        (ReadingError("the list of fleets breaks off"), Part.CHARGE),
+    ],
+)
+async def test_a_run_that_fails_says_which_part_is_broken_and_one_that_does_not_mends_it(
+    error: FleetSyncError, part: Part
+) -> None:
+    service_state = state.ServiceState(clock=Clock())
+    ended(service_state, error)
+    assert broken(service_state) == {part}
+    (first,) = service_state.broken
+    ended(service_state, error)
+    assert service_state.broken[0].since == first.since
+    ended(service_state)
+    assert broken(service_state) == set()
+
+
+async def test_a_run_that_gets_further_than_the_one_before_mends_what_it_passed() -> None:
+    service_state = state.ServiceState(clock=Clock())
+    for error, part in (
+        (JournalError("the disk is full"), Part.JOURNAL),
+        (SourceError([Problem("membership.yaml", "gone")]), Part.SOURCE),
+        (Unreachable("no answer"), Part.CHARGE),
+        (KeyRejected("401"), Part.KEY),
+    ):
+        ended(service_state, error)
+        assert broken(service_state) >= {part}
+    assert broken(service_state) == {Part.CHARGE, Part.KEY}
+
+
+async def test_a_charge_that_does_not_answer_says_nothing_of_the_key() -> None:
+    service_state = state.ServiceState(clock=Clock())
+    ended(service_state, KeyRejected("401"))
+    ended(service_state, Unreachable("no answer"))
+    assert broken(service_state) == {Part.CHARGE, Part.KEY}
+
+
+async def test_a_journal_that_somebody_else_writes_is_not_broken() -> None:
+    service_state = state.ServiceState(clock=Clock())
+    ended(service_state, JournalError("the disk is full"))
+    service_state.stand_by("process 7 writes")
+    assert broken(service_state) == set()
+    assert service_state.unready() == ""
+
+
+async def test_settings_are_mended_by_settings_only() -> None:
+    service_state = state.ServiceState(clock=Clock())
+    service_state.mark_failed(Part.SETTINGS, SettingsError([Problem("sync.mode", "wrong")]))
+    ended(service_state)
+    assert broken(service_state) == {Part.SETTINGS}
+    assert service_state.unready().startswith("settings: ")
+    service_state.mark_ok([Part.SETTINGS])
+    assert service_state.unready() == ""
+
+
+async def test_it_is_ready_after_a_run_that_did_not_fail_or_when_it_stands_by() -> None:
+    first, second = state.ServiceState(clock=Clock()), state.ServiceState(clock=Clock())
+    assert first.unready()
+    ended(first, Unreachable("no answer"))
+    assert first.unready()
+    ended(first)
+    assert first.unready() == ""
+    ended(first, Unreachable("no answer"))
+    assert first.unready() == ""
+    ended(first, JournalError("the disk is full"))
+    assert "disk is full" in first.unready()
+    second.stand_by("process 7 writes")
+    assert second.unready() == ""
+
+
+async def test_an_end_that_the_operator_wanted_breaks_nothing() -> None:
+    service_state = state.ServiceState(clock=Clock())
+    ended(service_state, Stopped("SIGTERM", exit_code=143))
+    ended(service_state, ProcessSuspended("stood still"))
+    assert broken(service_state) == set()
+
+
+async def test_whoever_waits_for_a_change_sees_each_and_for_a_turn_only_what_matters() -> None:
+    service_state, seen = state.ServiceState(clock=Clock()), list[str]()
+
+    async def watch(name: str) -> None:
+        while True:
+            await (service_state.changed() if name == "changed" else service_state.turned())
+            seen.append(name)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(watch, "changed")
+        tasks.start_soon(watch, "turned")
+        await anyio.sleep(1)
+        service_state.begin(RunId("run_1"), trigger="interval")
+        await anyio.sleep(1)
+        service_state.stage("Reading fleets", None)
+        await anyio.sleep(1)
+        service_state.step()
+        await anyio.sleep(1)
+        assert seen == ["changed"] * 3
+        service_state.end(None, trigger="interval")
+        await anyio.sleep(1)
+        assert sorted(seen) == ["changed"] * 4 + ["turned"]
+        tasks.cancel_scope.cancel()
+    assert service_state.running is None

@@ -1,0 +1,385 @@
+"""Settings: everything at once, with its place, in words that say what to write."""
+
+import os
+import pathlib
+import tomllib
+
+import pytest
+
+from tests.settings import conftest
+from worker.core.model.desired import Mode
+from worker.core.model.errors import SettingsError
+from worker.settings import loader, model
+
+CONFIG = pathlib.Path(__file__).parents[2] / "config" / "fleet-sync.toml"
+MEMBERSHIP = "drv_jFme4vQtEAyhWAWt18YgmYvHSUL4AXx5/flt_HpGdGBwWHWAAZnAxuxiPdUiO8uLj8Kk8"
+
+
+def test_every_key_has_a_default_but_the_sources(load: conftest.Load) -> None:
+    settings = load()
+    assert settings.charge.base_url == "https://api.chargeapi.co/v1"
+    assert settings.sync.mode is Mode.EXACT
+    assert settings.sources == (model.FileSource(path="membership.yaml"),)
+
+
+def test_the_annotated_file_shows_every_key_with_its_default(load: conftest.Load) -> None:
+    shown = tomllib.loads(CONFIG.read_text())
+    assert shown == load().model_dump(mode="json")
+    assert loader.load(CONFIG, {}).model_dump() == load().model_dump()
+
+
+def test_the_annotated_file_keeps_the_order_of_the_code() -> None:
+    shown = tomllib.loads(CONFIG.read_text())
+    assert list(shown) == list(model.Settings.model_fields)
+    for name, section in shown.items():
+        described = model.FileSource if name == "sources" else model.Settings.model_fields[name].annotation
+        assert described is not None
+        assert list(section[0] if name == "sources" else section) == list(described.model_fields)
+
+
+def test_settings_never_change(load: conftest.Load) -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        load().rate_limit.burst = 5
+
+
+def test_every_problem_is_told_at_once_with_its_place(refused: conftest.Refused) -> None:
+    found = refused(
+        '[charge]\npage_size = 101\ntimeout_seconds = "30"\n[sync]\nmode = "exat"\n[pase]\nburst = 1\n'
+        "[rate_limit]\nbrust = 5\nadaptive = 1\n[guard]\nmust_see = ['"
+        + MEMBERSHIP
+        + "', 'drv_a/flt_b']\n[retry]\nbase_seconds = 5\nmax_seconds = 1\n",
+        sources="",
+        FLEET_SYNC_RATE_LIMIT__BURST="many",
+        FLEET_SYNC_RATE_LIMIT__SPEED="3",
+    )
+    assert found == [
+        "fleet-sync.toml:1:1: write at least one source: a line [[sources]], and below it a line "
+        'path = "membership.yaml"',
+        "fleet-sync.toml:2:13: charge.page_size: write a number up to 100",
+        "fleet-sync.toml:3:19: charge.timeout_seconds: write a number, without quotation marks",
+        'fleet-sync.toml:5:8: sync.mode: write "exact", or "additive" to never detach',
+        'fleet-sync.toml:6:2: unknown section "pase": the sections are charge, sources, sync, rate_limit, retry, guard, '
+        'journal, status, notify; did you mean "rate_limit"?',
+        'fleet-sync.toml:9:1: unknown key "brust" in rate_limit: its keys are requests_per_second, burst, concurrency, '
+        'adaptive; did you mean "burst"?',
+        "fleet-sync.toml:10:12: rate_limit.adaptive: write true or false, without quotation marks",
+        f"fleet-sync.toml:12:{len(MEMBERSHIP) + 17}: guard.must_see: 'drv_a' is no drv_ id: an id is drv_ and "
+        "exactly 32 letters or digits",
+        "fleet-sync.toml:15:15: retry.max_seconds: less than base_seconds: write at least as much",
+        "FLEET_SYNC_RATE_LIMIT__BURST: rate_limit.burst: write a whole number, without quotation marks",
+        'FLEET_SYNC_RATE_LIMIT__SPEED: unknown key "speed" in rate_limit: its keys are requests_per_second, burst, '
+        "concurrency, adaptive",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("charge.page_size = 0", "1:20: charge.page_size: write a number from 1 on"),
+        ("charge.page_size = 10.0", "1:20: charge.page_size: write a whole number"),
+        ("charge.page_size = true", "1:20: charge.page_size: write a whole number"),
+        ("charge.timeout_seconds = 0", "1:26: charge.timeout_seconds: write a number above 0"),
+        ("charge.timeout_seconds = inf", "1:26: charge.timeout_seconds: write a"),
+        ("charge.timeout_seconds = nan", "1:26: charge.timeout_seconds: write a"),
+        ("charge.api_version = 'v 1'", '1:22: charge.api_version: write a version like "2026-03-01"'),
+        ("charge.api_version = 2026-03-01", '1:22: charge.api_version: write text in "quotation marks"'),
+        ("charge.api_key_file = 1", '1:23: charge.api_key_file: write text in "quotation marks"'),
+        ("sync.interval_seconds = -1", "1:25: sync.interval_seconds: write a number above 0"),
+        ("sync.interval_jitter = 1.1", "1:24: sync.interval_jitter: write a number up to 1"),
+        ("rate_limit.requests_per_second = 0", "1:28: rate_limit.requests_per_second: write a number above 0"),
+        ("rate_limit.burst = 0", "1:14: rate_limit.burst: write a number from 1 on"),
+        ("rate_limit.concurrency = 257", "1:20: rate_limit.concurrency: write a number up to 256"),
+        ("retry.max_attempts = 0", "1:22: retry.max_attempts: write a number from 1 on"),
+        ("retry.base_seconds = 0", "1:22: retry.base_seconds: write a number above 0"),
+        ("guard.max_detach_fraction = 25", "1:29: guard.max_detach_fraction: write a number up to 1"),
+        (
+            "guard.max_detach_fraction_per_fleet = -0.1",
+            "1:39: guard.max_detach_fraction_per_fleet: write a number from",
+        ),
+        ("guard.max_unresolved_fraction = 2", "1:33: guard.max_unresolved_fraction: write a number up to 1"),
+        ("guard.always_allow = -1", "1:22: guard.always_allow: write a number from 0 on"),
+        ("guard.must_see = 'x'", '1:18: guard.must_see: write a list, like ["…", "…"]'),
+        ("guard.must_see = [1]", '1:19: guard.must_see: write text in "quotation marks"'),
+        ("guard.must_see = ['a']", "1:19: guard.must_see: 'a' is no membership: write drv_…/flt_…"),
+        ("guard.allow_emptying_fleets = 'no'", "1:31: guard.allow_emptying_fleets: write true or false"),
+        ("status.listen = ':8080'", '1:17: status.listen: the host is missing: write it like "127.0.0.1:8080"'),
+        ("notify.url = 'http://sesame.example'", "1:14: notify.url: plain http would show the notices"),
+        ("notify = {url = 'https://h/sesame', url_file = 'x'}", "1:48: notify.url_file: notify.url is set too"),
+        (
+            "journal.url = 'mysql://u:sesame@h/d'",
+            "1:15: journal.url: this is no journal: write sqlite:///",
+        ),
+        ("journal.keep = 1", '1:9: unknown key "keep" in journal'),
+        ("charge = 1", "1:10: charge is a section: write a line [charge], and its keys below it"),
+        ("notices.url = 'x'", '1:1: unknown section "notices"'),
+    ],
+)
+def test_what_cannot_be_is_refused_with_what_to_write(text: str, problem: str, refused: conftest.Refused) -> None:
+    (found,) = refused(text + "\n")
+    assert f"fleet-sync.toml:{problem}" in found
+    assert "sesame" not in found
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "1:1: write at least one source"),
+        ("sources = []", "1:11: write at least one source"),
+        ("sources = 'membership.yaml'", "1:11: write at least one source: a line [[sources]]"),
+        ("[sources]\npath = 'a.yaml'", "1:1: write at least one source: a line [[sources]]"),
+        ("[[sources]]\nkind = 'file'", '1:1: sources.path is missing: write path = "membership.yaml"'),
+        ("[[sources]]\npath = ''", "2:8: sources.path: write a path"),
+        ("[[sources]]\npath = 'a'\nkind = 'ldap'", '3:8: sources.kind: write "file"'),
+        ("[[sources]]\npath = 'a'\n[[sources]]\npaht = 'b'\npath = 'b'", '4:1: unknown key "paht" in sources'),
+        ("sources = ['a']", "1:12: sources is a section: write a line [[sources]]"),
+    ],
+)
+def test_at_least_one_source_must_stand_there(text: str, problem: str, refused: conftest.Refused) -> None:
+    (found,) = refused(sources=text)
+    assert f"fleet-sync.toml:{problem}" in found
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("[rate_limit\n", "1:6: "),
+        ("[rate_limit]\nburst = \n", "2:9: a value is missing here"),
+        ("[rate_limit]\nburst = 1\nburst = 2\n", "3:10: this key has a value already: keep one of them"),
+        ("[rate_limit]\n[rate_limit]\n", "2:6: this table was begun before"),
+        (
+            "a = " + "[" * 5000,
+            "1:25: nested deeper than 20 levels, and five are enough: see that every bracket is closed",
+        ),
+        ("a = '\0'", "1:6: a NUL character"),
+    ],
+)
+def test_a_file_that_is_not_toml_is_refused_with_its_place(text: str, problem: str, refused: conftest.Refused) -> None:
+    (found,) = refused(text, sources="")
+    assert f"fleet-sync.toml:{problem}" in found
+
+
+def test_a_missing_file_is_answered_with_how_to_make_one(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(SettingsError) as caught:
+        loader.load(tmp_path / "none.toml", {})
+    (problem,) = caught.value.problems
+    assert problem.where == str(tmp_path / "none.toml")
+    assert 'a line [[sources]] and below it a line path = "membership.yaml"' in problem.message
+    assert "--config" in problem.message
+
+
+def test_a_folder_in_place_of_the_file_is_refused(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(SettingsError, match="it is a folder: name the settings file in it"):
+        loader.load(tmp_path, {})
+
+
+def test_a_file_of_more_than_64_mib_is_no_settings_file(tmp_path: pathlib.Path) -> None:
+    """It cannot be split, as a document can."""
+    path = tmp_path / "a.toml"
+    path.touch()
+    os.truncate(path, 64 * 1024 * 1024 + 1)
+    with pytest.raises(SettingsError) as caught:
+        loader.load(path, {})
+    (problem,) = caught.value.problems
+    assert str(problem) == f"{path}:1:1: larger than 64 MiB: this is no settings file; name another with --config"
+
+
+def test_a_file_that_is_not_utf_8_is_refused_with_its_place(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "a.toml").write_bytes(b"\n# \xe9")
+    with pytest.raises(SettingsError, match=r"a\.toml:2:3: byte 0xe9 is not UTF-8"):
+        loader.load(tmp_path / "a.toml", {})
+
+
+def test_the_environment_wins_over_the_file(load: conftest.Load) -> None:
+    settings = load(
+        "[rate_limit]\nburst = 5\nconcurrency = 7\n",
+        FLEET_SYNC_RATE_LIMIT__BURST="6",
+        FLEET_SYNC_RATE_LIMIT__ADAPTIVE="false",
+        FLEET_SYNC_SYNC__MODE="additive",
+        FLEET_SYNC_CHARGE__BASE_URL="http://127.0.0.1:8000/v1/",
+        FLEET_SYNC_CHARGE__API_VERSION="2026-03-01",
+        FLEET_SYNC_CHARGE__TIMEOUT_SECONDS="1.5",
+        FLEET_SYNC_CHARGE__API_KEY_FILE='"keys/charge"',
+        FLEET_SYNC_GUARD__MUST_SEE=f'["{MEMBERSHIP}"]',
+    )
+    assert (settings.rate_limit.burst, settings.rate_limit.concurrency, settings.rate_limit.adaptive) == (6, 7, False)
+    assert settings.sync.mode is Mode.ADDITIVE
+    assert settings.charge.base_url == "http://127.0.0.1:8000/v1"
+    assert settings.charge.api_version == "2026-03-01"
+    assert settings.charge.timeout_seconds == 1.5
+    assert settings.charge.api_key_file == "keys/charge"
+    assert settings.guard.must_see == (MEMBERSHIP,)
+
+
+@pytest.mark.parametrize("text", ["20260301", "1.0", "true", "2026-03-01", "0x1F", "1e5"])
+def test_an_override_of_a_text_is_a_text_whatever_it_looks_like(text: str, load: conftest.Load) -> None:
+    settings = load(FLEET_SYNC_CHARGE__API_VERSION=text, FLEET_SYNC_CHARGE__API_KEY_FILE=text)
+    assert (settings.charge.api_version, settings.charge.api_key_file) == (text, text)
+
+
+def test_an_override_of_a_text_may_stand_in_quotation_marks_and_a_list_is_a_text_too(load: conftest.Load) -> None:
+    settings = load(FLEET_SYNC_CHARGE__API_VERSION='"20260301"', FLEET_SYNC_NOTIFY__URL_FILE='["a"]')
+    assert (settings.charge.api_version, settings.notify.url_file) == ("20260301", '["a"]')
+
+
+def test_the_environment_also_heals_what_the_file_has_wrong(load: conftest.Load) -> None:
+    assert load("[rate_limit]\nburst = 0\n", FLEET_SYNC_RATE_LIMIT__BURST="6").rate_limit.burst == 6
+
+
+def test_variables_without_a_section_and_a_key_are_no_overrides(load: conftest.Load) -> None:
+    """Some mean something of their own, and an orchestrator sets others for a service that is named fleet-sync."""
+    others = (
+        "FLEET_SYNC",
+        "FLEET_SYNC_CONFIG",
+        "FLEET_SYNC_LOG_FORMAT",
+        "FLEET_SYNC_LOG_LEVEL",
+        "FLEET_SYNC_PORT",
+        "FLEET_SYNC_SERVICE_HOST",
+        "FLEET_SYNC_STATUS_PORT",
+        "FLEET_SYNC_STATUS_TOKEN",
+        "FLEET_SYNC_STATUS_TOKEN_FILE",
+        "FLEET_SYNC_TEST_TOOLS",
+        "OTHER_PACE_BURST",
+        "OTHER__KEY",
+    )
+    assert load(**dict.fromkeys(others, "x")) == load()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("FLEET_SYNC_PASE__BURST", "1", 'unknown section "pase"'),
+        ("FLEET_SYNC_RATE_LIMIT__BRUST", "1", 'did you mean "burst"?'),
+        ("FLEET_SYNC_RATE_LIMIT__BURST__MAX", "1", 'unknown key "burst__max" in rate_limit'),
+        ("FLEET_SYNC_RATE_LIMIT__", "1", 'unknown key "" in rate_limit'),
+        ("FLEET_SYNC___BURST", "1", 'unknown section ""'),
+        ("FLEET_SYNC_RATE_LIMIT__BURST", "", "write a whole number"),
+        ("FLEET_SYNC_RATE_LIMIT__BURST", "1\nb = 2", "write a whole number"),
+        ("FLEET_SYNC_RATE_LIMIT__BURST", "[" * 5000, "write a whole number"),
+        ("FLEET_SYNC_RATE_LIMIT__BURST", "{a = 1}", "write a whole number"),
+        ("FLEET_SYNC_SOURCES__PATH", "a.yaml", "sources stand in the settings file only"),
+        ("FLEET_SYNC_RETRY__MAX_SECONDS", "0.1", "less than base_seconds"),
+        ("FLEET_SYNC_GUARD__MUST_SEE", '["a"]', "is no membership"),
+        ("FLEET_SYNC_JOURNAL__URL", "mysql://h/d", "this is no journal"),
+    ],
+)
+def test_an_override_that_cannot_be_is_named_by_its_variable(
+    name: str, value: str, problem: str, refused: conftest.Refused
+) -> None:
+    (found,) = refused(**{name: value})
+    assert found.startswith(f"{name}: ")
+    assert problem in found
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "meant"),
+    [
+        ("FLEET_SYNC_GUARD_MAX_DETACH_FRACTION", "0", "FLEET_SYNC_GUARD__MAX_DETACH_FRACTION"),
+        ("FLEET_SYNC_PACE_BURST", "-3", "FLEET_SYNC_RATE_LIMIT__BURST"),
+        ("FLEET_SYNC__PACE_BURST", "5", "FLEET_SYNC_RATE_LIMIT__BURST"),
+        ("FLEET_SYNC_STATUS_LISTEN", "ch_sk_live_Sesame", "FLEET_SYNC_STATUS__LISTEN"),
+    ],
+)
+def test_an_override_with_one_underscore_is_not_passed_over(
+    name: str, value: str, meant: str, refused: conftest.Refused
+) -> None:
+    """Somebody who sets a limit to nothing would believe that it holds."""
+    (found,) = refused(**{name: value})
+    assert found == (
+        f"{name}: this changes nothing: write {meant}, with two underscores between section and key, or unset it"
+    )
+
+
+def test_a_source_in_the_environment_is_refused_however_it_is_spelled(refused: conftest.Refused) -> None:
+    (found,) = refused(FLEET_SYNC_SOURCES_PATH="a.yaml")
+    assert found.startswith("FLEET_SYNC_SOURCES_PATH: sources stand in the settings file only")
+
+
+def test_an_override_of_a_section_that_is_none_reports_the_file(refused: conftest.Refused) -> None:
+    (found,) = refused("rate_limit = 1\n", FLEET_SYNC_RATE_LIMIT__BURST="1")
+    assert found.startswith("fleet-sync.toml:1:8: rate_limit is a section")
+
+
+def test_paths_are_relative_to_the_settings_file(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc" / "a.toml").write_text('[[sources]]\npath = "teams"\n[journal]\nurl = "sqlite:///state/j.db"\n')
+    monkeypatch.chdir(tmp_path)
+    settings = loader.load("etc/a.toml", {})
+    monkeypatch.undo()
+    assert settings.located(settings.sources[0].path) == pathlib.Path("etc/teams")
+    assert settings.sources[0].path == "teams"
+
+
+def test_the_journal_is_found_wherever_the_program_was_started(
+    tmp_path: pathlib.Path, load: conftest.Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert load().journal_url == f"sqlite:///{tmp_path}/fleet-sync.db"
+    assert load("journal.url = 'sqlite:////var/lib/j.db'\n").journal_url == "sqlite:////var/lib/j.db"
+    monkeypatch.chdir(tmp_path)
+    assert loader.load("fleet-sync.toml", {}).journal_url == "sqlite:////var/lib/j.db"
+    assert load("journal.url = 'postgresql://h/d'\n").journal_url == "postgresql://h/d"
+
+
+@pytest.mark.parametrize(
+    ("text", "environ"),
+    [
+        ("[charge]\napi_key = 'ch_sk_live_Sesame'\n", {}),
+        ("[charge]\nbase_url = 'ch_sk_live_Sesame'\n", {}),
+        ("[charge]\nbase_url = 'https://ch_sk_live_Sesame@h'\n", {}),
+        ("[charge]\napi_version = 'ch_sk_live_Sesame'\n", {}),
+        ("[charge]\nch_sk_live_Sesame = 1\n", {}),
+        ("[ch_sk_live_Sesame]\n", {}),
+        ("ch_sk_live_Sesame\n", {}),
+        ("[charge]\na = ch_sk_live_Sesame\n", {}),
+        ("[charge]\na = {ch_sk_live_Sesame = 1, ch_sk_live_Sesame = 1}\n", {}),
+        ("[charge]\napi_key_file = 'ch_sk_live_Sesame'\n", {}),
+        ("[charge]\nbase_url = 'https://h/ch_sk_live_Sesame'\n", {}),
+        ("[journal]\nurl = 'postgresql://u:ch_sk_live_Sesame@h/d'\n", {}),
+        ("[notify]\nurl_file = 'ch_sk_live_Sesame'\n", {}),
+        ("[guard]\nmust_see = ['ch_sk_live_Sesame']\n", {}),
+        ("[guard]\nmust_see = ['drv_ch_sk_live_Sesame/x']\n", {}),
+        ("[rate_limit]\nburst = 'ch_sk_live_Sesame'\n", {}),
+        ("[sync]\nmode = 'ch_sk_live_Sesame'\n", {}),
+        ("", {"FLEET_SYNC_CHARGE__API_KEY": "ch_sk_live_Sesame"}),
+        ("", {"FLEET_SYNC_RATE_LIMIT__BURST": "ch_sk_live_Sesame"}),
+        ("", {"FLEET_SYNC_CHARGE__API_KEY_FILE": "ch_sk_live_Sesame"}),
+    ],
+)
+def test_a_secret_key_in_the_settings_is_never_shown(text: str, environ: dict[str, str], load: conftest.Load) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(text, **environ)
+    assert "Sesame" not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert "Sesame" not in str(caught.value.__context__ or "")
+
+
+def test_a_key_in_the_settings_is_answered_with_where_it_belongs(refused: conftest.Refused) -> None:
+    (found,) = refused("[charge]\napi_key = 'ch_sk_live_Sesame'\n")
+    assert found == (
+        'fleet-sync.toml:2:1: unknown key "api_key" in charge: a secret key never stands here; '
+        "set CHARGE_API_KEY, or charge.api_key_file"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "sources", "place"),
+    [
+        ("[charge]\napi_key_file = 'ch_sk_live_Sesame'\n", conftest.SOURCES, "2:16: charge.api_key_file"),
+        ("charge.api_key_file = '/run/ch_sk_live_Sesame'\n", conftest.SOURCES, "1:23: charge.api_key_file"),
+        ("journal.url = 'sqlite:///ch_sk_live_Sesame'\n", conftest.SOURCES, "1:15: journal.url"),
+        ("", "[[sources]]\npath = 'ch_sk_live_Sesame'\n", "2:8: sources.path"),
+    ],
+)
+def test_a_key_where_another_text_is_meant_is_refused_at_its_place(
+    text: str, sources: str, place: str, refused: conftest.Refused
+) -> None:
+    """`check` would call it fine else, and the file with the key in it would be committed."""
+    (found,) = refused(text, sources=sources)
+    assert found == (
+        f"fleet-sync.toml:{place}: a secret key never stands in the settings: set CHARGE_API_KEY, or write the key "
+        "into a file, and its path in charge.api_key_file"
+    )
+
+
+def test_a_key_in_an_override_is_refused_by_the_name_of_its_variable(refused: conftest.Refused) -> None:
+    (found,) = refused(FLEET_SYNC_CHARGE__API_KEY_FILE="ch_sk_live_Sesame")
+    assert found.startswith("FLEET_SYNC_CHARGE__API_KEY_FILE: charge.api_key_file: a secret key never stands")

@@ -1,0 +1,402 @@
+"""What membership documents mean, and how mistakes in them are told, in every format."""
+
+import datetime
+import itertools
+import json
+import re
+
+import hypothesis
+import pytest
+from hypothesis import strategies
+
+from tests.sources import conftest
+from worker.core.model.desired import DriverByMetadata, FleetByName, Mode
+from worker.core.planning import references
+from worker.sources import membership_document, positions
+
+FLEET = "flt_HpGdGBwWHWAAZnAxuxiPdUiO8uLj8Kk8"
+DRIVER = "drv_jFme4vQtEAyhWAWt18YgmYvHSUL4AXx5"
+
+SAME = {
+    "a.yaml": f"""
+fleets:
+  {FLEET}:
+    - {DRIVER}
+    - employee_id=0123
+  Paris vans:
+    - {{driver: Bob@Example.com, from: 2026-12-01, until: 2027-01-01T08:00:00+02:00, note: seasonal}}
+""",
+    "a.json": f"""
+{{"fleets": {{
+  "{FLEET}": ["{DRIVER}", "employee_id=0123"],
+  "Paris vans": [{{"driver": "Bob@Example.com", "from": "2026-12-01", "until": "2027-01-01T08:00:00+02:00",
+                   "note": "seasonal"}}]
+}}}}
+""",
+    "a.toml": f"""
+[fleets]
+{FLEET} = ["{DRIVER}", "employee_id=0123"]
+[[fleets."Paris vans"]]
+driver = "Bob@Example.com"
+from = 2026-12-01
+until = 2027-01-01 08:00:00+02:00
+note = "seasonal"
+""",
+    "a.csv": f"""driver,fleet,from,until,note
+{DRIVER},{FLEET},,,
+employee_id=0123,{FLEET},,,
+Bob@Example.com,Paris vans,2026-12-01,2027-01-01T08:00:00+02:00,seasonal
+""",
+}
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_every_format_says_the_same(name: str, read: conftest.Read) -> None:
+    reading = read(name, SAME[name])
+    assert [str(entry.fleet) for entry in reading.fleets] == [FLEET, '"Paris vans"']
+    assert [(str(row.fleet), str(row.driver), row.note) for row in reading.rows] == [
+        (FLEET, DRIVER, ""),
+        (FLEET, "employee_id=0123", ""),
+        ('"Paris vans"', "bob@example.com", "seasonal"),
+    ]
+    assert reading.rows[2].starts == datetime.datetime(2026, 12, 1, tzinfo=datetime.UTC)
+    assert reading.rows[2].ends == datetime.datetime(2027, 1, 1, 6, tzinfo=datetime.UTC)
+    assert reading.rows[0].starts is None
+
+
+@pytest.mark.parametrize(
+    ("name", "places"),
+    [
+        ("a.yaml", ["4:7", "5:7", "7:16"]),
+        ("a.json", ["3:44", "3:84", "4:29"]),
+        ("a.toml", ["3:41", "3:81", "5:10"]),
+        ("a.csv", ["2:1", "3:1", "4:1"]),
+    ],
+)
+def test_the_place_of_a_row_is_where_its_driver_starts(name: str, places: list[str], read: conftest.Read) -> None:
+    assert [str(row.origin) for row in read(name, SAME[name]).rows] == [f"{name}:{place}" for place in places]
+
+
+@pytest.mark.parametrize(
+    ("name", "places"),
+    [("a.yaml", ["3:3", "6:3"]), ("a.json", ["3:3", "4:3"]), ("a.toml", ["3:1", "4:10"]), ("a.csv", ["2:38", "4:17"])],
+)
+def test_the_place_of_a_fleet_is_where_its_key_starts(name: str, places: list[str], read: conftest.Read) -> None:
+    assert [str(entry.origin) for entry in read(name, SAME[name]).fleets] == [f"{name}:{place}" for place in places]
+
+
+def test_a_fleet_may_have_a_mode_of_its_own(read: conftest.Read) -> None:
+    reading = read(
+        "a.yaml",
+        "fleets:\n  a: {mode: additive, drivers: []}\n  b: {mode: exact, drivers: [x@y]}\n"
+        "  c: {drivers: []}\n  d: []\n",
+    )
+    assert [entry.mode for entry in reading.fleets] == [Mode.ADDITIVE, Mode.EXACT, None, None]
+
+
+def test_a_fleet_with_an_empty_list_is_managed_and_meant_for_nobody(read: conftest.Read) -> None:
+    reading = read("a.yaml", f"fleets: {{{FLEET}: []}}")
+    assert len(reading.fleets) == 1
+    assert reading.rows == ()
+
+
+def test_duplicate_rows_are_left_to_the_planner(read: conftest.Read) -> None:
+    assert len(read("a.yaml", "fleets: {a: [x@y, x@y]}").rows) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.yaml", "fleets:\n  a:\n"),
+        ("a.yaml", "fleets:\n  a: ~\n"),
+        ("a.yaml", "fleets:\n  a: {mode: exact}\n"),
+        ("a.yaml", "fleets:\n  a:\n    drivers:\n"),
+        ("a.yaml", "fleets:\n  a: x@y\n"),
+        ("a.json", '{"fleets": {"a": null}}'),
+        ("a.json", '{"fleets": {"a": ""}}'),
+        ("a.toml", 'fleets.a = "x@y"'),
+        ("a.toml", "fleets.a = 1"),
+    ],
+)
+def test_a_fleet_without_a_list_is_no_fleet_without_drivers(name: str, text: str, refused: conftest.Refused) -> None:
+    """Somebody who forgets the list must not empty the fleet."""
+    (problem,) = refused(name, text)
+    assert "write [] if nobody is meant" in problem
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.yaml", ""),
+        ("a.yaml", "\n  \n"),
+        ("a.yaml", "# nothing but a remark\n"),
+        ("a.yaml", "---\n"),
+        ("a.yaml", "fleets:\n"),
+        ("a.yaml", "fleets: {}\n"),
+        ("a.yaml", "fleets: []\n"),
+        ("a.yaml", "- x@y\n"),
+        ("a.yaml", "{}"),
+        ("a.yaml", "text"),
+        ("a.json", ""),
+        ("a.json", "null"),
+        ("a.json", "{}"),
+        ("a.json", "[]"),
+        ("a.json", '{"fleets": {}}'),
+        ("a.toml", ""),
+        ("a.toml", "# nothing\n"),
+        ("a.toml", "[fleets]\n"),
+        ("a.csv", ""),
+        ("a.csv", "driver,fleet\n"),
+        ("a.csv", "driver,fleet\n\n\n"),
+    ],
+)
+def test_an_empty_source_is_an_error_and_never_an_intention(name: str, text: str, refused: conftest.Refused) -> None:
+    """An empty read deleted every user and group (awslabs/ssosync 194)."""
+    (problem,) = refused(name, text)
+    assert problem.startswith(f"{name}:1:1: ") or "fleets" in problem
+
+
+def test_every_problem_of_a_document_is_told_at_once_and_in_order(refused: conftest.Refused) -> None:
+    text = f"""
+fleet: {{}}
+fleets:
+  flt_short:
+    - drv_short
+    - {{driver: x@y, form: 2026-01-01}}
+    - {{driver: x@y, from: 2026-13-01}}
+    - {{driver: x@y, from: 2026-02-01, until: 2026-02-01}}
+    - {{note: nobody}}
+    - plainly wrong
+    -
+    - [x@y]
+  {FLEET}:
+    mode: exakt
+    drivers: []
+    driver: x@y
+"""
+    found = refused("a.yaml", text)
+    assert [problem.split(": ")[0] for problem in found] == [
+        "a.yaml:2:1",
+        "a.yaml:4:3",
+        "a.yaml:5:7",
+        "a.yaml:6:21",
+        "a.yaml:7:27",
+        "a.yaml:8:46",
+        "a.yaml:9:7",
+        "a.yaml:10:7",
+        "a.yaml:11:6",
+        "a.yaml:12:7",
+        "a.yaml:14:11",
+        "a.yaml:16:5",
+    ]
+    assert 'unknown key "fleet"' in found[0]
+    assert 'did you mean "fleets"?' in found[0]
+    assert "flt_ and exactly 32 letters or digits" in found[1]
+    assert "drv_ and exactly 32 letters or digits" in found[2]
+    assert 'did you mean "from"?' in found[3]
+    assert '"2026-13-01" is no date' in found[4]
+    assert '"until" is not after "from"' in found[5]
+    assert "the driver is missing" in found[6]
+    assert "is no driver" in found[7]
+    assert 'did you mean "exact"?' in found[10]
+    assert 'did you mean "drivers"?' in found[11]
+
+
+def test_metadata_as_a_mapping_is_answered_with_how_it_is_written(refused: conftest.Refused) -> None:
+    unknown, missing = refused("a.yaml", "fleets:\n  a:\n    - employee_id: 10042\n")
+    assert "metadata is written key=value" in missing + unknown
+
+
+@pytest.mark.parametrize("name", ["a.yaml", "a.json", "a.toml", "a.csv"])
+@pytest.mark.parametrize("text", ["0123", "no", "1.16E+20", "0x1F", "1_000", "null", "2026-01-01", "true", "12:30:45"])
+def test_what_looks_like_a_number_or_a_truth_stays_text(name: str, text: str, read: conftest.Read) -> None:
+    """A spreadsheet turned member ids into 1.16E+20 (GAMADV-XTD3 177)."""
+    document = {
+        "a.yaml": f"fleets:\n  {text}:\n    - employee_id={text}\n    - {{driver: x@y, note: {text}}}\n",
+        "a.json": f'{{"fleets": {{"{text}": ["employee_id={text}", {{"driver": "x@y", "note": "{text}"}}]}}}}',
+        "a.toml": f'fleets."{text}" = ["employee_id={text}", {{driver = "x@y", note = "{text}"}}]',
+        "a.csv": f"driver,fleet,note\nemployee_id={text},{text},\nx@y,{text},{text}\n",
+    }
+    reading = read(name, document[name])
+    assert reading.fleets[0].fleet == FleetByName(text)
+    assert reading.rows[0].driver == DriverByMetadata("employee_id", text)
+    assert reading.rows[1].note == text
+
+
+@pytest.mark.parametrize("text", ["0123", "no", "1.16E+20", "true"])
+def test_a_bare_number_or_truth_is_refused_as_a_driver_as_it_is_written(text: str, refused: conftest.Refused) -> None:
+    (problem,) = refused("a.yaml", f"fleets:\n  a:\n    - {text}\n")
+    assert problem.startswith(f"a.yaml:3:7: '{text}' is no driver")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-02-30",
+        "2026-1-1",
+        "01.12.2026",
+        "12/01/2026",
+        "tomorrow",
+        "20260101",
+        "2026-W01-1",
+        "0",
+        "2026-01-01T25:00Z",
+        "2026-01-01T00:00+02:60",
+        "2026-01-01T00:00+0199",
+        "2026-01-01T00:00-24:00",
+    ],
+)
+@pytest.mark.parametrize("name", ["a.yaml", "a.json", "a.csv"])
+def test_a_date_that_is_none_is_refused_with_its_place(name: str, text: str, refused: conftest.Refused) -> None:
+    document = {
+        "a.yaml": f"fleets:\n  a: [{{driver: x@y, from: {text}}}]\n",
+        "a.json": f'{{"fleets":\n {{"a": [{{"driver": "x@y", "from": "{text}"}}]}}}}',
+        "a.csv": f"driver,fleet,from\nx@y,a,{text}\n",
+    }
+    column = {"a.yaml": 27, "a.json": 35, "a.csv": 7}
+    (problem,) = refused(name, document[name])
+    assert problem.startswith(f'{name}:2:{column[name]}: "{text}" is no date: write it as 2026-12-31')
+
+
+@pytest.mark.parametrize(("offset", "hour"), [("+14:00", 10), ("+00:00", 0), ("-0530", 5), ("-23:59", 23)])
+def test_an_offset_of_any_zone_is_read(offset: str, hour: int) -> None:
+    assert membership_document.moment(f"2026-01-02T00:00{offset}").hour == hour
+
+
+@pytest.mark.parametrize("text", ["0001-01-01T00:00+14:00", "9999-12-31T23:59-14:00"])
+def test_a_moment_before_or_after_all_time_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is no date"):
+        membership_document.moment(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.yaml", "fleets: {a: [{driver: x@y, until: 2026-01-01T08:00:00}]}"),
+        ("a.toml", 'fleets.a = [{driver = "x@y", until = 2026-01-01T08:00:00}]'),
+    ],
+)
+def test_a_time_without_an_offset_is_refused(name: str, text: str, refused: conftest.Refused) -> None:
+    (problem,) = refused(name, text)
+    assert "has no time zone: append Z for UTC" in problem
+
+
+@pytest.mark.parametrize("key", ["driver", "from", "until"])
+@pytest.mark.parametrize("text", ["", "null", "[]", "{}"])
+def test_a_key_without_a_text_is_refused_rather_than_passed_over(
+    key: str, text: str, refused: conftest.Refused
+) -> None:
+    """An `until` that somebody forgot to fill in must not mean for ever."""
+    entry = {"driver": '"x@y"', "from": '"2026-01-01"', "until": '"2026-02-01"'} | {key: text or '""'}
+    row = ", ".join(f'"{name}": {value}' for name, value in entry.items())
+    (problem,) = refused("a.json", f'{{"fleets": {{"a": [{{{row}}}]}}}}')
+    assert f'"{key}" has no text' in problem
+
+
+@pytest.mark.parametrize("odd", ["\u200b", "\u00a0", "\u2028", "\u202e"])
+def test_an_invisible_character_in_a_reference_is_refused(odd: str, refused: conftest.Refused) -> None:
+    in_driver, in_fleet = refused("a.csv", f"driver,fleet\nx@y{odd}z,a\nx@y,Paris{odd}vans\n")
+    assert "an invisible character" in in_driver
+    assert "an invisible character" in in_fleet
+
+
+def test_a_control_character_in_a_note_is_refused(refused: conftest.Refused) -> None:
+    (problem,) = refused("a.json", '{"fleets": {"a": [{"driver": "x@y", "note": "\\u001b[2J"}]}}')
+    assert "a control character (U+001B)" in problem
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "fleets: {a: [ch_sk_live_Sesame]}",
+        "fleets: {a: [drv_ch_sk_live_Sesame]}",
+        "fleets: {a: [employee_id=ch_sk_live_Sesame]}",
+        "fleets: {a: [{driver: x@y, note: ch_sk_live_Sesame}]}",
+        "fleets: {a: [{driver: x@y, from: ch_sk_live_Sesame}]}",
+        "fleets: {a: [{driver: x@y, ch_sk_live_Sesame: 1}]}",
+        "fleets: {a: {mode: ch_sk_live_Sesame, drivers: []}}",
+        "fleets: {ch_sk_live_Sesame: [], ch_sk_live_Sesame: []}",
+        "ch_sk_live_Sesame: {}",
+    ],
+)
+def test_a_secret_key_that_got_into_a_document_does_not_get_into_the_message(
+    text: str, refused: conftest.Refused
+) -> None:
+    assert "Sesame" not in "\n".join(refused("a.yaml", text))
+
+
+REFERENCES = strategies.one_of(
+    strategies.from_regex(r"drv_[A-Za-z0-9]{32}", fullmatch=True),
+    strategies.from_regex(r"[a-z0-9.]{1,9}@[a-z0-9.]{1,9}", fullmatch=True),
+    strategies.from_regex(r"[a-z_]{1,9}=[A-Za-z0-9 #:'\"\\,{}\[\]|>*&!%@`-]{1,9}", fullmatch=True).filter(
+        lambda text: text == text.strip()
+    ),
+)
+NAMES = strategies.text(strategies.characters(codec="utf-8"), min_size=1, max_size=12).filter(
+    lambda text: text.isprintable() and text == text.strip() and not text.startswith(("flt_", "ch_sk_"))
+)
+
+
+@hypothesis.given(strategies.dictionaries(NAMES, strategies.lists(REFERENCES, max_size=4), min_size=1, max_size=4))
+def test_what_is_written_is_what_is_read_in_every_format(fleets: dict[str, list[str]]) -> None:
+    as_json = json.dumps({"fleets": fleets}, ensure_ascii=False)
+    rows = [(name, driver) for name, drivers in fleets.items() for driver in drivers]
+    as_csv = "driver,fleet\n" + "".join(f"{_cell(driver)},{_cell(name)}\n" for name, driver in rows)
+    as_toml = "[fleets]\n" + "".join(f"{_text(n)} = [{', '.join(map(_text, d))}]\n" for n, d in fleets.items())
+    expected = [(name, str(references.parse_driver(driver))) for name, driver in rows]
+    for suffix, text in ((".json", as_json), (".yaml", as_json), (".toml", as_toml), (".csv", as_csv)):
+        if suffix == ".csv" and not rows:
+            continue
+        contents = _contents(suffix, text)
+        assert contents.problems == ()
+        assert [(str(row.fleet)[1:-1], str(row.driver)) for row in contents.rows] == expected
+        lines = re.split(r"\r\n?|\n", text)
+        for row, (_, driver) in zip(contents.rows, rows, strict=True):
+            start = lines[row.origin.line - 1][row.origin.column - 1 :]
+            assert start.startswith((driver, _text(driver), _cell(driver), json.dumps(driver, ensure_ascii=False)))
+
+
+def _cell(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"'
+
+
+def _text(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _contents(suffix: str, text: str) -> membership_document.Contents:
+    from worker.sources.formats import csv_format, json_format, toml_format, yaml_format
+
+    parse = {".json": json_format.parse, ".yaml": yaml_format.parse, ".csv": csv_format.parse}
+    document = toml_format.parse(text, texts=True) if suffix == ".toml" else parse[suffix](text)
+    return membership_document.read(document, "a")
+
+
+@hypothesis.given(strategies.sampled_from([".json", ".yaml", ".toml", ".csv"]), strategies.data())
+def test_a_document_cut_anywhere_or_bent_anywhere_gives_problems_and_never_a_crash(
+    suffix: str, data: strategies.DataObject
+) -> None:
+    text = SAME[f"a{suffix}"]
+    start = data.draw(strategies.integers(0, len(text)))
+    end = data.draw(strategies.integers(start, len(text)))
+    filling = data.draw(strategies.text("[]{}\"',:=#-\n\t \\&*!|>a0@\u00e9\u2028\U0001f600", max_size=5))
+    try:
+        contents = _contents(suffix, text[:start] + filling + text[end:])
+    except positions.Malformed as malformed:
+        assert min(malformed.place) >= 1
+        assert malformed.message
+    else:
+        assert all(re.match(r"a:[0-9]+:[0-9]+$", problem.where) for problem in contents.problems)
+
+
+@pytest.mark.parametrize("name", ["a.yaml", "a.json", "a.toml", "a.csv"])
+def test_a_large_document_is_read_whole(name: str, read: conftest.Read) -> None:
+    drivers = [f"drv_{index:032}" for index in range(20_000)]
+    parts = {
+        "a.yaml": ("fleets:\n  a:\n", (f"    - {driver}\n" for driver in drivers), ""),
+        "a.json": ('{"fleets": {"a": [""', (f',\n"{driver}"' for driver in drivers), "]}}"),
+        "a.toml": ("[fleets]\na = [\n", (f'  "{driver}",\n' for driver in drivers), "]\n"),
+        "a.csv": ("driver,fleet\n", (f"{driver},a\n" for driver in drivers), ""),
+    }
+    text = "".join(itertools.chain(*parts[name])).replace('["",', "[")
+    assert len(read(name, text).rows) == 20_000

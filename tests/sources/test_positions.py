@@ -1,0 +1,103 @@
+"""Bytes, texts and places, before any format matters."""
+
+import hypothesis
+import pytest
+from hypothesis import strategies
+
+from tests.sources import conftest
+from worker.sources import positions
+
+DOCUMENTS = {
+    "a.yaml": "fleets: {é: [x@y]}",
+    "a.json": '{"fleets": {"é": ["x@y"]}}',
+    "a.toml": 'fleets."é" = ["x@y"]',
+    "a.csv": "driver,fleet\nx@y,é\n",
+}
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_a_byte_order_mark_is_stripped(name: str, read: conftest.Read) -> None:
+    """Spreadsheets write one."""
+    reading = read(name, b"\xef\xbb\xbf" + DOCUMENTS[name].encode())
+    assert len(reading.rows) == 1
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-32"])
+def test_utf_16_is_refused_with_what_to_do(name: str, encoding: str, refused: conftest.Refused) -> None:
+    (problem,) = refused(name, DOCUMENTS[name].encode(encoding))
+    assert "UTF-8" in problem
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_bytes_that_are_not_utf_8_are_refused_with_their_place(name: str, refused: conftest.Refused) -> None:
+    before, _, _ = DOCUMENTS[name].partition("é")
+    line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+    (problem,) = refused(name, DOCUMENTS[name].encode("latin-1"))
+    assert problem == f"{name}:{line}:{column}: byte 0xe9 is not UTF-8: save the document as UTF-8"
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_a_nul_is_refused_with_its_place(name: str, refused: conftest.Refused) -> None:
+    (problem,) = refused(name, DOCUMENTS[name].replace("é", "\0"))
+    assert "a NUL character" in problem
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_a_document_of_more_than_64_mib_is_refused_unread(name: str, refused: conftest.Refused) -> None:
+    (problem,) = refused(name, b"[" * (64 * 1024 * 1024 + 1))
+    assert problem == f"{name}:1:1: larger than 64 MiB: split it into several documents in a folder"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "place"),
+    [
+        ("a.yaml", "fleets: " + "[" * 5000, "1:28"),
+        ("a.yaml", "- " * 5000 + "a", "1:41"),
+        ("a.yaml", "{a: " * 5000, "1:81"),
+        ("a.json", '{"fleets":\n' + "[" * 5000, "2:20"),
+        ("a.json", '{"a":' * 5000, "1:101"),
+        ("a.toml", "fleets = " + "[" * 5000 + "]" * 5000, "1:30"),
+        ("a.toml", "fleets = " + "[" * 30 + "]" * 30, "1:30"),
+        ("a.toml", "fleets = " + "{a = " * 5000 + "1" + "}" * 5000, "1:110"),
+        ("a.toml", "fleets = " + '{"[" = ' * 30 + "1" + "}" * 30, "1:150"),
+        ("a.toml", "a" + ".a" * 5000 + " = 1", "1:1"),
+        ("a.toml", "[a" + ".a" * 5000 + "]", "1:2"),
+    ],
+)
+def test_five_thousand_brackets_are_refused_with_a_place(
+    name: str, text: str, place: str, refused: conftest.Refused
+) -> None:
+    (problem,) = refused(name, text)
+    assert problem.startswith(f"{name}:{place}: nested deeper than 20 levels")
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+def test_lines_are_counted_with_either_ending(name: str, process_shutdown: str, read: conftest.Read) -> None:
+    document = {
+        "a.yaml": "fleets:\n  a:\n    - x@y\n",
+        "a.json": '{"fleets":\n{"a":\n  ["x@y"]\n}}\n',
+        "a.toml": '[fleets]\na = [\n  "x@y",\n]\n',
+        "a.csv": "driver,fleet\n\nx@y,a\n",
+    }[name]
+    assert read(name, document.replace("\n", process_shutdown).encode()).rows[0].origin.line == 3
+
+
+@hypothesis.given(strategies.text("a\r\n\u2028é", max_size=30), strategies.integers(0, 30))
+def test_a_place_leads_back_to_its_offset(text: str, offset: int) -> None:
+    offset = min(offset, len(text))
+    line, column = positions.Lines(text).at(offset)
+    unified = text[:offset].replace("\r\n", "\n").replace("\r", "\n")
+    between = text[max(offset - 1, 0) : offset + 1] == "\r\n"
+    assert line == unified.count("\n") + 1 - between
+    assert column >= 1
+
+
+def test_a_place_that_is_missing_is_that_of_what_is_around_it() -> None:
+    document = positions.Document({"a": ["b"]}, positions.Lines("x" * 99), (0, {"a": (1, (5, [6]))}))
+    assert document.at(("a", 7)) == (1, 6)
+    assert document.at(("a", 0, "c")) == (1, 7)
+    assert document.at(("b",)) == (1, 1)
+    assert document.key_at(("a",)) == (1, 2)
+    assert document.key_at(("a", 0)) == (1, 7)

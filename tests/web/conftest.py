@@ -1,0 +1,27 @@
+"""What the tests of the HTTP side share: an app in process, asked over ASGI."""
+
+import contextlib
+from collections.abc import AsyncIterator
+
+import httpx
+
+from tests.web import doubles
+from worker.core.model.secret import Secret
+from worker.web import app, metrics
+
+BASE = "http://127.0.0.1:8080"
+
+
+@contextlib.asynccontextmanager
+async def asking(
+    service: doubles.Service, *, token: str | None = doubles.TOKEN, hosts: tuple[str, ...] = ()
+) -> AsyncIterator[httpx.AsyncClient]:
+    """Ask the app of this service."""
+    wanted = Secret(token) if token else None
+    made = app.create(service, metrics.Metrics(), token=wanted, hosts=hosts)
+    transport = httpx.ASGITransport(made, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url=BASE) as client:
+        yield client
+
+
+BEARER = {"Authorization": f"Bearer {doubles.TOKEN}"}

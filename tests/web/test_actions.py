@@ -1,0 +1,204 @@
+"""What may be asked with the token, and that nothing happens without it."""
+
+import contextlib
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+import structlog.testing
+import trio.testing
+
+from tests.web import conftest, doubles
+from worker.core.model.errors import JournalError
+from worker.core.safety import guard
+
+pytestmark = pytest.mark.anyio
+
+FORM = {"digest": doubles.DIGEST, "token": doubles.TOKEN}
+
+
+async def test_a_sync_is_accepted_with_the_token() -> None:
+    service = doubles.Service()
+    async with conftest.asking(service) as client:
+        answer = await client.post("/sync", headers=conftest.BEARER)
+    assert (answer.status_code, answer.json()) == (202, {"accepted": True})
+    assert service.synced == 1
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Authorization": "Bearer wrong"},
+        {"Authorization": "Bearer "},
+        {"Authorization": "Bearer"},
+        {"Authorization": f"Basic {doubles.TOKEN}"},
+        {"Authorization": doubles.TOKEN},
+        {"Authorization": f"Bearer {doubles.TOKEN}x"},
+        {"Authorization": "Bearer f\xfcr".encode("latin-1")},
+        {"Cookie": f"token={doubles.TOKEN}"},
+    ],
+)
+async def test_without_the_token_nothing_happens(headers: Any) -> None:
+    service = doubles.Service(doubles.holding())
+    with structlog.testing.capture_logs() as logs:
+        async with conftest.asking(service) as client:
+            sync = await client.post("/sync", headers=headers)
+            approve = await client.post("/approve", headers=headers, data={"digest": doubles.DIGEST})
+            query = await client.post(f"/sync?token={doubles.TOKEN}", headers=headers)
+    for answer in (sync, approve, query):
+        assert answer.status_code == 401
+        assert answer.headers["www-authenticate"].startswith("Bearer")
+    assert (service.synced, service.approved) == (0, [])
+    assert [log["event"] for log in logs] == ["token_rejected"] * 3
+    assert doubles.TOKEN not in str(logs)
+
+
+@pytest.mark.parametrize("path", ["/sync", "/approve"])
+async def test_without_a_token_configured_there_is_nothing_to_ask(path: str) -> None:
+    service = doubles.Service(doubles.holding())
+    async with conftest.asking(service, token=None) as client:
+        for headers in ({}, conftest.BEARER, {"Authorization": "Bearer "}):
+            assert (await client.post(path, headers=headers, data=FORM)).status_code == 404
+        assert "<form" not in (await client.get("/")).text.replace('<form class="search"', "")
+    assert (service.synced, service.approved) == (0, [])
+
+
+async def test_the_form_approves_and_leads_back() -> None:
+    service = doubles.Service(doubles.holding())
+    async with conftest.asking(service) as client:
+        answer = await client.post("/approve", data=FORM, headers={"Origin": "null", "Sec-Fetch-Site": "same-origin"})
+        assert (answer.status_code, answer.headers["location"]) == (303, "/?approved")
+        assert "Approved." in (await client.get("/?approved")).text
+    assert service.approved == [doubles.DIGEST]
+
+
+async def test_a_program_approves_with_its_header() -> None:
+    service = doubles.Service(doubles.holding())
+    async with conftest.asking(service) as client:
+        answer = await client.post("/approve", data={"digest": doubles.DIGEST}, headers=conftest.BEARER)
+    assert (answer.status_code, answer.json()) == (202, {"accepted": True})
+    assert service.approved == [doubles.DIGEST]
+
+
+async def test_a_wrong_header_is_not_made_good_by_the_form() -> None:
+    service = doubles.Service(doubles.holding())
+    async with conftest.asking(service) as client:
+        answer = await client.post("/approve", data=FORM, headers={"Authorization": "Bearer wrong"})
+    assert answer.status_code == 401
+    assert service.approved == []
+
+
+@pytest.mark.parametrize("digest", ["", "sha256:" + "0" * 64, doubles.DIGEST[:-1], doubles.DIGEST.upper()])
+async def test_only_the_plan_that_is_held_now_is_approved(digest: str) -> None:
+    service = doubles.Service(doubles.holding())
+    async with conftest.asking(service) as client:
+        answer = await client.post("/approve", data={**FORM, "digest": digest})
+    assert answer.status_code == 409
+    assert "nothing was approved" in answer.text
+    assert service.approved == []
+
+
+async def test_where_nothing_can_be_approved_the_digest_does_not_help() -> None:
+    waiting = [doubles.held("detach", 1, 1, by=guard.MUST_SEE)]
+    for present in (doubles.calm(), doubles.calm(last=doubles.run(plan=doubles.guarded(held=waiting)))):
+        service = doubles.Service(present)
+        async with conftest.asking(service) as client:
+            assert (await client.post("/approve", data=FORM)).status_code == 409
+            assert 'action="/approve"' not in (await client.get("/")).text
+        assert service.approved == []
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Origin": "https://evil.example"},
+        {"Origin": "http://127.0.0.1:9999"},
+        {"Origin": "https://evil.example", "Sec-Fetch-Site": "same-origin"},
+        {"Origin": "null", "Sec-Fetch-Site": "cross-site"},
+    ],
+)
+async def test_another_site_cannot_ask_even_with_the_token(headers: dict[str, str]) -> None:
+    service = doubles.Service(doubles.holding())
+    async with conftest.asking(service) as client:
+        assert (await client.post("/approve", data=FORM, headers=headers)).status_code == 403
+        assert (await client.post("/sync", headers={**conftest.BEARER, **headers})).status_code == 403
+    assert (service.synced, service.approved) == (0, [])
+
+
+@pytest.mark.parametrize("headers", [{"Origin": conftest.BASE}, {"Sec-Fetch-Site": "none"}, {"Origin": "null"}])
+async def test_our_own_page_may_ask(headers: dict[str, str]) -> None:
+    """A browser that says nothing of sites sends `Origin: null` from our page, because it is to send no referrer."""
+    service = doubles.Service(doubles.holding())
+    async with conftest.asking(service) as client:
+        assert (await client.post("/approve", data=FORM, headers=headers)).status_code == 303
+
+
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # httpx, whose body is not read to its end
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"x" * 20_000, 413),
+        (b"\xff\xfe", 400),
+        (b"&".join([b"a=b"] * 20), 400),
+        (b"no form", 400),
+        (b"", 401),
+        (b"digest=1&digest=2&token=", 401),
+    ],
+)
+async def test_what_is_no_form_is_refused(body: bytes, status: int) -> None:
+    service = doubles.Service(doubles.holding())
+    async with conftest.asking(service) as client:
+        answer = await client.post("/approve", content=body)
+    assert answer.status_code == status
+    assert service.approved == []
+
+
+class TestPatience:
+    """On virtual time."""
+
+    @pytest.fixture
+    def anyio_backend(self) -> tuple[str, dict[str, object]]:
+        return ("trio", {"clock": trio.testing.MockClock(autojump_threshold=0)})
+
+    async def test_a_form_that_never_arrives_is_not_waited_for(self) -> None:
+        async def never() -> AsyncGenerator[bytes, None]:
+            yield b"digest="
+            await anyio.sleep_forever()
+
+        service = doubles.Service(doubles.holding())
+        async with contextlib.aclosing(never()) as body, conftest.asking(service) as client:
+            answer = await client.post("/approve", content=body)
+        assert answer.status_code == 408
+        assert service.approved == []
+
+
+async def test_an_approval_that_cannot_be_written_down_says_so() -> None:
+    service = doubles.Service(doubles.holding())
+    service.fails = JournalError("no space left on device")
+    async with conftest.asking(service) as client:
+        answer = await client.post("/approve", data=FORM)
+    assert answer.status_code == 503
+    assert "no space left on device" in answer.text
+    assert "Make the journal of" in answer.text
+
+
+async def test_the_token_is_in_no_answer() -> None:
+    service = doubles.Service(doubles.holding())
+    answers: list[httpx.Response] = []
+    async with conftest.asking(service) as client:
+        for path in ("/", "/metrics", "/readyz", f"/drivers?q={doubles.driver(1)}", "/nowhere"):
+            answers.append(await client.get(path, headers=conftest.BEARER))
+        answers.append(await client.post("/sync", headers=conftest.BEARER))
+        answers.append(await client.post("/approve", data=FORM))
+        answers.append(await client.post("/approve", data={**FORM, "digest": "other"}))
+        answers.append(await client.post("/approve", data={**FORM, "token": doubles.TOKEN + "x"}))
+    for answer in answers:
+        assert doubles.TOKEN not in answer.text
+        assert doubles.TOKEN not in str(answer.headers)

@@ -1,0 +1,141 @@
+"""Probes, metrics and addresses, and what every answer carries."""
+
+import pytest
+import structlog.testing
+from starlette import types
+
+from tests.web import conftest, doubles
+from worker.core.model.errors import JournalError
+from worker.core.monitoring import status
+from worker.web import app, metrics, security
+
+pytestmark = pytest.mark.anyio
+
+PATHS = (
+    "/",
+    "/healthz",
+    "/readyz",
+    "/metrics",
+    "/runs/run_0001",
+    f"/fleets/{doubles.fleet(0)}",
+    f"/drivers?q={doubles.driver(1)}",
+    "/static/style.css",
+    "/static/live.js",
+    "/static/icon.svg",
+)
+
+
+async def test_health_depends_on_nothing() -> None:
+    service = doubles.Service(doubles.broken())
+    service.record.fails = JournalError("disk full")
+    service.reason = "the journal cannot be written"
+    async with conftest.asking(service) as client:
+        answer = await client.get("/healthz")
+    assert (answer.status_code, answer.text) == (200, "ok\n")
+
+
+async def test_readiness_says_why_not() -> None:
+    service = doubles.Service()
+    async with conftest.asking(service) as client:
+        assert (await client.get("/readyz")).status_code == 200
+        service.reason = "the first run is not done"
+        answer = await client.get("/readyz")
+    assert (answer.status_code, answer.text) == (503, "the first run is not done\n")
+
+
+async def test_metrics_are_served_as_prometheus_wants_them() -> None:
+    async with conftest.asking(doubles.Service()) as client:
+        answer = await client.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert "fleet_sync_fleets 6.0" in answer.text
+
+
+@pytest.mark.parametrize("path", [*PATHS, "/nowhere", "/static/../app.py", "/static/app.py", "/healthz/", "/sync"])
+async def test_every_answer_is_armoured(path: str) -> None:
+    service = doubles.Service()
+    await doubles.past(service, 3)
+    async with conftest.asking(service) as client:
+        answer = await client.get(path)
+    for name, value in security.HEADERS.items():
+        if name != "Cache-Control" or not path.startswith("/static/") or answer.status_code != 200:
+            assert answer.headers[name] == value
+    assert "unsafe" not in answer.headers["content-security-policy"]
+    assert "server" not in answer.headers
+    assert "set-cookie" not in answer.headers
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_every_page_answers(path: str) -> None:
+    service = doubles.Service()
+    await doubles.past(service, 3)
+    async with conftest.asking(service) as client:
+        assert (await client.get(path)).status_code == 200
+        assert (await client.head(path)).status_code == 200
+
+
+async def test_only_what_does_not_change_is_kept() -> None:
+    async with conftest.asking(doubles.Service()) as client:
+        assert (await client.get("/static/style.css")).headers["cache-control"] == "max-age=86400"
+        assert (await client.get("/")).headers["cache-control"] == "no-store"
+        assert (await client.get("/static/none.css")).headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "/static/..%2fapp.py", "/runs/", "/sync/"])
+async def test_an_unknown_address_gets_a_small_page(path: str) -> None:
+    async with conftest.asking(doubles.Service()) as client:
+        answer = await client.get(path)
+    assert answer.status_code == 404
+    assert "<h1" in answer.text
+    assert 'href="/"' in answer.text
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("POST", "/"), ("DELETE", "/runs/run_1"), ("GET", "/sync"), ("GET", "/approve")]
+)
+async def test_another_method_is_not_allowed(method: str, path: str) -> None:
+    async with conftest.asking(doubles.Service()) as client:
+        answer = await client.request(method, path)
+    assert answer.status_code == 405
+    assert answer.headers["allow"]
+    assert "<h1" in answer.text
+
+
+async def test_a_page_that_crashes_shows_no_traceback_and_is_armoured() -> None:
+    class Crashing(doubles.Service):
+        def snapshot(self) -> status.Status:
+            raise RuntimeError("boom ch_sk_live_51secret")
+
+    with structlog.testing.capture_logs() as logs:
+        async with conftest.asking(Crashing()) as client:
+            answer = await client.get("/")
+    assert answer.status_code == 500
+    assert "boom" not in answer.text
+    assert "RuntimeError" not in answer.text
+    assert answer.headers["content-security-policy"] == security.HEADERS["Content-Security-Policy"]
+    assert [log["event"] for log in logs] == ["page_crashed"]
+
+
+async def test_only_requests_are_answered() -> None:
+    """There are no web sockets here: a handshake is turned away."""
+    sent: list[types.Message] = []
+
+    async def receive() -> types.Message:
+        return {"type": "websocket.connect"}
+
+    async def send(message: types.Message) -> None:
+        sent.append(message)
+
+    made = app.create(doubles.Service(), metrics.Metrics(), token=None)
+    await made({"type": "websocket", "path": "/events", "headers": [], "query_string": b""}, receive, send)
+    assert [message["type"] for message in sent] == ["websocket.close"]
+
+
+async def test_another_name_is_refused_where_names_are_given() -> None:
+    """A page of another site, whose name leads to this machine, is the same origin to a browser: DNS rebinding."""
+    async with conftest.asking(doubles.Service(), hosts=("127.0.0.1", "::1", "fleet.example")) as client:
+        for host in ("127.0.0.1:8080", "[::1]:8080", "Fleet.Example"):
+            assert (await client.get("/", headers={"Host": host})).status_code == 200
+        answer = await client.get("/", headers={"Host": "evil.example"})
+        assert answer.status_code == 421
+        assert "in sync" not in answer.text.lower()
+        assert answer.headers["x-frame-options"] == "DENY"

@@ -1,0 +1,256 @@
+"""The live updates on virtual time: only what changed, not too often, and to the end."""
+
+import contextlib
+import json
+from collections.abc import AsyncIterator, Mapping
+
+import anyio
+import pytest
+import structlog.testing
+import trio.testing
+from starlette import requests, types
+
+from tests.web import doubles
+from worker.core.model.errors import JournalError
+from worker.core.monitoring import status
+from worker.web import app, fragments, live_updates, metrics
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, object]]:
+    """Trio, whose clock jumps to whatever is awaited next."""
+    return ("trio", {"clock": trio.testing.MockClock(autojump_threshold=0)})
+
+
+class Reader:
+    """A browser's end of a stream."""
+
+    def __init__(self, made: types.ASGIApp, method: str = "GET") -> None:
+        self._app = made
+        self.scope = {"type": "http", "method": method, "path": "/events", "headers": [], "query_string": b""}
+        self._gone = anyio.Event()
+        self._sent: list[types.Message] = []
+        self._more = anyio.Event()
+        self.ended = anyio.Event()
+        self.start: types.Message = {}
+
+    async def run(self) -> None:
+        """Ask, and read until the end."""
+        await self._app(self.scope, self._receive, self._send)
+        self.ended.set()
+
+    def leave(self) -> None:
+        """Close the page."""
+        self._gone.set()
+
+    async def next(self) -> bytes:
+        """Give what comes next."""
+        while not self._sent:
+            await self._more.wait()
+        message = self._sent.pop(0)
+        if message["type"] == "http.response.start":
+            self.start = message
+            return await self.next()
+        body: bytes = message["body"]
+        return body
+
+    async def news(self) -> dict[str, str]:
+        """Give the parts of the next event that is no comment."""
+        while (event := await self.next()).startswith(b":"):
+            pass
+        name, data = event.decode().removesuffix("\n\n").split("\n")
+        assert name == "event: parts"
+        news: dict[str, str] = json.loads(data.removeprefix("data: "))
+        return news
+
+    async def _send(self, message: types.Message) -> None:
+        self._sent.append(message)
+        self._more.set()
+        self._more = anyio.Event()
+
+    async def _receive(self) -> types.Message:
+        await self._gone.wait()
+        return {"type": "http.disconnect"}
+
+
+@contextlib.asynccontextmanager
+async def watching(
+    service: doubles.Service, count: int = 1
+) -> AsyncIterator[tuple[live_updates.LiveUpdates, list[Reader]]]:
+    """Open streams, and close them in the end."""
+    made = app.create(service, metrics.Metrics(), token=None)
+    readers = [Reader(made) for _ in range(count)]
+    async with anyio.create_task_group() as tasks:
+        for reader in readers:
+            tasks.start_soon(reader.run)
+        yield made.state.feed, readers
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_stream_begins_with_the_whole_page() -> None:
+    async with watching(doubles.Service()) as (_, [reader]):
+        assert tuple(await reader.news()) == fragments.NAMES
+    headers = dict(reader.start["headers"])
+    assert headers[b"content-type"].startswith(b"text/event-stream")
+    assert headers[b"cache-control"] == b"no-store"
+    assert b"content-length" not in headers
+    assert b"content-security-policy" in headers
+
+
+async def test_only_what_changed_is_sent_and_soon() -> None:
+    service = doubles.Service()
+    async with watching(service) as (_, [reader]):
+        await reader.news()
+        service.show(doubles.drifting())
+        began = anyio.current_time()
+        news = await reader.news()
+    assert {"banner", "fleets"} <= news.keys()
+    assert "facts" not in news
+    assert anyio.current_time() - began <= live_updates.GAP_SECONDS
+
+
+async def test_a_flood_of_changes_is_a_few_events_and_ends_with_the_last() -> None:
+    service = doubles.Service(doubles.working(0))
+    async with watching(service) as (_, [reader]):
+        await reader.news()
+        began, events = anyio.current_time(), 0
+        for done in range(1, 101):
+            service.show(doubles.working(done))
+            await anyio.sleep(0.02)
+        while True:
+            news = await reader.news()
+            events += 1
+            if "100 of 3,000" in news["banner"]:
+                break
+        lasted = anyio.current_time() - began
+    assert events <= lasted / live_updates.GAP_SECONDS + 1
+    assert lasted <= 2 + 2 * live_updates.GAP_SECONDS
+
+
+async def test_many_streams_cost_one_drawing_a_tick_and_all_end_with_the_last_change() -> None:
+    service, drawn = doubles.Service(doubles.working(0)), []
+
+    async def draw() -> Mapping[str, str]:
+        drawn.append(anyio.current_time())
+        await anyio.sleep(0.03)  # the journal is asked, and changes come meanwhile
+        running = service.present.running
+        return {"banner": str(running and running.done)}
+
+    shared = live_updates.LiveUpdates(service, draw)
+    readers = [Reader(await shared.events(_request(_asking()))) for _ in range(live_updates.MOST_STREAMS)]
+    async with anyio.create_task_group() as tasks:
+        for reader in readers:
+            tasks.start_soon(reader.run)
+            await anyio.sleep(0.013)
+        for done in range(1, 101):
+            service.show(doubles.working(done))
+            await anyio.sleep(0.02)
+        for reader in readers:
+            while (await reader.news())["banner"] != "100":
+                pass
+        await anyio.sleep(6 * live_updates.PERIOD_SECONDS)
+        lasted = anyio.current_time() - drawn[0]
+        tasks.cancel_scope.cancel()
+    quiet = sum(moment > drawn[0] + lasted - 5 * live_updates.PERIOD_SECONDS for moment in drawn)
+    assert quiet <= 6
+    assert len(drawn) - quiet <= (lasted - 5 * live_updates.PERIOD_SECONDS) / live_updates.GAP_SECONDS + 2
+
+
+async def test_who_comes_just_after_a_drawing_misses_no_change() -> None:
+    service = doubles.Service(doubles.working(1))
+    async with watching(service) as (shared, [reader]), anyio.create_task_group() as tasks:
+        await reader.news()
+        await anyio.sleep(0.1)
+        service.show(doubles.working(2))  # the page of this tick is drawn already
+        late = Reader(await shared.events(_request(reader)))
+        tasks.start_soon(late.run)
+        with anyio.fail_after(2 * live_updates.GAP_SECONDS):
+            while "2 of 3,000" not in (await late.news()).get("banner", ""):
+                pass
+        late.leave()
+
+
+async def test_a_drawing_that_fails_ends_the_stream_and_is_logged() -> None:
+    """Uvicorn is silent, so nobody else would tell."""
+
+    class Broken(doubles.Service):
+        def snapshot(self) -> status.Status:
+            raise ZeroDivisionError
+
+    with structlog.testing.capture_logs() as logs, contextlib.suppress(ExceptionGroup):
+        async with watching(Broken()) as (_, [reader]):
+            await reader.ended.wait()
+    assert [(log["event"], log["path"]) for log in logs] == [("page_crashed", "/events")]
+
+
+async def test_a_quiet_stream_shows_that_it_lives() -> None:
+    async with watching(doubles.Service()) as (_, [reader]):
+        await reader.news()
+        began = anyio.current_time()
+        assert (await reader.next()).startswith(b":")
+        assert anyio.current_time() - began <= live_updates.GAP_SECONDS + live_updates.PERIOD_SECONDS
+
+
+async def test_hostile_text_cannot_forge_an_event() -> None:
+    service = doubles.Service(doubles.calm(version="1\n\nevent: parts\ndata: {}\n\n"))
+    async with watching(service) as (_, [reader]):
+        news = await reader.news()
+    assert "data: {}" in news["facts"]
+
+
+async def test_who_leaves_is_forgotten() -> None:
+    async with watching(doubles.Service()) as (open_, [reader]):
+        await reader.news()
+        assert len(open_.scopes) == 1
+        reader.leave()
+        await reader.ended.wait()
+        assert open_.scopes == set()
+
+
+async def test_the_end_of_the_service_ends_every_stream() -> None:
+    async with watching(doubles.Service(), 3) as (open_, readers):
+        for reader in readers:
+            await reader.news()
+        open_.close()
+        for reader in readers:
+            await reader.ended.wait()
+            assert await reader.next() == b""
+        late = Reader(app.create(doubles.Service(), metrics.Metrics(), token=None))
+        answer = await open_.events(_request(late))
+    assert answer.status_code == 503
+
+
+async def test_too_many_readers_are_told_to_come_back() -> None:
+    service = doubles.Service()
+    async with watching(service, live_updates.MOST_STREAMS) as (open_, readers):
+        for reader in readers:
+            await reader.news()
+        answer = await open_.events(_request(readers[0]))
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "30")
+        readers[0].leave()
+        await readers[0].ended.wait()
+        assert (await open_.events(_request(readers[0]))).status_code == 200
+
+
+async def test_a_journal_that_does_not_answer_ends_no_stream() -> None:
+    service = doubles.Service()
+    service.record.fails = JournalError("disk I/O error")
+    async with watching(service) as (_, [reader]):
+        assert "disk I/O error" in (await reader.news())["history"]
+
+
+async def test_to_ask_for_the_head_opens_no_stream() -> None:
+    made = app.create(doubles.Service(), metrics.Metrics(), token=None)
+    reader = Reader(made, "HEAD")
+    await reader.run()
+    assert made.state.feed.scopes == set()
+
+
+def _asking() -> Reader:
+    return Reader(app.create(doubles.Service(), metrics.Metrics(), token=None))
+
+
+def _request(reader: Reader) -> requests.Request:
+    return requests.Request(reader.scope)

@@ -1,0 +1,387 @@
+"""What the pages say, what they bound, and that nothing of foreign origin gets out of hand on them."""
+
+import dataclasses
+import html
+import re
+from collections.abc import Iterator
+from html import parser
+
+import pytest
+import structlog.testing
+
+from tests.web import conftest, doubles
+from worker.core.model.desired import Origin, SourceRevision
+from worker.core.model.errors import ChargeError, JournalError
+from worker.core.model.identifiers import Account, FleetId, RunId
+from worker.core.model.outcomes import Applied, ChangeResult, Refused
+from worker.core.model.plan import HeldChange
+from worker.core.model.problem import Problem
+from worker.core.model.secret import KEY_PREFIX
+from worker.core.monitoring import status
+from worker.core.safety import guard
+from worker.web import fragments, history_chart, templating
+
+pytestmark = pytest.mark.anyio
+
+APPLIED = Applied(1)
+HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{7*7}}\u202etxt.exe\x1b[31m ch_sk_live_51secret"
+
+
+class Elements(parser.HTMLParser):
+    """The elements of a page as a browser would make them, and the names of all their attributes."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.attributes: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes += [name for name, _ in attrs]
+
+
+def plain(page: str) -> str:
+    """Give a page's text, as somebody would read it."""
+    text = re.sub(r"<[^>]+>", " ", re.sub(r"<(svg|head|header).*?</\1>", " ", page, flags=re.DOTALL))
+    return " ".join(html.unescape(text).split())
+
+
+async def read(service: doubles.Service, path: str = "/", *, expect: int = 200) -> str:
+    async with conftest.asking(service) as client:
+        answer = await client.get(path)
+    assert answer.status_code == expect
+    return answer.text
+
+
+@pytest.mark.parametrize(
+    ("mood", "told"),
+    [
+        ("in_sync", "In sync: 6 fleets, 3,480 memberships, checked 40 s ago, next in 4 min."),
+        ("starting", "Starting: the first run is on its way (reading fleets)."),
+        ("working", "Working: changing memberships, 1,204 of 3,000 done."),
+        ("drifting", "Drifted: 2 memberships in 1 fleet not yet as they should be"),
+        ("refused", "Charge refused 1 change; 2 more things need a look."),
+        ("held", "4 detaches are held: they wait for your approval; 1 more thing needs a look."),
+        ("broken", "The source cannot be read since 10:05: nothing is being changed."),
+    ],
+)
+async def test_the_first_thing_on_the_page_answers_the_question(mood: str, told: str) -> None:
+    page = await read(doubles.Service(doubles.MOODS[mood]()))
+    assert page.count("<h1") == 1
+    assert told in plain(page)
+
+
+async def test_what_was_refused_says_who_why_and_what_to_do() -> None:
+    text = plain(await read(doubles.Service(doubles.refusing())))
+    for told in ("Bruno Keller", "This driver is suspended.", "driver_blocked", "req_8sJw02kLmQ", "What to do:"):
+        assert told in text
+    assert "membership.yaml:14:9 alice@example.com leads to no driver" in text
+
+
+async def test_a_remedy_shows_commands_as_such() -> None:
+    assert "<code>fleet-sync check</code>" in await read(doubles.Service(doubles.broken()))
+
+
+async def test_the_approval_names_its_plan_and_all_that_it_lets_through() -> None:
+    page = await read(doubles.Service(doubles.holding()))
+    form = page[page.index('id="approve"') :]
+    assert form.count(doubles.DIGEST) == 2  # the field, and what people read
+    for name in ("Ada Marchand", "Bruno Keller", "Chloé Dubois", "Dmitri Sokolov", "Farid Haddad"):
+        assert name in form
+    assert 'type="password"' in form
+
+
+async def test_without_a_token_nothing_is_offered() -> None:
+    service = doubles.Service(doubles.holding())
+    async with conftest.asking(service, token=None) as client:
+        page = (await client.get("/")).text
+    assert "4 detaches are held" in page
+    assert "password" not in page
+
+
+def _hostile() -> status.Status:
+    change = doubles.change("attach", 1, 0)
+    origin = Origin(HOSTILE, 1, 1)
+    change = dataclasses.replace(change, origin=origin)
+    waiting = dataclasses.replace(doubles.held("detach", 2, 0), message=HOSTILE)
+    plan = doubles.guarded(changes=[change], held=[waiting], problems=[Problem(HOSTILE, HOSTILE)], unsettled=True)
+    result = ChangeResult(change, Refused(1, HOSTILE, HOSTILE, HOSTILE))
+    error = ChargeError(HOSTILE, code=HOSTILE, remedy=f"{HOSTILE} `{HOSTILE}`", request_id=HOSTILE)
+    return doubles.calm(
+        last=doubles.run(plan=plan, results=[result], error=error, problems=[Problem(HOSTILE, HOSTILE)]),
+        fleets=(status.Fleet(doubles.fleet(0), HOSTILE, 1, incomplete=HOSTILE),),
+        driver_names={doubles.driver(n): HOSTILE for n in range(4)},
+        account=Account(HOSTILE, "live"),
+        broken=(status.Broken(status.Part.CHARGE, doubles.NOW, error),),
+        sources=(status.Source(SourceRevision("file", HOSTILE, HOSTILE), doubles.NOW),),
+        running=status.Running(RunId(HOSTILE), HOSTILE, doubles.NOW, HOSTILE),
+        standing_by=HOSTILE,
+        version=HOSTILE,
+    )
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/runs/run_0001", f"/fleets/{doubles.fleet(0)}", f"/drivers?q={doubles.driver(1)}", "/drivers?q=script"],
+)
+async def test_hostile_text_stays_text(path: str) -> None:
+    service = doubles.Service(_hostile())
+    assert service.present.last
+    await doubles.remember(service, service.present.last, trigger=HOSTILE)
+    page = await read(service, path)
+    seen = Elements(page)
+    assert "img" not in seen.tags
+    assert [name for name in seen.attributes if name.startswith("on") or name in ("style", "src")] == ["src"] * (
+        path == "/"  # our own script
+    )
+    assert "<script>" not in page
+    assert "{{7*7}}" in plain(page)
+    for banned in ("ch_sk_live_51secret", "\u202e", "\x1b"):
+        assert banned not in page
+
+
+async def test_what_is_asked_for_is_escaped_too() -> None:
+    page = await read(doubles.Service(), "/drivers?q=%22%3E%3Cscript%3Ealert(1)%3C/script%3E&fleet=%22%3E%3Cb%3E")
+    assert "<script>" not in page
+    assert "<b>" not in page
+
+
+async def test_nothing_stands_inline_that_the_policy_forbids() -> None:
+    for mood in doubles.MOODS.values():
+        service = doubles.Service(mood())
+        await doubles.past(service, 12)
+        page = await read(service)
+        seen = Elements(page)
+        assert "style" not in seen.tags | {*seen.attributes}
+        assert not [name for name in seen.attributes if name.startswith("on")]
+        assert re.findall(r"<script(?! src=\"/static/live.js\" defer></script>)", page) == []
+        assert "javascript:" not in page
+
+
+async def test_a_large_account_stays_a_page() -> None:
+    fleets = tuple(status.Fleet(FleetId(f"flt_{n:032}"), f"Fleet {n}", in_sync=9) for n in range(5000))
+    made = [doubles.change("attach", n, 0) for n in range(400)]
+    waiting = [doubles.held("detach", 1000 + n, 1) for n in range(400)]
+    results = [ChangeResult(change, Refused(1, "c", "no")) for change in made]
+    last = doubles.run(plan=doubles.guarded(changes=made, held=waiting), results=results)
+    service = doubles.Service(doubles.calm(fleets=fleets, last=last))
+    await doubles.remember(service, last)
+    page = await read(service)
+    assert len(page) < 400_000
+    assert "and 4,800 more" in plain(page)
+    assert "and 351 more: fleet-sync show run_0001" in plain(page)
+    assert "and 300 more: fleet-sync show run_0001" in plain(page)
+    run = await read(service, "/runs/run_0001")
+    assert "and 300 more: fleet-sync show run_0001" in plain(run)
+    assert len(run) < 400_000
+
+
+@pytest.mark.parametrize("path", [f"/fleets/{doubles.fleet(0)}", f"/drivers?q={doubles.driver(1)}"])
+async def test_a_page_reads_no_more_of_a_long_past_than_it_shows(path: str) -> None:
+    service = doubles.Service()
+    for number in range(400):
+        made = [doubles.change("attach", 1, 0)]
+        last = doubles.run(number, plan=doubles.guarded(changes=made), results=[ChangeResult(made[0], APPLIED)])
+        await doubles.remember(service, last)
+    assert "and older ones" in plain(await read(service, path))
+    assert service.record.given == [templating.MOST_ROWS + 1]
+
+
+async def test_one_run_is_found_without_reading_them_all() -> None:
+    service = doubles.Service()
+    await doubles.past(service, 12)
+    await read(service, "/runs/run_0001")
+    assert service.record.given == [0]  # its changes
+
+
+async def test_a_run_tells_each_change_and_what_came_of_it() -> None:
+    service = doubles.Service(doubles.refusing())
+    await doubles.past(service, 3)
+    text = plain(await read(service, "/runs/run_0001"))
+    for told in (
+        "Partly done",
+        "interval",
+        "This driver is suspended.",
+        "req_9fJq11",
+        "6 attempts",
+        "36 reads, 3 writes",
+    ):
+        assert told in text
+
+
+async def test_a_run_that_failed_tells_why() -> None:
+    service = doubles.Service(doubles.broken())
+    await doubles.past(service, 1)
+    text = plain(await read(service, "/runs/run_0001"))
+    assert "Why it ended" in text
+    assert "stands here twice" in text
+
+
+async def test_a_run_that_was_cut_off_is_shown() -> None:
+    service = doubles.Service()
+    await service.record.open()
+    plan = doubles.guarded(changes=[doubles.change("attach", 1, 0)])
+    await service.record.begin(RunId("run_9"), trigger="source", guarded=plan, intents=[])
+    text = plain(await read(service, "/runs/run_9"))
+    assert "Not finished" in text
+    assert "change of a source" in text
+    assert "Not finished" in plain(await read(service))
+
+
+@pytest.mark.parametrize(
+    "path", ["/runs/run_none", "/runs/%3Cscript%3E", "/fleets/nope", f"/fleets/{doubles.fleet(77)}"]
+)
+async def test_what_the_journal_does_not_know_is_not_found(path: str) -> None:
+    page = await read(doubles.Service(), path, expect=404)
+    assert "<script>" not in page
+
+
+async def test_a_fleet_that_is_managed_no_more_keeps_its_past() -> None:
+    service = doubles.Service()
+    await doubles.past(service, 8)
+    service.present = doubles.calm(fleets=())
+    assert "not managed now" in plain(await read(service, f"/fleets/{doubles.fleet(0)}"))
+
+
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        (f"q={doubles.driver(1)}", "This driver is suspended."),
+        (f"q={doubles.driver(1)}&fleet={doubles.fleet(0)}", "This driver is suspended."),
+        (f"q={doubles.driver(1)}&fleet={doubles.fleet(5)}", "No change to this is in the journal."),
+        (f"q={doubles.driver(1)}&fleet=Paris", "The journal knows fleets by id"),
+        ("q=bruno", doubles.driver(1)),
+        ("q=nobody", "Nobody in the last plan is called so. Of everybody else the journal knows the id"),
+        ("q=drv_short", "Nobody in the last plan is called so. Of everybody else the journal knows the id"),
+        ("q=alice@example.com", "Nobody in the last plan is called so. Of everybody else the journal knows the id"),
+        ("q=", "Give a driver's id"),
+        ("", "Give a driver's id"),
+    ],
+)
+async def test_a_search_finds_the_why_of_a_driver(query: str, told: str) -> None:
+    service = doubles.Service(doubles.refusing())
+    await doubles.past(service, 3)
+    assert told in plain(await read(service, f"/drivers?{query}"))
+
+
+@pytest.mark.parametrize("path", ["/runs/run_1", f"/fleets/{doubles.fleet(0)}", f"/drivers?q={doubles.driver(1)}"])
+async def test_a_journal_that_does_not_answer_is_said_readably(path: str) -> None:
+    service = doubles.Service()
+    service.record.fails = JournalError("disk I/O error ch_sk_live_51secret")
+    with structlog.testing.capture_logs() as logs:
+        page = await read(service, path, expect=503)
+    assert "disk I/O error" in page
+    assert "51secret" not in page
+    assert "Traceback" not in page
+    assert [log["event"] for log in logs] == ["page_failed"]
+
+
+async def test_the_overview_outlives_the_journal() -> None:
+    """The page that says that the journal is broken must not need it."""
+    service = doubles.Service()
+    service.record.fails = JournalError("disk I/O error")
+    text = plain(await read(service))
+    assert "In sync: 6 fleets" in text
+    assert "disk I/O error" in text
+
+
+async def test_a_journal_that_answers_again_is_asked_again() -> None:
+    service = doubles.Service()
+    shown = fragments.Fragments(service, approvable=True)
+    service.record.fails = JournalError("disk I/O error")
+    assert "disk I/O error" in (await shown.drawn())["history"]
+    service.record.fails = None
+    assert "disk I/O error" not in (await shown.drawn())["history"]
+
+
+async def test_a_fleet_that_was_not_read_whole_says_so() -> None:
+    service = doubles.Service(doubles.calm(fleets=doubles.fleets(f0={"incomplete": "its listing contradicts itself"})))
+    assert "not read whole" in plain(await read(service))
+    assert "its listing contradicts itself" in plain(await read(service, f"/fleets/{doubles.fleet(0)}"))
+
+
+# --- The chart, and what is written -----------------------------------------------------------------------
+
+
+async def test_the_chart_has_a_column_a_run_and_says_it_in_words() -> None:
+    service = doubles.Service()
+    await doubles.past(service, 60)
+    runs = await service.record.runs()
+    drawn = history_chart.history_chart(runs)
+    assert len(drawn.columns) == history_chart.MOST_RUNS
+    assert drawn.columns[-1].past == runs[0]
+    assert 0 < drawn.columns[0].x < drawn.columns[-1].x < drawn.width
+    assert all(column.done + column.undone <= drawn.base for column in drawn.columns)
+    partly = [column for column in drawn.columns if column.past.result == "partial"]
+    assert all(column.undone > 0 for column in partly)
+    assert drawn.summary.startswith("The last 40 runs: ")
+
+
+async def test_a_chart_of_nothing_is_nothing() -> None:
+    assert history_chart.history_chart(()).columns == ()
+
+
+@pytest.mark.parametrize(
+    ("count", "said"), [(0, "0 bytes"), (999, "999 bytes"), (4_812_000, "4.81 MB"), (3_200_000_000, "3.2 GB")]
+)
+async def test_a_size_is_written_for_people(count: int, said: str) -> None:
+    service = doubles.Service(doubles.calm(journal_bytes=count))
+    assert said in plain(await read(service))
+
+
+async def test_printable_keeps_what_can_be_read() -> None:
+    assert templating.printable("Zoë's van\n(№ 2)") == "Zoë's van (№ 2)"
+    assert templating.printable("a\x00b\u202ec") == "a\N{REPLACEMENT CHARACTER}b\N{REPLACEMENT CHARACTER}c"
+
+
+async def test_must_see_is_held_without_an_offer() -> None:
+    waiting = [doubles.held("detach", 1, 1, by=guard.MUST_SEE, message="must_see was not seen in Charge")]
+    page = await read(doubles.Service(doubles.calm(last=doubles.run(plan=doubles.guarded(held=waiting)))))
+    assert "no approval lifts" in page
+    assert 'action="/approve"' not in page
+
+
+async def test_past_runs_are_looked_up_once_a_run() -> None:
+    service = doubles.Service()
+    asked = []
+
+    class Counting(doubles.Record):
+        async def runs(self, *, limit: int | None = None):  # type: ignore[no-untyped-def]
+            asked.append(limit)
+            return await super().runs(limit=limit)
+
+    service.record = Counting()
+    shown = fragments.Fragments(service, approvable=True)
+    await shown.drawn()
+    await shown.drawn()
+    assert asked == [history_chart.MOST_RUNS]
+    service.present = doubles.working()
+    await shown.drawn()
+    assert asked == [history_chart.MOST_RUNS] * 2
+
+
+class Counted(tuple[HeldChange, ...]):
+    """Held changes that count how often somebody goes through all of them."""
+
+    walks = 0
+
+    def __iter__(self) -> Iterator[HeldChange]:
+        type(self).walks += 1
+        return super().__iter__()
+
+
+async def test_a_drawing_goes_through_what_is_held_once_for_its_items_and_once_for_the_approval() -> None:
+    plan = dataclasses.replace(
+        doubles.guarded(), held=Counted(doubles.held("detach", number, 3) for number in range(40))
+    )
+    service = doubles.Service(doubles.calm(last=doubles.run(plan=plan)))
+    Counted.walks = 0
+    drawn = await fragments.Fragments(service, approvable=True).drawn()
+    assert "40 detaches are held" in drawn["banner"]
+    assert Counted.walks == 2
+
+
+def test_a_secret_would_be_masked() -> None:
+    assert KEY_PREFIX in templating.printable("ch_sk_live_51secret")
+    assert "51secret" not in templating.printable("ch_sk_live_51secret")

@@ -1,0 +1,193 @@
+"""The status page over a real socket: it listens, bounds what comes, and leaves at once."""
+
+import contextlib
+import logging
+import signal
+import socket
+from collections.abc import AsyncIterator
+
+import anyio
+import httpx
+import pytest
+
+from tests.web import doubles
+from worker.core.model.errors import SettingsError
+from worker.web import app, metrics, server
+
+pytestmark = pytest.mark.anyio
+
+PATIENCE = 5
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Uvicorn runs on asyncio only."""
+    return "asyncio"
+
+
+class Served:
+    """A page that is served, and the way to end that."""
+
+    def __init__(self, url: str, scope: anyio.CancelScope, ended: anyio.Event) -> None:
+        self.url = url
+        self.port = httpx.URL(url).port or 0
+        self._scope = scope
+        self._ended = ended
+
+    async def end(self) -> float:
+        """Cancel it, and give how long it took to leave."""
+        began = anyio.current_time()
+        self._scope.cancel()
+        with anyio.fail_after(PATIENCE):
+            await self._ended.wait()
+        return anyio.current_time() - began
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    service: doubles.Service, *, host: str = "127.0.0.1", limits: server.Limits = server.LIMITS
+) -> AsyncIterator[Served]:
+    """Serve while the block lasts."""
+    made = app.create(service, metrics.Metrics(), token=None)
+    urls: list[str] = []
+    listening, ended = anyio.Event(), anyio.Event()
+
+    def started(url: str) -> None:
+        urls.append(url)
+        listening.set()
+
+    async with anyio.create_task_group() as tasks:
+        scope = anyio.CancelScope()
+
+        async def run() -> None:
+            with scope:
+                await server.serve(made, host=host, port=0, started=started, limits=limits)
+            ended.set()
+
+        tasks.start_soon(run)
+        with anyio.fail_after(PATIENCE):
+            await listening.wait()
+        yield Served(urls[0], scope, ended)
+        tasks.cancel_scope.cancel()
+
+
+async def test_it_serves_and_says_nothing_of_itself(capfd: pytest.CaptureFixture[str]) -> None:
+    async with serving(doubles.Service()) as served, httpx.AsyncClient() as client:
+        answer = await client.get(served.url)
+    assert answer.status_code == 200
+    assert "server" not in answer.headers
+    assert capfd.readouterr() == ("", "")
+    assert not logging.getLogger("uvicorn").handlers
+
+
+async def test_it_serves_on_ipv6_too() -> None:
+    if not socket.has_ipv6:
+        pytest.skip("no IPv6 here")
+    async with serving(doubles.Service(), host="::1") as served, httpx.AsyncClient() as client:
+        assert served.url.startswith("http://[::1]:")
+        assert (await client.get(f"{served.url}healthz")).text == "ok\n"
+
+
+async def test_the_signals_stay_the_services() -> None:
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    async with serving(doubles.Service()):
+        assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+
+
+async def test_it_leaves_at_once_though_a_page_is_watched() -> None:
+    """An open stream ends as it should, and does not wait for the grace that answers have."""
+    async with serving(doubles.Service()) as served, httpx.AsyncClient() as client:
+        async with client.stream("GET", f"{served.url}events") as stream:
+            chunks = stream.aiter_bytes()
+            assert b"event: parts" in await anext(chunks)
+            assert await served.end() < server.LIMITS.grace_seconds
+            assert [chunk async for chunk in chunks if chunk.startswith(b"event")] == []
+        with pytest.raises(httpx.ConnectError):
+            await client.get(served.url)
+
+
+async def test_it_leaves_soon_though_the_journal_hangs() -> None:
+    class Hanging(doubles.Record):
+        async def changes(self, **_: object):  # type: ignore[no-untyped-def]
+            asked.set()
+            await anyio.sleep_forever()
+
+    asked = anyio.Event()
+    service = doubles.Service()
+    service.record = Hanging()
+    broken = []
+    limits = server.Limits(grace_seconds=0.05)
+    async with (
+        serving(service, limits=limits) as served,
+        anyio.create_task_group() as tasks,
+        httpx.AsyncClient() as client,
+    ):
+
+        async def ask() -> None:
+            try:
+                await client.get(f"{served.url}fleets/{doubles.fleet(0)}")
+            except httpx.TransportError as error:
+                broken.append(error)
+
+        tasks.start_soon(ask)
+        await asked.wait()
+        await served.end()
+    assert len(broken) == 1
+
+
+async def test_an_address_that_is_taken_is_a_setting_to_correct() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        made = app.create(doubles.Service(), metrics.Metrics(), token=None)
+        with pytest.raises(SettingsError, match=f"127.0.0.1:{port} cannot be listened on: .*in use") as raised:
+            await server.serve(made, host="127.0.0.1", port=port)
+    assert "Choose another port" in raised.value.remedy
+    assert raised.value.exit_code == 1
+
+
+async def test_an_address_of_another_machine_is_one_too() -> None:
+    made = app.create(doubles.Service(), metrics.Metrics(), token=None)
+    with pytest.raises(SettingsError, match="cannot be listened on") as raised:
+        await server.serve(made, host="192.0.2.1", port=8080)
+    assert "address of this machine" in raised.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("error", "port", "told"),
+    [(PermissionError(13, "Permission denied"), 80, "above"), (OverflowError("port must be 0-65535"), 70000, "Give")],
+)
+async def test_every_reason_has_its_remedy(error: OSError | OverflowError, port: int, told: str) -> None:
+    assert told in server.remedy(error, port)
+
+
+async def test_who_says_nothing_is_not_waited_for() -> None:
+    """Connections are bounded: without this, some that send nothing would keep everybody else out."""
+    async with serving(doubles.Service(), limits=server.Limits(request_seconds=0.05)) as served:
+        stream = await anyio.connect_tcp("127.0.0.1", served.port)
+        async with stream:
+            with anyio.fail_after(PATIENCE), pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
+                await stream.receive()
+
+
+@pytest.mark.parametrize("begun", [b"GET /healthz HTT", b"GET /healthz HTTP/1.1\r\nHost: loc"])
+async def test_who_stops_in_the_middle_of_a_second_request_is_not_waited_for_either(begun: bytes) -> None:
+    """A liveness probe must get through, however many do that."""
+    async with (
+        serving(doubles.Service(), limits=server.Limits(request_seconds=0.05)) as served,
+        await anyio.connect_tcp("127.0.0.1", served.port) as stream,
+    ):
+        await stream.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert b"200 OK" in await stream.receive()
+        await stream.send(begun)
+        with anyio.fail_after(PATIENCE), pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
+            while True:
+                await stream.receive()
+
+
+async def test_more_connections_than_are_served_get_an_answer() -> None:
+    limits = server.Limits(connections=2)
+    async with serving(doubles.Service(), limits=limits) as served, contextlib.AsyncExitStack() as stack:
+        for _ in range(2):
+            await stack.enter_async_context(await anyio.connect_tcp("127.0.0.1", served.port))
+        client = await stack.enter_async_context(httpx.AsyncClient())
+        assert (await client.get(served.url)).status_code == 503

@@ -1,0 +1,213 @@
+"""What is, what should be, and the judged plan that follows: all of a reconciliation that changes nothing.
+
+Invariant: the plan that is judged is the plan that is shown, saved and applied. Neighbours: `reading` reads Charge,
+`core` decides; `cycle` carries out what comes of it, and knows nothing of a dry run: `plan` just stops here.
+"""
+
+import dataclasses
+import datetime
+from collections.abc import Iterable, Mapping, Sequence
+
+from worker.core.model.actual import Actual
+from worker.core.model.desired import Desired, Mode, SourceRevision
+from worker.core.model.identifiers import Account, DriverId, FleetId, Membership, RunId
+from worker.core.model.plan import Change, Cost, GuardedPlan, Plan
+from worker.core.model.plan_digest import plan_digest
+from worker.core.model.ports import Clock, Journal, RunHistory, Source
+from worker.core.planning import grace_period, merge_sources, planner, undo
+from worker.core.safety import flap_detection, guard
+from worker.engine import cancellation, reader
+
+_RECENT = datetime.timedelta(days=30)
+"""How far back a write that was answered as done, and yet not seen, counts against the next one, in a daily job too."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rules:
+    """What the operator decided beforehand.
+
+    `grace` is how long a membership must be absent from the sources before it is detached.
+    """
+
+    account: Account
+    mode: Mode
+    limits: guard.Limits
+    requests_per_second: float
+    grace: datetime.timedelta = datetime.timedelta()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PlanResult:
+    """What was read, the judged plan that follows from it, and what is to be remembered of that.
+
+    `resolutions` are references that nothing speaks against; `absent` and `back` are memberships that the sources leave
+    out from now on, or no longer. `members` counts what each managed fleet holds; at `next_boundary` the sources will
+    want something else, whether or not anybody edits them. `thawed` are changes that were frozen, each with the digest
+    whose approval freed it: to make one of them uses that up.
+    """
+
+    desired: Desired
+    actual: Actual
+    guarded: GuardedPlan
+    resolutions: Mapping[str, DriverId] = dataclasses.field(default_factory=dict)
+    newly_absent: frozenset[Membership] = frozenset()
+    returned: frozenset[Membership] = frozenset()
+    members: Mapping[FleetId, int] = dataclasses.field(default_factory=dict)
+    next_boundary: datetime.datetime | None = None
+    thawed: Mapping[Change, str] = dataclasses.field(default_factory=dict)
+
+    def spent(self, changes: Iterable[Change]) -> str | None:
+        """Give the digest whose approval is used up by making these changes."""
+        return next((self.thawed[change] for change in changes if change in self.thawed), None)
+
+
+class PlanBuilder:
+    """Surveys one account for one run."""
+
+    def __init__(
+        self,
+        *,
+        rules: Rules,
+        sources: Sequence[Source],
+        reader: reader.Reader,
+        journal: Journal,
+        run_cancellation: cancellation.Cancellation,
+        clock: Clock,
+    ) -> None:
+        """Take the operator's rules, what is read, and the journal, which is only asked."""
+        self._rules = rules
+        self._sources = sources
+        self._reader = reader
+        self._journal = journal
+        self._cancellation = run_cancellation
+        self._clock = clock
+
+    async def plan_result(self, *, approved: str | None = None) -> PlanResult:
+        """Read, plan and judge; change nothing. `approved` is the digest of a plan whose held changes may be made.
+
+        Raises errors.FleetSyncError where that cannot be done.
+        """
+        async with self._cancellation.reading():
+            desired, actual = await self.read()
+        return await self.plan(desired, actual, approved=approved)
+
+    async def plan_ignoring_start_dates(self) -> Plan:
+        """Read, and plan as if every row had begun: this shows each reference that leads nowhere, or will."""
+        async with self._cancellation.reading():
+            desired = await self.desired()
+            begun = dataclasses.replace(desired, rows=tuple(dataclasses.replace(r, starts=None) for r in desired.rows))
+            actual = await self._reader.read(begun)
+        return planner.plan(desired=begun, actual=actual, now=self._clock.now(), mode=self._rules.mode)
+
+    async def export(self) -> Actual:
+        """Read everything that Charge holds. Raises errors.ReadingError where that cannot be read whole."""
+        async with self._cancellation.reading():
+            return await self._reader.export()
+
+    async def undo(self, run: RunId, record: RunHistory) -> PlanResult:
+        """Plan and judge the inverse of a past run; change nothing. Raises errors.FleetSyncError where it cannot."""
+        drivers = sorted({past.change.driver for past in await record.changes(run=run)})
+        history = [past for driver in drivers for past in await record.changes(driver=driver)]
+        concerned = undo.required_reading(run, history)
+        async with self._cancellation.reading():
+            actual = await self._reader.read(concerned)
+        plan = undo.plan_inverse(run, history, actual)
+        now = self._clock.now()
+        judgement = await self._allow(guard.evaluate(plan, actual, self._rules.limits), now=now)
+        guarded = self._judged(plan, judgement, sources=(), reading=actual.requests, now=now)
+        return PlanResult(concerned, actual, guarded, members=plan.members)
+
+    async def read(self) -> tuple[Desired, Actual]:
+        """Read every source whole, add them up, and read of Charge what they speak of.
+
+        Raises errors.FleetSyncError where that cannot be done. To be called within `Halt.reading`.
+        """
+        desired = await self.desired()
+        return desired, await self._reader.read(desired)
+
+    async def desired(self) -> Desired:
+        """Read every source whole, and add them up."""
+        readings = [await source.read() for source in self._sources]
+        return merge_sources.merge(readings)
+
+    async def plan(self, desired: Desired, actual: Actual, *, approved: str | None) -> PlanResult:
+        """Plan and judge what was read, in the light of what the journal remembers."""
+        now = self._clock.now()
+        absences, resolutions = await self._journal.absences(), await self._journal.resolutions()
+        plan = planner.plan(
+            desired=desired,
+            actual=actual,
+            now=now,
+            mode=self._rules.mode,
+            absences=absences,
+            remembered=resolutions,
+        )
+        guard.require_resolvable(plan, self._rules.limits)
+        grace = grace_period.apply_grace_period(plan, absences, grace=self._rules.grace, now=now)
+        plan = grace.plan
+        memory = await self._memory(plan, resolutions=resolutions, now=now)
+        found = guard.evaluate(plan, actual, self._rules.limits, memory)
+        judgement = await self._allow(found, approved=approved, now=now)
+        guarded = self._judged(plan, judgement, sources=desired.sources, reading=actual.requests, now=now)
+        return PlanResult(
+            desired,
+            actual,
+            guarded,
+            resolutions=guard.resolutions_to_remember(plan, judgement, memory),
+            newly_absent=grace.newly_absent,
+            returned=grace.returned,
+            members=plan.members,
+            next_boundary=grace_period.next_boundary(desired.rows, grace_ends=grace.next_end, now=now),
+            thawed=dict.fromkeys(guard.unfrozen_by_approval(found, judgement), self._digest(found)),
+        )
+
+    async def _memory(
+        self, plan: Plan, *, resolutions: Mapping[str, DriverId], now: datetime.datetime
+    ) -> guard.GuardHistory:
+        """Ask the journal what the guard judges by; of our own writes only where there is something to write."""
+        drivers = {change.driver for change in plan.changes}
+        return guard.GuardHistory(
+            resolutions=resolutions,
+            unconfirmed_writes=await self._journal.unconfirmed_writes(since=now - _RECENT),
+            writes=await self._journal.latest(drivers, most=flap_detection.REVERSALS) if drivers else {},
+        )
+
+    async def _allow(
+        self, judgement: guard.Decision, *, approved: str | None = None, now: datetime.datetime
+    ) -> guard.Decision:
+        """Free what is held where somebody approved exactly this plan, now or by the journal."""
+        if not judgement.held:
+            return judgement
+        digest = self._digest(judgement)
+        if digest == approved or await self._journal.approved(digest, now=now):
+            return guard.approve(judgement)
+        return judgement
+
+    def _digest(self, judgement: guard.Decision) -> str:
+        return plan_digest(self._rules.account, judgement.allowed, (held.change for held in judgement.held))
+
+    def _judged(
+        self,
+        plan: Plan,
+        judgement: guard.Decision,
+        *,
+        sources: tuple[SourceRevision, ...],
+        reading: int,
+        now: datetime.datetime,
+    ) -> GuardedPlan:
+        """Put together the one object that is shown, saved and applied; `reading` is what a reading costs."""
+        requests = len(judgement.allowed) + min(len({change.driver for change in judgement.allowed}), reading)
+        return GuardedPlan(
+            account=self._rules.account,
+            created=now,
+            sources=sources,
+            changes=judgement.allowed,
+            held=judgement.held,
+            problems=plan.problems,
+            in_sync=plan.in_sync,
+            fleets=len(plan.members),
+            drivers=plan.drivers,
+            cost=Cost(requests, round(requests / self._rules.requests_per_second, 1)),
+            digest=self._digest(judgement),
+            unsettled=bool(plan.unresolved or plan.incomplete),
+        )
