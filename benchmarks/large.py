@@ -104,8 +104,8 @@ def _read_directory(url: str) -> object:
 async def _export(url: str) -> Actual:
     async with account.charge(url, connections=32) as charge:
         executor = account.executor(ceiling=1e6, burst=1_000, adaptive=False)
-        reader = reader.Reader(charge=charge, executor=executor, progress=composition.Unwatched(), page_size=100)
-        return await reader.export()
+        whole_account = reader.Reader(charge=charge, executor=executor, progress=composition.Unwatched(), page_size=100)
+        return await whole_account.export()
 
 
 def _read_plainly(url: str) -> object:

@@ -6,6 +6,7 @@ import pytest
 import structlog.testing
 
 from worker.cli import progress
+from worker.core.model.ports import Stage
 
 
 class _Clock:
@@ -29,7 +30,7 @@ def test_a_quick_run_tells_nothing(clock: _Clock) -> None:
     with structlog.testing.capture_logs() as lines:
         shown = progress.Lines()
         for _ in range(3):
-            shown.stage("Reading", 1000)
+            shown.stage(Stage.READING_FLEETS, 1000)
             shown.step(1000)
             clock.now += 1
     assert lines == []
@@ -38,7 +39,7 @@ def test_a_quick_run_tells_nothing(clock: _Clock) -> None:
 def test_a_long_one_tells_every_few_seconds_how_far_it_is(clock: _Clock) -> None:
     with structlog.testing.capture_logs() as lines:
         shown = progress.Lines()
-        shown.stage("Changing memberships", 12)
+        shown.stage(Stage.CHANGING_MEMBERSHIPS, 12)
         for _ in range(12):
             clock.now += 1
             shown.step()

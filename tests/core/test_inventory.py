@@ -61,7 +61,7 @@ def test_pages_in_any_order_and_drivers_shown_again_make_the_same_census(
     news = [taken.add(Driver(driver, holdings[driver])) for driver in again]
     assert sum(news) == len(holdings)
     assert actual_of(taken) == actual_of(filled(holdings))
-    assert taken.incompleteness_reason(fleet(VANS, None), count=0) == "Charge did not say how many drivers it has"
+    assert taken.incompleteness_reason(fleet(VANS, None), count=0) == "Charge did not send its `total_drivers`"
 
 
 @worlds.LAW
@@ -93,7 +93,7 @@ def test_a_driver_shown_in_two_ways_makes_just_the_fleets_in_question_doubtful(
         incompleteness_reason = taken.incompleteness_reason(
             fleet(one, sizes.get(one, 0)), count=sizes.get(one, 0), final=True
         )
-        assert (incompleteness_reason == "a driver was shown both with and without this fleet") is (
+        assert (incompleteness_reason == "a driver appeared both with and without this fleet") is (
             one in holdings[shown] ^ later
         )
 

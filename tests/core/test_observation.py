@@ -19,10 +19,10 @@ SEEN = worlds.seen({A: [VANS]}, incomplete=[NORTH], absent=[GHOST])
         (Change(ATTACH, A, DEPOT), None),
         (Change(DETACH, A, VANS), None),
         (Change(ATTACH, B, VANS), None),
-        (Change(ATTACH, A, VANS), "the driver is in the fleet already; nothing was sent"),
+        (Change(ATTACH, A, VANS), "the driver is already in the fleet; nothing was sent"),
         (Change(DETACH, A, DEPOT), "the driver is no longer in the fleet; nothing was sent"),
         (Change(DETACH, GHOST, VANS), "the driver no longer exists"),
-        (Change(DETACH, B, VANS), "nobody is detached unseen"),
+        (Change(DETACH, B, VANS), "so the detach was not sent"),
     ],
 )
 def test_a_saved_change_is_made_only_where_it_fits(change: Change, said: str | None) -> None:
@@ -66,5 +66,5 @@ def test_what_was_answered_as_done_is_doubted_only_where_a_reading_contradicts_i
     assert found.outcome.name == name
     if name == "unknown":
         assert found.outcome == Unknown(
-            1, "not_converging", "Charge answered that it was done, but a fresh reading does not show it", "req_1"
+            1, "not_converging", "Charge accepted the change, but a later reading does not show it", "req_1"
         )

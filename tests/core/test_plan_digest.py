@@ -27,7 +27,7 @@ CHANGES = st.lists(
 Changes = list[Change]
 
 
-def content(changes: Changes) -> set[tuple[str, str, str]]:
+def content(changes: Changes) -> set[tuple[str, int, str]]:
     return {change.order for change in changes}
 
 

@@ -65,7 +65,7 @@ STOPPED, FULL = Stopped("SIGTERM", exit_code=143), JournalError("disk full")
 
 
 @pytest.mark.parametrize(
-    ("finished", "verdict", "exit_code"),
+    ("finished", "result", "exit_code"),
     [
         (ended(plan=guarded()), "in_sync", 0),
         (ended(APPLIED, plan=guarded()), "converged", 0),

@@ -163,7 +163,7 @@ def test_an_error_without_a_report_is_a_document_too() -> None:
         "error": {
             "code": "journal_unwritable",
             "message": "disk full",
-            "remedy": "Make the journal of `[journal] url` writable, and see that its disk has room.",
+            "remedy": "Make the journal of `[journal] url` writable, and check that its disk is not full.",
         },
     }
 

@@ -23,6 +23,7 @@ from worker.core.model.outcomes import (
     Unknown,
 )
 from worker.core.model.plan import Action, Change, Cost, GuardedPlan, HeldChange
+from worker.core.model.ports import Stage
 from worker.core.model.problem import Problem
 from worker.core.model.report import Report
 from worker.core.monitoring import alerts, humanize, status, summary
@@ -80,7 +81,7 @@ def present(last: Report | None = None, **more: Any) -> status.Status:
     return dataclasses.replace(made, **more)
 
 
-def running(stage: str = "", done: int = 0, total: int | None = None) -> status.Running:
+def running(stage: Stage | None = None, done: int = 0, total: int | None = None) -> status.Running:
     return status.Running(RunId("run_2"), "interval", NOW, stage, done, total)
 
 
@@ -103,7 +104,7 @@ def broken(part: str, error: FleetSyncError = FULL, *, since: datetime.datetime 
     [
         (present(), "starting", "Starting: the first run is on its way."),
         (
-            present(running=running("Reading fleets")),
+            present(running=running(Stage.READING_FLEETS)),
             "starting",
             "Starting: the first run is on its way (reading fleets).",
         ),
@@ -124,18 +125,18 @@ def broken(part: str, error: FleetSyncError = FULL, *, since: datetime.datetime 
             "In sync: 2 fleets, 7 memberships, checked 1 min ago, next any moment.",
         ),
         (
-            present(QUIET, running=running("Reading fleets")),
+            present(QUIET, running=running(Stage.READING_FLEETS)),
             "in_sync",
             "In sync: 2 fleets, 7 memberships, checked 1 min ago, checking again now.",
         ),
-        (present(QUIET, running=running(status.CHANGING)), "working", "Working: changing memberships."),
+        (present(QUIET, running=running(Stage.CHANGING_MEMBERSHIPS)), "working", "Working: changing memberships."),
         (
-            present(QUIET, running=running(status.CHANGING, 1200, 3000)),
+            present(QUIET, running=running(Stage.CHANGING_MEMBERSHIPS, 1200, 3000)),
             "working",
             "Working: changing memberships, 1,200 of 3,000 done.",
         ),
         (
-            present(QUIET, fleets=DRIFTED, running=running("Reading fleets")),
+            present(QUIET, fleets=DRIFTED, running=running(Stage.READING_FLEETS)),
             "working",
             "Working: changing memberships.",
         ),
@@ -207,9 +208,9 @@ def broken(part: str, error: FleetSyncError = FULL, *, since: datetime.datetime 
     ],
 )
 def test_one_sentence_says_how_things_are(snapshot: status.Status, condition: str, headline: str) -> None:
-    summary = summary.summarize(snapshot)
-    assert (summary.condition, summary.headline) == (condition, headline)
-    assert summary.items == alerts.alerts(snapshot)
+    found = summary.summarize(snapshot)
+    assert (found.condition, found.headline) == (condition, headline)
+    assert found.items == alerts.alerts(snapshot)
 
 
 def test_the_gist_stands_still_while_only_time_passes() -> None:

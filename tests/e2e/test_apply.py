@@ -55,7 +55,7 @@ def test_what_no_longer_fits_is_stale_and_not_sent(workspace: conftest.Workspace
 
     again = workspace.run("apply", "plan.json")
     assert again.code == 4
-    assert "stale: the driver is in the fleet already; nothing was sent" in again.stdout
+    assert "stale: the driver is already in the fleet; nothing was sent" in again.stdout
     assert len(workspace.posts()) == len(others)
 
 

@@ -19,6 +19,7 @@ from worker.core.model.errors import (
     Unreachable,
 )
 from worker.core.model.identifiers import RunId
+from worker.core.model.ports import Stage
 from worker.core.model.problem import Problem
 from worker.core.model.report import Report
 from worker.core.monitoring import status
@@ -157,7 +158,7 @@ async def test_whoever_waits_for_a_change_sees_each_and_for_a_turn_only_what_mat
         await anyio.sleep(1)
         service_state.begin(RunId("run_1"), trigger="interval")
         await anyio.sleep(1)
-        service_state.stage("Reading fleets", None)
+        service_state.stage(Stage.READING_FLEETS, None)
         await anyio.sleep(1)
         service_state.step()
         await anyio.sleep(1)

@@ -15,7 +15,7 @@ from worker.core.model.errors import JournalError, SourceError
 from worker.core.model.identifiers import Account, IntentKey, RunId
 from worker.core.model.outcomes import Outcome
 from worker.core.model.plan import Change, Cost, GuardedPlan
-from worker.core.model.ports import Intent
+from worker.core.model.ports import Intent, Stage
 from worker.core.model.problem import Problem
 from worker.core.model.report import Report
 from worker.core.planning import references
@@ -73,10 +73,10 @@ class Watcher:
 
     def __init__(self) -> None:
         """Start having seen nothing."""
-        self.stages: list[tuple[str, int | None]] = []
+        self.stages: list[tuple[Stage, int | None]] = []
         self.steps = 0
 
-    def stage(self, name: str, total: int | None) -> None:
+    def stage(self, name: Stage, total: int | None) -> None:
         """Note the stage."""
         self.stages.append((name, total))
 

@@ -18,7 +18,7 @@ from worker.core.model.errors import FleetSyncError, SourceError, Unreachable
 from worker.core.model.identifiers import Account, DriverId, FleetId, IntentKey, RunId
 from worker.core.model.outcomes import Applied, ChangeResult, Deferred, Outcome, Refused, Unknown
 from worker.core.model.plan import Action, Change, Cost, GuardedPlan, HeldChange
-from worker.core.model.ports import Intent, PastChange, PastRun
+from worker.core.model.ports import Intent, PastChange, PastRun, Stage
 from worker.core.model.problem import Problem
 from worker.core.model.report import Report, Traffic
 from worker.core.monitoring import status
@@ -159,13 +159,13 @@ def starting() -> status.Status:
         fleets=(),
         driver_names={},
         started=NOW - datetime.timedelta(seconds=8),
-        running=status.Running(RunId("run_0001"), "start", NOW, "Reading fleets", 3),
+        running=status.Running(RunId("run_0001"), "start", NOW, Stage.READING_FLEETS, 3),
     )
 
 
 def working(done: int = 1204) -> status.Status:
     running = status.Running(
-        RunId("run_0042"), "source", NOW - datetime.timedelta(seconds=48), status.CHANGING, done, 3000
+        RunId("run_0042"), "source", NOW - datetime.timedelta(seconds=48), Stage.CHANGING_MEMBERSHIPS, done, 3000
     )
     return calm(
         running=running, next_run=None, fleets=fleets(f2={"in_sync": 900, "drifted": 1400}, f4={"drifted": 400})

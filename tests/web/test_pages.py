@@ -115,7 +115,7 @@ def _hostile() -> status.Status:
         account=Account(HOSTILE, "live"),
         broken=(status.Broken(status.Part.CHARGE, doubles.NOW, error),),
         sources=(status.Source(SourceRevision("file", HOSTILE, HOSTILE), doubles.NOW),),
-        running=status.Running(RunId(HOSTILE), HOSTILE, doubles.NOW, HOSTILE),
+        running=status.Running(RunId(HOSTILE), HOSTILE, doubles.NOW),
         standing_by=HOSTILE,
         version=HOSTILE,
     )

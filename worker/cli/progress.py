@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from worker.core.model.ports import Progress
+from worker.core.model.ports import Progress, Stage
 
 if TYPE_CHECKING:
     import rich.progress
@@ -29,7 +29,7 @@ class Lines:
         self._name, self._total, self._done = "", None, 0  # type: tuple[str, int | None, int]
         self._told = time.monotonic()
 
-    def stage(self, name: str, total: int | None) -> None:
+    def stage(self, name: Stage, total: int | None) -> None:
         """Note what begins."""
         self._name, self._total, self._done = name, total, 0
 
@@ -51,7 +51,7 @@ class Bar:
         self._progress = progress
         self._task: rich.progress.TaskID | None = None
 
-    def stage(self, name: str, total: int | None) -> None:
+    def stage(self, name: Stage, total: int | None) -> None:
         """Begin a new bar in the place of the last."""
         self._progress.start()
         if self._task is not None:

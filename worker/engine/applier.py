@@ -30,8 +30,7 @@ from worker.core.model.errors import (
 from worker.core.model.identifiers import FleetId, IntentKey
 from worker.core.model.outcomes import Already, Applied, ChangeResult, Deferred, Outcome, Refused, Stale, Unknown
 from worker.core.model.plan import Action, Change
-from worker.core.model.ports import Charge, Intent, Journal, Progress
-from worker.core.monitoring import status
+from worker.core.model.ports import Charge, Intent, Journal, Progress, Stage
 from worker.core.safety import attach_first
 from worker.engine import concurrency, outcome_writer, request_executor
 
@@ -80,7 +79,7 @@ class Applier:
         Whatever goes wrong is told by the outcomes and by the halt's reason.
         """
         work = [_Work(intent) for intent in intents]
-        self._progress.stage(status.CHANGING, len(work))
+        self._progress.stage(Stage.CHANGING_MEMBERSHIPS, len(work))
         record = outcome_writer.OutcomeWriter(journal=self._journal, run_cancellation=self._executor.run_cancellation)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(record.flush_regularly)

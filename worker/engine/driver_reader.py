@@ -15,7 +15,7 @@ from worker.core.model.actual import Actual, Fleet
 from worker.core.model.desired import DriverById, DriverRef
 from worker.core.model.errors import ForeignOrigin, NotFound, RateLimited, RequestRefused, Unreachable
 from worker.core.model.identifiers import DriverId, FleetId
-from worker.core.model.ports import Charge, DriverPage, Progress
+from worker.core.model.ports import Charge, DriverPage, Progress, Stage
 from worker.core.planning import inventory
 from worker.engine import concurrency, pagination, request_executor
 
@@ -94,7 +94,7 @@ class DriverReader:
         """Retrieve each of these drivers. One that cannot be read stays unseen."""
         if not drivers:
             return
-        self._progress.stage("Reading drivers", len(drivers))
+        self._progress.stage(Stage.READING_DRIVERS, len(drivers))
         await concurrency.run_bounded(self._retrieve, sorted(drivers), limit=self._concurrency)
 
     def actual(self, *, requests: int) -> Actual:
@@ -138,7 +138,7 @@ class DriverReader:
 
     async def _list_all(self, *, cap: int = pagination.MAX_PAGES) -> str | None:
         """List all drivers into the found; give the reason why that failed, or None."""
-        self._progress.stage("Reading all drivers", None)
+        self._progress.stage(Stage.READING_ALL_DRIVERS, None)
         broken = await pagination.paginate(
             self._executor, self._charge.drivers_page, self._take, seen=self._inventory.count, cap=cap
         )
@@ -150,7 +150,7 @@ class DriverReader:
         self._listed.update(await self._listings(fleets, self._inventory))
 
     async def _listings(self, fleets: Collection[FleetId], found: inventory.Inventory) -> dict[FleetId, _Listed]:
-        self._progress.stage("Reading fleets' drivers", len(fleets))
+        self._progress.stage(Stage.READING_FLEET_DRIVERS, len(fleets))
         listed: dict[FleetId, _Listed] = {}
 
         async def read(fleet: FleetId) -> None:

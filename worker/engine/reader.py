@@ -13,7 +13,7 @@ from worker.core.model.actual import Actual, Fleet
 from worker.core.model.desired import Desired, DriverRef, FleetById, FleetRef
 from worker.core.model.errors import NotFound, ReadingError, Unreachable
 from worker.core.model.identifiers import DriverId, FleetId
-from worker.core.model.ports import Charge, FleetPage, Progress
+from worker.core.model.ports import Charge, FleetPage, Progress, Stage
 from worker.core.planning import resolver
 from worker.engine import concurrency, driver_reader, pagination, request_executor
 
@@ -100,7 +100,7 @@ class Reader:
 
     async def _fleets(self, references: Collection[FleetRef] | None) -> dict[FleetId, Fleet]:
         """List the fleets: all of them where a name is asked for, else until those asked for were seen."""
-        self._progress.stage("Reading fleets", None)
+        self._progress.stage(Stage.READING_FLEETS, None)
         fleets: dict[FleetId, Fleet] = {}
         asked = {reference.id for reference in references or () if isinstance(reference, FleetById)}
         by_id = references is not None and len(asked) == len(references)

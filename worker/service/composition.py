@@ -18,7 +18,7 @@ from anyio import to_thread
 import worker
 from worker.charge import client, transport
 from worker.core.model.identifiers import Account, IntentKey, RunId
-from worker.core.model.ports import Progress, RunHistory, Source
+from worker.core.model.ports import Progress, RunHistory, Source, Stage
 from worker.core.model.secret import Secret
 from worker.core.pacing import retry_policy
 from worker.core.planning import references
@@ -52,7 +52,7 @@ class SystemClock:
 class Unwatched:
     """A progress that nobody watches."""
 
-    def stage(self, name: str, total: int | None) -> None:
+    def stage(self, name: Stage, total: int | None) -> None:
         """Say nothing."""
 
     def step(self, count: int = 1) -> None:

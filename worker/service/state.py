@@ -22,7 +22,7 @@ from worker.core.model.errors import (
     SourceError,
 )
 from worker.core.model.identifiers import DriverId, RunId
-from worker.core.model.ports import Clock
+from worker.core.model.ports import Clock, Stage
 from worker.core.model.report import Report, RunResult
 from worker.core.monitoring import fleet_counts, status
 from worker.engine import plan_builder
@@ -63,7 +63,7 @@ class ServiceState:
 
     # --- What happens -------------------------------------------------------------------------------------
 
-    def stage(self, name: str, total: int | None) -> None:
+    def stage(self, name: Stage, total: int | None) -> None:
         """Say what the run in progress begins now."""
         if self.running is not None:
             self.running = dataclasses.replace(self.running, stage=name, done=0, total=total)

@@ -1,1 +1,1 @@
-"""The values in which every part of fleet-sync speaks. Immutable, and without a dependency on anything outside it."""
+"""The values that every part of fleet-sync shares. Immutable, and without a dependency outside this package."""

@@ -1,4 +1,4 @@
-"""What Charge holds, as far as one reading saw it.
+"""Actual state: what Charge holds, as far as one reading shows it.
 
 Invariant: present, absent and unknown are three different things. Neighbours: `planning.inventory` collects this from
 pages, `desired` is what the sources want.
@@ -12,7 +12,7 @@ from worker.core.model.identifiers import DriverId, FleetId
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Driver:
-    """A driver as Charge shows it now: `fleets` is what it is linked to at this moment."""
+    """A driver as Charge shows it now; `fleets` are the fleets that it is linked to."""
 
     id: DriverId
     fleets: frozenset[FleetId]
@@ -23,7 +23,7 @@ class Driver:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Fleet:
-    """A fleet as Charge shows it now. `total_drivers` is `None` where Charge did not say."""
+    """A fleet as Charge shows it now. `total_drivers` is `None` if Charge did not send it."""
 
     id: FleetId
     name: str = ""
@@ -33,12 +33,12 @@ class Fleet:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Actual:
-    """What Charge holds, as far as one reading saw it.
+    """What Charge holds, as far as one reading shows it.
 
-    `memberships` gives every driver seen its own `fleets`; a driver not in it was not seen, which proves nothing
-    unless it stands in `absent` (Charge said 404) or `directory_complete` is true. `incomplete` gives each managed
-    fleet whose listing cannot be trusted the reason; no membership of such a fleet may be taken for absent. `requests`
-    is what the reading cost.
+    `memberships` maps every driver that was seen to its own `fleets`. A driver missing there was not seen, which proves
+    that it does not exist only if it is in `absent` (Charge answered 404) or `directory_complete` is true. `incomplete`
+    maps each managed fleet whose listing is not trusted to the reason; a driver not seen in such a fleet may still be a
+    member. `requests` is the number of requests that the reading took.
     """
 
     fleets: Mapping[FleetId, Fleet]

@@ -1,7 +1,7 @@
-"""What the sources want: references, rows, and the managed fleets.
+"""Desired state: what the sources want, as references, rows and managed fleets.
 
 Invariant: nothing here is resolved: a reference is what a document says, and may match nothing in Charge. Neighbours:
-`planning.references` parses references, `planning.merge_sources` adds sources up, `actual` is what Charge holds.
+`planning.references` parses references, `planning.merge_sources` combines sources, `actual` is what Charge holds.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ from worker.core.model.problem import Problem
 
 
 class Mode(enum.StrEnum):
-    """How a managed fleet is kept: `exact` attaches and detaches, `additive` never detaches."""
+    """How a managed fleet is kept in sync: `exact` attaches and detaches, `additive` never detaches."""
 
     EXACT = "exact"
     ADDITIVE = "additive"
@@ -21,48 +21,48 @@ class Mode(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True, order=True)
 class Origin:
-    """The place of a row in a source; line and column count from 1."""
+    """The position of a row in a source; line and column count from 1."""
 
     name: str
     line: int
     column: int
 
     def __str__(self) -> str:
-        """Write the place as editors and compilers do."""
+        """Return the position as editors and compilers write it."""
         return f"{self.name}:{self.line}:{self.column}"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DriverById:
-    """A driver named by its Charge id."""
+    """A driver given by Charge id."""
 
     id: DriverId
 
     def __str__(self) -> str:
-        """Write the reference as it stands in a document."""
+        """Return the reference as a document writes it."""
         return self.id
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DriverByEmail:
-    """A driver named by an e-mail address, held in lower case: addresses compare without regard to case."""
+    """A driver given by e-mail address, in lower case: addresses compare without regard to case."""
 
     email: str
 
     def __str__(self) -> str:
-        """Write the reference as it stands in a document."""
+        """Return the reference as a document writes it."""
         return self.email
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DriverByMetadata:
-    """A driver named by one entry of its metadata, compared as text."""
+    """A driver given by one entry of its metadata, compared as text."""
 
     key: str
     value: str
 
     def __str__(self) -> str:
-        """Write the reference as it stands in a document."""
+        """Return the reference as a document writes it."""
         return f"{self.key}={self.value}"
 
 
@@ -71,23 +71,23 @@ DriverRef = DriverById | DriverByEmail | DriverByMetadata
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FleetById:
-    """A fleet named by its Charge id."""
+    """A fleet given by Charge id."""
 
     id: FleetId
 
     def __str__(self) -> str:
-        """Write the reference as it stands in a document."""
+        """Return the reference as a document writes it."""
         return self.id
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FleetByName:
-    """A fleet named by its exact name in Charge."""
+    """A fleet given by its exact name in Charge."""
 
     name: str
 
     def __str__(self) -> str:
-        """Write the reference as it stands in a document, in quotation marks."""
+        """Return the reference as a document writes it, in quotation marks."""
         return f'"{self.name}"'
 
 
@@ -106,17 +106,17 @@ class Row:
     note: str = ""
 
     def active(self, now: datetime.datetime) -> bool:
-        """Tell whether the row wants the membership at `now`."""
+        """Return whether the row wants the membership at `now`."""
         return (self.starts is None or self.starts <= now) and not self.over(now)
 
     def over(self, now: datetime.datetime) -> bool:
-        """Tell whether the row has ended at `now`, and will never again want the membership."""
+        """Return whether the row has ended at `now`, and will never want the membership again."""
         return self.ends is not None and self.ends <= now
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FleetEntry:
-    """A fleet that appears in a source, and is thereby managed; `mode` where the source gives one."""
+    """A fleet that appears in a source, which makes it managed; `mode` is set if the source gives one."""
 
     fleet: FleetRef
     origin: Origin
@@ -125,7 +125,7 @@ class FleetEntry:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SourceRevision:
-    """Which source was read, and its content's `sha256:…`."""
+    """A source that was read, and the `sha256:…` of its content."""
 
     kind: str
     name: str
@@ -134,7 +134,7 @@ class SourceRevision:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SourceReading:
-    """Everything that one source says, read whole. Never empty: an empty source is an error of reading."""
+    """Everything that one source says. Never empty: reading an empty source is an error."""
 
     source: SourceRevision
     fleets: tuple[FleetEntry, ...]
@@ -143,7 +143,7 @@ class SourceReading:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Desired:
-    """What all sources together say: the managed fleets with their modes, and every row."""
+    """What all sources say together: the managed fleets with their modes, and every row."""
 
     sources: tuple[SourceRevision, ...]
     fleets: tuple[FleetEntry, ...]

@@ -1,7 +1,7 @@
-"""Identify drivers, fleets, runs, writes and accounts.
+"""Identifiers of drivers, fleets, runs, writes and accounts.
 
-Invariant: an id is text with a type of its own, so that mypy tells a driver from a fleet. Neighbours: `desired`,
-`actual` and `plan` are built from these.
+Invariant: each kind of id has its own type, so that mypy rejects a fleet id where a driver id belongs. Neighbours:
+`desired`, `actual` and `plan` are built from these.
 """
 
 import dataclasses
@@ -12,12 +12,12 @@ FleetId = NewType("FleetId", str)
 RunId = NewType("RunId", str)
 Membership = tuple[DriverId, FleetId]
 IntentKey = NewType("IntentKey", str)
-"""An idempotency key. It belongs to one intent: shared by the retries of one write, by no other write."""
+"""An idempotency key. All attempts of one write share it, and no other write uses it."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Account:
-    """Whose memberships these are: the API's base address, and the key's mode (`test`, `live` or `unknown`)."""
+    """A Charge account: the base URL of the API, and the mode of the key (`test`, `live` or `unknown`)."""
 
     base_url: str
     mode: str

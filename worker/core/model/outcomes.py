@@ -1,7 +1,7 @@
-"""What can come of a change: a closed union, consumed by `match` with `assert_never`.
+"""The outcomes of a change: a closed union, consumed by `match` with `assert_never`.
 
-Invariant: every change that a run allowed ends as exactly one of these. Neighbours: `engine.apply` decides which,
-`report` counts them, `journal` stores them.
+Invariant: every change that the guard allowed ends with exactly one outcome. Neighbours: `engine.applier` decides
+which, `report` counts them, `journal` stores them.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ class Applied:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Already:
-    """The write was sent and had nothing to do: somebody else had made it since the reading."""
+    """The write was sent and changed nothing: another client had made the change since the reading."""
 
     name: ClassVar[str] = "already"
     attempts: int
@@ -32,7 +32,7 @@ class Already:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Refused:
-    """Charge refused the write for its own sake; `code` is Charge's."""
+    """Charge rejected this write in particular; `code` is Charge's."""
 
     name: ClassVar[str] = "refused"
     attempts: int
@@ -43,7 +43,7 @@ class Refused:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Stale:
-    """The change of a saved plan no longer fitted what Charge holds, and nothing was sent."""
+    """The change comes from a saved plan and no longer fits what Charge holds. Nothing was sent."""
 
     name: ClassVar[str] = "stale"
     message: str
@@ -51,7 +51,7 @@ class Stale:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Deferred:
-    """The write is not made, and left to the next run; where it was sent, Charge was seen not to have made it."""
+    """The write was not made and is left to the next run. If it was sent, a reading showed that it had no effect."""
 
     name: ClassVar[str] = "deferred"
     attempts: int
@@ -62,7 +62,7 @@ class Deferred:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Unknown:
-    """The write was sent, and whether it took effect could not be read. The next run's reading settles it."""
+    """The write was sent, and no reading could show whether it took effect. The next run's reading decides."""
 
     name: ClassVar[str] = "unknown"
     attempts: int
@@ -72,30 +72,30 @@ class Unknown:
 
 
 NOT_CONVERGING = "not_converging"
-"""The code of what an answer called done, and a fresh reading did not show."""
+"""The code of a write that Charge accepted, but that a later reading does not show."""
 
 REFUSED_BEFORE = "refused_before"
-"""The code of what is not tried this time, because Charge refused it lately."""
+"""The code of a change that is not sent in this run, because Charge refused it recently."""
 
 Outcome = Applied | Already | Refused | Stale | Deferred | Unknown
 
 OUTCOME_NAMES = tuple(kind.name for kind in (Applied, Already, Refused, Stale, Deferred, Unknown))
-"""Every outcome's name, in the order of the report."""
+"""The names of all outcomes, in the order of the report."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ChangeResult:
-    """A change and what came of it."""
+    """A change and its outcome."""
 
     change: Change
     outcome: Outcome
 
     @property
     def done(self) -> bool:
-        """Tell whether the membership is now as the change intended."""
+        """Return whether the membership is now as the change intended."""
         return isinstance(self.outcome, Applied | Already)
 
 
 def is_refusal(outcome: Outcome) -> bool:
-    """Tell whether Charge does not allow a change, as it said now or lately."""
+    """Return whether Charge refused the change, in this run or recently."""
     return isinstance(outcome, Refused) or (isinstance(outcome, Deferred) and outcome.code == REFUSED_BEFORE)

@@ -20,12 +20,22 @@ class Action(enum.StrEnum):
     ATTACH = "attach"
     DETACH = "detach"
 
+    @property
+    def rank(self) -> int:
+        """Return the position in every order of changes: attach before detach.
+
+        The safety of a move rests on this order: detaching first would leave the driver in no fleet between the two
+        writes, or for good if the attach then fails.
+        """
+        return 0 if self is Action.ATTACH else 1
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Change:
-    """One membership to attach or detach; `origin` is the row that asks for it, where one does.
+    """One membership to attach or detach; `origin` is the position of the row that asks for it, if one does.
 
-    `row` is that row's fingerprint (`digest.fingerprint`): memory goes by it. It makes no other change of this one.
+    `row` is the fingerprint of that row (`plan_digest.row_fingerprint`): flap detection and refusal backoff start anew
+    when it changes. It does not count in comparisons.
     """
 
     action: Action
@@ -35,23 +45,23 @@ class Change:
     row: str = dataclasses.field(default="", compare=False)
 
     @property
-    def order(self) -> tuple[str, str, str]:
-        """Give the place in every list: by fleet, attaches first, then by driver."""
-        return (self.fleet, self.action, self.driver)
+    def order(self) -> tuple[str, int, str]:
+        """Return the sort key: by fleet, attaches first, then by driver."""
+        return (self.fleet, self.action.rank, self.driver)
 
     def done_in(self, fleets: frozenset[FleetId]) -> bool:
-        """Tell whether a driver who is in `fleets` is as the change intends."""
+        """Return whether a driver that is in `fleets` is as the change intends."""
         return (self.fleet in fleets) is (self.action is Action.ATTACH)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Plan:
-    """The difference between desired and actual, before any judgement; changes are sorted by `Change.order`.
+    """The difference between desired and actual state, before the guard; changes are sorted by `Change.order`.
 
-    `members` counts the memberships that each managed fleet holds now; `references` the distinct references that count
-    at this moment, `unresolved` those of them that led nowhere; `incomplete` the fleets whose listing is not trusted.
-    `resolutions` tells whom each e-mail address or metadata entry led to. `unjudged` are those of the absences known
-    before that this run could not judge; `later` the memberships that go when their grace has ended.
+    `members` maps each managed fleet to the number of its members now. `references` counts the distinct references that
+    are active now, `unresolved` those among them that did not resolve, `incomplete` the fleets whose listing is not
+    trusted. `resolutions` maps each e-mail or metadata reference to its driver. `unjudged` are known absences that this
+    run can neither confirm nor refute; `later` are memberships whose detach waits for the end of its grace period.
     """
 
     changes: tuple[Change, ...]
@@ -69,7 +79,7 @@ class Plan:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class HeldChange:
-    """A change that a guard holds back, the guard's name, and what would allow it."""
+    """A change that a guard holds, the code of the guard, and the reason."""
 
     change: Change
     guard: str
@@ -78,7 +88,7 @@ class HeldChange:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Cost:
-    """What carrying out a plan takes: requests over the wire, and seconds at the configured pace."""
+    """What it takes to apply a plan: requests, and seconds at the configured rate limit."""
 
     requests: int
     seconds: float
@@ -88,8 +98,8 @@ class Cost:
 class GuardedPlan:
     """A plan after the guard: the very object that is shown, saved, approved and applied.
 
-    `changes` may be made, `held` may not; together they are the plan. `unsettled` says that a reference stayed
-    unresolved or a listing incomplete, so that the plan does not cover everything.
+    `changes` are allowed and `held` are not; together they are the whole plan. `unsettled` means that a reference did
+    not resolve or a listing is incomplete, so the plan may not cover everything.
     """
 
     account: Account

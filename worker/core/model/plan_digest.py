@@ -1,8 +1,8 @@
-"""Names a judged plan by its content, so that an approval or a saved file means exactly one plan.
+"""Identifies a plan, and a row, by a hash of its content.
 
-Invariant: the digest covers format, account, and the changes and held changes (sorted), and nothing else: neither
-where a row stands nor when the plan was made. A row has a name of the same kind: its fingerprint covers what it says,
-and not its place. Neighbours: `guard` judges, `formats` writes plans down, `planner` tells rows apart.
+Invariants: the digest of a plan covers format, account, changes and held changes, and nothing else: neither the
+position of a row nor the time of the plan. The fingerprint of a row covers its content and not its position.
+Neighbours: `safety.guard` holds changes, `serialization` writes plans, `planning.planner` uses fingerprints.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ PLAN_FORMAT = "fleet-sync/plan@1"
 
 
 def plan_digest(account: Account, changes: Iterable[Change], held: Iterable[Change]) -> str:
-    """Give `sha256:…` of the plan's canonical JSON (sorted keys, no spaces)."""
+    """Return the `sha256:…` of the plan's canonical JSON (sorted keys, no spaces)."""
     content = {
         "format": PLAN_FORMAT,
         "account": {"base_url": account.base_url, "mode": account.mode},
@@ -29,7 +29,7 @@ def plan_digest(account: Account, changes: Iterable[Change], held: Iterable[Chan
 
 
 def row_fingerprint(row: Row) -> str:
-    """Give a short name to what a row says: to move it changes nothing, to edit it does."""
+    """Return a short hash of what a row says. Moving the row does not change it; editing the row does."""
     moments = (None if each is None else each.isoformat() for each in (row.starts, row.ends))
     content = json.dumps([str(row.driver), str(row.fleet), *moments, row.note], ensure_ascii=True)
     return hashlib.sha256(content.encode()).hexdigest()[:16]

@@ -1,11 +1,12 @@
-"""What the engine needs of the world, as protocols; the edges implement them and the tests fake them.
+"""Protocols for everything that the engine uses from outside; the edges implement them, the tests fake them.
 
-Invariant: one call of `Charge` is one request and one attempt; pace, retries and paging belong to the engine.
-Neighbours: `charge.client`, `sources.files`, `journal.memory` and `journal.sql` implement these; `service` chooses.
+Invariant: one call of a `Charge` method sends one request once; rate limiting, retries and pagination belong to the
+engine. Neighbours: `charge.client`, `sources` and `journal` implement these; `service.composition` chooses.
 """
 
 import dataclasses
 import datetime
+import enum
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NewType, Protocol
 
@@ -17,7 +18,7 @@ from worker.core.model.plan import Action, Change, GuardedPlan
 from worker.core.model.report import Report
 
 Cursor = NewType("Cursor", str)
-"""Where the next page of a listing is: opaque, given back exactly as it came."""
+"""Points to the next page of a listing. Opaque: passed back exactly as it was received."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -38,21 +39,21 @@ class FleetPage:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class WriteReply:
-    """The driver as the answer to a write shows it, and the request id where the answer bore one."""
+    """The driver as the reply to a write shows it, and the request id if the reply has one."""
 
     driver: Driver
     request_id: str | None = None
 
 
 class Charge(Protocol):
-    """The remote API. Every method sends one request once, and raises `errors.ChargeError` where that fails."""
+    """The remote API. Each method sends one request once, and raises `errors.ChargeError` if it fails."""
 
     async def fleets_page(self, cursor: Cursor | None) -> FleetPage:
-        """List fleets: the first page, or the one at `cursor`."""
+        """Return the first page of fleets, or the one at `cursor`."""
         ...
 
     async def drivers_page(self, cursor: Cursor | None, *, fleet: FleetId | None = None) -> DriverPage:
-        """List drivers, of one fleet or all: the first page, or the one at `cursor`."""
+        """Return the first page of drivers, or the one at `cursor`; of one fleet, or of the whole account."""
         ...
 
     async def fleet(self, fleet: FleetId) -> Fleet:
@@ -64,21 +65,21 @@ class Charge(Protocol):
         ...
 
     async def write(self, change: Change, *, key: IntentKey) -> WriteReply:
-        """Attach or detach, under the idempotency key of its intent."""
+        """Attach or detach a driver, under the idempotency key of the intent."""
         ...
 
 
 class Source(Protocol):
-    """Where the desired membership is kept."""
+    """A place that holds desired state."""
 
     async def read(self) -> SourceReading:
-        """Read everything the source says, or raise `errors.SourceError`: never a part."""
+        """Read the whole source, or raise `errors.SourceError`: never return a part of it."""
         ...
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Intent:
-    """A write that is about to be made, under its idempotency key."""
+    """A write that is about to be sent, and its idempotency key."""
 
     key: IntentKey
     change: Change
@@ -86,7 +87,7 @@ class Intent:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class OpenIntent:
-    """An intent that an earlier life recorded, and of which it recorded no outcome."""
+    """An intent of an earlier run that has no recorded outcome."""
 
     intent: Intent
     run: RunId
@@ -95,7 +96,10 @@ class OpenIntent:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class OwnWrite:
-    """A write of ours that took effect: for which row, when it was made, and when its run had begun to look."""
+    """A write of ours that took effect.
+
+    `row` is the fingerprint of the row that asked for it; `run_started` is when its run began to read.
+    """
 
     action: Action
     row: str
@@ -106,18 +110,18 @@ class OwnWrite:
 class Journal(Protocol):
     """The durable record, as a run writes it.
 
-    Every method returns when what it was given is on disk, or raises `errors.JournalError`.
+    Every method that writes returns only when the data is on disk, or raises `errors.JournalError`.
     """
 
     async def open(self) -> tuple[OpenIntent, ...]:
-        """Become the one writer, and give what earlier lives left open. To open it again gives what is open still.
+        """Become the only writer, and return the intents that earlier runs left open.
 
-        Raises errors.JournalBusy where another process is the writer.
+        Calling it again returns those that are still open. Raises errors.JournalBusy if another process is the writer.
         """
         ...
 
     async def check(self) -> None:
-        """Raise errors.JournalError unless this process still is the one writer. Quick: asked before every write."""
+        """Raise errors.JournalError unless this process is still the only writer. Fast: called before every write."""
         ...
 
     async def begin(
@@ -129,45 +133,45 @@ class Journal(Protocol):
         intents: Sequence[Intent],
         spent: str | None = None,
     ) -> None:
-        """Record the run with its judged plan and every intent, before the first write is sent.
+        """Record a run with its guarded plan and all intents, before the first write is sent.
 
-        With it goes the approval of the plan whose digest is `spent`: it allows no further run.
+        The same commit uses up the approval of the digest `spent`, so that it allows no further run.
         """
         ...
 
     async def record(self, group: Sequence[tuple[IntentKey, Outcome]]) -> None:
-        """Record what came of some intents, of this run or an earlier one, in one group."""
+        """Record the outcomes of a group of intents, of this run or an earlier one."""
         ...
 
     async def finish(self, finished: Report, *, trigger: str) -> None:
-        """Record the end of a run with its report, also of a run that was never begun: it had nothing to write."""
+        """Record the report of a run that ended, begun or not: a run without writes is never begun."""
         ...
 
     async def approved(self, digest: str, *, now: datetime.datetime) -> bool:
-        """Tell whether the held changes of this plan were approved, and still are at `now`."""
+        """Return whether the held changes of this plan have an approval that is valid at `now`."""
         ...
 
     async def resolutions(self) -> Mapping[str, DriverId]:
-        """Give whom each e-mail or metadata reference led to when it was last used."""
+        """Return the driver that each e-mail or metadata reference resolved to when it was last used."""
         ...
 
     async def remember(self, resolutions: Mapping[str, DriverId]) -> None:
-        """Record whom these references lead to from now on."""
+        """Record the drivers that these references resolve to now."""
         ...
 
     async def unconfirmed_writes(self, *, since: datetime.datetime) -> Mapping[tuple[Action, DriverId, FleetId], int]:
-        """Count, for each change, how often in a row since then its write was answered as done and yet not seen."""
+        """Return how many writes of each change, in a row and since then, were accepted but not seen in Charge."""
         ...
 
     async def latest(self, drivers: Collection[DriverId], *, most: int) -> Mapping[Membership, tuple[OwnWrite, ...]]:
-        """Give our newest writes to each membership of these drivers that took effect, the newest first, `most` each.
+        """Return our writes to each membership of these drivers that took effect, the newest `most` first.
 
-        What was found done already was not ours, and what was only answered as done did not take effect.
+        Leaves out outcome `already`, which was not our write, and writes that were accepted but never seen in Charge.
         """
         ...
 
     async def absences(self) -> Mapping[Membership, datetime.datetime]:
-        """Give since when each membership is known to be absent from the sources."""
+        """Return each membership that is known to be absent from the sources, with the time since when."""
         ...
 
     async def note_absences(
@@ -177,20 +181,20 @@ class Journal(Protocol):
         since: datetime.datetime,
         returned: Collection[Membership],
     ) -> None:
-        """Record the memberships that are absent from the sources since then, and forget those that are not any more.
+        """Record memberships that are absent from the sources since `since`, and forget those that returned.
 
-        One that is known to be absent already is not among the newly_absent ones.
+        `newly_absent` holds none that is already recorded as absent.
         """
         ...
 
     async def prune(self, *, before: datetime.datetime) -> None:
-        """Forget runs that finished before then, with their intents; what is open stays."""
+        """Delete runs that finished before then, with their intents. Open intents and their runs stay."""
         ...
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PastRun:
-    """A run as the journal has it; `finished` and what follows is `None` while it runs, or where it was cut off."""
+    """A run as recorded. From `finished` on, fields are `None` while the run is in progress or if it was cut off."""
 
     run: RunId
     trigger: str
@@ -203,7 +207,7 @@ class PastRun:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PastChange:
-    """A write as the journal has it; `outcome` is `None` while nobody knows it."""
+    """A write as recorded; `outcome` is `None` while it is open."""
 
     run: RunId
     trigger: str
@@ -218,22 +222,22 @@ class PastChange:
 
 
 class RunHistory(Protocol):
-    """The durable record, as people look things up in it. Needs not be the writer."""
+    """The durable record, as commands and the status page read it. Works without being the writer."""
 
     async def runs(self, *, limit: int | None = None) -> tuple[PastRun, ...]:
-        """Give past runs, the newest first."""
+        """Return past runs, the newest first."""
         ...
 
     async def run(self, run: RunId) -> PastRun | None:
-        """Give one past run, `None` where there is none of this id. Costs the same however many there are."""
+        """Return one past run, or `None`. The cost does not depend on the number of runs."""
         ...
 
     async def run_ids(self, beginning: str, *, limit: int) -> tuple[RunId, ...]:
-        """Give the ids that begin so, in their own order; no more of them than `limit`."""
+        """Return the first `limit` run ids that begin with this text, sorted."""
         ...
 
     async def documents(self, run: RunId) -> tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]:
-        """Give a run's plan and report as JSON documents, each `None` where there is none."""
+        """Return the plan and the report of a run as JSON documents, each `None` if it does not exist."""
         ...
 
     async def changes(
@@ -244,40 +248,50 @@ class RunHistory(Protocol):
         fleet: FleetId | None = None,
         limit: int | None = None,
     ) -> tuple[PastChange, ...]:
-        """Give past writes that fit all that is given, the oldest first, in their run's order.
+        """Return past writes that match every argument given, the oldest first, in the order of their run.
 
-        `limit` keeps that many of them, the newest: the last ones of that order.
+        `limit` keeps only the newest, which are the last in that order.
         """
         ...
 
     async def approve(self, digest: str, *, now: datetime.datetime, until: datetime.datetime) -> None:
-        """Allow the held changes of exactly this plan until then."""
+        """Allow the held changes of exactly this plan, until then."""
         ...
 
 
 class Clock(Protocol):
-    """The time of day, which may be set, and the time that passes, which may not."""
+    """Wall-clock time, which can be set, and two clocks that only move forward."""
 
     def now(self) -> datetime.datetime:
-        """Give the present moment, aware, in UTC."""
+        """Return the current time, aware, in UTC."""
         ...
 
     def uptime(self) -> float:
-        """Give seconds since some moment; they pass while the machine sleeps, too."""
+        """Return seconds since an arbitrary moment. They also pass while the machine is suspended."""
         ...
 
     def cpu_time(self) -> float:
-        """Give the seconds that processors worked for this process."""
+        """Return the CPU seconds that this process has used."""
         ...
+
+
+class Stage(enum.StrEnum):
+    """A part of a run, with the text that people see while it is in progress."""
+
+    READING_FLEETS = "Reading fleets"
+    READING_FLEET_DRIVERS = "Reading fleets' drivers"
+    READING_ALL_DRIVERS = "Reading all drivers"
+    READING_DRIVERS = "Reading drivers"
+    CHANGING_MEMBERSHIPS = "Changing memberships"
 
 
 class Progress(Protocol):
-    """Somebody who watches a run."""
+    """An observer of a run."""
 
-    def stage(self, name: str, total: int | None) -> None:
-        """Say what begins now, and of how many steps it consists where that is known."""
+    def stage(self, name: Stage, total: int | None) -> None:
+        """Begin a stage; `total` is its number of steps, if known."""
         ...
 
     def step(self, count: int = 1) -> None:
-        """Say that so many steps of the present stage are done."""
+        """Count steps of the current stage as done."""
         ...

@@ -1,7 +1,7 @@
-"""Describe something that the operator should know, and where it is.
+"""Problems: what the operator should know, each with its place.
 
-Invariant: problems sort as somebody reads a file: line 3 before line 10. Neighbours: `errors` carries them when a run
-cannot go on, `plan` when it can.
+Invariant: problems sort by file, line and column as numbers: line 3 before line 10. Neighbours: `errors` carries them
+if a run cannot continue, `plan` if it can.
 """
 
 import dataclasses
@@ -12,10 +12,9 @@ _PLACE = re.compile(r"(.*):([0-9]{1,9}):([0-9]{1,9})", re.DOTALL)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Problem:
-    """Something the operator should know: where it stands (`file:line:column`, an id, a setting) and what it is.
+    """A message for the operator and its place (`file:line:column`, an id or a setting).
 
-    A `note` is harmless: nothing waits for anybody to solve it. That is not written down, and tells no two apart.
-    Problems are sorted as somebody reads a file who corrects it: line 3 before line 10.
+    A `note` is harmless and needs no action. It is not written to JSON, and does not count in comparisons.
     """
 
     where: str
@@ -23,16 +22,16 @@ class Problem:
     note: bool = dataclasses.field(default=False, compare=False)
 
     def __str__(self) -> str:
-        """Write the problem as one line."""
+        """Return the problem as one line."""
         return f"{self.where}: {self.message}"
 
     def __lt__(self, other: "Problem") -> bool:
-        """Tell whether this problem comes before another one."""
+        """Compare by `order`."""
         return self.order < other.order
 
     @property
     def order(self) -> tuple[str, int, int, str, str]:
-        """Give the place in every list: by file, then by line and column as numbers."""
+        """Return the sort key: by file, then by line and column as numbers."""
         found = _PLACE.fullmatch(self.where)
         name, line, column = found.groups() if found else (self.where, 0, 0)
         return (name, int(line), int(column), self.where, self.message)

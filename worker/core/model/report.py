@@ -1,7 +1,7 @@
-"""Sums a run up: which result, which exit code, which figures.
+"""The report of a run, with the result, exit code and counts that follow from it.
 
-Invariant: the exit code follows from the report alone; 1 before 4 before 3. Neighbours: `outcomes` are what is summed,
-`formats` writes the report down.
+Invariant: the exit code follows from the report alone; of several, 1 wins over 4, and 4 over 3. Neighbours: `outcomes`
+are what it counts, `serialization` writes it as JSON.
 """
 
 import collections
@@ -30,7 +30,7 @@ class RunResult(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Traffic:
-    """Requests that went over the wire; `reads` and `writes` include `retries`, and those answered with 429."""
+    """Requests that were sent; `reads` and `writes` include `retries` and requests that were answered with 429."""
 
     reads: int = 0
     writes: int = 0
@@ -40,7 +40,7 @@ class Traffic:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Report:
-    """Everything about one run; `judged` is `None` where it failed before there was a plan."""
+    """Everything about one run; `guarded` is `None` if it failed before there was a plan."""
 
     run: RunId
     started: datetime.datetime
@@ -53,13 +53,13 @@ class Report:
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """Count the outcomes; every name is there."""
+        """Return how many changes had each outcome, zeros included."""
         counted = collections.Counter(result.outcome.name for result in self.results)
         return {name: counted[name] for name in OUTCOME_NAMES}
 
     @property
     def result(self) -> RunResult:
-        """Tell how the run ended."""
+        """Return how the run ended."""
         if self.error is not None or self.guarded is None:
             return RunResult.FAILED
         if self.guarded.unsettled or any(not result.done for result in self.results):
@@ -70,30 +70,30 @@ class Report:
 
     @property
     def remaining_digest(self) -> str:
-        """Give the digest of what the run left of its plan, to approve what is held; empty without a plan."""
+        """Return the digest of the part of the plan that was not done, for `approve`. Empty without a plan."""
         if self.guarded is None:
             return ""
         done = {result.change for result in self.results if result.done}
         if not done:
             return self.guarded.digest
-        left = (change for change in self.guarded.changes if change not in done)
-        return plan_digest(self.guarded.account, left, (held.change for held in self.guarded.held))
+        remaining = (change for change in self.guarded.changes if change not in done)
+        return plan_digest(self.guarded.account, remaining, (held.change for held in self.guarded.held))
 
     @property
     def was_interrupted(self) -> bool:
-        """Tell whether the run failed for nothing but that it, or its process, was stopped: the next one goes on."""
+        """Return whether the run failed only because it or its process was stopped; the next run continues."""
         return isinstance(self.error, Stopped | ProcessSuspended)
 
     @property
     def exit_code(self) -> int:
-        """Give the exit code: 0, 1, 3 or 4, or that of the error."""
+        """Return 0, 1, 3 or 4, or the exit code of the error."""
         if self.error is not None:
             return self.error.exit_code
         return {RunResult.FAILED: 1, RunResult.PARTIAL: 4, RunResult.HELD: 3}.get(self.result, 0)
 
 
 def plan_exit_code(guarded: GuardedPlan, *, detailed: bool) -> int:
-    """Give the exit code of `plan`: 4 and 3 as for a run; 2 for changes where they are asked for."""
+    """Return the exit code of `plan`: 4 and 3 as for a run, and with `detailed` 2 if there are changes."""
     if guarded.unsettled:
         return 4
     if guarded.held:

@@ -1,13 +1,13 @@
-"""The secret key of a Charge account, held so that it cannot be shown by accident.
+"""The secret key of a Charge account, wrapped so that it is not shown by accident.
 
-Invariant: nothing but `Secret.reveal` gives a key away: not `repr`, not `str`, not a pickle.
-Neighbours: `settings.key` finds the key, `charge.client` is the one that reveals it.
+Invariant: only `Secret.reveal` returns the key; `repr`, `str` and pickling do not.
+Neighbours: `settings.key` finds the key, `charge.client` reveals it.
 """
 
 import re
 
 KEY_PREFIX = "ch_sk_"
-"""How every secret key begins."""
+"""The prefix of every secret key."""
 
 _KEY = re.compile(KEY_PREFIX + r"""[^\s'"]*""")
 _MODES = {"ch_sk_test_": "test", "ch_sk_live_": "live"}
@@ -23,27 +23,27 @@ class Secret:
         self._text = text
 
     def __repr__(self) -> str:
-        """Show that there is a key, and nothing of it."""
+        """Return a placeholder that contains nothing of the key."""
         return "Secret(***)"
 
     def __str__(self) -> str:
-        """Show that there is a key, and nothing of it."""
+        """Return a placeholder that contains nothing of the key."""
         return "***"
 
     def __reduce__(self) -> str:
-        """Refuse to be pickled or copied into something that is written down."""
-        raise TypeError("a secret is never serialised")
+        """Raise TypeError: a key must not be pickled."""
+        raise TypeError("a secret cannot be pickled")
 
     @property
     def mode(self) -> str:
-        """Tell whose data the key opens: `test`, `live`, or `unknown` where its beginning does not say."""
+        """Return the mode of the key by its prefix: `test`, `live`, or `unknown`."""
         return _MODES.get(self._text[: len("ch_sk_test_")], "unknown")
 
     def reveal(self) -> str:
-        """Give the key itself, for the one header that carries it."""
+        """Return the key itself, for the Authorization header."""
         return self._text
 
 
 def redact(text: str) -> str:
-    """Write the text with everything in it that looks like a secret key left out."""
+    """Return the text with everything that looks like a secret key masked."""
     return _KEY.sub(f"{KEY_PREFIX}…", text)

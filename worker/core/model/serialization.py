@@ -1,7 +1,7 @@
-"""Writes plans, reports and errors as JSON documents, as the README documents them.
+"""Converts plans, reports and errors to JSON documents, as the documentation describes them.
 
-Invariant: the shape is a contract; fields are only ever added. Neighbours: `digest` names a plan, `cli.plan_file`
-reads a saved one back.
+Invariant: the format is a contract; fields are only added. Neighbours: `plan_digest` identifies a plan,
+`cli.plan_file` reads a saved plan.
 """
 
 import datetime
@@ -33,7 +33,7 @@ Document = Mapping[str, Any]
 
 
 def plan_document(guarded: GuardedPlan) -> Document:
-    """Write a judged plan as `fleet-sync/plan@1`."""
+    """Return a plan as `fleet-sync/plan@1`."""
     attach = sum(change.action is Action.ATTACH for change in guarded.changes)
     return {
         "format": PLAN_FORMAT,
@@ -61,18 +61,18 @@ def plan_document(guarded: GuardedPlan) -> Document:
 
 
 def change_document(each: Change) -> Document:
-    """Write one change."""
+    """Return one change."""
     origin = None if each.origin is None else str(each.origin)
     return {"action": each.action.value, "driver": each.driver, "fleet": each.fleet, "origin": origin}
 
 
 def problem_document(each: Problem) -> Document:
-    """Write one problem."""
+    """Return one problem."""
     return {"where": each.where, "message": each.message}
 
 
 def report_document(finished: Report) -> Document:
-    """Write a report as `fleet-sync/report@1`. `plan` is null where the run failed before there was one."""
+    """Return a report as `fleet-sync/report@1`. `plan` is null if the run failed before there was one."""
     return {
         "format": REPORT_FORMAT,
         "run": finished.run,
@@ -95,13 +95,13 @@ def report_document(finished: Report) -> Document:
 
 
 def result_document(each: ChangeResult) -> Document:
-    """Write one change with what came of it."""
+    """Return one change with its outcome."""
     document = {"action": each.change.action.value, "driver": each.change.driver, "fleet": each.change.fleet}
     return {**document, **outcome_document(each.outcome)}
 
 
 def outcome_document(each: Outcome) -> Document:
-    """Write an outcome; every field is there, null where it does not apply."""
+    """Return an outcome. Every field is present, and null if it does not apply."""
     details: tuple[int, str | None, str | None, str | None]
     match each:
         case Applied() | Already():
@@ -116,7 +116,7 @@ def outcome_document(each: Outcome) -> Document:
 
 
 def past_run_document(past: PastRun) -> Document:
-    """Write a run of the journal as `history` lists it."""
+    """Return a recorded run as `history` lists it."""
     return {
         "run": past.run,
         "trigger": past.trigger,
@@ -131,25 +131,26 @@ def past_run_document(past: PastRun) -> Document:
 def past_report_document(
     past: PastRun, changes: Sequence[PastChange], *, plan: Document | None, report: Document | None
 ) -> Document:
-    """Write the report of a run of the journal.
+    """Return the report of a recorded run, with the outcomes as they are known now.
 
-    A run that was cut off has none of its own: result and exit code are null, and outcomes are those found out since.
+    A run that was cut off has no report: its result and exit code are null.
     """
-    known = {(each.change.action.value, each.change.driver, each.change.fleet): each for each in changes}
-    told = {(each["action"], each["driver"], each["fleet"]): each for each in (report or {}).get("changes", ())}
-    made = [
-        told[write] if each.outcome is None and write in told else _past_change(each) for write, each in known.items()
+    recorded = {(each.change.action.value, each.change.driver, each.change.fleet): each for each in changes}
+    reported = {(each["action"], each["driver"], each["fleet"]): each for each in (report or {}).get("changes", ())}
+    sent = [
+        reported[write] if each.outcome is None and write in reported else _past_change(each)
+        for write, each in recorded.items()
     ]
-    never_sent = [each for write, each in told.items() if write not in known]
+    never_sent = [each for write, each in reported.items() if write not in recorded]
     summary = past_run_document(past)
-    document = {**(report or _cut_off(plan)), "changes": sorted([*made, *never_sent], key=_place)}
+    document = {**(report or _report_of_cut_off_run(plan)), "changes": sorted([*sent, *never_sent], key=_sort_key)}
     return {
         **document,
         **{key: summary[key] for key in ("run", "result", "exit_code", "started", "finished", "outcomes")},
     }
 
 
-def _place(change: Document) -> tuple[str, str, str]:
+def _sort_key(change: Document) -> tuple[str, str, str]:
     return (change["fleet"], change["action"], change["driver"])
 
 
@@ -166,21 +167,21 @@ def _past_change(past: PastChange) -> Document:
     }
 
 
-def _cut_off(plan: Document | None) -> Document:
+def _report_of_cut_off_run(plan: Document | None) -> Document:
     traffic = {"reads": None, "writes": None, "retries": None, "rate_limited": None}
     return {"format": REPORT_FORMAT, "plan": plan, "problems": [], "requests": traffic, "error": None}
 
 
 def error_document(each: FleetSyncError) -> Document:
-    """Write an error as a report holds it."""
+    """Return an error as a report contains it."""
     return {"code": each.code, "message": each.message, "remedy": each.remedy}
 
 
 def failure_document(each: FleetSyncError) -> Document:
-    """Write an error as `fleet-sync/error@1`, for a command that has no report."""
+    """Return an error as `fleet-sync/error@1`, for a command that has no report."""
     return {"format": ERROR_FORMAT, "exit_code": each.exit_code, "error": error_document(each)}
 
 
 def format_time(moment: datetime.datetime) -> str:
-    """Write a moment as RFC 3339 in UTC with milliseconds, as Charge does."""
+    """Return a time as RFC 3339 in UTC with milliseconds, as Charge writes it."""
     return moment.astimezone(datetime.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

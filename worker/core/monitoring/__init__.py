@@ -1,1 +1,1 @@
-"""Turns the state of the service into what people are shown and told. Pure."""
+"""Turns the state of the service into the text of alerts, summaries and notifications. Pure."""

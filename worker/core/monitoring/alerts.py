@@ -92,7 +92,8 @@ def _broken(present: status.Status) -> Iterator[Alert]:
     error = present.last.error if present.last else None
     told = {each.error.message for each in present.broken}
     if present.last and error and error.message not in told and not present.last.was_interrupted:
-        title = f"The last run failed at {humanize.time_of_day(present.last.finished, present.now)}: not everything was done"
+        ended = humanize.time_of_day(present.last.finished, present.now)
+        title = f"The last run failed at {ended}: not everything was done"
         yield _error(title, error, since=present.last.finished)
 
 
@@ -131,7 +132,9 @@ def _held(last: Report) -> Iterator[Alert]:
 _APPROVE = "If this is what you want, approve exactly this plan; else correct the source."
 _HELD_REMEDIES = {
     guard.MUST_SEE: "See that the key is this account's and the source is right; no approval lifts this.",
-    guard.REFERENCE_MOVED: "See whether this is the same person. If so, approve exactly this plan; else correct the source.",
+    guard.REFERENCE_MOVED: (
+        "Check whether this is the same person. If so, approve exactly this plan; if not, correct the source."
+    ),
     **dict.fromkeys(
         guard.FREEZING, "Find out who else changes this membership, and agree on one source; approving tries it again."
     ),

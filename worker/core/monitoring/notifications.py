@@ -39,7 +39,7 @@ _MENTION = re.compile(r"(?<!\w)@(?=\w)")
 _UNSEEN = "\N{ZERO WIDTH SPACE}"
 
 _Failure = tuple[datetime.datetime, FleetSyncError]
-_Change = tuple[str, str, str]
+_Change = tuple[str, int, str]
 
 
 class Kind(enum.StrEnum):

@@ -12,10 +12,8 @@ from collections.abc import Mapping
 from worker.core.model.desired import SourceRevision
 from worker.core.model.errors import FleetSyncError
 from worker.core.model.identifiers import Account, DriverId, FleetId, RunId
+from worker.core.model.ports import Stage
 from worker.core.model.report import Report
-
-CHANGING = "Changing memberships"
-"""The stage of a run that writes."""
 
 
 class Trigger(enum.StrEnum):
@@ -65,7 +63,7 @@ class Running:
     run: RunId
     trigger: str
     since: datetime.datetime
-    stage: str = ""
+    stage: Stage | None = None
     done: int = 0
     total: int | None = None
 

@@ -9,6 +9,7 @@ import enum
 from collections.abc import Sequence
 from typing import assert_never
 
+from worker.core.model.ports import Stage
 from worker.core.monitoring import alerts, humanize, status
 
 
@@ -56,7 +57,7 @@ def _condition(present: status.Status, urgent: Sequence[alerts.Alert]) -> Condit
         return Condition.STARTING
     if urgent:
         return Condition.ATTENTION
-    if present.running and (present.running.stage == status.CHANGING or _drifted(present)):
+    if present.running and (present.running.stage is Stage.CHANGING_MEMBERSHIPS or _drifted(present)):
         return Condition.WORKING
     return Condition.DRIFTING if _drifted(present) else Condition.IN_SYNC
 
@@ -68,7 +69,7 @@ def _gist(present: status.Status, condition: Condition, urgent: Sequence[alerts.
         case Condition.STANDING_BY:
             return f"Standing by: {present.standing_by}"
         case Condition.STARTING:
-            stage = present.running.stage if present.running else ""
+            stage = present.running.stage if present.running else None
             return f"Starting: the first run is on its way{f' ({stage.lower()})' if stage else ''}"
         case Condition.WORKING:
             return "Working: changing memberships"

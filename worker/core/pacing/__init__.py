@@ -1,1 +1,1 @@
-"""Decides how fast Charge is asked, and whether a request is retried. Pure."""
+"""Decides how fast requests are sent, and whether a request is retried. Pure."""

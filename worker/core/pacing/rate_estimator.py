@@ -9,7 +9,8 @@ import math
 
 from worker.core.pacing import spurious_429
 
-# Chosen by simulation (tests/core/test_rate_estimator.py) against token buckets, fixed and sliding windows of one second.
+# Chosen by simulation (tests/core/test_rate_estimator.py) against servers with token buckets and with fixed and sliding
+# windows of one second.
 _START = 50.0  # requests a second before anything is known
 _GROWTH = 1.5  # requests a second more for each one accepted, until the first 429
 _FIRST_CLIMB = 0.4  # of the rate, a second: how fast it is raised after a hold at first,

@@ -1,1 +1,1 @@
-"""Compares desired with actual state and plans changes. Pure."""
+"""Compares desired with actual state and plans the changes. Pure."""

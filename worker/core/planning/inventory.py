@@ -1,8 +1,8 @@
-"""Collects what the pages of a reading show, and says which fleets were seen whole.
+"""Collects the drivers of one reading, page by page, and decides which fleets were read completely.
 
-Invariants: a driver's own `fleets` is what counts; a fleet is whole only if its listing ended properly, agrees with
-every driver's own `fleets`, contradicted itself nowhere and counts what the fleet's `total_drivers` says.
-Neighbours: `engine.reading` fetches the pages, `planner` gets the sum as `values.Actual`.
+Invariants: a driver's own `fleets` decide its memberships; a fleet is complete only if its listing ended properly,
+agrees with the `fleets` of every driver, showed no driver both ways, and matches the fleet's `total_drivers`.
+Neighbours: `engine.driver_reader` fetches the pages, `planner` gets the result as `actual.Actual`.
 """
 
 from collections.abc import Iterable
@@ -12,14 +12,14 @@ from worker.core.model.desired import DriverByEmail, DriverByMetadata, DriverRef
 from worker.core.model.identifiers import DriverId, FleetId
 
 TOLERANCE = 0.01
-"""By how much of `total_drivers` a count may differ after a second reading, as other writers are at work."""
+"""Fraction of `total_drivers` by which a second reading may differ, because other clients write meanwhile."""
 
 
 class Inventory:
-    """Every driver seen so far; only the references that somebody asked for are indexed."""
+    """The drivers seen so far. Indexes only the references that it was created with."""
 
     def __init__(self, references: Iterable[DriverRef], *, all_emails: bool = False) -> None:
-        """Start empty; `references` are those that will be looked up, `all_emails` asks for every address."""
+        """Start empty; index these `references`, and with `all_emails` every e-mail address."""
         self._all_emails = all_emails
         self._memberships: dict[DriverId, frozenset[FleetId]] = {}
         self._names: dict[DriverId, str] = {}
@@ -36,7 +36,7 @@ class Inventory:
         self._keys = frozenset(key for key, _ in self._metadata)
 
     def add(self, driver: Driver) -> bool:
-        """Note a driver as a page shows it; tell whether it is new. Shown twice, the later one counts."""
+        """Add a driver as a page shows it, and return whether it is new. If it is shown twice, the later one counts."""
         before = self._memberships.get(driver.id)
         # One object for each combination of fleets: a million drivers share a few hundred.
         self._memberships[driver.id] = self._shared.setdefault(driver.fleets, driver.fleets)
@@ -55,23 +55,23 @@ class Inventory:
         return True
 
     def add_absent(self, driver: DriverId) -> None:
-        """Note that Charge knows no such driver."""
+        """Record that Charge answered 404 for a driver."""
         self._absent.add(driver)
 
     def unseen(self, drivers: Iterable[DriverId]) -> list[DriverId]:
-        """Give those of `drivers` that no page showed."""
+        """Return, sorted, those of `drivers` that no page showed."""
         return sorted(set(drivers) - self._memberships.keys())
 
     def members(self, fleet: FleetId) -> frozenset[DriverId]:
-        """Give the drivers whose own `fleets` names the fleet."""
+        """Return the drivers whose own `fleets` contain the fleet."""
         return frozenset(driver for driver, fleets in self._memberships.items() if fleet in fleets)
 
     def count(self) -> int:
-        """Count the drivers seen."""
+        """Return how many drivers were seen."""
         return len(self._memberships)
 
     def sizes(self) -> dict[FleetId, int]:
-        """Count the members of every fleet in one pass."""
+        """Return the number of members of every fleet. One pass over all drivers."""
         sizes: dict[FleetId, int] = {}
         for fleets in self._memberships.values():
             for fleet in fleets:
@@ -79,7 +79,7 @@ class Inventory:
         return sizes
 
     def merge(self, later: "Inventory") -> bool:
-        """Take over everybody whom only a later reading showed, and whom references lead to there; tell whether so."""
+        """Add the drivers and references that only a later reading showed; return whether it showed new drivers."""
         unseen = later._memberships.keys() - self._memberships.keys()
         for driver in unseen:
             self._set(driver, later._memberships[driver])
@@ -91,7 +91,7 @@ class Inventory:
         return bool(unseen)
 
     def replace_fleet(self, later: "Inventory", fleet: FleetId) -> None:
-        """Take over who is in the fleet from a later reading of it, everybody of which was learned."""
+        """Replace the members of a fleet by those of a later reading, which must be merged first."""
         before, now = self.members(fleet), later.members(fleet)
         for driver in before - now:
             self._set(driver, self._memberships[driver] - {fleet})
@@ -102,17 +102,18 @@ class Inventory:
     def incompleteness_reason(
         self, fleet: Fleet, *, count: int, listed: frozenset[DriverId] | None = None, final: bool = False
     ) -> str | None:
-        """Give the reason why the fleet was not seen whole, or None.
+        """Return the reason why the reading of a fleet is incomplete, or None.
 
-        `count` is how many drivers name the fleet as theirs; `listed` those that a listing of just this fleet showed;
-        `final` after a second reading, when a small difference from `total_drivers` is tolerated.
+        `count` is the number of drivers whose own `fleets` contain it; `listed` are the drivers in the fleet's own
+        listing, if it was listed. `final` tolerates a difference of `TOLERANCE` from `total_drivers`, for a second
+        reading.
         """
         if fleet.id in self._contradicted:
-            return "a driver was shown both with and without this fleet"
+            return "a driver appeared both with and without this fleet"
         if listed is not None and not self._agrees(fleet.id, listed, count):
             return "the fleet's listing and its drivers' own `fleets` disagree"
         if fleet.total_drivers is None:
-            return "Charge did not say how many drivers it has"
+            return "Charge did not send its `total_drivers`"
         if abs(count - fleet.total_drivers) > (TOLERANCE * fleet.total_drivers if final else 0):
             return f"the listing shows {count} drivers, but `total_drivers` says {fleet.total_drivers}"
         return None
@@ -125,7 +126,7 @@ class Inventory:
         directory_complete: bool,
         requests: int,
     ) -> Actual:
-        """Hand everything over."""
+        """Return everything that was collected."""
         return Actual(
             fleets=fleets,
             memberships=self._memberships,

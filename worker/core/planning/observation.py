@@ -1,7 +1,7 @@
-"""Compares changes with a reading: does one still fit, was one made, or does the reading say nothing about it?
+"""Compares changes with a reading, which may show that a change is done or not done, or leave it open.
 
-Invariant: a driver that was not read is neither done nor undone. Neighbours: `engine.reconciler` reads, and asks this
-about saved plans, about open intents of earlier runs, and about changes that were reported as done.
+Invariant: a change of a driver that was not read counts neither as done nor as not done. Neighbours:
+`engine.reconciler` uses this for saved plans, for open intents of earlier runs, and to verify accepted changes.
 """
 
 from collections.abc import Iterable, Iterator
@@ -24,44 +24,50 @@ from worker.core.model.ports import OpenIntent
 
 
 def stale_reason(change: Change, actual: Actual) -> Outcome | None:
-    """Give what becomes of a saved change that is not to be made, or None. An unread attach is left to the write."""
+    """Return the outcome of a saved change that must not be sent, or None.
+
+    An attach of a driver that could not be read is sent: Charge answers it with the driver's state.
+    """
     if change.driver in actual.absent:
         return Stale("the driver no longer exists")
     fleets = actual.memberships.get(change.driver)
     attach = change.action is Action.ATTACH
     if fleets is None:
-        message = "the driver could not be read, and nobody is detached unseen; nothing was sent"
+        message = "the driver could not be read, so the detach was not sent"
         return None if attach else Deferred(0, "driver_unread", message)
     if not change.done_in(fleets):
         return None
-    there = "is in the fleet already" if attach else "is no longer in the fleet"
-    return Stale(f"the driver {there}; nothing was sent")
+    state = "is already in the fleet" if attach else "is no longer in the fleet"
+    return Stale(f"the driver {state}; nothing was sent")
 
 
 def is_unobserved(change: Change, actual: Actual) -> bool:
-    """Tell whether a reading says nothing of a change: who is not seen in a fleet that was seen whole is out of it."""
+    """Return whether a reading leaves open if a change is done.
+
+    A driver that does not appear in a complete listing of the fleet is not in it.
+    """
     if change.driver in actual.memberships or change.driver in actual.absent:
         return False
-    seen = change.fleet in actual.fleets and change.fleet not in actual.incomplete
-    return change.action is Action.ATTACH or not seen
+    complete = change.fleet in actual.fleets and change.fleet not in actual.incomplete
+    return change.action is Action.ATTACH or not complete
 
 
 def check_against(result: ChangeResult, actual: Actual) -> ChangeResult:
-    """Give the result as it is, or as unknown where a fresh reading contradicts it."""
+    """Return the result, changed to unknown if a later reading contradicts it."""
     outcome = result.outcome
     if not isinstance(outcome, Applied | Already):
         return result
     fleets = actual.memberships.get(result.change.driver)
     if fleets is None or result.change.done_in(fleets):
         return result
-    message = "Charge answered that it was done, but a fresh reading does not show it"
+    message = "Charge accepted the change, but a later reading does not show it"
     return ChangeResult(result.change, Unknown(outcome.attempts, NOT_CONVERGING, message, outcome.request_id))
 
 
 def settle_intents(open_intents: Iterable[OpenIntent], actual: Actual) -> Iterator[tuple[IntentKey, Outcome]]:
-    """Give each intent whose driver the reading showed, or showed to be absent, its outcome.
+    """Yield the outcome of each open intent that the reading decides.
 
-    How often the earlier life sent it is not known: one attempt is counted where it took effect, none where not.
+    The number of attempts is not known: it counts as one if the change is done, else as none.
     """
     for each in open_intents:
         change = each.intent.change
@@ -75,6 +81,6 @@ def settle_intents(open_intents: Iterable[OpenIntent], actual: Actual) -> Iterat
 
 
 def unread_drivers(open_intents: Iterable[OpenIntent], actual: Actual) -> frozenset[DriverId]:
-    """Give the drivers that have to be retrieved before everything can be closed."""
+    """Return the drivers that must be retrieved before every open intent can be closed."""
     drivers = {each.intent.change.driver for each in open_intents}
     return frozenset(drivers - actual.memberships.keys() - actual.absent)

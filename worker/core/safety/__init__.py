@@ -1,1 +1,1 @@
-"""Decides what must not happen without a person's approval, or not yet. Pure."""
+"""Decides which changes need an approval, and which must wait. Pure."""

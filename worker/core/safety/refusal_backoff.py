@@ -35,7 +35,7 @@ class RefusalBackoff:
 
     def __init__(self) -> None:
         """Start with no refusal."""
-        self._refusals: dict[tuple[str, str, str], _Refusal] = {}  # by fleet, action and driver
+        self._refusals: dict[tuple[str, int, str], _Refusal] = {}  # by fleet, action and driver
         self._asked: datetime.datetime | None = None
 
     def note(self, results: Iterable[ChangeResult], now: datetime.datetime) -> None:
