@@ -102,4 +102,4 @@ def test_the_settings_file_is_the_one_that_is_named(
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
     assert _call(monkeypatch, *arguments, "plan", "--json") == 1
-    assert f'"message": "{expected}: there is no settings file' in capsys.readouterr().out
+    assert f'"message": "{expected}: settings file not found' in capsys.readouterr().out

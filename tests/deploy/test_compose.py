@@ -12,7 +12,7 @@ from tests.deploy import manifests
 from tests.support import command, served
 from worker.cli import main
 from worker.sandbox import app, state
-from worker.settings import loader, token
+from worker.settings import loader, secrets
 
 FOLDER = manifests.DEPLOY / "compose"
 COMPOSE = manifests.document(FOLDER / "compose.yaml")
@@ -71,7 +71,7 @@ def test_the_service_finds_the_sandbox_and_prometheus_the_service() -> None:
     [(folder, here)] = mounts("fleet-sync").items()
     settings = loader.load(here / pathlib.PurePath(settings_file).relative_to(folder), environ)
     assert environ["CHARGE_API_KEY"] == app.KEY
-    assert token.status_token(environ)
+    assert secrets.status_token(environ)
     # Plain http is for loopback only, so both are in one network.
     assert SERVICES["fleet-sync"]["network_mode"] == "service:sandbox"
     port = SERVICES["sandbox"]["command"][SERVICES["sandbox"]["command"].index("--port") + 1]

@@ -30,8 +30,8 @@ def test_unusable_settings_are_one_document(workspace: conftest.Workspace) -> No
     said = {
         "bad.toml": "bad.toml:1:8: this is not TOML",
         "binary.toml": "binary.toml:1:1: ",
-        "missing.toml": "missing.toml: there is no settings file",
-        ".": ".: it is a folder",
+        "missing.toml": "missing.toml: settings file not found",
+        ".": ".: this is a folder",
     }
     runs = workspace.together(*(["--config", name, "once", "--json"] for name in said))
     for start, ended in zip(said.values(), runs, strict=True):
@@ -40,7 +40,7 @@ def test_unusable_settings_are_one_document(workspace: conftest.Workspace) -> No
 
 def test_no_key_is_one_document(workspace: conftest.Workspace) -> None:
     ended = command.run("plan", "--json", environ={"FLEET_SYNC_CONFIG": str(workspace.folder.settings)})
-    assert _told(ended).startswith("CHARGE_API_KEY: there is no secret key")
+    assert _told(ended).startswith("CHARGE_API_KEY: no secret key")
 
 
 def test_what_is_no_plan_is_refused(workspace: conftest.Workspace) -> None:

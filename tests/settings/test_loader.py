@@ -44,7 +44,7 @@ def test_settings_never_change(load: conftest.Load) -> None:
 
 def test_every_problem_is_told_at_once_with_its_place(refused: conftest.Refused) -> None:
     found = refused(
-        '[charge]\npage_size = 101\ntimeout_seconds = "30"\n[sync]\nmode = "exat"\n[pase]\nburst = 1\n'
+        '[charge]\npage_size = 101\ntimeout_seconds = "30"\n[sync]\nmode = "exat"\n[rate_limits]\nburst = 1\n'
         "[rate_limit]\nbrust = 5\nadaptive = 1\n[guard]\nmust_see = ['"
         + MEMBERSHIP
         + "', 'drv_a/flt_b']\n[retry]\nbase_seconds = 5\nmax_seconds = 1\n",
@@ -55,17 +55,17 @@ def test_every_problem_is_told_at_once_with_its_place(refused: conftest.Refused)
     assert found == [
         "fleet-sync.toml:1:1: write at least one source: a line [[sources]], and below it a line "
         'path = "membership.yaml"',
-        "fleet-sync.toml:2:13: charge.page_size: write a number up to 100",
+        "fleet-sync.toml:2:13: charge.page_size: write a number not greater than 100",
         "fleet-sync.toml:3:19: charge.timeout_seconds: write a number, without quotation marks",
         'fleet-sync.toml:5:8: sync.mode: write "exact", or "additive" to never detach',
-        'fleet-sync.toml:6:2: unknown section "pase": the sections are charge, sources, sync, rate_limit, retry, guard, '
-        'journal, status, notify; did you mean "rate_limit"?',
+        'fleet-sync.toml:6:2: unknown section "rate_limits": the sections are charge, sources, sync, rate_limit, '
+        'retry, guard, journal, status, notify; did you mean "rate_limit"?',
         'fleet-sync.toml:9:1: unknown key "brust" in rate_limit: its keys are requests_per_second, burst, concurrency, '
         'adaptive; did you mean "burst"?',
         "fleet-sync.toml:10:12: rate_limit.adaptive: write true or false, without quotation marks",
         f"fleet-sync.toml:12:{len(MEMBERSHIP) + 17}: guard.must_see: 'drv_a' is no drv_ id: an id is drv_ and "
         "exactly 32 letters or digits",
-        "fleet-sync.toml:15:15: retry.max_seconds: less than base_seconds: write at least as much",
+        "fleet-sync.toml:15:15: retry.max_seconds: must not be less than base_seconds",
         "FLEET_SYNC_RATE_LIMIT__BURST: rate_limit.burst: write a whole number, without quotation marks",
         'FLEET_SYNC_RATE_LIMIT__SPEED: unknown key "speed" in rate_limit: its keys are requests_per_second, burst, '
         "concurrency, adaptive",
@@ -75,39 +75,39 @@ def test_every_problem_is_told_at_once_with_its_place(refused: conftest.Refused)
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("charge.page_size = 0", "1:20: charge.page_size: write a number from 1 on"),
+        ("charge.page_size = 0", "1:20: charge.page_size: write a number not less than 1"),
         ("charge.page_size = 10.0", "1:20: charge.page_size: write a whole number"),
         ("charge.page_size = true", "1:20: charge.page_size: write a whole number"),
-        ("charge.timeout_seconds = 0", "1:26: charge.timeout_seconds: write a number above 0"),
+        ("charge.timeout_seconds = 0", "1:26: charge.timeout_seconds: write a number greater than 0"),
         ("charge.timeout_seconds = inf", "1:26: charge.timeout_seconds: write a"),
         ("charge.timeout_seconds = nan", "1:26: charge.timeout_seconds: write a"),
         ("charge.api_version = 'v 1'", '1:22: charge.api_version: write a version like "2026-03-01"'),
         ("charge.api_version = 2026-03-01", '1:22: charge.api_version: write text in "quotation marks"'),
         ("charge.api_key_file = 1", '1:23: charge.api_key_file: write text in "quotation marks"'),
-        ("sync.interval_seconds = -1", "1:25: sync.interval_seconds: write a number above 0"),
-        ("sync.interval_jitter = 1.1", "1:24: sync.interval_jitter: write a number up to 1"),
-        ("rate_limit.requests_per_second = 0", "1:28: rate_limit.requests_per_second: write a number above 0"),
-        ("rate_limit.burst = 0", "1:14: rate_limit.burst: write a number from 1 on"),
-        ("rate_limit.concurrency = 257", "1:20: rate_limit.concurrency: write a number up to 256"),
-        ("retry.max_attempts = 0", "1:22: retry.max_attempts: write a number from 1 on"),
-        ("retry.base_seconds = 0", "1:22: retry.base_seconds: write a number above 0"),
-        ("guard.max_detach_fraction = 25", "1:29: guard.max_detach_fraction: write a number up to 1"),
+        ("sync.interval_seconds = -1", "1:25: sync.interval_seconds: write a number greater than 0"),
+        ("sync.interval_jitter = 1.1", "1:24: sync.interval_jitter: write a number not greater than 1"),
+        ("rate_limit.requests_per_second = 0", "1:34: rate_limit.requests_per_second: write a number greater than 0"),
+        ("rate_limit.burst = 0", "1:20: rate_limit.burst: write a number not less than 1"),
+        ("rate_limit.concurrency = 257", "1:26: rate_limit.concurrency: write a number not greater than 256"),
+        ("retry.max_attempts = 0", "1:22: retry.max_attempts: write a number not less than 1"),
+        ("retry.base_seconds = 0", "1:22: retry.base_seconds: write a number greater than 0"),
+        ("guard.max_detach_fraction = 25", "1:29: guard.max_detach_fraction: write a number not greater than 1"),
         (
             "guard.max_detach_fraction_per_fleet = -0.1",
-            "1:39: guard.max_detach_fraction_per_fleet: write a number from",
+            "1:39: guard.max_detach_fraction_per_fleet: write a number not less than 0",
         ),
-        ("guard.max_unresolved_fraction = 2", "1:33: guard.max_unresolved_fraction: write a number up to 1"),
-        ("guard.always_allow = -1", "1:22: guard.always_allow: write a number from 0 on"),
+        ("guard.max_unresolved_fraction = 2", "1:33: guard.max_unresolved_fraction: write a number not greater than 1"),
+        ("guard.always_allow = -1", "1:22: guard.always_allow: write a number not less than 0"),
         ("guard.must_see = 'x'", '1:18: guard.must_see: write a list, like ["…", "…"]'),
         ("guard.must_see = [1]", '1:19: guard.must_see: write text in "quotation marks"'),
         ("guard.must_see = ['a']", "1:19: guard.must_see: 'a' is no membership: write drv_…/flt_…"),
         ("guard.allow_emptying_fleets = 'no'", "1:31: guard.allow_emptying_fleets: write true or false"),
         ("status.listen = ':8080'", '1:17: status.listen: the host is missing: write it like "127.0.0.1:8080"'),
-        ("notify.url = 'http://sesame.example'", "1:14: notify.url: plain http would show the notices"),
+        ("notify.url = 'http://sesame.example'", "1:14: notify.url: plain http would expose the notifications"),
         ("notify = {url = 'https://h/sesame', url_file = 'x'}", "1:48: notify.url_file: notify.url is set too"),
         (
             "journal.url = 'mysql://u:sesame@h/d'",
-            "1:15: journal.url: this is no journal: write sqlite:///",
+            "1:15: journal.url: not a journal: write sqlite:///",
         ),
         ("journal.keep = 1", '1:9: unknown key "keep" in journal'),
         ("charge = 1", "1:10: charge is a section: write a line [charge], and its keys below it"),
@@ -142,10 +142,10 @@ def test_at_least_one_source_must_stand_there(text: str, problem: str, refused: 
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("[rate_limit\n", "1:6: "),
+        ("[rate_limit\n", "1:12: "),
         ("[rate_limit]\nburst = \n", "2:9: a value is missing here"),
         ("[rate_limit]\nburst = 1\nburst = 2\n", "3:10: this key has a value already: keep one of them"),
-        ("[rate_limit]\n[rate_limit]\n", "2:6: this table was begun before"),
+        ("[rate_limit]\n[rate_limit]\n", "2:12: this table was begun before"),
         (
             "a = " + "[" * 5000,
             "1:25: nested deeper than 20 levels, and five are enough: see that every bracket is closed",
@@ -168,7 +168,7 @@ def test_a_missing_file_is_answered_with_how_to_make_one(tmp_path: pathlib.Path)
 
 
 def test_a_folder_in_place_of_the_file_is_refused(tmp_path: pathlib.Path) -> None:
-    with pytest.raises(SettingsError, match="it is a folder: name the settings file in it"):
+    with pytest.raises(SettingsError, match="this is a folder: name the settings file in it"):
         loader.load(tmp_path, {})
 
 
@@ -180,7 +180,10 @@ def test_a_file_of_more_than_64_mib_is_no_settings_file(tmp_path: pathlib.Path) 
     with pytest.raises(SettingsError) as caught:
         loader.load(path, {})
     (problem,) = caught.value.problems
-    assert str(problem) == f"{path}:1:1: larger than 64 MiB: this is no settings file; name another with --config"
+    assert (
+        str(problem)
+        == f"{path}:1:1: larger than 64 MiB: this is not a settings file; pass another one with --config FILE"
+    )
 
 
 def test_a_file_that_is_not_utf_8_is_refused_with_its_place(tmp_path: pathlib.Path) -> None:
@@ -256,10 +259,10 @@ def test_variables_without_a_section_and_a_key_are_no_overrides(load: conftest.L
         ("FLEET_SYNC_RATE_LIMIT__BURST", "1\nb = 2", "write a whole number"),
         ("FLEET_SYNC_RATE_LIMIT__BURST", "[" * 5000, "write a whole number"),
         ("FLEET_SYNC_RATE_LIMIT__BURST", "{a = 1}", "write a whole number"),
-        ("FLEET_SYNC_SOURCES__PATH", "a.yaml", "sources stand in the settings file only"),
-        ("FLEET_SYNC_RETRY__MAX_SECONDS", "0.1", "less than base_seconds"),
+        ("FLEET_SYNC_SOURCES__PATH", "a.yaml", "sources can only be written in the settings file"),
+        ("FLEET_SYNC_RETRY__MAX_SECONDS", "0.1", "must not be less than base_seconds"),
         ("FLEET_SYNC_GUARD__MUST_SEE", '["a"]', "is no membership"),
-        ("FLEET_SYNC_JOURNAL__URL", "mysql://h/d", "this is no journal"),
+        ("FLEET_SYNC_JOURNAL__URL", "mysql://h/d", "not a journal"),
     ],
 )
 def test_an_override_that_cannot_be_is_named_by_its_variable(
@@ -271,11 +274,37 @@ def test_an_override_that_cannot_be_is_named_by_its_variable(
 
 
 @pytest.mark.parametrize(
+    ("text", "environ", "problem"),
+    [
+        (
+            "[pace]\nburst = 5\n",
+            {},
+            "fleet-sync.toml:1:2: [pace] is now [rate_limit]: rename the section, its keys are the same",
+        ),
+        (
+            "",
+            {"FLEET_SYNC_PACE__BURST": "5"},
+            "FLEET_SYNC_PACE__BURST: [pace] is now [rate_limit]: set FLEET_SYNC_RATE_LIMIT__BURST instead",
+        ),
+        (
+            "",
+            {"FLEET_SYNC_PACE_BURST": "5"},
+            "FLEET_SYNC_PACE_BURST: [pace] is now [rate_limit]: set FLEET_SYNC_RATE_LIMIT__BURST instead",
+        ),
+    ],
+)
+def test_the_former_name_of_a_section_is_refused_with_its_new_name(
+    text: str, environ: dict[str, str], problem: str, refused: conftest.Refused
+) -> None:
+    assert refused(text, **environ) == [problem]
+
+
+@pytest.mark.parametrize(
     ("name", "value", "meant"),
     [
         ("FLEET_SYNC_GUARD_MAX_DETACH_FRACTION", "0", "FLEET_SYNC_GUARD__MAX_DETACH_FRACTION"),
-        ("FLEET_SYNC_PACE_BURST", "-3", "FLEET_SYNC_RATE_LIMIT__BURST"),
-        ("FLEET_SYNC__PACE_BURST", "5", "FLEET_SYNC_RATE_LIMIT__BURST"),
+        ("FLEET_SYNC_RATE_LIMIT_BURST", "-3", "FLEET_SYNC_RATE_LIMIT__BURST"),
+        ("FLEET_SYNC__RATE_LIMIT_BURST", "5", "FLEET_SYNC_RATE_LIMIT__BURST"),
         ("FLEET_SYNC_STATUS_LISTEN", "ch_sk_live_Sesame", "FLEET_SYNC_STATUS__LISTEN"),
     ],
 )
@@ -285,18 +314,18 @@ def test_an_override_with_one_underscore_is_not_passed_over(
     """Somebody who sets a limit to nothing would believe that it holds."""
     (found,) = refused(**{name: value})
     assert found == (
-        f"{name}: this changes nothing: write {meant}, with two underscores between section and key, or unset it"
+        f"{name}: this has no effect: write {meant}, with two underscores between section and key, or unset it"
     )
 
 
 def test_a_source_in_the_environment_is_refused_however_it_is_spelled(refused: conftest.Refused) -> None:
     (found,) = refused(FLEET_SYNC_SOURCES_PATH="a.yaml")
-    assert found.startswith("FLEET_SYNC_SOURCES_PATH: sources stand in the settings file only")
+    assert found.startswith("FLEET_SYNC_SOURCES_PATH: sources can only be written in the settings file")
 
 
 def test_an_override_of_a_section_that_is_none_reports_the_file(refused: conftest.Refused) -> None:
     (found,) = refused("rate_limit = 1\n", FLEET_SYNC_RATE_LIMIT__BURST="1")
-    assert found.startswith("fleet-sync.toml:1:8: rate_limit is a section")
+    assert found.startswith("fleet-sync.toml:1:14: rate_limit is a section")
 
 
 def test_paths_are_relative_to_the_settings_file(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -305,7 +334,7 @@ def test_paths_are_relative_to_the_settings_file(tmp_path: pathlib.Path, monkeyp
     monkeypatch.chdir(tmp_path)
     settings = loader.load("etc/a.toml", {})
     monkeypatch.undo()
-    assert settings.located(settings.sources[0].path) == pathlib.Path("etc/teams")
+    assert settings.resolve_path(settings.sources[0].path) == pathlib.Path("etc/teams")
     assert settings.sources[0].path == "teams"
 
 
@@ -355,7 +384,7 @@ def test_a_secret_key_in_the_settings_is_never_shown(text: str, environ: dict[st
 def test_a_key_in_the_settings_is_answered_with_where_it_belongs(refused: conftest.Refused) -> None:
     (found,) = refused("[charge]\napi_key = 'ch_sk_live_Sesame'\n")
     assert found == (
-        'fleet-sync.toml:2:1: unknown key "api_key" in charge: a secret key never stands here; '
+        'fleet-sync.toml:2:1: unknown key "api_key" in charge: the settings never contain a secret key; '
         "set CHARGE_API_KEY, or charge.api_key_file"
     )
 
@@ -375,11 +404,13 @@ def test_a_key_where_another_text_is_meant_is_refused_at_its_place(
     """`check` would call it fine else, and the file with the key in it would be committed."""
     (found,) = refused(text, sources=sources)
     assert found == (
-        f"fleet-sync.toml:{place}: a secret key never stands in the settings: set CHARGE_API_KEY, or write the key "
-        "into a file, and its path in charge.api_key_file"
+        f"fleet-sync.toml:{place}: the settings never contain a secret key: set CHARGE_API_KEY, or write the key "
+        "to a file and its path in charge.api_key_file"
     )
 
 
 def test_a_key_in_an_override_is_refused_by_the_name_of_its_variable(refused: conftest.Refused) -> None:
     (found,) = refused(FLEET_SYNC_CHARGE__API_KEY_FILE="ch_sk_live_Sesame")
-    assert found.startswith("FLEET_SYNC_CHARGE__API_KEY_FILE: charge.api_key_file: a secret key never stands")
+    assert found.startswith(
+        "FLEET_SYNC_CHARGE__API_KEY_FILE: charge.api_key_file: the settings never contain a secret key"
+    )

@@ -163,9 +163,9 @@ def _with_account(settings: "model.Settings", work: Work, *, tell: Callable[[Fle
     from worker import logs
     from worker.cli import exit_watchdog, progress
     from worker.service import composition, shutdown
-    from worker.settings import key
+    from worker.settings import secrets
 
-    secret = key.api_key(settings, os.environ)
+    secret = secrets.api_key(settings, os.environ)
     logs.hide(secret)
 
     async def main() -> int:

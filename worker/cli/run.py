@@ -48,14 +48,14 @@ def _operator(call: context.CommandContext) -> "app.Operator":
     """Read the settings and every secret as they are now. Raises errors.SettingsError."""
     from worker import logs
     from worker.service import app
-    from worker.settings import hook, key, token
+    from worker.settings import secrets
 
     settings = call.settings()
     operator = app.Operator(
         settings=settings,
-        key=key.api_key(settings, os.environ),
-        token=token.status_token(os.environ),
-        webhook=hook.address(settings),
+        key=secrets.api_key(settings, os.environ),
+        token=secrets.status_token(os.environ),
+        webhook=secrets.webhook_address(settings),
     )
     for secret in (operator.key, operator.token, operator.webhook):
         if secret is not None:

@@ -130,7 +130,7 @@ async def _accompanied(
     async with concurrency.background_tasks() as beside:
         if listen := operator.settings.status.listen:
             host, port = urls.endpoint(listen)
-            page = app.create(face, gauges, token=operator.token, hosts=_OWN_NAMES if urls.loopback(host) else ())
+            page = app.create(face, gauges, token=operator.token, hosts=_OWN_NAMES if urls.is_loopback(host) else ())
             await beside.start(_serve, page, host, port)
         if operator.webhook is not None:
             hook = webhook.Webhook(operator.webhook, user_agent=composition.USER_AGENT)

@@ -103,7 +103,7 @@ class AccountRuntime:
     @property
     def source_paths(self) -> list[pathlib.Path]:
         """Give where the sources are."""
-        return [self.settings.located(source.path) for source in self.settings.sources]
+        return [self.settings.resolve_path(source.path) for source in self.settings.sources]
 
     @property
     def rate(self) -> float:
@@ -214,7 +214,7 @@ async def account(
 
 def sources(settings: model.Settings) -> list[Source]:
     """Make the sources that the settings name."""
-    return [file_source.FileSource(settings.located(source.path), source.path) for source in settings.sources]
+    return [file_source.FileSource(settings.resolve_path(source.path), source.path) for source in settings.sources]
 
 
 @contextlib.asynccontextmanager

@@ -1,1 +1,1 @@
-"""The settings of one account: read from a file and the environment, checked whole, from then on only values."""
+"""The settings of one account, read from a file and the environment and validated as a whole."""

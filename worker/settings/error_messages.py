@@ -1,8 +1,7 @@
-"""Says what is wrong with a setting, and what to write instead.
+"""The messages for invalid settings: what is wrong, and what to write instead.
 
-Invariant: no message repeats a text that stands in the settings, but for names of keys and for
-memberships: it may be a secret.
-Neighbours: `loading` finds out where the setting stands.
+Invariant: no message repeats a value from the settings, because it may be a secret. Names of keys and memberships are
+the exceptions. Neighbours: `loader` finds the place of each error.
 """
 
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ import pydantic_core
 from worker.settings import model
 from worker.sources import positions
 
-_TYPES = {
+_BY_TYPE = {
     "int_type": "write a whole number, without quotation marks",
     "int_from_float": "write a whole number",
     "float_type": "write a number, without quotation marks",
@@ -26,50 +25,60 @@ _TYPES = {
     "string_pattern_mismatch": 'write a version like "2026-03-01"',
     "tuple_type": 'write a list, like ["…", "…"]',
 }
-_SOURCES = 'write at least one source: a line [[sources]], and below it a line path = "membership.yaml"'
+_NO_SOURCES = 'write at least one source: a line [[sources]], and below it a line path = "membership.yaml"'
 
 
 def describe(error: pydantic_core.ErrorDetails) -> str:
-    """Put one error of validation into words for the operator."""
+    """Return the message for one validation error."""
     path = [part for part in error["loc"] if isinstance(part, str)]
     key = ".".join(path)
     if error["type"] == "extra_forbidden":
-        return _unknown(path)
+        return _unknown_section(path[0]) if len(path) == 1 else _unknown_key(path)
     if error["loc"] == ("sources",):
-        return _SOURCES
+        return _NO_SOURCES
     if error["type"] == "missing":
         return f'{key} is missing: write path = "membership.yaml"'
     if error["type"] in ("model_type", "model_attributes_type"):
         heading = "[[sources]]" if path[0] == "sources" else f"[{key}]"
         return f"{key} is a section: write a line {heading}, and its keys below it"
-    return f"{key}: {_expected(error)}"
+    return f"{key}: {_invalid_value(error)}"
 
 
-def _expected(error: pydantic_core.ErrorDetails) -> str:
+def renamed_override(section: str, key: str) -> str:
+    """Return the message for an override that uses the former name of a section."""
+    current = model.RENAMED_SECTIONS[section]
+    return f"[{section}] is now [{current}]: set FLEET_SYNC_{current.upper()}__{key.upper()} instead"
+
+
+def _invalid_value(error: pydantic_core.ErrorDetails) -> str:
     context: dict[str, Any] = error.get("ctx", {})
     match error["type"]:
         case "greater_than":
-            return f"write a number above {context['gt']:g}"
+            return f"write a number greater than {context['gt']:.12g}"
         case "greater_than_equal":
-            return f"write a number from {context['ge']:g} on"
+            return f"write a number not less than {context['ge']:.12g}"
         case "less_than_equal":
-            return f"write a number up to {context['le']:g}"
+            return f"write a number not greater than {context['le']:.12g}"
         case "value_error":
             return str(context["error"])
         case _:
-            pass
-    return _TYPES.get(error["type"], error["msg"])
+            return _BY_TYPE.get(error["type"], error["msg"])
 
 
-def _unknown(path: Sequence[str]) -> str:
-    name = path[-1]
-    if len(path) == 1:
-        listed = ", ".join(model.SECTIONS)
-        return (
-            f"unknown section {positions.shown(name)}: the sections are {listed}{positions.near(name, model.SECTIONS)}"
-        )
-    known = tuple(model.SECTIONS[path[0]].model_fields)
-    words = f"its keys are {', '.join(known)}{positions.near(name, known)}"
+def _unknown_section(name: str) -> str:
+    if current := model.RENAMED_SECTIONS.get(name):
+        return f"[{name}] is now [{current}]: rename the section, its keys are the same"
+    sections = model.SECTIONS
+    return (
+        f"unknown section {positions.shown(name)}: the sections are {', '.join(sections)}"
+        f"{positions.near(name, sections)}"
+    )
+
+
+def _unknown_key(path: Sequence[str]) -> str:
+    section, name = path[0], path[-1]
+    known = tuple(model.SECTIONS[section].model_fields)
+    advice = f"its keys are {', '.join(known)}{positions.near(name, known)}"
     if name in ("api_key", "key", "secret", "token"):
-        words = "a secret key never stands here; set CHARGE_API_KEY, or charge.api_key_file"
-    return f"unknown key {positions.shown(name)} in {path[0]}: {words}"
+        advice = "the settings never contain a secret key; set CHARGE_API_KEY, or charge.api_key_file"
+    return f"unknown key {positions.shown(name)} in {section}: {advice}"

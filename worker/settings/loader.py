@@ -1,7 +1,8 @@
-"""Makes settings of a file and of the environment's overrides.
+"""Reads the settings of an account from its file and the environment's overrides.
 
-Invariant: either everything is valid, or one error lists every problem with its place; nothing is half loaded.
-Neighbours: `model` has the keys, `words` the messages, `sources.toml_document` the places.
+Invariant: either every setting is valid, or one error lists every problem with its place; nothing is loaded in part.
+Neighbours: `model` defines the keys, `error_messages` the messages; `sources.positions` and `sources.formats` know the
+places.
 """
 
 import pathlib
@@ -21,99 +22,114 @@ from worker.sources.formats import toml_format
 
 PREFIX = "FLEET_SYNC_"
 
-_HOW = (
-    'write one with a line [[sources]] and below it a line path = "membership.yaml" (every other key has a default), '
-    "or name another with --config"
+_HOW_TO_CREATE = (
+    'create one with a line [[sources]] and below it a line path = "membership.yaml" (every other key has a default), '
+    "or pass --config FILE"
 )
-
-_NO_SETTINGS = "this is no settings file; name another with --config"
+_NOT_SETTINGS = "this is not a settings file; pass another one with --config FILE"
 
 _Overrides = Mapping[tuple[str, str], str]
 
-_MISSPELT = {
-    f"{section}_{key}": (section, "_", key) for section, keys in model.SECTIONS.items() for key in keys.model_fields
+_FORMER_SECTIONS = {name: model.SECTIONS[current] for name, current in model.RENAMED_SECTIONS.items()}
+_ONE_UNDERSCORE = {
+    f"{name}_{key}": (name, key)
+    for name, section in {**model.SECTIONS, **_FORMER_SECTIONS}.items()
+    for key in section.model_fields
 }
+"""Overrides that lack the second underscore between section and key."""
 
 
 def load(path: pathlib.Path | str, environ: Mapping[str, str]) -> model.Settings:
-    """Read the settings file, with each `FLEET_SYNC_SECTION__KEY` of the environment in place of what it says.
+    """Return the settings in a file; each `FLEET_SYNC_SECTION__KEY` in the environment replaces the file's value.
 
     Raises errors.SettingsError with every problem.
     """
-    document = _document(path)
-    data, overrides, problems = _overridden(document.data, environ)
+    document = _read(path)
+    data, overrides, problems = _with_overrides(document.data, environ)
     settings, invalid = _validated(data)
     for error in invalid:
         place = _place(str(path), document, error, overrides)
         problems.append(Problem(place, redact(error_messages.describe(error))))
     if settings is None or problems:
         raise SettingsError(sorted(problems))
-    return settings.placed(pathlib.Path(path).parent)
+    return settings.in_folder(pathlib.Path(path).parent)
 
 
-def _document(path: pathlib.Path | str) -> positions.Document:
+def _read(path: pathlib.Path | str) -> positions.Document:
     try:
         with pathlib.Path(path).open("rb") as file:
-            return toml_format.parse(positions.decode(file.read(positions.LIMIT + 1), too_large=_NO_SETTINGS))
+            return toml_format.parse(positions.decode(file.read(positions.LIMIT + 1), too_large=_NOT_SETTINGS))
     except FileNotFoundError:
-        problem = Problem(str(path), f"there is no settings file: {_HOW}")
+        problem = Problem(str(path), f"settings file not found: {_HOW_TO_CREATE}")
     except IsADirectoryError:
-        problem = Problem(str(path), "it is a folder: name the settings file in it")
+        problem = Problem(str(path), "this is a folder: name the settings file in it")
     except OSError as error:
-        problem = Problem(str(path), f"it cannot be read ({error.strerror}): see to its permissions")
+        problem = Problem(str(path), f"cannot read the file ({error.strerror}): check its permissions")
     except positions.Malformed as malformed:
         line, column = malformed.place
         problem = Problem(f"{path}:{line}:{column}", redact(malformed.message))
     raise SettingsError([problem])
 
 
-def _overridden(file: object, environ: Mapping[str, str]) -> tuple[dict[str, Any], _Overrides, list[Problem]]:
-    """Lay the overrides over what the file says; also give which variable stands behind which key."""
+def _with_overrides(file: object, environ: Mapping[str, str]) -> tuple[dict[str, Any], _Overrides, list[Problem]]:
+    """Return the file's data with the overrides applied, the variable behind each overridden key, and the problems."""
     data: dict[str, Any] = dict(file) if isinstance(file, dict) else {}
     overrides: dict[tuple[str, str], str] = {}
     problems: list[Problem] = []
     for name in sorted(environ):
-        section, separator, key = _meant(name)
-        if section == "sources":
-            problems.append(Problem(name, "sources stand in the settings file only: unset this, and write them there"))
-        elif separator == "_":
-            meant = f"{PREFIX}{section}__{key}".upper()
-            how = f"write {meant}, with two underscores between section and key, or unset it"
-            problems.append(Problem(name, f"this changes nothing: {how}"))
-        elif separator and isinstance(table := data.get(section, {}), dict):  # else the file's own mistake is reported
-            data[section] = {**table, key: _value(environ[name], text=_is_text(section, key))}
+        if (target := _override_target(name)) is None:
+            continue
+        section, key = target
+        if message := _misuse(name, section, key):
+            problems.append(Problem(name, message))
+        elif isinstance(table := data.get(section, {}), dict):  # otherwise the error in the file is reported
+            data[section] = {**table, key: _value(environ[name], is_text=_is_text(section, key))}
             overrides[section, key] = name
     return data, overrides, problems
 
 
-def _meant(variable: str) -> tuple[str, str, str]:
-    """Give the section and the key that a variable means, and what stands between them: nothing where it means none.
+def _override_target(variable: str) -> tuple[str, str] | None:
+    """Return the section and key that a variable overrides, or None if it is not an override.
 
-    One underscore is a mistake where two would make it an override. Other variables may mean something else.
+    One underscore where two are needed counts when section and key are known; any other variable with our prefix may
+    belong to something else.
     """
     if not variable.startswith(PREFIX):
-        return "", "", ""
+        return None
     name = variable.removeprefix(PREFIX).lower()
     if "__" in name:
-        return name.partition("__")
-    return _MISSPELT.get(name.strip("_"), ("", "", ""))
+        section, _, key = name.partition("__")
+        return section, key
+    return _ONE_UNDERSCORE.get(name.strip("_"))
+
+
+def _misuse(name: str, section: str, key: str) -> str | None:
+    """Return the reason why an override cannot be applied, or None."""
+    if section == "sources":
+        return "sources can only be written in the settings file: unset this variable, and write them there"
+    if section in model.RENAMED_SECTIONS:
+        return error_messages.renamed_override(section, key)
+    if "__" not in name.removeprefix(PREFIX):
+        intended = f"{PREFIX}{section}__{key}".upper()
+        return f"this has no effect: write {intended}, with two underscores between section and key, or unset it"
+    return None
 
 
 def _is_text(section: str, key: str) -> bool:
-    """Tell whether a key is known, and its value is a text."""
+    """Return whether a key is known and its value is text."""
     keys = model.SECTIONS[section].model_fields if section in model.SECTIONS else {}
     return key in keys and keys[key].annotation is str
 
 
-def _value(written: str, *, text: bool) -> object:
-    """Read an override as a TOML value where it is one, else as it is written: a `text` need not be quoted."""
+def _value(written: str, *, is_text: bool) -> object:
+    """Return the TOML value that an override spells, or the text as it is: text need not be quoted."""
     try:
-        found = tomllib.loads(f"value = {written}")
+        parsed = tomllib.loads(f"value = {written}")
     except (ValueError, RecursionError):
         return written
-    value = found["value"]
-    fits = isinstance(value, str) if text else isinstance(value, bool | int | float | str | list)
-    return value if fits and set(found) == {"value"} else written
+    value = parsed["value"]
+    fits = isinstance(value, str) if is_text else isinstance(value, bool | int | float | str | list)
+    return value if fits and set(parsed) == {"value"} else written
 
 
 def _validated(data: Mapping[str, Any]) -> tuple[model.Settings | None, list[pydantic_core.ErrorDetails]]:
@@ -121,7 +137,7 @@ def _validated(data: Mapping[str, Any]) -> tuple[model.Settings | None, list[pyd
         return model.Settings.model_validate(data), []
     except pydantic.ValidationError as error:
         found = error.errors(include_url=False, include_input=False)
-        # A source that is wrong does not count, so pydantic finds none: that adds nothing to what is wrong with it.
+        # pydantic also reports "no sources" when every source is invalid: that would only repeat what is wrong.
         some = any(one["loc"][0] == "sources" and len(one["loc"]) > 1 for one in found)
         return None, [one for one in found if not some or one["loc"] != ("sources",)]
 

@@ -1,7 +1,7 @@
 """The keys of the settings file, their defaults and their bounds.
 
-Invariant: settings that exist are valid, and never change. Every key has a default but `sources`.
-Neighbours: `loading` makes them from a file, `addresses` checks addresses, `schema` describes them to editors.
+Invariant: a settings object is valid and never changes. Every key except `sources` has a default.
+Neighbours: `loader` reads them from a file, `urls` checks addresses, `schema` describes them to editors.
 """
 
 import pathlib
@@ -31,7 +31,7 @@ Membership = Annotated[
 
 
 class Section(pydantic.BaseModel):
-    """What all sections have in common: no key is unknown, no type is bent, nothing changes, nothing is secret."""
+    """A section: strict types, no unknown keys, immutable, and without a secret key in any value."""
 
     model_config = pydantic.ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
@@ -40,14 +40,14 @@ class Section(pydantic.BaseModel):
     def _no_secret_key(cls, setting: Any) -> Any:
         if isinstance(setting, str) and KEY_PREFIX in setting:
             raise ValueError(
-                "a secret key never stands in the settings: set CHARGE_API_KEY, or write the key into a file, and its "
-                "path in charge.api_key_file"
+                "the settings never contain a secret key: set CHARGE_API_KEY, or write the key to a file and its path "
+                "in charge.api_key_file"
             )
         return setting
 
 
 class Charge(Section):
-    """Where Charge's API is, and how it is spoken to."""
+    """Where Charge's API is, and how to reach it."""
 
     base_url: Annotated[str, pydantic.AfterValidator(urls.base_url)] = pydantic.Field(
         default="https://api.chargeapi.co/v1",
@@ -55,7 +55,7 @@ class Charge(Section):
         description="Address of the API. Plain http only for loopback addresses.",
     )
     api_version: str = pydantic.Field(
-        default="2026-03-01", pattern=r"^[A-Za-z0-9.-]+$", description="Version of the API that fleet-sync asks for."
+        default="2026-03-01", pattern=r"^[A-Za-z0-9.-]+$", description="Version of the API to request."
     )
     api_key_file: str = pydantic.Field(
         default="",
@@ -63,7 +63,10 @@ class Charge(Section):
         description="File with the secret key; CHARGE_API_KEY and CHARGE_API_KEY_FILE win over it.",
     )
     timeout_seconds: float = pydantic.Field(
-        default=30, gt=0, le=600, description="Deadline of one request, from connecting to the last byte."
+        default=30,
+        gt=0,
+        le=600,
+        description="Deadline of one request, from connecting to the last byte of the response.",
     )
     page_size: int = pydantic.Field(default=100, ge=1, le=100, description="Objects in one page of a listing.")
 
@@ -78,17 +81,18 @@ class FileSource(Section):
 
 
 class Sync(Section):
-    """How fleets are kept, and how often."""
+    """How fleets are reconciled, and how often."""
 
     mode: _Mode = pydantic.Field(
         default=Mode.EXACT,
-        description="exact attaches and detaches; additive never detaches. A fleet's own mode wins.",
+        description="exact attaches and detaches; additive never detaches. A mode set on a fleet wins.",
     )
     interval_seconds: float = pydantic.Field(
         default=300, gt=0, le=604_800, description="Pause between two reconciliations of the service."
     )
     interval_jitter: Fraction = pydantic.Field(
-        default=0.1, description="Share of the interval by which it varies, so that many services do not run in step."
+        default=0.1,
+        description="Fraction of the interval by which it varies, so that many services do not run in step.",
     )
     detach_grace_seconds: float = pydantic.Field(
         default=0,
@@ -97,30 +101,30 @@ class Sync(Section):
         description="How long a membership must be absent from the sources before it is detached.",
     )
     drain_seconds: float = pydantic.Field(
-        default=10, ge=0, le=600, description="How long writes under way may take to finish after a signal."
+        default=10, ge=0, le=600, description="How long writes in flight may take to finish after SIGTERM or SIGINT."
     )
 
 
 class RateLimit(Section):
-    """How fast Charge is asked."""
+    """How fast requests are sent to Charge."""
 
     requests_per_second: float = pydantic.Field(
-        default=25, gt=0, le=10_000, description="Ceiling over all requests of this account together."
+        default=25, gt=0, le=10_000, description="Ceiling for all requests of this account together."
     )
     burst: int = pydantic.Field(
-        default=10, ge=1, le=10_000, description="Requests that may follow each other without a pause."
+        default=10, ge=1, le=10_000, description="Requests that may be sent in a row without a pause."
     )
-    concurrency: int = pydantic.Field(default=16, ge=1, le=256, description="Requests under way at once.")
+    concurrency: int = pydantic.Field(default=16, ge=1, le=256, description="Requests in flight at once.")
     adaptive: bool = pydantic.Field(
-        default=True, description="Slow down on 429, and find the limit without being told."
+        default=True, description="Slow down on 429, and find an unknown limit automatically."
     )
 
 
 class Retry(Section):
-    """How often and how late a request is repeated."""
+    """How often and how late a request is retried."""
 
     max_attempts: int = pydantic.Field(
-        default=6, ge=1, le=100, description="Attempts of one request, the first included."
+        default=6, ge=1, le=100, description="Attempts per request, including the first."
     )
     base_seconds: float = pydantic.Field(
         default=0.5, gt=0, le=600, description="Longest pause before the second attempt."
@@ -131,75 +135,76 @@ class Retry(Section):
     @classmethod
     def _not_below_base(cls, seconds: float, info: pydantic.ValidationInfo) -> float:
         if seconds < info.data.get("base_seconds", 0):
-            raise ValueError("less than base_seconds: write at least as much")
+            raise ValueError("must not be less than base_seconds")
         return seconds
 
 
 class Guard(Section):
-    """What is held back until somebody allows it."""
+    """Which changes are held until a person approves them."""
 
     max_detach_fraction_per_fleet: Fraction = pydantic.Field(
-        default=0.25, description="Share of a fleet's members whose detaches pass unasked."
+        default=0.25, description="Fraction of a fleet's members that may be detached without approval."
     )
     max_detach_fraction: Fraction = pydantic.Field(
-        default=0.10, description="Share of all memberships in managed fleets whose detaches pass unasked."
+        default=0.10, description="Fraction of all memberships in managed fleets that may be detached without approval."
     )
     always_allow: int = pydantic.Field(
-        default=2, ge=0, le=1_000_000, description="So many detaches in a fleet, and in a run, are never held."
+        default=2, ge=0, le=1_000_000, description="This many detaches per fleet, and per run, are never held."
     )
     allow_emptying_fleets: bool = pydantic.Field(
-        default=False, description="Whether a fleet may lose its last member unasked."
+        default=False, description="Whether a fleet may lose its last member without approval."
     )
     must_see: tuple[Membership, ...] = pydantic.Field(
         default=(),
         strict=False,
-        description="Memberships, as drv_…/flt_…; if one is not found the reading is wrong, and nothing is detached.",
+        description="Memberships, as drv_…/flt_…, that certainly exist. If one is not found, nothing is detached.",
     )
     max_unresolved_fraction: Fraction = pydantic.Field(
-        default=0.10, description="More unresolved references than this, of 20 or more, end the run without a change."
+        default=0.10,
+        description="A higher fraction of unresolved references, of at least 20, ends the run without changes.",
     )
 
 
 class Journal(Section):
-    """Where every write is recorded before it is sent."""
+    """The record of every write, made before the write is sent."""
 
     url: Annotated[str, pydantic.AfterValidator(urls.journal)] = pydantic.Field(
         default="sqlite:///fleet-sync.db",
         json_schema_extra={"pattern": urls.JOURNAL_PATTERN},
-        description="The journal's database: sqlite:/// and a path, or postgresql://…",
+        description="Database of the journal: sqlite:/// and a path, or postgresql://…",
     )
     keep_days: int = pydantic.Field(
-        default=400, ge=0, le=36_500, description="How long finished runs are kept; 0 keeps them for ever."
+        default=400, ge=0, le=36_500, description="How long finished runs are kept; 0 keeps them forever."
     )
 
 
 class Status(Section):
-    """The service's HTTP side."""
+    """The HTTP server of the service."""
 
     listen: Annotated[str, pydantic.AfterValidator(urls.listen)] = pydantic.Field(
         default="",
         json_schema_extra={"pattern": urls.LISTEN_PATTERN},
-        description="Host and port to serve the status at, as 127.0.0.1:8080; empty for none. "
-        "Whoever reaches it can read it: any host but a loopback one has to be written in full, as 0.0.0.0:8080.",
+        description="Host and port of the status page, as 127.0.0.1:8080; empty for none. "
+        "Anyone who can connect can read it, so the host is required, as in 0.0.0.0:8080.",
     )
 
 
 class Notify(Section):
-    """Who is told when the state of the service changes."""
+    """Where to send a notification when the state of the service changes."""
 
     url: Annotated[str, pydantic.AfterValidator(urls.webhook)] = pydantic.Field(
         default="",
-        description="Webhook to post notices to; empty for none. https only, but for loopback addresses.",
+        description="Webhook to post notifications to; empty for none. https only, except for loopback addresses.",
     )
     url_file: str = pydantic.Field(
-        default="", description="File that holds the address of the webhook, where it is a secret; instead of url."
+        default="", description="File that contains the address of the webhook, if it is a secret; instead of url."
     )
 
     @pydantic.field_validator("url_file")
     @classmethod
     def _not_both(cls, file: str, info: pydantic.ValidationInfo) -> str:
         if file and info.data.get("url"):
-            raise ValueError("notify.url is set too: keep one of them")
+            raise ValueError("notify.url is set too: keep one of the two")
         return file
 
 
@@ -208,7 +213,9 @@ class Settings(Section):
 
     charge: Charge = Charge()
     sources: tuple[FileSource, ...] = pydantic.Field(
-        min_length=1, strict=False, description="Where the desired memberships are written. Several add up."
+        min_length=1,
+        strict=False,
+        description="Where the desired memberships are written. Several sources are combined.",
     )
     sync: Sync = Sync()
     rate_limit: RateLimit = RateLimit()
@@ -220,20 +227,20 @@ class Settings(Section):
 
     _folder: pathlib.Path = pydantic.PrivateAttr(default=pathlib.Path())
 
-    def located(self, path: str) -> pathlib.Path:
-        """Give the place of a path that stands in the settings: relative to the settings file."""
+    def resolve_path(self, path: str) -> pathlib.Path:
+        """Return a path from the settings; a relative one is relative to the settings file."""
         return self._folder / path
 
     @property
     def journal_url(self) -> str:
-        """Give the journal's address, that of a file with an absolute path, wherever the program was started."""
+        """Return the journal's address, with an absolute path if it is a file."""
         if not self.journal.url.startswith(urls.SQLITE):
             return self.journal.url
-        path = self.located(self.journal.url.removeprefix(urls.SQLITE))
+        path = self.resolve_path(self.journal.url.removeprefix(urls.SQLITE))
         return f"{urls.SQLITE}{path.absolute()}"
 
-    def placed(self, folder: pathlib.Path) -> "Settings":
-        """Give the same settings, as standing in a file of that folder."""
+    def in_folder(self, folder: pathlib.Path) -> "Settings":
+        """Return these settings with `folder` as the base of their relative paths."""
         copy = self.model_copy()
         copy._folder = folder
         return copy
@@ -250,4 +257,7 @@ SECTIONS: Mapping[str, type[Section]] = {
     "status": Status,
     "notify": Notify,
 }
-"""What the keys of each section are; of `sources`, those of each."""
+"""The class of each section; for `sources`, the class of one source."""
+
+RENAMED_SECTIONS: Mapping[str, str] = {"pace": "rate_limit"}
+"""Former names of sections, which are errors, and their present names."""

@@ -1,7 +1,7 @@
 """The JSON Schemas of the operator's files, for editors and validators.
 
-Invariant: what the program reads without a problem, the schema accepts. The files in `config/schema` are these.
-Neighbours: `model` is the source of the one, `sources.schema` of the other.
+Invariant: a schema accepts whatever the program accepts. `config/schema` contains these schemas.
+Neighbours: `model` defines the settings, `sources.schema` the membership document.
 """
 
 from typing import Any, Literal
@@ -15,15 +15,17 @@ Name = Literal["settings", "membership"]
 
 
 def schema(name: Name) -> dict[str, Any]:
-    """Give the JSON Schema of a settings file or of a membership document, as plain data."""
+    """Return the JSON Schema of a settings file or of a membership document."""
     if name == "membership":
         return {"$schema": DIALECT, **membership.MEMBERSHIP}
-    described = model.Settings.model_json_schema()
-    return {"$schema": DIALECT, "title": "Settings of fleet-sync", **_untitled(described)}
+    settings = model.Settings.model_json_schema()
+    return {"$schema": DIALECT, "title": "Settings of fleet-sync", **_without_titles(settings)}
 
 
-def _untitled(node: Any) -> Any:
-    """Leave out the titles that pydantic makes of names: they say nothing that the names do not."""
+def _without_titles(node: Any) -> Any:
+    """Return the schema without the titles that pydantic derives from names."""
     if isinstance(node, dict):
-        return {key: _untitled(value) for key, value in node.items() if key != "title" or not isinstance(value, str)}
-    return [_untitled(item) for item in node] if isinstance(node, list | tuple) else node
+        return {
+            key: _without_titles(value) for key, value in node.items() if key != "title" or not isinstance(value, str)
+        }
+    return [_without_titles(item) for item in node] if isinstance(node, list | tuple) else node

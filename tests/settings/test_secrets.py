@@ -1,0 +1,204 @@
+"""The API key, the status token and the webhook's address: where they come from, and that no message shows them."""
+
+import copy
+import os
+import pathlib
+import pickle
+
+import pytest
+
+from tests.settings import conftest
+from worker.core.model.errors import SettingsError
+from worker.core.model.secret import Secret, redact
+from worker.settings import secrets
+
+KEY = "ch_sk_test_Sesame"
+TOKEN = "Sesame-0123456789abcdef"
+URL = "https://hooks.example/services/Sesame"
+
+
+# --- The API key
+
+
+def key_problem(load: conftest.Load, text: str = "", **environ: str) -> str:
+    with pytest.raises(SettingsError) as caught:
+        secrets.api_key(load(text), environ)
+    assert "Set CHARGE_API_KEY" in caught.value.remedy
+    assert "Sesame" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_the_key_comes_from_the_environment_first(load: conftest.Load, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "one").write_text("ch_sk_live_one")
+    (tmp_path / "two").write_text("two")
+    text = "charge.api_key_file = 'two'\n"
+    one = str(tmp_path / "one")
+    assert secrets.api_key(load(text), {"CHARGE_API_KEY": KEY, "CHARGE_API_KEY_FILE": one}).reveal() == KEY
+    assert secrets.api_key(load(text), {"CHARGE_API_KEY_FILE": one}).reveal() == "ch_sk_live_one"
+    assert secrets.api_key(load(text), {}).reveal() == "two"
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n", " \n\n"])
+def test_the_end_of_the_line_is_no_part_of_the_key(end: str, load: conftest.Load, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "key").write_bytes((KEY + end).encode())
+    assert secrets.api_key(load(), {"CHARGE_API_KEY_FILE": str(tmp_path / "key")}).reveal() == KEY
+    assert secrets.api_key(load(), {"CHARGE_API_KEY": KEY + end}).reveal() == KEY
+
+
+def test_no_key_at_all_is_answered_with_where_to_put_it(load: conftest.Load) -> None:
+    assert key_problem(load).startswith("CHARGE_API_KEY: no secret key")
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n", "ch_sk_ Sesame", "Ses\name", "Sesamé", "Sesame\0", "\ufeffSesame"])
+def test_a_key_that_cannot_be_one_is_refused_unshown(text: str, load: conftest.Load, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "key").write_bytes(text.encode())
+    assert key_problem(load, CHARGE_API_KEY=text).startswith("CHARGE_API_KEY: the key ")
+    assert key_problem(load, "charge.api_key_file = 'key'\n").startswith("charge.api_key_file (")
+
+
+def test_what_is_set_but_unusable_is_not_passed_over(load: conftest.Load, tmp_path: pathlib.Path) -> None:
+    """Another key than the one that was meant could be that of another account."""
+    (tmp_path / "key").write_text(KEY)
+    text = "charge.api_key_file = 'key'\n"
+    assert "the key is empty" in key_problem(load, text, CHARGE_API_KEY="")
+    assert "it is empty" in key_problem(load, text, CHARGE_API_KEY_FILE="")
+    assert "cannot read the file" in key_problem(load, text, CHARGE_API_KEY_FILE=str(tmp_path / "none"))
+
+
+def test_a_key_in_place_of_the_path_of_its_file_is_not_shown(load: conftest.Load) -> None:
+    assert "this is a key, not a path" in key_problem(load, CHARGE_API_KEY_FILE=KEY)
+
+
+def test_a_file_that_holds_more_than_a_key_is_refused(load: conftest.Load, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "key").write_text("Sesame" * 1000)
+    assert "more than a key" in key_problem(load, "charge.api_key_file = 'key'\n")
+    assert "cannot read the file" in key_problem(load, "charge.api_key_file = '.'\n")
+
+
+def test_a_secret_is_shown_by_nothing_but_reveal() -> None:
+    held = Secret(KEY)
+    assert "Sesame" not in f"{held} {held!r} {held!s} {[held]} %s" % held
+    assert not hasattr(held, "__dict__")
+    for write in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(TypeError, match="never serialised"):
+            write(held)
+    assert held.reveal() == KEY
+
+
+@pytest.mark.parametrize(
+    ("text", "mode"),
+    [("ch_sk_test_a", "test"), ("ch_sk_live_a", "live"), ("ch_rk_live_a", "unknown"), ("ch_sk_", "unknown")],
+)
+def test_a_key_tells_whose_data_it_opens(text: str, mode: str) -> None:
+    assert Secret(text).mode == mode
+
+
+def test_masking_leaves_the_rest_of_a_text_as_it_is() -> None:
+    assert redact("a 'ch_sk_live_Ses.ame+' b, ch_sk_x") == "a 'ch_sk_…' b, ch_sk_…"
+
+
+# --- The status token
+
+
+def token_problem(environ: dict[str, str]) -> str:
+    with pytest.raises(SettingsError) as caught:
+        secrets.status_token(environ)
+    assert "FLEET_SYNC_STATUS_TOKEN" in caught.value.remedy
+    assert "Sesame" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_without_a_token_there_is_none() -> None:
+    assert secrets.status_token({}) is None
+
+
+def test_the_token_comes_from_the_environment_first(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "token"
+    path.write_text(f"{TOKEN}-of-the-file\n")
+    of_file = {secrets.TOKEN_FILE_VARIABLE: str(path)}
+    first, second = secrets.status_token({secrets.TOKEN_VARIABLE: TOKEN, **of_file}), secrets.status_token(of_file)
+    assert first is not None and first.reveal() == TOKEN
+    assert second is not None and second.reveal() == f"{TOKEN}-of-the-file"
+
+
+def test_a_variable_that_is_set_to_nothing_is_not_set() -> None:
+    """So that a compose file or a manifest may pass on what nobody gave."""
+    assert secrets.status_token({secrets.TOKEN_VARIABLE: "", secrets.TOKEN_FILE_VARIABLE: ""}) is None
+
+
+def test_a_token_of_nothing_but_spaces_is_refused(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "token").write_text(" \n")
+    assert "the token is empty" in token_problem({secrets.TOKEN_VARIABLE: " "})
+    assert "the token is empty" in token_problem({secrets.TOKEN_FILE_VARIABLE: str(tmp_path / "token")})
+
+
+@pytest.mark.parametrize(
+    "text", ["Sesame 0123456789", "Sesam\u00e9-0123456789", "Sesame-0123\n456789", "Sesame-012345\0789"]
+)
+def test_a_token_that_no_header_can_carry_is_refused(text: str, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "token").write_text(text)
+    assert "create another" in token_problem({secrets.TOKEN_VARIABLE: text})
+    assert "create another" in token_problem({secrets.TOKEN_FILE_VARIABLE: str(tmp_path / "token")})
+
+
+def test_the_key_of_the_account_is_no_token() -> None:
+    assert "a Charge key" in token_problem({secrets.TOKEN_VARIABLE: "ch_sk_live_Sesame0123456789"})
+
+
+def test_a_token_in_place_of_the_path_of_its_file_is_not_shown(tmp_path: pathlib.Path) -> None:
+    assert "cannot read the file" in token_problem({secrets.TOKEN_FILE_VARIABLE: TOKEN})
+    assert "not a valid path" in token_problem({secrets.TOKEN_FILE_VARIABLE: "Sesame\0"})
+    os.mkfifo(tmp_path / "pipe")
+    assert "not a regular file" in token_problem({secrets.TOKEN_FILE_VARIABLE: str(tmp_path / "pipe")})
+    (tmp_path / "token").write_text("Sesame" * 1000)
+    assert "more than a token" in token_problem({secrets.TOKEN_FILE_VARIABLE: str(tmp_path / "token")})
+
+
+# --- The webhook's address
+
+
+def webhook_problem(load: conftest.Load, text: str) -> str:
+    with pytest.raises(SettingsError) as caught:
+        secrets.webhook_address(load(text))
+    assert "Sesame" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_nobody_is_told_by_default(load: conftest.Load) -> None:
+    assert secrets.webhook_address(load()) is None
+
+
+def test_the_address_stands_in_the_settings_or_the_environment(load: conftest.Load) -> None:
+    for settings in (load(f"notify.url = '{URL}'\n"), load(FLEET_SYNC_NOTIFY__URL=URL)):
+        found = secrets.webhook_address(settings)
+        assert found is not None and found.reveal() == URL
+        assert "Sesame" not in f"{found} {found!r}"
+
+
+def test_the_address_may_stand_in_a_file_beside_the_settings(load: conftest.Load, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "hook").write_text(f"{URL}\n")
+    found = secrets.webhook_address(load("notify.url_file = 'hook'\n"))
+    assert found is not None and found.reveal() == URL
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("", "the file is empty"),
+        ("http://h/Sesame", "plain http"),
+        ("Sesame", "not an http or https address"),
+        (f"{URL}\n{URL}", "a space"),
+    ],
+)
+def test_a_file_without_a_usable_address_is_refused_unrepeated(
+    content: str, words: str, load: conftest.Load, tmp_path: pathlib.Path
+) -> None:
+    (tmp_path / "hook").write_text(content)
+    found = webhook_problem(load, "notify.url_file = 'hook'\n")
+    assert found.startswith("notify.url_file (")
+    assert words in found
+
+
+def test_an_address_in_place_of_the_path_of_its_file_is_not_shown(load: conftest.Load) -> None:
+    assert "this is an address, not a path" in webhook_problem(load, f"notify.url_file = '{URL}'\n")
+    assert "cannot read the file" in webhook_problem(load, "notify.url_file = 'nowhere'\n")

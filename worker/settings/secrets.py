@@ -1,0 +1,145 @@
+"""The secrets that the environment and the settings name: the API key, the status token, the webhook's address.
+
+Invariant: no message contains any part of a secret. A place that is set but unusable is an error, and no other place is
+tried: another key could belong to another account. Neighbours: `core.model.secret` wraps what is found here,
+`urls` checks the webhook's address.
+"""
+
+import pathlib
+import re
+import stat
+from collections.abc import Mapping
+
+from worker.core.model.errors import SettingsError
+from worker.core.model.problem import Problem
+from worker.core.model.secret import KEY_PREFIX, Secret
+from worker.settings import model, urls
+
+KEY_VARIABLE = "CHARGE_API_KEY"
+KEY_FILE_VARIABLE = "CHARGE_API_KEY_FILE"
+TOKEN_VARIABLE = "FLEET_SYNC_STATUS_TOKEN"  # noqa: S105 - the name of a variable
+TOKEN_FILE_VARIABLE = "FLEET_SYNC_STATUS_TOKEN_FILE"  # noqa: S105
+
+MAX_BYTES = 4096
+"""The largest secret that is read."""
+
+_KEY_SETTING = "charge.api_key_file"
+_WEBHOOK_SETTING = "notify.url_file"
+_KEY_REMEDY = (
+    f"Set {KEY_VARIABLE} to the secret key, or {KEY_FILE_VARIABLE} or {_KEY_SETTING} to the path of a file that "
+    "contains it."
+)
+_TOKEN_REMEDY = (
+    f"Set {TOKEN_VARIABLE} to a long random text, or {TOKEN_FILE_VARIABLE} to the path of a file that contains it, or "
+    "unset both."
+)
+_VISIBLE_ASCII = re.compile(r"[!-~]+")
+
+
+def api_key(settings: model.Settings, environ: Mapping[str, str]) -> Secret:
+    """Return the secret key of the account.
+
+    The first of these that is set counts: `CHARGE_API_KEY`, `CHARGE_API_KEY_FILE`, `charge.api_key_file`. Raises
+    errors.SettingsError.
+    """
+    if KEY_VARIABLE in environ:
+        return _api_key(environ[KEY_VARIABLE], KEY_VARIABLE)
+    if KEY_FILE_VARIABLE in environ:
+        if not environ[KEY_FILE_VARIABLE]:
+            raise _key_error(KEY_FILE_VARIABLE, "it is empty: set it to the path of a file, or unset it")
+        return _api_key_in(pathlib.Path(environ[KEY_FILE_VARIABLE]), KEY_FILE_VARIABLE)
+    if settings.charge.api_key_file:
+        return _api_key_in(settings.resolve_path(settings.charge.api_key_file), _KEY_SETTING)
+    raise _key_error(KEY_VARIABLE, "no secret key: set this variable, or name a file that contains the key")
+
+
+def status_token(environ: Mapping[str, str]) -> Secret | None:
+    """Return the token that requests to the running service must carry, or None if none is set.
+
+    `FLEET_SYNC_STATUS_TOKEN` wins over `FLEET_SYNC_STATUS_TOKEN_FILE`; an empty variable counts as unset. Raises
+    errors.SettingsError.
+    """
+    if environ.get(TOKEN_VARIABLE):
+        return _token(environ[TOKEN_VARIABLE], TOKEN_VARIABLE)
+    if not environ.get(TOKEN_FILE_VARIABLE):
+        return None
+    path = pathlib.Path(environ[TOKEN_FILE_VARIABLE])
+    # The path is not shown: it may be the token itself, set in the wrong variable.
+    text = _read(path, where=TOKEN_FILE_VARIABLE, what="a token", shown="that it names", remedy=_TOKEN_REMEDY)
+    return _token(text, TOKEN_FILE_VARIABLE)
+
+
+def webhook_address(settings: model.Settings) -> Secret | None:
+    """Return the address in `notify.url`, or in the file that `notify.url_file` names, or None if neither is set.
+
+    The address is a secret: its path is often all that protects it. Raises errors.SettingsError.
+    """
+    if settings.notify.url:
+        return Secret(settings.notify.url)
+    if not settings.notify.url_file:
+        return None
+    if "://" in settings.notify.url_file:
+        raise _error(_WEBHOOK_SETTING, "this is an address, not a path: write the address to a file and its path here")
+    path = settings.resolve_path(settings.notify.url_file)
+    text = _read(path, where=_WEBHOOK_SETTING, what="an address", shown=str(path)).strip()
+    where = f"{_WEBHOOK_SETTING} ({path})"
+    if not text:
+        raise _error(where, "the file is empty: write the address of the webhook to it")
+    try:
+        return Secret(urls.webhook(text))
+    except ValueError as error:
+        raise _error(where, str(error)) from None
+
+
+def _api_key_in(path: pathlib.Path, where: str) -> Secret:
+    if KEY_PREFIX in str(path):
+        raise _key_error(where, "this is a key, not a path: write the key to a file and its path here")
+    text = _read(path, where=where, what="a key", shown=str(path), remedy=_KEY_REMEDY)
+    return _api_key(text, f"{where} ({path})")
+
+
+def _api_key(text: str, where: str) -> Secret:
+    key = text.strip()
+    if not key:
+        raise _key_error(where, "the key is empty: write the secret key, or remove this setting to use another place")
+    if not _VISIBLE_ASCII.fullmatch(key):
+        raise _key_error(where, "the key contains a space or a character that no key has: copy it again")
+    return Secret(key)
+
+
+def _token(text: str, where: str) -> Secret:
+    token = text.strip()
+    if not token:
+        raise _token_error(where, "the token is empty: create one with `openssl rand -hex 24`")
+    if not _VISIBLE_ASCII.fullmatch(token):
+        raise _token_error(where, "the token contains a space or a character that no header may have: create another")
+    if KEY_PREFIX in token:
+        raise _token_error(where, "this is a Charge key: create a separate token")
+    return Secret(token)
+
+
+def _read(path: pathlib.Path, *, where: str, what: str, shown: str, remedy: str = "") -> str:
+    """Return the content of a file. `what` is what it should contain, `shown` how messages name it."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe could block for ever
+            raise _error(where, f"cannot read the file {shown} (not a regular file)", remedy=remedy)
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a valid path"
+        raise _error(where, f"cannot read the file {shown} ({reason})", remedy=remedy) from None
+    if len(data) > MAX_BYTES:
+        raise _error(where, f"the file {shown} contains more than {what}: write only that to it", remedy=remedy)
+    return data.decode("ascii", "replace")
+
+
+def _key_error(where: str, message: str) -> SettingsError:
+    return _error(where, message, remedy=_KEY_REMEDY)
+
+
+def _token_error(where: str, message: str) -> SettingsError:
+    return _error(where, message, remedy=_TOKEN_REMEDY)
+
+
+def _error(where: str, message: str, *, remedy: str = "") -> SettingsError:
+    return SettingsError([Problem(where, message)], remedy=remedy)
