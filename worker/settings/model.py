@@ -22,7 +22,11 @@ def _membership(text: str) -> str:
 
 
 Fraction = Annotated[float, pydantic.Field(ge=0, le=1)]
-_Mode = Annotated[Mode, pydantic.Field(strict=False)]
+_Mode = Annotated[
+    Mode,
+    pydantic.Field(strict=False),
+    pydantic.WithJsonSchema({"type": "string", "enum": [mode.value for mode in Mode]}),
+]
 Membership = Annotated[
     str,
     pydantic.AfterValidator(_membership),

@@ -1,7 +1,7 @@
 """The secret key of a Charge account, wrapped so that it is not shown by accident.
 
 Invariant: only `Secret.reveal` returns the key; `repr`, `str` and pickling do not.
-Neighbours: `settings.key` finds the key, `charge.client` reveals it.
+Neighbours: `settings.secrets` finds the key, `charge.client` reveals it.
 """
 
 import re
