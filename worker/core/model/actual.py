@@ -19,6 +19,7 @@ class Driver:
     email: str = ""
     name: str = ""
     metadata: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    status: str = "active"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -38,7 +39,8 @@ class Actual:
     `memberships` maps every driver that was seen to its own `fleets`. A driver missing there was not seen, which proves
     that it does not exist only if it is in `absent` (Charge answered 404) or `directory_complete` is true. `incomplete`
     maps each managed fleet whose listing is not trusted to the reason; a driver not seen in such a fleet may still be a
-    member. `requests` is the number of requests that the reading took.
+    member. `statuses` has the drivers whose status is not active, `unreadable` those whose object cannot be read.
+    `requests` is the number of requests that the reading took.
     """
 
     fleets: Mapping[FleetId, Fleet]
@@ -47,6 +49,8 @@ class Actual:
     emails: Mapping[str, tuple[DriverId, ...]] = dataclasses.field(default_factory=dict)
     metadata: Mapping[tuple[str, str], tuple[DriverId, ...]] = dataclasses.field(default_factory=dict)
     names: Mapping[DriverId, str] = dataclasses.field(default_factory=dict)
+    statuses: Mapping[DriverId, str] = dataclasses.field(default_factory=dict)
+    unreadable: frozenset[DriverId] = frozenset()
     absent: frozenset[DriverId] = frozenset()
     directory_complete: bool = False
     requests: int = 0

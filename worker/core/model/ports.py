@@ -23,18 +23,28 @@ Cursor = NewType("Cursor", str)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DriverPage:
-    """One page of drivers; `next` is `None` at the end of the listing."""
+    """One page of drivers; `next` is `None` at the end of the listing.
+
+    `malformed` are the drivers whose object cannot be read; `unidentified` counts the objects without a valid id.
+    """
 
     drivers: tuple[Driver, ...]
     next: Cursor | None
+    malformed: tuple[DriverId, ...] = ()
+    unidentified: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FleetPage:
-    """One page of fleets; `next` is `None` at the end of the listing."""
+    """One page of fleets; `next` is `None` at the end of the listing.
+
+    `malformed` are the fleets whose object cannot be read; `unidentified` counts the objects without a valid id.
+    """
 
     fleets: tuple[Fleet, ...]
     next: Cursor | None
+    malformed: tuple[FleetId, ...] = ()
+    unidentified: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -87,11 +97,31 @@ class Intent:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class OpenIntent:
-    """An intent of an earlier run that has no recorded outcome."""
+    """An intent of an earlier run that has no final outcome.
+
+    `attempts`, `last_attempt` and `code` are what that run recorded of it; `last_attempt` is `None` if the run ended
+    before it could record anything. `resent` says that a later run has already sent it again.
+    """
 
     intent: Intent
     run: RunId
     recorded: datetime.datetime
+    attempts: int = 0
+    last_attempt: datetime.datetime | None = None
+    code: str | None = None
+    resent: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PastRefusals:
+    """Refusals of one change in a row, for the row with the fingerprint `row`; the rest is about the last of them."""
+
+    row: str
+    count: int
+    last: datetime.datetime
+    code: str
+    message: str
+    request_id: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
