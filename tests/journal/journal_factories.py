@@ -1,6 +1,6 @@
 """What a run does, in short: changes, plans, intents, reports.
 
-Neighbours: `desks` gives the journals that it is told to.
+Neighbours: `backends` gives the journals that it is told to.
 """
 
 import dataclasses

@@ -1,6 +1,6 @@
 """Processes of their own that use a journal: to be killed, to be limited, to be looked at from outside.
 
-Neighbours: `deeds` is what they do.
+Neighbours: `journal_factories` is what they do.
 """
 
 import contextlib
@@ -57,12 +57,12 @@ import sys
 
 import anyio
 
-from tests.journal import deeds
-from worker.core import errors
+from tests.journal import journal_factories
+from worker.core.model import errors
 from worker.journal import sql
 """
 
 _TAIL = """
-journal = sql.SqlJournal(sys.argv[1], clock=deeds.Clock())
+journal = sql.SqlJournal(sys.argv[1], clock=journal_factories.Clock())
 anyio.run(main, journal, backend=sys.argv[2] if len(sys.argv) > 2 else "asyncio")
 """

@@ -13,12 +13,12 @@ from worker.core.model.ports import Journal, OpenIntent
 pytestmark = pytest.mark.anyio
 
 LIFE = """
-from tests.journal import deeds
+from tests.journal import journal_factories
 await journal.open()
-await deeds.begin(journal, deeds.many(300))
+await journal_factories.begin(journal, journal_factories.many(300))
 print("begun", flush=True)
 for index in range(300):
-    await journal.record([(deeds.key(index), deeds.DONE)])
+    await journal.record([(journal_factories.key(index), journal_factories.DONE)])
     print(index, flush=True)
 """
 
@@ -92,8 +92,8 @@ async def test_the_next_process_settles_what_the_killed_one_left(
 ) -> None:
     body = """
         import os, signal
-        from tests.journal import deeds
-        await deeds.begin(journal, deeds.many(2))
+        from tests.journal import journal_factories
+        await journal_factories.begin(journal, journal_factories.many(2))
         os.kill(os.getpid(), signal.SIGKILL)
     """
     with processes.running(body, backend.url) as life:

@@ -108,20 +108,20 @@ async def test_what_is_held_in_every_run_is_stored_once(path: pathlib.Path, quic
 
 QUIET = """
 import datetime
-from tests.journal import deeds
-since = deeds.minutes(-60)
+from tests.journal import journal_factories
+since = journal_factories.minutes(-60)
 loaded = lambda: sorted({"sqlalchemy", "alembic"} & sys.modules.keys())
 assert await journal.open() == ()
 await journal.check()
-await journal.fruitless(since=since)
+await journal.unconfirmed_writes(since=since)
 known = await journal.resolutions()
 await journal.remember(known)
-assert not await journal.approved("sha256:plan", now=deeds.NOON)
+assert not await journal.approved("sha256:plan", now=journal_factories.NOON)
 await journal.prune(before=since)
-await journal.finish(deeds.ended(), trigger="once")
+await journal.finish(journal_factories.ended(), trigger="once")
 print(loaded())
 await journal.open()
-await deeds.begin(journal, deeds.many(1), run="run_b")
+await journal_factories.begin(journal, journal_factories.many(1), run="run_b")
 print(loaded())
 await journal.aclose()
 """

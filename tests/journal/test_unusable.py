@@ -161,18 +161,18 @@ async def test_a_file_that_cannot_be_written_is_said(foreign: pathlib.Path) -> N
 
 FULL = """
 import resource
-from tests.journal import deeds
+from tests.journal import journal_factories
 await journal.open()
-await deeds.begin(journal, deeds.many(1), run="run_1")
+await journal_factories.begin(journal, journal_factories.many(1), run="run_1")
 limit = 400_000
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
 try:
-    await deeds.begin(journal, deeds.many(5000), run="run_2")
+    await journal_factories.begin(journal, journal_factories.many(5000), run="run_2")
 except errors.JournalError as error:
     print(error.remedy)
-await journal.record([(deeds.key(0), deeds.DONE)])
+await journal.record([(journal_factories.key(0), journal_factories.DONE)])
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-await deeds.begin(journal, deeds.many(5000), run="run_3")
+await journal_factories.begin(journal, journal_factories.many(5000), run="run_3")
 await journal.aclose()
 """
 
