@@ -147,7 +147,7 @@ def test_a_detach_that_waits_says_since_when_and_until_when_in_words_that_stand_
         (
             Problem(
                 f"{A}/{VANS}",
-                f"{A} in fleet {VANS} is absent from the sources since 2026-10-05T06:00:00.000Z; the detach waits until"
+                f"{A} in fleet {VANS} is absent from the sources since 2026-10-05T06:00:00.000Z; it is detached after"
                 " 2026-10-06T06:00:00.000Z (sync.detach_grace_seconds)",
             ),
         )

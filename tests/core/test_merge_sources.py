@@ -63,7 +63,7 @@ def test_a_row_that_repeats_another_is_harmless_and_reported() -> None:
     second = Row(FLEET, DriverById(A), Origin("b.csv", 7, 1), note="again")
     total = merge_sources.merge([reading("b.csv", second), reading("a.csv", first)])
     assert total.rows == (first,)
-    assert total.notices == (Problem("b.csv:7:1", f"{A} in fleet {VANS} stands at a.csv:2:1 too; harmless"),)
+    assert total.notices == (Problem("b.csv:7:1", f"{A} in fleet {VANS} is also listed at a.csv:2:1; harmless"),)
     assert [notice.note for notice in total.notices] == [True]
 
 
@@ -87,7 +87,7 @@ def test_every_fleet_that_is_given_two_modes_is_named_with_both_places() -> None
     with pytest.raises(DesiredError) as caught:
         merge_sources.merge([reading("b.yaml", fleets=other), reading("a.yaml", fleets=one)])
     assert [str(problem) for problem in caught.value.problems] == [
-        f"b.yaml:1:1: fleet {VANS} is given mode additive here, but mode exact at a.yaml:1:1: give it one mode",
-        'b.yaml:1:1: fleet "Lyon depot" is given mode exact here, but mode additive at a.yaml:1:1: give it one mode',
+        f"b.yaml:1:1: fleet {VANS} has mode additive here, but mode exact at a.yaml:1:1: write the same mode",
+        'b.yaml:1:1: fleet "Lyon depot" has mode exact here, but mode additive at a.yaml:1:1: write the same mode',
     ]
     assert caught.value.exit_code == 1

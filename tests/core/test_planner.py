@@ -220,11 +220,11 @@ def test_two_references_to_one_driver_in_one_fleet_are_harmless_and_reported_wit
     assert plan.changes == once.changes
     assert plan.unresolved == 0
     assert [str(problem) for problem in plan.problems] == [
-        f"membership.yaml:102:5: a@example.com in fleet {VANS} stands at membership.yaml:101:5 too, as {A} in fleet "
+        f"membership.yaml:102:5: a@example.com in fleet {VANS} is also listed at membership.yaml:101:5, as {A} in fleet "
         f"{VANS}; harmless",
-        f"membership.yaml:103:5: employee_id=0A in fleet {VANS} stands at membership.yaml:101:5 too, as {A} in fleet "
+        f"membership.yaml:103:5: employee_id=0A in fleet {VANS} is also listed at membership.yaml:101:5, as {A} in fleet "
         f"{VANS}; harmless",
-        f'membership.yaml:201:5: {A} in fleet "Paris vans" stands at membership.yaml:101:5 too, as {A} in fleet '
+        f'membership.yaml:201:5: {A} in fleet "Paris vans" is also listed at membership.yaml:101:5, as {A} in fleet '
         f"{VANS}; harmless",
     ]
     assert all(problem.note for problem in plan.problems)
@@ -242,7 +242,7 @@ def test_rows_of_other_times_say_something_else_however_they_name_the_driver() -
     plan = plan_of((dataclasses.replace(reading, rows=rows),), worlds.seen({A: []}, directory_complete=True))
     (problem,) = plan.problems
     assert (problem.where, problem.note) == ("a.csv:5:1", True)
-    assert "stands at a.csv:4:1 too" in problem.message
+    assert "is also listed at a.csv:4:1" in problem.message
 
 
 # --- Rows in time -----------------------------------------------------------------------------------------
@@ -298,5 +298,5 @@ def test_a_fleets_own_mode_wins_over_that_of_all() -> None:
 def test_a_fleet_that_has_two_modes_under_its_id_and_its_name_is_an_error() -> None:
     one = worlds.wish({FleetById(VANS): []}, Mode.EXACT)
     other = worlds.wish({FleetByName("Paris vans"): []}, Mode.ADDITIVE)
-    with pytest.raises(DesiredError, match="is given mode additive here, but mode exact at"):
+    with pytest.raises(DesiredError, match="has mode additive here, but mode exact at"):
         plan_of((*one, *other), worlds.seen({}))

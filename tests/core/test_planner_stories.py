@@ -36,7 +36,7 @@ def test_a_fleet_whose_pages_failed_with_503_loses_nobody_while_others_are_kept(
     plan = plan_of(readings, worlds.seen({A: [VANS], B: [VANS, DEPOT]}, incomplete=[VANS]))
     assert pairs(plan, DETACH) == {(B, DEPOT)}
     assert pairs(plan, ATTACH) == {(A, DEPOT)}
-    assert plan.problems == (Problem(VANS, "a page could not be read; nobody is detached from this fleet in this run"),)
+    assert plan.problems == (Problem(VANS, "a page could not be read; no driver is detached from this fleet in this run"),)
 
 
 def test_a_503_on_the_lookup_of_one_driver_detaches_nobody_from_its_fleet() -> None:
@@ -45,8 +45,8 @@ def test_a_503_on_the_lookup_of_one_driver_detaches_nobody_from_its_fleet() -> N
     unknown = plan_of(readings, worlds.seen({A: [VANS], C: [VANS]}))
     absent = plan_of(readings, worlds.seen({A: [VANS], C: [VANS]}, absent=[B]))
     assert unknown.changes == absent.changes == ()
-    assert "whether it exists is unknown; until this is resolved nobody is detached" in unknown.problems[0].message
-    assert "does not exist in this account; until this is resolved" in absent.problems[0].message
+    assert "it is not known whether it exists; no driver is detached" in unknown.problems[0].message
+    assert "does not exist in this account; no driver is detached" in absent.problems[0].message
 
 
 def test_a_directory_that_cannot_be_reached_removes_nobody_from_anything() -> None:
@@ -54,7 +54,7 @@ def test_a_directory_that_cannot_be_reached_removes_nobody_from_anything() -> No
     readings = worlds.wish({FleetById(VANS): [DriverByEmail("a@example.com")]})
     plan = plan_of(readings, worlds.seen({A: [VANS], B: [VANS]}, directory_complete=False))
     assert plan.changes == ()
-    assert "the list of all drivers could not be read whole" in plan.problems[0].message
+    assert "the list of all drivers is incomplete" in plan.problems[0].message
 
 
 def test_one_renamed_address_stops_neither_the_other_rows_nor_the_other_fleets() -> None:
@@ -101,7 +101,7 @@ def test_a_driver_who_moves_to_a_fleet_that_is_not_found_stays_in_the_old_one() 
     assert plan.problems == (
         Problem(
             "membership.yaml:100:1",
-            'no fleet is named "Nowhere"; its drivers are not attached to it, nor detached from any other fleet',
+            'no fleet is named "Nowhere"; its drivers are not attached to it and not detached from any other fleet',
         ),
     )
 
@@ -134,8 +134,8 @@ def test_a_driver_whose_address_changes_as_he_moves_stays_where_he_was() -> None
     assert plan.problems == (
         Problem(
             "membership.yaml:101:5",
-            f"no driver has the e-mail address nobody@example.com (it led to {A} before); until this is resolved nobody"
-            f" is detached from fleet {DEPOT}, and whom it may mean from none",
+            f"no driver has the e-mail address nobody@example.com (it resolved to {A} before); no driver is"
+            f" detached from fleet {DEPOT} until this is fixed, and the drivers that it may mean are not detached from any fleet",
         ),
     )
 

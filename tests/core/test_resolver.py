@@ -39,7 +39,7 @@ def test_a_reference_leads_to_just_whom_it_means_or_to_a_reason(world: worlds.Wo
         (DriverByMetadata("k", "v"), "no driver has the metadata k=v"),
         (
             DriverByMetadata("depot", "Lyon"),
-            f"2 drivers have the metadata depot=Lyon ({E}, {F}): write the id",
+            f"2 drivers have the metadata depot=Lyon ({E}, {F}): use the id",
         ),
     ],
     ids=str,
@@ -54,7 +54,7 @@ def test_who_was_not_read_is_unknown_and_who_was_missed_is_absent() -> None:
     assert resolver.resolve_driver(DriverById(A), part) == A
     assert reason(resolver.resolve_driver(DriverById(worlds.GHOST), part)).endswith("does not exist in this account")
     assert reason(resolver.resolve_driver(DriverById(B), part)).endswith(
-        "could not be read: whether it exists is unknown"
+        "could not be read; it is not known whether it exists"
     )
     assert reason(resolver.resolve_driver(DriverById(B), dataclasses.replace(part, directory_complete=True))).endswith(
         "does not exist in this account"
@@ -77,7 +77,7 @@ def test_a_fleet_that_is_not_there_is_told_apart_from_several() -> None:
     answers = resolver.resolve_fleets([missing, nowhere, twins], WHOLE.fleets)
     assert reason(answers[missing]) == f"fleet {missing} does not exist in this account"
     assert reason(answers[nowhere]) == 'no fleet is named "Nowhere"'
-    assert reason(answers[twins]) == f'2 fleets are named "Twins" ({TWIN_1}, {TWIN_2}): write the id'
+    assert reason(answers[twins]) == f'2 fleets are named "Twins" ({TWIN_1}, {TWIN_2}): use the id'
 
 
 def test_a_name_is_matched_exactly() -> None:

@@ -71,7 +71,7 @@ def test_what_the_run_may_have_done_is_left_as_it_is_and_said(outcome: str | Non
     """A killed run that no later one has looked at yet: nobody is told that there is nothing to undo."""
     plan = undo.plan_inverse(RUN, [past(ATTACH, A, outcome=outcome)], worlds.seen({A: [VANS]}))
     assert plan.changes == ()
-    assert problems(plan) == {f"{A}/{VANS}": "it is not known whether the run changed this membership; left as it is"}
+    assert problems(plan) == {f"{A}/{VANS}": "it is not known whether the run changed this membership; not undone"}
 
 
 def test_what_changed_since_is_left_as_it_is_and_said() -> None:
@@ -87,10 +87,10 @@ def test_what_changed_since_is_left_as_it_is_and_said() -> None:
     plan = undo.plan_inverse(RUN, history, worlds.seen({again: [], by_hand: [DEPOT], back: [VANS]}))
     assert plan.changes == ()
     assert problems(plan) == {
-        f"{again}/{VANS}": "run_3 changed this membership again; left as it is",
-        f"{gone}/{VANS}": "the driver no longer exists, or could not be read; left as it is",
-        f"{by_hand}/{VANS}": "somebody else changed this membership since; left as it is",
-        f"{back}/{VANS}": "run_4 changed this membership again; left as it is",
+        f"{again}/{VANS}": "run_3 changed this membership later; not undone",
+        f"{gone}/{VANS}": "the driver no longer exists or could not be read; not undone",
+        f"{by_hand}/{VANS}": "another client has changed this membership since; not undone",
+        f"{back}/{VANS}": "run_4 changed this membership later; not undone",
     }
 
 
@@ -113,7 +113,7 @@ def test_nobody_is_detached_from_a_fleet_that_was_not_seen_whole() -> None:
     assert plan.changes == (Change(DETACH, C, NORTH), Change(ATTACH, B, VANS))
     assert problems(plan) == {
         VANS: "cut short",
-        f"{A}/{VANS}": "its fleet was not seen whole, so nobody is detached from it; left as it is",
+        f"{A}/{VANS}": "the listing of its fleet is incomplete, so no driver is detached from it; not undone",
     }
     assert plan.incomplete == 1
 

@@ -41,7 +41,7 @@ def test_duplicate_rows_are_harmless_and_reported(workspace: conftest.Workspace)
     workspace.write({fleet: [*members[fleet], members[fleet][0]]})
     ended = workspace.run("check")
     assert ended.code == 0
-    assert f"{members[fleet][0]} in fleet {fleet} stands at membership.yaml:3:7 too; harmless" in ended.stdout
+    assert f"{members[fleet][0]} in fleet {fleet} is also listed at membership.yaml:3:7; harmless" in ended.stdout
 
 
 def test_online_it_tries_the_key_and_every_reference(workspace: conftest.Workspace) -> None:

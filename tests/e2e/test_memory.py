@@ -128,7 +128,7 @@ def test_a_detach_waits_out_its_grace(workspace: conftest.Workspace) -> None:
     assert (ended.code, ended.document["result"], workspace.posts()) == (0, "in_sync", [])
     [problem] = ended.document["plan"]["problems"]
     assert problem["where"] == f"{leaver}/{fleet}"
-    assert "the detach waits until" in problem["message"]
+    assert "it is detached after" in problem["message"]
     [(driver, where, since)] = workspace.folder.journal("select driver, fleet, since from absences")
     assert (driver, where) == (leaver, fleet)
     assert str(since) in problem["message"]

@@ -352,8 +352,8 @@ def test_an_undo_leaves_out_what_changed_since_and_says_so(moved: conftest.Works
     assert [change["action"] for change in plan["changes"]] == ["attach"]
     told = {problem["where"]: problem["message"] for problem in plan["problems"]}
     assert set(told) == {f"{driver}/{second}" for driver in attached[:2]}
-    assert "somebody else changed this membership since" in told[f"{attached[0]}/{second}"]
-    assert "changed this membership again" in told[f"{attached[1]}/{second}"]
+    assert "another client has changed this membership since" in told[f"{attached[0]}/{second}"]
+    assert "changed this membership later" in told[f"{attached[1]}/{second}"]
 
 
 def test_a_large_undo_is_held_by_the_guard_until_it_is_approved(workspace: conftest.Workspace) -> None:

@@ -25,7 +25,7 @@ def _rig(**options: object) -> harness.Harness:
 
 def _waiting(finished: Report) -> list[str]:
     assert finished.guarded is not None
-    return [problem.message for problem in finished.guarded.problems if "detach waits until" in problem.message]
+    return [problem.message for problem in finished.guarded.problems if "it is detached after" in problem.message]
 
 
 async def test_a_detach_is_made_when_its_membership_was_absent_for_the_grace() -> None:

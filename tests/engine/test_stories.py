@@ -203,7 +203,7 @@ async def test_an_address_that_changes_while_its_driver_moves_leaves_nobody_with
     finished = await account_harness.reconcile({VANS: IN_VANS[1:], DEPOT: [*IN_DEPOT, "alice@example.com"]})
     assert finished.exit_code == 4
     assert finished.guarded is not None
-    assert f"it led to {alice} before" in finished.guarded.problems[0].message
+    assert f"it resolved to {alice} before" in finished.guarded.problems[0].message
     assert account_harness.state.members(VANS) == {*IN_VANS[1:], alice}
 
 

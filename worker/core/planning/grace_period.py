@@ -1,8 +1,8 @@
-"""Delays a detach until its membership has been absent from the sources for a while.
+"""Delays a detach until its membership has been absent from the sources for the grace period.
 
-Invariants: absences that one run finds are due in one run, so that a grace period never splits what the guard would
-judge as a whole; what a run cannot judge keeps its time. Neighbours: `planner` says what is absent, `safety.guard`
-judges what is due, `ports.Journal` remembers since when.
+Invariants: absences that one run finds become due in one run, so that the guard evaluates them together; an absence
+that a run cannot judge keeps its start time. Neighbours: `planner` finds absences, `safety.guard` evaluates the
+detaches that are due, `ports.Journal` remembers when each absence began.
 """
 
 import dataclasses
@@ -16,14 +16,14 @@ from worker.core.model.problem import Problem
 from worker.core.model.serialization import format_time
 
 Absences = Mapping[Membership, datetime.datetime]
-"""Since when memberships are absent."""
+"""Absent memberships, each with the time since when."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class GracePeriodResult:
-    """A plan without the detaches that are not due yet, and when the next one of them is.
+    """A plan without the detaches that are not due yet.
 
-    `fresh` is absent from this run on, `over` is no longer.
+    `newly_absent` are absent since this run, `returned` no longer. `next_end` is when the next grace period ends.
     """
 
     plan: Plan
@@ -35,12 +35,12 @@ class GracePeriodResult:
 def apply_grace_period(
     plan: Plan, known: Absences, *, grace: datetime.timedelta, now: datetime.datetime
 ) -> GracePeriodResult:
-    """Take the detaches that are not due at `now` out of a plan; each of them is told as a problem.
+    """Remove the detaches that are not due at `now` from a plan, and add a note for each.
 
-    `plan` was made with `known`, so that it says which of those it could not judge.
+    `plan` must have been made with the absences `known`: its `unjudged` refers to them.
     """
     if not grace:
-        # Else a time of long ago would make an absence due at once when there is a grace again.
+        # Forget all absences: an old start time would make a detach due at once when a grace period is set again.
         return GracePeriodResult(plan, returned=frozenset(known))
     absent = {(change.driver, change.fleet): change for change in plan.changes if change.action is Action.DETACH}
     ends = {membership: known.get(membership, now) + grace for membership in absent}
@@ -64,8 +64,8 @@ def _problems(waiting: Iterable[tuple[Change, datetime.datetime]], *, grace: dat
         where = str(change.origin or f"{change.driver}/{change.fleet}")
         yield Problem(
             where,
-            f"{change.driver} in fleet {change.fleet} is absent from the sources since {format_time(end - grace)}; the"
-            f" detach waits until {format_time(end)} (sync.detach_grace_seconds)",
+            f"{change.driver} in fleet {change.fleet} is absent from the sources since {format_time(end - grace)}; it"
+            f" is detached after {format_time(end)} (sync.detach_grace_seconds)",
             note=True,
         )
 
@@ -73,7 +73,7 @@ def _problems(waiting: Iterable[tuple[Change, datetime.datetime]], *, grace: dat
 def next_boundary(
     rows: Iterable[Row], *, grace_ends: datetime.datetime | None = None, now: datetime.datetime
 ) -> datetime.datetime | None:
-    """Give the first moment after `now` at which a row begins or ends, or a grace does; None where there is none."""
+    """Return the next time after `now` when a row begins or ends or a grace period ends, or None."""
     moments = (moment for row in rows for moment in (row.starts, row.ends) if moment is not None and moment > now)
     boundary = min(moments, default=None)
     if grace_ends is None or grace_ends <= now:

@@ -1,7 +1,7 @@
-"""Puts what several sources say together.
+"""Merges what several sources say.
 
-Invariant: nothing is dropped but rows that repeat another, notes aside, and those are reported.
-Neighbours: `sources` reads, `planner` compares the sum with what Charge holds.
+Invariant: only rows that repeat another row (except for its note) are dropped, and each is reported.
+Neighbours: `sources` reads, `planner` compares the result with what Charge holds.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,9 +12,9 @@ from worker.core.model.problem import Problem
 
 
 def merge(readings: Sequence[SourceReading]) -> Desired:
-    """Add up the readings of all sources: the same fleet and the same row may come from several.
+    """Merge the readings of all sources; several may contain the same fleet or the same row.
 
-    Raises errors.DesiredError where a fleet is given two different modes.
+    Raises errors.DesiredError if a fleet has two different modes.
     """
     rows, notices = _distinct(row for reading in readings for row in reading.rows)
     fleets = tuple(entry for reading in readings for entry in reading.fleets)
@@ -25,9 +25,9 @@ def merge(readings: Sequence[SourceReading]) -> Desired:
 
 
 def stated_modes(entries: Iterable[tuple[FleetEntry, str]]) -> dict[str, Mode]:
-    """Give each fleet, under the name beside its entries, the one mode that was stated for it, if any.
+    """Return the mode of each fleet that has one, by the key paired with its entries.
 
-    Raises errors.DesiredError with every fleet that is given two.
+    Raises errors.DesiredError that lists every fleet with two different modes.
     """
     stated: dict[str, FleetEntry] = {}
     problems = []
@@ -39,8 +39,8 @@ def stated_modes(entries: Iterable[tuple[FleetEntry, str]]) -> dict[str, Mode]:
             problems.append(
                 Problem(
                     str(entry.origin),
-                    f"fleet {entry.fleet} is given mode {entry.mode} here, but mode {first.mode} at {first.origin}: "
-                    "give it one mode",
+                    f"fleet {entry.fleet} has mode {entry.mode} here, but mode {first.mode} at {first.origin}: "
+                    "write the same mode",
                 )
             )
     if problems:
@@ -49,7 +49,7 @@ def stated_modes(entries: Iterable[tuple[FleetEntry, str]]) -> dict[str, Mode]:
 
 
 def _distinct(rows: Iterable[Row]) -> tuple[list[Row], list[Problem]]:
-    """Drop rows that repeat an earlier one (by place), and say so."""
+    """Drop rows that repeat one at an earlier position, with a note for each."""
     seen: dict[object, Row] = {}
     notices = []
     for row in sorted(rows, key=lambda row: row.origin):
@@ -58,7 +58,7 @@ def _distinct(rows: Iterable[Row]) -> tuple[list[Row], list[Problem]]:
             notices.append(
                 Problem(
                     str(row.origin),
-                    f"{row.driver} in fleet {row.fleet} stands at {first.origin} too; harmless",
+                    f"{row.driver} in fleet {row.fleet} is also listed at {first.origin}; harmless",
                     note=True,
                 )
             )

@@ -1,8 +1,8 @@
-"""Compares what should be with what is. The dangerous decision of fleet-sync, as one pure function.
+"""Compares desired with actual state and plans the changes: the dangerous decision, as one pure function.
 
-Invariants: a detach is planned only for a membership that was seen, in a managed fleet in exact mode whose listing is
-complete and all of whose references are resolved, and that no active row wants; nothing is planned for other fleets;
-the order of the input is irrelevant. Neighbours: `resolver` looks up references, `guard` judges the plan.
+Invariants: a detach is planned only for a membership that was seen and that no active row wants, in a managed fleet in
+exact mode whose listing is complete and whose references are all resolved; nothing is planned for other fleets; the
+order of the input does not matter. Neighbours: `resolver` resolves references, `safety.guard` evaluates the plan.
 """
 
 import dataclasses
@@ -28,12 +28,13 @@ def plan(
     absences: Collection[Membership] = (),
     remembered: Mapping[str, DriverId] = types.MappingProxyType({}),
 ) -> Plan:
-    """Plan the changes that make the managed fleets as desired, as far as that can be known.
+    """Plan the changes that bring the managed fleets in sync, as far as references and listings allow.
 
-    `mode` is that of fleets without one of their own; `absences` are those known from earlier runs, and `remembered` is
-    whom references led to then: one that leads nowhere now may still mean that driver. Every row's fleet has an entry
-    in `desired.fleets`, and every driver of the indexes of `actual` stands in its `memberships`. Raises
-    errors.DesiredError where a fleet turns out, under its id and its name, to be given two modes.
+    `mode` applies to fleets without one of their own. `absences` are those known from earlier runs. `remembered` maps
+    references to the drivers that they resolved to before: one that no longer resolves may still mean that driver.
+
+    Every row's fleet must have an entry in `desired.fleets`, and every driver in the indexes of `actual` must be in its
+    `memberships`. Raises errors.DesiredError if a fleet has two modes, under its id and its name.
     """
     resolved = _ResolvedRows.of(desired, actual, now=now, remembered=remembered)
     attaches = _attaches(resolved, actual)
@@ -41,7 +42,7 @@ def plan(
     shrinkable = exact - resolved.unclear - actual.incomplete.keys()
     detaches = _detaches(resolved, actual, shrinkable)
     members, drivers = _count(actual, resolved)
-    problems = {*desired.notices, *resolved.problems, *_distrusted(actual, resolved.managed)}
+    problems = {*desired.notices, *resolved.problems, *_incomplete_fleets(actual, resolved.managed)}
     return Plan(
         changes=tuple(sorted([*attaches, *detaches], key=lambda change: change.order)),
         problems=tuple(sorted(problems, key=lambda problem: problem.order)),
@@ -58,9 +59,11 @@ def plan(
 
 @dataclasses.dataclass(slots=True)
 class _ResolvedRows:
-    """The rows in terms of ids. `unclear` fleets may lack somebody, `waiting` drivers may be needed elsewhere.
+    """The rows, resolved to ids.
 
-    `further` rows want for other times what the first row of a membership wants.
+    `wanted` are memberships of active rows; `released` those of inactive rows only. `further` are rows that want a
+    membership for other times than its first row. A fleet is `unclear` if a row of it does not resolve; a driver is
+    `waiting` if an unresolved row may mean this driver, or may want this driver in a fleet.
     """
 
     fleets: Mapping[FleetRef, resolver.FleetAnswer]
@@ -84,7 +87,7 @@ class _ResolvedRows:
         now: datetime.datetime,
         remembered: Mapping[str, DriverId],
     ) -> "_ResolvedRows":
-        """Turn references into ids. Rows that are not active want nothing, but lend their place to a detach."""
+        """Resolve all rows. Inactive rows create no change; their position is reported on the detach they explain."""
         fleets = resolver.resolve_fleets({entry.fleet for entry in desired.fleets}, actual.fleets)
         resolved = cls(fleets, resolver.resolved_ids(fleets.values()))
         drivers = {
@@ -94,14 +97,14 @@ class _ResolvedRows:
         active = [row for row in desired.rows if row.active(now)]
         for row in sorted(desired.rows, key=lambda row: row.origin):
             resolved._add(row, fleets[row.fleet], drivers[row.driver], active=row.active(now))
-        lost = {row.driver for row in active if isinstance(drivers[row.driver], resolver.Unresolved)}
+        unresolved = {row.driver for row in active if isinstance(drivers[row.driver], resolver.Unresolved)}
         resolved.resolutions = {
             str(reference): driver
             for reference, driver in drivers.items()
             if not isinstance(reference, DriverById) and not isinstance(driver, resolver.Unresolved)
         }
         resolved.references = len({row.driver for row in active}) + len(fleets)
-        resolved.unresolved = len(lost) + resolved._add_unresolved_fleets(desired)
+        resolved.unresolved = len(unresolved) + resolved._add_unresolved_fleets(desired)
         return resolved
 
     def _add(self, row: Row, fleet: resolver.FleetAnswer, driver: resolver.DriverAnswer, *, active: bool) -> None:
@@ -116,33 +119,33 @@ class _ResolvedRows:
             self._keep(self.wanted if active else self.released, (driver, fleet), row)
 
     def _keep(self, rows: dict[Membership, Row], membership: Membership, row: Row) -> None:
-        """Keep the first row of a membership; report one that says, by other references, what another says."""
+        """Keep the first row of a membership; report a row that repeats one through other references."""
         first = rows.setdefault(membership, row)
         if (first.starts, first.ends) != (row.starts, row.ends):
             first = self.further.setdefault((membership, row.starts, row.ends), row)
         if first is not row:
-            same = f"{row.driver} in fleet {row.fleet} stands at {first.origin} too"
+            same = f"{row.driver} in fleet {row.fleet} is also listed at {first.origin}"
             message = f"{same}, as {first.driver} in fleet {first.fleet}; harmless"
             self.problems.append(Problem(str(row.origin), message, note=True))
 
     def _add_unresolved_driver(self, row: Row, fleet: resolver.FleetAnswer, driver: resolver.Unresolved) -> None:
         if not isinstance(fleet, resolver.Unresolved):
             self.unclear.add(fleet)
-        message = f"{driver.reason}; until this is resolved nobody is detached from fleet {row.fleet}"
+        message = f"{driver.reason}; no driver is detached from fleet {row.fleet} until this is fixed"
         if driver.candidates:
-            message += ", and whom it may mean from none"
+            message += ", and the drivers that it may mean are not detached from any fleet"
         self.problems.append(Problem(str(row.origin), message))
 
     def _add_unresolved_fleets(self, desired: Desired) -> int:
-        """Report every fleet reference that led nowhere, at its first place; give their number."""
+        """Report each unresolved fleet reference at its first position; return how many there are."""
         first: dict[FleetRef, Origin] = {}
         for entry in sorted(desired.fleets, key=lambda entry: entry.origin):
             first.setdefault(entry.fleet, entry.origin)
-        lost = {ref: answer for ref, answer in self.fleets.items() if isinstance(answer, resolver.Unresolved)}
-        for reference, answer in lost.items():
-            message = f"{answer.reason}; its drivers are not attached to it, nor detached from any other fleet"
+        unresolved = {ref: answer for ref, answer in self.fleets.items() if isinstance(answer, resolver.Unresolved)}
+        for reference, answer in unresolved.items():
+            message = f"{answer.reason}; its drivers are not attached to it and not detached from any other fleet"
             self.problems.append(Problem(str(first[reference]), message))
-        return len(lost)
+        return len(unresolved)
 
 
 def _attaches(resolved: _ResolvedRows, actual: Actual) -> list[Change]:
@@ -163,14 +166,14 @@ def _detaches(resolved: _ResolvedRows, actual: Actual, shrinkable: frozenset[Fle
 
 
 def _change(action: Action, membership: Membership, row: Row | None) -> Change:
-    """Make a change that this row asks for, or none."""
+    """Return the change, with the position and fingerprint of the row that explains it, if there is one."""
     if row is None:
         return Change(action, *membership)
     return Change(action, *membership, row.origin, row_fingerprint(row))
 
 
 def _exact(desired: Desired, resolved: _ResolvedRows, mode: Mode) -> frozenset[FleetId]:
-    """Give the managed fleets that are to hold nobody else; from those that are clear somebody may be detached."""
+    """Return the managed fleets in exact mode."""
     entries = ((entry, resolved.fleets[entry.fleet]) for entry in desired.fleets)
     stated = merge_sources.stated_modes(
         (entry, fleet) for entry, fleet in entries if not isinstance(fleet, resolver.Unresolved)
@@ -181,7 +184,7 @@ def _exact(desired: Desired, resolved: _ResolvedRows, mode: Mode) -> frozenset[F
 def _unjudged(
     absence: Membership, resolved: _ResolvedRows, exact: frozenset[FleetId], shrinkable: frozenset[FleetId]
 ) -> bool:
-    """Tell whether this reading can neither confirm that a membership is absent from the sources, nor refute it."""
+    """Return whether this run can neither confirm nor refute that a membership is absent from the sources."""
     driver, fleet = absence
     if absence in resolved.wanted:
         return False
@@ -191,7 +194,7 @@ def _unjudged(
 
 
 def _count(actual: Actual, resolved: _ResolvedRows) -> tuple[dict[FleetId, int], int]:
-    """Count the members of every managed fleet, and the drivers that are in one or should be."""
+    """Return the number of members of each managed fleet, and of the drivers that are or should be in one."""
     members = dict.fromkeys(sorted(resolved.managed), 0)
     drivers = {driver for driver, _ in resolved.wanted}
     for driver, fleets in actual.memberships.items():
@@ -202,7 +205,7 @@ def _count(actual: Actual, resolved: _ResolvedRows) -> tuple[dict[FleetId, int],
     return members, len(drivers)
 
 
-def _distrusted(actual: Actual, managed: Iterable[FleetId]) -> Iterator[Problem]:
+def _incomplete_fleets(actual: Actual, managed: Iterable[FleetId]) -> Iterator[Problem]:
     for fleet in managed:
         if reason := actual.incomplete.get(fleet):
-            yield Problem(fleet, f"{reason}; nobody is detached from this fleet in this run")
+            yield Problem(fleet, f"{reason}; no driver is detached from this fleet in this run")

@@ -1,7 +1,8 @@
-"""Looks references up in what was read from Charge: present, absent and unknown are three different answers.
+"""Resolves references to ids, by what was read from Charge.
 
-Invariant: a reference leads to exactly one id, or to a reason why not; never to a guess.
-Neighbours: `planner` and the online check call this; `engine.reading` sees to it that the answers can be known.
+Invariants: a reference resolves to exactly one id, or to a reason why not, never to a guess; "does not exist" and
+"could not be read" are different reasons. Neighbours: `planner` and the online check call this; `engine.reader` reads
+what is needed to resolve the references.
 """
 
 import dataclasses
@@ -23,7 +24,7 @@ from worker.core.model.identifiers import DriverId, FleetId
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Unresolved:
-    """A reference that led to no single id, and why; `candidates` are those whom it may mean."""
+    """The reason why a reference does not resolve; `candidates` are the drivers that it may mean."""
 
     reason: str
     candidates: tuple[DriverId, ...] = ()
@@ -34,7 +35,7 @@ DriverAnswer = DriverId | Unresolved
 
 
 def resolve_fleets(references: Iterable[FleetRef], known: Mapping[FleetId, Fleet]) -> dict[FleetRef, FleetAnswer]:
-    """Look up fleet references among `known`, which must hold every fleet of the account where a name is asked for."""
+    """Resolve fleet references among `known`. To resolve a name, it must hold every fleet of the account."""
     by_name: dict[str, list[FleetId]] = {}
     for fleet in known.values():
         by_name.setdefault(fleet.name, []).append(fleet.id)
@@ -42,7 +43,7 @@ def resolve_fleets(references: Iterable[FleetRef], known: Mapping[FleetId, Fleet
 
 
 def resolved_ids(answers: Iterable[FleetAnswer]) -> frozenset[FleetId]:
-    """Keep the ids that fleet references led to."""
+    """Return the ids among the answers."""
     return frozenset(answer for answer in answers if not isinstance(answer, Unresolved))
 
 
@@ -61,23 +62,23 @@ def _fleet(
                 case []:
                     return Unresolved(f'no fleet is named "{name}"')
                 case several:
-                    return Unresolved(f'{len(several)} fleets are named "{name}" ({", ".join(several)}): write the id')
+                    return Unresolved(f'{len(several)} fleets are named "{name}" ({", ".join(several)}): use the id')
         case _:
             assert_never(reference)
 
 
 def resolve_driver(reference: DriverRef, actual: Actual, *, before: DriverId | None = None) -> DriverAnswer:
-    """Look a driver reference up in a reading; `before` is whom it led to in earlier runs, and may still mean."""
+    """Resolve a driver reference; `before` is the driver that it resolved to in earlier runs, and may still mean."""
     answer = _driver(reference, actual)
     if isinstance(answer, Unresolved) and before is not None and before not in answer.candidates:
-        return Unresolved(f"{answer.reason} (it led to {before} before)", (*answer.candidates, before))
+        return Unresolved(f"{answer.reason} (it resolved to {before} before)", (*answer.candidates, before))
     return answer
 
 
 def _driver(reference: DriverRef, actual: Actual) -> DriverAnswer:
     match reference:
-        case DriverById(id=resolve_driver):
-            return _driver_by_id(resolve_driver, actual)
+        case DriverById(id=driver):
+            return _driver_by_id(driver, actual)
         case DriverByEmail(email=email):
             return _only(actual.emails.get(email, ()), f"the e-mail address {email}", actual)
         case DriverByMetadata(key=key, value=value):
@@ -91,12 +92,12 @@ def _driver_by_id(driver: DriverId, actual: Actual) -> DriverAnswer:
         return driver
     if driver in actual.absent or actual.directory_complete:
         return Unresolved(f"driver {driver} does not exist in this account")
-    return Unresolved(f"driver {driver} could not be read: whether it exists is unknown")
+    return Unresolved(f"driver {driver} could not be read; it is not known whether it exists")
 
 
 def _only(found: tuple[DriverId, ...], what: str, actual: Actual) -> DriverAnswer:
     if len(found) > 1:
-        return Unresolved(f"{len(found)} drivers have {what} ({', '.join(sorted(found))}): write the id", found)
+        return Unresolved(f"{len(found)} drivers have {what} ({', '.join(sorted(found))}): use the id", found)
     if not actual.directory_complete:
-        return Unresolved(f"{what} could not be looked up: the list of all drivers could not be read whole", found)
+        return Unresolved(f"{what} could not be looked up: the list of all drivers is incomplete", found)
     return found[0] if found else Unresolved(f"no driver has {what}")

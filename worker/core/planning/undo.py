@@ -1,7 +1,7 @@
-"""Turns a past run around: the inverse of what it did, without what changed since.
+"""Plans the inverse of a past run.
 
-Invariant: only what the run itself did is undone, and only where it is still as the run left it.
-Neighbours: the plan that comes out goes through `guard` like any other.
+Invariant: only changes that the run itself made are inverted, and only if the membership is still as the run left it.
+Neighbours: `engine.plan_builder` reads what is needed; `safety.guard` evaluates the plan like any other.
 """
 
 from collections.abc import Collection, Sequence
@@ -14,29 +14,29 @@ from worker.core.model.plan import Action, Change, Plan
 from worker.core.model.ports import PastChange
 from worker.core.model.problem import Problem
 
-_NOWHERE = Origin("undo", 1, 1)
-_PERHAPS_DONE = (Applied.name, Unknown.name, None)
+_NO_POSITION = Origin("undo", 1, 1)
+_POSSIBLY_DONE = (Applied.name, Unknown.name, None)
 _OPPOSITE = {Action.ATTACH: Action.DETACH, Action.DETACH: Action.ATTACH}
 
 
 def plan_inverse(run: RunId, history: Sequence[PastChange], actual: Actual) -> Plan:
-    """Plan the inverse of a run. `history` holds every past write to the drivers concerned, the oldest first.
+    """Plan the inverse of a run. `history` holds all past writes to the drivers of the run, the oldest first.
 
-    What is left out is listed as a problem, with the reason.
+    A change that is not inverted becomes a problem with the reason.
     """
-    done = [past for past in history if past.run == run and past.outcome in _PERHAPS_DONE]
+    done = [past for past in history if past.run == run and past.outcome in _POSSIBLY_DONE]
     last = {(past.change.driver, past.change.fleet): past for past in history if past.outcome == Applied.name}
     changes, problems = [], []
     for past in done:
         change = past.change
         if reason := _reason_to_leave(past, last.get((change.driver, change.fleet), past), actual):
-            problems.append(Problem(f"{change.driver}/{change.fleet}", f"{reason}; left as it is"))
+            problems.append(Problem(f"{change.driver}/{change.fleet}", f"{reason}; not undone"))
         else:
             changes.append(Change(_OPPOSITE[change.action], change.driver, change.fleet))
     fleets = {past.change.fleet for past in done}
     return Plan(
         changes=tuple(sorted(changes, key=lambda change: change.order)),
-        problems=tuple(sorted({*problems, *_distrusted(actual, fleets)})),
+        problems=tuple(sorted({*problems, *_incomplete_fleets(actual, fleets)})),
         members={fleet: sum(fleet in own for own in actual.memberships.values()) for fleet in sorted(fleets)},
         in_sync=0,
         drivers=len({change.driver for change in changes}),
@@ -45,31 +45,31 @@ def plan_inverse(run: RunId, history: Sequence[PastChange], actual: Actual) -> P
 
 
 def required_reading(run: RunId, history: Sequence[PastChange]) -> Desired:
-    """Give what has to be read to undo a run: its fleets, whole, and its drivers."""
+    """Return what must be read to undo a run: its fleets and its drivers."""
     changes = sorted({past.change for past in history if past.run == run}, key=lambda change: change.order)
     return Desired(
         sources=(),
-        fleets=tuple(FleetEntry(FleetById(change.fleet), _NOWHERE) for change in changes),
-        rows=tuple(Row(FleetById(change.fleet), DriverById(change.driver), _NOWHERE) for change in changes),
+        fleets=tuple(FleetEntry(FleetById(change.fleet), _NO_POSITION) for change in changes),
+        rows=tuple(Row(FleetById(change.fleet), DriverById(change.driver), _NO_POSITION) for change in changes),
     )
 
 
 def _reason_to_leave(past: PastChange, last: PastChange, actual: Actual) -> str | None:
-    """Give the reason why a change is not undone, or None."""
+    """Return the reason why a change is not inverted, or None."""
     change = past.change
     fleets = actual.memberships.get(change.driver)
     if past.outcome != Applied.name:
         return "it is not known whether the run changed this membership"
     if last.key != past.key:
-        return f"{last.run} changed this membership again"
+        return f"{last.run} changed this membership later"
     if fleets is None:
-        return "the driver no longer exists, or could not be read"
+        return "the driver no longer exists or could not be read"
     if not change.done_in(fleets):
-        return "somebody else changed this membership since"
+        return "another client has changed this membership since"
     if change.action is Action.ATTACH and change.fleet in actual.incomplete:
-        return "its fleet was not seen whole, so nobody is detached from it"
+        return "the listing of its fleet is incomplete, so no driver is detached from it"
     return None
 
 
-def _distrusted(actual: Actual, fleets: Collection[FleetId]) -> list[Problem]:
+def _incomplete_fleets(actual: Actual, fleets: Collection[FleetId]) -> list[Problem]:
     return [Problem(fleet, reason) for fleet, reason in actual.incomplete.items() if fleet in fleets]
