@@ -158,7 +158,7 @@ class _Simulation:
     def __init__(self, server: Server, client: Client) -> None:
         self._server, self._client = server, client
         self._chance = random.Random(client.seed)
-        self._spacing = token_bucket.TokenBucket(burst=client.burst, now=0.0)
+        self._bucket = token_bucket.TokenBucket(burst=client.burst, now=0.0)
         self._estimate = rate_estimator.RateEstimator(ceiling=client.ceiling, adaptive=client.adaptive)
         self._fresh = self._open = 0
         self._closed_until = 0.0
@@ -189,7 +189,7 @@ class _Simulation:
             self._now += wait + 1e-4 * self._chance.random()  # a timer is never early
 
     def _wait(self) -> float:
-        return max(self._closed_until - self._now, self._spacing.wait(self._now, self._estimate.rate(self._now)))
+        return max(self._closed_until - self._now, self._bucket.wait(self._now, self._estimate.rate(self._now)))
 
     def _after(self, seconds: float, event: Callable[[], None]) -> None:
         heapq.heappush(self._events, (self._now + seconds, next(self._numbers), event))
@@ -200,7 +200,7 @@ class _Simulation:
             self._waiting.append(1)
 
     def _send(self, attempt: int) -> None:
-        self._spacing.take()
+        self._bucket.take()
         self.traffic.sent.append(self._now)
         sent, way = self._now, self._chance.uniform(*self._client.latency) / 2
         self._after(way, lambda: self._arrive(sent, attempt, way))
@@ -214,15 +214,15 @@ class _Simulation:
         before = self._estimate.rate(self._now)
         self._estimate.accepted(sent=sent, now=self._now)
         if self._estimate.rate(self._now) > before:
-            self._spacing.wait(self._now, before)
+            self._bucket.wait(self._now, before)
         self._open -= 1
         self._next_item()
 
     def _refused(self, sent: float, attempt: int) -> None:
         self.traffic.refused += 1
-        self._spacing.wait(self._now, self._estimate.rate(self._now))
+        self._bucket.wait(self._now, self._estimate.rate(self._now))
         if self._estimate.limited(sent=sent, now=self._now):
-            self._spacing.drain()
+            self._bucket.drain()
         self._closed_until = max(self._closed_until, self._now + self._client.retry_after)
         step = min(30.0, 0.5 * 2.0 ** (attempt - 1))
         self._after(step * (0.5 + 0.5 * self._chance.random()), lambda: self._waiting.append(attempt + 1))

@@ -155,22 +155,22 @@ def test_a_held_plan_is_told_with_what_to_do() -> None:
     told = only(present)
     assert told.text == (
         "fleet-sync, live account: held.\n"
-        "2 detaches held, until somebody decides.\n"
+        "2 detaches held until you decide.\n"
         "Paris vans: 2 (max_detach_fraction)\n"
-        "To allow exactly this: fleet-sync approve sha256:d1. Else correct the source."
+        "To allow exactly this: fleet-sync approve sha256:d1. If it is wrong, correct the source."
     )
 
 
 def test_a_reading_that_cannot_be_right_is_not_offered_for_approval() -> None:
     told = only(after(guarded=held(OUT, by=guard.MUST_SEE)))
     assert "approve" not in told.text
-    assert "no approval lifts that" in told.text
+    assert "an approval does not help" in told.text
 
 
 def test_a_broken_part_is_told_with_its_remedy() -> None:
     assert only(dataclasses.replace(IDLE, broken=(mark_failed(status.Part.JOURNAL),))).text == (
         "fleet-sync, live account: broken.\n"
-        "The journal cannot be written; nothing is being changed. Since 2026-12-01 12:00 UTC: it is gone\n"
+        "The journal cannot be written; no changes are made. Since 2026-12-01 12:00 UTC: it is gone\n"
         "Bring it back."
     )
 
@@ -192,9 +192,9 @@ def test_a_part_is_told_to_work_again_in_its_own_words() -> None:
     )
     found = only(FINE, told)
     assert found.text.splitlines()[1:] == [
-        "Charge answers again.",
-        "Nothing is held any more.",
-        "Charge refuses none of the changes any more.",
+        "Charge replies again.",
+        "No changes are held any more.",
+        "Charge no longer refuses any change.",
     ]
     assert found.body["items"] == [{"part": "charge"}, {"part": "held"}, {"part": "refused"}]
 

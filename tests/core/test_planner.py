@@ -220,10 +220,10 @@ def test_two_references_to_one_driver_in_one_fleet_are_harmless_and_reported_wit
     assert plan.changes == once.changes
     assert plan.unresolved == 0
     assert [str(problem) for problem in plan.problems] == [
-        f"membership.yaml:102:5: a@example.com in fleet {VANS} is also listed at membership.yaml:101:5, as {A} in fleet "
-        f"{VANS}; harmless",
-        f"membership.yaml:103:5: employee_id=0A in fleet {VANS} is also listed at membership.yaml:101:5, as {A} in fleet "
-        f"{VANS}; harmless",
+        f"membership.yaml:102:5: a@example.com in fleet {VANS} is also listed at membership.yaml:101:5, as {A} in "
+        f"fleet {VANS}; harmless",
+        f"membership.yaml:103:5: employee_id=0A in fleet {VANS} is also listed at membership.yaml:101:5, as {A} in "
+        f"fleet {VANS}; harmless",
         f'membership.yaml:201:5: {A} in fleet "Paris vans" is also listed at membership.yaml:101:5, as {A} in fleet '
         f"{VANS}; harmless",
     ]

@@ -36,7 +36,9 @@ def test_a_fleet_whose_pages_failed_with_503_loses_nobody_while_others_are_kept(
     plan = plan_of(readings, worlds.seen({A: [VANS], B: [VANS, DEPOT]}, incomplete=[VANS]))
     assert pairs(plan, DETACH) == {(B, DEPOT)}
     assert pairs(plan, ATTACH) == {(A, DEPOT)}
-    assert plan.problems == (Problem(VANS, "a page could not be read; no driver is detached from this fleet in this run"),)
+    assert plan.problems == (
+        Problem(VANS, "a page could not be read; no driver is detached from this fleet in this run"),
+    )
 
 
 def test_a_503_on_the_lookup_of_one_driver_detaches_nobody_from_its_fleet() -> None:
@@ -135,7 +137,8 @@ def test_a_driver_whose_address_changes_as_he_moves_stays_where_he_was() -> None
         Problem(
             "membership.yaml:101:5",
             f"no driver has the e-mail address nobody@example.com (it resolved to {A} before); no driver is"
-            f" detached from fleet {DEPOT} until this is fixed, and the drivers that it may mean are not detached from any fleet",
+            f" detached from fleet {DEPOT} until this is fixed, and the drivers that it may mean are not detached from any"
+            " fleet",
         ),
     )
 

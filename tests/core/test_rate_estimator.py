@@ -17,14 +17,14 @@ LIMIT = 150.0
 _TINY = 1e-6
 
 
-# --- Spacing ----------------------------------------------------------------------------------------------
+# --- The token bucket --------------------------------------------------------------------------------------
 
 
-def sent(spacing: token_bucket.TokenBucket, *, at: float, until: float, pace: float) -> list[float]:
+def sent(bucket: token_bucket.TokenBucket, *, at: float, until: float, pace: float) -> list[float]:
     """Send as fast as is allowed from `at` to `until`."""
     times = []
-    while (at := at + spacing.wait(at, pace)) <= until:
-        spacing.take()
+    while (at := at + bucket.wait(at, pace)) <= until:
+        bucket.take()
         times.append(at)
     return times
 
@@ -35,9 +35,9 @@ def test_no_window_of_time_ever_sees_more_than_the_rate_and_the_burst(
     pace: float, burst: int, pauses: list[float]
 ) -> None:
     """Some time of pause, some time of sending as fast as is allowed, and so on."""
-    spacing, now, times = token_bucket.TokenBucket(burst=burst, now=0.0), 0.0, list[float]()
+    bucket, now, times = token_bucket.TokenBucket(burst=burst, now=0.0), 0.0, list[float]()
     for pause in pauses:
-        times += sent(spacing, at=now + pause, until=now + pause + 20 / pace, pace=pace)
+        times += sent(bucket, at=now + pause, until=now + pause + 20 / pace, pace=pace)
         now += pause + 20 / pace
     for first, last in itertools.combinations_with_replacement(range(len(times)), 2):
         assert last - first + 1 <= pace * (times[last] - times[first]) + max(1, burst - 1 - burst // 10) + _TINY
@@ -55,25 +55,25 @@ def test_who_always_has_something_to_send_uses_all_of_the_rate(pace: float, burs
 def test_a_rate_that_changes_never_gives_more_than_its_sum_and_the_burst(
     burst: int, stretches: list[tuple[float, float]]
 ) -> None:
-    spacing, now, count, allowed = (
+    bucket, now, count, allowed = (
         token_bucket.TokenBucket(burst=burst, now=0.0),
         0.0,
         0,
         float(max(1, burst - 1 - burst // 10)),
     )
     for pace, seconds in stretches:
-        count += len(sent(spacing, at=now, until=now + seconds, pace=pace))
+        count += len(sent(bucket, at=now, until=now + seconds, pace=pace))
         now += seconds
-        spacing.wait(now, pace)
+        bucket.wait(now, pace)
         allowed += pace * seconds
         assert count <= allowed + _TINY
 
 
 def test_a_burst_is_a_tenth_and_one_less_than_allowed_and_never_less_than_one() -> None:
     for burst, at_once in ((100, 89), (10, 8), (2, 1), (1, 1)):
-        spacing = token_bucket.TokenBucket(burst=burst, now=5.0)
-        assert len(sent(spacing, at=5.0, until=5.0, pace=1.0)) == at_once
-        assert spacing.wait(5.0, 4.0) == pytest.approx(0.25)
+        bucket = token_bucket.TokenBucket(burst=burst, now=5.0)
+        assert len(sent(bucket, at=5.0, until=5.0, pace=1.0)) == at_once
+        assert bucket.wait(5.0, 4.0) == pytest.approx(0.25)
 
 
 def test_a_drained_burst_is_given_up_and_no_debt_is_forgiven() -> None:

@@ -102,11 +102,11 @@ def broken(part: str, error: FleetSyncError = FULL, *, since: datetime.datetime 
 @pytest.mark.parametrize(
     ("snapshot", "condition", "headline"),
     [
-        (present(), "starting", "Starting: the first run is on its way."),
+        (present(), "starting", "Starting: the first run is in progress."),
         (
             present(running=running(Stage.READING_FLEETS)),
             "starting",
-            "Starting: the first run is on its way (reading fleets).",
+            "Starting: the first run is in progress (reading fleets).",
         ),
         (
             present(standing_by="another process writes to this journal"),
@@ -143,32 +143,32 @@ def broken(part: str, error: FleetSyncError = FULL, *, since: datetime.datetime 
         (
             present(QUIET, fleets=DRIFTED),
             "drifting",
-            "Drifted: 4 memberships in 2 fleets not yet as they should be, checked 1 min ago.",
+            "Drifted: 4 memberships in 2 fleets not yet in sync, checked 1 min ago.",
         ),
         (
             present(ended(guarded(held=[held(DETACH)]))),
             "attention",
-            "1 detach is held: it waits for your approval.",
+            "1 detach is held and waits for your approval.",
         ),
         (
             present(ended(guarded(held=[held(DETACH), held(OTHER)]))),
             "attention",
-            "2 detaches are held: they wait for your approval.",
+            "2 detaches are held and wait for your approval.",
         ),
         (
             present(ended(guarded(held=[held(ATTACH, guard.REFERENCE_MOVED), held(DETACH, guard.REFERENCE_MOVED)]))),
             "attention",
-            "2 changes are held: they wait for your approval.",
+            "2 changes are held and wait for your approval.",
         ),
         (
             present(ended(guarded(held=[held(DETACH, guard.MUST_SEE)]))),
             "attention",
-            "1 detach is held, and no approval lifts that: what was read cannot be right.",
+            "1 detach is held and cannot be approved: the reading cannot be right.",
         ),
         (
             present(ended(guarded(held=[held(DETACH, "flapping"), held(OTHER, NOT_CONVERGING)]))),
             "attention",
-            "2 memberships are frozen: what was changed did not stay so.",
+            "2 memberships are frozen: our changes keep being reverted.",
         ),
         (
             present(ended(guarded([ATTACH]), Refused(1, "driver_blocked", "no", "req_1"))),
@@ -178,32 +178,32 @@ def broken(part: str, error: FleetSyncError = FULL, *, since: datetime.datetime 
         (
             present(ended(guarded([ATTACH]), Unknown(1, "charge_unreachable", "reset"))),
             "attention",
-            "What became of 1 change is not known yet: the next run looks.",
+            "It is not known whether 1 change took effect: the next run finds out.",
         ),
         (
             present(ended(UNSETTLED)),
             "attention",
-            "1 problem in what was read: fleets concerned lose nobody until it is solved.",
+            "1 problem in the last reading: no one is detached from the affected fleets until this is fixed.",
         ),
         (
             present(ended(guarded([ATTACH], held=[held(DETACH)]), Refused(1, "c", "no"))),
             "attention",
-            "1 detach is held: it waits for your approval; 1 more thing needs a look.",
+            "1 detach is held and waits for your approval; 1 more alert.",
         ),
         (
             present(QUIET, broken=(broken("settings"), broken("source"))),
             "broken",
-            "The source cannot be read since 08:00: nothing is being changed.",
+            "The source cannot be read since 08:00: no changes are made.",
         ),
         (
             present(QUIET, broken=(broken("key", since=NOW - datetime.timedelta(days=1)),)),
             "broken",
-            "Charge does not accept the key since 2026-10-04 08:00: nothing is being changed.",
+            "Charge rejects the key since 2026-10-04 08:00: no changes are made.",
         ),
         (
             present(ended(None, error=FULL)),
             "broken",
-            "The last run failed at 07:59: not everything was done.",
+            "The last run failed at 07:59: some changes were not made.",
         ),
     ],
 )
@@ -223,7 +223,7 @@ def test_what_broke_is_told_once() -> None:
     """The last run failed of the same error as the part that is broken."""
     items = alerts.alerts(present(ended(None, error=FULL), broken=(broken("journal"),)))
     assert [(item.title, item.message, item.code) for item in items] == [
-        ("The journal cannot be written since 08:00: nothing is being changed", FULL.message, "journal_unwritable")
+        ("The journal cannot be written since 08:00: no changes are made", FULL.message, "journal_unwritable")
     ]
     assert items[0].remedy == FULL.remedy
 
@@ -272,7 +272,7 @@ def test_held_changes_are_grouped_by_guard_and_fleet() -> None:
     )
     assert (depot.title, depot.fleet) == ("1 detach held", DEPOT)
     assert (sentinel.digest, sentinel.message) == ("", "wrong account")
-    assert "no approval" in sentinel.remedy
+    assert "cannot be approved" in sentinel.remedy
 
 
 def test_an_approval_names_exactly_what_it_lets_through() -> None:
@@ -290,7 +290,7 @@ def test_an_approval_names_exactly_what_it_lets_through() -> None:
     [
         (Refused(1, "not_found", "no such driver"), "still exist"),
         (Refused(1, "driver_blocked", "no"), "API reference"),
-        (Deferred(0, "refused_before", "not tried this time"), "growing pauses"),
+        (Deferred(0, "refused_before", "not tried this time"), "longer and longer pauses"),
         (Unknown(6, "charge_unreachable", "reset"), "next run"),
     ],
 )
@@ -319,7 +319,7 @@ def test_a_reference_that_leads_nowhere_makes_no_problem_of_a_notice() -> None:
     plan = guarded(problems=[DUPLICATE, Problem("a.yaml:1:1", "leads nowhere")], unsettled=True)
     snapshot = present(ended(plan))
     assert [item.kind for item in alerts.alerts(snapshot)] == ["problem", "note"]
-    assert summary.summarize(snapshot).gist.startswith("1 problem in what was read")
+    assert summary.summarize(snapshot).gist.startswith("1 problem in the last reading")
 
 
 # --- Words ------------------------------------------------------------------------------------------------

@@ -147,7 +147,7 @@ DEFECTS = (
     Defect(
         "no ceiling",
         "worker/engine/rate_limiter.py",
-        "            self._spacing.take()",
+        "            self._bucket.take()",
         "            pass",
         ("tests/engine/test_rate_limiter.py",),
     ),
@@ -301,8 +301,8 @@ DEFECTS = (
     Defect(
         "asking Charge at the full pace while it is away",
         "worker/core/pacing/retry_policy.py",
-        "soon * 2.0 ** min(failures - 1, 32)",
-        "soon",
+        "first * 2.0 ** min(failures - 1, 32)",
+        "first",
         ("tests/core/test_retry_policy.py", "tests/service"),
     ),
     Defect(

@@ -58,12 +58,12 @@ async def read(service: doubles.Service, path: str = "/", *, expect: int = 200) 
     ("mood", "told"),
     [
         ("in_sync", "In sync: 6 fleets, 3,480 memberships, checked 40 s ago, next in 4 min."),
-        ("starting", "Starting: the first run is on its way (reading fleets)."),
+        ("starting", "Starting: the first run is in progress (reading fleets)."),
         ("working", "Working: changing memberships, 1,204 of 3,000 done."),
-        ("drifting", "Drifted: 2 memberships in 1 fleet not yet as they should be"),
-        ("refused", "Charge refused 1 change; 2 more things need a look."),
-        ("held", "4 detaches are held: they wait for your approval; 1 more thing needs a look."),
-        ("broken", "The source cannot be read since 10:05: nothing is being changed."),
+        ("drifting", "Drifted: 2 memberships in 1 fleet not yet in sync"),
+        ("refused", "Charge refused 1 change; 2 more alerts."),
+        ("held", "4 detaches are held and wait for your approval; 1 more alert."),
+        ("broken", "The source cannot be read since 10:05: no changes are made."),
     ],
 )
 async def test_the_first_thing_on_the_page_answers_the_question(mood: str, told: str) -> None:
@@ -338,7 +338,7 @@ async def test_printable_keeps_what_can_be_read() -> None:
 async def test_must_see_is_held_without_an_offer() -> None:
     waiting = [doubles.held("detach", 1, 1, by=guard.MUST_SEE, message="must_see was not seen in Charge")]
     page = await read(doubles.Service(doubles.calm(last=doubles.run(plan=doubles.guarded(held=waiting)))))
-    assert "no approval lifts" in page
+    assert "cannot be approved" in page
     assert 'action="/approve"' not in page
 
 

@@ -22,7 +22,7 @@ class RateLimiter:
     def __init__(self, *, requests_per_second: float, burst: int, adaptive: bool) -> None:
         """Take the settings of `[rate_limit]`. To be made inside the event loop whose clock it uses."""
         self._estimate = rate_estimator.RateEstimator(ceiling=requests_per_second, adaptive=adaptive)
-        self._spacing = token_bucket.TokenBucket(burst=burst, now=anyio.current_time())
+        self._bucket = token_bucket.TokenBucket(burst=burst, now=anyio.current_time())
         self._closed_until = -math.inf
         self._head = anyio.Lock()
         self._changed = anyio.Event()
@@ -38,7 +38,7 @@ class RateLimiter:
                 with anyio.move_on_after(max(wait, _LEAST_SECONDS)):
                     await self._changed.wait()
             run_cancellation.check()
-            self._spacing.take()
+            self._bucket.take()
             return anyio.current_time()
 
     def accepted(self, sent: float) -> None:
@@ -47,15 +47,15 @@ class RateLimiter:
         before = self._estimate.rate(now)
         self._estimate.accepted(sent=sent, now=now)
         if self._estimate.rate(now) > before:
-            self._spacing.wait(now, before)  # what was saved up until now was saved up at the old rate
+            self._bucket.wait(now, before)  # what was saved up until now was saved up at the old rate
             self.wake()
 
     def limited(self, sent: float, retry_after: float | None) -> None:
         """Note that a request of the moment `sent` was answered with 429, and slow everybody down."""
         now = anyio.current_time()
-        self._spacing.wait(now, self._estimate.rate(now))
+        self._bucket.wait(now, self._estimate.rate(now))
         if self._estimate.limited(sent=sent, now=now):
-            self._spacing.drain()
+            self._bucket.drain()
         if retry_after is not None:
             self._closed_until = max(self._closed_until, now + retry_after)
         self.wake()
@@ -73,4 +73,4 @@ class RateLimiter:
         closed = self._closed_until - now
         if closed > retry_policy.LONGEST_WAIT:
             raise RateLimited(f"Charge asked for a pause of {closed:.0f} s", retry_after=closed)
-        return max(closed, self._spacing.wait(now, self._estimate.rate(now)))
+        return max(closed, self._bucket.wait(now, self._estimate.rate(now)))

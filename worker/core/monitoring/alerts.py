@@ -1,7 +1,7 @@
-"""What somebody should look at, item by item, each with what it is about and what to do.
+"""Lists what needs attention as alerts, each with its subject and its remedy.
 
-Invariant: the most urgent comes first. Neighbours: `status` is the snapshot, `guard` names what holds a change,
-`overview` makes one sentence of the items, page and notices show them.
+Invariant: the most urgent alert comes first. Neighbours: `status` is the snapshot, `safety.guard` defines the guard
+codes, `summary` counts alerts, `web` shows them.
 """
 
 import collections
@@ -20,7 +20,7 @@ from worker.core.safety import guard
 
 
 class Kind(enum.StrEnum):
-    """What an item is about, the most urgent first. A note is harmless."""
+    """What an alert is about, the most urgent first. A note is harmless."""
 
     BROKEN = "broken"
     HELD = "held"
@@ -33,7 +33,7 @@ class Kind(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Alert:
-    """Something that somebody should look at. `digest` is what an approval must name, where one helps."""
+    """Something that needs attention. `digest` is the digest to approve, if an approval helps."""
 
     kind: Kind
     title: str
@@ -51,36 +51,36 @@ class Alert:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Approval:
-    """What approving the present plan would let through."""
+    """The changes that an approval of the current plan would allow."""
 
     digest: str
     held: tuple[HeldChange, ...]
 
 
 def alerts(present: status.Status) -> tuple[Alert, ...]:
-    """Give everything that somebody should look at, the most urgent first."""
+    """Return all alerts, the most urgent first."""
     found = [*_broken(present)]
     if present.last is not None:
         found += [*_held(present.last), *_results(present.last), *_problems(present.last)]
     order = list(Kind)
-    return tuple(sorted(found, key=lambda item: order.index(item.kind)))
+    return tuple(sorted(found, key=lambda alert: order.index(alert.kind)))
 
 
 def approval(present: status.Status) -> Approval | None:
-    """Give what approving the plan of the last run would let through; None where there is nothing to approve."""
+    """Return what an approval of the last run's plan would allow, or None if there is nothing to approve."""
     guarded = present.last.guarded if present.last else None
     held = tuple(each for each in guarded.held if each.guard != guard.MUST_SEE) if guarded else ()
     return Approval(present.last.remaining_digest, held) if present.last and held else None
 
 
 PARTS = {
-    status.Part.KEY: ("Charge does not accept the key", "nothing is being changed"),
-    status.Part.JOURNAL: ("The journal cannot be written", "nothing is being changed"),
-    status.Part.CHARGE: ("Charge does not give clear answers", "nothing is being changed"),
-    status.Part.SOURCE: ("The source cannot be read", "nothing is being changed"),
-    status.Part.SETTINGS: ("The settings cannot be used", "the last good ones stay in use"),
+    status.Part.KEY: ("Charge rejects the key", "no changes are made"),
+    status.Part.JOURNAL: ("The journal cannot be written", "no changes are made"),
+    status.Part.CHARGE: ("Charge does not reply properly", "no changes are made"),
+    status.Part.SOURCE: ("The source cannot be read", "no changes are made"),
+    status.Part.SETTINGS: ("The settings are invalid", "the last valid ones stay in use"),
 }
-"""What each broken part means, the worst first."""
+"""The title and the effect of each broken part, the worst first."""
 
 
 def _broken(present: status.Status) -> Iterator[Alert]:
@@ -90,10 +90,10 @@ def _broken(present: status.Status) -> Iterator[Alert]:
         title = f"{what} since {humanize.time_of_day(each.since, present.now)}: {effect}"
         yield _error(title, each.error, since=each.since)
     error = present.last.error if present.last else None
-    told = {each.error.message for each in present.broken}
-    if present.last and error and error.message not in told and not present.last.was_interrupted:
+    listed = {each.error.message for each in present.broken}
+    if present.last and error and error.message not in listed and not present.last.was_interrupted:
         ended = humanize.time_of_day(present.last.finished, present.now)
-        title = f"The last run failed at {ended}: not everything was done"
+        title = f"The last run failed at {ended}: some changes were not made"
         yield _error(title, error, since=present.last.finished)
 
 
@@ -116,7 +116,7 @@ def _held(last: Report) -> Iterator[Alert]:
         groups[each.guard, each.change.fleet, each.message].append(each.change)
     for (name, fleet, message), changes in groups.items():
         frozen = name in guard.FREEZING
-        lifted = name != guard.MUST_SEE and last.guarded is not None
+        approvable = name != guard.MUST_SEE and last.guarded is not None
         yield Alert(
             Kind.FROZEN if frozen else Kind.HELD,
             f"{counted(changes)} {'frozen' if frozen else 'held'}",
@@ -124,19 +124,22 @@ def _held(last: Report) -> Iterator[Alert]:
             remedy=_HELD_REMEDIES.get(name, _APPROVE),
             fleet=fleet,
             guard=name,
-            digest=last.remaining_digest if lifted else "",
+            digest=last.remaining_digest if approvable else "",
             changes=tuple(changes),
         )
 
 
-_APPROVE = "If this is what you want, approve exactly this plan; else correct the source."
+_APPROVE = "If this is what you want, approve exactly this plan; if not, correct the source."
 _HELD_REMEDIES = {
-    guard.MUST_SEE: "See that the key is this account's and the source is right; no approval lifts this.",
+    guard.MUST_SEE: (
+        "Check that the key belongs to this account and that the source is correct. This cannot be approved."
+    ),
     guard.REFERENCE_MOVED: (
         "Check whether this is the same person. If so, approve exactly this plan; if not, correct the source."
     ),
     **dict.fromkeys(
-        guard.FREEZING, "Find out who else changes this membership, and agree on one source; approving tries it again."
+        guard.FREEZING,
+        "Find out who else changes this membership, and keep it in one place only. An approval tries once more.",
     ),
 }
 
@@ -145,23 +148,23 @@ def _results(last: Report) -> Iterator[Alert]:
     for result in last.results:
         match result.outcome:
             case Refused():
-                yield _unmade(Kind.REFUSED, result.change, result.outcome)
+                yield _not_done(Kind.REFUSED, result.change, result.outcome)
             case Deferred() if result.outcome.code == REFUSED_BEFORE:
-                yield _unmade(Kind.REFUSED, result.change, result.outcome)
+                yield _not_done(Kind.REFUSED, result.change, result.outcome)
             case Unknown():
-                yield _unmade(Kind.UNKNOWN, result.change, result.outcome)
+                yield _not_done(Kind.UNKNOWN, result.change, result.outcome)
             case _:
                 pass
 
 
-def _unmade(kind: Kind, change: Change, outcome: Refused | Deferred | Unknown) -> Alert:
-    verb = "refused" if kind is Kind.REFUSED else "without a clear answer"
-    remedy = "Nothing: the next run reads what became of it."
+def _not_done(kind: Kind, change: Change, outcome: Refused | Deferred | Unknown) -> Alert:
+    state = "refused" if kind is Kind.REFUSED else "without a clear reply"
+    remedy = "Nothing to do: the next run finds out whether it took effect."
     if kind is Kind.REFUSED:
-        remedy = _REFUSED_REMEDIES.get(outcome.code, _LOOK_UP)
+        remedy = _REFUSED_REMEDIES.get(outcome.code, _REFUSED)
     return Alert(
         kind,
-        f"{change.action.value.capitalize()} {verb}",
+        f"{change.action.value.capitalize()} {state}",
         message=outcome.message,
         remedy=remedy,
         fleet=change.fleet,
@@ -172,13 +175,13 @@ def _unmade(kind: Kind, change: Change, outcome: Refused | Deferred | Unknown) -
     )
 
 
-_LOOK_UP = (
-    "Look the code up in Charge's API reference, or give Charge's support the request id. "
-    "It is tried again with growing pauses, and at once when its row changes."
+_REFUSED = (
+    "Look up the code in Charge's API reference, or give Charge's support the request id. "
+    "The change is tried again after longer and longer pauses, and at once when its row changes."
 )
 _REFUSED_REMEDIES = {
-    NotFound.code: "See whether the driver and the fleet still exist in Charge, and correct the source.",
-    REFUSED_BEFORE: ("Charge refused it: it is tried again with growing pauses, and at once when its row changes."),
+    NotFound.code: "Check whether the driver and the fleet still exist in Charge, and correct the source.",
+    REFUSED_BEFORE: ("The change is tried again after longer and longer pauses, and at once when its row changes."),
 }
 
 
@@ -189,7 +192,7 @@ def _problems(last: Report) -> Iterator[Alert]:
 
 
 def counted(changes: Sequence[Change]) -> str:
-    """Count changes by what they do: 3 detaches, 2 changes."""
+    """Return the number of changes with their common noun, as in `3 detaches` or `2 changes`."""
     actions = {change.action.value for change in changes}
     (word,) = actions if len(actions) == 1 else ("change",)
     return humanize.count(len(changes), word, f"{word}es" if word.endswith("ch") else "")

@@ -1,7 +1,7 @@
-"""Counts, fleet by fleet, how its memberships are after a run.
+"""Counts the memberships of each fleet by their state after a run.
 
-Invariant: every membership that a plan speaks of is counted in exactly one state. Neighbours: `status.Fleet` is what is
-counted, `overview` says what it means, `service.board` asks for it when a run has ended.
+Invariant: every membership in a plan counts in exactly one state. Neighbours: `status.Fleet` holds the counts,
+`summary` puts them into words, `service.state` calls this when a run has ended.
 """
 
 import collections
@@ -23,8 +23,8 @@ def count_fleets(
     results: Iterable[ChangeResult],
     incomplete: Mapping[FleetId, str] | None = None,
 ) -> tuple[status.Fleet, ...]:
-    """Count each managed fleet after a run; `members` is what was read before it, as `values.Plan` has it."""
-    became = {result.change: result for result in results}
+    """Return the counts of each managed fleet after a run; `members` is `Plan.members`, from before the run."""
+    result_of = {result.change: result for result in results}
     allowed: dict[FleetId, list[Change]] = collections.defaultdict(list)
     for change in guarded.changes:
         allowed[change.fleet].append(change)
@@ -38,7 +38,7 @@ def count_fleets(
             ),
             allowed=allowed[fleet],
             held=held[fleet],
-            became=became,
+            result_of=result_of,
         )
         for fleet in sorted(members)
     )
@@ -49,17 +49,17 @@ def _fleet(
     *,
     allowed: Sequence[Change],
     held: Sequence[HeldChange],
-    became: Mapping[Change, ChangeResult],
+    result_of: Mapping[Change, ChangeResult],
 ) -> status.Fleet:
-    results = [became[change] for change in allowed if change in became]
+    results = [result_of[change] for change in allowed if change in result_of]
     refused = sum(is_refusal(result.outcome) for result in results)
     done = [result.change for result in results if result.done]
     attached = sum(change.action is Action.ATTACH for change in done)
     frozen = sum(each.guard in guard.FREEZING for each in held)
-    leaving = sum(change.action is Action.DETACH for change in [*allowed, *(each.change for each in held)])
+    detaches = sum(change.action is Action.DETACH for change in [*allowed, *(each.change for each in held)])
     return dataclasses.replace(
         before,
-        in_sync=before.in_sync - leaving + attached,
+        in_sync=before.in_sync - detaches + attached,
         drifted=len(allowed) - len(done) - refused,
         held=len(held) - frozen,
         frozen=frozen,

@@ -1,18 +1,18 @@
-"""Counts and times as people say them: `3 fleets`, `40 s ago`, `in 4 min`.
+"""Formats counts and times for people: `3 fleets`, `40 s ago`, `in 4 min`.
 
-Invariant: one unit, rounded down; times of day are UTC. Neighbours: `overview` makes sentences of them.
+Invariant: one unit, rounded down; times of day are UTC. Neighbours: `summary` and `alerts` build sentences from these.
 """
 
 import datetime
 
 
 def count(number: int, one: str, many: str = "") -> str:
-    """Write how many there are of a thing."""
+    """Return a number with its noun, as in `1 fleet` or `3 fleets`; `many` is the plural if it is not regular."""
     return f"{number:,} {one if number == 1 else many or f'{one}s'}"
 
 
 def duration(length: datetime.timedelta) -> str:
-    """Write a length of time in one unit: `40 s`, `4 min`, `3 h`, `2 days`."""
+    """Return a length of time in one unit: `40 s`, `4 min`, `3 h`, `2 days`."""
     seconds = max(0, int(length.total_seconds()))
     if seconds < 60:
         return f"{seconds} s"
@@ -22,17 +22,17 @@ def duration(length: datetime.timedelta) -> str:
 
 
 def ago(then: datetime.datetime, now: datetime.datetime) -> str:
-    """Write how long ago that was."""
+    """Return how long ago `then` is."""
     return "just now" if now - then < datetime.timedelta(seconds=5) else f"{duration(now - then)} ago"
 
 
 def time_until(then: datetime.datetime, now: datetime.datetime) -> str:
-    """Write how long it takes until then."""
+    """Return how long it is until `then`."""
     return f"in {duration(then - now)}" if then > now else "any moment"
 
 
 def time_of_day(then: datetime.datetime, now: datetime.datetime) -> str:
-    """Write the time of day in UTC, with the date where it is not today's."""
+    """Return the time of day in UTC, with the date if it is not today."""
     then = then.astimezone(datetime.UTC)
     today = then.date() == now.astimezone(datetime.UTC).date()
     return f"{then:%H:%M}" if today else f"{then:%Y-%m-%d %H:%M}"

@@ -1,11 +1,11 @@
-"""Decides what others are told of the service, and in which words.
+"""Decides which notifications to send, and their text.
 
-Invariant: a state is told once, when it begins, and once more when it has ended; what was told is a value (`Told`)
-that lives as long as the process. Neighbours: `status` is what is looked at, `overview` words it for the status
-page, `notices.webhook` delivers.
+Invariant: a state is notified once when it begins and once when it ends. What was notified is a value
+(`NotificationState`) that lives as long as the process. Neighbours: `status` is the snapshot, `alerts` defines the
+texts for broken parts, `notifications.webhook` delivers.
 
-The text is plain, as Slack and those who speak like it expect it. Names and messages come from documents and from
-Charge: whatever in them could be read as markup, a mention, another line or a key is defused.
+The text is plain, as Slack and compatible services expect it. Names and messages come from documents and from Charge,
+so markup, mentions, line breaks and keys in them are neutralized.
 """
 
 import collections
@@ -26,24 +26,24 @@ from worker.core.monitoring import alerts, humanize, status
 from worker.core.safety import guard
 
 MOST_ITEMS = 20
-"""So many items are in a body, the first ones; the numbers beside them count all."""
+"""The number of items in a body, which holds the first ones; the counts in the body include all."""
 
 RUN = "run"
-"""What is broken where a run failed for a reason that is none of `status.Part`."""
+"""The name of the broken part if a run failed for a reason that is not a `status.Part`."""
 
 _MOST_LINES = 5
 _LONGEST_NAME = 80
 _LONGEST_MESSAGE = 400
 
 _MENTION = re.compile(r"(?<!\w)@(?=\w)")
-_UNSEEN = "\N{ZERO WIDTH SPACE}"
+_INVISIBLE = "\N{ZERO WIDTH SPACE}"
 
 _Failure = tuple[datetime.datetime, FleetSyncError]
 _Change = tuple[str, int, str]
 
 
 class Kind(enum.StrEnum):
-    """What a notice is about."""
+    """What a notification is about."""
 
     BROKEN = "broken"
     HELD = "held"
@@ -53,7 +53,7 @@ class Kind(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Notification:
-    """One message: what it is about, its text, and the whole JSON document with it."""
+    """A message: its kind, its text, and the JSON document that contains it."""
 
     kind: Kind
     text: str
@@ -62,54 +62,53 @@ class Notification:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class NotificationState:
-    """What was told and has not ended: the plans with held changes, by digest; refused changes; broken parts."""
+    """What was notified and has not ended: digests of plans with held changes, refused changes, and broken parts."""
 
     held: frozenset[str] = frozenset()
     refused: frozenset[_Change] = frozenset()
     broken: frozenset[str] = frozenset()
 
 
-def diff(present: status.Status, told: NotificationState) -> tuple[tuple[Notification, ...], NotificationState]:
-    """Give what is to be told of the present state, the most urgent first, and what has been told then.
+def diff(present: status.Status, before: NotificationState) -> tuple[tuple[Notification, ...], NotificationState]:
+    """Return the notifications to send, the most urgent first, and the state after sending them.
 
-    `present` is to be a snapshot from after a run, or from when a part broke or worked again: not from in between.
+    `present` must be a snapshot from the end of a run, or from the moment when a part broke or recovered.
     """
-    broken, held, refused = _broken_now(present, told.broken), _held_now(present), _refused_now(present)
+    broken, held, refused = _broken_now(present, before.broken), _held_now(present), _refused_now(present)
     after = NotificationState(
-        held=told.held if held is None else held and told.held | held,
-        refused=_still_refused(present, told.refused) | {result.change.order for result in refused},
+        held=before.held if held is None else held and before.held | held,
+        refused=_still_refused(present, before.refused) | {result.change.order for result in refused},
         broken=frozenset(broken),
     )
     found: list[Notification] = []
-    if new := {part: failure for part, failure in broken.items() if part not in told.broken}:
+    if new := {part: failure for part, failure in broken.items() if part not in before.broken}:
         found.append(_broken(present, new))
-    if present.last and present.last.guarded and after.held - told.held:
+    if present.last and present.last.guarded and after.held - before.held:
         found.append(_held(present, present.last, present.last.guarded))
-    if fresh := after.refused - told.refused:
-        found.append(
-            _refused(present, sorted(refused, key=lambda result: result.change.order not in fresh), len(fresh))
-        )
-    if over := tuple(_over(told, after)):
-        found.append(_recovered(present, over))
+    if newly_refused := after.refused - before.refused:
+        new_first = sorted(refused, key=lambda result: result.change.order not in newly_refused)
+        found.append(_refused(present, new_first, len(newly_refused)))
+    if ended := tuple(_ended(before, after)):
+        found.append(_recovered(present, ended))
     return tuple(found), after
 
 
-# --- What is the case -------------------------------------------------------------------------------------
+# --- The current state ------------------------------------------------------------------------------------
 
 
-def _broken_now(present: status.Status, told: frozenset[str]) -> Mapping[str, _Failure]:
-    """Give what is broken, by its name; a failed run only where nothing else explains it."""
+def _broken_now(present: status.Status, notified: frozenset[str]) -> Mapping[str, _Failure]:
+    """Return what is broken, by name. A failed run counts only if no broken part explains it."""
     found: dict[str, _Failure] = {each.part.value: (each.since, each.error) for each in present.broken}
     last = present.last
     if last is None or last.error is None:
         return found
-    if RUN in told or not (last.was_interrupted or found or present.running):
+    if RUN in notified or not (last.was_interrupted or found or present.running):
         found[RUN] = (last.finished, last.error)
     return found
 
 
 def _held_now(present: status.Status) -> frozenset[str] | None:
-    """Give the digest of the plan where something of it is held; `None` where the last run had no plan."""
+    """Return the digest of the last plan if changes of it are held; `None` if the last run had no plan."""
     if present.last is None or present.last.guarded is None:
         return None
     return frozenset({present.last.remaining_digest} if present.last.guarded.held else ())
@@ -119,14 +118,14 @@ def _refused_now(present: status.Status) -> list[ChangeResult]:
     return [result for result in present.last.results if is_refusal(result.outcome)] if present.last else []
 
 
-def _still_refused(present: status.Status, told: frozenset[_Change]) -> frozenset[_Change]:
-    """Keep what the last run did not settle: it failed, or never came to it."""
+def _still_refused(present: status.Status, notified: frozenset[_Change]) -> frozenset[_Change]:
+    """Return the notified refusals that the last run did not end: it failed, or did not make the change."""
     if present.last is None or present.last.guarded is None or present.last.error is not None:
-        return told
-    return told & {result.change.order for result in present.last.results if not result.done}
+        return notified
+    return notified & {result.change.order for result in present.last.results if not result.done}
 
 
-def _over(before: NotificationState, after: NotificationState) -> Iterator[str]:
+def _ended(before: NotificationState, after: NotificationState) -> Iterator[str]:
     yield from sorted(before.broken - after.broken)
     if before.held and not after.held:
         yield Kind.HELD.value
@@ -134,21 +133,21 @@ def _over(before: NotificationState, after: NotificationState) -> Iterator[str]:
         yield Kind.REFUSED.value
 
 
-# --- Notices ----------------------------------------------------------------------------------------------
+# --- Messages ---------------------------------------------------------------------------------------------
 
 
 _BROKEN = {part.value: f"{what}; {effect}" for part, (what, effect) in alerts.PARTS.items()} | {
     RUN: "The last run failed"
 }
 _RECOVERED = {
-    status.Part.SETTINGS.value: "The settings can be used again.",
+    status.Part.SETTINGS.value: "The settings are valid again.",
     status.Part.SOURCE.value: "The source can be read again.",
     status.Part.JOURNAL.value: "The journal can be written again.",
-    status.Part.CHARGE.value: "Charge answers again.",
+    status.Part.CHARGE.value: "Charge replies again.",
     status.Part.KEY.value: "Charge accepts the key again.",
-    RUN: "The last run did not fail.",
-    Kind.HELD.value: "Nothing is held any more.",
-    Kind.REFUSED.value: "Charge refuses none of the changes any more.",
+    RUN: "The last run succeeded.",
+    Kind.HELD.value: "No changes are held any more.",
+    Kind.REFUSED.value: "Charge no longer refuses any change.",
 }
 
 
@@ -159,21 +158,23 @@ def _broken(present: status.Status, new: Mapping[str, _Failure]) -> Notification
         lines.append(f"{_BROKEN[part]}. Since {since:%Y-%m-%d %H:%M} UTC: {message}")
         lines.append(_plain(error.remedy, _LONGEST_MESSAGE))
         items.append({"part": part, "since": format_time(since), **error_document(error)})
-    return _notice(Kind.BROKEN, present, lines, items)
+    return _notification(Kind.BROKEN, present, lines, items)
 
 
 def _held(present: status.Status, last: Report, guarded: GuardedPlan) -> Notification:
     actions = {each.change.action for each in guarded.held}
     one, many = ("detach", "detaches") if actions == {Action.DETACH} else ("change", "changes")
-    lines = [f"{humanize.count(len(guarded.held), one, many)} held, until somebody decides."]
+    lines = [f"{humanize.count(len(guarded.held), one, many)} held until you decide."]
     counted = collections.Counter((each.change.fleet, each.guard) for each in guarded.held)
     lines += _first(f"{_fleet(present, fleet)}: {number} ({name})" for (fleet, name), number in counted.items())
     if all(each.guard == guard.MUST_SEE for each in guarded.held):
-        lines.append("What was read cannot be right, and no approval lifts that: look at the key and the source.")
+        lines.append("The reading cannot be right, and an approval does not help: check the key and the source.")
     else:
-        lines.append(f"To allow exactly this: fleet-sync approve {last.remaining_digest}. Else correct the source.")
+        lines.append(
+            f"To allow exactly this: fleet-sync approve {last.remaining_digest}. If it is wrong, correct the source."
+        )
     items = [{**change_document(each.change), "guard": each.guard, "message": each.message} for each in guarded.held]
-    return _notice(Kind.HELD, present, lines, items)
+    return _notification(Kind.HELD, present, lines, items)
 
 
 def _refused(present: status.Status, refused: Sequence[ChangeResult], new: int) -> Notification:
@@ -185,16 +186,19 @@ def _refused(present: status.Status, refused: Sequence[ChangeResult], new: int) 
         for item in items
     )
     lines.append(
-        "Each is tried again, ever more rarely, and at once when its row changes: correct the source or Charge."
+        "Each is tried again after longer and longer pauses, and at once when its row changes. "
+        "Correct the source or Charge."
     )
-    return _notice(Kind.REFUSED, present, lines, items)
+    return _notification(Kind.REFUSED, present, lines, items)
 
 
-def _recovered(present: status.Status, over: Sequence[str]) -> Notification:
-    return _notice(Kind.RECOVERED, present, [_RECOVERED[each] for each in over], [{"part": each} for each in over])
+def _recovered(present: status.Status, ended: Sequence[str]) -> Notification:
+    return _notification(
+        Kind.RECOVERED, present, [_RECOVERED[each] for each in ended], [{"part": each} for each in ended]
+    )
 
 
-def _notice(kind: Kind, present: status.Status, lines: Sequence[str], items: Sequence[Document]) -> Notification:
+def _notification(kind: Kind, present: status.Status, lines: Sequence[str], items: Sequence[Document]) -> Notification:
     last, mode = present.last, present.account.mode
     guarded = last.guarded if last else None
     text = "\n".join([f"fleet-sync{'' if mode == 'unknown' else f', {mode} account'}: {kind.value}.", *lines])
@@ -213,11 +217,11 @@ def _notice(kind: Kind, present: status.Status, lines: Sequence[str], items: Seq
     return Notification(kind, text, body)
 
 
-# --- Words ------------------------------------------------------------------------------------------------
+# --- Text -----------------------------------------------------------------------------------------------
 
 
 def _first(lines: Iterable[str]) -> list[str]:
-    """Give the first few lines, and say how many more there are."""
+    """Return the first few lines, and a line with the number of the others."""
     every = list(lines)
     more = len(every) - _MOST_LINES
     return every if more <= 0 else [*every[:_MOST_LINES], f"… and {more} more"]
@@ -233,10 +237,10 @@ def _driver(present: status.Status, driver: DriverId) -> str:
 
 
 def _plain(text: str, longest: int) -> str:
-    """Write foreign text as one line that means nothing but itself: no markup, no link, no mention."""
+    """Return text from outside as one line without markup, links or mentions."""
     line = _short(" ".join("".join(each if each.isprintable() else " " for each in text).split()), longest)
     escaped = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return _MENTION.sub(f"@{_UNSEEN}", escaped)
+    return _MENTION.sub(f"@{_INVISIBLE}", escaped)
 
 
 def _short(text: str, longest: int) -> str:

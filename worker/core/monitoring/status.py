@@ -1,7 +1,7 @@
-"""What the service knows of itself, as values: what the page, the metrics and the notices tell.
+"""The state of the service as values: what the status page, the metrics and the notifications show.
 
-Invariant: a `Status` is a snapshot; whoever shows it needs nothing else but the journal's record. Neighbours: `service`
-makes it, the `status` edge shows it, `report` is what one run came to.
+Invariant: a `Status` is a snapshot; to show it, nothing else is needed except the run history. Neighbours:
+`service.state` makes it, `web` shows it, `summary`, `alerts` and `notifications` put it into words.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from worker.core.model.report import Report
 
 
 class Trigger(enum.StrEnum):
-    """What a run was started by; where several reasons came together, the first of them in this order."""
+    """Why a run was started. Of several reasons, the first in this order counts."""
 
     START = "start"
     REQUEST = "request"
@@ -29,7 +29,7 @@ class Trigger(enum.StrEnum):
 
 
 class Part(enum.StrEnum):
-    """What can be broken while the service goes on with what it last had."""
+    """What can be broken while the service keeps running."""
 
     SETTINGS = "settings"
     SOURCE = "source"
@@ -40,10 +40,11 @@ class Part(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Fleet:
-    """A managed fleet after the last run that could be planned; counts are memberships.
+    """A managed fleet after the last run that had a plan; counts are memberships.
 
-    `in_sync` are as desired; `drifted` should be otherwise and are not yet, with neither guard nor refusal in the way;
-    `held` wait for an approval, `frozen` were reversed too often by somebody else, `refused` Charge did not allow.
+    `in_sync` are as desired. `drifted` differ and were neither held nor refused. `held` wait for an approval, `frozen`
+    were reverted too often by another client, and `refused` were rejected by Charge. `incomplete` is the reason why the
+    listing of the fleet is not trusted.
     """
 
     fleet: FleetId
@@ -58,7 +59,7 @@ class Fleet:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Running:
-    """The run in progress; `total` is `None` where it is not known yet."""
+    """The run in progress; `total` is `None` if it is not known yet."""
 
     run: RunId
     trigger: str
@@ -70,7 +71,7 @@ class Running:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Broken:
-    """A part that does not work since then; the last good state goes on to be used, and nothing is changed."""
+    """A part that has not worked since `since`. Its last good state stays in use, and nothing is changed."""
 
     part: Part
     since: datetime.datetime
@@ -79,7 +80,7 @@ class Broken:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Source:
-    """A source's last revision that could be read, and when it was first seen."""
+    """The last revision of a source that could be read, and when it was first seen."""
 
     source: SourceRevision
     since: datetime.datetime
@@ -87,9 +88,11 @@ class Source:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Status:
-    """A snapshot of the service at `now`. `last` is the last run that ended, `last_success` when one last ended with 0.
+    """A snapshot of the service at `now`.
 
-    `pace` and `ceiling` are requests a second; `journal_bytes` is `None` where the journal is not a file.
+    `last` is the last run that ended, `last_success` when a run last ended with exit code 0. `pace` and `ceiling` are
+    requests a second. `standing_by` says which other process is the writer, if one is. `journal_bytes` is `None` if the
+    journal is not a file.
     """
 
     now: datetime.datetime

@@ -1,7 +1,7 @@
-"""Says in words what a snapshot of the service means: is everything all right, and if not, what comes first.
+"""Summarizes a snapshot of the service: one condition, one headline, and the alerts.
 
-Invariant: the same snapshot gives the same words. Neighbours: `status` is the snapshot, `attention` has the items,
-`fleets` counts, the `status` edge and the notices show what this says.
+Invariant: the same snapshot gives the same text. Neighbours: `status` is the snapshot, `alerts` lists what needs
+attention, `fleet_counts` counts; `web` shows the result.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ from worker.core.monitoring import alerts, humanize, status
 
 
 class Condition(enum.StrEnum):
-    """How things are, in one word."""
+    """The overall condition, in one word."""
 
     STARTING = "starting"
     STANDING_BY = "standing_by"
@@ -27,9 +27,10 @@ class Condition(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Summary:
-    """How things are: in one word, in words that stand still while nothing changes, in one sentence, item by item.
+    """The condition of the service, and the text for it.
 
-    `headline` also says how fresh that is; `items` are what somebody should look at, the most urgent first.
+    `gist` stays the same while only time passes; `headline` adds when the last check was. `items` are the alerts, the
+    most urgent first.
     """
 
     condition: Condition
@@ -39,17 +40,17 @@ class Summary:
 
 
 def summarize(present: status.Status) -> Summary:
-    """Say how things are. Goes through everything that is held or was refused, once."""
-    items = alerts.alerts(present)
-    urgent = tuple(item for item in items if item.kind is not alerts.Kind.NOTE)
+    """Summarize a snapshot. Takes time proportional to the number of held and refused changes."""
+    found = alerts.alerts(present)
+    urgent = tuple(alert for alert in found if alert.kind is not alerts.Kind.NOTE)
     condition = _condition(present, urgent)
     gist = _gist(present, condition, urgent)
-    return Summary(condition, gist, _headline(present, condition, gist), items)
+    return Summary(condition, gist, _headline(present, condition, gist), found)
 
 
 def _condition(present: status.Status, urgent: Sequence[alerts.Alert]) -> Condition:
-    """Give the one word: the worst first, and a routine look at what is in sync disturbs nobody."""
-    if any(item.kind is alerts.Kind.BROKEN for item in urgent):
+    """Return the worst condition that applies. A routine run while everything is in sync stays `in_sync`."""
+    if any(alert.kind is alerts.Kind.BROKEN for alert in urgent):
         return Condition.BROKEN
     if present.standing_by:
         return Condition.STANDING_BY
@@ -70,13 +71,13 @@ def _gist(present: status.Status, condition: Condition, urgent: Sequence[alerts.
             return f"Standing by: {present.standing_by}"
         case Condition.STARTING:
             stage = present.running.stage if present.running else None
-            return f"Starting: the first run is on its way{f' ({stage.lower()})' if stage else ''}"
+            return f"Starting: the first run is in progress{f' ({stage.lower()})' if stage else ''}"
         case Condition.WORKING:
             return "Working: changing memberships"
         case Condition.DRIFTING:
             drifting = [fleet for fleet in present.fleets if fleet.drifted]
             where = f"{humanize.count(_drifted(present), 'membership')} in {humanize.count(len(drifting), 'fleet')}"
-            return f"Drifted: {where} not yet as they should be"
+            return f"Drifted: {where} not yet in sync"
         case Condition.IN_SYNC:
             return f"In sync: {_size(present)}"
         case _ as never:  # pragma: no cover
@@ -109,41 +110,43 @@ def _following(present: status.Status) -> str:
 
 
 def _urgency(urgent: Sequence[alerts.Alert]) -> str:
-    """Say what is most urgent, and how much else there is."""
+    """Return a sentence about the most urgent kind of alert, with the number of other alerts."""
     first = urgent[0].kind
-    same = [item for item in urgent if item.kind is first]
+    same = [alert for alert in urgent if alert.kind is first]
     others = len(urgent) - len(same)
-    more = f"; {humanize.count(others, 'more thing needs', 'more things need')} a look" if others else ""
+    more = f"; {humanize.count(others, 'more alert')}" if others else ""
     return f"{_SENTENCES[first](same)}{more}"
 
 
-def _first_title(items: Sequence[alerts.Alert]) -> str:
-    return items[0].title
+def _first_title(alerts_of_kind: Sequence[alerts.Alert]) -> str:
+    return alerts_of_kind[0].title
 
 
-def _held_sentence(items: Sequence[alerts.Alert]) -> str:
-    held = [change for item in items for change in item.changes]
-    are, they_wait = ("is", "it waits") if len(held) == 1 else ("are", "they wait")
-    if not any(item.digest for item in items):
-        return f"{alerts.counted(held)} {are} held, and no approval lifts that: what was read cannot be right"
-    return f"{alerts.counted(held)} {are} held: {they_wait} for your approval"
+def _held_sentence(alerts_of_kind: Sequence[alerts.Alert]) -> str:
+    held = [change for alert in alerts_of_kind for change in alert.changes]
+    are, wait = ("is", "waits") if len(held) == 1 else ("are", "wait")
+    if not any(alert.digest for alert in alerts_of_kind):
+        return f"{alerts.counted(held)} {are} held and cannot be approved: the reading cannot be right"
+    return f"{alerts.counted(held)} {are} held and {wait} for your approval"
 
 
-def _frozen_sentence(items: Sequence[alerts.Alert]) -> str:
-    count = sum(len(item.changes) for item in items)
-    return f"{humanize.count(count, 'membership is', 'memberships are')} frozen: what was changed did not stay so"
+def _frozen_sentence(alerts_of_kind: Sequence[alerts.Alert]) -> str:
+    count = sum(len(alert.changes) for alert in alerts_of_kind)
+    return f"{humanize.count(count, 'membership is', 'memberships are')} frozen: our changes keep being reverted"
 
 
-def _refused_sentence(items: Sequence[alerts.Alert]) -> str:
-    return f"Charge refused {humanize.count(len(items), 'change')}"
+def _refused_sentence(alerts_of_kind: Sequence[alerts.Alert]) -> str:
+    return f"Charge refused {humanize.count(len(alerts_of_kind), 'change')}"
 
 
-def _unknown_sentence(items: Sequence[alerts.Alert]) -> str:
-    return f"What became of {humanize.count(len(items), 'change')} is not known yet: the next run looks"
+def _unknown_sentence(alerts_of_kind: Sequence[alerts.Alert]) -> str:
+    count = humanize.count(len(alerts_of_kind), "change")
+    return f"It is not known whether {count} took effect: the next run finds out"
 
 
-def _problem_sentence(items: Sequence[alerts.Alert]) -> str:
-    return f"{humanize.count(len(items), 'problem')} in what was read: fleets concerned lose nobody until it is solved"
+def _problem_sentence(alerts_of_kind: Sequence[alerts.Alert]) -> str:
+    count = humanize.count(len(alerts_of_kind), "problem")
+    return f"{count} in the last reading: no one is detached from the affected fleets until this is fixed"
 
 
 _SENTENCES = {

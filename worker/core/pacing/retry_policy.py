@@ -1,6 +1,7 @@
-"""Decides whether a failed request is worth another attempt, and how long to wait before it.
+"""Decides whether a failed request or run is tried again, and after how long.
 
-Invariant: pure; the same error, attempt and jitter give the same answer. Neighbours: `engine.sending` obeys.
+Invariant: pure; the same error, attempt and jitter give the same result. Neighbours: `engine.request_executor` retries
+requests, `service.scheduler` repeats runs.
 """
 
 import dataclasses
@@ -8,31 +9,29 @@ import dataclasses
 from worker.core.model.errors import RateLimited, Unreachable
 
 LONGEST_WAIT = 300.0
-"""Seconds. A server that asks for a longer pause is left alone for this run."""
+"""Seconds. A request is not retried in this run if the server asks for a longer wait."""
 
 _RESERVE = 100.0
 _EARNED_BY_SUCCESS = 3.0
 
+_FIRST_DELAY_AFTER_RUN = 10.0
+_LONGEST_DELAY_AFTER_RUN = 300.0
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often a request is attempted in all, and the backoff's first and longest step in seconds."""
+    """The number of attempts of a request, and the first and longest step of the backoff in seconds."""
 
     max_attempts: int = 6
     base_seconds: float = 0.5
     max_seconds: float = 30.0
 
 
-_FIRST_PAUSE = 10.0
-_LONGEST_PAUSE = 300.0
-
-
 def delay(error: Exception, *, attempt: int, jitter: float, policy: RetryPolicy) -> float | None:
-    """Give the seconds to wait after the failed `attempt` (from 1), or None where it is to be the last.
+    """Return the seconds to wait after the failed `attempt` (counted from 1), or None if it must not be repeated.
 
-    Connection errors, time-outs, 5xx and answers that make no sense back off exponentially, with `jitter` (0 to 1)
-    spreading each step over its upper half. A 429 with `Retry-After` waits no longer than everybody does: the pace
-    keeps that pause.
+    Connection errors, timeouts, 5xx and malformed replies back off exponentially; `jitter` (0 to 1) spreads each step
+    over its upper half. A 429 with `Retry-After` returns 0, because the rate limiter makes all requests wait that long.
     """
     if attempt >= policy.max_attempts:
         return None
@@ -45,18 +44,19 @@ def delay(error: Exception, *, attempt: int, jitter: float, policy: RetryPolicy)
 
 
 def delay_after_failed_run(failures: int, *, interval: float) -> float:
-    """Give the seconds between a run that failed as a whole, the so-manieth in a row, and the next one.
+    """Return the seconds to wait after a failed run, before the next one; `failures` counts failed runs in a row.
 
-    It begins soon, as most failures pass, doubles, and never gets longer than the interval, or five minutes.
+    Starts at 10 s (or the interval, if shorter), because most failures are brief, and doubles up to the interval or
+    five minutes, whichever is longer.
     """
-    soon, longest = min(interval, _FIRST_PAUSE), max(interval, _LONGEST_PAUSE)
-    return float(min(longest, soon * 2.0 ** min(failures - 1, 32)))
+    first, longest = min(interval, _FIRST_DELAY_AFTER_RUN), max(interval, _LONGEST_DELAY_AFTER_RUN)
+    return float(min(longest, first * 2.0 ** min(failures - 1, 32)))
 
 
 class RetryBudget:
-    """Keeps retries from becoming the load: every retry costs 1, every success earns 3, up to a reserve of 100.
+    """Limits retries: each retry costs 1 and each success earns 3, up to a reserve of 100.
 
-    So while at least a quarter of the attempts succeed retries never stop; when nothing does, they end after 100.
+    While at least a quarter of the attempts succeed, retries never stop. If none succeeds, they stop after 100.
     """
 
     def __init__(self) -> None:
@@ -68,7 +68,7 @@ class RetryBudget:
         self._left = min(_RESERVE, self._left + _EARNED_BY_SUCCESS)
 
     def retry(self) -> bool:
-        """Pay for a retry, and tell whether there was enough left."""
+        """Pay for a retry; return False if the budget is used up."""
         if self._left < 1:
             return False
         self._left -= 1

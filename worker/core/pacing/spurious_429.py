@@ -1,50 +1,52 @@
-"""Tells 429s that are noise from those that mean a limit.
+"""Tells 429s caused by a rate limit from 429s that would come at any rate.
 
-Invariant: pure; nothing but the requests noted decides. Neighbours: `rate` asks, and obeys in how it cuts.
+Invariant: pure; decides by the recorded replies alone. Neighbours: `rate_estimator` asks, and lowers the rate.
 """
 
 # Chosen by simulation (tests/core/test_rate_estimator.py).
-_SLOWER = 0.7  # of the rate at first: a limit that refuses less than a third there refuses nothing here
-_FIRST_EVIDENCE = 3  # 429s at the slower rate that make a judgement at first,
-_EVIDENCE = 4  # when it is looked at again,
-_MOST_EVIDENCE = 16  # and at most, after false judgements
-_LEAST_SUSPICION = 4  # 429s without a judgement until the rate is lowered on purpose, at first,
-_MOST_SUSPICION = 64  # and in the end, where slowing down has helped
-_FIRST_MEMORY = 10  # 429s that are excused until the next look, at first,
-_LONGEST_MEMORY = 80  # and in the end
-_ALIKE = 3.0  # times rarer at the slower rate is no difference yet,
-_OFTENER = 6.0  # and so many times more frequent something else: the limit has just fallen
-_RARER = 5.0  # times the usual number accepted between two 429s: slowing down has helped
-_HIGHER = 1.5  # times the rate at first: a new beginning
-_MOST_NOISE = 1 / 3  # of all requests
-_EXCUSED = 2.0  # times the noise is still noise,
-_PATIENCE = 6.0  # and so many 429s at once
+_SLOWER = 0.7  # of the first rate: a limit that refuses less than a third there refuses nothing here
+_FIRST_EVIDENCE = 3  # 429s at the slower rate needed for the first classification,
+_EVIDENCE = 4  # for one during a probe,
+_MOST_EVIDENCE = 16  # and at most, after wrong classifications
+_LEAST_SUSPICION = 4  # unclassified 429s before the rate is lowered on purpose, at first,
+_MOST_SUSPICION = 64  # and at most, while lowering the rate helps
+_FIRST_PROBE_INTERVAL = 10  # ignored 429s between two probes, at first,
+_LONGEST_PROBE_INTERVAL = 80  # and at most
+_ALIKE = 3.0  # a share up to so many times smaller at the slower rate counts as equal,
+_OFTENER = 6.0  # and one so many times larger means that the limit has just fallen
+_RARER = 5.0  # times the usual number of requests accepted between two 429s: lowering the rate has helped
+_HIGHER = 1.5  # times the first rate: start counting again
+_LARGEST_SPURIOUS_SHARE = 1 / 3  # of all requests
+_ALLOWED = 2.0  # times the spurious share is ignored,
+_LARGEST_ALLOWANCE = 6.0  # and up to so many 429s at once
 
 
 class Spurious429Filter:
-    """Tells 429s that have nothing to do with our rate, as those of a faulty server, by what slowing down does to them.
+    """Classifies 429s by the effect of a lower rate.
 
-    At a true limit they become rare, else their share stays; and the end of a window refuses again and again. Noise is
-    excused while it is about that share, and looked at again as it is more, or after some time.
+    Below a real limit, 429s become rare; spurious ones, as from a faulty server, keep their share. (A server with
+    windows refuses one request after another until the window ends; this is never spurious.) Spurious 429s are ignored
+    as long as their share stays about the same. The filter probes a lower rate again if they become more frequent, and
+    after a number of them.
     """
 
     def __init__(self) -> None:
-        """Start with no doubt that 429s mean a limit."""
+        """Start with the assumption that every 429 is caused by a limit."""
         self._share = 0.0
         self._gap = 0
-        self._suspicion, self._memory, self._evidence = _LEAST_SUSPICION, _FIRST_MEMORY, _FIRST_EVIDENCE
+        self._suspicion, self._probe_interval, self._evidence = _LEAST_SUSPICION, _FIRST_PROBE_INTERVAL, _FIRST_EVIDENCE
         self._allowance = 0.0
         self.probing = False
         self._begin(0.0)
 
     def accepted(self, rate: float) -> None:
-        """Note a request that was accepted at this rate."""
+        """Record a request that was accepted at this rate."""
         self._accepted[self._is_slower(rate)] += 1
         self._gap += 1
-        self._allowance = min(_PATIENCE, self._allowance + _EXCUSED * self._share)
+        self._allowance = min(_LARGEST_ALLOWANCE, self._allowance + _ALLOWED * self._share)
 
     def refused(self, rate: float, *, used: float, again: bool) -> None:
-        """Note a 429 at this rate; `again` where nothing was accepted since the last."""
+        """Record a 429 at this rate; `again` means that no request was accepted since the last 429."""
         refused = sum(self._refused)
         rarer = refused > 1 and self._gap * refused > _RARER * sum(self._accepted)
         self._gap = 0
@@ -56,34 +58,34 @@ class Spurious429Filter:
             self._refused[self._is_slower(rate)] += 1
             self._again += again
 
-    def rested(self) -> None:
-        """Forget what was counted: after a pause a true limit too accepts as many at any rate."""
+    def forget_counts(self) -> None:
+        """Drop the counts after idle time: a real limit, too, then accepts a burst at any rate."""
         if not self._share:
             self._begin(0.0)
 
     def should_ignore(self) -> bool:
-        """Tell whether the 429 just noted is one of those to be expected."""
-        if self._allowance < 1 or not (self.probing or self._refused[False] < self._memory):
+        """Return whether the 429 just recorded is spurious and must not lower the rate."""
+        if self._allowance < 1 or not (self.probing or self._refused[False] < self._probe_interval):
             return False
         self._allowance -= 1
         return True
 
     def start_probe(self, rate: float) -> bool:
-        """Tell whether to look at a slower rate, now that there are more 429s than excused, or for long."""
+        """Start a probe at a lower rate if 429s were classified as spurious before; return whether it started."""
         if self.probing:
-            self._conclude(noise=False, share=0.0)
+            self._conclude(spurious=False, share=0.0)
         if not self._share:
             return False
-        self.top, self.probing, self._allowance = rate, True, _PATIENCE
+        self.top, self.probing, self._allowance = rate, True, _LARGEST_ALLOWANCE
         return True
 
     @property
-    def suspected(self) -> bool:
-        """Tell whether a slower rate would settle what the 429s mean."""
+    def needs_lower_rate(self) -> bool:
+        """Return whether a lower rate is needed to classify the 429s."""
         return self._refused[False] >= self._suspicion and not self._refused[True]
 
     def classify(self) -> bool | None:
-        """Tell, once there is evidence, whether the 429s at the rate `top` were noise."""
+        """Return whether the 429s at the rate `top` are spurious, or None while there is too little evidence."""
         before, after = (max(1, r) / (1 + r + a) for r, a in zip(self._refused, self._accepted, strict=True))
         enough = self._refused[True] >= (_EVIDENCE if self.probing else self._evidence)
         if not enough and not (self.probing and self._accepted[True] * before > _EVIDENCE * _ALIKE):
@@ -91,19 +93,20 @@ class Spurious429Filter:
         refused = sum(self._refused)
         share = refused / (refused + sum(self._accepted))
         alike = enough and before / _ALIKE <= after and (self.probing or after <= before * _OFTENER)
-        noise = alike and share <= _MOST_NOISE and self._again <= refused / 2
+        spurious = alike and share <= _LARGEST_SPURIOUS_SHARE and self._again <= refused / 2
         some_left = self.probing and self._refused[True] > 1 and after * _ALIKE < before
-        self._conclude(noise=noise, share=share if noise else after if some_left else 0.0)
-        return noise
+        self._conclude(spurious=spurious, share=share if spurious else after if some_left else 0.0)
+        return spurious
 
-    def _conclude(self, *, noise: bool, share: float) -> None:
+    def _conclude(self, *, spurious: bool, share: float) -> None:
         if self.probing:
-            self._evidence = _FIRST_EVIDENCE if noise else min(_MOST_EVIDENCE, 2 * self._evidence)
-            self._memory = min(_LONGEST_MEMORY, 2 * self._memory) if noise else _FIRST_MEMORY
-        if noise:
+            self._evidence = _FIRST_EVIDENCE if spurious else min(_MOST_EVIDENCE, 2 * self._evidence)
+            longer = min(_LONGEST_PROBE_INTERVAL, 2 * self._probe_interval)
+            self._probe_interval = longer if spurious else _FIRST_PROBE_INTERVAL
+        if spurious:
             self._suspicion = _LEAST_SUSPICION
         self._share = share
-        self._begin(self.top if noise else 0.0)
+        self._begin(self.top if spurious else 0.0)
 
     def _is_slower(self, rate: float) -> bool:
         return self.probing if self._share else rate <= _SLOWER * self.top
@@ -112,6 +115,6 @@ class Spurious429Filter:
         self.top = top
         self.probing = False
         self._again = 0
-        self._allowance = _PATIENCE if self._share else 0.0
-        self._accepted = [0, 0]  # at about the rate `top`, and at a slower one
+        self._allowance = _LARGEST_ALLOWANCE if self._share else 0.0
+        self._accepted = [0, 0]  # at about the rate `top`, and at a lower one
         self._refused = [0, 0]

@@ -1,37 +1,37 @@
-"""Spaces requests: at most a burst at once, and no more than the rate in the long run.
+"""A token bucket: how long the next request must wait.
 
-Invariant: everything follows from the times passed in (seconds on any steady clock). Neighbours: `rate_estimator` says
-what the rate is, `engine.rate_limiter` waits as this says.
+Invariant: pure; time is passed in, as seconds on any monotonic clock. Neighbours: `rate_estimator` decides the rate,
+`engine.rate_limiter` waits.
 """
 
-_NOTHING = 1e-9
+_EPSILON = 1e-9
 
 
 class TokenBucket:
-    """A token bucket: at most `burst` requests at once, and in the long run no more than the rate, which may change."""
+    """Allows about `burst` requests at once, and in the long run no more than the rate, which may change."""
 
     def __init__(self, *, burst: int, now: float) -> None:
-        """Start with the whole burst available.
+        """Start with a full bucket.
 
-        It is a tenth and one less than allowed, so that requests which the network, or a process that is still loading
-        modules, delays and bunches keep to the limit where they arrive.
+        Its depth is one request and a tenth below `burst`: the network, or a process that is still loading modules, may
+        delay requests so that they arrive closer together than they were sent.
         """
         self._depth = float(max(1, burst - 1 - burst // 10))
         self._tokens = self._depth
         self._at = now
 
     def wait(self, now: float, rate: float) -> float:
-        """Give the seconds until the next request may go; 0 where it may go now."""
+        """Return the seconds until the next request may be sent; 0 if it may be sent now."""
         self._refill(now, rate)
         missing = 1 - self._tokens
-        return missing / rate if missing > _NOTHING else 0.0
+        return missing / rate if missing > _EPSILON else 0.0
 
     def take(self) -> None:
-        """Note that a request goes now."""
+        """Use a token for a request that is sent now. The count may become negative."""
         self._tokens -= 1
 
     def drain(self) -> None:
-        """Give the burst up: the next request goes one interval from now."""
+        """Empty the bucket: the next request waits for one interval. A debt stays."""
         self._tokens = min(self._tokens, 0.0)
 
     def _refill(self, now: float, rate: float) -> None:
