@@ -137,8 +137,8 @@ def test_a_driver_whose_address_changes_as_he_moves_stays_where_he_was() -> None
         Problem(
             "membership.yaml:101:5",
             f"no driver has the e-mail address nobody@example.com (it resolved to {A} before); no driver is"
-            f" detached from fleet {DEPOT} until this is fixed, and the drivers that it may mean are not detached from any"
-            " fleet",
+            f" detached from fleet {DEPOT} until this is fixed, and the drivers that it may mean are not detached from"
+            " any fleet",
         ),
     )
 
