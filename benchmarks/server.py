@@ -64,7 +64,7 @@ def main(drivers: str, rate: str, limit: Limit, record: str) -> None:
     """Serve until terminated, and print the base URL once the port listens."""
     invented, _ = people(int(drivers))
     limits = quirks.Quirks(rate=float(rate) if rate else None, limit=limit)
-    sandbox = app.create(invented, behaviour=limits, record=bool(record))
+    sandbox = app.create(invented, quirks=limits, record=bool(record))
 
     def started(url: str) -> None:
         sys.stdout.write(f"{url}\n")

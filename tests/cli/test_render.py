@@ -53,7 +53,7 @@ def _plan(guarded: GuardedPlan) -> str:
 
 def _result(*results: ChangeResult, guarded: GuardedPlan | None = None, **fields: object) -> str:
     known: dict[str, object] = {"run": "run_1", "started": NOW, "finished": NOW + datetime.timedelta(seconds=90)}
-    return render.result(Report(**{**known, "judged": guarded, "results": results, **fields}))  # type: ignore[arg-type]
+    return render.result(Report(**{**known, "guarded": guarded, "results": results, **fields}))  # type: ignore[arg-type]
 
 
 def test_a_plan_names_fleets_and_drivers_beside_their_ids_and_what_it_costs() -> None:

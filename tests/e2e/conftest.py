@@ -26,7 +26,7 @@ class Workspace:
     @property
     def people(self) -> state.SandboxState:
         """Give what Charge holds."""
-        return self.charge.roster
+        return self.charge.state
 
     def another(self, name: str, *, source: str) -> pathlib.Path:
         """Write settings of the same account with another source and a journal of its own: one journal, one writer."""
@@ -51,7 +51,7 @@ Open = Callable[..., Workspace]
 
 @pytest.fixture
 def open_workspace(tmp_path: pathlib.Path) -> Iterator[Open]:
-    """Make workspace with other people, behaviour or faults than `workspace`; `around` wraps the sandbox."""
+    """Return a function that makes a workspace with another account, other quirks or faults; `around` wraps the sandbox."""
     with contextlib.ExitStack() as stack:
 
         def make(
@@ -63,7 +63,7 @@ def open_workspace(tmp_path: pathlib.Path) -> Iterator[Open]:
             source: str = "membership.yaml",
         ) -> Workspace:
             account = people or state.SandboxState.populate(drivers=40, fleets=4)
-            charge = app.create(account, behaviour=behaves, faults=goes_wrong)
+            charge = app.create(account, quirks=behaves, faults=goes_wrong)
             url = stack.enter_context(served.over_http(around(charge)))
             return Workspace(command.Folder(tmp_path, url, source=source), charge, url)
 

@@ -47,8 +47,8 @@ def test_ssosync_what_is_written_but_never_read_back_is_not_written_for_ever(ope
         async def answer(scope: http_types.Scope, receive: http_types.Receive, send: http_types.Send) -> None:
             await inner(scope, receive, send)
             if scope["method"] == "POST":
-                effect = inner.roster.effects[-1]
-                inner.roster.detach(effect.driver, effect.fleet)
+                effect = inner.state.effects[-1]
+                inner.state.detach(effect.driver, effect.fleet)
 
         return answer
 

@@ -192,7 +192,7 @@ def test_requests_to_reconcile_need_the_token_and_come_together(workspace: conft
         assert service.ask("POST", "/sync").status_code == 401
         assert service.ask("POST", "/sync", token="another-token-of-the-tests").status_code == 401
         assert service.runs("request") == []
-        workspace.charge.behaviour = quirks.Quirks(latency_seconds=0.2)
+        workspace.charge.quirks = quirks.Quirks(latency_seconds=0.2)
         workspace.people.detach(*_first(workspace))
         answers = [service.ask("POST", "/sync", token=TOKEN).status_code for _ in range(30)]
         assert set(answers) == {202}

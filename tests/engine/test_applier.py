@@ -44,7 +44,7 @@ async def test_a_driver_that_moves_is_never_in_no_fleet() -> None:
     """Attaches before detaches, driver by driver, whatever else is under way."""
     drivers = [DriverId(f"drv_{number:032d}") for number in range(40)]
     account_harness = harness.Harness(
-        harness.state_of({VANS: drivers, DEPOT: []}), behaviour=quirks.Quirks(latency_seconds=0.3)
+        harness.state_of({VANS: drivers, DEPOT: []}), quirks=quirks.Quirks(latency_seconds=0.3)
     )
     await applying.apply(
         account_harness,
@@ -60,7 +60,7 @@ async def test_a_driver_that_moves_is_never_in_no_fleet() -> None:
 async def test_lanes_run_side_by_side_up_to_the_concurrency() -> None:
     drivers = [DriverId(f"drv_{number:032d}") for number in range(40)]
     held = harness.state_of({VANS: []}, others=drivers)
-    account_harness = harness.Harness(held, behaviour=quirks.Quirks(latency_seconds=1), concurrency=10, burst=100)
+    account_harness = harness.Harness(held, quirks=quirks.Quirks(latency_seconds=1), concurrency=10, burst=100)
     start = anyio.current_time()
     await applying.apply(account_harness, [applying.attach(driver, VANS) for driver in drivers])
     assert anyio.current_time() - start == pytest.approx(4, abs=0.2)
@@ -163,7 +163,7 @@ CONFLICTS = quirks.Quirks(already_attached="conflict", not_attached="conflict", 
 @pytest.mark.parametrize(("change", "already"), [(applying.attach(A, VANS), True), (applying.detach(D, VANS), True)])
 @pytest.mark.parametrize("conduct", [CONFLICTS, quirks.PLAUSIBLE], ids=["409", "200"])
 async def test_what_somebody_else_did_already_is_done(change: Change, already: bool, conduct: quirks.Quirks) -> None:
-    account_harness = harness.Harness(applying.account(), behaviour=conduct)
+    account_harness = harness.Harness(applying.account(), quirks=conduct)
     (outcome,) = await applying.apply(account_harness, [change])
     assert outcome.name == ("already" if conduct is CONFLICTS else "applied")
     assert account_harness.state.memberships() == applying.account().memberships()
@@ -172,7 +172,7 @@ async def test_what_somebody_else_did_already_is_done(change: Change, already: b
 async def test_a_conflict_that_is_none_of_that_is_refused() -> None:
     held = applying.account()
     held.change_driver(D, status="suspended")
-    account_harness = harness.Harness(held, behaviour=CONFLICTS)
+    account_harness = harness.Harness(held, quirks=CONFLICTS)
     (outcome,) = await applying.apply(account_harness, [applying.attach(D, VANS)])
     assert isinstance(outcome, Refused)
     assert (outcome.code, outcome.attempts) == ("driver_fleet_conflict", 1)
@@ -184,7 +184,7 @@ async def test_a_conflict_that_cannot_be_settled_is_unknown() -> None:
         return "503" if request.route == "driver" else None
 
     account_harness = harness.Harness(
-        applying.account(), behaviour=CONFLICTS, faults=faults.Faults(script=script), policy=QUICK
+        applying.account(), quirks=CONFLICTS, faults=faults.Faults(script=script), policy=QUICK
     )
     (outcome,) = await applying.apply(account_harness, [applying.attach(A, VANS)])
     assert isinstance(outcome, Unknown)
@@ -209,7 +209,7 @@ async def test_a_driver_that_is_refused_harms_nobody_else(name: str) -> None:
 
 
 async def test_a_key_that_may_not_write_is_refused_without_retries() -> None:
-    account_harness = harness.Harness(applying.account(), behaviour=quirks.Quirks(read_only=True))
+    account_harness = harness.Harness(applying.account(), quirks=quirks.Quirks(read_only=True))
     found = await applying.apply(account_harness, [applying.attach(A, DEPOT), applying.attach(D, DEPOT)])
     assert applying.names(found) == ["refused", "refused"]
     assert len(account_harness.writes) == 2
@@ -224,7 +224,7 @@ NOT_MADE = ["500", "503", "html", "html_200", "reset_before", "hang"]
 @pytest.mark.parametrize("conduct", ["replay", "rerun", "outcome"])
 @pytest.mark.parametrize("name", [*LOST, *NOT_MADE])
 async def test_one_bad_answer_is_outlived_by_a_retry_under_the_same_key(name: str, conduct: Any) -> None:
-    account_harness = harness.Harness(applying.account(), behaviour=quirks.Quirks(stored_5xx=conduct), timeout=1)
+    account_harness = harness.Harness(applying.account(), quirks=quirks.Quirks(stored_5xx=conduct), timeout=1)
     account_harness.sandbox.faults = faults.Faults(script=[name])
     assert applying.names(await applying.apply(account_harness, [applying.attach(D, VANS)])) == [
         "deferred" if _stuck(name, conduct) else "applied"
@@ -270,7 +270,7 @@ async def test_a_write_that_cannot_be_settled_is_unknown(name: str) -> None:
 
 async def test_an_unclear_answer_before_a_refusal_is_settled_by_reading() -> None:
     """The first attempt took effect, and the retry is refused for that very reason."""
-    account_harness = harness.Harness(applying.account(), behaviour=CONFLICTS)
+    account_harness = harness.Harness(applying.account(), quirks=CONFLICTS)
     account_harness.sandbox.faults = faults.Faults(script=["500_after"])
     (outcome,) = await applying.apply(account_harness, [applying.attach(D, VANS)])
     assert isinstance(outcome, Applied)

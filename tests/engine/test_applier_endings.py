@@ -41,7 +41,7 @@ async def test_too_long_a_pause_defers_what_is_left() -> None:
 
     async def refuse() -> None:
         await anyio.sleep(0.5)
-        account_harness.sandbox.behaviour = quirks.Quirks(
+        account_harness.sandbox.quirks = quirks.Quirks(
             rate=0.001, burst=1, limit="sliding", window_seconds=3600, retry_after="seconds"
         )
 
@@ -57,7 +57,7 @@ async def test_too_long_a_pause_defers_what_is_left() -> None:
 
 async def test_a_stop_lets_finish_what_is_in_flight_and_sends_nothing_more() -> None:
     held, changes = _crowd(30)
-    account_harness = harness.Harness(held, concurrency=5, behaviour=quirks.Quirks(latency_seconds=10))
+    account_harness = harness.Harness(held, concurrency=5, quirks=quirks.Quirks(latency_seconds=10))
 
     async def stop() -> None:
         await anyio.sleep(3)

@@ -28,14 +28,14 @@ class World:
 
     def __init__(self, seed: int, rates: dict[str, float], *, conduct: quirks.Quirks) -> None:
         chance = random.Random(seed)
-        self.roster = state.SandboxState.populate(drivers=14, fleets=4, seed=seed)
-        drivers, fleets = sorted(self.roster.drivers), sorted(self.roster.fleets)
+        self.state = state.SandboxState.populate(drivers=14, fleets=4, seed=seed)
+        drivers, fleets = sorted(self.state.drivers), sorted(self.state.fleets)
         self.wanted = {fleet: chance.sample(drivers, chance.randint(1, 6)) for fleet in fleets[:3]}
-        self.others = {pair for pair in self.roster.memberships() if pair[1] == fleets[3]}
+        self.others = {pair for pair in self.state.memberships() if pair[1] == fleets[3]}
         self.missing: list[str] = []
         self.account_harness = harness.Harness(
-            self.roster,
-            behaviour=conduct,
+            self.state,
+            quirks=conduct,
             faults=faults.Faults(rates, seed=seed),
             seed=seed,
             timeout=1.0,
@@ -49,7 +49,7 @@ class World:
     @property
     def managed(self) -> set[tuple[str, str]]:
         """Give the memberships that there are in the managed fleets."""
-        return {(driver, fleet) for driver, fleet in self.roster.memberships() if fleet in self.wanted}
+        return {(driver, fleet) for driver, fleet in self.state.memberships() if fleet in self.wanted}
 
     @property
     def desired(self) -> set[tuple[str, str]]:
@@ -69,10 +69,10 @@ class World:
         attached, detached = self.managed - self.before, self.before - self.managed
         assert attached <= self.desired
         assert detached.isdisjoint(self.desired)
-        assert {pair for pair in self.roster.memberships() if pair[1] not in self.wanted} == self.others
+        assert {pair for pair in self.state.memberships() if pair[1] not in self.wanted} == self.others
         assert self.missing == []
         changed = collections.Counter(
-            (effect.action, effect.driver, effect.fleet) for effect in self.roster.effects if effect.changed
+            (effect.action, effect.driver, effect.fleet) for effect in self.state.effects if effect.changed
         )
         assert set(changed.values()) <= {1}
         for result in finished.results:

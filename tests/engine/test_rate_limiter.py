@@ -316,7 +316,7 @@ async def test_a_run_uses_its_pace_and_never_more() -> None:
     held, wanted = _many(1000)
     slow = quirks.Quirks(latency_seconds=0.2)
     account_harness = harness.Harness(
-        held, requests_per_second=50, burst=10, adaptive=True, concurrency=16, behaviour=slow
+        held, requests_per_second=50, burst=10, adaptive=True, concurrency=16, quirks=slow
     )
     finished = await account_harness.reconcile(wanted)
     times = [request.time for request in account_harness.sandbox.requests]
@@ -330,7 +330,7 @@ async def test_a_run_finds_a_limit_that_nobody_told() -> None:
     held, wanted = _many(2500)
     conduct = quirks.Quirks(rate=150, latency_seconds=0.05)
     account_harness = harness.Harness(
-        held, requests_per_second=2000, burst=10, adaptive=True, concurrency=32, behaviour=conduct
+        held, requests_per_second=2000, burst=10, adaptive=True, concurrency=32, quirks=conduct
     )
     finished = await account_harness.reconcile(wanted)
     requests = account_harness.sandbox.requests
@@ -344,7 +344,7 @@ async def test_all_requests_of_a_run_wait_out_what_charge_asks_for(form: Literal
     held, wanted = _many(120)
     conduct = quirks.Quirks(rate=5, limit="fixed", window_seconds=10, retry_after=form, latency_seconds=0.02)
     account_harness = harness.Harness(
-        held, requests_per_second=100, burst=10, adaptive=True, concurrency=8, behaviour=conduct
+        held, requests_per_second=100, burst=10, adaptive=True, concurrency=8, quirks=conduct
     )
     finished = await account_harness.reconcile(wanted)
     assert finished.counts["applied"] == 120

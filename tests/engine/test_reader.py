@@ -134,9 +134,9 @@ async def test_reads_that_queue_for_a_connection_do_not_burst_out_when_it_is_fre
 
     async def recover() -> None:
         await anyio.sleep(stall)
-        account_harness.sandbox.behaviour = quirks.Quirks()
+        account_harness.sandbox.quirks = quirks.Quirks()
 
-    account_harness.sandbox.behaviour = quirks.Quirks(latency_seconds=stall)
+    account_harness.sandbox.quirks = quirks.Quirks(latency_seconds=stall)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(recover)
         await reader.drivers(big_accounts.DRIVERS[:48])
@@ -234,7 +234,7 @@ async def test_a_fleet_whose_listing_fails_twice_is_incomplete_and_the_others_ar
 @pytest.mark.parametrize("pages", ["offset", "cursor"])
 @pytest.mark.parametrize("name", ["repeat", "shift"])
 async def test_pages_that_shift_are_noticed_or_harmless(name: str, pages: Any) -> None:
-    account_harness = _account(45, page_size=10, behaviour=quirks.Quirks(pages=pages))
+    account_harness = _account(45, page_size=10, quirks=quirks.Quirks(pages=pages))
     account_harness.sandbox.faults = big_accounts.fault_where(name, big_accounts.page(VANS))
     actual = await account_harness.read({VANS: []})
     assert bool(actual.incomplete) is (name == "shift")
@@ -246,7 +246,7 @@ async def test_pages_that_shift_are_noticed_or_harmless(name: str, pages: Any) -
 @pytest.mark.parametrize("cap", [30, 44])
 async def test_a_server_that_silently_caps_its_lists_is_caught(cap: int) -> None:
     """Story: lists silently capped at 30 or 300 items (terraform-provider-github 701, -okta 944)."""
-    account_harness = _account(45, page_size=10, behaviour=quirks.Quirks(page_cap=cap))
+    account_harness = _account(45, page_size=10, quirks=quirks.Quirks(page_cap=cap))
     actual = await account_harness.read({VANS: []})
     assert actual.incomplete == {VANS: f"the listing shows {cap} drivers, but `total_drivers` says 45"}
 
@@ -271,7 +271,7 @@ async def test_a_capped_list_of_all_is_caught_by_the_fleets_own_lists() -> None:
 
 @pytest.mark.parametrize(("offset", "trusted"), [(0, True), (1, True), (-1, True), (2, True), (3, False), (-3, False)])
 async def test_a_small_difference_is_tolerated_only_after_a_second_reading(offset: int, trusted: bool) -> None:
-    account_harness = _account(200, behaviour=quirks.Quirks(total_drivers_offset=offset))
+    account_harness = _account(200, quirks=quirks.Quirks(total_drivers_offset=offset))
     actual = await account_harness.read({VANS: []})
     assert (VANS not in actual.incomplete) is trusted
     assert big_accounts.listed(account_harness) == [VANS] * (2 if offset == 0 else 4)
@@ -279,13 +279,13 @@ async def test_a_small_difference_is_tolerated_only_after_a_second_reading(offse
 
 
 async def test_a_small_fleet_tolerates_no_difference() -> None:
-    account_harness = _account(45, behaviour=quirks.Quirks(total_drivers_offset=1))
+    account_harness = _account(45, quirks=quirks.Quirks(total_drivers_offset=1))
     assert VANS in (await account_harness.read({VANS: []})).incomplete
 
 
 async def test_an_empty_fleet_that_says_so_is_whole_and_one_that_does_not_is_not() -> None:
     assert (await _account(0).read({VANS: []})).incomplete == {}
-    account_harness = _account(3, behaviour=quirks.Quirks(page_cap=0))
+    account_harness = _account(3, quirks=quirks.Quirks(page_cap=0))
     assert VANS in (await account_harness.read({VANS: []})).incomplete
 
 
@@ -363,7 +363,7 @@ async def test_somebody_else_at_work_is_settled_by_the_second_reading() -> None:
 @pytest.mark.parametrize("form", [quirks.Quirks(null_lists=True), quirks.Quirks(unknown_values=True)])
 async def test_null_lists_and_unknown_fields_read_like_any_other(form: quirks.Quirks) -> None:
     held = harness.state_of({VANS: [A], DEPOT: []}, others=[B])
-    account_harness = harness.Harness(held, behaviour=form)
+    account_harness = harness.Harness(held, quirks=form)
     actual = await account_harness.read({VANS: [A], DEPOT: ["b" * 32 + "@example.com"]})
     assert actual.memberships == {A: frozenset({VANS}), B: frozenset()}
     assert actual.incomplete == {}

@@ -33,7 +33,7 @@ QUICK = retry_policy.RetryPolicy(max_attempts=2, base_seconds=0.5)
 
 
 async def test_a_run_makes_what_is_wanted_so_and_says_what_it_did() -> None:
-    account_harness = harness.Harness(accounts.account(), behaviour=quirks.Quirks(latency_seconds=0.1))
+    account_harness = harness.Harness(accounts.account(), quirks=quirks.Quirks(latency_seconds=0.1))
     finished = await account_harness.reconcile(accounts.WANTED)
     assert account_harness.state.memberships() == accounts.AFTER
     assert (finished.result, finished.exit_code, finished.error) == (RunResult.CONVERGED, 0, None)
@@ -61,7 +61,7 @@ async def test_a_second_run_makes_no_writes() -> None:
 
 @pytest.mark.parametrize("conduct", [quirks.Quirks(null_lists=True, unknown_values=True), quirks.PLAUSIBLE])
 async def test_the_figures_are_those_of_the_wire(conduct: quirks.Quirks) -> None:
-    account_harness = harness.Harness(accounts.account(), behaviour=conduct, timeout=1)
+    account_harness = harness.Harness(accounts.account(), quirks=conduct, timeout=1)
     account_harness.sandbox.faults = faults.Faults(
         dict.fromkeys(("rate_limited_seconds", "500", "503", "reset_after", "truncated", "hang"), 0.15), seed=5
     )
@@ -181,7 +181,7 @@ async def test_a_key_revoked_at_any_moment_stops_all_requests_at_once(left: int)
 
 
 async def test_a_stop_while_reading_ends_the_run_at_once() -> None:
-    account_harness = harness.Harness(accounts.account(), behaviour=quirks.Quirks(latency_seconds=20))
+    account_harness = harness.Harness(accounts.account(), quirks=quirks.Quirks(latency_seconds=20))
     run = account_harness.cycle(doubles.Source(accounts.WANTED))
     reports: list[Report] = []
 
@@ -200,9 +200,7 @@ async def test_a_stop_while_reading_ends_the_run_at_once() -> None:
 async def test_a_stop_while_writing_reports_what_was_made_and_what_was_not() -> None:
     drivers = [DriverId(f"drv_{number:032d}") for number in range(20)]
     held = harness.state_of({VANS: []}, others=drivers)
-    account_harness = harness.Harness(
-        held, requests_per_second=10, burst=1, behaviour=quirks.Quirks(latency_seconds=0.5)
-    )
+    account_harness = harness.Harness(held, requests_per_second=10, burst=1, quirks=quirks.Quirks(latency_seconds=0.5))
     run = account_harness.cycle(doubles.Source({VANS: drivers}))
     reports: list[Report] = []
 

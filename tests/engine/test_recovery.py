@@ -43,13 +43,13 @@ SLOW = quirks.Quirks(latency_seconds=1)
 
 async def _cut_off(account_harness: harness.Harness, *, after: float) -> None:
     """Start a run, end its life so many seconds later, and begin the next one: quicker, on the same journal."""
-    account_harness.sandbox.behaviour = SLOW
+    account_harness.sandbox.quirks = SLOW
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(account_harness.reconcile, WANTED)
         await anyio.sleep(after)
         account_harness.memory = account_harness.journal = account_harness.memory.crash()
         tasks.cancel_scope.cancel()
-    account_harness.sandbox.behaviour = quirks.PLAUSIBLE
+    account_harness.sandbox.quirks = quirks.PLAUSIBLE
 
 
 def _all_back(account_harness: harness.Harness) -> None:
@@ -170,7 +170,7 @@ async def test_a_saved_plan_recovers_first_too() -> None:
 
 async def test_a_life_that_is_over_writes_nothing_more() -> None:
     """It noticed nothing of its end: another process took its place."""
-    account_harness = harness.Harness(_account(), behaviour=SLOW)
+    account_harness = harness.Harness(_account(), quirks=SLOW)
     reports: list[Report] = []
 
     async def reconcile() -> None:
@@ -253,7 +253,7 @@ async def test_a_short_pause_harms_nobody() -> None:
 async def test_waiting_for_charge_is_no_standing_still(conduct: quirks.Quirks) -> None:
     """However slow the answers are, or long the pauses that Charge asks for."""
     account_harness = harness.Harness(
-        harness.state_of({VANS: []}, others=DRIVERS[:6]), behaviour=conduct, concurrency=1, timeout=600, adaptive=True
+        harness.state_of({VANS: []}, others=DRIVERS[:6]), quirks=conduct, concurrency=1, timeout=600, adaptive=True
     )
     assert (await account_harness.reconcile({VANS: DRIVERS[:6]})).counts["applied"] == 6
 

@@ -120,7 +120,7 @@ async def test_a_200_with_data_missing_was_read_as_deleted(shown: int) -> None:
 @pytest.mark.parametrize("conduct", [quirks.Quirks(page_cap=5), quirks.Quirks(total_drivers_offset=4)])
 async def test_lists_were_silently_capped(conduct: quirks.Quirks) -> None:
     """terraform-provider-github 701, -okta 944."""
-    account_harness = _account(behaviour=conduct, limits=harness.LENIENT)
+    account_harness = _account(quirks=conduct, limits=harness.LENIENT)
     wanted = {VANS: IN_VANS[1:], DEPOT: IN_DEPOT}
     finished = await _unharmed(account_harness, wanted)
     assert finished.exit_code in (1, 4)

@@ -6,12 +6,14 @@ import pytest
 
 from worker.sandbox import app, state
 
+SandboxState = state.SandboxState
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Account:
     """One driver in one of two fleets."""
 
-    roster: state.SandboxState
+    state: SandboxState
     sandbox: app.Sandbox
     vans: str
     depot: str

@@ -44,13 +44,13 @@ async def test_a_fleet_has_every_field_of_the_reference(account: conftest.Accoun
 
 
 async def test_total_drivers_follows_the_memberships(account: conftest.Account) -> None:
-    account.roster.detach(account.alice, account.vans)
+    account.state.detach(account.alice, account.vans)
     assert (await _get(account.sandbox, f"fleets/{account.vans}"))["total_drivers"] == 0
 
 
 @pytest.mark.parametrize(("offset", "shown"), [(3, 4), (-1, 0), (-9, 0)])
 async def test_total_drivers_may_lie(account: conftest.Account, offset: int, shown: int) -> None:
-    account.sandbox.behaviour = quirks.Quirks(total_drivers_offset=offset)
+    account.sandbox.quirks = quirks.Quirks(total_drivers_offset=offset)
     assert (await _get(account.sandbox, f"fleets/{account.vans}"))["total_drivers"] == shown
 
 
@@ -59,7 +59,7 @@ async def test_a_wrong_key_is_turned_away(account: conftest.Account, key: str) -
     async with support.client(account.sandbox, key=key) as api:
         reply = await api.post(f"drivers/{account.alice}/detach", json={"fleet": account.vans})
     assert (reply.status_code, reply.json()["type"]) == (401, "authentication_error")
-    assert account.roster.effects == []
+    assert account.state.effects == []
     assert [(record.authorized, record.status) for record in account.sandbox.requests] == [(False, 401)]
 
 
@@ -89,8 +89,8 @@ async def test_what_does_not_exist_is_said_to_be_missing(
 
 
 async def test_empty_lists_may_be_null(account: conftest.Account) -> None:
-    account.sandbox.behaviour = quirks.Quirks(null_lists=True)
-    account.roster.detach(account.alice, account.vans)
+    account.sandbox.quirks = quirks.Quirks(null_lists=True)
+    account.state.detach(account.alice, account.vans)
     driver = await _get(account.sandbox, f"drivers/{account.alice}")
     assert (driver["fleets"], driver["policy_ids"]) == (None, None)
     assert driver["vehicles"]
@@ -99,7 +99,7 @@ async def test_empty_lists_may_be_null(account: conftest.Account) -> None:
 
 async def test_unknown_fields_and_values_may_appear() -> None:
     held = state.SandboxState.populate(drivers=9, fleets=3)
-    sandbox = app.create(held, behaviour=quirks.Quirks(unknown_values=True))
+    sandbox = app.create(held, quirks=quirks.Quirks(unknown_values=True))
     drivers, fleets = await _get(sandbox, "drivers?limit=100"), await _get(sandbox, "fleets?limit=100")
     assert set(drivers) > {"data", "next_page_url", "previous_page_url"}
     assert {driver["status"] for driver in drivers["data"]} == {"active", "in_review"}
@@ -110,7 +110,7 @@ async def test_unknown_fields_and_values_may_appear() -> None:
 async def test_the_request_id_stands_in_a_header_unless_switched_off(account: conftest.Account) -> None:
     async with support.client(account.sandbox) as api:
         assert (await api.get("fleets")).headers["request-id"].startswith("req_")
-        account.sandbox.behaviour = quirks.Quirks(request_id_header=False)
+        account.sandbox.quirks = quirks.Quirks(request_id_header=False)
         assert "request-id" not in (await api.get("fleets")).headers
 
 
@@ -129,7 +129,7 @@ async def test_requests_are_recorded_without_the_key(account: conftest.Account) 
 
 
 async def test_a_benchmark_may_do_without_records(account: conftest.Account) -> None:
-    sandbox = app.create(account.roster, record=False)
+    sandbox = app.create(account.state, record=False)
     await _get(sandbox, "fleets")
     assert sandbox.requests == []
 

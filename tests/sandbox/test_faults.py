@@ -25,13 +25,13 @@ async def _attach(account: conftest.Account, fault: str | None) -> httpx.Respons
 @pytest.mark.parametrize("fault", [*BEFORE, "not_found"])
 async def test_a_fault_before_the_effect_changes_nothing(account: conftest.Account, fault: str) -> None:
     await _attach(account, fault)
-    assert account.roster.effects == []
+    assert account.state.effects == []
 
 
 @pytest.mark.parametrize("fault", AFTER)
 async def test_a_fault_after_the_effect_hides_it(account: conftest.Account, fault: str) -> None:
     await _attach(account, fault)
-    assert [effect.changed for effect in account.roster.effects] == [True]
+    assert [effect.changed for effect in account.state.effects] == [True]
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ async def test_wrong_types_are_json_that_fits_nothing(account: conftest.Account)
 async def test_a_reset_is_a_read_error(account: conftest.Account, fault: str, effects: int) -> None:
     with pytest.raises(httpx.ReadError):
         await _attach(account, fault)
-    assert len(account.roster.effects) == effects
+    assert len(account.state.effects) == effects
     assert account.sandbox.requests[0].status is None
 
 
@@ -109,7 +109,7 @@ async def test_a_hanging_request_can_only_be_given_up(account: conftest.Account,
         await anyio.wait_all_tasks_blocked()
         assert account.sandbox.requests[0].status is None
         tasks.cancel_scope.cancel()
-    assert len(account.roster.effects) == effects
+    assert len(account.state.effects) == effects
 
 
 @pytest.mark.parametrize("path", ["drivers/{alice}", "fleets/{vans}"])

@@ -23,7 +23,7 @@ def _sandbox(drivers: int = 25, kind: Pages = "offset") -> tuple[app.Sandbox, st
     fleet = held.add_fleet(name="Paris vans")
     for _ in range(drivers):
         held.add_driver(fleets=[fleet])
-    return app.create(held, behaviour=quirks.Quirks(pages=kind)), fleet
+    return app.create(held, quirks=quirks.Quirks(pages=kind)), fleet
 
 
 @KINDS
@@ -34,7 +34,7 @@ async def test_following_the_links_shows_everything_once(kind: Pages, limit: int
         for path in (f"drivers?limit={limit}", f"drivers?fleet={fleet}&limit={limit}"):
             found = await support.walk(api, path)
             assert [len(page) for page in found[:-1]] == [limit] * (len(found) - 1)
-            assert list(itertools.chain(*found)) == list(sandbox.roster.newest_drivers())
+            assert list(itertools.chain(*found)) == list(sandbox.state.newest_drivers())
 
 
 async def test_a_page_has_ten_objects_unless_told() -> None:
@@ -68,7 +68,7 @@ async def test_a_limit_outside_1_to_100_is_a_bad_request(account: conftest.Accou
 
 
 async def test_drivers_are_filtered_by_fleet_and_vehicle(account: conftest.Account) -> None:
-    bob = account.roster.add_driver(fleets=[account.depot])
+    bob = account.state.add_driver(fleets=[account.depot])
     async with support.client(account.sandbox) as api:
         assert await support.walk(api, f"drivers?fleet={account.vans}") == [[account.alice]]
         assert await support.walk(api, f"drivers?vehicle={objects.vehicle(bob)}") == [[bob]]
@@ -76,7 +76,7 @@ async def test_drivers_are_filtered_by_fleet_and_vehicle(account: conftest.Accou
 
 
 async def test_fleets_are_filtered_by_status_driver_and_vehicle(account: conftest.Account) -> None:
-    account.roster.change_fleet(account.depot, status="suspended")
+    account.state.change_fleet(account.depot, status="suspended")
     async with support.client(account.sandbox) as api:
         assert await support.walk(api, "fleets") == [[account.depot, account.vans]]
         assert await support.walk(api, "fleets?status=suspended") == [[account.depot]]
@@ -100,7 +100,7 @@ async def test_a_filter_by_what_does_not_exist_is_refused_or_finds_nothing(
     async with support.client(account.sandbox) as api:
         reply = await api.get(path)
         assert (reply.status_code, reply.json()["code"]) == (404, code)
-        account.sandbox.behaviour = quirks.Quirks(unknown_filter="empty")
+        account.sandbox.quirks = quirks.Quirks(unknown_filter="empty")
         assert await support.walk(api, path) == [[]]
 
 
@@ -132,29 +132,29 @@ async def test_a_token_that_was_changed_is_a_bad_request() -> None:
 
 async def test_offset_pages_miss_an_object_when_an_earlier_one_goes() -> None:
     sandbox, fleet = _sandbox(6, "offset")
-    ids = sandbox.roster.newest_drivers()
+    ids = sandbox.state.newest_drivers()
     async with support.client(sandbox) as api:
         page = (await api.get(f"drivers?fleet={fleet}&limit=3")).json()
-        sandbox.roster.detach(ids[0], fleet)
+        sandbox.state.detach(ids[0], fleet)
         assert await support.walk(api, page["next_page_url"]) == [list(ids[4:])]
 
 
 async def test_offset_pages_repeat_an_object_when_a_newer_one_comes() -> None:
     sandbox, fleet = _sandbox(6, "offset")
-    ids = sandbox.roster.newest_drivers()
+    ids = sandbox.state.newest_drivers()
     async with support.client(sandbox) as api:
         page = (await api.get(f"drivers?fleet={fleet}&limit=3")).json()
-        sandbox.roster.add_driver(fleets=[fleet])
+        sandbox.state.add_driver(fleets=[fleet])
         assert await support.walk(api, page["next_page_url"]) == [list(ids[2:5]), [ids[5]]]
 
 
 async def test_cursor_pages_stay_where_they_are() -> None:
     sandbox, fleet = _sandbox(6, "cursor")
-    ids = sandbox.roster.newest_drivers()
+    ids = sandbox.state.newest_drivers()
     async with support.client(sandbox) as api:
         page = (await api.get(f"drivers?fleet={fleet}&limit=3")).json()
-        sandbox.roster.detach(ids[2], fleet)
-        sandbox.roster.add_driver(fleets=[fleet])
+        sandbox.state.detach(ids[2], fleet)
+        sandbox.state.add_driver(fleets=[fleet])
         assert await support.walk(api, page["next_page_url"]) == [list(ids[3:])]
 
 
@@ -163,15 +163,15 @@ async def test_a_list_that_empties_while_it_is_read_ends(kind: Pages) -> None:
     sandbox, fleet = _sandbox(6, kind)
     async with support.client(sandbox) as api:
         page = (await api.get(f"drivers?fleet={fleet}&limit=3")).json()
-        for driver in sandbox.roster.newest_drivers():
-            sandbox.roster.detach(driver, fleet)
+        for driver in sandbox.state.newest_drivers():
+            sandbox.state.detach(driver, fleet)
         assert await support.walk(api, page["next_page_url"]) == [[]]
 
 
 @KINDS
 async def test_a_cap_ends_a_list_silently(kind: Pages) -> None:
     sandbox, _ = _sandbox(25)
-    sandbox.behaviour = quirks.Quirks(pages=kind, page_cap=13)
+    sandbox.quirks = quirks.Quirks(pages=kind, page_cap=13)
     async with support.client(sandbox) as api:
         found = await support.walk(api, "drivers?limit=5")
     assert [len(page) for page in found] == [5, 5, 3]
@@ -191,7 +191,7 @@ class TestFaults:
     async def test_a_shifted_page_misses_one_object(self, kind: Pages) -> None:
         sandbox, _ = _sandbox(25, kind)
         sandbox.faults = faults.Faults(script=[None, "shift"])
-        ids = list(sandbox.roster.newest_drivers())
+        ids = list(sandbox.state.newest_drivers())
         async with support.client(sandbox) as api:
             assert list(itertools.chain(*await support.walk(api, "drivers"))) == ids[:10] + ids[11:]
 
@@ -199,34 +199,34 @@ class TestFaults:
     async def test_a_repeating_page_shows_one_object_again(self, kind: Pages) -> None:
         sandbox, _ = _sandbox(25, kind)
         sandbox.faults = faults.Faults(script=[None, "repeat"])
-        ids = list(sandbox.roster.newest_drivers())
+        ids = list(sandbox.state.newest_drivers())
         async with support.client(sandbox) as api:
             assert list(itertools.chain(*await support.walk(api, "drivers"))) == ids[:10] + ids[9:]
 
     async def test_a_repeating_first_page_shows_its_last_object_twice(self) -> None:
         sandbox, _ = _sandbox(3)
         sandbox.faults = faults.Faults(script=["repeat"])
-        ids = list(sandbox.roster.newest_drivers())
+        ids = list(sandbox.state.newest_drivers())
         async with support.client(sandbox) as api:
             assert await support.walk(api, "drivers") == [[*ids, ids[-1]]]
 
     @KINDS
-    @pytest.mark.parametrize("turn", [0, 1, 2])
-    async def test_a_looping_page_leads_to_itself(self, kind: Pages, acquire: int) -> None:
+    @pytest.mark.parametrize("page_number", [0, 1, 2])
+    async def test_a_looping_page_leads_to_itself(self, kind: Pages, page_number: int) -> None:
         sandbox, _ = _sandbox(25, kind)
-        sandbox.faults = faults.Faults(script=[None] * acquire + ["loop"] * 3)
+        sandbox.faults = faults.Faults(script=[None] * page_number + ["loop"] * 3)
         async with support.client(sandbox) as api:
-            found = await support.walk(api, "drivers?limit=10", most=acquire + 3)
-        assert found[acquire] == found[acquire + 1] == found[acquire + 2]
-        repeated = [dict(record.query) for record in sandbox.requests[acquire:]]
+            found = await support.walk(api, "drivers?limit=10", most=page_number + 3)
+        assert found[page_number] == found[page_number + 1] == found[page_number + 2]
+        repeated = [dict(record.query) for record in sandbox.requests[page_number:]]
         assert repeated == [repeated[0]] * 3
 
-    @pytest.mark.parametrize("turn", [0, 1, 2])
-    async def test_a_list_cut_short_says_that_it_is_over(self, acquire: int) -> None:
+    @pytest.mark.parametrize("page_number", [0, 1, 2])
+    async def test_a_list_cut_short_says_that_it_is_over(self, page_number: int) -> None:
         sandbox, _ = _sandbox(30)
-        sandbox.faults = faults.Faults(script=[None] * acquire + ["cut_short"])
+        sandbox.faults = faults.Faults(script=[None] * page_number + ["cut_short"])
         async with support.client(sandbox) as api:
-            assert [len(page) for page in await support.walk(api, "drivers")] == [10] * acquire + [5]
+            assert [len(page) for page in await support.walk(api, "drivers")] == [10] * page_number + [5]
 
     async def test_a_foreign_page_leads_to_another_origin(self) -> None:
         sandbox, fleet = _sandbox(3)

@@ -74,7 +74,7 @@ async def test_links_lead_back_to_the_port() -> None:
     sandbox = app.create(state.SandboxState.populate(drivers=30, fleets=2))
     async with _served(sandbox) as url, _client(url) as api:
         pages = await support.walk(api, "drivers?limit=7")
-    assert list(itertools.chain(*pages)) == list(sandbox.roster.newest_drivers())
+    assert list(itertools.chain(*pages)) == list(sandbox.state.newest_drivers())
 
 
 @pytest.mark.parametrize(("fault", "effects"), [("reset_before", 0), ("reset_after", 1)])
@@ -83,7 +83,7 @@ async def test_a_reset_really_resets(account: conftest.Account, fault: str, effe
     async with _served(account.sandbox) as url, _client(url) as api:
         with pytest.raises(httpx.ReadError):
             await api.post(f"drivers/{account.alice}/attach", json={"fleet": account.depot})
-        assert len(account.roster.effects) == effects
+        assert len(account.state.effects) == effects
         assert (await api.get("fleets")).status_code == 200
 
 
@@ -136,7 +136,7 @@ async def test_a_slow_request_keeps_nobody_from_leaving(account: conftest.Accoun
         arrived.set()
         await account.sandbox(scope, receive, send)
 
-    account.sandbox.behaviour = quirks.Quirks(latency_seconds=3600)
+    account.sandbox.quirks = quirks.Quirks(latency_seconds=3600)
     async with _served(watched) as url:
         stream = await _raw(url, "fleets")
         await arrived.wait()
@@ -150,7 +150,7 @@ async def test_a_client_that_gives_up_does_not_undo_the_write(account: conftest.
     async with _served(account.sandbox) as url, _client(url) as api:
         with pytest.raises(httpx.ReadTimeout):
             await api.post(f"drivers/{account.alice}/attach", json={"fleet": account.depot}, timeout=0.05)
-        assert account.roster.members(account.depot) == {account.alice}
+        assert account.state.members(account.depot) == {account.alice}
         assert (await api.get("fleets")).status_code == 200
 
 

@@ -180,7 +180,7 @@ class Audit:
             run.totals[item["id"]].add(item["total_drivers"])
 
 
-class Roster(state.SandboxState):
+class RecordedState(state.SandboxState):
     """The account's state, which notes what is done to it and by whom."""
 
     audit: Audit

@@ -36,7 +36,9 @@ NOWHERE = FleetByName("Nowhere")
 class Shelf:
     """The sources of an account as they stand now."""
 
-    def __init__(self, held: audit.Roster, boundaries: Sequence[datetime.datetime], chance: random.Random) -> None:
+    def __init__(
+        self, held: audit.RecordedState, boundaries: Sequence[datetime.datetime], chance: random.Random
+    ) -> None:
         """Write documents about an account; dated rows begin and end at `boundaries`."""
         self._roster = held
         self._boundaries = boundaries

@@ -65,19 +65,22 @@ class Life:
     storms: Mapping[str, float]
 
 
+Quirks = quirks.Quirks
+
+
 @dataclasses.dataclass(frozen=True)
 class Spec:
     """A world before anything happens in it."""
 
     seed: int
     settings: Settings
-    behaviour: quirks.Quirks
+    quirks: Quirks
     boundaries: tuple[datetime.datetime, ...]
     lives: tuple[Life, ...]
     approving: bool
 
 
-def spec(seed: int, held: audit.Roster) -> Spec:
+def spec(seed: int, held: audit.RecordedState) -> Spec:
     """Draw everything about a world but its account, which is filled, and its documents."""
     chance = random.Random(f"world {seed}")
     _populate(held, chance)
@@ -85,7 +88,7 @@ def spec(seed: int, held: audit.Roster) -> Spec:
     return Spec(
         seed=seed,
         settings=_settings(chance, held),
-        behaviour=_behaviour(chance),
+        quirks=_quirks(chance),
         boundaries=tuple(clocks.NOON + datetime.timedelta(hours=each) for each in hours),
         lives=tuple(_life(chance) for _ in range(chance.choice((1, 2, 2, 3, 3, 4)))),
         approving=chance.random() < 0.5,
@@ -97,7 +100,7 @@ def calm(stormy: quirks.Quirks) -> quirks.Quirks:
     return dataclasses.replace(stormy, page_cap=None, total_drivers_offset=0, read_only=False, rate=None)
 
 
-def _populate(held: audit.Roster, chance: random.Random) -> None:
+def _populate(held: audit.RecordedState, chance: random.Random) -> None:
     count = chance.choice((1, 2, 3, 3, 4, 5, 6))
     names = [f"Fleet {number}" for number in range(count)]
     if count > 2 and chance.random() < 0.15:
@@ -114,7 +117,7 @@ def _populate(held: audit.Roster, chance: random.Random) -> None:
         )
 
 
-def _settings(chance: random.Random, held: audit.Roster) -> Settings:
+def _settings(chance: random.Random, held: audit.RecordedState) -> Settings:
     rate = chance.choice((5.0, 25.0, 25.0, 100.0, 1000.0))
     return Settings(
         mode=Mode.ADDITIVE if chance.random() < 0.1 else Mode.EXACT,
@@ -131,7 +134,7 @@ def _settings(chance: random.Random, held: audit.Roster) -> Settings:
     )
 
 
-def _limits(chance: random.Random, held: audit.Roster) -> guard.Limits:
+def _limits(chance: random.Random, held: audit.RecordedState) -> guard.Limits:
     must_see = frozenset[tuple[DriverId, FleetId]]()
     if chance.random() < 0.1 and held.memberships():
         driver, fleet = chance.choice(sorted(held.memberships()))
@@ -146,7 +149,7 @@ def _limits(chance: random.Random, held: audit.Roster) -> guard.Limits:
     )
 
 
-def _behaviour(chance: random.Random) -> quirks.Quirks:
+def _quirks(chance: random.Random) -> quirks.Quirks:
     limited = chance.random() < 0.4
     return quirks.Quirks(
         already_attached=chance.choice(("ok", "conflict")),

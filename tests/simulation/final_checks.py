@@ -14,7 +14,7 @@ from worker.core.model.plan import Action, Change
 from worker.core.model.report import Report
 
 
-def reported(seen: audit.Audit, held: audit.Roster, run: audit.Run, finished: Report) -> None:
+def reported(seen: audit.Audit, held: audit.RecordedState, run: audit.Run, finished: Report) -> None:
     """Judge whether a run's report says what is so."""
     seen.counts[f"verdict {finished.error.code if finished.error else finished.result}"] += 1
     kept_back = finished.guarded.held if finished.guarded else ()
@@ -93,7 +93,12 @@ def moved(seen: audit.Audit, kept: fake_journal.Storage, runs: dict[str, audit.R
 
 
 def at_rest(
-    seen: audit.Audit, held: audit.Roster, wishes: expected_state.Expected, finished: Report, *, allowed: set[str]
+    seen: audit.Audit,
+    held: audit.RecordedState,
+    wishes: expected_state.Expected,
+    finished: Report,
+    *,
+    allowed: set[str],
 ) -> None:
     """Judge whether a quiet run left everything as it is wanted; errors of the kinds `allowed` end a run rightly."""
     if finished.error is not None:
@@ -124,7 +129,7 @@ def idle(seen: audit.Audit, first: Report, second: Report) -> None:
             seen.violated("rule 9", f"a second quiet run plans {_named(result.change)}")
 
 
-def _astray(held: audit.Roster, wishes: expected_state.Expected) -> set[expected_state.Pair]:
+def _astray(held: audit.RecordedState, wishes: expected_state.Expected) -> set[expected_state.Pair]:
     """Give every membership that ought to be there and is not, or is there and ought not to be."""
     astray = {pair for pair in wishes.wanted if not _present(held, pair)}
     for fleet, mode in wishes.modes.items():
@@ -134,7 +139,7 @@ def _astray(held: audit.Roster, wishes: expected_state.Expected) -> set[expected
     return astray
 
 
-def _present(held: audit.Roster, pair: expected_state.Pair) -> bool:
+def _present(held: audit.RecordedState, pair: expected_state.Pair) -> bool:
     return pair[0] in held.drivers and pair[1] in held.fleets_of(pair[0])
 
 

@@ -25,8 +25,7 @@ from tests.simulation import (
 )
 from tests.support import clocks, doubles, harness
 from tests.support import sandbox as support
-from worker.charge import client as client_
-from worker.charge import transport
+from worker.charge import client, transport
 from worker.core.model.errors import Stopped
 from worker.core.model.identifiers import Account, IntentKey, RunId
 from worker.core.model.report import Report
@@ -45,16 +44,16 @@ PAUSE_SECONDS = 90.0
 class Parts:
     """What the product is made of; to plant a defect, replace one."""
 
-    applier: type[applier.Applier] = applier.Applier
-    reader: type[reader.Reader] = reader.Reader
-    executor: type[request_executor.RequestExecutor] = request_executor.RequestExecutor
-    builder: type[plan_builder.PlanBuilder] = plan_builder.PlanBuilder
-    cycle: type[reconciler.Reconciler] = reconciler.Reconciler
-    client: type[client_.Client] = client_.Client
-    http: type[transport.Transport] = transport.Transport
-    limiter: type[rate_limiter.RateLimiter] = rate_limiter.RateLimiter
-    run_cancellation: type[cancellation.Cancellation] = cancellation.Cancellation
-    journal: type[fake_journal.Journal] = fake_journal.Journal
+    new_applier: type[applier.Applier] = applier.Applier
+    new_reader: type[reader.Reader] = reader.Reader
+    new_executor: type[request_executor.RequestExecutor] = request_executor.RequestExecutor
+    new_builder: type[plan_builder.PlanBuilder] = plan_builder.PlanBuilder
+    new_reconciler: type[reconciler.Reconciler] = reconciler.Reconciler
+    new_client: type[client.Client] = client.Client
+    new_transport: type[transport.Transport] = transport.Transport
+    new_limiter: type[rate_limiter.RateLimiter] = rate_limiter.RateLimiter
+    new_cancellation: type[cancellation.Cancellation] = cancellation.Cancellation
+    new_journal: type[fake_journal.FakeJournal] = fake_journal.FakeJournal
 
 
 @dataclasses.dataclass
@@ -63,7 +62,7 @@ class Surroundings:
 
     settings: draw.Settings
     parts: Parts
-    roster: audit.Roster
+    roster: audit.RecordedState
     sandbox: app.Sandbox
     disk: fake_journal.Storage
     shelf: documents.Shelf
@@ -142,7 +141,7 @@ class Life:
     def _furnish(self) -> None:
         """Make what outlives a run."""
         around, settings = self._around, self._around.settings
-        self._journal = around.parts.journal(
+        self._journal = around.parts.new_journal(
             around.disk,
             life=self._fate,
             seen=around.seen,
@@ -153,10 +152,10 @@ class Life:
             failed=lambda: self._run.end("a failure of the journal"),
             planning=self._plans,
         )
-        self._limiter = around.parts.limiter(
+        self._limiter = around.parts.new_limiter(
             requests_per_second=settings.rate, burst=settings.burst, adaptive=settings.adaptive
         )
-        self._http = around.parts.http(
+        self._http = around.parts.new_transport(
             base_url=harness.BASE,
             key=Secret(app.KEY),
             api_version="2026-03-01",
@@ -165,7 +164,7 @@ class Life:
             connections=settings.concurrency,
             transport=self._wire,
         )
-        self._client = around.parts.client(http=self._http, clock=around.wall, page_size=settings.page_size)
+        self._client = around.parts.new_client(http=self._http, clock=around.wall, page_size=settings.page_size)
 
     def _plans(self) -> None:
         self._run.planned = True
@@ -193,12 +192,12 @@ class Life:
         around = self._around
         name = f"run-{len(around.runs) + 1}"
         run = self._run = audit.Run(name, self.number, around.seen.next(), trio.current_time())
-        run.deceived = run.misled = around.sandbox.behaviour.page_cap is not None
+        run.deceived = run.misled = around.sandbox.quirks.page_cap is not None
         run.lost = trio.current_time() if self._journal.lost else None
         around.runs[name] = run
         around.seen.note(f"life {self.number}", f"{name} begins ({trigger})")
         around.seen.counts["runs"] += 1
-        self._cancellation = around.parts.run_cancellation(wake=self._limiter.wake)
+        self._cancellation = around.parts.new_cancellation(wake=self._limiter.wake)
         with trio.move_on_after(LONGEST_RUN) as bound:
             finished = await self._cycle(run).reconcile(trigger=trigger)
         if bound.cancelled_caught:
@@ -211,14 +210,14 @@ class Life:
 
     def _cycle(self, run: audit.Run) -> reconciler.Reconciler:
         around, settings, parts = self._around, self._around.settings, self._around.parts
-        executor = parts.executor(
+        executor = parts.new_executor(
             limiter=self._limiter,
             run_cancellation=self._cancellation,
             policy=settings.policy,
             jitter=around.chance.random,
         )
         watcher = doubles.Watcher()
-        reader = parts.reader(
+        reader = parts.new_reader(
             charge=self._client,
             executor=executor,
             progress=watcher,
@@ -226,9 +225,9 @@ class Life:
             concurrency=settings.concurrency,
             must_see={fleet for _, fleet in settings.limits.must_see},
         )
-        return parts.cycle(
+        return parts.new_reconciler(
             run=RunId(run.name),
-            builder=parts.builder(
+            builder=parts.new_builder(
                 rules=plan_builder.Rules(Account(harness.BASE, "test"), settings.mode, settings.limits, settings.rate),
                 sources=[
                     documents.Source(around.shelf, place, self._fate, run)
@@ -240,7 +239,7 @@ class Life:
                 clock=around.wall,
             ),
             reader=reader,
-            applier=parts.applier(
+            applier=parts.new_applier(
                 charge=self._client,
                 executor=executor,
                 journal=self._journal,

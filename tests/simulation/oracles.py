@@ -42,7 +42,7 @@ class Judge:
         self,
         *,
         seen: audit.Audit,
-        held: audit.Roster,
+        held: audit.RecordedState,
         disk: fake_journal.Storage,
         rules: Rules,
         truths: Callable[[audit.Run], list[expected_state.Expected]],

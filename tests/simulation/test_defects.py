@@ -70,7 +70,7 @@ class Guesser(reader.Reader):
         return dataclasses.replace(actual, metadata=first)
 
 
-class LateIntents(fake_journal.Journal):
+class LateIntents(fake_journal.FakeJournal):
     """Writes a run down when the first outcome is known."""
 
     begun: Callable[[], Awaitable[None]] | None = None
@@ -85,7 +85,7 @@ class LateIntents(fake_journal.Journal):
         await super().record(group)
 
 
-class Forgetful(fake_journal.Journal):
+class Forgetful(fake_journal.FakeJournal):
     """Loses the last outcome of every group."""
 
     async def record(self, group: Sequence[tuple[IntentKey, Outcome]]) -> None:
@@ -231,29 +231,29 @@ class Lazy(applier.Applier):
 
 
 DEFECTS = [
-    (living.Parts(client=KeyPerAttempt), "rule 4"),
-    (living.Parts(applier=OneKey), "rule 5"),
-    (living.Parts(applier=DetachFirst), "rule 3"),
-    (living.Parts(applier=DetachAnyway), "rule 3"),
-    (living.Parts(reader=Believer), "rule 2"),
-    (living.Parts(reader=Guesser), "rule 1"),
-    (living.Parts(journal=LateIntents), "rule 4"),
-    (living.Parts(journal=Forgetful), "record"),
-    (living.Parts(cycle=NoRecovery), "record"),
-    (living.Parts(builder=Unguarded), "guard"),
-    (living.Parts(builder=Additive), "rule 1"),
-    (living.Parts(builder=HalfSources), "rule 2"),
-    (living.Parts(run_cancellation=Undaunted), "halt"),
-    (living.Parts(run_cancellation=Deaf), "halt"),
-    (living.Parts(run_cancellation=Sleepwalker), "pause"),
-    (living.Parts(applier=Usurper), "one writer"),
-    (living.Parts(limiter=Rushing), "pace"),
-    (living.Parts(http=Trusting), "rule 6"),
-    (living.Parts(limiter=Stuck), "deadlock"),
-    (living.Parts(executor=Hasty), "bound"),
-    (living.Parts(applier=Careless), "report"),
-    (living.Parts(applier=Pessimist), "record"),
-    (living.Parts(applier=Lazy), "convergence"),
+    (living.Parts(new_client=KeyPerAttempt), "rule 4"),
+    (living.Parts(new_applier=OneKey), "rule 5"),
+    (living.Parts(new_applier=DetachFirst), "rule 3"),
+    (living.Parts(new_applier=DetachAnyway), "rule 3"),
+    (living.Parts(new_reader=Believer), "rule 2"),
+    (living.Parts(new_reader=Guesser), "rule 1"),
+    (living.Parts(new_journal=LateIntents), "rule 4"),
+    (living.Parts(new_journal=Forgetful), "record"),
+    (living.Parts(new_reconciler=NoRecovery), "record"),
+    (living.Parts(new_builder=Unguarded), "guard"),
+    (living.Parts(new_builder=Additive), "rule 1"),
+    (living.Parts(new_builder=HalfSources), "rule 2"),
+    (living.Parts(new_cancellation=Undaunted), "halt"),
+    (living.Parts(new_cancellation=Deaf), "halt"),
+    (living.Parts(new_cancellation=Sleepwalker), "pause"),
+    (living.Parts(new_applier=Usurper), "one writer"),
+    (living.Parts(new_limiter=Rushing), "pace"),
+    (living.Parts(new_transport=Trusting), "rule 6"),
+    (living.Parts(new_limiter=Stuck), "deadlock"),
+    (living.Parts(new_executor=Hasty), "bound"),
+    (living.Parts(new_applier=Careless), "report"),
+    (living.Parts(new_applier=Pessimist), "record"),
+    (living.Parts(new_applier=Lazy), "convergence"),
 ]
 
 

@@ -84,7 +84,7 @@ class _World:
     def __init__(self, seed: int, seen: audit.Audit, parts: living.Parts) -> None:
         self._seen = seen
         self._parts = parts
-        self._roster = audit.Roster(seed=seed)
+        self._roster = audit.RecordedState(seed=seed)
         self._roster.audit = seen
         self._spec = draw.spec(seed, self._roster)
         self._seed = seed
@@ -110,7 +110,7 @@ class _World:
             settings=self._spec.settings,
             parts=self._parts,
             roster=self._roster,
-            sandbox=app.create(self._roster, behaviour=self._spec.behaviour, clock=wall.seconds, record=False),
+            sandbox=app.create(self._roster, quirks=self._spec.quirks, clock=wall.seconds, record=False),
             disk=fake_journal.Storage(),
             shelf=documents.Shelf(self._roster, self._spec.boundaries, draw.generator(self._seed, "shelf")),
             wall=wall,
@@ -149,7 +149,7 @@ class _World:
     async def _rest(self) -> None:
         """Let nothing happen any more, and see that everything comes to rest."""
         around = self._around
-        around.sandbox.behaviour = draw.calm(self._spec.behaviour)
+        around.sandbox.quirks = draw.calm(self._spec.quirks)
         self._seen.note("world", "is quiet")
         now = around.wall.now()
         late = [moment for moment in self._spec.boundaries if now <= moment <= now + _TWO_HOURS]

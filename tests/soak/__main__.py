@@ -36,7 +36,7 @@ class Place:
         """Make an account of 60 drivers in 6 fleets."""
         self.chance = random.Random(seed)
         self.people = state.SandboxState.populate(drivers=60, fleets=6)
-        self.charge = app.create(self.people, behaviour=quirks.PLAUSIBLE, faults=faults.Faults(WEATHER, seed=seed))
+        self.charge = app.create(self.people, quirks=quirks.PLAUSIBLE, faults=faults.Faults(WEATHER, seed=seed))
         self.path = folder
         self.log = folder / "log"
         self.wanted = {fleet: sorted(self.people.members(fleet)) for fleet in self.people.fleets}

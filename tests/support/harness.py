@@ -70,7 +70,7 @@ class Harness:
         self,
         held: state.SandboxState,
         *,
-        behaviour: quirks.Quirks = quirks.PLAUSIBLE,
+        quirks: quirks.Quirks = quirks.PLAUSIBLE,
         faults: accidents.Faults = accidents.NONE,
         journal: Journal | None = None,
         new_transport: Callable[[], httpx.AsyncBaseTransport] | None = None,
@@ -88,10 +88,10 @@ class Harness:
         grace: datetime.timedelta = datetime.timedelta(),
         keep: datetime.timedelta | None = None,
     ) -> None:
-        """Take the roster, and whatever differs from a fast account in good weather."""
+        """Wire a fast account without faults; every parameter changes one thing about it."""
         self.state = held
         self.wall = clocks.Wall()
-        self.sandbox = app.create(held, behaviour=behaviour, faults=faults, clock=self.wall.seconds)
+        self.sandbox = app.create(held, quirks=quirks, faults=faults, clock=self.wall.seconds)
         self.memory = memory_journal.MemoryJournal()
         self.journal = journal or self.memory
         self.watcher = doubles.Watcher()

@@ -41,7 +41,7 @@ def command(port: int, drivers: int, fleets: int, rate: float | None, faults: tu
         raise click.BadParameter(str(error), param_hint="--fault") from None
     sandbox = app.create(
         state.SandboxState.populate(drivers=drivers, fleets=fleets, seed=seed),
-        behaviour=quirks.Quirks(rate=rate),
+        quirks=quirks.Quirks(rate=rate),
         faults=chosen,
         record=False,
     )

@@ -1,8 +1,9 @@
-"""The sandbox: one ASGI callable that answers as Charge does, and goes wrong on request.
+"""The sandbox: an ASGI application that imitates the Charge API and injects faults on request.
 
-Invariant: from a request's arrival in `_decide` to its answer nothing waits, so no two requests ever interleave.
-Neighbours: `roster` is the state, `endpoints` the API, `behaviour` its silent matters, `faults` the accidents; `server`
-puts it behind a port. An accident on the connection leaves as `faults.Disconnect`: whoever runs the app makes it true.
+Invariant: `_decide` never waits, so requests cannot interleave and each write is atomic.
+Neighbours: `state` holds the account, `endpoints` implements the API, `quirks` lists what the reference leaves open,
+`faults` lists what can go wrong, and `server` serves the application on a port. A connection fault is raised as
+`faults.Disconnect`; the server or transport that runs the application must break the connection.
 """
 
 import dataclasses
@@ -14,32 +15,31 @@ from typing import Final
 
 import anyio
 
-from worker.sandbox import endpoints, http_types, idempotency, limiter, objects, quirks, state
-from worker.sandbox import faults as accidents
+from worker.sandbox import endpoints, faults, http_types, idempotency, limiter, objects, quirks, state
 
 KEY: Final = "ch_sk_test_sandbox"
 PAUSE: Final = 1.0
-"""The seconds that a scripted 429 asks a client to wait."""
+"""How many seconds an injected 429 asks the client to wait."""
 
 _LOST: Final = frozenset({"hang", "hang_after", "reset_before", "reset_after"})
 
 
 class Sandbox:
-    """Charge, imitated. `behaviour` and `faults` may be replaced while it runs."""
+    """The imitation of Charge. `quirks` and `faults` may be replaced while it runs."""
 
     def __init__(
         self,
-        roster: state.SandboxState,
+        state: state.SandboxState,
         *,
-        behaviour: quirks.Quirks,
-        faults: accidents.Faults,
+        quirks: quirks.Quirks,
+        faults: faults.Faults,
         key: str,
         clock: Callable[[], float],
         record: bool,
     ) -> None:
-        """Stand before a roster; `create` has the defaults."""
-        self.roster = roster
-        self.behaviour = behaviour
+        """Serve this account. `create` supplies the defaults."""
+        self.state = state
+        self.quirks = quirks
         self.faults = faults
         self.requests: list[http_types.Record] = []
         self._key = key
@@ -51,7 +51,7 @@ class Sandbox:
         self._date = (0, b"")
 
     async def __call__(self, scope: http_types.Scope, receive: http_types.Receive, send: http_types.Send) -> None:
-        """Answer one request, or let it come to grief."""
+        """Answer one request, or make it fail."""
         if scope["type"] != "http":
             raise ValueError(f"the sandbox answers http only, not {scope['type']}")
         content = await http_types.body(receive)
@@ -69,23 +69,23 @@ class Sandbox:
         await self._deliver(request, answer, fault, receive=receive, send=send)
 
     async def _pause(self) -> None:
-        if self.behaviour.latency_seconds:
-            await anyio.sleep(self.behaviour.latency_seconds / 2)
+        if self.quirks.latency_seconds:
+            await anyio.sleep(self.quirks.latency_seconds / 2)
 
     def _decide(self, request: http_types.Request) -> tuple[http_types.Answer, str | None]:
         if not request.authorized:
             return objects.error(request, 401, None, "The key is missing or invalid."), None
-        result = self._limiter.admit(self.behaviour, request.time)
-        headers = _rate_limit(result) if result and self.behaviour.rate_limit_headers else ()
+        result = self._limiter.admit(self.quirks, request.time)
+        headers = _rate_limit(result) if result and self.quirks.rate_limit_headers else ()
         if result and result.wait:
-            answer, fault = self._too_many(request, result.wait, self.behaviour.retry_after), None
+            answer, fault = self._too_many(request, result.wait, self.quirks.retry_after), None
         else:
             fault = self.faults.draw(request)
-            answer = self._befall(request, fault)
+            answer = self._answer(request, fault)
         return dataclasses.replace(answer, headers=answer.headers + headers) if headers else answer, fault
 
-    def _befall(self, request: http_types.Request, fault: str | None) -> http_types.Answer:
-        """Answer a request to which this happens: some faults strike before the effect, some after."""
+    def _answer(self, request: http_types.Request, fault: str | None) -> http_types.Answer:
+        """Return the answer to a request with this fault, which happens before or after the effect."""
         match fault:
             case "rate_limited":
                 return self._too_many(request, PAUSE, "none")
@@ -106,9 +106,7 @@ class Sandbox:
         misdirected = endpoints.misdirected(request)
         if misdirected is not None:
             return misdirected
-        call = endpoints.Call(
-            request=request, roster=self.roster, behaviour=self.behaviour, fault=fault, now=self._clock()
-        )
+        call = endpoints.Call(request=request, state=self.state, quirks=self.quirks, fault=fault, now=self._clock())
         writes = request.route in http_types.WRITES
         answer = self._keys.answer(call, endpoints.perform) if writes else endpoints.perform(call)
         return endpoints.failure(call) if fault in ("500", "500_after") else answer
@@ -136,11 +134,11 @@ class Sandbox:
             await http_types.disconnected(receive)
             return
         if fault in ("reset_before", "reset_after"):
-            raise accidents.ConnectionReset(fault)
+            raise faults.ConnectionReset(fault)
         await send({"type": "http.response.start", "status": answer.status, "headers": self._headers(request, answer)})
         if fault == "truncated":
             await send({"type": "http.response.body", "body": answer.body[: len(answer.body) // 2], "more_body": True})
-            raise accidents.ConnectionCut(fault)
+            raise faults.ConnectionCut(fault)
         await send({"type": "http.response.body", "body": answer.body})
 
     def _headers(self, request: http_types.Request, answer: http_types.Answer) -> list[tuple[bytes, bytes]]:
@@ -153,25 +151,26 @@ class Sandbox:
             (b"content-length", b"%d" % len(answer.body)),
             *answer.headers,
         ]
-        if self.behaviour.request_id_header and answer.content_type == http_types.JSON:  # a gateway knows no request id
+        if self.quirks.request_id_header and answer.content_type == http_types.JSON:  # a gateway knows no request id
             headers.append((b"request-id", request.id.encode()))
         return headers
 
 
 def create(
-    roster: state.SandboxState,
+    state: state.SandboxState,
     *,
-    behaviour: quirks.Quirks = quirks.PLAUSIBLE,
-    faults: accidents.Faults = accidents.NONE,
+    quirks: quirks.Quirks = quirks.PLAUSIBLE,
+    faults: faults.Faults = faults.NONE,
     key: str = KEY,
     clock: Callable[[], float] = time.time,
     record: bool = True,
 ) -> Sandbox:
-    """Make a sandbox. `clock` is the wall clock of dates; limits and lifetimes follow `anyio.current_time()`.
+    """Return a sandbox for this account.
 
-    With `record=False` the list of requests stays empty, which a benchmark wants.
+    `clock` returns the wall-clock time, in seconds since 1970, for dates; rate limits and lifetimes use
+    `anyio.current_time()`. With `record=False` the list of requests stays empty, which saves memory in benchmarks.
     """
-    return Sandbox(roster, behaviour=behaviour, faults=faults, key=key, clock=clock, record=record)
+    return Sandbox(state, quirks=quirks, faults=faults, key=key, clock=clock, record=record)
 
 
 def _spoil(answer: http_types.Answer, fault: str | None) -> http_types.Answer:
@@ -180,7 +179,7 @@ def _spoil(answer: http_types.Answer, fault: str | None) -> http_types.Answer:
     return objects.wrong_types(answer) if fault == "wrong_types" else answer
 
 
-def _rate_limit(result: limiter.Verdict) -> http_types.Headers:
+def _rate_limit(result: limiter.Admission) -> http_types.Headers:
     return (
         (b"ratelimit-limit", b"%d" % result.limit),
         (b"ratelimit-remaining", b"%d" % max(0, result.remaining)),

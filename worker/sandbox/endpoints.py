@@ -1,7 +1,8 @@
-"""The endpoints: what each request does to the roster, and what it is answered.
+"""The endpoints: the effect of each request on the state, and its answer.
 
-Invariant: an endpoint runs without a pause, so a write is either not begun or wholly done, with its answer known.
-Neighbours: `app` calls `perform`, through `idempotency` for writes; `objects` shows, `pages` lists, `roster` holds.
+Invariant: an endpoint never waits, so a write either has not started or is complete and has its answer.
+Neighbours: `app` calls `perform`, through `idempotency` for writes; `objects` encodes objects, `pages` cuts lists into
+pages, and `state` holds the account.
 """
 
 import dataclasses
@@ -25,19 +26,24 @@ ALLOWED: Final = {
 }
 
 
+Quirks = quirks.Quirks
+SandboxState = state.SandboxState
+# The fields of `Call` have the names of these modules, which its annotations can then no longer refer to.
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """A request with all that answering it takes. `now` is the wall clock, in seconds since 1970."""
+    """A request and everything needed to answer it. `now` is the wall-clock time in seconds since 1970."""
 
     request: http_types.Request
-    roster: state.SandboxState
-    behaviour: quirks.Quirks
+    state: SandboxState
+    quirks: Quirks
     fault: str | None
     now: float
 
 
 def perform(call: Call) -> http_types.Answer:
-    """Carry a request out."""
+    """Carry out a request and return its answer."""
     if call.fault == "500":
         return failure(call)
     try:
@@ -47,7 +53,7 @@ def perform(call: Call) -> http_types.Answer:
 
 
 def misdirected(request: http_types.Request) -> http_types.Answer | None:
-    """Refuse what no endpoint answers; `None` where one does."""
+    """Return the error for a path or method that no endpoint serves, or None."""
     allowed = ALLOWED.get(request.route)
     if allowed is None:
         return objects.error(request, 404, None, f"There is nothing at {request.path}.")
@@ -57,16 +63,16 @@ def misdirected(request: http_types.Request) -> http_types.Answer | None:
 
 
 def failure(call: Call) -> http_types.Answer:
-    """Answer 500: the outcome of a write is unknown."""
+    """Return a 500, which leaves the outcome of a write unknown."""
     return objects.error(call.request, 500, None, "Something went wrong on our side.")
 
 
 def _list_drivers(call: Call) -> http_types.Answer:
-    query, roster = call.request.query, call.roster
+    query = call.request.query
     ids: Sequence[str] = ()
     fleet = query.get("fleet")
-    if fleet is None or _exists(call, "fleet", known=fleet in roster.fleets):
-        ids = roster.newest_drivers(fleet)
+    if fleet is None or _exists(call, "fleet", known=fleet in call.state.fleets):
+        ids = call.state.newest_drivers(fleet)
     if "vehicle" in query:
         owner = _owner(call, query["vehicle"])
         ids = [driver for driver in ids if driver == owner]
@@ -74,19 +80,19 @@ def _list_drivers(call: Call) -> http_types.Answer:
 
 
 def _list_fleets(call: Call) -> http_types.Answer:
-    query, roster = call.request.query, call.roster
-    ids: Sequence[str] = roster.newest_fleets()
+    query = call.request.query
+    ids: Sequence[str] = call.state.newest_fleets()
     status = query.get("status")
     if status is not None:
         if status not in STATUSES:
             raise _bad(call, "status", "status is active, suspended or archived.")
-        ids = [fleet for fleet in ids if roster.fleets[fleet].status == status]
+        ids = [fleet for fleet in ids if call.state.fleets[fleet].status == status]
     if "driver" in query:
-        known = _exists(call, "driver", known=query["driver"] in roster.drivers)
-        ids = _common(ids, roster.fleets_of(query["driver"]) if known else ())
+        known = _exists(call, "driver", known=query["driver"] in call.state.drivers)
+        ids = _common(ids, call.state.fleets_of(query["driver"]) if known else ())
     if "vehicle" in query:
         owner = _owner(call, query["vehicle"])
-        ids = _common(ids, roster.fleets_of(owner) if owner else ())
+        ids = _common(ids, call.state.fleets_of(owner) if owner else ())
     return _page(call, ids, objects.fleet)
 
 
@@ -98,43 +104,43 @@ def _page(
         cursor = pages.cursor(call.request, limit)
     except ValueError as error:
         raise _bad(call, "page", str(error)) from None
-    cap = call.behaviour.page_cap
+    cap = call.quirks.page_cap
     listing = pages.Listing(
         request=call.request,
         ids=ids if cap is None else ids[:cap],
         limit=limit,
-        stable=call.behaviour.pages == "cursor",
-        number=call.roster.number,
+        stable=call.quirks.pages == "cursor",
+        number=call.state.number,
     )
     page = listing.page(cursor, call.fault)
-    data = [show(call.roster, id, call.behaviour) for id in page.ids]
+    data = [show(call.state, id, call.quirks) for id in page.ids]
     payload = {
-        "data": None if not data and call.behaviour.null_lists else data,
+        "data": None if not data and call.quirks.null_lists else data,
         "next_page_url": page.next_page_url,
         "previous_page_url": page.previous_page_url,
     }
-    return objects.answer(payload | {"total_pages_hint": None} if call.behaviour.unknown_values else payload)
+    return objects.answer(payload | {"total_pages_hint": None} if call.quirks.unknown_values else payload)
 
 
 def _driver(call: Call) -> http_types.Answer:
     driver = call.request.subject
-    if driver not in call.roster.drivers or call.fault == "not_found":
+    if driver not in call.state.drivers or call.fault == "not_found":
         raise _missing(call, "driver")
-    return objects.answer(objects.driver(call.roster, driver, call.behaviour))
+    return objects.answer(objects.driver(call.state, driver, call.quirks))
 
 
 def _fleet(call: Call) -> http_types.Answer:
     fleet = call.request.subject
-    if fleet not in call.roster.fleets or call.fault == "not_found":
+    if fleet not in call.state.fleets or call.fault == "not_found":
         raise _missing(call, "fleet")
-    return objects.answer(objects.fleet(call.roster, fleet, call.behaviour))
+    return objects.answer(objects.fleet(call.state, fleet, call.quirks))
 
 
 def _attach(call: Call) -> http_types.Answer:
     driver, fleet = _membership(call)
-    person, group = call.roster.drivers[driver], call.roster.fleets[fleet]
-    if fleet in call.roster.fleets_of(driver):
-        if call.behaviour.already_attached == "conflict":
+    person, group = call.state.drivers[driver], call.state.fleets[fleet]
+    if fleet in call.state.fleets_of(driver):
+        if call.quirks.already_attached == "conflict":
             raise _conflict(call, "The driver is attached to this fleet already.")
     else:
         _admit(call, "driver", person.status)
@@ -144,24 +150,24 @@ def _attach(call: Call) -> http_types.Answer:
 
 def _detach(call: Call) -> http_types.Answer:
     driver, fleet = _membership(call)
-    if fleet not in call.roster.fleets_of(driver) and call.behaviour.not_attached == "conflict":
+    if fleet not in call.state.fleets_of(driver) and call.quirks.not_attached == "conflict":
         raise _conflict(call, "The driver is not attached to this fleet.")
     return _write(call, "detach", driver, fleet)
 
 
 def _write(call: Call, action: state.Action, driver: str, fleet: str) -> http_types.Answer:
-    call.roster.apply(action, driver, fleet, key=call.request.key, at=state.stamp(call.now))
-    return objects.answer(objects.driver(call.roster, driver, call.behaviour))
+    call.state.apply(action, driver, fleet, key=call.request.key, at=state.stamp(call.now))
+    return objects.answer(objects.driver(call.state, driver, call.quirks))
 
 
 def _membership(call: Call) -> tuple[str, str]:
-    """Read which driver and which fleet a write is about; both exist, and the key may write."""
-    if call.behaviour.read_only:
+    """Return the driver and the fleet of a write. Raise Refused if one is missing or the key may not write."""
+    if call.quirks.read_only:
         raise objects.Refused(objects.error(call.request, 403, None, "This key may not write."))
     driver, fleet = call.request.subject, _fleet_in(call)
-    if driver not in call.roster.drivers or call.fault == "not_found":
+    if driver not in call.state.drivers or call.fault == "not_found":
         raise _missing(call, "driver")
-    if fleet not in call.roster.fleets:
+    if fleet not in call.state.fleets:
         raise _missing(call, "fleet")
     if call.fault == "refused":
         raise _blocked(call, "A policy does not allow this for the driver.")
@@ -181,7 +187,7 @@ def _fleet_in(call: Call) -> str:
 def _admit(call: Call, kind: str, status: state.Status) -> None:
     if status == "active":
         return
-    admission: quirks.Admission = getattr(call.behaviour, f"{status}_{kind}")
+    admission: quirks.Admission = getattr(call.quirks, f"{status}_{kind}")
     message = f"The {kind} is {status}."
     if admission == "conflict":
         raise _conflict(call, message)
@@ -197,16 +203,16 @@ def _limit(call: Call) -> int:
 
 
 def _exists(call: Call, kind: str, *, known: bool) -> bool:
-    """Tell whether what a list filters by exists; a strict server refuses where it does not."""
-    if not known and call.behaviour.unknown_filter == "not_found":
+    """Return whether the object that a list filters by exists. Raise Refused if not and the server is strict."""
+    if not known and call.quirks.unknown_filter == "not_found":
         raise _missing(call, kind)
     return known
 
 
 def _owner(call: Call, vehicle: str) -> str | None:
-    # A vehicle's id is its driver's, backwards.
+    # A vehicle's id is its driver's id reversed.
     driver = f"drv_{vehicle[:3:-1]}"
-    return driver if _exists(call, "vehicle", known=driver in call.roster.drivers) else None
+    return driver if _exists(call, "vehicle", known=driver in call.state.drivers) else None
 
 
 def _common(ids: Sequence[str], wanted: Sequence[str]) -> Sequence[str]:
@@ -214,7 +220,7 @@ def _common(ids: Sequence[str], wanted: Sequence[str]) -> Sequence[str]:
 
 
 def _missing(call: Call, kind: str) -> objects.Refused:
-    combined = call.behaviour.not_found == "combined" and call.request.route in http_types.WRITES
+    combined = call.quirks.not_found == "combined" and call.request.route in http_types.WRITES
     code = "driver_or_fleet_not_found" if combined else f"{kind}_not_found"
     return objects.Refused(objects.error(call.request, 404, code, f"No such {kind}."))
 

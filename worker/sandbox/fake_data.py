@@ -1,7 +1,7 @@
-"""Invented people and fleets: names that look like an account, the same for the same seed.
+"""Fake drivers and fleets with realistic names, the same for the same seed.
 
-Invariant: every e-mail address and every fleet name is given out once; every address ends in `example.com`.
-Neighbours: `roster` asks for them and decides who is in which fleet.
+Invariant: e-mail addresses and fleet names are unique, and every address ends in `example.com`.
+Neighbours: `state` populates an account from them and chooses the memberships.
 """
 
 import itertools
@@ -35,17 +35,17 @@ _PLAIN = str.maketrans({"ø": "o", "ł": "l", "ß": "ss"})
 
 
 def generator(seed: int) -> random.Random:
-    """Make a source of choices that gives the same ones for the same seed."""
+    """Return a random generator that depends on the seed alone."""
     return random.Random(seed)
 
 
 def identifier(prefix: str, rng: random.Random) -> str:
-    """Make an id: the prefix and 32 letters or digits."""
+    """Return a new id: the prefix and 32 letters or digits."""
     return f"{prefix}_{''.join(rng.choices(LETTERS_AND_DIGITS, k=32))}"
 
 
 def drivers(rng: random.Random) -> Iterator[tuple[str, str]]:
-    """Name people without end, each with an e-mail address that nobody else has."""
+    """Yield names with unique e-mail addresses, without end."""
     taken: dict[str, int] = {}
     while True:
         name = f"{rng.choice(FIRST)} {rng.choice(LAST)}"
@@ -55,7 +55,7 @@ def drivers(rng: random.Random) -> Iterator[tuple[str, str]]:
 
 
 def fleets() -> Iterator[str]:
-    """Name fleets without end, none twice, each city once before any comes again."""
+    """Yield unique fleet names without end, using every city once before repeating one."""
     for lap in itertools.count(1):
         for shift, (place, city) in itertools.product(range(len(KINDS)), enumerate(CITIES)):
             name = f"{city} {KINDS[(place + shift) % len(KINDS)]}"
@@ -63,6 +63,6 @@ def fleets() -> Iterator[str]:
 
 
 def slug(name: str) -> str:
-    """Write a name as it stands in an address: small plain letters, dots between the words."""
+    """Return a name as the local part of an address: lower-case ASCII letters, words joined by dots."""
     plain = unicodedata.normalize("NFKD", name.lower().translate(_PLAIN)).encode("ascii", "ignore").decode()
     return ".".join(plain.split())

@@ -1,7 +1,7 @@
-"""What goes wrong, by name: drawn with a probability, or scripted request by request.
+"""The faults that the sandbox can inject, drawn at random or scripted request by request.
 
-Invariant: the same seed, faults and sequence of requests give the same accidents.
-Neighbours: `app` asks `Faults.draw` once a request and does what the name says; `pages` does the faults of lists.
+Invariant: the same seed, faults and sequence of requests inject the same faults.
+Neighbours: `app` calls `Faults.draw` once per request and injects the fault; `pages` injects the faults of lists.
 """
 
 import hashlib
@@ -26,14 +26,14 @@ NAMES: Final[Mapping[str, str]] = {
     "wrong_types": "a reply with fields of other types, after the effect",
     "hang": "no reply ever, before the effect",
     "hang_after": "no reply ever, after the effect",
-    "refused": "409 policy_blocked to every write of an unlucky driver",
-    "not_found": "404 to everything about an unlucky driver or fleet",
+    "refused": "409 policy_blocked to every write of an affected driver",
+    "not_found": "404 to every request about an affected driver or fleet",
     "shift": "a page after the first that misses one object",
     "repeat": "a page that shows one object again",
     "loop": "a page whose next_page_url is its own",
     "cut_short": "half a page, said to be the last",
     "foreign": "a next_page_url on another origin",
-    "endless": "a page that comes again and again under ever new addresses",
+    "endless": "a page that repeats for ever under new addresses",
 }
 
 LISTS: Final = frozenset({"shift", "repeat", "loop", "cut_short", "foreign", "endless"})
@@ -43,7 +43,7 @@ Script = Callable[[http_types.Request], str | None] | Iterable[str | None]
 
 
 class Disconnect(Exception):
-    """The connection ends without a whole reply; whoever runs the app must make that true.
+    """The connection ends without a complete reply; the server that runs the application must break it.
 
     Disconnect
     ├── ConnectionReset   nothing was sent: reset the connection (RST)
@@ -52,30 +52,30 @@ class Disconnect(Exception):
 
 
 class ConnectionReset(Disconnect):
-    """The connection is reset and no byte of a reply was sent."""
+    """The connection is reset before the first byte of a reply."""
 
 
 class ConnectionCut(Disconnect):
-    """The connection is closed inside the body."""
+    """The connection is closed in the middle of the body."""
 
 
 class Faults:
-    """The accidents to come: first what the script says, then what the probabilities make of the seed.
+    """Chooses the fault of each request: the script decides first, then the probabilities.
 
-    A script is an iterable with one name, or `None`, for each request in turn, or a function of the request.
-    A fault that does not concern a request (a page's fault on a write, say) leaves it alone.
+    A script is an iterable with a name or None for each request in turn, or a function of the request. A fault that
+    does not apply to a request, such as a list fault on a write, has no effect.
     """
 
     def __init__(self, rates: Mapping[str, float] | None = None, *, script: Script = (), seed: int = 1) -> None:
-        """Take the probabilities by name, and the script; `ValueError` for an unknown name."""
+        """Store the probability of each fault and the script. Raise ValueError for an unknown name."""
         self.rates = {_known(name): rate for name, rate in (rates or {}).items()}
         self._seed = seed
         self._rng = fake_data.generator(seed)
-        self._ask = script if callable(script) else _reader([name and _known(name) for name in script])
+        self._scripted = script if callable(script) else _reader([name and _known(name) for name in script])
 
     def draw(self, request: http_types.Request) -> str | None:
-        """Decide what happens to this request; `None` is nothing."""
-        scripted = self._ask(request)
+        """Return the fault of this request, or None."""
+        scripted = self._scripted(request)
         if scripted is not None:
             return scripted if _concerns(_known(scripted), request) else None
         for name, rate in self.rates.items():
@@ -86,13 +86,13 @@ class Faults:
     def _chance(self, name: str, request: http_types.Request) -> float:
         if name not in STICKY:
             return self._rng.random()
-        # An unlucky driver is unlucky every time: a refusal is about the driver, not about the request.
+        # These faults concern an object, not a request: an affected object is affected every time.
         digest = hashlib.sha256(f"{self._seed}/{name}/{request.subject}".encode()).digest()
         return int.from_bytes(digest[:6]) / 256**6
 
 
 def parse(specs: Sequence[str], *, seed: int = 1) -> Faults:
-    """Read faults as the command line gives them, `NAME=P` with P from 0 to 1; `ValueError` says what is wrong."""
+    """Return the faults of command-line options `NAME=P`, with P from 0 to 1. Raise ValueError with the reason."""
     rates = {}
     for spec in specs:
         name, equals, chance = spec.partition("=")

@@ -1,7 +1,8 @@
-"""What goes in and out: the values of one HTTP exchange, and their reading from ASGI.
+"""The requests and answers of the sandbox, and their conversion from ASGI.
 
-Invariant: no value holds the secret key, only whether the right one came; so nothing recorded can leak it.
-Neighbours: `app` makes and sends them, `endpoints` turns a `Request` into an `Answer`, `faults` scripts by `Request`.
+Invariant: no value contains the secret key, only whether it was correct, so that a recording cannot leak it.
+Neighbours: `app` builds and sends them, `endpoints` turns a `Request` into an `Answer`, and scripts of `faults` receive
+a `Request`.
 """
 
 import dataclasses
@@ -33,10 +34,10 @@ ROUTES = {
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One request as it arrived. `time` is `anyio.current_time()` then.
+    """A request as it arrived. `time` is the value of `anyio.current_time()` at its arrival.
 
-    `route` is `drivers`, `driver`, `attach`, `detach`, `fleets`, `fleet`, or empty for a path that does not exist;
-    `subject` the id in the path; `base` the address to build links on, up to and with `/v1`.
+    `route` is `drivers`, `driver`, `attach`, `detach`, `fleets` or `fleet`, and empty for an unknown path. `subject` is
+    the id in the path. `base` is the address that links start with, up to and including `/v1`.
     """
 
     id: str
@@ -55,7 +56,7 @@ class Request:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """What a test may know of a request: `status` is `None` where no reply was begun, `fault` what was done to it."""
+    """What tests can see of a request. `status` is None if no reply was started; `fault` is the injected fault."""
 
     method: str
     path: str
@@ -70,7 +71,7 @@ class Record:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Answer:
-    """A reply, whole and encoded."""
+    """A complete, encoded reply."""
 
     status: int
     body: bytes
@@ -79,7 +80,7 @@ class Answer:
 
 
 async def body(receive: Receive) -> bytes | None:
-    """Read the request's body; `None` if the client left meanwhile."""
+    """Return the body of the request, or None if the client disconnected first."""
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body", False):
         return bytes(message.get("body", b""))
@@ -93,13 +94,13 @@ async def body(receive: Receive) -> bytes | None:
 
 
 async def disconnected(receive: Receive) -> None:
-    """Wait until the client has gone."""
+    """Wait until the client disconnects."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
 def request(scope: Scope, content: bytes, *, number: int, key: str, now: float) -> Request:
-    """Read a request from its ASGI scope; `key` is the secret key that it ought to carry."""
+    """Return the request of an ASGI scope. `key` is the secret key that it must carry."""
     headers = dict(scope["headers"])
     path: str = scope["path"]
     route, subject = _route(path)
@@ -123,7 +124,7 @@ def request(scope: Scope, content: bytes, *, number: int, key: str, now: float) 
 
 
 def record(arrived: Request, *, status: int | None, fault: str | None) -> Record:
-    """Keep what a test may know of a request."""
+    """Return the part of a request that tests can see."""
     return Record(
         method=arrived.method,
         path=arrived.path,

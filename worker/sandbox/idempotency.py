@@ -1,7 +1,7 @@
-"""Idempotency keys: the first request with a key decides, and a retry gets its outcome back, as it was then.
+"""Idempotency keys: the first request with a key is carried out, and a retry gets the same answer again.
 
-Invariant: while a key is remembered, its write is carried out at most once (save where a 5xx is forgotten on purpose).
-Neighbours: `app` asks for every write, `endpoints` carries them out, `behaviour` says what is silent about it.
+Invariant: a write is carried out at most once while its key is stored, unless `Quirks.stored_5xx` forgets a 5xx.
+Neighbours: `app` asks for every write, `endpoints` carries them out, and `quirks` lists what the reference leaves open.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ LONGEST = 255
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Stored:
-    """The outcome of a key's first request, what that request was, and when its memory fades."""
+    """The answer to the first request with a key, the fingerprint of that request, and when the key expires."""
 
     fingerprint: tuple[str, bytes]
     answer: http_types.Answer
@@ -22,15 +22,15 @@ class Stored:
 
 
 class Keys:
-    """Every key that was used."""
+    """The store of idempotency keys."""
 
     def __init__(self) -> None:
-        """Start with none."""
+        """Start without stored keys."""
         self._stored: dict[str, Stored] = {}
 
     def answer(self, call: endpoints.Call, perform: Callable[[endpoints.Call], http_types.Answer]) -> http_types.Answer:
-        """Answer a write: by what is stored under its key, else by performing it."""
-        request, behaviour = call.request, call.behaviour
+        """Return the stored answer to a write, or carry it out and store the answer."""
+        request, quirks = call.request, call.quirks
         if request.key is None:
             return perform(call)
         if len(request.key) > LONGEST:
@@ -40,24 +40,24 @@ class Keys:
             return _replay(stored, call)
         self._stored.pop(request.key, None)
         outcome = perform(call)
-        kept = _memory(outcome, call)
+        kept = _answer_to_store(outcome, call)
         if kept is not None:
-            until = request.time + behaviour.key_lifetime_seconds
+            until = request.time + quirks.key_lifetime_seconds
             self._stored[request.key] = Stored(_fingerprint(request), kept, until)
         return outcome
 
 
 def _replay(stored: Stored, call: endpoints.Call) -> http_types.Answer:
-    reused = call.behaviour.reused_key
+    reused = call.quirks.reused_key
     if reused == "first_answer" or stored.fingerprint == _fingerprint(call.request):
         return stored.answer
     message = "This key was used for another request."
     return objects.error(call.request, 400 if reused == "bad_request" else 409, "idempotency_key_reused", message)
 
 
-def _memory(outcome: http_types.Answer, call: endpoints.Call) -> http_types.Answer | None:
-    """Decide what is remembered of a first request: a 5xx stands for itself, for its outcome, or for nothing."""
-    mode: str = call.behaviour.stored_5xx
+def _answer_to_store(outcome: http_types.Answer, call: endpoints.Call) -> http_types.Answer | None:
+    """Return the answer to store: for a 500 it is the 500 itself, the outcome that it hid, or None."""
+    mode: str = call.quirks.stored_5xx
     if call.fault not in ("500", "500_after"):
         return outcome
     if mode == "replay":

@@ -1,7 +1,7 @@
-"""The rate limit: who may pass now, and how long the others should wait.
+"""The rate limit of the sandbox: admits a request or says how long to wait.
 
-Invariant: a request that is turned away uses nothing up.
-Neighbours: `app` asks once a request; `behaviour` says which algorithm, how many and how often.
+Invariant: a rejected request does not count against the limit.
+Neighbours: `app` asks once per request; `quirks` sets the algorithm, the rate and the window.
 """
 
 import collections
@@ -12,8 +12,8 @@ from worker.sandbox import quirks
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Verdict:
-    """Whether a request passes (`wait` is 0) or how many seconds until one would; and what is left until `reset`."""
+class Admission:
+    """How many seconds to wait (0: the request is admitted), and how many requests remain until `reset`."""
 
     wait: float
     limit: int
@@ -22,57 +22,57 @@ class Verdict:
 
 
 class Limiter:
-    """The limit's memory. The behaviour is asked each time, so a limit may change while the sandbox runs."""
+    """The state of the limit. `admit` takes the quirks anew, so that the limit can change while the sandbox runs."""
 
     def __init__(self) -> None:
-        """Start with nothing used up."""
+        """Start with the full limit available."""
         self._spent = 0.0
         self._at = 0.0
         self._window = -1
         self._count = 0
         self._passed: collections.deque[float] = collections.deque()
 
-    def admit(self, behaviour: quirks.Quirks, now: float) -> Verdict | None:
-        """Judge a request that came at `now`; `None` where there is no limit."""
-        if behaviour.rate is None:
+    def admit(self, quirks: quirks.Quirks, now: float) -> Admission | None:
+        """Return whether a request at `now` is admitted, or None without a limit."""
+        if quirks.rate is None:
             return None
-        match behaviour.limit:
+        match quirks.limit:
             case "bucket":
-                return self._bucket(behaviour.rate, behaviour.burst, now)
+                return self._bucket(quirks.rate, quirks.burst, now)
             case "fixed":
-                return self._fixed(behaviour.rate, behaviour.window_seconds, now)
+                return self._fixed(quirks.rate, quirks.window_seconds, now)
             case "sliding":
-                return self._sliding(behaviour.rate, behaviour.window_seconds, now)
+                return self._sliding(quirks.rate, quirks.window_seconds, now)
 
-    def _bucket(self, rate: float, burst: int | None, now: float) -> Verdict:
+    def _bucket(self, rate: float, burst: int | None, now: float) -> Admission:
         size = max(1, round(rate)) if burst is None else max(1, burst)
         spent = max(0.0, self._spent - (now - self._at) * rate)
         wait = max(0.0, (spent + 1 - size) / rate)
-        # Without the tolerance a client that waits exactly as long as it must is turned away by a rounding error.
+        # Without the tolerance, rounding would reject a client that waited exactly as long as it was told.
         if wait < 1e-9:
             spent, wait = spent + 1, 0.0
         self._spent, self._at = spent, now
-        return Verdict(wait, size, int(size - spent), spent / rate)
+        return Admission(wait, size, int(size - spent), spent / rate)
 
-    def _fixed(self, rate: float, length: float, now: float) -> Verdict:
+    def _fixed(self, rate: float, length: float, now: float) -> Admission:
         size = max(1, round(rate * length))
         window = math.floor(now / length)
         if window != self._window:
             self._window, self._count = window, 0
         left = (window + 1) * length - now
         if self._count >= size:
-            return Verdict(left, size, 0, left)
+            return Admission(left, size, 0, left)
         self._count += 1
-        return Verdict(0.0, size, size - self._count, left)
+        return Admission(0.0, size, size - self._count, left)
 
-    def _sliding(self, rate: float, length: float, now: float) -> Verdict:
+    def _sliding(self, rate: float, length: float, now: float) -> Admission:
         size = max(1, round(rate * length))
         passed = self._passed
         while passed and passed[0] + length <= now:
             passed.popleft()
         if len(passed) >= size:
-            # Where the limit was lowered meanwhile, more than the oldest must leave first.
+            # After the limit was lowered, more than the oldest request must leave the window first.
             left = passed[len(passed) - size] + length - now
-            return Verdict(left, size, 0, left)
+            return Admission(left, size, 0, left)
         passed.append(now)
-        return Verdict(0.0, size, size - len(passed), passed[0] + length - now)
+        return Admission(0.0, size, size - len(passed), passed[0] + length - now)

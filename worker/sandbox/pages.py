@@ -1,7 +1,8 @@
-"""Lists: which objects a page holds, the links to its neighbours, and the ways in which a page can deceive.
+"""Pagination: the objects of a page, the links to its neighbours, and the faults of lists.
 
 Invariant: without a fault, and while nothing changes, following `next_page_url` shows every object exactly once.
-Neighbours: `endpoints` chooses the objects and reads the query, `objects` shows each, `behaviour` says how pages move.
+Neighbours: `endpoints` chooses the objects and reads the query, `objects` encodes each object, and `quirks` says
+whether pages shift.
 """
 
 import base64
@@ -22,9 +23,10 @@ FOREIGN: Final = "https://charge-api.example.net/v1"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Cursor:
-    """Where a page starts (`back`: ends). `position` is an index, or the number of the last object already shown.
+    """Where a page starts, or where it ends if `back` is set.
 
-    `bound` fixes the filters and the limit that the cursor belongs to; `nonce` only makes it another one.
+    `position` is an index, or the number of the last object already shown. `bound` is a checksum of the filters and the
+    limit that the cursor belongs to. `nonce` makes otherwise equal cursors differ.
     """
 
     position: int
@@ -35,7 +37,7 @@ class Cursor:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Page:
-    """The objects of a page, and the addresses of its neighbours."""
+    """The objects of a page and the addresses of its neighbours."""
 
     ids: Sequence[str]
     next_page_url: str | None
@@ -44,7 +46,7 @@ class Page:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
-    """One list under one set of filters: its objects, newest first, and how its pages are counted."""
+    """A list under one set of filters. `ids` is sorted, the newest object first."""
 
     request: http_types.Request
     ids: Sequence[str]
@@ -53,7 +55,7 @@ class Listing:
     number: Callable[[str], int]
 
     def page(self, cursor: Cursor | None, fault: str | None) -> Page:
-        """Cut one page out of the list, honestly or as the fault says."""
+        """Return one page of the list, changed by the fault."""
         start, stop = self._span(cursor)
         if start > 0 and fault in ("shift", "repeat"):
             step = 1 if fault == "shift" else -1
@@ -71,13 +73,13 @@ class Listing:
             case "foreign":
                 following = _address(FOREIGN, self.request, self.request.query)
             case "endless":
-                following = self._url(self._again(start, cursor))
+                following = self._url(self._repeated(start, cursor))
             case _:
                 pass
         return Page(shown, following, previous)
 
     def bound(self) -> int:
-        """Give the mark of this list's filters and limit."""
+        """Return the checksum of the filters and the limit."""
         return _bound(self.request, self.limit)
 
     def _span(self, cursor: Cursor | None) -> tuple[int, int]:
@@ -103,7 +105,7 @@ class Listing:
         first = self.number(self.ids[start]) if start < len(self.ids) else -1
         return Cursor(first, self.bound(), back=True)
 
-    def _again(self, start: int, cursor: Cursor | None) -> Cursor:
+    def _repeated(self, start: int, cursor: Cursor | None) -> Cursor:
         nonce = 1 if cursor is None else cursor.nonce + 1
         if not self.stable:
             return Cursor(start, self.bound(), nonce=nonce)
@@ -117,7 +119,7 @@ class Listing:
 
 
 def cursor(request: http_types.Request, limit: int) -> Cursor | None:
-    """Read the request's page token; `ValueError` where it was not given out for these very filters and limit."""
+    """Return the cursor in the page token, or None. Raise ValueError if it was not issued for these filters."""
     token = request.query.get("page")
     if token is None:
         return None
@@ -127,10 +129,10 @@ def cursor(request: http_types.Request, limit: int) -> Cursor | None:
     except (binascii.Error, UnicodeEncodeError):
         genuine = False
     if not genuine:
-        raise ValueError("the page token is not one of ours")
+        raise ValueError("The page token is invalid.")
     found = msgspec.json.decode(packed, type=Cursor)
     if found.bound != _bound(request, limit):
-        raise ValueError("the page token belongs to other filters")
+        raise ValueError("The page token belongs to other filters.")
     return found
 
 

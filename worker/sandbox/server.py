@@ -1,7 +1,7 @@
-"""The sandbox behind a real port: uvicorn, silent, and able to do to a connection what `faults` asks for.
+"""Serves the sandbox on a real port with uvicorn, and breaks connections as `faults` asks.
 
-Invariant: when `serve` returns or is cancelled, the port is free and no request of ours is left running.
-Neighbours: `app` is what is served, `faults` the connection's accidents.
+Invariant: when `serve` returns or is cancelled, the port is free and no request is left running.
+Neighbours: `app` is the application; `faults` defines the connection faults.
 """
 
 import contextlib
@@ -25,19 +25,19 @@ _RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER on, for no time: closing th
 
 
 class _Protocol(h11_impl.H11Protocol):
-    """uvicorn's own, that lets the app reach its connection: ASGI has no word for cutting one."""
+    """uvicorn's protocol, which gives the application its connection: ASGI has no way to break one."""
 
     def connection_made(self, transport: Any) -> None:
-        """Put the connection into every request's state."""
+        """Add the connection to the state of every request."""
         super().connection_made(transport)
-        # asyncio does this only for sockets whose protocol number is given, which `create_server` leaves out; without
-        # it a body waits 40 ms behind its head.
+        # asyncio sets this only if the socket's protocol number is given, which `create_server` leaves out. Without
+        # it, the body of a reply follows its head after 40 ms.
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.app_state = {**self.app_state, "transport": transport}
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's own, without signal handlers, that says when it listens and leaves at once."""
+    """uvicorn's server, without signal handlers, which reports when it listens and stops at once."""
 
     def __init__(self, config: uvicorn.Config, listening: Callable[[], None]) -> None:
         super().__init__(config)
@@ -45,16 +45,16 @@ class _Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave the signals to the command that we are a part of."""
+        """Leave signals to the command that runs the server."""
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, then say so."""
+        """Start, then call `listening`."""
         await super().startup(sockets)
         self._listening()
 
-    async def leave(self) -> None:
-        """Stop listening and break off everything: a hanging request would otherwise keep us for ever."""
+    async def stop(self) -> None:
+        """Stop listening and abort every connection: a hanging request would otherwise keep the server running."""
         if not self.started:
             return
         for server in self.servers:
@@ -74,9 +74,10 @@ async def serve(
     port: int = 0,
     started: Callable[[str], None] | None = None,
 ) -> None:
-    """Serve until cancelled; `started` gets the base URL once the port (0: any free one) listens.
+    """Serve until cancelled. `started` is called with the base URL once the port is open; port 0 is any free port.
 
-    Needs asyncio, as uvicorn does. Silences uvicorn's loggers for the whole process. `OSError` where the port is taken.
+    Needs asyncio, because uvicorn does. Silences uvicorn's loggers for the whole process. Raise OSError if the port
+    cannot be used.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.create_server((host, port), family=family, backlog=BACKLOG) as listener:
@@ -87,7 +88,7 @@ async def serve(
             await server.serve(sockets=[listener])
         finally:
             with anyio.CancelScope(shield=True):
-                await server.leave()
+                await server.stop()
 
 
 def _config(sandbox: http_types.App) -> uvicorn.Config:

@@ -1,7 +1,7 @@
-"""The state behind the sandbox: drivers, fleets, and who is in which; and a diary of what the API did to it.
+"""The state of the sandbox: drivers, fleets and memberships, and a record of the effects of API writes.
 
-Invariant: both directions of a membership are changed together, in `attach` and `detach` and nowhere else.
-Neighbours: `people` invents who there is, `endpoints` writes through `apply`, `objects` shows it to clients.
+Invariant: only `attach` and `detach` change a membership, and they change both directions together.
+Neighbours: `fake_data` invents drivers and fleets, `endpoints` writes through `apply`, `objects` encodes the state.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ _FIRST_DAY = datetime.datetime(2025, 1, 6, 8, tzinfo=datetime.UTC)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Driver:
-    """A driver's own data. `number` counts what was created before it: a higher one is newer."""
+    """The data of a driver, without memberships. A higher `number` means created later."""
 
     id: str
     number: int
@@ -33,7 +33,7 @@ class Driver:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Fleet:
-    """A fleet's own data. `number` counts what was created before it: a higher one is newer."""
+    """The data of a fleet, without memberships. A higher `number` means created later."""
 
     id: str
     number: int
@@ -44,7 +44,7 @@ class Fleet:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Effect:
-    """One write of the API that was carried out; `changed` is false where it left everything as it was."""
+    """An API write that was carried out. `changed` is false if it changed nothing."""
 
     action: Action
     driver: str
@@ -54,10 +54,10 @@ class Effect:
 
 
 class SandboxState:
-    """Everything that an account holds. Its methods but `apply` act behind the API's back, as another writer does."""
+    """The state of an account. All methods except `apply` act as another writer: the API records no effect."""
 
     def __init__(self, *, seed: int = 1) -> None:
-        """Start empty; ids that nobody gives follow from the seed."""
+        """Start empty. Ids that are not given are derived from the seed."""
         self.drivers: dict[str, Driver] = {}
         self.fleets: dict[str, Fleet] = {}
         self.effects: list[Effect] = []
@@ -66,32 +66,32 @@ class SandboxState:
         self._numbers = itertools.count()
         self._fleets_of: dict[str, dict[str, None]] = {}
         self._members: dict[str, dict[str, None]] = {}
-        # A listing of a million drivers asks for the order once a page; sorting anew each time would be quadratic.
+        # A listing asks for the order once per page: for a million drivers, sorting each time would be quadratic.
         self._order: dict[str, tuple[str, ...]] = {}
 
     @classmethod
     def populate(cls, *, drivers: int, fleets: int, seed: int = 1) -> Self:
-        """Make an account that looks real: most drivers in one fleet, some in two, a few in none."""
-        roster = cls(seed=seed)
-        ids = [roster.add_fleet(name=name) for name in itertools.islice(fake_data.fleets(), fleets)]
+        """Return a realistic account: most drivers are in one fleet, some in two, a few in none."""
+        populated = cls(seed=seed)
+        ids = [populated.add_fleet(name=name) for name in itertools.islice(fake_data.fleets(), fleets)]
         weights = list(itertools.accumulate(1 / (1 + 0.3 * place) for place in range(fleets)))
         rng = fake_data.generator(seed)
         for number, (name, email) in enumerate(itertools.islice(fake_data.drivers(rng), drivers)):
             count = 0 if not ids else rng.choices((0, 1, 2), weights=(4, 84, 12))[0]
-            roster.add_driver(
+            populated.add_driver(
                 email=email,
                 name=name,
                 metadata={"employee_id": str(10_001 + number)},
                 fleets=rng.choices(ids, cum_weights=weights, k=count) if count else (),
             )
-        return roster
+        return populated
 
     def add_fleet(self, *, name: str = "", id: str | None = None, status: Status = "active") -> str:
-        """Add a fleet, and return its id."""
+        """Add a fleet and return its id."""
         number = next(self._numbers)
         fleet = id or fake_data.identifier("flt", self._rng)
         if fleet in self.fleets:
-            raise ValueError(f"there is a fleet {fleet} already")
+            raise ValueError(f"fleet {fleet} already exists")
         self.fleets[fleet] = Fleet(fleet, number, _created(number), name or f"Fleet {number}", status)
         self._members[fleet] = {}
         self._order.pop("fleets", None)
@@ -107,11 +107,11 @@ class SandboxState:
         id: str | None = None,
         status: Status = "active",
     ) -> str:
-        """Add a driver who is in these fleets, and return the id."""
+        """Add a driver to these fleets and return the driver's id."""
         number = next(self._numbers)
         driver = id or fake_data.identifier("drv", self._rng)
         if driver in self.drivers:
-            raise ValueError(f"there is a driver {driver} already")
+            raise ValueError(f"driver {driver} already exists")
         address = email or f"driver{number}@example.com"
         self.drivers[driver] = Driver(
             driver, number, _created(number), address, name or f"Driver {number}", dict(metadata or {}), status
@@ -130,7 +130,7 @@ class SandboxState:
         metadata: Mapping[str, str] | None = None,
         status: Status | None = None,
     ) -> None:
-        """Give a driver another address, other metadata or another status."""
+        """Change the address, the metadata or the status of a driver."""
         old = self.drivers[driver]
         self.drivers[driver] = dataclasses.replace(
             old,
@@ -140,21 +140,21 @@ class SandboxState:
         )
 
     def change_fleet(self, fleet: str, *, name: str | None = None, status: Status | None = None) -> None:
-        """Give a fleet another name or another status."""
+        """Change the name or the status of a fleet."""
         old = self.fleets[fleet]
         self.fleets[fleet] = dataclasses.replace(
             old, name=old.name if name is None else name, status=status or old.status
         )
 
     def remove_driver(self, driver: str) -> None:
-        """Make a driver vanish, with all memberships."""
+        """Delete a driver and all the driver's memberships."""
         for fleet in self.fleets_of(driver):
             self.detach(driver, fleet)
         del self.drivers[driver], self._fleets_of[driver]
         self._order.pop("drivers", None)
 
     def attach(self, driver: str, fleet: str) -> bool:
-        """Put a driver into a fleet, and tell whether that changed anything."""
+        """Attach a driver to a fleet. Return whether that changed anything."""
         if fleet in self._fleets_of[driver]:
             return False
         self._members[fleet][driver] = None
@@ -163,7 +163,7 @@ class SandboxState:
         return True
 
     def detach(self, driver: str, fleet: str) -> bool:
-        """Take a driver out of a fleet, and tell whether that changed anything."""
+        """Detach a driver from a fleet. Return whether that changed anything."""
         if fleet not in self._fleets_of[driver]:
             return False
         del self._fleets_of[driver][fleet], self._members[fleet][driver]
@@ -171,38 +171,38 @@ class SandboxState:
         return True
 
     def apply(self, action: Action, driver: str, fleet: str, *, key: str | None, at: str) -> None:
-        """Carry out a write of the API, and note it in `effects`; `at` becomes `updated` where it changed something."""
+        """Carry out an API write and record it in `effects`. If it changes something, `updated` becomes `at`."""
         changed = (self.attach if action == "attach" else self.detach)(driver, fleet)
         self.effects.append(Effect(action, driver, fleet, key, changed))
         if changed:
             self.updated[driver] = self.updated[fleet] = at
 
     def members(self, fleet: str) -> frozenset[str]:
-        """Give the drivers of a fleet."""
+        """Return the drivers of a fleet."""
         return frozenset(self._members[fleet])
 
     def count(self, fleet: str) -> int:
-        """Give the number of drivers of a fleet."""
+        """Return the number of drivers in a fleet."""
         return len(self._members[fleet])
 
     def fleets_of(self, driver: str) -> tuple[str, ...]:
-        """Give the fleets of a driver, in the order in which they came."""
+        """Return the fleets of a driver, in the order of attachment."""
         return tuple(self._fleets_of[driver])
 
     def memberships(self) -> frozenset[tuple[str, str]]:
-        """Give every membership as a pair of driver and fleet."""
+        """Return every membership as a pair of driver and fleet."""
         return frozenset((driver, fleet) for driver, fleets in self._fleets_of.items() for fleet in fleets)
 
     def newest_drivers(self, fleet: str | None = None) -> tuple[str, ...]:
-        """Give the drivers, of one fleet or all, newest first: the order of every listing."""
+        """Return all drivers, or those of a fleet, newest first, which is the order of listings."""
         return self._newest("drivers" if fleet is None else fleet, self.drivers if fleet is None else None)
 
     def newest_fleets(self) -> tuple[str, ...]:
-        """Give all fleets, newest first."""
+        """Return all fleets, newest first."""
         return self._newest("fleets", self.fleets)
 
     def number(self, id: str) -> int:
-        """Give the place of a driver or a fleet in the order of creation."""
+        """Return the number of a driver or a fleet in the order of creation."""
         found = self.drivers.get(id) or self.fleets[id]
         return found.number
 
@@ -219,6 +219,6 @@ def _created(number: int) -> str:
 
 
 def stamp(seconds: float) -> str:
-    """Write a moment, in seconds since 1970, as the API does: RFC 3339 in UTC with milliseconds."""
+    """Return a time, in seconds since 1970, as the API writes it: RFC 3339 in UTC with milliseconds."""
     moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
