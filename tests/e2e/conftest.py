@@ -51,7 +51,7 @@ Open = Callable[..., Workspace]
 
 @pytest.fixture
 def open_workspace(tmp_path: pathlib.Path) -> Iterator[Open]:
-    """Return a function that makes a workspace with another account, other quirks or faults; `around` wraps the sandbox."""
+    """Return a function that makes workspaces. `around` wraps the sandbox in another application."""
     with contextlib.ExitStack() as stack:
 
         def make(

@@ -57,9 +57,8 @@ def _plan(plan_result: plan_builder.PlanResult, *, rate: float, allow: Iterable[
         summary,
     ]
     if guarded.changes:
-        lines.append(
-            f"This takes about {guarded.cost.requests} requests, {_duration(guarded.cost.seconds)} at {rate:g} a second."
-        )
+        requests, duration = guarded.cost.requests, _duration(guarded.cost.seconds)
+        lines.append(f"This takes about {requests} requests, {duration} at {rate:g} a second.")
     return "\n".join(lines)
 
 
