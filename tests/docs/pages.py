@@ -38,6 +38,11 @@ class Page:
     path: pathlib.Path
     text: str
 
+    @property
+    def name(self) -> str:
+        """Return the path within the repository."""
+        return str(self.path.relative_to(ROOT))
+
     def blocks(self, *languages: str) -> list[Block]:
         """Give the fenced blocks of these languages, in order."""
         found = (Block(language, text) for language, text in _FENCE.findall(self.text))

@@ -1,6 +1,8 @@
-"""docs/architecture.md and docs/charge-api.md name what is there, and all of it, and where it is."""
+"""docs/architecture.md names every module and behaviour, where it is, and nothing that is not there."""
 
 import ast
+import datetime
+import pathlib
 import re
 from collections.abc import Iterator
 
@@ -12,7 +14,7 @@ from worker.cli import main
 _PATH = re.compile(r"`?((?:\.ci|benchmarks|config|docs|requirements|tests|worker)/[\w./-]*)`?")
 
 
-@pytest.mark.parametrize("page", pages.every(), ids=lambda page: page.path.name)
+@pytest.mark.parametrize("page", pages.every(), ids=lambda page: page.name)
 def test_every_path_that_a_page_names_exists(page: pages.Page) -> None:
     named = {path.rstrip(".") for path in _PATH.findall(page.prose()) if "<" not in path}
     missing = [path for path in named if not (pages.ROOT / path).exists() and not (page.path.parent / path).exists()]
@@ -21,12 +23,11 @@ def test_every_path_that_a_page_names_exists(page: pages.Page) -> None:
 
 def test_every_folder_and_module_of_worker_has_its_row() -> None:
     told = set(pages.page("docs/architecture.md").section("## The house").codes())
-    there = {
-        f"worker/{path.name}{'/' if path.is_dir() else ''}"
-        for path in (pages.ROOT / "worker").iterdir()
-        if (path.is_dir() and (path / "__init__.py").exists()) or path.suffix == ".py"
+    folders = {
+        path.parent for pattern in ("*", "core/*") for path in (pages.ROOT / "worker").glob(f"{pattern}/__init__.py")
     }
-    assert told == there - {"worker/__init__.py"}
+    modules = {path for path in (pages.ROOT / "worker").glob("*.py") if path.name != "__init__.py"}
+    assert told == {f"{path.relative_to(pages.ROOT)}{'/' if path in folders else ''}" for path in folders | modules}
 
 
 def test_every_module_is_named() -> None:
@@ -105,7 +106,7 @@ def test_the_layers_are_those_that_are_checked() -> None:
             "docs/decisions/connection-pool.md",
             ["worker/charge/transport.py", "worker/notifications/webhook.py"],
         ),
-        (r"except Exception\b", "CONTRIBUTING.md", ["worker/service/scheduler.py", "worker/service/app.py"]),
+        (r"except Exception\b", "CONTRIBUTING.md", ["worker/service/app.py", "worker/service/scheduler.py"]),
     ],
 )
 def test_what_a_page_says_that_only_these_modules_do_no_other_does(pattern: str, page: str, modules: list[str]) -> None:
@@ -119,10 +120,22 @@ def test_what_a_page_says_that_only_these_modules_do_no_other_does(pattern: str,
         assert f"`{module}`" in pages.page(page).text
 
 
-def test_every_decision_has_its_three_parts() -> None:
-    decisions = sorted((pages.ROOT / "docs" / "decisions").glob("*.md"))
-    assert decisions
-    for path in decisions:
-        text = path.read_text(encoding="utf-8")
-        for part in (r"\*\*Context\.\*\*", r"\*\*Decision[:.]", r"\*\*What it costs\.\*\*"):
-            assert re.search(part, text), (path.name, part)
+def _decisions() -> list[pathlib.Path]:
+    return sorted(path for path in (pages.ROOT / "docs" / "decisions").glob("*.md") if path.name != "README.md")
+
+
+@pytest.mark.parametrize("path", _decisions(), ids=lambda path: path.stem)
+def test_every_decision_has_its_three_parts(path: pathlib.Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    for part in (r"\*\*Context\.\*\*", r"\*\*Decision[:.]", r"\*\*What it costs\.\*\*"):
+        assert re.search(part, text), part
+
+
+def test_the_index_numbers_every_decision_and_gives_its_status_and_date() -> None:
+    index = pages.page("docs/decisions/README.md")
+    rows = list(index.rows())
+    assert [row[0] for row in rows] == [str(number) for number in range(1, len(rows) + 1)]
+    assert sorted(index.links()) == [path.name for path in _decisions()]
+    for number, _, status, date in rows:
+        assert re.fullmatch(r"accepted|replaced by \d+", status), number
+        assert datetime.date.fromisoformat(date), number
