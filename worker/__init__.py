@@ -1,3 +1,3 @@
-"""fleet-sync: keeps the fleets of Charge drivers as the configured sources say. Start reading at `service`."""
+"""fleet-sync keeps driver-fleet memberships in Charge in sync with lists. Start reading at `worker.service`."""
 
 __version__ = "0.1.0"

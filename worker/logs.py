@@ -1,15 +1,16 @@
-"""Where log lines go and what they look like: to stderr, pretty on a terminal, one JSON object a line elsewhere.
+"""Configures the log: lines go to stderr, formatted for people on a terminal and as one JSON object a line elsewhere.
 
-Invariant: no secret that was announced with `hide` leaves in a log line. Neighbours: `cli.main` configures this once;
-everybody else just calls structlog.
+Invariant: no secret passed to `hide` leaves the process in a log line. Neighbours: `cli.context` calls `configure`
+once; every other module just uses structlog.
 """
 
 import functools
 import logging
 import os
+import re
 import sys
-from collections.abc import Callable, Collection
-from typing import BinaryIO, Literal, cast
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, BinaryIO, Final, Literal, cast
 
 import msgspec
 import structlog
@@ -18,12 +19,20 @@ from worker.core.model.secret import Secret
 
 Format = Literal["auto", "console", "json"]
 
-_hidden: set[bytes] = set()
+_SHORTEST_ANYWHERE: Final = 8
+"""Secrets shorter than this are masked only as whole words: "e" must not turn "exception" into noise."""
+
+_MASK: Final = "[secret]"
+
+_patterns: dict[str, re.Pattern[str]] = {}
 
 
-def hide(key: Secret) -> None:
-    """Keep this key out of every line from now on."""
-    _hidden.add(key.reveal().encode())
+def hide(secret: Secret) -> None:
+    """Mask this secret in every log line from now on."""
+    text = secret.reveal()
+    if text:
+        word = re.escape(text)
+        _patterns[text] = re.compile(word if len(text) >= _SHORTEST_ANYWHERE else rf"(?<!\w){word}(?!\w)")
 
 
 def configure(
@@ -34,25 +43,26 @@ def configure(
     left_out: Collection[str] = (),
     before: Callable[[], None] = lambda: None,
 ) -> None:
-    """Set the form and the lowest level of all lines; `auto` is pretty on a terminal and JSON elsewhere.
+    """Set the format and the lowest level of log lines; `auto` is for people on a terminal and JSON elsewhere.
 
-    Only a terminal gets `colours`. Events that are `left_out` are told elsewhere. `before` is called before each line.
+    `colours` apply on a terminal only. Events in `left_out` are dropped. `before` is called before each line.
     """
-    pretty = form == "console" or (form == "auto" and sys.stderr.isatty())
+    is_pretty = form == "console" or (form == "auto" and sys.stderr.isatty())
     colours = colours and sys.stderr.isatty()
     renderer: list[structlog.typing.Processor] = (
-        [structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=structlog.dev.plain_traceback), _encoded]
-        if pretty
-        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_json)]
+        [structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=structlog.dev.plain_traceback), _encode]
+        if is_pretty
+        else [_order, structlog.processors.JSONRenderer(serializer=_json)]
     )
     structlog.configure(
         processors=[
-            functools.partial(_leave_out, frozenset(left_out)),
+            functools.partial(_drop, frozenset(left_out)),
             structlog.contextvars.merge_contextvars,
+            structlog.processors.format_exc_info,
+            _mask_values,  # before rendering: a mask inside a rendered line could break its JSON
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             *renderer,
-            _masked,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=structlog.BytesLoggerFactory(cast(BinaryIO, _Stderr(before))),
@@ -61,14 +71,14 @@ def configure(
 
 
 class _Stderr:
-    """stderr, as long as somebody takes what it gets: a log that cannot be written ends no run halfway."""
+    """Writes to stderr until that fails: a log that cannot be written must not end a run halfway."""
 
     def __init__(self, before: Callable[[], None]) -> None:
-        """Take what is to be done before each line."""
+        """Take what to call before each line."""
         self._before = before
 
     def write(self, line: bytes) -> None:
-        """Write a line."""
+        """Write a line and flush it."""
         try:
             self._before()
             sys.stderr.buffer.write(line)
@@ -77,10 +87,10 @@ class _Stderr:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
     def flush(self) -> None:
-        """Do nothing: a line is flushed as it is written."""
+        """Do nothing: every line is flushed when it is written."""
 
 
-def _leave_out(
+def _drop(
     events: Collection[str], _logger: object, _method: str, event: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:
     if event["event"] in events:
@@ -88,16 +98,34 @@ def _leave_out(
     return event
 
 
+def _mask_values(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    return {name: value if name == "event" else _masked(value) for name, value in event.items()}
+
+
+def _masked(value: Any) -> Any:
+    """Return the value with every secret in its text masked, whatever it is nested in."""
+    match value:
+        case None | bool() | int() | float():
+            return value
+        case Mapping():
+            return {_masked(key): _masked(item) for key, item in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [_masked(item) for item in value]
+        case _:
+            text = str(value).encode(errors="replace").decode()  # JSON has no lone surrogates; file names may
+            for pattern in _patterns.values():
+                text = pattern.sub(_MASK, text)
+            return text
+
+
+def _order(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Put what every line has first."""
+    return {name: event[name] for name in ("timestamp", "level", "event")} | dict(event)
+
+
 def _json(event: structlog.typing.EventDict, **_options: object) -> bytes:
-    return msgspec.json.encode(event, enc_hook=str)
+    return msgspec.json.encode(event)
 
 
-def _encoded(_logger: object, _method: str, line: str | bytes | structlog.typing.EventDict) -> bytes:
+def _encode(_logger: object, _method: str, line: str | bytes | structlog.typing.EventDict) -> bytes:
     return str(line).encode(errors="replace")
-
-
-def _masked(_logger: object, _method: str, line: object) -> bytes:
-    text = line if isinstance(line, bytes) else str(line).encode(errors="replace")
-    for key in _hidden:
-        text = text.replace(key, b"[the key]")
-    return text

@@ -53,7 +53,7 @@ def serving(present: status.Status, *, token: str | None = doubles.TOKEN) -> Ite
 
     async def serve(*, task_status: anyio.abc.TaskStatus[str]) -> None:
         made = app.create(service, metrics.Metrics(), token=wanted)
-        await server.serve(made, host="127.0.0.1", port=0, started=task_status.started)
+        await server.serve(made, host="127.0.0.1", port=0, on_listening=task_status.started)
 
     with anyio.from_thread.start_blocking_portal() as portal:
         task, url = portal.start_task(serve)

@@ -60,7 +60,7 @@ def test_a_wrong_token_approves_nothing(browser: webdriver.Chrome, site: conftes
     page = site(doubles.holding())
     browser.get(page.url)
     browser.find_element(CSS, "#token").send_keys("wrong" + keys.Keys.ENTER)
-    conftest.until(browser, lambda b: "token is missing or wrong" in text(b, "h1"), sentence="the token is refused")
+    conftest.until(browser, lambda b: "token is missing or incorrect" in text(b, "h1"), sentence="the token is refused")
     assert page.service.approved == []
     browser.get_log("browser")  # type: ignore[no-untyped-call]  # it tells of the 401, rightly
 
@@ -75,7 +75,7 @@ def test_a_plan_that_changes_is_not_torn_from_under_the_hands(browser: webdriver
     assert last.guarded is not None
     other = dataclasses.replace(last.guarded, digest="sha256:" + "0" * 64)
     page.show(dataclasses.replace(page.service.present, last=dataclasses.replace(last, guarded=other)))
-    conftest.until(browser, lambda b: b.find_element(CSS, ".order .stale").is_displayed(), sentence="it is said")
+    conftest.until(browser, lambda b: b.find_element(CSS, ".action-form .stale").is_displayed(), sentence="it is said")
     assert field.get_attribute("value") == "half a tok"
     assert doubles.DIGEST in text(browser, "#approve")
     field.send_keys(keys.Keys.BACKSPACE * 10 + keys.Keys.TAB)
@@ -96,8 +96,8 @@ def test_a_service_that_is_gone_does_not_look_in_sync(browser: webdriver.Chrome)
     with conftest.serving(doubles.calm()) as page:
         browser.get(page.url)
         conftest.until(browser, lambda b: "In sync" in text(b, "h1"), sentence="it is in sync")
-        assert not browser.find_element(CSS, "#lost").is_displayed()
-    conftest.until(browser, lambda b: b.find_element(CSS, "#lost").is_displayed(), sentence="the loss shows")
+        assert not browser.find_element(CSS, "#disconnected").is_displayed()
+    conftest.until(browser, lambda b: b.find_element(CSS, "#disconnected").is_displayed(), sentence="the loss shows")
     browser.get_log("browser")  # type: ignore[no-untyped-call]  # it tells of the lost connection, rightly
     browser.get("about:blank")
 
@@ -108,7 +108,7 @@ def test_a_driver_is_found(browser: webdriver.Chrome, site: conftest.Open) -> No
     browser.get(page.url)
     browser.find_element(CSS, "#q").send_keys("bruno" + keys.Keys.ENTER)
     conftest.until(browser, lambda b: "Bruno Keller" in text(b, "main"), sentence="the name is found")
-    browser.find_element(CSS, ".people a").click()
+    browser.find_element(CSS, ".matches a").click()
     conftest.until(browser, lambda b: "This driver is suspended." in text(b, "main"), sentence="why is told")
     assert "driver_blocked" in text(browser, "main")
     assert "req_8sJw02kLmQ" in text(browser, "main")
@@ -135,7 +135,7 @@ def test_everything_works_without_scripts(plain: webdriver.Chrome, site: conftes
     conftest.until(plain, lambda b: "Approved." in text(b, "main"), sentence="it is approved")
     assert page.service.approved == [doubles.DIGEST]
     plain.find_element(CSS, "#q").send_keys(doubles.driver(20) + keys.Keys.ENTER)
-    conftest.until(plain, lambda b: "every change" in text(b, "main"), sentence="the driver is found")
+    conftest.until(plain, lambda b: "Changes to this driver" in text(b, "main"), sentence="the driver is found")
     plain.get(page.url)
     plain.find_element(CSS, "#fleets a").click()
     conftest.until(plain, lambda b: text(b, "h1") == "Airport shuttles", sentence="the fleet opens")

@@ -287,7 +287,7 @@ DEFECTS = (
     Defect(
         "forgetting reasons that come during a run",
         "worker/service/triggers.py",
-        "        self._reasons.add(reason)\n",
+        "        self._pending.add(trigger)\n",
         "",
         ("tests/service",),
     ),

@@ -36,12 +36,12 @@ def test_every_kind_is_explained() -> None:
 
 def test_the_limits_that_are_told_are_kept() -> None:
     text = " ".join(SECTION.text.split())
-    first, second, third = (f"{pause:g}" for pause in webhook.PAUSES)
+    first, second, third = (f"{pause:g}" for pause in webhook.RETRY_DELAYS)
     for words in (
         f"within {webhook.DEADLINE_SECONDS:g} seconds",
         f"after {first}, {second} and {third} seconds",
-        f"At most {webhook.MOST_WAITING} notices",
-        f"has {webhook.FAREWELL_SECONDS:g} seconds",
+        f"At most {webhook.MAX_QUEUED} notices",
+        f"has {webhook.SHUTDOWN_SECONDS:g} seconds",
         f"the first {notifications.MOST_ITEMS}:",
     ):
         assert words in text

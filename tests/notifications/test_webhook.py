@@ -86,7 +86,7 @@ async def test_a_notice_is_posted_as_it_is(log: Log) -> None:
     channel = Channel()
     hook = hook_of(channel)
     async with delivering(hook):
-        hook.tell(told())
+        hook.enqueue(told())
     (request,) = channel.requests
     assert (request.method, str(request.url)) == ("POST", URL)
     assert json.loads(request.content) == told().body
@@ -103,10 +103,10 @@ async def test_notices_come_in_the_order_in_which_they_were_told() -> None:
     channel = Channel(500)
     hook = hook_of(channel)
     for number in range(3):
-        hook.tell(told(number))
+        hook.enqueue(told(number))
     async with delivering(hook):
         await anyio.sleep(60)
-        hook.tell(told(3))
+        hook.enqueue(told(3))
     assert channel.said == ["notice 0", "notice 0", "notice 1", "notice 2", "notice 3"]
 
 
@@ -127,9 +127,9 @@ async def test_what_may_pass_is_tried_again_with_growing_pauses(answer: Any, log
     channel = Channel(answer, answer, answer)
     hook = hook_of(channel)
     async with delivering(hook):
-        hook.tell(told())
+        hook.enqueue(told())
     deadline = webhook.DEADLINE_SECONDS if isinstance(answer, float) else 0
-    assert channel.pauses == [pause + deadline for pause in webhook.PAUSES]
+    assert channel.pauses == [pause + deadline for pause in webhook.RETRY_DELAYS]
     assert logged(log) == [("notice_sent", 4, "")]
 
 
@@ -138,7 +138,7 @@ async def test_what_will_not_pass_is_not_tried_again(answer: int, log: Log) -> N
     channel = Channel(httpx.Response(answer, headers={"Location": "https://evil.test/"}))
     hook = hook_of(channel)
     async with delivering(hook):
-        hook.tell(told())
+        hook.enqueue(told())
     assert len(channel.requests) == 1
     assert logged(log) == [("notice_failed", 1, f"HTTP {answer}")]
 
@@ -147,8 +147,8 @@ async def test_a_notice_is_given_up_after_a_few_attempts_and_the_next_one_goes_o
     channel = Channel(*[500] * 4)
     hook = hook_of(channel)
     async with delivering(hook):
-        hook.tell(told(1))
-        hook.tell(told(2))
+        hook.enqueue(told(1))
+        hook.enqueue(told(2))
     assert channel.said == [*["notice 1"] * 4, "notice 2"]
     assert logged(log) == [("notice_failed", 4, "HTTP 500"), ("notice_sent", 1, "")]
 
@@ -160,19 +160,19 @@ async def test_a_pause_that_is_asked_for_is_kept_within_bounds(asked: str, pause
     channel = Channel(httpx.Response(429, headers=[(b"Retry-After", asked.encode())]))
     hook = hook_of(channel)
     async with delivering(hook):
-        hook.tell(told())
+        hook.enqueue(told())
     assert channel.pauses == [pause]
 
 
 async def test_to_tell_never_waits_and_the_latest_states_win(log: Log) -> None:
     channel = Channel()
     hook = hook_of(channel)
-    for number in range(webhook.MOST_WAITING + 3):
-        hook.tell(told(number))
-    assert logged(log) == [("notice_failed", 0, "too many others wait")] * 3
+    for number in range(webhook.MAX_QUEUED + 3):
+        hook.enqueue(told(number))
+    assert logged(log) == [("notice_failed", 0, "too many notifications are queued")] * 3
     async with delivering(hook):
         pass
-    assert channel.said == [f"notice {number}" for number in range(3, webhook.MOST_WAITING + 3)]
+    assert channel.said == [f"notice {number}" for number in range(3, webhook.MAX_QUEUED + 3)]
 
 
 async def test_at_the_end_what_waits_is_still_delivered() -> None:
@@ -180,7 +180,7 @@ async def test_at_the_end_what_waits_is_still_delivered() -> None:
     hook = hook_of(channel)
     async with delivering(hook, seconds=0):
         for number in range(3):
-            hook.tell(told(number))
+            hook.enqueue(told(number))
     assert channel.said == ["notice 0", "notice 1", "notice 2"]
 
 
@@ -188,10 +188,10 @@ async def test_at_the_end_nobody_waits_for_a_webhook_that_hangs(log: Log) -> Non
     channel = Channel(9.0)
     hook = hook_of(channel)
     async with delivering(hook, seconds=1):
-        hook.tell(told(1))
-        hook.tell(told(2))
+        hook.enqueue(told(1))
+        hook.enqueue(told(2))
         began = anyio.current_time()
-    assert anyio.current_time() - began == pytest.approx(1 + webhook.FAREWELL_SECONDS)
+    assert anyio.current_time() - began == pytest.approx(1 + webhook.SHUTDOWN_SECONDS)
     assert logged(log) == [("notice_failed", 1, "the service ended"), ("notice_failed", 0, "the service ended")]
 
 
@@ -199,7 +199,7 @@ async def test_at_the_end_a_pause_is_cut_short_for_a_last_attempt(log: Log) -> N
     channel = Channel(500, 500)
     hook = hook_of(channel)
     async with delivering(hook, seconds=0.5):
-        hook.tell(told())
+        hook.enqueue(told())
     assert channel.pauses == [0.5]
     assert logged(log) == [("notice_failed", 2, "HTTP 500")]
 
@@ -218,7 +218,7 @@ async def test_an_idle_webhook_ends_at_once() -> None:
 async def test_the_address_is_in_no_log_line(answer: Any, log: Log) -> None:
     hook = hook_of(Channel(*[answer] * 4))
     async with delivering(hook):
-        hook.tell(told())
+        hook.enqueue(told())
     assert log[-1]["event"] == "notice_failed" and log[-1]["host"] == "hooks.test"
     assert "Sesame" not in f"{log} {hook!r} {vars(hook)}"
 
@@ -254,7 +254,7 @@ class TestOverHttp:
     async def deliver(url: str, log: Log) -> None:
         """Deliver one notice, until the log says what came of it."""
         hook = webhook.Webhook(Secret(url), user_agent="fleet-sync/test")
-        hook.tell(told())
+        hook.enqueue(told())
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(hook.deliver_forever)
             with anyio.fail_after(20):
@@ -293,7 +293,7 @@ class TestOverHttp:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             port = listener.getsockname()[1]
         hook = webhook.Webhook(Secret(url.format(port=port, label="a" * 64)), user_agent="fleet-sync/test")
-        hook.tell(told())
+        hook.enqueue(told())
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(hook.deliver_forever)
             await anyio.lowlevel.checkpoint()

@@ -121,15 +121,15 @@ async def _served(
     """Serve for so long, do something after 100 s, and give when which runs began."""
     shown = state.ServiceState(clock=account.clock)
 
-    async def renew() -> composition.AccountRuntime:
+    async def reload() -> composition.AccountRuntime:
         return cast(composition.AccountRuntime, account)
 
     service = scheduler.Service(
         cast(composition.AccountRuntime, account),
-        renew=renew,
+        reload=reload,
         service_state=shown,
         clock=account.clock,
-        ended=lambda finished, trigger: None if ended is None else ended.append(finished),
+        on_run_end=lambda finished, trigger: None if ended is None else ended.append(finished),
         watch=never,
     )
     account.began = anyio.current_time()

@@ -109,7 +109,7 @@ async def test_a_journal_that_somebody_else_writes_is_not_broken() -> None:
     ended(service_state, JournalError("the disk is full"))
     service_state.stand_by("process 7 writes")
     assert broken(service_state) == set()
-    assert service_state.unready() == ""
+    assert service_state.unready_reason() == ""
 
 
 async def test_settings_are_mended_by_settings_only() -> None:
@@ -117,24 +117,24 @@ async def test_settings_are_mended_by_settings_only() -> None:
     service_state.mark_failed(Part.SETTINGS, SettingsError([Problem("sync.mode", "wrong")]))
     ended(service_state)
     assert broken(service_state) == {Part.SETTINGS}
-    assert service_state.unready().startswith("settings: ")
+    assert service_state.unready_reason().startswith("settings: ")
     service_state.mark_ok([Part.SETTINGS])
-    assert service_state.unready() == ""
+    assert service_state.unready_reason() == ""
 
 
 async def test_it_is_ready_after_a_run_that_did_not_fail_or_when_it_stands_by() -> None:
     first, second = state.ServiceState(clock=Clock()), state.ServiceState(clock=Clock())
-    assert first.unready()
+    assert first.unready_reason()
     ended(first, Unreachable("no answer"))
-    assert first.unready()
+    assert first.unready_reason()
     ended(first)
-    assert first.unready() == ""
+    assert first.unready_reason() == ""
     ended(first, Unreachable("no answer"))
-    assert first.unready() == ""
+    assert first.unready_reason() == ""
     ended(first, JournalError("the disk is full"))
-    assert "disk is full" in first.unready()
+    assert "disk is full" in first.unready_reason()
     second.stand_by("process 7 writes")
-    assert second.unready() == ""
+    assert second.unready_reason() == ""
 
 
 async def test_an_end_that_the_operator_wanted_breaks_nothing() -> None:
@@ -149,12 +149,12 @@ async def test_whoever_waits_for_a_change_sees_each_and_for_a_turn_only_what_mat
 
     async def watch(name: str) -> None:
         while True:
-            await (service_state.changed() if name == "changed" else service_state.turned())
+            await (service_state.changed() if name == "changed" else service_state.transitioned())
             seen.append(name)
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(watch, "changed")
-        tasks.start_soon(watch, "turned")
+        tasks.start_soon(watch, "transitioned")
         await anyio.sleep(1)
         service_state.begin(RunId("run_1"), trigger="interval")
         await anyio.sleep(1)
@@ -165,6 +165,6 @@ async def test_whoever_waits_for_a_change_sees_each_and_for_a_turn_only_what_mat
         assert seen == ["changed"] * 3
         service_state.end(None, trigger="interval")
         await anyio.sleep(1)
-        assert sorted(seen) == ["changed"] * 4 + ["turned"]
+        assert sorted(seen) == ["changed"] * 4 + ["transitioned"]
         tasks.cancel_scope.cancel()
     assert service_state.running is None

@@ -266,7 +266,7 @@ class Service:
     def __init__(self, present: status.Status | None = None) -> None:
         self.present = present or calm()
         self.record = Record()
-        self.reason = ""
+        self.unready = ""
         self.synced = 0
         self.approved: list[str] = []
         self.fails: FleetSyncError | None = None
@@ -284,8 +284,8 @@ class Service:
     async def changed(self) -> None:
         await self._changed.wait()
 
-    def ready(self) -> str:
-        return self.reason
+    def unready_reason(self) -> str:
+        return self.unready
 
     def sync(self) -> None:
         self.synced += 1

@@ -97,7 +97,7 @@ async def test_only_the_plan_that_is_held_now_is_approved(digest: str) -> None:
     async with conftest.asking(service) as client:
         answer = await client.post("/approve", data={**FORM, "digest": digest})
     assert answer.status_code == 409
-    assert "nothing was approved" in answer.text
+    assert "Nothing was approved" in answer.text
     assert service.approved == []
 
 

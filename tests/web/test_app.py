@@ -28,7 +28,7 @@ PATHS = (
 async def test_health_depends_on_nothing() -> None:
     service = doubles.Service(doubles.broken())
     service.record.fails = JournalError("disk full")
-    service.reason = "the journal cannot be written"
+    service.unready = "the journal cannot be written"
     async with conftest.asking(service) as client:
         answer = await client.get("/healthz")
     assert (answer.status_code, answer.text) == (200, "ok\n")
@@ -38,7 +38,7 @@ async def test_readiness_says_why_not() -> None:
     service = doubles.Service()
     async with conftest.asking(service) as client:
         assert (await client.get("/readyz")).status_code == 200
-        service.reason = "the first run is not done"
+        service.unready = "the first run is not done"
         answer = await client.get("/readyz")
     assert (answer.status_code, answer.text) == (503, "the first run is not done\n")
 

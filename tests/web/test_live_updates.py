@@ -61,7 +61,7 @@ class Reader:
         while (event := await self.next()).startswith(b":"):
             pass
         name, data = event.decode().removesuffix("\n\n").split("\n")
-        assert name == "event: parts"
+        assert name == "event: fragments"
         news: dict[str, str] = json.loads(data.removeprefix("data: "))
         return news
 
@@ -85,7 +85,7 @@ async def watching(
     async with anyio.create_task_group() as tasks:
         for reader in readers:
             tasks.start_soon(reader.run)
-        yield made.state.feed, readers
+        yield made.state.live_updates, readers
         tasks.cancel_scope.cancel()
 
 
@@ -108,7 +108,7 @@ async def test_only_what_changed_is_sent_and_soon() -> None:
         news = await reader.news()
     assert {"banner", "fleets"} <= news.keys()
     assert "facts" not in news
-    assert anyio.current_time() - began <= live_updates.GAP_SECONDS
+    assert anyio.current_time() - began <= live_updates.TICK_SECONDS
 
 
 async def test_a_flood_of_changes_is_a_few_events_and_ends_with_the_last() -> None:
@@ -125,8 +125,8 @@ async def test_a_flood_of_changes_is_a_few_events_and_ends_with_the_last() -> No
             if "100 of 3,000" in news["banner"]:
                 break
         lasted = anyio.current_time() - began
-    assert events <= lasted / live_updates.GAP_SECONDS + 1
-    assert lasted <= 2 + 2 * live_updates.GAP_SECONDS
+    assert events <= lasted / live_updates.TICK_SECONDS + 1
+    assert lasted <= 2 + 2 * live_updates.TICK_SECONDS
 
 
 async def test_many_streams_cost_one_drawing_a_tick_and_all_end_with_the_last_change() -> None:
@@ -139,7 +139,7 @@ async def test_many_streams_cost_one_drawing_a_tick_and_all_end_with_the_last_ch
         return {"banner": str(running and running.done)}
 
     shared = live_updates.LiveUpdates(service, draw)
-    readers = [Reader(await shared.events(_request(_asking()))) for _ in range(live_updates.MOST_STREAMS)]
+    readers = [Reader(await shared.events(_request(_asking()))) for _ in range(live_updates.MAX_STREAMS)]
     async with anyio.create_task_group() as tasks:
         for reader in readers:
             tasks.start_soon(reader.run)
@@ -150,12 +150,12 @@ async def test_many_streams_cost_one_drawing_a_tick_and_all_end_with_the_last_ch
         for reader in readers:
             while (await reader.news())["banner"] != "100":
                 pass
-        await anyio.sleep(6 * live_updates.PERIOD_SECONDS)
+        await anyio.sleep(6 * live_updates.REFRESH_SECONDS)
         lasted = anyio.current_time() - drawn[0]
         tasks.cancel_scope.cancel()
-    quiet = sum(moment > drawn[0] + lasted - 5 * live_updates.PERIOD_SECONDS for moment in drawn)
+    quiet = sum(moment > drawn[0] + lasted - 5 * live_updates.REFRESH_SECONDS for moment in drawn)
     assert quiet <= 6
-    assert len(drawn) - quiet <= (lasted - 5 * live_updates.PERIOD_SECONDS) / live_updates.GAP_SECONDS + 2
+    assert len(drawn) - quiet <= (lasted - 5 * live_updates.REFRESH_SECONDS) / live_updates.TICK_SECONDS + 2
 
 
 async def test_who_comes_just_after_a_drawing_misses_no_change() -> None:
@@ -166,7 +166,7 @@ async def test_who_comes_just_after_a_drawing_misses_no_change() -> None:
         service.show(doubles.working(2))  # the page of this tick is drawn already
         late = Reader(await shared.events(_request(reader)))
         tasks.start_soon(late.run)
-        with anyio.fail_after(2 * live_updates.GAP_SECONDS):
+        with anyio.fail_after(2 * live_updates.TICK_SECONDS):
             while "2 of 3,000" not in (await late.news()).get("banner", ""):
                 pass
         late.leave()
@@ -190,11 +190,11 @@ async def test_a_quiet_stream_shows_that_it_lives() -> None:
         await reader.news()
         began = anyio.current_time()
         assert (await reader.next()).startswith(b":")
-        assert anyio.current_time() - began <= live_updates.GAP_SECONDS + live_updates.PERIOD_SECONDS
+        assert anyio.current_time() - began <= live_updates.TICK_SECONDS + live_updates.REFRESH_SECONDS
 
 
 async def test_hostile_text_cannot_forge_an_event() -> None:
-    service = doubles.Service(doubles.calm(version="1\n\nevent: parts\ndata: {}\n\n"))
+    service = doubles.Service(doubles.calm(version="1\n\nevent: fragments\ndata: {}\n\n"))
     async with watching(service) as (_, [reader]):
         news = await reader.news()
     assert "data: {}" in news["facts"]
@@ -224,7 +224,7 @@ async def test_the_end_of_the_service_ends_every_stream() -> None:
 
 async def test_too_many_readers_are_told_to_come_back() -> None:
     service = doubles.Service()
-    async with watching(service, live_updates.MOST_STREAMS) as (open_, readers):
+    async with watching(service, live_updates.MAX_STREAMS) as (open_, readers):
         for reader in readers:
             await reader.news()
         answer = await open_.events(_request(readers[0]))
@@ -245,7 +245,7 @@ async def test_to_ask_for_the_head_opens_no_stream() -> None:
     made = app.create(doubles.Service(), metrics.Metrics(), token=None)
     reader = Reader(made, "HEAD")
     await reader.run()
-    assert made.state.feed.scopes == set()
+    assert made.state.live_updates.scopes == set()
 
 
 def _asking() -> Reader:

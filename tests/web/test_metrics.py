@@ -117,14 +117,14 @@ def test_a_harmless_note_is_no_problem_that_counts(counted: metrics.Metrics) -> 
 
 def test_the_smallest_fleets_are_summed(counted: metrics.Metrics) -> None:
     fleets = tuple(
-        status.Fleet(FleetId(f"flt_{n}"), "", in_sync=n, drifted=1) for n in range(service_protocol.MOST_FLEETS + 5)
+        status.Fleet(FleetId(f"flt_{n}"), "", in_sync=n, drifted=1) for n in range(service_protocol.MAX_FLEETS + 5)
     )
     series = read(counted, doubles.calm(fleets=fleets))
     shown = {dict(labels)["fleet"] for name, labels in series if name == "fleet_sync_memberships"}
-    assert len(shown) == service_protocol.MOST_FLEETS + 1
+    assert len(shown) == service_protocol.MAX_FLEETS + 1
     assert value(series, "memberships", fleet="other", state="in_sync") == 0 + 1 + 2 + 3 + 4
     assert value(series, "memberships", fleet="other", state="drifted") == 5
-    assert value(series, "fleets") == service_protocol.MOST_FLEETS + 5
+    assert value(series, "fleets") == service_protocol.MAX_FLEETS + 5
 
 
 def test_hostile_names_break_no_line(counted: metrics.Metrics) -> None:

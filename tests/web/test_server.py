@@ -52,7 +52,7 @@ async def serving(
     urls: list[str] = []
     listening, ended = anyio.Event(), anyio.Event()
 
-    def started(url: str) -> None:
+    def on_listening(url: str) -> None:
         urls.append(url)
         listening.set()
 
@@ -61,7 +61,7 @@ async def serving(
 
         async def run() -> None:
             with scope:
-                await server.serve(made, host=host, port=0, started=started, limits=limits)
+                await server.serve(made, host=host, port=0, on_listening=on_listening, limits=limits)
             ended.set()
 
         tasks.start_soon(run)
@@ -99,7 +99,7 @@ async def test_it_leaves_at_once_though_a_page_is_watched() -> None:
     async with serving(doubles.Service()) as served, httpx.AsyncClient() as client:
         async with client.stream("GET", f"{served.url}events") as stream:
             chunks = stream.aiter_bytes()
-            assert b"event: parts" in await anext(chunks)
+            assert b"event: fragments" in await anext(chunks)
             assert await served.end() < server.LIMITS.grace_seconds
             assert [chunk async for chunk in chunks if chunk.startswith(b"event")] == []
         with pytest.raises(httpx.ConnectError):
@@ -139,7 +139,7 @@ async def test_an_address_that_is_taken_is_a_setting_to_correct() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         made = app.create(doubles.Service(), metrics.Metrics(), token=None)
-        with pytest.raises(SettingsError, match=f"127.0.0.1:{port} cannot be listened on: .*in use") as raised:
+        with pytest.raises(SettingsError, match=f"cannot listen on 127.0.0.1:{port}: .*in use") as raised:
             await server.serve(made, host="127.0.0.1", port=port)
     assert "Choose another port" in raised.value.remedy
     assert raised.value.exit_code == 1
@@ -147,14 +147,17 @@ async def test_an_address_that_is_taken_is_a_setting_to_correct() -> None:
 
 async def test_an_address_of_another_machine_is_one_too() -> None:
     made = app.create(doubles.Service(), metrics.Metrics(), token=None)
-    with pytest.raises(SettingsError, match="cannot be listened on") as raised:
+    with pytest.raises(SettingsError, match="cannot listen on") as raised:
         await server.serve(made, host="192.0.2.1", port=8080)
     assert "address of this machine" in raised.value.remedy
 
 
 @pytest.mark.parametrize(
     ("error", "port", "told"),
-    [(PermissionError(13, "Permission denied"), 80, "above"), (OverflowError("port must be 0-65535"), 70000, "Give")],
+    [
+        (PermissionError(13, "Permission denied"), 80, "choose a higher one"),
+        (OverflowError("port must be 0-65535"), 70000, "Set"),
+    ],
 )
 async def test_every_reason_has_its_remedy(error: OSError | OverflowError, port: int, told: str) -> None:
     assert told in server.remedy(error, port)

@@ -1,1 +1,1 @@
-"""Tells others when the state of the service changes."""
+"""Sends notifications when the state of the service changes."""

@@ -1,1 +1,1 @@
-"""The composition root, and the service that it makes: the loop, its reasons to run, what it knows of itself."""
+"""The composition root, and the service built on it: the loop, its triggers and its state."""

@@ -1,7 +1,7 @@
-"""The service with everything around it: the status page, the metrics, the notices, the settings that may change.
+"""Runs the service with its surroundings: status page, metrics, notifications and settings reload.
 
-Invariant: nothing out here can end or hold up a reconciliation; only a port that cannot be had ends the start.
-Neighbours: `loop` is what runs, `status` and `notices` are the edges, `cli.run` gives the settings.
+Invariant: nothing here can end or delay a reconciliation; only an address that cannot be listened on fails the start.
+Neighbours: `scheduler` is the loop, `web` and `notifications` are the edges, `cli.run` supplies the settings.
 """
 
 import dataclasses
@@ -28,13 +28,13 @@ from worker.web import app, metrics, server
 
 log = structlog.get_logger()
 
-_OWN_NAMES = ("127.0.0.1", "localhost", "::1")
-"""What a page that only this machine can reach is called: another name comes from a site that wants to read it."""
+_LOOPBACK_NAMES = ("127.0.0.1", "localhost", "::1")
+"""Host names accepted on a loopback address: any other one comes from a site that wants to read the page."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Operator:
-    """What the operator gives: the settings with their secrets. `token` is `None` where nobody may ask for anything."""
+    """What the operator configures: the settings and their secrets. Without a `token`, requests change nothing."""
 
     settings: model.Settings
     key: Secret
@@ -43,78 +43,75 @@ class Operator:
 
 
 class ServiceFacade:
-    """Implements status.views.Service: the service, as it lets itself be watched and asked."""
+    """Implements web.service_protocol.ServiceProtocol."""
 
     def __init__(self, service: scheduler.Service, clock: Clock) -> None:
-        """Take the running service."""
+        """Wrap the running service."""
         self._service = service
         self._clock = clock
 
     @property
     def record(self) -> RunHistory:
-        """Give the journal, to look things up in."""
+        """Return the journal, for queries."""
         return self._service.account.record
 
     def snapshot(self) -> status.Status:
-        """Give a fresh snapshot."""
+        """Return the present state."""
         return self._service.service_state.snapshot(self._service.account)
 
     async def changed(self) -> None:
-        """Return at the next change."""
+        """Wait for the next change."""
         await self._service.service_state.changed()
 
-    def ready(self) -> str:
-        """Give the reason why the service is not ready, or nothing when it is."""
-        return self._service.service_state.unready()
+    def unready_reason(self) -> str:
+        """Return why the service is not ready, or an empty text if it is."""
+        return self._service.service_state.unready_reason()
 
     def sync(self) -> None:
-        """Reconcile soon."""
+        """Request a run as soon as possible."""
         self._service.wake(status.Trigger.REQUEST)
 
     async def approve(self, digest: str) -> None:
-        """Allow the held changes of this plan, and reconcile. Raises errors.FleetSyncError."""
+        """Approve the held changes of this plan and request a run. Raises errors.FleetSyncError."""
         now = self._clock.now()
         await self.record.approve(digest, now=now, until=now + guard.APPROVAL_LIFETIME)
         self.sync()
 
 
-async def run(read: Callable[[], Operator]) -> int:
-    """Run the service of these settings until a signal ends it; give the exit code.
+async def run(read_operator: Callable[[], Operator]) -> int:
+    """Run the service until a signal ends it; return the exit code.
 
-    `read` reads the settings as they are now, and raises errors.SettingsError. Raises errors.FleetSyncError where the
+    `read_operator` reads the current settings and raises errors.SettingsError. Raises errors.FleetSyncError if the
     service cannot start.
     """
-    operator = read()
-    clock, service_state, gauges = (
-        composition.SystemClock(),
-        state.ServiceState(clock=composition.SystemClock()),
-        metrics.Metrics(),
-    )
-    end, journal = shutdown.Shutdown(), sql.SqlJournal(operator.settings.journal_url, clock=clock)
+    operator, clock = read_operator(), composition.SystemClock()
+    service_state, gauges = state.ServiceState(clock=clock), metrics.Metrics()
+    process_shutdown = shutdown.Shutdown()
+    journal = sql.SqlJournal(operator.settings.journal_url, clock=clock)
 
     def account(of: Operator, *, before: composition.AccountRuntime | None = None) -> composition.AccountRuntime:
         return composition.AccountRuntime(
             settings=of.settings,
             key=of.key,
             journal=journal,
-            process_shutdown=end,
+            process_shutdown=process_shutdown,
             progress=service_state,
             observe=lambda operation, code, seconds: gauges.observe_request(operation, code, seconds=seconds),
             before=before,
         )
 
-    async def renew() -> composition.AccountRuntime:
-        fresh = await to_thread.run_sync(read)
-        _see_unchanged(operator, fresh)
+    async def reload() -> composition.AccountRuntime:
+        fresh = await to_thread.run_sync(read_operator)
+        _require_unchanged(operator, fresh)
         return account(fresh, before=service.account)
 
     service = scheduler.Service(
-        account(operator), renew=renew, service_state=service_state, clock=clock, ended=gauges.observe_run
+        account(operator), reload=reload, service_state=service_state, clock=clock, on_run_end=gauges.observe_run
     )
     try:
         return await shutdown.run_until_signal(
-            end,
-            lambda: _accompanied(service, operator, ServiceFacade(service, clock), gauges),
+            process_shutdown,
+            lambda: _run_with_edges(service, operator, ServiceFacade(service, clock), gauges),
             drain_seconds=lambda: service.account.settings.sync.drain_seconds,
         )
     finally:
@@ -123,59 +120,60 @@ async def run(read: Callable[[], Operator]) -> int:
             await journal.aclose()
 
 
-async def _accompanied(
-    service: scheduler.Service, operator: Operator, face: ServiceFacade, gauges: metrics.Metrics
+async def _run_with_edges(
+    service: scheduler.Service, operator: Operator, facade: ServiceFacade, gauges: metrics.Metrics
 ) -> int:
-    """Run the service with its page and its notices beside it."""
-    async with concurrency.background_tasks() as beside:
+    """Run the loop, with the status page and notifications in the background."""
+    async with concurrency.background_tasks() as background:
         if listen := operator.settings.status.listen:
             host, port = urls.endpoint(listen)
-            page = app.create(face, gauges, token=operator.token, hosts=_OWN_NAMES if urls.is_loopback(host) else ())
-            await beside.start(_serve, page, host, port)
+            hosts = _LOOPBACK_NAMES if urls.is_loopback(host) else ()
+            page = app.create(facade, gauges, token=operator.token, hosts=hosts)
+            await background.start(_serve, page, host, port)
         if operator.webhook is not None:
             hook = webhook.Webhook(operator.webhook, user_agent=composition.USER_AGENT)
-            beside.start_soon(_tell, service.service_state, face, hook)
+            background.start_soon(_notify, service.service_state, facade, hook)
         return await service.run()
 
 
 async def _serve(
     page: applications.Starlette, host: str, port: int, *, task_status: anyio.abc.TaskStatus[None]
 ) -> None:
-    def started(url: str) -> None:
+    def on_listening(url: str) -> None:
         log.info("serving", url=url)
         task_status.started()
 
-    await server.serve(page, host=host, port=port, started=started)
+    await server.serve(page, host=host, port=port, on_listening=on_listening)
 
 
-async def _tell(service_state: state.ServiceState, face: ServiceFacade, hook: webhook.Webhook) -> None:
-    """Tell of every change of state, as long as the service runs and a moment longer."""
-    told = notifications.NotificationState()
-    async with concurrency.background_tasks() as beside:
-        beside.start_soon(hook.deliver_forever)
+async def _notify(service_state: state.ServiceState, facade: ServiceFacade, hook: webhook.Webhook) -> None:
+    """Send a notification for every transition; when cancelled, the webhook delivers what is queued."""
+    notified = notifications.NotificationState()
+    async with concurrency.background_tasks() as background:
+        background.start_soon(hook.deliver_forever)
         while True:
             try:
-                news, told = notifications.diff(face.snapshot(), told)
-            except Exception:  # a notice is not worth the service
+                new, notified = notifications.diff(facade.snapshot(), notified)
+            except Exception:  # a defect in a notification must not end the service
                 log.exception("notice_crashed")
-                news = ()
-            for each in news:
-                hook.tell(each)
-            await service_state.turned()
+                new = ()
+            for notification in new:
+                hook.enqueue(notification)
+            await service_state.transitioned()
 
 
-def _see_unchanged(before: Operator, after: Operator) -> None:
-    """Raise errors.SettingsError where something changed that needs a restart."""
-    fixed = {
+def _require_unchanged(before: Operator, after: Operator) -> None:
+    """Raise errors.SettingsError if something changed that takes effect only at a start."""
+    changed = {
         "journal.url": before.settings.journal_url != after.settings.journal_url,
         "status.listen": before.settings.status.listen != after.settings.status.listen,
         "the status token": _revealed(before.token) != _revealed(after.token),
         "notify": _revealed(before.webhook) != _revealed(after.webhook),
     }
-    problems = [Problem(name, "it changed, and is only read at the start") for name in fixed if fixed[name]]
+    problems = [Problem(name, "it has changed, but is read only at the start") for name in changed if changed[name]]
     if problems:
-        raise SettingsError(problems, remedy="Restart the service, or take that change back.")
+        raise SettingsError(problems, remedy="Restart the service, or undo this change.")
 
 
-def _revealed(text: Secret | None) -> str | None:
-    return None if text is None else text.reveal()
+def _revealed(secret: Secret | None) -> str | None:
+    return None if secret is None else secret.reveal()

@@ -1,6 +1,7 @@
-"""What the service logs of its runs: one line for a quiet one, and otherwise what an operator reads as a diary.
+"""Logs the runs of the service: one line for a run without changes, more where an operator needs to know more.
 
-Invariant: what is known already is not told again. Neighbours: `loop` calls this, `engine.apply` logs the changes.
+Invariant: a problem is logged when it first appears, not in every run. Neighbours: `scheduler` calls this;
+`engine.applier` logs each change.
 """
 
 import logging
@@ -23,39 +24,29 @@ _LEVELS = {
 
 
 class RunLog:
-    """Remembers which problems it told."""
+    """Logs runs, and remembers the problems of the last plan."""
 
     def __init__(self) -> None:
-        """Begin with nothing told."""
-        self._told: frozenset[Problem] = frozenset()
+        """Start without known problems."""
+        self._known: frozenset[Problem] = frozenset()
 
-    def began(self, plan_result: plan_builder.PlanResult, *, run: RunId, trigger: str) -> None:
-        """Tell of a run that has something to do."""
+    def planned(self, plan_result: plan_builder.PlanResult, *, run: RunId, trigger: str) -> None:
+        """Log the start of a run that has changes to apply."""
         guarded = plan_result.guarded
         if guarded.changes:
             log.info("run_started", run=run, trigger=trigger, changes=len(guarded.changes), held=len(guarded.held))
 
     def ended(self, finished: Report, *, trigger: str) -> None:
-        """Tell how a run ended, with its figures, and of problems that are new."""
+        """Log the end of a run with its counts, and the problems that are new."""
         problems = frozenset((*(finished.guarded.problems if finished.guarded else ()), *finished.problems))
         if finished.guarded is not None:
-            for problem in sorted(problems - self._told):
+            for problem in sorted(problems - self._known):
                 level = logging.INFO if problem.note else logging.WARNING
                 log.log(level, "problem", where=problem.where, message=problem.message)
-            self._told = problems
-        fields: dict[str, object] = {name: count for name, count in finished.counts.items() if count}
-        if finished.guarded is not None:
-            fields |= {"in_sync": finished.guarded.in_sync, "held": len(finished.guarded.held)}
-            if finished.guarded.held:
-                fields["digest"] = finished.remaining_digest
-            if count := sum(not problem.note for problem in problems):
-                fields["problems"] = count
-        if finished.error is not None:
-            error = finished.error
-            fields |= {"error": error.message, "code": error.code, "remedy": error.remedy}
-        wanted = isinstance(finished.error, Stopped)  # by the operator
+            self._known = problems
+        is_requested_stop = isinstance(finished.error, Stopped)
         log.log(
-            logging.WARNING if wanted else _LEVELS.get(finished.result, logging.INFO),
+            logging.WARNING if is_requested_stop else _LEVELS.get(finished.result, logging.INFO),
             "run_finished",
             run=finished.run,
             trigger=trigger,
@@ -63,5 +54,20 @@ class RunLog:
             seconds=round((finished.finished - finished.started).total_seconds(), 3),
             reads=finished.traffic.reads,
             writes=finished.traffic.writes,
-            **fields,
+            **_counts(finished, sum(not problem.note for problem in problems)),
         )
+
+
+def _counts(finished: Report, problems: int) -> dict[str, object]:
+    """Return the fields of `run_finished` that only some runs have."""
+    fields: dict[str, object] = {name: count for name, count in finished.counts.items() if count}
+    if finished.guarded is not None:
+        fields |= {"in_sync": finished.guarded.in_sync, "held": len(finished.guarded.held)}
+        if finished.guarded.held:
+            fields["digest"] = finished.remaining_digest
+        if problems:
+            fields["problems"] = problems
+    if finished.error is not None:
+        error = finished.error
+        fields |= {"error": error.message, "code": error.code, "remedy": error.remedy}
+    return fields

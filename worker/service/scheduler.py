@@ -1,8 +1,8 @@
-"""The service: reconciles whenever there is a reason to, until it is told to end.
+"""The service's loop: reconciles whenever a trigger asks for it, until the process is stopped.
 
-Invariants: no failure of one run ends it, and nothing broken replaces what worked: settings that cannot be read leave
-the last good ones in force. Reasons that come during a run lead to one more. Neighbours: `wakeups` has the reasons,
-`board` what is known, `composition` makes the account, `outside` is what listens.
+Invariants: no failure of one run ends the loop; settings that cannot be read leave the last valid ones in force; a
+trigger that arrives during a run leads to one more run. Neighbours: `triggers` collects the reasons to run, `state`
+holds what the service reports about itself, `composition` makes the account, `app` adds the page and notifications.
 """
 
 import contextlib
@@ -10,7 +10,7 @@ import datetime
 import functools
 import random
 import signal
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import anyio
@@ -18,8 +18,6 @@ import structlog
 from anyio import abc
 
 from worker.core.model.errors import FleetSyncError, JournalBusy, JournalError, SettingsError
-from worker.core.model.outcomes import Outcome
-from worker.core.model.plan import Change
 from worker.core.model.ports import Clock
 from worker.core.model.report import Report, RunResult
 from worker.core.monitoring import status
@@ -31,124 +29,124 @@ from worker.sources import file_watcher
 
 log = structlog.get_logger()
 
-_APPROVAL_SECONDS = 5.0
-"""Between two looks whether what is held was approved."""
+_APPROVAL_POLL_SECONDS = 5.0
+"""Interval at which the journal is asked for an approval of the held changes."""
 
-_STAND_BY_SECONDS = 5.0
-"""Between two attempts to become the one writer of a journal."""
+_WRITER_LOCK_POLL_SECONDS = 5.0
+"""Interval between attempts to become the journal's writer."""
 
 
 class Service:
-    """One account, kept in order for as long as the process lives. To be made inside the event loop."""
+    """Keeps one account in sync for the life of the process. Create it inside the event loop."""
 
     def __init__(
         self,
         account: composition.AccountRuntime,
         *,
-        renew: Callable[[], Awaitable[composition.AccountRuntime]],
+        reload: Callable[[], Awaitable[composition.AccountRuntime]],
         service_state: state.ServiceState,
         clock: Clock,
-        ended: Callable[[Report, str], None] = lambda finished, trigger: None,
+        on_run_end: Callable[[Report, str], None] = lambda finished, trigger: None,
         watch: Callable[..., Coroutine[Any, Any, None]] = file_watcher.watch,
     ) -> None:
-        """Take the account, and `renew`, which makes it anew of the settings as they are now.
+        """Take the account, and `reload`, which makes it again from the current settings.
 
-        `renew` raises errors.SettingsError where they cannot be read, or cannot be taken over while this runs.
-        `ended` is told of every run with its trigger, `watch` tells of changed sources.
+        `reload` raises errors.SettingsError if the settings are invalid or need a restart. `on_run_end` receives every
+        report with its trigger. `watch` calls back when a source changes.
         """
         self.account = account
         self.service_state = service_state
-        self._renew = renew
+        self._reload = reload
         self._clock = clock
-        self._ended = ended
+        self._on_run_end = on_run_end
         self._watch = watch
         self._shutdown = account.process_shutdown
         self._triggers = triggers.PendingTriggers()
         self._backoff = refusal_backoff.RefusalBackoff()
         self._run_log = run_log.RunLog()
-        self._watching = anyio.CancelScope()
+        self._watch_scope = anyio.CancelScope()
         self._failures = 0
         self._boundary: datetime.datetime | None = None
-        self._reload = False
+        self._reload_requested = False
 
     async def run(self) -> int:
-        """Work until stopped; give the exit code."""
+        """Run until stopped; return the exit code."""
         async with anyio.create_task_group() as tasks:
             await tasks.start(self._reload_on_hangup)
             await tasks.start(self._watch_sources)
-            tasks.start_soon(self._wake_at_the_end)
-            tasks.start_soon(self._take_approvals_up)
-            await self._stand_by()
+            tasks.start_soon(self._wake_on_shutdown)
+            tasks.start_soon(self._poll_approvals)
+            await self._wait_for_writer_lock()
             trigger = status.Trigger.START
             while self._shutdown.reason is None:
                 trigger = await self._run_once(trigger)
             tasks.cancel_scope.cancel()
         return self._shutdown.reason.exit_code if self._shutdown.reason else 0
 
-    def wake(self, reason: status.Trigger) -> None:
-        """Ask for a run, the sooner the better."""
-        self._triggers.wake(reason)
+    def wake(self, trigger: status.Trigger) -> None:
+        """Request a run as soon as possible."""
+        self._triggers.wake(trigger)
 
-    # --- One run after the other --------------------------------------------------------------------------
+    # --- One run after another ----------------------------------------------------------------------------
 
     async def _run_once(self, trigger: status.Trigger) -> status.Trigger:
-        """Reconcile, wait until there is a reason to do it again, and give that."""
-        if self._reload:
-            await self._renewed()
-        writer = await self._reconcile(trigger)
+        """Reconcile, wait for the next trigger and return it."""
+        if self._reload_requested:
+            await self._reload_settings()
+        is_writer = await self._reconcile(trigger)
         if self._shutdown.reason is not None:
             return trigger
-        if not writer:
-            await self._stand_by()
+        if not is_writer:
+            await self._wait_for_writer_lock()
             return status.Trigger.START
-        seconds, otherwise = self._pause()
+        seconds, otherwise = self._next_due()
         self.service_state.wait(seconds)
         return await self._triggers.next(seconds=seconds, otherwise=otherwise)
 
     async def _reconcile(self, trigger: status.Trigger) -> bool:
-        """Do one run; tell whether this process still is the journal's writer. What goes wrong ends nothing else."""
-        run, began, self._boundary = composition.new_run(), self._clock.now(), None
+        """Do one run; return whether this process is still the journal's writer. Catches every failure of the run."""
+        run, started, self._boundary = composition.new_run(), self._clock.now(), None
 
         def show(plan_result: plan_builder.PlanResult) -> None:
             self._boundary = plan_result.next_boundary
             self.service_state.planned(plan_result)
-            self._run_log.began(plan_result, run=run, trigger=trigger)
+            self._run_log.planned(plan_result, run=run, trigger=trigger)
 
         self.service_state.begin(run, trigger=trigger)
         try:
-            finished = await self.account.cycle(run=run, show=show, postpone=self._postponed).reconcile(trigger=trigger)
+            reconciler = self.account.cycle(run=run, show=show, postpone=self._backoff.postponed)
+            finished = await reconciler.reconcile(trigger=trigger)
             if isinstance(finished.error, JournalBusy):
                 self.service_state.end(None, trigger=trigger)
                 return False
             self.service_state.journal_bytes = await self.account.journal_bytes()
-            self._note(finished, trigger)
+            self._record_end(finished, trigger)
         except Exception:
             log.exception("run_crashed", run=run, trigger=trigger)
             self._failures += 1
-            crash = FleetSyncError("a run crashed", code="crashed", remedy="The log says why: please report it.")
-            finished = Report(run, began, self._clock.now(), None, error=crash)
+            crash = FleetSyncError(
+                "the run failed because of a defect in fleet-sync",
+                code="crashed",
+                remedy="The traceback is in the log: please report it.",
+            )
+            finished = Report(run, started, self._clock.now(), None, error=crash)
             self.service_state.end(finished, trigger=trigger)
-            self._ended(finished, trigger)
+            self._on_run_end(finished, trigger)
         return True
 
-    def _note(self, finished: Report, trigger: status.Trigger) -> None:
-        """Take note of how a run ended, and tell everybody."""
+    def _record_end(self, finished: Report, trigger: status.Trigger) -> None:
         self._failures = self._failures + 1 if finished.result is RunResult.FAILED else 0
         self._backoff.note(finished.results, self._clock.now())
         self.service_state.end(finished, trigger=trigger)
         self._run_log.ended(finished, trigger=trigger)
-        self._ended(finished, trigger)
+        self._on_run_end(finished, trigger)
 
-    def _postponed(self, changes: Sequence[Change], now: datetime.datetime) -> Mapping[Change, Outcome]:
-        return self._backoff.postponed(changes, now)
-
-    def _pause(self) -> tuple[float, status.Trigger]:
-        """Give the seconds until the next run is due, and what would start it."""
+    def _next_due(self) -> tuple[float, status.Trigger]:
+        """Return the seconds until the next run is due, and the trigger that it will have."""
         sync, now = self.account.settings.sync, self._clock.now()
         if self._failures:
-            return retry_policy.delay_after_failed_run(
-                self._failures, interval=sync.interval_seconds
-            ), status.Trigger.RETRY
+            delay = retry_policy.delay_after_failed_run(self._failures, interval=sync.interval_seconds)
+            return delay, status.Trigger.RETRY
         jitter = sync.interval_jitter * random.uniform(-1, 1)  # noqa: S311 - spreads load, no secret
         due = [(sync.interval_seconds * (1 + jitter), status.Trigger.INTERVAL)]
         moments = (
@@ -158,13 +156,8 @@ class Service:
         due += [((moment - now).total_seconds(), trigger) for moment, trigger in moments if moment is not None]
         return min(due, key=lambda each: each[0])
 
-    async def _sleep(self, seconds: float) -> None:
-        """Sleep, no longer than until everything is to end."""
-        with anyio.move_on_after(seconds):
-            await self._shutdown.wait()
-
-    async def _stand_by(self) -> None:
-        """Wait until no other process writes to the journal."""
+    async def _wait_for_writer_lock(self) -> None:
+        """Wait until this process is the journal's writer, or shutdown begins."""
         while self._shutdown.reason is None:
             try:
                 await self.account.record.open()
@@ -172,68 +165,72 @@ class Service:
                 if not self.service_state.standing_by:
                     log.warning("standing_by", error=error.message)
                 self.service_state.stand_by(error.message)
-                await self._sleep(_STAND_BY_SECONDS)
+                with anyio.move_on_after(_WRITER_LOCK_POLL_SECONDS):
+                    await self._shutdown.wait()
             except JournalError:
-                break  # the run that follows tells
+                break  # the next run meets the same error and reports it
             else:
                 break
         self.service_state.stand_by("")
 
-    async def _take_approvals_up(self) -> None:
-        """Ask for a run where somebody approved what the last one held; once for each plan."""
-        taken = ""
+    async def _poll_approvals(self) -> None:
+        """Request a run when the held changes of the last plan have been approved; once for each plan."""
+        requested_for = ""
         while True:
-            await anyio.sleep(_APPROVAL_SECONDS)
+            await anyio.sleep(_APPROVAL_POLL_SECONDS)
             last = self.service_state.last if self.service_state.running is None else None
-            if last is None or last.guarded is None or (last.guarded.held and last.remaining_digest == taken):
+            if last is None or last.guarded is None:
                 continue
-            taken = ""  # what is held again later may be approved again
+            if last.guarded.held and last.remaining_digest == requested_for:
+                continue
+            requested_for = ""  # the same plan may be held and approved again later
             if not last.guarded.held:
                 continue
-            with contextlib.suppress(JournalError):  # the next run tells
+            with contextlib.suppress(JournalError):  # the next run meets the same error and reports it
                 if await self.account.record.approved(last.remaining_digest, now=self._clock.now()):
-                    taken = last.remaining_digest
+                    requested_for = last.remaining_digest
                     self.wake(status.Trigger.REQUEST)
 
-    # --- Reasons from outside -----------------------------------------------------------------------------
+    # --- Triggers from outside ----------------------------------------------------------------------------
 
-    async def _wake_at_the_end(self) -> None:
-        """End the pause between two runs where everything is to end."""
+    async def _wake_on_shutdown(self) -> None:
+        """End the wait between two runs when shutdown begins."""
         await self._shutdown.wait()
         self.wake(status.Trigger.SIGNAL)
 
     async def _watch_sources(self, *, task_status: abc.TaskStatus[None]) -> None:
-        """Ask for a run whenever a source says something else than before."""
-        started = task_status.started
+        """Request a run whenever a source changes."""
+        on_start = task_status.started
         while True:
-            with anyio.CancelScope() as self._watching:  # left where the settings name other sources
+            with anyio.CancelScope() as self._watch_scope:  # cancelled when the settings name other sources
                 async with anyio.create_task_group() as tasks:
                     changed = functools.partial(self.wake, status.Trigger.SOURCE)
                     await tasks.start(functools.partial(self._watch, self.account.source_paths, changed=changed))
-                    started()
-            started = functools.partial(self.wake, status.Trigger.SOURCE)  # they may have been read before
+                    on_start()
+            # The new sources may have been read and then changed before the new watch began: run once more.
+            on_start = functools.partial(self.wake, status.Trigger.SOURCE)
 
     async def _reload_on_hangup(self, *, task_status: abc.TaskStatus[None]) -> None:
-        """Take SIGHUP for the wish to read the settings anew, and to reconcile."""
+        """On SIGHUP, read the settings again before the next run and request that run."""
         with anyio.open_signal_receiver(signal.SIGHUP) as signals:
             task_status.started()
             async for _ in signals:
-                self._reload = True
+                self._reload_requested = True
                 self.wake(status.Trigger.SIGNAL)
 
-    async def _renewed(self) -> None:
-        """Put the settings as they are now in force; where they are broken, keep those that are."""
-        self._reload = False
+    async def _reload_settings(self) -> None:
+        """Replace the account by one with the current settings; keep the present one if they are invalid."""
+        self._reload_requested = False
         try:
-            account = await self._renew()
+            account = await self._reload()
         except SettingsError as error:
             log.error("settings_broken", error=error.message, remedy=error.remedy)
             self.service_state.mark_failed(status.Part.SETTINGS, error)
             return
-        before, self.account = self.account, account
+        previous, self.account = self.account, account
         with contextlib.suppress(OSError):
-            await before.aclose()
-        if before.source_paths != account.source_paths:
-            self._watching.cancel()
+            await previous.aclose()
+        if previous.source_paths != account.source_paths:
+            self._watch_scope.cancel()
         self.service_state.mark_ok((status.Part.SETTINGS,))
         log.info("settings_reloaded")

@@ -1,8 +1,8 @@
-"""Ends the process: a signal reaches the run in progress, and every run that would come after it.
+"""Stops the process on a signal: ends the run in progress and prevents the next one.
 
-Invariants: after `request_stop` no run begins, and the present one sends nothing new; the first SIGINT or SIGTERM
-drains, a second one or the deadline aborts writes in flight. Neighbours: `composition` registers the cancellation of
-every run.
+Invariants: after `request_stop` no run begins and the present run sends nothing new; the first SIGINT or SIGTERM
+drains writes in flight, a second one or the drain deadline aborts them. Neighbours: `composition` asks for the
+cancellation of every run; `scheduler` waits for the shutdown.
 """
 
 import signal
@@ -17,51 +17,53 @@ from worker.core.model.errors import Stopped
 from worker.core.model.ports import Clock
 from worker.engine import cancellation, concurrency
 
+log = structlog.get_logger()
+
+Result = TypeVar("Result")
+
 
 class Shutdown:
-    """Whether the work is to end, and the halt of the run in progress. To be made inside the event loop."""
+    """The state of the shutdown, and the cancellation of the run in progress. Create it inside the event loop."""
 
     def __init__(self) -> None:
-        """Begin without an end in sight."""
+        """Start with no shutdown requested."""
         self.reason: Stopped | None = None
-        self._happened = anyio.Event()
+        self._requested = anyio.Event()
         self._cancellation: cancellation.Cancellation | None = None
 
     def new_cancellation(self, *, wake: Callable[[], None], clock: Clock) -> cancellation.Cancellation:
-        """Make the halt of a run that begins; it is halted from the start where everything is to end."""
+        """Return the cancellation for a new run; it is already stopped if shutdown has been requested."""
         self._cancellation = cancellation.Cancellation(wake=wake, uptime=clock.uptime, cpu_time=clock.cpu_time)
         if self.reason is not None:
             self._cancellation.request_stop(self.reason)
         return self._cancellation
 
     def request_stop(self, reason: Stopped) -> None:
-        """End the present run, and let none begin: nothing new is sent, what is in flight may finish."""
+        """Stop the present run and all later ones: nothing new is sent, writes in flight may finish.
+
+        The first reason is kept.
+        """
         self.reason = self.reason or reason
-        self._happened.set()
+        self._requested.set()
         if self._cancellation is not None:
             self._cancellation.request_stop(reason)
 
     def abort_writes(self) -> None:
-        """Drop what is still in flight after `stop`."""
+        """Abort writes that are still in flight after `request_stop`."""
         if self._cancellation is not None:
             self._cancellation.abort_writes()
 
     async def wait(self) -> None:
-        """Wait until everything is to end."""
-        await self._happened.wait()
-
-
-log = structlog.get_logger()
-
-Result = TypeVar("Result")
+        """Wait until a stop is requested."""
+        await self._requested.wait()
 
 
 async def run_until_signal(
     process_shutdown: Shutdown, work: Callable[[], Awaitable[Result]], *, drain_seconds: Callable[[], float]
 ) -> Result:
-    """Do the work; the first SIGINT or SIGTERM drains it, a second one or `drain_seconds` cut what is in flight."""
-    async with concurrency.background_tasks() as beside:
-        await beside.start(_stop_on_signals, process_shutdown, drain_seconds)
+    """Await `work`; the first SIGINT or SIGTERM drains it, a second one or `drain_seconds` aborts writes in flight."""
+    async with concurrency.background_tasks() as background:
+        await background.start(_stop_on_signals, process_shutdown, drain_seconds)
         return await work()
 
 

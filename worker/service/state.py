@@ -1,7 +1,8 @@
-"""What the service knows of itself: kept while it runs, and given as a snapshot.
+"""What the service knows about itself: updated while it runs, and read as snapshots.
 
-Invariant: every change is announced, so that whoever waits in `changed` sees the latest. Neighbours: `loop` writes
-here, `core.status` is the snapshot, `status` shows it, `core.overview` makes sense of it.
+Invariant: every change is announced, so that a task waiting in `changed` or `transitioned` never misses the latest
+state. Neighbours: `scheduler` updates it, `core.monitoring.status` is the snapshot, `web` and `notifications` report
+it.
 """
 
 import dataclasses
@@ -28,29 +29,32 @@ from worker.core.monitoring import fleet_counts, status
 from worker.engine import plan_builder
 from worker.service import composition
 
-_WORKED: Mapping[status.Part | None, Sequence[status.Part]] = {
+_PROVEN_BY_FAILURE: Mapping[status.Part | None, Sequence[status.Part]] = {
     status.Part.JOURNAL: (),
     status.Part.SOURCE: (status.Part.JOURNAL,),
     status.Part.CHARGE: (status.Part.JOURNAL, status.Part.SOURCE),
     status.Part.KEY: (status.Part.JOURNAL, status.Part.SOURCE),
     None: (status.Part.JOURNAL, status.Part.SOURCE, status.Part.CHARGE, status.Part.KEY),
 }
-"""What a run has shown to work where it failed at this part, or at none: it needs them in this order."""
+"""The parts that a run has shown to work, by the part at which it failed (None: it did not fail).
+
+A run uses the parts in this order, so a failure at one proves the ones before it.
+"""
 
 
 class ServiceState:
-    """Implements ports.Progress for the run in progress. To be made inside the event loop."""
+    """The state of the service. Implements ports.Progress for the run in progress. Create it inside the event loop."""
 
     def __init__(self, *, clock: Clock) -> None:
-        """Begin as a service that has just started."""
+        """Start as a service without a run."""
         self._clock = clock
         self._started = clock.now()
-        self._changed, self._turned = anyio.Event(), anyio.Event()
+        self._changed, self._transitioned = anyio.Event(), anyio.Event()
         self._broken: dict[status.Part, status.Broken] = {}
         self._sources: dict[str, status.Source] = {}
         self._plan_result: plan_builder.PlanResult | None = None
         self._fleets: tuple[status.Fleet, ...] = ()
-        self._names: Mapping[DriverId, str] = {}
+        self._driver_names: Mapping[DriverId, str] = {}
         self.standing_by = ""
         self.running: status.Running | None = None
         self.last: Report | None = None
@@ -58,86 +62,81 @@ class ServiceState:
         self.last_success: datetime.datetime | None = None
         self.next_run: datetime.datetime | None = None
         self.journal_bytes: int | None = None
-        self.settled = False
-        """Whether a run has ended as it should, or somebody else is the one who runs."""
+        self.has_been_ready = False
+        """Whether a run has ended without failing, or the service has stood by for another writer."""
 
-    # --- What happens -------------------------------------------------------------------------------------
+    # --- Updates ------------------------------------------------------------------------------------------
 
     def stage(self, name: Stage, total: int | None) -> None:
-        """Say what the run in progress begins now."""
+        """Record that the run in progress enters a stage of `total` steps."""
         if self.running is not None:
             self.running = dataclasses.replace(self.running, stage=name, done=0, total=total)
-            self.announce()
+            self._announce_change()
 
     def step(self, count: int = 1) -> None:
-        """Say that so many steps of the present stage are done."""
+        """Record that `count` steps of the present stage are done."""
         if self.running is not None:
             self.running = dataclasses.replace(self.running, done=self.running.done + count)
-            self.announce()
+            self._announce_change()
 
-    def stand_by(self, why: str) -> None:
-        """Say who else is the writer; an empty text says that it is this process."""
-        self.standing_by = why
-        self.settled = self.settled or bool(why)
-        self.mark_ok([status.Part.JOURNAL] if why else [])
+    def stand_by(self, writer: str) -> None:
+        """Record which other process is the journal's writer; empty: this process is."""
+        self.standing_by = writer
+        self.has_been_ready = self.has_been_ready or bool(writer)
+        self.mark_ok([status.Part.JOURNAL] if writer else [])
 
     def begin(self, run: RunId, *, trigger: str) -> None:
-        """Say that a run begins."""
+        """Record the start of a run."""
         self._plan_result, self.next_run = None, None
         self.running = status.Running(run, trigger, self._clock.now())
-        self.announce()
+        self._announce_change()
 
     def planned(self, plan_result: plan_builder.PlanResult) -> None:
-        """Take what was read and judged."""
+        """Record the plan of the run in progress and the source revisions that it read."""
         self._plan_result = plan_result
-        self._see(plan_result.desired.sources)
+        self._update_sources(plan_result.desired.sources)
 
     def end(self, finished: Report | None, *, trigger: str) -> None:
-        """Say how the run ended; `None` where it did not take place, as another process is the writer."""
+        """Record the end of a run; None: it did not take place, because another process is the writer."""
         self.running = None
         if finished is not None:
-            self._settle(finished, trigger=trigger)
-        self._turn()
+            self._record_report(finished, trigger=trigger)
+        self._announce_transition()
 
     def wait(self, seconds: float) -> None:
-        """Say when the next run is due."""
+        """Record that the next run is due in `seconds`."""
         self.next_run = self._clock.now() + datetime.timedelta(seconds=seconds)
-        self.announce()
+        self._announce_change()
 
     def mark_failed(self, part: status.Part, error: FleetSyncError) -> None:
-        """Say that a part does not work, since now unless it was so before."""
+        """Record that a part does not work; if it was failing already, the earlier start is kept."""
         before = self._broken.get(part)
         self._broken[part] = status.Broken(part, before.since if before else self._clock.now(), error)
-        self._turn()
+        self._announce_transition()
 
     def mark_ok(self, parts: Sequence[status.Part]) -> None:
-        """Say that these parts work."""
+        """Record that these parts work."""
         for part in parts:
             self._broken.pop(part, None)
-        self._turn()
+        self._announce_transition()
+
+    # --- Reports ------------------------------------------------------------------------------------------
 
     @property
     def broken(self) -> tuple[status.Broken, ...]:
-        """Give what does not work, in the order of the parts."""
+        """Return the parts that do not work, in the order of `status.Part`."""
         return tuple(self._broken[part] for part in status.Part if part in self._broken)
 
-    # --- What is shown ------------------------------------------------------------------------------------
-
-    def announce(self) -> None:
-        """Wake whoever waits for a change."""
-        self._changed.set()
-        self._changed = anyio.Event()
-
     async def changed(self) -> None:
-        """Return at the next change."""
+        """Wait for the next change, progress included."""
         await self._changed.wait()
 
-    async def turned(self) -> None:
-        """Return when next a run has ended, or a part broke or works again."""
-        await self._turned.wait()
+    async def transitioned(self) -> None:
+        """Wait until a run ends, or a part fails or works again."""
+        await self._transitioned.wait()
 
     def snapshot(self, account: composition.AccountRuntime) -> status.Status:
-        """Give everything as it is now."""
+        """Return the present state."""
         settings = account.settings
         return status.Status(
             now=self._clock.now(),
@@ -156,62 +155,67 @@ class ServiceState:
             fleets=self._fleets,
             broken=self.broken,
             sources=tuple(self._sources.values()),
-            driver_names=self._names,
+            driver_names=self._driver_names,
             journal_bytes=self.journal_bytes,
         )
 
-    def unready(self) -> str:
-        """Give the reason why the service is not ready, or nothing."""
+    def unready_reason(self) -> str:
+        """Return why the service is not ready, or an empty text if it is."""
         for part in (status.Part.SETTINGS, status.Part.JOURNAL):
             if part in self._broken:
                 return f"{part}: {self._broken[part].error.message}"
-        return "" if self.settled else "no run has ended well yet"
+        return "" if self.has_been_ready else "no run has succeeded yet"
 
     # --- Inside -------------------------------------------------------------------------------------------
 
-    def _turn(self) -> None:
-        self._turned.set()
-        self._turned = anyio.Event()
-        self.announce()
+    def _announce_change(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()
 
-    def _settle(self, finished: Report, *, trigger: str) -> None:
+    def _announce_transition(self) -> None:
+        self._transitioned.set()
+        self._transitioned = anyio.Event()
+        self._announce_change()
+
+    def _record_report(self, finished: Report, *, trigger: str) -> None:
         self.last, self.last_trigger = finished, trigger
         if finished.exit_code == 0:
             self.last_success = finished.finished
         if finished.result is not RunResult.FAILED:
-            self.settled = True
-        part = part_of(finished.error)
-        self.mark_ok(_WORKED[part] if part or finished.error is None else ())
+            self.has_been_ready = True
+        part = failed_part(finished.error)
+        self.mark_ok(_PROVEN_BY_FAILURE[part] if part or finished.error is None else ())
         if part is not None and finished.error is not None:
             self.mark_failed(part, finished.error)
-        plan_result = self._plan_result
-        if plan_result is not None:
-            names = {fleet: shown.name for fleet, shown in plan_result.actual.fleets.items()}
-            self._fleets = fleet_counts.count_fleets(
-                names=names,
-                members=plan_result.members,
-                guarded=plan_result.guarded,
-                results=finished.results,
-                incomplete=plan_result.actual.incomplete,
-            )
-            concerned = {result.change.driver for result in finished.results}
-            concerned |= {held.change.driver for held in plan_result.guarded.held}
-            self._names = {
-                driver: plan_result.actual.names[driver] for driver in concerned & plan_result.actual.names.keys()
-            }
+        if self._plan_result is not None:
+            self._record_fleets(self._plan_result, finished)
         self._plan_result = None
 
-    def _see(self, sources: Sequence[SourceRevision]) -> None:
+    def _record_fleets(self, plan_result: plan_builder.PlanResult, finished: Report) -> None:
+        """Count the fleets after the run, and keep the names of the drivers it was about."""
+        actual = plan_result.actual
+        self._fleets = fleet_counts.count_fleets(
+            names={fleet: shown.name for fleet, shown in actual.fleets.items()},
+            members=plan_result.members,
+            guarded=plan_result.guarded,
+            results=finished.results,
+            incomplete=actual.incomplete,
+        )
+        drivers = {result.change.driver for result in finished.results}
+        drivers |= {held.change.driver for held in plan_result.guarded.held}
+        self._driver_names = {driver: actual.names[driver] for driver in drivers & actual.names.keys()}
+
+    def _update_sources(self, sources: Sequence[SourceRevision]) -> None:
         before = self._sources
         self._sources = {}
-        for each in sources:
-            known = before.get(each.name)
-            fresh = status.Source(each, self._clock.now())
-            self._sources[each.name] = known if known is not None and known.source == each else fresh
+        for revision in sources:
+            known = before.get(revision.name)
+            is_same = known is not None and known.source == revision
+            self._sources[revision.name] = known if known and is_same else status.Source(revision, self._clock.now())
 
 
-def part_of(error: FleetSyncError | None) -> status.Part | None:
-    """Tell which part an error speaks of, where it is one that is worth waiting for."""
+def failed_part(error: FleetSyncError | None) -> status.Part | None:
+    """Return the part that an error is about, or None if it is about no part that a later run can find working."""
     match error:
         case SourceError() | DesiredError() | ReadingError(code="too_many_unresolved"):
             return status.Part.SOURCE

@@ -1,7 +1,7 @@
-"""Why the service runs again, and when: reasons that come together are one run.
+"""Collects the reasons for the next run: triggers that arrive together lead to one run.
 
-Invariant: a reason that comes while a run is under way is not lost, and leads to one more run. Neighbours: `loop` asks
-what is next, watchers and requests bring reasons.
+Invariant: a trigger that arrives during a run is kept and leads to one more run. Neighbours: `scheduler` waits for the
+next trigger; source watchers, signals and HTTP requests bring them.
 """
 
 import anyio
@@ -13,21 +13,24 @@ _ORDER = tuple(Trigger)
 
 
 class PendingTriggers:
-    """The reasons that have come since the last run began."""
+    """The triggers that have arrived since the last run began."""
 
     def __init__(self) -> None:
-        """Begin with none."""
-        self._reasons: set[Trigger] = set()
+        """Start with no trigger."""
+        self._pending: set[Trigger] = set()
         self._event = anyio.Event()
 
-    def wake(self, reason: Trigger) -> None:
-        """Ask for a run, the sooner the better."""
-        self._reasons.add(reason)
+    def wake(self, trigger: Trigger) -> None:
+        """Request a run as soon as possible."""
+        self._pending.add(trigger)
         self._event.set()
 
     async def next(self, *, seconds: float, otherwise: Trigger) -> Trigger:
-        """Wait for a reason, at most so many seconds; then `otherwise` is the reason. Forgets what it gives."""
+        """Wait at most `seconds` for a trigger; return and clear it, or return `otherwise` if none arrives.
+
+        Of several triggers, returns the first in the order of `status.Trigger`.
+        """
         with anyio.move_on_after(max(seconds, 0)):
             await self._event.wait()
-        reasons, self._reasons, self._event = self._reasons, set(), anyio.Event()
-        return min(reasons, key=_ORDER.index, default=otherwise)
+        pending, self._pending, self._event = self._pending, set(), anyio.Event()
+        return min(pending, key=_ORDER.index, default=otherwise)

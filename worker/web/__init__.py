@@ -1,1 +1,1 @@
-"""The service's HTTP side: the status page, metrics, probes, and the two things that can be asked of it."""
+"""The service's HTTP side: status page, live updates, metrics, probes, and the requests that change something."""

@@ -1,7 +1,7 @@
-"""The history as a small picture: one column a run, the newest on the right.
+"""Lays out the history chart: one column for each run, the newest on the right.
 
-Invariant: what happened is told by shape as well as by colour. Neighbours: `parts` gives the runs,
-`templates/parts/history.html` draws the columns as SVG.
+Invariant: every result has a shape of its own, not only a colour. Neighbours: `fragments` supplies the runs,
+`templates/fragments/history.html` draws the columns as SVG.
 """
 
 import dataclasses
@@ -13,29 +13,29 @@ from worker.core.model.outcomes import Already, Applied
 from worker.core.model.ports import PastRun
 from worker.core.monitoring import humanize
 
-MOST_RUNS: Final = 40
+MAX_RUNS: Final = 40
 WIDTH: Final = 640
 HEIGHT: Final = 88
 BASE: Final = 76
-_TALLEST: Final = 60
-_LEAST: Final = 4
-_DONE: Final = (Applied.name, Already.name)
+_MAX_HEIGHT: Final = 60
+_MIN_HEIGHT: Final = 4
+_SUCCEEDED: Final = (Applied.name, Already.name)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Column:
-    """One run: heights of what was done and of what was not, upwards from the base; `x` is its middle."""
+    """One run. `done` and `undone` are heights above the base, `x` is the middle of the column."""
 
     past: PastRun
     x: int
     done: int
     undone: int
-    words: str
+    description: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Chart:
-    """All columns, and the picture in words."""
+    """All columns, and a description for screen readers."""
 
     columns: tuple[Column, ...]
     summary: str
@@ -45,12 +45,12 @@ class Chart:
 
 
 def history_chart(newest_first: Sequence[PastRun]) -> Chart:
-    """Lay out the last runs; heights grow with the root of the count, so that one change beside a thousand shows."""
-    runs = newest_first[:MOST_RUNS]
-    most = max((sum(past.outcomes.values()) for past in runs), default=0) or 1
-    step = WIDTH // MOST_RUNS
+    """Return the chart of the last runs. Heights follow the square root of the counts: small runs stay visible."""
+    runs = newest_first[:MAX_RUNS]
+    largest = max((sum(past.outcomes.values()) for past in runs), default=0) or 1
+    step = WIDTH // MAX_RUNS
     columns = [
-        _column(past, x=WIDTH - step * index - step // 2, scale=_TALLEST / math.sqrt(most))
+        _column(past, x=WIDTH - step * index - step // 2, scale=_MAX_HEIGHT / math.sqrt(largest))
         for index, past in enumerate(runs)
     ]
     changed = sum(column.done > 0 for column in columns)
@@ -61,11 +61,11 @@ def history_chart(newest_first: Sequence[PastRun]) -> Chart:
 
 def _column(past: PastRun, *, x: int, scale: float) -> Column:
     total = sum(past.outcomes.values())
-    done = sum(past.outcomes.get(name, 0) for name in _DONE)
-    whole = max(2 * _LEAST, round(math.sqrt(total) * scale)) if total else 0
-    high = round(whole * done / total) if total else 0
+    done = sum(past.outcomes.get(name, 0) for name in _SUCCEEDED)
+    height = max(2 * _MIN_HEIGHT, round(math.sqrt(total) * scale)) if total else 0
+    done_height = round(height * done / total) if total else 0
     if done < total:
-        high = min(high, whole - _LEAST)
-    said = ", ".join(f"{count} {name}" for name, count in past.outcomes.items() if count) or "no change"
+        done_height = min(done_height, height - _MIN_HEIGHT)
+    counts = ", ".join(f"{count} {name}" for name, count in past.outcomes.items() if count) or "no change"
     result = (past.result or "not finished").replace("_", " ")
-    return Column(past, x, high, whole - high, f"{past.started:%Y-%m-%d %H:%M} {result}: {said}")
+    return Column(past, x, done_height, height - done_height, f"{past.started:%Y-%m-%d %H:%M} {result}: {counts}")

@@ -1,7 +1,7 @@
-"""What Prometheus reads: counters that the service feeds, and gauges that are read off a snapshot.
+"""The metrics for Prometheus: counters that the service updates, and gauges read from a snapshot.
 
-Invariant: no label grows without bound, and no series comes twice. Neighbours: `exposition` reads the snapshot, `app`
-serves what `Metrics.render` gives, `docs/operations.md` has the alert rules that rely on these names.
+Invariant: no label has unbounded values, and no series is exposed twice. Neighbours: `metrics_collector` reads the
+snapshot, `app` serves the result of `Metrics.render`, `docs/operations.md` has the alert rules that use these names.
 """
 
 from typing import Final
@@ -22,36 +22,36 @@ _RUN_BUCKETS: Final = (0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800)
 
 
 class Metrics:
-    """Everything that is counted in this process; to be made once."""
+    """All metrics of this process. Create it once."""
 
     def __init__(self) -> None:
-        """Start at nought. Turns `_created` series off for this process: they double what is scraped, unread."""
+        """Start at zero. Disables `_created` series for the whole process: they double the output for nothing."""
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = prometheus_client.CollectorRegistry()
         self._snapshot = metrics_collector.SnapshotCollector()
         self._registry.register(self._snapshot)
-        self._runs = self._counter("runs_total", "Runs that ended, by result and by what began them.", "result trigger")
-        self._duration = prometheus_client.Histogram(
+        self._runs = self._counter("runs_total", "Finished runs, by result and trigger.", "result trigger")
+        self._run_duration = prometheus_client.Histogram(
             "fleet_sync_run_duration_seconds",
-            "How long runs took, from reading to report.",
+            "Duration of runs, from the first request to the report.",
             buckets=_RUN_BUCKETS,
             registry=self._registry,
         )
         self._requests = self._counter(
-            "requests_total", "Requests to Charge, by operation and HTTP status; none: no answer.", "operation status"
+            "requests_total", "Requests to Charge, by operation and HTTP status; none: no response.", "operation status"
         )
-        latency = prometheus_client.Histogram(
+        duration = prometheus_client.Histogram(
             "fleet_sync_request_duration_seconds",
-            "How long Charge took to answer a request.",
+            "Response time of requests to Charge.",
             ["operation"],
             registry=self._registry,
         )
-        self._retries = self._counter("retries_total", "Requests to Charge that were repeated.")
-        self._limited = self._counter("rate_limited_total", "Answers 429 of Charge.")
-        self._changes = self._counter("changes_total", "Changes of runs that ended, by outcome.", "action outcome")
-        # Bound once: to look labels up costs more than to count.
-        self._latency = {operation: latency.labels(operation) for operation in OPERATIONS}
-        self._answers: dict[tuple[str, int | None], prometheus_client.Counter] = {}
+        self._retries = self._counter("retries_total", "Retried requests to Charge.")
+        self._rate_limited = self._counter("rate_limited_total", "Responses of Charge with status 429.")
+        self._changes = self._counter("changes_total", "Changes of finished runs, by outcome.", "action outcome")
+        # Labels are resolved once: looking them up costs more than counting.
+        self._request_duration = {operation: duration.labels(operation) for operation in OPERATIONS}
+        self._responses: dict[tuple[str, int | None], prometheus_client.Counter] = {}
         for result in RunResult:
             for trigger in TRIGGERS:
                 self._runs.labels(result.value, trigger)
@@ -63,24 +63,24 @@ class Metrics:
         return prometheus_client.Counter(f"fleet_sync_{name}", text, labels.split(), registry=self._registry)
 
     def observe_request(self, operation: str, status: int | None, *, seconds: float) -> None:
-        """Count one request, one of OPERATIONS; `status` is None where no answer came."""
-        answer = self._answers.get((operation, status))
-        if answer is None:
-            answer = self._requests.labels(operation, "none" if status is None else str(status))
-            self._answers[(operation, status)] = answer
-        answer.inc()
-        self._latency[operation].observe(seconds)
+        """Count one request; `operation` is one of OPERATIONS, `status` is None if no response arrived."""
+        counter = self._responses.get((operation, status))
+        if counter is None:
+            counter = self._requests.labels(operation, "none" if status is None else str(status))
+            self._responses[(operation, status)] = counter
+        counter.inc()
+        self._request_duration[operation].observe(seconds)
 
     def observe_run(self, finished: Report, trigger: str) -> None:
-        """Count one run with its duration, changes, retries and 429s."""
+        """Count one finished run with its duration, changes, retries and 429s."""
         self._runs.labels(finished.result.value, trigger if trigger in TRIGGERS else "other").inc()
-        self._duration.observe(max(0.0, (finished.finished - finished.started).total_seconds()))
+        self._run_duration.observe(max(0.0, (finished.finished - finished.started).total_seconds()))
         self._retries.inc(finished.traffic.retries)
-        self._limited.inc(finished.traffic.rate_limited)
+        self._rate_limited.inc(finished.traffic.rate_limited)
         for result in finished.results:
             self._changes.labels(result.change.action.value, result.outcome.name).inc()
 
     def render(self, present: status.Status) -> tuple[bytes, str]:
-        """Write everything in Prometheus' text format, with its content type."""
+        """Return all metrics in Prometheus' text format, and its content type."""
         self._snapshot.present = present
         return prometheus_exposition.generate_latest(self._registry), prometheus_exposition.CONTENT_TYPE_PLAIN_0_0_4

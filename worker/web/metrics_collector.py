@@ -1,7 +1,7 @@
-"""Reads a snapshot as Prometheus gauges.
+"""Turns a snapshot into Prometheus gauges.
 
-Invariant: each series comes at most once, whatever fleets and sources are called. Neighbours: `metrics` registers it
-beside its counters, `core.status` is what is read.
+Invariant: no series is exposed twice, whatever the names of fleets and sources are. Neighbours: `metrics` registers
+this beside its counters, `core.monitoring.status` is the snapshot.
 """
 
 import datetime
@@ -21,58 +21,56 @@ _Samples = Sequence[tuple[Sequence[str], float]]
 
 
 class SnapshotCollector(registry.Collector):
-    """A collector of what `present` says; nothing before there is one."""
+    """Collects the gauges of `present`; none while it is None."""
 
     def __init__(self) -> None:
         """Start without a snapshot."""
         self.present: status.Status | None = None
 
     def collect(self) -> Iterator[core.Metric]:
-        """Give every gauge."""
+        """Yield every gauge."""
         if self.present is not None:
-            yield from _of_the_process(self.present)
-            yield from _of_the_fleets(self.present)
-            yield from _of_the_runs(self.present)
-            yield from _of_the_parts(self.present)
+            yield from _process_gauges(self.present)
+            yield from _fleet_gauges(self.present)
+            yield from _run_gauges(self.present)
+            yield from _part_gauges(self.present)
 
 
-def _of_the_process(present: status.Status) -> Iterator[core.Metric]:
+def _process_gauges(present: status.Status) -> Iterator[core.Metric]:
     build = [((present.version, platform.python_version()), 1.0)]
-    yield _gauge("build_info", "What is running; always 1.", build, labels=("version", "python"))
-    yield _one("start_timestamp_seconds", "When the service started.", present.started.timestamp())
-    yield _one(
-        "standby", "1 while another process writes to the journal, and this one waits.", bool(present.standing_by)
-    )
-    yield _one("pace_requests_per_second", "Requests a second that are sent at most at present.", present.pace)
-    yield _one("pace_ceiling_requests_per_second", "Requests a second that are never exceeded.", present.ceiling)
+    yield _gauge("build_info", "Version of fleet-sync and Python; always 1.", build, labels=("version", "python"))
+    yield _single("start_timestamp_seconds", "Time at which the service started.", present.started.timestamp())
+    yield _single("standby", "1 while another process is the journal's writer.", bool(present.standing_by))
+    yield _single("pace_requests_per_second", "Present limit on requests per second.", present.pace)
+    yield _single("pace_ceiling_requests_per_second", "Highest limit on requests per second.", present.ceiling)
     size = [] if present.journal_bytes is None else [((), float(present.journal_bytes))]
-    yield _gauge("journal_size_bytes", "Size of the journal, where it is a file.", size)
+    yield _gauge("journal_size_bytes", "Size of the journal, if it is a file.", size)
 
 
-def _of_the_fleets(present: status.Status) -> Iterator[core.Metric]:
+def _fleet_gauges(present: status.Status) -> Iterator[core.Metric]:
     members = [
         ((fleet, state), float(count))
         for fleet, counts in _bounded(present.fleets).items()
         for state, count in zip(STATES, counts, strict=True)
     ]
-    text = "Memberships of managed fleets after the last run that could be planned, by state."
+    text = "Memberships of managed fleets after the last run that had a plan, by state."
     yield _gauge("memberships", text, members, labels=("fleet", "state"))
-    yield _one("fleets", "Managed fleets.", len(present.fleets))
+    yield _single("fleets", "Managed fleets.", len(present.fleets))
     guarded = present.last.guarded if present.last else None
     problems = sum(not problem.note for problem in guarded.problems) if guarded else 0
-    yield _one("problems", "Problems of the last plan, harmless notes left out.", problems)
+    yield _single("problems", "Problems of the last plan, without harmless notes.", problems)
 
 
-def _of_the_runs(present: status.Status) -> Iterator[core.Metric]:
+def _run_gauges(present: status.Status) -> Iterator[core.Metric]:
     last = present.last.finished if present.last else None
-    yield _one("last_run_timestamp_seconds", "When a run last ended; 0 before the first.", _seconds(last))
-    text = "When a run last left everything in sync; 0 before the first."
-    yield _one("last_success_timestamp_seconds", text, _seconds(present.last_success))
+    yield _single("last_run_timestamp_seconds", "Time at which the last run ended; 0 before the first.", _seconds(last))
+    text = "Time at which a run last ended with exit code 0; 0 before the first."
+    yield _single("last_success_timestamp_seconds", text, _seconds(present.last_success))
 
 
-def _of_the_parts(present: status.Status) -> Iterator[core.Metric]:
+def _part_gauges(present: status.Status) -> Iterator[core.Metric]:
     sources = {each.source.name: each.since.timestamp() for each in present.sources}
-    text = "When the present revision of a source was first seen."
+    text = "Time at which the present revision of a source was first seen."
     yield _gauge(
         "source_revision_timestamp_seconds",
         text,
@@ -80,15 +78,15 @@ def _of_the_parts(present: status.Status) -> Iterator[core.Metric]:
         labels=("source",),
     )
     parts = [((part.value,), float(any(each.part is part for each in present.broken))) for part in status.Part]
-    yield _gauge("broken", "1 while a part does not work, and its last good state is used.", parts, labels=("part",))
+    yield _gauge("broken", "1 while a part does not work and its last valid state is used.", parts, labels=("part",))
 
 
 def _bounded(fleets: Iterable[status.Fleet]) -> Mapping[str, tuple[int, ...]]:
-    """Give the counts of the largest fleets, and the sum of all others."""
-    counted = {each.fleet: tuple(getattr(each, state) for state in STATES) for each in fleets}
-    ranked = sorted(counted.items(), key=lambda item: (-sum(item[1]), item[0]))
-    shown: dict[str, tuple[int, ...]] = dict(ranked[: service_protocol.MOST_FLEETS])
-    if rest := [counts for _, counts in ranked[service_protocol.MOST_FLEETS :]]:
+    """Return the counts of the largest fleets, and the sum of all others as OTHER."""
+    counts_by_fleet = {each.fleet: tuple(getattr(each, state) for state in STATES) for each in fleets}
+    ranked = sorted(counts_by_fleet.items(), key=lambda item: (-sum(item[1]), item[0]))
+    shown: dict[str, tuple[int, ...]] = dict(ranked[: service_protocol.MAX_FLEETS])
+    if rest := [counts for _, counts in ranked[service_protocol.MAX_FLEETS :]]:
         shown[OTHER] = tuple(map(sum, zip(*rest, strict=True)))
     return shown
 
@@ -100,7 +98,7 @@ def _gauge(name: str, text: str, samples: _Samples, *, labels: tuple[str, ...] =
     return family
 
 
-def _one(name: str, text: str, value: float) -> core.Metric:
+def _single(name: str, text: str, value: float) -> core.Metric:
     return _gauge(name, text, [((), float(value))])
 
 

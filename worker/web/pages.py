@@ -1,7 +1,7 @@
-"""The pages that people read: the overview, one run, one fleet, one driver.
+"""The pages for people: the overview, one run, one fleet, one driver, and errors.
 
-Invariant: a page reads and changes nothing, and however large the account, it stays a page. Neighbours: `parts` has
-those of the overview, `drawing` makes HTML, `app` gives the pages their addresses.
+Invariant: a page changes nothing, and its size is bounded, however large the account is. Neighbours: `fragments`
+renders the overview, `templating` makes HTML, `app` maps addresses to pages.
 """
 
 import http
@@ -22,102 +22,101 @@ from worker.core.monitoring import status
 from worker.core.planning import references
 from worker.web import fragments, security, service_protocol, templating
 
-MOST_NAMES: Final = 20
+MAX_MATCHES: Final = 20
 
 log = structlog.get_logger()
 
 _RUN: Final = re.compile(r"[A-Za-z0-9_.-]{1,100}")
-_MOST_CHANGES: Final = templating.MOST_ROWS + 1
-"""One more than is shown tells whether there are older ones: all others would be read in the journal's one thread."""
+_MAX_CHANGES: Final = templating.MAX_ROWS + 1
+"""Changes read for a page: one more than it shows, to know whether there are older ones."""
 
 _NO_PLAN: Final = {"held": (), "problems": (), "sources": ()}
 _TITLES: Final = {
-    400: "That was not understood",
-    401: "The token is missing or wrong",
-    403: "Not from there",
-    404: "Nothing is here",
-    405: "Not that way",
-    408: "That took too long",
+    400: "Bad request",
+    401: "The token is missing or incorrect",
+    403: "Not allowed",
+    404: "Page not found",
+    405: "Method not allowed",
+    408: "Request timed out",
     409: "Nothing was approved",
-    413: "That is too long",
-    500: "This page is broken",
+    413: "Request too large",
+    500: "Internal error",
 }
 
 
 class Pages:
-    """Answers with pages."""
+    """Answers requests with pages."""
 
-    def __init__(self, service: service_protocol.ServiceProtocol, parts: fragments.Fragments) -> None:
-        """Show this service."""
+    def __init__(self, service: service_protocol.ServiceProtocol, overview: fragments.Fragments) -> None:
+        """Take the service, and the renderer of its overview."""
         self._service = service
-        self._parts = parts
+        self._overview = overview
 
     async def overview(self, request: requests.Request) -> responses.Response:
         """Answer `GET /`."""
         approved = "approved" in request.query_params
-        title, parts = await self._parts.look()
-        return self._page("overview.html", parts=parts, title=title, approved=approved)
+        title, rendered = await self._overview.render_uncached()
+        return self._page("overview.html", fragments=rendered, title=title, approved=approved)
 
     async def run(self, request: requests.Request) -> responses.Response:
         """Answer `GET /runs/{run}`."""
         run = RunId(request.path_params["run"])
         past = await self._service.record.run(run) if _RUN.fullmatch(run) else None
         if past is None:
-            raise exceptions.HTTPException(404, "The journal has no such run.")
+            raise exceptions.HTTPException(404, "The journal has no run with this id.")
         plan, report = await self._service.record.documents(run)
         changes = await self._service.record.changes(run=run)
-        told = past_report_document(past, changes, plan=plan, report=report)
-        return self._page("run.html", past=past, told=told, plan=told["plan"] or _NO_PLAN)
+        document = past_report_document(past, changes, plan=plan, report=report)
+        return self._page("run.html", past=past, report=document, plan=document["plan"] or _NO_PLAN)
 
     async def fleet(self, request: requests.Request) -> responses.Response:
         """Answer `GET /fleets/{fleet}`."""
-        fleet = _fleet(request.path_params["fleet"])
+        fleet = _fleet_id(request.path_params["fleet"])
         known = {each.fleet: each for each in self._service.snapshot().fleets}
-        changes = await self._service.record.changes(fleet=fleet, limit=_MOST_CHANGES) if fleet else ()
+        changes = await self._service.record.changes(fleet=fleet, limit=_MAX_CHANGES) if fleet else ()
         if fleet is None or (fleet not in known and not changes):
-            raise exceptions.HTTPException(404, "No such fleet is managed, and the journal has no change of one.")
-        shown = known.get(fleet)
-        return self._page("fleet.html", fleet=fleet, known=shown, changes=changes[::-1])
+            raise exceptions.HTTPException(404, "No managed fleet has this id, and the journal has no change to one.")
+        return self._page("fleet.html", fleet=fleet, known=known.get(fleet), changes=changes[::-1])
 
     async def drivers(self, request: requests.Request) -> responses.Response:
-        """Answer `GET /drivers?q=&fleet=`: why a driver is where it is."""
+        """Answer `GET /drivers?q=&fleet=`: the changes to a driver's memberships, or the drivers that match a name."""
         query = request.query_params.get("q", "").strip()[:200]
-        where = request.query_params.get("fleet", "").strip()[:200]
-        driver, fleet = _driver(query), _fleet(where)
+        fleet_query = request.query_params.get("fleet", "").strip()[:200]
+        driver, fleet = _driver_id(query), _fleet_id(fleet_query)
         changes: Sequence[PastChange] = ()
-        complaint = _complaint(query, where, found=driver is not None, fleet=fleet is not None)
-        if driver is not None and not complaint:
-            changes = await self._service.record.changes(driver=driver, fleet=fleet, limit=_MOST_CHANGES)
-        people = [] if driver or not query else _people(self._service.snapshot(), query)
+        error = _search_error(query, driver, fleet_query, fleet)
+        if driver is not None and not error:
+            changes = await self._service.record.changes(driver=driver, fleet=fleet, limit=_MAX_CHANGES)
+        matches = [] if driver or not query else _matches(self._service.snapshot(), query)
         return self._page(
             "drivers.html",
             query=query,
-            where=where,
+            fleet_query=fleet_query,
             driver=driver,
-            complaint="" if people else complaint,
-            people=people,
+            error="" if matches else error,
+            matches=matches,
             changes=changes[::-1],
         )
 
-    async def refused(self, request: requests.Request, error: Exception) -> responses.Response:
-        """Answer what is not answered: an unknown address, a wrong method, a missing token."""
+    async def http_error(self, request: requests.Request, error: Exception) -> responses.Response:
+        """Answer a request that is not served: an unknown address, a wrong method, a missing token."""
         status, detail, headers = 500, "", None
         if isinstance(error, exceptions.HTTPException):
             status, detail, headers = error.status_code, error.detail, error.headers
-        title = _TITLES.get(status, "This cannot be answered")
+        title = _TITLES.get(status, "Request failed")
         message = detail if detail != http.HTTPStatus(status).phrase else ""
         return self._error(title, status=status, message=message, headers=headers)
 
-    async def failed(self, request: requests.Request, error: Exception) -> responses.Response:
-        """Answer where the journal could not be asked."""
+    async def journal_error(self, request: requests.Request, error: Exception) -> responses.Response:
+        """Answer when the journal cannot be read or written."""
         remedy = error.remedy if isinstance(error, FleetSyncError) else ""
         log.warning("page_failed", path=request.url.path, error=str(error))
-        return self._error("The journal does not answer", status=503, message=str(error), remedy=remedy)
+        return self._error("The journal is unavailable", status=503, message=str(error), remedy=remedy)
 
-    async def crashed(self, request: requests.Request, error: Exception) -> responses.Response:
-        """Answer where the page itself is wrong, with all that every answer carries: this one passes no middleware."""
+    async def defect(self, request: requests.Request, error: Exception) -> responses.Response:
+        """Answer after a defect in a page. Adds the security headers itself: this response passes no middleware."""
         log.error("page_crashed", path=request.url.path, exc_info=error)
-        return self._error(_TITLES[500], status=500, message="The log says why.", headers=security.HEADERS)
+        return self._error(_TITLES[500], status=500, message="The log has the details.", headers=security.HEADERS)
 
     def _error(
         self, title: str, *, status: int, message: str, remedy: str = "", headers: Mapping[str, str] | None = None
@@ -125,8 +124,8 @@ class Pages:
         page = templating.render("error.html", title=title, message=message, remedy=remedy)
         return responses.HTMLResponse(page, status, headers)
 
-    def _page(self, template: str, **shown: Any) -> responses.Response:
-        return responses.HTMLResponse(templating.render(template, **self._shared(), **shown))
+    def _page(self, template: str, **values: Any) -> responses.Response:
+        return responses.HTMLResponse(templating.render(template, **self._shared(), **values))
 
     def _shared(self) -> dict[str, Any]:
         present = self._service.snapshot()
@@ -137,8 +136,8 @@ class Pages:
         }
 
 
-def _fleet(text: str) -> FleetId | None:
-    """Give the fleet of this id, or None where it is none."""
+def _fleet_id(text: str) -> FleetId | None:
+    """Return the text as a fleet's id, or None if it is not one."""
     try:
         fleet = references.parse_fleet(text)
     except ValueError:
@@ -146,8 +145,8 @@ def _fleet(text: str) -> FleetId | None:
     return fleet.id if isinstance(fleet, FleetById) else None
 
 
-def _driver(text: str) -> DriverId | None:
-    """Give the driver of this id, or None where it is none."""
+def _driver_id(text: str) -> DriverId | None:
+    """Return the text as a driver's id, or None if it is not one."""
     try:
         driver = references.parse_driver(text)
     except ValueError:
@@ -155,24 +154,24 @@ def _driver(text: str) -> DriverId | None:
     return driver.id if isinstance(driver, DriverById) else None
 
 
-def _complaint(query: str, where: str, *, found: bool, fleet: bool) -> str:
-    """Say what is wrong with a search, if anything is."""
-    if query and not found:
+def _search_error(query: str, driver: DriverId | None, fleet_query: str, fleet: FleetId | None) -> str:
+    """Return what is wrong with a search, or an empty text."""
+    if query and driver is None:
         return (
-            "Nobody in the last plan is called so. Of everybody else the journal knows the id:"
-            " write drv_ and 32 letters or digits."
+            "No driver in the last plan has this name. To search the whole journal, enter a driver's id: "
+            "drv_ followed by 32 letters or digits."
         )
-    if where and not fleet:
-        return "The journal knows fleets by id: write flt_ and 32 letters or digits."
+    if fleet_query and fleet is None:
+        return "Enter the fleet's id: flt_ followed by 32 letters or digits."
     return ""
 
 
-def _people(present: status.Status, query: str) -> list[tuple[DriverId, str]]:
-    """Give drivers whose name or id has this in it."""
-    wanted = query.casefold()
+def _matches(present: status.Status, query: str) -> list[tuple[DriverId, str]]:
+    """Return drivers of the last plan whose name or id contains the query."""
+    text = query.casefold()
     found = (
         (driver, name)
         for driver, name in present.driver_names.items()
-        if wanted in name.casefold() or wanted in driver.casefold()
+        if text in name.casefold() or text in driver.casefold()
     )
-    return sorted(itertools.islice(found, MOST_NAMES), key=lambda item: (item[1].casefold(), item[0]))
+    return sorted(itertools.islice(found, MAX_MATCHES), key=lambda item: (item[1].casefold(), item[0]))

@@ -1,7 +1,7 @@
-"""What every answer carries so that a browser does nothing with it that we did not mean, and whom we answer at all.
+"""Security headers, the check of host names, and the check of the token.
 
-Invariant: nothing is loaded, framed or sent anywhere but from and to this very origin, and nothing is kept. Neighbours:
-`app` puts this around everything; `orders` asks for the token.
+Invariant: a browser loads, frames and sends content of this origin only, and stores nothing. Neighbours: `app` wraps
+every response in `SecurityMiddleware`; `actions` checks the token.
 """
 
 import hmac
@@ -25,20 +25,20 @@ HEADERS: Final[Mapping[str, str]] = {
 
 
 class SecurityMiddleware:
-    """Middleware that adds the headers; with `hosts` it answers no request under another name (DNS rebinding)."""
+    """Adds the headers; with `hosts`, refuses requests for other host names, which stops DNS rebinding."""
 
     def __init__(self, app: types.ASGIApp, hosts: Collection[str] = ()) -> None:
-        """Wrap the app. `hosts` are names without a port, in lower case; none at all means: any."""
+        """Wrap the app. `hosts` are lower-case names without a port; empty: every name is accepted."""
         self._app = app
         self._hosts = frozenset(hosts)
 
     async def __call__(self, scope: types.Scope, receive: types.Receive, send: types.Send) -> None:
-        """Answer as the app does, and add what is missing."""
+        """Answer as the app does, and add the headers that it did not set."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
 
-        async def armoured(message: types.Message) -> None:
+        async def send_secured(message: types.Message) -> None:
             if message["type"] == "http.response.start":
                 headers = datastructures.MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
@@ -47,16 +47,16 @@ class SecurityMiddleware:
 
         host = datastructures.Headers(scope=scope).get("host", "")
         if self._hosts and _name(host) not in self._hosts:
-            refusal = responses.PlainTextResponse("This is not served under that name.\n", 421)
-            await refusal(scope, receive, armoured)
+            refusal = responses.PlainTextResponse("This host name is not served here.\n", 421)
+            await refusal(scope, receive, send_secured)
             return
-        await self._app(scope, receive, armoured)
+        await self._app(scope, receive, send_secured)
 
 
-def is_foreign_host(request: requests.Request) -> bool:
-    """Tell whether the browser says that another site made the request.
+def is_cross_site(request: requests.Request) -> bool:
+    """Return whether the browser says that another site's page made the request.
 
-    `Origin: null` says nothing: so do our own forms, because of `Referrer-Policy: no-referrer`.
+    `Origin: null` proves nothing: our own forms send it too, because of `Referrer-Policy: no-referrer`.
     """
     if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         return True
@@ -65,14 +65,14 @@ def is_foreign_host(request: requests.Request) -> bool:
 
 
 def bearer_token(request: requests.Request) -> str | None:
-    """Give the bearer token of the request, or None where it has none."""
+    """Return the bearer token of the request, or None."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else None
 
 
-def token_matches(token: str | None, wanted: Secret) -> bool:
-    """Tell whether it is the token, in a time that says nothing of how much of it fits."""
-    return token is not None and hmac.compare_digest(token.encode(errors="replace"), wanted.reveal().encode())
+def token_matches(token: str | None, expected: Secret) -> bool:
+    """Return whether it is the expected token, in constant time."""
+    return token is not None and hmac.compare_digest(token.encode(errors="replace"), expected.reveal().encode())
 
 
 def _name(host: str) -> str:

@@ -1,7 +1,7 @@
-"""The status page behind a real port: uvicorn as one task among others, silent, and gone when it is cancelled.
+"""Serves the app on a port: runs uvicorn as a task among others, without its signal handlers and its log.
 
-Invariant: when `serve` returns or is cancelled, the port is free and no request is left running; however many connect,
-what the service itself does goes on. Neighbours: `app` is what is served; `feed` is told to end its streams.
+Invariant: when `serve` returns or is cancelled, the port is free and no request is left running. Neighbours: `app` is
+served; `live_updates` ends its streams when the server stops.
 """
 
 import contextlib
@@ -27,10 +27,10 @@ _PRIVILEGED: Final = 1024
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Limits:
-    """What others may take of this process.
+    """Limits on what clients may take of this process.
 
-    `connections` at once, far above what live streams may take; who comes later gets 503. A new connection has
-    `request_seconds` to say what it wants; answers have `grace_seconds` to get out when the service ends.
+    At most `connections` are open; a further one gets 503. A client has `request_seconds` to send the head of a
+    request. Responses in progress have `grace_seconds` to finish when the service stops.
     """
 
     connections: int = 128
@@ -43,60 +43,60 @@ LIMITS: Final = Limits()
 
 
 class _Config(uvicorn.Config):
-    """uvicorn's own, and our limits."""
+    """uvicorn's configuration with our limits."""
 
     limits = LIMITS
 
 
 class _Protocol(h11_impl.H11Protocol):
-    """uvicorn's own, that waits neither for Nagle nor for a client that does not say what it wants."""
+    """uvicorn's protocol without Nagle's delay, and with a deadline for the head of a request."""
 
     def connection_made(self, transport: Any) -> None:
-        """Send at once, and give the client some seconds."""
+        """Disable Nagle's algorithm and start the deadline."""
         super().connection_made(transport)
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._backoff = self._be_patient()
+        self._deadline = self._start_deadline()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait no longer."""
-        self._backoff.cancel()
+        """Stop the deadline."""
+        self._deadline.cancel()
         super().connection_lost(exc)
 
     def handle_events(self) -> None:
-        """Give the client some seconds for the rest of a head that has begun, of whichever request."""
+        """Restart the deadline if the head of a request is incomplete; a later request on the connection counts too."""
         super().handle_events()
-        self._backoff.cancel()
+        self._deadline.cancel()
         if self.conn.their_state is h11.IDLE and self.conn.trailing_data[0]:
-            self._backoff = self._be_patient()
+            self._deadline = self._start_deadline()
 
-    def _be_patient(self) -> Any:
+    def _start_deadline(self) -> Any:
         return self.loop.call_later(_limits(self.config).request_seconds, self.transport.abort)
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's own, without signal handlers, that says when it listens and leaves quickly."""
+    """uvicorn's server without signal handlers, which reports when it listens and stops quickly."""
 
-    def __init__(self, config: uvicorn.Config, listening: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, on_listening: Callable[[], None]) -> None:
         super().__init__(config)
-        self._listening = listening
+        self._on_listening = on_listening
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave the signals to the service that we are a part of."""
+        """Leave signals to the service."""
         yield
 
     async def main_loop(self) -> None:
-        """Keep the date of the answers, and look at nothing else: uvicorn's own wakes ten times a second."""
-        while not await self.on_tick(0):  # noqa: ASYNC110 - what it waits for is the time
+        """Update the `Date` header once a second; uvicorn's own loop wakes ten times a second."""
+        while not await self.on_tick(0):  # noqa: ASYNC110 - it waits for time to pass
             await anyio.sleep(1)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, then say so."""
+        """Start, then report it."""
         await super().startup(sockets)
-        self._listening()
+        self._on_listening()
 
-    async def leave(self) -> None:
-        """Stop listening, let answers get out for a moment, and break off the rest."""
+    async def stop(self) -> None:
+        """Stop listening, give responses in progress a moment to finish, and abort the rest."""
         if not self.started:
             return
         for server in self.servers:
@@ -119,23 +119,23 @@ async def serve(
     *,
     host: str,
     port: int,
-    started: Callable[[str], None] = lambda url: None,
+    on_listening: Callable[[str], None] = lambda url: None,
     limits: Limits = LIMITS,
 ) -> None:
-    """Serve until cancelled; `started` gets the page's address once the port (0: any free one) listens.
+    """Serve until cancelled; call `on_listening` with the page's address once it listens. Port 0 is any free port.
 
-    Needs asyncio, as uvicorn does. Raises errors.SettingsError where the address cannot be had.
+    Needs asyncio, as uvicorn does. Raises errors.SettingsError if the address cannot be used.
     """
     with _listener(host, port) as listener:
         name = f"[{host}]" if ":" in host else host
         url = f"http://{name}:{listener.getsockname()[1]}/"
-        server = _Server(_config(app, limits), lambda: started(url))
+        server = _Server(_config(app, limits), lambda: on_listening(url))
         try:
             await server.serve(sockets=[listener])
         finally:
             with anyio.CancelScope(shield=True):
-                app.state.feed.close()
-                await server.leave()
+                app.state.live_updates.close()
+                await server.stop()
 
 
 def _listener(host: str, port: int) -> socket.socket:
@@ -144,7 +144,7 @@ def _listener(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family)
     except (OSError, OverflowError) as error:
         where = f"{host}:{port}"
-        problem = Problem("status.listen", f"{where} cannot be listened on: {_reason(error)}")
+        problem = Problem("status.listen", f"cannot listen on {where}: {_reason(error)}")
         raise SettingsError([problem], remedy=remedy(error, port)) from None
 
 
@@ -154,13 +154,13 @@ def _reason(error: OSError | OverflowError) -> str:
 
 
 def remedy(error: OSError | OverflowError, port: int) -> str:
-    """Say what to do where an address cannot be had for this reason."""
+    """Return what to do about an address that cannot be used for this reason."""
     number = getattr(error, "errno", None)
     if number == errno.EADDRINUSE:
-        return "Choose another port, or end the process that has it: `ss -ltnp` shows which one."
+        return "Choose another port, or stop the process that uses it: `ss -ltnp` shows which one that is."
     if number == errno.EACCES and port < _PRIVILEGED:
-        return "Ports below 1024 need privileges: choose one above."
-    return "Give `status.listen` an address of this machine, as 127.0.0.1:8080 or 0.0.0.0:8080."
+        return "Ports below 1024 need privileges: choose a higher one."
+    return "Set `status.listen` to an address of this machine, such as 127.0.0.1:8080 or 0.0.0.0:8080."
 
 
 def _config(app: applications.Starlette, limits: Limits) -> uvicorn.Config:

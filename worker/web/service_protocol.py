@@ -1,7 +1,7 @@
-"""What the HTTP side needs of the service, as a protocol; `worker.service` implements it, and the tests fake it.
+"""What the HTTP side needs from the service, as a protocol.
 
-Invariant: a page is made of one snapshot and of the journal's record, and changes nothing but by `sync` and `approve`.
-Neighbours: `app` puts the pages together, `orders` calls what changes something, `feed` waits for changes.
+Invariant: a page is made from one snapshot and the journal, and only `sync` and `approve` change anything. Neighbours:
+`worker.service.app` implements this, `actions` calls what changes something, `live_updates` waits for changes.
 """
 
 from typing import Final, Protocol
@@ -9,34 +9,34 @@ from typing import Final, Protocol
 from worker.core.model.ports import RunHistory
 from worker.core.monitoring import status
 
-MOST_FLEETS: Final = 200
-"""Fleets that are told one by one, in a table, a list to choose from, or the metrics: an account may have thousands."""
+MAX_FLEETS: Final = 200
+"""Most fleets that a table, a list or the metrics show one by one: an account may have thousands."""
 
 
 class ServiceProtocol(Protocol):
-    """The running service, as it lets itself be watched and asked."""
+    """The running service, as the HTTP side sees it."""
 
     @property
     def record(self) -> RunHistory:
-        """Give the journal, to look things up in."""
+        """Return the journal, for queries."""
         ...
 
     def snapshot(self) -> status.Status:
-        """Give a fresh snapshot."""
+        """Return the present state."""
         ...
 
     async def changed(self) -> None:
-        """Return when the snapshot changed in a way worth showing; any number of tasks may wait side by side."""
+        """Wait for the next change of the snapshot. Any number of tasks may wait at once."""
         ...
 
-    def ready(self) -> str:
-        """Give the reason why the service is not ready, or nothing when it is."""
+    def unready_reason(self) -> str:
+        """Return why the service is not ready, or an empty text if it is."""
         ...
 
     def sync(self) -> None:
-        """Reconcile soon; requests that come before that come to one run."""
+        """Request a run as soon as possible; requests that arrive before it begins share one run."""
         ...
 
     async def approve(self, digest: str) -> None:
-        """Allow the held changes of this plan. Raises errors.FleetSyncError where that cannot be written down."""
+        """Approve the held changes of this plan. Raises errors.FleetSyncError if that cannot be recorded."""
         ...

@@ -1,7 +1,7 @@
-"""Turns values into HTML: one place where text of foreign origin is made harmless.
+"""Renders templates, and makes text from outside harmless in one place.
 
-Invariant: what a template writes is escaped, has printable letters only, and gives away no key. Neighbours:
-`parts` and `pages` say what is drawn, `templates/` how.
+Invariant: everything a template writes is escaped, printable and free of API keys. Neighbours: `fragments` and `pages`
+choose what is rendered, `templates/` how.
 """
 
 import datetime
@@ -17,20 +17,20 @@ from worker.core.monitoring import humanize
 from worker.web import service_protocol
 
 _UNIT: Final = re.compile(r"(?<=\d) (?=(?:s|min|h|days)\b)")
-_HERE: Final = pathlib.Path(__file__).parent
+_DIRECTORY: Final = pathlib.Path(__file__).parent
 
 ASSETS: Final = {
-    name: ((_HERE / "static" / name).read_bytes(), media)
+    name: ((_DIRECTORY / "static" / name).read_bytes(), media)
     for name, media in {
         "style.css": "text/css; charset=utf-8",
         "live.js": "text/javascript; charset=utf-8",
         "icon.svg": "image/svg+xml",
     }.items()
 }
-"""What `/static/` serves, and nothing else: name to content and media type."""
+"""Everything `/static/` serves: content and media type by name."""
 
-MOST_ROWS: Final = 100
-"""Rows of a table that a page shows; the journal has the rest."""
+MAX_ROWS: Final = 100
+"""Most rows of a table on a page; the rest is in the journal."""
 
 LABELS: Final = {
     "in_sync": "In sync",
@@ -40,18 +40,18 @@ LABELS: Final = {
     "failed": "Failed",
     None: "Not finished",
 }
-"""What the result of a run is called."""
+"""Display names of run results."""
 
 TRIGGERS: Final = {
-    "start": "start of the service",
-    "source": "change of a source",
+    "start": "service start",
+    "source": "source change",
     "boundary": "date in a source",
 }
-"""What began a run, where its trigger alone does not say it."""
+"""Display names of triggers, where the trigger's own name is not clear enough."""
 
 
 def printable(text: str) -> str:
-    """Write text without what steers a reader's eye or a browser, and without anything that looks like a key."""
+    """Return text without control and formatting characters, and with API keys masked."""
     return "".join(
         letter
         if letter.isprintable() or letter == "\N{NO-BREAK SPACE}"
@@ -63,23 +63,23 @@ def printable(text: str) -> str:
 
 
 def render(template: str, **values: Any) -> markupsafe.Markup:
-    """Draw a template."""
+    """Render a template."""
     return markupsafe.Markup(_ENVIRONMENT.get_template(template).render(values))  # noqa: S704 - it is escaped
 
 
-def _harmless(value: Any) -> Any:
+def _sanitized(value: Any) -> Any:
     return printable(value) if isinstance(value, str) and not isinstance(value, markupsafe.Markup) else value
 
 
-def _ticked(text: str) -> markupsafe.Markup:
-    """Write `text in backticks` as code."""
+def _code(text: str) -> markupsafe.Markup:
+    """Mark `text in backticks` as code."""
     pieces = enumerate(printable(text).split("`"))
     marked = (markupsafe.Markup("<code>{}</code>").format(piece) if at % 2 else piece for at, piece in pieces)
     return markupsafe.Markup("").join(marked)
 
 
-def _tied(text: str) -> str:
-    """Keep numbers and their units in one line."""
+def _keep_units(text: str) -> str:
+    """Keep numbers and their units on one line."""
     return _UNIT.sub("\N{NO-BREAK SPACE}", text)
 
 
@@ -106,27 +106,25 @@ def _size(count: int) -> str:
 
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE / "templates"),
+        loader=jinja2.FileSystemLoader(_DIRECTORY / "templates"),
         autoescape=True,
-        finalize=_harmless,
+        finalize=_sanitized,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters |= {
         "ago": humanize.ago,
-        "ahead": humanize.time_until,
-        "clock": humanize.time_of_day,
         "counted": humanize.count,
         "day": _day,
         "iso": _iso,
-        "ticked": _ticked,
-        "tied": _tied,
+        "code": _code,
+        "keep_units": _keep_units,
         "took": _took,
         "trigger": lambda trigger: TRIGGERS.get(trigger, trigger),
         "bytes": _size,
     }
-    environment.globals |= {"LABELS": LABELS, "MOST_ROWS": MOST_ROWS, "MOST_FLEETS": service_protocol.MOST_FLEETS}
+    environment.globals |= {"LABELS": LABELS, "MAX_ROWS": MAX_ROWS, "MAX_FLEETS": service_protocol.MAX_FLEETS}
     return environment
 
 

@@ -1,73 +1,73 @@
-// Makes the page live: puts the parts that /events sends in the place of the old ones. Without it the page is whole, too.
+// Keeps the overview up to date: replaces its fragments with those that /events sends. The page works without it.
 "use strict";
 
 (() => {
   const RETRY_MS = 15000;
-  const waiting = new Map();
+  const postponed = new Map();
 
-  /** Tells whether somebody is at work in this part: it is not to be torn from under their hands. */
-  const busy = (part) =>
-    [...part.querySelectorAll("input:not([type=hidden])")].some(
+  /** Returns whether the user is editing a field in this fragment: it must not be replaced meanwhile. */
+  const isBeingEdited = (fragment) =>
+    [...fragment.querySelectorAll("input:not([type=hidden])")].some(
       (field) => field.value !== field.defaultValue || field === document.activeElement,
     );
 
-  /** Finds in a new part what is meant by an element of the old one. */
-  const twin = (part, element) => {
-    if (element.id) return part.querySelector(`#${CSS.escape(element.id)}`);
+  /** Returns the element of a new fragment that corresponds to an element of the old one. */
+  const counterpart = (fragment, element) => {
+    if (element.id) return fragment.querySelector(`#${CSS.escape(element.id)}`);
     const link = element.getAttribute("href");
-    if (link) return part.querySelector(`a[href="${CSS.escape(link)}"]`);
-    return element.matches("summary") ? twin(part, element.parentElement)?.querySelector("summary") : null;
+    if (link) return fragment.querySelector(`a[href="${CSS.escape(link)}"]`);
+    return element.matches("summary") ? counterpart(fragment, element.parentElement)?.querySelector("summary") : null;
   };
 
-  const put = (name, html) => {
+  const replace = (name, html) => {
     const old = document.getElementById(name);
     const box = document.createElement("template");
     box.innerHTML = html;
     const fresh = box.content.firstElementChild;
     if (!old || !fresh) return;
     for (const seen of old.querySelectorAll("details[id]")) {
-      const same = twin(fresh, seen);
+      const same = counterpart(fresh, seen);
       if (same) same.open = seen.open;
     }
     if (old.isEqualNode(fresh)) {
-      waiting.delete(name);
+      postponed.delete(name);
       for (const hint of old.querySelectorAll(".stale")) hint.hidden = true;
       return;
     }
-    if (busy(old)) {
-      waiting.set(name, html);
+    if (isBeingEdited(old)) {
+      postponed.set(name, html);
       for (const hint of old.querySelectorAll(".stale")) hint.hidden = false;
       return;
     }
-    waiting.delete(name);
+    postponed.delete(name);
     const focused = old.contains(document.activeElement) ? document.activeElement : null;
-    if (name === "said") {
-      old.textContent = fresh.textContent; // a live region speaks when its text changes, not when it is replaced
+    if (name === "announcement") {
+      old.textContent = fresh.textContent; // screen readers announce a changed text, not a replaced element
       return;
     }
     old.replaceWith(fresh);
     if (fresh.dataset.title) document.title = fresh.dataset.title;
-    if (focused) twin(fresh, focused)?.focus({ preventScroll: true });
+    if (focused) counterpart(fresh, focused)?.focus({ preventScroll: true });
   };
 
-  const catchUp = () => waiting.forEach((html, name) => put(name, html));
-  document.addEventListener("input", () => setTimeout(catchUp));
-  document.addEventListener("focusout", () => setTimeout(catchUp));
+  const replacePostponed = () => postponed.forEach((html, name) => replace(name, html));
+  document.addEventListener("input", () => setTimeout(replacePostponed));
+  document.addEventListener("focusout", () => setTimeout(replacePostponed));
 
-  const lost = (yes) => {
+  const showDisconnected = (yes) => {
     document.documentElement.classList.toggle("stale-page", yes);
-    const hint = document.getElementById("lost");
+    const hint = document.getElementById("disconnected");
     if (hint) hint.hidden = !yes;
   };
 
   const listen = () => {
     const events = new EventSource("/events");
-    events.addEventListener("open", () => lost(false));
-    events.addEventListener("parts", (event) => {
-      for (const [name, html] of Object.entries(JSON.parse(event.data))) put(name, html);
+    events.addEventListener("open", () => showDisconnected(false));
+    events.addEventListener("fragments", (event) => {
+      for (const [name, html] of Object.entries(JSON.parse(event.data))) replace(name, html);
     });
     events.addEventListener("error", () => {
-      lost(true);
+      showDisconnected(true);
       if (events.readyState === EventSource.CLOSED) setTimeout(listen, RETRY_MS);
     });
   };

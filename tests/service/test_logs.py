@@ -1,0 +1,80 @@
+"""Log lines: secrets stay out of them, and every line stays readable."""
+
+import json
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import structlog
+
+from worker import logs
+from worker.core.model.secret import Secret
+
+
+@pytest.fixture(autouse=True)
+def restored() -> Iterator[None]:
+    """Forget the configuration and the secrets of the test."""
+    yield
+    structlog.reset_defaults()
+    logs._patterns.clear()
+
+
+def line(capfdbinary: pytest.CaptureFixture[bytes], *secrets: str, form: logs.Format = "json", **fields: object) -> str:
+    """Log one event with these fields, and return the line."""
+    for secret in secrets:
+        logs.hide(Secret(secret))
+    logs.configure(form=form, level="info", colours=False)
+    structlog.get_logger().info("run_finished", **fields)
+    return capfdbinary.readouterr().err.decode()
+
+
+def test_every_json_line_begins_with_time_level_and_event(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    assert list(json.loads(line(capfdbinary, run="run_1"))) == ["timestamp", "level", "event", "run"]
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+@pytest.mark.parametrize(
+    "secret", ["correct-horse-battery", 'quote"and\\backslash', "Schlüssel-zum-Konto", "a\tb\tc\td\te"]
+)
+def test_a_secret_is_masked_wherever_it_occurs_in_a_value(
+    capfdbinary: pytest.CaptureFixture[bytes], form: logs.Format, secret: str
+) -> None:
+    path = pathlib.Path(secret)
+    text = line(
+        capfdbinary, secret, form=form, message=f"<{secret}>", path=path, nested={"keys": [f"x{secret}y", {secret: 1}]}
+    )
+    assert secret not in text
+    assert json.dumps(secret)[1:-1] not in text
+    assert text.count("[secret]") == 4
+
+
+def test_a_secret_in_a_traceback_is_masked(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    try:
+        raise ValueError("bad token correct-horse-battery")
+    except ValueError:
+        text = line(capfdbinary, "correct-horse-battery", exc_info=True)
+    assert "ValueError: bad token [secret]" in json.loads(text)["exception"]
+
+
+@pytest.mark.parametrize("secret", ["e", "x", "run", "5", "info", '"', "T", "ception"])
+def test_a_short_secret_leaves_every_line_as_it_is_apart_from_itself(
+    capfdbinary: pytest.CaptureFixture[bytes], secret: str
+) -> None:
+    fields: dict[str, Any] = {"exception_count": 5, "message": "an exception in run_1", "run": "run_1", "exit": True}
+    written = json.loads(line(capfdbinary, secret, **fields))
+    assert {name: written[name] for name in fields} == fields
+    assert (written["level"], written["event"]) == ("info", "run_finished")
+
+
+def test_a_short_secret_that_stands_alone_is_masked(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    assert json.loads(line(capfdbinary, "abc", message="token=abc; not abcd"))["message"] == "token=[secret]; not abcd"
+
+
+def test_an_empty_secret_masks_nothing(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    assert json.loads(line(capfdbinary, "", message="fine"))["message"] == "fine"
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_a_name_that_is_not_utf_8_can_be_logged(capfdbinary: pytest.CaptureFixture[bytes], form: logs.Format) -> None:
+    assert "m?.yaml" in line(capfdbinary, form=form, where="m\udce9.yaml")
