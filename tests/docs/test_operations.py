@@ -142,7 +142,7 @@ def test_the_files_and_tables_of_the_journal_are_those_that_are_listed(journal: 
         ),
         ("docs/operations.md", f"for {guard.APPROVAL_LIFETIME // HOUR} hours"),
         ("docs/operations.md", f"(within {inventory.TOLERANCE * 100:g} %, after a second reading)"),
-        ("docs/reference/documents.md", f"documents over {positions.LIMIT >> 20} MiB"),
+        ("docs/reference/documents.md", f"documents over {positions.MAX_BYTES >> 20} MiB"),
         ("README.md", f"for {guard.APPROVAL_LIFETIME // HOUR} hours"),
     ],
 )

@@ -143,12 +143,12 @@ def test_at_least_one_source_must_stand_there(text: str, problem: str, refused: 
     ("text", "problem"),
     [
         ("[rate_limit\n", "1:12: "),
-        ("[rate_limit]\nburst = \n", "2:9: a value is missing here"),
-        ("[rate_limit]\nburst = 1\nburst = 2\n", "3:10: this key has a value already: keep one of them"),
-        ("[rate_limit]\n[rate_limit]\n", "2:12: this table was begun before"),
+        ("[rate_limit]\nburst = \n", "2:9: expected a value"),
+        ("[rate_limit]\nburst = 1\nburst = 2\n", "3:10: this key already has a value: keep one of them"),
+        ("[rate_limit]\n[rate_limit]\n", "2:12: this table is already declared"),
         (
             "a = " + "[" * 5000,
-            "1:25: nested deeper than 20 levels, and five are enough: see that every bracket is closed",
+            "1:25: nested deeper than 20 levels (five are enough): check that every bracket is closed",
         ),
         ("a = '\0'", "1:6: a NUL character"),
     ],

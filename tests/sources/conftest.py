@@ -1,4 +1,4 @@
-"""Writes documents and reads them, through the one door that the program has."""
+"""Fixtures that write documents and read them the way the program does."""
 
 import pathlib
 from collections.abc import Callable
@@ -16,7 +16,7 @@ Refused = Callable[[str, str | bytes], list[str]]
 
 @pytest.fixture
 def read(tmp_path: pathlib.Path) -> Read:
-    """Write a document under a name, and read it as a source of that name."""
+    """Return a function that writes a document to a file and reads it as a source of the same name."""
 
     def read_document(name: str, text: str | bytes) -> SourceReading:
         path = tmp_path / name
@@ -28,7 +28,7 @@ def read(tmp_path: pathlib.Path) -> Read:
 
 @pytest.fixture
 def refused(read: Read) -> Refused:
-    """Write a document, and give the problems for which it is refused, one line each."""
+    """Return a function that writes a document and returns the problems why it is refused, one line each."""
 
     def read_problems(name: str, text: str | bytes) -> list[str]:
         with pytest.raises(SourceError) as caught:

@@ -1,4 +1,4 @@
-"""CSV: one row a membership, with exactly the cells of its header."""
+"""CSV: each row is one membership and has exactly the cells of the header."""
 
 import csv
 import io
@@ -15,35 +15,35 @@ from worker.sources.formats import csv_format
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("driver,fleet\nx@y\n", "2:1: 1 cells where the header has 2: write one for every column"),
-        ("driver,fleet\nx@y,a,\n", "2:1: 3 cells where the header has 2"),
-        ("driver,fleet,until\nx@y,a\n", "2:1: 2 cells where the header has 3"),
+        ("driver,fleet\nx@y\n", "2:1: 1 cells, but the header has 2: write one cell for every column"),
+        ("driver,fleet\nx@y,a,\n", "2:1: 3 cells, but the header has 2"),
+        ("driver,fleet,until\nx@y,a\n", "2:1: 2 cells, but the header has 3"),
         (
             "driver,fleet,form\nx@y,a,\n",
             '1:14: unknown column "form": the columns are driver, fleet, from, until, note',
         ),
         ("driver,fleet,form\nx@y,a,\n", 'did you mean "from"?'),
         ("Driver,Fleet\nx@y,a\n", 'did you mean "driver"?'),
-        ("driver,fleet,driver\nx@y,a,b\n", '1:14: a second column "driver"'),
+        ("driver,fleet,driver\nx@y,a,b\n", '1:14: duplicate column "driver"'),
         ("driver\nx@y\n", '1:1: no column "fleet"'),
         ("fleet\nx@y\n", '1:1: no column "driver"'),
         ("x@y,a\n", '1:1: unknown column "x@y"'),
-        ("driver;fleet\nx@y;a\n", '1:1: columns are separated by ";": save the document with commas'),
+        ("driver;fleet\nx@y;a\n", '1:1: columns are separated by ";": save the document with commas instead'),
         ("driver\tfleet\nx@y\ta\n", "1:1: columns are separated by tabs"),
         ("driver,fleet\n,a\n", "2:1: the driver is missing"),
         ("driver,fleet\nx@y,\n", "2:5: the fleet is missing"),
-        ("driver,fleet\nx@y, a\n", "2:5: space around the fleet: remove it"),
-        ('driver,fleet\nx@y,a"b\n', "a quotation mark inside a cell"),
-        ('driver,fleet\nx@y,"a"b\n', "2:5: a quotation mark inside a cell"),
-        ('driver,fleet\nx@y,"a\nx@z,a\n', "2:5: a quotation mark that is never closed"),
-        ("driver,fleet,from,until\nx@y,a,2026-02-01,2026-01-01\n", '2:18: "until" is not after "from"'),
+        ("driver,fleet\nx@y, a\n", "2:5: the fleet begins or ends with a space: remove it"),
+        ('driver,fleet\nx@y,a"b\n', "quotation mark inside a cell"),
+        ('driver,fleet\nx@y,"a"b\n', "2:5: quotation mark inside a cell"),
+        ('driver,fleet\nx@y,"a\nx@z,a\n', "2:5: this quotation mark is never closed"),
+        ("driver,fleet,from,until\nx@y,a,2026-02-01,2026-01-01\n", '2:18: "until" must be after "from"'),
     ],
 )
-def test_what_is_wrong_is_refused_with_its_place(text: str, problem: str, refused: conftest.Refused) -> None:
+def test_mistakes_are_refused_with_their_place(text: str, problem: str, refused: conftest.Refused) -> None:
     assert problem in "\n".join(refused("a.csv", text))
 
 
-def test_all_ragged_and_all_wrong_rows_are_told_at_once(refused: conftest.Refused) -> None:
+def test_all_ragged_and_all_wrong_rows_are_reported_at_once(refused: conftest.Refused) -> None:
     found = refused("a.csv", "driver,fleet,from\nx@y\nx@y,flt_a,\nx@y,a,never\nx@y,,\nnone,a,\n")
     assert [line.split(": ")[0] for line in found] == [
         f"a.csv:{place}" for place in ("2:1", "3:5", "4:7", "5:5", "6:1")
@@ -51,13 +51,13 @@ def test_all_ragged_and_all_wrong_rows_are_told_at_once(refused: conftest.Refuse
 
 
 @pytest.mark.parametrize("rows", ["x@y\n", "x@y,\n", "x@y\nz@y,a,b\n,\n"])
-def test_a_document_of_faulty_rows_alone_is_told_of_its_rows_alone(rows: str, refused: conftest.Refused) -> None:
-    """That it names no fleet is no news, and CSV has no "fleets" to write them under."""
+def test_if_every_row_is_faulty_only_the_rows_are_reported(rows: str, refused: conftest.Refused) -> None:
+    """A message that the document has no "fleets" would mislead: CSV has no such key."""
     found = refused("a.csv", f"driver,fleet\n{rows}")
     assert [line.split(":")[1] for line in found] == [str(2 + row) for row in range(rows.count("\n"))]
 
 
-def test_columns_may_stand_in_any_order(read: conftest.Read) -> None:
+def test_columns_may_be_in_any_order(read: conftest.Read) -> None:
     reading = read("a.csv", 'note,fleet,driver\n"said ""no"",\nthen yes",a,x@y\n,a,z@y\n')
     assert [(str(row.driver), row.note, str(row.origin)) for row in reading.rows] == [
         ("x@y", 'said "no",\nthen yes', "a.csv:3:13"),
@@ -65,20 +65,20 @@ def test_columns_may_stand_in_any_order(read: conftest.Read) -> None:
     ]
 
 
-def test_a_fleet_in_many_rows_is_one_entry_at_its_first(read: conftest.Read) -> None:
+def test_a_fleet_in_several_rows_is_one_entry_at_the_first_of_them(read: conftest.Read) -> None:
     reading = read("a.csv", "driver,fleet\nx@y,a\nx@y,b\nz@y,a\n")
     assert [str(entry.origin) for entry in reading.fleets] == ["a.csv:2:5", "a.csv:3:5"]
     assert len(reading.rows) == 3
 
 
-def test_empty_cells_of_times_mean_always(read: conftest.Read) -> None:
+def test_empty_dates_mean_no_limit(read: conftest.Read) -> None:
     (row,) = read("a.csv", "driver,fleet,from,until,note\nx@y,a,,,\n").rows
     assert (row.starts, row.ends, row.note) == (None, None, "")
 
 
 @pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
-def test_a_file_of_any_spreadsheet_is_read(process_shutdown: str, read: conftest.Read) -> None:
-    text = process_shutdown.join(["driver,fleet", "x@y,a", "", "z@y,a"])
+def test_any_line_ending_is_read(ending: str, read: conftest.Read) -> None:
+    text = ending.join(["driver,fleet", "x@y,a", "", "z@y,a"])
     assert [row.origin.line for row in read("a.csv", text.encode()).rows] == [2, 4]
 
 

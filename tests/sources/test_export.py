@@ -1,4 +1,4 @@
-"""Exported documents: reading one back gives exactly the memberships that were written, in every format."""
+"""Exported documents: reading one back yields exactly the memberships that were written, in every format."""
 
 import pathlib
 import string
@@ -14,8 +14,8 @@ from worker.core.model.desired import DriverByEmail, DriverById, FleetById, Sour
 from worker.core.model.identifiers import DriverId, FleetId
 from worker.sources import export, file_source
 
-FORMS: tuple[export.Form, ...] = ("yaml", "json", "csv")
-BYS: tuple[export.By, ...] = ("id", "email")
+FORMS: tuple[export.Format, ...] = ("yaml", "json", "csv")
+STYLES: tuple[export.ReferenceStyle, ...] = ("id", "email")
 
 
 def _driver(letter: str) -> DriverId:
@@ -43,7 +43,7 @@ _EMAILS = st.one_of(
 
 @st.composite
 def _accounts(draw: st.DrawFn) -> Actual:
-    """Draw what an account may hold, with names and addresses that somebody thought up for breaking formats."""
+    """Draw an account, with names and addresses that could break a format."""
     fleets = [_fleet(letter) for letter in draw(st.sets(st.sampled_from("VWXYZ"), min_size=1))]
     drivers = [_driver(letter) for letter in draw(st.sets(st.sampled_from("ABCDEF"), min_size=1))]
     emails: dict[str, tuple[DriverId, ...]] = {}
@@ -82,11 +82,11 @@ def _memberships(reading: SourceReading, actual: Actual) -> set[tuple[object, ob
     return pairs
 
 
-@pytest.mark.parametrize("by", BYS)
+@pytest.mark.parametrize("by", STYLES)
 @pytest.mark.parametrize("form", FORMS)
 @hypothesis.settings(max_examples=60, deadline=None, derandomize=True, database=None)
 @hypothesis.given(actual=_accounts())
-def test_reading_it_back_gives_what_was_written(form: export.Form, by: export.By, actual: Actual) -> None:
+def test_reading_it_back_gives_what_was_written(form: export.Format, by: export.ReferenceStyle, actual: Actual) -> None:
     expected = {(driver, fleet) for driver, fleets in actual.memberships.items() for fleet in fleets}
     text = export.write(actual, form=form, by=by)
     assert not {letter for letter in text if not letter.isprintable()} - {"\n"}
@@ -100,7 +100,7 @@ def test_reading_it_back_gives_what_was_written(form: export.Form, by: export.By
     assert {entry.fleet for entry in reading.fleets} == {FleetById(fleet) for fleet in managed}
 
 
-def test_names_stand_beside_ids_where_the_format_has_room_for_them() -> None:
+def test_names_are_comments_in_yaml() -> None:
     alice, vans = _driver("A"), _fleet("V")
     actual = Actual(
         fleets={vans: Fleet(vans, "Paris\n vans"), _fleet("W"): Fleet(_fleet("W"))},
@@ -126,11 +126,11 @@ def test_drivers_who_share_an_address_keep_their_ids() -> None:
 
 
 def test_a_driver_whose_address_looks_like_a_secret_key_keeps_its_id() -> None:
-    """The reader refuses such an address, for it may be a key."""
+    """The reader would refuse such an address, because it may be a key."""
     vans, odd = _fleet("V"), _driver("A")
     actual = Actual(fleets={vans: Fleet(vans)}, memberships={odd: frozenset({vans})}, emails={"a.ch_sk_b@c.d": (odd,)})
     assert export.write(actual, form="csv", by="email") == f"driver,fleet\n{odd},{vans}\n"
 
 
-def test_an_account_without_fleets_is_a_document_too() -> None:
+def test_an_account_without_fleets_can_be_exported() -> None:
     assert export.write(Actual(fleets={}, memberships={}), form="yaml", by="id") == "fleets: {}\n"

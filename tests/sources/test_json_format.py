@@ -1,4 +1,4 @@
-"""JSON as RFC 8259 has it, with text kept as it is written."""
+"""JSON as RFC 8259 defines it, with every scalar kept as text."""
 
 import json
 
@@ -14,32 +14,32 @@ from worker.sources.formats import json_format
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ('{"fleets": {"a": [],\n"a": []}}', '2:1: "a" stands in line 1 already: keep one of them'),
-        ('{"fleets": {"a": ["x@y"', "1:24: ] is missing: was the document cut off?"),
-        ('{"fleets": {"a": []', "1:20: } is missing: was the document cut off?"),
-        ('{"fleets": {"a": ["x@', "1:19: a text that starts here never ends"),
-        ('{"fleets": {"a": ["x@y" "x@z"]}}', "1:25: a comma or ] is missing here"),
-        ('{"fleets": {"a": ["x@y",]}}', "1:25: a value is missing here"),
-        ('{"fleets": {"a": [],}}', "1:21: a key is missing here"),
-        ("{'fleets': {}}", "1:2: a key is missing here"),
-        ('{"fleets" {}}', "1:11: a colon is missing here"),
-        ('{"fleets": {"a": [0123]}}', "1:19: a value is missing here"),
-        ('{"fleets": {"a": [NaN]}}', "1:19: a value is missing here"),
-        ('{"fleets": {"a": [x@y]}}', "1:19: a value is missing here"),
-        ('{"fleets": {"a": []}} {}', "1:23: something follows the end of the document"),
-        ('{"fleets": {"a": []}}}', "1:22: something follows the end of the document"),
-        ('{"fleets": {"a": ["\\q"]}}', "a backslash too many"),
-        ('{"fleets": {"a": ["x\n"]}}', "a control character in a text"),
+        ('{"fleets": {"a": [],\n"a": []}}', '2:1: duplicate key "a", first used in line 1: keep one of them'),
+        ('{"fleets": {"a": ["x@y"', "1:24: expected ]: was the document cut off?"),
+        ('{"fleets": {"a": []', "1:20: expected }: was the document cut off?"),
+        ('{"fleets": {"a": ["x@', "1:19: this text never ends"),
+        ('{"fleets": {"a": ["x@y" "x@z"]}}', "1:25: expected a comma or ]"),
+        ('{"fleets": {"a": ["x@y",]}}', "1:25: expected a value"),
+        ('{"fleets": {"a": [],}}', "1:21: expected a key"),
+        ("{'fleets': {}}", "1:2: expected a key"),
+        ('{"fleets" {}}', "1:11: expected a colon"),
+        ('{"fleets": {"a": [0123]}}', "1:19: expected a value"),
+        ('{"fleets": {"a": [NaN]}}', "1:19: expected a value"),
+        ('{"fleets": {"a": [x@y]}}', "1:19: expected a value"),
+        ('{"fleets": {"a": []}} {}', "1:23: text after the end of the document"),
+        ('{"fleets": {"a": []}}}', "1:22: text after the end of the document"),
+        ('{"fleets": {"a": ["\\q"]}}', "invalid escape"),
+        ('{"fleets": {"a": ["x\n"]}}', "control character in a text"),
         ('{"fleets": {"a": ["x@\\ud800"]}}', "half of a surrogate pair"),
-        ('// fleets\n{"fleets": {"a": []}}', "1:1: a value is missing here"),
+        ('// fleets\n{"fleets": {"a": []}}', "1:1: expected a value"),
     ],
 )
-def test_what_is_not_json_is_refused_with_its_place(text: str, problem: str, refused: conftest.Refused) -> None:
+def test_invalid_json_is_refused_with_its_place(text: str, problem: str, refused: conftest.Refused) -> None:
     assert problem in "\n".join(refused("a.json", text))
 
 
 @pytest.mark.parametrize("text", ["10042", "1.16E+20", "-0", "12345678901234567890123", "true", "false", "1.10"])
-def test_numbers_and_truth_values_keep_their_text(text: str, read: conftest.Read) -> None:
+def test_numbers_and_booleans_keep_their_text(text: str, read: conftest.Read) -> None:
     assert read("a.json", f'{{"fleets": {{"a": [{{"driver": "x@y", "note": {text}}}]}}}}').rows[0].note == text
 
 

@@ -1,4 +1,4 @@
-"""What membership documents mean, and how mistakes in them are told, in every format."""
+"""The meaning of membership documents, and the messages about mistakes in them, in every format."""
 
 import datetime
 import itertools
@@ -85,7 +85,7 @@ def test_the_place_of_a_fleet_is_where_its_key_starts(name: str, places: list[st
     assert [str(entry.origin) for entry in read(name, SAME[name]).fleets] == [f"{name}:{place}" for place in places]
 
 
-def test_a_fleet_may_have_a_mode_of_its_own(read: conftest.Read) -> None:
+def test_a_fleet_may_have_its_own_mode(read: conftest.Read) -> None:
     reading = read(
         "a.yaml",
         "fleets:\n  a: {mode: additive, drivers: []}\n  b: {mode: exact, drivers: [x@y]}\n"
@@ -94,7 +94,7 @@ def test_a_fleet_may_have_a_mode_of_its_own(read: conftest.Read) -> None:
     assert [entry.mode for entry in reading.fleets] == [Mode.ADDITIVE, Mode.EXACT, None, None]
 
 
-def test_a_fleet_with_an_empty_list_is_managed_and_meant_for_nobody(read: conftest.Read) -> None:
+def test_a_fleet_with_an_empty_list_is_managed_and_has_no_rows(read: conftest.Read) -> None:
     reading = read("a.yaml", f"fleets: {{{FLEET}: []}}")
     assert len(reading.fleets) == 1
     assert reading.rows == ()
@@ -118,10 +118,10 @@ def test_duplicate_rows_are_left_to_the_planner(read: conftest.Read) -> None:
         ("a.toml", "fleets.a = 1"),
     ],
 )
-def test_a_fleet_without_a_list_is_no_fleet_without_drivers(name: str, text: str, refused: conftest.Refused) -> None:
-    """Somebody who forgets the list must not empty the fleet."""
+def test_a_fleet_without_a_list_is_refused_rather_than_empty(name: str, text: str, refused: conftest.Refused) -> None:
+    """Forgetting the list must not empty the fleet."""
     (problem,) = refused(name, text)
-    assert "write [] if nobody is meant" in problem
+    assert "write [] for a fleet without drivers" in problem
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_a_fleet_without_a_list_is_no_fleet_without_drivers(name: str, text: str
     [
         ("a.yaml", ""),
         ("a.yaml", "\n  \n"),
-        ("a.yaml", "# nothing but a remark\n"),
+        ("a.yaml", "# only a comment\n"),
         ("a.yaml", "---\n"),
         ("a.yaml", "fleets:\n"),
         ("a.yaml", "fleets: {}\n"),
@@ -150,13 +150,13 @@ def test_a_fleet_without_a_list_is_no_fleet_without_drivers(name: str, text: str
         ("a.csv", "driver,fleet\n\n\n"),
     ],
 )
-def test_an_empty_source_is_an_error_and_never_an_intention(name: str, text: str, refused: conftest.Refused) -> None:
+def test_an_empty_source_is_an_error(name: str, text: str, refused: conftest.Refused) -> None:
     """An empty read deleted every user and group (awslabs/ssosync 194)."""
     (problem,) = refused(name, text)
     assert problem.startswith(f"{name}:1:1: ") or "fleets" in problem
 
 
-def test_every_problem_of_a_document_is_told_at_once_and_in_order(refused: conftest.Refused) -> None:
+def test_every_problem_of_a_document_is_reported_at_once_and_in_order(refused: conftest.Refused) -> None:
     text = f"""
 fleet: {{}}
 fleets:
@@ -194,22 +194,22 @@ fleets:
     assert "flt_ and exactly 32 letters or digits" in found[1]
     assert "drv_ and exactly 32 letters or digits" in found[2]
     assert 'did you mean "from"?' in found[3]
-    assert '"2026-13-01" is no date' in found[4]
-    assert '"until" is not after "from"' in found[5]
+    assert '"2026-13-01" is not a date' in found[4]
+    assert '"until" must be after "from"' in found[5]
     assert "the driver is missing" in found[6]
-    assert "is no driver" in found[7]
+    assert "'plainly wrong'" in found[7]
     assert 'did you mean "exact"?' in found[10]
     assert 'did you mean "drivers"?' in found[11]
 
 
-def test_metadata_as_a_mapping_is_answered_with_how_it_is_written(refused: conftest.Refused) -> None:
+def test_metadata_as_a_mapping_is_refused_with_the_right_notation(refused: conftest.Refused) -> None:
     unknown, missing = refused("a.yaml", "fleets:\n  a:\n    - employee_id: 10042\n")
-    assert "metadata is written key=value" in missing + unknown
+    assert "write metadata as key=value" in missing + unknown
 
 
 @pytest.mark.parametrize("name", ["a.yaml", "a.json", "a.toml", "a.csv"])
 @pytest.mark.parametrize("text", ["0123", "no", "1.16E+20", "0x1F", "1_000", "null", "2026-01-01", "true", "12:30:45"])
-def test_what_looks_like_a_number_or_a_truth_stays_text(name: str, text: str, read: conftest.Read) -> None:
+def test_what_looks_like_a_number_or_boolean_stays_text(name: str, text: str, read: conftest.Read) -> None:
     """A spreadsheet turned member ids into 1.16E+20 (GAMADV-XTD3 177)."""
     document = {
         "a.yaml": f"fleets:\n  {text}:\n    - employee_id={text}\n    - {{driver: x@y, note: {text}}}\n",
@@ -224,9 +224,9 @@ def test_what_looks_like_a_number_or_a_truth_stays_text(name: str, text: str, re
 
 
 @pytest.mark.parametrize("text", ["0123", "no", "1.16E+20", "true"])
-def test_a_bare_number_or_truth_is_refused_as_a_driver_as_it_is_written(text: str, refused: conftest.Refused) -> None:
+def test_a_bare_number_or_boolean_is_not_a_driver(text: str, refused: conftest.Refused) -> None:
     (problem,) = refused("a.yaml", f"fleets:\n  a:\n    - {text}\n")
-    assert problem.startswith(f"a.yaml:3:7: '{text}' is no driver")
+    assert problem.startswith(f"a.yaml:3:7: '{text}' ")
 
 
 @pytest.mark.parametrize(
@@ -247,7 +247,7 @@ def test_a_bare_number_or_truth_is_refused_as_a_driver_as_it_is_written(text: st
     ],
 )
 @pytest.mark.parametrize("name", ["a.yaml", "a.json", "a.csv"])
-def test_a_date_that_is_none_is_refused_with_its_place(name: str, text: str, refused: conftest.Refused) -> None:
+def test_an_invalid_date_is_refused_with_its_place(name: str, text: str, refused: conftest.Refused) -> None:
     document = {
         "a.yaml": f"fleets:\n  a: [{{driver: x@y, from: {text}}}]\n",
         "a.json": f'{{"fleets":\n {{"a": [{{"driver": "x@y", "from": "{text}"}}]}}}}',
@@ -255,17 +255,17 @@ def test_a_date_that_is_none_is_refused_with_its_place(name: str, text: str, ref
     }
     column = {"a.yaml": 27, "a.json": 35, "a.csv": 7}
     (problem,) = refused(name, document[name])
-    assert problem.startswith(f'{name}:2:{column[name]}: "{text}" is no date: write it as 2026-12-31')
+    assert problem.startswith(f'{name}:2:{column[name]}: "{text}" is not a date: write 2026-12-31')
 
 
 @pytest.mark.parametrize(("offset", "hour"), [("+14:00", 10), ("+00:00", 0), ("-0530", 5), ("-23:59", 23)])
-def test_an_offset_of_any_zone_is_read(offset: str, hour: int) -> None:
+def test_any_utc_offset_is_read(offset: str, hour: int) -> None:
     assert membership_document.moment(f"2026-01-02T00:00{offset}").hour == hour
 
 
 @pytest.mark.parametrize("text", ["0001-01-01T00:00+14:00", "9999-12-31T23:59-14:00"])
-def test_a_moment_before_or_after_all_time_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="is no date"):
+def test_a_moment_out_of_range_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a date"):
         membership_document.moment(text)
 
 
@@ -283,10 +283,8 @@ def test_a_time_without_an_offset_is_refused(name: str, text: str, refused: conf
 
 @pytest.mark.parametrize("key", ["driver", "from", "until"])
 @pytest.mark.parametrize("text", ["", "null", "[]", "{}"])
-def test_a_key_without_a_text_is_refused_rather_than_passed_over(
-    key: str, text: str, refused: conftest.Refused
-) -> None:
-    """An `until` that somebody forgot to fill in must not mean for ever."""
+def test_a_key_without_text_is_refused_rather_than_ignored(key: str, text: str, refused: conftest.Refused) -> None:
+    """An `until` without a value must not mean "for ever"."""
     entry = {"driver": '"x@y"', "from": '"2026-01-01"', "until": '"2026-02-01"'} | {key: text or '""'}
     row = ", ".join(f'"{name}": {value}' for name, value in entry.items())
     (problem,) = refused("a.json", f'{{"fleets": {{"a": [{{{row}}}]}}}}')
@@ -296,13 +294,13 @@ def test_a_key_without_a_text_is_refused_rather_than_passed_over(
 @pytest.mark.parametrize("odd", ["\u200b", "\u00a0", "\u2028", "\u202e"])
 def test_an_invisible_character_in_a_reference_is_refused(odd: str, refused: conftest.Refused) -> None:
     in_driver, in_fleet = refused("a.csv", f"driver,fleet\nx@y{odd}z,a\nx@y,Paris{odd}vans\n")
-    assert "an invisible character" in in_driver
-    assert "an invisible character" in in_fleet
+    assert "invisible character" in in_driver
+    assert "invisible character" in in_fleet
 
 
 def test_a_control_character_in_a_note_is_refused(refused: conftest.Refused) -> None:
     (problem,) = refused("a.json", '{"fleets": {"a": [{"driver": "x@y", "note": "\\u001b[2J"}]}}')
-    assert "a control character (U+001B)" in problem
+    assert "control character U+001B" in problem
 
 
 @pytest.mark.parametrize(
@@ -319,9 +317,7 @@ def test_a_control_character_in_a_note_is_refused(refused: conftest.Refused) -> 
         "ch_sk_live_Sesame: {}",
     ],
 )
-def test_a_secret_key_that_got_into_a_document_does_not_get_into_the_message(
-    text: str, refused: conftest.Refused
-) -> None:
+def test_a_secret_key_in_a_document_is_redacted_in_the_message(text: str, refused: conftest.Refused) -> None:
     assert "Sesame" not in "\n".join(refused("a.yaml", text))
 
 
@@ -338,7 +334,7 @@ NAMES = strategies.text(strategies.characters(codec="utf-8"), min_size=1, max_si
 
 
 @hypothesis.given(strategies.dictionaries(NAMES, strategies.lists(REFERENCES, max_size=4), min_size=1, max_size=4))
-def test_what_is_written_is_what_is_read_in_every_format(fleets: dict[str, list[str]]) -> None:
+def test_every_format_reads_back_what_was_written(fleets: dict[str, list[str]]) -> None:
     as_json = json.dumps({"fleets": fleets}, ensure_ascii=False)
     rows = [(name, driver) for name, drivers in fleets.items() for driver in drivers]
     as_csv = "driver,fleet\n" + "".join(f"{_cell(driver)},{_cell(name)}\n" for name, driver in rows)
@@ -373,7 +369,7 @@ def _contents(suffix: str, text: str) -> membership_document.Contents:
 
 
 @hypothesis.given(strategies.sampled_from([".json", ".yaml", ".toml", ".csv"]), strategies.data())
-def test_a_document_cut_anywhere_or_bent_anywhere_gives_problems_and_never_a_crash(
+def test_a_document_cut_or_changed_anywhere_causes_problems_but_no_crash(
     suffix: str, data: strategies.DataObject
 ) -> None:
     text = SAME[f"a{suffix}"]
@@ -387,6 +383,32 @@ def test_a_document_cut_anywhere_or_bent_anywhere_gives_problems_and_never_a_cra
         assert malformed.message
     else:
         assert all(re.match(r"a:[0-9]+:[0-9]+$", problem.where) for problem in contents.problems)
+
+
+@pytest.mark.parametrize("name", ["a.yaml", "a.json", "a.toml", "a.csv"])
+def test_many_fleets_with_rows_of_every_form_are_read_whole(name: str, read: conftest.Read) -> None:
+    """Depth is that of the deepest value, not the number of lists and mappings."""
+    fleets = {
+        f"Fleet {number}": [f"employee_id={number}", {"driver": f"d{number}@example.com", "note": "x"}]
+        for number in range(50)
+    }
+    documents = {
+        "a.yaml": json.dumps({"fleets": fleets}, indent=1),
+        "a.json": json.dumps({"fleets": fleets}),
+        "a.toml": "[fleets]\n"
+        + "".join(
+            f'"{fleet}" = ["employee_id={number}", {{driver = "d{number}@example.com", note = "x"}}]\n'
+            for number, fleet in enumerate(fleets)
+        ),
+        "a.csv": "driver,fleet,note\n"
+        + "".join(
+            f"employee_id={number},{fleet},\nd{number}@example.com,{fleet},x\n" for number, fleet in enumerate(fleets)
+        ),
+    }
+    reading = read(name, documents[name])
+    assert [str(entry.fleet) for entry in reading.fleets] == [f'"{fleet}"' for fleet in fleets]
+    assert len(reading.rows) == 100
+    assert [row.note for row in reading.rows] == ["", "x"] * 50
 
 
 @pytest.mark.parametrize("name", ["a.yaml", "a.json", "a.toml", "a.csv"])

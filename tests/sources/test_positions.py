@@ -1,4 +1,4 @@
-"""Bytes, texts and places, before any format matters."""
+"""Decoding and places, the same for every format."""
 
 import hypothesis
 import pytest
@@ -44,7 +44,7 @@ def test_a_nul_is_refused_with_its_place(name: str, refused: conftest.Refused) -
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
-def test_a_document_of_more_than_64_mib_is_refused_unread(name: str, refused: conftest.Refused) -> None:
+def test_a_document_larger_than_64_mib_is_refused(name: str, refused: conftest.Refused) -> None:
     (problem,) = refused(name, b"[" * (64 * 1024 * 1024 + 1))
     assert problem == f"{name}:1:1: larger than 64 MiB: split it into several documents in a folder"
 
@@ -65,23 +65,21 @@ def test_a_document_of_more_than_64_mib_is_refused_unread(name: str, refused: co
         ("a.toml", "[a" + ".a" * 5000 + "]", "1:2"),
     ],
 )
-def test_five_thousand_brackets_are_refused_with_a_place(
-    name: str, text: str, place: str, refused: conftest.Refused
-) -> None:
+def test_deep_nesting_is_refused_with_its_place(name: str, text: str, place: str, refused: conftest.Refused) -> None:
     (problem,) = refused(name, text)
     assert problem.startswith(f"{name}:{place}: nested deeper than 20 levels")
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 @pytest.mark.parametrize("ending", ["\n", "\r\n"])
-def test_lines_are_counted_with_either_ending(name: str, process_shutdown: str, read: conftest.Read) -> None:
+def test_lines_are_counted_with_either_ending(name: str, ending: str, read: conftest.Read) -> None:
     document = {
         "a.yaml": "fleets:\n  a:\n    - x@y\n",
         "a.json": '{"fleets":\n{"a":\n  ["x@y"]\n}}\n',
         "a.toml": '[fleets]\na = [\n  "x@y",\n]\n',
         "a.csv": "driver,fleet\n\nx@y,a\n",
     }[name]
-    assert read(name, document.replace("\n", process_shutdown).encode()).rows[0].origin.line == 3
+    assert read(name, document.replace("\n", ending).encode()).rows[0].origin.line == 3
 
 
 @hypothesis.given(strategies.text("a\r\n\u2028é", max_size=30), strategies.integers(0, 30))
@@ -94,7 +92,7 @@ def test_a_place_leads_back_to_its_offset(text: str, offset: int) -> None:
     assert column >= 1
 
 
-def test_a_place_that_is_missing_is_that_of_what_is_around_it() -> None:
+def test_the_place_of_a_missing_value_is_that_of_what_encloses_it() -> None:
     document = positions.Document({"a": ["b"]}, positions.Lines("x" * 99), (0, {"a": (1, (5, [6]))}))
     assert document.at(("a", 7)) == (1, 6)
     assert document.at(("a", 0, "c")) == (1, 7)

@@ -1,4 +1,4 @@
-"""TOML's places, found in everything that TOML can write."""
+"""Places in TOML, for every construct of the language."""
 
 import tomllib
 
@@ -66,7 +66,7 @@ def test_every_part_of_a_document_has_its_place() -> None:
     assert start(document.at(("a", "d", 1, "one"))) == "27 2"
 
 
-def test_bare_values_can_be_had_as_the_text_they_are_written_in() -> None:
+def test_bare_values_can_be_kept_as_the_text_they_are_written_as() -> None:
     document = toml_format.parse("a = [0x1F, 1_000, 2026-01-01 08:00:00Z, 'x', {b = +1.0}, true] # end", texts=True)
     assert document.data == {"a": ["0x1F", "1_000", "2026-01-01 08:00:00Z", "x", {"b": "+1.0"}, "true"]}
 
@@ -74,28 +74,28 @@ def test_bare_values_can_be_had_as_the_text_they_are_written_in() -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("[fleets]\na = []\na = []\n", "a.toml:3:7: this key has a value already: keep one of them"),
-        ("[fleets]\n[fleets]\n", "a.toml:2:8: this table was begun before"),
-        ("fleets = {a = []}\n[fleets.b]\n", "a.toml:2:10: this table was begun before"),
-        ("fleets = {a = [], a = []}\n", "a.toml:1:25: this is complete already, or stands here twice"),
-        ("[fleets]\na = [x@y]\n", "a.toml:2:6: a value is missing here"),
-        ("[fleets]\na = ['x@y'\n", "a.toml:3:1: a list is not closed"),
-        ("[fleets]\na = ['x@", "a text is not closed"),
-        ("[fleets]\na = {drivers = []\n", "a table in braces is not closed"),
-        ("[fleets]\nParis vans = []\n", "a.toml:2:7: a key without its value"),
-        ("[fleets]\na = [] b\n", "a.toml:2:8: something follows the value"),
-        ("[fleets]\né = []\n", "a.toml:2:1: this is no key"),
-        ("[fleets]\na = ['x\ty', \"\x07\"]\n", "a character that is not allowed"),
-        ("[fleets]\na = [2026-02-30]\n", "a.toml:2:6: there is no such date or time"),
+        ("[fleets]\na = []\na = []\n", "a.toml:3:7: this key already has a value: keep one of them"),
+        ("[fleets]\n[fleets]\n", "a.toml:2:8: this table is already declared"),
+        ("fleets = {a = []}\n[fleets.b]\n", "a.toml:2:10: this table is already declared"),
+        ("fleets = {a = [], a = []}\n", "a.toml:1:25: this is already defined, or appears twice"),
+        ("[fleets]\na = [x@y]\n", "a.toml:2:6: expected a value"),
+        ("[fleets]\na = ['x@y'\n", "a.toml:3:1: this list is not closed"),
+        ("[fleets]\na = ['x@", "this text is not closed"),
+        ("[fleets]\na = {drivers = []\n", "this table is not closed"),
+        ("[fleets]\nParis vans = []\n", "a.toml:2:7: a key without a value"),
+        ("[fleets]\na = [] b\n", "a.toml:2:8: text after the value"),
+        ("[fleets]\né = []\n", "a.toml:2:1: not a key"),
+        ("[fleets]\na = ['x\ty', \"\x07\"]\n", "this character is not allowed"),
+        ("[fleets]\na = [2026-02-30]\n", "a.toml:2:6: not a date or time"),
         ("[fleets\n", "a.toml:1:8: "),
         ("fleets = " + "9" * 5000, "a.toml:1:1: "),
     ],
 )
-def test_what_is_not_toml_is_refused_with_its_place(text: str, problem: str, refused: conftest.Refused) -> None:
+def test_invalid_toml_is_refused_with_its_place(text: str, problem: str, refused: conftest.Refused) -> None:
     assert any(problem in line for line in refused("a.toml", text)), refused("a.toml", text)
 
 
-def test_the_mapping_form_can_be_written_as_tables(read: conftest.Read) -> None:
+def test_a_fleet_with_a_mode_can_be_written_as_tables(read: conftest.Read) -> None:
     reading = read(
         "a.toml",
         '[fleets."Paris vans"]\nmode = "additive"\n[[fleets."Paris vans".drivers]]\ndriver = "b@c"\n'

@@ -70,15 +70,15 @@ def _unknown_section(name: str) -> str:
         return f"[{name}] is now [{current}]: rename the section, its keys are the same"
     sections = model.SECTIONS
     return (
-        f"unknown section {positions.shown(name)}: the sections are {', '.join(sections)}"
-        f"{positions.near(name, sections)}"
+        f"unknown section {positions.quote(name)}: the sections are {', '.join(sections)}"
+        f"{positions.did_you_mean(name, sections)}"
     )
 
 
 def _unknown_key(path: Sequence[str]) -> str:
     section, name = path[0], path[-1]
     known = tuple(model.SECTIONS[section].model_fields)
-    advice = f"its keys are {', '.join(known)}{positions.near(name, known)}"
+    advice = f"its keys are {', '.join(known)}{positions.did_you_mean(name, known)}"
     if name in ("api_key", "key", "secret", "token"):
         advice = "the settings never contain a secret key; set CHARGE_API_KEY, or charge.api_key_file"
-    return f"unknown key {positions.shown(name)} in {section}: {advice}"
+    return f"unknown key {positions.quote(name)} in {section}: {advice}"

@@ -58,7 +58,7 @@ def load(path: pathlib.Path | str, environ: Mapping[str, str]) -> model.Settings
 def _read(path: pathlib.Path | str) -> positions.Document:
     try:
         with pathlib.Path(path).open("rb") as file:
-            return toml_format.parse(positions.decode(file.read(positions.LIMIT + 1), too_large=_NOT_SETTINGS))
+            return toml_format.parse(positions.decode(file.read(positions.MAX_BYTES + 1), too_large=_NOT_SETTINGS))
     except FileNotFoundError:
         problem = Problem(str(path), f"settings file not found: {_HOW_TO_CREATE}")
     except IsADirectoryError:

@@ -1,1 +1,1 @@
-"""Where the desired membership is kept: documents of several formats, read whole and with the place of every row."""
+"""Read the desired memberships: whole documents of several formats, with the position of every row."""

@@ -1,8 +1,8 @@
-"""What a membership document means: managed fleets and rows out of plain data, whichever format it came in.
+"""Interpret a membership document: turn plain data of any format into managed fleets and rows.
 
-Invariant: every problem of a document is found in one pass, each with its place, and text stays text. Nothing of a
-document with a problem may be used. Neighbours: `syntax` has the plain data, `core.references` reads references,
-`files` decides what becomes of the problems.
+Invariant: one pass finds every problem, each with its place, and text stays text. Nothing of a document that has a
+problem may be used. Neighbours: `positions` defines the plain data, `core.planning.references` parses references,
+`file_source` raises the problems.
 """
 
 import dataclasses
@@ -28,17 +28,19 @@ _MOMENT = re.compile(
     r"(Z|[+-](?:[01][0-9]|2[0-3]):?[0-5][0-9])?"
 )
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-_LEAKED = "this looks like a secret key of Charge: remove it, and revoke the key"
-_NOBODY = "write [] if nobody is meant to be in this fleet"
-_DRIVER = "write an id, an e-mail address or key=value"
-_DATE_WORDS = "write it as 2026-12-31, or with a time as 2026-12-31T08:00:00Z"
+
+EMPTY = "the document is empty: a source must name at least one fleet"
+_LEAKED_KEY = "this looks like a secret Charge key: remove it, and revoke the key"
+_EMPTY_LIST = "write [] for a fleet without drivers"
+_DRIVER_FORMS = "write an id, an e-mail address or key=value"
+_DATE_FORMS = "write 2026-12-31, or with a time 2026-12-31T08:00:00Z"
 
 T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Contents:
-    """What one document says, and everything that is wrong with it."""
+    """The fleets and rows of one document, and its problems."""
 
     fleets: tuple[FleetEntry, ...]
     rows: tuple[Row, ...]
@@ -46,7 +48,7 @@ class Contents:
 
 
 def read(document: positions.Document, name: str) -> Contents:
-    """Give the document's fleets and rows their meaning; `name` stands in every place."""
+    """Return the fleets, rows and problems of a document; places begin with `name`."""
     reader = _Reader(document, name)
     for offset, message in document.faults:
         reader.problem(document.lines.at(offset), message)
@@ -55,15 +57,15 @@ def read(document: positions.Document, name: str) -> Contents:
 
 
 def problem(name: str, place: positions.Place, message: str) -> Problem:
-    """Make a problem of a document. A secret key that got into the document does not get into the message."""
+    """Create a problem at a place of a document. A secret key in the message is redacted."""
     return Problem(f"{name}:{place[0]}:{place[1]}", redact(message))
 
 
 @functools.lru_cache(maxsize=1024)
 def moment(text: str) -> datetime.datetime:
-    """Read a date, which means midnight UTC, or a date and time with its offset, as UTC.
+    """Parse a date (midnight UTC) or a date and time with an offset, and return it in UTC.
 
-    Raises ValueError, with words for the operator, where the text is neither.
+    Raises ValueError with a message for the operator if the text is neither.
     """
     upper = text.upper()
     try:
@@ -75,8 +77,8 @@ def moment(text: str) -> datetime.datetime:
         if found[1]:
             return parsed.astimezone(datetime.UTC)
     except (ValueError, OverflowError):
-        raise ValueError(f"{positions.shown(text)} is no date: {_DATE_WORDS}") from None
-    raise ValueError(f"{positions.shown(text)} has no time zone: append Z for UTC, or an offset like +02:00")
+        raise ValueError(f"{positions.quote(text)} is not a date: {_DATE_FORMS}") from None
+    raise ValueError(f"{positions.quote(text)} has no time zone: append Z for UTC, or an offset such as +02:00")
 
 
 class _Reader:
@@ -99,18 +101,18 @@ class _Reader:
     def document(self) -> None:
         data = self._document.data
         if data is None:
-            return self.problem((1, 1), "the document is empty: a source that names no fleet is taken for a mistake")
+            return self.problem((1, 1), EMPTY)
         if not isinstance(data, dict):
-            return self.problem(self._document.at(()), 'a membership document begins with the key "fleets"')
-        self._unknown(data, KEYS, (), 'a membership document has one key, "fleets"')
+            return self.problem(self._document.at(()), 'a membership document is a mapping with the key "fleets"')
+        self._refuse_unknown_keys(data, KEYS, (), 'the only key of a membership document is "fleets"')
         fleets = data.get("fleets")
         if "fleets" not in data:
-            return self.problem((1, 1), 'the key "fleets" is missing: write it, and below it the fleets to manage')
+            return self.problem((1, 1), 'the key "fleets" is missing: add it, with the fleets to manage below it')
         if fleets == {} and self._document.faults:
-            return None  # whatever it named is at fault
+            return None  # the faults say which fleets are wrong
         if not isinstance(fleets, dict) or not fleets:
-            words = "write fleets by id or name, each with its drivers; a source without any is taken for a mistake"
-            return self.problem(self._document.at(("fleets",)), f'"fleets" names no fleet: {words}')
+            message = '"fleets" contains no fleet: write at least one, by id or name, with its drivers'
+            return self.problem(self._document.at(("fleets",)), message)
         for key, entry in fleets.items():
             self._fleet(key, entry)
         return None
@@ -127,29 +129,32 @@ class _Reader:
             mode, entry = self._settings(entry, path)
             path = (*path, "drivers")
         elif entry is None:
-            self.problem(place, f"the drivers of this fleet are missing: list them, or {_NOBODY}")
+            self.problem(place, f"this fleet has no list of drivers: list them, or {_EMPTY_LIST}")
         elif not isinstance(entry, list):
-            self.problem(self._document.at(path), f"the drivers of a fleet are a list, even a single one; {_NOBODY}")
+            self.problem(
+                self._document.at(path), f"the drivers of a fleet are a list, even if there is only one; {_EMPTY_LIST}"
+            )
         if fleet is not None:
             self._fleets.append(FleetEntry(fleet, Origin(self._name, *place), mode))
         if isinstance(entry, list):
             self._drivers(fleet, entry, path)
 
     def _settings(self, entry: Mapping[str, object], path: positions.Path) -> tuple[Mode | None, object]:
-        """Read a fleet's mapping form."""
-        self._unknown(entry, FLEET_KEYS, path, "a fleet has the keys mode and drivers")
+        """Read a fleet that is written as a mapping; return its mode and drivers."""
+        self._refuse_unknown_keys(entry, FLEET_KEYS, path, "the keys of a fleet are mode and drivers")
         mode = None
         if "mode" in entry:
             if entry["mode"] in tuple(Mode):
                 mode = Mode(str(entry["mode"]))
             else:
                 written = entry["mode"] if isinstance(entry["mode"], str) else ""
-                words = f"write exact, or additive to never detach{positions.near(written, Mode)}"
-                self.problem(self._document.at((*path, "mode")), f"no such mode: {words}")
+                suggestion = positions.did_you_mean(written, Mode)
+                message = f"unknown mode: write exact, or additive to never detach{suggestion}"
+                self.problem(self._document.at((*path, "mode")), message)
         drivers = entry.get("drivers")
         if not isinstance(drivers, list):
             place = self._document.key_at((*path, "drivers"))
-            self.problem(place, f'"drivers" needs a list of drivers; {_NOBODY}')
+            self.problem(place, f'"drivers" must be a list; {_EMPTY_LIST}')
         return mode, drivers
 
     def _drivers(self, fleet: FleetRef | None, entries: list[object], path: positions.Path) -> None:
@@ -160,19 +165,21 @@ class _Reader:
             elif isinstance(entry, dict):
                 self._mapping(fleet, entry, here)
             else:
-                self.problem(self._document.at(here), f"a driver is missing: {_DRIVER}")
+                self.problem(self._document.at(here), f"this is not a driver: {_DRIVER_FORMS}")
 
     def _mapping(self, fleet: FleetRef | None, entry: Mapping[str, object], path: positions.Path) -> None:
-        self._unknown(entry, ROW_KEYS, path, "a row has driver, from, until and note; metadata is written key=value")
+        self._refuse_unknown_keys(
+            entry, ROW_KEYS, path, "the keys of a row are driver, from, until and note; write metadata as key=value"
+        )
         texts = {key: self._text(entry[key], key, path) for key in ROW_KEYS if key in entry}
-        starts = self._checked(moment, texts.get("from"), (*path, "from"))
-        ends = self._checked(moment, texts.get("until"), (*path, "until"))
+        starts = self._parsed(moment, texts.get("from"), (*path, "from"))
+        ends = self._parsed(moment, texts.get("until"), (*path, "until"))
         if starts and ends and ends <= starts:
-            words = '"until" is not after "from": it names the first moment without the membership'
-            self.problem(self._document.at((*path, "until")), words)
-        note = self._checked(_note, texts.get("note"), (*path, "note")) or ""
+            message = '"until" must be after "from": it is the first moment without the membership'
+            self.problem(self._document.at((*path, "until")), message)
+        note = self._parsed(_note, texts.get("note"), (*path, "note")) or ""
         if "driver" not in entry:
-            self.problem(self._document.at(path), f"the driver is missing: {_DRIVER}")
+            self.problem(self._document.at(path), f"the driver is missing: {_DRIVER_FORMS}")
         elif driver := texts["driver"]:
             self._row(fleet, driver, (*path, "driver"), starts=starts, ends=ends, note=note)
 
@@ -186,7 +193,7 @@ class _Reader:
         ends: datetime.datetime | None = None,
         note: str = "",
     ) -> None:
-        driver = self._checked(_driver_reference, text, path)
+        driver = self._parsed(_driver_reference, text, path)
         if fleet is not None and driver is not None:
             origin = Origin(self._name, *self._document.at(path))
             self._rows.append(Row(fleet, driver, origin, starts, ends, note))
@@ -194,47 +201,52 @@ class _Reader:
     def _text(self, value: object, key: str, path: positions.Path) -> str | None:
         if isinstance(value, str) and (value or key == "note"):
             return value
-        self.problem(self._document.at((*path, key)), f'"{key}" has no text: write one, or leave the key out')
+        self.problem(self._document.at((*path, key)), f'"{key}" has no text: write one, or remove the key')
         return None
 
-    def _checked(self, read_text: Callable[[str], T], text: str | None, path: positions.Path) -> T | None:
+    def _parsed(self, parse: Callable[[str], T], text: str | None, path: positions.Path) -> T | None:
         if text is None:
             return None
         try:
-            return read_text(text)
+            return parse(text)
         except ValueError as error:
             self.problem(self._document.at(path), str(error))
             return None
 
-    def _unknown(self, entry: Mapping[str, object], known: Collection[str], path: positions.Path, words: str) -> None:
+    def _refuse_unknown_keys(
+        self, entry: Mapping[str, object], known: Collection[str], path: positions.Path, advice: str
+    ) -> None:
         for key in entry:
             if key not in known:
-                message = f"unknown key {positions.shown(key)}: {words}{positions.near(key, known)}"
+                message = f"unknown key {positions.quote(key)}: {advice}{positions.did_you_mean(key, known)}"
                 self.problem(self._document.key_at((*path, key)), message)
 
 
 def _driver_reference(text: str) -> DriverRef:
-    _clean(text, "leave it out, or name the driver by its id")
+    _require_visible(text, "remove it, or refer to the driver by id")
     return references.parse_driver(text)
 
 
 def _fleet_reference(text: str) -> FleetRef:
-    _clean(text, "leave it out, or name the fleet by its id")
+    _require_visible(text, "remove it, or refer to the fleet by id")
     return references.parse_fleet(text)
 
 
-def _clean(text: str, words: str) -> None:
-    """Refuse what nobody sees and nobody can compare, and a secret key that got among the references."""
+def _require_visible(text: str, advice: str) -> None:
+    """Refuse invisible characters, which make different references look the same, and secret keys."""
     if not text.isprintable():
-        odd = next(character for character in text if not character.isprintable())
-        raise ValueError(f"an invisible character (U+{ord(odd):04X}) in a reference: {words}")
-    if KEY_PREFIX in text:
-        raise ValueError(_LEAKED)
+        invisible = next(character for character in text if not character.isprintable())
+        raise ValueError(f"invisible character U+{ord(invisible):04X} in a reference: {advice}")
+    _refuse_secret_key(text)
 
 
 def _note(text: str) -> str:
     if found := _CONTROL.search(text):
-        raise ValueError(f"a control character (U+{ord(found[0]):04X}) in a note: remove it")
-    if KEY_PREFIX in text:
-        raise ValueError(_LEAKED)
+        raise ValueError(f"control character U+{ord(found[0]):04X} in a note: remove it")
+    _refuse_secret_key(text)
     return text
+
+
+def _refuse_secret_key(text: str) -> None:
+    if KEY_PREFIX in text:
+        raise ValueError(_LEAKED_KEY)

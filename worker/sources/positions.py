@@ -1,8 +1,8 @@
-"""What every format shares: text out of bytes, places in it, and the plain data that a parser gives.
+"""Provide what every format needs: decoded text, positions in it, and plain data that remembers them.
 
-Invariant: a `Document` is nothing but dictionaries, lists, text and `None`, with the place of every part of it (the
-settings alone read TOML's other types too). Neighbours: one `…_document` module for each format makes documents;
-`documents` gives them their meaning.
+Invariant: a `Document` contains only dictionaries, lists, text and `None`, and knows where each part of it is in the
+text (settings files also keep TOML's other types). Neighbours: each module in `formats` parses one format into a
+`Document`; `membership_document` interprets it.
 """
 
 import bisect
@@ -12,58 +12,58 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
-LIMIT = 64 * 1024 * 1024
-"""The largest document that is read, in bytes."""
+MAX_BYTES = 64 * 1024 * 1024
+"""The size of the largest document that is read."""
 
-DEPTH = 20
-"""How deep a document may nest. A membership document needs five levels, a settings file three."""
+MAX_DEPTH = 20
+"""How deep a document may be nested. A membership document needs five levels, a settings file three."""
 
 Path = tuple[str | int, ...]
-"""Where in the data: keys and indexes from the root on."""
+"""The way to a value in the data: keys and indexes from the root."""
 
 Mark: TypeAlias = "int | tuple[int, list[Mark] | dict[str, tuple[int, Mark]]]"
-"""Where a value starts, as an offset; of a list also the marks of its items, of a mapping those of its entries.
+"""The offset where a value starts; for a list or mapping also the marks of its items or entries.
 
-Marks are nested as the data is: a table of paths would cost more time than the parsing.
+Marks are nested like the data: a flat table of paths would take longer to build than the parsing.
 """
 
 Place = tuple[int, int]
-"""Where in the text: line and column, both from 1, in characters."""
+"""A line and a column, both counted from 1, in characters."""
 
-TOO_DEEP = f"nested deeper than {DEPTH} levels, and five are enough: see that every bracket is closed"
+TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels (five are enough): check that every bracket is closed"
 
-_BREAK = re.compile(r"\r\n?|\n")
-_FOREIGN = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
+_LINE_BREAK = re.compile(r"\r\n?|\n")
+_FOREIGN_BOMS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
 
 
 class Malformed(Exception):
-    """The text cannot be read as what it should be, from one place on."""
+    """The text is invalid at one place, and nothing after it can be read."""
 
     def __init__(self, place: Place, message: str) -> None:
-        """Keep the place and the words for the operator."""
+        """Keep the place and the message for the operator."""
         super().__init__(message)
         self.place = place
         self.message = message
 
 
 class Lines:
-    """Turns offsets into lines and columns."""
+    """Converts offsets to lines and columns."""
 
     def __init__(self, text: str) -> None:
-        """Find where each line starts, whichever line ends the text uses."""
-        self._starts = [0, *(found.end() for found in _BREAK.finditer(text))]
+        """Find the start of each line; lines may end in LF, CRLF or CR."""
+        self._starts = [0, *(match.end() for match in _LINE_BREAK.finditer(text))]
 
     def at(self, offset: int) -> Place:
-        """Give the place of an offset."""
+        """Return the place of an offset."""
         line = bisect.bisect_right(self._starts, offset)
         return line, offset - self._starts[line - 1] + 1
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Document:
-    """Plain data and where its parts stand.
+    """Plain data and the places of its parts.
 
-    `faults` are mistakes, with their offsets, that did not keep the parser from reading on.
+    `faults` are mistakes, each with its offset, after which the parser could continue.
     """
 
     data: object
@@ -72,11 +72,11 @@ class Document:
     faults: Sequence[tuple[int, str]] = ()
 
     def at(self, path: Path) -> Place:
-        """Give the place of a value, or of the nearest thing around it where it is missing."""
+        """Return the place of a value. If the value is missing, return the place of what encloses it."""
         return self.lines.at(self._find(path)[1])
 
     def key_at(self, path: Path) -> Place:
-        """Give the place of the key that a path ends in, or of its value where it has no key."""
+        """Return the place of the last key in a path, or of its value if it has no key (in a list)."""
         return self.lines.at(self._find(path)[0])
 
     def _find(self, path: Path) -> tuple[int, int]:
@@ -96,14 +96,14 @@ class Document:
 
 
 def decode(data: bytes, *, too_large: str = "split it into several documents in a folder") -> str:
-    """Read bytes as UTF-8 text without its byte order mark; `too_large` is the advice for more than may be read.
+    """Decode UTF-8 and drop the byte order mark.
 
-    Raises Malformed where that cannot be.
+    Raises Malformed. `too_large` is the advice for a document larger than `MAX_BYTES`.
     """
-    if len(data) > LIMIT:
-        raise Malformed((1, 1), f"larger than {LIMIT >> 20} MiB: {too_large}")
-    if data.startswith(_FOREIGN):
-        raise Malformed((1, 1), "this is UTF-16 or UTF-32 text: save it as UTF-8")
+    if len(data) > MAX_BYTES:
+        raise Malformed((1, 1), f"larger than {MAX_BYTES >> 20} MiB: {too_large}")
+    if data.startswith(_FOREIGN_BOMS):
+        raise Malformed((1, 1), "the text is encoded as UTF-16 or UTF-32: save it as UTF-8")
     data = data.removeprefix(codecs.BOM_UTF8)
     try:
         text = data.decode()
@@ -112,24 +112,24 @@ def decode(data: bytes, *, too_large: str = "split it into several documents in 
         place = Lines(before).at(len(before))
         raise Malformed(place, f"byte 0x{data[error.start]:02x} is not UTF-8: save the document as UTF-8") from None
     if "\0" in text:
-        raise Malformed(Lines(text).at(text.index("\0")), "a NUL character: remove it, and save as UTF-8 text")
+        raise Malformed(Lines(text).at(text.index("\0")), "a NUL character: remove it, and save the text as UTF-8")
     return text
 
 
-def near(word: str, known: Iterable[str]) -> str:
-    """Write a question after the one of the known words that was probably meant, or nothing."""
-    import difflib  # only a mistake needs it
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return "; did you mean …?" if one of the known words is similar, or an empty text."""
+    import difflib  # imported late: only a mistake needs it
 
     folded = {name.casefold(): name for name in known}
-    found = difflib.get_close_matches(word.casefold(), folded, n=1, cutoff=0.6)
-    return f'; did you mean "{folded[found[0]]}"?' if found else ""
+    similar = difflib.get_close_matches(word.casefold(), folded, n=1, cutoff=0.6)
+    return f'; did you mean "{folded[similar[0]]}"?' if similar else ""
 
 
-def shown(text: str) -> str:
-    """Quote a text of the document for a message, shortened where it is long."""
+def quote(text: str) -> str:
+    """Quote a text of the document for a message, shortened if it is long."""
     return f'"{text if len(text) <= 60 else f"{text[:57]}…"}"'
 
 
-def twice(key: str, first: Place) -> str:
-    """Say that a key stands in a mapping for the second time."""
-    return f"{shown(key)} stands in line {first[0]} already: keep one of them, with everything that belongs to it"
+def duplicate_key(key: str, first: Place) -> str:
+    """Return the message for a key that a mapping contains twice."""
+    return f"duplicate key {quote(key)}, first used in line {first[0]}: keep one of them, with all of its content"

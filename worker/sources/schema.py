@@ -1,7 +1,7 @@
 """The JSON Schema of a membership document.
 
-Invariant: it accepts what `documents` accepts without a problem. Numbers are allowed where a text is meant, since
-editors see a number where fleet-sync keeps the text. Neighbours: `settings.schema` hands it out.
+Invariant: it accepts every document that `membership_document` accepts. A note may be a number or a boolean, because
+editors see one where fleet-sync keeps the text. Neighbours: `settings.schema` prints it.
 """
 
 from typing import Any
@@ -18,8 +18,8 @@ _DRIVER: dict[str, Any] = {
 }
 
 MEMBERSHIP: dict[str, Any] = {
-    "title": "Memberships of fleet-sync",
-    "description": "Which drivers should be in which fleets. Fleets that do not appear are never touched.",
+    "title": "fleet-sync memberships",
+    "description": "Which drivers should be in which fleets. Fleets that are not listed are never changed.",
     "type": "object",
     "required": ["fleets"],
     "additionalProperties": False,
@@ -34,13 +34,13 @@ MEMBERSHIP: dict[str, Any] = {
     },
     "$defs": {
         "drivers": {
-            "description": "Everybody who should be in the fleet; [] if nobody.",
+            "description": "The drivers who should be in the fleet; [] for none.",
             "type": "array",
             "items": {"anyOf": [{"$ref": "#/$defs/driver"}, {"$ref": "#/$defs/row"}]},
         },
         "driver": _DRIVER,
         "fleet": {
-            "description": "A fleet with a mode of its own.",
+            "description": "A fleet with its own mode.",
             "type": "object",
             "required": ["drivers"],
             "additionalProperties": False,
@@ -53,7 +53,7 @@ MEMBERSHIP: dict[str, Any] = {
             },
         },
         "row": {
-            "description": "A driver for a time, or with a note.",
+            "description": "A driver with dates or a note.",
             "type": "object",
             "required": ["driver"],
             "additionalProperties": False,
@@ -61,11 +61,11 @@ MEMBERSHIP: dict[str, Any] = {
                 "driver": {"$ref": "#/$defs/driver"},
                 "from": {"$ref": "#/$defs/moment", "description": "The first moment of the membership."},
                 "until": {"$ref": "#/$defs/moment", "description": "The first moment without the membership."},
-                "note": {"description": "Anything.", "type": ["string", "number", "boolean"]},
+                "note": {"description": "Free text, shown where the row is.", "type": ["string", "number", "boolean"]},
             },
         },
         "moment": {
-            "description": "A date, meaning midnight UTC, or a date and time with its offset.",
+            "description": "A date (midnight UTC), or a date and time with an offset.",
             "type": "string",
             "pattern": _MOMENT,
         },

@@ -1,1 +1,1 @@
-"""One module for each document format: text in, plain data with positions out."""
+"""Parse document formats, one module each: text in, plain data with positions out."""

@@ -1,8 +1,8 @@
-"""Reads CSV (RFC 4180, with commas) into the shape that the other formats have, with the place of every cell.
+"""Parse CSV (RFC 4180, comma-separated) into the shape of the other formats, with the place of every cell.
 
-Invariant: every row has exactly the cells of the header. The standard library's reader knows no columns within a
-line, and lets a stray quotation mark pass, so cells are cut here. Neighbours: `syntax` has the values, `documents`
-the meaning.
+Invariant: every row has exactly as many cells as the header. The cells are split here because the standard library's
+reader does not report columns within a line and accepts stray quotation marks. Neighbours: `positions` defines the
+result, `membership_document` interprets it.
 """
 
 import re
@@ -16,11 +16,11 @@ REQUIRED = ("driver", "fleet")
 _CELL = re.compile(r'(?:"([^"]*(?:""[^"]*)*)"|([^",\r\n]*))(,|\r\n?|\n|\Z)')
 
 Cell = tuple[str, int]
-"""A cell's text and its offset."""
+"""The text of a cell and its offset."""
 
 
 def parse(text: str) -> positions.Document:
-    """Read one CSV document, grouped by fleet in the order of first appearance. Raises Malformed."""
+    """Parse a document and group its rows by fleet, in order of first appearance. Raises Malformed."""
     lines = positions.Lines(text)
     rows = _rows(text, lines)
     header = next(rows, [])
@@ -29,12 +29,12 @@ def parse(text: str) -> positions.Document:
     for row in rows:
         table.add(row)
     if not table.rows:
-        raise positions.Malformed((1, 1), "a header without rows: a source that names no fleet is taken for a mistake")
+        raise positions.Malformed((1, 1), "there is no row below the header: a source must name at least one fleet")
     return positions.Document({"fleets": table.fleets}, lines, (0, {"fleets": (0, (0, table.marks))}), table.faults)
 
 
 class _Table:
-    """Collects rows by fleet."""
+    """Collects the rows of each fleet."""
 
     def __init__(self, columns: Sequence[str]) -> None:
         self._columns = columns
@@ -49,16 +49,16 @@ class _Table:
         start = row[0][1]
         if len(row) != len(self._columns):
             self.faults.append(
-                (start, f"{len(row)} cells where the header has {len(self._columns)}: write one for every column")
+                (start, f"{len(row)} cells, but the header has {len(self._columns)}: write one cell for every column")
             )
             return
         cells = dict(zip(self._columns, row, strict=True))
         for column, (text, offset) in cells.items():
             if column != "note" and text != text.strip():
-                self.faults.append((offset, f"space around the {column}: remove it"))
+                self.faults.append((offset, f"the {column} begins or ends with a space: remove it"))
         fleet, offset = cells.pop("fleet")
         if not fleet:
-            self.faults.append((offset, "the fleet is missing: write its id or its name"))
+            self.faults.append((offset, "the fleet is missing: write its id or name"))
             return
         drivers, marks = self._group(fleet, offset)
         drivers.append({column: text for column, (text, _) in cells.items() if text})
@@ -73,7 +73,7 @@ class _Table:
 
 
 def _rows(text: str, lines: positions.Lines) -> Iterator[list[Cell]]:
-    """Cut the text into rows of cells; lines without any character are no rows."""
+    """Yield the rows of the text, skipping empty lines."""
     at, row = 0, list[Cell]()
     while at < len(text) or row:
         found = _CELL.match(text, at)
@@ -90,22 +90,24 @@ def _rows(text: str, lines: positions.Lines) -> Iterator[list[Cell]]:
 
 def _stray(text: str, at: int) -> str:
     if text[at] == '"' and text.count('"', at) % 2:
-        return "a quotation mark that is never closed: close it, or double it inside a cell"
-    return "a quotation mark inside a cell: put the whole cell in quotation marks, and double those inside"
+        return "this quotation mark is never closed: close it, or double it inside a cell"
+    return "quotation mark inside a cell: enclose the whole cell in quotation marks, and double those inside it"
 
 
 def _columns(header: Sequence[Cell], lines: positions.Lines) -> list[str]:
-    """Check the header; it decides what all rows mean, so nothing is read where it is wrong."""
+    """Return the column names. Raises Malformed at the first mistake: rows have no meaning without a valid header."""
     names = [name for name, _ in header]
     if len(names) == 1 and (mark := next((mark for mark in ";\t|" if mark in names[0]), "")):
         shown = "tabs" if mark == "\t" else f'"{mark}"'
-        raise positions.Malformed((1, 1), f"columns are separated by {shown}: save the document with commas")
+        raise positions.Malformed((1, 1), f"columns are separated by {shown}: save the document with commas instead")
     for index, (name, offset) in enumerate(header):
         if name not in COLUMNS:
-            words = f"the columns are {', '.join(COLUMNS)}{positions.near(name, COLUMNS)}"
-            raise positions.Malformed(lines.at(offset), f"unknown column {positions.shown(name)}: {words}")
+            advice = f"the columns are {', '.join(COLUMNS)}{positions.did_you_mean(name, COLUMNS)}"
+            raise positions.Malformed(lines.at(offset), f"unknown column {positions.quote(name)}: {advice}")
         if name in names[:index]:
-            raise positions.Malformed(lines.at(offset), f'a second column "{name}": keep one of them')
+            raise positions.Malformed(lines.at(offset), f'duplicate column "{name}": keep one of them')
     if missing := [name for name in REQUIRED if name not in names]:
-        raise positions.Malformed((1, 1), f'no column "{missing[0]}": begin the document with a line driver,fleet')
+        raise positions.Malformed(
+            (1, 1), f'no column "{missing[0]}": the first line must name the columns, such as driver,fleet'
+        )
     return names

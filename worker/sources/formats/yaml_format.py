@@ -1,8 +1,8 @@
-"""Reads YAML as plain data in which every scalar is text, with the place of every part.
+"""Parse YAML into plain data in which every scalar is text, with the place of every part.
 
-Invariant: what YAML can do beyond lists, mappings and text is refused, not interpreted: anchors, aliases, tags,
-merge keys, several documents. So `0123` and `no` stay what they are, and no document grows while it is read.
-Neighbours: `syntax` has the values, `documents` the meaning.
+Invariant: YAML features beyond lists, mappings and text (anchors, aliases, tags, merge keys, several documents) are
+refused. So `0123` and `no` keep their text, and no document expands while it is read.
+Neighbours: `positions` defines the result, `membership_document` interprets it.
 """
 
 import re
@@ -17,43 +17,42 @@ from worker.sources import positions
 _TAB = re.compile(r"^ *\t", re.MULTILINE)
 _CONTROL = re.compile(r"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ufffe\uffff]")
 
-_QUOTE = "put the text into quotation marks"
-_INDENT = "indent with the same number of spaces as the lines that belong together"
-_CLOSE = "close every bracket and quotation mark, and see that the document was not cut off"
+_QUOTE = "enclose the text in quotation marks"
+_INDENT = "indent lines that belong together by the same number of spaces"
+_CLOSE = "close every bracket and quotation mark, and check that the document was not cut off"
 _ADVICE = {
-    "mapping values are not allowed": f"a colon too many: {_QUOTE}, or correct the indentation",
-    "did not find expected key": f"something here does not fit the lines above: {_INDENT}",
-    "did not find expected '-' indicator": f"something here does not fit the list above: {_INDENT}",
-    "could not find expected ':'": "a key without its colon: write the key, a colon and a space",
+    "mapping values are not allowed": f"unexpected colon: {_QUOTE}, or correct the indentation",
+    "did not find expected key": f"this does not match the lines above: {_INDENT}",
+    "did not find expected '-' indicator": f"this does not match the list above: {_INDENT}",
+    "could not find expected ':'": "a key without a colon: write the key, a colon and a space",
     "did not find expected ',' or": f"a list or mapping in brackets is not closed: {_CLOSE}",
     "did not find the expected ',' or": f"a list or mapping in brackets is not closed: {_CLOSE}",
     "found unexpected end of stream": f"the document ends too early: {_CLOSE}",
-    "did not find expected node content": f"a value is missing here: write one, or {_QUOTE}",
+    "did not find expected node content": f"expected a value: write one, or {_QUOTE}",
     "block sequence entries are not allowed": f"a list cannot start here: begin it on its own line, and {_INDENT}",
-    "found unknown escape character": "a backslash too many: write \\\\, or use single quotation marks",
-    "did not find expected alphabetic or numeric": f"* and & start references in YAML, which are not read: {_QUOTE}",
+    "found unknown escape character": "invalid escape: write \\\\ for a backslash, or use single quotation marks",
+    "did not find expected alphabetic or numeric": f"* and & begin YAML references, which are not supported: {_QUOTE}",
 }
+"""Our message for each way in which a message of the YAML parser begins."""
 
 
 def parse(text: str) -> positions.Document:
-    """Read one YAML document; an empty one gives `None` as its data. Raises Malformed."""
+    """Parse one document; the data of an empty one is `None`. Raises Malformed."""
     lines = positions.Lines(text)
     if tab := _TAB.search(text):
-        raise positions.Malformed(lines.at(tab.end() - 1), "a tab in the indentation: indent with spaces")
+        raise positions.Malformed(lines.at(tab.end() - 1), "tab in the indentation: indent with spaces")
     if control := _CONTROL.search(text):
-        raise positions.Malformed(
-            lines.at(control.start()), f"a control character (U+{ord(control[0]):04X}): remove it"
-        )
+        raise positions.Malformed(lines.at(control.start()), f"control character U+{ord(control[0]):04X}: remove it")
     try:
         return _Parser(text, lines).document()
     except yaml.MarkedYAMLError as error:
-        raise _malformed(error, text, lines) from None
+        raise _malformed_yaml(error, text, lines) from None
     except yaml.YAMLError as error:
-        raise positions.Malformed((1, 1), f"this is no YAML text ({error}): save it as UTF-8 text") from None
+        raise positions.Malformed((1, 1), f"invalid YAML ({error}): save the document as UTF-8") from None
 
 
 class _Parser:
-    """One pass over the parser's events."""
+    """Builds the data in one pass over the events of the YAML parser."""
 
     def __init__(self, text: str, lines: positions.Lines) -> None:
         self._next: Callable[[], Any] = _yaml.CParser(text).get_event
@@ -69,21 +68,23 @@ class _Parser:
             data, mark = self._value(self._next())
             self._next()  # the document ends
             if isinstance(after := self._next(), events.DocumentStartEvent):
-                raise self._refused(after, "a second document in one file: keep one, or make two files of them")
+                raise self._malformed(after, "second document in one file: keep one, or split them into two files")
         return positions.Document(data, self._lines, mark, self._faults)
 
     def _value(self, event: Any) -> tuple[object, positions.Mark]:
         if isinstance(event, events.AliasEvent):
-            raise self._refused(event, "aliases are not read: write the value out, or quote a text that starts with *")
+            raise self._malformed(
+                event, "aliases are not supported: write the value out, or quote a text that begins with *"
+            )
         if event.anchor is not None:
-            raise self._refused(event, "anchors are not read: remove it, or quote a text that starts with &")
+            raise self._malformed(event, "anchors are not supported: remove it, or quote a text that begins with &")
         if event.tag is not None:
-            raise self._refused(event, "tags are not read: remove it, or quote a text that starts with !")
+            raise self._malformed(event, "tags are not supported: remove it, or quote a text that begins with !")
         start = event.start_mark.index
         if isinstance(event, events.ScalarEvent):
             return self._scalar(event), start
-        if self._depth == positions.DEPTH:
-            raise self._refused(event, positions.TOO_DEEP)
+        if self._depth == positions.MAX_DEPTH:
+            raise self._malformed(event, positions.TOO_DEEP)
         self._depth += 1
         data: object
         inside: list[positions.Mark] | dict[str, tuple[int, positions.Mark]]
@@ -96,7 +97,7 @@ class _Parser:
         if not event.implicit[0]:
             return text
         if " " in text and event.start_mark.line != event.end_mark.line:
-            raise self._refused(event, f"a text runs on over several lines: {_INDENT}, or {_QUOTE}")
+            raise self._malformed(event, f"the text continues on the next line: {_INDENT}, or {_QUOTE}")
         return text or None
 
     def _sequence(self) -> tuple[list[object], list[positions.Mark]]:
@@ -116,7 +117,7 @@ class _Parser:
             where = event.start_mark.index
             value, mark = self._value(self._next())
             if key in entries:
-                self._faults.append((where, positions.twice(key, self._lines.at(marks[key][0]))))
+                self._faults.append((where, positions.duplicate_key(key, self._lines.at(marks[key][0]))))
             else:
                 entries[key] = value
                 marks[key] = where, mark
@@ -124,23 +125,23 @@ class _Parser:
 
     def _key(self, event: Any) -> str:
         if isinstance(event, events.CollectionStartEvent):
-            raise self._refused(event, "a list or mapping as a key: write text before the colon")
+            raise self._malformed(event, "a key must be text: write text before the colon")
         key, _ = self._value(event)
         if key == "<<" and event.implicit[0]:
-            raise self._refused(event, "merge keys are not read: write the entries out")
+            raise self._malformed(event, "merge keys are not supported: write the entries out")
         return str(key or "")
 
-    def _refused(self, event: Any, message: str) -> positions.Malformed:
+    def _malformed(self, event: Any, message: str) -> positions.Malformed:
         return positions.Malformed(self._lines.at(event.start_mark.index), message)
 
 
-def _malformed(error: yaml.MarkedYAMLError, text: str, lines: positions.Lines) -> positions.Malformed:
+def _malformed_yaml(error: yaml.MarkedYAMLError, text: str, lines: positions.Lines) -> positions.Malformed:
     problem = error.problem or "not understood"
     mark = error.problem_mark or error.context_mark
     offset = mark.index if mark else 0
     if "cannot start any token" in problem:
         character = text[offset : offset + 1]
-        words = "a tab: use spaces" if character == "\t" else f"a value cannot start with {character}: {_QUOTE}"
+        advice = "a tab: use spaces" if character == "\t" else f"a value cannot begin with {character}: {_QUOTE}"
     else:
-        words = next((advice for start, advice in _ADVICE.items() if problem.startswith(start)), "")
-    return positions.Malformed(lines.at(offset), words or f"this is not YAML ({problem}): {_CLOSE}")
+        advice = next((advice for start, advice in _ADVICE.items() if problem.startswith(start)), "")
+    return positions.Malformed(lines.at(offset), advice or f"invalid YAML ({problem}): {_CLOSE}")
