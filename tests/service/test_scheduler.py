@@ -2,13 +2,11 @@
 
 import dataclasses
 import datetime
-import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import anyio
 import pytest
-from anyio import abc
 
 from tests.support import clocks, doubles
 from worker.core.model.actual import Actual
@@ -17,6 +15,7 @@ from worker.core.model.errors import JournalBusy, JournalError, Stopped, Unreach
 from worker.core.model.identifiers import DriverId, FleetId, RunId
 from worker.core.model.outcomes import ChangeResult, Refused
 from worker.core.model.plan import Action, Change, HeldChange
+from worker.core.model.ports import Source
 from worker.core.model.report import Report
 from worker.core.monitoring import status
 from worker.engine import plan_builder, reconciler
@@ -38,7 +37,7 @@ class Account:
     script: Sequence[End]
     boundary: datetime.datetime | None = None
     open_fails: list[JournalError] = dataclasses.field(default_factory=list)
-    source_paths: tuple[pathlib.Path, ...] = ()
+    sources: list[Source] = dataclasses.field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.process_shutdown = shutdown.Shutdown()
@@ -106,11 +105,6 @@ def crashed(account: Account) -> Report:
     return in_sync(account)
 
 
-async def never(paths: Sequence[pathlib.Path], *, changed: object, task_status: abc.TaskStatus[None]) -> None:
-    task_status.started()
-    await anyio.sleep_forever()
-
-
 async def _served(
     account: Account,
     seconds: float,
@@ -130,7 +124,6 @@ async def _served(
         service_state=shown,
         clock=account.clock,
         on_run_end=lambda finished, trigger: None if ended is None else ended.append(finished),
-        watch=never,
     )
     account.began = anyio.current_time()
     async with anyio.create_task_group() as tasks:
@@ -247,3 +240,14 @@ async def test_where_nothing_is_held_nobody_is_asked_for_approvals() -> None:
     account = Account([in_sync])
     await _served(account, 290)
     assert account.asked == 0
+
+
+async def test_a_changed_source_starts_a_run() -> None:
+    class Edited(doubles.Source):
+        async def peek(self) -> str:
+            return "before" if anyio.current_time() - account.began < 100 else "after"
+
+    account = Account([in_sync], sources=[Edited({})])
+    runs = await _served(account, 350)
+    assert [trigger for _, trigger in runs] == ["start", "source"]
+    assert 100 <= runs[1][0] <= 103

@@ -80,6 +80,11 @@ class Shelf:
         """Break a source, or empty it."""
         self.broken = self._chance.choice(("it is gone", "it is empty"))
 
+    @property
+    def revision(self) -> str:
+        """Return what changes with every edit."""
+        return str(self._edits)
+
     def readings(self) -> list[SourceReading]:
         """Give what the sources say."""
         parts: list[list[int]] = [[], []]
@@ -183,3 +188,9 @@ class Source:
         reading = readings[self.place]
         self.run.readings.append(reading)
         return reading
+
+    async def peek(self) -> str | None:
+        """Return the revision of the shelf, or fail if a source is broken."""
+        if self.shelf.broken:
+            raise SourceError([Problem(f"source-{self.place}.yaml", self.shelf.broken)])
+        return self.shelf.revision

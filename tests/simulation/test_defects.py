@@ -137,6 +137,10 @@ class Nothing:
         fleets = (FleetEntry(FleetByName("Fleet 0"), Origin("nothing", 1, 1)),)
         return SourceReading(SourceRevision("file", "nothing", "sha256:0"), fleets, ())
 
+    async def peek(self) -> str | None:
+        """Return no cheap revision."""
+        return None
+
 
 class Undaunted(cancellation.Cancellation):
     """Goes on after a rejected key and a failed journal."""

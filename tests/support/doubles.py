@@ -59,11 +59,19 @@ class Source:
         revision = SourceRevision("double", "wanted", "sha256:0")
         return SourceReading(revision, tuple(fleets), tuple(rows))
 
+    async def peek(self) -> str | None:
+        """Return the only revision there is."""
+        return "0"
+
 
 class BrokenSource:
     """Implements ports.Source: cannot be read."""
 
     async def read(self) -> SourceReading:
+        """Fail."""
+        raise SourceError([Problem("wanted", "it is gone")])
+
+    async def peek(self) -> str | None:
         """Fail."""
         raise SourceError([Problem("wanted", "it is gone")])
 

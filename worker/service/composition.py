@@ -96,14 +96,9 @@ class AccountRuntime:
         self._limiter: rate_limiter.RateLimiter = (
             before._limiter if before and before._paced_as(settings) else _limiter(settings)
         )
-        self._sources = sources(settings)
+        self.sources = sources(settings)
         self.rules = _rules(settings, key)
         self.record = journal
-
-    @property
-    def source_paths(self) -> list[pathlib.Path]:
-        """Give where the sources are."""
-        return [self.settings.resolve_path(source.path) for source in self.settings.sources]
 
     @property
     def rate(self) -> float:
@@ -168,7 +163,7 @@ class AccountRuntime:
     def _builder(self, executor: request_executor.RequestExecutor, reader: reader.Reader) -> plan_builder.PlanBuilder:
         return plan_builder.PlanBuilder(
             rules=self.rules,
-            sources=self._sources,
+            sources=self.sources,
             reader=reader,
             journal=self._journal,
             run_cancellation=executor.run_cancellation,

@@ -10,8 +10,7 @@ import datetime
 import functools
 import random
 import signal
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from collections.abc import Awaitable, Callable
 
 import anyio
 import structlog
@@ -24,8 +23,7 @@ from worker.core.monitoring import status
 from worker.core.pacing import retry_policy
 from worker.core.safety import refusal_backoff
 from worker.engine import plan_builder
-from worker.service import composition, run_log, state, triggers
-from worker.sources import file_watcher
+from worker.service import composition, run_log, source_polling, state, triggers
 
 log = structlog.get_logger()
 
@@ -47,24 +45,21 @@ class Service:
         service_state: state.ServiceState,
         clock: Clock,
         on_run_end: Callable[[Report, str], None] = lambda finished, trigger: None,
-        watch: Callable[..., Coroutine[Any, Any, None]] = file_watcher.watch,
     ) -> None:
         """Take the account, and `reload`, which makes it again from the current settings.
 
         `reload` raises errors.SettingsError if the settings are invalid or need a restart. `on_run_end` receives every
-        report with its trigger. `watch` calls back when a source changes.
+        report with its trigger.
         """
         self.account = account
         self.service_state = service_state
         self._reload = reload
         self._clock = clock
         self._on_run_end = on_run_end
-        self._watch = watch
         self._shutdown = account.process_shutdown
         self._triggers = triggers.PendingTriggers()
         self._backoff = refusal_backoff.RefusalBackoff()
         self._run_log = run_log.RunLog()
-        self._watch_scope = anyio.CancelScope()
         self._failures = 0
         self._boundary: datetime.datetime | None = None
         self._reload_requested = False
@@ -73,7 +68,7 @@ class Service:
         """Run until stopped; return the exit code."""
         async with anyio.create_task_group() as tasks:
             await tasks.start(self._reload_on_hangup)
-            await tasks.start(self._watch_sources)
+            await tasks.start(self._poll_sources)
             tasks.start_soon(self._wake_on_shutdown)
             tasks.start_soon(self._poll_approvals)
             await self._wait_for_writer_lock()
@@ -198,17 +193,10 @@ class Service:
         await self._shutdown.wait()
         self.wake(status.Trigger.SIGNAL)
 
-    async def _watch_sources(self, *, task_status: abc.TaskStatus[None]) -> None:
-        """Request a run whenever a source changes."""
-        on_start = task_status.started
-        while True:
-            with anyio.CancelScope() as self._watch_scope:  # cancelled when the settings name other sources
-                async with anyio.create_task_group() as tasks:
-                    changed = functools.partial(self.wake, status.Trigger.SOURCE)
-                    await tasks.start(functools.partial(self._watch, self.account.source_paths, changed=changed))
-                    on_start()
-            # The new sources may have been read and then changed before the new watch began: run once more.
-            on_start = functools.partial(self.wake, status.Trigger.SOURCE)
+    async def _poll_sources(self, *, task_status: abc.TaskStatus[None]) -> None:
+        """Request a run whenever a source may have changed, or the settings name other sources."""
+        changed = functools.partial(self.wake, status.Trigger.SOURCE)
+        await source_polling.poll(lambda: self.account.sources, changed=changed, task_status=task_status)
 
     async def _reload_on_hangup(self, *, task_status: abc.TaskStatus[None]) -> None:
         """On SIGHUP, read the settings again before the next run and request that run."""
@@ -230,7 +218,5 @@ class Service:
         previous, self.account = self.account, account
         with contextlib.suppress(OSError):
             await previous.aclose()
-        if previous.source_paths != account.source_paths:
-            self._watch_scope.cancel()
         self.service_state.mark_ok((status.Part.SETTINGS,))
         log.info("settings_reloaded")

@@ -49,9 +49,9 @@ class FleetSyncError(Exception):
 class ProblemsError(FleetSyncError):
     """A failure that consists of problems, each with its place."""
 
-    def __init__(self, problems: Sequence[Problem], *, remedy: str = "") -> None:
+    def __init__(self, problems: Sequence[Problem], *, code: str = "", remedy: str = "") -> None:
         """Keep all problems in order; the message is one line each."""
-        super().__init__("\n".join(str(problem) for problem in problems), remedy=remedy)
+        super().__init__("\n".join(str(problem) for problem in problems), code=code, remedy=remedy)
         self.problems = tuple(problems)
 
 

@@ -80,10 +80,18 @@ class Charge(Protocol):
 
 
 class Source(Protocol):
-    """A place that holds desired state."""
+    """One place where the desired memberships are kept."""
 
     async def read(self) -> SourceReading:
-        """Read the whole source, or raise `errors.SourceError`: never return a part of it."""
+        """Read the whole source, or raise `errors.SourceError`: never return a part."""
+        ...
+
+    async def peek(self) -> str | None:
+        """Return an opaque revision that changes whenever the content may have changed, without reading it.
+
+        Returns None if the source has no cheap revision. Raises `errors.SourceError` if the source cannot be examined.
+        Revisions of `peek` compare only with each other, not with that of a reading.
+        """
         ...
 
 
