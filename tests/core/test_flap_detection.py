@@ -30,8 +30,8 @@ def test_the_third_reversal_freezes_the_membership_and_both_sides_are_told() -> 
     (reason,) = flap_detection.find_frozen([CHANGE], {HERE: THRICE}).values()
     assert reason == (
         "we made this change at 2026-10-05T08:00:00.000Z, 2026-10-05T08:10:00.000Z and 2026-10-05T08:20:00.000Z, and "
-        "each time somebody else reversed it: seen at 2026-10-05T08:09:00.000Z, 2026-10-05T08:19:00.000Z and since the "
-        "last; it is not made again until its row is edited or this plan is approved"
+        "each time another client reverted it (seen at 2026-10-05T08:09:00.000Z, 2026-10-05T08:19:00.000Z and since "
+        "the last); it is not made again until its row is edited or this plan is approved"
     )
 
 
@@ -76,7 +76,7 @@ def test_where_an_attach_is_frozen_its_driver_keeps_every_fleet() -> None:
     another = Change(DETACH, B, DEPOT)
     frozen = flap_detection.find_frozen([CHANGE, detach, elsewhere, another], {HERE: THRICE})
     assert set(frozen) == {CHANGE, detach}
-    assert f"attach to {VANS} is frozen" in frozen[detach]
+    assert f"attach of this driver to {VANS} is frozen" in frozen[detach]
 
 
 _WRITES = st.lists(

@@ -47,11 +47,11 @@ def leaving(plan: Plan) -> set[Membership]:
 
 
 def after(
-    known: grace_period.Absences, outlook: grace_period.GracePeriodResult, *, now: datetime.datetime
+    known: grace_period.Absences, result: grace_period.GracePeriodResult, *, now: datetime.datetime
 ) -> grace_period.Absences:
     """Give what the journal knows after a run."""
-    kept = {membership: since for membership, since in known.items() if membership not in outlook.returned}
-    return kept | dict.fromkeys(outlook.newly_absent, now)
+    kept = {membership: since for membership, since in known.items() if membership not in result.returned}
+    return kept | dict.fromkeys(result.newly_absent, now)
 
 
 # --- Laws -------------------------------------------------------------------------------------------------
@@ -61,15 +61,15 @@ def after(
 @given(worlds.worlds(), KNOWN)
 def test_what_is_not_due_is_left_out_and_nothing_else(world: worlds.World, known: grace_period.Absences) -> None:
     plan = planned(world, known)
-    outlook = grace_period.apply_grace_period(plan, known, grace=DAY, now=worlds.NOW)
+    result = grace_period.apply_grace_period(plan, known, grace=DAY, now=worlds.NOW)
     due = {each for each in leaving(plan) if known.get(each, worlds.NOW) + DAY <= worlds.NOW}
-    assert leaving(outlook.plan) == due
-    assert outlook.plan.later == leaving(plan) - due
-    assert [each for each in plan.changes if each in set(outlook.plan.changes)] == list(outlook.plan.changes)
-    assert {each for each in plan.changes if each.action is not DETACH} <= set(outlook.plan.changes)
-    told = set(outlook.plan.problems) - set(plan.problems)
-    assert len(told) == len(outlook.plan.later)
-    assert outlook.next_end == min((known.get(each, worlds.NOW) + DAY for each in outlook.plan.later), default=None)
+    assert leaving(result.plan) == due
+    assert result.plan.later == leaving(plan) - due
+    assert [each for each in plan.changes if each in set(result.plan.changes)] == list(result.plan.changes)
+    assert {each for each in plan.changes if each.action is not DETACH} <= set(result.plan.changes)
+    told = set(result.plan.problems) - set(plan.problems)
+    assert len(told) == len(result.plan.later)
+    assert result.next_end == min((known.get(each, worlds.NOW) + DAY for each in result.plan.later), default=None)
 
 
 @worlds.LAW
@@ -78,8 +78,8 @@ def test_without_a_grace_nothing_waits_and_everything_is_forgotten(
     world: worlds.World, known: grace_period.Absences
 ) -> None:
     plan = planned(world, known)
-    outlook = grace_period.apply_grace_period(plan, known, grace=datetime.timedelta(), now=worlds.NOW)
-    assert outlook == grace_period.GracePeriodResult(plan, returned=frozenset(known))
+    result = grace_period.apply_grace_period(plan, known, grace=datetime.timedelta(), now=worlds.NOW)
+    assert result == grace_period.GracePeriodResult(plan, returned=frozenset(known))
 
 
 @worlds.LAW
@@ -89,7 +89,7 @@ def test_an_absence_keeps_its_time_where_it_cannot_be_judged_and_is_forgotten_wh
 ) -> None:
     """Unknown is not present: a fleet that cannot be read for a moment does not begin its grace anew."""
     plan = planned(world, known)
-    outlook = grace_period.apply_grace_period(plan, known, grace=DAY, now=worlds.NOW)
+    result = grace_period.apply_grace_period(plan, known, grace=DAY, now=worlds.NOW)
     lost = any(worlds.FLEET_REFS[entry.fleet] is None for entry in world.entries)
     unclear = world.managed - world.additive - world.shrinkable
     for driver, fleet in known:
@@ -98,8 +98,8 @@ def test_an_absence_keeps_its_time_where_it_cannot_be_judged_and_is_forgotten_wh
         if fleet not in world.managed:
             guarded = not lost
         kept = (driver, fleet) in leaving(plan) or ((driver, fleet) not in world.wanted and not guarded)
-        assert ((driver, fleet) not in outlook.returned) is kept
-    assert outlook.newly_absent == leaving(plan) - known.keys()
+        assert ((driver, fleet) not in result.returned) is kept
+    assert result.newly_absent == leaving(plan) - known.keys()
 
 
 @worlds.LAW
@@ -120,9 +120,9 @@ def test_what_one_run_finds_absent_is_due_in_one_run(world: worlds.World, hours:
             absences=known,
             remembered=world.remembered,
         )
-        outlook = grace_period.apply_grace_period(plan, known, grace=duration, now=now)
-        assert leaving(outlook.plan) == (whole if hour == hours else set())
-        known = after(known, outlook, now=now)
+        result = grace_period.apply_grace_period(plan, known, grace=duration, now=now)
+        assert leaving(result.plan) == (whole if hour == hours else set())
+        known = after(known, result, now=now)
         assert known.keys() == whole
 
 
@@ -160,10 +160,10 @@ def test_a_row_that_is_over_waits_like_any_other_and_is_named() -> None:
     over = Row(FleetById(VANS), DriverById(A), origin, ends=worlds.NOW)
     reading = SourceReading(reading.source, reading.fleets, (*reading.rows, over))
     world = worlds.World((reading,), worlds.seen({A: [VANS], B: [VANS]}), Mode.EXACT)
-    outlook = grace_period.apply_grace_period(world.plan(), {}, grace=DAY, now=worlds.NOW)
-    assert outlook.plan.changes == ()
-    assert [(problem.where, problem.note) for problem in outlook.plan.problems] == [(str(origin), True)]
-    assert outlook.newly_absent == {(A, VANS)}
+    result = grace_period.apply_grace_period(world.plan(), {}, grace=DAY, now=worlds.NOW)
+    assert result.plan.changes == ()
+    assert [(problem.where, problem.note) for problem in result.plan.problems] == [(str(origin), True)]
+    assert result.newly_absent == {(A, VANS)}
 
 
 def test_a_fleet_that_would_be_emptied_in_instalments_is_held_at_the_first() -> None:
@@ -175,7 +175,7 @@ def test_a_fleet_that_would_be_emptied_in_instalments_is_held_at_the_first() -> 
     assert leaving(plan) == {(A, VANS), (B, VANS)}
     (held, _) = guard.evaluate(plan, world.actual, guard.Limits()).held
     assert held.guard == guard.EMPTYING
-    assert held.message == "all 3 who are in this fleet now would be detached, 1 of them when their grace ends"
+    assert held.message == "all 3 members of this fleet would be detached, 1 of them after their grace period"
     assert guard.evaluate(plan, world.actual, guard.Limits(1.0, 1.0, allow_emptying_fleets=True)).held == ()
 
 
@@ -204,11 +204,10 @@ def test_a_recycled_address_is_not_taken_for_settled_while_a_detach_waits_for_it
     wishes: dict[FleetRef, list[DriverRef]] = {FleetById(VANS): [DriverByEmail("b@example.com")]}
     seen = worlds.seen({A: [VANS], B: [VANS], C: [DEPOT, NORTH]}, directory_complete=True)
     world = worlds.World(worlds.wish(wishes), seen, Mode.EXACT)
-    memory = guard.GuardHistory(resolutions={"b@example.com": A})
+    history = guard.GuardHistory(resolutions={"b@example.com": A})
     plan = grace_period.apply_grace_period(planned(world, {}), {}, grace=DAY, now=worlds.NOW).plan
-    judgement = guard.evaluate(plan, seen, guard.Limits(), memory)
-    assert judgement == guard.Decision((), ())
-    assert guard.resolutions_to_remember(plan, judgement, memory) == {}
+    decision = guard.evaluate(plan, seen, guard.Limits(), history)
+    assert decision == guard.Decision((), ())
     known = {(A, VANS): worlds.NOW - DAY}
     plan = grace_period.apply_grace_period(planned(world, known), known, grace=DAY, now=worlds.NOW).plan
-    assert {held.guard for held in guard.evaluate(plan, seen, guard.Limits(), memory).held} == {guard.REFERENCE_MOVED}
+    assert {held.guard for held in guard.evaluate(plan, seen, guard.Limits(), history).held} == {guard.REFERENCE_MOVED}

@@ -12,6 +12,7 @@ from tests.core.worlds import DEPOT, NORTH, VANS, A, B
 from worker.core.model.desired import DriverByMetadata, FleetById, Mode
 from worker.core.model.errors import ReadingError
 from worker.core.model.plan import Action, Change, HeldChange, Plan
+from worker.core.model.plan_digest import plan_digest
 from worker.core.model.problem import Problem
 from worker.core.safety import guard
 
@@ -25,20 +26,20 @@ DETACH = Action.DETACH
 @given(worlds.worlds(), plans.limits())
 def test_allowed_and_held_together_are_the_plan_in_its_order(world: worlds.World, limits: guard.Limits) -> None:
     plan = world.plan()
-    judgement = guard.evaluate(plan, world.actual, limits)
-    held = [each.change for each in judgement.held]
-    assert sorted([*judgement.allowed, *held], key=lambda change: change.order) == list(plan.changes)
+    decision = guard.evaluate(plan, world.actual, limits)
+    held = [each.change for each in decision.held]
+    assert sorted([*decision.allowed, *held], key=lambda change: change.order) == list(plan.changes)
     assert [change for change in plan.changes if change in set(held)] == held
-    assert [change for change in plan.changes if change not in set(held)] == list(judgement.allowed)
+    assert [change for change in plan.changes if change not in set(held)] == list(decision.allowed)
 
 
 @worlds.LAW
 @given(worlds.worlds(), plans.limits())
 def test_only_detaches_are_held_and_all_or_none_of_a_fleet(world: worlds.World, limits: guard.Limits) -> None:
-    judgement = guard.evaluate(world.plan(), world.actual, limits)
-    assert all(held.change.action is DETACH for held in judgement.held)
-    allowed = {change.fleet for change in judgement.allowed if change.action is DETACH}
-    assert not allowed & {held.change.fleet for held in judgement.held}
+    decision = guard.evaluate(world.plan(), world.actual, limits)
+    assert all(held.change.action is DETACH for held in decision.held)
+    allowed = {change.fleet for change in decision.allowed if change.action is DETACH}
+    assert not allowed & {held.change.fleet for held in decision.held}
 
 
 @worlds.LAW
@@ -66,10 +67,10 @@ def test_an_unseen_sentinel_holds_every_detach_and_no_approval_lifts_that(
     """GAM 673: a filter changed its meaning overnight, and owners were removed."""
     limits = dataclasses.replace(limits, must_see=limits.must_see | {(worlds.GHOST, VANS)})
     plan = world.plan()
-    judgement = guard.evaluate(plan, world.actual, limits)
-    assert [held.change for held in judgement.held] == [each for each in plan.changes if each.action is DETACH]
-    assert plans.holds(judgement) <= {guard.MUST_SEE}
-    assert guard.approve(judgement) == judgement
+    decision = guard.evaluate(plan, world.actual, limits)
+    assert [held.change for held in decision.held] == [each for each in plan.changes if each.action is DETACH]
+    assert plans.holds(decision) <= {guard.MUST_SEE}
+    assert plans.parts(plans.approved(plan, world.actual, limits)) == plans.parts(decision)
 
 
 @worlds.LAW
@@ -79,7 +80,7 @@ def test_an_approval_allows_the_whole_plan_where_the_reading_is_right(
 ) -> None:
     limits = dataclasses.replace(limits, must_see=frozenset())
     plan = world.plan()
-    assert guard.approve(guard.evaluate(plan, world.actual, limits)) == guard.Decision(plan.changes, ())
+    assert plans.parts(plans.approved(plan, world.actual, limits)) == (plan.changes, ())
 
 
 @worlds.LAW
@@ -88,9 +89,9 @@ def test_the_fractions_are_exact(members: int, count: int, percent: int, always:
     """No rounding of floating point lets a detach through, or holds one, at any percentage."""
     count = min(count, members - 1)
     for fraction in (guard.PER_FLEET, guard.PER_RUN):
-        judgement = plans.guarded(plans.losing(count, members), always_allow=always, **{fraction: percent / 100})
-        assert bool(judgement.held) is (count > always and 100 * count > percent * members)
-        assert plans.holds(judgement) <= {fraction}
+        decision = plans.guarded(plans.losing(count, members), always_allow=always, **{fraction: percent / 100})
+        assert bool(decision.held) is (count > always and 100 * count > percent * members)
+        assert plans.holds(decision) <= {fraction}
 
 
 # --- Boundaries -------------------------------------------------------------------------------------------
@@ -115,7 +116,7 @@ def test_a_tenth_of_all_memberships_may_go_and_one_more_is_held() -> None:
     assert {(each.guard, each.message) for each in held} == {
         (
             "max_detach_fraction",
-            "21 of all 200 memberships in managed fleets (10.5%) would be detached, "
+            "21 of 200 memberships in all managed fleets (10.5%) would be detached, "
             "more than max_detach_fraction = 0.1",
         )
     }
@@ -138,29 +139,29 @@ def test_always_allow_counts_in_each_fleet_and_in_the_run_for_itself() -> None:
 @pytest.mark.parametrize("members", [1, 2, 5])
 def test_emptying_a_fleet_is_held_however_few_are_in_it(members: int) -> None:
     """Even within always_allow, even with somebody attached at the same time: that attach may yet be refused."""
-    judgement = plans.guarded(plans.losing(members, members), always_allow=10)
-    assert {(held.guard, held.message) for held in judgement.held} == {
-        ("allow_emptying_fleets", f"all {members} who are in this fleet now would be detached")
+    decision = plans.guarded(plans.losing(members, members), always_allow=10)
+    assert {(held.guard, held.message) for held in decision.held} == {
+        ("allow_emptying_fleets", f"all {members} members of this fleet would be detached")
     }
-    assert len(judgement.held) == members
+    assert len(decision.held) == members
     assert plans.guarded(plans.losing(members, members), always_allow=10, allow_emptying_fleets=True).held == ()
 
 
 def test_a_fleet_that_may_be_emptied_still_keeps_to_the_fractions() -> None:
-    judgement = plans.guarded(plans.losing(5, 5), allow_emptying_fleets=True, max_detach_fraction_per_fleet=0.25)
-    assert plans.holds(judgement) == {guard.PER_FLEET}
+    decision = plans.guarded(plans.losing(5, 5), allow_emptying_fleets=True, max_detach_fraction_per_fleet=0.25)
+    assert plans.holds(decision) == {guard.PER_FLEET}
 
 
 def test_a_fleets_own_reason_is_told_before_that_of_the_run() -> None:
     plan = plans.together(plans.losing(1, 1), plans.losing(30, 100, DEPOT), plans.losing(20, 100, NORTH))
-    judgement = guard.evaluate(plan, worlds.seen({}), guard.Limits())
-    reasons = {held.change.fleet: held.guard for held in judgement.held}
+    decision = guard.evaluate(plan, worlds.seen({}), guard.Limits())
+    reasons = {held.change.fleet: held.guard for held in decision.held}
     assert reasons == {VANS: guard.EMPTYING, DEPOT: guard.PER_FLEET, NORTH: guard.PER_RUN}
 
 
 def test_attaches_are_never_held() -> None:
-    judgement = guard.evaluate(plans.losing(5, 5), worlds.seen({}), guard.Limits(must_see=frozenset({(A, VANS)})))
-    assert [change.action for change in judgement.allowed] == [Action.ATTACH]
+    decision = guard.evaluate(plans.losing(5, 5), worlds.seen({}), guard.Limits(must_see=frozenset({(A, VANS)})))
+    assert [change.action for change in decision.allowed] == [Action.ATTACH]
 
 
 def test_a_sentinel_that_is_seen_holds_nothing_and_one_that_is_not_is_named() -> None:
@@ -170,7 +171,7 @@ def test_a_sentinel_that_is_seen_holds_nothing_and_one_that_is_not_is_named() ->
     (held,) = guard.evaluate(plan, worlds.seen({A: [VANS], B: [NORTH]}), sentinels).held
     assert held.guard == "must_see"
     assert held.message == (
-        f"must_see was not seen in Charge: {B}/{DEPOT}; the reading is wrong, and no approval lifts this"
+        f"{B}/{DEPOT} is listed in must_see and was not seen in Charge: the reading is wrong; this cannot be approved"
     )
 
 
@@ -179,14 +180,15 @@ def test_a_plan_that_would_detach_a_sentinel_detaches_nobody() -> None:
     plan = plans.losing(2, 100)
     leaver = next(change for change in plan.changes if change.action is Action.DETACH)
     sentinels = guard.Limits(must_see=frozenset({(leaver.driver, VANS)}))
-    judgement = guard.evaluate(plan, worlds.seen({leaver.driver: [VANS]}), sentinels)
-    assert {held.guard for held in judgement.held} == {"must_see"}
-    assert len(judgement.held) == 2
-    assert "would be detached: the sources are wrong, or must_see is" in judgement.held[0].message
-    assert guard.approve(judgement) == judgement
+    seen = worlds.seen({leaver.driver: [VANS]})
+    decision = guard.evaluate(plan, seen, sentinels)
+    assert {held.guard for held in decision.held} == {"must_see"}
+    assert len(decision.held) == 2
+    assert "would be detached: the sources are wrong, or must_see is" in decision.held[0].message
+    assert plans.approved(plan, seen, sentinels).held == decision.held
 
 
-# --- Trust ------------------------------------------------------------------------------------------------
+# --- References that do not resolve -----------------------------------------------------------------------
 
 
 def unresolved(count: int, references: int) -> Plan:
@@ -198,13 +200,13 @@ def unresolved(count: int, references: int) -> Plan:
 def test_a_tenth_of_the_references_may_lead_nowhere_or_any_number_of_fewer_than_twenty(
     count: int, references: int
 ) -> None:
-    guard.require_resolvable(unresolved(count, references), guard.Limits())
+    guard.evaluate(unresolved(count, references), worlds.seen({}), guard.Limits())
 
 
 @pytest.mark.parametrize(("count", "references"), [(3, 20), (101, 1000), (20, 20)])
 def test_more_than_a_tenth_of_twenty_references_is_no_reading_to_act_on(count: int, references: int) -> None:
     with pytest.raises(ReadingError) as caught:
-        guard.require_resolvable(unresolved(count, references), guard.Limits())
+        guard.evaluate(unresolved(count, references), worlds.seen({}), guard.Limits())
     assert caught.value.code == "too_many_unresolved"
     assert caught.value.exit_code == 1
     assert caught.value.message.startswith(
@@ -214,9 +216,9 @@ def test_more_than_a_tenth_of_twenty_references_is_no_reading_to_act_on(count: i
 
 
 def test_the_share_of_unresolved_references_can_be_set() -> None:
-    guard.require_resolvable(unresolved(20, 20), guard.Limits(max_unresolved_fraction=1.0))
+    guard.evaluate(unresolved(20, 20), worlds.seen({}), guard.Limits(max_unresolved_fraction=1.0))
     with pytest.raises(ReadingError):
-        guard.require_resolvable(unresolved(1, 20), guard.Limits(max_unresolved_fraction=0.0))
+        guard.evaluate(unresolved(1, 20), worlds.seen({}), guard.Limits(max_unresolved_fraction=0.0))
 
 
 # --- Stories ----------------------------------------------------------------------------------------------
@@ -235,10 +237,10 @@ def test_a_managed_fleet_with_an_empty_list_is_emptied_only_after_somebody_looke
     world = worlds.World(
         worlds.wish(worlds.by_id(VANS)), worlds.seen({A: [VANS], B: [VANS]}, directory_complete=True), Mode.EXACT
     )
-    judgement = guard.evaluate(world.plan(), world.actual, guard.Limits())
-    assert judgement.allowed == ()
-    assert plans.holds(judgement) == {guard.EMPTYING}
-    assert len(guard.approve(judgement).allowed) == 2
+    decision = guard.evaluate(world.plan(), world.actual, guard.Limits())
+    assert decision.allowed == ()
+    assert plans.holds(decision) == {guard.EMPTYING}
+    assert len(plans.approved(world.plan(), world.actual).allowed) == 2
 
 
 def test_an_answer_200_with_half_the_rows_missing_is_held_by_its_size() -> None:
@@ -246,9 +248,9 @@ def test_an_answer_200_with_half_the_rows_missing_is_held_by_its_size() -> None:
     here = {plans.driver(number): [VANS] for number in range(100)}
     wishes = worlds.wish(worlds.by_id(VANS, *(plans.driver(number) for number in range(50))))
     world = worlds.World(wishes, worlds.seen(here, directory_complete=True), Mode.EXACT)
-    judgement = guard.evaluate(world.plan(), world.actual, guard.Limits())
-    assert judgement.allowed == ()
-    assert len(judgement.held) == 50
+    decision = guard.evaluate(world.plan(), world.actual, guard.Limits())
+    assert decision.allowed == ()
+    assert len(decision.held) == 50
 
 
 def test_ids_that_a_spreadsheet_changed_are_no_reason_to_detach_everybody() -> None:
@@ -261,4 +263,37 @@ def test_ids_that_a_spreadsheet_changed_are_no_reason_to_detach_everybody() -> N
     plan = world.plan()
     assert plan.changes == ()
     with pytest.raises(ReadingError, match="30 of 31 references"):
-        guard.require_resolvable(plan, guard.Limits())
+        guard.evaluate(plan, world.actual, guard.Limits())
+
+
+# --- Approvals and precedence -----------------------------------------------------------------------------
+
+
+def test_an_approval_counts_for_exactly_one_plan_of_one_account() -> None:
+    plan, other = plans.losing(5, 5), plans.losing(4, 5)
+    found = guard.evaluate(plan, worlds.seen({}), guard.Limits())
+    digest = plan_digest(worlds.ACCOUNT, found.allowed, (held.change for held in found.held))
+    right = guard.Approvals(worlds.ACCOUNT, frozenset({"sha256:0", digest}))
+    assert guard.evaluate(plan, worlds.seen({}), guard.Limits(), approvals=right).approval == digest
+    elsewhere = dataclasses.replace(right, account=dataclasses.replace(worlds.ACCOUNT, mode="live"))
+    for planned, approvals in ((other, right), (plan, elsewhere)):
+        decision = guard.evaluate(planned, worlds.seen({}), guard.Limits(), approvals=approvals)
+        assert decision.approval == "" and decision.held
+
+
+def test_a_plan_without_held_changes_needs_no_approval_and_uses_none_up() -> None:
+    decision = plans.approved(plans.losing(1, 100))
+    assert (decision.held, decision.approval, decision.unfrozen) == ((), "", frozenset())
+
+
+def test_every_guard_has_one_place_in_the_precedence() -> None:
+    codes = [code for code, _ in guard.PRECEDENCE]
+    assert codes == [
+        "must_see",
+        "reference_moved",
+        "not_converging",
+        "flapping",
+        "allow_emptying_fleets",
+        "max_detach_fraction_per_fleet",
+        "max_detach_fraction",
+    ]

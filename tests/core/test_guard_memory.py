@@ -42,76 +42,76 @@ def test_ssosync_a_recycled_address_inherits_no_access() -> None:
     """358: both the one it led to and the one it leads to now stay as they are, until somebody looked."""
     attach, detach = change(Action.ATTACH, B), change(DETACH, A)
     other = change(Action.ATTACH, worlds.C)
-    plan, memory = renamed(attach, detach, other, alice=B), guard.GuardHistory(resolutions={ALICE: A})
-    judgement = guard.evaluate(plan, worlds.seen({}), guard.Limits(), memory)
-    assert judgement.allowed == (other,)
-    assert [(held.change, held.guard) for held in judgement.held] == [
+    plan, history = renamed(attach, detach, other, alice=B), guard.GuardHistory(resolutions={ALICE: A})
+    decision = guard.evaluate(plan, worlds.seen({}), guard.Limits(), history)
+    assert decision.allowed == (other,)
+    assert [(held.change, held.guard) for held in decision.held] == [
         (attach, guard.REFERENCE_MOVED),
         (detach, guard.REFERENCE_MOVED),
     ]
-    assert f"{ALICE} led to {A} before, and leads to {B} now" in judgement.held[0].message
-    assert guard.resolutions_to_remember(plan, judgement, memory) == {}
+    assert f"{ALICE} resolved to {A} before and resolves to {B} now" in decision.held[0].message
+    assert decision.resolutions_to_remember == {}
 
-    approved = guard.approve(judgement)
-    assert approved == guard.Decision(plan.changes, ())
-    assert guard.resolutions_to_remember(plan, approved, memory) == {ALICE: B}
+    approved = plans.approved(plan, history=history)
+    assert plans.parts(approved) == (plan.changes, ())
+    assert approved.resolutions_to_remember == {ALICE: B}
 
 
 def test_a_reference_that_is_new_or_leads_where_it_led_holds_nothing() -> None:
     attach = change(Action.ATTACH, A)
     for before in ({}, {ALICE: A}, {"bob@example.com": B}):
-        plan, memory = renamed(attach, alice=A), guard.GuardHistory(resolutions=before)
-        judgement = guard.evaluate(plan, worlds.seen({}), guard.Limits(), memory)
-        assert judgement == guard.Decision((attach,), ())
-        assert guard.resolutions_to_remember(plan, judgement, memory) == ({} if ALICE in before else {ALICE: A})
+        plan, history = renamed(attach, alice=A), guard.GuardHistory(resolutions=before)
+        decision = guard.evaluate(plan, worlds.seen({}), guard.Limits(), history)
+        assert plans.parts(decision) == ((attach,), ())
+        assert decision.resolutions_to_remember == ({} if ALICE in before else {ALICE: A})
 
 
 def test_a_move_that_changes_nobodys_memberships_is_taken_note_of() -> None:
-    plan, memory = renamed(alice=B), guard.GuardHistory(resolutions={ALICE: A})
-    judgement = guard.evaluate(plan, worlds.seen({}), guard.Limits(), memory)
-    assert judgement.held == ()
-    assert guard.resolutions_to_remember(plan, judgement, memory) == {ALICE: B}
+    plan, history = renamed(alice=B), guard.GuardHistory(resolutions={ALICE: A})
+    decision = guard.evaluate(plan, worlds.seen({}), guard.Limits(), history)
+    assert decision.held == ()
+    assert decision.resolutions_to_remember == {ALICE: B}
 
 
 def test_a_move_is_not_settled_while_another_guard_holds_its_changes() -> None:
     """Else it would pass unseen as soon as the sentinel is back."""
     detach = change(DETACH, A)
-    plan, memory = renamed(detach, alice=B), guard.GuardHistory(resolutions={ALICE: A})
+    plan, history = renamed(detach, alice=B), guard.GuardHistory(resolutions={ALICE: A})
     unseen = guard.Limits(must_see=frozenset({(worlds.C, DEPOT)}))
-    judgement = guard.evaluate(plan, worlds.seen({}), unseen, memory)
-    assert plans.holds(judgement) == {guard.MUST_SEE}
-    assert guard.resolutions_to_remember(plan, judgement, memory) == {}
-    judgement = guard.evaluate(plan, worlds.seen({worlds.C: [DEPOT]}), unseen, memory)
-    assert plans.holds(judgement) == {guard.REFERENCE_MOVED}
+    decision = guard.evaluate(plan, worlds.seen({}), unseen, history)
+    assert plans.holds(decision) == {guard.MUST_SEE}
+    assert decision.resolutions_to_remember == {}
+    decision = guard.evaluate(plan, worlds.seen({worlds.C: [DEPOT]}), unseen, history)
+    assert plans.holds(decision) == {guard.REFERENCE_MOVED}
 
 
 def test_a_new_reference_is_remembered_even_while_its_driver_is_held_for_something_else() -> None:
     detach = change(DETACH, A, DEPOT)
     plan = dataclasses.replace(renamed(detach, alice=A), members={DEPOT: 1})
-    judgement = guard.evaluate(plan, worlds.seen({}), guard.Limits())
-    assert plans.holds(judgement) == {guard.EMPTYING}
-    assert guard.resolutions_to_remember(plan, judgement, guard.GuardHistory()) == {ALICE: A}
+    decision = guard.evaluate(plan, worlds.seen({}), guard.Limits())
+    assert plans.holds(decision) == {guard.EMPTYING}
+    assert decision.resolutions_to_remember == {ALICE: A}
 
 
 @pytest.mark.parametrize(("count", "held"), [(0, False), (2, False), (3, True), (30, True)])
 def test_ssosync_what_is_written_and_never_read_back_is_not_written_for_ever(count: int, held: bool) -> None:
     """329: an attribute was written, never read back, and rewritten in every run."""
     attach, detach, other = change(Action.ATTACH, A), change(DETACH, A, DEPOT), change(Action.ATTACH, B)
-    memory = guard.GuardHistory(unconfirmed_writes={(Action.ATTACH, A, VANS): count})
-    judgement = guard.evaluate(renamed(attach, detach, other), worlds.seen({}), guard.Limits(), memory)
-    assert bool(judgement.held) is held
+    history = guard.GuardHistory(unconfirmed_writes={(Action.ATTACH, A, VANS): count})
+    decision = guard.evaluate(renamed(attach, detach, other), worlds.seen({}), guard.Limits(), history)
+    assert bool(decision.held) is held
     if held:
         # The driver's detach waits as well: who cannot be attached must not lose a fleet.
-        assert judgement.allowed == (other,)
-        assert plans.holds(judgement) == {NOT_CONVERGING}
-        assert f"{count} times" in judgement.held[0].message
-        assert guard.approve(judgement).held == ()
+        assert decision.allowed == (other,)
+        assert plans.holds(decision) == {NOT_CONVERGING}
+        assert f"{count} times" in decision.held[0].message
+        assert plans.approved(renamed(attach, detach, other), history=history).held == ()
 
 
 def test_what_was_fruitless_in_another_fleet_or_the_other_way_round_counts_for_nothing() -> None:
     attach = change(Action.ATTACH, A)
-    memory = guard.GuardHistory(unconfirmed_writes={(Action.ATTACH, A, DEPOT): 9, (DETACH, A, VANS): 9})
-    assert guard.evaluate(renamed(attach), worlds.seen({}), guard.Limits(), memory).held == ()
+    history = guard.GuardHistory(unconfirmed_writes={(Action.ATTACH, A, DEPOT): 9, (DETACH, A, VANS): 9})
+    assert guard.evaluate(renamed(attach), worlds.seen({}), guard.Limits(), history).held == ()
 
 
 def made(change: Change, *minutes: int) -> dict[Membership, tuple[OwnWrite, ...]]:
@@ -123,27 +123,29 @@ def made(change: Change, *minutes: int) -> dict[Membership, tuple[OwnWrite, ...]
 def test_argo_cd_what_somebody_else_keeps_reversing_is_frozen_until_that_plan_is_approved() -> None:
     """18417, external-dns 1771: two controllers fought over the same objects."""
     attach, detach, other = change(Action.ATTACH, A), change(DETACH, A, DEPOT), change(Action.ATTACH, B)
-    plan, memory = renamed(attach, detach, other), guard.GuardHistory(writes=made(attach, 20, 10, 0))
-    judgement = guard.evaluate(plan, worlds.seen({}), guard.Limits(), memory)
-    assert judgement.allowed == (other,)
-    assert [held.change for held in judgement.held] == [held for held in plan.changes if held is not other]
-    assert plans.holds(judgement) == {guard.FLAPPING}
-    assert guard.approve(judgement) == guard.Decision(plan.changes, ())
+    plan, history = renamed(attach, detach, other), guard.GuardHistory(writes=made(attach, 20, 10, 0))
+    decision = guard.evaluate(plan, worlds.seen({}), guard.Limits(), history)
+    assert decision.allowed == (other,)
+    assert [held.change for held in decision.held] == [held for held in plan.changes if held is not other]
+    assert plans.holds(decision) == {guard.FLAPPING}
+    approved = plans.approved(plan, history=history)
+    assert plans.parts(approved) == (plan.changes, ())
+    assert approved.unfrozen == {attach, detach}
 
 
 def test_a_sentinel_and_a_recycled_address_are_told_before_the_flapping() -> None:
     attach, detach = change(Action.ATTACH, A), change(DETACH, A, DEPOT)
-    memory = guard.GuardHistory(resolutions={ALICE: B}, writes=made(attach, 20, 10, 0))
+    history = guard.GuardHistory(resolutions={ALICE: B}, writes=made(attach, 20, 10, 0))
     plan = renamed(attach, detach, alice=A)
     unseen = guard.Limits(must_see=frozenset({(worlds.C, DEPOT)}))
-    judgement = guard.evaluate(plan, worlds.seen({}), unseen, memory)
-    assert {held.change: held.guard for held in judgement.held} == {
+    decision = guard.evaluate(plan, worlds.seen({}), unseen, history)
+    assert {held.change: held.guard for held in decision.held} == {
         attach: guard.REFERENCE_MOVED,
         detach: guard.MUST_SEE,
     }
-    memory = guard.GuardHistory(writes=made(attach, 20, 10, 0))
-    judgement = guard.evaluate(plan, worlds.seen({}), unseen, memory)
-    assert {held.change: held.guard for held in judgement.held} == {attach: guard.FLAPPING, detach: guard.MUST_SEE}
+    history = guard.GuardHistory(writes=made(attach, 20, 10, 0))
+    decision = guard.evaluate(plan, worlds.seen({}), unseen, history)
+    assert {held.change: held.guard for held in decision.held} == {attach: guard.FLAPPING, detach: guard.MUST_SEE}
 
 
 @worlds.LAW
@@ -155,11 +157,11 @@ def test_memory_only_ever_holds_more(world: worlds.World, limits: guard.Limits, 
     counts = {(each.action, each.driver, each.fleet): data.draw(st.integers(0, 5)) for each in plan.changes}
     plain = guard.evaluate(plan, world.actual, limits)
     flaps = {m: w for each in plan.changes if data.draw(st.booleans()) for m, w in made(each, 20, 10, 0).items()}
-    memory = guard.GuardHistory(resolutions=before, unconfirmed_writes=counts, writes=flaps)
-    judgement = guard.evaluate(plan, world.actual, limits, memory)
-    assert set(judgement.allowed) <= set(plain.allowed)
-    held = [each.change for each in judgement.held]
-    assert sorted([*judgement.allowed, *held], key=lambda each: each.order) == list(plan.changes)
-    settled = guard.resolutions_to_remember(plan, judgement, guard.GuardHistory(resolutions=before))
+    history = guard.GuardHistory(resolutions=before, unconfirmed_writes=counts, writes=flaps)
+    decision = guard.evaluate(plan, world.actual, limits, history)
+    assert set(decision.allowed) <= set(plain.allowed)
+    held = [each.change for each in decision.held]
+    assert sorted([*decision.allowed, *held], key=lambda each: each.order) == list(plan.changes)
+    settled = decision.resolutions_to_remember
     moved = {driver for reference in settled for driver in (before[reference], plan.resolutions[reference])}
     assert moved.isdisjoint(each.driver for each in held)

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.core import worlds
+from worker.core.model.plan import Action, Change
 from worker.core.model.problem import Problem
 
 PLACES = (
@@ -38,3 +39,17 @@ def test_different_problems_never_share_a_place_in_the_order(drawn: list[tuple[s
 
 def test_a_problem_is_the_same_whether_or_not_it_is_a_note() -> None:
     assert Problem("a.yaml:1:1", "twice", note=True) == Problem("a.yaml:1:1", "twice")
+
+
+def test_changes_are_ordered_by_fleet_then_attaches_first_then_by_driver() -> None:
+    """A detach before the attach of the same move would leave the driver in no fleet."""
+    ordered = [
+        Change(Action.ATTACH, worlds.B, worlds.DEPOT),
+        Change(Action.DETACH, worlds.A, worlds.DEPOT),
+        Change(Action.ATTACH, worlds.A, worlds.VANS),
+        Change(Action.ATTACH, worlds.B, worlds.VANS),
+        Change(Action.DETACH, worlds.A, worlds.VANS),
+    ]
+    expected = sorted(ordered, key=lambda change: (change.fleet, change.action is Action.DETACH, change.driver))
+    assert sorted(reversed(ordered), key=lambda change: change.order) == expected
+    assert Action.ATTACH.rank < Action.DETACH.rank

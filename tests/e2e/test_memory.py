@@ -26,7 +26,7 @@ def test_ssosync_a_recycled_address_inherits_no_access_until_somebody_allows_it(
         ("attach", new, "reference_moved"),
         ("detach", old, "reference_moved"),
     }
-    assert f"{ADDRESS} led to {old} before, and leads to {new} now" in plan["held"][0]["message"]
+    assert f"{ADDRESS} resolved to {old} before and resolves to {new} now" in plan["held"][0]["message"]
     assert len(workspace.posts()) == 1
 
     assert workspace.run("approve", plan["digest"]).code == 0
@@ -110,7 +110,7 @@ def test_two_controllers_that_fight_are_noticed_frozen_and_both_sides_reported(w
     made = [at for (at,) in workspace.folder.journal("select recorded from intents order by recorded")]
     runs = workspace.folder.journal("select distinct runs.started from runs join intents using (run) order by 1")
     assert all(str(at) in held["message"] for at in (*made, *(began for (began,) in runs[1:])))
-    assert "each time somebody else reversed it" in held["message"]
+    assert "each time another client reverted it" in held["message"]
     # The row moves, and nothing changes; it is edited, and the count begins anew.
     workspace.write({fleet: [driver, *members[fleet]]})
     assert workspace.run("once").code == 3

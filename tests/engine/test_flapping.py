@@ -63,7 +63,7 @@ async def test_argo_cd_and_external_dns_two_controllers_that_fight_are_noticed_f
     runs = sorted(each.started for each in account_harness.memory.reports.values())[1:3]
     for moment in (*ours, *runs):
         assert moment.strftime("%Y-%m-%dT%H:%M:%S") in held.message
-    assert "each time somebody else reversed it" in held.message
+    assert "each time another client reverted it" in held.message
 
 
 async def test_a_plan_shows_the_frozen_membership_too() -> None:

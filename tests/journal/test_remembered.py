@@ -47,6 +47,8 @@ async def test_an_approval_holds_for_that_plan_until_its_time(office: Office) ->
     assert await journal.approved("sha256:plan", now=journal_factories.minutes(9))
     assert not await journal.approved("sha256:plan", now=journal_factories.minutes(10))
     assert not await journal.approved("sha256:other", now=journal_factories.minutes(9))
+    assert await journal.approvals(now=journal_factories.minutes(9)) == {"sha256:plan"}
+    assert await journal.approvals(now=journal_factories.minutes(10)) == frozenset()
     await journal.approve("sha256:plan", now=journal_factories.minutes(5), until=journal_factories.minutes(15))
     assert await journal.approved("sha256:plan", now=journal_factories.minutes(10))
 

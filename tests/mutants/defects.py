@@ -224,15 +224,15 @@ DEFECTS = (
     Defect(
         "emptying a fleet",
         "worker/core/safety/guard.py",
-        "if count >= members and",
-        "if count > members and",
+        "if due[change.fleet] + delayed >= members:",
+        "if due[change.fleet] + delayed > members:",
         ("tests/core/test_guard.py",),
     ),
     Defect(
         "emptying a fleet in instalments",
         "worker/core/safety/guard.py",
-        "members, count = plan.members[fleet], due + later[fleet]",
-        "members, count = plan.members[fleet], due",
+        "if due[change.fleet] + delayed >= members:",
+        "if due[change.fleet] >= members:",
         ("tests/core/test_grace_period.py",),
     ),
     Defect(

@@ -204,6 +204,11 @@ class FakeJournal:
         await self._ask("approved")
         return self._disk.approvals.get(digest, now) > now
 
+    async def approvals(self, *, now: datetime.datetime) -> frozenset[str]:
+        """Return the digests of all plans whose approval is valid at `now`."""
+        await self._ask("approvals")
+        return frozenset(digest for digest, until in self._disk.approvals.items() if until > now)
+
     async def resolutions(self) -> Mapping[str, DriverId]:
         """Give whom references led to."""
         self._planning()

@@ -130,6 +130,10 @@ class MemoryJournal:
         until = self._store.approvals.get(digest)
         return until is not None and until > now
 
+    async def approvals(self, *, now: datetime.datetime) -> frozenset[str]:
+        """Return the digests of all plans whose approval is valid at `now`."""
+        return frozenset(digest for digest, until in self._store.approvals.items() if until > now)
+
     async def resolutions(self) -> Mapping[str, DriverId]:
         """Give whom each reference led to."""
         return dict(self._store.resolutions)

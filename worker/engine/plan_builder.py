@@ -42,8 +42,8 @@ class PlanResult:
 
     `resolutions` are references that nothing speaks against; `absent` and `back` are memberships that the sources leave
     out from now on, or no longer. `members` counts what each managed fleet holds; at `next_boundary` the sources will
-    want something else, whether or not anybody edits them. `thawed` are changes that were frozen, each with the digest
-    whose approval freed it: to make one of them uses that up.
+    want something else, whether or not anybody edits them. `unfrozen` are changes that were frozen until the digest
+    `approval` was approved: to make one of them uses that approval up.
     """
 
     desired: Desired
@@ -54,11 +54,12 @@ class PlanResult:
     returned: frozenset[Membership] = frozenset()
     members: Mapping[FleetId, int] = dataclasses.field(default_factory=dict)
     next_boundary: datetime.datetime | None = None
-    thawed: Mapping[Change, str] = dataclasses.field(default_factory=dict)
+    approval: str = ""
+    unfrozen: frozenset[Change] = frozenset()
 
     def spent(self, changes: Iterable[Change]) -> str | None:
-        """Give the digest whose approval is used up by making these changes."""
-        return next((self.thawed[change] for change in changes if change in self.thawed), None)
+        """Return the digest whose approval is used up by making these changes."""
+        return self.approval if not self.unfrozen.isdisjoint(changes) else None
 
 
 class PlanBuilder:
@@ -113,8 +114,8 @@ class PlanBuilder:
             actual = await self._reader.read(concerned)
         plan = undo.plan_inverse(run, history, actual)
         now = self._clock.now()
-        judgement = await self._allow(guard.evaluate(plan, actual, self._rules.limits), now=now)
-        guarded = self._judged(plan, judgement, sources=(), reading=actual.requests, now=now)
+        decision = guard.evaluate(plan, actual, self._rules.limits, approvals=await self._approvals(now=now))
+        guarded = self._judged(plan, decision, sources=(), reading=actual.requests, now=now)
         return PlanResult(concerned, actual, guarded, members=plan.members)
 
     async def read(self) -> tuple[Desired, Actual]:
@@ -142,26 +143,26 @@ class PlanBuilder:
             absences=absences,
             remembered=resolutions,
         )
-        guard.require_resolvable(plan, self._rules.limits)
         grace = grace_period.apply_grace_period(plan, absences, grace=self._rules.grace, now=now)
         plan = grace.plan
-        memory = await self._memory(plan, resolutions=resolutions, now=now)
-        found = guard.evaluate(plan, actual, self._rules.limits, memory)
-        judgement = await self._allow(found, approved=approved, now=now)
-        guarded = self._judged(plan, judgement, sources=desired.sources, reading=actual.requests, now=now)
+        history = await self._history(plan, resolutions=resolutions, now=now)
+        approvals = await self._approvals(approved, now=now)
+        decision = guard.evaluate(plan, actual, self._rules.limits, history, approvals)
+        guarded = self._judged(plan, decision, sources=desired.sources, reading=actual.requests, now=now)
         return PlanResult(
             desired,
             actual,
             guarded,
-            resolutions=guard.resolutions_to_remember(plan, judgement, memory),
+            resolutions=decision.resolutions_to_remember,
             newly_absent=grace.newly_absent,
             returned=grace.returned,
             members=plan.members,
             next_boundary=grace_period.next_boundary(desired.rows, grace_ends=grace.next_end, now=now),
-            thawed=dict.fromkeys(guard.unfrozen_by_approval(found, judgement), self._digest(found)),
+            approval=decision.approval,
+            unfrozen=decision.unfrozen,
         )
 
-    async def _memory(
+    async def _history(
         self, plan: Plan, *, resolutions: Mapping[str, DriverId], now: datetime.datetime
     ) -> guard.GuardHistory:
         """Ask the journal what the guard judges by; of our own writes only where there is something to write."""
@@ -172,42 +173,33 @@ class PlanBuilder:
             writes=await self._journal.latest(drivers, most=flap_detection.REVERSALS) if drivers else {},
         )
 
-    async def _allow(
-        self, judgement: guard.Decision, *, approved: str | None = None, now: datetime.datetime
-    ) -> guard.Decision:
-        """Free what is held where somebody approved exactly this plan, now or by the journal."""
-        if not judgement.held:
-            return judgement
-        digest = self._digest(judgement)
-        if digest == approved or await self._journal.approved(digest, now=now):
-            return guard.approve(judgement)
-        return judgement
-
-    def _digest(self, judgement: guard.Decision) -> str:
-        return plan_digest(self._rules.account, judgement.allowed, (held.change for held in judgement.held))
+    async def _approvals(self, digest: str | None = None, *, now: datetime.datetime) -> guard.Approvals:
+        """Return the digests that are approved at `now`, by the journal or by this run's own `digest`."""
+        recorded = await self._journal.approvals(now=now)
+        return guard.Approvals(self._rules.account, recorded | ({digest} if digest else set()))
 
     def _judged(
         self,
         plan: Plan,
-        judgement: guard.Decision,
+        decision: guard.Decision,
         *,
         sources: tuple[SourceRevision, ...],
         reading: int,
         now: datetime.datetime,
     ) -> GuardedPlan:
         """Put together the one object that is shown, saved and applied; `reading` is what a reading costs."""
-        requests = len(judgement.allowed) + min(len({change.driver for change in judgement.allowed}), reading)
+        requests = len(decision.allowed) + min(len({change.driver for change in decision.allowed}), reading)
         return GuardedPlan(
             account=self._rules.account,
             created=now,
             sources=sources,
-            changes=judgement.allowed,
-            held=judgement.held,
+            changes=decision.allowed,
+            held=decision.held,
             problems=plan.problems,
             in_sync=plan.in_sync,
             fleets=len(plan.members),
             drivers=plan.drivers,
             cost=Cost(requests, round(requests / self._rules.requests_per_second, 1)),
-            digest=self._digest(judgement),
+            digest=plan_digest(self._rules.account, decision.allowed, (held.change for held in decision.held)),
             unsettled=bool(plan.unresolved or plan.incomplete),
         )

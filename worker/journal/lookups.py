@@ -29,6 +29,7 @@ KEEP = "INSERT INTO lists (name, content) VALUES (:name, :content) ON CONFLICT D
 """Stores a list that may be there already."""
 
 _APPROVED = "SELECT 1 FROM approvals WHERE digest = :digest AND until > :now"
+_APPROVALS = "SELECT digest FROM approvals WHERE until > :now"
 _RESOLUTIONS = "SELECT reference, driver FROM resolutions"
 _HISTORY = f"""
     SELECT intents.action, intents.driver, intents.fleet, intents.outcome, intents.code
@@ -71,6 +72,10 @@ class Lookups(abc.ABC):
     def approved(self, digest: str, *, now: datetime.datetime) -> bool:
         """Tell whether a plan's held changes are allowed at this moment."""
         return bool(self.ask(_APPROVED, {"digest": digest, "now": format_time(now)}))
+
+    def approvals(self, *, now: datetime.datetime) -> frozenset[str]:
+        """Return the digests of all plans whose approval is valid at `now`."""
+        return frozenset(digest for (digest,) in self.ask(_APPROVALS, {"now": format_time(now)}))
 
     def resolutions(self) -> dict[str, DriverId]:
         """Give whom each reference led to."""

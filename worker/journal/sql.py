@@ -101,6 +101,10 @@ class SqlJournal:
         """Tell whether the held changes of this plan were approved, and still are."""
         return await self._do(lambda: self._keeper.look().approved(digest, now=now))
 
+    async def approvals(self, *, now: datetime.datetime) -> frozenset[str]:
+        """Return the digests of all plans whose approval is valid at `now`."""
+        return await self._do(lambda: self._keeper.look().approvals(now=now))
+
     async def resolutions(self) -> Mapping[str, DriverId]:
         """Give whom each reference led to."""
         return await self._do(lambda: self._keeper.look().resolutions())

@@ -189,6 +189,10 @@ class Journal(Protocol):
         """Return whether the held changes of this plan have an approval that is valid at `now`."""
         ...
 
+    async def approvals(self, *, now: datetime.datetime) -> frozenset[str]:
+        """Return the digests of all plans whose approval is valid at `now`."""
+        ...
+
     async def resolutions(self) -> Mapping[str, DriverId]:
         """Return the driver that each e-mail or metadata reference resolved to when it was last used."""
         ...

@@ -1,7 +1,7 @@
-"""Who moves is never in no fleet: where a driver's attach is not made, his detaches wait.
+"""Keeps a moving driver in at least one fleet: if an attach fails or is skipped, the driver's detaches are deferred.
 
-Invariant: of a driver whose attach is left out, every detach is. Neighbours: `engine.cycle` leaves out what
-`patience` postpones, `flapping` what it freezes, `engine.apply` does the same for attaches that fail.
+Invariant: if one attach of a driver is left out, all detaches of the driver are. Neighbours: `engine.reconciler` leaves
+out what `refusal_backoff` postpones, `flap_detection` what is frozen; `engine.applier` handles attaches that fail.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -12,13 +12,13 @@ from worker.core.model.plan import Action, Change
 
 
 def deferred_detach(fleet: FleetId) -> Deferred:
-    """Give the outcome of a detach whose driver could not be attached to this fleet."""
-    message = f"waits for the next run: the driver could not be attached to {fleet}, and is not left without a fleet"
+    """Return the outcome of a detach whose driver could not be attached to this fleet."""
+    message = f"left to the next run: the driver could not be attached to {fleet} and must not end up without a fleet"
     return Deferred(0, "attach_first", message)
 
 
 def dependent_detaches(changes: Iterable[Change], stopped: Collection[Change]) -> dict[Change, FleetId]:
-    """Give the detaches that wait where these changes are not made, each with the fleet that is still missing."""
+    """Return the detaches that depend on an attach among `stopped`, each with the fleet of that attach."""
     missing = {change.driver: change.fleet for change in stopped if change.action is Action.ATTACH}
     return {
         change: missing[change.driver]
@@ -28,8 +28,9 @@ def dependent_detaches(changes: Iterable[Change], stopped: Collection[Change]) -
 
 
 def skipped_changes(changes: Iterable[Change], postponed: Mapping[Change, Outcome]) -> dict[Change, Outcome]:
-    """Give those of the changes that are not to be sent: what is postponed, and what waits for a postponed attach."""
+    """Return the changes that must not be sent: postponed ones, and detaches that depend on a postponed attach."""
     changes = tuple(changes)
     stopped = {change: postponed[change] for change in changes if change in postponed}
-    left = {change: deferred_detach(fleet) for change, fleet in dependent_detaches(changes, stopped).items()} | stopped
-    return {change: left[change] for change in changes if change in left}
+    dependent = {change: deferred_detach(fleet) for change, fleet in dependent_detaches(changes, stopped).items()}
+    skipped = dependent | stopped
+    return {change: skipped[change] for change in changes if change in skipped}

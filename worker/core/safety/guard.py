@@ -1,42 +1,44 @@
-"""Judges a plan: what may be done, and what only after somebody has looked.
+"""Evaluates a plan: which changes are allowed, and which are held until a person approves exactly that plan.
 
-Invariants: allowed and held together are the plan; limits hold detaches only; no sequence of allowed changes empties a
-protected fleet. Neighbours: `planner` makes the plan, `digest` names it, `engine.cycle` carries out what is allowed.
+Invariants: allowed and held changes together are the plan; limits hold detaches only; no sequence of allowed changes
+empties a protected fleet. Neighbours: `planner` makes the plan, `flap_detection` finds frozen changes,
+`engine.plan_builder` calls `evaluate` with what the journal knows.
 """
 
 import collections
 import dataclasses
 import datetime
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
 from worker.core.model.actual import Actual
 from worker.core.model.errors import ReadingError
-from worker.core.model.identifiers import DriverId, FleetId, Membership
+from worker.core.model.identifiers import Account, DriverId, FleetId
 from worker.core.model.outcomes import NOT_CONVERGING
 from worker.core.model.plan import Action, Change, HeldChange, Plan
+from worker.core.model.plan_digest import plan_digest
 from worker.core.safety import flap_detection
 
 MUST_SEE = "must_see"
+REFERENCE_MOVED = "reference_moved"
+FLAPPING = "flapping"
 EMPTYING = "allow_emptying_fleets"
 PER_FLEET = "max_detach_fraction_per_fleet"
 PER_RUN = "max_detach_fraction"
 
-REFERENCE_MOVED = "reference_moved"
-FLAPPING = "flapping"
 FREEZING = frozenset({NOT_CONVERGING, FLAPPING})
-"""They hold what did not stay as it was made; an approval makes it once more, and no more than once."""
+"""Guards that hold a change because earlier ones did not last. An approval allows it once more, and only once."""
 
 APPROVAL_LIFETIME = datetime.timedelta(hours=24)
-"""How long an approval lasts that is kept in the journal."""
+"""How long an approval in the journal is valid."""
 
 _FEW_REFERENCES = 20
-_MOST_FRUITLESS = 3
+_MOST_UNCONFIRMED_WRITES = 3
 _SHOWN_PROBLEMS = 10
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Limits:
-    """The operator's limits, as `[guard]` documents them; fractions lie in 0 to 1."""
+    """The operator's limits (settings section `[guard]`); fractions are from 0 to 1."""
 
     max_detach_fraction_per_fleet: float = 0.25
     max_detach_fraction: float = 0.10
@@ -48,9 +50,11 @@ class Limits:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class GuardHistory:
-    """What earlier runs left behind: whom references led to, how often in a row a write did not show, what was made.
+    """What the journal knows of earlier runs.
 
-    `writes` are our newest writes that took effect, for the memberships that the plan changes.
+    `resolutions` are the drivers that references resolved to. `unconfirmed_writes` counts, for each change, the writes
+    in a row that Charge accepted and no reading showed. `writes` are our newest writes that took effect, for the
+    memberships that the plan changes.
     """
 
     resolutions: Mapping[str, DriverId] = dataclasses.field(default_factory=dict)
@@ -58,19 +62,89 @@ class GuardHistory:
     writes: flap_detection.Writes = dataclasses.field(default_factory=dict)
 
 
-_NOTHING = GuardHistory()
+NO_HISTORY = GuardHistory()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Approvals:
+    """The plan digests that are approved for an account at this moment."""
+
+    account: Account
+    digests: frozenset[str]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Decision:
-    """The plan's changes in two parts; both keep the plan's order."""
+    """The changes of a plan in two parts, both in the plan's order, and what follows for later runs.
+
+    `resolutions_to_remember` are the resolutions that later runs may rely on. `approval` is the digest whose approval
+    allowed held changes, or empty; `unfrozen` are those of them that a guard of `FREEZING` held: making one of these
+    uses up the approval.
+    """
 
     allowed: tuple[Change, ...]
     held: tuple[HeldChange, ...]
+    resolutions_to_remember: Mapping[str, DriverId] = dataclasses.field(default_factory=dict)
+    approval: str = ""
+    unfrozen: frozenset[Change] = frozenset()
 
 
-def require_resolvable(plan: Plan, limits: Limits) -> None:
-    """Raise errors.ReadingError where so many references lead nowhere that the source or the account must be wrong."""
+def evaluate(
+    plan: Plan,
+    actual: Actual,
+    limits: Limits,
+    history: GuardHistory = NO_HISTORY,
+    approvals: Approvals | None = None,
+) -> Decision:
+    """Split a plan into allowed and held changes; the first guard in `PRECEDENCE` that applies to a change holds it.
+
+    An approval of exactly this plan allows all held changes, except for those of `must_see`. Raises
+    errors.ReadingError if so many references do not resolve that the source or the account must be wrong.
+    """
+    _require_resolvable(plan, limits)
+    case = _Case(plan, actual, limits, history)
+    holds: dict[Change, HeldChange] = {}
+    for code, guard in PRECEDENCE:
+        for change, reason in guard(case).items():
+            holds.setdefault(change, HeldChange(change, code, reason))
+    before = tuple(holds[change] for change in plan.changes if change in holds)
+    approval = _approval(plan, before, approvals)
+    held = tuple(hold for hold in before if not approval or hold.guard == MUST_SEE)
+    freed = frozenset(hold.change for hold in before) - {hold.change for hold in held}
+    return Decision(
+        allowed=tuple(change for change in plan.changes if change not in holds or change in freed),
+        held=held,
+        resolutions_to_remember=_resolutions_to_remember(plan, held, history),
+        approval=approval,
+        unfrozen=frozenset(change for change in freed if holds[change].guard in FREEZING),
+    )
+
+
+def _approval(plan: Plan, held: tuple[HeldChange, ...], approvals: Approvals | None) -> str:
+    """Return the digest of the plan if there are held changes and it is approved, else an empty text."""
+    if approvals is None or not held:
+        return ""
+    held_changes = {hold.change for hold in held}
+    digest = plan_digest(approvals.account, (each for each in plan.changes if each not in held_changes), held_changes)
+    return digest if digest in approvals.digests else ""
+
+
+def _resolutions_to_remember(plan: Plan, held: tuple[HeldChange, ...], history: GuardHistory) -> Mapping[str, DriverId]:
+    """Return the resolutions that are new, and those that moved without any change held or delayed because of that.
+
+    A moved reference is not remembered while any guard holds a change of either driver, or a grace period delays one:
+    remembering it would lift `reference_moved`, and the change would pass as soon as the other guard no longer applies.
+    """
+    waiting = {*(hold.change.driver for hold in held), *(driver for driver, _ in plan.later)}
+    remember = {}
+    for reference, driver in plan.resolutions.items():
+        before = history.resolutions.get(reference)
+        if before is None or (before != driver and not {before, driver} & waiting):
+            remember[reference] = driver
+    return remember
+
+
+def _require_resolvable(plan: Plan, limits: Limits) -> None:
     if plan.references < _FEW_REFERENCES or plan.unresolved / plan.references <= limits.max_unresolved_fraction:
         return
     problems = [problem for problem in plan.problems if not problem.note]
@@ -79,117 +153,130 @@ def require_resolvable(plan: Plan, limits: Limits) -> None:
         f"{plan.unresolved} of {plan.references} references cannot be resolved, more than "
         f"max_unresolved_fraction = {limits.max_unresolved_fraction:g} allows; nothing was changed\n{shown}",
         code="too_many_unresolved",
-        remedy="See that the source is right and the key is this account's; `fleet-sync check --online` lists all.",
+        remedy="Check that the source is correct and that the key belongs to this account; "
+        "`fleet-sync check --online` lists every problem.",
     )
 
 
-def evaluate(plan: Plan, actual: Actual, limits: Limits, memory: GuardHistory = _NOTHING) -> Decision:
-    """Part the plan's changes into those that may be made and those that are held, with the reason.
-
-    Limits hold detaches only; what the memory speaks against holds every change of the drivers concerned, as a driver
-    whose attach is held must not lose a fleet meanwhile. What flaps is held by itself, and an attach with the detaches
-    of its driver.
-    """
-    detaches = [change for change in plan.changes if change.action is Action.DETACH]
-    sentinel = _sentinel(actual, {*plan.later, *((change.driver, change.fleet) for change in detaches)}, limits)
-    held_fleets = _held_fleets(plan, detaches, limits)
-    whole_run = _held_run(plan, detaches, limits)
-    suspects = _suspects(plan, memory)
-    frozen = flap_detection.find_frozen(plan.changes, memory.writes)
-    held = {change: HeldChange(change, FLAPPING, reason) for change, reason in frozen.items()}
-    held |= {
-        change: HeldChange(change, *suspects[change.driver]) for change in plan.changes if change.driver in suspects
-    }
-    for change in detaches:
-        if sentinel:
-            held[change] = HeldChange(change, MUST_SEE, sentinel)
-        elif change not in held and (reason := held_fleets.get(change.fleet) or whole_run):
-            held[change] = HeldChange(change, *reason)
-    return Decision(
-        allowed=tuple(change for change in plan.changes if change not in held),
-        held=tuple(held[change] for change in plan.changes if change in held),
-    )
+# --- The guards -------------------------------------------------------------------------------------------
 
 
-def resolutions_to_remember(plan: Plan, judgement: Decision, memory: GuardHistory) -> dict[str, DriverId]:
-    """Give the references that are new, or whose move nothing is held for any more: from now on they lead there.
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Case:
+    """Everything that a guard evaluates."""
 
-    Whichever guard holds it: a move that counted as seen meanwhile would pass as soon as that guard lets go, or as the
-    grace of a detach ends that it asks for.
-    """
-    held = {*(held.change.driver for held in judgement.held), *(driver for driver, _ in plan.later)}
-    fresh = {}
-    for reference, driver in plan.resolutions.items():
-        before = memory.resolutions.get(reference)
-        if before is None or (before != driver and not {before, driver} & held):
-            fresh[reference] = driver
-    return fresh
+    plan: Plan
+    actual: Actual
+    limits: Limits
+    history: GuardHistory
+
+    @property
+    def detaches(self) -> list[Change]:
+        return [change for change in self.plan.changes if change.action is Action.DETACH]
+
+    def of_drivers(self, reasons: Mapping[DriverId, str]) -> dict[Change, str]:
+        """Return all changes of these drivers, attaches too.
+
+        A driver whose attach is held must not lose a fleet meanwhile.
+        """
+        return {change: reasons[change.driver] for change in self.plan.changes if change.driver in reasons}
 
 
-def _suspects(plan: Plan, memory: GuardHistory) -> dict[DriverId, tuple[str, str]]:
-    """Give every driver whom the memory speaks against the guard's name and its message."""
-    suspects: dict[DriverId, tuple[str, str]] = {}
-    for change in plan.changes:
-        count = memory.unconfirmed_writes.get((change.action, change.driver, change.fleet), 0)
-        if count >= _MOST_FRUITLESS:
-            message = f"this {change.action} was answered as done {count} times, and yet never seen: it is not repeated"
-            suspects[change.driver] = (NOT_CONVERGING, message)
-    for reference, driver in sorted(plan.resolutions.items()):
-        before = memory.resolutions.get(reference, driver)
+def _must_see(case: _Case) -> Mapping[Change, str]:
+    """Hold every detach if a membership of `must_see` is missing in Charge, or would be detached now or later."""
+    leaving = {*case.plan.later, *((change.driver, change.fleet) for change in case.detaches)}
+    for driver, fleet in sorted(case.limits.must_see):
+        what = ""
+        if fleet not in case.actual.memberships.get(driver, frozenset()):
+            what = "was not seen in Charge: the reading is wrong"
+        elif (driver, fleet) in leaving:
+            what = f"would be detached: the sources are wrong, or {MUST_SEE} is"
+        if what:
+            return dict.fromkeys(
+                case.detaches, f"{driver}/{fleet} is listed in {MUST_SEE} and {what}; this cannot be approved"
+            )
+    return {}
+
+
+def _reference_moved(case: _Case) -> Mapping[Change, str]:
+    """Hold every change of both drivers if a reference resolves to another driver than before."""
+    reasons: dict[DriverId, str] = {}
+    for reference, driver in sorted(case.plan.resolutions.items()):
+        before = case.history.resolutions.get(reference, driver)
         if before != driver:
             reason = (
-                REFERENCE_MOVED,
-                f"{reference} led to {before} before, and leads to {driver} now: is this the same person?",
+                f"{reference} resolved to {before} before and resolves to {driver} now: check whether they are the same"
+                " person"
             )
-            suspects |= {before: reason, driver: reason}
-    return suspects
+            reasons |= {before: reason, driver: reason}
+    return case.of_drivers(reasons)
 
 
-def approve(judgement: Decision) -> Decision:
-    """Allow what is held. A `must_see` hold stays: there the reading is wrong, and no approval makes it right."""
-    stay = tuple(held for held in judgement.held if held.guard == MUST_SEE)
-    freed = (held.change for held in judgement.held if held.guard != MUST_SEE)
-    return Decision(tuple(sorted((*judgement.allowed, *freed), key=lambda change: change.order)), stay)
+def _not_converging(case: _Case) -> Mapping[Change, str]:
+    """Hold every change of a driver if one of them was accepted several times and never seen."""
+    reasons = {}
+    for change in case.plan.changes:
+        count = case.history.unconfirmed_writes.get((change.action, change.driver, change.fleet), 0)
+        if count >= _MOST_UNCONFIRMED_WRITES:
+            reasons[change.driver] = (
+                f"Charge accepted this {change.action} {count} times, but no reading showed it; it is not repeated"
+            )
+    return case.of_drivers(reasons)
 
 
-def unfrozen_by_approval(before: Decision, after: Decision) -> frozenset[Change]:
-    """Give the changes that were frozen, and are allowed by an approval."""
-    return frozenset(held.change for held in before.held if held.guard in FREEZING) & frozenset(after.allowed)
+def _flapping(case: _Case) -> Mapping[Change, str]:
+    """Hold changes that another client keeps reverting."""
+    return flap_detection.find_frozen(case.plan.changes, case.history.writes)
 
 
-def _held_fleets(plan: Plan, detaches: Iterable[Change], limits: Limits) -> Mapping[FleetId, tuple[str, str]]:
-    """Give every fleet that would lose too many the guard's name and its message."""
+def _emptying(case: _Case) -> Mapping[Change, str]:
+    """Hold every detach of a fleet if no present member would remain, now or after the last grace period.
+
+    Attaches do not count, because each of them may be refused.
+    """
+    if case.limits.allow_emptying_fleets:
+        return {}
+    later = collections.Counter(fleet for _, fleet in case.plan.later)
+    due = collections.Counter(change.fleet for change in case.detaches)
     held = {}
-    later = collections.Counter(fleet for _, fleet in plan.later)
-    for fleet, due in sorted(collections.Counter(change.fleet for change in detaches).items()):
-        members, count = plan.members[fleet], due + later[fleet]
-        if count >= members and not limits.allow_emptying_fleets:
-            # Attaches do not count here: each of them may yet be refused.
-            rest = f", {later[fleet]} of them when their grace ends" if later[fleet] else ""
-            held[fleet] = (EMPTYING, f"all {members} who are in this fleet now would be detached{rest}")
-        elif due > limits.always_allow and due / members > limits.max_detach_fraction_per_fleet:
-            share = f"{due} of {members} memberships of this fleet ({due / members:.1%})"
-            limit = f"{PER_FLEET} = {limits.max_detach_fraction_per_fleet:g}"
-            held[fleet] = (PER_FLEET, f"{share} would be detached, more than {limit}")
+    for change in case.detaches:
+        members, delayed = case.plan.members[change.fleet], later[change.fleet]
+        if due[change.fleet] + delayed >= members:
+            rest = f", {delayed} of them after their grace period" if delayed else ""
+            held[change] = f"all {members} members of this fleet would be detached{rest}"
     return held
 
 
-def _held_run(plan: Plan, detaches: list[Change], limits: Limits) -> tuple[str, str] | None:
-    """Give the guard's name and its message where the run as a whole would detach too many."""
-    count, members = len(detaches), sum(plan.members.values())
-    if count <= limits.always_allow or count / members <= limits.max_detach_fraction:
-        return None
-    share = f"{count} of all {members} memberships in managed fleets ({count / members:.1%})"
-    return PER_RUN, f"{share} would be detached, more than {PER_RUN} = {limits.max_detach_fraction:g}"
+def _per_fleet(case: _Case) -> Mapping[Change, str]:
+    """Hold every detach of a fleet that would lose too large a fraction of its members."""
+    most = case.limits.max_detach_fraction_per_fleet
+    due = collections.Counter(change.fleet for change in case.detaches)
+    held = {}
+    for change in case.detaches:
+        count, members = due[change.fleet], case.plan.members[change.fleet]
+        if count > case.limits.always_allow and count / members > most:
+            share = f"{count} of {members} memberships of this fleet ({count / members:.1%})"
+            held[change] = f"{share} would be detached, more than {PER_FLEET} = {most:g}"
+    return held
 
 
-def _sentinel(actual: Actual, leaving: Collection[Membership], limits: Limits) -> str | None:
-    """Give the reason why `must_see` forbids every detach: one of its memberships is not there, or is to go."""
-    for driver, fleet in sorted(limits.must_see):
-        if fleet not in actual.memberships.get(driver, frozenset()):
-            return (
-                f"{MUST_SEE} was not seen in Charge: {driver}/{fleet}; the reading is wrong, and no approval lifts this"
-            )
-        if (driver, fleet) in leaving:
-            return f"{MUST_SEE} names {driver}/{fleet}, which would be detached: the sources are wrong, or must_see is"
-    return None
+def _per_run(case: _Case) -> Mapping[Change, str]:
+    """Hold every detach if too large a fraction of all memberships would be detached."""
+    count, members = len(case.detaches), sum(case.plan.members.values())
+    if count <= case.limits.always_allow or count / members <= case.limits.max_detach_fraction:
+        return {}
+    share = f"{count} of {members} memberships in all managed fleets ({count / members:.1%})"
+    reason = f"{share} would be detached, more than {PER_RUN} = {case.limits.max_detach_fraction:g}"
+    return dict.fromkeys(case.detaches, reason)
+
+
+PRECEDENCE: tuple[tuple[str, Callable[[_Case], Mapping[Change, str]]], ...] = (
+    (MUST_SEE, _must_see),  # the reading or the sources are wrong; the only guard that an approval does not lift
+    (REFERENCE_MOVED, _reference_moved),  # the change may concern another person
+    (NOT_CONVERGING, _not_converging),
+    (FLAPPING, _flapping),
+    (EMPTYING, _emptying),  # the limits, from the smallest scope to the largest
+    (PER_FLEET, _per_fleet),
+    (PER_RUN, _per_run),
+)
+"""The guards by code, the most serious first. Each returns the changes that it holds, with the reason."""

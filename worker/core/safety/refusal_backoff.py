@@ -1,7 +1,7 @@
-"""Remembers what Charge refused, so that it is tried again ever more rarely, and at once when its row changes.
+"""Backoff for refused changes: they are tried again after longer and longer pauses, and at once when the row changes.
 
-Invariant: only what was refused for its own sake waits, and never longer than `LONGEST`. Neighbours: the service keeps
-one of these, `engine.cycle` leaves out what it postpones.
+Invariant: only changes that Charge refused are postponed, and never for longer than `LONGEST_PAUSE`. Neighbours:
+`service.app` keeps one instance, `engine.reconciler` leaves out what it postpones.
 """
 
 import dataclasses
@@ -14,14 +14,14 @@ from worker.core.model.serialization import format_time
 
 FIRST_PAUSE = datetime.timedelta(minutes=1)
 LONGEST_PAUSE = datetime.timedelta(hours=6)
-"""The pause after the first refusal; it doubles with each, up to the longest."""
+"""The first pause is `FIRST_PAUSE`; each further refusal doubles it, up to this."""
 
 _DOUBLINGS = 9  # 512 minutes, more than the longest pause
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Refusal:
-    """How often in a row a change was refused for its row, what was said at last, when it is due, and was planned."""
+    """The refusals of a change in a row: its row, the last outcome, when to try again, and when it was last planned."""
 
     row: str
     times: int
@@ -31,15 +31,15 @@ class _Refusal:
 
 
 class RefusalBackoff:
-    """The refusals of one account, for as long as the service runs."""
+    """The refusals of one account while the service runs."""
 
     def __init__(self) -> None:
         """Start with no refusal."""
         self._refusals: dict[tuple[str, int, str], _Refusal] = {}  # by fleet, action and driver
-        self._asked: datetime.datetime | None = None
+        self._last_plan: datetime.datetime | None = None
 
     def note(self, results: Iterable[ChangeResult], now: datetime.datetime) -> None:
-        """Take note of what came of changes: a refusal makes the pause longer, a success ends it."""
+        """Record outcomes: a refusal lengthens the pause, a success ends it."""
         for result in results:
             key = result.change.order
             if isinstance(result.outcome, Refused):
@@ -51,38 +51,41 @@ class RefusalBackoff:
                 self._refusals.pop(key, None)
 
     def postponed(self, changes: Iterable[Change], now: datetime.datetime) -> dict[Change, Outcome]:
-        """Give those of all planned changes that are not due yet, with the outcome that says why.
+        """Return the planned changes that must not be tried yet, each with its outcome.
 
-        What is planned for another row is forgotten. So is what was planned for nobody for longer than `LONGEST`: one
-        reading that is not whole plans no detaches, and begins nothing anew.
+        Forgets a refusal if its change is planned for another row, or was not planned for `LONGEST_PAUSE`: a single
+        incomplete reading, which plans no detaches, does not reset the backoff.
         """
-        wanted = {change.order: change for change in changes}
+        planned = {change.order: change for change in changes}
         kept = {}
         for key, refusal in self._refusals.items():
-            if key not in wanted:
+            if key not in planned:
                 if now - refusal.planned <= LONGEST_PAUSE:
                     kept[key] = refusal
-            elif wanted[key].row == refusal.row:
+            elif planned[key].row == refusal.row:
                 kept[key] = dataclasses.replace(refusal, planned=now)
-        self._refusals, self._asked = kept, now
-        return {wanted[key]: _waits(each) for key, each in kept.items() if key in wanted and each.due > now}
+        self._refusals, self._last_plan = kept, now
+        due_later = {key: refusal for key, refusal in kept.items() if key in planned and refusal.due > now}
+        return {planned[key]: _deferred(refusal) for key, refusal in due_later.items()}
 
     def next_due(self, now: datetime.datetime) -> datetime.datetime | None:
-        """Give the first moment, from `now` on, at which something has become due that the last plan could not send.
+        """Return when a refused change may be tried again, or None; `now` if it is due already.
 
-        What was due when `postponed` was last asked wakes nobody: that run could have sent it, and what a guard holds
-        would start one run after another.
+        Ignores changes that were due when the last plan was made: that run could have sent them, and a change that a
+        guard holds would otherwise start one run after another.
         """
-        asked = self._asked
-        due = [each.due for each in self._refusals.values() if asked is None or each.due > asked <= each.planned]
+        last_plan = self._last_plan
+        due = [
+            each.due for each in self._refusals.values() if last_plan is None or each.due > last_plan <= each.planned
+        ]
         return max(min(due), now) if due else None
 
 
-def _waits(refusal: _Refusal) -> Deferred:
+def _deferred(refusal: _Refusal) -> Deferred:
     refused = refusal.outcome
-    said = ", ".join(part for part in (refused.message, refused.request_id) if part)
+    details = ", ".join(part for part in (refused.message, refused.request_id) if part)
     message = (
-        f"Charge refused this with {refused.code} ({said}); it is tried again at {format_time(refusal.due)}, or at"
+        f"Charge refused this with {refused.code} ({details}); it is tried again at {format_time(refusal.due)}, or at"
         " once when its row changes"
     )
     return Deferred(0, REFUSED_BEFORE, message)
