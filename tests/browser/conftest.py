@@ -1,6 +1,6 @@
-"""The status page behind a real port, and a real Chromium before it.
+"""The status page on a real port, opened in a real Chromium.
 
-Without Chromium these tests are skipped, but where FLEET_SYNC_TEST_TOOLS is "required" they fail.
+Without Chromium these tests are skipped; with FLEET_SYNC_TEST_TOOLS=required they fail.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ PATIENCE = 10
 
 
 class Site:
-    """The page of a service double, and what the double is told meanwhile."""
+    """The page of a fake service, and ways to change the service meanwhile."""
 
     def __init__(self, url: str, service: doubles.Service, portal: anyio.from_thread.BlockingPortal) -> None:
         self.url = url
@@ -74,7 +74,7 @@ def site() -> Iterator[Open]:
 
 
 def chromium(*, scripts: bool = True, dark: bool = False, reduced: bool = False) -> webdriver.Chrome:
-    """Start a browser, which downloads nothing and asks nobody."""
+    """Start a browser that uses no network but loopback."""
     options = webdriver.ChromeOptions()
     options.binary_location = str(CHROMIUM)
     for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"):
@@ -96,19 +96,19 @@ def _environment() -> dict[str, str]:
 
 
 def resize(driver: webdriver.Chrome, width: int, height: int = 800) -> None:
-    """Give the page a width that a window could not have."""
+    """Set the size of the viewport, below the smallest window if need be."""
     metrics_ = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics_)
 
 
 def until(driver: webdriver.Chrome, holds: Callable[[webdriver.Chrome], Any], *, sentence: str) -> Any:
-    """Wait until something holds, which a page without a defect reaches soon."""
+    """Wait until the condition holds."""
     replaced = [exceptions.StaleElementReferenceException]  # between finding an element and reading it
     return wait.WebDriverWait(driver, PATIENCE, poll_frequency=0.05, ignored_exceptions=replaced).until(holds, sentence)
 
 
 def complaints(driver: webdriver.Chrome) -> list[str]:
-    """Give what the browser's console says: errors, and violations of the policy."""
+    """Return the errors and policy violations in the browser's console."""
     return [
         json.dumps(entry)
         for entry in driver.get_log("browser")  # type: ignore[no-untyped-call]
@@ -126,7 +126,7 @@ def browser() -> Iterator[webdriver.Chrome]:
 
 
 def require(there: bool, what: str) -> None:
-    """Skip the test where a tool is missing, or fail it where tools must not be missing."""
+    """Skip the test if a tool is missing; fail it if tools are required."""
     if there:
         return
     if os.environ.get("FLEET_SYNC_TEST_TOOLS") == "required":

@@ -1,4 +1,4 @@
-"""The status page in a real browser: what people see, do, and are spared."""
+"""The status page in a real browser."""
 
 import dataclasses
 import datetime
@@ -43,7 +43,7 @@ def test_progress_shows_without_a_reload(browser: webdriver.Chrome, site: confte
     assert text(browser, "#running") == ""
 
 
-def test_what_is_held_is_approved_with_the_token(browser: webdriver.Chrome, site: conftest.Open) -> None:
+def test_held_changes_are_approved_with_the_token(browser: webdriver.Chrome, site: conftest.Open) -> None:
     page = site(doubles.holding())
     browser.get(page.url)
     assert doubles.DIGEST in text(browser, "#approve")
@@ -62,10 +62,10 @@ def test_a_wrong_token_approves_nothing(browser: webdriver.Chrome, site: conftes
     browser.find_element(CSS, "#token").send_keys("wrong" + keys.Keys.ENTER)
     conftest.until(browser, lambda b: "token is missing or incorrect" in text(b, "h1"), sentence="the token is refused")
     assert page.service.approved == []
-    browser.get_log("browser")  # type: ignore[no-untyped-call]  # it tells of the 401, rightly
+    browser.get_log("browser")  # type: ignore[no-untyped-call]  # the 401 is expected
 
 
-def test_a_plan_that_changes_is_not_torn_from_under_the_hands(browser: webdriver.Chrome, site: conftest.Open) -> None:
+def test_a_form_in_use_is_not_replaced_when_the_plan_changes(browser: webdriver.Chrome, site: conftest.Open) -> None:
     page = site(doubles.holding())
     browser.get(page.url)
     field = browser.find_element(CSS, "#token")
@@ -92,13 +92,13 @@ def test_the_focus_stays_where_it_is(browser: webdriver.Chrome, site: conftest.O
     assert browser.execute_script("return document.activeElement.getAttribute('href')") == link
 
 
-def test_a_service_that_is_gone_does_not_look_in_sync(browser: webdriver.Chrome) -> None:
+def test_a_stopped_service_does_not_look_in_sync(browser: webdriver.Chrome) -> None:
     with conftest.serving(doubles.calm()) as page:
         browser.get(page.url)
         conftest.until(browser, lambda b: "In sync" in text(b, "h1"), sentence="it is in sync")
         assert not browser.find_element(CSS, "#disconnected").is_displayed()
     conftest.until(browser, lambda b: b.find_element(CSS, "#disconnected").is_displayed(), sentence="the loss shows")
-    browser.get_log("browser")  # type: ignore[no-untyped-call]  # it tells of the lost connection, rightly
+    browser.get_log("browser")  # type: ignore[no-untyped-call]  # the lost connection is expected
     browser.get("about:blank")
 
 
@@ -149,7 +149,7 @@ def _addresses(mood: str) -> list[str]:
 
 
 @pytest.mark.parametrize("mood", doubles.MOODS)
-def test_a_phone_shows_it_whole(browser: webdriver.Chrome, site: conftest.Open, mood: str) -> None:
+def test_the_page_fits_a_phone(browser: webdriver.Chrome, site: conftest.Open, mood: str) -> None:
     present = doubles.MOODS[mood]()
     long = {doubles.fleet(n): "Unbreakable" * 12 for n in range(6)}
     fleets = tuple(dataclasses.replace(each, name=long[each.fleet]) for each in present.fleets)
@@ -166,7 +166,7 @@ def test_a_phone_shows_it_whole(browser: webdriver.Chrome, site: conftest.Open, 
 
 
 @pytest.mark.parametrize("mood", doubles.MOODS)
-def test_the_browser_has_nothing_to_complain_about(browser: webdriver.Chrome, site: conftest.Open, mood: str) -> None:
+def test_the_browser_console_stays_empty(browser: webdriver.Chrome, site: conftest.Open, mood: str) -> None:
     page = site(doubles.MOODS[mood]())
     page.remember()
     browser.get_log("browser")  # type: ignore[no-untyped-call]
@@ -181,7 +181,7 @@ def test_the_browser_has_nothing_to_complain_about(browser: webdriver.Chrome, si
 
 
 def _axe() -> str:
-    """Give the script of axe-core, which a package of the development requirements carries."""
+    """Return the script of axe-core, which a development requirement contains."""
     found = importlib.util.find_spec("selenium_axe_python")
     conftest.require(found is not None and found.origin is not None, "selenium-axe-python, which carries axe-core")
     assert found is not None
@@ -191,8 +191,8 @@ def _axe() -> str:
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("mood", doubles.MOODS)
-def test_nobody_is_kept_out(browser: webdriver.Chrome, site: conftest.Open, mood: str, dark: bool) -> None:
-    """axe-core finds nothing, by day and by night."""
+def test_the_page_is_accessible(browser: webdriver.Chrome, site: conftest.Open, mood: str, dark: bool) -> None:
+    """axe-core finds no violation, in light and dark mode."""
     script = _axe()
     page = site(doubles.MOODS[mood]())
     page.remember(runs=8)
@@ -215,7 +215,7 @@ def test_nobody_is_kept_out(browser: webdriver.Chrome, site: conftest.Open, mood
         browser.get_log("browser")  # type: ignore[no-untyped-call]
 
 
-def test_who_wants_no_motion_sees_none(browser: webdriver.Chrome, site: conftest.Open) -> None:
+def test_reduced_motion_is_respected(browser: webdriver.Chrome, site: conftest.Open) -> None:
     page = site(doubles.working())
     browser.execute_cdp_cmd(
         "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-reduced-motion", "value": "reduce"}]}
@@ -225,8 +225,8 @@ def test_who_wants_no_motion_sees_none(browser: webdriver.Chrome, site: conftest
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 
-def test_ages_grow_by_themselves(browser: webdriver.Chrome, site: conftest.Open) -> None:
-    """The page is drawn again now and then, though nothing happened."""
+def test_ages_grow_without_a_change(browser: webdriver.Chrome, site: conftest.Open) -> None:
+    """The page is refreshed now and then without a change."""
     page = site(doubles.calm())
     browser.get(page.url)
     conftest.until(browser, lambda b: "checked 40 s ago" in text(b, "h1"), sentence="it is 40 s old")

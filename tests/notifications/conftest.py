@@ -1,4 +1,4 @@
-"""The tests of notices run on a clock that jumps to the next thing to do, and catch what is logged."""
+"""Runs the tests of notifications on virtual time, and captures the log."""
 
 from collections.abc import Iterator
 
@@ -15,6 +15,6 @@ def anyio_backend() -> tuple[str, dict[str, object]]:
 
 @pytest.fixture(autouse=True)
 def log() -> Iterator[list[structlog.typing.EventDict]]:
-    """Catch what is logged."""
+    """Capture the log."""
     with structlog.testing.capture_logs() as lines:
         yield lines

@@ -1,4 +1,4 @@
-"""What docs/operations.md says of notices is what is sent."""
+"""The description of notifications in docs/operations.md matches what is sent."""
 
 import dataclasses
 import json
@@ -16,7 +16,7 @@ SECTION = pages.page("docs/operations.md").section("## Notifications")
 CHANGE = Change(Action.DETACH, DriverId(f"drv_{'a' * 32}"), FleetId(f"flt_{'v' * 32}"))
 
 
-def test_the_document_has_the_shape_that_is_shown() -> None:
+def test_a_notification_has_the_documented_shape() -> None:
     guarded = dataclasses.replace(doubles.guarded(()), held=(HeldChange(CHANGE, guard.PER_FLEET, "7 of 23 …"),))
     last = Report(RunId("run_1"), clocks.NOON, clocks.NOON, guarded)
     account = Account("https://charge.test/v1", "live")
@@ -34,13 +34,13 @@ def test_every_kind_is_explained() -> None:
     assert {row[0].strip("`") for row in SECTION.rows()} == {kind.value for kind in notifications.Kind}
 
 
-def test_the_limits_that_are_told_are_kept() -> None:
+def test_the_documented_limits_are_the_real_ones() -> None:
     text = " ".join(SECTION.text.split())
     first, second, third = (f"{pause:g}" for pause in webhook.RETRY_DELAYS)
     for words in (
         f"within {webhook.DEADLINE_SECONDS:g} seconds",
         f"after {first}, {second} and {third} seconds",
-        f"At most {webhook.MAX_QUEUED} notices",
+        f"At most {webhook.MAX_QUEUED}",
         f"has {webhook.SHUTDOWN_SECONDS:g} seconds",
         f"the first {notifications.MOST_ITEMS}:",
     ):

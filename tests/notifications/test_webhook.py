@@ -1,4 +1,4 @@
-"""The webhook: it is told in the background, a few times if need be, and its address is nobody's to read."""
+"""The webhook: delivery in the background with retries, and an address that stays secret."""
 
 import contextlib
 import json
@@ -24,17 +24,17 @@ URL = "https://hooks.test:8443/services/Sesame?token=Sesame"
 Log = list[structlog.typing.EventDict]
 
 
-def told(number: int = 1) -> notifications.Notification:
+def notification(number: int = 1) -> notifications.Notification:
     return notifications.Notification(
-        notifications.Kind.HELD, f"notice {number}", {"text": f"notice {number}", "kind": "held"}
+        notifications.Kind.HELD, f"notification {number}", {"text": f"notification {number}", "kind": "held"}
     )
 
 
 class Channel:
-    """Answers as it is told, then with 200; keeps what came, and when."""
+    """Answers as scripted, then with 200; records requests and their times."""
 
     def __init__(self, *answers: int | httpx.Response | Exception | float) -> None:
-        """Take statuses, whole answers, failures, or seconds for which to say nothing."""
+        """Take statuses, whole responses, failures, or seconds of silence."""
         self.requests: list[httpx.Request] = []
         self.times: list[float] = []
         self._answers = list(answers)
@@ -70,7 +70,7 @@ def hook_of(channel: Channel) -> webhook.Webhook:
 
 @contextlib.asynccontextmanager
 async def delivering(hook: webhook.Webhook, *, seconds: float = 3600) -> AsyncIterator[None]:
-    """Deliver for so long after the block, then end as the service does."""
+    """Deliver during the block and for so long after it, then stop as the service does."""
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(hook.deliver_forever)
         yield
@@ -82,14 +82,14 @@ def logged(log: Log) -> list[tuple[str, int, str]]:
     return [(line["event"], line["attempts"], line.get("error", "")) for line in log]
 
 
-async def test_a_notice_is_posted_as_it_is(log: Log) -> None:
+async def test_a_notification_is_posted_unchanged(log: Log) -> None:
     channel = Channel()
     hook = hook_of(channel)
     async with delivering(hook):
-        hook.enqueue(told())
+        hook.enqueue(notification())
     (request,) = channel.requests
     assert (request.method, str(request.url)) == ("POST", URL)
-    assert json.loads(request.content) == told().body
+    assert json.loads(request.content) == notification().body
     assert request.headers["Content-Type"] == "application/json"
     assert request.headers["User-Agent"] == "fleet-sync/test"
     assert request.headers["Host"] == "hooks.test:8443"
@@ -99,15 +99,15 @@ async def test_a_notice_is_posted_as_it_is(log: Log) -> None:
     ]
 
 
-async def test_notices_come_in_the_order_in_which_they_were_told() -> None:
+async def test_notifications_are_delivered_in_order() -> None:
     channel = Channel(500)
     hook = hook_of(channel)
     for number in range(3):
-        hook.enqueue(told(number))
+        hook.enqueue(notification(number))
     async with delivering(hook):
         await anyio.sleep(60)
-        hook.enqueue(told(3))
-    assert channel.said == ["notice 0", "notice 0", "notice 1", "notice 2", "notice 3"]
+        hook.enqueue(notification(3))
+    assert channel.said == ["notification 0", "notification 0", "notification 1", "notification 2", "notification 3"]
 
 
 @pytest.mark.parametrize(
@@ -123,83 +123,83 @@ async def test_notices_come_in_the_order_in_which_they_were_told() -> None:
         60.0,
     ],
 )
-async def test_what_may_pass_is_tried_again_with_growing_pauses(answer: Any, log: Log) -> None:
+async def test_temporary_failures_are_retried_with_growing_delays(answer: Any, log: Log) -> None:
     channel = Channel(answer, answer, answer)
     hook = hook_of(channel)
     async with delivering(hook):
-        hook.enqueue(told())
+        hook.enqueue(notification())
     deadline = webhook.DEADLINE_SECONDS if isinstance(answer, float) else 0
     assert channel.pauses == [pause + deadline for pause in webhook.RETRY_DELAYS]
     assert logged(log) == [("notice_sent", 4, "")]
 
 
 @pytest.mark.parametrize("answer", [301, 302, 308, 400, 401, 403, 404, 410])
-async def test_what_will_not_pass_is_not_tried_again(answer: int, log: Log) -> None:
+async def test_permanent_failures_are_not_retried(answer: int, log: Log) -> None:
     channel = Channel(httpx.Response(answer, headers={"Location": "https://evil.test/"}))
     hook = hook_of(channel)
     async with delivering(hook):
-        hook.enqueue(told())
+        hook.enqueue(notification())
     assert len(channel.requests) == 1
     assert logged(log) == [("notice_failed", 1, f"HTTP {answer}")]
 
 
-async def test_a_notice_is_given_up_after_a_few_attempts_and_the_next_one_goes_on(log: Log) -> None:
+async def test_a_notification_is_given_up_after_four_attempts_and_the_next_one_is_sent(log: Log) -> None:
     channel = Channel(*[500] * 4)
     hook = hook_of(channel)
     async with delivering(hook):
-        hook.enqueue(told(1))
-        hook.enqueue(told(2))
-    assert channel.said == [*["notice 1"] * 4, "notice 2"]
+        hook.enqueue(notification(1))
+        hook.enqueue(notification(2))
+    assert channel.said == [*["notification 1"] * 4, "notification 2"]
     assert logged(log) == [("notice_failed", 4, "HTTP 500"), ("notice_sent", 1, "")]
 
 
 @pytest.mark.parametrize(
     ("asked", "pause"), [("30", 30.0), ("0", 1.0), ("99999", 60.0), ("soon", 1.0), ("\u0663", 1.0), ("9" * 400, 60.0)]
 )
-async def test_a_pause_that_is_asked_for_is_kept_within_bounds(asked: str, pause: float) -> None:
+async def test_retry_after_is_obeyed_within_bounds(asked: str, pause: float) -> None:
     channel = Channel(httpx.Response(429, headers=[(b"Retry-After", asked.encode())]))
     hook = hook_of(channel)
     async with delivering(hook):
-        hook.enqueue(told())
+        hook.enqueue(notification())
     assert channel.pauses == [pause]
 
 
-async def test_to_tell_never_waits_and_the_latest_states_win(log: Log) -> None:
+async def test_enqueue_never_waits_and_drops_the_oldest(log: Log) -> None:
     channel = Channel()
     hook = hook_of(channel)
     for number in range(webhook.MAX_QUEUED + 3):
-        hook.enqueue(told(number))
+        hook.enqueue(notification(number))
     assert logged(log) == [("notice_failed", 0, "too many notifications are queued")] * 3
     async with delivering(hook):
         pass
-    assert channel.said == [f"notice {number}" for number in range(3, webhook.MAX_QUEUED + 3)]
+    assert channel.said == [f"notification {number}" for number in range(3, webhook.MAX_QUEUED + 3)]
 
 
-async def test_at_the_end_what_waits_is_still_delivered() -> None:
+async def test_at_shutdown_queued_notifications_are_delivered() -> None:
     channel = Channel()
     hook = hook_of(channel)
     async with delivering(hook, seconds=0):
         for number in range(3):
-            hook.enqueue(told(number))
-    assert channel.said == ["notice 0", "notice 1", "notice 2"]
+            hook.enqueue(notification(number))
+    assert channel.said == ["notification 0", "notification 1", "notification 2"]
 
 
-async def test_at_the_end_nobody_waits_for_a_webhook_that_hangs(log: Log) -> None:
+async def test_at_shutdown_a_hanging_webhook_is_abandoned(log: Log) -> None:
     channel = Channel(9.0)
     hook = hook_of(channel)
     async with delivering(hook, seconds=1):
-        hook.enqueue(told(1))
-        hook.enqueue(told(2))
+        hook.enqueue(notification(1))
+        hook.enqueue(notification(2))
         began = anyio.current_time()
     assert anyio.current_time() - began == pytest.approx(1 + webhook.SHUTDOWN_SECONDS)
     assert logged(log) == [("notice_failed", 1, "the service ended"), ("notice_failed", 0, "the service ended")]
 
 
-async def test_at_the_end_a_pause_is_cut_short_for_a_last_attempt(log: Log) -> None:
+async def test_at_shutdown_a_retry_delay_is_cut_short_for_a_last_attempt(log: Log) -> None:
     channel = Channel(500, 500)
     hook = hook_of(channel)
     async with delivering(hook, seconds=0.5):
-        hook.enqueue(told())
+        hook.enqueue(notification())
     assert channel.pauses == [0.5]
     assert logged(log) == [("notice_failed", 2, "HTTP 500")]
 
@@ -215,16 +215,16 @@ async def test_an_idle_webhook_ends_at_once() -> None:
     "answer",
     [404, httpx.ReadError(f"{URL} broke"), httpx.InvalidURL(f"{URL} is none"), ValueError(URL), OSError(URL)],
 )
-async def test_the_address_is_in_no_log_line(answer: Any, log: Log) -> None:
+async def test_the_webhook_address_is_never_logged(answer: Any, log: Log) -> None:
     hook = hook_of(Channel(*[answer] * 4))
     async with delivering(hook):
-        hook.enqueue(told())
+        hook.enqueue(notification())
     assert log[-1]["event"] == "notice_failed" and log[-1]["host"] == "hooks.test"
     assert "Sesame" not in f"{log} {hook!r} {vars(hook)}"
 
 
 class Server:
-    """An ASGI application that answers every request alike, and keeps what came."""
+    """An ASGI application that gives every request the same response and records it."""
 
     def __init__(self, status: int, headers: Sequence[tuple[bytes, bytes]] = (), body: bytes = b"ok") -> None:
         self.paths: list[str] = []
@@ -252,9 +252,9 @@ class TestOverHttp:
 
     @staticmethod
     async def deliver(url: str, log: Log) -> None:
-        """Deliver one notice, until the log says what came of it."""
+        """Deliver one notification, until its outcome is logged."""
         hook = webhook.Webhook(Secret(url), user_agent="fleet-sync/test")
-        hook.enqueue(told())
+        hook.enqueue(notification())
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(hook.deliver_forever)
             with anyio.fail_after(20):
@@ -262,7 +262,7 @@ class TestOverHttp:
                     await anyio.lowlevel.checkpoint()
             tasks.cancel_scope.cancel()
 
-    async def test_a_notice_arrives(self, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_a_notification_arrives(self, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
         server = Server(200)
         with served.over_http(server) as base, served.trap() as proxy:
             for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
@@ -271,7 +271,7 @@ class TestOverHttp:
             await self.deliver(f"{base}/hook?a=b", log)
             assert proxy.caught == []
         assert server.paths == ["/v1/hook?a=b"]
-        assert server.bodies == [told().body]
+        assert server.bodies == [notification().body]
         assert logged(log) == [("notice_sent", 1, "")]
 
     async def test_a_redirect_is_not_followed(self, log: Log) -> None:
@@ -282,18 +282,18 @@ class TestOverHttp:
             assert elsewhere.caught == []
         assert logged(log) == [("notice_failed", 1, "HTTP 307")]
 
-    async def test_an_answer_of_any_length_is_not_read(self, log: Log) -> None:
+    async def test_the_body_of_a_response_is_not_read(self, log: Log) -> None:
         with served.over_http(Server(200, body=b"x" * 50_000_000)) as base:
             await self.deliver(base, log)
         assert logged(log) == [("notice_sent", 1, "")]
 
     @pytest.mark.parametrize("url", ["http://127.0.0.1:{port}/Sesame", "https://{label}.test/Sesame"])
-    async def test_where_nobody_is_it_fails_like_any_other(self, url: str, log: Log) -> None:
-        """A name that cannot be looked up is no OSError."""
+    async def test_an_unreachable_webhook_is_a_failed_attempt(self, url: str, log: Log) -> None:
+        """A name that cannot be resolved raises no OSError."""
         with socket.create_server(("127.0.0.1", 0)) as listener:
             port = listener.getsockname()[1]
         hook = webhook.Webhook(Secret(url.format(port=port, label="a" * 64)), user_agent="fleet-sync/test")
-        hook.enqueue(told())
+        hook.enqueue(notification())
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(hook.deliver_forever)
             await anyio.lowlevel.checkpoint()

@@ -1,4 +1,4 @@
-"""The tests of worker/service run on virtual time."""
+"""Runs the tests of worker/service on virtual time."""
 
 from tests.support.virtual import anyio_backend, log
 

@@ -1,4 +1,4 @@
-"""The composition root: what an account takes over from the one that it replaces."""
+"""The composition root: what an account keeps from the one it replaces."""
 
 import pathlib
 from collections.abc import AsyncIterator
@@ -48,14 +48,14 @@ async def accounts(tmp_path: pathlib.Path) -> AsyncIterator[Accounts]:
     await accounts.journal.aclose()
 
 
-async def test_settings_read_anew_keep_what_was_learned_of_the_limit_and_a_pause_under_way(accounts: Accounts) -> None:
+async def test_a_reload_keeps_the_learned_rate_and_a_pause_in_progress(accounts: Accounts) -> None:
     before = accounts.make()
     before._limiter.limited(0.0, retry_after=60.0)
     after = accounts.make(before=before)
     assert after._limiter is before._limiter
 
 
-async def test_another_pace_begins_anew(accounts: Accounts) -> None:
+async def test_a_changed_rate_limit_starts_from_the_new_settings(accounts: Accounts) -> None:
     before = accounts.make()
     after = accounts.make(before=before, requests_per_second=7)
     assert (before.rate, after.rate) == (25, 7)

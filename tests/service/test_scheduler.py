@@ -1,4 +1,4 @@
-"""When the service runs again: at the interval, at boundaries, ever later while runs fail; and that nothing ends it."""
+"""The service's loop: when the next run begins, and that no failure ends the loop."""
 
 import dataclasses
 import datetime
@@ -32,7 +32,7 @@ End = Callable[["Account"], Report]
 
 @dataclasses.dataclass
 class Account:
-    """An account whose runs end as the script says, each after a second; the last one for ever."""
+    """An account whose runs take a second and end as scripted; the last entry repeats."""
 
     script: Sequence[End]
     boundary: datetime.datetime | None = None
@@ -112,7 +112,7 @@ async def _served(
     meanwhile: Callable[[scheduler.Service], None] = lambda service: None,
     ended: list[Report] | None = None,
 ) -> list[tuple[float, str]]:
-    """Serve for so long, do something after 100 s, and give when which runs began."""
+    """Run the service for so long, call `meanwhile` after 100 s, and return the start and trigger of each run."""
     shown = state.ServiceState(clock=account.clock)
 
     async def reload() -> composition.AccountRuntime:
@@ -140,12 +140,12 @@ async def _served(
     return account.runs
 
 
-async def test_it_runs_at_start_and_a_pause_after_each_run() -> None:
+async def test_it_runs_at_the_start_and_an_interval_after_each_run() -> None:
     runs = await _served(Account([in_sync]), 1000)
     assert runs == [(0, "start"), (301, "interval"), (602, "interval"), (903, "interval")]
 
 
-async def test_runs_that_fail_are_repeated_soon_then_ever_later_and_the_first_good_one_ends_that() -> None:
+async def test_failed_runs_are_retried_with_growing_delays_until_one_succeeds() -> None:
     runs = await _served(Account([failed] * 6 + [in_sync]), 1000)
     assert runs == [
         (0, "start"),
@@ -159,27 +159,27 @@ async def test_runs_that_fail_are_repeated_soon_then_ever_later_and_the_first_go
     ]
 
 
-async def test_a_defect_in_one_run_ends_nothing() -> None:
+async def test_a_defect_in_one_run_does_not_end_the_service() -> None:
     account, ended = Account([crashed, in_sync]), list[Report]()
     runs = await _served(account, 400, ended=ended)
     assert runs == [(0, "start"), (11, "retry"), (312, "interval")]
     assert [each.result.value for each in ended] == ["failed", "in_sync", "in_sync"]
 
 
-async def test_it_wakes_where_a_row_begins_or_ends() -> None:
+async def test_it_runs_when_a_row_begins_or_ends() -> None:
     account = Account([in_sync])
     account.boundary = account.clock.now() + datetime.timedelta(seconds=42)
     runs = await _served(account, 100)
     assert runs[:2] == [(0, "start"), (42, "boundary")]
 
 
-async def test_what_was_refused_is_tried_again_after_a_minute_then_two() -> None:
+async def test_a_refused_change_is_retried_after_one_minute_then_two() -> None:
     account = Account([refused, refused, in_sync])
     runs = await _served(account, 400)
     assert runs == [(0, "start"), (61, "retry"), (182, "retry")]
 
 
-async def test_a_burst_of_requests_is_one_run_at_once() -> None:
+async def test_a_burst_of_requests_leads_to_one_immediate_run() -> None:
     def burst(service: scheduler.Service) -> None:
         for _ in range(50):
             service.wake(status.Trigger.REQUEST)
@@ -188,13 +188,13 @@ async def test_a_burst_of_requests_is_one_run_at_once() -> None:
     assert runs == [(0, "start"), (100, "request")]
 
 
-async def test_where_another_process_writes_it_stands_by_and_takes_over() -> None:
+async def test_it_stands_by_while_another_process_is_the_writer_and_takes_over() -> None:
     busy = JournalBusy("process 7 writes to it")
     runs = await _served(Account([in_sync], open_fails=[busy] * 3), 100)
     assert runs == [(15, "start")]
 
 
-async def test_a_journal_that_another_process_took_meanwhile_is_waited_for() -> None:
+async def test_it_waits_for_a_journal_that_another_process_has_taken_over() -> None:
     def lost(account: Account) -> Report:
         account.open_fails = [JournalBusy("process 7 writes to it")] * 4
         now = account.clock.now()
@@ -204,8 +204,8 @@ async def test_a_journal_that_another_process_took_meanwhile_is_waited_for() -> 
     assert runs == [(0, "start"), (21, "start")]
 
 
-async def test_an_approval_is_taken_up_within_seconds_and_only_once() -> None:
-    """Also where it does not help, as with `must_see`."""
+async def test_an_approval_leads_to_one_run_within_seconds() -> None:
+    """Also if the approval has no effect, as with `must_see`."""
 
     def held(account: Account) -> Report:
         now = account.clock.now()
@@ -218,8 +218,8 @@ async def test_an_approval_is_taken_up_within_seconds_and_only_once() -> None:
     assert 100 <= runs[1][0] <= 105
 
 
-async def test_what_is_held_again_may_be_approved_again() -> None:
-    """An approval of what flaps is used up by the run that makes it."""
+async def test_a_plan_that_is_held_again_can_be_approved_again() -> None:
+    """An approval of a flapping change is used up by the run that applies it."""
 
     def held(account: Account) -> Report:
         now = account.clock.now()
@@ -236,7 +236,7 @@ async def test_what_is_held_again_may_be_approved_again() -> None:
     assert [trigger for _, trigger in runs] == ["start", "request", "interval", "request"]
 
 
-async def test_where_nothing_is_held_nobody_is_asked_for_approvals() -> None:
+async def test_without_held_changes_the_journal_is_not_asked_for_approvals() -> None:
     account = Account([in_sync])
     await _served(account, 290)
     assert account.asked == 0

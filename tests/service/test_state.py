@@ -1,4 +1,4 @@
-"""What the service knows of itself: which part is broken since when, and whether it is ready."""
+"""The service's state: which part is broken since when, and whether the service is ready."""
 
 import datetime
 
@@ -32,7 +32,7 @@ Part = status.Part
 
 
 class Clock:
-    """A clock that is set by hand."""
+    """A clock that advances a second each time it is read."""
 
     def __init__(self) -> None:
         self.time = NOON
@@ -48,7 +48,7 @@ class Clock:
 
 
 def ended(service_state: state.ServiceState, error: FleetSyncError | None = None) -> None:
-    """Have a run begin and end, with an error or in sync."""
+    """Begin and end a run, with an error or in sync."""
     guarded = None if error else doubles.guarded([])
     service_state.begin(RunId("run_1"), trigger="interval")
     finished = Report(RunId("run_1"), NOON, NOON, guarded, error=error)
@@ -71,9 +71,7 @@ def broken(service_state: state.ServiceState) -> set[Part]:
         (ReadingError("the list of fleets breaks off"), Part.CHARGE),
     ],
 )
-async def test_a_run_that_fails_says_which_part_is_broken_and_one_that_does_not_mends_it(
-    error: FleetSyncError, part: Part
-) -> None:
+async def test_a_failed_run_marks_a_part_as_broken_until_a_run_succeeds(error: FleetSyncError, part: Part) -> None:
     service_state = state.ServiceState(clock=Clock())
     ended(service_state, error)
     assert broken(service_state) == {part}
@@ -84,7 +82,7 @@ async def test_a_run_that_fails_says_which_part_is_broken_and_one_that_does_not_
     assert broken(service_state) == set()
 
 
-async def test_a_run_that_gets_further_than_the_one_before_mends_what_it_passed() -> None:
+async def test_a_run_that_fails_later_than_the_one_before_clears_the_earlier_parts() -> None:
     service_state = state.ServiceState(clock=Clock())
     for error, part in (
         (JournalError("the disk is full"), Part.JOURNAL),
@@ -97,14 +95,14 @@ async def test_a_run_that_gets_further_than_the_one_before_mends_what_it_passed(
     assert broken(service_state) == {Part.CHARGE, Part.KEY}
 
 
-async def test_a_charge_that_does_not_answer_says_nothing_of_the_key() -> None:
+async def test_an_unreachable_charge_does_not_prove_that_the_key_works() -> None:
     service_state = state.ServiceState(clock=Clock())
     ended(service_state, KeyRejected("401"))
     ended(service_state, Unreachable("no answer"))
     assert broken(service_state) == {Part.CHARGE, Part.KEY}
 
 
-async def test_a_journal_that_somebody_else_writes_is_not_broken() -> None:
+async def test_a_journal_with_another_writer_is_not_broken() -> None:
     service_state = state.ServiceState(clock=Clock())
     ended(service_state, JournalError("the disk is full"))
     service_state.stand_by("process 7 writes")
@@ -112,7 +110,7 @@ async def test_a_journal_that_somebody_else_writes_is_not_broken() -> None:
     assert service_state.unready_reason() == ""
 
 
-async def test_settings_are_mended_by_settings_only() -> None:
+async def test_broken_settings_are_cleared_only_by_valid_settings() -> None:
     service_state = state.ServiceState(clock=Clock())
     service_state.mark_failed(Part.SETTINGS, SettingsError([Problem("sync.mode", "wrong")]))
     ended(service_state)
@@ -122,7 +120,7 @@ async def test_settings_are_mended_by_settings_only() -> None:
     assert service_state.unready_reason() == ""
 
 
-async def test_it_is_ready_after_a_run_that_did_not_fail_or_when_it_stands_by() -> None:
+async def test_it_is_ready_after_a_run_that_did_not_fail_or_while_standing_by() -> None:
     first, second = state.ServiceState(clock=Clock()), state.ServiceState(clock=Clock())
     assert first.unready_reason()
     ended(first, Unreachable("no answer"))
@@ -137,14 +135,14 @@ async def test_it_is_ready_after_a_run_that_did_not_fail_or_when_it_stands_by() 
     assert second.unready_reason() == ""
 
 
-async def test_an_end_that_the_operator_wanted_breaks_nothing() -> None:
+async def test_a_requested_stop_marks_nothing_as_broken() -> None:
     service_state = state.ServiceState(clock=Clock())
     ended(service_state, Stopped("SIGTERM", exit_code=143))
     ended(service_state, ProcessSuspended("stood still"))
     assert broken(service_state) == set()
 
 
-async def test_whoever_waits_for_a_change_sees_each_and_for_a_turn_only_what_matters() -> None:
+async def test_changed_wakes_for_every_change_and_transitioned_only_for_transitions() -> None:
     service_state, seen = state.ServiceState(clock=Clock()), list[str]()
 
     async def watch(name: str) -> None:

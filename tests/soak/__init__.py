@@ -1,1 +1,1 @@
-"""The service for a long time, while everything around it changes; `make soak`."""
+"""Runs the service for a long time while everything around it changes: `make soak`."""

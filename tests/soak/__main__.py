@@ -1,7 +1,7 @@
-"""`python -m tests.soak [--seconds N] [--runs N]`: a service in weather, with an operator who does everything at once.
+"""Runs the service for a long time under injected faults: `python -m tests.soak [--seconds N] [--runs N]`.
 
-Invariant: after every deed the service converges, and in the end it has neither died nor grown. What it says is kept,
-and its last lines are shown: they should read like a diary. Neighbours: `tests.e2e.test_service` has each deed alone.
+Invariant: the service converges after every action, and at the end it has neither exited nor grown. The last lines of
+its log are printed. Neighbours: `tests.e2e.test_service` tests each action alone.
 """
 
 import collections
@@ -24,29 +24,29 @@ from tests.support import command, served
 from worker.sandbox import app, faults, quirks, state
 
 TOKEN = "a-token-of-the-soak"
-WEATHER = {"rate_limited": 0.02, "500": 0.02, "503": 0.02, "reset_before": 0.02, "reset_after": 0.02, "html": 0.01}
-MOST_GROWTH = 8.0
-"""MiB by which the process may be larger at the end than after its first fifty runs."""
+FAULT_RATES = {"rate_limited": 0.02, "500": 0.02, "503": 0.02, "reset_before": 0.02, "reset_after": 0.02, "html": 0.01}
+MAX_GROWTH = 8.0
+"""MiB by which the process may grow between its fiftieth run and the end."""
 
 
-class Place:
-    """An account with a service that runs on it, and an operator with a seed."""
+class Scenario:
+    """An account, a service that keeps it in sync, and the actions of its operator."""
 
     def __init__(self, folder: pathlib.Path, seed: int) -> None:
-        """Make an account of 60 drivers in 6 fleets."""
-        self.chance = random.Random(seed)
-        self.people = state.SandboxState.populate(drivers=60, fleets=6)
-        self.charge = app.create(self.people, quirks=quirks.PLAUSIBLE, faults=faults.Faults(WEATHER, seed=seed))
+        """Create an account with 60 drivers in 6 fleets."""
+        self.random = random.Random(seed)
+        self.state = state.SandboxState.populate(drivers=60, fleets=6)
+        self.charge = app.create(self.state, quirks=quirks.PLAUSIBLE, faults=faults.Faults(FAULT_RATES, seed=seed))
         self.path = folder
         self.log = folder / "log"
-        self.wanted = {fleet: sorted(self.people.members(fleet)) for fleet in self.people.fleets}
-        memberships = list(itertools.product(self.people.drivers, self.people.fleets))
-        self.chance.shuffle(memberships)
+        self.wanted = {fleet: sorted(self.state.members(fleet)) for fleet in self.state.fleets}
+        memberships = list(itertools.product(self.state.drivers, self.state.fleets))
+        self.random.shuffle(memberships)
         self._drifting = itertools.cycle(memberships)
 
     @contextlib.contextmanager
     def serving(self) -> Iterator[None]:
-        """Run the service."""
+        """Run the service during the block."""
         with served.over_http(self.charge) as url, self.log.open("w") as stream:
             self.folder = command.Folder(self.path, url)
             self.folder.write(self.wanted)
@@ -70,33 +70,33 @@ class Place:
                 self.running.reap()
 
     def events(self, name: str) -> list[dict[str, Any]]:
-        """Give the log lines of this name, until now."""
+        """Return the log lines of this event so far."""
         lines = [json.loads(line) for line in self.log.read_text().splitlines() if line.endswith("}")]
         return [line for line in lines if line["event"] == name]
 
     def runs(self) -> int:
-        """Count the runs that have ended."""
+        """Return the number of finished runs."""
         return len(self.events("run_finished"))
 
     def converged(self) -> bool:
-        """Tell whether Charge holds what the document says."""
-        return self.wanted == {fleet: sorted(self.people.members(fleet)) for fleet in self.people.fleets}
+        """Return whether Charge matches the document."""
+        return self.wanted == {fleet: sorted(self.state.members(fleet)) for fleet in self.state.fleets}
 
     def memory(self) -> float:
-        """Give the MiB that the process has in memory."""
+        """Return the resident memory of the process in MiB."""
         status = pathlib.Path(f"/proc/{self.running.process.pid}/status").read_text()
         return int(status.split("VmRSS:")[1].split()[0]) / 1024
 
-    # --- What the operator, and others, do ----------------------------------------------------------------
+    # --- Actions ------------------------------------------------------------------------------------------
 
     def edit(self) -> None:
-        """Move somebody in the document: in place, by replacement, or by swapping a link."""
-        fleet = self.chance.choice(sorted(self.wanted))
-        driver = self.chance.choice(sorted(self.people.drivers))
+        """Change a membership in the document: in place, by replacing the file, or by swapping a link."""
+        fleet = self.random.choice(sorted(self.wanted))
+        driver = self.random.choice(sorted(self.state.drivers))
         drivers = set(self.wanted[fleet]) ^ {driver}
         self.wanted = {**self.wanted, fleet: sorted(drivers)}
         path = self.path / "membership.yaml"
-        match self.chance.randrange(3):
+        match self.random.randrange(3):
             case 0:
                 target = path.resolve()
                 target.write_text(command.document(self.wanted))
@@ -105,22 +105,22 @@ class Place:
                 fresh.write_text(command.document(self.wanted))
                 fresh.replace(path)
             case _:
-                swapped = self.path / f"swapped-{self.chance.randrange(10**9)}.yaml.txt"
+                swapped = self.path / f"swapped-{self.random.randrange(10**9)}.yaml.txt"
                 swapped.write_text(command.document(self.wanted))
                 link = self.path / "link"
                 link.symlink_to(swapped.name)
                 link.replace(path)
 
     def drift(self) -> None:
-        """Have somebody else change memberships; no one so often that it would be frozen."""
+        """Change a membership behind the service's back, each one too rarely to be frozen."""
         driver, fleet = next(self._drifting)
-        if driver in self.people.members(fleet):
-            self.people.detach(driver, fleet)
+        if driver in self.state.members(fleet):
+            self.state.detach(driver, fleet)
         else:
-            self.people.attach(driver, fleet)
+            self.state.attach(driver, fleet)
 
     def break_the_source(self) -> None:
-        """Break the document for some runs."""
+        """Break the document until a run has failed, then restore it."""
         path, seen = self.path / "membership.yaml", self.runs()
         target = path.resolve()
         sound = target.read_text()
@@ -128,17 +128,17 @@ class Place:
         command.until(lambda: any(run["result"] == "failed" for run in self.events("run_finished")[seen:]), what="seen")
         target.write_text(sound)
 
-    def hang_up(self) -> None:
-        """Have the settings read anew."""
+    def reload(self) -> None:
+        """Send SIGHUP, which reloads the settings."""
         self.running.signal(signal.SIGHUP)
 
     def burst(self) -> None:
-        """Ask for many runs at once."""
+        """Request many runs at once."""
         for _ in range(20):
             httpx.post(f"{self.page}/sync", headers={"Authorization": f"Bearer {TOKEN}"}, trust_env=False)
 
-    def look(self) -> None:
-        """Look at the page and the metrics."""
+    def read_page(self) -> None:
+        """Read the page, the metrics and a probe."""
         for path in ("/", "/metrics", "/readyz"):
             httpx.get(f"{self.page}{path}", trust_env=False)
 
@@ -148,40 +148,40 @@ class Place:
 @click.option("--runs", default=500, help="How many runs at least.")
 @click.option("--seed", default=1)
 def main(seconds: float, runs: int, seed: int) -> None:
-    """Let the service run in weather."""
+    """Run the service under faults and actions."""
     with tempfile.TemporaryDirectory(prefix="fleet-sync-soak-") as name:
-        place = Place(pathlib.Path(name), seed)
-        deeds: list[Callable[[], None]] = [
-            place.edit,
-            place.edit,
-            place.drift,
-            place.break_the_source,
-            place.hang_up,
-            place.burst,
-            place.look,
+        scenario = Scenario(pathlib.Path(name), seed)
+        actions: list[Callable[[], None]] = [
+            scenario.edit,
+            scenario.edit,
+            scenario.drift,
+            scenario.break_the_source,
+            scenario.reload,
+            scenario.burst,
+            scenario.read_page,
         ]
         done: collections.Counter[str] = collections.Counter()
         early = 0.0
-        with place.serving():
+        with scenario.serving():
             began = time.monotonic()
-            while time.monotonic() - began < seconds or place.runs() < runs:
-                deed = place.chance.choice(deeds)
-                deed()
-                done[deed.__name__] += 1
-                command.until(place.converged, what=f"converged after {deed.__name__}", timeout=60)
-                if not early and place.runs() >= 50:
-                    early = place.memory()
-            grown = place.memory() - early
-        _tell(place, done, grown)
-        sys.exit(1 if grown > MOST_GROWTH else 0)
+            while time.monotonic() - began < seconds or scenario.runs() < runs:
+                action = scenario.random.choice(actions)
+                action()
+                done[action.__name__] += 1
+                command.until(scenario.converged, what=f"converged after {action.__name__}", timeout=60)
+                if not early and scenario.runs() >= 50:
+                    early = scenario.memory()
+            grown = scenario.memory() - early
+        _print_summary(scenario, done, grown)
+        sys.exit(1 if grown > MAX_GROWTH else 0)
 
 
-def _tell(place: Place, done: collections.Counter[str], grown: float) -> None:
-    lines = place.log.read_text().splitlines()
+def _print_summary(scenario: Scenario, done: collections.Counter[str], grown: float) -> None:
+    lines = scenario.log.read_text().splitlines()
     click.echo("\n".join(line[:220] for line in lines[-25:]))
-    click.echo(f"{place.runs()} runs, {len(place.people.effects)} effects, deeds: {dict(done)}")
+    click.echo(f"{scenario.runs()} runs, {len(scenario.state.effects)} effects, actions: {dict(done)}")
     click.echo(f"{dict(collections.Counter(json.loads(line)['event'] for line in lines))}")
-    click.echo(f"memory grew by {grown:.1f} MiB after the first 50 runs (at most {MOST_GROWTH:g})")
+    click.echo(f"memory grew by {grown:.1f} MiB after the first 50 runs (at most {MAX_GROWTH:g})")
 
 
 if __name__ == "__main__":

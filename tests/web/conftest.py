@@ -1,4 +1,4 @@
-"""What the tests of the HTTP side share: an app in process, asked over ASGI."""
+"""An app in process, and a client that speaks ASGI to it."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -16,9 +16,9 @@ BASE = "http://127.0.0.1:8080"
 async def asking(
     service: doubles.Service, *, token: str | None = doubles.TOKEN, hosts: tuple[str, ...] = ()
 ) -> AsyncIterator[httpx.AsyncClient]:
-    """Ask the app of this service."""
-    wanted = Secret(token) if token else None
-    made = app.create(service, metrics.Metrics(), token=wanted, hosts=hosts)
+    """Yield a client of the service's app."""
+    secret = Secret(token) if token else None
+    made = app.create(service, metrics.Metrics(), token=secret, hosts=hosts)
     transport = httpx.ASGITransport(made, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url=BASE) as client:
         yield client

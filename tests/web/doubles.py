@@ -1,6 +1,6 @@
-"""A service that does as it is told, and snapshots of it in every mood.
+"""A fake service, and snapshots in every condition.
 
-Neighbours: `tests/status` asks the app in process, `tests/browser` looks at it with a real browser.
+Neighbours: `tests/web` calls the app in process, `tests/browser` opens it in a real browser.
 """
 
 import dataclasses
@@ -120,7 +120,7 @@ FLEETS = tuple(status.Fleet(fleet(n), FLEET_NAMES[n], in_sync=MEMBERS[n]) for n 
 
 
 def calm(**changed: Any) -> status.Status:
-    """Give the snapshot of a service that is in sync, but for what is changed."""
+    """Return the snapshot of a service in sync, with fields replaced."""
     present = status.Status(
         now=NOW,
         started=NOW - datetime.timedelta(days=3, hours=2),
@@ -147,7 +147,7 @@ def calm(**changed: Any) -> status.Status:
 
 
 def fleets(**by_number: Mapping[str, Any]) -> tuple[status.Fleet, ...]:
-    """Give the fleets, with fields of some changed: `f0={"held": 4}`."""
+    """Return the fleets, with fields of some replaced: `f0={"held": 4}`."""
     return tuple(dataclasses.replace(each, **by_number.get(f"f{n}", {})) for n, each in enumerate(FLEETS))
 
 
@@ -173,7 +173,7 @@ def working(done: int = 1204) -> status.Status:
 
 
 def drifting() -> status.Status:
-    deferred = Deferred(2, "rate_limit_exceeded", "Charge asked to wait; not made")
+    deferred = Deferred(2, "rate_limit_exceeded", "Charge rate limited the request; not sent")
     made = [change("attach", 1, 0), change("attach", 2, 0)]
     last = run(plan=guarded(changes=made), results=[ChangeResult(each, deferred) for each in made])
     return calm(last=last, fleets=fleets(f0={"drifted": 2}))
@@ -186,7 +186,7 @@ def refusing() -> status.Status:
         ChangeResult(made[1], Unknown(6, "charge_unreachable", "connection reset", "req_9fJq11")),
         ChangeResult(made[2], Applied(1, "req_7aa")),
     ]
-    problems = [Problem("membership.yaml:14:9", "alice@example.com leads to no driver")]
+    problems = [Problem("membership.yaml:14:9", "no driver has the e-mail address alice@example.com")]
     last = run(plan=guarded(changes=made, problems=problems, unsettled=True), results=results)
     return calm(last=last, fleets=fleets(f0={"refused": 1, "drifted": 1}))
 
@@ -194,15 +194,17 @@ def refusing() -> status.Status:
 def holding() -> status.Status:
     waiting = [held("detach", number, 3) for number in range(4)]
     waiting.append(
-        held("attach", 5, 1, by="flapping", message="made 4 times in a day, and undone each time by somebody else")
+        held(
+            "attach", 5, 1, by="flapping", message="applied 4 times within 24 h and reverted each time by someone else"
+        )
     )
-    duplicate = Problem("membership.yaml:31:9", "is the same as membership.yaml:12:9", note=True)
+    duplicate = Problem("membership.yaml:31:9", "duplicates membership.yaml:12:9", note=True)
     last = run(plan=guarded(held=waiting, problems=[duplicate]))
     return calm(last=last, fleets=fleets(f3={"in_sync": 8, "held": 4}, f1={"frozen": 1}))
 
 
 def broken() -> status.Status:
-    error = SourceError([Problem("membership.yaml:7:3", "the key 'Lyon depot' stands here twice")])
+    error = SourceError([Problem("membership.yaml:7:3", "the key 'Lyon depot' appears twice")])
     since = NOW.replace(hour=10, minute=5)
     last = run(error=error, seconds_ago=35)
     return calm(last=last, broken=(status.Broken(status.Part.SOURCE, since, error),))
@@ -220,13 +222,13 @@ MOODS = {
 
 
 class Record(memory_journal.MemoryJournal):
-    """A journal in memory that can be made to fail."""
+    """A journal in memory that fails on demand and counts what it returns."""
 
     def __init__(self) -> None:
         super().__init__(clock=clocks.Still())
         self.fails: FleetSyncError | None = None
         self.given: list[int] = []
-        """How many runs or changes it gave to each question."""
+        """How many runs or changes each query returned."""
 
     async def runs(self, *, limit: int | None = None) -> tuple[PastRun, ...]:
         self._check()
@@ -261,7 +263,7 @@ class Record(memory_journal.MemoryJournal):
 
 
 class Service:
-    """Implements views.Service: shows the snapshot that it is given, and notes what it is asked."""
+    """Implements ServiceProtocol: shows the snapshot it is given and records calls."""
 
     def __init__(self, present: status.Status | None = None) -> None:
         self.present = present or calm()
@@ -276,7 +278,7 @@ class Service:
         return self.present
 
     def show(self, present: status.Status) -> None:
-        """Change what is shown, and say so. From the event loop."""
+        """Replace the snapshot and announce the change. Call it inside the event loop."""
         self.present = present
         self._changed.set()
         self._changed = anyio.Event()
@@ -297,7 +299,7 @@ class Service:
 
 
 async def remember(service: Service, finished: Report, *, trigger: str = "interval", keys: str = "key") -> None:
-    """Write a run into the service's journal as the engine does."""
+    """Record a run in the service's journal as the engine does."""
     journal = service.record
     await journal.open()
     if finished.guarded and finished.guarded.changes:
@@ -310,7 +312,7 @@ async def remember(service: Service, finished: Report, *, trigger: str = "interv
 
 
 async def past(service: Service, count: int = 36) -> None:
-    """Fill the journal with a plausible past, and the service's last run."""
+    """Fill the journal with plausible runs, ending with the service's last run."""
     rng = random.Random(3)
     numbers = itertools.count(100)
     for back in range(count, 0, -1):

@@ -1,4 +1,4 @@
-"""What may be asked with the token, and that nothing happens without it."""
+"""The requests that change something: what they do with the token, and that they do nothing without it."""
 
 import contextlib
 from collections.abc import AsyncGenerator
@@ -57,7 +57,7 @@ async def test_without_the_token_nothing_happens(headers: Any) -> None:
 
 
 @pytest.mark.parametrize("path", ["/sync", "/approve"])
-async def test_without_a_token_configured_there_is_nothing_to_ask(path: str) -> None:
+async def test_without_a_configured_token_the_actions_do_not_exist(path: str) -> None:
     service = doubles.Service(doubles.holding())
     async with conftest.asking(service, token=None) as client:
         for headers in ({}, conftest.BEARER, {"Authorization": "Bearer "}):
@@ -66,7 +66,7 @@ async def test_without_a_token_configured_there_is_nothing_to_ask(path: str) -> 
     assert (service.synced, service.approved) == (0, [])
 
 
-async def test_the_form_approves_and_leads_back() -> None:
+async def test_the_form_approves_and_returns_to_the_overview() -> None:
     service = doubles.Service(doubles.holding())
     async with conftest.asking(service) as client:
         answer = await client.post("/approve", data=FORM, headers={"Origin": "null", "Sec-Fetch-Site": "same-origin"})
@@ -75,7 +75,7 @@ async def test_the_form_approves_and_leads_back() -> None:
     assert service.approved == [doubles.DIGEST]
 
 
-async def test_a_program_approves_with_its_header() -> None:
+async def test_a_program_approves_with_a_bearer_token() -> None:
     service = doubles.Service(doubles.holding())
     async with conftest.asking(service) as client:
         answer = await client.post("/approve", data={"digest": doubles.DIGEST}, headers=conftest.BEARER)
@@ -83,7 +83,7 @@ async def test_a_program_approves_with_its_header() -> None:
     assert service.approved == [doubles.DIGEST]
 
 
-async def test_a_wrong_header_is_not_made_good_by_the_form() -> None:
+async def test_a_wrong_bearer_token_is_not_overridden_by_the_form() -> None:
     service = doubles.Service(doubles.holding())
     async with conftest.asking(service) as client:
         answer = await client.post("/approve", data=FORM, headers={"Authorization": "Bearer wrong"})
@@ -101,7 +101,7 @@ async def test_only_the_plan_that_is_held_now_is_approved(digest: str) -> None:
     assert service.approved == []
 
 
-async def test_where_nothing_can_be_approved_the_digest_does_not_help() -> None:
+async def test_a_digest_approves_nothing_when_nothing_can_be_approved() -> None:
     waiting = [doubles.held("detach", 1, 1, by=guard.MUST_SEE)]
     for present in (doubles.calm(), doubles.calm(last=doubles.run(plan=doubles.guarded(held=waiting)))):
         service = doubles.Service(present)
@@ -122,7 +122,7 @@ async def test_where_nothing_can_be_approved_the_digest_does_not_help() -> None:
         {"Origin": "null", "Sec-Fetch-Site": "cross-site"},
     ],
 )
-async def test_another_site_cannot_ask_even_with_the_token(headers: dict[str, str]) -> None:
+async def test_another_sites_page_is_refused_even_with_the_token(headers: dict[str, str]) -> None:
     service = doubles.Service(doubles.holding())
     async with conftest.asking(service) as client:
         assert (await client.post("/approve", data=FORM, headers=headers)).status_code == 403
@@ -132,7 +132,7 @@ async def test_another_site_cannot_ask_even_with_the_token(headers: dict[str, st
 
 @pytest.mark.parametrize("headers", [{"Origin": conftest.BASE}, {"Sec-Fetch-Site": "none"}, {"Origin": "null"}])
 async def test_our_own_page_may_ask(headers: dict[str, str]) -> None:
-    """A browser that says nothing of sites sends `Origin: null` from our page, because it is to send no referrer."""
+    """Browsers without Sec-Fetch-Site send `Origin: null` from our page because of its referrer policy."""
     service = doubles.Service(doubles.holding())
     async with conftest.asking(service) as client:
         assert (await client.post("/approve", data=FORM, headers=headers)).status_code == 303
@@ -152,7 +152,7 @@ async def test_our_own_page_may_ask(headers: dict[str, str]) -> None:
         (b"digest=1&digest=2&token=", 401),
     ],
 )
-async def test_what_is_no_form_is_refused(body: bytes, status: int) -> None:
+async def test_a_malformed_form_is_refused(body: bytes, status: int) -> None:
     service = doubles.Service(doubles.holding())
     async with conftest.asking(service) as client:
         answer = await client.post("/approve", content=body)
@@ -160,14 +160,14 @@ async def test_what_is_no_form_is_refused(body: bytes, status: int) -> None:
     assert service.approved == []
 
 
-class TestPatience:
+class TestTimeout:
     """On virtual time."""
 
     @pytest.fixture
     def anyio_backend(self) -> tuple[str, dict[str, object]]:
         return ("trio", {"clock": trio.testing.MockClock(autojump_threshold=0)})
 
-    async def test_a_form_that_never_arrives_is_not_waited_for(self) -> None:
+    async def test_a_form_that_never_arrives_times_out(self) -> None:
         async def never() -> AsyncGenerator[bytes, None]:
             yield b"digest="
             await anyio.sleep_forever()
@@ -179,7 +179,7 @@ class TestPatience:
         assert service.approved == []
 
 
-async def test_an_approval_that_cannot_be_written_down_says_so() -> None:
+async def test_an_approval_that_cannot_be_recorded_is_an_error() -> None:
     service = doubles.Service(doubles.holding())
     service.fails = JournalError("no space left on device")
     async with conftest.asking(service) as client:

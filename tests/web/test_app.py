@@ -1,4 +1,4 @@
-"""Probes, metrics and addresses, and what every answer carries."""
+"""Probes, metrics and addresses, and the headers of every response."""
 
 import pytest
 import structlog.testing
@@ -25,7 +25,7 @@ PATHS = (
 )
 
 
-async def test_health_depends_on_nothing() -> None:
+async def test_liveness_depends_on_nothing() -> None:
     service = doubles.Service(doubles.broken())
     service.record.fails = JournalError("disk full")
     service.unready = "the journal cannot be written"
@@ -34,7 +34,7 @@ async def test_health_depends_on_nothing() -> None:
     assert (answer.status_code, answer.text) == (200, "ok\n")
 
 
-async def test_readiness_says_why_not() -> None:
+async def test_readiness_gives_the_reason() -> None:
     service = doubles.Service()
     async with conftest.asking(service) as client:
         assert (await client.get("/readyz")).status_code == 200
@@ -51,7 +51,7 @@ async def test_metrics_are_served_as_prometheus_wants_them() -> None:
 
 
 @pytest.mark.parametrize("path", [*PATHS, "/nowhere", "/static/../app.py", "/static/app.py", "/healthz/", "/sync"])
-async def test_every_answer_is_armoured(path: str) -> None:
+async def test_every_response_has_the_security_headers(path: str) -> None:
     service = doubles.Service()
     await doubles.past(service, 3)
     async with conftest.asking(service) as client:
@@ -73,7 +73,7 @@ async def test_every_page_answers(path: str) -> None:
         assert (await client.head(path)).status_code == 200
 
 
-async def test_only_what_does_not_change_is_kept() -> None:
+async def test_only_static_files_are_cached() -> None:
     async with conftest.asking(doubles.Service()) as client:
         assert (await client.get("/static/style.css")).headers["cache-control"] == "max-age=86400"
         assert (await client.get("/")).headers["cache-control"] == "no-store"
@@ -100,7 +100,7 @@ async def test_another_method_is_not_allowed(method: str, path: str) -> None:
     assert "<h1" in answer.text
 
 
-async def test_a_page_that_crashes_shows_no_traceback_and_is_armoured() -> None:
+async def test_a_page_with_a_defect_shows_no_traceback_and_keeps_its_headers() -> None:
     class Crashing(doubles.Service):
         def snapshot(self) -> status.Status:
             raise RuntimeError("boom ch_sk_live_51secret")
@@ -115,8 +115,8 @@ async def test_a_page_that_crashes_shows_no_traceback_and_is_armoured() -> None:
     assert [log["event"] for log in logs] == ["page_crashed"]
 
 
-async def test_only_requests_are_answered() -> None:
-    """There are no web sockets here: a handshake is turned away."""
+async def test_web_sockets_are_refused() -> None:
+    """A handshake is closed."""
     sent: list[types.Message] = []
 
     async def receive() -> types.Message:
@@ -130,8 +130,8 @@ async def test_only_requests_are_answered() -> None:
     assert [message["type"] for message in sent] == ["websocket.close"]
 
 
-async def test_another_name_is_refused_where_names_are_given() -> None:
-    """A page of another site, whose name leads to this machine, is the same origin to a browser: DNS rebinding."""
+async def test_other_host_names_are_refused() -> None:
+    """DNS rebinding: another site's name that resolves to this machine is the same origin to a browser."""
     async with conftest.asking(doubles.Service(), hosts=("127.0.0.1", "::1", "fleet.example")) as client:
         for host in ("127.0.0.1:8080", "[::1]:8080", "Fleet.Example"):
             assert (await client.get("/", headers={"Host": host})).status_code == 200

@@ -1,4 +1,4 @@
-"""The live updates on virtual time: only what changed, not too often, and to the end."""
+"""Live updates on virtual time: only changed fragments, at a bounded rate, up to the last change."""
 
 import contextlib
 import json
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def anyio_backend() -> tuple[str, dict[str, object]]:
-    """Trio, whose clock jumps to whatever is awaited next."""
+    """Trio with a clock that jumps to the next deadline."""
     return ("trio", {"clock": trio.testing.MockClock(autojump_threshold=0)})
 
 
@@ -37,7 +37,7 @@ class Reader:
         self.start: types.Message = {}
 
     async def run(self) -> None:
-        """Ask, and read until the end."""
+        """Request the stream and read it until it ends."""
         await self._app(self.scope, self._receive, self._send)
         self.ended.set()
 
@@ -46,7 +46,7 @@ class Reader:
         self._gone.set()
 
     async def next(self) -> bytes:
-        """Give what comes next."""
+        """Return the next chunk of the body."""
         while not self._sent:
             await self._more.wait()
         message = self._sent.pop(0)
@@ -56,14 +56,14 @@ class Reader:
         body: bytes = message["body"]
         return body
 
-    async def news(self) -> dict[str, str]:
-        """Give the parts of the next event that is no comment."""
+    async def fragments(self) -> dict[str, str]:
+        """Return the fragments of the next event that is not a comment."""
         while (event := await self.next()).startswith(b":"):
             pass
         name, data = event.decode().removesuffix("\n\n").split("\n")
         assert name == "event: fragments"
-        news: dict[str, str] = json.loads(data.removeprefix("data: "))
-        return news
+        rendered: dict[str, str] = json.loads(data.removeprefix("data: "))
+        return rendered
 
     async def _send(self, message: types.Message) -> None:
         self._sent.append(message)
@@ -79,7 +79,7 @@ class Reader:
 async def watching(
     service: doubles.Service, count: int = 1
 ) -> AsyncIterator[tuple[live_updates.LiveUpdates, list[Reader]]]:
-    """Open streams, and close them in the end."""
+    """Open streams, and close them at the end of the block."""
     made = app.create(service, metrics.Metrics(), token=None)
     readers = [Reader(made) for _ in range(count)]
     async with anyio.create_task_group() as tasks:
@@ -91,7 +91,7 @@ async def watching(
 
 async def test_a_stream_begins_with_the_whole_page() -> None:
     async with watching(doubles.Service()) as (_, [reader]):
-        assert tuple(await reader.news()) == fragments.NAMES
+        assert tuple(await reader.fragments()) == fragments.NAMES
     headers = dict(reader.start["headers"])
     assert headers[b"content-type"].startswith(b"text/event-stream")
     assert headers[b"cache-control"] == b"no-store"
@@ -99,42 +99,42 @@ async def test_a_stream_begins_with_the_whole_page() -> None:
     assert b"content-security-policy" in headers
 
 
-async def test_only_what_changed_is_sent_and_soon() -> None:
+async def test_only_changed_fragments_are_sent_within_a_tick() -> None:
     service = doubles.Service()
     async with watching(service) as (_, [reader]):
-        await reader.news()
+        await reader.fragments()
         service.show(doubles.drifting())
         began = anyio.current_time()
-        news = await reader.news()
-    assert {"banner", "fleets"} <= news.keys()
-    assert "facts" not in news
+        changed = await reader.fragments()
+    assert {"banner", "fleets"} <= changed.keys()
+    assert "facts" not in changed
     assert anyio.current_time() - began <= live_updates.TICK_SECONDS
 
 
-async def test_a_flood_of_changes_is_a_few_events_and_ends_with_the_last() -> None:
+async def test_a_flood_of_changes_becomes_few_events_and_ends_with_the_last_change() -> None:
     service = doubles.Service(doubles.working(0))
     async with watching(service) as (_, [reader]):
-        await reader.news()
+        await reader.fragments()
         began, events = anyio.current_time(), 0
         for done in range(1, 101):
             service.show(doubles.working(done))
             await anyio.sleep(0.02)
         while True:
-            news = await reader.news()
+            changed = await reader.fragments()
             events += 1
-            if "100 of 3,000" in news["banner"]:
+            if "100 of 3,000" in changed["banner"]:
                 break
         lasted = anyio.current_time() - began
     assert events <= lasted / live_updates.TICK_SECONDS + 1
     assert lasted <= 2 + 2 * live_updates.TICK_SECONDS
 
 
-async def test_many_streams_cost_one_drawing_a_tick_and_all_end_with_the_last_change() -> None:
+async def test_many_streams_share_one_rendering_a_tick_and_all_receive_the_last_change() -> None:
     service, drawn = doubles.Service(doubles.working(0)), []
 
     async def draw() -> Mapping[str, str]:
         drawn.append(anyio.current_time())
-        await anyio.sleep(0.03)  # the journal is asked, and changes come meanwhile
+        await anyio.sleep(0.03)  # changes arrive while the journal is read
         running = service.present.running
         return {"banner": str(running and running.done)}
 
@@ -148,7 +148,7 @@ async def test_many_streams_cost_one_drawing_a_tick_and_all_end_with_the_last_ch
             service.show(doubles.working(done))
             await anyio.sleep(0.02)
         for reader in readers:
-            while (await reader.news())["banner"] != "100":
+            while (await reader.fragments())["banner"] != "100":
                 pass
         await anyio.sleep(6 * live_updates.REFRESH_SECONDS)
         lasted = anyio.current_time() - drawn[0]
@@ -158,22 +158,22 @@ async def test_many_streams_cost_one_drawing_a_tick_and_all_end_with_the_last_ch
     assert len(drawn) - quiet <= (lasted - 5 * live_updates.REFRESH_SECONDS) / live_updates.TICK_SECONDS + 2
 
 
-async def test_who_comes_just_after_a_drawing_misses_no_change() -> None:
+async def test_a_stream_opened_just_after_a_rendering_misses_no_change() -> None:
     service = doubles.Service(doubles.working(1))
     async with watching(service) as (shared, [reader]), anyio.create_task_group() as tasks:
-        await reader.news()
+        await reader.fragments()
         await anyio.sleep(0.1)
-        service.show(doubles.working(2))  # the page of this tick is drawn already
+        service.show(doubles.working(2))  # the page of this tick has been rendered
         late = Reader(await shared.events(_request(reader)))
         tasks.start_soon(late.run)
         with anyio.fail_after(2 * live_updates.TICK_SECONDS):
-            while "2 of 3,000" not in (await late.news()).get("banner", ""):
+            while "2 of 3,000" not in (await late.fragments()).get("banner", ""):
                 pass
         late.leave()
 
 
-async def test_a_drawing_that_fails_ends_the_stream_and_is_logged() -> None:
-    """Uvicorn is silent, so nobody else would tell."""
+async def test_a_rendering_that_fails_ends_the_stream_and_is_logged() -> None:
+    """Uvicorn's own log is off."""
 
     class Broken(doubles.Service):
         def snapshot(self) -> status.Status:
@@ -185,9 +185,9 @@ async def test_a_drawing_that_fails_ends_the_stream_and_is_logged() -> None:
     assert [(log["event"], log["path"]) for log in logs] == [("page_crashed", "/events")]
 
 
-async def test_a_quiet_stream_shows_that_it_lives() -> None:
+async def test_a_stream_without_changes_sends_keepalives() -> None:
     async with watching(doubles.Service()) as (_, [reader]):
-        await reader.news()
+        await reader.fragments()
         began = anyio.current_time()
         assert (await reader.next()).startswith(b":")
         assert anyio.current_time() - began <= live_updates.TICK_SECONDS + live_updates.REFRESH_SECONDS
@@ -196,13 +196,13 @@ async def test_a_quiet_stream_shows_that_it_lives() -> None:
 async def test_hostile_text_cannot_forge_an_event() -> None:
     service = doubles.Service(doubles.calm(version="1\n\nevent: fragments\ndata: {}\n\n"))
     async with watching(service) as (_, [reader]):
-        news = await reader.news()
-    assert "data: {}" in news["facts"]
+        changed = await reader.fragments()
+    assert "data: {}" in changed["facts"]
 
 
-async def test_who_leaves_is_forgotten() -> None:
+async def test_a_disconnected_stream_is_removed() -> None:
     async with watching(doubles.Service()) as (open_, [reader]):
-        await reader.news()
+        await reader.fragments()
         assert len(open_.scopes) == 1
         reader.leave()
         await reader.ended.wait()
@@ -212,7 +212,7 @@ async def test_who_leaves_is_forgotten() -> None:
 async def test_the_end_of_the_service_ends_every_stream() -> None:
     async with watching(doubles.Service(), 3) as (open_, readers):
         for reader in readers:
-            await reader.news()
+            await reader.fragments()
         open_.close()
         for reader in readers:
             await reader.ended.wait()
@@ -222,11 +222,11 @@ async def test_the_end_of_the_service_ends_every_stream() -> None:
     assert answer.status_code == 503
 
 
-async def test_too_many_readers_are_told_to_come_back() -> None:
+async def test_streams_beyond_the_limit_are_refused_with_retry_after() -> None:
     service = doubles.Service()
     async with watching(service, live_updates.MAX_STREAMS) as (open_, readers):
         for reader in readers:
-            await reader.news()
+            await reader.fragments()
         answer = await open_.events(_request(readers[0]))
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "30")
         readers[0].leave()
@@ -234,14 +234,14 @@ async def test_too_many_readers_are_told_to_come_back() -> None:
         assert (await open_.events(_request(readers[0]))).status_code == 200
 
 
-async def test_a_journal_that_does_not_answer_ends_no_stream() -> None:
+async def test_an_unavailable_journal_does_not_end_a_stream() -> None:
     service = doubles.Service()
     service.record.fails = JournalError("disk I/O error")
     async with watching(service) as (_, [reader]):
-        assert "disk I/O error" in (await reader.news())["history"]
+        assert "disk I/O error" in (await reader.fragments())["history"]
 
 
-async def test_to_ask_for_the_head_opens_no_stream() -> None:
+async def test_a_head_request_opens_no_stream() -> None:
     made = app.create(doubles.Service(), metrics.Metrics(), token=None)
     reader = Reader(made, "HEAD")
     await reader.run()

@@ -1,4 +1,4 @@
-"""What Prometheus reads: every name that the alert rules rely on, and no series twice."""
+"""The metrics: every name that the alert rules use, and no series twice."""
 
 import dataclasses
 import datetime
@@ -46,7 +46,7 @@ Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
 def read(counted: metrics.Metrics, present: status.Status) -> Series:
-    """Read what is exposed; a series that comes twice is an error."""
+    """Parse the exposition; a repeated series is an error."""
     content, _ = counted.render(present)
     series: Series = {}
     for family in parser.text_string_to_metric_families(content.decode()):
@@ -74,7 +74,7 @@ def test_exactly_these_metrics_are_exposed_each_with_a_help_text(counted: metric
     assert media == "text/plain; version=0.0.4; charset=utf-8"
 
 
-def test_a_calm_service_in_figures(counted: metrics.Metrics) -> None:
+def test_a_service_in_sync_exposes_its_state(counted: metrics.Metrics) -> None:
     series = read(counted, doubles.calm())
     assert value(series, "fleets") == 6
     assert value(series, "memberships", fleet=doubles.fleet(0), state="in_sync") == 412
@@ -92,7 +92,7 @@ def test_a_calm_service_in_figures(counted: metrics.Metrics) -> None:
     assert [labels for name, labels in series if name == "fleet_sync_build_info"]
 
 
-def test_before_the_first_run_times_are_nought(counted: metrics.Metrics) -> None:
+def test_before_the_first_run_timestamps_are_zero(counted: metrics.Metrics) -> None:
     series = read(counted, dataclasses.replace(doubles.starting(), journal_bytes=None, standing_by="another one"))
     assert value(series, "last_success_timestamp_seconds") == 0
     assert value(series, "last_run_timestamp_seconds") == 0
@@ -100,7 +100,7 @@ def test_before_the_first_run_times_are_nought(counted: metrics.Metrics) -> None
     assert not [name for name, _ in series if name == "fleet_sync_journal_size_bytes"]
 
 
-def test_every_part_is_always_there(counted: metrics.Metrics) -> None:
+def test_every_part_has_a_series_at_all_times(counted: metrics.Metrics) -> None:
     series = read(counted, doubles.broken())
     parts = {part: value(series, "broken", part=part) for part in ("settings", "source", "journal", "charge", "key")}
     assert parts == {"settings": 0, "source": 1, "journal": 0, "charge": 0, "key": 0}
@@ -111,11 +111,11 @@ def test_a_plans_problems_are_counted(counted: metrics.Metrics) -> None:
     assert value(read(counted, doubles.refusing()), "problems") == 1
 
 
-def test_a_harmless_note_is_no_problem_that_counts(counted: metrics.Metrics) -> None:
+def test_a_harmless_note_is_not_counted_as_a_problem(counted: metrics.Metrics) -> None:
     assert value(read(counted, doubles.holding()), "problems") == 0
 
 
-def test_the_smallest_fleets_are_summed(counted: metrics.Metrics) -> None:
+def test_the_smallest_fleets_are_added_up(counted: metrics.Metrics) -> None:
     fleets = tuple(
         status.Fleet(FleetId(f"flt_{n}"), "", in_sync=n, drifted=1) for n in range(service_protocol.MAX_FLEETS + 5)
     )
@@ -148,7 +148,7 @@ def test_runs_are_counted_by_result_and_trigger(counted: metrics.Metrics) -> Non
     assert value(series, "run_duration_seconds_bucket", le="1.0") == 1
 
 
-def test_every_trigger_of_a_service_is_there_from_the_start_and_no_other(counted: metrics.Metrics) -> None:
+def test_every_trigger_has_a_series_from_the_start(counted: metrics.Metrics) -> None:
     shown = {
         dict(labels)["trigger"] for name, labels in read(counted, doubles.calm()) if name == "fleet_sync_runs_total"
     }

@@ -1,4 +1,4 @@
-"""What the pages say, what they bound, and that nothing of foreign origin gets out of hand on them."""
+"""The pages: their content, their bounds, and that text from outside stays text."""
 
 import dataclasses
 import html
@@ -28,7 +28,7 @@ HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{7*7}}\u202
 
 
 class Elements(parser.HTMLParser):
-    """The elements of a page as a browser would make them, and the names of all their attributes."""
+    """The tags of a page, and the names of all attributes."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class Elements(parser.HTMLParser):
 
 
 def plain(page: str) -> str:
-    """Give a page's text, as somebody would read it."""
+    """Return the text of a page as a reader sees it."""
     text = re.sub(r"<[^>]+>", " ", re.sub(r"<(svg|head|header).*?</\1>", " ", page, flags=re.DOTALL))
     return " ".join(html.unescape(text).split())
 
@@ -55,7 +55,7 @@ async def read(service: doubles.Service, path: str = "/", *, expect: int = 200) 
 
 
 @pytest.mark.parametrize(
-    ("mood", "told"),
+    ("mood", "expected"),
     [
         ("in_sync", "In sync: 6 fleets, 3,480 memberships, checked 40 s ago, next in 4 min."),
         ("starting", "Starting: the first run is in progress (reading fleets)."),
@@ -66,33 +66,33 @@ async def read(service: doubles.Service, path: str = "/", *, expect: int = 200) 
         ("broken", "The source cannot be read since 10:05: no changes are made."),
     ],
 )
-async def test_the_first_thing_on_the_page_answers_the_question(mood: str, told: str) -> None:
+async def test_the_headline_states_the_condition(mood: str, expected: str) -> None:
     page = await read(doubles.Service(doubles.MOODS[mood]()))
     assert page.count("<h1") == 1
-    assert told in plain(page)
+    assert expected in plain(page)
 
 
-async def test_what_was_refused_says_who_why_and_what_to_do() -> None:
+async def test_a_refused_change_shows_driver_reason_and_remedy() -> None:
     text = plain(await read(doubles.Service(doubles.refusing())))
-    for told in ("Bruno Keller", "This driver is suspended.", "driver_blocked", "req_8sJw02kLmQ", "What to do:"):
-        assert told in text
-    assert "membership.yaml:14:9 alice@example.com leads to no driver" in text
+    for expected in ("Bruno Keller", "This driver is suspended.", "driver_blocked", "req_8sJw02kLmQ", "What to do:"):
+        assert expected in text
+    assert "membership.yaml:14:9 no driver has the e-mail address alice@example.com" in text
 
 
-async def test_a_remedy_shows_commands_as_such() -> None:
+async def test_a_remedy_marks_commands_as_code() -> None:
     assert "<code>fleet-sync check</code>" in await read(doubles.Service(doubles.broken()))
 
 
-async def test_the_approval_names_its_plan_and_all_that_it_lets_through() -> None:
+async def test_the_approval_form_shows_its_digest_and_all_held_changes() -> None:
     page = await read(doubles.Service(doubles.holding()))
     form = page[page.index('id="approve"') :]
-    assert form.count(doubles.DIGEST) == 2  # the field, and what people read
+    assert form.count(doubles.DIGEST) == 2  # the form field and the visible text
     for name in ("Ada Marchand", "Bruno Keller", "Chloé Dubois", "Dmitri Sokolov", "Farid Haddad"):
         assert name in form
     assert 'type="password"' in form
 
 
-async def test_without_a_token_nothing_is_offered() -> None:
+async def test_without_a_token_no_approval_is_offered() -> None:
     service = doubles.Service(doubles.holding())
     async with conftest.asking(service, token=None) as client:
         page = (await client.get("/")).text
@@ -141,13 +141,13 @@ async def test_hostile_text_stays_text(path: str) -> None:
         assert banned not in page
 
 
-async def test_what_is_asked_for_is_escaped_too() -> None:
+async def test_the_search_text_is_escaped() -> None:
     page = await read(doubles.Service(), "/drivers?q=%22%3E%3Cscript%3Ealert(1)%3C/script%3E&fleet=%22%3E%3Cb%3E")
     assert "<script>" not in page
     assert "<b>" not in page
 
 
-async def test_nothing_stands_inline_that_the_policy_forbids() -> None:
+async def test_the_page_has_no_inline_scripts_or_styles() -> None:
     for mood in doubles.MOODS.values():
         service = doubles.Service(mood())
         await doubles.past(service, 12)
@@ -159,7 +159,7 @@ async def test_nothing_stands_inline_that_the_policy_forbids() -> None:
         assert "javascript:" not in page
 
 
-async def test_a_large_account_stays_a_page() -> None:
+async def test_the_page_of_a_large_account_stays_small() -> None:
     fleets = tuple(status.Fleet(FleetId(f"flt_{n:032}"), f"Fleet {n}", in_sync=9) for n in range(5000))
     made = [doubles.change("attach", n, 0) for n in range(400)]
     waiting = [doubles.held("detach", 1000 + n, 1) for n in range(400)]
@@ -178,7 +178,7 @@ async def test_a_large_account_stays_a_page() -> None:
 
 
 @pytest.mark.parametrize("path", [f"/fleets/{doubles.fleet(0)}", f"/drivers?q={doubles.driver(1)}"])
-async def test_a_page_reads_no_more_of_a_long_past_than_it_shows(path: str) -> None:
+async def test_a_page_reads_no_more_changes_than_it_shows(path: str) -> None:
     service = doubles.Service()
     for number in range(400):
         made = [doubles.change("attach", 1, 0)]
@@ -195,30 +195,30 @@ async def test_one_run_is_found_without_reading_them_all() -> None:
     assert service.record.given == [0]  # its changes
 
 
-async def test_a_run_tells_each_change_and_what_came_of_it() -> None:
+async def test_the_page_of_a_run_lists_each_change_with_its_outcome() -> None:
     service = doubles.Service(doubles.refusing())
     await doubles.past(service, 3)
     text = plain(await read(service, "/runs/run_0001"))
-    for told in (
-        "Partly done",
+    for expected in (
+        "Partial",
         "interval",
         "This driver is suspended.",
         "req_9fJq11",
         "6 attempts",
         "36 reads, 3 writes",
     ):
-        assert told in text
+        assert expected in text
 
 
-async def test_a_run_that_failed_tells_why() -> None:
+async def test_the_page_of_a_failed_run_explains_the_error() -> None:
     service = doubles.Service(doubles.broken())
     await doubles.past(service, 1)
     text = plain(await read(service, "/runs/run_0001"))
     assert "Error" in text
-    assert "stands here twice" in text
+    assert "appears twice" in text
 
 
-async def test_a_run_that_was_cut_off_is_shown() -> None:
+async def test_an_unfinished_run_is_shown() -> None:
     service = doubles.Service()
     await service.record.open()
     plan = doubles.guarded(changes=[doubles.change("attach", 1, 0)])
@@ -232,12 +232,12 @@ async def test_a_run_that_was_cut_off_is_shown() -> None:
 @pytest.mark.parametrize(
     "path", ["/runs/run_none", "/runs/%3Cscript%3E", "/fleets/nope", f"/fleets/{doubles.fleet(77)}"]
 )
-async def test_what_the_journal_does_not_know_is_not_found(path: str) -> None:
+async def test_an_unknown_run_or_fleet_is_not_found(path: str) -> None:
     page = await read(doubles.Service(), path, expect=404)
     assert "<script>" not in page
 
 
-async def test_a_fleet_that_is_managed_no_more_keeps_its_past() -> None:
+async def test_a_fleet_that_is_no_longer_managed_keeps_its_history() -> None:
     service = doubles.Service()
     await doubles.past(service, 8)
     service.present = doubles.calm(fleets=())
@@ -245,7 +245,7 @@ async def test_a_fleet_that_is_managed_no_more_keeps_its_past() -> None:
 
 
 @pytest.mark.parametrize(
-    ("query", "told"),
+    ("query", "expected"),
     [
         (f"q={doubles.driver(1)}", "This driver is suspended."),
         (f"q={doubles.driver(1)}&fleet={doubles.fleet(0)}", "This driver is suspended."),
@@ -262,14 +262,14 @@ async def test_a_fleet_that_is_managed_no_more_keeps_its_past() -> None:
         ("", "Enter a driver's id"),
     ],
 )
-async def test_a_search_finds_the_why_of_a_driver(query: str, told: str) -> None:
+async def test_a_search_finds_a_drivers_changes(query: str, expected: str) -> None:
     service = doubles.Service(doubles.refusing())
     await doubles.past(service, 3)
-    assert told in plain(await read(service, f"/drivers?{query}"))
+    assert expected in plain(await read(service, f"/drivers?{query}"))
 
 
 @pytest.mark.parametrize("path", ["/runs/run_1", f"/fleets/{doubles.fleet(0)}", f"/drivers?q={doubles.driver(1)}"])
-async def test_a_journal_that_does_not_answer_is_said_readably(path: str) -> None:
+async def test_an_unavailable_journal_is_explained(path: str) -> None:
     service = doubles.Service()
     service.record.fails = JournalError("disk I/O error ch_sk_live_51secret")
     with structlog.testing.capture_logs() as logs:
@@ -280,8 +280,8 @@ async def test_a_journal_that_does_not_answer_is_said_readably(path: str) -> Non
     assert [log["event"] for log in logs] == ["page_failed"]
 
 
-async def test_the_overview_outlives_the_journal() -> None:
-    """The page that says that the journal is broken must not need it."""
+async def test_the_overview_works_without_the_journal() -> None:
+    """The page that reports a broken journal must not need the journal."""
     service = doubles.Service()
     service.record.fails = JournalError("disk I/O error")
     text = plain(await read(service))
@@ -289,7 +289,7 @@ async def test_the_overview_outlives_the_journal() -> None:
     assert "disk I/O error" in text
 
 
-async def test_a_journal_that_answers_again_is_asked_again() -> None:
+async def test_a_journal_that_works_again_is_read_again() -> None:
     service = doubles.Service()
     shown = fragments.Fragments(service, approvable=True)
     service.record.fails = JournalError("disk I/O error")
@@ -298,16 +298,16 @@ async def test_a_journal_that_answers_again_is_asked_again() -> None:
     assert "disk I/O error" not in (await shown.render())["history"]
 
 
-async def test_a_fleet_that_was_not_read_whole_says_so() -> None:
+async def test_an_incompletely_read_fleet_is_marked() -> None:
     service = doubles.Service(doubles.calm(fleets=doubles.fleets(f0={"incomplete": "its listing contradicts itself"})))
     assert "incomplete" in plain(await read(service))
     assert "its listing contradicts itself" in plain(await read(service, f"/fleets/{doubles.fleet(0)}"))
 
 
-# --- The chart, and what is written -----------------------------------------------------------------------
+# --- The chart and formatting -------------------------------------------------------------------------
 
 
-async def test_the_chart_has_a_column_a_run_and_says_it_in_words() -> None:
+async def test_the_chart_has_a_column_for_each_run_and_a_description() -> None:
     service = doubles.Service()
     await doubles.past(service, 60)
     runs = await service.record.runs()
@@ -321,31 +321,31 @@ async def test_the_chart_has_a_column_a_run_and_says_it_in_words() -> None:
     assert drawn.summary.startswith("The last 40 runs: ")
 
 
-async def test_a_chart_of_nothing_is_nothing() -> None:
+async def test_a_chart_without_runs_is_empty() -> None:
     assert history_chart.history_chart(()).columns == ()
 
 
 @pytest.mark.parametrize(
     ("count", "said"), [(0, "0 bytes"), (999, "999 bytes"), (4_812_000, "4.81 MB"), (3_200_000_000, "3.2 GB")]
 )
-async def test_a_size_is_written_for_people(count: int, said: str) -> None:
+async def test_sizes_have_readable_units(count: int, said: str) -> None:
     service = doubles.Service(doubles.calm(journal_bytes=count))
     assert said in plain(await read(service))
 
 
-async def test_printable_keeps_what_can_be_read() -> None:
+async def test_printable_replaces_control_characters_only() -> None:
     assert templating.printable("Zoë's van\n(№ 2)") == "Zoë's van (№ 2)"
     assert templating.printable("a\x00b\u202ec") == "a\N{REPLACEMENT CHARACTER}b\N{REPLACEMENT CHARACTER}c"
 
 
-async def test_must_see_is_held_without_an_offer() -> None:
+async def test_must_see_offers_no_approval() -> None:
     waiting = [doubles.held("detach", 1, 1, by=guard.MUST_SEE, message="must_see was not seen in Charge")]
     page = await read(doubles.Service(doubles.calm(last=doubles.run(plan=doubles.guarded(held=waiting)))))
     assert "cannot be approved" in page
     assert 'action="/approve"' not in page
 
 
-async def test_past_runs_are_looked_up_once_a_run() -> None:
+async def test_past_runs_are_read_once_a_run() -> None:
     service = doubles.Service()
     asked = []
 
@@ -365,7 +365,7 @@ async def test_past_runs_are_looked_up_once_a_run() -> None:
 
 
 class Counted(tuple[HeldChange, ...]):
-    """Held changes that count how often somebody goes through all of them."""
+    """Held changes that count how often they are iterated over."""
 
     walks = 0
 
@@ -374,7 +374,7 @@ class Counted(tuple[HeldChange, ...]):
         return super().__iter__()
 
 
-async def test_a_drawing_goes_through_what_is_held_once_for_its_items_and_once_for_the_approval() -> None:
+async def test_rendering_iterates_over_held_changes_once_for_alerts_and_once_for_the_approval() -> None:
     plan = dataclasses.replace(
         doubles.guarded(), held=Counted(doubles.held("detach", number, 3) for number in range(40))
     )
@@ -385,6 +385,6 @@ async def test_a_drawing_goes_through_what_is_held_once_for_its_items_and_once_f
     assert Counted.walks == 2
 
 
-def test_a_secret_would_be_masked() -> None:
+def test_an_api_key_is_masked() -> None:
     assert KEY_PREFIX in templating.printable("ch_sk_live_51secret")
     assert "51secret" not in templating.printable("ch_sk_live_51secret")

@@ -1,4 +1,4 @@
-"""The status page over a real socket: it listens, bounds what comes, and leaves at once."""
+"""The server on a real socket: it listens, bounds its clients, and stops at once."""
 
 import contextlib
 import logging
@@ -26,7 +26,7 @@ def anyio_backend() -> str:
 
 
 class Served:
-    """A page that is served, and the way to end that."""
+    """A page being served."""
 
     def __init__(self, url: str, scope: anyio.CancelScope, ended: anyio.Event) -> None:
         self.url = url
@@ -35,7 +35,7 @@ class Served:
         self._ended = ended
 
     async def end(self) -> float:
-        """Cancel it, and give how long it took to leave."""
+        """Stop serving; return how long that took."""
         began = anyio.current_time()
         self._scope.cancel()
         with anyio.fail_after(PATIENCE):
@@ -47,7 +47,7 @@ class Served:
 async def serving(
     service: doubles.Service, *, host: str = "127.0.0.1", limits: server.Limits = server.LIMITS
 ) -> AsyncIterator[Served]:
-    """Serve while the block lasts."""
+    """Serve during the block."""
     made = app.create(service, metrics.Metrics(), token=None)
     urls: list[str] = []
     listening, ended = anyio.Event(), anyio.Event()
@@ -71,7 +71,7 @@ async def serving(
         tasks.cancel_scope.cancel()
 
 
-async def test_it_serves_and_says_nothing_of_itself(capfd: pytest.CaptureFixture[str]) -> None:
+async def test_it_serves_without_naming_its_software(capfd: pytest.CaptureFixture[str]) -> None:
     async with serving(doubles.Service()) as served, httpx.AsyncClient() as client:
         answer = await client.get(served.url)
     assert answer.status_code == 200
@@ -80,7 +80,7 @@ async def test_it_serves_and_says_nothing_of_itself(capfd: pytest.CaptureFixture
     assert not logging.getLogger("uvicorn").handlers
 
 
-async def test_it_serves_on_ipv6_too() -> None:
+async def test_it_serves_on_ipv6() -> None:
     if not socket.has_ipv6:
         pytest.skip("no IPv6 here")
     async with serving(doubles.Service(), host="::1") as served, httpx.AsyncClient() as client:
@@ -88,14 +88,14 @@ async def test_it_serves_on_ipv6_too() -> None:
         assert (await client.get(f"{served.url}healthz")).text == "ok\n"
 
 
-async def test_the_signals_stay_the_services() -> None:
+async def test_signal_handlers_are_left_to_the_service() -> None:
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     async with serving(doubles.Service()):
         assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
 
 
-async def test_it_leaves_at_once_though_a_page_is_watched() -> None:
-    """An open stream ends as it should, and does not wait for the grace that answers have."""
+async def test_it_stops_at_once_while_a_stream_is_open() -> None:
+    """An open stream ends properly and does not use up the grace period of responses."""
     async with serving(doubles.Service()) as served, httpx.AsyncClient() as client:
         async with client.stream("GET", f"{served.url}events") as stream:
             chunks = stream.aiter_bytes()
@@ -106,7 +106,7 @@ async def test_it_leaves_at_once_though_a_page_is_watched() -> None:
             await client.get(served.url)
 
 
-async def test_it_leaves_soon_though_the_journal_hangs() -> None:
+async def test_it_stops_soon_while_the_journal_hangs() -> None:
     class Hanging(doubles.Record):
         async def changes(self, **_: object):  # type: ignore[no-untyped-def]
             asked.set()
@@ -135,7 +135,7 @@ async def test_it_leaves_soon_though_the_journal_hangs() -> None:
     assert len(broken) == 1
 
 
-async def test_an_address_that_is_taken_is_a_setting_to_correct() -> None:
+async def test_an_address_in_use_is_a_settings_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         made = app.create(doubles.Service(), metrics.Metrics(), token=None)
@@ -145,7 +145,7 @@ async def test_an_address_that_is_taken_is_a_setting_to_correct() -> None:
     assert raised.value.exit_code == 1
 
 
-async def test_an_address_of_another_machine_is_one_too() -> None:
+async def test_an_address_of_another_machine_is_a_settings_error() -> None:
     made = app.create(doubles.Service(), metrics.Metrics(), token=None)
     with pytest.raises(SettingsError, match="cannot listen on") as raised:
         await server.serve(made, host="192.0.2.1", port=8080)
@@ -153,18 +153,18 @@ async def test_an_address_of_another_machine_is_one_too() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "port", "told"),
+    ("error", "port", "expected"),
     [
         (PermissionError(13, "Permission denied"), 80, "choose a higher one"),
         (OverflowError("port must be 0-65535"), 70000, "Set"),
     ],
 )
-async def test_every_reason_has_its_remedy(error: OSError | OverflowError, port: int, told: str) -> None:
-    assert told in server.remedy(error, port)
+async def test_every_listen_error_has_a_remedy(error: OSError | OverflowError, port: int, expected: str) -> None:
+    assert expected in server.remedy(error, port)
 
 
-async def test_who_says_nothing_is_not_waited_for() -> None:
-    """Connections are bounded: without this, some that send nothing would keep everybody else out."""
+async def test_a_silent_connection_is_closed() -> None:
+    """Connections are bounded: silent ones must not keep others out."""
     async with serving(doubles.Service(), limits=server.Limits(request_seconds=0.05)) as served:
         stream = await anyio.connect_tcp("127.0.0.1", served.port)
         async with stream:
@@ -173,8 +173,8 @@ async def test_who_says_nothing_is_not_waited_for() -> None:
 
 
 @pytest.mark.parametrize("begun", [b"GET /healthz HTT", b"GET /healthz HTTP/1.1\r\nHost: loc"])
-async def test_who_stops_in_the_middle_of_a_second_request_is_not_waited_for_either(begun: bytes) -> None:
-    """A liveness probe must get through, however many do that."""
+async def test_an_incomplete_second_request_is_closed_too(begun: bytes) -> None:
+    """A liveness probe must get through, however many connections do this."""
     async with (
         serving(doubles.Service(), limits=server.Limits(request_seconds=0.05)) as served,
         await anyio.connect_tcp("127.0.0.1", served.port) as stream,
@@ -187,7 +187,7 @@ async def test_who_stops_in_the_middle_of_a_second_request_is_not_waited_for_eit
                 await stream.receive()
 
 
-async def test_more_connections_than_are_served_get_an_answer() -> None:
+async def test_connections_beyond_the_limit_get_a_response() -> None:
     limits = server.Limits(connections=2)
     async with serving(doubles.Service(), limits=limits) as served, contextlib.AsyncExitStack() as stack:
         for _ in range(2):

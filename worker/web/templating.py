@@ -36,7 +36,7 @@ LABELS: Final = {
     "in_sync": "In sync",
     "converged": "Converged",
     "held": "Held",
-    "partial": "Partly done",
+    "partial": "Partial",
     "failed": "Failed",
     None: "Not finished",
 }
