@@ -18,7 +18,7 @@ _DEFAULT = guard.Limits()
 
 @st.composite
 def limits(draw: st.DrawFn) -> guard.Limits:
-    """Generate limits that hold something now and then."""
+    """Generate limits that hold some plans."""
     return guard.Limits(
         max_detach_fraction_per_fleet=draw(st.sampled_from([0.0, 0.25, 0.5, 1.0])),
         max_detach_fraction=draw(st.sampled_from([0.0, 0.1, 0.5, 1.0])),

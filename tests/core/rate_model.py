@@ -1,4 +1,4 @@
-"""A discrete-event simulation of a client that keeps to `core.rate`, and of servers that limit it in various ways."""
+"""A discrete-event simulation of a client that uses `core.pacing`, and of servers with various rate limits."""
 
 import collections
 import dataclasses
@@ -14,15 +14,15 @@ _ENOUGH = 1e-9
 
 
 class Server(Protocol):
-    """Something that limits requests."""
+    """A server with a rate limit."""
 
     def accepts(self, now: float) -> bool:
-        """Tell whether a request that arrives now is carried out (else it is answered with 429)."""
+        """Return whether a request that arrives now is accepted; else it is answered with 429."""
         ...
 
 
 class TokenBucket:
-    """So many a second in the long run, and `depth` at once."""
+    """Accepts `limit` requests a second in the long run, and `depth` at once."""
 
     def __init__(self, limit: float, depth: float) -> None:
         self.limit = limit
@@ -39,7 +39,7 @@ class TokenBucket:
 
 
 class FixedWindow:
-    """So many a second in each window, which begins by the server's clock, not ours."""
+    """Accepts `limit` requests a second in each window, which begins by the server's clock."""
 
     def __init__(self, limit: float, *, ahead: float = 0.37, seconds: float = 1.0) -> None:
         self._most = limit * seconds
@@ -56,7 +56,7 @@ class FixedWindow:
 
 
 class SlidingWindow:
-    """So many a second in any window."""
+    """Accepts `limit` requests a second in any window."""
 
     def __init__(self, limit: float, *, seconds: float = 1.0) -> None:
         self._most = limit * seconds
@@ -73,7 +73,7 @@ class SlidingWindow:
 
 
 class Noisy:
-    """Refuses a random share of the requests for no reason; another server judges the rest."""
+    """Refuses a random share of the requests for no reason; another server decides about the rest."""
 
     def __init__(self, share: float, server: Server | None = None, *, seed: int = 1) -> None:
         self._share = share
@@ -87,7 +87,7 @@ class Noisy:
 
 
 class Scripted:
-    """A server that follows a script of the time and of the number of the request, from 1."""
+    """Follows a script of the time and the number of the request, counted from 1."""
 
     def __init__(self, script: Callable[[float, int], bool]) -> None:
         self._script = script
@@ -100,7 +100,7 @@ class Scripted:
 
 @dataclasses.dataclass(frozen=True)
 class Client:
-    """How the client is set, and how long the network takes there and back, in seconds."""
+    """The settings of the client, and the round-trip time of the network in seconds."""
 
     ceiling: float = 2000
     burst: int = 10
@@ -113,7 +113,7 @@ class Client:
 
 @dataclasses.dataclass
 class Traffic:
-    """What came of it: when requests were sent and accepted, and how many were answered with 429."""
+    """The result: when requests were sent and accepted, and how many were answered with 429."""
 
     sent: list[float] = dataclasses.field(default_factory=list)
     accepted: list[float] = dataclasses.field(default_factory=list)
@@ -122,16 +122,16 @@ class Traffic:
 
     @property
     def per_second(self) -> float:
-        """Accepted requests a second over all."""
+        """Return the accepted requests a second."""
         return len(self.accepted) / (self.accepted[-1] - self.began)
 
     @property
     def refused_share(self) -> float:
-        """429s among all requests."""
+        """Return the share of 429s among all requests."""
         return self.refused / len(self.sent)
 
     def busiest(self, seconds: float = 1.0) -> int:
-        """Give the most requests that were sent within so many seconds."""
+        """Return the largest number of requests that were sent within this time."""
         most, window = 0, collections.deque[float]()
         for at in self.sent:
             window.append(at)
@@ -142,18 +142,18 @@ class Traffic:
 
 
 def simulate(server: Server, client: Client = Client(), *, requests: int) -> Traffic:
-    """Send requests, each again until it is accepted, as fast as the client may."""
+    """Send requests as fast as the client may, each again until it is accepted."""
     return _Simulation(server, client).run(requests)
 
 
 def simulate_runs(server: Server, client: Client = Client(), *, requests: int, runs: int, idle: float) -> list[Traffic]:
-    """Send so many requests, do nothing for `idle` seconds, send so many again, and so on."""
+    """Send the requests of several runs, with `idle` seconds between them."""
     simulation = _Simulation(server, client)
     return [simulation.run(requests, after=idle if number else 0.0) for number in range(runs)]
 
 
 class _Simulation:
-    """Items wait for their turn, go over the network, come back, and are done or back off."""
+    """Requests wait for their turn, travel over the network, come back, and are done or back off."""
 
     def __init__(self, server: Server, client: Client) -> None:
         self._server, self._client = server, client

@@ -1,4 +1,4 @@
-"""Who waits for an attach that is not made."""
+"""Which detaches are deferred because an attach is not made."""
 
 from hypothesis import given
 from hypothesis import strategies as st

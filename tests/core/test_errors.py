@@ -1,4 +1,4 @@
-"""The tree of errors: every one says what to do, and how the command ends."""
+"""The error tree: every error has a remedy and an exit code."""
 
 import re
 
@@ -25,7 +25,7 @@ def below(kind: type[FleetSyncError]) -> set[type[FleetSyncError]]:
 
 
 ABSTRACT = {FleetSyncError, ProblemsError, ChargeError}
-"""Never raised as they are."""
+"""Never raised themselves."""
 
 RAISED = sorted(below(FleetSyncError) - ABSTRACT, key=lambda kind: kind.__name__)
 
@@ -51,7 +51,7 @@ def test_no_two_errors_share_a_code() -> None:
 
 
 def test_the_tree_in_the_docstring_is_the_tree() -> None:
-    """Whoever stands under another is drawn one step further in."""
+    """Each class is indented below its base class."""
     drawn: dict[str, str] = {}
     above: list[tuple[int, str]] = []
     for line in (__doc__ or "").splitlines():

@@ -1,4 +1,4 @@
-"""What somebody else keeps reversing, and when that is enough."""
+"""When a change that another client keeps reverting is frozen."""
 
 import datetime
 
@@ -18,7 +18,7 @@ CHANGE = Change(ATTACH, A, VANS, row="abc")
 
 
 def wrote(minute: float, action: Action = ATTACH, row: str = "abc") -> OwnWrite:
-    """Make a write of ours, in a run that began a minute before it."""
+    """Return a write of ours, in a run that began a minute before it."""
     made = worlds.NOW + datetime.timedelta(minutes=minute)
     return OwnWrite(action, row, made, made - datetime.timedelta(minutes=1))
 
@@ -65,7 +65,7 @@ def test_another_row_or_the_opposite_change_is_free() -> None:
 
 
 def test_a_detach_that_somebody_reverses_is_frozen_by_itself() -> None:
-    """No row asks for it, so it is the same one each time."""
+    """No row asks for a detach, so its fingerprint is always the same."""
     detach, other = Change(DETACH, A, VANS), Change(ATTACH, A, DEPOT)
     writes = tuple(wrote(minute, DETACH, "") for minute in (20, 10, 0))
     assert set(flap_detection.find_frozen([detach, other], {HERE: writes})) == {detach}
@@ -87,7 +87,7 @@ _WRITES = st.lists(
 @worlds.LAW
 @given(worlds.worlds(), st.data())
 def test_no_driver_with_a_frozen_attach_loses_a_fleet(world: worlds.World, data: st.DataObject) -> None:
-    """And what is frozen is planned, was made three times, and for the row that asks for it now."""
+    """Every frozen change is planned and was made three times for the row that asks for it now."""
     changes = world.plan().changes
     writes = {}
     for change in changes:

@@ -1,4 +1,4 @@
-"""How a fleet's memberships are counted after a run."""
+"""How the memberships of a fleet are counted after a run."""
 
 from collections.abc import Sequence
 
@@ -70,7 +70,7 @@ def test_every_membership_of_a_fleet_is_counted() -> None:
         results=results,
         incomplete={NORTH: "the listing contradicted itself"},
     )[::-1]
-    # 20 there, of whom G, H, I, J, L should not be; and A and B, who came.
+    # 20 members before the run, of which G, H, I, J and L should leave; and A and B, which were attached.
     assert vans == status.Fleet(VANS, "Paris vans", in_sync=17, drifted=3, held=2, frozen=2, refused=2)
     assert north == status.Fleet(NORTH, "", in_sync=4, incomplete="the listing contradicted itself")
 

@@ -1,4 +1,4 @@
-"""How long a detach waits, and what is remembered of that."""
+"""How long a detach waits, and what is remembered meanwhile."""
 
 import datetime
 
@@ -49,7 +49,7 @@ def leaving(plan: Plan) -> set[Membership]:
 def after(
     known: grace_period.Absences, result: grace_period.GracePeriodResult, *, now: datetime.datetime
 ) -> grace_period.Absences:
-    """Give what the journal knows after a run."""
+    """Return the absences that the journal knows after a run."""
     kept = {membership: since for membership, since in known.items() if membership not in result.returned}
     return kept | dict.fromkeys(result.newly_absent, now)
 
@@ -87,7 +87,7 @@ def test_without_a_grace_nothing_waits_and_everything_is_forgotten(
 def test_an_absence_keeps_its_time_where_it_cannot_be_judged_and_is_forgotten_where_it_is_over(
     world: worlds.World, known: grace_period.Absences
 ) -> None:
-    """Unknown is not present: a fleet that cannot be read for a moment does not begin its grace anew."""
+    """Unknown is not present: a fleet that cannot be read once does not restart its grace periods."""
     plan = planned(world, known)
     result = grace_period.apply_grace_period(plan, known, grace=DAY, now=worlds.NOW)
     lost = any(worlds.FLEET_REFS[entry.fleet] is None for entry in world.entries)
@@ -105,7 +105,7 @@ def test_an_absence_keeps_its_time_where_it_cannot_be_judged_and_is_forgotten_wh
 @worlds.LAW
 @given(worlds.worlds(), st.integers(1, 72))
 def test_what_one_run_finds_absent_is_due_in_one_run(world: worlds.World, hours: int) -> None:
-    """Else a grace would cut what the guard has to judge as a whole into pieces that all pass."""
+    """Otherwise the grace period would split a plan that the guard holds into parts that it allows."""
     duration = datetime.timedelta(hours=hours)
     known: grace_period.Absences = {}
     whole = leaving(planned(world, known))
@@ -126,11 +126,11 @@ def test_what_one_run_finds_absent_is_due_in_one_run(world: worlds.World, hours:
         assert known.keys() == whole
 
 
-# --- What is said, and what the guard makes of it ---------------------------------------------------------
+# --- Messages, and the guard ------------------------------------------------------------------------------
 
 
 def losing(*drivers: DriverId) -> worlds.World:
-    """Make a fleet of three of whom these are no longer wanted."""
+    """Return a fleet of three members, of which these are no longer wanted."""
     stay = [driver for driver in (A, B, C) if driver not in drivers]
     seen = worlds.seen({A: [VANS], B: [VANS], C: [VANS]}, directory_complete=True)
     return worlds.World(worlds.wish(worlds.by_id(VANS, *stay)), seen, Mode.EXACT)
@@ -167,7 +167,7 @@ def test_a_row_that_is_over_waits_like_any_other_and_is_named() -> None:
 
 
 def test_a_fleet_that_would_be_emptied_in_instalments_is_held_at_the_first() -> None:
-    """Two are due, the third later: two of three would pass by themselves."""
+    """Two are due, the third is due later. Two of three alone would be allowed."""
     world = losing(A, B, C)
     old = worlds.NOW - 2 * DAY
     known = {(A, VANS): old, (B, VANS): old, (C, VANS): worlds.NOW}
@@ -180,7 +180,7 @@ def test_a_fleet_that_would_be_emptied_in_instalments_is_held_at_the_first() -> 
 
 
 def test_who_waits_counts_for_no_fraction() -> None:
-    """A fleet whose people come and go all year would else hold every detach for ever."""
+    """Otherwise a fleet with a steady turnover would hold every detach for ever."""
     drivers = [DriverId(f"drv_{number:032}") for number in range(100)]
     seen = worlds.seen({driver: [VANS] for driver in drivers}, directory_complete=True)
     world = worlds.World(worlds.wish(worlds.by_id(VANS, *drivers[60:])), seen, Mode.EXACT)
@@ -200,7 +200,7 @@ def test_a_sentinel_that_the_sources_leave_out_holds_every_detach_before_its_own
 
 
 def test_a_recycled_address_is_not_taken_for_settled_while_a_detach_waits_for_its_grace() -> None:
-    """Ssosync 358: else the old owner's detach would pass unseen when it is due."""
+    """Ssosync 358: otherwise the old owner's detach would be allowed as soon as it is due."""
     wishes: dict[FleetRef, list[DriverRef]] = {FleetById(VANS): [DriverByEmail("b@example.com")]}
     seen = worlds.seen({A: [VANS], B: [VANS], C: [DEPOT, NORTH]}, directory_complete=True)
     world = worlds.World(worlds.wish(wishes), seen, Mode.EXACT)

@@ -1,4 +1,4 @@
-"""The guard, by laws over generated worlds, at the exact boundaries of its limits, and by the stories behind them."""
+"""The guard: laws over generated worlds, the exact boundaries of its limits, and the stories behind them."""
 
 import dataclasses
 import random
@@ -47,7 +47,7 @@ def test_only_detaches_are_held_and_all_or_none_of_a_fleet(world: worlds.World, 
 def test_no_sequence_of_allowed_changes_empties_a_protected_fleet(
     world: worlds.World, limits: guard.Limits, chance: random.Random
 ) -> None:
-    """Whichever of them succeed, in whichever order, the run broken off wherever."""
+    """Whichever of them succeed, in any order, and wherever the run is cut off."""
     limits = dataclasses.replace(limits, allow_emptying_fleets=False)
     allowed = guard.evaluate(world.plan(), world.actual, limits).allowed
     before = {fleet for fleet in world.managed if worlds.members(world.actual, fleet)}
@@ -86,7 +86,7 @@ def test_an_approval_allows_the_whole_plan_where_the_reading_is_right(
 @worlds.LAW
 @given(st.integers(1, 400), st.integers(0, 400), st.integers(0, 100), st.integers(0, 5))
 def test_the_fractions_are_exact(members: int, count: int, percent: int, always: int) -> None:
-    """No rounding of floating point lets a detach through, or holds one, at any percentage."""
+    """Rounding never allows or holds a detach, at any percentage."""
     count = min(count, members - 1)
     for fraction in (guard.PER_FLEET, guard.PER_RUN):
         decision = plans.guarded(plans.losing(count, members), always_allow=always, **{fraction: percent / 100})
@@ -138,7 +138,7 @@ def test_always_allow_counts_in_each_fleet_and_in_the_run_for_itself() -> None:
 
 @pytest.mark.parametrize("members", [1, 2, 5])
 def test_emptying_a_fleet_is_held_however_few_are_in_it(members: int) -> None:
-    """Even within always_allow, even with somebody attached at the same time: that attach may yet be refused."""
+    """Even within always_allow, and even if a driver is attached in the same run: that attach may be refused."""
     decision = plans.guarded(plans.losing(members, members), always_allow=10)
     assert {(held.guard, held.message) for held in decision.held} == {
         ("allow_emptying_fleets", f"all {members} members of this fleet would be detached")
@@ -176,7 +176,7 @@ def test_a_sentinel_that_is_seen_holds_nothing_and_one_that_is_not_is_named() ->
 
 
 def test_a_plan_that_would_detach_a_sentinel_detaches_nobody() -> None:
-    """Whoever is certain to be there cannot be meant to go: the sources are wrong."""
+    """A must_see membership is certain, so a source that leaves it out is wrong."""
     plan = plans.losing(2, 100)
     leaver = next(change for change in plan.changes if change.action is Action.DETACH)
     sentinels = guard.Limits(must_see=frozenset({(leaver.driver, VANS)}))
@@ -244,7 +244,7 @@ def test_a_managed_fleet_with_an_empty_list_is_emptied_only_after_somebody_looke
 
 
 def test_an_answer_200_with_half_the_rows_missing_is_held_by_its_size() -> None:
-    """As in firezone 9194: the missing half was read as deleted. The limits hold whatever the status said."""
+    """As in firezone 9194: the missing half was read as deleted. The limits hold it whatever the HTTP status was."""
     here = {plans.driver(number): [VANS] for number in range(100)}
     wishes = worlds.wish(worlds.by_id(VANS, *(plans.driver(number) for number in range(50))))
     world = worlds.World(wishes, worlds.seen(here, directory_complete=True), Mode.EXACT)

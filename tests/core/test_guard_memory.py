@@ -1,4 +1,4 @@
-"""What the guard knows of earlier runs: moved references, fruitless writes, fights with another writer."""
+"""What the guard knows of earlier runs: moved references, unconfirmed writes, and reverted changes."""
 
 import dataclasses
 import datetime
@@ -22,7 +22,7 @@ ALICE = "alice@example.com"
 
 
 def renamed(*changes: Change, **resolutions: DriverId) -> Plan:
-    """Make a plan in which `alice` leads to somebody; fleets are so large that no fraction holds anything."""
+    """Return a plan with these resolutions; its fleets are so large that no fraction holds anything."""
     known = {f"{name}@example.com": driver for name, driver in resolutions.items()}
     return Plan(
         tuple(sorted(changes, key=lambda change: change.order)),
@@ -39,7 +39,7 @@ def change(action: Action, driver: DriverId, fleet: FleetId = VANS) -> Change:
 
 
 def test_ssosync_a_recycled_address_inherits_no_access() -> None:
-    """358: both the one it led to and the one it leads to now stay as they are, until somebody looked."""
+    """358: both the old and the new driver stay as they are until the plan is approved."""
     attach, detach = change(Action.ATTACH, B), change(DETACH, A)
     other = change(Action.ATTACH, worlds.C)
     plan, history = renamed(attach, detach, other, alice=B), guard.GuardHistory(resolutions={ALICE: A})
@@ -74,7 +74,7 @@ def test_a_move_that_changes_nobodys_memberships_is_taken_note_of() -> None:
 
 
 def test_a_move_is_not_settled_while_another_guard_holds_its_changes() -> None:
-    """Else it would pass unseen as soon as the sentinel is back."""
+    """Otherwise it would be allowed as soon as the must_see membership is back."""
     detach = change(DETACH, A)
     plan, history = renamed(detach, alice=B), guard.GuardHistory(resolutions={ALICE: A})
     unseen = guard.Limits(must_see=frozenset({(worlds.C, DEPOT)}))
@@ -101,7 +101,7 @@ def test_ssosync_what_is_written_and_never_read_back_is_not_written_for_ever(cou
     decision = guard.evaluate(renamed(attach, detach, other), worlds.seen({}), guard.Limits(), history)
     assert bool(decision.held) is held
     if held:
-        # The driver's detach waits as well: who cannot be attached must not lose a fleet.
+        # The driver's detach is held too: a driver that cannot be attached must not lose a fleet.
         assert decision.allowed == (other,)
         assert plans.holds(decision) == {NOT_CONVERGING}
         assert f"{count} times" in decision.held[0].message
@@ -115,7 +115,7 @@ def test_what_was_fruitless_in_another_fleet_or_the_other_way_round_counts_for_n
 
 
 def made(change: Change, *minutes: int) -> dict[Membership, tuple[OwnWrite, ...]]:
-    """Remember that we made a change at these minutes, the newest first."""
+    """Return our writes of a change at these minutes, the newest first."""
     times = [worlds.NOW + datetime.timedelta(minutes=minute) for minute in minutes]
     return {(change.driver, change.fleet): tuple(OwnWrite(change.action, change.row, at, at) for at in times)}
 
@@ -151,7 +151,7 @@ def test_a_sentinel_and_a_recycled_address_are_told_before_the_flapping() -> Non
 @worlds.LAW
 @given(worlds.worlds(), plans.limits(), st.data())
 def test_memory_only_ever_holds_more(world: worlds.World, limits: guard.Limits, data: st.DataObject) -> None:
-    """And allowed and held together stay the plan, in its order."""
+    """Allowed and held changes together are still the plan, in its order."""
     plan = world.plan()
     before = {reference: data.draw(st.sampled_from(worlds.DRIVERS)) for reference in sorted(plan.resolutions)}
     counts = {(each.action, each.driver, each.fleet): data.draw(st.integers(0, 5)) for each in plan.changes}

@@ -1,4 +1,4 @@
-"""What makes a listing whole: laws over an account that is shown honestly, or not quite."""
+"""When a listing is complete: laws over accounts that are shown correctly, or not quite."""
 
 import random
 
@@ -18,7 +18,7 @@ HOLDINGS = st.dictionaries(st.sampled_from(worlds.DRIVERS), st.frozensets(st.sam
 
 
 def filled(holdings: Holdings) -> inventory.Inventory:
-    """Take a census of an account as it is."""
+    """Return the inventory of an account that is shown correctly."""
     taken = inventory.Inventory([])
     for driver, fleets in holdings.items():
         taken.add(Driver(driver, fleets))
@@ -52,7 +52,7 @@ def test_an_honest_listing_is_not_doubted(holdings: Holdings) -> None:
 
 @worlds.LAW
 @given(HOLDINGS, st.randoms(use_true_random=False))
-def test_pages_in_any_order_and_drivers_shown_again_make_the_same_census(
+def test_pages_in_any_order_and_drivers_shown_again_make_the_same_inventory(
     holdings: Holdings, chance: random.Random
 ) -> None:
     again = [*holdings, *holdings]
@@ -216,7 +216,7 @@ def test_an_export_asks_for_every_address() -> None:
 
 
 def test_whom_a_reference_leads_to_is_known_though_only_a_fleet_that_stays_doubtful_shows_him() -> None:
-    """The planner looks up the fleets of everybody whom a reference leads to, whichever listing showed that driver."""
+    """The planner looks up the fleets of every driver that a reference resolves to, whichever listing showed it."""
     asked = [DriverByEmail("bob@example.com")]
     first, second = inventory.Inventory(asked), inventory.Inventory(asked)
     first.add(Driver(A, frozenset({VANS})))
@@ -246,6 +246,6 @@ def test_absent_is_who_was_missed_and_never_seen() -> None:
 
 
 def test_drivers_with_the_same_fleets_share_one_object() -> None:
-    """A million drivers fit into memory by that."""
+    """This is how a million drivers fit into memory."""
     seen = actual_of(filled({A: frozenset([VANS, DEPOT]), B: frozenset([DEPOT, VANS])})).memberships
     assert seen[A] is seen[B]

@@ -1,4 +1,4 @@
-"""What several sources say together."""
+"""How several sources are merged."""
 
 import random
 

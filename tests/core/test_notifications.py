@@ -1,4 +1,4 @@
-"""What others are told: each state once, in words that cannot be misused."""
+"""Notifications: each state once, in text that cannot be misused."""
 
 import dataclasses
 import datetime
@@ -50,7 +50,7 @@ def after(
     broken: tuple[status.Broken, ...] = (),
     planned: bool = True,
 ) -> status.Status:
-    """Give the state after a run with this plan (an empty one by default, none unless `planned`), results and error."""
+    """Return the state after a run with this plan (an empty one by default, none unless `planned`) and results."""
     plan = (guarded or doubles.guarded(())) if planned else None
     last = Report(RunId("run_1"), NOON, NOON, plan, results=results, error=error)
     return dataclasses.replace(IDLE, last=last, broken=broken)
@@ -61,7 +61,7 @@ def mark_failed(part: status.Part, message: str = "it is gone") -> status.Broken
 
 
 def kinds(*states: status.Status) -> list[list[str]]:
-    """Give the kinds of notices at each state of a history."""
+    """Return the kinds of notifications at each state of a history."""
     told, found = notifications.NotificationState(), []
     for present in states:
         notices, told = notifications.diff(present, told)
@@ -133,7 +133,7 @@ def test_a_part_that_breaks_is_told_once_and_so_is_its_recovery() -> None:
 
 
 def test_a_run_that_fails_for_no_broken_part_is_told_too() -> None:
-    """Such as too many unresolved references, day after day."""
+    """For example, too many unresolved references, day after day."""
     failed = after(planned=False, error=ReadingError("too many", code="too_many_unresolved"))
     running = dataclasses.replace(failed, running=status.Running(RunId("run_2"), "interval", NOON))
     stopped = after(planned=False, error=Stopped("ended", exit_code=143))
@@ -333,7 +333,7 @@ def test_the_same_state_is_never_told_twice(history: list[status.Status], presen
 
 @given(some.lists(states))
 def test_beginnings_and_ends_take_turns(history: list[status.Status]) -> None:
-    """What is over was told of, and is told of again only when it was over."""
+    """A recovery is sent only for a state that was notified, and a state is sent again only after a recovery."""
     told, open_parts = notifications.NotificationState(), set[str]()
     for present in history:
         notices, told = notifications.diff(present, told)

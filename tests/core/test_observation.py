@@ -1,4 +1,4 @@
-"""What a reading says of a change: that it fits no more, that it was made, or nothing."""
+"""What a reading shows about a change: that it no longer fits, that it is done, or nothing."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from worker.core.planning import observation
 
 ATTACH, DETACH = Action.ATTACH, Action.DETACH
 SEEN = worlds.seen({A: [VANS]}, incomplete=[NORTH], absent=[GHOST])
-"""A is in VANS, B was not read, and of NORTH nothing is known for sure."""
+"""A is in VANS, B was not read, and NORTH is incomplete."""
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A digest means one plan: the same for the same changes of the same account, another for any others."""
+"""A digest identifies one plan: equal for the same changes of the same account, different for any others."""
 
 import dataclasses
 import random
@@ -93,7 +93,7 @@ def test_a_row_is_known_by_what_it_says_and_not_by_its_place(one: Row, other: Ro
 
 
 def test_a_rows_fingerprint_is_short_and_stays_what_it_is() -> None:
-    """It is compared with what stands in journals."""
+    """Fingerprints are compared with those in existing journals."""
     row = Row(FleetById(worlds.VANS), DriverById(worlds.A), Origin("a.csv", 2, 1))
     assert row_fingerprint(row) == "d477f8ab831b347c"
 

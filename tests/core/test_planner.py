@@ -1,4 +1,4 @@
-"""The planner, by laws over generated worlds; stories stand in `test_planner_stories`."""
+"""The planner: laws over generated worlds. Its stories are in `test_planner_stories`."""
 
 import dataclasses
 import random
@@ -47,7 +47,7 @@ def test_a_second_plan_after_the_first_was_applied_is_empty(world: worlds.World)
 @worlds.LAW
 @given(worlds.worlds())
 def test_applying_the_plan_gives_every_shrinkable_fleet_just_whom_it_should_have(world: worlds.World) -> None:
-    """A driver who waits for a fleet that is not known stays where he was."""
+    """A driver wanted in a fleet that does not resolve keeps all fleets."""
     after = worlds.applied(world.actual, world.plan().changes)
     for fleet in world.shrinkable:
         stayed = worlds.members(world.actual, fleet) & world.waiting
@@ -194,7 +194,7 @@ def test_the_problems_of_a_plan_stand_in_the_order_of_the_lines() -> None:
 @worlds.LAW
 @given(worlds.worlds())
 def test_every_row_that_says_what_another_says_is_told_of(world: worlds.World) -> None:
-    """Whichever references it uses. As for rows with the same ones, other times make another row of it."""
+    """Whichever references they use. Rows with other times are different rows."""
     rows = sorted((row for reading in world.readings for row in reading.rows), key=lambda row: row.origin)
     said, again = set[object](), set[str]()
     for row in rows:
@@ -231,7 +231,7 @@ def test_two_references_to_one_driver_in_one_fleet_are_harmless_and_reported_wit
 
 
 def test_rows_of_other_times_say_something_else_however_they_name_the_driver() -> None:
-    """What says the same as the second of them is told of all the same."""
+    """A row that repeats the second of them is reported as well."""
     windows = [(None, None), (None, worlds.NOW), (worlds.NOW, None), (worlds.NOW, None)]
     drivers: list[DriverRef] = [*[DriverById(A)] * 3, DriverByEmail("a@example.com")]
     rows = tuple(
@@ -274,7 +274,7 @@ def test_a_change_bears_the_fingerprint_of_the_row_that_asks_for_it() -> None:
 
 
 def test_a_row_that_does_not_count_now_keeps_no_fleet_from_shrinking() -> None:
-    """Neither a past reference that leads nowhere any more, nor a future one, is anybody's doubt today."""
+    """A past or a future row whose reference does not resolve does not matter now."""
     (reading,) = worlds.wish(worlds.by_id(VANS, A))
     origin = Origin("membership.yaml", 9, 9)
     over = Row(FleetById(VANS), DriverById(worlds.GHOST), origin, ends=worlds.NOW)

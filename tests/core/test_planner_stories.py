@@ -1,4 +1,4 @@
-"""The planner, by the stories of those who had to learn them."""
+"""The planner, by what went wrong in similar projects."""
 
 import dataclasses
 
@@ -93,7 +93,7 @@ def test_additive_is_a_switch_that_no_skewed_document_gets_past() -> None:
 
 
 def test_a_driver_who_moves_to_a_fleet_that_is_not_found_stays_in_the_old_one() -> None:
-    """Else a mistyped name would leave him in no fleet."""
+    """Otherwise a mistyped name would leave the driver in no fleet."""
     wishes: dict[FleetRef, list[DriverRef]] = {
         FleetByName("Nowhere"): [DriverById(A)],
         FleetById(VANS): [DriverById(B)],
@@ -109,7 +109,7 @@ def test_a_driver_who_moves_to_a_fleet_that_is_not_found_stays_in_the_old_one() 
 
 
 def test_a_driver_who_may_be_meant_by_an_ambiguous_reference_stays_where_he_is() -> None:
-    """Else a driver who moves to a fleet where two people are meant would be in no fleet."""
+    """Otherwise a driver who moves by an ambiguous reference would end up in no fleet."""
     wishes: dict[FleetRef, list[DriverRef]] = {
         FleetById(DEPOT): [DriverByMetadata("depot", "Lyon")],
         FleetById(VANS): [],
@@ -122,7 +122,7 @@ def test_a_driver_who_may_be_meant_by_an_ambiguous_reference_stays_where_he_is()
 
 
 def test_a_driver_whose_address_changes_as_he_moves_stays_where_he_was() -> None:
-    """Else the one who led to the old fleet under the old address would be in no fleet: unknown is not absent."""
+    """Otherwise the driver that the old address resolved to would end up in no fleet: unknown is not absent."""
     wishes: dict[FleetRef, list[DriverRef]] = {
         FleetById(DEPOT): [DriverByEmail("nobody@example.com")],
         FleetById(VANS): [DriverById(B)],

@@ -1,4 +1,4 @@
-"""The ports: what the engine asks of the world, each with its promise in words."""
+"""The ports: what the engine needs from outside, each method with a documented promise."""
 
 import dataclasses
 import inspect

@@ -1,4 +1,4 @@
-"""The pace: never faster than allowed, all of what is allowed, and a limit that nobody tells is found.
+"""Rate limiting: never faster than allowed, all that is allowed is used, and an unknown limit is found.
 
 The servers are simulated (`rate_model`), so that minutes pass in no time.
 """
@@ -34,7 +34,7 @@ def sent(bucket: token_bucket.TokenBucket, *, at: float, until: float, pace: flo
 def test_no_window_of_time_ever_sees_more_than_the_rate_and_the_burst(
     pace: float, burst: int, pauses: list[float]
 ) -> None:
-    """Some time of pause, some time of sending as fast as is allowed, and so on."""
+    """Pauses alternate with times of sending as fast as allowed."""
     bucket, now, times = token_bucket.TokenBucket(burst=burst, now=0.0), 0.0, list[float]()
     for pause in pauses:
         times += sent(bucket, at=now + pause, until=now + pause + 20 / pace, pace=pace)
@@ -193,7 +193,7 @@ def test_a_limit_that_falls_later_is_kept_within_seconds() -> None:
 
 
 def test_one_stray_429_at_the_start_does_not_slow_a_run_down_for_minutes() -> None:
-    """There is no earlier 429 to measure a hold by, so it is as short as it can be."""
+    """There is no earlier 429, so the hold is as short as possible."""
     server = rate_model.TokenBucket(500, 50)
     traffic = rate_model.simulate(
         rate_model.Scripted(lambda now, number: number != 5 and server.accepts(now)), requests=5000
@@ -223,7 +223,7 @@ def test_429s_at_random_are_told_from_a_limit_and_do_not_slow_a_run_down(
 @pytest.mark.parametrize("part", [1 / 3, 1 / 10])
 @pytest.mark.parametrize("limit", [150.0, 400.0])
 def test_a_limit_that_falls_steeply_is_found_without_a_storm_of_429s(limit: float, part: float, before: float) -> None:
-    """Also where 429s had been taken for noise until then."""
+    """Also if 429s were classified as spurious until then."""
     server, noise = rate_model.TokenBucket(limit, 10), rate_model.Noisy(before)
 
     def script(now: float, _: int) -> bool:
@@ -317,7 +317,7 @@ def test_the_first_answer_after_an_idle_time_may_be_a_429() -> None:
 
 @pytest.mark.parametrize("seconds", [5.0, 30.0])
 def test_the_pause_that_a_server_asks_for_is_idle_time(seconds: float) -> None:
-    """Who waits out half a minute at each 429 still finds the limit."""
+    """A client that waits half a minute after each 429 still finds the limit."""
     client = rate_model.Client(retry_after=seconds)
     traffic = rate_model.simulate(rate_model.TokenBucket(LIMIT, 10), client, requests=6000)
     late = traffic.accepted[-2000:]
@@ -326,7 +326,7 @@ def test_the_pause_that_a_server_asks_for_is_idle_time(seconds: float) -> None:
     assert traffic.refused_share <= 0.03
 
 
-# --- The estimator's own words ----------------------------------------------------------------------------
+# --- The estimator alone ----------------------------------------------------------------------------------
 
 
 def test_a_429_to_a_request_from_before_the_last_one_says_nothing_new() -> None:
@@ -338,7 +338,7 @@ def test_a_429_to_a_request_from_before_the_last_one_says_nothing_new() -> None:
 
 
 def test_two_429_in_the_same_instant_are_one() -> None:
-    """A clock that stands still, as virtual ones do, divides nothing by zero."""
+    """A virtual clock may not advance between two replies; nothing is divided by zero."""
     estimate = rate_estimator.RateEstimator(ceiling=100, adaptive=False)
     assert estimate.limited(sent=1.0, now=1.0)
     assert not estimate.limited(sent=1.0, now=1.0)
@@ -380,7 +380,7 @@ def test_an_answer_to_a_request_from_before_the_429_ends_no_trickle() -> None:
 def test_the_rate_is_never_above_the_ceiling_never_zero_and_no_429_raises_it(
     ceiling: float, adaptive: bool, answers: list[tuple[bool, float, float]]
 ) -> None:
-    """Whatever the answers, in whatever order, of requests sent however long ago."""
+    """Whatever the replies, in any order, to requests sent at any time before."""
     estimate, now = rate_estimator.RateEstimator(ceiling=ceiling, adaptive=adaptive), 10.0
     for accepted, pause, ago in answers:
         now += pause

@@ -1,4 +1,4 @@
-"""What an earlier life left open is closed by what was seen, and by nothing else."""
+"""Intents that an earlier run left open are closed by a reading, and by nothing else."""
 
 import pytest
 from hypothesis import given
@@ -18,12 +18,12 @@ RUN = RunId("run_1")
 
 
 def left_open(*changes: Change) -> list[OpenIntent]:
-    """Leave these changes open, under the keys `key-0`, `key-1` and so on."""
+    """Return open intents of these changes, with the keys `key-0`, `key-1` and so on."""
     return [OpenIntent(Intent(IntentKey(f"key-{number}"), change), RUN, NOW) for number, change in enumerate(changes)]
 
 
 def closed(change: Change, actual: Actual) -> Outcome | None:
-    """Give the outcome with which one open change is closed, or None where it stays open."""
+    """Return the outcome that closes one open change, or None if it stays open."""
     settled = dict(observation.settle_intents(left_open(change), actual))
     return settled.get(IntentKey("key-0"))
 
@@ -68,7 +68,7 @@ def test_who_was_not_read_stays_open_and_is_to_be_retrieved() -> None:
 
 
 def test_every_intent_of_a_driver_is_closed_for_itself() -> None:
-    """A driver that was to move, and was cut off between the attach and the detach."""
+    """A move that was cut off between the attach and the detach."""
     intents = left_open(Change(ATTACH, A, DEPOT), Change(DETACH, A, VANS))
     names = {key: outcome.name for key, outcome in observation.settle_intents(intents, worlds.seen({A: [VANS, DEPOT]}))}
     assert names == {"key-0": "applied", "key-1": "deferred"}

@@ -1,4 +1,4 @@
-"""How drivers, fleets and memberships are written: text stays text, and what is nothing is refused with words."""
+"""How drivers, fleets and memberships are written: text stays text, and malformed references are refused."""
 
 import string
 
@@ -66,7 +66,7 @@ def test_an_address_is_the_same_in_any_case(address: str, chance: object) -> Non
 
 
 def test_addresses_that_differ_in_more_than_case_are_two() -> None:
-    """Full case folding makes one of them, and would attach the wrong person."""
+    """Full case folding makes them equal, and would attach the wrong person."""
     assert references.parse_driver("strasse@example.com") != references.parse_driver("straße@example.com")
 
 

@@ -1,4 +1,4 @@
-"""When Charge is asked again for what it refused."""
+"""When a refused change is tried again."""
 
 import datetime
 
@@ -113,7 +113,7 @@ def test_what_nobody_wants_any_more_wakes_nobody_and_is_forgotten_after_the_long
 
 
 def test_a_reading_that_is_not_whole_begins_no_pause_anew() -> None:
-    """It plans no detaches: what was refused five times is not tried every minute because of that."""
+    """It plans no detaches: a change that was refused five times keeps its long pause."""
     patient, detach = refusal_backoff.RefusalBackoff(), Change(DETACH, A, VANS)
     for _ in range(5):
         patient.note(refused(detach), worlds.NOW)
@@ -135,7 +135,7 @@ def test_what_becomes_due_while_a_run_postpones_it_is_tried_at_once_after_it() -
 
 
 def test_what_was_due_already_wakes_nobody_again() -> None:
-    """Else a held change that was refused once would start one run after another."""
+    """Otherwise a held change that was refused once would start one run after another."""
     patient, other = refusal_backoff.RefusalBackoff(), Change(ATTACH, B, DEPOT)
     patient.note(refused(CHANGE), worlds.NOW)
     patient.note(refused(other), after(3))

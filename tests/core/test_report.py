@@ -1,4 +1,4 @@
-"""How a run ended: the table of verdicts and exit codes."""
+"""How a run ended: the table of results and exit codes."""
 
 import pytest
 
@@ -86,7 +86,7 @@ STOPPED, FULL = Stopped("SIGTERM", exit_code=143), JournalError("disk full")
     ],
 )
 def test_the_table_of_results(finished: Report, result: str, exit_code: int) -> None:
-    """1 before 4 before 3; a run that was stopped ends with its signal's code."""
+    """1 wins over 4, and 4 over 3; a stopped run ends with the exit code of its signal."""
     assert finished.result == result
     assert finished.exit_code == exit_code
 
@@ -122,7 +122,7 @@ def test_only_applied_and_already_are_done() -> None:
 
 
 def test_what_is_to_be_approved_is_what_the_run_left() -> None:
-    """The next run's plan has no longer what was made; what was not made is still due then."""
+    """The next plan does not contain what was done; what was not done is still due."""
     plan = guarded(changes=(ATTACH,), held=(HELD,))
     assert ended().remaining_digest == ""
     assert ended(REFUSED, plan=plan).remaining_digest == plan.digest

@@ -1,4 +1,4 @@
-"""Present, absent, several and unknown are different answers, and none of them a guess."""
+"""Present, absent, ambiguous and unknown are different answers, and none is a guess."""
 
 import dataclasses
 

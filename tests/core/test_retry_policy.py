@@ -1,4 +1,4 @@
-"""Which failures are worth another attempt, after how long, and when there have been enough."""
+"""Which failures are retried, after how long, and when the budget for retries is used up."""
 
 import pytest
 from hypothesis import given

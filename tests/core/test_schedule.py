@@ -1,4 +1,4 @@
-"""When the sources want something else without anybody's doing."""
+"""When the desired state changes by itself, because a row begins or ends or a grace period ends."""
 
 import datetime
 

@@ -1,4 +1,4 @@
-"""A key is shown by nothing, unless somebody says `reveal`."""
+"""Only `reveal` shows a key."""
 
 import copy
 import pickle

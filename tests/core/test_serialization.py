@@ -1,4 +1,4 @@
-"""The JSON documents, field by field, as they are promised to programs that read them."""
+"""The JSON documents, field by field, as programs rely on them."""
 
 import datetime
 import json
@@ -250,7 +250,7 @@ def test_a_past_run_that_ended_is_shown_as_it_was_reported() -> None:
 
 
 def test_a_run_that_was_cut_off_is_shown_by_what_was_found_out_since() -> None:
-    """Its plan was recorded before the first write; what it cost nobody knows."""
+    """Its plan was recorded before the first write; its requests are not known."""
     unknown = _past_change(DETACH, outcome=None, attempts=0, request_id=None)
     shown = past_report_document(_past_run(), [_past_change(ATTACH), unknown], plan=PLAN, report=None)
     assert shown["changes"] == [

@@ -1,4 +1,4 @@
-"""The words for a snapshot: each mood has its sentence, and the worst comes first."""
+"""The text for a snapshot: each condition has its sentence, and the worst comes first."""
 
 import dataclasses
 import datetime
@@ -220,7 +220,7 @@ def test_the_gist_stands_still_while_only_time_passes() -> None:
 
 
 def test_what_broke_is_told_once() -> None:
-    """The last run failed of the same error as the part that is broken."""
+    """The last run failed with the same error as the broken part."""
     items = alerts.alerts(present(ended(None, error=FULL), broken=(broken("journal"),)))
     assert [(item.title, item.message, item.code) for item in items] == [
         ("The journal cannot be written since 08:00: no changes are made", FULL.message, "journal_unwritable")

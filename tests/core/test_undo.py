@@ -1,4 +1,4 @@
-"""The inverse of a run: what it did itself, and nobody touched since."""
+"""The inverse of a run: changes that it made itself and that nobody has touched since."""
 
 import datetime
 
@@ -25,7 +25,7 @@ def past(
     run: RunId = RUN,
     outcome: str | None = "applied",
 ) -> PastChange:
-    """Make a write of the past; its key follows from what it was."""
+    """Make a past write; its key follows from its change."""
     return PastChange(
         run=run,
         trigger="once",
@@ -59,7 +59,7 @@ def test_what_a_run_did_is_turned_around_in_the_order_of_every_plan() -> None:
 
 @pytest.mark.parametrize("outcome", ["already", "refused", "stale", "deferred"])
 def test_what_the_run_did_not_do_itself_is_not_undone(outcome: str) -> None:
-    """Neither where somebody else did it, nor where nobody did."""
+    """Changes by other clients and changes that were not made are left alone."""
     history = [past(ATTACH, A, outcome=outcome), past(ATTACH, B)]
     plan = undo.plan_inverse(RUN, history, worlds.seen({A: [VANS], B: [VANS]}))
     assert plan.changes == (Change(DETACH, B, VANS),)
@@ -68,14 +68,14 @@ def test_what_the_run_did_not_do_itself_is_not_undone(outcome: str) -> None:
 
 @pytest.mark.parametrize("outcome", ["unknown", None])
 def test_what_the_run_may_have_done_is_left_as_it_is_and_said(outcome: str | None) -> None:
-    """A killed run that no later one has looked at yet: nobody is told that there is nothing to undo."""
+    """A killed run that no later run has settled yet must not look as if there were nothing to undo."""
     plan = undo.plan_inverse(RUN, [past(ATTACH, A, outcome=outcome)], worlds.seen({A: [VANS]}))
     assert plan.changes == ()
     assert problems(plan) == {f"{A}/{VANS}": "it is not known whether the run changed this membership; not undone"}
 
 
 def test_what_changed_since_is_left_as_it_is_and_said() -> None:
-    """By hand; by a later run; by later runs that brought it back; and a driver who is gone."""
+    """Changed by hand, by a later run, by later runs that changed it back; and a driver that no longer exists."""
     attached = [past(ATTACH, driver) for driver in worlds.DRIVERS[:4]]
     again, gone, by_hand, back = (each.change.driver for each in attached)
     history = [

@@ -1,4 +1,4 @@
-"""The values that do more than hold something."""
+"""Values with behaviour of their own."""
 
 import random
 
@@ -32,7 +32,7 @@ def test_problems_stand_in_the_order_of_the_lines_of_their_file(chance: random.R
 @worlds.LAW
 @given(st.lists(st.tuples(st.sampled_from(PLACES), st.sampled_from(["a", "b"])), max_size=6))
 def test_different_problems_never_share_a_place_in_the_order(drawn: list[tuple[str, str]]) -> None:
-    """Else the order of a set would show, and a plan would not be the same byte for byte."""
+    """Otherwise the order of a set would show, and equal plans would differ in bytes."""
     problems = {Problem(*each) for each in [*drawn, ("a.yaml:03:7", "a")]}
     assert len({problem.order for problem in problems}) == len(problems)
 

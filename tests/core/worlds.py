@@ -1,6 +1,6 @@
-"""Generated worlds: an account, what was seen of it, and what sources want of it, with everything that can be amiss.
+"""Generated worlds: an account, a reading of it, and sources, with all faults that can occur.
 
-What a reference leads to is written down here, not looked up: the laws compare the planner with it.
+The driver or fleet that each reference resolves to is stated here, not looked up: the laws compare the planner with it.
 """
 
 import dataclasses
@@ -37,7 +37,7 @@ _T = TypeVar("_T")
 _Window = tuple[datetime.datetime | None, datetime.datetime | None, bool]
 
 LAW = hypothesis.settings(max_examples=60, deadline=None, derandomize=True, database=None)
-"""The same examples everywhere and always."""
+"""Every machine generates the same examples."""
 
 NOW = datetime.datetime(2026, 10, 5, 8, tzinfo=datetime.UTC)
 _LATER, _EARLIER = NOW + datetime.timedelta(days=30), NOW - datetime.timedelta(days=30)
@@ -46,12 +46,12 @@ ACCOUNT = Account("https://api.chargeapi.co/v1", "test")
 
 
 def driver_id(letter: str) -> DriverId:
-    """Make a well-formed driver id."""
+    """Return a well-formed driver id."""
     return DriverId(f"drv_{letter * 32}")
 
 
 def fleet_id(letter: str) -> FleetId:
-    """Make a well-formed fleet id."""
+    """Return a well-formed fleet id."""
     return FleetId(f"flt_{letter * 32}")
 
 
@@ -67,7 +67,7 @@ FLEET_REFS: Mapping[FleetRef, FleetId | None] = {
     FleetById(fleet_id("Y")): None,
     FleetByName("Nowhere"): None,
 }
-"""Every way to name a fleet, and the fleet that it leads to."""
+"""Every kind of fleet reference, and the fleet that it resolves to."""
 
 DRIVER_REFS: Mapping[DriverRef, DriverId | None] = {
     **{DriverById(driver): driver for driver in DRIVERS},
@@ -77,7 +77,7 @@ DRIVER_REFS: Mapping[DriverRef, DriverId | None] = {
     DriverById(GHOST): None,
     DriverByEmail("nobody@example.com"): None,
 }
-"""Every way to name a driver, and the driver that it leads to in a whole directory."""
+"""Every kind of driver reference, and the driver that it resolves to in a complete directory."""
 
 WINDOWS: Sequence[_Window] = (
     (None, None, True),
@@ -87,14 +87,14 @@ WINDOWS: Sequence[_Window] = (
     (_LATER, None, False),
     (_EARLIER, NOW - datetime.timedelta(seconds=1), False),
 )
-"""From, until, and whether that is now."""
+"""Start, end, and whether the row is active now."""
 
 _ACTIVE = {window[:2]: window[2] for window in WINDOWS}
 
 
 @dataclasses.dataclass(frozen=True)
 class World:
-    """What sources say, what was seen, the default mode, and whom references led to in earlier runs."""
+    """The sources, the reading, the default mode, and the resolutions of earlier runs."""
 
     readings: tuple[SourceReading, ...]
     actual: Actual
@@ -103,7 +103,7 @@ class World:
 
     @property
     def desired(self) -> Desired:
-        """Give the sum of the sources."""
+        """Return the merged sources."""
         return merge_sources.merge(self.readings)
 
     def plan(self) -> Plan:
@@ -113,11 +113,11 @@ class World:
         )
 
     def after(self, changes: Iterable[Change]) -> "World":
-        """Give the world after these changes were made."""
+        """Return the world after these changes."""
         return dataclasses.replace(self, actual=applied(self.actual, changes))
 
     def leads_to(self, reference: DriverRef) -> DriverId | None:
-        """Tell which driver a reference means, as far as this reading can tell."""
+        """Return the driver that a reference resolves to in this reading, or None."""
         if not isinstance(reference, DriverById) and not self.actual.directory_complete:
             return None
         driver = DRIVER_REFS[reference]
@@ -125,51 +125,51 @@ class World:
 
     @property
     def entries(self) -> list[FleetEntry]:
-        """Give the fleets of all sources."""
+        """Return the fleet entries of all sources."""
         return [entry for reading in self.readings for entry in reading.fleets]
 
     @property
     def active(self) -> list[Row]:
-        """Give the rows of all sources that count now."""
+        """Return the active rows of all sources."""
         rows = [row for reading in self.readings for row in reading.rows]
         return [row for row in rows if _ACTIVE[row.starts, row.ends]]
 
     @property
     def managed(self) -> set[FleetId]:
-        """Give the fleets that a source names, where that leads to one."""
+        """Return the fleets that a source names and that resolve."""
         return {fleet for entry in self.entries if (fleet := FLEET_REFS[entry.fleet])}
 
     @property
     def wanted(self) -> set[Membership]:
-        """Give the memberships that active rows want, where they lead to one."""
+        """Return the memberships that active rows want, as far as they resolve."""
         pairs = ((self.leads_to(row.driver), FLEET_REFS[row.fleet]) for row in self.active)
         return {(driver, fleet) for driver, fleet in pairs if driver and fleet}
 
     @property
     def additive(self) -> set[FleetId]:
-        """Give the managed fleets that only grow."""
+        """Return the managed fleets in additive mode."""
         stated = {FLEET_REFS[entry.fleet]: entry.mode for entry in self.entries if entry.mode}
         return {fleet for fleet in self.managed if stated.get(fleet, self.mode) is Mode.ADDITIVE}
 
     @property
     def unclear(self) -> set[FleetId]:
-        """Give the fleets in which somebody is wanted who is not known."""
+        """Return the fleets with a row whose driver does not resolve."""
         return {fleet for row in self.active if not self.leads_to(row.driver) and (fleet := FLEET_REFS[row.fleet])}
 
     @property
     def waiting(self) -> set[DriverId]:
-        """Give the drivers who are wanted in a fleet that is not known, or whom an unknown reference led to before."""
+        """Return the drivers that an unresolved row may mean, or may want in a fleet."""
         known = {driver for row in self.active if not FLEET_REFS[row.fleet] and (driver := self.leads_to(row.driver))}
         lost = {str(row.driver) for row in self.active if not self.leads_to(row.driver)}
         return known | {self.remembered[reference] for reference in lost & self.remembered.keys()}
 
     @property
     def shrinkable(self) -> set[FleetId]:
-        """Give the fleets from which somebody may be detached."""
+        """Return the fleets from which drivers may be detached."""
         return self.managed - self.additive - self.unclear - self.actual.incomplete.keys()
 
     def shuffled(self, chance: random.Random) -> "World":
-        """Give the same world with everything that has an order in another one."""
+        """Return the same world with everything in another order."""
         readings = [
             dataclasses.replace(reading, fleets=_shuffled(reading.fleets, chance), rows=_shuffled(reading.rows, chance))
             for reading in self.readings
@@ -191,7 +191,7 @@ def _shuffled(items: Iterable[_T], chance: random.Random) -> tuple[_T, ...]:
 
 
 def applied(actual: Actual, changes: Iterable[Change]) -> Actual:
-    """Give what is seen after these changes were made."""
+    """Return the reading after these changes."""
     memberships = dict(actual.memberships)
     for change in changes:
         here = memberships[change.driver]
@@ -201,7 +201,7 @@ def applied(actual: Actual, changes: Iterable[Change]) -> Actual:
 
 
 def members(actual: Actual, fleet: FleetId) -> set[DriverId]:
-    """Give who is in a fleet."""
+    """Return the members of a fleet."""
     return {driver for driver, fleets in actual.memberships.items() if fleet in fleets}
 
 
@@ -212,7 +212,7 @@ def seen(
     absent: Iterable[DriverId] = (),
     directory_complete: bool = False,
 ) -> Actual:
-    """Make a reading of the account of this module."""
+    """Return a reading of the account of this module."""
     shown = {driver: frozenset(fleets) for driver, fleets in memberships.items()}
     return Actual(
         fleets={fleet: Fleet(fleet, NAMES[fleet]) for fleet in FLEETS},
@@ -229,7 +229,7 @@ def seen(
 
 
 def wish(wishes: Mapping[FleetRef, Iterable[DriverRef]], mode: Mode | None = None) -> tuple[SourceReading, ...]:
-    """Make one source with a row for each of these, in order."""
+    """Return one source with a row for each of these, in order."""
     entries, rows = [], []
     for line, (fleet, drivers) in enumerate(wishes.items(), 1):
         entries.append(FleetEntry(fleet, Origin("membership.yaml", 100 * line, 1), mode))
@@ -240,7 +240,7 @@ def wish(wishes: Mapping[FleetRef, Iterable[DriverRef]], mode: Mode | None = Non
 
 
 def by_id(fleet: FleetId, *drivers: DriverId) -> dict[FleetRef, list[DriverRef]]:
-    """Wish for exactly these drivers in a fleet, all by their ids."""
+    """Return the wish for exactly these drivers in a fleet, all by id."""
     return {FleetById(fleet): [DriverById(driver) for driver in drivers]}
 
 
@@ -250,7 +250,7 @@ _GOOD_DRIVERS = [reference for reference, driver in DRIVER_REFS.items() if drive
 
 @st.composite
 def worlds(draw: st.DrawFn) -> World:
-    """Generate a world; in half of them nothing is amiss, so that there is something to do."""
+    """Generate a world; half of them have no fault, so that there are changes."""
     amiss = draw(st.booleans())
     fleet_refs = list(FLEET_REFS) if amiss else _GOOD_FLEETS
     driver_refs = list(DRIVER_REFS) if amiss else _GOOD_DRIVERS
@@ -287,7 +287,7 @@ def _reading(
     rows: Sequence[tuple[FleetRef, DriverRef, _Window]],
     modes: Mapping[FleetId, Mode | None],
 ) -> SourceReading:
-    """Make one source of these rows; only the first states modes, and every fleet of a row has its entry."""
+    """Return a source of these rows; only the first states modes, and every fleet of a row has an entry."""
     name = f"source-{number}.yaml"
     named = [*listed, *(row[0] for row in rows)] if number == 0 else [row[0] for row in rows]
     stated = modes if number == 0 else {}
@@ -306,7 +306,7 @@ def _reading(
 
 
 def pairs(plan: Plan, action: Action) -> set[Membership]:
-    """Give the memberships of which a plan makes this."""
+    """Return the memberships that a plan changes by this action."""
     return {(change.driver, change.fleet) for change in plan.changes if change.action is action}
 
 
