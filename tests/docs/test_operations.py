@@ -33,6 +33,15 @@ LEVELS = ("debug", "info", "warning", "error", "exception", "log")
 LOGGERS = ("log", "structlog.get_logger()")
 
 
+def test_the_page_opens_with_ten_symptoms_and_a_command_for_each() -> None:
+    first, *_ = re.findall(r"^## (.+)$", OPERATIONS.text, re.MULTILINE)
+    rows = list(OPERATIONS.section(f"## {first}").rows())
+    assert len(rows) == 10
+    for symptom, command, links in rows:
+        assert re.fullmatch(r"`fleet-sync [a-z]+.*`", command), symptom
+        assert re.search(r"\]\(#", links), symptom
+
+
 def test_the_exit_codes_are_those_of_the_reference() -> None:
     told = [row[0] for row in OPERATIONS.section("## Exit codes and what to do").rows()]
     assert told == [row[0] for row in COMMANDS.section("## Exit codes").rows()]

@@ -40,7 +40,7 @@ def test_the_documented_limits_are_the_real_ones() -> None:
     for words in (
         f"within {webhook.DEADLINE_SECONDS:g} seconds",
         f"after {first}, {second} and {third} seconds",
-        f"At most {webhook.MAX_QUEUED}",
+        f"At most {webhook.MAX_QUEUED} notifications",
         f"has {webhook.SHUTDOWN_SECONDS:g} seconds",
         f"the first {notifications.MOST_ITEMS}:",
     ):
