@@ -1,9 +1,9 @@
-"""A reader who types what the README shows, and compares.
+"""Run the commands that a page shows and compare their output with the page.
 
-Invariant: every command of a block is run, in order, in one folder and one environment; a line `…` stands for any
-lines, and nothing else is forgiven but what differs from run to run: durations, moments, digests, ports, and ids of
-runs, where one that is shown again must be the same again.
-Neighbours: `test_readme` has the reader.
+Invariant: every command of a block is run, in order, in one folder and one environment. A line `…` matches any lines.
+Only values that differ from run to run may differ: durations, times, digests, ports, and ids of runs; an id that
+the page shows twice must be the same id both times.
+Neighbours: `test_readme` and `test_reference` play sessions.
 """
 
 import dataclasses
@@ -37,7 +37,7 @@ _VARYING = (
 
 @dataclasses.dataclass(slots=True)
 class Session:
-    """A shell in a folder, where a line may end with `cd`; `port` is where the sandbox really listens."""
+    """A shell in a folder, in which a line may end with `cd`; `port` is the real port of the sandbox."""
 
     folder: pathlib.Path
     port: str
@@ -45,16 +45,16 @@ class Session:
     code: int = 0
     digest: str = ""
     runs: dict[str, str] = dataclasses.field(default_factory=dict)
-    """The id that a run really has, by the id that is shown."""
+    """The real ids of runs by the ids that the page shows."""
 
     def play(self, block: pages.Block) -> None:
-        """Run the commands of a block, and compare what each prints."""
+        """Run the commands of a block and compare what each prints."""
         for line, expected in steps(block):
             printed = self.run(line, interrupt=INTERRUPT in expected)
             self._meet(compare(line, printed, [each for each in expected if each != INTERRUPT]))
 
     def run(self, line: str, *, interrupt: bool) -> str:
-        """Run one line as the shell would; give stdout and stderr as a terminal shows them."""
+        """Run one line in a shell; return stdout and stderr as a terminal shows them."""
         if line == "echo $?":
             return f"{self.code}\n"
         if line.startswith("export "):
@@ -84,23 +84,23 @@ class Session:
         return printed.replace(f":{self.port}", f":{PORT}")
 
     def _meet(self, pairs: list[tuple[str, str]]) -> None:
-        """Learn which run is meant by an id that is shown."""
+        """Remember which real id belongs to each id that the page shows."""
         for shown, real in pairs:
             assert self.runs.setdefault(shown, real) == real, f"{shown} is shown for two runs"
 
     def _real(self, shown: re.Match[str]) -> str:
-        """Give the beginning of a real run's id for that of one that is shown."""
+        """Return the beginning of the real id for the beginning of one that the page shows."""
         [real] = [real for each, real in self.runs.items() if each.startswith(shown[0])]
         return real[: len(shown[0])]
 
     def _environment(self, line: str) -> dict[str, str]:
-        """Give the environment of a terminal: there only `run` logs what needs nobody's attention."""
+        """Return the environment of a terminal, where only `run` logs below level warning."""
         quiet = {} if line.endswith(" run") else {"FLEET_SYNC_LOG_LEVEL": "warning"}
         path = f"{command.PROGRAM.parent}{os.pathsep}{os.defpath}"
         return {**command.environment(self.environ), "PATH": path, **quiet}
 
     def edit(self, block: pages.Block, name: str) -> None:
-        """Do to a file what a block of a difference says."""
+        """Apply a diff block to a file."""
         path = self.folder / name
         text = path.read_text(encoding="utf-8")
         before = "".join(f"{line[1:]}\n" for line in block.lines if line[0] in " -")
@@ -110,7 +110,7 @@ class Session:
 
 
 def steps(block: pages.Block) -> list[tuple[str, list[str]]]:
-    """Cut a block into commands, each with the lines that it prints. `make demo` prints commands of its own."""
+    """Split a block into commands, each with the lines that it prints. `make demo` prints commands of its own."""
     found: list[tuple[str, list[str]]] = []
     for line in block.lines:
         if line.startswith("$ ") and not (found and found[0][0] == "make demo"):
@@ -121,7 +121,7 @@ def steps(block: pages.Block) -> list[tuple[str, list[str]]]:
 
 
 def compare(line: str, printed: str, expected: list[str]) -> list[tuple[str, str]]:
-    """Compare what a command printed with what the page shows; give the ids of runs that it shows and the real ones."""
+    """Compare printed with expected output; return pairs of run ids: the one on the page and the real one."""
     pattern = "".join(r"(?:.*\n)*?" if each == GAP else _pattern(each) for each in expected)
     shown = "\n".join(expected)
     found = re.fullmatch(pattern, _settled(printed))
@@ -130,7 +130,7 @@ def compare(line: str, printed: str, expected: list[str]) -> list[tuple[str, str
 
 
 def _pattern(line: str) -> str:
-    """Match a line that is shown, and in it any id for one of a run."""
+    """Return a pattern for a line of the page in which any run id matches."""
     return _RUN.sub(r"(run_[0-9a-f]{32})", re.escape(_settled(line))) + r"\n"
 
 

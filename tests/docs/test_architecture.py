@@ -31,7 +31,7 @@ def test_every_folder_and_module_of_worker_has_its_row() -> None:
 
 
 def test_every_module_is_named() -> None:
-    """With its path; by its name in its package's row, or docstring; or as the command that it is."""
+    """By its path; by its name in the row or docstring of its package; or as a command."""
     page = pages.page("docs/architecture.md")
     rows = {row[0].strip("`"): row[1] for row in page.section("### The other modules").rows()}
     unnamed = []
@@ -47,13 +47,13 @@ def test_every_module_is_named() -> None:
     assert unnamed == []
 
 
-def test_every_module_of_a_row_is_there() -> None:
+def test_every_module_named_in_a_row_exists() -> None:
     for package, told in pages.page("docs/architecture.md").section("### The other modules").rows():
         for name in re.findall(r"`([^`]+)`", told):
             assert (pages.ROOT / package.strip("`") / f"{name}.py").exists(), (package, name)
 
 
-def test_every_behaviour_is_where_it_is_said_to_be_and_has_tests() -> None:
+def test_every_behaviour_is_decided_where_its_row_says_and_has_tests() -> None:
     rows = list(pages.page("docs/architecture.md").section("## Where a behaviour lives").rows())
     behaviours = [row for row in rows if len(row) == 3]
     assert len(behaviours) > 30
@@ -69,14 +69,14 @@ def test_every_behaviour_is_where_it_is_said_to_be_and_has_tests() -> None:
 
 
 def _everywhere() -> Iterator[str]:
-    """Give what any module defines, as its neighbours call it: `module.name`, `Class.name`."""
+    """Yield what any module defines, as its neighbours call it: `module.name`, `Class.name`."""
     for path in (pages.ROOT / "worker").rglob("*.py"):
         for name in _defined(ast.parse(path.read_text(encoding="utf-8"))):
             yield from (name, f"{path.stem}.{name}")
 
 
 def _defined(module: ast.Module) -> Iterator[str]:
-    """Give what a module defines, and a class: functions, classes, constants."""
+    """Yield what a module or class defines: functions, classes, constants."""
     for node in module.body:
         match node:
             case ast.ClassDef(name=name):
@@ -90,7 +90,7 @@ def _defined(module: ast.Module) -> Iterator[str]:
                 pass
 
 
-def test_the_layers_are_those_that_are_checked() -> None:
+def test_the_layers_shown_are_those_that_import_linter_checks() -> None:
     pyproject = (pages.ROOT / "pyproject.toml").read_text(encoding="utf-8")
     layers = re.search(r"^layers = \[\n(.*?)^\]", pyproject, re.MULTILINE | re.DOTALL)
     assert layers
@@ -109,7 +109,7 @@ def test_the_layers_are_those_that_are_checked() -> None:
         (r"except Exception\b", "CONTRIBUTING.md", ["worker/service/app.py", "worker/service/scheduler.py"]),
     ],
 )
-def test_what_a_page_says_that_only_these_modules_do_no_other_does(pattern: str, page: str, modules: list[str]) -> None:
+def test_only_the_modules_that_a_page_names_do_this(pattern: str, page: str, modules: list[str]) -> None:
     found = [
         str(path.relative_to(pages.ROOT))
         for path in sorted((pages.ROOT / "worker").rglob("*.py"))

@@ -1,4 +1,4 @@
-"""Links lead somewhere, and pages are fit to be read anywhere."""
+"""Links lead to existing pages and headings, and every page can be read anywhere."""
 
 import re
 
@@ -22,22 +22,21 @@ def test_every_link_leads_to_a_page_and_a_heading_that_exist(page: pages.Page) -
 
 
 @pytest.mark.parametrize("page", pages.every(), ids=lambda page: page.name)
-def test_a_page_stands_alone_and_is_finished(page: pages.Page) -> None:
+def test_a_page_is_finished_and_names_no_place_of_one_machine(page: pages.Page) -> None:
     for pattern in (r"\bTODO\b", r"\bFIXME\b", r"\.\./sh[a]red", r"/h[o]me/", r"/r[o]ot/", r"/w[o]rk/"):
         assert not re.search(pattern, page.text), pattern
 
 
 @pytest.mark.parametrize("page", pages.every(), ids=lambda page: page.name)
 def test_prose_wraps_at_100_columns(page: pages.Page) -> None:
-    """Tables and code are as wide as they must be."""
+    """Tables and code may be wider."""
     if page.path.name in ("connection-pool.md", "journal.md"):
         pytest.skip("not wrapped yet")
     lines = [line for line in page.prose().splitlines() if not line.startswith(("|", "    "))]
     assert [line for line in lines if len(line) > COLUMNS] == []
 
 
-def test_what_comes_later_is_not_documented_as_there() -> None:
-    """A command that a page names is one that exists."""
+def test_every_command_that_a_page_names_exists() -> None:
     from worker.cli import main
 
     for page in pages.every():

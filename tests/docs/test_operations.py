@@ -1,4 +1,4 @@
-"""What docs/operations.md says is in the code, and what is in the code it says."""
+"""docs/operations.md lists every code, guard, outcome and log event, and no other."""
 
 import ast
 import contextlib
@@ -47,14 +47,14 @@ def test_the_exit_codes_are_those_of_the_reference() -> None:
     assert told == [row[0] for row in COMMANDS.section("## Exit codes").rows()]
 
 
-def test_every_error_code_of_ours_has_its_remedy() -> None:
+def test_exactly_the_codes_of_the_code_have_a_remedy() -> None:
     told = OPERATIONS.section("## Error codes").codes()
     assert len(told) == len(set(told))
     assert set(told) == set(_codes())
 
 
 def _codes() -> Iterator[str]:
-    """Find the codes that errors and outcomes are given, but for those that only stand at a branch of the tree."""
+    """Yield the codes of errors and outcomes, except those of abstract errors."""
     branches = {kind.code for kind in (FleetSyncError, ChargeError)}
     for node in _nodes():
         match node:
@@ -87,7 +87,7 @@ def test_every_guard_is_explained() -> None:
     assert set(told) == limits | memory
 
 
-def test_every_log_line_is_listed_and_none_that_is_not() -> None:
+def test_exactly_the_log_events_of_the_code_are_listed() -> None:
     assert set(OPERATIONS.section("## Log lines").codes()) == set(_events())
 
 
@@ -112,7 +112,7 @@ def _nodes() -> Iterator[ast.AST]:
 
 @pytest.fixture
 def journal(tmp_path: pathlib.Path) -> pathlib.Path:
-    """Make an empty journal, as the first run does."""
+    """Create an empty journal, as the first run does."""
     path = tmp_path / "fleet-sync.db"
 
     async def make() -> None:
@@ -130,7 +130,7 @@ def test_the_queries_fit_the_journal(query: str, journal: pathlib.Path) -> None:
         assert connection.execute(query).description
 
 
-def test_the_files_and_tables_of_the_journal_are_those_that_are_listed(journal: pathlib.Path) -> None:
+def test_exactly_the_files_and_tables_of_the_journal_are_listed(journal: pathlib.Path) -> None:
     section = OPERATIONS.section("## The journal")
     assert {path.name for path in journal.parent.iterdir()} <= set(
         re.findall(r"`(fleet-sync\.db[\w.-]*)`", section.text)
@@ -155,7 +155,7 @@ def test_the_files_and_tables_of_the_journal_are_those_that_are_listed(journal: 
         ("README.md", f"for {guard.APPROVAL_LIFETIME // HOUR} hours"),
     ],
 )
-def test_a_limit_that_is_told_is_the_one_that_is_kept(name: str, words: str) -> None:
+def test_a_documented_limit_is_the_real_one(name: str, words: str) -> None:
     assert words in " ".join(pages.page(name).text.split())
 
 
@@ -171,7 +171,7 @@ TWO_FLEETS = {
     ("suffix", "kept", "rows"),
     [("yaml", 4, 2), ("yaml", 3, 1), ("csv", 3, 2), ("csv", 2, 1), ("toml", 2, 2)],
 )
-def test_a_document_cut_between_rows_is_valid_and_lacks_fleets(
+def test_a_document_truncated_between_rows_is_valid_and_lacks_fleets(
     suffix: str, kept: int, rows: int, tmp_path: pathlib.Path
 ) -> None:
     path = tmp_path / f"membership.{suffix}"
@@ -188,18 +188,18 @@ def test_no_part_of_a_json_document_is_valid(tmp_path: pathlib.Path) -> None:
             anyio.run(file_source.FileSource(path, path.name).read)
 
 
-def test_postgresql_is_told_of_as_the_settings_have_it() -> None:
+def test_postgresql_is_documented_as_the_settings_accept_it() -> None:
     assert urls.journal("postgresql://fleet-sync@db/fleet-sync")
     assert "postgresql://" in SETTINGS.text and "postgresql://" in OPERATIONS.text
 
 
-def test_a_journal_that_is_only_opened_and_closed_leaves_nothing(tmp_path: pathlib.Path) -> None:
-    """An account that is opened and closed again has not touched it."""
+def test_a_journal_that_is_only_opened_and_closed_leaves_no_file(tmp_path: pathlib.Path) -> None:
+    """Opening and closing an account does not create the journal."""
     anyio.run(sql.SqlJournal(f"sqlite:///{tmp_path / 'fleet-sync.db'}", clock=composition.SystemClock()).aclose)
     assert not list(tmp_path.iterdir())
 
 
-def test_the_image_has_the_paths_and_the_user_that_it_says() -> None:
+def test_the_image_has_the_documented_paths_and_user() -> None:
     dockerfile = (pages.ROOT / "Dockerfile").read_text(encoding="utf-8")
     section = OPERATIONS.section("## In a container").text
     for word in ("/etc/fleet-sync", "/var/lib/fleet-sync", "FLEET_SYNC_CONFIG", "FLEET_SYNC_JOURNAL__URL", "10001"):

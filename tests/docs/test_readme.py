@@ -12,14 +12,14 @@ README = pages.page("README.md")
 MOST_WORDS = 1500
 
 
-def test_the_five_steps_the_hold_and_looking_back_work_as_shown(
+def test_the_first_account_the_hold_and_undo_work_as_shown(
     sandbox: tuple[command.Running, str], tmp_path: pathlib.Path
 ) -> None:
     _, said = sandbox
     found = re.search(r"127\.0\.0\.1:(\d+)/v1", said)
     assert found
     clone = tmp_path / "clone"
-    # A reader may have done all this here before, and left a journal.
+    # A developer may have followed the steps in this clone before and left a journal.
     shutil.copytree(pages.ROOT / "config", clone / "config", ignore=shutil.ignore_patterns("*.db*"))
     before = _contents(clone)
     session = sessions.Session(clone, found[1])
@@ -33,14 +33,14 @@ def test_the_five_steps_the_hold_and_looking_back_work_as_shown(
             session.edit(block, "config/membership.yaml")
         else:
             session.play(block)
-    assert _contents(clone) == before, "what the reader does leaves its traces in the clone"
+    assert _contents(clone) == before, "the steps changed files in the clone"
 
 
 def _contents(folder: pathlib.Path) -> dict[pathlib.Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_the_demonstration_prints_what_is_shown() -> None:
+def test_the_demo_prints_what_is_shown() -> None:
     [(line, shown)] = sessions.steps(README.blocks("console")[0])
     recipe = re.search(r"^demo:.*\n\t(.*)$", (pages.ROOT / "Makefile").read_text(), re.MULTILINE)
     assert line == "make demo"
@@ -58,7 +58,7 @@ def test_every_make_target_that_a_page_names_exists() -> None:
         assert set(named) <= targets, page.path
 
 
-def test_the_key_of_the_sandbox_is_the_one_that_is_shown() -> None:
+def test_the_key_of_the_sandbox_is_the_one_shown() -> None:
     assert f"export CHARGE_API_KEY={app.KEY}" in README.text
 
 

@@ -119,7 +119,7 @@ ALICE = "alice.of.nowhere@example.com"
         (["once", "--no-such-option"], 0, 0, 64),
     ],
 )
-def test_each_exit_code_is_what_the_table_says(
+def test_each_exit_code_means_what_the_table_says(
     sandbox: tuple[command.Running, str],
     tmp_path: pathlib.Path,
     arguments: list[str],
@@ -127,7 +127,7 @@ def test_each_exit_code_is_what_the_table_says(
     add: int,
     code: int,
 ) -> None:
-    """`remove` so many drivers from the last fleet, and `add` one to the first that does not exist."""
+    """Remove `remove` drivers from the last fleet, and add `add` unknown ones to the first."""
     found = re.search(r"http://\S+/v1", sandbox[1])
     assert found
     folder = command.Folder(tmp_path, found[0])
@@ -154,7 +154,7 @@ def test_a_signal_ends_the_service_with_its_exit_code(
         assert running.end().code == 128 + number
 
 
-def test_the_sample_documents_are_documents(tmp_path: pathlib.Path) -> None:
+def test_the_sample_documents_are_valid(tmp_path: pathlib.Path) -> None:
     blocks = DOCUMENTS.blocks()
     assert {block.language for block in blocks} == {"yaml", "json", "toml", "csv"}
     for block in blocks:
@@ -163,7 +163,7 @@ def test_the_sample_documents_are_documents(tmp_path: pathlib.Path) -> None:
         assert anyio.run(file_source.FileSource(path, path.name).read).rows
 
 
-def test_the_json_documents_have_the_shape_that_is_shown() -> None:
+def test_the_json_documents_have_the_documented_shape() -> None:
     shown = [json.loads(block.text) for block in JSON.blocks("json")]
     finished = _report()
     assert finished.guarded is not None and finished.error is not None
@@ -184,7 +184,7 @@ def test_the_json_documents_have_the_shape_that_is_shown() -> None:
 
 
 def _shape(document: Any) -> Any:
-    """Keep the names and their order; of a list, its first item."""
+    """Return the names and their order; of a list, its first item."""
     if isinstance(document, Mapping):
         return {name: _shape(each) for name, each in document.items()}, list(document)
     return [_shape(each) for each in document[:1]] if isinstance(document, list) else None
