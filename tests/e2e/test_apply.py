@@ -90,7 +90,7 @@ def test_a_plan_with_an_id_that_leads_elsewhere_sends_nothing(
     requests = len(workspace.charge.requests)
     ended = workspace.run("apply", "edited.json", "--json")
     assert (ended.code, ended.document["error"]["code"]) == (1, "plan_invalid")
-    assert "is no drv_ id" in ended.document["error"]["message"]
+    assert "is not a valid drv_ id" in ended.document["error"]["message"]
     assert len(workspace.charge.requests) == requests
 
 

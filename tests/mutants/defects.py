@@ -222,6 +222,20 @@ DEFECTS = (
         PLANNER,
     ),
     Defect(
+        "taking KELVIN SIGN for a k",
+        "worker/core/planning/references.py",
+        "return text.lower() if text.isascii() else text.translate(_LOWER)",
+        "return text.lower()",
+        ("tests/core/test_references.py",),
+    ),
+    Defect(
+        "detaching a driver whom a mistyped reference may mean",
+        "worker/core/planning/resolver.py",
+        """{_shown(near, 'that of driver')}", tuple(sorted(near)))""",
+        """{_shown(near, 'that of driver')}")""",
+        ("tests/core/test_near_misses.py",),
+    ),
+    Defect(
         "emptying a fleet",
         "worker/core/safety/guard.py",
         "if due[change.fleet] + delayed >= members:",

@@ -63,7 +63,7 @@ def test_every_problem_is_told_at_once_with_its_place(refused: conftest.Refused)
         'fleet-sync.toml:9:1: unknown key "brust" in rate_limit: its keys are requests_per_second, burst, concurrency, '
         'adaptive; did you mean "burst"?',
         "fleet-sync.toml:10:12: rate_limit.adaptive: write true or false, without quotation marks",
-        f"fleet-sync.toml:12:{len(MEMBERSHIP) + 17}: guard.must_see: 'drv_a' is no drv_ id: an id is drv_ and "
+        f"fleet-sync.toml:12:{len(MEMBERSHIP) + 17}: guard.must_see: 'drv_a' is not a valid drv_ id: an id is drv_ and "
         "exactly 32 letters or digits",
         "fleet-sync.toml:15:15: retry.max_seconds: must not be less than base_seconds",
         "FLEET_SYNC_RATE_LIMIT__BURST: rate_limit.burst: write a whole number, without quotation marks",
@@ -100,7 +100,7 @@ def test_every_problem_is_told_at_once_with_its_place(refused: conftest.Refused)
         ("guard.always_allow = -1", "1:22: guard.always_allow: write a number not less than 0"),
         ("guard.must_see = 'x'", '1:18: guard.must_see: write a list, like ["…", "…"]'),
         ("guard.must_see = [1]", '1:19: guard.must_see: write text in "quotation marks"'),
-        ("guard.must_see = ['a']", "1:19: guard.must_see: 'a' is no membership: write drv_…/flt_…"),
+        ("guard.must_see = ['a']", "1:19: guard.must_see: 'a' is not a membership: write drv_…/flt_…"),
         ("guard.allow_emptying_fleets = 'no'", "1:31: guard.allow_emptying_fleets: write true or false"),
         ("status.listen = ':8080'", '1:17: status.listen: the host is missing: write it like "127.0.0.1:8080"'),
         ("notify.url = 'http://sesame.example'", "1:14: notify.url: plain http would expose the notifications"),
@@ -261,7 +261,7 @@ def test_variables_without_a_section_and_a_key_are_no_overrides(load: conftest.L
         ("FLEET_SYNC_RATE_LIMIT__BURST", "{a = 1}", "write a whole number"),
         ("FLEET_SYNC_SOURCES__PATH", "a.yaml", "sources can only be written in the settings file"),
         ("FLEET_SYNC_RETRY__MAX_SECONDS", "0.1", "must not be less than base_seconds"),
-        ("FLEET_SYNC_GUARD__MUST_SEE", '["a"]', "is no membership"),
+        ("FLEET_SYNC_GUARD__MUST_SEE", '["a"]', "is not a membership"),
         ("FLEET_SYNC_JOURNAL__URL", "mysql://h/d", "not a journal"),
     ],
 )

@@ -11,7 +11,7 @@ from hypothesis import strategies
 
 from tests.sources import conftest
 from worker.core.model.desired import DriverByMetadata, FleetByName, Mode
-from worker.core.planning import references
+from worker.core.planning import near_misses, references
 from worker.sources import membership_document, positions
 
 FLEET = "flt_HpGdGBwWHWAAZnAxuxiPdUiO8uLj8Kk8"
@@ -325,11 +325,16 @@ REFERENCES = strategies.one_of(
     strategies.from_regex(r"drv_[A-Za-z0-9]{32}", fullmatch=True),
     strategies.from_regex(r"[a-z0-9.]{1,9}@[a-z0-9.]{1,9}", fullmatch=True),
     strategies.from_regex(r"[a-z_]{1,9}=[A-Za-z0-9 #:'\"\\,{}\[\]|>*&!%@`-]{1,9}", fullmatch=True).filter(
-        lambda text: text == text.strip()
+        lambda text: text == text.strip() and "= " not in text
     ),
 )
 NAMES = strategies.text(strategies.characters(codec="utf-8"), min_size=1, max_size=12).filter(
-    lambda text: text.isprintable() and text == text.strip() and not text.startswith(("flt_", "ch_sk_"))
+    lambda text: (
+        text.isprintable()
+        and text == text.strip()
+        and not set(text) & set(near_misses.BLANKS)
+        and not text.startswith(("flt_", "ch_sk_"))
+    )
 )
 
 

@@ -7,6 +7,7 @@ pages, `desired` is what the sources want.
 import dataclasses
 from collections.abc import Mapping
 
+from worker.core.model.desired import DriverRef
 from worker.core.model.identifiers import DriverId, FleetId
 
 
@@ -40,7 +41,8 @@ class Actual:
     that it does not exist only if it is in `absent` (Charge answered 404) or `directory_complete` is true. `incomplete`
     maps each managed fleet whose listing is not trusted to the reason; a driver not seen in such a fleet may still be a
     member. `statuses` has the drivers whose status is not active, `unreadable` those whose object cannot be read.
-    `requests` is the number of requests that the reading took.
+    `near_misses` maps references to the drivers that they would match but for Unicode form, letter case, spaces at the
+    ends or invisible characters, and to that difference. `requests` is the number of requests that the reading took.
     """
 
     fleets: Mapping[FleetId, Fleet]
@@ -48,6 +50,7 @@ class Actual:
     incomplete: Mapping[FleetId, str] = dataclasses.field(default_factory=dict)
     emails: Mapping[str, tuple[DriverId, ...]] = dataclasses.field(default_factory=dict)
     metadata: Mapping[tuple[str, str], tuple[DriverId, ...]] = dataclasses.field(default_factory=dict)
+    near_misses: Mapping[DriverRef, Mapping[DriverId, str]] = dataclasses.field(default_factory=dict)
     names: Mapping[DriverId, str] = dataclasses.field(default_factory=dict)
     statuses: Mapping[DriverId, str] = dataclasses.field(default_factory=dict)
     unreadable: frozenset[DriverId] = frozenset()

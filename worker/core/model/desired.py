@@ -45,7 +45,7 @@ class DriverById:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DriverByEmail:
-    """A driver given by e-mail address, in lower case: addresses compare without regard to case."""
+    """A driver given by e-mail address, with ASCII letters in lower case: only their case does not count."""
 
     email: str
 

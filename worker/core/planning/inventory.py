@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from worker.core.model.actual import Actual, Driver, Fleet
 from worker.core.model.desired import DriverByEmail, DriverByMetadata, DriverRef
 from worker.core.model.identifiers import DriverId, FleetId
+from worker.core.planning import near_misses, references
 
 TOLERANCE = 0.01
 """Fraction of `total_drivers` by which a second reading may differ, because other clients write meanwhile."""
@@ -18,22 +19,22 @@ TOLERANCE = 0.01
 class Inventory:
     """The drivers seen so far. Indexes only the references that it was created with."""
 
-    def __init__(self, references: Iterable[DriverRef], *, all_emails: bool = False) -> None:
-        """Start empty; index these `references`, and with `all_emails` every e-mail address."""
+    def __init__(self, wanted: Iterable[DriverRef], *, all_emails: bool = False) -> None:
+        """Start empty; index the references `wanted`, and with `all_emails` every e-mail address."""
         self._all_emails = all_emails
         self._memberships: dict[DriverId, frozenset[FleetId]] = {}
         self._names: dict[DriverId, str] = {}
         self._absent: set[DriverId] = set()
         self._contradicted: set[FleetId] = set()
         self._shared: dict[frozenset[FleetId], frozenset[FleetId]] = {}
-        wanted = frozenset(references)
+        wanted = frozenset(wanted)
         self._emails: dict[str, set[DriverId]] = {
             reference.email: set() for reference in wanted if isinstance(reference, DriverByEmail)
         }
         self._metadata: dict[tuple[str, str], set[DriverId]] = {
             (reference.key, reference.value): set() for reference in wanted if isinstance(reference, DriverByMetadata)
         }
-        self._keys = frozenset(key for key, _ in self._metadata)
+        self._near_misses = near_misses.Index(wanted)
 
     def add(self, driver: Driver) -> bool:
         """Add a driver as a page shows it, and return whether it is new. If it is shown twice, the later one counts."""
@@ -45,13 +46,15 @@ class Inventory:
             return False
         if driver.name or driver.email:
             self._names[driver.id] = driver.name or driver.email
-        if (email := driver.email.lower()) in self._emails:
+        if (email := references.lower_ascii(driver.email)) in self._emails:
             self._emails[email].add(driver.id)
         elif self._all_emails and email:
             self._emails[email] = {driver.id}
-        for key in self._keys & driver.metadata.keys():
-            if (entry := (key, driver.metadata[key])) in self._metadata:
+        self._near_misses.add_email(driver.id, driver.email, compared=email)
+        for entry in driver.metadata.items() if self._metadata else ():
+            if entry in self._metadata:
                 self._metadata[entry].add(driver.id)
+            self._near_misses.add_metadata(driver.id, *entry)
         return True
 
     def add_absent(self, driver: DriverId) -> None:
@@ -87,6 +90,7 @@ class Inventory:
             self._emails.setdefault(email, set()).update(found)
         for entry, found in later._metadata.items():
             self._metadata[entry] |= found
+        self._near_misses.merge(later._near_misses)
         self._names.update((driver, later._names[driver]) for driver in unseen & later._names.keys())
         return bool(unseen)
 
@@ -133,6 +137,7 @@ class Inventory:
             incomplete=incomplete,
             emails={email: tuple(sorted(found)) for email, found in self._emails.items()},
             metadata={entry: tuple(sorted(found)) for entry, found in self._metadata.items()},
+            near_misses=self._near_misses.found,
             names=self._names,
             absent=frozenset(self._absent - self._memberships.keys()),
             directory_complete=directory_complete,

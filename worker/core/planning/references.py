@@ -1,10 +1,11 @@
-"""How a driver or a fleet is written in a membership document, and what that means.
+"""Parses references to drivers and fleets as membership documents write them.
 
-Invariant: text stays text; nothing is guessed or repaired. What cannot be a reference is refused with words that
-say what to write instead. Neighbours: `sources` calls this for every row, `resolver` looks references up.
+Invariant: text stays text; nothing is guessed or repaired. Text that cannot be a reference is refused with a message
+that says what to write instead. Neighbours: `sources` calls this for every row, `resolver` resolves references.
 """
 
 import re
+import string
 
 from worker.core.model.desired import (
     DriverByEmail,
@@ -16,62 +17,92 @@ from worker.core.model.desired import (
     FleetRef,
 )
 from worker.core.model.identifiers import DriverId, FleetId
+from worker.core.planning import near_misses
 
 _ID = {kind: re.compile(rf"{kind}_[A-Za-z0-9]{{32}}") for kind in ("drv", "flt")}
-_EMAIL = re.compile(r"[^\s@]+@[^\s@]+")
+_IN_NO_EMAIL = rf"""\s<>()\[\],;:"\\{near_misses.VARIATION_SELECTORS}"""
+"""Characters that no address has, except in quoted or bracketed forms, which are not accepted."""
+_EMAIL = re.compile(f"[^@{_IN_NO_EMAIL}]+@[^@{_IN_NO_EMAIL}]+")
+_NOT_OF_EMAIL = re.compile(f"mailto:|[{_IN_NO_EMAIL}]", re.IGNORECASE)
 _METADATA = re.compile(r"([A-Za-z0-9_.-]+)=(.+)", re.DOTALL)
+_BLANK = re.compile(f"[{near_misses.BLANKS}]")
+_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 
 def parse_driver(text: str) -> DriverRef:
-    """Read a driver reference: an id, `key=value` of its metadata, or an e-mail address without `=`.
+    """Return the driver reference: an id, `key=value` of its metadata, or an e-mail address without `=`.
 
-    Raises ValueError, with words for the operator, where the text is none of the three.
+    Raises ValueError with a message for the operator if the text is none of the three.
     """
+    _require_visible(text, "refer to the driver by id")
     if text.startswith("drv_") and not set("@=") & set(text):
         return DriverById(parse_driver_id(text))
     if entry := _METADATA.fullmatch(text):
+        if entry[2].strip() != entry[2]:
+            raise ValueError(f"{_shown(text)} has a space after the =: remove it, or refer to the driver by id")
         return DriverByMetadata(entry[1], entry[2])
     if _EMAIL.fullmatch(text):
-        return DriverByEmail(text.lower())
+        return DriverByEmail(lower_ascii(text))
+    if "@" in text and (extra := _NOT_OF_EMAIL.search(text)):
+        raise ValueError(f"{_shown(text)} contains {extra[0]!r}, which no e-mail address has: write only the address")
     raise ValueError(
-        f"{_shown(text)} is no driver: write a driver id (drv_ and 32 letters or digits), "
+        f"{_shown(text)} is not a valid driver reference: write a driver id (drv_ and 32 letters or digits), "
         "an e-mail address, or metadata as key=value"
     )
 
 
 def parse_fleet(text: str) -> FleetRef:
-    """Read a fleet reference: an id where it starts with `flt_`, else the fleet's exact name.
+    """Return the fleet reference: an id if it starts with `flt_`, else the fleet's exact name.
 
-    Raises ValueError, with words for the operator, where the text is a malformed id, or empty.
+    Raises ValueError with a message for the operator if the text is a malformed id, empty, or has characters that
+    cannot be seen.
     """
-    if text.startswith("flt_"):
-        return FleetById(parse_fleet_id(text))
     if not text.strip():
         raise ValueError("a fleet needs an id (flt_ and 32 letters or digits) or a name")
+    _require_visible(text, "refer to the fleet by id")
+    if text.startswith("flt_"):
+        return FleetById(parse_fleet_id(text))
     return FleetByName(text)
 
 
+def lower_ascii(text: str) -> str:
+    """Return an e-mail address as it is compared: ASCII letters in lower case, everything else unchanged.
+
+    Full lower case would make different addresses equal: that of KELVIN SIGN is k.
+    """
+    return text.lower() if text.isascii() else text.translate(_LOWER)
+
+
+def _require_visible(text: str, otherwise: str) -> None:
+    """Refuse characters that make different references look the same."""
+    for character in text:
+        if not character.isprintable() or _BLANK.match(character):
+            raise ValueError(f"invisible character U+{ord(character):04X} in a reference: remove it, or {otherwise}")
+    if text and text.strip() != text:
+        raise ValueError(f"{_shown(text)} begins or ends with a space: remove it, or {otherwise}")
+
+
 def parse_driver_id(text: str) -> DriverId:
-    """Read a driver's id. Raises ValueError, with words for the operator, where the text is anything else."""
+    """Return a driver id. Raises ValueError with a message for the operator if the text is anything else."""
     return DriverId(_id("drv", text))
 
 
 def parse_fleet_id(text: str) -> FleetId:
-    """Read a fleet's id. Raises ValueError, with words for the operator, where the text is anything else."""
+    """Return a fleet id. Raises ValueError with a message for the operator if the text is anything else."""
     return FleetId(_id("flt", text))
 
 
 def parse_membership(text: str) -> tuple[DriverId, FleetId]:
-    """Read `drv_…/flt_…`, as `[guard] must_see` lists them. Raises ValueError where it is not that."""
+    """Return the membership of `drv_…/flt_…`, as in `[guard] must_see`. Raises ValueError for anything else."""
     driver_text, separator, fleet_text = text.partition("/")
     if not separator:
-        raise ValueError(f"{_shown(text)} is no membership: write drv_…/flt_…")
+        raise ValueError(f"{_shown(text)} is not a membership: write drv_…/flt_…")
     return parse_driver_id(driver_text), parse_fleet_id(fleet_text)
 
 
 def _id(kind: str, text: str) -> str:
     if not _ID[kind].fullmatch(text):
-        raise ValueError(f"{_shown(text)} is no {kind}_ id: an id is {kind}_ and exactly 32 letters or digits")
+        raise ValueError(f"{_shown(text)} is not a valid {kind}_ id: an id is {kind}_ and exactly 32 letters or digits")
     return text
 
 

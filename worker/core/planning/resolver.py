@@ -20,6 +20,7 @@ from worker.core.model.desired import (
     FleetRef,
 )
 from worker.core.model.identifiers import DriverId, FleetId
+from worker.core.planning import near_misses
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -29,6 +30,8 @@ class Unresolved:
     reason: str
     candidates: tuple[DriverId, ...] = ()
 
+
+_SHOWN_NEAR_MISSES = 3
 
 FleetAnswer = FleetId | Unresolved
 DriverAnswer = DriverId | Unresolved
@@ -60,11 +63,29 @@ def _fleet(
                 case [fleet]:
                     return fleet
                 case []:
-                    return Unresolved(f'no fleet is named "{name}"')
+                    return Unresolved(f'no fleet is named "{name}"{_near_fleets(name, known)}')
                 case several:
                     return Unresolved(f'{len(several)} fleets are named "{name}" ({", ".join(several)}): use the id')
         case _:
             assert_never(reference)
+
+
+def _near_fleets(name: str, known: Mapping[FleetId, Fleet]) -> str:
+    """Return which fleets the name nearly matches, and how they differ."""
+    folded = near_misses.fold(name)
+    near = {
+        fleet.id: near_misses.describe(fleet.name, name)
+        for fleet in known.values()
+        if fleet.name and near_misses.fold(fleet.name) == folded
+    }
+    return _shown(near, "the name of fleet")
+
+
+def _shown(near: Mapping[DriverId, str] | Mapping[FleetId, str], what: str) -> str:
+    """Return near misses as a part of a message, the first few in order."""
+    shown = [f"{what} {each} differs only in {difference}" for each, difference in sorted(near.items())]
+    more = f"; and {len(shown) - _SHOWN_NEAR_MISSES} more" if len(shown) > _SHOWN_NEAR_MISSES else ""
+    return "".join(f"; {each}" for each in shown[:_SHOWN_NEAR_MISSES]) + more
 
 
 def resolve_driver(reference: DriverRef, actual: Actual, *, before: DriverId | None = None) -> DriverAnswer:
@@ -80,9 +101,9 @@ def _driver(reference: DriverRef, actual: Actual) -> DriverAnswer:
         case DriverById(id=driver):
             return _driver_by_id(driver, actual)
         case DriverByEmail(email=email):
-            return _only(actual.emails.get(email, ()), f"the e-mail address {email}", actual)
+            return _only(reference, actual.emails.get(email, ()), f"the e-mail address {email}", actual)
         case DriverByMetadata(key=key, value=value):
-            return _only(actual.metadata.get((key, value), ()), f"the metadata {key}={value}", actual)
+            return _only(reference, actual.metadata.get((key, value), ()), f"the metadata {key}={value}", actual)
         case _:
             assert_never(reference)
 
@@ -95,9 +116,13 @@ def _driver_by_id(driver: DriverId, actual: Actual) -> DriverAnswer:
     return Unresolved(f"driver {driver} could not be read; it is not known whether it exists")
 
 
-def _only(found: tuple[DriverId, ...], what: str, actual: Actual) -> DriverAnswer:
+def _only(reference: DriverRef, found: tuple[DriverId, ...], what: str, actual: Actual) -> DriverAnswer:
     if len(found) > 1:
         return Unresolved(f"{len(found)} drivers have {what} ({', '.join(sorted(found))}): use the id", found)
+    near = actual.near_misses.get(reference, {})
     if not actual.directory_complete:
-        return Unresolved(f"{what} could not be looked up: the list of all drivers is incomplete", found)
-    return found[0] if found else Unresolved(f"no driver has {what}")
+        reason = f"{what} could not be looked up: the list of all drivers is incomplete"
+        return Unresolved(reason, found or tuple(sorted(near)))
+    if found:
+        return found[0]
+    return Unresolved(f"no driver has {what}{_shown(near, 'that of driver')}", tuple(sorted(near)))
