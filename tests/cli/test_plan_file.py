@@ -88,7 +88,7 @@ def test_whatever_the_digest_covers_cannot_be_edited(
     plan = json.loads(saved.read_text())
     edit(plan)
     saved.write_text(json.dumps(plan))
-    with pytest.raises(PlanFileError, match="was changed after it was made"):
+    with pytest.raises(PlanFileError, match="was edited after it was saved"):
         plan_file.load(saved, account=ACCOUNT)
 
 
@@ -119,7 +119,7 @@ def test_it_belongs_to_one_account(saved: pathlib.Path, account: Account) -> Non
 def test_anything_else_is_no_plan(tmp_path: pathlib.Path, text: bytes) -> None:
     path = tmp_path / "plan.json"
     path.write_bytes(text)
-    with pytest.raises(PlanFileError, match="is no saved plan"):
+    with pytest.raises(PlanFileError, match="is not a saved plan"):
         plan_file.load(path, account=ACCOUNT)
 
 
@@ -157,7 +157,7 @@ def test_what_is_no_id_is_refused_whatever_the_digest_says(
     plan = json.loads(saved.read_text())
     plan[where][0][name] = text
     saved.write_text(_vouched(plan))
-    with pytest.raises(PlanFileError, match=r"is no saved plan: .* is no (drv|flt)_ id") as caught:
+    with pytest.raises(PlanFileError, match=r"is not a saved plan: .* is no (drv|flt)_ id") as caught:
         plan_file.load(saved, account=ACCOUNT)
     assert "\n" not in caught.value.message
 
@@ -191,7 +191,7 @@ def test_what_no_plan_of_ours_says_is_refused_where_it_stands(saved: pathlib.Pat
         inner = inner[part]
     inner[last] = "HERE"
     saved.write_text(_vouched(plan).replace('"HERE"', value))
-    with pytest.raises(PlanFileError, match="is no saved plan"):
+    with pytest.raises(PlanFileError, match="is not a saved plan"):
         plan_file.load(saved, account=ACCOUNT)
 
 

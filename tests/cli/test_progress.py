@@ -50,6 +50,6 @@ def test_a_long_one_tells_every_few_seconds_how_far_it_is(clock: _Clock) -> None
 
 
 def test_off_a_terminal_there_is_no_bar_and_nothing_to_clear() -> None:
-    with progress.watch() as watcher:
-        assert isinstance(watcher, progress.Lines)
+    with progress.display() as display:
+        assert isinstance(display, progress.Lines)
         progress.clear()

@@ -66,8 +66,8 @@ def test_a_plan_names_fleets_and_drivers_beside_their_ids_and_what_it_costs() ->
         DEPOT,
         f"  - {OTHER}",
         "",
-        "Plan: 1 to attach, 1 to detach, 0 held; 1,234 memberships in 1 fleet as desired.",
-        "This takes about 900 requests, 5 minutes at 2.5 a second.",
+        "Plan: 1 to attach, 1 to detach, 0 held; 1,234 memberships in 1 fleet already in sync.",
+        "This takes about 900 requests, 5 minutes at 2.5 per second.",
     ]
 
 
@@ -76,8 +76,8 @@ def test_what_no_approval_lifts_offers_none() -> None:
     assert "--approve" not in _plan(_judged(held=held))
     mixed = (*held, HeldChange(ATTACH, guard.PER_RUN, "too many"))
     assert (
-        "If this is what you want, allow exactly this plan. In a job:\n  fleet-sync once --approve sha256:0\n"
-        "Where a service runs:\n  fleet-sync approve sha256:0\n"
+        "If this is what you want, approve exactly this plan. In a job:\n  fleet-sync once --approve sha256:0\n"
+        "With a running service:\n  fleet-sync approve sha256:0\n"
     ) in _plan(_judged(held=mixed))
 
 

@@ -58,7 +58,7 @@ def test_history_tells_when_how_and_with_what_outcome() -> None:
         "2026-10-05 08:30:00Z  run_2  interval  not finished",
         "2026-10-05 08:30:00Z  run_1  once      partial: 3 applied, 1 refused",
     ]
-    assert render_history.history([]) == "No run is in the journal yet."
+    assert render_history.history([]) == "The journal has no runs yet."
 
 
 def test_one_run_is_shown_with_its_sources_its_changes_what_it_held_and_what_ended_it() -> None:

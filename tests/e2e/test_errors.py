@@ -28,7 +28,7 @@ def test_unusable_settings_are_one_document(workspace: conftest.Workspace) -> No
     workspace.write("[charge\n", "bad.toml")
     workspace.write("\0\ufffd", "binary.toml")
     said = {
-        "bad.toml": "bad.toml:1:8: this is not TOML",
+        "bad.toml": "bad.toml:1:8: invalid TOML",
         "binary.toml": "binary.toml:1:1: ",
         "missing.toml": "missing.toml: settings file not found",
         ".": ".: this is a folder",
@@ -49,8 +49,8 @@ def test_what_is_no_plan_is_refused(workspace: conftest.Workspace) -> None:
     text, deep, missing = workspace.together(
         *(["apply", f"{name}.json", "--json"] for name in ("text", "deep", "missing"))
     )
-    assert _told(text).startswith("text.json is no saved plan")
-    assert _told(deep).startswith("deep.json is no saved plan")
+    assert _told(text).startswith("text.json is not a saved plan")
+    assert _told(deep).startswith("deep.json is not a saved plan")
     assert _told(missing).startswith("missing.json cannot be read")
 
 

@@ -48,7 +48,7 @@ def test_what_is_exported_is_in_sync(nasty: conftest.Workspace) -> None:
     ways = list(itertools.product(("yaml", "json", "csv"), ("id", "email")))
     exports = nasty.together(*(["export", "--format", form, "--by", by] for form, by in ways))
     for (form, by), ended in zip(ways, exports, strict=True):
-        told = "Left out: 1 fleet without drivers. CSV cannot say that a fleet is empty.\n" if form == "csv" else ""
+        told = "Left out: 1 fleet without drivers. CSV cannot represent an empty fleet.\n" if form == "csv" else ""
         assert (ended.code, ended.stderr) == (0, told)
         assert not {letter for letter in ended.stdout if not letter.isprintable()} - {"\n"}
         name = nasty.write(ended.stdout, f"{by}.{form}").name

@@ -21,7 +21,7 @@ def test_in_sync_is_said_in_one_line_and_exit_0(workspace: conftest.Workspace) -
     ended = workspace.run("plan", "--detailed-exitcode")
     count = len(workspace.people.memberships())
     assert (ended.code, ended.stderr) == (0, "")
-    assert ended.stdout == f"In sync: {count} memberships in 4 fleets as desired.\n"
+    assert ended.stdout == f"In sync: {count} memberships in 4 fleets.\n"
 
 
 def test_the_document_is_the_one_that_the_contract_describes(workspace: conftest.Workspace) -> None:

@@ -72,7 +72,7 @@ def test_the_record_needs_neither_key_nor_network_nor_sources(moved: conftest.Wo
     (moved.folder.path / "membership.yaml").unlink()
     _, driver, _ = moved.changed()[0]
     ways = (["history"], ["show", _run(moved)], ["why", driver], ["approve", f"sha256:{'0' * 64}"])
-    for ended, said in zip(moved.together(*ways, **NO_KEY), [*[_run(moved)] * 3, "Allowed until"], strict=True):
+    for ended, said in zip(moved.together(*ways, **NO_KEY), [*[_run(moved)] * 3, "Approved until"], strict=True):
         assert (ended.code, ended.stderr) == (0, "")
         assert said in ended.stdout
     assert len(moved.charge.requests) == requests
@@ -167,8 +167,8 @@ def test_before_the_first_run_there_is_nothing_to_tell_and_no_journal_is_made(wo
     driver = next(iter(workspace.people.drivers))
     listed, page, why, show = workspace.together(["history", "--json"], ["history"], ["why", driver], ["show", "run_1"])
     assert (listed.code, listed.document) == (0, {"runs": []})
-    assert (page.code, page.stdout) == (0, "No run is in the journal yet.\n")
-    assert (why.code, why.stdout) == (0, "No change to this is in the journal.\n")
+    assert (page.code, page.stdout) == (0, "The journal has no runs yet.\n")
+    assert (why.code, why.stdout) == (0, "The journal has no such change.\n")
     assert show.code == 1
     assert not (workspace.folder.path / "fleet-sync.db").exists()
 
@@ -256,14 +256,12 @@ def test_an_approval_allows_exactly_the_plan_of_its_digest(workspace: conftest.W
     assert set(workspace.changed()) == {("detach", each["driver"], each["fleet"]) for each in held["held"]}
 
 
-def test_an_approval_says_what_it_frees(workspace: conftest.Workspace) -> None:
+def test_an_approval_says_what_it_allows(workspace: conftest.Workspace) -> None:
     workspace.write(_halved(workspace))
     plan = workspace.run("once", "--json").document["plan"]
     said = workspace.run("approve", plan["digest"], **NO_KEY).stdout.splitlines()
-    assert said[0].startswith("Allowed until ")
-    assert re.fullmatch(
-        rf"It frees the {len(plan['held'])} changes that {_run(workspace)} held back at .* UTC\.", said[1]
-    )
+    assert said[0].startswith("Approved until ")
+    assert re.fullmatch(rf"It allows the {len(plan['held'])} changes that {_run(workspace)} held at .* UTC\.", said[1])
 
 
 def test_an_approval_of_what_nobody_holds_is_kept_and_says_so(workspace: conftest.Workspace) -> None:
@@ -276,7 +274,8 @@ def test_an_approval_of_what_nobody_holds_is_kept_and_says_so(workspace: conftes
     other = workspace.run("approve", digest, **NO_KEY)
     assert other.code == 0
     assert other.stdout.splitlines()[1:] == [
-        f"No recent run holds a plan with this digest yet. The newest hold is that of {_run(workspace)}: {held}"
+        f"No recent run holds a plan with this digest yet. "
+        f"The newest run with held changes is {_run(workspace)}; its digest is {held}"
     ]
     assert workspace.folder.journal("select digest from approvals") == [(digest,)]
 
@@ -288,9 +287,9 @@ def test_an_approval_of_a_plan_that_was_made_in_part_says_what_is_left_of_it(wor
     workspace.write({**halved, first: [*halved[first], newcomer]})
     digest = workspace.run("once", "--json").document["plan"]["digest"]
     said = workspace.run("approve", digest, **NO_KEY).stdout
-    assert f"It frees nothing: {_run(workspace)} made the rest of this plan. Approve what it left: sha256:" in said
+    assert f"It allows nothing: {_run(workspace)} applied the rest of this plan. Approve what remains: sha256:" in said
     left = said.split()[-1]
-    assert "It frees the " in workspace.run("approve", left, **NO_KEY).stdout
+    assert "It allows the " in workspace.run("approve", left, **NO_KEY).stdout
     assert workspace.run("once").code == 0
 
 
@@ -300,7 +299,7 @@ def test_an_approval_of_what_no_approval_lifts_says_so(workspace: conftest.Works
     workspace.write({**members, fleet: members[fleet][1:]})
     sentinels = json.dumps([f"{outsider}/{other}"])
     digest = workspace.run("once", "--json", FLEET_SYNC_GUARD__MUST_SEE=sentinels).document["plan"]["digest"]
-    assert "It frees nothing: " in workspace.run("approve", digest, **NO_KEY).stdout
+    assert "It allows nothing: " in workspace.run("approve", digest, **NO_KEY).stdout
 
 
 def test_the_service_picks_an_approval_up(workspace: conftest.Workspace) -> None:

@@ -15,7 +15,7 @@ def _url(running: command.Running) -> str:
     assert running.process.stdout is not None
     line = running.process.stdout.readline()
     found = re.fullmatch(
-        r"Sandbox with (\d+) drivers in (\d+) fleets at (http://127\.0\.0\.1:\d+/v1), key (\w+)\. Ctrl\+C ends it\.\n",
+        r"Sandbox with (\d+) drivers in (\d+) fleets at (http://127\.0\.0\.1:\d+/v1), key (\w+)\. Press Ctrl\+C to stop\.\n",
         line,
     )
     assert found, line
@@ -48,7 +48,7 @@ def test_a_taken_port_is_said(tmp_path: pathlib.Path) -> None:
         port = _url(running).split(":")[2].removesuffix("/v1")
         ended = command.run("sandbox", "--port", port)
     assert ended.code == 1
-    remedy = "choose another with --port; 0 takes a free one"
+    remedy = "choose another with --port; 0 is any free port"
     assert ended.stderr == f"Error: port {port} cannot be used (Address already in use): {remedy}\n"
 
 
@@ -64,7 +64,7 @@ def test_the_demo_shows_the_whole_job_and_leaves_nothing(tmp_path: pathlib.Path)
     ]
     last = ended.stdout.rpartition("$ fleet-sync once\n")[2]
     assert re.fullmatch(
-        r"In sync: \d+ memberships in 12 fleets as desired\.\nNothing was changed\.\n4 reads, 0 writes; .*\n", last
+        r"In sync: \d+ memberships in 12 fleets\.\nNothing was changed\.\n4 reads, 0 writes; .*\n", last
     )
     assert "8 applied" in ended.stdout
     assert list(tmp_path.iterdir()) == []

@@ -70,8 +70,8 @@ def test_a_plan_reads_like_a_page(open_workspace: conftest.Open) -> None:
     assert f"Paris vans  {vans}: 6 of 20 memberships of this fleet (30" in page
     assert page.count("  Driver 0") == 6
     assert "\n  fleet-sync once --approve sha256:" in page
-    assert "\nPlan: 1 to attach, 1 to detach, 6 held; 73 memberships in 2 fleets as desired.\n" in page
-    assert re.search(r"\nThis takes about \d+ requests, 0\.0 s at 2000 a second\.\n$", page)
+    assert "\nPlan: 1 to attach, 1 to detach, 6 held; 73 memberships in 2 fleets already in sync.\n" in page
+    assert re.search(r"\nThis takes about \d+ requests, 0\.0 s at 2000 per second\.\n$", page)
     assert not {letter for letter in page if not letter.isprintable()} - {"\n"}
 
 

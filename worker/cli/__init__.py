@@ -1,1 +1,1 @@
-"""The command line: `main` finds the command, one module each; what people read is made in `render`."""
+"""The command line: `main` maps each command to its module; `render` formats what people read."""

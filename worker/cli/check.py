@@ -1,4 +1,4 @@
-"""`fleet-sync check`: every problem of settings and sources, and with `--online` of what they refer to.
+"""`fleet-sync check`: prints every problem of the settings and sources, with `--online` also of their references.
 
 Invariant: without `--online` no request is made. Neighbours: `settings` and `sources` find the problems.
 """
@@ -19,29 +19,28 @@ if TYPE_CHECKING:
     from worker.settings import model
 
 
-@click.command("check")
-@click.option("--online", is_flag=True, help="Also try the key, and resolve every driver and fleet reference.")
+@click.command
+@click.option("--online", is_flag=True, help="Also try the key and resolve every driver and fleet reference.")
 @click.pass_obj
-def command(call: context.CommandContext, online: bool) -> int:
-    """Read settings and sources, and print every problem as file:line:column: message."""
-    call.configure_logs()
+def check(command_context: context.CommandContext, online: bool) -> int:
+    """Read settings and sources and print every problem as file:line:column: message."""
+    command_context.configure_logs()
     try:
-        settings = call.settings()
-        desired = _desired(settings)
+        desired = _desired(command_context.settings())
     except ProblemsError as error:
-        _print(error.problems)
+        _print_problems(error.problems)
         return error.exit_code
     if online:
-        return call.work(_resolve)
-    _print(desired.notices)
-    rows = len(desired.rows)
+        return command_context.with_account(_resolve)
+    _print_problems(desired.notices)
     fleets = humanize.count(len({entry.fleet for entry in desired.fleets}), "fleet")
-    context.echo(f"OK: {fleets}, {humanize.count(rows, 'membership')}; no request was made.")
+    memberships = humanize.count(len(desired.rows), "membership")
+    context.print_text(f"OK: {fleets}, {memberships}; no request was made.")
     return 0
 
 
 def _desired(settings: "model.Settings") -> Desired:
-    """Read all sources. Raises errors.SourceError with the problems of all of them."""
+    """Read and merge all sources. Raise errors.SourceError with the problems of all of them."""
     import anyio
 
     from worker.core.planning import merge_sources
@@ -64,13 +63,13 @@ def _desired(settings: "model.Settings") -> Desired:
 
 async def _resolve(account: "composition.AccountRuntime") -> int:
     plan = await account.builder().plan_ignoring_start_dates()
-    _print(plan.problems)
+    _print_problems(plan.problems)
     if plan.unresolved or plan.incomplete:
         return 4
-    context.echo("OK: the key works, and every reference leads to one driver or fleet.")
+    context.print_text("OK: the key works, and every reference resolves to one driver or fleet.")
     return 0
 
 
-def _print(problems: Iterable[Problem]) -> None:
+def _print_problems(problems: Iterable[Problem]) -> None:
     for problem in problems:
-        context.echo(render.printable(str(problem)))
+        context.print_text(render.printable(str(problem)))

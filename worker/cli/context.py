@@ -1,7 +1,7 @@
-"""What one call of the command line brings with it: global options, and from them settings, key and logs.
+"""The global options of a call, and what every subcommand does with them: settings, logs, journal, account, errors.
 
-Invariant: a foreseen error becomes a message with its remedy (a document with `--json`) and its exit code, never a
-traceback. Neighbours: every subcommand uses this; `service.composition` makes what does the work.
+Invariant: an expected error is printed as a message with its remedy (with `--json` as a document) and gives its exit
+code; it never becomes a traceback. Neighbours: every subcommand uses this; `service.composition` wires an account.
 """
 
 import dataclasses
@@ -22,31 +22,32 @@ if TYPE_CHECKING:
     from worker.service import composition
     from worker.settings import model
 
-Work = Callable[["composition.AccountRuntime"], Awaitable[int]]
+AccountWork = Callable[["composition.AccountRuntime"], Awaitable[int]]
+JournalWork = Callable[["RunHistory"], Awaitable[int]]
 
-_ON_THE_PAGE = frozenset({"membership_attach", "membership_detach"})
-"""Log events that a command's page repeats."""
+_SHOWN_IN_RESULT = frozenset({"membership_attach", "membership_detach"})
+"""Log events of failed changes, which the result of a command lists again."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CommandContext:
-    """The global options."""
+    """The global options of a call."""
 
     config: str
     log_format: Literal["auto", "console", "json"]
     log_level: str | None
-    colours: bool = True
+    use_color: bool = True
 
     def settings(self) -> "model.Settings":
-        """Read the settings. Raises errors.SettingsError."""
+        """Read the settings. Raise errors.SettingsError if they are invalid."""
         from worker.settings import loader
 
         return loader.load(self.config, os.environ)
 
     def configure_logs(self, *, service: bool = False, as_json: bool = False) -> None:
-        """Set up log lines: on a terminal only what needs attention, unless a service runs there.
+        """Set up logging. On a terminal only warnings are logged, except by a service.
 
-        There the page tells of each change that was not made; with `as_json` there is none.
+        There, failed changes that the result shows are not logged again; a JSON result is not read there.
         """
         from worker import logs
         from worker.cli import progress
@@ -55,23 +56,22 @@ class CommandContext:
         logs.configure(
             form=self.log_format,
             level=self.log_level or ("warning" if quiet else "info"),
-            colours=self.colours,
-            left_out=_ON_THE_PAGE if quiet and not as_json and self.log_level is None else frozenset(),
+            colours=self.use_color,
+            left_out=_SHOWN_IN_RESULT if quiet and not as_json and self.log_level is None else frozenset(),
             before=progress.clear,
         )
 
-    def work(self, work: Work, *, as_json: bool = False) -> int:
-        """Open the account of the settings, do the work on it until it is done or a signal ends it."""
+    def with_account(self, work: AccountWork, *, as_json: bool = False) -> int:
+        """Open the account of the settings and work on it, until the work is done or a signal ends it."""
 
         def run() -> int:
             self.configure_logs(as_json=as_json)
-            tell = functools.partial(print_failure, as_json=as_json)
-            return _with_account(self.settings(), work, tell=tell)
+            return _run_with_account(self.settings(), work, on_error=functools.partial(print_failure, as_json=as_json))
 
-        return self.guarded(run, as_json=as_json)
+        return self.report_errors(run, as_json=as_json)
 
-    def look_up(self, work: "Callable[[RunHistory], Awaitable[int]]", *, as_json: bool = False) -> int:
-        """Open the journal of the settings for reading, and do the work on it. Needs neither key nor network."""
+    def with_journal(self, work: JournalWork, *, as_json: bool = False) -> int:
+        """Open the journal of the settings for reading and work on it. Needs neither key nor network."""
 
         def run() -> int:
             import anyio
@@ -87,18 +87,18 @@ class CommandContext:
 
             return anyio.run(main)
 
-        return self.guarded(run, as_json=as_json)
+        return self.report_errors(run, as_json=as_json)
 
-    def guarded(self, run: Callable[[], int], *, as_json: bool = False) -> int:
-        """Run, and tell of a foreseen error; give the exit code."""
+    def report_errors(self, run: Callable[[], int], *, as_json: bool = False) -> int:
+        """Call `run` and return its exit code. Print an expected error and return its exit code."""
         try:
             return run()
         except FleetSyncError as error:
             return print_failure(error, as_json=as_json)
 
 
-def echo(text: str, *, err: bool = False) -> None:
-    """Print, with the bar out of the way."""
+def print_text(text: str, *, err: bool = False) -> None:
+    """Print a text, after removing the progress bar."""
     from worker.cli import progress
 
     progress.clear()
@@ -107,25 +107,25 @@ def echo(text: str, *, err: bool = False) -> None:
 
 def print_document(document: Mapping[str, Any]) -> None:
     """Print one JSON document."""
-    echo(json.dumps(document, indent=2, ensure_ascii=False))
+    print_text(json.dumps(document, indent=2, ensure_ascii=False))
 
 
-def print_report(finished: "Report", *, as_json: bool) -> int:
-    """Print a report in either form; give its exit code."""
+def print_report(run_report: "Report", *, as_json: bool) -> int:
+    """Print the report of a run as text or as JSON, and return its exit code."""
     from worker.cli import render
     from worker.core.model.serialization import report_document
 
     if as_json:
-        print_document(report_document(finished))
+        print_document(report_document(run_report))
     else:
-        echo(render.result(finished))
-        if finished.error is not None:
-            print_error(finished.error)
-    return finished.exit_code
+        print_text(render.result(run_report))
+        if run_report.error is not None:
+            print_error(run_report.error)
+    return run_report.exit_code
 
 
 def print_failure(error: FleetSyncError, *, as_json: bool) -> int:
-    """Print why there is no result, in either form; give the exit code."""
+    """Print an error that left no report, as text or as JSON, and return its exit code."""
     from worker.core.model.serialization import failure_document
 
     if as_json:
@@ -136,17 +136,17 @@ def print_failure(error: FleetSyncError, *, as_json: bool) -> int:
 
 
 def print_error(error: FleetSyncError) -> None:
-    """Print what happened and what to do, on stderr."""
+    """Print an error and its remedy to stderr."""
     from worker.cli import render
 
     message = "\n".join(render.printable(line) for line in error.message.split("\n"))
-    echo(f"{click.style('error:', fg='red', bold=True)} {message}", err=True)
+    print_text(f"{click.style('error:', fg='red', bold=True)} {message}", err=True)
     if error.remedy:
-        echo(f"  {error.remedy}", err=True)
+        print_text(f"  {error.remedy}", err=True)
 
 
 async def find_run(record: "RunHistory", text: str) -> "PastRun":
-    """Find a run by its id or the unmistakable beginning of one. Raises errors.UnknownRun."""
+    """Return the run with this id, or with this unique beginning of its id. Raise errors.UnknownRun otherwise."""
     from worker.core.model.identifiers import RunId
 
     if past := await record.run(RunId(text)):
@@ -157,7 +157,9 @@ async def find_run(record: "RunHistory", text: str) -> "PastRun":
     raise UnknownRun(f"{'several runs begin' if found else 'no run in the journal begins'} with {text!r}")
 
 
-def _with_account(settings: "model.Settings", work: Work, *, tell: Callable[[FleetSyncError], int]) -> int:
+def _run_with_account(
+    settings: "model.Settings", work: AccountWork, *, on_error: Callable[[FleetSyncError], int]
+) -> int:
     import anyio
 
     from worker import logs
@@ -165,19 +167,19 @@ def _with_account(settings: "model.Settings", work: Work, *, tell: Callable[[Fle
     from worker.service import composition, shutdown
     from worker.settings import secrets
 
-    secret = secrets.api_key(settings, os.environ)
-    logs.hide(secret)
+    api_key = secrets.api_key(settings, os.environ)
+    logs.hide(api_key)
 
     async def main() -> int:
         try:
-            with progress.watch() as watcher:
-                async with composition.account(settings, secret, progress=watcher) as account:
-                    drain = settings.sync.drain_seconds
+            with progress.display() as display:
+                async with composition.account(settings, api_key, progress=display) as account:
+                    drain_seconds = settings.sync.drain_seconds
                     code = await shutdown.run_until_signal(
-                        account.process_shutdown, lambda: work(account), drain_seconds=lambda: drain
+                        account.process_shutdown, lambda: work(account), drain_seconds=lambda: drain_seconds
                     )
-        except FleetSyncError as error:  # told before the loop is closed, which may hang
-            code = tell(error)
+        except FleetSyncError as error:  # printed here, because closing the event loop may hang
+            code = on_error(error)
         exit_watchdog.exit_soon(code)
         return code
 

@@ -1,7 +1,7 @@
-"""`fleet-sync demo`: the whole job on a sandbox: a plan, a run, and a second run that finds nothing to do.
+"""`fleet-sync demo`: shows the whole job on a sandbox: a plan, a run, and a second run that finds nothing to do.
 
-Invariant: what is shown are the real commands, on a real server on loopback, in a folder that is removed again.
-Neighbours: `worker.sandbox` serves; the commands are those of this package.
+Invariant: the demo runs the real commands against a real server on loopback, in a temporary folder. Neighbours:
+`worker.sandbox` is the server; the commands are those of this package.
 """
 
 import os
@@ -23,9 +23,9 @@ LEAVERS, MOVERS, JOINERS = 2, 1, 4
 _FLEET_SYNC = "import sys; sys.argv[0] = 'fleet-sync'; from worker.cli.main import main; main()"
 
 
-@click.command("demo")
-def command() -> int:
-    """Start a sandbox on a free port, and show the whole job on it."""
+@click.command
+def demo() -> int:
+    """Start a sandbox on a free port and show the whole job on it."""
     import anyio
 
     with tempfile.TemporaryDirectory(prefix="fleet-sync-demo-") as folder:
@@ -40,7 +40,7 @@ async def _demo(folder: pathlib.Path) -> int:
 
     from worker.sandbox import app, server, state
 
-    people = state.SandboxState.populate(drivers=DRIVERS, fleets=FLEETS)
+    account = state.SandboxState.populate(drivers=DRIVERS, fleets=FLEETS)
     listening = anyio.Event()
     urls: list[str] = []
 
@@ -58,50 +58,50 @@ async def _demo(folder: pathlib.Path) -> int:
                 tasks.cancel_scope.cancel()
 
         tasks.start_soon(end_on_signals)
-        tasks.start_soon(functools.partial(server.serve, app.create(people, record=False), started=started))
+        tasks.start_soon(functools.partial(server.serve, app.create(account, record=False), started=started))
         await listening.wait()
-        _write(folder, urls[0], people)
-        code = await _show(folder, app.KEY)
+        _write_files(folder, urls[0], account)
+        code = await _run_commands(folder, app.KEY)
         tasks.cancel_scope.cancel()
     return code
 
 
-def _write(folder: pathlib.Path, url: str, people: "state.SandboxState") -> None:
-    """Write settings and a membership document that differs a little from what the sandbox holds."""
+def _write_files(folder: pathlib.Path, url: str, account: "state.SandboxState") -> None:
+    """Write settings and a membership document that differs a little from the sandbox."""
     (folder / "fleet-sync.toml").write_text(f'[charge]\nbase_url = "{url}"\n\n[[sources]]\npath = "membership.yaml"\n')
-    members = {fleet: sorted(people.members(fleet)) for fleet in people.fleets}
+    members = {fleet: sorted(account.members(fleet)) for fleet in account.fleets}
     ids = list(members)
     moving = members[ids[1]][:MOVERS]
     members[ids[0]] = members[ids[0]][LEAVERS:]
     members[ids[1]] = members[ids[1]][MOVERS:]
     members[ids[2]] += [driver for driver in moving if driver not in members[ids[2]]]
-    members[ids[3]] += [driver for driver in people.drivers if not people.fleets_of(driver)][:JOINERS]
+    members[ids[3]] += [driver for driver in account.drivers if not account.fleets_of(driver)][:JOINERS]
     lines = ["fleets:"]
     for fleet, drivers in members.items():
-        lines.append(f'  "{people.fleets[fleet].name}":')
-        lines.extend(f"    - {people.drivers[driver].email}" for driver in drivers)
+        lines.append(f'  "{account.fleets[fleet].name}":')
+        lines.extend(f"    - {account.drivers[driver].email}" for driver in drivers)
     (folder / "membership.yaml").write_text("\n".join(lines) + "\n")
 
 
-async def _show(folder: pathlib.Path, key: str) -> int:
-    """Run the commands one after the other; give the first exit code that is not 0."""
-    people = f"{DRIVERS} drivers in {FLEETS} fleets"
-    click.echo(f"A sandbox with {people} runs on this machine. The document membership.yaml says who should be where.")
-    click.echo(f"Since they last agreed {LEAVERS} people left, {MOVERS} moved and {JOINERS} joined.")
+async def _run_commands(folder: pathlib.Path, key: str) -> int:
+    """Run the commands one after the other. Return the first exit code that is not 0."""
+    click.echo(f"A sandbox with {DRIVERS} drivers in {FLEETS} fleets is running on this machine.")
+    click.echo("The document membership.yaml lists who should be in which fleet.")
+    click.echo(f"Since the last sync, {LEAVERS} drivers left, {MOVERS} moved and {JOINERS} joined.")
     for title, arguments in (
         ("What would change?", ["plan"]),
-        ("Make it so.", ["once"]),
-        ("Once more: there is nothing left to do.", ["once"]),
+        ("Apply it.", ["once"]),
+        ("Run it again: nothing is left to do.", ["once"]),
     ):
-        shown = shlex.join(["fleet-sync", *arguments])
-        click.echo(f"\n{click.style(f'# {title}', fg='cyan')}\n{click.style(f'$ {shown}', bold=True)}")
-        if code := await _call(folder, key, arguments):
+        command_line = shlex.join(["fleet-sync", *arguments])
+        click.echo(f"\n{click.style(f'# {title}', fg='cyan')}\n{click.style(f'$ {command_line}', bold=True)}")
+        if code := await _run_command(folder, key, arguments):
             return code
     return 0
 
 
-async def _call(folder: pathlib.Path, key: str, arguments: list[str]) -> int:
-    """Run a command of this package as a process of its own, writing where this one writes."""
+async def _run_command(folder: pathlib.Path, key: str, arguments: list[str]) -> int:
+    """Run a command of this package in a process of its own, with the same stdout and stderr."""
     import anyio
 
     environ = {name: value for name, value in os.environ.items() if not name.startswith("FLEET_SYNC_")}

@@ -1,7 +1,7 @@
-"""Ends the process in time, whatever threads still hang, as one in a resolver that does not answer does.
+"""Ends the process in time if a thread hangs, for example in a DNS resolver that does not answer.
 
-Invariant: only a process that is all ours is ended, and only when its work is done and its exit code known.
-Neighbours: `main` declares the process ours, `invocation` knows when the work is done.
+Invariant: the process is ended only if it belongs to fleet-sync alone, and only once its exit code is known.
+Neighbours: `main` arms the watchdog, `context` starts it when the work is done.
 """
 
 import os
@@ -10,23 +10,23 @@ import threading
 import time
 
 SECONDS = 3.0
-"""How long the interpreter may take to end by itself."""
+"""How long the interpreter may take to exit by itself."""
 
-_ours: list[bool] = []
+_armed = threading.Event()
 
 
 def arm() -> None:
-    """Allow this process to be ended."""
-    _ours.append(True)
+    """Declare that this process belongs to fleet-sync alone and may be ended."""
+    _armed.set()
 
 
 def exit_soon(code: int) -> None:
-    """End the process with this code, if it has not ended by itself in time."""
-    if _ours:
-        threading.Thread(target=_end, args=(code,), daemon=True).start()
+    """End the process with this code in a few seconds, if it still runs then and is armed."""
+    if _armed.is_set():
+        threading.Thread(target=_exit, args=(code,), daemon=True).start()
 
 
-def _end(code: int) -> None:
+def _exit(code: int) -> None:
     time.sleep(SECONDS)
     sys.stdout.flush()
     sys.stderr.flush()

@@ -1,6 +1,7 @@
 """`fleet-sync once`: one reconciliation, as a job runs it.
 
-Invariant: the plan that is printed is the one that is applied. Neighbours: `engine.cycle` does it, `render` tells it.
+Invariant: the plan that is printed is the plan that is applied. Neighbours: `engine.reconciler` does the work, `render`
+formats plan and result.
 """
 
 import functools
@@ -11,42 +12,52 @@ import click
 from worker.cli import approve, context
 
 if TYPE_CHECKING:
+    from worker.core.model.report import Report
+    from worker.engine import plan_builder
     from worker.service import composition
 
 
-@click.command("once")
+@click.command
 @click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON document.")
 @click.option(
     "--approve",
     "approved",
     type=approve.Digest(),
     metavar="DIGEST",
-    help="Allow what is held, if the plan is exactly the one of this digest.",
+    help="Approve the held changes if the plan has exactly this digest.",
 )
 @click.pass_obj
-def command(call: context.CommandContext, as_json: bool, approved: str | None) -> int:
-    """Reconcile once: read, plan, guard, apply, verify, report."""
-    return call.work(functools.partial(_once, as_json=as_json, approved=approved), as_json=as_json)
+def once(command_context: context.CommandContext, as_json: bool, approved: str | None) -> int:
+    """Reconcile once: read, plan, check against the guard, apply, verify and report."""
+    work = functools.partial(_once, as_json=as_json, approved=approved)
+    return command_context.with_account(work, as_json=as_json)
 
 
 async def _once(account: "composition.AccountRuntime", *, as_json: bool, approved: str | None) -> int:
+    def show(plan_result: "plan_builder.PlanResult") -> None:
+        if not as_json:
+            _print_plan(plan_result, rate=account.rules.requests_per_second)
+
+    run_report = await account.cycle(show=show).reconcile(trigger="once", approved=approved)
+    if _approval_missed(run_report, approved):
+        context.print_text("The approved digest is not that of this plan: no held change was allowed.", err=True)
+    return context.print_report(run_report, as_json=as_json)
+
+
+def _print_plan(plan_result: "plan_builder.PlanResult", *, rate: float) -> None:
     from worker.cli import render
     from worker.core.model.plan_digest import plan_digest
-    from worker.engine import plan_builder
 
-    def show(plan_result: plan_builder.PlanResult) -> None:
-        if as_json:
-            return
-        try:
-            # What is not held is about to be made: what is to be approved then is the rest.
-            rest = plan_digest(plan_result.guarded.account, (), (held.change for held in plan_result.guarded.held))
-            context.echo(render.plan(plan_result, rate=account.rules.requests_per_second, digest=rest))
-        except OSError as error:
-            # As an error of no kind, also where a reader left: that is passed over where nothing was to be done.
-            raise OSError(f"{error.strerror}; nothing was changed") from error
+    guarded = plan_result.guarded
+    # The other changes are applied next: what an operator can approve afterwards are the held ones alone.
+    digest = plan_digest(guarded.account, (), (held.change for held in guarded.held))
+    try:
+        context.print_text(render.plan(plan_result, rate=rate, digest=digest))
+    except OSError as error:
+        # A BrokenPipeError must not pass as one: `main` ignores that silently, but here a run is given up.
+        raise OSError(f"{error.strerror}; nothing was changed") from error
 
-    finished = await account.cycle(show=show).reconcile(trigger="once", approved=approved)
-    guarded = finished.guarded
-    if approved is not None and guarded is not None and guarded.held and guarded.digest != approved:
-        context.echo("The digest that was approved is not that of this plan, so nothing held was allowed.", err=True)
-    return context.print_report(finished, as_json=as_json)
+
+def _approval_missed(run_report: "Report", approved: str | None) -> bool:
+    guarded = run_report.guarded
+    return approved is not None and guarded is not None and bool(guarded.held) and guarded.digest != approved

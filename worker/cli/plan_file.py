@@ -1,8 +1,8 @@
-"""Saves a judged plan to a file, and reads it back.
+"""Saves a guarded plan to a file and loads it.
 
-Invariant: what is read back is to the letter what was judged, for the same account, or an error. A digest proves no
-author: whatever a file says is checked as a membership document is. Neighbours: `core.formats` writes the document,
-`core.digest` names it, `core.references` knows an id.
+Invariant: a loaded plan equals the saved plan and belongs to the same account; anything else is an error. A digest does
+not prove who wrote the file, so its content is validated like a membership document. Neighbours:
+`core.model.serialization` makes the document and `core.model.plan_digest` its digest.
 """
 
 import datetime
@@ -22,12 +22,12 @@ from worker.core.model.problem import Problem
 from worker.core.model.serialization import plan_document
 from worker.core.planning import references
 
-_MOST_BYTES = 256 * 1024 * 1024
+_MAX_BYTES = 256 * 1024 * 1024
 _ORIGIN = re.compile(r"(.*):([1-9][0-9]{0,8}):([1-9][0-9]{0,8})", re.DOTALL)
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=10**15)]
 _Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e15)]
-_Moment = Annotated[datetime.datetime, msgspec.Meta(tz=True)]
+_Timestamp = Annotated[datetime.datetime, msgspec.Meta(tz=True)]
 
 
 class _Account(msgspec.Struct):
@@ -48,7 +48,7 @@ class _Change(msgspec.Struct):
     origin: str | None = None
 
     def __post_init__(self) -> None:
-        """See that it can be read. msgspec makes an error with its place of a ValueError."""
+        """Validate the ids and the origin. msgspec turns a ValueError into an error with the position."""
         self.value()
 
     def value(self) -> Change:
@@ -85,7 +85,7 @@ class _Plan(msgspec.Struct):
     format: Literal["fleet-sync/plan@1"]
     digest: str
     account: _Account
-    created: _Moment
+    created: _Timestamp
     sources: list[_Source]
     changes: list[_Change]
     held: list[_Held]
@@ -94,15 +94,15 @@ class _Plan(msgspec.Struct):
     cost: _Cost
 
     def __post_init__(self) -> None:
-        """See that its moment can be told in UTC."""
+        """Convert `created` to UTC, or fail if it has no date there."""
         try:
             self.created = self.created.astimezone(datetime.UTC)
         except OverflowError:
-            raise ValueError("created is a moment outside of the calendar") from None
+            raise ValueError("created is outside of the calendar") from None
 
 
 def save(guarded: GuardedPlan, path: pathlib.Path) -> None:
-    """Save a plan. Raises errors.PlanFileError where the file cannot be written."""
+    """Save a plan. Raise errors.PlanFileError if the file cannot be written."""
     try:
         path.write_text(json.dumps(plan_document(guarded), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     except OSError as error:
@@ -110,38 +110,38 @@ def save(guarded: GuardedPlan, path: pathlib.Path) -> None:
 
 
 def load(path: pathlib.Path, *, account: Account) -> GuardedPlan:
-    """Read a plan back. Raises errors.PlanFileError where it is no plan, was edited, or is another account's."""
-    plan = _decoded(path)
+    """Load a plan. Raise errors.PlanFileError if it is invalid, was edited, or belongs to another account."""
+    plan = _decode(path)
     saved = Account(plan.account.base_url, plan.account.mode)
     changes, held = [each.value() for each in plan.changes], [each.value() for each in plan.held]
     if plan_digest(saved, changes, held) != plan.digest:
-        raise PlanFileError(f"{path} was changed after it was made: its digest does not fit")
+        raise PlanFileError(f"{path} was edited after it was saved: its digest does not match")
     if saved != account:
         raise PlanFileError(
             f"{path} was made for {saved.base_url} in {saved.mode} mode, but the settings are for "
             f"{account.base_url} in {account.mode} mode",
             remedy="Use the settings and the key that the plan was made with.",
         )
-    return _judged(plan, saved, changes)
+    return _guarded_plan(plan, saved, changes)
 
 
-def _decoded(path: pathlib.Path) -> _Plan:
+def _decode(path: pathlib.Path) -> _Plan:
     try:
         with path.open("rb") as file:
-            return msgspec.json.decode(file.read(_MOST_BYTES), type=_Plan)
+            return msgspec.json.decode(file.read(_MAX_BYTES), type=_Plan)
     except OSError as error:
         raise PlanFileError(f"{path} cannot be read: {error.strerror}") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise PlanFileError(f"{path} is no saved plan: {error}") from None
+        raise PlanFileError(f"{path} is not a saved plan: {error}") from None
 
 
 def _origin(text: str) -> Origin:
     if not (found := _ORIGIN.fullmatch(text)):
-        raise ValueError("an origin is a name, a line and a column with colons between them")
+        raise ValueError("an origin is name:line:column")
     return Origin(found[1], int(found[2]), int(found[3]))
 
 
-def _judged(plan: _Plan, account: Account, changes: list[Change]) -> GuardedPlan:
+def _guarded_plan(plan: _Plan, account: Account, changes: list[Change]) -> GuardedPlan:
     return GuardedPlan(
         account=account,
         created=plan.created,

@@ -1,7 +1,7 @@
-"""Shows how far a run is: a bar on a terminal, elsewhere a log line every few seconds.
+"""Shows the progress of a run: a bar on a terminal, elsewhere a log line every few seconds.
 
-Invariant: everything goes to stderr; whoever prints or logs calls `clear` before. Neighbours: implements
-`core.ports.Progress`; `invocation` chooses.
+Invariant: everything goes to stderr, and everything that prints or logs calls `clear` first. Neighbours: implements
+`core.model.ports.Progress`; `context` opens the display.
 """
 
 import contextlib
@@ -22,29 +22,29 @@ _drawn: set["rich.progress.Progress"] = set()
 
 
 class Lines:
-    """Logs a line when a stage has been going on for some seconds, and every few seconds from then."""
+    """Logs a line every few seconds while a stage goes on."""
 
     def __init__(self) -> None:
-        """Start with nothing to tell."""
+        """Start before the first stage."""
         self._name, self._total, self._done = "", None, 0  # type: tuple[str, int | None, int]
-        self._told = time.monotonic()
+        self._logged = time.monotonic()
 
     def stage(self, name: Stage, total: int | None) -> None:
-        """Note what begins."""
+        """Begin a stage."""
         self._name, self._total, self._done = name, total, 0
 
     def step(self, count: int = 1) -> None:
-        """Note what is done, and tell if it is time."""
+        """Count steps, and log a line if the last one is old enough."""
         self._done += count
-        if (now := time.monotonic()) - self._told >= _LINE_SECONDS:
-            self._told = now
-            import structlog  # what prints asks this module to clear the bar, and may need no log line at all
+        if (now := time.monotonic()) - self._logged >= _LINE_SECONDS:
+            self._logged = now
+            import structlog  # imported late: everything that prints imports this module, and most of it logs nothing
 
             structlog.get_logger().info("progress", stage=self._name, done=self._done, total=self._total)
 
 
 class Bar:
-    """Draws a bar for the present stage."""
+    """Draws a bar for the current stage."""
 
     def __init__(self, progress: "rich.progress.Progress") -> None:
         """Draw on this display."""
@@ -52,22 +52,22 @@ class Bar:
         self._task: rich.progress.TaskID | None = None
 
     def stage(self, name: Stage, total: int | None) -> None:
-        """Begin a new bar in the place of the last."""
+        """Replace the bar with the bar of a new stage."""
         self._progress.start()
         if self._task is not None:
             self._progress.remove_task(self._task)
         self._task = self._progress.add_task(name, total=total)
 
     def step(self, count: int = 1) -> None:
-        """Lengthen the bar, and draw it again where it was cleared away."""
+        """Advance the bar, and draw it again if it was cleared."""
         if self._task is not None:
             self._progress.start()
             self._progress.advance(self._task, count)
 
 
 @contextlib.contextmanager
-def watch() -> Iterator[Progress]:
-    """Give the progress that fits where stderr goes, and clear it away in the end."""
+def display() -> Iterator[Progress]:
+    """Yield a bar if stderr is a terminal, otherwise log lines. Remove the bar at the end."""
     if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
         yield Lines()
         return
@@ -80,18 +80,18 @@ def watch() -> Iterator[Progress]:
         rich.progress.MofNCompleteColumn(),
     )
     console = rich.console.Console(stderr=True)
-    display = rich.progress.Progress(
+    drawing = rich.progress.Progress(
         *columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False
     )
-    _drawn.add(display)
+    _drawn.add(drawing)
     try:
-        with display:
-            yield Bar(display)
+        with drawing:
+            yield Bar(drawing)
     finally:
-        _drawn.discard(display)
+        _drawn.discard(drawing)
 
 
 def clear() -> None:
-    """Take the bar away, as something is about to be printed; the next step or stage draws it anew."""
-    for display in _drawn:
-        display.stop()
+    """Remove the bar before something is printed. The next step or stage draws it again."""
+    for drawing in _drawn:
+        drawing.stop()

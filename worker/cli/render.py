@@ -1,7 +1,7 @@
-"""Writes plans and reports for people: grouped by fleet, names beside ids, and what to do next.
+"""Formats plans and reports as text: changes by fleet, names beside ids, and what to do next.
 
-Invariant: text from Charge or a document cannot steer the terminal: only printable letters are written.
-Neighbours: `core.formats` writes the same for programs.
+Invariant: text from Charge or a document cannot control the terminal, because only printable characters are written.
+Neighbours: `core.model.serialization` writes the same as JSON.
 """
 
 import itertools
@@ -24,53 +24,56 @@ SIGNS = {Action.ATTACH: ("+", "green"), Action.DETACH: ("-", "red")}
 
 
 def plan(plan_result: plan_builder.PlanResult, *, rate: float, digest: str = "") -> str:
-    """Write a judged plan; `rate` is the pace's ceiling in requests a second, `digest` what to approve, if not this."""
+    """Return a guarded plan as text.
+
+    `rate` is the configured limit in requests per second. `digest` is the digest to approve if not that of the plan.
+    """
     digest = digest or plan_result.guarded.digest
-    allow = (
-        "If this is what you want, allow exactly this plan. In a job:",
+    how_to_approve = (
+        "If this is what you want, approve exactly this plan. In a job:",
         f"  fleet-sync once --approve {digest}",
-        "Where a service runs:",
+        "With a running service:",
         f"  fleet-sync approve {digest}",
     )
-    return _plan(plan_result, rate=rate, allow=allow, summary=_summary(plan_result.guarded))
+    return _plan(plan_result, rate=rate, how_to_approve=how_to_approve, summary=_summary(plan_result.guarded))
 
 
 def inverse(plan_result: plan_builder.PlanResult, *, run: str, rate: float) -> str:
-    """Write the inverse plan of a run."""
+    """Return the inverse plan of a run as text."""
     guarded = plan_result.guarded
-    allow = (
-        "If this is what you want, allow exactly this plan with",
+    how_to_approve = (
+        "If this is what you want, approve exactly this plan with",
         f"  fleet-sync approve {guarded.digest}",
         f"  fleet-sync undo {run} --out FILE",
     )
     summary = f"Plan: {_counts(guarded)}." if guarded.changes or guarded.held else "Nothing to undo."
-    return _plan(plan_result, rate=rate, allow=allow, summary=summary)
+    return _plan(plan_result, rate=rate, how_to_approve=how_to_approve, summary=summary)
 
 
-def _plan(plan_result: plan_builder.PlanResult, *, rate: float, allow: Iterable[str], summary: str) -> str:
+def _plan(plan_result: plan_builder.PlanResult, *, rate: float, how_to_approve: Iterable[str], summary: str) -> str:
     guarded = plan_result.guarded
     names = _Names.of(plan_result.actual)
     lines = [
         *_by_fleet(guarded.changes, names),
-        *_held(guarded, names, allow=allow),
+        *_held(guarded, names, how_to_approve=how_to_approve),
         *_problems(guarded.problems),
         summary,
     ]
     if guarded.changes:
         requests, duration = guarded.cost.requests, _duration(guarded.cost.seconds)
-        lines.append(f"This takes about {requests} requests, {duration} at {rate:g} a second.")
+        lines.append(f"This takes about {requests} requests, {duration} at {rate:g} per second.")
     return "\n".join(lines)
 
 
-def result(finished: Report) -> str:
-    """Write what a run did."""
-    lines = [*_failures(finished.results), *_problems(finished.problems)]
-    if finished.guarded is not None and finished.results:
-        counts = ", ".join(f"{count} {name}" for name, count in finished.counts.items() if count)
-        lines.append(f"{_verdict(finished)}: {counts}, in {_duration(_seconds(finished))}.")
-    elif finished.guarded is not None:
-        lines.append(f"{_verdict(finished)}.")
-    traffic = finished.traffic
+def result(run_report: Report) -> str:
+    """Return the result of a run as text."""
+    lines = [*_failures(run_report.results), *_problems(run_report.problems)]
+    if run_report.guarded is not None and run_report.results:
+        counts = ", ".join(f"{count} {name}" for name, count in run_report.counts.items() if count)
+        lines.append(f"{_headline(run_report)}: {counts}, in {_duration(_seconds(run_report))}.")
+    elif run_report.guarded is not None:
+        lines.append(f"{_headline(run_report)}.")
+    traffic = run_report.traffic
     lines.append(
         f"{humanize.count(traffic.reads, 'read')}, {humanize.count(traffic.writes, 'write')}; "
         f"{traffic.retries} retried, {traffic.rate_limited} rate limited."
@@ -78,7 +81,7 @@ def result(finished: Report) -> str:
     return "\n".join(lines)
 
 
-_VERDICTS = {
+_RESULTS = {
     RunResult.IN_SYNC: "Nothing was changed",
     RunResult.CONVERGED: "Converged",
     RunResult.HELD: "Held: some {} wait for approval",
@@ -87,13 +90,13 @@ _VERDICTS = {
 }
 
 
-def _verdict(finished: Report) -> str:
-    held = finished.guarded.held if finished.guarded else ()
-    return _VERDICTS[finished.result].format(_kind(held)[1])
+def _headline(run_report: Report) -> str:
+    held = run_report.guarded.held if run_report.guarded else ()
+    return _RESULTS[run_report.result].format(_kind(held)[1])
 
 
 class _Names:
-    """What drivers and fleets are called, beside their ids."""
+    """Shows drivers and fleets with their names beside their ids."""
 
     def __init__(self, fleets: Mapping[FleetId, Fleet], drivers: Mapping[DriverId, str]) -> None:
         self._fleets = fleets
@@ -121,12 +124,12 @@ def _by_fleet(changes: Iterable[Change], names: _Names) -> Iterator[str]:
 
 
 def _change(change: Change, names: _Names) -> str:
-    sign, colour = SIGNS[change.action]
+    sign, color = SIGNS[change.action]
     origin = "" if change.origin is None else f"  {_dim(printable(str(change.origin)))}"
-    return f"  {click.style(sign, fg=colour)} {names.driver(change.driver)}{origin}"
+    return f"  {click.style(sign, fg=color)} {names.driver(change.driver)}{origin}"
 
 
-def _held(guarded: GuardedPlan, names: _Names, *, allow: Iterable[str]) -> Iterator[str]:
+def _held(guarded: GuardedPlan, names: _Names, *, how_to_approve: Iterable[str]) -> Iterator[str]:
     if not guarded.held:
         return
     yield click.style(f"Held back: {humanize.count(len(guarded.held), *_kind(guarded.held))}", fg="yellow", bold=True)
@@ -136,33 +139,33 @@ def _held(guarded: GuardedPlan, names: _Names, *, allow: Iterable[str]) -> Itera
         for held in group:
             yield _change(held.change, names)
     if any(held.guard != guard.MUST_SEE for held in guarded.held):
-        yield from allow
+        yield from how_to_approve
     yield ""
 
 
 def _kind(held: Iterable[HeldChange]) -> tuple[str, str]:
-    """Give the word for one and for several of what is held."""
+    """Return the singular and the plural of what is held: detaches, or changes if any attaches."""
     return ("change", "changes") if any(_attaches(each.change) for each in held) else ("detach", "detaches")
 
 
 def _problems(problems: Iterable[Problem]) -> Iterator[str]:
-    shown = [f"  {printable(str(problem))}" for problem in problems]
-    if shown:
-        yield from (click.style("Problems", fg="yellow", bold=True), *shown, "")
+    lines = [f"  {printable(str(problem))}" for problem in problems]
+    if lines:
+        yield from (click.style("Problems", fg="yellow", bold=True), *lines, "")
 
 
 def _failures(results: Iterable[ChangeResult]) -> Iterator[str]:
-    """Write the changes that were not made, each with the reason and what Charge's support asks for."""
-    lost = [result for result in results if not result.done]
-    if lost:
+    """Yield the changes that were not made, with the reason and the request id that Charge's support asks for."""
+    failed = [each for each in results if not each.done]
+    if failed:
         yield click.style("Not made", fg="red", bold=True)
-    for each in lost:
-        sign, colour = SIGNS[each.change.action]
+    for each in failed:
+        sign, color = SIGNS[each.change.action]
         yield (
-            f"  {click.style(sign, fg=colour)} {each.change.driver} {each.change.fleet}  "
+            f"  {click.style(sign, fg=color)} {each.change.driver} {each.change.fleet}  "
             f"{each.outcome.name}: {printable(each.outcome.message)}{_reference(each.outcome)}"
         )
-    if lost:
+    if failed:
         yield ""
 
 
@@ -178,8 +181,8 @@ def _reference(outcome: Outcome) -> str:
 def _summary(guarded: GuardedPlan) -> str:
     where = f"{humanize.count(guarded.in_sync, 'membership')} in {humanize.count(guarded.fleets, 'fleet')}"
     if not guarded.changes and not guarded.held:
-        return f"{'Nothing to do' if guarded.unsettled else 'In sync'}: {where} as desired."
-    return f"Plan: {_counts(guarded)}; {where} as desired."
+        return f"Nothing to do: {where} already in sync." if guarded.unsettled else f"In sync: {where}."
+    return f"Plan: {_counts(guarded)}; {where} already in sync."
 
 
 def _counts(guarded: GuardedPlan) -> str:
@@ -191,8 +194,8 @@ def _attaches(change: Change) -> bool:
     return change.action is Action.ATTACH
 
 
-def _seconds(finished: Report) -> float:
-    return (finished.finished - finished.started).total_seconds()
+def _seconds(run_report: Report) -> float:
+    return (run_report.finished - run_report.started).total_seconds()
 
 
 def _duration(seconds: float) -> str:
@@ -204,6 +207,5 @@ def _dim(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Write text of foreign origin so that it fits in a line, steers no terminal, and gives away no key it quotes."""
-    shown = redact(text)
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in shown)
+    """Return a text from outside on one line, without control characters and with keys redacted."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in redact(text))

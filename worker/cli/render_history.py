@@ -1,6 +1,6 @@
-"""Writes what the journal holds for people: past runs, one run, one driver's changes.
+"""Formats journal records as text: past runs, one run, one driver's changes.
 
-Invariant: one line a run or a change, the time first. Neighbours: `render` writes plans and reports.
+Invariant: a run or a change takes one line and starts with its time. Neighbours: `render` formats plans and reports.
 """
 
 import datetime
@@ -13,13 +13,13 @@ from worker.cli import render
 from worker.core.model.plan import Action
 from worker.core.model.ports import PastChange, PastRun
 
-_WORDS = {Action.ATTACH: "attached to", Action.DETACH: "detached from"}
+_VERBS = {Action.ATTACH: "attached to", Action.DETACH: "detached from"}
 
 
 def history(runs: Sequence[PastRun]) -> str:
-    """Write past runs as a table."""
+    """Return a line for each run."""
     if not runs:
-        return "No run is in the journal yet."
+        return "The journal has no runs yet."
     return "\n".join(_run_line(run) for run in runs)
 
 
@@ -30,7 +30,7 @@ def run(
     plan: Mapping[str, Any] | None,
     report: Mapping[str, Any] | None,
 ) -> str:
-    """Write one run with each of its changes, and what it held back."""
+    """Return one run with its sources, changes, held changes and error."""
     lines = [_run_line(past)]
     lines.extend(
         f"  source {render.printable(source['name'])}  {source['revision']}"
@@ -45,21 +45,21 @@ def run(
 
 
 def why(changes: Sequence[PastChange]) -> str:
-    """Write one driver's changes, the oldest first."""
-    return "\n".join(f"{_moment(each.recorded)}  {_change(each)}  {each.run} ({each.trigger})" for each in changes)
+    """Return a line for each change of a driver, in the given order."""
+    return "\n".join(f"{_timestamp(each.recorded)}  {_change(each)}  {each.run} ({each.trigger})" for each in changes)
 
 
 def _run_line(past: PastRun) -> str:
     counts = ", ".join(f"{count} {name}" for name, count in past.outcomes.items() if count)
     result = past.result or "not finished"
-    return f"{_moment(past.started)}  {past.run}  {past.trigger:<8}  {result}{f': {counts}' if counts else ''}"
+    return f"{_timestamp(past.started)}  {past.run}  {past.trigger:<8}  {result}{f': {counts}' if counts else ''}"
 
 
 def _change(past: PastChange) -> str:
     change = past.change
-    sign, colour = render.SIGNS[change.action]
+    sign, color = render.SIGNS[change.action]
     origin = f"  {render.printable(str(change.origin))}" if change.origin else ""
-    about = ", ".join(
+    details = ", ".join(
         part
         for part in (
             past.outcome or "outcome not known yet",
@@ -69,8 +69,8 @@ def _change(past: PastChange) -> str:
         )
         if part
     )
-    return f"{click.style(sign, fg=colour)} {change.driver} {_WORDS[change.action]} {change.fleet}  {about}{origin}"
+    return f"{click.style(sign, fg=color)} {change.driver} {_VERBS[change.action]} {change.fleet}  {details}{origin}"
 
 
-def _moment(moment: datetime.datetime) -> str:
+def _timestamp(moment: datetime.datetime) -> str:
     return f"{moment.astimezone(datetime.UTC):%Y-%m-%d %H:%M:%S}Z"

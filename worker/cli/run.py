@@ -1,6 +1,6 @@
 """`fleet-sync run`: the service, until SIGTERM or SIGINT.
 
-Invariant: no failure of one run ends the service. Neighbours: `service.outside` puts it together.
+Invariant: a failed run never ends the service. Neighbours: `service.app` wires the service.
 """
 
 import os
@@ -16,41 +16,41 @@ if TYPE_CHECKING:
     from worker.service import app
 
 
-@click.command("run")
+@click.command
 @click.pass_obj
-def command(call: context.CommandContext) -> int:
-    """Reconcile whenever there is a reason to, until SIGTERM or SIGINT."""
-
-    def run() -> int:
-        # structlog imports it wherever it is there, and a service draws nothing: 5 MB for months.
-        sys.modules.setdefault("rich", None)  # type: ignore[arg-type] # None is how an import is refused
-        import anyio
-
-        from worker.cli import exit_watchdog
-        from worker.service import app
-
-        call.configure_logs(service=True)
-
-        async def main() -> int:
-            try:
-                code = await app.run(lambda: _operator(call))
-            except FleetSyncError as error:  # told before the loop is closed, which may hang
-                code = context.print_failure(error, as_json=False)
-            exit_watchdog.exit_soon(code)
-            return code
-
-        return anyio.run(main)
-
-    return call.guarded(run)
+def run(command_context: context.CommandContext) -> int:
+    """Reconcile whenever something changes and at intervals, until SIGTERM or SIGINT."""
+    # structlog imports rich wherever it is installed; a service never draws, and would keep 5 MB for it.
+    sys.modules.setdefault("rich", None)  # type: ignore[arg-type] # None makes the import fail
+    return command_context.report_errors(lambda: _serve(command_context))
 
 
-def _operator(call: context.CommandContext) -> "app.Operator":
-    """Read the settings and every secret as they are now. Raises errors.SettingsError."""
+def _serve(command_context: context.CommandContext) -> int:
+    import anyio
+
+    from worker.cli import exit_watchdog
+    from worker.service import app
+
+    command_context.configure_logs(service=True)
+
+    async def main() -> int:
+        try:
+            code = await app.run(lambda: _operator(command_context))
+        except FleetSyncError as error:  # printed here, because closing the event loop may hang
+            code = context.print_failure(error, as_json=False)
+        exit_watchdog.exit_soon(code)
+        return code
+
+    return anyio.run(main)
+
+
+def _operator(command_context: context.CommandContext) -> "app.Operator":
+    """Read the current settings and secrets. Raise errors.SettingsError if they are invalid."""
     from worker import logs
     from worker.service import app
     from worker.settings import secrets
 
-    settings = call.settings()
+    settings = command_context.settings()
     operator = app.Operator(
         settings=settings,
         key=secrets.api_key(settings, os.environ),

@@ -1,66 +1,72 @@
-"""`fleet-sync sandbox`: an imitation of the Charge API on this machine, to try things on.
+"""`fleet-sync sandbox`: serves an imitation of the Charge API on this machine.
 
-Invariant: listens on loopback only. Neighbours: `worker.sandbox` is the imitation.
+Invariant: listens on loopback only. Neighbours: `worker.sandbox.app` is the imitation, `server` there serves it.
 """
 
 import functools
 import os
 import signal
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import click
 
+if TYPE_CHECKING:
+    from worker.sandbox import app
 
-@click.command("sandbox")
+
+@click.command
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="Port; 0 takes a free one."
+    "--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="The port; 0 is any free port."
 )
-@click.option("--drivers", type=click.IntRange(0, 1_000_000), default=300, show_default=True, help="Drivers to invent.")
-@click.option("--fleets", type=click.IntRange(0, 10_000), default=12, show_default=True, help="Fleets to invent.")
+@click.option("--drivers", type=click.IntRange(0, 1_000_000), default=300, show_default=True, help="Number of drivers.")
+@click.option("--fleets", type=click.IntRange(0, 10_000), default=12, show_default=True, help="Number of fleets.")
 @click.option(
     "--rate",
     type=click.FloatRange(min=0, max=1_000_000, min_open=True),
-    help="Requests a second before 429 [default: no limit].",
+    help="Requests per second before 429 [default: no limit].",
 )
 @click.option(
-    "--fault", "faults", metavar="NAME=P", multiple=True, help="A fault and its probability; may be repeated."
+    "--fault", "fault_options", metavar="NAME=P", multiple=True, help="A fault and its probability. May be repeated."
 )
-@click.option("--seed", type=int, default=1, show_default=True, help="What to invent everything from.")
-def command(port: int, drivers: int, fleets: int, rate: float | None, faults: tuple[str, ...], seed: int) -> int:
+@click.option("--seed", type=int, default=1, show_default=True, help="The seed of everything random.")
+def sandbox(port: int, drivers: int, fleets: int, rate: float | None, fault_options: tuple[str, ...], seed: int) -> int:
     """Serve an imitation of the Charge API on this machine, until interrupted.
 
     Its key is ch_sk_test_sandbox.
     """
     import anyio
 
-    from worker.sandbox import app, quirks, server, state
-    from worker.sandbox import faults as faults_
+    from worker.sandbox import app, faults, quirks, state
 
     try:
-        chosen = faults_.parse(faults, seed=seed)
+        chosen_faults = faults.parse(fault_options, seed=seed)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--fault") from None
-    sandbox = app.create(
-        state.SandboxState.populate(drivers=drivers, fleets=fleets, seed=seed),
-        quirks=quirks.Quirks(rate=rate),
-        faults=chosen,
-        record=False,
-    )
+    account = state.SandboxState.populate(drivers=drivers, fleets=fleets, seed=seed)
+    imitation = app.create(account, quirks=quirks.Quirks(rate=rate), faults=chosen_faults, record=False)
 
-    def started(url: str) -> None:
-        click.echo(f"Sandbox with {drivers} drivers in {fleets} fleets at {url}, key {app.KEY}. Ctrl+C ends it.")
-
-    async def serve() -> int:
-        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(functools.partial(server.serve, sandbox, port=port, started=started))
-                number = await anext(aiter(signals))
-                tasks.cancel_scope.cancel()
-        return 128 + number
+    def print_url(url: str) -> None:
+        click.echo(f"Sandbox with {drivers} drivers in {fleets} fleets at {url}, key {app.KEY}. Press Ctrl+C to stop.")
 
     try:
-        return anyio.run(serve)
+        return anyio.run(_serve, imitation, port, print_url)
     except* OSError as group:
         [errno] = (each.errno for each in group.exceptions if isinstance(each, OSError))
         reason = os.strerror(errno or 0)
-        remedy = "choose another with --port; 0 takes a free one"
+        remedy = "choose another with --port; 0 is any free port"
         raise click.ClickException(f"port {port} cannot be used ({reason}): {remedy}") from None
+
+
+async def _serve(imitation: "app.Sandbox", port: int, started: Callable[[str], None]) -> int:
+    """Serve until a signal arrives, and return the exit code that belongs to it."""
+    import anyio
+
+    from worker.sandbox import server
+
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(functools.partial(server.serve, imitation, port=port, started=started))
+            number = await anext(aiter(signals))
+            tasks.cancel_scope.cancel()
+    return 128 + number

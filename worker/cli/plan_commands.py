@@ -1,0 +1,97 @@
+"""The commands that make and apply plans: `plan`, `undo` and `apply`.
+
+Invariant: `plan` and `undo` send no write, and `apply` makes no change that the file does not contain. Neighbours:
+`plan_file` saves and loads plans, `render` formats them, `engine.plan_builder` and `engine.reconciler` do the work.
+"""
+
+import functools
+import pathlib
+from typing import TYPE_CHECKING
+
+import click
+
+from worker.cli import context
+
+if TYPE_CHECKING:
+    from worker.engine import plan_builder
+    from worker.service import composition
+
+_FILE = click.Path(dir_okay=False, path_type=pathlib.Path)
+
+
+@click.command
+@click.option("--json", "as_json", is_flag=True, help="Print the plan as one JSON document.")
+@click.option("--out", metavar="FILE", type=_FILE, help="Save the plan for `apply`.")
+@click.option("--detailed-exitcode", "detailed", is_flag=True, help="Exit with 2 if there are changes.")
+@click.pass_obj
+def plan(command_context: context.CommandContext, as_json: bool, out: pathlib.Path | None, detailed: bool) -> int:
+    """Show what would change, without changing anything."""
+    work = functools.partial(_plan, as_json=as_json, out=out, detailed=detailed)
+    return command_context.with_account(work, as_json=as_json)
+
+
+async def _plan(
+    account: "composition.AccountRuntime", *, as_json: bool, out: pathlib.Path | None, detailed: bool
+) -> int:
+    from worker.cli import render
+    from worker.core.model.report import plan_exit_code
+    from worker.core.model.serialization import plan_document
+
+    plan_result = await account.builder().plan_result()
+    _save(plan_result, out)
+    if as_json:
+        context.print_document(plan_document(plan_result.guarded))
+    else:
+        context.print_text(render.plan(plan_result, rate=account.rules.requests_per_second))
+    _print_saved(out)
+    return plan_exit_code(plan_result.guarded, detailed=detailed)
+
+
+@click.command
+@click.argument("run")
+@click.option("--out", metavar="FILE", type=_FILE, help="Save the plan for `apply`.")
+@click.pass_obj
+def undo(command_context: context.CommandContext, run: str, out: pathlib.Path | None) -> int:
+    """Show or save the inverse plan of a run, without memberships that have changed since."""
+    return command_context.with_account(functools.partial(_undo, run=run, out=out))
+
+
+async def _undo(account: "composition.AccountRuntime", *, run: str, out: pathlib.Path | None) -> int:
+    from worker.cli import render
+    from worker.core.model.report import plan_exit_code
+
+    past = await context.find_run(account.record, run)
+    plan_result = await account.builder().undo(past.run, account.record)
+    _save(plan_result, out)
+    context.print_text(render.inverse(plan_result, run=past.run, rate=account.rules.requests_per_second))
+    _print_saved(out)
+    return plan_exit_code(plan_result.guarded, detailed=False)
+
+
+@click.command
+@click.argument("file", type=_FILE)
+@click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON document.")
+@click.pass_obj
+def apply(command_context: context.CommandContext, file: pathlib.Path, as_json: bool) -> int:
+    """Apply exactly a saved plan. A change that no longer fits is not made and is reported as stale."""
+    return command_context.with_account(functools.partial(_apply, file=file, as_json=as_json), as_json=as_json)
+
+
+async def _apply(account: "composition.AccountRuntime", *, file: pathlib.Path, as_json: bool) -> int:
+    from worker.cli import plan_file
+
+    saved = plan_file.load(file, account=account.rules.account)
+    return context.print_report(await account.cycle().apply(saved), as_json=as_json)
+
+
+def _save(plan_result: "plan_builder.PlanResult", path: pathlib.Path | None) -> None:
+    # Save before printing: if the file cannot be written, the error must not follow a plan that looks saved.
+    from worker.cli import plan_file
+
+    if path is not None:
+        plan_file.save(plan_result.guarded, path)
+
+
+def _print_saved(path: pathlib.Path | None) -> None:
+    if path is not None:
+        context.print_text(f"Saved to {path}. To apply exactly this plan: fleet-sync apply {path}", err=True)
