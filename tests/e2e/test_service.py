@@ -4,6 +4,7 @@ import contextlib
 import json
 import pathlib
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 from tests.e2e import conftest
 from tests.support import command, served
-from worker.sandbox import faults, http_types, quirks, state
+from worker.sandbox import faults, http_types, state
 
 TOKEN = "a-token-of-the-tests"
 SELDOM = {"FLEET_SYNC_SYNC__INTERVAL_SECONDS": "3600"}
@@ -186,18 +187,30 @@ def test_what_cannot_change_while_it_runs_is_refused_whole(workspace: conftest.W
     assert not (settings.parent / "other.db").exists()
 
 
-def test_requests_to_reconcile_need_the_token_and_come_together(workspace: conftest.Workspace, start: Start) -> None:
+def test_requests_to_reconcile_need_the_token_and_share_a_run(workspace: conftest.Workspace, start: Start) -> None:
+    """Requests that arrive during a run lead to one more run, however many they are and however fast the machine is."""
+    reached, released = threading.Event(), threading.Event()
+
+    def hold_the_run(request: http_types.Request) -> None:
+        reached.set()
+        released.wait()
+
     with start(workspace, **SERVED) as service:
         service.ran("start")
         assert service.ask("POST", "/sync").status_code == 401
         assert service.ask("POST", "/sync", token="another-token-of-the-tests").status_code == 401
-        assert service.runs("request") == []
-        workspace.charge.quirks = quirks.Quirks(latency_seconds=0.2)
         workspace.people.detach(*_first(workspace))
-        answers = [service.ask("POST", "/sync", token=TOKEN).status_code for _ in range(30)]
-        assert set(answers) == {202}
-        assert service.ran("request")["result"] == "converged"
-        assert len(service.runs()) <= 15
+        workspace.charge.faults = faults.Faults(script=hold_the_run)
+        try:
+            assert service.ask("POST", "/sync", token=TOKEN).status_code == 202
+            service.after("a run begins", reached.is_set)
+            assert {service.ask("POST", "/sync", token=TOKEN).status_code for _ in range(30)} == {202}
+        finally:
+            released.set()
+        assert service.ran("request", 2)["result"] == "in_sync"
+        service.running.signal(signal.SIGHUP)
+        service.ran("signal")
+        assert [run["trigger"] for run in service.runs()] == ["start", "request", "request", "signal"]
     assert len(workspace.posts()) == 1
 
 
