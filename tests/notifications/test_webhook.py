@@ -223,6 +223,49 @@ async def test_the_webhook_address_is_never_logged(answer: Any, log: Log) -> Non
     assert "Sesame" not in f"{log} {hook!r} {vars(hook)}"
 
 
+class Closing(httpx.MockTransport):
+    """A transport that records what was closed, its response included."""
+
+    def __init__(self, channel: Channel, closed: list[str]) -> None:
+        super().__init__(channel.answer)
+        self._closed = closed
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        response = await super().handle_async_request(request)
+        closed = self._closed
+
+        class Stream(httpx.AsyncByteStream):
+            async def __aiter__(self) -> AsyncIterator[bytes]:
+                yield b""
+
+            async def aclose(self) -> None:
+                await anyio.lowlevel.checkpoint()
+                closed.append("response")
+
+        return httpx.Response(response.status_code, stream=Stream())
+
+    async def aclose(self) -> None:
+        await anyio.lowlevel.checkpoint()
+        self._closed.append("transport")
+
+
+@pytest.mark.parametrize("answer", [200, 404])
+async def test_every_attempt_closes_its_response_and_its_connection(answer: int) -> None:
+    channel, closed = Channel(answer), list[str]()
+    hook = webhook.Webhook(Secret(URL), user_agent="fleet-sync/test", transport=lambda: Closing(channel, closed))
+    async with delivering(hook):
+        hook.enqueue(notification())
+    assert closed == ["response", "transport"]
+
+
+async def test_a_failed_attempt_closes_its_connection() -> None:
+    channel, closed = Channel(httpx.ReadError("reset")), list[str]()
+    hook = webhook.Webhook(Secret(URL), user_agent="fleet-sync/test", transport=lambda: Closing(channel, closed))
+    async with delivering(hook):
+        hook.enqueue(notification())
+    assert closed == ["transport", "response", "transport"]
+
+
 class Server:
     """An ASGI application that gives every request the same response and records it."""
 

@@ -2,10 +2,13 @@
 
 import dataclasses
 import datetime
+import os
+import signal
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from tests.support import clocks, doubles
@@ -49,6 +52,7 @@ class Account:
         self.runs: list[tuple[float, str]] = []
         self.began = anyio.current_time()
         self.asked = 0
+        self.closed = 0
         self.approvals: set[str] = set()
         self.postponed: list[int] = []
 
@@ -57,7 +61,8 @@ class Account:
             raise self.open_fails.pop()
 
     async def aclose(self) -> None:
-        pass
+        await anyio.lowlevel.checkpoint()
+        self.closed += 1
 
     async def approved(self, digest: str, *, now: datetime.datetime) -> bool:
         self.asked += 1
@@ -251,3 +256,10 @@ async def test_a_changed_source_starts_a_run() -> None:
     runs = await _served(account, 350)
     assert [trigger for _, trigger in runs] == ["start", "source"]
     assert 100 <= runs[1][0] <= 103
+
+
+async def test_a_hangup_replaces_the_account_closes_the_previous_one_and_runs() -> None:
+    account = Account([in_sync])
+    runs = await _served(account, 290, meanwhile=lambda service: os.kill(os.getpid(), signal.SIGHUP))
+    assert runs == [(0, "start"), (100, "signal")]
+    assert account.closed == 1

@@ -1,0 +1,99 @@
+"""The service with its surroundings: what it closes when it ends, and what needs a restart."""
+
+import contextlib
+import gc
+import os
+import pathlib
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+
+import anyio
+import pytest
+
+from tests.support import clocks
+from worker.core.model.secret import Secret
+from worker.journal import sql
+from worker.service import app
+from worker.settings import model
+
+pytestmark = pytest.mark.anyio
+
+REPLY = b"HTTP/1.1 401 Unauthorized\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Uvicorn runs on asyncio only."""
+    return "asyncio"
+
+
+class KeepAliveServer:
+    """Rejects every key, keeps connections open, and knows when the client has closed them."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self.url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+        self.answered, self.closed = threading.Event(), threading.Event()
+        self._listener = listener
+
+    def serve(self) -> None:
+        """Answer on one connection until the client closes it."""
+        with contextlib.suppress(OSError):
+            connection, _ = self._listener.accept()
+            with connection:
+                while connection.recv(65536):
+                    connection.sendall(REPLY)
+                    self.answered.set()
+            self.closed.set()
+
+
+@pytest.fixture
+def charge() -> Iterator[KeepAliveServer]:
+    """Serve in a thread."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = KeepAliveServer(listener)
+        thread = threading.Thread(target=server.serve, daemon=True)
+        thread.start()
+        yield server
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture
+def operator(tmp_path: pathlib.Path, charge: KeepAliveServer) -> app.Operator:
+    source = tmp_path / "membership.yaml"
+    source.write_text(f"fleets:\n  flt_{'a' * 32}:\n    drivers: [drv_{'b' * 32}]\n")
+    settings = model.Settings.model_validate(
+        {
+            "charge": {"base_url": charge.url},
+            "sources": [{"path": str(source)}],
+            "journal": {"url": f"sqlite:///{tmp_path / 'journal.db'}"},
+        }
+    )
+    return app.Operator(settings, Secret("ch_sk_test_x"))
+
+
+@pytest.fixture
+def no_gc() -> Iterator[None]:
+    """Turn garbage collection off: it must not close what the service leaves open."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("no_gc")
+async def test_at_the_end_connections_are_closed_and_the_journal_is_free(
+    operator: app.Operator, charge: KeepAliveServer
+) -> None:
+    async with anyio.create_task_group() as tasks:
+
+        async def stop() -> None:
+            await anyio.to_thread.run_sync(charge.answered.wait)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        tasks.start_soon(stop)
+        assert await app.run(lambda: operator) == 143
+    assert await anyio.to_thread.run_sync(charge.closed.wait, 5)
+    journal = sql.SqlJournal(operator.settings.journal_url, clock=clocks.Still())
+    await journal.open()
+    await journal.aclose()
