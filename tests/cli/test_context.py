@@ -1,4 +1,4 @@
-"""How a run is found that somebody names."""
+"""Finding a run by its id or the beginning of its id."""
 
 import pytest
 
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.anyio
 
 
 class _Large(memory_journal.MemoryJournal):
-    """A journal of so many runs that nobody may ask for all of them."""
+    """A journal with too many runs to read them all."""
 
     async def runs(self, *, limit: int | None = None) -> tuple[PastRun, ...]:
         assert limit is not None
@@ -32,7 +32,7 @@ async def record() -> _Large:
     [("run_april", "run_april"), ("run_ap", "run_april"), ("run_may", "run_may"), ("run_mayb", "run_maybe")],
 )
 async def test_a_run_is_found_without_reading_all_of_them(record: _Large, named: str, found: str) -> None:
-    """Also one whose id is the beginning of another's."""
+    """An id that begins another id is still found."""
     assert (await context.find_run(record, named)).run == found
 
 

@@ -1,4 +1,4 @@
-"""Global options, usage errors and ways to end, in this process: nothing here gets as far as a request."""
+"""Global options, usage errors and exit codes, in this process and without any request."""
 
 import pathlib
 import re
@@ -10,7 +10,7 @@ from worker.cli import main
 
 
 def _call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    """Call the command line as the console script does; give its exit code."""
+    """Call the command line as the console script does, and return its exit code."""
     monkeypatch.setattr(sys, "argv", ["fleet-sync", *arguments])
     with pytest.raises(SystemExit) as ended:
         main.main()

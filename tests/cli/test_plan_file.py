@@ -1,4 +1,4 @@
-"""A saved plan: read back to the letter, or refused."""
+"""A saved plan is loaded exactly as it was saved, or refused."""
 
 import datetime
 import json
@@ -129,7 +129,7 @@ def _unchecked(change: dict[str, str]) -> Change:
 
 
 def _vouched(plan: dict[str, Any]) -> str:
-    """Write an edited plan with the digest that fits it, as who edits it on purpose does."""
+    """Write an edited plan with a matching digest, as someone who edits it on purpose would."""
     changes, held = ([_unchecked(each) for each in plan[name]] for name in ("changes", "held"))
     return json.dumps({**plan, "digest": plan_digest(ACCOUNT, changes, held)})
 
@@ -153,7 +153,7 @@ def _vouched(plan: dict[str, Any]) -> str:
 def test_what_is_no_id_is_refused_whatever_the_digest_says(
     saved: pathlib.Path, where: str, name: str, text: str
 ) -> None:
-    """An id becomes a part of a path, to which the key is sent."""
+    """An id becomes part of a path of a request that carries the key."""
     plan = json.loads(saved.read_text())
     plan[where][0][name] = text
     saved.write_text(_vouched(plan))
@@ -183,7 +183,7 @@ def test_what_is_no_id_is_refused_whatever_the_digest_says(
     ],
 )
 def test_what_no_plan_of_ours_says_is_refused_where_it_stands(saved: pathlib.Path, path: str, value: str) -> None:
-    """The digest does not cover it, so whatever stands there must not get further than here."""
+    """The digest does not cover these fields, so invalid values must be refused here."""
     plan = json.loads(saved.read_text())
     *parents, last = (int(part) if part.isdigit() else part for part in path.split("."))
     inner = plan

@@ -1,4 +1,4 @@
-"""Progress: a bar where stderr is a terminal (`tests/e2e/test_terminal`), else a line every few seconds."""
+"""Progress: a bar if stderr is a terminal (`tests/e2e/test_terminal`), otherwise a line every few seconds."""
 
 import time
 
@@ -10,7 +10,7 @@ from worker.core.model.ports import Stage
 
 
 class _Clock:
-    """A monotonic clock that stands still."""
+    """A monotonic clock that tests advance by hand."""
 
     def __init__(self) -> None:
         self.now = 100.0

@@ -1,4 +1,4 @@
-"""What people read. A whole page is looked at in `tests/e2e/test_terminal`; here are its parts and its corners."""
+"""The text of plans and results: parts and edge cases. `tests/e2e/test_terminal` tests a whole page."""
 
 import datetime
 

@@ -1,4 +1,4 @@
-"""What people read of the journal: one line a run or a change, the time first."""
+"""The text of journal records: one line for each run or change, starting with its time."""
 
 import datetime
 from typing import Any
@@ -94,7 +94,7 @@ def test_why_tells_when_in_which_run_and_that_an_outcome_is_not_known_yet() -> N
 
 
 def test_nothing_that_charge_or_a_document_says_steers_the_terminal() -> None:
-    """Neither a request id, nor the name of a source, nor anything that a guard or a plan brought in."""
+    """This covers request ids, names of sources, and texts from guards and plans."""
     evil = "x\x1b[2J\x07"
     page = render_history.run(
         _run(),

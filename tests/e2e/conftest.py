@@ -1,4 +1,4 @@
-"""An operator's workspace: a folder with an account's files, and the Charge that they are about, behind a real port."""
+"""An operator's workspace: a folder with the files of an account, and a sandbox on a real port."""
 
 import contextlib
 import pathlib
@@ -11,10 +11,10 @@ from worker.sandbox import app, faults, http_types, quirks, state
 
 
 class Workspace:
-    """A sandbox, and the real command that works on it."""
+    """A sandbox and the real command that runs against it."""
 
     def __init__(self, folder: command.Folder, charge: app.Sandbox, url: str) -> None:
-        """Begin with a document that says what Charge holds already."""
+        """Start with a document that matches Charge."""
         self.folder = folder
         self.charge = charge
         self.url = url
@@ -25,24 +25,24 @@ class Workspace:
 
     @property
     def people(self) -> state.SandboxState:
-        """Give what Charge holds."""
+        """Return the state of the sandbox."""
         return self.charge.state
 
     def another(self, name: str, *, source: str) -> pathlib.Path:
-        """Write settings of the same account with another source and a journal of its own: one journal, one writer."""
+        """Write settings of the same account with another source and its own journal: a journal has one writer."""
         settings = self.folder.settings.read_text().replace("membership.yaml", source)
         return self.write(f'{settings}\n[journal]\nurl = "sqlite:///{name}.db"\n', name)
 
     def members(self) -> dict[str, list[str]]:
-        """Give the drivers of every fleet, in the order in which the fleets were made."""
+        """Return the drivers of every fleet, in the order of creation of the fleets."""
         return {fleet: sorted(self.people.members(fleet)) for fleet in self.people.fleets}
 
     def changed(self) -> list[tuple[str, str, str]]:
-        """Give every write that changed something: action, driver, fleet."""
+        """Return every write that changed something: action, driver, fleet."""
         return [(effect.action, effect.driver, effect.fleet) for effect in self.people.effects if effect.changed]
 
     def posts(self) -> list[http_types.Record]:
-        """Give every write that arrived, whatever became of it."""
+        """Return every write request that arrived, whatever its outcome."""
         return [request for request in self.charge.requests if request.method == "POST"]
 
 
@@ -72,5 +72,5 @@ def open_workspace(tmp_path: pathlib.Path) -> Iterator[Open]:
 
 @pytest.fixture
 def workspace(open_workspace: Open) -> Workspace:
-    """Sit down before 40 drivers in 4 fleets, and a Charge that does what it should."""
+    """Return a workspace with 40 drivers in 4 fleets and no faults."""
     return open_workspace()

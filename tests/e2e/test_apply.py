@@ -1,4 +1,4 @@
-"""`fleet-sync apply`: exactly what a saved plan says, for the account that it was made for, as far as it still fits."""
+"""`fleet-sync apply`: applies exactly a saved plan, for its account, as far as it still fits."""
 
 import json
 import pathlib
@@ -24,7 +24,7 @@ def saved(workspace: conftest.Workspace) -> pathlib.Path:
 
 
 def test_it_does_what_the_plan_says_and_nothing_else(workspace: conftest.Workspace, saved: pathlib.Path) -> None:
-    """The document says something else by now: it is not even read."""
+    """The document has changed since, and is not read."""
     workspace.write("this: is no membership document\n")
     plan = json.loads(saved.read_text())
     ended = workspace.run("apply", "plan.json", "--json")
@@ -62,7 +62,7 @@ def test_what_no_longer_fits_is_stale_and_not_sent(workspace: conftest.Workspace
 def test_what_the_settings_or_the_digest_do_not_vouch_for_is_refused(
     workspace: conftest.Workspace, saved: pathlib.Path
 ) -> None:
-    """A plan of another server, of another key, and one that was edited."""
+    """The plan of another server, of another key, and an edited plan."""
     plan = json.loads(saved.read_text())
     plan["changes"].pop()
     workspace.write(json.dumps(plan), "edited.json")
@@ -82,7 +82,7 @@ def test_what_the_settings_or_the_digest_do_not_vouch_for_is_refused(
 def test_a_plan_with_an_id_that_leads_elsewhere_sends_nothing(
     workspace: conftest.Workspace, saved: pathlib.Path
 ) -> None:
-    """Its digest fits: who writes such a file can compute one."""
+    """The digest matches: the author of such a file can compute it."""
     plan = json.loads(saved.read_text())
     plan["changes"][0]["driver"] = "drv_x/../../fleets?a=#"
     account, changes = Account(**plan["account"]), [_named(each) for each in plan["changes"]]

@@ -1,4 +1,4 @@
-"""`fleet-sync check`: every problem with its place, without a request; with `--online` what references lead to."""
+"""`fleet-sync check`: every problem with its position, without a request; with `--online` also references."""
 
 from tests.e2e import conftest
 from tests.support import command, served
@@ -45,7 +45,7 @@ def test_duplicate_rows_are_harmless_and_reported(workspace: conftest.Workspace)
 
 
 def test_online_it_tries_the_key_and_every_reference(workspace: conftest.Workspace) -> None:
-    """Also of rows that have not begun: what leads nowhere then had better be known now."""
+    """Rows that start later are resolved too, so that a bad reference is known before they start."""
     ended = workspace.run("check", "--online")
     assert (ended.code, ended.stderr) == (0, "")
     fleet, *_ = workspace.members()

@@ -1,6 +1,6 @@
-"""SIGKILL at any moment of an apply, seen from the server's side and from the journal's.
+"""SIGKILL at any moment of an apply, checked at the server and in the journal.
 
-`FLEET_SYNC_TEST_KILLS` is how many lives are cut off; CI takes eight, by hand take 200.
+`FLEET_SYNC_TEST_KILLS` is the number of killed processes: 8 in CI, 200 by hand.
 """
 
 import collections
@@ -35,13 +35,13 @@ Write = tuple[str, str, str]
 
 
 class Reaper:
-    """Wraps the sandbox: kills a command at a moment of one of its requests, and looks into the journal at each write.
+    """Wraps the sandbox: kills a command during one of its requests and checks the journal at each write.
 
-    `unrecorded` are the keys of writes that came before their intent was on disk.
+    `unrecorded` are the keys of writes that arrived before their intent was on disk.
     """
 
     def __init__(self, journal: pathlib.Path) -> None:
-        """Start without a victim."""
+        """Start without a command to kill."""
         self.under_way = 0
         self.killed = False
         self.unrecorded: list[str] = []
@@ -51,12 +51,12 @@ class Reaper:
         self._arrived = 0
 
     def aim(self, victim: command.Running, *, number: int, moment: str, delay: float) -> None:
-        """Kill this command at the given request, counted from 1: `before` its effect, or `after` its answer."""
+        """Kill this command at the given request, counted from 1, `before` its effect or `after` its answer."""
         self._victim, self.killed, self._arrived = victim, False, 0
         self._number, self._moment, self._delay = number, moment, delay
 
     def around(self, inner: http_types.App) -> http_types.App:
-        """Give the wrapped sandbox."""
+        """Return the wrapped sandbox."""
 
         async def answer(scope: http_types.Scope, receive: http_types.Receive, send: http_types.Send) -> None:
             self._arrived += 1
@@ -88,10 +88,10 @@ class Reaper:
 
 
 class Crashes:
-    """A workspace at which commands are killed; everything random follows from the seed."""
+    """A workspace in which commands are killed. The seed decides everything random."""
 
     def __init__(self, open_workspace: conftest.Open, folder: pathlib.Path) -> None:
-        """Sit down before 40 drivers in 4 fleets, and a Charge that takes its time."""
+        """Return a workspace with 40 drivers in 4 fleets and a slow server."""
         self.reaper = Reaper(folder / "fleet-sync.db")
         self.workspace = open_workspace(behaves=quirks.Quirks(latency_seconds=LATENCY), around=self.reaper.around)
         self.chance = random.Random(SEED)
@@ -111,7 +111,7 @@ class Crashes:
         return {fleet: sorted(drivers) for fleet, drivers in wanted.items()}
 
     def kill(self, wanted: dict[str, list[str]]) -> None:
-        """Start a run and cut it off somewhere; wait until the server is done with what was under way."""
+        """Start a run and kill it at a random request, then wait until the server has finished its requests."""
         before = {run for (run,) in self._runs()}
         missing = {(f, d) for f, drivers in wanted.items() for d in drivers}
         missing ^= {(f, d) for f, drivers in self.workspace.members().items() for d in drivers}
@@ -129,7 +129,7 @@ class Crashes:
         self.killed += [run for (run,) in self._runs() if run not in before]
 
     def recover(self) -> str:
-        """Run once more; give the result."""
+        """Run again and return the result."""
         self.reaper.aim(None, number=0, moment="", delay=0)  # type: ignore[arg-type]
         ended = self.workspace.run("once", "--json", **NOTHING_HELD)
         assert ended.code == 0, ended
@@ -137,16 +137,16 @@ class Crashes:
         return result
 
     def effects(self) -> list[tuple[Write, str | None]]:
-        """Give every write that changed something, with its key."""
+        """Return every write that changed something, with its key."""
         return [((e.action, e.driver, e.fleet), e.key) for e in self.workspace.people.effects if e.changed]
 
     def intents(self) -> dict[str, tuple[Write, str | None]]:
-        """Give the journal's intents with their outcomes."""
+        """Return the intents in the journal with their outcomes."""
         rows = self.workspace.folder.journal("select key, action, driver, fleet, outcome from intents")
         return {key: ((action, driver, fleet), outcome) for key, action, driver, fleet, outcome in rows}
 
     def shown(self, runs: Sequence[str]) -> list[dict[str, Any]]:
-        """Read `show` of these runs, two at a time."""
+        """Return the output of `show` for these runs, running two at a time."""
         documents = []
         for first in range(0, len(runs), 2):
             calls = [["show", run, "--json"] for run in runs[first : first + 2]]
@@ -154,7 +154,7 @@ class Crashes:
         return documents
 
     def _runs(self) -> list[tuple[str]]:
-        """Give every run; before the first one there is no journal, or an empty one."""
+        """Return every run. Before the first one, the journal is missing or empty."""
         with contextlib.suppress(sqlite3.OperationalError):
             return self.workspace.folder.journal("select run from runs")
         return []
@@ -179,7 +179,7 @@ def test_killed_at_any_moment_nothing_is_lost_and_nothing_happens_twice(
         ]
         assert twice == [], number
 
-    # Each write has its key alone, it was on disk before it was sent, and the journal knows what came of it.
+    # Each write has its own key, its intent was on disk before it was sent, and the journal has its outcome.
     assert crashes.reaper.unrecorded == []
     effects, intents = crashes.effects(), crashes.intents()
     assert len({key for _, key in effects}) == len(effects)

@@ -1,4 +1,4 @@
-"""Everything that can be wrong around the program ends in words and an exit code, never in a traceback."""
+"""Every error around the program ends with a message and an exit code, never with a traceback."""
 
 import time
 
@@ -14,7 +14,7 @@ def _check(ended: command.Ended, *, code: int = 1) -> command.Ended:
 
 
 def _told(ended: command.Ended) -> str:
-    """Give the one error document that a failing command with `--json` prints, as its message."""
+    """Return the message of the error document that a failing command with `--json` prints."""
     _check(ended)
     assert ended.stderr == ""
     document = ended.document

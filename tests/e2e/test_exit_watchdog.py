@@ -1,4 +1,4 @@
-"""A process whose work is done ends, whatever threads still hang."""
+"""A process whose work is done ends, even if a thread hangs."""
 
 import pathlib
 import subprocess
@@ -14,7 +14,7 @@ main()
 
 
 def test_a_resolver_that_never_answers_does_not_keep_the_process(tmp_path: pathlib.Path) -> None:
-    """The name is not on this machine, and a thread that waits for it cannot be cancelled."""
+    """The name cannot be resolved locally, and a thread that waits for the resolver cannot be cancelled."""
     settings = tmp_path / "stuck.toml"
     settings.write_text(
         '[charge]\nbase_url = "https://charge.invalid/v1"\ntimeout_seconds = 0.2\n[retry]\nmax_attempts = 1\n'

@@ -1,4 +1,4 @@
-"""`fleet-sync export`: the way to start with an account that is in use, in every format and by every name."""
+"""`fleet-sync export`: every format and every way to name drivers."""
 
 import itertools
 
@@ -33,7 +33,7 @@ NASTY = [
 
 @pytest.fixture
 def nasty(open_workspace: conftest.Open) -> conftest.Workspace:
-    """Sit down before people and fleets with names that break out of anything."""
+    """Return a workspace whose drivers and fleets have names with special characters."""
     people = state.SandboxState()
     fleets = [
         people.add_fleet(name=name) for name in ("Vans\n  x: y", "\x1b]0;title\x07", "flt_short", "- []", "empty")
@@ -44,7 +44,7 @@ def nasty(open_workspace: conftest.Open) -> conftest.Workspace:
 
 
 def test_what_is_exported_is_in_sync(nasty: conftest.Workspace) -> None:
-    """In every format, and by either name."""
+    """This holds for every format and both ways to name drivers."""
     ways = list(itertools.product(("yaml", "json", "csv"), ("id", "email")))
     exports = nasty.together(*(["export", "--format", form, "--by", by] for form, by in ways))
     for (form, by), ended in zip(ways, exports, strict=True):

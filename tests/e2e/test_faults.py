@@ -1,4 +1,4 @@
-"""Faults of every kind over a real connection: at most three runs converge, and nothing takes effect twice."""
+"""Faults of every kind over a real connection: three runs converge, and nothing takes effect twice."""
 
 import collections
 
@@ -9,7 +9,7 @@ KINDS = ["500", "500_after", "503", "reset_before", "reset_after", "truncated", 
 
 
 def test_at_most_three_runs_converge_under_a_tenth_of_every_fault(open_workspace: conftest.Open) -> None:
-    """With nine of them, six requests in ten go wrong. All move on, a hundred of them; some were there already."""
+    """With nine kinds of faults, six requests in ten fail. All of a hundred drivers move, some redundantly."""
     people = state.SandboxState.populate(drivers=120, fleets=3)
     workspace = open_workspace(people, goes_wrong=faults.Faults(dict.fromkeys(KINDS, 0.1)))
     here, there, _ = members = workspace.members()
@@ -36,7 +36,7 @@ def test_at_most_three_runs_converge_under_a_tenth_of_every_fault(open_workspace
 
 
 def test_requests_that_hang_are_given_up_and_settled(open_workspace: conftest.Open) -> None:
-    """With a deadline of one second, a few hanging reads and writes, before and after their effect."""
+    """A few reads and writes hang before or after their effect; the timeout is one second."""
     hanging = iter([None, "hang", None, None, "hang_after", "hang", "hang_after"])
     workspace = open_workspace(goes_wrong=faults.Faults(script=lambda _request: next(hanging, None)))
     fleet, *_ = members = workspace.members()

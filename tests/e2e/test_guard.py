@@ -1,4 +1,4 @@
-"""What is held, by whom, and what lets it through."""
+"""Held changes: which guard holds them, and which approval allows them."""
 
 import json
 
@@ -14,7 +14,7 @@ def _halved(workspace: conftest.Workspace) -> dict[str, list[str]]:
 def test_peribolos_a_skewed_document_removes_nobody_until_exactly_that_plan_is_approved(
     workspace: conftest.Workspace,
 ) -> None:
-    """Held detaches are listed with the digest that allows them; another digest allows nothing."""
+    """Held detaches are listed with the digest that approves them; another digest approves nothing."""
     newcomer = next(driver for driver in workspace.people.drivers if not workspace.people.fleets_of(driver))
     halved = _halved(workspace)
     first = next(iter(halved))
@@ -26,7 +26,7 @@ def test_peribolos_a_skewed_document_removes_nobody_until_exactly_that_plan_is_a
     assert {held["guard"] for held in plan["held"]} == {"max_detach_fraction_per_fleet"}
     assert all(held["message"] and held["action"] == "detach" for held in plan["held"])
 
-    # The attach is done: what is approved now is another plan.
+    # The attach is done, so the digest of the remaining plan differs.
     ended = workspace.run("once", "--approve", plan["digest"])
     assert ended.code == 3
     assert "nothing held was allowed" in ended.stderr
@@ -54,7 +54,7 @@ def test_ssosync_an_empty_source_never_detaches_anyone(workspace: conftest.Works
 
 
 def test_defguard_the_first_run_of_all_empties_no_fleet(workspace: conftest.Workspace) -> None:
-    """The document of somebody who turns the sync on before filling it in."""
+    """The document of an operator who turns the sync on before filling it in."""
     workspace.write({fleet: [] for fleet in workspace.members()})
     ended = workspace.run("once", "--json")
     assert ended.code == 3
@@ -83,7 +83,7 @@ def test_gam_where_a_sentinel_is_not_seen_nothing_is_detached_and_no_approval_he
 def test_gamadv_many_references_that_lead_nowhere_end_the_run(
     workspace: conftest.Workspace, strangers: int, code: int
 ) -> None:
-    """A spreadsheet made 1.16E+20 of the employee numbers. A few such rows do not keep the others waiting."""
+    """A spreadsheet turned employee numbers into 1.16E+20. A few such rows do not hold the others."""
     fleet, *_ = members = workspace.members()
     newcomers = [driver for driver in workspace.people.drivers if driver not in members[fleet]][: 22 - strangers]
     rows = [*newcomers, *(f"employee_id=1.16E+2{number}" for number in range(strangers))]

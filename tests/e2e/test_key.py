@@ -1,4 +1,4 @@
-"""Where the key goes: to the origin of `base_url`, and nowhere else."""
+"""The key goes to the origin of `base_url` and nowhere else."""
 
 import itertools
 import json
@@ -12,7 +12,7 @@ from worker.sandbox import app, faults, http_types
 
 
 def _without_key(workspace: conftest.Workspace, *runs: command.Ended) -> None:
-    """Look for the key in everything that the runs left."""
+    """Return every place where the runs left the key."""
     for ended in runs:
         assert app.KEY not in ended.stdout + ended.stderr
     left = [path for path in workspace.folder.path.rglob("*") if path.is_file()]
@@ -22,7 +22,7 @@ def _without_key(workspace: conftest.Workspace, *runs: command.Ended) -> None:
 
 
 def _echoing(inner: http_types.App) -> http_types.App:
-    """Quote the key wherever an answer can quote something; in every second answer with an escape sequence in it."""
+    """Quote the key everywhere in answers; in every second answer with an escape sequence inside."""
     escaped = itertools.cycle((False, True))
 
     async def answer(scope: http_types.Scope, receive: http_types.Receive, send: http_types.Send) -> None:
@@ -48,7 +48,7 @@ def _echoing(inner: http_types.App) -> http_types.App:
 
 
 def test_a_faulty_run_leaves_the_key_nowhere(open_workspace: conftest.Open) -> None:
-    """Every kind of fault, every log line, and a server that quotes the key in names, messages, codes and headers."""
+    """With every fault, every log level, and a server that quotes the key in names, messages, codes and headers."""
     once_each = sorted(faults.NAMES.keys() - faults.LISTS - {"hang", "hang_after", "not_found"})
     coming = itertools.chain.from_iterable((name, None) for name in once_each)
     workspace = open_workspace(goes_wrong=faults.Faults({"refused": 0.3}, script=coming), around=_echoing)
@@ -75,7 +75,7 @@ def test_a_key_that_is_refused_is_not_shown(open_workspace: conftest.Open) -> No
 
 
 def _leading_to(url: str, *, status: int) -> Callable[[http_types.App], http_types.App]:
-    """Send clients elsewhere: by a redirect, or by the next page of every list."""
+    """Send clients to another origin: by a redirect, or by the next page of every list."""
 
     def around(inner: http_types.App) -> http_types.App:
         async def answer(scope: http_types.Scope, receive: http_types.Receive, send: http_types.Send) -> None:

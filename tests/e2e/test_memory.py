@@ -1,4 +1,4 @@
-"""Stories that a tool tells only over several runs: what it remembers, and what it no longer tries."""
+"""Failure stories over several runs: what is remembered, and what is no longer tried."""
 
 import json
 
@@ -9,7 +9,7 @@ ADDRESS = "sam@example.com"
 
 
 def test_ssosync_a_recycled_address_inherits_no_access_until_somebody_allows_it(workspace: conftest.Workspace) -> None:
-    """358: and from then on it leads there, so that to lead back is a move again."""
+    """358: after the approval the new driver is remembered, so that moving back is held again."""
     fleet, *_ = members = workspace.members()
     old, new = [driver for driver in workspace.people.drivers if driver not in members[fleet]][:2]
     workspace.people.change_driver(old, email=ADDRESS)
@@ -39,7 +39,7 @@ def test_ssosync_a_recycled_address_inherits_no_access_until_somebody_allows_it(
 
 
 def test_ssosync_what_is_written_but_never_read_back_is_not_written_for_ever(open_workspace: conftest.Open) -> None:
-    """329: said loudly in each run, and held after three."""
+    """329: reported in each run, and held after three."""
 
     def lying(inner: http_types.App) -> http_types.App:
         assert isinstance(inner, app.Sandbox)
@@ -62,7 +62,7 @@ def test_ssosync_what_is_written_but_never_read_back_is_not_written_for_ever(ope
         assert (ended.code, change["outcome"], change["code"]) == (4, "unknown", "not_converging")
         assert "not_converging" in {event["event"] for event in ended.events}
         assert [problem["where"] for problem in ended.document["problems"]] == ["verification"]
-    # The record has what was found out, not what was answered.
+    # The record has the verified outcome, not the answered one.
     shown = workspace.run("show", reports[0].document["run"], "--json").document
     assert shown == reports[0].document
     assert workspace.folder.journal("select outcome, code from intents") == [("unknown", "not_converging")] * 3
@@ -75,7 +75,7 @@ def test_ssosync_what_is_written_but_never_read_back_is_not_written_for_ever(ope
 
 
 def test_the_replayed_key_attach_detach_by_hand_and_attach_again_takes_effect(workspace: conftest.Workspace) -> None:
-    """A key made of driver and fleet would replay the first answer within a day, and change nothing."""
+    """A key derived from driver and fleet would replay the first answer within a day and change nothing."""
     fleet, *_ = members = workspace.members()
     driver = next(driver for driver in workspace.people.drivers if driver not in members[fleet])
     workspace.write({fleet: [*members[fleet], driver]})
@@ -93,7 +93,7 @@ def test_the_replayed_key_attach_detach_by_hand_and_attach_again_takes_effect(wo
 def test_two_controllers_that_fight_are_noticed_frozen_and_both_sides_reported(workspace: conftest.Workspace) -> None:
     """argo-cd 18417, external-dns 1771: until control planes ran out of memory.
 
-    Repaired drift that comes back is repaired again (its second write has a new key); the third reversal freezes it.
+    Reverted changes are reapplied under new keys; after the third reversal they are frozen.
     """
     fleet, *_ = members = workspace.members()
     driver = next(driver for driver in workspace.people.drivers if not workspace.people.fleets_of(driver))
@@ -111,7 +111,7 @@ def test_two_controllers_that_fight_are_noticed_frozen_and_both_sides_reported(w
     runs = workspace.folder.journal("select distinct runs.started from runs join intents using (run) order by 1")
     assert all(str(at) in held["message"] for at in (*made, *(began for (began,) in runs[1:])))
     assert "each time another client reverted it" in held["message"]
-    # The row moves, and nothing changes; it is edited, and the count begins anew.
+    # Moving the row changes nothing; editing it restarts the count.
     workspace.write({fleet: [driver, *members[fleet]]})
     assert workspace.run("once").code == 3
     rows = [*members[fleet], {"driver": driver, "note": "agreed with the other side"}]
@@ -134,6 +134,6 @@ def test_a_detach_waits_out_its_grace(workspace: conftest.Workspace) -> None:
     assert str(since) in problem["message"]
     again = workspace.run("plan", "--json", FLEET_SYNC_SYNC__DETACH_GRACE_SECONDS="86400")
     assert again.document["problems"] == [problem]
-    # A day later, or with another setting.
+    # This also holds a day later and with other settings.
     ended = workspace.run("once", "--json", FLEET_SYNC_SYNC__DETACH_GRACE_SECONDS="0.001")
     assert (ended.code, workspace.changed()) == (0, [("detach", leaver, fleet)])

@@ -1,4 +1,4 @@
-"""`fleet-sync once` and the rules that hold always, on a real connection."""
+"""`fleet-sync once` and the rules that always hold, over a real connection."""
 
 from tests.e2e import conftest
 from worker.sandbox import app, faults, http_types
@@ -21,7 +21,7 @@ CHANGE_KEYS = ["action", "driver", "fleet", "outcome", "attempts", "request_id",
 
 
 def _ask_for_a_mover(workspace: conftest.Workspace) -> tuple[str, str, str]:
-    """Move one driver; give the driver, the fleet to leave, and the fleet to join."""
+    """Move one driver in the document. Return the driver, the old fleet and the new fleet."""
     members = workspace.members()
     here, there, *_ = members
     mover = next(driver for driver in members[here] if driver not in members[there])
@@ -129,7 +129,7 @@ def test_every_write_is_in_the_journal_before_it_is_sent_and_with_its_outcome_af
 
 
 def test_a_retry_carries_its_key_and_no_two_writes_share_one(workspace: conftest.Workspace) -> None:
-    """Six newcomers, and to each one's first write something else happens."""
+    """Six new drivers, and a different fault for the first write of each."""
     fleet, *_ = members = workspace.members()
     newcomers = [driver for driver in workspace.people.drivers if driver not in members[fleet]][:6]
     workspace.write({fleet: members[fleet] + newcomers})

@@ -1,4 +1,4 @@
-"""One journal, one writer; and no write that is not in the journal."""
+"""A journal has one writer, and every write is in the journal."""
 
 import contextlib
 import pathlib
@@ -19,7 +19,7 @@ PATIENT = {"FLEET_SYNC_CHARGE__TIMEOUT_SECONDS": "60", "FLEET_SYNC_SYNC__DRAIN_S
 
 @pytest.fixture
 def crowd(open_workspace: conftest.Open) -> conftest.Workspace:
-    """Sit down before 300 drivers who all want to join a fleet, and a Charge that takes 50 ms for each."""
+    """Return a workspace in which 300 drivers are to join a fleet and each request takes 50 ms."""
     people = state.SandboxState()
     fleet = people.add_fleet(name="Vans")
     drivers = [people.add_driver() for _ in range(300)]
@@ -29,7 +29,7 @@ def crowd(open_workspace: conftest.Open) -> conftest.Workspace:
 
 
 def _hang(workspace: conftest.Workspace) -> None:
-    """Let every write wait for ever."""
+    """Make every write hang."""
     workspace.charge.faults = faults.Faults(
         script=lambda request: "hang" if request.route in http_types.WRITES else None
     )
@@ -58,7 +58,7 @@ def test_a_second_once_sends_nothing_and_says_who_writes(workspace: conftest.Wor
         assert "`fleet-sync approve DIGEST`" in error["remedy"]
         assert by_page.code == 1
         assert f"process {first.process.pid} on" in by_page.stderr and "Traceback" not in by_page.stderr
-        # Who only reads is in nobody's way.
+        # Commands that only read do not conflict.
         assert (planned.code, planned.document["summary"]["attach"]) == (0, 1)
         assert {request.method for request in workspace.charge.requests[requests:]} == {"GET"}
         assert len(workspace.posts()) == 1
@@ -114,7 +114,7 @@ def test_one_that_stands_by_ends_at_the_first_signal(workspace: conftest.Workspa
     assert len(workspace.posts()) == 1
 
 
-# --- A journal that is lost in mid run --------------------------------------------------------------------
+# --- A journal that is lost during a run --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["fleet-sync.db.lock", "fleet-sync.db"])
@@ -138,7 +138,7 @@ def test_after_the_lock_or_the_journal_was_removed_nothing_more_is_sent(crowd: c
 
 
 def test_another_writer_that_took_over_a_removed_lock_is_left_alone(crowd: conftest.Workspace) -> None:
-    """The first one notices before its next write, and does nothing to what the second one writes."""
+    """The first process notices before its next write and leaves the records of the second alone."""
     with crowd.folder.started("once", "--json") as first:
         command.until(lambda: len(crowd.changed()) >= 30, what="30 changes")
         (crowd.folder.path / "fleet-sync.db.lock").unlink()
@@ -196,7 +196,7 @@ def test_without_a_usable_journal_nothing_is_sent(
 
 
 def _fail(workspace: conftest.Workspace, trigger: str) -> None:
-    """Let the disk fail at certain writes of the journal, from now on."""
+    """Make certain writes of the journal fail from now on."""
     with contextlib.closing(sqlite3.connect(workspace.folder.path / "fleet-sync.db")) as database:
         database.execute(f"create trigger disk {trigger} begin select raise(abort, 'the disk is full'); end")
 
@@ -212,7 +212,7 @@ def test_where_intents_cannot_be_written_no_write_is_sent(workspace: conftest.Wo
 
 
 def test_where_outcomes_cannot_be_written_the_run_ends_and_the_next_one_finds_them(crowd: conftest.Workspace) -> None:
-    """The disk fills up when 50 outcomes are in."""
+    """The disk is full after 50 outcomes."""
     with crowd.folder.started("once", "--json") as running:
         command.until(lambda: len(crowd.changed()) >= 50, what="50 changes")
         _fail(crowd, "before update on intents")
@@ -232,7 +232,7 @@ def test_where_outcomes_cannot_be_written_the_run_ends_and_the_next_one_finds_th
 
 
 def test_reading_commands_at_the_same_time_are_in_nobodys_way(workspace: conftest.Workspace) -> None:
-    """Also where there is no journal yet."""
+    """This also holds before the first journal exists."""
     _newcomer(workspace)
     ended = workspace.together(*[["plan", "--json"]] * 3)
     assert [each.code for each in ended] == [0] * 3

@@ -1,4 +1,4 @@
-"""Where output goes, and what happens when it cannot go there."""
+"""Where output goes, and what happens if it cannot be written."""
 
 import contextlib
 import os
@@ -14,7 +14,7 @@ from tests.support import command
 
 @contextlib.contextmanager
 def _nobody_reads() -> Iterator[int]:
-    """Give the writing end of a pipe whose reader has gone."""
+    """Return the writing end of a pipe whose reader is closed."""
     reading, writing = os.pipe()
     os.close(reading)
     try:
@@ -25,7 +25,7 @@ def _nobody_reads() -> Iterator[int]:
 
 @contextlib.contextmanager
 def _full() -> Iterator[int]:
-    """Give a file on a disk without room."""
+    """Return a file on a full disk."""
     with pathlib.Path("/dev/full").open("wb") as file:
         yield file.fileno()
 
@@ -54,7 +54,7 @@ def test_a_full_disk_is_said_in_a_line(workspace: conftest.Workspace) -> None:
 def test_a_plan_that_cannot_be_shown_is_not_made_and_that_is_said(
     workspace: conftest.Workspace, lost: Callable[[], contextlib.AbstractContextManager[int]], why: str
 ) -> None:
-    """Also where the reader has left: a job that does nothing must not be silent about it."""
+    """This also holds for a closed pipe: a job that does nothing must not be silent about it."""
     _ask_for_a_newcomer(workspace)
     with lost() as output:
         ended = command.start("once", environ=workspace.folder.environ, stdout=output).end()
@@ -73,9 +73,9 @@ def test_a_log_that_cannot_be_written_stops_no_run_halfway(workspace: conftest.W
 
 @pytest.mark.parametrize("closed", ["2>&-", ">&- 2>&-"])
 def test_closed_streams_do_no_harm(workspace: conftest.Workspace, closed: str) -> None:
-    """Some schedulers start their jobs like this; a journal opened as number 2 would get the log lines."""
+    """Some schedulers start jobs like this; a journal opened as file descriptor 2 would receive log lines."""
     _ask_for_a_newcomer(workspace)
-    done = subprocess.run(  # a line of ours, for only a shell can do this
+    done = subprocess.run(  # a shell, because only a shell can close a stream
         ["/bin/sh", "-c", f'exec "$0" once {closed}', command.PROGRAM],
         env=command.environment(workspace.folder.environ),
         check=False,
@@ -88,7 +88,7 @@ def test_closed_streams_do_no_harm(workspace: conftest.Workspace, closed: str) -
 
 
 def test_documents_are_utf_8_whatever_the_locale_says(workspace: conftest.Workspace) -> None:
-    """A document in Latin-1 would be refused when it is read back."""
+    """A document in Latin-1 would be refused on import."""
     workspace.people.add_driver(name="Zoë Wójcik ☂", fleets=list(workspace.people.fleets)[:1])
     workspace.write(workspace.members())
     ended = workspace.run("export", PYTHONIOENCODING="latin-1", PYTHONUTF8="0")
@@ -97,7 +97,7 @@ def test_documents_are_utf_8_whatever_the_locale_says(workspace: conftest.Worksp
 
 
 def test_every_error_with_json_leaves_stderr_to_the_log(workspace: conftest.Workspace) -> None:
-    """A program reads stdout whole, and finds one document, whatever happened; nothing else is on stderr but lines."""
+    """A program that reads stdout finds exactly one document, and stderr has only log lines."""
     workspace.write("fleets: [\n")
     for ended in workspace.together(["plan", "--json"], ["once", "--json"]):
         assert ended.code == 1

@@ -1,4 +1,4 @@
-"""`fleet-sync plan`: what it shows, what it costs, what it saves, and how it ends."""
+"""`fleet-sync plan`: its output, cost, saved file and exit codes."""
 
 import json
 import random

@@ -1,4 +1,4 @@
-"""What a journal tells: `history`, `show`, `why`; and what an operator does with it: `approve`, `undo`."""
+"""The commands on the journal: `history`, `show`, `why`, `approve` and `undo`."""
 
 import contextlib
 import json
@@ -17,7 +17,7 @@ NO_KEY = {"CHARGE_API_KEY": ""}
 
 @pytest.fixture
 def moved(workspace: conftest.Workspace) -> conftest.Workspace:
-    """Sit down after a run of two attaches and a detach, all of them applied."""
+    """Return a workspace after a run that applied two attaches and a detach."""
     first, second, *_ = members = workspace.members()
     members[first] = members[first][1:]
     members[second] += [driver for driver in workspace.people.drivers if driver not in members[second]][:2]
@@ -28,7 +28,7 @@ def moved(workspace: conftest.Workspace) -> conftest.Workspace:
 
 
 def _run(workspace: conftest.Workspace) -> str:
-    """Give the id of the newest run."""
+    """Return the id of the newest run."""
     run: str
     [(run,)] = workspace.folder.journal("select run from runs order by started desc limit 1")
     return run
@@ -42,7 +42,7 @@ def _halved(workspace: conftest.Workspace) -> dict[str, list[str]]:
 
 
 def test_history_lists_runs_the_newest_first_and_show_gives_the_very_report(workspace: conftest.Workspace) -> None:
-    """A run that changed something, one that had nothing to do, one that was held, one that failed."""
+    """A run with changes, one without, one with held changes and one that failed."""
     fleet, *_ = members = workspace.members()
     newcomers = [driver for driver in workspace.people.drivers if driver not in members[fleet]][:2]
     workspace.write({**members, fleet: [*members[fleet], *newcomers]})
@@ -79,7 +79,7 @@ def test_the_record_needs_neither_key_nor_network_nor_sources(moved: conftest.Wo
 
 
 def test_why_tells_when_in_which_run_and_from_which_line_of_the_source(moved: conftest.Workspace) -> None:
-    """Of one fleet, or of all."""
+    """This works for one fleet or all."""
     rows = (moved.folder.path / "membership.yaml").read_text().splitlines()
     first, second, *_ = members = moved.members()
     (_, leaver, _), (_, joiner, _) = sorted(moved.changed(), reverse=True)[:2]
@@ -97,7 +97,7 @@ def test_why_tells_when_in_which_run_and_from_which_line_of_the_source(moved: co
 
 
 def test_show_tells_of_each_change_what_support_asks_for(workspace: conftest.Workspace) -> None:
-    """One that is refused, one that took several attempts, one that waits for another."""
+    """A refused change, one with several attempts, and one deferred for another."""
     first, second, *_ = members = workspace.members()
     refused, slow = [driver for driver in workspace.people.drivers if driver not in members[second]][:2]
     if refused not in members[first]:
@@ -133,7 +133,7 @@ def test_show_tells_of_each_change_what_support_asks_for(workspace: conftest.Wor
 
 
 def test_a_saved_plan_of_which_a_part_was_stale_is_shown_as_it_was_reported(moved: conftest.Workspace) -> None:
-    """Also in the order of its changes: those that were never sent stand in no intent."""
+    """The order of changes is the same, including changes that were never sent."""
     first, second, *_ = members = moved.members()
     members[second] = members[second][:-2]
     members[first] += [driver for driver in moved.people.drivers if driver not in members[first]][:2]
@@ -184,7 +184,7 @@ def test_what_the_journal_cannot_be_asked_is_wrong_usage(workspace: conftest.Wor
 
 @pytest.mark.parametrize("asked", [["Emma Bakker"], ["alice@example.com"], ["employee_id=7"], ["drv_short"]], ids=str)
 def test_why_says_at_once_that_it_takes_ids(workspace: conftest.Workspace, asked: list[str]) -> None:
-    """What it asks for must not be refused when it is given."""
+    """The argument that an error asks for must be accepted."""
     said = workspace.run("why", *asked).stderr
     assert "the journal knows drivers by id: write drv_ and 32 letters or digits" in said
     assert "e-mail" not in said and "metadata" not in said
@@ -196,7 +196,7 @@ def test_why_says_so_of_fleets_too(workspace: conftest.Workspace) -> None:
 
 
 def test_the_record_can_be_read_while_a_run_is_writing(workspace: conftest.Workspace) -> None:
-    """Writes that were begun are there, with an outcome or without one yet."""
+    """Started writes are shown, with or without an outcome."""
     fleet, *_ = members = workspace.members()
     newcomers = [driver for driver in workspace.people.drivers if driver not in members[fleet]][:6]
     workspace.write({fleet: [*members[fleet], *newcomers]})
@@ -244,7 +244,7 @@ def test_an_approval_allows_exactly_the_plan_of_its_digest(workspace: conftest.W
     held = workspace.run("once", "--json").document["plan"]
     assert workspace.run("approve", held["digest"], **NO_KEY).code == 0
 
-    # Another plan, even a smaller one, is not what was approved.
+    # The approval does not cover another plan, even a smaller one.
     spared = held["held"][0]
     workspace.write({**halved, spared["fleet"]: [*halved[spared["fleet"]], spared["driver"]]})
     assert workspace.run("once").code == 3
@@ -265,7 +265,7 @@ def test_an_approval_says_what_it_allows(workspace: conftest.Workspace) -> None:
 
 
 def test_an_approval_of_what_nobody_holds_is_kept_and_says_so(workspace: conftest.Workspace) -> None:
-    """It may be given beforehand; but a digit that is missed would free nothing, and nobody would know."""
+    """An approval may precede the run, but a mistyped digest would silently approve nothing."""
     digest = f"sha256:{'0' * 64}"
     before = workspace.run("approve", digest, **NO_KEY)
     assert (before.code, before.stdout.splitlines()[1:]) == (0, ["No recent run holds a plan with this digest yet."])
@@ -334,7 +334,7 @@ def test_an_undo_is_shown_then_saved_and_applied_only_when_asked(moved: conftest
 
 
 def test_an_undo_leaves_out_what_changed_since_and_says_so(moved: conftest.Workspace) -> None:
-    """By hand, or by a later run, even where that brought it back to how the run had left it."""
+    """A change by hand or by a later run counts, even if it restored what the run had left."""
     _, second, *_ = moved.members()
     attached = [driver for action, driver, _ in moved.changed() if action == "attach"]
     run = _run(moved)
@@ -356,7 +356,7 @@ def test_an_undo_leaves_out_what_changed_since_and_says_so(moved: conftest.Works
 
 
 def test_a_large_undo_is_held_by_the_guard_until_it_is_approved(workspace: conftest.Workspace) -> None:
-    """It passes the same guard as any other plan, and what it holds can be allowed in the same way."""
+    """An inverse plan passes the same guard as any other, and is approved in the same way."""
     fleet, *_ = members = workspace.members()
     outsiders = [driver for driver in workspace.people.drivers if driver not in members[fleet]][:10]
     workspace.write({fleet: [*members[fleet], *outsiders]})

@@ -34,7 +34,7 @@ def test_it_reconciles_at_start_and_at_every_interval_until_sigterm(workspace: c
 
 
 def test_no_failure_ends_it(workspace: conftest.Workspace) -> None:
-    """Neither a Charge that is away, nor a source that is, nor a key that is refused."""
+    """This covers an unreachable Charge, a missing source and a rejected key."""
     quick = {**OFTEN, "FLEET_SYNC_RETRY__MAX_ATTEMPTS": "1"}
     workspace.charge.faults = faults.Faults({"500": 1.0})
     with workspace.folder.started("run", **quick) as running:

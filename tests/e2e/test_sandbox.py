@@ -1,4 +1,4 @@
-"""`fleet-sync sandbox` and `fleet-sync demo`: Charge on this machine, to try things on."""
+"""`fleet-sync sandbox` and `fleet-sync demo`: the imitation of Charge on this machine."""
 
 import pathlib
 import re
@@ -11,11 +11,12 @@ from worker.sandbox import app
 
 
 def _url(running: command.Running) -> str:
-    """Wait for the line that says where it listens."""
+    """Return the URL from the first line of output."""
     assert running.process.stdout is not None
     line = running.process.stdout.readline()
     found = re.fullmatch(
-        r"Sandbox with (\d+) drivers in (\d+) fleets at (http://127\.0\.0\.1:\d+/v1), key (\w+)\. Press Ctrl\+C to stop\.\n",
+        r"Sandbox with (\d+) drivers in (\d+) fleets at (http://127\.0\.0\.1:\d+/v1), key (\w+)\. "
+        r"Press Ctrl\+C to stop\.\n",
         line,
     )
     assert found, line
@@ -53,7 +54,7 @@ def test_a_taken_port_is_said(tmp_path: pathlib.Path) -> None:
 
 
 def test_the_demo_shows_the_whole_job_and_leaves_nothing(tmp_path: pathlib.Path) -> None:
-    """Whatever settings and key of real accounts stand in the environment, it does not look at them."""
+    """The demo ignores settings and keys of real accounts in the environment."""
     mine = {"FLEET_SYNC_CONFIG": "/nowhere.toml", "FLEET_SYNC_SYNC__MODE": "loose", "CHARGE_API_KEY": "ch_sk_live_real"}
     ended = command.run("demo", environ={"TMPDIR": str(tmp_path), **mine})
     assert (ended.code, ended.stderr) == (0, "")

@@ -1,4 +1,4 @@
-"""`fleet-sync schema`: what is printed is what the program checks."""
+"""`fleet-sync schema`: the printed schema is the one that the program checks."""
 
 import jsonschema
 

@@ -1,4 +1,4 @@
-"""The service that operators live with: why it runs, what breaks and mends, what it says meanwhile."""
+"""The service in operation: triggers, failures, recovery, and its messages."""
 
 import contextlib
 import json
@@ -21,29 +21,29 @@ SERVED = {"FLEET_SYNC_STATUS__LISTEN": "127.0.0.1:0", "FLEET_SYNC_STATUS_TOKEN":
 
 
 class Service:
-    """A service that runs beside the test, and what it says."""
+    """A service that runs beside the test, with its log lines."""
 
     def __init__(self, running: command.Running, workspace: conftest.Workspace, log: pathlib.Path) -> None:
-        """Take a running command whose stderr goes to a file."""
+        """Store a running command whose stderr goes to a file."""
         self.running = running
         self.workspace = workspace
         self.log = log
 
     def events(self, name: str) -> list[dict[str, Any]]:
-        """Give the log lines of this name, until now."""
+        """Return the log lines with this event so far."""
         lines = [json.loads(line) for line in self.log.read_text().splitlines() if line.endswith("}")]
         return [line for line in lines if line["event"] == name]
 
     def runs(self, trigger: str = "") -> list[dict[str, Any]]:
-        """Give the runs that have ended, of one trigger or all."""
+        """Return the finished runs of one trigger or all."""
         return [run for run in self.events("run_finished") if run["trigger"] == trigger or not trigger]
 
     def after(self, what: str, happened: Callable[[], bool]) -> None:
-        """Wait until something has happened."""
+        """Wait until a condition holds."""
         command.until(happened, what=f"{what}\n{self.log.read_text()}")
 
     def ran(self, trigger: str, count: int = 1) -> dict[str, Any]:
-        """Wait until so many runs of this trigger have ended, and give the last."""
+        """Wait for this many finished runs of a trigger and return the last."""
         self.after(f"{count} runs by {trigger}", lambda: len(self.runs(trigger)) >= count)
         return self.runs(trigger)[count - 1]
 
@@ -55,7 +55,7 @@ class Service:
         return httpx.request(method, url, headers=headers, trust_env=False, timeout=10, **more)
 
     def metric(self, line: str) -> float:
-        """Give the value of one metric, 0 where it is not there."""
+        """Return the value of a metric, or 0 if it is missing."""
         found = [text for text in self.ask("GET", "/metrics").text.splitlines() if text.startswith(f"{line} ")]
         return float(found[0].rsplit(" ", 1)[1]) if found else 0.0
 
@@ -65,7 +65,7 @@ Start = Callable[..., contextlib.AbstractContextManager[Service]]
 
 @pytest.fixture
 def start(tmp_path: pathlib.Path) -> Start:
-    """Start services."""
+    """Return a function that starts services."""
 
     @contextlib.contextmanager
     def starting(workspace: conftest.Workspace, **environ: str) -> Iterator[Service]:
@@ -113,7 +113,7 @@ def test_an_edited_source_is_carried_out_at_once(
 def test_a_config_map_that_is_swapped_is_seen(
     open_workspace: conftest.Open, start: Start, tmp_path: pathlib.Path
 ) -> None:
-    """Kubernetes writes a new folder, and swaps the link `..data` that the document's own link leads through."""
+    """Kubernetes writes a new folder and swaps the link `..data`, through which the document's link leads."""
     folder = tmp_path / "mounted"
     workspace = open_workspace(source="mounted/membership.yaml")
     fleet, *_ = members = workspace.members()
@@ -293,7 +293,7 @@ def test_held_detaches_are_let_through_from_the_page_with_the_token_only(
 def test_repaired_drift_that_comes_back_is_repaired_again_and_the_third_reversal_freezes_it(
     open_workspace: conftest.Open, start: Start
 ) -> None:
-    """argo-cd 18417, external-dns 1771: two controllers that fight over the same objects are noticed."""
+    """argo-cd 18417, external-dns 1771: two controllers that fight over the same objects are detected."""
     people = state.SandboxState.populate(drivers=10, fleets=2)
     workspace = open_workspace(people)
     driver, fleet = _first(workspace)

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT in the middle of the work; `test_crashes` has SIGKILL."""
+"""SIGTERM and SIGINT during a run. `test_crashes` tests SIGKILL."""
 
 import signal
 import threading
@@ -16,7 +16,7 @@ DRIVERS = 300
 
 @pytest.fixture
 def slow(open_workspace: conftest.Open) -> conftest.Workspace:
-    """Sit down before 300 drivers who all want to join a fleet, and a Charge that takes 50 ms for each."""
+    """Return a workspace in which 300 drivers are to join a fleet and each request takes 50 ms."""
     people = state.SandboxState()
     fleet = people.add_fleet(name="Vans")
     drivers = [people.add_driver() for _ in range(DRIVERS)]
@@ -36,7 +36,7 @@ def test_a_signal_drains_the_run(slow: conftest.Workspace, number: signal.Signal
     report = ended.document
     assert (ended.code, report["exit_code"], report["error"]["code"]) == (code, code, "stopped")
     assert "Traceback" not in ended.stderr
-    # What was in flight has finished, each write of it, and nothing was begun afterwards.
+    # Every write in flight has finished, and none was started afterwards.
     done = len(slow.changed())
     assert 60 <= done < DRIVERS
     assert max(post.time for post in slow.posts()) < signalled + 2
@@ -48,25 +48,25 @@ def test_a_signal_drains_the_run(slow: conftest.Workspace, number: signal.Signal
 
 
 def _hang_in_writes(workspace: conftest.Workspace) -> None:
-    """Let every write take effect, and none be answered."""
+    """Let every write take effect and answer none."""
     workspace.charge.faults = faults.Faults(script=lambda request: "hang_after" if request.key else None)
 
 
 def _assert_all_unknown(workspace: conftest.Workspace, ended: command.Ended) -> None:
-    """See that the run ended with 16 writes under way, said so, and that the next one makes none of them again."""
+    """Check that the run reports 16 writes in flight and that the next run repeats none of them."""
     report = ended.document
     assert (ended.code, report["exit_code"], report["error"]["code"]) == (143, 143, "stopped")
     assert (report["outcomes"]["unknown"], report["outcomes"]["deferred"]) == (16, DRIVERS - 16)
     assert {change["code"] for change in report["changes"]} == {"stopped"}
     assert "Traceback" not in ended.stderr
     assert len(workspace.posts()) == 16
-    # What nobody knows stays open in the journal: the next run finds it out.
+    # Unknown outcomes stay open in the journal: the next run settles them.
     counted = dict(workspace.folder.journal("select outcome, count(*) from intents group by outcome"))
     assert counted == {None: 16, "deferred": DRIVERS - 16}
 
 
 def test_a_second_signal_ends_it_at_once(slow: conftest.Workspace) -> None:
-    """However long the first one would have waited."""
+    """The second signal ends the drain at once."""
     _hang_in_writes(slow)
     patient = {"FLEET_SYNC_CHARGE__TIMEOUT_SECONDS": "600", "FLEET_SYNC_SYNC__DRAIN_SECONDS": "600"}
     with slow.folder.started("once", "--json", **patient) as running:
@@ -95,7 +95,7 @@ def test_writes_that_hang_are_dropped_after_drain_seconds(slow: conftest.Workspa
 
 
 class Gate:
-    """Lets no answer to a write pass until it is opened."""
+    """Delays every answer to a write until it is opened."""
 
     def __init__(self) -> None:
         self.opened = threading.Event()
@@ -113,7 +113,7 @@ class Gate:
 
 
 def test_a_write_that_ends_while_draining_is_finished_and_recorded(open_workspace: conftest.Open) -> None:
-    """A drain of ten minutes is not waited for where nothing is under way any more."""
+    """A drain of ten minutes ends at once if no request is in flight."""
     people, gate = state.SandboxState(), Gate()
     fleet = people.add_fleet(name="Vans")
     drivers = [people.add_driver() for _ in range(DRIVERS)]

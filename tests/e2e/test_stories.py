@@ -1,6 +1,6 @@
-"""What happened to users of such tools elsewhere, told to the real command.
+"""Failure stories of similar tools, played with the real command.
 
-More of them in `test_guard`, and those that need memory in `test_memory`.
+More of them are in `test_guard`, and those over several runs in `test_memory`.
 """
 
 from tests.e2e import conftest
@@ -57,7 +57,7 @@ def test_cf_mgmt_a_source_that_is_gone_ends_the_run(workspace: conftest.Workspac
 
 
 def test_firezone_a_listing_that_lacks_members_takes_nobody_out(open_workspace: conftest.Open) -> None:
-    """The upstream answered 200 with data missing; so do listings that are capped in silence."""
+    """The upstream answered 200 with data missing, as silently capped listings do."""
     workspace = open_workspace(behaves=quirks.Quirks(page_cap=10))
     _, fleet = _ask_for_a_leaver(workspace)
     ended = workspace.run("once", "--json")

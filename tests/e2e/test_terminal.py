@@ -1,4 +1,4 @@
-"""What a fleet manager sees: fields in order on a page, and colours and a bar on a terminal."""
+"""Output on a terminal: the layout of a plan, colors and the progress bar."""
 
 import fcntl
 import os
@@ -19,7 +19,7 @@ _CONTROL = re.compile(r"\x1b\[\?25[lh]|\x1b\[2K|\x1b\[1A|\x1b\[[0-9;]*m")
 
 
 def _on_terminal(workspace: conftest.Workspace, *arguments: str, **environ: str) -> tuple[int, str]:
-    """Run a command on a terminal of 80 columns; give its exit code, and every byte that the terminal got."""
+    """Run a command on a terminal of 80 columns. Return its exit code and everything that the terminal received."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 80, 0, 0))
     process = subprocess.Popen(
@@ -92,7 +92,7 @@ def test_a_terminal_gets_colours_and_a_bar_that_is_gone_before_the_result(open_w
     assert "\x1b[32m+\x1b[0m drv_" in seen and "\x1b[31m-\x1b[0m drv_" in seen
     assert "Reading fleets" in seen and "━" in seen and "Changing memberships" in seen
     assert "\x07" not in seen and "\x9b" not in seen and "\x1b]" not in seen and "\x1b[31mEve" not in seen
-    # The last thing that happened to a bar's line before anything was printed is that it was erased.
+    # The row of the bar is erased before anything is printed there.
     before, _, after = seen.partition("Lyon taxis")
     assert _STYLE.sub("", before).endswith("\x1b[2K")
     assert "Reading" not in _CONTROL.sub("", after.rpartition("\x1b[2K")[2])
@@ -118,7 +118,7 @@ def test_a_dumb_terminal_gets_plain_lines(open_workspace: conftest.Open) -> None
 
 
 def test_log_lines_and_the_bar_keep_out_of_each_others_way(open_workspace: conftest.Open) -> None:
-    """A line begins where nothing stands any more, and the bar is drawn again below it."""
+    """A line starts in an empty row, and the bar is drawn again below it."""
     workspace = _desk_with_work(open_workspace, behaves=quirks.Quirks(latency_seconds=0.1))
     _, seen = _on_terminal(workspace, "--log-level", "info", "once")
     found = list(re.finditer(r"\S*\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z", seen))
@@ -137,7 +137,7 @@ def test_log_lines_and_the_bar_keep_out_of_each_others_way(open_workspace: conft
 def test_what_was_not_made_is_told_once(
     open_workspace: conftest.Open, options: list[str], as_json: list[str], logged: int
 ) -> None:
-    """The page tells it; a log line does where there is no page, or where somebody asks for it."""
+    """The result lists it; it is logged if there is no text result or a log level is given."""
     workspace = _desk_with_work(open_workspace, behaves=quirks.Quirks(read_only=True))
     code, seen = _on_terminal(workspace, *options, "once", *as_json)
     assert code == 4
@@ -146,7 +146,7 @@ def test_what_was_not_made_is_told_once(
 
 
 def test_what_is_piped_from_a_terminal_arrives_whole(workspace: conftest.Workspace) -> None:
-    """The bar is on the terminal, the document in the file."""
+    """The bar goes to the terminal, the document to the file."""
     ours, theirs = pty.openpty()
     process = command.start("export", "--format", "json", environ=workspace.folder.environ, stderr=theirs)
     os.close(theirs)

@@ -1,4 +1,4 @@
-"""A small account for the sandbox's own tests."""
+"""A small account for the tests of the sandbox."""
 
 import dataclasses
 
@@ -22,7 +22,7 @@ class Account:
 
 @pytest.fixture
 def account() -> Account:
-    """Make a sandbox with the fleets `vans` and `depot`, and `alice` in `vans`."""
+    """Return a sandbox with the fleets `vans` and `depot`, and `alice` in `vans`."""
     held = state.SandboxState()
     vans, depot = held.add_fleet(name="Paris vans"), held.add_fleet(name="Lyon depot")
     alice = held.add_driver(email="alice@example.com", name="Alice", metadata={"employee_id": "10042"}, fleets=[vans])

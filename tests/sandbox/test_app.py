@@ -1,4 +1,4 @@
-"""The API itself: keys, objects, errors."""
+"""The API: keys, objects and errors."""
 
 import re
 from typing import Any

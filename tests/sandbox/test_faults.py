@@ -1,4 +1,4 @@
-"""Every accident: what a client sees of it, and what it leaves behind."""
+"""Every fault: what a client sees, and its effect."""
 
 import email.utils
 

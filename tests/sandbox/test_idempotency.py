@@ -1,4 +1,4 @@
-"""Idempotency keys: the first request decides, and what is silent about it."""
+"""Idempotency keys: the first request decides, and what the reference leaves open."""
 
 import contextlib
 from typing import Literal

@@ -1,4 +1,4 @@
-"""The rate limit, on virtual time: three algorithms, and what a 429 says."""
+"""The rate limit on virtual time: three algorithms, and the headers of a 429."""
 
 import datetime
 import email.utils
@@ -21,7 +21,7 @@ NOON = datetime.datetime(2026, 12, 1, 12, tzinfo=datetime.UTC).timestamp()
 
 @pytest.fixture
 def anyio_backend() -> tuple[str, dict[str, object]]:
-    """Run on a clock that jumps to the next thing to do."""
+    """Run on a clock that jumps to the next event."""
     return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}
 
 
@@ -71,7 +71,7 @@ async def test_a_sliding_window_never_admits_more_than_its_size(account: conftes
 
 @pytest.mark.parametrize("algorithm", ["bucket", "fixed", "sliding"])
 async def test_who_waits_as_long_as_told_passes(account: conftest.Account, algorithm: Algorithm) -> None:
-    """Also the steady state: a client that obeys gets the whole rate."""
+    """In the steady state, a client that obeys gets the full rate."""
     account.sandbox.quirks = quirks.Quirks(rate=0.7, burst=1, limit=algorithm, window_seconds=3, retry_after="seconds")
     for _ in range(20):
         reply, again = (await _burst(account.sandbox, 1))[0], 0

@@ -1,4 +1,4 @@
-"""Lists: pages, filters, tokens, and what pages do when objects come and go."""
+"""Lists: pages, filters, tokens, and pages that shift."""
 
 import base64
 import itertools
@@ -18,7 +18,7 @@ KINDS = pytest.mark.parametrize("kind", ["offset", "cursor"])
 
 
 def _sandbox(drivers: int = 25, kind: Pages = "offset") -> tuple[app.Sandbox, str]:
-    """Make a sandbox with one fleet in which every driver is."""
+    """Return a sandbox with one fleet that contains every driver."""
     held = state.SandboxState()
     fleet = held.add_fleet(name="Paris vans")
     for _ in range(drivers):
@@ -185,7 +185,7 @@ async def test_links_lead_to_the_address_that_was_asked() -> None:
 
 
 class TestFaults:
-    """Each way in which a page deceives, on a list of three pages."""
+    """Each fault of lists, on a list of three pages."""
 
     @KINDS
     async def test_a_shifted_page_misses_one_object(self, kind: Pages) -> None:

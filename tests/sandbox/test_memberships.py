@@ -1,4 +1,4 @@
-"""Attaching and detaching, and every answer that the reference leaves open."""
+"""Attach and detach, and every answer that the reference leaves open."""
 
 from collections.abc import AsyncIterator
 

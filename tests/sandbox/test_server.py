@@ -1,4 +1,4 @@
-"""The sandbox over a real socket: what happens to the connection happens really, and leaving is quick."""
+"""The sandbox over a real socket: connection faults are real, and stopping is quick."""
 
 import contextlib
 import errno
@@ -195,7 +195,7 @@ async def test_it_prints_and_logs_nothing(
 
 
 async def test_a_body_does_not_wait_behind_its_head(account: conftest.Account) -> None:
-    """Nagle's algorithm together with a delayed acknowledgement would hold every reply up for 40 ms."""
+    """Nagle's algorithm and delayed acknowledgements would delay every reply by 40 ms."""
     options: list[int] = []
 
     async def watched(scope: http_types.Scope, receive: http_types.Receive, send: http_types.Send) -> None:

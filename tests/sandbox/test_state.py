@@ -1,4 +1,4 @@
-"""The account behind the sandbox: realistic, repeatable, and honest about what was done to it."""
+"""The state of the sandbox: realistic, repeatable, with a complete record of effects."""
 
 import collections
 import re

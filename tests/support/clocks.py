@@ -1,6 +1,6 @@
-"""A time of day that follows the event loop's clock, so that dates and pauses agree on virtual time.
+"""Clocks that follow the event loop, so that dates and delays agree on virtual time.
 
-Neighbours: `tests.support.harness` gives it to the client, the cycle and the sandbox.
+Neighbours: `tests.support.harness` passes them to the client, the reconciler and the sandbox.
 """
 
 import datetime
@@ -11,38 +11,38 @@ NOON = datetime.datetime(2026, 12, 1, 12, tzinfo=datetime.UTC)
 
 
 class Wall:
-    """Implements ports.Clock: noon of a certain day when it is made, and from then on what the event loop says."""
+    """Implements ports.Clock: starts at noon of a fixed day and follows the event loop."""
 
     def __init__(self) -> None:
-        """Start at noon; to be made inside the event loop."""
+        """Start at noon. Must be called inside the event loop."""
         self._start = anyio.current_time()
 
     def now(self) -> datetime.datetime:
-        """Give the present moment."""
+        """Return the current time."""
         return NOON + datetime.timedelta(seconds=anyio.current_time() - self._start)
 
     def uptime(self) -> float:
-        """Give the event loop's seconds."""
+        """Return the event loop's time in seconds."""
         return anyio.current_time()
 
     def cpu_time(self) -> float:
-        """Give nothing: on virtual time no work takes any."""
+        """Return 0: work takes no time on virtual time."""
         return 0.0
 
     def seconds(self) -> float:
-        """Give the present moment in seconds since 1970."""
+        """Return the current time in seconds since 1970."""
         return self.now().timestamp()
 
 
 class Still:
-    """Implements ports.Clock: it is always noon."""
+    """Implements ports.Clock: always noon."""
 
     def now(self) -> datetime.datetime:
-        """Give noon."""
+        """Return noon."""
         return NOON
 
     def uptime(self) -> float:
-        """Give the same moment again."""
+        """Return a constant."""
         return 0.0
 
     cpu_time = uptime

@@ -1,7 +1,7 @@
-"""The real command, in a process of its own, and the folder in which an operator keeps an account.
+"""The real command in its own process, and the folder in which an operator keeps an account.
 
-Invariant: a command sees an environment that is written down here, and nothing of the one that runs the tests.
-Neighbours: `served` is the Charge that it talks to.
+Invariant: a command gets the environment defined here, and nothing of the environment of the tests.
+Neighbours: `served` serves the sandbox that it talks to.
 """
 
 import contextlib
@@ -44,7 +44,7 @@ max_seconds = 0.1
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Ended:
-    """A command that has ended. `code` is what a shell would show: 128 and the number for a deadly signal."""
+    """A finished command. `code` is what a shell shows: 128 plus the number for a fatal signal."""
 
     code: int
     stdout: str
@@ -52,32 +52,32 @@ class Ended:
 
     @property
     def document(self) -> Any:
-        """Read stdout as the one JSON document that it must be."""
+        """Return the JSON document in stdout."""
         return json.loads(self.stdout)
 
     @property
     def events(self) -> list[dict[str, Any]]:
-        """Read the log lines of stderr, each one JSON object."""
+        """Return the JSON log lines in stderr."""
         return [json.loads(line) for line in self.stderr.splitlines()]
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Give the whole environment of a command: no key, no settings, no terminal."""
-    # What measures coverage in processes of their own has to get there.
+    """Return the complete environment of a command: no key, no settings, no terminal."""
+    # Coverage in subprocesses is configured by these variables.
     measuring = {name: text for name, text in os.environ.items() if name.startswith("COVERAGE_")}
     return {"PATH": os.defpath, "LANG": "C.UTF-8", **measuring, **(extra or {})}
 
 
 def run(*arguments: str, environ: Mapping[str, str] | None = None, cwd: pathlib.Path | None = None) -> Ended:
-    """Run `fleet-sync` to its end, with its output in pipes."""
+    """Run `fleet-sync` to its end and capture its output."""
     return start(*arguments, environ=environ, cwd=cwd).end()
 
 
 class Running:
-    """A command under way; whatever happens, `reap` leaves nothing behind."""
+    """A running command. `reap` ends it in any case."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
-        """Take a process whose output goes to pipes."""
+        """Store a process whose output goes to pipes."""
         self.process = process
 
     def signal(self, number: signal.Signals) -> None:
@@ -85,7 +85,7 @@ class Running:
         self.process.send_signal(number)
 
     def end(self, timeout: float = LONGEST) -> Ended:
-        """Wait for its end, and give what it wrote. A command that hangs is killed, and fails the test."""
+        """Wait for the end and return the output. A command that hangs is killed and fails the test."""
         try:
             stdout, stderr = self.process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
@@ -96,7 +96,7 @@ class Running:
         return Ended(128 - code if code < 0 else code, stdout or "", stderr or "")
 
     def reap(self) -> None:
-        """End it by force if it still runs."""
+        """Kill the command if it still runs."""
         if self.process.poll() is None:
             self.process.kill()
             self.process.communicate()
@@ -109,7 +109,7 @@ def start(
     stdout: int = subprocess.PIPE,
     stderr: int = subprocess.PIPE,
 ) -> Running:
-    """Start `fleet-sync`, and give the running command. `stdout` and `stderr` may be files' descriptors."""
+    """Start `fleet-sync` and return the running command. `stdout` and `stderr` may be file descriptors."""
     return Running(
         subprocess.Popen(
             [PROGRAM, *arguments],
@@ -126,7 +126,7 @@ def start(
 
 @contextlib.contextmanager
 def started(*arguments: str, environ: Mapping[str, str] | None = None) -> Iterator[Running]:
-    """Have `fleet-sync` run beside the test, no longer than the block."""
+    """Run `fleet-sync` for the duration of the block."""
     running = start(*arguments, environ=environ)
     try:
         yield running
@@ -135,7 +135,7 @@ def started(*arguments: str, environ: Mapping[str, str] | None = None) -> Iterat
 
 
 def until(happened: Callable[[], bool], *, what: str, timeout: float = 15.0) -> None:
-    """Wait for something that another process or thread does; nothing else tells us of it."""
+    """Wait for something that another process or thread does, by polling."""
     deadline = time.monotonic() + timeout
     while not happened():
         assert time.monotonic() < deadline, f"not within {timeout} s: {what}"
@@ -143,27 +143,27 @@ def until(happened: Callable[[], bool], *, what: str, timeout: float = 15.0) -> 
 
 
 class Folder:
-    """Settings, a membership document and a journal in a folder, and the command that uses them."""
+    """A folder with settings, a membership document and a journal, and the command that uses them."""
 
     def __init__(self, path: pathlib.Path, url: str, *, source: str = "membership.yaml", key: str = app.KEY) -> None:
-        """Write settings that are quick where the defaults are patient."""
+        """Write settings that retry faster than the defaults."""
         self.path = path
         self.settings = path / "fleet-sync.toml"
         self.environ = {"CHARGE_API_KEY": key, "FLEET_SYNC_CONFIG": str(self.settings)}
         self.settings.write_text(SETTINGS.format(url=url, source=source))
 
     def write(self, text: str | Mapping[str, Iterable[str]], name: str = "membership.yaml") -> pathlib.Path:
-        """Write a file of the folder: a text, or the drivers of each fleet as a YAML document."""
+        """Write a file: a text, or the drivers of each fleet as a YAML document."""
         path = self.path / name
         path.write_text(text if isinstance(text, str) else document(text), encoding="utf-8")
         return path
 
     def run(self, *arguments: str, **environ: str) -> Ended:
-        """Run a command on the account, with these variables in its environment too."""
+        """Run a command on the account, with additional environment variables."""
         return run(*arguments, environ={**self.environ, **environ}, cwd=self.path)
 
     def together(self, *calls: Sequence[str], **environ: str) -> list[Ended]:
-        """Run several commands at once, that do not get into each other's way."""
+        """Run several commands at once that do not interfere with each other."""
         running = [start(*call, environ={**self.environ, **environ}, cwd=self.path) for call in calls]
         return [each.end() for each in running]
 
@@ -172,13 +172,13 @@ class Folder:
         return started(*arguments, environ={**self.environ, **environ})
 
     def journal(self, query: str) -> list[tuple[Any, ...]]:
-        """Ask the journal."""
+        """Return the rows of a query of the journal."""
         with contextlib.closing(sqlite3.connect(self.path / "fleet-sync.db")) as database:
             return database.execute(query).fetchall()
 
 
 def document(members: Mapping[str, Iterable[str]]) -> str:
-    """Write a YAML document: one line a fleet, one a driver."""
+    """Return a YAML document with a line for each fleet and each driver."""
     lines = ["fleets:"]
     for fleet, drivers in members.items():
         rows = [f"    - {json.dumps(driver)}" for driver in drivers]

@@ -1,6 +1,6 @@
-"""Doubles of what the engine needs of the world: sources, journals and watchers that do as they are told.
+"""Test doubles for the edges of the engine: sources, journals, progress and transports.
 
-Neighbours: `tests.support.harness` puts them together with the real engine; `tests.support.sandbox` doubles for Charge.
+Neighbours: `tests.support.harness` wires them with the real engine; `tests.support.sandbox` stands in for Charge.
 """
 
 import json
@@ -22,7 +22,7 @@ from worker.core.planning import references
 
 
 def guarded(changes: Sequence[Change]) -> GuardedPlan:
-    """Make a judged plan of just these changes, all of them allowed."""
+    """Return a guarded plan with these changes, all of them allowed."""
     return GuardedPlan(
         account=Account("https://charge.test/v1", "test"),
         created=clocks.NOON,
@@ -39,15 +39,15 @@ def guarded(changes: Sequence[Change]) -> GuardedPlan:
 
 
 class Source:
-    """Implements ports.Source: wants what it is given, row by row, each on a line of its own."""
+    """Implements ports.Source with the given memberships, each on its own line."""
 
     def __init__(self, wanted: Mapping[Any, Iterable[str]], *, modes: Mapping[Any, Mode] | None = None) -> None:
-        """Take the drivers of each fleet as a document would name them."""
+        """Store the drivers of each fleet, named as in a document."""
         self._wanted = {fleet: list(drivers) for fleet, drivers in wanted.items()}
         self._modes = modes or {}
 
     async def read(self) -> SourceReading:
-        """Read it whole."""
+        """Return the whole reading."""
         fleets, rows, line = [], [], 0
         for fleet, drivers in self._wanted.items():
             line += 1
@@ -65,7 +65,7 @@ class Source:
 
 
 class BrokenSource:
-    """Implements ports.Source: cannot be read."""
+    """Implements ports.Source: every read fails."""
 
     async def read(self) -> SourceReading:
         """Fail."""
@@ -77,15 +77,15 @@ class BrokenSource:
 
 
 class Watcher:
-    """Implements ports.Progress, and remembers what it was told."""
+    """Implements ports.Progress and remembers its calls."""
 
     def __init__(self) -> None:
-        """Start having seen nothing."""
+        """Start without calls."""
         self.stages: list[tuple[Stage, int | None]] = []
         self.steps = 0
 
     def stage(self, name: Stage, total: int | None) -> None:
-        """Note the stage."""
+        """Record a stage."""
         self.stages.append((name, total))
 
     def step(self, count: int = 1) -> None:
@@ -94,38 +94,38 @@ class Watcher:
 
 
 class ResponseTamper(httpx.AsyncBaseTransport):
-    """A connection to a server that answers as another does, but for what `meddle` makes of its 200s.
+    """A transport that replaces the documents of a server's 200s by those of `tamper`.
 
-    `meddle` gets the request and the document of the answer, and gives another document, or None to leave it alone.
+    `tamper` receives the request and the document, and returns another document, or None to keep it.
     """
 
-    def __init__(self, server: httpx.AsyncBaseTransport, meddle: Callable[[httpx.Request, Any], object | None]) -> None:
-        """Take the server's own connection."""
+    def __init__(self, server: httpx.AsyncBaseTransport, tamper: Callable[[httpx.Request, Any], object | None]) -> None:
+        """Wrap the transport of the server."""
         self._server = server
-        self._meddle = meddle
+        self._tamper = tamper
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Answer as the server does, but for the meddling."""
+        """Return the server's answer, tampered with."""
         response = await self._server.handle_async_request(request)
         if response.status_code != 200:
             return response
         body = await response.aread()
-        other = self._meddle(request, json.loads(body))
+        other = self._tamper(request, json.loads(body))
         headers = {"request-id": response.headers.get("request-id", "")}
         content = body if other is None else json.dumps(other).encode()
         return httpx.Response(200, content=content, headers=headers)
 
 
 class Revoking(httpx.AsyncBaseTransport):
-    """A connection whose server no longer takes the key once it has answered so many requests; it counts the others."""
+    """A transport whose server rejects the key after a number of requests, and counts the rest."""
 
     def __init__(self, server: httpx.AsyncBaseTransport, left: list[int]) -> None:
-        """Take the server's own connection, and how many requests are left, which may go below zero."""
+        """Wrap the transport of the server. `left` is the number of requests left, and may fall below zero."""
         self._server = server
         self._left = left
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Answer, or reject the key."""
+        """Return the server's answer, or a 401."""
         self._left[0] -= 1
         if self._left[0] < 0:
             return httpx.Response(401, json={"type": "authentication_error", "message": "The key is revoked."})
@@ -133,18 +133,18 @@ class Revoking(httpx.AsyncBaseTransport):
 
 
 class IntentCheckingTransport(httpx.AsyncBaseTransport):
-    """A connection that lets no write through whose intent is not in the journal; others it notes and refuses."""
+    """A transport that notes and refuses writes without an intent in the journal."""
 
     def __init__(
         self, server: httpx.AsyncBaseTransport, journal: memory_journal.MemoryJournal, missing: list[str]
     ) -> None:
-        """Take the server's own connection, the journal, and where to note what is missing there."""
+        """Wrap the transport of the server. Writes without an intent in the journal are appended to `missing`."""
         self._server = server
         self._journal = journal
         self._missing = missing
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Look into the journal before a write goes on."""
+        """Check the journal before passing on a write."""
         if request.method == "POST":
             key = IntentKey(request.headers["idempotency-key"])
             intended = self._journal.intents.get(key)
@@ -160,7 +160,7 @@ class FailingJournal(memory_journal.MemoryJournal):
     """A journal in memory whose disk is full from a certain call on: `begin`, the n-th `record`, or `finish`."""
 
     def __init__(self, fails: str, *, after: int = 0) -> None:
-        """Take the method that fails, once it succeeded `after` times."""
+        """Store the method that fails after `after` successful calls."""
         super().__init__()
         self._fails = fails
         self._left = after

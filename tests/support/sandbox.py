@@ -1,7 +1,7 @@
-"""The sandbox in process: an httpx transport that never opens a socket.
+"""An httpx transport that calls the sandbox in process, without a socket.
 
-Invariant: a client sees what it would see over a socket, a lost connection and a cut body included.
-Neighbours: `worker.sandbox.app` answers; `worker.sandbox.server` is the same over a real port.
+Invariant: a client sees what it would see over a socket, including a reset connection and a truncated body.
+Neighbours: `worker.sandbox.app` answers; `worker.sandbox.server` serves the same on a real port.
 """
 
 from collections.abc import AsyncIterator
@@ -12,7 +12,7 @@ from worker.sandbox import app, faults, http_types
 
 
 class _CutBody(httpx.AsyncByteStream):
-    """The part of a body that came before the connection ended."""
+    """The part of a body that arrived before the connection ended."""
 
     def __init__(self, part: bytes) -> None:
         self._part = part
@@ -47,19 +47,19 @@ class _Transport(httpx.AsyncBaseTransport):
 
 
 def transport(sandbox: app.Sandbox) -> httpx.AsyncBaseTransport:
-    """Make the transport that reaches this sandbox, whatever the origin; it works under asyncio and trio."""
+    """Return a transport that reaches this sandbox at any origin, under asyncio and trio."""
     return _Transport(sandbox)
 
 
 def client(sandbox: app.Sandbox, *, key: str = app.KEY) -> httpx.AsyncClient:
-    """Make a plain httpx client of this sandbox, whose paths are relative to `/v1/`."""
+    """Return a plain httpx client of this sandbox with paths relative to `/v1/`."""
     return httpx.AsyncClient(
         transport=transport(sandbox), base_url="http://charge.test/v1/", headers={"Authorization": f"Bearer {key}"}
     )
 
 
 async def walk(api: httpx.AsyncClient, path: str, *, most: int = 1000) -> list[list[str]]:
-    """Follow a list to its end, and return the ids of each page."""
+    """Return the ids of each page of a list, following it to its end."""
     pages: list[list[str]] = []
     following: str | None = path
     while following is not None and len(pages) < most:

@@ -1,6 +1,6 @@
-"""The sandbox, or any other ASGI application, behind a real port of this machine; and a port that only listens.
+"""Serves an ASGI application on a real port of this machine, and opens ports that only listen.
 
-Invariant: when the block ends, nothing is served any more. Neighbours: `command` runs the program against it.
+Invariant: serving ends with the block. Neighbours: `command` runs the program against it.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ async def _serve(served: http_types.App, *, task_status: anyio.abc.TaskStatus[st
 
 @contextlib.contextmanager
 def over_http(served: http_types.App) -> Iterator[str]:
-    """Serve from a thread; give the base URL."""
+    """Serve from a thread for the duration of the block, and yield the base URL."""
     with anyio.from_thread.start_blocking_portal() as portal:
         task, url = portal.start_task(_serve, served)
         try:
@@ -30,10 +30,10 @@ def over_http(served: http_types.App) -> Iterator[str]:
 
 
 class Trap:
-    """A port that accepts connections and keeps what arrives, which ought to be nothing."""
+    """A port that accepts connections and records what arrives, which must be nothing."""
 
     def __init__(self, listener: socket.socket) -> None:
-        """Listen here."""
+        """Store the listener."""
         self.port: int = listener.getsockname()[1]
         self.caught: list[bytes] = []
         self._listener = listener
