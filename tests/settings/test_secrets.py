@@ -141,6 +141,19 @@ def test_a_token_that_no_header_can_carry_is_refused(text: str, tmp_path: pathli
     assert "create another" in token_problem({secrets.TOKEN_FILE_VARIABLE: str(tmp_path / "token")})
 
 
+@pytest.mark.parametrize("text", ["x", "hunter2", "fifteen-letters"])
+def test_a_token_that_can_be_guessed_is_refused(text: str, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "token").write_text(text)
+    for environ in ({secrets.TOKEN_VARIABLE: text}, {secrets.TOKEN_FILE_VARIABLE: str(tmp_path / "token")}):
+        assert "fewer than 16 characters" in token_problem(environ)
+
+
+def test_a_token_of_16_characters_is_accepted() -> None:
+    token = secrets.status_token({secrets.TOKEN_VARIABLE: "sixteen-letters-"})
+    assert token is not None
+    assert token.reveal() == "sixteen-letters-"
+
+
 def test_the_key_of_the_account_is_no_token() -> None:
     assert "a Charge key" in token_problem({secrets.TOKEN_VARIABLE: "ch_sk_live_Sesame0123456789"})
 

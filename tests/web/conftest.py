@@ -14,11 +14,11 @@ BASE = "http://127.0.0.1:8080"
 
 @contextlib.asynccontextmanager
 async def asking(
-    service: doubles.Service, *, token: str | None = doubles.TOKEN, hosts: tuple[str, ...] = ()
+    service: doubles.Service, *, token: str | None = doubles.TOKEN, hosts: tuple[str, ...] = (), locked: bool = False
 ) -> AsyncIterator[httpx.AsyncClient]:
     """Yield a client of the service's app."""
     secret = Secret(token) if token else None
-    made = app.create(service, metrics.Metrics(), token=secret, hosts=hosts)
+    made = app.create(service, metrics.Metrics(), token=secret, hosts=hosts, locked=locked)
     transport = httpx.ASGITransport(made, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url=BASE) as client:
         yield client

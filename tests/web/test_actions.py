@@ -9,10 +9,13 @@ import httpx
 import pytest
 import structlog.testing
 import trio.testing
+from starlette import types
 
 from tests.web import conftest, doubles
 from worker.core.model.errors import JournalError
+from worker.core.model.secret import Secret
 from worker.core.safety import guard
+from worker.web import app, metrics
 
 pytestmark = pytest.mark.anyio
 
@@ -187,6 +190,29 @@ async def test_an_approval_that_cannot_be_recorded_is_an_error() -> None:
     assert answer.status_code == 503
     assert "no space left on device" in answer.text
     assert "Make the journal of" in answer.text
+
+
+async def test_a_form_that_is_cut_off_is_no_defect() -> None:
+    """The client may disconnect at any moment: that is its right, and no reason to report a bug."""
+    service, sent = doubles.Service(doubles.holding()), list[types.Message]()
+    incoming: list[types.Message] = [
+        {"type": "http.request", "body": b"digest=sha256", "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+
+    async def receive() -> types.Message:
+        return incoming.pop(0)
+
+    async def send(message: types.Message) -> None:
+        sent.append(message)
+
+    made = app.create(service, metrics.Metrics(), token=Secret(doubles.TOKEN))
+    scope = {"type": "http", "method": "POST", "path": "/approve", "headers": [], "query_string": b""}
+    with structlog.testing.capture_logs() as logs:
+        await made(scope, receive, send)
+    assert logs == []
+    assert sent[0]["status"] == 400
+    assert service.approved == []
 
 
 async def test_the_token_is_in_no_answer() -> None:

@@ -25,6 +25,25 @@ PATHS = (
 )
 
 
+FOREIGN_HOSTS = (
+    "evil.example",
+    "",
+    "localhost:80@evil.com",
+    "127.0.0.1:8080@evil.com",
+    "127.0.0.1@evil.com",
+    "127.0.0.1:8080.evil.com",
+    "127.0.0.1:",
+    "127.0.0.1:8080/",
+    "[::1]@evil.com",
+    "[::1]evil.com",
+    "[::1]:80@evil.com",
+    "[::1",
+    "::1",
+    "127.0.0.1 evil.com",
+    "127.0.0.1,evil.com",
+)
+
+
 async def test_liveness_depends_on_nothing() -> None:
     service = doubles.Service(doubles.broken())
     service.record.fails = JournalError("disk full")
@@ -135,7 +154,29 @@ async def test_other_host_names_are_refused() -> None:
     async with conftest.asking(doubles.Service(), hosts=("127.0.0.1", "::1", "fleet.example")) as client:
         for host in ("127.0.0.1:8080", "[::1]:8080", "Fleet.Example"):
             assert (await client.get("/", headers={"Host": host})).status_code == 200
-        answer = await client.get("/", headers={"Host": "evil.example"})
-        assert answer.status_code == 421
-        assert "in sync" not in answer.text.lower()
-        assert answer.headers["x-frame-options"] == "DENY"
+        for host in FOREIGN_HOSTS:
+            answer = await client.get("/", headers={"Host": host})
+            assert answer.status_code == 421, host
+            assert "in sync" not in answer.text.lower()
+            assert answer.headers["x-frame-options"] == "DENY"
+
+
+async def test_a_locked_page_says_how_to_open_it_and_probes_stay_open() -> None:
+    service = doubles.Service(doubles.holding())
+    await doubles.past(service, 3)
+    async with conftest.asking(service, token=None, locked=True) as client:
+        for path in (
+            "/",
+            "/events",
+            "/runs/run_0001",
+            f"/fleets/{doubles.fleet(0)}",
+            f"/drivers?q={doubles.driver(1)}",
+        ):
+            answer = await client.get(path)
+            assert answer.status_code == 403, path
+            assert "FLEET_SYNC_STATUS_TOKEN" in answer.text
+            assert "127.0.0.1:8080" in answer.text
+            for text in ("Airport shuttles", "Ada Marchand", doubles.DIGEST, "api.chargeapi.co"):
+                assert text not in answer.text
+        for path in ("/healthz", "/readyz", "/metrics", "/static/style.css"):
+            assert (await client.get(path)).status_code == 200

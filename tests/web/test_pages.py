@@ -16,6 +16,7 @@ from worker.core.model.identifiers import Account, FleetId, RunId
 from worker.core.model.outcomes import Applied, ChangeResult, Refused
 from worker.core.model.plan import HeldChange
 from worker.core.model.problem import Problem
+from worker.core.model.report import Report
 from worker.core.model.secret import KEY_PREFIX
 from worker.core.monitoring import status
 from worker.core.safety import guard
@@ -302,6 +303,19 @@ async def test_an_incompletely_read_fleet_is_marked() -> None:
     service = doubles.Service(doubles.calm(fleets=doubles.fleets(f0={"incomplete": "its listing contradicts itself"})))
     assert "incomplete" in plain(await read(service))
     assert "its listing contradicts itself" in plain(await read(service, f"/fleets/{doubles.fleet(0)}"))
+
+
+@pytest.mark.parametrize(
+    ("last", "expected"),
+    [
+        (None, "No run has read the fleets yet."),
+        (doubles.run(error=JournalError("full")), "The last run failed before it had read the fleets."),
+        (doubles.run(), "The last run found none of the fleets in the sources."),
+    ],
+    ids=["no run", "failed", "no such fleets"],
+)
+async def test_an_empty_list_of_fleets_is_explained(last: Report | None, expected: str) -> None:
+    assert expected in plain(await read(doubles.Service(doubles.calm(last=last, fleets=()))))
 
 
 # --- The chart and formatting -------------------------------------------------------------------------

@@ -127,8 +127,14 @@ async def _run_with_edges(
     async with concurrency.background_tasks() as background:
         if listen := operator.settings.status.listen:
             host, port = urls.endpoint(listen)
-            hosts = _LOOPBACK_NAMES if urls.is_loopback(host) else ()
-            page = app.create(facade, gauges, token=operator.token, hosts=hosts)
+            is_loopback = urls.is_loopback(host)
+            page = app.create(
+                facade,
+                gauges,
+                token=operator.token,
+                hosts=_LOOPBACK_NAMES if is_loopback else (),
+                locked=not is_loopback and operator.token is None,
+            )
             await background.start(_serve, page, host, port)
         if operator.webhook is not None:
             hook = webhook.Webhook(operator.webhook, user_agent=composition.USER_AGENT)

@@ -23,6 +23,9 @@ TOKEN_FILE_VARIABLE = "FLEET_SYNC_STATUS_TOKEN_FILE"  # noqa: S105
 MAX_BYTES = 4096
 """The largest secret that is read."""
 
+MIN_TOKEN_LENGTH = 16
+"""Characters that a status token must have, so that it cannot be guessed."""
+
 _KEY_SETTING = "charge.api_key_file"
 _WEBHOOK_SETTING = "notify.url_file"
 _KEY_REMEDY = (
@@ -115,6 +118,10 @@ def _token(text: str, where: str) -> Secret:
         raise _token_error(where, "the token contains a space or a character that no header may have: create another")
     if KEY_PREFIX in token:
         raise _token_error(where, "this is a Charge key: create a separate token")
+    if len(token) < MIN_TOKEN_LENGTH:
+        raise _token_error(
+            where, f"the token has fewer than {MIN_TOKEN_LENGTH} characters: create one with `openssl rand -hex 24`"
+        )
     return Secret(token)
 
 

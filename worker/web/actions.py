@@ -78,6 +78,8 @@ async def _form(request: requests.Request) -> Mapping[str, str]:
                         raise exceptions.HTTPException(413, f"A form has at most {MAX_FORM_BYTES:,} bytes.")
     except TimeoutError:
         raise exceptions.HTTPException(408, f"The form did not arrive within {FORM_SECONDS:g} seconds.") from None
+    except requests.ClientDisconnect:  # no one reads this response, but without it the log would report a defect
+        raise exceptions.HTTPException(400, "The form is incomplete.") from None
     try:
         return dict(urllib.parse.parse_qsl(body.decode(), strict_parsing=bool(body), max_num_fields=8))
     except ValueError:  # neither UTF-8 nor a form

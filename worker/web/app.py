@@ -22,18 +22,25 @@ def create(
     *,
     token: Secret | None,
     hosts: Collection[str] = (),
+    locked: bool = False,
 ) -> applications.Starlette:
-    """Make the app. `hosts` are the only host names it answers to; `app.state.live_updates` ends open streams."""
+    """Make the app. `app.state.live_updates` ends open streams.
+
+    `hosts` are the only host names it answers to; empty: any. `locked` hides the pages from readers.
+    """
     overview = fragments.Fragments(service, approvable=token is not None)
     views = pages.Pages(service, overview)
     updates = live_updates.LiveUpdates(service, overview.render)
+    content = {
+        "/": views.overview,
+        "/events": updates.events,
+        "/runs/{run}": views.run,
+        "/fleets/{fleet}": views.fleet,
+        "/drivers": views.drivers,
+    }
     routes = [
         *_probes(service, gauges),
-        routing.Route("/", views.overview),
-        routing.Route("/events", updates.events),
-        routing.Route("/runs/{run}", views.run),
-        routing.Route("/fleets/{fleet}", views.fleet),
-        routing.Route("/drivers", views.drivers),
+        *(routing.Route(path, views.locked if locked else view) for path, view in content.items()),
         routing.Route("/static/{name}", _asset),
     ]
     if token is not None:

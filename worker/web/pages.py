@@ -98,6 +98,16 @@ class Pages:
             changes=changes[::-1],
         )
 
+    async def locked(self, request: requests.Request) -> responses.Response:
+        """Answer every page while readers cannot sign in: other machines reach it, and no token is set."""
+        return self._error(
+            "This page needs a token",
+            status=403,
+            message="Other machines can reach this page, and no token is set. Probes and metrics stay available.",
+            remedy="Set `FLEET_SYNC_STATUS_TOKEN` to a random text of at least 16 characters and restart fleet-sync; "
+            'or set `status.listen = "127.0.0.1:8080"`, which only this machine can reach.',
+        )
+
     async def http_error(self, request: requests.Request, error: Exception) -> responses.Response:
         """Answer a request that is not served: an unknown address, a wrong method, a missing token."""
         status, detail, headers = 500, "", None

@@ -5,6 +5,7 @@ every response in `SecurityMiddleware`; `actions` checks the token.
 """
 
 import hmac
+import re
 from collections.abc import Collection, Mapping
 from typing import Final
 
@@ -22,6 +23,10 @@ HEADERS: Final[Mapping[str, str]] = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "X-Frame-Options": "DENY",
 }
+
+
+_HOST: Final = re.compile(r"(?:\[(?P<ipv6>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(?::[0-9]{1,5})?", re.ASCII)
+"""A host name or address, and perhaps a port. Anything else, such as `localhost:80@evil.com`, is refused."""
 
 
 class SecurityMiddleware:
@@ -45,8 +50,7 @@ class SecurityMiddleware:
                     headers.setdefault(name, value)
             await send(message)
 
-        host = datastructures.Headers(scope=scope).get("host", "")
-        if self._hosts and _name(host) not in self._hosts:
+        if self._hosts and _host_name(datastructures.Headers(scope=scope)) not in self._hosts:
             refusal = responses.PlainTextResponse("This host name is not served here.\n", 421)
             await refusal(scope, receive, send_secured)
             return
@@ -75,5 +79,7 @@ def token_matches(token: str | None, expected: Secret) -> bool:
     return token is not None and hmac.compare_digest(token.encode(errors="replace"), expected.reveal().encode())
 
 
-def _name(host: str) -> str:
-    return host.lower().rpartition("]")[0].removeprefix("[") if host.startswith("[") else host.lower().partition(":")[0]
+def _host_name(headers: datastructures.Headers) -> str | None:
+    """Return the name in the `Host` header, in lower case, or None unless the whole header is a name and a port."""
+    found = _HOST.fullmatch(headers.get("host", "").lower())
+    return (found["ipv6"] or found["name"]) if found else None
