@@ -87,6 +87,11 @@ def test_every_guard_is_explained() -> None:
     assert set(told) == limits | memory
 
 
+def test_every_text_of_a_problem_is_one_that_the_code_writes() -> None:
+    code = "".join(path.read_text(encoding="utf-8") for path in (pages.ROOT / "worker").rglob("*.py"))
+    assert [text for text in OPERATIONS.section("## Problems").codes() if text not in code] == []
+
+
 def test_exactly_the_log_events_of_the_code_are_listed() -> None:
     assert set(OPERATIONS.section("## Log lines").codes()) == set(_events())
 
