@@ -157,7 +157,7 @@ def test_what_is_no_id_is_refused_whatever_the_digest_says(
     plan = json.loads(saved.read_text())
     plan[where][0][name] = text
     saved.write_text(_vouched(plan))
-    with pytest.raises(PlanFileError, match=r"is not a saved plan: .* is no (drv|flt)_ id") as caught:
+    with pytest.raises(PlanFileError, match=r"is not a saved plan: .* is not a valid (drv|flt)_ id") as caught:
         plan_file.load(saved, account=ACCOUNT)
     assert "\n" not in caught.value.message
 

@@ -25,6 +25,8 @@ KINDS = (
 )
 """Where things happen; what matters most is drawn most often."""
 
+_FAULTS = faults.NAMES.keys() - faults.LATE - {"forbidden", "malformed", "not_kept"}
+
 STRIKES = (
     *("crash",) * 16,
     *("stop", "cut", "revoke", "lose lock", "fill disk", "stumble", "pause", "meddle", "edit") * 2,
@@ -193,8 +195,8 @@ def _life(chance: random.Random) -> Life:
         spoilt=chance.random() < 0.07,
         meddling=chance.choice((0.0, 0.0, 0.005, 0.02, 0.1)),
         slowness=chance.choice((0.0, 0.002, 0.02, 0.2)),
-        weather=_weather(chance, sorted(faults.NAMES), calm=0.5),
-        storms=_weather(chance, sorted(faults.NAMES.keys() - faults.LISTS), calm=0.3),
+        weather=_weather(chance, sorted(_FAULTS), calm=0.5),
+        storms=_weather(chance, sorted(_FAULTS - faults.LISTS), calm=0.3),
     )
 
 

@@ -18,10 +18,15 @@ import anyio
 from worker.sandbox import endpoints, faults, http_types, idempotency, limiter, objects, quirks, state
 
 KEY: Final = "ch_sk_test_sandbox"
-PAUSE: Final = 1.0
-"""How many seconds an injected 429 asks the client to wait."""
+_LOST: Final = frozenset({"hang", "hang_after", "late", "reset_before", "reset_after"})
 
-_LOST: Final = frozenset({"hang", "hang_after", "reset_before", "reset_after"})
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _LateWrite:
+    """A write that takes effect at `due`, by `anyio.current_time()`."""
+
+    due: float
+    request: http_types.Request
 
 
 class Sandbox:
@@ -49,6 +54,9 @@ class Sandbox:
         self._keys = idempotency.Keys()
         self._limiter = limiter.Limiter()
         self._date = (0, b"")
+        self._late: list[_LateWrite] = []
+        state.clock = clock
+        self._remember()
 
     async def __call__(self, scope: http_types.Scope, receive: http_types.Receive, send: http_types.Send) -> None:
         """Answer one request, or make it fail."""
@@ -72,7 +80,21 @@ class Sandbox:
         if self.quirks.latency_seconds:
             await anyio.sleep(self.quirks.latency_seconds / 2)
 
+    def deliver_late(self) -> None:
+        """Carry out the late writes that are due. Called by itself before every request."""
+        now = anyio.current_time()
+        due = sorted((late for late in self._late if late.due <= now), key=lambda late: late.due)
+        self._late = [late for late in self._late if late.due > now]
+        for late in due:
+            self._perform(late.request, None)
+
+    def _remember(self) -> None:
+        # The quirks may have been replaced since the last request.
+        self.state.remember_seconds = max(self.quirks.list_lag_seconds, self.quirks.read_lag_seconds)
+
     def _decide(self, request: http_types.Request) -> tuple[http_types.Answer, str | None]:
+        self.deliver_late()
+        self._remember()
         if not request.authorized:
             return objects.error(request, 401, None, "The key is missing or invalid."), None
         result = self._limiter.admit(self.quirks, request.time)
@@ -88,17 +110,21 @@ class Sandbox:
         """Return the answer to a request with this fault, which happens before or after the effect."""
         match fault:
             case "rate_limited":
-                return self._too_many(request, PAUSE, "none")
+                return self._too_many(request, self.quirks.injected_retry_after_seconds, "none")
             case "rate_limited_seconds":
-                return self._too_many(request, PAUSE, "seconds")
+                return self._too_many(request, self.quirks.injected_retry_after_seconds, "seconds")
             case "rate_limited_date":
-                return self._too_many(request, PAUSE, "date")
+                return self._too_many(request, self.quirks.injected_retry_after_seconds, "date")
             case "503":
                 return objects.error(request, 503, None, "Charge is not available at the moment.")
             case "html":
                 return objects.html(502)
             case "html_200" | "hang" | "reset_before":
                 return objects.html(200)
+            case "late" | "late_504":
+                due = request.time + self.faults.delay(*self.quirks.late_seconds)
+                self._late.append(_LateWrite(due, request))
+                return objects.html(504)
             case _:
                 return _spoil(self._perform(request, fault), fault)
 
@@ -106,10 +132,20 @@ class Sandbox:
         misdirected = endpoints.misdirected(request)
         if misdirected is not None:
             return misdirected
-        call = endpoints.Call(request=request, state=self.state, quirks=self.quirks, fault=fault, now=self._clock())
+        call = endpoints.Call(
+            request=request, state=self._visible_state(request), quirks=self.quirks, fault=fault, now=self._clock()
+        )
         writes = request.route in http_types.WRITES
         answer = self._keys.answer(call, endpoints.perform) if writes else endpoints.perform(call)
         return endpoints.failure(call) if fault in ("500", "500_after") else answer
+
+    def _visible_state(self, request: http_types.Request) -> state.SandboxState:
+        """Return the state that a request sees: reads may lag behind writes."""
+        if request.route in http_types.WRITES:
+            return self.state
+        quirks = self.quirks
+        lag = quirks.list_lag_seconds if request.route in http_types.LISTS else quirks.read_lag_seconds
+        return self.state.as_of(self._clock() - lag) if lag else self.state
 
     def _too_many(self, request: http_types.Request, wait: float, form: str) -> http_types.Answer:
         answer = objects.error(request, 429, "rate_limit_exceeded", "Too many requests.")
@@ -118,7 +154,7 @@ class Sandbox:
         if form == "seconds":
             value = str(max(1, math.ceil(wait)))
         else:
-            value = email.utils.formatdate(math.ceil(self._clock() + wait), usegmt=True)
+            value = email.utils.formatdate(math.ceil(self._server_time() + wait), usegmt=True)
         return dataclasses.replace(answer, headers=((b"retry-after", value.encode()),))
 
     async def _deliver(
@@ -130,7 +166,7 @@ class Sandbox:
         receive: http_types.Receive,
         send: http_types.Send,
     ) -> None:
-        if fault in ("hang", "hang_after"):
+        if fault in ("hang", "hang_after", "late"):
             await http_types.disconnected(receive)
             return
         if fault in ("reset_before", "reset_after"):
@@ -142,18 +178,25 @@ class Sandbox:
         await send({"type": "http.response.body", "body": answer.body})
 
     def _headers(self, request: http_types.Request, answer: http_types.Answer) -> list[tuple[bytes, bytes]]:
-        second = int(self._clock())
-        if second != self._date[0]:
-            self._date = (second, email.utils.formatdate(second, usegmt=True).encode())
         headers = [
-            (b"date", self._date[1]),
             (b"content-type", answer.content_type),
             (b"content-length", b"%d" % len(answer.body)),
             *answer.headers,
         ]
+        if self.quirks.date_header:
+            headers.append((b"date", self._date_header()))
         if self.quirks.request_id_header and answer.content_type == http_types.JSON:  # a gateway knows no request id
             headers.append((b"request-id", request.id.encode()))
         return headers
+
+    def _date_header(self) -> bytes:
+        second = int(self._server_time())
+        if second != self._date[0]:
+            self._date = (second, email.utils.formatdate(second, usegmt=True).encode())
+        return self._date[1]
+
+    def _server_time(self) -> float:
+        return self._clock() + self.quirks.date_skew_seconds
 
 
 def create(

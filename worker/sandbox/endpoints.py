@@ -28,7 +28,7 @@ ALLOWED: Final = {
 
 Quirks = quirks.Quirks
 SandboxState = state.SandboxState
-# The fields of `Call` have the names of these modules, which its annotations can then no longer refer to.
+# The fields of `Call` have the names of these modules, so that its annotations cannot refer to the modules.
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +46,8 @@ def perform(call: Call) -> http_types.Answer:
     """Carry out a request and return its answer."""
     if call.fault == "500":
         return failure(call)
+    if call.fault == "forbidden" or not call.quirks.forbidden.isdisjoint(_objects_of(call.request)):
+        return objects.error(call.request, 403, None, "This key may not access this object.")
     try:
         return _HANDLERS[call.request.route](call)
     except objects.Refused as refused:
@@ -65,6 +67,14 @@ def misdirected(request: http_types.Request) -> http_types.Answer | None:
 def failure(call: Call) -> http_types.Answer:
     """Return a 500, which leaves the outcome of a write unknown."""
     return objects.error(call.request, 500, None, "Something went wrong on our side.")
+
+
+def _objects_of(request: http_types.Request) -> set[str]:
+    """Return the ids of the driver and the fleets that a request is about."""
+    named = {request.subject, request.query.get("fleet", ""), request.query.get("driver", "")}
+    if request.route in http_types.WRITES:
+        named.add(_body_fleet(request) or "")
+    return named
 
 
 def _list_drivers(call: Call) -> http_types.Answer:
@@ -114,6 +124,8 @@ def _page(
     )
     page = listing.page(cursor, call.fault)
     data = [show(call.state, id, call.quirks) for id in page.ids]
+    if data and call.fault == "malformed":
+        data[len(data) // 2] = objects.malform(data[len(data) // 2], "surrogate")
     payload = {
         "data": None if not data and call.quirks.null_lists else data,
         "next_page_url": page.next_page_url,
@@ -138,14 +150,23 @@ def _fleet(call: Call) -> http_types.Answer:
 
 def _attach(call: Call) -> http_types.Answer:
     driver, fleet = _membership(call)
-    person, group = call.state.drivers[driver], call.state.fleets[fleet]
     if fleet in call.state.fleets_of(driver):
         if call.quirks.already_attached == "conflict":
             raise _conflict(call, "The driver is attached to this fleet already.")
     else:
-        _admit(call, "driver", person.status)
-        _admit(call, "fleet", group.status)
+        driver_admitted = _admit(call, "driver", call.state.drivers[driver].status)
+        fleet_admitted = _admit(call, "fleet", call.state.fleets[fleet].status)
+        if not (driver_admitted and fleet_admitted):
+            return objects.answer(objects.driver(call.state, driver, call.quirks))
+    if call.fault == "not_kept" or driver in call.quirks.not_kept:
+        return _not_kept(call, driver, fleet)
     return _write(call, "attach", driver, fleet)
+
+
+def _not_kept(call: Call, driver: str, fleet: str) -> http_types.Answer:
+    """Return the answer to an attach without carrying it out."""
+    shown = objects.driver(call.state, driver, call.quirks)
+    return objects.answer(shown | {"fleets": [*call.state.fleets_of(driver), fleet]})
 
 
 def _detach(call: Call) -> http_types.Answer:
@@ -175,24 +196,31 @@ def _membership(call: Call) -> tuple[str, str]:
 
 
 def _fleet_in(call: Call) -> str:
-    try:
-        fleet = msgspec.json.decode(call.request.body)["fleet"]
-    except (msgspec.DecodeError, KeyError, TypeError):
-        fleet = None
-    if not isinstance(fleet, str):
+    fleet = _body_fleet(call.request)
+    if fleet is None:
         raise _bad(call, "fleet", 'The body is {"fleet": "flt_…"}.')
     return fleet
 
 
-def _admit(call: Call, kind: str, status: state.Status) -> None:
+def _body_fleet(request: http_types.Request) -> str | None:
+    try:
+        fleet = msgspec.json.decode(request.body)["fleet"]
+    except (msgspec.DecodeError, KeyError, TypeError):
+        return None
+    return fleet if isinstance(fleet, str) else None
+
+
+def _admit(call: Call, kind: str, status: state.Status) -> bool:
+    """Return whether an attach has an effect, given this status. Raise Refused if it is refused."""
     if status == "active":
-        return
+        return True
     admission: quirks.Admission = getattr(call.quirks, f"{status}_{kind}")
     message = f"The {kind} is {status}."
     if admission == "conflict":
         raise _conflict(call, message)
     if admission == "policy_blocked":
         raise _blocked(call, message)
+    return admission == "accept"
 
 
 def _limit(call: Call) -> int:

@@ -26,8 +26,13 @@ NAMES: Final[Mapping[str, str]] = {
     "wrong_types": "a reply with fields of other types, after the effect",
     "hang": "no reply ever, before the effect",
     "hang_after": "no reply ever, after the effect",
+    "late": "no reply ever, and the effect of a write some seconds later",
+    "late_504": "504 with an HTML page, and the effect of a write some seconds later",
+    "not_kept": "200 with the new fleet to an attach that has no effect",
     "refused": "409 policy_blocked to every write of an affected driver",
     "not_found": "404 to every request about an affected driver or fleet",
+    "forbidden": "403 to every request about an affected driver or fleet",
+    "malformed": "a page on which one object has half a surrogate pair in its name",
     "shift": "a page after the first that misses one object",
     "repeat": "a page that shows one object again",
     "loop": "a page whose next_page_url is its own",
@@ -36,8 +41,9 @@ NAMES: Final[Mapping[str, str]] = {
     "endless": "a page that repeats for ever under new addresses",
 }
 
-LISTS: Final = frozenset({"shift", "repeat", "loop", "cut_short", "foreign", "endless"})
-STICKY: Final = frozenset({"refused", "not_found"})
+LATE: Final = frozenset({"late", "late_504"})
+LISTS: Final = frozenset({"malformed", "shift", "repeat", "loop", "cut_short", "foreign", "endless"})
+STICKY: Final = frozenset({"refused", "not_found", "forbidden"})
 
 Script = Callable[[http_types.Request], str | None] | Iterable[str | None]
 
@@ -83,6 +89,10 @@ class Faults:
                 return name
         return None
 
+    def delay(self, shortest: float, longest: float) -> float:
+        """Return how many seconds later a late write takes effect."""
+        return self._rng.uniform(shortest, longest)
+
     def _chance(self, name: str, request: http_types.Request) -> float:
         if name not in STICKY:
             return self._rng.random()
@@ -121,9 +131,11 @@ def _probability(text: str, spec: str) -> float:
 def _concerns(name: str, request: http_types.Request) -> bool:
     if name in LISTS:
         return request.route in http_types.LISTS
-    if name == "refused":
+    if name == "not_kept":
+        return request.route == "attach"
+    if name == "refused" or name in LATE:
         return request.route in http_types.WRITES
-    return name != "not_found" or bool(request.subject)
+    return name not in STICKY or bool(request.subject)
 
 
 def _reader(names: Iterable[str | None]) -> Callable[[http_types.Request], str | None]:

@@ -9,9 +9,12 @@ from typing import Any, Final
 
 import msgspec
 
-from worker.sandbox import http_types, quirks, state
+from worker.sandbox import http_types, state
+from worker.sandbox.quirks import Malformation, Quirks
 
 TYPES: Final = {401: "authentication_error", 403: "permission_error", 409: "conflict_error", 429: "rate_limit_error"}
+
+_OTHER_TYPES: Final[dict[str, Any]] = {"email": {}, "fleets": "none", "name": 4, "metadata": [], "status": 1}
 
 _encode = msgspec.json.Encoder().encode
 
@@ -47,7 +50,7 @@ def error(
     return answer(payload, status=status)
 
 
-def driver(held: state.SandboxState, id: str, quirks: quirks.Quirks) -> dict[str, Any]:
+def driver(held: state.SandboxState, id: str, quirks: Quirks) -> dict[str, Any]:
     """Return the driver object of the current state."""
     record = held.drivers[id]
     tail = id[4:]
@@ -77,10 +80,10 @@ def driver(held: state.SandboxState, id: str, quirks: quirks.Quirks) -> dict[str
         "vehicles": lists((vehicle(id),)),
         "wallet_balance": record.number * 37 % 5000,
     }
-    return _with_unknown_values(shown, record.number) if quirks.unknown_values else shown
+    return _finish(shown, record.number, quirks)
 
 
-def fleet(held: state.SandboxState, id: str, quirks: quirks.Quirks) -> dict[str, Any]:
+def fleet(held: state.SandboxState, id: str, quirks: Quirks) -> dict[str, Any]:
     """Return the fleet object of the current state."""
     record = held.fleets[id]
     count = held.count(id)
@@ -107,7 +110,7 @@ def fleet(held: state.SandboxState, id: str, quirks: quirks.Quirks) -> dict[str,
         "updated": held.updated.get(id, record.created),
         "wallet_balance": record.number * 1009 % 50_000,
     }
-    return _with_unknown_values(shown, record.number) if quirks.unknown_values else shown
+    return _finish(shown, record.number, quirks)
 
 
 def vehicle(driver: str) -> str:
@@ -117,7 +120,7 @@ def vehicle(driver: str) -> str:
 
 def wrong_types(kept: http_types.Answer) -> http_types.Answer:
     """Return an answer whose JSON has the expected field names with values of other types."""
-    thing = {"id": 17, "object": ["driver"], "email": {}, "fleets": "none", "name": 4, "metadata": [], "status": 1}
+    thing = {"id": 17, "object": ["driver"], **_OTHER_TYPES}
     payload = {"data": [thing], "next_page_url": 0, "previous_page_url": False, "total_drivers": "many"} | thing
     return dataclasses.replace(kept, body=_encode(payload))
 
@@ -128,8 +131,27 @@ def html(status: int) -> http_types.Answer:
     return http_types.Answer(status, page.encode(), content_type=b"text/html")
 
 
-def _lists(quirks: quirks.Quirks) -> Any:
+def _lists(quirks: Quirks) -> Any:
     return (lambda items: items or None) if quirks.null_lists else (lambda items: items)
+
+
+def malform(shown: dict[str, Any], how: Malformation) -> dict[str, Any]:
+    """Return an object with this malformation."""
+    match how:
+        case "surrogate":
+            # The encoder refuses half a surrogate pair, so it goes past it.
+            return shown | {"name": msgspec.Raw(rb'"Jos\ud83d"')}
+        case "types":
+            return shown | _OTHER_TYPES
+        case "no_id":
+            return shown | {"id": 17}
+
+
+def _finish(shown: dict[str, Any], number: int, quirks: Quirks) -> dict[str, Any]:
+    if quirks.unknown_values:
+        shown = _with_unknown_values(shown, number)
+    how = quirks.malformed.get(shown["id"])
+    return malform(shown, how) if how else shown
 
 
 def _with_unknown_values(shown: dict[str, Any], number: int) -> dict[str, Any]:

@@ -6,13 +6,17 @@ wrong on top.
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Literal
 
 Repeated = Literal["ok", "conflict"]
 """What a redundant attach or detach gets: 200 without effect, or 409 `driver_fleet_conflict`."""
 
-Admission = Literal["accept", "conflict", "policy_blocked"]
-"""What an attach gets: 200, or 409 with the code `driver_fleet_conflict` or `policy_blocked`."""
+Admission = Literal["accept", "conflict", "policy_blocked", "ignore"]
+"""What an attach gets: 200, 409 with the code `driver_fleet_conflict` or `policy_blocked`, or 200 without effect."""
+
+Malformation = Literal["surrogate", "types", "no_id"]
+"""What is wrong with an object: half a surrogate pair in its name, fields of other types, or a number as its id."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,8 +32,20 @@ class Quirks:
     archived_fleet: Admission = "policy_blocked"
     not_found: Literal["precise", "combined"] = "precise"
     """Whether a 404 to a write says which object is missing, or `driver_or_fleet_not_found`."""
+    not_kept: frozenset[str] = frozenset()
+    """Drivers whose attach is answered with 200 and the new fleet, although the driver is not attached."""
     read_only: bool = False
     """Whether the key is restricted: every write gets 403."""
+    forbidden: frozenset[str] = frozenset()
+    """Drivers and fleets that the key may not access: every request about them gets 403."""
+
+    # --- reads
+    list_lag_seconds: float = 0.0
+    """How far lists lag behind writes: they show the memberships as they were this long ago."""
+    read_lag_seconds: float = 0.0
+    """How far single drivers and fleets lag behind writes. The answer to a write is always current."""
+    malformed: Mapping[str, Malformation] = dataclasses.field(default_factory=dict)
+    """Drivers and fleets whose object is malformed."""
 
     # --- lists
     null_lists: bool = False
@@ -51,6 +67,8 @@ class Quirks:
     window_seconds: float = 1.0
     """The window of `fixed` and `sliding`, which admit `rate` times `window_seconds` requests in it."""
     retry_after: Literal["none", "seconds", "date"] = "none"
+    injected_retry_after_seconds: float = 1.0
+    """How long the 429 of a fault asks the client to wait."""
     rate_limit_headers: bool = False
 
     # --- idempotency
@@ -63,6 +81,11 @@ class Quirks:
     # --- other
     latency_seconds: float = 0.0
     """The latency of every request, half of it before the effect and half after."""
+    late_seconds: tuple[float, float] = (1.0, 30.0)
+    """The shortest and the longest time after which a write with the fault `late` or `late_504` takes effect."""
+    date_header: bool = True
+    date_skew_seconds: float = 0.0
+    """How far the server's clock, and so its `Date` header, is ahead."""
     request_id_header: bool = True
     unknown_values: bool = False
     """Whether objects have fields, and every third object a status, that the reference does not name."""

@@ -4,10 +4,12 @@ Invariant: only `attach` and `detach` change a membership, and they change both 
 Neighbours: `fake_data` invents drivers and fleets, `endpoints` writes through `apply`, `objects` encodes the state.
 """
 
+import collections
+import copy
 import dataclasses
 import datetime
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Literal, Self
 
 from worker.sandbox import fake_data
@@ -62,8 +64,12 @@ class SandboxState:
         self.fleets: dict[str, Fleet] = {}
         self.effects: list[Effect] = []
         self.updated: dict[str, str] = {}
+        self.clock: Callable[[], float] = lambda: 0.0
+        self.remember_seconds = 0.0
+        """How long changes are remembered for `as_of`, by `clock`."""
         self._rng = fake_data.generator(seed)
         self._numbers = itertools.count()
+        self._changes: collections.deque[tuple[float, str, str]] = collections.deque()
         self._fleets_of: dict[str, dict[str, None]] = {}
         self._members: dict[str, dict[str, None]] = {}
         # A listing asks for the order once per page: for a million drivers, sorting each time would be quadratic.
@@ -159,7 +165,7 @@ class SandboxState:
             return False
         self._members[fleet][driver] = None
         self._fleets_of[driver][fleet] = None
-        self._order.pop(fleet, None)
+        self._changed(driver, fleet)
         return True
 
     def detach(self, driver: str, fleet: str) -> bool:
@@ -167,7 +173,7 @@ class SandboxState:
         if fleet not in self._fleets_of[driver]:
             return False
         del self._fleets_of[driver][fleet], self._members[fleet][driver]
-        self._order.pop(fleet, None)
+        self._changed(driver, fleet)
         return True
 
     def apply(self, action: Action, driver: str, fleet: str, *, key: str | None, at: str) -> None:
@@ -176,6 +182,31 @@ class SandboxState:
         self.effects.append(Effect(action, driver, fleet, key, changed))
         if changed:
             self.updated[driver] = self.updated[fleet] = at
+
+    def as_of(self, moment: float) -> "SandboxState":
+        """Return the state with the memberships as they were at this moment, as far back as they are remembered.
+
+        Everything else is current. The returned state must not be changed.
+        """
+        later = [(driver, fleet) for time, driver, fleet in self._changes if time > moment and driver in self.drivers]
+        if not later:
+            return self
+        past = copy.copy(self)
+        past.remember_seconds = 0.0
+        past._order = {}
+        past._fleets_of = self._fleets_of | {driver: dict(self._fleets_of[driver]) for driver, _ in later}
+        past._members = self._members | {fleet: dict(self._members[fleet]) for _, fleet in later}
+        for driver, fleet in reversed(later):
+            (past.detach if fleet in past._fleets_of[driver] else past.attach)(driver, fleet)
+        return past
+
+    def _changed(self, driver: str, fleet: str) -> None:
+        self._order.pop(fleet, None)
+        if self.remember_seconds:
+            now = self.clock()
+            self._changes.append((now, driver, fleet))
+            while self._changes[0][0] < now - self.remember_seconds:
+                self._changes.popleft()
 
     def members(self, fleet: str) -> frozenset[str]:
         """Return the drivers of a fleet."""
