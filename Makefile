@@ -6,76 +6,104 @@ BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.NOTPARALLEL: # what measures time wants the machine for itself
-.PHONY: help demo test check lint types coverage mutants deploy-check simulate soak bench bench-short lock format image clean $(VENV)
+.NOTPARALLEL: # benchmarks and coverage need the machine to themselves
+.PHONY: help demo test-fast test test-all check lint types imports coverage real mutants mutants-generated deploy-check
+.PHONY: simulate soak bench bench-short lock format image clean $(VENV)
 
-help: ## show this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # ------------------------------------------------------------------------------------------------- set up
 
-$(VENV): $(VENV)/.ready
+# Three steps, each a file in .venv: .runtime (what runs, and the build backend), .ready (fleet-sync itself) and .dev
+# (the developer tools). `make demo` needs the first two, everything else all three.
 
-# Made anew, not updated, when the lock changes: nothing that the lock no longer names stays behind.
-$(VENV)/.locked: requirements/dev.txt
+PIP := $(BIN)/python -m pip install --disable-pip-version-check
+
+$(VENV): $(VENV)/.dev
+
+# A changed lock rebuilds .venv instead of updating it, so that no package stays that the lock no longer names.
+$(VENV)/.runtime: requirements/runtime.txt requirements/build.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fleet-sync needs Python 3.11 or newer, and $(PYTHON) is " + sys.version)'
 	rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(PIP) --require-hashes -r requirements/runtime.txt -r requirements/build.txt
 	@touch $@
 
-# Bytecode is compiled here, so that the command starts quickly even where PYTHONDONTWRITEBYTECODE is set.
-$(VENV)/.ready: $(VENV)/.locked pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-index --no-deps --no-build-isolation --editable .
+# Compile the bytecode here: it makes the command start quickly even where PYTHONDONTWRITEBYTECODE is set.
+$(VENV)/.ready: $(VENV)/.runtime pyproject.toml
+	$(PIP) --quiet --no-index --no-deps --no-build-isolation --editable .
 	$(BIN)/python -m compileall -q worker
 	@touch $@
 
-# -------------------------------------------------------------------------------------------------- to use
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.ready
+	if [ -e $@ ] && [ $< -nt $@ ]; then rm -rf $(VENV) && $(MAKE) --no-print-directory $(VENV)/.ready; fi
+	$(PIP) --require-hashes -r $<
+	@touch $@
 
-demo: $(VENV)/.ready ## the whole job on a sandbox: plan, once, and a second once that finds nothing to do
+# ------------------------------------------------------------------------------------------------- to use
+
+demo: $(VENV)/.ready ## see it work: plan and apply against a sandbox, then a second run that finds nothing to do
 	$(BIN)/fleet-sync demo
 
+# ------------------------------------------------------------------------------------------------- to test
+
+# tests/README.md says what the markers and the profiles mean.
 SIDE_BY_SIDE := --numprocesses auto --dist worksteal
+PYTEST := $(BIN)/python -m pytest $(SIDE_BY_SIDE)
+NOT_UNITS := browser deploy e2e simulation soak
 
-test: $(VENV)/.ready ## the tests, without coverage
-	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
+test-fast: $(VENV)/.dev ## the unit tests, with few examples: under 30 seconds
+	$(PYTEST) --hypothesis-profile fast -m 'not integration and not slow and not real' $(NOT_UNITS:%=--ignore=tests/%)
 
-check: lint types coverage ## everything that must hold before a change goes in
+test: $(VENV)/.dev ## the tests of every change, without coverage: under 3 minutes
+	$(PYTEST) --hypothesis-profile ci -m 'not slow and not real'
 
-lint: $(VENV)/.ready ## style, layers, Dockerfile
+test-all: $(VENV)/.dev ## every test, with new random examples
+	$(PYTEST) --hypothesis-profile nightly
+
+real: $(VENV)/.dev ## the tests against real servers and programs: PostgreSQL, a browser, promtool …
+	$(PYTEST) --hypothesis-profile ci -m 'real and not slow'
+
+check: lint types imports coverage real ## everything that must hold before a change is merged
+
+lint: $(VENV)/.dev ## style, layers, Dockerfile
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/hadolint Dockerfile
 
-types: $(VENV)/.ready ## mypy --strict
+types: $(VENV)/.dev ## mypy --strict
 	$(BIN)/mypy --strict
 
-coverage: $(VENV)/.ready ## the tests, with coverage: 90 % of the whole, 100 % of the core
+imports: $(VENV)/.dev ## every imported package is declared, and every declared one is imported
+	$(BIN)/deptry .
+
+coverage: $(VENV)/.dev ## `make test` with coverage: 90 % of the whole, 100 % of the core
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(SIDE_BY_SIDE)
+	$(BIN)/coverage run -m pytest $(SIDE_BY_SIDE) --hypothesis-profile ci -m 'not slow and not real'
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --include='worker/core/*' --fail-under=100
 	$(BIN)/coverage report
 
-mutants: $(VENV)/.ready ## plants deliberate defects in a copy, and sees that the tests catch each
+mutants: $(VENV)/.dev ## plants deliberate defects in a copy, and sees that the tests catch each
 	$(BIN)/python -m tests.mutants
 
-deploy-check: $(VENV)/.ready ## what deploy/ says, held against schemas, promtool, systemd-analyze and the code
+deploy-check: $(VENV)/.dev ## what deploy/ says, held against schemas, promtool, systemd-analyze and the code
 	FLEET_SYNC_TEST_TOOLS=required $(BIN)/python -m pytest $(SIDE_BY_SIDE) tests/deploy
 
 WORLDS ?= 2000
 
-simulate: $(VENV)/.ready ## many simulated worlds (WORLDS=n), none of which breaks a rule; SEED=n plays one and shows it
+simulate: $(VENV)/.dev ## many simulated worlds (WORLDS=n), none of which breaks a rule; SEED=n plays one and shows it
 	$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--worlds $(WORLDS) --processes 2)
 
-soak: $(VENV)/.ready ## the service for ten minutes and 500 runs, while everything around it changes
+soak: $(VENV)/.dev ## the service for ten minutes and 500 runs, while everything around it changes
 	$(BIN)/python -m tests.soak
 
-bench: $(VENV)/.ready ## the benchmarks: ratios against a peer in the same run, and whether they reach their goals
+bench: $(VENV)/.dev ## the benchmarks: ratios against a peer in the same run, and whether they reach their goals
 	$(BIN)/python -m benchmarks
 
-bench-short: $(VENV)/.ready ## the same with fewer rounds and smaller numbers, as CI runs them
+bench-short: $(VENV)/.dev ## the same with fewer rounds and smaller numbers, as CI runs them
 	$(BIN)/python -m benchmarks --short
 
 # ------------------------------------------------------------------------------------------------- to keep
@@ -85,17 +113,17 @@ bench-short: $(VENV)/.ready ## the same with fewer rounds and smaller numbers, a
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' $(UPGRADE)
 
-lock: $(VENV)/.ready ## resolve requirements/ again (UPGRADE=--upgrade for new releases)
+lock: $(VENV)/.dev ## resolve requirements/ again (UPGRADE=--upgrade for new releases)
 	$(LOCK) pyproject.toml --extra postgres -o requirements/runtime.txt
 	$(LOCK) --group build -c requirements/runtime.txt -o requirements/build.txt
 	$(LOCK) pyproject.toml --extra postgres --group dev -c requirements/runtime.txt -c requirements/build.txt -o requirements/dev.txt
 	! grep -nE '://|file:|(^| )/|^ *-[^-]' requirements/*.txt # neither an address nor a path
 
-format: $(VENV)/.ready ## rewrite the code in the house style
+format: $(VENV)/.dev ## rewrite the code in the house style
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-image: $(VENV)/.ready ## the container image fleet-sync:VERSION
+image: $(VENV)/.dev ## the container image fleet-sync:VERSION
 	version=$$($(BIN)/python -c 'from importlib import metadata; print(metadata.version("fleet-sync"))') && \
 	docker build --build-arg VERSION=$$version --build-arg REVISION=$$(git rev-parse HEAD) --tag fleet-sync:$$version .
 

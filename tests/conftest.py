@@ -1,17 +1,63 @@
-"""What every test begins with: nobody has set up an account.
+"""Sets up every session of tests: a clean environment, the Hypothesis profiles, and the markers.
 
-Invariant: what the person who runs the tests has exported for an account of their own, as the README shows, reaches no
-test. Neighbours: `support.command` gives commands in processes of their own an environment that is written down there.
+Invariant: nothing that the person running the tests has exported for an account of their own reaches a test.
+Neighbours: README.md explains profiles and markers; `support.command` writes down the environment of the commands that
+tests start; `support.laws` scales the number of examples with the profile.
 """
 
 import os
+import pathlib
+from collections.abc import Iterable
 
-ABOUT_TESTS = "FLEET_SYNC_TEST_"
-"""How names begin that are meant for the tests."""
+import hypothesis
+import pytest
+from hypothesis import database
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+TEST_VARIABLES = "FLEET_SYNC_TEST_"
+"""Prefix of the variables that are meant for the tests."""
+
+MARKERS = {
+    "browser/": "real",
+    "deploy/": "real",
+    "docs/test_readme.py": "integration",
+    "docs/test_reference.py": "integration",
+    "e2e/": "integration",
+    "engine/test_faults.py": "integration",
+    "journal/test_crashes.py": "integration",
+    "journal/test_migrations.py": "integration",
+    "journal/test_sqlite.py": "integration",
+    "journal/test_unusable.py": "integration",
+    "simulation/": "integration",
+}
+"""The marker of every test whose path below this folder begins so. PostgreSQL's are marked by their parameter."""
+
+hypothesis.settings.register_profile("fast", max_examples=10, deadline=None, derandomize=True, database=None)
+hypothesis.settings.register_profile("ci", max_examples=100, deadline=None, derandomize=True, database=None)
+hypothesis.settings.register_profile(
+    "nightly",
+    max_examples=500,
+    deadline=None,
+    database=database.DirectoryBasedExampleDatabase(ROOT / ".hypothesis" / "examples"),
+    print_blob=True,
+)
+hypothesis.settings.load_profile("ci")  # unless --hypothesis-profile names another
 
 
 def pytest_configure() -> None:
-    """Take the account out of the environment, in every process that runs tests."""
+    """Remove the account from the environment, in every process that runs tests."""
     for name in tuple(os.environ):
-        if name.startswith(("CHARGE_", "FLEET_SYNC_")) and not name.startswith(ABOUT_TESTS):
+        if name.startswith(("CHARGE_", "FLEET_SYNC_")) and not name.startswith(TEST_VARIABLES):
             del os.environ[name]
+
+
+def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:
+    """Mark the tests whose folder or parameters say what they need."""
+    for item in items:
+        path = item.path.relative_to(ROOT / "tests").as_posix()
+        for beginning, marker in MARKERS.items():
+            if path.startswith(beginning):
+                item.add_marker(marker)
+        if "postgres" in item.nodeid:
+            item.add_marker("real")

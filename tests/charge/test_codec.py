@@ -10,7 +10,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from tests.support import clocks
+from tests.support import clocks, laws
 from worker.charge import codec
 from worker.core.model.actual import Driver, Fleet
 from worker.core.model.errors import (
@@ -31,7 +31,7 @@ ALICE = "drv_jFme4vQtEAyhWAWt18YgmYvHSUL4AXx5"
 VANS = "flt_HpGdGBwWHWAAZnAxuxiPdUiO8uLj8Kk8"
 REQUEST = "req_" + "a" * 32
 
-LAW = hypothesis.settings(max_examples=150, deadline=None, derandomize=True, database=None)
+LAW = laws.examples(150)
 
 
 def _failure(status: int, body: bytes = b"", headers: dict[str, str] | None = None) -> ChargeError:

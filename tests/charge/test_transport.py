@@ -12,6 +12,7 @@ import trio.testing
 from hypothesis import strategies as st
 
 from tests.charge import conftest
+from tests.support import laws
 from worker.charge import transport
 from worker.core.model.errors import ForeignOrigin, KeyRejected, NotSent, Unreachable
 
@@ -172,7 +173,7 @@ _PIECES = [
 ]
 
 
-@hypothesis.settings(max_examples=300, deadline=None, derandomize=True, database=None)
+@laws.examples(300)
 @hypothesis.given(st.lists(st.sampled_from(_PIECES), max_size=7).map("".join) | st.text(max_size=20))
 def test_whatever_an_address_looks_like_it_leads_home_or_nowhere(address: str) -> None:
     exchange = conftest.exchange()

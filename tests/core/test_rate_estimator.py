@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.core import rate_model, worlds
+from tests.support import laws
 from worker.core.pacing import rate_estimator, token_bucket
 
 LIMIT = 150.0
@@ -89,7 +90,7 @@ def test_a_drained_burst_is_given_up_and_no_debt_is_forgiven() -> None:
 # --- A known limit ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("concurrency", [16, 32])
+@pytest.mark.parametrize("concurrency", [16, laws.slow(32)])
 @pytest.mark.parametrize(
     "server",
     [
@@ -139,8 +140,8 @@ SERVERS: dict[str, Callable[[], rate_model.Server]] = {
 }
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-@pytest.mark.parametrize("concurrency", [16, 32])
+@pytest.mark.parametrize("seed", [1, laws.slow(2)])
+@pytest.mark.parametrize("concurrency", [16, laws.slow(32)])
 @pytest.mark.parametrize("server", SERVERS)
 def test_an_unknown_limit_is_used_to_85_percent_with_at_most_3_percent_of_429(
     server: str, concurrency: int, seed: int
@@ -151,7 +152,7 @@ def test_an_unknown_limit_is_used_to_85_percent_with_at_most_3_percent_of_429(
     assert traffic.refused_share <= 0.03
 
 
-@pytest.mark.parametrize("limit", [40.0, 80.0, 300.0, 800.0])
+@pytest.mark.parametrize("limit", [40.0, 80.0, 300.0, laws.slow(800.0)])
 def test_other_limits_are_found_too(limit: float) -> None:
     client = rate_model.Client(ceiling=2000)
     traffic = rate_model.simulate(rate_model.TokenBucket(limit, 10), client, requests=int(20 * limit))
@@ -205,10 +206,10 @@ def test_one_stray_429_at_the_start_does_not_slow_a_run_down_for_minutes() -> No
 # --- 429s that mean no limit ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, laws.slow(2), laws.slow(3)])
 @pytest.mark.parametrize(
     ("ceiling", "share", "seconds", "used"),
-    [(25, 0.01, 60, 0.8), (25, 0.1, 60, 0.7), (25, 0.2, 60, 0.5), (500, 0.1, 20, 0.4), (500, 0.01, 120, 0.8)],
+    [(25, 0.01, 60, 0.8), (25, 0.1, 60, 0.7), (25, 0.2, 60, 0.5), (500, 0.1, 20, 0.4), laws.slow(500, 0.01, 120, 0.8)],
 )
 def test_429s_at_random_are_told_from_a_limit_and_do_not_slow_a_run_down(
     ceiling: float, share: float, seconds: int, used: float, seed: int
@@ -221,7 +222,7 @@ def test_429s_at_random_are_told_from_a_limit_and_do_not_slow_a_run_down(
 
 @pytest.mark.parametrize("before", [0.0, 0.1], ids=["clean", "noisy"])
 @pytest.mark.parametrize("part", [1 / 3, 1 / 10])
-@pytest.mark.parametrize("limit", [150.0, 400.0])
+@pytest.mark.parametrize("limit", [150.0, laws.slow(400.0)])
 def test_a_limit_that_falls_steeply_is_found_without_a_storm_of_429s(limit: float, part: float, before: float) -> None:
     """Also if 429s were classified as spurious until then."""
     server, noise = rate_model.TokenBucket(limit, 10), rate_model.Noisy(before)

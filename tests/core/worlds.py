@@ -9,9 +9,9 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
-import hypothesis
 from hypothesis import strategies as st
 
+from tests.support import laws
 from worker.core.model.actual import Actual, Fleet
 from worker.core.model.desired import (
     Desired,
@@ -36,7 +36,7 @@ from worker.core.planning import merge_sources, planner
 _T = TypeVar("_T")
 _Window = tuple[datetime.datetime | None, datetime.datetime | None, bool]
 
-LAW = hypothesis.settings(max_examples=60, deadline=None, derandomize=True, database=None)
+LAW = laws.examples(60)
 """Every machine generates the same examples."""
 
 NOW = datetime.datetime(2026, 10, 5, 8, tzinfo=datetime.UTC)

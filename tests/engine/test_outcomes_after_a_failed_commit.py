@@ -64,7 +64,7 @@ async def test_each_intent_has_the_outcome_of_its_own_change_after_a_failed_comm
         harness.state_of({harness.VANS: []}, others=DRIVERS),
         journal=journal,
         faults=faults.Faults(script=refuse_every_second),
-        behaviour=quirks.Quirks(latency_seconds=0.1),
+        quirks=quirks.Quirks(latency_seconds=0.1),
         concurrency=2,
     )
     report = await account.reconcile({harness.VANS: DRIVERS})

@@ -8,7 +8,7 @@ from typing import Literal
 import anyio
 import pytest
 
-from tests.support import harness
+from tests.support import harness, laws
 from worker.core.model.errors import FleetSyncError, RateLimited, Stopped
 from worker.core.model.identifiers import DriverId
 from worker.core.pacing import retry_policy
@@ -58,7 +58,7 @@ async def _passing(
 # --- The ceiling ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("rate", "burst"), [(50.0, 10), (50.0, 1), (25.0, 25), (2000.0, 100), (0.5, 3)])
+@pytest.mark.parametrize(("rate", "burst"), [(50.0, 10), (50.0, 1), (25.0, 25), laws.slow(2000.0, 100), (0.5, 3)])
 async def test_never_more_than_the_ceiling_and_the_burst_in_any_second(rate: float, burst: int) -> None:
     limiter, run_cancellation = _limiter(rate=rate, burst=burst)
     each = max(2, round(rate))
@@ -107,7 +107,7 @@ class Server:
             raise RateLimited("429")
 
 
-@pytest.mark.parametrize("latency", [0.01, 0.08])
+@pytest.mark.parametrize("latency", [laws.slow(0.01), 0.08])
 @pytest.mark.parametrize("conduct", KEPT, ids=["bucket", "small-bucket", "fixed", "sliding"])
 async def test_an_unknown_limit_is_found_used_and_not_run_into(conduct: quirks.Quirks, latency: float) -> None:
     server = Server(conduct, latency=latency)
@@ -326,6 +326,7 @@ async def test_a_run_uses_its_pace_and_never_more() -> None:
     assert len(writes) / (writes[-1] - writes[0]) >= 0.85 * 50
 
 
+@pytest.mark.slow
 async def test_a_run_finds_a_limit_that_nobody_told() -> None:
     held, wanted = _many(2500)
     conduct = quirks.Quirks(rate=150, latency_seconds=0.05)

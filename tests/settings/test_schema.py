@@ -165,7 +165,6 @@ def test_what_is_read_fits(text: str) -> None:
     validator("membership").validate(json.loads(text))
 
 
-@hypothesis.settings(deadline=None, derandomize=True, database=None)
 @hypothesis.given(st.lists(st.sampled_from(["drv_", ID, "a", "é", "@", "=", ".", "-", " ", "/"]), max_size=6))
 def test_a_driver_fits_where_it_is_read_and_nowhere_else(parts: list[str]) -> None:
     text = "".join(parts)

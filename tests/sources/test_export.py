@@ -9,6 +9,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
+from tests.support import laws
 from worker.core.model.actual import Actual, Fleet
 from worker.core.model.desired import DriverByEmail, DriverById, FleetById, SourceReading
 from worker.core.model.identifiers import DriverId, FleetId
@@ -84,7 +85,7 @@ def _memberships(reading: SourceReading, actual: Actual) -> set[tuple[object, ob
 
 @pytest.mark.parametrize("by", STYLES)
 @pytest.mark.parametrize("form", FORMS)
-@hypothesis.settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@laws.examples(60)
 @hypothesis.given(actual=_accounts())
 def test_reading_it_back_gives_what_was_written(form: export.Format, by: export.ReferenceStyle, actual: Actual) -> None:
     expected = {(driver, fleet) for driver, fleets in actual.memberships.items() for fleet in fleets}

@@ -416,6 +416,7 @@ def test_many_fleets_with_rows_of_every_form_are_read_whole(name: str, read: con
     assert [row.note for row in reading.rows] == ["", "x"] * 50
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("name", ["a.yaml", "a.json", "a.toml", "a.csv"])
 def test_a_large_document_is_read_whole(name: str, read: conftest.Read) -> None:
     drivers = [f"drv_{index:032}" for index in range(20_000)]

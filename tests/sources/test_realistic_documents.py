@@ -11,10 +11,10 @@ import pytest
 from tests.sources import conftest
 from worker.core.model.desired import DriverByEmail, FleetByName
 from worker.core.model.errors import SourceError
-from worker.sources import file_source, positions
+from worker.sources import file_source
 
-FLEETS = [f"Fleet {number}" for number in range(3 * positions.DEPTH)]
-"""More fleets than levels allowed: a parser that counts levels and forgets to count down refuses them as too deep."""
+FLEETS = [f"Fleet {number}" for number in range(60)]
+"""Three times the nesting allowed: a parser that counts levels and forgets to count down refuses them as too deep."""
 
 
 def _driver(fleet: str) -> str:
