@@ -296,4 +296,5 @@ def test_every_guard_has_one_place_in_the_precedence() -> None:
         "allow_emptying_fleets",
         "max_detach_fraction_per_fleet",
         "max_detach_fraction",
+        "max_attach_fraction_per_fleet",
     ]

@@ -99,7 +99,8 @@ class GuardedPlan:
     """A plan after the guard: the very object that is shown, saved, approved and applied.
 
     `changes` are allowed and `held` are not; together they are the whole plan. `unsettled` means that a reference did
-    not resolve or a listing is incomplete, so the plan may not cover everything.
+    not resolve or a listing is incomplete, so the plan may not cover everything. `approved` are those of the allowed
+    changes that a guard held until an approval of this plan.
     """
 
     account: Account
@@ -114,3 +115,4 @@ class GuardedPlan:
     cost: Cost
     digest: str
     unsettled: bool = False
+    approved: frozenset[Change] = frozenset()

@@ -145,6 +145,20 @@ class OwnWrite:
     run_started: datetime.datetime
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class RecentChanges:
+    """The writes of one run in one fleet that took effect or may have (outcomes `applied` and `unknown`).
+
+    `made` is when the run recorded its intents. `approved` are those that a guard held until an approval allowed them.
+    """
+
+    fleet: FleetId
+    action: Action
+    made: datetime.datetime
+    count: int
+    approved: bool = False
+
+
 class Journal(Protocol):
     """The durable record, as a run writes it.
 
@@ -210,6 +224,10 @@ class Journal(Protocol):
 
         Leaves out outcome `already`, which was not our write, and writes that were accepted but never seen in Charge.
         """
+        ...
+
+    async def recent_changes(self, *, since: datetime.datetime) -> Sequence[RecentChanges]:
+        """Return the changes that were made after `since`, the oldest first."""
         ...
 
     async def absences(self) -> Mapping[Membership, datetime.datetime]:

@@ -1,14 +1,14 @@
 """Evaluates a plan: which changes are allowed, and which are held until a person approves exactly that plan.
 
-Invariants: allowed and held changes together are the plan; limits hold detaches only; no sequence of allowed changes
-empties a protected fleet. Neighbours: `planner` makes the plan, `flap_detection` finds frozen changes,
-`engine.plan_builder` calls `evaluate` with what the journal knows.
+Invariants: allowed and held changes together are the plan; no sequence of allowed changes empties a protected fleet;
+no sequence of runs changes more within the window than the limits allow, except by an approval. Neighbours: `planner`
+makes the plan, `window` counts recent changes, `engine.plan_builder` calls `evaluate` with what the journal knows.
 """
 
 import collections
 import dataclasses
 import datetime
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from worker.core.model.actual import Actual
 from worker.core.model.errors import ReadingError
@@ -16,7 +16,7 @@ from worker.core.model.identifiers import Account, DriverId, FleetId
 from worker.core.model.outcomes import NOT_CONVERGING
 from worker.core.model.plan import Action, Change, HeldChange, Plan
 from worker.core.model.plan_digest import plan_digest
-from worker.core.safety import flap_detection
+from worker.core.safety import attach_first, flap_detection, window
 
 MUST_SEE = "must_see"
 REFERENCE_MOVED = "reference_moved"
@@ -24,6 +24,7 @@ FLAPPING = "flapping"
 EMPTYING = "allow_emptying_fleets"
 PER_FLEET = "max_detach_fraction_per_fleet"
 PER_RUN = "max_detach_fraction"
+ATTACHES = "max_attach_fraction_per_fleet"
 
 FREEZING = frozenset({NOT_CONVERGING, FLAPPING})
 """Guards that hold a change because earlier ones did not last. An approval allows it once more, and only once."""
@@ -31,6 +32,7 @@ FREEZING = frozenset({NOT_CONVERGING, FLAPPING})
 APPROVAL_LIFETIME = datetime.timedelta(hours=24)
 """How long an approval in the journal is valid."""
 
+_FEW_ATTACHES = 20
 _FEW_REFERENCES = 20
 _MOST_UNCONFIRMED_WRITES = 3
 _SHOWN_PROBLEMS = 10
@@ -38,7 +40,11 @@ _SHOWN_PROBLEMS = 10
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Limits:
-    """The operator's limits (settings section `[guard]`); fractions are from 0 to 1."""
+    """The operator's limits (settings section `[guard]`); fractions are from 0 to 1.
+
+    Fractions and `always_allow` count over the last `window_length`. Without `max_attach_fraction_per_fleet` attaches
+    have no limit; a fraction of 0 allows only what is never held: `always_allow`, or the first 20 attaches.
+    """
 
     max_detach_fraction_per_fleet: float = 0.25
     max_detach_fraction: float = 0.10
@@ -46,6 +52,8 @@ class Limits:
     allow_emptying_fleets: bool = False
     must_see: frozenset[tuple[DriverId, FleetId]] = frozenset()
     max_unresolved_fraction: float = 0.10
+    max_attach_fraction_per_fleet: float | None = None
+    window_length: datetime.timedelta = window.DEFAULT_LENGTH
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -54,12 +62,13 @@ class GuardHistory:
 
     `resolutions` are the drivers that references resolved to. `unconfirmed_writes` counts, for each change, the writes
     in a row that Charge accepted and no reading showed. `writes` are our newest writes that took effect, for the
-    memberships that the plan changes.
+    memberships that the plan changes. `recent` are our changes within the window of the limits.
     """
 
     resolutions: Mapping[str, DriverId] = dataclasses.field(default_factory=dict)
     unconfirmed_writes: Mapping[tuple[Action, DriverId, FleetId], int] = dataclasses.field(default_factory=dict)
     writes: flap_detection.Writes = dataclasses.field(default_factory=dict)
+    recent: window.Window = dataclasses.field(default_factory=window.Window)
 
 
 NO_HISTORY = GuardHistory()
@@ -78,14 +87,15 @@ class Decision:
     """The changes of a plan in two parts, both in the plan's order, and what follows for later runs.
 
     `resolutions_to_remember` are the resolutions that later runs may rely on. `approval` is the digest whose approval
-    allowed held changes, or empty; `unfrozen` are those of them that a guard of `FREEZING` held: making one of these
-    uses up the approval.
+    allowed held changes, or empty; `approved` are these changes, and `unfrozen` those of them that were held by a guard
+    of `FREEZING`: making one of these uses up the approval.
     """
 
     allowed: tuple[Change, ...]
     held: tuple[HeldChange, ...]
     resolutions_to_remember: Mapping[str, DriverId] = dataclasses.field(default_factory=dict)
     approval: str = ""
+    approved: frozenset[Change] = frozenset()
     unfrozen: frozenset[Change] = frozenset()
 
 
@@ -110,13 +120,14 @@ def evaluate(
     before = tuple(holds[change] for change in plan.changes if change in holds)
     approval = _approval(plan, before, approvals)
     held = tuple(hold for hold in before if not approval or hold.guard == MUST_SEE)
-    freed = frozenset(hold.change for hold in before) - {hold.change for hold in held}
+    approved = frozenset(hold.change for hold in before) - {hold.change for hold in held}
     return Decision(
-        allowed=tuple(change for change in plan.changes if change not in holds or change in freed),
+        allowed=tuple(change for change in plan.changes if change not in holds or change in approved),
         held=held,
         resolutions_to_remember=_resolutions_to_remember(plan, held, history),
         approval=approval,
-        unfrozen=frozenset(change for change in freed if holds[change].guard in FREEZING),
+        approved=approved,
+        unfrozen=frozenset(change for change in approved if holds[change].guard in FREEZING),
     )
 
 
@@ -248,26 +259,46 @@ def _emptying(case: _Case) -> Mapping[Change, str]:
 
 
 def _per_fleet(case: _Case) -> Mapping[Change, str]:
-    """Hold every detach of a fleet that would lose too large a fraction of its members."""
-    most = case.limits.max_detach_fraction_per_fleet
-    due = collections.Counter(change.fleet for change in case.detaches)
-    held = {}
-    for change in case.detaches:
-        count, members = due[change.fleet], case.plan.members[change.fleet]
-        if count > case.limits.always_allow and count / members > most:
-            share = f"{count} of {members} memberships of this fleet ({count / members:.1%})"
-            held[change] = f"{share} would be detached, more than {PER_FLEET} = {most:g}"
-    return held
+    """Hold every detach of a fleet that would lose too large a fraction of its members within the window."""
+    limit = window.Limit(PER_FLEET, Action.DETACH, case.limits.max_detach_fraction_per_fleet, case.limits.always_allow)
+    return _over_in_fleets(case, limit, case.detaches)
 
 
 def _per_run(case: _Case) -> Mapping[Change, str]:
-    """Hold every detach if too large a fraction of all memberships would be detached."""
-    count, members = len(case.detaches), sum(case.plan.members.values())
-    if count <= case.limits.always_allow or count / members <= case.limits.max_detach_fraction:
+    """Hold every detach if too large a fraction of all memberships would be detached within the window."""
+    limit = window.Limit(PER_RUN, Action.DETACH, case.limits.max_detach_fraction, case.limits.always_allow)
+    recent, members = case.history.recent.of(case.plan.members), sum(case.plan.members.values())
+    if not limit.is_exceeded(recent, members=members, due=len(case.detaches)):
         return {}
-    share = f"{count} of {members} memberships in all managed fleets ({count / members:.1%})"
-    reason = f"{share} would be detached, more than {PER_RUN} = {case.limits.max_detach_fraction:g}"
+    reason = limit.reason(recent, members=members, due=len(case.detaches), where="in all managed fleets")
     return dict.fromkeys(case.detaches, reason)
+
+
+def _attaches(case: _Case) -> Mapping[Change, str]:
+    """Hold every attach to a fleet that would grow by too large a fraction within the window.
+
+    Holds the detaches of these drivers too, so that they stay in a fleet.
+    """
+    if case.limits.max_attach_fraction_per_fleet is None:
+        return {}
+    limit = window.Limit(ATTACHES, Action.ATTACH, case.limits.max_attach_fraction_per_fleet, _FEW_ATTACHES)
+    attaches = [change for change in case.plan.changes if change.action is Action.ATTACH]
+    held = _over_in_fleets(case, limit, attaches)
+    dependent = {
+        change: f"the attach of this driver to {fleet} is held ({ATTACHES}), and no driver may end up without a fleet"
+        for change, fleet in attach_first.dependent_detaches(case.plan.changes, held).items()
+    }
+    return {**held, **dependent}
+
+
+def _over_in_fleets(case: _Case, limit: window.Limit, changes: Sequence[Change]) -> dict[Change, str]:
+    """Return these changes of every fleet in which they exceed a limit, with the reason."""
+    reasons = {}
+    for fleet, due in collections.Counter(change.fleet for change in changes).items():
+        recent, members = case.history.recent.of({fleet}), case.plan.members[fleet]
+        if limit.is_exceeded(recent, members=members, due=due):
+            reasons[fleet] = limit.reason(recent, members=members, due=due, where="of this fleet")
+    return {change: reasons[change.fleet] for change in changes if change.fleet in reasons}
 
 
 PRECEDENCE: tuple[tuple[str, Callable[[_Case], Mapping[Change, str]]], ...] = (
@@ -278,5 +309,6 @@ PRECEDENCE: tuple[tuple[str, Callable[[_Case], Mapping[Change, str]]], ...] = (
     (EMPTYING, _emptying),  # the limits, from the smallest scope to the largest
     (PER_FLEET, _per_fleet),
     (PER_RUN, _per_run),
+    (ATTACHES, _attaches),
 )
 """The guards by code, the most serious first. Each returns the changes that it holds, with the reason."""
