@@ -236,6 +236,27 @@ DEFECTS = (
         ("tests/core/test_near_misses.py",),
     ),
     Defect(
+        "forgetting what was detached within the window",
+        "worker/core/safety/window.py",
+        "total, before = recent.count(self.action) + due, recent.members_before(members)",
+        "total, before = due, recent.members_before(members)",
+        ("tests/core/test_window.py",),
+    ),
+    Defect(
+        "taking drivers attached within the window for members at its beginning",
+        "worker/core/safety/window.py",
+        "members + self.count(Action.DETACH) - self.count(Action.ATTACH, approved=True)",
+        "members + self.count(Action.DETACH)",
+        ("tests/core/test_window.py",),
+    ),
+    Defect(
+        "counting approved detaches",
+        "worker/core/safety/window.py",
+        "if each.action is action and (approved or not each.approved))",
+        "if each.action is action)",
+        ("tests/core/test_window.py",),
+    ),
+    Defect(
         "emptying a fleet",
         "worker/core/safety/guard.py",
         "if due[change.fleet] + delayed >= members:",

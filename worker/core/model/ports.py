@@ -226,10 +226,6 @@ class Journal(Protocol):
         """
         ...
 
-    async def recent_changes(self, *, since: datetime.datetime) -> Sequence[RecentChanges]:
-        """Return the changes that were made after `since`, the oldest first."""
-        ...
-
     async def absences(self) -> Mapping[Membership, datetime.datetime]:
         """Return each membership that is known to be absent from the sources, with the time since when."""
         ...
