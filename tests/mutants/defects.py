@@ -1,7 +1,7 @@
 """The planted defects: what each breaks, where, and which tests must fail.
 
-Invariant: `before` occurs exactly once in its file; test_defects_list.py checks it. Neighbours: `__main__` plants the
-defects in a copy, one at a time.
+Invariant: `before` occurs exactly once in its file; test_defects_list.py checks it. Neighbours:
+`former_survivors` has more; `__main__` plants them in a copy, one at a time.
 """
 
 import dataclasses

@@ -7,11 +7,12 @@ import pathlib
 
 import pytest
 
-from tests.mutants import defects
+from tests.mutants import defects, former_survivors
 
 ROOT = pathlib.Path(__file__).parents[2]
 
-EVERY = [pytest.param(defect, id=defect.name) for defect in defects.DEFECTS]
+DEFECTS = (*defects.DEFECTS, *former_survivors.DEFECTS)
+EVERY = [pytest.param(defect, id=defect.name) for defect in DEFECTS]
 
 
 @pytest.mark.parametrize("defect", EVERY)
@@ -34,9 +35,12 @@ def test_the_tests_of_a_defect_exist(defect: defects.Defect) -> None:
 
 
 def test_no_two_defects_have_one_name() -> None:
-    names = collections.Counter(defect.name for defect in defects.DEFECTS)
+    names = collections.Counter(defect.name for defect in DEFECTS)
     assert [name for name, count in names.items() if count > 1] == []
 
 
 def _names(source: str) -> set[str]:
-    return {node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)}
+    """Return the names that are read and never assigned."""
+    names = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)]
+    assigned = {node.id for node in names if isinstance(node.ctx, ast.Store)}
+    return {node.id for node in names} - assigned

@@ -1,0 +1,72 @@
+"""A copy of the working tree, in which defects are planted and tests run.
+
+Invariant: after each defect the copy is as it was. Neighbours: `__main__` and `generated` plant.
+"""
+
+import contextlib
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+
+ROOT = pathlib.Path(__file__).parents[2]
+PARTS = (
+    "worker",
+    "tests",
+    "config",
+    "docs",
+    "pyproject.toml",
+    "README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "Makefile",
+)
+NO_TESTS = 5
+TOO_LONG = 124
+
+
+class Copy:
+    """What of the tree the tests need, in a folder of its own."""
+
+    def __init__(self, folder: str) -> None:
+        """Copy into an empty folder."""
+        self._folder = pathlib.Path(folder)
+        for part in PARTS:
+            if (ROOT / part).is_dir():
+                shutil.copytree(ROOT / part, self._folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(ROOT / part, self._folder / part)
+
+    def read(self, file: str) -> str:
+        """Return the text of a file."""
+        return (self._folder / file).read_text(encoding="utf-8")
+
+    @contextlib.contextmanager
+    def planted(self, file: str, defective: str) -> Iterator[None]:
+        """Replace a file for the duration of the block."""
+        sound = self.read(file)
+        (self._folder / file).write_text(defective, encoding="utf-8")
+        try:
+            yield
+        finally:
+            (self._folder / file).write_text(sound, encoding="utf-8")
+
+    def test(self, tests: Sequence[str], *options: str, seconds: float) -> int:
+        """Run these tests until the first fails, and return pytest's exit code, or `TOO_LONG`.
+
+        The tests run in a process group of their own, which ends with them: a test that is cut off leaves nothing.
+        """
+        command = [sys.executable, "-B", "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *options, *tests]
+        with subprocess.Popen(
+            command, cwd=self._folder, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as process:
+            try:
+                return process.wait(timeout=seconds)
+            except subprocess.TimeoutExpired:
+                return TOO_LONG
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)

@@ -1,0 +1,150 @@
+"""Defects that the tests once missed, each with the test that was written for it.
+
+Invariant: as in `defects`. Neighbours: `defects` has the others; `__main__` plants both.
+"""
+
+from tests.mutants.defects import Defect
+
+FIRST_REASON = ("tests/engine/test_first_reason.py",)
+LARGE_DOCUMENTS = ("tests/sources/test_realistic_documents.py",)
+CLOSING = ("tests/service/test_closing.py",)
+
+DEFECTS = (
+    Defect(
+        "ignoring the Retry-After of a late 429",
+        "worker/engine/rate_limiter.py",
+        "if self._estimate.limited(sent=sent, now=now):",
+        "if not self._estimate.limited(sent=sent, now=now):\n            return\n        else:",
+        ("tests/engine/test_late_answers.py",),
+    ),
+    Defect(
+        "a contradiction that replaces an earlier one",
+        "worker/core/planning/inventory.py",
+        "self._contradicted |= before",
+        "self._contradicted = before",
+        ("tests/core/test_inventory_contradictions.py",),
+    ),
+    Defect(
+        "checking for the writer before the wait for a turn",
+        "worker/engine/request_executor.py",
+        "sent = await self._limiter.acquire(self.run_cancellation)\n"
+        "        if attempts.ready is not None:\n"
+        "            await attempts.ready()",
+        "if attempts.ready is not None:\n"
+        "            await attempts.ready()\n"
+        "        sent = await self._limiter.acquire(self.run_cancellation)",
+        ("tests/engine/test_writer_check.py",),
+    ),
+    Defect(
+        "going on after the writer lock is lost",
+        "worker/engine/applier.py",
+        "            run_cancellation.request_stop(error)\n            raise",
+        "            raise",
+        ("tests/engine/test_writer_check.py",),
+    ),
+    Defect(
+        "outcomes of other intents after a failed commit",
+        "worker/engine/outcome_writer.py",
+        "[*group, *self._waiting]",
+        "[*zip([key for key, _ in group], [outcome for _, outcome in group[::-1]], strict=True), *self._waiting]",
+        ("tests/engine/test_outcomes_after_a_failed_commit.py",),
+    ),
+    Defect(
+        "believing a list of all drivers that lacks named ones",
+        "worker/engine/driver_reader.py",
+        "            self._directory_complete = False\n        await self.retrieve(rest)",
+        "        await self.retrieve(rest)",
+        ("tests/engine/test_incomplete_directory.py",),
+    ),
+    Defect(
+        "the first reason of a stop replaced by a later one",
+        "worker/engine/cancellation.py",
+        "self.reason = self.reason or reason",
+        "self.reason = reason",
+        ("tests/engine/test_cancellation.py",),
+    ),
+    Defect(
+        "no heartbeat where a reading fails",
+        "worker/engine/cancellation.py",
+        "        except FleetSyncError:\n            self.heartbeat()\n",
+        "        except FleetSyncError:\n",
+        FIRST_REASON,
+    ),
+    Defect(
+        "no heartbeat at the end of a reading",
+        "worker/engine/cancellation.py",
+        "            raise\n        self.heartbeat()\n",
+        "            raise\n",
+        FIRST_REASON,
+    ),
+    Defect(
+        "no error where a correction cannot be recorded",
+        "worker/engine/reconciler.py",
+        "            self._executor.run_cancellation.request_stop(error)",
+        "            pass",
+        FIRST_REASON,
+    ),
+    Defect(
+        "levels of JSON that are never counted down",
+        "worker/sources/formats/json_format.py",
+        "            self._depth -= 1\n",
+        "",
+        LARGE_DOCUMENTS,
+    ),
+    Defect(
+        "levels of YAML that are never counted down",
+        "worker/sources/formats/yaml_format.py",
+        "        self._depth -= 1\n",
+        "",
+        LARGE_DOCUMENTS,
+    ),
+    Defect(
+        "levels of TOML that are never counted down",
+        "worker/sources/formats/toml_format.py",
+        "            self._depth -= 1\n",
+        "",
+        LARGE_DOCUMENTS,
+    ),
+    Defect(
+        "refusing file names that are not ASCII",
+        "worker/sources/file_source.py",
+        'name.encode(errors="replace").decode() != name',
+        "True",
+        LARGE_DOCUMENTS,
+    ),
+    Defect(
+        "a date without a zone, compared with one that has one",
+        "worker/charge/codec.py",
+        "return moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)",
+        "return moment",
+        ("tests/charge/test_retry_after_dates.py",),
+    ),
+    Defect(
+        "control characters in addresses",
+        "worker/settings/urls.py",
+        " or not character.isprintable()",
+        "",
+        ("tests/settings/test_address_characters.py",),
+    ),
+    Defect(
+        "backslashes in addresses",
+        "worker/settings/urls.py",
+        ' or not host or "\\\\" in text:',
+        " or not host:",
+        ("tests/settings/test_address_characters.py",),
+    ),
+    Defect(
+        "connections that are left open",
+        "worker/service/composition.py",
+        "await opened.aclose()",
+        "opened.aclose()",
+        CLOSING,
+    ),
+    Defect(
+        "a body that is left open",
+        "worker/charge/transport.py",
+        "await response.aclose()",
+        "response.aclose()",
+        ("tests/charge",),
+    ),
+)
