@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from tests.core import plans, worlds
 from tests.core.worlds import DEPOT, VANS, A, B
+from worker.core.model.desired import DriverById, FleetById, FleetByName, Mode, is_fleet_name
 from worker.core.model.identifiers import DriverId, FleetId, Membership
 from worker.core.model.outcomes import NOT_CONVERGING
 from worker.core.model.plan import Action, Change, Plan
@@ -153,7 +154,10 @@ def test_a_sentinel_and_a_recycled_address_are_told_before_the_flapping() -> Non
 def test_memory_only_ever_holds_more(world: worlds.World, limits: guard.Limits, data: st.DataObject) -> None:
     """Allowed and held changes together are still the plan, in its order."""
     plan = world.plan()
-    before = {reference: data.draw(st.sampled_from(worlds.DRIVERS)) for reference in sorted(plan.resolutions)}
+    before: dict[str, DriverId | FleetId] = {}
+    for reference in sorted(plan.resolutions):
+        named = is_fleet_name(reference)
+        before[reference] = data.draw(st.sampled_from(worlds.FLEETS) if named else st.sampled_from(worlds.DRIVERS))
     counts = {(each.action, each.driver, each.fleet): data.draw(st.integers(0, 5)) for each in plan.changes}
     plain = guard.evaluate(plan, world.actual, limits)
     flaps = {m: w for each in plan.changes if data.draw(st.booleans()) for m, w in made(each, 20, 10, 0).items()}
@@ -163,5 +167,69 @@ def test_memory_only_ever_holds_more(world: worlds.World, limits: guard.Limits, 
     held = [each.change for each in decision.held]
     assert sorted([*decision.allowed, *held], key=lambda each: each.order) == list(plan.changes)
     settled = decision.resolutions_to_remember
-    moved = {driver for reference in settled for driver in (before[reference], plan.resolutions[reference])}
+    moved = {each for reference in settled for each in (before[reference], plan.resolutions[reference])}
     assert moved.isdisjoint(each.driver for each in held)
+    assert moved.isdisjoint(each.fleet for each in held)
+    for each in decision.allowed:
+        stays = not {each.driver, each.fleet} & {
+            id
+            for reference, now in plan.resolutions.items()
+            if before[reference] != now
+            for id in (before[reference], now)
+        }
+        assert stays
+
+
+# --- Names of fleets --------------------------------------------------------------------------------------
+
+NORTH = worlds.NORTH
+
+
+def named(*changes: Change, **fleets: FleetId) -> Plan:
+    """Return a plan with these resolutions of fleet names; no fraction holds anything."""
+    return dataclasses.replace(renamed(*changes), resolutions={f'"{name}"': fleet for name, fleet in fleets.items()})
+
+
+def test_two_fleets_that_exchange_names_change_nothing_until_the_plan_is_approved() -> None:
+    """It caused 40 attaches to wrong fleets."""
+    changes = [
+        change(action, driver, fleet) for action, driver, fleet in ((Action.ATTACH, A, VANS), (DETACH, B, DEPOT))
+    ]
+    other = change(Action.ATTACH, worlds.C, NORTH)
+    plan = named(*changes, other, Vans=VANS, Depot=DEPOT, North=NORTH)
+    history = guard.GuardHistory(resolutions={'"Vans"': DEPOT, '"Depot"': VANS, '"North"': NORTH})
+    decision = guard.evaluate(plan, worlds.seen({}), guard.Limits(), history)
+    assert decision.allowed == (other,)
+    assert plans.holds(decision) == {guard.REFERENCE_MOVED}
+    assert decision.held[0].message == (
+        f'"Vans" resolved to {DEPOT} before and resolves to {VANS} now: check whether it is the same fleet'
+    )
+    assert decision.resolutions_to_remember == {}
+
+    approved = plans.approved(plan, history=history)
+    assert plans.parts(approved) == (plan.changes, ())
+    assert approved.resolutions_to_remember == {'"Vans"': VANS, '"Depot"': DEPOT}
+
+
+def test_a_driver_whose_attach_to_a_renamed_fleet_is_held_keeps_every_fleet() -> None:
+    attach, detach, free = change(Action.ATTACH, A), change(DETACH, A, NORTH), change(DETACH, B, NORTH)
+    history = guard.GuardHistory(resolutions={'"Vans"': DEPOT})
+    decision = guard.evaluate(named(attach, detach, free, Vans=VANS), worlds.seen({}), guard.Limits(), history)
+    assert decision.allowed == (free,)
+    reasons = {held.change: held.message for held in decision.held}
+    assert f"the attach of this driver to {VANS} is held (reference_moved)" in reasons[detach]
+
+
+@pytest.mark.parametrize(("unresolved", "incomplete"), [(1, 0), (0, 1)])
+def test_a_moved_name_is_not_settled_by_a_plan_that_may_lack_changes(unresolved: int, incomplete: int) -> None:
+    history = guard.GuardHistory(resolutions={'"Vans"': DEPOT, ALICE: A})
+    whole = dataclasses.replace(named(Vans=VANS, New=NORTH), references=1)
+    part = dataclasses.replace(whole, unresolved=unresolved, incomplete=incomplete)
+    settled = [guard.evaluate(plan, worlds.seen({}), guard.Limits(), history) for plan in (whole, part)]
+    assert [each.resolutions_to_remember for each in settled] == [{'"Vans"': VANS, '"New"': NORTH}, {'"New"': NORTH}]
+
+
+def test_the_planner_resolves_names_of_fleets_for_the_guard_and_no_ids() -> None:
+    wishes = worlds.wish({FleetByName("Paris vans"): [DriverById(A)], FleetById(DEPOT): [DriverById(B)]})
+    plan = worlds.World(wishes, worlds.seen({A: [], B: []}), Mode.EXACT).plan()
+    assert plan.resolutions == {'"Paris vans"': VANS}

@@ -207,6 +207,25 @@ async def test_an_address_that_changes_while_its_driver_moves_leaves_nobody_with
     assert account_harness.state.members(VANS) == {*IN_VANS[1:], alice}
 
 
+async def test_two_fleets_that_exchange_names_attach_nobody_to_the_wrong_fleet() -> None:
+    """Nor does an archived fleet whose name was given to a new one: both need an approval, once."""
+    account_harness = harness.Harness(harness.state_of({VANS: IN_VANS, DEPOT: IN_DEPOT, NORTH: []}))
+    wanted = {"Fleet V": IN_VANS, "Fleet W": IN_DEPOT}
+    assert (await account_harness.reconcile(wanted)).result is RunResult.IN_SYNC
+    account_harness.state.change_fleet(VANS, name="Fleet W")
+    account_harness.state.change_fleet(DEPOT, name="Fleet V")
+    digest = ""
+    for _ in range(2):
+        finished = await _unharmed(account_harness, wanted)
+        assert finished.exit_code == 3
+        assert finished.guarded is not None
+        digest = finished.guarded.digest
+        assert {each.guard for each in finished.guarded.held} == {guard.REFERENCE_MOVED}
+    assert (await account_harness.reconcile(wanted, approved=digest)).exit_code == 0
+    assert account_harness.state.members(VANS) == frozenset(IN_DEPOT)
+    assert (await account_harness.reconcile(wanted)).result is RunResult.IN_SYNC
+
+
 async def test_moving_ownership_made_a_tool_delete_what_was_anothers() -> None:
     """external-dns 5993: managed fleets only."""
     account_harness = _account(limits=harness.LENIENT)

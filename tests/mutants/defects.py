@@ -28,7 +28,7 @@ DEFECTS = (
     Defect(
         "forgetting whom a reference led to",
         "worker/core/planning/planner.py",
-        "before=remembered.get(str(row.driver))",
+        "before=_driver_before(row.driver, remembered)",
         "before=None",
         PLANNER,
     ),
@@ -255,6 +255,13 @@ DEFECTS = (
         "if each.action is action and (approved or not each.approved))",
         "if each.action is action)",
         ("tests/core/test_window.py",),
+    ),
+    Defect(
+        "following a name to another fleet",
+        "worker/core/safety/guard.py",
+        "by_fleet = {change: reasons[change.fleet] for change in case.plan.changes if change.fleet in reasons}",
+        "by_fleet = dict[Change, str]()",
+        ("tests/core/test_guard_memory.py",),
     ),
     Defect(
         "emptying a fleet",

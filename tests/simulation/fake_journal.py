@@ -15,7 +15,7 @@ import trio
 
 from tests.simulation import audit, fault_points
 from worker.core.model.errors import JournalBusy, JournalError
-from worker.core.model.identifiers import DriverId, FleetId, IntentKey, Membership, RunId
+from worker.core.model.identifiers import DriverId, FleetId, IntentKey, Membership, Resolutions, RunId
 from worker.core.model.outcomes import Already, Applied, Outcome, Unknown
 from worker.core.model.plan import Action, Change, GuardedPlan
 from worker.core.model.ports import Intent, OpenIntent, OwnWrite
@@ -65,7 +65,7 @@ class Storage:
     entries: dict[IntentKey, Entry] = dataclasses.field(default_factory=dict)
     runs: dict[RunId, Begun] = dataclasses.field(default_factory=dict)
     reports: dict[RunId, Report] = dataclasses.field(default_factory=dict)
-    resolutions: dict[str, DriverId] = dataclasses.field(default_factory=dict)
+    resolutions: dict[str, DriverId | FleetId] = dataclasses.field(default_factory=dict)
     approvals: dict[str, datetime.datetime] = dataclasses.field(default_factory=dict)
     absences: dict[Membership, datetime.datetime] = dataclasses.field(default_factory=dict)
     allowed: list[frozenset[Write]] = dataclasses.field(default_factory=list)
@@ -209,13 +209,13 @@ class FakeJournal:
         await self._ask("approvals")
         return frozenset(digest for digest, until in self._disk.approvals.items() if until > now)
 
-    async def resolutions(self) -> Mapping[str, DriverId]:
+    async def resolutions(self) -> Resolutions:
         """Give whom references led to."""
         self._planning()
         await self._ask("resolutions")
         return dict(self._disk.resolutions)
 
-    async def remember(self, resolutions: Mapping[str, DriverId]) -> None:
+    async def remember(self, resolutions: Resolutions) -> None:
         """Put on disk whom references lead to."""
         if resolutions:
             await self._commit("remember", lambda: self._disk.resolutions.update(resolutions))

@@ -10,7 +10,7 @@ import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from worker.core.model.errors import JournalBusy, JournalError
-from worker.core.model.identifiers import DriverId, FleetId, IntentKey, Membership, RunId
+from worker.core.model.identifiers import DriverId, FleetId, IntentKey, Membership, Resolutions, RunId
 from worker.core.model.outcomes import OUTCOME_NAMES, Applied, Outcome, Unknown
 from worker.core.model.plan import Change, GuardedPlan
 from worker.core.model.ports import Clock, Intent, OpenIntent, OwnWrite, PastChange, PastRun
@@ -44,7 +44,7 @@ class _Store:
     runs: dict[RunId, _Run] = dataclasses.field(default_factory=dict)
     intents: dict[IntentKey, OpenIntent] = dataclasses.field(default_factory=dict)
     approvals: dict[str, datetime.datetime] = dataclasses.field(default_factory=dict)
-    resolutions: dict[str, DriverId] = dataclasses.field(default_factory=dict)
+    resolutions: dict[str, DriverId | FleetId] = dataclasses.field(default_factory=dict)
     absences: dict[Membership, datetime.datetime] = dataclasses.field(default_factory=dict)
     writer: "MemoryJournal | None" = None
 
@@ -134,11 +134,11 @@ class MemoryJournal:
         """Return the digests of all plans whose approval is valid at `now`."""
         return frozenset(digest for digest, until in self._store.approvals.items() if until > now)
 
-    async def resolutions(self) -> Mapping[str, DriverId]:
+    async def resolutions(self) -> Resolutions:
         """Give whom each reference led to."""
         return dict(self._store.resolutions)
 
-    async def remember(self, resolutions: Mapping[str, DriverId]) -> None:
+    async def remember(self, resolutions: Resolutions) -> None:
         """Record whom these references lead to."""
         self._hold()
         self._store.resolutions.update(resolutions)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from worker.core.model.actual import Actual
 from worker.core.model.desired import Desired, Mode, SourceRevision
-from worker.core.model.identifiers import Account, DriverId, FleetId, Membership, RunId
+from worker.core.model.identifiers import Account, FleetId, Membership, Resolutions, RunId
 from worker.core.model.plan import Change, Cost, GuardedPlan, Plan
 from worker.core.model.plan_digest import plan_digest
 from worker.core.model.ports import Clock, Journal, RunHistory, Source
@@ -49,7 +49,7 @@ class PlanResult:
     desired: Desired
     actual: Actual
     guarded: GuardedPlan
-    resolutions: Mapping[str, DriverId] = dataclasses.field(default_factory=dict)
+    resolutions: Resolutions = dataclasses.field(default_factory=dict)
     newly_absent: frozenset[Membership] = frozenset()
     returned: frozenset[Membership] = frozenset()
     members: Mapping[FleetId, int] = dataclasses.field(default_factory=dict)
@@ -162,9 +162,7 @@ class PlanBuilder:
             unfrozen=decision.unfrozen,
         )
 
-    async def _history(
-        self, plan: Plan, *, resolutions: Mapping[str, DriverId], now: datetime.datetime
-    ) -> guard.GuardHistory:
+    async def _history(self, plan: Plan, *, resolutions: Resolutions, now: datetime.datetime) -> guard.GuardHistory:
         """Ask the journal what the guard judges by; of our own writes only where there is something to write."""
         drivers = {change.driver for change in plan.changes}
         return guard.GuardHistory(

@@ -8,13 +8,13 @@ give); a lost lock is never taken again in passing, only by `open`. Blocks, and 
 import contextlib
 import pathlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
 from worker.core.model.errors import JournalBusy, JournalError
-from worker.core.model.identifiers import DriverId
+from worker.core.model.identifiers import Resolutions
 from worker.core.model.ports import Clock, OpenIntent
 from worker.journal import address as addresses
 from worker.journal import glance as glances
@@ -131,7 +131,7 @@ class Keeper:
         """Give what is open; nothing is, where a glance was enough."""
         return () if self._glance is not None else self._ready().open_intents()
 
-    def remember(self, resolutions: Mapping[str, DriverId]) -> None:
+    def remember(self, resolutions: Resolutions) -> None:
         """Record whom these references lead to, where that is new."""
         known = self.look().resolutions()
         fresh = {reference: driver for reference, driver in resolutions.items() if known.get(reference) != driver}

@@ -9,7 +9,7 @@ import datetime
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from worker.core.model.identifiers import DriverId, FleetId, Membership
+from worker.core.model.identifiers import DriverId, FleetId, Membership, Resolutions
 from worker.core.model.outcomes import NOT_CONVERGING
 from worker.core.model.plan import Action
 from worker.core.model.ports import OwnWrite
@@ -77,7 +77,7 @@ class Lookups(abc.ABC):
         """Return the digests of all plans whose approval is valid at `now`."""
         return frozenset(digest for (digest,) in self.ask(_APPROVALS, {"now": format_time(now)}))
 
-    def resolutions(self) -> dict[str, DriverId]:
+    def resolutions(self) -> Resolutions:
         """Give whom each reference led to."""
         return dict(self.ask(_RESOLUTIONS, {}))  # type: ignore[arg-type]
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 import anyio
 import anyio.to_thread
 
-from worker.core.model.identifiers import DriverId, FleetId, IntentKey, Membership, RunId
+from worker.core.model.identifiers import DriverId, FleetId, IntentKey, Membership, Resolutions, RunId
 from worker.core.model.outcomes import Outcome
 from worker.core.model.plan import GuardedPlan
 from worker.core.model.ports import Clock, Intent, OpenIntent, OwnWrite, PastChange, PastRun
@@ -105,11 +105,11 @@ class SqlJournal:
         """Return the digests of all plans whose approval is valid at `now`."""
         return await self._do(lambda: self._keeper.look().approvals(now=now))
 
-    async def resolutions(self) -> Mapping[str, DriverId]:
+    async def resolutions(self) -> Resolutions:
         """Give whom each reference led to."""
         return await self._do(lambda: self._keeper.look().resolutions())
 
-    async def remember(self, resolutions: Mapping[str, DriverId]) -> None:
+    async def remember(self, resolutions: Resolutions) -> None:
         """Record whom these references lead to, where that is new."""
         await self._do(lambda: self._keeper.remember(resolutions))
 

@@ -94,6 +94,11 @@ class FleetByName:
 FleetRef = FleetById | FleetByName
 
 
+def is_fleet_name(reference: str) -> bool:
+    """Return whether the text of a reference is the name of a fleet: only those are in quotation marks."""
+    return reference.startswith('"')
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Row:
     """One membership that a source declares. `starts` is inclusive, `ends` exclusive; both are aware, in UTC."""

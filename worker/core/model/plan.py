@@ -10,7 +10,7 @@ import enum
 from collections.abc import Mapping
 
 from worker.core.model.desired import Origin, SourceRevision
-from worker.core.model.identifiers import Account, DriverId, FleetId, Membership
+from worker.core.model.identifiers import Account, DriverId, FleetId, Membership, Resolutions
 from worker.core.model.problem import Problem
 
 
@@ -60,8 +60,9 @@ class Plan:
 
     `members` maps each managed fleet to the number of its members now. `references` counts the distinct references that
     are active now, `unresolved` those among them that did not resolve, `incomplete` the fleets whose listing is not
-    trusted. `resolutions` maps each e-mail or metadata reference to its driver. `unjudged` are known absences that this
-    run can neither confirm nor refute; `later` are memberships whose detach waits for the end of its grace period.
+    trusted. `resolutions` maps e-mail addresses, metadata and fleet names to what they resolve to. `unjudged` are known
+    absences that this run can neither confirm nor refute; `later` are memberships whose detach waits for the end of its
+    grace period.
     """
 
     changes: tuple[Change, ...]
@@ -72,7 +73,7 @@ class Plan:
     references: int = 0
     unresolved: int = 0
     incomplete: int = 0
-    resolutions: Mapping[str, DriverId] = dataclasses.field(default_factory=dict)
+    resolutions: Resolutions = dataclasses.field(default_factory=dict)
     unjudged: frozenset[Membership] = frozenset()
     later: frozenset[Membership] = frozenset()
 

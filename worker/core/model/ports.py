@@ -12,7 +12,7 @@ from typing import Any, NewType, Protocol
 
 from worker.core.model.actual import Driver, Fleet
 from worker.core.model.desired import SourceReading
-from worker.core.model.identifiers import DriverId, FleetId, IntentKey, Membership, RunId
+from worker.core.model.identifiers import DriverId, FleetId, IntentKey, Membership, Resolutions, RunId
 from worker.core.model.outcomes import Outcome
 from worker.core.model.plan import Action, Change, GuardedPlan
 from worker.core.model.report import Report
@@ -207,12 +207,12 @@ class Journal(Protocol):
         """Return the digests of all plans whose approval is valid at `now`."""
         ...
 
-    async def resolutions(self) -> Mapping[str, DriverId]:
-        """Return the driver that each e-mail or metadata reference resolved to when it was last used."""
+    async def resolutions(self) -> Resolutions:
+        """Return what each reference resolved to when it was last used: e-mail addresses, metadata and fleet names."""
         ...
 
-    async def remember(self, resolutions: Mapping[str, DriverId]) -> None:
-        """Record the drivers that these references resolve to now."""
+    async def remember(self, resolutions: Resolutions) -> None:
+        """Record what these references resolve to now."""
         ...
 
     async def unconfirmed_writes(self, *, since: datetime.datetime) -> Mapping[tuple[Action, DriverId, FleetId], int]:

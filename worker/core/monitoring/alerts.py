@@ -135,7 +135,7 @@ _HELD_REMEDIES = {
         "Check that the key belongs to this account and that the source is correct. This cannot be approved."
     ),
     guard.REFERENCE_MOVED: (
-        "Check whether this is the same person. If so, approve exactly this plan; if not, correct the source."
+        "Check whether this is the same person or fleet. If so, approve exactly this plan; if not, correct the source."
     ),
     **dict.fromkeys(
         guard.FREEZING,

@@ -11,8 +11,8 @@ import types
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from worker.core.model.actual import Actual
-from worker.core.model.desired import Desired, DriverById, FleetRef, Mode, Origin, Row
-from worker.core.model.identifiers import DriverId, FleetId, Membership
+from worker.core.model.desired import Desired, DriverById, DriverRef, FleetById, FleetRef, Mode, Origin, Row
+from worker.core.model.identifiers import DriverId, FleetId, Membership, Resolutions
 from worker.core.model.plan import Action, Change, Plan
 from worker.core.model.plan_digest import row_fingerprint
 from worker.core.model.problem import Problem
@@ -26,12 +26,12 @@ def plan(
     now: datetime.datetime,
     mode: Mode,
     absences: Collection[Membership] = (),
-    remembered: Mapping[str, DriverId] = types.MappingProxyType({}),
+    remembered: Resolutions = types.MappingProxyType({}),
 ) -> Plan:
     """Plan the changes that bring the managed fleets in sync, as far as references and listings allow.
 
     `mode` applies to fleets without one of their own. `absences` are those known from earlier runs. `remembered` maps
-    references to the drivers that they resolved to before: one that no longer resolves may still mean that driver.
+    references to what they resolved to before: one that no longer resolves may still mean that driver.
 
     Every row's fleet must have an entry in `desired.fleets`, and every driver in the indexes of `actual` must be in its
     `memberships`. Raises errors.DesiredError if a fleet has two modes, under its id and its name.
@@ -76,7 +76,7 @@ class _ResolvedRows:
     problems: list[Problem] = dataclasses.field(default_factory=list)
     references: int = 0
     unresolved: int = 0
-    resolutions: dict[str, DriverId] = dataclasses.field(default_factory=dict)
+    resolutions: dict[str, DriverId | FleetId] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def of(
@@ -85,13 +85,13 @@ class _ResolvedRows:
         actual: Actual,
         *,
         now: datetime.datetime,
-        remembered: Mapping[str, DriverId],
+        remembered: Resolutions,
     ) -> "_ResolvedRows":
         """Resolve all rows. Inactive rows create no change; their position is reported on the detach they explain."""
         fleets = resolver.resolve_fleets({entry.fleet for entry in desired.fleets}, actual.fleets)
         resolved = cls(fleets, resolver.resolved_ids(fleets.values()))
         drivers = {
-            row.driver: resolver.resolve_driver(row.driver, actual, before=remembered.get(str(row.driver)))
+            row.driver: resolver.resolve_driver(row.driver, actual, before=_driver_before(row.driver, remembered))
             for row in desired.rows
         }
         active = [row for row in desired.rows if row.active(now)]
@@ -99,9 +99,9 @@ class _ResolvedRows:
             resolved._add(row, fleets[row.fleet], drivers[row.driver], active=row.active(now))
         unresolved = {row.driver for row in active if isinstance(drivers[row.driver], resolver.Unresolved)}
         resolved.resolutions = {
-            str(reference): driver
-            for reference, driver in drivers.items()
-            if not isinstance(reference, DriverById) and not isinstance(driver, resolver.Unresolved)
+            str(reference): answer
+            for reference, answer in [*drivers.items(), *fleets.items()]
+            if not isinstance(reference, DriverById | FleetById) and not isinstance(answer, resolver.Unresolved)
         }
         resolved.references = len({row.driver for row in active}) + len(fleets)
         resolved.unresolved = len(unresolved) + resolved._add_unresolved_fleets(desired)
@@ -146,6 +146,12 @@ class _ResolvedRows:
             message = f"{answer.reason}; its drivers are not attached to it and not detached from any other fleet"
             self.problems.append(Problem(str(first[reference]), message))
         return len(unresolved)
+
+
+def _driver_before(reference: DriverRef, remembered: Resolutions) -> DriverId | None:
+    """Return the driver that a reference resolved to in earlier runs, if it did."""
+    before = remembered.get(str(reference))
+    return None if before is None else DriverId(before)
 
 
 def _attaches(resolved: _ResolvedRows, actual: Actual) -> list[Change]:

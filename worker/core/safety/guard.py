@@ -11,8 +11,9 @@ import datetime
 from collections.abc import Callable, Mapping, Sequence
 
 from worker.core.model.actual import Actual
+from worker.core.model.desired import is_fleet_name
 from worker.core.model.errors import ReadingError
-from worker.core.model.identifiers import Account, DriverId, FleetId
+from worker.core.model.identifiers import Account, DriverId, FleetId, Resolutions
 from worker.core.model.outcomes import NOT_CONVERGING
 from worker.core.model.plan import Action, Change, HeldChange, Plan
 from worker.core.model.plan_digest import plan_digest
@@ -60,12 +61,12 @@ class Limits:
 class GuardHistory:
     """What the journal knows of earlier runs.
 
-    `resolutions` are the drivers that references resolved to. `unconfirmed_writes` counts, for each change, the writes
-    in a row that Charge accepted and no reading showed. `writes` are our newest writes that took effect, for the
-    memberships that the plan changes. `recent` are our changes within the window of the limits.
+    `resolutions` are the drivers and fleets that references resolved to. `unconfirmed_writes` counts, for each change,
+    the writes in a row that Charge accepted and no reading showed. `writes` are our newest writes that took effect, for
+    the memberships that the plan changes. `recent` are our changes within the window of the limits.
     """
 
-    resolutions: Mapping[str, DriverId] = dataclasses.field(default_factory=dict)
+    resolutions: Resolutions = dataclasses.field(default_factory=dict)
     unconfirmed_writes: Mapping[tuple[Action, DriverId, FleetId], int] = dataclasses.field(default_factory=dict)
     writes: flap_detection.Writes = dataclasses.field(default_factory=dict)
     recent: window.Window = dataclasses.field(default_factory=window.Window)
@@ -93,7 +94,7 @@ class Decision:
 
     allowed: tuple[Change, ...]
     held: tuple[HeldChange, ...]
-    resolutions_to_remember: Mapping[str, DriverId] = dataclasses.field(default_factory=dict)
+    resolutions_to_remember: Resolutions = dataclasses.field(default_factory=dict)
     approval: str = ""
     approved: frozenset[Change] = frozenset()
     unfrozen: frozenset[Change] = frozenset()
@@ -140,18 +141,22 @@ def _approval(plan: Plan, held: tuple[HeldChange, ...], approvals: Approvals | N
     return digest if digest in approvals.digests else ""
 
 
-def _resolutions_to_remember(plan: Plan, held: tuple[HeldChange, ...], history: GuardHistory) -> Mapping[str, DriverId]:
+def _resolutions_to_remember(plan: Plan, held: tuple[HeldChange, ...], history: GuardHistory) -> Resolutions:
     """Return the resolutions that are new, and those that moved without any change held or delayed because of that.
 
-    A moved reference is not remembered while any guard holds a change of either driver, or a grace period delays one:
-    remembering it would lift `reference_moved`, and the change would pass as soon as the other guard no longer applies.
+    A moved reference is not remembered while any guard holds a change of either driver or fleet, or a grace period
+    delays one: remembering it would lift `reference_moved`, and the change would pass as soon as the other guard no
+    longer applies. A moved name of a fleet is not remembered either while a plan may lack changes.
     """
-    waiting = {*(hold.change.driver for hold in held), *(driver for driver, _ in plan.later)}
+    memberships = [*((hold.change.driver, hold.change.fleet) for hold in held), *plan.later]
+    waiting = {each for membership in memberships for each in membership}
+    partial = bool(plan.unresolved or plan.incomplete)
     remember = {}
-    for reference, driver in plan.resolutions.items():
+    for reference, now in plan.resolutions.items():
         before = history.resolutions.get(reference)
-        if before is None or (before != driver and not {before, driver} & waiting):
-            remember[reference] = driver
+        is_settled = not {before, now} & waiting and not (partial and is_fleet_name(reference))
+        if before is None or (before != now and is_settled):
+            remember[reference] = now
     return remember
 
 
@@ -210,17 +215,20 @@ def _must_see(case: _Case) -> Mapping[Change, str]:
 
 
 def _reference_moved(case: _Case) -> Mapping[Change, str]:
-    """Hold every change of both drivers if a reference resolves to another driver than before."""
-    reasons: dict[DriverId, str] = {}
-    for reference, driver in sorted(case.plan.resolutions.items()):
-        before = case.history.resolutions.get(reference, driver)
-        if before != driver:
-            reason = (
-                f"{reference} resolved to {before} before and resolves to {driver} now: check whether they are the same"
-                " person"
-            )
-            reasons |= {before: reason, driver: reason}
-    return case.of_drivers(reasons)
+    """Hold every change of both drivers, or of both fleets, if a reference resolves to another one than before.
+
+    Detaches of drivers whose attach to such a fleet is held are held too, so that they stay in a fleet.
+    """
+    reasons: dict[DriverId | FleetId, str] = {}
+    for reference, now in sorted(case.plan.resolutions.items()):
+        before = case.history.resolutions.get(reference, now)
+        if before != now:
+            same = "fleet" if is_fleet_name(reference) else "person"
+            reason = f"{reference} resolved to {before} before and resolves to {now} now: check whether it is the same"
+            reasons |= {before: f"{reason} {same}", now: f"{reason} {same}"}
+    by_fleet = {change: reasons[change.fleet] for change in case.plan.changes if change.fleet in reasons}
+    by_driver = {change: reasons[change.driver] for change in case.plan.changes if change.driver in reasons}
+    return {**_with_dependents(case, by_fleet, REFERENCE_MOVED), **by_driver}
 
 
 def _not_converging(case: _Case) -> Mapping[Change, str]:
@@ -283,12 +291,16 @@ def _attaches(case: _Case) -> Mapping[Change, str]:
         return {}
     limit = window.Limit(ATTACHES, Action.ATTACH, case.limits.max_attach_fraction_per_fleet, _FEW_ATTACHES)
     attaches = [change for change in case.plan.changes if change.action is Action.ATTACH]
-    held = _over_in_fleets(case, limit, attaches)
-    dependent = {
-        change: f"the attach of this driver to {fleet} is held ({ATTACHES}), and no driver may end up without a fleet"
-        for change, fleet in attach_first.dependent_detaches(case.plan.changes, held).items()
-    }
-    return {**held, **dependent}
+    return _with_dependents(case, _over_in_fleets(case, limit, attaches), ATTACHES)
+
+
+def _with_dependents(case: _Case, held: dict[Change, str], code: str) -> dict[Change, str]:
+    """Return held changes, and the detaches of drivers that have an attach among them."""
+    dependent = attach_first.dependent_detaches(case.plan.changes, held)
+    return {
+        change: f"the attach of this driver to {fleet} is held ({code}), and no driver may end up without a fleet"
+        for change, fleet in dependent.items()
+    } | held
 
 
 def _over_in_fleets(case: _Case, limit: window.Limit, changes: Sequence[Change]) -> dict[Change, str]:
