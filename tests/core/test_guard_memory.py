@@ -156,8 +156,8 @@ def test_memory_only_ever_holds_more(world: worlds.World, limits: guard.Limits, 
     plan = world.plan()
     before: dict[str, DriverId | FleetId] = {}
     for reference in sorted(plan.resolutions):
-        named = is_fleet_name(reference)
-        before[reference] = data.draw(st.sampled_from(worlds.FLEETS) if named else st.sampled_from(worlds.DRIVERS))
+        fleet, driver = data.draw(st.sampled_from(worlds.FLEETS)), data.draw(st.sampled_from(worlds.DRIVERS))
+        before[reference] = fleet if is_fleet_name(reference) else driver
     counts = {(each.action, each.driver, each.fleet): data.draw(st.integers(0, 5)) for each in plan.changes}
     plain = guard.evaluate(plan, world.actual, limits)
     flaps = {m: w for each in plan.changes if data.draw(st.booleans()) for m, w in made(each, 20, 10, 0).items()}
