@@ -27,7 +27,7 @@ from worker.core.model.problem import Problem
 from worker.core.model.report import Report
 from worker.core.model.serialization import failure_document, past_run_document, plan_document, report_document
 from worker.sandbox import app
-from worker.settings import model
+from worker.settings import model, section, source_sections
 from worker.sources import file_source
 
 COMMANDS = pages.page("docs/reference/commands.md")
@@ -65,11 +65,18 @@ def _documented_settings() -> Iterator[tuple[str, object]]:
 
 
 def _settings(sections: type[model.Settings]) -> Iterator[tuple[str, object]]:
-    for name, section in sections.model_fields.items():
-        keys = model.FileSource if name == "sources" else type(section.default)
-        for key, field in keys.model_fields.items():
-            default = None if field.is_required() else field.default
-            yield f"{name}.{key}", list(default) if isinstance(default, tuple) else default
+    for name, field in sections.model_fields.items():
+        keys = source_sections.FileSource if name == "sources" else type(field.default)
+        yield from _keys(name, keys)
+
+
+def _keys(name: str, described: type[section.Section]) -> Iterator[tuple[str, object]]:
+    for key, field in source_sections.keys(described).items():
+        if name == "sources" and key in source_sections.SUBSECTIONS:
+            yield from _keys(f"{name}.{key}", source_sections.SUBSECTIONS[key])
+            continue
+        default = None if field.is_required() else field.default
+        yield f"{name}.{key}", list(default) if isinstance(default, tuple) else default
 
 
 def test_the_table_of_commands_is_the_command_line() -> None:

@@ -67,3 +67,14 @@ def test_online_a_wrong_key_is_exit_1_with_a_remedy(workspace: conftest.Workspac
     ended = workspace.run("check", "--online", CHARGE_API_KEY="ch_sk_test_wrong")
     assert (ended.code, ended.stdout) == (1, "")
     assert "401" in ended.stderr and "CHARGE_API_KEY" in ended.stderr
+
+
+def test_a_mapping_without_a_declared_scope_is_a_warning(workspace: conftest.Workspace) -> None:
+    workspace.write("driver,fleet\nx@y,Vans\n", "hr.csv")
+    rows = '[sources.rows]\ndriver = "{driver}"\nfleet = "{fleet}"\n'
+    workspace.write(f'[[sources]]\npath = "hr.csv"\n{rows}', "hr.toml")
+    ended = workspace.run("--config", "hr.toml", "check")
+    assert ended.code == 0
+    assert ended.stdout.startswith("hr.csv: without [sources.fleets], a fleet that no row names is not managed")
+    workspace.write(f'[[sources]]\npath = "hr.csv"\n{rows}[sources.fleets]\nVans = "Vans"\n', "hr.toml")
+    assert workspace.run("--config", "hr.toml", "check").stdout.startswith("OK: 1 fleet, 1 membership;")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.settings import conftest
 from worker.core.planning import references
 from worker.settings import schema
-from worker.sources import file_source, membership_document
+from worker.sources import document_reader, file_source, membership_document
 from worker.sources.formats import json_format, toml_format, yaml_format
 
 ID = "jFme4vQtEAyhWAWt18YgmYvHSUL4AXx5"
@@ -199,5 +199,5 @@ def test_a_driver_fits_where_it_is_read_and_nowhere_else(parts: list[str]) -> No
 )
 def test_what_is_refused_does_not_fit(text: str) -> None:
     document = toml_format.parse(text, texts=True)
-    assert membership_document.read(document, "a").problems
+    assert document_reader.read("a", ".toml", text.encode(), document_reader.DocumentOptions()).problems
     assert not validator("membership").is_valid(document.data)

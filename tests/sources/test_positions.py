@@ -5,7 +5,7 @@ import pytest
 from hypothesis import strategies
 
 from tests.sources import conftest
-from worker.sources import positions
+from worker.sources import document_reader, positions
 
 DOCUMENTS = {
     "a.yaml": "fleets: {é: [x@y]}",
@@ -23,8 +23,24 @@ def test_a_byte_order_mark_is_stripped(name: str, read: conftest.Read) -> None:
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-32"])
-def test_utf_16_is_refused_with_what_to_do(name: str, encoding: str, refused: conftest.Refused) -> None:
+@pytest.mark.parametrize("mark", ["\ufeff", ""])
+def test_utf_16_is_read_if_it_has_a_byte_order_mark(
+    name: str, mark: str, read: conftest.Read, refused: conftest.Refused
+) -> None:
+    """Spreadsheets write one when they save "Unicode text"."""
+    data = (mark + DOCUMENTS[name]).encode("utf-16-le")
+    if mark:
+        assert len(read(name, data).rows) == 1
+        assert len(read(name, (mark + DOCUMENTS[name]).encode("utf-16-be")).rows) == 1
+    else:
+        assert "a NUL character" in refused(name, data)[0] or "is not UTF-8" in refused(name, data)[0]
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+@pytest.mark.parametrize("encoding", ["utf-16-be", "utf-32"])
+def test_other_unicode_encodings_are_refused_with_what_to_do(
+    name: str, encoding: str, refused: conftest.Refused
+) -> None:
     (problem,) = refused(name, DOCUMENTS[name].encode(encoding))
     assert "UTF-8" in problem
 
@@ -33,8 +49,9 @@ def test_utf_16_is_refused_with_what_to_do(name: str, encoding: str, refused: co
 def test_bytes_that_are_not_utf_8_are_refused_with_their_place(name: str, refused: conftest.Refused) -> None:
     before, _, _ = DOCUMENTS[name].partition("é")
     line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
-    (problem,) = refused(name, DOCUMENTS[name].encode("latin-1"))
-    assert problem == f"{name}:{line}:{column}: byte 0xe9 is not UTF-8: save the document as UTF-8"
+    (problem, *_) = refused(name, DOCUMENTS[name].encode("latin-1"))
+    advice = document_reader.ENCODING_ADVICE
+    assert problem == f"{name}:{line}:{column}: byte 0xe9 is not UTF-8: {advice}"
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)

@@ -26,17 +26,25 @@ def check(command_context: context.CommandContext, online: bool) -> int:
     """Read settings and sources and print every problem as file:line:column: message."""
     command_context.configure_logs()
     try:
-        desired = _desired(command_context.settings())
+        settings = command_context.settings()
+        desired = _desired(settings)
     except ProblemsError as error:
         _print_problems(error.problems)
         return error.exit_code
     if online:
         return command_context.with_account(_resolve)
     _print_problems(desired.notices)
+    _print_problems(_warnings(settings))
     fleets = humanize.count(len({entry.fleet for entry in desired.fleets}), "fleet")
     memberships = humanize.count(len(desired.rows), "membership")
     context.print_text(f"OK: {fleets}, {memberships}; no request was made.")
     return 0
+
+
+def _warnings(settings: "model.Settings") -> Iterable[Problem]:
+    """Return what is valid, but perhaps not meant."""
+    message = "without [sources.fleets], a fleet that no row names is not managed: its last member is never detached"
+    return [Problem(source.path, message) for source in settings.sources if source.rows and not source.fleets]
 
 
 def _desired(settings: "model.Settings") -> Desired:

@@ -10,7 +10,7 @@ import pathlib
 import random
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 
 import anyio
 from anyio import to_thread
@@ -27,8 +27,8 @@ from worker.engine import applier, plan_builder, rate_limiter, reader, reconcile
 from worker.journal import address as addresses
 from worker.journal import sql
 from worker.service import shutdown
-from worker.settings import model
-from worker.sources import file_source
+from worker.settings import model, source_sections
+from worker.sources import completeness, document_reader, file_source, row_mapping
 
 USER_AGENT = f"fleet-sync/{worker.__version__}"
 
@@ -209,7 +209,38 @@ async def account(
 
 def sources(settings: model.Settings) -> list[Source]:
     """Make the sources that the settings name."""
-    return [file_source.FileSource(settings.resolve_path(source.path), source.path) for source in settings.sources]
+    return [
+        file_source.FileSource(settings.resolve_path(source.path), source.path, _document_options(source))
+        for source in settings.sources
+    ]
+
+
+def _document_options(source: source_sections.FileSource) -> document_reader.DocumentOptions:
+    checks = source.completeness
+    return document_reader.DocumentOptions(
+        format=source.format,
+        delimiter=source.delimiter,
+        encoding=source.encoding,
+        rows=None if source.rows is None else _row_mapping(source.rows, source.fleets or {}),
+        checks=None
+        if checks is None
+        else completeness.Completeness(checks.manifest, checks.trailer, checks.min_rows, checks.max_age_hours),
+    )
+
+
+def _row_mapping(rows: source_sections.Rows, fleets: Mapping[str, str]) -> row_mapping.RowMapping:
+    return row_mapping.RowMapping(
+        driver=rows.driver,
+        fleet=rows.fleet,
+        starts=rows.starts,
+        ends=rows.ends,
+        note=rows.note,
+        date_format=rows.date_format,
+        keep=rows.keep,
+        drop=rows.drop,
+        other_fleets=rows.other_fleets,
+        fleets=fleets,
+    )
 
 
 @contextlib.asynccontextmanager

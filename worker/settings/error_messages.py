@@ -9,7 +9,7 @@ from typing import Any
 
 import pydantic_core
 
-from worker.settings import model
+from worker.settings import model, source_sections
 from worker.sources import positions
 
 _BY_TYPE = {
@@ -20,11 +20,18 @@ _BY_TYPE = {
     "bool_type": "write true or false, without quotation marks",
     "string_type": 'write text in "quotation marks"',
     "enum": 'write "exact", or "additive" to never detach',
-    "literal_error": 'write "file"',
     "string_too_short": "write a path",
     "string_pattern_mismatch": 'write a version like "2026-03-01"',
     "tuple_type": 'write a list, like ["…", "…"]',
+    "dict_type": "write a table, like {Status = …}",
 }
+_EXAMPLES = {
+    "path": 'path = "membership.yaml"',
+    "driver": 'driver = "employee_id={Employee ID}", with your column in braces',
+    "fleet": 'fleet = "{Department}", with your column in braces',
+}
+"""For each key that has no default, a line that sets it."""
+
 _NO_SOURCES = 'write at least one source: a line [[sources]], and below it a line path = "membership.yaml"'
 
 
@@ -37,9 +44,9 @@ def describe(error: pydantic_core.ErrorDetails) -> str:
     if error["loc"] == ("sources",):
         return _NO_SOURCES
     if error["type"] == "missing":
-        return f'{key} is missing: write path = "membership.yaml"'
+        return f"{key} is missing: write {_EXAMPLES[path[-1]]}"
     if error["type"] in ("model_type", "model_attributes_type"):
-        heading = "[[sources]]" if path[0] == "sources" else f"[{key}]"
+        heading = "[[sources]]" if key == "sources" else f"[{key}]"
         return f"{key} is a section: write a line {heading}, and its keys below it"
     return f"{key}: {_invalid_value(error)}"
 
@@ -61,6 +68,10 @@ def _invalid_value(error: pydantic_core.ErrorDetails) -> str:
             return f"write a number not greater than {context['le']:.12g}"
         case "value_error":
             return str(context["error"])
+        case "literal_error":
+            return f"write {context['expected']}".replace("'", '"')
+        case "too_short":
+            return "write at least one"
         case _:
             return _BY_TYPE.get(error["type"], error["msg"])
 
@@ -76,8 +87,9 @@ def _unknown_section(name: str) -> str:
 
 
 def _unknown_key(path: Sequence[str]) -> str:
-    section, name = path[0], path[-1]
-    known = tuple(model.SECTIONS[section].model_fields)
+    section, name = ".".join(path[:-1]), path[-1]
+    described = source_sections.SUBSECTIONS.get(path[-2]) if len(path) > 2 else None
+    known = tuple(source_sections.keys(described or model.SECTIONS[path[0]]))
     advice = f"its keys are {', '.join(known)}{positions.did_you_mean(name, known)}"
     if name in ("api_key", "key", "secret", "token"):
         advice = "the settings never contain a secret key; set CHARGE_API_KEY, or charge.api_key_file"

@@ -1,19 +1,20 @@
 """The keys of the settings file, their defaults and their bounds.
 
 Invariant: a settings object is valid and never changes. Every key except `sources` has a default.
-Neighbours: `loader` reads them from a file, `urls` checks addresses, `schema` describes them to editors.
+Neighbours: `source_sections` has the keys of the sources; `loader` reads the file, `urls` checks addresses, `schema`
+describes the keys to editors.
 """
 
 import pathlib
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
 import pydantic
 
 from worker.core.model.desired import Mode
 from worker.core.model.secret import KEY_PREFIX
 from worker.core.planning import references
-from worker.settings import urls
+from worker.settings import section, source_sections, urls
 
 
 def _membership(text: str) -> str:
@@ -34,23 +35,7 @@ Membership = Annotated[
 ]
 
 
-class Section(pydantic.BaseModel):
-    """A section: strict types, no unknown keys, immutable, and without a secret key in any value."""
-
-    model_config = pydantic.ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
-
-    @pydantic.field_validator("*")
-    @classmethod
-    def _no_secret_key(cls, setting: Any) -> Any:
-        if isinstance(setting, str) and KEY_PREFIX in setting:
-            raise ValueError(
-                "the settings never contain a secret key: set CHARGE_API_KEY, or write the key to a file and its path "
-                "in charge.api_key_file"
-            )
-        return setting
-
-
-class Charge(Section):
+class Charge(section.Section):
     """Where Charge's API is, and how to reach it."""
 
     base_url: Annotated[str, pydantic.AfterValidator(urls.base_url)] = pydantic.Field(
@@ -75,16 +60,7 @@ class Charge(Section):
     page_size: int = pydantic.Field(default=100, ge=1, le=100, description="Objects in one page of a listing.")
 
 
-class FileSource(Section):
-    """A membership document, or a folder of them."""
-
-    kind: Literal["file"] = pydantic.Field(default="file", description="Kind of source.")
-    path: str = pydantic.Field(
-        min_length=1, description="A .yaml, .yml, .json, .toml or .csv file, or a folder of them."
-    )
-
-
-class Sync(Section):
+class Sync(section.Section):
     """How fleets are reconciled, and how often."""
 
     mode: _Mode = pydantic.Field(
@@ -109,7 +85,7 @@ class Sync(Section):
     )
 
 
-class RateLimit(Section):
+class RateLimit(section.Section):
     """How fast requests are sent to Charge."""
 
     requests_per_second: float = pydantic.Field(
@@ -124,7 +100,7 @@ class RateLimit(Section):
     )
 
 
-class Retry(Section):
+class Retry(section.Section):
     """How often and how late a request is retried."""
 
     max_attempts: int = pydantic.Field(
@@ -143,7 +119,7 @@ class Retry(Section):
         return seconds
 
 
-class Guard(Section):
+class Guard(section.Section):
     """Which changes are held until a person approves them."""
 
     max_detach_fraction_per_fleet: Fraction = pydantic.Field(
@@ -169,7 +145,7 @@ class Guard(Section):
     )
 
 
-class Journal(Section):
+class Journal(section.Section):
     """The record of every write, made before the write is sent."""
 
     url: Annotated[str, pydantic.AfterValidator(urls.journal)] = pydantic.Field(
@@ -182,7 +158,7 @@ class Journal(Section):
     )
 
 
-class Status(Section):
+class Status(section.Section):
     """The HTTP server of the service."""
 
     listen: Annotated[str, pydantic.AfterValidator(urls.listen)] = pydantic.Field(
@@ -193,7 +169,7 @@ class Status(Section):
     )
 
 
-class Notify(Section):
+class Notify(section.Section):
     """Where to send a notification when the state of the service changes."""
 
     url: Annotated[str, pydantic.AfterValidator(urls.webhook)] = pydantic.Field(
@@ -212,11 +188,11 @@ class Notify(Section):
         return file
 
 
-class Settings(Section):
+class Settings(section.Section):
     """Settings of fleet-sync: one account, its sources, its limits, its journal."""
 
     charge: Charge = Charge()
-    sources: tuple[FileSource, ...] = pydantic.Field(
+    sources: tuple[source_sections.FileSource, ...] = pydantic.Field(
         min_length=1,
         strict=False,
         description="Where the desired memberships are written. Several sources are combined.",
@@ -250,9 +226,9 @@ class Settings(Section):
         return copy
 
 
-SECTIONS: Mapping[str, type[Section]] = {
+SECTIONS: Mapping[str, type[section.Section]] = {
     "charge": Charge,
-    "sources": FileSource,
+    "sources": source_sections.FileSource,
     "sync": Sync,
     "rate_limit": RateLimit,
     "retry": Retry,

@@ -9,7 +9,7 @@ import dataclasses
 import datetime
 import functools
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from worker.core.model.desired import DriverRef, FleetEntry, FleetRef, Mode, Origin, Row
@@ -29,10 +29,10 @@ _MOMENT = re.compile(
 )
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
-EMPTY = "the document is empty: a source must name at least one fleet"
+ENDS_TOO_EARLY = '"until" must be after "from": it is the first moment without the membership'
 _LEAKED_KEY = "this looks like a secret Charge key: remove it, and revoke the key"
 _EMPTY_LIST = "write [] for a fleet without drivers"
-_DRIVER_FORMS = "write an id, an e-mail address or key=value"
+DRIVER_FORMS = "write an id, an e-mail address or key=value"
 _DATE_FORMS = "write 2026-12-31, or with a time 2026-12-31T08:00:00Z"
 
 T = TypeVar("T")
@@ -40,20 +40,39 @@ T = TypeVar("T")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Contents:
-    """The fleets and rows of one document, and its problems."""
+    """The fleets and rows of one document, and its problems.
+
+    `count` is the number of rows before any of them is left out; `code` is the error code if there are problems.
+    """
 
     fleets: tuple[FleetEntry, ...]
     rows: tuple[Row, ...]
     problems: tuple[Problem, ...]
+    count: int = 0
+    code: str = positions.INVALID
 
 
 def read(document: positions.Document, name: str) -> Contents:
-    """Return the fleets, rows and problems of a document; places begin with `name`."""
+    """Return the fleets, rows and problems of a document; places begin with `name`. Raises Malformed if it is empty."""
     reader = _Reader(document, name)
     for offset, message in document.faults:
         reader.problem(document.lines.at(offset), message)
     reader.document()
     return reader.contents()
+
+
+def contents(
+    name: str,
+    *,
+    fleets: Sequence[FleetEntry] = (),
+    rows: Sequence[Row] = (),
+    problems: Iterable[tuple[positions.Place, str]],
+    count: int = 0,
+    code: str = positions.INVALID,
+) -> Contents:
+    """Return the contents of a document, its problems sorted by place."""
+    found = tuple(problem(name, place, message) for place, message in sorted(problems))
+    return Contents(tuple(fleets), tuple(rows), found, count, code)
 
 
 def problem(name: str, place: positions.Place, message: str) -> Problem:
@@ -92,8 +111,13 @@ class _Reader:
         self._problems: list[tuple[positions.Place, str]] = []
 
     def contents(self) -> Contents:
-        problems = tuple(problem(self._name, place, message) for place, message in sorted(self._problems))
-        return Contents(tuple(self._fleets), tuple(self._rows), problems)
+        return contents(
+            self._name,
+            fleets=self._fleets,
+            rows=self._rows,
+            problems=self._problems,
+            count=len(self._rows),
+        )
 
     def problem(self, place: positions.Place, message: str) -> None:
         self._problems.append((place, message))
@@ -101,7 +125,7 @@ class _Reader:
     def document(self) -> None:
         data = self._document.data
         if data is None:
-            return self.problem((1, 1), EMPTY)
+            raise positions.Malformed((1, 1), positions.EMPTY, code="source_empty")
         if not isinstance(data, dict):
             return self.problem(self._document.at(()), 'a membership document is a mapping with the key "fleets"')
         self._refuse_unknown_keys(data, KEYS, (), 'the only key of a membership document is "fleets"')
@@ -112,6 +136,8 @@ class _Reader:
             return None  # the faults say which fleets are wrong
         if not isinstance(fleets, dict) or not fleets:
             message = '"fleets" contains no fleet: write at least one, by id or name, with its drivers'
+            if not fleets and not self._problems:
+                raise positions.Malformed(self._document.at(("fleets",)), message, code="source_empty")
             return self.problem(self._document.at(("fleets",)), message)
         for key, entry in fleets.items():
             self._fleet(key, entry)
@@ -122,7 +148,7 @@ class _Reader:
         place = self._document.key_at(path)
         fleet = mode = None
         try:
-            fleet = _fleet_reference(key)
+            fleet = parse_fleet(key)
         except ValueError as error:
             self.problem(place, str(error))
         if isinstance(entry, dict):
@@ -165,7 +191,7 @@ class _Reader:
             elif isinstance(entry, dict):
                 self._mapping(fleet, entry, here)
             else:
-                self.problem(self._document.at(here), f"this is not a driver: {_DRIVER_FORMS}")
+                self.problem(self._document.at(here), f"this is not a driver: {DRIVER_FORMS}")
 
     def _mapping(self, fleet: FleetRef | None, entry: Mapping[str, object], path: positions.Path) -> None:
         self._refuse_unknown_keys(
@@ -175,11 +201,10 @@ class _Reader:
         starts = self._parsed(moment, texts.get("from"), (*path, "from"))
         ends = self._parsed(moment, texts.get("until"), (*path, "until"))
         if starts and ends and ends <= starts:
-            message = '"until" must be after "from": it is the first moment without the membership'
-            self.problem(self._document.at((*path, "until")), message)
-        note = self._parsed(_note, texts.get("note"), (*path, "note")) or ""
+            self.problem(self._document.at((*path, "until")), ENDS_TOO_EARLY)
+        note = self._parsed(parse_note, texts.get("note"), (*path, "note")) or ""
         if "driver" not in entry:
-            self.problem(self._document.at(path), f"the driver is missing: {_DRIVER_FORMS}")
+            self.problem(self._document.at(path), f"the driver is missing: {DRIVER_FORMS}")
         elif driver := texts["driver"]:
             self._row(fleet, driver, (*path, "driver"), starts=starts, ends=ends, note=note)
 
@@ -193,7 +218,7 @@ class _Reader:
         ends: datetime.datetime | None = None,
         note: str = "",
     ) -> None:
-        driver = self._parsed(_driver_reference, text, path)
+        driver = self._parsed(parse_driver, text, path)
         if fleet is not None and driver is not None:
             origin = Origin(self._name, *self._document.at(path))
             self._rows.append(Row(fleet, driver, origin, starts, ends, note))
@@ -222,17 +247,20 @@ class _Reader:
                 self.problem(self._document.key_at((*path, key)), message)
 
 
-def _driver_reference(text: str) -> DriverRef:
+def parse_driver(text: str) -> DriverRef:
+    """Parse a driver reference. Raises ValueError with a message for the operator."""
     _refuse_secret_key(text)
     return references.parse_driver(text)
 
 
-def _fleet_reference(text: str) -> FleetRef:
+def parse_fleet(text: str) -> FleetRef:
+    """Parse a fleet reference. Raises ValueError with a message for the operator."""
     _refuse_secret_key(text)
     return references.parse_fleet(text)
 
 
-def _note(text: str) -> str:
+def parse_note(text: str) -> str:
+    """Return a note unchanged. Raises ValueError if it contains a control character or a secret key."""
     if found := _CONTROL.search(text):
         raise ValueError(f"control character U+{ord(found[0]):04X} in a note: remove it")
     _refuse_secret_key(text)

@@ -33,17 +33,24 @@ Place = tuple[int, int]
 TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels (five are enough): check that every bracket is closed"
 
 _LINE_BREAK = re.compile(r"\r\n?|\n")
-_FOREIGN_BOMS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
+_UTF16_BOMS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+INVALID = "source_invalid"
+"""The error code of a document that is not what it should be."""
+
+EMPTY = "the document is empty: a source must name at least one fleet"
 
 
 class Malformed(Exception):
     """The text is invalid at one place, and nothing after it can be read."""
 
-    def __init__(self, place: Place, message: str) -> None:
-        """Keep the place and the message for the operator."""
+    def __init__(self, place: Place, message: str, *, code: str = INVALID) -> None:
+        """Keep the place, the message for the operator, and the error code."""
         super().__init__(message)
         self.place = place
         self.message = message
+        self.code = code
 
 
 class Lines:
@@ -95,22 +102,29 @@ class Document:
         return key, value
 
 
-def decode(data: bytes, *, too_large: str = "split it into several documents in a folder") -> str:
-    """Decode UTF-8 and drop the byte order mark.
+def decode(
+    data: bytes,
+    *,
+    encoding: str = "auto",
+    advice: str = "save the document as UTF-8",
+    too_large: str = "split it into several documents in a folder",
+) -> str:
+    """Decode a document and drop its byte order mark. "auto" is UTF-8, or UTF-16 with a byte order mark.
 
-    Raises Malformed. `too_large` is the advice for a document larger than `MAX_BYTES`.
+    Raises Malformed. `advice` is for other encodings, `too_large` for documents larger than `MAX_BYTES`.
     """
     if len(data) > MAX_BYTES:
-        raise Malformed((1, 1), f"larger than {MAX_BYTES >> 20} MiB: {too_large}")
-    if data.startswith(_FOREIGN_BOMS):
-        raise Malformed((1, 1), "the text is encoded as UTF-16 or UTF-32: save it as UTF-8")
-    data = data.removeprefix(codecs.BOM_UTF8)
+        raise Malformed((1, 1), f"larger than {MAX_BYTES >> 20} MiB: {too_large}", code="source_too_large")
+    if encoding == "auto":
+        encoding = "UTF-16" if data.startswith(_UTF16_BOMS) else "UTF-8"
+    if encoding == "UTF-8":
+        data = data.removeprefix(codecs.BOM_UTF8)
     try:
-        text = data.decode()
+        text = data.decode(encoding)
     except UnicodeDecodeError as error:
-        before = data[: error.start].decode()
+        before = data[: error.start].decode(encoding, errors="replace")
         place = Lines(before).at(len(before))
-        raise Malformed(place, f"byte 0x{data[error.start]:02x} is not UTF-8: save the document as UTF-8") from None
+        raise Malformed(place, f"byte 0x{data[error.start]:02x} is not {encoding}: {advice}") from None
     if "\0" in text:
         raise Malformed(Lines(text).at(text.index("\0")), "a NUL character: remove it, and save the text as UTF-8")
     return text

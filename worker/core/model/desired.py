@@ -21,15 +21,15 @@ class Mode(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True, order=True)
 class Origin:
-    """The position of a row in a source; line and column count from 1."""
+    """The position of a row in a source; line and column count from 1. A declared fleet has none: its line is 0."""
 
     name: str
     line: int
     column: int
 
     def __str__(self) -> str:
-        """Return the position as editors and compilers write it."""
-        return f"{self.name}:{self.line}:{self.column}"
+        """Return the position as editors and compilers write it, or the name alone."""
+        return f"{self.name}:{self.line}:{self.column}" if self.line else self.name
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -1,0 +1,173 @@
+"""Proof that a source is complete: manifest, trailer, number of rows, age."""
+
+import hashlib
+import json
+import os
+import pathlib
+from typing import Any
+
+import anyio
+import pytest
+
+from worker.core.model.desired import SourceReading
+from worker.core.model.errors import SourceError
+from worker.sources import completeness, document_reader, file_source
+
+TEXT = "driver,fleet\nx@y,a\nz@y,a\n"
+DIGEST = hashlib.sha256(TEXT.encode()).hexdigest()
+NOON = 1_800_000_000.0
+
+
+def source(path: pathlib.Path, **checks: Any) -> file_source.FileSource:
+    options = document_reader.DocumentOptions(checks=completeness.Completeness(**checks))
+    return file_source.FileSource(path, path.name, options, now=lambda: NOON)
+
+
+def read(path: pathlib.Path, **checks: Any) -> SourceReading:
+    return anyio.run(source(path, **checks).read)
+
+
+def refused(path: pathlib.Path, code: str = "source_incomplete", **checks: Any) -> str:
+    with pytest.raises(SourceError) as caught:
+        read(path, **checks)
+    assert caught.value.code == code
+    return str(caught.value)
+
+
+@pytest.fixture
+def path(tmp_path: pathlib.Path) -> pathlib.Path:
+    path = tmp_path / "a.csv"
+    path.write_text(TEXT)
+    os.utime(path, (NOON - 3600, NOON - 3600))
+    return path
+
+
+class TestManifest:
+    @pytest.mark.parametrize(
+        "says", [{"rows": 2}, {"sha256": DIGEST}, {"rows": 2, "sha256": DIGEST.upper(), "job": "nightly"}]
+    )
+    def test_a_document_that_agrees_with_its_manifest_is_read(self, says: Any, path: pathlib.Path) -> None:
+        pathlib.Path(f"{path}.json").write_text(json.dumps(says))
+        assert len(read(path, manifest="{path}.json").rows) == 2
+
+    @pytest.mark.parametrize(
+        ("says", "problem"),
+        [
+            ('{"rows": 3}', "2 rows, but the manifest says 3"),
+            ('{"sha256": "00"}', "does not have the sha256 of its manifest"),
+            (f'{{"rows": 3, "sha256": "{DIGEST}"}}', "2 rows, but the manifest says 3"),
+            ('{"rows": "2"}', "the manifest is not JSON like"),
+            ('{"rows": true}', "the manifest is not JSON like"),
+            ('{"sha256": 1}', "the manifest is not JSON like"),
+            ('{"job": "nightly"}', "the manifest is not JSON like"),
+            ('{"rows": 2', "the manifest is not JSON like"),
+            ("[2]", "the manifest is not JSON like"),
+            ("[" * 100_000, "the manifest is not JSON like"),
+        ],
+    )
+    def test_any_other_manifest_is_an_error(self, says: str, problem: str, path: pathlib.Path) -> None:
+        path.with_name("totals").write_text(says)
+        assert problem in refused(path, manifest="totals")
+
+    def test_a_missing_manifest_is_an_error(self, path: pathlib.Path) -> None:
+        assert "its manifest a.csv.json cannot be read" in refused(path, manifest="{path}.json")
+
+    def test_rows_alone_do_not_prove_the_last_row(self, path: pathlib.Path) -> None:
+        path.write_text(TEXT.removesuffix("\n"))
+        path.with_name("totals").write_text('{"rows": 2}')
+        assert "the last line has no line break" in refused(path, manifest="totals")
+
+    def test_in_a_folder_manifests_are_not_documents(self, path: pathlib.Path) -> None:
+        pathlib.Path(f"{path}.json").write_text('{"rows": 2}')
+        assert len(read(path.parent, manifest="{path}.json").rows) == 2
+
+    def test_a_changed_manifest_changes_the_revision_of_a_peek(self, path: pathlib.Path) -> None:
+        manifest = pathlib.Path(f"{path}.json")
+        manifest.write_text('{"rows": 3}')
+        looking = source(path, manifest="{path}.json")
+        before = anyio.run(looking.peek)
+        manifest.write_text('{"rows": 2}')
+        assert anyio.run(looking.peek) != before
+
+    def test_rows_of_a_json_document_are_counted_too(self, tmp_path: pathlib.Path) -> None:
+        path = tmp_path / "a.json"
+        path.write_text('{"fleets": {"a": ["x@y", "z@y"]}}')
+        (tmp_path / "totals").write_text('{"rows": 2}')
+        assert len(read(path, manifest="totals").rows) == 2
+        (tmp_path / "totals").write_text('{"rows": 1}')
+        refused(path, manifest="totals")
+
+
+class TestTrailer:
+    @pytest.mark.parametrize("last", ["#END 2", "#END 2\n", "#END 2\r\n\r\n"])
+    def test_a_document_with_its_trailer_is_read_without_it(self, last: str, path: pathlib.Path) -> None:
+        path.write_text(TEXT + last)
+        assert len(read(path, trailer=r"^#END (?P<rows>\d+)$").rows) == 2
+
+    def test_a_trailer_need_not_have_a_number(self, path: pathlib.Path) -> None:
+        path.write_text(TEXT + "EOF\n")
+        assert len(read(path, trailer="EOF").rows) == 2
+
+    @pytest.mark.parametrize(
+        ("last", "problem"),
+        [
+            ("", "the last line is not the trailer"),
+            ("#EN", "the last line is not the trailer"),
+            ("#END 2 of", "the last line is not the trailer"),
+            ("#END 3\n", "2 rows, but the trailer says 3"),
+            ("#END \n", "the trailer's group `rows` is not a number"),
+        ],
+    )
+    def test_any_other_last_line_is_an_error(self, last: str, problem: str, path: pathlib.Path) -> None:
+        path.write_text(TEXT + last)
+        assert problem in refused(path, trailer=r"#END (?P<rows>\d*)")
+
+
+class TestRows:
+    def test_fewer_rows_than_the_minimum_are_an_error(self, path: pathlib.Path) -> None:
+        assert len(read(path, min_rows=2).rows) == 2
+        assert refused(path, min_rows=3) == "a.csv: the source has 2 rows, fewer than min_rows = 3"
+
+    def test_the_rows_of_all_documents_count(self, path: pathlib.Path) -> None:
+        path.with_name("b.csv").write_text(TEXT)
+        assert len(read(path.parent, min_rows=4).rows) == 4
+
+
+class TestAge:
+    def test_a_document_that_is_too_old_is_an_error(self, path: pathlib.Path) -> None:
+        assert len(read(path, max_age_hours=1).rows) == 2
+        found = refused(path, "source_stale", max_age_hours=0.5)
+        assert found == "a.csv: the file is 1.0 hours old, older than max_age_hours = 0.5"
+
+    def test_every_document_of_a_folder_counts(self, path: pathlib.Path) -> None:
+        path.with_name("b.csv").write_text(TEXT)
+        os.utime(path.with_name("b.csv"), (NOON, NOON))
+        assert "teams" not in refused(path.parent, "source_stale", max_age_hours=0.5)
+
+
+class TestCodes:
+    @pytest.mark.parametrize(
+        ("text", "code"),
+        [
+            ("", "source_empty"),
+            ("driver,fleet\n", "source_empty"),
+            ("driver,fleet\nnone,a\n", "source_invalid"),
+            ("[" * (64 * 1024 * 1024 + 1), "source_too_large"),
+        ],
+    )
+    def test_the_code_says_what_is_wrong_with_a_document(self, text: str, code: str, path: pathlib.Path) -> None:
+        path.write_text(text)
+        refused(path, code)
+
+    @pytest.mark.parametrize("text", ["# only a comment\n", "fleets: {}\n", "fleets:\n"])
+    def test_a_document_without_fleets_is_empty(self, text: str, tmp_path: pathlib.Path) -> None:
+        (tmp_path / "a.yaml").write_text(text)
+        refused(tmp_path / "a.yaml", "source_empty")
+
+    def test_a_missing_file_is_unreachable(self, tmp_path: pathlib.Path) -> None:
+        refused(tmp_path / "none.csv", "source_unreachable")
+
+    def test_documents_with_different_problems_are_invalid(self, path: pathlib.Path) -> None:
+        path.write_text("")
+        path.with_name("b.csv").write_text("driver,fleet\nnone,a\n")
+        refused(path.parent, "source_invalid")

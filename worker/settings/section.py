@@ -1,0 +1,27 @@
+"""The base of every section of the settings file.
+
+Invariant: types are strict, unknown keys are refused, nothing changes, and no value contains a secret key.
+Neighbours: `model` and `source_sections` define the sections.
+"""
+
+from typing import Any
+
+import pydantic
+
+from worker.core.model.secret import KEY_PREFIX
+
+
+class Section(pydantic.BaseModel):
+    """A section: strict types, no unknown keys, immutable, and without a secret key in any value."""
+
+    model_config = pydantic.ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
+
+    @pydantic.field_validator("*")
+    @classmethod
+    def _no_secret_key(cls, setting: Any) -> Any:
+        if isinstance(setting, str) and KEY_PREFIX in setting:
+            raise ValueError(
+                "the settings never contain a secret key: set CHARGE_API_KEY, or write the key to a file and its path "
+                "in charge.api_key_file"
+            )
+        return setting

@@ -1,0 +1,164 @@
+"""The `[[sources]]` of the settings file: where desired state comes from, how it is read, and how it proves complete.
+
+Invariant: whatever contradicts itself is refused here, before a source is read. Neighbours: `model` has the other
+sections; `worker.sources` reads the sources.
+"""
+
+import codecs
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import pydantic
+
+from worker.core.planning import references
+from worker.settings import section
+from worker.sources import row_mapping
+
+
+def _template(text: str) -> str:
+    if not text:
+        raise ValueError("write a text with a column in braces, as in {Employee ID}")
+    return row_mapping.check_template(text)
+
+
+def _optional_template(text: str) -> str:
+    return row_mapping.check_template(text)
+
+
+def _date_format(text: str) -> str:
+    return row_mapping.check_date_format(text) if text else text
+
+
+def _encoding(name: str) -> str:
+    try:
+        is_text = name == "auto" or codecs.lookup(name)._is_text_encoding
+        b"".decode("ascii" if name == "auto" else name)
+    except (LookupError, ValueError):
+        is_text = False
+    if not is_text:
+        raise ValueError('write "auto" or the name of an encoding, such as "cp1252"')
+    return name
+
+
+def _trailer(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except (re.error, RecursionError, OverflowError):
+        raise ValueError("write a regular expression, such as '^#END (?P<rows>\\d+)$'") from None
+    return pattern
+
+
+def _fleet(reference: str) -> str:
+    references.parse_fleet(reference)
+    return reference
+
+
+Values = Annotated[tuple[str, ...], pydantic.Field(strict=False)]
+
+
+class Rows(section.Section):
+    """How the rows of a table become memberships. Absent: the table has our own columns."""
+
+    driver: Annotated[str, pydantic.AfterValidator(_template)] = pydantic.Field(
+        description="The driver of a row: text with {columns}, as in employee_id={Employee ID}."
+    )
+    fleet: Annotated[str, pydantic.AfterValidator(_template)] = pydantic.Field(
+        description="The fleet of a row: text with {columns}. It is looked up in [sources.fleets] if that is there."
+    )
+    starts: Annotated[str, pydantic.AfterValidator(_optional_template)] = pydantic.Field(
+        default="", alias="from", description="The first moment of the membership, as in {Start}."
+    )
+    ends: Annotated[str, pydantic.AfterValidator(_optional_template)] = pydantic.Field(
+        default="", alias="until", description="The first moment without the membership, as in {End}."
+    )
+    note: Annotated[str, pydantic.AfterValidator(_optional_template)] = pydantic.Field(
+        default="", description="A note for people, as in {Cost centre}."
+    )
+    date_format: Annotated[str, pydantic.AfterValidator(_date_format)] = pydantic.Field(
+        default="", description="How dates are written, as in %d.%m.%Y. Absent: 2026-12-31."
+    )
+    keep: Mapping[str, Values] = pydantic.Field(
+        default={},
+        description='Values of columns whose rows count, as in {Status = ["Active"]}; other rows are left out.',
+    )
+    drop: Mapping[str, Values] = pydantic.Field(
+        default={},
+        description="Values of columns whose rows are left out; other rows count. With keep, other values are errors.",
+    )
+    other_fleets: row_mapping.OtherFleets = pydantic.Field(
+        default="error",
+        description="What a row means whose fleet is not in [sources.fleets]: error, ignore it, or its fleet by_name.",
+    )
+
+    @pydantic.model_validator(mode="after")
+    def _not_both(self) -> "Rows":
+        if both := [
+            f'"{text}" of column "{column}"'
+            for column in self.keep
+            for text in sorted({*self.keep[column]} & {*self.drop.get(column, ())})
+        ]:
+            raise ValueError(f"{both[0]} is in both keep and drop: remove it from one of them")
+        return self
+
+
+class Completeness(section.Section):
+    """How each document proves that nothing is missing. A source that does not ends the run without changes."""
+
+    manifest: str = pydantic.Field(
+        default="",
+        description='File beside the document, as in "{path}.json", with {"rows": n, "sha256": "…"} or one of the two.',
+    )
+    trailer: Annotated[str, pydantic.AfterValidator(_trailer)] = pydantic.Field(
+        default="",
+        description="Regular expression of the last line; its group `rows` is the number of rows above.",
+    )
+    min_rows: int = pydantic.Field(default=1, ge=0, description="Fewest rows of the source, before any is left out.")
+    max_age_hours: float | None = pydantic.Field(
+        default=None, gt=0, description="Highest age of a document since its last change. Absent: no limit."
+    )
+
+
+class FileSource(section.Section):
+    """A membership document, or a folder of them."""
+
+    kind: Literal["file"] = pydantic.Field(default="file", description="Kind of source.")
+    path: str = pydantic.Field(
+        min_length=1, description="A .yaml, .yml, .json, .toml or .csv file, or a folder of them."
+    )
+    format: Literal["auto", "yaml", "json", "toml", "csv"] = pydantic.Field(
+        default="auto", description="Format of the documents; auto goes by the ending of their names."
+    )
+    delimiter: Literal["auto", "comma", "semicolon", "tab"] = pydantic.Field(
+        default="auto", description="What separates the columns of CSV; auto goes by the header."
+    )
+    encoding: Annotated[str, pydantic.AfterValidator(_encoding)] = pydantic.Field(
+        default="auto", description="Encoding of the documents; auto is UTF-8, or UTF-16 with a byte order mark."
+    )
+    rows: Rows | None = pydantic.Field(default=None, description="How the rows of a table become memberships.")
+    fleets: Mapping[str, Annotated[str, pydantic.AfterValidator(_fleet)]] | None = pydantic.Field(
+        default=None,
+        min_length=1,
+        description="The declared scope: what rows call a fleet, and its id or name. These fleets are managed even if "
+        "no row names them.",
+    )
+    completeness: Completeness | None = pydantic.Field(
+        default=None, description="How each document proves that nothing is missing."
+    )
+
+    @pydantic.model_validator(mode="after")
+    def _scope_and_rows(self) -> "FileSource":
+        if self.fleets is not None and self.rows is None:
+            raise ValueError("[sources.fleets] needs [sources.rows]: say which column names the fleet")
+        if self.fleets is None and self.rows is not None and "other_fleets" in self.rows.model_fields_set:
+            raise ValueError("other_fleets needs [sources.fleets]: without it, every row names its fleet by id or name")
+        return self
+
+
+SUBSECTIONS: Mapping[str, type[section.Section]] = {"rows": Rows, "completeness": Completeness}
+"""The class of each section below `[[sources]]` whose keys are known."""
+
+
+def keys(described: type[section.Section]) -> dict[str, Any]:
+    """Return the fields of a section by the names that the settings file uses."""
+    return {field.alias or name: field for name, field in described.model_fields.items()}

@@ -1,0 +1,105 @@
+"""Read one document of any format: decode it, parse it, interpret it, and check that it is complete.
+
+Invariant: pure. The same bytes and options always give the same contents or problems.
+Neighbours: sources such as `file_source` fetch the bytes; `formats`, `membership_document`, `table_reader` and
+`completeness` do the work. Each format is imported when a document needs it.
+"""
+
+import dataclasses
+from typing import Literal
+
+from worker.sources import completeness, membership_document, positions, row_mapping, table_reader
+
+Format = Literal["auto", "yaml", "json", "toml", "csv"]
+
+SUFFIXES = {".yaml": "yaml", ".yml": "yaml", ".json": "json", ".toml": "toml", ".csv": "csv"}
+"""The format of each file name's ending."""
+
+ENCODING_ADVICE = 'save the document as UTF-8, or name the encoding of the source, as in encoding = "cp1252"'
+_NOT_A_TABLE = "[sources.rows] reads tables: save the document as CSV, or remove that section"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DocumentOptions:
+    """How the documents of a source are read."""
+
+    format: Format = "auto"
+    delimiter: str = "auto"
+    encoding: str = "auto"
+    rows: row_mapping.RowMapping | None = None
+    checks: completeness.Completeness | None = None
+
+
+def read(
+    name: str, suffix: str, data: bytes, options: DocumentOptions, *, manifest: bytes | None = None
+) -> membership_document.Contents:
+    """Return the contents of a document. `suffix` is the ending of its name, which decides the format "auto"."""
+    document_format = SUFFIXES[suffix] if options.format == "auto" else options.format
+    try:
+        return _read(name, document_format, data, options, manifest)
+    except positions.Malformed as malformed:
+        problems = [(malformed.place, malformed.message)]
+        return membership_document.contents(name, problems=problems, code=malformed.code)
+
+
+def _read(
+    name: str, document_format: str, data: bytes, options: DocumentOptions, manifest: bytes | None
+) -> membership_document.Contents:
+    says = None if manifest is None else completeness.parse_manifest(manifest)
+    if says:
+        completeness.check_digest(data, says)
+    try:
+        text = positions.decode(data, encoding=options.encoding, advice=ENCODING_ADVICE)
+    except positions.Malformed as malformed:
+        if malformed.code != positions.INVALID or document_format != "csv" or b"\0" in data:
+            raise
+        return _undecodable(name, data, options, malformed)
+    if not text.strip():
+        raise positions.Malformed((1, 1), positions.EMPTY, code="source_empty")
+    if says and says.sha256 is None and document_format != "json":
+        completeness.check_last_line(text)
+    expected = None
+    if options.checks and options.checks.trailer:
+        text, expected = completeness.split_trailer(text, options.checks.trailer)
+    contents = _interpret(name, document_format, text, options)
+    if not contents.problems:
+        completeness.check_rows(contents.count, expected, where="trailer")
+        completeness.check_rows(contents.count, says.rows if says else None, where="manifest")
+    return contents
+
+
+def _undecodable(
+    name: str, data: bytes, options: DocumentOptions, malformed: positions.Malformed
+) -> membership_document.Contents:
+    """Return the problems of a table that cannot be decoded: this one, and those of its readable rows."""
+    problem = membership_document.problem(name, malformed.place, malformed.message)
+    problems = _interpret(name, "csv", data.decode(errors="replace"), options).problems
+    return membership_document.Contents((), (), (problem, *problems))
+
+
+def _interpret(name: str, document_format: str, text: str, options: DocumentOptions) -> membership_document.Contents:
+    if document_format == "csv":
+        from worker.sources.formats import csv_format
+
+        required = table_reader.required_columns(options.rows)
+        parsed = csv_format.parse(text, required=required, delimiter=options.delimiter)
+        return table_reader.read(parsed, options.rows, name)
+    if options.rows:
+        raise positions.Malformed((1, 1), _NOT_A_TABLE)
+    return membership_document.read(_parse(document_format, text), name)
+
+
+def _parse(document_format: str, text: str) -> positions.Document:
+    match document_format:
+        case "yaml":
+            from worker.sources.formats import yaml_format
+
+            return yaml_format.parse(text)
+        case "json":
+            from worker.sources.formats import json_format
+
+            return json_format.parse(text)
+        case _:
+            from worker.sources.formats import toml_format
+
+            return toml_format.parse(text, texts=True)

@@ -1,0 +1,101 @@
+"""Describe how the rows of a table become memberships: templates, filters, and the declared scope.
+
+Invariant: a mapping is valid: the settings refuse templates and date formats that `check_…` refuses.
+Neighbours: `table_reader` applies a mapping, `settings.source_sections` has its keys.
+"""
+
+import dataclasses
+import datetime
+import re
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from worker.sources import positions
+
+OtherFleets = Literal["error", "ignore", "by_name"]
+
+_PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
+_TIME_DIRECTIVE = re.compile(r"%[-#]?[HIMSpfzZcXsTRr]")
+_SAMPLE = datetime.datetime(2026, 12, 31, tzinfo=datetime.UTC)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RowMapping:
+    """How rows are read. `driver`, `fleet`, `starts`, `ends` and `note` are texts with `{columns}`.
+
+    `keep` and `drop` list values of columns. A column with only one of them treats every other value as the opposite;
+    with both, any other value is an error. `fleets` is the declared scope: what rows call a fleet, and the fleet's
+    reference. Its fleets are managed even if no row names them. `other_fleets` says what happens to rows whose fleet
+    is not in the scope. Without a scope, every row refers to its fleet by id or name.
+    """
+
+    driver: str
+    fleet: str
+    starts: str = ""
+    ends: str = ""
+    note: str = ""
+    date_format: str = ""
+    keep: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+    drop: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+    other_fleets: OtherFleets = "error"
+    fleets: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def columns(self) -> list[str]:
+        """Return the names of all columns that the mapping uses, sorted."""
+        templates = (self.driver, self.fleet, self.starts, self.ends, self.note)
+        named = {name for text in templates for name in _PLACEHOLDER.findall(text)}
+        return sorted(named | {*self.keep, *self.drop})
+
+
+def fold(name: str) -> str:
+    """Return a column's name as it is compared: without regard to case and to spaces around it."""
+    return name.strip().casefold()
+
+
+class Template:
+    """A text with `{columns}` that is filled in from the cells of a row."""
+
+    def __init__(self, text: str, indexes: Mapping[str, int]) -> None:
+        """Look up the columns, which must exist, in `indexes` by their folded names."""
+        self._literals = _PLACEHOLDER.split(text)[::2]
+        self._indexes = [indexes[fold(name)] for name in _PLACEHOLDER.findall(text)]
+        self.index = self._indexes[0] if self._indexes else 0
+        """The column to point at in messages."""
+
+    def fill(self, cells: Sequence[str]) -> str:
+        """Return the text for a row, or an empty text if one of its columns is empty there."""
+        filled = self._literals[0]
+        for index, literal in zip(self._indexes, self._literals[1:], strict=True):
+            cell = cells[index].strip()
+            if not cell:
+                return ""
+            filled += cell + literal
+        return filled
+
+
+def check_template(text: str) -> str:
+    """Return a template unchanged. Raises ValueError with a message for the operator if a brace has no partner."""
+    if set("{}") & set(_PLACEHOLDER.sub("", text)):
+        raise ValueError("write each column in braces of its own, as in employee_id={Employee ID}")
+    return text
+
+
+def check_date_format(date_format: str) -> str:
+    """Return a date format unchanged. Raises ValueError with a message for the operator if it loses a date."""
+    try:
+        lossless = parse_date(_SAMPLE.strftime(date_format), date_format) == _SAMPLE
+    except ValueError:
+        lossless = False
+    if not lossless or _TIME_DIRECTIVE.search(date_format):
+        raise ValueError('write the day, month and year of a date, as in "%d.%m.%Y"; a time cannot be read')
+    return date_format
+
+
+def parse_date(text: str, date_format: str) -> datetime.datetime:
+    """Parse a date (midnight UTC) in a format of `strptime`. Raises ValueError with a message for the operator."""
+    try:
+        return datetime.datetime.strptime(text, date_format).replace(tzinfo=datetime.UTC)
+    except ValueError:
+        example = _SAMPLE.strftime(date_format)
+        raise ValueError(f"{positions.quote(text)} is not a date: date_format expects one like {example}") from None

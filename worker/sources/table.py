@@ -1,0 +1,33 @@
+"""Represent a table of text: a header, and rows whose cells know their places.
+
+Invariant: every cell is text, exactly as it is written. Neighbours: `formats` parses tables, `row_mapping` turns their
+rows into memberships.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+
+from worker.sources import positions
+
+TableRow = tuple[int, Sequence[str], Sequence[positions.Place] | None]
+"""A row's line, its cells, and their places; None if the cells follow each other in that line, one character apart."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Table:
+    """A header, and rows that can be iterated once.
+
+    `faults` are mistakes after which the parser could continue. They are complete when all rows have been iterated.
+    """
+
+    header: TableRow
+    rows: Iterable[TableRow]
+    faults: Sequence[tuple[positions.Place, str]] = ()
+
+
+def place(row: TableRow, index: int) -> positions.Place:
+    """Return the place of a cell. Places are computed when they are needed: most cells never cause a message."""
+    line, cells, places = row
+    if places is not None:
+        return places[index] if index < len(places) else places[-1]
+    return line, 1 + sum(map(len, cells[:index])) + min(index, len(cells))

@@ -1,0 +1,220 @@
+"""Turn the rows of a table into memberships.
+
+Invariant: one pass finds every problem, each with its place. A row becomes a membership, is left out because the
+mapping says so, or is a problem. The order of rows and columns does not matter.
+Neighbours: `formats` parses the table, `row_mapping` says how to read it; `membership_document` parses references,
+moments and notes.
+"""
+
+import functools
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import TypeVar
+
+from worker.core.model.desired import FleetEntry, FleetRef, Origin, Row
+from worker.sources import membership_document, positions, row_mapping, table
+
+COLUMNS = ("driver", "fleet", "from", "until", "note")
+"""The columns of a table without a mapping. The first two are required."""
+
+_NO_ROWS = "there is no row below the header: a source must name at least one fleet"
+_NONE_KEPT = "no row is left: check keep, drop and other_fleets in [sources.rows]"
+
+_Problem = tuple[positions.Place, str]
+
+T = TypeVar("T")
+
+
+def required_columns(mapping: row_mapping.RowMapping | None) -> frozenset[str]:
+    """Return the folded names of the columns that a table must have."""
+    return frozenset(map(row_mapping.fold, COLUMNS[:2] if mapping is None else mapping.columns))
+
+
+def read(parsed: table.Table, mapping: row_mapping.RowMapping | None, name: str) -> membership_document.Contents:
+    """Return the fleets, rows and problems of a table. Without a mapping, the table must have our own columns."""
+    header = _Header(parsed.header)
+    if problems := header.problems(mapping):  # without a valid header, rows have no meaning
+        return membership_document.contents(name, problems=problems)
+    reader = _Reader(header, mapping or _own_mapping(header.indexes), name, is_own=mapping is None)
+    for row in parsed.rows:
+        reader.add(row)
+    return reader.contents(parsed.faults)
+
+
+def _own_mapping(columns: Collection[str]) -> row_mapping.RowMapping:
+    """Return the mapping of those of our own columns that a table has."""
+    driver, fleet, starts, ends, note = (f"{{{name}}}" if name in columns else "" for name in COLUMNS)
+    return row_mapping.RowMapping(driver, fleet, starts, ends, note)
+
+
+class _Header:
+    """The columns of a table. Columns without a name at the right edge do not count."""
+
+    def __init__(self, row: table.TableRow) -> None:
+        self._row = row
+        self._names = [name.strip() for name in row[1]]
+        while self._names and not self._names[-1]:
+            self._names.pop()
+        self.width = len(self._names)
+        self.indexes: dict[str, int] = {}
+        for index, name in enumerate(self._names):
+            self.indexes.setdefault(row_mapping.fold(name), index)
+
+    def problems(self, mapping: row_mapping.RowMapping | None) -> list[_Problem]:
+        """Return every reason why the rows cannot be read."""
+        used = set(map(row_mapping.fold, COLUMNS if mapping is None else mapping.columns))
+        problems = []
+        for index, name in enumerate(self._names):
+            folded = row_mapping.fold(name)
+            if folded not in used:
+                if mapping is None:
+                    problems.append((table.place(self._row, index), _unknown_column(name)))
+            elif self.indexes[folded] != index:
+                problems.append((table.place(self._row, index), f'duplicate column "{name}": keep one of them'))
+        for name in COLUMNS[:2] if mapping is None else mapping.columns:
+            if row_mapping.fold(name) not in self.indexes:
+                suggestion = positions.did_you_mean(name, filter(None, self._names))
+                problems.append((table.place(self._row, 0), f"no column {positions.quote(name)}{suggestion}"))
+        return problems
+
+
+def _unknown_column(name: str) -> str:
+    advice = f"the columns are {', '.join(COLUMNS)}; to read other columns, write [sources.rows]"
+    return f"unknown column {positions.quote(name)}: {advice}{positions.did_you_mean(name, COLUMNS)}"
+
+
+class _Reader:
+    """Collects fleets, rows and problems, one row at a time."""
+
+    def __init__(self, header: _Header, mapping: row_mapping.RowMapping, name: str, *, is_own: bool) -> None:
+        self._width = header.width
+        self._mapping = mapping
+        self._name = name
+        self._is_own = is_own
+        self._count = self._wanted = 0
+        self._rows: list[Row] = []
+        self._problems: list[_Problem] = []
+        template = functools.partial(row_mapping.Template, indexes=header.indexes)
+        self._driver, self._fleet = template(mapping.driver), template(mapping.fleet)
+        self._starts, self._ends, self._note = template(mapping.starts), template(mapping.ends), template(mapping.note)
+        self._filters = [
+            (header.indexes[row_mapping.fold(column)], mapping.keep.get(column), mapping.drop.get(column))
+            for column in {**mapping.keep, **mapping.drop}
+        ]
+        self._parse_moment = membership_document.moment
+        if date_format := mapping.date_format:
+            self._parse_moment = functools.lru_cache(4096)(lambda text: row_mapping.parse_date(text, date_format))
+        scope = Origin(f"{name} [sources.fleets]", 0, 0)
+        self._fleets: dict[str, FleetRef | None] = {
+            text: membership_document.parse_fleet(reference) for text, reference in mapping.fleets.items()
+        }
+        """The fleet that a text in a row means; None if such rows are left out or a problem."""
+        self._entries = {fleet: FleetEntry(fleet, scope) for fleet in self._fleets.values() if fleet}
+        self._unmapped: dict[str, tuple[positions.Place, int]] = {}
+
+    def contents(self, faults: Sequence[_Problem]) -> membership_document.Contents:
+        """Return what was read, with the problems of the parser."""
+        problems = [*faults, *self._problems, *self._unmapped_fleets()]
+        if not problems and not self._wanted:
+            empty = [((1, 1), _NONE_KEPT if self._count else _NO_ROWS)]
+            return membership_document.contents(self._name, problems=empty, code="source_empty")
+        return membership_document.contents(
+            self._name,
+            fleets=tuple(self._entries.values()),
+            rows=tuple(self._rows),
+            problems=problems,
+            count=self._count,
+        )
+
+    def _unmapped_fleets(self) -> Iterator[_Problem]:
+        for text, (place, count) in self._unmapped.items():
+            rows = f" ({count} rows)" if count > 1 else ""
+            yield place, f"{positions.quote(text)} is not in [sources.fleets]{rows}: add it, or set other_fleets"
+
+    def add(self, row: table.TableRow) -> None:
+        """Read one row."""
+        self._count += 1
+        cells = row[1]
+        if (len(cells) != self._width and not self._fits(row)) or (self._filters and not self._passes_filters(row)):
+            return
+        fleet, driver = self._fleet_of(row), None
+        if fleet is None and self._mapping.fleets and self._mapping.other_fleets == "ignore":
+            return
+        self._wanted += 1
+        if text := self._text(row, "driver", self._driver):
+            driver = self._parsed(row, text, self._driver, membership_document.parse_driver)
+        else:
+            self._problem(row, self._driver, f"the driver is missing: {membership_document.DRIVER_FORMS}")
+        starts = ends = None
+        if text := self._text(row, "from", self._starts):
+            starts = self._parsed(row, text, self._starts, self._parse_moment)
+        if text := self._text(row, "until", self._ends):
+            ends = self._parsed(row, text, self._ends, self._parse_moment)
+        if starts and ends and ends <= starts:
+            self._problem(row, self._ends, membership_document.ENDS_TOO_EARLY)
+        note = self._parsed(row, self._note.fill(cells), self._note, membership_document.parse_note) or ""
+        if fleet is not None and driver is not None:
+            origin = Origin(self._name, *table.place(row, self._driver.index))
+            self._rows.append(Row(fleet, driver, origin, starts, ends, note))
+
+    def _fits(self, row: table.TableRow) -> bool:
+        """Return whether a row has all cells of the header. Empty cells beyond its right edge do not count."""
+        cells = row[1]
+        if len(cells) > self._width and not any(cell.strip() for cell in cells[self._width :]):
+            return True
+        message = f"{len(cells)} cells, but the header has {self._width}: write one cell for every column"
+        self._problems.append((table.place(row, 0), message))
+        return False
+
+    def _passes_filters(self, row: table.TableRow) -> bool:
+        """Return whether every filter keeps the row. A value that is in neither list of a filter is a problem."""
+        unknown = []
+        for index, keep, drop in self._filters:
+            cell = row[1][index].strip()
+            if keep is not None and cell in keep:
+                continue
+            if drop is None or cell in drop:
+                return False
+            if keep is not None:
+                unknown.append((index, cell))
+        for index, cell in unknown:
+            message = f"{positions.quote(cell)} is in neither keep nor drop: add it to one of them"
+            self._problems.append((table.place(row, index), message))
+        return not unknown
+
+    def _fleet_of(self, row: table.TableRow) -> FleetRef | None:
+        """Return the fleet of a row, or None if the row is left out or a problem."""
+        text = self._text(row, "fleet", self._fleet)
+        if text in self._fleets:
+            return self._fleets[text]
+        if self._mapping.fleets and self._mapping.other_fleets == "ignore":
+            return None
+        if not text:
+            self._problem(row, self._fleet, "the fleet is missing: write its id or name")
+            return None
+        if self._mapping.fleets and self._mapping.other_fleets == "error":
+            place, count = self._unmapped.get(text) or (table.place(row, self._fleet.index), 0)
+            self._unmapped[text] = place, count + 1
+            return None
+        self._fleets[text] = fleet = self._parsed(row, text, self._fleet, membership_document.parse_fleet)
+        if fleet is not None:
+            origin = Origin(self._name, *table.place(row, self._fleet.index))
+            self._entries.setdefault(fleet, FleetEntry(fleet, origin))
+        return fleet
+
+    def _text(self, row: table.TableRow, name: str, template: row_mapping.Template) -> str:
+        text = template.fill(row[1])
+        if self._is_own and text != row[1][template.index] and text:
+            self._problem(row, template, f"the {name} begins or ends with a space: remove it")
+        return text
+
+    def _parsed(
+        self, row: table.TableRow, text: str, template: row_mapping.Template, parse: Callable[[str], T]
+    ) -> T | None:
+        try:
+            return parse(text)
+        except ValueError as error:
+            self._problem(row, template, str(error))
+            return None
+
+    def _problem(self, row: table.TableRow, template: row_mapping.Template, message: str) -> None:
+        self._problems.append((table.place(row, template.index), message))
