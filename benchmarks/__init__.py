@@ -1,1 +1,1 @@
-"""What fleet-sync costs, as ratios: each against a peer in the same run, since seconds say little across machines."""
+"""Benchmarks as ratios: each measures a peer in the same run, because seconds mean little across machines."""

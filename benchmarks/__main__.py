@@ -1,6 +1,7 @@
-"""`python -m benchmarks [--short] [NAME…]`: measures, prints ratios, and ends with 1 where one misses its goal twice.
+"""`python -m benchmarks [--short] [NAME…]`: measure, print ratios, and exit 1 if a benchmark misses its goal twice.
 
-Invariant: one benchmark after the other, as each wants the machine for itself. Neighbours: one module each.
+Invariant: benchmarks run one after the other, because each needs the machine to itself. Neighbours: each benchmark is a
+module.
 """
 
 import os
@@ -17,7 +18,7 @@ Figures = Callable[..., Iterator[results.Figure]]
 
 BENCHMARKS: Mapping[str, tuple[str, Figures]] = {
     "throughput": ("Throughput: 2,000 attaches by 32 workers, no limit", throughput.figures),
-    "pace": ("Pace", rate_limit.figures),
+    "rate_limit": ("Rate limit", rate_limit.figures),
     "startup": ("Start", startup.figures),
     "journal": ("Journal", journal.figures),
     "large": ("Large accounts", large.figures),
@@ -25,10 +26,10 @@ BENCHMARKS: Mapping[str, tuple[str, Figures]] = {
 
 
 @click.command()
-@click.option("--short", is_flag=True, help="Fewer rounds and smaller numbers.")
+@click.option("--short", is_flag=True, help="Use fewer rounds and smaller numbers.")
 @click.argument("names", nargs=-1, type=click.Choice(list(BENCHMARKS)))
 def main(short: bool, names: tuple[str, ...]) -> None:
-    """Measure what fleet-sync costs, each against a peer in the same run."""
+    """Measure what fleet-sync costs, against a peer in the same run."""
     logs.configure(form="json", level="warning")
     click.echo(f"{platform.system()}, {os.cpu_count()} cores, Python {platform.python_version()}, loopback")
     reached = [_reached(name, short=short) for name in names or BENCHMARKS]
@@ -36,9 +37,12 @@ def main(short: bool, names: tuple[str, ...]) -> None:
 
 
 def _reached(name: str, *, short: bool) -> bool:
-    """Show a benchmark, once more where it misses a goal (others may use the machine); tell whether it reached all."""
+    """Show a benchmark and return whether it reached every goal.
+
+    A miss is measured once more: other programs may have used the machine.
+    """
     title, figures = BENCHMARKS[name]
-    for again in ("", ", once more"):
+    for again in ("", ", measured again"):
         click.echo(f"\n{title}{again}")
         missed = 0
         for figure in figures(short=short):

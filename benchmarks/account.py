@@ -39,7 +39,7 @@ async def charge(url: str, *, connections: int) -> AsyncIterator[client.Client]:
 
 
 def executor(*, ceiling: float, burst: int, adaptive: bool) -> request_executor.RequestExecutor:
-    """Make what paces and retries; to be called inside the event loop."""
+    """Make the executor with its rate limit and retries. Must be called inside the event loop."""
     limiter = rate_limiter.RateLimiter(requests_per_second=ceiling, burst=burst, adaptive=adaptive)
     stop = cancellation.Cancellation(wake=limiter.wake)
     return request_executor.RequestExecutor(
@@ -50,7 +50,7 @@ def executor(*, ceiling: float, burst: int, adaptive: bool) -> request_executor.
 def new_applier(
     api: Charge, *, executor: request_executor.RequestExecutor, journal: Journal, concurrency: int
 ) -> applier.Applier:
-    """Make what applies."""
+    """Make the applier."""
     return applier.Applier(
         charge=api,
         executor=executor,
@@ -62,7 +62,7 @@ def new_applier(
 
 
 def keys() -> Callable[[], IntentKey]:
-    """Give a source of keys of which no two are alike, across processes too."""
+    """Return a source of keys that are unique, also across processes."""
     began, numbers = datetime.datetime.now(datetime.UTC).timestamp(), itertools.count()
     return lambda: IntentKey(f"benchmark-{began}-{next(numbers)}")
 
@@ -73,7 +73,7 @@ def attaches(drivers: Sequence[str], fleet: str) -> list[Change]:
 
 
 def guarded(changes: list[Change]) -> GuardedPlan:
-    """Make a judged plan of just these changes."""
+    """Make a guarded plan of exactly these changes."""
     return GuardedPlan(
         account=Account("http://127.0.0.1/v1", "test"),
         created=datetime.datetime.now(datetime.UTC),

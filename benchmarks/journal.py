@@ -24,7 +24,7 @@ WORKERS = 32
 
 
 def figures(*, short: bool) -> Iterator[results.Figure]:
-    """Measure, and give the figures."""
+    """Measure, and yield the figures."""
     writes, rounds = (1_000, 3) if short else (5_000, 8)
     pairs = _measure(writes, rounds=rounds)
     durable, forgetful = zip(*pairs, strict=True)
@@ -37,7 +37,7 @@ def figures(*, short: bool) -> Iterator[results.Figure]:
 
 
 def _measure(writes: int, *, rounds: int) -> list[tuple[results.Cost, results.Cost]]:
-    """Give each round's costs with SQLite and with memory, of which now this one, now that one goes first."""
+    """Return each round's costs with SQLite and in memory; the two take turns at going first."""
     pairs: list[tuple[results.Cost, results.Cost]] = []
     drivers = writes * 2 * (rounds + 1)
     people, fleet = server.people(drivers)
@@ -69,7 +69,7 @@ async def _with_sql(url: str, changes: list[Change], journal_url: str) -> result
 
 
 async def _run(url: str, changes: list[Change], journal: Journal) -> results.Cost:
-    """Make the changes of a plan, and journal everything about it."""
+    """Apply the changes of a plan, and record everything in the journal."""
     run, guarded = RunId("run_benchmark"), account.guarded(changes)
     async with account.charge(url, connections=WORKERS) as charge:
         executor = account.executor(ceiling=1e6, burst=1_000, adaptive=False)

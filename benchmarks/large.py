@@ -29,7 +29,7 @@ _FOLDER = pathlib.Path(__file__).parent.parent
 
 
 def figures(*, short: bool) -> Iterator[results.Figure]:
-    """Measure, and give the figures."""
+    """Measure, and yield the figures."""
     rows, drivers = (10_000, 5_000) if short else (100_000, 100_000)
     with tempfile.TemporaryDirectory(prefix="fleet-sync-benchmark-") as name:
         for suffix in ("yaml", "json", "csv"):
@@ -49,7 +49,7 @@ def _compared(what: str, ours: str, peer: str, argument: str) -> Iterator[result
 
 
 def _measured(name: str, argument: str) -> tuple[float, float]:
-    """Give the seconds, and the MiB that the peak of memory grew by, of a process of its own."""
+    """Return the seconds that a piece of work takes in its own process, and the MiB by which its peak memory grows."""
     program = [sys.executable, "-m", "benchmarks.large", name, argument]
     done = subprocess.run(program, stdout=subprocess.PIPE, text=True, check=True, cwd=_FOLDER)
     seconds, mebibytes = done.stdout.split()
@@ -57,7 +57,7 @@ def _measured(name: str, argument: str) -> tuple[float, float]:
 
 
 def _document(folder: pathlib.Path, rows: int, suffix: str) -> pathlib.Path:
-    """Write a document of so many rows."""
+    """Write a document with this many rows."""
     people, _ = server.people(rows)
     fleets = list(people.fleets)
     members = {fleet: list(people.drivers)[number :: len(fleets)] for number, fleet in enumerate(fleets)}
@@ -86,7 +86,7 @@ def _read_document(path: str) -> object:
 
 
 def _parse_document(path: str) -> object:
-    """Parse the document with the usual library, and check nothing."""
+    """Parse the document with the usual library, without any check."""
     with pathlib.Path(path).open() as file:
         match path.rpartition(".")[2]:
             case "json":
@@ -113,7 +113,7 @@ def _read_plainly(url: str) -> object:
 
 
 async def _pages(url: str) -> dict[str, set[str]]:
-    """Follow the list of all drivers with a plain client, and keep a set of fleets for each."""
+    """List all drivers with a plain client, and keep a set of fleets for each."""
     members: dict[str, set[str]] = {}
     async with httpx.AsyncClient(headers={"Authorization": f"Bearer {server.KEY}"}) as api:
         following = f"{url}/drivers?limit=100"
@@ -133,7 +133,7 @@ _WORK: dict[str, Callable[[str], object]] = {
 
 
 def main(name: str, argument: str) -> None:
-    """Do one piece of work; print its seconds, and the MiB that it made the peak grow by."""
+    """Do one piece of work, and print its seconds and the MiB by which peak memory grew."""
     before, began = _peak(), time.perf_counter()
     kept = _WORK[name](argument)
     sys.stdout.write(f"{time.perf_counter() - began} {_peak() - before}\n")
@@ -141,7 +141,7 @@ def main(name: str, argument: str) -> None:
 
 
 def _peak() -> float:
-    """Give the highest memory of this process until now. Linux tells of its own; elsewhere the parent's may show."""
+    """Return the peak memory of this process so far. Except on Linux it may include the parent's."""
     status = pathlib.Path("/proc/self/status")
     if status.exists():
         found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())

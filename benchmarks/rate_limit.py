@@ -1,4 +1,4 @@
-"""How well the pace uses a limit: one that is set, and one that the client has to find out.
+"""How well the rate limiter uses a limit: one that is set, and one that the client has to find out.
 
 Invariant: requests are counted where they arrive, in the server. Neighbours: `worker.engine.rate_limiter` is what is
 measured, `server` counts.
@@ -23,7 +23,7 @@ Arrivals = Sequence[tuple[float, bool]]
 
 
 def figures(*, short: bool) -> Iterator[results.Figure]:
-    """Measure, and give the figures."""
+    """Measure, and yield the figures."""
     arrivals = _arrivals(int(KNOWN * (8 if short else 30)), ceiling=KNOWN, limit=None)
     yield results.at_least(f"share of a ceiling of {KNOWN:g}/s in use", _used(arrivals, KNOWN, free=BURST), 0.85)
     most = _most_in_a_second(arrivals)
@@ -40,7 +40,7 @@ def figures(*, short: bool) -> Iterator[results.Figure]:
 
 
 def _arrivals(requests: int, *, ceiling: float, limit: server.Limit | None) -> Arrivals:
-    """Read drivers, so many times, as fast as the pace lets; give what the server saw."""
+    """Read drivers this many times as fast as the rate limiter allows; return what the server saw."""
     rate = None if limit is None else UNKNOWN
     with server.running(drivers=DRIVERS, rate=rate, limit=limit or "bucket", record=True) as sandbox:
         anyio.run(_read, sandbox.url, requests, ceiling)
@@ -63,7 +63,7 @@ async def _read(url: str, requests: int, ceiling: float) -> None:
 
 
 def _used(arrivals: Arrivals, rate: float, *, free: float) -> float:
-    """Give the accepted requests over those that the limit would have let pass; `free` of them came on top of it."""
+    """Return accepted requests divided by those that the limit allows; `free` were allowed in addition."""
     moments = [moment for moment, accepted in arrivals if accepted]
     return len(moments) / (free + rate * (moments[-1] - moments[0]))
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Figure:
-    """One measured figure, in words; `goal` is what it should be, `holds` whether it is."""
+    """One measured figure; `goal` is the target, `holds` whether it was reached."""
 
     what: str
     value: str
@@ -26,7 +26,7 @@ class Figure:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Cost:
-    """What some requests, or other pieces of work, took: seconds on the clock, and of this process's CPU."""
+    """What some requests, or other pieces of work, took: wall-clock seconds, and CPU seconds of this process."""
 
     pieces: int
     wall: float
@@ -34,20 +34,20 @@ class Cost:
 
 
 def per_second(costs: Iterable[Cost]) -> float:
-    """Give the median of pieces a second."""
+    """Return the median of pieces per second."""
     return statistics.median(cost.pieces / cost.wall for cost in costs)
 
 
 def cpu_ms(costs: Iterable[Cost]) -> float:
-    """Give the median of milliseconds of CPU a piece."""
+    """Return the median of CPU milliseconds per piece."""
     return statistics.median(1000 * cost.cpu / cost.pieces for cost in costs)
 
 
 def at_least(what: str, value: float, goal: float, *, form: str = ".2f") -> Figure:
-    """Make a figure that should be at least so much."""
+    """Make a figure with a lower limit."""
     return Figure(what, format(value, form), f"at least {format(goal, form)}", value >= goal)
 
 
 def at_most(what: str, value: float, goal: float, *, form: str = ".2f") -> Figure:
-    """Make a figure that should be at most so much."""
+    """Make a figure with an upper limit."""
     return Figure(what, format(value, form), f"at most {format(goal, form)}", value <= goal)

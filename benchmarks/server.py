@@ -1,4 +1,4 @@
-"""A sandbox in a process of its own, so that its work is not counted as the client's.
+"""A sandbox in its own process, so that its work does not count as the client's.
 
 Invariant: both sides know who is in the sandbox: the same numbers give the same people. Neighbours: `worker.sandbox`
 is what runs; every benchmark that needs Charge asks `running` for one.
@@ -35,7 +35,7 @@ class Server:
     url: str
 
     def arrivals(self) -> list[tuple[float, bool]]:
-        """Give the moment of every request until now, and whether it was accepted; only where they are recorded."""
+        """Return the time of each request so far and whether it was accepted. Only with `record`."""
         with urllib.request.urlopen(self.url.removesuffix("/v1") + _ARRIVALS, timeout=30) as answer:  # noqa: S310
             return [(moment, accepted) for moment, accepted in json.load(answer)]
 
@@ -44,7 +44,7 @@ class Server:
 def running(
     *, drivers: int, rate: float | None = None, limit: Limit = "bucket", record: bool = False
 ) -> Iterator[Server]:
-    """Serve so many invented drivers. `rate` is a limit in requests a second; `record` keeps when they came."""
+    """Serve this many invented drivers. `rate` limits requests per second; `record` keeps the time of each request."""
     arguments = [str(drivers), "" if rate is None else str(rate), limit, "record" if record else ""]
     program = [sys.executable, "-m", "benchmarks.server", *arguments]
     with subprocess.Popen(program, stdout=subprocess.PIPE, text=True, cwd=_FOLDER) as process:
@@ -55,13 +55,13 @@ def running(
 
 
 def people(drivers: int) -> tuple[state.SandboxState, str]:
-    """Give the people of a sandbox with so many drivers, and the id of one more fleet, which nobody is in."""
+    """Return the state of a sandbox with this many drivers, and the id of an additional, empty fleet."""
     invented = state.SandboxState.populate(drivers=drivers, fleets=FLEETS)
     return invented, invented.add_fleet(name="Benchmark")
 
 
 def main(drivers: str, rate: str, limit: Limit, record: str) -> None:
-    """Serve until terminated, and print the base URL once the port listens."""
+    """Print the base URL once the port listens, and serve until terminated."""
     invented, _ = people(int(drivers))
     limits = quirks.Quirks(rate=float(rate) if rate else None, limit=limit)
     sandbox = app.create(invented, quirks=limits, record=bool(record))
@@ -74,7 +74,7 @@ def main(drivers: str, rate: str, limit: Limit, record: str) -> None:
 
 
 def _counted(sandbox: app.Sandbox) -> http_types.App:
-    """Let the sandbox also tell what came to it."""
+    """Add an endpoint that returns the requests received so far."""
 
     async def answer(scope: http_types.Scope, receive: http_types.Receive, send: http_types.Send) -> None:
         if scope["path"] != _ARRIVALS:

@@ -1,6 +1,6 @@
-"""How long a command takes to start, against Python importing the libraries that it stands on.
+"""How long a command takes to start, compared with Python importing the libraries it is built on.
 
-Invariant: all take turns, and every one is a process of its own. Neighbours: `worker.cli` is what starts.
+Invariant: the commands take turns, each in its own process. Neighbours: `worker.cli` is what starts.
 """
 
 import os
@@ -21,7 +21,7 @@ _IMPORTS = (sys.executable, "-c", "import httpx, anyio, tenacity, structlog")
 
 
 def figures(*, short: bool) -> Iterator[results.Figure]:
-    """Measure, and give the figures."""
+    """Measure, and yield the figures."""
     with (
         tempfile.TemporaryDirectory(prefix="fleet-sync-benchmark-") as name,
         server.running(drivers=DRIVERS) as sandbox,
@@ -38,7 +38,7 @@ def figures(*, short: bool) -> Iterator[results.Figure]:
 
 
 def _prepared(folder: pathlib.Path, url: str) -> Mapping[str, str]:
-    """Write the settings, and a document that says what the sandbox holds; give the environment."""
+    """Write the settings and a document that matches the sandbox; return the environment."""
     settings = folder / "fleet-sync.toml"
     settings.write_text(f'[charge]\nbase_url = "{url}"\n\n[[sources]]\npath = "membership.yaml"\n')
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("FLEET_SYNC_", "CHARGE_"))}
@@ -49,7 +49,7 @@ def _prepared(folder: pathlib.Path, url: str) -> Mapping[str, str]:
 
 
 def _turns(commands: Mapping[str, Sequence[str]], environ: Mapping[str, str], *, rounds: int) -> Mapping[str, float]:
-    """Run each once a round; give the medians in seconds, the first round left out."""
+    """Run each command once per round; return the median seconds without the first round."""
     seconds: dict[str, list[float]] = {name: [] for name in commands}
     for _ in range(rounds + 1):
         for name, command in commands.items():

@@ -23,7 +23,7 @@ Round = Callable[[str, list[Change]], Awaitable[results.Cost]]
 
 
 def figures(*, short: bool) -> Iterator[results.Figure]:
-    """Measure, and give the figures."""
+    """Measure, and yield the figures."""
     costs = _measure(rounds=2 if short else 7)
     ours, plain, run = (costs[name] for name in ("ours", "plain", "run"))
     ratio = results.per_second(ours) / results.per_second(plain)
@@ -62,7 +62,7 @@ async def _plain(url: str, changes: list[Change]) -> results.Cost:
 
 
 async def _run(url: str, changes: list[Change]) -> results.Cost:
-    """Attach as a run does: through pace, retries and the recorder of outcomes."""
+    """Attach as a run does: with rate limit, retries and outcome writer."""
     async with account.charge(url, connections=WORKERS) as charge:
         executor = account.executor(ceiling=1e6, burst=1_000, adaptive=False)
         journal = memory_journal.MemoryJournal()
@@ -91,7 +91,7 @@ async def _timed(work: Callable[[], Awaitable[None]], pieces: int) -> results.Co
 
 
 def _measure(*, rounds: int) -> dict[str, list[results.Cost]]:
-    """Let all take turns, in the other order every second round."""
+    """Let all take turns, in reverse order every second round."""
     sides: dict[str, Round] = {"ours": _ours, "plain": _plain, "run": _run}
     costs: dict[str, list[results.Cost]] = {name: [] for name in sides}
     drivers = REQUESTS * (rounds + 1) * len(sides)

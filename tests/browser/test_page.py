@@ -118,7 +118,7 @@ def test_a_driver_is_found(browser: webdriver.Chrome, site: conftest.Open) -> No
 
 @pytest.fixture(scope="module")
 def plain() -> Iterator[webdriver.Chrome]:
-    """A browser that runs no scripts."""
+    """Start a browser that runs no scripts."""
     conftest.require(conftest.CHROMIUM.exists() and conftest.DRIVER.exists(), "Chromium and its driver")
     driver = conftest.chromium(scripts=False)
     yield driver

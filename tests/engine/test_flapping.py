@@ -19,7 +19,7 @@ HOUR = 3600
 
 
 def _account() -> harness.Harness:
-    """A rig in which A is to be in VANS, and is not yet."""
+    """Return an account in which A is wanted in VANS, and is not there yet."""
     return harness.Harness(harness.state_of({VANS: [B], DEPOT: [C]}, others=[A]))
 
 

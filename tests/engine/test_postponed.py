@@ -33,7 +33,7 @@ class Service:
 
 
 def _service(limits: guard.Limits = harness.LENIENT) -> Service:
-    """A service that is to move C out of an archived fleet, and A into one."""
+    """Return a service that is to move C out of an archived fleet, and A into one."""
     held = harness.state_of({VANS: [C], DEPOT: [A]}, others=[B])
     held.change_fleet(VANS, status="archived")
     return Service(harness.Harness(held, limits=limits))
