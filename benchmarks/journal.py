@@ -17,7 +17,7 @@ from worker.core.model.identifiers import RunId
 from worker.core.model.plan import Change
 from worker.core.model.ports import Journal
 from worker.core.model.report import Report
-from worker.journal import sql
+from worker.journal import sql_journal
 from worker.service import composition
 
 WORKERS = 32
@@ -60,7 +60,7 @@ def _measure(writes: int, *, rounds: int) -> list[tuple[results.Cost, results.Co
 
 
 async def _with_sql(url: str, changes: list[Change], journal_url: str) -> results.Cost:
-    journal = sql.SqlJournal(journal_url, clock=composition.SystemClock())
+    journal = sql_journal.SqlJournal(journal_url, clock=composition.SystemClock())
     try:
         await journal.open()  # made before the clock starts: that happens once in a journal's life
         return await _run(url, changes, journal)

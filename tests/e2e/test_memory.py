@@ -108,7 +108,7 @@ def test_two_controllers_that_fight_are_noticed_frozen_and_both_sides_reported(w
     assert plan.document["held"] == [held]
     assert (held["driver"], held["fleet"], held["guard"]) == (driver, fleet, "flapping")
     made = [at for (at,) in workspace.folder.journal("select recorded from intents order by recorded")]
-    runs = workspace.folder.journal("select distinct runs.started from runs join intents using (run) order by 1")
+    runs = workspace.folder.journal("select distinct started from runs join intents on number = run_number order by 1")
     assert all(str(at) in held["message"] for at in (*made, *(began for (began,) in runs[1:])))
     assert "each time another client reverted it" in held["message"]
     # Moving the row changes nothing; editing it restarts the count.

@@ -169,8 +169,8 @@ def _no_database(folder: pathlib.Path) -> str:
 
 def _a_newer_one(folder: pathlib.Path) -> str:
     with sqlite3.connect(folder / "fleet-sync.db") as database:
-        database.execute("create table alembic_version (version_num text)")
-        database.execute("insert into alembic_version values ('9999')")
+        database.execute("create table schema_version (version integer)")
+        database.execute("insert into schema_version values (9999)")
     database.close()
     return f"sqlite:///{folder}/fleet-sync.db"
 

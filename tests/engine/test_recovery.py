@@ -1,7 +1,7 @@
 """What a life that was cut off left behind, and what one that stood still must not do: on virtual time."""
 
 import datetime
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import anyio
@@ -97,10 +97,11 @@ async def test_what_was_left_open_is_closed_before_anything_new_is_planned() -> 
             trigger: str,
             guarded: GuardedPlan,
             intents: Sequence[Intent],
+            resent: Collection[IntentKey] = (),
             spent: str | None = None,
         ) -> None:
             order.append("begin")
-            await super().begin(run, trigger=trigger, guarded=guarded, intents=intents, spent=spent)
+            await super().begin(run, trigger=trigger, guarded=guarded, intents=intents, resent=resent, spent=spent)
 
         async def record(self, group: Sequence[tuple[IntentKey, Outcome]]) -> None:
             order.append("record")

@@ -15,7 +15,7 @@ import psycopg
 from tests.journal import journal_factories
 from tests.support import memory_journal
 from worker.core.model.ports import Journal, RunHistory
-from worker.journal import sql
+from worker.journal import sql_journal
 
 
 class DurableJournal(Journal, RunHistory, Protocol):
@@ -72,9 +72,9 @@ class SqliteBackend:
         self.path.parent.mkdir()
         self.url = f"sqlite:///{self.path}"
 
-    def journal(self) -> sql.SqlJournal:
+    def journal(self) -> sql_journal.SqlJournal:
         """Give another one on the file."""
-        return sql.SqlJournal(self.url, clock=self.clock)
+        return sql_journal.SqlJournal(self.url, clock=self.clock)
 
     def crash(self, journal: DurableJournal) -> DurableJournal:
         """Give one on a copy."""
@@ -106,9 +106,9 @@ class PostgresBackend:
         with psycopg.connect(host=self._host, user="postgres", dbname="postgres", autocommit=True) as connection:
             connection.execute(statement.encode())
 
-    def journal(self) -> sql.SqlJournal:
+    def journal(self) -> sql_journal.SqlJournal:
         """Give another one on the schema."""
-        return sql.SqlJournal(self.url, clock=self.clock)
+        return sql_journal.SqlJournal(self.url, clock=self.clock)
 
     def crash(self, journal: DurableJournal) -> DurableJournal:
         """End the sessions, and give a new one."""

@@ -16,13 +16,13 @@ def postgres_host() -> Iterator[str]:
 
 
 @pytest.fixture
-def sqlite_desk(tmp_path: pathlib.Path) -> backends.SqliteBackend:
+def sqlite_backend(tmp_path: pathlib.Path) -> backends.SqliteBackend:
     """Give a place for a journal in a file."""
     return backends.SqliteBackend(tmp_path)
 
 
 @pytest.fixture
-def postgresql_desk(postgres_host: str) -> Iterator[backends.PostgresBackend]:
+def postgresql_backend(postgres_host: str) -> Iterator[backends.PostgresBackend]:
     """Give a place for a journal on the server."""
     backend = backends.PostgresBackend(postgres_host)
     yield backend
@@ -60,7 +60,7 @@ def backend(request: pytest.FixtureRequest) -> backends.Backend:
     """Give a place of each kind."""
     if request.param == "memory":
         return backends.MemoryBackend()
-    found: backends.Backend = request.getfixturevalue(f"{request.param}_desk")
+    found: backends.Backend = request.getfixturevalue(f"{request.param}_backend")
     return found
 
 

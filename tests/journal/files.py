@@ -5,11 +5,11 @@ import pathlib
 import sqlite3
 
 from tests.journal import journal_factories
-from worker.journal import sql
+from worker.journal import sql_journal
 
 
-def opened(path: pathlib.Path) -> sql.SqlJournal:
-    return sql.SqlJournal(f"sqlite:///{path}", clock=journal_factories.Clock())
+def opened(path: pathlib.Path) -> sql_journal.SqlJournal:
+    return sql_journal.SqlJournal(f"sqlite:///{path}", clock=journal_factories.Clock())
 
 
 async def made(path: pathlib.Path) -> None:

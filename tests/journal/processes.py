@@ -59,10 +59,10 @@ import anyio
 
 from tests.journal import journal_factories
 from worker.core.model import errors
-from worker.journal import sql
+from worker.journal import sql_journal
 """
 
 _TAIL = """
-journal = sql.SqlJournal(sys.argv[1], clock=journal_factories.Clock())
+journal = sql_journal.SqlJournal(sys.argv[1], clock=journal_factories.Clock())
 anyio.run(main, journal, backend=sys.argv[2] if len(sys.argv) > 2 else "asyncio")
 """

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.journal import journal_factories
-from worker.journal import sql
+from tests.journal import files, journal_factories
+from worker.journal import sql_journal
 
 pytestmark = pytest.mark.anyio
 
@@ -15,16 +15,18 @@ ANN, BOB, CEM = ((each.driver, each.fleet) for each in map(journal_factories.cha
 
 
 @pytest.fixture
-async def processes(tmp_path: pathlib.Path) -> AsyncIterator[tuple[sql.SqlJournal, sql.SqlJournal]]:
+async def processes(tmp_path: pathlib.Path) -> AsyncIterator[tuple[sql_journal.SqlJournal, sql_journal.SqlJournal]]:
     """Open one SQLite journal as two processes do."""
-    journals = [sql.SqlJournal(f"sqlite:///{tmp_path / 'journal.db'}", clock=journal_factories.Clock()) for _ in "ab"]
+    journals = [
+        sql_journal.SqlJournal(f"sqlite:///{tmp_path / 'journal.db'}", clock=journal_factories.Clock()) for _ in "ab"
+    ]
     yield journals[0], journals[1]
     for journal in journals:
         await journal.aclose()
 
 
 async def test_the_grace_periods_go_on_when_a_process_becomes_the_writer_again(
-    processes: tuple[sql.SqlJournal, sql.SqlJournal],
+    processes: tuple[sql_journal.SqlJournal, sql_journal.SqlJournal],
 ) -> None:
     """A journal that started them anew would delay detaches; one that kept its old ones would detach too early."""
     first, second = processes
@@ -42,7 +44,7 @@ async def test_the_grace_periods_go_on_when_a_process_becomes_the_writer_again(
 
 
 async def test_to_open_a_journal_again_without_closing_it_keeps_the_grace_periods(
-    processes: tuple[sql.SqlJournal, sql.SqlJournal],
+    processes: tuple[sql_journal.SqlJournal, sql_journal.SqlJournal],
 ) -> None:
     """The service opens its journal at the start of every run."""
     journal, reader = processes

@@ -1,86 +1,69 @@
-"""The scripts that make the tables, the tables as the program knows them, and the package that carries both."""
+"""The scripts that make the tables, and the package that carries them."""
 
+import contextlib
 import pathlib
 import subprocess
 import sys
 import zipfile
 
 import pytest
-import sqlalchemy as sa
-from alembic import autogenerate, config, script
-from alembic.runtime import migration
 
-from tests.journal import backends, form, processes
-from worker.journal import address, engines, glance, keeper, revisions, schema
+from tests.journal import backends, processes
+from worker.core.model.errors import JournalError
+from worker.journal import address, connection, migrations
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def backend(request: pytest.FixtureRequest) -> backends.SqliteBackend | backends.PostgresBackend:
     """Give a place in each database."""
-    found: backends.SqliteBackend | backends.PostgresBackend = request.getfixturevalue(f"{request.param}_desk")
+    found: backends.SqliteBackend | backends.PostgresBackend = request.getfixturevalue(f"{request.param}_backend")
     return found
 
 
-def test_the_scripts_make_the_tables_that_the_program_knows(
-    backend: backends.SqliteBackend | backends.PostgresBackend,
-) -> None:
-    place = address.parse(backend.url)
-    made = keeper.Keeper(place, clock=backend.clock)
-    made.open()
-    made.close()
-    engine = engines.make(place)
-    with engine.connect() as connection:
-        options = {"compare_type": True, "compare_server_default": True}
-        context = migration.MigrationContext.configure(connection, opts=options)
-        assert autogenerate.compare_metadata(context, schema.metadata) == []
-        assert context.get_current_revision() == revisions.HEAD
-        partial = {
-            each["name"]: [str(where) for where in each["dialect_options"].values() if where is not None]
-            for each in sa.inspect(connection).get_indexes("intents")
-        }
-        assert "outcome IS NULL" in "".join(partial["ix_intents_open"])
-        assert "not_converging" in "".join(partial["ix_intents_unseen"])
-    engine.dispose()
+def test_every_version_has_a_script_and_the_first_one_says_its_number() -> None:
+    scripts = sorted(path.name for path in (processes.ROOT / "worker" / "journal" / "versions").iterdir())
+    assert scripts == [f"{number:04}.sql" for number in range(1, migrations.NEWEST + 1)]
 
 
-def test_a_new_file_is_made_as_the_migrations_would_make_it(tmp_path: pathlib.Path) -> None:
-    """Without SQLAlchemy and Alembic, which cost half a second and 25 MB; `python -m tests.journal.form` writes it."""
-    made = tmp_path / "made.db"
-    looked = glance.look(address.parse(f"sqlite:///{made}"), made, make=True)
-    assert looked is not None
-    looked.close()
-    assert list(form.statements(made)) == list(form.made_by_migrations(tmp_path / "migrated.db"))
+def test_a_new_journal_is_of_the_newest_version(backend: backends.SqliteBackend | backends.PostgresBackend) -> None:
+    with contextlib.closing(connection.connect(address.parse(backend.url))) as database:
+        assert migrations.version(database) is None
+        migrations.migrate(database)
+        assert migrations.version(database) == migrations.NEWEST
+        tables = {row["name"] for row in database.query(database.TABLES)}
+    assert tables == {
+        "absences",
+        "accounts",
+        "approvals",
+        "fleets",
+        "intents",
+        "lists",
+        "resolutions",
+        "runs",
+        "schema_version",
+    }
 
 
-def test_the_comparison_sees_a_table_that_is_missing(sqlite_desk: backends.SqliteBackend) -> None:
-    engine = engines.make(address.parse(sqlite_desk.url))
-    with engine.connect() as connection:
-        context = migration.MigrationContext.configure(connection)
-        assert len(autogenerate.compare_metadata(context, schema.metadata)) >= len(schema.metadata.tables)
-    engine.dispose()
-
-
-def test_every_script_is_known_by_its_name_in_order() -> None:
-    settings = config.Config()
-    settings.set_main_option("script_location", "worker.journal:migrations")
-    settings.set_main_option("path_separator", "newline")
-    folder = script.ScriptDirectory.from_config(settings)
-    assert tuple(each.revision for each in folder.walk_revisions())[::-1] == revisions.REVISIONS
+def test_every_key_begins_with_the_account(sqlite_backend: backends.SqliteBackend) -> None:
+    with contextlib.closing(connection.connect(address.parse(sqlite_backend.url))) as database:
+        migrations.migrate(database)
+        indexes = database.query("""
+            SELECT tables.name AS table_name, columns.name AS column_name
+            FROM sqlite_master AS tables, pragma_index_list(tables.name) AS indexes,
+            pragma_index_info(indexes.name) AS columns
+            WHERE tables.type = 'table' AND columns.seqno = 0
+        """)
+    first = {(row["table_name"], row["column_name"]) for row in indexes}
+    assert first - {("accounts", "name")} == {(table, "account") for table, _ in first if table != "accounts"}
 
 
 def test_a_script_that_fails_leaves_nothing(backend: backends.SqliteBackend | backends.PostgresBackend) -> None:
     """DDL is in the transaction, in SQLite too: here the last table is there already."""
-    place = address.parse(backend.url)
-    engine = engines.make(place)
-    with engine.begin() as connection:
-        connection.execute(sa.text("CREATE TABLE resolutions (something INTEGER)"))
-    broken = keeper.Keeper(place, clock=backend.clock)
-    with pytest.raises(Exception, match="already exists"):
-        broken.open()
-    broken.close()
-    with engine.connect() as connection:
-        assert sa.inspect(connection).get_table_names() == ["resolutions"]
-    engine.dispose()
+    with contextlib.closing(connection.connect(address.parse(backend.url))) as database:
+        database.execute("CREATE TABLE absences (something INTEGER)")
+        with pytest.raises(JournalError, match="already exists"):
+            migrations.migrate(database)
+        assert [row["name"] for row in database.query(database.TABLES)] == ["absences"]
 
 
 OPEN = """

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import socket
+from urllib import parse as urls
 
 import psycopg
 import pytest
@@ -10,27 +11,27 @@ import pytest
 from tests.journal import backends, journal_factories, processes
 from worker.core.model.errors import JournalBusy, JournalError
 from worker.core.model.identifiers import RunId
-from worker.journal import address, advisory, engines, keeper, sql
+from worker.journal import address, connection, session, sql_journal, writer_lock
 
 pytestmark = pytest.mark.anyio
 
 
-def kept(backend: backends.PostgresBackend) -> keeper.Keeper:
-    return keeper.Keeper(address.parse(backend.url), clock=backend.clock)
+def _writer(backend: backends.PostgresBackend) -> session.WriterSession:
+    return session.WriterSession(address.parse(backend.url), account="default", clock=backend.clock)
 
 
 def test_a_lost_connection_is_noticed_and_only_opening_again_makes_this_the_writer(
-    postgresql_desk: backends.PostgresBackend,
+    postgresql_backend: backends.PostgresBackend,
 ) -> None:
-    writer = kept(postgresql_desk)
+    writer = _writer(postgresql_backend)
     writer.open()
-    assert writer.sure()
+    assert writer.is_recent_writer()
     writer.check()
-    postgresql_desk.crash(postgresql_desk.journal())
+    postgresql_backend.crash(postgresql_backend.journal())
     with pytest.raises(JournalError, match="terminating connection"):
         writer.check()
-    assert not writer.sure()
-    with pytest.raises(JournalError, match="not the one that may write"):
+    assert not writer.is_recent_writer()
+    with pytest.raises(JournalError, match="may no longer write"):
         writer.write(lambda database: None)
     writer.open()
     writer.check()
@@ -38,11 +39,11 @@ def test_a_lost_connection_is_noticed_and_only_opening_again_makes_this_the_writ
 
 
 def test_a_writer_that_comes_back_from_a_pause_finds_that_another_took_over(
-    postgresql_desk: backends.PostgresBackend,
+    postgresql_backend: backends.PostgresBackend,
 ) -> None:
-    writer, other = kept(postgresql_desk), kept(postgresql_desk)
+    writer, other = _writer(postgresql_backend), _writer(postgresql_backend)
     writer.open()
-    postgresql_desk.crash(postgresql_desk.journal())
+    postgresql_backend.crash(postgresql_backend.journal())
     other.open()
     with pytest.raises(JournalError):
         writer.check()
@@ -54,20 +55,22 @@ def test_a_writer_that_comes_back_from_a_pause_finds_that_another_took_over(
 
 
 def test_to_open_again_on_a_lost_connection_makes_this_the_writer_again(
-    postgresql_desk: backends.PostgresBackend,
+    postgresql_backend: backends.PostgresBackend,
 ) -> None:
-    writer = kept(postgresql_desk)
+    writer = _writer(postgresql_backend)
     writer.open()
-    postgresql_desk.crash(postgresql_desk.journal())
+    postgresql_backend.crash(postgresql_backend.journal())
     writer.open()
     writer.check()
     writer.close()
 
 
-async def test_a_write_on_a_lost_connection_is_not_made_and_says_so(postgresql_desk: backends.PostgresBackend) -> None:
-    journal = postgresql_desk.journal()
+async def test_a_write_on_a_lost_connection_is_not_made_and_says_so(
+    postgresql_backend: backends.PostgresBackend,
+) -> None:
+    journal = postgresql_backend.journal()
     await journal_factories.begin(journal, journal_factories.many(1))
-    postgresql_desk.crash(journal)
+    postgresql_backend.crash(journal)
     with pytest.raises(JournalError):
         await journal.record([(journal_factories.key(), journal_factories.DONE)])
     with pytest.raises(JournalError):
@@ -76,8 +79,8 @@ async def test_a_write_on_a_lost_connection_is_not_made_and_says_so(postgresql_d
     await journal.aclose()
 
 
-async def test_a_second_writer_is_told_who_the_first_one_is(postgresql_desk: backends.PostgresBackend) -> None:
-    first, second = postgresql_desk.journal(), postgresql_desk.journal()
+async def test_a_second_writer_is_told_who_the_first_one_is(postgresql_backend: backends.PostgresBackend) -> None:
+    first, second = postgresql_backend.journal(), postgresql_backend.journal()
     await first.open()
     with pytest.raises(JournalBusy, match=f"process {os.getpid()} on {socket.gethostname()[:40]}"):
         await second.open()
@@ -85,24 +88,27 @@ async def test_a_second_writer_is_told_who_the_first_one_is(postgresql_desk: bac
 
 
 async def test_a_writer_whom_the_server_does_not_show_is_busy_all_the_same(
-    postgresql_desk: backends.PostgresBackend,
+    postgresql_backend: backends.PostgresBackend,
 ) -> None:
-    first = postgresql_desk.journal()
+    first = postgresql_backend.journal()
     await first.open()
-    postgresql_desk.tell("CREATE ROLE stranger LOGIN")
-    postgresql_desk.tell(f"GRANT USAGE ON SCHEMA {postgresql_desk.schema} TO stranger")
-    second = sql.SqlJournal(postgresql_desk.url.replace("postgres@", "stranger@"), clock=journal_factories.Clock())
-    with pytest.raises(JournalBusy, match="cannot be told"):
+    postgresql_backend.tell("CREATE ROLE stranger LOGIN")
+    postgresql_backend.tell(f"GRANT USAGE ON SCHEMA {postgresql_backend.schema} TO stranger")
+    postgresql_backend.tell(f"GRANT ALL ON ALL TABLES IN SCHEMA {postgresql_backend.schema} TO stranger")
+    second = sql_journal.SqlJournal(
+        postgresql_backend.url.replace("postgres@", "stranger@"), clock=journal_factories.Clock()
+    )
+    with pytest.raises(JournalBusy, match="an unknown process"):
         await second.open()
-    postgresql_desk.tell("DROP OWNED BY stranger; DROP ROLE stranger")
+    postgresql_backend.tell("DROP OWNED BY stranger; DROP ROLE stranger")
     await first.aclose()
 
 
 async def test_each_schema_is_a_journal_of_its_own(
-    postgresql_desk: backends.PostgresBackend, postgres_host: str
+    postgresql_backend: backends.PostgresBackend, postgres_host: str
 ) -> None:
     other = backends.PostgresBackend(postgres_host)
-    here, there = postgresql_desk.journal(), other.journal()
+    here, there = postgresql_backend.journal(), other.journal()
     await journal_factories.begin(here, journal_factories.many(1))
     assert await there.open() == ()
     await here.aclose()
@@ -110,13 +116,11 @@ async def test_each_schema_is_a_journal_of_its_own(
     other.tell(f"DROP SCHEMA {other.schema} CASCADE")
 
 
-async def test_a_journal_of_a_newer_version_is_said(postgresql_desk: backends.PostgresBackend) -> None:
-    journal = postgresql_desk.journal()
+async def test_a_journal_of_a_newer_version_is_said(postgresql_backend: backends.PostgresBackend) -> None:
+    journal = postgresql_backend.journal()
     await journal.open()
     await journal.aclose()
-    postgresql_desk.tell(
-        f"ALTER TABLE {postgresql_desk.schema}.alembic_version ALTER version_num TYPE text USING '9999'"
-    )
+    postgresql_backend.tell(f"UPDATE {postgresql_backend.schema}.schema_version SET version = 9999")  # noqa: S608
     for attempt in (journal.open(), journal.runs()):
         with pytest.raises(JournalError, match="newer version") as caught:
             await attempt
@@ -125,13 +129,12 @@ async def test_a_journal_of_a_newer_version_is_said(postgresql_desk: backends.Po
 
 
 async def test_a_server_that_answers_before_a_commit_is_on_disk_is_told_not_to(
-    postgresql_desk: backends.PostgresBackend,
+    postgresql_backend: backends.PostgresBackend,
 ) -> None:
     for server, expected in (("off", "on"), ("remote_apply", "remote_apply")):
-        url = f"{postgresql_desk.url}%20-csynchronous_commit%3D{server}"
-        writer = keeper.Keeper(address.parse(url), clock=postgresql_desk.clock)
-        assert writer.look().ask("SHOW synchronous_commit", {})[0][0] == expected
-        writer.close()
+        url = f"{postgresql_backend.url}%20-csynchronous_commit%3D{server}"
+        with contextlib.closing(connection.connect(address.parse(url))) as database:
+            assert database.query("SHOW synchronous_commit")[0]["synchronous_commit"] == expected
 
 
 # --- What cannot be used ----------------------------------------------------------------------------------
@@ -140,7 +143,7 @@ async def test_a_server_that_answers_before_a_commit_is_on_disk_is_told_not_to(
 async def refused(url: str) -> JournalError:
     journal = None
     with pytest.raises(JournalError) as caught:
-        journal = sql.SqlJournal(url, clock=journal_factories.Clock())
+        journal = sql_journal.SqlJournal(url, clock=journal_factories.Clock())
         await journal.open()
     if journal is not None:
         await journal.aclose()
@@ -155,9 +158,10 @@ async def refused(url: str) -> JournalError:
     [
         ("postgresql://u:open%20sesame@127.0.0.1:1/d", "refused"),
         ("postgresql://u@127.0.0.1:1/d?password=sesame", "refused"),
-        ("postgresql://u:sesame@127.0.0.1:sesame/d", "cannot be read"),
-        ("postgresql://u:p@sesame@127.0.0.1/d", "characters"),
-        ("postgresql://u:p/sesame@127.0.0.1/d", "characters"),
+        ("postgresql://u:sesame@127.0.0.1:sesame/d", "malformed"),
+        ("postgresql://u:sesame@[::1/d", "malformed"),
+        ("postgresql://u:p@sesame@127.0.0.1/d", "reserved characters"),
+        ("postgresql://u:p/sesame@127.0.0.1/d", "reserved characters"),
         ("mysql://u:sesame@127.0.0.1/d", "neither"),
         ("postgresql://u:sesame@127.0.0.1:1/d?nonsense=1", "nonsense"),
     ],
@@ -176,19 +180,21 @@ async def test_a_schema_that_does_not_exist_is_said(postgres_host: str) -> None:
     assert "no schema" in error.message
 
 
-async def test_a_server_that_only_reads_is_said(postgresql_desk: backends.PostgresBackend) -> None:
-    journal = postgresql_desk.journal()
+async def test_a_server_that_only_reads_is_said(postgresql_backend: backends.PostgresBackend) -> None:
+    journal = postgresql_backend.journal()
     await journal.open()
     await journal.aclose()
-    error = await refused(f"{postgresql_desk.url}%20-cdefault_transaction_read_only%3Don")
+    error = await refused(f"{postgresql_backend.url}%20-cdefault_transaction_read_only%3Don")
     assert "read-only transaction" in error.message
     assert "standby" in error.remedy
 
 
-async def test_a_user_who_may_not_write_is_said(postgresql_desk: backends.PostgresBackend, postgres_host: str) -> None:
-    postgresql_desk.tell("CREATE ROLE reader LOGIN")
-    error = await refused(postgresql_desk.url.replace("postgres@", "reader@"))
-    postgresql_desk.tell("DROP ROLE reader")
+async def test_a_user_who_may_not_write_is_said(
+    postgresql_backend: backends.PostgresBackend, postgres_host: str
+) -> None:
+    postgresql_backend.tell("CREATE ROLE reader LOGIN")
+    error = await refused(postgresql_backend.url.replace("postgres@", "reader@"))
+    postgresql_backend.tell("DROP ROLE reader")
     assert error.remedy
 
 
@@ -206,9 +212,9 @@ def test_without_psycopg_the_operator_is_told_what_to_install() -> None:
     assert "sesame" not in shown
 
 
-async def test_a_lock_that_was_released_by_hand_is_free(postgresql_desk: backends.PostgresBackend) -> None:
+async def test_a_lock_that_was_released_by_hand_is_free(postgresql_backend: backends.PostgresBackend) -> None:
     """A reader that makes the journal is its writer for that moment only."""
-    reader, journal = postgresql_desk.journal(), postgresql_desk.journal()
+    reader, journal = postgresql_backend.journal(), postgresql_backend.journal()
     await reader.approve("sha256:1", now=journal_factories.NOON, until=journal_factories.minutes(1))
     await journal.open()
     await journal.begin(RunId("run_1"), trigger="once", guarded=journal_factories.guarded(), intents=[])
@@ -222,13 +228,73 @@ def test_the_server_of_the_tests_is_a_real_one(postgres_host: str) -> None:
         assert connection.info.server_version >= 160_000
 
 
-def test_a_lock_is_let_go_of_before_the_session_ends(postgresql_desk: backends.PostgresBackend) -> None:
+def test_a_lock_is_released_before_the_session_ends(postgresql_backend: backends.PostgresBackend) -> None:
     """The server takes its time to notice an end: the next run would find the journal busy."""
-    engine = engines.make(address.parse(postgresql_desk.url))
-    with engine.connect() as first, engine.connect() as second:
-        advisory.acquire(first, shown="it")
-        advisory.acquire(first, shown="it")
+    place = address.parse(postgresql_backend.url)
+    made = _writer(postgresql_backend)
+    made.open()
+    made.close()
+    with contextlib.closing(connection.connect(place)) as first, contextlib.closing(connection.connect(place)) as other:
+        for each in (first, other):
+            each.account = 1
+        writer_lock.SessionLock.acquire(first)
         with pytest.raises(JournalBusy):
-            advisory.acquire(second, shown="it")
-        advisory.release_all(first)
-        advisory.acquire(second, shown="it")
+            writer_lock.SessionLock.acquire(other)
+        first.close()
+        writer_lock.SessionLock.acquire(other)
+
+
+async def test_schemas_whose_names_have_the_same_hash_are_written_at_once(
+    postgresql_backend: backends.PostgresBackend, postgres_host: str
+) -> None:
+    journals = []
+    names = ("93619ba5-c757-00b0-503a-b7b0505b4ea3", "246659ac-8d11-86c1-eeae-394821e2b1ee")
+    for name in names:
+        postgresql_backend.tell(f'CREATE SCHEMA "{name}"')
+        options = urls.quote(f'-csearch_path="{name}"')
+        url = f"postgresql://postgres@/postgres?host={urls.quote(postgres_host)}&options={options}"
+        journals.append(sql_journal.SqlJournal(url, clock=postgresql_backend.clock))
+    for journal in journals:
+        await journal_factories.begin(journal, journal_factories.many(1))
+    for journal, name in zip(journals, names, strict=True):
+        await journal.check()
+        await journal.aclose()
+        postgresql_backend.tell(f'DROP SCHEMA "{name}" CASCADE')
+
+
+async def test_each_account_of_a_database_has_a_writer_and_records_of_its_own(
+    postgresql_backend: backends.PostgresBackend,
+) -> None:
+    first, second = (
+        sql_journal.SqlJournal(postgresql_backend.url, clock=postgresql_backend.clock, account=name)
+        for name in ("paris", "lyon")
+    )
+    await journal_factories.begin(first, journal_factories.many(1))
+    assert await second.open() == ()
+    await journal_factories.begin(second, journal_factories.many(1))
+    await first.record([(journal_factories.key(), journal_factories.DONE)])
+    assert [change.outcome for journal in (first, second) for change in await journal.changes()] == ["applied", None]
+    await first.aclose()
+    await second.aclose()
+
+
+def test_the_server_ends_what_waits_or_stays_idle_for_long(postgresql_backend: backends.PostgresBackend) -> None:
+    """What it does about a client that vanished from the network is seen in tests/journal/network_cut.py."""
+    with contextlib.closing(connection.connect(address.parse(postgresql_backend.url))) as database:
+        for setting, value in (
+            ("lock_timeout", "10s"),
+            ("statement_timeout", "1min"),
+            ("idle_in_transaction_session_timeout", "20s"),
+        ):
+            assert database.query(f"SHOW {setting}")[0][setting] == value
+
+
+async def test_a_reader_gets_a_new_session_when_it_has_lost_one(postgresql_backend: backends.PostgresBackend) -> None:
+    journal = postgresql_backend.journal()
+    await journal_factories.whole(journal, run="run_0", at=journal_factories.NOON)
+    assert len(await journal.runs()) == 1
+    postgresql_backend.crash(journal)
+    with pytest.raises(JournalError):
+        await journal.runs()
+    assert len(await journal.runs()) == 1
+    await journal.aclose()

@@ -79,7 +79,7 @@ async def test_anothers_tables_of_the_same_name_are_said(path: pathlib.Path) -> 
 async def test_a_journal_of_a_newer_version_is_said_and_left_alone(path: pathlib.Path) -> None:
     await files.made(path)
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+        connection.execute("UPDATE schema_version SET version = 9999")
     before = await anyio.Path(path).read_bytes()
     error = await assert_refused(path, says="newer version")
     assert "Upgrade fleet-sync" in error.remedy
@@ -93,7 +93,7 @@ async def test_a_journal_of_a_newer_version_is_said_and_left_alone(path: pathlib
 async def test_a_journal_that_does_not_say_its_form_is_said(path: pathlib.Path) -> None:
     await files.made(path)
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("DELETE FROM alembic_version")
+        connection.execute("DELETE FROM schema_version")
     await assert_refused(path, says="already exists")
 
 
@@ -179,7 +179,8 @@ await journal.aclose()
 
 def test_a_disk_that_becomes_full_takes_nothing_half_and_goes_on_when_it_has_room(path: pathlib.Path) -> None:
     assert "has room" in processes.run(FULL, f"sqlite:///{path}")
-    assert files.rows(path, "SELECT run, count(*) FROM intents GROUP BY run") == [("run_1", 1), ("run_3", 5000)]
+    counts = "SELECT run, count(*) FROM runs JOIN intents ON run_number = number GROUP BY run"
+    assert files.rows(path, counts) == [("run_1", 1), ("run_3", 5000)]
     assert files.rows(path, "SELECT run FROM runs ORDER BY run") == [("run_1",), ("run_3",)]
 
 
@@ -202,12 +203,10 @@ async def test_a_disk_that_is_full_from_the_start_takes_no_journal(path: pathlib
     assert "room" in processes.run(NO_ROOM, f"sqlite:///{path}")
 
 
-async def test_a_database_without_room_is_said(sqlite_desk: backends.SqliteBackend) -> None:
-    journal = sqlite_desk.journal()
+async def test_a_database_without_room_is_said(sqlite_backend: backends.SqliteBackend) -> None:
+    journal = sqlite_backend.journal()
     await journal_factories.begin(journal, journal_factories.many(1))
-    database = journal._keeper._ready()
-    with database._reading() as connection:
-        connection.exec_driver_sql("PRAGMA max_page_count=1")
+    journal._writer._opened().execute("PRAGMA max_page_count=1")
     with pytest.raises(JournalError, match="full") as caught:
         await journal_factories.begin(journal, journal_factories.many(500), run=RunId("run_2"))
     assert "room" in caught.value.remedy

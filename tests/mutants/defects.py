@@ -314,14 +314,14 @@ DEFECTS = (
     ),
     Defect(
         "two writers of one journal",
-        "worker/journal/lock.py",
+        "worker/journal/writer_lock.py",
         "fcntl.LOCK_EX",
         "fcntl.LOCK_SH",
         ("tests/journal",),
     ),
     Defect(
         "commits that a power cut undoes",
-        "worker/journal/sqlite.py",
+        "worker/journal/connection.py",
         'for pragma in ("journal_mode=WAL", "synchronous=FULL"',
         'for pragma in ("journal_mode=WAL", "synchronous=OFF"',
         ("tests/journal",),

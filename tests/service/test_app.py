@@ -14,7 +14,7 @@ import pytest
 
 from tests.support import clocks
 from worker.core.model.secret import Secret
-from worker.journal import sql
+from worker.journal import sql_journal
 from worker.service import app
 from worker.settings import model
 
@@ -94,6 +94,6 @@ async def test_at_the_end_connections_are_closed_and_the_journal_is_free(
         tasks.start_soon(stop)
         assert await app.run(lambda: operator) == 143
     assert await anyio.to_thread.run_sync(charge.closed.wait, 5)
-    journal = sql.SqlJournal(operator.settings.journal_url, clock=clocks.Still())
+    journal = sql_journal.SqlJournal(operator.settings.journal_url, clock=clocks.Still())
     await journal.open()
     await journal.aclose()

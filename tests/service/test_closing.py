@@ -6,7 +6,7 @@ import pytest
 
 from tests.support import clocks
 from worker.core.model.secret import Secret
-from worker.journal import sql
+from worker.journal import sql_journal
 from worker.service import composition
 from worker.settings import model
 
@@ -23,7 +23,7 @@ async def test_an_account_closes_its_connections_and_its_journal(settings: model
     """A close that is not awaited is a RuntimeWarning, and warnings are errors here."""
     async with composition.account(settings, Secret("ch_sk_test_x")) as opened:
         assert opened.settings is settings
-    other = sql.SqlJournal(settings.journal_url, clock=clocks.Still())
+    other = sql_journal.SqlJournal(settings.journal_url, clock=clocks.Still())
     assert await other.open() == ()
     await other.aclose()
 

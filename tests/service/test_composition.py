@@ -7,7 +7,7 @@ import pytest
 
 from tests.support import clocks
 from worker.core.model.secret import Secret
-from worker.journal import sql
+from worker.journal import sql_journal
 from worker.service import composition, shutdown
 from worker.settings import model
 
@@ -18,7 +18,7 @@ class Accounts:
     """Accounts that share one journal."""
 
     def __init__(self, folder: pathlib.Path) -> None:
-        self.journal = sql.SqlJournal(f"sqlite:///{folder / 'journal.db'}", clock=clocks.Still())
+        self.journal = sql_journal.SqlJournal(f"sqlite:///{folder / 'journal.db'}", clock=clocks.Still())
         self.made: list[composition.AccountRuntime] = []
 
     def make(

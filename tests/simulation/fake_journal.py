@@ -15,10 +15,10 @@ import trio
 
 from tests.simulation import audit, fault_points
 from worker.core.model.errors import JournalBusy, JournalError
-from worker.core.model.identifiers import DriverId, FleetId, IntentKey, Membership, Resolutions, RunId
+from worker.core.model.identifiers import Account, DriverId, FleetId, IntentKey, Membership, Resolutions, RunId
 from worker.core.model.outcomes import Already, Applied, Outcome, Unknown
 from worker.core.model.plan import Action, Change, GuardedPlan
-from worker.core.model.ports import Intent, OpenIntent, OwnWrite
+from worker.core.model.ports import Intent, JournalOwner, OpenIntent, OwnWrite
 from worker.core.model.report import Report
 
 Write = tuple[Action, DriverId, FleetId]
@@ -67,6 +67,7 @@ class Storage:
     reports: dict[RunId, Report] = dataclasses.field(default_factory=dict)
     resolutions: dict[str, DriverId | FleetId] = dataclasses.field(default_factory=dict)
     approvals: dict[str, datetime.datetime] = dataclasses.field(default_factory=dict)
+    owner: JournalOwner = dataclasses.field(default_factory=lambda: JournalOwner(None, {}))
     absences: dict[Membership, datetime.datetime] = dataclasses.field(default_factory=dict)
     allowed: list[frozenset[Write]] = dataclasses.field(default_factory=list)
 
@@ -156,6 +157,14 @@ class FakeJournal:
     async def check(self) -> None:
         """Raise where the lock is lost."""
         await self._ask("check")
+
+    async def owner(self) -> JournalOwner:
+        """Return the account that the journal belongs to, and the fleets that it knows."""
+        return self._disk.owner
+
+    async def claim(self, account: Account, *, fleets: Mapping[FleetId, str]) -> None:
+        """Record whose journal this is, and its fleets."""
+        self._disk.owner = JournalOwner(account, {**self._disk.owner.fleets, **fleets})
 
     async def begin(
         self,

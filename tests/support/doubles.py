@@ -4,7 +4,7 @@ Neighbours: `tests.support.harness` wires them with the real engine; `tests.supp
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import httpx
@@ -172,11 +172,12 @@ class FailingJournal(memory_journal.MemoryJournal):
         trigger: str,
         guarded: GuardedPlan,
         intents: Sequence[Intent],
+        resent: Collection[IntentKey] = (),
         spent: str | None = None,
     ) -> None:
         """Begin, or fail."""
         self._spend("begin")
-        await super().begin(run, trigger=trigger, guarded=guarded, intents=intents, spent=spent)
+        await super().begin(run, trigger=trigger, guarded=guarded, intents=intents, resent=resent, spent=spent)
 
     async def record(self, group: Sequence[tuple[IntentKey, Outcome]]) -> None:
         """Record, or fail."""

@@ -1,22 +1,34 @@
-"""A journal that forgets: for tests, and for the demonstration.
+"""A journal in memory, for tests.
 
-Invariant: behaves as the durable one does, but for durability; what is stored outlives a life, not the process.
-Neighbours: implements `core.ports.Journal` and `core.ports.Record`; `sql` is the one for real accounts.
+Invariant: behaves like the durable journal, except that the records end with the process. One object stands for one
+process: `crash` makes the next one on the same records. Neighbours: implements `ports.Journal` and `ports.RunHistory`;
+`worker.journal.sql_journal` is the durable one, and `tests/journal` holds both to one contract.
 """
 
+import collections
 import dataclasses
 import datetime
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from worker.core.model.errors import JournalBusy, JournalError
-from worker.core.model.identifiers import DriverId, FleetId, IntentKey, Membership, Resolutions, RunId
-from worker.core.model.outcomes import OUTCOME_NAMES, Applied, Outcome, Unknown
-from worker.core.model.plan import Change, GuardedPlan
-from worker.core.model.ports import Clock, Intent, OpenIntent, OwnWrite, PastChange, PastRun
+from worker.core.model.identifiers import Account, DriverId, FleetId, IntentKey, Membership, Resolutions, RunId
+from worker.core.model.outcomes import NOT_CONVERGING, OUTCOME_NAMES, Applied, Outcome, Unknown
+from worker.core.model.plan import Action, Change, GuardedPlan
+from worker.core.model.ports import (
+    Clock,
+    Intent,
+    JournalOwner,
+    OpenIntent,
+    OwnWrite,
+    PastChange,
+    PastRefusals,
+    PastRun,
+    RecentChanges,
+)
 from worker.core.model.report import Report
-from worker.core.model.serialization import outcome_document, plan_document, report_document
-from worker.journal import lookups, rows
+from worker.core.model.serialization import format_time, outcome_document, plan_document, report_document
+from worker.journal import row_codec
 
 
 @dataclasses.dataclass(slots=True)
@@ -28,21 +40,23 @@ class _Run:
 
     @property
     def end(self) -> datetime.datetime:
-        """Give when it ended, as far as is known."""
+        """Return when it ended, or began if it has not."""
         return self.finished.finished if self.finished else self.started
 
     @property
     def result(self) -> str | None:
-        """Give how it ended."""
+        """Return how it ended."""
         return self.finished.result.value if self.finished else None
 
 
 @dataclasses.dataclass(slots=True)
 class _Store:
-    """What outlives a life."""
+    """What outlives a process."""
 
     runs: dict[RunId, _Run] = dataclasses.field(default_factory=dict)
     intents: dict[IntentKey, OpenIntent] = dataclasses.field(default_factory=dict)
+    settled: dict[IntentKey, datetime.datetime] = dataclasses.field(default_factory=dict)
+    owner: JournalOwner = dataclasses.field(default_factory=lambda: JournalOwner(None, {}))
     approvals: dict[str, datetime.datetime] = dataclasses.field(default_factory=dict)
     resolutions: dict[str, DriverId | FleetId] = dataclasses.field(default_factory=dict)
     absences: dict[Membership, datetime.datetime] = dataclasses.field(default_factory=dict)
@@ -50,10 +64,10 @@ class _Store:
 
 
 class MemoryJournal:
-    """Implements ports.Journal and ports.Record in memory; what it holds may be looked at."""
+    """Implements ports.Journal and ports.RunHistory in memory; tests may look at what it holds."""
 
     def __init__(self, *, clock: Clock | None = None, beside: "MemoryJournal | None" = None) -> None:
-        """Start empty, or as another process on the journal of `beside`. Without a clock, plans tell the time."""
+        """Start empty, or as another process on the journal of `beside`. Without a clock, plans say what time it is."""
         self._clock = clock
         self._dead = False
         self._store: _Store = beside._store if beside else _Store()
@@ -63,7 +77,7 @@ class MemoryJournal:
         self.reports: dict[RunId, Report] = beside.reports if beside else {}
 
     def crash(self) -> "MemoryJournal":
-        """End this life without a word, and give the next one: whoever still uses this one gets a JournalError."""
+        """Kill this process, and return the next one: each further use of this one raises errors.JournalError."""
         self._dead = True
         if self._store.writer is self:
             self._store.writer = None
@@ -72,15 +86,24 @@ class MemoryJournal:
     # --- As a run writes it -------------------------------------------------------------------------------
 
     async def open(self) -> tuple[OpenIntent, ...]:
-        """Become the one writer, and give what is open."""
-        self._hold()
-        held = self._store.intents.values()
-        return tuple(each for each in held if each.intent.key not in self.outcomes)
+        """Become the one writer, and return the open intents."""
+        self._ensure_writer()
+        return tuple(self._open_intents())
 
     async def check(self) -> None:
-        """Raise errors.JournalError unless this life is the one writer."""
+        """Raise errors.JournalError unless this process is the one writer."""
         if self._dead or self._store.writer is not self:
             raise JournalError("this process may not write to the journal any more", code="journal_lost")
+
+    async def owner(self) -> JournalOwner:
+        """Return the account that the journal belongs to, and the fleets that it knows."""
+        return self._store.owner
+
+    async def claim(self, account: Account, *, fleets: Mapping[FleetId, str]) -> None:
+        """Record whose journal this is, and its fleets."""
+        self._ensure_writer()
+        known = self._store.owner.fleets if self._store.owner.account == account else {}
+        self._store.owner = JournalOwner(account, {**known, **fleets})
 
     async def begin(
         self,
@@ -89,44 +112,54 @@ class MemoryJournal:
         trigger: str,
         guarded: GuardedPlan,
         intents: Sequence[Intent],
+        resent: Collection[IntentKey] = (),
         spent: str | None = None,
     ) -> None:
         """Record the run, its plan and its intents."""
-        self._hold()
-        keys = [intent.key for intent in intents]
-        if run in self._store.runs or len({*keys} - self.intents.keys()) != len(intents):
-            raise JournalError(f"the run {run} or one of its idempotency keys is in the journal already")
+        self._ensure_writer()
+        if run in self._store.runs or not self._are_new(intents):
+            raise JournalError(f"the journal already contains the run {run} or one of its idempotency keys")
         now = self._clock.now() if self._clock else guarded.created
         self._store.runs[run] = _Run(trigger=trigger, started=now, guarded=guarded)
         self.plans[run] = guarded
         self._store.approvals.pop(spent or "", None)
-        for intent in intents:
-            self.intents[intent.key] = intent.change
-            self._store.intents[intent.key] = OpenIntent(intent=intent, run=run, recorded=now)
+        self._add(run, intents, now)
+        for key in resent:
+            self._store.intents[key] = dataclasses.replace(self._store.intents[key], resent=True)
+
+    async def add_intents(self, run: RunId, intents: Sequence[Intent]) -> None:
+        """Record further intents of a run that has begun."""
+        self._ensure_writer()
+        if run not in self._store.runs or not self._are_new(intents):
+            raise JournalError(f"the run {run} has not begun, or the journal already contains one of its keys")
+        self._add(run, intents, self._clock.now() if self._clock else self._store.runs[run].started)
 
     async def record(self, group: Sequence[tuple[IntentKey, Outcome]]) -> None:
         """Record outcomes: all of them, or none where one contradicts what is recorded."""
-        self._hold()
-        newly_absent: dict[IntentKey, Outcome] = {}
+        self._ensure_writer()
+        group_outcomes: dict[IntentKey, Outcome] = {}
         for key, outcome in group:
             if key not in self.intents:
                 raise JournalError(f"no intent in the journal has the idempotency key {key}")
-            known = newly_absent.get(key) or self.outcomes.get(key)
-            incompleteness_reason = isinstance(known, Unknown) or isinstance(outcome, Unknown)
-            if known not in (None, outcome) and not incompleteness_reason:
+            known = self.outcomes.get(key)
+            unclear = isinstance(known, Unknown) or isinstance(outcome, Unknown)
+            if known not in (None, outcome) and not unclear:
                 raise JournalError(f"the intent {key} ended already, and cannot end as {outcome.name} too")
-            newly_absent[key] = outcome
-        self.outcomes.update(newly_absent)
+            group_outcomes[key] = outcome
+        self.outcomes.update(group_outcomes)
+        self._store.settled.update((key, self._time_of(key)) for key in group_outcomes)
 
     async def finish(self, finished: Report, *, trigger: str) -> None:
         """Record the end of the run."""
-        self._hold()
+        self._ensure_writer()
         run = self._store.runs.setdefault(finished.run, _Run(trigger, finished.started, finished.guarded))
+        if run.finished:
+            raise JournalError(f"the journal already contains the run {finished.run}")
         run.finished, run.started, run.guarded = finished, finished.started, finished.guarded or run.guarded
         self.reports[finished.run] = finished
 
     async def approved(self, digest: str, *, now: datetime.datetime) -> bool:
-        """Tell whether the held changes of this plan were approved, and still are."""
+        """Return whether the held changes of this plan have a valid approval."""
         until = self._store.approvals.get(digest)
         return until is not None and until > now
 
@@ -135,31 +168,50 @@ class MemoryJournal:
         return frozenset(digest for digest, until in self._store.approvals.items() if until > now)
 
     async def resolutions(self) -> Resolutions:
-        """Give whom each reference led to."""
+        """Return what each reference resolved to."""
         return dict(self._store.resolutions)
 
     async def remember(self, resolutions: Resolutions) -> None:
-        """Record whom these references lead to."""
-        self._hold()
+        """Record what these references resolve to."""
+        self._ensure_writer()
         self._store.resolutions.update(resolutions)
 
-    async def unconfirmed_writes(self, *, since: datetime.datetime) -> Mapping[lookups.Write, int]:
-        """Count how often in a row each write was answered as done, and yet not seen."""
-        recent = (run for run, held in self._ordered() if held.started >= since)
-        return lookups.unseen(write for run in recent for write in self._writes(run))
+    async def unconfirmed_writes(self, *, since: datetime.datetime) -> Mapping[row_codec.Write, int]:
+        """Return how many writes of each change, in a row, were accepted but not seen by a reading."""
+        return row_codec.unconfirmed(
+            row for row in self._rows() if self._store.runs[row["run"]].started >= since and row["outcome"]
+        )
+
+    async def refusals(self, drivers: Collection[DriverId]) -> Mapping[row_codec.Write, PastRefusals]:
+        """Return the changes of these drivers whose newest write was refused, or accepted and never seen."""
+        counts = ("applied", "already", "refused")
+        return row_codec.refusals(
+            row
+            for row in self._rows()
+            if row["driver"] in drivers and (row["outcome"] in counts or row["code"] == NOT_CONVERGING)
+        )
+
+    async def recent_changes(self, *, since: datetime.datetime) -> tuple[RecentChanges, ...]:
+        """Return how many of our writes since then took effect or may have, for each run, fleet and action."""
+        counts = collections.Counter[tuple[FleetId, Action, datetime.datetime, bool]]()
+        for key, each in self._store.intents.items():
+            if each.recorded >= since and isinstance(self.outcomes.get(key), Applied | Unknown | None):
+                change = each.intent.change
+                counts[change.fleet, change.action, each.recorded, each.intent.approved] += 1
+        ordered = sorted(counts.items(), key=lambda item: (item[0][2], *item[0]))
+        return tuple(RecentChanges(*group[:3], count, group[3]) for group, count in ordered)
 
     async def latest(self, drivers: Collection[DriverId], *, most: int) -> Mapping[Membership, tuple[OwnWrite, ...]]:
-        """Give our newest writes to each membership of these drivers that took effect."""
+        """Return our newest writes to each membership of these drivers that took effect."""
         found: dict[Membership, tuple[OwnWrite, ...]] = {}
-        newest_first = sorted(self._store.intents.values(), key=lambda each: (each.recorded, each.run), reverse=True)
-        for change, each in ((each.intent.change, each) for each in newest_first):
+        for change, each in ((each.intent.change, each) for each in reversed(self._store.intents.values())):
             if change.driver in drivers and isinstance(self.outcomes.get(each.intent.key), Applied):
                 write = OwnWrite(change.action, change.row, each.recorded, self._store.runs[each.run].started)
                 found[change.driver, change.fleet] = (*found.get((change.driver, change.fleet), ()), write)[:most]
         return found
 
     async def absences(self) -> Mapping[Membership, datetime.datetime]:
-        """Give since when each membership is absent from the sources."""
+        """Return since when each membership is absent from the sources."""
         return dict(self._store.absences)
 
     async def note_absences(
@@ -169,20 +221,20 @@ class MemoryJournal:
         since: datetime.datetime,
         returned: Collection[Membership],
     ) -> None:
-        """Record what is absent since then, and forget what is not any more."""
-        self._hold()
+        """Record what is absent since then, and forget what has returned."""
+        self._ensure_writer()
         for membership in returned:
             self._store.absences.pop(membership, None)
         self._store.absences.update(dict.fromkeys(newly_absent, since))
 
     async def prune(self, *, before: datetime.datetime) -> None:
-        """Forget old runs, but for what is open."""
-        self._hold()
-        waiting = {each.run for key, each in self._store.intents.items() if key not in self.outcomes}
+        """Delete old runs, except those with open intents."""
+        self._ensure_writer()
+        waiting = {each.run for each in self._open_intents()}
         for run, held in list(self._store.runs.items()):
             if held.started < before and held.end < before and run not in waiting:
                 for key in [key for key, each in self._store.intents.items() if each.run == run]:
-                    del self._store.intents[key], self.intents[key], self.outcomes[key]
+                    del self._store.intents[key], self.intents[key], self.outcomes[key], self._store.settled[key]
                 del self._store.runs[run]
                 self.plans.pop(run, None)
                 self.reports.pop(run, None)
@@ -190,20 +242,20 @@ class MemoryJournal:
     # --- As people look things up -------------------------------------------------------------------------
 
     async def runs(self, *, limit: int | None = None) -> tuple[PastRun, ...]:
-        """Give past runs, the newest first."""
+        """Return past runs, the newest first."""
         return tuple(self._past_run(run, held) for run, held in self._ordered()[::-1][:limit])
 
     async def run(self, run: RunId) -> PastRun | None:
-        """Give one past run."""
+        """Return one past run."""
         held = self._store.runs.get(run)
         return self._past_run(run, held) if held else None
 
     async def run_ids(self, beginning: str, *, limit: int) -> tuple[RunId, ...]:
-        """Give the ids that begin so."""
+        """Return the first ids that begin so."""
         return tuple(sorted(run for run in self._store.runs if run.startswith(beginning))[:limit])
 
-    async def documents(self, run: RunId) -> rows.Documents:
-        """Give a run's plan and report, as they would be read back from a file."""
+    async def documents(self, run: RunId) -> tuple[row_codec.Document | None, row_codec.Document | None]:
+        """Return the plan and the report of a run, as they would be read back from a file."""
         held = self._store.runs.get(run)
         if held is None:
             return (None, None)
@@ -218,7 +270,7 @@ class MemoryJournal:
         fleet: FleetId | None = None,
         limit: int | None = None,
     ) -> tuple[PastChange, ...]:
-        """Give past writes that fit, the oldest first; `limit` keeps the newest."""
+        """Return past writes that match, the oldest first; `limit` keeps the newest."""
         fitting = [
             each
             for each in self._store.intents.values()
@@ -229,17 +281,17 @@ class MemoryJournal:
         return tuple(map(self._past_change, fitting[-limit:] if limit else fitting))
 
     async def approve(self, digest: str, *, now: datetime.datetime, until: datetime.datetime) -> None:
-        """Allow the held changes of exactly this plan until then."""
+        """Allow the held changes of exactly this plan until then. Any process may."""
         self._store.approvals[digest] = until
 
     async def aclose(self) -> None:
-        """Let go of the lock."""
+        """Release the lock."""
         if self._store.writer is self:
             self._store.writer = None
 
     # --- Inside -------------------------------------------------------------------------------------------
 
-    def _hold(self) -> None:
+    def _ensure_writer(self) -> None:
         if self._dead:
             raise JournalError("this process has ended", code="journal_lost")
         if self._store.writer not in (None, self):
@@ -249,13 +301,43 @@ class MemoryJournal:
     def _ordered(self) -> list[tuple[RunId, _Run]]:
         return sorted(self._store.runs.items(), key=lambda item: (item[1].started, item[0]))
 
-    def _writes(self, run: RunId) -> Iterator[tuple[lookups.Write, str | None, str | None]]:
-        for each in (held.intent for held in self._store.intents.values() if held.run == run):
-            shown = outcome_document(self.outcomes[each.key]) if each.key in self.outcomes else dict.fromkeys(_DETAILS)
-            yield (each.change.action, each.change.driver, each.change.fleet), shown["outcome"], shown["code"]
+    def _are_new(self, intents: Sequence[Intent]) -> bool:
+        return len({intent.key for intent in intents} - self.intents.keys()) == len(intents)
+
+    def _add(self, run: RunId, intents: Sequence[Intent], now: datetime.datetime) -> None:
+        for intent in intents:
+            self.intents[intent.key] = intent.change
+            self._store.intents[intent.key] = OpenIntent(intent=intent, run=run, recorded=now)
+
+    def _time_of(self, key: IntentKey) -> datetime.datetime:
+        return self._clock.now() if self._clock else self._store.intents[key].recorded
+
+    def _open_intents(self) -> Iterator[OpenIntent]:
+        for key, each in self._store.intents.items():
+            outcome = self.outcomes.get(key)
+            if outcome is None:
+                yield each
+            elif isinstance(outcome, Unknown):
+                yield dataclasses.replace(
+                    each, attempts=outcome.attempts, last_attempt=self._store.settled[key], code=outcome.code
+                )
+
+    def _rows(self) -> Iterator[row_codec.Row]:
+        """Yield every intent as a row of the durable journal."""
+        for key, each in self._store.intents.items():
+            change = each.intent.change
+            yield {
+                "run": each.run,
+                "action": change.action.value,
+                "driver": change.driver,
+                "fleet": change.fleet,
+                "fingerprint": change.row,
+                "settled": format_time(self._store.settled[key]) if key in self._store.settled else None,
+                **(outcome_document(self.outcomes[key]) if key in self.outcomes else dict.fromkeys(_DETAILS)),
+            }
 
     def _past_run(self, run: RunId, held: _Run) -> PastRun:
-        names = [name for _, name, _ in self._writes(run)]
+        names = [row["outcome"] for row in self._rows() if row["run"] == run]
         return PastRun(
             run=run,
             trigger=held.trigger,

@@ -1,1 +1,1 @@
-"""The durable record of what was intended and what came of it: `memory` for tests and dry runs, `sql` for real."""
+"""The durable record of runs: what each intended to write, and what became of it."""

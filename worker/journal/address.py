@@ -1,7 +1,7 @@
-"""Where a journal is: its address taken apart, and shown without a password.
+"""Parses the URL of a journal.
 
-Invariant: nothing of a password gets into `shown`. Neighbours: `settings.addresses` checks the address first; `sqlite`
-and `database` connect to it.
+Invariant: `shown` never contains any part of a password. Neighbours: `settings.urls` checks the URL first,
+`connection` connects to it.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ _SQLITE = "sqlite:///"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Address:
-    """A journal's place: `path` is the file of an SQLite journal, `None` for PostgreSQL."""
+    """The place of a journal: `path` is the file of an SQLite journal, `None` for PostgreSQL."""
 
     url: str = dataclasses.field(repr=False)
     shown: str
@@ -23,7 +23,7 @@ class Address:
 
 
 def parse(url: str) -> Address:
-    """Take an address apart: `sqlite:///` with a path, or `postgresql://…`. Raises errors.JournalError."""
+    """Parse `sqlite:///` and a path, or `postgresql://…`. Raises errors.JournalError."""
     if url.startswith(_SQLITE):
         # Two names of one file must lead to one lock file.
         path = pathlib.Path(url.removeprefix(_SQLITE)).resolve()
@@ -31,19 +31,28 @@ def parse(url: str) -> Address:
     scheme, _, rest = url.partition("://")
     if scheme not in ("postgresql", "postgresql+psycopg"):
         raise JournalError(
-            "the journal's address is neither sqlite:/// nor postgresql://", remedy="Correct `[journal] url`."
+            "the journal's URL begins with neither sqlite:/// nor postgresql://", remedy="Correct `[journal] url`."
         )
-    return Address(url=f"postgresql+psycopg://{rest}", shown=_shown(rest), path=None)
+    try:
+        shown = _shown(rest)
+    except ValueError:
+        # The cause is not shown: it may quote the password.
+        raise JournalError(
+            "the journal's URL is malformed", remedy="Write `[journal] url` like postgresql://user@host/database."
+        ) from None
+    return Address(url=f"postgresql://{rest}", shown=shown, path=None)
 
 
 def _shown(rest: str) -> str:
-    """Write the address without password and options."""
+    """Return the URL without password and options. Raises ValueError if it is malformed."""
     split = urls.urlsplit(f"//{rest}")
     login, _, host = split.netloc.rpartition("@")
     if "@" in login or "@" in split.path:
         raise JournalError(
-            "the password in the journal's address has characters of its own meaning",
+            "the password in the journal's URL contains reserved characters",
             remedy="Write @ as %40, / as %2F and : as %3A in the password of `[journal] url`.",
         )
+    if "," not in host and split.port == 0:  # reading `port` raises ValueError unless it is a number
+        raise ValueError("port 0")
     user = login.partition(":")[0]
     return f"postgresql://{user}{'@' if user else ''}{host}{split.path}"

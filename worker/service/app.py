@@ -20,7 +20,7 @@ from worker.core.model.secret import Secret
 from worker.core.monitoring import notifications, status
 from worker.core.safety import guard
 from worker.engine import concurrency
-from worker.journal import sql
+from worker.journal import sql_journal
 from worker.notifications import webhook
 from worker.service import composition, scheduler, shutdown, state
 from worker.settings import model, urls
@@ -87,7 +87,7 @@ async def run(read_operator: Callable[[], Operator]) -> int:
     operator, clock = read_operator(), composition.SystemClock()
     service_state, gauges = state.ServiceState(clock=clock), metrics.Metrics()
     process_shutdown = shutdown.Shutdown()
-    journal = sql.SqlJournal(operator.settings.journal_url, clock=clock)
+    journal = sql_journal.SqlJournal(operator.settings.journal_url, clock=clock)
 
     def account(of: Operator, *, before: composition.AccountRuntime | None = None) -> composition.AccountRuntime:
         return composition.AccountRuntime(

@@ -25,7 +25,7 @@ from worker.core.planning import references
 from worker.core.safety import guard
 from worker.engine import applier, plan_builder, rate_limiter, reader, reconciler, request_executor
 from worker.journal import address as addresses
-from worker.journal import sql
+from worker.journal import sql_journal
 from worker.service import shutdown
 from worker.settings import model, source_sections
 from worker.sources import completeness, document_reader, file_source, row_mapping
@@ -67,7 +67,7 @@ class AccountRuntime:
         *,
         settings: model.Settings,
         key: Secret,
-        journal: sql.SqlJournal,
+        journal: sql_journal.SqlJournal,
         process_shutdown: shutdown.Shutdown,
         progress: Progress,
         observe: client.Observe = client.unobserved,
@@ -191,7 +191,7 @@ async def account(
     settings: model.Settings, key: Secret, *, progress: Progress | None = None
 ) -> AsyncIterator[AccountRuntime]:
     """Open an account, and close its connections and its journal in the end."""
-    journal = sql.SqlJournal(settings.journal_url, clock=SystemClock())
+    journal = sql_journal.SqlJournal(settings.journal_url, clock=SystemClock())
     opened = AccountRuntime(
         settings=settings,
         key=key,
@@ -246,7 +246,7 @@ def _row_mapping(rows: source_sections.Rows, fleets: Mapping[str, str]) -> row_m
 @contextlib.asynccontextmanager
 async def record(settings: model.Settings) -> AsyncIterator[RunHistory]:
     """Open an account's journal to look things up in it."""
-    journal = sql.SqlJournal(settings.journal_url, clock=SystemClock())
+    journal = sql_journal.SqlJournal(settings.journal_url, clock=SystemClock())
     try:
         yield journal
     finally:

@@ -12,7 +12,7 @@ from typing import Any, NewType, Protocol
 
 from worker.core.model.actual import Driver, Fleet
 from worker.core.model.desired import SourceReading
-from worker.core.model.identifiers import DriverId, FleetId, IntentKey, Membership, Resolutions, RunId
+from worker.core.model.identifiers import Account, DriverId, FleetId, IntentKey, Membership, Resolutions, RunId
 from worker.core.model.outcomes import Outcome
 from worker.core.model.plan import Action, Change, GuardedPlan
 from worker.core.model.report import Report
@@ -97,10 +97,11 @@ class Source(Protocol):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Intent:
-    """A write that is about to be sent, and its idempotency key."""
+    """A write that is about to be sent, and its idempotency key; `approved` if a guard held it until an approval."""
 
     key: IntentKey
     change: Change
+    approved: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -159,6 +160,14 @@ class RecentChanges:
     approved: bool = False
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class JournalOwner:
+    """The account that a journal belongs to, `None` before the first run, and the names of its known fleets."""
+
+    account: Account | None
+    fleets: Mapping[FleetId, str]
+
+
 class Journal(Protocol):
     """The durable record, as a run writes it.
 
@@ -174,6 +183,14 @@ class Journal(Protocol):
 
     async def check(self) -> None:
         """Raise errors.JournalError unless this process is still the only writer. Fast: called before every write."""
+        ...
+
+    async def owner(self) -> JournalOwner:
+        """Return the account that the journal belongs to, and the fleets that it knows."""
+        ...
+
+    async def claim(self, account: Account, *, fleets: Mapping[FleetId, str]) -> None:
+        """Record that the journal belongs to this account, and its fleets. Forgets the fleets of another account."""
         ...
 
     async def begin(

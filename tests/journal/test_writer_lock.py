@@ -9,7 +9,7 @@ import pytest
 
 from tests.journal import journal_factories
 from worker.core.model.errors import JournalBusy, JournalError
-from worker.journal import lock
+from worker.journal import writer_lock
 
 
 @pytest.fixture
@@ -19,32 +19,32 @@ def path(tmp_path: pathlib.Path) -> pathlib.Path:
 
 
 def test_only_one_holds_it_and_is_named(path: pathlib.Path) -> None:
-    first = lock.Lock.acquire(path, now=journal_factories.NOON)
+    first = writer_lock.FileLock.acquire(path, now=journal_factories.NOON)
     with pytest.raises(JournalBusy, match=r"process \d+ on \S+, since 2026-12-01T12:00:00\+00:00"):
-        lock.Lock.acquire(path, now=journal_factories.NOON)
+        writer_lock.FileLock.acquire(path, now=journal_factories.NOON)
     first.release()
-    second = lock.Lock.acquire(path, now=journal_factories.NOON + datetime.timedelta(days=1))
+    second = writer_lock.FileLock.acquire(path, now=journal_factories.NOON + datetime.timedelta(days=1))
     assert "2026-12-02" in path.read_text()
     second.release()
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": 1}', "\xff"])
 def test_a_holder_that_left_no_name_is_busy_all_the_same(path: pathlib.Path, content: str) -> None:
-    held = lock.Lock.acquire(path, now=journal_factories.NOON)
+    held = writer_lock.FileLock.acquire(path, now=journal_factories.NOON)
     path.write_text(content)
-    with pytest.raises(JournalBusy, match="cannot be told"):
-        lock.Lock.acquire(path, now=journal_factories.NOON)
+    with pytest.raises(JournalBusy, match="an unknown process"):
+        writer_lock.FileLock.acquire(path, now=journal_factories.NOON)
     held.release()
 
 
 def test_a_lock_file_that_is_removed_or_replaced_is_held_no_more(path: pathlib.Path) -> None:
-    held = lock.Lock.acquire(path, now=journal_factories.NOON)
+    held = writer_lock.FileLock.acquire(path, now=journal_factories.NOON)
     assert held.held()
     path.unlink()
     assert not held.held()
     path.touch()
     assert not held.held()
-    other = lock.Lock.acquire(path, now=journal_factories.NOON)
+    other = writer_lock.FileLock.acquire(path, now=journal_factories.NOON)
     assert other.held()
     assert not held.held()
     held.release()
@@ -54,13 +54,13 @@ def test_a_lock_file_that_is_removed_or_replaced_is_held_no_more(path: pathlib.P
 def test_a_lock_file_that_cannot_be_made_is_said(path: pathlib.Path) -> None:
     path.mkdir()
     with pytest.raises(JournalError, match="cannot be opened") as caught:
-        lock.Lock.acquire(path, now=journal_factories.NOON)
+        writer_lock.FileLock.acquire(path, now=journal_factories.NOON)
     assert caught.value.remedy
 
 
 def test_the_file_stays_when_the_lock_is_let_go(path: pathlib.Path) -> None:
     """To remove it would let two processes hold two files of one name."""
-    lock.Lock.acquire(path, now=journal_factories.NOON).release()
+    writer_lock.FileLock.acquire(path, now=journal_factories.NOON).release()
     assert path.exists()
 
 
@@ -70,7 +70,7 @@ def test_a_file_system_without_locks_is_said(path: pathlib.Path, monkeypatch: py
 
     monkeypatch.setattr(fcntl, "flock", flock)
     with pytest.raises(JournalError, match="No locks available") as caught:
-        lock.Lock.acquire(path, now=journal_factories.NOON)
+        writer_lock.FileLock.acquire(path, now=journal_factories.NOON)
     assert not isinstance(caught.value, JournalBusy)
 
 
@@ -85,8 +85,8 @@ def test_a_file_that_is_removed_before_it_is_locked_is_not_the_lock(
         real(handle, operation)
 
     monkeypatch.setattr(fcntl, "flock", flock)
-    held = lock.Lock.acquire(path, now=journal_factories.NOON)
+    held = writer_lock.FileLock.acquire(path, now=journal_factories.NOON)
     assert held.held()
     with pytest.raises(JournalBusy):
-        lock.Lock.acquire(path, now=journal_factories.NOON)
+        writer_lock.FileLock.acquire(path, now=journal_factories.NOON)
     held.release()

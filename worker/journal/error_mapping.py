@@ -1,6 +1,6 @@
-"""What a database's failure means to the operator: one errors.JournalError with a remedy for each.
+"""Maps a database's failure to one errors.JournalError, with a remedy.
 
-Invariant: no message shows a password. Neighbours: `sqlite`, `glance` and `database` turn their failures into these.
+Invariant: no message contains a password. Neighbours: `connection` raises these.
 """
 
 import sqlite3
@@ -11,28 +11,32 @@ from worker.journal import address as addresses
 
 _SQLITE = {
     sqlite3.SQLITE_BUSY: "Wait until the program that locks the file has ended, or end it.",
-    sqlite3.SQLITE_CANTOPEN: "See that the folder of `[journal] url` exists and may be written to.",
+    sqlite3.SQLITE_CANTOPEN: "Make sure that the folder of `[journal] url` exists and is writable.",
     sqlite3.SQLITE_CORRUPT: "Restore the file from a backup, or move it and its -wal file aside: a new one is made.",
     sqlite3.SQLITE_FULL: "Make room on the journal's disk, then run again.",
-    sqlite3.SQLITE_IOERR: "See that the journal's disk is sound and has room, then run again.",
+    sqlite3.SQLITE_IOERR: "Check the journal's disk, and that it has room; then run again.",
     sqlite3.SQLITE_NOTADB: "Point `[journal] url` to another file, or move this one aside: a new one is made.",
     sqlite3.SQLITE_PERM: "Make the file of `[journal] url` and its folder writable.",
     sqlite3.SQLITE_READONLY: "Make the file of `[journal] url` and its folder writable.",
 }
 _POSTGRESQL = {
-    "25006": "Point `[journal] url` to a server that takes writes, not to a standby.",
+    "25006": "Point `[journal] url` to a server that accepts writes, not to a standby.",
     "28": "Correct user and password in `[journal] url`.",
     "3D": "Create the database of `[journal] url`.",
     "3F": "Create the schema of `[journal] url`.",
     "42501": "Allow the user of `[journal] url` to create and write tables.",
     "53100": "Make room on the database server's disk, then run again.",
     "53300": "Allow more connections to the database server, or close some.",
+    "55P03": "Wait until the program that locks the tables has ended, or end it.",
 }
-_UNREACHABLE = "See that the database server of `[journal] url` is up and reachable from here, then run again."
+_UNREACHABLE = "Make sure that the database server of `[journal] url` is up and reachable from here, then run again."
+_DUPLICATE_KEY = {sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_UNIQUE, "23505"}
 
 
 def explain(cause: BaseException, address: addresses.Address) -> JournalError:
-    """Say what happened to the journal, and what to do."""
+    """Return the error that says what happened to the journal, and what to do."""
+    if getattr(cause, "sqlite_errorcode", getattr(cause, "sqlstate", None)) in _DUPLICATE_KEY:
+        return JournalError(f"the journal {address.shown} already contains this run or one of its idempotency keys")
     text = " ".join(str(cause).split()) or type(cause).__name__
     password = urls.urlsplit(address.url).password
     if password:
@@ -41,9 +45,9 @@ def explain(cause: BaseException, address: addresses.Address) -> JournalError:
 
 
 def _remedy(cause: BaseException, address: addresses.Address) -> str:
-    """Choose what to do; empty leaves it to the class."""
+    """Return what to do; empty leaves it to the class."""
     if address.path is not None:
-        # The extended codes carry the plain one in their low byte.
+        # An extended code has the primary one in its low byte.
         return _SQLITE.get(getattr(cause, "sqlite_errorcode", 0) & 0xFF, "")
     state = getattr(cause, "sqlstate", None)
     if state is None:

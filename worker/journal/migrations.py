@@ -1,0 +1,57 @@
+"""Makes the journal's tables, and brings those of an older version up to date: plain SQL, in one transaction.
+
+Invariants: the tables are changed completely or not at all, and never those of a newer version. Any process may make a
+journal; only the writer upgrades one, because another version may be using it. Neighbours: `versions/` has one script
+for each version, `session` calls this.
+"""
+
+import pathlib
+
+from worker.core.model.errors import JournalError
+from worker.journal import connection, queries
+
+NEWEST = 1
+"""The version that this program knows."""
+
+_SCRIPTS = pathlib.Path(__file__).with_name("versions")
+
+
+def version(database: connection.Connection) -> int | None:
+    """Return the version of the tables, `None` if there are none.
+
+    Raises errors.JournalError if they are newer than this program, or not of fleet-sync.
+    """
+    tables = {row["name"] for row in database.query(database.TABLES)}
+    if "schema_version" not in tables:
+        if tables & {"runs", "intents"}:
+            raise JournalError(
+                f"the journal {database.address.shown} has tables that fleet-sync did not make",
+                remedy="Give the journal a database (or a PostgreSQL schema) of its own.",
+            )
+        return None
+    found: int | None = database.query(queries.VERSION)[0]["version"]
+    if found is not None and found > NEWEST:
+        raise JournalError(
+            f"the journal {database.address.shown} was made by a newer version of fleet-sync (its tables have version"
+            f" {found}, this program knows {NEWEST})",
+            code="journal_newer",
+            remedy="Upgrade fleet-sync to the version that last used this journal. Nothing was changed.",
+        )
+    return found
+
+
+def migrate(database: connection.Connection) -> None:
+    """Run the scripts that are missing, unless another process has just done so."""
+    if database.version == NEWEST:
+        return
+    with database.transaction(write=True):
+        database.query(database.SERIALIZE_MIGRATIONS)
+        found = version(database) or 0
+        for number in range(found + 1, NEWEST + 1):
+            script = (_SCRIPTS / f"{number:04}.sql").read_text(encoding="utf-8")
+            for statement in script.split(";\n"):
+                if statement.strip():
+                    database.execute(statement)
+        if found < NEWEST:
+            database.execute(queries.SET_VERSION, {"version": NEWEST})
+    database.version = NEWEST

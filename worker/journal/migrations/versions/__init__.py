@@ -1,1 +1,0 @@
-"""One file a form of the journal, in the order of `revisions`."""

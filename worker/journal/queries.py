@@ -1,0 +1,219 @@
+"""The SQL statements of the journal, the same for SQLite and PostgreSQL.
+
+`:name` is a parameter, and `json_rows(:rows)` a table with one column `value`: the objects of a JSON array;
+`connection` translates both. Invariant: every statement names the account, whose number is always bound. Neighbours:
+`row_codec` writes and reads the rows, `versions/` makes the tables.
+"""
+
+# --- Making the journal -----------------------------------------------------------------------------------
+
+VERSION = "SELECT max(version) AS version FROM schema_version"
+SET_VERSION = "UPDATE schema_version SET version = :version"
+ACCOUNT = "SELECT account FROM accounts WHERE name = :name"
+ADD_ACCOUNT = """
+    INSERT INTO accounts (account, name) SELECT coalesce(max(account), 0) + 1, :name FROM accounts WHERE true
+    ON CONFLICT DO NOTHING
+"""
+PROBE = "DELETE FROM approvals WHERE digest IS NULL"
+"""Needs the right to write, and writes nothing."""
+
+_LOCK = "CAST(CAST(CAST('accounts' AS regclass) AS oid) AS int4), CAST(:account AS int4)"
+TRY_LOCK = f"SELECT pg_try_advisory_lock({_LOCK}) AS locked"
+LOCK_HOLDER = """
+    SELECT application_name AS name, backend_start AS since FROM pg_locks JOIN pg_stat_activity USING (pid)
+    WHERE locktype = 'advisory' AND granted AND objsubid = 2
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND classid = CAST(CAST('accounts' AS regclass) AS oid) AND objid = CAST(:account AS oid)
+"""
+
+# --- Whose it is ------------------------------------------------------------------------------------------
+
+OWNER = "SELECT base_url, mode FROM accounts WHERE account = :account AND base_url IS NOT NULL"
+SET_OWNER = "UPDATE accounts SET base_url = :base_url, mode = :mode WHERE account = :account"
+FLEETS = "SELECT fleet, name FROM fleets WHERE account = :account"
+KEEP_FLEETS = """
+    INSERT INTO fleets (account, fleet, name)
+    SELECT CAST(:account AS INTEGER), value ->> 'fleet', value ->> 'name' FROM json_rows(:rows) WHERE true
+    ON CONFLICT (account, fleet) DO UPDATE SET name = excluded.name
+"""
+FORGET_FLEETS = "DELETE FROM fleets WHERE account = :account"
+
+# --- A run ------------------------------------------------------------------------------------------------
+
+KEEP_LISTS = """
+    INSERT INTO lists (account, name, content)
+    SELECT CAST(:account AS INTEGER), value ->> 'name', value ->> 'content' FROM json_rows(:rows) WHERE true
+    ON CONFLICT DO NOTHING
+"""
+NEXT_RUN_NUMBER = "SELECT coalesce(max(number), 0) + 1 AS number FROM runs WHERE account = :account"
+BEGIN_RUN = """
+    INSERT INTO runs (account, number, run, "trigger", started, plan, plan_lists)
+    VALUES (:account, :number, :run, :trigger, :started, :plan, :plan_lists)
+"""
+ADD_FINISHED_RUN = """
+    INSERT INTO runs (account, number, run, "trigger", started, finished, result, exit_code, outcomes,
+        plan, plan_lists, report, report_lists)
+    VALUES (:account, :number, :run, :trigger, :started, :finished, :result, :exit_code, :outcomes,
+        :plan, :plan_lists, :report, :report_lists)
+"""
+FINISH_RUN = """
+    UPDATE runs SET started = :started, finished = :finished, result = :result, exit_code = :exit_code,
+        outcomes = :outcomes, plan = coalesce(:plan, plan), plan_lists = coalesce(:plan_lists, plan_lists),
+        report = :report, report_lists = :report_lists
+    WHERE account = :account AND run = :run AND finished IS NULL
+"""
+ADD_INTENTS = """
+    INSERT INTO intents (account, run_number, position, key, recorded, action, driver, fleet, origin, fingerprint,
+        approved, repair, resent)
+    SELECT CAST(:account AS INTEGER), CAST(:number AS INTEGER), CAST(value ->> 'position' AS INTEGER), value ->> 'key',
+        :recorded, value ->> 'action', value ->> 'driver', value ->> 'fleet', value ->> 'origin',
+        value ->> 'fingerprint', CAST(value ->> 'approved' AS INTEGER), CAST(:repair AS INTEGER), 0
+    FROM json_rows(:rows)
+"""
+MARK_RESENT = """
+    UPDATE intents SET resent = 1
+    WHERE account = :account AND intents.key IN (SELECT value ->> 'key' FROM json_rows(:rows))
+"""
+RECORD = """
+    UPDATE intents SET settled = :settled, outcome = value ->> 'outcome',
+        attempts = CAST(value ->> 'attempts' AS INTEGER), request_id = value ->> 'request_id', code = value ->> 'code',
+        message = value ->> 'message'
+    FROM json_rows(:rows)
+    WHERE account = :account AND intents.key = value ->> 'key'
+    AND (outcome IS NULL OR outcome = 'unknown' OR value ->> 'outcome' = 'unknown')
+"""
+"""Fills in outcomes that are missing or unknown. An unknown outcome may replace any other."""
+OUTCOMES = """
+    SELECT key, outcome, attempts, request_id, code, message FROM intents
+    WHERE account = :account AND intents.key IN (SELECT value ->> 'key' FROM json_rows(:rows))
+"""
+OPEN_INTENTS = """
+    SELECT intents.*, runs.run FROM intents
+    JOIN runs ON runs.account = intents.account AND runs.number = intents.run_number
+    WHERE intents.account = :account AND (intents.outcome IS NULL OR intents.outcome = 'unknown')
+    ORDER BY intents.run_number, intents.position
+"""
+
+# --- What runs remember -----------------------------------------------------------------------------------
+
+APPROVE = """
+    INSERT INTO approvals (account, digest, approved, approved_by, until)
+    VALUES (:account, :digest, :approved, :approved_by, :until)
+    ON CONFLICT (account, digest) DO UPDATE SET approved = excluded.approved, approved_by = excluded.approved_by,
+        until = excluded.until, used_by = NULL
+"""
+APPROVALS = "SELECT digest FROM approvals WHERE account = :account AND until > :now AND used_by IS NULL"
+USE_APPROVAL = "UPDATE approvals SET used_by = :run WHERE account = :account AND digest = :digest"
+RESOLUTIONS = "SELECT reference, target FROM resolutions WHERE account = :account"
+REMEMBER = """
+    INSERT INTO resolutions (account, reference, target, remembered)
+    SELECT CAST(:account AS INTEGER), value ->> 'reference', value ->> 'target', :remembered
+    FROM json_rows(:rows) WHERE true
+    ON CONFLICT (account, reference) DO UPDATE SET target = excluded.target, remembered = excluded.remembered
+"""
+ABSENCES = "SELECT driver, fleet, since FROM absences WHERE account = :account"
+ADD_ABSENCES = """
+    INSERT INTO absences (account, driver, fleet, since)
+    SELECT CAST(:account AS INTEGER), value ->> 'driver', value ->> 'fleet', :since FROM json_rows(:rows)
+"""
+END_ABSENCES = """
+    DELETE FROM absences WHERE account = :account
+    AND (driver, fleet) IN (SELECT value ->> 'driver', value ->> 'fleet' FROM json_rows(:rows))
+"""
+UNCONFIRMED = """
+    SELECT intents.action, intents.driver, intents.fleet, intents.outcome, intents.code
+    FROM intents JOIN runs ON runs.account = intents.account AND runs.number = intents.run_number
+    WHERE intents.account = :account AND runs.started >= :since AND intents.outcome IS NOT NULL
+    AND intents.driver IN (SELECT driver FROM intents WHERE account = :account AND code = 'not_converging')
+    ORDER BY intents.run_number, intents.position
+"""
+"""The code is not a parameter: with one, SQLite would not use the partial index."""
+REFUSALS = """
+    SELECT action, driver, fleet, fingerprint, settled, outcome, code, message, request_id FROM intents
+    WHERE account = :account AND (outcome IN ('applied', 'already', 'refused') OR code = 'not_converging')
+    AND driver IN (SELECT value ->> 'driver' FROM json_rows(:rows))
+    ORDER BY run_number, position
+"""
+RECENT = """
+    SELECT fleet, action, recorded, approved, count(*) AS number FROM intents
+    WHERE account = :account AND recorded >= :since AND (outcome IS NULL OR outcome IN ('applied', 'unknown'))
+    GROUP BY run_number, fleet, action, recorded, approved ORDER BY run_number, fleet, action, approved
+"""
+LATEST = """
+    SELECT driver, fleet, action, fingerprint, recorded, started FROM (
+        SELECT intents.driver, intents.fleet, intents.action, intents.fingerprint, intents.recorded, runs.started,
+            row_number() OVER (
+                PARTITION BY intents.driver, intents.fleet ORDER BY intents.run_number DESC, intents.position DESC
+            ) AS place
+        FROM intents JOIN runs ON runs.account = intents.account AND runs.number = intents.run_number
+        WHERE intents.account = :account AND intents.outcome = 'applied'
+        AND intents.driver IN (SELECT value ->> 'driver' FROM json_rows(:rows))
+    ) AS newest
+    WHERE place <= :most ORDER BY driver, fleet, place
+"""
+
+# --- Deleting old runs ------------------------------------------------------------------------------------
+
+OLD_RUNS = """
+    SELECT number FROM runs
+    WHERE account = :account AND started < :before AND (finished IS NULL OR finished < :before)
+    AND NOT EXISTS (
+        SELECT 1 FROM intents WHERE intents.account = runs.account AND run_number = number
+        AND (outcome IS NULL OR outcome = 'unknown')
+    )
+"""
+_OLD = "(SELECT CAST(value ->> 'number' AS INTEGER) FROM json_rows(:rows))"
+DELETE_INTENTS = f"DELETE FROM intents WHERE account = :account AND run_number IN {_OLD}"  # noqa: S608 - constants
+DELETE_RUNS = f"DELETE FROM runs WHERE account = :account AND number IN {_OLD}"  # noqa: S608
+DELETE_LISTS = """
+    DELETE FROM lists WHERE account = :account AND name NOT IN (
+        SELECT plan_lists FROM runs WHERE account = :account AND plan_lists IS NOT NULL
+        UNION SELECT report_lists FROM runs WHERE account = :account AND report_lists IS NOT NULL
+    )
+"""
+DELETE_APPROVALS = "DELETE FROM approvals WHERE account = :account AND until < :before"
+
+# --- Looking things up ------------------------------------------------------------------------------------
+
+RUNS = """
+    SELECT number, run, "trigger", started, finished, result, exit_code, outcomes FROM runs
+    WHERE account = :account ORDER BY started DESC, number DESC LIMIT :limit
+"""
+RUN = """
+    SELECT number, run, "trigger", started, finished, result, exit_code, outcomes FROM runs
+    WHERE account = :account AND run = :run
+"""
+RUN_IDS = """
+    SELECT run FROM runs WHERE account = :account AND substr(run, 1, :length) = :beginning ORDER BY run LIMIT :limit
+"""
+"""LIKE would take `_` for any character, and SQLite's would ignore case."""
+OUTCOME_COUNTS = """
+    SELECT outcome, count(*) AS number FROM intents
+    WHERE account = :account AND run_number = :number AND outcome IS NOT NULL GROUP BY outcome
+"""
+DOCUMENTS = """
+    SELECT number, plan, planned.content AS plan_lists, report, reported.content AS report_lists FROM runs
+    LEFT JOIN lists AS planned ON planned.account = runs.account AND planned.name = plan_lists
+    LEFT JOIN lists AS reported ON reported.account = runs.account AND reported.name = report_lists
+    WHERE runs.account = :account AND run = :run
+"""
+RUN_INTENTS = """
+    SELECT action, driver, fleet, origin, repair, outcome, attempts, request_id, code, message FROM intents
+    WHERE account = :account AND run_number = :number ORDER BY position
+"""
+_CHANGES = """
+    SELECT intents.*, runs.run, runs."trigger" FROM intents
+    JOIN runs ON runs.account = intents.account AND runs.number = intents.run_number
+    WHERE intents.account = :account{filters}
+    ORDER BY intents.run_number DESC, intents.position DESC LIMIT :limit
+"""
+_FILTERS = {
+    "run": " AND runs.run = :run",
+    "driver": " AND intents.driver = :driver",
+    "fleet": " AND intents.fleet = :fleet",
+}
+
+
+def changes(*filters: str) -> str:
+    """Return the statement that selects writes by these of run, driver and fleet; the newest come first."""
+    return _CHANGES.format(filters="".join(_FILTERS[each] for each in filters))

@@ -1,0 +1,280 @@
+"""Converts values to rows of the journal and back, without a database.
+
+Invariant: what was written reads back as it was, except that times keep only milliseconds. A plan and a report are
+stored without the changes that the run's intents already say, and are put together again when they are read.
+Neighbours: `queries` has the statements that write and read these rows, `journal` runs them.
+"""
+
+import datetime
+import hashlib
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+from worker.core.model.desired import Origin
+from worker.core.model.identifiers import DriverId, FleetId, IntentKey, Membership, RunId
+from worker.core.model.outcomes import NOT_CONVERGING, OUTCOME_NAMES, Outcome
+from worker.core.model.plan import Action, Change, GuardedPlan
+from worker.core.model.ports import Intent, OpenIntent, OwnWrite, PastChange, PastRefusals, PastRun, RecentChanges
+from worker.core.model.report import Report
+from worker.core.model.serialization import format_time, outcome_document, plan_document, report_document
+
+Row = Mapping[str, Any]
+Document = Mapping[str, Any]
+Write = tuple[Action, DriverId, FleetId]
+
+_DONE = ("applied", "already")
+_OUTCOME = ("outcome", "attempts", "request_id", "code", "message")
+_SHARED = ("held", "problems")
+"""The lists of a document that are often the same in one run after the other."""
+
+
+# --- To rows ----------------------------------------------------------------------------------------------
+
+
+def begun(run: RunId, *, trigger: str, guarded: GuardedPlan, written: Sequence[Row], now: datetime.datetime) -> Row:
+    """Return the row of a run that begins with these rows of intents, and under `lists` what belongs to it."""
+    lists, columns = dict[str, str](), dict[str, str | None]()
+    _store("plan", plan_document(guarded), list(map(_planned, written)), columns=columns, lists=lists)
+    return {"run": run, "trigger": trigger, "started": format_time(now), **columns, "lists": _list_rows(lists)}
+
+
+def finished(ended: Report, *, trigger: str, written: Sequence[Row]) -> Row:
+    """Return the row of a run that ended, and under `lists` what belongs to it; `written` are its intents by now."""
+    document, lists, columns = report_document(ended), dict[str, str](), dict[str, str | None]()
+    _store("plan", document["plan"], list(map(_planned, written)), columns=columns, lists=lists)
+    _store("report", {**document, "plan": None}, list(map(_resulted, written)), columns=columns, lists=lists)
+    return {
+        "run": ended.run,
+        "trigger": trigger,
+        **{name: document[name] for name in ("started", "finished", "result", "exit_code")},
+        "outcomes": json.dumps(document["outcomes"]),
+        **columns,
+        "lists": _list_rows(lists),
+    }
+
+
+def intents(group: Sequence[Intent], *, first: int = 0) -> list[Row]:
+    """Return the rows of intents; `first` is the position of the first one in its run."""
+    return [
+        {
+            "position": position,
+            "key": each.key,
+            "action": each.change.action.value,
+            "driver": each.change.driver,
+            "fleet": each.change.fleet,
+            "origin": None if each.change.origin is None else text(str(each.change.origin)),
+            "fingerprint": each.change.row,
+            "approved": int(each.approved),
+        }
+        for position, each in enumerate(group, first)
+    ]
+
+
+def outcomes(group: Sequence[tuple[IntentKey, Outcome]]) -> list[Row]:
+    """Return the rows that fill in outcomes. The last of several outcomes of one intent counts."""
+    return [
+        {"key": key, **{name: text(value) if isinstance(value, str) else value for name, value in row.items()}}
+        for key, row in ((key, outcome_document(outcome)) for key, outcome in dict(group).items())
+    ]
+
+
+def memberships(each: Collection[Membership]) -> list[Row]:
+    """Return the rows of memberships."""
+    return [{"driver": driver, "fleet": fleet} for driver, fleet in sorted(each)]
+
+
+def text(written: str) -> str:
+    """Return the text without what a database cannot store: NUL, and halves of surrogate pairs."""
+    return written.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
+
+
+def _store(
+    name: str,
+    document: Document | None,
+    derived: Sequence[Document],
+    *,
+    columns: dict[str, str | None],
+    lists: dict[str, str],
+) -> None:
+    """Put a document into its columns, and what it shares with other runs into `lists`."""
+    if document is None:
+        columns |= {name: None, f"{name}_lists": None}
+        return
+    used, rest = _remainder(document["changes"], derived)
+    content = json.dumps({**{each: document[each] for each in _SHARED if each in document}, "changes": rest})
+    digest = hashlib.sha256(content.encode()).hexdigest()
+    lists[digest] = content
+    stub = {**document, **dict.fromkeys(each for each in _SHARED if each in document), "changes": used}
+    columns |= {name: json.dumps(stub, separators=(",", ":")), f"{name}_lists": digest}
+
+
+def _remainder(whole: Sequence[Document], derived: Sequence[Document]) -> tuple[int, list[tuple[int, Document]]]:
+    """Return how many of `derived` appear in `whole` in this order, and the other items, each with its place."""
+    used, rest = 0, []
+    for place, each in enumerate(whole):
+        if used < len(derived) and each == derived[used]:
+            used += 1
+        else:
+            rest.append((place, each))
+    return used, rest
+
+
+def _list_rows(lists: Mapping[str, str]) -> list[Row]:
+    return [{"name": name, "content": content} for name, content in lists.items()]
+
+
+def _planned(row: Row) -> Document:
+    """Return an intent as `plan_document` lists its change."""
+    return {name: row[name] for name in ("action", "driver", "fleet", "origin")}
+
+
+def _resulted(row: Row) -> Document:
+    """Return an intent as `report_document` lists its change with the outcome."""
+    repair = {"repair": True} if row["repair"] else {}
+    return {**{name: row[name] for name in ("action", "driver", "fleet", *_OUTCOME)}, **repair}
+
+
+# --- From rows --------------------------------------------------------------------------------------------
+
+
+def documents(row: Row, written: Sequence[Row]) -> tuple[Document | None, Document | None]:
+    """Return the plan and the report of a run whose intents are `written`."""
+    plan = _restore(row, "plan", list(map(_planned, written)))
+    report = _restore(row, "report", list(map(_resulted, written)))
+    return plan, None if report is None else {**report, "plan": plan}
+
+
+def _restore(row: Row, name: str, derived: Sequence[Document]) -> Document | None:
+    if row[name] is None:
+        return None
+    stub, lists = json.loads(row[name]), json.loads(row[f"{name}_lists"])
+    changes = list(derived[: stub["changes"]])
+    for place, each in lists["changes"]:
+        changes.insert(place, each)
+    return {**stub, **lists, "changes": changes}
+
+
+def same_outcome(row: Row, other: Row) -> bool:
+    """Return whether two rows have the same outcome."""
+    return all(row[name] == other[name] for name in _OUTCOME)
+
+
+def change(row: Row) -> Change:
+    """Return the change of an intent."""
+    return Change(
+        action=Action(row["action"]),
+        driver=DriverId(row["driver"]),
+        fleet=FleetId(row["fleet"]),
+        origin=None if row["origin"] is None else _origin(row["origin"]),
+        row=row["fingerprint"],
+    )
+
+
+def open_intent(row: Row) -> OpenIntent:
+    """Return an intent without a final outcome."""
+    return OpenIntent(
+        intent=Intent(key=IntentKey(row["key"]), change=change(row), approved=bool(row["approved"])),
+        run=RunId(row["run"]),
+        recorded=time(row["recorded"]),
+        attempts=row["attempts"] or 0,
+        last_attempt=None if row["settled"] is None else time(row["settled"]),
+        code=row["code"],
+        resent=bool(row["resent"]),
+    )
+
+
+def past_run(row: Row, counts: Mapping[str, int]) -> PastRun:
+    """Return a run; `counts` is for one that has not ended."""
+    return PastRun(
+        run=RunId(row["run"]),
+        trigger=row["trigger"],
+        started=time(row["started"]),
+        finished=None if row["finished"] is None else time(row["finished"]),
+        result=row["result"],
+        exit_code=row["exit_code"],
+        outcomes=json.loads(row["outcomes"]) if row["outcomes"] else dict.fromkeys(OUTCOME_NAMES, 0) | {**counts},
+    )
+
+
+def past_change(row: Row) -> PastChange:
+    """Return a write."""
+    return PastChange(
+        run=RunId(row["run"]),
+        trigger=row["trigger"],
+        recorded=time(row["recorded"]),
+        key=IntentKey(row["key"]),
+        change=change(row),
+        outcome=row["outcome"],
+        attempts=row["attempts"] or 0,
+        request_id=row["request_id"],
+        code=row["code"],
+        message=row["message"],
+    )
+
+
+def recent_changes(row: Row) -> RecentChanges:
+    """Return how many writes of one run in one fleet took effect or may have."""
+    return RecentChanges(
+        fleet=FleetId(row["fleet"]),
+        action=Action(row["action"]),
+        made=time(row["recorded"]),
+        count=row["number"],
+        approved=bool(row["approved"]),
+    )
+
+
+def latest(rows: Iterable[Row]) -> dict[Membership, tuple[OwnWrite, ...]]:
+    """Return writes that took effect by membership, in the order of the rows."""
+    found: dict[Membership, tuple[OwnWrite, ...]] = {}
+    for row in rows:
+        write = OwnWrite(Action(row["action"]), row["fingerprint"], time(row["recorded"]), time(row["started"]))
+        membership = (row["driver"], row["fleet"])
+        found[membership] = (*found.get(membership, ()), write)
+    return found
+
+
+def unconfirmed(rows: Iterable[Row]) -> dict[Write, int]:
+    """Count how often each write was accepted and not seen, since it was last seen. The oldest row comes first."""
+    counts: dict[Write, int] = {}
+    for row in rows:
+        if row["code"] == NOT_CONVERGING:
+            counts[_write(row)] = counts.get(_write(row), 0) + 1
+        elif row["outcome"] in _DONE:
+            counts.pop(_write(row), None)
+    return counts
+
+
+def refusals(rows: Iterable[Row]) -> dict[Write, PastRefusals]:
+    """Return the refusals in a row of each write, since it was last done. The oldest row comes first.
+
+    A write that was accepted and not seen counts as refused. Refusals for another row of the source do not count.
+    """
+    found: dict[Write, PastRefusals] = {}
+    for row in rows:
+        before = found.pop(_write(row), None)
+        if row["code"] == NOT_CONVERGING or row["outcome"] not in _DONE:
+            same = before is not None and before.row == row["fingerprint"]
+            found[_write(row)] = PastRefusals(
+                row=row["fingerprint"],
+                count=before.count + 1 if before and same else 1,
+                last=time(row["settled"]),
+                code=row["code"],
+                message=row["message"],
+                request_id=row["request_id"],
+            )
+    return found
+
+
+def time(written: str) -> datetime.datetime:
+    """Return a time."""
+    return datetime.datetime.fromisoformat(written)
+
+
+def _write(row: Row) -> Write:
+    return Action(row["action"]), DriverId(row["driver"]), FleetId(row["fleet"])
+
+
+def _origin(written: str) -> Origin:
+    name, line, column = written.rsplit(":", 2)
+    return Origin(name, int(line), int(column))

@@ -1,0 +1,355 @@
+"""The durable journal: one commit a call, in threads beside the event loop.
+
+Invariants: a method that writes returns when its commit is on disk, and a commit that was begun is finished, whatever
+is cancelled. People who look things up never wait for a run, nor a run for them: they have a session and a thread of
+their own. Neighbours: implements `ports.Journal` and `ports.RunHistory` with the statements of `queries`, on
+`session`.
+"""
+
+import datetime
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TypeVar
+
+import anyio
+import anyio.to_thread
+
+from worker.core.model.errors import JournalError
+from worker.core.model.identifiers import Account, DriverId, FleetId, IntentKey, Membership, Resolutions, RunId
+from worker.core.model.outcomes import Outcome
+from worker.core.model.plan import GuardedPlan
+from worker.core.model.ports import (
+    Clock,
+    Intent,
+    JournalOwner,
+    OpenIntent,
+    OwnWrite,
+    PastChange,
+    PastRefusals,
+    PastRun,
+    RecentChanges,
+)
+from worker.core.model.report import Report
+from worker.core.model.serialization import format_time
+from worker.journal import address as addresses
+from worker.journal import connection, queries, row_codec, session
+
+Result = TypeVar("Result")
+
+_ALL = 1 << 62
+"""A limit for statements that need one."""
+
+
+class SqlJournal:
+    """Implements ports.Journal and ports.RunHistory on SQLite or PostgreSQL; opened when it is first used."""
+
+    def __init__(self, url: str, *, clock: Clock, account: str = "default") -> None:
+        """Take `sqlite:///…` or `postgresql://…`, and the account's name in it. Raises errors.JournalError."""
+        address = addresses.parse(url)
+        self._now = clock.now
+        self._writer = session.WriterSession(address, account=account, clock=clock)
+        self._reader = session.Session(address, account=account)
+        self._writing, self._reading = anyio.CapacityLimiter(1), anyio.CapacityLimiter(1)
+        self._checking = anyio.Lock()
+
+    # --- As a run writes it -------------------------------------------------------------------------------
+
+    async def open(self) -> tuple[OpenIntent, ...]:
+        """Become the one writer, and return the open intents."""
+        await self._run(self._writer.open)
+        return tuple(map(row_codec.open_intent, await self._ask(queries.OPEN_INTENTS)))
+
+    async def check(self) -> None:
+        """Raise errors.JournalError unless this process still is the one writer."""
+        if self._writer.is_recent_writer():
+            return
+        async with self._checking:  # while others wait here, one of them checks for all
+            if not self._writer.is_recent_writer():
+                await self._run(self._writer.check)
+
+    async def owner(self) -> JournalOwner:
+        """Return the account that the journal belongs to, and the fleets that it knows."""
+        owners, fleets = await self._ask(queries.OWNER), await self._ask(queries.FLEETS)
+        account = Account(owners[0]["base_url"], owners[0]["mode"]) if owners else None
+        return JournalOwner(account, {FleetId(row["fleet"]): row["name"] for row in fleets})
+
+    async def claim(self, account: Account, *, fleets: Mapping[FleetId, str]) -> None:
+        """Record whose journal this is, and its fleets, if that is new. Forgets the fleets of another account."""
+        known = await self.owner()
+        foreign = known.account != account
+        new = [
+            {"fleet": fleet, "name": row_codec.text(name)}
+            for fleet, name in sorted(fleets.items())
+            if foreign or known.fleets.get(fleet) != row_codec.text(name)
+        ]
+
+        def work(database: connection.Connection) -> None:
+            if foreign:
+                database.execute(queries.FORGET_FLEETS)
+                database.execute(queries.SET_OWNER, {"base_url": account.base_url, "mode": account.mode})
+            database.write_rows(queries.KEEP_FLEETS, new)
+
+        if foreign or new:
+            await self._write(work)
+
+    async def begin(
+        self,
+        run: RunId,
+        *,
+        trigger: str,
+        guarded: GuardedPlan,
+        intents: Sequence[Intent],
+        resent: Collection[IntentKey] = (),
+        spent: str | None = None,
+    ) -> None:
+        """Record the run, its plan and intents in one commit, which also uses up an approval."""
+
+        def work(database: connection.Connection) -> None:
+            now, written = self._now(), row_codec.intents(intents)
+            begun = row_codec.begun(run, trigger=trigger, guarded=guarded, written=written, now=now)
+            number = database.query(queries.NEXT_RUN_NUMBER)[0]["number"]
+            database.write_rows(queries.KEEP_LISTS, begun["lists"])
+            database.execute(queries.BEGIN_RUN, {**begun, "number": number})
+            placed = {"number": number, "recorded": format_time(now), "repair": 0}
+            database.write_rows(queries.ADD_INTENTS, written, placed)
+            database.write_rows(queries.MARK_RESENT, [{"key": key} for key in sorted(resent)])
+            if spent is not None:
+                database.execute(queries.USE_APPROVAL, {"digest": spent, "run": run})
+
+        await self._write(work)
+
+    async def add_intents(self, run: RunId, intents: Sequence[Intent]) -> None:
+        """Record further intents of a run that has begun, in one commit: repairs, which are not in its plan."""
+
+        def work(database: connection.Connection) -> None:
+            number = _run_number(database, run)
+            first = len(database.query(queries.RUN_INTENTS, {"number": number}))
+            placed = {"number": number, "recorded": format_time(self._now()), "repair": 1}
+            database.write_rows(queries.ADD_INTENTS, row_codec.intents(intents, first=first), placed)
+
+        await self._write(work)
+
+    async def record(self, group: Sequence[tuple[IntentKey, Outcome]]) -> None:
+        """Record outcomes in one commit.
+
+        The same outcome once more is harmless. An unknown outcome may replace any other, and any other an unknown one;
+        everything else is refused, and the whole group with it.
+        """
+        rows = row_codec.outcomes(group)
+
+        def work(database: connection.Connection) -> None:
+            if database.write_rows(queries.RECORD, rows, {"settled": format_time(self._now())}) != len(rows):
+                _require_recorded(database, rows)
+
+        if rows:
+            await self._write(work)
+
+    async def finish(self, finished: Report, *, trigger: str) -> None:
+        """Record the end of the run, and its report."""
+
+        def work(database: connection.Connection) -> None:
+            begun = database.query(queries.RUN, {"run": finished.run})
+            written = database.query(queries.RUN_INTENTS, {"number": begun[0]["number"]}) if begun else ()
+            row = row_codec.finished(finished, trigger=trigger, written=written)
+            database.write_rows(queries.KEEP_LISTS, row["lists"])
+            if not database.execute(queries.FINISH_RUN, row):
+                number = database.query(queries.NEXT_RUN_NUMBER)[0]["number"]
+                database.execute(queries.ADD_FINISHED_RUN, {**row, "number": number})
+
+        await self._write(work)
+
+    async def approved(self, digest: str, *, now: datetime.datetime) -> bool:
+        """Return whether the held changes of this plan have an approval that is valid and not used up."""
+        return digest in await self.approvals(now=now)
+
+    async def approvals(self, *, now: datetime.datetime) -> frozenset[str]:
+        """Return the digests of all plans that have an approval that is valid and not used up."""
+        rows = await self._ask(queries.APPROVALS, {"now": format_time(now)})
+        return frozenset(row["digest"] for row in rows)
+
+    async def resolutions(self) -> Resolutions:
+        """Return what each reference resolved to."""
+        return {row["reference"]: row["target"] for row in await self._ask(queries.RESOLUTIONS)}
+
+    async def remember(self, resolutions: Resolutions) -> None:
+        """Record what these references resolve to, if that is new."""
+        known = await self.resolutions() if resolutions else {}
+        new = [
+            {"reference": row_codec.text(reference), "target": target}
+            for reference, target in resolutions.items()
+            if known.get(row_codec.text(reference)) != target
+        ]
+        if new:
+            remembered = {"remembered": format_time(self._now())}
+            await self._write(lambda database: database.write_rows(queries.REMEMBER, new, remembered))
+
+    async def unconfirmed_writes(self, *, since: datetime.datetime) -> Mapping[row_codec.Write, int]:
+        """Return how many writes of each change, in a row, were accepted but not seen by a reading."""
+        return row_codec.unconfirmed(await self._ask(queries.UNCONFIRMED, {"since": format_time(since)}))
+
+    async def refusals(self, drivers: Collection[DriverId]) -> Mapping[row_codec.Write, PastRefusals]:
+        """Return the changes of these drivers whose newest write was refused, or accepted and never seen."""
+        return row_codec.refusals(await self._ask_for(queries.REFUSALS, drivers))
+
+    async def recent_changes(self, *, since: datetime.datetime) -> tuple[RecentChanges, ...]:
+        """Return how many of our writes since then took effect or may have, for each run, fleet and action."""
+        rows = await self._ask(queries.RECENT, {"since": format_time(since)})
+        return tuple(map(row_codec.recent_changes, rows))
+
+    async def latest(self, drivers: Collection[DriverId], *, most: int) -> Mapping[Membership, tuple[OwnWrite, ...]]:
+        """Return our newest writes to each membership of these drivers that took effect."""
+        return row_codec.latest(await self._ask_for(queries.LATEST, drivers, {"most": most}))
+
+    async def absences(self) -> Mapping[Membership, datetime.datetime]:
+        """Return since when each membership is absent from the sources."""
+        rows = await self._ask(queries.ABSENCES)
+        return {(DriverId(row["driver"]), FleetId(row["fleet"])): row_codec.time(row["since"]) for row in rows}
+
+    async def note_absences(
+        self,
+        *,
+        newly_absent: Collection[Membership],
+        since: datetime.datetime,
+        returned: Collection[Membership],
+    ) -> None:
+        """Record what is absent since then, and forget what has returned, in one commit."""
+
+        def work(database: connection.Connection) -> None:
+            database.write_rows(queries.END_ABSENCES, row_codec.memberships(returned))
+            absent = row_codec.memberships(newly_absent)
+            database.write_rows(queries.ADD_ABSENCES, absent, {"since": format_time(since)})
+
+        await self._write(work)
+
+    async def prune(self, *, before: datetime.datetime) -> None:
+        """Delete old runs, if there are any."""
+        then = {"before": format_time(before)}
+
+        def work(database: connection.Connection) -> None:
+            old = [dict(row) for row in database.query(queries.OLD_RUNS, then)]
+            database.write_rows(queries.DELETE_INTENTS, old)
+            database.write_rows(queries.DELETE_RUNS, old)
+            database.execute(queries.DELETE_LISTS)
+            database.execute(queries.DELETE_APPROVALS, then)
+
+        if await self._ask(queries.OLD_RUNS, then):
+            await self._write(work)
+
+    # --- As people look things up -------------------------------------------------------------------------
+
+    async def runs(self, *, limit: int | None = None) -> tuple[PastRun, ...]:
+        """Return past runs, the newest first."""
+        return await self._past_runs(queries.RUNS, {"limit": _ALL if limit is None else limit})
+
+    async def run(self, run: RunId) -> PastRun | None:
+        """Return one past run."""
+        return next(iter(await self._past_runs(queries.RUN, {"run": row_codec.text(run)})), None)
+
+    async def run_ids(self, beginning: str, *, limit: int) -> tuple[RunId, ...]:
+        """Return the first ids that begin so."""
+        text = row_codec.text(beginning)
+        parameters = {"beginning": text, "length": len(text), "limit": limit}
+        rows = await self._look_up(lambda database: database.query(queries.RUN_IDS, parameters)) or ()
+        return tuple(RunId(row["run"]) for row in rows)
+
+    async def documents(self, run: RunId) -> tuple[row_codec.Document | None, row_codec.Document | None]:
+        """Return the plan and the report of a run."""
+
+        def work(
+            database: connection.Connection,
+        ) -> tuple[row_codec.Document | None, row_codec.Document | None]:
+            for row in database.query(queries.DOCUMENTS, {"run": row_codec.text(run)}):
+                return row_codec.documents(row, database.query(queries.RUN_INTENTS, {"number": row["number"]}))
+            return None, None
+
+        return await self._look_up(work) or (None, None)
+
+    async def changes(
+        self,
+        *,
+        run: RunId | None = None,
+        driver: DriverId | None = None,
+        fleet: FleetId | None = None,
+        limit: int | None = None,
+    ) -> tuple[PastChange, ...]:
+        """Return past writes that match, the oldest first; `limit` keeps the newest."""
+        given = {"run": run, "driver": driver, "fleet": fleet}
+        wanted = {name: row_codec.text(value) for name, value in given.items() if value is not None}
+        statement, parameters = queries.changes(*wanted), {**wanted, "limit": _ALL if limit is None else limit}
+        rows = await self._look_up(lambda database: database.query(statement, parameters)) or ()
+        return tuple(map(row_codec.past_change, reversed(rows)))
+
+    async def approve(self, digest: str, *, now: datetime.datetime, until: datetime.datetime, by: str = "") -> None:
+        """Allow the held changes of exactly this plan until then. Any process may."""
+        approval = {
+            "digest": digest,
+            "approved": format_time(now),
+            "approved_by": row_codec.text(by),
+            "until": format_time(until),
+        }
+        await self._run(
+            lambda: self._reader.write_unlocked(lambda database: database.execute(queries.APPROVE, approval)),
+            limiter=self._reading,
+        )
+
+    async def aclose(self) -> None:
+        """Close the journal and release the lock: at any time, any number of times."""
+        with anyio.CancelScope(shield=True):
+            await self._run(self._reader.close, limiter=self._reading)
+            await self._run(self._writer.close)
+
+    # --- Inside -------------------------------------------------------------------------------------------
+
+    async def _past_runs(self, statement: str, parameters: row_codec.Row) -> tuple[PastRun, ...]:
+        def work(database: connection.Connection) -> tuple[PastRun, ...]:
+            return tuple(
+                row_codec.past_run(row, {} if row["finished"] else _outcome_counts(database, row["number"]))
+                for row in database.query(statement, parameters)
+            )
+
+        return await self._look_up(work) or ()
+
+    async def _ask_for(
+        self, statement: str, drivers: Collection[DriverId], parameters: row_codec.Row | None = None
+    ) -> Sequence[row_codec.Row]:
+        """Return the rows of a query about drivers, which it reads as `json_rows(:rows)`."""
+        rows = connection.json_rows([{"driver": driver} for driver in sorted(drivers)])
+        return await self._ask(statement, {**(parameters or {}), "rows": rows}) if drivers else ()
+
+    async def _ask(self, statement: str, parameters: row_codec.Row | None = None) -> Sequence[row_codec.Row]:
+        """Return the rows of a query, which a run asks: in the session that writes, if there is a journal."""
+        return await self._run(lambda: self._writer.read(lambda database: database.query(statement, parameters))) or ()
+
+    async def _write(self, work: session.Work[Result]) -> Result:
+        return await self._run(lambda: self._writer.write(work))
+
+    async def _look_up(self, work: session.Work[Result]) -> Result | None:
+        return await self._run(lambda: self._reader.read(work), limiter=self._reading)
+
+    async def _run(self, work: Callable[[], Result], *, limiter: anyio.CapacityLimiter | None = None) -> Result:
+        # Not abandoned on cancellation: a commit that was begun is finished before the cancellation goes on.
+        return await anyio.to_thread.run_sync(work, limiter=limiter or self._writing)
+
+
+def _run_number(database: connection.Connection, run: RunId) -> int:
+    for row in database.query(queries.RUN, {"run": run}):
+        number: int = row["number"]
+        return number
+    raise JournalError(f"no run in the journal has the id {run}")
+
+
+def _outcome_counts(database: connection.Connection, number: int) -> Mapping[str, int]:
+    rows = database.query(queries.OUTCOME_COUNTS, {"number": number})
+    return {row["outcome"]: row["number"] for row in rows}
+
+
+def _require_recorded(database: connection.Connection, rows: Sequence[row_codec.Row]) -> None:
+    """Raise errors.JournalError unless every intent has this outcome by now."""
+    found = {row["key"]: row for row in database.query(queries.OUTCOMES, {"rows": connection.json_rows(rows)})}
+    for row in rows:
+        if row["key"] not in found:
+            raise JournalError(f"no intent in the journal has the idempotency key {row['key']}")
+        known = found[row["key"]]
+        if not row_codec.same_outcome(known, row):
+            raise JournalError(
+                f"the intent {row['key']} ended as {known['outcome']}, and cannot end as {row['outcome']} too"
+            )

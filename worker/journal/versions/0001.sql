@@ -1,0 +1,118 @@
+-- The tables of the journal, the same in SQLite and PostgreSQL.
+--
+-- Every key begins with the account. A time is text in UTC with milliseconds, so that it sorts. Text has no maximum
+-- length: whatever Charge replies can be recorded. A statement ends with a semicolon at the end of a line.
+
+CREATE TABLE schema_version (
+    version INTEGER NOT NULL
+);
+INSERT INTO schema_version (version) VALUES (1);
+
+-- Whose records these are. URL and mode are null until the first run that read Charge.
+CREATE TABLE accounts (
+    account INTEGER NOT NULL PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    base_url TEXT,
+    mode TEXT
+);
+
+-- The fleets that runs have read, by which the account recognises its key.
+CREATE TABLE fleets (
+    account INTEGER NOT NULL REFERENCES accounts (account),
+    fleet TEXT NOT NULL,
+    name TEXT NOT NULL,
+    PRIMARY KEY (account, fleet)
+);
+
+-- One row a run, also of a run that had nothing to write. `plan` and `report` are the documents of `--json` without
+-- what other rows say: the report without its plan, both without the lists that `lists` holds under these names, and
+-- those without what the intents say. `outcomes` counts by name.
+CREATE TABLE runs (
+    account INTEGER NOT NULL REFERENCES accounts (account),
+    number INTEGER NOT NULL,
+    run TEXT NOT NULL,
+    "trigger" TEXT NOT NULL,
+    started TEXT NOT NULL,
+    finished TEXT,
+    result TEXT,
+    exit_code INTEGER,
+    outcomes TEXT,
+    plan TEXT,
+    plan_lists TEXT,
+    report TEXT,
+    report_lists TEXT,
+    PRIMARY KEY (account, number),
+    UNIQUE (account, run)
+);
+CREATE INDEX runs_started ON runs (account, started);
+
+-- The lists of plans and reports, named by their SHA-256: what is held in every run is stored once. There is no
+-- foreign key, which would search all runs for each list that is deleted.
+CREATE TABLE lists (
+    account INTEGER NOT NULL REFERENCES accounts (account),
+    name TEXT NOT NULL,
+    content TEXT NOT NULL,
+    PRIMARY KEY (account, name)
+);
+
+-- One row a write. `outcome` is null until there is one, and may change while it is 'unknown'; `settled` is when it was
+-- recorded. `fingerprint` identifies the row of the source that asks for the change, and is empty if none does. A
+-- `repair` is not in the plan; `resent` is 1 once a later run has sent the write again; `approved` is 1 if an approval
+-- allowed it.
+CREATE TABLE intents (
+    account INTEGER NOT NULL,
+    run_number INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    recorded TEXT NOT NULL,
+    action TEXT NOT NULL,
+    driver TEXT NOT NULL,
+    fleet TEXT NOT NULL,
+    origin TEXT,
+    fingerprint TEXT NOT NULL,
+    approved INTEGER NOT NULL,
+    repair INTEGER NOT NULL,
+    resent INTEGER NOT NULL,
+    settled TEXT,
+    outcome TEXT,
+    attempts INTEGER,
+    request_id TEXT,
+    code TEXT,
+    message TEXT,
+    PRIMARY KEY (account, run_number, position),
+    UNIQUE (account, key),
+    FOREIGN KEY (account, run_number) REFERENCES runs (account, number)
+);
+CREATE INDEX intents_driver ON intents (account, driver, fleet);
+CREATE INDEX intents_fleet ON intents (account, fleet);
+CREATE INDEX intents_open ON intents (account, run_number) WHERE outcome IS NULL OR outcome = 'unknown';
+CREATE INDEX intents_unconfirmed ON intents (account, driver) WHERE code = 'not_converging';
+
+-- Plans whose held changes are allowed until `until`, by the digest that was approved; once, by the run `used_by`.
+CREATE TABLE approvals (
+    account INTEGER NOT NULL REFERENCES accounts (account),
+    digest TEXT NOT NULL,
+    approved TEXT NOT NULL,
+    approved_by TEXT NOT NULL,
+    until TEXT NOT NULL,
+    used_by TEXT,
+    PRIMARY KEY (account, digest)
+);
+
+-- The driver or fleet that each reference resolved to when it was last used.
+CREATE TABLE resolutions (
+    account INTEGER NOT NULL REFERENCES accounts (account),
+    reference TEXT NOT NULL,
+    target TEXT NOT NULL,
+    remembered TEXT NOT NULL,
+    PRIMARY KEY (account, reference)
+);
+
+-- Memberships that the sources leave out, whose detach waits or waited for the end of the grace period.
+CREATE TABLE absences (
+    account INTEGER NOT NULL REFERENCES accounts (account),
+    driver TEXT NOT NULL,
+    fleet TEXT NOT NULL,
+    since TEXT NOT NULL,
+    PRIMARY KEY (account, driver, fleet)
+);
