@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.journal import files, journal_factories
+from tests.journal import journal_factories
 from worker.journal import sql_journal
 
 pytestmark = pytest.mark.anyio
