@@ -53,6 +53,14 @@ def test_every_module_named_in_a_row_exists() -> None:
             assert (pages.ROOT / package.strip("`") / f"{name}.py").exists(), (package, name)
 
 
+def test_ten_questions_are_answered_by_the_names_of_files() -> None:
+    rows = list(pages.page("docs/architecture.md").section("## Ten questions of a newcomer").rows())
+    assert len(rows) == 10
+    for question, files, _ in rows:
+        named = re.findall(r"`(worker/[\w/]+\.py)`", files)
+        assert named and all((pages.ROOT / name).exists() for name in named), question
+
+
 def test_every_behaviour_is_decided_where_its_row_says_and_has_tests() -> None:
     rows = list(pages.page("docs/architecture.md").section("## Where a behaviour lives").rows())
     behaviours = [row for row in rows if len(row) == 3]
