@@ -53,63 +53,67 @@ SIDE_BY_SIDE := --numprocesses auto --dist worksteal
 PYTEST := $(BIN)/python -m pytest $(SIDE_BY_SIDE)
 NOT_UNITS := browser deploy e2e simulation soak
 
-test-fast: $(VENV)/.dev ## the unit tests, with few examples: under 30 seconds
+test-fast: $(VENV)/.dev ## run the unit tests with few examples: under 30 seconds
 	$(PYTEST) --hypothesis-profile fast -m 'not integration and not slow and not real' $(NOT_UNITS:%=--ignore=tests/%)
 
-test: $(VENV)/.dev ## the tests of every change, without coverage: under 3 minutes
+test: $(VENV)/.dev ## run all tests that need no server, without coverage: under 3 minutes
 	$(PYTEST) --hypothesis-profile ci -m 'not slow and not real'
 
-test-all: $(VENV)/.dev ## every test, with new random examples
+test-all: $(VENV)/.dev ## run every test, with new random examples
 	$(PYTEST) --hypothesis-profile nightly
 
-real: $(VENV)/.dev ## the tests against real servers and programs: PostgreSQL, a browser, promtool …
+real: $(VENV)/.dev ## run the tests against real servers and programs: PostgreSQL, a browser, promtool …
 	$(PYTEST) --hypothesis-profile ci -m 'real and not slow'
 
-check: lint types imports coverage real ## everything that must hold before a change is merged
+check: lint types imports coverage real ## check everything that must hold before a change is merged
 
-lint: $(VENV)/.dev ## style, layers, Dockerfile
+lint: $(VENV)/.dev ## check style, layers and Dockerfile
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/hadolint Dockerfile
 
-types: $(VENV)/.dev ## mypy --strict
+types: $(VENV)/.dev ## check types with mypy --strict
 	$(BIN)/mypy --strict
 
-imports: $(VENV)/.dev ## every imported package is declared, and every declared one is imported
+imports: $(VENV)/.dev ## check that every imported package is declared, and every declared one imported
 	$(BIN)/deptry .
 
-coverage: $(VENV)/.dev ## `make test` with coverage: 90 % of the whole, 100 % of the core
+coverage: $(VENV)/.dev ## run `make test` with branch coverage: 90 % of the whole, 100 % of the core
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest $(SIDE_BY_SIDE) --hypothesis-profile ci -m 'not slow and not real'
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --include='worker/core/*' --fail-under=100
 	$(BIN)/coverage report
 
-mutants: $(VENV)/.dev ## plants deliberate defects in a copy, and sees that the tests catch each
-	$(BIN)/python -m tests.mutants
+mutants: $(VENV)/.dev ## plant known defects in a copy and check that the tests catch each; RANDOM=n plants only some
+	$(BIN)/python -m tests.mutants $(if $(RANDOM),--random $(RANDOM))
 
-deploy-check: $(VENV)/.dev ## what deploy/ says, held against schemas, promtool, systemd-analyze and the code
+mutants-generated: $(VENV)/.dev ## plant 100 new random mutants of worker/ and check that the tests catch 90 of them
+	$(BIN)/python -m tests.mutants.generated
+
+deploy-check: $(VENV)/.dev ## check deploy/ against schemas, promtool, systemd-analyze and the code
 	FLEET_SYNC_TEST_TOOLS=required $(BIN)/python -m pytest $(SIDE_BY_SIDE) tests/deploy
 
 WORLDS ?= 2000
+FIRST ?= $(shell $(PYTHON) -c 'import secrets; print(secrets.randbelow(10**8))')
 
-simulate: $(VENV)/.dev ## many simulated worlds (WORLDS=n), none of which breaks a rule; SEED=n plays one and shows it
-	$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--worlds $(WORLDS) --processes 2)
+simulate: $(VENV)/.dev ## play new simulated worlds (WORLDS=n), none of which may break a rule; SEED=n replays one
+	$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--first $(FIRST) --worlds $(WORLDS))
 
-soak: $(VENV)/.dev ## the service for ten minutes and 500 runs, while everything around it changes
+soak: $(VENV)/.dev ## run the service for ten minutes and 500 runs, while everything around it changes
 	$(BIN)/python -m tests.soak
 
-bench: $(VENV)/.dev ## the benchmarks: ratios against a peer in the same run, and whether they reach their goals
+bench: $(VENV)/.dev ## run the benchmarks: ratios against a peer in the same run, and whether they reach their goals
 	$(BIN)/python -m benchmarks
 
-bench-short: $(VENV)/.dev ## the same with fewer rounds and smaller numbers, as CI runs them
+bench-short: $(VENV)/.dev ## run the benchmarks with fewer rounds and smaller numbers
 	$(BIN)/python -m benchmarks --short
 
 # ------------------------------------------------------------------------------------------------- to keep
 
-# In this order, each held to the one before: what runs in production is what was tested.
-# `make lock UPGRADE=--upgrade` takes new releases; without it only what pyproject.toml changed moves.
+# Each lock is constrained by the ones before it: what runs in production is what was tested.
+# `make lock UPGRADE=--upgrade` takes new releases; without it, only packages that pyproject.toml changed move.
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' $(UPGRADE)
 
@@ -123,10 +127,10 @@ format: $(VENV)/.dev ## rewrite the code in the house style
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-image: $(VENV)/.dev ## the container image fleet-sync:VERSION
+image: $(VENV)/.dev ## build the container image fleet-sync:VERSION
 	version=$$($(BIN)/python -c 'from importlib import metadata; print(metadata.version("fleet-sync"))') && \
 	docker build --build-arg VERSION=$$version --build-arg REVISION=$$(git rev-parse HEAD) --tag fleet-sync:$$version .
 
-clean: ## remove everything that make made
-	rm -rf $(VENV) build dist .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+clean: ## remove everything that make creates
+	rm -rf .venv .venv-* build dist .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find worker tests benchmarks -type d -name __pycache__ -prune -exec rm -rf {} +

@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from tests.simulation import fake_journal, living, world
-from tests.support import harness
+from tests.support import harness, laws
 from worker.charge import client, transport
 from worker.core.model.actual import Actual
 from worker.core.model.desired import Desired, FleetByName, FleetEntry, Mode, Origin, SourceReading, SourceRevision
@@ -239,7 +239,7 @@ DEFECTS = [
     (living.Parts(new_applier=OneKey), "rule 5"),
     (living.Parts(new_applier=DetachFirst), "rule 3"),
     (living.Parts(new_applier=DetachAnyway), "rule 3"),
-    (living.Parts(new_reader=Believer), "rule 2"),
+    laws.slow(living.Parts(new_reader=Believer), "rule 2"),
     (living.Parts(new_reader=Guesser), "rule 1"),
     (living.Parts(new_journal=LateIntents), "rule 4"),
     (living.Parts(new_journal=Forgetful), "record"),
@@ -250,11 +250,11 @@ DEFECTS = [
     (living.Parts(new_cancellation=Undaunted), "halt"),
     (living.Parts(new_cancellation=Deaf), "halt"),
     (living.Parts(new_cancellation=Sleepwalker), "pause"),
-    (living.Parts(new_applier=Usurper), "one writer"),
+    laws.slow(living.Parts(new_applier=Usurper), "one writer"),
     (living.Parts(new_limiter=Rushing), "pace"),
-    (living.Parts(new_transport=Trusting), "rule 6"),
-    (living.Parts(new_limiter=Stuck), "deadlock"),
-    (living.Parts(new_executor=Hasty), "bound"),
+    laws.slow(living.Parts(new_transport=Trusting), "rule 6"),
+    laws.slow(living.Parts(new_limiter=Stuck), "deadlock"),
+    laws.slow(living.Parts(new_executor=Hasty), "bound"),
     (living.Parts(new_applier=Careless), "report"),
     (living.Parts(new_applier=Pessimist), "record"),
     (living.Parts(new_applier=Lazy), "convergence"),
