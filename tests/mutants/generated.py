@@ -1,0 +1,109 @@
+"""`python -m tests.mutants.generated [--number N] [--seed S]`: new random mutants, tested by the tests nearest to each.
+
+Invariant: the same seed gives the same mutants of the same code; the exit code is 1 if fewer than 90 % are caught.
+A survivor that matters becomes a test and an entry of `former_survivors`. Neighbours: `mutations` makes the mutants,
+`copies` the trees they are planted in.
+"""
+
+import ast
+import concurrent.futures
+import contextlib
+import os
+import pathlib
+import queue
+import random
+import secrets
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+
+import click
+
+from tests.mutants import copies, mutations
+
+GOAL = 0.9
+OPTIONS = ("--hypothesis-profile", "fast", "-m", "not real and not slow")
+COMMANDS = ("tests/e2e/test_once.py", "tests/e2e/test_plan.py", "tests/e2e/test_output.py", "tests/e2e/test_check.py")
+SERVICE = ("tests/e2e/test_service.py", "tests/e2e/test_run.py", "tests/e2e/test_signals.py")
+FURTHER = {"cli": COMMANDS, "logs.py": COMMANDS, "settings": ("tests/e2e/test_check.py",), "service": SERVICE}
+"""Tests of a package outside of its own folder, which start commands and so import nothing."""
+
+
+@click.command()
+@click.option("--number", default=100, show_default=True, help="How many mutants.")
+@click.option("--seed", type=int, help="Choose the same mutants again.")
+@click.option("--seconds", default=300.0, show_default=True, help="Time limit for each: tests that never end catch it.")
+@click.option("--processes", default=os.cpu_count() or 1, show_default=True)
+@click.argument("files", nargs=-1)
+def main(number: int, seed: int | None, seconds: float, processes: int, files: tuple[str, ...]) -> None:
+    """Plant mutants of the files, or of all of worker/, and run the tests nearest to each."""
+    seed = secrets.randbelow(10**6) if seed is None else seed
+    click.echo(f"--number {number} --seed {seed}")
+    chosen = _choose(number, random.Random(seed), files or sorted(_modules()))
+    importers = _importers()
+    with contextlib.ExitStack() as stack:
+        trees: queue.Queue[copies.Copy] = queue.Queue()
+        for _ in range(processes):
+            trees.put(copies.Copy(stack.enter_context(tempfile.TemporaryDirectory(prefix="fleet-sync-mutants-"))))
+
+        def is_caught(mutant: mutations.Mutant) -> bool:
+            tree = trees.get()
+            try:
+                with tree.planted(mutant.file, mutant.planted(tree.read(mutant.file))):
+                    code = tree.test(_nearest(mutant.file, importers), *OPTIONS, seconds=seconds)
+            finally:
+                trees.put(tree)
+            word = {0: "SURVIVED", copies.NO_TESTS: "SURVIVED", copies.TOO_LONG: "too long"}.get(code, "caught")
+            click.echo(f"{word:9} {mutant}")
+            return code not in (0, copies.NO_TESTS)
+
+        tests = sorted({test for mutant in chosen for test in _nearest(mutant.file, importers)})
+        first = trees.get()
+        if first.test(tests, *OPTIONS, "--numprocesses", str(processes), seconds=20 * seconds):
+            raise click.ClickException("the tests fail without any mutant: fix that first")
+        trees.put(first)
+        with concurrent.futures.ThreadPoolExecutor(processes) as pool:
+            caught = sum(pool.map(is_caught, chosen))
+    click.echo(f"{caught} of {len(chosen)} mutants caught")
+    sys.exit(0 if caught >= GOAL * len(chosen) else 1)
+
+
+def _modules() -> Iterator[str]:
+    for path in (copies.ROOT / "worker").rglob("*.py"):
+        yield path.relative_to(copies.ROOT).as_posix()
+
+
+def _choose(number: int, chance: random.Random, files: Sequence[str]) -> list[mutations.Mutant]:
+    """Choose among all mutants of all files."""
+    every = [mutant for file in files for mutant in mutations.mutants(file, (copies.ROOT / file).read_text("utf-8"))]
+    return chance.sample(every, min(number, len(every)))
+
+
+def _importers() -> dict[str, list[str]]:
+    """Return the test files that import each module, by the module's file."""
+    found: dict[str, list[str]] = {}
+    for path in sorted((copies.ROOT / "tests").rglob("test_*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("worker"):
+                names = [node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)]
+                for name in names:
+                    tests = found.setdefault(f"{name.replace('.', '/')}.py", [])
+                    test = path.relative_to(copies.ROOT).as_posix()
+                    if test not in tests:
+                        tests.append(test)
+    return found
+
+
+def _nearest(file: str, importers: dict[str, list[str]]) -> list[str]:
+    """Return the tests of a module: those named after it, those of its package, then those that import it."""
+    package, stem = pathlib.Path(file).parts[1], pathlib.Path(file).stem
+    folder = copies.ROOT / "tests" / package.removesuffix(".py")
+    own = sorted(path.relative_to(copies.ROOT).as_posix() for path in folder.rglob("test_*.py"))
+    named = [test for test in own if pathlib.Path(test).stem.startswith(f"test_{stem}")]
+    command = f"tests/e2e/test_{stem}.py"
+    further = [*([command] if (copies.ROOT / command).exists() else ()), *FURTHER.get(package, ())]
+    return list(dict.fromkeys([*named, *own, *importers.get(file, ()), *further]))
+
+
+if __name__ == "__main__":
+    main()
