@@ -232,7 +232,7 @@ def main(seconds: float, rates: tuple[float, ...], port: int | None, load: str |
     if port is not None and load is not None:
         asyncio.run(_load(port, load))
     measurements: list[Callable[[], bool]] = [lambda rate=rate: _measure_writes(seconds, rate) for rate in rates]  # type: ignore[misc]
-    measurements += [lambda: _measure_runs(seconds), lambda: _measure_idle(seconds)]
+    measurements += [lambda: _measure_runs(max(seconds, 15)), lambda: _measure_idle(seconds)]
     sys.exit(0 if all([measure() for measure in measurements]) else 1)
 
 
