@@ -23,7 +23,7 @@ from worker.engine import concurrency
 from worker.journal import sql_journal
 from worker.notifications import webhook
 from worker.service import composition, scheduler, shutdown, state
-from worker.settings import model, urls
+from worker.settings import model, secrets, urls
 from worker.web import app, metrics, server
 
 log = structlog.get_logger()
@@ -37,7 +37,7 @@ class Operator:
     """What the operator configures: the settings and their secrets. Without a `token`, requests change nothing."""
 
     settings: model.Settings
-    key: Secret
+    credentials: secrets.Credentials
     token: Secret | None = None
     webhook: Secret | None = None
 
@@ -94,7 +94,7 @@ async def run(read_operator: Callable[[], Operator]) -> int:
     def account(of: Operator, *, before: composition.AccountRuntime | None = None) -> composition.AccountRuntime:
         return composition.AccountRuntime(
             settings=of.settings,
-            key=of.key,
+            credentials=of.credentials,
             journal=journal,
             process_shutdown=process_shutdown,
             progress=service_state,
