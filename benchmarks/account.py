@@ -25,9 +25,12 @@ TIMEOUT = 30.0
 async def charge(url: str, *, connections: int) -> AsyncIterator[client.Client]:
     """Open the client of a sandbox."""
     exchange = transport.Transport(
-        transport.Endpoint(url, "2026-03-01", "fleet-sync/benchmark", TIMEOUT),
+        base_url=url,
         key=Secret(server.KEY),
-        network=transport.Network(connections),
+        api_version="2026-03-01",
+        user_agent="fleet-sync/benchmark",
+        timeout=TIMEOUT,
+        connections=connections,
     )
     try:
         yield client.Client(http=exchange, clock=composition.SystemClock(), page_size=100)

@@ -1,5 +1,6 @@
 """How several sources are merged."""
 
+import dataclasses
 import random
 
 import pytest
@@ -91,3 +92,14 @@ def test_every_fleet_that_is_given_two_modes_is_named_with_both_places() -> None
         'b.yaml:1:1: fleet "Lyon depot" has mode exact here, but mode additive at a.yaml:1:1: write the same mode',
     ]
     assert caught.value.exit_code == 1
+
+
+def test_what_the_sources_report_comes_first() -> None:
+    first = Row(FLEET, DriverById(A), Origin("a.xlsx", 2, 1))
+    hidden = Problem("a.xlsx", "row 2 is hidden", note=True)
+    one = dataclasses.replace(reading("a.xlsx", first, first), notices=(hidden,))
+    assert [notice.where for notice in merge_sources.merge([one]).notices] == ["a.xlsx", "a.xlsx:2:1"]
+
+
+def test_a_fleet_of_a_declared_scope_has_no_position_in_a_document() -> None:
+    assert str(Origin("a.csv [sources.fleets]", 0, 0)) == "a.csv [sources.fleets]"

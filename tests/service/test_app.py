@@ -16,9 +16,7 @@ from tests.support import clocks
 from worker.core.model.secret import Secret
 from worker.journal import sql_journal
 from worker.service import app
-from worker.settings import model, secrets
-
-KEY = Secret("ch_sk_test_x")
+from worker.settings import model
 
 pytestmark = pytest.mark.anyio
 
@@ -72,7 +70,7 @@ def operator(tmp_path: pathlib.Path, charge: KeepAliveServer) -> app.Operator:
             "journal": {"url": f"sqlite:///{tmp_path / 'journal.db'}"},
         }
     )
-    return app.Operator(settings, secrets.Credentials(KEY, lambda: KEY))
+    return app.Operator(settings, Secret("ch_sk_test_x"))
 
 
 @pytest.fixture

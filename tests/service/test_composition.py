@@ -9,9 +9,7 @@ from tests.support import clocks
 from worker.core.model.secret import Secret
 from worker.journal import sql_journal
 from worker.service import composition, shutdown
-from worker.settings import model, secrets
-
-KEY = Secret("ch_sk_test_x")
+from worker.settings import model
 
 pytestmark = pytest.mark.anyio
 
@@ -31,7 +29,7 @@ class Accounts:
         )
         account = composition.AccountRuntime(
             settings=settings,
-            credentials=secrets.Credentials(KEY, lambda: KEY),
+            key=Secret("ch_sk_test_x"),
             journal=self.journal,
             process_shutdown=shutdown.Shutdown(),
             progress=composition.Unwatched(),

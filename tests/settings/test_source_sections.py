@@ -60,7 +60,7 @@ def test_the_sections_are_optional(load: conftest.Load) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        (f"{SOURCE}format = 'xml'\n", '3:10: sources.format: write "auto", "yaml", "json", "toml" or "csv"'),
+        (f"{SOURCE}format = 'xml'\n", '3:10: sources.format: write "auto", "yaml", "json", "toml", "csv" or "xlsx"'),
         (f"{SOURCE}delimiter = '|'\n", '3:13: sources.delimiter: write "auto", "comma", "semicolon" or "tab"'),
         (f"{SOURCE}encoding = 'klingon'\n", '3:12: sources.encoding: write "auto" or the name of an encoding'),
         (f"{SOURCE}encoding = 'base64'\n", '3:12: sources.encoding: write "auto" or the name of an encoding'),

@@ -96,10 +96,13 @@ class Harness:
         self.journal = journal or self.memory
         self.watcher = doubles.Watcher()
         self.http = transport.Transport(
-            transport.Endpoint(BASE, "2026-03-01", "fleet-sync/test", timeout),
+            base_url=BASE,
             key=Secret(key),
-            network=transport.Network(concurrency),
-            make=new_transport or (lambda: support.transport(self.sandbox)),
+            api_version="2026-03-01",
+            user_agent="fleet-sync/test",
+            timeout=timeout,
+            connections=concurrency,
+            transport=new_transport or (lambda: support.transport(self.sandbox)),
         )
         self.client = client.Client(http=self.http, clock=self.wall, page_size=page_size)
         self.limiter = rate_limiter.RateLimiter(requests_per_second=requests_per_second, burst=burst, adaptive=adaptive)

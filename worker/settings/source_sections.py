@@ -124,9 +124,9 @@ class FileSource(section.Section):
 
     kind: Literal["file"] = pydantic.Field(default="file", description="Kind of source.")
     path: str = pydantic.Field(
-        min_length=1, description="A .yaml, .yml, .json, .toml or .csv file, or a folder of them."
+        min_length=1, description="A .yaml, .yml, .json, .toml, .csv or .xlsx file, or a folder of them."
     )
-    format: Literal["auto", "yaml", "json", "toml", "csv"] = pydantic.Field(
+    format: Literal["auto", "yaml", "json", "toml", "csv", "xlsx"] = pydantic.Field(
         default="auto", description="Format of the documents; auto goes by the ending of their names."
     )
     delimiter: Literal["auto", "comma", "semicolon", "tab"] = pydantic.Field(

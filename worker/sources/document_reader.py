@@ -10,13 +10,13 @@ from typing import Literal
 
 from worker.sources import completeness, membership_document, positions, row_mapping, table_reader
 
-Format = Literal["auto", "yaml", "json", "toml", "csv"]
+Format = Literal["auto", "yaml", "json", "toml", "csv", "xlsx"]
 
-SUFFIXES = {".yaml": "yaml", ".yml": "yaml", ".json": "json", ".toml": "toml", ".csv": "csv"}
+SUFFIXES = {".yaml": "yaml", ".yml": "yaml", ".json": "json", ".toml": "toml", ".csv": "csv", ".xlsx": "xlsx"}
 """The format of each file name's ending."""
 
 ENCODING_ADVICE = 'save the document as UTF-8, or name the encoding of the source, as in encoding = "cp1252"'
-_NOT_A_TABLE = "[sources.rows] reads tables: save the document as CSV, or remove that section"
+_NOT_A_TABLE = "[sources.rows] reads tables: save the document as CSV or xlsx, or remove that section"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -48,6 +48,35 @@ def _read(
     says = None if manifest is None else completeness.parse_manifest(manifest)
     if says:
         completeness.check_digest(data, says)
+    if document_format == "xlsx":
+        contents = _read_workbook(name, data, options)
+    else:
+        contents = _read_text(
+            name, document_format, data, options, needs_last_line=says is not None and not says.sha256
+        )
+    if says and not contents.problems:
+        completeness.check_rows(contents.count, says.rows, where="manifest")
+    return contents
+
+
+def _read_workbook(name: str, data: bytes, options: DocumentOptions) -> membership_document.Contents:
+    from worker.sources.formats import xlsx_format
+
+    positions.check_size(data)
+    if options.checks and options.checks.trailer:
+        raise positions.Malformed((1, 1), "a trailer is a line of text: use a manifest to prove a workbook")
+    parsed = xlsx_format.parse(
+        data,
+        used=table_reader.used_columns(options.rows),
+        references=table_reader.reference_columns(options.rows),
+        date_format=options.rows.date_format if options.rows else "",
+    )
+    return table_reader.read(parsed, options.rows, name)
+
+
+def _read_text(
+    name: str, document_format: str, data: bytes, options: DocumentOptions, *, needs_last_line: bool
+) -> membership_document.Contents:
     try:
         text = positions.decode(data, encoding=options.encoding, advice=ENCODING_ADVICE)
     except positions.Malformed as malformed:
@@ -56,7 +85,7 @@ def _read(
         return _undecodable(name, data, options, malformed)
     if not text.strip():
         raise positions.Malformed((1, 1), positions.EMPTY, code="source_empty")
-    if says and says.sha256 is None and document_format != "json":
+    if needs_last_line and document_format != "json":
         completeness.check_last_line(text)
     expected = None
     if options.checks and options.checks.trailer:
@@ -64,7 +93,6 @@ def _read(
     contents = _interpret(name, document_format, text, options)
     if not contents.problems:
         completeness.check_rows(contents.count, expected, where="trailer")
-        completeness.check_rows(contents.count, says.rows if says else None, where="manifest")
     return contents
 
 

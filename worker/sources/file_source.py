@@ -88,8 +88,9 @@ class FileSource:
         self._check_rows(sum(contents.count for contents in read))
         fleets = tuple(fleet for contents in read for fleet in contents.fleets)
         rows = tuple(row for contents in read for row in contents.rows)
+        notices = tuple(notice for contents in read for notice in contents.notices)
         revision = SourceRevision(_KIND, self.name, _revision(documents))
-        return SourceReading(revision, fleets, rows)
+        return SourceReading(revision, fleets, rows, notices)
 
     def _check_rows(self, count: int) -> None:
         checks = self.options.checks

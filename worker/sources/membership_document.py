@@ -43,6 +43,7 @@ class Contents:
     """The fleets and rows of one document, and its problems.
 
     `count` is the number of rows before any of them is left out; `code` is the error code if there are problems.
+    `notices` are harmless.
     """
 
     fleets: tuple[FleetEntry, ...]
@@ -50,6 +51,7 @@ class Contents:
     problems: tuple[Problem, ...]
     count: int = 0
     code: str = positions.INVALID
+    notices: tuple[Problem, ...] = ()
 
 
 def read(document: positions.Document, name: str) -> Contents:
@@ -69,15 +71,16 @@ def contents(
     problems: Iterable[tuple[positions.Place, str]],
     count: int = 0,
     code: str = positions.INVALID,
+    spell: Callable[[positions.Place], str] = positions.line_and_column,
 ) -> Contents:
-    """Return the contents of a document, its problems sorted by place."""
-    found = tuple(problem(name, place, message) for place, message in sorted(problems))
+    """Return the contents of a document, its problems sorted by place. `spell` writes a place."""
+    found = tuple(Problem(f"{name}:{spell(place)}", redact(message)) for place, message in sorted(problems))
     return Contents(tuple(fleets), tuple(rows), found, count, code)
 
 
 def problem(name: str, place: positions.Place, message: str) -> Problem:
     """Create a problem at a place of a document. A secret key in the message is redacted."""
-    return Problem(f"{name}:{place[0]}:{place[1]}", redact(message))
+    return Problem(f"{name}:{positions.line_and_column(place)}", redact(message))
 
 
 @functools.lru_cache(maxsize=1024)

@@ -30,6 +30,12 @@ Marks are nested like the data: a flat table of paths would take longer to build
 Place = tuple[int, int]
 """A line and a column, both counted from 1, in characters."""
 
+
+def line_and_column(place: Place) -> str:
+    """Return a place as editors and compilers write it."""
+    return f"{place[0]}:{place[1]}"
+
+
 TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels (five are enough): check that every bracket is closed"
 
 _LINE_BREAK = re.compile(r"\r\n?|\n")
@@ -102,19 +108,27 @@ class Document:
         return key, value
 
 
+SPLIT = "split it into several documents in a folder"
+
+
+def check_size(data: bytes, advice: str = SPLIT) -> None:
+    """Raise Malformed if a document is larger than `MAX_BYTES`."""
+    if len(data) > MAX_BYTES:
+        raise Malformed((1, 1), f"larger than {MAX_BYTES >> 20} MiB: {advice}", code="source_too_large")
+
+
 def decode(
     data: bytes,
     *,
     encoding: str = "auto",
     advice: str = "save the document as UTF-8",
-    too_large: str = "split it into several documents in a folder",
+    too_large: str = SPLIT,
 ) -> str:
     """Decode a document and drop its byte order mark. "auto" is UTF-8, or UTF-16 with a byte order mark.
 
     Raises Malformed. `advice` is for other encodings, `too_large` for documents larger than `MAX_BYTES`.
     """
-    if len(data) > MAX_BYTES:
-        raise Malformed((1, 1), f"larger than {MAX_BYTES >> 20} MiB: {too_large}", code="source_too_large")
+    check_size(data, too_large)
     if encoding == "auto":
         encoding = "UTF-16" if data.startswith(_UTF16_BOMS) else "UTF-8"
     if encoding == "UTF-8":

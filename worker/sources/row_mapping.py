@@ -41,6 +41,11 @@ class RowMapping:
     fleets: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
+    def reference_columns(self) -> list[str]:
+        """Return the names of the columns that refer to drivers and fleets, sorted."""
+        return sorted({*_PLACEHOLDER.findall(self.driver), *_PLACEHOLDER.findall(self.fleet)})
+
+    @property
     def columns(self) -> list[str]:
         """Return the names of all columns that the mapping uses, sorted."""
         templates = (self.driver, self.fleet, self.starts, self.ends, self.note)
@@ -58,15 +63,19 @@ class Template:
 
     def __init__(self, text: str, indexes: Mapping[str, int]) -> None:
         """Look up the columns, which must exist, in `indexes` by their folded names."""
-        self._literals = _PLACEHOLDER.split(text)[::2]
+        self._first, *self._literals = _PLACEHOLDER.split(text)[::2]
         self._indexes = [indexes[fold(name)] for name in _PLACEHOLDER.findall(text)]
+        self._is_simple = len(self._indexes) == 1
         self.index = self._indexes[0] if self._indexes else 0
         """The column to point at in messages."""
 
     def fill(self, cells: Sequence[str]) -> str:
         """Return the text for a row, or an empty text if one of its columns is empty there."""
-        filled = self._literals[0]
-        for index, literal in zip(self._indexes, self._literals[1:], strict=True):
+        if self._is_simple:  # the common case, and much faster
+            cell = cells[self.index].strip()
+            return self._first + cell + self._literals[0] if cell else ""
+        filled = self._first
+        for index, literal in zip(self._indexes, self._literals, strict=True):
             cell = cells[index].strip()
             if not cell:
                 return ""

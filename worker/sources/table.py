@@ -18,11 +18,24 @@ class Table:
     """A header, and rows that can be iterated once.
 
     `faults` are mistakes after which the parser could continue. They are complete when all rows have been iterated.
+    In a sheet, places are cells; `hidden_rows` are the rows that people do not see there.
     """
 
     header: TableRow
     rows: Iterable[TableRow]
     faults: Sequence[tuple[positions.Place, str]] = ()
+    is_sheet: bool = False
+    hidden_rows: Sequence[int] = ()
+
+
+def cell_name(place: positions.Place) -> str:
+    """Return a place in a sheet as spreadsheets write it, such as `C2`."""
+    row, column = place
+    letters = ""
+    while column:
+        column, rest = divmod(column - 1, 26)
+        letters = chr(ord("A") + rest) + letters
+    return f"{letters}{row}"
 
 
 def place(row: TableRow, index: int) -> positions.Place:

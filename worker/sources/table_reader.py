@@ -6,11 +6,13 @@ Neighbours: `formats` parses the table, `row_mapping` says how to read it; `memb
 moments and notes.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TypeVar
 
 from worker.core.model.desired import FleetEntry, FleetRef, Origin, Row
+from worker.core.model.problem import Problem
 from worker.sources import membership_document, positions, row_mapping, table
 
 COLUMNS = ("driver", "fleet", "from", "until", "note")
@@ -29,15 +31,34 @@ def required_columns(mapping: row_mapping.RowMapping | None) -> frozenset[str]:
     return frozenset(map(row_mapping.fold, COLUMNS[:2] if mapping is None else mapping.columns))
 
 
+def used_columns(mapping: row_mapping.RowMapping | None) -> frozenset[str]:
+    """Return the folded names of the columns that are read if they are there."""
+    return frozenset(map(row_mapping.fold, COLUMNS if mapping is None else mapping.columns))
+
+
+def reference_columns(mapping: row_mapping.RowMapping | None) -> frozenset[str]:
+    """Return the folded names of the columns that refer to drivers and fleets."""
+    return frozenset(map(row_mapping.fold, COLUMNS[:2] if mapping is None else mapping.reference_columns))
+
+
 def read(parsed: table.Table, mapping: row_mapping.RowMapping | None, name: str) -> membership_document.Contents:
     """Return the fleets, rows and problems of a table. Without a mapping, the table must have our own columns."""
-    header = _Header(parsed.header)
+    header = _Header(parsed)
     if problems := header.problems(mapping):  # without a valid header, rows have no meaning
-        return membership_document.contents(name, problems=problems)
+        return membership_document.contents(name, problems=problems, spell=header.spell)
     reader = _Reader(header, mapping or _own_mapping(header.indexes), name, is_own=mapping is None)
     for row in parsed.rows:
         reader.add(row)
-    return reader.contents(parsed.faults)
+    return dataclasses.replace(reader.contents(parsed.faults), notices=_hidden_rows(name, parsed.hidden_rows))
+
+
+def _hidden_rows(name: str, rows: Sequence[int]) -> tuple[Problem, ...]:
+    if not rows:
+        return ()
+    if len(rows) == 1:
+        return (Problem(name, f"row {rows[0]} is hidden in the sheet; it counts like any other", note=True),)
+    message = f"{len(rows)} rows (the first is {rows[0]}) are hidden in the sheet; they count like any other"
+    return (Problem(name, message, note=True),)
 
 
 def _own_mapping(columns: Collection[str]) -> row_mapping.RowMapping:
@@ -49,9 +70,11 @@ def _own_mapping(columns: Collection[str]) -> row_mapping.RowMapping:
 class _Header:
     """The columns of a table. Columns without a name at the right edge do not count."""
 
-    def __init__(self, row: table.TableRow) -> None:
-        self._row = row
-        self._names = [name.strip() for name in row[1]]
+    def __init__(self, parsed: table.Table) -> None:
+        self._row = parsed.header
+        self.is_sheet = parsed.is_sheet
+        self.spell = table.cell_name if parsed.is_sheet else positions.line_and_column
+        self._names = [name.strip() for name in self._row[1]]
         while self._names and not self._names[-1]:
             self._names.pop()
         self.width = len(self._names)
@@ -61,7 +84,7 @@ class _Header:
 
     def problems(self, mapping: row_mapping.RowMapping | None) -> list[_Problem]:
         """Return every reason why the rows cannot be read."""
-        used = set(map(row_mapping.fold, COLUMNS if mapping is None else mapping.columns))
+        used = used_columns(mapping)
         problems = []
         for index, name in enumerate(self._names):
             folded = row_mapping.fold(name)
@@ -86,6 +109,7 @@ class _Reader:
     """Collects fleets, rows and problems, one row at a time."""
 
     def __init__(self, header: _Header, mapping: row_mapping.RowMapping, name: str, *, is_own: bool) -> None:
+        self._header = header
         self._width = header.width
         self._mapping = mapping
         self._name = name
@@ -116,13 +140,16 @@ class _Reader:
         problems = [*faults, *self._problems, *self._unmapped_fleets()]
         if not problems and not self._wanted:
             empty = [((1, 1), _NONE_KEPT if self._count else _NO_ROWS)]
-            return membership_document.contents(self._name, problems=empty, code="source_empty")
+            return membership_document.contents(
+                self._name, problems=empty, code="source_empty", spell=self._header.spell
+            )
         return membership_document.contents(
             self._name,
             fleets=tuple(self._entries.values()),
             rows=tuple(self._rows),
             problems=problems,
             count=self._count,
+            spell=self._header.spell,
         )
 
     def _unmapped_fleets(self) -> Iterator[_Problem]:
@@ -136,25 +163,22 @@ class _Reader:
         cells = row[1]
         if (len(cells) != self._width and not self._fits(row)) or (self._filters and not self._passes_filters(row)):
             return
-        fleet, driver = self._fleet_of(row), None
+        if self._is_own:
+            self._refuse_spaces(row)
+        fleet = self._fleet_of(row)
         if fleet is None and self._mapping.fleets and self._mapping.other_fleets == "ignore":
             return
         self._wanted += 1
-        if text := self._text(row, "driver", self._driver):
-            driver = self._parsed(row, text, self._driver, membership_document.parse_driver)
-        else:
+        driver = self._parsed(row, self._driver, membership_document.parse_driver)
+        if driver is None and not self._driver.fill(cells):
             self._problem(row, self._driver, f"the driver is missing: {membership_document.DRIVER_FORMS}")
-        starts = ends = None
-        if text := self._text(row, "from", self._starts):
-            starts = self._parsed(row, text, self._starts, self._parse_moment)
-        if text := self._text(row, "until", self._ends):
-            ends = self._parsed(row, text, self._ends, self._parse_moment)
+        starts = self._parsed(row, self._starts, self._parse_moment)
+        ends = self._parsed(row, self._ends, self._parse_moment)
         if starts and ends and ends <= starts:
             self._problem(row, self._ends, membership_document.ENDS_TOO_EARLY)
-        note = self._parsed(row, self._note.fill(cells), self._note, membership_document.parse_note) or ""
+        note = self._parsed(row, self._note, membership_document.parse_note) or ""
         if fleet is not None and driver is not None:
-            origin = Origin(self._name, *table.place(row, self._driver.index))
-            self._rows.append(Row(fleet, driver, origin, starts, ends, note))
+            self._rows.append(Row(fleet, driver, self._origin(row, self._driver), starts, ends, note))
 
     def _fits(self, row: table.TableRow) -> bool:
         """Return whether a row has all cells of the header. Empty cells beyond its right edge do not count."""
@@ -183,7 +207,7 @@ class _Reader:
 
     def _fleet_of(self, row: table.TableRow) -> FleetRef | None:
         """Return the fleet of a row, or None if the row is left out or a problem."""
-        text = self._text(row, "fleet", self._fleet)
+        text = self._fleet.fill(row[1])
         if text in self._fleets:
             return self._fleets[text]
         if self._mapping.fleets and self._mapping.other_fleets == "ignore":
@@ -195,21 +219,28 @@ class _Reader:
             place, count = self._unmapped.get(text) or (table.place(row, self._fleet.index), 0)
             self._unmapped[text] = place, count + 1
             return None
-        self._fleets[text] = fleet = self._parsed(row, text, self._fleet, membership_document.parse_fleet)
+        self._fleets[text] = fleet = self._parsed(row, self._fleet, membership_document.parse_fleet)
         if fleet is not None:
-            origin = Origin(self._name, *table.place(row, self._fleet.index))
-            self._entries.setdefault(fleet, FleetEntry(fleet, origin))
+            self._entries.setdefault(fleet, FleetEntry(fleet, self._origin(row, self._fleet)))
         return fleet
 
-    def _text(self, row: table.TableRow, name: str, template: row_mapping.Template) -> str:
-        text = template.fill(row[1])
-        if self._is_own and text != row[1][template.index] and text:
-            self._problem(row, template, f"the {name} begins or ends with a space: remove it")
-        return text
+    def _origin(self, row: table.TableRow, template: row_mapping.Template) -> Origin:
+        place = table.place(row, template.index)
+        if self._header.is_sheet:
+            return Origin(f"{self._name}:{table.cell_name(place)}", 0, 0)
+        return Origin(self._name, *place)
 
-    def _parsed(
-        self, row: table.TableRow, text: str, template: row_mapping.Template, parse: Callable[[str], T]
-    ) -> T | None:
+    def _refuse_spaces(self, row: table.TableRow) -> None:
+        for name, template in zip(COLUMNS[:4], (self._driver, self._fleet, self._starts, self._ends), strict=True):
+            text = template.fill(row[1])
+            if text and text != row[1][template.index]:
+                self._problem(row, template, f"the {name} begins or ends with a space: remove it")
+
+    def _parsed(self, row: table.TableRow, template: row_mapping.Template, parse: Callable[[str], T]) -> T | None:
+        """Return the value of a row, or None if it has none or an invalid one."""
+        text = template.fill(row[1])
+        if not text:
+            return None
         try:
             return parse(text)
         except ValueError as error:

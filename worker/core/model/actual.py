@@ -31,7 +31,6 @@ class Fleet:
     name: str = ""
     status: str = "active"
     total_drivers: int | None = None
-    timezone: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

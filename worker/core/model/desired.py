@@ -144,6 +144,7 @@ class SourceReading:
     source: SourceRevision
     fleets: tuple[FleetEntry, ...]
     rows: tuple[Row, ...]
+    notices: tuple[Problem, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -20,7 +20,10 @@ def merge(readings: Sequence[SourceReading]) -> Desired:
     fleets = tuple(entry for reading in readings for entry in reading.fleets)
     stated_modes((entry, str(entry.fleet)) for entry in fleets)
     return Desired(
-        sources=tuple(reading.source for reading in readings), fleets=fleets, rows=tuple(rows), notices=tuple(notices)
+        sources=tuple(reading.source for reading in readings),
+        fleets=fleets,
+        rows=tuple(rows),
+        notices=(*(notice for reading in readings for notice in reading.notices), *notices),
     )
 
 

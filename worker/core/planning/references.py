@@ -75,9 +75,9 @@ def lower_ascii(text: str) -> str:
 
 def _require_visible(text: str, otherwise: str) -> None:
     """Refuse characters that make different references look the same."""
-    for character in text:
-        if not character.isprintable() or _BLANK.match(character):
-            raise ValueError(f"invisible character U+{ord(character):04X} in a reference: remove it, or {otherwise}")
+    if not text.isprintable() or _BLANK.search(text):  # a loop over every character would be most of the time
+        invisible = next(each for each in text if not each.isprintable() or _BLANK.match(each))
+        raise ValueError(f"invisible character U+{ord(invisible):04X} in a reference: remove it, or {otherwise}")
     if text and text.strip() != text:
         raise ValueError(f"{_shown(text)} begins or ends with a space: remove it, or {otherwise}")
 
