@@ -91,10 +91,16 @@ def _is_left_alone(node: ast.AST) -> bool:
             return True
         case ast.ClassDef(bases=bases):
             return any(ast.unparse(base) == "Protocol" for base in bases)
-    return False
+        case _:
+            return False
 
 
 def _changes(node: ast.stmt | ast.expr) -> Iterator[ast.stmt | ast.expr]:
+    """Yield what may take the place of a node."""
+    return _changed_statements(node) if isinstance(node, ast.stmt) else _changed_expressions(node)
+
+
+def _changed_expressions(node: ast.expr) -> Iterator[ast.expr]:
     match node:
         case ast.Compare(left=left, ops=[operator], comparators=comparators) if type(operator) in _SWAPPED:
             yield ast.Compare(left, [_swapped(operator)], comparators)
@@ -109,7 +115,13 @@ def _changes(node: ast.stmt | ast.expr) -> Iterator[ast.stmt | ast.expr]:
             yield ast.Constant(not value)
         case ast.Constant(value=0 | 1 as value):
             yield ast.Constant(1 - value)
-        case ast.Return(value=ast.expr() as value) if not _is_none(value):
+        case _:
+            pass
+
+
+def _changed_statements(node: ast.stmt) -> Iterator[ast.stmt]:
+    match node:
+        case ast.Return(value=ast.expr() as value) if not (isinstance(value, ast.Constant) and value.value is None):
             yield ast.Return(ast.Constant(None))
         case ast.Continue():
             yield ast.Break()
@@ -117,14 +129,12 @@ def _changes(node: ast.stmt | ast.expr) -> Iterator[ast.stmt | ast.expr]:
             yield ast.Pass()
         case ast.If(test=ast.Name() | ast.Attribute() | ast.Call() as test, body=body, orelse=orelse):
             yield ast.If(ast.UnaryOp(ast.Not(), test), body, orelse)
+        case _:
+            pass
 
 
 def _swapped(operator: ast.AST) -> Any:
     return _SWAPPED[type(operator)]()
-
-
-def _is_none(value: ast.expr) -> bool:
-    return isinstance(value, ast.Constant) and value.value is None
 
 
 def _replace(tree: ast.AST, path: _Path, changed: ast.AST) -> None:
