@@ -25,12 +25,9 @@ TIMEOUT = 30.0
 async def charge(url: str, *, connections: int) -> AsyncIterator[client.Client]:
     """Open the client of a sandbox."""
     exchange = transport.Transport(
-        base_url=url,
+        transport.Endpoint(url, "2026-03-01", "fleet-sync/benchmark", TIMEOUT),
         key=Secret(server.KEY),
-        api_version="2026-03-01",
-        user_agent="fleet-sync/benchmark",
-        timeout=TIMEOUT,
-        connections=connections,
+        network=transport.Network(connections),
     )
     try:
         yield client.Client(http=exchange, clock=composition.SystemClock(), page_size=100)

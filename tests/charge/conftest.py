@@ -1,5 +1,6 @@
 """What the client's tests share: an exchange over made-up connections, and every word that an exception says."""
 
+import ssl
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
@@ -11,6 +12,8 @@ from worker.core.model.secret import Secret
 
 KEY = "ch_sk_test_51secretsecretsecret"
 BASE = "https://charge.test/v1"
+DIRECT = transport.Network(connections=4, ssl_context=ssl.create_default_context())
+"""Real connections."""
 
 Handler = Callable[[httpx.Request], httpx.Response] | Callable[[httpx.Request], Coroutine[Any, Any, httpx.Response]]
 
@@ -22,7 +25,7 @@ def exchange(
     base_url: str = BASE,
     timeout: float = 5.0,
     connections: int = 4,
-    network: bool = False,
+    network: transport.Network | None = None,
 ) -> transport.Transport:
     """Make an exchange whose connections are answered by `handler`, or made by `make`, or real with `network`."""
 
@@ -30,13 +33,10 @@ def exchange(
         return httpx.MockTransport(handler or (lambda request: httpx.Response(200, json={})))
 
     return transport.Transport(
-        base_url=base_url,
+        transport.Endpoint(base_url, "2026-03-01", "fleet-sync/test", timeout),
         key=Secret(KEY),
-        api_version="2026-03-01",
-        user_agent="fleet-sync/test",
-        timeout=timeout,
-        connections=connections,
-        transport=None if network else make or answered,
+        network=network or transport.Network(connections),
+        make=None if network else make or answered,
     )
 
 

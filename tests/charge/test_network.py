@@ -57,11 +57,11 @@ async def test_the_proxies_of_the_environment_receive_nothing(monkeypatch: pytes
             monkeypatch.setenv(name.lower(), proxy_url.replace("http", scheme))
         for name in ("NO_PROXY", "no_proxy"):
             monkeypatch.setenv(name, "")
-        exchange = conftest.exchange(base_url=f"{url}/v1", network=True)
+        exchange = conftest.exchange(base_url=f"{url}/v1", network=conftest.DIRECT)
         assert (await exchange.exchange("GET", "/drivers")).body == b"{}"
         await exchange.aclose()
         # A made-up host must fail to resolve here, not be asked of a proxy.
-        exchange = conftest.exchange(base_url="https://charge.invalid/v1", network=True)
+        exchange = conftest.exchange(base_url="https://charge.invalid/v1", network=conftest.DIRECT)
         with pytest.raises(Unreachable):
             await exchange.exchange("GET", "/drivers")
         await exchange.aclose()
@@ -75,7 +75,7 @@ async def test_a_redirect_to_another_listener_reaches_it_not() -> None:
         answer = f"HTTP/1.1 307 Go\r\nlocation: {target_url}/v1/drivers\r\ncontent-length: 0\r\n\r\n".encode()
         charge = Listener(answer=answer)
         async with charge.listening() as url:
-            exchange = conftest.exchange(base_url=f"{url}/v1", network=True)
+            exchange = conftest.exchange(base_url=f"{url}/v1", network=conftest.DIRECT)
             assert (await exchange.exchange("GET", "/drivers")).status == 307
             await exchange.aclose()
     assert target.connections == 0
@@ -84,7 +84,7 @@ async def test_a_redirect_to_another_listener_reaches_it_not() -> None:
 async def test_connections_are_kept_open() -> None:
     charge = Listener()
     async with charge.listening() as url:
-        exchange = conftest.exchange(base_url=f"{url}/v1", network=True)
+        exchange = conftest.exchange(base_url=f"{url}/v1", network=conftest.DIRECT)
         for _ in range(3):
             await exchange.exchange("GET", "/drivers")
         await exchange.aclose()
@@ -94,7 +94,7 @@ async def test_connections_are_kept_open() -> None:
 async def test_a_kept_connection_that_the_server_closed_is_not_used_again() -> None:
     charge = Listener(close=True)
     async with charge.listening() as url:
-        exchange = conftest.exchange(base_url=f"{url}/v1", network=True)
+        exchange = conftest.exchange(base_url=f"{url}/v1", network=conftest.DIRECT)
         for _ in range(3):
             charge.hung_up = anyio.Event()
             assert (await exchange.exchange("GET", "/drivers")).status == 200
@@ -118,7 +118,7 @@ async def test_a_kept_connection_that_the_server_closed_is_not_used_again() -> N
 async def test_what_is_no_http_is_unreachable(answer: bytes) -> None:
     charge = Listener(answer=answer, close=True)
     async with charge.listening() as url:
-        exchange = conftest.exchange(base_url=f"{url}/v1", network=True)
+        exchange = conftest.exchange(base_url=f"{url}/v1", network=conftest.DIRECT)
         with pytest.raises(Unreachable) as caught:
             await exchange.exchange("GET", "/drivers")
         await exchange.aclose()
@@ -129,7 +129,7 @@ async def test_what_is_no_http_is_unreachable(answer: bytes) -> None:
 async def test_nobody_there_is_unreachable() -> None:
     async with Listener().listening() as url:
         pass
-    exchange = conftest.exchange(base_url=f"{url}/v1", network=True)
+    exchange = conftest.exchange(base_url=f"{url}/v1", network=conftest.DIRECT)
     with pytest.raises(Unreachable, match=r"no connection to 127\.0\.0\.1 could be made"):
         await exchange.exchange("GET", "/drivers")
     await exchange.aclose()
@@ -138,7 +138,7 @@ async def test_nobody_there_is_unreachable() -> None:
 async def test_a_plain_answer_to_a_tls_client_is_unreachable() -> None:
     charge = Listener()
     async with charge.listening() as url:
-        exchange = conftest.exchange(base_url=f"{url.replace('http:', 'https:')}/v1", network=True)
+        exchange = conftest.exchange(base_url=f"{url.replace('http:', 'https:')}/v1", network=conftest.DIRECT)
         with pytest.raises(Unreachable) as caught:
             await exchange.exchange("GET", "/drivers")
         await exchange.aclose()

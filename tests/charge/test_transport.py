@@ -206,7 +206,7 @@ async def test_a_server_that_never_answers_meets_it_too() -> None:
         raise AssertionError
 
     start = anyio.current_time()
-    with pytest.raises(Unreachable, match="no whole answer within 1 s"):
+    with pytest.raises(Unreachable, match="no complete reply within 1 s"):
         await conftest.exchange(handler, timeout=1).exchange("POST", "/drivers/x/attach")
     assert anyio.current_time() - start == pytest.approx(1)
 
@@ -219,7 +219,7 @@ async def test_waiting_for_a_connection_is_not_part_of_the_deadline() -> None:
         return httpx.Response(200)
 
     exchange = conftest.exchange(handler, timeout=5, connections=1)
-    answers: list[transport.Answer] = []
+    answers: list[transport.Reply] = []
 
     async def ask() -> None:
         answers.append(await exchange.exchange("GET", "/drivers"))
@@ -236,23 +236,35 @@ async def test_no_body_is_larger_than_the_bound() -> None:
     with pytest.raises(Unreachable) as caught:
         await exchange.exchange("GET", "/drivers")
     assert caught.value.code == "answer_too_large"
-    assert body.sent <= transport.MOST_BYTES + 65536
+    assert body.sent <= transport.MAX_BODY_BYTES + 65536
     assert body.closed
 
 
 async def test_a_body_of_the_largest_size_is_read() -> None:
-    body = Body(b"x" * (transport.MOST_BYTES // 8), times=8)
+    body = Body(b"x" * (transport.MAX_BODY_BYTES // 8), times=8)
     answer = await conftest.exchange(lambda request: httpx.Response(200, stream=body)).exchange("GET", "/drivers")
-    assert len(answer.body) == transport.MOST_BYTES
+    assert len(answer.body) == transport.MAX_BODY_BYTES
 
 
-async def test_a_body_is_taken_as_it_came() -> None:
-    """We ask for no encoding; a server that compresses all the same does not get to inflate a bomb here."""
-    headers = {"content-encoding": "gzip"}
-    answer = await conftest.exchange(
-        lambda request: httpx.Response(200, headers=headers, stream=Body(b"\x1f\x8b", times=1))
-    ).exchange("GET", "/drivers")
-    assert answer.body == b"\x1f\x8b"
+@pytest.mark.parametrize("encoding", ["gzip", "br, identity", "GZIP"])
+async def test_a_compressed_reply_is_refused_unread_and_says_so(encoding: str) -> None:
+    """Story: a gateway compressed replies, and the message was "the answer is no JSON"."""
+    body = Body(b"\x1f\x8b", times=1)
+    exchange = conftest.exchange(
+        lambda request: httpx.Response(200, headers={"content-encoding": encoding}, stream=body)
+    )
+    with pytest.raises(Unreachable, match="compressed") as caught:
+        await exchange.exchange("GET", "/drivers")
+    assert (caught.value.code, body.sent, body.closed) == ("answer_encoded", 0, True)
+    assert "gateway" in caught.value.remedy
+
+
+async def test_a_reply_that_says_it_is_not_encoded_is_read() -> None:
+    headers = {"content-encoding": "identity"}
+    reply = await conftest.exchange(lambda request: httpx.Response(200, headers=headers, content=b"{}")).exchange(
+        "GET", "/drivers"
+    )
+    assert reply.body == b"{}"
 
 
 # --- What goes wrong --------------------------------------------------------------------------------------

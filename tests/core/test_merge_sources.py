@@ -95,10 +95,10 @@ def test_every_fleet_that_is_given_two_modes_is_named_with_both_places() -> None
 
 
 def test_what_the_sources_report_comes_first() -> None:
-    first = Row(FLEET, DriverById(A), Origin("a.xlsx", 2, 1))
+    first, again = (Row(FLEET, DriverById(A), Origin("a.xlsx", line, 1)) for line in (2, 3))
     hidden = Problem("a.xlsx", "row 2 is hidden", note=True)
-    one = dataclasses.replace(reading("a.xlsx", first, first), notices=(hidden,))
-    assert [notice.where for notice in merge_sources.merge([one]).notices] == ["a.xlsx", "a.xlsx:2:1"]
+    one = dataclasses.replace(reading("a.xlsx", first, again), notices=(hidden,))
+    assert [notice.where for notice in merge_sources.merge([one]).notices] == ["a.xlsx", "a.xlsx:3:1"]
 
 
 def test_a_fleet_of_a_declared_scope_has_no_position_in_a_document() -> None:

@@ -112,7 +112,7 @@ def test_the_layers_shown_are_those_that_import_linter_checks() -> None:
         (
             r"^import httpx$",
             "docs/decisions/connection-pool.md",
-            ["worker/charge/transport.py", "worker/notifications/webhook.py"],
+            ["worker/charge/connection.py", "worker/charge/transport.py", "worker/notifications/webhook.py"],
         ),
         (r"except Exception\b", "CONTRIBUTING.md", ["worker/service/app.py", "worker/service/scheduler.py"]),
     ],

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -119,3 +120,24 @@ def test_proxies_and_passwords_of_the_environment_are_not_asked(workspace: conft
     assert (near.code, far.code) == (0, 1)
     assert trap.caught == []
     assert all(request.authorized for request in workspace.charge.requests)
+
+
+def test_a_key_that_was_rotated_is_read_again_and_the_run_completes(workspace: conftest.Workspace) -> None:
+    """Story: a vault rotated the key between two requests."""
+    vault = workspace.write(
+        "import pathlib, sys\n"
+        "read_before = pathlib.Path('read-before')\n"
+        f"key = {app.KEY[:4]!r} + {app.KEY[4:]!r} if read_before.exists() else 'ch_sk_test_expired'\n"
+        "read_before.touch()\n"
+        "sys.stdout.write(key)\n",
+        "vault.py",
+    )
+    fleet, *_ = members = workspace.members()
+    newcomer = next(driver for driver in workspace.people.drivers if driver not in members[fleet])
+    workspace.write({fleet: [*members[fleet], newcomer]})
+    del workspace.folder.environ["CHARGE_API_KEY"]
+    ended = workspace.run("once", "--json", FLEET_SYNC_CHARGE__API_KEY_COMMAND=json.dumps([sys.executable, str(vault)]))
+    assert ended.code == 0, ended.stderr
+    assert workspace.changed() == [("attach", newcomer, fleet)]
+    assert [request.status for request in workspace.charge.requests].count(401) == 1
+    _without_key(workspace, ended)

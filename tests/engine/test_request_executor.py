@@ -11,6 +11,7 @@ from worker.core.model.errors import (
     ChargeError,
     Conflict,
     ForeignOrigin,
+    KeyChanged,
     KeyRejected,
     NotFound,
     NotSent,
@@ -72,6 +73,19 @@ def _executor(
 
 def _pauses(moments: Sequence[float]) -> list[float]:
     return [round(after - before, 2) for before, after in itertools.pairwise(moments)]
+
+
+async def test_a_request_under_a_key_that_changed_is_sent_again_at_once_and_the_run_goes_on() -> None:
+    """Also with a single attempt allowed: the first one could not succeed."""
+    executor, endpoint = _executor(policy=retry_policy.RetryPolicy(max_attempts=1)), Endpoint(KeyChanged("401"))
+    attempts, checks = request_executor.Attempts(write=True), []
+
+    async def ready() -> None:
+        checks.append(1)
+
+    assert await executor.send(endpoint, attempts, ready=ready) == "answer"
+    assert (attempts.count, attempts.maybe_applied, len(checks)) == (2, False, 2)
+    executor.run_cancellation.check()
 
 
 async def test_what_succeeds_is_sent_once() -> None:

@@ -16,7 +16,9 @@ from tests.support import clocks
 from worker.core.model.secret import Secret
 from worker.journal import sql_journal
 from worker.service import app
-from worker.settings import model
+from worker.settings import model, secrets
+
+KEY = Secret("ch_sk_test_x")
 
 pytestmark = pytest.mark.anyio
 
@@ -70,7 +72,7 @@ def operator(tmp_path: pathlib.Path, charge: KeepAliveServer) -> app.Operator:
             "journal": {"url": f"sqlite:///{tmp_path / 'journal.db'}"},
         }
     )
-    return app.Operator(settings, Secret("ch_sk_test_x"))
+    return app.Operator(settings, secrets.Credentials(KEY, lambda: KEY))
 
 
 @pytest.fixture

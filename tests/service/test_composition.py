@@ -9,7 +9,9 @@ from tests.support import clocks
 from worker.core.model.secret import Secret
 from worker.journal import sql_journal
 from worker.service import composition, shutdown
-from worker.settings import model
+from worker.settings import model, secrets
+
+KEY = Secret("ch_sk_test_x")
 
 pytestmark = pytest.mark.anyio
 
@@ -29,7 +31,7 @@ class Accounts:
         )
         account = composition.AccountRuntime(
             settings=settings,
-            key=Secret("ch_sk_test_x"),
+            credentials=secrets.Credentials(KEY, lambda: KEY),
             journal=self.journal,
             process_shutdown=shutdown.Shutdown(),
             progress=composition.Unwatched(),

@@ -215,3 +215,58 @@ def test_a_file_without_a_usable_address_is_refused_unrepeated(
 def test_an_address_in_place_of_the_path_of_its_file_is_not_shown(load: conftest.Load) -> None:
     assert "this is an address, not a path" in webhook_problem(load, f"notify.url_file = '{URL}'\n")
     assert "cannot read the file" in webhook_problem(load, "notify.url_file = 'nowhere'\n")
+
+
+# --- The proxy's address
+
+
+def proxy_problem(load: conftest.Load, text: str) -> str:
+    with pytest.raises(SettingsError) as caught:
+        secrets.proxy_address(load(text))
+    assert "sesame" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_without_a_proxy_there_is_none(load: conftest.Load) -> None:
+    assert secrets.proxy_address(load()) is None
+
+
+def test_the_proxy_is_in_the_settings_or_in_a_file_with_its_login(load: conftest.Load, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "proxy").write_text("http://user:sesame@Proxy.example:3128/\n")
+    of_settings = secrets.proxy_address(load("charge.proxy_url = 'http://proxy.example:3128'\n"))
+    of_file = secrets.proxy_address(load("charge.proxy_url_file = 'proxy'\n"))
+    assert of_settings is not None and of_settings.reveal() == "http://proxy.example:3128"
+    assert of_file is not None and of_file.reveal() == "http://user:sesame@proxy.example:3128"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("", "the file is empty"),
+        ("https://user:sesame@proxy.example", "plain http"),
+        ("proxy.example:3128", "not an http or https address"),
+        ("http://user:sesame@proxy.example/path", "a path"),
+    ],
+)
+def test_a_file_without_a_usable_proxy_is_refused_unrepeated(
+    content: str, words: str, load: conftest.Load, tmp_path: pathlib.Path
+) -> None:
+    (tmp_path / "proxy").write_text(content)
+    assert words in proxy_problem(load, "charge.proxy_url_file = 'proxy'\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("charge.proxy_url = 'http://user:sesame@proxy.example'", "proxy_url_file"),
+        ("charge.proxy_url = 'socks5://proxy.example'", "not an http or https address"),
+        ("charge = {proxy_url = 'http://p', proxy_url_file = 'x'}", "keep one of the two"),
+        ("charge = {base_url = 'http://localhost', proxy_url = 'http://p'}", "plain http would expose the key"),
+    ],
+)
+def test_a_proxy_that_cannot_be_used_is_refused_in_the_settings(
+    text: str, words: str, refused: conftest.Refused
+) -> None:
+    (found,) = refused(text + "\n")
+    assert words in found
+    assert "sesame" not in found

@@ -156,13 +156,10 @@ class Life:
             requests_per_second=settings.rate, burst=settings.burst, adaptive=settings.adaptive
         )
         self._http = around.parts.new_transport(
-            base_url=harness.BASE,
+            transport.Endpoint(harness.BASE, "2026-03-01", "fleet-sync/simulated", settings.timeout),
             key=Secret(app.KEY),
-            api_version="2026-03-01",
-            user_agent="fleet-sync/simulated",
-            timeout=settings.timeout,
-            connections=settings.concurrency,
-            transport=self._wire,
+            network=transport.Network(settings.concurrency),
+            make=self._wire,
         )
         self._client = around.parts.new_client(http=self._http, clock=around.wall, page_size=settings.page_size)
 

@@ -96,13 +96,10 @@ class Harness:
         self.journal = journal or self.memory
         self.watcher = doubles.Watcher()
         self.http = transport.Transport(
-            base_url=BASE,
+            transport.Endpoint(BASE, "2026-03-01", "fleet-sync/test", timeout),
             key=Secret(key),
-            api_version="2026-03-01",
-            user_agent="fleet-sync/test",
-            timeout=timeout,
-            connections=concurrency,
-            transport=new_transport or (lambda: support.transport(self.sandbox)),
+            network=transport.Network(concurrency),
+            make=new_transport or (lambda: support.transport(self.sandbox)),
         )
         self.client = client.Client(http=self.http, clock=self.wall, page_size=page_size)
         self.limiter = rate_limiter.RateLimiter(requests_per_second=requests_per_second, burst=burst, adaptive=adaptive)

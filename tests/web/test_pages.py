@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from html import parser
 
+import anyio
 import pytest
 import structlog.testing
 
@@ -294,9 +295,9 @@ async def test_a_journal_that_works_again_is_read_again() -> None:
     service = doubles.Service()
     shown = fragments.Fragments(service, approvable=True)
     service.record.fails = JournalError("disk I/O error")
-    assert "disk I/O error" in (await shown.render())["history"]
+    assert "disk I/O error" in (await shown.at(1)).fragments["history"]
     service.record.fails = None
-    assert "disk I/O error" not in (await shown.render())["history"]
+    assert "disk I/O error" not in (await shown.at(2)).fragments["history"]
 
 
 async def test_an_incompletely_read_fleet_is_marked() -> None:
@@ -359,23 +360,26 @@ async def test_must_see_offers_no_approval() -> None:
     assert 'action="/approve"' not in page
 
 
-async def test_past_runs_are_read_once_a_run() -> None:
+async def test_readers_in_the_same_tick_share_a_rendering() -> None:
     service = doubles.Service()
-    asked = []
+    await doubles.past(service, 3)
+    service.record.given.clear()
+    shown, renderings = fragments.Fragments(service, approvable=True), list[fragments.Rendered]()
 
-    class Counting(doubles.Record):
-        async def runs(self, *, limit: int | None = None):  # type: ignore[no-untyped-def]
-            asked.append(limit)
-            return await super().runs(limit=limit)
+    async def read_page(tick: int) -> None:
+        renderings.append(await shown.at(tick))
 
-    service.record = Counting()
-    shown = fragments.Fragments(service, approvable=True)
-    await shown.render()
-    await shown.render()
-    assert asked == [history_chart.MAX_RUNS]
+    async with anyio.create_task_group() as tasks:
+        for _ in range(100):
+            tasks.start_soon(read_page, 7)
+    assert service.record.given == [4]
+    assert {id(each) for each in renderings} == {id(renderings[0])}
+    await read_page(6)
+    assert renderings[-1] is renderings[0]
     service.present = doubles.working()
-    await shown.render()
-    assert asked == [history_chart.MAX_RUNS] * 2
+    await read_page(8)
+    assert service.record.given == [4, 4]
+    assert "Working" in renderings[-1].title
 
 
 class Counted(tuple[HeldChange, ...]):
@@ -394,8 +398,8 @@ async def test_rendering_iterates_over_held_changes_once_for_alerts_and_once_for
     )
     service = doubles.Service(doubles.calm(last=doubles.run(plan=plan)))
     Counted.walks = 0
-    drawn = await fragments.Fragments(service, approvable=True).render()
-    assert "40 detaches are held" in drawn["banner"]
+    drawn = await fragments.Fragments(service, approvable=True).at(1)
+    assert "40 detaches are held" in drawn.fragments["banner"]
     assert Counted.walks == 2
 
 

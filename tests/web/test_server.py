@@ -187,10 +187,28 @@ async def test_an_incomplete_second_request_is_closed_too(begun: bytes) -> None:
                 await stream.receive()
 
 
-async def test_connections_beyond_the_limit_get_a_response() -> None:
-    limits = server.Limits(connections=2)
+async def test_a_new_connection_displaces_the_oldest_one() -> None:
+    """Idle sockets must not keep a liveness probe out: without this, 140 of them did."""
+    limits = server.Limits(connections=4)
     async with serving(doubles.Service(), limits=limits) as served, contextlib.AsyncExitStack() as stack:
-        for _ in range(2):
-            await stack.enter_async_context(await anyio.connect_tcp("127.0.0.1", served.port))
+        idle = [await stack.enter_async_context(await anyio.connect_tcp("127.0.0.1", served.port)) for _ in range(6)]
         client = await stack.enter_async_context(httpx.AsyncClient())
-        assert (await client.get(served.url)).status_code == 503
+        assert (await client.get(f"{served.url}healthz")).text == "ok\n"
+        for displaced in idle[:3]:
+            with anyio.fail_after(PATIENCE), pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
+                await displaced.receive()
+        await idle[-1].send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert b"200 OK" in await idle[-1].receive()
+
+
+async def test_pipelined_requests_are_answered_one_after_another() -> None:
+    async with (
+        serving(doubles.Service()) as served,
+        await anyio.connect_tcp("127.0.0.1", served.port) as stream,
+    ):
+        await stream.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n" * 10)
+        received = b""
+        with anyio.fail_after(PATIENCE):
+            while received.count(b"ok\n") < 10:
+                received += await stream.receive()
+        assert received.count(b"HTTP/1.1 200 OK") == 10

@@ -1,1 +1,1 @@
-"""The edge to Charge: `http` moves bytes, `wire` gives them meaning, `client` is the port that the engine uses."""
+"""The edge to Charge. `client` is the port that the engine uses."""

@@ -1,15 +1,16 @@
-"""Gives bytes meaning: JSON to values, statuses to the error tree.
+"""Decodes the objects of Charge's API, and its errors.
 
-Invariant: what does not have the documented shape is an error, never an empty value: a driver without `fleets` is
+Invariant: whatever does not have the documented shape is an error, never an empty value: a driver without `fleets` is
 unreadable, not a driver in no fleet. Facts are from Charge's API reference (drivers, fleets, pagination, errors).
-Neighbours: `http` delivers the bytes, `client` asks for a meaning.
+Neighbours: `transport` delivers the bytes, `pages` reads listings with these objects.
 """
 
+import dataclasses
 import datetime
 import email.utils
 import re
-from collections.abc import Mapping
-from typing import Annotated, Any, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
 
@@ -33,23 +34,30 @@ _DriverId = Annotated[str, msgspec.Meta(pattern=r"^drv_[A-Za-z0-9]+\Z")]
 _FleetId = Annotated[str, msgspec.Meta(pattern=r"^flt_[A-Za-z0-9]+\Z")]
 
 
+MAX_COUNT = 1_000_000_000
+"""The largest number of drivers in a fleet that is believed; beyond it, Charge counts as not having said it."""
+
+
 class DriverObject(msgspec.Struct):
-    """The fields of a driver that matter here. A list may be null where it is empty; it may not be missing."""
+    """The fields of a driver that matter here. A list may be null if it is empty; it may not be missing."""
 
     id: _DriverId
     fleets: list[str] | None
     email: str | None = None
     name: str | None = None
     metadata: dict[str, Any] | None = None
+    status: str | None = None
+    created: Any = None
 
-    def value(self) -> Driver:
-        """Give the driver as a value."""
+    def driver(self) -> Driver:
+        """Return the driver as a value."""
         return Driver(
             id=DriverId(self.id),
             fleets=frozenset(map(FleetId, self.fleets or ())),
             email=self.email or "",
             name=self.name or "",
             metadata={key: _text(entry) for key, entry in (self.metadata or {}).items() if entry is not None},
+            status=self.status or "active",
         )
 
 
@@ -60,10 +68,19 @@ class FleetObject(msgspec.Struct):
     name: str | None = None
     status: str | None = None
     total_drivers: int | None = None
+    timezone: str | None = None
+    created: Any = None
 
-    def value(self) -> Fleet:
-        """Give the fleet as a value."""
-        return Fleet(FleetId(self.id), self.name or "", self.status or "", self.total_drivers)
+    def fleet(self) -> Fleet:
+        """Return the fleet as a value."""
+        total = self.total_drivers
+        return Fleet(
+            FleetId(self.id),
+            self.name or "",
+            self.status or "",
+            total_drivers=total if total is not None and 0 <= total <= MAX_COUNT else None,
+            timezone=self.timezone or "",
+        )
 
 
 class DriverList(msgspec.Struct):
@@ -80,11 +97,28 @@ class FleetList(msgspec.Struct):
     next_page_url: str | None
 
 
-DRIVER = msgspec.json.Decoder(DriverObject, float_hook=msgspec.Raw)
-FLEET = msgspec.json.Decoder(FleetObject)
-DRIVERS = msgspec.json.Decoder(DriverList, float_hook=msgspec.Raw)
-FLEETS = msgspec.json.Decoder(FleetList)
-"""What reads each answer. Numbers of metadata stay as they are written: 1e5 is no 100000.0."""
+Object = TypeVar("Object", DriverObject, FleetObject)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Kind(Generic[Object]):
+    """One kind of object: the prefix of its ids, and the decoders of an object and of a page."""
+
+    prefix: str
+    object: msgspec.json.Decoder[Object]
+    page: "msgspec.json.Decoder[Any]"
+
+
+# float_hook: numbers in metadata stay as they are written, because 1e5 is not the text 100000.0.
+DRIVERS = Kind(
+    "drv_",
+    msgspec.json.Decoder(DriverObject, float_hook=msgspec.Raw),
+    msgspec.json.Decoder(DriverList, float_hook=msgspec.Raw),
+)
+FLEETS = Kind("flt_", msgspec.json.Decoder(FleetObject), msgspec.json.Decoder(FleetList))
+
+UNREADABLE = (msgspec.DecodeError, ValueError, RecursionError)
+"""What a decoder raises. ValueError: text that is not UTF-8, or an integer of too many digits."""
 
 
 class _ErrorObject(msgspec.Struct):
@@ -95,24 +129,48 @@ class _ErrorObject(msgspec.Struct):
     request: str | None = None
 
 
-Shape = TypeVar("Shape", DriverObject, FleetObject, DriverList, FleetList)
-
 _REQUEST_ID_HEADERS = ("charge-request-id", "request-id", "x-request-id")
 _REQUEST_ID = re.compile(r"req_[A-Za-z0-9]{1,64}")
 _decode_error = msgspec.json.Decoder(_ErrorObject).decode
 
 
-def decode(body: bytes, decoder: msgspec.json.Decoder[Shape]) -> Shape:
-    """Read a successful answer's body. Raises errors.Unreachable where it is not what the reference says."""
+def decode(body: bytes, kind: Kind[Object]) -> Object:
+    """Return the object in a successful reply. Raises errors.Unreachable if it is not as the reference says."""
     try:
-        return decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        kind = "lacks what it should hold" if isinstance(error, msgspec.ValidationError) else "is no JSON"
-        raise Unreachable(f"the answer {kind}", code="answer_unreadable") from None
+        found = kind.object.decode(body)
+    except UNREADABLE as error:
+        raise unreadable("lacks a field, or has one of another type" if _is_json(error) else "is not JSON") from None
+    require_version([found])
+    return found
+
+
+def unreadable(reason: str = "is not a page of a list") -> Unreachable:
+    """Return the error for a reply that cannot be read."""
+    return Unreachable(f"the reply {reason}", code="answer_unreadable")
+
+
+def require_version(objects: Iterable[DriverObject | FleetObject]) -> None:
+    """Raise errors.Unreachable if the objects are of an edition of the API in which `created` is a number."""
+    created = [each.created for each in objects]
+    if created and all(isinstance(each, int) for each in created):
+        raise other_version()
+
+
+def other_version() -> Unreachable:
+    """Return the error for a reply in the format of another version of the API."""
+    return Unreachable(
+        "the reply has the format of another version of the API: the header Charge-Version had no effect",
+        code="api_version",
+        remedy="Check `charge.api_version`, and that no proxy or gateway removes the header Charge-Version.",
+    )
+
+
+def _is_json(error: Exception) -> bool:
+    return isinstance(error, msgspec.ValidationError)
 
 
 def request_id(headers: Mapping[str, str], body: str | None = None) -> str | None:
-    """Give the id under which Charge's support finds the request, from the error object or a header."""
+    """Return the id that Charge's support needs to find the request, from the error object or a header."""
     for candidate in (body, *(headers.get(name) for name in _REQUEST_ID_HEADERS)):
         if candidate and _REQUEST_ID.fullmatch(candidate):
             return candidate
@@ -120,15 +178,15 @@ def request_id(headers: Mapping[str, str], body: str | None = None) -> str | Non
 
 
 def failure(status: int, headers: Mapping[str, str], body: bytes, *, now: datetime.datetime) -> ChargeError:
-    """Give the error that an answer other than 2xx stands for, whether or not its body is Charge's error object.
+    """Return the error for a reply other than 2xx, whether or not its body is Charge's error object.
 
-    A complaint about an idempotency key, of which each belongs to one write, means that the write is still under way.
+    An error about an idempotency key means that Charge is still processing the write: no other write has that key.
     """
-    shown = _error_object(body)
-    message = f"{status}: {_line(shown.message, 300)}" if shown.message else f"{status} without an explanation"
-    code, request = _line(shown.code or shown.type or "", 64), request_id(headers, shown.request)
+    described = _error_object(body)
+    message = f"{status}: {_line(described.message, 300)}" if described.message else f"{status} without an explanation"
+    code, request = _line(described.code or described.type or "", 64), request_id(headers, described.request)
     if status == 401:
-        return KeyRejected(message, code=_line(shown.code or "", 64), status=status, request_id=request)
+        return KeyRejected(message, code=_line(described.code or "", 64), status=status, request_id=request)
     if status == 429:
         pause = retry_after(headers, now=now)
         return RateLimited(message, retry_after=pause, code=code, request_id=request)
@@ -139,7 +197,7 @@ def failure(status: int, headers: Mapping[str, str], body: bytes, *, now: dateti
 
 
 def retry_after(headers: Mapping[str, str], *, now: datetime.datetime) -> float | None:
-    """Give the seconds that `Retry-After` asks for: a number, or a date against the answer's own `Date` or `now`."""
+    """Return the seconds that `Retry-After` asks for; a date is compared with the reply's own `Date`, or with `now`."""
     text = headers.get("retry-after", "").strip()
     if re.fullmatch(r"\d{1,9}(\.\d+)?", text):
         return float(text)
@@ -149,12 +207,12 @@ def retry_after(headers: Mapping[str, str], *, now: datetime.datetime) -> float 
 
 
 def _text(entry: Any) -> str:
-    """Give an entry of metadata as text: a text as it is, anything else as JSON writes it."""
+    """Return an entry of metadata as text: a string as it is, anything else as JSON."""
     return entry if isinstance(entry, str) else msgspec.json.encode(entry).decode()
 
 
 _GATEWAY = {408: Unreachable, 425: Unreachable, 499: Unreachable}
-"""What a gateway answers that did not wait for Charge: whether a write took effect is unknown."""
+"""Statuses of a gateway that did not wait for Charge: whether a write took effect is unknown."""
 
 
 def _kind(status: int) -> type[ChargeError]:
@@ -164,15 +222,15 @@ def _kind(status: int) -> type[ChargeError]:
 
 
 def _error_object(body: bytes) -> _ErrorObject:
-    """Read Charge's error object; a gateway's page of HTML explains nothing."""
+    """Return Charge's error object, or an empty one, for example for a gateway's HTML page."""
     try:
         return _decode_error(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return _ErrorObject()
 
 
 def _line(text: str, longest: int) -> str:
-    """Keep what a log or a terminal can show as one line, without a key that the server may have quoted."""
+    """Return text as one printable line, without a key that the server may have quoted."""
     return "".join(letter if letter.isprintable() else " " for letter in redact(text)[:longest])
 
 

@@ -1,13 +1,8 @@
-"""Moves one request to Charge and its answer back. The only module that talks HTTP with Charge.
+"""Sends one request to Charge and returns the reply. With `connection` the only module that talks HTTP with Charge.
 
-Invariants: the key goes to the origin of `base_url` and nowhere else: foreign addresses are refused before anything is
-sent, redirects are never followed, the environment's proxies never asked; every exchange ends by its deadline, and no
-body is larger than the bound. Neighbours: `client` says what to send, `wire` reads what comes back;
-`notices.webhook` is the only other module that imports httpx, and has no key.
-
-The pool is our own: httpcore 1.0.9 looks through its whole pool at every request, which with 32 connections costs
-three times the CPU of one, and a request that is cancelled while it queues there spoils the pool for good. So every
-connection is a transport of its own, kept on a stack behind a limiter; a broken one is thrown away.
+Invariants: the key goes to the origin of `base_url` and nowhere else: an address on another origin is refused before
+anything is sent, redirects are not followed, and the environment's proxies are not used. Every exchange ends by its
+deadline, and no body is larger than the limit. Neighbours: `client` decides what to send, `codec` reads the replies.
 """
 
 import contextlib
@@ -16,46 +11,78 @@ import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 
 import anyio
-import certifi
 import httpx
 
+from worker.charge import connection
 from worker.core.model.errors import ForeignOrigin, NotSent, Unreachable
 from worker.core.model.secret import Secret
 
-MOST_BYTES = 8 * 1024 * 1024
-"""The largest body that is read. A page of 100 drivers takes some 90 KB."""
+MAX_BODY_BYTES = 8 * 1024 * 1024
+"""The largest body that is read. A page of 100 drivers takes about 90 KB."""
+
+_ENCODED_REMEDY = (
+    "Charge was asked for a reply without compression. Check that no proxy or gateway on the way compresses replies."
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Answer:
-    """What came back: status, headers (names in lower case) and the whole body."""
+class Endpoint:
+    """Where to send requests, and as what: `timeout` is the deadline of a whole exchange, in seconds."""
+
+    base_url: str
+    api_version: str
+    user_agent: str
+    timeout: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Network:
+    """How connections are made, whichever the origin.
+
+    `ssl_context` is needed for https only. `ignored_proxies` are the proxy variables that the environment sets: they
+    are not used, but errors mention them.
+    """
+
+    connections: int
+    ssl_context: ssl.SSLContext | None = None
+    proxy: connection.Proxy | None = None
+    ignored_proxies: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Reply:
+    """Status, headers (names compare without case) and the whole body of a reply."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
 
 
-class ConnectionPool(httpx.AsyncBaseTransport):
-    """At most `size` connections to one origin, the one used last first."""
+class ConnectionPool:
+    """At most `size` connections, the one that was used last first, so that the others grow old and are dropped.
+
+    httpcore's own pool scans all its connections at every request, and does not recover from a request that is
+    cancelled while it waits there.
+    """
 
     def __init__(self, make: Callable[[], httpx.AsyncBaseTransport], *, size: int) -> None:
-        """Take a way to make a transport of one connection."""
+        """Start without connections; `make` returns a transport of one connection."""
         self._make = make
         self._idle: list[httpx.AsyncBaseTransport] = []
         self._limiter = anyio.CapacityLimiter(size)
 
     @contextlib.asynccontextmanager
-    async def connection(self) -> AsyncIterator[httpx.AsyncBaseTransport]:
-        """Lend a connection; it comes back only if nothing went wrong with it."""
+    async def acquire(self) -> AsyncIterator[httpx.AsyncBaseTransport]:
+        """Lend a connection. It is kept only if the block ends without an exception, cancellation included."""
         async with self._limiter:
-            transport = self._idle.pop() if self._idle else self._make()
+            lent = self._idle.pop() if self._idle else self._make()
             try:
-                yield transport
+                yield lent
             except BaseException:
                 with anyio.CancelScope(shield=True), anyio.move_on_after(1):
-                    await transport.aclose()
+                    await lent.aclose()
                 raise
-            self._idle.append(transport)
+            self._idle.append(lent)
 
     async def aclose(self) -> None:
         """Close the idle connections."""
@@ -64,122 +91,132 @@ class ConnectionPool(httpx.AsyncBaseTransport):
 
 
 class Transport:
-    """Exchanges with one origin, under one key."""
+    """Exchanges requests and replies with one origin, under one key."""
 
     def __init__(
         self,
+        endpoint: Endpoint,
         *,
-        base_url: str,
         key: Secret,
-        api_version: str,
-        user_agent: str,
-        timeout: float,
-        connections: int,
-        transport: Callable[[], httpx.AsyncBaseTransport] | None = None,
+        network: Network,
+        make: Callable[[], httpx.AsyncBaseTransport] | None = None,
     ) -> None:
-        """Take where to send and as whom. `timeout` is the deadline of a whole exchange, in seconds.
-
-        `transport` makes the transport of one connection, in place of the network's.
-        """
-        self._base = httpx.URL(base_url)
-        self._base_text = base_url
-        self._timeout = timeout
-        self._phases = httpx.Timeout(timeout).as_dict()
-        self._pool = ConnectionPool(transport or _network(self._base), size=connections)
-        self._key = key.reveal().encode("ascii")
+        """Connect nothing yet. `make` returns a transport of one connection to use in place of the network's."""
+        self._base = httpx.URL(endpoint.base_url)
+        self._endpoint = endpoint
+        self._network = network
+        self._pool = ConnectionPool(make or self._connection, size=network.connections)
         self._headers = {
             "Host": self._base.netloc.decode("ascii"),
-            "Authorization": f"Bearer {key.reveal()}",
-            "Charge-Version": api_version,
-            "User-Agent": user_agent,
+            "Charge-Version": endpoint.api_version,
+            "User-Agent": endpoint.user_agent,
             "Accept": "application/json",
             "Accept-Encoding": "identity",
         }
+        self.use_key(key)
+
+    def use_key(self, key: Secret) -> None:
+        """Authorize further requests with this key."""
+        self.key = key
+        self._headers["Authorization"] = f"Bearer {key.reveal()}"
 
     async def exchange(
         self, method: str, url: str, *, content: bytes = b"", headers: Mapping[str, str] | None = None
-    ) -> Answer:
-        """Send one request and read its whole answer, whatever its status.
+    ) -> Reply:
+        """Send one request once, and return its whole reply, whatever its status.
 
-        `url` is a path below `base_url`, or an absolute address on its origin. Raises errors.Distrusted for any other
-        address (nothing is sent), errors.Unreachable where no whole answer came in time.
+        `url` is a path below `base_url`, or an absolute address on its origin. Raises errors.ForeignOrigin for any
+        other address, before anything is sent, and errors.Unreachable if no complete reply came in time.
         """
         request = httpx.Request(
             method,
-            # A path of ours cannot leave the origin; what Charge named may.
-            self._base_text + url if url.startswith("/") else self.trusted(url),
+            # Our own paths cannot leave the origin; what Charge named can.
+            self._endpoint.base_url + url if url.startswith("/") else self.trusted(url),
             headers={**self._headers, **(headers or {})},
             content=content,
-            extensions={"timeout": self._phases},
         )
+        key, timeout = self.key, self._endpoint.timeout
         try:
-            async with self._pool.connection() as connection:  # the wait for one is not part of the exchange
-                with anyio.fail_after(self._timeout):
-                    return await self._answer(await connection.handle_async_request(request))
+            async with self._pool.acquire() as lent:  # waiting for a connection does not count against the deadline
+                with anyio.fail_after(timeout):
+                    return await self._read(await lent.handle_async_request(request), key)
         except TimeoutError:
-            raise Unreachable(f"no whole answer within {self._timeout:g} s", code="timeout") from None
+            raise Unreachable(
+                f"no complete reply within {timeout:g} s", code="timeout", remedy=self._remedy()
+            ) from None
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             reason = f"{error}" if isinstance(error, httpx.ConnectError) else "it took too long"
-            raise NotSent(f"no connection to {self._base.host} could be made ({reason})") from None
-        except (httpx.HTTPError, OSError) as error:  # httpcore lets some of TLS's errors through as they are
-            raise Unreachable(_described(error), code="connection_failed") from None
+            message = f"no connection to {self._base.host} could be made ({reason})"
+            raise NotSent(message, remedy=self._remedy()) from None
+        except (httpx.HTTPError, OSError) as error:  # OSError: some errors of TLS pass through the layers below
+            raise Unreachable(_description(error), code="connection_failed") from None
 
     def trusted(self, url: str) -> str:
-        """Give an address that Charge named in full. Raises errors.Distrusted where it leads to another origin."""
+        """Return an address that Charge named, in full. Raises errors.ForeignOrigin if it is on another origin."""
         try:
             address = httpx.URL(url)
             absolute = address.is_absolute_url
             address = address if absolute else self._base.join(url)
             ours = _origin(address) == _origin(self._base) and not address.userinfo
-        except (httpx.InvalidURL, ValueError):  # also where a host is no name in any alphabet
-            raise ForeignOrigin("Charge named an address that is none; it was not followed") from None
+        except (httpx.InvalidURL, ValueError):  # also a host that is not a valid name in any alphabet
+            raise ForeignOrigin("Charge named an address that is not valid; it was not followed") from None
         if not ours:
-            raise ForeignOrigin("Charge named an address on a foreign origin; it was not followed")
+            raise ForeignOrigin("Charge named an address on another origin; it was not followed")
         return url if absolute else str(address)
 
     async def aclose(self) -> None:
         """Close the connections."""
         await self._pool.aclose()
 
-    async def _answer(self, response: httpx.Response) -> Answer:
-        """Read the whole body as it came, up to the bound. A server that quotes the key is not quoted further."""
+    async def _read(self, response: httpx.Response, key: Secret) -> Reply:
+        """Read the body up to the limit. A key that the server quotes is removed."""
         stream = response.stream
         if not isinstance(stream, httpx.AsyncByteStream):
-            raise Unreachable("the answer cannot be read", code="answer_unreadable")
-        chunks, size = [], 0
+            raise Unreachable("the reply cannot be read", code="answer_unreadable")
+        parts, size = [], 0
         try:
-            async for chunk in stream:
-                size += len(chunk)
-                if size > MOST_BYTES:
-                    raise Unreachable(f"the answer is larger than {MOST_BYTES} bytes", code="answer_too_large")
-                chunks.append(chunk)
+            if (encoding := response.headers.get("content-encoding", "identity").strip().lower()) != "identity":
+                message = f"the reply is compressed ({encoding[:20]!r}), although that was not asked for"
+                raise Unreachable(message, code="answer_encoded", remedy=_ENCODED_REMEDY)
+            async for part in stream:
+                size += len(part)
+                if size > MAX_BODY_BYTES:
+                    raise Unreachable(f"the reply is larger than {MAX_BODY_BYTES} bytes", code="answer_too_large")
+                parts.append(part)
         finally:
             await response.aclose()
-        body = b"".join(chunks).replace(self._key, b"[the key]")
-        return Answer(response.status_code, response.headers, body)
+        body = b"".join(parts).replace(key.reveal().encode("ascii"), b"[the key]")
+        return Reply(response.status_code, response.headers, body)
+
+    def _connection(self) -> connection.Connection:
+        host, secure = self._base.host, self._base.scheme == "https"
+        port = self._base.port or (443 if secure else 80)
+        context = self._network.ssl_context if secure else None
+        if secure and context is None:
+            raise ValueError("an https address needs an SSL context")
+        return connection.Connection(connection.Route(host, port, context, self._network.proxy))
+
+    def _remedy(self) -> str:
+        """Return the remedy for a connection that fails: the default one, unless the environment names a proxy."""
+        if not self._network.ignored_proxies or self._network.proxy:
+            return ""
+        names = ", ".join(self._network.ignored_proxies)
+        return (
+            f"{Unreachable.remedy} fleet-sync ignores {names} in the environment: to reach Charge through a proxy, set "
+            "`charge.proxy_url`."
+        )
 
 
 def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
     return url.scheme, url.host, url.port or {"https": 443, "http": 80}.get(url.scheme)
 
 
-def _network(base: httpx.URL) -> Callable[[], httpx.AsyncBaseTransport]:
-    """Give a maker of real connections, which share one TLS context: to load the certificates takes 20 ms."""
-    if base.scheme == "https":
-        context = ssl.create_default_context(cafile=certifi.where())
-        context.load_default_certs()
-    else:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    limits = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=30)
-    return lambda: httpx.AsyncHTTPTransport(verify=context, trust_env=False, limits=limits, retries=0)
-
-
-def _described(error: httpx.HTTPError | OSError) -> str:
-    """Describe a failure in our own words where we can: what a library says may quote what was sent."""
+def _description(error: httpx.HTTPError | OSError) -> str:
+    """Describe a failure in our own words: a library's message may quote what was sent."""
     match error:
         case httpx.TimeoutException():
             return "the connection went silent"
         case httpx.RemoteProtocolError():
-            return "the answer broke off, or was no HTTP"
+            return "the reply broke off, or was not HTTP"
         case _:
             return f"the connection failed ({type(error).__name__})"

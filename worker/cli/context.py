@@ -167,13 +167,15 @@ def _run_with_account(
     from worker.service import composition, shutdown
     from worker.settings import secrets
 
-    api_key = secrets.api_key(settings, os.environ)
-    logs.hide(api_key)
+    credentials = secrets.credentials(settings, os.environ)
+    for secret in (credentials.key, credentials.proxy):
+        if secret is not None:
+            logs.hide(secret)
 
     async def main() -> int:
         try:
             with progress.display() as display:
-                async with composition.account(settings, api_key, progress=display) as account:
+                async with composition.account(settings, credentials, progress=display) as account:
                     drain_seconds = settings.sync.drain_seconds
                     code = await shutdown.run_until_signal(
                         account.process_shutdown, lambda: work(account), drain_seconds=lambda: drain_seconds

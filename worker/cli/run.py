@@ -53,11 +53,11 @@ def _operator(command_context: context.CommandContext) -> "app.Operator":
     settings = command_context.settings()
     operator = app.Operator(
         settings=settings,
-        key=secrets.api_key(settings, os.environ),
+        credentials=secrets.credentials(settings, os.environ),
         token=secrets.status_token(os.environ),
         webhook=secrets.webhook_address(settings),
     )
-    for secret in (operator.key, operator.token, operator.webhook):
+    for secret in (operator.credentials.key, operator.credentials.proxy, operator.token, operator.webhook):
         if secret is not None:
             logs.hide(secret)
     return operator

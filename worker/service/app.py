@@ -23,7 +23,7 @@ from worker.engine import concurrency
 from worker.journal import sql_journal
 from worker.notifications import webhook
 from worker.service import composition, scheduler, shutdown, state
-from worker.settings import model, urls
+from worker.settings import model, secrets, urls
 from worker.web import app, metrics, server
 
 log = structlog.get_logger()
@@ -37,7 +37,7 @@ class Operator:
     """What the operator configures: the settings and their secrets. Without a `token`, requests change nothing."""
 
     settings: model.Settings
-    key: Secret
+    credentials: secrets.Credentials
     token: Secret | None = None
     webhook: Secret | None = None
 
@@ -45,15 +45,16 @@ class Operator:
 class ServiceFacade:
     """Implements web.service_protocol.ServiceProtocol."""
 
-    def __init__(self, service: scheduler.Service, clock: Clock) -> None:
-        """Wrap the running service."""
+    def __init__(self, service: scheduler.Service, record: RunHistory, clock: Clock) -> None:
+        """Wrap the running service. `record` is the journal on a connection of its own: readers delay no run."""
         self._service = service
+        self._record = record
         self._clock = clock
 
     @property
     def record(self) -> RunHistory:
         """Return the journal, for queries."""
-        return self._service.account.record
+        return self._record
 
     def snapshot(self) -> status.Status:
         """Return the present state."""
@@ -74,7 +75,7 @@ class ServiceFacade:
     async def approve(self, digest: str) -> None:
         """Approve the held changes of this plan and request a run. Raises errors.FleetSyncError."""
         now = self._clock.now()
-        await self.record.approve(digest, now=now, until=now + guard.APPROVAL_LIFETIME)
+        await self._record.approve(digest, now=now, until=now + guard.APPROVAL_LIFETIME)
         self.sync()
 
 
@@ -88,11 +89,12 @@ async def run(read_operator: Callable[[], Operator]) -> int:
     service_state, gauges = state.ServiceState(clock=clock), metrics.Metrics()
     process_shutdown = shutdown.Shutdown()
     journal = sql_journal.SqlJournal(operator.settings.journal_url, clock=clock)
+    readers_journal = sql_journal.SqlJournal(operator.settings.journal_url, clock=clock)
 
     def account(of: Operator, *, before: composition.AccountRuntime | None = None) -> composition.AccountRuntime:
         return composition.AccountRuntime(
             settings=of.settings,
-            key=of.key,
+            credentials=of.credentials,
             journal=journal,
             process_shutdown=process_shutdown,
             progress=service_state,
@@ -111,12 +113,13 @@ async def run(read_operator: Callable[[], Operator]) -> int:
     try:
         return await shutdown.run_until_signal(
             process_shutdown,
-            lambda: _run_with_edges(service, operator, ServiceFacade(service, clock), gauges),
+            lambda: _run_with_edges(service, operator, ServiceFacade(service, readers_journal, clock), gauges),
             drain_seconds=lambda: service.account.settings.sync.drain_seconds,
         )
     finally:
         with anyio.CancelScope(shield=True):
             await service.account.aclose()
+            await readers_journal.aclose()
             await journal.aclose()
 
 

@@ -6,6 +6,8 @@ this, `settings` gives the values, `engine.cycle` is what is run, `loop` runs it
 
 import contextlib
 import datetime
+import functools
+import os
 import pathlib
 import random
 import time
@@ -16,7 +18,8 @@ import anyio
 from anyio import to_thread
 
 import worker
-from worker.charge import client, transport
+from worker import logs
+from worker.charge import client, key_renewal, transport
 from worker.core.model.identifiers import Account, IntentKey, RunId
 from worker.core.model.ports import Progress, RunHistory, Source, Stage
 from worker.core.model.secret import Secret
@@ -26,8 +29,8 @@ from worker.core.safety import guard
 from worker.engine import applier, plan_builder, rate_limiter, reader, reconciler, request_executor
 from worker.journal import address as addresses
 from worker.journal import sql_journal
-from worker.service import shutdown
-from worker.settings import model, source_sections
+from worker.service import network, shutdown
+from worker.settings import model, secrets, source_sections
 from worker.sources import completeness, document_reader, file_source, row_mapping
 
 USER_AGENT = f"fleet-sync/{worker.__version__}"
@@ -66,11 +69,11 @@ class AccountRuntime:
         self,
         *,
         settings: model.Settings,
-        key: Secret,
+        credentials: secrets.Credentials,
         journal: sql_journal.SqlJournal,
         process_shutdown: shutdown.Shutdown,
         progress: Progress,
-        observe: client.Observe = client.unobserved,
+        observe: client.Observe = client.ignore,
         before: "AccountRuntime | None" = None,
     ) -> None:
         """Make the parts; to be called inside the event loop. `observe` is told of every request.
@@ -83,21 +86,25 @@ class AccountRuntime:
         self._progress = progress
         self._clock = SystemClock()
         self._http = transport.Transport(
-            base_url=settings.charge.base_url,
-            key=key,
-            api_version=settings.charge.api_version,
-            user_agent=USER_AGENT,
-            timeout=settings.charge.timeout_seconds,
-            connections=settings.rate_limit.concurrency,
+            transport.Endpoint(
+                settings.charge.base_url, settings.charge.api_version, USER_AGENT, settings.charge.timeout_seconds
+            ),
+            key=credentials.key,
+            network=network.network(settings, proxy=credentials.proxy, environ=os.environ),
         )
+        self._key_renewal = key_renewal.KeyRenewal(self._http, read_key=functools.partial(_read_key, credentials))
         self._client = client.Client(
-            http=self._http, clock=self._clock, page_size=settings.charge.page_size, observe=observe
+            http=self._http,
+            clock=self._clock,
+            page_size=settings.charge.page_size,
+            observe=observe,
+            renew_key=self._key_renewal.renew,
         )
         self._limiter: rate_limiter.RateLimiter = (
             before._limiter if before and before._paced_as(settings) else _limiter(settings)
         )
         self.sources = sources(settings)
-        self.rules = _rules(settings, key)
+        self.rules = _rules(settings, credentials.key)
         self.record = journal
 
     @property
@@ -142,6 +149,7 @@ class AccountRuntime:
         )
 
     def _executor(self) -> request_executor.RequestExecutor:
+        self._key_renewal.begin_run()
         run_cancellation = self.process_shutdown.new_cancellation(wake=self._limiter.wake, clock=self._clock)
         return request_executor.RequestExecutor(
             limiter=self._limiter,
@@ -188,13 +196,13 @@ class AccountRuntime:
 
 @contextlib.asynccontextmanager
 async def account(
-    settings: model.Settings, key: Secret, *, progress: Progress | None = None
+    settings: model.Settings, credentials: secrets.Credentials, *, progress: Progress | None = None
 ) -> AsyncIterator[AccountRuntime]:
     """Open an account, and close its connections and its journal in the end."""
     journal = sql_journal.SqlJournal(settings.journal_url, clock=SystemClock())
     opened = AccountRuntime(
         settings=settings,
-        key=key,
+        credentials=credentials,
         journal=journal,
         process_shutdown=shutdown.Shutdown(),
         progress=progress or Unwatched(),
@@ -260,6 +268,13 @@ def _size(path: pathlib.Path) -> int | None:
         with contextlib.suppress(OSError):
             sizes.append(path.with_name(name).stat().st_size)
     return sum(sizes) if sizes else None
+
+
+def _read_key(credentials: secrets.Credentials) -> Secret:
+    """Read the key again, and keep it out of the logs."""
+    key = credentials.read_key()
+    logs.hide(key)
+    return key
 
 
 def new_run() -> RunId:

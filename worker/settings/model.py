@@ -51,6 +51,22 @@ class Charge(section.Section):
         json_schema_extra={"not": {"pattern": KEY_PREFIX}},
         description="File with the secret key; CHARGE_API_KEY and CHARGE_API_KEY_FILE win over it.",
     )
+    api_key_command: tuple[str, ...] = pydantic.Field(
+        default=(),
+        strict=False,
+        description="Command and arguments that print the secret key, used if neither variable nor file is set.",
+    )
+    ca_file: str = pydantic.Field(
+        default="", description="File with certificates of authorities to trust in addition to the well-known ones."
+    )
+    proxy_url: Annotated[str, pydantic.AfterValidator(urls.proxy)] = pydantic.Field(
+        default="",
+        description="HTTP proxy to reach Charge through, with CONNECT; empty for none. "
+        "Proxy variables in the environment are ignored.",
+    )
+    proxy_url_file: str = pydantic.Field(
+        default="", description="File that contains the proxy's address with user and password; instead of proxy_url."
+    )
     timeout_seconds: float = pydantic.Field(
         default=30,
         gt=0,
@@ -58,6 +74,15 @@ class Charge(section.Section):
         description="Deadline of one request, from connecting to the last byte of the response.",
     )
     page_size: int = pydantic.Field(default=100, ge=1, le=100, description="Objects in one page of a listing.")
+
+    @pydantic.field_validator("proxy_url", "proxy_url_file")
+    @classmethod
+    def _only_with_tls(cls, proxy: str, info: pydantic.ValidationInfo) -> str:
+        if proxy and info.data.get("base_url", "").startswith("http:"):
+            raise ValueError("through a proxy, plain http would expose the key: write an https base_url")
+        if proxy and info.data.get("proxy_url"):
+            raise ValueError("charge.proxy_url is set too: keep one of the two")
+        return proxy
 
 
 class Sync(section.Section):

@@ -1,19 +1,21 @@
-"""The secrets that the environment and the settings name: the API key, the status token, the webhook's address.
+"""The secrets that the environment and the settings name: API key, status token, addresses of webhook and proxy.
 
 Invariant: no message contains any part of a secret. A place that is set but unusable is an error, and no other place is
 tried: another key could belong to another account. Neighbours: `core.model.secret` wraps what is found here,
-`urls` checks the webhook's address.
+`key_command` runs a command that prints the key, `urls` checks addresses.
 """
 
+import dataclasses
+import functools
 import pathlib
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from worker.core.model.errors import SettingsError
 from worker.core.model.problem import Problem
 from worker.core.model.secret import KEY_PREFIX, Secret
-from worker.settings import model, urls
+from worker.settings import key_command, model, urls
 
 KEY_VARIABLE = "CHARGE_API_KEY"
 KEY_FILE_VARIABLE = "CHARGE_API_KEY_FILE"
@@ -27,10 +29,12 @@ MIN_TOKEN_LENGTH = 16
 """Characters that a status token must have, so that it cannot be guessed."""
 
 _KEY_SETTING = "charge.api_key_file"
+_COMMAND_SETTING = "charge.api_key_command"
+_PROXY_SETTING = "charge.proxy_url_file"
 _WEBHOOK_SETTING = "notify.url_file"
 _KEY_REMEDY = (
     f"Set {KEY_VARIABLE} to the secret key, or {KEY_FILE_VARIABLE} or {_KEY_SETTING} to the path of a file that "
-    "contains it."
+    f"contains it, or {_COMMAND_SETTING} to a command that prints it."
 )
 _TOKEN_REMEDY = (
     f"Set {TOKEN_VARIABLE} to a long random text, or {TOKEN_FILE_VARIABLE} to the path of a file that contains it, or "
@@ -39,11 +43,26 @@ _TOKEN_REMEDY = (
 _VISIBLE_ASCII = re.compile(r"[!-~]+")
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Credentials:
+    """The API key, a way to read it again (raises errors.SettingsError), and the proxy's address if there is one."""
+
+    key: Secret
+    read_key: Callable[[], Secret]
+    proxy: Secret | None = None
+
+
+def credentials(settings: model.Settings, environ: Mapping[str, str]) -> Credentials:
+    """Return what an account needs to connect to Charge. Raises errors.SettingsError."""
+    read_key = functools.partial(api_key, settings, environ)
+    return Credentials(read_key(), read_key, proxy_address(settings))
+
+
 def api_key(settings: model.Settings, environ: Mapping[str, str]) -> Secret:
     """Return the secret key of the account.
 
-    The first of these that is set counts: `CHARGE_API_KEY`, `CHARGE_API_KEY_FILE`, `charge.api_key_file`. Raises
-    errors.SettingsError.
+    The first of these that is set counts: `CHARGE_API_KEY`, `CHARGE_API_KEY_FILE`, `charge.api_key_file`,
+    `charge.api_key_command`. Raises errors.SettingsError.
     """
     if KEY_VARIABLE in environ:
         return _api_key(environ[KEY_VARIABLE], KEY_VARIABLE)
@@ -53,6 +72,8 @@ def api_key(settings: model.Settings, environ: Mapping[str, str]) -> Secret:
         return _api_key_in(pathlib.Path(environ[KEY_FILE_VARIABLE]), KEY_FILE_VARIABLE)
     if settings.charge.api_key_file:
         return _api_key_in(settings.resolve_path(settings.charge.api_key_file), _KEY_SETTING)
+    if settings.charge.api_key_command:
+        return _api_key_printed_by(settings.charge.api_key_command)
     raise _key_error(KEY_VARIABLE, "no secret key: set this variable, or name a file that contains the key")
 
 
@@ -81,17 +102,42 @@ def webhook_address(settings: model.Settings) -> Secret | None:
         return Secret(settings.notify.url)
     if not settings.notify.url_file:
         return None
-    if "://" in settings.notify.url_file:
-        raise _error(_WEBHOOK_SETTING, "this is an address, not a path: write the address to a file and its path here")
-    path = settings.resolve_path(settings.notify.url_file)
-    text = _read(path, where=_WEBHOOK_SETTING, what="an address", shown=str(path)).strip()
-    where = f"{_WEBHOOK_SETTING} ({path})"
+    return _address_in(settings, settings.notify.url_file, setting=_WEBHOOK_SETTING, check=urls.webhook)
+
+
+def proxy_address(settings: model.Settings) -> Secret | None:
+    """Return the address in `charge.proxy_url`, or in the file that `charge.proxy_url_file` names, or None.
+
+    It may contain a user and a password. Raises errors.SettingsError.
+    """
+    if settings.charge.proxy_url:
+        return Secret(settings.charge.proxy_url)
+    if not settings.charge.proxy_url_file:
+        return None
+    check = functools.partial(urls.proxy, login=True)
+    return _address_in(settings, settings.charge.proxy_url_file, setting=_PROXY_SETTING, check=check)
+
+
+def _address_in(settings: model.Settings, name: str, *, setting: str, check: Callable[[str], str]) -> Secret:
+    """Return the address that a file contains, as `check` returns it."""
+    if "://" in name:
+        raise _error(setting, "this is an address, not a path: write the address to a file and its path here")
+    path = settings.resolve_path(name)
+    text = _read(path, where=setting, what="an address", shown=str(path)).strip()
     if not text:
-        raise _error(where, "the file is empty: write the address of the webhook to it")
+        raise _error(f"{setting} ({path})", "the file is empty: write the address to it")
     try:
-        return Secret(urls.webhook(text))
+        return Secret(check(text))
     except ValueError as error:
-        raise _error(where, str(error)) from None
+        raise _error(f"{setting} ({path})", str(error)) from None
+
+
+def _api_key_printed_by(argv: tuple[str, ...]) -> Secret:
+    try:
+        output = key_command.run(argv, max_bytes=MAX_BYTES)
+    except key_command.CommandFailed as error:
+        raise _key_error(_COMMAND_SETTING, str(error)) from None
+    return _api_key(output.decode("ascii", "replace"), f"{_COMMAND_SETTING} (its output)")
 
 
 def _api_key_in(path: pathlib.Path, where: str) -> Secret:

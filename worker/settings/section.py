@@ -19,7 +19,8 @@ class Section(pydantic.BaseModel):
     @pydantic.field_validator("*")
     @classmethod
     def _no_secret_key(cls, setting: Any) -> Any:
-        if isinstance(setting, str) and KEY_PREFIX in setting:
+        texts = setting if isinstance(setting, tuple | list) else (setting,)
+        if any(isinstance(text, str) and KEY_PREFIX in text for text in texts):
             raise ValueError(
                 "the settings never contain a secret key: set CHARGE_API_KEY, or write the key to a file and its path "
                 "in charge.api_key_file"

@@ -20,6 +20,7 @@ LISTEN_PATTERN = r"^((\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):[0-9]{1,5})?$"
 
 _BASE = "write it like https://api.chargeapi.co/v1"
 _WEBHOOK = "write it like https://hooks.example.com/services/…"
+_PROXY = "write it like http://proxy.example.com:3128"
 _LISTEN = 'write it like "127.0.0.1:8080" or "[::1]:8080"'
 
 _LAST_PORT = 65535
@@ -59,6 +60,23 @@ def webhook(text: str) -> str:
             "plain http would expose the notifications to the network: write https (http is for loopback addresses)"
         )
     return f"{origin}{split.path}{f'?{split.query}' if split.query else ''}"
+
+
+def proxy(text: str, *, login: bool = False) -> str:
+    """Return the address of an HTTP proxy; empty for none. `login` allows a user and password. Raises ValueError."""
+    if not text:
+        return text
+    split, origin = _split(text, _PROXY)
+    if split.scheme != "http":
+        raise ValueError(f"only proxies that are reached by plain http are supported: {_PROXY}")
+    if split.path.strip("/") or "?" in text or "#" in text:
+        raise ValueError(f"the address contains a path, query or fragment: {_PROXY}")
+    if KEY_PREFIX in text:
+        raise ValueError(f"a Charge key must never be sent to another service: {_PROXY}")
+    user, at, _ = split.netloc.rpartition("@")
+    if at and not login:
+        raise ValueError("the address contains a user or password: write it to a file, and name it in proxy_url_file")
+    return f"http://{user}{at}{origin.removeprefix('http://')}"
 
 
 def journal(text: str) -> str:

@@ -1,8 +1,8 @@
 """The service's HTTP side as an ASGI app: probes, metrics, the status page, and requests that need the token.
 
 Invariant: nothing changes without the token, and nothing can be changed if none is configured. Neighbours:
-`service_protocol` is the service, `pages` and `live_updates` show it, `actions` changes it, `security` wraps every
-response.
+`service_protocol` is the service, `pages` and `live_updates` show it, `actions` changes it, `throttle` and
+`security` wrap every request.
 """
 
 from collections.abc import Collection
@@ -11,7 +11,17 @@ from starlette import applications, exceptions, middleware, requests, responses,
 
 from worker.core.model.errors import FleetSyncError
 from worker.core.model.secret import Secret
-from worker.web import actions, fragments, live_updates, metrics, pages, security, service_protocol, templating
+from worker.web import (
+    actions,
+    fragments,
+    live_updates,
+    metrics,
+    pages,
+    security,
+    service_protocol,
+    templating,
+    throttle,
+)
 
 ASSET_MAX_AGE_SECONDS = 86_400
 
@@ -30,7 +40,7 @@ def create(
     """
     overview = fragments.Fragments(service, approvable=token is not None)
     views = pages.Pages(service, overview)
-    updates = live_updates.LiveUpdates(service, overview.render)
+    updates = live_updates.LiveUpdates(service, overview)
     content = {
         "/": views.overview,
         "/events": updates.events,
@@ -49,7 +59,10 @@ def create(
         routes.append(routing.Route("/approve", handlers.approve, methods=["POST"]))
     app = applications.Starlette(
         routes=routes,
-        middleware=[middleware.Middleware(security.SecurityMiddleware, hosts=hosts)],
+        middleware=[
+            middleware.Middleware(throttle.ThrottleMiddleware),
+            middleware.Middleware(security.SecurityMiddleware, hosts=hosts),
+        ],
         exception_handlers={
             exceptions.HTTPException: views.http_error,
             FleetSyncError: views.journal_error,

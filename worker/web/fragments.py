@@ -1,13 +1,16 @@
 """The overview in fragments, each of which can be rendered and replaced on its own.
 
-Invariant: the page and its live updates are rendered by the same code. Neighbours: `pages` puts the fragments together,
-`live_updates` sends those that changed, `core.monitoring.summary` has the sentences.
+Invariant: the page and its live updates come from the same rendering, which happens at most once a tick, however many
+read. Neighbours: `pages` puts the fragments together, `live_updates` sends those that changed,
+`core.monitoring.summary` has the sentences.
 """
 
+import dataclasses
 import itertools
 from collections.abc import Mapping
 from typing import Final
 
+import anyio
 import markupsafe
 
 from worker.core.model.errors import FleetSyncError
@@ -23,7 +26,24 @@ MAX_RUNS: Final = 10
 NAMES: Final = ("announcement", "banner", "attention", "approve", "running", "fleets", "history", "facts")
 """The fragments in the order of the page. Each name is a template's and an element's id."""
 
+TICK_SECONDS: Final = 1.0
+"""Time is cut into ticks, numbered from the clock's zero; readers in the same tick share a rendering."""
+
 _History = tuple[tuple[PastRun, ...], FleetSyncError | None]
+
+
+def current_tick() -> int:
+    """Return the number of the present tick."""
+    return int(anyio.current_time() // TICK_SECONDS)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rendered:
+    """One rendering: the page's title, and the fragments by name."""
+
+    tick: int
+    title: str
+    fragments: Mapping[str, markupsafe.Markup]
 
 
 class Fragments:
@@ -33,23 +53,16 @@ class Fragments:
         """Take the service; `approvable` offers the approval form, which needs a configured token."""
         self._service = service
         self._approvable = approvable
-        self._cached: tuple[object, _History] | None = None
+        self._rendering = anyio.Lock()
+        self._rendered: Rendered | None = None
 
-    async def render(self) -> Mapping[str, markupsafe.Markup]:
-        """Return all fragments for the present state; reads past runs again only when a run began or ended."""
-        return (await self._render())[1]
-
-    async def render_uncached(self) -> tuple[str, Mapping[str, markupsafe.Markup]]:
-        """Return the page's title and all fragments, with past runs read from the journal now."""
-        self._cached = None
-        return await self._render()
-
-    async def _render(self) -> tuple[str, Mapping[str, markupsafe.Markup]]:
-        present = self._service.snapshot()
-        seen = (present.last and present.last.run, present.running and present.running.run)
-        if self._cached is None or self._cached[0] != seen or self._cached[1][1]:
-            self._cached = (seen, await self._history())
-        return self._render_all(present, self._cached[1])
+    async def at(self, tick: int) -> Rendered:
+        """Return the rendering of this tick or a later one; the first caller of a tick makes it."""
+        async with self._rendering:
+            if self._rendered is None or self._rendered.tick < tick:
+                history = await self._history()
+                self._rendered = self._render(tick, self._service.snapshot(), history)
+            return self._rendered
 
     async def _history(self) -> _History:
         """Read past runs. Returns the error, if any: the page that reports a broken journal must not need it."""
@@ -58,7 +71,7 @@ class Fragments:
         except FleetSyncError as error:
             return (), error
 
-    def _render_all(self, present: status.Status, history: _History) -> tuple[str, Mapping[str, markupsafe.Markup]]:
+    def _render(self, tick: int, present: status.Status, history: _History) -> Rendered:
         summarized, approval = summary.summarize(present), alerts.approval(present)
         title = _title(summarized.condition)
         runs, error = history
@@ -78,7 +91,8 @@ class Fragments:
             "chart": history_chart.history_chart(runs),
             "error": error,
         }
-        return title, {name: templating.render(f"fragments/{name}.html", **values) for name in NAMES}
+        rendered = {name: templating.render(f"fragments/{name}.html", **values) for name in NAMES}
+        return Rendered(tick, title, rendered)
 
 
 def _title(condition: summary.Condition) -> str:

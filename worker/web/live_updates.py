@@ -1,41 +1,35 @@
-"""The overview's live updates, as server-sent events: the fragments that changed, at most two events a second.
+"""The overview's live updates, as server-sent events: the fragments that changed, at most one event a tick.
 
-Invariant: a stream ends when its reader disconnects or the service stops, and misses no change. Time is cut into ticks,
-and the page is rendered at most once a tick, however many streams are open. Neighbours: `fragments` renders,
-`static/live.js` replaces the fragments in the browser, `server` closes the streams.
+Invariant: a stream ends when its reader disconnects or the service stops, and misses no change. Neighbours:
+`fragments` renders once a tick for all readers, `static/live.js` replaces the fragments in the browser, `server`
+closes the streams.
 """
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 import anyio
 from starlette import requests, responses, types
 
-from worker.web import service_protocol
+from worker.web import fragments, service_protocol
 
 MAX_STREAMS: Final = 24
 """Most open streams; a further reader gets the page without live updates, and tries again."""
 
-TICK_SECONDS: Final = 0.5
-
 REFRESH_SECONDS: Final = 5.0
 """Interval of events without a change: ages on the page grow, and proxies keep the connection open."""
-
-Render = Callable[[], Awaitable[Mapping[str, str]]]
 
 
 class LiveUpdates:
     """All open streams."""
 
-    def __init__(self, service: service_protocol.ServiceProtocol, render: Render) -> None:
+    def __init__(self, service: service_protocol.ServiceProtocol, overview: fragments.Fragments) -> None:
         """Take the service, and the renderer of its overview."""
         self.service = service
+        self.overview = overview
         self.closed = False
         self.scopes: set[anyio.CancelScope] = set()
-        self._render = render
-        self._rendering = anyio.Lock()
-        self._rendered: tuple[int, Mapping[str, str]] | None = None
 
     async def events(self, request: requests.Request) -> responses.Response:
         """Answer `GET /events`."""
@@ -44,13 +38,6 @@ class LiveUpdates:
         if self.closed or len(self.scopes) >= MAX_STREAMS:
             return responses.PlainTextResponse("Too many live pages are open.\n", 503, {"Retry-After": "30"})
         return _Stream(self)
-
-    async def at(self, tick: int) -> Mapping[str, str]:
-        """Return the fragments as rendered in this tick or a later one; renders them for the first caller only."""
-        async with self._rendering:
-            if self._rendered is None or self._rendered[0] < tick:
-                self._rendered = (tick, await self._render())
-            return self._rendered[1]
 
     def close(self) -> None:
         """End every stream, and refuse new ones."""
@@ -92,12 +79,12 @@ class _Stream(responses.Response):
 
     async def _send(self, send: types.Send) -> None:
         sent: Mapping[str, str] = {}
-        tick = _current_tick()
+        tick = fragments.current_tick()
         self._changed.set()  # this tick may have been rendered before the last change: check again in the next one
         while True:
-            fragments = await self._updates.at(tick)
-            changed = {name: html for name, html in fragments.items() if sent.get(name) != html}
-            sent = fragments
+            rendered = (await self._updates.overview.at(tick)).fragments
+            changed = {name: html for name, html in rendered.items() if sent.get(name) != html}
+            sent = rendered
             await send({"type": "http.response.body", "body": _event(changed), "more_body": True})
             tick = await self._next_tick(tick)
 
@@ -107,13 +94,9 @@ class _Stream(responses.Response):
         with anyio.CancelScope(deadline=refresh):
             await self._changed.wait()
         self._changed = anyio.Event()  # renewed before the tick, so that a change during rendering leads to another one
-        tick = max(tick, _current_tick()) + 1  # a timer may fire slightly early
-        await anyio.sleep_until(tick * TICK_SECONDS)
+        tick = max(tick, fragments.current_tick()) + 1  # a timer may fire slightly early
+        await anyio.sleep_until(tick * fragments.TICK_SECONDS)
         return tick
-
-
-def _current_tick() -> int:
-    return int(anyio.current_time() // TICK_SECONDS)
 
 
 def _event(changed: Mapping[str, str]) -> bytes:

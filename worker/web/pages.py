@@ -55,8 +55,8 @@ class Pages:
     async def overview(self, request: requests.Request) -> responses.Response:
         """Answer `GET /`."""
         approved = "approved" in request.query_params
-        title, rendered = await self._overview.render_uncached()
-        return self._page("overview.html", fragments=rendered, title=title, approved=approved)
+        rendered = await self._overview.at(fragments.current_tick())
+        return self._page("overview.html", fragments=rendered.fragments, title=rendered.title, approved=approved)
 
     async def run(self, request: requests.Request) -> responses.Response:
         """Answer `GET /runs/{run}`."""

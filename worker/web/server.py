@@ -1,7 +1,7 @@
 """Serves the app on a port: runs uvicorn as a task among others, without its signal handlers and its log.
 
 Invariant: when `serve` returns or is cancelled, the port is free and no request is left running. Neighbours: `app` is
-served; `live_updates` ends its streams when the server stops.
+served; `connections` bounds the clients; `live_updates` ends its streams when the server stops.
 """
 
 import contextlib
@@ -10,7 +10,7 @@ import errno
 import logging
 import socket
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import anyio
 import anyio.lowlevel
@@ -21,6 +21,7 @@ from uvicorn.protocols.http import h11_impl
 
 from worker.core.model.errors import SettingsError
 from worker.core.model.problem import Problem
+from worker.web import connections
 
 _PRIVILEGED: Final = 1024
 
@@ -29,7 +30,7 @@ _PRIVILEGED: Final = 1024
 class Limits:
     """Limits on what clients may take of this process.
 
-    At most `connections` are open; a further one gets 503. A client has `request_seconds` to send the head of a
+    At most `connections` are open; see `connections`. A client has `request_seconds` to send the head of a
     request. Responses in progress have `grace_seconds` to finish when the service stops.
     """
 
@@ -43,24 +44,44 @@ LIMITS: Final = Limits()
 
 
 class _Config(uvicorn.Config):
-    """uvicorn's configuration with our limits."""
+    """uvicorn's configuration with our limits and the open connections."""
 
-    limits = LIMITS
+    def __init__(self, app: applications.Starlette, limits: Limits) -> None:
+        super().__init__(
+            app,
+            http=_Protocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            log_level=logging.CRITICAL + 1,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_keep_alive=limits.keep_alive_seconds,
+        )
+        self.limits = limits
+        self.connections = connections.ConnectionTable(max_connections=limits.connections)
 
 
 class _Protocol(h11_impl.H11Protocol):
     """uvicorn's protocol without Nagle's delay, and with a deadline for the head of a request."""
 
     def connection_made(self, transport: Any) -> None:
-        """Disable Nagle's algorithm and start the deadline."""
+        """Disable Nagle's algorithm, make room if there are too many connections, and start the deadline."""
         super().connection_made(transport)
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._ours.connections.add(self, self.client[0] if self.client else "")
         self._deadline = self._start_deadline()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the deadline."""
+        """Forget the connection and stop the deadline."""
         self._deadline.cancel()
+        self._ours.connections.remove(self)
         super().connection_lost(exc)
+
+    def abort(self) -> None:
+        """Close the connection at once."""
+        self.transport.abort()
 
     def handle_events(self) -> None:
         """Restart the deadline if the head of a request is incomplete; a later request on the connection counts too."""
@@ -70,14 +91,19 @@ class _Protocol(h11_impl.H11Protocol):
             self._deadline = self._start_deadline()
 
     def _start_deadline(self) -> Any:
-        return self.loop.call_later(_limits(self.config).request_seconds, self.transport.abort)
+        return self.loop.call_later(self._ours.limits.request_seconds, self.transport.abort)
+
+    @property
+    def _ours(self) -> _Config:
+        return cast(_Config, self.config)
 
 
 class _Server(uvicorn.Server):
     """uvicorn's server without signal handlers, which reports when it listens and stops quickly."""
 
-    def __init__(self, config: uvicorn.Config, on_listening: Callable[[], None]) -> None:
+    def __init__(self, config: _Config, on_listening: Callable[[], None]) -> None:
         super().__init__(config)
+        self._grace_seconds = config.limits.grace_seconds
         self._on_listening = on_listening
 
     @contextlib.contextmanager
@@ -103,7 +129,7 @@ class _Server(uvicorn.Server):
             server.close()
         for connection in list(self.server_state.connections):
             connection.shutdown()
-        with anyio.move_on_after(_limits(self.config).grace_seconds):
+        with anyio.move_on_after(self._grace_seconds):
             while self.server_state.tasks:  # noqa: ASYNC110 - uvicorn has no event for their end
                 await anyio.sleep(0.01)
         for connection in list(self.server_state.connections):
@@ -129,7 +155,7 @@ async def serve(
     with _listener(host, port) as listener:
         name = f"[{host}]" if ":" in host else host
         url = f"http://{name}:{listener.getsockname()[1]}/"
-        server = _Server(_config(app, limits), lambda: on_listening(url))
+        server = _Server(_Config(app, limits), lambda: on_listening(url))
         try:
             await server.serve(sockets=[listener])
         finally:
@@ -161,25 +187,3 @@ def remedy(error: OSError | OverflowError, port: int) -> str:
     if number == errno.EACCES and port < _PRIVILEGED:
         return "Ports below 1024 need privileges: choose a higher one."
     return "Set `status.listen` to an address of this machine, such as 127.0.0.1:8080 or 0.0.0.0:8080."
-
-
-def _config(app: applications.Starlette, limits: Limits) -> uvicorn.Config:
-    config = _Config(
-        app,
-        http=_Protocol,
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        log_level=logging.CRITICAL + 1,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        limit_concurrency=limits.connections,
-        timeout_keep_alive=limits.keep_alive_seconds,
-    )
-    config.limits = limits
-    return config
-
-
-def _limits(config: uvicorn.Config) -> Limits:
-    return config.limits if isinstance(config, _Config) else LIMITS

@@ -31,6 +31,7 @@ class Fleet:
     name: str = ""
     status: str = "active"
     total_drivers: int | None = None
+    timezone: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

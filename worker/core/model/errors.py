@@ -18,6 +18,7 @@
         │   └── ServerFault   a 5xx reply
         ├── RateLimited       429: not done, and all requests slow down
         ├── KeyRejected       401: the run ends at once
+        ├── KeyChanged        401, but the key has been read again since, and is another one
         ├── ForeignOrigin     a redirect or a URL on another origin: not followed
         └── RequestRefused    any other 4xx: not done, and repeating it unchanged cannot help
             ├── NotFound      404
@@ -202,6 +203,13 @@ class KeyRejected(ChargeError):
 
     code = "key_rejected"
     remedy = "Set CHARGE_API_KEY (or CHARGE_API_KEY_FILE) to a valid secret key of this account."
+
+
+class KeyChanged(ChargeError):
+    """401, but another key has been read since: not done, and worth another attempt at once."""
+
+    code = "key_changed"
+    remedy = KeyRejected.remedy
 
 
 class ForeignOrigin(ChargeError):

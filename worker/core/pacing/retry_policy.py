@@ -6,7 +6,7 @@ requests, `service.scheduler` repeats runs.
 
 import dataclasses
 
-from worker.core.model.errors import RateLimited, Unreachable
+from worker.core.model.errors import KeyChanged, RateLimited, Unreachable
 
 LONGEST_WAIT = 300.0
 """Seconds. A request is not retried in this run if the server asks for a longer wait."""
@@ -33,6 +33,8 @@ def delay(error: Exception, *, attempt: int, jitter: float, policy: RetryPolicy)
     Connection errors, timeouts, 5xx and malformed replies back off exponentially; `jitter` (0 to 1) spreads each step
     over its upper half. A 429 with `Retry-After` returns 0, because the rate limiter makes all requests wait that long.
     """
+    if isinstance(error, KeyChanged):
+        return 0.0
     if attempt >= policy.max_attempts:
         return None
     if isinstance(error, RateLimited) and error.retry_after is not None:

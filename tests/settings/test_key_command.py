@@ -1,0 +1,82 @@
+"""The command that prints the key: bounded in time and size, and nothing of its output in any message."""
+
+import fcntl
+import pathlib
+import sys
+
+import pytest
+
+from tests.settings import conftest
+from worker.core.model.errors import SettingsError
+from worker.settings import key_command, secrets
+
+KEY = "ch_sk_test_Sesame"
+
+
+def python(program: str) -> tuple[str, ...]:
+    return (sys.executable, "-c", program)
+
+
+def setting(program: str) -> str:
+    return f"charge.api_key_command = [{sys.executable!r}, '-c', {program!r}]\n"
+
+
+def test_the_key_is_what_the_command_prints(load: conftest.Load) -> None:
+    settings = load(setting(f'print("{KEY[:3]}" + "{KEY[3:]}")'))
+    assert secrets.api_key(settings, {}).reveal() == KEY
+
+
+def test_variable_and_files_win_over_the_command(load: conftest.Load, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "key").write_text("of-the-file")
+    settings = load(setting("raise SystemExit(1)") + "charge.api_key_file = 'key'\n")
+    assert secrets.api_key(settings, {"CHARGE_API_KEY": KEY}).reveal() == KEY
+    assert secrets.api_key(settings, {}).reveal() == "of-the-file"
+
+
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [
+        ('import sys; sys.stderr.write("Sesame"); print("Sesame"); sys.exit(3)', "failed with exit code 3"),
+        ("", "the key is empty"),
+        ('print("Sesame Sesame")', "a space"),
+        ('print("Sesame" * 1000)', "prints more than a key"),
+        ('while True: print("Sesame" * 1000)', "prints more than a key"),
+    ],
+)
+def test_a_command_that_prints_no_key_is_an_error_without_its_output(
+    program: str, words: str, load: conftest.Load
+) -> None:
+    with pytest.raises(SettingsError, match=words) as caught:
+        secrets.api_key(load(setting(program)), {})
+    assert str(caught.value).startswith("charge.api_key_command")
+    assert "Sesame" not in f"{caught.value} {caught.value.remedy}"
+
+
+@pytest.mark.parametrize("argv", [("/nowhere/at-all",), ("/",), ("a\0b",)])
+def test_a_command_that_cannot_be_run_is_an_error(argv: tuple[str, ...]) -> None:
+    with pytest.raises(key_command.CommandFailed, match="cannot be run"):
+        key_command.run(argv, max_bytes=10)
+
+
+def test_a_command_that_does_not_end_is_killed_with_its_children(tmp_path: pathlib.Path) -> None:
+    """A child that lives on would keep its lock until it writes that it is done."""
+    child = (
+        "import fcntl, pathlib, time\n"
+        f"folder = pathlib.Path({str(tmp_path)!r})\n"
+        "lock = open(folder / 'lock', 'w')\n"
+        "fcntl.flock(lock, fcntl.LOCK_EX)\n"
+        "time.sleep(30)\n"
+        "(folder / 'done').touch()\n"
+    )
+    program = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    with pytest.raises(key_command.CommandFailed, match="did not end within"):
+        key_command.run(python(program), max_bytes=10, timeout=0.3)
+    with (tmp_path / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    assert not (tmp_path / "done").exists()
+
+
+def test_a_key_in_the_arguments_is_refused(refused: conftest.Refused) -> None:
+    (found,) = refused("charge.api_key_command = ['echo', 'ch_sk_live_Sesame']\n")
+    assert "never contain a secret key" in found
+    assert "Sesame" not in found
