@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # benchmarks and coverage need the machine to themselves
 .PHONY: help demo test-fast test test-all check lint types imports coverage real mutants mutants-generated deploy-check
-.PHONY: simulate soak bench bench-short lock format image clean $(VENV)
+.PHONY: simulate kills network-cut soak bench bench-short lock format image clean $(VENV)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -134,3 +134,13 @@ image: $(VENV)/.dev ## build the container image fleet-sync:VERSION
 clean: ## remove everything that make creates
 	rm -rf .venv .venv-* build dist .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find worker tests benchmarks -type d -name __pycache__ -prune -exec rm -rf {} +
+
+# --------------------------------------------------------------------------------------------- long tests
+
+KILLS ?= 200
+
+kills: $(VENV)/.ready ## SIGKILLs at random moments of an apply (KILLS=n), on SQLite and on PostgreSQL
+	FLEET_SYNC_TEST_KILLS=$(KILLS) $(BIN)/python -m pytest -s tests/e2e/test_crashes.py
+
+network-cut: $(VENV)/.ready ## a service whose network to PostgreSQL is cut for 60 s, and one that takes over; as root
+	$(BIN)/python -m tests.journal.network_cut

@@ -1,6 +1,6 @@
-"""SIGKILL at any moment of an apply, checked at the server and in the journal.
+"""SIGKILL at any moment of an apply, checked at the server and in the journal, on SQLite and on PostgreSQL.
 
-`FLEET_SYNC_TEST_KILLS` is the number of killed processes: 8 in CI, 200 by hand.
+`FLEET_SYNC_TEST_KILLS` is the number of killed processes for each: 8 in CI, 200 by `make kills`.
 """
 
 import collections
@@ -10,12 +10,16 @@ import pathlib
 import random
 import signal
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
+from urllib import parse as urls
 
 import anyio
+import psycopg
+import pytest
 
 from tests.e2e import conftest
+from tests.journal import postgres
 from tests.support import command
 from worker.sandbox import http_types, quirks
 
@@ -34,18 +38,66 @@ NOTHING_HELD = {
 Write = tuple[str, str, str]
 
 
+class SqliteRecords:
+    """Reads the journal of a workspace directly, in its default file."""
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        """Take the folder of the workspace."""
+        self.environ: dict[str, str] = {}
+        self._path = folder / "fleet-sync.db"
+
+    def ask(self, query: str) -> list[tuple[Any, ...]]:
+        """Return the rows of a query; none as long as the journal is missing or empty."""
+        if not self._path.exists():
+            return []
+        with contextlib.closing(sqlite3.connect(self._path)) as database, contextlib.suppress(sqlite3.OperationalError):
+            return database.execute(query).fetchall()
+        return []
+
+
+class PostgresRecords:
+    """Reads the journal of a workspace directly, in a PostgreSQL server of its own."""
+
+    def __init__(self, host: str) -> None:
+        """Take the folder of the server's socket."""
+        self.environ = {"FLEET_SYNC_JOURNAL__URL": f"postgresql://postgres@/postgres?host={urls.quote(host)}"}
+        self._host = host
+
+    def ask(self, query: str) -> list[tuple[Any, ...]]:
+        """Return the rows of a query; none as long as the journal is empty."""
+        with (
+            psycopg.connect(host=self._host, user="postgres", dbname="postgres") as database,
+            contextlib.suppress(psycopg.errors.UndefinedTable),
+        ):
+            return database.execute(query.encode()).fetchall()
+        return []
+
+
+Records = SqliteRecords | PostgresRecords
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def records(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> Iterator[Records]:
+    """Return the records of the journal in each database."""
+    if request.param == "sqlite":
+        yield SqliteRecords(tmp_path)
+    else:
+        with postgres.server() as host:
+            yield PostgresRecords(host)
+
+
 class Reaper:
     """Wraps the sandbox: kills a command during one of its requests and checks the journal at each write.
 
     `unrecorded` are the keys of writes that arrived before their intent was on disk.
     """
 
-    def __init__(self, journal: pathlib.Path) -> None:
+    def __init__(self, records: Records) -> None:
         """Start without a command to kill."""
         self.under_way = 0
         self.killed = False
         self.unrecorded: list[str] = []
-        self._journal = journal
+        self._records = records
         self._victim: command.Running | None = None
         self._number, self._moment, self._delay = 0, "", 0.0
         self._arrived = 0
@@ -82,17 +134,18 @@ class Reaper:
             self.killed = True
 
     def _look_up(self, key: str) -> None:
-        with contextlib.closing(sqlite3.connect(self._journal)) as database:
-            if not database.execute("select 1 from intents where key = ?", [key]).fetchone():
-                self.unrecorded.append(key)
+        if not self._records.ask(f"select 1 from intents where key = '{key}'"):  # noqa: S608 - a key of ours
+            self.unrecorded.append(key)
 
 
 class Crashes:
     """A workspace in which commands are killed. The seed decides everything random."""
 
-    def __init__(self, open_workspace: conftest.Open, folder: pathlib.Path) -> None:
+    def __init__(self, open_workspace: conftest.Open, records: Records) -> None:
         """Return a workspace with 40 drivers in 4 fleets and a slow server."""
-        self.reaper = Reaper(folder / "fleet-sync.db")
+        self.records = records
+        self.environ = {**NOTHING_HELD, **records.environ}
+        self.reaper = Reaper(records)
         self.workspace = open_workspace(behaves=quirks.Quirks(latency_seconds=LATENCY), around=self.reaper.around)
         self.chance = random.Random(SEED)
         self.killed: list[str] = []
@@ -115,7 +168,7 @@ class Crashes:
         before = {run for (run,) in self._runs()}
         missing = {(f, d) for f, drivers in wanted.items() for d in drivers}
         missing ^= {(f, d) for f, drivers in self.workspace.members().items() for d in drivers}
-        with self.workspace.folder.started("once", **NOTHING_HELD) as running:
+        with self.workspace.folder.started("once", **self.environ) as running:
             self.reaper.aim(
                 running,
                 number=self.chance.randint(1, READS + len(missing)),
@@ -131,7 +184,7 @@ class Crashes:
     def recover(self) -> str:
         """Run again and return the result."""
         self.reaper.aim(None, number=0, moment="", delay=0)  # type: ignore[arg-type]
-        ended = self.workspace.run("once", "--json", **NOTHING_HELD)
+        ended = self.workspace.run("once", "--json", **self.environ)
         assert ended.code == 0, ended
         result: str = ended.document["result"]
         return result
@@ -142,7 +195,7 @@ class Crashes:
 
     def intents(self) -> dict[str, tuple[Write, str | None]]:
         """Return the intents in the journal with their outcomes."""
-        rows = self.workspace.folder.journal("select key, action, driver, fleet, outcome from intents")
+        rows = self.records.ask("select key, action, driver, fleet, outcome from intents")
         return {key: ((action, driver, fleet), outcome) for key, action, driver, fleet, outcome in rows}
 
     def shown(self, runs: Sequence[str]) -> list[dict[str, Any]]:
@@ -150,20 +203,18 @@ class Crashes:
         documents = []
         for first in range(0, len(runs), 2):
             calls = [["show", run, "--json"] for run in runs[first : first + 2]]
-            documents += [ended.document for ended in self.workspace.together(*calls)]
+            documents += [ended.document for ended in self.workspace.together(*calls, **self.environ)]
         return documents
 
     def _runs(self) -> list[tuple[str]]:
-        """Return every run. Before the first one, the journal is missing or empty."""
-        with contextlib.suppress(sqlite3.OperationalError):
-            return self.workspace.folder.journal("select run from runs")
-        return []
+        """Return every run."""
+        return self.records.ask("select run from runs")
 
 
 def test_killed_at_any_moment_nothing_is_lost_and_nothing_happens_twice(
-    open_workspace: conftest.Open, tmp_path: pathlib.Path
+    open_workspace: conftest.Open, records: Records
 ) -> None:
-    crashes = Crashes(open_workspace, tmp_path)
+    crashes = Crashes(open_workspace, records)
     assert crashes.recover() == "in_sync"
     number = 0
     while crashes.kills < KILLS:
@@ -191,7 +242,7 @@ def test_killed_at_any_moment_nothing_is_lost_and_nothing_happens_twice(
     assert {len(each) for each in writes.values()} == {1}
 
     # Operators see the same.
-    history = crashes.workspace.run("history", "--json", "--limit", "10000").document["runs"]
+    history = crashes.workspace.run("history", "--json", "--limit", "10000", **crashes.environ).document["runs"]
     applied = sum(run["outcomes"]["applied"] for run in history)
     assert applied == len(effects)
     looked_at = crashes.chance.sample(crashes.killed, min(len(crashes.killed), max(4, KILLS - 8)))
@@ -201,7 +252,11 @@ def test_killed_at_any_moment_nothing_is_lost_and_nothing_happens_twice(
             assert change["outcome"] in ("applied", "deferred", "already")
             assert change["outcome"] != "applied" or write in {each for each, _ in effects}
     (action, driver, fleet), _ = effects[-1]
-    lines = [line for line in crashes.workspace.run("why", driver, fleet).stdout.splitlines() if "applied" in line]
+    lines = [
+        line
+        for line in crashes.workspace.run("why", driver, fleet, **crashes.environ).stdout.splitlines()
+        if "applied" in line
+    ]
     assert len(lines) == sum(write[1:] == (driver, fleet) for write, _ in effects)
     assert action == ("attach" if "attached to" in lines[-1] else "detach")
 

@@ -4,9 +4,11 @@ Invariant: what `crash` leaves is what the death of the process would leave. Nei
 test of the contract.
 """
 
+import datetime
 import itertools
 import pathlib
 import shutil
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 from urllib import parse as urls
 
@@ -14,12 +16,39 @@ import psycopg
 
 from tests.journal import journal_factories
 from tests.support import memory_journal
-from worker.core.model.ports import Journal, RunHistory
-from worker.journal import sql_journal
+from worker.core.model.identifiers import DriverId, IntentKey, RunId
+from worker.core.model.plan import GuardedPlan
+from worker.core.model.ports import Intent, Journal, PastRefusals, RecentChanges, RunHistory
+from worker.journal import row_codec, sql_journal
 
 
 class DurableJournal(Journal, RunHistory, Protocol):
-    """All that a journal is."""
+    """Everything that a journal does."""
+
+    async def begin(
+        self,
+        run: RunId,
+        *,
+        trigger: str,
+        guarded: GuardedPlan,
+        intents: Sequence[Intent],
+        resent: Collection[IntentKey] = (),
+        spent: str | None = None,
+    ) -> None:
+        """Record the run with its plan and intents."""
+        ...
+
+    async def add_intents(self, run: RunId, intents: Sequence[Intent]) -> None:
+        """Record further intents."""
+        ...
+
+    async def refusals(self, drivers: Collection[DriverId]) -> Mapping[row_codec.Write, PastRefusals]:
+        """Return the refused changes of these drivers."""
+        ...
+
+    async def recent_changes(self, *, since: datetime.datetime) -> tuple[RecentChanges, ...]:
+        """Return how many writes took effect or may have."""
+        ...
 
     async def aclose(self) -> None:
         """Close it."""

@@ -25,8 +25,11 @@ SECONDS = 30.0
 
 
 @contextlib.contextmanager
-def server() -> Iterator[str]:
-    """Start a server, and give its folder: the `host` of its addresses. A server that does not start is an error."""
+def server(*, namespace: str = "", address: str = "") -> Iterator[str]:
+    """Start a server, and return its folder: the `host` of its URLs. A server that does not start is an error.
+
+    It listens on a socket in that folder; in a network namespace also on this address, for everyone there.
+    """
     folder = pathlib.Path(tempfile.mkdtemp(prefix="fleet-sync-postgres-"))
     try:
         binaries, account = _binaries(folder)
@@ -41,6 +44,9 @@ def server() -> Iterator[str]:
         )
         if made.returncode:
             raise RuntimeError(f"PostgreSQL's initdb failed:\n{made.stdout}{made.stderr}")
+        if address:
+            with (data / "pg_hba.conf").open("a") as rules:
+                rules.write("host all all all trust\n")
         # -F: this server's data need not outlive the machine; what is tested is ours.
         command: list[str | pathlib.Path] = [
             binaries / "postgres",
@@ -49,9 +55,12 @@ def server() -> Iterator[str]:
             "-k",
             folder,
             "-c",
-            "listen_addresses=",
+            f"listen_addresses={address}",
             "-F",
         ]
+        if namespace:
+            become = (f"--reuid={account['user']}", f"--regid={account['group']}", "--clear-groups")
+            command, account = ["ip", "netns", "exec", namespace, "setpriv", *become, *command], {}
         with (
             (folder / "log").open("wb") as log,
             subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stderr=log, **account) as process,

@@ -1,5 +1,6 @@
 """What every journal does, whichever: in memory, in SQLite, in PostgreSQL."""
 
+import dataclasses
 import datetime
 
 import pytest
@@ -10,6 +11,7 @@ from worker.core.model.errors import JournalBusy, JournalError, KeyRejected
 from worker.core.model.identifiers import DriverId, FleetId, RunId
 from worker.core.model.outcomes import OUTCOME_NAMES, Already, Applied, Deferred, Outcome, Refused, Stale, Unknown
 from worker.core.model.plan import Action, Change
+from worker.core.model.ports import Intent
 
 pytestmark = pytest.mark.anyio
 
@@ -109,6 +111,68 @@ async def test_an_unknown_outcome_may_become_known(office: Office) -> None:
     assert await journal.open() == ()
     (change,) = await journal.changes(run=journal_factories.RUN)
     assert (change.outcome, change.attempts, change.code) == ("applied", 1, None)
+
+
+async def test_an_intent_stays_open_while_its_outcome_is_unknown(office: Office) -> None:
+    """With what is known of the attempts: the write may still take effect."""
+    journal = await office.writer()
+    await journal_factories.begin(journal, journal_factories.many(3))
+    office.clock.moment = journal_factories.minutes(2)
+    await journal.record(
+        [
+            (journal_factories.key(0), Unknown(3, "charge_unreachable", "no reply", "req_1")),
+            (journal_factories.key(1), journal_factories.DONE),
+        ]
+    )
+    first, last = await office.crash(journal).open()
+    assert first.intent.key == journal_factories.key(0)
+    assert (first.attempts, first.last_attempt, first.code) == (3, journal_factories.minutes(2), "charge_unreachable")
+    assert first.recorded == journal_factories.NOON
+    assert last.intent.key == journal_factories.key(2)
+    assert (last.attempts, last.last_attempt, last.code) == (0, None, None)
+
+
+async def test_an_intent_that_a_later_run_sends_again_is_open_as_resent(office: Office) -> None:
+    journal = await office.writer()
+    changes = journal_factories.many(2)
+    await journal_factories.begin(journal, changes)
+    plan = journal_factories.guarded(changes[:1])
+    await journal.begin(MAY, trigger="start", guarded=plan, intents=[], resent=[journal_factories.key(0)])
+    assert [each.resent for each in await journal.open()] == [True, False]
+    shown, _ = await journal.documents(MAY)
+    assert shown is not None
+    assert [each["driver"] for each in shown["changes"]] == [changes[0].driver]
+
+
+async def test_an_open_intent_says_whether_an_approval_allowed_it(office: Office) -> None:
+    journal = await office.writer()
+    plain, approved = journal_factories.intents(journal_factories.many(2))
+    intents = [plain, dataclasses.replace(approved, approved=True)]
+    await journal.begin(journal_factories.RUN, trigger="start", guarded=journal_factories.guarded(), intents=intents)
+    assert [each.intent for each in await office.crash(journal).open()] == intents
+
+
+async def test_a_run_that_has_begun_takes_further_intents_that_are_not_in_its_plan(office: Office) -> None:
+    journal = await office.writer()
+    changes = journal_factories.many(3)
+    await journal_factories.begin(journal, changes[:2])
+    repair = Intent(journal_factories.key(2), changes[2])
+    await journal.add_intents(journal_factories.RUN, [repair])
+    later = office.crash(journal)
+    assert [each.intent for each in await later.open()][2:] == [repair]
+    plan, _ = await later.documents(journal_factories.RUN)
+    assert plan is not None
+    assert len(plan["changes"]) == 2
+    for run, intents in ((MAY, [repair]), (journal_factories.RUN, [repair])):
+        with pytest.raises(JournalError):
+            await later.add_intents(run, intents)
+
+
+async def test_a_run_ends_once(office: Office) -> None:
+    journal = await office.writer()
+    await journal.finish(journal_factories.ended(), trigger="once")
+    with pytest.raises(JournalError, match="already"):
+        await journal.finish(journal_factories.ended(), trigger="once")
 
 
 async def test_an_outcome_of_no_intent_is_refused(office: Office) -> None:

@@ -1,5 +1,6 @@
 """What every journal remembers from run to run: approvals, references, writes of ours, absences, and for how long."""
 
+import dataclasses
 import datetime
 
 import pytest
@@ -7,10 +8,10 @@ import pytest
 from tests.journal import backends, journal_factories
 from tests.journal.conftest import Office
 from worker.core.model.errors import JournalBusy, JournalError
-from worker.core.model.identifiers import DriverId, FleetId, RunId
+from worker.core.model.identifiers import Account, DriverId, FleetId, RunId
 from worker.core.model.outcomes import Already, Deferred, Outcome, Refused, Stale, Unknown
 from worker.core.model.plan import Action, Change
-from worker.core.model.ports import OwnWrite
+from worker.core.model.ports import JournalOwner, OwnWrite, PastRefusals, RecentChanges
 from worker.core.model.serialization import report_document
 
 pytestmark = pytest.mark.anyio
@@ -109,6 +110,62 @@ async def test_doubt_takes_the_place_of_an_outcome_that_reading_back_contradicts
     await journal.record([(journal_factories.key(0), UNSEEN)])
     (past,) = await journal.changes()
     assert (past.outcome, past.code) == ("unknown", "not_converging")
+
+
+async def test_refusals_of_a_change_are_counted_until_it_is_done_or_its_row_changes(office: Office) -> None:
+    journal = await office.writer()
+    ann, bob = journal_factories.change("ann"), journal_factories.change("bob")
+    refused = Refused(1, "driver_blocked", "no", "req_2")
+    writes: list[tuple[Change, Outcome]] = [
+        (ann, refused),
+        (bob, refused),
+        (ann, UNSEEN),
+        (bob, journal_factories.DONE),
+        (ann, Deferred(0, "stopped", "no")),
+    ]
+    for number, (change, outcome) in enumerate(writes):
+        await _attempt(journal, office, change, number, outcome)
+    last = journal_factories.minutes(2) + datetime.timedelta(seconds=1)
+    assert await office.crash(journal).refusals({ann.driver, bob.driver}) == {
+        _write(ann): PastRefusals(ann.row, 2, last, "not_converging", "answered as done, but not seen")
+    }
+    assert await office.journal().refusals(set()) == {}
+
+
+async def test_recent_writes_are_counted_by_run_fleet_and_action_if_they_took_effect_or_may_have(
+    office: Office,
+) -> None:
+    journal = await office.writer()
+    ann, bob, cem = map(journal_factories.change, ("ann", "bob", "cem"))
+    await journal_factories.whole(journal, [ann], run="run_0", at=journal_factories.NOON)
+    office.clock.moment = journal_factories.minutes(5)
+    away = journal_factories.change("dan", action="detach")
+    intents = journal_factories.intents([ann, bob, cem, away], run=MAY)
+    intents[1] = dataclasses.replace(intents[1], approved=True)
+    await journal.begin(MAY, trigger="start", guarded=journal_factories.guarded(), intents=intents)
+    outcomes: list[Outcome] = [journal_factories.DONE, UNSEEN, Refused(1, "no", "no"), Unknown(1, "charge_fault", "")]
+    await journal.record([(intent.key, outcome) for intent, outcome in zip(intents, outcomes, strict=True)])
+    at = journal_factories.minutes(5)
+    assert await office.journal().recent_changes(since=journal_factories.minutes(1)) == (
+        RecentChanges(ann.fleet, Action.ATTACH, at, 1, approved=False),
+        RecentChanges(ann.fleet, Action.ATTACH, at, 1, approved=True),
+        RecentChanges(ann.fleet, Action.DETACH, at, 1, approved=False),
+    )
+    assert len(await journal.recent_changes(since=journal_factories.NOON)) == 4
+
+
+async def test_whose_journal_it_is_and_which_fleets_it_knows_is_remembered(office: Office) -> None:
+    journal, account = await office.writer(), Account("https://charge.test/v1", "live")
+    vans, trucks = FleetId("flt_vans"), FleetId("flt_trucks")
+    assert await journal.owner() == JournalOwner(None, {})
+    await journal.claim(account, fleets={vans: "Vans"})
+    await journal.claim(account, fleets={vans: "Lyon vans", trucks: "Trucks"})
+    await journal.claim(account, fleets={})
+    later = office.crash(journal)
+    assert await later.owner() == JournalOwner(account, {vans: "Lyon vans", trucks: "Trucks"})
+    other = Account("https://charge.test/v1", "test")
+    await later.claim(other, fleets={trucks: "Trucks"})
+    assert await later.owner() == JournalOwner(other, {trucks: "Trucks"})
 
 
 async def _attempt(
