@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # benchmarks and coverage need the machine to themselves
 .PHONY: help demo test-fast test test-all check lint types imports coverage real mutants mutants-generated deploy-check
-.PHONY: simulate kills network-cut soak bench bench-short lock format image clean $(VENV)
+.PHONY: simulate kills network-cut soak readers-load bench bench-short lock format image clean $(VENV)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -100,6 +100,9 @@ FIRST ?= $(shell $(PYTHON) -c 'import secrets; print(secrets.randbelow(10**8))')
 
 simulate: $(VENV)/.dev ## play new simulated worlds (WORLDS=n), none of which may break a rule; SEED=n replays one
 	$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--first $(FIRST) --worlds $(WORLDS))
+
+readers-load: $(VENV)/.dev ## measure writes, runs and probes of the service while 100 clients read its page
+	$(BIN)/python -m tests.readers_load
 
 soak: $(VENV)/.dev ## run the service for ten minutes and 500 runs, while everything around it changes
 	$(BIN)/python -m tests.soak
