@@ -75,9 +75,10 @@ def test_what_no_approval_lifts_offers_none() -> None:
     held = (HeldChange(DETACH, guard.MUST_SEE, "must_see was not seen"),)
     assert "--approve" not in _plan(_judged(held=held))
     mixed = (*held, HeldChange(ATTACH, guard.PER_RUN, "too many"))
+    digest = _judged(held=mixed).held_digest
     assert (
-        "If this is what you want, approve exactly this plan. In a job:\n  fleet-sync once --approve sha256:0\n"
-        "With a running service:\n  fleet-sync approve sha256:0\n"
+        f"If this is what you want, approve exactly this plan. In a job:\n  fleet-sync once --approve {digest}\n"
+        f"With a running service:\n  fleet-sync approve {digest}\n"
     ) in _plan(_judged(held=mixed))
 
 
@@ -134,7 +135,8 @@ def test_held_attaches_are_not_counted_as_detaches() -> None:
 def test_the_inverse_of_a_run_says_how_to_allow_what_is_held_of_it() -> None:
     held = (HeldChange(DETACH, guard.PER_RUN, "too many"),)
     page = render.inverse(plan_builder.PlanResult(DESIRED, ACTUAL, _judged(ATTACH, held=held)), run="run_1", rate=2.5)
-    assert "  fleet-sync approve sha256:0\n  fleet-sync undo run_1 --out FILE\n" in page
+    digest = _judged(ATTACH, held=held).held_digest
+    assert f"  fleet-sync approve {digest}\n  fleet-sync undo run_1 --out FILE\n" in page
     assert "once --approve" not in page
     assert "Plan: 1 to attach, 0 to detach, 1 held.\n" in page
     nothing = plan_builder.PlanResult(DESIRED, ACTUAL, _judged(problems=(Problem("drv/flt", "left as it is"),)))

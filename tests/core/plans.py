@@ -9,7 +9,7 @@ from tests.core.worlds import VANS
 from worker.core.model.actual import Actual
 from worker.core.model.identifiers import DriverId, FleetId
 from worker.core.model.plan import Action, Change, HeldChange, Plan
-from worker.core.model.plan_digest import plan_digest
+from worker.core.model.plan_digest import held_digest
 from worker.core.safety import guard
 
 DETACH = Action.DETACH
@@ -63,7 +63,7 @@ def approved(
     """Evaluate, and once more with the approval of exactly that plan."""
     actual = worlds.seen({}) if actual is None else actual
     found = guard.evaluate(plan, actual, limits, history)
-    digest = plan_digest(worlds.ACCOUNT, found.allowed, (held.change for held in found.held))
+    digest = held_digest(worlds.ACCOUNT, (held.change for held in found.held))
     approvals = guard.Approvals(worlds.ACCOUNT, frozenset({digest}))
     return guard.evaluate(plan, actual, limits, history, approvals)
 

@@ -12,7 +12,7 @@ from tests.core.worlds import DEPOT, NORTH, VANS, A, B
 from worker.core.model.desired import DriverByMetadata, FleetById, Mode
 from worker.core.model.errors import ReadingError
 from worker.core.model.plan import Action, Change, HeldChange, Plan
-from worker.core.model.plan_digest import plan_digest
+from worker.core.model.plan_digest import held_digest
 from worker.core.model.problem import Problem
 from worker.core.safety import guard
 
@@ -269,10 +269,10 @@ def test_ids_that_a_spreadsheet_changed_are_no_reason_to_detach_everybody() -> N
 # --- Approvals and precedence -----------------------------------------------------------------------------
 
 
-def test_an_approval_counts_for_exactly_one_plan_of_one_account() -> None:
+def test_an_approval_counts_for_exactly_these_held_changes_of_one_account() -> None:
     plan, other = plans.losing(5, 5), plans.losing(4, 5)
     found = guard.evaluate(plan, worlds.seen({}), guard.Limits())
-    digest = plan_digest(worlds.ACCOUNT, found.allowed, (held.change for held in found.held))
+    digest = held_digest(worlds.ACCOUNT, (held.change for held in found.held))
     right = guard.Approvals(worlds.ACCOUNT, frozenset({"sha256:0", digest}))
     assert guard.evaluate(plan, worlds.seen({}), guard.Limits(), approvals=right).approval == digest
     elsewhere = dataclasses.replace(right, account=dataclasses.replace(worlds.ACCOUNT, mode="live"))

@@ -10,7 +10,7 @@ from tests.core import worlds
 from worker.core.model.desired import DriverById, FleetById, Origin, Row
 from worker.core.model.identifiers import Account
 from worker.core.model.plan import Action, Change
-from worker.core.model.plan_digest import plan_digest, row_fingerprint
+from worker.core.model.plan_digest import held_digest, plan_digest, row_fingerprint
 from worker.core.model.serialization import change_document
 
 CHANGES = st.lists(
@@ -106,3 +106,25 @@ def test_the_row_makes_no_other_change_of_a_change(changes: Changes, row: str) -
     assert set(edited) == set(changes)
     assert plan_digest(worlds.ACCOUNT, edited, []) == plan_digest(worlds.ACCOUNT, changes, [])
     assert [change_document(each) for each in edited] == [change_document(each) for each in changes]
+
+
+# --- Held changes -----------------------------------------------------------------------------------------
+
+
+@worlds.LAW
+@given(CHANGES, CHANGES, CHANGES)
+def test_held_changes_are_named_alike_whatever_else_is_planned(
+    held: Changes, changes: Changes, others: Changes
+) -> None:
+    """What passes anyway does not void an approval; any other held change does."""
+    digest = held_digest(worlds.ACCOUNT, held)
+    assert digest == held_digest(worlds.ACCOUNT, reversed(held))
+    assert digest not in (plan_digest(worlds.ACCOUNT, changes, held), plan_digest(worlds.ACCOUNT, [], held))
+    assert (held_digest(worlds.ACCOUNT, others) == digest) is (content(others) == content(held))
+
+
+def test_the_digest_of_held_changes_never_changes() -> None:
+    """Approvals outlive an upgrade."""
+    account = Account("https://api.chargeapi.co/v1", "live")
+    change = Change(Action.DETACH, worlds.A, worlds.VANS)
+    assert held_digest(account, [change]) == ("sha256:a2b3d3808e0f33675b0c39ae5cfd3d7623f43bd81eefbab0a2534ecd4e3df922")

@@ -18,7 +18,7 @@ from worker.core.model.outcomes import (
     Unknown,
 )
 from worker.core.model.plan import Action, Change, Cost, GuardedPlan, HeldChange
-from worker.core.model.plan_digest import plan_digest
+from worker.core.model.plan_digest import held_digest
 from worker.core.model.report import Report, plan_exit_code
 
 ATTACH = Change(Action.ATTACH, A, VANS)
@@ -121,9 +121,8 @@ def test_only_applied_and_already_are_done() -> None:
     assert done == ["applied", "already"]
 
 
-def test_what_is_to_be_approved_is_what_the_run_left() -> None:
-    """The next plan does not contain what was done; what was not done is still due."""
+def test_what_is_to_be_approved_are_the_held_changes_whatever_else_was_done() -> None:
     plan = guarded(changes=(ATTACH,), held=(HELD,))
-    assert ended().remaining_digest == ""
-    assert ended(REFUSED, plan=plan).remaining_digest == plan.digest
-    assert ended(APPLIED, plan=plan).remaining_digest == plan_digest(worlds.ACCOUNT, (), (DETACH,))
+    assert ended().held_digest == ended(APPLIED, plan=guarded(changes=(ATTACH,))).held_digest == ""
+    for outcome in (REFUSED, APPLIED):
+        assert ended(outcome, plan=plan).held_digest == held_digest(worlds.ACCOUNT, (DETACH,))

@@ -1,5 +1,6 @@
 """The JSON documents, field by field, as programs rely on them."""
 
+import dataclasses
 import datetime
 import json
 
@@ -12,6 +13,7 @@ from worker.core.model.errors import JournalError, SourceError
 from worker.core.model.identifiers import RunId
 from worker.core.model.outcomes import Already, Applied, ChangeResult, Deferred, Outcome, Refused, Stale, Unknown
 from worker.core.model.plan import Action, Change, Cost, GuardedPlan, HeldChange
+from worker.core.model.plan_digest import held_digest
 from worker.core.model.ports import PastChange, PastRun
 from worker.core.model.problem import Problem
 from worker.core.model.report import Report, Traffic
@@ -50,6 +52,7 @@ JUDGED = GuardedPlan(
 PLAN = {
     "format": "fleet-sync/plan@1",
     "digest": "sha256:cd",
+    "held_digest": JUDGED.held_digest,
     "account": {"base_url": "https://api.chargeapi.co/v1", "mode": "test"},
     "created": "2026-10-05T08:00:00.000Z",
     "sources": [{"kind": "file", "name": "membership.yaml", "revision": "sha256:ab"}],
@@ -262,3 +265,9 @@ def test_a_run_that_was_cut_off_is_shown_by_what_was_found_out_since() -> None:
     assert shown["outcomes"] == {"applied": 1, **ZEROS}
     assert set(shown["requests"]) == {"reads", "writes", "retries", "rate_limited"}
     assert set(shown) == set(report_document(Report(RunId("run_1"), worlds.NOW, worlds.NOW, None)))
+
+
+def test_a_plan_without_held_changes_has_no_digest_to_approve() -> None:
+    document = plan_document(dataclasses.replace(JUDGED, held=()))
+    assert document["held_digest"] is None
+    assert PLAN["held_digest"] == held_digest(JUDGED.account, (held.change for held in JUDGED.held))

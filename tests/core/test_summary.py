@@ -268,7 +268,7 @@ def test_held_changes_are_grouped_by_guard_and_fleet() -> None:
         "2 detaches held",
         VANS,
         (DETACH, more),
-        "sha256:1",
+        plan.held_digest,
     )
     assert (depot.title, depot.fleet) == ("1 detach held", DEPOT)
     assert (sentinel.digest, sentinel.message) == ("", "wrong account")
@@ -277,8 +277,9 @@ def test_held_changes_are_grouped_by_guard_and_fleet() -> None:
 
 def test_an_approval_names_exactly_what_it_lets_through() -> None:
     sentinel, other = held(DETACH, guard.MUST_SEE), held(ATTACH, guard.REFERENCE_MOVED)
-    given = alerts.approval(present(ended(guarded(held=[sentinel, other]))))
-    assert given == alerts.Approval("sha256:1", (other,))
+    plan = guarded(held=[sentinel, other])
+    given = alerts.approval(present(ended(plan)))
+    assert given == alerts.Approval(plan.held_digest, (other,))
     assert alerts.approval(present(ended(guarded(held=[sentinel])))) is None
     assert alerts.approval(present(QUIET)) is None
     assert alerts.approval(present(ended(None, error=FULL))) is None

@@ -29,7 +29,7 @@ def test_ssosync_a_recycled_address_inherits_no_access_until_somebody_allows_it(
     assert f"{ADDRESS} resolved to {old} before and resolves to {new} now" in plan["held"][0]["message"]
     assert len(workspace.posts()) == 1
 
-    assert workspace.run("approve", plan["digest"]).code == 0
+    assert workspace.run("approve", plan["held_digest"]).code == 0
     assert workspace.run("once").code == 0
     assert workspace.changed()[1:] == [("attach", new, fleet), ("detach", old, fleet)]
 

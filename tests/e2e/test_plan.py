@@ -5,7 +5,19 @@ import random
 
 from tests.e2e import conftest
 
-PLAN_KEYS = ["format", "digest", "account", "created", "sources", "changes", "held", "problems", "summary", "cost"]
+PLAN_KEYS = [
+    "format",
+    "digest",
+    "held_digest",
+    "account",
+    "created",
+    "sources",
+    "changes",
+    "held",
+    "problems",
+    "summary",
+    "cost",
+]
 
 
 def _move(workspace: conftest.Workspace) -> dict[str, list[str]]:

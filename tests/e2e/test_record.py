@@ -242,7 +242,7 @@ def test_an_approval_allows_exactly_the_plan_of_its_digest(workspace: conftest.W
     halved = _halved(workspace)
     workspace.write(halved)
     held = workspace.run("once", "--json").document["plan"]
-    assert workspace.run("approve", held["digest"], **NO_KEY).code == 0
+    assert workspace.run("approve", held["held_digest"], **NO_KEY).code == 0
 
     # The approval does not cover another plan, even a smaller one.
     spared = held["held"][0]
@@ -259,7 +259,7 @@ def test_an_approval_allows_exactly_the_plan_of_its_digest(workspace: conftest.W
 def test_an_approval_says_what_it_allows(workspace: conftest.Workspace) -> None:
     workspace.write(_halved(workspace))
     plan = workspace.run("once", "--json").document["plan"]
-    said = workspace.run("approve", plan["digest"], **NO_KEY).stdout.splitlines()
+    said = workspace.run("approve", plan["held_digest"], **NO_KEY).stdout.splitlines()
     assert said[0].startswith("Approved until ")
     assert re.fullmatch(rf"It allows the {len(plan['held'])} changes that {_run(workspace)} held at .* UTC\.", said[1])
 
@@ -268,28 +268,33 @@ def test_an_approval_of_what_nobody_holds_is_kept_and_says_so(workspace: conftes
     """An approval may precede the run, but a mistyped digest would silently approve nothing."""
     digest = f"sha256:{'0' * 64}"
     before = workspace.run("approve", digest, **NO_KEY)
-    assert (before.code, before.stdout.splitlines()[1:]) == (0, ["No recent run holds a plan with this digest yet."])
+    assert (before.code, before.stdout.splitlines()[1:]) == (
+        0,
+        ["No recent run has held changes with this digest yet."],
+    )
     workspace.write(_halved(workspace))
-    held = workspace.run("once", "--json").document["plan"]["digest"]
+    held = workspace.run("once", "--json").document["plan"]["held_digest"]
     other = workspace.run("approve", digest, **NO_KEY)
     assert other.code == 0
     assert other.stdout.splitlines()[1:] == [
-        f"No recent run holds a plan with this digest yet. "
-        f"The newest run with held changes is {_run(workspace)}; its digest is {held}"
+        f"No recent run has held changes with this digest yet. "
+        f"The newest run with held changes is {_run(workspace)}; their digest is {held}"
     ]
     assert workspace.folder.journal("select digest from approvals") == [(digest,)]
 
 
-def test_an_approval_of_a_plan_that_was_made_in_part_says_what_is_left_of_it(workspace: conftest.Workspace) -> None:
-    newcomer = next(driver for driver in workspace.people.drivers if not workspace.people.fleets_of(driver))
+def test_changes_that_pass_anyway_do_not_void_an_approval(workspace: conftest.Workspace) -> None:
+    """The digest of the whole plan approves nothing, and says which one does."""
+    newcomer, other, *_ = (each for each in workspace.people.drivers if not workspace.people.fleets_of(each))
     halved = _halved(workspace)
     first = next(iter(halved))
     workspace.write({**halved, first: [*halved[first], newcomer]})
-    digest = workspace.run("once", "--json").document["plan"]["digest"]
-    said = workspace.run("approve", digest, **NO_KEY).stdout
-    assert f"It allows nothing: {_run(workspace)} applied the rest of this plan. Approve what remains: sha256:" in said
-    left = said.split()[-1]
-    assert "It allows the " in workspace.run("approve", left, **NO_KEY).stdout
+    plan = workspace.run("once", "--json").document["plan"]
+    said = workspace.run("approve", plan["digest"], **NO_KEY).stdout
+    assert "It allows nothing: this is the digest of the whole plan. Approve its held changes: sha256:" in said
+    assert said.split()[-1] == plan["held_digest"]
+    assert "It allows the " in workspace.run("approve", plan["held_digest"], **NO_KEY).stdout
+    workspace.write({**halved, first: [*halved[first], newcomer, other]})
     assert workspace.run("once").code == 0
 
 
@@ -298,14 +303,14 @@ def test_an_approval_of_what_no_approval_lifts_says_so(workspace: conftest.Works
     outsider = next(driver for driver in workspace.people.drivers if driver not in workspace.people.members(other))
     workspace.write({**members, fleet: members[fleet][1:]})
     sentinels = json.dumps([f"{outsider}/{other}"])
-    digest = workspace.run("once", "--json", FLEET_SYNC_GUARD__MUST_SEE=sentinels).document["plan"]["digest"]
+    digest = workspace.run("once", "--json", FLEET_SYNC_GUARD__MUST_SEE=sentinels).document["plan"]["held_digest"]
     assert "It allows nothing: " in workspace.run("approve", digest, **NO_KEY).stdout
 
 
 def test_the_service_picks_an_approval_up(workspace: conftest.Workspace) -> None:
     halved = _halved(workspace)
     workspace.write(halved)
-    digest = workspace.run("plan", "--json").document["digest"]
+    digest = workspace.run("plan", "--json").document["held_digest"]
     requests = len(workspace.charge.requests)
     with workspace.folder.started("run", FLEET_SYNC_SYNC__INTERVAL_SECONDS="0.2") as running:
         command.until(lambda: len(workspace.charge.requests) > requests, what="a first run")
@@ -365,9 +370,9 @@ def test_a_large_undo_is_held_by_the_guard_until_it_is_approved(workspace: conft
     ended = workspace.run("undo", run, "--out", "undo.json")
     held = json.loads((workspace.folder.path / "undo.json").read_text())
     assert (ended.code, held["changes"], len(held["held"])) == (3, [], 10)
-    assert f"fleet-sync approve {held['digest']}" in ended.stdout
+    assert f"fleet-sync approve {held['held_digest']}" in ended.stdout
     assert "once --approve" not in ended.stdout
-    assert workspace.run("approve", held["digest"]).code == 0
+    assert workspace.run("approve", held["held_digest"]).code == 0
     assert workspace.run("undo", run, "--out", "undo.json").code == 0
     allowed = json.loads((workspace.folder.path / "undo.json").read_text())
     assert (len(allowed["changes"]), allowed["held"]) == (10, [])

@@ -117,7 +117,7 @@ async def test_an_approval_lets_it_through_once() -> None:
     await _fight(account_harness)
     held = (await account_harness.reconcile(WANTED)).guarded
     assert held is not None
-    assert harness.outcome(await account_harness.reconcile(WANTED, approved=held.digest), A, VANS) == "applied"
+    assert harness.outcome(await account_harness.reconcile(WANTED, approved=held.held_digest), A, VANS) == "applied"
     account_harness.state.detach(A, VANS)
     assert len(_frozen(await account_harness.reconcile(WANTED))) == 1
 
@@ -128,7 +128,7 @@ async def test_an_approval_for_a_day_lets_it_through_once_too() -> None:
     held = (await account_harness.reconcile(WANTED)).guarded
     assert held is not None
     now = account_harness.wall.now()
-    await account_harness.memory.approve(held.digest, now=now, until=now + datetime.timedelta(hours=24))
+    await account_harness.memory.approve(held.held_digest, now=now, until=now + datetime.timedelta(hours=24))
     written = len(account_harness.writes)
     for _ in range(6):
         await account_harness.reconcile(WANTED)
@@ -144,7 +144,7 @@ async def test_an_approval_is_not_used_up_by_a_run_that_leaves_the_frozen_change
     held = (await account_harness.reconcile(WANTED)).guarded
     assert held is not None
     now = account_harness.wall.now()
-    await account_harness.memory.approve(held.digest, now=now, until=now + datetime.timedelta(hours=24))
+    await account_harness.memory.approve(held.held_digest, now=now, until=now + datetime.timedelta(hours=24))
     later = Deferred(0, "refused_before", "later")
     for postpone in (lambda changes, now: dict.fromkeys(changes, later), lambda changes, now: {}):
         finished = await account_harness.cycle(doubles.Source(WANTED), postpone=postpone).reconcile(trigger="test")

@@ -137,7 +137,7 @@ async def test_what_the_guard_holds_is_made_once_its_digest_is_approved() -> Non
     assert finished.guarded is not None
     assert (finished.exit_code, finished.result, len(finished.guarded.held)) == (3, RunResult.HELD, 1)
     assert account_harness.writes == []
-    digest = finished.guarded.digest
+    digest = finished.guarded.held_digest
     assert (await account_harness.reconcile({VANS: [B]}, approved="sha256:" + "0" * 64)).exit_code == 3
     assert (await account_harness.reconcile({VANS: [B], DEPOT: []}, approved=digest)).exit_code == 3
     assert account_harness.writes == []

@@ -269,7 +269,7 @@ async def test_an_approval_holds_for_a_day(hours: float, code: int) -> None:
     held = (await account_harness.reconcile(wanted)).guarded
     assert held is not None
     now = account_harness.wall.now()
-    await account_harness.memory.approve(held.digest, now=now, until=now + guard.APPROVAL_LIFETIME)
+    await account_harness.memory.approve(held.held_digest, now=now, until=now + guard.APPROVAL_LIFETIME)
     await anyio.sleep(hours * 3600)
     assert (await account_harness.reconcile(wanted)).exit_code == code
     assert len(account_harness.state.members(VANS)) == (20 if code == 0 else 40)
@@ -281,9 +281,11 @@ async def test_an_approval_lifts_no_must_see() -> None:
     held = (await account_harness.reconcile({VANS: DRIVERS[1:]})).guarded
     assert held is not None
     await account_harness.memory.approve(
-        held.digest, now=account_harness.wall.now(), until=account_harness.wall.now() + datetime.timedelta(hours=24)
+        held.held_digest,
+        now=account_harness.wall.now(),
+        until=account_harness.wall.now() + datetime.timedelta(hours=24),
     )
-    for approved in (None, held.digest):
+    for approved in (None, held.held_digest):
         assert (await account_harness.reconcile({VANS: DRIVERS[1:]}, approved=approved)).exit_code == 3
     assert account_harness.writes == []
 
@@ -333,7 +335,7 @@ async def test_what_is_written_and_never_read_back_is_held_after_three_runs_and_
         await anyio.sleep(300)
     assert len(account_harness.requests(f"{lost}/attach")) == 3
     assert finished.guarded is not None
-    assert (await account_harness.reconcile({VANS: DRIVERS[:2]}, approved=finished.guarded.digest)).counts[
+    assert (await account_harness.reconcile({VANS: DRIVERS[:2]}, approved=finished.guarded.held_digest)).counts[
         "unknown"
     ] == 1
     assert len(account_harness.requests(f"{lost}/attach")) == 4

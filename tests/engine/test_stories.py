@@ -147,7 +147,7 @@ async def test_a_filter_changed_its_meaning_overnight_and_owners_were_removed() 
     assert finished.guarded is not None
     assert {held.guard for held in finished.guarded.held} == {guard.MUST_SEE}
     approved = await account_harness.reconcile(
-        {VANS: IN_VANS[1:], DEPOT: IN_DEPOT[1:]}, approved=finished.guarded.digest
+        {VANS: IN_VANS[1:], DEPOT: IN_DEPOT[1:]}, approved=finished.guarded.held_digest
     )
     assert (approved.exit_code, account_harness.requests("/detach")) == (3, [])
 
@@ -219,7 +219,7 @@ async def test_two_fleets_that_exchange_names_attach_nobody_to_the_wrong_fleet()
         finished = await _unharmed(account_harness, wanted)
         assert finished.exit_code == 3
         assert finished.guarded is not None
-        digest = finished.guarded.digest
+        digest = finished.guarded.held_digest
         assert {each.guard for each in finished.guarded.held} == {guard.REFERENCE_MOVED}
     assert (await account_harness.reconcile(wanted, approved=digest)).exit_code == 0
     assert account_harness.state.members(VANS) == frozenset(IN_DEPOT)

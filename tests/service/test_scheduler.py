@@ -218,7 +218,8 @@ async def test_an_approval_leads_to_one_run_within_seconds() -> None:
         return Report(RUN, now, now, guarded)
 
     account = Account([held])
-    runs = await _served(account, 290, meanwhile=lambda service: account.approvals.add("sha256:0"))
+    digest = held(account).held_digest
+    runs = await _served(account, 290, meanwhile=lambda service: account.approvals.add(digest))
     assert [trigger for _, trigger in runs] == ["start", "request"]
     assert 100 <= runs[1][0] <= 105
 
@@ -229,7 +230,7 @@ async def test_a_plan_that_is_held_again_can_be_approved_again() -> None:
     def held(account: Account) -> Report:
         now = account.clock.now()
         guarded = dataclasses.replace(doubles.guarded([]), held=(HeldChange(CHANGE, "flapping", "reversed"),))
-        account.approvals.add(guarded.digest)
+        account.approvals.add(guarded.held_digest)
         return Report(RUN, now, now, guarded)
 
     def made(account: Account) -> Report:

@@ -72,15 +72,14 @@ class Storage:
     allowed: list[frozenset[Write]] = dataclasses.field(default_factory=list)
 
     def approve(self, guarded: GuardedPlan, until: datetime.datetime) -> None:
-        """Allow what is held of a plan; `allowed` keeps what that plan consists of."""
-        self.approvals[guarded.digest] = until
-        held = (each.change for each in guarded.held)
-        self.allowed.append(frozenset(_write(change) for change in (*guarded.changes, *held)))
+        """Allow what is held of a plan; `allowed` keeps these changes."""
+        self.approvals[guarded.held_digest] = until
+        self.allowed.append(frozenset(_write(each.change) for each in guarded.held))
 
     def approved(self, guarded: GuardedPlan) -> bool:
-        """Tell whether a plan consists of what was allowed."""
-        held = (each.change for each in guarded.held)
-        return frozenset(_write(change) for change in (*guarded.changes, *held)) in self.allowed
+        """Return whether a plan contains all changes of an approval."""
+        planned = {_write(change) for change in (*guarded.changes, *(each.change for each in guarded.held))}
+        return any(allowed and allowed <= planned for allowed in self.allowed)
 
     def latest(self, drivers: Collection[DriverId], most: int) -> dict[Membership, tuple[OwnWrite, ...]]:
         """Give the newest writes that took effect."""

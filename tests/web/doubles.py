@@ -26,7 +26,6 @@ from worker.core.safety import guard
 
 NOW = clocks.NOON
 TOKEN = "correct-horse-battery-staple"
-DIGEST = "sha256:" + "ab12" * 16
 ACCOUNT = Account("https://api.chargeapi.co/v1", "live")
 
 RNG = random.Random(7)
@@ -74,7 +73,7 @@ def guarded(
     held: Sequence[HeldChange] = (),
     problems: Sequence[Problem] = (),
     unsettled: bool = False,
-    digest: str = DIGEST,
+    digest: str = "sha256:" + "ab12" * 16,
 ) -> GuardedPlan:
     return GuardedPlan(
         account=ACCOUNT,
@@ -191,15 +190,16 @@ def refusing() -> status.Status:
     return calm(last=last, fleets=fleets(f0={"refused": 1, "drifted": 1}))
 
 
+WAITING = (
+    *(held("detach", number, 3) for number in range(4)),
+    held("attach", 5, 1, by="flapping", message="applied 4 times within 24 h and reverted each time by someone else"),
+)
+DIGEST = guarded(held=WAITING).held_digest
+
+
 def holding() -> status.Status:
-    waiting = [held("detach", number, 3) for number in range(4)]
-    waiting.append(
-        held(
-            "attach", 5, 1, by="flapping", message="applied 4 times within 24 h and reverted each time by someone else"
-        )
-    )
     duplicate = Problem("membership.yaml:31:9", "duplicates membership.yaml:12:9", note=True)
-    last = run(plan=guarded(held=waiting, problems=[duplicate]))
+    last = run(plan=guarded(held=WAITING, problems=[duplicate]))
     return calm(last=last, fleets=fleets(f3={"in_sync": 8, "held": 4}, f1={"frozen": 1}))
 
 

@@ -1,7 +1,7 @@
-"""`fleet-sync approve DIGEST`: approves the held changes of exactly one plan for 24 hours.
+"""`fleet-sync approve DIGEST`: approves exactly these held changes for 24 hours.
 
-Invariant: nothing is applied here; the next run whose plan has this digest may apply it. Neighbours: `once --approve`
-does both and takes the same digests; `core.safety.guard` says how long an approval lasts.
+Invariant: nothing is applied here; the next run that holds exactly these changes may apply them. Neighbours:
+`once --approve` does both and takes the same digests; `core.safety.guard` says how long an approval lasts.
 """
 
 import datetime
@@ -14,9 +14,8 @@ import click
 
 from worker.cli import context
 from worker.core.model.identifiers import Account
-from worker.core.model.outcomes import Already, Applied
 from worker.core.model.plan import Action, Change
-from worker.core.model.plan_digest import plan_digest
+from worker.core.model.plan_digest import held_digest
 from worker.core.monitoring import humanize
 from worker.core.safety import guard
 
@@ -27,8 +26,7 @@ _RECENT = 20
 """How many of the newest runs are searched for one that holds changes."""
 
 
-_DONE = (Applied.name, Already.name)
-_NO_MATCH = "No recent run holds a plan with this digest yet."
+_NO_MATCH = "No recent run has held changes with this digest yet."
 
 
 class Digest(click.ParamType[str]):
@@ -47,7 +45,7 @@ class Digest(click.ParamType[str]):
 @click.argument("digest", type=Digest())
 @click.pass_obj
 def approve(command_context: context.CommandContext, digest: str) -> int:
-    """Approve the held changes of exactly the plan with this digest, for 24 hours."""
+    """Approve exactly the held changes with this digest, for 24 hours."""
     return command_context.with_journal(functools.partial(_approve, digest=digest))
 
 
@@ -56,7 +54,7 @@ async def _approve(record: "RunHistory", *, digest: str) -> int:
     until = now + guard.APPROVAL_LIFETIME
     await record.approve(digest, now=now, until=until)
     context.print_text(
-        f"Approved until {until:%Y-%m-%d %H:%M} UTC: the held changes of exactly this plan. "
+        f"Approved until {until:%Y-%m-%d %H:%M} UTC: exactly the held changes with this digest. "
         "A running service applies them within seconds."
     )
     context.print_text(await _effect(record, digest))
@@ -66,28 +64,21 @@ async def _approve(record: "RunHistory", *, digest: str) -> int:
 async def _effect(record: "RunHistory", digest: str) -> str:
     """Return what the approval allows, as far as past runs show. An approval may also precede the first run."""
     for past in await record.runs(limit=_RECENT):
-        plan, report = await record.documents(past.run)
+        plan, _ = await record.documents(past.run)
         if not plan or not plan["held"]:
             continue
-        remaining = _remaining_digest(plan, report)
-        if digest == remaining:
+        held = _held_digest(plan)
+        if digest == held:
             return _allowed(past, plan)
         if digest == plan["digest"]:
-            return f"It allows nothing: {past.run} applied the rest of this plan. Approve what remains: {remaining}"
-        return f"{_NO_MATCH} The newest run with held changes is {past.run}; its digest is {remaining}"
+            return f"It allows nothing: this is the digest of the whole plan. Approve its held changes: {held}"
+        return f"{_NO_MATCH} The newest run with held changes is {past.run}; their digest is {held}"
     return _NO_MATCH
 
 
-def _remaining_digest(plan: Mapping[str, Any], report: Mapping[str, Any] | None) -> str:
-    """Return the digest of what a run left of its plan, as `core.model.report` does when a run ends."""
-    applied = {_write(each) for each in (report or {}).get("changes", ()) if each["outcome"] in _DONE}
-    remaining = (each for each in plan["changes"] if _write(each) not in applied)
+def _held_digest(plan: Mapping[str, Any]) -> str:
     account = Account(plan["account"]["base_url"], plan["account"]["mode"])
-    return plan_digest(account, map(_change, remaining), map(_change, plan["held"]))
-
-
-def _write(change: Mapping[str, Any]) -> tuple[str, str, str]:
-    return change["action"], change["driver"], change["fleet"]
+    return held_digest(account, map(_change, plan["held"]))
 
 
 def _change(change: Mapping[str, Any]) -> Change:

@@ -40,19 +40,15 @@ async def _once(account: "composition.AccountRuntime", *, as_json: bool, approve
 
     run_report = await account.cycle(show=show).reconcile(trigger="once", approved=approved)
     if _approval_missed(run_report, approved):
-        context.print_text("The approved digest is not that of this plan: no held change was allowed.", err=True)
+        context.print_text("The approved digest is not that of the held changes: none was allowed.", err=True)
     return context.print_report(run_report, as_json=as_json)
 
 
 def _print_plan(plan_result: "plan_builder.PlanResult", *, rate: float) -> None:
     from worker.cli import render
-    from worker.core.model.plan_digest import plan_digest
 
-    guarded = plan_result.guarded
-    # The other changes are applied next: what an operator can approve afterwards are the held ones alone.
-    digest = plan_digest(guarded.account, (), (held.change for held in guarded.held))
     try:
-        context.print_text(render.plan(plan_result, rate=rate, digest=digest))
+        context.print_text(render.plan(plan_result, rate=rate))
     except OSError as error:
         # A BrokenPipeError must not pass as one: `main` ignores that silently, but here a run is given up.
         raise OSError(f"{error.strerror}; nothing was changed") from error
@@ -60,4 +56,4 @@ def _print_plan(plan_result: "plan_builder.PlanResult", *, rate: float) -> None:
 
 def _approval_missed(run_report: "Report", approved: str | None) -> bool:
     guarded = run_report.guarded
-    return approved is not None and guarded is not None and bool(guarded.held) and guarded.digest != approved
+    return approved is not None and guarded is not None and bool(guarded.held) and run_report.held_digest != approved

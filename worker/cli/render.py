@@ -23,12 +23,9 @@ from worker.engine import plan_builder
 SIGNS = {Action.ATTACH: ("+", "green"), Action.DETACH: ("-", "red")}
 
 
-def plan(plan_result: plan_builder.PlanResult, *, rate: float, digest: str = "") -> str:
-    """Return a guarded plan as text.
-
-    `rate` is the configured limit in requests per second. `digest` is the digest to approve if not that of the plan.
-    """
-    digest = digest or plan_result.guarded.digest
+def plan(plan_result: plan_builder.PlanResult, *, rate: float) -> str:
+    """Return a guarded plan as text; `rate` is the configured limit in requests per second."""
+    digest = plan_result.guarded.held_digest
     how_to_approve = (
         "If this is what you want, approve exactly this plan. In a job:",
         f"  fleet-sync once --approve {digest}",
@@ -43,7 +40,7 @@ def inverse(plan_result: plan_builder.PlanResult, *, run: str, rate: float) -> s
     guarded = plan_result.guarded
     how_to_approve = (
         "If this is what you want, approve exactly this plan with",
-        f"  fleet-sync approve {guarded.digest}",
+        f"  fleet-sync approve {guarded.held_digest}",
         f"  fleet-sync undo {run} --out FILE",
     )
     summary = f"Plan: {_counts(guarded)}." if guarded.changes or guarded.held else "Nothing to undo."

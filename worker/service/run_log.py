@@ -64,7 +64,7 @@ def _counts(finished: Report, problems: int) -> dict[str, object]:
     if finished.guarded is not None:
         fields |= {"in_sync": finished.guarded.in_sync, "held": len(finished.guarded.held)}
         if finished.guarded.held:
-            fields["digest"] = finished.remaining_digest
+            fields["digest"] = finished.held_digest
         if problems:
             fields["problems"] = problems
     if finished.error is not None:

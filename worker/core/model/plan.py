@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from worker.core.model.desired import Origin, SourceRevision
 from worker.core.model.identifiers import Account, DriverId, FleetId, Membership, Resolutions
+from worker.core.model.plan_digest import held_digest
 from worker.core.model.problem import Problem
 
 
@@ -101,7 +102,8 @@ class GuardedPlan:
 
     `changes` are allowed and `held` are not; together they are the whole plan. `unsettled` means that a reference did
     not resolve or a listing is incomplete, so the plan may not cover everything. `approved` are those of the allowed
-    changes that a guard held until an approval of this plan.
+    changes that a guard held until they were approved. `held_digest` is what approves the held changes; it is empty
+    without any.
     """
 
     account: Account
@@ -117,3 +119,9 @@ class GuardedPlan:
     digest: str
     unsettled: bool = False
     approved: frozenset[Change] = frozenset()
+    held_digest: str = dataclasses.field(init=False)
+
+    def __post_init__(self) -> None:
+        """Compute `held_digest` once: a page may ask for it every second, and there may be many held changes."""
+        digest = held_digest(self.account, (held.change for held in self.held)) if self.held else ""
+        object.__setattr__(self, "held_digest", digest)

@@ -1,28 +1,47 @@
-"""Identifies a plan, and a row, by a hash of its content.
+"""Identifies a plan, its held changes, and a row, by a hash of their content.
 
-Invariants: the digest of a plan covers format, account, changes and held changes, and nothing else: neither the
-position of a row nor the time of the plan. The fingerprint of a row covers its content and not its position.
+Invariants: the digest of a plan covers format, account, changes and held changes, that of held changes the same without
+the other changes; neither covers positions of rows or times. The fingerprint of a row covers its content and not its
+position.
 Neighbours: `safety.guard` holds changes, `serialization` writes plans, `planning.planner` uses fingerprints.
 """
 
 import hashlib
 import json
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from worker.core.model.desired import Row
 from worker.core.model.identifiers import Account
-from worker.core.model.plan import Change
+
+if TYPE_CHECKING:
+    from worker.core.model.plan import Change  # which has a digest itself
 
 PLAN_FORMAT = "fleet-sync/plan@1"
 
 
-def plan_digest(account: Account, changes: Iterable[Change], held: Iterable[Change]) -> str:
-    """Return the `sha256:…` of the plan's canonical JSON (sorted keys, no spaces)."""
+def plan_digest(account: Account, changes: "Iterable[Change]", held: "Iterable[Change]") -> str:
+    """Return the `sha256:…` of a whole plan, by which a saved plan is recognized."""
+    return _digest(account, changes=changes, held=held)
+
+
+def held_digest(account: Account, held: "Iterable[Change]") -> str:
+    """Return the `sha256:…` of held changes, by which they are approved.
+
+    It does not cover the changes that are allowed anyway, so that these do not make an approval invalid.
+    """
+    return _digest(account, held=held)
+
+
+def _digest(account: Account, **changes: "Iterable[Change]") -> str:
+    """Return the hash of the canonical JSON (sorted keys, no spaces)."""
     content = {
         "format": PLAN_FORMAT,
         "account": {"base_url": account.base_url, "mode": account.mode},
-        "changes": sorted([change.action, change.driver, change.fleet] for change in changes),
-        "held": sorted([change.action, change.driver, change.fleet] for change in held),
+        **{
+            name: sorted([change.action, change.driver, change.fleet] for change in each)
+            for name, each in changes.items()
+        },
     }
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return f"sha256:{hashlib.sha256(canonical.encode()).hexdigest()}"

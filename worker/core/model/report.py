@@ -14,7 +14,6 @@ from worker.core.model.errors import FleetSyncError, ProcessSuspended, Stopped
 from worker.core.model.identifiers import RunId
 from worker.core.model.outcomes import OUTCOME_NAMES, ChangeResult
 from worker.core.model.plan import GuardedPlan
-from worker.core.model.plan_digest import plan_digest
 from worker.core.model.problem import Problem
 
 
@@ -69,15 +68,9 @@ class Report:
         return RunResult.CONVERGED if self.results else RunResult.IN_SYNC
 
     @property
-    def remaining_digest(self) -> str:
-        """Return the digest of the part of the plan that was not done, for `approve`. Empty without a plan."""
-        if self.guarded is None:
-            return ""
-        done = {result.change for result in self.results if result.done}
-        if not done:
-            return self.guarded.digest
-        remaining = (change for change in self.guarded.changes if change not in done)
-        return plan_digest(self.guarded.account, remaining, (held.change for held in self.guarded.held))
+    def held_digest(self) -> str:
+        """Return the digest of the held changes, for `approve`; empty without any."""
+        return self.guarded.held_digest if self.guarded else ""
 
     @property
     def was_interrupted(self) -> bool:

@@ -38,6 +38,7 @@ def plan_document(guarded: GuardedPlan) -> Document:
     return {
         "format": PLAN_FORMAT,
         "digest": guarded.digest,
+        "held_digest": guarded.held_digest or None,
         "account": {"base_url": guarded.account.base_url, "mode": guarded.account.mode},
         "created": format_time(guarded.created),
         "sources": [

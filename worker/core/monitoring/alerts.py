@@ -70,7 +70,7 @@ def approval(present: status.Status) -> Approval | None:
     """Return what an approval of the last run's plan would allow, or None if there is nothing to approve."""
     guarded = present.last.guarded if present.last else None
     held = tuple(each for each in guarded.held if each.guard != guard.MUST_SEE) if guarded else ()
-    return Approval(present.last.remaining_digest, held) if present.last and held else None
+    return Approval(present.last.held_digest, held) if present.last and held else None
 
 
 PARTS = {
@@ -124,7 +124,7 @@ def _held(last: Report) -> Iterator[Alert]:
             remedy=_HELD_REMEDIES.get(name, _APPROVE),
             fleet=fleet,
             guard=name,
-            digest=last.remaining_digest if approvable else "",
+            digest=last.held_digest if approvable else "",
             changes=tuple(changes),
         )
 

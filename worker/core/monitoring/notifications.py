@@ -111,7 +111,7 @@ def _held_now(present: status.Status) -> frozenset[str] | None:
     """Return the digest of the last plan if changes of it are held; `None` if the last run had no plan."""
     if present.last is None or present.last.guarded is None:
         return None
-    return frozenset({present.last.remaining_digest} if present.last.guarded.held else ())
+    return frozenset({present.last.held_digest} if present.last.guarded.held else ())
 
 
 def _refused_now(present: status.Status) -> list[ChangeResult]:
@@ -171,7 +171,7 @@ def _held(present: status.Status, last: Report, guarded: GuardedPlan) -> Notific
         lines.append("The reading cannot be right, and an approval does not help: check the key and the source.")
     else:
         lines.append(
-            f"To allow exactly this: fleet-sync approve {last.remaining_digest}. If it is wrong, correct the source."
+            f"To allow exactly this: fleet-sync approve {last.held_digest}. If it is wrong, correct the source."
         )
     items = [{**change_document(each.change), "guard": each.guard, "message": each.message} for each in guarded.held]
     return _notification(Kind.HELD, present, lines, items)
@@ -208,7 +208,7 @@ def _notification(kind: Kind, present: status.Status, lines: Sequence[str], item
         "account": {"base_url": present.account.base_url, "mode": mode},
         "run": last.run if last else None,
         "result": last.result.value if last else None,
-        "digest": last.remaining_digest if last and guarded and guarded.held else None,
+        "digest": last.held_digest if last and guarded and guarded.held else None,
         "held": len(guarded.held) if guarded else 0,
         "refused": len(_refused_now(present)),
         "items": [_bounded(item) for item in items[:MOST_ITEMS]],

@@ -1,4 +1,4 @@
-"""Evaluates a plan: which changes are allowed, and which are held until a person approves exactly that plan.
+"""Evaluates a plan: which changes are allowed, and which are held until a person approves exactly those.
 
 Invariants: allowed and held changes together are the plan; no sequence of allowed changes empties a protected fleet;
 no sequence of runs changes more within the window than the limits allow, except by an approval. Neighbours: `planner`
@@ -16,7 +16,7 @@ from worker.core.model.errors import ReadingError
 from worker.core.model.identifiers import Account, DriverId, FleetId, Resolutions
 from worker.core.model.outcomes import NOT_CONVERGING
 from worker.core.model.plan import Action, Change, HeldChange, Plan
-from worker.core.model.plan_digest import plan_digest
+from worker.core.model.plan_digest import held_digest
 from worker.core.safety import attach_first, flap_detection, window
 
 MUST_SEE = "must_see"
@@ -77,7 +77,7 @@ NO_HISTORY = GuardHistory()
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Approvals:
-    """The plan digests that are approved for an account at this moment."""
+    """The digests of held changes that are approved for an account at this moment."""
 
     account: Account
     digests: frozenset[str]
@@ -109,7 +109,7 @@ def evaluate(
 ) -> Decision:
     """Split a plan into allowed and held changes; the first guard in `PRECEDENCE` that applies to a change holds it.
 
-    An approval of exactly this plan allows all held changes, except for those of `must_see`. Raises
+    An approval of exactly these held changes allows them, except for those of `must_see`. Raises
     errors.ReadingError if so many references do not resolve that the source or the account must be wrong.
     """
     _require_resolvable(plan, limits)
@@ -119,7 +119,7 @@ def evaluate(
         for change, reason in guard(case).items():
             holds.setdefault(change, HeldChange(change, code, reason))
     before = tuple(holds[change] for change in plan.changes if change in holds)
-    approval = _approval(plan, before, approvals)
+    approval = _approval(before, approvals)
     held = tuple(hold for hold in before if not approval or hold.guard == MUST_SEE)
     approved = frozenset(hold.change for hold in before) - {hold.change for hold in held}
     return Decision(
@@ -132,12 +132,11 @@ def evaluate(
     )
 
 
-def _approval(plan: Plan, held: tuple[HeldChange, ...], approvals: Approvals | None) -> str:
-    """Return the digest of the plan if there are held changes and it is approved, else an empty text."""
+def _approval(held: tuple[HeldChange, ...], approvals: Approvals | None) -> str:
+    """Return the digest of the held changes if there are any and they are approved, else an empty text."""
     if approvals is None or not held:
         return ""
-    held_changes = {hold.change for hold in held}
-    digest = plan_digest(approvals.account, (each for each in plan.changes if each not in held_changes), held_changes)
+    digest = held_digest(approvals.account, (hold.change for hold in held))
     return digest if digest in approvals.digests else ""
 
 
