@@ -1,4 +1,4 @@
-"""The peer of the throughput benchmark: the tuned aiohttp script that somebody would write instead of fleet-sync.
+"""The peer of the throughput benchmark: a tuned aiohttp script without a journal.
 
 Invariant: it does what such a script does and no more: one session, a rate limit, retries with backoff, one idempotency
 key per write; no journal, no proof, no report. Neighbours: `throughput` measures it beside the program.

@@ -1,20 +1,24 @@
-"""Attaches a second: the client on its own pool against the same loop on a plain `httpx.AsyncClient`.
+"""Attaches per second and their CPU: the client, a whole run with SQLite, and two peers that make the same attaches.
 
-Invariant: both sides send the same writes to the same server, with the same number of workers, in alternating rounds
-of one run. Neighbours: `worker.charge` is what is measured, `server` the other end.
+Invariant: all sides send the same writes to the same server, with the same number of workers, in alternating rounds
+of one run. Neighbours: `worker.charge` is what is measured, `aiohttp_peer` a peer, `server` the other end.
 """
 
+import itertools
+import pathlib
+import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
 
 import anyio
 import httpx
 
-from benchmarks import account, results, server
-from tests.support import memory_journal
+from benchmarks import account, aiohttp_peer, results, server
 from worker.core.model.identifiers import RunId
 from worker.core.model.plan import Change
 from worker.engine import concurrency
+from worker.journal import sql_journal
+from worker.service import composition
 
 WORKERS = 32
 REQUESTS = 2_000
@@ -25,17 +29,25 @@ Round = Callable[[str, list[Change]], Awaitable[results.Cost]]
 def figures(*, short: bool) -> Iterator[results.Figure]:
     """Measure, and yield the figures."""
     costs = _measure(rounds=2 if short else 7)
-    ours, plain, run = (costs[name] for name in ("ours", "plain", "run"))
-    ratio = results.per_second(ours) / results.per_second(plain)
-    yield results.Figure("attaches a second, plain httpx.AsyncClient", f"{results.per_second(plain):,.0f}")
-    yield results.Figure("attaches a second, fleet-sync's client", f"{results.per_second(ours):,.0f}")
-    yield results.at_least("ratio of the two", ratio, 2)
-    yield results.Figure("ms of CPU an attach, plain httpx.AsyncClient", f"{results.cpu_ms(plain):.2f}")
-    yield results.Figure("ms of CPU an attach, fleet-sync's client", f"{results.cpu_ms(ours):.2f}")
-    yield results.Figure("ms of CPU an attach, with pace, retries and outcomes", f"{results.cpu_ms(run):.2f}")
+    ratio = results.per_second(costs["client"]) / results.per_second(costs["httpx"])
+    for side, what in _SIDES.items():
+        yield results.Figure(f"attaches a second, {what}", f"{results.per_second(costs[side]):,.0f}")
+    yield results.at_least("client over plain httpx.AsyncClient", ratio, 2)
+    for side, what in _SIDES.items():
+        yield results.Figure(f"ms of CPU an attach, {what}", f"{results.cpu_ms(costs[side]):.2f}")
+    dearer = results.cpu_ms(costs["run"]) / results.cpu_ms(costs["aiohttp"])
+    yield results.Figure("CPU of a run over the tuned aiohttp script", f"{dearer:.1f}")
 
 
-async def _ours(url: str, changes: list[Change]) -> results.Cost:
+_SIDES = {
+    "httpx": "plain httpx.AsyncClient",
+    "aiohttp": "a tuned aiohttp script with retries",
+    "client": "fleet-sync's client",
+    "run": "a run with rate limit and SQLite",
+}
+
+
+async def _client(url: str, changes: list[Change]) -> results.Cost:
     """Attach through the client on its own pool."""
     key = account.keys()
     async with account.charge(url, connections=WORKERS) as charge:
@@ -47,7 +59,7 @@ async def _ours(url: str, changes: list[Change]) -> results.Cost:
         return await _timed(lambda: concurrency.run_bounded(write, changes, limit=WORKERS), len(changes))
 
 
-async def _plain(url: str, changes: list[Change]) -> results.Cost:
+async def _httpx(url: str, changes: list[Change]) -> results.Cost:
     """Attach through `httpx.AsyncClient` with its default limits: 100 connections, 20 kept alive, for 5 s."""
     key = account.keys()
     headers = {"Authorization": f"Bearer {server.KEY}", "Charge-Version": "2026-03-01"}
@@ -61,22 +73,34 @@ async def _plain(url: str, changes: list[Change]) -> results.Cost:
         return await _timed(lambda: concurrency.run_bounded(write, changes, limit=WORKERS), len(changes))
 
 
+async def _aiohttp(url: str, changes: list[Change]) -> results.Cost:
+    """Attach as a tuned script on aiohttp does."""
+    key = account.keys()
+    keys: Iterator[str] = (key() for _ in itertools.count())
+    return await _timed(lambda: aiohttp_peer.attach(url, changes, workers=WORKERS, rate=1e6, keys=keys), len(changes))
+
+
 async def _run(url: str, changes: list[Change]) -> results.Cost:
-    """Attach as a run does: with rate limit, retries and outcome writer."""
-    async with account.charge(url, connections=WORKERS) as charge:
-        executor = account.executor(ceiling=1e6, burst=1_000, adaptive=False)
-        journal = memory_journal.MemoryJournal()
-        applier = account.new_applier(charge, executor=executor, journal=journal, concurrency=WORKERS)
-        intents = applier.intend(changes)
-        await journal.begin(
-            RunId("run_benchmark"), trigger="benchmark", guarded=account.guarded(changes), intents=intents
-        )
+    """Attach as a run does: with rate limit, retries, and a journal in SQLite."""
+    with tempfile.TemporaryDirectory(prefix="fleet-sync-benchmark-") as folder:
+        path = pathlib.Path(folder) / "journal.db"
+        journal = sql_journal.SqlJournal(f"sqlite:///{path}", clock=composition.SystemClock())
+        async with account.charge(url, connections=WORKERS) as charge:
+            executor = account.executor(ceiling=1e6, burst=1_000, adaptive=False)
+            applier = account.new_applier(charge, executor=executor, journal=journal, concurrency=WORKERS)
+            intents = applier.intend(changes)
+            guarded = account.guarded(changes)
 
-        async def work() -> None:
-            made = await applier.apply(intents)
-            _see(all(result.done for result in made))
+            async def work() -> None:
+                await journal.open()
+                await journal.begin(RunId("run_benchmark"), trigger="benchmark", guarded=guarded, intents=intents)
+                made = await applier.apply(intents)
+                _see(all(result.done for result in made))
 
-        return await _timed(work, len(changes))
+            try:
+                return await _timed(work, len(changes))
+            finally:
+                await journal.aclose()
 
 
 def _see(done: bool) -> None:
@@ -92,7 +116,7 @@ async def _timed(work: Callable[[], Awaitable[None]], pieces: int) -> results.Co
 
 def _measure(*, rounds: int) -> dict[str, list[results.Cost]]:
     """Let all take turns, in reverse order every second round."""
-    sides: dict[str, Round] = {"ours": _ours, "plain": _plain, "run": _run}
+    sides: dict[str, Round] = {"client": _client, "httpx": _httpx, "aiohttp": _aiohttp, "run": _run}
     costs: dict[str, list[results.Cost]] = {name: [] for name in sides}
     drivers = REQUESTS * (rounds + 1) * len(sides)
     people, fleet = server.people(drivers)

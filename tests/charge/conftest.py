@@ -1,4 +1,4 @@
-"""What the client's tests share: an exchange over made-up connections, and every word that an exception says."""
+"""Fixtures for the client: a transport over fake connections, and every text of an exception."""
 
 import ssl
 from collections.abc import Callable, Coroutine, Iterator
@@ -45,8 +45,8 @@ def client_of(handler: Handler, *, page_size: int = 100) -> client.Client:
     return client.Client(http=exchange(handler), clock=clocks.Still(), page_size=page_size)
 
 
-def told(error: BaseException | None) -> Iterator[str]:
-    """Give everything that an exception, its causes and its contexts say, and what their attributes say."""
+def texts_of(error: BaseException | None) -> Iterator[str]:
+    """Yield every text of an exception, its causes, its contexts and their attributes."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))

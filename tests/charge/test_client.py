@@ -1,4 +1,4 @@
-"""The port to Charge: which request each call sends, and that the answer is to what was asked."""
+"""The client: which request each call sends, and that the reply is about what was asked for."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -57,7 +57,7 @@ async def test_lists_ask_for_whole_pages() -> None:
     assert all("idempotency-key" not in request.headers and not request.content for request in charge.requests)
 
 
-async def test_a_next_page_is_asked_for_exactly_as_it_was_named() -> None:
+async def test_a_next_page_is_requested_exactly_as_returned() -> None:
     following = f"{conftest.BASE}/drivers?page=b%2Fc%3D%3D&limit=7&fleet={VANS}"
     charge = Charge({"data": [], "next_page_url": following})
     api = charge.client()
@@ -67,7 +67,7 @@ async def test_a_next_page_is_asked_for_exactly_as_it_was_named() -> None:
     assert str(charge.requests[1].url) == following
 
 
-async def test_a_relative_next_page_stays_on_the_own_origin() -> None:
+async def test_a_relative_next_page_stays_on_the_same_origin() -> None:
     charge = Charge({"data": [], "next_page_url": "/v1/drivers?page=a://b"})
     api = charge.client()
     page = await api.drivers_page(None)
@@ -76,7 +76,7 @@ async def test_a_relative_next_page_stays_on_the_own_origin() -> None:
 
 
 @pytest.mark.parametrize("route", ["fleets", "drivers"])
-async def test_a_foreign_next_page_voids_the_page(route: str) -> None:
+async def test_a_next_page_on_another_origin_invalidates_the_page(route: str) -> None:
     """Story: page tokens and addresses are the server's; the key is ours."""
     charge = Charge({"data": [], "next_page_url": "https://charge-api.example.net/v1/drivers?page=2"})
     api = charge.client()
@@ -115,7 +115,7 @@ async def test_a_write_carries_its_key_and_its_fleet(change: Change) -> None:
     ],
     ids=["driver", "fleet", "write"],
 )
-async def test_an_answer_about_somebody_else_is_no_answer(ask: Ask) -> None:
+async def test_a_reply_about_another_object_is_unreadable(ask: Ask) -> None:
     def handler(request: httpx.Request) -> httpx.Response:
         return httpx.Response(200, json={"id": VANS if "fleets" in request.url.path else ALICE, "fleets": []})
 
@@ -138,7 +138,7 @@ async def test_an_answer_about_somebody_else_is_no_answer(ask: Ask) -> None:
     ids=["driver", "fleet", "page", "write"],
 )
 async def test_no_id_leads_to_another_path(ask: Callable[[client.Client, str], Awaitable[object]], odd: str) -> None:
-    """Whoever lets it get here: the key goes to the path that is meant, or nowhere."""
+    """Even if an invalid id gets this far, the key goes to the intended path or nowhere."""
     charge = Charge({"data": [], "next_page_url": None})
     with pytest.raises(RequestRefused) as caught:
         await ask(charge.client(), odd)
@@ -148,7 +148,7 @@ async def test_no_id_leads_to_another_path(ask: Callable[[client.Client, str], A
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("target", ["https://evil.test/v1/drivers", f"{conftest.BASE}/fleets", "/v1/fleets", ""])
-async def test_redirects_are_not_followed_not_even_home(status: int, target: str) -> None:
+async def test_redirects_are_not_followed_even_to_the_same_origin(status: int, target: str) -> None:
     charge = Charge({}, status=status, headers={"location": target})
     with pytest.raises(ForeignOrigin):
         await charge.client().driver(ALICE)
@@ -158,20 +158,20 @@ async def test_redirects_are_not_followed_not_even_home(status: int, target: str
 
 
 @pytest.mark.parametrize("status", [200, 201, 204, 206])
-async def test_any_2xx_has_to_show_the_driver(status: int) -> None:
+async def test_every_2xx_reply_must_contain_the_driver(status: int) -> None:
     with pytest.raises(Unreachable):
         await Charge({}, status=status).client().driver(ALICE)
     assert (await Charge({"id": ALICE, "fleets": []}, status=status).client().driver(ALICE)).id == ALICE
 
 
-async def test_an_error_says_what_charge_said() -> None:
+async def test_an_error_keeps_code_status_and_request_id() -> None:
     shown = {"object": "error", "code": "driver_not_found", "message": "No such driver.", "request": "req_1"}
     with pytest.raises(NotFound) as caught:
         await Charge(shown, status=404).client().driver(ALICE)
     assert (caught.value.code, caught.value.request_id, caught.value.status) == ("driver_not_found", "req_1", 404)
 
 
-async def test_a_pause_until_a_date_counts_from_the_clock() -> None:
+async def test_a_retry_after_date_is_compared_with_the_clock() -> None:
     charge = Charge({}, status=429, headers={"retry-after": "Tue, 01 Dec 2026 12:00:30 GMT"})
     with pytest.raises(RateLimited) as caught:
         await charge.client().driver(ALICE)

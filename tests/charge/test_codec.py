@@ -1,4 +1,4 @@
-"""Bytes and what they mean: whatever comes back is a value or an error of our tree, and nothing is guessed."""
+"""Decoding: every reply is a value or an error of our tree, and nothing is guessed."""
 
 import contextlib
 import datetime
@@ -69,7 +69,7 @@ def _shown(code: str | None, message: str | None = "Something is wrong.", **more
         (599, "whatever", ServerFault),
     ],
 )
-def test_an_error_object_keeps_what_charge_said(status: int, code: str, kind: type[ChargeError]) -> None:
+def test_an_error_object_keeps_its_code_message_and_request_id(status: int, code: str, kind: type[ChargeError]) -> None:
     error = _failure(status, _shown(code))
     assert type(error) is kind
     assert (error.code, error.status, error.request_id) == (code, status, REQUEST)
@@ -107,9 +107,7 @@ def test_an_error_object_keeps_what_charge_said(status: int, code: str, kind: ty
         (504, ServerFault),
     ],
 )
-def test_a_body_that_explains_nothing_leaves_the_status_to_speak(
-    status: int, kind: type[ChargeError], body: bytes
-) -> None:
+def test_without_an_error_object_the_status_decides(status: int, kind: type[ChargeError], body: bytes) -> None:
     error = _failure(status, body)
     assert type(error) is kind
     assert error.message == f"{status} without an explanation"
@@ -117,7 +115,7 @@ def test_a_body_that_explains_nothing_leaves_the_status_to_speak(
 
 
 @pytest.mark.parametrize("status", [400, 409, 422])
-def test_a_key_that_is_in_use_means_that_the_write_is_still_under_way(status: int) -> None:
+def test_an_idempotency_key_in_use_means_the_write_is_still_processed(status: int) -> None:
     """No two writes of ours share one: it is our own earlier attempt that Charge is busy with."""
     error = _failure(status, _shown("idempotency_key_in_use", "try later"))
     assert type(error) is StillProcessing
@@ -125,18 +123,18 @@ def test_a_key_that_is_in_use_means_that_the_write_is_still_under_way(status: in
 
 
 @pytest.mark.parametrize("status", [408, 425, 499])
-def test_what_a_gateway_gave_up_waiting_for_may_have_been_done(status: int) -> None:
+def test_a_gateway_timeout_leaves_the_effect_unknown(status: int) -> None:
     assert type(_failure(status, b"<html>")) is Unreachable
 
 
 @pytest.mark.parametrize("status", [300, 301, 302, 303, 304, 307, 308])
-def test_a_redirect_is_distrusted(status: int) -> None:
+def test_a_redirect_is_a_foreign_origin(status: int) -> None:
     error = _failure(status, b"", {"location": "https://evil.test/"})
     assert isinstance(error, ForeignOrigin)
     assert "evil" not in error.message
 
 
-def test_without_a_code_the_type_stands_in() -> None:
+def test_without_a_code_the_type_is_used() -> None:
     assert _failure(401, _shown(None, type="authentication_error")).code == "key_rejected"
 
 
@@ -161,7 +159,7 @@ def test_a_message_stays_one_line_of_bounded_length() -> None:
         ({}, None, None),
     ],
 )
-def test_a_request_id_looks_like_one(headers: dict[str, str], body: str | None, expected: str | None) -> None:
+def test_only_a_valid_request_id_is_used(headers: dict[str, str], body: str | None, expected: str | None) -> None:
     assert codec.request_id(headers, body) == expected
 
 
@@ -199,15 +197,15 @@ def _date(seconds: float) -> str:
         ("Mon, 1 Jan 2024 00:00:00 +999999999999999", None),
     ],
 )
-def test_retry_after_is_seconds_or_a_date_or_nothing(text: str, seconds: float | None) -> None:
+def test_retry_after_is_seconds_a_date_or_ignored(text: str, seconds: float | None) -> None:
     assert codec.retry_after({"retry-after": text}, now=clocks.NOON) == seconds
 
 
-def test_no_retry_after_asks_for_nothing() -> None:
+def test_without_retry_after_there_is_no_pause() -> None:
     assert codec.retry_after({}, now=clocks.NOON) is None
 
 
-def test_a_date_counts_from_the_servers_own_clock() -> None:
+def test_a_date_is_compared_with_the_servers_own_date() -> None:
     """The machine's clock may be an hour off; the distance between the answer's two dates is not."""
     headers = {"date": _date(3600), "retry-after": _date(3607)}
     assert codec.retry_after(headers, now=clocks.NOON) == 7.0
@@ -222,7 +220,7 @@ def test_a_429_carries_its_pause() -> None:
 
 @LAW
 @hypothesis.given(st.text(max_size=60) | st.from_regex(r"[A-Z][a-z]{2}, \d+ [A-Z][a-z]{2} \d+ \d+:\d+:\d+ [+-]\d+"))
-def test_no_retry_after_can_upset_the_reader(text: str) -> None:
+def test_any_retry_after_is_seconds_or_none(text: str) -> None:
     seconds = codec.retry_after({"retry-after": text, "date": text}, now=clocks.NOON)
     assert seconds is None or seconds >= 0
 
@@ -230,21 +228,21 @@ def test_no_retry_after_can_upset_the_reader(text: str) -> None:
 # --- Objects ----------------------------------------------------------------------------------------------
 
 
-def test_a_driver_is_read_with_all_that_matters() -> None:
+def test_a_driver_is_read_with_every_field_that_is_used() -> None:
     driver = _driver(fleets=[VANS], email="a@example.com", name="Alice", metadata={"employee_id": "0042"})
     assert driver == Driver(
         DriverId(ALICE), frozenset({FleetId(VANS)}), "a@example.com", "Alice", {"employee_id": "0042"}
     )
 
 
-def test_empty_may_be_null_but_never_missing() -> None:
+def test_fleets_may_be_null_but_not_missing() -> None:
     """A driver without `fleets` is unreadable, not a driver in no fleet."""
     assert _driver(fleets=None).fleets == frozenset()
     with pytest.raises(Unreachable):
         codec.decode(json.dumps({"id": ALICE}).encode(), codec.DRIVERS)
 
 
-def test_nulls_and_what_nobody_knows_are_no_errors() -> None:
+def test_nulls_and_unknown_fields_are_not_errors() -> None:
     driver = _driver(email=None, name=None, metadata=None, status="in_review", loyalty={"tier": [1, {}]}, object=None)
     assert (driver.email, driver.name, driver.metadata) == ("", "", {})
     fleet = codec.decode(json.dumps({"id": VANS, "status": "dissolving", "x": 1}).encode(), codec.FLEETS).fleet()
@@ -270,8 +268,8 @@ def test_metadata_compares_as_text() -> None:
         ('"\\u00e9"', "é"),
     ],
 )
-def test_metadata_that_is_no_text_reads_as_charge_writes_it(written: str, text: str) -> None:
-    """Not as Python would: whoever writes `active=true` in a document has it from Charge."""
+def test_metadata_that_is_not_text_reads_as_json(written: str, text: str) -> None:
+    """Not as Python would: `active=true` in a document is copied from Charge."""
     body = f'{{"id": "{ALICE}", "fleets": [], "metadata": {{"x": {written}}}}}'
     assert codec.decode(body.encode(), codec.DRIVERS).driver().metadata == {"x": text}
 
@@ -308,7 +306,7 @@ def test_metadata_of_any_depth_is_a_text_or_unreadable() -> None:
         b'{"id": "drv_abc", "fleets": [], "x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
     ],
 )
-def test_what_is_no_driver_is_unreadable(body: bytes) -> None:
+def test_an_invalid_driver_is_unreadable(body: bytes) -> None:
     with pytest.raises(Unreachable) as caught:
         codec.decode(body, codec.DRIVERS)
     assert caught.value.code == "answer_unreadable"
@@ -326,7 +324,7 @@ _JSON = st.recursive(
 
 @LAW
 @hypothesis.given(_JSON.map(lambda tree: json.dumps(tree).encode()) | st.binary(max_size=50))
-def test_no_body_can_upset_the_reader(body: bytes) -> None:
+def test_any_body_is_an_object_or_unreadable(body: bytes) -> None:
     for read in (
         lambda: codec.decode(body, codec.DRIVERS).driver(),
         lambda: codec.decode(body, codec.FLEETS).fleet(),

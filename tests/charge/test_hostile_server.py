@@ -1,4 +1,4 @@
-"""Whatever a server does: an answer, or an error of ours within the deadline, and memory stays flat."""
+"""Whatever a server does ends in a reply or an error of ours within the deadline, and memory stays flat."""
 
 import tracemalloc
 from collections.abc import Iterator
@@ -131,7 +131,7 @@ async def test_a_broken_answer_leaves_the_outcome_open(answer: bytes, reset: boo
     assert not isinstance(error, NotSent)
     assert error.remedy
     assert len(server.requests) == 1
-    assert not any(conftest.KEY in words for words in conftest.told(error))
+    assert not any(conftest.KEY in words for words in conftest.texts_of(error))
 
 
 # --- Without end

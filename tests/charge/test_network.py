@@ -1,4 +1,4 @@
-"""The exchange over real sockets on this machine: what the environment and a peer's habits can do to it."""
+"""The transport over real sockets: the environment's proxies, redirects, kept connections, broken replies."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -49,7 +49,7 @@ class Listener:
 
 
 @pytest.mark.parametrize("scheme", ["http", "socks5"])
-async def test_the_proxies_of_the_environment_receive_nothing(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
+async def test_proxies_in_the_environment_receive_nothing(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
     proxy, charge = Listener(), Listener()
     async with proxy.listening() as proxy_url, charge.listening() as url:
         for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
@@ -69,7 +69,7 @@ async def test_the_proxies_of_the_environment_receive_nothing(monkeypatch: pytes
     assert conftest.KEY.encode() in charge.received[0]
 
 
-async def test_a_redirect_to_another_listener_reaches_it_not() -> None:
+async def test_a_redirect_to_another_server_is_not_followed() -> None:
     target = Listener()
     async with target.listening() as target_url:
         answer = f"HTTP/1.1 307 Go\r\nlocation: {target_url}/v1/drivers\r\ncontent-length: 0\r\n\r\n".encode()
@@ -115,7 +115,7 @@ async def test_a_kept_connection_that_the_server_closed_is_not_used_again() -> N
     ],
     ids=["not-http", "cut", "chunks", "headers", "nothing"],
 )
-async def test_what_is_no_http_is_unreachable(answer: bytes) -> None:
+async def test_a_reply_that_is_not_http_is_unreachable(answer: bytes) -> None:
     charge = Listener(answer=answer, close=True)
     async with charge.listening() as url:
         exchange = conftest.exchange(base_url=f"{url}/v1", network=conftest.DIRECT)
@@ -123,10 +123,10 @@ async def test_what_is_no_http_is_unreachable(answer: bytes) -> None:
             await exchange.exchange("GET", "/drivers")
         await exchange.aclose()
     assert caught.value.code == "connection_failed"
-    assert not any(conftest.KEY in words for words in conftest.told(caught.value))
+    assert not any(conftest.KEY in words for words in conftest.texts_of(caught.value))
 
 
-async def test_nobody_there_is_unreachable() -> None:
+async def test_a_refused_connection_is_unreachable() -> None:
     async with Listener().listening() as url:
         pass
     exchange = conftest.exchange(base_url=f"{url}/v1", network=conftest.DIRECT)
@@ -143,4 +143,4 @@ async def test_a_plain_answer_to_a_tls_client_is_unreachable() -> None:
             await exchange.exchange("GET", "/drivers")
         await exchange.aclose()
     assert not any(conftest.KEY.encode() in received for received in charge.received)
-    assert not any(conftest.KEY in words for words in conftest.told(caught.value))
+    assert not any(conftest.KEY in words for words in conftest.texts_of(caught.value))

@@ -1,4 +1,4 @@
-"""The pool, on virtual time: who gets which connection, and that no accident spoils it."""
+"""The connection pool on virtual time: which connection is used, and that failures leave the pool usable."""
 
 import itertools
 
@@ -117,7 +117,7 @@ async def test_a_connection_whose_request_was_given_up_is_thrown_away() -> None:
     assert (connections.used, connections.closed) == ([1, 2], [1])
 
 
-async def test_a_connection_that_will_not_close_holds_nobody_up() -> None:
+async def test_a_connection_that_does_not_close_delays_no_other_request() -> None:
     connections = Connections(seconds=100)
     connections.slow_to_close = 1000
     exchange = conftest.exchange(make=connections, timeout=1)
@@ -127,7 +127,7 @@ async def test_a_connection_that_will_not_close_holds_nobody_up() -> None:
     assert anyio.current_time() - start <= 2
 
 
-async def test_cancelled_requests_leave_the_pool_as_it_was() -> None:
+async def test_cancelled_requests_leave_the_pool_usable() -> None:
     """In flight or queued: httpcore's own pool never recovers from the second."""
     connections = Connections(seconds=1)
     exchange = conftest.exchange(make=connections, connections=2, timeout=60)

@@ -56,7 +56,7 @@ async def failure(http: transport.Transport) -> Unreachable:
     with pytest.raises(Unreachable) as caught:
         await http.exchange("POST", "/drivers")
     await http.aclose()
-    assert not any(conftest.KEY in words for words in conftest.told(caught.value))
+    assert not any(conftest.KEY in words for words in conftest.texts_of(caught.value))
     return caught.value
 
 

@@ -1,4 +1,4 @@
-"""The exchange, on virtual time: where the key goes, when an answer has to be there, and how large it may be."""
+"""The transport on virtual time: where the key goes, the deadline of an exchange, and the limit of a body."""
 
 import json
 import ssl
@@ -100,7 +100,7 @@ class Body(httpx.AsyncByteStream):
 # --- Where the key goes -----------------------------------------------------------------------------------
 
 
-async def test_every_request_says_who_asks_for_what() -> None:
+async def test_every_request_has_the_required_headers() -> None:
     seen: list[httpx.Request] = []
 
     def handler(request: httpx.Request) -> httpx.Response:
@@ -124,7 +124,7 @@ async def test_every_request_says_who_asks_for_what() -> None:
 
 
 @pytest.mark.parametrize("address", FOREIGN)
-async def test_the_key_goes_to_the_own_origin_and_nowhere_else(address: str) -> None:
+async def test_the_key_is_sent_to_the_own_origin_only(address: str) -> None:
     seen: list[httpx.URL] = []
 
     def handler(request: httpx.Request) -> httpx.Response:
@@ -142,7 +142,7 @@ async def test_the_key_goes_to_the_own_origin_and_nowhere_else(address: str) -> 
 
 
 @pytest.mark.parametrize("address", OWN)
-async def test_an_address_that_leads_home_is_followed_home(address: str) -> None:
+async def test_an_address_on_the_own_origin_is_followed_there(address: str) -> None:
     seen: list[httpx.URL] = []
 
     def handler(request: httpx.Request) -> httpx.Response:
@@ -175,7 +175,7 @@ _PIECES = [
 
 @laws.examples(300)
 @hypothesis.given(st.lists(st.sampled_from(_PIECES), max_size=7).map("".join) | st.text(max_size=20))
-def test_whatever_an_address_looks_like_it_leads_home_or_nowhere(address: str) -> None:
+def test_any_address_leads_to_the_own_origin_or_is_refused(address: str) -> None:
     exchange = conftest.exchange()
     try:
         trusted = exchange.trusted(address)
@@ -188,7 +188,7 @@ def test_whatever_an_address_looks_like_it_leads_home_or_nowhere(address: str) -
 # --- When, and how much -----------------------------------------------------------------------------------
 
 
-async def test_a_body_that_trickles_meets_the_deadline_of_the_whole_exchange() -> None:
+async def test_a_trickling_body_is_cut_by_the_deadline() -> None:
     """No single wait is long; a time-out of each read would never strike."""
     body = Body(b" ", times=1_000_000, pause=0.9)
     exchange = conftest.exchange(lambda request: httpx.Response(200, stream=body), timeout=5)
@@ -200,7 +200,7 @@ async def test_a_body_that_trickles_meets_the_deadline_of_the_whole_exchange() -
     assert body.closed
 
 
-async def test_a_server_that_never_answers_meets_it_too() -> None:
+async def test_a_silent_server_is_cut_by_the_deadline() -> None:
     async def handler(request: httpx.Request) -> httpx.Response:
         await anyio.sleep_forever()
         raise AssertionError
@@ -211,7 +211,7 @@ async def test_a_server_that_never_answers_meets_it_too() -> None:
     assert anyio.current_time() - start == pytest.approx(1)
 
 
-async def test_waiting_for_a_connection_is_not_part_of_the_deadline() -> None:
+async def test_waiting_for_a_connection_does_not_count_against_the_deadline() -> None:
     """The deadline is one request's, from connection to last byte: a queue of our own making is no time-out."""
 
     async def handler(request: httpx.Request) -> httpx.Response:
@@ -230,7 +230,7 @@ async def test_waiting_for_a_connection_is_not_part_of_the_deadline() -> None:
     assert [answer.status for answer in answers] == [200] * 4
 
 
-async def test_no_body_is_larger_than_the_bound() -> None:
+async def test_a_body_larger_than_the_limit_is_cut() -> None:
     body = Body(b"x" * 65536, times=1_000_000)
     exchange = conftest.exchange(lambda request: httpx.Response(200, stream=body))
     with pytest.raises(Unreachable) as caught:
@@ -284,7 +284,7 @@ _FAILURES: dict[str, Callable[[httpx.Request], Exception]] = {
 
 
 @pytest.mark.parametrize("failure", _FAILURES.values(), ids=_FAILURES)
-async def test_a_broken_exchange_is_an_error_of_ours_without_the_key(
+async def test_a_failed_exchange_is_our_error_without_the_key(
     failure: Callable[[httpx.Request], Exception],
 ) -> None:
     """Also what httpcore lets through unmapped: an alert of TLS that comes after the handshake, say."""
@@ -302,7 +302,7 @@ async def test_a_broken_exchange_is_an_error_of_ours_without_the_key(
 
 
 @pytest.mark.parametrize("status", [200, 401, 500])
-async def test_a_server_that_quotes_the_key_is_not_quoted_further(status: int) -> None:
+async def test_a_key_in_a_body_is_removed(status: int) -> None:
     def handler(request: httpx.Request) -> httpx.Response:
         return httpx.Response(status, content=f"the key {request.headers['authorization']} is wrong".encode())
 
@@ -311,7 +311,7 @@ async def test_a_server_that_quotes_the_key_is_not_quoted_further(status: int) -
 
 
 @pytest.mark.parametrize("escaped", ["c", "\\u0063"])
-async def test_an_error_that_quotes_the_key_says_it_without_the_key(escaped: str) -> None:
+async def test_a_key_in_an_error_is_removed(escaped: str) -> None:
     def handler(request: httpx.Request) -> httpx.Response:
         shown = {"message": f"Invalid key: {conftest.KEY}.", "code": conftest.KEY, "request": conftest.KEY}
         # JSON may write any letter in another way.
@@ -321,8 +321,8 @@ async def test_an_error_that_quotes_the_key_says_it_without_the_key(escaped: str
     with pytest.raises(KeyRejected) as caught:
         await conftest.client_of(handler).drivers_page(None)
     assert caught.value.message.startswith("401: Invalid key: ")
-    assert not any(conftest.KEY in words for words in conftest.told(caught.value))
+    assert not any(conftest.KEY in words for words in conftest.texts_of(caught.value))
 
 
-async def test_an_exchange_shows_nothing_of_its_key() -> None:
+async def test_the_repr_of_a_transport_has_no_key() -> None:
     assert conftest.KEY not in repr(conftest.exchange())

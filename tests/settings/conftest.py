@@ -16,7 +16,7 @@ Refused = Callable[..., list[str]]
 
 @pytest.fixture
 def load(tmp_path: pathlib.Path) -> Load:
-    """Write a settings file, and load it with an environment; sources are added unless told otherwise."""
+    """Write a settings file, and load it with an environment; sources are added by default."""
 
     def load_settings(text: str = "", *, sources: str = SOURCES, **environ: str) -> model.Settings:
         path = tmp_path / "fleet-sync.toml"

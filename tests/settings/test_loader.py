@@ -15,7 +15,7 @@ CONFIG = pathlib.Path(__file__).parents[2] / "config" / "fleet-sync.toml"
 MEMBERSHIP = "drv_jFme4vQtEAyhWAWt18YgmYvHSUL4AXx5/flt_HpGdGBwWHWAAZnAxuxiPdUiO8uLj8Kk8"
 
 
-def test_every_key_has_a_default_but_the_sources(load: conftest.Load) -> None:
+def test_every_key_except_sources_has_a_default(load: conftest.Load) -> None:
     settings = load()
     assert settings.charge.base_url == "https://api.chargeapi.co/v1"
     assert settings.sync.mode is Mode.EXACT
@@ -45,7 +45,7 @@ def test_settings_never_change(load: conftest.Load) -> None:
         load().rate_limit.burst = 5
 
 
-def test_every_problem_is_told_at_once_with_its_place(refused: conftest.Refused) -> None:
+def test_every_problem_is_reported_at_once_with_its_place(refused: conftest.Refused) -> None:
     found = refused(
         '[charge]\npage_size = 101\ntimeout_seconds = "30"\n[sync]\nmode = "exat"\n[rate_limits]\nburst = 1\n'
         "[rate_limit]\nbrust = 5\nadaptive = 1\n[guard]\nmust_see = ['"
@@ -117,7 +117,7 @@ def test_every_problem_is_told_at_once_with_its_place(refused: conftest.Refused)
         ("notices.url = 'x'", '1:1: unknown section "notices"'),
     ],
 )
-def test_what_cannot_be_is_refused_with_what_to_write(text: str, problem: str, refused: conftest.Refused) -> None:
+def test_an_invalid_value_is_refused_with_what_to_write(text: str, problem: str, refused: conftest.Refused) -> None:
     (found,) = refused(text + "\n")
     assert f"fleet-sync.toml:{problem}" in found
     assert "sesame" not in found
@@ -137,7 +137,7 @@ def test_what_cannot_be_is_refused_with_what_to_write(text: str, problem: str, r
         ("sources = ['a']", "1:12: sources is a section: write a line [[sources]]"),
     ],
 )
-def test_at_least_one_source_must_stand_there(text: str, problem: str, refused: conftest.Refused) -> None:
+def test_at_least_one_source_is_required(text: str, problem: str, refused: conftest.Refused) -> None:
     (found,) = refused(sources=text)
     assert f"fleet-sync.toml:{problem}" in found
 
@@ -161,7 +161,7 @@ def test_a_file_that_is_not_toml_is_refused_with_its_place(text: str, problem: s
     assert f"fleet-sync.toml:{problem}" in found
 
 
-def test_a_missing_file_is_answered_with_how_to_make_one(tmp_path: pathlib.Path) -> None:
+def test_a_missing_file_is_an_error_that_says_how_to_create_it(tmp_path: pathlib.Path) -> None:
     with pytest.raises(SettingsError) as caught:
         loader.load(tmp_path / "none.toml", {})
     (problem,) = caught.value.problems
@@ -175,7 +175,7 @@ def test_a_folder_in_place_of_the_file_is_refused(tmp_path: pathlib.Path) -> Non
         loader.load(tmp_path, {})
 
 
-def test_a_file_of_more_than_64_mib_is_no_settings_file(tmp_path: pathlib.Path) -> None:
+def test_a_file_larger_than_64_mib_is_refused(tmp_path: pathlib.Path) -> None:
     """It cannot be split, as a document can."""
     path = tmp_path / "a.toml"
     path.touch()
@@ -217,21 +217,21 @@ def test_the_environment_wins_over_the_file(load: conftest.Load) -> None:
 
 
 @pytest.mark.parametrize("text", ["20260301", "1.0", "true", "2026-03-01", "0x1F", "1e5"])
-def test_an_override_of_a_text_is_a_text_whatever_it_looks_like(text: str, load: conftest.Load) -> None:
+def test_an_override_of_a_text_setting_is_always_text(text: str, load: conftest.Load) -> None:
     settings = load(FLEET_SYNC_CHARGE__API_VERSION=text, FLEET_SYNC_CHARGE__API_KEY_FILE=text)
     assert (settings.charge.api_version, settings.charge.api_key_file) == (text, text)
 
 
-def test_an_override_of_a_text_may_stand_in_quotation_marks_and_a_list_is_a_text_too(load: conftest.Load) -> None:
+def test_an_override_of_a_text_setting_may_be_quoted_and_a_list_stays_text(load: conftest.Load) -> None:
     settings = load(FLEET_SYNC_CHARGE__API_VERSION='"20260301"', FLEET_SYNC_NOTIFY__URL_FILE='["a"]')
     assert (settings.charge.api_version, settings.notify.url_file) == ("20260301", '["a"]')
 
 
-def test_the_environment_also_heals_what_the_file_has_wrong(load: conftest.Load) -> None:
+def test_an_override_replaces_an_invalid_value_in_the_file(load: conftest.Load) -> None:
     assert load("[rate_limit]\nburst = 0\n", FLEET_SYNC_RATE_LIMIT__BURST="6").rate_limit.burst == 6
 
 
-def test_variables_without_a_section_and_a_key_are_no_overrides(load: conftest.Load) -> None:
+def test_variables_without_section_and_key_are_ignored(load: conftest.Load) -> None:
     """Some mean something of their own, and an orchestrator sets others for a service that is named fleet-sync."""
     others = (
         "FLEET_SYNC",
@@ -268,7 +268,7 @@ def test_variables_without_a_section_and_a_key_are_no_overrides(load: conftest.L
         ("FLEET_SYNC_JOURNAL__URL", "mysql://h/d", "not a journal"),
     ],
 )
-def test_an_override_that_cannot_be_is_named_by_its_variable(
+def test_an_invalid_override_is_reported_with_its_variable(
     name: str, value: str, problem: str, refused: conftest.Refused
 ) -> None:
     (found,) = refused(**{name: value})
@@ -311,7 +311,7 @@ def test_the_former_name_of_a_section_is_refused_with_its_new_name(
         ("FLEET_SYNC_STATUS_LISTEN", "ch_sk_live_Sesame", "FLEET_SYNC_STATUS__LISTEN"),
     ],
 )
-def test_an_override_with_one_underscore_is_not_passed_over(
+def test_an_override_with_one_underscore_is_an_error(
     name: str, value: str, meant: str, refused: conftest.Refused
 ) -> None:
     """Somebody who sets a limit to nothing would believe that it holds."""
@@ -326,7 +326,7 @@ def test_a_source_in_the_environment_is_refused_however_it_is_spelled(refused: c
     assert found.startswith("FLEET_SYNC_SOURCES_PATH: sources can only be written in the settings file")
 
 
-def test_an_override_of_a_section_that_is_none_reports_the_file(refused: conftest.Refused) -> None:
+def test_an_override_of_an_invalid_section_reports_the_file(refused: conftest.Refused) -> None:
     (found,) = refused("rate_limit = 1\n", FLEET_SYNC_RATE_LIMIT__BURST="1")
     assert found.startswith("fleet-sync.toml:1:14: rate_limit is a section")
 
@@ -341,7 +341,7 @@ def test_paths_are_relative_to_the_settings_file(tmp_path: pathlib.Path, monkeyp
     assert settings.sources[0].path == "teams"
 
 
-def test_the_journal_is_found_wherever_the_program_was_started(
+def test_the_journal_path_does_not_depend_on_the_working_directory(
     tmp_path: pathlib.Path, load: conftest.Load, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert load().journal_url == f"sqlite:///{tmp_path}/fleet-sync.db"
@@ -384,7 +384,7 @@ def test_a_secret_key_in_the_settings_is_never_shown(text: str, environ: dict[st
     assert "Sesame" not in str(caught.value.__context__ or "")
 
 
-def test_a_key_in_the_settings_is_answered_with_where_it_belongs(refused: conftest.Refused) -> None:
+def test_a_key_in_the_settings_is_an_error_that_says_where_to_set_it(refused: conftest.Refused) -> None:
     (found,) = refused("[charge]\napi_key = 'ch_sk_live_Sesame'\n")
     assert found == (
         'fleet-sync.toml:2:1: unknown key "api_key" in charge: the settings never contain a secret key; '
@@ -401,7 +401,7 @@ def test_a_key_in_the_settings_is_answered_with_where_it_belongs(refused: confte
         ("", "[[sources]]\npath = 'ch_sk_live_Sesame'\n", "2:8: sources.path"),
     ],
 )
-def test_a_key_where_another_text_is_meant_is_refused_at_its_place(
+def test_a_key_in_another_setting_is_refused_with_its_place(
     text: str, sources: str, place: str, refused: conftest.Refused
 ) -> None:
     """`check` would call it fine else, and the file with the key in it would be committed."""

@@ -62,7 +62,7 @@ def test_the_annotated_settings_fit_their_schema() -> None:
 
 
 def test_the_sample_document_fits_its_schema_and_is_read() -> None:
-    """It need not be ours: somebody may have put a document of their own in its place."""
+    """It need not be ours: an operator may have replaced it with a document of their own."""
     path = CONFIG / "membership.yaml"
     validator("membership").validate(yaml_format.parse(path.read_text()).data)
     reading = anyio.run(file_source.FileSource(path, path.name).read)
@@ -158,7 +158,7 @@ def test_settings_that_are_refused_do_not_fit(text: str, refused: conftest.Refus
         '{"fleets": {"a": ["drv_bob@x.com", "drv_x=5", "drv_=@", "drv_short@x"]}}',
     ],
 )
-def test_what_is_read_fits(text: str) -> None:
+def test_a_valid_document_fits_the_schema(text: str) -> None:
     document = json_format.parse(text)
     assert document.data == json.loads(text)
     assert membership_document.read(document, "a").problems == ()
@@ -166,7 +166,7 @@ def test_what_is_read_fits(text: str) -> None:
 
 
 @hypothesis.given(st.lists(st.sampled_from(["drv_", ID, "a", "é", "@", "=", ".", "-", " ", "/"]), max_size=6))
-def test_a_driver_fits_where_it_is_read_and_nowhere_else(parts: list[str]) -> None:
+def test_the_schema_accepts_exactly_the_valid_driver_references(parts: list[str]) -> None:
     text = "".join(parts)
     try:
         references.parse_driver(text)
@@ -197,7 +197,7 @@ def test_a_driver_fits_where_it_is_read_and_nowhere_else(parts: list[str]) -> No
         "fleets.a = []\nfleet = 1",
     ],
 )
-def test_what_is_refused_does_not_fit(text: str) -> None:
+def test_a_refused_document_does_not_fit_the_schema(text: str) -> None:
     document = toml_format.parse(text, texts=True)
     assert document_reader.read("a", ".toml", text.encode(), document_reader.DocumentOptions()).problems
     assert not validator("membership").is_valid(document.data)

@@ -39,24 +39,24 @@ def test_the_key_comes_from_the_environment_first(load: conftest.Load, tmp_path:
 
 
 @pytest.mark.parametrize("end", ["", "\n", "\r\n", " \n\n"])
-def test_the_end_of_the_line_is_no_part_of_the_key(end: str, load: conftest.Load, tmp_path: pathlib.Path) -> None:
+def test_a_line_ending_is_not_part_of_the_key(end: str, load: conftest.Load, tmp_path: pathlib.Path) -> None:
     (tmp_path / "key").write_bytes((KEY + end).encode())
     assert secrets.api_key(load(), {"CHARGE_API_KEY_FILE": str(tmp_path / "key")}).reveal() == KEY
     assert secrets.api_key(load(), {"CHARGE_API_KEY": KEY + end}).reveal() == KEY
 
 
-def test_no_key_at_all_is_answered_with_where_to_put_it(load: conftest.Load) -> None:
+def test_a_missing_key_is_an_error_that_says_where_to_set_it(load: conftest.Load) -> None:
     assert key_problem(load).startswith("CHARGE_API_KEY: no secret key")
 
 
 @pytest.mark.parametrize("text", ["", " ", "\n", "ch_sk_ Sesame", "Ses\name", "Sesamé", "Sesame\0", "\ufeffSesame"])
-def test_a_key_that_cannot_be_one_is_refused_unshown(text: str, load: conftest.Load, tmp_path: pathlib.Path) -> None:
+def test_an_invalid_key_is_refused_and_not_shown(text: str, load: conftest.Load, tmp_path: pathlib.Path) -> None:
     (tmp_path / "key").write_bytes(text.encode())
     assert key_problem(load, CHARGE_API_KEY=text).startswith("CHARGE_API_KEY: the key ")
     assert key_problem(load, "charge.api_key_file = 'key'\n").startswith("charge.api_key_file (")
 
 
-def test_what_is_set_but_unusable_is_not_passed_over(load: conftest.Load, tmp_path: pathlib.Path) -> None:
+def test_a_place_that_is_set_but_unusable_is_an_error(load: conftest.Load, tmp_path: pathlib.Path) -> None:
     """Another key than the one that was meant could be that of another account."""
     (tmp_path / "key").write_text(KEY)
     text = "charge.api_key_file = 'key'\n"
@@ -75,7 +75,7 @@ def test_a_file_that_holds_more_than_a_key_is_refused(load: conftest.Load, tmp_p
     assert "cannot read the file" in key_problem(load, "charge.api_key_file = '.'\n")
 
 
-def test_a_secret_is_shown_by_nothing_but_reveal() -> None:
+def test_only_reveal_returns_a_secret() -> None:
     held = Secret(KEY)
     assert "Sesame" not in f"{held} {held!r} {held!s} {[held]} %s" % held
     assert not hasattr(held, "__dict__")
@@ -89,11 +89,11 @@ def test_a_secret_is_shown_by_nothing_but_reveal() -> None:
     ("text", "mode"),
     [("ch_sk_test_a", "test"), ("ch_sk_live_a", "live"), ("ch_rk_live_a", "unknown"), ("ch_sk_", "unknown")],
 )
-def test_a_key_tells_whose_data_it_opens(text: str, mode: str) -> None:
+def test_the_mode_of_a_key_is_its_prefix(text: str, mode: str) -> None:
     assert Secret(text).mode == mode
 
 
-def test_masking_leaves_the_rest_of_a_text_as_it_is() -> None:
+def test_redact_changes_nothing_but_keys() -> None:
     assert redact("a 'ch_sk_live_Ses.ame+' b, ch_sk_x") == "a 'ch_sk_…' b, ch_sk_…"
 
 
@@ -121,12 +121,12 @@ def test_the_token_comes_from_the_environment_first(tmp_path: pathlib.Path) -> N
     assert second is not None and second.reveal() == f"{TOKEN}-of-the-file"
 
 
-def test_a_variable_that_is_set_to_nothing_is_not_set() -> None:
-    """So that a compose file or a manifest may pass on what nobody gave."""
+def test_an_empty_variable_counts_as_unset() -> None:
+    """A compose file or a manifest may pass on a variable that is not set."""
     assert secrets.status_token({secrets.TOKEN_VARIABLE: "", secrets.TOKEN_FILE_VARIABLE: ""}) is None
 
 
-def test_a_token_of_nothing_but_spaces_is_refused(tmp_path: pathlib.Path) -> None:
+def test_a_blank_token_is_refused(tmp_path: pathlib.Path) -> None:
     (tmp_path / "token").write_text(" \n")
     assert "the token is empty" in token_problem({secrets.TOKEN_VARIABLE: " "})
     assert "the token is empty" in token_problem({secrets.TOKEN_FILE_VARIABLE: str(tmp_path / "token")})
@@ -154,7 +154,7 @@ def test_a_token_of_16_characters_is_accepted() -> None:
     assert token.reveal() == "sixteen-letters-"
 
 
-def test_the_key_of_the_account_is_no_token() -> None:
+def test_an_api_key_is_not_accepted_as_token() -> None:
     assert "a Charge key" in token_problem({secrets.TOKEN_VARIABLE: "ch_sk_live_Sesame0123456789"})
 
 
@@ -177,18 +177,18 @@ def webhook_problem(load: conftest.Load, text: str) -> str:
     return str(caught.value)
 
 
-def test_nobody_is_told_by_default(load: conftest.Load) -> None:
+def test_there_is_no_webhook_by_default(load: conftest.Load) -> None:
     assert secrets.webhook_address(load()) is None
 
 
-def test_the_address_stands_in_the_settings_or_the_environment(load: conftest.Load) -> None:
+def test_the_address_comes_from_the_settings_or_the_environment(load: conftest.Load) -> None:
     for settings in (load(f"notify.url = '{URL}'\n"), load(FLEET_SYNC_NOTIFY__URL=URL)):
         found = secrets.webhook_address(settings)
         assert found is not None and found.reveal() == URL
         assert "Sesame" not in f"{found} {found!r}"
 
 
-def test_the_address_may_stand_in_a_file_beside_the_settings(load: conftest.Load, tmp_path: pathlib.Path) -> None:
+def test_the_address_may_be_in_a_file_beside_the_settings(load: conftest.Load, tmp_path: pathlib.Path) -> None:
     (tmp_path / "hook").write_text(f"{URL}\n")
     found = secrets.webhook_address(load("notify.url_file = 'hook'\n"))
     assert found is not None and found.reveal() == URL
@@ -203,7 +203,7 @@ def test_the_address_may_stand_in_a_file_beside_the_settings(load: conftest.Load
         (f"{URL}\n{URL}", "a space"),
     ],
 )
-def test_a_file_without_a_usable_address_is_refused_unrepeated(
+def test_a_file_without_a_valid_webhook_is_refused_and_not_repeated(
     content: str, words: str, load: conftest.Load, tmp_path: pathlib.Path
 ) -> None:
     (tmp_path / "hook").write_text(content)
@@ -248,7 +248,7 @@ def test_the_proxy_is_in_the_settings_or_in_a_file_with_its_login(load: conftest
         ("http://user:sesame@proxy.example/path", "a path"),
     ],
 )
-def test_a_file_without_a_usable_proxy_is_refused_unrepeated(
+def test_a_file_without_a_valid_proxy_is_refused_and_not_repeated(
     content: str, words: str, load: conftest.Load, tmp_path: pathlib.Path
 ) -> None:
     (tmp_path / "proxy").write_text(content)

@@ -60,7 +60,7 @@ def test_an_address_of_the_api_is_kept_without_its_last_slash(text: str, expecte
         "https://h\\@evil.example/v1",
     ],
 )
-def test_whatever_could_send_the_key_elsewhere_is_refused_unrepeated(text: str) -> None:
+def test_an_address_that_could_expose_the_key_is_refused_and_not_repeated(text: str) -> None:
     with pytest.raises(ValueError, match="write ") as caught:
         urls.base_url(text)
     assert "sesame" not in str(caught.value)
@@ -88,7 +88,7 @@ def test_a_journal_is_a_file(text: str) -> None:
         "postgres://u:sesame@h/d",
     ],
 )
-def test_a_journal_that_would_not_last_is_refused_unrepeated(text: str) -> None:
+def test_an_invalid_journal_is_refused_and_not_repeated(text: str) -> None:
     with pytest.raises(ValueError, match="write sqlite:///") as caught:
         urls.journal(text)
     assert "sesame" not in str(caught.value)
@@ -130,7 +130,7 @@ def test_a_webhook_keeps_its_path_and_query(text: str, expected: str) -> None:
         "https://h\\@evil.example/sesame",
     ],
 )
-def test_a_webhook_that_shows_what_it_should_not_is_refused_unrepeated(text: str) -> None:
+def test_an_invalid_webhook_is_refused_and_not_repeated(text: str) -> None:
     with pytest.raises(ValueError, match="write ") as caught:
         urls.webhook(text)
     assert "sesame" not in str(caught.value)
@@ -176,7 +176,7 @@ def test_without_an_address_no_status_is_served() -> None:
         " 127.0.0.1:80",
     ],
 )
-def test_what_is_no_host_and_port_is_refused(text: str) -> None:
+def test_an_invalid_host_and_port_is_refused(text: str) -> None:
     """Not even every network by leaving the host out: what more than this machine can read is said in full."""
     with pytest.raises(ValueError, match="write it like"):
         urls.listen(text)
@@ -198,7 +198,7 @@ def test_the_advice_for_an_address_can_be_followed(text: str, advice: str) -> No
 
 
 @pytest.mark.parametrize("text", [":sesame", ":sesame:80", "::sesame:80", "sesame", "::1%sesame:80"])
-def test_what_is_no_address_to_listen_on_is_refused_unrepeated(text: str) -> None:
+def test_an_invalid_address_to_listen_on_is_not_repeated(text: str) -> None:
     with pytest.raises(ValueError, match="write it like") as caught:
         urls.listen(text)
     assert "sesame" not in str(caught.value)

@@ -21,6 +21,7 @@ from worker.core.model.errors import (
     ForeignOrigin,
     KeyRejected,
     NotFound,
+    OtherVersion,
     RateLimited,
     RequestRefused,
     ServerFault,
@@ -150,19 +151,15 @@ def unreadable(reason: str = "is not a page of a list") -> Unreachable:
 
 
 def require_version(objects: Iterable[DriverObject | FleetObject]) -> None:
-    """Raise errors.Unreachable if the objects are of an edition of the API in which `created` is a number."""
+    """Raise errors.OtherVersion if the objects are of an edition of the API in which `created` is a number."""
     created = [each.created for each in objects]
     if created and all(isinstance(each, int) for each in created):
         raise other_version()
 
 
-def other_version() -> Unreachable:
+def other_version() -> OtherVersion:
     """Return the error for a reply in the format of another version of the API."""
-    return Unreachable(
-        "the reply has the format of another version of the API: the header Charge-Version had no effect",
-        code="api_version",
-        remedy="Check `charge.api_version`, and that no proxy or gateway removes the header Charge-Version.",
-    )
+    return OtherVersion("the reply has the format of another version of the API: Charge-Version had no effect")
 
 
 def _is_json(error: Exception) -> bool:

@@ -14,7 +14,7 @@ _MOMENT = (
 _DRIVER: dict[str, Any] = {
     "description": "A driver: an id (drv_…), an e-mail address, or metadata as key=value.",
     "type": "string",
-    "pattern": rf"^(drv_{_ID}|[A-Za-z0-9_.-]+=.+|[^\s@]+@[^\s@]+)$",
+    "pattern": rf"^(drv_{_ID}|[A-Za-z0-9_.-]+=\S(.*\S)?|[^\s@]+@[^\s@]+)$",
 }
 
 MEMBERSHIP: dict[str, Any] = {

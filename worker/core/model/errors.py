@@ -14,6 +14,7 @@
     └── ChargeError           one request to Charge failed
         ├── Unreachable       no reply, or none that can be understood: the effect of a write is unknown
         │   ├── NotSent       no connection: the request was never sent
+        │   ├── OtherVersion      the reply has the format of another version of the API
         │   ├── StillProcessing  Charge is still processing an earlier attempt of the same write
         │   └── ServerFault   a 5xx reply
         ├── RateLimited       429: not done, and all requests slow down
@@ -168,6 +169,13 @@ class NotSent(Unreachable):
     """No connection could be made: the request was not sent, and a write took no effect."""
 
     code = "connection_failed"
+
+
+class OtherVersion(Unreachable):
+    """A reply in the format of another version of the API. Another attempt gets the same."""
+
+    code = "api_version"
+    remedy = "Check `charge.api_version`, and that no proxy or gateway removes the header Charge-Version."
 
 
 class StillProcessing(Unreachable):

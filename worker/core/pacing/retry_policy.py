@@ -6,7 +6,7 @@ requests, `service.scheduler` repeats runs.
 
 import dataclasses
 
-from worker.core.model.errors import KeyChanged, RateLimited, Unreachable
+from worker.core.model.errors import KeyChanged, OtherVersion, RateLimited, Unreachable
 
 LONGEST_WAIT = 300.0
 """Seconds. A request is not retried in this run if the server asks for a longer wait."""
@@ -35,7 +35,7 @@ def delay(error: Exception, *, attempt: int, jitter: float, policy: RetryPolicy)
     """
     if isinstance(error, KeyChanged):
         return 0.0
-    if attempt >= policy.max_attempts:
+    if attempt >= policy.max_attempts or isinstance(error, OtherVersion):
         return None
     if isinstance(error, RateLimited) and error.retry_after is not None:
         return None if error.retry_after > LONGEST_WAIT else 0.0
