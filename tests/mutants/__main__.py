@@ -32,7 +32,7 @@ def main(number: int | None, seed: int | None, words: tuple[str, ...]) -> None:
     with tempfile.TemporaryDirectory(prefix="fleet-sync-mutants-") as folder:
         copy = copies.Copy(folder)
         if copy.test(sorted({test for defect in chosen for test in defect.tests}), seconds=10 * LONGEST_SECONDS):
-            raise click.ClickException("the tests fail without any defect: fix that first")
+            raise click.ClickException(f"{copy.output[-3000:]}\nthe tests fail without any defect: fix that first")
         survivors = [defect for defect in chosen if not _is_caught(defect, copy)]
     click.echo(f"{len(chosen) - len(survivors)} of {len(chosen)} planted defects caught")
     sys.exit(1 if survivors else 0)

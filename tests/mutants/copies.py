@@ -13,32 +13,19 @@ import sys
 from collections.abc import Iterator, Sequence
 
 ROOT = pathlib.Path(__file__).parents[2]
-PARTS = (
-    "worker",
-    "tests",
-    "config",
-    "docs",
-    "pyproject.toml",
-    "README.md",
-    "CHANGELOG.md",
-    "CONTRIBUTING.md",
-    "Makefile",
-)
+LEFT_OUT = shutil.ignore_patterns(".git", ".venv*", ".*_cache", ".hypothesis", ".coverage*", "__pycache__")
 NO_TESTS = 5
 TOO_LONG = 124
 
 
 class Copy:
-    """What of the tree the tests need, in a folder of its own."""
+    """A copy of the working tree, without what git and the tools keep there."""
 
     def __init__(self, folder: str) -> None:
-        """Copy into an empty folder."""
+        """Copy into an empty folder. `output` is what the last tests printed."""
         self._folder = pathlib.Path(folder)
-        for part in PARTS:
-            if (ROOT / part).is_dir():
-                shutil.copytree(ROOT / part, self._folder / part, ignore=shutil.ignore_patterns("__pycache__"))
-            else:
-                shutil.copy(ROOT / part, self._folder / part)
+        self.output = ""
+        shutil.copytree(ROOT, self._folder, ignore=LEFT_OUT, dirs_exist_ok=True)
 
     def read(self, file: str) -> str:
         """Return the text of a file."""
@@ -60,11 +47,20 @@ class Copy:
         The tests run in a process group of their own, which ends with them: a test that is cut off leaves nothing.
         """
         command = [sys.executable, "-B", "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *options, *tests]
+        # The commands that tests start must import the copy, not the tree that is installed.
+        environ = {**os.environ, "PYTHONPATH": str(self._folder)}
         with subprocess.Popen(
-            command, cwd=self._folder, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            command,
+            cwd=self._folder,
+            env=environ,
+            start_new_session=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
         ) as process:
             try:
-                return process.wait(timeout=seconds)
+                output, _ = process.communicate(timeout=seconds)
+                self.output = output.decode(errors="replace")
+                return process.returncode
             except subprocess.TimeoutExpired:
                 return TOO_LONG
             finally:

@@ -60,7 +60,7 @@ def main(number: int, seed: int | None, seconds: float, processes: int, files: t
         tests = sorted({test for mutant in chosen for test in _nearest(mutant.file, importers)})
         first = trees.get()
         if first.test(tests, *OPTIONS, "--numprocesses", str(processes), seconds=20 * seconds):
-            raise click.ClickException("the tests fail without any mutant: fix that first")
+            raise click.ClickException(f"{first.output[-3000:]}\nthe tests fail without any mutant: fix that first")
         trees.put(first)
         with concurrent.futures.ThreadPoolExecutor(processes) as pool:
             caught = sum(pool.map(is_caught, chosen))

@@ -64,8 +64,9 @@ class Ended:
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the complete environment of a command: no key, no settings, no terminal."""
     # Coverage in subprocesses is configured by these variables.
-    measuring = {name: text for name, text in os.environ.items() if name.startswith("COVERAGE_")}
-    return {"PATH": os.defpath, "LANG": "C.UTF-8", **measuring, **(extra or {})}
+    # Coverage measures the command too, and mutants are planted in another tree than the installed one.
+    kept = {name: text for name, text in os.environ.items() if name.startswith("COVERAGE_") or name == "PYTHONPATH"}
+    return {"PATH": os.defpath, "LANG": "C.UTF-8", **kept, **(extra or {})}
 
 
 def run(*arguments: str, environ: Mapping[str, str] | None = None, cwd: pathlib.Path | None = None) -> Ended:
