@@ -237,3 +237,20 @@ def test_reading_commands_at_the_same_time_are_in_nobodys_way(workspace: conftes
     ended = workspace.together(*[["plan", "--json"]] * 3)
     assert [each.code for each in ended] == [0] * 3
     assert workspace.posts() == []
+
+
+def test_a_journal_of_another_account_is_left_alone_until_the_operator_adopts_it(
+    workspace: conftest.Workspace,
+) -> None:
+    assert workspace.run("once").code == 0
+    _newcomer(workspace)
+    with contextlib.closing(sqlite3.connect(workspace.folder.path / "fleet-sync.db")) as database, database:
+        database.execute("update accounts set base_url = 'https://elsewhere.example'")
+    once, plan = workspace.together(["once", "--json"], ["plan", "--json"])
+    for ended in (once, plan):
+        assert (ended.code, ended.document["error"]["code"]) == (1, "journal_of_another_account")
+    assert "--adopt-journal" in once.document["error"]["remedy"]
+    assert workspace.posts() == []
+    adopted = workspace.run("once", "--json", "--adopt-journal")
+    assert (adopted.code, adopted.document["result"]) == (0, "converged")
+    assert workspace.run("once", "--json").document["result"] == "in_sync"

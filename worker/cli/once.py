@@ -26,14 +26,18 @@ if TYPE_CHECKING:
     metavar="DIGEST",
     help="Approve the held changes if the plan has exactly this digest.",
 )
+@click.option("--adopt-journal", "adopt", is_flag=True, help="Use the journal although it is of another account.")
 @click.pass_obj
-def once(command_context: context.CommandContext, as_json: bool, approved: str | None) -> int:
+def once(command_context: context.CommandContext, as_json: bool, approved: str | None, adopt: bool) -> int:
     """Reconcile once: read, plan, check against the guard, apply, verify and report."""
-    work = functools.partial(_once, as_json=as_json, approved=approved)
+    work = functools.partial(_once, as_json=as_json, approved=approved, adopt=adopt)
     return command_context.with_account(work, as_json=as_json)
 
 
-async def _once(account: "composition.AccountRuntime", *, as_json: bool, approved: str | None) -> int:
+async def _once(account: "composition.AccountRuntime", *, as_json: bool, approved: str | None, adopt: bool) -> int:
+    if adopt:
+        account.adopt_journal()
+
     def show(plan_result: "plan_builder.PlanResult") -> None:
         if not as_json:
             _print_plan(plan_result, rate=account.rules.requests_per_second)

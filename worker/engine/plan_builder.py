@@ -16,7 +16,7 @@ from worker.core.model.plan_digest import plan_digest
 from worker.core.model.ports import Clock, Journal, RunHistory, Source
 from worker.core.planning import grace_period, merge_sources, planner, undo
 from worker.core.safety import flap_detection, guard
-from worker.engine import cancellation, reader
+from worker.engine import cancellation, ownership, reader
 
 _RECENT = datetime.timedelta(days=30)
 """How far back a write that was answered as done, and yet not seen, counts against the next one, in a daily job too."""
@@ -26,7 +26,8 @@ _RECENT = datetime.timedelta(days=30)
 class Rules:
     """What the operator decided beforehand.
 
-    `grace` is how long a membership must be absent from the sources before it is detached.
+    `grace` is how long a membership must be absent from the sources before it is detached. `adopt_journal` allows a
+    journal that belongs to another account.
     """
 
     account: Account
@@ -34,6 +35,7 @@ class Rules:
     limits: guard.Limits
     requests_per_second: float
     grace: datetime.timedelta = datetime.timedelta()
+    adopt_journal: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -82,6 +84,7 @@ class PlanBuilder:
         self._journal = journal
         self._cancellation = run_cancellation
         self._clock = clock
+        self.ownership = ownership.Ownership(rules.account, journal, reader, adopt=rules.adopt_journal)
 
     async def plan_result(self, *, approved: str | None = None) -> PlanResult:
         """Read, plan and judge; change nothing. `approved` is the digest of a plan whose held changes may be made.
@@ -123,8 +126,11 @@ class PlanBuilder:
 
         Raises errors.FleetSyncError where that cannot be done. To be called within `Halt.reading`.
         """
+        await self.ownership.check_account()
         desired = await self.desired()
-        return desired, await self._reader.read(desired)
+        actual = await self._reader.read(desired)
+        await self.ownership.check_fleets(actual)
+        return desired, actual
 
     async def desired(self) -> Desired:
         """Read every source whole, and add them up."""

@@ -80,6 +80,16 @@ class Reader:
         await found.retrieve(drivers)
         return found.actual(requests=len(drivers))
 
+    async def has_any_fleet(self, fleets: Collection[FleetId]) -> bool:
+        """Return whether Charge has one of these fleets. Retrieves one after the other, until one exists."""
+        for fleet in sorted(fleets):
+            try:
+                await self._executor.send(functools.partial(self._charge.fleet, fleet))
+            except NotFound:
+                continue
+            return True
+        return False
+
     def _rosters(
         self,
         fleets: Mapping[FleetId, Fleet],

@@ -84,6 +84,8 @@ class Reconciler:
 
     async def _remember(self, plan_result: plan_builder.PlanResult) -> None:
         """Bring to the journal what later runs judge by, where it is new."""
+        names = {fleet.id: fleet.name for fleet in plan_result.actual.fleets.values()}
+        await self._journal.claim(plan_result.guarded.account, fleets=names)
         await self._journal.remember(plan_result.resolutions)
         if plan_result.newly_absent or plan_result.returned:
             await self._journal.note_absences(
@@ -100,7 +102,9 @@ class Reconciler:
         try:
             left_open = await self._journal.open()
             async with self._executor.run_cancellation.reading():
+                await self._builder.ownership.check_account()
                 actual = await self._reader.drivers({change.driver for change in saved.changes})
+                await self._builder.ownership.check_fleets(actual)
                 await self._recover(left_open, actual)
         except FleetSyncError as error:
             return await self._finish(self._report(saved, error=error), trigger="apply")

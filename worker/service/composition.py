@@ -5,6 +5,7 @@ this, `settings` gives the values, `engine.cycle` is what is run, `loop` runs it
 """
 
 import contextlib
+import dataclasses
 import datetime
 import functools
 import os
@@ -106,6 +107,10 @@ class AccountRuntime:
         self.sources = sources(settings)
         self.rules = _rules(settings, credentials.key)
         self.record = journal
+
+    def adopt_journal(self) -> None:
+        """Let the runs of this process take over a journal that belongs to another account."""
+        self.rules = dataclasses.replace(self.rules, adopt_journal=True)
 
     @property
     def rate(self) -> float:

@@ -7,7 +7,8 @@
     ├── ReadingError          what Charge holds cannot be trusted enough to change anything
     ├── PlanFileError         a saved plan is damaged, or belongs to another account
     ├── JournalError          the journal cannot be opened or written, so nothing is written to Charge either
-    │   └── JournalBusy       another process writes to it
+    │   ├── JournalBusy       another process writes to it
+    │   └── ForeignJournal    it belongs to another account
     ├── UnknownRun            the journal has no such run
     ├── Stopped               a signal ended the run; writes in flight were finished
     ├── ProcessSuspended      the process was suspended for so long that its plan may be out of date
@@ -106,6 +107,16 @@ class JournalBusy(JournalError):
     remedy = (
         "Wait until that process has ended, or stop it: only one process writes at a time. If it is a service, "
         "`fleet-sync approve DIGEST` approves the changes that it holds. Nothing was changed."
+    )
+
+
+class ForeignJournal(JournalError):
+    """The journal belongs to another account."""
+
+    code = "journal_of_another_account"
+    remedy = (
+        "Correct `charge.base_url`, the key or `[journal] url`. To use this journal for the new account, run"
+        " `fleet-sync once --adopt-journal`. Nothing was changed."
     )
 
 

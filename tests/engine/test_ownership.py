@@ -1,0 +1,55 @@
+"""A journal belongs to one account: a run for another one neither reads its records nor adds to them."""
+
+import pytest
+
+from tests.engine import accounts
+from tests.support import harness
+from tests.support.harness import BASE, DEPOT, NORTH, VANS
+from worker.core.model.identifiers import Account, FleetId
+from worker.core.model.ports import JournalOwner
+from worker.core.model.report import Report
+
+pytestmark = pytest.mark.anyio
+
+OURS = Account(BASE, "test")
+GONE = FleetId(f"flt_{'Z' * 32}")
+
+
+def _is_foreign(finished: Report) -> bool:
+    return finished.error is not None and finished.error.code == "journal_of_another_account"
+
+
+async def test_the_first_run_makes_the_journal_its_own_with_the_fleets_that_it_read() -> None:
+    account_harness = harness.Harness(accounts.account())
+    assert (await account_harness.reconcile(accounts.WANTED)).exit_code == 0
+    owner = await account_harness.memory.owner()
+    assert owner.account == OURS
+    assert {VANS, DEPOT} <= owner.fleets.keys()
+    assert (await account_harness.reconcile(accounts.WANTED)).exit_code == 0
+
+
+@pytest.mark.parametrize("other", [Account("https://elsewhere.test", "test"), Account(BASE, "live")])
+async def test_a_journal_of_another_url_or_mode_takes_no_run_and_charge_gets_no_request(other: Account) -> None:
+    account_harness = harness.Harness(accounts.account())
+    await account_harness.memory.claim(other, fleets={})
+    finished = await account_harness.reconcile(accounts.WANTED)
+    assert _is_foreign(finished)
+    assert finished.exit_code == 1
+    assert account_harness.sandbox.requests == []
+    assert account_harness.memory.reports == {}
+    assert await account_harness.memory.owner() == JournalOwner(other, {})
+
+
+async def test_a_key_that_has_none_of_the_journals_fleets_is_that_of_another_account() -> None:
+    account_harness = harness.Harness(accounts.account())
+    await account_harness.memory.claim(OURS, fleets={GONE: "Vans"})
+    finished = await account_harness.reconcile(accounts.WANTED)
+    assert _is_foreign(finished)
+    assert account_harness.writes == []
+    assert account_harness.memory.intents == {}
+
+
+async def test_one_fleet_that_still_exists_is_enough() -> None:
+    account_harness = harness.Harness(accounts.account())
+    await account_harness.memory.claim(OURS, fleets={GONE: "Vans", NORTH: "North"})
+    assert (await account_harness.reconcile(accounts.WANTED)).exit_code == 0

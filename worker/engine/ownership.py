@@ -1,0 +1,46 @@
+"""Checks that the journal belongs to the account that a run is about to read and write.
+
+A journal knows what earlier runs did; used for another account, its absences, approvals and counts would speak about
+the wrong drivers. Invariant: nothing is recorded in a journal of another account unless the operator adopts it.
+Neighbours: `plan_builder` asks this around each reading, `ports.Journal` remembers the owner, `reconciler` records it.
+"""
+
+from worker.core.model.actual import Actual
+from worker.core.model.errors import ForeignJournal
+from worker.core.model.identifiers import Account
+from worker.core.model.ports import Journal
+from worker.engine import reader
+
+
+class Ownership:
+    """Whose the journal is, and whether this run may use it."""
+
+    def __init__(
+        self, account: Account, journal: Journal, account_reader: reader.Reader, *, adopt: bool = False
+    ) -> None:
+        """Take the account of this run, and whether the operator wants it to take the journal over."""
+        self._account = account
+        self._journal = journal
+        self._reader = account_reader
+        self._adopt = adopt
+
+    async def check_account(self) -> None:
+        """Raise errors.ForeignJournal if base URL or mode are not those of the journal's account."""
+        owner = (await self._journal.owner()).account
+        if owner is not None and owner != self._account and not self._adopt:
+            raise ForeignJournal(
+                f"the journal belongs to the account at {owner.base_url} ({owner.mode}), and this run is for"
+                f" {self._account.base_url} ({self._account.mode})"
+            )
+
+    async def check_fleets(self, actual: Actual) -> None:
+        """Raise errors.ForeignJournal if the journal knows fleets, and none of them exists for this key.
+
+        Retrieves fleets only if the reading shows none that the journal knows.
+        """
+        known = (await self._journal.owner()).fleets
+        if self._adopt or not known or known.keys() & actual.fleets.keys():
+            return
+        shown = any(known.keys() & fleets for fleets in actual.memberships.values())
+        if not shown and not await self._reader.has_any_fleet(known):
+            raise ForeignJournal(f"none of the {len(known)} fleets that the journal knows exists for this key")
