@@ -109,7 +109,7 @@ def test_a_driver_is_found(browser: webdriver.Chrome, site: conftest.Open) -> No
     browser.find_element(CSS, "#q").send_keys("bruno" + keys.Keys.ENTER)
     conftest.until(browser, lambda b: "Bruno Keller" in text(b, "main"), sentence="the name is found")
     browser.find_element(CSS, ".matches a").click()
-    conftest.until(browser, lambda b: "This driver is suspended." in text(b, "main"), sentence="why is told")
+    conftest.until(browser, lambda b: "This driver is suspended." in text(b, "main"), sentence="the reason is shown")
     assert "driver_blocked" in text(browser, "main")
     assert "req_8sJw02kLmQ" in text(browser, "main")
     browser.find_element(CSS, "#changes-title ~ table a").click()
