@@ -7,7 +7,8 @@ import pytest
 import trio.testing
 from starlette import types
 
-from worker.web import throttle
+from tests.docs import pages
+from worker.web import server, throttle
 
 pytestmark = pytest.mark.anyio
 
@@ -145,9 +146,19 @@ async def test_an_address_with_a_zone_or_none_at_all_is_answered() -> None:
         assert (await app.get("/", address))["status"] == 200
 
 
+async def test_the_documented_limits_are_the_real_ones() -> None:
+    text = " ".join(pages.page("docs/operations.md").text.split())
+    overview, other = throttle.BY_PATH["/"].address, throttle.DEFAULT.address
+    assert f"gets {overview.per_second:g} overviews a second ({overview.burst} at once)" in text
+    assert other.per_second == 1
+    assert f"driver a second ({other.burst} at once)" in text
+    assert f"503 after {throttle.MAX_WAIT_SECONDS:g} seconds" in text
+    assert f"Of more than {server.LIMITS.connections} connections" in text
+
+
 async def test_addresses_that_are_idle_again_are_forgotten() -> None:
     limits = throttle.Throttle(throttle.Limits(address=throttle.Rate(1, 1), total=throttle.Rate(1e6, 1)))
     for number in range(3000):
         assert await limits.admit(f"address-{number}")
         await anyio.sleep(0.01)
-    assert len(limits._by_address) <= 400
+    assert len(limits._by_address) <= 2 * 256

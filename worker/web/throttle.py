@@ -22,7 +22,8 @@ MAX_WAIT_SECONDS: Final = 15.0
 REFUSAL_SECONDS: Final = 1.0
 """How long a refusal is delayed: otherwise refusing would cost more than answering."""
 
-_MAX_ADDRESSES: Final = 256
+_MIN_PRUNED: Final = 256
+"""Addresses that are kept without looking for idle ones."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -86,6 +87,7 @@ class Throttle:
         self._limits = limits
         self._total = Turnstile(limits.total)
         self._by_address: dict[str, Turnstile] = {}
+        self._prune_at = _MIN_PRUNED
 
     async def admit(self, address: str) -> bool:
         """Wait until the request may be answered; return False at once if that would take too long.
@@ -95,9 +97,10 @@ class Throttle:
         return await _turn(self._of(address)) and await _turn(self._total)
 
     def _of(self, address: str) -> Turnstile:
-        if address not in self._by_address and len(self._by_address) >= _MAX_ADDRESSES:
+        if address not in self._by_address and len(self._by_address) >= self._prune_at:
             now = anyio.current_time()
             self._by_address = {known: turns for known, turns in self._by_address.items() if not turns.is_idle(now)}
+            self._prune_at = max(_MIN_PRUNED, 2 * len(self._by_address))  # doubled, so that pruning stays cheap
         return self._by_address.setdefault(address, Turnstile(self._limits.address))
 
 
