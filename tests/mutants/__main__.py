@@ -1,7 +1,8 @@
 """`python -m tests.mutants [--random N] [NAME…]`: plant each defect in a copy, and check that the tests catch it.
 
 Invariant: the working tree is never touched; a defect that no test catches makes the exit code 1. Neighbours:
-`defects` and `former_survivors` list the defects, `copies` makes the copy, `generated` makes up defects of its own.
+`defects`, `former_survivors` and `source_defects` list the defects, `copies` makes the copy, `generated` makes up
+defects of its own.
 """
 
 import random
@@ -11,9 +12,9 @@ import tempfile
 
 import click
 
-from tests.mutants import copies, defects, former_survivors
+from tests.mutants import copies, defects, former_survivors, source_defects
 
-DEFECTS = (*defects.DEFECTS, *former_survivors.DEFECTS)
+DEFECTS = (*defects.DEFECTS, *former_survivors.DEFECTS, *source_defects.DEFECTS)
 LONGEST_SECONDS = 600.0
 """A defect under which the tests never end is caught."""
 

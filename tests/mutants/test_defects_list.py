@@ -7,11 +7,11 @@ import pathlib
 
 import pytest
 
-from tests.mutants import defects, former_survivors
+from tests.mutants import defects, former_survivors, source_defects
 
 ROOT = pathlib.Path(__file__).parents[2]
 
-DEFECTS = (*defects.DEFECTS, *former_survivors.DEFECTS)
+DEFECTS = (*defects.DEFECTS, *former_survivors.DEFECTS, *source_defects.DEFECTS)
 EVERY = [pytest.param(defect, id=defect.name) for defect in DEFECTS]
 
 

@@ -68,7 +68,7 @@ def _read(text: str, form: str) -> SourceReading:
 
 
 def _memberships(reading: SourceReading, actual: Actual) -> set[tuple[object, object]]:
-    """Give the pairs of ids that the rows mean."""
+    """Return the pairs of ids that the rows mean."""
     pairs: set[tuple[object, object]] = set()
     for row in reading.rows:
         assert isinstance(row.fleet, FleetById)

@@ -1,7 +1,9 @@
 """Spreadsheets in xlsx: text is read, and everything that would have to be guessed is an error with its cell."""
 
 import datetime
+import io
 import random
+import zipfile
 from typing import Any
 
 import pytest
@@ -128,7 +130,6 @@ def test_a_workbook_cut_anywhere_is_an_error() -> None:
     [
         "",
         "<worksheet>",
-        '<!DOCTYPE x [<!ENTITY a "aaaa">]><worksheet/>',
         '<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><sheetData>'
         '<row r="1048576"><c r="XFD1048576"><v>1</v></c></row></sheetData></worksheet>',
     ],
@@ -137,3 +138,20 @@ def test_a_sheet_that_is_no_sheet_or_a_bomb_is_an_error(sheet: str) -> None:
     data = workbooks.workbook(sheet)
     (problem,) = document_reader.read("a.xlsx", ".xlsx", data, document_reader.DocumentOptions()).problems
     assert problem.message
+
+
+def test_a_document_type_is_refused() -> None:
+    """Entities can make a small file expand without end."""
+    sheet = '<!DOCTYPE worksheet [<!ENTITY a "x@y">]>' + workbooks.sheet([["driver", "fleet"], ["x@y", "a"]])
+    data = workbooks.workbook(sheet)
+    (problem,) = document_reader.read("a.xlsx", ".xlsx", data, document_reader.DocumentOptions()).problems
+    assert "contains a document type" in problem.message
+
+
+def test_a_workbook_that_would_unpack_to_more_than_a_gigabyte_is_refused_unread() -> None:
+    data = io.BytesIO(workbooks.workbook(workbooks.sheet([["driver", "fleet"], ["x@y", "a"]])))
+    with zipfile.ZipFile(data, "a") as archive:
+        archive.writestr("xl/media/image1.png", b"")
+        archive.infolist()[-1].file_size = 2**30
+    contents = document_reader.read("a.xlsx", ".xlsx", data.getvalue(), document_reader.DocumentOptions())
+    assert contents.code == "source_too_large"

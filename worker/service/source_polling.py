@@ -17,7 +17,7 @@ POLL_SECONDS = 2.0
 """Between two looks at all sources."""
 
 _QUIET_SECONDS = 0.5
-"""How long a changed source must stay the same: whoever writes a document in place is probably done then."""
+"""How long a changed source must stay the same: a document that is written in place is probably complete then."""
 
 _MAX_LOOKS = 10
 

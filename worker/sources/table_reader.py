@@ -113,7 +113,7 @@ class _Reader:
         self._width = header.width
         self._mapping = mapping
         self._name = name
-        self._is_own = is_own
+        self._own_columns = [(name, header.indexes[name]) for name in COLUMNS[:4] if is_own and name in header.indexes]
         self._count = self._wanted = 0
         self._rows: list[Row] = []
         self._problems: list[_Problem] = []
@@ -163,8 +163,9 @@ class _Reader:
         cells = row[1]
         if (len(cells) != self._width and not self._fits(row)) or (self._filters and not self._passes_filters(row)):
             return
-        if self._is_own:
-            self._refuse_spaces(row)
+        for name, index in self._own_columns:
+            if cells[index] != cells[index].strip():
+                self._problems.append((table.place(row, index), f"the {name} begins or ends with a space: remove it"))
         fleet = self._fleet_of(row)
         if fleet is None and self._mapping.fleets and self._mapping.other_fleets == "ignore":
             return
@@ -229,12 +230,6 @@ class _Reader:
         if self._header.is_sheet:
             return Origin(f"{self._name}:{table.cell_name(place)}", 0, 0)
         return Origin(self._name, *place)
-
-    def _refuse_spaces(self, row: table.TableRow) -> None:
-        for name, template in zip(COLUMNS[:4], (self._driver, self._fleet, self._starts, self._ends), strict=True):
-            text = template.fill(row[1])
-            if text and text != row[1][template.index]:
-                self._problem(row, template, f"the {name} begins or ends with a space: remove it")
 
     def _parsed(self, row: table.TableRow, template: row_mapping.Template, parse: Callable[[str], T]) -> T | None:
         """Return the value of a row, or None if it has none or an invalid one."""

@@ -1,0 +1,89 @@
+"""Defects of the sources: what would be read although it is not whole, or left out without a word.
+
+Invariant: as in `defects`. Neighbours: `defects` and `former_survivors` have the others; `__main__` plants all.
+"""
+
+from tests.mutants.defects import Defect
+
+FILES = ("tests/sources/test_file_source.py",)
+TABLES = ("tests/sources/test_table_reader.py",)
+PROOFS = ("tests/sources/test_completeness.py",)
+POLLING = ("tests/service/test_source_polling.py",)
+WORKBOOKS = ("tests/sources/test_xlsx_format.py",)
+
+_FILE_SOURCE = "worker/sources/file_source.py"
+_TABLE_READER = "worker/sources/table_reader.py"
+_STRUCTURE = "worker/sources/formats/xlsx_structure.py"
+
+DEFECTS = (
+    Defect(
+        "reading a file that is not the one that was listed",
+        _FILE_SOURCE,
+        "if _signature(os.fstat(file.fileno())) != signature:",
+        "if False:",
+        FILES,
+    ),
+    Defect(
+        "reading a folder while it changes",
+        _FILE_SOURCE,
+        "if self._listing() == (documents, manifests):",
+        "if True:",
+        FILES,
+    ),
+    Defect(
+        "missing an edit that restores the time of the last change",
+        _FILE_SOURCE,
+        "status.st_mtime_ns, status.st_ctime_ns)",
+        "status.st_mtime_ns, 0)",
+        FILES,
+    ),
+    Defect(
+        "leaving a declared fleet unmanaged if no row names it",
+        _TABLE_READER,
+        "self._entries = {fleet: FleetEntry(fleet, scope) for fleet in self._fleets.values() if fleet}",
+        "self._entries = {}",
+        TABLES,
+    ),
+    Defect(
+        "reading a row that a filter does not know",
+        _TABLE_READER,
+        "return not unknown",
+        "return True",
+        TABLES,
+    ),
+    Defect(
+        "believing a number of rows whose last row is cut",
+        "worker/sources/document_reader.py",
+        "if needs_last_line and",
+        "if False and",
+        TABLES,
+    ),
+    Defect(
+        "believing the beginning of a trailer",
+        "worker/sources/completeness.py",
+        "re.fullmatch(trailer",
+        "re.match(trailer",
+        PROOFS,
+    ),
+    Defect(
+        "reporting a change of a source for ever",
+        "worker/service/source_polling.py",
+        "seen = await _wait_until_quiet(",
+        "await _wait_until_quiet(",
+        POLLING,
+    ),
+    Defect(
+        "unpacking a workbook of any size",
+        _STRUCTURE,
+        "if size > MAX_UNPACKED:",
+        "if False:",
+        WORKBOOKS,
+    ),
+    Defect(
+        "reading a document type in a workbook",
+        _STRUCTURE,
+        "    parser.StartDoctypeDeclHandler = refuse\n",
+        "",
+        WORKBOOKS,
+    ),
+)
