@@ -1,6 +1,7 @@
 """The service with its surroundings: what it closes when it ends, and what needs a restart."""
 
 import contextlib
+import dataclasses
 import gc
 import os
 import pathlib
@@ -10,7 +11,10 @@ import threading
 from collections.abc import Iterator
 
 import anyio
+import anyio.lowlevel
+import httpx
 import pytest
+import structlog.testing
 
 from tests.support import clocks
 from worker.core.model.secret import Secret
@@ -99,3 +103,22 @@ async def test_at_the_end_connections_are_closed_and_the_journal_is_free(
     journal = sql_journal.SqlJournal(operator.settings.journal_url, clock=clocks.Still())
     await journal.open()
     await journal.aclose()
+
+
+async def test_every_loopback_address_answers_under_its_own_name(operator: app.Operator) -> None:
+    settings = operator.settings.model_copy(update={"status": model.Status(listen="127.0.0.2:0")})
+    with structlog.testing.capture_logs() as logs:
+        async with anyio.create_task_group() as tasks:
+
+            async def read_page() -> None:
+                while not (serving := [line for line in logs if line["event"] == "serving"]):
+                    await anyio.lowlevel.checkpoint()
+                async with httpx.AsyncClient(trust_env=False) as client:
+                    assert (await client.get(serving[0]["url"])).status_code == 200
+                    foreign = await client.get(serving[0]["url"], headers={"Host": "127.0.0.2:80@evil.com"})
+                    assert foreign.status_code == 421
+                os.kill(os.getpid(), signal.SIGTERM)
+
+            with anyio.fail_after(60):
+                tasks.start_soon(read_page)
+                assert await app.run(lambda: dataclasses.replace(operator, settings=settings)) == 143

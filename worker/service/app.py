@@ -135,7 +135,7 @@ async def _run_with_edges(
                 facade,
                 gauges,
                 token=operator.token,
-                hosts=_LOOPBACK_NAMES if is_loopback else (),
+                hosts={*_LOOPBACK_NAMES, host} if is_loopback else (),
                 locked=not is_loopback and operator.token is None,
             )
             await background.start(_serve, page, host, port)
