@@ -30,8 +30,6 @@ def test_a_page_is_finished_and_names_no_place_of_one_machine(page: pages.Page) 
 @pytest.mark.parametrize("page", pages.every(), ids=lambda page: page.name)
 def test_prose_wraps_at_100_columns(page: pages.Page) -> None:
     """Tables and code may be wider."""
-    if page.path.name == "connection-pool.md":
-        pytest.skip("not wrapped yet")
     lines = [line for line in page.prose().splitlines() if not line.startswith(("|", "    "))]
     assert [line for line in lines if len(line) > COLUMNS] == []
 
