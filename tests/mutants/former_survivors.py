@@ -169,6 +169,13 @@ DEFECTS = (
         FIRST_REASON,
     ),
     Defect(
+        "grace periods that start anew when a process becomes the writer again",
+        "worker/journal/session.py",
+        "database.execute(queries.PROBE)",
+        'database.execute("DELETE FROM absences")',
+        ("tests/journal/test_becoming_writer_again.py",),
+    ),
+    Defect(
         "levels of JSON that are never counted down",
         "worker/sources/formats/json_format.py",
         "            self._depth -= 1\n",
