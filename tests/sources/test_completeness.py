@@ -81,6 +81,16 @@ class TestManifest:
         pathlib.Path(f"{path}.json").write_text('{"rows": 2}')
         assert len(read(path.parent, manifest="{path}.json").rows) == 2
 
+    def test_a_relative_path_makes_no_difference(self, path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The settings file may be named by a relative path, as in `--config config/fleet-sync.toml`."""
+        monkeypatch.chdir(path.parent.parent)
+        pathlib.Path(f"{path}.json").write_text('{"rows": 2}')
+        folder = pathlib.Path(path.parent.name)
+        assert len(read(folder, manifest="{path}.json").rows) == 2
+        assert len(read(folder / "a.csv", manifest="{path}.json").rows) == 2
+        path.with_name("totals").write_text('{"rows": 2}')
+        assert len(read(folder / "a.csv", manifest="totals").rows) == 2
+
     def test_a_changed_manifest_changes_the_revision_of_a_peek(self, path: pathlib.Path) -> None:
         manifest = pathlib.Path(f"{path}.json")
         manifest.write_text('{"rows": 3}')

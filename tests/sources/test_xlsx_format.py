@@ -109,6 +109,7 @@ def test_exactly_one_visible_sheet_may_have_content() -> None:
     assert found(table, table, states=("hidden", "visible")) == []
     assert "several visible sheets" in found(table, table)[0]
     assert "the document is empty" in found(empty)[0]
+    assert "the document is empty" in found(workbooks.sheet([[" ", workbooks.Raw("><v></v>")]]))[0]
 
 
 def test_a_trailer_cannot_prove_a_workbook() -> None:

@@ -132,7 +132,7 @@ class FileSource:
         beside = set(manifests.values())
         listings: tuple[dict[str, _Listed], dict[str, _Listed]] = {}, {}
         for name, path in documents.items():
-            if path in beside:
+            if path.absolute() in beside:
                 continue
             try:
                 listings[0][name] = path, _document_signature(name, path, any_suffix=self.options.format != "auto")
@@ -159,7 +159,7 @@ class FileSource:
         if checks is None or not checks.manifest:
             return {}
         return {
-            name: path.parent / checks.manifest.replace("{path}", str(path.absolute()))
+            name: path.absolute().parent / checks.manifest.replace("{path}", str(path.absolute()))
             for name, path in documents.items()
         }
 

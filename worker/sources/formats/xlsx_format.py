@@ -31,7 +31,9 @@ def parse(data: bytes, *, used: Collection[str], references: Collection[str], da
     sheet, structure = _only_sheet(data)
     values = sheet.to_python(skip_empty_area=False)
     rows = _rows(values, date_format or "%Y-%m-%d")
-    header = next(rows)
+    header = next(rows, None)
+    if header is None:
+        raise positions.Malformed((1, 1), positions.EMPTY, code="source_empty")
     columns = {row_mapping.fold(name): number for number, name in reversed([*enumerate(header[1], 1)])}
     faults = [
         *_numbers(values[header[0] :], header[0] + 1, sorted(columns[name] for name in columns if name in references)),
@@ -52,7 +54,7 @@ def _only_sheet(data: bytes) -> tuple[python_calamine.CalamineSheet, xlsx_struct
         raise positions.Malformed((1, 1), xlsx_structure.NOT_A_WORKBOOK) from None
     if len(sheets) > 1:
         raise positions.Malformed((1, 1), f"the workbook has several visible sheets with content: {_ONE_SHEET}")
-    if not sheets or not any(map(any, sheets[0].to_python())):
+    if not sheets:
         raise positions.Malformed((1, 1), positions.EMPTY, code="source_empty")
     return sheets[0], structures[filled[0]]
 
