@@ -169,6 +169,20 @@ def test_an_encoding_can_be_named() -> None:
     assert "hr.csv:2:4: byte 0xfc is not UTF-8" in str(unreadable) and "is not in [sources.fleets]" in str(unmapped)
 
 
+@pytest.mark.parametrize(("encoding", "data"), [("auto", b"\xef\xbb\xbf%s\xfc\n"), ("cp1252", b"%s\xfc\x81\n")])
+def test_what_cannot_be_decoded_does_not_cause_other_problems(encoding: str, data: bytes) -> None:
+    """With a byte order mark, the first column still has its name; text in a named encoding is read in it."""
+    rows = mapping(fleets={"München": str(PARIS), "x": str(LYON)}, note="{Name}")
+    head = (
+        b"Employee ID;Department;Name\n1;M\xfcnchen;\n2;x;"
+        if encoding == "cp1252"
+        else b"Employee ID;Department;Name\n2;x;"
+    )
+    options = document_reader.DocumentOptions(rows=rows, encoding=encoding)
+    (problem,) = document_reader.read("hr.csv", ".csv", data.replace(b"%s", head), options).problems
+    assert f"is not {'UTF-8' if encoding == 'auto' else encoding}" in problem.message
+
+
 def test_rows_of_other_formats_cannot_be_mapped() -> None:
     options = document_reader.DocumentOptions(rows=mapping())
     (problem,) = document_reader.read("hr.json", ".json", b'{"fleets": {}}', options).problems

@@ -101,7 +101,9 @@ def _undecodable(
 ) -> membership_document.Contents:
     """Return the problems of a table that cannot be decoded: this one, and those of its readable rows."""
     problem = membership_document.problem(name, malformed.place, malformed.message)
-    problems = _interpret(name, "csv", data.decode(errors="replace"), options).problems
+    encoding = "utf-8" if options.encoding == "auto" else options.encoding
+    text = data.decode(encoding, errors="replace").removeprefix("\ufeff")
+    problems = _interpret(name, "csv", text, options).problems
     return membership_document.Contents((), (), (problem, *problems))
 
 
