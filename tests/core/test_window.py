@@ -224,11 +224,11 @@ def test_what_was_attached_within_the_window_does_not_raise_the_limit() -> None:
 
 
 def test_where_all_members_are_new_only_always_allow_counts() -> None:
-    here = account(0, limits=guard.Limits(max_detach_fraction_per_fleet=1.0, max_detach_fraction=1.0))
+    here = account(0, limits=guard.Limits(max_detach_fraction_per_fleet=0.9, max_detach_fraction=1.0))
     here.run(VANS, attach=10)
     assert here.run(VANS, detach=2).held == ()
     (held, *_) = here.run(VANS, detach=1).held
-    assert "together 3 of 0, more than max_detach_fraction_per_fleet = 1" in held.message
+    assert "together 3 of 0, more than max_detach_fraction_per_fleet = 0.9" in held.message
 
 
 def test_the_window_counts_over_all_managed_fleets_too() -> None:
@@ -287,3 +287,10 @@ def test_after_an_approved_run_the_limit_counts_anew_from_the_members_that_are_l
     assert len(here.run(VANS, detach=3).held) == 3
     assert here.run(VANS, detach=2).held == ()
     assert len(here.run(VANS, detach=1).held) == 1
+
+
+def test_a_fraction_of_one_holds_no_detach_whatever_was_done() -> None:
+    here = account(0, limits=guard.Limits(1.0, 1.0, allow_emptying_fleets=True))
+    for _ in range(3):
+        here.run(VANS, attach=10)
+        assert here.run(VANS, detach=10).held == ()

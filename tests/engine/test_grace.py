@@ -75,7 +75,7 @@ async def test_a_plan_shows_who_waits_and_notes_nothing() -> None:
     account_harness = _rig()
     plan_result = await account_harness.builder(doubles.Source(LESS)).plan_result()
     assert plan_result.guarded.changes == ()
-    assert "until 2026-12-01T13:00:00" in plan_result.guarded.problems[0].message
+    assert "after 2026-12-01T13:00:00" in plan_result.guarded.problems[0].message
     assert await account_harness.memory.absences() == {}
 
 

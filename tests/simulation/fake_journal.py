@@ -18,7 +18,7 @@ from worker.core.model.errors import JournalBusy, JournalError
 from worker.core.model.identifiers import Account, DriverId, FleetId, IntentKey, Membership, Resolutions, RunId
 from worker.core.model.outcomes import Already, Applied, Outcome, Unknown
 from worker.core.model.plan import Action, Change, GuardedPlan
-from worker.core.model.ports import Intent, JournalOwner, OpenIntent, OwnWrite
+from worker.core.model.ports import Intent, JournalOwner, OpenIntent, OwnWrite, RecentChanges
 from worker.core.model.report import Report
 
 Write = tuple[Action, DriverId, FleetId]
@@ -80,6 +80,15 @@ class Storage:
         """Return whether a plan contains all changes of an approval."""
         planned = {_write(change) for change in (*guarded.changes, *(each.change for each in guarded.held))}
         return any(allowed and allowed <= planned for allowed in self.allowed)
+
+    def recent_changes(self, since: datetime.datetime) -> tuple[RecentChanges, ...]:
+        """Return the changes that took effect or may have."""
+        return tuple(
+            RecentChanges(change.fleet, change.action, entry.recorded, 1, entry.intent.approved)
+            for entry in sorted(self.entries.values(), key=lambda entry: entry.recorded)
+            if entry.recorded >= since and isinstance(entry.outcome, Applied | Unknown | None)
+            for change in [entry.intent.change]
+        )
 
     def latest(self, drivers: Collection[DriverId], most: int) -> dict[Membership, tuple[OwnWrite, ...]]:
         """Give the newest writes that took effect."""
@@ -237,6 +246,11 @@ class FakeJournal:
         """Give the newest writes that took effect."""
         await self._ask("latest")
         return self._disk.latest(drivers, most)
+
+    async def recent_changes(self, *, since: datetime.datetime) -> tuple[RecentChanges, ...]:
+        """Return the changes that took effect or may have."""
+        await self._ask("recent_changes")
+        return self._disk.recent_changes(since)
 
     async def absences(self) -> Mapping[Membership, datetime.datetime]:
         """Give what is absent."""

@@ -15,7 +15,7 @@ from worker.core.model.plan import Change, Cost, GuardedPlan, Plan
 from worker.core.model.plan_digest import plan_digest
 from worker.core.model.ports import Clock, Journal, RunHistory, Source
 from worker.core.planning import grace_period, merge_sources, planner, undo
-from worker.core.safety import flap_detection, guard
+from worker.core.safety import flap_detection, guard, window
 from worker.engine import cancellation, ownership, reader
 
 _RECENT = datetime.timedelta(days=30)
@@ -117,7 +117,8 @@ class PlanBuilder:
             actual = await self._reader.read(concerned)
         plan = undo.plan_inverse(run, history, actual)
         now = self._clock.now()
-        decision = guard.evaluate(plan, actual, self._rules.limits, approvals=await self._approvals(now=now))
+        recent, approvals = await self._recent(now), await self._approvals(now=now)
+        decision = guard.evaluate(plan, actual, self._rules.limits, guard.GuardHistory(recent=recent), approvals)
         guarded = self._judged(plan, decision, sources=(), reading=actual.requests, now=now)
         return PlanResult(concerned, actual, guarded, members=plan.members)
 
@@ -175,7 +176,13 @@ class PlanBuilder:
             resolutions=resolutions,
             unconfirmed_writes=await self._journal.unconfirmed_writes(since=now - _RECENT),
             writes=await self._journal.latest(drivers, most=flap_detection.REVERSALS) if drivers else {},
+            recent=await self._recent(now),
         )
+
+    async def _recent(self, now: datetime.datetime) -> window.Window:
+        """Return our changes within the window of the limits."""
+        length = self._rules.limits.window_length
+        return window.Window(await self._journal.recent_changes(since=now - length), length)
 
     async def _approvals(self, digest: str | None = None, *, now: datetime.datetime) -> guard.Approvals:
         """Return the digests that are approved at `now`, by the journal or by this run's own `digest`."""
@@ -206,4 +213,5 @@ class PlanBuilder:
             cost=Cost(requests, round(requests / self._rules.requests_per_second, 1)),
             digest=plan_digest(self._rules.account, decision.allowed, (held.change for held in decision.held)),
             unsettled=bool(plan.unresolved or plan.incomplete),
+            approved=decision.approved,
         )

@@ -136,7 +136,10 @@ class Reconciler:
         """Journal what is intended, make it, look again at what was done, and report."""
         if not changes:
             return self._report(guarded, undone)
-        intents = self._applier.intend(changes)
+        intents = [
+            dataclasses.replace(intent, approved=intent.change in guarded.approved)
+            for intent in self._applier.intend(changes)
+        ]
         spent = plan_result.spent(changes) if plan_result else None
         try:
             await self._journal.begin(self._run, trigger=trigger, spent=spent, guarded=guarded, intents=intents)

@@ -299,6 +299,8 @@ def _rules(settings: model.Settings, key: Secret) -> plan_builder.Rules:
             allow_emptying_fleets=limits.allow_emptying_fleets,
             must_see=frozenset(references.parse_membership(text) for text in limits.must_see),
             max_unresolved_fraction=limits.max_unresolved_fraction,
+            max_attach_fraction_per_fleet=limits.max_attach_fraction_per_fleet,
+            window_length=datetime.timedelta(hours=limits.window_hours),
         ),
         requests_per_second=settings.rate_limit.requests_per_second,
         grace=datetime.timedelta(seconds=settings.sync.detach_grace_seconds),

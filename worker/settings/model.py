@@ -156,6 +156,17 @@ class Guard(section.Section):
     always_allow: int = pydantic.Field(
         default=2, ge=0, le=1_000_000, description="This many detaches per fleet, and per run, are never held."
     )
+    window_hours: float = pydantic.Field(
+        default=24.0,
+        gt=0,
+        le=8760,
+        description="The two fractions and always_allow count what was detached within this time without approval.",
+    )
+    max_attach_fraction_per_fleet: Fraction | None = pydantic.Field(
+        default=None,
+        description="Fraction of a fleet's members that may be attached within window_hours without approval. The "
+        "first 20 are never held. Without it there is no limit; 0 holds every further attach.",
+    )
     allow_emptying_fleets: bool = pydantic.Field(
         default=False, description="Whether a fleet may lose its last member without approval."
     )

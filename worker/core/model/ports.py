@@ -243,6 +243,10 @@ class Journal(Protocol):
         """
         ...
 
+    async def recent_changes(self, *, since: datetime.datetime) -> tuple[RecentChanges, ...]:
+        """Return the changes of runs that began after `since`, the oldest first."""
+        ...
+
     async def absences(self) -> Mapping[Membership, datetime.datetime]:
         """Return each membership that is known to be absent from the sources, with the time since when."""
         ...

@@ -44,7 +44,8 @@ class Limits:
     """The operator's limits (settings section `[guard]`); fractions are from 0 to 1.
 
     Fractions and `always_allow` count over the last `window_length`. Without `max_attach_fraction_per_fleet` attaches
-    have no limit; a fraction of 0 allows only what is never held: `always_allow`, or the first 20 attaches.
+    have no limit; a fraction of 0 allows only what is never held: `always_allow`, or the first 20 attaches. A detach
+    fraction of 1 is no limit.
     """
 
     max_detach_fraction_per_fleet: float = 0.25
@@ -268,14 +269,14 @@ def _emptying(case: _Case) -> Mapping[Change, str]:
 def _per_fleet(case: _Case) -> Mapping[Change, str]:
     """Hold every detach of a fleet that would lose too large a fraction of its members within the window."""
     limit = window.Limit(PER_FLEET, Action.DETACH, case.limits.max_detach_fraction_per_fleet, case.limits.always_allow)
-    return _over_in_fleets(case, limit, case.detaches)
+    return _over_in_fleets(case, limit, case.detaches) if limit.fraction < 1 else {}
 
 
 def _per_run(case: _Case) -> Mapping[Change, str]:
     """Hold every detach if too large a fraction of all memberships would be detached within the window."""
     limit = window.Limit(PER_RUN, Action.DETACH, case.limits.max_detach_fraction, case.limits.always_allow)
     recent, members = case.history.recent.of(case.plan.members), sum(case.plan.members.values())
-    if not limit.is_exceeded(recent, members=members, due=len(case.detaches)):
+    if limit.fraction >= 1 or not limit.is_exceeded(recent, members=members, due=len(case.detaches)):
         return {}
     reason = limit.reason(recent, members=members, due=len(case.detaches), where="in all managed fleets")
     return dict.fromkeys(case.detaches, reason)
