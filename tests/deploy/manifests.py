@@ -1,7 +1,7 @@
-"""Reads what stands in deploy/, and knows where the tools are that judge it.
+"""Reads the files of deploy/, and runs the tools that check them.
 
-Invariant: a tool that is missing skips a test only where nobody insisted on it: CI says FLEET_SYNC_TEST_TOOLS=required.
-Neighbours: every test of this folder.
+Invariant: a missing tool skips a test, except with FLEET_SYNC_TEST_TOOLS=required, as in CI. Neighbours: every test of
+this folder.
 """
 
 import os
@@ -19,7 +19,7 @@ from worker.settings import model
 ROOT = pathlib.Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 FOR_THE_JOURNAL = 5
-"""Seconds that docs/operations.md gives on top of the drain."""
+"""Seconds that docs/operations.md adds to the drain."""
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 
 
@@ -35,17 +35,17 @@ def document(path: pathlib.Path) -> Any:
 
 
 def image_environment() -> dict[str, str]:
-    """Give the variables of ours that the image sets."""
+    """Return the variables of fleet-sync that the image sets."""
     return dict(re.findall(r"(FLEET_SYNC_\w+)=(\S+)", DOCKERFILE))
 
 
 def seconds_to_end() -> float:
-    """Give how long the service may take to end: the default's drain, and what the journal needs after it."""
+    """Return the seconds that the service may take to end: the default drain plus the journal's time."""
     return model.Sync().drain_seconds + FOR_THE_JOURNAL
 
 
 def run(*call: str, cwd: pathlib.Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a tool that judges files, or skip the test where it may be missing."""
+    """Run a tool that checks files, or skip the test if it is missing and not required."""
     program, *arguments = call
     found = shutil.which(program)
     if found is None:
@@ -59,7 +59,7 @@ def run(*call: str, cwd: pathlib.Path | None = None) -> subprocess.CompletedProc
 
 
 def accepts(*call: str, cwd: pathlib.Path | None = None) -> str:
-    """Run a tool that must be content; give what it said."""
+    """Run a tool that must succeed; return its output."""
     ended = run(*call, cwd=cwd)
     said = ended.stdout + ended.stderr
     assert ended.returncode == 0, said

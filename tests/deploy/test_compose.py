@@ -1,4 +1,4 @@
-"""deploy/compose is a Compose file, and what it starts works together."""
+"""deploy/compose is a valid Compose file, and its services work together."""
 
 import json
 import pathlib
@@ -26,7 +26,7 @@ def problems(document: object) -> list[str]:
 
 
 def mounts(service: str) -> dict[str, pathlib.Path]:
-    """Give what of ours is mounted where."""
+    """Return the mount points of our own files."""
     bound = [volume.split(":") for volume in SERVICES[service]["volumes"] if volume.startswith(".")]
     return {target: (FOLDER / source).resolve() for source, target, mode in bound if mode == "ro"}
 
@@ -36,7 +36,7 @@ def test_it_fits_the_compose_specification() -> None:
 
 
 def test_a_misspelt_key_does_not_fit() -> None:
-    """The check itself."""
+    """The check can fail."""
     assert problems({**COMPOSE, "services": {"sandbox": {**SERVICES["sandbox"], "capdrop": ["ALL"]}}})
 
 
@@ -83,7 +83,7 @@ def test_the_service_finds_the_sandbox_and_prometheus_the_service() -> None:
 
 
 def test_the_documents_suit_the_people_of_the_sandbox(tmp_path: pathlib.Path) -> None:
-    """A first run changes something, and none of it is held or unresolved; a second one finds nothing to do."""
+    """The first run changes something, nothing is held or unresolved, and a second run finds nothing to do."""
     with served.over_http(app.create(state.SandboxState.populate(drivers=300, fleets=12))) as url:
         account = command.Folder(tmp_path, url)
         for path in (FOLDER / "config").iterdir():

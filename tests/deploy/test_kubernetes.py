@@ -1,4 +1,4 @@
-"""deploy/kubernetes is valid, keeps to the strictest standard, and names what is really there."""
+"""deploy/kubernetes is valid, meets the strictest standard, and refers only to things that exist."""
 
 import copy
 import ipaddress
@@ -22,7 +22,7 @@ BASE, SERVICE, JOB = FOLDER / "base", FOLDER / "service", FOLDER / "job"
 FILES = [path for path in sorted(FOLDER.rglob("*.yaml")) if path.name != "kustomization.yaml"]
 KUSTOMIZATIONS = sorted(FOLDER.rglob("kustomization.yaml"))
 OLDEST = "1.31"
-"""The oldest version of Kubernetes that every field is stable in."""
+"""The oldest version of Kubernetes in which every field is stable."""
 
 DEPLOYMENT = manifests.document(SERVICE / "deployment.yaml")["spec"]
 CRONJOB = manifests.document(JOB / "cronjob.yaml")["spec"]
@@ -42,7 +42,7 @@ def environment(pod: Any) -> dict[str, str]:
 
 
 def mounts(pod: Any) -> Iterator[tuple[Any, Any]]:
-    """Give every mount with its volume."""
+    """Return every mount with its volume."""
     volumes = {volume["name"]: volume for volume in pod["spec"]["volumes"]}
     named = [mount["name"] for mount in container(pod)["volumeMounts"]]
     assert sorted(named) == sorted(volumes)
@@ -60,7 +60,7 @@ def test_every_manifest_fits_its_schema(path: pathlib.Path, version: str) -> Non
 
 
 def test_a_misspelt_field_does_not_fit() -> None:
-    """The check itself: strict validation notices what the API server would silently drop."""
+    """The check can fail: strict validation notices what the API server would silently drop."""
     broken = copy.deepcopy(manifests.document(SERVICE / "deployment.yaml"))
     broken["spec"]["template"]["spec"]["terminationGracePeriod"] = 30
     with pytest.raises(kubernetes_validate.ValidationError):

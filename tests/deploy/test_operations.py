@@ -27,14 +27,14 @@ OF_A_TYPE = re.compile(r"_(bucket|sum|count)$")
 
 
 def _table() -> dict[str, set[str]]:
-    """Give the labels of each metric, as the table has them."""
+    """Return the labels of each metric in the table."""
     return {
         name: set(re.findall(r"`(\w+)`", row[1])) for row in METRICS.rows() for name in re.findall(r"`(\w+)`", row[0])
     }
 
 
 def _exposed() -> dict[str, set[str]]:
-    """Give the labels of each metric, as the service shows them."""
+    """Return the labels of each metric that the service exports."""
     counted = metrics.Metrics()
     for operation in metrics.OPERATIONS:
         counted.observe_request(operation, 200, seconds=0.1)

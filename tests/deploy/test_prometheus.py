@@ -1,4 +1,4 @@
-"""deploy/prometheus: alerts that Prometheus accepts, of metrics that there are, each shown firing and not firing."""
+"""deploy/prometheus: alerts that Prometheus accepts, over existing metrics, each tested firing and not firing."""
 
 import pathlib
 import shutil
@@ -44,7 +44,7 @@ def test_an_alert_is_shown_firing(rule: dict[str, Any]) -> None:
     ],
 )
 def test_a_defect_in_the_rules_is_caught(planted: str, instead: str, tmp_path: pathlib.Path) -> None:
-    """The tests of the rules themselves: they fail where a rule is wrong."""
+    """The tests of the rules can fail: a wrong rule breaks them."""
     text = (FOLDER / "alerts.yml").read_text(encoding="utf-8")
     assert planted in text
     (tmp_path / "alerts.yml").write_text(text.replace(planted, instead), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""deploy/systemd is what systemd understands, shut in as far as it says, and of one mind with the image."""
+"""deploy/systemd is valid, as confined as it claims, and consistent with the image."""
 
 import configparser
 import pathlib
@@ -14,13 +14,13 @@ FOLDER = manifests.DEPLOY / "systemd"
 SERVICES = ["fleet-sync.service", "fleet-sync-once.service"]
 TIMER = "fleet-sync-once.timer"
 EXPOSURE = 11
-"""Tenths of systemd's measure of exposure, of 100: what it says of both, and what they may not exceed."""
+"""The highest exposure that systemd may measure, in tenths, out of 100."""
 
 PER_FORM = re.compile(r"^(#|\[|Exec|Type=|Restart|TimeoutStartSec=|$)")
 
 
 def section(name: str, heading: str) -> list[tuple[str, str]]:
-    """Give the settings of a section, in order; a name may come several times."""
+    """Return the settings of a section in order; a name may occur several times."""
     lines = (FOLDER / name).read_text(encoding="utf-8").split(f"[{heading}]\n", 1)[1].split("\n[", 1)[0].splitlines()
     pairs = [line.partition("=") for line in lines if line and not line.startswith("#")]
     return [(key, value) for key, _, value in pairs]
@@ -38,7 +38,7 @@ def environment(name: str) -> dict[str, str]:
 
 @pytest.fixture
 def units(tmp_path: pathlib.Path) -> pathlib.Path:
-    """Give a copy of the units that start something which is there: whether fleet-sync is installed is not asked."""
+    """Return a copy of the units that start an existing program, because fleet-sync may not be installed."""
     for path in FOLDER.iterdir():
         text = path.read_text(encoding="utf-8")
         text = re.sub(r"^(Exec\w+=)\S+", rf"\1{sys.executable}", text, flags=re.MULTILINE)
@@ -54,7 +54,7 @@ def test_systemd_understands_every_line(units: pathlib.Path) -> None:
 
 
 def test_a_misspelt_line_is_noticed(units: pathlib.Path) -> None:
-    """The check itself: systemd says so, and goes on without the line."""
+    """The check can fail: systemd reports the line, and ignores it."""
     path = units / SERVICES[0]
     path.write_text(path.read_text(encoding="utf-8").replace("ProtectSystem=strict", "ProtectSystems=strict"))
     ended = manifests.run("systemd-analyze", "verify", "--man=no", str(path))
@@ -70,7 +70,7 @@ def test_a_service_is_shut_in_as_far_as_we_say(name: str, units: pathlib.Path) -
 
 
 def test_a_service_that_is_shut_in_less_is_noticed(units: pathlib.Path) -> None:
-    """The check itself: one line less is too much exposure."""
+    """The check can fail: one line less is too much exposure."""
     path = units / SERVICES[0]
     path.write_text(path.read_text(encoding="utf-8").replace("ProtectSystem=strict", "ProtectSystem=no"))
     call = ("systemd-analyze", "security", "--offline=yes", "--no-pager", f"--threshold={EXPOSURE}", str(path))

@@ -157,7 +157,7 @@ class SqliteConnection(Connection):
         self._file = (file.st_dev, file.st_ino)
 
     def _mark(self) -> None:
-        """Give a new file a random number, by which the writer recognises it.
+        """Store a random number in a new file, by which the writer recognises it.
 
         It is written before the file gets a write-ahead log: from then on the head of the file would lag behind.
         """
