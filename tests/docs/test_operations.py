@@ -13,7 +13,6 @@ import pytest
 
 from tests.docs import pages
 from worker.charge import transport
-from worker.core.model import outcomes
 from worker.core.model.errors import ChargeError, FleetSyncError, SourceError
 from worker.core.model.outcomes import OUTCOME_NAMES
 from worker.core.pacing import retry_policy
@@ -31,6 +30,8 @@ SETTINGS = pages.page("docs/reference/settings.md")
 HOUR = datetime.timedelta(hours=1)
 LEVELS = ("debug", "info", "warning", "error", "exception", "log")
 LOGGERS = ("log", "structlog.get_logger()")
+OUTCOME_CALLS = ("Refused", "Deferred", "Unknown", "unsent")
+"""What takes the code of an outcome as its second argument."""
 
 
 def test_the_page_opens_with_ten_symptoms_and_a_command_for_each() -> None:
@@ -56,20 +57,30 @@ def test_exactly_the_codes_of_the_code_have_a_remedy() -> None:
 def _codes() -> Iterator[str]:
     """Yield the codes of errors and outcomes, except those of abstract errors."""
     branches = {kind.code for kind in (FleetSyncError, ChargeError)}
+    constants = dict(_constants())
     for node in _nodes():
         match node:
             case ast.Assign(targets=[ast.Name(id="code")], value=ast.Constant(value=str(code))):
                 yield from {code} - branches
             case ast.keyword(arg="code", value=ast.Constant(value=str(code))) if code:
                 yield code
-            case ast.Call(func=ast.Name(id="Refused" | "Deferred" | "Unknown"), args=[_, code, *_]):
+            case ast.Call(func=func, args=[_, code, *_]) if ast.unparse(func).rpartition(".")[2] in OUTCOME_CALLS:
                 match code:
                     case ast.Constant(value=str(text)):
                         yield text
-                    case ast.Name(id=name) if name.isupper():
-                        yield getattr(outcomes, name)
+                    case ast.Name(id=name) if name in constants:
+                        yield constants[name]
                     case _:
                         pass
+            case _:
+                pass
+
+
+def _constants() -> Iterator[tuple[str, str]]:
+    for node in _nodes():
+        match node:
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Constant(value=str(text))) if name.isupper():
+                yield name, text
             case _:
                 pass
 
@@ -100,7 +111,7 @@ def _events() -> Iterator[str]:
             if isinstance(event, ast.Constant):
                 yield str(event.value)
             else:
-                assert ast.unparse(event) == "f'membership_{change.action}'"
+                assert ast.unparse(event) in ("event", "f'membership_{change.action}'")
                 yield from ("membership_attach", "membership_detach")
 
 
