@@ -53,11 +53,10 @@ async def test_a_limit_on_attaches_counts_over_the_window_too() -> None:
     assert (await account_harness.reconcile({VANS: DRIVERS[:41]})).exit_code == 0
 
 
-async def test_an_undo_counts_what_was_done_within_the_window() -> None:
+async def test_a_run_does_not_count_against_its_own_undo() -> None:
     limits = guard.Limits(max_detach_fraction=1.0, always_allow=0)
-    account_harness = harness.Harness(harness.state_of({VANS: DRIVERS[:20]}, others=DRIVERS[20:22]), limits=limits)
-    attached = await account_harness.reconcile({VANS: DRIVERS[:22]})
-    assert (await account_harness.reconcile({VANS: DRIVERS[4:22]})).exit_code == 0
-    undone = await account_harness.builder().undo(attached.run, account_harness.memory)
-    assert {each.guard for each in undone.guarded.held} == {guard.PER_FLEET}
-    assert "after 4 detached and 2 attached since" in undone.guarded.held[0].message
+    account_harness = harness.Harness(harness.state_of({VANS: DRIVERS[:20]}, others=DRIVERS[20:24]), limits=limits)
+    moved = await account_harness.reconcile({VANS: DRIVERS[4:24]})
+    assert moved.exit_code == 0
+    undone = await account_harness.builder().undo(moved.run, account_harness.memory)
+    assert (len(undone.guarded.changes), undone.guarded.held) == (8, ())
