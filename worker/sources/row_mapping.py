@@ -7,6 +7,7 @@ Neighbours: `table_reader` applies a mapping, `settings.source_sections` has its
 import dataclasses
 import datetime
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -93,8 +94,10 @@ def check_template(text: str) -> str:
 def check_date_format(date_format: str) -> str:
     """Return a date format unchanged. Raises ValueError with a message for the operator if it loses a date."""
     try:
-        lossless = parse_date(_SAMPLE.strftime(date_format), date_format) == _SAMPLE
-    except ValueError:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", DeprecationWarning)  # since Python 3.13, for a day without a year
+            lossless = parse_date(_SAMPLE.strftime(date_format), date_format) == _SAMPLE
+    except (ValueError, DeprecationWarning):
         lossless = False
     if not lossless or _TIME_DIRECTIVE.search(date_format):
         raise ValueError('write the day, month and year of a date, as in "%d.%m.%Y"; a time cannot be read')
