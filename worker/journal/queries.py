@@ -79,10 +79,13 @@ RECORD = """
         attempts = CAST(value ->> 'attempts' AS INTEGER), request_id = value ->> 'request_id', code = value ->> 'code',
         message = value ->> 'message'
     FROM json_rows(:rows)
-    WHERE account = :account AND intents.key = value ->> 'key'
+    WHERE intents.account = CAST(value ->> 'account' AS INTEGER) AND intents.key = value ->> 'key'
     AND (outcome IS NULL OR outcome = 'unknown' OR value ->> 'outcome' = 'unknown')
 """
-"""Fills in outcomes that are missing or unknown. An unknown outcome may replace any other."""
+"""Fills in outcomes that are missing or unknown. An unknown outcome may replace any other.
+
+Each row carries the account: with a parameter, SQLite would read the whole group again for every intent of the account.
+"""
 OUTCOMES = """
     SELECT key, outcome, attempts, request_id, code, message FROM intents
     WHERE account = :account AND intents.key IN (SELECT value ->> 'key' FROM json_rows(:rows))
@@ -91,8 +94,9 @@ OPEN_INTENTS = """
     SELECT intents.*, runs.run FROM intents
     JOIN runs ON runs.account = intents.account AND runs.number = intents.run_number
     WHERE intents.account = :account AND (intents.outcome IS NULL OR intents.outcome = 'unknown')
-    ORDER BY intents.run_number, intents.position
+    ORDER BY intents.run_number + 0, intents.position
 """
+"""Without the sum, SQLite would read all intents in this order, and not the index of the open ones. So it is below."""
 
 # --- What runs remember -----------------------------------------------------------------------------------
 
@@ -125,14 +129,14 @@ UNCONFIRMED = """
     FROM intents JOIN runs ON runs.account = intents.account AND runs.number = intents.run_number
     WHERE intents.account = :account AND runs.started >= :since AND intents.outcome IS NOT NULL
     AND intents.driver IN (SELECT driver FROM intents WHERE account = :account AND code = 'not_converging')
-    ORDER BY intents.run_number, intents.position
+    ORDER BY intents.run_number + 0, intents.position
 """
 """The code is not a parameter: with one, SQLite would not use the partial index."""
 REFUSALS = """
     SELECT action, driver, fleet, fingerprint, settled, outcome, code, message, request_id FROM intents
     WHERE account = :account AND (outcome IN ('applied', 'already', 'refused') OR code = 'not_converging')
     AND driver IN (SELECT value ->> 'driver' FROM json_rows(:rows))
-    ORDER BY run_number, position
+    ORDER BY run_number + 0, position
 """
 RECENT = """
     SELECT fleet, action, recorded, approved, count(*) AS number FROM intents

@@ -134,13 +134,14 @@ class SqlJournal:
         The same outcome once more is harmless. An unknown outcome may replace any other, and any other an unknown one;
         everything else is refused, and the whole group with it.
         """
-        rows = row_codec.outcomes(group)
+        outcomes = row_codec.outcomes(group)
 
         def work(database: connection.Connection) -> None:
+            rows = [{**row, "account": database.account} for row in outcomes]
             if database.write_rows(queries.RECORD, rows, {"settled": format_time(self._now())}) != len(rows):
                 _require_recorded(database, rows)
 
-        if rows:
+        if outcomes:
             await self._write(work)
 
     async def finish(self, finished: Report, *, trigger: str) -> None:
