@@ -6,16 +6,28 @@ Invariant: the parts are the program's own. Neighbours: `service` is the real co
 import contextlib
 import datetime
 import itertools
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
 from benchmarks import server
 from worker.charge import client, transport
-from worker.core.model.identifiers import Account, DriverId, FleetId, IntentKey
-from worker.core.model.plan import Action, Change, Cost, GuardedPlan
+from worker.core.model.identifiers import Account, DriverId, FleetId, IntentKey, RunId
+from worker.core.model.outcomes import ChangeResult
+from worker.core.model.plan import Action, Change, ConcernedDriver, Cost, GuardedPlan
 from worker.core.model.ports import Charge, Journal
+from worker.core.model.problem import Problem
 from worker.core.model.secret import Secret
 from worker.core.pacing import retry_policy
-from worker.engine import applier, cancellation, rate_limiter, request_executor
+from worker.engine import (
+    applier,
+    cancellation,
+    driver_lane,
+    rate_limiter,
+    reader,
+    request_executor,
+    run_context,
+    source_watch,
+    verification,
+)
 from worker.service import composition
 
 TIMEOUT = 30.0
@@ -44,18 +56,39 @@ def executor(*, ceiling: float, burst: int, adaptive: bool) -> request_executor.
     )
 
 
-def new_applier(
+def context(
     api: Charge, *, executor: request_executor.RequestExecutor, journal: Journal, concurrency: int
-) -> applier.Applier:
-    """Make the applier."""
-    return applier.Applier(
+) -> run_context.RunContext:
+    """Return the context of a run."""
+    return run_context.RunContext(
+        run=RunId("run_benchmark"),
         charge=api,
-        executor=executor,
         journal=journal,
+        executor=executor,
+        clock=composition.SystemClock(),
         progress=composition.Unwatched(),
-        concurrency=concurrency,
         new_key=keys(),
+        options=run_context.RunOptions(concurrency=concurrency),
     )
+
+
+class _Unverified(verification.Verification):
+    """Reads nothing back, so that only the writes are measured."""
+
+    async def verify(self, lanes: Iterable[driver_lane.DriverLane]) -> tuple[Problem, ...]:
+        """Return no problem."""
+        return ()
+
+
+async def apply(run: run_context.RunContext, changes: Sequence[Change]) -> tuple[ChangeResult, ...]:
+    """Journal the changes and make them, as a run does, without reading them back."""
+    plan = guarded(list(changes))
+    run_applier = applier.Applier(run)
+    work = run_applier.prepare(changes, open_intents=(), concerned=plan.concerned)
+    await run.journal.begin(run.run, trigger="benchmark", guarded=plan, intents=work.intents)
+    sources = source_watch.SourceWatch((), clock=run.clock)
+    check = _Unverified(run, reader.Reader(run), desired=None, listing_requests=0)
+    return (await run_applier.apply(work, sources=sources, check=check)).results
 
 
 def keys() -> Callable[[], IntentKey]:
@@ -83,4 +116,5 @@ def guarded(changes: list[Change]) -> GuardedPlan:
         drivers=len(changes),
         cost=Cost(len(changes), 0.0),
         digest="",
+        concerned={change.driver: ConcernedDriver(frozenset(), frozenset({change.fleet})) for change in changes},
     )

@@ -13,7 +13,6 @@ import anyio
 
 from benchmarks import account, results, server
 from tests.support import memory_journal
-from worker.core.model.identifiers import RunId
 from worker.core.model.plan import Change
 from worker.core.model.ports import Journal
 from worker.core.model.report import Report
@@ -70,15 +69,13 @@ async def _with_sql(url: str, changes: list[Change], journal_url: str) -> result
 
 async def _run(url: str, changes: list[Change], journal: Journal) -> results.Cost:
     """Apply the changes of a plan, and record everything in the journal."""
-    run, guarded = RunId("run_benchmark"), account.guarded(changes)
+    guarded = account.guarded(changes)
     async with account.charge(url, connections=WORKERS) as charge:
         executor = account.executor(ceiling=1e6, burst=1_000, adaptive=False)
-        applier = account.new_applier(charge, executor=executor, journal=journal, concurrency=WORKERS)
+        run = account.context(charge, executor=executor, journal=journal, concurrency=WORKERS)
         wall, cpu = time.perf_counter(), time.process_time()
-        intents = applier.intend(changes)
-        await journal.begin(run, trigger="benchmark", guarded=guarded, intents=intents)
-        made = await applier.apply(intents)
-        finished = Report(run, guarded.created, guarded.created, guarded, results=made)
+        made = await account.apply(run, changes)
+        finished = Report(run.run, guarded.created, guarded.created, guarded, results=made)
         await journal.finish(finished, trigger="benchmark")
         cost = results.Cost(len(changes), time.perf_counter() - wall, time.process_time() - cpu)
     if not all(result.done for result in made):

@@ -20,9 +20,9 @@ import httpx
 import yaml
 
 from benchmarks import account, results, server
+from tests.support import memory_journal
 from worker.core.model.actual import Actual
 from worker.engine import reader
-from worker.service import composition
 from worker.sources import file_source
 
 _FOLDER = pathlib.Path(__file__).parent.parent
@@ -104,8 +104,9 @@ def _read_directory(url: str) -> object:
 async def _export(url: str) -> Actual:
     async with account.charge(url, connections=32) as charge:
         executor = account.executor(ceiling=1e6, burst=1_000, adaptive=False)
-        whole_account = reader.Reader(charge=charge, executor=executor, progress=composition.Unwatched(), page_size=100)
-        return await whole_account.export()
+        journal = memory_journal.MemoryJournal()
+        run = account.context(charge, executor=executor, journal=journal, concurrency=32)
+        return await reader.Reader(run).export()
 
 
 def _read_plainly(url: str) -> object:

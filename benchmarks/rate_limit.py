@@ -54,7 +54,7 @@ async def _read(url: str, requests: int, ceiling: float) -> None:
     async with account.charge(url, connections=WORKERS) as charge:
 
         async def read(number: int) -> None:
-            await executor.send(lambda: charge.driver(drivers[number % DRIVERS]))
+            await executor.execute(lambda: charge.driver(drivers[number % DRIVERS]))
 
         # As in a run, whose first request is the list of fleets. What httpx imports at a process's first request holds
         # that up by some 60 ms; requests sent beside it would arrive bunched with later ones.

@@ -14,7 +14,6 @@ import anyio
 import httpx
 
 from benchmarks import account, aiohttp_peer, results, server
-from worker.core.model.identifiers import RunId
 from worker.core.model.plan import Change
 from worker.engine import concurrency
 from worker.journal import sql_journal
@@ -87,14 +86,11 @@ async def _run(url: str, changes: list[Change]) -> results.Cost:
         journal = sql_journal.SqlJournal(f"sqlite:///{path}", clock=composition.SystemClock())
         async with account.charge(url, connections=WORKERS) as charge:
             executor = account.executor(ceiling=1e6, burst=1_000, adaptive=False)
-            applier = account.new_applier(charge, executor=executor, journal=journal, concurrency=WORKERS)
-            intents = applier.intend(changes)
-            guarded = account.guarded(changes)
+            run = account.context(charge, executor=executor, journal=journal, concurrency=WORKERS)
 
             async def work() -> None:
                 await journal.open()
-                await journal.begin(RunId("run_benchmark"), trigger="benchmark", guarded=guarded, intents=intents)
-                made = await applier.apply(intents)
+                made = await account.apply(run, changes)
                 _see(all(result.done for result in made))
 
             try:

@@ -12,7 +12,7 @@ from worker.cli import plan_file
 from worker.core.model.desired import Origin, SourceRevision
 from worker.core.model.errors import PlanFileError
 from worker.core.model.identifiers import Account, DriverId, FleetId
-from worker.core.model.plan import Action, Change, Cost, GuardedPlan, HeldChange
+from worker.core.model.plan import Action, Change, ConcernedDriver, Cost, GuardedPlan, HeldChange
 from worker.core.model.plan_digest import plan_digest
 from worker.core.model.problem import Problem
 from worker.core.model.serialization import plan_document
@@ -39,6 +39,10 @@ JUDGED = GuardedPlan(
     drivers=1,
     cost=Cost(4, 0.2),
     digest=plan_digest(ACCOUNT, CHANGES, (held.change for held in HELD)),
+    concerned={
+        DRIVER: ConcernedDriver(frozenset(), frozenset({FLEET})),
+        OTHER: ConcernedDriver(frozenset({FLEET}), frozenset()),
+    },
 )
 
 
@@ -52,6 +56,7 @@ def saved(tmp_path: pathlib.Path) -> pathlib.Path:
 def test_what_is_read_back_is_what_was_judged(saved: pathlib.Path) -> None:
     read = plan_file.load(saved, account=ACCOUNT)
     assert read == JUDGED
+    assert read.concerned == JUDGED.concerned
     assert plan_document(read) == plan_document(JUDGED)
 
 
@@ -79,8 +84,26 @@ def _forge_digest(plan: dict[str, Any]) -> None:
     plan["digest"] = "sha256:" + "0" * 64
 
 
+def _drop_a_driver(plan: dict[str, Any]) -> None:
+    plan["drivers"].popitem()
+
+
+def _want_what_is_detached(plan: dict[str, Any]) -> None:
+    plan["drivers"][OTHER]["wanted"].append(FLEET)
+
+
 @pytest.mark.parametrize(
-    "edit", [_drop_a_change, _let_held_through, _turn_round, _swap_driver, _go_live, _forge_digest]
+    "edit",
+    [
+        _drop_a_change,
+        _let_held_through,
+        _turn_round,
+        _swap_driver,
+        _go_live,
+        _forge_digest,
+        _drop_a_driver,
+        _want_what_is_detached,
+    ],
 )
 def test_whatever_the_digest_covers_cannot_be_edited(
     saved: pathlib.Path, edit: Callable[[dict[str, Any]], None]

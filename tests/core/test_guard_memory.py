@@ -149,6 +149,15 @@ def test_a_sentinel_and_a_recycled_address_are_told_before_the_flapping() -> Non
     assert {held.change: held.guard for held in decision.held} == {attach: guard.FLAPPING, detach: guard.MUST_SEE}
 
 
+def test_the_attach_of_a_driver_in_no_fleet_is_never_frozen() -> None:
+    """Story: an attach was not kept, the detach went out, and then `not_converging` held the only attach."""
+    attach = change(Action.ATTACH, A)
+    history = guard.GuardHistory(unconfirmed_writes={(Action.ATTACH, A, VANS): 9}, writes=made(attach, 20, 10, 0))
+    stranded, elsewhere = worlds.seen({A: []}), worlds.seen({A: [DEPOT]})
+    assert guard.evaluate(renamed(attach), stranded, guard.Limits(), history).held == ()
+    assert plans.holds(guard.evaluate(renamed(attach), elsewhere, guard.Limits(), history)) == {NOT_CONVERGING}
+
+
 @worlds.LAW
 @given(worlds.worlds(), plans.limits(), st.data())
 def test_memory_only_ever_holds_more(world: worlds.World, limits: guard.Limits, data: st.DataObject) -> None:

@@ -1,5 +1,7 @@
 """How a run ended: the table of results and exit codes."""
 
+import dataclasses
+
 import pytest
 
 from tests.core import worlds
@@ -19,6 +21,7 @@ from worker.core.model.outcomes import (
 )
 from worker.core.model.plan import Action, Change, Cost, GuardedPlan, HeldChange
 from worker.core.model.plan_digest import held_digest
+from worker.core.model.problem import Problem
 from worker.core.model.report import Report, plan_exit_code
 
 ATTACH = Change(Action.ATTACH, A, VANS)
@@ -126,3 +129,12 @@ def test_what_is_to_be_approved_are_the_held_changes_whatever_else_was_done() ->
     assert ended().held_digest == ended(APPLIED, plan=guarded(changes=(ATTACH,))).held_digest == ""
     for outcome in (REFUSED, APPLIED):
         assert ended(outcome, plan=plan).held_digest == held_digest(worlds.ACCOUNT, (DETACH,))
+
+
+@pytest.mark.parametrize(("note", "result", "exit_code"), [(True, "converged", 0), (False, "partial", 4)])
+def test_a_run_is_not_converged_if_a_driver_that_it_changed_is_not_where_the_sources_want_it(
+    note: bool, result: str, exit_code: int
+) -> None:
+    problem = Problem(A, "the driver is not in a fleet, although the sources want it", note=note)
+    finished = dataclasses.replace(ended(APPLIED, plan=guarded(changes=(ATTACH,))), problems=(problem,))
+    assert (finished.result, finished.exit_code) == (result, exit_code)

@@ -160,7 +160,7 @@ def test_exactly_the_files_and_tables_of_the_journal_are_listed(journal: pathlib
         ("docs/operations.md", f"in groups within {1000 * outcome_writer.GROUP_SECONDS:g} ms"),
         (
             "docs/operations.md",
-            f"for more than {cancellation.LONGEST_PAUSE:g} seconds between the beginning of its reading",
+            f"for more than {cancellation.MAX_SILENCE:g} seconds between the beginning of its reading",
         ),
         ("docs/operations.md", f"for {guard.APPROVAL_LIFETIME // HOUR} hours"),
         ("docs/operations.md", f"(within {inventory.TOLERANCE * 100:g} %, after a second reading)"),

@@ -63,4 +63,4 @@ def test_what_is_exported_is_in_sync(nasty: conftest.Workspace) -> None:
 def test_what_cannot_be_read_whole_is_not_exported(open_workspace: conftest.Open) -> None:
     ended = open_workspace(behaves=quirks.Quirks(page_cap=10)).run("export")
     assert (ended.code, ended.stdout) == (1, "")
-    assert "could not be read whole, so nothing is exported" in ended.stderr
+    assert "could not be read completely; nothing is exported" in ended.stderr

@@ -48,7 +48,7 @@ def test_ssosync_an_empty_source_never_detaches_anyone(workspace: conftest.Works
     runs = workspace.together(*(["--config", f"{name}.toml", "once", "--json"] for name in empty))
     for name, ended in zip(empty, runs, strict=True):
         assert ended.code == 1
-        assert ended.document["error"]["code"] == "source_invalid"
+        assert ended.document["error"]["code"] == "source_empty"
         assert f"{name}:" in ended.document["error"]["message"]
     assert workspace.charge.requests == []
 

@@ -1,6 +1,8 @@
 """Failure stories over several runs: what is remembered, and what is no longer tried."""
 
+import contextlib
 import json
+import sqlite3
 
 from tests.e2e import conftest
 from worker.sandbox import app, http_types
@@ -38,6 +40,18 @@ def test_ssosync_a_recycled_address_inherits_no_access_until_somebody_allows_it(
     assert workspace.run("once").code == 3
 
 
+def _member_of_another_fleet(workspace: conftest.Workspace, fleet: str) -> str:
+    """Return a driver who is in some fleet, and not in this one: the attach of a driver in no fleet is never held."""
+    people = workspace.people
+    return next(driver for driver in people.drivers if people.fleets_of(driver) and driver not in people.members(fleet))
+
+
+def _forget_the_pause(workspace: conftest.Workspace) -> None:
+    """Make the last attempts look old, so that the next run does not wait after a refusal."""
+    with contextlib.closing(sqlite3.connect(workspace.folder.path / "fleet-sync.db")) as database, database:
+        database.execute("update intents set settled = '2026-01-01T00:00:00.000Z'")
+
+
 def test_ssosync_what_is_written_but_never_read_back_is_not_written_for_ever(open_workspace: conftest.Open) -> None:
     """329: reported in each run, and held after three."""
 
@@ -54,18 +68,25 @@ def test_ssosync_what_is_written_but_never_read_back_is_not_written_for_ever(ope
 
     workspace = open_workspace(around=lying)
     fleet, *_ = members = workspace.members()
-    newcomer = next(driver for driver in workspace.people.drivers if not workspace.people.fleets_of(driver))
+    newcomer = _member_of_another_fleet(workspace, fleet)
     workspace.write({fleet: [*members[fleet], newcomer]})
-    reports = [workspace.run("once", "--json") for _ in range(3)]
+    reports = []
+    for _ in range(3):
+        reports.append(workspace.run("once", "--json"))
+        _forget_the_pause(workspace)
     for ended in reports:
         [change] = ended.document["changes"]
         assert (ended.code, change["outcome"], change["code"]) == (4, "unknown", "not_converging")
         assert "not_converging" in {event["event"] for event in ended.events}
         assert [problem["where"] for problem in ended.document["problems"]] == ["verification"]
-    # The record has the verified outcome, not the answered one.
-    shown = workspace.run("show", reports[0].document["run"], "--json").document
-    assert shown == reports[0].document
-    assert workspace.folder.journal("select outcome, code from intents") == [("unknown", "not_converging")] * 3
+    # The record has the verified outcome, not the answered one, and refused once it can no longer take effect.
+    shown = workspace.run("show", reports[2].document["run"], "--json").document
+    assert shown == reports[2].document
+    assert workspace.folder.journal("select outcome, code from intents order by recorded") == [
+        ("refused", "not_converging"),
+        ("refused", "not_converging"),
+        ("unknown", "not_converging"),
+    ]
 
     ended = workspace.run("once", "--json")
     [held] = ended.document["plan"]["held"]
@@ -96,7 +117,7 @@ def test_two_controllers_that_fight_are_noticed_frozen_and_both_sides_reported(w
     Reverted changes are reapplied under new keys; after the third reversal they are frozen.
     """
     fleet, *_ = members = workspace.members()
-    driver = next(driver for driver in workspace.people.drivers if not workspace.people.fleets_of(driver))
+    driver = _member_of_another_fleet(workspace, fleet)
     workspace.write({fleet: [*members[fleet], driver]})
     for number in range(3):
         assert workspace.run("once", "--json").document["outcomes"]["applied"] == 1, number

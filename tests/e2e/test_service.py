@@ -1,6 +1,7 @@
 """The service in operation: triggers, failures, recovery, and its messages."""
 
 import contextlib
+import itertools
 import json
 import pathlib
 import signal
@@ -295,6 +296,8 @@ def test_repaired_drift_that_comes_back_is_repaired_again_and_the_third_reversal
 ) -> None:
     """argo-cd 18417, external-dns 1771: two controllers that fight over the same objects are detected."""
     people = state.SandboxState.populate(drivers=10, fleets=2)
+    for each, one in itertools.product(people.fleets, people.drivers):
+        people.attach(one, each)  # the attach of a driver in no fleet is never frozen
     workspace = open_workspace(people)
     driver, fleet = _first(workspace)
     with start(workspace, **SERVED) as service:

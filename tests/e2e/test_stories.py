@@ -52,7 +52,7 @@ def test_cf_mgmt_a_source_that_is_gone_ends_the_run(workspace: conftest.Workspac
     (workspace.folder.path / "membership.yaml").unlink()
     ended = workspace.run("once", "--json")
     assert ended.code == 1
-    assert ended.document["error"]["code"] == "source_invalid"
+    assert ended.document["error"]["code"] == "source_unreachable"
     assert workspace.charge.requests == []
 
 

@@ -9,8 +9,9 @@ from tests.support import doubles, harness
 from tests.support import sandbox as support
 from tests.support.harness import DEPOT, NORTH, VANS, A, B, C, D
 from worker.core.model.identifiers import DriverId, FleetId, RunId
-from worker.core.model.outcomes import Outcome, Unknown
+from worker.core.model.outcomes import Outcome
 from worker.core.model.plan import Action, Change
+from worker.engine import applier, reader, source_watch, verification
 from worker.sandbox import faults, http_types, state
 
 RUN = RunId("run_1")
@@ -29,18 +30,20 @@ def account() -> state.SandboxState:
 
 
 async def apply(account_harness: harness.Harness, changes: Iterable[Change]) -> list[Outcome]:
-    """Apply in a new run, as a cycle does; give the outcomes in the order of the changes."""
+    """Apply in a new run, as a reconciler does; return the outcomes in the order of the changes."""
     changes = list(changes)
-    applier = account_harness.applier(account_harness.executor())
-    intents = applier.intend(changes)
-    run = RunId(f"{RUN}_{intents[0].key}" if intents else RUN)
-    await account_harness.journal.begin(run, trigger="test", guarded=doubles.guarded(changes), intents=intents)
-    results = await applier.apply(intents)
-    assert [result.change for result in results] == changes
-    recorded = [account_harness.memory.outcomes.get(intent.key) for intent in intents]
-    known = [None if isinstance(result.outcome, Unknown) else result.outcome for result in results]
-    assert account_harness.journal is not account_harness.memory or recorded == known
-    return [result.outcome for result in results]
+    context = account_harness.context()
+    plan = doubles.guarded(changes, seen=account_harness.fleets_of)
+    run_applier = applier.Applier(context)
+    work = run_applier.prepare(changes, open_intents=(), concerned=plan.concerned)
+    await context.journal.begin(context.run, trigger="test", guarded=plan, intents=work.intents)
+    check = verification.Verification(context, reader.Reader(context), desired=None, listing_requests=0)
+    applied = await run_applier.apply(work, sources=source_watch.SourceWatch((), clock=context.clock), check=check)
+    results = {result.change: result.outcome for result in applied.results if not result.repair}
+    assert results.keys() == set(changes)
+    recorded = {intent.change: account_harness.memory.outcomes.get(intent.key) for intent in work.intents}
+    assert account_harness.journal is not account_harness.memory or recorded == results
+    return [results[change] for change in changes]
 
 
 def names(found: Iterable[Outcome]) -> list[str]:

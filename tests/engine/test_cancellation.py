@@ -179,7 +179,7 @@ async def test_a_process_that_stood_still_between_reading_and_writing_writes_not
     assert isinstance(clock, trio.testing.MockClock)
     driver, fleet = harness.driver_id("A"), harness.fleet_id("V")
     account = harness.Harness(harness.state_of({fleet: []}, others=[driver]))
-    cycle = account.cycle(doubles.Source({fleet: [driver]}), show=lambda plan_result: clock.jump(3600))
+    cycle = account.new_reconciler(doubles.Source({fleet: [driver]}), show=lambda plan_result: clock.jump(3600))
     finished = await cycle.reconcile(trigger="test")
     assert isinstance(finished.error, ProcessSuspended)
     assert harness.outcome(finished, driver, fleet) == "deferred"
@@ -227,7 +227,7 @@ async def test_a_process_that_stood_still_while_it_read_has_read_nothing(after: 
     clock = trio.lowlevel.current_clock()
     assert isinstance(clock, trio.testing.MockClock)
     run_cancellation = cancellation.Cancellation()
-    with pytest.raises(ProcessSuspended, match="stood still for 360"):
+    with pytest.raises(ProcessSuspended, match="suspended for 360"):
         async with run_cancellation.reading():
             clock.jump(3600)
             await anyio.sleep(after)
@@ -257,7 +257,7 @@ async def test_a_write_is_not_sent_where_the_end_comes_while_the_journal_is_aske
         account.run_cancellation.request_stop(FIRST)
 
     async with anyio.create_task_group() as tasks:
-        cycle = account.cycle(doubles.Source({fleet: [driver]}))
+        cycle = account.new_reconciler(doubles.Source({fleet: [driver]}))
         tasks.start_soon(stop)
         finished = await cycle.reconcile(trigger="test")
     assert finished.error is FIRST

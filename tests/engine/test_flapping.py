@@ -6,8 +6,7 @@ import anyio
 import pytest
 
 from tests.support import doubles, harness
-from tests.support.harness import DEPOT, VANS, A, B, C
-from worker.core.model.outcomes import Deferred
+from tests.support.harness import DEPOT, NORTH, VANS, A, B, C
 from worker.core.model.plan import Action, Change
 from worker.core.model.report import Report, RunResult
 from worker.core.safety import guard
@@ -20,7 +19,7 @@ HOUR = 3600
 
 def _account() -> harness.Harness:
     """Return an account in which A is wanted in VANS, and is not there yet."""
-    return harness.Harness(harness.state_of({VANS: [B], DEPOT: [C]}, others=[A]))
+    return harness.Harness(harness.state_of({VANS: [B], DEPOT: [C], NORTH: [A]}))
 
 
 async def _fight(
@@ -69,7 +68,7 @@ async def test_argo_cd_and_external_dns_two_controllers_that_fight_are_noticed_f
 async def test_a_plan_shows_the_frozen_membership_too() -> None:
     account_harness = _account()
     await _fight(account_harness)
-    plan_result = await account_harness.builder(doubles.Source(WANTED)).plan_result()
+    plan_result = await account_harness.new_plan_builder(doubles.Source(WANTED)).build()
     assert [held.guard for held in plan_result.guarded.held] == [guard.FLAPPING]
 
 
@@ -143,12 +142,10 @@ async def test_an_approval_is_not_used_up_by_a_run_that_leaves_the_frozen_change
     await _fight(account_harness)
     held = (await account_harness.reconcile(WANTED)).guarded
     assert held is not None
-    now = account_harness.wall.now()
-    await account_harness.memory.approve(held.held_digest, now=now, until=now + datetime.timedelta(hours=24))
-    later = Deferred(0, "refused_before", "later")
-    for postpone in (lambda changes, now: dict.fromkeys(changes, later), lambda changes, now: {}):
-        finished = await account_harness.cycle(doubles.Source(WANTED), postpone=postpone).reconcile(trigger="test")
-    assert harness.outcome(finished, A, VANS) == "applied"
+    builder = account_harness.new_plan_builder(doubles.Source(WANTED))
+    plan_result = await builder.build(approved=held.held_digest)
+    assert plan_result.spent(()) is None
+    assert plan_result.spent(plan_result.guarded.changes) == held.held_digest
 
 
 async def test_a_detach_that_somebody_takes_back_is_frozen_too() -> None:

@@ -73,7 +73,7 @@ async def test_a_grace_goes_on_while_a_fleet_cannot_be_judged() -> None:
 
 async def test_a_plan_shows_who_waits_and_notes_nothing() -> None:
     account_harness = _rig()
-    plan_result = await account_harness.builder(doubles.Source(LESS)).plan_result()
+    plan_result = await account_harness.new_plan_builder(doubles.Source(LESS)).build()
     assert plan_result.guarded.changes == ()
     assert "after 2026-12-01T13:00:00" in plan_result.guarded.problems[0].message
     assert await account_harness.memory.absences() == {}
@@ -146,11 +146,11 @@ async def test_the_next_boundary_is_the_end_of_the_first_grace_or_of_a_row() -> 
     account_harness = _rig()
     await account_harness.reconcile(LESS)
     await anyio.sleep(600)
-    plan_result = await account_harness.builder(doubles.Source({VANS: [C, D]})).plan_result()
+    plan_result = await account_harness.new_plan_builder(doubles.Source({VANS: [C, D]})).build()
     assert plan_result.next_boundary is not None
     assert plan_result.next_boundary - clocks.NOON == pytest.approx(HOUR, abs=datetime.timedelta(seconds=5))
     assert plan_result.members == {VANS: 4}
-    assert (await account_harness.builder(doubles.Source(ALL)).plan_result()).next_boundary is None
+    assert (await account_harness.new_plan_builder(doubles.Source(ALL)).build()).next_boundary is None
     ends = clocks.NOON + HOUR / 2
 
     class Seasonal(doubles.Source):
@@ -159,4 +159,4 @@ async def test_the_next_boundary_is_the_end_of_the_first_grace_or_of_a_row() -> 
             rows = tuple(Row(row.fleet, row.driver, row.origin, ends=ends) for row in reading.rows)
             return SourceReading(reading.source, reading.fleets, rows)
 
-    assert (await account_harness.builder(Seasonal(LESS)).plan_result()).next_boundary == ends
+    assert (await account_harness.new_plan_builder(Seasonal(LESS)).build()).next_boundary == ends

@@ -118,7 +118,7 @@ async def test_an_unknown_limit_is_found_used_and_not_run_into(conduct: quirks.Q
 
     async def lane() -> None:
         for _ in range(150):
-            await executor.send(server)
+            await executor.execute(server)
 
     start = anyio.current_time()
     async with anyio.create_task_group() as tasks:

@@ -130,7 +130,7 @@ async def test_reads_that_queue_for_a_connection_do_not_burst_out_when_it_is_fre
     """A turn is used when it is given: else a server that stalls gets all turns of that time at once."""
     held = harness.state_of({VANS: []}, others=big_accounts.DRIVERS[:48])
     account_harness = harness.Harness(held, requests_per_second=10, burst=2, concurrency=connections)
-    reader = account_harness.new_reader(account_harness.executor())
+    reader = account_harness.new_reader()
 
     async def recover() -> None:
         await anyio.sleep(stall)

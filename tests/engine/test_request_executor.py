@@ -83,21 +83,21 @@ async def test_a_request_under_a_key_that_changed_is_sent_again_at_once_and_the_
     async def ready() -> None:
         checks.append(1)
 
-    assert await executor.send(endpoint, attempts, ready=ready) == "answer"
+    assert await executor.execute(endpoint, attempts, ready=ready) == "answer"
     assert (attempts.count, attempts.maybe_applied, len(checks)) == (2, False, 2)
-    executor.run_cancellation.check()
+    executor.cancellation.check()
 
 
 async def test_what_succeeds_is_sent_once() -> None:
     executor, endpoint = _executor(), Endpoint()
-    assert await executor.send(endpoint) == "answer"
+    assert await executor.execute(endpoint) == "answer"
     assert (executor.traffic.reads, executor.traffic.writes, executor.traffic.retries) == (1, 0, 0)
 
 
 @pytest.mark.parametrize("failure", RETRIED.values(), ids=RETRIED)
 async def test_what_may_pass_is_tried_again(failure: Callable[[], ChargeError]) -> None:
     executor, endpoint, attempts = _executor(), Endpoint(failure(), failure()), request_executor.Attempts(write=True)
-    assert await executor.send(endpoint, attempts) == "answer"
+    assert await executor.execute(endpoint, attempts) == "answer"
     assert attempts.count == 3
     assert (executor.traffic.reads, executor.traffic.writes, executor.traffic.retries) == (0, 3, 2)
     assert executor.requests == 1
@@ -106,15 +106,15 @@ async def test_what_may_pass_is_tried_again(failure: Callable[[], ChargeError]) 
 async def test_what_never_left_is_not_counted_and_certainly_not_done() -> None:
     executor, attempts = _executor(), request_executor.Attempts(write=True)
     with pytest.raises(NotSent):
-        await executor.send(Endpoint(*(NotSent("no connection") for _ in range(9))), attempts)
+        await executor.execute(Endpoint(*(NotSent("no connection") for _ in range(9))), attempts)
     assert (attempts.count, attempts.maybe_applied) == (0, False)
     assert (executor.traffic.writes, executor.traffic.retries) == (0, 0)
-    assert await executor.send(Endpoint(NotSent("no connection")), attempts) == "answer"
+    assert await executor.execute(Endpoint(NotSent("no connection")), attempts) == "answer"
     assert (attempts.count, executor.traffic.writes, executor.traffic.retries) == (1, 1, 0)
 
 
 @pytest.mark.parametrize(
-    ("failure", "doubtful"),
+    ("failure", "maybe_applied"),
     [
         (Unreachable("408", status=408), True),
         (ForeignOrigin("303", status=303), True),
@@ -125,19 +125,19 @@ async def test_what_a_failure_says_of_the_effect(failure: ChargeError, maybe_app
     """A redirect may come from a gateway that did not look what Charge did."""
     attempts = request_executor.Attempts(write=True)
     with pytest.raises(ChargeError):
-        await _executor().send(Endpoint(*[failure] * 9), attempts)
+        await _executor().execute(Endpoint(*[failure] * 9), attempts)
     assert attempts.maybe_applied is maybe_applied
 
 
 async def test_while_nothing_succeeds_people_are_told_every_few_seconds(log: list[structlog.typing.EventDict]) -> None:
     policy = retry_policy.RetryPolicy(max_attempts=9, base_seconds=2, max_seconds=2)
     executor = _executor(policy=policy)
-    await executor.send(Endpoint())
+    await executor.execute(Endpoint())
     await anyio.sleep(100)
-    await executor.send(Endpoint(Unreachable("no answer")))
+    await executor.execute(Endpoint(Unreachable("no answer")))
     assert [line["event"] for line in log] == ["request_retried", "charge_unanswered"]
     log.clear()
-    await executor.send(Endpoint(*(Unreachable("no answer") for _ in range(7))))
+    await executor.execute(Endpoint(*(Unreachable("no answer") for _ in range(7))))
     told = [line for line in log if line["event"] == "charge_unanswered"]
     assert [(line["log_level"], line["attempt"], line["error"]) for line in told] == [
         ("warning", 4, "no answer"),
@@ -149,7 +149,7 @@ async def test_while_nothing_succeeds_people_are_told_every_few_seconds(log: lis
 async def test_what_cannot_get_better_is_sent_once(failure: Callable[[], ChargeError]) -> None:
     executor, error, attempts = _executor(), failure(), request_executor.Attempts()
     with pytest.raises(ChargeError) as caught:
-        await executor.send(Endpoint(error), attempts)
+        await executor.execute(Endpoint(error), attempts)
     assert caught.value is error
     assert (attempts.count, executor.traffic.retries) == (1, 0)
 
@@ -158,20 +158,20 @@ async def test_the_last_attempt_raises_what_it_met() -> None:
     failures = [Unreachable(str(number)) for number in range(5)]
     executor, endpoint = _executor(), Endpoint(*failures)
     with pytest.raises(Unreachable, match="3"):
-        await executor.send(endpoint)
+        await executor.execute(endpoint)
     assert len(endpoint.moments) == SECONDS.max_attempts
 
 
 async def test_pauses_grow_up_to_the_longest() -> None:
     executor, endpoint = _executor(), Endpoint(*(Unreachable("") for _ in range(3)))
-    await executor.send(endpoint)
+    await executor.execute(endpoint)
     assert _pauses(endpoint.moments) == [1.0, 2.0, 3.0]
 
 
 async def test_a_refusal_among_failures_ends_it() -> None:
     executor, endpoint = _executor(), Endpoint(Unreachable(""), NotFound("404"))
     with pytest.raises(NotFound):
-        await executor.send(endpoint)
+        await executor.execute(endpoint)
     assert len(endpoint.moments) == 2
 
 
@@ -180,15 +180,15 @@ async def test_a_pause_that_charge_asks_for_is_kept_by_all() -> None:
     limited, other = Endpoint(RateLimited("429", retry_after=9.0)), Endpoint()
     start = anyio.current_time()
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(executor.send, limited)
+        tasks.start_soon(executor.execute, limited)
         await anyio.sleep(0.1)
-        tasks.start_soon(executor.send, other)
+        tasks.start_soon(executor.execute, other)
     assert min(limited.moments[1], other.moments[0]) >= start + 9.0
     assert executor.traffic.rate_limited == 1
 
 
 @pytest.mark.parametrize(
-    ("failures", "doubtful"),
+    ("failures", "maybe_applied"),
     [
         ([], False),
         ([RateLimited("429")], False),
@@ -199,20 +199,22 @@ async def test_a_pause_that_charge_asks_for_is_kept_by_all() -> None:
         ([Unreachable("")] * 4, True),
     ],
 )
-async def test_only_an_unclear_answer_makes_a_write_doubtful(failures: list[ChargeError], maybe_applied: bool) -> None:
+async def test_only_an_unclear_answer_makes_a_write_maybe_applied(
+    failures: list[ChargeError], maybe_applied: bool
+) -> None:
     attempts = request_executor.Attempts(write=True)
     try:
-        await _executor().send(Endpoint(*failures), attempts)
+        await _executor().execute(Endpoint(*failures), attempts)
     except ChargeError:
         assert attempts.maybe_applied is maybe_applied
     else:
         assert not attempts.maybe_applied
 
 
-async def test_a_write_that_was_given_up_in_flight_is_doubtful() -> None:
+async def test_a_write_that_was_given_up_in_flight_is_maybe_applied() -> None:
     attempts = request_executor.Attempts(write=True)
     with anyio.move_on_after(1):
-        await _executor().send(anyio.sleep_forever, attempts)
+        await _executor().execute(anyio.sleep_forever, attempts)
     assert (attempts.count, attempts.maybe_applied) == (1, True)
 
 
@@ -224,7 +226,7 @@ async def test_a_rejected_key_halts_the_run_and_nothing_more_is_sent() -> None:
     async def other(endpoint: Endpoint) -> None:
         nonlocal stopped
         with pytest.raises(KeyRejected):
-            await executor.send(endpoint)
+            await executor.execute(endpoint)
         stopped += 1
 
     async with anyio.create_task_group() as tasks:
@@ -234,7 +236,7 @@ async def test_a_rejected_key_halts_the_run_and_nothing_more_is_sent() -> None:
             tasks.start_soon(other, endpoint)
     assert stopped == 6
     assert sum(len(endpoint.moments) for endpoint in others) == 0
-    assert isinstance(executor.run_cancellation.reason, KeyRejected)
+    assert isinstance(executor.cancellation.reason, KeyRejected)
     assert executor.requests == 1
 
 
@@ -244,13 +246,13 @@ async def test_a_halt_ends_a_backoff_at_once() -> None:
 
     async def send() -> None:
         with pytest.raises(Stopped):
-            await executor.send(endpoint, attempts)
+            await executor.execute(endpoint, attempts)
 
     start = anyio.current_time()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(send)
         await anyio.sleep(3)
-        executor.run_cancellation.request_stop(Stopped("enough", exit_code=143))
+        executor.cancellation.request_stop(Stopped("enough", exit_code=143))
     assert anyio.current_time() - start == pytest.approx(3)
     assert (attempts.count, attempts.maybe_applied, len(endpoint.moments)) == (1, True, 1)
 
@@ -261,12 +263,12 @@ async def test_retries_are_counted_when_they_are_sent() -> None:
 
     async def send() -> None:
         with pytest.raises(Stopped):
-            await executor.send(Endpoint(Unreachable("")))
+            await executor.execute(Endpoint(Unreachable("")))
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(send)
         await anyio.sleep(5)
-        executor.run_cancellation.request_stop(Stopped("enough", exit_code=143))
+        executor.cancellation.request_stop(Stopped("enough", exit_code=143))
     assert (executor.traffic.reads, executor.traffic.retries) == (1, 0)
 
 
@@ -276,7 +278,7 @@ async def test_retries_never_become_the_load() -> None:
     endpoint = Endpoint(*(Unreachable("") for _ in range(10_000)))
     for _ in range(50):
         with pytest.raises(Unreachable):
-            await executor.send(endpoint)
+            await executor.execute(endpoint)
     assert executor.traffic.retries == 100
     assert len(endpoint.moments) == 150
 
@@ -284,5 +286,5 @@ async def test_retries_never_become_the_load() -> None:
 async def test_successes_earn_retries() -> None:
     executor = _executor(policy=retry_policy.RetryPolicy(max_attempts=10, base_seconds=0.01, max_seconds=0.1))
     for _ in range(200):
-        await executor.send(Endpoint(Unreachable(""), Unreachable("")))
+        await executor.execute(Endpoint(Unreachable(""), Unreachable("")))
     assert executor.traffic.retries == 400

@@ -64,7 +64,7 @@ async def test_an_empty_or_lost_source_deleted_everybody(beside: int) -> None:
     """awslabs/ssosync 194, cf-mgmt 121: a source error ends the run, however good the other sources are."""
     account_harness = _account()
     sources = [doubles.Source({VANS: IN_VANS})] * beside + [doubles.BrokenSource()]
-    finished = await account_harness.cycle(*sources).reconcile(trigger="test")
+    finished = await account_harness.new_reconciler(*sources).reconcile(trigger="test")
     assert isinstance(finished.error, SourceError)
     assert (finished.exit_code, account_harness.sandbox.requests) == (1, [])
 
@@ -173,11 +173,11 @@ async def test_an_attribute_was_written_but_never_read_back() -> None:
     )
     finished = await account_harness.reconcile({DEPOT: [*IN_DEPOT, DRIVERS[0]]})
     assert (finished.exit_code, finished.counts["unknown"]) == (4, 1)
-    assert "a fresh reading does not show them" in finished.problems[0].message
+    assert "no reading shows them" in finished.problems[0].message
     for limits in (DEFAULT, harness.LENIENT):
         account_harness = _account(limits=limits)
         await account_harness.reconcile({DEPOT: [*IN_DEPOT, DRIVERS[0]]})
-        plan_result = await account_harness.builder(doubles.Source({DEPOT: [*IN_DEPOT, DRIVERS[0]]})).plan_result()
+        plan_result = await account_harness.new_plan_builder(doubles.Source({DEPOT: [*IN_DEPOT, DRIVERS[0]]})).build()
         assert plan_result.guarded.changes == ()
 
 
@@ -241,7 +241,7 @@ async def test_turning_the_sync_on_emptied_all_groups(wanted: harness.Wanted) ->
     account_harness = _account()
     finished = await _unharmed(account_harness, wanted)
     assert finished.exit_code == 3
-    actual = await account_harness.builder().export()
+    actual = await account_harness.new_plan_builder().export()
     exported: dict[str, list[str]] = {fleet: [] for fleet in actual.fleets}
     for driver, fleets in actual.memberships.items():
         for fleet in fleets:
@@ -254,7 +254,7 @@ async def test_the_guard_judged_something_else_than_what_was_applied() -> None:
     shown: list[plan_builder.PlanResult] = []
     account_harness = _account()
     wanted = {VANS: [*IN_VANS[1:], IN_DEPOT[0]], DEPOT: IN_DEPOT[:5]}
-    finished = await account_harness.cycle(doubles.Source(wanted), show=shown.append).reconcile(trigger="test")
+    finished = await account_harness.new_reconciler(doubles.Source(wanted), show=shown.append).reconcile(trigger="test")
     guarded = shown[0].guarded
     assert guarded is finished.guarded is account_harness.memory.plans[finished.run]
     assert tuple(result.change for result in finished.results) == guarded.changes

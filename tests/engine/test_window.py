@@ -58,5 +58,5 @@ async def test_a_run_does_not_count_against_its_own_undo() -> None:
     account_harness = harness.Harness(harness.state_of({VANS: DRIVERS[:20]}, others=DRIVERS[20:24]), limits=limits)
     moved = await account_harness.reconcile({VANS: DRIVERS[4:24]})
     assert moved.exit_code == 0
-    undone = await account_harness.builder().undo(moved.run, account_harness.memory)
+    undone = await account_harness.new_plan_builder().undo(moved.run, account_harness.memory)
     assert (len(undone.guarded.changes), undone.guarded.held) == (8, ())

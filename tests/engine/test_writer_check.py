@@ -53,7 +53,7 @@ async def test_a_lost_lock_ends_the_run_for_every_lane() -> None:
     account = harness.Harness(
         harness.state_of({harness.VANS: []}, others=DRIVERS), journal=journal, requests_per_second=1.0, burst=1
     )
-    reconciler = account.cycle(doubles.Source({harness.VANS: DRIVERS}))
+    reconciler = account.new_reconciler(doubles.Source({harness.VANS: DRIVERS}))
     journal.lost = True
     report = await reconciler.reconcile(trigger="test")
     assert account.writes == []

@@ -97,8 +97,8 @@ DEFECTS = (
     Defect(
         "ignoring the Retry-After of a late 429",
         "worker/engine/rate_limiter.py",
-        "if self._estimate.limited(sent=sent, now=now):",
-        "if not self._estimate.limited(sent=sent, now=now):\n            return\n        else:",
+        "if self._estimator.limited(sent=sent, now=now):",
+        "if not self._estimator.limited(sent=sent, now=now):\n            return\n        else:",
         ("tests/engine/test_late_answers.py",),
     ),
     Defect(
@@ -111,26 +111,30 @@ DEFECTS = (
     Defect(
         "checking for the writer before the wait for a turn",
         "worker/engine/request_executor.py",
-        "sent = await self._limiter.acquire(self.run_cancellation)\n"
-        "        if attempts.ready is not None:\n"
-        "            await attempts.ready()",
-        "if attempts.ready is not None:\n"
-        "            await attempts.ready()\n"
-        "        sent = await self._limiter.acquire(self.run_cancellation)",
+        "        sent = await self._limiter.acquire(self.cancellation, urgent=request.urgent)\n"
+        "        if request.ready is not None:\n"
+        "            try:\n"
+        "                await request.ready()\n",
+        "        if request.ready is not None:\n"
+        "            await request.ready()\n"
+        "        sent = await self._limiter.acquire(self.cancellation, urgent=request.urgent)\n"
+        "        if request.ready is not None:\n"
+        "            try:\n"
+        "                pass\n",
         ("tests/engine/test_writer_check.py",),
     ),
     Defect(
         "going on after the writer lock is lost",
-        "worker/engine/applier.py",
-        "            run_cancellation.request_stop(error)\n            raise",
+        "worker/engine/membership_writer.py",
+        "            self._cancellation.request_stop(error)\n            raise",
         "            raise",
         ("tests/engine/test_writer_check.py",),
     ),
     Defect(
         "outcomes of other intents after a failed commit",
         "worker/engine/outcome_writer.py",
-        "[*group, *self._waiting]",
-        "[*zip([key for key, _ in group], [outcome for _, outcome in group[::-1]], strict=True), *self._waiting]",
+        "[*group, *self._pending]",
+        "[*zip([key for key, _ in group], [outcome for _, outcome in group[::-1]], strict=True), *self._pending]",
         ("tests/engine/test_outcomes_after_a_failed_commit.py",),
     ),
     Defect(
@@ -163,9 +167,9 @@ DEFECTS = (
     ),
     Defect(
         "no error where a correction cannot be recorded",
-        "worker/engine/reconciler.py",
-        "            self._executor.run_cancellation.request_stop(error)",
-        "            pass",
+        "worker/engine/outcome_writer.py",
+        "                self._cancellation.request_stop(error)",
+        "                pass",
         FIRST_REASON,
     ),
     Defect(

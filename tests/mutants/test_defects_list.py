@@ -7,11 +7,11 @@ import pathlib
 
 import pytest
 
-from tests.mutants import defects, former_survivors, source_defects
+from tests.mutants import defects, former_survivors, source_defects, stranding
 
 ROOT = pathlib.Path(__file__).parents[2]
 
-DEFECTS = (*defects.DEFECTS, *former_survivors.DEFECTS, *source_defects.DEFECTS)
+DEFECTS = (*defects.DEFECTS, *former_survivors.DEFECTS, *source_defects.DEFECTS, *stranding.DEFECTS)
 EVERY = [pytest.param(defect, id=defect.name) for defect in DEFECTS]
 
 

@@ -4,7 +4,7 @@ import dataclasses
 import datetime
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, cast
 
 import anyio
@@ -16,12 +16,12 @@ from worker.core.model.actual import Actual
 from worker.core.model.desired import Desired
 from worker.core.model.errors import JournalBusy, JournalError, Stopped, Unreachable
 from worker.core.model.identifiers import DriverId, FleetId, RunId
-from worker.core.model.outcomes import ChangeResult, Refused
+from worker.core.model.outcomes import ChangeResult, Deferred, Refused
 from worker.core.model.plan import Action, Change, HeldChange
-from worker.core.model.ports import Source
+from worker.core.model.ports import PastRefusals, Source
 from worker.core.model.report import Report
 from worker.core.monitoring import status
-from worker.engine import plan_builder, reconciler
+from worker.engine import plan_builder
 from worker.service import composition, scheduler, shutdown, state
 from worker.settings import model
 
@@ -54,7 +54,7 @@ class Account:
         self.asked = 0
         self.closed = 0
         self.approvals: set[str] = set()
-        self.postponed: list[int] = []
+        self.refusal: PastRefusals | None = None
 
     async def open(self) -> None:
         if self.open_fails:
@@ -71,8 +71,11 @@ class Account:
     async def journal_bytes(self) -> None:
         return None
 
-    def cycle(self, *, run: RunId, show: Callable[[Any], None], postpone: reconciler.Postpone) -> "Account":
-        self._show, self._postpone = show, postpone
+    async def refusals(self, drivers: Collection[DriverId]) -> Mapping[tuple[Action, DriverId, FleetId], PastRefusals]:
+        return {(CHANGE.action, CHANGE.driver, CHANGE.fleet): self.refusal} if self.refusal else {}
+
+    def new_reconciler(self, *, run: RunId, show: Callable[[Any], None]) -> "Account":
+        self._show = show
         return self
 
     async def reconcile(self, *, trigger: str) -> Report:
@@ -80,8 +83,6 @@ class Account:
         await anyio.sleep(1)
         finished = self.script[min(len(self.runs), len(self.script)) - 1](self)
         if finished.guarded is not None:
-            changes = finished.guarded.changes
-            self.postponed.append(len(self._postpone(changes, self.clock.now())))
             plan_result = plan_builder.PlanResult(
                 Desired((), (), ()), Actual({}, {}), finished.guarded, next_boundary=self.boundary
             )
@@ -101,6 +102,8 @@ def failed(account: Account) -> Report:
 
 def refused(account: Account) -> Report:
     now = account.clock.now()
+    count = account.refusal.count + 1 if account.refusal else 1
+    account.refusal = PastRefusals(CHANGE.row, count, now, "policy_blocked", "not allowed", "req_1")
     result = ChangeResult(CHANGE, Refused(1, "policy_blocked", "not allowed", "req_1"))
     return Report(RUN, now, now, doubles.guarded([CHANGE]), results=(result,))
 
@@ -182,6 +185,16 @@ async def test_a_refused_change_is_retried_after_one_minute_then_two() -> None:
     account = Account([refused, refused, in_sync])
     runs = await _served(account, 400)
     assert runs == [(0, "start"), (61, "retry"), (182, "retry")]
+
+
+async def test_a_run_that_a_changed_source_superseded_is_followed_by_another_at_once() -> None:
+    def superseded(account: Account) -> Report:
+        now = account.clock.now()
+        result = ChangeResult(CHANGE, Deferred(0, "superseded", "a source changed during the run"))
+        return Report(RUN, now, now, doubles.guarded([CHANGE]), results=(result,))
+
+    runs = await _served(Account([superseded, in_sync]), 100)
+    assert runs == [(0, "start"), (1, "source")]
 
 
 async def test_a_burst_of_requests_leads_to_one_immediate_run() -> None:

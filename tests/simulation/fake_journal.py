@@ -18,7 +18,7 @@ from worker.core.model.errors import JournalBusy, JournalError
 from worker.core.model.identifiers import Account, DriverId, FleetId, IntentKey, Membership, Resolutions, RunId
 from worker.core.model.outcomes import Already, Applied, Outcome, Unknown
 from worker.core.model.plan import Action, Change, GuardedPlan
-from worker.core.model.ports import Intent, JournalOwner, OpenIntent, OwnWrite, RecentChanges
+from worker.core.model.ports import Intent, JournalOwner, OpenIntent, OwnWrite, PastRefusals, RecentChanges
 from worker.core.model.report import Report
 
 Write = tuple[Action, DriverId, FleetId]
@@ -35,6 +35,9 @@ class Entry:
     recorded: datetime.datetime
     ends: list[Outcome] = dataclasses.field(default_factory=list)
     order: int = 0
+    attempted: datetime.datetime | None = None
+    resent: bool = False
+    repair: bool = False
 
     @property
     def outcome(self) -> Outcome | None:
@@ -44,8 +47,20 @@ class Entry:
     @property
     def open(self) -> bool:
         """Tell whether it is for the next reading to settle: nobody knows yet what came of it."""
-        last = self.outcome
-        return last is None or (isinstance(last, Unknown) and last.code != "not_converging")
+        return isinstance(self.outcome, Unknown | None)
+
+    def as_open_intent(self) -> OpenIntent:
+        """Return the intent as a later run finds it."""
+        last = self.outcome if isinstance(self.outcome, Unknown) else None
+        return OpenIntent(
+            self.intent,
+            self.run,
+            self.recorded,
+            attempts=last.attempts if last else 0,
+            last_attempt=self.attempted if last else None,
+            code=last.code if last else None,
+            resent=self.resent,
+        )
 
 
 @dataclasses.dataclass
@@ -158,9 +173,7 @@ class FakeJournal:
     async def open(self) -> tuple[OpenIntent, ...]:
         """Give what earlier lives left open."""
         await self._ask("open")
-        return tuple(
-            OpenIntent(entry.intent, entry.run, entry.recorded) for entry in self._disk.entries.values() if entry.open
-        )
+        return tuple(entry.as_open_intent() for entry in self._disk.entries.values() if entry.open)
 
     async def check(self) -> None:
         """Raise where the lock is lost."""
@@ -181,6 +194,7 @@ class FakeJournal:
         trigger: str,
         guarded: GuardedPlan,
         intents: Sequence[Intent],
+        resent: Collection[IntentKey] = (),
         spent: str | None = None,
     ) -> None:
         """Put the run and its intents on disk."""
@@ -188,13 +202,22 @@ class FakeJournal:
         def write() -> None:
             self._disk.runs[run] = Begun(trigger, guarded, self._now())
             self._disk.approvals.pop(spent or "", None)
-            for intent in intents:
-                if intent.key in self._disk.entries:
-                    self._seen.violated("rule 5", f"the key {intent.key} is given to a second write")
-                self._disk.entries[intent.key] = Entry(intent, run, self._now(), order=self._seen.next())
-            self._landed(run, intents, guarded)
+            for key in resent:
+                self._disk.entries[key].resent = True
+            self._add(run, intents)
+            self._landed(run, [*intents, *(self._disk.entries[key].intent for key in resent)], guarded)
 
         await self._commit(f"begin {len(intents)}", write)
+
+    async def add_intents(self, run: RunId, intents: Sequence[Intent]) -> None:
+        """Put further intents of a run on disk."""
+        await self._commit(f"add_intents {len(intents)}", lambda: self._add(run, intents, repair=True))
+
+    def _add(self, run: RunId, intents: Sequence[Intent], *, repair: bool = False) -> None:
+        for intent in intents:
+            if intent.key in self._disk.entries:
+                self._seen.violated("rule 5", f"the key {intent.key} is given to a second write")
+            self._disk.entries[intent.key] = Entry(intent, run, self._now(), order=self._seen.next(), repair=repair)
 
     async def record(self, group: Sequence[tuple[IntentKey, Outcome]]) -> None:
         """Put outcomes on disk."""
@@ -203,8 +226,11 @@ class FakeJournal:
 
         def write() -> None:
             for key, outcome in group:
-                self._disk.entries[key].ends.append(outcome)
-                self._disk.entries[key].order = self._seen.next()
+                entry = self._disk.entries[key]
+                entry.ends.append(outcome)
+                entry.order = self._seen.next()
+                if isinstance(outcome, Unknown) or entry.attempted is None:
+                    entry.attempted = self._now()
 
         await self._commit("record " + " ".join(f"{key}:{outcome.name}" for key, outcome in group), write)
 
@@ -241,6 +267,11 @@ class FakeJournal:
         """Count fruitless writes."""
         await self._ask("fruitless")
         return self._disk.unconfirmed_writes(since)
+
+    async def refusals(self, drivers: Collection[DriverId]) -> Mapping[Write, PastRefusals]:
+        """Return no refusals: worlds are short, and a postponed change would not come to rest in time."""
+        await self._ask("refusals")
+        return {}
 
     async def latest(self, drivers: Collection[DriverId], *, most: int) -> Mapping[Membership, tuple[OwnWrite, ...]]:
         """Give the newest writes that took effect."""

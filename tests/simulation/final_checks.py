@@ -39,7 +39,7 @@ def recorded(seen: audit.Audit, kept: fake_journal.Storage) -> None:
         else:
             _once(seen, entry, [effect for effect in group if effect.changed])
     for entry in kept.entries.values():
-        seen.counts["intents settled by a later reading"] += "cut off" in getattr(entry.outcome, "message", "")
+        seen.counts["intents settled by a later reading"] += "later reading" in getattr(entry.outcome, "message", "")
         if entry.open:
             seen.violated("record", f"{entry.intent.key} is still open in the end")
         elif entry.intent.key not in effects and _claims(seen, entry):
@@ -59,7 +59,7 @@ def _claims(seen: audit.Audit, entry: fake_journal.Entry) -> bool:
     """Tell whether an entry says that its write was made, though it could know that nobody made it."""
     pair = (str(entry.intent.change.driver), str(entry.intent.change.fleet))
     applied = entry.outcome if isinstance(entry.outcome, Applied) else None
-    return applied is not None and "cut off" not in applied.message and not seen.foreign.get(pair)
+    return applied is not None and "later reading" not in applied.message and not seen.foreign.get(pair)
 
 
 def _settled(seen: audit.Audit, entry: fake_journal.Entry, effect: audit.Effect) -> None:

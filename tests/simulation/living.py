@@ -30,7 +30,7 @@ from worker.core.model.errors import Stopped
 from worker.core.model.identifiers import Account, IntentKey, RunId
 from worker.core.model.report import Report
 from worker.core.model.secret import Secret
-from worker.engine import applier, cancellation, plan_builder, rate_limiter, reader, reconciler, request_executor
+from worker.engine import cancellation, plan_builder, rate_limiter, reconciler, request_executor, run_context, wiring
 from worker.sandbox import app
 
 LONGEST_RUN = 6 * 3600.0
@@ -44,11 +44,8 @@ PAUSE_SECONDS = 90.0
 class Parts:
     """What the product is made of; to plant a defect, replace one."""
 
-    new_applier: type[applier.Applier] = applier.Applier
-    new_reader: type[reader.Reader] = reader.Reader
+    engine: wiring.Parts = wiring.DEFAULT_PARTS
     new_executor: type[request_executor.RequestExecutor] = request_executor.RequestExecutor
-    new_builder: type[plan_builder.PlanBuilder] = plan_builder.PlanBuilder
-    new_reconciler: type[reconciler.Reconciler] = reconciler.Reconciler
     new_client: type[client.Client] = client.Client
     new_transport: type[transport.Transport] = transport.Transport
     new_limiter: type[rate_limiter.RateLimiter] = rate_limiter.RateLimiter
@@ -196,7 +193,7 @@ class Life:
         around.seen.counts["runs"] += 1
         self._cancellation = around.parts.new_cancellation(wake=self._limiter.wake)
         with trio.move_on_after(LONGEST_RUN) as bound:
-            finished = await self._cycle(run).reconcile(trigger=trigger)
+            finished = await self._reconciler(run).reconcile(trigger=trigger)
         if bound.cancelled_caught:
             around.seen.violated("deadlock", f"{name} did not end")
             return
@@ -205,7 +202,7 @@ class Life:
         self.reports.append(finished)
         final_checks.reported(around.seen, around.roster, run, finished)
 
-    def _cycle(self, run: audit.Run) -> reconciler.Reconciler:
+    def _reconciler(self, run: audit.Run) -> reconciler.Reconciler:
         around, settings, parts = self._around, self._around.settings, self._around.parts
         executor = parts.new_executor(
             limiter=self._limiter,
@@ -213,40 +210,27 @@ class Life:
             policy=settings.policy,
             jitter=around.chance.random,
         )
-        watcher = doubles.Watcher()
-        reader = parts.new_reader(
-            charge=self._client,
-            executor=executor,
-            progress=watcher,
-            page_size=settings.page_size,
-            concurrency=settings.concurrency,
-            must_see={fleet for _, fleet in settings.limits.must_see},
-        )
-        return parts.new_reconciler(
+        context = run_context.RunContext(
             run=RunId(run.name),
-            builder=parts.new_builder(
-                rules=plan_builder.Rules(Account(harness.BASE, "test"), settings.mode, settings.limits, settings.rate),
-                sources=[
-                    documents.Source(around.shelf, place, self._fate, run)
-                    for place in range(len(around.shelf.readings()))
-                ],
-                reader=reader,
-                journal=self._journal,
-                run_cancellation=self._cancellation,
-                clock=around.wall,
-            ),
-            reader=reader,
-            applier=parts.new_applier(
-                charge=self._client,
-                executor=executor,
-                journal=self._journal,
-                progress=watcher,
-                concurrency=settings.concurrency,
-                new_key=self._new_key,
-            ),
+            charge=self._client,
             journal=self._journal,
             executor=executor,
             clock=around.wall,
+            progress=doubles.Watcher(),
+            new_key=self._new_key,
+            options=run_context.RunOptions(
+                page_size=settings.page_size,
+                concurrency=settings.concurrency,
+                must_see=frozenset(fleet for _, fleet in settings.limits.must_see),
+            ),
+        )
+        return wiring.new_reconciler(
+            context,
+            rules=plan_builder.Rules(Account(harness.BASE, "test"), settings.mode, settings.limits, settings.rate),
+            sources=[
+                documents.Source(around.shelf, place, self._fate, run) for place in range(len(around.shelf.readings()))
+            ],
+            parts=parts.engine,
         )
 
     def _new_key(self) -> IntentKey:

@@ -59,7 +59,14 @@ class Judge:
     def landed(self, run: audit.Run, name: RunId, intents: Sequence[Intent], guarded: GuardedPlan) -> None:
         """Judge a run's intents as they get to the disk."""
         changes = [intent.change for intent in intents]
-        if name != run.name or set(changes) != set(guarded.changes) or len(changes) != len(guarded.changes):
+        left_out = {change.driver for change in set(guarded.changes) - set(changes)}
+        unclear = {entry.intent.change.driver for entry in self._disk.entries.values() if entry.open and entry.resent}
+        if (
+            name != run.name
+            or not set(changes) <= set(guarded.changes)
+            or len(changes) != len(set(changes))
+            or not left_out <= unclear
+        ):
             self._seen.violated("rule 7", f"{name} intends something else than was judged")
         truths = run.truths = self._truths(run)
         if run.source_failed:
@@ -203,24 +210,29 @@ class Judge:
         intended = entry and (entry.intent.change.action, entry.intent.change.driver, entry.intent.change.fleet)
         if entry is None or intended != (action, *pair):
             self._seen.violated("rule 4", f"{what} is sent, and the journal has no such intent")
-        elif entry.run != run.name or entry.outcome is not None:
+        elif not entry.open or (entry.run != run.name and not entry.resent):
             self._seen.violated("rule 5", f"{what} is sent, and the intent is closed or another run's")
         if self._seen.keys.setdefault(key, (action, pair)) != (action, pair):
             self._seen.violated("rule 5", f"{what} is sent, and the key was another write's")
-        if any(other != key for a_action, a_pair, other in run.writes if (a_action, a_pair) == (action, pair)):
+        repair = entry is not None and entry.repair
+        if not repair and any(
+            other != key for a_action, a_pair, other in run.writes if (a_action, a_pair) == (action, pair)
+        ):
             self._seen.violated("rule 5", f"{what} is sent, and was sent under another key before")
         if run.lost is not None and now > run.lost:
             self._seen.violated("one writer", f"{what} is sent, and somebody else is the writer")
         if run.resumed is not None and now > run.resumed:
             self._seen.violated("pause", f"{what} is sent after the process stood still")
-        self._order(run, action, pair, what)
+        self._order(run, action, pair, what, repair=repair)
         run.writes.append((action, pair, key))
 
-    def _order(self, run: audit.Run, action: str, pair: expected_state.Pair, what: str) -> None:
+    def _order(
+        self, run: audit.Run, action: str, pair: expected_state.Pair, what: str, *, repair: bool = False
+    ) -> None:
         """Judge whether attaches come before detaches, and succeed before them."""
         before = {a_action for a_action, (driver, _), _ in run.writes if driver == pair[0]}
         if action == "attach":
-            if "detach" in before:
+            if "detach" in before and not repair:
                 self._seen.violated("rule 3", f"{what} is sent after a detach of the same driver")
             return
         for entry in self._disk.entries.values():

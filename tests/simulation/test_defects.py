@@ -14,10 +14,21 @@ from worker.core.model.actual import Actual
 from worker.core.model.desired import Desired, FleetByName, FleetEntry, Mode, Origin, SourceReading, SourceRevision
 from worker.core.model.errors import ChargeError, FleetSyncError, SourceError, Stopped, Unreachable
 from worker.core.model.identifiers import IntentKey, RunId
-from worker.core.model.outcomes import Applied, ChangeResult, Deferred, Outcome
+from worker.core.model.outcomes import Applied, Deferred, Outcome
 from worker.core.model.plan import Change
-from worker.core.model.ports import Intent, OpenIntent, WriteReply
-from worker.engine import applier, cancellation, plan_builder, rate_limiter, reader, reconciler, request_executor
+from worker.core.model.ports import Intent, OpenIntent, Source, WriteReply
+from worker.engine import (
+    applier,
+    cancellation,
+    driver_lane,
+    membership_writer,
+    plan_builder,
+    rate_limiter,
+    reader,
+    reconciler,
+    request_executor,
+    wiring,
+)
 
 MOST_WORLDS = 150
 
@@ -35,23 +46,40 @@ class KeyPerAttempt(client.Client):
 class OneKey(applier.Applier):
     """Derives the key from the change alone."""
 
-    def intend(self, changes: Sequence[Change]) -> list[Intent]:
-        return [Intent(IntentKey(f"{change.action}-{change.driver}-{change.fleet}"), change) for change in changes]
+    def prepare(self, changes: Sequence[Change], **rest: Any) -> applier.Work:
+        work = super().prepare(changes, **rest)
+        intents = [
+            Intent(IntentKey(f"{each.change.action}-{each.change.driver}-{each.change.fleet}"), each.change)
+            for each in work.intents
+        ]
+        return dataclasses.replace(work, intents=intents)
+
+
+class DetachFirstLane(driver_lane.DriverLane):
+    """Detaches before it attaches."""
+
+    async def run(self) -> None:
+        self.pending.reverse()
+        await super().run()
 
 
 class DetachFirst(applier.Applier):
     """Detaches before it attaches."""
 
-    async def _lane(self, lane: Sequence[Any], **record: Any) -> None:
-        await super()._lane(list(reversed(lane)), **record)
+    lane_class = DetachFirstLane
+
+
+class DetachAnywayLane(driver_lane.DriverLane):
+    """Detaches without a proof, even if an attach did not succeed."""
+
+    async def _detach(self, pending: membership_writer.PendingWrite) -> Outcome:
+        return await self._writer.write(pending, self.state)
 
 
 class DetachAnyway(applier.Applier):
-    """Detaches though an attach did not succeed."""
+    """Detaches without a proof, even if an attach did not succeed."""
 
-    async def _lane(self, lane: Sequence[Any], **record: Any) -> None:
-        for work in lane:
-            await super()._lane([work], **record)
+    lane_class = DetachAnywayLane
 
 
 class Believer(reader.Reader):
@@ -93,41 +121,49 @@ class Forgetful(fake_journal.FakeJournal):
 
 
 class NoRecovery(reconciler.Reconciler):
-    """Leaves open what earlier lives left open."""
+    """Leaves the open intents of earlier runs as they are."""
 
-    async def _recover(self, left_open: Sequence[OpenIntent], actual: Actual) -> None:
-        pass
+    async def _recover(self, left_open: Sequence[OpenIntent], actual: Actual) -> list[OpenIntent]:
+        return []
 
 
 class Unguarded(plan_builder.PlanBuilder):
     """Has no limits."""
 
-    def __init__(self, *, rules: plan_builder.Rules, **rest: Any) -> None:
-        super().__init__(rules=dataclasses.replace(rules, limits=harness.LENIENT), **rest)
+    def __init__(self, *parts: Any, rules: plan_builder.Rules, sources: Sequence[Source]) -> None:
+        super().__init__(*parts, rules=dataclasses.replace(rules, limits=harness.LENIENT), sources=sources)
 
 
 class Additive(plan_builder.PlanBuilder):
     """Detaches from fleets that only grow."""
 
-    async def desired(self) -> Desired:
-        desired = await super().desired()
+    async def read(self) -> tuple[Desired, Actual]:
+        desired, actual = await super().read()
         exact = tuple(dataclasses.replace(entry, mode=Mode.EXACT) for entry in desired.fleets)
-        return dataclasses.replace(desired, fleets=exact)
+        return dataclasses.replace(desired, fleets=exact), actual
 
 
 class HalfSources(plan_builder.PlanBuilder):
-    """Goes on with what it could read where a source cannot be read."""
+    """Goes on with the sources that it can read."""
 
-    async def desired(self) -> Desired:
-        readable = []
-        for source in self._sources:
-            try:
-                await source.read()
-                readable.append(source)
-            except SourceError:
-                readable.append(Nothing())
-        self._sources = readable
-        return await super().desired()
+    def __init__(self, *parts: Any, rules: plan_builder.Rules, sources: Sequence[Source]) -> None:
+        super().__init__(*parts, rules=rules, sources=[Lenient(source) for source in sources])
+
+
+class Lenient:
+    """A source that says nothing where it cannot be read."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    async def read(self) -> SourceReading:
+        try:
+            return await self._source.read()
+        except SourceError:
+            return await Nothing().read()
+
+    async def peek(self) -> str | None:
+        return await self._source.peek()
 
 
 class Nothing:
@@ -165,17 +201,23 @@ class Sleepwalker(cancellation.Cancellation):
         pass
 
 
-class Usurper(applier.Applier):
-    """Does not ask whether it is the one writer still."""
+class UsurperWriter(membership_writer.MembershipWriter):
+    """Does not check whether it still is the writer of the journal."""
 
-    async def _still_ours(self) -> None:
-        self._executor.run_cancellation.check()
+    async def _check_writer(self) -> None:
+        self._cancellation.check()
+
+
+class Usurper(applier.Applier):
+    """Does not check whether it still is the writer of the journal."""
+
+    writer_class = UsurperWriter
 
 
 class Rushing(rate_limiter.RateLimiter):
-    """Waits for nobody."""
+    """Waits for no turn."""
 
-    async def acquire(self, run_cancellation: cancellation.Cancellation) -> float:
+    async def acquire(self, run_cancellation: cancellation.Cancellation, *, urgent: bool = False) -> float:
         run_cancellation.check()
         await trio.lowlevel.checkpoint()
         return trio.current_time()
@@ -194,78 +236,101 @@ class Stuck(rate_limiter.RateLimiter):
     def limited(self, sent: float, retry_after: float | None) -> None:
         self._closed_until = float("inf")
 
-    def _wait(self, now: float) -> float:
+    def _wait(self, now: float, *, urgent: bool) -> float:
         return 1e9 if self._closed_until > now else 0.0
 
 
 class Hasty(request_executor.RequestExecutor):
     """Tries again at once, and for ever."""
 
-    async def send(self, call: Any, attempts: Any = None, *, ready: Any = None) -> Any:
+    async def execute(self, call: Any, attempts: Any = None, *, ready: Any = None, urgent: bool = False) -> Any:
         while True:
             try:
-                return await super().send(call, attempts, ready=ready)
+                return await super().execute(call, attempts, ready=ready, urgent=urgent)
             except Unreachable:
                 continue
+
+
+class CarelessWriter(membership_writer.MembershipWriter):
+    """Takes every answer for success, and no answer too."""
+
+    async def write(self, *args: Any, **rest: Any) -> Outcome:
+        outcome = await super().write(*args, **rest)
+        return outcome if isinstance(outcome, Applied) else Applied(1)
 
 
 class Careless(applier.Applier):
     """Takes every answer for success, and no answer too."""
 
-    async def _write(self, intent: Intent, attempts: request_executor.Attempts) -> Outcome:
-        outcome = await super()._write(intent, attempts)
-        return outcome if isinstance(outcome, Applied) else Applied(1)
+    writer_class = CarelessWriter
+
+
+class PessimistWriter(membership_writer.MembershipWriter):
+    """Takes a write without an answer for not made."""
+
+    async def _settle(self, change: Change, attempts: Any, cause: ChargeError, state: Any) -> Outcome:
+        return Deferred(attempts.count, cause.code, cause.message)
 
 
 class Pessimist(applier.Applier):
     """Takes a write without an answer for not made."""
 
-    async def _settle(self, change: Change, attempts: Any, cause: ChargeError) -> Outcome:
-        return Deferred(attempts.count, cause.code, cause.message)
+    writer_class = PessimistWriter
+
+
+class LazyLane(driver_lane.DriverLane):
+    """Leaves its last change undone."""
+
+    async def run(self) -> None:
+        last = self.pending.pop()
+        await super().run()
+        self.pending.append(last)
+        self._finish(last, Deferred(0, "lazy", "tomorrow"))
 
 
 class Lazy(applier.Applier):
-    """Leaves the last change to nobody."""
+    """Leaves the last change of each driver undone."""
 
-    async def apply(self, intents: Sequence[Intent]) -> tuple[ChangeResult, ...]:
-        made = await super().apply(intents[:-1])
-        left = Deferred(0, "lazy", "tomorrow")
-        await self._journal.record([(intents[-1].key, left)])
-        return (*made, ChangeResult(intents[-1].change, left))
+    lane_class = LazyLane
+
+
+def _engine(**parts: Any) -> living.Parts:
+    return living.Parts(engine=wiring.Parts(**parts))
 
 
 DEFECTS = [
     (living.Parts(new_client=KeyPerAttempt), "rule 4"),
-    (living.Parts(new_applier=OneKey), "rule 5"),
-    (living.Parts(new_applier=DetachFirst), "rule 3"),
-    (living.Parts(new_applier=DetachAnyway), "rule 3"),
-    laws.slow(living.Parts(new_reader=Believer), "rule 2"),
-    (living.Parts(new_reader=Guesser), "rule 1"),
+    (_engine(applier_class=OneKey), "rule 5"),
+    (_engine(applier_class=DetachFirst), "rule 3"),
+    (_engine(applier_class=DetachAnyway), "rule 3"),
+    laws.slow(_engine(reader_class=Believer), "rule 2"),
+    (_engine(reader_class=Guesser), "rule 1"),
     (living.Parts(new_journal=LateIntents), "rule 4"),
     (living.Parts(new_journal=Forgetful), "record"),
-    (living.Parts(new_reconciler=NoRecovery), "record"),
-    (living.Parts(new_builder=Unguarded), "guard"),
-    (living.Parts(new_builder=Additive), "rule 1"),
-    (living.Parts(new_builder=HalfSources), "rule 2"),
+    (_engine(reconciler_class=NoRecovery), "record"),
+    (_engine(builder_class=Unguarded), "guard"),
+    (_engine(builder_class=Additive), "rule 1"),
+    (_engine(builder_class=HalfSources), "rule 2"),
     (living.Parts(new_cancellation=Undaunted), "halt"),
     (living.Parts(new_cancellation=Deaf), "halt"),
     (living.Parts(new_cancellation=Sleepwalker), "pause"),
-    laws.slow(living.Parts(new_applier=Usurper), "one writer"),
+    laws.slow(_engine(applier_class=Usurper), "one writer"),
     (living.Parts(new_limiter=Rushing), "pace"),
     laws.slow(living.Parts(new_transport=Trusting), "rule 6"),
     laws.slow(living.Parts(new_limiter=Stuck), "deadlock"),
     laws.slow(living.Parts(new_executor=Hasty), "bound"),
-    (living.Parts(new_applier=Careless), "report"),
-    (living.Parts(new_applier=Pessimist), "record"),
-    (living.Parts(new_applier=Lazy), "convergence"),
+    (_engine(applier_class=Careless), "report"),
+    (_engine(applier_class=Pessimist), "record"),
+    (_engine(applier_class=Lazy), "convergence"),
 ]
 
 
 def _name(defect: object) -> str:
     if not isinstance(defect, living.Parts):
         return str(defect).replace(" ", "-")
-    parts = ((field, getattr(defect, field.name)) for field in dataclasses.fields(living.Parts))
-    return "-".join(part.__name__ for field, part in parts if part is not field.default)
+    own = [(field, getattr(defect, field.name)) for field in dataclasses.fields(defect) if field.name != "engine"]
+    engine = [(field, getattr(defect.engine, field.name)) for field in dataclasses.fields(defect.engine)]
+    return "-".join(part.__name__ for field, part in (*own, *engine) if part is not field.default)
 
 
 @pytest.mark.parametrize(("parts", "rule"), DEFECTS, ids=_name)

@@ -36,6 +36,7 @@ _QUIET = draw.Life(
     weather={},
     storms={},
 )
+_LATE_EFFECTS = 121.0
 _TWO_HOURS = datetime.timedelta(hours=2)
 
 
@@ -159,6 +160,8 @@ class _World:
         if self._spec.approving and first and first.guarded and first.guarded.held:
             around.disk.approve(first.guarded, around.wall.now() + datetime.timedelta(hours=24))
             first = await self._quiet_run()
+        await trio.sleep(_LATE_EFFECTS)  # until then an unclear write stays open, and its change waits
+        first = await self._quiet_run()
         second = await self._quiet_run()
         if first is None or second is None:
             self._seen.violated("convergence", "a quiet run did not end")

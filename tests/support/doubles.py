@@ -12,17 +12,27 @@ import httpx
 from tests.support import clocks, memory_journal
 from worker.core.model.desired import FleetEntry, Mode, Origin, Row, SourceReading, SourceRevision
 from worker.core.model.errors import JournalError, SourceError
-from worker.core.model.identifiers import Account, IntentKey, RunId
-from worker.core.model.outcomes import Outcome
-from worker.core.model.plan import Change, Cost, GuardedPlan
+from worker.core.model.identifiers import Account, DriverId, FleetId, IntentKey, RunId
+from worker.core.model.outcomes import Outcome, Unknown
+from worker.core.model.plan import Action, Change, ConcernedDriver, Cost, GuardedPlan
 from worker.core.model.ports import Intent, Stage
 from worker.core.model.problem import Problem
 from worker.core.model.report import Report
 from worker.core.planning import references
 
 
-def guarded(changes: Sequence[Change]) -> GuardedPlan:
-    """Return a guarded plan with these changes, all of them allowed."""
+def guarded(
+    changes: Sequence[Change], *, seen: Callable[[DriverId], frozenset[FleetId]] = lambda driver: frozenset()
+) -> GuardedPlan:
+    """Return a plan of just these changes, all of them allowed. Sources want what they lead to from what is `seen`."""
+    concerned = {
+        driver: ConcernedDriver(
+            seen(driver),
+            frozenset({each.fleet for each in changes if (each.driver, each.action) == (driver, Action.ATTACH)})
+            | seen(driver) - {each.fleet for each in changes if each.driver == driver},
+        )
+        for driver in {change.driver for change in changes}
+    }
     return GuardedPlan(
         account=Account("https://charge.test/v1", "test"),
         created=clocks.NOON,
@@ -35,6 +45,7 @@ def guarded(changes: Sequence[Change]) -> GuardedPlan:
         drivers=1,
         cost=Cost(1, 0.1),
         digest="sha256:0",
+        concerned=concerned,
     )
 
 
@@ -150,7 +161,9 @@ class IntentCheckingTransport(httpx.AsyncBaseTransport):
             intended = self._journal.intents.get(key)
             fleet = json.loads(request.content)["fleet"]
             shown = f"/v1/drivers/{intended.driver}/{intended.action} {intended.fleet}" if intended else ""
-            if shown != f"{request.url.path} {fleet}" or key in self._journal.outcomes:
+            if shown != f"{request.url.path} {fleet}" or not isinstance(
+                self._journal.outcomes.get(key), Unknown | None
+            ):
                 self._missing.append(f"{request.url.path} {fleet} under {key}")
                 return httpx.Response(400)
         return await self._server.handle_async_request(request)

@@ -7,7 +7,7 @@ Neighbours: `tests.support.sandbox` is the transport, `tests.support.doubles` th
 import datetime
 import itertools
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import httpx
@@ -23,7 +23,16 @@ from worker.core.model.report import Report
 from worker.core.model.secret import Secret
 from worker.core.pacing import retry_policy
 from worker.core.safety import guard
-from worker.engine import applier, cancellation, plan_builder, rate_limiter, reader, reconciler, request_executor
+from worker.engine import (
+    cancellation,
+    plan_builder,
+    rate_limiter,
+    reader,
+    reconciler,
+    request_executor,
+    run_context,
+    wiring,
+)
 from worker.sandbox import app, quirks, state
 from worker.sandbox import faults as accidents
 
@@ -92,7 +101,7 @@ class Harness:
         self.state = held
         self.wall = clocks.Wall()
         self.sandbox = app.create(held, quirks=quirks, faults=faults, clock=self.wall.seconds)
-        self.memory = memory_journal.MemoryJournal()
+        self.memory = memory_journal.MemoryJournal(clock=self.wall)
         self.journal = journal or self.memory
         self.watcher = doubles.Watcher()
         self.http = transport.Transport(
@@ -106,93 +115,80 @@ class Harness:
         self.limits = limits
         self.mode = mode
         self.grace = grace
-        self.keep = keep
+        self.options = run_context.RunOptions(
+            page_size=page_size,
+            concurrency=concurrency,
+            must_see=frozenset(fleet for _, fleet in limits.must_see),
+            keep=keep,
+        )
         self.run_cancellation = cancellation.Cancellation(wake=self.limiter.wake)
         self._policy = policy or retry_policy.RetryPolicy()
-        self._page_size = page_size
-        self._concurrency = concurrency
         self._random = random.Random(seed)
         self._runs = itertools.count(1)
         self._keys = itertools.count(1)
         self._rate = requests_per_second
 
-    def executor(self) -> request_executor.RequestExecutor:
-        """Make the sender of a new run; `halt` is that run's from now on."""
+    def context(self) -> run_context.RunContext:
+        """Return the context of a new run; `run_cancellation` is that run's from now on."""
         self.run_cancellation = cancellation.Cancellation(wake=self.limiter.wake)
-        return request_executor.RequestExecutor(
+        executor = request_executor.RequestExecutor(
             limiter=self.limiter,
             run_cancellation=self.run_cancellation,
             policy=self._policy,
             jitter=self._random.random,
         )
-
-    def new_reader(self, executor: request_executor.RequestExecutor) -> reader.Reader:
-        """Make the reader of a run."""
-        return reader.Reader(
+        return run_context.RunContext(
+            run=RunId(f"run_{next(self._runs)}"),
             charge=self.client,
-            executor=executor,
-            progress=self.watcher,
-            page_size=self._page_size,
-            concurrency=self._concurrency,
-            must_see={fleet for _, fleet in self.limits.must_see},
-        )
-
-    def applier(self, executor: request_executor.RequestExecutor) -> applier.Applier:
-        """Make the applier of a run."""
-        return applier.Applier(
-            charge=self.client,
-            executor=executor,
             journal=self.journal,
-            progress=self.watcher,
-            concurrency=self._concurrency,
-            new_key=lambda: IntentKey(f"key-{next(self._keys)}"),
-        )
-
-    def builder(self, *sources: Source) -> plan_builder.PlanBuilder:
-        """Make what reads, plans and judges over these sources."""
-        executor = self.executor()
-        return self._builder(sources, self.new_reader(executor))
-
-    def _builder(self, sources: Sequence[Source], account_reader: reader.Reader) -> plan_builder.PlanBuilder:
-        return plan_builder.PlanBuilder(
-            rules=plan_builder.Rules(Account(BASE, "test"), self.mode, self.limits, self._rate, grace=self.grace),
-            sources=sources,
-            reader=account_reader,
-            journal=self.journal,
-            run_cancellation=self.run_cancellation,
+            executor=executor,
             clock=self.wall,
+            progress=self.watcher,
+            new_key=lambda: IntentKey(f"key-{next(self._keys)}"),
+            options=self.options,
         )
 
-    def cycle(
+    def executor(self) -> request_executor.RequestExecutor:
+        """Return the request executor of a new run."""
+        return self.context().executor
+
+    def new_reader(self) -> reader.Reader:
+        """Return the reader of a new run."""
+        return reader.Reader(self.context())
+
+    def new_plan_builder(self, *sources: Source) -> plan_builder.PlanBuilder:
+        """Return what reads, plans and evaluates over these sources."""
+        return wiring.new_plan_builder(self.context(), rules=self.rules, sources=sources)
+
+    @property
+    def rules(self) -> plan_builder.Rules:
+        """Return what the operator decided."""
+        return plan_builder.Rules(Account(BASE, "test"), self.mode, self.limits, self._rate, grace=self.grace)
+
+    def new_reconciler(
         self,
         *sources: Source,
         show: Callable[[plan_builder.PlanResult], None] = lambda plan_result: None,
-        postpone: reconciler.Postpone = lambda changes, now: {},
     ) -> reconciler.Reconciler:
-        """Make the parts of one run over these sources."""
-        executor = self.executor()
-        account_reader = self.new_reader(executor)
-        return reconciler.Reconciler(
-            run=RunId(f"run_{next(self._runs)}"),
-            builder=self._builder(sources, account_reader),
-            reader=account_reader,
-            applier=self.applier(executor),
-            journal=self.journal,
-            executor=executor,
-            clock=self.wall,
-            keep=self.keep,
-            show=show,
-            postpone=postpone,
-        )
+        """Return one run over these sources."""
+        return wiring.new_reconciler(self.context(), rules=self.rules, sources=sources, show=show)
 
     async def reconcile(self, wanted: Wanted, *, approved: str | None = None) -> Report:
         """Do one run towards what is wanted."""
-        return await self.cycle(doubles.Source(wanted)).reconcile(trigger="test", approved=approved)
+        return await self.new_reconciler(doubles.Source(wanted)).reconcile(trigger="test", approved=approved)
 
     async def read(self, wanted: Wanted) -> Actual:
         """Read what planning for this would need."""
-        desired = await self.builder(doubles.Source(wanted)).desired()
-        return await self.new_reader(self.executor()).read(desired)
+        desired = await self.new_plan_builder(doubles.Source(wanted)).sources.read()
+        return await self.new_reader().read(desired)
+
+    def fleets_of(self, driver: str) -> frozenset[FleetId]:
+        """Return the fleets that the sandbox has a driver in."""
+        return (
+            frozenset(FleetId(fleet) for fleet in self.state.fleets_of(driver))
+            if driver in self.state.drivers
+            else frozenset()
+        )
 
     def requests(self, *routes: str) -> list[str]:
         """Give `METHOD path` of every request so far whose path contains one of these words, or of all."""

@@ -147,7 +147,9 @@ class MemoryJournal:
                 raise JournalError(f"the intent {key} ended already, and cannot end as {outcome.name} too")
             group_outcomes[key] = outcome
         self.outcomes.update(group_outcomes)
-        self._store.settled.update((key, self._time_of(key)) for key in group_outcomes)
+        for key, outcome in group_outcomes.items():
+            if key not in self._store.settled or isinstance(outcome, Unknown):
+                self._store.settled[key] = self._time_of(key)
 
     async def finish(self, finished: Report, *, trigger: str) -> None:
         """Record the end of the run."""

@@ -29,7 +29,7 @@ from worker.core.model.errors import (
     Unreachable,
 )
 from worker.core.model.identifiers import DriverId, FleetId
-from worker.core.model.secret import redact
+from worker.core.model.secret import KEY_PREFIX, redact
 
 _DriverId = Annotated[str, msgspec.Meta(pattern=r"^drv_[A-Za-z0-9]+\Z")]
 _FleetId = Annotated[str, msgspec.Meta(pattern=r"^flt_[A-Za-z0-9]+\Z")]
@@ -55,8 +55,8 @@ class DriverObject(msgspec.Struct):
         return Driver(
             id=DriverId(self.id),
             fleets=frozenset(map(FleetId, self.fleets or ())),
-            email=self.email or "",
-            name=self.name or "",
+            email=_without_key(self.email),
+            name=_without_key(self.name),
             metadata={key: _text(entry) for key, entry in (self.metadata or {}).items() if entry is not None},
             status=self.status or "active",
         )
@@ -77,7 +77,7 @@ class FleetObject(msgspec.Struct):
         total = self.total_drivers
         return Fleet(
             FleetId(self.id),
-            self.name or "",
+            _without_key(self.name),
             self.status or "",
             total_drivers=total if total is not None and 0 <= total <= MAX_COUNT else None,
             timezone=self.timezone or "",
@@ -164,6 +164,11 @@ def other_version() -> OtherVersion:
 
 def _is_json(error: Exception) -> bool:
     return isinstance(error, msgspec.ValidationError)
+
+
+def _without_key(text: str | None) -> str:
+    """Return a name without anything that looks like a secret key: names go to the journal and to people."""
+    return redact(text) if text and KEY_PREFIX in text else text or ""
 
 
 def request_id(headers: Mapping[str, str], body: str | None = None) -> str | None:

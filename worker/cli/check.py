@@ -70,7 +70,7 @@ def _desired(settings: "model.Settings") -> Desired:
 
 
 async def _resolve(account: "composition.AccountRuntime") -> int:
-    plan = await account.builder().plan_ignoring_start_dates()
+    plan = await account.new_plan_builder().plan_ignoring_start_dates()
     _print_problems(plan.problems)
     if plan.unresolved or plan.incomplete:
         return 4

@@ -45,7 +45,7 @@ async def _export(
 ) -> int:
     from worker.sources import export as document_export
 
-    actual = await account.builder().export()
+    actual = await account.new_plan_builder().export()
     context.print_text(document_export.write(actual, form=form, by=by).removesuffix("\n"))
     if form == "csv":
         _report_empty_fleets(actual)

@@ -42,7 +42,7 @@ async def _once(account: "composition.AccountRuntime", *, as_json: bool, approve
         if not as_json:
             _print_plan(plan_result, rate=account.rules.requests_per_second)
 
-    run_report = await account.cycle(show=show).reconcile(trigger="once", approved=approved)
+    run_report = await account.new_reconciler(show=show).reconcile(trigger="once", approved=approved)
     if _approval_missed(run_report, approved):
         context.print_text("The approved digest is not that of the held changes: none was allowed.", err=True)
     return context.print_report(run_report, as_json=as_json)

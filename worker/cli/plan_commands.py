@@ -37,7 +37,7 @@ async def _plan(
     from worker.core.model.report import plan_exit_code
     from worker.core.model.serialization import plan_document
 
-    plan_result = await account.builder().plan_result()
+    plan_result = await account.new_plan_builder().build()
     _save(plan_result, out)
     if as_json:
         context.print_document(plan_document(plan_result.guarded))
@@ -61,7 +61,7 @@ async def _undo(account: "composition.AccountRuntime", *, run: str, out: pathlib
     from worker.core.model.report import plan_exit_code
 
     past = await context.find_run(account.record, run)
-    plan_result = await account.builder().undo(past.run, account.record)
+    plan_result = await account.new_plan_builder().undo(past.run, account.record)
     _save(plan_result, out)
     context.print_text(render.inverse(plan_result, run=past.run, rate=account.rules.requests_per_second))
     _print_saved(out)
@@ -81,7 +81,7 @@ async def _apply(account: "composition.AccountRuntime", *, file: pathlib.Path, a
     from worker.cli import plan_file
 
     saved = plan_file.load(file, account=account.rules.account)
-    return context.print_report(await account.cycle().apply(saved), as_json=as_json)
+    return context.print_report(await account.new_reconciler().apply(saved), as_json=as_json)
 
 
 def _save(plan_result: "plan_builder.PlanResult", path: pathlib.Path | None) -> None:

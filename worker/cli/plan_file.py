@@ -9,17 +9,18 @@ import datetime
 import json
 import pathlib
 import re
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 import msgspec
 
 from worker.core.model.desired import Origin, SourceRevision
 from worker.core.model.errors import PlanFileError
-from worker.core.model.identifiers import Account
-from worker.core.model.plan import Action, Change, Cost, GuardedPlan, HeldChange
+from worker.core.model.identifiers import Account, DriverId
+from worker.core.model.plan import Action, Change, ConcernedDriver, Cost, GuardedPlan, HeldChange
 from worker.core.model.plan_digest import plan_digest
 from worker.core.model.problem import Problem
-from worker.core.model.serialization import plan_document
+from worker.core.model.serialization import saved_plan_document
 from worker.core.planning import references
 
 _MAX_BYTES = 256 * 1024 * 1024
@@ -81,6 +82,23 @@ class _Cost(msgspec.Struct):
     seconds: _Seconds
 
 
+class _Driver(msgspec.Struct):
+    seen: list[str]
+    wanted: list[str]
+
+    def __post_init__(self) -> None:
+        """Validate the ids."""
+        self.value()
+
+    def value(self) -> ConcernedDriver:
+        return ConcernedDriver(
+            frozenset(map(references.parse_fleet_id, self.seen)), frozenset(map(references.parse_fleet_id, self.wanted))
+        )
+
+
+_DriverId = Annotated[str, msgspec.Meta(pattern="^drv_[A-Za-z0-9]{32}$")]
+
+
 class _Plan(msgspec.Struct):
     format: Literal["fleet-sync/plan@1"]
     digest: str
@@ -92,6 +110,7 @@ class _Plan(msgspec.Struct):
     problems: list[_Problem]
     summary: _Summary
     cost: _Cost
+    drivers: dict[_DriverId, _Driver]
 
     def __post_init__(self) -> None:
         """Convert `created` to UTC, or fail if it has no date there."""
@@ -104,7 +123,7 @@ class _Plan(msgspec.Struct):
 def save(guarded: GuardedPlan, path: pathlib.Path) -> None:
     """Save a plan. Raise errors.PlanFileError if the file cannot be written."""
     try:
-        path.write_text(json.dumps(plan_document(guarded), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        path.write_text(json.dumps(saved_plan_document(guarded), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     except OSError as error:
         raise PlanFileError(f"{path} cannot be written: {error.strerror}", remedy="Choose another file.") from error
 
@@ -122,7 +141,15 @@ def load(path: pathlib.Path, *, account: Account) -> GuardedPlan:
             f"{account.base_url} in {account.mode} mode",
             remedy="Use the settings and the key that the plan was made with.",
         )
-    return _guarded_plan(plan, saved, changes)
+    concerned = {DriverId(driver): each.value() for driver, each in plan.drivers.items()}
+    if not all(_wants(concerned, change) for change in changes):
+        raise PlanFileError(f"{path} was edited after it was saved: the fleets wanted do not match its changes")
+    return _guarded_plan(plan, saved, changes, concerned)
+
+
+def _wants(concerned: Mapping[DriverId, ConcernedDriver], change: Change) -> bool:
+    """Return whether the fleets wanted for a driver are those that a change leads to."""
+    return change.driver in concerned and change.done_in(concerned[change.driver].wanted)
 
 
 def _decode(path: pathlib.Path) -> _Plan:
@@ -141,7 +168,9 @@ def _origin(text: str) -> Origin:
     return Origin(found[1], int(found[2]), int(found[3]))
 
 
-def _guarded_plan(plan: _Plan, account: Account, changes: list[Change]) -> GuardedPlan:
+def _guarded_plan(
+    plan: _Plan, account: Account, changes: list[Change], concerned: Mapping[DriverId, ConcernedDriver]
+) -> GuardedPlan:
     return GuardedPlan(
         account=account,
         created=plan.created,
@@ -154,4 +183,5 @@ def _guarded_plan(plan: _Plan, account: Account, changes: list[Change]) -> Guard
         drivers=plan.summary.drivers,
         cost=Cost(plan.cost.requests, plan.cost.seconds),
         digest=plan.digest,
+        concerned=concerned,
     )

@@ -1,7 +1,8 @@
-"""Ends a run early: by the operator, by a rejected key, by a journal that cannot be written.
+"""Ends a run early: on a signal, on a rejected key, on a journal that cannot be written, after a suspended process.
 
-Invariant: after `stop` nothing new is sent; reads in flight are dropped, writes in flight may finish until `cut`. The
-first reason stays. Neighbours: `pacing` and `sending` ask before each request, `service` stops on signals.
+Invariant: after `request_stop` nothing new is sent; reads in flight are dropped, and writes in flight may finish until
+`abort_writes`. The first reason stays. Neighbours: `rate_limiter` and `request_executor` check this before each
+request, `service.shutdown` calls it on signals.
 """
 
 import contextlib
@@ -13,16 +14,19 @@ import anyio
 from worker.core.model.errors import FleetSyncError, ProcessSuspended
 from worker.engine import concurrency
 
-LONGEST_PAUSE = 30.0
-"""Seconds that a process may stand still between two signs of life, from the beginning of its reading on."""
-_SLOWEST = 20.0
-"""So many seconds may pass for each one that it works. To plan and journal a million changes is a minute's work, and a
-busy machine lends a process a small share of itself."""
-_PULSE = 1.0
+MAX_SILENCE = 30.0
+"""Seconds that may pass between two heartbeats, from the start of the reading on."""
+
+_SECONDS_PER_CPU_SECOND = 20.0
+"""More seconds that may pass for each second of CPU time. Planning and journalling a million changes takes a minute of
+work, and a busy machine gives a process only a small share of itself."""
+
+_HEARTBEAT_INTERVAL = 1.0
+"""Seconds between two heartbeats while a run waits for answers."""
 
 
 class Cancellation:
-    """A reason to stop, that everybody in a run sees at once, also while waiting."""
+    """The reason to stop a run. Every part of the run notices it at once, even while it waits."""
 
     def __init__(
         self,
@@ -31,34 +35,36 @@ class Cancellation:
         uptime: Callable[[], float] = anyio.current_time,
         cpu_time: Callable[[], float] = lambda: 0.0,
     ) -> None:
-        """Start without a reason; `wake` is called when there is one.
+        """Start without a reason. `wake` is called when there is one.
 
-        `uptime` gives seconds, `worked` those of the processor. The event loop's own do not pass while the machine
-        sleeps.
+        `uptime` returns seconds that pass even while the machine sleeps, unlike the event loop's own; `cpu_time`
+        returns the process's CPU seconds.
         """
         self._wake = wake
         self._uptime = uptime
-        self._worked = cpu_time
-        self._event = anyio.Event()
+        self._cpu_time = cpu_time
+        self._requested = anyio.Event()
         self._reads: set[anyio.CancelScope] = set()
         self._writes: set[anyio.CancelScope] = set()
-        self._last_heartbeat = math.inf, 0.0
+        self._last_uptime, self._last_cpu_time = math.inf, 0.0
         self.reason: FleetSyncError | None = None
 
     def request_stop(self, reason: FleetSyncError) -> None:
-        """Stop the run for this reason; a later one changes nothing."""
+        """Stop the run for this reason, unless it has one already."""
         self.reason = self.reason or reason
-        self._event.set()
+        self._requested.set()
         self._wake()
         for scope in self._reads:
             scope.cancel()
 
     def heartbeat(self) -> None:
-        """Notice that the process stood still for long: what it read before may be true no more."""
-        (before, worked_before), (now, cpu_time) = self._last_heartbeat, (self._uptime(), self._worked())
-        if now - before > LONGEST_PAUSE + _SLOWEST * (cpu_time - worked_before):
-            self.request_stop(ProcessSuspended(f"this process stood still for {now - before:.0f} s"))
-        self._last_heartbeat = now, cpu_time
+        """Stop the run if the process was suspended since the last heartbeat: what was read may no longer be true."""
+        uptime, cpu_time = self._uptime(), self._cpu_time()
+        silence = uptime - self._last_uptime
+        allowed = MAX_SILENCE + _SECONDS_PER_CPU_SECOND * (cpu_time - self._last_cpu_time)
+        if silence > allowed:
+            self.request_stop(ProcessSuspended(f"this process was suspended for {silence:.0f} s"))
+        self._last_uptime, self._last_cpu_time = uptime, cpu_time
 
     def abort_writes(self) -> None:
         """Drop the writes in flight too, without waiting for their answers."""
@@ -66,42 +72,42 @@ class Cancellation:
             scope.cancel()
 
     def check(self) -> None:
-        """Raise the reason where there is one."""
+        """Raise the reason, if there is one."""
         if self.reason is not None:
             raise self.reason
 
     async def sleep(self, seconds: float) -> None:
         """Sleep, and raise the reason as soon as there is one."""
         with anyio.move_on_after(seconds):
-            await self._event.wait()
+            await self._requested.wait()
         self.check()
 
     @contextlib.asynccontextmanager
     async def reading(self) -> AsyncIterator[None]:
-        """Enclose what only reads: `stop` drops it, and the reason is raised. It may take long, but not stand still."""
+        """Enclose code that only reads: a stop drops it, and the reason is raised. It may take long, but not hang."""
         self.check()
-        self._last_heartbeat = self._uptime(), self._worked()
+        self._last_uptime, self._last_cpu_time = self._uptime(), self._cpu_time()
         try:
-            async with concurrency.background_tasks() as beside:
-                beside.start_soon(self._pulse)
+            async with concurrency.background_tasks() as background:
+                background.start_soon(self._send_heartbeats)
                 with self._enclose(self._reads):
                     yield
         except FleetSyncError:
             self.heartbeat()
-            self.check()  # the end of the run says more than what it made fail
+            self.check()  # the reason of the stop explains more than the error that it caused
             raise
         self.heartbeat()
         self.check()
 
-    async def _pulse(self) -> None:
-        """Beat while there is nothing to do but wait: only a process that stands still misses it."""
+    async def _send_heartbeats(self) -> None:
+        """Send heartbeats while the run waits: only a suspended process misses one."""
         while True:
-            await anyio.sleep(_PULSE)
+            await anyio.sleep(_HEARTBEAT_INTERVAL)
             self.heartbeat()
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
-        """Enclose what writes: only `cut` drops it."""
+        """Enclose code that writes: only `abort_writes` drops it."""
         with self._enclose(self._writes):
             yield
 

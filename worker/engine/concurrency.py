@@ -14,14 +14,15 @@ import anyio.abc
 from worker.core.model.errors import FleetSyncError
 
 DEFAULT_CONCURRENCY = 32
+"""Jobs at a time, unless the settings say otherwise."""
 
 Job = TypeVar("Job")
 
 
 async def run_bounded(
-    work: Callable[[Job], Awaitable[None]], jobs: Iterable[Job], *, limit: int = DEFAULT_CONCURRENCY
+    work: Callable[[Job], Awaitable[object]], jobs: Iterable[Job], *, limit: int = DEFAULT_CONCURRENCY
 ) -> None:
-    """Do `work` for every job, `limit` of them at a time, started in order."""
+    """Call `work` for every job, `limit` of them at a time, started in order. Raises the first failure."""
     waiting = iter(jobs)
     failures: list[FleetSyncError] = []
 
@@ -31,7 +32,7 @@ async def run_bounded(
                 return
             try:
                 await work(job)
-            except FleetSyncError as failure:  # raised below, out of the task group's wrapping
+            except FleetSyncError as failure:  # raised below: a task group would wrap it
                 failures.append(failure)
                 tasks.cancel_scope.cancel()
 
@@ -44,7 +45,7 @@ async def run_bounded(
 
 @contextlib.asynccontextmanager
 async def background_tasks() -> AsyncIterator[anyio.abc.TaskGroup]:
-    """Give a task group for what runs beside the block, and is cancelled at its end."""
+    """Run background tasks for the duration of a block and cancel them when it exits."""
     failure: FleetSyncError | OSError | None = None
     async with anyio.create_task_group() as tasks:
         try:

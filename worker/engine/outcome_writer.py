@@ -1,7 +1,7 @@
-"""Brings outcomes to the journal in groups, so that a commit is shared by all that happens within 50 ms.
+"""Writes outcomes to the journal in groups, so that all outcomes within 50 ms share a commit.
 
-Invariant: what was added is in the journal when `flush` returns, or the run is halted and says why.
-Neighbours: `apply` adds outcomes, `core.ports.Journal` keeps them.
+Invariant: when `flush` returns, every outcome that was added is in the journal, or the run is stopped with the reason.
+Neighbours: `driver_lane` adds outcomes, `core.model.ports.Journal` keeps them.
 """
 
 import anyio
@@ -22,14 +22,14 @@ class OutcomeWriter:
     """The outcomes of one run on their way to the journal."""
 
     def __init__(self, *, journal: Journal, run_cancellation: cancellation.Cancellation) -> None:
-        """Take the journal; where it fails the run is halted."""
+        """Take the journal; the run is stopped if it fails."""
         self._journal = journal
         self._cancellation = run_cancellation
-        self._waiting: list[tuple[IntentKey, Outcome]] = []
+        self._pending: list[tuple[IntentKey, Outcome]] = []
 
     def add(self, key: IntentKey, outcome: Outcome) -> None:
-        """Note what came of an intent."""
-        self._waiting.append((key, outcome))
+        """Take the outcome of an intent."""
+        self._pending.append((key, outcome))
 
     async def flush_regularly(self) -> None:
         """Flush every 50 ms, until cancelled."""
@@ -39,14 +39,14 @@ class OutcomeWriter:
             await self.flush()
 
     async def flush(self) -> None:
-        """Commit what waits, shielded from cancellation. A failure halts the run instead of being raised."""
-        if not self._waiting:
+        """Commit the pending outcomes, shielded from cancellation. A failure stops the run instead of being raised."""
+        if not self._pending:
             return
-        group, self._waiting = self._waiting, []
+        group, self._pending = self._pending, []
         with anyio.CancelScope(shield=True):
             try:
                 await self._journal.record(group)
             except JournalError as error:
                 log.error("outcomes_unrecorded", outcomes=len(group), error=error.message)
-                self._waiting = [*group, *self._waiting]  # the last flush tries once more
+                self._pending = [*group, *self._pending]  # the last flush tries once more
                 self._cancellation.request_stop(error)

@@ -1,11 +1,11 @@
-"""Follows one listing from page to page, and says whether it came to its end.
+"""Follows one listing from page to page until its end.
 
-Invariants: a cursor is never followed twice, and never more of them than the cap; a page that cannot be had voids the
-listing. Neighbours: `reading` decides what to list; `core.census` takes what the pages show.
+Invariants: a cursor is never followed twice, and never more of them than `max_pages`; a page that cannot be read makes
+the listing incomplete. Neighbours: `reader` and `driver_reader` decide what is listed, `core.planning.inventory`
+collects what the pages show.
 """
 
-import dataclasses
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Protocol, TypeVar
 
 from worker.core.model.errors import ChargeError, ForeignOrigin, RateLimited, RequestRefused, Unreachable
@@ -13,7 +13,10 @@ from worker.core.model.ports import Cursor
 from worker.engine import request_executor
 
 MAX_PAGES = 100_000
-"""No account has ten million drivers; a listing that goes on for longer goes nowhere."""
+"""No account has ten million drivers; a longer listing has no end."""
+
+MAX_REPEATED_PAGES = 10
+"""Pages in a row that show nothing new. A server may lead through the same objects with ever new cursors."""
 
 
 class _Page(Protocol):
@@ -21,71 +24,70 @@ class _Page(Protocol):
     def next(self) -> Cursor | None: ...
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class IncompleteListing:
-    """Why a listing did not come to its end, and the failure of a page that it broke off at, if it did."""
-
-    reason: str
-    cause: ChargeError | None = None
-
-
 Page = TypeVar("Page", bound=_Page)
 Fetch = Callable[[Cursor | None], Awaitable[Page]]
 
 
-MAX_REPEATED_PAGES = 10
-"""So many pages in a row that show nothing new: ever new cursors lead through the same old things."""
+class IncompleteListing(Exception):
+    """A listing did not come to its end. `cause` is the error of the page that could not be read, if there is one."""
+
+    def __init__(self, reason: str, cause: ChargeError | None = None) -> None:
+        """Keep the reason as a clause that follows the listing's name."""
+        super().__init__(reason)
+        self.reason = reason
+        self.cause = cause
+
+    @property
+    def forbidden(self) -> bool:
+        """Return whether the key lacks the permission to read this listing."""
+        return self.cause is not None and self.cause.status == 403
 
 
 async def paginate(
     executor: request_executor.RequestExecutor,
     fetch: Fetch[Page],
-    take: Callable[[Page], bool | None],
     *,
-    seen: Callable[[], int],
-    cap: int = MAX_PAGES,
-) -> IncompleteListing | None:
-    """Give every page to `take`, until the end or until it returns False; say why that failed, or give None.
+    collected: Callable[[], int],
+    max_pages: int = MAX_PAGES,
+) -> AsyncGenerator[Page, None]:
+    """Yield the pages of one listing until its end.
 
-    `seen` tells how many different things were taken so far. Raises errors.ChargeError only where no other listing
-    could succeed either: a rejected key, a missing permission.
+    `collected` returns how many distinct objects the caller has taken from the pages so far. Raises IncompleteListing
+    if a page cannot be read, if the pages go in circles or show nothing new for `MAX_REPEATED_PAGES`, or if there are
+    more than `max_pages`: the caller must treat everything yielded before as incomplete.
     """
     cursor: Cursor | None = None
     followed: set[Cursor] = set()
-    barren = 0
-    for _ in range(cap):
-        before = seen()
-        page = await _page(executor, fetch, cursor)
-        if isinstance(page, IncompleteListing):
-            return page
-        if take(page) is False or page.next is None:
-            return None
-        barren = 0 if seen() > before else barren + 1
-        if barren == MAX_REPEATED_PAGES:
-            return IncompleteListing(f"{barren} of its pages in a row show nothing new")
+    repeated = 0
+    for _ in range(max_pages):
+        before = collected()
+        page = await _fetch_page(executor, fetch, cursor)
+        yield page
+        if page.next is None:
+            return
+        repeated = 0 if collected() > before else repeated + 1
+        if repeated == MAX_REPEATED_PAGES:
+            raise IncompleteListing(f"{repeated} of its pages in a row show nothing new")
         if page.next in followed:
-            return IncompleteListing("its pages go in circles")
+            raise IncompleteListing("its pages go in circles")
         followed.add(page.next)
         cursor = page.next
-    return IncompleteListing(f"it has more than {cap} pages")
+    raise IncompleteListing(f"it has more than {max_pages} pages")
 
 
-async def _page(
-    executor: request_executor.RequestExecutor, fetch: Fetch[Page], cursor: Cursor | None
-) -> Page | IncompleteListing:
-    """Fetch one page, with a second round of attempts where the first one failed in more ways than one.
+async def _fetch_page(executor: request_executor.RequestExecutor, fetch: Fetch[Page], cursor: Cursor | None) -> Page:
+    """Fetch one page. If it fails in different ways, try a second round: a whole listing depends on it.
 
-    To give a listing up for one page is dear; but what fails in the same way each time is more than bad luck.
+    A page that fails in the same way each time is more than bad luck, and is given up after one round.
     """
-    attempts, again = request_executor.Attempts(), False
+    attempts = request_executor.Attempts()
+    last_round = False
     while True:
         try:
-            return await executor.send(lambda: fetch(cursor), attempts)
+            return await executor.execute(lambda: fetch(cursor), attempts)
         except (Unreachable, RateLimited) as error:
-            if again or len(attempts.failures) < 2:
-                return IncompleteListing(f"a page could not be read: {error.message}", error)
-            again = True
+            if last_round or len(attempts.failures) < 2:
+                raise IncompleteListing(f"a page could not be read: {error.message}", error) from None
+            last_round = True
         except (RequestRefused, ForeignOrigin) as error:
-            if error.status == 403:
-                raise
-            return IncompleteListing(f"a page was refused: {error.message}", error)
+            raise IncompleteListing(f"a page was refused: {error.message}", error) from None

@@ -1,7 +1,7 @@
-"""What is, what should be, and the judged plan that follows: all of a reconciliation that changes nothing.
+"""Reads desired and actual state, and returns the guarded plan that follows: all of a run that changes nothing.
 
-Invariant: the plan that is judged is the plan that is shown, saved and applied. Neighbours: `reading` reads Charge,
-`core` decides; `cycle` carries out what comes of it, and knows nothing of a dry run: `plan` just stops here.
+Invariant: the plan that the guard evaluates is the plan that is shown, saved and applied. Neighbours: `reader` reads
+Charge, `source_watch` the sources, `core` decides; `reconciler` applies the plan, and `plan` stops here.
 """
 
 import dataclasses
@@ -11,15 +11,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from worker.core.model.actual import Actual
 from worker.core.model.desired import Desired, Mode, SourceRevision
 from worker.core.model.identifiers import Account, FleetId, Membership, Resolutions, RunId
-from worker.core.model.plan import Change, Cost, GuardedPlan, Plan
+from worker.core.model.outcomes import Outcome
+from worker.core.model.plan import Action, Change, Cost, GuardedPlan, HeldChange, Plan
 from worker.core.model.plan_digest import plan_digest
-from worker.core.model.ports import Clock, Journal, RunHistory, Source
-from worker.core.planning import grace_period, merge_sources, planner, undo
-from worker.core.safety import flap_detection, guard, window
-from worker.engine import cancellation, ownership, reader
+from worker.core.model.ports import OpenIntent, RunHistory, Source
+from worker.core.planning import grace_period, planner, unclear_writes, undo
+from worker.core.safety import attach_first, flap_detection, guard, refusal_backoff, window
+from worker.engine import ownership, reader, run_context, source_watch
 
 _RECENT = datetime.timedelta(days=30)
-"""How far back a write that was answered as done, and yet not seen, counts against the next one, in a daily job too."""
+"""How far back accepted writes count that no reading showed. Long enough for three runs of a daily job."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -40,17 +41,20 @@ class Rules:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PlanResult:
-    """What was read, the judged plan that follows from it, and what is to be remembered of that.
+    """What was read, the guarded plan that follows, and what later runs must remember.
 
-    `resolutions` are references that nothing speaks against; `absent` and `back` are memberships that the sources leave
-    out from now on, or no longer. `members` counts what each managed fleet holds; at `next_boundary` the sources will
-    want something else, whether or not anybody edits them. `unfrozen` are changes that were frozen until the digest
-    `approval` was approved: to make one of them uses that approval up.
+    `skipped` are allowed changes that this run does not send, each with its outcome; `resendable` are open intents of
+    earlier runs that it sends again. `resolutions` are references that may be remembered; `newly_absent` and `returned`
+    are memberships that the sources leave out from now on, or no longer. `members` counts the members of each managed
+    fleet. At `next_boundary` the sources want something else although no source changes. `unfrozen` are changes that
+    were frozen until the digest `approval` was approved: making one of them uses that approval up.
     """
 
     desired: Desired
     actual: Actual
     guarded: GuardedPlan
+    skipped: Mapping[Change, Outcome] = dataclasses.field(default_factory=dict)
+    resendable: Mapping[Change, OpenIntent] = dataclasses.field(default_factory=dict)
     resolutions: Resolutions = dataclasses.field(default_factory=dict)
     newly_absent: frozenset[Membership] = frozenset()
     returned: frozenset[Membership] = frozenset()
@@ -65,81 +69,86 @@ class PlanResult:
 
 
 class PlanBuilder:
-    """Surveys one account for one run."""
+    """Builds the plan of one run."""
 
     def __init__(
         self,
+        context: run_context.RunContext,
+        account_reader: reader.Reader,
         *,
         rules: Rules,
         sources: Sequence[Source],
-        reader: reader.Reader,
-        journal: Journal,
-        run_cancellation: cancellation.Cancellation,
-        clock: Clock,
     ) -> None:
-        """Take the operator's rules, what is read, and the journal, which is only asked."""
+        """Take the run, its reader, the operator's rules, and the sources."""
+        self.sources = source_watch.SourceWatch(sources, clock=context.clock)
         self._rules = rules
-        self._sources = sources
-        self._reader = reader
-        self._journal = journal
-        self._cancellation = run_cancellation
-        self._clock = clock
-        self.ownership = ownership.Ownership(rules.account, journal, reader, adopt=rules.adopt_journal)
+        self._reader = account_reader
+        self._journal = context.journal
+        self._cancellation = context.cancellation
+        self._clock = context.clock
+        self.ownership = ownership.Ownership(rules.account, context.journal, account_reader, adopt=rules.adopt_journal)
 
-    async def plan_result(self, *, approved: str | None = None) -> PlanResult:
-        """Read, plan and judge; change nothing. `approved` is the digest of a plan whose held changes may be made.
+    async def build(self, *, approved: str | None = None) -> PlanResult:
+        """Read, plan and evaluate; change nothing. `approved` is the digest of a plan whose held changes are allowed.
 
-        Raises errors.FleetSyncError where that cannot be done.
+        Raises errors.FleetSyncError if that cannot be done.
         """
         async with self._cancellation.reading():
             desired, actual = await self.read()
         return await self.plan(desired, actual, approved=approved)
 
     async def plan_ignoring_start_dates(self) -> Plan:
-        """Read, and plan as if every row had begun: this shows each reference that leads nowhere, or will."""
+        """Read, and plan as if every row had begun, so that each reference is resolved, now or later."""
         async with self._cancellation.reading():
-            desired = await self.desired()
-            begun = dataclasses.replace(desired, rows=tuple(dataclasses.replace(r, starts=None) for r in desired.rows))
+            desired = await self.sources.read()
+            begun = dataclasses.replace(
+                desired, rows=tuple(dataclasses.replace(row, starts=None) for row in desired.rows)
+            )
             actual = await self._reader.read(begun)
         return planner.plan(desired=begun, actual=actual, now=self._clock.now(), mode=self._rules.mode)
 
     async def export(self) -> Actual:
-        """Read everything that Charge holds. Raises errors.ReadingError where that cannot be read whole."""
+        """Read everything that Charge holds. Raises errors.ReadingError if that cannot be read completely."""
         async with self._cancellation.reading():
             return await self._reader.export()
 
-    async def undo(self, run: RunId, record: RunHistory) -> PlanResult:
-        """Plan and judge the inverse of a past run; change nothing. Raises errors.FleetSyncError where it cannot."""
-        drivers = sorted({past.change.driver for past in await record.changes(run=run)})
-        history = [past for driver in drivers for past in await record.changes(driver=driver)]
-        concerned = undo.required_reading(run, history)
+    async def undo(self, run: RunId, history: RunHistory) -> PlanResult:
+        """Plan and evaluate the inverse of a past run; change nothing. Raises errors.FleetSyncError if it cannot."""
+        drivers = sorted({past.change.driver for past in await history.changes(run=run)})
+        changes = [past for driver in drivers for past in await history.changes(driver=driver)]
+        desired = undo.required_reading(run, changes)
         async with self._cancellation.reading():
-            actual = await self._reader.read(concerned)
-        plan = undo.plan_inverse(run, history, actual)
+            actual = await self._reader.read(desired)
+        plan = undo.plan_inverse(run, changes, actual)
         now = self._clock.now()
         # Without the window: the run to undo is in it, and would make its own inverse look like too much.
         decision = guard.evaluate(plan, actual, self._rules.limits, approvals=await self._approvals(now=now))
-        guarded = self._judged(plan, decision, sources=(), reading=actual.requests, now=now)
-        return PlanResult(concerned, actual, guarded, members=plan.members)
+        guarded = self._guarded(plan, decision, sources=(), reading=actual.requests, now=now)
+        return PlanResult(desired, actual, guarded, members=plan.members)
 
     async def read(self) -> tuple[Desired, Actual]:
-        """Read every source whole, add them up, and read of Charge what they speak of.
+        """Read every source completely, and what Charge holds of what they name.
 
-        Raises errors.FleetSyncError where that cannot be done. To be called within `Halt.reading`.
+        Call this within `Cancellation.reading`. Raises errors.FleetSyncError if it cannot be done.
         """
         await self.ownership.check_account()
-        desired = await self.desired()
+        desired = await self.sources.read()
         actual = await self._reader.read(desired)
         await self.ownership.check_fleets(actual)
         return desired, actual
 
-    async def desired(self) -> Desired:
-        """Read every source whole, and add them up."""
-        readings = [await source.read() for source in self._sources]
-        return merge_sources.merge(readings)
+    async def plan(
+        self,
+        desired: Desired,
+        actual: Actual,
+        *,
+        approved: str | None,
+        open_intents: Sequence[OpenIntent] = (),
+    ) -> PlanResult:
+        """Plan and evaluate what was read, in the light of what the journal remembers.
 
-    async def plan(self, desired: Desired, actual: Actual, *, approved: str | None) -> PlanResult:
-        """Plan and judge what was read, in the light of what the journal remembers."""
+        `open_intents` are the writes of earlier runs that the reading leaves unclear.
+        """
         now = self._clock.now()
         absences, resolutions = await self._journal.absences(), await self._journal.resolutions()
         plan = planner.plan(
@@ -151,15 +160,23 @@ class PlanBuilder:
             remembered=resolutions,
         )
         grace = grace_period.apply_grace_period(plan, absences, grace=self._rules.grace, now=now)
-        plan = grace.plan
+        unclear = unclear_writes.sort_out(open_intents, frozenset(grace.plan.changes))
+        plan = dataclasses.replace(grace.plan, problems=tuple(sorted({*grace.plan.problems, *unclear.problems})))
         history = await self._history(plan, resolutions=resolutions, now=now)
         approvals = await self._approvals(approved, now=now)
         decision = guard.evaluate(plan, actual, self._rules.limits, history, approvals)
-        guarded = self._judged(plan, decision, sources=desired.sources, reading=actual.requests, now=now)
+        decision = _allow_resending(decision, unclear)
+        guarded = self._guarded(plan, decision, sources=desired.sources, reading=actual.requests, now=now)
+        refusals = await self._journal.refusals(guarded.concerned.keys()) if plan.changes else {}
+        postponed = refusal_backoff.postponed(plan.changes, refusals, now)
         return PlanResult(
             desired,
             actual,
-            guarded,
+            dataclasses.replace(guarded, unsettled=guarded.unsettled or bool(unclear.problems)),
+            skipped=attach_first.skipped_changes(
+                guarded.changes, {**postponed, **unclear.waiting}, held=[held.change for held in guarded.held]
+            ),
+            resendable=unclear.resendable,
             resolutions=decision.resolutions_to_remember,
             newly_absent=grace.newly_absent,
             returned=grace.returned,
@@ -170,7 +187,7 @@ class PlanBuilder:
         )
 
     async def _history(self, plan: Plan, *, resolutions: Resolutions, now: datetime.datetime) -> guard.GuardHistory:
-        """Ask the journal what the guard judges by; of our own writes only where there is something to write."""
+        """Ask the journal for what the guard needs; for our own writes only if there are changes."""
         drivers = {change.driver for change in plan.changes}
         return guard.GuardHistory(
             resolutions=resolutions,
@@ -185,11 +202,11 @@ class PlanBuilder:
         return window.Window(await self._journal.recent_changes(since=now - length), length)
 
     async def _approvals(self, digest: str | None = None, *, now: datetime.datetime) -> guard.Approvals:
-        """Return the digests that are approved at `now`, by the journal or by this run's own `digest`."""
+        """Return the digests that are approved at `now`, in the journal or by this run's own `digest`."""
         recorded = await self._journal.approvals(now=now)
         return guard.Approvals(self._rules.account, recorded | ({digest} if digest else set()))
 
-    def _judged(
+    def _guarded(
         self,
         plan: Plan,
         decision: guard.Decision,
@@ -198,8 +215,8 @@ class PlanBuilder:
         reading: int,
         now: datetime.datetime,
     ) -> GuardedPlan:
-        """Put together the one object that is shown, saved and applied; `reading` is what a reading costs."""
-        requests = len(decision.allowed) + min(len({change.driver for change in decision.allowed}), reading)
+        """Return the one object that is shown, saved and applied. `reading` is the requests that a reading takes."""
+        requests = _requests(decision.allowed, plan, reading)
         return GuardedPlan(
             account=self._rules.account,
             created=now,
@@ -214,4 +231,23 @@ class PlanBuilder:
             digest=plan_digest(self._rules.account, decision.allowed, (held.change for held in decision.held)),
             unsettled=bool(plan.unresolved or plan.incomplete),
             approved=decision.approved,
+            concerned=plan.concerned,
         )
+
+
+def _requests(changes: Sequence[Change], plan: Plan, reading: int) -> int:
+    """Return the requests that it takes to make changes: the writes, the proofs, and reading back."""
+    proofs = sum(change.action is Action.DETACH and bool(plan.concerned[change.driver].wanted) for change in changes)
+    return len(changes) + proofs + min(len({change.driver for change in changes}), reading)
+
+
+def _allow_resending(decision: guard.Decision, unclear: unclear_writes.UnclearWrites) -> guard.Decision:
+    """Allow held changes that an earlier run has sent already: they are sent again under the same approval."""
+    resent = {
+        held.change for held in decision.held if held.change in unclear.resendable and held.guard != guard.MUST_SEE
+    }
+    if not resent:
+        return decision
+    held: tuple[HeldChange, ...] = tuple(held for held in decision.held if held.change not in resent)
+    allowed = tuple(sorted((*decision.allowed, *resent), key=lambda change: change.order))
+    return dataclasses.replace(decision, allowed=allowed, held=held)

@@ -1,7 +1,8 @@
-"""Lets requests go one after the other, no faster than the account's pace.
+"""Lets requests go one after the other, no faster than the account's rate limit.
 
-Invariants: all requests of an account pass here, never more than the ceiling; only the one at the head of the queue
-sleeps, so a change of pace acts at once. Neighbours: `core.rate` decides how fast, `sending` passes at each attempt.
+Invariants: all requests of an account take their turns here, never faster than the ceiling; a waiting request notices
+a change of the rate at once. Neighbours: `core.pacing` decides how fast, `request_executor` takes a turn for each
+attempt.
 """
 
 import math
@@ -12,65 +13,82 @@ from worker.core.model.errors import RateLimited
 from worker.core.pacing import rate_estimator, retry_policy, token_bucket
 from worker.engine import cancellation
 
-_LEAST_SECONDS = 1e-6
-"""What any clock can tell apart: a shorter sleep may end before it began, over and over."""
+_SHORTEST_SLEEP = 1e-6
+"""Seconds that any clock can tell apart. A shorter sleep may end before it began, over and over."""
 
 
 class RateLimiter:
-    """A turnstile. It outlives runs, so that what was learned about the server's limit is kept."""
+    """Hands out turns. It outlives runs, so that what was learned about the server's limit is kept."""
 
     def __init__(self, *, requests_per_second: float, burst: int, adaptive: bool) -> None:
-        """Take the settings of `[rate_limit]`. To be made inside the event loop whose clock it uses."""
-        self._estimate = rate_estimator.RateEstimator(ceiling=requests_per_second, adaptive=adaptive)
+        """Take the settings of `[rate_limit]`. Call this inside the event loop whose clock it uses."""
+        self._estimator = rate_estimator.RateEstimator(ceiling=requests_per_second, adaptive=adaptive)
         self._bucket = token_bucket.TokenBucket(burst=burst, now=anyio.current_time())
         self._closed_until = -math.inf
-        self._head = anyio.Lock()
+        self._ordinary, self._urgent = anyio.Lock(), anyio.Lock()  # one waiter each: the others queue for the lock
+        self._urgent_waiters = 0
         self._changed = anyio.Event()
 
-    async def acquire(self, run_cancellation: cancellation.Cancellation) -> float:
-        """Wait until a request may go; give the moment it goes.
+    async def acquire(self, run_cancellation: cancellation.Cancellation, *, urgent: bool = False) -> float:
+        """Wait until a request may go, and return the moment it goes.
 
-        Raises the reason of `halt`, and errors.RateLimited where Charge asked for a pause too long to sit out.
+        An urgent request takes the next turn: a proof that a driver may be detached would expire while the detach
+        queues behind hundreds of other requests. Raises the reason of the cancellation, and errors.RateLimited if
+        Charge asked for a pause that is too long to wait for.
         """
-        async with self._head:
-            while (wait := self._wait(anyio.current_time())) > 0:
+        self._urgent_waiters += urgent
+        try:
+            async with self._urgent if urgent else self._ordinary:
+                while (wait := self._wait(anyio.current_time(), urgent=urgent)) > 0:
+                    run_cancellation.check()
+                    with anyio.move_on_after(max(wait, _SHORTEST_SLEEP)):
+                        await self._changed.wait()
                 run_cancellation.check()
-                with anyio.move_on_after(max(wait, _LEAST_SECONDS)):
-                    await self._changed.wait()
-            run_cancellation.check()
-            self._bucket.take()
-            return anyio.current_time()
+                self._bucket.take()
+                return anyio.current_time()
+        finally:
+            if urgent:
+                self._urgent_waiters -= 1
+                self.wake()
+
+    def give_back(self) -> None:
+        """Return a turn that was not used."""
+        self._bucket.give_back()
+        self.wake()
 
     def accepted(self, sent: float) -> None:
-        """Note that a request of the moment `sent` was accepted, whatever its answer."""
+        """Note that the request that went at `sent` was accepted, whatever its answer."""
         now = anyio.current_time()
-        before = self._estimate.rate(now)
-        self._estimate.accepted(sent=sent, now=now)
-        if self._estimate.rate(now) > before:
-            self._bucket.wait(now, before)  # what was saved up until now was saved up at the old rate
+        before = self._estimator.rate(now)
+        self._estimator.accepted(sent=sent, now=now)
+        if self._estimator.rate(now) > before:
+            self._bucket.wait(now, before)  # tokens up to now were saved at the old rate
             self.wake()
 
     def limited(self, sent: float, retry_after: float | None) -> None:
-        """Note that a request of the moment `sent` was answered with 429, and slow everybody down."""
+        """Note that the request that went at `sent` was answered with 429, and slow down all requests."""
         now = anyio.current_time()
-        self._bucket.wait(now, self._estimate.rate(now))
-        if self._estimate.limited(sent=sent, now=now):
+        self._bucket.wait(now, self._estimator.rate(now))
+        if self._estimator.limited(sent=sent, now=now):
             self._bucket.drain()
         if retry_after is not None:
             self._closed_until = max(self._closed_until, now + retry_after)
         self.wake()
 
     def wake(self) -> None:
-        """Let the head of the queue look again: the pace has changed, or the run has ended."""
+        """Let the waiting requests look again: the rate has changed, or the run has ended."""
         self._changed.set()
         self._changed = anyio.Event()
 
     def rate(self) -> float:
-        """Give the requests a second that may be sent now."""
-        return self._estimate.rate(anyio.current_time())
+        """Return the requests a second that may be sent now."""
+        return self._estimator.rate(anyio.current_time())
 
-    def _wait(self, now: float) -> float:
+    def _wait(self, now: float, *, urgent: bool) -> float:
+        """Return the seconds until the next turn, infinite while an urgent request waits for it."""
         closed = self._closed_until - now
         if closed > retry_policy.LONGEST_WAIT:
             raise RateLimited(f"Charge asked for a pause of {closed:.0f} s", retry_after=closed)
-        return max(closed, self._bucket.wait(now, self._estimate.rate(now)))
+        if self._urgent_waiters and not urgent:
+            return math.inf
+        return max(closed, self._bucket.wait(now, self._estimator.rate(now)))

@@ -1,7 +1,7 @@
-"""One reconciliation, from reading to report. It reads like the architecture: desired, actual, plan, judged, outcome.
+"""One reconciliation, from reading to report: desired, actual, plan, guard, apply, verify, report.
 
-Invariants: the plan that is judged is the plan that is shown and applied; every failure that is foreseen ends as a
-report. Neighbours: `survey` reads and judges, `apply` writes, `verification` looks again; `service` builds this.
+Invariants: the plan that the guard evaluates is the plan that is shown and applied; every expected failure ends as a
+report. Neighbours: `plan_builder` reads and plans, `applier` writes and reads back, `wiring` builds this.
 """
 
 import dataclasses
@@ -12,177 +12,180 @@ import structlog
 
 from worker.core.model.actual import Actual
 from worker.core.model.errors import FleetSyncError, JournalError
-from worker.core.model.identifiers import RunId
-from worker.core.model.outcomes import ChangeResult, Outcome
-from worker.core.model.plan import Change, GuardedPlan
-from worker.core.model.ports import Clock, Intent, Journal, OpenIntent
+from worker.core.model.identifiers import DriverId
+from worker.core.model.outcomes import ChangeResult, Outcome, Unknown
+from worker.core.model.plan import Change, ConcernedDriver, GuardedPlan
+from worker.core.model.ports import OpenIntent
 from worker.core.model.problem import Problem
 from worker.core.model.report import Report
-from worker.core.planning import observation
+from worker.core.planning import observation, unclear_writes
 from worker.core.safety import attach_first
-from worker.engine import applier, plan_builder, reader, request_executor, verification
+from worker.engine import applier, plan_builder, reader, run_context, source_watch, verification
 
 log = structlog.get_logger()
 
-Postpone = Callable[[Sequence[Change], datetime.datetime], Mapping[Change, Outcome]]
-"""Gives those of all planned changes that are not to be sent in this run, with the outcome that says why."""
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _ToApply:
+    """A plan that is about to be applied, and the allowed changes of it that are not sent, with their outcomes."""
+
+    guarded: GuardedPlan
+    skipped: Mapping[Change, Outcome]
+    resendable: Mapping[Change, OpenIntent]
+    concerned: Mapping[DriverId, ConcernedDriver]
+    actual: Actual
+    plan_result: plan_builder.PlanResult | None = None
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        return tuple(change for change in self.guarded.changes if change not in self.skipped)
 
 
 class Reconciler:
-    """One run, under the id `run`."""
+    """One run."""
 
     def __init__(
         self,
-        *,
-        run: RunId,
+        context: run_context.RunContext,
         builder: plan_builder.PlanBuilder,
-        reader: reader.Reader,
-        applier: applier.Applier,
-        journal: Journal,
-        executor: request_executor.RequestExecutor,
-        clock: Clock,
-        keep: datetime.timedelta | None = None,
+        account_reader: reader.Reader,
+        account_applier: applier.Applier,
+        *,
         show: Callable[[plan_builder.PlanResult], None] = lambda plan_result: None,
-        postpone: Postpone = lambda changes, now: {},
     ) -> None:
-        """Take everything that a run needs. `show` gets the judged plan before anything of it is applied.
-
-        `keep` is how long the journal keeps a finished run, None for ever. `postpone` says which of its
-        changes `reconcile` is not to send this time.
-        """
-        self._run = run
-        self._started = clock.now()
+        """Take the parts of a run. `show` receives the plan before anything of it is applied."""
+        self._context = context
+        self._started = context.clock.now()
         self._builder = builder
-        self._reader = reader
-        self._applier = applier
-        self._journal = journal
-        self._executor = executor
-        self._clock = clock
-        self._keep = keep
+        self._reader = account_reader
+        self._applier = account_applier
+        self._journal = context.journal
+        self._cancellation = context.cancellation
         self._show = show
-        self._postpone = postpone
 
     async def reconcile(self, *, trigger: str, approved: str | None = None) -> Report:
-        """Recover, read, plan, guard, apply, verify, report. Never raises what it foresees: the report says it."""
+        """Recover, read, plan, guard, apply, verify, report. Never raises an expected error: the report holds it."""
         try:
             left_open = await self._journal.open()
-            async with self._executor.run_cancellation.reading():
+            async with self._cancellation.reading():
                 desired, actual = await self._builder.read()
-                await self._recover(left_open, actual)
-            plan_result = await self._builder.plan(desired, actual, approved=approved)
+                still_open = await self._recover(left_open, actual)
+            plan_result = await self._builder.plan(desired, actual, approved=approved, open_intents=still_open)
             await self._remember(plan_result)
         except FleetSyncError as error:
             return await self._finish(self._report(None, error=error), trigger=trigger)
         self._show(plan_result)
-        left_out = self._left_out(plan_result.guarded)
-        changes = tuple(change for change in plan_result.guarded.changes if change not in left_out)
-        undone = tuple(ChangeResult(change, outcome) for change, outcome in left_out.items())
-        finished = await self._carry_out(
-            plan_result.guarded, changes, trigger=trigger, undone=undone, plan_result=plan_result
+        guarded = plan_result.guarded
+        to_apply = _ToApply(
+            guarded, plan_result.skipped, plan_result.resendable, guarded.concerned, actual, plan_result
         )
-        return await self._finish(finished, trigger=trigger)
+        return await self._finish(await self._apply(to_apply, trigger=trigger), trigger=trigger)
+
+    async def apply(self, saved: GuardedPlan) -> Report:
+        """Make the changes of a saved plan that still fit what Charge holds; skip the others."""
+        try:
+            left_open = await self._journal.open()
+            async with self._cancellation.reading():
+                await self._builder.ownership.check_account()
+                actual = await self._reader.drivers({change.driver for change in saved.changes})
+                await self._builder.ownership.check_fleets(actual)
+                still_open = await self._recover(left_open, actual)
+        except FleetSyncError as error:
+            return await self._finish(self._report(saved, error=error), trigger="apply")
+        unclear = unclear_writes.sort_out(still_open, frozenset(saved.changes))
+        stale = {change: outcome for change in saved.changes if (outcome := observation.stale_reason(change, actual))}
+        skipped = _skipped(saved, unclear) | stale
+        to_apply = _ToApply(saved, skipped, unclear.resendable, _seen_now(saved, actual), actual)
+        return await self._finish(await self._apply(to_apply, trigger="apply"), trigger="apply")
 
     async def _remember(self, plan_result: plan_builder.PlanResult) -> None:
-        """Bring to the journal what later runs judge by, where it is new."""
+        """Record what later runs need to know, if it is new."""
         names = {fleet.id: fleet.name for fleet in plan_result.actual.fleets.values()}
         await self._journal.claim(plan_result.guarded.account, fleets=names)
         await self._journal.remember(plan_result.resolutions)
         if plan_result.newly_absent or plan_result.returned:
             await self._journal.note_absences(
-                newly_absent=plan_result.newly_absent, since=plan_result.guarded.created, returned=plan_result.returned
+                newly_absent=plan_result.newly_absent,
+                since=plan_result.guarded.created,
+                returned=plan_result.returned,
             )
 
-    def _left_out(self, guarded: GuardedPlan) -> Mapping[Change, Outcome]:
-        """Give the changes that are not sent in this run: what is postponed, and what waits for that."""
-        planned = (*guarded.changes, *(held.change for held in guarded.held))
-        return attach_first.skipped_changes(guarded.changes, self._postpone(planned, guarded.created))
+    async def _recover(self, left_open: Sequence[OpenIntent], actual: Actual) -> list[OpenIntent]:
+        """Settle the open intents of earlier runs by what was just read. Return those that are still unclear.
 
-    async def apply(self, saved: GuardedPlan) -> Report:
-        """Make the changes of a saved plan that still fit what Charge holds; the others are left undone."""
-        try:
-            left_open = await self._journal.open()
-            async with self._executor.run_cancellation.reading():
-                await self._builder.ownership.check_account()
-                actual = await self._reader.drivers({change.driver for change in saved.changes})
-                await self._builder.ownership.check_fleets(actual)
-                await self._recover(left_open, actual)
-        except FleetSyncError as error:
-            return await self._finish(self._report(saved, error=error), trigger="apply")
-        misfits = {change: outcome for change in saved.changes if (outcome := observation.stale_reason(change, actual))}
-        undone = tuple(ChangeResult(change, outcome) for change, outcome in misfits.items())
-        fitting = tuple(change for change in saved.changes if change not in misfits)
-        return await self._finish(
-            await self._carry_out(saved, fitting, trigger="apply", undone=undone), trigger="apply"
-        )
-
-    async def _recover(self, left_open: Sequence[OpenIntent], actual: Actual) -> None:
-        """Close what earlier lives left open, by what was just read; retrieve whom the reading did not show."""
+        Retrieves the drivers that the reading did not show.
+        """
         if not left_open:
-            return
+            return []
         retrieved = await self._reader.drivers(observation.unread_drivers(left_open, actual))
-        closed = [*observation.settle_intents(left_open, actual), *observation.settle_intents(left_open, retrieved)]
-        await self._journal.record(closed)
-        log.warning("recovered", intents=len(left_open), closed=len(closed))
-
-    async def _carry_out(
-        self,
-        guarded: GuardedPlan,
-        changes: Sequence[Change],
-        *,
-        trigger: str,
-        undone: tuple[ChangeResult, ...] = (),
-        plan_result: plan_builder.PlanResult | None = None,
-    ) -> Report:
-        """Journal what is intended, make it, look again at what was done, and report."""
-        if not changes:
-            return self._report(guarded, undone)
-        intents = [
-            dataclasses.replace(intent, approved=intent.change in guarded.approved)
-            for intent in self._applier.intend(changes)
+        now, late_effects = self._context.clock.now(), self._context.options.late_effects
+        settled = [
+            settled
+            for reading in (actual, retrieved)
+            for settled in observation.settle_intents(left_open, reading, now=now, late_effects=late_effects)
         ]
-        spent = plan_result.spent(changes) if plan_result else None
+        await self._journal.record(settled)
+        outcomes = dict(settled)
+        still_open = [
+            _with_outcome(each, outcomes.get(each.intent.key), now)
+            for each in left_open
+            if isinstance(outcomes.get(each.intent.key), Unknown | None)
+        ]
+        log.warning("recovered", intents=len(left_open), closed=len(left_open) - len(still_open))
+        return still_open
+
+    async def _apply(self, to_apply: _ToApply, *, trigger: str) -> Report:
+        """Journal the intents, make the changes, read them back, and report."""
+        guarded, changes = to_apply.guarded, to_apply.changes
+        skipped = tuple(ChangeResult(change, outcome) for change, outcome in to_apply.skipped.items())
+        if not changes:
+            return self._report(guarded, skipped)
+        work = self._applier.prepare(
+            changes,
+            open_intents=to_apply.resendable.values(),
+            concerned=to_apply.concerned,
+            unsent=[*to_apply.skipped, *(held.change for held in guarded.held)],
+            statuses=to_apply.actual.inactive,
+            approved=guarded.approved,
+        )
+        plan_result = to_apply.plan_result
         try:
-            await self._journal.begin(self._run, trigger=trigger, spent=spent, guarded=guarded, intents=intents)
+            await self._journal.begin(
+                self._context.run,
+                trigger=trigger,
+                guarded=guarded,
+                intents=work.intents,
+                resent=[each.intent.key for each in work.resent],
+                spent=plan_result.spent(changes) if plan_result else None,
+            )
         except JournalError as error:
             return self._report(guarded, error=error)
-        made = await self._applier.apply(intents)
-        verified, problems = await verification.verify(
-            made, plan_result=plan_result, reader=self._reader, run_cancellation=self._executor.run_cancellation
-        )
-        await self._correct(intents, made, verified)
-        results = tuple(sorted((*verified, *undone), key=lambda result: result.change.order))
-        return self._report(guarded, results, problems=problems, error=self._executor.run_cancellation.reason)
+        applied = await self._applier.apply(work, sources=self._watch(plan_result), check=self._check(plan_result))
+        results = tuple(sorted((*applied.results, *skipped), key=lambda result: result.change.order))
+        return self._report(guarded, results, problems=applied.problems, error=self._cancellation.reason)
 
-    async def _correct(
-        self,
-        intents: Sequence[Intent],
-        made: Sequence[ChangeResult],
-        verified: Sequence[ChangeResult],
-    ) -> None:
-        """Bring to the journal which outcomes the verification changed."""
-        corrected = [
-            (intent.key, after.outcome)
-            for intent, before, after in zip(intents, made, verified, strict=True)
-            if after is not before
-        ]
-        try:
-            await self._journal.record(corrected)
-        except JournalError as error:
-            self._executor.run_cancellation.request_stop(error)
+    def _watch(self, plan_result: plan_builder.PlanResult | None) -> source_watch.SourceWatch:
+        """Return the watch over the sources. A saved plan does what was reviewed, whatever the sources say now."""
+        if plan_result is None:
+            return source_watch.SourceWatch((), clock=self._context.clock)
+        return self._builder.sources
 
-    async def _finish(self, finished: Report, *, trigger: str) -> Report:
+    def _check(self, plan_result: plan_builder.PlanResult | None) -> verification.Verification:
+        desired = plan_result.desired if plan_result else None
+        requests = plan_result.actual.requests if plan_result else 0
+        return verification.Verification(self._context, self._reader, desired=desired, listing_requests=requests)
+
+    async def _finish(self, run_report: Report, *, trigger: str) -> Report:
         """Record the end of the run. A report that cannot be recorded says so."""
-        if isinstance(finished.error, JournalError):
-            return finished
+        if isinstance(run_report.error, JournalError):
+            return run_report
         try:
-            await self._journal.finish(finished, trigger=trigger)
-            if self._keep is not None:
-                # To the day: it is a cheap question in every run, and there is something to forget once a day.
-                last = finished.finished - self._keep
-                await self._journal.prune(before=last.replace(hour=0, minute=0, second=0, microsecond=0))
+            await self._journal.finish(run_report, trigger=trigger)
+            if (keep := self._context.options.keep) is not None:
+                await self._journal.prune(before=_start_of_day(run_report.finished - keep))
         except JournalError as error:
-            return dataclasses.replace(finished, error=finished.error or error)
-        return finished
+            return dataclasses.replace(run_report, error=run_report.error or error)
+        return run_report
 
     def _report(
         self,
@@ -194,12 +197,38 @@ class Reconciler:
     ) -> Report:
         """Sum the run up as of now."""
         return Report(
-            run=self._run,
+            run=self._context.run,
             started=self._started,
-            finished=self._clock.now(),
+            finished=self._context.clock.now(),
             guarded=guarded,
             results=results,
             problems=problems,
-            traffic=self._executor.traffic,
+            traffic=self._context.executor.traffic,
             error=error,
         )
+
+
+def _skipped(saved: GuardedPlan, unclear: unclear_writes.UnclearWrites) -> dict[Change, Outcome]:
+    """Return the changes of a saved plan that wait: for an unclear write, or for an attach that is held."""
+    held = [held.change for held in saved.held]
+    return attach_first.skipped_changes(saved.changes, unclear.waiting, held=held)
+
+
+def _start_of_day(moment: datetime.datetime) -> datetime.datetime:
+    """Return the start of the day: runs are pruned once a day, and the question costs little in every other run."""
+    return moment.replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def _with_outcome(each: OpenIntent, outcome: Outcome | None, now: datetime.datetime) -> OpenIntent:
+    """Return an open intent with the unknown outcome that was just recorded for it, if any."""
+    if not isinstance(outcome, Unknown):
+        return each
+    return dataclasses.replace(each, attempts=outcome.attempts, last_attempt=now, code=outcome.code)
+
+
+def _seen_now(saved: GuardedPlan, actual: Actual) -> dict[DriverId, ConcernedDriver]:
+    """Return what the saved plan wants for each driver, with what was just read of the driver."""
+    return {
+        driver: dataclasses.replace(concerned, seen=actual.memberships.get(driver, frozenset()))
+        for driver, concerned in saved.concerned.items()
+    }

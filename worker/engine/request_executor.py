@@ -1,19 +1,26 @@
-"""Sends one request as often as is worth it: paced, retried, counted.
+"""Sends one request as often as is worth it: rate limited, retried, counted.
 
-Invariants: each attempt waits for its turn; nothing is sent after a halt; a 401 halts the run. The first attempt runs
-outside of tenacity, which would cost every request, not just the failed ones. Neighbours: `core.retry` decides,
-`pacing` lets pass, `reading` and `apply` send through this.
+Invariants: each attempt waits for its turn; nothing is sent after a stop; a 401 stops the run. Neighbours:
+`core.pacing.retry_policy` decides about retries, `rate_limiter` hands out the turns, `reader` and `applier` send all
+their requests through this.
 """
 
 import dataclasses
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import anyio
 import structlog
 import tenacity
 
-from worker.core.model.errors import ChargeError, ForeignOrigin, KeyRejected, NotSent, RateLimited, Unreachable
+from worker.core.model.errors import (
+    ChargeError,
+    ForeignOrigin,
+    KeyRejected,
+    NotSent,
+    RateLimited,
+    Unreachable,
+)
 from worker.core.model.report import Traffic
 from worker.core.pacing import retry_policy
 from worker.engine import cancellation, rate_limiter
@@ -21,24 +28,23 @@ from worker.engine import cancellation, rate_limiter
 log = structlog.get_logger()
 
 Answer = TypeVar("Answer")
+Call = Callable[[], Awaitable[Answer]]
 
 _SILENCE = 5.0
-"""Seconds without a single success, after which people are told."""
-Call = Callable[[], Awaitable[Answer]]
+"""Seconds without a single success, after which a warning is logged."""
 
 
 @dataclasses.dataclass(slots=True)
 class Attempts:
-    """What became of one request so far: how often it went over the wire, and the codes of its failures.
+    """What one request has gone through: how often it went over the wire, and the codes of its failures.
 
-    `doubtful`: an attempt got no clear answer, and may have taken effect.
+    `maybe_applied` says that an attempt got no clear answer, and may have taken effect.
     """
 
     write: bool = False
     count: int = 0
     maybe_applied: bool = False
     failures: set[str] = dataclasses.field(default_factory=set)
-    ready: Callable[[], Awaitable[None]] | None = None
 
 
 class RequestExecutor:
@@ -52,96 +58,97 @@ class RequestExecutor:
         policy: retry_policy.RetryPolicy,
         jitter: Callable[[], float],
     ) -> None:
-        """Take the account's pace, the run's halt, and `jitter`, which gives numbers from 0 to 1."""
+        """Take the account's rate limiter, the run's cancellation, and `jitter`, which returns numbers from 0 to 1."""
         self._limiter = limiter
         self._policy = policy
         self._jitter = jitter
         self._budget = retry_policy.RetryBudget()
-        self._answered = self._told = anyio.current_time()
+        self._last_success = self._last_warning = anyio.current_time()
         self._traffic = {"reads": 0, "writes": 0, "retries": 0, "rate_limited": 0}
-        self.run_cancellation = run_cancellation
+        self.cancellation = run_cancellation
 
     @property
     def traffic(self) -> Traffic:
-        """Count what went over the wire until now."""
+        """Return the number of requests that went over the wire."""
         return Traffic(**self._traffic)
 
     @property
     def requests(self) -> int:
-        """Count all requests until now, but for retries: the same work counts the same in any weather."""
+        """Return the number of requests without retries, so that the same work counts the same on a bad network."""
         return self._traffic["reads"] + self._traffic["writes"] - self._traffic["retries"]
 
-    async def send(
-        self, call: Call[Answer], attempts: Attempts | None = None, *, ready: Call[None] | None = None
+    @property
+    def seconds_between_turns(self) -> float:
+        """Return the seconds between two turns at the present rate."""
+        return 1 / self._limiter.rate()
+
+    async def execute(
+        self,
+        call: Call[Answer],
+        attempts: Attempts | None = None,
+        *,
+        ready: Call[None] | None = None,
+        urgent: bool = False,
     ) -> Answer:
-        """Call until it succeeds or another attempt is not worth it; then raise what the last attempt raised.
+        """Call until it succeeds or another attempt is not worth it; then raise the error of the last attempt.
 
-        `call` sends one request and raises errors.ChargeError where that fails. `attempts` is updated all along.
-        `ready` is asked right before each attempt, and may raise instead.
+        `call` sends one request and raises errors.ChargeError if it fails. `attempts` is updated all along. `ready` is
+        awaited after each turn, right before the attempt, and may raise instead. An `urgent` request takes the next
+        turn, ahead of all that are not.
         """
-        attempts = attempts or Attempts()
-        attempts.ready = ready
+        request = _Request(call, attempts or Attempts(), ready, urgent)
+        # The first attempt runs outside of tenacity, which would cost every request, not only the failed ones.
         try:
-            return await self._attempt(call, attempts)
+            return await self._attempt(request)
         except ChargeError as error:
-            first = error
-        return await self._again(call, attempts, first)
-
-    async def _again(self, call: Call[Answer], attempts: Attempts, first: ChargeError) -> Answer:
-        """Let tenacity go on after the first failure, which it gets to see as its own first attempt."""
-        failures = [first]
-        delays = _Delays(self._policy, self._budget, self._jitter)
-
-        async def attempt() -> Answer:
-            if failures:
-                raise failures.pop()
-            return await self._attempt(call, attempts)
-
+            first_failure = error
+        retries = _Retries(self._policy, self._budget, self._jitter)
+        if not retries.allowed(first_failure):
+            raise first_failure
+        self._log_retry(first_failure, retries)
+        await self.cancellation.sleep(retries.delay)
         retrying = tenacity.AsyncRetrying(
-            retry=delays.worth_it,
-            wait=delays.wait,
-            sleep=self.run_cancellation.sleep,
-            before_sleep=self._tell,
+            retry=tenacity.retry_if_exception(retries.allowed),
+            wait=lambda state: retries.delay,
+            sleep=self.cancellation.sleep,
+            before_sleep=lambda state: self._log_retry(state.outcome.exception() if state.outcome else None, retries),
             reraise=True,
         )
-        return await retrying(attempt)
+        return await retrying(self._attempt, request)
 
-    async def _attempt(self, call: Call[Answer], attempts: Attempts) -> Answer:
-        """Wait for the turn, send once, and let the pace know what came back."""
-        sent = await self._limiter.acquire(self.run_cancellation)
-        if attempts.ready is not None:
-            await attempts.ready()
-        before, attempts.maybe_applied = attempts.maybe_applied, True
-        went = 1
+    async def _attempt(self, request: "_Request[Answer]") -> Answer:
+        """Wait for the turn, send once, and tell the rate limiter what came back."""
+        attempts = request.attempts
+        sent = await self._limiter.acquire(self.cancellation, urgent=request.urgent)
+        if request.ready is not None:
+            try:
+                await request.ready()
+            except BaseException:
+                self._limiter.give_back()
+                raise
+        maybe_applied_before = attempts.maybe_applied
+        attempts.maybe_applied = True  # until there is an answer: a cancelled attempt may have taken effect, too
+        sent_requests = 1
         try:
-            answer = await call()
+            answer = await request.call()
         except ChargeError as error:
+            sent_requests = 0 if isinstance(error, NotSent) else 1
             attempts.failures.add(error.code)
-            went = 0 if isinstance(error, NotSent) else 1
-            attempts.maybe_applied = before or _says_nothing(error)
-            self._note(error, sent)
+            attempts.maybe_applied = maybe_applied_before or _may_have_been_applied(error)
+            self._note_failure(error, sent)
             raise
         finally:
-            self._traffic["retries"] += went if attempts.count else 0
-            self._traffic["writes" if attempts.write else "reads"] += went
-            attempts.count += went
-        attempts.maybe_applied = before
+            self._traffic["retries"] += sent_requests if attempts.count else 0
+            self._traffic["writes" if attempts.write else "reads"] += sent_requests
+            attempts.count += sent_requests
+        attempts.maybe_applied = maybe_applied_before
         self._limiter.accepted(sent)
         self._budget.succeeded()
-        self._answered = anyio.current_time()
+        self._last_success = anyio.current_time()
         return answer
 
-    def _tell(self, state: tenacity.RetryCallState) -> None:
-        """Log that a request is repeated, and every few seconds loudly while none succeeds at all."""
-        error = state.outcome.exception() if state.outcome else None
-        fields = {"attempt": state.attempt_number, "wait": round(state.upcoming_sleep, 3), "error": str(error)}
-        log.debug("request_retried", **fields)
-        if (now := anyio.current_time()) - max(self._answered, self._told) >= _SILENCE:
-            self._told = now
-            log.warning("charge_unanswered", **fields)
-
-    def _note(self, error: ChargeError, sent: float) -> None:
-        """Let pace and run know of a clear answer that is none of success."""
+    def _note_failure(self, error: ChargeError, sent: float) -> None:
+        """Tell the rate limiter and the run about a clear answer that is not a success."""
         if isinstance(error, Unreachable):
             return
         if isinstance(error, RateLimited):
@@ -150,16 +157,35 @@ class RequestExecutor:
         else:
             self._limiter.accepted(sent)
         if isinstance(error, KeyRejected):
-            self.run_cancellation.request_stop(error)
+            self.cancellation.request_stop(error)
+
+    def _log_retry(self, error: BaseException | None, retries: "_Retries") -> None:
+        """Log a retry, and every few seconds a warning while nothing succeeds at all."""
+        fields = {"attempt": retries.failed_attempts, "wait": round(retries.delay, 3), "error": str(error)}
+        log.debug("request_retried", **fields)
+        now = anyio.current_time()
+        if now - max(self._last_success, self._last_warning) >= _SILENCE:
+            self._last_warning = now
+            log.warning("charge_unanswered", **fields)
 
 
-def _says_nothing(error: ChargeError) -> bool:
-    """Tell whether a failure leaves open if the request took effect."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Request(Generic[Answer]):
+    """A request with everything that its attempts share."""
+
+    call: Call[Answer]
+    attempts: Attempts
+    ready: Call[None] | None
+    urgent: bool
+
+
+def _may_have_been_applied(error: ChargeError) -> bool:
+    """Return whether a failure leaves open if the request took effect."""
     return isinstance(error, Unreachable | ForeignOrigin) and not isinstance(error, NotSent)
 
 
-class _Delays:
-    """Obeys `core.retry` in tenacity's terms: whether to try again, and how long to wait before."""
+class _Retries:
+    """The retries of one request, as `retry_policy` decides them."""
 
     def __init__(
         self, policy: retry_policy.RetryPolicy, budget: retry_policy.RetryBudget, jitter: Callable[[], float]
@@ -167,17 +193,17 @@ class _Delays:
         self._policy = policy
         self._budget = budget
         self._jitter = jitter
-        self._delay = 0.0
+        self.failed_attempts = 0
+        self.delay = 0.0
+        """Seconds to wait before the next attempt."""
 
-    def worth_it(self, state: tenacity.RetryCallState) -> bool:
-        error = state.outcome.exception() if state.outcome else None
+    def allowed(self, error: BaseException) -> bool:
+        """Count a failed attempt, and return whether another one is worth it."""
+        self.failed_attempts += 1
         if not isinstance(error, ChargeError):
             return False
-        delay = retry_policy.delay(error, attempt=state.attempt_number, jitter=self._jitter(), policy=self._policy)
+        delay = retry_policy.delay(error, attempt=self.failed_attempts, jitter=self._jitter(), policy=self._policy)
         if delay is None or not self._budget.retry():
             return False
-        self._delay = delay
+        self.delay = delay
         return True
-
-    def wait(self, state: tenacity.RetryCallState) -> float:
-        return self._delay

@@ -1,59 +1,111 @@
-"""Looks whether what was answered as done is so: an answer may be a replay of how things once were.
+"""Reads back what a run wrote, and settles every doubt about the drivers that it changed.
 
-Invariant: only a fresh reading changes an outcome, and only from done to unknown. Neighbours: `cycle` asks after it
-applied, `core.evidence` holds outcomes against the reading.
+Invariants: a listing that contradicts is settled by a GET; a reading that still contradicts is repeated patiently,
+because reads lag behind writes; a driver in no wanted fleet is attached again once, or reported. Neighbours:
+`driver_lane` holds the outcomes and the state of each driver, `reader` reads.
 """
 
-from collections.abc import Collection
+from collections.abc import Iterable, Sequence
 
 import structlog
 
 from worker.core.model.actual import Actual
+from worker.core.model.desired import Desired
 from worker.core.model.errors import FleetSyncError
-from worker.core.model.identifiers import DriverId
-from worker.core.model.outcomes import ChangeResult
 from worker.core.model.problem import Problem
-from worker.core.planning import observation
-from worker.engine import cancellation, plan_builder, reader
+from worker.engine import concurrency, driver_lane, reader, run_context
 
 log = structlog.get_logger()
 
 
-async def verify(
-    results: tuple[ChangeResult, ...],
-    *,
-    plan_result: plan_builder.PlanResult | None,
-    reader: reader.Reader,
-    run_cancellation: cancellation.Cancellation,
-) -> tuple[tuple[ChangeResult, ...], tuple[Problem, ...]]:
-    """Read back what was answered as done; give the results as they are then, and what is wrong with them.
+class Verification:
+    """The read-back of one run."""
 
-    `survey` is what the run began with, if it read everything; a halted run reads nothing any more.
-    """
-    drivers = {result.change.driver for result in results if result.done}
-    if not drivers or run_cancellation.reason is not None:
-        return results, ()
-    try:
-        async with run_cancellation.reading():
-            actual = await _read_back(drivers, plan_result, reader)
-    except FleetSyncError as error:
-        return results, (Problem("verification", f"what was done could not be read back: {error.message}"),)
-    verified = tuple(observation.check_against(result, actual) for result in results)
-    lost = sum(result.done for result in results) - sum(result.done for result in verified)
-    unread = sum(result.done and observation.is_unobserved(result.change, actual) for result in results)
-    messages = []
-    if lost:
-        log.error("not_converging", changes=lost)
-        messages.append(f"{lost} of the changes were answered as done, but a fresh reading does not show them")
-    if unread:
-        messages.append(f"{unread} of the changes were answered as done, but could not be read back")
-    return verified, tuple(Problem("verification", message) for message in messages)
+    def __init__(
+        self,
+        context: run_context.RunContext,
+        account_reader: reader.Reader,
+        *,
+        desired: Desired | None,
+        listing_requests: int,
+    ) -> None:
+        """Take the run and its reader.
 
+        `desired` is what the run read first, if it read all that the sources speak of; that took `listing_requests`.
+        """
+        self._context = context
+        self._cancellation = context.cancellation
+        self._reader = account_reader
+        self._desired = desired
+        self._listing_requests = listing_requests
 
-async def _read_back(
-    drivers: Collection[DriverId], plan_result: plan_builder.PlanResult | None, reader: reader.Reader
-) -> Actual:
-    """Read the changed drivers, or everything once more where that costs fewer requests."""
-    if plan_result is None or len(drivers) <= plan_result.actual.requests:
-        return await reader.drivers(drivers)
-    return await reader.read(plan_result.desired)
+    async def verify(self, lanes: Iterable[driver_lane.DriverLane]) -> tuple[Problem, ...]:
+        """Read back the drivers that were written, correct the outcomes, and return what is wrong.
+
+        A run that was stopped reads nothing any more: then the replies to its writes decide.
+        """
+        written = [lane for lane in lanes if lane.was_written]
+        problems: list[Problem] = []
+        if written and self._cancellation.reason is None:
+            try:
+                await self._read_back(written)
+            except FleetSyncError as error:
+                message = f"the changes could not be read back: {error.message}"
+                problems.append(Problem("verification", message, note=True))
+        for lane in written:
+            lane.conclude()
+        unread = sum(not lane.was_read_back for lane in written)
+        if unread and not problems:
+            problems.append(Problem("verification", f"{unread} drivers could not be read back", note=True))
+        unconfirmed = sum(lane.is_unconfirmed for lane in written)
+        if unconfirmed:
+            log.error("not_converging", drivers=unconfirmed)
+            message = f"Charge accepted changes of {unconfirmed} drivers, but no reading shows them"
+            problems.append(Problem("verification", message))
+        return (*problems, *(problem for lane in written for problem in lane.problems()))
+
+    async def _read_back(self, lanes: Sequence[driver_lane.DriverLane]) -> None:
+        doubtful = list(lanes)
+        if self._desired is not None and len(lanes) > self._listing_requests:
+            async with self._cancellation.reading():
+                listed = await self._reader.read(self._desired)
+            doubtful = [lane for lane in doubtful if not self._is_confirmed(lane, listed)]
+        for delay in (0.0, *driver_lane.READ_BACK_DELAYS):
+            if not doubtful:
+                return
+            await self._cancellation.sleep(delay)
+            shown = await self._retrieve(doubtful)
+            if not shown.memberships and not shown.absent:
+                return  # Charge does not answer: the next run reads what became of the changes
+            doubtful = await self._settle(doubtful, shown)
+
+    async def _retrieve(self, lanes: Sequence[driver_lane.DriverLane]) -> Actual:
+        async with self._cancellation.reading():
+            return await self._reader.drivers({lane.driver for lane in lanes})
+
+    async def _settle(self, lanes: Sequence[driver_lane.DriverLane], shown: Actual) -> list[driver_lane.DriverLane]:
+        """Repair what other clients removed, and return the lanes that are still in doubt."""
+        unsettled = []
+        for lane in lanes:
+            if lane.driver in shown.absent:
+                lane.state.mark_deleted()
+            elif not self._is_confirmed(lane, shown, by_listing=False):
+                unsettled.append(lane)
+        with self._cancellation.writing():
+            await concurrency.run_bounded(
+                driver_lane.DriverLane.repair_lost, unsettled, limit=self._context.options.concurrency
+            )
+        return unsettled
+
+    def _is_confirmed(self, lane: driver_lane.DriverLane, actual: Actual, *, by_listing: bool = True) -> bool:
+        """Add a reading to the state of a driver, and return whether it agrees with what was written and is wanted.
+
+        A listing that contradicts is not added: it lags behind more than a GET does.
+        """
+        fleets = actual.memberships.get(lane.driver)
+        if fleets is None:
+            return False
+        agrees = lane.agrees_with(fleets)
+        if agrees or not by_listing:
+            lane.state.add_reading(fleets)
+        return agrees

@@ -75,7 +75,8 @@ MARK_RESENT = """
     WHERE account = :account AND intents.key IN (SELECT value ->> 'key' FROM json_rows(:rows))
 """
 RECORD = """
-    UPDATE intents SET settled = :settled, outcome = value ->> 'outcome',
+    UPDATE intents SET outcome = value ->> 'outcome',
+        settled = CASE WHEN settled IS NULL OR value ->> 'outcome' = 'unknown' THEN :settled ELSE settled END,
         attempts = CAST(value ->> 'attempts' AS INTEGER), request_id = value ->> 'request_id', code = value ->> 'code',
         message = value ->> 'message'
     FROM json_rows(:rows)
@@ -85,6 +86,7 @@ RECORD = """
 """Fills in outcomes that are missing or unknown. An unknown outcome may replace any other.
 
 Each row carries the account: with a parameter, SQLite would read the whole group again for every intent of the account.
+`settled` stays the time of the last attempt where a later reading decides: pauses after refusals count from there.
 """
 OUTCOMES = """
     SELECT key, outcome, attempts, request_id, code, message FROM intents

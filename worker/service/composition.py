@@ -27,7 +27,7 @@ from worker.core.model.secret import Secret
 from worker.core.pacing import retry_policy
 from worker.core.planning import references
 from worker.core.safety import guard
-from worker.engine import applier, plan_builder, rate_limiter, reader, reconciler, request_executor
+from worker.engine import plan_builder, rate_limiter, reconciler, request_executor, run_context, wiring
 from worker.journal import address as addresses
 from worker.journal import sql_journal
 from worker.service import network, shutdown
@@ -117,70 +117,37 @@ class AccountRuntime:
         """Give the present pace in requests a second."""
         return self._limiter.rate()
 
-    def builder(self) -> plan_builder.PlanBuilder:
-        """Make what reads, plans and judges, and changes nothing."""
-        executor = self._executor()
-        return self._builder(executor, self._reader(executor))
+    def new_plan_builder(self) -> plan_builder.PlanBuilder:
+        """Return what reads, plans and evaluates, and changes nothing."""
+        return wiring.new_plan_builder(self._context(new_run()), rules=self.rules, sources=self.sources)
 
-    def cycle(
+    def new_reconciler(
         self,
         *,
         run: RunId | None = None,
         show: Callable[[plan_builder.PlanResult], None] = lambda plan_result: None,
-        postpone: reconciler.Postpone = lambda changes, now: {},
     ) -> reconciler.Reconciler:
-        """Make the parts of one run. `show` gets the judged plan before anything of it is applied."""
-        executor = self._executor()
-        reader = self._reader(executor)
-        days = self.settings.journal.keep_days
-        return reconciler.Reconciler(
-            run=run or new_run(),
-            builder=self._builder(executor, reader),
-            reader=reader,
-            applier=applier.Applier(
-                charge=self._client,
-                executor=executor,
-                journal=self._journal,
-                progress=self._progress,
-                concurrency=self.settings.rate_limit.concurrency,
-                new_key=lambda: IntentKey(f"fleet-sync-{uuid.uuid4().hex}"),
-            ),
-            journal=self._journal,
-            executor=executor,
-            clock=self._clock,
-            keep=datetime.timedelta(days=days) if days else None,
-            show=show,
-            postpone=postpone,
-        )
+        """Return one run. `show` receives the plan before anything of it is applied."""
+        return wiring.new_reconciler(self._context(run or new_run()), rules=self.rules, sources=self.sources, show=show)
 
-    def _executor(self) -> request_executor.RequestExecutor:
+    def _context(self, run: RunId) -> run_context.RunContext:
         self._key_renewal.begin_run()
         run_cancellation = self.process_shutdown.new_cancellation(wake=self._limiter.wake, clock=self._clock)
-        return request_executor.RequestExecutor(
+        executor = request_executor.RequestExecutor(
             limiter=self._limiter,
             run_cancellation=run_cancellation,
             policy=_policy(self.settings),
             jitter=random.random,
         )
-
-    def _reader(self, executor: request_executor.RequestExecutor) -> reader.Reader:
-        return reader.Reader(
+        return run_context.RunContext(
+            run=run,
             charge=self._client,
-            executor=executor,
-            progress=self._progress,
-            page_size=self.settings.charge.page_size,
-            concurrency=self.settings.rate_limit.concurrency,
-            must_see={fleet for _, fleet in self.rules.limits.must_see},
-        )
-
-    def _builder(self, executor: request_executor.RequestExecutor, reader: reader.Reader) -> plan_builder.PlanBuilder:
-        return plan_builder.PlanBuilder(
-            rules=self.rules,
-            sources=self.sources,
-            reader=reader,
             journal=self._journal,
-            run_cancellation=executor.run_cancellation,
+            executor=executor,
             clock=self._clock,
+            progress=self._progress,
+            new_key=lambda: IntentKey(f"fleet-sync-{uuid.uuid4().hex}"),
+            options=_options(self.settings, self.rules.limits),
         )
 
     def _paced_as(self, settings: model.Settings) -> bool:
@@ -311,6 +278,17 @@ def _limiter(settings: model.Settings) -> rate_limiter.RateLimiter:
     rate_limit = settings.rate_limit
     return rate_limiter.RateLimiter(
         requests_per_second=rate_limit.requests_per_second, burst=rate_limit.burst, adaptive=rate_limit.adaptive
+    )
+
+
+def _options(settings: model.Settings, limits: guard.Limits) -> run_context.RunOptions:
+    days = settings.journal.keep_days
+    return run_context.RunOptions(
+        page_size=settings.charge.page_size,
+        concurrency=settings.rate_limit.concurrency,
+        must_see=frozenset(fleet for _, fleet in limits.must_see),
+        keep=datetime.timedelta(days=days) if days else None,
+        late_effects=datetime.timedelta(seconds=settings.retry.late_effect_seconds),
     )
 
 

@@ -17,6 +17,7 @@ import structlog
 from anyio import abc
 
 from worker.core.model.errors import FleetSyncError, JournalBusy, JournalError, SettingsError
+from worker.core.model.outcomes import is_superseded
 from worker.core.model.ports import Clock
 from worker.core.model.report import Report, RunResult
 from worker.core.monitoring import status
@@ -58,7 +59,8 @@ class Service:
         self._on_run_end = on_run_end
         self._shutdown = account.process_shutdown
         self._triggers = triggers.PendingTriggers()
-        self._backoff = refusal_backoff.RefusalBackoff()
+        self._next_retry: datetime.datetime | None = None
+        self._superseded = False
         self._run_log = run_log.RunLog()
         self._failures = 0
         self._boundary: datetime.datetime | None = None
@@ -100,7 +102,9 @@ class Service:
 
     async def _reconcile(self, trigger: status.Trigger) -> bool:
         """Do one run; return whether this process is still the journal's writer. Catches every failure of the run."""
-        run, started, self._boundary = composition.new_run(), self._clock.now(), None
+        run, started = composition.new_run(), self._clock.now()
+        self._boundary = self._next_retry = None
+        self._superseded = False
 
         def show(plan_result: plan_builder.PlanResult) -> None:
             self._boundary = plan_result.next_boundary
@@ -109,12 +113,13 @@ class Service:
 
         self.service_state.begin(run, trigger=trigger)
         try:
-            reconciler = self.account.cycle(run=run, show=show, postpone=self._backoff.postponed)
+            reconciler = self.account.new_reconciler(run=run, show=show)
             finished = await reconciler.reconcile(trigger=trigger)
             if isinstance(finished.error, JournalBusy):
                 self.service_state.end(None, trigger=trigger)
                 return False
             self.service_state.journal_bytes = await self.account.journal_bytes()
+            self._next_retry = await self._find_next_retry(finished)
             self._record_end(finished, trigger)
         except Exception:
             log.exception("run_crashed", run=run, trigger=trigger)
@@ -131,10 +136,20 @@ class Service:
 
     def _record_end(self, finished: Report, trigger: status.Trigger) -> None:
         self._failures = self._failures + 1 if finished.result is RunResult.FAILED else 0
-        self._backoff.note(finished.results, self._clock.now())
+        self._superseded = any(is_superseded(result.outcome) for result in finished.results)
         self.service_state.end(finished, trigger=trigger)
         self._run_log.ended(finished, trigger=trigger)
         self._on_run_end(finished, trigger)
+
+    async def _find_next_retry(self, finished: Report) -> datetime.datetime | None:
+        """Return when the next of the changes that Charge refused may be tried again, or None."""
+        if finished.guarded is None:
+            return None
+        changes = [*finished.guarded.changes, *(held.change for held in finished.guarded.held)]
+        with contextlib.suppress(JournalError):  # the next run reports it
+            refusals = await self.account.record.refusals({change.driver for change in changes})
+            return refusal_backoff.next_due(changes, refusals, planned=finished.guarded.created, now=finished.finished)
+        return None
 
     def _next_due(self) -> tuple[float, status.Trigger]:
         """Return the seconds until the next run is due, and the trigger that it will have."""
@@ -142,11 +157,13 @@ class Service:
         if self._failures:
             delay = retry_policy.delay_after_failed_run(self._failures, interval=sync.interval_seconds)
             return delay, status.Trigger.RETRY
+        if self._superseded:
+            return 0.0, status.Trigger.SOURCE
         jitter = sync.interval_jitter * random.uniform(-1, 1)  # noqa: S311 - spreads load, no secret
         due = [(sync.interval_seconds * (1 + jitter), status.Trigger.INTERVAL)]
         moments = (
             (self._boundary, status.Trigger.BOUNDARY),
-            (self._backoff.next_due(now), status.Trigger.RETRY),
+            (self._next_retry, status.Trigger.RETRY),
         )
         due += [((moment - now).total_seconds(), trigger) for moment, trigger in moments if moment is not None]
         return min(due, key=lambda each: each[0])

@@ -135,6 +135,12 @@ class Retry(section.Section):
         default=0.5, gt=0, le=600, description="Longest pause before the second attempt."
     )
     max_seconds: float = pydantic.Field(default=30, gt=0, le=3600, description="Longest pause before any attempt.")
+    late_effect_seconds: float = pydantic.Field(
+        default=120,
+        ge=0,
+        le=3600,
+        description="How long after its last attempt a write without a clear answer may still take effect.",
+    )
 
     @pydantic.field_validator("max_seconds")
     @classmethod

@@ -58,3 +58,9 @@ class Actual:
     absent: frozenset[DriverId] = frozenset()
     directory_complete: bool = False
     requests: int = 0
+
+    @property
+    def inactive(self) -> dict[str, str]:
+        """Return the statuses of drivers and fleets that are not active, by id."""
+        statuses = {str(driver): status for driver, status in self.statuses.items()}
+        return statuses | {fleet.id: fleet.status for fleet in self.fleets.values() if fleet.status != "active"}

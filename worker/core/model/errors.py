@@ -12,6 +12,7 @@
     ├── UnknownRun            the journal has no such run
     ├── Stopped               a signal ended the run; writes in flight were finished
     ├── ProcessSuspended      the process was suspended for so long that its plan may be out of date
+    ├── ChangeWithheld        a change is no longer to be sent, because its source changed or cannot be read
     └── ChargeError           one request to Charge failed
         ├── Unreachable       no reply, or none that can be understood: the effect of a write is unknown
         │   ├── NotSent       no connection: the request was never sent
@@ -21,6 +22,7 @@
         ├── RateLimited       429: not done, and all requests slow down
         ├── KeyRejected       401: the run ends at once
         ├── KeyChanged        401, but the key has been read again since, and is another one
+        ├── KeyForbidden      403 to a listing, or to one write after the other: the run ends
         ├── ForeignOrigin     a redirect or a URL on another origin: not followed
         └── RequestRefused    any other 4xx: not done, and repeating it unchanged cannot help
             ├── NotFound      404
@@ -146,6 +148,13 @@ class ProcessSuspended(FleetSyncError):
     remedy = "Run again: the next run starts with a new reading."
 
 
+class ChangeWithheld(FleetSyncError):
+    """A change that must not be sent any more, because its source changed or cannot be read."""
+
+    code = "superseded"
+    remedy = "Run again: the next run starts from what the sources say then."
+
+
 class ChargeError(FleetSyncError):
     """One request to Charge failed.
 
@@ -229,6 +238,13 @@ class KeyChanged(ChargeError):
 
     code = "key_changed"
     remedy = KeyRejected.remedy
+
+
+class KeyForbidden(ChargeError):
+    """403 to a listing, or to several writes in a row: the key lacks a permission. The run sends nothing more."""
+
+    code = "key_forbidden"
+    remedy = "Use a secret key that may read drivers and fleets, and attach and detach drivers."
 
 
 class ForeignOrigin(ChargeError):

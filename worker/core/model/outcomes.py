@@ -85,10 +85,11 @@ OUTCOME_NAMES = tuple(kind.name for kind in (Applied, Already, Refused, Stale, D
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ChangeResult:
-    """A change and its outcome."""
+    """A change and its outcome. A `repair` is not in the plan: it restores a membership that another writer removed."""
 
     change: Change
     outcome: Outcome
+    repair: bool = False
 
     @property
     def done(self) -> bool:
@@ -96,6 +97,20 @@ class ChangeResult:
         return isinstance(self.outcome, Applied | Already)
 
 
+SUPERSEDED = "superseded"
+"""The code of a change that is not sent, because a source changed during the run."""
+
+
+def is_superseded(outcome: Outcome) -> bool:
+    """Return whether the change was not sent because a source changed during the run."""
+    return isinstance(outcome, Deferred) and outcome.code == SUPERSEDED
+
+
 def is_refusal(outcome: Outcome) -> bool:
     """Return whether Charge refused the change, in this run or recently."""
     return isinstance(outcome, Refused) or (isinstance(outcome, Deferred) and outcome.code == REFUSED_BEFORE)
+
+
+def counts_as_refusal(outcome: Outcome) -> bool:
+    """Return whether the change backs off: Charge refused it, or accepted it and no reading shows it."""
+    return isinstance(outcome, Refused) or (isinstance(outcome, Unknown) and outcome.code == NOT_CONVERGING)

@@ -56,6 +56,14 @@ class Change:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class ConcernedDriver:
+    """A driver whom a plan changes: the fleets that the driver was seen in, and those that the sources want."""
+
+    seen: frozenset[FleetId]
+    wanted: frozenset[FleetId]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Plan:
     """The difference between desired and actual state, before the guard; changes are sorted by `Change.order`.
 
@@ -63,7 +71,7 @@ class Plan:
     are active now, `unresolved` those among them that did not resolve, `incomplete` the fleets whose listing is not
     trusted. `resolutions` maps e-mail addresses, metadata and fleet names to what they resolve to. `unjudged` are known
     absences that this run can neither confirm nor refute; `later` are memberships whose detach waits for the end of its
-    grace period.
+    grace period. `concerned` has every driver with a change.
     """
 
     changes: tuple[Change, ...]
@@ -77,6 +85,7 @@ class Plan:
     resolutions: Resolutions = dataclasses.field(default_factory=dict)
     unjudged: frozenset[Membership] = frozenset()
     later: frozenset[Membership] = frozenset()
+    concerned: Mapping[DriverId, ConcernedDriver] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -119,6 +128,7 @@ class GuardedPlan:
     digest: str
     unsettled: bool = False
     approved: frozenset[Change] = frozenset()
+    concerned: Mapping[DriverId, ConcernedDriver] = dataclasses.field(default_factory=dict, compare=False)
     held_digest: str = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:

@@ -200,16 +200,25 @@ class Journal(Protocol):
         trigger: str,
         guarded: GuardedPlan,
         intents: Sequence[Intent],
+        resent: Collection[IntentKey] = (),
         spent: str | None = None,
     ) -> None:
         """Record a run with its guarded plan and all intents, before the first write is sent.
 
-        The same commit uses up the approval of the digest `spent`, so that it allows no further run.
+        `resent` are open intents of earlier runs that this run sends again under their keys. The same commit uses up
+        the approval of the digest `spent`, so that it allows no further run.
         """
         ...
 
+    async def add_intents(self, run: RunId, intents: Sequence[Intent]) -> None:
+        """Record further intents of a run that has begun, before they are sent."""
+        ...
+
     async def record(self, group: Sequence[tuple[IntentKey, Outcome]]) -> None:
-        """Record the outcomes of a group of intents, of this run or an earlier one."""
+        """Record the outcomes of a group of intents, of this run or an earlier one.
+
+        An intent whose outcome is unknown stays open, with the time of this call as that of its last attempt.
+        """
         ...
 
     async def finish(self, finished: Report, *, trigger: str) -> None:
@@ -234,6 +243,10 @@ class Journal(Protocol):
 
     async def unconfirmed_writes(self, *, since: datetime.datetime) -> Mapping[tuple[Action, DriverId, FleetId], int]:
         """Return how many writes of each change, in a row and since then, were accepted but not seen in Charge."""
+        ...
+
+    async def refusals(self, drivers: Collection[DriverId]) -> Mapping[tuple[Action, DriverId, FleetId], PastRefusals]:
+        """Return the changes of these drivers whose newest write was refused, or accepted and never seen in Charge."""
         ...
 
     async def latest(self, drivers: Collection[DriverId], *, most: int) -> Mapping[Membership, tuple[OwnWrite, ...]]:

@@ -61,8 +61,10 @@ class Report:
         """Return how the run ended."""
         if self.error is not None or self.guarded is None:
             return RunResult.FAILED
-        if self.guarded.unsettled or any(not result.done for result in self.results):
+        if self.guarded.unsettled or not all(result.done for result in self.results):
             return RunResult.PARTIAL
+        if not all(problem.note for problem in self.problems):
+            return RunResult.PARTIAL  # a driver that this run changed is not where the sources want it
         if self.guarded.held:
             return RunResult.HELD
         return RunResult.CONVERGED if self.results else RunResult.IN_SYNC

@@ -96,9 +96,18 @@ def report_document(finished: Report) -> Document:
 
 
 def result_document(each: ChangeResult) -> Document:
-    """Return one change with its outcome."""
+    """Return one change with its outcome, and with `"repair": true` if it is not in the plan."""
     document = {"action": each.change.action.value, "driver": each.change.driver, "fleet": each.change.fleet}
-    return {**document, **outcome_document(each.outcome)}
+    return {**document, **outcome_document(each.outcome), **({"repair": True} if each.repair else {})}
+
+
+def saved_plan_document(guarded: GuardedPlan) -> Document:
+    """Return a guarded plan as a saved plan holds it: with the fleets seen and wanted of each driver concerned."""
+    drivers = {
+        driver: {"seen": sorted(each.seen), "wanted": sorted(each.wanted)}
+        for driver, each in sorted(guarded.concerned.items())
+    }
+    return {**plan_document(guarded), "drivers": drivers}
 
 
 def outcome_document(each: Outcome) -> Document:

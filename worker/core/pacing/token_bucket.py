@@ -30,6 +30,10 @@ class TokenBucket:
         """Use a token for a request that is sent now. The count may become negative."""
         self._tokens -= 1
 
+    def give_back(self) -> None:
+        """Return a token that was taken and not used."""
+        self._tokens += 1
+
     def drain(self) -> None:
         """Empty the bucket: the next request waits for one interval. A debt stays."""
         self._tokens = min(self._tokens, 0.0)

@@ -24,7 +24,9 @@ class Inventory:
         self._all_emails = all_emails
         self._memberships: dict[DriverId, frozenset[FleetId]] = {}
         self._names: dict[DriverId, str] = {}
+        self._statuses: dict[DriverId, str] = {}
         self._absent: set[DriverId] = set()
+        self._unreadable: set[DriverId] = set()
         self._contradicted: set[FleetId] = set()
         self._shared: dict[frozenset[FleetId], frozenset[FleetId]] = {}
         wanted = frozenset(wanted)
@@ -41,6 +43,8 @@ class Inventory:
         before = self._memberships.get(driver.id)
         # One object for each combination of fleets: a million drivers share a few hundred.
         self._memberships[driver.id] = self._shared.setdefault(driver.fleets, driver.fleets)
+        if driver.status != "active":
+            self._statuses[driver.id] = driver.status
         if before is not None:
             self._contradicted |= before ^ driver.fleets
             return False
@@ -61,6 +65,10 @@ class Inventory:
         """Record that Charge answered 404 for a driver."""
         self._absent.add(driver)
 
+    def add_unreadable(self, driver: DriverId) -> None:
+        """Record a driver whose object cannot be read: its fleets are unknown, and no other driver's are."""
+        self._unreadable.add(driver)
+
     def unseen(self, drivers: Iterable[DriverId]) -> list[DriverId]:
         """Return, sorted, those of `drivers` that no page showed."""
         return sorted(set(drivers) - self._memberships.keys())
@@ -70,8 +78,8 @@ class Inventory:
         return frozenset(driver for driver, fleets in self._memberships.items() if fleet in fleets)
 
     def count(self) -> int:
-        """Return how many drivers were seen."""
-        return len(self._memberships)
+        """Return how many drivers were seen, readable or not."""
+        return len(self._memberships) + len(self._unreadable)
 
     def sizes(self) -> dict[FleetId, int]:
         """Return the number of members of every fleet. One pass over all drivers."""
@@ -92,6 +100,8 @@ class Inventory:
             self._metadata[entry] |= found
         self._near_misses.merge(later._near_misses)
         self._names.update((driver, later._names[driver]) for driver in unseen & later._names.keys())
+        self._statuses.update(later._statuses)
+        self._unreadable |= later._unreadable
         return bool(unseen)
 
     def replace_fleet(self, later: "Inventory", fleet: FleetId) -> None:
@@ -110,7 +120,7 @@ class Inventory:
 
         `count` is the number of drivers whose own `fleets` contain it; `listed` are the drivers in the fleet's own
         listing, if it was listed. `final` tolerates a difference of `TOLERANCE` from `total_drivers`, for a second
-        reading.
+        reading. Drivers that cannot be read may be members, and account for a difference.
         """
         if fleet.id in self._contradicted:
             return "a driver appeared both with and without this fleet"
@@ -118,7 +128,9 @@ class Inventory:
             return "the fleet's listing and its drivers' own `fleets` disagree"
         if fleet.total_drivers is None:
             return "Charge did not send its `total_drivers`"
-        if abs(count - fleet.total_drivers) > (TOLERANCE * fleet.total_drivers if final else 0):
+        missing = fleet.total_drivers - count
+        explained = 0 <= missing <= len(self._unreadable)
+        if not explained and abs(missing) > (TOLERANCE * fleet.total_drivers if final else 0):
             return f"the listing shows {count} drivers, but `total_drivers` says {fleet.total_drivers}"
         return None
 
@@ -139,6 +151,8 @@ class Inventory:
             metadata={entry: tuple(sorted(found)) for entry, found in self._metadata.items()},
             near_misses=self._near_misses.found,
             names=self._names,
+            statuses=self._statuses,
+            unreadable=frozenset(self._unreadable - self._memberships.keys()),
             absent=frozenset(self._absent - self._memberships.keys()),
             directory_complete=directory_complete,
             requests=requests,

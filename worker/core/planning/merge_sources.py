@@ -51,6 +51,16 @@ def stated_modes(entries: Iterable[tuple[FleetEntry, str]]) -> dict[str, Mode]:
     return {fleet: entry.mode for fleet, entry in stated.items() if entry.mode is not None}
 
 
+def same_rows(one: Desired, other: Desired) -> bool:
+    """Return whether two readings of the sources want the same, wherever their rows are."""
+    return _content(one) == _content(other)
+
+
+def _content(desired: Desired) -> tuple[frozenset[object], frozenset[object]]:
+    fleets = frozenset((entry.fleet, entry.mode) for entry in desired.fleets)
+    return fleets, frozenset((row.fleet, row.driver, row.starts, row.ends) for row in desired.rows)
+
+
 def _distinct(rows: Iterable[Row]) -> tuple[list[Row], list[Problem]]:
     """Drop rows that repeat one at an earlier position, with a note for each."""
     seen: dict[object, Row] = {}

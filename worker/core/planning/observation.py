@@ -4,6 +4,7 @@ Invariant: a change of a driver that was not read counts neither as done nor as 
 `engine.reconciler` uses this for saved plans, for open intents of earlier runs, and to verify accepted changes.
 """
 
+import datetime
 from collections.abc import Iterable, Iterator
 
 from worker.core.model.actual import Actual
@@ -12,7 +13,6 @@ from worker.core.model.outcomes import (
     NOT_CONVERGING,
     Already,
     Applied,
-    ChangeResult,
     Deferred,
     Outcome,
     Refused,
@@ -21,6 +21,12 @@ from worker.core.model.outcomes import (
 )
 from worker.core.model.plan import Action, Change
 from worker.core.model.ports import OpenIntent
+
+CUT_OFF = "cut_off"
+"""The code of an unclear write whose run ended before it could record an attempt."""
+
+NOT_MADE = "not_made"
+"""The code of an unclear write that can no longer take effect."""
 
 
 def stale_reason(change: Change, actual: Actual) -> Outcome | None:
@@ -41,45 +47,44 @@ def stale_reason(change: Change, actual: Actual) -> Outcome | None:
     return Stale(f"the driver {state}; nothing was sent")
 
 
-def is_unobserved(change: Change, actual: Actual) -> bool:
-    """Return whether a reading leaves open if a change is done.
+def settle_intents(
+    open_intents: Iterable[OpenIntent], actual: Actual, *, now: datetime.datetime, late_effects: datetime.timedelta
+) -> Iterator[tuple[IntentKey, Outcome]]:
+    """Yield what a reading decides about each open intent.
 
-    A driver that does not appear in a complete listing of the fleet is not in it.
-    """
-    if change.driver in actual.memberships or change.driver in actual.absent:
-        return False
-    complete = change.fleet in actual.fleets and change.fleet not in actual.incomplete
-    return change.action is Action.ATTACH or not complete
-
-
-def check_against(result: ChangeResult, actual: Actual) -> ChangeResult:
-    """Return the result, changed to unknown if a later reading contradicts it."""
-    outcome = result.outcome
-    if not isinstance(outcome, Applied | Already):
-        return result
-    fleets = actual.memberships.get(result.change.driver)
-    if fleets is None or result.change.done_in(fleets):
-        return result
-    message = "Charge accepted the change, but a later reading does not show it"
-    return ChangeResult(result.change, Unknown(outcome.attempts, NOT_CONVERGING, message, outcome.request_id))
-
-
-def settle_intents(open_intents: Iterable[OpenIntent], actual: Actual) -> Iterator[tuple[IntentKey, Outcome]]:
-    """Yield the outcome of each open intent that the reading decides.
-
-    The number of attempts is not known: it counts as one if the change is done, else as none.
+    A change that the reading does not show may still take effect until `late_effects` have passed since its last
+    attempt: until then its outcome is unknown, and it stays open. If the run ended before it could record an attempt,
+    the time counts from now. An intent whose outcome would not change is left out.
     """
     for each in open_intents:
         change = each.intent.change
         fleets = actual.memberships.get(change.driver)
-        if each.code == NOT_CONVERGING:
-            continue  # the guard of that name counts these
         if fleets is not None and change.done_in(fleets):
-            yield each.intent.key, Applied(1, message="found done after the run was cut off")
-        elif fleets is not None:
-            yield each.intent.key, Deferred(0, "cut_off", "found not done after the run was cut off")
+            yield each.intent.key, Applied(max(1, each.attempts), message="found done by a later reading")
         elif change.driver in actual.absent:
-            yield each.intent.key, Refused(0, "driver_not_found", "the driver no longer exists")
+            yield each.intent.key, _outcome_for_deleted_driver(each)
+        elif fleets is not None and each.last_attempt is None:
+            message = "the run was cut off; the change is not done, but may have been sent and still take effect"
+            yield each.intent.key, Unknown(max(1, each.attempts), CUT_OFF, message)
+        elif fleets is not None and is_past_horizon(each, now=now, late_effects=late_effects):
+            yield each.intent.key, _outcome_past_horizon(each)
+
+
+def is_past_horizon(each: OpenIntent, *, now: datetime.datetime, late_effects: datetime.timedelta) -> bool:
+    """Return whether an unclear write can no longer take effect."""
+    return each.last_attempt is not None and now - each.last_attempt > late_effects
+
+
+def _outcome_past_horizon(each: OpenIntent) -> Outcome:
+    if each.code == NOT_CONVERGING:
+        return Refused(each.attempts, NOT_CONVERGING, "Charge accepted the change, but no reading has shown it")
+    return Deferred(each.attempts, NOT_MADE, "no reading has shown the change, and it can no longer take effect")
+
+
+def _outcome_for_deleted_driver(each: OpenIntent) -> Outcome:
+    if each.intent.change.action is Action.DETACH:
+        return Already(max(1, each.attempts), message="the driver no longer exists")
+    return Refused(max(1, each.attempts), "driver_not_found", "the driver no longer exists")
 
 
 def unread_drivers(open_intents: Iterable[OpenIntent], actual: Actual) -> frozenset[DriverId]:

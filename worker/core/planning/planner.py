@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from worker.core.model.actual import Actual
 from worker.core.model.desired import Desired, DriverById, DriverRef, FleetById, FleetRef, Mode, Origin, Row
 from worker.core.model.identifiers import DriverId, FleetId, Membership, Resolutions
-from worker.core.model.plan import Action, Change, Plan
+from worker.core.model.plan import Action, Change, ConcernedDriver, Plan
 from worker.core.model.plan_digest import row_fingerprint
 from worker.core.model.problem import Problem
 from worker.core.planning import merge_sources, resolver
@@ -43,8 +43,9 @@ def plan(
     detaches = _detaches(resolved, actual, shrinkable)
     members, drivers = _count(actual, resolved)
     problems = {*desired.notices, *resolved.problems, *_incomplete_fleets(actual, resolved.managed)}
+    changes = tuple(sorted([*attaches, *detaches], key=lambda change: change.order))
     return Plan(
-        changes=tuple(sorted([*attaches, *detaches], key=lambda change: change.order)),
+        changes=changes,
         problems=tuple(sorted(problems, key=lambda problem: problem.order)),
         members=members,
         in_sync=len(resolved.wanted) - len(attaches),
@@ -53,6 +54,7 @@ def plan(
         unresolved=resolved.unresolved,
         incomplete=len(resolved.managed & actual.incomplete.keys()),
         resolutions=resolved.resolutions,
+        concerned=_concerned(changes, resolved, actual),
         unjudged=frozenset(each for each in absences if _unjudged(each, resolved, exact, shrinkable)),
     )
 
@@ -169,6 +171,15 @@ def _detaches(resolved: _ResolvedRows, actual: Actual, shrinkable: frozenset[Fle
         for fleet in fleets & shrinkable:
             if (driver, fleet) not in resolved.wanted:
                 yield _change(Action.DETACH, (driver, fleet), resolved.released.get((driver, fleet)))
+
+
+def _concerned(changes: Iterable[Change], resolved: _ResolvedRows, actual: Actual) -> dict[DriverId, ConcernedDriver]:
+    """Return what was seen of each driver with a change, and what the sources want for the driver."""
+    wanted: dict[DriverId, set[FleetId]] = {change.driver: set() for change in changes}
+    for driver, fleet in resolved.wanted:
+        if driver in wanted:
+            wanted[driver].add(fleet)
+    return {driver: ConcernedDriver(actual.memberships[driver], frozenset(fleets)) for driver, fleets in wanted.items()}
 
 
 def _change(action: Action, membership: Membership, row: Row | None) -> Change:

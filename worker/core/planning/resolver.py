@@ -111,6 +111,8 @@ def _driver(reference: DriverRef, actual: Actual) -> DriverAnswer:
 def _driver_by_id(driver: DriverId, actual: Actual) -> DriverAnswer:
     if driver in actual.memberships:
         return driver
+    if driver in actual.unreadable:
+        return Unresolved(f"driver {driver} cannot be read: Charge sends an object that is malformed")
     if driver in actual.absent or actual.directory_complete:
         return Unresolved(f"driver {driver} does not exist in this account")
     return Unresolved(f"driver {driver} could not be read; it is not known whether it exists")
@@ -125,4 +127,6 @@ def _only(reference: DriverRef, found: tuple[DriverId, ...], what: str, actual: 
         return Unresolved(reason, found or tuple(sorted(near)))
     if found:
         return found[0]
+    if actual.unreadable and not near:
+        return Unresolved(f"no driver has {what}, but {len(actual.unreadable)} drivers cannot be read")
     return Unresolved(f"no driver has {what}{_shown(near, 'that of driver')}", tuple(sorted(near)))

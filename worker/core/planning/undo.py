@@ -8,9 +8,9 @@ from collections.abc import Collection, Sequence
 
 from worker.core.model.actual import Actual
 from worker.core.model.desired import Desired, DriverById, FleetById, FleetEntry, Origin, Row
-from worker.core.model.identifiers import FleetId, RunId
+from worker.core.model.identifiers import DriverId, FleetId, RunId
 from worker.core.model.outcomes import Applied, Unknown
-from worker.core.model.plan import Action, Change, Plan
+from worker.core.model.plan import Action, Change, ConcernedDriver, Plan
 from worker.core.model.ports import PastChange
 from worker.core.model.problem import Problem
 
@@ -34,14 +34,25 @@ def plan_inverse(run: RunId, history: Sequence[PastChange], actual: Actual) -> P
         else:
             changes.append(Change(_OPPOSITE[change.action], change.driver, change.fleet))
     fleets = {past.change.fleet for past in done}
+    drivers = {change.driver for change in changes}
     return Plan(
         changes=tuple(sorted(changes, key=lambda change: change.order)),
         problems=tuple(sorted({*problems, *_incomplete_fleets(actual, fleets)})),
         members={fleet: sum(fleet in own for own in actual.memberships.values()) for fleet in sorted(fleets)},
         in_sync=0,
-        drivers=len({change.driver for change in changes}),
+        drivers=len(drivers),
         incomplete=len(fleets & actual.incomplete.keys()),
+        concerned={driver: _concerned(driver, changes, actual) for driver in drivers},
     )
+
+
+def _concerned(driver: DriverId, changes: Sequence[Change], actual: Actual) -> ConcernedDriver:
+    """Return what was seen of a driver; wanted are the fleets that the driver would have after the undo."""
+    seen = actual.memberships[driver]
+    own = [change for change in changes if change.driver == driver]
+    attached = {change.fleet for change in own if change.action is Action.ATTACH}
+    detached = {change.fleet for change in own if change.action is Action.DETACH}
+    return ConcernedDriver(seen, (seen | attached) - detached)
 
 
 def required_reading(run: RunId, history: Sequence[PastChange]) -> Desired:

@@ -197,6 +197,14 @@ class _Case:
         """
         return {change: reasons[change.driver] for change in self.plan.changes if change.driver in reasons}
 
+    def without_stranded(self, held: Mapping[Change, str]) -> dict[Change, str]:
+        """Return the held changes without the attaches of drivers in no fleet: those must never be frozen."""
+        return {
+            change: reason
+            for change, reason in held.items()
+            if change.action is Action.DETACH or self.actual.memberships.get(change.driver) != frozenset()
+        }
+
 
 def _must_see(case: _Case) -> Mapping[Change, str]:
     """Hold every detach if a membership of `must_see` is missing in Charge, or would be detached now or later."""
@@ -240,12 +248,12 @@ def _not_converging(case: _Case) -> Mapping[Change, str]:
             reasons[change.driver] = (
                 f"Charge accepted this {change.action} {count} times, but no reading showed it; it is not repeated"
             )
-    return case.of_drivers(reasons)
+    return case.without_stranded(case.of_drivers(reasons))
 
 
 def _flapping(case: _Case) -> Mapping[Change, str]:
     """Hold changes that another client keeps reverting."""
-    return flap_detection.find_frozen(case.plan.changes, case.history.writes)
+    return case.without_stranded(flap_detection.find_frozen(case.plan.changes, case.history.writes))
 
 
 def _emptying(case: _Case) -> Mapping[Change, str]:

@@ -1,91 +1,66 @@
-"""Backoff for refused changes: they are tried again after longer and longer pauses, and at once when the row changes.
+"""Delays a change that Charge refused: longer with each refusal in a row, and not at all once its row changes.
 
-Invariant: only changes that Charge refused are postponed, and never for longer than `LONGEST_PAUSE`. Neighbours:
-`service.app` keeps one instance, `engine.reconciler` leaves out what it postpones.
+A write that Charge accepted and that no reading has ever shown counts as a refusal. Invariants: pure, so a restart
+forgets nothing; no pause is longer than `LONGEST_PAUSE`. Neighbours: `ports.Journal` has the past refusals,
+`engine.plan_builder` leaves out what is postponed, `service.scheduler` wakes up when the next pause ends.
 """
 
-import dataclasses
 import datetime
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from worker.core.model.outcomes import REFUSED_BEFORE, ChangeResult, Deferred, Outcome, Refused
-from worker.core.model.plan import Change
+from worker.core.model.identifiers import DriverId, FleetId
+from worker.core.model.outcomes import REFUSED_BEFORE, Deferred, Outcome
+from worker.core.model.plan import Action, Change
+from worker.core.model.ports import PastRefusals
 from worker.core.model.serialization import format_time
 
 FIRST_PAUSE = datetime.timedelta(minutes=1)
 LONGEST_PAUSE = datetime.timedelta(hours=6)
-"""The first pause is `FIRST_PAUSE`; each further refusal doubles it, up to this."""
+"""The pause after the first refusal; it doubles with each, up to the longest."""
 
-_DOUBLINGS = 9  # 512 minutes, more than the longest pause
+_MAX_DOUBLINGS = 9  # 512 minutes, more than the longest pause
 
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Refusal:
-    """The refusals of a change in a row: its row, the last outcome, when to try again, and when it was last planned."""
-
-    row: str
-    times: int
-    outcome: Refused
-    due: datetime.datetime
-    planned: datetime.datetime
+Refusals = Mapping[tuple[Action, DriverId, FleetId], PastRefusals]
 
 
-class RefusalBackoff:
-    """The refusals of one account while the service runs."""
-
-    def __init__(self) -> None:
-        """Start with no refusal."""
-        self._refusals: dict[tuple[str, int, str], _Refusal] = {}  # by fleet, action and driver
-        self._last_plan: datetime.datetime | None = None
-
-    def note(self, results: Iterable[ChangeResult], now: datetime.datetime) -> None:
-        """Record outcomes: a refusal lengthens the pause, a success ends it."""
-        for result in results:
-            key = result.change.order
-            if isinstance(result.outcome, Refused):
-                before = self._refusals.get(key)
-                times = before.times + 1 if before and before.row == result.change.row else 1
-                due = now + min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(times - 1, _DOUBLINGS))
-                self._refusals[key] = _Refusal(result.change.row, times, result.outcome, due, now)
-            elif result.done:
-                self._refusals.pop(key, None)
-
-    def postponed(self, changes: Iterable[Change], now: datetime.datetime) -> dict[Change, Outcome]:
-        """Return the planned changes that must not be tried yet, each with its outcome.
-
-        Forgets a refusal if its change is planned for another row, or was not planned for `LONGEST_PAUSE`: a single
-        incomplete reading, which plans no detaches, does not reset the backoff.
-        """
-        planned = {change.order: change for change in changes}
-        kept = {}
-        for key, refusal in self._refusals.items():
-            if key not in planned:
-                if now - refusal.planned <= LONGEST_PAUSE:
-                    kept[key] = refusal
-            elif planned[key].row == refusal.row:
-                kept[key] = dataclasses.replace(refusal, planned=now)
-        self._refusals, self._last_plan = kept, now
-        due_later = {key: refusal for key, refusal in kept.items() if key in planned and refusal.due > now}
-        return {planned[key]: _deferred(refusal) for key, refusal in due_later.items()}
-
-    def next_due(self, now: datetime.datetime) -> datetime.datetime | None:
-        """Return when a refused change may be tried again, or None; `now` if it is due already.
-
-        Ignores changes that were due when the last plan was made: that run could have sent them, and a change that a
-        guard holds would otherwise start one run after another.
-        """
-        last_plan = self._last_plan
-        due = [
-            each.due for each in self._refusals.values() if last_plan is None or each.due > last_plan <= each.planned
-        ]
-        return max(min(due), now) if due else None
+def postponed(changes: Iterable[Change], refusals: Refusals, now: datetime.datetime) -> dict[Change, Outcome]:
+    """Return the changes that are not to be sent yet, each with the outcome that says why."""
+    return {
+        change: _deferred(refusal, due)
+        for change in changes
+        if (refusal := _refusals_of(change, refusals)) and (due := due_time(refusal)) > now
+    }
 
 
-def _deferred(refusal: _Refusal) -> Deferred:
-    refused = refusal.outcome
-    details = ", ".join(part for part in (refused.message, refused.request_id) if part)
+def next_due(
+    changes: Iterable[Change], refusals: Refusals, *, planned: datetime.datetime, now: datetime.datetime
+) -> datetime.datetime | None:
+    """Return when the next of these changes may be tried again, from `now` on, or None.
+
+    Ignores changes that were already due when the plan was made: that run could have sent them, and waking up for a
+    change that a guard holds would start one run after another.
+    """
+    times = (due_time(refusal) for change in changes if (refusal := _refusals_of(change, refusals)))
+    due = min((time for time in times if time > planned), default=None)
+    return None if due is None else max(due, now)
+
+
+def due_time(refusal: PastRefusals) -> datetime.datetime:
+    """Return when a refused change may be tried again."""
+    doublings = min(refusal.count - 1, _MAX_DOUBLINGS)
+    return refusal.last + min(LONGEST_PAUSE, FIRST_PAUSE * int(2**doublings))
+
+
+def _refusals_of(change: Change, refusals: Refusals) -> PastRefusals | None:
+    """Return the refusals of a change for the row that asks for it now."""
+    refusal = refusals.get((change.action, change.driver, change.fleet))
+    return refusal if refusal and refusal.row == change.row else None
+
+
+def _deferred(refusal: PastRefusals, due: datetime.datetime) -> Deferred:
+    details = ", ".join(part for part in (refusal.message, refusal.request_id) if part)
     message = (
-        f"Charge refused this with {refused.code} ({details}); it is tried again at {format_time(refusal.due)}, or at"
+        f"Charge refused this change with {refusal.code} ({details}); it is tried again at {format_time(due)}, or at"
         " once when its row changes"
     )
     return Deferred(0, REFUSED_BEFORE, message)

@@ -1,17 +1,16 @@
 """Changes that a run does not send, because Charge refused them lately."""
 
-import datetime
-from collections.abc import Mapping, Sequence
-
 import anyio
+import httpx
 import pytest
 
 from tests.support import doubles, harness
+from tests.support import sandbox as support
 from tests.support.harness import DEPOT, VANS, A, B, C
-from worker.core.model.outcomes import Deferred, Outcome
-from worker.core.model.plan import Action, Change
+from worker.core.model.outcomes import Deferred, Unknown
+from worker.core.model.plan import Action
 from worker.core.model.report import Report, RunResult
-from worker.core.safety import guard, refusal_backoff
+from worker.core.safety import guard
 
 pytestmark = pytest.mark.anyio
 
@@ -19,17 +18,13 @@ WANTED: harness.Wanted = {VANS: [A, B], DEPOT: [C]}
 
 
 class Service:
-    """What the service does around runs: it keeps its patience."""
+    """One run after the other over the same account."""
 
     def __init__(self, account_harness: harness.Harness) -> None:
         self.account_harness = account_harness
-        self.patience = refusal_backoff.RefusalBackoff()
 
     async def reconcile(self, wanted: harness.Wanted = WANTED) -> Report:
-        cycle = self.account_harness.cycle(doubles.Source(wanted), postpone=self.patience.postponed)
-        finished = await cycle.reconcile(trigger="test")
-        self.patience.note(finished.results, self.account_harness.wall.now())
-        return finished
+        return await self.account_harness.reconcile(wanted)
 
 
 def _service(limits: guard.Limits = harness.LENIENT) -> Service:
@@ -95,17 +90,57 @@ async def test_what_is_postponed_is_no_intent_and_a_run_of_nothing_else_begins_n
     assert service.account_harness.memory.reports[finished.run] is finished
 
 
-async def test_all_that_is_planned_is_asked_about_and_what_is_held_stays_held() -> None:
-    asked: list[Sequence[Change]] = []
-
-    def postpone(changes: Sequence[Change], now: datetime.datetime) -> Mapping[Change, Outcome]:
-        asked.append(changes)
-        return {change: Deferred(0, "refused_before", "later") for change in changes}
-
-    account_harness = _service(limits=guard.Limits(always_allow=0)).account_harness
-    finished = await account_harness.cycle(doubles.Source(WANTED), postpone=postpone).reconcile(trigger="test")
+async def test_a_change_that_a_guard_holds_stays_held_while_it_is_postponed() -> None:
+    service = _service()
+    await service.reconcile()
+    service.account_harness.limits = guard.Limits(always_allow=0)
+    finished = await service.reconcile()
     assert finished.guarded is not None
     assert len(finished.guarded.held) > 0
-    assert {*asked[0]} == {*finished.guarded.changes, *(held.change for held in finished.guarded.held)}
     assert [result.change for result in finished.results] == list(finished.guarded.changes)
-    assert account_harness.writes == []
+
+
+async def test_a_restart_forgets_no_refusal() -> None:
+    service = _service()
+    await service.reconcile()
+    tries = len(service.account_harness.writes)
+    service.account_harness.journal = service.account_harness.memory.crash()
+    await service.reconcile()
+    assert len(service.account_harness.writes) == tries
+
+
+async def test_an_attach_that_is_accepted_and_ignored_backs_off_and_names_the_drivers_status() -> None:
+    """Story: a suspended user was "added" on every run (terraform-provider-github 978)."""
+    held = harness.state_of({VANS: [], DEPOT: [C]}, others=[A])
+    held.change_driver(A, status="suspended")
+    account_harness = harness.Harness(
+        held, new_transport=lambda: doubles.ResponseTamper(_Ignoring(account_harness, A), lambda request, shown: None)
+    )
+    first = await account_harness.reconcile({VANS: [A]})
+    (result,) = first.results
+    assert isinstance(result.outcome, Unknown)
+    assert (result.outcome.code, first.exit_code) == ("not_converging", 4)
+    assert "suspended" in result.outcome.message
+    tries = len(account_harness.writes)
+    for _ in range(15):
+        await account_harness.reconcile({VANS: [A]})
+    assert len(account_harness.writes) == tries == 1
+
+
+class _Ignoring(httpx.AsyncBaseTransport):
+    """A connection to a server that answers the attach of one driver with 200, and ignores it."""
+
+    def __init__(self, account_harness: harness.Harness, driver: str) -> None:
+        self._account_harness = account_harness
+        self._driver = driver
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        server = support.transport(self._account_harness.sandbox)
+        if request.method == "POST" and self._driver in request.url.path:
+            await server.handle_async_request(request)
+            shown = httpx.Request(
+                "GET", request.url.copy_with(path=f"/v1/drivers/{self._driver}"), headers=request.headers
+            )
+            self._account_harness.state.detach(self._driver, VANS)
+            return await server.handle_async_request(shown)
+        return await server.handle_async_request(request)

@@ -1,0 +1,35 @@
+"""What a run does about writes of earlier runs whose effect is unclear."""
+
+import dataclasses
+
+from tests.core.worlds import DEPOT, NOW, VANS, A, B
+from worker.core.model.identifiers import IntentKey, RunId
+from worker.core.model.outcomes import NOT_CONVERGING, Unknown
+from worker.core.model.plan import Action, Change
+from worker.core.model.ports import Intent, OpenIntent
+from worker.core.planning import unclear_writes
+
+ATTACH, DETACH = Change(Action.ATTACH, A, VANS), Change(Action.DETACH, B, DEPOT)
+OPEN = OpenIntent(Intent(IntentKey("key"), ATTACH), RunId("run_1"), NOW, attempts=2, last_attempt=NOW, code="timeout")
+
+
+def test_a_planned_change_is_sent_again_once() -> None:
+    assert unclear_writes.sort_out([OPEN], {ATTACH, DETACH}).resendable == {ATTACH: OPEN}
+    again = unclear_writes.sort_out([dataclasses.replace(OPEN, resent=True)], {ATTACH, DETACH})
+    assert again.resendable == {}
+    (outcome,) = again.waiting.values()
+    assert isinstance(outcome, Unknown)
+    assert (outcome.attempts, outcome.code) == (2, "unclear_write")
+
+
+def test_an_unclear_write_that_is_no_longer_planned_is_a_problem() -> None:
+    found = unclear_writes.sort_out([OPEN], {DETACH})
+    assert (found.resendable, found.waiting) == ({}, {})
+    assert [(problem.where, problem.message) for problem in found.problems] == [
+        (f"{A}/{VANS}", "the attach that run_1 sent may still take effect")
+    ]
+
+
+def test_a_write_that_charge_accepted_is_not_sent_again_under_its_key() -> None:
+    found = unclear_writes.sort_out([dataclasses.replace(OPEN, code=NOT_CONVERGING)], {ATTACH})
+    assert (found.resendable, found.waiting, found.problems) == ({}, {}, ())

@@ -1,0 +1,129 @@
+"""A write without a clear answer stays unclear until it can no longer take effect."""
+
+import anyio
+import httpx
+import pytest
+
+from tests.support import harness
+from tests.support import sandbox as support
+from tests.support.harness import VANS, A
+from worker.core.model.outcomes import Outcome
+from worker.core.model.report import Report
+from worker.core.pacing import retry_policy
+
+pytestmark = pytest.mark.anyio
+
+WANTED: harness.Wanted = {VANS: []}
+
+
+class DeliveredLate(httpx.AsyncBaseTransport):
+    """A gateway that gives no answer to writes, and delivers the first of them some seconds after it was sent."""
+
+    def __init__(self, account_harness: harness.Harness, tasks: anyio.abc.TaskGroup, *, seconds: float) -> None:
+        self._harness = account_harness
+        self._tasks = tasks
+        self._seconds = seconds
+        self.delivered = False
+        self.keys: list[str] = []
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        server = support.transport(self._harness.sandbox)
+        if request.method != "POST":
+            return await server.handle_async_request(request)
+        self.keys.append(request.headers["idempotency-key"])
+        if len(self.keys) == 1:
+            self._tasks.start_soon(self._deliver, server, request)
+        await anyio.sleep(0.5)
+        raise httpx.ReadTimeout("no answer", request=request)
+
+    async def _deliver(self, server: httpx.AsyncBaseTransport, request: httpx.Request) -> None:
+        await anyio.sleep(self._seconds)
+        self.delivered = True
+        await server.handle_async_request(request)
+
+
+def _outcome(account_harness: harness.Harness, number: int = 0) -> Outcome | None:
+    key = list(account_harness.memory.intents)[number]
+    return account_harness.memory.outcomes.get(key)
+
+
+def _name(finished: Report) -> str:
+    return harness.outcome(finished, A, VANS)
+
+
+async def test_a_detach_in_flight_at_a_kill_is_unknown_until_it_lands_and_applied_then() -> None:
+    """Story: a detach in flight at the kill landed 12 s later; the journal said "not made"."""
+    held = harness.state_of({VANS: [A]})
+    async with anyio.create_task_group() as tasks:
+        account_harness = harness.Harness(
+            held,
+            new_transport=lambda: gateway,
+            policy=retry_policy.RetryPolicy(max_attempts=1),
+        )
+        gateway = DeliveredLate(account_harness, tasks, seconds=40)
+        with anyio.move_on_after(0.2):  # the kill, with the detach in flight
+            await account_harness.reconcile(WANTED)
+        account_harness.memory = account_harness.journal = account_harness.memory.crash()
+        assert _outcome(account_harness) is None
+
+        second = await account_harness.reconcile(WANTED)  # sends it again, once, under its key
+        assert (_name(second), second.exit_code) == ("unknown", 4)
+        assert len(gateway.keys) == 2 and len(set(gateway.keys)) == 1
+        third = await account_harness.reconcile(WANTED)
+        assert (_name(third), third.exit_code) == ("unknown", 4)
+        assert len(gateway.keys) == 2
+
+        await anyio.sleep(60)
+        assert gateway.delivered
+        assert (await account_harness.reconcile(WANTED)).exit_code == 0
+        outcome = _outcome(account_harness)
+        assert outcome is not None and outcome.name == "applied"
+        assert len(account_harness.memory.intents) == 1
+
+
+async def test_an_unclear_write_that_never_lands_gets_a_new_key_after_the_horizon() -> None:
+    held = harness.state_of({VANS: [A]})
+    async with anyio.create_task_group() as tasks:
+        account_harness = harness.Harness(
+            held, new_transport=lambda: gateway, policy=retry_policy.RetryPolicy(max_attempts=2)
+        )
+        gateway = DeliveredLate(account_harness, tasks, seconds=10_000)
+        assert _name(await account_harness.reconcile(WANTED)) == "unknown"
+        assert _name(await account_harness.reconcile(WANTED)) == "unknown"
+        assert len(set(gateway.keys)) == 1
+        await anyio.sleep(121)
+        assert _name(await account_harness.reconcile(WANTED)) == "unknown"
+        assert len(set(gateway.keys)) == 2
+        first = _outcome(account_harness)
+        assert first is not None and (first.name, first.code) == ("deferred", "not_made")  # type: ignore[union-attr]
+        tasks.cancel_scope.cancel()
+
+
+async def test_two_timeouts_and_an_effect_some_seconds_later_are_found_out_in_the_same_run() -> None:
+    held = harness.state_of({VANS: [A]})
+    async with anyio.create_task_group() as tasks:
+        account_harness = harness.Harness(
+            held, new_transport=lambda: gateway, policy=retry_policy.RetryPolicy(max_attempts=2)
+        )
+        gateway = DeliveredLate(account_harness, tasks, seconds=6)
+        finished = await account_harness.reconcile(WANTED)
+    assert (_name(finished), finished.exit_code) == ("applied", 0)
+
+
+async def test_an_unclear_write_that_the_sources_no_longer_want_is_a_problem_of_every_run() -> None:
+    held = harness.state_of({VANS: [A]})
+    async with anyio.create_task_group() as tasks:
+        account_harness = harness.Harness(
+            held, new_transport=lambda: gateway, policy=retry_policy.RetryPolicy(max_attempts=1)
+        )
+        gateway = DeliveredLate(account_harness, tasks, seconds=10_000)
+        assert _name(await account_harness.reconcile(WANTED)) == "unknown"
+        again = await account_harness.reconcile({VANS: [A]})
+        assert again.exit_code == 4
+        assert again.guarded is not None
+        assert [problem.message for problem in again.guarded.problems] == [
+            "the detach that run_1 sent may still take effect"
+        ]
+        await anyio.sleep(121)
+        assert (await account_harness.reconcile({VANS: [A]})).exit_code == 0
+        tasks.cancel_scope.cancel()

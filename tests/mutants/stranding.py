@@ -1,0 +1,124 @@
+"""Defects that would strand a driver, or report doubt as success.
+
+Invariant: as in `defects`. Neighbours: `defects` and `former_survivors` have the others; `__main__` plants them.
+"""
+
+from tests.mutants.defects import Defect
+
+PROOF = ("tests/engine/test_proof.py",)
+UNCLEAR = ("tests/engine/test_unclear_writes.py", "tests/core/test_unclear_writes.py")
+
+DEFECTS = (
+    Defect(
+        "detaching without a proof",
+        "worker/engine/driver_lane.py",
+        "if not self.state.wanted:",
+        "if self.state.wanted or not self.state.wanted:",
+        PROOF,
+    ),
+    Defect(
+        "using a proof however old it is",
+        "worker/engine/driver_lane.py",
+        "if not proof.is_fresh(self._context.clock.uptime()):",
+        "if not proof:",
+        PROOF,
+    ),
+    Defect(
+        "no repair of a membership that another client removed",
+        "worker/core/safety/driver_state.py",
+        "if not lost or self._repaired or not self.exists:",
+        "if lost or self._repaired or not self.exists:",
+        (*PROOF, "tests/core/test_driver_state.py"),
+    ),
+    Defect(
+        "repairing again and again",
+        "worker/core/safety/driver_state.py",
+        "        self._repaired = True\n",
+        "",
+        (*PROOF, "tests/core/test_driver_state.py"),
+    ),
+    Defect(
+        "calling a run converged although a driver is not where the sources want it",
+        "worker/core/model/report.py",
+        "if not all(problem.note for problem in self.problems):",
+        "if self.problems and self.problems[0].note:",
+        (*PROOF, "tests/core/test_report.py"),
+    ),
+    Defect(
+        "a detach that queues behind everything else while its proof expires",
+        "worker/engine/rate_limiter.py",
+        "if self._urgent_waiters and not urgent:",
+        "if self._urgent_waiters < 0 and not urgent:",
+        PROOF,
+    ),
+    Defect(
+        "going on after a source changed",
+        "worker/engine/source_watch.py",
+        "self._superseded = True",
+        "pass",
+        PROOF,
+    ),
+    Defect(
+        "stopping a run for a revision that says the same",
+        "worker/engine/source_watch.py",
+        "not merge_sources.same_rows(desired, self._desired)",
+        "desired is not self._desired",
+        PROOF,
+    ),
+    Defect(
+        "believing a reading that lags behind",
+        "worker/engine/verification.py",
+        "for delay in (0.0, *driver_lane.READ_BACK_DELAYS):",
+        "for delay in (0.0,):",
+        PROOF,
+    ),
+    Defect(
+        "ending the run for 403 to one object",
+        "worker/engine/driver_reader.py",
+        "if broken.forbidden:",
+        "if broken.reason:",
+        (*PROOF, "tests/engine/test_reader.py"),
+    ),
+    Defect(
+        "refusing to count a driver who is gone as detached",
+        "worker/engine/membership_writer.py",
+        "if attempts.maybe_applied or gone or isinstance(error, Conflict):",
+        "if attempts.maybe_applied or isinstance(error, Conflict):",
+        PROOF,
+    ),
+    Defect(
+        "saying that an unclear write was not made while it may still arrive",
+        "worker/core/planning/observation.py",
+        "return each.last_attempt is not None and now - each.last_attempt > late_effects",
+        "return each.last_attempt is not None",
+        (*UNCLEAR, "tests/core/test_recovery.py"),
+    ),
+    Defect(
+        "sending an unclear write again in every run",
+        "worker/core/planning/unclear_writes.py",
+        "if change in planned and not each.resent}",
+        "if change in planned}",
+        UNCLEAR,
+    ),
+    Defect(
+        "a new key for an unclear write",
+        "worker/engine/applier.py",
+        "                if change not in unclear\n",
+        "                if change\n",
+        UNCLEAR,
+    ),
+    Defect(
+        "freezing the attach of a driver in no fleet",
+        "worker/core/safety/guard.py",
+        "if change.action is Action.DETACH or self.actual.memberships.get(change.driver) != frozenset()",
+        "if change",
+        ("tests/core/test_guard_memory.py",),
+    ),
+    Defect(
+        "a saved plan that forgets what the sources wanted",
+        "worker/cli/plan_file.py",
+        "return change.driver in concerned and change.done_in(concerned[change.driver].wanted)",
+        "return change.driver in concerned",
+        ("tests/cli/test_plan_file.py",),
+    ),
+)

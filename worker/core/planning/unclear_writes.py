@@ -1,0 +1,53 @@
+"""Decides what a run does about writes of earlier runs whose effect is still unclear.
+
+Invariants: an unclear write is sent again by one later run only, under its own key and its own approval; after that it
+stays unknown until it can no longer take effect. Neighbours: `observation` closes what a reading decides,
+`engine.plan_builder` applies this to the changes of a plan.
+"""
+
+import dataclasses
+from collections.abc import Collection, Iterable, Mapping
+
+from worker.core.model.outcomes import NOT_CONVERGING, Outcome, Unknown
+from worker.core.model.plan import Change
+from worker.core.model.ports import OpenIntent
+from worker.core.model.problem import Problem
+
+UNCLEAR = "unclear_write"
+"""The code of a change that is not sent, because an earlier write of it may still take effect."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class UnclearWrites:
+    """The unclear writes that a plan meets.
+
+    `resendable` may be sent again in this run. `waiting` are changes that must wait, with their outcome. `problems`
+    name the unclear writes that the sources no longer want, or that are no longer needed.
+    """
+
+    resendable: Mapping[Change, OpenIntent]
+    waiting: Mapping[Change, Outcome]
+    problems: tuple[Problem, ...]
+
+
+def sort_out(open_intents: Iterable[OpenIntent], planned: Collection[Change]) -> UnclearWrites:
+    """Compare the open intents of earlier runs with the changes that this run plans.
+
+    A write that Charge accepted, but that no reading shows, is not unclear: its key is used up, and it backs off.
+    """
+    unclear = {each.intent.change: each for each in open_intents if each.code != NOT_CONVERGING}
+    return UnclearWrites(
+        resendable={change: each for change, each in unclear.items() if change in planned and not each.resent},
+        waiting={change: _outcome(each) for change, each in unclear.items() if change in planned and each.resent},
+        problems=tuple(_problem(each) for change, each in unclear.items() if change not in planned),
+    )
+
+
+def _outcome(each: OpenIntent) -> Unknown:
+    message = f"not sent: the attempt of {each.run} and its repetition may still take effect"
+    return Unknown(each.attempts, UNCLEAR, message)
+
+
+def _problem(each: OpenIntent) -> Problem:
+    change = each.intent.change
+    return Problem(f"{change.driver}/{change.fleet}", f"the {change.action} that {each.run} sent may still take effect")

@@ -1,0 +1,91 @@
+"""Watches the sources while changes are sent: what they no longer want must not be sent any more.
+
+Invariant: `check` raises for every change once a source says something else, and for detaches while a source cannot
+be read. Neighbours: `plan_builder` starts the watch with what it read, `membership_writer` checks before each attempt.
+"""
+
+from collections.abc import Sequence
+
+import anyio
+import structlog
+
+from worker.core.model.desired import Desired
+from worker.core.model.errors import ChangeWithheld, FleetSyncError
+from worker.core.model.plan import Action, Change
+from worker.core.model.ports import Clock, Source
+from worker.core.planning import merge_sources
+
+log = structlog.get_logger()
+
+_MIN_INTERVAL = 1.0
+_INTERVAL_PER_DURATION = 10.0
+"""The pause between two looks: 1 s, or ten times as long as a look takes."""
+
+_UNPEEKED_INTERVAL = 30.0
+"""Seconds between two readings of a source without a cheap revision."""
+
+_MAX_FAILURES = 2
+"""Looks in a row that may fail before detaches are withheld."""
+
+
+class SourceWatch:
+    """The sources of one run, as they were when the run read them."""
+
+    def __init__(self, sources: Sequence[Source], *, clock: Clock) -> None:
+        """Take the sources. `read` must be called before `run_forever`."""
+        self._sources = sources
+        self._clock = clock
+        self._revisions: list[str | None] = []
+        self._desired: Desired | None = None
+        self._superseded = False
+        self._failures = 0
+        self._failure: FleetSyncError | None = None
+
+    async def read(self) -> Desired:
+        """Read every source completely, and merge them. Raises errors.SourceError, errors.DesiredError."""
+        self._revisions = await self._peek()  # before reading: a change meanwhile must be noticed
+        self._desired = await self._read()
+        return self._desired
+
+    def check(self, change: Change) -> None:
+        """Raise errors.ChangeWithheld if the change must not be sent any more."""
+        if self._superseded:
+            raise ChangeWithheld("a source changed during the run")
+        if self._failures >= _MAX_FAILURES and change.action is Action.DETACH and self._failure is not None:
+            message = f"a source cannot be read any more: {self._failure.message}"
+            raise ChangeWithheld(message, code=self._failure.code)
+
+    async def run_forever(self) -> None:
+        """Look at the sources again and again, until one of them says something else."""
+        while self._sources and not self._superseded:
+            started = self._clock.uptime()
+            await self._look()
+            duration = self._clock.uptime() - started
+            await anyio.sleep(max(self._interval, _INTERVAL_PER_DURATION * duration))
+
+    @property
+    def _interval(self) -> float:
+        return _UNPEEKED_INTERVAL if None in self._revisions else _MIN_INTERVAL
+
+    async def _look(self) -> None:
+        try:
+            revisions = await self._peek()
+            if revisions == self._revisions and None not in revisions:
+                self._failures = 0
+                return
+            desired = await self._read()
+        except FleetSyncError as error:
+            self._failures, self._failure = self._failures + 1, error
+            if self._failures == _MAX_FAILURES:
+                log.warning("source_unconfirmed", error=error.message)
+            return
+        self._failures, self._revisions = 0, revisions
+        if self._desired is None or not merge_sources.same_rows(desired, self._desired):
+            self._superseded = True
+            log.warning("source_superseded")
+
+    async def _peek(self) -> list[str | None]:
+        return [await source.peek() for source in self._sources]
+
+    async def _read(self) -> Desired:
+        return merge_sources.merge([await source.read() for source in self._sources])
