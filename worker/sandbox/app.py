@@ -80,13 +80,20 @@ class Sandbox:
         if self.quirks.latency_seconds:
             await anyio.sleep(self.quirks.latency_seconds / 2)
 
+    def late_keys(self) -> frozenset[str]:
+        """Return the idempotency keys of the late writes that have not taken effect yet."""
+        return frozenset(late.request.key or "" for late in self._late)
+
     def deliver_late(self) -> None:
         """Carry out the late writes that are due. Called by itself before every request."""
         now = anyio.current_time()
         due = sorted((late for late in self._late if late.due <= now), key=lambda late: late.due)
         self._late = [late for late in self._late if late.due > now]
         for late in due:
+            happened = self._clock() - (now - late.due)
+            self.state.clock = lambda: happened  # noqa: B023 - called within this round only
             self._perform(late.request, None)
+        self.state.clock = self._clock
 
     def _remember(self) -> None:
         # The quirks may have been replaced since the last request.
