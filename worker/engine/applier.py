@@ -104,7 +104,7 @@ class Applier:
                 watching.start_soon(sources.run_forever)
                 with context.cancellation.writing():
                     limit = context.options.concurrency
-                    await concurrency.run_bounded(driver_lane.DriverLane.run, lanes, limit=limit)
+                    await concurrency.run_bounded(lambda lane: lane.run(), lanes, limit=limit)
             for lane in lanes:
                 lane.interrupt(context.cancellation.reason)
             problems = await check.verify(lanes)

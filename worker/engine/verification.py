@@ -92,9 +92,8 @@ class Verification:
             elif not self._is_confirmed(lane, shown, by_listing=False):
                 unsettled.append(lane)
         with self._cancellation.writing():
-            await concurrency.run_bounded(
-                driver_lane.DriverLane.repair_lost, unsettled, limit=self._context.options.concurrency
-            )
+            limit = self._context.options.concurrency
+            await concurrency.run_bounded(lambda lane: lane.repair_lost(), unsettled, limit=limit)
         return unsettled
 
     def _is_confirmed(self, lane: driver_lane.DriverLane, actual: Actual, *, by_listing: bool = True) -> bool:
