@@ -72,7 +72,7 @@ class Applier:
         statuses: Mapping[str, str] = types.MappingProxyType({}),
         approved: Collection[Change] = (),
     ) -> Work:
-        """Give each change a key of its own, or that of its open intent. Journal the intents before applying them."""
+        """Assign each change its own key, or that of its open intent. Journal the intents before applying them."""
         unclear = {each.intent.change: each for each in open_intents}
         return Work(
             intents=[

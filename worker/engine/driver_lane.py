@@ -109,7 +109,7 @@ class DriverLane:
         ]
 
     def interrupt(self, reason: FleetSyncError | None) -> None:
-        """Give every change an outcome that the end of the run left without one."""
+        """Set the outcome of every change that the end of the run left without one."""
         for pending in self.pending:
             if pending.outcome is None:
                 self._finish(pending, membership_writer.interrupted(pending.attempts, reason))

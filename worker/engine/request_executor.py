@@ -148,7 +148,7 @@ class RequestExecutor:
         return answer
 
     def _note_failure(self, error: ChargeError, sent: float) -> None:
-        """Tell the rate limiter and the run about a clear answer that is not a success."""
+        """Report a clear answer that is not a success to the rate limiter and the run."""
         if isinstance(error, Unreachable):
             return
         if isinstance(error, RateLimited):

@@ -41,15 +41,15 @@ class SystemClock:
     """The machine's clocks."""
 
     def now(self) -> datetime.datetime:
-        """Give the present moment in UTC."""
+        """Return the present moment in UTC."""
         return datetime.datetime.now(datetime.UTC)
 
     def uptime(self) -> float:
-        """Give seconds since the machine started; sleep counts, where the system can tell."""
+        """Return seconds since the machine started, including sleep where the system measures it."""
         return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
     def cpu_time(self) -> float:
-        """Give the seconds that processors worked for this process."""
+        """Return the CPU seconds of this process."""
         return time.process_time()
 
 
@@ -114,7 +114,7 @@ class AccountRuntime:
 
     @property
     def rate(self) -> float:
-        """Give the present pace in requests a second."""
+        """Return the present rate limit in requests per second."""
         return self._limiter.rate()
 
     def new_plan_builder(self) -> plan_builder.PlanBuilder:
@@ -157,7 +157,7 @@ class AccountRuntime:
         )
 
     async def journal_bytes(self) -> int | None:
-        """Give the size of the journal's files, `None` where there is none to be seen."""
+        """Return the size of the journal's files, or `None` if there are none."""
         path = addresses.parse(self.settings.journal_url).path
         return None if path is None else await to_thread.run_sync(_size, path)
 
