@@ -1,6 +1,6 @@
-"""`make simulate`: plays many worlds on several processes and sums them up; with `--seed`, one, aloud.
+"""`make simulate`: plays many worlds with fresh seeds and summarizes them; with `--seed`, traces a single one.
 
-Invariant: it ends with 1 where any rule was broken, after a trace of the first such world and the command to replay it.
+Invariant: exits with 1 if a rule was broken, after the trace of the first such world and the command to replay it.
 """
 
 import argparse
@@ -8,6 +8,7 @@ import collections
 import itertools
 import multiprocessing
 import os
+import random
 import signal
 import sys
 import time
@@ -16,7 +17,9 @@ from collections.abc import Iterable
 from tests.simulation import world
 
 _LONGEST_SECONDS = 60
-"""Of real time, for one world: one that takes longer does not end."""
+"""Real seconds for one world; a world that takes longer does not end."""
+
+_SEEDS = 1_000_000_000
 
 _SHOWN_LINES = 400
 
@@ -26,17 +29,19 @@ class _Endless(BaseException):
 
 
 def main() -> int:
-    """Read the command line, play, and give the exit code."""
+    """Read the command line, play the worlds, and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
     parser.add_argument("--worlds", type=int, default=2000, help="how many worlds to play")
-    parser.add_argument("--first", type=int, default=0, help="the seed of the first")
+    parser.add_argument("--first", type=int, help="the seed of the first world [default: random]")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--seed", type=int, help="play just this world, and show all that happens in it")
+    parser.add_argument("--seed", type=int, help="play only this world, and show its trace")
     options = parser.parse_args()
     if options.seed is not None:
         return _replay(options.seed)
     began = time.monotonic()
-    seeds = range(options.first, options.first + options.worlds)
+    first = random.SystemRandom().randrange(_SEEDS) if options.first is None else options.first
+    seeds = range(first, first + options.worlds)
+    _say(f"seeds {seeds.start} to {seeds.stop - 1} (--first {seeds.start} plays them again)")
     with multiprocessing.Pool(options.processes) as pool:
         played = list(_counted(pool.imap_unordered(_play, seeds, chunksize=8), len(seeds)))
     _sum_up(played, time.monotonic() - began)
@@ -49,11 +54,11 @@ def main() -> int:
     return 0
 
 
-def _play(seed: int, *, aloud: bool = False) -> world.Played:
+def _play(seed: int, *, verbose: bool = False) -> world.Played:
     signal.signal(signal.SIGALRM, _give_up)
     signal.alarm(_LONGEST_SECONDS)
     try:
-        return world.play(seed, aloud=aloud)
+        return world.play(seed, verbose=verbose)
     except _Endless:
         return world.Played(seed, ["deadlock: the world does not end"], collections.Counter(), [], "")
     finally:
@@ -65,7 +70,7 @@ def _give_up(number: int, frame: object) -> None:
 
 
 def _replay(seed: int) -> int:
-    played = _play(seed, aloud=True)
+    played = _play(seed, verbose=True)
     _say(*played.lines[-_SHOWN_LINES:])
     if len(played.lines) > _SHOWN_LINES:
         _say(f"({len(played.lines) - _SHOWN_LINES} lines before that are not shown)")
@@ -82,14 +87,26 @@ def _counted(played: Iterable[world.Played], total: int) -> Iterable[world.Playe
 
 def _sum_up(played: list[world.Played], seconds: float) -> None:
     counts = sum((each.counts for each in played), collections.Counter[str]())
-    of = {kind: _named(counts, kind) for kind in ("fault ", "moment ", "verdict ", "outcome ", "hold ")}
+    of = {kind: _named(counts, kind) for kind in ("fault ", "incident ", "report ", "outcome ", "hold ")}
     _say(
         f"{len(played)} worlds in {seconds:.0f} s ({len(played) / seconds:.1f} a second)",
-        *(f"  {counts[name]:>9,} {name}" for name in ("lives", "crashes", "runs", "requests", "writes")),
+        *(
+            f"  {counts[name]:>9,} {name}"
+            for name in (
+                "processes",
+                "crashes",
+                "runs",
+                "saved plans",
+                "requests",
+                "writes",
+                "changes around our requests",
+                "worlds with a SQLite journal",
+            )
+        ),
         f"  {counts['intents settled by a later reading']:>9,} intents settled by a later reading",
         f"  {sum(of['fault '].values()):>9,} faults of {len(of['fault '])} kinds: {_listed(of['fault '])}",
-        f"  {sum(of['moment '].values()):>9,} blows to a process: {_listed(of['moment '])}",
-        f"  {sum(of['verdict '].values()):>9,} reports: {_listed(of['verdict '])}",
+        f"  {sum(of['incident '].values()):>9,} incidents: {_listed(of['incident '])}",
+        f"  {sum(of['report '].values()):>9,} reports: {_listed(of['report '])}",
         f"  {sum(of['outcome '].values()):>9,} outcomes: {_listed(of['outcome '])}",
         f"  {sum(of['hold '].values()):>9,} plans held by a guard: {_listed(of['hold '])}",
         f"  {sum(bool(each.violations) for each in played):>9,} worlds in which a rule was broken",

@@ -1,7 +1,8 @@
-"""Sees everything that happens in a world, and keeps it in the order in which it happened.
+"""Observes everything that happens in a world, in the order in which it happens.
 
-Invariant: nothing here asks the product; what is noted was seen at the server, on the wire, at the disk or at the
-sources. Neighbours: `wire`, `disk` and `world` note, `oracles` judge it; with `aloud` it is also written down.
+Invariant: nothing here asks the product. Observations come from the server, the network, the disk and the sources.
+Neighbours: `network`, `fake_journal` and `world` record observations; `oracles`, `state_oracle` and `final_checks`
+judge them. With `verbose` they are also written to a trace.
 """
 
 import collections
@@ -17,36 +18,67 @@ from tests.simulation import expected_state
 from worker.core.model.desired import SourceReading
 from worker.sandbox import state
 
-DECEPTIONS = frozenset({"cut_short", "shift", "repeat"})
-"""Faults by which a listing of everything can hide somebody, and nobody can tell."""
+DECEPTIONS = frozenset({"cut_short", "malformed", "shift", "repeat"})
+"""Faults by which a listing of the whole account can hide a driver without any sign."""
+
+OTHERS = "others"
+"""The author of changes that no fleet-sync process made."""
 
 
 @dataclasses.dataclass
-class Chain:
-    """One listing from its first page: which drivers it showed with which fleets, and whether it came to its end."""
+class Listing:
+    """One listing: the drivers that it showed, with their fleets, and whether it reached its end."""
 
     fleet: str | None
     shown: dict[str, frozenset[str]] = dataclasses.field(default_factory=dict)
     ended: bool = False
 
 
+@dataclasses.dataclass(frozen=True)
+class Sent:
+    """When a request was sent: its position in the order of events, and the time."""
+
+    order: int
+    time: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Evidence:
+    """What an answer told a run about the fleets of a driver.
+
+    `order` is the position of the state that it shows, `sent` that of its request, `received` that of its arrival.
+    `sent_at` is the time of the request.
+    """
+
+    order: int
+    sent: int
+    sent_at: float
+    received: int
+    fleets: frozenset[str]
+
+
 @dataclasses.dataclass
 class Run:
-    """What one run was told and what it did. `began` is its place in the order of all that happened.
+    """What one run was told and what it did.
 
-    `misled`: a listing hid something; `deceived`: one did in which nobody can notice. `lost` is when it stopped being
-    the one writer, `resumed` when it went on after standing still, `over` when it had to end and `why_over` why.
+    `host` is the installation that runs, `began` its position in the order of events, less the lag of reads. `written`
+    has the position of the last attempt or answer of each write to a driver, by key. `missing` are the drivers about
+    which a request got a 404, which the fault `not_found` also gives for drivers that exist.
+    `misled` is set if a listing hid something, `deceived` if the run could not notice. `lost` is when it stopped being
+    the only writer, `resumed` when it went on after standing still, `over` when it had to end, and `why_over` why.
     """
 
     name: str
-    life: int
+    host: str
+    process: int
     began: int
     started: float
+    saved_plan: bool = False
     readings: list[SourceReading] = dataclasses.field(default_factory=list)
     source_failed: bool = False
     shown: dict[str, set[str]] = dataclasses.field(default_factory=lambda: collections.defaultdict(set))
     totals: dict[str, set[int]] = dataclasses.field(default_factory=lambda: collections.defaultdict(set))
-    chains: list[Chain] = dataclasses.field(default_factory=list)
+    listings: list[Listing] = dataclasses.field(default_factory=list)
     deceived: bool = False
     misled: bool = False
     planned: bool = False
@@ -54,19 +86,36 @@ class Run:
     why_over: str = ""
     resumed: float | None = None
     lost: float | None = None
+    superseded: float | None = None
     requests: int = 0
-    truths: list[expected_state.Expected] = dataclasses.field(default_factory=list)
+    expectations: list[expected_state.Expected] = dataclasses.field(default_factory=list)
     writes: list[tuple[str, expected_state.Pair, str]] = dataclasses.field(default_factory=list)
+    written: dict[str, dict[str, int]] = dataclasses.field(default_factory=lambda: collections.defaultdict(dict))
+    missing: set[str] = dataclasses.field(default_factory=set)
+    latest: dict[str, Evidence] = dataclasses.field(default_factory=dict)
+    proofs: dict[str, Evidence] = dataclasses.field(default_factory=dict)
 
     def end(self, why: str) -> None:
-        """Note that from this moment on nothing may be sent."""
+        """Note that nothing may be sent from now on."""
         if self.over is None:
             self.over, self.why_over = trio.current_time(), why
+
+    def proof(self, driver: str, *, key: str) -> Evidence | None:
+        """Return the newest GET, if it was sent after the last write to the driver under another key was answered."""
+        proof = self.proofs.get(driver)
+        before = max((order for other, order in self.written[driver].items() if other != key), default=0)
+        return proof if proof and proof.sent > before else None
+
+    def latest_after_writing(self, driver: str) -> Evidence | None:
+        """Return the newest answer about a driver that arrived after our last write to the driver, or None."""
+        latest = self.latest.get(driver)
+        written = max(self.written[driver].values(), default=0)
+        return latest if latest and latest.received > written else None
 
 
 @dataclasses.dataclass(frozen=True)
 class Effect:
-    """A write that the server carried out, and the fleets that it left the driver in."""
+    """A write that the server carried out, and the fleets in which it left the driver."""
 
     order: int
     time: float
@@ -78,86 +127,121 @@ class Effect:
 
 
 class Audit:
-    """Everything that was seen. `levels` is how much of the burst each life has used up, and when."""
+    """All observations. `levels` is how much of the burst each process has used up, and when."""
 
-    def __init__(self, *, aloud: bool) -> None:
-        """Start with nothing seen."""
-        self.aloud = aloud
+    def __init__(self, *, verbose: bool) -> None:
+        """Start without observations."""
+        self.verbose = verbose
         self.lines: list[str] = []
         self.violations: list[str] = []
         self.counts: collections.Counter[str] = collections.Counter()
         self.effects: list[Effect] = []
         self.levels: dict[int, tuple[float, float]] = {}
         self.keys: dict[str, tuple[str, expected_state.Pair]] = {}
-        self.toggles: dict[expected_state.Pair, list[int]] = collections.defaultdict(list)
-        self.foreign: dict[expected_state.Pair, list[int]] = collections.defaultdict(list)
+        self.changes: dict[expected_state.Pair, list[tuple[int, str]]] = collections.defaultdict(list)
         self.directories: list[tuple[int, expected_state.Directory]] = []
         self.fingerprint = 0
         self._order = 0
+        self._times: list[tuple[float, int]] = []
 
     def next(self) -> int:
-        """Give the next place in the order of all that happens."""
+        """Return the next position in the order of events."""
         self._order += 1
+        self._times.append((trio.current_time(), self._order))
         return self._order
 
     @property
     def order(self) -> int:
-        """Give the place of what happened last."""
+        """Return the position of the last event."""
         return self._order
 
+    def order_at(self, time: float) -> int:
+        """Return the position of the last event at that time or before."""
+        return max((order for at, order in reversed(self._times) if at <= time), default=0)
+
     def note(self, who: str, what: str) -> None:
-        """Write down what happens."""
-        if self.aloud:
+        """Add a line to the trace."""
+        if self.verbose:
             self.lines.append(f"{trio.current_time():>12.3f}  {who:<10} {what}")
 
     def violated(self, rule: str, what: str) -> None:
-        """Note that a rule was broken."""
+        """Record that a rule was broken."""
         self.violations.append(f"{rule}: {what}")
         self.note("VIOLATION", f"{rule}: {what}")
 
-    def directory(self, held: state.SandboxState) -> None:
-        """Note to whom references lead from now on."""
+    def directory(self, account: state.SandboxState) -> None:
+        """Record what references resolve to from now on."""
         known = expected_state.Directory(
-            {driver.id: driver.email for driver in held.drivers.values()},
-            {driver.id: dict(driver.metadata) for driver in held.drivers.values()},
-            {fleet.id: fleet.name for fleet in held.fleets.values()},
+            {driver.id: driver.email for driver in account.drivers.values()},
+            {driver.id: dict(driver.metadata) for driver in account.drivers.values()},
+            {fleet.id: fleet.name for fleet in account.fleets.values()},
         )
         self.directories.append((self.next(), known))
 
     def directories_since(self, order: int) -> list[expected_state.Directory]:
-        """Give what references led to from then on, at one time or another."""
-        places = [place for place, _ in self.directories]
-        first = max((index for index, place in enumerate(places) if place <= order), default=0)
+        """Return every directory that was valid at some time since then."""
+        positions = [position for position, _ in self.directories]
+        first = max((index for index, position in enumerate(positions) if position <= order), default=0)
         return [known for _, known in self.directories[first:]]
 
-    def stirred(self, fleet: str, since: int) -> bool:
-        """Tell whether anybody came to a fleet or left it since then: its pages may have shifted."""
-        return any(where == fleet and self.toggled((driver, where), since) for driver, where in self.toggles)
+    def fleet_changed(self, fleet: str, since: int) -> bool:
+        """Return whether the members of a fleet changed since then, so that its pages may have shifted."""
+        return any(where == fleet and self.changed((driver, where), since) for driver, where in self.changes)
 
-    def toggled(self, pair: expected_state.Pair, since: int) -> bool:
-        """Tell whether a membership came or went since then."""
-        return max(self.toggles.get(pair, ()), default=0) > since
+    def changed(self, pair: expected_state.Pair, since: int) -> bool:
+        """Return whether a membership changed since then."""
+        return any(order > since for order, _ in self.changes.get(pair, ()))
 
-    def meddled(self, pair: expected_state.Pair, since: int) -> bool:
-        """Tell whether another writer changed a membership since then."""
-        return max(self.foreign.get(pair, ()), default=0) > since
+    def changed_by_others(self, pair: expected_state.Pair, since: int, *, host: str) -> bool:
+        """Return whether another author than this host changed a membership since then."""
+        return any(order > since and author != host for order, author in self.changes.get(pair, ()))
 
-    def delivered(self, run: Run, request: httpx.Request, response: httpx.Response, fault: str | None) -> None:
-        """Note what an answer told the client."""
+    def driver_changed_by_others(self, driver: str, since: int, *, host: str) -> bool:
+        """Return whether another author than this host changed any membership of a driver since then."""
+        pairs = [pair for pair in self.changes if pair[0] == driver]
+        return any(self.changed_by_others(pair, since, host=host) for pair in pairs)
+
+    def delivered(
+        self,
+        run: Run,
+        request: httpx.Request,
+        response: httpx.Response,
+        *,
+        fault: str | None,
+        sent: Sent,
+        state_at: int,
+    ) -> None:
+        """Record what an answer told the client. `state_at` is the position of the state that a read shows."""
         self.fingerprint = hash_of(self.fingerprint, request.method, str(request.url), response.status_code)
+        path = request.url.path.removeprefix("/v1/").split("/")
         if response.status_code == 401:
             run.end("a 401")
-        if request.method != "GET" or response.status_code != 200 or fault == "wrong_types":
+        if response.status_code == 404 and path[0] == "drivers":
+            run.missing.add(path[1])
+        if response.status_code != 200 or fault == "wrong_types":
             return
         try:
             document: Any = json.loads(response.content)
         except ValueError:
             return
-        path = request.url.path.removeprefix("/v1/").split("/")
-        if len(path) == 2:
-            self._see(run, document)
+        if request.method != "GET":
+            # The answer to a retry may be a stored one: it shows the driver right after the first effect.
+            key = request.headers.get("idempotency-key")
+            order = next((effect.order for effect in self.effects if effect.key == key), sent.order)
+            run.latest[path[1]] = Evidence(
+                order, sent.order, sent.time, self.next(), frozenset(document["fleets"] or ())
+            )
+        elif len(path) == 2:
+            self._object(run, document, sent=sent, state_at=state_at)
         else:
             self._page(run, path[0], request, document, deceptive=fault in DECEPTIONS)
+
+    def _object(self, run: Run, document: Any, *, sent: Sent, state_at: int) -> None:
+        self._see(run, document)
+        if document["object"] == "driver":
+            fleets = frozenset(document["fleets"] or ())
+            run.latest[document["id"]] = Evidence(state_at, sent.order, sent.time, self.next(), fleets)
+            run.proofs[document["id"]] = run.latest[document["id"]]
 
     def _page(self, run: Run, kind: str, request: httpx.Request, document: Any, *, deceptive: bool) -> None:
         fleet = request.url.params.get("fleet")
@@ -167,11 +251,11 @@ class Audit:
             self._see(run, item)
         if kind != "drivers":
             return
-        if "page" not in request.url.params or not any(chain.fleet == fleet for chain in run.chains):
-            run.chains.append(Chain(fleet))
-        chain = next(chain for chain in reversed(run.chains) if chain.fleet == fleet)
-        chain.shown |= {item["id"]: frozenset(item["fleets"] or ()) for item in document["data"] or ()}
-        chain.ended = document["next_page_url"] is None
+        if "page" not in request.url.params or not any(each.fleet == fleet for each in run.listings):
+            run.listings.append(Listing(fleet))
+        listing = next(each for each in reversed(run.listings) if each.fleet == fleet)
+        listing.shown |= {item["id"]: frozenset(item["fleets"] or ()) for item in document["data"] or ()}
+        listing.ended = document["next_page_url"] is None
 
     def _see(self, run: Run, item: Any) -> None:
         if item["object"] == "driver":
@@ -181,7 +265,7 @@ class Audit:
 
 
 class RecordedState(state.SandboxState):
-    """The account's state, which notes what is done to it and by whom."""
+    """The state of the account, which records every change and its author."""
 
     audit: Audit
 
@@ -194,37 +278,40 @@ class RecordedState(state.SandboxState):
             Effect(order, trio.current_time(), action, pair, key, changed, frozenset(self.fleets_of(driver)))
         )
         if changed:
-            self.audit.toggles[pair].append(order)
-        self.audit.note("server", f"{action} {short(driver)} {short(fleet)} {'' if changed else '(no change)'}")
+            self.audit.changes[pair].append((order, host_of(key)))
+        self.audit.note("server", f"{action} {short(driver)} {short(fleet)} {key} {'' if changed else '(no change)'}")
 
-    def meddle(self, pair: expected_state.Pair) -> None:
-        """Let another writer turn a membership round."""
+    def toggle(self, pair: expected_state.Pair) -> None:
+        """Let another writer reverse a membership."""
         driver, fleet = pair
         action, act = ("detach", self.detach) if fleet in self.fleets_of(driver) else ("attach", self.attach)
         act(driver, fleet)
-        order = self.audit.next()
-        self.audit.toggles[pair].append(order)
-        self.audit.foreign[pair].append(order)
-        self.audit.note("another", f"{action} {short(driver)} {short(fleet)}")
+        self.audit.changes[pair].append((self.audit.next(), OTHERS))
+        self.audit.note(OTHERS, f"{action} {short(driver)} {short(fleet)}")
 
-    def vanish(self, driver: str) -> None:
-        """Let somebody delete a driver."""
+    def delete(self, driver: str) -> None:
+        """Let another writer delete a driver."""
         for fleet in self.fleets_of(driver):
-            self.meddle((driver, fleet))
+            self.toggle((driver, fleet))
         self.remove_driver(driver)
         self.audit.directory(self)
 
 
-def members(held: state.SandboxState, fleet: str) -> frozenset[str]:
-    """Give who is in a fleet, if there is one."""
-    return held.members(fleet) if fleet in held.fleets else frozenset()
+def host_of(key: str | None) -> str:
+    """Return the host that made an idempotency key."""
+    return (key or OTHERS).partition("-")[0]
+
+
+def members(account: state.SandboxState, fleet: str) -> frozenset[str]:
+    """Return the members of a fleet, or none if it does not exist."""
+    return account.members(fleet) if fleet in account.fleets else frozenset()
 
 
 def short(id: str) -> str:
-    """Shorten an id so that a trace can be read."""
+    """Shorten an id, to keep traces readable."""
     return id[:8]
 
 
 def hash_of(*parts: object) -> int:
-    """Mix values into a number that is the same in every process."""
+    """Return a checksum of values that is the same in every process."""
     return zlib.crc32(repr(parts).encode())

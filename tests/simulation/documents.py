@@ -1,13 +1,16 @@
-"""What the sources say: drawn from what the account holds, edited between runs, sometimes broken.
+"""The documents of an account: drawn from its memberships, edited from time to time, sometimes unreadable.
 
-Invariant: a reading is never empty, as no source may give an empty one: an empty or broken source fails.
-Neighbours: `draw` asks for the first state, `world` has it edited, `truth` says what it means.
+Invariant: a reading is never empty, because an empty or broken source fails. Neighbours: `world` edits the documents,
+`expected_state` says what they ask for.
 """
 
+import copy
 import dataclasses
 import datetime
 import random
 from collections.abc import Sequence
+
+import trio
 
 from tests.simulation import audit, fault_points
 from worker.core.model.desired import (
@@ -29,25 +32,25 @@ from worker.core.model.errors import SourceError
 from worker.core.model.identifiers import DriverId, FleetId
 from worker.core.model.problem import Problem
 
-NOBODY = DriverByEmail("nobody@example.com")
-NOWHERE = FleetByName("Nowhere")
+NO_DRIVER = DriverByEmail("nobody@example.com")
+NO_FLEET = FleetByName("Nowhere")
 
 
-class Shelf:
-    """The sources of an account as they stand now."""
+class SourceFolder:
+    """The current documents of one host. `versions` has every version, with the event loop's time since when."""
 
     def __init__(
-        self, held: audit.RecordedState, boundaries: Sequence[datetime.datetime], chance: random.Random
+        self, account: audit.RecordedState, boundaries: Sequence[datetime.datetime], chance: random.Random
     ) -> None:
-        """Write documents about an account; dated rows begin and end at `boundaries`."""
-        self._roster = held
+        """Write documents about an account. Dated rows start and end at `boundaries`."""
+        self._account = account
         self._boundaries = boundaries
         self._chance = chance
         self._edits = 0
-        self._amiss = chance.random() < 0.3
-        self._named = chance.random() < 0.6
+        self._has_bad_references = chance.random() < 0.3
+        self._has_names = chance.random() < 0.6
         self.broken: str | None = None
-        fleets = sorted(held.fleets)
+        fleets = sorted(account.fleets)
         managed = chance.sample(fleets, max(1, len(fleets) - (chance.random() < 0.5) - (chance.random() < 0.2)))
         self._entries: list[tuple[FleetRef, Mode | None]] = []
         self._rows: list[tuple[FleetRef, DriverRef, tuple[datetime.datetime | None, ...]]] = []
@@ -55,38 +58,53 @@ class Shelf:
         for fleet in sorted(managed):
             named = self._fleet(fleet)
             self._entries.append((named, chance.choice((None, None, None, None, *Mode))))
-            for driver in sorted(held.members(fleet)):
+            for driver in sorted(account.members(fleet)):
                 if chance.random() >= churn / 2:
-                    self._wish(named, driver)
-            for driver in sorted(held.drivers):
-                if driver not in held.members(fleet) and chance.random() < churn / 4:
-                    self._wish(named, driver)
-        if self._amiss and chance.random() < 0.3:
-            self._entries.append((NOWHERE, None))
+                    self._add_row(named, driver)
+            for driver in sorted(account.drivers):
+                if driver not in account.members(fleet) and chance.random() < churn / 4:
+                    self._add_row(named, driver)
+        if self._has_bad_references and chance.random() < 0.3:
+            self._entries.append((NO_FLEET, None))
         self._split = chance.random() < 0.3
+        self.versions = [(trio.current_time(), self.readings())]
+
+    def fork(self, chance: random.Random) -> "SourceFolder":
+        """Return the documents of another host, which differ a little."""
+        other = copy.copy(self)
+        other._entries, other._rows, other._chance = list(self._entries), list(self._rows), chance
+        other.versions = []
+        other.edit()
+        return other
 
     def edit(self) -> None:
-        """Change something, as an operator does."""
+        """Change something, as an operator would."""
         self._edits += 1
         for _ in range(self._chance.randint(1, 4)):
             kind = self._chance.choice(("add", "add", "drop", "drop", "move", "move", "mode", "manage", "leave"))
             getattr(self, f"_{kind}")()
+        self.versions.append((trio.current_time(), self.readings()))
 
-    def mend(self) -> None:
+    def repair(self) -> None:
         """Make every source readable again."""
         self.broken = None
 
     def spoil(self) -> None:
-        """Break a source, or empty it."""
+        """Break a source or empty it."""
         self.broken = self._chance.choice(("it is gone", "it is empty"))
 
-    @property
     def revision(self) -> str:
-        """Return what changes with every edit."""
-        return str(self._edits)
+        """Return the revision of all documents."""
+        return f"{self._edits}"
+
+    def readings_since(self, time: float) -> list[list[SourceReading]]:
+        """Return the readings of every version that was valid at some time since then."""
+        later = [readings for since, readings in self.versions if since > time]
+        earlier = [readings for since, readings in self.versions if since <= time]
+        return [*earlier[-1:], *later]
 
     def readings(self) -> list[SourceReading]:
-        """Give what the sources say."""
+        """Return the readings of all sources."""
         parts: list[list[int]] = [[], []]
         for number in range(len(self._rows)):
             parts[number % 2 if self._split else 0].append(number)
@@ -109,36 +127,36 @@ class Shelf:
         )
 
     def _fleet(self, fleet: str) -> FleetRef:
-        name = self._roster.fleets[fleet].name
-        shared = sum(other.name == name for other in self._roster.fleets.values()) > 1
-        if self._chance.random() < 0.5 or (shared and not self._amiss):
+        name = self._account.fleets[fleet].name
+        shared = sum(other.name == name for other in self._account.fleets.values()) > 1
+        if self._chance.random() < 0.5 or (shared and not self._has_bad_references):
             return FleetById(FleetId(fleet))
         return FleetByName(name)
 
     def _driver(self, driver: str) -> DriverRef:
-        person = self._roster.drivers[driver]
-        kind = self._chance.choice(("id", "id", "email", "metadata") if self._named else ("id",))
-        if self._amiss and self._chance.random() < 0.1:
+        record = self._account.drivers[driver]
+        kind = self._chance.choice(("id", "id", "email", "metadata") if self._has_names else ("id",))
+        if self._has_bad_references and self._chance.random() < 0.1:
             return self._chance.choice(
-                (NOBODY, DriverById(DriverId(f"drv_{'Z' * 32}")), DriverByMetadata("depot", "1"))
+                (NO_DRIVER, DriverById(DriverId(f"drv_{'Z' * 32}")), DriverByMetadata("depot", "1"))
             )
         match kind:
             case "email":
-                return DriverByEmail(person.email.lower())
+                return DriverByEmail(record.email.lower())
             case "metadata":
-                return DriverByMetadata("employee_id", person.metadata["employee_id"])
+                return DriverByMetadata("employee_id", record.metadata["employee_id"])
             case _:
                 return DriverById(DriverId(driver))
 
-    def _wish(self, fleet: FleetRef, driver: str) -> None:
+    def _add_row(self, fleet: FleetRef, driver: str) -> None:
         starts = self._chance.choice(self._boundaries) if self._chance.random() < 0.1 else None
         ends = self._chance.choice(self._boundaries) if self._chance.random() < 0.1 else None
         self._rows.append((fleet, self._driver(driver), (starts, ends)))
 
     def _add(self) -> None:
-        if self._roster.drivers:
+        if self._account.drivers:
             fleet, _ = self._chance.choice(self._entries)
-            self._wish(fleet, self._chance.choice(sorted(self._roster.drivers)))
+            self._add_row(fleet, self._chance.choice(sorted(self._account.drivers)))
 
     def _drop(self) -> None:
         if self._rows:
@@ -156,7 +174,7 @@ class Shelf:
 
     def _manage(self) -> None:
         listed = {fleet for fleet, _ in self._entries}
-        fleet = self._fleet(self._chance.choice(sorted(self._roster.fleets)))
+        fleet = self._fleet(self._chance.choice(sorted(self._account.fleets)))
         if fleet not in listed:
             self._entries.append((fleet, None))
 
@@ -168,29 +186,29 @@ class Shelf:
 
 @dataclasses.dataclass
 class Source:
-    """Implements ports.Source: reads one document off the shelf."""
+    """Implements ports.Source: one document of the folder, for one run."""
 
-    shelf: Shelf
-    place: int
-    life: fault_points.FaultPoints
+    folder: SourceFolder
+    number: int
+    points: fault_points.FaultPoints
     run: audit.Run
 
     async def read(self) -> SourceReading:
-        """Read it whole, or fail."""
-        self.life.point("source")
-        if self.shelf.broken:
-            self.run.source_failed = True
-            raise SourceError([Problem(f"source-{self.place}.yaml", self.shelf.broken)])
-        readings = self.shelf.readings()
-        if self.place >= len(readings):
-            self.run.source_failed = True
-            raise SourceError([Problem(f"source-{self.place}.yaml", "it is empty")])
-        reading = readings[self.place]
-        self.run.readings.append(reading)
+        """Return the whole reading, or fail."""
+        self.points.point("source")
+        readings = self.folder.readings()
+        if self.folder.broken or self.number >= len(readings):
+            # Once the run has planned, it reads only to notice a change.
+            self.run.source_failed |= not self.run.planned
+            raise SourceError([Problem(f"source-{self.number}.yaml", self.folder.broken or "it is empty")])
+        reading = readings[self.number]
+        if not self.run.planned:
+            self.run.readings.append(reading)
         return reading
 
     async def peek(self) -> str | None:
-        """Return the revision of the shelf, or fail if a source is broken."""
-        if self.shelf.broken:
-            raise SourceError([Problem(f"source-{self.place}.yaml", self.shelf.broken)])
-        return self.shelf.revision
+        """Return the revision, or fail."""
+        self.points.point("peek")
+        if self.folder.broken:
+            raise SourceError([Problem(f"source-{self.number}.yaml", self.folder.broken)])
+        return self.folder.revision()

@@ -1,7 +1,7 @@
-"""What sources mean in an account, worked out anew from the model's side: no code of the product decides here.
+"""What the sources ask for, derived from the model without any code of the product.
 
-Invariant: a reference leads to everything that it may mean; `wanted` is certain, `possible` is what may be meant.
-Neighbours: `audit` keeps what the account held when, `oracles` compare what was done with this.
+Invariant: a reference resolves to everything that it may mean; `wanted` is certain, `possible` is what may be meant.
+Neighbours: `audit` records what references resolved to and when, `oracles` compares what runs do with this.
 """
 
 import collections
@@ -27,14 +27,14 @@ Pair = tuple[str, str]
 
 @dataclasses.dataclass(frozen=True)
 class Directory:
-    """Whom and what references can lead to."""
+    """The drivers and fleets that references can resolve to."""
 
     emails: Mapping[str, str]
     metadata: Mapping[str, Mapping[str, str]]
     names: Mapping[str, str]
 
     def drivers(self, reference: DriverRef) -> frozenset[str]:
-        """Give every driver whom a reference may mean."""
+        """Return every driver that a reference may mean."""
         match reference:
             case DriverById(id=driver):
                 return frozenset({driver} & self.emails.keys())
@@ -44,7 +44,7 @@ class Directory:
                 return frozenset(driver for driver, data in self.metadata.items() if data.get(key) == value)
 
     def fleets(self, reference: FleetRef) -> frozenset[str]:
-        """Give every fleet that a reference may mean."""
+        """Return every fleet that a reference may mean."""
         if isinstance(reference, FleetById):
             return frozenset({reference.id} & self.names.keys())
         return frozenset(fleet for fleet, name in self.names.items() if name == reference.name)
@@ -54,9 +54,10 @@ class Directory:
 class Expected:
     """What the sources ask for at one moment.
 
-    `modes` of the fleets that are surely managed, `perhaps` of those that a name with several fleets may mean;
-    `unclear` fleets have a reference that leads to nobody or to several, `lost` ones surely to nobody; `waiting`
-    drivers are wanted in a fleet that is not known, `stranded` ones surely; `leads` tells where each reference leads.
+    `modes` are the modes of the fleets that are certainly managed, `perhaps` those of fleets that an ambiguous name may
+    mean. `unclear` fleets have a reference that resolves to no driver or to several, `lost` ones to none. `waiting`
+    drivers are wanted in a fleet that does not resolve, `stranded` ones in one that certainly does not exist. `leads`
+    maps each reference to its driver.
     """
 
     modes: dict[str, Mode] = dataclasses.field(default_factory=dict)
@@ -76,7 +77,7 @@ class Expected:
 def expected(
     readings: Sequence[SourceReading], directory: Directory, now: datetime.datetime, default: Mode
 ) -> Expected:
-    """Work out what these sources ask for."""
+    """Return what these sources ask for."""
     found = Expected()
     _fleets(found, readings, directory, default)
     rows = [row for reading in readings for row in reading.rows]

@@ -1,191 +1,173 @@
-"""A journal that survives lives: what is on disk, and the handle through which one life writes it.
+"""The journal of a simulated account: a real journal in memory or in SQL, behind a slow disk that can fail.
 
-Invariant: only a commit changes what is on disk, and all operations that wait at the same moment share one; a death
-before the commit loses them, or not, as chance will have it. Neighbours: implements `core.ports.Journal`, as
-`journal.sql` does for real.
+Invariant: only a commit changes the journal, and all operations that wait at the same time share one commit. A death
+before the commit loses them, or not, at random. Neighbours: implements `core.model.ports.Journal` in front of
+`tests.support.memory_journal` or `worker.journal`; `oracles` and `final_checks` read its `Storage`.
 """
 
-import collections
 import dataclasses
 import datetime
+import pathlib
 import random
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from typing import Protocol, TypeVar
 
+import anyio
 import trio
 
 from tests.simulation import audit, fault_points
+from tests.support import clocks, memory_journal
 from worker.core.model.errors import JournalBusy, JournalError
 from worker.core.model.identifiers import Account, DriverId, FleetId, IntentKey, Membership, Resolutions, RunId
-from worker.core.model.outcomes import Already, Applied, Outcome, Unknown
+from worker.core.model.outcomes import Deferred, Outcome, Stale, Unknown
 from worker.core.model.plan import Action, Change, GuardedPlan
-from worker.core.model.ports import Intent, JournalOwner, OpenIntent, OwnWrite, PastRefusals, RecentChanges
+from worker.core.model.ports import Intent, Journal, JournalOwner, OpenIntent, OwnWrite, PastRefusals, RecentChanges
 from worker.core.model.report import Report
+from worker.journal import sql_journal
 
-Write = tuple[Action, DriverId, FleetId]
+Result = TypeVar("Result")
+Write = tuple[Action, str, str]
 
-_DONE = ("in_sync", "converged")
+
+class InlineSqlJournal(sql_journal.SqlJournal):
+    """The durable journal without threads, whose order the seed could not decide."""
+
+    async def _run(self, work: Callable[[], Result], *, limiter: anyio.CapacityLimiter | None = None) -> Result:
+        return work()
+
+
+def in_memory(clock: clocks.Wall) -> "Storage":
+    """Return storage with a journal in memory."""
+
+    async def reopen(before: DurableJournal) -> DurableJournal:
+        assert isinstance(before, memory_journal.MemoryJournal)
+        return before.crash()
+
+    return Storage(memory_journal.MemoryJournal(clock=clock), reopen)
+
+
+def in_sqlite(path: pathlib.Path, clock: clocks.Wall) -> "Storage":
+    """Return storage with a journal in a SQLite file."""
+
+    async def reopen(before: DurableJournal) -> DurableJournal:
+        assert isinstance(before, InlineSqlJournal)
+        await before.aclose()
+        return InlineSqlJournal(f"sqlite:///{path}", clock=clock)
+
+    return Storage(InlineSqlJournal(f"sqlite:///{path}", clock=clock), reopen)
+
+
+class DurableJournal(Journal, Protocol):
+    """A journal that approvals can be given to."""
+
+    async def approve(self, digest: str, *, now: datetime.datetime, until: datetime.datetime) -> None:
+        """Approve the held changes of a plan."""
+        ...
 
 
 @dataclasses.dataclass
 class Entry:
-    """An intent with all outcomes that were ever recorded of it, and whether recovery recorded the last one."""
+    """An intent with every outcome that was recorded of it, and the runs that may send it."""
 
     intent: Intent
     run: RunId
     recorded: datetime.datetime
-    ends: list[Outcome] = dataclasses.field(default_factory=list)
-    order: int = 0
-    attempted: datetime.datetime | None = None
-    resent: bool = False
+    runs: set[RunId]
+    outcomes: list[Outcome] = dataclasses.field(default_factory=list)
     repair: bool = False
 
     @property
     def outcome(self) -> Outcome | None:
-        """Give the outcome that counts."""
-        return self.ends[-1] if self.ends else None
+        """Return the outcome that counts."""
+        return self.outcomes[-1] if self.outcomes else None
 
     @property
     def open(self) -> bool:
-        """Tell whether it is for the next reading to settle: nobody knows yet what came of it."""
+        """Return whether a later reading must settle it."""
         return isinstance(self.outcome, Unknown | None)
-
-    def as_open_intent(self) -> OpenIntent:
-        """Return the intent as a later run finds it."""
-        last = self.outcome if isinstance(self.outcome, Unknown) else None
-        return OpenIntent(
-            self.intent,
-            self.run,
-            self.recorded,
-            attempts=last.attempts if last else 0,
-            last_attempt=self.attempted if last else None,
-            code=last.code if last else None,
-            resent=self.resent,
-        )
-
-
-@dataclasses.dataclass
-class Begun:
-    """A run on disk."""
-
-    trigger: str
-    guarded: GuardedPlan
-    started: datetime.datetime
-    finished: Report | None = None
 
 
 @dataclasses.dataclass
 class Storage:
-    """What is on disk."""
+    """What survives a process: the journal, and what the checks need to know of it."""
 
+    journal: DurableJournal
+    reopen: Callable[[DurableJournal], Awaitable[DurableJournal]]
     entries: dict[IntentKey, Entry] = dataclasses.field(default_factory=dict)
-    runs: dict[RunId, Begun] = dataclasses.field(default_factory=dict)
-    reports: dict[RunId, Report] = dataclasses.field(default_factory=dict)
     resolutions: dict[str, DriverId | FleetId] = dataclasses.field(default_factory=dict)
-    approvals: dict[str, datetime.datetime] = dataclasses.field(default_factory=dict)
-    owner: JournalOwner = dataclasses.field(default_factory=lambda: JournalOwner(None, {}))
-    absences: dict[Membership, datetime.datetime] = dataclasses.field(default_factory=dict)
     allowed: list[frozenset[Write]] = dataclasses.field(default_factory=list)
 
-    def approve(self, guarded: GuardedPlan, until: datetime.datetime) -> None:
-        """Allow what is held of a plan; `allowed` keeps these changes."""
-        self.approvals[guarded.held_digest] = until
-        self.allowed.append(frozenset(_write(each.change) for each in guarded.held))
+    async def approve(self, guarded: GuardedPlan, *, now: datetime.datetime) -> None:
+        """Approve the held changes of a plan for 24 hours."""
+        await self.journal.approve(guarded.held_digest, now=now, until=now + datetime.timedelta(hours=24))
+        self.allowed.append(frozenset(_write(held.change) for held in guarded.held))
 
     def approved(self, guarded: GuardedPlan) -> bool:
         """Return whether a plan contains all changes of an approval."""
-        planned = {_write(change) for change in (*guarded.changes, *(each.change for each in guarded.held))}
+        planned = {_write(change) for change in (*guarded.changes, *(held.change for held in guarded.held))}
         return any(allowed and allowed <= planned for allowed in self.allowed)
 
-    def recent_changes(self, since: datetime.datetime) -> tuple[RecentChanges, ...]:
-        """Return the changes that took effect or may have."""
-        return tuple(
-            RecentChanges(change.fleet, change.action, entry.recorded, 1, entry.intent.approved)
-            for entry in sorted(self.entries.values(), key=lambda entry: entry.recorded)
-            if entry.recorded >= since and isinstance(entry.outcome, Applied | Unknown | None)
-            for change in [entry.intent.change]
-        )
-
-    def latest(self, drivers: Collection[DriverId], most: int) -> dict[Membership, tuple[OwnWrite, ...]]:
-        """Give the newest writes that took effect."""
-        found: dict[Membership, tuple[OwnWrite, ...]] = {}
-        for entry in sorted(self.entries.values(), key=lambda entry: entry.recorded, reverse=True):
-            change = entry.intent.change
-            if change.driver in drivers and isinstance(entry.outcome, Applied):
-                ended = self.reports.get(entry.run)
-                began = ended.started if ended else self.runs[entry.run].started
-                write = OwnWrite(change.action, change.row, entry.recorded, began)
-                found[change.driver, change.fleet] = (*found.get((change.driver, change.fleet), ()), write)[:most]
-        return found
-
-    def unconfirmed_writes(self, since: datetime.datetime) -> dict[Write, int]:
-        """Count the writes that were answered as done and planned again."""
-        counts: collections.Counter[Write] = collections.Counter()
-        for run, finished in self.reports.items():
-            if finished.started < since:
-                continue
-            if finished.result in _DONE:
-                planned = {result.change for result in finished.results}
-                counts = collections.Counter(
-                    {write: n for write, n in counts.items() if any(_write(change) == write for change in planned)}
-                )
-            for entry in self.entries.values():
-                if entry.run == run and isinstance(entry.outcome, Applied | Already):
-                    counts[_write(entry.intent.change)] += 1
-                    counts.pop(_opposite(entry.intent.change), None)
-        return dict(counts)
+    async def open_anew(self) -> None:
+        """Open the journal for a new process. The one before it, if there was any, is dead."""
+        self.journal = await self.reopen(self.journal)
 
 
 class FakeJournal:
-    """Implements ports.Journal for one life. `lost` and `full` say what is wrong with it by now."""
+    """Implements ports.Journal for one process. `lost`, `full` and `stumbles` say what is wrong with its disk."""
 
     def __init__(
         self,
-        disk: Storage,
+        storage: Storage,
         *,
-        life: fault_points.FaultPoints,
+        points: fault_points.FaultPoints,
         seen: audit.Audit,
         chance: random.Random,
         now: Callable[[], datetime.datetime],
         slowness: float,
-        landed: Callable[[RunId, Sequence[Intent], GuardedPlan], None],
+        begun: Callable[[RunId, Sequence[Intent], Sequence[Intent], GuardedPlan], None],
         failed: Callable[[], None],
         planning: Callable[[], None],
+        late_keys: Callable[[], frozenset[str]],
     ) -> None:
-        """Take what is on disk; `landed` is told of intents as they get there, `failed` of every error.
+        """Use the journal of an account, which was opened anew.
 
-        `planning` is told when the reading is returned.
+        `begun` is called with the new and the resent intents of a run when they are on disk, `failed` after every
+        error, and `planning` when the reading is done. `late_keys` are the keys of writes that are still on their way.
         """
-        self._disk = disk
-        self._fate = life
+        self._storage = storage
+        self._journal = storage.journal
+        self._points = points
         self._seen = seen
         self._chance = chance
         self._now = now
         self._slowness = slowness
-        self._landed = landed
+        self._begun = begun
         self._failed = failed
         self._planning = planning
-        self._waiting: list[Callable[[], None]] | None = None
+        self._late_keys = late_keys
+        self._waiting: list[Callable[[], Awaitable[None]]] | None = None
         self._committed = trio.Event()
         self.lost = False
         self.full = False
         self.stumbles = 0
 
     async def open(self) -> tuple[OpenIntent, ...]:
-        """Give what earlier lives left open."""
+        """Return what earlier processes left open."""
         await self._ask("open")
-        return tuple(entry.as_open_intent() for entry in self._disk.entries.values() if entry.open)
+        return await self._journal.open()
 
     async def check(self) -> None:
-        """Raise where the lock is lost."""
+        """Raise if the lock is lost."""
         await self._ask("check")
 
     async def owner(self) -> JournalOwner:
-        """Return the account that the journal belongs to, and the fleets that it knows."""
-        return self._disk.owner
+        """Return the account that the journal belongs to."""
+        await self._ask("owner")
+        return await self._journal.owner()
 
     async def claim(self, account: Account, *, fleets: Mapping[FleetId, str]) -> None:
-        """Record whose journal this is, and its fleets."""
-        self._disk.owner = JournalOwner(account, {**self._disk.owner.fleets, **fleets})
+        """Put the account and its fleets on disk."""
+        await self._commit("claim", lambda: self._journal.claim(account, fleets=fleets))
 
     async def begin(
         self,
@@ -199,94 +181,103 @@ class FakeJournal:
     ) -> None:
         """Put the run and its intents on disk."""
 
-        def write() -> None:
-            self._disk.runs[run] = Begun(trigger, guarded, self._now())
-            self._disk.approvals.pop(spent or "", None)
-            for key in resent:
-                self._disk.entries[key].resent = True
+        async def write() -> None:
+            await self._journal.begin(
+                run, trigger=trigger, guarded=guarded, intents=intents, resent=resent, spent=spent
+            )
             self._add(run, intents)
-            self._landed(run, [*intents, *(self._disk.entries[key].intent for key in resent)], guarded)
+            for key in resent:
+                self._storage.entries[key].runs.add(run)
+            again = [self._storage.entries[key].intent for key in resent]
+            self._begun(run, intents, again, guarded)
 
         await self._commit(f"begin {len(intents)}", write)
 
     async def add_intents(self, run: RunId, intents: Sequence[Intent]) -> None:
-        """Put further intents of a run on disk."""
-        await self._commit(f"add_intents {len(intents)}", lambda: self._add(run, intents, repair=True))
+        """Put further intents of a run on disk: its repairs."""
+
+        async def write() -> None:
+            await self._journal.add_intents(run, intents)
+            self._add(run, intents, repair=True)
+
+        await self._commit(f"add_intents {len(intents)}", write)
 
     def _add(self, run: RunId, intents: Sequence[Intent], *, repair: bool = False) -> None:
         for intent in intents:
-            if intent.key in self._disk.entries:
+            if intent.key in self._storage.entries:
                 self._seen.violated("rule 5", f"the key {intent.key} is given to a second write")
-            self._disk.entries[intent.key] = Entry(intent, run, self._now(), order=self._seen.next(), repair=repair)
+            self._storage.entries[intent.key] = Entry(intent, run, self._now(), {run}, repair=repair)
 
     async def record(self, group: Sequence[tuple[IntentKey, Outcome]]) -> None:
         """Put outcomes on disk."""
         if not group:
             return
 
-        def write() -> None:
+        async def write() -> None:
+            await self._journal.record(group)
             for key, outcome in group:
-                entry = self._disk.entries[key]
-                entry.ends.append(outcome)
-                entry.order = self._seen.next()
-                if isinstance(outcome, Unknown) or entry.attempted is None:
-                    entry.attempted = self._now()
+                self._storage.entries[key].outcomes.append(outcome)
+                if key in self._late_keys() and isinstance(outcome, Deferred | Stale):
+                    self._seen.violated("rule 5", f"{key} is recorded as not made, and is still on its way")
 
         await self._commit("record " + " ".join(f"{key}:{outcome.name}" for key, outcome in group), write)
 
     async def finish(self, finished: Report, *, trigger: str) -> None:
         """Put the report on disk."""
-
-        def write() -> None:
-            self._disk.reports[finished.run] = finished
-
-        await self._commit(f"finish {trigger} {finished.result}", write)
+        await self._commit(
+            f"finish {trigger} {finished.result}", lambda: self._journal.finish(finished, trigger=trigger)
+        )
 
     async def approved(self, digest: str, *, now: datetime.datetime) -> bool:
-        """Tell whether the plan is approved."""
+        """Return whether the plan is approved."""
         await self._ask("approved")
-        return self._disk.approvals.get(digest, now) > now
+        return await self._journal.approved(digest, now=now)
 
     async def approvals(self, *, now: datetime.datetime) -> frozenset[str]:
-        """Return the digests of all plans whose approval is valid at `now`."""
+        """Return the digests that are approved."""
         await self._ask("approvals")
-        return frozenset(digest for digest, until in self._disk.approvals.items() if until > now)
+        return await self._journal.approvals(now=now)
 
     async def resolutions(self) -> Resolutions:
-        """Give whom references led to."""
+        """Return what each reference resolved to."""
         self._planning()
         await self._ask("resolutions")
-        return dict(self._disk.resolutions)
+        return await self._journal.resolutions()
 
     async def remember(self, resolutions: Resolutions) -> None:
-        """Put on disk whom references lead to."""
+        """Put what references resolve to on disk."""
+
+        async def write() -> None:
+            await self._journal.remember(resolutions)
+            self._storage.resolutions.update(resolutions)
+
         if resolutions:
-            await self._commit("remember", lambda: self._disk.resolutions.update(resolutions))
+            await self._commit("remember", write)
 
-    async def unconfirmed_writes(self, *, since: datetime.datetime) -> Mapping[Write, int]:
-        """Count fruitless writes."""
-        await self._ask("fruitless")
-        return self._disk.unconfirmed_writes(since)
+    async def unconfirmed_writes(self, *, since: datetime.datetime) -> Mapping[tuple[Action, DriverId, FleetId], int]:
+        """Count the writes that were accepted but not seen."""
+        await self._ask("unconfirmed_writes")
+        return await self._journal.unconfirmed_writes(since=since)
 
-    async def refusals(self, drivers: Collection[DriverId]) -> Mapping[Write, PastRefusals]:
-        """Return no refusals: worlds are short, and a postponed change would not come to rest in time."""
+    async def refusals(self, drivers: Collection[DriverId]) -> Mapping[tuple[Action, DriverId, FleetId], PastRefusals]:
+        """Return the refusals of these drivers' changes."""
         await self._ask("refusals")
-        return {}
+        return await self._journal.refusals(drivers)
 
     async def latest(self, drivers: Collection[DriverId], *, most: int) -> Mapping[Membership, tuple[OwnWrite, ...]]:
-        """Give the newest writes that took effect."""
+        """Return the newest writes that took effect."""
         await self._ask("latest")
-        return self._disk.latest(drivers, most)
+        return await self._journal.latest(drivers, most=most)
 
     async def recent_changes(self, *, since: datetime.datetime) -> tuple[RecentChanges, ...]:
-        """Return the changes that took effect or may have."""
+        """Return the recent changes."""
         await self._ask("recent_changes")
-        return self._disk.recent_changes(since)
+        return await self._journal.recent_changes(since=since)
 
     async def absences(self) -> Mapping[Membership, datetime.datetime]:
-        """Give what is absent."""
+        """Return the absences."""
         await self._ask("absences")
-        return dict(self._disk.absences)
+        return await self._journal.absences()
 
     async def note_absences(
         self,
@@ -295,26 +286,23 @@ class FakeJournal:
         since: datetime.datetime,
         returned: Collection[Membership],
     ) -> None:
-        """Put on disk what is absent."""
-
-        def write() -> None:
-            for membership in returned:
-                self._disk.absences.pop(membership, None)
-            self._disk.absences.update(dict.fromkeys(newly_absent, since))
-
-        await self._commit("note_absences", write)
+        """Put absences on disk."""
+        await self._commit(
+            "note_absences",
+            lambda: self._journal.note_absences(newly_absent=newly_absent, since=since, returned=returned),
+        )
 
     async def prune(self, *, before: datetime.datetime) -> None:
-        """Forget nothing: worlds are short."""
+        """Keep everything: worlds are short."""
         await self._ask("prune")
 
     async def _ask(self, what: str) -> None:
         self._pass(what)
-        await trio.sleep(asking(self._slowness))
-        self._fate.point(f"{what} answered")
+        await trio.sleep(question_seconds(self._slowness))
+        self._points.point(f"{what} answered")
 
-    async def _commit(self, what: str, write: Callable[[], None]) -> None:
-        """Wait for the next commit, whoever is cancelled meanwhile: a thread does not stop for that either."""
+    async def _commit(self, what: str, write: Callable[[], Awaitable[None]]) -> None:
+        """Wait for the next commit, even if cancelled: a thread does not stop for that either."""
         kind = what.partition(" ")[0]
         self._pass(kind)
         with trio.CancelScope(shield=True):
@@ -325,20 +313,26 @@ class FakeJournal:
                 self._waiting.append(write)
                 await self._committed.wait()
         self._seen.note("disk", what)
-        self._fate.point(f"{kind} answered")
+        self._points.point(f"{kind} answered")
 
     async def _flush(self) -> None:
         await trio.sleep(self._slowness)
         waiting, self._waiting = self._waiting or [], None
         committed, self._committed = self._committed, trio.Event()
-        if not self._fate.dead or self._chance.random() < 0.5:
+        if not self._points.dead or self._chance.random() < 0.5:
             for write in waiting:
-                write()
+                await self._write(write)
         committed.set()
-        self._fate.alive()
+        self._points.alive()
+
+    async def _write(self, write: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await write()
+        except JournalError as error:
+            self._seen.violated("journal", f"it refuses a write: {error.message}")
 
     def _pass(self, kind: str) -> None:
-        self._fate.point(kind)
+        self._points.point(kind)
         if self.lost:
             self._fail(JournalBusy("another process writes to the journal"))
         if kind == "check":
@@ -353,15 +347,10 @@ class FakeJournal:
         raise error
 
 
-def asking(slowness: float) -> float:
-    """Give the seconds that a question takes on a disk on which a commit takes so many."""
+def question_seconds(slowness: float) -> float:
+    """Return how long a query takes on a disk on which a commit takes this long."""
     return slowness / 10
 
 
 def _write(change: Change) -> Write:
     return change.action, change.driver, change.fleet
-
-
-def _opposite(change: Change) -> Write:
-    attach = change.action is Action.ATTACH
-    return (Action.DETACH if attach else Action.ATTACH), change.driver, change.fleet

@@ -1,7 +1,8 @@
-"""What befalls one life, at chosen moments: death, signals, pauses, a lost lock, a full disk, a revoked key, meddlers.
+"""Lets incidents happen to a process: crashes, signals, pauses, a lost lock, a full disk, a revoked key, other writers.
 
-Invariant: things happen only at a point, and points stand before and after everything that leaves the process: so a
-seed decides them all. Neighbours: `wire` and `disk` pass a point at each await that matters, `draw` chooses moments.
+Invariant: incidents happen only at a point, and there are points before and after everything that leaves the process,
+so that the seed decides all of them. Neighbours: `network`, `documents` and `fake_journal` pass a point at each await
+that matters; `draw` chooses the incidents.
 """
 
 import collections
@@ -12,12 +13,12 @@ from tests.simulation import audit
 
 
 class Killed(BaseException):
-    """The process is gone: no code of this life may do anything any more."""
+    """The process is dead: none of its code may do anything any more."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Moment:
-    """The `nth` time (from 1) that a life passes a point of this kind, this happens. The kind `any` is every point."""
+class Incident:
+    """What happens the `nth` time (from 1) that a process passes a point of this kind; `any` is every point."""
 
     kind: str
     nth: int
@@ -25,40 +26,40 @@ class Moment:
 
 
 class FaultPoints:
-    """The points of one life, and what happens at them."""
+    """The points of one process, and its incidents."""
 
     def __init__(
         self,
-        moments: Sequence[Moment],
+        incidents: Sequence[Incident],
         *,
         who: str,
         seen: audit.Audit,
-        strike: Mapping[str, Callable[[], None]],
-        meddle: Callable[[], None],
+        effects: Mapping[str, Callable[[], None]],
+        at_every_point: Callable[[], None],
     ) -> None:
-        """Take what is to happen when, how each thing is done, and what other writers do at every point."""
-        self._moments = {(moment.kind, moment.nth): moment.what for moment in moments}
+        """Store the incidents, the effect of each kind, and what may happen at every point."""
+        self._incidents = {(incident.kind, incident.nth): incident.what for incident in incidents}
         self._passed: collections.Counter[str] = collections.Counter()
         self._who = who
         self._seen = seen
-        self._strike = strike
-        self._meddle = meddle
+        self._effects = effects
+        self._at_every_point = at_every_point
         self.dead = False
 
     def point(self, kind: str) -> None:
-        """Pass a point. Raises Killed where this life ends here, or has ended."""
+        """Pass a point. Raises Killed if the process dies here, or is dead."""
         self.alive()
-        self._meddle()
+        self._at_every_point()
         for name in (kind, "any"):
             self._passed[name] += 1
-            what = self._moments.get((name, self._passed[name]))
+            what = self._incidents.get((name, self._passed[name]))
             if what is not None:
                 self._seen.note(self._who, f"!! {what} at {kind} {self._passed[kind]}")
-                self._seen.counts[f"moment {what}"] += 1
-                self._strike[what]()
+                self._seen.counts[f"incident {what}"] += 1
+                self._effects[what]()
         self.alive()
 
     def alive(self) -> None:
-        """Raise Killed where this life has ended."""
+        """Raise Killed if the process is dead."""
         if self.dead:
             raise Killed

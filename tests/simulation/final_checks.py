@@ -1,6 +1,7 @@
-"""Judges what is left: after each run its report, after the world the record of it, and whether it came to rest.
+"""Judges what is left: each report after its run, and the journal and the account at the end of a world.
 
-Invariant: only the disk, the server's own effects and the roster are asked. Neighbours: `oracles` judge the moment.
+Invariant: only the disk, the effects on the server and the account are asked. Neighbours: `oracles` judges each
+request, `state_oracle` whole drivers.
 """
 
 import collections
@@ -8,84 +9,108 @@ import itertools
 
 from tests.simulation import audit, expected_state, fake_journal
 from worker.core.model.desired import Mode
-from worker.core.model.identifiers import IntentKey
-from worker.core.model.outcomes import Applied, Refused
+from worker.core.model.identifiers import FleetId, IntentKey
+from worker.core.model.outcomes import Already, Applied, Outcome, Refused, Unknown, counts_as_refusal, is_refusal
 from worker.core.model.plan import Action, Change
 from worker.core.model.report import Report
 
 
-def reported(seen: audit.Audit, held: audit.RecordedState, run: audit.Run, finished: Report) -> None:
-    """Judge whether a run's report says what is so."""
-    seen.counts[f"verdict {finished.error.code if finished.error else finished.result}"] += 1
-    kept_back = finished.guarded.held if finished.guarded else ()
-    seen.counts.update({f"hold {each.guard}" for each in kept_back})
+def reported(seen: audit.Audit, account: audit.RecordedState, run: audit.Run, finished: Report) -> None:
+    """Judge whether a run's report is true."""
+    seen.counts[f"report {finished.error.code if finished.error else finished.result}"] += 1
+    held = finished.guarded.held if finished.guarded else ()
+    seen.counts.update({f"hold {each.guard}" for each in held})
     for result in finished.results:
         seen.counts[f"outcome {result.outcome.name}"] += 1
         pair = (str(result.change.driver), str(result.change.fleet))
-        done = _present(held, pair) is (result.change.action is Action.ATTACH)
-        if result.done and not done and not seen.meddled(pair, run.began):
+        done = _present(account, pair) is (result.change.action is Action.ATTACH)
+        latest = run.latest_after_writing(pair[0])
+        shown = latest is not None and result.change.done_in(frozenset(map(FleetId, latest.fleets)))
+        # A run that cannot read back relies on the reply, and has not converged.
+        if (
+            result.done
+            and not done
+            and not (shown and finished.result not in ("converged", "in_sync"))
+            and pair[0] not in run.missing
+            and not seen.changed_by_others(pair, run.began, host=run.host)
+        ):
             seen.violated("report", f"{run.name} says that {_named(result.change)} is done, and it is not")
 
 
-def recorded(seen: audit.Audit, kept: fake_journal.Storage) -> None:
-    """Judge whether everything that the server did is in the journal, once, with its outcome."""
+def recorded(seen: audit.Audit, host: str, storage: fake_journal.Storage) -> None:
+    """Judge whether every effect of a host's writes is in its journal, once, with its outcome."""
     effects: dict[str, list[audit.Effect]] = collections.defaultdict(list)
     for effect in seen.effects:
-        effects[effect.key or ""].append(effect)
+        if audit.host_of(effect.key) == host:
+            effects[effect.key or ""].append(effect)
     for key, group in effects.items():
-        entry = kept.entries.get(IntentKey(key))
+        entry = storage.entries.get(IntentKey(key))
         if entry is None:
             seen.violated("record", f"an effect under the key {key!r} is not in the journal")
         else:
             _once(seen, entry, [effect for effect in group if effect.changed])
-    for entry in kept.entries.values():
-        seen.counts["intents settled by a later reading"] += "later reading" in getattr(entry.outcome, "message", "")
-        if entry.open:
+    for entry in storage.entries.values():
+        settled_later = len(entry.outcomes) > 1 and isinstance(entry.outcomes[0], Unknown)
+        seen.counts["intents settled by a later reading"] += settled_later
+        if entry.open and not (entry.outcome and counts_as_refusal(entry.outcome)):
             seen.violated("record", f"{entry.intent.key} is still open in the end")
         elif entry.intent.key not in effects and _claims(seen, entry):
-            seen.violated("record", f"{entry.intent.key} is recorded as applied, and the server knows nothing of it")
+            seen.violated("record", f"{entry.intent.key} is recorded as applied, and the server did not do it")
 
 
 def _once(seen: audit.Audit, entry: fake_journal.Entry, changed: list[audit.Effect]) -> None:
-    """Judge whether a write took effect once, and has its outcome."""
+    """Judge whether a write took effect once and has its outcome."""
     for earlier, later in itertools.pairwise(changed):
-        if not seen.meddled(later.pair, earlier.order):
+        if not seen.changed_by_others(later.pair, earlier.order, host=audit.host_of(entry.intent.key)):
             seen.violated("rule 5", f"{_named(entry.intent.change)} took effect twice under {entry.intent.key}")
     if changed:
         _settled(seen, entry, changed[-1])
 
 
 def _claims(seen: audit.Audit, entry: fake_journal.Entry) -> bool:
-    """Tell whether an entry says that its write was made, though it could know that nobody made it."""
+    """Return whether an entry claims a write that it could know was never made."""
     pair = (str(entry.intent.change.driver), str(entry.intent.change.fleet))
     applied = entry.outcome if isinstance(entry.outcome, Applied) else None
-    return applied is not None and "later reading" not in applied.message and not seen.foreign.get(pair)
+    by_others = seen.changed_by_others(pair, 0, host=audit.host_of(entry.intent.key))
+    if pair not in seen.changes:
+        return False  # it always was, or never: then `reported` finds the false claim
+    return applied is not None and not by_others and not _same_by_another_key(seen, entry)
+
+
+def _same_by_another_key(seen: audit.Audit, entry: fake_journal.Entry) -> bool:
+    """Return whether another write of ours made the same change, so that a reading shows this one as made."""
+    change = entry.intent.change
+    made = (change.action, (str(change.driver), str(change.fleet)))
+    return any((effect.action, effect.pair) == made and effect.changed for effect in seen.effects)
 
 
 def _settled(seen: audit.Audit, entry: fake_journal.Entry, effect: audit.Effect) -> None:
-    """Judge whether an effect has the outcome that it should have."""
-    if isinstance(entry.outcome, Applied) or seen.meddled(effect.pair, effect.order):
+    """Judge whether an effect has the right outcome."""
+    if isinstance(entry.outcome, Applied) or seen.changed(effect.pair, effect.order):
         return
     if isinstance(entry.outcome, Refused) and entry.outcome.code == "driver_not_found":
-        return  # the server says that there is no such driver: nobody can settle it
+        return  # the server says that the driver does not exist, so that no reading can settle it
+    if isinstance(entry.outcome, Already) and "no longer exists" in entry.outcome.message:
+        return  # likewise
     name = entry.outcome.name if entry.outcome else "open"
     seen.violated("record", f"{_named(entry.intent.change)} took effect under {effect.key} and is recorded as {name}")
 
 
-def moved(seen: audit.Audit, kept: fake_journal.Storage, runs: dict[str, audit.Run]) -> None:
-    """Judge whether anybody who was wanted somewhere was left in no fleet, or turned to and fro within a run."""
+def moved(seen: audit.Audit, storage: fake_journal.Storage, runs: dict[str, audit.Run]) -> None:
+    """Judge whether a run detached a wanted driver from the last fleet, or reversed its own change."""
     turned: dict[tuple[str, expected_state.Pair], set[str]] = collections.defaultdict(set)
     for effect in seen.effects:
-        entry = kept.entries.get(IntentKey(effect.key or ""))
+        entry = storage.entries.get(IntentKey(effect.key or ""))
         if entry is None or not effect.changed:
             continue
         run = runs[entry.run]
-        turned[entry.run, effect.pair].add(effect.action)
-        if effect.action == "attach" or effect.left or run.deceived:
-            continue
+        if not entry.repair:
+            turned[entry.run, effect.pair].add(effect.action)
+        if effect.action == "attach" or effect.left or run.deceived or len(entry.runs) > 1:
+            continue  # a resent detach belongs to the run that sent it last, for which the oracles demand a proof
         driver = effect.pair[0]
-        others = any(seen.meddled((driver, fleet), run.began) for fleet in _fleets(seen, driver))
-        if not others and run.truths and all(_wanted(driver, wishes) for wishes in run.truths):
+        others = seen.driver_changed_by_others(driver, run.began, host=run.host)
+        if not others and run.expectations and all(_wanted(driver, expected) for expected in run.expectations):
             seen.violated("rule 3", f"{audit.short(driver)} was left in no fleet in {entry.run}, and is wanted")
     for (name, pair), actions in turned.items():
         if len(actions) > 1:
@@ -94,61 +119,61 @@ def moved(seen: audit.Audit, kept: fake_journal.Storage, runs: dict[str, audit.R
 
 def at_rest(
     seen: audit.Audit,
-    held: audit.RecordedState,
-    wishes: expected_state.Expected,
+    account: audit.RecordedState,
+    expected: expected_state.Expected,
     finished: Report,
     *,
     allowed: set[str],
 ) -> None:
-    """Judge whether a quiet run left everything as it is wanted; errors of the kinds `allowed` end a run rightly."""
+    """Judge whether an undisturbed run left everything right. Errors with the codes `allowed` may end it."""
     if finished.error is not None:
         if finished.error.code not in allowed:
-            seen.violated("convergence", f"a quiet run fails: {finished.error.code}: {finished.error.message}")
+            seen.violated("convergence", f"an undisturbed run fails: {finished.error.code}: {finished.error.message}")
         return
-    troubled = {str(result.change.driver) for result in finished.results if result.outcome.name == "refused"}
+    troubled = {str(result.change.driver) for result in finished.results if _refused(result.outcome)}
     for result in finished.results:
         if not result.done and str(result.change.driver) not in troubled:
-            seen.violated("convergence", f"a quiet run ends with {_named(result.change)} {result.outcome.name}")
+            seen.violated("convergence", f"an undisturbed run ends with {_named(result.change)} {result.outcome.name}")
     guarded = finished.guarded
     excused = {(str(each.change.driver), str(each.change.fleet)) for each in guarded.held} if guarded else set()
-    for pair in sorted(_astray(held, wishes) - excused):
+    for pair in sorted(_astray(account, expected) - excused):
         if pair[0] not in troubled:
-            word = "is missing from" if pair in wishes.wanted else "is still in"
+            word = "is missing from" if pair in expected.wanted else "is still in"
             seen.violated("convergence", f"{audit.short(pair[0])} {word} {audit.short(pair[1])} in the end")
 
 
 def idle(seen: audit.Audit, first: Report, second: Report) -> None:
-    """Judge whether a second quiet run wrote nothing, but for what was refused before.
+    """Judge whether a second undisturbed run plans nothing except what was refused before.
 
-    What was held may be let go: limits are shares of what a fleet has, and the first run's attaches made that more.
+    A held change may be allowed now: limits are fractions of the members, and the first run's attaches added members.
     """
-    refused = {result.change.driver for result in first.results if result.outcome.name == "refused"}
+    refused = {result.change.driver for result in first.results if _refused(result.outcome)}
     held = {each.change for each in first.guarded.held} if first.guarded else set()
     for result in second.results:
         if result.change.driver not in refused and result.change not in held:
-            seen.violated("rule 9", f"a second quiet run plans {_named(result.change)}")
+            seen.violated("rule 9", f"a second undisturbed run plans {_named(result.change)}")
 
 
-def _astray(held: audit.RecordedState, wishes: expected_state.Expected) -> set[expected_state.Pair]:
-    """Give every membership that ought to be there and is not, or is there and ought not to be."""
-    astray = {pair for pair in wishes.wanted if not _present(held, pair)}
-    for fleet, mode in wishes.modes.items():
-        if mode is Mode.EXACT and fleet not in wishes.unclear:
-            here = {(driver, fleet) for driver in held.members(fleet) if driver not in wishes.waiting}
-            astray |= here - wishes.wanted
+def _astray(account: audit.RecordedState, expected: expected_state.Expected) -> set[expected_state.Pair]:
+    """Return every membership that is wanted and missing, or present and not wanted."""
+    astray = {pair for pair in expected.wanted if not _present(account, pair)}
+    for fleet, mode in expected.modes.items():
+        if mode is Mode.EXACT and fleet not in expected.unclear:
+            here = {(driver, fleet) for driver in account.members(fleet) if driver not in expected.waiting}
+            astray |= here - expected.wanted
     return astray
 
 
-def _present(held: audit.RecordedState, pair: expected_state.Pair) -> bool:
-    return pair[0] in held.drivers and pair[1] in held.fleets_of(pair[0])
+def _refused(outcome: Outcome) -> bool:
+    return is_refusal(outcome) or counts_as_refusal(outcome)
 
 
-def _fleets(seen: audit.Audit, driver: str) -> set[str]:
-    return {fleet for who, fleet in seen.toggles if who == driver}
+def _present(account: audit.RecordedState, pair: expected_state.Pair) -> bool:
+    return pair[0] in account.drivers and pair[1] in account.fleets_of(pair[0])
 
 
-def _wanted(driver: str, wishes: expected_state.Expected) -> bool:
-    return any(who == driver for who, _ in wishes.wanted)
+def _wanted(driver: str, expected: expected_state.Expected) -> bool:
+    return any(who == driver for who, _ in expected.wanted)
 
 
 def _named(change: Change) -> str:

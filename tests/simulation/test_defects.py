@@ -1,22 +1,25 @@
 """The oracles can fail: each of these products has one defect, and some world finds it under the right name."""
 
 import dataclasses
-from collections.abc import Awaitable, Callable, Sequence
+import datetime
+import types
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
 import trio
 
-from tests.simulation import fake_journal, living, world
+from tests.simulation import fake_journal, simulated_process, world
 from tests.support import harness, laws
 from worker.charge import client, transport
 from worker.core.model.actual import Actual
 from worker.core.model.desired import Desired, FleetByName, FleetEntry, Mode, Origin, SourceReading, SourceRevision
 from worker.core.model.errors import ChargeError, FleetSyncError, SourceError, Stopped, Unreachable
-from worker.core.model.identifiers import IntentKey, RunId
+from worker.core.model.identifiers import FleetId, IntentKey, RunId
 from worker.core.model.outcomes import Applied, Deferred, Outcome
 from worker.core.model.plan import Change
 from worker.core.model.ports import Intent, OpenIntent, Source, WriteReply
+from worker.core.model.problem import Problem
 from worker.engine import (
     applier,
     cancellation,
@@ -27,10 +30,12 @@ from worker.engine import (
     reader,
     reconciler,
     request_executor,
+    run_context,
+    source_watch,
     wiring,
 )
 
-MOST_WORLDS = 150
+MOST_WORLDS = 300
 
 
 class KeyPerAttempt(client.Client):
@@ -278,6 +283,64 @@ class Pessimist(applier.Applier):
     writer_class = PessimistWriter
 
 
+class BlindLane(driver_lane.DriverLane):
+    """Compares a driver with the changes that it made, and with nothing else that is wanted."""
+
+    def agrees_with(self, fleets: frozenset[FleetId]) -> bool:
+        return all(pending.intent.change.done_in(fleets) for pending in self.pending if pending.done)
+
+    async def repair_lost(self) -> bool:
+        return False
+
+    def problems(self) -> list[Problem]:
+        return []
+
+
+class Blind(applier.Applier):
+    """Compares a driver with the changes that it made, and with nothing else that is wanted."""
+
+    lane_class = BlindLane
+
+
+class OldProofLane(driver_lane.DriverLane):
+    """Uses a proof however old it is."""
+
+    def _check(self, proof: Any) -> Callable[[], None]:
+        return lambda: None
+
+
+class OldProof(applier.Applier):
+    """Uses a proof however old it is."""
+
+    lane_class = OldProofLane
+
+
+class ObstinateWriter(membership_writer.MembershipWriter):
+    """Goes on after a source changed."""
+
+    def __init__(
+        self,
+        context: run_context.RunContext,
+        sources: source_watch.SourceWatch,
+        statuses: Mapping[str, str] = types.MappingProxyType({}),
+    ) -> None:
+        super().__init__(context, source_watch.SourceWatch((), clock=context.clock), statuses)
+
+
+class Obstinate(applier.Applier):
+    """Goes on after a source changed."""
+
+    writer_class = ObstinateWriter
+
+
+class NoHorizon(reconciler.Reconciler):
+    """Takes an unclear write that the next reading does not show for not made."""
+
+    def __init__(self, context: run_context.RunContext, *parts: Any, **rest: Any) -> None:
+        options = dataclasses.replace(context.options, late_effects=datetime.timedelta(seconds=-1))
+        super().__init__(dataclasses.replace(context, options=options), *parts, **rest)
+
+
 class LazyLane(driver_lane.DriverLane):
     """Leaves its last change undone."""
 
@@ -294,39 +357,45 @@ class Lazy(applier.Applier):
     lane_class = LazyLane
 
 
-def _engine(**parts: Any) -> living.Parts:
-    return living.Parts(engine=wiring.Parts(**parts))
+def _engine(**parts: Any) -> simulated_process.Parts:
+    return simulated_process.Parts(engine=wiring.Parts(**parts))
 
 
 DEFECTS = [
-    (living.Parts(new_client=KeyPerAttempt), "rule 4"),
+    (simulated_process.Parts(new_client=KeyPerAttempt), "rule 4"),
     (_engine(applier_class=OneKey), "rule 5"),
-    (_engine(applier_class=DetachFirst), "rule 3"),
+    laws.slow(_engine(applier_class=DetachFirst), "rule 3"),
     (_engine(applier_class=DetachAnyway), "rule 3"),
     laws.slow(_engine(reader_class=Believer), "rule 2"),
     (_engine(reader_class=Guesser), "rule 1"),
-    (living.Parts(new_journal=LateIntents), "rule 4"),
-    (living.Parts(new_journal=Forgetful), "record"),
+    (simulated_process.Parts(new_journal=LateIntents), "rule 4"),
+    (simulated_process.Parts(new_journal=Forgetful), "record"),
     (_engine(reconciler_class=NoRecovery), "record"),
     (_engine(builder_class=Unguarded), "guard"),
     (_engine(builder_class=Additive), "rule 1"),
-    (_engine(builder_class=HalfSources), "rule 2"),
-    (living.Parts(new_cancellation=Undaunted), "halt"),
-    (living.Parts(new_cancellation=Deaf), "halt"),
-    (living.Parts(new_cancellation=Sleepwalker), "pause"),
+    laws.slow(_engine(builder_class=HalfSources), "rule 2"),
+    (simulated_process.Parts(new_cancellation=Undaunted), "shutdown"),
+    (simulated_process.Parts(new_cancellation=Deaf), "shutdown"),
+    laws.slow(simulated_process.Parts(new_cancellation=Sleepwalker), "pause"),
     laws.slow(_engine(applier_class=Usurper), "one writer"),
-    (living.Parts(new_limiter=Rushing), "pace"),
-    laws.slow(living.Parts(new_transport=Trusting), "rule 6"),
-    laws.slow(living.Parts(new_limiter=Stuck), "deadlock"),
-    laws.slow(living.Parts(new_executor=Hasty), "bound"),
+    (simulated_process.Parts(new_limiter=Rushing), "rate limit"),
+    laws.slow(simulated_process.Parts(new_transport=Trusting), "rule 6"),
+    laws.slow(simulated_process.Parts(new_limiter=Stuck), "deadlock"),
+    laws.slow(simulated_process.Parts(new_executor=Hasty), "bound"),
     (_engine(applier_class=Careless), "report"),
     (_engine(applier_class=Pessimist), "record"),
     (_engine(applier_class=Lazy), "convergence"),
+    (_engine(applier_class=DetachAnyway), "proof"),
+    laws.slow(_engine(applier_class=OldProof), "proof"),
+    (_engine(applier_class=Blind), "converged"),
+    laws.slow(_engine(applier_class=Blind), "state"),
+    laws.slow(_engine(applier_class=Obstinate), "rule 11"),
+    laws.slow(_engine(reconciler_class=NoHorizon), "rule 5"),
 ]
 
 
 def _name(defect: object) -> str:
-    if not isinstance(defect, living.Parts):
+    if not isinstance(defect, simulated_process.Parts):
         return str(defect).replace(" ", "-")
     own = [(field, getattr(defect, field.name)) for field in dataclasses.fields(defect) if field.name != "engine"]
     engine = [(field, getattr(defect.engine, field.name)) for field in dataclasses.fields(defect.engine)]
@@ -334,7 +403,7 @@ def _name(defect: object) -> str:
 
 
 @pytest.mark.parametrize(("parts", "rule"), DEFECTS, ids=_name)
-def test_a_planted_defect_is_found(parts: living.Parts, rule: str) -> None:
+def test_a_planted_defect_is_found(parts: simulated_process.Parts, rule: str) -> None:
     found: set[str] = set()
     for seed in range(MOST_WORLDS):
         found |= {line.partition(":")[0] for line in world.play(seed, parts=parts).violations}

@@ -1,15 +1,19 @@
-"""Plays a world: lives in bad weather one after the other, then calm, in which everything must come to rest.
+"""Plays a world: processes with faults one after the other, then undisturbed runs after which everything must be right.
 
-Invariant: a seed decides everything, also the order in which tasks run, so that a world can be played again.
-Neighbours: `draw` draws it, `living` is one process in it, `oracles` and `endings` judge it.
+Invariant: a seed decides everything, including the order in which tasks run, so that a world can be replayed.
+Neighbours: `draw` draws the world, `simulated_process` is a process in it, `oracles`, `state_oracle` and `final_checks`
+judge it.
 """
 
 import collections
 import contextlib
 import dataclasses
 import datetime
+import itertools
 import logging
 import math
+import pathlib
+import tempfile
 import traceback
 from collections.abc import Iterator
 
@@ -17,32 +21,45 @@ import structlog
 import trio
 import trio.testing
 
-from tests.simulation import audit, documents, draw, expected_state, fake_journal, final_checks, living, wire
+from tests.simulation import (
+    audit,
+    documents,
+    draw,
+    expected_state,
+    fake_journal,
+    final_checks,
+    network,
+    simulated_process,
+)
 from tests.support import clocks
+from worker.core.model.desired import SourceReading
 from worker.core.model.report import Report
 from worker.sandbox import app
 
-PARTS = living.Parts()
+PARTS = simulated_process.Parts()
 
-_QUIET = draw.Life(
-    moments=(),
+_UNDISTURBED = draw.ProcessSpec(
+    incidents=(),
     runs=1,
     interval=1.0,
     pause=60.0,
     edits=False,
     spoilt=False,
-    meddling=0.0,
+    others=0.0,
+    others_around=0.0,
+    second_host=False,
+    saved_plans=0.0,
     slowness=0.002,
-    weather={},
-    storms={},
+    faults={},
+    write_faults={},
 )
-_LATE_EFFECTS = 121.0
 _TWO_HOURS = datetime.timedelta(hours=2)
+_RECENT_SECONDS = 3600.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Played:
-    """A world that was played: what was broken in it, what happened how often, and its trace where it was asked for."""
+    """A played world: broken rules, how often things happened, and the trace if it was asked for."""
 
     seed: int
     violations: list[str]
@@ -51,13 +68,15 @@ class Played:
     fingerprint: str
 
 
-def play(seed: int, *, parts: living.Parts = PARTS, aloud: bool = False) -> Played:
+def play(seed: int, *, parts: simulated_process.Parts = PARTS, verbose: bool = False) -> Played:
     """Play the world of a seed."""
-    seen = audit.Audit(aloud=aloud)
-    with _seeded(seed):
+    seen = audit.Audit(verbose=verbose)
+    with _seeded(seed), tempfile.TemporaryDirectory(prefix="fleet-sync-world-") as folder:
         try:
-            trio.run(_World(seed, seen, parts).play, clock=trio.testing.MockClock(autojump_threshold=0))
-        except Exception as error:  # noqa: BLE001 - whatever the product raises is a finding, and belongs to its seed
+            trio.run(
+                _World(seed, seen, parts, pathlib.Path(folder)).play, clock=trio.testing.MockClock(autojump_threshold=0)
+            )
+        except Exception as error:  # noqa: BLE001 - whatever the product raises is a finding of this seed
             seen.violations.append(f"crash: {error!r}")
             seen.lines += traceback.format_exception(error)
     what = [(effect.action, effect.pair, effect.key, effect.time) for effect in seen.effects]
@@ -67,7 +86,7 @@ def play(seed: int, *, parts: living.Parts = PARTS, aloud: bool = False) -> Play
 
 @contextlib.contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Make trio's scheduler follow the seed, as hypothesis-trio does; and keep the logs silent."""
+    """Make trio's scheduler follow the seed, as hypothesis-trio does, and silence the logs."""
     core, before, logs = trio._core._run, trio._core._run._ALLOW_DETERMINISTIC_SCHEDULING, structlog.get_config()
     core._ALLOW_DETERMINISTIC_SCHEDULING = True  # type: ignore[misc]
     core._r.seed(seed)
@@ -82,111 +101,170 @@ def _seeded(seed: int) -> Iterator[None]:
 class _World:
     """One world."""
 
-    def __init__(self, seed: int, seen: audit.Audit, parts: living.Parts) -> None:
+    def __init__(self, seed: int, seen: audit.Audit, parts: simulated_process.Parts, folder: pathlib.Path) -> None:
+        self._folder = folder
         self._seen = seen
         self._parts = parts
-        self._roster = audit.RecordedState(seed=seed)
-        self._roster.audit = seen
-        self._spec = draw.spec(seed, self._roster)
+        self._account = audit.RecordedState(seed=seed)
+        self._account.audit = seen
+        self._spec = draw.spec(seed, self._account)
         self._seed = seed
 
     async def play(self) -> None:
-        """Play it."""
+        """Play the world."""
         clock = trio.lowlevel.current_clock()
         assert isinstance(clock, trio.testing.MockClock)
         async with trio.open_nursery() as outside:
             self._around = self._surroundings(clock, outside)
-            self._seen.directory(self._roster)
-            for plan in self._spec.lives:
-                life = await self._live(plan)
-                if self._spec.approving and life.reports and (guarded := life.reports[-1].guarded) and guarded.held:
-                    self._around.disk.approve(guarded, self._around.wall.now() + datetime.timedelta(hours=24))
+            self._seen.counts["worlds with a SQLite journal"] += self._spec.sqlite
+            self._seen.directory(self._account)
+            self._host = self._new_host("A")
+            self._hosts = [self._host]
+            for spec in self._spec.processes:
+                process = await self._live(self._host, spec)
+                if self._spec.approving and process.reports:
+                    await self._approve(process.reports[-1])
             await self._rest()
             outside.cancel_scope.cancel()
-        final_checks.recorded(self._seen, self._around.disk)
+        for host in self._hosts:
+            await host.storage.open_anew()
+            final_checks.recorded(self._seen, host.name, host.storage)
 
-    def _surroundings(self, clock: trio.testing.MockClock, outside: trio.Nursery) -> living.Surroundings:
+    def _surroundings(self, clock: trio.testing.MockClock, outside: trio.Nursery) -> simulated_process.Surroundings:
         wall = clocks.Wall()
-        return living.Surroundings(
+        return simulated_process.Surroundings(
             settings=self._spec.settings,
             parts=self._parts,
-            roster=self._roster,
-            sandbox=app.create(self._roster, quirks=self._spec.quirks, clock=wall.seconds, record=False),
-            disk=fake_journal.Storage(),
-            shelf=documents.Shelf(self._roster, self._spec.boundaries, draw.generator(self._seed, "shelf")),
+            account=self._account,
+            sandbox=app.create(self._account, quirks=self._spec.quirks, clock=wall.seconds, record=False),
             wall=wall,
             clock=clock,
             seen=self._seen,
             outside=outside,
             chance=draw.generator(self._seed, "chance"),
-            truths=self._truths,
-            most_requests=self._bound(),
+            expectations=self._expectations,
+            recent_expectations=self._recent_expectations,
+            most_requests=self._request_bound(),
         )
 
-    def _bound(self) -> int:
-        """Give how many requests a run may make at most: a few times what the worst reading and all writes need."""
-        settings, drivers, fleets = self._spec.settings, len(self._roster.drivers), len(self._roster.fleets)
+    def _new_host(self, name: str, folder: documents.SourceFolder | None = None) -> simulated_process.Host:
+        wall = self._around.wall
+        if self._spec.sqlite:
+            storage = fake_journal.in_sqlite(self._folder / f"{name}.db", wall)
+        else:
+            storage = fake_journal.in_memory(wall)
+        chance = draw.generator(self._seed, "documents")
+        folder = folder or documents.SourceFolder(self._account, self._spec.boundaries, chance)
+        return simulated_process.Host(name, storage, folder)
+
+    def _request_bound(self) -> int:
+        """Return how many requests a run may make: a few times what the worst reading and all writes need."""
+        settings, drivers, fleets = self._spec.settings, len(self._account.drivers), len(self._account.fleets)
         pages = math.ceil(drivers / settings.page_size) + 1
-        reading = (math.ceil(fleets / settings.page_size) + fleets) + pages * (2 + 2 * fleets) + drivers * 3
-        return 300 + 3 * settings.policy.max_attempts * (reading + 2 * drivers * fleets)
+        reading = (math.ceil(fleets / settings.page_size) + fleets) + pages * (2 + 2 * fleets) + drivers * 12
+        return 300 + 3 * settings.policy.max_attempts * (reading + 5 * drivers * fleets)
 
-    async def _live(self, plan: draw.Life) -> living.Life:
-        """Let one process live, and then nobody for a while."""
+    async def _live(self, host: simulated_process.Host, spec: draw.ProcessSpec) -> simulated_process.SimulatedProcess:
+        """Let one process run, and after that none for a while."""
         around = self._around
-        around.sandbox.faults = wire.Faults(
-            plan.weather, plan.storms, seed=around.chance.randrange(1 << 32), seen=self._seen
+        around.sandbox.faults = network.Faults(
+            spec.faults,
+            spec.write_faults,
+            seed=around.chance.randrange(1 << 32),
+            seen=self._seen,
+            later=lambda seconds: around.outside.start_soon(self._deliver_late, seconds),
         )
-        if plan.spoilt:
-            around.shelf.spoil()
-        life = living.Life(around, plan)
-        await life.live()
-        self._seen.counts["lives"] += 1
-        await trio.sleep(plan.pause)
-        around.shelf.mend()
-        if plan.edits:
-            around.shelf.edit()
-        return life
+        if spec.spoilt:
+            host.folder.spoil()
+        process = simulated_process.SimulatedProcess(around, host, spec)
+        async with trio.open_nursery() as nursery:
+            if spec.second_host:
+                nursery.start_soon(simulated_process.SimulatedProcess(around, self._second_host(), spec).live)
+            await process.live()
+        self._seen.counts["processes"] += 1
+        await trio.sleep(spec.pause)
+        host.folder.repair()
+        if spec.edits:
+            host.folder.edit()
+        return process
+
+    async def _deliver_late(self, seconds: float) -> None:
+        await trio.sleep(seconds)
+        self._around.sandbox.deliver_late()
+
+    def _second_host(self) -> simulated_process.Host:
+        if len(self._hosts) == 1:
+            folder = self._host.folder.fork(draw.generator(self._seed, "second documents"))
+            self._hosts.append(self._new_host("B", folder))
+        return self._hosts[1]
+
+    async def _approve(self, run_report: Report) -> bool:
+        """Approve what a run held. Return whether it held anything."""
+        guarded = run_report.guarded
+        if guarded is None or not guarded.held:
+            return False
+        await self._host.storage.approve(guarded, now=self._around.wall.now())
+        return True
 
     async def _rest(self) -> None:
-        """Let nothing happen any more, and see that everything comes to rest."""
-        around = self._around
-        around.sandbox.quirks = draw.calm(self._spec.quirks)
+        """Let nothing more happen, and check that undisturbed runs leave everything right."""
+        around, settings = self._around, self._spec.settings
+        around.sandbox.quirks = draw.without_obstacles(self._spec.quirks)
         self._seen.note("world", "is quiet")
         now = around.wall.now()
         late = [moment for moment in self._spec.boundaries if now <= moment <= now + _TWO_HOURS]
-        if late:
-            await trio.sleep((max(late) - now).total_seconds() + 1)
-        first = await self._quiet_run()
-        if self._spec.approving and first and first.guarded and first.guarded.held:
-            around.disk.approve(first.guarded, around.wall.now() + datetime.timedelta(hours=24))
-            first = await self._quiet_run()
-        await trio.sleep(_LATE_EFFECTS)  # until then an unclear write stays open, and its change waits
-        first = await self._quiet_run()
-        second = await self._quiet_run()
+        wait = max(late) - now if late else datetime.timedelta()
+        # What is unclear stays so until it can no longer take effect; refused changes back off; absences have a grace.
+        await trio.sleep((wait + settings.late_effects).total_seconds() + 1)
+        for host in (*self._hosts[1:] * 2, self._host):
+            await self._undisturbed_run(host)
+        await trio.sleep(settings.grace.total_seconds() + 1)
+        first = await self._undisturbed_run()
+        if self._spec.approving and first and await self._approve(first):
+            first = await self._undisturbed_run()
+        second = await self._undisturbed_run()
         if first is None or second is None:
-            self._seen.violated("convergence", "a quiet run did not end")
+            self._seen.violated("convergence", "an undisturbed run did not end")
             return
-        wishes = expected_state.expected(
-            around.shelf.readings(), self._seen.directories[-1][1], around.wall.now(), self._spec.settings.mode
+        self._judge_rest(first, second)
+
+    def _judge_rest(self, first: Report, second: Report) -> None:
+        expected = expected_state.expected(
+            self._host.folder.readings(),
+            self._seen.directories[-1][1],
+            self._around.wall.now(),
+            self._spec.settings.mode,
         )
-        allowed = {"too_many_unresolved"} if wishes.references >= 20 else set[str]()
-        allowed |= {"sources_contradict"} if wishes.contradictory else set()
-        final_checks.at_rest(self._seen, self._roster, wishes, second, allowed=allowed)
+        allowed = {"too_many_unresolved"} if expected.references >= 20 else set[str]()
+        allowed |= {"sources_contradict"} if expected.contradictory else set()
+        final_checks.at_rest(self._seen, self._account, expected, second, allowed=allowed)
         if first.error is None and second.error is None:
             final_checks.idle(self._seen, first, second)
-        final_checks.moved(self._seen, around.disk, around.runs)
+        final_checks.moved(self._seen, self._host.storage, self._around.runs)
 
-    async def _quiet_run(self) -> Report | None:
-        life = await self._live(_QUIET)
-        return life.reports[-1] if life.reports else None
+    async def _undisturbed_run(self, host: simulated_process.Host | None = None) -> Report | None:
+        process = await self._live(host or self._host, _UNDISTURBED)
+        await trio.sleep(self._spec.settings.late_effects.total_seconds())
+        return process.reports[-1] if process.reports else None
 
-    def _truths(self, run: audit.Run) -> list[expected_state.Expected]:
-        """Give what a run's sources may have meant, for every moment of it at which that changed."""
-        around = self._around
-        since = around.wall.now() - datetime.timedelta(seconds=trio.current_time() - run.started)
-        moments = {since, around.wall.now(), *(at for at in self._spec.boundaries if since <= at <= around.wall.now())}
+    def _expectations(self, run: audit.Run) -> list[expected_state.Expected]:
+        """Return what a run's sources may ask for, for every moment of the run at which that changed."""
+        return self._expected([run.readings], run.began, trio.current_time() - run.started)
+
+    def _recent_expectations(self, host: simulated_process.Host) -> list[expected_state.Expected]:
+        """Return what every version of a host's documents of the last hour asks for."""
+        since = trio.current_time() - _RECENT_SECONDS
+        versions = host.folder.readings_since(since)
+        return self._expected(versions, self._seen.order_at(since), _RECENT_SECONDS)
+
+    def _expected(
+        self, versions: list[list[SourceReading]], order: int, seconds: float
+    ) -> list[expected_state.Expected]:
+        now = self._around.wall.now()
+        since = now - datetime.timedelta(seconds=seconds)
+        moments = sorted({since, now, *(at for at in self._spec.boundaries if since <= at <= now)})
+        directories = self._seen.directories_since(order)
         return [
-            expected_state.expected(run.readings, known, moment, self._spec.settings.mode)
-            for known in self._seen.directories_since(run.began)
-            for moment in sorted(moments)
+            expected_state.expected(readings, known, moment, self._spec.settings.mode)
+            for readings, known, moment in itertools.product(versions, directories, moments)
         ]

@@ -1,7 +1,7 @@
-"""The way to Charge and back, for one life: it passes the points of its fate, and lets the audit see what is sent.
+"""The network between one process and Charge: it passes fault points and shows the audit every request and answer.
 
-Invariant: what was sent arrives, whether or not the sender waits for the answer: who dies does not call requests back.
-Neighbours: `tests.support.sandbox` is what answers, `oracles` judge a request before it goes.
+Invariant: a request that was sent arrives, even if its sender gives up or dies. Neighbours: `tests.support.sandbox`
+answers, `oracles` judges a request before it is sent, `other_writers` may act around it.
 """
 
 import contextvars
@@ -16,13 +16,13 @@ from tests.support import harness
 from worker.sandbox import faults, http_types
 
 ORIGIN = ("https", httpx.URL(harness.BASE).host)
-GRACE_SECONDS = 1.0
-"""How long a request that nobody waits for any more stays on its way."""
+ABANDONED_SECONDS = 1.0
+"""How long a request stays on its way after its sender gave up."""
 
 
 @dataclasses.dataclass
 class _Exchange:
-    """A request on its way, what befell it, and what came back."""
+    """A request on its way, its fault, and its answer."""
 
     scope: trio.CancelScope = dataclasses.field(default_factory=trio.CancelScope)
     done: trio.Event = dataclasses.field(default_factory=trio.Event)
@@ -31,80 +31,104 @@ class _Exchange:
     error: httpx.HTTPError | None = None
 
 
-_present: contextvars.ContextVar[_Exchange] = contextvars.ContextVar("_present")
+_current: contextvars.ContextVar[_Exchange] = contextvars.ContextVar("_current")
 
 
 class Faults(faults.Faults):
-    """Accidents that the audit counts: `weather` befalls every request, `storms` befall writes besides."""
+    """Faults that the audit counts: `rates` concern every request, `write_rates` writes in addition."""
 
     def __init__(
-        self, weather: Mapping[str, float], storms: Mapping[str, float], *, seed: int, seen: audit.Audit
+        self,
+        rates: Mapping[str, float],
+        write_rates: Mapping[str, float],
+        *,
+        seed: int,
+        seen: audit.Audit,
+        later: Callable[[float], None],
     ) -> None:
-        """Take the probabilities of each fault by name."""
-        super().__init__(weather, seed=seed)
-        self._storms = faults.Faults(storms, seed=seed + 1)
+        """Store the probability of each fault by name. `later` is called with the delay of each late write."""
+        super().__init__(rates, seed=seed)
+        self._later = later
+        self._write_faults = faults.Faults(write_rates, seed=seed + 1)
         self._seen = seen
 
+    def delay(self, shortest: float, longest: float) -> float:
+        """Return how many seconds later a late write takes effect."""
+        seconds = super().delay(shortest, longest)
+        self._later(seconds)
+        return seconds
+
     def draw(self, request: http_types.Request) -> str | None:
-        """Decide what happens to this request."""
+        """Return the fault of this request, or None."""
         name = super().draw(request)
         if name is None and request.route in http_types.WRITES:
-            name = self._storms.draw(request)
+            name = self._write_faults.draw(request)
         if name is not None:
-            _present.get().fault = name
+            _current.get().fault = name
             self._seen.counts[f"fault {name}"] += 1
             self._seen.note("server", f"fault {name} for {request.method} {request.path[4:24]}")
         return name
 
 
-class Wire(httpx.AsyncBaseTransport):
-    """A connection of one life; all of its connections share what they are given."""
+@dataclasses.dataclass(frozen=True)
+class Observers:
+    """What happens around a request of the current run. `answered` is also called for a lost answer."""
+
+    run: Callable[[], audit.Run]
+    sending: Callable[[httpx.Request], None]
+    answered: Callable[[httpx.Request], None]
+    revoked: Callable[[], bool]
+    lag: Callable[[httpx.Request], float]
+
+
+class Network(httpx.AsyncBaseTransport):
+    """A connection of one process; all its connections share the fault points and observers."""
 
     def __init__(
         self,
         server: httpx.AsyncBaseTransport,
         *,
         outside: trio.Nursery,
-        life: fault_points.FaultPoints,
+        points: fault_points.FaultPoints,
         who: str,
         seen: audit.Audit,
-        run: Callable[[], audit.Run],
-        sending: Callable[[httpx.Request], None],
-        revoked: Callable[[], bool],
+        observers: Observers,
     ) -> None:
-        """Take the server's transport, where requests live that outlive us, and who judges what is sent."""
+        """Connect to the server. Requests that outlive the process run in `outside`."""
         self._server = server
         self._outside = outside
-        self._fate = life
+        self._points = points
         self._who = who
         self._seen = seen
-        self._run = run
-        self._sending = sending
-        self._revoked = revoked
+        self._observers = observers
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Exchange one request."""
-        self._fate.point(request.method)
-        run, exchange = self._run(), _Exchange()
+        self._points.point(request.method)
+        run, exchange = self._observers.run(), _Exchange()
         self._seen.note(self._who, f"{request.method} {_shown(request)}")
-        self._sending(request)
+        self._observers.sending(request)
+        sent = audit.Sent(self._seen.next(), trio.current_time())
         self._outside.start_soon(self._exchange, request, exchange)
         try:
             await exchange.done.wait()
         finally:
-            exchange.scope.deadline = trio.current_time() + GRACE_SECONDS
-        self._fate.point(f"{request.method} answered")
+            exchange.scope.deadline = trio.current_time() + ABANDONED_SECONDS
+            self._observers.answered(request)
+        self._points.point(f"{request.method} answered")
         if exchange.response is None:
             self._seen.note(self._who, f"  {type(exchange.error).__name__} <- {_shown(request)}")
             raise exchange.error or httpx.ReadError("nothing came back", request=request)
         self._seen.note(self._who, f"  {exchange.response.status_code} <- {_shown(request)}")
-        self._seen.delivered(run, request, exchange.response, exchange.fault)
+        lag = self._observers.lag(request)
+        state_at = min(sent.order, self._seen.order_at(trio.current_time() - lag)) if lag else sent.order
+        self._seen.delivered(run, request, exchange.response, fault=exchange.fault, sent=sent, state_at=state_at)
         return exchange.response
 
     async def _exchange(self, request: httpx.Request, exchange: _Exchange) -> None:
-        if self._revoked():
+        if self._observers.revoked():
             request.headers["Authorization"] = "Bearer ch_sk_test_revoked"
-        _present.set(exchange)
+        _current.set(exchange)
         with exchange.scope:
             try:
                 answer = await self._server.handle_async_request(request)
