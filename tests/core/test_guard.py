@@ -283,7 +283,7 @@ def test_an_approval_counts_for_exactly_these_held_changes_of_one_account() -> N
 
 def test_a_plan_without_held_changes_needs_no_approval_and_uses_none_up() -> None:
     decision = plans.approved(plans.losing(1, 100))
-    assert (decision.held, decision.approval, decision.unfrozen) == ((), "", frozenset())
+    assert (decision.held, decision.approval, decision.approved) == ((), "", frozenset())
 
 
 def test_every_guard_has_one_place_in_the_precedence() -> None:

@@ -46,8 +46,8 @@ class PlanResult:
     `skipped` are allowed changes that this run does not send, each with its outcome; `resendable` are open intents of
     earlier runs that it sends again. `resolutions` are references that may be remembered; `newly_absent` and `returned`
     are memberships that the sources leave out from now on, or no longer. `members` counts the members of each managed
-    fleet. At `next_boundary` the sources want something else although no source changes. `unfrozen` are changes that
-    were frozen until the digest `approval` was approved: making one of them uses that approval up.
+    fleet. At `next_boundary` the sources want something else although no source changes. Making one of the approved
+    changes uses up the approval of the digest `approval`.
     """
 
     desired: Desired
@@ -61,11 +61,10 @@ class PlanResult:
     members: Mapping[FleetId, int] = dataclasses.field(default_factory=dict)
     next_boundary: datetime.datetime | None = None
     approval: str = ""
-    unfrozen: frozenset[Change] = frozenset()
 
     def spent(self, changes: Iterable[Change]) -> str | None:
         """Return the digest whose approval is used up by making these changes."""
-        return self.approval if not self.unfrozen.isdisjoint(changes) else None
+        return self.approval if not self.guarded.approved.isdisjoint(changes) else None
 
 
 class PlanBuilder:
@@ -183,7 +182,6 @@ class PlanBuilder:
             members=plan.members,
             next_boundary=grace_period.next_boundary(desired.rows, grace_ends=grace.next_end, now=now),
             approval=decision.approval,
-            unfrozen=decision.unfrozen,
         )
 
     async def _history(self, plan: Plan, *, resolutions: Resolutions, now: datetime.datetime) -> guard.GuardHistory:

@@ -108,7 +108,11 @@ APPROVE = """
     ON CONFLICT (account, digest) DO UPDATE SET approved = excluded.approved, approved_by = excluded.approved_by,
         until = excluded.until, used_by = NULL
 """
-APPROVALS = "SELECT digest FROM approvals WHERE account = :account AND until > :now AND used_by IS NULL"
+APPROVALS = """
+    SELECT digest FROM approvals
+    WHERE account = :account AND approved <= :now AND until > :now AND used_by IS NULL
+"""
+"""An approval that is dated in the future is the work of a clock that was wrong, and allows nothing."""
 USE_APPROVAL = "UPDATE approvals SET used_by = :run WHERE account = :account AND digest = :digest"
 RESOLUTIONS = "SELECT reference, target FROM resolutions WHERE account = :account"
 REMEMBER = """

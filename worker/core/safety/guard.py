@@ -28,7 +28,7 @@ PER_RUN = "max_detach_fraction"
 ATTACHES = "max_attach_fraction_per_fleet"
 
 FREEZING = frozenset({NOT_CONVERGING, FLAPPING})
-"""Guards that hold a change because earlier ones did not last. An approval allows it once more, and only once."""
+"""Guards that hold a change because earlier ones did not last. An approval allows it once more."""
 
 APPROVAL_LIFETIME = datetime.timedelta(hours=24)
 """How long an approval in the journal is valid."""
@@ -89,8 +89,7 @@ class Decision:
     """The changes of a plan in two parts, both in the plan's order, and what follows for later runs.
 
     `resolutions_to_remember` are the resolutions that later runs may rely on. `approval` is the digest whose approval
-    allowed held changes, or empty; `approved` are these changes, and `unfrozen` those of them that were held by a guard
-    of `FREEZING`: making one of these uses up the approval.
+    allowed held changes, or empty; `approved` are these changes. Making one of them uses the approval up.
     """
 
     allowed: tuple[Change, ...]
@@ -98,7 +97,6 @@ class Decision:
     resolutions_to_remember: Resolutions = dataclasses.field(default_factory=dict)
     approval: str = ""
     approved: frozenset[Change] = frozenset()
-    unfrozen: frozenset[Change] = frozenset()
 
 
 def evaluate(
@@ -129,7 +127,6 @@ def evaluate(
         resolutions_to_remember=_resolutions_to_remember(plan, held, history),
         approval=approval,
         approved=approved,
-        unfrozen=frozenset(change for change in approved if holds[change].guard in FREEZING),
     )
 
 
