@@ -6,10 +6,11 @@ import pytest
 
 from tests.support import harness
 from tests.support import sandbox as support
-from tests.support.harness import VANS, A
+from tests.support.harness import VANS, A, B
 from worker.core.model.outcomes import Outcome
 from worker.core.model.report import Report
 from worker.core.pacing import retry_policy
+from worker.core.safety import guard
 
 pytestmark = pytest.mark.anyio
 
@@ -97,6 +98,44 @@ async def test_an_unclear_write_that_never_lands_gets_a_new_key_after_the_horizo
         first = _outcome(account_harness)
         assert first is not None and (first.name, first.code) == ("deferred", "not_made")  # type: ignore[union-attr]
         tasks.cancel_scope.cancel()
+
+
+async def test_an_unclear_write_keeps_its_key_when_its_row_moves() -> None:
+    async with anyio.create_task_group() as tasks:
+        account_harness = harness.Harness(
+            harness.state_of({VANS: []}, others=[A, B]),
+            new_transport=lambda: gateway,
+            policy=retry_policy.RetryPolicy(max_attempts=1),
+        )
+        gateway = DeliveredLate(account_harness, tasks, seconds=10_000)
+        assert _name(await account_harness.reconcile({VANS: [A]})) == "unknown"
+        assert _name(await account_harness.reconcile({VANS: [B, A]})) == "unknown"
+        tasks.cancel_scope.cancel()
+    assert sorted(gateway.keys.count(key) for key in set(gateway.keys)) == [1, 2]
+
+
+async def test_an_unclear_write_is_not_sent_again_while_its_reference_resolves_to_another_driver() -> None:
+    """Found by a simulated world: that a run had sent a change before let it through every guard."""
+    async with anyio.create_task_group() as tasks:
+        account_harness = harness.Harness(
+            harness.state_of({VANS: []}, others=[A, B]),
+            new_transport=lambda: gateway,
+            policy=retry_policy.RetryPolicy(max_attempts=1),
+        )
+        gateway = DeliveredLate(account_harness, tasks, seconds=10_000)
+        account_harness.state.change_driver(A, email="sam@example.com")
+        wanted: harness.Wanted = {VANS: ["sam@example.com", A]}
+        assert _name(await account_harness.reconcile(wanted)) == "unknown"
+        account_harness.state.change_driver(A, email="old@example.com")
+        account_harness.state.change_driver(B, email="sam@example.com")
+        finished = await account_harness.reconcile(wanted)
+        tasks.cancel_scope.cancel()
+    assert finished.guarded is not None
+    assert {(each.change.driver, each.guard) for each in finished.guarded.held} == {
+        (A, guard.REFERENCE_MOVED),
+        (B, guard.REFERENCE_MOVED),
+    }
+    assert len(gateway.keys) == 1
 
 
 async def test_two_timeouts_and_an_effect_some_seconds_later_are_found_out_in_the_same_run() -> None:

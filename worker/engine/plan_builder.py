@@ -240,12 +240,19 @@ def _requests(changes: Sequence[Change], plan: Plan, reading: int) -> int:
 
 
 def _allow_resending(decision: guard.Decision, unclear: unclear_writes.UnclearWrites) -> guard.Decision:
-    """Allow held changes that an earlier run has sent already: they are sent again under the same approval."""
-    resent = {
-        held.change for held in decision.held if held.change in unclear.resendable and held.guard != guard.MUST_SEE
-    }
+    """Allow held changes that an earlier run has sent already, if they are held only because that run sent them.
+
+    Those that were approved are sent again under that approval; the others only count twice in the limits of a window.
+    """
+    resent = {held.change for held in decision.held if _may_be_resent(held, unclear.resendable.get(held.change))}
     if not resent:
         return decision
     held: tuple[HeldChange, ...] = tuple(held for held in decision.held if held.change not in resent)
     allowed = tuple(sorted((*decision.allowed, *resent), key=lambda change: change.order))
     return dataclasses.replace(decision, allowed=allowed, held=held)
+
+
+def _may_be_resent(held: HeldChange, earlier: OpenIntent | None) -> bool:
+    if earlier is None or held.guard == guard.MUST_SEE:
+        return False
+    return earlier.intent.approved or held.guard in guard.WINDOW_LIMITS

@@ -33,16 +33,16 @@ class Action(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Change:
-    """One membership to attach or detach; `origin` is the position of the row that asks for it, if one does.
+    """One membership to attach or detach. Only `action`, `driver` and `fleet` say which: the rest is not compared.
 
-    `row` is the fingerprint of that row (`plan_digest.row_fingerprint`): flap detection and refusal backoff start anew
-    when it changes. It does not count in comparisons.
+    `origin` is the position of the row that asks for it, if one does. `row` is the fingerprint of that row
+    (`plan_digest.row_fingerprint`): flap detection and refusal backoff start anew when it changes.
     """
 
     action: Action
     driver: DriverId
     fleet: FleetId
-    origin: Origin | None = None
+    origin: Origin | None = dataclasses.field(default=None, compare=False)
     row: str = dataclasses.field(default="", compare=False)
 
     @property
