@@ -127,7 +127,7 @@ class _Reader:
 
     def document(self) -> None:
         data = self._document.data
-        if data is None:
+        if data is None or data == {}:
             raise positions.Malformed((1, 1), positions.EMPTY, code="source_empty")
         if not isinstance(data, dict):
             return self.problem(self._document.at(()), 'a membership document is a mapping with the key "fleets"')
