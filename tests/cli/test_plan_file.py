@@ -15,6 +15,7 @@ from worker.core.model.identifiers import Account, DriverId, FleetId
 from worker.core.model.plan import Action, Change, ConcernedDriver, Cost, GuardedPlan, HeldChange
 from worker.core.model.plan_digest import plan_digest
 from worker.core.model.problem import Problem
+from worker.core.model.secret import Secret
 from worker.core.model.serialization import plan_document
 
 ACCOUNT = Account("https://api.chargeapi.co/v1", "test")
@@ -46,15 +47,23 @@ JUDGED = GuardedPlan(
 )
 
 
+KEY = Secret("sesame-open-sesame-open")
+NOON = datetime.datetime(2026, 10, 5, 12, 0, tzinfo=datetime.UTC)
+
+
+def load(path: pathlib.Path, *, account: Account = ACCOUNT, **rest: Any) -> GuardedPlan:
+    return plan_file.load(path, **{"account": account, "key": KEY, "now": NOON, **rest})
+
+
 @pytest.fixture
 def saved(tmp_path: pathlib.Path) -> pathlib.Path:
     path = tmp_path / "plan.json"
-    plan_file.save(JUDGED, path)
+    plan_file.save(JUDGED, path, key=KEY)
     return path
 
 
 def test_what_is_read_back_is_what_was_judged(saved: pathlib.Path) -> None:
-    read = plan_file.load(saved, account=ACCOUNT)
+    read = load(saved, account=ACCOUNT)
     assert read == JUDGED
     assert read.concerned == JUDGED.concerned
     assert plan_document(read) == plan_document(JUDGED)
@@ -76,10 +85,6 @@ def _swap_driver(plan: dict[str, Any]) -> None:
     plan["changes"][0]["driver"] = OTHER
 
 
-def _go_live(plan: dict[str, Any]) -> None:
-    plan["account"]["mode"] = "live"
-
-
 def _forge_digest(plan: dict[str, Any]) -> None:
     plan["digest"] = "sha256:" + "0" * 64
 
@@ -99,31 +104,79 @@ def _want_what_is_detached(plan: dict[str, Any]) -> None:
         _let_held_through,
         _turn_round,
         _swap_driver,
-        _go_live,
         _forge_digest,
         _drop_a_driver,
         _want_what_is_detached,
     ],
 )
-def test_whatever_the_digest_covers_cannot_be_edited(
-    saved: pathlib.Path, edit: Callable[[dict[str, Any]], None]
-) -> None:
+def test_no_change_can_be_edited(saved: pathlib.Path, edit: Callable[[dict[str, Any]], None]) -> None:
     plan = json.loads(saved.read_text())
     edit(plan)
     saved.write_text(json.dumps(plan))
     with pytest.raises(PlanFileError, match="was edited after it was saved"):
-        plan_file.load(saved, account=ACCOUNT)
+        load(saved, account=ACCOUNT)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("created",), "2026-10-05T11:00:00.000Z"),
+        (("sources", 0, "revision"), "sha256:1"),
+        (("problems", 0, "message"), "nothing"),
+        (("summary", "in_sync"), 4),
+        (("cost", "seconds"), 0.3),
+        (("changes", 0, "origin"), "elsewhere.yaml:1:1"),
+        (("drivers", DRIVER, "seen"), [FLEET]),
+    ],
+)
+def test_nor_can_anything_else_without_the_key(saved: pathlib.Path, path: tuple[Any, ...], value: Any) -> None:
+    plan = inner = json.loads(saved.read_text())
+    for step in path[:-1]:
+        inner = inner[step]
+    inner[path[-1]] = value
+    saved.write_text(json.dumps(plan))
+    with pytest.raises(PlanFileError, match="its signature does not match"):
+        load(saved)
+
+
+def test_a_plan_made_by_hand_is_refused(saved: pathlib.Path) -> None:
+    """It had a correct digest, detached 40 drivers past every guard, and from a fleet that nobody managed."""
+    plan = json.loads(saved.read_text())
+    plan["changes"].append({"action": "detach", "driver": OTHER, "fleet": "flt_" + "W" * 32, "origin": None})
+    saved.write_text(_vouched(plan))
+    with pytest.raises(PlanFileError, match="its signature does not match"):
+        load(saved)
+    with pytest.raises(PlanFileError, match="its signature does not match"):
+        load(saved, key=Secret("another-long-enough-key"))
+
+
+@pytest.mark.parametrize(
+    ("now", "says"),
+    [
+        (JUDGED.created + datetime.timedelta(hours=24, seconds=1), "is too old"),
+        (JUDGED.created - datetime.timedelta(minutes=6), "in the future"),
+    ],
+)
+def test_its_age_is_limited(saved: pathlib.Path, now: datetime.datetime, says: str) -> None:
+    with pytest.raises(PlanFileError, match=says):
+        load(saved, now=now)
+
+
+def test_the_operator_may_allow_an_older_plan(saved: pathlib.Path) -> None:
+    days = datetime.timedelta(days=3)
+    assert load(saved, now=JUDGED.created + days, max_age=days) == JUDGED
+    assert load(saved, now=JUDGED.created - datetime.timedelta(minutes=5)) == JUDGED
 
 
 def test_formatting_may_change(saved: pathlib.Path) -> None:
     saved.write_text(json.dumps(json.loads(saved.read_text()), sort_keys=True))
-    assert plan_file.load(saved, account=ACCOUNT) == JUDGED
+    assert load(saved, account=ACCOUNT) == JUDGED
 
 
 @pytest.mark.parametrize("account", [Account("https://api.example/v1", "test"), Account(ACCOUNT.base_url, "live")])
 def test_it_belongs_to_one_account(saved: pathlib.Path, account: Account) -> None:
     with pytest.raises(PlanFileError, match="was made for"):
-        plan_file.load(saved, account=account)
+        load(saved, account=account)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +196,7 @@ def test_anything_else_is_no_plan(tmp_path: pathlib.Path, text: bytes) -> None:
     path = tmp_path / "plan.json"
     path.write_bytes(text)
     with pytest.raises(PlanFileError, match="is not a saved plan"):
-        plan_file.load(path, account=ACCOUNT)
+        load(path, account=ACCOUNT)
 
 
 def _unchecked(change: dict[str, str]) -> Change:
@@ -181,7 +234,7 @@ def test_what_is_no_id_is_refused_whatever_the_digest_says(
     plan[where][0][name] = text
     saved.write_text(_vouched(plan))
     with pytest.raises(PlanFileError, match=r"is not a saved plan: .* is not a valid (drv|flt)_ id") as caught:
-        plan_file.load(saved, account=ACCOUNT)
+        load(saved, account=ACCOUNT)
     assert "\n" not in caught.value.message
 
 
@@ -215,7 +268,7 @@ def test_what_no_plan_of_ours_says_is_refused_where_it_stands(saved: pathlib.Pat
     inner[last] = "HERE"
     saved.write_text(_vouched(plan).replace('"HERE"', value))
     with pytest.raises(PlanFileError, match="is not a saved plan"):
-        plan_file.load(saved, account=ACCOUNT)
+        load(saved, account=ACCOUNT)
 
 
 def test_every_cut_of_a_plan_is_refused(saved: pathlib.Path) -> None:
@@ -223,13 +276,13 @@ def test_every_cut_of_a_plan_is_refused(saved: pathlib.Path) -> None:
     for length in range(0, len(whole) - 2, 7):
         saved.write_bytes(whole[:length])
         with pytest.raises(PlanFileError):
-            plan_file.load(saved, account=ACCOUNT)
+            load(saved, account=ACCOUNT)
 
 
 def test_where_it_cannot_be_read_or_written_is_told(tmp_path: pathlib.Path) -> None:
     with pytest.raises(PlanFileError, match="cannot be read: No such file"):
-        plan_file.load(tmp_path / "plan.json", account=ACCOUNT)
+        load(tmp_path / "plan.json")
     with pytest.raises(PlanFileError, match="cannot be written: No such file"):
-        plan_file.save(JUDGED, tmp_path / "missing" / "plan.json")
+        plan_file.save(JUDGED, tmp_path / "missing" / "plan.json", key=KEY)
     with pytest.raises(PlanFileError, match="cannot be written: Is a directory"):
-        plan_file.save(JUDGED, tmp_path)
+        plan_file.save(JUDGED, tmp_path, key=KEY)

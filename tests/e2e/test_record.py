@@ -376,5 +376,12 @@ def test_a_large_undo_is_held_by_the_guard_until_it_is_approved(workspace: conft
     assert workspace.run("undo", run, "--out", "undo.json").code == 0
     allowed = json.loads((workspace.folder.path / "undo.json").read_text())
     assert (len(allowed["changes"]), allowed["held"]) == (10, [])
+    text = (workspace.folder.path / "undo.json").read_text()
+    (workspace.folder.path / "edited.json").write_text(text.replace(outsiders[0], sorted(members[fleet])[0]))
+    edited = workspace.run("apply", "edited.json")
+    assert edited.code == 1 and "its signature does not match" in edited.stderr
+    assert workspace.run("apply", "undo.json", FLEET_SYNC_PLAN_KEY="another-long-enough-key").code == 1
     assert workspace.run("apply", "undo.json").code == 0
+    used = "select digest, trigger from approvals join runs on run = used_by"
+    assert workspace.folder.journal(used) == [(held["held_digest"], "apply")]
     assert workspace.members() == members

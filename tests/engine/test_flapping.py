@@ -144,8 +144,8 @@ async def test_an_approval_is_not_used_up_by_a_run_that_leaves_the_frozen_change
     assert held is not None
     builder = account_harness.new_plan_builder(doubles.Source(WANTED))
     plan_result = await builder.build(approved=held.held_digest)
-    assert plan_result.spent(()) is None
-    assert plan_result.spent(plan_result.guarded.changes) == held.held_digest
+    assert plan_result.guarded.approval_used_by(()) is None
+    assert plan_result.guarded.approval_used_by(plan_result.guarded.changes) == held.held_digest
 
 
 async def test_a_detach_that_somebody_takes_back_is_frozen_too() -> None:

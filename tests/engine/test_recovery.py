@@ -282,6 +282,31 @@ async def test_an_approval_holds_for_a_day(hours: float, code: int) -> None:
     assert len(account_harness.state.members(VANS)) == (20 if code == 0 else 40)
 
 
+async def test_an_approval_allows_a_mistake_once() -> None:
+    """Held, approved, applied, undone by hand, and made again: it was applied again, unasked, all day."""
+    account_harness = harness.Harness(_account(), limits=guard.Limits())
+    wanted = {VANS: DRIVERS[:20]}
+    held = (await account_harness.reconcile(wanted)).guarded
+    assert held is not None
+    now = account_harness.wall.now()
+    await account_harness.memory.approve(held.held_digest, now=now, until=now + guard.APPROVAL_LIFETIME)
+    assert (await account_harness.reconcile(wanted)).exit_code == 0
+    _all_back(account_harness)
+    for _ in range(3):
+        assert (await account_harness.reconcile(wanted)).exit_code == 3
+    assert len(account_harness.state.members(VANS)) == 40
+
+
+async def test_an_approval_dated_in_the_future_allows_nothing() -> None:
+    account_harness = harness.Harness(_account(), limits=guard.Limits())
+    wanted = {VANS: DRIVERS[:20]}
+    held = (await account_harness.reconcile(wanted)).guarded
+    assert held is not None
+    later = account_harness.wall.now() + datetime.timedelta(hours=1)
+    await account_harness.memory.approve(held.held_digest, now=later, until=later + guard.APPROVAL_LIFETIME)
+    assert (await account_harness.reconcile(wanted)).exit_code == 3
+
+
 async def test_an_approval_lifts_no_must_see() -> None:
     """There the reading is wrong, and no approval makes it right."""
     account_harness = harness.Harness(_account(), limits=guard.Limits(must_see=frozenset({(DRIVERS[0], DEPOT)})))

@@ -42,6 +42,14 @@ async def test_a_run_that_cannot_begin_uses_no_approval_up(office: Office) -> No
     assert await journal.approved("sha256:plan", now=journal_factories.NOON)
 
 
+async def test_an_approval_that_is_dated_in_the_future_allows_nothing(office: Office) -> None:
+    journal = await office.writer()
+    await journal.approve("sha256:plan", now=journal_factories.minutes(5), until=journal_factories.minutes(10))
+    assert not await journal.approved("sha256:plan", now=journal_factories.minutes(4))
+    assert await journal.approvals(now=journal_factories.minutes(4)) == frozenset()
+    assert await journal.approvals(now=journal_factories.minutes(5)) == {"sha256:plan"}
+
+
 async def test_an_approval_holds_for_that_plan_until_its_time(office: Office) -> None:
     journal = await office.writer()
     await journal.approve("sha256:plan", now=journal_factories.NOON, until=journal_factories.minutes(10))

@@ -343,9 +343,30 @@ DEFECTS = (
     Defect(
         "applying a plan that was edited",
         "worker/cli/plan_file.py",
-        "if plan_digest(saved, changes, held) != plan.digest:",
+        "if not plan_signature.is_signed(msgspec.json.decode(data), key):",
         "if not plan.digest:",
         ("tests/cli/test_plan_file.py",),
+    ),
+    Defect(
+        "applying a plan however old it is",
+        "worker/cli/plan_file.py",
+        "if now - created > max_age:",
+        "if now - created > max_age * 1000:",
+        ("tests/cli/test_plan_file.py",),
+    ),
+    Defect(
+        "a signature without the key",
+        "worker/core/model/plan_signature.py",
+        "key.reveal().encode(), canonical.encode()",
+        "bytes(8), canonical.encode()",
+        ("tests/cli/test_plan_file.py",),
+    ),
+    Defect(
+        "an approval that lets held changes through all day",
+        "worker/core/model/plan.py",
+        "return self.approval if self.approval and not self.approved.isdisjoint(changes) else None",
+        "return None",
+        ("tests/engine/test_recovery.py", "tests/engine/test_flapping.py"),
     ),
     Defect(
         "two writers of one journal",

@@ -83,8 +83,8 @@ DEFECTS = (
     Defect(
         "a token that can be guessed",
         "worker/settings/secrets.py",
-        "len(token) < MIN_TOKEN_LENGTH",
-        "len(token) < 1",
+        "len(text) < MIN_TOKEN_LENGTH",
+        "len(text) < 1",
         ("tests/settings/test_secrets.py",),
     ),
     Defect(

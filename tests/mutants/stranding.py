@@ -115,10 +115,17 @@ DEFECTS = (
         ("tests/core/test_guard_memory.py",),
     ),
     Defect(
-        "a saved plan that forgets what the sources wanted",
-        "worker/cli/plan_file.py",
-        "return change.driver in concerned and change.done_in(concerned[change.driver].wanted)",
-        "return change.driver in concerned",
-        ("tests/cli/test_plan_file.py",),
+        "sending an unclear write again past every guard",
+        "worker/engine/plan_builder.py",
+        "return earlier.intent.approved or held.guard in guard.WINDOW_LIMITS",
+        "return True",
+        ("tests/engine/test_unclear_writes.py",),
+    ),
+    Defect(
+        "a second key for an unclear write whose row has moved",
+        "worker/core/model/plan.py",
+        "origin: Origin | None = dataclasses.field(default=None, compare=False)",
+        "origin: Origin | None = None",
+        ("tests/engine/test_unclear_writes.py",),
     ),
 )

@@ -238,6 +238,8 @@ def test_variables_without_section_and_key_are_ignored(load: conftest.Load) -> N
         "FLEET_SYNC_CONFIG",
         "FLEET_SYNC_LOG_FORMAT",
         "FLEET_SYNC_LOG_LEVEL",
+        "FLEET_SYNC_PLAN_KEY",
+        "FLEET_SYNC_PLAN_KEY_FILE",
         "FLEET_SYNC_PORT",
         "FLEET_SYNC_SERVICE_HOST",
         "FLEET_SYNC_STATUS_PORT",

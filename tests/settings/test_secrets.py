@@ -167,6 +167,24 @@ def test_a_token_in_place_of_the_path_of_its_file_is_not_shown(tmp_path: pathlib
     assert "more than a token" in token_problem({secrets.TOKEN_FILE_VARIABLE: str(tmp_path / "token")})
 
 
+# --- The key of saved plans
+
+
+def test_a_plan_key_is_read_like_a_token(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "key").write_text(f"{TOKEN}\n")
+    assert secrets.plan_key({}) is None
+    for environ in ({secrets.PLAN_KEY_VARIABLE: TOKEN}, {secrets.PLAN_KEY_FILE_VARIABLE: str(tmp_path / "key")}):
+        key = secrets.plan_key(environ)
+        assert key is not None and key.reveal() == TOKEN
+
+
+@pytest.mark.parametrize("text", ["fifteen-letters", "ch_sk_live_Sesame0123456789", " "])
+def test_a_plan_key_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        secrets.plan_key({secrets.PLAN_KEY_VARIABLE: text})
+    assert "plan key" in str(caught.value) and "FLEET_SYNC_PLAN_KEY_FILE" in caught.value.remedy
+
+
 # --- The webhook's address
 
 

@@ -57,7 +57,7 @@ class _Store:
     intents: dict[IntentKey, OpenIntent] = dataclasses.field(default_factory=dict)
     settled: dict[IntentKey, datetime.datetime] = dataclasses.field(default_factory=dict)
     owner: JournalOwner = dataclasses.field(default_factory=lambda: JournalOwner(None, {}))
-    approvals: dict[str, datetime.datetime] = dataclasses.field(default_factory=dict)
+    approvals: dict[str, tuple[datetime.datetime, datetime.datetime]] = dataclasses.field(default_factory=dict)
     resolutions: dict[str, DriverId | FleetId] = dataclasses.field(default_factory=dict)
     absences: dict[Membership, datetime.datetime] = dataclasses.field(default_factory=dict)
     writer: "MemoryJournal | None" = None
@@ -162,12 +162,12 @@ class MemoryJournal:
 
     async def approved(self, digest: str, *, now: datetime.datetime) -> bool:
         """Return whether the held changes of this plan have a valid approval."""
-        until = self._store.approvals.get(digest)
-        return until is not None and until > now
+        return digest in await self.approvals(now=now)
 
     async def approvals(self, *, now: datetime.datetime) -> frozenset[str]:
         """Return the digests of all plans whose approval is valid at `now`."""
-        return frozenset(digest for digest, until in self._store.approvals.items() if until > now)
+        valid = ((digest, span) for digest, span in self._store.approvals.items() if span[0] <= now < span[1])
+        return frozenset(digest for digest, _ in valid)
 
     async def resolutions(self) -> Resolutions:
         """Return what each reference resolved to."""
@@ -284,7 +284,7 @@ class MemoryJournal:
 
     async def approve(self, digest: str, *, now: datetime.datetime, until: datetime.datetime) -> None:
         """Allow the held changes of exactly this plan until then. Any process may."""
-        self._store.approvals[digest] = until
+        self._store.approvals[digest] = now, until
 
     async def aclose(self) -> None:
         """Release the lock."""

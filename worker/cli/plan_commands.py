@@ -4,9 +4,11 @@ Invariant: `plan` and `undo` send no write, and `apply` makes no change that the
 `plan_file` saves and loads plans, `render` formats them, `engine.plan_builder` and `engine.reconciler` do the work.
 """
 
+import datetime
 import functools
 import pathlib
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,6 +19,19 @@ if TYPE_CHECKING:
     from worker.service import composition
 
 _FILE = click.Path(dir_okay=False, path_type=pathlib.Path)
+
+
+class Age(click.ParamType[datetime.timedelta]):
+    """A number of minutes, hours or days, as in `24h`."""
+
+    name = "age"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime.timedelta:
+        """Return the age, or fail if it is malformed."""
+        if not (found := re.fullmatch(r"([0-9]{1,6})([mhd])", value)):
+            self.fail("write a number and m, h or d, as in 24h", param, ctx)
+        unit = {"m": "minutes", "h": "hours", "d": "days"}[found[2]]
+        return datetime.timedelta(**{unit: int(found[1])})
 
 
 @click.command
@@ -38,7 +53,7 @@ async def _plan(
     from worker.core.model.serialization import plan_document
 
     plan_result = await account.new_plan_builder().build()
-    _save(plan_result, out)
+    _save(account, plan_result, out)
     if as_json:
         context.print_document(plan_document(plan_result.guarded))
     else:
@@ -62,7 +77,7 @@ async def _undo(account: "composition.AccountRuntime", *, run: str, out: pathlib
 
     past = await context.find_run(account.record, run)
     plan_result = await account.new_plan_builder().undo(past.run, account.record)
-    _save(plan_result, out)
+    _save(account, plan_result, out)
     context.print_text(render.inverse(plan_result, run=past.run, rate=account.rules.requests_per_second))
     _print_saved(out)
     return plan_exit_code(plan_result.guarded, detailed=False)
@@ -71,25 +86,34 @@ async def _undo(account: "composition.AccountRuntime", *, run: str, out: pathlib
 @click.command
 @click.argument("file", type=_FILE)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON document.")
+@click.option("--max-age", type=Age(), default="24h", show_default=True, help="Refuse an older plan.")
 @click.pass_obj
-def apply(command_context: context.CommandContext, file: pathlib.Path, as_json: bool) -> int:
+def apply(
+    command_context: context.CommandContext, file: pathlib.Path, as_json: bool, max_age: datetime.timedelta
+) -> int:
     """Apply exactly a saved plan. A change that no longer fits is not made and is reported as stale."""
-    return command_context.with_account(functools.partial(_apply, file=file, as_json=as_json), as_json=as_json)
+    work = functools.partial(_apply, file=file, as_json=as_json, max_age=max_age)
+    return command_context.with_account(work, as_json=as_json)
 
 
-async def _apply(account: "composition.AccountRuntime", *, file: pathlib.Path, as_json: bool) -> int:
+async def _apply(
+    account: "composition.AccountRuntime", *, file: pathlib.Path, as_json: bool, max_age: datetime.timedelta
+) -> int:
     from worker.cli import plan_file
 
-    saved = plan_file.load(file, account=account.rules.account)
+    now = datetime.datetime.now(datetime.UTC)
+    saved = plan_file.load(file, account=account.rules.account, key=account.plan_key, now=now, max_age=max_age)
     return context.print_report(await account.new_reconciler().apply(saved), as_json=as_json)
 
 
-def _save(plan_result: "plan_builder.PlanResult", path: pathlib.Path | None) -> None:
+def _save(
+    account: "composition.AccountRuntime", plan_result: "plan_builder.PlanResult", path: pathlib.Path | None
+) -> None:
     # Save before printing: if the file cannot be written, the error must not follow a plan that looks saved.
     from worker.cli import plan_file
 
     if path is not None:
-        plan_file.save(plan_result.guarded, path)
+        plan_file.save(plan_result.guarded, path, key=account.plan_key)
 
 
 def _print_saved(path: pathlib.Path | None) -> None:

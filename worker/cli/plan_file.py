@@ -1,27 +1,33 @@
 """Saves a guarded plan to a file and loads it.
 
-Invariant: a loaded plan equals the saved plan and belongs to the same account; anything else is an error. A digest does
-not prove who wrote the file, so its content is validated like a membership document. Neighbours:
-`core.model.serialization` makes the document and `core.model.plan_digest` its digest.
+Invariant: a loaded plan equals the saved plan, belongs to the same account, is signed with its key and is not too old;
+anything else is an error. Its content is validated like a membership document before that. Neighbours:
+`core.model.serialization` makes the document, `core.model.plan_signature` signs it.
 """
 
 import datetime
 import json
 import pathlib
 import re
-from collections.abc import Mapping
 from typing import Annotated, Literal
 
 import msgspec
 
+from worker.core.model import plan_signature
 from worker.core.model.desired import Origin, SourceRevision
 from worker.core.model.errors import PlanFileError
 from worker.core.model.identifiers import Account, DriverId
 from worker.core.model.plan import Action, Change, ConcernedDriver, Cost, GuardedPlan, HeldChange
-from worker.core.model.plan_digest import plan_digest
 from worker.core.model.problem import Problem
+from worker.core.model.secret import Secret
 from worker.core.model.serialization import saved_plan_document
 from worker.core.planning import references
+
+MAX_AGE = datetime.timedelta(hours=24)
+"""How old a plan may be when it is applied, unless the operator says otherwise."""
+
+_CLOCK_SKEW = datetime.timedelta(minutes=5)
+"""How far in the future a plan may be dated: it may come from another machine."""
 
 _MAX_BYTES = 256 * 1024 * 1024
 _ORIGIN = re.compile(r"(.*):([1-9][0-9]{0,8}):([1-9][0-9]{0,8})", re.DOTALL)
@@ -101,6 +107,7 @@ _DriverId = Annotated[str, msgspec.Meta(pattern="^drv_[A-Za-z0-9]{32}$")]
 
 class _Plan(msgspec.Struct):
     format: Literal["fleet-sync/plan@1"]
+    signature: str
     digest: str
     account: _Account
     created: _Timestamp
@@ -110,6 +117,8 @@ class _Plan(msgspec.Struct):
     problems: list[_Problem]
     summary: _Summary
     cost: _Cost
+    approval: str
+    approved: list[_Change]
     drivers: dict[_DriverId, _Driver]
 
     def __post_init__(self) -> None:
@@ -120,44 +129,71 @@ class _Plan(msgspec.Struct):
             raise ValueError("created is outside of the calendar") from None
 
 
-def save(guarded: GuardedPlan, path: pathlib.Path) -> None:
-    """Save a plan. Raise errors.PlanFileError if the file cannot be written."""
+def save(guarded: GuardedPlan, path: pathlib.Path, *, key: Secret) -> None:
+    """Save a plan, signed with `key`. Raise errors.PlanFileError if the file cannot be written."""
+    document = saved_plan_document(guarded)
+    signed = {**document, plan_signature.FIELD: plan_signature.sign(document, key)}
     try:
-        path.write_text(json.dumps(saved_plan_document(guarded), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        path.write_text(json.dumps(signed, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     except OSError as error:
         raise PlanFileError(f"{path} cannot be written: {error.strerror}", remedy="Choose another file.") from error
 
 
-def load(path: pathlib.Path, *, account: Account) -> GuardedPlan:
-    """Load a plan. Raise errors.PlanFileError if it is invalid, was edited, or belongs to another account."""
-    plan = _decode(path)
+def load(
+    path: pathlib.Path,
+    *,
+    account: Account,
+    key: Secret,
+    now: datetime.datetime,
+    max_age: datetime.timedelta = MAX_AGE,
+) -> GuardedPlan:
+    """Load a plan that was signed with `key`.
+
+    Raises errors.PlanFileError if it is invalid, was edited, is too old, or belongs to another account.
+    """
+    data = _read(path)
+    plan = _decode(path, data)
     saved = Account(plan.account.base_url, plan.account.mode)
-    changes, held = [each.value() for each in plan.changes], [each.value() for each in plan.held]
-    if plan_digest(saved, changes, held) != plan.digest:
-        raise PlanFileError(f"{path} was edited after it was saved: its digest does not match")
     if saved != account:
         raise PlanFileError(
             f"{path} was made for {saved.base_url} in {saved.mode} mode, but the settings are for "
             f"{account.base_url} in {account.mode} mode",
             remedy="Use the settings and the key that the plan was made with.",
         )
-    concerned = {DriverId(driver): each.value() for driver, each in plan.drivers.items()}
-    if not all(_wants(concerned, change) for change in changes):
-        raise PlanFileError(f"{path} was edited after it was saved: the fleets wanted do not match its changes")
-    return _guarded_plan(plan, saved, changes, concerned)
+    if not plan_signature.is_signed(msgspec.json.decode(data), key):
+        raise PlanFileError(
+            f"{path} was edited after it was saved, or was saved with another key: its signature does not match"
+        )
+    _check_age(path, plan.created, now=now, max_age=max_age)
+    return _guarded_plan(plan, saved)
 
 
-def _wants(concerned: Mapping[DriverId, ConcernedDriver], change: Change) -> bool:
-    """Return whether the fleets wanted for a driver are those that a change leads to."""
-    return change.driver in concerned and change.done_in(concerned[change.driver].wanted)
+def _check_age(
+    path: pathlib.Path, created: datetime.datetime, *, now: datetime.datetime, max_age: datetime.timedelta
+) -> None:
+    if created > now + _CLOCK_SKEW:
+        raise PlanFileError(
+            f"{path} is dated {created:%Y-%m-%d %H:%M} UTC, which is in the future",
+            remedy="Set the clocks of the machines that made the plan and that apply it. Nothing was changed.",
+        )
+    if now - created > max_age:
+        raise PlanFileError(
+            f"{path} is too old: it was saved at {created:%Y-%m-%d %H:%M} UTC",
+            remedy="Create a new plan with `fleet-sync plan --out FILE`, or raise `--max-age`. Nothing was changed.",
+        )
 
 
-def _decode(path: pathlib.Path) -> _Plan:
+def _read(path: pathlib.Path) -> bytes:
     try:
         with path.open("rb") as file:
-            return msgspec.json.decode(file.read(_MAX_BYTES), type=_Plan)
+            return file.read(_MAX_BYTES)
     except OSError as error:
         raise PlanFileError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _decode(path: pathlib.Path, data: bytes) -> _Plan:
+    try:
+        return msgspec.json.decode(data, type=_Plan)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise PlanFileError(f"{path} is not a saved plan: {error}") from None
 
@@ -168,14 +204,12 @@ def _origin(text: str) -> Origin:
     return Origin(found[1], int(found[2]), int(found[3]))
 
 
-def _guarded_plan(
-    plan: _Plan, account: Account, changes: list[Change], concerned: Mapping[DriverId, ConcernedDriver]
-) -> GuardedPlan:
+def _guarded_plan(plan: _Plan, account: Account) -> GuardedPlan:
     return GuardedPlan(
         account=account,
         created=plan.created,
         sources=tuple(SourceRevision(s.kind, s.name, s.revision) for s in plan.sources),
-        changes=tuple(changes),
+        changes=tuple(each.value() for each in plan.changes),
         held=tuple(HeldChange(each.value(), each.guard, each.message) for each in plan.held),
         problems=tuple(Problem(each.where, each.message) for each in plan.problems),
         in_sync=plan.summary.in_sync,
@@ -183,5 +217,7 @@ def _guarded_plan(
         drivers=plan.summary.drivers,
         cost=Cost(plan.cost.requests, plan.cost.seconds),
         digest=plan.digest,
-        concerned=concerned,
+        approved=frozenset(each.value() for each in plan.approved),
+        approval=plan.approval,
+        concerned={DriverId(driver): each.value() for driver, each in plan.drivers.items()},
     )

@@ -6,7 +6,7 @@ Charge, `source_watch` the sources, `core` decides; `reconciler` applies the pla
 
 import dataclasses
 import datetime
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from worker.core.model.actual import Actual
 from worker.core.model.desired import Desired, Mode, SourceRevision
@@ -46,8 +46,7 @@ class PlanResult:
     `skipped` are allowed changes that this run does not send, each with its outcome; `resendable` are open intents of
     earlier runs that it sends again. `resolutions` are references that may be remembered; `newly_absent` and `returned`
     are memberships that the sources leave out from now on, or no longer. `members` counts the members of each managed
-    fleet. At `next_boundary` the sources want something else although no source changes. Making one of the approved
-    changes uses up the approval of the digest `approval`.
+    fleet. At `next_boundary` the sources want something else although no source changes.
     """
 
     desired: Desired
@@ -60,11 +59,6 @@ class PlanResult:
     returned: frozenset[Membership] = frozenset()
     members: Mapping[FleetId, int] = dataclasses.field(default_factory=dict)
     next_boundary: datetime.datetime | None = None
-    approval: str = ""
-
-    def spent(self, changes: Iterable[Change]) -> str | None:
-        """Return the digest whose approval is used up by making these changes."""
-        return self.approval if not self.guarded.approved.isdisjoint(changes) else None
 
 
 class PlanBuilder:
@@ -181,7 +175,6 @@ class PlanBuilder:
             returned=grace.returned,
             members=plan.members,
             next_boundary=grace_period.next_boundary(desired.rows, grace_ends=grace.next_end, now=now),
-            approval=decision.approval,
         )
 
     async def _history(self, plan: Plan, *, resolutions: Resolutions, now: datetime.datetime) -> guard.GuardHistory:
@@ -229,6 +222,7 @@ class PlanBuilder:
             digest=plan_digest(self._rules.account, decision.allowed, (held.change for held in decision.held)),
             unsettled=bool(plan.unresolved or plan.incomplete),
             approved=decision.approved,
+            approval=decision.approval,
             concerned=plan.concerned,
         )
 

@@ -156,7 +156,7 @@ class Reconciler:
                 guarded=guarded,
                 intents=work.intents,
                 resent=[each.intent.key for each in work.resent],
-                spent=plan_result.spent(changes) if plan_result else None,
+                spent=guarded.approval_used_by(changes),
             )
         except JournalError as error:
             return self._report(guarded, error=error)

@@ -106,6 +106,7 @@ class AccountRuntime:
         )
         self.sources = sources(settings)
         self.rules = _rules(settings, credentials.key)
+        self.plan_key = credentials.plan_key or credentials.key
         self.record = journal
 
     def adopt_journal(self) -> None:

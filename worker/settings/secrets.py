@@ -1,4 +1,4 @@
-"""The secrets that the environment and the settings name: API key, status token, addresses of webhook and proxy.
+"""The secrets that the environment and the settings name: the API key, those of the page and of saved plans, addresses.
 
 Invariant: no message contains any part of a secret. A place that is set but unusable is an error, and no other place is
 tried: another key could belong to another account. Neighbours: `core.model.secret` wraps what is found here,
@@ -22,11 +22,14 @@ KEY_FILE_VARIABLE = "CHARGE_API_KEY_FILE"
 TOKEN_VARIABLE = "FLEET_SYNC_STATUS_TOKEN"  # noqa: S105 - the name of a variable
 TOKEN_FILE_VARIABLE = "FLEET_SYNC_STATUS_TOKEN_FILE"  # noqa: S105
 
+PLAN_KEY_VARIABLE = "FLEET_SYNC_PLAN_KEY"
+PLAN_KEY_FILE_VARIABLE = "FLEET_SYNC_PLAN_KEY_FILE"
+
 MAX_BYTES = 4096
 """The largest secret that is read."""
 
 MIN_TOKEN_LENGTH = 16
-"""Characters that a status token must have, so that it cannot be guessed."""
+"""Characters that a status token and a plan key must have, so that they cannot be guessed."""
 
 _KEY_SETTING = "charge.api_key_file"
 _COMMAND_SETTING = "charge.api_key_command"
@@ -36,26 +39,26 @@ _KEY_REMEDY = (
     f"Set {KEY_VARIABLE} to the secret key, or {KEY_FILE_VARIABLE} or {_KEY_SETTING} to the path of a file that "
     f"contains it, or {_COMMAND_SETTING} to a command that prints it."
 )
-_TOKEN_REMEDY = (
-    f"Set {TOKEN_VARIABLE} to a long random text, or {TOKEN_FILE_VARIABLE} to the path of a file that contains it, or "
-    "unset both."
-)
 _VISIBLE_ASCII = re.compile(r"[!-~]+")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Credentials:
-    """The API key, a way to read it again (raises errors.SettingsError), and the proxy's address if there is one."""
+    """The API key, a way to read it again (raises errors.SettingsError), and what else an account may need.
+
+    `proxy` is the proxy's address, `plan_key` signs saved plans; without one the API key does.
+    """
 
     key: Secret
     read_key: Callable[[], Secret]
     proxy: Secret | None = None
+    plan_key: Secret | None = None
 
 
 def credentials(settings: model.Settings, environ: Mapping[str, str]) -> Credentials:
     """Return what an account needs to connect to Charge. Raises errors.SettingsError."""
     read_key = functools.partial(api_key, settings, environ)
-    return Credentials(read_key(), read_key, proxy_address(settings))
+    return Credentials(read_key(), read_key, proxy_address(settings), plan_key(environ))
 
 
 def api_key(settings: model.Settings, environ: Mapping[str, str]) -> Secret:
@@ -83,14 +86,16 @@ def status_token(environ: Mapping[str, str]) -> Secret | None:
     `FLEET_SYNC_STATUS_TOKEN` wins over `FLEET_SYNC_STATUS_TOKEN_FILE`; an empty variable counts as unset. Raises
     errors.SettingsError.
     """
-    if environ.get(TOKEN_VARIABLE):
-        return _token(environ[TOKEN_VARIABLE], TOKEN_VARIABLE)
-    if not environ.get(TOKEN_FILE_VARIABLE):
-        return None
-    path = pathlib.Path(environ[TOKEN_FILE_VARIABLE])
-    # The path is not shown: it may be the token itself, set in the wrong variable.
-    text = _read(path, where=TOKEN_FILE_VARIABLE, what="a token", shown="that it names", remedy=_TOKEN_REMEDY)
-    return _token(text, TOKEN_FILE_VARIABLE)
+    return _random_text(environ, TOKEN_VARIABLE, TOKEN_FILE_VARIABLE, what="token")
+
+
+def plan_key(environ: Mapping[str, str]) -> Secret | None:
+    """Return the key that signs saved plans, or None if none is set: then the API key does.
+
+    `FLEET_SYNC_PLAN_KEY` wins over `FLEET_SYNC_PLAN_KEY_FILE`; an empty variable counts as unset. Raises
+    errors.SettingsError.
+    """
+    return _random_text(environ, PLAN_KEY_VARIABLE, PLAN_KEY_FILE_VARIABLE, what="plan key")
 
 
 def webhook_address(settings: model.Settings) -> Secret | None:
@@ -156,19 +161,38 @@ def _api_key(text: str, where: str) -> Secret:
     return Secret(key)
 
 
-def _token(text: str, where: str) -> Secret:
-    token = text.strip()
-    if not token:
-        raise _token_error(where, "the token is empty: create one with `openssl rand -hex 24`")
-    if not _VISIBLE_ASCII.fullmatch(token):
-        raise _token_error(where, "the token contains a space or a character that no header may have: create another")
-    if KEY_PREFIX in token:
-        raise _token_error(where, "this is a Charge key: create a separate token")
-    if len(token) < MIN_TOKEN_LENGTH:
-        raise _token_error(
-            where, f"the token has fewer than {MIN_TOKEN_LENGTH} characters: create one with `openssl rand -hex 24`"
+def _random_text(environ: Mapping[str, str], variable: str, file_variable: str, *, what: str) -> Secret | None:
+    """Return the secret in a variable, or in the file that another one names, or None if neither is set."""
+    remedy = (
+        f"Set {variable} to a long random text, or {file_variable} to the path of a file that contains it, or "
+        "unset both."
+    )
+    where, text = variable, environ.get(variable)
+    if not text and environ.get(file_variable):
+        where, path = file_variable, pathlib.Path(environ[file_variable])
+        # The path is not shown: it may be the secret itself, set in the wrong variable.
+        text = _read(path, where=where, what=f"a {what}", shown="that it names", remedy=remedy)
+    elif not text:
+        return None
+    try:
+        return _unguessable(text.strip(), what)
+    except ValueError as error:
+        raise _error(where, str(error), remedy=remedy) from None
+
+
+def _unguessable(text: str, what: str) -> Secret:
+    """Return a text as a secret. Raise ValueError if it is unusable."""
+    if not text:
+        raise ValueError(f"the {what} is empty: create one with `openssl rand -hex 24`")
+    if not _VISIBLE_ASCII.fullmatch(text):
+        raise ValueError(f"the {what} contains a space or a character that no header may have: create another")
+    if KEY_PREFIX in text:
+        raise ValueError(f"this is a Charge key: create a separate {what}")
+    if len(text) < MIN_TOKEN_LENGTH:
+        raise ValueError(
+            f"the {what} has fewer than {MIN_TOKEN_LENGTH} characters: create one with `openssl rand -hex 24`"
         )
-    return Secret(token)
+    return Secret(text)
 
 
 def _read(path: pathlib.Path, *, where: str, what: str, shown: str, remedy: str = "") -> str:
@@ -188,10 +212,6 @@ def _read(path: pathlib.Path, *, where: str, what: str, shown: str, remedy: str 
 
 def _key_error(where: str, message: str) -> SettingsError:
     return _error(where, message, remedy=_KEY_REMEDY)
-
-
-def _token_error(where: str, message: str) -> SettingsError:
-    return _error(where, message, remedy=_TOKEN_REMEDY)
 
 
 def _error(where: str, message: str, *, remedy: str = "") -> SettingsError:

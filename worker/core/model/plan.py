@@ -7,7 +7,7 @@ applied. Neighbours: `planning.planner` makes a `Plan`, `safety.guard` splits it
 import dataclasses
 import datetime
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from worker.core.model.desired import Origin, SourceRevision
 from worker.core.model.identifiers import Account, DriverId, FleetId, Membership, Resolutions
@@ -111,8 +111,8 @@ class GuardedPlan:
 
     `changes` are allowed and `held` are not; together they are the whole plan. `unsettled` means that a reference did
     not resolve or a listing is incomplete, so the plan may not cover everything. `approved` are those of the allowed
-    changes that a guard held until they were approved. `held_digest` is what approves the held changes; it is empty
-    without any.
+    changes that a guard held until the digest `approval` was approved. `held_digest` is what approves the held changes;
+    it is empty without any.
     """
 
     account: Account
@@ -128,6 +128,7 @@ class GuardedPlan:
     digest: str
     unsettled: bool = False
     approved: frozenset[Change] = frozenset()
+    approval: str = ""
     concerned: Mapping[DriverId, ConcernedDriver] = dataclasses.field(default_factory=dict, compare=False)
     held_digest: str = dataclasses.field(init=False)
 
@@ -135,3 +136,7 @@ class GuardedPlan:
         """Compute `held_digest` once: a page may ask for it every second, and there may be many held changes."""
         digest = held_digest(self.account, (held.change for held in self.held)) if self.held else ""
         object.__setattr__(self, "held_digest", digest)
+
+    def approval_used_by(self, changes: Iterable[Change]) -> str | None:
+        """Return the digest whose approval is used up by making these changes, or None."""
+        return self.approval if self.approval and not self.approved.isdisjoint(changes) else None

@@ -102,12 +102,16 @@ def result_document(each: ChangeResult) -> Document:
 
 
 def saved_plan_document(guarded: GuardedPlan) -> Document:
-    """Return a guarded plan as a saved plan holds it: with the fleets seen and wanted of each driver concerned."""
+    """Return a guarded plan as a saved plan holds it.
+
+    It has the fleets seen and wanted of each driver concerned too, and which changes are in it by which approval.
+    """
     drivers = {
         driver: {"seen": sorted(each.seen), "wanted": sorted(each.wanted)}
         for driver, each in sorted(guarded.concerned.items())
     }
-    return {**plan_document(guarded), "drivers": drivers}
+    approved = [change_document(each) for each in guarded.changes if each in guarded.approved]
+    return {**plan_document(guarded), "approval": guarded.approval, "approved": approved, "drivers": drivers}
 
 
 def outcome_document(each: Outcome) -> Document:
