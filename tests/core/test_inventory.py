@@ -249,3 +249,12 @@ def test_drivers_with_the_same_fleets_share_one_object() -> None:
     """This is how a million drivers fit into memory."""
     seen = actual_of(filled({A: frozenset([VANS, DEPOT]), B: frozenset([DEPOT, VANS])})).memberships
     assert seen[A] is seen[B]
+
+
+def test_a_driver_whose_object_is_malformed_explains_one_missing_member() -> None:
+    taken = filled({A: frozenset({VANS})})
+    assert taken.incompleteness_reason(fleet(VANS, 2), count=1) is not None
+    taken.add_unreadable(B)
+    assert taken.incompleteness_reason(fleet(VANS, 2), count=1) is None
+    assert taken.incompleteness_reason(fleet(VANS, 3), count=1) is not None
+    assert actual_of(taken).unreadable == {B}

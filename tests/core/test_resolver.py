@@ -86,3 +86,14 @@ def test_a_name_is_matched_exactly() -> None:
         answer = reason(resolver.resolve_fleets([reference], WHOLE.fleets)[reference])
         assert answer.startswith(f'no fleet is named "{name}"')
         assert ("differs only in" in answer) is (name != "Paris")
+
+
+def test_a_driver_whose_object_is_malformed_is_neither_present_nor_absent() -> None:
+    whole = worlds.seen({A: []}, directory_complete=True)
+    part = dataclasses.replace(whole, unreadable=frozenset({B}))
+    assert "cannot be read: Charge sends an object that is malformed" in reason(
+        resolver.resolve_driver(DriverById(B), part)
+    )
+    said = reason(resolver.resolve_driver(DriverByEmail("b@example.com"), part))
+    assert said == "no driver has the e-mail address b@example.com, but not every driver can be read (unreadable: 1)"
+    assert "can be read" not in reason(resolver.resolve_driver(DriverByEmail("b@example.com"), whole))

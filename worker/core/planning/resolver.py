@@ -128,5 +128,7 @@ def _only(reference: DriverRef, found: tuple[DriverId, ...], what: str, actual: 
     if found:
         return found[0]
     if actual.unreadable and not near:
-        return Unresolved(f"no driver has {what}, but {len(actual.unreadable)} drivers cannot be read")
+        return Unresolved(
+            f"no driver has {what}, but not every driver can be read (unreadable: {len(actual.unreadable)})"
+        )
     return Unresolved(f"no driver has {what}{_shown(near, 'that of driver')}", tuple(sorted(near)))
