@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # benchmarks and coverage need the machine to themselves
 .PHONY: help demo test-fast test test-all check lint types imports coverage real mutants mutants-generated deploy-check
-.PHONY: simulate kills network-cut soak readers-load bench bench-short lock format image clean $(VENV)
+.PHONY: simulate kills kills-late network-cut soak readers-load bench bench-short lock format image clean $(VENV)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -144,6 +144,9 @@ KILLS ?= 200
 
 kills: $(VENV)/.ready ## SIGKILLs at random moments of an apply (KILLS=n), on SQLite and on PostgreSQL
 	FLEET_SYNC_TEST_KILLS=$(KILLS) $(BIN)/python -m pytest -s tests/e2e/test_crashes.py
+
+kills-late: $(VENV)/.ready ## 20 kills while Charge carries writes out 1 to 30 s late, in four accounts at once
+	$(BIN)/python -m pytest -s -n 4 tests/e2e/test_late_kills.py
 
 network-cut: $(VENV)/.ready ## a service whose network to PostgreSQL is cut for 60 s, and one that takes over; as root
 	$(BIN)/python -m tests.journal.network_cut

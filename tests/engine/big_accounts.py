@@ -10,7 +10,7 @@ DRIVERS = [DriverId(f"drv_{number:032d}") for number in range(60)]
 
 
 def listed(account_harness: harness.Harness) -> list[str]:
-    """Give the listings of drivers, by their fleet, page by page."""
+    """Return the listings of drivers, by their fleet, page by page."""
     return [
         request.query.get("fleet", "all")
         for request in account_harness.sandbox.requests

@@ -234,7 +234,7 @@ async def test_one_bad_answer_is_outlived_by_a_retry_under_the_same_key(name: st
 
 
 def _stuck(name: str, conduct: str) -> bool:
-    """Tell whether the key itself is lost: the server keeps repeating a 500 that came before the effect."""
+    """Return whether the key itself is lost: the server keeps repeating a 500 that came before the effect."""
     return name == "500" and conduct == "replay"
 
 

@@ -1,4 +1,4 @@
-"""Applying that is ended early: what was sent, and may have happened, is told from what was not."""
+"""Applying that ends early: what was sent and may have happened is reported apart from what was not sent."""
 
 import anyio
 import pytest

@@ -52,12 +52,12 @@ class World:
 
     @property
     def managed(self) -> set[tuple[str, str]]:
-        """Give the memberships that there are in the managed fleets."""
+        """Return the memberships that there are in the managed fleets."""
         return {(driver, fleet) for driver, fleet in self.state.memberships() if fleet in self.wanted}
 
     @property
     def desired(self) -> set[tuple[str, str]]:
-        """Give the memberships that are wanted."""
+        """Return the memberships that are wanted."""
         return {(driver, fleet) for fleet, drivers in self.wanted.items() for driver in drivers}
 
     async def converge(self) -> list[Report]:
@@ -70,7 +70,7 @@ class World:
         return reports
 
     def check(self, finished: Report) -> None:
-        """See that nothing wrong was done up to now, and that the report says what is so."""
+        """Check that nothing wrong was done up to now, and that the report says what is so."""
         attached, detached = self.managed - self.before, self.before - self.managed
         assert attached <= self.desired
         assert detached.isdisjoint(self.desired)
@@ -89,7 +89,7 @@ class World:
         assert finished.traffic.writes <= len(self.account_harness.writes)
 
     def keys(self) -> dict[str | None, set[tuple[str, str]]]:
-        """Give the requests that each idempotency key was used for."""
+        """Return the requests that each idempotency key was used for."""
         used: dict[str | None, set[tuple[str, str]]] = {}
         for request in self.account_harness.sandbox.requests:
             if request.method == "POST":

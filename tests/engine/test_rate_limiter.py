@@ -29,7 +29,7 @@ def _limiter(
 
 
 def _most_in_a_second(moments: Sequence[float]) -> int:
-    """Give the most moments that fall into any one second."""
+    """Return the most moments that fall into any one second."""
     most, window = 0, collections.deque[float]()
     for moment in sorted(moments):
         window.append(moment)
@@ -42,7 +42,7 @@ def _most_in_a_second(moments: Sequence[float]) -> int:
 async def _passing(
     limiter: rate_limiter.RateLimiter, run_cancellation: cancellation.Cancellation, *, lanes: int, each: int
 ) -> list[float]:
-    """Give the moments at which so many lanes with so many requests each may pass."""
+    """Return the moments at which so many lanes with so many requests each may pass."""
     moments = []
 
     async def lane() -> None:

@@ -46,7 +46,7 @@ FINAL: dict[str, Callable[[], ChargeError]] = {
 
 
 class Endpoint:
-    """Fails as it is told, then answers."""
+    """Raises the given errors, then answers."""
 
     def __init__(self, *failures: ChargeError) -> None:
         self._failures = list(failures)

@@ -61,7 +61,7 @@ class Backend(Protocol):
     clock: journal_factories.Clock
 
     def journal(self) -> DurableJournal:
-        """Give the journal as another process has it."""
+        """Return the journal as another process has it."""
         ...
 
     def crash(self, journal: DurableJournal) -> DurableJournal:
@@ -78,11 +78,11 @@ class MemoryBackend:
         self._first = memory_journal.MemoryJournal(clock=self.clock)
 
     def journal(self) -> DurableJournal:
-        """Give another one beside the first."""
+        """Return another one beside the first."""
         return memory_journal.MemoryJournal(clock=self.clock, beside=self._first)
 
     def crash(self, journal: DurableJournal) -> DurableJournal:
-        """Give the next life."""
+        """Return the next life."""
         assert isinstance(journal, memory_journal.MemoryJournal)
         return journal.crash()
 
@@ -102,11 +102,11 @@ class SqliteBackend:
         self.url = f"sqlite:///{self.path}"
 
     def journal(self) -> sql_journal.SqlJournal:
-        """Give another one on the file."""
+        """Return another one on the file."""
         return sql_journal.SqlJournal(self.url, clock=self.clock)
 
     def crash(self, journal: DurableJournal) -> DurableJournal:
-        """Give one on a copy."""
+        """Return one on a copy."""
         before = self.path
         self._move()
         for suffix in ("", "-wal"):
@@ -136,7 +136,7 @@ class PostgresBackend:
             connection.execute(statement.encode())
 
     def journal(self) -> sql_journal.SqlJournal:
-        """Give another one on the schema."""
+        """Return another one on the schema."""
         return sql_journal.SqlJournal(self.url, clock=self.clock)
 
     def crash(self, journal: DurableJournal) -> DurableJournal:

@@ -17,13 +17,13 @@ def postgres_host() -> Iterator[str]:
 
 @pytest.fixture
 def sqlite_backend(tmp_path: pathlib.Path) -> backends.SqliteBackend:
-    """Give a place for a journal in a file."""
+    """Return a place for a journal in a file."""
     return backends.SqliteBackend(tmp_path)
 
 
 @pytest.fixture
 def postgresql_backend(postgres_host: str) -> Iterator[backends.PostgresBackend]:
-    """Give a place for a journal on the server."""
+    """Return a place for a journal on the server."""
     backend = backends.PostgresBackend(postgres_host)
     yield backend
     backend.tell(f"DROP SCHEMA {backend.schema} CASCADE")
@@ -39,12 +39,12 @@ class Office:
         self.opened: list[backends.DurableJournal] = []
 
     def journal(self) -> backends.DurableJournal:
-        """Give the journal as another process has it."""
+        """Return the journal as another process has it."""
         self.opened.append(self.backend.journal())
         return self.opened[-1]
 
     async def writer(self) -> backends.DurableJournal:
-        """Give the journal as the one writer has it."""
+        """Return the journal as the one writer has it."""
         journal = self.journal()
         assert await journal.open() == ()
         return journal
@@ -57,7 +57,7 @@ class Office:
 
 @pytest.fixture(params=["memory", "sqlite", "postgresql"])
 def backend(request: pytest.FixtureRequest) -> backends.Backend:
-    """Give a place of each kind."""
+    """Return a place of each kind."""
     if request.param == "memory":
         return backends.MemoryBackend()
     found: backends.Backend = request.getfixturevalue(f"{request.param}_backend")
@@ -66,7 +66,7 @@ def backend(request: pytest.FixtureRequest) -> backends.Backend:
 
 @pytest.fixture
 async def office(backend: backends.Backend) -> AsyncIterator[Office]:
-    """Give a place of each kind, and close in the end what was opened there."""
+    """Return a place of each kind, and close in the end what was opened there."""
     office = Office(backend)
     yield office
     for journal in office.opened:

@@ -1,6 +1,6 @@
 """What a run does, in short: changes, plans, intents, reports.
 
-Neighbours: `backends` gives the journals that it is told to.
+Neighbours: `backends` opens the journals.
 """
 
 import dataclasses
@@ -23,27 +23,27 @@ RUN = RunId("run_1")
 
 
 def minutes(number: float) -> datetime.datetime:
-    """Give the moment so many minutes after noon."""
+    """Return the moment so many minutes after noon."""
     return NOON + datetime.timedelta(minutes=number)
 
 
 class Clock:
-    """Implements ports.Clock: as late as it is told."""
+    """Implements ports.Clock: a test sets the time."""
 
     def __init__(self) -> None:
         """Start at noon."""
         self.moment = NOON
 
     def now(self) -> datetime.datetime:
-        """Give the present moment."""
+        """Return the present moment."""
         return self.moment
 
     def uptime(self) -> float:
-        """Give the time that passes in truth: it is what another process's deeds take."""
+        """Return the time that passes in truth: it is what another process's deeds take."""
         return time.monotonic()
 
     def cpu_time(self) -> float:
-        """Give the processors' seconds."""
+        """Return the processors' seconds."""
         return time.process_time()
 
 
@@ -66,12 +66,12 @@ def many(number: int) -> list[Change]:
 
 
 def intents(changes: Sequence[Change], *, run: RunId = RUN) -> list[Intent]:
-    """Give each change a key: that of its run and its place."""
+    """Return each change a key: that of its run and its place."""
     return [Intent(key=key(index, run=run), change=change) for index, change in enumerate(changes)]
 
 
 def key(index: int = 0, *, run: RunId = RUN) -> IntentKey:
-    """Give the key of a run's change."""
+    """Return the key of a run's change."""
     return IntentKey(f"fleet-sync-{run}-{index}")
 
 

@@ -76,7 +76,7 @@ def server(*, namespace: str = "", address: str = "") -> Iterator[str]:
 
 
 def _binaries(folder: pathlib.Path) -> tuple[pathlib.Path, dict[str, Any]]:
-    """Give the folder of the binaries, and as whom to run them: PostgreSQL refuses to be root."""
+    """Return the folder of the binaries, and as whom to run them: PostgreSQL refuses to be root."""
     found = importlib.util.find_spec(PACKAGE)
     if found is None or not found.submodule_search_locations:
         raise RuntimeError(f"the package {PACKAGE} is missing: install requirements/dev.txt")

@@ -31,7 +31,7 @@ sys.stdin.read()
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def backend(request: pytest.FixtureRequest) -> backends.SqliteBackend | backends.PostgresBackend:
-    """Give a place that outlives a process."""
+    """Return a place that outlives a process."""
     found: backends.SqliteBackend | backends.PostgresBackend = request.getfixturevalue(f"{request.param}_backend")
     return found
 

@@ -15,7 +15,7 @@ from worker.journal import address, connection, migrations
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def backend(request: pytest.FixtureRequest) -> backends.SqliteBackend | backends.PostgresBackend:
-    """Give a place in each database."""
+    """Return a place in each database."""
     found: backends.SqliteBackend | backends.PostgresBackend = request.getfixturevalue(f"{request.param}_backend")
     return found
 

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def assert_refused(path: pathlib.Path, *, says: str | None = None) -> JournalError:
-    """See that the journal takes no run, says why and what to do."""
+    """Check that the journal takes no run, says why and what to do."""
     journal = files.opened(path)
     with pytest.raises(JournalError, match=says) as caught:
         await journal.open()

@@ -191,18 +191,18 @@ class Harness:
         )
 
     def requests(self, *routes: str) -> list[str]:
-        """Give `METHOD path` of every request so far whose path contains one of these words, or of all."""
+        """Return `METHOD path` of every request so far whose path contains one of these words, or of all."""
         shown = [f"{request.method} {request.path.removeprefix('/v1')}" for request in self.sandbox.requests]
         return [line for line in shown if not routes or any(route in line for route in routes)]
 
     @property
     def writes(self) -> list[str]:
-        """Give every write so far."""
+        """Return every write so far."""
         return self.requests("POST ")
 
 
 def outcome(finished: Report, driver: str, fleet: str) -> str:
-    """Give the name of the outcome of the one change of this membership."""
+    """Return the name of the outcome of the one change of this membership."""
     (name,) = (
         result.outcome.name
         for result in finished.results

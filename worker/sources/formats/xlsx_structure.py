@@ -28,7 +28,6 @@ _UNREADABLE = (
     expat.ExpatError,
     EOFError,
     KeyError,
-    NotImplementedError,
     OSError,
     RuntimeError,
     ValueError,
