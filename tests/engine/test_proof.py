@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tests.engine import big_accounts
-from tests.support import doubles, harness
+from tests.support import doubles, harness, laws
 from tests.support import sandbox as support
 from tests.support.harness import DEPOT, NORTH, VANS, A, B, C
 from worker.core.model.desired import SourceReading
@@ -369,7 +369,7 @@ def _contradictions(
     ]
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", [*range(40), *map(laws.slow, range(40, 200))])
 async def test_two_hosts_with_two_versions_of_the_document_strand_nobody(seed: int) -> None:
     """Story: two hosts with two versions of one document moved the same driver: in no fleet, both `converged`."""
     chance = random.Random(seed)
