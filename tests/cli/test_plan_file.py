@@ -146,6 +146,9 @@ def test_a_plan_made_by_hand_is_refused(saved: pathlib.Path) -> None:
     saved.write_text(_vouched(plan))
     with pytest.raises(PlanFileError, match="its signature does not match"):
         load(saved)
+
+
+def test_a_plan_signed_with_another_key_is_refused(saved: pathlib.Path) -> None:
     with pytest.raises(PlanFileError, match="its signature does not match"):
         load(saved, key=Secret("another-long-enough-key"))
 
