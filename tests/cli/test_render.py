@@ -1,5 +1,6 @@
 """The text of plans and results: parts and edge cases. `tests/e2e/test_terminal` tests a whole page."""
 
+import dataclasses
 import datetime
 
 import pytest
@@ -69,6 +70,14 @@ def test_a_plan_names_fleets_and_drivers_beside_their_ids_and_what_it_costs() ->
         "Plan: 1 to attach, 1 to detach, 0 held; 1,234 memberships in 1 fleet already in sync.",
         "This takes about 900 requests, 5 minutes at 2.5 per second.",
     ]
+
+
+def test_a_plan_shows_who_and_what_is_not_active() -> None:
+    fleets = {VANS: Fleet(VANS, "Vans", status="archived"), DEPOT: Fleet(DEPOT)}
+    actual = dataclasses.replace(ACTUAL, fleets=fleets, statuses={DRIVER: "suspended"})
+    page = render.plan(plan_builder.PlanResult(DESIRED, actual, _judged(ATTACH, DETACH)), rate=2.5)
+    assert page.count("(suspended)") == page.count("(archived)") == 1
+    assert "(active)" not in page
 
 
 def test_what_no_approval_lifts_offers_none() -> None:

@@ -88,6 +88,13 @@ def test_a_name_is_matched_exactly() -> None:
         assert ("differs only in" in answer) is (name != "Paris")
 
 
+def test_an_ambiguity_names_who_is_not_active() -> None:
+    """Which of the two is meant is often the one who still drives."""
+    whole = dataclasses.replace(WHOLE, statuses={F: "suspended"})
+    said = reason(resolver.resolve_driver(DriverByMetadata("depot", "Lyon"), whole))
+    assert said == f"2 drivers have the metadata depot=Lyon ({E}, {F} is suspended): use the id"
+
+
 def test_a_driver_whose_object_is_malformed_is_neither_present_nor_absent() -> None:
     whole = worlds.seen({A: []}, directory_complete=True)
     part = dataclasses.replace(whole, unreadable=frozenset({B}))

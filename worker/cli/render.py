@@ -93,23 +93,30 @@ def _headline(run_report: Report) -> str:
 
 
 class _Names:
-    """Shows drivers and fleets with their names beside their ids."""
+    """Shows drivers and fleets with their names beside their ids, and with their status if it is not active."""
 
-    def __init__(self, fleets: Mapping[FleetId, Fleet], drivers: Mapping[DriverId, str]) -> None:
+    def __init__(
+        self, fleets: Mapping[FleetId, Fleet], drivers: Mapping[DriverId, str], inactive: Mapping[str, str]
+    ) -> None:
         self._fleets = fleets
         self._drivers = drivers
+        self._inactive = inactive
 
     @classmethod
     def of(cls, actual: Actual) -> "_Names":
-        return cls(actual.fleets, actual.names)
+        return cls(actual.fleets, actual.names, actual.inactive)
 
     def fleet(self, fleet: FleetId) -> str:
         known = self._fleets.get(fleet)
-        return f"{printable(known.name)}  {_dim(fleet)}" if known and known.name else fleet
+        shown = f"{printable(known.name)}  {_dim(fleet)}" if known and known.name else fleet
+        return shown + self._status(fleet)
 
     def driver(self, driver: DriverId) -> str:
         name = self._drivers.get(driver)
-        return f"{driver}  {printable(name)}" if name else driver
+        return (f"{driver}  {printable(name)}" if name else driver) + self._status(driver)
+
+    def _status(self, id: str) -> str:
+        return f"  ({printable(self._inactive[id])})" if id in self._inactive else ""
 
 
 def _by_fleet(changes: Iterable[Change], names: _Names) -> Iterator[str]:

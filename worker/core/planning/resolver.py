@@ -120,7 +120,8 @@ def _driver_by_id(driver: DriverId, actual: Actual) -> DriverAnswer:
 
 def _only(reference: DriverRef, found: tuple[DriverId, ...], what: str, actual: Actual) -> DriverAnswer:
     if len(found) > 1:
-        return Unresolved(f"{len(found)} drivers have {what} ({', '.join(sorted(found))}): use the id", found)
+        drivers = ", ".join(_with_status(driver, actual) for driver in sorted(found))
+        return Unresolved(f"{len(found)} drivers have {what} ({drivers}): use the id", found)
     near = actual.near_misses.get(reference, {})
     if not actual.directory_complete:
         reason = f"{what} could not be looked up: the list of all drivers is incomplete"
@@ -132,3 +133,9 @@ def _only(reference: DriverRef, found: tuple[DriverId, ...], what: str, actual: 
             f"no driver has {what}, but not every driver can be read (unreadable: {len(actual.unreadable)})"
         )
     return Unresolved(f"no driver has {what}{_shown(near, 'that of driver')}", tuple(sorted(near)))
+
+
+def _with_status(driver: DriverId, actual: Actual) -> str:
+    """Return a driver's id, with the status if it is not active. Nothing is concluded from it."""
+    status = actual.statuses.get(driver)
+    return f"{driver} is {status}" if status else driver
