@@ -4,7 +4,7 @@ import dataclasses
 
 from tests.core.worlds import DEPOT, NOW, VANS, A, B
 from worker.core.model.identifiers import IntentKey, RunId
-from worker.core.model.outcomes import NOT_CONVERGING, Unknown
+from worker.core.model.outcomes import NOT_CONVERGING, Deferred, Unknown
 from worker.core.model.plan import Action, Change
 from worker.core.model.ports import Intent, OpenIntent
 from worker.core.planning import unclear_writes
@@ -28,6 +28,23 @@ def test_an_unclear_write_that_is_no_longer_planned_is_a_problem() -> None:
     assert [(problem.where, problem.message) for problem in found.problems] == [
         (f"{A}/{VANS}", "the attach that run_1 sent may still take effect")
     ]
+
+
+def test_no_other_fleet_is_taken_from_a_driver_whose_wanted_one_may_still_go() -> None:
+    """The document was corrected while a detach was on its way: with the new detach the driver is in no fleet."""
+    late = dataclasses.replace(OPEN, intent=Intent(IntentKey("key"), Change(Action.DETACH, B, VANS)))
+    found = unclear_writes.sort_out([late], {ATTACH, DETACH})
+    assert found.waiting == {
+        DETACH: Deferred(
+            0,
+            "unclear_write",
+            f"not sent: the detach from {VANS} that run_1 sent may still take effect,"
+            " and the driver must stay in a fleet",
+        )
+    }
+    assert len(found.problems) == 1
+    leaver = unclear_writes.sort_out([late], {late.intent.change, DETACH})
+    assert (leaver.waiting, leaver.resendable) == ({}, {late.intent.change: late})
 
 
 def test_a_write_that_charge_accepted_is_not_sent_again_under_its_key() -> None:

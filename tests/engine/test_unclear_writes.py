@@ -6,7 +6,7 @@ import pytest
 
 from tests.support import harness
 from tests.support import sandbox as support
-from tests.support.harness import VANS, A, B
+from tests.support.harness import DEPOT, VANS, A, B
 from worker.core.model.outcomes import Outcome
 from worker.core.model.report import Report
 from worker.core.pacing import retry_policy
@@ -98,6 +98,22 @@ async def test_an_unclear_write_that_never_lands_gets_a_new_key_after_the_horizo
         first = _outcome(account_harness)
         assert first is not None and (first.name, first.code) == ("deferred", "not_made")  # type: ignore[union-attr]
         tasks.cancel_scope.cancel()
+
+
+async def test_a_late_detach_and_a_corrected_document_strand_nobody() -> None:
+    async with anyio.create_task_group() as tasks:
+        account_harness = harness.Harness(
+            harness.state_of({VANS: [A], DEPOT: [A]}),
+            new_transport=lambda: gateway,
+            policy=retry_policy.RetryPolicy(max_attempts=1),
+        )
+        gateway = DeliveredLate(account_harness, tasks, seconds=30)
+        assert _name(await account_harness.reconcile({VANS: [], DEPOT: [A]})) == "unknown"
+        corrected = await account_harness.reconcile({VANS: [A], DEPOT: []})
+        assert harness.outcome(corrected, A, DEPOT) == "deferred" and corrected.exit_code == 4
+        await anyio.sleep(31)
+    assert set(account_harness.state.fleets_of(A)) == {DEPOT}
+    assert len(gateway.keys) == 1
 
 
 async def test_an_unclear_write_keeps_its_key_when_its_row_moves() -> None:

@@ -115,6 +115,13 @@ DEFECTS = (
         ("tests/core/test_guard_memory.py",),
     ),
     Defect(
+        "a second detach of a driver while a late one may take the wanted fleet",
+        "worker/core/planning/unclear_writes.py",
+        "waiting=_dangerous_detaches(unclear, planned) | resent,",
+        "waiting=resent,",
+        UNCLEAR,
+    ),
+    Defect(
         "sending an unclear write again past every guard",
         "worker/engine/plan_builder.py",
         "return earlier.intent.approved or held.guard in guard.WINDOW_LIMITS",

@@ -1,15 +1,17 @@
 """Decides what a run does about writes of earlier runs whose effect is still unclear.
 
 Invariants: an unclear write is sent again by one later run only, under its own key and its own approval; after that it
-stays unknown until it can no longer take effect. Neighbours: `observation` closes what a reading decides,
-`engine.plan_builder` applies this to the changes of a plan.
+stays unknown until it can no longer take effect. While a detach that nobody wants any more may still take effect, no
+other detach of its driver is sent: both together could leave the driver in no fleet. Neighbours: `observation` closes
+what a reading decides, `engine.plan_builder` applies this to the changes of a plan.
 """
 
 import dataclasses
 from collections.abc import Collection, Iterable, Mapping
 
-from worker.core.model.outcomes import NOT_CONVERGING, Outcome, Unknown
-from worker.core.model.plan import Change
+from worker.core.model.identifiers import DriverId
+from worker.core.model.outcomes import NOT_CONVERGING, Deferred, Outcome, Unknown
+from worker.core.model.plan import Action, Change
 from worker.core.model.ports import OpenIntent
 from worker.core.model.problem import Problem
 
@@ -36,10 +38,32 @@ def sort_out(open_intents: Iterable[OpenIntent], planned: Collection[Change]) ->
     A write that Charge accepted, but that no reading shows, is not unclear: its key is used up, and it backs off.
     """
     unclear = {each.intent.change: each for each in open_intents if each.code != NOT_CONVERGING}
+    resent = {change: _outcome(each) for change, each in unclear.items() if change in planned and each.resent}
     return UnclearWrites(
         resendable={change: each for change, each in unclear.items() if change in planned and not each.resent},
-        waiting={change: _outcome(each) for change, each in unclear.items() if change in planned and each.resent},
+        waiting=_dangerous_detaches(unclear, planned) | resent,
         problems=tuple(_problem(each) for change, each in unclear.items() if change not in planned),
+    )
+
+
+def _dangerous_detaches(unclear: Mapping[Change, OpenIntent], planned: Collection[Change]) -> dict[Change, Outcome]:
+    """Return the new detaches of drivers who may still lose another membership, which is wanted by now."""
+    losing: dict[DriverId, OpenIntent] = {
+        change.driver: each
+        for change, each in unclear.items()
+        if change.action is Action.DETACH and change not in planned
+    }
+    return {
+        change: Deferred(0, UNCLEAR, _dangerous(losing[change.driver]))
+        for change in planned
+        if change.action is Action.DETACH and change.driver in losing and change not in unclear
+    }
+
+
+def _dangerous(each: OpenIntent) -> str:
+    return (
+        f"not sent: the detach from {each.intent.change.fleet} that {each.run} sent may still take effect,"
+        " and the driver must stay in a fleet"
     )
 
 
