@@ -135,9 +135,14 @@ class DriverLane:
             return []  # the outcome says that the effect is unknown
         if not self.state.exists:
             return [Problem(self.driver, "the driver no longer exists")] if self.state.wanted else []
-        return [
+        missing = [
             Problem(self.driver, f"the driver is not in fleet {fleet}, although the sources want it")
             for fleet in self.state.missing
+        ]
+        return missing + [
+            Problem(self.driver, f"the driver is in fleet {pending.intent.change.fleet} again: another client did that")
+            for pending in self.pending
+            if _was_gone(pending) and not self.state.shows(pending.intent.change)
         ]
 
     async def repair_lost(self) -> bool:
@@ -257,3 +262,9 @@ def _found_done(pending: PendingWrite) -> Outcome:
     if pending.attempts.count:
         return Applied(pending.attempts.count, message="confirmed by reading the driver")
     return Already(0, message="another client had made the change")
+
+
+def _was_gone(pending: PendingWrite) -> bool:
+    """Return whether a detach was not sent, because a reading showed that it was done."""
+    done = isinstance(pending.outcome, Already) and not pending.outcome.attempts
+    return done and pending.intent.change.action is Action.DETACH
