@@ -1,11 +1,13 @@
-"""Worlds: whatever goes wrong in them, no rule is broken. `make simulate` plays fresh ones, and many more.
+"""Fresh worlds: whatever goes wrong in them, no rule is broken. `make simulate` plays many more.
 
-`FLEET_SYNC_TEST_SEED` sets the first seed.
+The seeds are new in every session. `FLEET_SYNC_TEST_SEED` sets the first one, to play a session's worlds again.
 """
 
 import os
 import subprocess
 import sys
+import uuid
+import zlib
 
 import pytest
 
@@ -15,12 +17,16 @@ from tests.support import laws
 WORLDS = [*range(40), *(laws.slow(number) for number in range(40, 120))]
 
 
-FIRST_SEED = int(os.environ.get("FLEET_SYNC_TEST_SEED", "0"))
+@pytest.fixture(scope="session")
+def first_seed() -> int:
+    """Return the first seed of this session, the same in all its workers."""
+    session = os.environ.get("PYTEST_XDIST_TESTRUNUID") or uuid.uuid4().hex
+    return int(os.environ.get("FLEET_SYNC_TEST_SEED") or zlib.crc32(session.encode()) % 1_000_000_000)
 
 
 @pytest.mark.parametrize("number", WORLDS)
-def test_a_world_in_which_no_rule_is_broken(number: int) -> None:
-    seed = FIRST_SEED + number
+def test_a_world_in_which_no_rule_is_broken(first_seed: int, number: int) -> None:
+    seed = first_seed + number
     played = world.play(seed)
     if played.violations:
         lines = world.play(seed, verbose=True).lines
