@@ -333,6 +333,18 @@ async def test_what_cannot_be_read_back_is_said(name: str) -> None:
     assert "could not be read back" in finished.problems[0].message
 
 
+async def test_a_write_that_cannot_be_read_back_is_no_success() -> None:
+    """The attach is answered 200 and not kept, and no driver can be retrieved: the reply alone must not be believed."""
+    held = accounts.account()
+
+    def script(request: http_types.Request) -> str | None:
+        return "503" if request.route == "driver" else "not_kept" if request.route in http_types.WRITES else None
+
+    account_harness = harness.Harness(held, faults=faults.Faults(script=script), policy=QUICK)
+    finished = await account_harness.reconcile({VANS: [A, B, D]})
+    assert (D in held.members(VANS), finished.result) == (False, "partial")
+
+
 async def test_what_is_shown_is_what_is_judged_and_made() -> None:
     shown: list[plan_builder.PlanResult] = []
     account_harness = harness.Harness(

@@ -27,10 +27,14 @@ OTHERS = "others"
 
 @dataclasses.dataclass
 class Listing:
-    """One listing: the drivers that it showed, with their fleets, and whether it reached its end."""
+    """One listing: the drivers that it showed, with their fleets, and whether it reached its end.
+
+    The objects of those in `malformed` cannot be read.
+    """
 
     fleet: str | None
     shown: dict[str, frozenset[str]] = dataclasses.field(default_factory=dict)
+    malformed: set[str] = dataclasses.field(default_factory=set)
     ended: bool = False
 
 
@@ -65,7 +69,7 @@ class Run:
     has the position of the last attempt or answer of each write to a driver, by key. `missing` are the drivers about
     which a request got a 404, which the fault `not_found` also gives for drivers that exist.
     `misled` is set if a listing hid something, `deceived` if the run could not notice. `lost` is when it stopped being
-    the only writer, `resumed` when it went on after standing still, `over` when it had to end, and `why_over` why.
+    the only writer, `resumed` when it went on after it `stood_still` for so many seconds, `over` when it had to end, and `why_over` why.
     """
 
     name: str
@@ -85,6 +89,7 @@ class Run:
     over: float | None = None
     why_over: str = ""
     resumed: float | None = None
+    stood_still: float = 0.0
     lost: float | None = None
     superseded: float | None = None
     requests: int = 0
@@ -255,6 +260,7 @@ class Audit:
             run.listings.append(Listing(fleet))
         listing = next(each for each in reversed(run.listings) if each.fleet == fleet)
         listing.shown |= {item["id"]: frozenset(item["fleets"] or ()) for item in document["data"] or ()}
+        listing.malformed |= {item["id"] for item in document["data"] or () if _is_malformed(item["name"])}
         listing.ended = document["next_page_url"] is None
 
     def _see(self, run: Run, item: Any) -> None:
@@ -315,3 +321,8 @@ def short(id: str) -> str:
 def hash_of(*parts: object) -> int:
     """Return a checksum of values that is the same in every process."""
     return zlib.crc32(repr(parts).encode())
+
+
+def _is_malformed(name: str) -> bool:
+    """Return whether a name contains half a surrogate pair."""
+    return any("\ud800" <= letter <= "\udfff" for letter in name)

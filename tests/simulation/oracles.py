@@ -22,7 +22,7 @@ from worker.core.safety import guard
 from worker.sandbox import app
 
 _TOLERANCE = 0.01
-_NOTICED_SECONDS = 3.0
+NOTICED_SECONDS = 3.0
 """How long a run may take to notice that a source changed."""
 
 _FEW_REFERENCES = 20
@@ -125,7 +125,12 @@ class Judge:
         fleet = str(change.fleet)
         totals = run.totals.get(fleet, set())
         listings = [listing for listing in run.listings if listing.ended and listing.fleet in (None, fleet)]
-        counts = {sum(fleet in fleets for fleets in listing.shown.values()) for listing in listings}
+        counts = set[int]()
+        for listing in listings:
+            members = {driver for driver, fleets in listing.shown.items() if fleet in fleets}
+            unread = members & listing.malformed - run.proofs.keys()
+            # A driver that was never read may be a member or not.
+            counts |= set(range(len(members) - len(unread), len(members) + 1))
         if listings:
             counts.add(sum(fleet in fleets for fleets in run.shown.values()))
         if not any(abs(count - total) <= _TOLERANCE * total for count in counts for total in totals):
@@ -248,7 +253,7 @@ class Judge:
 
     def _superseded(self, run: audit.Run, what: str, now: float) -> None:
         """Judge whether a write is sent well after a source changed."""
-        late = run.superseded is not None and now > run.superseded + _NOTICED_SECONDS
+        late = run.superseded is not None and now > run.superseded + NOTICED_SECONDS
         if late and run.resumed is None and not run.saved_plan:
             self._seen.violated("rule 11", f"{what} is sent, and a source has changed since")
 
@@ -263,10 +268,12 @@ class Judge:
         proof = run.proof(driver, key=key)
         if proof is None or not proof.fleets & set().union(*wanted):
             self._seen.violated("proof", f"{what} is sent without proof that the driver is in a wanted fleet")
-        elif trio.current_time() - proof.sent_at > self._rules.proof_seconds + 1e-6:
-            self._seen.violated(
-                "proof", f"{what} is sent on a proof of {trio.current_time() - proof.sent_at:.1f} s ago"
-            )
+            return
+        age = trio.current_time() - proof.sent_at
+        if run.resumed == trio.current_time():
+            age -= run.stood_still  # between the last check and the sending, where nothing can be checked any more
+        if age > self._rules.proof_seconds + 1e-6:
+            self._seen.violated("proof", f"{what} is sent on a proof of {age:.1f} s ago")
 
     def _order(self, run: audit.Run, action: str, pair: expected_state.Pair, what: str, *, repair: bool) -> None:
         """Judge whether attaches are sent before detaches."""

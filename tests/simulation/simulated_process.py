@@ -377,17 +377,19 @@ class SimulatedProcess:
         # All requests that already had their turn go now, at once.
         self._around.seen.levels[self.number] = (-float(self._around.settings.concurrency), trio.current_time())
         if self._run.planned:
-            self._run.resumed = trio.current_time()
+            self._run.resumed, self._run.stood_still = trio.current_time(), PAUSE_SECONDS
 
     def _edit(self) -> None:
-        before = self._host.folder.readings()
         self._host.folder.edit()
-        after = self._host.folder.readings()
-        seen, now = self._around.seen, self._around.wall.now()
-        directory, mode = seen.directories[-1][1], self._around.settings.mode
+        run, seen = self._run, self._around.seen
+        if not run.planned or run.saved_plan:
+            return
+        before, after = run.readings, self._host.folder.readings()
+        directory, now, mode = seen.directories[-1][1], self._around.wall.now(), self._around.settings.mode
         was, is_now = (expected_state.expected(each, directory, now, mode) for each in (before, after))
-        changed = (was.wanted, was.modes) != (is_now.wanted, is_now.modes)
         # A document that is gone, or contradicts another, cannot be read: that withholds detaches only.
         readable = len(after) >= len(before) and not is_now.contradictory
-        if changed and readable and self._run.planned and self._run.superseded is None:
-            self._run.superseded = trio.current_time()
+        if (was.wanted, was.modes) != (is_now.wanted, is_now.modes) and readable:
+            run.superseded = trio.current_time() if run.superseded is None else run.superseded
+        elif run.superseded is not None and trio.current_time() <= run.superseded + oracles.NOTICED_SECONDS:
+            run.superseded = None  # this edit undoes an earlier one that the run need not have seen

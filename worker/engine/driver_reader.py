@@ -80,7 +80,10 @@ class DriverReader:
             if self._requests_for_all(len(named)) >= by_fleet or await self._list_all(max_pages=by_fleet):
                 await self._list_each(managed)
             await self._reread_doubtful(managed)
+        unreadable = self._inventory.unreadable()
         await self._retrieve_unseen(named)
+        if unreadable - self._inventory.unreadable():
+            self._count_again(managed)
 
     async def read_all(self) -> None:
         """Read all drivers, for all fleets."""
@@ -244,6 +247,15 @@ class DriverReader:
             if reason:
                 doubts[fleet] = reason
         return doubts
+
+    def _count_again(self, managed: Collection[FleetId]) -> None:
+        """Check the totals again: they were compared while the drivers that are readable now might have been anywhere."""
+        sizes = self._inventory.sizes()
+        for fleet in sorted(set(managed) - self._incomplete.keys()):
+            reason = self._inventory.total_reason(self._fleets[fleet], count=sizes.get(fleet, 0), final=True)
+            if reason:
+                log.warning("fleet_incomplete", fleet=fleet, reason=reason)
+                self._incomplete[fleet] = reason
 
     async def _refresh(self, fleet: FleetId) -> None:
         """Retrieve a fleet again: its `total_drivers` may have changed since the first reading."""

@@ -1,7 +1,8 @@
 """Reads back what a run wrote, and settles every doubt about the drivers that it changed.
 
 Invariants: a listing that contradicts is settled by a GET; a reading that still contradicts is repeated patiently,
-because reads lag behind writes; a driver in no wanted fleet is attached again once, or reported. Neighbours:
+because reads lag behind writes; a driver in no wanted fleet is attached again once, or reported; a driver that could
+not be read back is a problem, because a reply alone does not show what Charge has stored. Neighbours:
 `driver_lane` holds the outcomes and the state of each driver, `reader` reads.
 """
 
@@ -51,12 +52,12 @@ class Verification:
                 await self._read_back(written)
             except FleetSyncError as error:
                 message = f"the changes could not be read back: {error.message}"
-                problems.append(Problem("verification", message, note=True))
+                problems.append(Problem("verification", message))
         for lane in written:
             lane.conclude()
         unread = sum(not lane.was_read_back for lane in written)
         if unread and not problems:
-            problems.append(Problem("verification", f"{unread} drivers could not be read back", note=True))
+            problems.append(Problem("verification", f"{unread} drivers could not be read back"))
         unconfirmed = sum(lane.is_unconfirmed for lane in written)
         if unconfirmed:
             log.error("not_converging", drivers=unconfirmed)

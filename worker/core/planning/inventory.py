@@ -77,9 +77,13 @@ class Inventory:
         """Return the drivers whose own `fleets` contain the fleet."""
         return frozenset(driver for driver, fleets in self._memberships.items() if fleet in fleets)
 
+    def unreadable(self) -> frozenset[DriverId]:
+        """Return the drivers of which no readable object was seen."""
+        return frozenset(self._unreadable - self._memberships.keys())
+
     def count(self) -> int:
         """Return how many drivers were seen, readable or not."""
-        return len(self._memberships) + len(self._unreadable)
+        return len(self._memberships) + len(self.unreadable())
 
     def sizes(self) -> dict[FleetId, int]:
         """Return the number of members of every fleet. One pass over all drivers."""
@@ -126,10 +130,14 @@ class Inventory:
             return "a driver appeared both with and without this fleet"
         if listed is not None and not self._agrees(fleet.id, listed, count):
             return "the fleet's listing and its drivers' own `fleets` disagree"
+        return self.total_reason(fleet, count=count, final=final)
+
+    def total_reason(self, fleet: Fleet, *, count: int, final: bool = False) -> str | None:
+        """Return the reason why `count` members contradict the fleet's `total_drivers`, or None."""
         if fleet.total_drivers is None:
             return "Charge did not send its `total_drivers`"
         missing = fleet.total_drivers - count
-        explained = 0 <= missing <= len(self._unreadable)
+        explained = 0 <= missing <= len(self.unreadable())
         if not explained and abs(missing) > (TOLERANCE * fleet.total_drivers if final else 0):
             return f"the listing shows {count} drivers, but `total_drivers` says {fleet.total_drivers}"
         return None
@@ -152,7 +160,7 @@ class Inventory:
             near_misses=self._near_misses.found,
             names=self._names,
             statuses=self._statuses,
-            unreadable=frozenset(self._unreadable - self._memberships.keys()),
+            unreadable=self.unreadable(),
             absent=frozenset(self._absent - self._memberships.keys()),
             directory_complete=directory_complete,
             requests=requests,
