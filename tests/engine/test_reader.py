@@ -370,7 +370,7 @@ async def test_null_lists_and_unknown_fields_read_like_any_other(form: quirks.Qu
 
 
 async def test_a_driver_that_becomes_readable_must_fit_the_total_that_it_excused() -> None:
-    """A fleet's total is one too low, and one of its drivers is malformed in the listing: by chance the numbers agree."""
+    """A fleet's total is one too low, and one of its drivers is malformed in the listing: the numbers agree."""
     held = big_accounts.beside_a_crowd(harness.state_of({VANS: [A, B]}))
     account = harness.Harness(held)
     account.sandbox.quirks = quirks.Quirks(total_drivers_offset=-1)

@@ -52,6 +52,20 @@ DEFECTS = (
         PROOF,
     ),
     Defect(
+        "believing a reply alone where the driver could not be read back",
+        "worker/engine/verification.py",
+        """could not be read back"))""",
+        """could not be read back", note=True))""",
+        ("tests/engine/test_reconciler.py",),
+    ),
+    Defect(
+        "leaving a total excused by a driver that was malformed and has been read since",
+        "worker/engine/driver_reader.py",
+        "            self._count_again(managed)\n",
+        "            pass\n",
+        ("tests/engine/test_reader.py",),
+    ),
+    Defect(
         "going on after a source changed",
         "worker/engine/source_watch.py",
         "self._superseded = True",

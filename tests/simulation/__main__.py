@@ -5,6 +5,7 @@ Invariant: exits with 1 if a rule was broken, after the trace of the first such 
 
 import argparse
 import collections
+import functools
 import itertools
 import multiprocessing
 import os
@@ -14,6 +15,7 @@ import sys
 import time
 from collections.abc import Iterable
 
+from tests.journal import postgres
 from tests.simulation import world
 
 _LONGEST_SECONDS = 60
@@ -36,29 +38,33 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--seed", type=int, help="play only this world, and show its trace")
     options = parser.parse_args()
-    if options.seed is not None:
-        return _replay(options.seed)
+    with postgres.server() as server:
+        return _replay(options.seed, server) if options.seed is not None else _play_all(options, server)
+
+
+def _play_all(options: argparse.Namespace, server: str) -> int:
     began = time.monotonic()
     first = random.SystemRandom().randrange(_SEEDS) if options.first is None else options.first
     seeds = range(first, first + options.worlds)
     _say(f"seeds {seeds.start} to {seeds.stop - 1} (--first {seeds.start} plays them again)")
     with multiprocessing.Pool(options.processes) as pool:
-        played = list(_counted(pool.imap_unordered(_play, seeds, chunksize=8), len(seeds)))
+        play = functools.partial(_play, server=server)
+        played = list(_counted(pool.imap_unordered(play, seeds, chunksize=8), len(seeds)))
     _sum_up(played, time.monotonic() - began)
     broken = sorted((each for each in played if each.violations), key=lambda each: each.seed)
     for each in broken[:20]:
         _say(f"\nworld {each.seed}: make simulate SEED={each.seed}", *(f"  {line}" for line in each.violations[:5]))
     if broken:
         _say("\nThe first of them, from its end:")
-        return _replay(broken[0].seed)
+        return _replay(broken[0].seed, server)
     return 0
 
 
-def _play(seed: int, *, verbose: bool = False) -> world.Played:
+def _play(seed: int, *, server: str, verbose: bool = False) -> world.Played:
     signal.signal(signal.SIGALRM, _give_up)
     signal.alarm(_LONGEST_SECONDS)
     try:
-        return world.play(seed, verbose=verbose)
+        return world.play(seed, verbose=verbose, postgres=server)
     except _Endless:
         return world.Played(seed, ["deadlock: the world does not end"], collections.Counter(), [], "")
     finally:
@@ -69,8 +75,8 @@ def _give_up(number: int, frame: object) -> None:
     raise _Endless
 
 
-def _replay(seed: int) -> int:
-    played = _play(seed, verbose=True)
+def _replay(seed: int, server: str) -> int:
+    played = _play(seed, server=server, verbose=True)
     _say(*played.lines[-_SHOWN_LINES:])
     if len(played.lines) > _SHOWN_LINES:
         _say(f"({len(played.lines) - _SHOWN_LINES} lines before that are not shown)")
@@ -100,7 +106,8 @@ def _sum_up(played: list[world.Played], seconds: float) -> None:
                 "requests",
                 "writes",
                 "changes around our requests",
-                "worlds with a SQLite journal",
+                "journals in SQLite",
+                "journals in PostgreSQL",
             )
         ),
         f"  {counts['intents settled by a later reading']:>9,} intents settled by a later reading",

@@ -7,6 +7,7 @@ import dataclasses
 import datetime
 import random
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from tests.simulation import audit, fault_points
 from tests.support import clocks
@@ -87,7 +88,7 @@ class Spec:
     boundaries: tuple[datetime.datetime, ...]
     processes: tuple[ProcessSpec, ...]
     approving: bool
-    sqlite: bool
+    journal: Literal["memory", "SQLite", "PostgreSQL"]
 
 
 def spec(seed: int, account: audit.RecordedState) -> Spec:
@@ -102,7 +103,7 @@ def spec(seed: int, account: audit.RecordedState) -> Spec:
         boundaries=tuple(clocks.NOON + datetime.timedelta(hours=each) for each in hours),
         processes=tuple(_process(chance) for _ in range(chance.choice((1, 1, 2, 2, 3)))),
         approving=chance.random() < 0.5,
-        sqlite=chance.random() < 0.05,
+        journal=chance.choice((*("memory",) * 37, "SQLite", "SQLite", "PostgreSQL")),
     )
 
 

@@ -11,8 +11,10 @@ import pathlib
 import random
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Protocol, TypeVar
+from urllib import parse as urls
 
 import anyio
+import psycopg
 import trio
 
 from tests.simulation import audit, fault_points
@@ -48,17 +50,32 @@ def in_memory(clock: clocks.Wall) -> "Storage":
 
 def in_sqlite(path: pathlib.Path, clock: clocks.Wall) -> "Storage":
     """Return storage with a journal in a SQLite file."""
+    return _in_sql(f"sqlite:///{path}", clock)
 
+
+def in_postgresql(host: str, schema: str, clock: clocks.Wall) -> "Storage":
+    """Return storage with a journal in a new schema of the PostgreSQL server with its socket in the folder `host`."""
+    with psycopg.connect(host=host, user="postgres", dbname="postgres", autocommit=True) as connection:
+        connection.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE; CREATE SCHEMA {schema}".encode())
+    options = urls.quote(f"-csearch_path={schema}")
+    return _in_sql(f"postgresql://postgres@/postgres?host={urls.quote(host)}&options={options}", clock)
+
+
+def _in_sql(url: str, clock: clocks.Wall) -> "Storage":
     async def reopen(before: DurableJournal) -> DurableJournal:
         assert isinstance(before, InlineSqlJournal)
         await before.aclose()
-        return InlineSqlJournal(f"sqlite:///{path}", clock=clock)
+        return InlineSqlJournal(url, clock=clock)
 
-    return Storage(InlineSqlJournal(f"sqlite:///{path}", clock=clock), reopen)
+    return Storage(InlineSqlJournal(url, clock=clock), reopen)
 
 
 class DurableJournal(Journal, Protocol):
     """A journal that approvals can be given to."""
+
+    async def aclose(self) -> None:
+        """Close it."""
+        ...
 
     async def approve(self, digest: str, *, now: datetime.datetime, until: datetime.datetime) -> None:
         """Approve the held changes of a plan."""

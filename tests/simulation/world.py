@@ -68,14 +68,15 @@ class Played:
     fingerprint: str
 
 
-def play(seed: int, *, parts: simulated_process.Parts = PARTS, verbose: bool = False) -> Played:
-    """Play the world of a seed."""
+def play(
+    seed: int, *, parts: simulated_process.Parts = PARTS, verbose: bool = False, postgres: str | None = None
+) -> Played:
+    """Play the world of a seed. `postgres` is the folder with a server's socket; without one, SQLite stands in."""
     seen = audit.Audit(verbose=verbose)
     with _seeded(seed), tempfile.TemporaryDirectory(prefix="fleet-sync-world-") as folder:
         try:
-            trio.run(
-                _World(seed, seen, parts, pathlib.Path(folder)).play, clock=trio.testing.MockClock(autojump_threshold=0)
-            )
+            played = _World(seed, seen, parts, pathlib.Path(folder), postgres)
+            trio.run(played.play, clock=trio.testing.MockClock(autojump_threshold=0))
         except Exception as error:  # noqa: BLE001 - whatever the product raises is a finding of this seed
             seen.violations.append(f"crash: {error!r}")
             seen.lines += traceback.format_exception(error)
@@ -101,8 +102,16 @@ def _seeded(seed: int) -> Iterator[None]:
 class _World:
     """One world."""
 
-    def __init__(self, seed: int, seen: audit.Audit, parts: simulated_process.Parts, folder: pathlib.Path) -> None:
+    def __init__(
+        self,
+        seed: int,
+        seen: audit.Audit,
+        parts: simulated_process.Parts,
+        folder: pathlib.Path,
+        postgres: str | None,
+    ) -> None:
         self._folder = folder
+        self._postgres = postgres
         self._seen = seen
         self._parts = parts
         self._account = audit.RecordedState(seed=seed)
@@ -116,7 +125,6 @@ class _World:
         assert isinstance(clock, trio.testing.MockClock)
         async with trio.open_nursery() as outside:
             self._around = self._surroundings(clock, outside)
-            self._seen.counts["worlds with a SQLite journal"] += self._spec.sqlite
             self._seen.directory(self._account)
             self._host = self._new_host("A")
             self._hosts = [self._host]
@@ -129,6 +137,7 @@ class _World:
         for host in self._hosts:
             await host.storage.open_anew()
             final_checks.recorded(self._seen, host.name, host.storage)
+            await host.storage.journal.aclose()
 
     def _surroundings(self, clock: trio.testing.MockClock, outside: trio.Nursery) -> simulated_process.Surroundings:
         wall = clocks.Wall()
@@ -149,10 +158,14 @@ class _World:
 
     def _new_host(self, name: str, folder: documents.SourceFolder | None = None) -> simulated_process.Host:
         wall = self._around.wall
-        if self._spec.sqlite:
-            storage = fake_journal.in_sqlite(self._folder / f"{name}.db", wall)
-        else:
+        if self._spec.journal == "memory":
             storage = fake_journal.in_memory(wall)
+        elif self._spec.journal == "PostgreSQL" and self._postgres:
+            storage = fake_journal.in_postgresql(self._postgres, f"world_{self._seed}_{name}", wall)
+            self._seen.counts["journals in PostgreSQL"] += 1
+        else:
+            storage = fake_journal.in_sqlite(self._folder / f"{name}.db", wall)
+            self._seen.counts["journals in SQLite"] += 1
         chance = draw.generator(self._seed, "documents")
         folder = folder or documents.SourceFolder(self._account, self._spec.boundaries, chance)
         return simulated_process.Host(name, storage, folder)

@@ -249,7 +249,7 @@ class DriverReader:
         return doubts
 
     def _count_again(self, managed: Collection[FleetId]) -> None:
-        """Check the totals again: they were compared while the drivers that are readable now might have been anywhere."""
+        """Check the totals again, now that drivers which might have been in any fleet have been read."""
         sizes = self._inventory.sizes()
         for fleet in sorted(set(managed) - self._incomplete.keys()):
             reason = self._inventory.total_reason(self._fleets[fleet], count=sizes.get(fleet, 0), final=True)
