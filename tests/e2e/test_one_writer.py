@@ -244,13 +244,42 @@ def test_a_journal_of_another_account_is_left_alone_until_the_operator_adopts_it
 ) -> None:
     assert workspace.run("once").code == 0
     _newcomer(workspace)
-    with contextlib.closing(sqlite3.connect(workspace.folder.path / "fleet-sync.db")) as database, database:
-        database.execute("update accounts set base_url = 'https://elsewhere.example'")
+    _give_away(workspace)
     once, plan = workspace.together(["once", "--json"], ["plan", "--json"])
     for ended in (once, plan):
         assert (ended.code, ended.document["error"]["code"]) == (1, "journal_of_another_account")
     assert "--adopt-journal" in once.document["error"]["remedy"]
     assert workspace.posts() == []
+    applied = workspace.run("plan", "--out", "saved.json", "--adopt-journal")
+    assert applied.code == 0
+    assert workspace.run("apply", "saved.json", "--json").document["error"]["code"] == "journal_of_another_account"
+    assert workspace.posts() == []
     adopted = workspace.run("once", "--json", "--adopt-journal")
     assert (adopted.code, adopted.document["result"]) == (0, "converged")
     assert workspace.run("once", "--json").document["result"] == "in_sync"
+
+
+def test_apply_and_run_adopt_a_journal_too(workspace: conftest.Workspace) -> None:
+    assert workspace.run("once").code == 0
+    _give_away(workspace)
+    _newcomer(workspace)
+    assert workspace.run("plan", "--out", "saved.json", "--adopt-journal").code == 0
+    applied = workspace.run("apply", "saved.json", "--json", "--adopt-journal")
+    assert (applied.code, applied.document["result"]) == (0, "converged")
+    _give_away(workspace)
+    with workspace.folder.started("run", "--adopt-journal") as service:
+        command.until(lambda: _owner(workspace) == workspace.url, what="a run that adopts the journal")
+        service.signal(signal.SIGTERM)
+        assert service.end().code == 143
+    assert workspace.run("once", "--json").document["result"] == "in_sync"
+
+
+def _give_away(workspace: conftest.Workspace) -> None:
+    """Let the journal belong to another account."""
+    with contextlib.closing(sqlite3.connect(workspace.folder.path / "fleet-sync.db")) as database, database:
+        database.execute("update accounts set base_url = 'https://elsewhere.example'")
+
+
+def _owner(workspace: conftest.Workspace) -> str:
+    [(url,)] = workspace.folder.journal("select base_url from accounts")
+    return str(url)

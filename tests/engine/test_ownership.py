@@ -3,7 +3,7 @@
 import pytest
 
 from tests.engine import accounts
-from tests.support import harness
+from tests.support import doubles, harness
 from tests.support.harness import BASE, DEPOT, NORTH, VANS
 from worker.core.model.identifiers import Account, FleetId
 from worker.core.model.ports import JournalOwner
@@ -47,6 +47,34 @@ async def test_a_key_that_has_none_of_the_journals_fleets_is_that_of_another_acc
     assert _is_foreign(finished)
     assert account_harness.writes == []
     assert account_harness.memory.intents == {}
+
+
+async def test_a_saved_plan_makes_the_journal_its_own_too() -> None:
+    """Else the next run would refuse a journal that has records of its own account."""
+    account_harness = harness.Harness(accounts.account())
+    saved = (await account_harness.new_plan_builder(doubles.Source(accounts.WANTED)).build()).guarded
+    assert (await account_harness.new_reconciler().apply(saved)).exit_code == 0
+    owner = await account_harness.memory.owner()
+    assert owner.account == OURS
+    assert owner.fleets.keys() <= {VANS, DEPOT, NORTH}
+    assert owner.fleets
+    await account_harness.reconcile(accounts.WANTED)
+    names = (await account_harness.memory.owner()).fleets
+    await account_harness.new_reconciler().apply(saved)
+    assert (await account_harness.memory.owner()).fleets == names
+    assert "" not in names.values()
+
+
+async def test_a_saved_plan_adopts_a_journal_only_if_the_operator_says_so() -> None:
+    account_harness = harness.Harness(accounts.account())
+    saved = (await account_harness.new_plan_builder(doubles.Source(accounts.WANTED)).build()).guarded
+    await account_harness.memory.claim(OURS, fleets={GONE: "Vans"})
+    assert _is_foreign(await account_harness.new_reconciler().apply(saved))
+    assert account_harness.writes == []
+    account_harness.adopt_journal = True
+    assert (await account_harness.new_reconciler().apply(saved)).exit_code == 0
+    account_harness.adopt_journal = False
+    assert (await account_harness.reconcile(accounts.WANTED)).exit_code == 0
 
 
 async def test_one_fleet_that_still_exists_is_enough() -> None:

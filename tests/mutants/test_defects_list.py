@@ -7,11 +7,17 @@ import pathlib
 
 import pytest
 
-from tests.mutants import defects, former_survivors, source_defects, stranding
+from tests.mutants import defects, former_survivors, source_defects, stranding, surroundings
 
 ROOT = pathlib.Path(__file__).parents[2]
 
-DEFECTS = (*defects.DEFECTS, *former_survivors.DEFECTS, *source_defects.DEFECTS, *stranding.DEFECTS)
+DEFECTS = (
+    *defects.DEFECTS,
+    *former_survivors.DEFECTS,
+    *source_defects.DEFECTS,
+    *stranding.DEFECTS,
+    *surroundings.DEFECTS,
+)
 EVERY = [pytest.param(defect, id=defect.name) for defect in DEFECTS]
 
 

@@ -1,6 +1,7 @@
 """The webhook: delivery in the background with retries, and an address that stays secret."""
 
 import contextlib
+import functools
 import json
 import socket
 import ssl
@@ -17,6 +18,7 @@ from tests.support import served
 from worker.core.model.secret import Secret
 from worker.core.monitoring import notifications
 from worker.notifications import webhook
+from worker.service import network
 
 pytestmark = pytest.mark.anyio
 
@@ -66,6 +68,12 @@ def hook_of(channel: Channel) -> webhook.Webhook:
     return webhook.Webhook(
         Secret(URL), user_agent="fleet-sync/test", transport=lambda: httpx.MockTransport(channel.answer)
     )
+
+
+def networked(url: str) -> webhook.Webhook:
+    """Return a webhook that uses the network, as in the service."""
+    transport = functools.partial(webhook.network_transport, network.webhook_context(Secret(url)))
+    return webhook.Webhook(Secret(url), user_agent="fleet-sync/test", transport=transport)
 
 
 @contextlib.asynccontextmanager
@@ -296,7 +304,7 @@ class TestOverHttp:
     @staticmethod
     async def deliver(url: str, log: Log) -> None:
         """Deliver one notification, until its outcome is logged."""
-        hook = webhook.Webhook(Secret(url), user_agent="fleet-sync/test")
+        hook = networked(url)
         hook.enqueue(notification())
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(hook.deliver_forever)
@@ -335,7 +343,7 @@ class TestOverHttp:
         """A name that cannot be resolved raises no OSError."""
         with socket.create_server(("127.0.0.1", 0)) as listener:
             port = listener.getsockname()[1]
-        hook = webhook.Webhook(Secret(url.format(port=port, label="a" * 64)), user_agent="fleet-sync/test")
+        hook = networked(url.format(port=port, label="a" * 64))
         hook.enqueue(notification())
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(hook.deliver_forever)

@@ -57,6 +57,13 @@ async def test_a_reload_keeps_the_learned_rate_and_a_pause_in_progress(accounts:
     assert after._limiter is before._limiter
 
 
+async def test_a_reload_before_the_first_run_still_adopts_the_journal(accounts: Accounts) -> None:
+    before = accounts.make()
+    before.adopt_journal(allowed=True)
+    assert accounts.make(before=before).rules.adopt_journal
+    assert not accounts.make().rules.adopt_journal
+
+
 async def test_a_changed_rate_limit_starts_from_the_new_settings(accounts: Accounts) -> None:
     before = accounts.make()
     after = accounts.make(before=before, requests_per_second=7)

@@ -19,7 +19,7 @@ from worker.core.model.identifiers import DriverId, FleetId, RunId
 from worker.core.model.outcomes import ChangeResult, Deferred, Refused
 from worker.core.model.plan import Action, Change, HeldChange
 from worker.core.model.ports import PastRefusals, Source
-from worker.core.model.report import Report
+from worker.core.model.report import Report, Traffic
 from worker.core.monitoring import status
 from worker.engine import plan_builder
 from worker.service import composition, scheduler, shutdown, state
@@ -55,6 +55,7 @@ class Account:
         self.closed = 0
         self.approvals: set[str] = set()
         self.refusal: PastRefusals | None = None
+        self.adopting = [True]
 
     async def open(self) -> None:
         if self.open_fails:
@@ -63,6 +64,9 @@ class Account:
     async def aclose(self) -> None:
         await anyio.lowlevel.checkpoint()
         self.closed += 1
+
+    def adopt_journal(self, *, allowed: bool) -> None:
+        self.adopting.append(allowed)
 
     async def approved(self, digest: str, *, now: datetime.datetime) -> bool:
         self.asked += 1
@@ -98,6 +102,17 @@ def in_sync(account: Account) -> Report:
 def failed(account: Account) -> Report:
     now = account.clock.now()
     return Report(RUN, now, now, None, error=Unreachable("no answer"))
+
+
+def cut_off(account: Account) -> Report:
+    """End without the journal, so that Charge was asked nothing."""
+    now = account.clock.now()
+    return Report(RUN, now, now, None, error=JournalError("connection timed out"))
+
+
+def unrecorded(account: Account) -> Report:
+    """End without the journal, after Charge was read."""
+    return dataclasses.replace(cut_off(account), traffic=Traffic(reads=7))
 
 
 def refused(account: Account) -> Report:
@@ -165,6 +180,27 @@ async def test_failed_runs_are_retried_with_growing_delays_until_one_succeeds() 
         (616, "retry"),
         (917, "interval"),
     ]
+
+
+async def test_a_journal_that_cannot_be_reached_is_tried_again_every_ten_seconds() -> None:
+    """Trying costs Charge nothing, and a network that was cut may be healed at any moment."""
+    runs = await _served(Account([failed, failed, *[cut_off] * 5, in_sync]), 150)
+    assert [start for start, _ in runs] == [0, 11, 32, 43, 54, 65, 76, 87]
+
+
+async def test_a_journal_that_fails_after_charge_was_read_is_retried_with_growing_delays() -> None:
+    runs = await _served(Account([cut_off, unrecorded, unrecorded, in_sync]), 150)
+    assert [start for start, _ in runs] == [0, 11, 32, 73]
+
+
+async def test_a_journal_is_adopted_once_by_the_first_run_that_gets_so_far() -> None:
+    """Later runs check again whose it is: the settings may be reloaded."""
+    account = Account([failed])
+    await _served(account, 100)
+    assert account.adopting == [True]
+    account = Account([failed, failed, in_sync])
+    await _served(account, 100)
+    assert account.adopting == [True, False]
 
 
 async def test_a_defect_in_one_run_does_not_end_the_service() -> None:

@@ -115,6 +115,7 @@ class Harness:
         self.limits = limits
         self.mode = mode
         self.grace = grace
+        self.adopt_journal = False
         self.options = run_context.RunOptions(
             page_size=page_size,
             concurrency=concurrency,
@@ -163,7 +164,14 @@ class Harness:
     @property
     def rules(self) -> plan_builder.Rules:
         """Return what the operator decided."""
-        return plan_builder.Rules(Account(BASE, "test"), self.mode, self.limits, self._rate, grace=self.grace)
+        return plan_builder.Rules(
+            Account(BASE, "test"),
+            self.mode,
+            self.limits,
+            self._rate,
+            grace=self.grace,
+            adopt_journal=self.adopt_journal,
+        )
 
     def new_reconciler(
         self,

@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 AccountWork = Callable[["composition.AccountRuntime"], Awaitable[int]]
 JournalWork = Callable[["RunHistory"], Awaitable[int]]
 
+adopt_journal = click.option(
+    "--adopt-journal", "adopt", is_flag=True, help="Use the journal although it belongs to another account."
+)
+"""The option of every command that plans or writes with the journal."""
+
 _SHOWN_IN_RESULT = frozenset({"membership_attach", "membership_detach"})
 """Log events of failed changes, which the result of a command lists again."""
 
@@ -61,12 +66,21 @@ class CommandContext:
             before=progress.clear,
         )
 
-    def with_account(self, work: AccountWork, *, as_json: bool = False) -> int:
-        """Open the account of the settings and work on it, until the work is done or a signal ends it."""
+    def with_account(self, work: AccountWork, *, as_json: bool = False, adopt: bool = False) -> int:
+        """Open the account of the settings and work on it, until the work is done or a signal ends it.
+
+        With `adopt`, the journal may be one that belongs to another account.
+        """
+
+        async def adopting(account: "composition.AccountRuntime") -> int:
+            account.adopt_journal(allowed=adopt)
+            return await work(account)
 
         def run() -> int:
             self.configure_logs(as_json=as_json)
-            return _run_with_account(self.settings(), work, on_error=functools.partial(print_failure, as_json=as_json))
+            return _run_with_account(
+                self.settings(), adopting, on_error=functools.partial(print_failure, as_json=as_json)
+            )
 
         return self.report_errors(run, as_json=as_json)
 

@@ -26,18 +26,15 @@ if TYPE_CHECKING:
     metavar="DIGEST",
     help="Approve the held changes if the plan has exactly this digest.",
 )
-@click.option("--adopt-journal", "adopt", is_flag=True, help="Use the journal although it is of another account.")
+@context.adopt_journal
 @click.pass_obj
 def once(command_context: context.CommandContext, as_json: bool, approved: str | None, adopt: bool) -> int:
     """Reconcile once: read, plan, check against the guard, apply, verify and report."""
-    work = functools.partial(_once, as_json=as_json, approved=approved, adopt=adopt)
-    return command_context.with_account(work, as_json=as_json)
+    work = functools.partial(_once, as_json=as_json, approved=approved)
+    return command_context.with_account(work, as_json=as_json, adopt=adopt)
 
 
-async def _once(account: "composition.AccountRuntime", *, as_json: bool, approved: str | None, adopt: bool) -> int:
-    if adopt:
-        account.adopt_journal()
-
+async def _once(account: "composition.AccountRuntime", *, as_json: bool, approved: str | None) -> int:
     def show(plan_result: "plan_builder.PlanResult") -> None:
         if not as_json:
             _print_plan(plan_result, rate=account.rules.requests_per_second)

@@ -38,11 +38,14 @@ class Age(click.ParamType[datetime.timedelta]):
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as one JSON document.")
 @click.option("--out", metavar="FILE", type=_FILE, help="Save the plan for `apply`.")
 @click.option("--detailed-exitcode", "detailed", is_flag=True, help="Exit with 2 if there are changes.")
+@context.adopt_journal
 @click.pass_obj
-def plan(command_context: context.CommandContext, as_json: bool, out: pathlib.Path | None, detailed: bool) -> int:
+def plan(
+    command_context: context.CommandContext, as_json: bool, out: pathlib.Path | None, detailed: bool, adopt: bool
+) -> int:
     """Show what would change, without changing anything."""
     work = functools.partial(_plan, as_json=as_json, out=out, detailed=detailed)
-    return command_context.with_account(work, as_json=as_json)
+    return command_context.with_account(work, as_json=as_json, adopt=adopt)
 
 
 async def _plan(
@@ -87,13 +90,18 @@ async def _undo(account: "composition.AccountRuntime", *, run: str, out: pathlib
 @click.argument("file", type=_FILE)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON document.")
 @click.option("--max-age", type=Age(), default="24h", show_default=True, help="Refuse an older plan.")
+@context.adopt_journal
 @click.pass_obj
 def apply(
-    command_context: context.CommandContext, file: pathlib.Path, as_json: bool, max_age: datetime.timedelta
+    command_context: context.CommandContext,
+    file: pathlib.Path,
+    as_json: bool,
+    max_age: datetime.timedelta,
+    adopt: bool,
 ) -> int:
     """Apply exactly a saved plan. A change that no longer fits is not made and is reported as stale."""
     work = functools.partial(_apply, file=file, as_json=as_json, max_age=max_age)
-    return command_context.with_account(work, as_json=as_json)
+    return command_context.with_account(work, as_json=as_json, adopt=adopt)
 
 
 async def _apply(

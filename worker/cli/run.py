@@ -17,15 +17,16 @@ if TYPE_CHECKING:
 
 
 @click.command
+@context.adopt_journal
 @click.pass_obj
-def run(command_context: context.CommandContext) -> int:
+def run(command_context: context.CommandContext, adopt: bool) -> int:
     """Reconcile whenever something changes and at intervals, until SIGTERM or SIGINT."""
     # structlog imports rich wherever it is installed; a service never draws, and would keep 5 MB for it.
     sys.modules.setdefault("rich", None)  # type: ignore[arg-type] # None makes the import fail
-    return command_context.report_errors(lambda: _serve(command_context))
+    return command_context.report_errors(lambda: _serve(command_context, adopt=adopt))
 
 
-def _serve(command_context: context.CommandContext) -> int:
+def _serve(command_context: context.CommandContext, *, adopt: bool) -> int:
     import anyio
 
     from worker.cli import exit_watchdog
@@ -35,7 +36,7 @@ def _serve(command_context: context.CommandContext) -> int:
 
     async def main() -> int:
         try:
-            code = await app.run(lambda: _operator(command_context))
+            code = await app.run(lambda: _operator(command_context, adopt=adopt))
         except FleetSyncError as error:  # printed here, because closing the event loop may hang
             code = context.print_failure(error, as_json=False)
         exit_watchdog.exit_soon(code)
@@ -44,7 +45,7 @@ def _serve(command_context: context.CommandContext) -> int:
     return anyio.run(main)
 
 
-def _operator(command_context: context.CommandContext) -> "app.Operator":
+def _operator(command_context: context.CommandContext, *, adopt: bool) -> "app.Operator":
     """Read the current settings and secrets. Raise errors.SettingsError if they are invalid."""
     from worker import logs
     from worker.service import app
@@ -56,6 +57,7 @@ def _operator(command_context: context.CommandContext) -> "app.Operator":
         credentials=secrets.credentials(settings, os.environ),
         token=secrets.status_token(os.environ),
         webhook=secrets.webhook_address(settings),
+        adopt_journal=adopt,
     )
     for secret in (operator.credentials.key, operator.credentials.proxy, operator.token, operator.webhook):
         if secret is not None:

@@ -2,12 +2,12 @@
 
 A journal knows what earlier runs did; used for another account, its absences, approvals and counts would speak about
 the wrong drivers. Invariant: nothing is recorded in a journal of another account unless the operator adopts it.
-Neighbours: `plan_builder` asks this around each reading, `ports.Journal` remembers the owner, `reconciler` records it.
+Neighbours: `plan_builder` asks this around each reading, `reconciler` records the owner, `ports.Journal` remembers it.
 """
 
 from worker.core.model.actual import Actual
 from worker.core.model.errors import ForeignJournal
-from worker.core.model.identifiers import Account
+from worker.core.model.identifiers import Account, FleetId
 from worker.core.model.ports import Journal
 from worker.engine import reader
 
@@ -44,3 +44,12 @@ class Ownership:
         shown = any(known.keys() & fleets for fleets in actual.memberships.values())
         if not shown and not await self._reader.has_any_fleet(known):
             raise ForeignJournal(f"none of the {len(known)} fleets that the journal knows exists for this key")
+
+    async def claim(self, actual: Actual) -> None:
+        """Record that the journal belongs to this account, and the fleets that the reading shows."""
+        fleets = {fleet.id: fleet.name for fleet in actual.fleets.values()}
+        if not fleets:  # a saved plan reads no fleets, and only the next run learns the names of those that exist
+            known = (await self._journal.owner()).fleets
+            shown = frozenset[FleetId]().union(*actual.memberships.values())
+            fleets = {fleet: known.get(fleet, "") for fleet in shown}
+        await self._journal.claim(self._account, fleets=fleets)

@@ -89,6 +89,7 @@ class Reconciler:
                 await self._builder.ownership.check_account()
                 actual = await self._reader.drivers({change.driver for change in saved.changes})
                 await self._builder.ownership.check_fleets(actual)
+                await self._builder.ownership.claim(actual)
                 still_open = await self._recover(left_open, actual)
         except FleetSyncError as error:
             return await self._finish(self._report(saved, error=error), trigger="apply")
@@ -100,8 +101,7 @@ class Reconciler:
 
     async def _remember(self, plan_result: plan_builder.PlanResult) -> None:
         """Record what later runs need to know, if it is new."""
-        names = {fleet.id: fleet.name for fleet in plan_result.actual.fleets.values()}
-        await self._journal.claim(plan_result.guarded.account, fleets=names)
+        await self._builder.ownership.claim(plan_result.actual)
         await self._journal.remember(plan_result.resolutions)
         if plan_result.newly_absent or plan_result.returned:
             await self._journal.note_absences(

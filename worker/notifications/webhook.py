@@ -2,7 +2,8 @@
 
 Invariants: `enqueue` never waits and never raises; the address, which is a secret, appears in no message and is sent
 only to its own host; redirects are not followed and the environment's proxies are not used. Neighbours:
-`core.monitoring.notifications` decides what is sent; `service.app` runs `deliver_forever` beside the loop.
+`core.monitoring.notifications` decides what is sent; `service.app` runs `deliver_forever` beside the loop, with
+the SSL context of `service.network`.
 """
 
 import collections
@@ -13,7 +14,6 @@ from collections.abc import Callable
 from urllib import parse
 
 import anyio
-import certifi
 import httpx
 import structlog
 
@@ -49,18 +49,11 @@ class _Failure:
 class Webhook:
     """One address that notifications are posted to. Create it inside the event loop."""
 
-    def __init__(
-        self,
-        url: Secret,
-        *,
-        user_agent: str,
-        transport: Callable[[], httpx.AsyncBaseTransport] | None = None,
-    ) -> None:
-        """Take the address. `transport` makes the transport of one request; by default, a network connection."""
-        split = parse.urlsplit(url.reveal())
+    def __init__(self, url: Secret, *, user_agent: str, transport: Callable[[], httpx.AsyncBaseTransport]) -> None:
+        """Take the address. `transport` makes the transport of one request."""
         self._url = url
-        self._host = split.hostname or ""
-        self._new_transport = transport or _network_transports(split.scheme)
+        self._host = parse.urlsplit(url.reveal()).hostname or ""
+        self._new_transport = transport
         self._headers = {
             "Content-Type": "application/json",
             "User-Agent": user_agent,
@@ -153,17 +146,12 @@ class Webhook:
         )
 
 
+def network_transport(context: ssl.SSLContext) -> httpx.AsyncBaseTransport:
+    """Return a transport with one connection: notifications are too rare for a pool."""
+    return httpx.AsyncHTTPTransport(verify=context, trust_env=False, retries=0)
+
+
 def _retry_after(response: httpx.Response) -> float:
     """Return the delay that the response asks for, at most `_MAX_RETRY_AFTER`; 0 if it asks for none in seconds."""
     asked = response.headers.get("Retry-After", "")
     return min(float(asked), _MAX_RETRY_AFTER) if asked.isdecimal() and asked.isascii() else 0.0
-
-
-def _network_transports(scheme: str) -> Callable[[], httpx.AsyncBaseTransport]:
-    """Return a factory of transports with one connection each: notifications are too rare for a pool."""
-    if scheme == "https":
-        context = ssl.create_default_context(cafile=certifi.where())
-        context.load_default_certs()
-    else:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    return lambda: httpx.AsyncHTTPTransport(verify=context, trust_env=False, retries=0)

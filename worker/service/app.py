@@ -5,6 +5,7 @@ Neighbours: `scheduler` is the loop, `web` and `notifications` are the edges, `c
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import anyio
@@ -22,7 +23,7 @@ from worker.core.safety import guard
 from worker.engine import concurrency
 from worker.journal import sql_journal
 from worker.notifications import webhook
-from worker.service import composition, scheduler, shutdown, state
+from worker.service import composition, network, scheduler, shutdown, state
 from worker.settings import model, secrets, urls
 from worker.web import app, metrics, server
 
@@ -34,12 +35,16 @@ _LOOPBACK_NAMES = ("127.0.0.1", "localhost", "::1")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Operator:
-    """What the operator configures: the settings and their secrets. Without a `token`, requests change nothing."""
+    """What the operator configures: the settings and their secrets. Without a `token`, requests change nothing.
+
+    With `adopt_journal`, the first run takes over a journal that belongs to another account.
+    """
 
     settings: model.Settings
     credentials: secrets.Credentials
     token: Secret | None = None
     webhook: Secret | None = None
+    adopt_journal: bool = False
 
 
 class ServiceFacade:
@@ -107,8 +112,10 @@ async def run(read_operator: Callable[[], Operator]) -> int:
         _require_unchanged(operator, fresh)
         return account(fresh, before=service.account)
 
+    first = account(operator)
+    first.adopt_journal(allowed=operator.adopt_journal)
     service = scheduler.Service(
-        account(operator), reload=reload, service_state=service_state, clock=clock, on_run_end=gauges.observe_run
+        first, reload=reload, service_state=service_state, clock=clock, on_run_end=gauges.observe_run
     )
     try:
         return await shutdown.run_until_signal(
@@ -140,7 +147,11 @@ async def _run_with_edges(
             )
             await background.start(_serve, page, host, port)
         if operator.webhook is not None:
-            hook = webhook.Webhook(operator.webhook, user_agent=composition.USER_AGENT)
+            hook = webhook.Webhook(
+                operator.webhook,
+                user_agent=composition.USER_AGENT,
+                transport=functools.partial(webhook.network_transport, network.webhook_context(operator.webhook)),
+            )
             background.start_soon(_notify, service.service_state, facade, hook)
         return await service.run()
 

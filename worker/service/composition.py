@@ -106,12 +106,13 @@ class AccountRuntime:
         )
         self.sources = sources(settings)
         self.rules = _rules(settings, credentials.key)
+        self.adopt_journal(allowed=before is not None and before.rules.adopt_journal)
         self.plan_key = credentials.plan_key or credentials.key
         self.record = journal
 
-    def adopt_journal(self) -> None:
-        """Let the runs of this process take over a journal that belongs to another account."""
-        self.rules = dataclasses.replace(self.rules, adopt_journal=True)
+    def adopt_journal(self, *, allowed: bool) -> None:
+        """Let the runs from now on take over a journal that belongs to another account, or forbid it again."""
+        self.rules = dataclasses.replace(self.rules, adopt_journal=allowed)
 
     @property
     def rate(self) -> float:

@@ -1,7 +1,7 @@
-"""How connections to Charge are made: which certificates are trusted, and through which proxy.
+"""How connections are made to Charge and to webhooks: which certificates are trusted, and through which proxy.
 
-Invariant: all accounts of the process share one SSL context, which takes 1 MB and 80 ms; only an account with a CA file
-of its own has another. Neighbours: `charge.transport` uses what is made here.
+Invariant: everything in the process shares one SSL context, which takes 1 MB and 80 ms; only an account with a CA file
+of its own has another. Neighbours: `charge.transport` and `notifications.webhook` use what is made here.
 """
 
 import functools
@@ -32,6 +32,11 @@ def network(settings: model.Settings, *, proxy: Secret | None, environ: Mapping[
         proxy=connection.Proxy.parse(proxy.reveal()) if proxy else None,
         ignored_proxies=tuple(name for name in _PROXY_VARIABLES if environ.get(name)),
     )
+
+
+def webhook_context(url: Secret) -> ssl.SSLContext:
+    """Return the SSL context for a webhook; for plain http, one that trusts nothing and takes no memory."""
+    return ssl_context() if url.reveal().startswith("https:") else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 @functools.cache

@@ -19,7 +19,7 @@ from anyio import abc
 from worker.core.model.errors import FleetSyncError, JournalBusy, JournalError, SettingsError
 from worker.core.model.outcomes import is_superseded
 from worker.core.model.ports import Clock
-from worker.core.model.report import Report, RunResult
+from worker.core.model.report import Report, RunResult, Traffic
 from worker.core.monitoring import status
 from worker.core.pacing import retry_policy
 from worker.core.safety import refusal_backoff
@@ -136,6 +136,11 @@ class Service:
 
     def _record_end(self, finished: Report, trigger: status.Trigger) -> None:
         self._failures = self._failures + 1 if finished.result is RunResult.FAILED else 0
+        if isinstance(finished.error, JournalError) and finished.traffic == Traffic():
+            # Growing pauses spare Charge, which was asked nothing; they would delay the recovery of a cut network.
+            self._failures = 1
+        if finished.guarded is not None:
+            self.account.adopt_journal(allowed=False)  # the journal is this account's by now
         self._superseded = any(is_superseded(result.outcome) for result in finished.results)
         self.service_state.end(finished, trigger=trigger)
         self._run_log.ended(finished, trigger=trigger)

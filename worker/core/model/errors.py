@@ -117,8 +117,8 @@ class ForeignJournal(JournalError):
 
     code = "journal_of_another_account"
     remedy = (
-        "Correct `charge.base_url`, the key or `[journal] url`. To use this journal for the new account, run"
-        " `fleet-sync once --adopt-journal`. Nothing was changed."
+        "Correct `charge.base_url`, the key or `[journal] url`. To use this journal for the new account, give"
+        " `--adopt-journal`: `fleet-sync plan --adopt-journal` shows what would change. Nothing was changed."
     )
 
 

@@ -1,0 +1,28 @@
+"""What connections are made with: one SSL context for the whole process."""
+
+import pathlib
+
+from worker.core.model.secret import Secret
+from worker.service import network
+from worker.settings import model
+
+WORKER = pathlib.Path(network.__file__).parents[1]
+
+
+def test_charge_and_webhooks_share_one_ssl_context() -> None:
+    """A context takes 1 MB and 80 ms."""
+    settings = model.Settings.model_validate(
+        {"charge": {"base_url": "https://charge.example/v1"}, "sources": [{"kind": "file", "path": "m.yaml"}]}
+    )
+    charge = network.network(settings, proxy=None, environ={})
+    assert charge.ssl_context is not None
+    assert network.webhook_context(Secret("https://hooks.example/Sesame")) is charge.ssl_context
+
+
+def test_no_other_module_loads_certificates() -> None:
+    loads = [path for path in WORKER.rglob("*.py") if "load_default_certs" in path.read_text(encoding="utf-8")]
+    assert loads == [pathlib.Path(network.__file__)]
+
+
+def test_a_plain_webhook_loads_no_certificates() -> None:
+    assert network.webhook_context(Secret("http://127.0.0.1:9/Sesame")).cert_store_stats()["x509_ca"] == 0
