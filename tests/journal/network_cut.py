@@ -2,8 +2,8 @@
 
 Two services and a server each have a network namespace, on one bridge; this needs root and takes four minutes. First
 another service stands by and must take over within 30 seconds; then none does, and the old one must finish a run within
-30 seconds after the network is healed. Prints the seconds. Each service has a sandbox of its own beside it: only the way
-to the journal is cut. Invariant: no packet leaves the namespaces. Neighbours: `postgres` starts the server.
+30 seconds after the network is healed. Prints the seconds. Each service has a sandbox of its own beside it: only the
+way to the journal is cut. Invariant: no packet leaves the namespaces. Neighbours: `postgres` starts the server.
 """
 
 import contextlib
