@@ -39,18 +39,18 @@ def configure(
     *,
     form: Format,
     level: str,
-    colours: bool = True,
+    colours: bool = False,
     left_out: Collection[str] = (),
     before: Callable[[], None] = lambda: None,
+    fit: Callable[[str], str] = lambda line: line,
 ) -> None:
     """Set the format and the lowest level of log lines; `auto` is for people on a terminal and JSON elsewhere.
 
-    `colours` apply on a terminal only. Events in `left_out` are dropped. `before` is called before each line.
+    Events in `left_out` are dropped. `before` is called before each line. `fit` fits lines for people to a terminal.
     """
     is_pretty = form == "console" or (form == "auto" and sys.stderr.isatty())
-    colours = colours and sys.stderr.isatty()
     renderer: list[structlog.typing.Processor] = (
-        [structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=structlog.dev.plain_traceback), _encode]
+        [_for_people(colours=colours), functools.partial(_encode, fit)]
         if is_pretty
         else [_order, structlog.processors.JSONRenderer(serializer=_json)]
     )
@@ -127,5 +127,20 @@ def _json(event: structlog.typing.EventDict, **_options: object) -> bytes:
     return msgspec.json.encode(event)
 
 
-def _encode(_logger: object, _method: str, line: str | bytes | structlog.typing.EventDict) -> bytes:
-    return str(line).encode(errors="replace")
+def _for_people(*, colours: bool) -> structlog.dev.ConsoleRenderer:
+    return structlog.dev.ConsoleRenderer(
+        colors=colours,
+        exception_formatter=structlog.dev.plain_traceback,
+        pad_event_to=0,
+        pad_level=False,
+        sort_keys=False,
+    )
+
+
+def _encode(
+    fit: Callable[[str], str],
+    _logger: object,
+    _method: str,
+    line: str | bytes | structlog.typing.EventDict,
+) -> bytes:
+    return fit(str(line)).encode(errors="replace")

@@ -2,11 +2,12 @@
 
 import pathlib
 import re
+import shlex
 import sys
 
 import pytest
 
-from worker.cli import main
+from worker.cli import completion, main
 
 
 def _call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -21,7 +22,6 @@ def _call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 @pytest.mark.parametrize(
     "arguments",
     [
-        [],
         ["plam"],
         ["--nonsense"],
         ["plan", "--nonsense"],
@@ -74,6 +74,65 @@ def test_the_help_lists_every_command(monkeypatch: pytest.MonkeyPatch, capsys: p
     assert _call(monkeypatch, "-h") == 0
     listed = re.findall(r"^  ([a-z]+)  ", capsys.readouterr().out.partition("Commands:")[2], re.MULTILINE)
     assert listed == list(main.COMMANDS)
+
+
+def test_without_a_command_it_shows_its_help(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _call(monkeypatch) == 0
+    bare = capsys.readouterr()
+    assert _call(monkeypatch, "--help") == 0
+    assert bare == capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"), [("plam", "plan"), ("histroy", "history"), ("exprot", "export"), ("undoo", "undo")]
+)
+def test_a_misspelled_command_is_answered_with_the_nearest(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], written: str, meant: str
+) -> None:
+    assert _call(monkeypatch, written) == main.USAGE
+    assert f"No such command '{written}'. Did you mean '{meant}'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["", *main.COMMANDS])
+def test_every_help_has_examples_that_can_be_run_and_fits_80_columns(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    assert _call(monkeypatch, *filter(None, [name]), "--help") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    examples = [line.strip() for line in lines[lines.index("Examples:") + 1 :] if line.strip()]
+    assert examples
+    for example in examples:
+        found = re.search(r"fleet-sync ([^>)|]+)", example)
+        assert found and name in found[1], example
+        words = [word.replace("DIGEST", "0" * 64) for word in shlex.split(found[1])]
+        with main.cli.make_context("fleet-sync", words) as context:
+            called, command, rest = main.cli.resolve_command(context, [*context._protected_args, *context.args])
+            assert command is not None
+            command.make_context(called, rest, parent=context).close()
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_gets_a_script_that_asks_this_program(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], shell: str
+) -> None:
+    assert _call(monkeypatch, "completion", shell) == 0
+    script = capsys.readouterr().out
+    assert f"{completion.VARIABLE}={shell}_complete" in script and "fleet-sync" in script
+
+
+def test_commands_are_completed_without_being_imported(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(completion.VARIABLE, "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", "fleet-sync s")
+    monkeypatch.setenv("COMP_CWORD", "1")
+    monkeypatch.delitem(sys.modules, "worker.cli.sandbox", raising=False)
+    assert _call(monkeypatch) == 0
+    assert capsys.readouterr().out.split() == ["plain,show", "plain,schema", "plain,sandbox"]
+    assert "worker.cli.sandbox" not in sys.modules
 
 
 def test_it_knows_its_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

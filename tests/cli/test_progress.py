@@ -47,9 +47,19 @@ def test_a_long_one_tells_every_few_seconds_how_far_it_is(clock: _Clock) -> None
         ("progress", "Changing memberships", 5, 12),
         ("progress", "Changing memberships", 10, 12),
     ]
+    assert [line["remaining_seconds"] for line in lines] == [7, 2]
+
+
+def test_where_the_end_is_not_known_no_time_is_estimated(clock: _Clock) -> None:
+    with structlog.testing.capture_logs() as lines:
+        shown = progress.Lines()
+        shown.stage(Stage.READING_ALL_DRIVERS, None)
+        clock.now += 6
+        shown.step()
+    assert [line["remaining_seconds"] for line in lines] == [None]
 
 
 def test_off_a_terminal_there_is_no_bar_and_nothing_to_clear() -> None:
-    with progress.display() as display:
+    with progress.display(use_color=False) as display:
         assert isinstance(display, progress.Lines)
         progress.clear()

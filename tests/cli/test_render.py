@@ -3,6 +3,7 @@
 import dataclasses
 import datetime
 
+import click
 import pytest
 
 from worker.cli import render
@@ -62,14 +63,26 @@ def test_a_plan_names_fleets_and_drivers_beside_their_ids_and_what_it_costs() ->
     lines = page.replace("\x1b[32m", "").replace("\x1b[31m", "").splitlines()
     assert lines == [
         f"Vans\ufffd[31m  {VANS}",
-        f"  + {DRIVER}  Al\ufffdice ch_sk_…  teams.yaml:3:7",
+        f"  + Al\ufffdice ch_sk_…  {DRIVER}  teams.yaml:3:7",
         "",
         DEPOT,
-        f"  - {OTHER}",
+        f"  - {' ' * 14}  {OTHER}",
         "",
         "Plan: 1 to attach, 1 to detach, 0 held; 1,234 memberships in 1 fleet already in sync.",
         "This takes about 900 requests, 5 minutes at 2.5 per second.",
     ]
+
+
+def test_ids_are_in_one_column_behind_the_names_but_for_very_long_ones() -> None:
+    long = "A name that is much longer than most of the others"
+    actual = dataclasses.replace(ACTUAL, names={DRIVER: "山田", OTHER: long})
+    page = click.unstyle(render.plan(plan_builder.PlanResult(DESIRED, actual, _judged(ATTACH, DETACH)), rate=2.5))
+    assert f"  + 山田  {DRIVER}  teams.yaml:3:7\n" in page
+    assert f"  - {long}  {OTHER}\n" in page
+    actual = dataclasses.replace(ACTUAL, names={DRIVER: "山田", OTHER: "Robert"})
+    page = click.unstyle(render.plan(plan_builder.PlanResult(DESIRED, actual, _judged(ATTACH, DETACH)), rate=2.5))
+    assert f"  + 山田    {DRIVER}  " in page, "each of these characters takes two columns"
+    assert f"  - Robert  {OTHER}\n" in page
 
 
 def test_a_plan_shows_who_and_what_is_not_active() -> None:

@@ -18,10 +18,10 @@ _STYLE = re.compile(r"\x1b\[[0-9;]*m")
 _CONTROL = re.compile(r"\x1b\[\?25[lh]|\x1b\[2K|\x1b\[1A|\x1b\[[0-9;]*m")
 
 
-def _on_terminal(workspace: conftest.Workspace, *arguments: str, **environ: str) -> tuple[int, str]:
+def _on_terminal(workspace: conftest.Workspace, *arguments: str, rows: int = 40, **environ: str) -> tuple[int, str]:
     """Run a command on a terminal of 80 columns. Return its exit code and everything that the terminal received."""
     ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 80, 0, 0))
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, 80, 0, 0))
     process = subprocess.Popen(
         [command.PROGRAM, *arguments],
         env=command.environment({**workspace.folder.environ, "TERM": "xterm-256color", **environ}),
@@ -63,12 +63,11 @@ def test_a_plan_reads_like_a_page(open_workspace: conftest.Open) -> None:
     assert ended.code == 3
     page = ended.stdout
     newcomer, leaver = list(workspace.people.drivers)[-1], list(workspace.people.drivers)[20]
-    assert f"Lyon taxis  {taxis}\n  + {newcomer}  " in page
-    assert re.search(rf"\n  - {leaver}  Cabbie 00\n", page)
-    assert re.search(r"  \+ drv_\w+  .*Eve.*  membership\.yaml:\d+:7\n", page)
+    assert re.search(rf"Lyon taxis  {taxis}\n  \+ .*Eve.*  {newcomer}  membership\.yaml:\d+:7\n", page)
+    assert re.search(rf"\n  - Cabbie 00 +  {leaver}\n", page)
     assert "Held back: 6 detaches\n" in page
     assert f"Paris vans  {vans}: 6 of 20 memberships of this fleet (30" in page
-    assert page.count("  Driver 0") == 6
+    assert page.count("  - Driver 0") == 6
     assert "\n  fleet-sync once --approve sha256:" in page
     assert "\nPlan: 1 to attach, 1 to detach, 6 held; 73 memberships in 2 fleets already in sync.\n" in page
     assert re.search(r"\nThis takes about \d+ requests, 0\.0 s at 2000 per second\.\n$", page)
@@ -89,7 +88,7 @@ def test_a_terminal_gets_colours_and_a_bar_that_is_gone_before_the_result(open_w
     workspace = _desk_with_work(open_workspace, behaves=quirks.Quirks(latency_seconds=0.1))
     code, seen = _on_terminal(workspace, "once")
     assert code == 3
-    assert "\x1b[32m+\x1b[0m drv_" in seen and "\x1b[31m-\x1b[0m drv_" in seen
+    assert "\x1b[32m+\x1b[0m " in seen and "\x1b[31m-\x1b[0m Cabbie 00 " in seen
     assert "Reading fleets" in seen and "━" in seen and "Changing memberships" in seen
     assert "\x07" not in seen and "\x9b" not in seen and "\x1b]" not in seen and "\x1b[31mEve" not in seen
     # The row of the bar is erased before anything is printed there.
@@ -97,8 +96,59 @@ def test_a_terminal_gets_colours_and_a_bar_that_is_gone_before_the_result(open_w
     assert _STYLE.sub("", before).endswith("\x1b[2K")
     assert "Reading" not in _CONTROL.sub("", after.rpartition("\x1b[2K")[2])
     assert seen.count("\x1b[?25l") == seen.count("\x1b[?25h")
-    digest = re.search(r"--approve (sha256:[0-9a-f]{64})\r\n", seen)
-    assert digest, "the digest stands on one line, to be copied"
+    digest = re.search(r"--approve \\\r\n +sha256:[0-9a-f]{64}\r\n", seen)
+    assert digest, "the digest is on one line, and the command can be copied"
+
+
+@pytest.mark.parametrize("command_line", ["plan", "once", "history", "--log-level info once", "plan --out plan.json"])
+def test_nothing_is_wider_than_80_columns(open_workspace: conftest.Open, command_line: str) -> None:
+    workspace = _desk_with_work(open_workspace)
+    workspace.write(workspace.folder.path.joinpath("membership.yaml").read_text() + '  "No such fleet": []\n')
+    for _ in range(2):
+        _, seen = _on_terminal(workspace, *command_line.split(), TERM="dumb")
+        assert max(map(len, seen.splitlines())) <= 80, seen
+    assert "2 fleets already" in seen or "history" in command_line
+
+
+def test_a_plan_that_is_longer_than_the_terminal_goes_through_the_pager(open_workspace: conftest.Open) -> None:
+    workspace = _desk_with_work(open_workspace)
+    pager = workspace.write("#!/bin/sh\nenv > pager.env\nsed 's/^/| /'\n", "pager")
+    pager.chmod(0o700)
+    _, seen = _on_terminal(workspace, "plan", rows=10, PAGER=str(pager))
+    assert "| Plan: 1 to attach, 1 to detach" in seen
+    # The pager may start other programs: it gets no secret.
+    passed = workspace.folder.path.joinpath("pager.env").read_text()
+    assert "LESS=FRX" in passed and "CHARGE" not in passed and "FLEET_SYNC" not in passed
+    for arguments, rows, environ in (
+        (["plan"], 40, {}),
+        (["plan", "--json"], 10, {}),
+        (["once"], 10, {}),
+        (["plan"], 10, {"TERM": "dumb"}),
+        (["plan"], 10, {"PAGER": "/no/such/pager"}),
+    ):
+        _, seen = _on_terminal(workspace, *arguments, rows=rows, **{"PAGER": str(pager), **environ})
+        assert "| " not in seen and "attach" in seen
+
+
+def test_a_host_that_cannot_be_reached_is_told_at_once(workspace: conftest.Workspace) -> None:
+    """The warning comes before the first retry, not after all of them."""
+    code, seen = _on_terminal(
+        workspace, "plan", FLEET_SYNC_CHARGE__BASE_URL="http://127.0.0.1:1/v1", FLEET_SYNC_RETRY__MAX_ATTEMPTS="2"
+    )
+    assert code == 1
+    assert seen.count("charge_unreachable") == 1
+    assert seen.index("charge_unreachable") < seen.index("error:")
+
+
+def test_colors_can_be_asked_for_and_refused(open_workspace: conftest.Open) -> None:
+    workspace = _desk_with_work(open_workspace)
+    assert "\x1b[32m+" in workspace.run("--color", "always", "plan").stdout
+    assert "\x1b[" not in workspace.run("plan").stdout
+    _, seen = _on_terminal(workspace, "--color", "never", "--log-level", "info", "once")
+    assert "membership_attach" in seen
+    assert not re.search(r"\x1b\[[0-9;]*(3[0-9]|4[0-9]|9[0-9])m", seen)
+    _, seen = _on_terminal(workspace, "--color", "always", "plan", NO_COLOR="1")
+    assert "\x1b[31m-" in seen, "an option wins over the environment"
 
 
 def test_no_color_means_none(open_workspace: conftest.Open) -> None:

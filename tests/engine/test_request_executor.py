@@ -145,6 +145,20 @@ async def test_while_nothing_succeeds_people_are_told_every_few_seconds(log: lis
     ]
 
 
+async def test_a_host_that_cannot_be_reached_is_told_after_the_first_attempt_and_once(
+    log: list[structlog.typing.EventDict],
+) -> None:
+    executor = _executor()
+    await executor.execute(Endpoint(NotSent("no connection"), NotSent("no connection")))
+    told = [line for line in log if line["log_level"] == "warning"]
+    assert [(line["event"], line["attempt"], line["error"]) for line in told] == [
+        ("charge_unreachable", 1, "no connection")
+    ]
+    log.clear()
+    await executor.execute(Endpoint(NotSent("no connection")))
+    assert [line["event"] for line in log] == ["request_retried"], "one lost connection among many is not worth a line"
+
+
 @pytest.mark.parametrize("failure", FINAL.values(), ids=FINAL)
 async def test_what_cannot_get_better_is_sent_once(failure: Callable[[], ChargeError]) -> None:
     executor, error, attempts = _executor(), failure(), request_executor.Attempts()

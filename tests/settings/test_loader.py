@@ -166,7 +166,7 @@ def test_a_missing_file_is_an_error_that_says_how_to_create_it(tmp_path: pathlib
         loader.load(tmp_path / "none.toml", {})
     (problem,) = caught.value.problems
     assert problem.where == str(tmp_path / "none.toml")
-    assert 'a line [[sources]] and below it a line path = "membership.yaml"' in problem.message
+    assert "create one with `fleet-sync init`, or pass --config FILE" in problem.message
     assert "--config" in problem.message
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from worker.cli import context
+from worker.cli import context, help_page
 from worker.core.model.identifiers import Account
 from worker.core.model.plan import Action, Change
 from worker.core.model.plan_digest import held_digest
@@ -41,7 +41,7 @@ class Digest(click.ParamType[str]):
         return value
 
 
-@click.command
+@click.command(cls=help_page.Command, epilog="fleet-sync approve sha256:DIGEST")
 @click.argument("digest", type=Digest())
 @click.pass_obj
 def approve(command_context: context.CommandContext, digest: str) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from worker.cli import context, render
+from worker.cli import context, help_page, render
 from worker.core.model.desired import Desired, SourceReading
 from worker.core.model.errors import ProblemsError, SourceError
 from worker.core.model.problem import Problem
@@ -18,8 +18,12 @@ if TYPE_CHECKING:
     from worker.service import composition
     from worker.settings import model
 
+_CHECK_EXAMPLES = """\
+fleet-sync check
+fleet-sync check --online"""
 
-@click.command
+
+@click.command(cls=help_page.Command, epilog=_CHECK_EXAMPLES)
 @click.option("--online", is_flag=True, help="Also try the key and resolve every driver and fleet reference.")
 @click.pass_obj
 def check(command_context: context.CommandContext, online: bool) -> int:

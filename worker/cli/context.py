@@ -41,7 +41,7 @@ class CommandContext:
     config: str
     log_format: Literal["auto", "console", "json"]
     log_level: str | None
-    use_color: bool = True
+    color: Literal["auto", "always", "never"] = "auto"
 
     def settings(self) -> "model.Settings":
         """Read the settings. Raise errors.SettingsError if they are invalid."""
@@ -55,21 +55,30 @@ class CommandContext:
         There, failed changes that the result shows are not logged again; a JSON result is not read there.
         """
         from worker import logs
-        from worker.cli import progress
+        from worker.cli import layout, progress
 
         quiet = sys.stderr.isatty() and not service
         logs.configure(
             form=self.log_format,
             level=self.log_level or ("warning" if quiet else "info"),
-            colours=self.use_color,
+            colours=self.color == "always" or (self.color == "auto" and sys.stderr.isatty()),
             left_out=_SHOWN_IN_RESULT if quiet and not as_json and self.log_level is None else frozenset(),
             before=progress.clear,
+            fit=lambda line: layout.fit(line, layout.columns(sys.stderr)),
         )
 
-    def with_account(self, work: AccountWork, *, as_json: bool = False, adopt: bool = False) -> int:
+    def with_account(
+        self,
+        work: AccountWork,
+        *,
+        as_json: bool = False,
+        adopt: bool = False,
+        settings: "model.Settings | None" = None,
+    ) -> int:
         """Open the account of the settings and work on it, until the work is done or a signal ends it.
 
-        With `adopt`, the journal may be one that belongs to another account.
+        With `adopt`, the journal may be one that belongs to another account. `settings` are used instead of those in
+        the file.
         """
 
         async def adopting(account: "composition.AccountRuntime") -> int:
@@ -78,8 +87,9 @@ class CommandContext:
 
         def run() -> int:
             self.configure_logs(as_json=as_json)
+            on_error = functools.partial(print_failure, as_json=as_json)
             return _run_with_account(
-                self.settings(), adopting, on_error=functools.partial(print_failure, as_json=as_json)
+                settings or self.settings(), adopting, on_error=on_error, use_color=self.color != "never"
             )
 
         return self.report_errors(run, as_json=as_json)
@@ -112,16 +122,28 @@ class CommandContext:
 
 
 def print_text(text: str, *, err: bool = False) -> None:
-    """Print a text, after removing the progress bar."""
+    """Print a text, after removing the progress bar. Fits it to the width of a terminal."""
+    from worker.cli import layout
+
+    print_verbatim(layout.fit(text, layout.columns(sys.stderr if err else sys.stdout)), err=err)
+
+
+def print_verbatim(text: str, *, err: bool = False) -> None:
+    """Print a text as it is, after removing the progress bar."""
+    clear_progress()
+    click.echo(text, err=err)
+
+
+def clear_progress() -> None:
+    """Remove the progress bar before something is printed."""
     from worker.cli import progress
 
     progress.clear()
-    click.echo(text, err=err)
 
 
 def print_document(document: Mapping[str, Any]) -> None:
     """Print one JSON document."""
-    print_text(json.dumps(document, indent=2, ensure_ascii=False))
+    print_verbatim(json.dumps(document, indent=2, ensure_ascii=False))
 
 
 def print_report(run_report: "Report", *, as_json: bool) -> int:
@@ -155,8 +177,12 @@ def print_error(error: FleetSyncError) -> None:
 
     message = "\n".join(render.printable(line) for line in error.message.split("\n"))
     print_text(f"{click.style('error:', fg='red', bold=True)} {message}", err=True)
-    if error.remedy:
+    if error.remedy and not _says_already(message, error.remedy):
         print_text(f"  {error.remedy}", err=True)
+
+
+def _says_already(message: str, remedy: str) -> bool:
+    return remedy.rstrip(".").lower() in message.lower()
 
 
 async def find_run(record: "RunHistory", text: str) -> "PastRun":
@@ -172,7 +198,7 @@ async def find_run(record: "RunHistory", text: str) -> "PastRun":
 
 
 def _run_with_account(
-    settings: "model.Settings", work: AccountWork, *, on_error: Callable[[FleetSyncError], int]
+    settings: "model.Settings", work: AccountWork, *, on_error: Callable[[FleetSyncError], int], use_color: bool
 ) -> int:
     import anyio
 
@@ -188,7 +214,7 @@ def _run_with_account(
 
     async def main() -> int:
         try:
-            with progress.display() as display:
+            with progress.display(use_color=use_color) as display:
                 async with composition.account(settings, credentials, progress=display) as account:
                     drain_seconds = settings.sync.drain_seconds
                     code = await shutdown.run_until_signal(

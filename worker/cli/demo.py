@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from worker.cli import help_page
+
 if TYPE_CHECKING:
     from worker.sandbox import state
 
@@ -23,7 +25,7 @@ LEAVERS, MOVERS, JOINERS = 2, 1, 4
 _FLEET_SYNC = "import sys; sys.argv[0] = 'fleet-sync'; from worker.cli.main import main; main()"
 
 
-@click.command
+@click.command(cls=help_page.Command, epilog="fleet-sync demo")
 def demo() -> int:
     """Start a sandbox on a free port and show the whole job on it."""
     import anyio

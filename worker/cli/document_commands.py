@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from worker.cli import context
+from worker.cli import context, help_page
 
 if TYPE_CHECKING:
     from worker.core.model.actual import Actual
     from worker.service import composition
 
+_EXPORT_EXAMPLES = """\
+fleet-sync export > config/membership.yaml
+fleet-sync export --by email --format csv > membership.csv"""
 
-@click.command
+
+@click.command(cls=help_page.Command, epilog=_EXPORT_EXAMPLES)
 @click.option(
     "--format",
     "form",
@@ -46,7 +50,7 @@ async def _export(
     from worker.sources import export as document_export
 
     actual = await account.new_plan_builder().export()
-    context.print_text(document_export.write(actual, form=form, by=by).removesuffix("\n"))
+    context.print_verbatim(document_export.write(actual, form=form, by=by).removesuffix("\n"))
     if form == "csv":
         _report_empty_fleets(actual)
     return 0
@@ -61,7 +65,12 @@ def _report_empty_fleets(actual: "Actual") -> None:
         context.print_text(f"Left out: {count} without drivers. CSV cannot represent an empty fleet.", err=True)
 
 
-@click.command
+_SCHEMA_EXAMPLES = """\
+fleet-sync schema settings
+fleet-sync schema membership > membership.schema.json"""
+
+
+@click.command(cls=help_page.Command, epilog=_SCHEMA_EXAMPLES)
 @click.argument("name", type=click.Choice(["settings", "membership"]))
 def schema(name: Literal["settings", "membership"]) -> int:
     """Print the JSON Schema of the settings file or of membership documents."""

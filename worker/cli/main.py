@@ -7,12 +7,15 @@ documented exit code. Neighbours: `context` passes the global options to the sub
 import importlib
 import os
 import sys
-from typing import Literal, NoReturn
+from typing import TYPE_CHECKING, Literal, NoReturn
 
 import click
 
 import worker
-from worker.cli import exit_watchdog, streams
+from worker.cli import exit_watchdog, help_page, streams
+
+if TYPE_CHECKING:
+    from click import shell_completion
 
 USAGE = 64
 """The exit code of wrong usage."""
@@ -20,7 +23,11 @@ USAGE = 64
 INTERRUPTED = 130
 """The exit code of a command that Ctrl+C ended."""
 
+DEFAULT_CONFIG = "config/fleet-sync.toml"
+"""The settings file if none is named."""
+
 COMMANDS = {
+    "init": ("init", "Write a settings file and a membership document."),
     "check": ("check", "Read settings and sources and print every problem."),
     "plan": ("plan_commands", "Show what would change, without changing anything."),
     "apply": ("plan_commands", "Apply exactly a saved plan."),
@@ -33,6 +40,7 @@ COMMANDS = {
     "approve": ("approve", "Approve the held changes of exactly one plan."),
     "export": ("document_commands", "Write the memberships in Charge as a document."),
     "schema": ("document_commands", "Print the JSON Schema of settings or documents."),
+    "completion": ("completion", "Print the completion script of a shell."),
     "sandbox": ("sandbox", "Serve an imitation of the Charge API on this machine."),
     "demo": ("demo", "Show the whole job on a sandbox."),
 }
@@ -54,10 +62,41 @@ class Subcommands(click.Group):
         command: click.Command = getattr(importlib.import_module(f"worker.cli.{module}"), cmd_name)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the subcommand. If there is none of this name, the error suggests the most similar ones."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.NoSuchCommand as error:
+            raise click.NoSuchCommand(error.command_name, possibilities=COMMANDS, ctx=ctx) from None
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[shell_completion.CompletionItem]":
+        """Return the completions of a subcommand's name or an option, without importing the subcommands."""
+        from click import shell_completion
+
+        names = [
+            shell_completion.CompletionItem(name, help=text)
+            for name, (_, text) in COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
+        return [*names, *click.Command.shell_complete(self, ctx, incomplete)]
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the examples."""
+        help_page.write_examples(formatter, self.epilog or "")
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the subcommands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+_EXAMPLES = """\
+fleet-sync demo
+fleet-sync init --from-account
+fleet-sync plan
+fleet-sync --config customers/acme.toml once"""
 
 
 def _print_version(ctx: click.Context, _parameter: click.Parameter, requested: bool) -> None:
@@ -66,7 +105,12 @@ def _print_version(ctx: click.Context, _parameter: click.Parameter, requested: b
         ctx.exit()
 
 
-@click.group(cls=Subcommands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=Subcommands,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=_EXAMPLES,
+)
 @click.option(
     "--version", is_flag=True, expose_value=False, is_eager=True, callback=_print_version, help="Show the version."
 )
@@ -74,7 +118,7 @@ def _print_version(ctx: click.Context, _parameter: click.Parameter, requested: b
     "--config",
     metavar="FILE",
     envvar="FLEET_SYNC_CONFIG",
-    default="config/fleet-sync.toml",
+    default=DEFAULT_CONFIG,
     show_default=True,
     help="The settings file of the account (or $FLEET_SYNC_CONFIG).",
 )
@@ -92,18 +136,35 @@ def _print_version(ctx: click.Context, _parameter: click.Parameter, requested: b
     envvar="FLEET_SYNC_LOG_LEVEL",
     help="Lowest level of log lines [default: info; on a terminal warning, except for run].",
 )
+@click.option(
+    "--color",
+    type=click.Choice(["auto", "always", "never"]),
+    default="auto",
+    envvar="FLEET_SYNC_COLOR",
+    show_default=True,
+    help="Colors. auto: on a terminal, unless NO_COLOR is set.",
+)
 @click.pass_context
-def cli(ctx: click.Context, config: str, log_format: Literal["auto", "console", "json"], log_level: str | None) -> None:
+def cli(
+    ctx: click.Context,
+    config: str,
+    log_format: Literal["auto", "console", "json"],
+    log_level: str | None,
+    color: Literal["auto", "always", "never"],
+) -> None:
     """Keep driver-fleet memberships in Charge in sync with the lists you maintain.
 
     Results go to stdout, logs and progress to stderr.
     """
     from worker.cli import context
 
-    plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
-    if plain:
-        ctx.color = False
-    ctx.obj = context.CommandContext(config=config, log_format=log_format, log_level=log_level, use_color=not plain)
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+        return
+    if color == "auto" and (os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"):
+        color = "never"
+    ctx.color = {"auto": None, "always": True, "never": False}[color]
+    ctx.obj = context.CommandContext(config=config, log_format=log_format, log_level=log_level, color=color)
 
 
 def main() -> NoReturn:

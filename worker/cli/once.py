@@ -9,15 +9,20 @@ from typing import TYPE_CHECKING
 
 import click
 
-from worker.cli import approve, context
+from worker.cli import approve, context, help_page
 
 if TYPE_CHECKING:
     from worker.core.model.report import Report
     from worker.engine import plan_builder
     from worker.service import composition
 
+_ONCE_EXAMPLES = """\
+fleet-sync once
+fleet-sync once --approve sha256:DIGEST
+fleet-sync once --json > report.json"""
 
-@click.command
+
+@click.command(cls=help_page.Command, epilog=_ONCE_EXAMPLES)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON document.")
 @click.option(
     "--approve",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from worker.cli import context
+from worker.cli import context, help_page
 
 if TYPE_CHECKING:
     from worker.engine import plan_builder
@@ -34,7 +34,13 @@ class Age(click.ParamType[datetime.timedelta]):
         return datetime.timedelta(**{unit: int(found[1])})
 
 
-@click.command
+_PLAN_EXAMPLES = """\
+fleet-sync plan
+fleet-sync plan --out monday.json
+fleet-sync plan --detailed-exitcode --json"""
+
+
+@click.command(cls=help_page.Command, epilog=_PLAN_EXAMPLES)
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as one JSON document.")
 @click.option("--out", metavar="FILE", type=_FILE, help="Save the plan for `apply`.")
 @click.option("--detailed-exitcode", "detailed", is_flag=True, help="Exit with 2 if there are changes.")
@@ -51,7 +57,7 @@ def plan(
 async def _plan(
     account: "composition.AccountRuntime", *, as_json: bool, out: pathlib.Path | None, detailed: bool
 ) -> int:
-    from worker.cli import render
+    from worker.cli import pager, render
     from worker.core.model.report import plan_exit_code
     from worker.core.model.serialization import plan_document
 
@@ -60,12 +66,19 @@ async def _plan(
     if as_json:
         context.print_document(plan_document(plan_result.guarded))
     else:
-        context.print_text(render.plan(plan_result, rate=account.rules.requests_per_second))
+        pager.show(render.plan(plan_result, rate=account.rules.requests_per_second))
     _print_saved(out)
     return plan_exit_code(plan_result.guarded, detailed=detailed)
 
 
-@click.command
+_REVERTED = "Unless the sources change too, the next run reverts this."
+
+_UNDO_EXAMPLES = """\
+fleet-sync undo run_39509cd1
+fleet-sync undo run_39509cd1 --out back.json"""
+
+
+@click.command(cls=help_page.Command, epilog=_UNDO_EXAMPLES)
 @click.argument("run")
 @click.option("--out", metavar="FILE", type=_FILE, help="Save the plan for `apply`.")
 @click.pass_obj
@@ -83,10 +96,17 @@ async def _undo(account: "composition.AccountRuntime", *, run: str, out: pathlib
     _save(account, plan_result, out)
     context.print_text(render.inverse(plan_result, run=past.run, rate=account.rules.requests_per_second))
     _print_saved(out)
+    if plan_result.guarded.changes or plan_result.guarded.held:
+        context.print_text(_REVERTED, err=True)
     return plan_exit_code(plan_result.guarded, detailed=False)
 
 
-@click.command
+_APPLY_EXAMPLES = """\
+fleet-sync apply monday.json
+fleet-sync apply monday.json --max-age 3d"""
+
+
+@click.command(cls=help_page.Command, epilog=_APPLY_EXAMPLES)
 @click.argument("file", type=_FILE)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON document.")
 @click.option("--max-age", type=Age(), default="24h", show_default=True, help="Refuse an older plan.")

@@ -27,11 +27,12 @@ class Lines:
     def __init__(self) -> None:
         """Start before the first stage."""
         self._name, self._total, self._done = "", None, 0  # type: tuple[str, int | None, int]
-        self._logged = time.monotonic()
+        self._began = self._logged = time.monotonic()
 
     def stage(self, name: Stage, total: int | None) -> None:
         """Begin a stage."""
         self._name, self._total, self._done = name, total, 0
+        self._began = time.monotonic()
 
     def step(self, count: int = 1) -> None:
         """Count steps, and log a line if the last one is old enough."""
@@ -40,7 +41,14 @@ class Lines:
             self._logged = now
             import structlog  # imported late: everything that prints imports this module, and most of it logs nothing
 
-            structlog.get_logger().info("progress", stage=self._name, done=self._done, total=self._total)
+            fields = {"stage": self._name, "done": self._done, "total": self._total}
+            structlog.get_logger().info("progress", **fields, remaining_seconds=self._remaining(now - self._began))
+
+    def _remaining(self, elapsed: float) -> int | None:
+        """Return the estimated seconds until the end of the stage, if its number of steps is known."""
+        if self._total is None:
+            return None
+        return round(elapsed / max(1, self._done) * max(0, self._total - self._done))
 
 
 class Bar:
@@ -66,7 +74,7 @@ class Bar:
 
 
 @contextlib.contextmanager
-def display() -> Iterator[Progress]:
+def display(*, use_color: bool) -> Iterator[Progress]:
     """Yield a bar if stderr is a terminal, otherwise log lines. Remove the bar at the end."""
     if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
         yield Lines()
@@ -78,8 +86,9 @@ def display() -> Iterator[Progress]:
         "[progress.description]{task.description}",
         rich.progress.BarColumn(),
         rich.progress.MofNCompleteColumn(),
+        rich.progress.TimeRemainingColumn(compact=True),
     )
-    console = rich.console.Console(stderr=True)
+    console = rich.console.Console(stderr=True, no_color=None if use_color else True)
     drawing = rich.progress.Progress(
         *columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False
     )

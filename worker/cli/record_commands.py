@@ -9,16 +9,22 @@ from typing import TYPE_CHECKING
 
 import click
 
-from worker.cli import context
+from worker.cli import context, help_page
 
 if TYPE_CHECKING:
     from worker.core.model.identifiers import DriverId, FleetId
     from worker.core.model.ports import RunHistory
 
+_HISTORY_EXAMPLES = """\
+fleet-sync history
+fleet-sync history --limit 100 --json"""
 
-@click.command
+
+@click.command(cls=help_page.Command, epilog=_HISTORY_EXAMPLES)
 @click.option("--json", "as_json", is_flag=True, help="Print the runs as one JSON document.")
-@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many runs to list.")
+@click.option(
+    "--limit", metavar="N", type=click.IntRange(min=1), default=20, show_default=True, help="How many runs to list."
+)
 @click.pass_obj
 def history(command_context: context.CommandContext, as_json: bool, limit: int) -> int:
     """List past runs, the newest first."""
@@ -37,7 +43,12 @@ async def _history(record: "RunHistory", *, as_json: bool, limit: int) -> int:
     return 0
 
 
-@click.command
+_SHOW_EXAMPLES = """\
+fleet-sync show run_39509cd1
+fleet-sync show run_39509cd1 --json"""
+
+
+@click.command(cls=help_page.Command, epilog=_SHOW_EXAMPLES)
 @click.argument("run")
 @click.option("--json", "as_json", is_flag=True, help="Print the run's report as one JSON document.")
 @click.pass_obj
@@ -60,7 +71,7 @@ async def _show(record: "RunHistory", *, run: str, as_json: bool) -> int:
     return 0
 
 
-@click.command
+@click.command(cls=help_page.Command, epilog="fleet-sync why drv_55UwCvyDbhkJ2SjCMieLoNk1tAI240Qe")
 @click.argument("driver")
 @click.argument("fleet", required=False)
 @click.pass_obj

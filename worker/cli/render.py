@@ -5,11 +5,12 @@ Neighbours: `core.model.serialization` writes the same as JSON.
 """
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 
 import click
 
-from worker.core.model.actual import Actual, Fleet
+from worker.cli import layout
+from worker.core.model.actual import Actual
 from worker.core.model.identifiers import DriverId, FleetId
 from worker.core.model.outcomes import ChangeResult, Deferred, Outcome, Refused, Unknown
 from worker.core.model.plan import Action, Change, GuardedPlan, HeldChange
@@ -49,7 +50,8 @@ def inverse(plan_result: plan_builder.PlanResult, *, run: str, rate: float) -> s
 
 def _plan(plan_result: plan_builder.PlanResult, *, rate: float, how_to_approve: Iterable[str], summary: str) -> str:
     guarded = plan_result.guarded
-    names = _Names.of(plan_result.actual)
+    shown = (*guarded.changes, *(held.change for held in guarded.held))
+    names = _Names(plan_result.actual, {change.driver for change in shown})
     lines = [
         *_by_fleet(guarded.changes, names),
         *_held(guarded, names, how_to_approve=how_to_approve),
@@ -92,19 +94,22 @@ def _headline(run_report: Report) -> str:
     return _RESULTS[run_report.result].format(_kind(held)[1])
 
 
+_LONGEST_NAME = 24
+"""Columns. Longer names are shown in full, but the column of ids does not move for them."""
+
+
 class _Names:
-    """Shows drivers and fleets with their names beside their ids, and with their status if it is not active."""
+    """Shows drivers and fleets with their names and ids, and with their status if it is not active.
 
-    def __init__(
-        self, fleets: Mapping[FleetId, Fleet], drivers: Mapping[DriverId, str], inactive: Mapping[str, str]
-    ) -> None:
-        self._fleets = fleets
-        self._drivers = drivers
-        self._inactive = inactive
+    The ids of drivers are in one column, behind the names.
+    """
 
-    @classmethod
-    def of(cls, actual: Actual) -> "_Names":
-        return cls(actual.fleets, actual.names, actual.inactive)
+    def __init__(self, actual: Actual, shown: Iterable[DriverId]) -> None:
+        self._fleets = actual.fleets
+        self._inactive = actual.inactive
+        self._drivers = {driver: printable(actual.names.get(driver, "")) for driver in shown}
+        widths = [layout.cells(name) for name in self._drivers.values()]
+        self._width = max((width for width in widths if width <= _LONGEST_NAME), default=0)
 
     def fleet(self, fleet: FleetId) -> str:
         known = self._fleets.get(fleet)
@@ -112,8 +117,9 @@ class _Names:
         return shown + self._status(fleet)
 
     def driver(self, driver: DriverId) -> str:
-        name = self._drivers.get(driver)
-        return (f"{driver}  {printable(name)}" if name else driver) + self._status(driver)
+        name = self._drivers[driver]
+        column = f"{name}{' ' * (self._width - layout.cells(name))}  " if self._width or name else ""
+        return column + driver + self._status(driver)
 
     def _status(self, id: str) -> str:
         return f"  ({printable(self._inactive[id])})" if id in self._inactive else ""

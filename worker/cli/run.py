@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from worker.cli import context
+from worker.cli import context, help_page
 from worker.core.model.errors import FleetSyncError
 
 if TYPE_CHECKING:
     from worker.service import app
 
+_RUN_EXAMPLES = """\
+fleet-sync run
+fleet-sync --log-format json run"""
 
-@click.command
+
+@click.command(cls=help_page.Command, epilog=_RUN_EXAMPLES)
 @context.adopt_journal
 @click.pass_obj
 def run(command_context: context.CommandContext, adopt: bool) -> int:

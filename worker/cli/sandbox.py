@@ -11,25 +11,62 @@ from typing import TYPE_CHECKING
 
 import click
 
+from worker.cli import help_page
+
 if TYPE_CHECKING:
     from worker.sandbox import app
 
+_SANDBOX_EXAMPLES = """\
+fleet-sync sandbox
+fleet-sync sandbox --port 0 --rate 50 --fault 503=0.1 --fault hang=0.01"""
 
-@click.command
+
+class SandboxCommand(help_page.Command):
+    """A command whose help lists the faults."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the options, and below them the faults."""
+        from worker.sandbox import faults
+
+        super().format_options(ctx, formatter)
+        with formatter.section("Faults"):
+            formatter.write_dl(list(faults.NAMES.items()))
+
+
+@click.command(cls=SandboxCommand, epilog=_SANDBOX_EXAMPLES)
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="The port; 0 is any free port."
+    "--port",
+    metavar="PORT",
+    type=click.IntRange(0, 65535),
+    default=8765,
+    show_default=True,
+    help="The port; 0 is any free port.",
 )
-@click.option("--drivers", type=click.IntRange(0, 1_000_000), default=300, show_default=True, help="Number of drivers.")
-@click.option("--fleets", type=click.IntRange(0, 10_000), default=12, show_default=True, help="Number of fleets.")
+@click.option(
+    "--drivers",
+    metavar="N",
+    type=click.IntRange(0, 1_000_000),
+    default=300,
+    show_default=True,
+    help="Number of drivers.",
+)
+@click.option(
+    "--fleets", metavar="N", type=click.IntRange(0, 10_000), default=12, show_default=True, help="Number of fleets."
+)
 @click.option(
     "--rate",
+    metavar="N",
     type=click.FloatRange(min=0, max=1_000_000, min_open=True),
     help="Requests per second before 429 [default: no limit].",
 )
 @click.option(
-    "--fault", "fault_options", metavar="NAME=P", multiple=True, help="A fault and its probability. May be repeated."
+    "--fault",
+    "fault_options",
+    metavar="NAME=P",
+    multiple=True,
+    help="A fault (below) and its probability, 0 to 1. May be repeated.",
 )
-@click.option("--seed", type=int, default=1, show_default=True, help="The seed of everything random.")
+@click.option("--seed", metavar="N", type=int, default=1, show_default=True, help="The seed of everything random.")
 def sandbox(port: int, drivers: int, fleets: int, rate: float | None, fault_options: tuple[str, ...], seed: int) -> int:
     """Serve an imitation of the Charge API on this machine, until interrupted.
 

@@ -64,6 +64,7 @@ class RequestExecutor:
         self._jitter = jitter
         self._budget = retry_policy.RetryBudget()
         self._last_success = self._last_warning = anyio.current_time()
+        self._never_connected = True
         self._traffic = {"reads": 0, "writes": 0, "retries": 0, "rate_limited": 0}
         self.cancellation = run_cancellation
 
@@ -145,6 +146,7 @@ class RequestExecutor:
         self._limiter.accepted(sent)
         self._budget.succeeded()
         self._last_success = anyio.current_time()
+        self._never_connected = False
         return answer
 
     def _note_failure(self, error: ChargeError, sent: float) -> None:
@@ -160,11 +162,15 @@ class RequestExecutor:
             self.cancellation.request_stop(error)
 
     def _log_retry(self, error: BaseException | None, retries: "_Retries") -> None:
-        """Log a retry, and every few seconds a warning while nothing succeeds at all."""
+        """Log a retry; a warning at once if no connection was ever made, else every few seconds without a success."""
         fields = {"attempt": retries.failed_attempts, "wait": round(retries.delay, 3), "error": str(error)}
         log.debug("request_retried", **fields)
         now = anyio.current_time()
-        if now - max(self._last_success, self._last_warning) >= _SILENCE:
+        if self._never_connected and isinstance(error, NotSent):
+            self._never_connected = False  # one warning: many requests may fail at the same time
+            self._last_warning = now
+            log.warning("charge_unreachable", **fields)
+        elif now - max(self._last_success, self._last_warning) >= _SILENCE:
             self._last_warning = now
             log.warning("charge_unanswered", **fields)
 

@@ -22,10 +22,7 @@ from worker.sources.formats import toml_format
 
 PREFIX = "FLEET_SYNC_"
 
-_HOW_TO_CREATE = (
-    'create one with a line [[sources]] and below it a line path = "membership.yaml" (every other key has a default), '
-    "or pass --config FILE"
-)
+_HOW_TO_CREATE = "create one with `fleet-sync init`, or pass --config FILE"
 _NOT_SETTINGS = "this is not a settings file; pass another one with --config FILE"
 
 _Overrides = Mapping[tuple[str, str], str]
@@ -61,6 +58,7 @@ def _read(path: pathlib.Path | str) -> positions.Document:
             return toml_format.parse(positions.decode(file.read(positions.MAX_BYTES + 1), too_large=_NOT_SETTINGS))
     except FileNotFoundError:
         problem = Problem(str(path), f"settings file not found: {_HOW_TO_CREATE}")
+        raise SettingsError([problem], remedy=f"C{_HOW_TO_CREATE[1:]}.") from None
     except IsADirectoryError:
         problem = Problem(str(path), "this is a folder: name the settings file in it")
     except OSError as error:

@@ -1,0 +1,61 @@
+"""Fits text to the width of a terminal: a line that is too long goes on below, indented, at a space.
+
+Invariant: no word is cut. A command goes on behind a backslash, so that it can still be copied into a shell.
+Neighbours: `context` fits everything that a command prints for people; documents are printed as they are.
+"""
+
+import math
+import os
+import re
+import unicodedata
+from typing import TextIO
+
+_DEFAULT_COLUMNS = 80
+_INDENT = 4
+_STYLE = re.compile(r"\x1b\[[0-9;]*m")
+_COMMAND = "fleet-sync "
+
+
+def columns(stream: TextIO) -> float:
+    """Return the width of the terminal that a stream goes to; infinite if it goes to no terminal."""
+    if not stream.isatty():
+        return math.inf
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or _DEFAULT_COLUMNS
+    except OSError:
+        return _DEFAULT_COLUMNS
+
+
+def fit(text: str, width: float) -> str:
+    """Return a text whose lines are at most `width` columns wide, but for words that are wider."""
+    return text if math.isinf(width) else "\n".join(_fit_line(line, width) for line in text.split("\n"))
+
+
+def cells(text: str) -> int:
+    """Return how many columns a text takes on a terminal. Styles take none, most East Asian characters two."""
+    plain = _STYLE.sub("", text)
+    if plain.isascii():
+        return len(plain)
+    return sum(_cells(character) for character in plain)
+
+
+def _cells(character: str) -> int:
+    if unicodedata.combining(character):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def _fit_line(line: str, width: float) -> str:
+    if cells(line) <= width:
+        return line
+    content = line.lstrip(" ")
+    indent = len(line) - len(content)
+    behind = " \\" if content.startswith(_COMMAND) else ""
+    lines, current = [], " " * indent
+    for gap, word in re.findall(r"( *)([^ ]+)", content):
+        if current.strip(" ") and cells(current) + len(gap) + cells(word) + len(behind) > width:
+            lines.append(current + behind)
+            current = " " * int(min(indent + _INDENT, max(0, width - cells(word)))) + word
+        else:
+            current += gap + word
+    return "\n".join([*lines, current])
