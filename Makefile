@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # benchmarks and coverage need the machine to themselves
 .PHONY: help demo test-fast test test-all check lint types imports coverage real mutants mutants-generated deploy-check
-.PHONY: simulate kills kills-late network-cut soak readers-load bench bench-short lock format image clean $(VENV)
+.PHONY: simulate kills kills-late network-cut soak readers-load bench bench-short lock format wheel image clean $(VENV)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,7 +18,7 @@ help: ## list the targets
 # Three steps, each a file in .venv: .runtime (what runs, and the build backend), .ready (fleet-sync itself) and .dev
 # (the developer tools). `make demo` needs the first two, everything else all three.
 
-PIP := $(BIN)/python -m pip install --disable-pip-version-check
+PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 $(VENV): $(VENV)/.dev
 
@@ -27,18 +27,18 @@ $(VENV)/.runtime: requirements/runtime.txt requirements/build.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fleet-sync needs Python 3.11 or newer, and $(PYTHON) is " + sys.version)'
 	rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) --require-hashes -r requirements/runtime.txt -r requirements/build.txt
+	$(PIP) install --require-hashes -r requirements/runtime.txt -r requirements/build.txt
 	@touch $@
 
 # Compile the bytecode here: it makes the command start quickly even where PYTHONDONTWRITEBYTECODE is set.
 $(VENV)/.ready: $(VENV)/.runtime pyproject.toml
-	$(PIP) --quiet --no-index --no-deps --no-build-isolation --editable .
+	$(PIP) install --quiet --no-index --no-deps --no-build-isolation --editable .
 	$(BIN)/python -m compileall -q worker
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.ready
 	if [ -e $@ ] && [ $< -nt $@ ]; then rm -rf $(VENV) && $(MAKE) --no-print-directory $(VENV)/.ready; fi
-	$(PIP) --require-hashes -r $<
+	$(PIP) install --require-hashes -r $<
 	@touch $@
 
 # ------------------------------------------------------------------------------------------------- to use
@@ -129,6 +129,9 @@ lock: $(VENV)/.dev ## resolve requirements/ again (UPGRADE=--upgrade for new rel
 format: $(VENV)/.dev ## rewrite the code in the house style
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
+
+wheel: $(VENV)/.runtime ## build a wheel of fleet-sync in dist/
+	$(PIP) wheel --quiet --no-index --no-deps --no-build-isolation --wheel-dir dist .
 
 image: $(VENV)/.dev ## build the container image fleet-sync:VERSION
 	version=$$($(BIN)/python -c 'from importlib import metadata; print(metadata.version("fleet-sync"))') && \
