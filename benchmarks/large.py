@@ -23,7 +23,7 @@ from benchmarks import account, results, server
 from tests.support import memory_journal
 from worker.core.model.actual import Actual
 from worker.engine import reader
-from worker.sources import file_source
+from worker.sources import document_source, file_source
 
 _FOLDER = pathlib.Path(__file__).parent.parent
 
@@ -82,7 +82,8 @@ def _items(drivers: list[str]) -> Iterator[str]:
 
 
 def _read_document(path: str) -> object:
-    return anyio.run(file_source.FileSource(pathlib.Path(path), path).read)
+    fetcher = file_source.FileFetcher(pathlib.Path(path), path)
+    return anyio.run(document_source.DocumentSource(file_source.KIND, path, fetcher).read)
 
 
 def _parse_document(path: str) -> object:

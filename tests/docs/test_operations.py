@@ -12,6 +12,7 @@ import anyio
 import pytest
 
 from tests.docs import pages
+from tests.support import file_sources
 from worker.charge import transport
 from worker.core.model.errors import ChargeError, FleetSyncError, SourceError
 from worker.core.model.outcomes import OUTCOME_NAMES
@@ -22,7 +23,7 @@ from worker.engine import cancellation, outcome_writer
 from worker.journal import sql_journal
 from worker.service import composition
 from worker.settings import model, urls
-from worker.sources import file_source, positions
+from worker.sources import positions
 
 OPERATIONS = pages.page("docs/operations.md")
 COMMANDS = pages.page("docs/reference/commands.md")
@@ -189,7 +190,7 @@ def test_a_document_truncated_between_rows_is_valid_and_lacks_fleets(
 ) -> None:
     path = tmp_path / f"membership.{suffix}"
     path.write_text("".join(TWO_FLEETS[suffix].splitlines(keepends=True)[:kept]))
-    reading = anyio.run(file_source.FileSource(path, path.name).read)
+    reading = anyio.run(file_sources.of(path, path.name).read)
     assert (len({entry.fleet for entry in reading.fleets}), len(reading.rows)) == (1, rows)
 
 
@@ -198,7 +199,7 @@ def test_no_part_of_a_json_document_is_valid(tmp_path: pathlib.Path) -> None:
     for end in range(len(whole)):
         path.write_text(whole[:end])
         with pytest.raises(SourceError):
-            anyio.run(file_source.FileSource(path, path.name).read)
+            anyio.run(file_sources.of(path, path.name).read)
 
 
 def test_postgresql_is_documented_as_the_settings_accept_it() -> None:

@@ -15,7 +15,7 @@ import click
 import pytest
 
 from tests.docs import pages, sessions
-from tests.support import command
+from tests.support import command, file_sources
 from worker.cli import main
 from worker.core.model.desired import Origin, SourceRevision
 from worker.core.model.errors import FleetSyncError, Stopped
@@ -28,7 +28,6 @@ from worker.core.model.report import Report
 from worker.core.model.serialization import failure_document, past_run_document, plan_document, report_document
 from worker.sandbox import app
 from worker.settings import model, section, source_sections
-from worker.sources import file_source
 
 COMMANDS = pages.page("docs/reference/commands.md")
 SETTINGS = pages.page("docs/reference/settings.md")
@@ -167,7 +166,7 @@ def test_the_sample_documents_are_valid(tmp_path: pathlib.Path) -> None:
     for block in blocks:
         path = tmp_path / f"membership.{block.language}"
         path.write_text(block.text)
-        assert anyio.run(file_source.FileSource(path, path.name).read).rows
+        assert anyio.run(file_sources.of(path, path.name).read).rows
 
 
 def test_the_json_documents_have_the_documented_shape() -> None:

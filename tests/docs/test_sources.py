@@ -10,7 +10,7 @@ import pytest
 from tests.docs import pages
 from worker.core.model.desired import SourceReading
 from worker.core.model.errors import SourceError
-from worker.service import composition
+from worker.service import source_factory
 from worker.settings import loader
 
 PAGE = pages.page("docs/sources.md")
@@ -19,7 +19,7 @@ NAMES = ("spreadsheet", "hr-export")
 
 
 def read(settings: pathlib.Path) -> SourceReading:
-    (source,) = composition.sources(loader.load(settings, {}))
+    (source,) = source_factory.create(loader.load(settings, {}))
     return anyio.run(source.read)
 
 

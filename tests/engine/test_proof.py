@@ -268,6 +268,8 @@ async def test_a_detach_of_a_driver_who_stays_takes_one_more_get_and_a_leaver_ta
 class Edited:
     """A source that says something else from a certain moment on."""
 
+    poll_seconds = 2.0
+
     def __init__(self, before: harness.Wanted, after: harness.Wanted, *, at: float) -> None:
         self._before, self._after, self._at = doubles.Source(before), doubles.Source(after), at
         self._started = anyio.current_time()
@@ -304,6 +306,29 @@ async def test_a_source_that_says_the_same_in_another_revision_stops_nothing() -
     account_harness = harness.Harness(held, requests_per_second=10, burst=1)
     source = Edited({VANS: [], DEPOT: drivers}, {DEPOT: drivers, VANS: []}, at=2.0)
     assert (await account_harness.new_reconciler(source).reconcile(trigger="test")).exit_code == 0
+
+
+async def test_a_source_without_a_cheap_revision_is_read_again_every_poll_seconds() -> None:
+    drivers = [DriverId(f"drv_{number:032d}") for number in range(100)]
+    held = harness.state_of({VANS: drivers})
+    account_harness = harness.Harness(held, requests_per_second=10, burst=1)
+
+    class Unpeekable(Edited):
+        poll_seconds = 5.0
+        reads = 0
+
+        async def read(self) -> SourceReading:
+            self.reads += 1
+            return await super().read()
+
+        async def peek(self) -> str | None:
+            return None
+
+    source = Unpeekable({VANS: []}, {VANS: drivers}, at=9.0)
+    finished = await account_harness.new_reconciler(source).reconcile(trigger="test")
+    codes = {result.outcome.code for result in finished.results if isinstance(result.outcome, Deferred)}
+    assert codes == {"superseded"}
+    assert source.reads == 3  # at the start, after 5 and after 10 seconds
 
 
 async def test_a_source_that_can_no_longer_be_read_defers_the_detaches() -> None:

@@ -26,7 +26,7 @@ DEFECTS = (
     Defect(
         "reading a folder while it changes",
         _FILE_SOURCE,
-        "if self._listing() == (documents, manifests):",
+        "if self._listing() == listing:",
         "if True:",
         FILES,
     ),
@@ -36,6 +36,34 @@ DEFECTS = (
         "status.st_mtime_ns, status.st_ctime_ns)",
         "status.st_mtime_ns, 0)",
         FILES,
+    ),
+    Defect(
+        "reading a file whose upload keeps the time of the original",
+        _FILE_SOURCE,
+        "self.now() - signature.ctime_ns / 1e9",
+        "self.now() - signature.mtime_ns / 1e9",
+        FILES,
+    ),
+    Defect(
+        "reading a manifest that is being written",
+        _FILE_SOURCE,
+        "for listing in listings:",
+        "for listing in listings[:1]:",
+        FILES,
+    ),
+    Defect(
+        "never reading a source without a cheap revision again",
+        "worker/engine/source_watch.py",
+        "revision is None and elapsed >= source.poll_seconds",
+        "False",
+        ("tests/engine/test_proof.py",),
+    ),
+    Defect(
+        "starting a run for a source that is being written",
+        "worker/service/source_polling.py",
+        'before if error.code == "source_changed" else',
+        "",
+        POLLING,
     ),
     Defect(
         "leaving a declared fleet unmanaged if no row names it",

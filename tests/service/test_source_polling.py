@@ -16,15 +16,18 @@ pytestmark = pytest.mark.anyio
 class Changing(doubles.Source):
     """Implements ports.Source: its revision is a function of the seconds since it was created."""
 
-    def __init__(self, revision: Callable[[float], str | None]) -> None:
+    def __init__(self, revision: Callable[[float], str | None], *, poll_seconds: float = 2.0) -> None:
         super().__init__({})
+        self.poll_seconds = poll_seconds
+        self.looks = 0
         self._revision = revision
         self._began = anyio.current_time()
 
     async def peek(self) -> str | None:
+        self.looks += 1
         revision = self._revision(anyio.current_time() - self._began)
-        if revision == "gone":
-            raise SourceError([Problem("a.yaml", "file not found")])
+        if revision in ("gone", "source_changed"):
+            raise SourceError([Problem("a.yaml", "file not found")], code=revision)
         return revision
 
 
@@ -102,3 +105,28 @@ async def test_the_first_look_is_taken_before_polling_counts_as_started() -> Non
         await anyio.sleep(10)
         tasks.cancel_scope.cancel()
     assert len(reported) == 1
+
+
+async def test_each_source_is_looked_at_at_its_own_pace() -> None:
+    quick, slow = Changing(lambda seconds: "1"), Changing(_since(1, "1", "2"), poll_seconds=30)
+    (reported,) = await _changes(lambda: [quick, slow], seconds=59)
+    assert 30 < reported < 32
+    assert (quick.looks, slow.looks) == (30, 3)
+
+
+async def test_a_source_that_is_being_written_has_not_changed_yet() -> None:
+    """A run would only fail; the change is reported when the source can be read."""
+    source = Changing(lambda seconds: "1" if seconds < 9 else "source_changed" if seconds < 29 else "2")
+    (reported,) = await _changes(lambda: [source], seconds=60)
+    assert 29 < reported < 32
+
+
+async def test_a_look_that_takes_long_delays_no_other_source() -> None:
+    class Slow(Changing):
+        async def peek(self) -> str | None:
+            await anyio.sleep(20)
+            return "1"
+
+    slow, quick = Slow(lambda seconds: "1"), Changing(_since(29, "1", "2"))
+    (reported,) = await _changes(lambda: [slow, quick], seconds=60)
+    assert 29 < reported < 32

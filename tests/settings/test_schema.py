@@ -12,9 +12,10 @@ import pytest
 from hypothesis import strategies as st
 
 from tests.settings import conftest
+from tests.support import file_sources
 from worker.core.planning import references
 from worker.settings import schema
-from worker.sources import document_reader, file_source, membership_document
+from worker.sources import document_reader, membership_document
 from worker.sources.formats import json_format, toml_format, yaml_format
 
 ID = "jFme4vQtEAyhWAWt18YgmYvHSUL4AXx5"
@@ -65,7 +66,7 @@ def test_the_sample_document_fits_its_schema_and_is_read() -> None:
     """It need not be ours: an operator may have replaced it with a document of their own."""
     path = CONFIG / "membership.yaml"
     validator("membership").validate(yaml_format.parse(path.read_text()).data)
-    reading = anyio.run(file_source.FileSource(path, path.name).read)
+    reading = anyio.run(file_sources.of(path, path.name).read)
     assert reading.rows and reading.fleets
 
 

@@ -5,14 +5,19 @@ import tomllib
 import pytest
 
 from tests.settings import conftest, test_schema
-from worker.service import composition
+from worker.service import source_factory
 from worker.sources import completeness, file_source, row_mapping
 
 SOURCE = '[[sources]]\npath = "hr.csv"\n'
 ROWS = '[sources.rows]\ndriver = "employee_id={ID}"\nfleet = "{Dept}"\n'
 SCOPE = f'[sources.fleets]\n"Paris" = "flt_{"P" * 32}"\n"Lyon" = "Lyon vans"\n'
 
-EVERYTHING = f"""{SOURCE}format = "csv"
+EVERYTHING = f"""{SOURCE}name = "hr"
+include = ["*.csv"]
+exclude = ["old*"]
+settle_seconds = 60
+poll_seconds = 5
+format = "csv"
 delimiter = "semicolon"
 encoding = "cp1252"
 {ROWS}from = "{{Start}}"
@@ -31,8 +36,10 @@ max_age_hours = 26
 
 
 def test_every_key_reaches_the_source(load: conftest.Load) -> None:
-    (source,) = composition.sources(load(EVERYTHING, sources=""))
-    assert isinstance(source, file_source.FileSource)
+    (source,) = source_factory.create(load(EVERYTHING, sources=""))
+    assert isinstance(source.fetcher, file_source.FileFetcher)
+    assert source.fetcher.selection == file_source.Selection(("*.csv",), ("old*",), True, "{path}.json", 60)
+    assert (source.kind, source.name, source.poll_seconds) == ("file", "hr", 5)
     options = source.options
     assert (options.format, options.delimiter, options.encoding) == ("csv", "semicolon", "cp1252")
     assert options.rows == row_mapping.RowMapping(
@@ -52,14 +59,21 @@ def test_every_key_reaches_the_source(load: conftest.Load) -> None:
 
 
 def test_the_sections_are_optional(load: conftest.Load) -> None:
-    (source,) = composition.sources(load())
-    assert isinstance(source, file_source.FileSource)
+    (source,) = source_factory.create(load())
+    assert isinstance(source.fetcher, file_source.FileFetcher)
     assert (source.options.rows, source.options.checks) == (None, None)
 
 
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
+        (f"{SOURCE}kind = 'ldap'\n", '3:8: sources.kind: write "file"'),
+        (f"{SOURCE}kind = 3\n", '3:8: sources.kind: write "file"'),
+        (f"{SOURCE}{SOURCE}", "two sources have the same name or address: set the name of one of them"),
+        (f"{SOURCE}name = 'a'\n{SOURCE}name = 'a'\n", "two sources have the same name or address"),
+        (f"{SOURCE}include = '*.csv'\n", '3:11: sources.include: write a list, like ["…", "…"]'),
+        (f"{SOURCE}poll_seconds = 0\n", "3:16: sources.poll_seconds: write a number greater than 0"),
+        (f"{SOURCE}settle = 1\n", 'unknown key "settle" in sources: its keys are kind, name, poll_seconds'),
         (f"{SOURCE}format = 'xml'\n", '3:10: sources.format: write "auto", "yaml", "json", "toml", "csv" or "xlsx"'),
         (f"{SOURCE}delimiter = '|'\n", '3:13: sources.delimiter: write "auto", "comma", "semicolon" or "tab"'),
         (f"{SOURCE}encoding = 'klingon'\n", '3:12: sources.encoding: write "auto" or the name of an encoding'),
@@ -91,3 +105,8 @@ def test_the_sections_are_optional(load: conftest.Load) -> None:
 def test_mistakes_are_refused_with_what_to_write(text: str, problem: str, refused: conftest.Refused) -> None:
     (found,) = refused(text, sources="")
     assert problem in found
+
+
+def test_two_sources_of_the_same_address_need_different_names(load: conftest.Load) -> None:
+    settings = load(f'{SOURCE}{SOURCE}name = "other"\n', sources="")
+    assert [source.name for source in source_factory.create(settings)] == ["hr.csv", "other"]

@@ -192,6 +192,7 @@ class Source:
     number: int
     points: fault_points.FaultPoints
     run: audit.Run
+    poll_seconds: float = 2.0
 
     async def read(self) -> SourceReading:
         """Return the whole reading, or fail."""

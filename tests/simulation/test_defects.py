@@ -158,6 +158,8 @@ class HalfSources(plan_builder.PlanBuilder):
 class Lenient:
     """A source that says nothing where it cannot be read."""
 
+    poll_seconds = 2.0
+
     def __init__(self, source: Source) -> None:
         self._source = source
 
@@ -173,6 +175,8 @@ class Lenient:
 
 class Nothing:
     """A source that says that everybody is to go."""
+
+    poll_seconds = 2.0
 
     async def read(self) -> SourceReading:
         fleets = (FleetEntry(FleetByName("Fleet 0"), Origin("nothing", 1, 1)),)

@@ -6,9 +6,9 @@ from collections.abc import Callable
 import anyio
 import pytest
 
+from tests.support import file_sources
 from worker.core.model.desired import SourceReading
 from worker.core.model.errors import SourceError
-from worker.sources import file_source
 
 Read = Callable[[str, str | bytes], SourceReading]
 Refused = Callable[[str, str | bytes], list[str]]
@@ -21,7 +21,7 @@ def read(tmp_path: pathlib.Path) -> Read:
     def read_document(name: str, text: str | bytes) -> SourceReading:
         path = tmp_path / name
         path.write_bytes(text.encode() if isinstance(text, str) else text)
-        return anyio.run(file_source.FileSource(path, name).read)
+        return anyio.run(file_sources.of(path, name).read)
 
     return read_document
 

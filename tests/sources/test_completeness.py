@@ -9,18 +9,19 @@ from typing import Any
 import anyio
 import pytest
 
+from tests.support import file_sources
 from worker.core.model.desired import SourceReading
 from worker.core.model.errors import SourceError
-from worker.sources import completeness, document_reader, file_source
+from worker.sources import completeness, document_reader, document_source
 
 TEXT = "driver,fleet\nx@y,a\nz@y,a\n"
 DIGEST = hashlib.sha256(TEXT.encode()).hexdigest()
 NOON = 1_800_000_000.0
 
 
-def source(path: pathlib.Path, **checks: Any) -> file_source.FileSource:
+def source(path: pathlib.Path, **checks: Any) -> document_source.DocumentSource:
     options = document_reader.DocumentOptions(checks=completeness.Completeness(**checks))
-    return file_source.FileSource(path, path.name, options, now=lambda: NOON)
+    return file_sources.of(path, path.name, options, now=lambda: NOON)
 
 
 def read(path: pathlib.Path, **checks: Any) -> SourceReading:

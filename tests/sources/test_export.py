@@ -9,11 +9,11 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from tests.support import laws
+from tests.support import file_sources, laws
 from worker.core.model.actual import Actual, Fleet
 from worker.core.model.desired import DriverByEmail, DriverById, FleetById, SourceReading
 from worker.core.model.identifiers import DriverId, FleetId
-from worker.sources import export, file_source
+from worker.sources import export
 
 FORMS: tuple[export.Format, ...] = ("yaml", "json", "csv")
 STYLES: tuple[export.ReferenceStyle, ...] = ("id", "email")
@@ -64,7 +64,7 @@ def _read(text: str, form: str) -> SourceReading:
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder, f"export.{form}")
         path.write_text(text, encoding="utf-8")
-        return anyio.run(file_source.FileSource(path, path.name).read)
+        return anyio.run(file_sources.of(path, path.name).read)
 
 
 def _memberships(reading: SourceReading, actual: Actual) -> set[tuple[object, object]]:

@@ -8,6 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
+from tests.support import file_sources
 from worker.core.model.desired import SourceReading, SourceRevision
 from worker.core.model.errors import SourceError
 from worker.core.model.ports import Source
@@ -18,12 +19,12 @@ B = "driver,fleet\nz@y,a\nz@y,b\n"
 
 
 def read(path: pathlib.Path, name: str = "teams") -> SourceReading:
-    source: Source = file_source.FileSource(path, name)
+    source: Source = file_sources.of(path, name)
     return anyio.run(source.read)
 
 
 def peek(path: pathlib.Path, name: str = "teams") -> str | None:
-    source: Source = file_source.FileSource(path, name)
+    source: Source = file_sources.of(path, name)
     return anyio.run(source.peek)
 
 
@@ -214,6 +215,64 @@ def test_a_document_that_appears_while_a_folder_is_read_is_read_too(tmp_path: pa
 
     folder(tmp_path, a_yaml=A)
     assert len(read(Growing(tmp_path)).rows) == 3
+
+
+def selected(path: pathlib.Path, *, now: float = 0.0, **selection: Any) -> list[str]:
+    """Return the names of the documents that are fetched at that time."""
+    fetcher = file_source.FileFetcher(path, "teams", file_source.Selection(**selection), now=lambda: now)
+    return [document.name for document in anyio.run(fetcher.fetch).documents]
+
+
+class TestPatterns:
+    def test_include_and_exclude_select_names_in_a_folder(self, tmp_path: pathlib.Path) -> None:
+        folder(tmp_path, a_csv=B, b_csv=B, b_txt="", c_yaml=A)
+        assert selected(tmp_path, include=["*.csv", "c*"]) == ["teams/a.csv", "teams/b.csv", "teams/c.yaml"]
+        assert selected(tmp_path, include=["*.csv"], exclude=["a.*"]) == ["teams/b.csv"]
+        assert selected(tmp_path, exclude=["?.txt"]) == ["teams/a.csv", "teams/b.csv", "teams/c.yaml"]
+
+    def test_patterns_that_select_nothing_are_an_error(self, tmp_path: pathlib.Path) -> None:
+        folder(tmp_path, a_csv=B)
+        with pytest.raises(SourceError, match="no document: that include and exclude select") as caught:
+            selected(tmp_path, include=["*.CSV"])
+        assert caught.value.code == "source_empty"
+
+    def test_patterns_for_a_single_file_are_an_error(self, tmp_path: pathlib.Path) -> None:
+        path = folder(tmp_path, a_csv=B) / "a.csv"
+        with pytest.raises(SourceError, match="select files in a folder"):
+            selected(path, include=["*.csv"])
+
+    def test_a_manifest_that_is_not_selected_is_still_read(self, tmp_path: pathlib.Path) -> None:
+        folder(tmp_path, a_csv=B)
+        (tmp_path / "a.csv.json").write_text('{"rows": 2}')
+        assert selected(tmp_path, include=["*.csv"], manifest="{path}.json") == ["teams/a.csv"]
+
+
+class TestSettling:
+    def test_a_file_is_not_read_until_it_was_unchanged_for_a_while(self, tmp_path: pathlib.Path) -> None:
+        """An upload that takes its time sets the time of the original: the time of the change itself counts."""
+        path = folder(tmp_path, a_csv=B) / "a.csv"
+        os.utime(path, (1, 1))
+        changed = path.stat().st_ctime
+        with pytest.raises(SourceError, match="settle_seconds = 60") as caught:
+            selected(path, settle_seconds=60, now=changed + 59)
+        assert caught.value.code == "source_changed"
+        assert selected(path, settle_seconds=60, now=changed + 60.1) == ["teams"]
+
+    def test_a_manifest_must_settle_too(self, tmp_path: pathlib.Path) -> None:
+        path = folder(tmp_path, a_csv=B) / "a.csv"
+        changed = path.stat().st_ctime
+        manifest = tmp_path / "a.csv.json"
+        while not manifest.exists() or manifest.stat().st_ctime < changed + 0.01:
+            manifest.write_text('{"rows": 2}')
+        with pytest.raises(SourceError, match="settle_seconds"):
+            selected(path, settle_seconds=60, now=changed + 60.005, manifest="{path}.json")
+
+    def test_peeking_says_that_it_is_being_written(self, tmp_path: pathlib.Path) -> None:
+        path = folder(tmp_path, a_csv=B) / "a.csv"
+        fetcher = file_source.FileFetcher(path, "teams", file_source.Selection(settle_seconds=60))
+        with pytest.raises(SourceError) as caught:
+            anyio.run(fetcher.peek)
+        assert caught.value.code == "source_changed"
 
 
 class TestPeek:

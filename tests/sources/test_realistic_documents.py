@@ -9,9 +9,9 @@ import anyio
 import pytest
 
 from tests.sources import conftest
+from tests.support import file_sources
 from worker.core.model.desired import DriverByEmail, FleetByName
 from worker.core.model.errors import SourceError
-from worker.sources import file_source
 
 FLEETS = [f"Fleet {number}" for number in range(60)]
 """Three times the nesting allowed: a parser that counts levels and forgets to count down refuses them as too deep."""
@@ -61,8 +61,8 @@ def test_a_document_may_have_a_name_in_any_alphabet(name: str, tmp_path: pathlib
     """Alone, and among others in a folder; places are reported under exactly that name."""
     (tmp_path / name).write_text(_yaml(["North"]), encoding="utf-8")
     (tmp_path / "ascii.yaml").write_text(_yaml(["South"]), encoding="utf-8")
-    alone = anyio.run(file_source.FileSource(tmp_path / name, name).read)
-    together = anyio.run(file_source.FileSource(tmp_path, "teams").read)
+    alone = anyio.run(file_sources.of(tmp_path / name, name).read)
+    together = anyio.run(file_sources.of(tmp_path, "teams").read)
     assert [row.origin.name for row in alone.rows] == [name]
     assert {row.origin.name for row in together.rows} == {f"teams/{name}", "teams/ascii.yaml"}
 
@@ -74,7 +74,7 @@ def test_a_document_whose_name_is_not_utf_8_is_an_error_that_shows_the_name_esca
     except OSError:
         pytest.skip("this file system has only names in UTF-8")
     with pytest.raises(SourceError) as caught:
-        anyio.run(file_source.FileSource(tmp_path, "teams").read)
+        anyio.run(file_sources.of(tmp_path, "teams").read)
     (problem,) = caught.value.problems
     assert problem.where.isascii()
     assert "UTF-8" in problem.message

@@ -52,6 +52,8 @@ def guarded(
 class Source:
     """Implements ports.Source with the given memberships, each on its own line."""
 
+    poll_seconds = 2.0
+
     def __init__(self, wanted: Mapping[Any, Iterable[str]], *, modes: Mapping[Any, Mode] | None = None) -> None:
         """Store the drivers of each fleet, named as in a document."""
         self._wanted = {fleet: list(drivers) for fleet, drivers in wanted.items()}
@@ -77,6 +79,8 @@ class Source:
 
 class BrokenSource:
     """Implements ports.Source: every read fails."""
+
+    poll_seconds = 2.0
 
     async def read(self) -> SourceReading:
         """Fail."""

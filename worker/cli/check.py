@@ -48,7 +48,7 @@ def check(command_context: context.CommandContext, online: bool) -> int:
 def _warnings(settings: "model.Settings") -> Iterable[Problem]:
     """Return what is valid, but perhaps not meant."""
     message = "without [sources.fleets], a fleet that no row names is not managed: its last member is never detached"
-    return [Problem(source.path, message) for source in settings.sources if source.rows and not source.fleets]
+    return [Problem(source.title, message) for source in settings.sources if source.rows and not source.fleets]
 
 
 def _desired(settings: "model.Settings") -> Desired:
@@ -56,12 +56,12 @@ def _desired(settings: "model.Settings") -> Desired:
     import anyio
 
     from worker.core.planning import merge_sources
-    from worker.service import composition
+    from worker.service import source_factory
 
     async def read() -> list[SourceReading]:
         readings: list[SourceReading] = []
         problems: list[Problem] = []
-        for source in composition.sources(settings):
+        for source in source_factory.create(settings):
             try:
                 readings.append(await source.read())
             except SourceError as error:

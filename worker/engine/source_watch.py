@@ -21,9 +21,6 @@ _MIN_INTERVAL = 1.0
 _INTERVAL_PER_DURATION = 10.0
 """The pause between two looks: 1 s, or ten times as long as a look takes."""
 
-_UNPEEKED_INTERVAL = 30.0
-"""Seconds between two readings of a source without a cheap revision."""
-
 _MAX_FAILURES = 2
 """Looks in a row that may fail before detaches are withheld."""
 
@@ -36,6 +33,7 @@ class SourceWatch:
         self._sources = sources
         self._clock = clock
         self._revisions: list[str | None] = []
+        self._read_at = 0.0
         self._desired: Desired | None = None
         self._superseded = False
         self._failures = 0
@@ -61,16 +59,12 @@ class SourceWatch:
             started = self._clock.uptime()
             await self._look()
             duration = self._clock.uptime() - started
-            await anyio.sleep(max(self._interval, _INTERVAL_PER_DURATION * duration))
-
-    @property
-    def _interval(self) -> float:
-        return _UNPEEKED_INTERVAL if None in self._revisions else _MIN_INTERVAL
+            await anyio.sleep(max(_MIN_INTERVAL, _INTERVAL_PER_DURATION * duration))
 
     async def _look(self) -> None:
         try:
             revisions = await self._peek()
-            if revisions == self._revisions and None not in revisions:
+            if revisions == self._revisions and not self._must_read(revisions):
                 self._failures = 0
                 return
             desired = await self._read()
@@ -84,8 +78,17 @@ class SourceWatch:
             self._superseded = True
             log.warning("source_superseded")
 
+    def _must_read(self, revisions: Sequence[str | None]) -> bool:
+        """Return whether a source without a cheap revision has not been read for its `poll_seconds`."""
+        elapsed = self._clock.uptime() - self._read_at
+        return any(
+            revision is None and elapsed >= source.poll_seconds
+            for source, revision in zip(self._sources, revisions, strict=True)
+        )
+
     async def _peek(self) -> list[str | None]:
         return [await source.peek() for source in self._sources]
 
     async def _read(self) -> Desired:
+        self._read_at = self._clock.uptime()
         return merge_sources.merge([await source.read() for source in self._sources])

@@ -13,7 +13,7 @@ import pathlib
 import random
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import anyio
 from anyio import to_thread
@@ -30,9 +30,8 @@ from worker.core.safety import guard
 from worker.engine import plan_builder, rate_limiter, reconciler, request_executor, run_context, wiring
 from worker.journal import address as addresses
 from worker.journal import sql_journal
-from worker.service import network, shutdown
-from worker.settings import model, secrets, source_sections
-from worker.sources import completeness, document_reader, file_source, row_mapping
+from worker.service import network, shutdown, source_factory
+from worker.settings import model, secrets
 
 USER_AGENT = f"fleet-sync/{worker.__version__}"
 
@@ -104,7 +103,7 @@ class AccountRuntime:
         self._limiter: rate_limiter.RateLimiter = (
             before._limiter if before and before._paced_as(settings) else _limiter(settings)
         )
-        self.sources = sources(settings)
+        self.sources: Sequence[Source] = source_factory.create(settings)
         self.rules = _rules(settings, credentials.key)
         self.adopt_journal(allowed=before is not None and before.rules.adopt_journal)
         self.plan_key = credentials.plan_key or credentials.key
@@ -187,42 +186,6 @@ async def account(
         with anyio.CancelScope(shield=True):
             await opened.aclose()
             await journal.aclose()
-
-
-def sources(settings: model.Settings) -> list[Source]:
-    """Make the sources that the settings name."""
-    return [
-        file_source.FileSource(settings.resolve_path(source.path), source.path, _document_options(source))
-        for source in settings.sources
-    ]
-
-
-def _document_options(source: source_sections.FileSource) -> document_reader.DocumentOptions:
-    checks = source.completeness
-    return document_reader.DocumentOptions(
-        format=source.format,
-        delimiter=source.delimiter,
-        encoding=source.encoding,
-        rows=None if source.rows is None else _row_mapping(source.rows, source.fleets or {}),
-        checks=None
-        if checks is None
-        else completeness.Completeness(checks.manifest, checks.trailer, checks.min_rows, checks.max_age_hours),
-    )
-
-
-def _row_mapping(rows: source_sections.Rows, fleets: Mapping[str, str]) -> row_mapping.RowMapping:
-    return row_mapping.RowMapping(
-        driver=rows.driver,
-        fleet=rows.fleet,
-        starts=rows.starts,
-        ends=rows.ends,
-        note=rows.note,
-        date_format=rows.date_format,
-        keep=rows.keep,
-        drop=rows.drop,
-        other_fleets=rows.other_fleets,
-        fleets=fleets,
-    )
 
 
 @contextlib.asynccontextmanager

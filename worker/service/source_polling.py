@@ -1,10 +1,11 @@
-"""Notice that a source may have changed, by asking each source for its revision every two seconds.
+"""Notice that a source may have changed, by asking each for its revision every `poll_seconds`.
 
-Invariant: a change is reported once the sources have been quiet for a moment, but never later than `_MAX_LOOKS` looks
+Invariant: a change is reported once the source has been quiet for a moment, but never later than `_MAX_LOOKS` looks
 after it was seen. Neighbours: `scheduler` starts a run then, which reads the sources; `ports.Source.peek` says what a
 revision means.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 
 import anyio
@@ -13,15 +14,13 @@ from anyio import abc
 from worker.core.model.errors import SourceError
 from worker.core.model.ports import Source
 
-POLL_SECONDS = 2.0
-"""Between two looks at all sources."""
+_RELOAD_SECONDS = 2.0
+"""Between two looks whether the settings name other sources."""
 
 _QUIET_SECONDS = 0.5
 """How long a changed source must stay the same: a document that is written in place is probably complete then."""
 
 _MAX_LOOKS = 10
-
-_State = Sequence[tuple[Source, str | None]]
 
 
 async def poll(
@@ -33,35 +32,53 @@ async def poll(
     """Call `changed` whenever a source differs from when the last look was taken; never return.
 
     A source that cannot be examined has changed too, once. Sources without a cheap revision never change here.
-    `sources` is asked each time, because settings can be reloaded. Start this before the first reading: the first
-    look is taken before the task status is started.
+    `sources` is asked each time, because settings can be reloaded; other sources are a change. Start this before the
+    first reading: the first look at every source is taken before the task status is started.
     """
-    seen = await _look(sources())
+    while True:
+        present = list(sources())
+        async with anyio.create_task_group() as tasks:
+            await _first_looks(present, tasks, changed)
+            task_status.started()
+            task_status = anyio.TASK_STATUS_IGNORED
+            while True:
+                await anyio.sleep(_RELOAD_SECONDS)
+                if list(sources()) != present:
+                    break
+            tasks.cancel_scope.cancel()
+        changed()
+
+
+async def _first_looks(present: Sequence[Source], tasks: abc.TaskGroup, changed: Callable[[], None]) -> None:
+    """Look at all sources at once, so that a slow one does not delay the others; then watch each in a task."""
+    async with anyio.create_task_group() as looks:
+        for source in present:
+            looks.start_soon(tasks.start, functools.partial(_watch, source, changed))
+
+
+async def _watch(source: Source, changed: Callable[[], None], *, task_status: abc.TaskStatus[None]) -> None:
+    seen = await _revision(source, None)
     task_status.started()
     while True:
-        await anyio.sleep(POLL_SECONDS)
-        state = await _look(sources())
-        if state != seen:
-            seen = await _wait_until_quiet(sources, state)
+        await anyio.sleep(source.poll_seconds)
+        revision = await _revision(source, seen)
+        if revision != seen:
+            seen = await _wait_until_quiet(source, revision)
             changed()
 
 
-async def _wait_until_quiet(sources: Callable[[], Sequence[Source]], state: _State) -> _State:
+async def _wait_until_quiet(source: Source, revision: str | None) -> str | None:
     for _ in range(_MAX_LOOKS):
         await anyio.sleep(_QUIET_SECONDS)
-        before, state = state, await _look(sources())
-        if state == before:
+        before, revision = revision, await _revision(source, revision)
+        if revision == before:
             break
-    return state
+    return revision
 
 
-async def _look(sources: Sequence[Source]) -> _State:
-    """Return the revision of each source, or the reason why it has none."""
-    return [(source, await _revision(source)) for source in sources]
-
-
-async def _revision(source: Source) -> str | None:
+async def _revision(source: Source, before: str | None) -> str | None:
+    """Return the revision of a source, or the reason why it has none. While it is being written, nothing changes."""
     try:
         return await source.peek()
     except SourceError as error:
-        return f"cannot be examined: {error}"
+        return before if error.code == "source_changed" else f"cannot be examined: {error}"

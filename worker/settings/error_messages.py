@@ -4,12 +4,12 @@ Invariant: no message repeats a value from the settings, because it may be a sec
 the exceptions. Neighbours: `loader` finds the place of each error.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pydantic_core
 
-from worker.settings import model, source_sections
+from worker.settings import model, section, source_sections
 from worker.sources import positions
 
 _BY_TYPE = {
@@ -35,13 +35,13 @@ _EXAMPLES = {
 _NO_SOURCES = 'write at least one source: a line [[sources]], and below it a line path = "membership.yaml"'
 
 
-def describe(error: pydantic_core.ErrorDetails) -> str:
-    """Return the message for one validation error."""
+def describe(error: pydantic_core.ErrorDetails, data: Mapping[str, Any]) -> str:
+    """Return the message for one validation error of the settings in `data`."""
     path = [part for part in error["loc"] if isinstance(part, str)]
     key = ".".join(path)
     if error["type"] == "extra_forbidden":
-        return _unknown_section(path[0]) if len(path) == 1 else _unknown_key(path)
-    if error["loc"] == ("sources",):
+        return _unknown_section(path[0]) if len(path) == 1 else _unknown_key(path, _section(error, data))
+    if error["loc"] == ("sources",) and error["type"] != "value_error":
         return _NO_SOURCES
     if error["type"] == "missing":
         return f"{key} is missing: write {_EXAMPLES[path[-1]]}"
@@ -51,10 +51,10 @@ def describe(error: pydantic_core.ErrorDetails) -> str:
     return f"{key}: {_invalid_value(error)}"
 
 
-def renamed_override(section: str, key: str) -> str:
+def renamed_override(former: str, key: str) -> str:
     """Return the message for an override that uses the former name of a section."""
-    current = model.RENAMED_SECTIONS[section]
-    return f"[{section}] is now [{current}]: set FLEET_SYNC_{current.upper()}__{key.upper()} instead"
+    current = model.RENAMED_SECTIONS[former]
+    return f"[{former}] is now [{current}]: set FLEET_SYNC_{current.upper()}__{key.upper()} instead"
 
 
 def _invalid_value(error: pydantic_core.ErrorDetails) -> str:
@@ -86,11 +86,20 @@ def _unknown_section(name: str) -> str:
     )
 
 
-def _unknown_key(path: Sequence[str]) -> str:
-    section, name = ".".join(path[:-1]), path[-1]
-    described = source_sections.SUBSECTIONS.get(path[-2]) if len(path) > 2 else None
-    known = tuple(source_sections.keys(described or model.SECTIONS[path[0]]))
+def _section(error: pydantic_core.ErrorDetails, data: Mapping[str, Any]) -> type[section.Section]:
+    """Return the class of the section in which the error is."""
+    name, *inner = error["loc"][:-1]
+    if len(inner) > 1:
+        return source_sections.SUBSECTIONS[str(inner[1])]
+    if inner and (described := source_sections.section_of(data["sources"][inner[0]])):
+        return described
+    return model.SECTIONS[str(name)]
+
+
+def _unknown_key(path: Sequence[str], described: type[section.Section]) -> str:
+    section_name, name = ".".join(path[:-1]), path[-1]
+    known = tuple(source_sections.keys(described))
     advice = f"its keys are {', '.join(known)}{positions.did_you_mean(name, known)}"
     if name in ("api_key", "key", "secret", "token"):
         advice = "the settings never contain a secret key; set CHARGE_API_KEY, or charge.api_key_file"
-    return f"unknown key {positions.quote(name)} in {section}: {advice}"
+    return f"unknown key {positions.quote(name)} in {section_name}: {advice}"

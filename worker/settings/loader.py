@@ -46,7 +46,7 @@ def load(path: pathlib.Path | str, environ: Mapping[str, str]) -> model.Settings
     settings, invalid = _validated(data)
     for error in invalid:
         place = _place(str(path), document, error, overrides)
-        problems.append(Problem(place, redact(error_messages.describe(error))))
+        problems.append(Problem(place, redact(error_messages.describe(error, data))))
     if settings is None or problems:
         raise SettingsError(sorted(problems))
     return settings.in_folder(pathlib.Path(path).parent)

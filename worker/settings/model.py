@@ -234,7 +234,7 @@ class Settings(section.Section):
     """Settings of fleet-sync: one account, its sources, its limits, its journal."""
 
     charge: Charge = Charge()
-    sources: tuple[source_sections.FileSource, ...] = pydantic.Field(
+    sources: tuple[source_sections.Source, ...] = pydantic.Field(
         min_length=1,
         strict=False,
         description="Where the desired memberships are written. Several sources are combined.",
@@ -246,6 +246,16 @@ class Settings(section.Section):
     journal: Journal = Journal()
     status: Status = Status()
     notify: Notify = Notify()
+
+    @pydantic.field_validator("sources")
+    @classmethod
+    def _distinct_names(cls, sources: tuple[source_sections.Source, ...]) -> tuple[source_sections.Source, ...]:
+        seen = set[str]()
+        for source in sources:
+            if source.title in seen:
+                raise ValueError("two sources have the same name or address: set the name of one of them")
+            seen.add(source.title)
+        return sources
 
     _folder: pathlib.Path = pydantic.PrivateAttr(default=pathlib.Path())
 
@@ -279,7 +289,7 @@ SECTIONS: Mapping[str, type[section.Section]] = {
     "status": Status,
     "notify": Notify,
 }
-"""The class of each section; for `sources`, the class of one source."""
+"""The class of each section; for `sources`, the class of a source without `kind`."""
 
 RENAMED_SECTIONS: Mapping[str, str] = {"pace": "rate_limit"}
 """Former names of sections, which are errors, and their present names."""

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import pydantic
+import pydantic_core
 
 from worker.core.planning import references
 from worker.settings import section
@@ -119,12 +120,15 @@ class Completeness(section.Section):
     )
 
 
-class FileSource(section.Section):
-    """A membership document, or a folder of them."""
+class DocumentSource(section.Section):
+    """What sources of every kind have in common. The class of each kind has a `kind` and an address of its own."""
 
-    kind: Literal["file"] = pydantic.Field(default="file", description="Kind of source.")
-    path: str = pydantic.Field(
-        min_length=1, description="A .yaml, .yml, .json, .toml, .csv or .xlsx file, or a folder of them."
+    kind: str = pydantic.Field(description="Kind of source.")
+    name: str = pydantic.Field(
+        default="", description="Name of the source in reports, unique among the sources. Empty: its address."
+    )
+    poll_seconds: float = pydantic.Field(
+        default=30, gt=0, le=86_400, description="Pause between two looks of the service whether the source changed."
     )
     format: Literal["auto", "yaml", "json", "toml", "csv", "xlsx"] = pydantic.Field(
         default="auto", description="Format of the documents; auto goes by the ending of their names."
@@ -146,14 +150,78 @@ class FileSource(section.Section):
         default=None, description="How each document proves that nothing is missing."
     )
 
+    @property
+    def address(self) -> str:
+        """Return where the source is, without anything secret."""
+        raise NotImplementedError
+
+    @property
+    def title(self) -> str:
+        """Return the name of the source in reports."""
+        return self.name or self.address
+
     @pydantic.model_validator(mode="after")
-    def _scope_and_rows(self) -> "FileSource":
+    def _scope_and_rows(self) -> "DocumentSource":
         if self.fleets is not None and self.rows is None:
             raise ValueError("[sources.fleets] needs [sources.rows]: say which column names the fleet")
         if self.fleets is None and self.rows is not None and "other_fleets" in self.rows.model_fields_set:
             raise ValueError("other_fleets needs [sources.fleets]: without it, every row names its fleet by id or name")
         return self
 
+
+class FileSource(DocumentSource):
+    """A membership document, or a folder of them."""
+
+    kind: Literal["file"] = pydantic.Field(default="file", description="Kind of source.")
+    path: str = pydantic.Field(
+        min_length=1, description="A .yaml, .yml, .json, .toml, .csv or .xlsx file, or a folder of them."
+    )
+    include: Values = pydantic.Field(
+        default=(), description='Patterns of the names in the folder that are read, as in ["*.csv"]. Empty: all.'
+    )
+    exclude: Values = pydantic.Field(default=(), description="Patterns of the names in the folder that are not read.")
+    settle_seconds: float = pydantic.Field(
+        default=0, ge=0, le=86_400, description="A file that changed within this time counts as being written."
+    )
+    poll_seconds: float = pydantic.Field(
+        default=2, gt=0, le=86_400, description="Pause between two looks of the service whether the source changed."
+    )
+
+    @property
+    def address(self) -> str:
+        """Return the path as it is written."""
+        return self.path
+
+
+KINDS: Mapping[str, type[DocumentSource]] = {"file": FileSource}
+"""The class of each built-in kind of source."""
+
+
+def section_of(source: object) -> type[DocumentSource] | None:
+    """Return the class of a source as the settings file writes it, or None if there is no such kind."""
+    kind = source.get("kind", "file") if isinstance(source, dict) else "file"
+    return KINDS.get(kind) if isinstance(kind, str) else None
+
+
+def _by_kind(source: Any, handler: pydantic.ValidatorFunctionWrapHandler) -> Any:
+    """Validate one source as its kind. The union alone would report the mistakes of every kind."""
+    if not isinstance(source, dict):
+        return handler(source)
+    if described := section_of(source):
+        return described.model_validate(source)
+    *others, last = (f"'{kind}'" for kind in KINDS)
+    expected = f"{', '.join(others)} or {last}" if others else last
+    wrong: pydantic_core.InitErrorDetails = {
+        "type": "literal_error",
+        "loc": ("kind",),
+        "input": source["kind"],
+        "ctx": {"expected": expected},
+    }
+    raise pydantic_core.ValidationError.from_exception_data("source", [wrong])
+
+
+Source = Annotated[FileSource, pydantic.WrapValidator(_by_kind)]
+"""One source, of the kind that its key `kind` names."""
 
 SUBSECTIONS: Mapping[str, type[section.Section]] = {"rows": Rows, "completeness": Completeness}
 """The class of each section below `[[sources]]` whose keys are known."""

@@ -1,8 +1,8 @@
 """Read one document of any format: decode it, parse it, interpret it, and check that it is complete.
 
 Invariant: pure. The same bytes and options always give the same contents or problems.
-Neighbours: sources such as `file_source` fetch the bytes; `formats`, `membership_document`, `table_reader` and
-`completeness` do the work. Each format is imported when a document needs it.
+Neighbours: `document_source` passes on the bytes that were fetched; `formats`, `membership_document`, `table_reader`
+and `completeness` do the work. Each format is imported when a document needs it.
 """
 
 import dataclasses
@@ -15,7 +15,23 @@ Format = Literal["auto", "yaml", "json", "toml", "csv", "xlsx"]
 SUFFIXES = {".yaml": "yaml", ".yml": "yaml", ".json": "json", ".toml": "toml", ".csv": "csv", ".xlsx": "xlsx"}
 """The format of each file name's ending."""
 
+MEDIA_TYPES = {
+    "application/yaml": "yaml",
+    "application/x-yaml": "yaml",
+    "text/yaml": "yaml",
+    "text/x-yaml": "yaml",
+    "application/json": "json",
+    "text/json": "json",
+    "application/toml": "toml",
+    "text/csv": "csv",
+    "application/csv": "csv",
+    "text/tab-separated-values": "csv",
+    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": "xlsx",
+}
+"""The format of each media type, as a Content-Type names it."""
+
 ENCODING_ADVICE = 'save the document as UTF-8, or name the encoding of the source, as in encoding = "cp1252"'
+_UNKNOWN_FORMAT = "neither its name nor its Content-Type says which format this is: set the source's format"
 _NOT_A_TABLE = "[sources.rows] reads tables: save the document as CSV or xlsx, or remove that section"
 
 
@@ -31,15 +47,32 @@ class DocumentOptions:
 
 
 def read(
-    name: str, suffix: str, data: bytes, options: DocumentOptions, *, manifest: bytes | None = None
+    name: str,
+    suffix: str,
+    data: bytes,
+    options: DocumentOptions,
+    *,
+    media_type: str = "",
+    manifest: bytes | None = None,
 ) -> membership_document.Contents:
-    """Return the contents of a document. `suffix` is the ending of its name, which decides the format "auto"."""
-    document_format = SUFFIXES[suffix] if options.format == "auto" else options.format
+    """Return the contents of a document.
+
+    The format "auto" goes by `suffix`, the ending of its name, or else by `media_type`.
+    """
     try:
+        document_format = _format(suffix, media_type) if options.format == "auto" else options.format
         return _read(name, document_format, data, options, manifest)
     except positions.Malformed as malformed:
         problems = [(malformed.place, malformed.message)]
         return membership_document.contents(name, problems=problems, code=malformed.code)
+
+
+def _format(suffix: str, media_type: str) -> str:
+    essence = media_type.partition(";")[0].strip().lower()
+    found = SUFFIXES.get(suffix) or MEDIA_TYPES.get(essence) or ("json" if essence.endswith("+json") else "")
+    if not found:
+        raise positions.Malformed((1, 1), _UNKNOWN_FORMAT)
+    return found
 
 
 def _read(

@@ -2,31 +2,31 @@
 
 Invariant: a reading is whole. A file that cannot be read, is empty, or changes while it is read is an error, and so is
 a file in the folder that is not a document: its rows would count as absent if it were skipped.
-Neighbours: `document_reader` reads the bytes of each document.
+Neighbours: `document_source` reads the documents that are fetched here.
 """
 
 import dataclasses
+import fnmatch
 import hashlib
 import os
 import pathlib
 import stat
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from anyio import to_thread
 
-from worker.core.model.desired import SourceReading, SourceRevision
 from worker.core.model.errors import SourceError
-from worker.core.model.problem import Problem
-from worker.core.monitoring import humanize
-from worker.sources import document_reader, positions
+from worker.sources import document_reader, fetching, positions
+
+KIND = "file"
+POLL_SECONDS = 2.0
+"""How often files are looked at by default: a look costs little."""
 
 SUFFIXES = tuple(document_reader.SUFFIXES)
 
-_KIND = "file"
 _ATTEMPTS = 2
-_HOUR = 3600.0
 
 
 class _Signature(NamedTuple):
@@ -48,20 +48,36 @@ class _Changed(Exception):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class FileSource:
-    """Implements ports.Source for a file or a folder of files.
+class Selection:
+    """Which files are documents, and when they are complete.
+
+    Names in a folder count that match a pattern of `include`, if there is one, and none of `exclude`. `any_suffix`
+    allows names whose ending does not say the format. `manifest` is the path of a file beside each document, whose
+    path replaces `{path}`. A document counts as being written for `settle_seconds` after each change.
+    """
+
+    include: Sequence[str] = ()
+    exclude: Sequence[str] = ()
+    any_suffix: bool = False
+    manifest: str = ""
+    settle_seconds: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FileFetcher:
+    """Implements fetching.Fetcher for a file or a folder of files.
 
     `name` is the path as the settings write it; places begin with it. `now` returns the seconds since the epoch.
     """
 
     path: pathlib.Path
     name: str
-    options: document_reader.DocumentOptions = dataclasses.field(default_factory=document_reader.DocumentOptions)
+    selection: Selection = dataclasses.field(default_factory=Selection)
     now: Callable[[], float] = time.time
 
-    async def read(self) -> SourceReading:
-        """Read every document in a worker thread. Raises errors.SourceError with the problems of all of them."""
-        return await to_thread.run_sync(self._read, abandon_on_cancel=True)
+    async def fetch(self) -> fetching.Fetched:
+        """Read every file in a worker thread. Raises errors.SourceError with the problems of all of them."""
+        return await to_thread.run_sync(self._fetch, abandon_on_cancel=True)
 
     async def peek(self) -> str:
         """Return a hash of the names and signatures of all documents and manifests.
@@ -72,55 +88,55 @@ class FileSource:
         return await to_thread.run_sync(self._peek, abandon_on_cancel=True)
 
     def _peek(self) -> str:
-        listed = "".join(
-            f"{name}\0{tuple(signature)}\n" for part in self._listing() for name, (_, signature) in part.items()
-        )
+        listing = self._listing()
+        self._check_settled(listing)
+        listed = "".join(f"{name}\0{tuple(signature)}\n" for part in listing for name, (_, signature) in part.items())
         return hashlib.sha256(listed.encode()).hexdigest()
 
-    def _read(self) -> SourceReading:
-        documents, manifests = self._contents()
-        read = [
-            document_reader.read(name, _suffix(name), data, self.options, manifest=manifests.get(name))
-            for name, data in documents.items()
-        ]
-        if problems := [problem for contents in read for problem in contents.problems]:
-            raise SourceError(problems, code=_common({contents.code for contents in read if contents.problems}))
-        self._check_rows(sum(contents.count for contents in read))
-        fleets = tuple(fleet for contents in read for fleet in contents.fleets)
-        rows = tuple(row for contents in read for row in contents.rows)
-        notices = tuple(notice for contents in read for notice in contents.notices)
-        revision = SourceRevision(_KIND, self.name, _revision(documents))
-        return SourceReading(revision, fleets, rows, notices)
+    def _fetch(self) -> fetching.Fetched:
+        documents, contents, manifests = self._contents()
+        return fetching.Fetched(
+            tuple(
+                fetching.Document(
+                    name,
+                    contents[name],
+                    suffix=path.suffix.lower(),
+                    modified=signature.mtime_ns / 1e9,
+                    manifest=manifests.get(name),
+                )
+                for name, (path, signature) in documents.items()
+            )
+        )
 
-    def _check_rows(self, count: int) -> None:
-        checks = self.options.checks
-        if checks and count < checks.min_rows:
-            message = f"the source has {humanize.count(count, 'row')}, fewer than min_rows = {checks.min_rows}"
-            raise _error(self.name, message, code="source_incomplete")
+    def _check_settled(self, listings: tuple[_Listing, _Listing]) -> None:
+        """Raise errors.SourceError if a file was changed so recently that it may not be complete.
 
-    def _check_age(self, listing: _Listing) -> None:
-        checks = self.options.checks
-        if checks is None or checks.max_age_hours is None:
+        Its ctime counts: an upload may set the mtime to that of the original, however long it lasts.
+        """
+        if not self.selection.settle_seconds:
             return
-        for name, (_, signature) in listing.items():
-            hours = (self.now() - signature.mtime_ns / 1e9) / _HOUR
-            if hours > checks.max_age_hours:
-                message = f"the file is {hours:.1f} hours old, older than max_age_hours = {checks.max_age_hours:g}"
-                raise _error(name, message, code="source_stale")
+        for listing in listings:
+            for name, (_, signature) in listing.items():
+                seconds = self.now() - signature.ctime_ns / 1e9
+                if seconds < self.selection.settle_seconds:
+                    message = f"changed within the last settle_seconds = {self.selection.settle_seconds:g}: it is not "
+                    raise fetching.failure(
+                        name, f"{message}read before it stays unchanged for that long", code="source_changed"
+                    )
 
-    def _contents(self) -> tuple[Mapping[str, bytes], Mapping[str, bytes]]:
-        """Return the bytes of every document and of its manifest by name, all as they were at one moment."""
+    def _contents(self) -> tuple[_Listing, Mapping[str, bytes], Mapping[str, bytes]]:
+        """Return the documents, their bytes, and those of their manifests, all as they were at one moment."""
         for _ in range(_ATTEMPTS):
-            documents, manifests = self._listing()
-            self._check_age(documents)
+            documents, manifests = listing = self._listing()
+            self._check_settled(listing)
             try:
-                contents = _read_all(documents), _read_all(manifests)
+                contents = documents, _read_all(documents), _read_all(manifests)
             except _Changed:
                 continue
-            if self._listing() == (documents, manifests):
+            if self._listing() == listing:
                 return contents
         message = "the source changes while it is read: write a new file elsewhere and rename it into place"
-        raise _error(self.name, message, code="source_changed")
+        raise fetching.failure(self.name, message, code="source_changed")
 
     def _listing(self) -> tuple[_Listing, _Listing]:
         """List the documents in order, following links, and their manifests by the documents' names.
@@ -135,31 +151,42 @@ class FileSource:
             if path.absolute() in beside:
                 continue
             try:
-                listings[0][name] = path, _document_signature(name, path, any_suffix=self.options.format != "auto")
+                listings[0][name] = path, _document_signature(name, path, any_suffix=self.selection.any_suffix)
                 if manifest := manifests.get(name):
                     listings[1][name] = manifest, _manifest_signature(name, manifest)
             except SourceError as error:
                 errors.append(error)
         if errors:
             problems = [problem for error in errors for problem in error.problems]
-            raise SourceError(problems, code=_common({error.code for error in errors}))
+            codes = {error.code for error in errors}
+            raise SourceError(problems, code=codes.pop() if len(codes) == 1 else positions.INVALID)
         return listings
 
     def _documents(self) -> Mapping[str, pathlib.Path]:
         paths = _entries(self.name, self.path)
         if paths is None:
+            if self.selection.include or self.selection.exclude:
+                raise fetching.failure(
+                    self.name, "include and exclude select files in a folder, and this is none: remove them"
+                )
             return {self.name: self.path}
-        if not paths:
-            message = f"the folder contains no document: add one ({', '.join(SUFFIXES)})"
-            raise _error(self.name, message, code="source_empty")
-        return {f"{self.name.rstrip('/')}/{path.name}": path for path in paths}
+        selected = [path for path in paths if self._is_selected(path.name)]
+        if not selected:
+            which = "that include and exclude select" if paths else f"add one ({', '.join(SUFFIXES)})"
+            raise fetching.failure(self.name, f"the folder contains no document: {which}", code="source_empty")
+        return {f"{self.name.rstrip('/')}/{path.name}": path for path in selected}
+
+    def _is_selected(self, name: str) -> bool:
+        def matches(patterns: Sequence[str]) -> bool:
+            return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+        return (not self.selection.include or matches(self.selection.include)) and not matches(self.selection.exclude)
 
     def _manifests(self, documents: Mapping[str, pathlib.Path]) -> Mapping[str, pathlib.Path]:
-        checks = self.options.checks
-        if checks is None or not checks.manifest:
+        if not self.selection.manifest:
             return {}
         return {
-            name: path.absolute().parent / checks.manifest.replace("{path}", str(path.absolute()))
+            name: path.absolute().parent / self.selection.manifest.replace("{path}", str(path.absolute()))
             for name, path in documents.items()
         }
 
@@ -175,28 +202,28 @@ def _entries(name: str, folder: pathlib.Path) -> list[pathlib.Path] | None:
         return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
         message = f"the folder cannot be read ({error.strerror}): check its permissions"
-        raise _error(name, message, code="source_unreachable") from None
+        raise fetching.failure(name, message, code="source_unreachable") from None
 
 
 def _document_signature(name: str, path: pathlib.Path, *, any_suffix: bool) -> _Signature:
     if not name.isascii() and name.encode(errors="replace").decode() != name:
-        raise _error(ascii(name), "the file name is not UTF-8: rename the file")
+        raise fetching.failure(ascii(name), "the file name is not UTF-8: rename the file")
     try:
         status = path.stat()
     except FileNotFoundError:
         message = "file not found: correct the path, or create one with `fleet-sync export`"
-        raise _error(name, message, code="source_unreachable") from None
+        raise fetching.failure(name, message, code="source_unreachable") from None
     except (OSError, ValueError) as error:
         raise _unreadable(name, error) from None
     if stat.S_ISDIR(status.st_mode):
         message = "a folder inside the folder is not read: move its documents up, or add it as a source of its own"
-        raise _error(name, message)
+        raise fetching.failure(name, message)
     if not stat.S_ISREG(status.st_mode):
-        raise _error(name, "not a regular file: write the document to a file")
+        raise fetching.failure(name, "not a regular file: write the document to a file")
     if not any_suffix and path.suffix.lower() not in SUFFIXES:
         suffixes = ", ".join(SUFFIXES)
         message = f"not a membership document by its name ({suffixes}): remove or rename it, or set the source's format"
-        raise _error(name, message)
+        raise fetching.failure(name, message)
     return _signature(status)
 
 
@@ -205,7 +232,7 @@ def _manifest_signature(name: str, path: pathlib.Path) -> _Signature:
         status = path.stat()
     except (OSError, ValueError):
         message = f"its manifest {path.name} cannot be read: the document may still be on its way"
-        raise _error(name, message, code="source_incomplete") from None
+        raise fetching.failure(name, message, code="source_incomplete") from None
     return _signature(status)
 
 
@@ -231,30 +258,8 @@ def _content(name: str, path: pathlib.Path, signature: _Signature) -> bytes:
     return content
 
 
-def _suffix(name: str) -> str:
-    return pathlib.PurePath(name).suffix.lower()
-
-
-def _revision(contents: Mapping[str, bytes]) -> str:
-    """Return the hash of the only document, or of the names and hashes of several."""
-    hashes = [(name, hashlib.sha256(data).hexdigest()) for name, data in contents.items()]
-    if len(hashes) == 1:
-        return f"sha256:{hashes[0][1]}"
-    listing = "".join(f"{name}\0{digest}\n" for name, digest in hashes)
-    return f"sha256:{hashlib.sha256(listing.encode()).hexdigest()}"
-
-
-def _common(codes: set[str]) -> str:
-    """Return the code that all problems share, or that of a source with various problems."""
-    return codes.pop() if len(codes) == 1 else positions.INVALID
-
-
 def _unreadable(name: str, error: OSError | ValueError) -> SourceError:
     if isinstance(error, PermissionError):
-        return _error(name, "the file may not be read: check its permissions", code="source_unauthorized")
+        return fetching.failure(name, "the file may not be read: check its permissions", code="source_unauthorized")
     reason = error.strerror if isinstance(error, OSError) else error
-    return _error(name, f"the file cannot be read ({reason}): check the path", code="source_unreachable")
-
-
-def _error(name: str, message: str, *, code: str = positions.INVALID) -> SourceError:
-    return SourceError([Problem(name, message)], code=code)
+    return fetching.failure(name, f"the file cannot be read ({reason}): check the path", code="source_unreachable")

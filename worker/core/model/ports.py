@@ -82,6 +82,11 @@ class Charge(Protocol):
 class Source(Protocol):
     """One place where the desired memberships are kept."""
 
+    @property
+    def poll_seconds(self) -> float:
+        """Return the pause between two looks whether it changed."""
+        ...
+
     async def read(self) -> SourceReading:
         """Read the whole source, or raise `errors.SourceError`: never return a part."""
         ...

@@ -1,0 +1,91 @@
+"""A source whose documents a fetcher fetches: reads them, checks that they are complete, and adds them up.
+
+Invariant: a reading is whole. One document that is invalid, empty, incomplete or too old fails the source.
+Neighbours: `document_reader` reads one document, the kinds of sources fetch them.
+"""
+
+import dataclasses
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+
+from anyio import to_thread
+
+from worker.core.model.desired import SourceReading, SourceRevision
+from worker.core.model.errors import SourceError
+from worker.core.monitoring import humanize
+from worker.sources import document_reader, fetching, positions
+
+_HOUR = 3600.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DocumentSource:
+    """Implements ports.Source. `now` returns the seconds since the epoch."""
+
+    kind: str
+    name: str
+    fetcher: fetching.Fetcher
+    options: document_reader.DocumentOptions = dataclasses.field(default_factory=document_reader.DocumentOptions)
+    poll_seconds: float = 30.0
+    now: Callable[[], float] = time.time
+
+    async def read(self) -> SourceReading:
+        """Fetch and read every document. Raises errors.SourceError with the problems of all of them."""
+        fetched = await self.fetcher.fetch()
+        return await to_thread.run_sync(self._read, fetched, abandon_on_cancel=True)
+
+    async def peek(self) -> str | None:
+        """Return the fetcher's cheap revision, or None. Raises errors.SourceError."""
+        return await self.fetcher.peek()
+
+    def _read(self, fetched: fetching.Fetched) -> SourceReading:
+        self._check_age(fetched.documents)
+        read = [
+            document_reader.read(
+                document.name,
+                document.suffix,
+                document.data,
+                self.options,
+                media_type=document.media_type,
+                manifest=document.manifest,
+            )
+            for document in fetched.documents
+        ]
+        if problems := [problem for contents in read for problem in contents.problems]:
+            codes = {contents.code for contents in read if contents.problems}
+            raise SourceError(problems, code=codes.pop() if len(codes) == 1 else positions.INVALID)
+        self._check_rows(sum(contents.count for contents in read))
+        fleets = tuple(fleet for contents in read for fleet in contents.fleets)
+        rows = tuple(row for contents in read for row in contents.rows)
+        notices = tuple(notice for contents in read for notice in contents.notices)
+        revision = SourceRevision(self.kind, self.name, fetched.revision or _hash(fetched.documents))
+        return SourceReading(revision, fleets, rows, notices)
+
+    def _check_age(self, documents: Sequence[fetching.Document]) -> None:
+        checks = self.options.checks
+        if checks is None or checks.max_age_hours is None:
+            return
+        for document in documents:
+            if document.modified is None:
+                message = "the source does not say when it was last changed, so max_age_hours cannot be checked"
+                raise fetching.failure(document.name, message, code="source_stale")
+            hours = (self.now() - document.modified) / _HOUR
+            if hours > checks.max_age_hours:
+                message = f"the file is {hours:.1f} hours old, older than max_age_hours = {checks.max_age_hours:g}"
+                raise fetching.failure(document.name, message, code="source_stale")
+
+    def _check_rows(self, count: int) -> None:
+        checks = self.options.checks
+        if checks and count < checks.min_rows:
+            message = f"the source has {humanize.count(count, 'row')}, fewer than min_rows = {checks.min_rows}"
+            raise fetching.failure(self.name, message, code="source_incomplete")
+
+
+def _hash(documents: Sequence[fetching.Document]) -> str:
+    """Return the hash of the only document, or of the names and hashes of several."""
+    hashes = [(document.name, hashlib.sha256(document.data).hexdigest()) for document in documents]
+    if len(hashes) == 1:
+        return f"sha256:{hashes[0][1]}"
+    listing = "".join(f"{name}\0{digest}\n" for name, digest in hashes)
+    return f"sha256:{hashlib.sha256(listing.encode()).hexdigest()}"

@@ -1,0 +1,78 @@
+"""What the kinds of sources have in common: they fetch documents, whole or not at all, and say what went wrong.
+
+Invariant: what a `Fetcher` returns is whole. Whatever it cannot show to be whole is a SourceError.
+Neighbours: `document_source` makes a source of a fetcher; one module for each kind has its fetcher.
+"""
+
+import dataclasses
+from typing import Literal, Protocol
+
+from worker.core.model.errors import SourceError
+from worker.core.model.problem import Problem
+from worker.core.model.secret import redact
+from worker.sources import positions
+
+Code = Literal[
+    "source_unreachable",
+    "source_unauthorized",
+    "source_incomplete",
+    "source_stale",
+    "source_changed",
+    "source_timeout",
+    "source_too_large",
+    "source_invalid",
+    "source_empty",
+]
+"""The codes of everything that can be wrong with a source."""
+
+MAX_MANIFEST_BYTES = 1024 * 1024
+"""The size of the largest manifest that is fetched."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Document:
+    """One document of a source, complete.
+
+    `name` begins the places in it. `suffix`, in lower case and with its dot, and `media_type` decide the format if
+    the settings do not. `modified` is the time of the last change in seconds since the epoch, if the source knows it.
+    """
+
+    name: str
+    data: bytes = dataclasses.field(repr=False)
+    suffix: str = ""
+    media_type: str = ""
+    modified: float | None = None
+    manifest: bytes | None = dataclasses.field(default=None, repr=False)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Fetched:
+    """All documents of a source, as they were at one moment.
+
+    `revision` identifies this version of them; empty: the hash of their content does.
+    """
+
+    documents: tuple[Document, ...]
+    revision: str = ""
+
+
+class Fetcher(Protocol):
+    """Fetches the documents of one source."""
+
+    async def fetch(self) -> Fetched:
+        """Return every document, whole; raise `errors.SourceError` otherwise."""
+        ...
+
+    async def peek(self) -> str | None:
+        """Return an opaque revision, or None; see `ports.Source.peek`."""
+        ...
+
+
+def failure(name: str, message: str, *, code: Code = "source_invalid") -> SourceError:
+    """Return the error of one document or source. `message` says what to do; a secret key in it is masked."""
+    return SourceError([Problem(name, redact(message))], code=code)
+
+
+def too_large(name: str, what: str = "the document") -> SourceError:
+    """Return the error of a document with more than `positions.MAX_BYTES`."""
+    return failure(name, f"{what} is larger than {positions.MAX_BYTES >> 20} MiB: split it", code="source_too_large")
