@@ -5,8 +5,8 @@ import re
 
 import anyio
 
+from tests.support import file_sources
 from worker.settings import loader, model, sample
-from worker.sources import file_source
 
 URL = "https://charge.example.com/v1"
 
@@ -33,5 +33,5 @@ def test_what_is_commented_out_is_the_default(tmp_path: pathlib.Path) -> None:
 def test_the_document_is_valid_and_shows_each_kind_of_reference(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "membership.yaml"
     path.write_text(sample.MEMBERSHIP)
-    rows = anyio.run(file_source.FileSource(path, path.name).read).rows
+    rows = anyio.run(file_sources.of(path, path.name).read).rows
     assert {type(row.driver).__name__ for row in rows} == {"DriverByEmail", "DriverByMetadata"}
