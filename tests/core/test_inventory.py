@@ -11,7 +11,7 @@ from tests.core.worlds import DEPOT, NORTH, VANS, A, B, C
 from worker.core.model.actual import Actual, Driver, Fleet
 from worker.core.model.desired import DriverByEmail, DriverById, DriverByMetadata, DriverRef
 from worker.core.model.identifiers import DriverId, FleetId
-from worker.core.planning import inventory
+from worker.core.planning import inventory, similar
 
 Holdings = dict[DriverId, frozenset[FleetId]]
 HOLDINGS = st.dictionaries(st.sampled_from(worlds.DRIVERS), st.frozensets(st.sampled_from(worlds.FLEETS)))
@@ -203,6 +203,23 @@ def test_a_second_reading_finds_references_and_names_of_those_whom_the_first_lef
     assert seen.emails == {"bob@example.com": (B,)}
     assert seen.metadata == {("employee_id", "7"): (B,)}
     assert seen.names == {A: "Alice", B: "bob@example.com"}
+
+
+def test_a_reference_without_a_match_is_compared_with_the_addresses_that_no_reference_names() -> None:
+    asked = [DriverByEmail("emma.baker@example.com"), DriverByEmail("noah@example.com")]
+    first, second = inventory.Inventory(asked), inventory.Inventory(asked)
+    first.add(Driver(A, frozenset(), email="noah@example.com"))
+    second.add(Driver(B, frozenset(), email="Emma.Bakker@example.com"))
+    assert actual_of(first).similar == {}
+    first.merge(second)
+    assert actual_of(first).similar == {asked[0]: ("emma.bakker@example.com",)}
+
+
+def test_in_a_very_large_account_no_address_is_suggested() -> None:
+    taken = inventory.Inventory([DriverByEmail("driver@example.com")])
+    for number in range(similar.MOST_CANDIDATES + 1):
+        taken.add(Driver(DriverId(f"drv_{number:032}"), frozenset(), email=f"driver{number}@example.com"))
+    assert actual_of(taken).similar == {}
 
 
 def test_an_export_asks_for_every_address() -> None:

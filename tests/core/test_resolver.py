@@ -88,6 +88,16 @@ def test_a_name_is_matched_exactly() -> None:
         assert ("differs only in" in answer) is (name != "Paris")
 
 
+def test_a_misspelled_fleet_or_address_is_answered_with_a_question() -> None:
+    fleet = FleetByName("Parris vans")
+    said = reason(resolver.resolve_fleets([fleet], WHOLE.fleets)[fleet])
+    assert said == 'no fleet is named "Parris vans" (did you mean "Paris vans"?)'
+    driver = DriverByEmail("alicee@example.com")
+    whole = dataclasses.replace(WHOLE, similar={driver: ("alice@example.com",)})
+    said = reason(resolver.resolve_driver(driver, whole))
+    assert said == "no driver has the e-mail address alicee@example.com (did you mean alice@example.com?)"
+
+
 def test_an_ambiguity_names_who_is_not_active() -> None:
     """Which of the two is meant is often the one who still drives."""
     whole = dataclasses.replace(WHOLE, statuses={F: "suspended"})

@@ -266,8 +266,8 @@ DEFECTS = (
     Defect(
         "detaching a driver whom a mistyped reference may mean",
         "worker/core/planning/resolver.py",
-        """{_shown(near, 'that of driver')}", tuple(sorted(near)))""",
-        """{_shown(near, 'that of driver')}")""",
+        """{suggestion}", tuple(sorted(near)))""",
+        """{suggestion}")""",
         ("tests/core/test_near_misses.py",),
     ),
     Defect(

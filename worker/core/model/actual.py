@@ -43,7 +43,8 @@ class Actual:
     maps each managed fleet whose listing is not trusted to the reason; a driver not seen in such a fleet may still be a
     member. `statuses` has the drivers whose status is not active, `unreadable` those whose object cannot be read.
     `near_misses` maps references to the drivers that they would match but for Unicode form, letter case, spaces at the
-    ends or invisible characters, and to that difference. `requests` is the number of requests that the reading took.
+    ends or invisible characters, and to that difference; `similar` maps references without a match to the e-mail
+    addresses that they may misspell. `requests` is the number of requests that the reading took.
     """
 
     fleets: Mapping[FleetId, Fleet]
@@ -52,6 +53,7 @@ class Actual:
     emails: Mapping[str, tuple[DriverId, ...]] = dataclasses.field(default_factory=dict)
     metadata: Mapping[tuple[str, str], tuple[DriverId, ...]] = dataclasses.field(default_factory=dict)
     near_misses: Mapping[DriverRef, Mapping[DriverId, str]] = dataclasses.field(default_factory=dict)
+    similar: Mapping[DriverRef, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     names: Mapping[DriverId, str] = dataclasses.field(default_factory=dict)
     statuses: Mapping[DriverId, str] = dataclasses.field(default_factory=dict)
     unreadable: frozenset[DriverId] = frozenset()

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from worker.core.model.actual import Actual, Driver, Fleet
 from worker.core.model.desired import DriverByEmail, DriverByMetadata, DriverRef
 from worker.core.model.identifiers import DriverId, FleetId
-from worker.core.planning import near_misses, references
+from worker.core.planning import near_misses, references, similar
 
 TOLERANCE = 0.01
 """Fraction of `total_drivers` by which a second reading may differ, because other clients write meanwhile."""
@@ -37,6 +37,7 @@ class Inventory:
             (reference.key, reference.value): set() for reference in wanted if isinstance(reference, DriverByMetadata)
         }
         self._near_misses = near_misses.Index(wanted)
+        self._others: dict[DriverId, str] = {}
 
     def add(self, driver: Driver) -> bool:
         """Add a driver as a page shows it, and return whether it is new. If it is shown twice, the later one counts."""
@@ -50,16 +51,21 @@ class Inventory:
             return False
         if driver.name or driver.email:
             self._names[driver.id] = driver.name or driver.email
-        if (email := references.lower_ascii(driver.email)) in self._emails:
-            self._emails[email].add(driver.id)
-        elif self._all_emails and email:
-            self._emails[email] = {driver.id}
-        self._near_misses.add_email(driver.id, driver.email, compared=email)
+        self._add_email(driver.id, driver.email)
         for entry in driver.metadata.items() if self._metadata else ():
             if entry in self._metadata:
                 self._metadata[entry].add(driver.id)
             self._near_misses.add_metadata(driver.id, *entry)
         return True
+
+    def _add_email(self, driver: DriverId, written: str) -> None:
+        if (email := references.lower_ascii(written)) in self._emails:
+            self._emails[email].add(driver)
+        elif self._all_emails and email:
+            self._emails[email] = {driver}
+        elif self._emails and email and len(self._others) <= similar.MOST_CANDIDATES:
+            self._others[driver] = email
+        self._near_misses.add_email(driver, written, compared=email)
 
     def add_absent(self, driver: DriverId) -> None:
         """Record that Charge answered 404 for a driver."""
@@ -103,6 +109,7 @@ class Inventory:
         for entry, found in later._metadata.items():
             self._metadata[entry] |= found
         self._near_misses.merge(later._near_misses)
+        self._others.update(later._others)
         self._names.update((driver, later._names[driver]) for driver in unseen & later._names.keys())
         self._statuses.update(later._statuses)
         self._unreadable |= later._unreadable
@@ -158,6 +165,7 @@ class Inventory:
             emails={email: tuple(sorted(found)) for email, found in self._emails.items()},
             metadata={entry: tuple(sorted(found)) for entry, found in self._metadata.items()},
             near_misses=self._near_misses.found,
+            similar=self._similar(),
             names=self._names,
             statuses=self._statuses,
             unreadable=self.unreadable(),
@@ -165,6 +173,14 @@ class Inventory:
             directory_complete=directory_complete,
             requests=requests,
         )
+
+    def _similar(self) -> dict[DriverRef, tuple[str, ...]]:
+        """Return the addresses that references without a match may misspell."""
+        unmatched = [email for email, found in self._emails.items() if not found]
+        if not unmatched or len(self._others) > similar.MOST_CANDIDATES:
+            return {}
+        addresses = similar.Addresses(self._others.values())
+        return {DriverByEmail(email): found for email in unmatched if (found := addresses.similar(email))}
 
     def _agrees(self, fleet: FleetId, listed: frozenset[DriverId], count: int) -> bool:
         return len(listed) == count and all(fleet in self._memberships[driver] for driver in listed)

@@ -20,7 +20,7 @@ from worker.core.model.desired import (
     FleetRef,
 )
 from worker.core.model.identifiers import DriverId, FleetId
-from worker.core.planning import near_misses
+from worker.core.planning import near_misses, similar
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -71,14 +71,16 @@ def _fleet(
 
 
 def _near_fleets(name: str, known: Mapping[FleetId, Fleet]) -> str:
-    """Return which fleets the name nearly matches, and how they differ."""
+    """Return which fleets the name nearly matches, and how they differ; or the names that it may misspell."""
     folded = near_misses.fold(name)
     near = {
         fleet.id: near_misses.describe(fleet.name, name)
         for fleet in known.values()
         if fleet.name and near_misses.fold(fleet.name) == folded
     }
-    return _shown(near, "the name of fleet")
+    if near:
+        return _shown(near, "the name of fleet")
+    return similar.question([f'"{found}"' for found in similar.names(name, (fleet.name for fleet in known.values()))])
 
 
 def _shown(near: Mapping[DriverId, str] | Mapping[FleetId, str], what: str) -> str:
@@ -132,7 +134,8 @@ def _only(reference: DriverRef, found: tuple[DriverId, ...], what: str, actual: 
         return Unresolved(
             f"no driver has {what}, but not every driver can be read (unreadable: {len(actual.unreadable)})"
         )
-    return Unresolved(f"no driver has {what}{_shown(near, 'that of driver')}", tuple(sorted(near)))
+    suggestion = "" if near else similar.question(actual.similar.get(reference, ()))
+    return Unresolved(f"no driver has {what}{_shown(near, 'that of driver')}{suggestion}", tuple(sorted(near)))
 
 
 def _with_status(driver: DriverId, actual: Actual) -> str:
