@@ -115,7 +115,12 @@ def _masked(value: Any) -> Any:
             text = str(value).encode(errors="replace").decode()  # JSON has no lone surrogates; file names may
             for pattern in _patterns.values():
                 text = pattern.sub(_MASK, text)
-            return text
+            return text if text.isprintable() else "".join(map(_printable, text))
+
+
+def _printable(letter: str) -> str:
+    """Return the letter, unless it could control a terminal or reorder a line: names come from outside."""
+    return letter if letter.isprintable() or letter in "\n\t" else "\N{REPLACEMENT CHARACTER}"
 
 
 def _order(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

@@ -12,6 +12,7 @@ from worker.core.model.desired import Desired, Origin
 from worker.core.model.errors import FleetSyncError
 from worker.core.model.identifiers import Account, DriverId, FleetId
 from worker.core.model.outcomes import Already, Applied, ChangeResult, Deferred, Refused, Stale, Unknown
+from worker.core.model.people import Person
 from worker.core.model.plan import Action, Change, Cost, GuardedPlan, HeldChange
 from worker.core.model.problem import Problem
 from worker.core.model.report import Report, Traffic
@@ -28,8 +29,9 @@ DESIRED = Desired(sources=(), fleets=(), rows=())
 ACTUAL = Actual(
     fleets={VANS: Fleet(VANS, "Vans\x1b[31m"), DEPOT: Fleet(DEPOT)},
     memberships={},
-    names={DRIVER: "Al\u202eice ch_sk_live_quoted"},
 )
+PEOPLE = {DRIVER: Person("Al\u202eice ch_sk_live_quoted")}
+FLEET_NAMES = {VANS: "Vans\x1b[31m"}
 
 
 def _judged(*changes: Change, held: tuple[HeldChange, ...] = (), **fields: object) -> GuardedPlan:
@@ -45,6 +47,8 @@ def _judged(*changes: Change, held: tuple[HeldChange, ...] = (), **fields: objec
         "drivers": 2,
         "cost": Cost(900, 301.0),
         "digest": "sha256:0",
+        "people": PEOPLE,
+        "fleet_names": FLEET_NAMES,
     }
     return GuardedPlan(**{**known, **fields})  # type: ignore[arg-type]
 
@@ -75,12 +79,10 @@ def test_a_plan_names_fleets_and_drivers_beside_their_ids_and_what_it_costs() ->
 
 def test_ids_are_in_one_column_behind_the_names_but_for_very_long_ones() -> None:
     long = "A name that is much longer than most of the others"
-    actual = dataclasses.replace(ACTUAL, names={DRIVER: "山田", OTHER: long})
-    page = click.unstyle(render.plan(plan_builder.PlanResult(DESIRED, actual, _judged(ATTACH, DETACH)), rate=2.5))
+    page = click.unstyle(_plan(_judged(ATTACH, DETACH, people={DRIVER: Person("山田"), OTHER: Person(long)})))
     assert f"  + 山田  {DRIVER}  teams.yaml:3:7\n" in page
     assert f"  - {long}  {OTHER}\n" in page
-    actual = dataclasses.replace(ACTUAL, names={DRIVER: "山田", OTHER: "Robert"})
-    page = click.unstyle(render.plan(plan_builder.PlanResult(DESIRED, actual, _judged(ATTACH, DETACH)), rate=2.5))
+    page = click.unstyle(_plan(_judged(ATTACH, DETACH, people={DRIVER: Person("山田"), OTHER: Person("Robert")})))
     assert f"  + 山田    {DRIVER}  " in page, "each of these characters takes two columns"
     assert f"  - Robert  {OTHER}\n" in page
 
@@ -122,7 +124,8 @@ def test_every_outcome_that_is_not_done_is_told_with_what_support_asks_for() -> 
     done = (Applied(1, "req_3"), Already(1))
     page = _result(*(ChangeResult(ATTACH, each) for each in (*lost, *done)), guarded=_judged(ATTACH))
     plain = page.replace("\x1b[0m", "").replace("\x1b[31m", "").replace("\x1b[32m", "").replace("\x1b[1m", "")
-    what = f"  + {DRIVER} {VANS}  "
+    plain = plain.replace("\x1b[2m", "")
+    what = f"  + Al\ufffdice ch_sk_… {DRIVER}  Vans\ufffd[31m {VANS}  "
     assert plain.splitlines() == [
         "Not made",
         f"{what}refused: 409: not\ufffd allowed (policy_blocked, req_1)",

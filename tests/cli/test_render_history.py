@@ -1,4 +1,4 @@
-"""The text of journal records: one line for each run or change, starting with its time."""
+"""The text of journal records: one line for each run or change, with names."""
 
 import datetime
 from typing import Any
@@ -15,6 +15,8 @@ NOW = datetime.datetime(2026, 10, 5, 10, 30, tzinfo=datetime.timezone(datetime.t
 DRIVER, FLEET = DriverId("drv_" + "A" * 32), FleetId("flt_" + "V" * 32)
 ATTACH = Change(Action.ATTACH, DRIVER, FLEET, Origin("teams\x1b[2J.yaml", 3, 7))
 DETACH = Change(Action.DETACH, DRIVER, FLEET)
+NAMES = {DRIVER: "Emma\x1b Bakker", FLEET: "Vans"}
+EMMA = f"Emma\ufffd Bakker {DRIVER}"
 
 
 def _run(**fields: Any) -> PastRun:
@@ -47,7 +49,7 @@ def _change(change: Change = ATTACH, **fields: Any) -> PastChange:
 
 
 def _plain(page: str) -> str:
-    for code in ("0", "31", "32"):
+    for code in ("0", "1", "2", "31", "32"):
         page = page.replace(f"\x1b[{code}m", "")
     return page
 
@@ -67,28 +69,30 @@ def test_one_run_is_shown_with_its_sources_its_changes_what_it_held_and_what_end
         _run(),
         [_change(), _change(DETACH, outcome="refused", attempts=0, code="gone\x07", request_id=None)],
         plan={"sources": [{"name": "teams.yaml", "revision": "sha256:ab"}], "held": [held]},
-        report={"error": {"message": "ended\x1b by SIGTERM"}},
+        report={"error": {"message": f"ended\x1b by SIGTERM, {DRIVER}"}},
+        names=NAMES,
     )
     assert _plain(page).splitlines() == [
         "2026-10-05 08:30:00Z  run_1  once      partial: 3 applied, 1 refused",
         "  source teams.yaml  sha256:ab",
-        f"  + {DRIVER} attached to {FLEET}  applied, 1 attempt, req_1  teams\ufffd[2J.yaml:3:7",
-        f"  - {DRIVER} detached from {FLEET}  refused, 0 attempts, gone\ufffd",
-        f"  held: detach {DRIVER} {FLEET} (must_see)",
-        "  error: ended\ufffd by SIGTERM",
+        f"  + {EMMA}  attached to Vans {FLEET}  applied, 1 attempt, req_1  teams\ufffd[2J.yaml:3:7",
+        f"  - {EMMA}  detached from Vans {FLEET}  refused, 0 attempts, gone\ufffd",
+        f"  held: detach {EMMA}  Vans {FLEET}  (must_see)",
+        f"  error: ended\ufffd by SIGTERM, Emma\ufffd Bakker ({DRIVER})",
     ]
 
 
 @pytest.mark.parametrize("report", [None, {"error": None}])
 def test_a_run_without_a_plan_or_an_error_is_its_line_alone(report: dict[str, Any] | None) -> None:
-    assert len(render_history.run(_run(), [], plan=None, report=report).splitlines()) == 1
+    assert len(render_history.run(_run(), [], plan=None, report=report, names={}).splitlines()) == 1
 
 
 def test_why_tells_when_in_which_run_and_that_an_outcome_is_not_known_yet() -> None:
     changes = [_change(DETACH), _change(outcome=None, attempts=0, request_id=None, run="run_2", trigger="apply")]
-    assert _plain(render_history.why(changes)).splitlines() == [
-        f"2026-10-05 08:30:00Z  - {DRIVER} detached from {FLEET}  applied, 1 attempt, req_1  run_1 (once)",
-        f"2026-10-05 08:30:00Z  + {DRIVER} attached to {FLEET}  outcome not known yet, 0 attempts  "
+    assert _plain(render_history.why(DRIVER, changes, names=NAMES)).splitlines() == [
+        EMMA,
+        f"2026-10-05 08:30:00Z  - detached from Vans {FLEET}  applied, 1 attempt, req_1  run_1 (once)",
+        f"2026-10-05 08:30:00Z  + attached to Vans {FLEET}  outcome not known yet, 0 attempts  "
         "teams\ufffd[2J.yaml:3:7  run_2 (apply)",
     ]
 
@@ -104,6 +108,7 @@ def test_nothing_that_charge_or_a_document_says_steers_the_terminal() -> None:
             "held": [{"action": "detach", "driver": DRIVER, "fleet": FLEET, "guard": "must_see"}],
         },
         report=None,
+        names={DRIVER: evil, FLEET: evil},
     )
     assert "\x1b[2J" not in page and "\x07" not in page
-    assert "\x1b[2J" not in render_history.why([_change(request_id=evil, code=evil)])
+    assert "\x1b[2J" not in render_history.why(DRIVER, [_change(request_id=evil, code=evil)], names={DRIVER: evil})

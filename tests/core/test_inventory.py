@@ -11,6 +11,7 @@ from tests.core.worlds import DEPOT, NORTH, VANS, A, B, C
 from worker.core.model.actual import Actual, Driver, Fleet
 from worker.core.model.desired import DriverByEmail, DriverById, DriverByMetadata, DriverRef
 from worker.core.model.identifiers import DriverId, FleetId
+from worker.core.model.people import Person
 from worker.core.planning import inventory, similar
 
 Holdings = dict[DriverId, frozenset[FleetId]]
@@ -202,7 +203,7 @@ def test_a_second_reading_finds_references_and_names_of_those_whom_the_first_lef
     seen = actual_of(first)
     assert seen.emails == {"bob@example.com": (B,)}
     assert seen.metadata == {("employee_id", "7"): (B,)}
-    assert seen.names == {A: "Alice", B: "bob@example.com"}
+    assert dict(seen.people) == {A: Person("Alice"), B: Person("", "bob@example.com")}
 
 
 def test_a_reference_without_a_match_is_compared_with_the_addresses_that_no_reference_names() -> None:
@@ -251,7 +252,7 @@ def test_a_driver_is_shown_by_name_else_by_address_else_not_at_all() -> None:
     taken.add(Driver(A, frozenset(), name="Alice", email="alice@example.com"))
     taken.add(Driver(B, frozenset(), email="bob@example.com"))
     taken.add(Driver(C, frozenset()))
-    assert actual_of(taken).names == {A: "Alice", B: "bob@example.com"}
+    assert dict(actual_of(taken).people) == {A: Person("Alice", "alice@example.com"), B: Person("", "bob@example.com")}
 
 
 def test_absent_is_who_was_missed_and_never_seen() -> None:

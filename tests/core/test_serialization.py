@@ -12,6 +12,7 @@ from worker.core.model.desired import Origin, SourceRevision
 from worker.core.model.errors import JournalError, SourceError
 from worker.core.model.identifiers import RunId
 from worker.core.model.outcomes import Already, Applied, ChangeResult, Deferred, Outcome, Refused, Stale, Unknown
+from worker.core.model.people import Person
 from worker.core.model.plan import Action, Change, Cost, GuardedPlan, HeldChange
 from worker.core.model.plan_digest import held_digest
 from worker.core.model.ports import PastChange, PastRun
@@ -47,8 +48,11 @@ JUDGED = GuardedPlan(
     cost=Cost(12, 0.48),
     digest="sha256:cd",
     unsettled=True,
+    people={B: Person("", "bob@example.com"), A: Person("Alice", "alice@example.com"), C: Person()},
+    fleet_names={VANS: "Vans", DEPOT: ""},
 )
 
+NAMES = {A: "Alice", B: "bob@example.com", VANS: "Vans"}
 PLAN = {
     "format": "fleet-sync/plan@1",
     "digest": "sha256:cd",
@@ -85,11 +89,13 @@ PLAN = {
     "problems": [{"where": "membership.yaml:7:9", "message": "no driver has the e-mail address x@example.com"}],
     "summary": {"attach": 1, "detach": 2, "held": 3, "in_sync": 5, "fleets": 2, "drivers": 7},
     "cost": {"requests": 12, "seconds": 0.48},
+    "names": NAMES,
 }
 
 
 def test_a_plan_as_a_document() -> None:
     assert plan_document(JUDGED) == PLAN
+    assert list(plan_document(JUDGED)["names"]) == sorted(NAMES)
     assert json.loads(json.dumps(plan_document(JUDGED))) == PLAN
 
 
@@ -127,6 +133,7 @@ def test_a_report_as_a_document() -> None:
         "problems": [{"where": VANS, "message": "changes back and forth"}],
         "requests": {"reads": 4, "writes": 2, "retries": 1, "rate_limited": 1},
         "error": None,
+        "names": NAMES,
     }
 
 

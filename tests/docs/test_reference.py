@@ -21,6 +21,7 @@ from worker.core.model.desired import Origin, SourceRevision
 from worker.core.model.errors import FleetSyncError, Stopped
 from worker.core.model.identifiers import Account, DriverId, FleetId, RunId
 from worker.core.model.outcomes import ChangeResult, Refused
+from worker.core.model.people import Person
 from worker.core.model.plan import Action, Change, Cost, GuardedPlan, HeldChange
 from worker.core.model.ports import PastRun
 from worker.core.model.problem import Problem
@@ -179,14 +180,17 @@ def test_the_json_documents_have_the_documented_shape() -> None:
     made = [dict(document) for document in documents]
     assert [document.get("format") for document in shown] == [document.get("format") for document in made]
     plan, whole, history, failure = zip(shown, made, strict=True)
-    for document in (plan, history, failure):
+    for document in (history, failure):
         assert _shape(document[0]) == _shape(document[1])
     for part in ("plan", "error"):
         assert whole[0].pop(part) is None
         whole[1].pop(part)
     assert whole[0].pop("problems") == []
     whole[1].pop("problems")
+    for document in (plan, whole):  # an object by id
+        assert list(document[0].pop("names").values()) == list(document[1].pop("names").values())
     assert _shape(whole[0]) == _shape(whole[1])
+    assert _shape(plan[0]) == _shape(plan[1])
 
 
 def _shape(document: Any) -> Any:
@@ -211,6 +215,8 @@ def _report() -> Report:
         drivers=1,
         cost=Cost(1, 0.1),
         digest="sha256:…",
+        people={DRIVER: Person("Emma Bakker")},
+        fleet_names={FLEET: "Paris vans"},
     )
     result = ChangeResult(change, Refused(1, "policy_blocked", "…", "req_1"))
     failure = Stopped("…", exit_code=143)

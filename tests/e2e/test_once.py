@@ -16,6 +16,7 @@ REPORT_KEYS = [
     "problems",
     "requests",
     "error",
+    "names",
 ]
 CHANGE_KEYS = ["action", "driver", "fleet", "outcome", "attempts", "request_id", "code", "message"]
 

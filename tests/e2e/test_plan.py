@@ -17,6 +17,7 @@ PLAN_KEYS = [
     "problems",
     "summary",
     "cost",
+    "names",
 ]
 
 

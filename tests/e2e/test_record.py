@@ -87,12 +87,13 @@ def test_why_tells_when_in_which_run_and_from_which_line_of_the_source(moved: co
     assert moved.run("once").code == 0
     [(oldest,), (newest,)] = moved.folder.journal("select run from runs order by started")
     left, both, joined = moved.together(["why", leaver, first], ["why", leaver], ["why", joiner, second])
-    [line] = left.stdout.splitlines()
-    assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ  - ", line)
+    name = moved.people.drivers[leaver].name
+    head, line = left.stdout.splitlines()
+    assert head == f"{name} {leaver}"
+    assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ  - detached from ", line)
     assert f"{oldest} (once)" in line and "applied, 1 attempt, req_" in line and "membership.yaml" not in line
-    assert [run in line for run, line in zip((oldest, newest), both.stdout.splitlines(), strict=True)] == [True] * 2
-    [line] = joined.stdout.splitlines()
-    found = re.search(r"membership\.yaml:(\d+):(\d+)", line)
+    assert re.findall(r"run_\w+", both.stdout) == [oldest, newest]
+    found = re.search(r"membership\.yaml:(\d+):(\d+)", joined.stdout)
     assert found and rows[int(found[1]) - 1][int(found[2]) - 1 :] == f'"{joiner}"'
 
 
@@ -182,17 +183,38 @@ def test_what_the_journal_cannot_be_asked_is_wrong_usage(workspace: conftest.Wor
         assert "Traceback" not in ended.stderr
 
 
-@pytest.mark.parametrize("asked", [["Emma Bakker"], ["alice@example.com"], ["employee_id=7"], ["drv_short"]], ids=str)
-def test_why_says_at_once_that_it_takes_ids(workspace: conftest.Workspace, asked: list[str]) -> None:
-    """The argument that an error asks for must be accepted."""
-    said = workspace.run("why", *asked).stderr
-    assert "the journal knows drivers by id: write drv_ and 32 letters or digits" in said
-    assert "e-mail" not in said and "metadata" not in said
+def test_why_takes_names_and_addresses(moved: conftest.Workspace) -> None:
+    """What the journal does not know, or knows twice, is wrong usage, with what to write instead."""
+    _, driver, fleet = moved.changed()[0]
+    known = moved.people.drivers[driver]
+    ways = [known.email.upper(), known.name.lower()]
+    name = moved.people.fleets[fleet].name
+    byte_for_byte, *others = moved.together(["why", driver, fleet], *(["why", way, name] for way in ways))
+    assert [(ended.code, ended.stdout) for ended in others] == [(0, byte_for_byte.stdout)] * 2
+    document = moved.run("why", driver, "--json").document
+    assert {driver, fleet} <= document["names"].keys()
+    assert [each["driver"] for each in document["changes"]] == [driver]
+    wrong = [["Nobody Atall"], ["drv_short"], [driver, "No such fleet"], ["example.com"]]
+    said = ["Write the id (drv_", "exactly 32 letters", f"{name} ({fleet})", "several drivers match"]
+    for ended, part in zip(moved.together(*(["why", *each] for each in wrong)), said, strict=True):
+        assert ended.code == 64
+        assert part in " ".join(ended.stderr.split())
 
 
-def test_why_says_so_of_fleets_too(workspace: conftest.Workspace) -> None:
-    said = workspace.run("why", f"drv_{'A' * 32}", "Paris vans").stderr
-    assert "the journal knows fleets by id: write flt_ and 32 letters or digits" in said
+def test_whoever_is_forgotten_is_in_no_file_and_does_not_come_back(moved: conftest.Workspace) -> None:
+    _, driver, _ = moved.changed()[0]
+    name = moved.people.drivers[driver].name
+    assert name in moved.run("why", driver).stdout
+    ended = moved.run("forget", moved.people.drivers[driver].email)
+    assert ended.code == 0
+    assert "saved plans, exports and backups are out of reach" in ended.stdout
+    moved.write({fleet: [] for fleet in moved.members()})
+    assert moved.run("once").code == 3
+    for shown in moved.together(["why", driver], ["show", _run(moved)]):
+        assert name not in shown.stdout
+    stored = b"".join(path.read_bytes() for path in moved.folder.path.glob("fleet-sync.db*"))
+    assert name.encode() not in stored
+    assert moved.people.drivers[driver].email.encode() not in stored
 
 
 def test_the_record_can_be_read_while_a_run_is_writing(workspace: conftest.Workspace) -> None:

@@ -79,7 +79,10 @@ def test_a_run_tells_what_it_did_and_what_it_could_not(open_workspace: conftest.
     ended = workspace.run("once")
     assert ended.code == 4
     assert "Not made\n" in ended.stdout
-    assert re.search(r"  \+ drv_\w+ flt_\w+  refused: 403: This key may not write\. \(\w+, req_\w+\)\n", ended.stdout)
+    assert re.search(
+        r"  \+ .*Eve.* drv_\w+  Lyon taxis flt_\w+  refused: 403: This key may not write\. \(\w+, req_\w+\)\n",
+        ended.stdout,
+    )
     assert "Not everything could be done: 2 refused, in " in ended.stdout
     assert re.search(r"\n\d+ reads, 2 writes; 0 retried, 0 rate limited\.\n$", ended.stdout)
 

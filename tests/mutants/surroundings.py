@@ -33,7 +33,7 @@ DEFECTS = (
     Defect(
         "applying a saved plan without claiming the journal",
         "worker/engine/reconciler.py",
-        "await self._builder.ownership.claim(actual)",
+        "await self._builder.ownership.claim(actual, saved_names=saved.fleet_names)",
         "await self._builder.ownership.check_account()",
         OWNERSHIP,
     ),

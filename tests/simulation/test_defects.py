@@ -327,8 +327,9 @@ class ObstinateWriter(membership_writer.MembershipWriter):
         context: run_context.RunContext,
         sources: source_watch.SourceWatch,
         statuses: Mapping[str, str] = types.MappingProxyType({}),
+        names: Mapping[str, str] = types.MappingProxyType({}),
     ) -> None:
-        super().__init__(context, source_watch.SourceWatch((), clock=context.clock), statuses)
+        super().__init__(context, source_watch.SourceWatch((), clock=context.clock), statuses, names)
 
 
 class Obstinate(applier.Applier):

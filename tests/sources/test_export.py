@@ -13,6 +13,7 @@ from tests.support import file_sources, laws
 from worker.core.model.actual import Actual, Fleet
 from worker.core.model.desired import DriverByEmail, DriverById, FleetById, SourceReading
 from worker.core.model.identifiers import DriverId, FleetId
+from worker.core.model.people import Person
 from worker.sources import export
 
 FORMS: tuple[export.Format, ...] = ("yaml", "json", "csv")
@@ -55,7 +56,7 @@ def _accounts(draw: st.DrawFn) -> Actual:
         fleets={fleet: Fleet(fleet, draw(_NAMES)) for fleet in fleets},
         memberships={driver: frozenset(draw(st.sets(st.sampled_from(fleets)))) for driver in drivers},
         emails=emails,
-        names={driver: draw(_NAMES) for driver in drivers},
+        people={driver: Person(draw(_NAMES)) for driver in drivers},
         directory_complete=True,
     )
 
@@ -107,7 +108,7 @@ def test_names_are_comments_in_yaml() -> None:
         fleets={vans: Fleet(vans, "Paris\n vans"), _fleet("W"): Fleet(_fleet("W"))},
         memberships={alice: frozenset({vans}), _driver("B"): frozenset()},
         emails={"alice@example.com": (alice,)},
-        names={alice: "Alice"},
+        people={alice: Person("Alice")},
     )
     assert export.write(actual, form="yaml", by="email") == (
         f"fleets:\n  {vans}:  # Paris vans\n    - alice@example.com  # Alice\n  {_fleet('W')}: []\n"

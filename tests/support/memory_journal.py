@@ -10,10 +10,12 @@ import dataclasses
 import datetime
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
 
 from worker.core.model.errors import JournalBusy, JournalError
 from worker.core.model.identifiers import Account, DriverId, FleetId, IntentKey, Membership, Resolutions, RunId
 from worker.core.model.outcomes import NOT_CONVERGING, OUTCOME_NAMES, Applied, Outcome, Unknown
+from worker.core.model.people import Person
 from worker.core.model.plan import Action, Change, GuardedPlan
 from worker.core.model.ports import (
     Clock,
@@ -28,7 +30,8 @@ from worker.core.model.ports import (
 )
 from worker.core.model.report import Report
 from worker.core.model.serialization import format_time, outcome_document, plan_document, report_document
-from worker.journal import row_codec
+from worker.core.planning import references
+from worker.journal import forgetting, row_codec
 
 
 @dataclasses.dataclass(slots=True)
@@ -60,6 +63,9 @@ class _Store:
     approvals: dict[str, tuple[datetime.datetime, datetime.datetime]] = dataclasses.field(default_factory=dict)
     resolutions: dict[str, DriverId | FleetId] = dataclasses.field(default_factory=dict)
     absences: dict[Membership, datetime.datetime] = dataclasses.field(default_factory=dict)
+    people: dict[DriverId, tuple[Person, datetime.datetime]] = dataclasses.field(default_factory=dict)
+    forgotten: list[dict[str, str]] = dataclasses.field(default_factory=list)
+    erased: set[str] = dataclasses.field(default_factory=set)
     writer: "MemoryJournal | None" = None
 
 
@@ -122,6 +128,7 @@ class MemoryJournal:
         now = self._clock.now() if self._clock else guarded.created
         self._store.runs[run] = _Run(trigger=trigger, started=now, guarded=guarded)
         self.plans[run] = guarded
+        self._keep_names(guarded, now)
         self._store.approvals.pop(spent or "", None)
         self._add(run, intents, now)
         for key in resent:
@@ -159,6 +166,8 @@ class MemoryJournal:
             raise JournalError(f"the journal already contains the run {finished.run}")
         run.finished, run.started, run.guarded = finished, finished.started, finished.guarded or run.guarded
         self.reports[finished.run] = finished
+        if finished.guarded:
+            self._keep_names(finished.guarded, finished.finished)
 
     async def approved(self, digest: str, *, now: datetime.datetime) -> bool:
         """Return whether the held changes of this plan have a valid approval."""
@@ -176,7 +185,8 @@ class MemoryJournal:
     async def remember(self, resolutions: Resolutions) -> None:
         """Record what these references resolve to."""
         self._ensure_writer()
-        self._store.resolutions.update(resolutions)
+        known = self._tombstones()
+        self._store.resolutions.update({each: id for each, id in resolutions.items() if not known.knows_address(each)})
 
     async def unconfirmed_writes(self, *, since: datetime.datetime) -> Mapping[row_codec.Write, int]:
         """Return how many writes of each change, in a row, were accepted but not seen by a reading."""
@@ -240,6 +250,9 @@ class MemoryJournal:
                 del self._store.runs[run]
                 self.plans.pop(run, None)
                 self.reports.pop(run, None)
+                self._store.people = {
+                    driver: known for driver, known in self._store.people.items() if known[1] >= before
+                }
 
     # --- As people look things up -------------------------------------------------------------------------
 
@@ -261,8 +274,9 @@ class MemoryJournal:
         held = self._store.runs.get(run)
         if held is None:
             return (None, None)
-        plan = json.loads(json.dumps(plan_document(held.guarded))) if held.guarded else None
-        return plan, json.loads(json.dumps(report_document(held.finished))) if held.finished else None
+        plan = await self._as_stored(plan_document(held.guarded)) if held.guarded else None
+        report = await self._as_stored(report_document(held.finished)) if held.finished else None
+        return plan, None if report is None else {**report, "plan": plan}
 
     async def changes(
         self,
@@ -282,6 +296,47 @@ class MemoryJournal:
         ]
         return tuple(map(self._past_change, fitting[-limit:] if limit else fitting))
 
+    async def names(self, ids: Collection[str]) -> Mapping[str, str]:
+        """Return the names of those of these drivers and fleets that are known, sorted by id."""
+        known: dict[str, str] = {driver: person.shown for driver, (person, _) in self._store.people.items()}
+        known.update((fleet, name) for fleet, name in self._store.owner.fleets.items())
+        return dict(sorted((id, known[id]) for id in ids if known.get(id)))
+
+    async def fleets(self) -> Mapping[FleetId, str]:
+        """Return the known fleets with their names, sorted by id."""
+        return dict(sorted(self._store.owner.fleets.items()))
+
+    async def drivers_named(self, text: str, *, limit: int) -> tuple[DriverId, ...]:
+        """Return drivers by a part of their name or address, or by the address that once referred to them."""
+        wanted = row_codec.folded(text)
+        if not wanted:
+            return ()
+        people = sorted(
+            (row_codec.folded(person.name), row_codec.folded(person.email), driver)
+            for driver, (person, _) in self._store.people.items()
+        )
+        exact = [driver for name, email, driver in people if wanted in (name, email)]
+        exact += [
+            DriverId(id)
+            for reference, id in self._store.resolutions.items()
+            if reference == references.lower_ascii(text.strip()) and id.startswith("drv_")
+        ]
+        found = exact or [driver for name, email, driver in people if wanted in name or wanted in email]
+        return tuple(dict.fromkeys(found))[:limit]
+
+    async def forget(self, driver: DriverId, *, now: datetime.datetime) -> bool:
+        """Erase a driver's name and addresses, and do not store them again."""
+        person, _ = self._store.people.pop(driver, (Person(), now))
+        referred = {each for each, id in self._store.resolutions.items() if id == driver and "@" in each}
+        addresses = referred | ({person.email} if person.email else set())
+        for reference in referred:
+            del self._store.resolutions[reference]
+        self._store.forgotten += [
+            {"driver": driver, "digest": forgetting.digest(driver, each) if each else ""} for each in addresses or {""}
+        ]
+        self._store.erased |= addresses | {person.name}
+        return True
+
     async def approve(self, digest: str, *, now: datetime.datetime, until: datetime.datetime) -> None:
         """Allow the held changes of exactly this plan until then. Any process may."""
         self._store.approvals[digest] = now, until
@@ -299,6 +354,22 @@ class MemoryJournal:
         if self._store.writer not in (None, self):
             raise JournalBusy("another fleet-sync writes to this journal")
         self._store.writer = self
+
+    def _tombstones(self) -> forgetting.Tombstones:
+        return forgetting.Tombstones(self._store.forgotten)
+
+    def _keep_names(self, guarded: GuardedPlan, now: datetime.datetime) -> None:
+        known = self._tombstones()
+        self._store.people |= {
+            driver: (person, now) for driver, person in guarded.people.items() if driver not in known
+        }
+
+    async def _as_stored(self, document: row_codec.Document) -> row_codec.Document:
+        """Return a document without those who were forgotten."""
+        stored: row_codec.Document = json.loads(json.dumps(document))
+        return forgetting.erased(  # type: ignore[return-value] # a document stays one
+            {**stored, "names": await self.names(stored["names"])}, forgetting.eraser(self._store.erased)
+        )
 
     def _ordered(self) -> list[tuple[RunId, _Run]]:
         return sorted(self._store.runs.items(), key=lambda item: (item[1].started, item[0]))
@@ -352,7 +423,10 @@ class MemoryJournal:
 
     def _past_change(self, each: OpenIntent) -> PastChange:
         key = each.intent.key
-        details = outcome_document(self.outcomes[key]) if key in self.outcomes else dict.fromkeys(_DETAILS)
+        details: dict[str, Any] = dict.fromkeys(_DETAILS)
+        if key in self.outcomes:
+            details |= outcome_document(self.outcomes[key])
+            details["message"] = forgetting.eraser(self._store.erased)(details["message"] or "") or details["message"]
         return PastChange(
             run=each.run,
             trigger=self._store.runs[each.run].trigger,

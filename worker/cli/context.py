@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import json
 import os
+import re
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
@@ -29,6 +30,8 @@ adopt_journal = click.option(
     "--adopt-journal", "adopt", is_flag=True, help="Use the journal although it belongs to another account."
 )
 """The option of every command that plans or writes with the journal."""
+
+_NOT_ASCII = re.compile(r"[^\n -~]")
 
 _SHOWN_IN_RESULT = frozenset({"membership_attach", "membership_detach"})
 """Log events of failed changes, which the result of a command lists again."""
@@ -142,8 +145,11 @@ def clear_progress() -> None:
 
 
 def print_document(document: Mapping[str, Any]) -> None:
-    """Print one JSON document."""
-    print_verbatim(json.dumps(document, indent=2, ensure_ascii=False))
+    """Print one JSON document; characters that could control a terminal are escaped."""
+    written = json.dumps(document, indent=2, ensure_ascii=False)
+    print_verbatim(
+        _NOT_ASCII.sub(lambda found: found[0] if found[0].isprintable() else json.dumps(found[0])[1:-1], written)
+    )
 
 
 def print_report(run_report: "Report", *, as_json: bool) -> int:

@@ -36,6 +36,7 @@ COMMANDS = {
     "history": ("record_commands", "List past runs."),
     "show": ("record_commands", "Show one past run with each change."),
     "why": ("record_commands", "List every change to a driver's memberships."),
+    "forget": ("record_commands", "Erase a driver's name and e-mail address from the journal."),
     "undo": ("plan_commands", "Show or save the inverse plan of a run."),
     "approve": ("approve", "Approve the held changes of exactly one plan."),
     "export": ("document_commands", "Write the memberships in Charge as a document."),

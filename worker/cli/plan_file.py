@@ -16,7 +16,8 @@ import msgspec
 from worker.core.model import plan_signature
 from worker.core.model.desired import Origin, SourceRevision
 from worker.core.model.errors import PlanFileError
-from worker.core.model.identifiers import Account, DriverId
+from worker.core.model.identifiers import Account, DriverId, FleetId
+from worker.core.model.people import Person, clean
 from worker.core.model.plan import Action, Change, ConcernedDriver, Cost, GuardedPlan, HeldChange
 from worker.core.model.problem import Problem
 from worker.core.model.secret import Secret
@@ -120,6 +121,7 @@ class _Plan(msgspec.Struct):
     approval: str
     approved: list[_Change]
     drivers: dict[_DriverId, _Driver]
+    names: dict[str, str] = {}
 
     def __post_init__(self) -> None:
         """Convert `created` to UTC, or fail if it has no date there."""
@@ -220,4 +222,6 @@ def _guarded_plan(plan: _Plan, account: Account) -> GuardedPlan:
         approved=frozenset(each.value() for each in plan.approved),
         approval=plan.approval,
         concerned={DriverId(driver): each.value() for driver, each in plan.drivers.items()},
+        people={DriverId(id): Person(clean(name)) for id, name in plan.names.items() if id.startswith("drv_")},
+        fleet_names={FleetId(id): clean(name) for id, name in plan.names.items() if id.startswith("flt_")},
     )

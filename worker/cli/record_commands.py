@@ -1,18 +1,19 @@
-"""The commands that only read the journal: `history`, `show` and `why`.
+"""The commands that need only the journal: `history`, `show`, `why` and `forget`.
 
-Invariant: they need neither key nor network. Outcomes are those of the journal, including outcomes that only a later
-run found out. Neighbours: `render_history` formats the text, `core.model.serialization` the JSON documents.
+Invariant: they need neither key nor network, and only `forget` changes something. Outcomes are those of
+the journal, including outcomes that only a later run found out. Neighbours: `lookup` finds who is meant,
+`render_history` formats the text, `core.model.serialization` the JSON documents.
 """
 
+import datetime
 import functools
 from typing import TYPE_CHECKING
 
 import click
 
-from worker.cli import context, help_page
+from worker.cli import context, help_page, lookup
 
 if TYPE_CHECKING:
-    from worker.core.model.identifiers import DriverId, FleetId
     from worker.core.model.ports import RunHistory
 
 _HISTORY_EXAMPLES = """\
@@ -67,35 +68,73 @@ async def _show(record: "RunHistory", *, run: str, as_json: bool) -> int:
     if as_json:
         context.print_document(past_report_document(past, changes, plan=plan, report=report))
     else:
-        context.print_text(render_history.run(past, changes, plan=plan, report=report))
+        named = (report or plan or {}).get("names", {})
+        ids = {id for each in changes for id in (each.change.driver, each.change.fleet)}
+        names = {**named, **await record.names(ids)}
+        context.print_text(render_history.run(past, changes, plan=plan, report=report, names=names))
     return 0
 
 
-@click.command(cls=help_page.Command, epilog="fleet-sync why drv_55UwCvyDbhkJ2SjCMieLoNk1tAI240Qe")
+_WHY_EXAMPLES = """\
+fleet-sync why drv_55UwCvyDbhkJ2SjCMieLoNk1tAI240Qe
+fleet-sync why "Camille Dupont" --json
+fleet-sync why camille.dupont@example.com "Nantes couriers\""""
+
+_FORGET_EXAMPLES = """\
+fleet-sync forget drv_55UwCvyDbhkJ2SjCMieLoNk1tAI240Qe
+fleet-sync forget camille.dupont@example.com"""
+
+
+@click.command(cls=help_page.Command, epilog=_WHY_EXAMPLES)
 @click.argument("driver")
 @click.argument("fleet", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print the changes as one JSON document.")
 @click.pass_obj
-def why(command_context: context.CommandContext, driver: str, fleet: str | None) -> int:
+def why(command_context: context.CommandContext, driver: str, fleet: str | None, as_json: bool) -> int:
     """List every change to a driver's memberships: when, in which run, from which source line.
 
-    DRIVER and FLEET are ids (drv_…, flt_…).
+    DRIVER is an id (drv_…), an e-mail address or a name; FLEET an id (flt_…) or a name.
     """
-    from worker.core.planning import references
-
-    try:
-        driver_id = references.parse_driver_id(driver)
-    except ValueError:
-        raise click.BadParameter("the journal knows drivers by id: write drv_ and 32 letters or digits") from None
-    try:
-        fleet_id = None if fleet is None else references.parse_fleet_id(fleet)
-    except ValueError:
-        raise click.BadParameter("the journal knows fleets by id: write flt_ and 32 letters or digits") from None
-    return command_context.with_journal(functools.partial(_why, driver=driver_id, fleet=fleet_id))
+    work = functools.partial(_why, driver=driver, fleet=fleet, as_json=as_json)
+    return command_context.with_journal(work, as_json=as_json)
 
 
-async def _why(record: "RunHistory", *, driver: "DriverId", fleet: "FleetId | None") -> int:
+async def _why(record: "RunHistory", *, driver: str, fleet: str | None, as_json: bool) -> int:
     from worker.cli import render_history
+    from worker.core.model.serialization import past_changes_document
 
-    changes = await record.changes(driver=driver, fleet=fleet)
-    context.print_text(render_history.why(changes) if changes else "The journal has no such change.")
+    driver_id = await lookup.driver(record, driver)
+    fleet_id = None if fleet is None else await lookup.fleet(record, fleet)
+    changes = await record.changes(driver=driver_id, fleet=fleet_id)
+    names = await record.names({driver_id, *(each.change.fleet for each in changes)})
+    if as_json:
+        context.print_document(past_changes_document(driver_id, changes, names=names))
+    elif changes:
+        context.print_text(render_history.why(driver_id, changes, names=names))
+    else:
+        context.print_text("The journal has no such change.")
+    return 0
+
+
+@click.command(cls=help_page.Command, epilog=_FORGET_EXAMPLES)
+@click.argument("driver")
+@click.pass_obj
+def forget(command_context: context.CommandContext, driver: str) -> int:
+    """Erase a driver's name and e-mail address from the journal, for good.
+
+    DRIVER is an id (drv_…), an e-mail address or a name. What was done to the driver's memberships stays, under the id.
+    """
+    return command_context.with_journal(functools.partial(_forget, driver=driver))
+
+
+async def _forget(record: "RunHistory", *, driver: str) -> int:
+    driver_id = await lookup.driver(record, driver)
+    is_purged = await record.forget(driver_id, now=datetime.datetime.now(datetime.UTC))
+    context.print_text(
+        f"Forgotten: the journal no longer has the name or e-mail address of {driver_id}.\n"
+        "Later runs do not store them again. Plans and pages still show what Charge calls the driver.\n"
+        "Logs, notifications, saved plans, exports and backups are out of reach: delete them yourself."
+    )
+    if not is_purged:
+        context.print_text("The process that writes to the journal removes the last traces at the end of its next run.")
     return 0

@@ -5,14 +5,15 @@ Neighbours: `core.model.serialization` writes the same as JSON.
 """
 
 import itertools
-from collections.abc import Iterable, Iterator
+import types
+from collections.abc import Iterable, Iterator, Mapping
 
 import click
 
 from worker.cli import layout
-from worker.core.model.actual import Actual
 from worker.core.model.identifiers import DriverId, FleetId
 from worker.core.model.outcomes import ChangeResult, Deferred, Outcome, Refused, Unknown
+from worker.core.model.people import annotate
 from worker.core.model.plan import Action, Change, GuardedPlan, HeldChange
 from worker.core.model.problem import Problem
 from worker.core.model.report import Report, RunResult
@@ -51,11 +52,11 @@ def inverse(plan_result: plan_builder.PlanResult, *, run: str, rate: float) -> s
 def _plan(plan_result: plan_builder.PlanResult, *, rate: float, how_to_approve: Iterable[str], summary: str) -> str:
     guarded = plan_result.guarded
     shown = (*guarded.changes, *(held.change for held in guarded.held))
-    names = _Names(plan_result.actual, {change.driver for change in shown})
+    names = _Names(guarded.names, {change.driver for change in shown}, plan_result.actual.inactive)
     lines = [
         *_by_fleet(guarded.changes, names),
         *_held(guarded, names, how_to_approve=how_to_approve),
-        *_problems(guarded.problems),
+        *_problems(guarded.problems, names),
         summary,
     ]
     if guarded.changes:
@@ -66,7 +67,8 @@ def _plan(plan_result: plan_builder.PlanResult, *, rate: float, how_to_approve: 
 
 def result(run_report: Report) -> str:
     """Return the result of a run as text."""
-    lines = [*_failures(run_report.results), *_problems(run_report.problems)]
+    names = _Names(run_report.guarded.names if run_report.guarded else {})
+    lines = [*_failures(run_report.results, names), *_problems(run_report.problems, names)]
     if run_report.guarded is not None and run_report.results:
         counts = ", ".join(f"{count} {name}" for name, count in run_report.counts.items() if count)
         lines.append(f"{_headline(run_report)}: {counts}, in {_duration(_seconds(run_report))}.")
@@ -104,20 +106,34 @@ class _Names:
     The ids of drivers are in one column, behind the names.
     """
 
-    def __init__(self, actual: Actual, shown: Iterable[DriverId]) -> None:
-        self._fleets = actual.fleets
-        self._inactive = actual.inactive
-        self._drivers = {driver: printable(actual.names.get(driver, "")) for driver in shown}
-        widths = [layout.cells(name) for name in self._drivers.values()]
+    def __init__(
+        self,
+        names: Mapping[str, str],
+        shown: Iterable[DriverId] = (),
+        inactive: Mapping[str, str] = types.MappingProxyType({}),
+    ) -> None:
+        self._names = names
+        self._inactive = inactive
+        widths = [layout.cells(self.name(driver)) for driver in shown]
         self._width = max((width for width in widths if width <= _LONGEST_NAME), default=0)
 
+    def name(self, id: str) -> str:
+        return printable(self._names.get(id, ""))
+
+    def inline(self, id: str) -> str:
+        """Return a driver or fleet for the middle of a line."""
+        return f"{self.name(id)} {_dim(id)}" if self.name(id) else id
+
+    def annotate(self, text: str) -> str:
+        """Return a text from outside, with names before ids."""
+        return printable(annotate(text, self._names))
+
     def fleet(self, fleet: FleetId) -> str:
-        known = self._fleets.get(fleet)
-        shown = f"{printable(known.name)}  {_dim(fleet)}" if known and known.name else fleet
-        return shown + self._status(fleet)
+        name = self.name(fleet)
+        return (f"{name}  {_dim(fleet)}" if name else fleet) + self._status(fleet)
 
     def driver(self, driver: DriverId) -> str:
-        name = self._drivers[driver]
+        name = self.name(driver)
         column = f"{name}{' ' * (self._width - layout.cells(name))}  " if self._width or name else ""
         return column + driver + self._status(driver)
 
@@ -145,7 +161,7 @@ def _held(guarded: GuardedPlan, names: _Names, *, how_to_approve: Iterable[str])
     yield click.style(f"Held back: {humanize.count(len(guarded.held), *_kind(guarded.held))}", fg="yellow", bold=True)
     key = lambda held: (held.change.fleet, held.message)  # noqa: E731
     for (fleet, message), group in itertools.groupby(guarded.held, key=key):
-        yield f"{names.fleet(fleet)}: {message}"
+        yield f"{names.fleet(fleet)}: {names.annotate(message)}"
         for held in group:
             yield _change(held.change, names)
     if any(held.guard != guard.MUST_SEE for held in guarded.held):
@@ -158,13 +174,13 @@ def _kind(held: Iterable[HeldChange]) -> tuple[str, str]:
     return ("change", "changes") if any(_attaches(each.change) for each in held) else ("detach", "detaches")
 
 
-def _problems(problems: Iterable[Problem]) -> Iterator[str]:
-    lines = [f"  {printable(str(problem))}" for problem in problems]
+def _problems(problems: Iterable[Problem], names: _Names) -> Iterator[str]:
+    lines = [f"  {names.annotate(str(problem))}" for problem in problems]
     if lines:
         yield from (click.style("Problems", fg="yellow", bold=True), *lines, "")
 
 
-def _failures(results: Iterable[ChangeResult]) -> Iterator[str]:
+def _failures(results: Iterable[ChangeResult], names: _Names) -> Iterator[str]:
     """Yield the changes that were not made, with the reason and the request id that Charge's support asks for."""
     failed = [each for each in results if not each.done]
     if failed:
@@ -172,8 +188,8 @@ def _failures(results: Iterable[ChangeResult]) -> Iterator[str]:
     for each in failed:
         sign, color = SIGNS[each.change.action]
         yield (
-            f"  {click.style(sign, fg=color)} {each.change.driver} {each.change.fleet}  "
-            f"{each.outcome.name}: {printable(each.outcome.message)}{_reference(each.outcome)}"
+            f"  {click.style(sign, fg=color)} {names.inline(each.change.driver)}  {names.inline(each.change.fleet)}  "
+            f"{each.outcome.name}: {names.annotate(each.outcome.message)}{_reference(each.outcome)}"
         )
     if failed:
         yield ""

@@ -1,6 +1,7 @@
 """Formats journal records as text: past runs, one run, one driver's changes.
 
-Invariant: a run or a change takes one line and starts with its time. Neighbours: `render` formats plans and reports.
+Invariant: a run or a change takes one line and starts with its time or its sign. Neighbours: `render` formats plans and
+reports, `context` fits lines to a terminal.
 """
 
 import datetime
@@ -10,14 +11,17 @@ from typing import Any
 import click
 
 from worker.cli import render
+from worker.core.model.people import annotate
 from worker.core.model.plan import Action
 from worker.core.model.ports import PastChange, PastRun
 
 _VERBS = {Action.ATTACH: "attached to", Action.DETACH: "detached from"}
 
+Names = Mapping[str, str]
+
 
 def history(runs: Sequence[PastRun]) -> str:
-    """Return a line for each run."""
+    """Return a record for each run."""
     if not runs:
         return "The journal has no runs yet."
     return "\n".join(_run_line(run) for run in runs)
@@ -29,24 +33,25 @@ def run(
     *,
     plan: Mapping[str, Any] | None,
     report: Mapping[str, Any] | None,
+    names: Names,
 ) -> str:
     """Return one run with its sources, changes, held changes and error."""
     lines = [_run_line(past)]
-    lines.extend(
-        f"  source {render.printable(source['name'])}  {source['revision']}"
-        for source in (plan or {}).get("sources", ())
-    )
-    lines.extend(f"  {_change(change)}" for change in changes)
-    held = (plan or {}).get("held", ())
-    lines.extend(f"  held: {each['action']} {each['driver']} {each['fleet']} ({each['guard']})" for each in held)
+    for source in (plan or {}).get("sources", ()):
+        lines.append(f"  source {render.printable(source['name'])}  {source['revision']}")
+    lines.extend(_change(change, names) for change in changes)
+    for each in (plan or {}).get("held", ()):
+        driver, fleet = _named(each["driver"], names), _named(each["fleet"], names)
+        lines.append(f"  held: {each['action']} {driver}  {fleet}  ({each['guard']})")
     if report and report.get("error"):
-        lines.append(f"  error: {render.printable(report['error']['message'])}")
+        message = render.printable(annotate(report["error"]["message"], names))
+        lines.append(f"  error: {message}")
     return "\n".join(lines)
 
 
-def why(changes: Sequence[PastChange]) -> str:
-    """Return a line for each change of a driver, in the given order."""
-    return "\n".join(f"{_timestamp(each.recorded)}  {_change(each)}  {each.run} ({each.trigger})" for each in changes)
+def why(driver: str, changes: Sequence[PastChange], *, names: Names) -> str:
+    """Return a driver, and a record for each change, in the given order."""
+    return "\n".join([click.style(_named(driver, names), bold=True), *(_why(each, names) for each in changes)])
 
 
 def _run_line(past: PastRun) -> str:
@@ -55,21 +60,37 @@ def _run_line(past: PastRun) -> str:
     return f"{_timestamp(past.started)}  {past.run}  {past.trigger:<8}  {result}{f': {counts}' if counts else ''}"
 
 
-def _change(past: PastChange) -> str:
-    change = past.change
-    sign, color = render.SIGNS[change.action]
-    origin = f"  {render.printable(str(change.origin))}" if change.origin else ""
-    details = ", ".join(
-        part
-        for part in (
-            past.outcome or "outcome not known yet",
-            f"{past.attempts} attempts" if past.attempts != 1 else "1 attempt",
-            render.printable(past.request_id or ""),
-            render.printable(past.code or ""),
-        )
-        if part
+def _change(past: PastChange, names: Names) -> str:
+    return f"  {_sign(past)} {_named(past.change.driver, names)}  {_verb(past, names)}  {_details(past)}"
+
+
+def _why(past: PastChange, names: Names) -> str:
+    what = f"{_sign(past)} {_verb(past, names)}  {_details(past)}"
+    return f"{_timestamp(past.recorded)}  {what}  {past.run} ({past.trigger})"
+
+
+def _sign(past: PastChange) -> str:
+    sign, color = render.SIGNS[past.change.action]
+    return click.style(sign, fg=color)
+
+
+def _verb(past: PastChange, names: Names) -> str:
+    return f"{_VERBS[past.change.action]} {_named(past.change.fleet, names)}"
+
+
+def _details(past: PastChange) -> str:
+    details = (
+        past.outcome or "outcome not known yet",
+        f"{past.attempts} attempts" if past.attempts != 1 else "1 attempt",
+        render.printable(past.request_id or ""),
+        render.printable(past.code or ""),
     )
-    return f"{click.style(sign, fg=color)} {change.driver} {_VERBS[change.action]} {change.fleet}  {details}{origin}"
+    origin = f"  {render.printable(str(past.change.origin))}" if past.change.origin else ""
+    return ", ".join(filter(None, details)) + origin
+
+
+def _named(id: str, names: Names) -> str:
+    return f"{render.printable(names[id])} {click.style(id, dim=True)}" if names.get(id) else id
 
 
 def _timestamp(moment: datetime.datetime) -> str:

@@ -34,7 +34,7 @@ class Work:
 
     `intents` are new; `resent` are open intents of earlier runs that are sent again under their keys. `unsent` are the
     changes of the plan that are held, postponed or stale. `statuses` are those of drivers and fleets that are not
-    active.
+    active; `names` are for the log.
     """
 
     intents: Sequence[Intent]
@@ -42,6 +42,7 @@ class Work:
     concerned: Mapping[DriverId, ConcernedDriver]
     unsent: Collection[Change] = ()
     statuses: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    names: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -71,6 +72,7 @@ class Applier:
         unsent: Collection[Change] = (),
         statuses: Mapping[str, str] = types.MappingProxyType({}),
         approved: Collection[Change] = (),
+        names: Mapping[str, str] = types.MappingProxyType({}),
     ) -> Work:
         """Assign each change its own key, or that of its open intent. Journal the intents before applying them."""
         unclear = {each.intent.change: each for each in open_intents}
@@ -84,6 +86,7 @@ class Applier:
             concerned=concerned,
             unsent=unsent,
             statuses=statuses,
+            names=names,
         )
 
     async def apply(
@@ -95,7 +98,7 @@ class Applier:
         """
         context = self._context
         outcomes = outcome_writer.OutcomeWriter(journal=context.journal, run_cancellation=context.cancellation)
-        writer = self.writer_class(context, sources, work.statuses)
+        writer = self.writer_class(context, sources, work.statuses, work.names)
         lanes = self._lanes(work, writer, outcomes)
         context.progress.stage(Stage.CHANGING_MEMBERSHIPS, sum(len(lane.pending) for lane in lanes))
         async with concurrency.background_tasks() as background:

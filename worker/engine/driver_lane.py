@@ -255,7 +255,7 @@ class DriverLane:
             self._context.progress.step()
         pending.outcome = outcome
         self._outcomes.add(pending.intent.key, outcome)
-        membership_writer.log_outcome(pending.intent.change, outcome)
+        self._writer.log_outcome(pending.intent.change, outcome)
 
 
 def _found_done(pending: PendingWrite) -> Outcome:

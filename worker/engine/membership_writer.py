@@ -75,10 +75,12 @@ class MembershipWriter:
         context: run_context.RunContext,
         sources: source_watch.SourceWatch,
         statuses: Mapping[str, str] = types.MappingProxyType({}),
+        names: Mapping[str, str] = types.MappingProxyType({}),
     ) -> None:
         """Take the run, and the watch that says whether its sources still say the same.
 
-        `statuses` are those of the drivers and fleets that are not active: they may explain a refusal.
+        `statuses` are those of the drivers and fleets that are not active: they may explain a refusal. `names` are
+        logged beside ids.
         """
         self._charge = context.charge
         self._journal = context.journal
@@ -87,6 +89,7 @@ class MembershipWriter:
         self._uptime = context.clock.uptime
         self._sources = sources
         self._statuses = statuses
+        self._names = names
         self._forbidden_in_a_row = 0
 
     async def write(
@@ -235,6 +238,28 @@ class MembershipWriter:
             return Refused(attempts.count, cause.code, message, cause.request_id)
         return Deferred(attempts.count, cause.code, f"{cause.message}; not made", cause.request_id)
 
+    def log_outcome(self, change: Change, outcome: Outcome) -> None:
+        """Log what became of a change, as a warning if it was not made."""
+        event = f"membership_{change.action}"
+        named = (("driver", change.driver), ("fleet", change.fleet))
+        fields: dict[str, object] = {
+            name: value
+            for what, id in named
+            for name, value in ((what, id), (f"{what}_name", self._names.get(id)))
+            if value
+        }
+        fields["outcome"] = outcome.name
+        match outcome:
+            case Applied() | Already():
+                log.info(event, **fields, attempts=outcome.attempts, request_id=outcome.request_id)
+            case Stale():
+                log.warning(event, **fields, message=outcome.message)
+            case Refused() | Deferred() | Unknown():
+                fields |= {"attempts": outcome.attempts, "request_id": outcome.request_id}
+                log.warning(event, **fields, code=outcome.code, message=outcome.message)
+            case _:
+                assert_never(outcome)
+
     def _explain(self, message: str, change: Change) -> str:
         """Add the statuses that may be the reason. Nothing is concluded from them: Charge may think otherwise."""
         named = (("driver", change.driver), ("fleet", change.fleet))
@@ -258,19 +283,3 @@ def interrupted(attempts: request_executor.Attempts, reason: FleetSyncError | No
     if attempts.maybe_applied:
         return Unknown(attempts.count, code, f"sent, but without a clear answer before the end: {message}")
     return Deferred(attempts.count, code, f"not made: {message}")
-
-
-def log_outcome(change: Change, outcome: Outcome) -> None:
-    """Log what became of a change, as a warning if it was not made."""
-    event = f"membership_{change.action}"
-    fields: dict[str, object] = {"driver": change.driver, "fleet": change.fleet, "outcome": outcome.name}
-    match outcome:
-        case Applied() | Already():
-            log.info(event, **fields, attempts=outcome.attempts, request_id=outcome.request_id)
-        case Stale():
-            log.warning(event, **fields, message=outcome.message)
-        case Refused() | Deferred() | Unknown():
-            fields |= {"attempts": outcome.attempts, "request_id": outcome.request_id}
-            log.warning(event, **fields, code=outcome.code, message=outcome.message)
-        case _:
-            assert_never(outcome)

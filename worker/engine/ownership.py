@@ -5,9 +5,13 @@ the wrong drivers. Invariant: nothing is recorded in a journal of another accoun
 Neighbours: `plan_builder` asks this around each reading, `reconciler` records the owner, `ports.Journal` remembers it.
 """
 
+import types
+from collections.abc import Mapping
+
 from worker.core.model.actual import Actual
 from worker.core.model.errors import ForeignJournal
 from worker.core.model.identifiers import Account, FleetId
+from worker.core.model.people import clean
 from worker.core.model.ports import Journal
 from worker.engine import reader
 
@@ -45,11 +49,14 @@ class Ownership:
         if not shown and not await self._reader.has_any_fleet(known):
             raise ForeignJournal(f"none of the {len(known)} fleets that the journal knows exists for this key")
 
-    async def claim(self, actual: Actual) -> None:
-        """Record that the journal belongs to this account, and the fleets that the reading shows."""
-        fleets = {fleet.id: fleet.name for fleet in actual.fleets.values()}
-        if not fleets:  # a saved plan reads no fleets, and only the next run learns the names of those that exist
+    async def claim(self, actual: Actual, *, saved_names: Mapping[FleetId, str] = types.MappingProxyType({})) -> None:
+        """Record that the journal belongs to this account, and the fleets that the reading shows.
+
+        `saved_names` are those that a saved plan has for its fleets.
+        """
+        fleets = {fleet.id: clean(fleet.name) for fleet in actual.fleets.values()}
+        if not fleets:  # a saved plan reads no fleets
             known = (await self._journal.owner()).fleets
             shown = frozenset[FleetId]().union(*actual.memberships.values())
-            fleets = {fleet: known.get(fleet, "") for fleet in shown}
+            fleets = {fleet: known.get(fleet) or saved_names.get(fleet, "") for fleet in shown}
         await self._journal.claim(self._account, fleets=fleets)

@@ -12,7 +12,8 @@ from worker.core.model.actual import Actual
 from worker.core.model.desired import Desired, Mode, SourceRevision
 from worker.core.model.identifiers import Account, FleetId, Membership, Resolutions, RunId
 from worker.core.model.outcomes import Outcome
-from worker.core.model.plan import Action, Change, Cost, GuardedPlan, HeldChange, Plan
+from worker.core.model.people import clean
+from worker.core.model.plan import Action, Change, Cost, GuardedPlan, HeldChange, Plan, concerned_ids
 from worker.core.model.plan_digest import plan_digest
 from worker.core.model.ports import OpenIntent, RunHistory, Source
 from worker.core.planning import grace_period, planner, unclear_writes, undo
@@ -116,7 +117,7 @@ class PlanBuilder:
         now = self._clock.now()
         # Without the window: the run to undo is in it, and would make its own inverse look like too much.
         decision = guard.evaluate(plan, actual, self._rules.limits, approvals=await self._approvals(now=now))
-        guarded = self._guarded(plan, decision, sources=(), reading=actual.requests, now=now)
+        guarded = self._guarded(plan, decision, sources=(), actual=actual, now=now)
         return PlanResult(desired, actual, guarded, members=plan.members)
 
     async def read(self) -> tuple[Desired, Actual]:
@@ -159,7 +160,7 @@ class PlanBuilder:
         approvals = await self._approvals(approved, now=now)
         decision = guard.evaluate(plan, actual, self._rules.limits, history, approvals)
         decision = _allow_resending(decision, unclear)
-        guarded = self._guarded(plan, decision, sources=desired.sources, reading=actual.requests, now=now)
+        guarded = self._guarded(plan, decision, sources=desired.sources, actual=actual, now=now)
         refusals = await self._journal.refusals(guarded.concerned.keys()) if plan.changes else {}
         postponed = refusal_backoff.postponed(plan.changes, refusals, now)
         return PlanResult(
@@ -203,11 +204,12 @@ class PlanBuilder:
         decision: guard.Decision,
         *,
         sources: tuple[SourceRevision, ...],
-        reading: int,
+        actual: Actual,
         now: datetime.datetime,
     ) -> GuardedPlan:
-        """Return the one object that is shown, saved and applied. `reading` is the requests that a reading takes."""
-        requests = _requests(decision.allowed, plan, reading)
+        """Return the one object that is shown, saved and applied."""
+        requests = _requests(decision.allowed, plan, actual.requests)
+        drivers, fleets = concerned_ids(decision.allowed, decision.held, plan.problems)
         return GuardedPlan(
             account=self._rules.account,
             created=now,
@@ -224,6 +226,8 @@ class PlanBuilder:
             approved=decision.approved,
             approval=decision.approval,
             concerned=plan.concerned,
+            people={driver: actual.people[driver].cleaned for driver in sorted(drivers & actual.people.keys())},
+            fleet_names={fleet: clean(actual.fleets[fleet].name) for fleet in sorted(fleets & actual.fleets.keys())},
         )
 
 

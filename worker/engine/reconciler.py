@@ -14,6 +14,7 @@ from worker.core.model.actual import Actual
 from worker.core.model.errors import FleetSyncError, JournalError
 from worker.core.model.identifiers import DriverId
 from worker.core.model.outcomes import ChangeResult, Outcome, Unknown
+from worker.core.model.people import Person
 from worker.core.model.plan import Change, ConcernedDriver, GuardedPlan
 from worker.core.model.ports import OpenIntent
 from worker.core.model.problem import Problem
@@ -89,10 +90,11 @@ class Reconciler:
                 await self._builder.ownership.check_account()
                 actual = await self._reader.drivers({change.driver for change in saved.changes})
                 await self._builder.ownership.check_fleets(actual)
-                await self._builder.ownership.claim(actual)
+                await self._builder.ownership.claim(actual, saved_names=saved.fleet_names)
                 still_open = await self._recover(left_open, actual)
         except FleetSyncError as error:
             return await self._finish(self._report(saved, error=error), trigger="apply")
+        saved = dataclasses.replace(saved, people=_people(saved, actual))
         unclear = unclear_writes.sort_out(still_open, frozenset(saved.changes))
         stale = {change: outcome for change in saved.changes if (outcome := observation.stale_reason(change, actual))}
         skipped = _skipped(saved, unclear) | stale
@@ -147,6 +149,7 @@ class Reconciler:
             unsent=[*to_apply.skipped, *(held.change for held in guarded.held)],
             statuses=to_apply.actual.inactive,
             approved=guarded.approved,
+            names=guarded.names,
         )
         plan_result = to_apply.plan_result
         try:
@@ -212,6 +215,12 @@ def _skipped(saved: GuardedPlan, unclear: unclear_writes.UnclearWrites) -> dict[
     """Return the changes of a saved plan that wait: for an unclear write, or for an attach that is held."""
     held = [held.change for held in saved.held]
     return attach_first.skipped_changes(saved.changes, unclear.waiting, held=held)
+
+
+def _people(saved: GuardedPlan, actual: Actual) -> dict[DriverId, Person]:
+    """Return what Charge calls the drivers of a saved plan now."""
+    drivers = {change.driver for change in saved.changes} & actual.people.keys()
+    return {**saved.people, **{driver: actual.people[driver].cleaned for driver in sorted(drivers)}}
 
 
 def _start_of_day(moment: datetime.datetime) -> datetime.datetime:

@@ -82,6 +82,10 @@ class Connection(abc.ABC):
     def _bound(self, parameters: Row | None) -> Row:
         return {"account": self.account, **(parameters or {})}
 
+    def purge(self) -> bool:
+        """Remove deleted text from the files, and return whether that was possible; the server does it by itself."""
+        return True
+
     @property
     @abc.abstractmethod
     def broken(self) -> bool:
@@ -170,6 +174,13 @@ class SqliteConnection(Connection):
         """Move the log into the file whenever it has grown to about 4 MB. For the writer."""
         with self.mapped_errors():
             self._raw.execute("PRAGMA wal_autocheckpoint=1000")
+
+    def purge(self) -> bool:
+        """Rewrite the file and empty its log; false while a reader of the old one keeps that from happening."""
+        with self.mapped_errors():
+            self._raw.execute("VACUUM")
+            busy = self._raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        return not busy
 
     @property
     def broken(self) -> bool:

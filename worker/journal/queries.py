@@ -5,6 +5,8 @@
 `row_codec` writes and reads the rows, `versions/` makes the tables.
 """
 
+import re
+
 # --- Making the journal -----------------------------------------------------------------------------------
 
 VERSION = "SELECT max(version) AS version FROM schema_version"
@@ -162,6 +164,68 @@ LATEST = """
     WHERE place <= :most ORDER BY driver, fleet, place
 """
 
+# --- Names ------------------------------------------------------------------------------------------------
+
+KEEP_NAMES = """
+    INSERT INTO names (account, driver, name, email, folded_name, folded_email, seen)
+    SELECT CAST(:account AS INTEGER), value ->> 'driver', value ->> 'name', value ->> 'email',
+        value ->> 'folded_name', value ->> 'folded_email', :seen
+    FROM json_rows(:rows) WHERE true
+    ON CONFLICT (account, driver) DO UPDATE SET name = excluded.name, email = excluded.email,
+        folded_name = excluded.folded_name, folded_email = excluded.folded_email, seen = excluded.seen
+    WHERE names.name <> excluded.name OR names.email <> excluded.email OR names.seen < :today
+"""
+"""Writes a name that has not changed once a day: what is held is kept in every run."""
+NAMES = """
+    SELECT driver AS id, CASE WHEN name = '' THEN email ELSE name END AS name FROM names
+    WHERE account = :account AND driver IN (SELECT value ->> 'id' FROM json_rows(:rows))
+    UNION ALL SELECT fleet, name FROM fleets
+    WHERE account = :account AND fleet IN (SELECT value ->> 'id' FROM json_rows(:rows))
+"""
+DRIVERS_CALLED = """
+    SELECT driver FROM names WHERE account = :account AND (folded_name = :folded OR folded_email = :folded)
+    ORDER BY driver
+"""
+DRIVERS_NAMED = """
+    SELECT driver FROM names WHERE account = :account
+    AND (folded_name LIKE :pattern ESCAPE '!' OR folded_email LIKE :pattern ESCAPE '!')
+    ORDER BY folded_name, folded_email, driver LIMIT :limit
+"""
+DRIVERS_REFERRED_TO = """
+    SELECT target FROM resolutions
+    WHERE account = :account AND reference = :reference AND substr(target, 1, 4) = 'drv_'
+"""
+DELETE_NAMES = "DELETE FROM names WHERE account = :account AND seen < :before"
+
+# --- Forgetting -------------------------------------------------------------------------------------------
+
+FORGOTTEN = "SELECT driver, digest FROM forgotten WHERE account = :account"
+FORGET = """
+    INSERT INTO forgotten (account, driver, digest, forgotten, purged)
+    SELECT CAST(:account AS INTEGER), value ->> 'driver', value ->> 'digest', :now, 0 FROM json_rows(:rows) WHERE true
+    ON CONFLICT DO NOTHING
+"""
+UNPURGED = "SELECT count(*) AS number FROM forgotten WHERE account = :account AND purged = 0"
+MARK_PURGED = "UPDATE forgotten SET purged = 1 WHERE account = :account"
+NAME_OF = "SELECT name, email FROM names WHERE account = :account AND driver = :driver"
+REFERENCES_TO = """
+    SELECT reference FROM resolutions
+    WHERE account = :account AND target = :driver AND replace(reference, '@', '') <> reference
+"""
+DELETE_NAME = "DELETE FROM names WHERE account = :account AND driver = :driver"
+DELETE_REFERENCES = """
+    DELETE FROM resolutions WHERE account = :account AND target = :driver AND replace(reference, '@', '') <> reference
+"""
+LISTS_WITH = "SELECT name, content FROM lists WHERE account = :account AND lower(content) LIKE :pattern ESCAPE '!'"
+REPLACE_LIST = "UPDATE lists SET content = :content WHERE account = :account AND name = :name"
+RUNS_WITH = """
+    SELECT number, plan, report FROM runs WHERE account = :account
+    AND (lower(plan) LIKE :pattern ESCAPE '!' OR lower(report) LIKE :pattern ESCAPE '!')
+"""
+REPLACE_DOCUMENTS = "UPDATE runs SET plan = :plan, report = :report WHERE account = :account AND number = :number"
+MESSAGES = "SELECT key, message FROM intents WHERE account = :account AND message IS NOT NULL AND message <> ''"
+REPLACE_MESSAGE = "UPDATE intents SET message = :message WHERE account = :account AND key = :key"
+
 # --- Deleting old runs ------------------------------------------------------------------------------------
 
 OLD_RUNS = """
@@ -227,3 +291,8 @@ _FILTERS = {
 def changes(*filters: str) -> str:
     """Return the statement that selects writes by these of run, driver and fleet; the newest come first."""
     return _CHANGES.format(filters="".join(_FILTERS[each] for each in filters))
+
+
+def containing(text: str) -> str:
+    """Return the pattern of texts that contain this one, for `LIKE :pattern ESCAPE '!'`."""
+    return "%" + re.sub("[!%_]", r"!\g<0>", text) + "%"

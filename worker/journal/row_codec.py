@@ -8,16 +8,19 @@ Neighbours: `queries` has the statements that write and read these rows, `journa
 import datetime
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from worker.core.model.desired import Origin
 from worker.core.model.identifiers import DriverId, FleetId, IntentKey, Membership, RunId
 from worker.core.model.outcomes import NOT_CONVERGING, OUTCOME_NAMES, Outcome
+from worker.core.model.people import Person, mentioned
 from worker.core.model.plan import Action, Change, GuardedPlan
 from worker.core.model.ports import Intent, OpenIntent, OwnWrite, PastChange, PastRefusals, PastRun, RecentChanges
 from worker.core.model.report import Report
 from worker.core.model.serialization import format_time, outcome_document, plan_document, report_document
+from worker.core.planning import near_misses
+from worker.journal import forgetting
 
 Row = Mapping[str, Any]
 Document = Mapping[str, Any]
@@ -32,16 +35,26 @@ _SHARED = ("held", "problems")
 # --- To rows ----------------------------------------------------------------------------------------------
 
 
-def begun(run: RunId, *, trigger: str, guarded: GuardedPlan, written: Sequence[Row], now: datetime.datetime) -> Row:
+def begun(
+    run: RunId,
+    *,
+    trigger: str,
+    guarded: GuardedPlan,
+    written: Sequence[Row],
+    now: datetime.datetime,
+    forgotten: forgetting.Tombstones,
+) -> Row:
     """Return the row of a run that begins with these rows of intents, and under `lists` what belongs to it."""
     lists, columns = dict[str, str](), dict[str, str | None]()
-    _store("plan", plan_document(guarded), list(map(_planned, written)), columns=columns, lists=lists)
+    document = _erased(plan_document(guarded), guarded, forgotten)
+    _store("plan", document, list(map(_planned, written)), columns=columns, lists=lists)
     return {"run": run, "trigger": trigger, "started": format_time(now), **columns, "lists": _list_rows(lists)}
 
 
-def finished(ended: Report, *, trigger: str, written: Sequence[Row]) -> Row:
+def finished(ended: Report, *, trigger: str, written: Sequence[Row], forgotten: forgetting.Tombstones) -> Row:
     """Return the row of a run that ended, and under `lists` what belongs to it; `written` are its intents by now."""
     document, lists, columns = report_document(ended), dict[str, str](), dict[str, str | None]()
+    document = _erased(document, ended.guarded, forgotten)
     _store("plan", document["plan"], list(map(_planned, written)), columns=columns, lists=lists)
     _store("report", {**document, "plan": None}, list(map(_resulted, written)), columns=columns, lists=lists)
     return {
@@ -71,6 +84,26 @@ def intents(group: Sequence[Intent], *, first: int = 0) -> list[Row]:
     ]
 
 
+def names(people: Mapping[DriverId, Person], forgotten: forgetting.Tombstones) -> list[Row]:
+    """Return the rows of people who were not forgotten."""
+    return [
+        {
+            "driver": driver,
+            "name": each.name,
+            "email": each.email,
+            "folded_name": folded(each.name),
+            "folded_email": folded(each.email),
+        }
+        for driver, each in sorted(people.items())
+        if driver not in forgotten
+    ]
+
+
+def folded(name: str) -> str:
+    """Return a name or an e-mail address as it is searched for."""
+    return text(near_misses.fold(name))
+
+
 def outcomes(group: Sequence[tuple[IntentKey, Outcome]]) -> list[Row]:
     """Return the rows that fill in outcomes. The last of several outcomes of one intent counts."""
     return [
@@ -87,6 +120,19 @@ def memberships(each: Collection[Membership]) -> list[Row]:
 def text(written: str) -> str:
     """Return the text without what a database cannot store: NUL, and halves of surrogate pairs."""
     return written.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
+
+
+def _erased(document: Document, guarded: GuardedPlan | None, forgotten: forgetting.Tombstones) -> Any:
+    """Return a document without the forgotten. Its names are not stored with it: the journal has them in one place."""
+    return forgetting.erased(_nameless(document), forgotten.eraser(guarded.people if guarded else None))
+
+
+def _nameless(document: Document) -> Document:
+    return {
+        key: _nameless(value) if key == "plan" and value is not None else value
+        for key, value in document.items()
+        if key != "names"
+    }
 
 
 def _store(
@@ -138,11 +184,22 @@ def _resulted(row: Row) -> Document:
 # --- From rows --------------------------------------------------------------------------------------------
 
 
-def documents(row: Row, written: Sequence[Row]) -> tuple[Document | None, Document | None]:
-    """Return the plan and the report of a run whose intents are `written`."""
+def documents(
+    row: Row, written: Sequence[Row], names: Callable[[Iterable[str]], Mapping[str, str]]
+) -> tuple[Document | None, Document | None]:
+    """Return the plan and the report of a run whose intents are `written`; `names` looks up what ids are called."""
     plan = _restore(row, "plan", list(map(_planned, written)))
     report = _restore(row, "report", list(map(_resulted, written)))
-    return plan, None if report is None else {**report, "plan": plan}
+    known = {} if plan is None else {"names": names(named_ids(plan))}
+    plan = None if plan is None else {**plan, **known}
+    return plan, None if report is None else {**report, "plan": plan, "names": known.get("names", {})}
+
+
+def named_ids(plan: Document) -> frozenset[str]:
+    """Return the ids of the drivers and fleets that a plan is about."""
+    every = [*plan["changes"], *plan["held"]]
+    problems = [f"{each['where']}: {each['message']}" for each in plan["problems"]]
+    return mentioned(problems) | {each[kind] for each in every for kind in ("driver", "fleet")}
 
 
 def _restore(row: Row, name: str, derived: Sequence[Document]) -> Document | None:

@@ -154,6 +154,19 @@ class WriterSession(Session):
         self._checked = self._clock.uptime()
         return done
 
+    def purge(self) -> bool:
+        """Rewrite the file if something in it was forgotten; return whether no trace of that is left.
+
+        SQLite leaves deleted text in free pages and in its log. PostgreSQL removes it when it next vacuums.
+        """
+        database = self._ensure_writer()
+        if not self._within(database, lambda found: found.query(queries.UNPURGED)[0]["number"], write=False):
+            return True
+        if not database.purge():
+            return False
+        self._within(database, lambda found: found.execute(queries.MARK_PURGED), write=True)
+        return True
+
     def close(self) -> None:
         """Close the connection and release the lock. Allowed at any time, once no other session is open."""
         file = self._file

@@ -7,6 +7,7 @@ their own. Neighbours: implements `ports.Journal` and `ports.RunHistory` with th
 """
 
 import datetime
+import functools
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TypeVar
 
@@ -31,7 +32,7 @@ from worker.core.model.ports import (
 from worker.core.model.report import Report
 from worker.core.model.serialization import format_time
 from worker.journal import address as addresses
-from worker.journal import connection, queries, row_codec, session
+from worker.journal import connection, queries, row_codec, session, sql_names
 
 Result = TypeVar("Result")
 
@@ -39,7 +40,7 @@ _ALL = 1 << 62
 """A limit for statements that need one."""
 
 
-class SqlJournal:
+class SqlJournal(sql_names.SqlNames):
     """Implements ports.Journal and ports.RunHistory on SQLite or PostgreSQL; opened when it is first used."""
 
     def __init__(self, url: str, *, clock: Clock, account: str = "default") -> None:
@@ -105,7 +106,11 @@ class SqlJournal:
 
         def work(database: connection.Connection) -> None:
             now, written = self._now(), row_codec.intents(intents)
-            begun = row_codec.begun(run, trigger=trigger, guarded=guarded, written=written, now=now)
+            forgotten = sql_names.tombstones(database)
+            begun = row_codec.begun(
+                run, trigger=trigger, guarded=guarded, written=written, now=now, forgotten=forgotten
+            )
+            sql_names.keep(database, guarded.people, forgotten, now=now)
             number = database.query(queries.NEXT_RUN_NUMBER)[0]["number"]
             database.write_rows(queries.KEEP_LISTS, begun["lists"])
             database.execute(queries.BEGIN_RUN, {**begun, "number": number})
@@ -137,7 +142,11 @@ class SqlJournal:
         outcomes = row_codec.outcomes(group)
 
         def work(database: connection.Connection) -> None:
-            rows = [{**row, "account": database.account} for row in outcomes]
+            erase = sql_names.tombstones(database).eraser()
+            rows = [
+                {**row, "message": erase(row["message"] or "") or row["message"], "account": database.account}
+                for row in outcomes
+            ]
             if database.write_rows(queries.RECORD, rows, {"settled": format_time(self._now())}) != len(rows):
                 _require_recorded(database, rows)
 
@@ -150,13 +159,17 @@ class SqlJournal:
         def work(database: connection.Connection) -> None:
             begun = database.query(queries.RUN, {"run": finished.run})
             written = database.query(queries.RUN_INTENTS, {"number": begun[0]["number"]}) if begun else ()
-            row = row_codec.finished(finished, trigger=trigger, written=written)
+            forgotten = sql_names.tombstones(database)
+            row = row_codec.finished(finished, trigger=trigger, written=written, forgotten=forgotten)
+            if finished.guarded is not None:
+                sql_names.keep(database, finished.guarded.people, forgotten, now=finished.finished)
             database.write_rows(queries.KEEP_LISTS, row["lists"])
             if not database.execute(queries.FINISH_RUN, row):
                 number = database.query(queries.NEXT_RUN_NUMBER)[0]["number"]
                 database.execute(queries.ADD_FINISHED_RUN, {**row, "number": number})
 
         await self._write(work)
+        await self._run(self._writer.purge)
 
     async def approved(self, digest: str, *, now: datetime.datetime) -> bool:
         """Return whether the held changes of this plan have an approval that is valid and not used up."""
@@ -179,9 +192,14 @@ class SqlJournal:
             for reference, target in resolutions.items()
             if known.get(row_codec.text(reference)) != target
         ]
+
+        def work(database: connection.Connection) -> None:
+            forgotten = sql_names.tombstones(database)
+            rows = [row for row in new if not forgotten.knows_address(row["reference"])]
+            database.write_rows(queries.REMEMBER, rows, {"remembered": format_time(self._now())})
+
         if new:
-            remembered = {"remembered": format_time(self._now())}
-            await self._write(lambda database: database.write_rows(queries.REMEMBER, new, remembered))
+            await self._write(work)
 
     async def unconfirmed_writes(self, *, since: datetime.datetime) -> Mapping[row_codec.Write, int]:
         """Return how many writes of each change, in a row, were accepted but not seen by a reading."""
@@ -231,6 +249,7 @@ class SqlJournal:
             database.write_rows(queries.DELETE_RUNS, old)
             database.execute(queries.DELETE_LISTS)
             database.execute(queries.DELETE_APPROVALS, then)
+            database.execute(queries.DELETE_NAMES, then)
 
         if await self._ask(queries.OLD_RUNS, then):
             await self._write(work)
@@ -259,7 +278,8 @@ class SqlJournal:
             database: connection.Connection,
         ) -> tuple[row_codec.Document | None, row_codec.Document | None]:
             for row in database.query(queries.DOCUMENTS, {"run": row_codec.text(run)}):
-                return row_codec.documents(row, database.query(queries.RUN_INTENTS, {"number": row["number"]}))
+                written = database.query(queries.RUN_INTENTS, {"number": row["number"]})
+                return row_codec.documents(row, written, functools.partial(sql_names.look_up, database))
             return None, None
 
         return await self._look_up(work) or (None, None)

@@ -203,7 +203,7 @@ class ServiceState:
         )
         drivers = {result.change.driver for result in finished.results}
         drivers |= {held.change.driver for held in plan_result.guarded.held}
-        self._driver_names = {driver: actual.names[driver] for driver in drivers & actual.names.keys()}
+        self._driver_names = {driver: actual.people[driver].shown for driver in drivers & actual.people.keys()}
 
     def _update_sources(self, sources: Sequence[SourceRevision]) -> None:
         before = self._sources

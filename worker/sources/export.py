@@ -39,7 +39,7 @@ class _Labels:
     """Chooses each driver's reference, and the names that are written as comments."""
 
     def __init__(self, actual: Actual, *, by: ReferenceStyle) -> None:
-        self._names = actual.names
+        self._people = actual.people
         self._fleets = actual.fleets
         unique = {found[0]: email for email, found in actual.emails.items() if len(found) == 1}
         self._references: Mapping[DriverId, str] = unique if by == "email" else {}
@@ -50,7 +50,7 @@ class _Labels:
         return email if _SAFE_EMAIL.fullmatch(email) and KEY_PREFIX not in email else driver
 
     def comment(self, driver: DriverId) -> str:
-        name = self._names.get(driver, "")
+        name = self._people[driver].shown if driver in self._people else ""
         return "" if name == self.reference(driver) else _comment(name)
 
     def fleet_comment(self, fleet: FleetId) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from worker.core.model.desired import DriverRef
 from worker.core.model.identifiers import DriverId, FleetId
+from worker.core.model.people import Person
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class Actual:
     metadata: Mapping[tuple[str, str], tuple[DriverId, ...]] = dataclasses.field(default_factory=dict)
     near_misses: Mapping[DriverRef, Mapping[DriverId, str]] = dataclasses.field(default_factory=dict)
     similar: Mapping[DriverRef, tuple[str, ...]] = dataclasses.field(default_factory=dict)
-    names: Mapping[DriverId, str] = dataclasses.field(default_factory=dict)
+    people: Mapping[DriverId, Person] = dataclasses.field(default_factory=dict)
     statuses: Mapping[DriverId, str] = dataclasses.field(default_factory=dict)
     unreadable: frozenset[DriverId] = frozenset()
     absent: frozenset[DriverId] = frozenset()

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 
 from worker.core.model.desired import Origin, SourceRevision
 from worker.core.model.identifiers import Account, DriverId, FleetId, Membership, Resolutions
+from worker.core.model.people import Person, mentioned
 from worker.core.model.plan_digest import held_digest
 from worker.core.model.problem import Problem
 
@@ -112,7 +113,8 @@ class GuardedPlan:
     `changes` are allowed and `held` are not; together they are the whole plan. `unsettled` means that a reference did
     not resolve or a listing is incomplete, so the plan may not cover everything. `approved` are those of the allowed
     changes that a guard held until the digest `approval` was approved. `held_digest` is what approves the held changes;
-    it is empty without any.
+    it is empty without any. `people` and `fleet_names` have the harmless names of those that the plan is about; no
+    digest covers them.
     """
 
     account: Account
@@ -130,6 +132,8 @@ class GuardedPlan:
     approved: frozenset[Change] = frozenset()
     approval: str = ""
     concerned: Mapping[DriverId, ConcernedDriver] = dataclasses.field(default_factory=dict, compare=False)
+    people: Mapping[DriverId, Person] = dataclasses.field(default_factory=dict, compare=False)
+    fleet_names: Mapping[FleetId, str] = dataclasses.field(default_factory=dict, compare=False)
     held_digest: str = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:
@@ -137,6 +141,24 @@ class GuardedPlan:
         digest = held_digest(self.account, (held.change for held in self.held)) if self.held else ""
         object.__setattr__(self, "held_digest", digest)
 
+    @property
+    def names(self) -> dict[str, str]:
+        """Return the names of drivers and fleets by id, sorted by id."""
+        shown: dict[str, str] = {driver: person.shown for driver, person in self.people.items()}
+        return dict(sorted((id, name) for id, name in (shown | {**self.fleet_names}).items() if name))
+
     def approval_used_by(self, changes: Iterable[Change]) -> str | None:
         """Return the digest whose approval is used up by making these changes, or None."""
         return self.approval if self.approval and not self.approved.isdisjoint(changes) else None
+
+
+def concerned_ids(
+    changes: Iterable[Change], held: Iterable[HeldChange], problems: Iterable[Problem]
+) -> tuple[frozenset[DriverId], frozenset[FleetId]]:
+    """Return the drivers and fleets that changes, held changes and problems are about."""
+    every = [*changes, *(each.change for each in held)]
+    texts = [str(problem) for problem in problems]
+    named = mentioned(texts)
+    drivers = {change.driver for change in every} | {DriverId(id) for id in named if id.startswith("drv_")}
+    fleets = {change.fleet for change in every} | {FleetId(id) for id in named if id.startswith("flt_")}
+    return frozenset(drivers), frozenset(fleets)

@@ -10,6 +10,7 @@ import enum
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NewType, Protocol
 
+from worker.core.model import registers
 from worker.core.model.actual import Driver, Fleet
 from worker.core.model.desired import SourceReading
 from worker.core.model.identifiers import Account, DriverId, FleetId, IntentKey, Membership, Resolutions, RunId
@@ -316,7 +317,7 @@ class PastChange:
     message: str | None
 
 
-class RunHistory(Protocol):
+class RunHistory(registers.NameRegister, Protocol):
     """The durable record, as commands and the status page read it. Works without being the writer."""
 
     async def runs(self, *, limit: int | None = None) -> tuple[PastRun, ...]:

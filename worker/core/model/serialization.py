@@ -58,6 +58,7 @@ def plan_document(guarded: GuardedPlan) -> Document:
             "drivers": guarded.drivers,
         },
         "cost": {"requests": guarded.cost.requests, "seconds": guarded.cost.seconds},
+        "names": guarded.names,
     }
 
 
@@ -92,6 +93,7 @@ def report_document(finished: Report) -> Document:
             "rate_limited": finished.traffic.rate_limited,
         },
         "error": None if finished.error is None else error_document(finished.error),
+        "names": {} if finished.guarded is None else finished.guarded.names,
     }
 
 
@@ -164,6 +166,16 @@ def past_report_document(
     }
 
 
+def past_changes_document(driver: str, changes: Sequence[PastChange], *, names: Mapping[str, str]) -> Document:
+    """Return the changes of one driver as `why` lists them."""
+    listed = [
+        {"run": each.run, "trigger": each.trigger, "recorded": format_time(each.recorded), **_past_change(each)}
+        | {"origin": None if each.change.origin is None else str(each.change.origin)}
+        for each in changes
+    ]
+    return {"driver": driver, "changes": listed, "names": dict(names)}
+
+
 def _sort_key(change: Document) -> tuple[str, str, str]:
     return (change["fleet"], change["action"], change["driver"])
 
@@ -183,7 +195,8 @@ def _past_change(past: PastChange) -> Document:
 
 def _report_of_cut_off_run(plan: Document | None) -> Document:
     traffic = {"reads": None, "writes": None, "retries": None, "rate_limited": None}
-    return {"format": REPORT_FORMAT, "plan": plan, "problems": [], "requests": traffic, "error": None}
+    names = {} if plan is None else plan.get("names", {})
+    return {"format": REPORT_FORMAT, "plan": plan, "problems": [], "requests": traffic, "error": None, "names": names}
 
 
 def error_document(each: FleetSyncError) -> Document:

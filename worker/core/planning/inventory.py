@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from worker.core.model.actual import Actual, Driver, Fleet
 from worker.core.model.desired import DriverByEmail, DriverByMetadata, DriverRef
 from worker.core.model.identifiers import DriverId, FleetId
+from worker.core.model.people import People, Person, pack
 from worker.core.planning import near_misses, references, similar
 
 TOLERANCE = 0.01
@@ -23,7 +24,7 @@ class Inventory:
         """Start empty; index the references `wanted`, and with `all_emails` every e-mail address."""
         self._all_emails = all_emails
         self._memberships: dict[DriverId, frozenset[FleetId]] = {}
-        self._names: dict[DriverId, str] = {}
+        self._people: dict[DriverId, str] = {}
         self._statuses: dict[DriverId, str] = {}
         self._absent: set[DriverId] = set()
         self._unreadable: set[DriverId] = set()
@@ -50,7 +51,7 @@ class Inventory:
             self._contradicted |= before ^ driver.fleets
             return False
         if driver.name or driver.email:
-            self._names[driver.id] = driver.name or driver.email
+            self._people[driver.id] = pack(Person(driver.name, driver.email))
         self._add_email(driver.id, driver.email)
         for entry in driver.metadata.items() if self._metadata else ():
             if entry in self._metadata:
@@ -110,7 +111,7 @@ class Inventory:
             self._metadata[entry] |= found
         self._near_misses.merge(later._near_misses)
         self._others.update(later._others)
-        self._names.update((driver, later._names[driver]) for driver in unseen & later._names.keys())
+        self._people.update((driver, later._people[driver]) for driver in unseen & later._people.keys())
         self._statuses.update(later._statuses)
         self._unreadable |= later._unreadable
         return bool(unseen)
@@ -166,7 +167,7 @@ class Inventory:
             metadata={entry: tuple(sorted(found)) for entry, found in self._metadata.items()},
             near_misses=self._near_misses.found,
             similar=self._similar(),
-            names=self._names,
+            people=People(self._people),
             statuses=self._statuses,
             unreadable=self.unreadable(),
             absent=frozenset(self._absent - self._memberships.keys()),

@@ -116,3 +116,27 @@ CREATE TABLE absences (
     since TEXT NOT NULL,
     PRIMARY KEY (account, driver, fleet)
 );
+
+-- What Charge calls the drivers that a change, a held change or a problem was about. The folded texts are for
+-- searching.
+CREATE TABLE names (
+    account INTEGER NOT NULL REFERENCES accounts (account),
+    driver TEXT NOT NULL,
+    name TEXT NOT NULL,
+    email TEXT NOT NULL,
+    folded_name TEXT NOT NULL,
+    folded_email TEXT NOT NULL,
+    seen TEXT NOT NULL,
+    PRIMARY KEY (account, driver)
+);
+
+-- The drivers whose name and e-mail addresses must not be stored. `digest` recognises an address and is empty if none
+-- was known. `purged` is 1 once the file holds no trace of what was deleted.
+CREATE TABLE forgotten (
+    account INTEGER NOT NULL REFERENCES accounts (account),
+    driver TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    forgotten TEXT NOT NULL,
+    purged INTEGER NOT NULL,
+    PRIMARY KEY (account, driver, digest)
+);

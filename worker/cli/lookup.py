@@ -1,0 +1,54 @@
+"""Finds the driver or fleet that a person means: by id, e-mail address or name, as the journal knows them.
+
+Invariant: an ambiguous name is an error that lists what it may mean; nothing is guessed. Neighbours:
+`record_commands` calls this.
+"""
+
+import itertools
+
+import click
+
+from worker.cli import render
+from worker.core.model.identifiers import DriverId, FleetId
+from worker.core.model.ports import RunHistory
+from worker.core.planning import near_misses, references
+
+_MOST_SHOWN = 10
+
+
+async def driver(record: RunHistory, text: str) -> DriverId:
+    """Return the driver with this id, e-mail address or name. Raises click.BadParameter."""
+    if text.startswith("drv_"):
+        try:
+            return references.parse_driver_id(text)
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from None
+    found = await record.drivers_named(text, limit=_MOST_SHOWN + 1)
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise click.BadParameter(
+            f"the journal knows no driver by the name or e-mail address {render.printable(text)!r}: it knows those "
+            "whom a change, a held change or a problem was about. Write the id (drv_ and 32 letters or digits)."
+        )
+    names = await record.names(found)
+    lines = [f"  {each}  {render.printable(names.get(each, ''))}".rstrip() for each in found[:_MOST_SHOWN]]
+    more = ["  …"] if len(found) > _MOST_SHOWN else []
+    raise click.BadParameter("\n".join(["several drivers match; write the id of one:", *lines, *more]))
+
+
+async def fleet(record: RunHistory, text: str) -> FleetId:
+    """Return the fleet with this id, or the only one with this name. Raises click.BadParameter."""
+    if text.startswith("flt_"):
+        try:
+            return references.parse_fleet_id(text)
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from None
+    known = await record.fleets()
+    found = [id for id, name in known.items() if near_misses.fold(name) == near_misses.fold(text)]
+    if len(found) == 1:
+        return found[0]
+    what = "several fleets have" if found else "the journal knows no fleet with"
+    shown = [f"{name} ({id})" for id, name in itertools.islice(known.items(), _MOST_SHOWN)]
+    message = f"{what} the name {render.printable(text)!r}. Write the fleet's id (flt_ and 32 letters or digits)"
+    raise click.BadParameter(f"{message}; known are {', '.join(shown)}.")
