@@ -4,7 +4,7 @@ import dataclasses
 
 from tests.core.worlds import DEPOT, NOW, VANS, A, B
 from worker.core.model.identifiers import IntentKey, RunId
-from worker.core.model.outcomes import NOT_CONVERGING, Deferred, Unknown
+from worker.core.model.outcomes import NOT_CONVERGING, Deferred, Stale, Unknown
 from worker.core.model.plan import Action, Change
 from worker.core.model.ports import Intent, OpenIntent
 from worker.core.planning import unclear_writes
@@ -50,3 +50,13 @@ def test_no_other_fleet_is_taken_from_a_driver_whose_wanted_one_may_still_go() -
 def test_a_write_that_charge_accepted_is_not_sent_again_under_its_key() -> None:
     found = unclear_writes.sort_out([dataclasses.replace(OPEN, code=NOT_CONVERGING)], {ATTACH})
     assert (found.resendable, found.waiting, found.problems) == ({}, {}, ())
+
+
+def test_a_change_that_was_sent_and_is_not_sent_again_is_unknown_for_whatever_reason() -> None:
+    found = unclear_writes.sort_out([OPEN], {ATTACH, DETACH})
+    waits, gone = Deferred(0, "attach_first", "waits"), Stale("the driver no longer exists")
+    assert found.unless_sent({ATTACH: waits, DETACH: waits}) == {
+        ATTACH: Unknown(2, "attach_first", "waits; the attempt of run_1 may still take effect"),
+        DETACH: waits,
+    }
+    assert found.unless_sent({ATTACH: gone}) == {ATTACH: gone}

@@ -8,6 +8,7 @@ from tests.support import harness
 from tests.support import sandbox as support
 from tests.support.harness import DEPOT, VANS, A, B
 from worker.core.model.outcomes import Outcome
+from worker.core.model.plan import Action
 from worker.core.model.report import Report
 from worker.core.pacing import retry_policy
 from worker.core.safety import guard
@@ -182,3 +183,49 @@ async def test_an_unclear_write_that_the_sources_no_longer_want_is_a_problem_of_
         await anyio.sleep(121)
         assert (await account_harness.reconcile({VANS: [A]})).exit_code == 0
         tasks.cancel_scope.cancel()
+
+
+class DetachesDeliveredLate(DeliveredLate):
+    """The same, but only detaches are late."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/attach"):
+            return await support.transport(self._harness.sandbox).handle_async_request(request)
+        return await super().handle_async_request(request)
+
+
+async def test_a_detach_that_was_sent_is_unknown_although_its_attach_vanishes_before_the_next_attempt() -> None:
+    """Found by a simulated world: it was recorded as not made, and took effect later."""
+    held = harness.state_of({VANS: [A], DEPOT: []})
+
+    class Meddling(DetachesDeliveredLate):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            if request.url.path.endswith("/detach"):
+                held.detach(A, DEPOT)
+                held.change_fleet(DEPOT, status="archived")  # so that the membership cannot be restored
+            return await super().handle_async_request(request)
+
+    async with anyio.create_task_group() as tasks:
+        account_harness = harness.Harness(held, new_transport=lambda: gateway)
+        gateway = Meddling(account_harness, tasks, seconds=10_000)
+        finished = await account_harness.reconcile({VANS: [], DEPOT: [A]})
+        tasks.cancel_scope.cancel()
+    outcomes = {result.change.action: result.outcome for result in finished.results if not result.repair}
+    assert len(gateway.keys) >= 1
+    assert outcomes[Action.DETACH].name == "unknown"
+
+
+async def test_a_detach_that_was_sent_is_unknown_while_its_attach_backs_off() -> None:
+    held = harness.state_of({VANS: [A], DEPOT: []})
+    held.change_fleet(DEPOT, status="archived")
+    async with anyio.create_task_group() as tasks:
+        account_harness = harness.Harness(
+            held, new_transport=lambda: gateway, policy=retry_policy.RetryPolicy(max_attempts=1)
+        )
+        gateway = DetachesDeliveredLate(account_harness, tasks, seconds=10_000)
+        refused = await account_harness.reconcile({VANS: [A], DEPOT: [A]})
+        assert harness.outcome(refused, A, DEPOT) == "refused"
+        assert _name(await account_harness.reconcile({VANS: []})) == "unknown"
+        finished = await account_harness.reconcile({VANS: [], DEPOT: [A]})
+        tasks.cancel_scope.cancel()
+    assert (harness.outcome(finished, A, DEPOT), _name(finished)) == ("deferred", "unknown")

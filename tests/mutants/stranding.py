@@ -66,6 +66,20 @@ DEFECTS = (
         ("tests/engine/test_reader.py",),
     ),
     Defect(
+        "recording as not made what an earlier attempt of this run may have done",
+        "worker/engine/driver_lane.py",
+        "pending.outcome = outcome = membership_writer.unless_unclear(pending.attempts, outcome)",
+        "pending.outcome = outcome",
+        UNCLEAR,
+    ),
+    Defect(
+        "recording as not made what an attempt of an earlier run may have done",
+        "worker/core/planning/unclear_writes.py",
+        "    if not isinstance(outcome, Deferred):\n",
+        "    if isinstance(outcome, Deferred):\n",
+        UNCLEAR,
+    ),
+    Defect(
         "going on after a source changed",
         "worker/engine/source_watch.py",
         "self._superseded = True",

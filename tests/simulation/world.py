@@ -225,7 +225,8 @@ class _World:
         around.sandbox.quirks = draw.without_obstacles(self._spec.quirks)
         self._seen.note("world", "is quiet")
         now = around.wall.now()
-        late = [moment for moment in self._spec.boundaries if now <= moment <= now + _TWO_HOURS]
+        longest = _TWO_HOURS + settings.grace + 8 * settings.late_effects  # from here until the world is judged
+        late = [moment for moment in self._spec.boundaries if now <= moment <= now + longest]
         wait = max(late) - now if late else datetime.timedelta()
         # What is unclear stays so until it can no longer take effect; refused changes back off; absences have a grace.
         await trio.sleep((wait + settings.late_effects).total_seconds() + 1)

@@ -250,10 +250,10 @@ class DriverLane:
             self._unattached = change.fleet
 
     def _finish(self, pending: PendingWrite, outcome: Outcome) -> None:
-        """Keep the outcome of a change, and hand it to the journal."""
+        """Keep the outcome of a change, and hand it to the journal. What stopped it says nothing of earlier attempts."""
         if pending.outcome is None:
             self._context.progress.step()
-        pending.outcome = outcome
+        pending.outcome = outcome = membership_writer.unless_unclear(pending.attempts, outcome)
         self._outcomes.add(pending.intent.key, outcome)
         self._writer.log_outcome(pending.intent.change, outcome)
 

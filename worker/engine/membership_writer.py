@@ -268,11 +268,17 @@ class MembershipWriter:
         )
 
 
-def unsent(attempts: request_executor.Attempts, code: str, message: str) -> Outcome:
-    """Return the outcome of a write that is not sent (again): unclear if an earlier attempt may have taken effect."""
-    if attempts.maybe_applied:
-        return Unknown(attempts.count, code, f"{message}; an earlier attempt may still take effect")
+def unsent(attempts: request_executor.Attempts, code: str, message: str) -> Deferred:
+    """Return the outcome of a write that is not sent (again)."""
     return Deferred(attempts.count, code, f"{message}; not sent")
+
+
+def unless_unclear(attempts: request_executor.Attempts, outcome: Outcome) -> Outcome:
+    """Return the outcome, or `Unknown` in place of `Deferred` where an earlier attempt may still take effect."""
+    if not isinstance(outcome, Deferred) or not attempts.maybe_applied:
+        return outcome
+    message = f"{outcome.message}; an earlier attempt may still take effect"
+    return Unknown(attempts.count, outcome.code, message, outcome.request_id)
 
 
 def interrupted(attempts: request_executor.Attempts, reason: FleetSyncError | None) -> Outcome:

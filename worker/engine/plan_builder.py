@@ -167,8 +167,10 @@ class PlanBuilder:
             desired,
             actual,
             dataclasses.replace(guarded, unsettled=guarded.unsettled or bool(unclear.problems)),
-            skipped=attach_first.skipped_changes(
-                guarded.changes, {**postponed, **unclear.waiting}, held=[held.change for held in guarded.held]
+            skipped=unclear.unless_sent(
+                attach_first.skipped_changes(
+                    guarded.changes, {**postponed, **unclear.waiting}, held=[held.change for held in guarded.held]
+                )
             ),
             resendable=unclear.resendable,
             resolutions=decision.resolutions_to_remember,

@@ -97,7 +97,7 @@ class Reconciler:
         saved = dataclasses.replace(saved, people=_people(saved, actual))
         unclear = unclear_writes.sort_out(still_open, frozenset(saved.changes))
         stale = {change: outcome for change in saved.changes if (outcome := observation.stale_reason(change, actual))}
-        skipped = _skipped(saved, unclear) | stale
+        skipped = unclear.unless_sent(_skipped(saved, unclear) | stale)
         to_apply = _ToApply(saved, skipped, unclear.resendable, _seen_now(saved, actual), actual)
         return await self._finish(await self._apply(to_apply, trigger="apply"), trigger="apply")
 

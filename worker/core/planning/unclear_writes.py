@@ -31,6 +31,13 @@ class UnclearWrites:
     waiting: Mapping[Change, Outcome]
     problems: tuple[Problem, ...]
 
+    def unless_sent(self, skipped: Mapping[Change, Outcome]) -> dict[Change, Outcome]:
+        """Return the outcomes of changes that this run does not send: of those sent before, the effect is unknown."""
+        return {
+            change: _not_repeated(self.resendable[change], outcome) if change in self.resendable else outcome
+            for change, outcome in skipped.items()
+        }
+
 
 def sort_out(open_intents: Iterable[OpenIntent], planned: Collection[Change]) -> UnclearWrites:
     """Compare the open intents of earlier runs with the changes that this run plans.
@@ -70,6 +77,13 @@ def _dangerous(each: OpenIntent) -> str:
 def _outcome(each: OpenIntent) -> Unknown:
     message = f"not sent: the attempt of {each.run} and its repetition may still take effect"
     return Unknown(each.attempts, UNCLEAR, message)
+
+
+def _not_repeated(each: OpenIntent, outcome: Outcome) -> Outcome:
+    if not isinstance(outcome, Deferred):
+        return outcome
+    message = f"{outcome.message}; the attempt of {each.run} may still take effect"
+    return Unknown(max(1, each.attempts), outcome.code, message)
 
 
 def _problem(each: OpenIntent) -> Problem:
