@@ -250,7 +250,7 @@ class DriverLane:
             self._unattached = change.fleet
 
     def _finish(self, pending: PendingWrite, outcome: Outcome) -> None:
-        """Keep the outcome of a change, and hand it to the journal. What stopped it says nothing of earlier attempts."""
+        """Keep the outcome of a change, and hand it to the journal. An earlier attempt may take effect nevertheless."""
         if pending.outcome is None:
             self._context.progress.step()
         pending.outcome = outcome = membership_writer.unless_unclear(pending.attempts, outcome)
