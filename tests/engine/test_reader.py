@@ -44,6 +44,29 @@ async def test_many_fleets_are_read_by_listing_all_drivers_once() -> None:
     assert actual.directory_complete
 
 
+class Slow(httpx.AsyncBaseTransport):
+    """A connection to a server that takes its time."""
+
+    def __init__(self, server: httpx.AsyncBaseTransport) -> None:
+        self._server = server
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        await anyio.sleep(0.1)
+        return await self._server.handle_async_request(request)
+
+
+async def test_many_fleets_are_listed_side_by_side_where_answers_take_their_time() -> None:
+    """Three pages of all drivers one after the other would take longer than four side by side."""
+    fleets = [harness.fleet_id(letter) for letter in "ABCD"]
+    held = harness.state_of({fleet: big_accounts.DRIVERS[7 * n : 7 * n + 7] for n, fleet in enumerate(fleets)})
+    account_harness = harness.Harness(
+        held, page_size=10, new_transport=lambda: Slow(support.transport(account_harness.sandbox))
+    )
+    actual = await account_harness.read({fleet: [] for fleet in fleets})
+    assert sorted(big_accounts.listed(account_harness)) == fleets
+    assert len(actual.memberships) == 28
+
+
 async def test_listing_all_is_given_up_where_it_turns_out_dearer() -> None:
     """Drivers in no fleet show up in no figure beforehand."""
     held, fleets = big_accounts.ten_fleets()

@@ -1,8 +1,9 @@
-"""Reads who is in which fleet: each managed fleet's listing, or all drivers once, whichever takes fewer requests.
+"""Reads who is in which fleet: each managed fleet's listing, or all drivers once, whichever is cheaper or quicker.
 
 Invariants: a fleet that fails a check of completeness is read a second time, and is then incomplete, with the reason;
 an object that cannot be read makes its own driver unknown and no other. Neighbours: `reader` calls this, `pagination`
-follows pages, `core.planning.inventory` collects the drivers and checks completeness.
+follows pages, `core.pacing.listing_choice` chooses the listings, `core.planning.inventory` collects the drivers and
+checks completeness.
 """
 
 import dataclasses
@@ -24,6 +25,7 @@ from worker.core.model.errors import (
 )
 from worker.core.model.identifiers import DriverId, FleetId
 from worker.core.model.ports import DriverPage, Stage
+from worker.core.pacing import listing_choice
 from worker.core.planning import inventory
 from worker.engine import concurrency, pagination, run_context
 
@@ -73,11 +75,12 @@ class DriverReader:
     async def read(self, managed: Collection[FleetId]) -> None:
         """Read the managed fleets, and every driver that a row names by id and that is in none of them."""
         named = {reference.id for reference in self._references if isinstance(reference, DriverById)}
-        by_fleet = self._requests_by_fleet(managed, len(named))
+        fleets, everyone = self._pages_by_fleet(managed, len(named)), self._pages_of_all(len(named))
         if len(named) < len(self._references):
             await self._read_directory(managed)
         else:
-            if self._requests_for_all(len(named)) >= by_fleet or await self._list_all(max_pages=by_fleet):
+            pace = self._executor.pace(self._options.concurrency)
+            if listing_choice.by_fleet(fleets, everyone, pace) or await self._list_all(max_pages=fleets.requests):
                 await self._list_each(managed)
             await self._reread_doubtful(managed)
         unreadable = self._inventory.unreadable()
@@ -120,16 +123,17 @@ class DriverReader:
             self._directory_complete = False
         await self.retrieve(rest)
 
-    def _requests_by_fleet(self, managed: Iterable[FleetId], named: int) -> int:
-        """Return the requests that it takes to list each fleet, and to retrieve drivers that cannot be in any yet."""
+    def _pages_by_fleet(self, managed: Iterable[FleetId], named: int) -> listing_choice.Pages:
+        """Return what it takes to list each fleet, and to retrieve drivers that cannot be in any yet."""
         totals = [self._fleets[fleet].total_drivers or 0 for fleet in managed]
-        pages = sum(max(1, math.ceil(total / self._options.page_size)) for total in totals)
-        return pages + max(0, named - sum(totals))
+        chains = [max(1, math.ceil(total / self._options.page_size)) for total in totals]
+        return listing_choice.Pages(sum(chains) + max(0, named - sum(totals)), max(chains, default=0))
 
-    def _requests_for_all(self, named: int) -> int:
-        """Estimate the requests that it takes to list all drivers: those in no fleet appear in no total."""
+    def _pages_of_all(self, named: int) -> listing_choice.Pages:
+        """Estimate what it takes to list all drivers: those in no fleet appear in no total."""
         known = sum(fleet.total_drivers or 0 for fleet in self._fleets.values())
-        return max(1, math.ceil(max(known, named) / self._options.page_size))
+        pages = max(1, math.ceil(max(known, named) / self._options.page_size))
+        return listing_choice.Pages(pages, pages)
 
     async def _read_directory(self, managed: Collection[FleetId]) -> None:
         """Read all drivers and the managed fleets; once more if a fleet shows a driver that the list left out."""
@@ -223,8 +227,7 @@ class DriverReader:
         if self._inventory.merge(later) and self._directory_complete:
             log.warning("listing_broken", listing="drivers", reason="a fleet shows drivers that it left out")
             self._directory_complete = False
-        for fleet in sorted(doubts.keys() - self._incomplete.keys()):
-            self._inventory.replace_fleet(later, fleet)
+        self._inventory.replace_fleets(later, doubts.keys() - self._incomplete.keys())
         for fleet, reason in self._incomplete.items():
             log.warning("fleet_incomplete", fleet=fleet, reason=reason)
 

@@ -22,7 +22,7 @@ from worker.core.model.errors import (
     Unreachable,
 )
 from worker.core.model.report import Traffic
-from worker.core.pacing import retry_policy
+from worker.core.pacing import listing_choice, retry_policy
 from worker.engine import cancellation, rate_limiter
 
 log = structlog.get_logger()
@@ -65,6 +65,7 @@ class RequestExecutor:
         self._budget = retry_policy.RetryBudget()
         self._last_success = self._last_warning = anyio.current_time()
         self._never_connected = True
+        self._answered, self._waited = 0, 0.0
         self._traffic = {"reads": 0, "writes": 0, "retries": 0, "rate_limited": 0}
         self.cancellation = run_cancellation
 
@@ -82,6 +83,11 @@ class RequestExecutor:
     def seconds_between_turns(self) -> float:
         """Return the seconds between two turns at the present rate."""
         return 1 / self._limiter.rate()
+
+    def pace(self, concurrency: int) -> listing_choice.Pace:
+        """Return how fast requests went so far, if `concurrency` of them may be in flight."""
+        latency = self._waited / max(1, self._answered)
+        return listing_choice.Pace(self.seconds_between_turns, latency, concurrency)
 
     async def execute(
         self,
@@ -147,6 +153,8 @@ class RequestExecutor:
         self._budget.succeeded()
         self._last_success = anyio.current_time()
         self._never_connected = False
+        self._answered += 1
+        self._waited += self._last_success - sent
         return answer
 
     def _note_failure(self, error: ChargeError, sent: float) -> None:

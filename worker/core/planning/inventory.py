@@ -5,7 +5,7 @@ agrees with the `fleets` of every driver, showed no driver both ways, and matche
 Neighbours: `engine.driver_reader` fetches the pages, `planner` gets the result as `actual.Actual`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from worker.core.model.actual import Actual, Driver, Fleet
 from worker.core.model.desired import DriverByEmail, DriverByMetadata, DriverRef
@@ -80,10 +80,6 @@ class Inventory:
         """Return, sorted, those of `drivers` that no page showed."""
         return sorted(set(drivers) - self._memberships.keys())
 
-    def members(self, fleet: FleetId) -> frozenset[DriverId]:
-        """Return the drivers whose own `fleets` contain the fleet."""
-        return frozenset(driver for driver, fleets in self._memberships.items() if fleet in fleets)
-
     def unreadable(self) -> frozenset[DriverId]:
         """Return the drivers of which no readable object was seen."""
         return frozenset(self._unreadable - self._memberships.keys())
@@ -116,14 +112,14 @@ class Inventory:
         self._unreadable |= later._unreadable
         return bool(unseen)
 
-    def replace_fleet(self, later: "Inventory", fleet: FleetId) -> None:
-        """Replace the members of a fleet by those of a later reading, which must be merged first."""
-        before, now = self.members(fleet), later.members(fleet)
-        for driver in before - now:
-            self._set(driver, self._memberships[driver] - {fleet})
-        for driver in now:
-            self._set(driver, self._memberships[driver] | {fleet})
-        self._contradicted.discard(fleet)
+    def replace_fleets(self, later: "Inventory", fleets: Collection[FleetId]) -> None:
+        """Replace the members of these fleets by those of a later reading, which must be merged first."""
+        replaced = frozenset(fleets)
+        for driver, before in list(self._memberships.items()):
+            now = (before - replaced) | (later._memberships.get(driver, frozenset()) & replaced)
+            if now != before:
+                self._set(driver, now)
+        self._contradicted -= replaced
 
     def incompleteness_reason(
         self, fleet: Fleet, *, count: int, listed: frozenset[DriverId] | None = None, final: bool = False
