@@ -300,6 +300,15 @@ async def test_a_source_that_is_corrected_during_a_run_stops_what_is_left_of_it(
     assert finished.counts["deferred"] == 100 - made
 
 
+async def test_a_source_that_is_corrected_while_charge_is_read_lets_no_change_out() -> None:
+    drivers = [DriverId(f"drv_{number:032d}") for number in range(100)]
+    held = harness.state_of({VANS: drivers})
+    account_harness = harness.Harness(held, requests_per_second=1, burst=1)
+    source = Edited({VANS: []}, {VANS: drivers}, at=0.5)
+    finished = await account_harness.new_reconciler(source).reconcile(trigger="test")
+    assert (account_harness.writes, finished.exit_code, finished.counts["deferred"]) == ([], 4, 100)
+
+
 async def test_a_source_that_says_the_same_in_another_revision_stops_nothing() -> None:
     drivers = [DriverId(f"drv_{number:032d}") for number in range(40)]
     held = harness.state_of({VANS: drivers, DEPOT: drivers})

@@ -80,6 +80,20 @@ DEFECTS = (
         UNCLEAR,
     ),
     Defect(
+        "sending changes before the sources were looked at again",
+        "worker/engine/applier.py",
+        "                    await sources.look()\n",
+        "                    pass\n",
+        PROOF,
+    ),
+    Defect(
+        "missing a row that moves to another source while they are read",
+        "worker/engine/source_watch.py",
+        "if len(self._sources) < 2 or await self._peek() == self._revisions:",
+        "if self._sources:",
+        ("tests/engine/test_source_watch.py",),
+    ),
+    Defect(
         "going on after a source changed",
         "worker/engine/source_watch.py",
         "self._superseded = True",

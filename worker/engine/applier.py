@@ -5,10 +5,12 @@ Invariants: no write is sent whose intent is not in the journal; every change ge
 """
 
 import collections
+import contextlib
 import dataclasses
 import types
 from collections.abc import Collection, Mapping, Sequence
 
+from worker.core.model.errors import FleetSyncError
 from worker.core.model.identifiers import DriverId, FleetId
 from worker.core.model.outcomes import ChangeResult
 from worker.core.model.plan import Action, Change, ConcernedDriver
@@ -103,6 +105,10 @@ class Applier:
         context.progress.stage(Stage.CHANGING_MEMBERSHIPS, sum(len(lane.pending) for lane in lanes))
         async with concurrency.background_tasks() as background:
             background.start_soon(outcomes.flush_regularly)
+            # Reading Charge may have taken long: nothing is sent before the sources were looked at again.
+            with contextlib.suppress(FleetSyncError):
+                async with context.cancellation.reading():
+                    await sources.look()
             async with concurrency.background_tasks() as watching:
                 watching.start_soon(sources.run_forever)
                 with context.cancellation.writing():

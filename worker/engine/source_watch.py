@@ -10,9 +10,10 @@ import anyio
 import structlog
 
 from worker.core.model.desired import Desired
-from worker.core.model.errors import ChangeWithheld, FleetSyncError
+from worker.core.model.errors import ChangeWithheld, FleetSyncError, SourceError
 from worker.core.model.plan import Action, Change
 from worker.core.model.ports import Clock, Source
+from worker.core.model.problem import Problem
 from worker.core.planning import merge_sources
 
 log = structlog.get_logger()
@@ -20,6 +21,9 @@ log = structlog.get_logger()
 _MIN_INTERVAL = 1.0
 _INTERVAL_PER_DURATION = 10.0
 """The pause between two looks: 1 s, or ten times as long as a look takes."""
+
+_MAX_READINGS = 3
+"""Readings after which sources that change all the time are an error."""
 
 _MAX_FAILURES = 2
 """Looks in a row that may fail before detaches are withheld."""
@@ -36,14 +40,23 @@ class SourceWatch:
         self._read_at = 0.0
         self._desired: Desired | None = None
         self._superseded = False
+        self._duration = 0.0
         self._failures = 0
         self._failure: FleetSyncError | None = None
 
     async def read(self) -> Desired:
-        """Read every source completely, and merge them. Raises errors.SourceError, errors.DesiredError."""
-        self._revisions = await self._peek()  # before reading: a change meanwhile must be noticed
-        self._desired = await self._read()
-        return self._desired
+        """Read every source completely, as all were at one moment, and merge them.
+
+        Raises errors.SourceError, errors.DesiredError.
+        """
+        for _ in range(_MAX_READINGS):
+            self._revisions = await self._peek()  # before reading: a change meanwhile must be noticed
+            self._desired = await self._read()
+            # A row that moved to a source that was read already would be in none of them.
+            if len(self._sources) < 2 or await self._peek() == self._revisions:
+                return self._desired
+        message = "one of the sources changes while all are read: change them less often, or all at once"
+        raise SourceError([Problem("sources", message)], code="source_changed")
 
     def check(self, change: Change) -> None:
         """Raise errors.ChangeWithheld if the change must not be sent any more."""
@@ -56,12 +69,18 @@ class SourceWatch:
     async def run_forever(self) -> None:
         """Look at the sources again and again, until one of them says something else."""
         while self._sources and not self._superseded:
-            started = self._clock.uptime()
-            await self._look()
-            duration = self._clock.uptime() - started
-            await anyio.sleep(max(_MIN_INTERVAL, _INTERVAL_PER_DURATION * duration))
+            await anyio.sleep(max(_MIN_INTERVAL, _INTERVAL_PER_DURATION * self._duration))
+            await self.look()
 
-    async def _look(self) -> None:
+    async def look(self) -> None:
+        """Look whether the sources still say the same."""
+        started = self._clock.uptime()
+        try:
+            await self._compare()
+        finally:
+            self._duration = self._clock.uptime() - started
+
+    async def _compare(self) -> None:
         try:
             revisions = await self._peek()
             if revisions == self._revisions and not self._must_read(revisions):
