@@ -34,7 +34,8 @@ PEOPLE = {DRIVER: Person("Al\u202eice ch_sk_live_quoted")}
 FLEET_NAMES = {VANS: "Vans\x1b[31m"}
 
 
-def _judged(*changes: Change, held: tuple[HeldChange, ...] = (), **fields: object) -> GuardedPlan:
+def judged(*changes: Change, held: tuple[HeldChange, ...] = (), **fields: object) -> GuardedPlan:
+    """Return a plan with these changes after the guard."""
     known: dict[str, object] = {
         "account": Account("https://api.chargeapi.co/v1", "test"),
         "created": NOW,
@@ -63,7 +64,7 @@ def _result(*results: ChangeResult, guarded: GuardedPlan | None = None, **fields
 
 
 def test_a_plan_names_fleets_and_drivers_beside_their_ids_and_what_it_costs() -> None:
-    page = _plan(_judged(ATTACH, DETACH)).replace("\x1b[0m", "").replace("\x1b[2m", "").replace("\x1b[1m", "")
+    page = _plan(judged(ATTACH, DETACH)).replace("\x1b[0m", "").replace("\x1b[2m", "").replace("\x1b[1m", "")
     lines = page.replace("\x1b[32m", "").replace("\x1b[31m", "").splitlines()
     assert lines == [
         f"Vans\ufffd[31m  {VANS}",
@@ -79,10 +80,10 @@ def test_a_plan_names_fleets_and_drivers_beside_their_ids_and_what_it_costs() ->
 
 def test_ids_are_in_one_column_behind_the_names_but_for_very_long_ones() -> None:
     long = "A name that is much longer than most of the others"
-    page = click.unstyle(_plan(_judged(ATTACH, DETACH, people={DRIVER: Person("山田"), OTHER: Person(long)})))
+    page = click.unstyle(_plan(judged(ATTACH, DETACH, people={DRIVER: Person("山田"), OTHER: Person(long)})))
     assert f"  + 山田  {DRIVER}  teams.yaml:3:7\n" in page
     assert f"  - {long}  {OTHER}\n" in page
-    page = click.unstyle(_plan(_judged(ATTACH, DETACH, people={DRIVER: Person("山田"), OTHER: Person("Robert")})))
+    page = click.unstyle(_plan(judged(ATTACH, DETACH, people={DRIVER: Person("山田"), OTHER: Person("Robert")})))
     assert f"  + 山田    {DRIVER}  " in page, "each of these characters takes two columns"
     assert f"  - Robert  {OTHER}\n" in page
 
@@ -90,26 +91,26 @@ def test_ids_are_in_one_column_behind_the_names_but_for_very_long_ones() -> None
 def test_a_plan_shows_who_and_what_is_not_active() -> None:
     fleets = {VANS: Fleet(VANS, "Vans", status="archived"), DEPOT: Fleet(DEPOT)}
     actual = dataclasses.replace(ACTUAL, fleets=fleets, statuses={DRIVER: "suspended"})
-    page = render.plan(plan_builder.PlanResult(DESIRED, actual, _judged(ATTACH, DETACH)), rate=2.5)
+    page = render.plan(plan_builder.PlanResult(DESIRED, actual, judged(ATTACH, DETACH)), rate=2.5)
     assert page.count("(suspended)") == page.count("(archived)") == 1
     assert "(active)" not in page
 
 
 def test_what_no_approval_lifts_offers_none() -> None:
     held = (HeldChange(DETACH, guard.MUST_SEE, "must_see was not seen"),)
-    assert "--approve" not in _plan(_judged(held=held))
+    assert "--approve" not in _plan(judged(held=held))
     mixed = (*held, HeldChange(ATTACH, guard.PER_RUN, "too many"))
-    digest = _judged(held=mixed).held_digest
+    digest = judged(held=mixed).held_digest
     assert (
         f"If this is what you want, approve exactly this plan. In a job:\n  fleet-sync once --approve {digest}\n"
         f"With a running service:\n  fleet-sync approve {digest}\n"
-    ) in _plan(_judged(held=mixed))
+    ) in _plan(judged(held=mixed))
 
 
 @pytest.mark.parametrize(("unsettled", "said"), [(False, "In sync: "), (True, "Nothing to do: ")])
 def test_nothing_to_do_is_in_sync_only_where_everything_was_seen(unsettled: bool, said: str) -> None:
     problems = (Problem("teams.yaml:1:1", "nobody"),) if unsettled else ()
-    page = _plan(_judged(unsettled=unsettled, problems=problems))
+    page = _plan(judged(unsettled=unsettled, problems=problems))
     assert said in page
     assert ("  teams.yaml:1:1: nobody" in page) is unsettled
 
@@ -122,7 +123,7 @@ def test_every_outcome_that_is_not_done_is_told_with_what_support_asks_for() -> 
         Stale("the driver no longer exists"),
     )
     done = (Applied(1, "req_3"), Already(1))
-    page = _result(*(ChangeResult(ATTACH, each) for each in (*lost, *done)), guarded=_judged(ATTACH))
+    page = _result(*(ChangeResult(ATTACH, each) for each in (*lost, *done)), guarded=judged(ATTACH))
     plain = page.replace("\x1b[0m", "").replace("\x1b[31m", "").replace("\x1b[32m", "").replace("\x1b[1m", "")
     plain = plain.replace("\x1b[2m", "")
     what = f"  + Al\ufffdice ch_sk_… {DRIVER}  Vans\ufffd[31m {VANS}  "
@@ -149,21 +150,21 @@ def test_held_attaches_are_not_counted_as_detaches() -> None:
         HeldChange(ATTACH, guard.REFERENCE_MOVED, "is this the same person?"),
         HeldChange(DETACH, guard.REFERENCE_MOVED, "is it?"),
     )
-    assert "Held back: 2 changes" in _plan(_judged(held=held))
-    assert "Held back: 1 detach\x1b" in _plan(_judged(held=held[1:]))
+    assert "Held back: 2 changes" in _plan(judged(held=held))
+    assert "Held back: 1 detach\x1b" in _plan(judged(held=held[1:]))
     done = ChangeResult(DETACH, Applied(1))
     for results in ((), (done,)):
-        assert "Held: some changes wait for approval" in _result(*results, guarded=_judged(held=held))
-        assert "Held: some detaches wait for approval" in _result(*results, guarded=_judged(held=held[1:]))
+        assert "Held: some changes wait for approval" in _result(*results, guarded=judged(held=held))
+        assert "Held: some detaches wait for approval" in _result(*results, guarded=judged(held=held[1:]))
 
 
 def test_the_inverse_of_a_run_says_how_to_allow_what_is_held_of_it() -> None:
     held = (HeldChange(DETACH, guard.PER_RUN, "too many"),)
-    page = render.inverse(plan_builder.PlanResult(DESIRED, ACTUAL, _judged(ATTACH, held=held)), run="run_1", rate=2.5)
-    digest = _judged(ATTACH, held=held).held_digest
+    page = render.inverse(plan_builder.PlanResult(DESIRED, ACTUAL, judged(ATTACH, held=held)), run="run_1", rate=2.5)
+    digest = judged(ATTACH, held=held).held_digest
     assert f"  fleet-sync approve {digest}\n  fleet-sync undo run_1 --out FILE\n" in page
     assert "once --approve" not in page
     assert "Plan: 1 to attach, 0 to detach, 1 held.\n" in page
-    nothing = plan_builder.PlanResult(DESIRED, ACTUAL, _judged(problems=(Problem("drv/flt", "left as it is"),)))
+    nothing = plan_builder.PlanResult(DESIRED, ACTUAL, judged(problems=(Problem("drv/flt", "left as it is"),)))
     page = render.inverse(nothing, run="run_1", rate=2.5)
     assert page.endswith("  drv/flt: left as it is\n\nNothing to undo.")

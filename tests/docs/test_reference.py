@@ -16,7 +16,7 @@ import pytest
 
 from tests.docs import pages, sessions
 from tests.support import command, file_sources
-from worker.cli import main
+from worker.cli import findings, main
 from worker.core.model.desired import Origin, SourceRevision
 from worker.core.model.errors import FleetSyncError, Stopped
 from worker.core.model.identifiers import Account, DriverId, FleetId, RunId
@@ -176,11 +176,17 @@ def test_the_json_documents_have_the_documented_shape() -> None:
     assert finished.guarded is not None and finished.error is not None
     past = PastRun(finished.run, "once", NOW, NOW, "partial", 4, {})
     listed = {"runs": [past_run_document(past)]}
-    documents = (plan_document(finished.guarded), report_document(finished), listed, failure_document(finished.error))
+    documents = (
+        plan_document(finished.guarded),
+        report_document(finished),
+        listed,
+        failure_document(finished.error),
+        findings.document(findings.errors(finished.problems, pathlib.Path()), exit_code=1),
+    )
     made = [dict(document) for document in documents]
     assert [document.get("format") for document in shown] == [document.get("format") for document in made]
-    plan, whole, history, failure = zip(shown, made, strict=True)
-    for document in (history, failure):
+    plan, whole, *others = zip(shown, made, strict=True)
+    for document in others:
         assert _shape(document[0]) == _shape(document[1])
     for part in ("plan", "error"):
         assert whole[0].pop(part) is None

@@ -78,3 +78,40 @@ def test_a_mapping_without_a_declared_scope_is_a_warning(workspace: conftest.Wor
     assert ended.stdout.startswith("hr.csv: without [sources.fleets], a fleet that no row names is not managed")
     workspace.write(f'[[sources]]\npath = "hr.csv"\n{rows}[sources.fleets]\nVans = "Vans"\n', "hr.toml")
     assert workspace.run("--config", "hr.toml", "check").stdout.startswith("OK: 1 fleet, 1 membership;")
+
+
+def test_on_github_each_problem_is_an_annotation_at_its_line(workspace: conftest.Workspace) -> None:
+    config = workspace.folder.path / "config"
+    config.mkdir()
+    workspace.folder.settings.rename(config / "fleet-sync.toml")
+    (config / "membership.yaml").write_text("fleets:\n  Vans:\n    - 0123\n    - drv_short\n")
+    environ = {"FLEET_SYNC_CONFIG": "config/fleet-sync.toml"}
+    ended = command.run("check", "--format", "github", environ=environ, cwd=workspace.folder.path)
+    assert ended.code == 1
+    assert [line.partition("::0123")[0] for line in ended.stdout.splitlines()][1].startswith(
+        "::error file=config/membership.yaml,line=4,col=7,title=fleet-sync::"
+    )
+    (config / "fleet-sync.toml").write_text("[[sources]]\npath = 'membership.yaml'\ncolour = 1\n")
+    ended = command.run("check", "--format", "github", environ=environ, cwd=workspace.folder.path)
+    assert ended.stdout.startswith("::error file=config/fleet-sync.toml,line=3,col=1,title=fleet-sync::")
+
+
+def test_what_is_harmless_is_a_notice_and_the_summary_stays(workspace: conftest.Workspace) -> None:
+    fleet, *_ = members = workspace.members()
+    workspace.write({fleet: [*members[fleet], members[fleet][0]]})
+    ended = workspace.run("check", "--format", "github")
+    assert ended.code == 0
+    notice, summary = ended.stdout.splitlines()
+    assert notice.startswith("::notice file=membership.yaml,line=") and summary.startswith("OK: ")
+    document = workspace.run("check", "--format", "json").document
+    assert (document["format"], document["exit_code"]) == ("fleet-sync/check@1", 0)
+    assert [problem["level"] for problem in document["problems"]] == ["notice"]
+
+
+def test_a_document_lists_what_keeps_references_from_resolving(workspace: conftest.Workspace) -> None:
+    fleet, *_ = workspace.members()
+    workspace.write(f"fleets:\n  {fleet}:\n    - nobody@example.com\n")
+    ended = workspace.run("check", "--online", "--format", "json")
+    assert (ended.code, ended.document["exit_code"]) == (4, 4)
+    [problem] = ended.document["problems"]
+    assert (problem["level"], problem["where"]) == ("error", "membership.yaml:3:7")

@@ -3,12 +3,14 @@
 Invariant: without `--online` no request is made. Neighbours: `settings` and `sources` find the problems.
 """
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+import functools
+import pathlib
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Literal
 
 import click
 
-from worker.cli import context, help_page, render
+from worker.cli import context, findings, help_page
 from worker.core.model.desired import Desired, SourceReading
 from worker.core.model.errors import ProblemsError, SourceError
 from worker.core.model.problem import Problem
@@ -20,29 +22,41 @@ if TYPE_CHECKING:
 
 _CHECK_EXAMPLES = """\
 fleet-sync check
-fleet-sync check --online"""
+fleet-sync check --online
+fleet-sync check --format github"""
 
 
 @click.command(cls=help_page.Command, epilog=_CHECK_EXAMPLES)
 @click.option("--online", is_flag=True, help="Also try the key and resolve every driver and fleet reference.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "github"]),
+    default="text",
+    show_default=True,
+    help="github: annotations of a pull request.",
+)
 @click.pass_obj
-def check(command_context: context.CommandContext, online: bool) -> int:
+def check(command_context: context.CommandContext, online: bool, form: Literal["text", "json", "github"]) -> int:
     """Read settings and sources and print every problem as file:line:column: message."""
     command_context.configure_logs()
+    folder = pathlib.Path(command_context.config).parent
     try:
         settings = command_context.settings()
+    except ProblemsError as error:  # its places are relative to the working folder, those of sources to the settings
+        return _print_findings(findings.errors(error.problems, pathlib.Path()), exit_code=error.exit_code, form=form)
+    try:
         desired = _desired(settings)
     except ProblemsError as error:
-        _print_problems(error.problems)
-        return error.exit_code
+        return _print_findings(findings.errors(error.problems, folder), exit_code=error.exit_code, form=form)
     if online:
-        return command_context.with_account(_resolve)
-    _print_problems(desired.notices)
-    _print_problems(_warnings(settings))
+        work = functools.partial(_resolve, folder=folder, form=form)
+        return command_context.with_account(work, as_json=form == "json")
+    found = findings.warnings([*desired.notices, *_warnings(settings)], folder)
     fleets = humanize.count(len({entry.fleet for entry in desired.fleets}), "fleet")
     memberships = humanize.count(len(desired.rows), "membership")
-    context.print_text(f"OK: {fleets}, {memberships}; no request was made.")
-    return 0
+    summary = f"OK: {fleets}, {memberships}; no request was made."
+    return _print_findings(found, exit_code=0, form=form, summary=summary)
 
 
 def _warnings(settings: "model.Settings") -> Iterable[Problem]:
@@ -73,15 +87,33 @@ def _desired(settings: "model.Settings") -> Desired:
     return merge_sources.merge(anyio.run(read))
 
 
-async def _resolve(account: "composition.AccountRuntime") -> int:
+async def _resolve(
+    account: "composition.AccountRuntime", *, folder: pathlib.Path, form: Literal["text", "json", "github"]
+) -> int:
     plan = await account.new_plan_builder().plan_ignoring_start_dates()
-    _print_problems(plan.problems)
+    found = findings.errors(plan.problems, folder)
     if plan.unresolved or plan.incomplete:
-        return 4
-    context.print_text("OK: the key works, and every reference resolves to one driver or fleet.")
-    return 0
+        return _print_findings(found, exit_code=4, form=form)
+    summary = "OK: the key works, and every reference resolves to one driver or fleet."
+    return _print_findings(found, exit_code=0, form=form, summary=summary)
 
 
-def _print_problems(problems: Iterable[Problem]) -> None:
-    for problem in problems:
-        context.print_text(render.printable(str(problem)))
+def _print_findings(
+    found: Sequence[findings.Finding],
+    *,
+    exit_code: int,
+    form: Literal["text", "json", "github"],
+    summary: str = "",
+) -> int:
+    """Print the findings and, unless they are a document, the summary. Return the exit code."""
+    if form == "json":
+        context.print_document(findings.document(found, exit_code=exit_code))
+        return exit_code
+    for each in found:
+        if form == "github":
+            context.print_verbatim(findings.annotation(each))
+        else:
+            context.print_text(findings.text(each))
+    if summary:
+        context.print_text(summary)
+    return exit_code

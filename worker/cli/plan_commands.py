@@ -8,7 +8,7 @@ import datetime
 import functools
 import pathlib
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -37,38 +37,68 @@ class Age(click.ParamType[datetime.timedelta]):
 _PLAN_EXAMPLES = """\
 fleet-sync plan
 fleet-sync plan --out monday.json
-fleet-sync plan --detailed-exitcode --json"""
+fleet-sync plan --detailed-exitcode --json
+fleet-sync plan --format markdown > comment.md"""
 
 
 @click.command(cls=help_page.Command, epilog=_PLAN_EXAMPLES)
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as one JSON document.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "markdown"]),
+    default="text",
+    show_default=True,
+    help="For a terminal, or for a comment on a pull request.",
+)
 @click.option("--out", metavar="FILE", type=_FILE, help="Save the plan for `apply`.")
 @click.option("--detailed-exitcode", "detailed", is_flag=True, help="Exit with 2 if there are changes.")
 @context.adopt_journal
 @click.pass_obj
 def plan(
-    command_context: context.CommandContext, as_json: bool, out: pathlib.Path | None, detailed: bool, adopt: bool
+    command_context: context.CommandContext,
+    as_json: bool,
+    form: Literal["text", "markdown"],
+    out: pathlib.Path | None,
+    detailed: bool,
+    adopt: bool,
 ) -> int:
     """Show what would change, without changing anything."""
-    work = functools.partial(_plan, as_json=as_json, out=out, detailed=detailed)
+    if as_json and form == "markdown":
+        raise click.UsageError("--json and --format markdown exclude each other")
+    work = functools.partial(_plan, form="json" if as_json else form, out=out, detailed=detailed)
     return command_context.with_account(work, as_json=as_json, adopt=adopt)
 
 
 async def _plan(
-    account: "composition.AccountRuntime", *, as_json: bool, out: pathlib.Path | None, detailed: bool
+    account: "composition.AccountRuntime",
+    *,
+    form: Literal["json", "text", "markdown"],
+    out: pathlib.Path | None,
+    detailed: bool,
 ) -> int:
-    from worker.cli import pager, render
     from worker.core.model.report import plan_exit_code
-    from worker.core.model.serialization import plan_document
 
     plan_result = await account.new_plan_builder().build()
     _save(account, plan_result, out)
-    if as_json:
-        context.print_document(plan_document(plan_result.guarded))
-    else:
-        pager.show(render.plan(plan_result, rate=account.rules.requests_per_second))
+    _print_plan(plan_result, form=form, rate=account.rules.requests_per_second)
     _print_saved(out)
     return plan_exit_code(plan_result.guarded, detailed=detailed)
+
+
+def _print_plan(
+    plan_result: "plan_builder.PlanResult", *, form: Literal["json", "text", "markdown"], rate: float
+) -> None:
+    from worker.cli import pager, render, render_markdown
+    from worker.core.model.serialization import plan_document
+
+    match form:
+        case "json":
+            context.print_document(plan_document(plan_result.guarded))
+        case "markdown":
+            context.print_verbatim(render_markdown.plan(plan_result))
+        case "text":
+            pager.show(render.plan(plan_result, rate=rate))
 
 
 _REVERTED = "Unless the sources change too, the next run reverts this."

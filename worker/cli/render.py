@@ -34,7 +34,7 @@ def plan(plan_result: plan_builder.PlanResult, *, rate: float) -> str:
         "With a running service:",
         f"  fleet-sync approve {digest}",
     )
-    return _plan(plan_result, rate=rate, how_to_approve=how_to_approve, summary=_summary(plan_result.guarded))
+    return _plan(plan_result, rate=rate, how_to_approve=how_to_approve, total=summary(plan_result.guarded))
 
 
 def inverse(plan_result: plan_builder.PlanResult, *, run: str, rate: float) -> str:
@@ -45,11 +45,11 @@ def inverse(plan_result: plan_builder.PlanResult, *, run: str, rate: float) -> s
         f"  fleet-sync approve {guarded.held_digest}",
         f"  fleet-sync undo {run} --out FILE",
     )
-    summary = f"Plan: {_counts(guarded)}." if guarded.changes or guarded.held else "Nothing to undo."
-    return _plan(plan_result, rate=rate, how_to_approve=how_to_approve, summary=summary)
+    total = f"Plan: {_counts(guarded)}." if guarded.changes or guarded.held else "Nothing to undo."
+    return _plan(plan_result, rate=rate, how_to_approve=how_to_approve, total=total)
 
 
-def _plan(plan_result: plan_builder.PlanResult, *, rate: float, how_to_approve: Iterable[str], summary: str) -> str:
+def _plan(plan_result: plan_builder.PlanResult, *, rate: float, how_to_approve: Iterable[str], total: str) -> str:
     guarded = plan_result.guarded
     shown = (*guarded.changes, *(held.change for held in guarded.held))
     names = _Names(guarded.names, {change.driver for change in shown}, plan_result.actual.inactive)
@@ -57,7 +57,7 @@ def _plan(plan_result: plan_builder.PlanResult, *, rate: float, how_to_approve: 
         *_by_fleet(guarded.changes, names),
         *_held(guarded, names, how_to_approve=how_to_approve),
         *_problems(guarded.problems, names),
-        summary,
+        total,
     ]
     if guarded.changes:
         requests, duration = guarded.cost.requests, _duration(guarded.cost.seconds)
@@ -93,7 +93,7 @@ _RESULTS = {
 
 def _headline(run_report: Report) -> str:
     held = run_report.guarded.held if run_report.guarded else ()
-    return _RESULTS[run_report.result].format(_kind(held)[1])
+    return _RESULTS[run_report.result].format(kind(held)[1])
 
 
 _LONGEST_NAME = 24
@@ -158,7 +158,7 @@ def _change(change: Change, names: _Names) -> str:
 def _held(guarded: GuardedPlan, names: _Names, *, how_to_approve: Iterable[str]) -> Iterator[str]:
     if not guarded.held:
         return
-    yield click.style(f"Held back: {humanize.count(len(guarded.held), *_kind(guarded.held))}", fg="yellow", bold=True)
+    yield click.style(f"Held back: {humanize.count(len(guarded.held), *kind(guarded.held))}", fg="yellow", bold=True)
     key = lambda held: (held.change.fleet, held.message)  # noqa: E731
     for (fleet, message), group in itertools.groupby(guarded.held, key=key):
         yield f"{names.fleet(fleet)}: {names.annotate(message)}"
@@ -169,7 +169,7 @@ def _held(guarded: GuardedPlan, names: _Names, *, how_to_approve: Iterable[str])
     yield ""
 
 
-def _kind(held: Iterable[HeldChange]) -> tuple[str, str]:
+def kind(held: Iterable[HeldChange]) -> tuple[str, str]:
     """Return the singular and the plural of what is held: detaches, or changes if any attaches."""
     return ("change", "changes") if any(_attaches(each.change) for each in held) else ("detach", "detaches")
 
@@ -204,7 +204,8 @@ def _reference(outcome: Outcome) -> str:
             return ""
 
 
-def _summary(guarded: GuardedPlan) -> str:
+def summary(guarded: GuardedPlan) -> str:
+    """Return what a plan amounts to, as one line."""
     where = f"{humanize.count(guarded.in_sync, 'membership')} in {humanize.count(guarded.fleets, 'fleet')}"
     if not guarded.changes and not guarded.held:
         return f"Nothing to do: {where} already in sync." if guarded.unsettled else f"In sync: {where}."

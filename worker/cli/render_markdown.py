@@ -1,0 +1,162 @@
+"""Formats plans as Markdown, for comments on pull requests and for job summaries.
+
+Invariants: at most `MOST_CHARACTERS`, of which the most important come first. Text from Charge or a document is shown
+as it is written: it is no markup, mentions nobody and links nowhere, on GitHub or GitLab. Neighbours: `render` formats
+the same for terminals.
+"""
+
+import dataclasses
+import itertools
+import re
+from collections.abc import Iterable, Iterator, Mapping
+
+from worker.cli import render
+from worker.core.model.identifiers import FleetId
+from worker.core.model.people import annotate
+from worker.core.model.plan import Action, Change, GuardedPlan
+from worker.core.monitoring import humanize
+from worker.core.safety import guard
+from worker.engine import plan_builder
+
+MOST_CHARACTERS = 64_000
+"""A comment on GitHub has at most 65,536."""
+
+_LONG = 10
+"""Changes of a fleet from which its table is folded."""
+
+_MANY = 50
+"""Changes of a plan from which all its tables are folded."""
+
+_MOST_PROBLEMS = 50
+_LONGEST_TEXT = 300
+_RESERVE = 200  # for the last line
+
+_ACTIVE = re.compile(r"(?<=[@#!~%&$:])|(?<=www)(?=\.)", re.IGNORECASE)
+_PLACE = re.compile(r"[A-Za-z0-9_./:-]+")
+_PLAIN = " -.,'"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Part:
+    """A part of the document; `rows` may be cut off at the end."""
+
+    head: str
+    rows: tuple[str, ...] = ()
+    tail: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Names:
+    """The names of drivers and fleets, and the statuses of those that are not active, by id."""
+
+    names: Mapping[str, str]
+    inactive: Mapping[str, str]
+
+    def shown(self, id: str, *, default: str = "") -> str:
+        name = text(self.names.get(id, default))
+        return f"{name} ({text(self.inactive[id])})" if id in self.inactive else name
+
+    def annotate(self, raw: str) -> str:
+        return text(annotate(raw, self.names))
+
+
+def plan(plan_result: plan_builder.PlanResult) -> str:
+    """Return a guarded plan as Markdown."""
+    guarded = plan_result.guarded
+    names = _Names(guarded.names, plan_result.actual.inactive)
+    shown = len(guarded.changes) + len(guarded.held)
+    parts = [
+        _Part(f"**{text(render.summary(guarded))}**\n"),
+        *_problems(guarded, names),
+        *_held(guarded, names),
+        *(
+            _table(fleet, tuple(changes), names, folded=shown > _MANY)
+            for fleet, changes in itertools.groupby(guarded.changes, key=lambda change: change.fleet)
+        ),
+    ]
+    return _joined(parts)
+
+
+def text(raw: str) -> str:
+    """Return a text from outside, so that Markdown and HTML show it as it is written."""
+    printable = render.printable(raw)
+    clipped = printable if len(printable) <= _LONGEST_TEXT else f"{printable[:_LONGEST_TEXT]}…"
+    # Mentions and links are found in the finished text, after character references: a space of no width ends them.
+    harmless = _ACTIVE.sub("\u200b", clipped)
+    start = len(harmless) - len(harmless.lstrip(f"{_PLAIN}0123456789"))  # of a line, where "- " and "1. " make lists
+    return "".join(
+        each if each.isalnum() or (each in _PLAIN and at >= start) else f"&#{ord(each)};"
+        for at, each in enumerate(harmless)
+    )
+
+
+def _place(where: str) -> str:
+    """Return a place as code, so that it can be copied and `:100:` is no picture; or as text if that is not safe."""
+    return f"`{where}`" if _PLACE.fullmatch(where) else text(where)
+
+
+def _problems(guarded: GuardedPlan, names: _Names) -> Iterator[_Part]:
+    problems = guarded.problems
+    if not problems:
+        return
+    rows = tuple(
+        f"- {_place(problem.where)} {names.annotate(problem.message)}\n" for problem in problems[:_MOST_PROBLEMS]
+    )
+    more = len(problems) - len(rows)
+    yield _Part("### Problems\n\n", rows, f"- … and {more} more\n" if more else "")
+
+
+def _held(guarded: GuardedPlan, names: _Names) -> Iterator[_Part]:
+    if not guarded.held:
+        return
+    yield _Part(f"### Held back: {humanize.count(len(guarded.held), *render.kind(guarded.held))}\n")
+    if any(held.guard != guard.MUST_SEE for held in guarded.held):
+        yield _Part(
+            "If this is what you want, approve exactly these changes:\n\n"
+            f"```\nfleet-sync once --approve {guarded.held_digest}\n```\n"
+        )
+    key = lambda held: (held.change.fleet, held.message)  # noqa: E731
+    for (fleet, message), group in itertools.groupby(guarded.held, key=key):
+        changes = tuple(held.change for held in group)
+        part = _table(fleet, changes, names, folded=len(guarded.held) > _MANY)
+        yield dataclasses.replace(part, head=f"{names.annotate(message)}\n\n{part.head}")
+
+
+def _table(fleet: FleetId, changes: tuple[Change, ...], names: _Names, *, folded: bool) -> _Part:
+    name = names.shown(fleet, default="Fleet")
+    attach = sum(change.action is Action.ATTACH for change in changes)
+    counts = f"{attach} to attach, {len(changes) - attach} to detach"
+    head = "| | driver | id | source |\n| --- | --- | --- | --- |\n"
+    rows = tuple(_row(change, names) for change in changes)
+    if folded or len(changes) > _LONG:
+        # Inside <summary> nothing is Markdown, so the id has no backticks.
+        summary = f"<details>\n<summary><b>{name}</b> {fleet}: {counts}</summary>\n\n"
+        return _Part(f"{summary}{head}", rows, "\n</details>\n")
+    return _Part(f"**{name}** `{fleet}`: {counts}\n\n{head}", rows)
+
+
+def _row(change: Change, names: _Names) -> str:
+    origin = "" if change.origin is None else _place(str(change.origin))
+    return f"| {change.action.value} | {names.shown(change.driver)} | `{change.driver}` | {origin} |\n"
+
+
+def _joined(parts: Iterable[_Part]) -> str:
+    """Return the parts, cut to `MOST_CHARACTERS`."""
+    pieces: list[str] = []
+    room, left_out = MOST_CHARACTERS - _RESERVE, 0
+    for part in parts:
+        room -= len(part.head) + len(part.tail) + 1
+        fitting = 0
+        while fitting < len(part.rows) and len(part.rows[fitting]) <= room:
+            room -= len(part.rows[fitting])
+            fitting += 1
+        if fitting or (not part.rows and room >= 0):
+            pieces.append("".join((part.head, *part.rows[:fitting], part.tail)))
+        else:
+            room += len(part.head) + len(part.tail) + 1
+        left_out += len(part.rows) - fitting
+    if left_out:
+        pieces.append(
+            f"Not shown for lack of space: {humanize.count(left_out, 'line')}. `fleet-sync plan` shows all.\n"
+        )
+    return "\n".join(pieces).rstrip("\n")
