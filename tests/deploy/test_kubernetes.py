@@ -148,7 +148,7 @@ def test_the_settings_load_in_the_pod_s_environment(pod: Any, tmp_path: pathlib.
         (tmp_path / name).write_text(text, encoding="utf-8")
     settings_file = pathlib.Path(manifests.image_environment()["FLEET_SYNC_CONFIG"]).name
     settings = loader.load(tmp_path / settings_file, {**manifests.image_environment(), **environment(pod)})
-    listed = [settings.resolve_path(source.path).name for source in settings.sources]
+    listed = [settings.resolve_path(source.address).name for source in settings.sources]
     assert {settings_file, *listed} == set(CONFIG["data"])
     for name in listed:
         assert yaml_format.parse(CONFIG["data"][name]).data

@@ -112,7 +112,13 @@ def test_the_layers_shown_are_those_that_import_linter_checks() -> None:
         (
             r"^import httpx$",
             "docs/decisions/connection-pool.md",
-            ["worker/charge/connection.py", "worker/charge/transport.py", "worker/notifications/webhook.py"],
+            [
+                "worker/charge/connection.py",
+                "worker/charge/transport.py",
+                "worker/notifications/webhook.py",
+                "worker/sources/http_body.py",
+                "worker/sources/http_source.py",
+            ],
         ),
         (r"except Exception\b", "CONTRIBUTING.md", ["worker/service/app.py", "worker/service/scheduler.py"]),
     ],

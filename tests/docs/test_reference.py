@@ -28,7 +28,7 @@ from worker.core.model.problem import Problem
 from worker.core.model.report import Report
 from worker.core.model.serialization import failure_document, past_run_document, plan_document, report_document
 from worker.sandbox import app
-from worker.settings import model, section, source_sections
+from worker.settings import model, section, source_kinds, source_sections
 
 COMMANDS = pages.page("docs/reference/commands.md")
 SETTINGS = pages.page("docs/reference/settings.md")
@@ -58,15 +58,30 @@ def test_the_settings_table_has_every_key_with_its_default() -> None:
     assert dict(_documented_settings()) == dict(_settings(model.Settings))
 
 
+@pytest.mark.parametrize("kind", [kind for kind in source_kinds.KINDS if kind != "file"])
+def test_the_table_of_a_kind_has_its_own_keys_with_their_defaults(kind: str) -> None:
+    common = source_sections.DocumentSource.model_fields
+    fields = source_kinds.KINDS[kind].model_fields
+    own = {key: None if field.is_required() else field.default for key, field in fields.items() if key not in common}
+    documented = SETTINGS.section("## Kinds of sources").section(f"### {kind}")
+    assert dict(_defaults(documented)) == {
+        key: list(default) if isinstance(default, tuple) else default for key, default in own.items()
+    }
+
+
 def _documented_settings() -> Iterator[tuple[str, object]]:
-    for key, default, _ in SETTINGS.rows():
+    yield from _defaults(pages.Page(SETTINGS.path, SETTINGS.text.partition("\n## ")[0]))
+
+
+def _defaults(page: pages.Page) -> Iterator[tuple[str, object]]:
+    for key, default, _ in page.rows():
         text = default.strip("`")
         yield key.strip("`"), None if text == NONE else tomllib.loads(f"value = {text}")["value"]
 
 
 def _settings(sections: type[model.Settings]) -> Iterator[tuple[str, object]]:
     for name, field in sections.model_fields.items():
-        keys = source_sections.FileSource if name == "sources" else type(field.default)
+        keys = source_kinds.FileSource if name == "sources" else type(field.default)
         yield from _keys(name, keys)
 
 

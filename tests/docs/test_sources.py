@@ -11,7 +11,7 @@ from tests.docs import pages
 from worker.core.model.desired import SourceReading
 from worker.core.model.errors import SourceError
 from worker.service import source_factory
-from worker.settings import loader
+from worker.settings import loader, source_kinds
 
 PAGE = pages.page("docs/sources.md")
 EXAMPLES = pages.ROOT / "docs" / "examples"
@@ -31,9 +31,18 @@ def copy(name: str, folder: pathlib.Path) -> pathlib.Path:
 
 
 def test_the_settings_on_the_page_are_those_of_the_examples() -> None:
-    shown = [block.text for block in PAGE.blocks("toml")]
+    shown = [block.text for block in PAGE.blocks("toml")[: len(NAMES)]]
     assert shown == [(EXAMPLES / name / "fleet-sync.toml").read_text() for name in NAMES]
     assert all(len(text.splitlines()) < 25 for text in shown)
+
+
+def test_each_kind_has_settings_that_can_be_loaded(tmp_path: pathlib.Path) -> None:
+    kinds = {"file"}
+    for block in PAGE.blocks("toml")[len(NAMES) :]:
+        (tmp_path / "fleet-sync.toml").write_text(block.text)
+        (source,) = source_factory.create(loader.load(tmp_path / "fleet-sync.toml", {}))
+        kinds.add(source.kind)
+    assert kinds == {*source_kinds.KINDS}
 
 
 def test_the_spreadsheet_is_read(tmp_path: pathlib.Path) -> None:

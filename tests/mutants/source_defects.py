@@ -11,6 +11,10 @@ PROOFS = ("tests/sources/test_completeness.py",)
 POLLING = ("tests/service/test_source_polling.py",)
 WORKBOOKS = ("tests/sources/test_xlsx_format.py",)
 
+HTTP = ("tests/sources/test_http_source.py",)
+
+_HTTP_SOURCE = "worker/sources/http_source.py"
+_HTTP_BODY = "worker/sources/http_body.py"
 _FILE_SOURCE = "worker/sources/file_source.py"
 _TABLE_READER = "worker/sources/table_reader.py"
 _STRUCTURE = "worker/sources/formats/xlsx_structure.py"
@@ -50,6 +54,55 @@ DEFECTS = (
         "for listing in listings:",
         "for listing in listings[:1]:",
         FILES,
+    ),
+    Defect(
+        "believing a body that ends with the connection",
+        _HTTP_BODY,
+        "if not is_chunked and not length:",
+        "if False:",
+        HTTP,
+    ),
+    Defect(
+        "believing half of a gzip stream",
+        _HTTP_BODY,
+        "if not member.eof:",
+        "if False:",
+        HTTP,
+    ),
+    Defect(
+        "believing a part of the document",
+        _HTTP_SOURCE,
+        "if status != 200 and 200 <= status < 400:",
+        "if False:",
+        HTTP,
+    ),
+    Defect(
+        "sending a login to another origin",
+        _HTTP_SOURCE,
+        "if not ours:",
+        "if False:",
+        HTTP,
+    ),
+    Defect(
+        "taking a page to log in for a document",
+        _HTTP_BODY,
+        'raise fetching.failure(name, _LOGIN_PAGE, code="source_unauthorized")\n    return body',
+        "pass\n    return body",
+        HTTP,
+    ),
+    Defect(
+        "missing a change within the second of the reply",
+        _HTTP_SOURCE,
+        "modified < sent:",
+        "modified <= sent:",
+        HTTP,
+    ),
+    Defect(
+        "waiting for a slow reply for ever",
+        _HTTP_SOURCE,
+        "with anyio.fail_after(self._endpoint.timeout):",
+        "with anyio.CancelScope():",
+        HTTP,
     ),
     Defect(
         "never reading a source without a cheap revision again",

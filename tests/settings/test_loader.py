@@ -9,7 +9,7 @@ import pytest
 from tests.settings import conftest
 from worker.core.model.desired import Mode
 from worker.core.model.errors import SettingsError
-from worker.settings import loader, model, source_sections
+from worker.settings import loader, model, source_kinds
 
 CONFIG = pathlib.Path(__file__).parents[2] / "config" / "fleet-sync.toml"
 MEMBERSHIP = "drv_jFme4vQtEAyhWAWt18YgmYvHSUL4AXx5/flt_HpGdGBwWHWAAZnAxuxiPdUiO8uLj8Kk8"
@@ -19,7 +19,7 @@ def test_every_key_except_sources_has_a_default(load: conftest.Load) -> None:
     settings = load()
     assert settings.charge.base_url == "https://api.chargeapi.co/v1"
     assert settings.sync.mode is Mode.EXACT
-    assert settings.sources == (source_sections.FileSource(path="membership.yaml"),)
+    assert settings.sources == (source_kinds.FileSource(path="membership.yaml"),)
 
 
 def test_the_annotated_file_shows_every_key_with_its_default(load: conftest.Load) -> None:
@@ -32,7 +32,7 @@ def test_the_annotated_file_keeps_the_order_of_the_code() -> None:
     shown = tomllib.loads(CONFIG.read_text())
     assert list(shown) == list(model.Settings.model_fields)
     for name, section in shown.items():
-        described = source_sections.FileSource if name == "sources" else model.Settings.model_fields[name].annotation
+        described = source_kinds.FileSource if name == "sources" else model.Settings.model_fields[name].annotation
         assert described is not None
         keys = [
             key for key, field in described.model_fields.items() if field.is_required() or field.default is not None
@@ -135,7 +135,7 @@ def test_an_invalid_value_is_refused_with_what_to_write(text: str, problem: str,
         ("[sources]\npath = 'a.yaml'", "1:1: write at least one source: a line [[sources]]"),
         ("[[sources]]\nkind = 'file'", '1:1: sources.path is missing: write path = "membership.yaml"'),
         ("[[sources]]\npath = ''", "2:8: sources.path: write a path"),
-        ("[[sources]]\npath = 'a'\nkind = 'ldap'", '3:8: sources.kind: write "file"'),
+        ("[[sources]]\npath = 'a'\nkind = 'ldap'", '3:8: sources.kind: write "file" or "http"'),
         ("[[sources]]\npath = 'a'\n[[sources]]\npaht = 'b'\npath = 'b'", '4:1: unknown key "paht" in sources'),
         ("sources = ['a']", "1:12: sources is a section: write a line [[sources]]"),
     ],
@@ -342,8 +342,8 @@ def test_paths_are_relative_to_the_settings_file(tmp_path: pathlib.Path, monkeyp
     monkeypatch.chdir(tmp_path)
     settings = loader.load("etc/a.toml", {})
     monkeypatch.undo()
-    assert settings.resolve_path(settings.sources[0].path) == pathlib.Path("etc/teams")
-    assert settings.sources[0].path == "teams"
+    assert settings.resolve_path(settings.sources[0].address) == pathlib.Path("etc/teams")
+    assert settings.sources[0].address == "teams"
 
 
 def test_the_journal_path_does_not_depend_on_the_working_directory(

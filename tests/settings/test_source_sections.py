@@ -1,12 +1,14 @@
 """The sections below `[[sources]]`: what is read, what is refused, and how the refusal is worded."""
 
+import pathlib
 import tomllib
 
 import pytest
 
 from tests.settings import conftest, test_schema
+from worker.core.model.errors import SettingsError
 from worker.service import source_factory
-from worker.sources import completeness, file_source, row_mapping
+from worker.sources import completeness, file_source, http_login, http_source, row_mapping
 
 SOURCE = '[[sources]]\npath = "hr.csv"\n'
 ROWS = '[sources.rows]\ndriver = "employee_id={ID}"\nfleet = "{Dept}"\n'
@@ -67,8 +69,8 @@ def test_the_sections_are_optional(load: conftest.Load) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        (f"{SOURCE}kind = 'ldap'\n", '3:8: sources.kind: write "file"'),
-        (f"{SOURCE}kind = 3\n", '3:8: sources.kind: write "file"'),
+        (f"{SOURCE}kind = 'ldap'\n", '3:8: sources.kind: write "file" or "http"'),
+        (f"{SOURCE}kind = 3\n", '3:8: sources.kind: write "file" or "http"'),
         (f"{SOURCE}{SOURCE}", "two sources have the same name or address: set the name of one of them"),
         (f"{SOURCE}name = 'a'\n{SOURCE}name = 'a'\n", "two sources have the same name or address"),
         (f"{SOURCE}include = '*.csv'\n", '3:11: sources.include: write a list, like ["…", "…"]'),
@@ -110,3 +112,52 @@ def test_mistakes_are_refused_with_what_to_write(text: str, problem: str, refuse
 def test_two_sources_of_the_same_address_need_different_names(load: conftest.Load) -> None:
     settings = load(f'{SOURCE}{SOURCE}name = "other"\n', sources="")
     assert [source.name for source in source_factory.create(settings)] == ["hr.csv", "other"]
+
+
+HTTP = '[[sources]]\nkind = "http"\nurl = "https://hr.example.com/people.csv?key=x"\n'
+
+
+def test_every_key_of_an_http_source_is_read(load: conftest.Load, tmp_path: pathlib.Path) -> None:
+    text = f"""{HTTP}username = "hr"
+password_file = "password"
+headers_file = "headers"
+proxy_url = "http://proxy.example.com:3128"
+timeout_seconds = 5
+"""
+    (source,) = source_factory.create(load(text, sources=""))
+    assert (source.kind, source.name) == ("http", "https://hr.example.com/people.csv")
+    assert isinstance(source.fetcher, http_source.HttpFetcher)
+    endpoint = source.fetcher.endpoint
+    assert (endpoint.url, endpoint.timeout) == ("https://hr.example.com/people.csv?key=x", 5)
+    assert endpoint.login == http_login.Login("hr", tmp_path / "password", None, tmp_path / "headers")
+    test_schema.validator("settings").validate(tomllib.loads(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('[[sources]]\nkind = "http"\n', 'sources.url is missing: write url = "https://hr.example.com/people.csv"'),
+        (HTTP.replace("https:", "http:"), "plain http can be read and changed on its way"),
+        (HTTP.replace("hr.example", "a:b@hr.example"), "write the user in username, the password in a file"),
+        (HTTP.replace("?key=x", "#x"), "the address contains a fragment"),
+        (HTTP.replace("https://", "sftp://"), "not an http or https address"),
+        (f'{HTTP}username = "a"\n', "username and password_file belong together"),
+        (f'{HTTP}password_file = "a"\n', "username and password_file belong together"),
+        (f'{HTTP}username = "a"\npassword_file = "a"\ntoken_file = "b"\n', "are both sent as Authorization"),
+        (f'{HTTP}username = "a:b"\npassword_file = "a"\n', "sources.username: write a user without a colon"),
+        (f'{HTTP}path = "a"\n', 'unknown key "path" in sources: its keys are kind, name, poll_seconds'),
+        (f"{HTTP}timeout_seconds = 0\n", "write a number greater than 0"),
+        (
+            '[[sources]]\nkind = "http"\nurl = "http://127.0.0.1/a.csv"\nproxy_url = "http://proxy:1"\n',
+            "a proxy would see and could change plain http",
+        ),
+    ],
+)
+def test_mistakes_of_an_http_source_are_refused(text: str, problem: str, refused: conftest.Refused) -> None:
+    (found,) = refused(text, sources="")
+    assert problem in found
+
+
+def test_an_authority_that_cannot_be_read_is_an_error_of_the_settings(load: conftest.Load) -> None:
+    with pytest.raises(SettingsError, match=r"sources\.ca_file: cannot read the file"):
+        source_factory.create(load(f'{HTTP}ca_file = "ca.pem"\n', sources=""))

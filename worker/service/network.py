@@ -1,7 +1,8 @@
-"""How connections are made to Charge and to webhooks: which certificates are trusted, and through which proxy.
+"""How connections are made to Charge, webhooks and sources: which certificates are trusted, and through which proxy.
 
-Invariant: everything in the process shares one SSL context, which takes 1 MB and 80 ms; only an account with a CA file
-of its own has another. Neighbours: `charge.transport` and `notifications.webhook` use what is made here.
+Invariant: everything in the process shares one SSL context, which takes 1 MB and 80 ms; only an account or source with
+a CA file of its own has another. Neighbours: `charge.transport`, `notifications.webhook` and `sources.http_source` use
+what is made here.
 """
 
 import functools
@@ -25,7 +26,7 @@ def network(settings: model.Settings, *, proxy: Secret | None, environ: Mapping[
     ca_file = settings.charge.ca_file
     context = None
     if settings.charge.base_url.startswith("https:"):
-        context = _context_with(settings.resolve_path(ca_file)) if ca_file else ssl_context()
+        context = ssl_context_with(settings.resolve_path(ca_file), "charge.ca_file") if ca_file else ssl_context()
     return transport.Network(
         connections=settings.rate_limit.concurrency,
         ssl_context=context,
@@ -51,7 +52,8 @@ def _context() -> ssl.SSLContext:
     return context
 
 
-def _context_with(ca_file: pathlib.Path) -> ssl.SSLContext:
+def ssl_context_with(ca_file: pathlib.Path, setting: str) -> ssl.SSLContext:
+    """Return a context that also trusts the authorities in a file, which `setting` names. Raises SettingsError."""
     context = _context()
     try:
         context.load_verify_locations(cafile=ca_file)
@@ -62,4 +64,4 @@ def _context_with(ca_file: pathlib.Path) -> ssl.SSLContext:
         message = f"cannot read the file {ca_file} ({reason})"
     else:
         return context
-    raise SettingsError([Problem("charge.ca_file", message)])
+    raise SettingsError([Problem(setting, message)])

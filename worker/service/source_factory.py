@@ -1,13 +1,26 @@
 """Makes the sources that the settings name.
 
 Invariant: every kind in the settings has its place here. Neighbours: `composition` calls this,
-`settings.source_sections` has the keys, and `worker.sources` one module for each kind.
+`settings.source_kinds` has the keys, and `worker.sources` one module for each kind.
 """
 
+import pathlib
+import ssl
 from collections.abc import Mapping
 
-from worker.settings import model, source_sections
-from worker.sources import completeness, document_reader, document_source, fetching, file_source, row_mapping
+import worker
+from worker.service import network
+from worker.settings import model, source_kinds, source_sections
+from worker.sources import (
+    completeness,
+    document_reader,
+    document_source,
+    fetching,
+    file_source,
+    http_login,
+    http_source,
+    row_mapping,
+)
 
 
 def create(settings: model.Settings) -> list[document_source.DocumentSource]:
@@ -20,16 +33,56 @@ def create(settings: model.Settings) -> list[document_source.DocumentSource]:
     ]
 
 
-def _fetcher(source: source_sections.Source, settings: model.Settings) -> fetching.Fetcher:
-    checks = source.completeness
+def _fetcher(source: source_kinds.Source, settings: model.Settings) -> fetching.Fetcher:
+    match source:
+        case source_kinds.FileSource():
+            return _file_fetcher(source, settings)
+        case source_kinds.HttpSource():
+            return _http_fetcher(source, settings)
+
+
+def _file_fetcher(source: source_kinds.FileSource, settings: model.Settings) -> fetching.Fetcher:
     selection = file_source.Selection(
         include=source.include,
         exclude=source.exclude,
         any_suffix=source.format != "auto",
-        manifest=checks.manifest if checks else "",
+        manifest=_manifest(source),
         settle_seconds=source.settle_seconds,
     )
     return file_source.FileFetcher(settings.resolve_path(source.path), source.path, selection)
+
+
+def _http_fetcher(source: source_kinds.HttpSource, settings: model.Settings) -> fetching.Fetcher:
+    login = http_login.Login(
+        source.username,
+        _path(settings, source.password_file),
+        _path(settings, source.token_file),
+        _path(settings, source.headers_file),
+    )
+    endpoint = http_source.Endpoint(
+        source.url,
+        http_source.connecting(_ssl_context(source, settings), proxy=source.proxy_url),
+        user_agent=f"fleet-sync/{worker.__version__}",
+        timeout=source.timeout_seconds,
+        login=login,
+        manifest=_manifest(source),
+    )
+    return http_source.HttpFetcher(endpoint, source.title)
+
+
+def _ssl_context(source: source_kinds.HttpSource, settings: model.Settings) -> ssl.SSLContext | None:
+    if not source.url.startswith("https:"):
+        return None
+    path = _path(settings, source.ca_file)
+    return network.ssl_context_with(path, "sources.ca_file") if path else network.ssl_context()
+
+
+def _path(settings: model.Settings, path: str) -> pathlib.Path | None:
+    return settings.resolve_path(path) if path else None
+
+
+def _manifest(source: source_sections.DocumentSource) -> str:
+    return source.completeness.manifest if source.completeness else ""
 
 
 def _options(source: source_sections.DocumentSource) -> document_reader.DocumentOptions:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pydantic_core
 
-from worker.settings import model, section, source_sections
+from worker.settings import model, section, source_kinds, source_sections
 from worker.sources import positions
 
 _BY_TYPE = {
@@ -27,6 +27,7 @@ _BY_TYPE = {
 }
 _EXAMPLES = {
     "path": 'path = "membership.yaml"',
+    "url": 'url = "https://hr.example.com/people.csv"',
     "driver": 'driver = "employee_id={Employee ID}", with your column in braces',
     "fleet": 'fleet = "{Department}", with your column in braces',
 }
@@ -91,7 +92,7 @@ def _section(error: pydantic_core.ErrorDetails, data: Mapping[str, Any]) -> type
     name, *inner = error["loc"][:-1]
     if len(inner) > 1:
         return source_sections.SUBSECTIONS[str(inner[1])]
-    if inner and (described := source_sections.section_of(data["sources"][inner[0]])):
+    if inner and (described := source_kinds.section_of(data["sources"][inner[0]])):
         return described
     return model.SECTIONS[str(name)]
 

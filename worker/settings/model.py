@@ -14,7 +14,7 @@ import pydantic
 from worker.core.model.desired import Mode
 from worker.core.model.secret import KEY_PREFIX
 from worker.core.planning import references
-from worker.settings import section, source_sections, urls
+from worker.settings import section, source_kinds, urls
 
 
 def _membership(text: str) -> str:
@@ -234,7 +234,7 @@ class Settings(section.Section):
     """Settings of fleet-sync: one account, its sources, its limits, its journal."""
 
     charge: Charge = Charge()
-    sources: tuple[source_sections.Source, ...] = pydantic.Field(
+    sources: tuple[source_kinds.Source, ...] = pydantic.Field(
         min_length=1,
         strict=False,
         description="Where the desired memberships are written. Several sources are combined.",
@@ -249,7 +249,7 @@ class Settings(section.Section):
 
     @pydantic.field_validator("sources")
     @classmethod
-    def _distinct_names(cls, sources: tuple[source_sections.Source, ...]) -> tuple[source_sections.Source, ...]:
+    def _distinct_names(cls, sources: tuple[source_kinds.Source, ...]) -> tuple[source_kinds.Source, ...]:
         seen = set[str]()
         for source in sources:
             if source.title in seen:
@@ -280,7 +280,7 @@ class Settings(section.Section):
 
 SECTIONS: Mapping[str, type[section.Section]] = {
     "charge": Charge,
-    "sources": source_sections.FileSource,
+    "sources": source_kinds.FileSource,
     "sync": Sync,
     "rate_limit": RateLimit,
     "retry": Retry,

@@ -1,7 +1,7 @@
 """The base of every section of the settings file.
 
 Invariant: types are strict, unknown keys are refused, nothing changes, and no value contains a secret key.
-Neighbours: `model` and `source_sections` define the sections.
+Neighbours: `model`, `source_sections` and `source_kinds` define the sections.
 """
 
 from typing import Any

@@ -1,7 +1,7 @@
 """The `[[sources]]` of the settings file: where desired state comes from, how it is read, and how it proves complete.
 
 Invariant: whatever contradicts itself is refused here, before a source is read. Neighbours: `model` has the other
-sections; `worker.sources` reads the sources.
+sections, `source_kinds` the kinds of sources; `worker.sources` reads them.
 """
 
 import codecs
@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import pydantic
-import pydantic_core
 
 from worker.core.planning import references
 from worker.settings import section
@@ -168,60 +167,6 @@ class DocumentSource(section.Section):
             raise ValueError("other_fleets needs [sources.fleets]: without it, every row names its fleet by id or name")
         return self
 
-
-class FileSource(DocumentSource):
-    """A membership document, or a folder of them."""
-
-    kind: Literal["file"] = pydantic.Field(default="file", description="Kind of source.")
-    path: str = pydantic.Field(
-        min_length=1, description="A .yaml, .yml, .json, .toml, .csv or .xlsx file, or a folder of them."
-    )
-    include: Values = pydantic.Field(
-        default=(), description='Patterns of the names in the folder that are read, as in ["*.csv"]. Empty: all.'
-    )
-    exclude: Values = pydantic.Field(default=(), description="Patterns of the names in the folder that are not read.")
-    settle_seconds: float = pydantic.Field(
-        default=0, ge=0, le=86_400, description="A file that changed within this time counts as being written."
-    )
-    poll_seconds: float = pydantic.Field(
-        default=2, gt=0, le=86_400, description="Pause between two looks of the service whether the source changed."
-    )
-
-    @property
-    def address(self) -> str:
-        """Return the path as it is written."""
-        return self.path
-
-
-KINDS: Mapping[str, type[DocumentSource]] = {"file": FileSource}
-"""The class of each built-in kind of source."""
-
-
-def section_of(source: object) -> type[DocumentSource] | None:
-    """Return the class of a source as the settings file writes it, or None if there is no such kind."""
-    kind = source.get("kind", "file") if isinstance(source, dict) else "file"
-    return KINDS.get(kind) if isinstance(kind, str) else None
-
-
-def _by_kind(source: Any, handler: pydantic.ValidatorFunctionWrapHandler) -> Any:
-    """Validate one source as its kind. The union alone would report the mistakes of every kind."""
-    if not isinstance(source, dict):
-        return handler(source)
-    if described := section_of(source):
-        return described.model_validate(source)
-    *others, last = (f"'{kind}'" for kind in KINDS)
-    expected = f"{', '.join(others)} or {last}" if others else last
-    wrong: pydantic_core.InitErrorDetails = {
-        "type": "literal_error",
-        "loc": ("kind",),
-        "input": source["kind"],
-        "ctx": {"expected": expected},
-    }
-    raise pydantic_core.ValidationError.from_exception_data("source", [wrong])
-
-
-Source = Annotated[FileSource, pydantic.WrapValidator(_by_kind)]
-"""One source, of the kind that its key `kind` names."""
 
 SUBSECTIONS: Mapping[str, type[section.Section]] = {"rows": Rows, "completeness": Completeness}
 """The class of each section below `[[sources]]` whose keys are known."""

@@ -20,6 +20,7 @@ LISTEN_PATTERN = r"^((\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):[0-9]{1,5})?$"
 
 _BASE = "write it like https://api.chargeapi.co/v1"
 _WEBHOOK = "write it like https://hooks.example.com/services/…"
+_DOCUMENT = "write it like https://hr.example.com/people.csv"
 _PROXY = "write it like http://proxy.example.com:3128"
 _LISTEN = 'write it like "127.0.0.1:8080" or "[::1]:8080"'
 
@@ -60,6 +61,18 @@ def webhook(text: str) -> str:
             "plain http would expose the notifications to the network: write https (http is for loopback addresses)"
         )
     return f"{origin}{split.path}{f'?{split.query}' if split.query else ''}"
+
+
+def document(text: str) -> str:
+    """Return the address of a document. Raises ValueError."""
+    split, origin = _split(text, _DOCUMENT)
+    if "@" in split.netloc:
+        raise ValueError("the address contains a user or password: write the user in username, the password in a file")
+    if "#" in text:
+        raise ValueError(f"the address contains a fragment: {_DOCUMENT}")
+    if split.scheme == "http" and not is_loopback(split.hostname or ""):
+        raise ValueError("plain http can be read and changed on its way: write https (http is for loopback addresses)")
+    return f"{origin}{split.path or '/'}{f'?{split.query}' if split.query else ''}"
 
 
 def proxy(text: str, *, login: bool = False) -> str:

@@ -1,0 +1,115 @@
+"""The kinds of sources: the keys that each has of its own.
+
+Invariant: a mistake is reported for the kind that the source names, and for no other. Neighbours: `source_sections` has
+the keys that all kinds share; `service.source_factory` makes the sources.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import pydantic
+import pydantic_core
+
+from worker.settings import source_sections, urls
+
+
+def _user(name: str) -> str:
+    if ":" in name:
+        raise ValueError("write a user without a colon, which would end the user's name")
+    return name
+
+
+class FileSource(source_sections.DocumentSource):
+    """A membership document, or a folder of them."""
+
+    kind: Literal["file"] = pydantic.Field(default="file", description="Kind of source.")
+    path: str = pydantic.Field(
+        min_length=1, description="A .yaml, .yml, .json, .toml, .csv or .xlsx file, or a folder of them."
+    )
+    include: source_sections.Values = pydantic.Field(
+        default=(), description='Patterns of the names in the folder that are read, as in ["*.csv"]. Empty: all.'
+    )
+    exclude: source_sections.Values = pydantic.Field(
+        default=(), description="Patterns of the names in the folder that are not read."
+    )
+    settle_seconds: float = pydantic.Field(
+        default=0, ge=0, le=86_400, description="A file that changed within this time counts as being written."
+    )
+    poll_seconds: float = pydantic.Field(
+        default=2, gt=0, le=86_400, description="Pause between two looks of the service whether the source changed."
+    )
+
+    @property
+    def address(self) -> str:
+        """Return the path as it is written."""
+        return self.path
+
+
+class HttpSource(source_sections.DocumentSource):
+    """A document at an https address."""
+
+    kind: Literal["http"] = pydantic.Field(description="Kind of source.")
+    url: Annotated[str, pydantic.AfterValidator(urls.document)] = pydantic.Field(
+        description="Address of the document. Plain http only for loopback addresses."
+    )
+    username: Annotated[str, pydantic.AfterValidator(_user)] = pydantic.Field(
+        default="", description="User for basic authentication."
+    )
+    password_file: str = pydantic.Field(default="", description="File with the password of the user.")
+    token_file: str = pydantic.Field(default="", description="File with a token that is sent as bearer token.")
+    headers_file: str = pydantic.Field(
+        default="", description="File with further header lines, such as X-Api-Key: and a key."
+    )
+    ca_file: str = pydantic.Field(
+        default="", description="File with certificates of authorities to trust in addition to the well-known ones."
+    )
+    proxy_url: Annotated[str, pydantic.AfterValidator(urls.proxy)] = pydantic.Field(
+        default="", description="HTTP proxy to reach the address through, with CONNECT; empty for none."
+    )
+    timeout_seconds: float = pydantic.Field(
+        default=60, gt=0, le=3600, description="Deadline of one request, from connecting to the last byte."
+    )
+
+    @pydantic.model_validator(mode="after")
+    def _one_login(self) -> "HttpSource":
+        if bool(self.username) != bool(self.password_file):
+            raise ValueError("username and password_file belong together: set both, or neither")
+        if self.password_file and self.token_file:
+            raise ValueError("password_file and token_file are both sent as Authorization: keep one of the two")
+        if self.proxy_url and self.url.startswith("http:"):
+            raise ValueError("a proxy would see and could change plain http: write an https url")
+        return self
+
+    @property
+    def address(self) -> str:
+        """Return the address without its query, which may contain a secret."""
+        return self.url.partition("?")[0]
+
+
+KINDS: Mapping[str, type[source_sections.DocumentSource]] = {"file": FileSource, "http": HttpSource}
+"""The class of each built-in kind of source."""
+
+
+def section_of(source: object) -> type[source_sections.DocumentSource] | None:
+    """Return the class of a source as the settings file writes it, or None if there is no such kind."""
+    kind = source.get("kind", "file") if isinstance(source, dict) else "file"
+    return KINDS.get(kind) if isinstance(kind, str) else None
+
+
+def _by_kind(source: Any, _: pydantic.ValidatorFunctionWrapHandler) -> Any:
+    """Validate one source as its kind. The union alone would report the mistakes of every kind."""
+    if described := section_of(source):
+        return described.model_validate(source)
+    *others, last = (f"'{kind}'" for kind in KINDS)
+    expected = f"{', '.join(others)} or {last}" if others else last
+    wrong: pydantic_core.InitErrorDetails = {
+        "type": "literal_error",
+        "loc": ("kind",),
+        "input": source["kind"],
+        "ctx": {"expected": expected},
+    }
+    raise pydantic_core.ValidationError.from_exception_data("source", [wrong])
+
+
+Source = Annotated[FileSource | HttpSource, pydantic.WrapValidator(_by_kind)]
+"""One source, of the kind that its key `kind` names."""
