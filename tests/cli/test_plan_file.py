@@ -17,6 +17,7 @@ from worker.core.model.plan_digest import plan_digest
 from worker.core.model.problem import Problem
 from worker.core.model.secret import Secret
 from worker.core.model.serialization import plan_document
+from worker.core.model.source_history import ShrunkSource
 
 ACCOUNT = Account("https://api.chargeapi.co/v1", "test")
 DRIVER, OTHER = DriverId("drv_" + "A" * 32), DriverId("drv_" + "B" * 32)
@@ -28,10 +29,22 @@ CHANGES = (
 )
 HELD = (HeldChange(Change(Action.DETACH, DRIVER, FLEET), "max_detach_fraction", "too many\nreally"),)
 
+CREATED = datetime.datetime(2026, 10, 5, 8, 0, 0, 123000, tzinfo=datetime.UTC)
+
 JUDGED = GuardedPlan(
     account=ACCOUNT,
-    created=datetime.datetime(2026, 10, 5, 8, 0, 0, 123000, tzinfo=datetime.UTC),
-    sources=(SourceRevision("file", "Zoë.yaml", "sha256:0"),),
+    created=CREATED,
+    sources=(
+        SourceRevision(
+            "file",
+            "Zoë.yaml",
+            "sha256:0",
+            7,
+            "json",
+            CREATED - datetime.timedelta(hours=3),
+        ),
+        SourceRevision("file", "b.yaml", "sha256:1"),
+    ),
     changes=CHANGES,
     held=HELD,
     problems=(Problem("Zoë.yaml:1:1", "a \x1b problem"),),
@@ -39,6 +52,7 @@ JUDGED = GuardedPlan(
     fleets=2,
     drivers=1,
     cost=Cost(4, 0.2),
+    shrunk=(ShrunkSource("b.yaml", 0, 9, "it lost 9"),),
     digest=plan_digest(ACCOUNT, CHANGES, (held.change for held in HELD)),
     concerned={
         DRIVER: ConcernedDriver(frozenset(), frozenset({FLEET})),

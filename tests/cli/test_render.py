@@ -16,6 +16,7 @@ from worker.core.model.people import Person
 from worker.core.model.plan import Action, Change, Cost, GuardedPlan, HeldChange
 from worker.core.model.problem import Problem
 from worker.core.model.report import Report, Traffic
+from worker.core.model.source_history import ShrunkSource
 from worker.core.safety import guard
 from worker.engine import plan_builder
 
@@ -168,3 +169,11 @@ def test_the_inverse_of_a_run_says_how_to_allow_what_is_held_of_it() -> None:
     nothing = plan_builder.PlanResult(DESIRED, ACTUAL, judged(problems=(Problem("drv/flt", "left as it is"),)))
     page = render.inverse(nothing, run="run_1", rate=2.5)
     assert page.endswith("  drv/flt: left as it is\n\nNothing to undo.")
+
+
+def test_a_source_that_shrank_is_shown_with_its_digest_even_if_nothing_is_held() -> None:
+    guarded = judged(shrunk=(ShrunkSource("hr", 50, 100, "source hr\x1b has 50 rows"),))
+    page = _plan(guarded)
+    assert "source hr\ufffd has 50 rows\n" in page
+    assert f"fleet-sync approve {guarded.held_digest}" in page
+    assert "Held: a source that lost rows waits for approval.\n" in _result(guarded=guarded)

@@ -68,13 +68,13 @@ def test_one_run_is_shown_with_its_sources_its_changes_what_it_held_and_what_end
     page = render_history.run(
         _run(),
         [_change(), _change(DETACH, outcome="refused", attempts=0, code="gone\x07", request_id=None)],
-        plan={"sources": [{"name": "teams.yaml", "revision": "sha256:ab"}], "held": [held]},
+        plan={"sources": [{"name": "teams.yaml", "revision": "sha256:ab", "rows": 7, "proof": "none"}], "held": [held]},
         report={"error": {"message": f"ended\x1b by SIGTERM, {DRIVER}"}},
         names=NAMES,
     )
     assert _plain(page).splitlines() == [
         "2026-10-05 08:30:00Z  run_1  once      partial: 3 applied, 1 refused",
-        "  source teams.yaml  sha256:ab",
+        "  source teams.yaml  sha256:ab  7 rows, proof none",
         f"  + {EMMA}  attached to Vans {FLEET}  applied, 1 attempt, req_1  teams\ufffd[2J.yaml:3:7",
         f"  - {EMMA}  detached from Vans {FLEET}  refused, 0 attempts, gone\ufffd",
         f"  held: detach {EMMA}  Vans {FLEET}  (must_see)",
@@ -104,7 +104,7 @@ def test_nothing_that_charge_or_a_document_says_steers_the_terminal() -> None:
         _run(),
         [_change(request_id=evil, code=evil)],
         plan={
-            "sources": [{"name": evil, "revision": "sha256:ab"}],
+            "sources": [{"name": evil, "revision": "sha256:ab", "rows": 7, "proof": "none"}],
             "held": [{"action": "detach", "driver": DRIVER, "fleet": FLEET, "guard": "must_see"}],
         },
         report=None,

@@ -16,6 +16,7 @@ from worker.core.model.identifiers import DriverId
 from worker.core.model.people import Person
 from worker.core.model.plan import Action, Change, GuardedPlan, HeldChange
 from worker.core.model.problem import Problem
+from worker.core.model.source_history import ShrunkSource
 from worker.core.safety import guard
 from worker.engine import plan_builder
 
@@ -147,3 +148,11 @@ def test_even_the_longest_plan_fits_a_comment_and_says_what_is_missing(name: str
     assert re.search(r"Not shown for lack of space: [0-9,]+ lines\. `fleet-sync plan` shows all\.$", page)
     assert page.count("<details>") == page.count("</details>")
     assert "… and 2950 more" in page and "--approve sha256:" in page
+
+
+def test_a_source_that_shrank_comes_with_the_command_that_approves_it() -> None:
+    guarded = plans.judged(shrunk=(ShrunkSource("hr", 50, 100, "source *hr* lost half"),))
+    page = _rendered(_plan(guarded))
+    assert "every detach to come" in page
+    assert "source *hr* lost half" in html.unescape(page)
+    assert f"--approve {guarded.held_digest}" in page

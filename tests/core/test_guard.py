@@ -290,6 +290,7 @@ def test_every_guard_has_one_place_in_the_precedence() -> None:
     codes = [code for code, _ in guard.PRECEDENCE]
     assert codes == [
         "must_see",
+        "source_shrank",
         "reference_moved",
         "not_converging",
         "flapping",

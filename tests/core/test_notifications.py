@@ -14,6 +14,7 @@ from worker.core.model.identifiers import Account, DriverId, FleetId, RunId
 from worker.core.model.outcomes import Applied, ChangeResult, Deferred, Refused, Unknown
 from worker.core.model.plan import Action, Change, GuardedPlan, HeldChange
 from worker.core.model.report import Report
+from worker.core.model.source_history import ShrunkSource
 from worker.core.monitoring import notifications, status
 from worker.core.safety import guard
 
@@ -354,3 +355,25 @@ def test_a_restart_tells_at_most_the_present_state(history: list[status.Status],
     fresh, _ = notifications.diff(present, notifications.NotificationState())
     assert notifications.Kind.RECOVERED not in {each.kind for each in fresh}
     assert len({each.kind for each in fresh}) == len(fresh)
+
+
+def test_a_source_that_shrank_is_told_with_its_digest_and_ends() -> None:
+    shrunk = (ShrunkSource("hr", 50, 100, "source hr has 50 rows instead of 100"),)
+    plan = dataclasses.replace(doubles.guarded(()), shrunk=shrunk)
+    told = only(after(guarded=plan))
+    assert told.text == (
+        "fleet-sync, live account: held.\n"
+        "source hr has 50 rows instead of 100\n"
+        f"To allow exactly this: fleet-sync approve {plan.held_digest}. If it is wrong, correct the source."
+    )
+    assert (told.body["digest"], told.body["held"]) == (plan.held_digest, 0)
+    assert told.body["items"] == [
+        {
+            "guard": "source_shrank",
+            "source": "hr",
+            "rows": 50,
+            "baseline": 100,
+            "message": "source hr has 50 rows instead of 100",
+        }
+    ]
+    assert kinds(after(guarded=plan), after(guarded=plan), FINE) == [["held"], [], ["recovered"]]

@@ -27,6 +27,7 @@ from worker.core.model.serialization import (
     plan_document,
     report_document,
 )
+from worker.core.model.source_history import ShrunkSource
 
 ATTACH = Change(Action.ATTACH, A, VANS, Origin("membership.yaml", 4, 9))
 DETACH = Change(Action.DETACH, B, DEPOT)
@@ -34,7 +35,10 @@ DETACH = Change(Action.DETACH, B, DEPOT)
 JUDGED = GuardedPlan(
     account=worlds.ACCOUNT,
     created=worlds.NOW,
-    sources=(SourceRevision("file", "membership.yaml", "sha256:ab"),),
+    sources=(
+        SourceRevision("file", "membership.yaml", "sha256:ab", 7, "json", worlds.NOW - datetime.timedelta(hours=1)),
+        SourceRevision("file", "guests.csv", "sha256:ef", 3),
+    ),
     changes=(ATTACH, Change(Action.DETACH, A, DEPOT), Change(Action.DETACH, E, DEPOT)),
     held=(
         HeldChange(DETACH, "max_detach_fraction_per_fleet", "half of them"),
@@ -50,6 +54,7 @@ JUDGED = GuardedPlan(
     unsettled=True,
     people={B: Person("", "bob@example.com"), A: Person("Alice", "alice@example.com"), C: Person()},
     fleet_names={VANS: "Vans", DEPOT: ""},
+    shrunk=(ShrunkSource("guests.csv", 3, 9, "it lost 6"),),
 )
 
 NAMES = {A: "Alice", B: "bob@example.com", VANS: "Vans"}
@@ -59,7 +64,24 @@ PLAN = {
     "held_digest": JUDGED.held_digest,
     "account": {"base_url": "https://api.chargeapi.co/v1", "mode": "test"},
     "created": "2026-10-05T08:00:00.000Z",
-    "sources": [{"kind": "file", "name": "membership.yaml", "revision": "sha256:ab"}],
+    "sources": [
+        {
+            "kind": "file",
+            "name": "membership.yaml",
+            "revision": "sha256:ab",
+            "rows": 7,
+            "age_seconds": 3600,
+            "proof": "json",
+        },
+        {
+            "kind": "file",
+            "name": "guests.csv",
+            "revision": "sha256:ef",
+            "rows": 3,
+            "age_seconds": None,
+            "proof": "none",
+        },
+    ],
     "changes": [
         {"action": "attach", "driver": A, "fleet": VANS, "origin": "membership.yaml:4:9"},
         {"action": "detach", "driver": A, "fleet": DEPOT, "origin": None},
@@ -86,6 +108,7 @@ PLAN = {
             for one in (C, D)
         ),
     ],
+    "shrunk": [{"source": "guests.csv", "rows": 3, "baseline": 9, "message": "it lost 6"}],
     "problems": [{"where": "membership.yaml:7:9", "message": "no driver has the e-mail address x@example.com"}],
     "summary": {"attach": 1, "detach": 2, "held": 3, "in_sync": 5, "fleets": 2, "drivers": 7},
     "cost": {"requests": 12, "seconds": 0.48},
@@ -275,6 +298,6 @@ def test_a_run_that_was_cut_off_is_shown_by_what_was_found_out_since() -> None:
 
 
 def test_a_plan_without_held_changes_has_no_digest_to_approve() -> None:
-    document = plan_document(dataclasses.replace(JUDGED, held=()))
+    document = plan_document(dataclasses.replace(JUDGED, held=(), shrunk=()))
     assert document["held_digest"] is None
-    assert PLAN["held_digest"] == held_digest(JUDGED.account, (held.change for held in JUDGED.held))
+    assert PLAN["held_digest"] == held_digest(JUDGED.account, (held.change for held in JUDGED.held), JUDGED.shrunk)

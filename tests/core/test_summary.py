@@ -26,6 +26,7 @@ from worker.core.model.plan import Action, Change, Cost, GuardedPlan, HeldChange
 from worker.core.model.ports import Stage
 from worker.core.model.problem import Problem
 from worker.core.model.report import Report
+from worker.core.model.source_history import ShrunkSource
 from worker.core.monitoring import alerts, humanize, status, summary
 from worker.core.safety import guard
 
@@ -350,3 +351,17 @@ def test_moments_are_told_from_now() -> None:
     assert humanize.time_until(NOW, NOW) == "any moment"
     paris = datetime.timezone(datetime.timedelta(hours=2))
     assert humanize.time_of_day(NOW.astimezone(paris), NOW) == "08:00"
+
+
+def test_a_source_that_shrank_needs_an_approval_even_if_no_change_is_held() -> None:
+    plan = dataclasses.replace(guarded(), shrunk=(ShrunkSource("hr", 50, 100, "hr lost half"),))
+    now = present(ended(plan))
+    assert summary.summarize(now).headline == "A source lost too many rows, and waits for your approval."
+    (alert,) = alerts.alerts(now)
+    assert (alert.kind, alert.guard, alert.message, alert.digest) == (
+        alerts.Kind.HELD,
+        "source_shrank",
+        "hr lost half",
+        plan.held_digest,
+    )
+    assert alerts.approval(now) == alerts.Approval(plan.held_digest, (), plan.shrunk)

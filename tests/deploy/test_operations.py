@@ -47,7 +47,11 @@ def _exposed() -> dict[str, set[str]]:
         pace=1.0,
         ceiling=25.0,
         fleets=(status.Fleet(FleetId("flt_1"), "Paris vans"),),
-        sources=(status.Source(SourceRevision("file", "membership.yaml", "sha256:…"), NOW),),
+        sources=(
+            status.Source(
+                SourceRevision("file", "membership.yaml", "sha256:…", modified=NOW), NOW, datetime.timedelta(days=1)
+            ),
+        ),
         journal_bytes=1,
     )
     text, _ = counted.render(present)

@@ -27,6 +27,7 @@ from worker.core.model.ports import PastRun
 from worker.core.model.problem import Problem
 from worker.core.model.report import Report
 from worker.core.model.serialization import failure_document, past_run_document, plan_document, report_document
+from worker.core.model.source_history import ShrunkSource
 from worker.sandbox import app
 from worker.settings import model, section, source_kinds, source_sections
 
@@ -227,7 +228,7 @@ def _report() -> Report:
     guarded = GuardedPlan(
         account=Account("https://api.chargeapi.co/v1", "live"),
         created=NOW,
-        sources=(SourceRevision("file", "membership.yaml", "sha256:…"),),
+        sources=(SourceRevision("file", "membership.yaml", "sha256:…", 1),),
         changes=(change,),
         held=(HeldChange(change, "max_detach_fraction", "…"),),
         problems=(problem,),
@@ -238,6 +239,7 @@ def _report() -> Report:
         digest="sha256:…",
         people={DRIVER: Person("Emma Bakker")},
         fleet_names={FLEET: "Paris vans"},
+        shrunk=(ShrunkSource("membership.yaml", 1, 9, "…"),),
     )
     result = ChangeResult(change, Refused(1, "policy_blocked", "…", "req_1"))
     failure = Stopped("…", exit_code=143)

@@ -115,3 +115,46 @@ def test_a_document_lists_what_keeps_references_from_resolving(workspace: confte
     assert (ended.code, ended.document["exit_code"]) == (4, 4)
     [problem] = ended.document["problems"]
     assert (problem["level"], problem["where"]) == ("error", "membership.yaml:3:7")
+
+
+def test_one_source_shows_what_it_yields_and_that_nothing_proves_it_whole(workspace: conftest.Workspace) -> None:
+    ended = workspace.run("check", "--source", "membership.yaml", CHARGE_API_KEY="")
+    count = len(workspace.people.memberships())
+    assert (ended.code, ended.stderr) == (0, "")
+    shown = dict(line.split(": ", 1) for line in ended.stdout.splitlines())
+    assert shown["source"] == "membership.yaml"
+    assert shown["rows"] == f"{count} ({count} memberships in 4 fleets)"
+    assert shown["revision"].startswith("sha256:")
+    assert ended.stdout.splitlines()[-1].startswith("proof: none (")
+
+
+def test_the_source_to_show_must_exist_and_is_not_checked_online(workspace: conftest.Workspace) -> None:
+    unknown, online = workspace.together(
+        ["check", "--source", "hr"], ["check", "--source", "membership.yaml", "--online"]
+    )
+    assert (unknown.code, online.code) == (64, 64)
+    assert "no source has the name hr: the sources are membership.yaml" in unknown.stderr
+    assert "--source makes no request and prints text" in online.stderr
+
+
+def test_a_source_that_is_not_whole_is_told_with_its_places(workspace: conftest.Workspace) -> None:
+    workspace.write("fleets:\n  Vans:\n    - 0123\n")
+    ended = workspace.run("check", "--source", "membership.yaml")
+    assert (ended.code, ended.stdout.split(": ")[0]) == (1, "membership.yaml:3:7")
+
+
+def test_a_table_without_a_declared_scope_is_a_warning(workspace: conftest.Workspace) -> None:
+    fleet, (driver, *_) = next(iter(workspace.members().items()))
+    workspace.write(f"who,where\n{driver},{fleet}\n", "hr.csv")
+    settings = workspace.folder.settings.read_text().replace('path = "membership.yaml"', MAPPED)
+    workspace.folder.settings.write_text(settings)
+    for ended in workspace.together(["check"], ["check", "--source", "people"]):
+        assert ended.code == 0
+        assert "people: without [sources.fleets], a fleet that no row names is not managed" in ended.stdout
+
+
+MAPPED = """
+name = "people"
+path = "hr.csv"
+rows = {driver = "{who}", fleet = "{where}"}
+"""

@@ -147,6 +147,7 @@ class Crashes:
         self.environ = {**NOTHING_HELD, **landed, **records.environ}
         self.reaper = Reaper(records)
         self.workspace = open_workspace(behaves=quirks.Quirks(latency_seconds=LATENCY), around=self.reaper.around)
+        self.workspace.folder.let_sources_shrink()
         self.chance = random.Random(SEED)
         self.killed: list[str] = []
         self.kills = 0

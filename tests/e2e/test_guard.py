@@ -96,3 +96,25 @@ def test_gamadv_many_references_that_lead_nowhere_end_the_run(
         assert ended.document["error"]["code"] == "too_many_unresolved"
         assert "1.16E+2" in ended.document["error"]["message"]
         assert workspace.posts() == []
+
+
+def test_a_source_that_was_cut_short_is_approved_before_anything_is_held(workspace: conftest.Workspace) -> None:
+    """The rows that are missing are of drivers who were no members: there is nothing to detach, and yet exit code 3."""
+    members = workspace.members()
+    assert workspace.run("once").code == 0
+    gone = [(driver, fleet) for fleet, drivers in members.items() for driver in drivers[:3]]
+    for driver, fleet in gone:
+        workspace.people.detach(driver, fleet)
+    workspace.write(workspace.members())
+    held = workspace.run("once", "--json")
+    assert (held.code, held.document["result"], held.document["plan"]["held"]) == (3, "held", [])
+    assert [each["source"] for each in held.document["plan"]["shrunk"]] == ["membership.yaml"]
+    planned = workspace.run("plan")
+    assert planned.code == 3
+    digest = held.document["plan"]["held_digest"]
+    assert "source membership.yaml has" in planned.stdout
+    assert f"fleet-sync approve {digest}" in planned.stdout
+    assert "It accepts that 1 source lost rows" in workspace.run("approve", digest).stdout
+    assert [workspace.run("once").code for _ in range(2)] == [0, 0]
+    workspace.write({fleet: drivers[3:] for fleet, drivers in workspace.members().items()})
+    assert workspace.run("once").code == 3

@@ -83,6 +83,7 @@ def test_why_tells_when_in_which_run_and_from_which_line_of_the_source(moved: co
     rows = (moved.folder.path / "membership.yaml").read_text().splitlines()
     first, second, *_ = members = moved.members()
     (_, leaver, _), (_, joiner, _) = sorted(moved.changed(), reverse=True)[:2]
+    moved.folder.let_sources_shrink()
     moved.write({second: [*members[second], leaver]})
     assert moved.run("once").code == 0
     [(oldest,), (newest,)] = moved.folder.journal("select run from runs order by started")
@@ -367,6 +368,7 @@ def test_an_undo_leaves_out_what_changed_since_and_says_so(moved: conftest.Works
     run = _run(moved)
     moved.people.detach(attached[0], second)
     members = moved.members()
+    moved.folder.let_sources_shrink()
     moved.write({second: [driver for driver in members[second] if driver != attached[1]]})
     assert moved.run("once").code == 0
     moved.write({second: [*moved.members()[second], attached[1]]})

@@ -42,6 +42,7 @@ def test_a_new_journal_is_of_the_newest_version(backend: backends.SqliteBackend 
         "names",
         "resolutions",
         "runs",
+        "sources",
         "schema_version",
     }
 

@@ -13,6 +13,7 @@ from worker.core.model.outcomes import Already, Deferred, Outcome, Refused, Stal
 from worker.core.model.plan import Action, Change
 from worker.core.model.ports import JournalOwner, OwnWrite, PastRefusals, RecentChanges
 from worker.core.model.serialization import report_document
+from worker.core.model.source_history import RowCount, SourceRecord
 
 pytestmark = pytest.mark.anyio
 
@@ -315,3 +316,22 @@ async def test_the_plan_of_every_run_reads_back_as_it_was_also_when_those_with_t
             plan, report = await journal.documents(run)
             assert report == told[run]
             assert plan == told[run]["plan"]  # type: ignore[index]
+
+
+async def test_how_much_sources_said_is_remembered_and_replaced(office: Office) -> None:
+    journal = await office.writer()
+    counts = (RowCount(12, journal_factories.NOON), RowCount(9, journal_factories.minutes(1)))
+    record = SourceRecord(counts, frozenset({FleetId("flt_vans"), FleetId("flt_depot")}))
+    later = SourceRecord((RowCount(0, journal_factories.minutes(2)),))
+    await journal.remember_sources({"hr": record, "Zoë's; list": record}, run=APRIL)
+    assert await journal.source_records() == {"hr": record, "Zoë's; list": record}
+    await journal.remember_sources({"hr": later}, run=MAY)
+    assert await journal.source_records() == {"hr": later, "Zoë's; list": record}
+
+
+async def test_remembering_a_source_uses_an_approval_up(office: Office) -> None:
+    journal = await office.writer()
+    for digest in ("sha256:plan", "sha256:other"):
+        await journal.approve(digest, now=journal_factories.NOON, until=journal_factories.minutes(10))
+    await journal.remember_sources({"hr": SourceRecord(())}, run=APRIL, spent="sha256:plan")
+    assert await journal.approvals(now=journal_factories.NOON) == {"sha256:other"}

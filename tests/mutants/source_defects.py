@@ -15,11 +15,72 @@ HTTP = ("tests/sources/test_http_source.py",)
 
 _HTTP_SOURCE = "worker/sources/http_source.py"
 _HTTP_BODY = "worker/sources/http_body.py"
+
+SHRINKAGE = ("tests/core/test_source_shrinkage.py",)
+SHRINKING = ("tests/engine/test_source_shrinkage.py",)
+
+_SHRINKAGE = "worker/core/safety/source_shrinkage.py"
 _FILE_SOURCE = "worker/sources/file_source.py"
 _TABLE_READER = "worker/sources/table_reader.py"
 _STRUCTURE = "worker/sources/formats/xlsx_structure.py"
 
 DEFECTS = (
+    Defect(
+        "comparing a source only with its last run",
+        _SHRINKAGE,
+        "max(recent, default=record.counts[-1].rows)",
+        "record.counts[-1].rows",
+        SHRINKAGE,
+    ),
+    Defect(
+        "having nothing to compare a source with after a day",
+        _SHRINKAGE,
+        "for name, record in records.items() if record.counts}",
+        "for name, record in records.items() if record.counts[-1].seen >= since}",
+        SHRINKAGE,
+    ),
+    Defect(
+        "lowering the baseline by waiting",
+        _SHRINKAGE,
+        "        if name not in unchanged\n",
+        "",
+        SHRINKAGE,
+    ),
+    Defect(
+        "keeping the baseline after an approval",
+        _SHRINKAGE,
+        "() if name in lowered else ",
+        "",
+        SHRINKAGE,
+    ),
+    Defect(
+        "protecting only the fleets that a source that shrank still names",
+        _SHRINKAGE,
+        "size.fleets | before.fleets",
+        "size.fleets",
+        SHRINKAGE,
+    ),
+    Defect(
+        "an approval of no changes that is for any number of rows",
+        "worker/core/model/plan_digest.py",
+        "[each.name, each.rows] for each in shrunk",
+        "[each.name] for each in shrunk",
+        SHRINKAGE,
+    ),
+    Defect(
+        "lowering the baseline without using the approval up",
+        "worker/engine/plan_builder.py",
+        "spent=decision.approval if decision.accepted else None",
+        "spent=None",
+        SHRINKING,
+    ),
+    Defect(
+        "a run that ends well although a source shrank",
+        "worker/core/model/plan.py",
+        "return bool(self.held or self.shrunk)",
+        "return bool(self.held)",
+        SHRINKING,
+    ),
     Defect(
         "reading a file that is not the one that was listed",
         _FILE_SOURCE,

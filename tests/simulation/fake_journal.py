@@ -25,6 +25,7 @@ from worker.core.model.outcomes import Deferred, Outcome, Stale, Unknown
 from worker.core.model.plan import Action, Change, GuardedPlan
 from worker.core.model.ports import Intent, Journal, JournalOwner, OpenIntent, OwnWrite, PastRefusals, RecentChanges
 from worker.core.model.report import Report
+from worker.core.model.source_history import SourceRecord
 from worker.journal import sql_journal
 
 Result = TypeVar("Result")
@@ -270,6 +271,17 @@ class FakeJournal:
 
         if resolutions:
             await self._commit("remember", write)
+
+    async def source_records(self) -> Mapping[str, SourceRecord]:
+        """Return how much each source said."""
+        await self._ask("source_records")
+        return await self._journal.source_records()
+
+    async def remember_sources(
+        self, records: Mapping[str, SourceRecord], *, run: RunId, spent: str | None = None
+    ) -> None:
+        """Put how much sources said on disk."""
+        await self._commit("remember_sources", lambda: self._journal.remember_sources(records, run=run, spent=spent))
 
     async def unconfirmed_writes(self, *, since: datetime.datetime) -> Mapping[tuple[Action, DriverId, FleetId], int]:
         """Count the writes that were accepted but not seen."""

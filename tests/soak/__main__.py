@@ -49,6 +49,7 @@ class Scenario:
         """Run the service during the block."""
         with served.over_http(self.charge) as url, self.log.open("w") as stream:
             self.folder = command.Folder(self.path, url)
+            self.folder.let_sources_shrink()
             self.folder.write(self.wanted)
             environ = {
                 **self.folder.environ,

@@ -1,5 +1,6 @@
 """Proof that a source is complete: manifest, trailer, number of rows, age."""
 
+import datetime
 import hashlib
 import json
 import os
@@ -12,7 +13,7 @@ import pytest
 from tests.support import file_sources
 from worker.core.model.desired import SourceReading
 from worker.core.model.errors import SourceError
-from worker.sources import completeness, document_reader, document_source
+from worker.sources import completeness, document_reader, document_source, fetching
 
 TEXT = "driver,fleet\nx@y,a\nz@y,a\n"
 DIGEST = hashlib.sha256(TEXT.encode()).hexdigest()
@@ -182,3 +183,73 @@ class TestCodes:
         path.write_text("")
         path.with_name("b.csv").write_text("driver,fleet\nnone,a\n")
         refused(path.parent, "source_invalid")
+
+
+class TestProof:
+    """What shows that nothing is missing, from the weakest to the strongest."""
+
+    def test_a_file_alone_proves_nothing(self, path: pathlib.Path) -> None:
+        assert read(path).source.proof == "none"
+        assert read(path, min_rows=1, max_age_hours=2).source.proof == "none"
+
+    def test_a_number_of_rows_is_a_weak_proof(self, path: pathlib.Path) -> None:
+        assert read(path, min_rows=2).source.proof == "min_rows"
+
+    def test_a_trailer_and_a_manifest_are_proofs(self, path: pathlib.Path) -> None:
+        path.with_name("a.csv.json").write_text(json.dumps({"rows": 2}))
+        assert read(path, manifest="{path}.json", min_rows=2).source.proof == "manifest"
+        path.write_text(TEXT + "#END 2\n")
+        assert read(path, trailer=r"#END (?P<rows>\d+)", min_rows=2).source.proof == "trailer"
+
+    @pytest.mark.parametrize(
+        ("name", "text", "proof"),
+        [
+            ("a.json", '{"fleets": {"a": ["x@y"]}}', "syntax"),
+            ("a.yaml", "fleets: {a: [x@y]}", "none"),
+            ("a.toml", 'fleets.a = ["x@y"]', "none"),
+        ],
+    )
+    def test_only_a_format_with_an_end_proves_itself(
+        self, name: str, text: str, proof: str, tmp_path: pathlib.Path
+    ) -> None:
+        (tmp_path / name).write_text(text)
+        assert read(tmp_path / name).source.proof == proof
+
+    def test_of_several_documents_the_weakest_proof_counts(self, tmp_path: pathlib.Path) -> None:
+        for name in ("a.json", "b.json"):
+            (tmp_path / name).write_text('{"fleets": {"a": ["x@y"]}}')
+        assert read(tmp_path).source.proof == "syntax"
+        (tmp_path / "c.csv").write_text(TEXT)
+        assert read(tmp_path).source.proof == "none"
+        assert read(tmp_path, min_rows=4).source.proof == "min_rows"
+
+    def test_what_the_transfer_proves_counts_where_a_document_proves_nothing(self) -> None:
+        assert completeness.weakest(["none"], transfer="length", min_rows=9) == "length"
+        assert completeness.weakest(["syntax"], transfer="length", min_rows=1) == "syntax"
+        assert completeness.weakest(["syntax", "none"], transfer="length", min_rows=1) == "length"
+
+    def test_rows_are_counted_and_the_oldest_document_gives_the_age(self, path: pathlib.Path) -> None:
+        assert read(path).source.rows == 2
+        later = path.with_name("b.csv")
+        later.write_text(TEXT)
+        os.utime(later, (NOON, NOON))
+        source = read(path.parent).source
+        assert (source.rows, source.modified) == (4, datetime.datetime.fromtimestamp(NOON - 3600, datetime.UTC))
+
+    @pytest.mark.parametrize(("modified", "expected"), [((1.0, None), None), ((1e20,), None), ((), None)])
+    def test_an_age_that_is_not_known_of_every_document_is_not_known(
+        self, modified: tuple[float | None, ...], expected: None
+    ) -> None:
+        documents = tuple(
+            fetching.Document(f"{n}.csv", TEXT.encode(), ".csv", modified=at) for n, at in enumerate(modified)
+        )
+
+        class Fetcher:
+            async def fetch(self) -> fetching.Fetched:
+                return fetching.Fetched(documents, proof="length")
+
+            async def peek(self) -> str | None:
+                return None
+
+        reading = anyio.run(document_source.DocumentSource("double", "hr", Fetcher()).read)
+        assert reading.source.modified is expected

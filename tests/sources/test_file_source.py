@@ -43,7 +43,7 @@ def folder(path: pathlib.Path, **contents: str) -> pathlib.Path:
 def test_the_revision_is_the_hash_of_what_was_read(tmp_path: pathlib.Path) -> None:
     path = folder(tmp_path, a_yaml=A) / "a.yaml"
     expected = f"sha256:{hashlib.sha256(A.encode()).hexdigest()}"
-    assert read(path, "a.yaml").source == SourceRevision("file", "a.yaml", expected)
+    assert read(path, "a.yaml").source == SourceRevision("file", "a.yaml", expected, rows=1)
 
 
 def test_a_folder_contains_all_its_documents_in_order(tmp_path: pathlib.Path) -> None:

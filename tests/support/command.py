@@ -159,6 +159,12 @@ class Folder:
         path.write_text(text if isinstance(text, str) else document(text), encoding="utf-8")
         return path
 
+    def let_sources_shrink(self) -> None:
+        """Let the source lose any number of rows."""
+        settings = self.settings.read_text()
+        unlimited = "[sources.completeness]\nmax_shrink_fraction = 1.0\n\n[rate_limit]"
+        self.settings.write_text(settings.replace("[rate_limit]", unlimited, 1))
+
     def run(self, *arguments: str, **environ: str) -> Ended:
         """Run a command on the account, with additional environment variables."""
         return run(*arguments, environ={**self.environ, **environ}, cwd=self.path)

@@ -30,6 +30,7 @@ from worker.core.model.ports import (
 )
 from worker.core.model.report import Report
 from worker.core.model.serialization import format_time, outcome_document, plan_document, report_document
+from worker.core.model.source_history import SourceRecord
 from worker.core.planning import references
 from worker.journal import forgetting, row_codec
 
@@ -66,6 +67,7 @@ class _Store:
     people: dict[DriverId, tuple[Person, datetime.datetime]] = dataclasses.field(default_factory=dict)
     forgotten: list[dict[str, str]] = dataclasses.field(default_factory=list)
     erased: set[str] = dataclasses.field(default_factory=set)
+    sources: dict[str, SourceRecord] = dataclasses.field(default_factory=dict)
     writer: "MemoryJournal | None" = None
 
 
@@ -187,6 +189,18 @@ class MemoryJournal:
         self._ensure_writer()
         known = self._tombstones()
         self._store.resolutions.update({each: id for each, id in resolutions.items() if not known.knows_address(each)})
+
+    async def source_records(self) -> Mapping[str, SourceRecord]:
+        """Return how much each source said in earlier runs."""
+        return dict(self._store.sources)
+
+    async def remember_sources(
+        self, records: Mapping[str, SourceRecord], *, run: RunId, spent: str | None = None
+    ) -> None:
+        """Record how much sources said, and use up an approval."""
+        self._ensure_writer()
+        self._store.sources.update(records)
+        self._store.approvals.pop(spent or "", None)
 
     async def unconfirmed_writes(self, *, since: datetime.datetime) -> Mapping[row_codec.Write, int]:
         """Return how many writes of each change, in a row, were accepted but not seen by a reading."""

@@ -16,6 +16,7 @@ from worker.core.model.errors import JournalError
 from worker.core.model.identifiers import FleetId
 from worker.core.model.outcomes import Applied, ChangeResult, Outcome, Refused
 from worker.core.model.report import Traffic
+from worker.core.model.source_history import ShrunkSource
 from worker.core.monitoring import status
 from worker.web import metrics, service_protocol
 
@@ -36,6 +37,11 @@ FAMILIES = {
     "fleet_sync_pace_requests_per_second": "gauge",
     "fleet_sync_pace_ceiling_requests_per_second": "gauge",
     "fleet_sync_source_revision_timestamp_seconds": "gauge",
+    "fleet_sync_source_rows": "gauge",
+    "fleet_sync_source_modified_timestamp_seconds": "gauge",
+    "fleet_sync_source_max_age_seconds": "gauge",
+    "fleet_sync_source_shrunk": "gauge",
+    "fleet_sync_source_info": "gauge",
     "fleet_sync_broken": "gauge",
     "fleet_sync_journal_size_bytes": "gauge",
     "fleet_sync_standby": "gauge",
@@ -190,3 +196,21 @@ def test_promtool_finds_nothing(counted: metrics.Metrics) -> None:
     content, _ = counted.render(doubles.calm())
     done = subprocess.run([pathlib.Path(promtool), "check", "metrics"], input=content, capture_output=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_sources_show_their_rows_age_and_proof_and_whether_they_shrank(counted: metrics.Metrics) -> None:
+    hr = SourceRevision("sftp", "hr", "sha256:0", 900, "manifest", doubles.NOW - datetime.timedelta(hours=2))
+    guests = SourceRevision("file", "guests.csv", "sha256:1", 3)
+    sources = (
+        status.Source(hr, doubles.NOW, datetime.timedelta(hours=26)),
+        status.Source(guests, doubles.NOW),
+    )
+    plan = dataclasses.replace(doubles.guarded(), shrunk=(ShrunkSource("guests.csv", 3, 9, "it lost 6"),))
+    series = read(counted, doubles.calm(sources=sources, last=doubles.run(plan=plan)))
+    assert value(series, "source_rows", source="hr") == 900
+    assert value(series, "source_modified_timestamp_seconds", source="hr") == doubles.NOW.timestamp() - 7200
+    assert value(series, "source_max_age_seconds", source="hr") == 26 * 3600
+    assert value(series, "source_info", source="hr", kind="sftp", proof="manifest") == 1
+    assert [value(series, "source_shrunk", source=name) for name in ("hr", "guests.csv")] == [0, 1]
+    unknown = {"fleet_sync_source_modified_timestamp_seconds", "fleet_sync_source_max_age_seconds"}
+    assert not [labels for name, labels in series if name in unknown and ("source", "guests.csv") in labels]

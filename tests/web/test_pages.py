@@ -19,6 +19,7 @@ from worker.core.model.plan import HeldChange
 from worker.core.model.problem import Problem
 from worker.core.model.report import Report
 from worker.core.model.secret import KEY_PREFIX
+from worker.core.model.source_history import ShrunkSource
 from worker.core.monitoring import status
 from worker.core.safety import guard
 from worker.web import fragments, history_chart, templating
@@ -406,3 +407,13 @@ async def test_rendering_iterates_over_held_changes_once_for_alerts_and_once_for
 def test_an_api_key_is_masked() -> None:
     assert KEY_PREFIX in templating.printable("ch_sk_live_51secret")
     assert "51secret" not in templating.printable("ch_sk_live_51secret")
+
+
+async def test_a_source_that_shrank_can_be_approved_without_any_held_change() -> None:
+    shrunk = ShrunkSource(HOSTILE, 50, 100, f"{HOSTILE} lost half")
+    plan = dataclasses.replace(doubles.guarded(), shrunk=(shrunk,))
+    service = doubles.Service(doubles.calm(last=doubles.run(plan=plan)))
+    page = await read(service)
+    assert "Approve a source that lost rows" in page
+    assert f'value="{plan.held_digest}"' in page
+    assert HOSTILE not in page

@@ -13,9 +13,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from worker.cli import context, help_page
-from worker.core.model.identifiers import Account
-from worker.core.model.plan import Action, Change
-from worker.core.model.plan_digest import held_digest
 from worker.core.monitoring import humanize
 from worker.core.safety import guard
 
@@ -65,9 +62,8 @@ async def _effect(record: "RunHistory", digest: str) -> str:
     """Return what the approval allows, as far as past runs show. An approval may also precede the first run."""
     for past in await record.runs(limit=_RECENT):
         plan, _ = await record.documents(past.run)
-        if not plan or not plan["held"]:
+        if not plan or not (held := plan["held_digest"]):
             continue
-        held = _held_digest(plan)
         if digest == held:
             return _allowed(past, plan)
         if digest == plan["digest"]:
@@ -76,18 +72,12 @@ async def _effect(record: "RunHistory", digest: str) -> str:
     return _NO_MATCH
 
 
-def _held_digest(plan: Mapping[str, Any]) -> str:
-    account = Account(plan["account"]["base_url"], plan["account"]["mode"])
-    return held_digest(account, map(_change, plan["held"]))
-
-
-def _change(change: Mapping[str, Any]) -> Change:
-    return Change(Action(change["action"]), change["driver"], change["fleet"])
-
-
 def _allowed(past: "PastRun", plan: Mapping[str, Any]) -> str:
     number = sum(held["guard"] != guard.MUST_SEE for held in plan["held"])
+    shrunk = humanize.count(len(plan["shrunk"]), "source")
+    if not number and plan["shrunk"]:
+        return f"It accepts that {shrunk} lost rows, as {past.run} found: its next detaches are not held for that."
     if not number:
         return f"It allows nothing: no approval lifts what {past.run} held ({guard.MUST_SEE})."
-    changes = humanize.count(number, "change")
+    changes = humanize.count(number, "change") + (f", and accepts {shrunk} that lost rows," if plan["shrunk"] else "")
     return f"It allows the {changes} that {past.run} held at {past.started:%Y-%m-%d %H:%M} UTC."

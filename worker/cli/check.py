@@ -23,11 +23,13 @@ if TYPE_CHECKING:
 _CHECK_EXAMPLES = """\
 fleet-sync check
 fleet-sync check --online
+fleet-sync check --source membership.yaml
 fleet-sync check --format github"""
 
 
 @click.command(cls=help_page.Command, epilog=_CHECK_EXAMPLES)
 @click.option("--online", is_flag=True, help="Also try the key and resolve every driver and fleet reference.")
+@click.option("--source", "name", metavar="NAME", help="Only show what one source yields, and how it proved complete.")
 @click.option(
     "--format",
     "form",
@@ -37,15 +39,21 @@ fleet-sync check --format github"""
     help="github: annotations of a pull request.",
 )
 @click.pass_obj
-def check(command_context: context.CommandContext, online: bool, form: Literal["text", "json", "github"]) -> int:
+def check(
+    command_context: context.CommandContext, online: bool, name: str | None, form: Literal["text", "json", "github"]
+) -> int:
     """Read settings and sources and print every problem as file:line:column: message."""
     command_context.configure_logs()
+    if name is not None and (online or form != "text"):
+        raise click.UsageError("--source makes no request and prints text: leave --online and --format out")
     folder = pathlib.Path(command_context.config).parent
     try:
         settings = command_context.settings()
     except ProblemsError as error:  # its places are relative to the working folder, those of sources to the settings
         return _print_findings(findings.errors(error.problems, pathlib.Path()), exit_code=error.exit_code, form=form)
     try:
+        if name is not None:
+            return _show_source(settings, name, folder)
         desired = _desired(settings)
     except ProblemsError as error:
         return _print_findings(findings.errors(error.problems, folder), exit_code=error.exit_code, form=form)
@@ -57,6 +65,16 @@ def check(command_context: context.CommandContext, online: bool, form: Literal["
     memberships = humanize.count(len(desired.rows), "membership")
     summary = f"OK: {fleets}, {memberships}; no request was made."
     return _print_findings(found, exit_code=0, form=form, summary=summary)
+
+
+def _show_source(settings: "model.Settings", name: str, folder: pathlib.Path) -> int:
+    from worker.cli import check_source
+
+    reading = check_source.read(settings, name)
+    warnings = [warning for warning in _warnings(settings) if warning.where == name]
+    code = _print_findings(findings.warnings([*reading.notices, *warnings], folder), exit_code=0, form="text")
+    check_source.show(reading)
+    return code
 
 
 def _warnings(settings: "model.Settings") -> Iterable[Problem]:

@@ -62,4 +62,6 @@ def _print_plan(plan_result: "plan_builder.PlanResult", *, rate: float) -> None:
 
 def _approval_missed(run_report: "Report", approved: str | None) -> bool:
     guarded = run_report.guarded
-    return approved is not None and guarded is not None and bool(guarded.held) and run_report.held_digest != approved
+    return (
+        approved is not None and guarded is not None and guarded.needs_approval and run_report.held_digest != approved
+    )

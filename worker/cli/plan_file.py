@@ -22,6 +22,7 @@ from worker.core.model.plan import Action, Change, ConcernedDriver, Cost, Guarde
 from worker.core.model.problem import Problem
 from worker.core.model.secret import Secret
 from worker.core.model.serialization import saved_plan_document
+from worker.core.model.source_history import ShrunkSource
 from worker.core.planning import references
 
 MAX_AGE = datetime.timedelta(hours=24)
@@ -35,6 +36,7 @@ _ORIGIN = re.compile(r"(.*):([1-9][0-9]{0,8}):([1-9][0-9]{0,8})", re.DOTALL)
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=10**15)]
 _Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e15)]
+_Age = Annotated[int, msgspec.Meta(ge=-6 * 10**10, le=6 * 10**10)]  # what a date of today can differ by
 _Timestamp = Annotated[datetime.datetime, msgspec.Meta(tz=True)]
 
 
@@ -47,6 +49,20 @@ class _Source(msgspec.Struct):
     kind: str
     name: str
     revision: str
+    rows: _Count
+    age_seconds: _Age | None
+    proof: str
+
+    def value(self, created: datetime.datetime) -> SourceRevision:
+        modified = None if self.age_seconds is None else created - datetime.timedelta(seconds=self.age_seconds)
+        return SourceRevision(self.kind, self.name, self.revision, self.rows, self.proof, modified)
+
+
+class _Shrunk(msgspec.Struct):
+    source: str
+    rows: _Count
+    baseline: _Count
+    message: str
 
 
 class _Change(msgspec.Struct):
@@ -115,6 +131,7 @@ class _Plan(msgspec.Struct):
     sources: list[_Source]
     changes: list[_Change]
     held: list[_Held]
+    shrunk: list[_Shrunk]
     problems: list[_Problem]
     summary: _Summary
     cost: _Cost
@@ -210,7 +227,7 @@ def _guarded_plan(plan: _Plan, account: Account) -> GuardedPlan:
     return GuardedPlan(
         account=account,
         created=plan.created,
-        sources=tuple(SourceRevision(s.kind, s.name, s.revision) for s in plan.sources),
+        sources=tuple(each.value(plan.created) for each in plan.sources),
         changes=tuple(each.value() for each in plan.changes),
         held=tuple(HeldChange(each.value(), each.guard, each.message) for each in plan.held),
         problems=tuple(Problem(each.where, each.message) for each in plan.problems),
@@ -221,6 +238,7 @@ def _guarded_plan(plan: _Plan, account: Account) -> GuardedPlan:
         digest=plan.digest,
         approved=frozenset(each.value() for each in plan.approved),
         approval=plan.approval,
+        shrunk=tuple(ShrunkSource(each.source, each.rows, each.baseline, each.message) for each in plan.shrunk),
         concerned={DriverId(driver): each.value() for driver, each in plan.drivers.items()},
         people={DriverId(id): Person(clean(name)) for id, name in plan.names.items() if id.startswith("drv_")},
         fleet_names={FleetId(id): clean(name) for id, name in plan.names.items() if id.startswith("flt_")},

@@ -92,8 +92,10 @@ _RESULTS = {
 
 
 def _headline(run_report: Report) -> str:
-    held = run_report.guarded.held if run_report.guarded else ()
-    return _RESULTS[run_report.result].format(kind(held)[1])
+    guarded = run_report.guarded
+    if run_report.result is RunResult.HELD and guarded and not guarded.held:
+        return "Held: a source that lost rows waits for approval"
+    return _RESULTS[run_report.result].format(kind(guarded.held if guarded else ())[1])
 
 
 _LONGEST_NAME = 24
@@ -156,17 +158,23 @@ def _change(change: Change, names: _Names) -> str:
 
 
 def _held(guarded: GuardedPlan, names: _Names, *, how_to_approve: Iterable[str]) -> Iterator[str]:
-    if not guarded.held:
+    if not guarded.needs_approval:
         return
-    yield click.style(f"Held back: {humanize.count(len(guarded.held), *kind(guarded.held))}", fg="yellow", bold=True)
+    yield click.style(f"Held back: {held_back(guarded)}", fg="yellow", bold=True)
+    yield from (printable(each.message) for each in guarded.shrunk)
     key = lambda held: (held.change.fleet, held.message)  # noqa: E731
     for (fleet, message), group in itertools.groupby(guarded.held, key=key):
         yield f"{names.fleet(fleet)}: {names.annotate(message)}"
         for held in group:
             yield _change(held.change, names)
-    if any(held.guard != guard.MUST_SEE for held in guarded.held):
+    if guarded.shrunk or any(held.guard != guard.MUST_SEE for held in guarded.held):
         yield from how_to_approve
     yield ""
+
+
+def held_back(guarded: GuardedPlan) -> str:
+    """Return how many changes a plan holds; if it has none, a source that shrank holds those that may follow."""
+    return humanize.count(len(guarded.held), *kind(guarded.held)) if guarded.held else "every detach to come"
 
 
 def kind(held: Iterable[HeldChange]) -> tuple[str, str]:

@@ -14,6 +14,7 @@ from worker.cli import render
 from worker.core.model.people import annotate
 from worker.core.model.plan import Action
 from worker.core.model.ports import PastChange, PastRun
+from worker.core.monitoring import humanize
 
 _VERBS = {Action.ATTACH: "attached to", Action.DETACH: "detached from"}
 
@@ -38,11 +39,13 @@ def run(
     """Return one run with its sources, changes, held changes and error."""
     lines = [_run_line(past)]
     for source in (plan or {}).get("sources", ()):
-        lines.append(f"  source {render.printable(source['name'])}  {source['revision']}")
+        rows, proof = humanize.count(source["rows"], "row"), render.printable(source["proof"])
+        lines.append(f"  source {render.printable(source['name'])}  {source['revision']}  {rows}, proof {proof}")
     lines.extend(_change(change, names) for change in changes)
     for each in (plan or {}).get("held", ()):
         driver, fleet = _named(each["driver"], names), _named(each["fleet"], names)
         lines.append(f"  held: {each['action']} {driver}  {fleet}  ({each['guard']})")
+    lines.extend(f"  held: {render.printable(each['message'])}" for each in (plan or {}).get("shrunk", ()))
     if report and report.get("error"):
         message = render.printable(annotate(report["error"]["message"], names))
         lines.append(f"  error: {message}")

@@ -107,10 +107,12 @@ def _problems(guarded: GuardedPlan, names: _Names) -> Iterator[_Part]:
 
 
 def _held(guarded: GuardedPlan, names: _Names) -> Iterator[_Part]:
-    if not guarded.held:
+    if not guarded.needs_approval:
         return
-    yield _Part(f"### Held back: {humanize.count(len(guarded.held), *render.kind(guarded.held))}\n")
-    if any(held.guard != guard.MUST_SEE for held in guarded.held):
+    yield _Part(
+        f"### Held back: {render.held_back(guarded)}\n", tuple(f"{text(each.message)}\n" for each in guarded.shrunk)
+    )
+    if guarded.shrunk or any(held.guard != guard.MUST_SEE for held in guarded.held):
         yield _Part(
             "If this is what you want, approve exactly these changes:\n\n"
             f"```\nfleet-sync once --approve {guarded.held_digest}\n```\n"

@@ -16,8 +16,9 @@ from worker.core.model.people import clean
 from worker.core.model.plan import Action, Change, Cost, GuardedPlan, HeldChange, Plan, concerned_ids
 from worker.core.model.plan_digest import plan_digest
 from worker.core.model.ports import OpenIntent, RunHistory, Source
+from worker.core.model.source_history import SourceRecord
 from worker.core.planning import grace_period, planner, unclear_writes, undo
-from worker.core.safety import attach_first, flap_detection, guard, refusal_backoff, window
+from worker.core.safety import attach_first, flap_detection, guard, refusal_backoff, source_shrinkage, window
 from worker.engine import ownership, reader, run_context, source_watch
 
 _RECENT = datetime.timedelta(days=30)
@@ -47,7 +48,8 @@ class PlanResult:
     `skipped` are allowed changes that this run does not send, each with its outcome; `resendable` are open intents of
     earlier runs that it sends again. `resolutions` are references that may be remembered; `newly_absent` and `returned`
     are memberships that the sources leave out from now on, or no longer. `members` counts the members of each managed
-    fleet. At `next_boundary` the sources want something else although no source changes.
+    fleet. `source_records` are what the journal remembers of the sources from now on, and `spent` is the approval that
+    they use up. At `next_boundary` the sources want something else although no source changes.
     """
 
     desired: Desired
@@ -59,6 +61,8 @@ class PlanResult:
     newly_absent: frozenset[Membership] = frozenset()
     returned: frozenset[Membership] = frozenset()
     members: Mapping[FleetId, int] = dataclasses.field(default_factory=dict)
+    source_records: Mapping[str, SourceRecord] = dataclasses.field(default_factory=dict)
+    spent: str | None = None
     next_boundary: datetime.datetime | None = None
 
 
@@ -156,7 +160,8 @@ class PlanBuilder:
         grace = grace_period.apply_grace_period(plan, absences, grace=self._rules.grace, now=now)
         unclear = unclear_writes.sort_out(open_intents, frozenset(grace.plan.changes))
         plan = dataclasses.replace(grace.plan, problems=tuple(sorted({*grace.plan.problems, *unclear.problems})))
-        history = await self._history(plan, resolutions=resolutions, now=now)
+        records = await self._journal.source_records()
+        history = await self._history(plan, resolutions=resolutions, records=records, now=now)
         approvals = await self._approvals(approved, now=now)
         decision = guard.evaluate(plan, actual, self._rules.limits, history, approvals)
         decision = _allow_resending(decision, unclear)
@@ -177,10 +182,16 @@ class PlanBuilder:
             newly_absent=grace.newly_absent,
             returned=grace.returned,
             members=plan.members,
+            source_records=source_shrinkage.updated_records(
+                plan.sources, records, held=decision.shrunk, approved=decision.accepted, now=now
+            ),
+            spent=decision.approval if decision.accepted else None,
             next_boundary=grace_period.next_boundary(desired.rows, grace_ends=grace.next_end, now=now),
         )
 
-    async def _history(self, plan: Plan, *, resolutions: Resolutions, now: datetime.datetime) -> guard.GuardHistory:
+    async def _history(
+        self, plan: Plan, *, resolutions: Resolutions, records: Mapping[str, SourceRecord], now: datetime.datetime
+    ) -> guard.GuardHistory:
         """Ask the journal for what the guard needs; for our own writes only if there are changes."""
         drivers = {change.driver for change in plan.changes}
         return guard.GuardHistory(
@@ -188,6 +199,7 @@ class PlanBuilder:
             unconfirmed_writes=await self._journal.unconfirmed_writes(since=now - _RECENT),
             writes=await self._journal.latest(drivers, most=flap_detection.REVERSALS) if drivers else {},
             recent=await self._recent(now),
+            sources=source_shrinkage.baselines(records, since=now - self._rules.limits.window_length),
         )
 
     async def _recent(self, now: datetime.datetime) -> window.Window:
@@ -227,6 +239,7 @@ class PlanBuilder:
             unsettled=bool(plan.unresolved or plan.incomplete),
             approved=decision.approved,
             approval=decision.approval,
+            shrunk=decision.shrunk,
             concerned=plan.concerned,
             people={driver: actual.people[driver].cleaned for driver in sorted(drivers & actual.people.keys())},
             fleet_names={fleet: clean(actual.fleets[fleet].name) for fleet in sorted(fleets & actual.fleets.keys())},

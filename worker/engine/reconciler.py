@@ -105,6 +105,7 @@ class Reconciler:
         """Record what later runs need to know, if it is new."""
         await self._builder.ownership.claim(plan_result.actual)
         await self._journal.remember(plan_result.resolutions)
+        await self._journal.remember_sources(plan_result.source_records, run=self._context.run, spent=plan_result.spent)
         if plan_result.newly_absent or plan_result.returned:
             await self._journal.note_absences(
                 newly_absent=plan_result.newly_absent,

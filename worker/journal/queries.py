@@ -132,6 +132,13 @@ END_ABSENCES = """
     DELETE FROM absences WHERE account = :account
     AND (driver, fleet) IN (SELECT value ->> 'driver', value ->> 'fleet' FROM json_rows(:rows))
 """
+SOURCES = "SELECT source, counts, fleets FROM sources WHERE account = :account"
+KEEP_SOURCES = """
+    INSERT INTO sources (account, source, counts, fleets)
+    SELECT CAST(:account AS INTEGER), value ->> 'source', value ->> 'counts', value ->> 'fleets'
+    FROM json_rows(:rows) WHERE true
+    ON CONFLICT (account, source) DO UPDATE SET counts = excluded.counts, fleets = excluded.fleets
+"""
 UNCONFIRMED = """
     SELECT intents.action, intents.driver, intents.fleet, intents.outcome, intents.code
     FROM intents JOIN runs ON runs.account = intents.account AND runs.number = intents.run_number

@@ -19,6 +19,7 @@ from worker.core.model.plan import Action, Change, GuardedPlan
 from worker.core.model.ports import Intent, OpenIntent, OwnWrite, PastChange, PastRefusals, PastRun, RecentChanges
 from worker.core.model.report import Report
 from worker.core.model.serialization import format_time, outcome_document, plan_document, report_document
+from worker.core.model.source_history import RowCount, SourceRecord
 from worker.core.planning import near_misses
 from worker.journal import forgetting
 
@@ -115,6 +116,18 @@ def outcomes(group: Sequence[tuple[IntentKey, Outcome]]) -> list[Row]:
 def memberships(each: Collection[Membership]) -> list[Row]:
     """Return the rows of memberships."""
     return [{"driver": driver, "fleet": fleet} for driver, fleet in sorted(each)]
+
+
+def source_records(records: Mapping[str, SourceRecord]) -> list[Row]:
+    """Return the rows of what is remembered of sources."""
+    return [
+        {
+            "source": text(name),
+            "counts": json.dumps([[count.rows, format_time(count.seen)] for count in record.counts]),
+            "fleets": json.dumps(sorted(record.fleets)),
+        }
+        for name, record in records.items()
+    ]
 
 
 def text(written: str) -> str:
@@ -268,6 +281,12 @@ def past_change(row: Row) -> PastChange:
         code=row["code"],
         message=row["message"],
     )
+
+
+def source_record(row: Row) -> SourceRecord:
+    """Return what is remembered of a source."""
+    counts = tuple(RowCount(rows, time(seen)) for rows, seen in json.loads(row["counts"]))
+    return SourceRecord(counts, frozenset(map(FleetId, json.loads(row["fleets"]))))
 
 
 def recent_changes(row: Row) -> RecentChanges:

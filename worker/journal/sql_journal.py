@@ -31,6 +31,7 @@ from worker.core.model.ports import (
 )
 from worker.core.model.report import Report
 from worker.core.model.serialization import format_time
+from worker.core.model.source_history import SourceRecord
 from worker.journal import address as addresses
 from worker.journal import connection, queries, row_codec, session, sql_names
 
@@ -200,6 +201,22 @@ class SqlJournal(sql_names.SqlNames):
 
         if new:
             await self._write(work)
+
+    async def source_records(self) -> Mapping[str, SourceRecord]:
+        """Return how much each source said in earlier runs."""
+        return {row["source"]: row_codec.source_record(row) for row in await self._ask(queries.SOURCES)}
+
+    async def remember_sources(
+        self, records: Mapping[str, SourceRecord], *, run: RunId, spent: str | None = None
+    ) -> None:
+        """Record how much sources said, and use up an approval, in one commit."""
+
+        def work(database: connection.Connection) -> None:
+            database.write_rows(queries.KEEP_SOURCES, row_codec.source_records(records))
+            if spent is not None:
+                database.execute(queries.USE_APPROVAL, {"digest": spent, "run": run})
+
+        await self._write(work)
 
     async def unconfirmed_writes(self, *, since: datetime.datetime) -> Mapping[row_codec.Write, int]:
         """Return how many writes of each change, in a row, were accepted but not seen by a reading."""

@@ -233,6 +233,11 @@ def _rules(settings: model.Settings, key: Secret) -> plan_builder.Rules:
             max_unresolved_fraction=limits.max_unresolved_fraction,
             max_attach_fraction_per_fleet=limits.max_attach_fraction_per_fleet,
             window_length=datetime.timedelta(hours=limits.window_hours),
+            max_shrink_fractions={
+                source.title: source.completeness.max_shrink_fraction
+                for source in settings.sources
+                if source.completeness
+            },
         ),
         requests_per_second=settings.rate_limit.requests_per_second,
         grace=datetime.timedelta(seconds=settings.sync.detach_grace_seconds),

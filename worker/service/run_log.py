@@ -63,7 +63,9 @@ def _counts(finished: Report, problems: int) -> dict[str, object]:
     fields: dict[str, object] = {name: count for name, count in finished.counts.items() if count}
     if finished.guarded is not None:
         fields |= {"in_sync": finished.guarded.in_sync, "held": len(finished.guarded.held)}
-        if finished.guarded.held:
+        if finished.guarded.shrunk:
+            fields["shrunk"] = [each.name for each in finished.guarded.shrunk]
+        if finished.guarded.needs_approval:
             fields["digest"] = finished.held_digest
         if problems:
             fields["problems"] = problems

@@ -198,10 +198,10 @@ class Service:
             last = self.service_state.last if self.service_state.running is None else None
             if last is None or last.guarded is None:
                 continue
-            if last.guarded.held and last.held_digest == requested_for:
+            if last.held_digest and last.held_digest == requested_for:
                 continue
             requested_for = ""  # the same plan may be held and approved again later
-            if not last.guarded.held:
+            if not last.held_digest:
                 continue
             with contextlib.suppress(JournalError):  # the next run meets the same error and reports it
                 if await self.account.record.approved(last.held_digest, now=self._clock.now()):

@@ -7,7 +7,7 @@ it.
 
 import dataclasses
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import anyio
 
@@ -28,6 +28,7 @@ from worker.core.model.report import Report, RunResult
 from worker.core.monitoring import fleet_counts, status
 from worker.engine import plan_builder
 from worker.service import composition
+from worker.settings import model
 
 _PROVEN_BY_FAILURE: Mapping[status.Part | None, Sequence[status.Part]] = {
     status.Part.JOURNAL: (),
@@ -154,7 +155,7 @@ class ServiceState:
             next_run=self.next_run,
             fleets=self._fleets,
             broken=self.broken,
-            sources=tuple(self._sources.values()),
+            sources=tuple(_with_max_ages(self._sources.values(), settings)),
             driver_names=self._driver_names,
             journal_bytes=self.journal_bytes,
         )
@@ -210,8 +211,17 @@ class ServiceState:
         self._sources = {}
         for revision in sources:
             known = before.get(revision.name)
-            is_same = known is not None and known.source == revision
-            self._sources[revision.name] = known if known and is_same else status.Source(revision, self._clock.now())
+            is_same = known is not None and known.source.revision == revision.revision
+            since = known.since if known and is_same else self._clock.now()
+            self._sources[revision.name] = status.Source(revision, since)
+
+
+def _with_max_ages(sources: Iterable[status.Source], settings: model.Settings) -> Iterator[status.Source]:
+    """Yield the sources with how old the settings allow each to be."""
+    checks = {each.title: each.completeness for each in settings.sources}
+    for source in sources:
+        limit = check.max_age_hours if (check := checks.get(source.source.name)) else None
+        yield source if limit is None else dataclasses.replace(source, max_age=datetime.timedelta(hours=limit))
 
 
 def failed_part(error: FleetSyncError | None) -> status.Part | None:

@@ -114,6 +114,13 @@ class Completeness(section.Section):
         description="Regular expression of the last line; its group `rows` is the number of rows above.",
     )
     min_rows: int = pydantic.Field(default=1, ge=0, description="Fewest rows of the source, before any is left out.")
+    max_shrink_fraction: float = pydantic.Field(
+        default=0.10,
+        ge=0,
+        le=1,
+        description="Fraction of its rows that the source may lose within guard.window_hours without approval. A loss "
+        "of 1 or 2 rows is always allowed; 1 is no limit.",
+    )
     max_age_hours: float | None = pydantic.Field(
         default=None, gt=0, description="Highest age of a document since its last change. Absent: no limit."
     )

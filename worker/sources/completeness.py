@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import json
 import re
+from collections.abc import Collection
 
 from worker.sources import positions
 
@@ -25,6 +26,20 @@ class Completeness:
     trailer: str = ""
     min_rows: int = 1
     max_age_hours: float | None = None
+
+
+MANIFEST, TRAILER, SYNTAX, MIN_ROWS, NONE = "manifest", "trailer", "syntax", "min_rows", "none"
+
+
+def weakest(proofs: Collection[str], *, transfer: str, min_rows: int) -> str:
+    """Return how a source was shown to be whole: by the weakest of what proves its documents.
+
+    `proofs` are those of the documents themselves. Where they prove nothing, `transfer` may, as the kind of source
+    calls it; and where that does not either, a number of rows above 1.
+    """
+    otherwise = transfer or (MIN_ROWS if min_rows > 1 else NONE)
+    ranking = (NONE, MIN_ROWS, transfer, SYNTAX, TRAILER, MANIFEST)
+    return min((otherwise if proof == NONE else proof for proof in proofs), key=ranking.index, default=NONE)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

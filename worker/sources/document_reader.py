@@ -30,6 +30,9 @@ MEDIA_TYPES = {
 }
 """The format of each media type, as a Content-Type names it."""
 
+_CLOSED_FORMATS = frozenset({"json", "xlsx"})
+"""No beginning of such a document is a document."""
+
 ENCODING_ADVICE = 'save the document as UTF-8, or name the encoding of the source, as in encoding = "cp1252"'
 _UNKNOWN_FORMAT = "neither its name nor its Content-Type says which format this is: set the source's format"
 _NOT_A_TABLE = "[sources.rows] reads tables: save the document as CSV or xlsx, or remove that section"
@@ -89,7 +92,16 @@ def _read(
         )
     if says and not contents.problems:
         completeness.check_rows(contents.count, says.rows, where="manifest")
-    return contents
+    return dataclasses.replace(contents, proof=_proof(document_format, options, has_manifest=says is not None))
+
+
+def _proof(document_format: str, options: DocumentOptions, *, has_manifest: bool) -> str:
+    """Return the strongest of what shows that a document was read to its end."""
+    if has_manifest:
+        return completeness.MANIFEST
+    if options.checks and options.checks.trailer:
+        return completeness.TRAILER
+    return completeness.SYNTAX if document_format in _CLOSED_FORMATS else completeness.NONE
 
 
 def _read_workbook(name: str, data: bytes, options: DocumentOptions) -> membership_document.Contents:

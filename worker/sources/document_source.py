@@ -5,6 +5,7 @@ Neighbours: `document_reader` reads one document, the kinds of sources fetch the
 """
 
 import dataclasses
+import datetime
 import hashlib
 import time
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from anyio import to_thread
 from worker.core.model.desired import SourceReading, SourceRevision
 from worker.core.model.errors import SourceError
 from worker.core.monitoring import humanize
-from worker.sources import document_reader, fetching, positions
+from worker.sources import completeness, document_reader, fetching, membership_document, positions
 
 _HOUR = 3600.0
 
@@ -55,11 +56,19 @@ class DocumentSource:
         if problems := [problem for contents in read for problem in contents.problems]:
             codes = {contents.code for contents in read if contents.problems}
             raise SourceError(problems, code=codes.pop() if len(codes) == 1 else positions.INVALID)
-        self._check_rows(sum(contents.count for contents in read))
+        count = sum(contents.count for contents in read)
+        self._check_rows(count)
         fleets = tuple(fleet for contents in read for fleet in contents.fleets)
         rows = tuple(row for contents in read for row in contents.rows)
         notices = tuple(notice for contents in read for notice in contents.notices)
-        revision = SourceRevision(self.kind, self.name, fetched.revision or _hash(fetched.documents))
+        revision = SourceRevision(
+            self.kind,
+            self.name,
+            fetched.revision or _hash(fetched.documents),
+            rows=count,
+            proof=self._proof(read, fetched.proof),
+            modified=_modified(fetched.documents),
+        )
         return SourceReading(revision, fleets, rows, notices)
 
     def _check_age(self, documents: Sequence[fetching.Document]) -> None:
@@ -75,11 +84,25 @@ class DocumentSource:
                 message = f"the file is {hours:.1f} hours old, older than max_age_hours = {checks.max_age_hours:g}"
                 raise fetching.failure(document.name, message, code="source_stale")
 
+    def _proof(self, read: Sequence[membership_document.Contents], transfer: str) -> str:
+        checks = self.options.checks or completeness.Completeness()
+        return completeness.weakest([each.proof for each in read], transfer=transfer, min_rows=checks.min_rows)
+
     def _check_rows(self, count: int) -> None:
         checks = self.options.checks
         if checks and count < checks.min_rows:
             message = f"the source has {humanize.count(count, 'row')}, fewer than min_rows = {checks.min_rows}"
             raise fetching.failure(self.name, message, code="source_incomplete")
+
+
+def _modified(documents: Sequence[fetching.Document]) -> datetime.datetime | None:
+    """Return when the oldest document was last changed; None if that is not known of every one."""
+    moments = [document.modified for document in documents]
+    try:
+        oldest = min(moment for moment in moments if moment is not None)
+        return None if None in moments else datetime.datetime.fromtimestamp(oldest, datetime.UTC)
+    except (ValueError, OverflowError, OSError):  # no document, or a time outside of the calendar
+        return None
 
 
 def _hash(documents: Sequence[fetching.Document]) -> str:

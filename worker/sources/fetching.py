@@ -49,11 +49,13 @@ class Document:
 class Fetched:
     """All documents of a source, as they were at one moment.
 
-    `revision` identifies this version of them; empty: the hash of their content does.
+    `revision` identifies this version of them; empty: the hash of their content does. `proof` says in one word by what
+    the transfer shows that no byte is missing, such as `length`; empty if by nothing.
     """
 
     documents: tuple[Document, ...]
     revision: str = ""
+    proof: str = ""
 
 
 class Fetcher(Protocol):

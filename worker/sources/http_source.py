@@ -77,7 +77,7 @@ class HttpFetcher:
         if self._manifest:
             manifest = await self._manifest.fetch()
             document = dataclasses.replace(document, manifest=manifest.data)
-        return fetching.Fetched((document,))
+        return fetching.Fetched((document,), proof="length")
 
     async def peek(self) -> str | None:
         """Return what identifies the current version, or None if the server sends neither ETag nor Last-Modified."""

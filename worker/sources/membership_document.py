@@ -43,7 +43,7 @@ class Contents:
     """The fleets and rows of one document, and its problems.
 
     `count` is the number of rows before any of them is left out; `code` is the error code if there are problems.
-    `notices` are harmless.
+    `notices` are harmless. `proof` is what shows that the document is whole (`completeness`).
     """
 
     fleets: tuple[FleetEntry, ...]
@@ -52,6 +52,7 @@ class Contents:
     count: int = 0
     code: str = positions.INVALID
     notices: tuple[Problem, ...] = ()
+    proof: str = "none"
 
 
 def read(document: positions.Document, name: str) -> Contents:

@@ -77,8 +77,27 @@ def _part_gauges(present: status.Status) -> Iterator[core.Metric]:
         [((name,), since) for name, since in sources.items()],
         labels=("source",),
     )
+    yield from _source_gauges(present)
     parts = [((part.value,), float(any(each.part is part for each in present.broken))) for part in status.Part]
     yield _gauge("broken", "1 while a part does not work and its last valid state is used.", parts, labels=("part",))
+
+
+def _source_gauges(present: status.Status) -> Iterator[core.Metric]:
+    by_name = {each.source.name: each for each in present.sources}
+    sources, guarded = by_name.values(), present.last.guarded if present.last else None
+    rows = [((each.source.name,), float(each.source.rows)) for each in sources]
+    yield _gauge("source_rows", "Rows of a source when it was last read.", rows, labels=("source",))
+    modified = [((each.source.name,), _seconds(each.source.modified)) for each in sources if each.source.modified]
+    text = "Time at which a source last changed, if that is known."
+    yield _gauge("source_modified_timestamp_seconds", text, modified, labels=("source",))
+    limits = [((each.source.name,), each.max_age.total_seconds()) for each in sources if each.max_age]
+    yield _gauge("source_max_age_seconds", "How old a source may be, if limited.", limits, labels=("source",))
+    shrunk = {each.name for each in guarded.shrunk} if guarded else set()
+    trips = [((name,), float(name in shrunk)) for name in by_name]
+    yield _gauge("source_shrunk", "1 while detaches are held because a source lost rows.", trips, labels=("source",))
+    proofs = [((each.source.name, each.source.kind, each.source.proof), 1.0) for each in sources]
+    text = "By what a source was shown to be whole when it was last read; always 1."
+    yield _gauge("source_info", text, proofs, labels=("source", "kind", "proof"))
 
 
 def _bounded(fleets: Iterable[status.Fleet]) -> Mapping[str, tuple[int, ...]]:

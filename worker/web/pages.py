@@ -30,7 +30,7 @@ _RUN: Final = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 _MAX_CHANGES: Final = templating.MAX_ROWS + 1
 """Changes read for a page: one more than it shows, to know whether there are older ones."""
 
-_NO_PLAN: Final = {"held": (), "problems": (), "sources": ()}
+_NO_PLAN: Final = {"held": (), "shrunk": (), "problems": (), "sources": ()}
 _TITLES: Final = {
     400: "Bad request",
     401: "The token is missing or incorrect",

@@ -7,6 +7,7 @@ Invariant: nothing here is resolved: a reference is what a document says, and ma
 import dataclasses
 import datetime
 import enum
+from collections.abc import Mapping
 
 from worker.core.model.identifiers import DriverId, FleetId
 from worker.core.model.problem import Problem
@@ -130,11 +131,18 @@ class FleetEntry:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SourceRevision:
-    """A source that was read, and the `sha256:…` of its content."""
+    """A source that was read, and the `sha256:…` of its content.
+
+    `rows` are counted before any of them is left out. `proof` says how the source was shown to be whole, or `none`.
+    `modified` is when its content last changed, if that is known.
+    """
 
     kind: str
     name: str
     revision: str
+    rows: int = 0
+    proof: str = "none"
+    modified: datetime.datetime | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -149,9 +157,13 @@ class SourceReading:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Desired:
-    """What all sources say together: the managed fleets with their modes, and every row."""
+    """What all sources say together: the managed fleets with their modes, and every row.
+
+    `named` has the fleets that each source names.
+    """
 
     sources: tuple[SourceRevision, ...]
     fleets: tuple[FleetEntry, ...]
     rows: tuple[Row, ...]
     notices: tuple[Problem, ...] = ()
+    named: Mapping[str, frozenset[FleetRef]] = dataclasses.field(default_factory=dict)

@@ -14,6 +14,7 @@ from worker.core.model.identifiers import Account, DriverId, FleetId, Membership
 from worker.core.model.people import Person, mentioned
 from worker.core.model.plan_digest import held_digest
 from worker.core.model.problem import Problem
+from worker.core.model.source_history import ShrunkSource, SourceSize
 
 
 class Action(enum.StrEnum):
@@ -72,7 +73,7 @@ class Plan:
     are active now, `unresolved` those among them that did not resolve, `incomplete` the fleets whose listing is not
     trusted. `resolutions` maps e-mail addresses, metadata and fleet names to what they resolve to. `unjudged` are known
     absences that this run can neither confirm nor refute; `later` are memberships whose detach waits for the end of its
-    grace period. `concerned` has every driver with a change.
+    grace period. `concerned` has every driver with a change. `sources` are the sizes of the sources that were read.
     """
 
     changes: tuple[Change, ...]
@@ -87,6 +88,7 @@ class Plan:
     unjudged: frozenset[Membership] = frozenset()
     later: frozenset[Membership] = frozenset()
     concerned: Mapping[DriverId, ConcernedDriver] = dataclasses.field(default_factory=dict)
+    sources: Mapping[str, SourceSize] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -112,9 +114,9 @@ class GuardedPlan:
 
     `changes` are allowed and `held` are not; together they are the whole plan. `unsettled` means that a reference did
     not resolve or a listing is incomplete, so the plan may not cover everything. `approved` are those of the allowed
-    changes that a guard held until the digest `approval` was approved. `held_digest` is what approves the held changes;
-    it is empty without any. `people` and `fleet_names` have the harmless names of those that the plan is about; no
-    digest covers them.
+    changes that a guard held until the digest `approval` was approved. `shrunk` are the sources that lost too many
+    rows. `held_digest` is what approves the held changes and these sources; it is empty without any. `people` and
+    `fleet_names` have the harmless names of those that the plan is about; no digest covers them.
     """
 
     account: Account
@@ -131,6 +133,7 @@ class GuardedPlan:
     unsettled: bool = False
     approved: frozenset[Change] = frozenset()
     approval: str = ""
+    shrunk: tuple[ShrunkSource, ...] = ()
     concerned: Mapping[DriverId, ConcernedDriver] = dataclasses.field(default_factory=dict, compare=False)
     people: Mapping[DriverId, Person] = dataclasses.field(default_factory=dict, compare=False)
     fleet_names: Mapping[FleetId, str] = dataclasses.field(default_factory=dict, compare=False)
@@ -138,7 +141,9 @@ class GuardedPlan:
 
     def __post_init__(self) -> None:
         """Compute `held_digest` once: a page may ask for it every second, and there may be many held changes."""
-        digest = held_digest(self.account, (held.change for held in self.held)) if self.held else ""
+        digest = (
+            held_digest(self.account, (held.change for held in self.held), self.shrunk) if self.needs_approval else ""
+        )
         object.__setattr__(self, "held_digest", digest)
 
     @property
@@ -146,6 +151,11 @@ class GuardedPlan:
         """Return the names of drivers and fleets by id, sorted by id."""
         shown: dict[str, str] = {driver: person.shown for driver, person in self.people.items()}
         return dict(sorted((id, name) for id, name in (shown | {**self.fleet_names}).items() if name))
+
+    @property
+    def needs_approval(self) -> bool:
+        """Return whether anything waits for an approval: held changes, or a source that shrank."""
+        return bool(self.held or self.shrunk)
 
     def approval_used_by(self, changes: Iterable[Change]) -> str | None:
         """Return the digest whose approval is used up by making these changes, or None."""

@@ -17,6 +17,7 @@ from worker.core.model.identifiers import Account, DriverId, FleetId, IntentKey,
 from worker.core.model.outcomes import Outcome
 from worker.core.model.plan import Action, Change, GuardedPlan
 from worker.core.model.report import Report
+from worker.core.model.source_history import SourceMemory
 
 Cursor = NewType("Cursor", str)
 """Points to the next page of a listing. Opaque: passed back exactly as it was received."""
@@ -174,7 +175,7 @@ class JournalOwner:
     fleets: Mapping[FleetId, str]
 
 
-class Journal(Protocol):
+class Journal(SourceMemory, Protocol):
     """The durable record, as a run writes it.
 
     Every method that writes returns only when the data is on disk, or raises `errors.JournalError`.

@@ -65,7 +65,7 @@ class Report:
             return RunResult.PARTIAL
         if not all(problem.note for problem in self.problems):
             return RunResult.PARTIAL  # a driver that this run changed is not where the sources want it
-        if self.guarded.held:
+        if self.guarded.needs_approval:
             return RunResult.HELD
         return RunResult.CONVERGED if self.results else RunResult.IN_SYNC
 
@@ -91,6 +91,6 @@ def plan_exit_code(guarded: GuardedPlan, *, detailed: bool) -> int:
     """Return the exit code of `plan`: 4 and 3 as for a run, and with `detailed` 2 if there are changes."""
     if guarded.unsettled:
         return 4
-    if guarded.held:
+    if guarded.needs_approval:
         return 3
     return 2 if detailed and guarded.changes else 0

@@ -8,6 +8,7 @@ import datetime
 from collections.abc import Mapping, Sequence
 from typing import Any, assert_never
 
+from worker.core.model.desired import SourceRevision
 from worker.core.model.errors import FleetSyncError
 from worker.core.model.outcomes import (
     OUTCOME_NAMES,
@@ -25,6 +26,7 @@ from worker.core.model.plan_digest import PLAN_FORMAT
 from worker.core.model.ports import PastChange, PastRun
 from worker.core.model.problem import Problem
 from worker.core.model.report import Report
+from worker.core.model.source_history import ShrunkSource
 
 REPORT_FORMAT = "fleet-sync/report@1"
 ERROR_FORMAT = "fleet-sync/error@1"
@@ -41,13 +43,12 @@ def plan_document(guarded: GuardedPlan) -> Document:
         "held_digest": guarded.held_digest or None,
         "account": {"base_url": guarded.account.base_url, "mode": guarded.account.mode},
         "created": format_time(guarded.created),
-        "sources": [
-            {"kind": source.kind, "name": source.name, "revision": source.revision} for source in guarded.sources
-        ],
+        "sources": [source_document(source, now=guarded.created) for source in guarded.sources],
         "changes": [change_document(each) for each in guarded.changes],
         "held": [
             {**change_document(held.change), "guard": held.guard, "message": held.message} for held in guarded.held
         ],
+        "shrunk": [shrunk_document(each) for each in guarded.shrunk],
         "problems": [problem_document(each) for each in guarded.problems],
         "summary": {
             "attach": attach,
@@ -60,6 +61,23 @@ def plan_document(guarded: GuardedPlan) -> Document:
         "cost": {"requests": guarded.cost.requests, "seconds": guarded.cost.seconds},
         "names": guarded.names,
     }
+
+
+def source_document(source: SourceRevision, *, now: datetime.datetime) -> Document:
+    """Return a source as it was read. `age_seconds` is null if it is not known when the source last changed."""
+    return {
+        "kind": source.kind,
+        "name": source.name,
+        "revision": source.revision,
+        "rows": source.rows,
+        "age_seconds": None if source.modified is None else round((now - source.modified).total_seconds()),
+        "proof": source.proof,
+    }
+
+
+def shrunk_document(each: ShrunkSource) -> Document:
+    """Return a source that lost too many rows."""
+    return {"source": each.name, "rows": each.rows, "baseline": each.baseline, "message": each.message}
 
 
 def change_document(each: Change) -> Document:

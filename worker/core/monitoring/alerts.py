@@ -15,6 +15,7 @@ from worker.core.model.identifiers import DriverId, FleetId
 from worker.core.model.outcomes import REFUSED_BEFORE, Deferred, Refused, Unknown
 from worker.core.model.plan import Change, HeldChange
 from worker.core.model.report import Report
+from worker.core.model.source_history import ShrunkSource
 from worker.core.monitoring import humanize, status
 from worker.core.safety import guard
 
@@ -51,10 +52,11 @@ class Alert:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Approval:
-    """The changes that an approval of the current plan would allow."""
+    """What an approval of the current plan would allow: changes, and sources that lost rows."""
 
     digest: str
     held: tuple[HeldChange, ...]
+    shrunk: tuple[ShrunkSource, ...] = ()
 
 
 def alerts(present: status.Status) -> tuple[Alert, ...]:
@@ -69,8 +71,10 @@ def alerts(present: status.Status) -> tuple[Alert, ...]:
 def approval(present: status.Status) -> Approval | None:
     """Return what an approval of the last run's plan would allow, or None if there is nothing to approve."""
     guarded = present.last.guarded if present.last else None
-    held = tuple(each for each in guarded.held if each.guard != guard.MUST_SEE) if guarded else ()
-    return Approval(present.last.held_digest, held) if present.last and held else None
+    if guarded is None:
+        return None
+    held = tuple(each for each in guarded.held if each.guard != guard.MUST_SEE)
+    return Approval(guarded.held_digest, held, guarded.shrunk) if held or guarded.shrunk else None
 
 
 PARTS = {
@@ -82,11 +86,15 @@ PARTS = {
 }
 """The title and the effect of each broken part, the worst first."""
 
+_TITLES = {"source_stale": "A source is too old"}
+"""The titles of errors that say more than that a part is broken."""
+
 
 def _broken(present: status.Status) -> Iterator[Alert]:
     order = list(PARTS)
     for each in sorted(present.broken, key=lambda broken: order.index(broken.part)):
         what, effect = PARTS[each.part]
+        what = _TITLES.get(each.error.code, what)
         title = f"{what} since {humanize.time_of_day(each.since, present.now)}: {effect}"
         yield _error(title, each.error, since=each.since)
     error = present.last.error if present.last else None
@@ -111,6 +119,15 @@ def _error(title: str, error: FleetSyncError, *, since: datetime.datetime) -> Al
 
 
 def _held(last: Report) -> Iterator[Alert]:
+    for shrunk in last.guarded.shrunk if last.guarded else ():
+        yield Alert(
+            Kind.HELD,
+            "A source lost too many rows: detaches are held",
+            message=shrunk.message,
+            remedy=_HELD_REMEDIES[guard.SOURCE_SHRANK],
+            guard=guard.SOURCE_SHRANK,
+            digest=last.held_digest,
+        )
     groups: dict[tuple[str, FleetId, str], list[Change]] = collections.defaultdict(list)
     for each in last.guarded.held if last.guarded else ():
         groups[each.guard, each.change.fleet, each.message].append(each.change)
@@ -131,6 +148,7 @@ def _held(last: Report) -> Iterator[Alert]:
 
 _APPROVE = "If this is what you want, approve exactly this plan; if not, correct the source."
 _HELD_REMEDIES = {
+    guard.SOURCE_SHRANK: "Check whether the source is whole. If it is meant to be smaller, approve exactly this plan.",
     guard.MUST_SEE: (
         "Check that the key belongs to this account and that the source is correct. This cannot be approved."
     ),

@@ -21,7 +21,14 @@ from worker.core.model.outcomes import ChangeResult, is_refusal
 from worker.core.model.plan import Action, GuardedPlan
 from worker.core.model.report import Report
 from worker.core.model.secret import redact
-from worker.core.model.serialization import Document, change_document, error_document, format_time, result_document
+from worker.core.model.serialization import (
+    Document,
+    change_document,
+    error_document,
+    format_time,
+    result_document,
+    shrunk_document,
+)
 from worker.core.monitoring import alerts, humanize, status
 from worker.core.safety import guard
 
@@ -111,7 +118,7 @@ def _held_now(present: status.Status) -> frozenset[str] | None:
     """Return the digest of the last plan if changes of it are held; `None` if the last run had no plan."""
     if present.last is None or present.last.guarded is None:
         return None
-    return frozenset({present.last.held_digest} if present.last.guarded.held else ())
+    return frozenset({present.last.held_digest} if present.last.guarded.needs_approval else ())
 
 
 def _refused_now(present: status.Status) -> list[ChangeResult]:
@@ -164,16 +171,18 @@ def _broken(present: status.Status, new: Mapping[str, _Failure]) -> Notification
 def _held(present: status.Status, last: Report, guarded: GuardedPlan) -> Notification:
     actions = {each.change.action for each in guarded.held}
     one, many = ("detach", "detaches") if actions == {Action.DETACH} else ("change", "changes")
-    lines = [f"{humanize.count(len(guarded.held), one, many)} held until you decide."]
+    lines = [f"{humanize.count(len(guarded.held), one, many)} held until you decide."] if guarded.held else []
+    lines += _first(_plain(each.message, _LONGEST_MESSAGE) for each in guarded.shrunk)
     counted = collections.Counter((each.change.fleet, each.guard) for each in guarded.held)
     lines += _first(f"{_fleet(present, fleet)}: {number} ({name})" for (fleet, name), number in counted.items())
-    if all(each.guard == guard.MUST_SEE for each in guarded.held):
+    if not guarded.shrunk and all(each.guard == guard.MUST_SEE for each in guarded.held):
         lines.append("The reading cannot be right, and an approval does not help: check the key and the source.")
     else:
         lines.append(
             f"To allow exactly this: fleet-sync approve {last.held_digest}. If it is wrong, correct the source."
         )
     items = [{**change_document(each.change), "guard": each.guard, "message": each.message} for each in guarded.held]
+    items += [{"guard": guard.SOURCE_SHRANK, **shrunk_document(each)} for each in guarded.shrunk]
     return _notification(Kind.HELD, present, lines, items)
 
 
@@ -208,7 +217,7 @@ def _notification(kind: Kind, present: status.Status, lines: Sequence[str], item
         "account": {"base_url": present.account.base_url, "mode": mode},
         "run": last.run if last else None,
         "result": last.result.value if last else None,
-        "digest": last.held_digest if last and guarded and guarded.held else None,
+        "digest": last.held_digest if last and guarded and guarded.needs_approval else None,
         "held": len(guarded.held) if guarded else 0,
         "refused": len(_refused_now(present)),
         "items": [_bounded(item) for item in items[:MOST_ITEMS]],

@@ -80,10 +80,14 @@ class Broken:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Source:
-    """The last revision of a source that could be read, and when it was first seen."""
+    """The last revision of a source that could be read, and when it was first seen.
+
+    `max_age` is how old the source may be, if that is limited.
+    """
 
     source: SourceRevision
     since: datetime.datetime
+    max_age: datetime.timedelta | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -124,6 +124,8 @@ def _first_title(alerts_of_kind: Sequence[alerts.Alert]) -> str:
 
 def _held_sentence(alerts_of_kind: Sequence[alerts.Alert]) -> str:
     held = [change for alert in alerts_of_kind for change in alert.changes]
+    if not held:
+        return "A source lost too many rows, and waits for your approval"
     are, wait = ("is", "waits") if len(held) == 1 else ("are", "wait")
     if not any(alert.digest for alert in alerts_of_kind):
         return f"{alerts.counted(held)} {are} held and cannot be approved: the reading cannot be right"

@@ -6,7 +6,7 @@ Neighbours: `sources` reads, `planner` compares the result with what Charge hold
 
 from collections.abc import Iterable, Sequence
 
-from worker.core.model.desired import Desired, FleetEntry, Mode, Row, SourceReading
+from worker.core.model.desired import Desired, FleetEntry, FleetRef, Mode, Row, SourceReading
 from worker.core.model.errors import DesiredError
 from worker.core.model.problem import Problem
 
@@ -24,7 +24,16 @@ def merge(readings: Sequence[SourceReading]) -> Desired:
         fleets=fleets,
         rows=tuple(rows),
         notices=(*(notice for reading in readings for notice in reading.notices), *notices),
+        named=_named(readings),
     )
+
+
+def _named(readings: Sequence[SourceReading]) -> dict[str, frozenset[FleetRef]]:
+    named = dict[str, frozenset[FleetRef]]()
+    for reading in readings:
+        fleets = frozenset(entry.fleet for entry in reading.fleets)
+        named[reading.source.name] = named.get(reading.source.name, frozenset()) | fleets
+    return named
 
 
 def stated_modes(entries: Iterable[tuple[FleetEntry, str]]) -> dict[str, Mode]:

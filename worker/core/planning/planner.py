@@ -5,6 +5,7 @@ exact mode whose listing is complete and whose references are all resolved; noth
 order of the input does not matter. Neighbours: `resolver` resolves references, `safety.guard` evaluates the plan.
 """
 
+import collections
 import dataclasses
 import datetime
 import types
@@ -16,6 +17,7 @@ from worker.core.model.identifiers import DriverId, FleetId, Membership, Resolut
 from worker.core.model.plan import Action, Change, ConcernedDriver, Plan
 from worker.core.model.plan_digest import row_fingerprint
 from worker.core.model.problem import Problem
+from worker.core.model.source_history import SourceSize
 from worker.core.planning import merge_sources, resolver
 
 
@@ -55,6 +57,7 @@ def plan(
         incomplete=len(resolved.managed & actual.incomplete.keys()),
         resolutions=resolved.resolutions,
         concerned=_concerned(changes, resolved, actual),
+        sources=_sizes(desired, resolved),
         unjudged=frozenset(each for each in absences if _unjudged(each, resolved, exact, shrinkable)),
     )
 
@@ -180,6 +183,17 @@ def _concerned(changes: Iterable[Change], resolved: _ResolvedRows, actual: Actua
         if driver in wanted:
             wanted[driver].add(fleet)
     return {driver: ConcernedDriver(actual.memberships[driver], frozenset(fleets)) for driver, fleets in wanted.items()}
+
+
+def _sizes(desired: Desired, resolved: _ResolvedRows) -> dict[str, SourceSize]:
+    """Return how many rows each source has, and which fleets it names."""
+    rows: collections.Counter[str] = collections.Counter()
+    for source in desired.sources:
+        rows[source.name] += source.rows
+    return {
+        name: SourceSize(rows[name], resolver.resolved_ids(resolved.fleets[fleet] for fleet in fleets))
+        for name, fleets in desired.named.items()
+    }
 
 
 def _change(action: Action, membership: Membership, row: Row | None) -> Change:

@@ -17,9 +17,11 @@ from worker.core.model.identifiers import Account, DriverId, FleetId, Resolution
 from worker.core.model.outcomes import NOT_CONVERGING
 from worker.core.model.plan import Action, Change, HeldChange, Plan
 from worker.core.model.plan_digest import held_digest
-from worker.core.safety import attach_first, flap_detection, window
+from worker.core.model.source_history import ShrunkSource, SourceSize
+from worker.core.safety import attach_first, flap_detection, source_shrinkage, window
 
 MUST_SEE = "must_see"
+SOURCE_SHRANK = "source_shrank"
 REFERENCE_MOVED = "reference_moved"
 FLAPPING = "flapping"
 EMPTYING = "allow_emptying_fleets"
@@ -48,7 +50,7 @@ class Limits:
 
     Fractions and `always_allow` count over the last `window_length`. Without `max_attach_fraction_per_fleet` attaches
     have no limit; a fraction of 0 allows only what is never held: `always_allow`, or the first 20 attaches. A detach
-    fraction of 1 is no limit.
+    fraction of 1 is no limit. `max_shrink_fractions` are those of the sources that have one of their own, by name.
     """
 
     max_detach_fraction_per_fleet: float = 0.25
@@ -59,6 +61,7 @@ class Limits:
     max_unresolved_fraction: float = 0.10
     max_attach_fraction_per_fleet: float | None = None
     window_length: datetime.timedelta = window.DEFAULT_LENGTH
+    max_shrink_fractions: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -67,13 +70,15 @@ class GuardHistory:
 
     `resolutions` are the drivers and fleets that references resolved to. `unconfirmed_writes` counts, for each change,
     the writes in a row that Charge accepted and no reading showed. `writes` are our newest writes that took effect, for
-    the memberships that the plan changes. `recent` are our changes within the window of the limits.
+    the memberships that the plan changes. `recent` are our changes within the window of the limits. `sources` is what
+    each source is compared with.
     """
 
     resolutions: Resolutions = dataclasses.field(default_factory=dict)
     unconfirmed_writes: Mapping[tuple[Action, DriverId, FleetId], int] = dataclasses.field(default_factory=dict)
     writes: flap_detection.Writes = dataclasses.field(default_factory=dict)
     recent: window.Window = dataclasses.field(default_factory=window.Window)
+    sources: Mapping[str, SourceSize] = dataclasses.field(default_factory=dict)
 
 
 NO_HISTORY = GuardHistory()
@@ -92,7 +97,8 @@ class Decision:
     """The changes of a plan in two parts, both in the plan's order, and what follows for later runs.
 
     `resolutions_to_remember` are the resolutions that later runs may rely on. `approval` is the digest whose approval
-    allowed held changes, or empty; `approved` are these changes. Making one of them uses the approval up.
+    allowed held changes, or empty; `approved` are these changes. Making one of them uses the approval up. `shrunk` are
+    sources that lost too many rows and that no approval accepts; `accepted` those that the approval accepts.
     """
 
     allowed: tuple[Change, ...]
@@ -100,6 +106,8 @@ class Decision:
     resolutions_to_remember: Resolutions = dataclasses.field(default_factory=dict)
     approval: str = ""
     approved: frozenset[Change] = frozenset()
+    shrunk: tuple[ShrunkSource, ...] = ()
+    accepted: tuple[ShrunkSource, ...] = ()
 
 
 def evaluate(
@@ -115,13 +123,14 @@ def evaluate(
     errors.ReadingError if so many references do not resolve that the source or the account must be wrong.
     """
     _require_resolvable(plan, limits)
-    case = _Case(plan, actual, limits, history)
+    shrunk = source_shrinkage.find_shrunk(plan.sources, history.sources, limits.max_shrink_fractions)
+    case = _Case(plan, actual, limits, history, shrunk)
     holds: dict[Change, HeldChange] = {}
     for code, guard in PRECEDENCE:
         for change, reason in guard(case).items():
             holds.setdefault(change, HeldChange(change, code, reason))
     before = tuple(holds[change] for change in plan.changes if change in holds)
-    approval = _approval(before, approvals)
+    approval = _approval(before, case.shrunk, approvals)
     held = tuple(hold for hold in before if not approval or hold.guard == MUST_SEE)
     approved = frozenset(hold.change for hold in before) - {hold.change for hold in held}
     return Decision(
@@ -130,14 +139,16 @@ def evaluate(
         resolutions_to_remember=_resolutions_to_remember(plan, held, history),
         approval=approval,
         approved=approved,
+        shrunk=() if approval else case.shrunk,
+        accepted=case.shrunk if approval else (),
     )
 
 
-def _approval(held: tuple[HeldChange, ...], approvals: Approvals | None) -> str:
-    """Return the digest of the held changes if there are any and they are approved, else an empty text."""
-    if approvals is None or not held:
+def _approval(held: tuple[HeldChange, ...], shrunk: tuple[ShrunkSource, ...], approvals: Approvals | None) -> str:
+    """Return the digest of what waits for an approval if there is anything and it is approved, else an empty text."""
+    if approvals is None or not (held or shrunk):
         return ""
-    digest = held_digest(approvals.account, (hold.change for hold in held))
+    digest = held_digest(approvals.account, (hold.change for hold in held), shrunk)
     return digest if digest in approvals.digests else ""
 
 
@@ -185,6 +196,7 @@ class _Case:
     actual: Actual
     limits: Limits
     history: GuardHistory
+    shrunk: tuple[ShrunkSource, ...]
 
     @property
     def detaches(self) -> list[Change]:
@@ -220,6 +232,12 @@ def _must_see(case: _Case) -> Mapping[Change, str]:
                 case.detaches, f"{driver}/{fleet} is listed in {MUST_SEE} and {what}; this cannot be approved"
             )
     return {}
+
+
+def _source_shrank(case: _Case) -> Mapping[Change, str]:
+    """Hold every detach from the fleets of a source that lost too many rows: perhaps its end is missing."""
+    reasons = {fleet: each.message for each in reversed(case.shrunk) for fleet in each.fleets}
+    return {change: reasons[change.fleet] for change in case.detaches if change.fleet in reasons}
 
 
 def _reference_moved(case: _Case) -> Mapping[Change, str]:
@@ -323,6 +341,7 @@ def _over_in_fleets(case: _Case, limit: window.Limit, changes: Sequence[Change])
 
 PRECEDENCE: tuple[tuple[str, Callable[[_Case], Mapping[Change, str]]], ...] = (
     (MUST_SEE, _must_see),  # the reading or the sources are wrong; the only guard that an approval does not lift
+    (SOURCE_SHRANK, _source_shrank),  # the source is probably not whole
     (REFERENCE_MOVED, _reference_moved),  # the change may concern another person
     (NOT_CONVERGING, _not_converging),
     (FLAPPING, _flapping),

@@ -140,3 +140,13 @@ CREATE TABLE forgotten (
     purged INTEGER NOT NULL,
     PRIMARY KEY (account, driver, digest)
 );
+
+-- How much each source said, by its name. `counts` is a JSON array of row counts and times, the oldest first, without
+-- those that a later one reaches; `fleets` is a JSON array of the fleets that it named last.
+CREATE TABLE sources (
+    account INTEGER NOT NULL REFERENCES accounts (account),
+    source TEXT NOT NULL,
+    counts TEXT NOT NULL,
+    fleets TEXT NOT NULL,
+    PRIMARY KEY (account, source)
+);
