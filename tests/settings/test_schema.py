@@ -12,7 +12,7 @@ import pytest
 from hypothesis import strategies as st
 
 from tests.settings import conftest
-from tests.support import file_sources
+from tests.support import file_sources, schemas
 from worker.core.planning import references
 from worker.settings import schema
 from worker.sources import document_reader, membership_document
@@ -22,13 +22,14 @@ ID = "jFme4vQtEAyhWAWt18YgmYvHSUL4AXx5"
 CONFIG = pathlib.Path(__file__).parents[2] / "config"
 
 NAMES: list[schema.Name] = ["settings", "membership"]
+PRINTED: list[schema.Name] = ["plan", "report"]
 
 
 def validator(name: schema.Name) -> jsonschema.Draft202012Validator:
     return jsonschema.Draft202012Validator(schema.schema(name))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, *PRINTED])
 def test_a_schema_is_valid_and_says_what_it_is(name: schema.Name) -> None:
     described = schema.schema(name)
     jsonschema.Draft202012Validator.check_schema(described)
@@ -56,6 +57,13 @@ def test_every_key_is_described(name: schema.Name) -> None:
 
 def _described(node: dict[str, Any]) -> bool:
     return "description" in node or "$ref" in node
+
+
+@pytest.mark.parametrize("name", PRINTED)
+def test_a_program_must_accept_fields_that_it_does_not_know(name: schema.Name) -> None:
+    """Later versions add some; the tests of commands refuse them, so that the schema describes every field."""
+    assert 'additionalProperties": false' not in json.dumps(schema.schema(name))
+    assert 'additionalProperties": false' in json.dumps(schemas.closed(schema.schema(name)))
 
 
 def test_the_annotated_settings_fit_their_schema() -> None:

@@ -134,3 +134,10 @@ def test_no_text_makes_the_parser_hang_or_crash(text: str, delimiter: str) -> No
     parsed = csv_format.parse("driver,fleet\n" + text, required={"driver"}, delimiter=delimiter)
     for row in parsed.rows:
         assert all(min(table.place(row, index)) >= 1 for index in range(len(row[1])))
+
+
+def test_a_column_with_names_is_for_people_only(read: conftest.Read) -> None:
+    plain = read("a.csv", "driver,fleet\nx@y,a\n")
+    for text in ("driver,fleet,name\nx@y,a,Emma\n", "Name,driver,fleet\n=1+1,x@y,a\n", "driver,name,fleet\nx@y,,a\n"):
+        reading = read("a.csv", text)
+        assert [(row.driver, row.fleet) for row in reading.rows] == [(row.driver, row.fleet) for row in plain.rows]

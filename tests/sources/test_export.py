@@ -94,7 +94,7 @@ def test_reading_it_back_gives_what_was_written(form: export.Format, by: export.
     assert not {letter for letter in text if not letter.isprintable()} - {"\n"}
     assert "ch_sk_live" not in text
     if form == "csv" and not expected:
-        assert text == "driver,fleet\n"
+        assert text == "driver,fleet,name\n"
         return
     reading = _read(text, form)
     assert _memberships(reading, actual) == expected
@@ -113,7 +113,7 @@ def test_names_are_comments_in_yaml() -> None:
     assert export.write(actual, form="yaml", by="email") == (
         f"fleets:\n  {vans}:  # Paris vans\n    - alice@example.com  # Alice\n  {_fleet('W')}: []\n"
     )
-    assert export.write(actual, form="csv", by="id") == f"driver,fleet\n{alice},{vans}\n"
+    assert export.write(actual, form="csv", by="id") == f"driver,fleet,name\n{alice},{vans},Alice\n"
 
 
 def test_drivers_who_share_an_address_keep_their_ids() -> None:
@@ -131,8 +131,17 @@ def test_a_driver_whose_address_looks_like_a_secret_key_keeps_its_id() -> None:
     """The reader would refuse such an address, because it may be a key."""
     vans, odd = _fleet("V"), _driver("A")
     actual = Actual(fleets={vans: Fleet(vans)}, memberships={odd: frozenset({vans})}, emails={"a.ch_sk_b@c.d": (odd,)})
-    assert export.write(actual, form="csv", by="email") == f"driver,fleet\n{odd},{vans}\n"
+    assert export.write(actual, form="csv", by="email") == f"driver,fleet,name\n{odd},{vans},\n"
 
 
 def test_an_account_without_fleets_can_be_exported() -> None:
     assert export.write(Actual(fleets={}, memberships={}), form="yaml", by="id") == "fleets: {}\n"
+
+
+def test_a_table_names_people_and_starts_no_formula() -> None:
+    driver, fleet = _driver("A"), _fleet("V")
+    for name, cell in (("Emma, of Paris", '"Emma, of Paris"'), ("=1+1", "'=1+1"), ("@SUM(A1)", "'@SUM(A1)"), ("", "")):
+        actual = Actual(
+            fleets={fleet: Fleet(fleet)}, memberships={driver: frozenset({fleet})}, people={driver: Person(name)}
+        )
+        assert export.write(actual, form="csv", by="id") == f"driver,fleet,name\n{driver},{fleet},{cell}\n"

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from tests.support import schemas
 from worker.sandbox import app
 
 PROGRAM = pathlib.Path(sys.executable).with_name("fleet-sync")
@@ -52,8 +53,10 @@ class Ended:
 
     @property
     def document(self) -> Any:
-        """Return the JSON document in stdout."""
-        return json.loads(self.stdout)
+        """Return the JSON document in stdout. A plan and a report must fit their schemas."""
+        document = json.loads(self.stdout)
+        schemas.check(document)
+        return document
 
     @property
     def events(self) -> list[dict[str, Any]]:

@@ -67,13 +67,14 @@ def _report_empty_fleets(actual: "Actual") -> None:
 
 _SCHEMA_EXAMPLES = """\
 fleet-sync schema settings
-fleet-sync schema membership > membership.schema.json"""
+fleet-sync schema membership > membership.schema.json
+fleet-sync schema report > report.schema.json"""
 
 
 @click.command(cls=help_page.Command, epilog=_SCHEMA_EXAMPLES)
-@click.argument("name", type=click.Choice(["settings", "membership"]))
-def schema(name: Literal["settings", "membership"]) -> int:
-    """Print the JSON Schema of the settings file or of membership documents."""
+@click.argument("name", type=click.Choice(["settings", "membership", "plan", "report"]))
+def schema(name: Literal["settings", "membership", "plan", "report"]) -> int:
+    """Print the JSON Schema of settings, membership documents, plans or reports."""
     from worker.settings import schema as json_schema
 
     context.print_document(json_schema.schema(name))

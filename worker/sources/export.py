@@ -18,6 +18,7 @@ from worker.core.model.secret import KEY_PREFIX, redact
 Format = Literal["yaml", "json", "csv"]
 ReferenceStyle = Literal["id", "email"]
 
+_FORMULA = ("=", "+", "-", "@")
 _SAFE_EMAIL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*@[A-Za-z0-9.-]*[A-Za-z0-9]")
 
 
@@ -49,9 +50,18 @@ class _Labels:
         email = self._references.get(driver, "")
         return email if _SAFE_EMAIL.fullmatch(email) and KEY_PREFIX not in email else driver
 
-    def comment(self, driver: DriverId) -> str:
+    def name(self, driver: DriverId) -> str:
+        """Return the name, unless the reference says the same."""
         name = self._people[driver].shown if driver in self._people else ""
-        return "" if name == self.reference(driver) else _comment(name)
+        return "" if name == self.reference(driver) else _printable(name)
+
+    def comment(self, driver: DriverId) -> str:
+        return _comment(self.name(driver))
+
+    def cell(self, driver: DriverId) -> str:
+        """Return the name as the cell of a table, which no spreadsheet takes for a formula."""
+        name = self.name(driver)
+        return f"'{name}" if name.startswith(_FORMULA) else name
 
     def fleet_comment(self, fleet: FleetId) -> str:
         return _comment(self._fleets[fleet].name)
@@ -78,12 +88,21 @@ def _json(members: Members, labels: _Labels) -> str:
 def _csv(members: Members, labels: _Labels) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["driver", "fleet"])
-    writer.writerows((labels.reference(driver), fleet) for fleet, drivers in members.items() for driver in drivers)
+    writer.writerow(["driver", "fleet", "name"])
+    writer.writerows(
+        (labels.reference(driver), fleet, labels.cell(driver))
+        for fleet, drivers in members.items()
+        for driver in drivers
+    )
     return text.getvalue()
 
 
 def _comment(name: str) -> str:
-    """Return a name as a YAML comment, without unprintable characters and with secret keys redacted."""
-    text = "".join(character for character in redact(name) if character.isprintable()).strip()
+    """Return a name as a YAML comment."""
+    text = _printable(name)
     return f"  # {text}" if text else ""
+
+
+def _printable(name: str) -> str:
+    """Return a name without unprintable characters, and with secret keys redacted."""
+    return "".join(character for character in redact(name) if character.isprintable()).strip()

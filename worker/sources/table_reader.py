@@ -16,6 +16,8 @@ from worker.core.model.problem import Problem
 from worker.sources import membership_document, positions, row_mapping, table
 
 COLUMNS = ("driver", "fleet", "from", "until", "note")
+NAME_COLUMN = "name"
+"""A column of our own shape for people only: an export writes it, and what is in it is not read."""
 """The columns of a table without a mapping. The first two are required."""
 
 _NO_ROWS = "there is no row below the header: a source must name at least one fleet"
@@ -89,7 +91,7 @@ class _Header:
         for index, name in enumerate(self._names):
             folded = row_mapping.fold(name)
             if folded not in used:
-                if mapping is None:
+                if mapping is None and folded != NAME_COLUMN:
                     problems.append((table.place(self._row, index), _unknown_column(name)))
             elif self.indexes[folded] != index:
                 problems.append((table.place(self._row, index), f'duplicate column "{name}": keep one of them'))
