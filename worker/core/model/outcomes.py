@@ -31,14 +31,20 @@ class Already:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Refused:
-    """Charge rejected this write in particular; `code` is Charge's."""
+class _NotMade:
+    """A write that was not made, or of which that is not known: why, and Charge's id of the request that says so."""
 
-    name: ClassVar[str] = "refused"
     attempts: int
     code: str
     message: str
     request_id: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Refused(_NotMade):
+    """Charge rejected this write in particular; `code` is Charge's."""
+
+    name: ClassVar[str] = "refused"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -50,25 +56,17 @@ class Stale:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Deferred:
+class Deferred(_NotMade):
     """The write was not made and is left to the next run. If it was sent, a reading showed that it had no effect."""
 
     name: ClassVar[str] = "deferred"
-    attempts: int
-    code: str
-    message: str
-    request_id: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Unknown:
+class Unknown(_NotMade):
     """The write was sent, and no reading could show whether it took effect. The next run's reading decides."""
 
     name: ClassVar[str] = "unknown"
-    attempts: int
-    code: str
-    message: str
-    request_id: str | None = None
 
 
 NOT_CONVERGING = "not_converging"
