@@ -82,7 +82,7 @@ class Inventory:
 
     def unreadable(self) -> frozenset[DriverId]:
         """Return the drivers of which no readable object was seen."""
-        return frozenset(self._unreadable - self._memberships.keys())
+        return frozenset(driver for driver in self._unreadable if driver not in self._memberships)
 
     def count(self) -> int:
         """Return how many drivers were seen, readable or not."""
@@ -166,7 +166,7 @@ class Inventory:
             people=People(self._people),
             statuses=self._statuses,
             unreadable=self.unreadable(),
-            absent=frozenset(self._absent - self._memberships.keys()),
+            absent=frozenset(driver for driver in self._absent if driver not in self._memberships),
             directory_complete=directory_complete,
             requests=requests,
         )
