@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # benchmarks and coverage need the machine to themselves
 .PHONY: help demo test-fast test test-all check lint types imports coverage real mutants mutants-generated deploy-check
-.PHONY: simulate kills kills-late network-cut soak readers-load bench bench-short lock format wheel image clean $(VENV)
+.PHONY: simulate kills kills-late network-cut soak readers-load bench bench-large bench-short lock format wheel image clean $(VENV)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -109,6 +109,9 @@ soak: $(VENV)/.dev ## run the service for ten minutes and 500 runs, while everyt
 
 bench: $(VENV)/.dev ## run the benchmarks: ratios against a peer in the same run, and whether they reach their goals
 	$(BIN)/python -m benchmarks
+
+bench-large: $(VENV)/.dev ## run the benchmarks of large accounts: up to a million drivers, rows and changes
+	$(BIN)/python -m benchmarks large growth
 
 bench-short: $(VENV)/.dev ## run the benchmarks with fewer rounds and smaller numbers
 	$(BIN)/python -m benchmarks --short

@@ -33,7 +33,7 @@ def figures(*, short: bool) -> Iterator[results.Figure]:
     rows, drivers = (10_000, 5_000) if short else (100_000, 100_000)
     with tempfile.TemporaryDirectory(prefix="fleet-sync-benchmark-") as name:
         for suffix in ("yaml", "json", "csv"):
-            path = _document(pathlib.Path(name), rows, suffix)
+            path = document(pathlib.Path(name), rows, suffix)
             yield from _compared(f"{rows:,} rows of {suffix.upper()}", "document", "parser", str(path))
     with server.running(drivers=drivers) as sandbox:
         yield from _compared(f"{drivers:,} drivers over HTTP", "directory", "plain", sandbox.url)
@@ -56,7 +56,7 @@ def _measured(name: str, argument: str) -> tuple[float, float]:
     return float(seconds), float(mebibytes)
 
 
-def _document(folder: pathlib.Path, rows: int, suffix: str) -> pathlib.Path:
+def document(folder: pathlib.Path, rows: int, suffix: str) -> pathlib.Path:
     """Write a document with this many rows."""
     people, _ = server.people(rows)
     fleets = list(people.fleets)
@@ -81,7 +81,8 @@ def _items(drivers: list[str]) -> Iterator[str]:
 # --- what is measured, each in a process of its own ----------------------------------------------------------
 
 
-def _read_document(path: str) -> object:
+def read_document(path: str) -> object:
+    """Read the document as a source does."""
     fetcher = file_source.FileFetcher(pathlib.Path(path), path)
     return anyio.run(document_source.DocumentSource(file_source.KIND, path, fetcher).read)
 
@@ -127,7 +128,7 @@ async def _pages(url: str) -> dict[str, set[str]]:
 
 
 _WORK: dict[str, Callable[[str], object]] = {
-    "document": _read_document,
+    "document": read_document,
     "parser": _parse_document,
     "directory": _read_directory,
     "plain": _read_plainly,
@@ -136,13 +137,13 @@ _WORK: dict[str, Callable[[str], object]] = {
 
 def main(name: str, argument: str) -> None:
     """Do one piece of work, and print its seconds and the MiB by which peak memory grew."""
-    before, began = _peak(), time.perf_counter()
+    before, began = peak(), time.perf_counter()
     kept = _WORK[name](argument)
-    sys.stdout.write(f"{time.perf_counter() - began} {_peak() - before}\n")
+    sys.stdout.write(f"{time.perf_counter() - began} {peak() - before}\n")
     del kept
 
 
-def _peak() -> float:
+def peak() -> float:
     """Return the peak memory of this process so far. Except on Linux it may include the parent's."""
     status = pathlib.Path("/proc/self/status")
     if status.exists():

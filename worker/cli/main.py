@@ -4,6 +4,7 @@ Invariant: a subcommand's module is imported only when it runs, so that `--help`
 documented exit code. Neighbours: `context` passes the global options to the subcommands, `streams` sets up the output.
 """
 
+import gc
 import importlib
 import os
 import sys
@@ -22,6 +23,10 @@ USAGE = 64
 
 INTERRUPTED = 130
 """The exit code of a command that Ctrl+C ended."""
+
+OBJECTS_BETWEEN_COLLECTIONS = 10_000
+"""A large account is a million objects that live until the run ends. Python looks for cycles after every 700 new ones,
+which is a sixth of the CPU time of planning 100,000 changes."""
 
 DEFAULT_CONFIG = "config/fleet-sync.toml"
 """The settings file if none is named."""
@@ -171,6 +176,7 @@ def cli(
 def main() -> NoReturn:
     """Run the command line and exit with its exit code."""
     _block_unused_imports()
+    gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
     exit_watchdog.arm()
     streams.prepare()
     try:
