@@ -22,6 +22,7 @@ from worker.core.model.outcomes import (
     Stale,
     Unknown,
 )
+from worker.core.model.pauses import Pause
 from worker.core.model.plan import Action, Change, Cost, GuardedPlan, HeldChange
 from worker.core.model.ports import Stage
 from worker.core.model.problem import Problem
@@ -113,6 +114,25 @@ def broken(part: str, error: FleetSyncError = FULL, *, since: datetime.datetime 
             present(standing_by="another process writes to this journal"),
             "standing_by",
             "Standing by: another process writes to this journal.",
+        ),
+        (
+            present(QUIET, pauses=(Pause(NOW, None, "Emma", "migration"),)),
+            "paused",
+            "All writes are paused by Emma, until someone resumes.",
+        ),
+        (
+            present(
+                QUIET,
+                pauses=(Pause(NOW, NOW + 90 * MINUTE),),
+                fleets=(status.Fleet(VANS, "Paris vans", in_sync=5, drifted=2),),
+            ),
+            "paused",
+            "All writes are paused, until 09:30; 2 changes planned.",
+        ),
+        (
+            present(QUIET, pauses=(Pause(NOW, fleet=VANS),)),
+            "attention",
+            "Writes to this fleet are paused, until someone resumes.",
         ),
         (present(QUIET), "in_sync", "In sync: 2 fleets, 7 memberships, checked 1 min ago."),
         (

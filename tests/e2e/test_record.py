@@ -343,6 +343,33 @@ def test_the_service_picks_an_approval_up(workspace: conftest.Workspace) -> None
         assert running.end().code == 143
 
 
+# --- pause and resume -------------------------------------------------------------------------------------
+
+
+def test_a_pause_stops_writes_until_it_is_ended(workspace: conftest.Workspace) -> None:
+    """It needs neither key nor network, and says who paused and why wherever somebody may wonder."""
+    members = workspace.members()
+    fleet = next(iter(members))
+    workspace.write({**members, fleet: members[fleet][1:]})
+    assert workspace.run("plan", "--out", "plan.json").code == 0
+    paused = workspace.run("pause", "--for", "2h", "--reason", "migration of the HR system", **NO_KEY)
+    assert (paused.code, paused.stderr) == (0, "")
+    assert "All fleets: paused since " in paused.stdout
+    ways = (["plan"], ["once"], ["apply", "plan.json"])
+    for ended, code in zip([workspace.run(*way) for way in ways], (0, 0, 3), strict=True):
+        assert ended.code == code
+        assert ": migration of the HR system" in ended.stdout + ended.stderr
+    assert workspace.run("once", "--json").document["result"] == "paused"
+    assert workspace.posts() == []
+    assert "migration of the HR system" in workspace.run("show", _run(workspace), "--json").stdout
+    assert workspace.run("resume", **NO_KEY).stdout.startswith("Resumed: all fleets, paused since ")
+    assert workspace.run("resume").stdout == "Nothing was paused.\n"
+    assert workspace.run("pause", "--fleet", fleet).code == 0
+    assert workspace.run("once", "--json").document["result"] == "paused"
+    assert workspace.run("apply", "plan.json", "--during-pause").code == 0
+    assert len(workspace.posts()) == 1
+
+
 # --- undo -------------------------------------------------------------------------------------------------
 
 

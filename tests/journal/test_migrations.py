@@ -40,6 +40,7 @@ def test_a_new_journal_is_of_the_newest_version(backend: backends.SqliteBackend 
         "intents",
         "lists",
         "names",
+        "pauses",
         "resolutions",
         "runs",
         "sources",

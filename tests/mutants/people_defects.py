@@ -6,6 +6,7 @@ Neighbours: `defects` says what a defect is.
 from tests.mutants.defects import Defect
 
 NAMES = ("tests/journal/test_names.py",)
+PAUSES = ("tests/engine/test_pauses.py",)
 
 DEFECTS = (
     Defect(
@@ -42,5 +43,33 @@ DEFECTS = (
         "each if each.isprintable() else",
         "each if each else",
         ("tests/core/test_people.py",),
+    ),
+    Defect(
+        "writing during a pause",
+        "worker/engine/reconciler.py",
+        "if pauses.everywhere(plan_result.pauses) is not None:",
+        "if pauses.everywhere(plan_result.pauses) is self:",
+        PAUSES,
+    ),
+    Defect(
+        "going on during a pause that begins within a run",
+        "worker/engine/membership_writer.py",
+        "self._pauses.check(change)",
+        "self._sources.check(change)",
+        PAUSES,
+    ),
+    Defect(
+        "detaching a mover whose new fleet is paused",
+        "worker/engine/plan_builder.py",
+        "unsent = [*(held.change for held in guarded.held), *left_out]",
+        "unsent = [*(held.change for held in guarded.held)]",
+        PAUSES,
+    ),
+    Defect(
+        "applying a saved plan during a pause",
+        "worker/engine/reconciler.py",
+        "if any(pause.covers(change) for change in saved.changes):",
+        "if not any(pause.covers(change) for change in saved.changes):",
+        PAUSES,
     ),
 )

@@ -17,6 +17,7 @@ from worker.core.model.desired import Desired
 from worker.core.model.errors import JournalBusy, JournalError, Stopped, Unreachable
 from worker.core.model.identifiers import DriverId, FleetId, RunId
 from worker.core.model.outcomes import ChangeResult, Deferred, Refused
+from worker.core.model.pauses import Pause
 from worker.core.model.plan import Action, Change, HeldChange
 from worker.core.model.ports import PastRefusals, Source
 from worker.core.model.report import Report, Traffic
@@ -54,6 +55,7 @@ class Account:
         self.asked = 0
         self.closed = 0
         self.approvals: set[str] = set()
+        self.in_force: tuple[Pause, ...] = ()
         self.refusal: PastRefusals | None = None
         self.adopting = [True]
 
@@ -67,6 +69,9 @@ class Account:
 
     def adopt_journal(self, *, allowed: bool) -> None:
         self.adopting.append(allowed)
+
+    async def pauses(self, *, now: datetime.datetime) -> tuple[Pause, ...]:
+        return self.in_force
 
     async def approved(self, digest: str, *, now: datetime.datetime) -> bool:
         self.asked += 1
@@ -88,7 +93,11 @@ class Account:
         finished = self.script[min(len(self.runs), len(self.script)) - 1](self)
         if finished.guarded is not None:
             plan_result = plan_builder.PlanResult(
-                Desired((), (), ()), Actual({}, {}), finished.guarded, next_boundary=self.boundary
+                Desired((), (), ()),
+                Actual({}, {}),
+                finished.guarded,
+                pauses=self.in_force,
+                next_boundary=self.boundary,
             )
             self._show(plan_result)
         return finished
@@ -271,6 +280,17 @@ async def test_an_approval_leads_to_one_run_within_seconds() -> None:
     runs = await _served(account, 290, meanwhile=lambda service: account.approvals.add(digest))
     assert [trigger for _, trigger in runs] == ["start", "request"]
     assert 100 <= runs[1][0] <= 105
+
+
+async def test_a_pause_that_another_process_begins_or_ends_leads_to_one_run_within_seconds() -> None:
+    account = Account([in_sync])
+
+    def pause(service: scheduler.Service) -> None:
+        account.in_force = (Pause(account.clock.now()),)
+
+    runs = await _served(account, 290, meanwhile=pause)
+    assert [trigger for _, trigger in runs] == ["start", "request"]
+    assert 100 <= runs[1][0] <= 106
 
 
 async def test_a_plan_that_is_held_again_can_be_approved_again() -> None:

@@ -22,6 +22,7 @@ from tests.support import clocks, memory_journal
 from worker.core.model.errors import JournalBusy, JournalError
 from worker.core.model.identifiers import Account, DriverId, FleetId, IntentKey, Membership, Resolutions, RunId
 from worker.core.model.outcomes import Deferred, Outcome, Stale, Unknown
+from worker.core.model.pauses import Pause
 from worker.core.model.plan import Action, Change, GuardedPlan
 from worker.core.model.ports import Intent, Journal, JournalOwner, OpenIntent, OwnWrite, PastRefusals, RecentChanges
 from worker.core.model.report import Report
@@ -302,6 +303,10 @@ class FakeJournal:
         """Return the recent changes."""
         await self._ask("recent_changes")
         return await self._journal.recent_changes(since=since)
+
+    async def pauses(self, *, now: datetime.datetime) -> tuple[Pause, ...]:
+        """Return the pauses in force."""
+        return await self._journal.pauses(now=now)
 
     async def absences(self) -> Mapping[Membership, datetime.datetime]:
         """Return the absences."""

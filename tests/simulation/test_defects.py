@@ -25,6 +25,7 @@ from worker.engine import (
     cancellation,
     driver_lane,
     membership_writer,
+    pause_watch,
     plan_builder,
     rate_limiter,
     reader,
@@ -328,8 +329,9 @@ class ObstinateWriter(membership_writer.MembershipWriter):
         sources: source_watch.SourceWatch,
         statuses: Mapping[str, str] = types.MappingProxyType({}),
         names: Mapping[str, str] = types.MappingProxyType({}),
+        pauses: pause_watch.PauseWatch | None = None,
     ) -> None:
-        super().__init__(context, source_watch.SourceWatch((), clock=context.clock), statuses, names)
+        super().__init__(context, source_watch.SourceWatch((), clock=context.clock), statuses, names, pauses)
 
 
 class Obstinate(applier.Applier):

@@ -15,6 +15,7 @@ from typing import Any
 from worker.core.model.errors import JournalBusy, JournalError
 from worker.core.model.identifiers import Account, DriverId, FleetId, IntentKey, Membership, Resolutions, RunId
 from worker.core.model.outcomes import NOT_CONVERGING, OUTCOME_NAMES, Applied, Outcome, Unknown
+from worker.core.model.pauses import Pause
 from worker.core.model.people import Person
 from worker.core.model.plan import Action, Change, GuardedPlan
 from worker.core.model.ports import (
@@ -68,6 +69,7 @@ class _Store:
     forgotten: list[dict[str, str]] = dataclasses.field(default_factory=list)
     erased: set[str] = dataclasses.field(default_factory=set)
     sources: dict[str, SourceRecord] = dataclasses.field(default_factory=dict)
+    pauses: list[Pause] = dataclasses.field(default_factory=list)
     writer: "MemoryJournal | None" = None
 
 
@@ -309,6 +311,20 @@ class MemoryJournal:
             and fleet in (None, each.intent.change.fleet)
         ]
         return tuple(map(self._past_change, fitting[-limit:] if limit else fitting))
+
+    async def pauses(self, *, now: datetime.datetime) -> tuple[Pause, ...]:
+        """Return the pauses in force, the oldest first."""
+        return tuple(pause for pause in self._store.pauses if pause.is_active(now))
+
+    async def pause(self, pause: Pause) -> None:
+        """Begin a pause, instead of the one of the same fleet or of all fleets."""
+        self._store.pauses = [each for each in self._store.pauses if each.fleet != pause.fleet] + [pause]
+
+    async def resume(self, *, now: datetime.datetime, by: str, fleet: FleetId | None = None) -> tuple[Pause, ...]:
+        """End the pause of a fleet, or all pauses, and return those that were in force."""
+        ended = tuple(pause for pause in await self.pauses(now=now) if fleet in (None, pause.fleet))
+        self._store.pauses = [each for each in self._store.pauses if each not in ended]
+        return ended
 
     async def names(self, ids: Collection[str]) -> Mapping[str, str]:
         """Return the names of those of these drivers and fleets that are known, sorted by id."""

@@ -45,6 +45,8 @@ FAMILIES = {
     "fleet_sync_broken": "gauge",
     "fleet_sync_journal_size_bytes": "gauge",
     "fleet_sync_standby": "gauge",
+    "fleet_sync_paused": "gauge",
+    "fleet_sync_paused_fleets": "gauge",
     "fleet_sync_changes": "counter",
 }
 
@@ -93,7 +95,7 @@ def test_a_service_in_sync_exposes_its_state(counted: metrics.Metrics) -> None:
     assert value(series, "start_timestamp_seconds") == doubles.calm().started.timestamp()
     seen = doubles.NOW - datetime.timedelta(hours=7)
     assert value(series, "source_revision_timestamp_seconds", source="membership.yaml") == seen.timestamp()
-    assert value(series, "standby") == 0
+    assert value(series, "standby") == value(series, "paused") == value(series, "paused_fleets") == 0
     assert value(series, "problems") == 0
     assert [labels for name, labels in series if name == "fleet_sync_build_info"]
 

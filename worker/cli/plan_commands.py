@@ -140,6 +140,7 @@ fleet-sync apply monday.json --max-age 3d"""
 @click.argument("file", type=_FILE)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON document.")
 @click.option("--max-age", type=Age(), default="24h", show_default=True, help="Refuse an older plan.")
+@click.option("--during-pause", is_flag=True, help="Apply it although writes are paused.")
 @context.adopt_journal
 @click.pass_obj
 def apply(
@@ -147,21 +148,28 @@ def apply(
     file: pathlib.Path,
     as_json: bool,
     max_age: datetime.timedelta,
+    during_pause: bool,
     adopt: bool,
 ) -> int:
     """Apply exactly a saved plan. A change that no longer fits is not made and is reported as stale."""
-    work = functools.partial(_apply, file=file, as_json=as_json, max_age=max_age)
+    work = functools.partial(_apply, file=file, as_json=as_json, max_age=max_age, during_pause=during_pause)
     return command_context.with_account(work, as_json=as_json, adopt=adopt)
 
 
 async def _apply(
-    account: "composition.AccountRuntime", *, file: pathlib.Path, as_json: bool, max_age: datetime.timedelta
+    account: "composition.AccountRuntime",
+    *,
+    file: pathlib.Path,
+    as_json: bool,
+    max_age: datetime.timedelta,
+    during_pause: bool,
 ) -> int:
     from worker.cli import plan_file
 
     now = datetime.datetime.now(datetime.UTC)
     saved = plan_file.load(file, account=account.rules.account, key=account.plan_key, now=now, max_age=max_age)
-    return context.print_report(await account.new_reconciler().apply(saved), as_json=as_json)
+    run_report = await account.new_reconciler().apply(saved, during_pause=during_pause)
+    return context.print_report(run_report, as_json=as_json)
 
 
 def _save(

@@ -86,6 +86,7 @@ _RESULTS = {
     RunResult.IN_SYNC: "Nothing was changed",
     RunResult.CONVERGED: "Converged",
     RunResult.HELD: "Held: some {} wait for approval",
+    RunResult.PAUSED: "Paused: nothing was written",
     RunResult.PARTIAL: "Not everything could be done",
     RunResult.FAILED: "Failed",
 }

@@ -22,6 +22,7 @@ from worker.engine import (
     driver_lane,
     membership_writer,
     outcome_writer,
+    pause_watch,
     request_executor,
     run_context,
     source_watch,
@@ -92,7 +93,12 @@ class Applier:
         )
 
     async def apply(
-        self, work: Work, *, sources: source_watch.SourceWatch, check: verification.Verification
+        self,
+        work: Work,
+        *,
+        sources: source_watch.SourceWatch,
+        check: verification.Verification,
+        pauses: pause_watch.PauseWatch | None = None,
     ) -> AppliedChanges:
         """Make every change, or say why not, and read back what was made.
 
@@ -100,7 +106,9 @@ class Applier:
         """
         context = self._context
         outcomes = outcome_writer.OutcomeWriter(journal=context.journal, run_cancellation=context.cancellation)
-        writer = self.writer_class(context, sources, work.statuses, work.names)
+        pauses = pauses or pause_watch.PauseWatch(context)
+        await pauses.look()  # before the first write: a pause may have begun while the plan was made
+        writer = self.writer_class(context, sources, work.statuses, work.names, pauses)
         lanes = self._lanes(work, writer, outcomes)
         context.progress.stage(Stage.CHANGING_MEMBERSHIPS, sum(len(lane.pending) for lane in lanes))
         async with concurrency.background_tasks() as background:
@@ -111,6 +119,7 @@ class Applier:
                     await sources.look()
             async with concurrency.background_tasks() as watching:
                 watching.start_soon(sources.run_forever)
+                watching.start_soon(pauses.run_forever)
                 with context.cancellation.writing():
                     limit = context.options.concurrency
                     await concurrency.run_bounded(lambda lane: lane.run(), lanes, limit=limit)

@@ -42,7 +42,7 @@ from worker.core.model.outcomes import (
 from worker.core.model.plan import Action, Change
 from worker.core.model.ports import Intent
 from worker.core.safety import driver_state
-from worker.engine import request_executor, run_context, source_watch
+from worker.engine import pause_watch, request_executor, run_context, source_watch
 
 log = structlog.get_logger()
 
@@ -76,8 +76,9 @@ class MembershipWriter:
         sources: source_watch.SourceWatch,
         statuses: Mapping[str, str] = types.MappingProxyType({}),
         names: Mapping[str, str] = types.MappingProxyType({}),
+        pauses: pause_watch.PauseWatch | None = None,
     ) -> None:
-        """Take the run, and the watch that says whether its sources still say the same.
+        """Take the run, and the watches that say whether its sources still say the same, and what is paused.
 
         `statuses` are those of the drivers and fleets that are not active: they may explain a refusal. `names` are
         logged beside ids.
@@ -88,6 +89,7 @@ class MembershipWriter:
         self._cancellation = context.cancellation
         self._uptime = context.clock.uptime
         self._sources = sources
+        self._pauses = pauses or pause_watch.PauseWatch(context, ignored=True)
         self._statuses = statuses
         self._names = names
         self._forbidden_in_a_row = 0
@@ -107,13 +109,13 @@ class MembershipWriter:
         change, attempts = pending.intent.change, pending.attempts
 
         async def ready() -> None:
-            self._sources.check(change)
+            self._check_withheld(change)
             await self._check_writer()
             check_proof()
             state.mark_written()
 
         try:
-            self._sources.check(change)  # before waiting for a turn that would not be used
+            self._check_withheld(change)  # before waiting for a turn that would not be used
             reply = await self._executor.execute(
                 lambda: self._charge.write(change, key=pending.intent.key), attempts, ready=ready, urgent=urgent
             )
@@ -151,9 +153,9 @@ class MembershipWriter:
         return self._not_made(change, attempts, error)
 
     def withheld(self, pending: PendingWrite) -> Outcome | None:
-        """Return the outcome of a change that must not be sent any more, because of its sources, or None."""
+        """Return the outcome of a change that must not be sent any more, or None."""
         try:
-            self._sources.check(pending.intent.change)
+            self._check_withheld(pending.intent.change)
         except ChangeWithheld as error:
             return unsent(pending.attempts, error.code, error.message)
         return None
@@ -176,6 +178,10 @@ class MembershipWriter:
             raise
         state.add_reading(shown.fleets)
         return sent
+
+    def _check_withheld(self, change: Change) -> None:
+        self._sources.check(change)
+        self._pauses.check(change)
 
     async def _check_writer(self) -> None:
         """Stop the run if the journal belongs to another writer by now, or if the process was suspended."""

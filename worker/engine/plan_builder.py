@@ -8,10 +8,12 @@ import dataclasses
 import datetime
 from collections.abc import Mapping, Sequence
 
+from worker.core.model import pauses
 from worker.core.model.actual import Actual
 from worker.core.model.desired import Desired, Mode, SourceRevision
 from worker.core.model.identifiers import Account, FleetId, Membership, Resolutions, RunId
 from worker.core.model.outcomes import Outcome
+from worker.core.model.pauses import Pause
 from worker.core.model.people import clean
 from worker.core.model.plan import Action, Change, Cost, GuardedPlan, HeldChange, Plan, concerned_ids
 from worker.core.model.plan_digest import plan_digest
@@ -49,7 +51,8 @@ class PlanResult:
     earlier runs that it sends again. `resolutions` are references that may be remembered; `newly_absent` and `returned`
     are memberships that the sources leave out from now on, or no longer. `members` counts the members of each managed
     fleet. `source_records` are what the journal remembers of the sources from now on, and `spent` is the approval that
-    they use up. At `next_boundary` the sources want something else although no source changes.
+    they use up. `pauses` are those in force, and `left_out` the allowed changes that they cover: nothing becomes of
+    them. At `next_boundary` the sources want something else although no source changes, or a pause ends.
     """
 
     desired: Desired
@@ -63,6 +66,8 @@ class PlanResult:
     members: Mapping[FleetId, int] = dataclasses.field(default_factory=dict)
     source_records: Mapping[str, SourceRecord] = dataclasses.field(default_factory=dict)
     spent: str | None = None
+    pauses: tuple[Pause, ...] = ()
+    left_out: frozenset[Change] = frozenset()
     next_boundary: datetime.datetime | None = None
 
 
@@ -159,7 +164,9 @@ class PlanBuilder:
         )
         grace = grace_period.apply_grace_period(plan, absences, grace=self._rules.grace, now=now)
         unclear = unclear_writes.sort_out(open_intents, frozenset(grace.plan.changes))
-        plan = dataclasses.replace(grace.plan, problems=tuple(sorted({*grace.plan.problems, *unclear.problems})))
+        in_force = await self._journal.pauses(now=now)
+        problems = sorted({*grace.plan.problems, *unclear.problems, *pauses.notes(in_force)})
+        plan = dataclasses.replace(grace.plan, problems=tuple(problems))
         records = await self._journal.source_records()
         history = await self._history(plan, resolutions=resolutions, records=records, now=now)
         approvals = await self._approvals(approved, now=now)
@@ -168,13 +175,17 @@ class PlanBuilder:
         guarded = self._guarded(plan, decision, sources=desired.sources, actual=actual, now=now)
         refusals = await self._journal.refusals(guarded.concerned.keys()) if plan.changes else {}
         postponed = refusal_backoff.postponed(plan.changes, refusals, now)
+        left_out = pauses.left_out(guarded.changes, in_force)
+        unsent = [*(held.change for held in guarded.held), *left_out]
         return PlanResult(
             desired,
             actual,
             dataclasses.replace(guarded, unsettled=guarded.unsettled or bool(unclear.problems)),
             skipped=unclear.unless_sent(
                 attach_first.skipped_changes(
-                    guarded.changes, {**postponed, **unclear.waiting}, held=[held.change for held in guarded.held]
+                    [each for each in guarded.changes if each not in left_out],
+                    {**postponed, **unclear.waiting},
+                    held=unsent,
                 )
             ),
             resendable=unclear.resendable,
@@ -186,7 +197,12 @@ class PlanBuilder:
                 plan.sources, records, held=decision.shrunk, approved=decision.accepted, now=now
             ),
             spent=decision.approval if decision.accepted else None,
-            next_boundary=grace_period.next_boundary(desired.rows, grace_ends=grace.next_end, now=now),
+            pauses=in_force,
+            left_out=left_out,
+            next_boundary=_earliest(
+                grace_period.next_boundary(desired.rows, grace_ends=grace.next_end, now=now),
+                *(pause.until for pause in in_force),
+            ),
         )
 
     async def _history(
@@ -250,6 +266,10 @@ def _requests(changes: Sequence[Change], plan: Plan, reading: int) -> int:
     """Return the requests that it takes to make changes: the writes, the proofs, and reading back."""
     proofs = sum(change.action is Action.DETACH and bool(plan.concerned[change.driver].wanted) for change in changes)
     return len(changes) + proofs + min(len({change.driver for change in changes}), reading)
+
+
+def _earliest(*moments: datetime.datetime | None) -> datetime.datetime | None:
+    return min((moment for moment in moments if moment is not None), default=None)
 
 
 def _allow_resending(decision: guard.Decision, unclear: unclear_writes.UnclearWrites) -> guard.Decision:

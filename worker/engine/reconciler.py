@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
+from worker.core.model import pauses
 from worker.core.model.actual import Actual
-from worker.core.model.errors import FleetSyncError, JournalError
+from worker.core.model.errors import FleetSyncError, JournalError, Paused
 from worker.core.model.identifiers import DriverId
 from worker.core.model.outcomes import ChangeResult, Outcome, Unknown
 from worker.core.model.people import Person
@@ -21,7 +22,7 @@ from worker.core.model.problem import Problem
 from worker.core.model.report import Report
 from worker.core.planning import observation, unclear_writes
 from worker.core.safety import attach_first
-from worker.engine import applier, plan_builder, reader, run_context, source_watch, verification
+from worker.engine import applier, pause_watch, plan_builder, reader, run_context, source_watch, verification
 
 log = structlog.get_logger()
 
@@ -36,10 +37,16 @@ class _ToApply:
     concerned: Mapping[DriverId, ConcernedDriver]
     actual: Actual
     plan_result: plan_builder.PlanResult | None = None
+    ignore_pauses: bool = False
+
+    @property
+    def left_out(self) -> frozenset[Change]:
+        return self.plan_result.left_out if self.plan_result else frozenset()
 
     @property
     def changes(self) -> tuple[Change, ...]:
-        return tuple(change for change in self.guarded.changes if change not in self.skipped)
+        unsent = self.skipped.keys() | self.left_out
+        return tuple(change for change in self.guarded.changes if change not in unsent)
 
 
 class Reconciler:
@@ -77,14 +84,21 @@ class Reconciler:
             return await self._finish(self._report(None, error=error), trigger=trigger)
         self._show(plan_result)
         guarded = plan_result.guarded
+        if pauses.everywhere(plan_result.pauses) is not None:
+            return await self._finish(self._report(guarded, paused=True), trigger=trigger)
         to_apply = _ToApply(
             guarded, plan_result.skipped, plan_result.resendable, guarded.concerned, actual, plan_result
         )
         return await self._finish(await self._apply(to_apply, trigger=trigger), trigger=trigger)
 
-    async def apply(self, saved: GuardedPlan) -> Report:
-        """Make the changes of a saved plan that still fit what Charge holds; skip the others."""
+    async def apply(self, saved: GuardedPlan, *, during_pause: bool = False) -> Report:
+        """Make the changes of a saved plan that still fit what Charge holds; skip the others.
+
+        Nothing is done while a pause covers any of them, unless `during_pause`.
+        """
         try:
+            if not during_pause:
+                await self._require_no_pause(saved)
             left_open = await self._journal.open()
             async with self._cancellation.reading():
                 await self._builder.ownership.check_account()
@@ -98,8 +112,16 @@ class Reconciler:
         unclear = unclear_writes.sort_out(still_open, frozenset(saved.changes))
         stale = {change: outcome for change in saved.changes if (outcome := observation.stale_reason(change, actual))}
         skipped = unclear.unless_sent(_skipped(saved, unclear) | stale)
-        to_apply = _ToApply(saved, skipped, unclear.resendable, _seen_now(saved, actual), actual)
+        to_apply = _ToApply(
+            saved, skipped, unclear.resendable, _seen_now(saved, actual), actual, ignore_pauses=during_pause
+        )
         return await self._finish(await self._apply(to_apply, trigger="apply"), trigger="apply")
+
+    async def _require_no_pause(self, saved: GuardedPlan) -> None:
+        """Raise errors.Paused if a pause covers any change of a saved plan."""
+        for pause in await self._journal.pauses(now=self._context.clock.now()):
+            if any(pause.covers(change) for change in saved.changes):
+                raise Paused(f"{pause.fleet or 'all fleets'}: {pause}")
 
     async def _remember(self, plan_result: plan_builder.PlanResult) -> None:
         """Record what later runs need to know, if it is new."""
@@ -142,12 +164,12 @@ class Reconciler:
         guarded, changes = to_apply.guarded, to_apply.changes
         skipped = tuple(ChangeResult(change, outcome) for change, outcome in to_apply.skipped.items())
         if not changes:
-            return self._report(guarded, skipped)
+            return self._report(guarded, skipped, paused=bool(to_apply.left_out))
         work = self._applier.prepare(
             changes,
             open_intents=to_apply.resendable.values(),
             concerned=to_apply.concerned,
-            unsent=[*to_apply.skipped, *(held.change for held in guarded.held)],
+            unsent=[*to_apply.skipped, *to_apply.left_out, *(held.change for held in guarded.held)],
             statuses=to_apply.actual.inactive,
             approved=guarded.approved,
             names=guarded.names,
@@ -164,7 +186,12 @@ class Reconciler:
             )
         except JournalError as error:
             return self._report(guarded, error=error)
-        applied = await self._applier.apply(work, sources=self._watch(plan_result), check=self._check(plan_result))
+        applied = await self._applier.apply(
+            work,
+            sources=self._watch(plan_result),
+            check=self._check(plan_result),
+            pauses=pause_watch.PauseWatch(self._context, ignored=to_apply.ignore_pauses),
+        )
         results = tuple(sorted((*applied.results, *skipped), key=lambda result: result.change.order))
         return self._report(guarded, results, problems=applied.problems, error=self._cancellation.reason)
 
@@ -198,6 +225,7 @@ class Reconciler:
         *,
         problems: tuple[Problem, ...] = (),
         error: FleetSyncError | None = None,
+        paused: bool = False,
     ) -> Report:
         """Sum the run up as of now."""
         return Report(
@@ -209,6 +237,7 @@ class Reconciler:
             problems=problems,
             traffic=self._context.executor.traffic,
             error=error,
+            paused=paused,
         )
 
 

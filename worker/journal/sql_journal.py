@@ -33,7 +33,7 @@ from worker.core.model.report import Report
 from worker.core.model.serialization import format_time
 from worker.core.model.source_history import SourceRecord
 from worker.journal import address as addresses
-from worker.journal import connection, queries, row_codec, session, sql_names
+from worker.journal import connection, queries, row_codec, session, sql_names, sql_pauses
 
 Result = TypeVar("Result")
 
@@ -41,7 +41,7 @@ _ALL = 1 << 62
 """A limit for statements that need one."""
 
 
-class SqlJournal(sql_names.SqlNames):
+class SqlJournal(sql_names.SqlNames, sql_pauses.SqlPauses):
     """Implements ports.Journal and ports.RunHistory on SQLite or PostgreSQL; opened when it is first used."""
 
     def __init__(self, url: str, *, clock: Clock, account: str = "default") -> None:

@@ -29,7 +29,7 @@ from worker.service import composition, run_log, source_polling, state, triggers
 log = structlog.get_logger()
 
 _APPROVAL_POLL_SECONDS = 5.0
-"""Interval at which the journal is asked for an approval of the held changes."""
+"""Interval at which the journal is asked for an approval of the held changes, and for pauses."""
 
 _WRITER_LOCK_POLL_SECONDS = 5.0
 """Interval between attempts to become the journal's writer."""
@@ -73,6 +73,7 @@ class Service:
             await tasks.start(self._poll_sources)
             tasks.start_soon(self._wake_on_shutdown)
             tasks.start_soon(self._poll_approvals)
+            tasks.start_soon(self._poll_pauses)
             await self._wait_for_writer_lock()
             trigger = status.Trigger.START
             while self._shutdown.reason is None:
@@ -207,6 +208,18 @@ class Service:
                 if await self.account.record.approved(last.held_digest, now=self._clock.now()):
                     requested_for = last.held_digest
                     self.wake(status.Trigger.REQUEST)
+
+    async def look_for_pauses(self) -> None:
+        """Request a run if a pause began or ended."""
+        with contextlib.suppress(JournalError):  # the next run meets the same error and reports it
+            if self.service_state.set_pauses(await self.account.record.pauses(now=self._clock.now())):
+                self.wake(status.Trigger.REQUEST)
+
+    async def _poll_pauses(self) -> None:
+        """Look for pauses that another process began or ended."""
+        while True:
+            await anyio.sleep(_APPROVAL_POLL_SECONDS)
+            await self.look_for_pauses()
 
     # --- Triggers from outside ----------------------------------------------------------------------------
 

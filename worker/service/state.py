@@ -23,6 +23,7 @@ from worker.core.model.errors import (
     SourceError,
 )
 from worker.core.model.identifiers import DriverId, RunId
+from worker.core.model.pauses import Pause
 from worker.core.model.ports import Clock, Stage
 from worker.core.model.report import Report, RunResult
 from worker.core.monitoring import fleet_counts, status
@@ -57,6 +58,7 @@ class ServiceState:
         self._fleets: tuple[status.Fleet, ...] = ()
         self._driver_names: Mapping[DriverId, str] = {}
         self.standing_by = ""
+        self.pauses: tuple[Pause, ...] = ()
         self.running: status.Running | None = None
         self.last: Report | None = None
         self.last_trigger = ""
@@ -95,6 +97,7 @@ class ServiceState:
     def planned(self, plan_result: plan_builder.PlanResult) -> None:
         """Record the plan of the run in progress and the source revisions that it read."""
         self._plan_result = plan_result
+        self.pauses = plan_result.pauses
         self._update_sources(plan_result.desired.sources)
 
     def end(self, finished: Report | None, *, trigger: str) -> None:
@@ -108,6 +111,13 @@ class ServiceState:
         """Record that the next run is due in `seconds`."""
         self.next_run = self._clock.now() + datetime.timedelta(seconds=seconds)
         self._announce_change()
+
+    def set_pauses(self, pauses: tuple[Pause, ...]) -> bool:
+        """Record the pauses in force, and return whether they are others than before."""
+        before, self.pauses = self.pauses, pauses
+        if pauses != before:
+            self._announce_change()
+        return pauses != before
 
     def mark_failed(self, part: status.Part, error: FleetSyncError) -> None:
         """Record that a part does not work; if it was failing already, the earlier start is kept."""
@@ -157,6 +167,7 @@ class ServiceState:
             broken=self.broken,
             sources=tuple(_with_max_ages(self._sources.values(), settings)),
             driver_names=self._driver_names,
+            pauses=tuple(pause for pause in self.pauses if pause.is_active(self._clock.now())),
             journal_bytes=self.journal_bytes,
         )
 

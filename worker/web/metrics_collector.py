@@ -11,6 +11,7 @@ from typing import Final
 
 from prometheus_client import core, registry
 
+from worker.core.model import pauses
 from worker.core.monitoring import status
 from worker.web import service_protocol
 
@@ -41,6 +42,9 @@ def _process_gauges(present: status.Status) -> Iterator[core.Metric]:
     yield _gauge("build_info", "Version of fleet-sync and Python; always 1.", build, labels=("version", "python"))
     yield _single("start_timestamp_seconds", "Time at which the service started.", present.started.timestamp())
     yield _single("standby", "1 while another process is the journal's writer.", bool(present.standing_by))
+    yield _single("paused", "1 while writes to all fleets are paused.", pauses.everywhere(present.pauses) is not None)
+    paused = sum(pause.fleet is not None for pause in present.pauses)
+    yield _single("paused_fleets", "Fleets to which writes are paused, one by one.", paused)
     yield _single("pace_requests_per_second", "Present limit on requests per second.", present.pace)
     yield _single("pace_ceiling_requests_per_second", "Highest limit on requests per second.", present.ceiling)
     size = [] if present.journal_bytes is None else [((), float(present.journal_bytes))]

@@ -36,6 +36,7 @@ LABELS: Final = {
     "in_sync": "In sync",
     "converged": "Converged",
     "held": "Held",
+    "paused": "Paused",
     "partial": "Partial",
     "failed": "Failed",
     None: "Not finished",

@@ -12,7 +12,8 @@
     ├── UnknownRun            the journal has no such run
     ├── Stopped               a signal ended the run; writes in flight were finished
     ├── ProcessSuspended      the process was suspended for so long that its plan may be out of date
-    ├── ChangeWithheld        a change is no longer to be sent, because its source changed or cannot be read
+    ├── Paused                writes are paused, so a saved plan is not applied
+    ├── ChangeWithheld        a change is no longer to be sent: its source changed or is broken, or writes are paused
     └── ChargeError           one request to Charge failed
         ├── Unreachable       no reply, or none that can be understood: the effect of a write is unknown
         │   ├── NotSent       no connection: the request was never sent
@@ -148,8 +149,16 @@ class ProcessSuspended(FleetSyncError):
     remedy = "Run again: the next run starts with a new reading."
 
 
+class Paused(FleetSyncError):
+    """Writes are paused, so a saved plan is not applied. Nothing was sent."""
+
+    code = "writes_paused"
+    exit_code = 3
+    remedy = "Wait, end the pause with `fleet-sync resume`, or apply the plan all the same with `--during-pause`."
+
+
 class ChangeWithheld(FleetSyncError):
-    """A change that must not be sent any more, because its source changed or cannot be read."""
+    """A change that must not be sent any more: its source changed or cannot be read, or writes are paused."""
 
     code = "superseded"
     remedy = "Run again: the next run starts from what the sources say then."

@@ -15,6 +15,7 @@ from worker.core.model.actual import Driver, Fleet
 from worker.core.model.desired import SourceReading
 from worker.core.model.identifiers import Account, DriverId, FleetId, IntentKey, Membership, Resolutions, RunId
 from worker.core.model.outcomes import Outcome
+from worker.core.model.pauses import Pause
 from worker.core.model.plan import Action, Change, GuardedPlan
 from worker.core.model.report import Report
 from worker.core.model.source_history import SourceMemory
@@ -267,6 +268,10 @@ class Journal(SourceMemory, Protocol):
         """Return the changes of runs that began after `since`, the oldest first."""
         ...
 
+    async def pauses(self, *, now: datetime.datetime) -> tuple[Pause, ...]:
+        """Return the pauses in force, the oldest first."""
+        ...
+
     async def absences(self) -> Mapping[Membership, datetime.datetime]:
         """Return each membership that is known to be absent from the sources, with the time since when."""
         ...
@@ -318,7 +323,7 @@ class PastChange:
     message: str | None
 
 
-class RunHistory(registers.NameRegister, Protocol):
+class RunHistory(registers.NameRegister, registers.PauseRegister, Protocol):
     """The durable record, as commands and the status page read it. Works without being the writer."""
 
     async def runs(self, *, limit: int | None = None) -> tuple[PastRun, ...]:

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from worker.core.model.identifiers import DriverId, FleetId
+from worker.core.model.pauses import Pause
 
 
 class NameRegister(Protocol):
@@ -34,4 +35,20 @@ class NameRegister(Protocol):
 
         Returns whether no trace is left in the file; otherwise the writer's next run removes the last ones.
         """
+        ...
+
+
+class PauseRegister(Protocol):
+    """Pauses, as the durable record keeps them: also those that have ended."""
+
+    async def pauses(self, *, now: datetime.datetime) -> tuple[Pause, ...]:
+        """Return the pauses in force, the oldest first."""
+        ...
+
+    async def pause(self, pause: Pause) -> None:
+        """Begin a pause. It replaces the one of the same fleet, or of all fleets, that is in force."""
+        ...
+
+    async def resume(self, *, now: datetime.datetime, by: str, fleet: FleetId | None = None) -> tuple[Pause, ...]:
+        """End the pause of a fleet, or all pauses, and return those that were in force."""
         ...

@@ -23,6 +23,7 @@ class RunResult(enum.StrEnum):
     IN_SYNC = "in_sync"
     CONVERGED = "converged"
     HELD = "held"
+    PAUSED = "paused"
     PARTIAL = "partial"
     FAILED = "failed"
 
@@ -39,7 +40,10 @@ class Traffic:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Report:
-    """Everything about one run; `guarded` is `None` if it failed before there was a plan."""
+    """Everything about one run; `guarded` is `None` if it failed before there was a plan.
+
+    `paused` says that the run wrote nothing because of a pause.
+    """
 
     run: RunId
     started: datetime.datetime
@@ -49,6 +53,7 @@ class Report:
     problems: tuple[Problem, ...] = ()
     traffic: Traffic = Traffic()
     error: FleetSyncError | None = None
+    paused: bool = False
 
     @property
     def counts(self) -> Mapping[str, int]:
@@ -61,6 +66,8 @@ class Report:
         """Return how the run ended."""
         if self.error is not None or self.guarded is None:
             return RunResult.FAILED
+        if self.paused and not self.results:
+            return RunResult.PAUSED
         if self.guarded.unsettled or not all(result.done for result in self.results):
             return RunResult.PARTIAL
         if not all(problem.note for problem in self.problems):

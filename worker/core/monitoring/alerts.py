@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from worker.core.model.errors import ChargeError, FleetSyncError, NotFound
 from worker.core.model.identifiers import DriverId, FleetId
 from worker.core.model.outcomes import REFUSED_BEFORE, Deferred, Refused, Unknown
+from worker.core.model.people import clean
 from worker.core.model.plan import Change, HeldChange
 from worker.core.model.report import Report
 from worker.core.model.source_history import ShrunkSource
@@ -24,6 +25,7 @@ class Kind(enum.StrEnum):
     """What an alert is about, the most urgent first. A note is harmless."""
 
     BROKEN = "broken"
+    PAUSED = "paused"
     HELD = "held"
     FROZEN = "frozen"
     REFUSED = "refused"
@@ -61,7 +63,7 @@ class Approval:
 
 def alerts(present: status.Status) -> tuple[Alert, ...]:
     """Return all alerts, the most urgent first."""
-    found = [*_broken(present)]
+    found = [*_broken(present), *_paused(present)]
     if present.last is not None:
         found += [*_held(present.last), *_results(present.last), *_problems(present.last)]
     order = list(Kind)
@@ -103,6 +105,20 @@ def _broken(present: status.Status) -> Iterator[Alert]:
         ended = humanize.time_of_day(present.last.finished, present.now)
         title = f"The last run failed at {ended}: some changes were not made"
         yield _error(title, error, since=present.last.finished)
+
+
+def _paused(present: status.Status) -> Iterator[Alert]:
+    for pause in present.pauses:
+        until = f"until {humanize.time_of_day(pause.until, present.now)}" if pause.until else "until someone resumes"
+        by = f" by {clean(pause.by)}" if pause.by else ""
+        yield Alert(
+            Kind.PAUSED,
+            f"{'Writes to this fleet' if pause.fleet else 'All writes'} are paused{by}, {until}",
+            message=clean(pause.reason),
+            remedy="To go on, use Resume or `fleet-sync resume`.",
+            since=pause.since,
+            fleet=pause.fleet,
+        )
 
 
 def _error(title: str, error: FleetSyncError, *, since: datetime.datetime) -> Alert:

@@ -129,7 +129,9 @@ def _still_refused(present: status.Status, notified: frozenset[_Change]) -> froz
     """Return the notified refusals that the last run did not end: it failed, or did not make the change."""
     if present.last is None or present.last.guarded is None or present.last.error is not None:
         return notified
-    return notified & {result.change.order for result in present.last.results if not result.done}
+    settled = {result.change for result in present.last.results if result.done}
+    open_ones = {*present.last.guarded.changes, *(result.change for result in present.last.results)} - settled
+    return notified & {change.order for change in open_ones}
 
 
 def _ended(before: NotificationState, after: NotificationState) -> Iterator[str]:

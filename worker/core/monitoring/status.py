@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from worker.core.model.desired import SourceRevision
 from worker.core.model.errors import FleetSyncError
 from worker.core.model.identifiers import Account, DriverId, FleetId, RunId
+from worker.core.model.pauses import Pause
 from worker.core.model.ports import Stage
 from worker.core.model.report import Report
 
@@ -116,4 +117,5 @@ class Status:
     broken: tuple[Broken, ...] = ()
     sources: tuple[Source, ...] = ()
     driver_names: Mapping[DriverId, str] = dataclasses.field(default_factory=dict)
+    pauses: tuple[Pause, ...] = ()
     journal_bytes: int | None = None

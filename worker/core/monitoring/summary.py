@@ -9,6 +9,7 @@ import enum
 from collections.abc import Sequence
 from typing import assert_never
 
+from worker.core.model import pauses
 from worker.core.model.ports import Stage
 from worker.core.monitoring import alerts, humanize, status
 
@@ -21,6 +22,7 @@ class Condition(enum.StrEnum):
     IN_SYNC = "in_sync"
     WORKING = "working"
     DRIFTING = "drifting"
+    PAUSED = "paused"
     ATTENTION = "attention"
     BROKEN = "broken"
 
@@ -54,6 +56,8 @@ def _condition(present: status.Status, urgent: Sequence[alerts.Alert]) -> Condit
         return Condition.BROKEN
     if present.standing_by:
         return Condition.STANDING_BY
+    if pauses.everywhere(present.pauses) is not None:
+        return Condition.PAUSED
     if present.last is None:
         return Condition.STARTING
     if urgent:
@@ -67,6 +71,8 @@ def _gist(present: status.Status, condition: Condition, urgent: Sequence[alerts.
     match condition:
         case Condition.BROKEN | Condition.ATTENTION:
             return _urgency(urgent)
+        case Condition.PAUSED:
+            return _paused(present, urgent)
         case Condition.STANDING_BY:
             return f"Standing by: {present.standing_by}"
         case Condition.STARTING:
@@ -118,6 +124,12 @@ def _urgency(urgent: Sequence[alerts.Alert]) -> str:
     return f"{_SENTENCES[first](same)}{more}"
 
 
+def _paused(present: status.Status, urgent: Sequence[alerts.Alert]) -> str:
+    first = _first_title([alert for alert in urgent if alert.kind is alerts.Kind.PAUSED and alert.fleet is None])
+    waiting = _drifted(present)
+    return f"{first}; {humanize.count(waiting, 'change')} planned" if waiting else first
+
+
 def _first_title(alerts_of_kind: Sequence[alerts.Alert]) -> str:
     return alerts_of_kind[0].title
 
@@ -153,6 +165,7 @@ def _problem_sentence(alerts_of_kind: Sequence[alerts.Alert]) -> str:
 
 _SENTENCES = {
     alerts.Kind.BROKEN: _first_title,
+    alerts.Kind.PAUSED: _first_title,
     alerts.Kind.HELD: _held_sentence,
     alerts.Kind.FROZEN: _frozen_sentence,
     alerts.Kind.REFUSED: _refused_sentence,

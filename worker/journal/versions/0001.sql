@@ -150,3 +150,18 @@ CREATE TABLE sources (
     fleets TEXT NOT NULL,
     PRIMARY KEY (account, source)
 );
+
+-- One row a pause, also of those that have ended. `fleet` is empty for a pause of all fleets. Without `until` a pause
+-- lasts until `ended`.
+CREATE TABLE pauses (
+    account INTEGER NOT NULL REFERENCES accounts (account),
+    number INTEGER NOT NULL,
+    fleet TEXT NOT NULL,
+    since TEXT NOT NULL,
+    until TEXT,
+    reason TEXT NOT NULL,
+    paused_by TEXT NOT NULL,
+    ended TEXT,
+    ended_by TEXT,
+    PRIMARY KEY (account, number)
+);

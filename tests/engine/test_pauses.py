@@ -1,0 +1,125 @@
+"""Runs while writes are paused: everything is read and planned, and nothing that a pause covers is written."""
+
+import datetime
+
+import anyio
+import pytest
+
+from tests.support import doubles, harness
+from tests.support.harness import DEPOT, VANS, A, B, C
+from worker.core.model.errors import Paused
+from worker.core.model.identifiers import FleetId
+from worker.core.model.outcomes import Deferred
+from worker.core.model.pauses import Pause
+from worker.core.model.report import RunResult
+from worker.sandbox import quirks
+
+pytestmark = pytest.mark.anyio
+
+WANTED = {VANS: [B, C], DEPOT: [A]}
+"""A moves from the vans to the depot, and C joins the vans."""
+
+
+def account(**options: object) -> harness.Harness:
+    return harness.Harness(harness.state_of({VANS: [A, B], DEPOT: []}, others=[C]), **options)  # type: ignore[arg-type]
+
+
+async def pause(account: harness.Harness, fleet: str | None = None, *, minutes: int | None = None) -> None:
+    now = account.wall.now()
+    until = None if minutes is None else now + datetime.timedelta(minutes=minutes)
+    await account.memory.pause(Pause(now, until, "Emma", "migration", FleetId(fleet) if fleet else None))
+
+
+async def test_a_paused_run_plans_and_writes_nothing() -> None:
+    paused = account()
+    await pause(paused)
+    report = await paused.reconcile(WANTED)
+    assert (report.result, report.exit_code, report.results) == (RunResult.PAUSED, 0, ())
+    assert report.guarded is not None
+    assert len(report.guarded.changes) == 3
+    assert "by Emma, until resumed: migration" in str(report.guarded.problems[0])
+    assert paused.writes == []
+    recorded, _ = await paused.memory.documents(report.run)
+    assert recorded is not None
+    assert "by Emma, until resumed: migration" in str(recorded["problems"])
+    await paused.memory.resume(now=paused.wall.now(), by="Emma")
+    assert (await paused.reconcile(WANTED)).result is RunResult.CONVERGED
+
+
+async def test_a_paused_run_that_has_nothing_to_do_is_paused_too() -> None:
+    paused = account()
+    await pause(paused)
+    report = await paused.reconcile({VANS: [A, B], DEPOT: []})
+    assert (report.result, report.exit_code) == (RunResult.PAUSED, 0)
+
+
+async def test_a_pause_ends_at_its_time() -> None:
+    paused = account()
+    await pause(paused, minutes=5)
+    builder = paused.new_plan_builder(doubles.Source(WANTED))
+    found = await builder.build()
+    assert found.next_boundary == paused.wall.now() + datetime.timedelta(minutes=5)
+    await anyio.sleep(360)
+    assert (await paused.reconcile(WANTED)).result is RunResult.CONVERGED
+
+
+async def test_a_paused_fleet_is_left_out_and_who_would_join_it_loses_no_other() -> None:
+    paused = account()
+    await pause(paused, DEPOT)
+    report = await paused.reconcile(WANTED)
+    assert {(each.change.driver, each.change.fleet, each.outcome.name) for each in report.results} == {
+        (C, VANS, "applied"),
+        (A, VANS, "deferred"),
+    }
+    assert {each.outcome.code for each in report.results if isinstance(each.outcome, Deferred)} == {"attach_first"}
+    assert paused.fleets_of(A) == {VANS}
+    assert report.exit_code == 4
+
+
+async def test_a_run_with_nothing_but_a_paused_fleet_is_paused() -> None:
+    paused = account()
+    await pause(paused, VANS)
+    report = await paused.reconcile({VANS: [A, B, C], DEPOT: []})
+    assert (report.result, report.exit_code, paused.writes) == (RunResult.PAUSED, 0, [])
+
+
+async def test_a_pause_during_a_run_defers_what_is_left() -> None:
+    members = [harness.driver_id(letter) for letter in "ABCDEFGHIJ"]
+    busy = harness.Harness(
+        harness.state_of({VANS: []}, others=members), concurrency=1, quirks=quirks.Quirks(latency_seconds=0.5)
+    )
+
+    async with anyio.create_task_group() as tasks:
+
+        async def pause_soon() -> None:
+            while len(busy.writes) < 3:  # noqa: ASYNC110 - in virtual time
+                await anyio.sleep(0.01)
+            await pause(busy)
+
+        tasks.start_soon(pause_soon)
+        report = await busy.reconcile({VANS: members})
+    names = [each.outcome.name for each in report.results]
+    assert 3 <= names.count("applied") <= 6
+    assert set(names) == {"applied", "deferred"}
+    assert {getattr(each.outcome, "code", "writes_paused") for each in report.results} == {"writes_paused"}
+    assert report.exit_code == 4
+    assert len(busy.fleets_of(members[-1])) == 0
+
+
+@pytest.mark.parametrize("fleet", [None, DEPOT])
+async def test_a_saved_plan_is_refused_during_a_pause_unless_the_operator_insists(fleet: str | None) -> None:
+    paused = account()
+    saved = (await paused.new_plan_builder(doubles.Source(WANTED)).build()).guarded
+    await pause(paused, fleet)
+    report = await paused.new_reconciler().apply(saved)
+    assert isinstance(report.error, Paused)
+    assert (report.exit_code, paused.writes) == (3, [])
+    report = await paused.new_reconciler().apply(saved, during_pause=True)
+    assert report.result is RunResult.CONVERGED
+
+
+async def test_a_saved_plan_of_other_fleets_is_applied() -> None:
+    paused = account()
+    saved = (await paused.new_plan_builder(doubles.Source(WANTED)).build()).guarded
+    await pause(paused, harness.NORTH)
+    assert (await paused.new_reconciler().apply(saved)).result is RunResult.CONVERGED
