@@ -11,8 +11,10 @@ PROOFS = ("tests/sources/test_completeness.py",)
 POLLING = ("tests/service/test_source_polling.py",)
 WORKBOOKS = ("tests/sources/test_xlsx_format.py",)
 
+COMMANDS = ("tests/sources/test_command_source.py",)
 HTTP = ("tests/sources/test_http_source.py",)
 
+_COMMAND = "worker/sources/command_source.py"
 _HTTP_SOURCE = "worker/sources/http_source.py"
 _HTTP_BODY = "worker/sources/http_body.py"
 
@@ -164,6 +166,48 @@ DEFECTS = (
         "with anyio.fail_after(self._endpoint.timeout):",
         "with anyio.CancelScope():",
         HTTP,
+    ),
+    Defect(
+        "believing the output of a command that failed",
+        _COMMAND,
+        "if process.returncode != 0:",
+        "if False:",
+        COMMANDS,
+    ),
+    Defect(
+        "leaving a grandchild of a command behind",
+        _COMMAND,
+        "os.killpg(process.pid, signal.SIGKILL)",
+        "process.kill()",
+        COMMANDS,
+    ),
+    Defect(
+        "leaving a command behind that is cancelled while it starts",
+        _COMMAND,
+        "            with anyio.CancelScope(shield=True):\n                process = await anyio.open_process(",
+        "            with anyio.CancelScope():\n                process = await anyio.open_process(",
+        COMMANDS,
+    ),
+    Defect(
+        "waiting for what a command left behind",
+        _COMMAND,
+        "        await process.wait()\n        _kill(process)",
+        "        await process.wait()",
+        COMMANDS,
+    ),
+    Defect(
+        "giving the key to a command",
+        _COMMAND,
+        "if not name.startswith(_SECRET_VARIABLES) and KEY_PREFIX not in text",
+        "if KEY_PREFIX not in text",
+        COMMANDS,
+    ),
+    Defect(
+        "collecting the output of a command without bound",
+        _COMMAND,
+        "            if len(self.stdout) > most:\n                _kill(process)\n                return\n",
+        "",
+        COMMANDS,
     ),
     Defect(
         "never reading a source without a cheap revision again",

@@ -8,7 +8,7 @@ import pytest
 from tests.settings import conftest, test_schema
 from worker.core.model.errors import SettingsError
 from worker.service import source_factory
-from worker.sources import completeness, file_source, http_login, http_source, row_mapping
+from worker.sources import command_source, completeness, file_source, http_login, http_source, row_mapping
 
 SOURCE = '[[sources]]\npath = "hr.csv"\n'
 ROWS = '[sources.rows]\ndriver = "employee_id={ID}"\nfleet = "{Dept}"\n'
@@ -69,8 +69,8 @@ def test_the_sections_are_optional(load: conftest.Load) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        (f"{SOURCE}kind = 'ldap'\n", '3:8: sources.kind: write "file" or "http"'),
-        (f"{SOURCE}kind = 3\n", '3:8: sources.kind: write "file" or "http"'),
+        (f"{SOURCE}kind = 'ldap'\n", '3:8: sources.kind: write "file", "http" or "command"'),
+        (f"{SOURCE}kind = 3\n", '3:8: sources.kind: write "file", "http" or "command"'),
         (f"{SOURCE}{SOURCE}", "two sources have the same name or address: set the name of one of them"),
         (f"{SOURCE}name = 'a'\n{SOURCE}name = 'a'\n", "two sources have the same name or address"),
         (f"{SOURCE}include = '*.csv'\n", '3:11: sources.include: write a list, like ["…", "…"]'),
@@ -161,3 +161,38 @@ def test_mistakes_of_an_http_source_are_refused(text: str, problem: str, refused
 def test_an_authority_that_cannot_be_read_is_an_error_of_the_settings(load: conftest.Load) -> None:
     with pytest.raises(SettingsError, match=r"sources\.ca_file: cannot read the file"):
         source_factory.create(load(f'{HTTP}ca_file = "ca.pem"\n', sources=""))
+
+
+COMMAND = '[[sources]]\nkind = "command"\nrun = ["./export", "--token", "x"]\n'
+
+
+def test_every_key_of_a_command_source_is_read(load: conftest.Load, tmp_path: pathlib.Path) -> None:
+    text = f"""{COMMAND}peek = ["./revision"]
+timeout_seconds = 5
+env = {{LANG = "C.UTF-8"}}
+"""
+    (source,) = source_factory.create(load(text, sources=""))
+    assert (source.kind, source.name) == ("command", "export")
+    assert isinstance(source.fetcher, command_source.CommandFetcher)
+    command = source.fetcher.command
+    assert (command.run, command.peek) == (("./export", "--token", "x"), ("./revision",))
+    assert (command.folder, command.timeout, command.env) == (tmp_path, 5, {"LANG": "C.UTF-8"})
+    test_schema.validator("settings").validate(tomllib.loads(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('[[sources]]\nkind = "command"\n', 'sources.run is missing: write run = ["./export-drivers"'),
+        ('[[sources]]\nkind = "command"\nrun = []\n', "3:7: sources.run: write at least one"),
+        ('[[sources]]\nkind = "command"\nrun = "a"\n', '3:7: sources.run: write a list, like ["…", "…"]'),
+        (f"{COMMAND}timeout_seconds = 3601\n", "write a number not greater than 3600"),
+        (f'{COMMAND}env = {{"A=B" = "x"}}\n', "write the name of a variable without ="),
+        (f'{COMMAND}env = {{A = "ch_sk_test_x"}}\n', "a Charge key must never be given to another program"),
+        (f'{COMMAND}[sources.completeness]\nmanifest = "x"\n', "has no file beside it and no age"),
+        (f"{COMMAND}[sources.completeness]\nmax_age_hours = 1\n", "has no file beside it and no age"),
+    ],
+)
+def test_mistakes_of_a_command_source_are_refused(text: str, problem: str, refused: conftest.Refused) -> None:
+    (found,) = refused(text, sources="")
+    assert problem in found

@@ -12,6 +12,7 @@ import worker
 from worker.service import network
 from worker.settings import model, source_kinds, source_sections
 from worker.sources import (
+    command_source,
     completeness,
     document_reader,
     document_source,
@@ -39,6 +40,11 @@ def _fetcher(source: source_kinds.Source, settings: model.Settings) -> fetching.
             return _file_fetcher(source, settings)
         case source_kinds.HttpSource():
             return _http_fetcher(source, settings)
+        case source_kinds.CommandSource():
+            command = command_source.Command(
+                source.run, settings.resolve_path("."), source.peek, source.timeout_seconds, source.env
+            )
+            return command_source.CommandFetcher(command, source.title)
 
 
 def _file_fetcher(source: source_kinds.FileSource, settings: model.Settings) -> fetching.Fetcher:

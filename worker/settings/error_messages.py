@@ -28,6 +28,7 @@ _BY_TYPE = {
 _EXAMPLES = {
     "path": 'path = "membership.yaml"',
     "url": 'url = "https://hr.example.com/people.csv"',
+    "run": 'run = ["./export-drivers", "--format", "csv"]',
     "driver": 'driver = "employee_id={Employee ID}", with your column in braces',
     "fleet": 'fleet = "{Department}", with your column in braces',
 }

@@ -4,13 +4,17 @@ Invariant: a mistake is reported for the kind that the source names, and for no 
 the keys that all kinds share; `service.source_factory` makes the sources.
 """
 
+import pathlib
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import pydantic
 import pydantic_core
 
+from worker.core.model.secret import KEY_PREFIX
 from worker.settings import source_sections, urls
+
+_Argv = Annotated[tuple[str, ...], pydantic.Field(strict=False)]
 
 
 def _user(name: str) -> str:
@@ -86,7 +90,52 @@ class HttpSource(source_sections.DocumentSource):
         return self.url.partition("?")[0]
 
 
-KINDS: Mapping[str, type[source_sections.DocumentSource]] = {"file": FileSource, "http": HttpSource}
+class CommandSource(source_sections.DocumentSource):
+    """What a command prints."""
+
+    kind: Literal["command"] = pydantic.Field(description="Kind of source.")
+    run: _Argv = pydantic.Field(
+        min_length=1, description="The command and its arguments; it prints the document. No shell is involved."
+    )
+    peek: _Argv = pydantic.Field(
+        default=(),
+        description="A quick command that prints a revision: a text that changes whenever the document does.",
+    )
+    timeout_seconds: float = pydantic.Field(
+        default=60, gt=0, le=3600, description="How long a command may take; its processes are killed then."
+    )
+    env: Mapping[str, str] = pydantic.Field(
+        default={}, description='Variables to add to the environment, as in {LANG = "C.UTF-8"}. Never a Charge key.'
+    )
+
+    @pydantic.field_validator("env")
+    @classmethod
+    def _valid_variables(cls, env: Mapping[str, str]) -> Mapping[str, str]:
+        for name, text in env.items():
+            if not name or "=" in name or "\0" in name + text:
+                raise ValueError("write the name of a variable without =, and a text without NUL characters")
+            if KEY_PREFIX in text:
+                raise ValueError("a Charge key must never be given to another program")
+        return env
+
+    @pydantic.model_validator(mode="after")
+    def _provable(self) -> "CommandSource":
+        checks = self.completeness
+        if checks and (checks.manifest or checks.max_age_hours is not None):
+            raise ValueError("a command's output has no file beside it and no age: use a trailer or min_rows")
+        return self
+
+    @property
+    def address(self) -> str:
+        """Return the name of the program. Its arguments may contain a secret."""
+        return pathlib.PurePath(self.run[0]).name
+
+
+KINDS: Mapping[str, type[source_sections.DocumentSource]] = {
+    "file": FileSource,
+    "http": HttpSource,
+    "command": CommandSource,
+}
 """The class of each built-in kind of source."""
 
 
@@ -111,5 +160,5 @@ def _by_kind(source: Any, _: pydantic.ValidatorFunctionWrapHandler) -> Any:
     raise pydantic_core.ValidationError.from_exception_data("source", [wrong])
 
 
-Source = Annotated[FileSource | HttpSource, pydantic.WrapValidator(_by_kind)]
+Source = Annotated[FileSource | HttpSource | CommandSource, pydantic.WrapValidator(_by_kind)]
 """One source, of the kind that its key `kind` names."""

@@ -14,6 +14,8 @@ from anyio import to_thread
 
 from worker.core.model.desired import SourceReading, SourceRevision
 from worker.core.model.errors import SourceError
+from worker.core.model.problem import Problem
+from worker.core.model.secret import redact
 from worker.core.monitoring import humanize
 from worker.sources import completeness, document_reader, fetching, membership_document, positions
 
@@ -54,6 +56,9 @@ class DocumentSource:
             for document in fetched.documents
         ]
         if problems := [problem for contents in read for problem in contents.problems]:
+            for document, contents in zip(fetched.documents, read, strict=True):
+                if document.hint and contents.problems and contents.code == positions.INVALID:
+                    problems.append(Problem(document.name, redact(document.hint)))
             codes = {contents.code for contents in read if contents.problems}
             raise SourceError(problems, code=codes.pop() if len(codes) == 1 else positions.INVALID)
         count = sum(contents.count for contents in read)

@@ -35,6 +35,7 @@ class Document:
 
     `name` begins the places in it. `suffix`, in lower case and with its dot, and `media_type` decide the format if
     the settings do not. `modified` is the time of the last change in seconds since the epoch, if the source knows it.
+    `hint` is what the operator should also know if the document is invalid.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Document:
     media_type: str = ""
     modified: float | None = None
     manifest: bytes | None = dataclasses.field(default=None, repr=False)
+    hint: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
