@@ -2,6 +2,7 @@
 
 import contextlib
 import pathlib
+import sqlite3
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -40,6 +41,11 @@ class Workspace:
     def changed(self) -> list[tuple[str, str, str]]:
         """Return every write that changed something: action, driver, fleet."""
         return [(effect.action, effect.driver, effect.fleet) for effect in self.people.effects if effect.changed]
+
+    def change_journal(self, statement: str, *values: str) -> None:
+        """Change the journal behind the program's back."""
+        with contextlib.closing(sqlite3.connect(self.folder.path / "fleet-sync.db")) as database, database:
+            database.execute(statement, values)
 
     def posts(self) -> list[http_types.Record]:
         """Return every write request that arrived, whatever its outcome."""

@@ -295,6 +295,15 @@ async def test_runs_come_newest_first_and_no_more_than_asked_for(office: Office)
     assert [run.run for run in await journal.runs(limit=2)] == ["run_3", "run_2"]
 
 
+async def test_runs_can_be_followed_in_the_order_of_recording_whatever_the_clock_says(office: Office) -> None:
+    journal = await office.writer()
+    for number in (2, 1, 3):
+        await journal_factories.whole(journal, run=f"run_{number}", at=journal_factories.minutes(number))
+    assert [run.run for run in await journal.runs_after(None, limit=2)] == ["run_2", "run_1"]
+    assert [run.run for run in await journal.runs_after(RunId("run_1"), limit=9)] == ["run_3"]
+    assert await journal.runs_after(RunId("run_3"), limit=9) == ()
+
+
 async def test_one_run_is_found_by_its_id_as_the_list_has_it(office: Office) -> None:
     journal = await office.writer()
     await journal_factories.whole(journal, journal_factories.many(2), run="run_april", at=journal_factories.NOON)

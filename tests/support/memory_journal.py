@@ -276,6 +276,12 @@ class MemoryJournal:
         """Return past runs, the newest first."""
         return tuple(self._past_run(run, held) for run, held in self._ordered()[::-1][:limit])
 
+    async def runs_after(self, run: RunId | None, *, limit: int) -> tuple[PastRun, ...]:
+        """Return the runs that were recorded after this one, the oldest first."""
+        recorded = list(self._store.runs.items())
+        start = next((at + 1 for at, (each, _) in enumerate(recorded) if each == run), 0)
+        return tuple(self._past_run(each, held) for each, held in recorded[start : start + limit])
+
     async def run(self, run: RunId) -> PastRun | None:
         """Return one past run."""
         held = self._store.runs.get(run)

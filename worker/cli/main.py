@@ -44,6 +44,7 @@ COMMANDS = {
     "forget": ("record_commands", "Erase a driver's name and e-mail address from the journal."),
     "pause": ("pause_commands", "Stop changes in Charge; planning and alerts go on."),
     "resume": ("pause_commands", "End every pause, or that of one fleet."),
+    "audit": ("audit", "Print the record as a stream of runs and changes."),
     "undo": ("plan_commands", "Show or save the inverse plan of a run."),
     "approve": ("approve", "Approve the held changes of exactly one plan."),
     "export": ("document_commands", "Write the memberships in Charge as a document."),

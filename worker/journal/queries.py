@@ -271,6 +271,12 @@ RUNS = """
     SELECT number, run, "trigger", started, finished, result, exit_code, outcomes FROM runs
     WHERE account = :account ORDER BY started DESC, number DESC LIMIT :limit
 """
+RUNS_AFTER = """
+    SELECT number, run, "trigger", started, finished, result, exit_code, outcomes FROM runs
+    WHERE account = :account
+    AND number > COALESCE((SELECT number FROM runs WHERE account = :account AND run = :run), 0)
+    ORDER BY number LIMIT :limit
+"""
 RUN = """
     SELECT number, run, "trigger", started, finished, result, exit_code, outcomes FROM runs
     WHERE account = :account AND run = :run

@@ -277,6 +277,10 @@ class SqlJournal(sql_names.SqlNames, sql_pauses.SqlPauses):
         """Return past runs, the newest first."""
         return await self._past_runs(queries.RUNS, {"limit": _ALL if limit is None else limit})
 
+    async def runs_after(self, run: RunId | None, *, limit: int) -> tuple[PastRun, ...]:
+        """Return the runs that were recorded after this one, the oldest first."""
+        return await self._past_runs(queries.RUNS_AFTER, {"run": row_codec.text(run or ""), "limit": limit})
+
     async def run(self, run: RunId) -> PastRun | None:
         """Return one past run."""
         return next(iter(await self._past_runs(queries.RUN, {"run": row_codec.text(run)})), None)

@@ -330,6 +330,10 @@ class RunHistory(registers.NameRegister, registers.PauseRegister, Protocol):
         """Return past runs, the newest first."""
         ...
 
+    async def runs_after(self, run: RunId | None, *, limit: int) -> tuple[PastRun, ...]:
+        """Return the first runs that were recorded after this one, or at all. Their order does not depend on clocks."""
+        ...
+
     async def run(self, run: RunId) -> PastRun | None:
         """Return one past run, or `None`. The cost does not depend on the number of runs."""
         ...
