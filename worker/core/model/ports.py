@@ -354,10 +354,7 @@ class RunHistory(registers.NameRegister, registers.PauseRegister, Protocol):
         fleet: FleetId | None = None,
         limit: int | None = None,
     ) -> tuple[PastChange, ...]:
-        """Return past writes that match every argument given, the oldest first, in the order of their run.
-
-        `limit` keeps only the newest, which are the last in that order.
-        """
+        """Return past writes that match every argument given, the oldest first; `limit` keeps only the newest."""
         ...
 
     async def approve(self, digest: str, *, now: datetime.datetime, until: datetime.datetime) -> None:
