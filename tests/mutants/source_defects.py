@@ -18,6 +18,9 @@ _COMMAND = "worker/sources/command_source.py"
 _HTTP_SOURCE = "worker/sources/http_source.py"
 _HTTP_BODY = "worker/sources/http_body.py"
 
+LOCAL_DATES = ("tests/core/test_local_dates.py",)
+_LOCAL_DATES = "worker/core/planning/local_dates.py"
+
 SHRINKAGE = ("tests/core/test_source_shrinkage.py",)
 SHRINKING = ("tests/engine/test_source_shrinkage.py",)
 
@@ -27,6 +30,34 @@ _TABLE_READER = "worker/sources/table_reader.py"
 _STRUCTURE = "worker/sources/formats/xlsx_structure.py"
 
 DEFECTS = (
+    Defect(
+        "beginning a day an hour late where midnight is skipped",
+        _LOCAL_DATES,
+        "    if before >= start:  #",
+        "    if start:  #",
+        LOCAL_DATES,
+    ),
+    Defect(
+        "beginning a day at its second midnight",
+        _LOCAL_DATES,
+        "        return start\n    while",
+        "        return before\n    while",
+        LOCAL_DATES,
+    ),
+    Defect(
+        "guessing the time zone of a fleet",
+        _LOCAL_DATES,
+        "            unzoned[reference] = _unknown(answer, name)",
+        "            zones[reference] = datetime.UTC",
+        LOCAL_DATES,
+    ),
+    Defect(
+        "waking up for a day as if every fleet were in Greenwich",
+        "worker/settings/time_zones.py",
+        "zoneinfo.ZoneInfo(name) if name in _names() else None",
+        "datetime.UTC if name in _names() else None",
+        ("tests/settings/test_time_zones.py",),
+    ),
     Defect(
         "comparing a source only with its last run",
         _SHRINKAGE,

@@ -1,5 +1,6 @@
 """Files and folders: read whole, or an error."""
 
+import datetime
 import hashlib
 import os
 import pathlib
@@ -43,7 +44,8 @@ def folder(path: pathlib.Path, **contents: str) -> pathlib.Path:
 def test_the_revision_is_the_hash_of_what_was_read(tmp_path: pathlib.Path) -> None:
     path = folder(tmp_path, a_yaml=A) / "a.yaml"
     expected = f"sha256:{hashlib.sha256(A.encode()).hexdigest()}"
-    assert read(path, "a.yaml").source == SourceRevision("file", "a.yaml", expected, rows=1)
+    modified = datetime.datetime.fromtimestamp(path.stat().st_mtime_ns / 1e9, datetime.UTC)
+    assert read(path, "a.yaml").source == SourceRevision("file", "a.yaml", expected, rows=1, modified=modified)
 
 
 def test_a_folder_contains_all_its_documents_in_order(tmp_path: pathlib.Path) -> None:

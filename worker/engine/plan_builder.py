@@ -19,7 +19,7 @@ from worker.core.model.plan import Action, Change, Cost, GuardedPlan, HeldChange
 from worker.core.model.plan_digest import plan_digest
 from worker.core.model.ports import OpenIntent, RunHistory, Source
 from worker.core.model.source_history import SourceRecord
-from worker.core.planning import grace_period, planner, unclear_writes, undo
+from worker.core.planning import grace_period, local_dates, planner, unclear_writes, undo
 from worker.core.safety import attach_first, flap_detection, guard, refusal_backoff, source_shrinkage, window
 from worker.engine import ownership, reader, run_context, source_watch
 
@@ -32,7 +32,7 @@ class Rules:
     """What the operator decided beforehand.
 
     `grace` is how long a membership must be absent from the sources before it is detached. `adopt_journal` allows a
-    journal that belongs to another account.
+    journal that belongs to another account. `find_zone` finds the time zones of fleets.
     """
 
     account: Account
@@ -41,6 +41,7 @@ class Rules:
     requests_per_second: float
     grace: datetime.timedelta = datetime.timedelta()
     adopt_journal: bool = False
+    find_zone: local_dates.FindZone = lambda name: None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -108,6 +109,7 @@ class PlanBuilder:
                 desired, rows=tuple(dataclasses.replace(row, starts=None) for row in desired.rows)
             )
             actual = await self._reader.read(begun)
+        begun = local_dates.localize(begun, actual.fleets, self._rules.find_zone)
         return planner.plan(desired=begun, actual=actual, now=self._clock.now(), mode=self._rules.mode)
 
     async def export(self) -> Actual:
@@ -153,6 +155,7 @@ class PlanBuilder:
         `open_intents` are the writes of earlier runs that the reading leaves unclear.
         """
         now = self._clock.now()
+        desired = local_dates.localize(desired, actual.fleets, self._rules.find_zone)
         absences, resolutions = await self._journal.absences(), await self._journal.resolutions()
         plan = planner.plan(
             desired=desired,

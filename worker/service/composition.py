@@ -31,7 +31,7 @@ from worker.engine import plan_builder, rate_limiter, reconciler, request_execut
 from worker.journal import address as addresses
 from worker.journal import sql_journal
 from worker.service import network, shutdown, source_factory
-from worker.settings import model, secrets
+from worker.settings import model, secrets, time_zones
 
 USER_AGENT = f"fleet-sync/{worker.__version__}"
 
@@ -241,6 +241,7 @@ def _rules(settings: model.Settings, key: Secret) -> plan_builder.Rules:
         ),
         requests_per_second=settings.rate_limit.requests_per_second,
         grace=datetime.timedelta(seconds=settings.sync.detach_grace_seconds),
+        find_zone=time_zones.find,
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import worker
 from worker.service import network
-from worker.settings import model, source_kinds, source_sections
+from worker.settings import model, source_kinds, source_sections, time_zones
 from worker.sources import (
     command_source,
     completeness,
@@ -28,7 +28,11 @@ def create(settings: model.Settings) -> list[document_source.DocumentSource]:
     """Return the sources in their order. Connects to nothing."""
     return [
         document_source.DocumentSource(
-            source.kind, source.title, _fetcher(source, settings), _options(source), source.poll_seconds
+            source.kind,
+            source.title,
+            _fetcher(source, settings),
+            _options(source, settings.sync.timezone),
+            source.poll_seconds,
         )
         for source in settings.sources
     ]
@@ -91,7 +95,7 @@ def _manifest(source: source_sections.DocumentSource) -> str:
     return source.completeness.manifest if source.completeness else ""
 
 
-def _options(source: source_sections.DocumentSource) -> document_reader.DocumentOptions:
+def _options(source: source_sections.DocumentSource, timezone: str) -> document_reader.DocumentOptions:
     checks = source.completeness
     return document_reader.DocumentOptions(
         format=source.format,
@@ -101,6 +105,7 @@ def _options(source: source_sections.DocumentSource) -> document_reader.Document
         checks=None
         if checks is None
         else completeness.Completeness(checks.manifest, checks.trailer, checks.min_rows, checks.max_age_hours),
+        zone=None if timezone == time_zones.FLEET else time_zones.find(timezone),
     )
 
 

@@ -14,7 +14,7 @@ import pydantic
 from worker.core.model.desired import Mode
 from worker.core.model.secret import KEY_PREFIX
 from worker.core.planning import references
-from worker.settings import section, source_kinds, urls
+from worker.settings import section, source_kinds, time_zones, urls
 
 
 def _membership(text: str) -> str:
@@ -104,6 +104,11 @@ class Sync(section.Section):
         ge=0,
         le=31_536_000,
         description="How long a membership must be absent from the sources before it is detached.",
+    )
+    timezone: Annotated[str, pydantic.AfterValidator(time_zones.check)] = pydantic.Field(
+        default="UTC",
+        description='Time zone for dates without a time, as in "Europe/Paris"; "fleet" for the time zone of each fleet '
+        "in Charge.",
     )
     drain_seconds: float = pydantic.Field(
         default=10, ge=0, le=600, description="How long writes in flight may take to finish after SIGTERM or SIGINT."

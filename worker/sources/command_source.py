@@ -62,7 +62,8 @@ class CommandFetcher:
             f"the output begins with {positions.quote(_printable(first))}: the command must print the document and "
             "nothing else; write warnings to stderr"
         )
-        return fetching.Fetched((fetching.Document(self.name, output, suffix=_suffix(output), hint=hint),))
+        document = fetching.Document(self.name, output, suffix=_suffix(output), hint=hint)
+        return fetching.Fetched((document,), proof="exit_code")
 
     async def peek(self) -> str | None:
         """Run the command for that and return a hash of its output; None if there is none."""

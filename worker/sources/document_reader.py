@@ -6,6 +6,7 @@ and `completeness` do the work. Each format is imported when a document needs it
 """
 
 import dataclasses
+import datetime
 from typing import Literal
 
 from worker.sources import completeness, membership_document, positions, row_mapping, table_reader
@@ -40,13 +41,14 @@ _NOT_A_TABLE = "[sources.rows] reads tables: save the document as CSV or xlsx, o
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DocumentOptions:
-    """How the documents of a source are read."""
+    """How the documents of a source are read. `zone` is that of dates without a time; None: that of their fleet."""
 
     format: Format = "auto"
     delimiter: str = "auto"
     encoding: str = "auto"
     rows: row_mapping.RowMapping | None = None
     checks: completeness.Completeness | None = None
+    zone: datetime.tzinfo | None = datetime.UTC
 
 
 def read(
@@ -116,7 +118,7 @@ def _read_workbook(name: str, data: bytes, options: DocumentOptions) -> membersh
         references=table_reader.reference_columns(options.rows),
         date_format=options.rows.date_format if options.rows else "",
     )
-    return table_reader.read(parsed, options.rows, name)
+    return table_reader.read(parsed, options.rows, name, zone=options.zone)
 
 
 def _read_text(
@@ -158,10 +160,10 @@ def _interpret(name: str, document_format: str, text: str, options: DocumentOpti
 
         required = table_reader.required_columns(options.rows)
         parsed = csv_format.parse(text, required=required, delimiter=options.delimiter)
-        return table_reader.read(parsed, options.rows, name)
+        return table_reader.read(parsed, options.rows, name, zone=options.zone)
     if options.rows:
         raise positions.Malformed((1, 1), _NOT_A_TABLE)
-    return membership_document.read(_parse(document_format, text), name)
+    return membership_document.read(_parse(document_format, text), name, zone=options.zone)
 
 
 def _parse(document_format: str, text: str) -> positions.Document:

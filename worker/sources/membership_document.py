@@ -15,7 +15,7 @@ from typing import TypeVar
 from worker.core.model.desired import DriverRef, FleetEntry, FleetRef, Mode, Origin, Row
 from worker.core.model.problem import Problem
 from worker.core.model.secret import KEY_PREFIX, redact
-from worker.core.planning import references
+from worker.core.planning import local_dates, references
 from worker.sources import positions
 
 KEYS = ("fleets",)
@@ -55,9 +55,12 @@ class Contents:
     proof: str = "none"
 
 
-def read(document: positions.Document, name: str) -> Contents:
-    """Return the fleets, rows and problems of a document; places begin with `name`. Raises Malformed if it is empty."""
-    reader = _Reader(document, name)
+def read(document: positions.Document, name: str, *, zone: datetime.tzinfo | None = datetime.UTC) -> Contents:
+    """Return the fleets, rows and problems of a document; places begin with `name`. Raises Malformed if it is empty.
+
+    `zone` is that of dates without a time; None: that of their fleet, so that they stay naive.
+    """
+    reader = _Reader(document, name, zone)
     for offset, message in document.faults:
         reader.problem(document.lines.at(offset), message)
     reader.document()
@@ -85,15 +88,17 @@ def problem(name: str, place: positions.Place, message: str) -> Problem:
 
 
 @functools.lru_cache(maxsize=1024)
-def moment(text: str) -> datetime.datetime:
-    """Parse a date (midnight UTC) or a date and time with an offset, and return it in UTC.
+def moment(text: str, zone: datetime.tzinfo | None = datetime.UTC) -> datetime.datetime:
+    """Parse a date, or a date and time with an offset, and return it in UTC.
 
-    Raises ValueError with a message for the operator if the text is neither.
+    A date begins when that day does in its zone; without one, its naive midnight is returned. Raises ValueError with a
+    message for the operator if the text is neither.
     """
     upper = text.upper()
     try:
         if _DATE.fullmatch(upper):
-            return datetime.datetime.fromisoformat(upper).replace(tzinfo=datetime.UTC)
+            day = datetime.datetime.fromisoformat(upper)
+            return local_dates.start_of_day(day, zone) if zone else day
         if not (found := _MOMENT.fullmatch(upper)):
             raise ValueError
         parsed = datetime.datetime.fromisoformat(upper)
@@ -104,12 +109,22 @@ def moment(text: str) -> datetime.datetime:
     raise ValueError(f"{positions.quote(text)} has no time zone: append Z for UTC, or an offset such as +02:00")
 
 
+def is_inverted(starts: datetime.datetime | None, ends: datetime.datetime | None) -> bool:
+    """Return whether a row ends before it begins. If only one of both is naive, that one counts as in UTC."""
+    if starts is None or ends is None:
+        return False
+    if (starts.tzinfo is None) is not (ends.tzinfo is None):
+        starts, ends = starts.replace(tzinfo=datetime.UTC), ends.replace(tzinfo=datetime.UTC)
+    return ends <= starts
+
+
 class _Reader:
     """One pass over one document."""
 
-    def __init__(self, document: positions.Document, name: str) -> None:
+    def __init__(self, document: positions.Document, name: str, zone: datetime.tzinfo | None) -> None:
         self._document = document
         self._name = name
+        self._moment = functools.partial(moment, zone=zone)
         self._fleets: list[FleetEntry] = []
         self._rows: list[Row] = []
         self._problems: list[tuple[positions.Place, str]] = []
@@ -202,9 +217,9 @@ class _Reader:
             entry, ROW_KEYS, path, "the keys of a row are driver, from, until and note; write metadata as key=value"
         )
         texts = {key: self._text(entry[key], key, path) for key in ROW_KEYS if key in entry}
-        starts = self._parsed(moment, texts.get("from"), (*path, "from"))
-        ends = self._parsed(moment, texts.get("until"), (*path, "until"))
-        if starts and ends and ends <= starts:
+        starts = self._parsed(self._moment, texts.get("from"), (*path, "from"))
+        ends = self._parsed(self._moment, texts.get("until"), (*path, "until"))
+        if is_inverted(starts, ends):
             self.problem(self._document.at((*path, "until")), ENDS_TOO_EARLY)
         note = self._parsed(parse_note, texts.get("note"), (*path, "note")) or ""
         if "driver" not in entry:

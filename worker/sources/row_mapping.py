@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+from worker.core.planning import local_dates
 from worker.sources import positions
 
 OtherFleets = Literal["error", "ignore", "by_name"]
@@ -104,10 +105,14 @@ def check_date_format(date_format: str) -> str:
     return date_format
 
 
-def parse_date(text: str, date_format: str) -> datetime.datetime:
-    """Parse a date (midnight UTC) in a format of `strptime`. Raises ValueError with a message for the operator."""
+def parse_date(text: str, date_format: str, zone: datetime.tzinfo | None = datetime.UTC) -> datetime.datetime:
+    """Parse a date in a format of `strptime`; see `membership_document.moment`.
+
+    Raises ValueError with a message for the operator.
+    """
     try:
-        return datetime.datetime.strptime(text, date_format).replace(tzinfo=datetime.UTC)
+        day = datetime.datetime.strptime(text, date_format)  # noqa: DTZ007 - a date has no zone of its own
+        return local_dates.start_of_day(day, zone) if zone else day
     except ValueError:
         example = _SAMPLE.strftime(date_format)
         raise ValueError(f"{positions.quote(text)} is not a date: date_format expects one like {example}") from None

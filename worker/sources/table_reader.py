@@ -7,6 +7,7 @@ moments and notes.
 """
 
 import dataclasses
+import datetime
 import functools
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TypeVar
@@ -43,12 +44,21 @@ def reference_columns(mapping: row_mapping.RowMapping | None) -> frozenset[str]:
     return frozenset(map(row_mapping.fold, COLUMNS[:2] if mapping is None else mapping.reference_columns))
 
 
-def read(parsed: table.Table, mapping: row_mapping.RowMapping | None, name: str) -> membership_document.Contents:
-    """Return the fleets, rows and problems of a table. Without a mapping, the table must have our own columns."""
+def read(
+    parsed: table.Table,
+    mapping: row_mapping.RowMapping | None,
+    name: str,
+    *,
+    zone: datetime.tzinfo | None = datetime.UTC,
+) -> membership_document.Contents:
+    """Return the fleets, rows and problems of a table. Without a mapping, the table must have our own columns.
+
+    `zone` is that of dates without a time; None: that of their fleet.
+    """
     header = _Header(parsed)
     if problems := header.problems(mapping):  # without a valid header, rows have no meaning
         return membership_document.contents(name, problems=problems, spell=header.spell)
-    reader = _Reader(header, mapping or _own_mapping(header.indexes), name, is_own=mapping is None)
+    reader = _Reader(header, mapping or _own_mapping(header.indexes), name, is_own=mapping is None, zone=zone)
     for row in parsed.rows:
         reader.add(row)
     return dataclasses.replace(reader.contents(parsed.faults), notices=_hidden_rows(name, parsed.hidden_rows))
@@ -110,7 +120,9 @@ def _unknown_column(name: str) -> str:
 class _Reader:
     """Collects fleets, rows and problems, one row at a time."""
 
-    def __init__(self, header: _Header, mapping: row_mapping.RowMapping, name: str, *, is_own: bool) -> None:
+    def __init__(
+        self, header: _Header, mapping: row_mapping.RowMapping, name: str, *, is_own: bool, zone: datetime.tzinfo | None
+    ) -> None:
         self._header = header
         self._width = header.width
         self._mapping = mapping
@@ -126,9 +138,9 @@ class _Reader:
             (header.indexes[row_mapping.fold(column)], mapping.keep.get(column), mapping.drop.get(column))
             for column in {**mapping.keep, **mapping.drop}
         ]
-        self._parse_moment = membership_document.moment
+        self._parse_moment = functools.lru_cache(4096)(lambda text: membership_document.moment(text, zone))
         if date_format := mapping.date_format:
-            self._parse_moment = functools.lru_cache(4096)(lambda text: row_mapping.parse_date(text, date_format))
+            self._parse_moment = functools.lru_cache(4096)(lambda text: row_mapping.parse_date(text, date_format, zone))
         scope = Origin(f"{name} [sources.fleets]", 0, 0)
         self._fleets: dict[str, FleetRef | None] = {
             text: membership_document.parse_fleet(reference) for text, reference in mapping.fleets.items()
@@ -177,7 +189,7 @@ class _Reader:
             self._problem(row, self._driver, f"the driver is missing: {membership_document.DRIVER_FORMS}")
         starts = self._parsed(row, self._starts, self._parse_moment)
         ends = self._parsed(row, self._ends, self._parse_moment)
-        if starts and ends and ends <= starts:
+        if membership_document.is_inverted(starts, ends):
             self._problem(row, self._ends, membership_document.ENDS_TOO_EARLY)
         note = self._parsed(row, self._note, membership_document.parse_note) or ""
         if fleet is not None and driver is not None:

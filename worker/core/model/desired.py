@@ -102,7 +102,10 @@ def is_fleet_name(reference: str) -> bool:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Row:
-    """One membership that a source declares. `starts` is inclusive, `ends` exclusive; both are aware, in UTC."""
+    """One membership that a source declares. `starts` is inclusive, `ends` exclusive; both are aware, in UTC.
+
+    A naive one is the midnight of a date in the time zone of the fleet, until `planning.local_dates` knows that zone.
+    """
 
     fleet: FleetRef
     driver: DriverRef
@@ -159,7 +162,8 @@ class SourceReading:
 class Desired:
     """What all sources say together: the managed fleets with their modes, and every row.
 
-    `named` has the fleets that each source names.
+    `named` has the fleets that each source names. `unzoned` are fleets whose time zone is needed and not known, with
+    the reason.
     """
 
     sources: tuple[SourceRevision, ...]
@@ -167,3 +171,4 @@ class Desired:
     rows: tuple[Row, ...]
     notices: tuple[Problem, ...] = ()
     named: Mapping[str, frozenset[FleetRef]] = dataclasses.field(default_factory=dict)
+    unzoned: Mapping[FleetRef, str] = dataclasses.field(default_factory=dict)

@@ -94,6 +94,7 @@ class _ResolvedRows:
     ) -> "_ResolvedRows":
         """Resolve all rows. Inactive rows create no change; their position is reported on the detach they explain."""
         fleets = resolver.resolve_fleets({entry.fleet for entry in desired.fleets}, actual.fleets)
+        fleets |= {reference: resolver.Unresolved(reason) for reference, reason in desired.unzoned.items()}
         resolved = cls(fleets, resolver.resolved_ids(fleets.values()))
         drivers = {
             row.driver: resolver.resolve_driver(row.driver, actual, before=_driver_before(row.driver, remembered))
