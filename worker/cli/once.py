@@ -5,6 +5,7 @@ formats plan and result.
 """
 
 import functools
+import pathlib
 from typing import TYPE_CHECKING
 
 import click
@@ -14,12 +15,13 @@ from worker.cli import approve, context, help_page
 if TYPE_CHECKING:
     from worker.core.model.report import Report
     from worker.engine import plan_builder
-    from worker.service import composition
+    from worker.service import composition, state
 
 _ONCE_EXAMPLES = """\
 fleet-sync once
 fleet-sync once --approve sha256:DIGEST
-fleet-sync once --json > report.json"""
+fleet-sync once --json > report.json
+fleet-sync once --metrics-file /var/lib/node-exporter/fleet-sync.prom"""
 
 
 @click.command(cls=help_page.Command, epilog=_ONCE_EXAMPLES)
@@ -31,23 +33,61 @@ fleet-sync once --json > report.json"""
     metavar="DIGEST",
     help="Approve the held changes if the plan has exactly this digest.",
 )
+@click.option(
+    "--metrics-file",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=pathlib.Path),
+    help="Write metrics for Prometheus' textfile collector.",
+)
 @context.adopt_journal
 @click.pass_obj
-def once(command_context: context.CommandContext, as_json: bool, approved: str | None, adopt: bool) -> int:
+def once(
+    command_context: context.CommandContext,
+    as_json: bool,
+    approved: str | None,
+    metrics_file: pathlib.Path | None,
+    adopt: bool,
+) -> int:
     """Reconcile once: read, plan, check against the guard, apply, verify and report."""
-    work = functools.partial(_once, as_json=as_json, approved=approved)
+    if metrics_file is not None and not metrics_file.parent.is_dir():
+        raise click.BadParameter(f"{metrics_file.parent} is not a folder", param_hint="--metrics-file")
+    work = functools.partial(_once, as_json=as_json, approved=approved, metrics=metrics_file)
     return command_context.with_account(work, as_json=as_json, adopt=adopt)
 
 
-async def _once(account: "composition.AccountRuntime", *, as_json: bool, approved: str | None) -> int:
+async def _once(
+    account: "composition.AccountRuntime", *, as_json: bool, approved: str | None, metrics: pathlib.Path | None
+) -> int:
+    from worker.service import composition, state
+
+    job, run = state.ServiceState(clock=composition.SystemClock()), composition.new_run()
+
     def show(plan_result: "plan_builder.PlanResult") -> None:
+        job.planned(plan_result)
         if not as_json:
             _print_plan(plan_result, rate=account.rules.requests_per_second)
 
-    run_report = await account.new_reconciler(show=show).reconcile(trigger="once", approved=approved)
+    job.begin(run, trigger="once")
+    run_report = await account.new_reconciler(run=run, show=show).reconcile(trigger="once", approved=approved)
+    job.end(run_report, trigger="once")
     if _approval_missed(run_report, approved):
         context.print_text("The approved digest is not that of the held changes: none was allowed.", err=True)
-    return context.print_report(run_report, as_json=as_json)
+    code = context.print_report(run_report, as_json=as_json)
+    return code if metrics is None else await _write_metrics(metrics, account, job, run_report) or code
+
+
+async def _write_metrics(
+    path: pathlib.Path, account: "composition.AccountRuntime", job: "state.ServiceState", run_report: "Report"
+) -> int:
+    """Write the metrics. Return 0, or 1 after an error message: no alert may rely on an old file."""
+    from worker.cli import metrics_file
+
+    try:
+        await metrics_file.write(path, account, job, run_report)
+    except OSError as error:
+        context.print_text(f"error: {path} cannot be written: {error.strerror}", err=True)
+        return 1
+    return 0
 
 
 def _print_plan(plan_result: "plan_builder.PlanResult", *, rate: float) -> None:
