@@ -114,6 +114,7 @@ class Applier:
         async with concurrency.background_tasks() as background:
             background.start_soon(outcomes.flush_regularly)
             # Reading Charge may have taken long: nothing is sent before the sources were looked at again.
+            context.cancellation.heartbeat()  # `reading` takes no notice of what was before it
             with contextlib.suppress(FleetSyncError):
                 async with context.cancellation.reading():
                     await sources.look()
