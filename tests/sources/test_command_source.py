@@ -81,7 +81,7 @@ async def test_the_format_is_that_in_which_the_output_begins(text: str) -> None:
     reading = await source(f"import sys; sys.stdout.buffer.write({text.encode()!r})").read()
     assert [(str(row.driver), str(row.fleet)) for row in reading.rows] == [("a@b", '"Paris"')]
     assert (reading.source.kind, reading.source.name) == ("command", "hr")
-    assert reading.source.proof == ("syntax" if text.startswith("{") else "exit_code")
+    assert reading.source.proof == ("syntax" if '{"' in text else "exit_code")
 
 
 async def test_it_runs_in_the_folder_of_the_settings(tmp_path: pathlib.Path) -> None:
