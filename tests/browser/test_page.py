@@ -43,43 +43,73 @@ def test_progress_shows_without_a_reload(browser: webdriver.Chrome, site: confte
     assert text(browser, "#running") == ""
 
 
-def test_held_changes_are_approved_with_the_token(browser: webdriver.Chrome, site: conftest.Open) -> None:
+def sign_in(browser: webdriver.Chrome, page: conftest.Site) -> None:
+    browser.get(page.url)
+    browser.find_element(CSS, "a[href='/login']").click()
+    conftest.until(browser, lambda b: bool(b.find_elements(CSS, "#token")), sentence="the form to sign in is there")
+    browser.find_element(CSS, "#name").send_keys("Emma Bakker")
+    browser.find_element(CSS, "#token").send_keys(doubles.TOKEN + keys.Keys.ENTER)
+    conftest.until(browser, lambda b: "Signed in as Emma Bakker" in text(b, "header"), sentence="she is signed in")
+
+
+def test_held_changes_are_approved_after_signing_in(browser: webdriver.Chrome, site: conftest.Open) -> None:
     page = site(doubles.holding())
     browser.get(page.url)
     assert doubles.DIGEST in text(browser, "#approve")
     assert "Ada Marchand" in text(browser, "#approve")
-    browser.find_element(CSS, "#token").send_keys(doubles.TOKEN + keys.Keys.ENTER)
+    assert not browser.find_element(CSS, "#approve button").is_displayed()
+    sign_in(browser, page)
+    browser.find_element(CSS, "#approve button").click()
     conftest.until(browser, lambda b: "Approved." in text(b, "main"), sentence="it says that it is approved")
-    assert page.service.approved == [doubles.DIGEST]
+    assert (page.service.approved, page.service.by) == ([doubles.DIGEST], ["Emma Bakker"])
     assert doubles.TOKEN not in browser.page_source
-    assert not browser.get_cookies()
     assert not conftest.complaints(browser)
+    browser.find_element(CSS, "header .quiet").click()
+    conftest.until(browser, lambda b: "Sign in" in text(b, "header"), sentence="she is signed out")
+    assert not browser.get_cookies()
 
 
-def test_a_wrong_token_approves_nothing(browser: webdriver.Chrome, site: conftest.Open) -> None:
+def test_writes_are_paused_and_resumed(browser: webdriver.Chrome, site: conftest.Open) -> None:
+    page = site(doubles.paused())
+    sign_in(browser, page)
+    browser.find_element(CSS, ".toolbar > form button").click()
+    conftest.until(browser, lambda b: "A run was requested" in text(b, "main"), sentence="a run is requested")
+    browser.find_element(CSS, ".pause summary").click()
+    browser.find_element(CSS, "#pause-reason").send_keys("new lists" + keys.Keys.ENTER)
+    conftest.until(browser, lambda b: "write nothing" in text(b, "main"), sentence="writes are paused")
+    browser.find_element(CSS, "#attention button").click()
+    conftest.until(browser, lambda b: "Resumed." in text(b, "main"), sentence="writes are resumed")
+    assert (page.service.synced, page.service.by) == (1, ["Emma Bakker"] * 2)
+    browser.delete_all_cookies()
+
+
+def test_a_wrong_token_is_refused(browser: webdriver.Chrome, site: conftest.Open) -> None:
     page = site(doubles.holding())
-    browser.get(page.url)
+    browser.get(page.url + "login")
+    browser.find_element(CSS, "#name").send_keys("Emma")
     browser.find_element(CSS, "#token").send_keys("wrong" + keys.Keys.ENTER)
-    conftest.until(browser, lambda b: "token is missing or incorrect" in text(b, "h1"), sentence="the token is refused")
-    assert page.service.approved == []
+    conftest.until(browser, lambda b: "The token is incorrect" in text(b, "main"), sentence="the token is refused")
+    assert not browser.get_cookies()
     browser.get_log("browser")  # type: ignore[no-untyped-call]  # the 401 is expected
 
 
-def test_a_form_in_use_is_not_replaced_when_the_plan_changes(browser: webdriver.Chrome, site: conftest.Open) -> None:
+def test_changes_that_have_just_changed_cannot_be_approved_by_mistake(
+    browser: webdriver.Chrome, site: conftest.Open
+) -> None:
     page = site(doubles.holding())
-    browser.get(page.url)
-    field = browser.find_element(CSS, "#token")
-    field.send_keys("half a tok")
+    sign_in(browser, page)
     last = page.service.present.last
     assert last is not None
     assert last.guarded is not None
     other = dataclasses.replace(last.guarded, held=last.guarded.held[:-1])
     page.show(dataclasses.replace(page.service.present, last=dataclasses.replace(last, guarded=other)))
-    conftest.until(browser, lambda b: b.find_element(CSS, ".action-form .stale").is_displayed(), sentence="it is said")
-    assert field.get_attribute("value") == "half a tok"
-    assert last.guarded.held_digest in text(browser, "#approve")
-    field.send_keys(keys.Keys.BACKSPACE * 10 + keys.Keys.TAB)
-    conftest.until(browser, lambda b: other.held_digest in text(b, "#approve"), sentence="the new plan shows")
+    conftest.until(browser, lambda b: b.find_element(CSS, "#approve .stale").is_displayed(), sentence="it is said")
+    assert not browser.find_element(CSS, "#approve button").is_enabled()
+    conftest.until(
+        browser, lambda b: b.find_element(CSS, "#approve button").is_enabled(), sentence="it can be approved"
+    )
+    assert other.held_digest in text(browser, "#approve")
+    browser.delete_all_cookies()
 
 
 def test_the_focus_stays_where_it_is(browser: webdriver.Chrome, site: conftest.Open) -> None:
@@ -130,7 +160,7 @@ def test_everything_works_without_scripts(plain: webdriver.Chrome, site: conftes
     page.remember()
     plain.get(page.url)
     assert "4 detaches are held" in text(plain, "h1")
-    plain.find_element(CSS, "#token").send_keys(doubles.TOKEN)
+    sign_in(plain, page)
     plain.find_element(CSS, "#approve button").click()
     conftest.until(plain, lambda b: "Approved." in text(b, "main"), sentence="it is approved")
     assert page.service.approved == [doubles.DIGEST]

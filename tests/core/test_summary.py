@@ -132,7 +132,7 @@ def broken(part: str, error: FleetSyncError = FULL, *, since: datetime.datetime 
         (
             present(QUIET, pauses=(Pause(NOW, fleet=VANS),)),
             "attention",
-            "Writes to this fleet are paused, until someone resumes.",
+            "Writes are paused, until someone resumes.",
         ),
         (present(QUIET), "in_sync", "In sync: 2 fleets, 7 memberships, checked 1 min ago."),
         (

@@ -147,7 +147,7 @@ def test_a_broken_source_changes_nothing_is_told_and_mends_by_itself(
         assert (broken["result"], broken["level"]) == ("failed", "error")
         assert "membership.yaml:" in broken["error"]
         assert service.metric('fleet_sync_broken{part="source"}') == 1
-        assert "membership.yaml" in service.ask("GET", "/").text
+        assert "membership.yaml" in service.ask("GET", "/", token=TOKEN).text
         source.write_text(sound)
         assert service.ran("source", 2)["result"] == "in_sync"
         assert service.metric('fleet_sync_broken{part="source"}') == 0
@@ -282,7 +282,7 @@ def test_held_detaches_are_let_through_from_the_page_with_the_token_only(
         held = service.ran("start")
         digest = held["digest"]
         assert (held["result"], held["held"]) == ("held", len(drivers) - 1)
-        assert digest in service.ask("GET", "/").text
+        assert digest in service.ask("GET", "/", token=TOKEN).text
         assert service.ask("POST", "/approve", data={"digest": digest}).status_code == 401
         assert workspace.posts() == []
         answer = service.ask("POST", "/approve", data={"digest": digest, "token": TOKEN})
@@ -312,7 +312,7 @@ def test_repaired_drift_that_comes_back_is_repaired_again_and_the_third_reversal
         service.ask("POST", "/sync", token=TOKEN)
         frozen = service.ran("request", 4)
         assert (frozen["result"], frozen["held"]) == ("held", 1)
-        assert "frozen" in service.ask("GET", "/").text
+        assert "frozen" in service.ask("GET", "/", token=TOKEN).text
         assert service.metric(f'fleet_sync_memberships{{fleet="{fleet}",state="frozen"}}') == 1
     assert len(workspace.posts()) == 3
 

@@ -76,8 +76,8 @@ DEFECTS = (
     Defect(
         "a page that other machines read without a token",
         "worker/web/app.py",
-        "views.locked if locked else view",
-        "view",
+        "views.locked if locked else checked",
+        "checked",
         ("tests/web/test_app.py",),
     ),
     Defect(

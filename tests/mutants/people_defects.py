@@ -6,6 +6,7 @@ Neighbours: `defects` says what a defect is.
 from tests.mutants.defects import Defect
 
 NAMES = ("tests/journal/test_names.py",)
+SESSIONS = ("tests/web/test_sessions.py",)
 PAUSES = ("tests/engine/test_pauses.py",)
 
 DEFECTS = (
@@ -71,5 +72,33 @@ DEFECTS = (
         "if any(pause.covers(change) for change in saved.changes):",
         "if not any(pause.covers(change) for change in saved.changes):",
         PAUSES,
+    ),
+    Defect(
+        "a session without a form token",
+        "worker/web/actions.py",
+        'if not sessions.form_token_matches(session, form.get("form_token", "")):',
+        "if not sessions.form_token_matches(session, session.form_token):",
+        SESSIONS,
+    ),
+    Defect(
+        "a session that never ends",
+        "worker/web/sessions.py",
+        "if self._now().timestamp() >= expires:",
+        "if self._now().timestamp() < 0:",
+        SESSIONS,
+    ),
+    Defect(
+        "a cookie that is not signed",
+        "worker/web/sessions.py",
+        "if not _same(signature, _mac(self._key, payload).hex()):",
+        "if not payload:",
+        SESSIONS,
+    ),
+    Defect(
+        "signing in that leads to another site",
+        "worker/web/actions.py",
+        r're.fullmatch(r"/(?![/\\])[!-\[\]-~]*", text)',
+        r're.fullmatch(r"/[!-~]*", text)',
+        SESSIONS,
     ),
 )

@@ -373,7 +373,7 @@ class MemoryJournal:
         self._store.erased |= addresses | {person.name}
         return True
 
-    async def approve(self, digest: str, *, now: datetime.datetime, until: datetime.datetime) -> None:
+    async def approve(self, digest: str, *, now: datetime.datetime, until: datetime.datetime, by: str = "") -> None:
         """Allow the held changes of exactly this plan until then. Any process may."""
         self._store.approvals[digest] = now, until
 

@@ -14,11 +14,18 @@ BASE = "http://127.0.0.1:8080"
 
 @contextlib.asynccontextmanager
 async def asking(
-    service: doubles.Service, *, token: str | None = doubles.TOKEN, hosts: tuple[str, ...] = (), locked: bool = False
+    service: doubles.Service,
+    *,
+    token: str | None = doubles.TOKEN,
+    hosts: tuple[str, ...] = (),
+    locked: bool = False,
+    anonymous_read: bool = True,
 ) -> AsyncIterator[httpx.AsyncClient]:
     """Yield a client of the service's app."""
     secret = Secret(token) if token else None
-    made = app.create(service, metrics.Metrics(), token=secret, hosts=hosts, locked=locked)
+    made = app.create(
+        service, metrics.Metrics(), token=secret, hosts=hosts, locked=locked, anonymous_read=anonymous_read
+    )
     transport = httpx.ASGITransport(made, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url=BASE) as client:
         yield client

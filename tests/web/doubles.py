@@ -17,6 +17,7 @@ from worker.core.model.desired import Origin, SourceRevision
 from worker.core.model.errors import FleetSyncError, SourceError, Unreachable
 from worker.core.model.identifiers import Account, DriverId, FleetId, IntentKey, RunId
 from worker.core.model.outcomes import Applied, ChangeResult, Deferred, Outcome, Refused, Unknown
+from worker.core.model.pauses import Pause
 from worker.core.model.plan import Action, Change, Cost, GuardedPlan, HeldChange
 from worker.core.model.ports import Intent, PastChange, PastRun, Stage
 from worker.core.model.problem import Problem
@@ -210,7 +211,16 @@ def broken() -> status.Status:
     return calm(last=last, broken=(status.Broken(status.Part.SOURCE, since, error),))
 
 
+def paused() -> status.Status:
+    pauses = (
+        Pause(NOW - datetime.timedelta(hours=1), NOW + datetime.timedelta(hours=3), "Emma Bakker", "new HR system"),
+        Pause(NOW - datetime.timedelta(days=2), None, "Liam", "", fleet(3)),
+    )
+    return calm(pauses=pauses, fleets=fleets(f0={"drifted": 2}))
+
+
 MOODS = {
+    "paused": paused,
     "in_sync": calm,
     "starting": starting,
     "working": working,
@@ -271,6 +281,8 @@ class Service:
         self.unready = ""
         self.synced = 0
         self.approved: list[str] = []
+        self.by: list[str] = []
+        """Who did what was done."""
         self.fails: FleetSyncError | None = None
         self._changed = anyio.Event()
 
@@ -292,10 +304,19 @@ class Service:
     def sync(self) -> None:
         self.synced += 1
 
-    async def approve(self, digest: str) -> None:
+    async def approve(self, digest: str, *, by: str) -> None:
         if self.fails:
             raise self.fails
         self.approved.append(digest)
+        self.by.append(by)
+
+    async def pause(self, pause: Pause) -> None:
+        await self.record.pause(pause)
+        self.by.append(pause.by)
+
+    async def resume(self, *, by: str, fleet: FleetId | None) -> tuple[Pause, ...]:
+        self.by.append(by)
+        return await self.record.resume(now=self.present.now, by=by, fleet=fleet)
 
 
 async def remember(service: Service, finished: Report, *, trigger: str = "interval", keys: str = "key") -> None:

@@ -59,12 +59,13 @@ async def test_without_the_token_nothing_happens(headers: Any) -> None:
     assert doubles.TOKEN not in str(logs)
 
 
-@pytest.mark.parametrize("path", ["/sync", "/approve"])
+@pytest.mark.parametrize("path", ["/sync", "/approve", "/pause", "/resume", "/login", "/logout"])
 async def test_without_a_configured_token_the_actions_do_not_exist(path: str) -> None:
     service = doubles.Service(doubles.holding())
     async with conftest.asking(service, token=None) as client:
         for headers in ({}, conftest.BEARER, {"Authorization": "Bearer "}):
             assert (await client.post(path, headers=headers, data=FORM)).status_code == 404
+        assert (await client.get("/login")).status_code == 404
         assert "<form" not in (await client.get("/")).text.replace('<form class="search"', "")
     assert (service.synced, service.approved) == (0, [])
 
@@ -110,7 +111,7 @@ async def test_a_digest_approves_nothing_when_nothing_can_be_approved() -> None:
         service = doubles.Service(present)
         async with conftest.asking(service) as client:
             assert (await client.post("/approve", data=FORM)).status_code == 409
-            assert 'action="/approve"' not in (await client.get("/")).text
+            assert "/approve" not in (await client.get("/")).text
         assert service.approved == []
 
 

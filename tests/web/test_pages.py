@@ -89,10 +89,10 @@ async def test_a_remedy_marks_commands_as_code() -> None:
 async def test_the_approval_form_shows_its_digest_and_all_held_changes() -> None:
     page = await read(doubles.Service(doubles.holding()))
     form = page[page.index('id="approve"') :]
-    assert form.count(doubles.DIGEST) == 2  # the form field and the visible text
+    assert form.count(doubles.DIGEST) == 3  # the button, the visible text, and the command
     for name in ("Ada Marchand", "Bruno Keller", "Chloé Dubois", "Dmitri Sokolov", "Farid Haddad"):
         assert name in form
-    assert 'type="password"' in form
+    assert 'name="digest"' in form
 
 
 async def test_without_a_token_no_approval_is_offered() -> None:

@@ -15,6 +15,8 @@ from anyio import to_thread
 from starlette import applications
 
 from worker.core.model.errors import SettingsError
+from worker.core.model.identifiers import FleetId
+from worker.core.model.pauses import Pause
 from worker.core.model.ports import Clock, RunHistory
 from worker.core.model.problem import Problem
 from worker.core.model.secret import Secret
@@ -77,11 +79,22 @@ class ServiceFacade:
         """Request a run as soon as possible."""
         self._service.wake(status.Trigger.REQUEST)
 
-    async def approve(self, digest: str) -> None:
+    async def approve(self, digest: str, *, by: str) -> None:
         """Approve the held changes of this plan and request a run. Raises errors.FleetSyncError."""
         now = self._clock.now()
-        await self._record.approve(digest, now=now, until=now + guard.APPROVAL_LIFETIME)
+        await self._record.approve(digest, now=now, until=now + guard.APPROVAL_LIFETIME, by=by)
         self.sync()
+
+    async def pause(self, pause: Pause) -> None:
+        """Begin a pause and request a run, which shows it. Raises errors.FleetSyncError."""
+        await self._record.pause(pause)
+        await self._service.look_for_pauses()
+
+    async def resume(self, *, by: str, fleet: FleetId | None) -> tuple[Pause, ...]:
+        """End the pause of a fleet, or all, and request a run. Raises errors.FleetSyncError."""
+        ended = await self._record.resume(now=self._clock.now(), by=by, fleet=fleet)
+        await self._service.look_for_pauses()
+        return ended
 
 
 async def run(read_operator: Callable[[], Operator]) -> int:
@@ -144,6 +157,7 @@ async def _run_with_edges(
                 token=operator.token,
                 hosts={*_LOOPBACK_NAMES, host} if is_loopback else (),
                 locked=not is_loopback and operator.token is None,
+                anonymous_read=_may_read(operator, is_loopback=is_loopback),
             )
             await background.start(_serve, page, host, port)
         if operator.webhook is not None:
@@ -154,6 +168,12 @@ async def _run_with_edges(
             )
             background.start_soon(_notify, service.service_state, facade, hook)
         return await service.run()
+
+
+def _may_read(operator: Operator, *, is_loopback: bool) -> bool:
+    """Return whether pages are shown without signing in."""
+    chosen = operator.settings.status.anonymous_read
+    return is_loopback and operator.token is None if chosen is None else chosen
 
 
 async def _serve(
@@ -187,6 +207,7 @@ def _require_unchanged(before: Operator, after: Operator) -> None:
     changed = {
         "journal.url": before.settings.journal_url != after.settings.journal_url,
         "status.listen": before.settings.status.listen != after.settings.status.listen,
+        "status.anonymous_read": before.settings.status.anonymous_read != after.settings.status.anonymous_read,
         "the status token": _revealed(before.token) != _revealed(after.token),
         "notify": _revealed(before.webhook) != _revealed(after.webhook),
     }

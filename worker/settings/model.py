@@ -214,6 +214,11 @@ class Status(section.Section):
         description="Host and port of the status page, as 127.0.0.1:8080; empty for none. "
         "Anyone who can connect can read it, so the host is required, as in 0.0.0.0:8080.",
     )
+    anonymous_read: bool | None = pydantic.Field(
+        default=None,
+        description="Whether pages are shown without signing in. Without this key: only while listen is a loopback "
+        "address and no token is set. Probes and metrics are always open.",
+    )
 
 
 class Notify(section.Section):

@@ -1,24 +1,37 @@
-"""The requests that change something: run now, and approve the held changes.
+"""The requests that change something: sign in and out, run now, approve the held changes, pause and resume.
 
-Invariant: without the token nothing happens, and only the plan whose changes are held now can be approved. Neighbours:
-`security` compares the token, `core.monitoring.alerts` says what an approval allows.
+Invariant: nothing happens without the token (as a bearer token or in a field), or a session and its form token; who did
+it is recorded, and only the plan whose changes are held now can be approved. Neighbours: `security` compares the token,
+`sessions` knows who is signed in, `core.monitoring.alerts` says what an approval allows.
 """
 
 import contextlib
+import datetime
+import re
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import anyio
 import structlog
 from starlette import exceptions, requests, responses
 
+from worker.core.model.identifiers import FleetId
+from worker.core.model.pauses import Pause
+from worker.core.model.people import clean
 from worker.core.model.secret import Secret
 from worker.core.monitoring import alerts
-from worker.web import security, service_protocol
+from worker.core.planning import references
+from worker.web import security, service_protocol, sessions
 
 MAX_FORM_BYTES: Final = 16_384
 FORM_SECONDS: Final = 10.0
+
+_TOKEN_REMEDY: Final = "Use the one set in FLEET_SYNC_STATUS_TOKEN."  # noqa: S105 - the name of a variable
+_LENGTH: Final = re.compile(r"([0-9]{1,4})([mhd])")
+_UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}
+
+ShowLogin = Callable[..., responses.Response]
 
 log = structlog.get_logger()
 
@@ -26,23 +39,52 @@ log = structlog.get_logger()
 class Actions:
     """Answers the requests that change something."""
 
-    def __init__(self, service: service_protocol.ServiceProtocol, token: Secret) -> None:
-        """Take the service, and the token that every request must carry."""
+    def __init__(
+        self,
+        service: service_protocol.ServiceProtocol,
+        token: Secret,
+        people: sessions.Sessions,
+        *,
+        show_login: ShowLogin,
+    ) -> None:
+        """Take the service, the token, the sessions, and what shows the sign-in page again."""
         self._service = service
         self._token = token
+        self._sessions = people
+        self._show_login = show_login
+
+    async def login(self, request: requests.Request) -> responses.Response:
+        """Answer `POST /login`: a name and the token become a session."""
+        form = await _form(request)
+        _require_own_site(request)
+        name, target = clean(form.get("name", "")), _own_path(form.get("next", "/"))
+        if not security.token_matches(form.get("token"), self._token):
+            log.warning("token_rejected", path=request.url.path)
+            return self._show_login(target=target, name=name, error=f"The token is incorrect. {_TOKEN_REMEDY}")
+        if not name:
+            return self._show_login(target=target, error="Enter your name: it is recorded with what you do.")
+        response = responses.RedirectResponse(target, 303)
+        self._sessions.sign_in(response, name, secure=request.url.scheme == "https")
+        log.info("signed_in", by=name)
+        return response
+
+    async def logout(self, request: requests.Request) -> responses.Response:
+        """Answer `POST /logout`."""
+        await self._authorize(request)
+        response = responses.RedirectResponse("/", 303)
+        self._sessions.sign_out(response)
+        return response
 
     async def sync(self, request: requests.Request) -> responses.Response:
         """Answer `POST /sync`."""
-        self._authorize(request, security.bearer_token(request))
+        by, _ = await self._authorize(request)
         self._service.sync()
-        log.debug("sync_requested")
-        return responses.JSONResponse({"accepted": True}, 202)
+        log.info("sync_requested", by=by)
+        return _accepted(request, "/?requested")
 
     async def approve(self, request: requests.Request) -> responses.Response:
-        """Answer `POST /approve`: the page's form with the token in a field, or a request with a bearer token."""
-        form = await _form(request)
-        bearer = security.bearer_token(request)
-        self._authorize(request, form.get("token") if bearer is None else bearer)
+        """Answer `POST /approve`, field `digest`."""
+        by, form = await self._authorize(request)
         digest = form.get("digest", "")
         approval = alerts.approval(self._service.snapshot())
         if approval is None or digest != approval.digest:
@@ -50,20 +92,81 @@ class Actions:
                 "The held changes are no longer those of this plan. Nothing was approved: review the current plan."
             )
             raise exceptions.HTTPException(409, message)
-        await self._service.approve(digest)
-        log.info("plan_approved", digest=digest, changes=len(approval.held))
-        if bearer is not None:
-            return responses.JSONResponse({"accepted": True}, 202)
-        return responses.RedirectResponse("/?approved", 303)
+        await self._service.approve(digest, by=by)
+        log.info("plan_approved", digest=digest, changes=len(approval.held), by=by)
+        return _accepted(request, "/?approved")
 
-    def _authorize(self, request: requests.Request, token: str | None) -> None:
-        """Raise HTTPException unless the request carries the token and does not come from another site's page."""
-        if security.is_cross_site(request):
-            raise exceptions.HTTPException(403, "This request comes from a page of another site.")
-        if not security.token_matches(token, self._token):
-            log.warning("token_rejected", path=request.url.path)
-            message = "The token is missing or incorrect. Use the one set in FLEET_SYNC_STATUS_TOKEN."
-            raise exceptions.HTTPException(401, message, {"WWW-Authenticate": 'Bearer realm="fleet-sync"'})
+    async def pause(self, request: requests.Request) -> responses.Response:
+        """Answer `POST /pause`, fields `for` (as in `2h`; empty: until resumed), `reason` and `fleet`."""
+        by, form = await self._authorize(request)
+        now = self._service.snapshot().now
+        pause = Pause(now, _end(form, now), by, clean(form.get("reason", "")), _fleet(form))
+        await self._service.pause(pause)
+        log.warning("paused", by=by, fleet=pause.fleet, reason=pause.reason)
+        return _accepted(request, "/?paused")
+
+    async def resume(self, request: requests.Request) -> responses.Response:
+        """Answer `POST /resume`, field `fleet`; without it, every pause ends."""
+        by, form = await self._authorize(request)
+        ended = await self._service.resume(by=by, fleet=_fleet(form))
+        log.warning("resumed", by=by, pauses=len(ended))
+        return _accepted(request, "/?resumed")
+
+    async def _authorize(self, request: requests.Request) -> tuple[str, Mapping[str, str]]:
+        """Return who sent a request, and its form. Raises HTTPException unless that is allowed."""
+        form = await _form(request)
+        _require_own_site(request)
+        bearer = security.bearer_token(request)
+        if (sent := bearer if bearer is not None else form.get("token")) is not None:
+            if not security.token_matches(sent, self._token):
+                raise _rejected(request)
+            return clean(form.get("by", "")) or "the token", form
+        session = self._sessions.of(request)
+        if session is None:
+            raise _rejected(request)
+        if not sessions.form_token_matches(session, form.get("form_token", "")):
+            raise exceptions.HTTPException(403, "This form does not come from a page of your session. Load it again.")
+        return session.name, form
+
+
+def _rejected(request: requests.Request) -> exceptions.HTTPException:
+    log.warning("token_rejected", path=request.url.path)
+    message = f"Sign in, or send the token as a bearer token. {_TOKEN_REMEDY}"
+    return exceptions.HTTPException(401, message, {"WWW-Authenticate": 'Bearer realm="fleet-sync"'})
+
+
+def _require_own_site(request: requests.Request) -> None:
+    if security.is_cross_site(request):
+        raise exceptions.HTTPException(403, "This request comes from a page of another site.")
+
+
+def _accepted(request: requests.Request, page: str) -> responses.Response:
+    """Return the answer for a program, or the page that a person sees next."""
+    if security.bearer_token(request) is not None:
+        return responses.JSONResponse({"accepted": True}, 202)
+    return responses.RedirectResponse(page, 303)
+
+
+def _own_path(text: str) -> str:
+    """Return a path on this site to go on with; nothing else is followed."""
+    return text if re.fullmatch(r"/(?![/\\])[!-\[\]-~]*", text) else "/"
+
+
+def _end(form: Mapping[str, str], now: datetime.datetime) -> datetime.datetime | None:
+    if not (text := form.get("for", "").strip()):
+        return None
+    if not (found := _LENGTH.fullmatch(text)) or not int(found[1]):
+        raise exceptions.HTTPException(400, "Write how long to pause as a number and m, h or d, as in 2h.")
+    return now + datetime.timedelta(**{_UNITS[found[2]]: int(found[1])})
+
+
+def _fleet(form: Mapping[str, str]) -> FleetId | None:
+    if not (text := form.get("fleet", "").strip()):
+        return None
+    try:
+        return references.parse_fleet_id(text)
+    except ValueError as error:
+        raise exceptions.HTTPException(400, str(error)) from None
 
 
 async def _form(request: requests.Request) -> Mapping[str, str]:
@@ -81,6 +184,8 @@ async def _form(request: requests.Request) -> Mapping[str, str]:
     except requests.ClientDisconnect:  # no one reads this response, but without it the log would report a defect
         raise exceptions.HTTPException(400, "The form is incomplete.") from None
     try:
-        return dict(urllib.parse.parse_qsl(body.decode(), strict_parsing=bool(body), max_num_fields=8))
+        return dict(
+            urllib.parse.parse_qsl(body.decode(), keep_blank_values=True, strict_parsing=bool(body), max_num_fields=8)
+        )
     except ValueError:  # neither UTF-8 nor a form
         raise exceptions.HTTPException(400, "The request body is not a valid form.") from None

@@ -5,7 +5,7 @@ Invariant: nothing changes without the token, and nothing can be changed if none
 `security` wrap every request.
 """
 
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 
 from starlette import applications, exceptions, middleware, requests, responses, routing
 
@@ -19,11 +19,14 @@ from worker.web import (
     pages,
     security,
     service_protocol,
+    sessions,
     templating,
     throttle,
 )
 
 ASSET_MAX_AGE_SECONDS = 86_400
+
+View = Callable[[requests.Request], Awaitable[responses.Response]]
 
 
 def create(
@@ -33,13 +36,16 @@ def create(
     token: Secret | None,
     hosts: Collection[str] = (),
     locked: bool = False,
+    anonymous_read: bool = True,
 ) -> applications.Starlette:
     """Make the app. `app.state.live_updates` ends open streams.
 
-    `hosts` are the only host names it answers to; empty: any. `locked` hides the pages from readers.
+    `hosts` are the only host names it answers to; empty: any. `locked` hides the pages from everybody, and without
+    `anonymous_read` they are shown to those only who signed in or send the token.
     """
+    people = sessions.Sessions(token, now=lambda: service.snapshot().now)
     overview = fragments.Fragments(service, approvable=token is not None)
-    views = pages.Pages(service, overview)
+    views = pages.Pages(service, overview, people, can_sign_in=token is not None)
     updates = live_updates.LiveUpdates(service, overview)
     content = {
         "/": views.overview,
@@ -48,15 +54,35 @@ def create(
         "/fleets/{fleet}": views.fleet,
         "/drivers": views.drivers,
     }
+
+    def shown(view: View) -> View:
+        async def checked(request: requests.Request) -> responses.Response:
+            may_read = anonymous_read or people.of(request) is not None
+            if may_read or (token is not None and security.token_matches(security.bearer_token(request), token)):
+                return await view(request)
+            return views.login_page(target=request.url.path)
+
+        return views.locked if locked else checked
+
     routes = [
         *_probes(service, gauges),
-        *(routing.Route(path, views.locked if locked else view) for path, view in content.items()),
+        *(routing.Route(path, shown(view)) for path, view in content.items()),
         routing.Route("/static/{name}", _asset),
     ]
     if token is not None:
-        handlers = actions.Actions(service, token)
-        routes.append(routing.Route("/sync", handlers.sync, methods=["POST"]))
-        routes.append(routing.Route("/approve", handlers.approve, methods=["POST"]))
+        handlers = actions.Actions(service, token, people, show_login=views.login_page)
+        routes.append(routing.Route("/login", views.login, methods=["GET"]))
+        routes += [
+            routing.Route(f"/{handler.__name__}", handler, methods=["POST"])
+            for handler in (
+                handlers.login,
+                handlers.logout,
+                handlers.sync,
+                handlers.approve,
+                handlers.pause,
+                handlers.resume,
+            )
+        ]
     app = applications.Starlette(
         routes=routes,
         middleware=[

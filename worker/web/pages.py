@@ -20,7 +20,7 @@ from worker.core.model.ports import PastChange
 from worker.core.model.serialization import past_report_document
 from worker.core.monitoring import status
 from worker.core.planning import references
-from worker.web import fragments, security, service_protocol, templating
+from worker.web import fragments, security, service_protocol, sessions, templating
 
 MAX_MATCHES: Final = 20
 
@@ -44,19 +44,55 @@ _TITLES: Final = {
 }
 
 
+_DONE = {
+    "approved": "Approved. The next run applies these changes if the plan is still the same.",
+    "requested": "A run was requested. It begins as soon as the present one ends.",
+    "paused": "Paused. Runs go on reading and planning, and write nothing.",
+    "resumed": "Resumed. The next run writes again.",
+}
+"""What the overview says after an action, by the name in its address."""
+
+
 class Pages:
     """Answers requests with pages."""
 
-    def __init__(self, service: service_protocol.ServiceProtocol, overview: fragments.Fragments) -> None:
-        """Take the service, and the renderer of its overview."""
+    def __init__(
+        self,
+        service: service_protocol.ServiceProtocol,
+        overview: fragments.Fragments,
+        people: sessions.Sessions,
+        *,
+        can_sign_in: bool,
+    ) -> None:
+        """Take the service, the renderer of its overview, and the sessions."""
         self._service = service
         self._overview = overview
+        self._sessions = people
+        self._can_sign_in = can_sign_in
 
     async def overview(self, request: requests.Request) -> responses.Response:
         """Answer `GET /`."""
-        approved = "approved" in request.query_params
+        done = next((text for name, text in _DONE.items() if name in request.query_params), "")
         rendered = await self._overview.at(fragments.current_tick())
-        return self._page("overview.html", fragments=rendered.fragments, title=rendered.title, approved=approved)
+        return self._page(request, "overview.html", fragments=rendered.fragments, title=rendered.title, done=done)
+
+    async def login(self, request: requests.Request) -> responses.Response:
+        """Answer `GET /login`."""
+        return self.login_page(status=200)
+
+    def login_page(
+        self, *, target: str = "/", name: str = "", error: str = "", status: int = 401
+    ) -> responses.Response:
+        """Return the page to sign in on, which leads to `target`."""
+        if not self._can_sign_in:
+            return self._error(
+                "This page is not open to readers",
+                status=403,
+                message="The setting `status.anonymous_read` is false, and no token is set to sign in with.",
+                remedy="Set `FLEET_SYNC_STATUS_TOKEN` to a random text of at least 16 characters and restart.",
+            )
+        page = templating.render("login.html", target=target, name=name, error=error)
+        return responses.HTMLResponse(page, status)
 
     async def run(self, request: requests.Request) -> responses.Response:
         """Answer `GET /runs/{run}`."""
@@ -67,7 +103,7 @@ class Pages:
         plan, report = await self._service.record.documents(run)
         changes = await self._service.record.changes(run=run)
         document = past_report_document(past, changes, plan=plan, report=report)
-        return self._page("run.html", past=past, report=document, plan=document["plan"] or _NO_PLAN)
+        return self._page(request, "run.html", past=past, report=document, plan=document["plan"] or _NO_PLAN)
 
     async def fleet(self, request: requests.Request) -> responses.Response:
         """Answer `GET /fleets/{fleet}`."""
@@ -76,7 +112,7 @@ class Pages:
         changes = await self._service.record.changes(fleet=fleet, limit=_MAX_CHANGES) if fleet else ()
         if fleet is None or (fleet not in known and not changes):
             raise exceptions.HTTPException(404, "No managed fleet has this id, and the journal has no change to one.")
-        return self._page("fleet.html", fleet=fleet, known=known.get(fleet), changes=changes[::-1])
+        return self._page(request, "fleet.html", fleet=fleet, known=known.get(fleet), changes=changes[::-1])
 
     async def drivers(self, request: requests.Request) -> responses.Response:
         """Answer `GET /drivers?q=&fleet=`: the changes to a driver's memberships, or the drivers that match a name."""
@@ -89,6 +125,7 @@ class Pages:
             changes = await self._service.record.changes(driver=driver, fleet=fleet, limit=_MAX_CHANGES)
         matches = [] if driver or not query else _matches(self._service.snapshot(), query)
         return self._page(
+            request,
             "drivers.html",
             query=query,
             fleet_query=fleet_query,
@@ -134,13 +171,15 @@ class Pages:
         page = templating.render("error.html", title=title, message=message, remedy=remedy)
         return responses.HTMLResponse(page, status, headers)
 
-    def _page(self, template: str, **values: Any) -> responses.Response:
-        return responses.HTMLResponse(templating.render(template, **self._shared(), **values))
+    def _page(self, request: requests.Request, template: str, **values: Any) -> responses.Response:
+        return responses.HTMLResponse(templating.render(template, **self._shared(request), **values))
 
-    def _shared(self) -> dict[str, Any]:
+    def _shared(self, request: requests.Request) -> dict[str, Any]:
         present = self._service.snapshot()
         return {
             "present": present,
+            "session": self._sessions.of(request),
+            "can_sign_in": self._can_sign_in,
             "driver_names": present.driver_names,
             "names": {fleet.fleet: fleet.name for fleet in present.fleets},
         }

@@ -1,11 +1,14 @@
 """What the HTTP side needs from the service, as a protocol.
 
-Invariant: a page is made from one snapshot and the journal, and only `sync` and `approve` change anything. Neighbours:
-`worker.service.app` implements this, `actions` calls what changes something, `live_updates` waits for changes.
+Invariant: a page is made from one snapshot and the journal, and only `sync`, `approve`, `pause` and `resume` change
+anything. Neighbours: `worker.service.app` implements this, `actions` calls what changes something, `live_updates` waits
+for changes.
 """
 
 from typing import Final, Protocol
 
+from worker.core.model.identifiers import FleetId
+from worker.core.model.pauses import Pause
 from worker.core.model.ports import RunHistory
 from worker.core.monitoring import status
 
@@ -37,6 +40,14 @@ class ServiceProtocol(Protocol):
         """Request a run as soon as possible; requests that arrive before it begins share one run."""
         ...
 
-    async def approve(self, digest: str) -> None:
+    async def approve(self, digest: str, *, by: str) -> None:
         """Approve the held changes of this plan. Raises errors.FleetSyncError if that cannot be recorded."""
+        ...
+
+    async def pause(self, pause: Pause) -> None:
+        """Begin a pause. Raises errors.FleetSyncError if that cannot be recorded."""
+        ...
+
+    async def resume(self, *, by: str, fleet: FleetId | None) -> tuple[Pause, ...]:
+        """End the pause of a fleet, or all, and return those that ended. Raises errors.FleetSyncError."""
         ...

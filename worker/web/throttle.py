@@ -51,6 +51,10 @@ BY_PATH: Final[Mapping[str, Limits]] = {
     "/metrics": Limits(address=Rate(1, 10), total=Rate(2, 20)),
     "/sync": Limits(address=Rate(10, 50), total=Rate(20, 100)),
     "/approve": Limits(address=Rate(10, 50), total=Rate(20, 100)),
+    "/pause": Limits(address=Rate(1, 10), total=Rate(2, 20)),
+    "/resume": Limits(address=Rate(1, 10), total=Rate(2, 20)),
+    "/login": Limits(address=Rate(1, 10), total=Rate(2, 20)),
+    "/logout": Limits(address=Rate(1, 10), total=Rate(2, 20)),
     "/": Limits(address=Rate(10, 30), total=Rate(25, 100)),  # rendered once a second for all readers
     "/events": Limits(address=Rate(10, 30), total=Rate(25, 100)),
     "/static": Limits(address=Rate(10, 30), total=Rate(25, 100)),

@@ -357,8 +357,8 @@ class RunHistory(registers.NameRegister, registers.PauseRegister, Protocol):
         """Return past writes that match every argument given, the oldest first; `limit` keeps only the newest."""
         ...
 
-    async def approve(self, digest: str, *, now: datetime.datetime, until: datetime.datetime) -> None:
-        """Allow the held changes of exactly this plan, until then."""
+    async def approve(self, digest: str, *, now: datetime.datetime, until: datetime.datetime, by: str = "") -> None:
+        """Allow the held changes of exactly this plan, until then; `by` is who says so."""
         ...
 
 

@@ -113,7 +113,7 @@ def _paused(present: status.Status) -> Iterator[Alert]:
         by = f" by {clean(pause.by)}" if pause.by else ""
         yield Alert(
             Kind.PAUSED,
-            f"{'Writes to this fleet' if pause.fleet else 'All writes'} are paused{by}, {until}",
+            f"{'Writes' if pause.fleet else 'All writes'} are paused{by}, {until}",
             message=clean(pause.reason),
             remedy="To go on, use Resume or `fleet-sync resume`.",
             since=pause.since,

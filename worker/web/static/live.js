@@ -3,6 +3,7 @@
 
 (() => {
   const RETRY_MS = 15000;
+  const REVIEW_MS = 3000;
   const postponed = new Map();
 
   /** Returns whether the user is editing a field in this fragment: it must not be replaced meanwhile. */
@@ -46,8 +47,19 @@
       return;
     }
     old.replaceWith(fresh);
+    if (name === "approve") holdBack(old, fresh);
     if (fresh.dataset.title) document.title = fresh.dataset.title;
     if (focused) counterpart(fresh, focused)?.focus({ preventScroll: true });
+  };
+
+  /** Keeps a click that was meant for the former changes from approving new ones. */
+  const holdBack = (old, fresh) => {
+    const [before, button] = [old, fresh].map((fragment) => fragment.querySelector("button[name=digest]"));
+    if (!before || !button || before.value === button.value) return;
+    const hint = fresh.querySelector(".stale");
+    button.disabled = true;
+    if (hint) hint.hidden = false;
+    setTimeout(() => { button.disabled = false; }, REVIEW_MS);
   };
 
   const replacePostponed = () => postponed.forEach((html, name) => replace(name, html));
