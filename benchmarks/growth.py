@@ -18,7 +18,7 @@ import anyio
 from benchmarks import account, large, results
 from tests.support import memory_journal
 from worker.cli import main as main_command
-from worker.core.model.actual import Driver, Fleet
+from worker.core.model.actual import Driver, Fleet, StatedTime
 from worker.core.model.desired import (
     DriverById,
     FleetById,
@@ -90,6 +90,9 @@ class _Charge:
         self._fleets = list(members)
         self._drivers = [(driver, frozenset({fleet})) for fleet, own in members.items() for driver in own]
         self._drivers += [(driver, _ONE) for driver in others]
+
+    def stated_times(self) -> tuple[StatedTime, ...]:
+        return ()
 
     async def fleets_page(self, cursor: Cursor | None) -> FleetPage:
         start = int(cursor or 0)

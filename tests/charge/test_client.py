@@ -1,5 +1,6 @@
 """The client: which request each call sends, and that the reply is about what was asked for."""
 
+import datetime
 import json
 from collections.abc import Awaitable, Callable
 
@@ -7,9 +8,10 @@ import httpx
 import pytest
 
 from tests.charge import conftest
+from tests.support import clocks
 from worker.charge import client
-from worker.core.model.actual import Driver, Fleet
-from worker.core.model.errors import ForeignOrigin, NotFound, RateLimited, RequestRefused, Unreachable
+from worker.core.model.actual import Driver, Fleet, StatedTime
+from worker.core.model.errors import ChargeError, ForeignOrigin, NotFound, RateLimited, RequestRefused, Unreachable
 from worker.core.model.identifiers import DriverId, FleetId, IntentKey
 from worker.core.model.plan import Action, Change
 from worker.core.model.ports import WriteReply
@@ -169,6 +171,82 @@ async def test_an_error_keeps_code_status_and_request_id() -> None:
     with pytest.raises(NotFound) as caught:
         await Charge(shown, status=404).client().driver(ALICE)
     assert (caught.value.code, caught.value.request_id, caught.value.status) == ("driver_not_found", "req_1", 404)
+
+
+def _dated(*dates: str) -> client.Client:
+    """Return a client whose replies have these dates, one after the other."""
+    left = iter(dates)
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json={"id": ALICE, "fleets": []}, headers={"date": next(left)})
+
+    return conftest.client_of(answer)
+
+
+NOON = datetime.datetime(2026, 12, 1, 12, tzinfo=datetime.UTC)
+
+
+@pytest.mark.parametrize(
+    "date",
+    [
+        "Tue, 01 Dec 2026 12:00:00 GMT",
+        "Tue, 01 Dec 2026 13:00:00 +0100",
+        "Tuesday, 01-Dec-26 12:00:00 GMT",
+        "Tue Dec  1 12:00:00 2026",
+    ],
+)
+async def test_the_date_of_a_reply_is_kept_with_the_uptime_half_way(date: str) -> None:
+    api = _dated(date)
+    await api.driver(ALICE)
+    assert api.stated_times() == (StatedTime(NOON, 0.0),)
+
+
+@pytest.mark.parametrize("date", ["", "yesterday", "Thu, 32 Dec 2026 12:00:00 GMT", "0"])
+async def test_a_date_that_is_none_is_ignored(date: str) -> None:
+    api = _dated(date)
+    await api.driver(ALICE)
+    assert api.stated_times() == ()
+
+
+async def test_half_of_the_latency_counts() -> None:
+    class Ticking(clocks.Still):
+        """A clock that advances ten seconds each time it is read."""
+
+        passed = 0.0
+
+        def uptime(self) -> float:
+            self.passed += 10
+            return self.passed
+
+    document = {"id": ALICE, "fleets": []}
+    exchange = conftest.exchange(
+        lambda request: httpx.Response(200, json=document, headers={"date": "Tue, 01 Dec 2026 12:00:00 GMT"})
+    )
+    api = client.Client(http=exchange, clock=Ticking(), page_size=100)
+    await api.driver(ALICE)
+    assert api.stated_times() == (StatedTime(NOON, 15.0),)
+
+
+async def test_only_the_newest_readings_count() -> None:
+    api = _dated(*["Tue, 01 Dec 2026 12:00:00 GMT"] * 20, *["Tue, 01 Dec 2026 12:00:01 GMT"] * 15)
+    for _ in range(35):
+        await api.driver(ALICE)
+    assert {each.time for each in api.stated_times()} == {NOON + datetime.timedelta(seconds=1)}
+
+
+async def test_the_reply_to_a_write_states_no_time_because_it_may_be_a_stored_one() -> None:
+    charge = Charge({"id": ALICE, "fleets": [VANS]}, headers={"date": "Tue, 01 Dec 2026 12:00:00 GMT"})
+    api = charge.client()
+    await api.write(ATTACH, key=IntentKey("key"))
+    assert api.stated_times() == ()
+
+
+@pytest.mark.parametrize("status", [401, 429, 500, 502])
+async def test_a_failure_states_no_time_because_a_gateway_may_have_sent_it(status: int) -> None:
+    api = Charge({}, status=status, headers={"date": "Tue, 01 Dec 2026 12:00:00 GMT"}).client()
+    with pytest.raises(ChargeError):
+        await api.driver(ALICE)
+    assert api.stated_times() == ()
 
 
 async def test_a_retry_after_date_is_compared_with_the_clock() -> None:

@@ -109,7 +109,14 @@ PLAN = {
         ),
     ],
     "shrunk": [{"source": "guests.csv", "rows": 3, "baseline": 9, "message": "it lost 6"}],
-    "problems": [{"where": "membership.yaml:7:9", "message": "no driver has the e-mail address x@example.com"}],
+    "problems": [
+        {
+            "where": "membership.yaml:7:9",
+            "message": "no driver has the e-mail address x@example.com",
+            "code": None,
+            "remedy": None,
+        }
+    ],
     "summary": {"attach": 1, "detach": 2, "held": 3, "in_sync": 5, "fleets": 2, "drivers": 7},
     "cost": {"requests": 12, "seconds": 0.48},
     "names": NAMES,
@@ -153,7 +160,7 @@ def test_a_report_as_a_document() -> None:
                 "message": None,
             }
         ],
-        "problems": [{"where": VANS, "message": "changes back and forth"}],
+        "problems": [{"where": VANS, "message": "changes back and forth", "code": None, "remedy": None}],
         "requests": {"reads": 4, "writes": 2, "retries": 1, "rate_limited": 1},
         "error": None,
         "names": NAMES,

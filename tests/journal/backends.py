@@ -46,6 +46,10 @@ class DurableJournal(Journal, RunHistory, Protocol):
         """Return the refused changes of these drivers."""
         ...
 
+    async def newest_entry(self) -> datetime.datetime | None:
+        """Return when the newest run was last written to."""
+        ...
+
     async def recent_changes(self, *, since: datetime.datetime) -> tuple[RecentChanges, ...]:
         """Return how many writes took effect or may have."""
         ...

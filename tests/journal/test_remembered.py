@@ -163,6 +163,22 @@ async def test_recent_writes_are_counted_by_run_fleet_and_action_if_they_took_ef
     assert len(await journal.recent_changes(since=journal_factories.NOON)) == 4
 
 
+async def test_the_newest_entry_is_that_of_the_run_that_began_last(office: Office) -> None:
+    journal = await office.writer()
+    assert await journal.newest_entry() is None
+    await journal_factories.begin(journal, journal_factories.many(2))
+    assert await journal.newest_entry() == journal_factories.NOON
+    office.clock.moment = journal_factories.minutes(3)
+    await journal.record([(journal_factories.key(0), journal_factories.DONE)])
+    assert await office.journal().newest_entry() == journal_factories.minutes(3)
+    office.clock.moment = journal_factories.minutes(-60)  # the clock was set back: that makes nothing newer
+    await journal_factories.whole(journal, journal_factories.many(1), run="run_later", at=office.clock.moment)
+    assert await journal.newest_entry() == journal_factories.minutes(3)
+    office.clock.moment = journal_factories.minutes(10)
+    await journal_factories.whole(journal, journal_factories.many(1), run="run_last", at=office.clock.moment)
+    assert await office.crash(journal).newest_entry() == journal_factories.minutes(11)  # its end
+
+
 async def test_whose_journal_it_is_and_which_fleets_it_knows_is_remembered(office: Office) -> None:
     journal, account = await office.writer(), Account("https://charge.test/v1", "live")
     vans, trucks = FleetId("flt_vans"), FleetId("flt_trucks")

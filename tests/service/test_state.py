@@ -1,5 +1,6 @@
 """The service's state: which part is broken since when, and whether the service is ready."""
 
+import dataclasses
 import datetime
 
 import anyio
@@ -57,6 +58,26 @@ def ended(service_state: state.ServiceState, error: FleetSyncError | None = None
 
 def broken(service_state: state.ServiceState) -> set[Part]:
     return {each.part for each in service_state.broken}
+
+
+CLOCK = Problem("clock", "this machine's clock is 2 days ahead of Charge's", code="clock_not_trusted")
+
+
+@pytest.mark.parametrize("found_late", [False, True])
+async def test_a_run_by_a_wrong_clock_marks_it_until_a_run_trusts_it(found_late: bool) -> None:
+    """Whether the plan or only the end of the run shows it; a run that failed may not have compared it."""
+    service_state = state.ServiceState(clock=Clock())
+    problems = {True: ((), (CLOCK,)), False: ((CLOCK,), ())}[found_late]
+    guarded = dataclasses.replace(doubles.guarded([]), problems=problems[0], unsettled=True)
+    service_state.begin(RunId("run_1"), trigger="interval")
+    service_state.end(Report(RunId("run_1"), NOON, NOON, guarded, problems=problems[1]), trigger="interval")
+    [shown] = service_state.broken
+    assert (shown.part, shown.error.code, shown.error.message) == (Part.CLOCK, "clock_not_trusted", CLOCK.message)
+    assert shown.error.remedy
+    ended(service_state, Unreachable("no answer"))
+    assert broken(service_state) == {Part.CLOCK, Part.CHARGE}
+    ended(service_state)
+    assert broken(service_state) == set()
 
 
 @pytest.mark.parametrize(

@@ -69,8 +69,8 @@ class Run:
     has the position of the last attempt or answer of each write to a driver, by key. `missing` are the drivers about
     which a request got a 404, which the fault `not_found` also gives for drivers that exist.
     `misled` is set if a listing hid something, `deceived` if the run could not notice. `lost` is when it stopped being
-    the only writer, `resumed` when it went on after it `stood_still` for so many seconds, `over` when it had to end,
-    and `why_over` why.
+    the only writer, `wrong_clock` since when this machine's clock is wrong, `resumed` when it went on after it
+    `stood_still` for so many seconds, `over` when it had to end, and `why_over` why.
     """
 
     name: str
@@ -92,6 +92,7 @@ class Run:
     resumed: float | None = None
     stood_still: float = 0.0
     lost: float | None = None
+    wrong_clock: float | None = None
     superseded: float | None = None
     requests: int = 0
     expectations: list[expected_state.Expected] = dataclasses.field(default_factory=list)

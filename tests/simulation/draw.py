@@ -33,6 +33,10 @@ INCIDENTS = (
 )
 
 
+_WRONG_CLOCKS = 0.1
+"""The probability that the clock of a process is set. It is drawn apart from the rest, so that seeds stay worlds."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """The settings of an account."""
@@ -96,7 +100,7 @@ def spec(seed: int, account: audit.RecordedState) -> Spec:
     chance = random.Random(f"world {seed}")
     _populate(account, chance)
     hours = sorted(chance.choice((0.01, 0.1, 1.0, 14.0, 26.0)) * (1 + chance.random()) for _ in range(4))
-    return Spec(
+    drawn = Spec(
         seed=seed,
         settings=_settings(chance, account),
         quirks=_quirks(chance),
@@ -105,6 +109,20 @@ def spec(seed: int, account: audit.RecordedState) -> Spec:
         approving=chance.random() < 0.5,
         journal=chance.choice((*("memory",) * 37, "SQLite", "SQLite", "PostgreSQL")),
     )
+    return _with_wrong_clocks(drawn, generator(seed, "clocks")) if drawn.quirks.date_header else drawn
+
+
+def _with_wrong_clocks(drawn: Spec, chance: random.Random) -> Spec:
+    """Add an incident in some processes: the machine's clock is set to a wrong time. Only Charge's `Date` tells."""
+    processes = [
+        dataclasses.replace(
+            each, incidents=(*each.incidents, fault_points.Incident("any", chance.randint(1, 80), "set clock"))
+        )
+        if chance.random() < _WRONG_CLOCKS
+        else each
+        for each in drawn.processes
+    ]
+    return dataclasses.replace(drawn, processes=tuple(processes))
 
 
 def without_obstacles(charge: quirks.Quirks) -> quirks.Quirks:

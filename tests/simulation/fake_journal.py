@@ -308,6 +308,11 @@ class FakeJournal:
         """Return the pauses in force."""
         return await self._journal.pauses(now=now)
 
+    async def newest_entry(self) -> datetime.datetime | None:
+        """Return the time of the newest entry."""
+        await self._ask("newest_entry")
+        return await self._journal.newest_entry()
+
     async def absences(self) -> Mapping[Membership, datetime.datetime]:
         """Return the absences."""
         await self._ask("absences")

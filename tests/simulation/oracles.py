@@ -41,7 +41,11 @@ class Rules:
 
 
 class Judge:
-    """Judges the runs of one process. `expectations` returns what the sources of a run ask for, at any moment of it."""
+    """Judges the runs of one process.
+
+    `expectations` returns what the sources of a run ask for, at any moment of it; `always_wanted` what they want
+    whatever the time is.
+    """
 
     def __init__(
         self,
@@ -51,6 +55,7 @@ class Judge:
         storage: fake_journal.Storage,
         rules: Rules,
         expectations: Callable[[audit.Run], list[expected_state.Expected]],
+        always_wanted: Callable[[audit.Run], set[expected_state.Pair]],
     ) -> None:
         """Store what is judged and by which rules."""
         self._seen = seen
@@ -58,6 +63,7 @@ class Judge:
         self._storage = storage
         self._rules = rules
         self._expectations = expectations
+        self._always_wanted = always_wanted
 
     # --- what is intended
 
@@ -69,6 +75,8 @@ class Judge:
         if run.saved_plan:
             self._still_fit(run, changes)
             return
+        if run.wrong_clock == run.started:
+            self._by_wrong_clock(run, [intent.change for intent in intents], guarded)
         expectations = run.expectations = self._expectations(run)
         if run.source_failed:
             self._seen.violated("rule 2", f"{name} changes something though a source could not be read")
@@ -81,6 +89,15 @@ class Judge:
         # What is resent passed the guard when it was sent first.
         self._limits(run, [intent.change for intent in intents], approved=self._storage.approved(guarded))
         self._moved(run, changes, expectations, approved=self._storage.approved(guarded))
+
+    def _by_wrong_clock(self, run: audit.Run, changes: Sequence[Change], guarded: GuardedPlan) -> None:
+        """Judge whether a run whose clock was wrong from the start intends what rests on the time."""
+        always = self._always_wanted(run)
+        for change in changes:
+            if change.action is Action.DETACH or (str(change.driver), str(change.fleet)) not in always:
+                self._seen.violated("clock", f"{_shown(change)} is intended by a wrong clock")
+        if guarded.approved:
+            self._seen.violated("clock", f"{run.name} uses an approval by a wrong clock")
 
     def _still_fit(self, run: audit.Run, changes: Sequence[Change]) -> None:
         """Judge whether each change of a saved plan still fits what the run read."""
@@ -230,6 +247,8 @@ class Judge:
         if not repair:
             self._superseded(run, what, now)
         self._order(run, action, pair, what, repair=repair)
+        if action == "detach" and run.wrong_clock is not None and now > run.wrong_clock:
+            self._seen.violated("clock", f"{what} is sent by a wrong clock")
         if action == "detach":
             self._proof(run, pair, key, what)
         run.writes.append((action, pair, key))

@@ -5,7 +5,9 @@ gives it its surroundings, `fault_points` its incidents; a planted defect is ano
 """
 
 import contextlib
+import copy
 import dataclasses
+import datetime
 import random
 from collections.abc import Callable, Sequence
 
@@ -43,6 +45,7 @@ LONGEST_RUN = 24 * 3600.0
 
 DRAIN_SECONDS = 0.5
 PAUSE_SECONDS = 90.0
+WRONG_DAYS = (-1.0, -0.01, 0.01, 2.0, 60.0, 3650.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +86,7 @@ class Surroundings:
     chance: random.Random
     expectations: Callable[[audit.Run], list[expected_state.Expected]]
     recent_expectations: Callable[[Host], list[expected_state.Expected]]
+    always_wanted: Callable[[audit.Run], set[expected_state.Pair]]
     most_requests: int
     runs: dict[str, audit.Run] = dataclasses.field(default_factory=dict)
     processes: int = 0
@@ -103,6 +107,7 @@ class SimulatedProcess:
         self._stopped: Stopped | None = None
         self._scope = trio.CancelScope()
         self._who = f"process {self.number}"
+        self._wall = copy.copy(around.wall)
         self._others = other_writers.OtherWriters(
             around.account, around.sandbox, around.chance, around.seen, spec.others, spec.others_around
         )
@@ -122,6 +127,7 @@ class SimulatedProcess:
                 "pause": self._pause,
                 "others": self._others.act,
                 "edit": self._edit,
+                "set clock": self._set_clock,
             },
         )
         settings = around.settings
@@ -139,6 +145,7 @@ class SimulatedProcess:
             storage=host.storage,
             rules=rules,
             expectations=around.expectations,
+            always_wanted=around.always_wanted,
         )
         self._run = audit.Run("", host.name, self.number, 0, 0.0)
 
@@ -191,7 +198,7 @@ class SimulatedProcess:
             network=transport.Network(settings.concurrency),
             make=self._network,
         )
-        self._client = around.parts.new_client(http=self._http, clock=around.wall, page_size=settings.page_size)
+        self._client = around.parts.new_client(http=self._http, clock=self._wall, page_size=settings.page_size)
 
     def _begun(self, name: RunId, intents: Sequence[Intent], resent: Sequence[Intent], guarded: GuardedPlan) -> None:
         self._run.planned = True
@@ -246,6 +253,7 @@ class SimulatedProcess:
         run = self._run = audit.Run(name, self._host.name, self.number, began, now, saved_plan=saved_plan)
         run.deceived = run.misled = quirks.page_cap is not None
         run.lost = now if self._journal.lost else None
+        run.wrong_clock = now if self._wall.ahead else None
         around.runs[name] = run
         around.seen.note(self._who, f"{name} begins")
         around.seen.counts["runs"] += 1
@@ -315,7 +323,7 @@ class SimulatedProcess:
             charge=self._client,
             journal=self._journal,
             executor=executor,
-            clock=around.wall,
+            clock=self._wall,
             progress=doubles.Watcher(),
             new_key=self._new_key,
             options=run_context.RunOptions(
@@ -378,6 +386,11 @@ class SimulatedProcess:
         self._around.seen.levels[self.number] = (-float(self._around.settings.concurrency), trio.current_time())
         if self._run.planned:
             self._run.resumed, self._run.stood_still = trio.current_time(), PAUSE_SECONDS
+
+    def _set_clock(self) -> None:
+        """Set this machine's clock, and no other, to a wrong time."""
+        self._wall.ahead = datetime.timedelta(days=self._around.chance.choice(WRONG_DAYS))
+        self._run.wrong_clock = self._run.wrong_clock or trio.current_time()
 
     def _edit(self) -> None:
         self._host.folder.edit()

@@ -25,7 +25,6 @@ from worker.engine import (
     cancellation,
     driver_lane,
     membership_writer,
-    pause_watch,
     plan_builder,
     rate_limiter,
     reader,
@@ -328,10 +327,10 @@ class ObstinateWriter(membership_writer.MembershipWriter):
         context: run_context.RunContext,
         sources: source_watch.SourceWatch,
         statuses: Mapping[str, str] = types.MappingProxyType({}),
-        names: Mapping[str, str] = types.MappingProxyType({}),
-        pauses: pause_watch.PauseWatch | None = None,
+        *others: Any,
+        **rest: Any,
     ) -> None:
-        super().__init__(context, source_watch.SourceWatch((), clock=context.clock), statuses, names, pauses)
+        super().__init__(context, source_watch.SourceWatch((), clock=context.clock), statuses, *others, **rest)
 
 
 class Obstinate(applier.Applier):

@@ -55,6 +55,7 @@ _UNDISTURBED = draw.ProcessSpec(
 )
 _TWO_HOURS = datetime.timedelta(hours=2)
 _RECENT_SECONDS = 3600.0
+_LONG = datetime.timedelta(days=3650)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,6 +154,7 @@ class _World:
             chance=draw.generator(self._seed, "chance"),
             expectations=self._expectations,
             recent_expectations=self._recent_expectations,
+            always_wanted=self._always_wanted,
             most_requests=self._request_bound(),
         )
 
@@ -264,6 +266,16 @@ class _World:
     def _expectations(self, run: audit.Run) -> list[expected_state.Expected]:
         """Return what a run's sources may ask for, for every moment of the run at which that changed."""
         return self._expected([run.readings], run.began, trio.current_time() - run.started)
+
+    def _always_wanted(self, run: audit.Run) -> set[expected_state.Pair]:
+        """Return what a run's sources want both long before and long after every date in them."""
+        now, mode = self._around.wall.now(), self._spec.settings.mode
+        return {
+            pair
+            for known in self._seen.directories_since(run.began)
+            for pair in expected_state.expected(run.readings, known, now - _LONG, mode).possible
+            & expected_state.expected(run.readings, known, now + _LONG, mode).possible
+        }
 
     def _recent_expectations(self, host: simulated_process.Host) -> list[expected_state.Expected]:
         """Return what every version of a host's documents of the last hour asks for."""

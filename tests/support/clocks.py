@@ -11,14 +11,21 @@ NOON = datetime.datetime(2026, 12, 1, 12, tzinfo=datetime.UTC)
 
 
 class Wall:
-    """Implements ports.Clock: starts at noon of a fixed day and follows the event loop."""
+    """Implements ports.Clock: starts at noon of a fixed day and follows the event loop.
+
+    A machine whose clock is `ahead` (or behind) sees another time; `seconds` is the right one, as a server has it.
+    """
 
     def __init__(self) -> None:
         """Start at noon. Must be called inside the event loop."""
         self._start = anyio.current_time()
+        self.ahead = datetime.timedelta()
 
     def now(self) -> datetime.datetime:
-        """Return the current time."""
+        """Return the time that the machine shows."""
+        return self._right() + self.ahead
+
+    def _right(self) -> datetime.datetime:
         return NOON + datetime.timedelta(seconds=anyio.current_time() - self._start)
 
     def uptime(self) -> float:
@@ -30,8 +37,8 @@ class Wall:
         return 0.0
 
     def seconds(self) -> float:
-        """Return the current time in seconds since 1970."""
-        return self.now().timestamp()
+        """Return the right time in seconds since 1970."""
+        return self._right().timestamp()
 
 
 class Still:

@@ -238,6 +238,15 @@ class MemoryJournal:
                 found[change.driver, change.fleet] = (*found.get((change.driver, change.fleet), ()), write)[:most]
         return found
 
+    async def newest_entry(self) -> datetime.datetime | None:
+        """Return the time of the newest entry about a run."""
+        if not self._store.runs:
+            return None
+        run, newest = max(self._store.runs.items(), key=lambda item: item[1].started)
+        intents = {key: each for key, each in self._store.intents.items() if each.run == run}
+        settled = [self._store.settled[key] for key in intents if key in self._store.settled]
+        return max([newest.started, newest.end, *(each.recorded for each in intents.values()), *settled])
+
     async def absences(self) -> Mapping[Membership, datetime.datetime]:
         """Return since when each membership is absent from the sources."""
         return dict(self._store.absences)

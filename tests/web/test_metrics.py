@@ -110,8 +110,10 @@ def test_before_the_first_run_timestamps_are_zero(counted: metrics.Metrics) -> N
 
 def test_every_part_has_a_series_at_all_times(counted: metrics.Metrics) -> None:
     series = read(counted, doubles.broken())
-    parts = {part: value(series, "broken", part=part) for part in ("settings", "source", "journal", "charge", "key")}
-    assert parts == {"settings": 0, "source": 1, "journal": 0, "charge": 0, "key": 0}
+    parts = {
+        part: value(series, "broken", part=part) for part in ("settings", "source", "journal", "charge", "key", "clock")
+    }
+    assert parts == {"settings": 0, "source": 1, "journal": 0, "charge": 0, "key": 0, "clock": 0}
     assert value(series, "problems") == 0
 
 

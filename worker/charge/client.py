@@ -5,6 +5,7 @@ same origin; no id leads to another path than its own. Neighbours: implements `c
 `transport`, `codec` and `pages`; `engine.request_executor` retries.
 """
 
+import collections
 import re
 import time
 from collections.abc import Awaitable, Callable
@@ -12,7 +13,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from worker.charge import codec, pages, transport
-from worker.core.model.actual import Driver, Fleet
+from worker.core.model.actual import Driver, Fleet, StatedTime
 from worker.core.model.errors import KeyChanged, RequestRefused, Unreachable
 from worker.core.model.identifiers import DriverId, FleetId, IntentKey
 from worker.core.model.plan import Change
@@ -20,6 +21,9 @@ from worker.core.model.ports import Clock, Cursor, DriverPage, FleetPage, WriteR
 from worker.core.model.secret import Secret
 
 _ID = re.compile(r"[A-Za-z0-9_]+")
+
+_KEPT_TIMES = 15
+"""How many of the newest stated times are kept: enough that a few wrong ones do not count, and few enough to be new."""
 
 Observe = Callable[[str, int | None, float], None]
 """Called after every request with the operation, the status (None without a complete reply) and the seconds."""
@@ -55,6 +59,11 @@ class Client:
         self._clock = clock
         self._page_size = page_size
         self._renew_key = renew_key
+        self._stated_times = collections.deque[StatedTime](maxlen=_KEPT_TIMES)
+
+    def stated_times(self) -> tuple[StatedTime, ...]:
+        """Return what time the newest successful readings stated, the newest last."""
+        return tuple(self._stated_times)
 
     async def fleets_page(self, cursor: Cursor | None) -> FleetPage:
         """List fleets (`GET /fleets`)."""
@@ -107,6 +116,7 @@ class Client:
     ) -> transport.Reply:
         headers = {"Content-Type": "application/json", "Idempotency-Key": key} if key else None
         status, started = None, time.perf_counter()
+        asked = self._clock.uptime()
         api_key = self._http.key  # the key of this request: a reply to another one may replace it meanwhile
         try:
             reply = await self._http.exchange(method, url, content=body, headers=headers)
@@ -114,11 +124,18 @@ class Client:
         finally:
             self._observe(operation, status, time.perf_counter() - started)
         if 200 <= status < 300:
+            if method == "GET":  # the reply to a write may be a stored one, with the time of its first attempt
+                self._note_time(reply, asked)
             return reply
         if status == 401 and await self._renew_key(api_key):
             # Not repeated here: another attempt needs its turn of the rate limit, and the checks before a write.
             raise KeyChanged("401: the key was rejected; another one has been read since", status=status)
         raise codec.failure(status, reply.headers, reply.body, now=self._clock.now())
+
+    def _note_time(self, reply: transport.Reply, asked: float) -> None:
+        """Keep the time that a reply states, if it states one. It was stated between the request and now."""
+        if (time_stated := codec.http_date(reply.headers.get("date", ""))) is not None:
+            self._stated_times.append(StatedTime(time_stated, (asked + self._clock.uptime()) / 2))
 
     def _cursor(self, url: str | None) -> Cursor | None:
         return None if url is None else Cursor(self._http.trusted(url))

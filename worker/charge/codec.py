@@ -203,9 +203,9 @@ def retry_after(headers: Mapping[str, str], *, now: datetime.datetime) -> float 
     text = headers.get("retry-after", "").strip()
     if re.fullmatch(r"\d{1,9}(\.\d+)?", text):
         return float(text)
-    if (until := _http_date(text)) is None:
+    if (until := http_date(text)) is None:
         return None
-    return max(0.0, (until - (_http_date(headers.get("date", "")) or now)).total_seconds())
+    return max(0.0, (until - (http_date(headers.get("date", "")) or now)).total_seconds())
 
 
 def _text(entry: Any) -> str:
@@ -236,7 +236,8 @@ def _line(text: str, longest: int) -> str:
     return "".join(letter if letter.isprintable() else " " for letter in redact(text)[:longest])
 
 
-def _http_date(text: str) -> datetime.datetime | None:
+def http_date(text: str) -> datetime.datetime | None:
+    """Return the moment that a header such as `Date` names, or None if it is no date."""
     try:
         moment = email.utils.parsedate_to_datetime(text)
     except (ValueError, OverflowError):

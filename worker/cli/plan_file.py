@@ -92,6 +92,11 @@ class _Held(_Change):
 class _Problem(msgspec.Struct):
     where: str
     message: str
+    code: str | None = None
+    remedy: str | None = None
+
+    def value(self) -> Problem:
+        return Problem(self.where, self.message, code=self.code or "", remedy=self.remedy or "")
 
 
 class _Summary(msgspec.Struct):
@@ -137,6 +142,7 @@ class _Plan(msgspec.Struct):
     cost: _Cost
     approval: str
     approved: list[_Change]
+    dated: list[_Change]
     drivers: dict[_DriverId, _Driver]
     names: dict[str, str] = {}
 
@@ -230,7 +236,7 @@ def _guarded_plan(plan: _Plan, account: Account) -> GuardedPlan:
         sources=tuple(each.value(plan.created) for each in plan.sources),
         changes=tuple(each.value() for each in plan.changes),
         held=tuple(HeldChange(each.value(), each.guard, each.message) for each in plan.held),
-        problems=tuple(Problem(each.where, each.message) for each in plan.problems),
+        problems=tuple(each.value() for each in plan.problems),
         in_sync=plan.summary.in_sync,
         fleets=plan.summary.fleets,
         drivers=plan.summary.drivers,
@@ -239,6 +245,7 @@ def _guarded_plan(plan: _Plan, account: Account) -> GuardedPlan:
         approved=frozenset(each.value() for each in plan.approved),
         approval=plan.approval,
         shrunk=tuple(ShrunkSource(each.source, each.rows, each.baseline, each.message) for each in plan.shrunk),
+        dated=frozenset(each.value() for each in plan.dated),
         concerned={DriverId(driver): each.value() for driver, each in plan.drivers.items()},
         people={DriverId(id): Person(clean(name)) for id, name in plan.names.items() if id.startswith("drv_")},
         fleet_names={FleetId(id): clean(name) for id, name in plan.names.items() if id.startswith("flt_")},

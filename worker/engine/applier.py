@@ -37,7 +37,7 @@ class Work:
 
     `intents` are new; `resent` are open intents of earlier runs that are sent again under their keys. `unsent` are the
     changes of the plan that are held, postponed or stale. `statuses` are those of drivers and fleets that are not
-    active; `names` are for the log.
+    active; `names` are for the log. `dated` are attaches that only rows with dates ask for.
     """
 
     intents: Sequence[Intent]
@@ -46,6 +46,7 @@ class Work:
     unsent: Collection[Change] = ()
     statuses: Mapping[str, str] = dataclasses.field(default_factory=dict)
     names: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    dated: frozenset[Change] = frozenset()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -76,6 +77,7 @@ class Applier:
         statuses: Mapping[str, str] = types.MappingProxyType({}),
         approved: Collection[Change] = (),
         names: Mapping[str, str] = types.MappingProxyType({}),
+        dated: frozenset[Change] = frozenset(),
     ) -> Work:
         """Assign each change its own key, or that of its open intent. Journal the intents before applying them."""
         unclear = {each.intent.change: each for each in open_intents}
@@ -90,6 +92,7 @@ class Applier:
             unsent=unsent,
             statuses=statuses,
             names=names,
+            dated=dated,
         )
 
     async def apply(
@@ -108,7 +111,7 @@ class Applier:
         outcomes = outcome_writer.OutcomeWriter(journal=context.journal, run_cancellation=context.cancellation)
         pauses = pauses or pause_watch.PauseWatch(context)
         await pauses.look()  # before the first write: a pause may have begun while the plan was made
-        writer = self.writer_class(context, sources, work.statuses, work.names, pauses)
+        writer = self.writer_class(context, sources, work.statuses, work.names, pauses, dated=work.dated)
         lanes = self._lanes(work, writer, outcomes)
         context.progress.stage(Stage.CHANGING_MEMBERSHIPS, sum(len(lane.pending) for lane in lanes))
         async with concurrency.background_tasks() as background:

@@ -1,13 +1,14 @@
 """Sends journalled writes, one at a time, and finds out what became of each.
 
-Invariants: nothing is sent by a process that may no longer write to the journal, or after its source changed; only a
-GET that was sent after the last attempt proves the effect of an unclear write; "not made" is said only of a write that
-certainly had no effect. Neighbours: `driver_lane` decides which write comes next, `request_executor` sends it.
+Invariants: nothing is sent by a process that may no longer write to the journal, or after its source changed, and no
+detach by a clock that is not trusted; only a GET that was sent after the last attempt proves the effect of an unclear
+write; "not made" is said only of a write that certainly had no effect. Neighbours: `driver_lane` decides which write
+comes next, `request_executor` sends it.
 """
 
 import dataclasses
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import assert_never
 
 import structlog
@@ -77,21 +78,25 @@ class MembershipWriter:
         statuses: Mapping[str, str] = types.MappingProxyType({}),
         names: Mapping[str, str] = types.MappingProxyType({}),
         pauses: pause_watch.PauseWatch | None = None,
+        *,
+        dated: Collection[Change] = (),
     ) -> None:
         """Take the run, and the watches that say whether its sources still say the same, and what is paused.
 
         `statuses` are those of the drivers and fleets that are not active: they may explain a refusal. `names` are
-        logged beside ids.
+        logged beside ids. `dated` are attaches that only rows with dates ask for.
         """
         self._charge = context.charge
         self._journal = context.journal
         self._executor = context.executor
         self._cancellation = context.cancellation
         self._uptime = context.clock.uptime
+        self._wall_clock = context.wall_clock
         self._sources = sources
         self._pauses = pauses or pause_watch.PauseWatch(context, ignored=True)
         self._statuses = statuses
         self._names = names
+        self._dated = frozenset(dated)
         self._forbidden_in_a_row = 0
 
     async def write(
@@ -111,6 +116,7 @@ class MembershipWriter:
         async def ready() -> None:
             self._check_withheld(change)
             await self._check_writer()
+            self._wall_clock.check(change, dated=change in self._dated)
             check_proof()
             state.mark_written()
 
@@ -182,6 +188,7 @@ class MembershipWriter:
     def _check_withheld(self, change: Change) -> None:
         self._sources.check(change)
         self._pauses.check(change)
+        self._wall_clock.check(change, dated=change in self._dated)
 
     async def _check_writer(self) -> None:
         """Stop the run if the journal belongs to another writer by now, or if the process was suspended."""

@@ -20,7 +20,15 @@ from worker.core.model.plan_digest import plan_digest
 from worker.core.model.ports import OpenIntent, RunHistory, Source
 from worker.core.model.source_history import SourceRecord
 from worker.core.planning import grace_period, local_dates, planner, unclear_writes, undo
-from worker.core.safety import attach_first, flap_detection, guard, refusal_backoff, source_shrinkage, window
+from worker.core.safety import (
+    attach_first,
+    clock_trust,
+    flap_detection,
+    guard,
+    refusal_backoff,
+    source_shrinkage,
+    window,
+)
 from worker.engine import ownership, reader, run_context, source_watch
 
 _RECENT = datetime.timedelta(days=30)
@@ -90,6 +98,7 @@ class PlanBuilder:
         self._journal = context.journal
         self._cancellation = context.cancellation
         self._clock = context.clock
+        self._wall_clock = context.wall_clock
         self.ownership = ownership.Ownership(rules.account, context.journal, account_reader, adopt=rules.adopt_journal)
 
     async def build(self, *, approved: str | None = None) -> PlanResult:
@@ -109,8 +118,10 @@ class PlanBuilder:
                 desired, rows=tuple(dataclasses.replace(row, starts=None) for row in desired.rows)
             )
             actual = await self._reader.read(begun)
+            await self._wall_clock.learn()
         begun = local_dates.localize(begun, actual.fleets, self._rules.find_zone)
-        return planner.plan(desired=begun, actual=actual, now=self._clock.now(), mode=self._rules.mode)
+        plan = planner.plan(desired=begun, actual=actual, now=self._clock.now(), mode=self._rules.mode)
+        return clock_trust.restrict(plan, self._wall_clock.judge())
 
     async def export(self) -> Actual:
         """Read everything that Charge holds. Raises errors.ReadingError if that cannot be read completely."""
@@ -124,11 +135,12 @@ class PlanBuilder:
         desired = undo.required_reading(run, changes)
         async with self._cancellation.reading():
             actual = await self._reader.read(desired)
-        plan = undo.plan_inverse(run, changes, actual)
-        now = self._clock.now()
+            await self._wall_clock.learn()
+        judged = self._wall_clock.judge()
+        plan = clock_trust.restrict(undo.plan_inverse(run, changes, actual), judged)
         # Without the window: the run to undo is in it, and would make its own inverse look like too much.
-        decision = guard.evaluate(plan, actual, self._rules.limits, approvals=await self._approvals(now=now))
-        guarded = self._guarded(plan, decision, sources=(), actual=actual, now=now)
+        decision = guard.evaluate(plan, actual, self._rules.limits, approvals=await self._approvals(judged))
+        guarded = self._guarded(plan, decision, judged, sources=(), actual=actual)
         return PlanResult(desired, actual, guarded, members=plan.members)
 
     async def read(self) -> tuple[Desired, Actual]:
@@ -140,6 +152,7 @@ class PlanBuilder:
         desired = await self.sources.read()
         actual = await self._reader.read(desired)
         await self.ownership.check_fleets(actual)
+        await self._wall_clock.learn()
         return desired, actual
 
     async def plan(
@@ -154,32 +167,25 @@ class PlanBuilder:
 
         `open_intents` are the writes of earlier runs that the reading leaves unclear.
         """
-        now = self._clock.now()
+        judged = self._wall_clock.judge()
         desired = local_dates.localize(desired, actual.fleets, self._rules.find_zone)
-        absences, resolutions = await self._journal.absences(), await self._journal.resolutions()
-        plan = planner.plan(
-            desired=desired,
-            actual=actual,
-            now=now,
-            mode=self._rules.mode,
-            absences=absences,
-            remembered=resolutions,
-        )
-        grace = grace_period.apply_grace_period(plan, absences, grace=self._rules.grace, now=now)
+        resolutions = await self._journal.resolutions()
+        grace = await self._plan_changes(desired, actual, judged, resolutions=resolutions)
         unclear = unclear_writes.sort_out(open_intents, frozenset(grace.plan.changes))
-        in_force = await self._journal.pauses(now=now)
+        in_force = await self._journal.pauses(now=judged.earliest)
         problems = sorted({*grace.plan.problems, *unclear.problems, *pauses.notes(in_force)})
         plan = dataclasses.replace(grace.plan, problems=tuple(problems))
         records = await self._journal.source_records()
-        history = await self._history(plan, resolutions=resolutions, records=records, now=now)
-        approvals = await self._approvals(approved, now=now)
+        history = await self._history(plan, resolutions=resolutions, records=records, now=judged.earliest)
+        approvals = await self._approvals(judged, approved)
         decision = guard.evaluate(plan, actual, self._rules.limits, history, approvals)
         decision = _allow_resending(decision, unclear)
-        guarded = self._guarded(plan, decision, sources=desired.sources, actual=actual, now=now)
+        guarded = self._guarded(plan, decision, judged, sources=desired.sources, actual=actual)
         refusals = await self._journal.refusals(guarded.concerned.keys()) if plan.changes else {}
-        postponed = refusal_backoff.postponed(plan.changes, refusals, now)
+        postponed = refusal_backoff.postponed(plan.changes, refusals, judged.now)
         left_out = pauses.left_out(guarded.changes, in_force)
         unsent = [*(held.change for held in guarded.held), *left_out]
+        boundary = grace_period.next_boundary(desired.rows, grace_ends=grace.next_end, now=judged.now)
         return PlanResult(
             desired,
             actual,
@@ -196,17 +202,34 @@ class PlanBuilder:
             newly_absent=grace.newly_absent,
             returned=grace.returned,
             members=plan.members,
-            source_records=source_shrinkage.updated_records(
-                plan.sources, records, held=decision.shrunk, approved=decision.accepted, now=now
-            ),
+            source_records=_source_records(plan, decision, records, judged),
             spent=decision.approval if decision.accepted else None,
             pauses=in_force,
             left_out=left_out,
-            next_boundary=_earliest(
-                grace_period.next_boundary(desired.rows, grace_ends=grace.next_end, now=now),
-                *(pause.until for pause in in_force),
-            ),
+            next_boundary=_earliest(boundary, *(pause.until for pause in in_force)) if judged.trusted else None,
         )
+
+    async def _plan_changes(
+        self,
+        desired: Desired,
+        actual: Actual,
+        judged: clock_trust.Judgement,
+        *,
+        resolutions: Resolutions,
+    ) -> grace_period.GracePeriodResult:
+        """Plan, and take out what is not due; by a clock that is not trusted, everything that rests on the time."""
+        absences = await self._journal.absences()
+        plan = planner.plan(
+            desired=clock_trust.certainly_desired(desired, judged),
+            actual=actual,
+            now=judged.now,
+            mode=self._rules.mode,
+            absences=absences,
+            remembered=resolutions,
+        )
+        if not judged.trusted:  # nor is any absence recorded or forgotten
+            return grace_period.GracePeriodResult(clock_trust.restrict(plan, judged))
+        return grace_period.apply_grace_period(plan, absences, grace=self._rules.grace, now=judged.now)
 
     async def _history(
         self, plan: Plan, *, resolutions: Resolutions, records: Mapping[str, SourceRecord], now: datetime.datetime
@@ -226,26 +249,28 @@ class PlanBuilder:
         length = self._rules.limits.window_length
         return window.Window(await self._journal.recent_changes(since=now - length), length)
 
-    async def _approvals(self, digest: str | None = None, *, now: datetime.datetime) -> guard.Approvals:
-        """Return the digests that are approved at `now`, in the journal or by this run's own `digest`."""
-        recorded = await self._journal.approvals(now=now)
+    async def _approvals(self, judged: clock_trust.Judgement, digest: str | None = None) -> guard.Approvals:
+        """Return the digests that are approved now, in the journal or by this run's own `digest`."""
+        if not judged.trusted:  # an approval is valid for a time
+            return guard.Approvals(self._rules.account, frozenset())
+        recorded = await self._journal.approvals(now=judged.now)
         return guard.Approvals(self._rules.account, recorded | ({digest} if digest else set()))
 
     def _guarded(
         self,
         plan: Plan,
         decision: guard.Decision,
+        judged: clock_trust.Judgement,
         *,
         sources: tuple[SourceRevision, ...],
         actual: Actual,
-        now: datetime.datetime,
     ) -> GuardedPlan:
         """Return the one object that is shown, saved and applied."""
         requests = _requests(decision.allowed, plan, actual.requests)
         drivers, fleets = concerned_ids(decision.allowed, decision.held, plan.problems)
         return GuardedPlan(
             account=self._rules.account,
-            created=now,
+            created=judged.now,
             sources=sources,
             changes=decision.allowed,
             held=decision.held,
@@ -255,7 +280,8 @@ class PlanBuilder:
             drivers=plan.drivers,
             cost=Cost(requests, round(requests / self._rules.requests_per_second, 1)),
             digest=plan_digest(self._rules.account, decision.allowed, (held.change for held in decision.held)),
-            unsettled=bool(plan.unresolved or plan.incomplete),
+            unsettled=bool(plan.unresolved or plan.incomplete) or not judged.trusted,
+            dated=plan.dated.intersection(decision.allowed),
             approved=decision.approved,
             approval=decision.approval,
             shrunk=decision.shrunk,
@@ -263,6 +289,17 @@ class PlanBuilder:
             people={driver: actual.people[driver].cleaned for driver in sorted(drivers & actual.people.keys())},
             fleet_names={fleet: clean(actual.fleets[fleet].name) for fleet in sorted(fleets & actual.fleets.keys())},
         )
+
+
+def _source_records(
+    plan: Plan, decision: guard.Decision, records: Mapping[str, SourceRecord], judged: clock_trust.Judgement
+) -> dict[str, SourceRecord]:
+    """Return what the journal remembers of the sources from now on: their sizes, each with the time of its reading."""
+    if not judged.trusted:
+        return {}
+    return source_shrinkage.updated_records(
+        plan.sources, records, held=decision.shrunk, approved=decision.accepted, now=judged.now
+    )
 
 
 def _requests(changes: Sequence[Change], plan: Plan, reading: int) -> int:

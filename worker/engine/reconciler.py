@@ -12,7 +12,7 @@ import structlog
 
 from worker.core.model import pauses
 from worker.core.model.actual import Actual
-from worker.core.model.errors import FleetSyncError, JournalError, Paused
+from worker.core.model.errors import ClockNotTrusted, FleetSyncError, JournalError, Paused
 from worker.core.model.identifiers import DriverId
 from worker.core.model.outcomes import ChangeResult, Outcome, Unknown
 from worker.core.model.people import Person
@@ -21,7 +21,7 @@ from worker.core.model.ports import OpenIntent
 from worker.core.model.problem import Problem
 from worker.core.model.report import Report
 from worker.core.planning import observation, unclear_writes
-from worker.core.safety import attach_first
+from worker.core.safety import attach_first, clock_trust
 from worker.engine import applier, pause_watch, plan_builder, reader, run_context, source_watch, verification
 
 log = structlog.get_logger()
@@ -69,6 +69,7 @@ class Reconciler:
         self._applier = account_applier
         self._journal = context.journal
         self._cancellation = context.cancellation
+        self._wall_clock = context.wall_clock
         self._show = show
 
     async def reconcile(self, *, trigger: str, approved: str | None = None) -> Report:
@@ -105,13 +106,14 @@ class Reconciler:
                 actual = await self._reader.drivers({change.driver for change in saved.changes})
                 await self._builder.ownership.check_fleets(actual)
                 await self._builder.ownership.claim(actual, saved_names=saved.fleet_names)
+                await self._wall_clock.learn()
                 still_open = await self._recover(left_open, actual)
         except FleetSyncError as error:
             return await self._finish(self._report(saved, error=error), trigger="apply")
         saved = dataclasses.replace(saved, people=_people(saved, actual))
         unclear = unclear_writes.sort_out(still_open, frozenset(saved.changes))
         stale = {change: outcome for change in saved.changes if (outcome := observation.stale_reason(change, actual))}
-        skipped = unclear.unless_sent(_skipped(saved, unclear) | stale)
+        skipped = unclear.unless_sent(_skipped(saved, unclear, self._wall_clock.judge()) | stale)
         to_apply = _ToApply(
             saved, skipped, unclear.resendable, _seen_now(saved, actual), actual, ignore_pauses=during_pause
         )
@@ -144,6 +146,8 @@ class Reconciler:
             return []
         retrieved = await self._reader.drivers(observation.unread_drivers(left_open, actual))
         now, late_effects = self._context.clock.now(), self._context.options.late_effects
+        if not self._wall_clock.judge().trusted:
+            late_effects = datetime.timedelta.max  # how long ago the last attempt was is not known
         settled = [
             settled
             for reading in (actual, retrieved)
@@ -173,6 +177,7 @@ class Reconciler:
             statuses=to_apply.actual.inactive,
             approved=guarded.approved,
             names=guarded.names,
+            dated=guarded.dated,
         )
         plan_result = to_apply.plan_result
         try:
@@ -212,11 +217,15 @@ class Reconciler:
             return run_report
         try:
             await self._journal.finish(run_report, trigger=trigger)
-            if (keep := self._context.options.keep) is not None:
+            if (keep := self._context.options.keep) is not None and self._may_prune(run_report):
                 await self._journal.prune(before=_start_of_day(run_report.finished - keep))
         except JournalError as error:
             return dataclasses.replace(run_report, error=run_report.error or error)
         return run_report
+
+    def _may_prune(self, run_report: Report) -> bool:
+        """Return whether the clock may say which runs are old: a run that failed may not even have compared it."""
+        return run_report.error is None and self._wall_clock.judge().trusted
 
     def _report(
         self,
@@ -227,7 +236,10 @@ class Reconciler:
         error: FleetSyncError | None = None,
         paused: bool = False,
     ) -> Report:
-        """Sum the run up as of now."""
+        """Sum the run up as of now. A clock that was set during the run is a problem too."""
+        judged, known = self._wall_clock.judge(), guarded.problems if guarded else ()
+        if not judged.trusted and ClockNotTrusted.code not in {problem.code for problem in known}:
+            problems = (*problems, judged.problem)
         return Report(
             run=self._context.run,
             started=self._started,
@@ -241,10 +253,13 @@ class Reconciler:
         )
 
 
-def _skipped(saved: GuardedPlan, unclear: unclear_writes.UnclearWrites) -> dict[Change, Outcome]:
-    """Return the changes of a saved plan that wait: for an unclear write, or for an attach that is held."""
+def _skipped(
+    saved: GuardedPlan, unclear: unclear_writes.UnclearWrites, judged: clock_trust.Judgement
+) -> dict[Change, Outcome]:
+    """Return the changes of a saved plan that wait: for an unclear write, a held attach, or a clock that is trusted."""
     held = [held.change for held in saved.held]
-    return attach_first.skipped_changes(saved.changes, unclear.waiting, held=held)
+    forbidden = clock_trust.forbidden(saved, judged)
+    return attach_first.skipped_changes(saved.changes, {**unclear.waiting, **forbidden}, held=held)
 
 
 def _people(saved: GuardedPlan, actual: Actual) -> dict[DriverId, Person]:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from worker.core.model.identifiers import FleetId, IntentKey, RunId
 from worker.core.model.ports import Charge, Clock, Journal, Progress
-from worker.engine import cancellation, concurrency, request_executor
+from worker.engine import cancellation, clock_check, concurrency, request_executor
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -32,7 +32,10 @@ class RunOptions:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RunContext:
-    """One run and its surroundings. `new_key` returns idempotency keys, of which no two are alike."""
+    """One run and its surroundings. To be made when the run begins.
+
+    `new_key` returns idempotency keys, of which no two are alike.
+    """
 
     run: RunId
     charge: Charge
@@ -42,6 +45,12 @@ class RunContext:
     progress: Progress
     new_key: Callable[[], IntentKey]
     options: RunOptions = RunOptions()
+    wall_clock: clock_check.ClockCheck = dataclasses.field(init=False)
+
+    def __post_init__(self) -> None:
+        """Note what the clocks show: the run begins now."""
+        check = clock_check.ClockCheck(charge=self.charge, journal=self.journal, clock=self.clock)
+        object.__setattr__(self, "wall_clock", check)
 
     @property
     def cancellation(self) -> cancellation.Cancellation:

@@ -123,6 +123,12 @@ REMEMBER = """
     FROM json_rows(:rows) WHERE true
     ON CONFLICT (account, reference) DO UPDATE SET target = excluded.target, remembered = excluded.remembered
 """
+NEWEST_ENTRY = """
+    SELECT started, finished,
+        (SELECT max(recorded) FROM intents WHERE intents.account = runs.account AND run_number = number) AS recorded,
+        (SELECT max(settled) FROM intents WHERE intents.account = runs.account AND run_number = number) AS settled
+    FROM runs WHERE account = :account ORDER BY started DESC LIMIT 1
+"""
 ABSENCES = "SELECT driver, fleet, since FROM absences WHERE account = :account"
 ADD_ABSENCES = """
     INSERT INTO absences (account, driver, fleet, since)

@@ -235,6 +235,11 @@ class SqlJournal(sql_names.SqlNames, sql_pauses.SqlPauses):
         """Return our newest writes to each membership of these drivers that took effect."""
         return row_codec.latest(await self._ask_for(queries.LATEST, drivers, {"most": most}))
 
+    async def newest_entry(self) -> datetime.datetime | None:
+        """Return the time of the newest entry about a run."""
+        times = [each for row in await self._ask(queries.NEWEST_ENTRY) for each in dict(row).values() if each]
+        return row_codec.time(max(times)) if times else None
+
     async def absences(self) -> Mapping[Membership, datetime.datetime]:
         """Return since when each membership is absent from the sources."""
         rows = await self._ask(queries.ABSENCES)
@@ -322,12 +327,8 @@ class SqlJournal(sql_names.SqlNames, sql_pauses.SqlPauses):
 
     async def approve(self, digest: str, *, now: datetime.datetime, until: datetime.datetime, by: str = "") -> None:
         """Allow the held changes of exactly this plan until then. Any process may."""
-        approval = {
-            "digest": digest,
-            "approved": format_time(now),
-            "approved_by": row_codec.text(by),
-            "until": format_time(until),
-        }
+        times = {"approved": format_time(now), "until": format_time(until)}
+        approval = {"digest": digest, "approved_by": row_codec.text(by), **times}
         await self._run(
             lambda: self._reader.write_unlocked(lambda database: database.execute(queries.APPROVE, approval)),
             limiter=self._reading,

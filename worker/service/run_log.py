@@ -42,7 +42,8 @@ class RunLog:
         if finished.guarded is not None:
             for problem in sorted(problems - self._known):
                 level = logging.INFO if problem.note else logging.WARNING
-                log.log(level, "problem", where=problem.where, message=problem.message)
+                fields = {"code": problem.code, "remedy": problem.remedy} if problem.code else {}
+                log.log(level, "problem", where=problem.where, message=problem.message, **fields)
             self._known = problems
         is_requested_stop = isinstance(finished.error, Stopped)
         log.log(

@@ -15,6 +15,7 @@ import worker
 from worker.core.model.desired import SourceRevision
 from worker.core.model.errors import (
     ChargeError,
+    ClockNotTrusted,
     DesiredError,
     FleetSyncError,
     JournalError,
@@ -199,9 +200,19 @@ class ServiceState:
         self.mark_ok(_PROVEN_BY_FAILURE[part] if part or finished.error is None else ())
         if part is not None and finished.error is not None:
             self.mark_failed(part, finished.error)
+        self._record_clock(finished)
         if self._plan_result is not None:
             self._record_fleets(self._plan_result, finished)
         self._plan_result = None
+
+    def _record_clock(self, finished: Report) -> None:
+        """Record whether the run trusted the clock; a run without a plan may not have judged it."""
+        planned = finished.guarded.problems if finished.guarded else ()
+        wrong = [each for each in (*planned, *finished.problems) if each.code == ClockNotTrusted.code]
+        if wrong:
+            self.mark_failed(status.Part.CLOCK, ClockNotTrusted(wrong[0].message))
+        elif finished.guarded is not None:
+            self.mark_ok([status.Part.CLOCK])
 
     def _record_fleets(self, plan_result: plan_builder.PlanResult, finished: Report) -> None:
         """Count the fleets after the run, and keep the names of the drivers it was about."""

@@ -5,7 +5,9 @@ pages, `desired` is what the sources want.
 """
 
 import dataclasses
-from collections.abc import Mapping
+import datetime
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from worker.core.model.desired import DriverRef
 from worker.core.model.identifiers import DriverId, FleetId
@@ -67,3 +69,22 @@ class Actual:
         """Return the statuses of drivers and fleets that are not active, by id."""
         statuses = {str(driver): status for driver, status in self.statuses.items()}
         return statuses | {fleet.id: fleet.status for fleet in self.fleets.values() if fleet.status != "active"}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StatedTime:
+    """The time that a reply of Charge stated, and this machine's uptime then, in seconds.
+
+    The uptime is that half-way between request and reply. Charge states whole seconds, rounded down.
+    """
+
+    time: datetime.datetime
+    uptime: float
+
+
+class TimeSource(Protocol):
+    """States what time it is: the part of `ports.Charge` that sends nothing."""
+
+    def stated_times(self) -> Sequence[StatedTime]:
+        """Return what time the newest readings stated, the newest last. Few or none if replies state no time."""
+        ...

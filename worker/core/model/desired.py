@@ -114,6 +114,11 @@ class Row:
     ends: datetime.datetime | None = None
     note: str = ""
 
+    @property
+    def undated(self) -> bool:
+        """Return whether the row always wants the membership: it has neither a start nor an end."""
+        return self.starts is None and self.ends is None
+
     def active(self, now: datetime.datetime) -> bool:
         """Return whether the row wants the membership at `now`."""
         return (self.starts is None or self.starts <= now) and not self.over(now)

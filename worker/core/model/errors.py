@@ -9,6 +9,7 @@
     ├── JournalError          the journal cannot be opened or written, so nothing is written to Charge either
     │   ├── JournalBusy       another process writes to it
     │   └── ForeignJournal    it belongs to another account
+    ├── ClockNotTrusted       this machine's clock differs from Charge's: a run does less
     ├── UnknownRun            the journal has no such run
     ├── Stopped               a signal ended the run; writes in flight were finished
     ├── ProcessSuspended      the process was suspended for so long that its plan may be out of date
@@ -121,6 +122,13 @@ class ForeignJournal(JournalError):
         "Correct `charge.base_url`, the key or `[journal] url`. To use this journal for the new account, give"
         " `--adopt-journal`: `fleet-sync plan --adopt-journal` shows what would change. Nothing was changed."
     )
+
+
+class ClockNotTrusted(FleetSyncError):
+    """This machine's clock differs from Charge's. It ends no run, but what rests on the time is not done."""
+
+    code = "clock_not_trusted"
+    remedy = "Set this machine's clock, and keep it right with NTP."
 
 
 class UnknownRun(FleetSyncError):

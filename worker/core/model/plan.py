@@ -74,6 +74,7 @@ class Plan:
     trusted. `resolutions` maps e-mail addresses, metadata and fleet names to what they resolve to. `unjudged` are known
     absences that this run can neither confirm nor refute; `later` are memberships whose detach waits for the end of its
     grace period. `concerned` has every driver with a change. `sources` are the sizes of the sources that were read.
+    `dated` are the attaches that only rows with a `from` or an `until` ask for.
     """
 
     changes: tuple[Change, ...]
@@ -89,6 +90,7 @@ class Plan:
     later: frozenset[Membership] = frozenset()
     concerned: Mapping[DriverId, ConcernedDriver] = dataclasses.field(default_factory=dict)
     sources: Mapping[str, SourceSize] = dataclasses.field(default_factory=dict)
+    dated: frozenset[Change] = frozenset()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -112,11 +114,12 @@ class Cost:
 class GuardedPlan:
     """A plan after the guard: the very object that is shown, saved, approved and applied.
 
-    `changes` are allowed and `held` are not; together they are the whole plan. `unsettled` means that a reference did
-    not resolve or a listing is incomplete, so the plan may not cover everything. `approved` are those of the allowed
-    changes that a guard held until the digest `approval` was approved. `shrunk` are the sources that lost too many
-    rows. `held_digest` is what approves the held changes and these sources; it is empty without any. `people` and
-    `fleet_names` have the harmless names of those that the plan is about; no digest covers them.
+    `changes` are allowed and `held` are not; together they are the whole plan. `unsettled` means that the plan may not
+    cover everything: a reference did not resolve, a listing is incomplete, or the clock is not trusted. `approved` are
+    those of the allowed changes that a guard held until the digest `approval` was approved. `shrunk` are the sources
+    that lost too many rows. `held_digest` is what approves the held changes and these sources; it is empty without any.
+    `people` and `fleet_names` have the harmless names of those that the plan is about; no digest covers them. `dated`
+    are the attaches that only rows with dates ask for.
     """
 
     account: Account
@@ -137,6 +140,7 @@ class GuardedPlan:
     concerned: Mapping[DriverId, ConcernedDriver] = dataclasses.field(default_factory=dict, compare=False)
     people: Mapping[DriverId, Person] = dataclasses.field(default_factory=dict, compare=False)
     fleet_names: Mapping[FleetId, str] = dataclasses.field(default_factory=dict, compare=False)
+    dated: frozenset[Change] = frozenset()
     held_digest: str = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:

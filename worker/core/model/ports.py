@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NewType, Protocol
 
 from worker.core.model import registers
-from worker.core.model.actual import Driver, Fleet
+from worker.core.model.actual import Driver, Fleet, TimeSource
 from worker.core.model.desired import SourceReading
 from worker.core.model.identifiers import Account, DriverId, FleetId, IntentKey, Membership, Resolutions, RunId
 from worker.core.model.outcomes import Outcome
@@ -39,10 +39,7 @@ class DriverPage:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FleetPage:
-    """One page of fleets; `next` is `None` at the end of the listing.
-
-    `malformed` are the fleets whose object cannot be read; `unidentified` counts the objects without a valid id.
-    """
+    """One page of fleets, with the same fields as a `DriverPage`."""
 
     fleets: tuple[Fleet, ...]
     next: Cursor | None
@@ -58,8 +55,8 @@ class WriteReply:
     request_id: str | None = None
 
 
-class Charge(Protocol):
-    """The remote API. Each method sends one request once, and raises `errors.ChargeError` if it fails."""
+class Charge(TimeSource, Protocol):
+    """The remote API. Each async method sends one request once, and raises `errors.ChargeError` if it fails."""
 
     async def fleets_page(self, cursor: Cursor | None) -> FleetPage:
         """Return the first page of fleets, or the one at `cursor`."""
@@ -143,10 +140,7 @@ class PastRefusals:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class OwnWrite:
-    """A write of ours that took effect.
-
-    `row` is the fingerprint of the row that asked for it; `run_started` is when its run began to read.
-    """
+    """A write of ours that took effect, for the row with the fingerprint `row`; its run began at `run_started`."""
 
     action: Action
     row: str
@@ -270,6 +264,10 @@ class Journal(SourceMemory, Protocol):
 
     async def pauses(self, *, now: datetime.datetime) -> tuple[Pause, ...]:
         """Return the pauses in force, the oldest first."""
+        ...
+
+    async def newest_entry(self) -> datetime.datetime | None:
+        """Return the time of the newest entry about a run, or None if there is none."""
         ...
 
     async def absences(self) -> Mapping[Membership, datetime.datetime]:

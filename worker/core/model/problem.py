@@ -14,16 +14,19 @@ _PLACE = re.compile(r"(.*):([0-9]{1,9}):([0-9]{1,9})", re.DOTALL)
 class Problem:
     """A message for the operator and its place (`file:line:column`, an id or a setting).
 
-    A `note` is harmless and needs no action. It is not written to JSON, and does not count in comparisons.
+    A `note` is harmless and needs no action. It is not written to JSON, and does not count in comparisons. Some
+    problems have a stable `code` and a `remedy`.
     """
 
     where: str
     message: str
     note: bool = dataclasses.field(default=False, compare=False)
+    code: str = ""
+    remedy: str = ""
 
     def __str__(self) -> str:
-        """Return the problem as one line."""
-        return f"{self.where}: {self.message}"
+        """Return the problem as one line, with its remedy."""
+        return f"{self.where}: {self.message}" + (f". {self.remedy}" if self.remedy else "")
 
     def __lt__(self, other: "Problem") -> bool:
         """Compare by `order`."""

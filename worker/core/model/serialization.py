@@ -87,8 +87,13 @@ def change_document(each: Change) -> Document:
 
 
 def problem_document(each: Problem) -> Document:
-    """Return one problem."""
-    return {"where": each.where, "message": each.message}
+    """Return one problem; `code` and `remedy` are null unless it has its own."""
+    return {
+        "where": each.where,
+        "message": each.message,
+        "code": each.code or None,
+        "remedy": each.remedy or None,
+    }
 
 
 def report_document(finished: Report) -> Document:
@@ -124,14 +129,20 @@ def result_document(each: ChangeResult) -> Document:
 def saved_plan_document(guarded: GuardedPlan) -> Document:
     """Return a guarded plan as a saved plan holds it.
 
-    It has the fleets seen and wanted of each driver concerned too, and which changes are in it by which approval.
+    It also has the fleets seen and wanted of each driver concerned, which changes are in it by which approval, and
+    which ones only rows with dates ask for.
     """
     drivers = {
         driver: {"seen": sorted(each.seen), "wanted": sorted(each.wanted)}
         for driver, each in sorted(guarded.concerned.items())
     }
-    approved = [change_document(each) for each in guarded.changes if each in guarded.approved]
-    return {**plan_document(guarded), "approval": guarded.approval, "approved": approved, "drivers": drivers}
+    return {
+        **plan_document(guarded),
+        "approval": guarded.approval,
+        "approved": [change_document(each) for each in guarded.changes if each in guarded.approved],
+        "dated": [change_document(each) for each in guarded.changes if each in guarded.dated],
+        "drivers": drivers,
+    }
 
 
 def outcome_document(each: Outcome) -> Document:

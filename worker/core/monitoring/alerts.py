@@ -10,7 +10,7 @@ import datetime
 import enum
 from collections.abc import Iterator, Sequence
 
-from worker.core.model.errors import ChargeError, FleetSyncError, NotFound
+from worker.core.model.errors import ChargeError, ClockNotTrusted, FleetSyncError, NotFound
 from worker.core.model.identifiers import DriverId, FleetId
 from worker.core.model.outcomes import REFUSED_BEFORE, Deferred, Refused, Unknown
 from worker.core.model.people import clean
@@ -83,6 +83,7 @@ PARTS = {
     status.Part.KEY: ("Charge rejects the key", "no changes are made"),
     status.Part.JOURNAL: ("The journal cannot be written", "no changes are made"),
     status.Part.CHARGE: ("Charge does not reply properly", "no changes are made"),
+    status.Part.CLOCK: ("This machine's clock is not trusted", "no one is detached"),
     status.Part.SOURCE: ("The source cannot be read", "no changes are made"),
     status.Part.SETTINGS: ("The settings are invalid", "the last valid ones stay in use"),
 }
@@ -222,7 +223,10 @@ _REFUSED_REMEDIES = {
 def _problems(last: Report) -> Iterator[Alert]:
     planned = last.guarded.problems if last.guarded else ()
     for problem in (*planned, *last.problems):
-        yield Alert(Kind.NOTE if problem.note else Kind.PROBLEM, problem.where, message=problem.message)
+        if problem.code == ClockNotTrusted.code:
+            continue  # it is a broken part
+        kind = Kind.NOTE if problem.note else Kind.PROBLEM
+        yield Alert(kind, problem.where, message=problem.message, remedy=problem.remedy, code=problem.code)
 
 
 def counted(changes: Sequence[Change]) -> str:

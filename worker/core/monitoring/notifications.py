@@ -154,6 +154,7 @@ _RECOVERED = {
     status.Part.JOURNAL.value: "The journal can be written again.",
     status.Part.CHARGE.value: "Charge replies again.",
     status.Part.KEY.value: "Charge accepts the key again.",
+    status.Part.CLOCK.value: "This machine's clock is right again.",
     RUN: "The last run succeeded.",
     Kind.HELD.value: "No changes are held any more.",
     Kind.REFUSED.value: "Charge no longer refuses any change.",

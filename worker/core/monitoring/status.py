@@ -37,6 +37,7 @@ class Part(enum.StrEnum):
     JOURNAL = "journal"
     CHARGE = "charge"
     KEY = "key"
+    CLOCK = "clock"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -58,6 +58,7 @@ def plan(
         resolutions=resolved.resolutions,
         concerned=_concerned(changes, resolved, actual),
         sources=_sizes(desired, resolved),
+        dated=frozenset(change for change in attaches if (change.driver, change.fleet) not in resolved.undated),
         unjudged=frozenset(each for each in absences if _unjudged(each, resolved, exact, shrinkable)),
     )
 
@@ -67,7 +68,8 @@ class _ResolvedRows:
     """The rows, resolved to ids.
 
     `wanted` are memberships of active rows; `released` those of inactive rows only. `further` are rows that want a
-    membership for other times than its first row. A fleet is `unclear` if a row of it does not resolve; a driver is
+    membership for other times than its first row; `undated` are memberships that a row without dates wants. A fleet is
+    `unclear` if a row of it does not resolve; a driver is
     `waiting` if an unresolved row may mean this driver, or may want this driver in a fleet.
     """
 
@@ -76,6 +78,7 @@ class _ResolvedRows:
     wanted: dict[Membership, Row] = dataclasses.field(default_factory=dict)
     released: dict[Membership, Row] = dataclasses.field(default_factory=dict)
     further: dict[object, Row] = dataclasses.field(default_factory=dict)
+    undated: set[Membership] = dataclasses.field(default_factory=set)
     unclear: set[FleetId] = dataclasses.field(default_factory=set)
     waiting: set[DriverId] = dataclasses.field(default_factory=set)
     problems: list[Problem] = dataclasses.field(default_factory=list)
@@ -123,6 +126,8 @@ class _ResolvedRows:
                 self.waiting.add(driver)
         else:
             self._keep(self.wanted if active else self.released, (driver, fleet), row)
+            if row.undated:
+                self.undated.add((driver, fleet))
 
     def _keep(self, rows: dict[Membership, Row], membership: Membership, row: Row) -> None:
         """Keep the first row of a membership; report a row that repeats one through other references."""
