@@ -390,22 +390,3 @@ async def test_null_lists_and_unknown_fields_read_like_any_other(form: quirks.Qu
     actual = await account_harness.read({VANS: [A], DEPOT: ["b" * 32 + "@example.com"]})
     assert actual.memberships == {A: frozenset({VANS}), B: frozenset()}
     assert actual.incomplete == {}
-
-
-async def test_a_driver_that_becomes_readable_must_fit_the_total_that_it_excused() -> None:
-    """A fleet's total is one too low, and one of its drivers is malformed in the listing: the numbers agree."""
-    held = big_accounts.beside_a_crowd(harness.state_of({VANS: [A, B]}))
-    account = harness.Harness(held)
-    account.sandbox.quirks = quirks.Quirks(total_drivers_offset=-1)
-    account.sandbox.faults = big_accounts.fault_where("malformed", big_accounts.page(VANS))
-    actual = await account.read({VANS: [A, B]})
-    assert set(actual.memberships) == {A, B}
-    assert set(actual.incomplete) == {VANS}
-
-
-async def test_a_driver_that_becomes_readable_and_fits_the_total_leaves_the_fleet_complete() -> None:
-    account = harness.Harness(big_accounts.beside_a_crowd(harness.state_of({VANS: [A, B]})))
-    account.sandbox.faults = big_accounts.fault_where("malformed", big_accounts.page(VANS))
-    actual = await account.read({VANS: [A, B]})
-    assert set(actual.memberships) == {A, B}
-    assert not actual.incomplete

@@ -142,7 +142,7 @@ DEFECTS = (
         "worker/engine/driver_reader.py",
         "            self._directory_complete = False\n        await self.retrieve(rest)",
         "        await self.retrieve(rest)",
-        ("tests/engine/test_incomplete_directory.py",),
+        ("tests/engine/test_incomplete_listings.py",),
     ),
     Defect(
         "the first reason of a stop replaced by a later one",

@@ -63,7 +63,7 @@ DEFECTS = (
         "worker/engine/driver_reader.py",
         "            self._count_again(managed)\n",
         "            pass\n",
-        ("tests/engine/test_reader.py",),
+        ("tests/engine/test_incomplete_listings.py",),
     ),
     Defect(
         "recording as not made what an earlier attempt of this run may have done",
@@ -84,7 +84,7 @@ DEFECTS = (
         "worker/engine/applier.py",
         "                    await sources.look()\n",
         "                    pass\n",
-        PROOF,
+        ("tests/engine/test_source_watch.py",),
     ),
     Defect(
         "missing a row that moves to another source while they are read",
@@ -98,7 +98,7 @@ DEFECTS = (
         "worker/engine/source_watch.py",
         "self._superseded = True",
         "pass",
-        PROOF,
+        ("tests/engine/test_source_watch.py",),
     ),
     Defect(
         "stopping a run for a revision that says the same",
