@@ -24,6 +24,7 @@ MARKERS = {
     "docs/test_readme.py": "integration",
     "docs/test_reference.py": "integration",
     "e2e/": "integration",
+    "examples/": "real",
     "engine/test_faults.py": "integration",
     "journal/test_crashes.py": "integration",
     "journal/test_migrations.py": "integration",

@@ -82,6 +82,9 @@ def _defaults(page: pages.Page) -> Iterator[tuple[str, object]]:
 
 def _settings(sections: type[model.Settings]) -> Iterator[tuple[str, object]]:
     for name, field in sections.model_fields.items():
+        if name == "plugins":
+            yield name, list(field.default)
+            continue
         keys = source_kinds.FileSource if name == "sources" else type(field.default)
         yield from _keys(name, keys)
 

@@ -39,6 +39,8 @@ def test_the_settings_on_the_page_are_those_of_the_examples() -> None:
 def test_each_kind_has_settings_that_can_be_loaded(tmp_path: pathlib.Path) -> None:
     kinds = {"file"}
     for block in PAGE.blocks("toml")[len(NAMES) :]:
+        if "plugins" in block.text:
+            continue
         (tmp_path / "fleet-sync.toml").write_text(block.text)
         (source,) = source_factory.create(loader.load(tmp_path / "fleet-sync.toml", {}))
         kinds.add(source.kind)

@@ -241,6 +241,27 @@ DEFECTS = (
         COMMANDS,
     ),
     Defect(
+        "importing a plugin that is not named",
+        "worker/sources/plugin_loader.py",
+        "            yield Offer(",
+        "            entry.load()\n            yield Offer(",
+        ("tests/sources/test_plugin_loader.py",),
+    ),
+    Defect(
+        "replacing a built-in kind by a plugin",
+        "worker/sources/plugin_loader.py",
+        "if entry.name in taken:",
+        "if False:",
+        ("tests/sources/test_plugin_loader.py",),
+    ),
+    Defect(
+        "accepting unknown keys of a plugin",
+        "worker/sources/plugin.py",
+        'extra="forbid"',
+        'extra="ignore"',
+        ("tests/sources/test_plugin_loader.py",),
+    ),
+    Defect(
         "never reading a source without a cheap revision again",
         "worker/engine/source_watch.py",
         "revision is None and elapsed >= source.poll_seconds",

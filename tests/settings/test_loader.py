@@ -32,6 +32,8 @@ def test_the_annotated_file_keeps_the_order_of_the_code() -> None:
     shown = tomllib.loads(CONFIG.read_text())
     assert list(shown) == list(model.Settings.model_fields)
     for name, section in shown.items():
+        if name == "plugins":
+            continue
         described = source_kinds.FileSource if name == "sources" else model.Settings.model_fields[name].annotation
         assert described is not None
         keys = [

@@ -86,7 +86,7 @@ def test_the_sample_document_fits_its_schema_and_is_read() -> None:
         "sources: []",
         "sources: [{}]",
         "sources: [{path: ''}]",
-        "sources: [{path: a, kind: ldap}]",
+        "sources: [{kind: http, path: a}]",
         "sources: [{path: a}]\npase: {}",
         "sources: [{path: a}]\nsync: {mode: exat}",
         "sources: [{path: a}]\nstatus: {listen: ':1'}",

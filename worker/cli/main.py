@@ -48,6 +48,7 @@ COMMANDS = {
     "undo": ("plan_commands", "Show or save the inverse plan of a run."),
     "approve": ("approve", "Approve the held changes of exactly one plan."),
     "export": ("document_commands", "Write the memberships in Charge as a document."),
+    "sources": ("sources", "List the kinds of sources and where each comes from."),
     "schema": ("document_commands", "Print the JSON Schema of a file or a document."),
     "completion": ("completion", "Print the completion script of a shell."),
     "sandbox": ("sandbox", "Serve an imitation of the Charge API on this machine."),

@@ -20,8 +20,11 @@ from worker.sources import (
     file_source,
     http_login,
     http_source,
+    plugin,
     row_mapping,
 )
+
+_USER_AGENT = f"fleet-sync/{worker.__version__}"
 
 
 def create(settings: model.Settings) -> list[document_source.DocumentSource]:
@@ -49,6 +52,9 @@ def _fetcher(source: source_kinds.Source, settings: model.Settings) -> fetching.
                 source.run, settings.resolve_path("."), source.peek, source.timeout_seconds, source.env
             )
             return command_source.CommandFetcher(command, source.title)
+        case source_kinds.PluginSource():
+            context = plugin.Context(source.title, settings.resolve_path("."), _USER_AGENT, network.ssl_context)
+            return source.plugin_kind.create(source, context)
 
 
 def _file_fetcher(source: source_kinds.FileSource, settings: model.Settings) -> fetching.Fetcher:
@@ -72,7 +78,7 @@ def _http_fetcher(source: source_kinds.HttpSource, settings: model.Settings) -> 
     endpoint = http_source.Endpoint(
         source.url,
         http_source.connecting(_ssl_context(source, settings), proxy=source.proxy_url),
-        user_agent=f"fleet-sync/{worker.__version__}",
+        user_agent=_USER_AGENT,
         timeout=source.timeout_seconds,
         login=login,
         manifest=_manifest(source),

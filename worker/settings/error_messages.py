@@ -37,16 +37,17 @@ _EXAMPLES = {
 _NO_SOURCES = 'write at least one source: a line [[sources]], and below it a line path = "membership.yaml"'
 
 
-def describe(error: pydantic_core.ErrorDetails, data: Mapping[str, Any]) -> str:
-    """Return the message for one validation error of the settings in `data`."""
+def describe(error: pydantic_core.ErrorDetails, data: Mapping[str, Any], kinds: source_kinds.Kinds) -> str:
+    """Return the message for one validation error of the settings in `data`, which may use these kinds of sources."""
     path = [part for part in error["loc"] if isinstance(part, str)]
     key = ".".join(path)
     if error["type"] == "extra_forbidden":
-        return _unknown_section(path[0]) if len(path) == 1 else _unknown_key(path, _section(error, data))
+        return _unknown_section(path[0]) if len(path) == 1 else _unknown_key(path, _section(error, data, kinds))
     if error["loc"] == ("sources",) and error["type"] != "value_error":
         return _NO_SOURCES
     if error["type"] == "missing":
-        return f"{key} is missing: write {_EXAMPLES[path[-1]]}"
+        example = _EXAMPLES.get(path[-1], f"{path[-1]} = …")
+        return f"{key} is missing: write {example}"
     if error["type"] in ("model_type", "model_attributes_type"):
         heading = "[[sources]]" if key == "sources" else f"[{key}]"
         return f"{key} is a section: write a line {heading}, and its keys below it"
@@ -88,12 +89,14 @@ def _unknown_section(name: str) -> str:
     )
 
 
-def _section(error: pydantic_core.ErrorDetails, data: Mapping[str, Any]) -> type[section.Section]:
+def _section(
+    error: pydantic_core.ErrorDetails, data: Mapping[str, Any], kinds: source_kinds.Kinds
+) -> type[section.Section]:
     """Return the class of the section in which the error is."""
     name, *inner = error["loc"][:-1]
     if len(inner) > 1:
         return source_sections.SUBSECTIONS[str(inner[1])]
-    if inner and (described := source_kinds.section_of(data["sources"][inner[0]])):
+    if inner and (described := source_kinds.section_of(data["sources"][inner[0]], kinds)):
         return described
     return model.SECTIONS[str(name)]
 

@@ -16,8 +16,8 @@ import pydantic_core
 from worker.core.model.errors import SettingsError
 from worker.core.model.problem import Problem
 from worker.core.model.secret import redact
-from worker.settings import error_messages, model
-from worker.sources import positions
+from worker.settings import error_messages, model, source_kinds
+from worker.sources import plugin_loader, positions
 from worker.sources.formats import toml_format
 
 PREFIX = "FLEET_SYNC_"
@@ -43,10 +43,11 @@ def load(path: pathlib.Path | str, environ: Mapping[str, str]) -> model.Settings
     """
     document = _read(path)
     data, overrides, problems = _with_overrides(document.data, environ)
-    settings, invalid = _validated(data)
+    kinds = _kinds(data, document, str(path))
+    settings, invalid = _validated(data, kinds)
     for error in invalid:
         place = _place(str(path), document, error, overrides)
-        problems.append(Problem(place, redact(error_messages.describe(error, data))))
+        problems.append(Problem(place, redact(error_messages.describe(error, data, kinds))))
     if settings is None or problems:
         raise SettingsError(sorted(problems))
     return settings.in_folder(pathlib.Path(path).parent)
@@ -130,9 +131,30 @@ def _value(written: str, *, is_text: bool) -> object:
     return value if fits and set(parsed) == {"value"} else written
 
 
-def _validated(data: Mapping[str, Any]) -> tuple[model.Settings | None, list[pydantic_core.ErrorDetails]]:
+def _kinds(data: Mapping[str, Any], document: positions.Document, file: str) -> source_kinds.Kinds:
+    """Return the kinds of sources, with those of the plugins that the settings name.
+
+    Raises errors.SettingsError with every plugin that cannot be used: its sources cannot be checked without it.
+    """
+    kinds, problems = dict(source_kinds.KINDS), []
+    names = data.get("plugins")
+    for index, name in enumerate(names if isinstance(names, list) else ()):
+        try:
+            for kind, loaded in plugin_loader.load(str(name), taken=kinds).items():
+                kinds[kind] = source_kinds.plugin_source(kind, loaded)
+        except (plugin_loader.PluginError, ValueError) as error:
+            line, column = document.at(("plugins", index))
+            problems.append(Problem(f"{file}:{line}:{column}", redact(f"plugins: {error}")))
+    if problems:
+        raise SettingsError(problems)
+    return kinds
+
+
+def _validated(
+    data: Mapping[str, Any], kinds: source_kinds.Kinds
+) -> tuple[model.Settings | None, list[pydantic_core.ErrorDetails]]:
     try:
-        return model.Settings.model_validate(data), []
+        return model.Settings.model_validate(data, context={"kinds": kinds}), []
     except pydantic.ValidationError as error:
         found = error.errors(include_url=False, include_input=False)
         # pydantic also reports "no sources" when every source is invalid: that would only repeat what is wrong.

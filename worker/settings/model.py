@@ -243,6 +243,9 @@ class Notify(section.Section):
 class Settings(section.Section):
     """Settings of fleet-sync: one account, its sources, its limits, its journal."""
 
+    plugins: tuple[str, ...] = pydantic.Field(
+        default=(), strict=False, description="Installed distributions whose kinds of sources may be used."
+    )
     charge: Charge = Charge()
     sources: tuple[source_kinds.Source, ...] = pydantic.Field(
         min_length=1,

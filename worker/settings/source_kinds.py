@@ -6,13 +6,14 @@ the keys that all kinds share; `service.source_factory` makes the sources.
 
 import pathlib
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import pydantic
 import pydantic_core
 
 from worker.core.model.secret import KEY_PREFIX
 from worker.settings import source_sections, urls
+from worker.sources import plugin
 
 _Argv = Annotated[tuple[str, ...], pydantic.Field(strict=False)]
 
@@ -139,26 +140,53 @@ KINDS: Mapping[str, type[source_sections.DocumentSource]] = {
 """The class of each built-in kind of source."""
 
 
-def section_of(source: object) -> type[source_sections.DocumentSource] | None:
+class PluginSource(source_sections.DocumentSource):
+    """A source of a kind that a plugin adds. It also has the keys of that kind."""
+
+    model_config = pydantic.ConfigDict(json_schema_extra={"additionalProperties": True})
+
+    kind: str = pydantic.Field(description="Kind of source.", json_schema_extra={"not": {"enum": [*KINDS]}})
+
+    plugin_kind: ClassVar[plugin.AnyKind]
+
+    @property
+    def address(self) -> str:
+        """Return what the plugin says."""
+        return str(self.plugin_kind.address(self))
+
+
+Kinds = Mapping[str, type[source_sections.DocumentSource]]
+
+
+def plugin_source(name: str, kind: plugin.AnyKind) -> type[PluginSource]:
+    """Return the class of the sources of a plugin's kind. Raises ValueError if one of its keys is one of ours."""
+    if ours := sorted({*kind.settings.model_fields} & {*PluginSource.model_fields}):
+        raise ValueError(f'its kind "{name}" has a key "{ours[0]}", which all kinds have')
+    made = pydantic.create_model(name, __base__=(PluginSource, kind.settings))
+    made.plugin_kind = kind
+    return made
+
+
+def section_of(source: object, kinds: Kinds) -> type[source_sections.DocumentSource] | None:
     """Return the class of a source as the settings file writes it, or None if there is no such kind."""
     kind = source.get("kind", "file") if isinstance(source, dict) else "file"
-    return KINDS.get(kind) if isinstance(kind, str) else None
+    return kinds.get(kind) if isinstance(kind, str) else None
 
 
-def _by_kind(source: Any, _: pydantic.ValidatorFunctionWrapHandler) -> Any:
+def _by_kind(source: Any, _: pydantic.ValidatorFunctionWrapHandler, info: pydantic.ValidationInfo) -> Any:
     """Validate one source as its kind. The union alone would report the mistakes of every kind."""
-    if described := section_of(source):
+    kinds: Kinds = info.context["kinds"] if info.context else KINDS
+    if described := section_of(source, kinds):
         return described.model_validate(source)
-    *others, last = (f"'{kind}'" for kind in KINDS)
-    expected = f"{', '.join(others)} or {last}" if others else last
+    *others, last = (f"'{kind}'" for kind in kinds)
     wrong: pydantic_core.InitErrorDetails = {
         "type": "literal_error",
         "loc": ("kind",),
         "input": source["kind"],
-        "ctx": {"expected": expected},
+        "ctx": {"expected": f"{', '.join(others)} or {last}, or name the plugin that adds it in plugins"},
     }
     raise pydantic_core.ValidationError.from_exception_data("source", [wrong])
 
 
-Source = Annotated[FileSource | HttpSource | CommandSource, pydantic.WrapValidator(_by_kind)]
-"""One source, of the kind that its key `kind` names."""
+Source = Annotated[FileSource | HttpSource | CommandSource | PluginSource, pydantic.WrapValidator(_by_kind)]
+"""One source, of the kind that its key `kind` names: a built-in one, or one of the `kinds` in the context."""

@@ -1,0 +1,182 @@
+"""Every built-in kind of source keeps the contract that plugins keep."""
+
+import contextlib
+import http.server
+import json
+import pathlib
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from worker.core.model.errors import SettingsError
+from worker.core.model.ports import Source
+from worker.service import source_factory
+from worker.settings import loader
+from worker.sources import contract
+
+SECRET = "s3cr3t-of-the-source"
+
+
+def document(memberships: contract.Memberships) -> bytes:
+    return json.dumps({"fleets": {fleet: list(drivers) for fleet, drivers in memberships.items()}}).encode()
+
+
+class BuiltIn(contract.SourceContract):
+    """Makes sources from a settings file, as the program does."""
+
+    cancel_seconds = 30.0  # also on a machine that is busy
+    unknown_keys_error = SettingsError
+    name = ""
+
+    def source(self, keys: Mapping[str, Any], folder: pathlib.Path) -> Source:
+        lines = [f"{key} = {_toml(setting)}\n" for key, setting in {"kind": self.name, **keys}.items()]
+        (folder / "fleet-sync.toml").write_text(f"[[sources]]\n{''.join(lines)}")
+        (source,) = source_factory.create(loader.load(folder / "fleet-sync.toml", {}))
+        return source
+
+
+def _toml(setting: Any) -> str:
+    if isinstance(setting, dict):
+        return "{" + ", ".join(f"{key} = {json.dumps(text)}" for key, text in setting.items()) + "}"
+    return json.dumps(setting)
+
+
+class FileOrigin(contract.Origin):
+    """A JSON file: no part of JSON is valid. Nothing on a disk can stall."""
+
+    cuts = 20
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        self.keys = {"path": "people.json"}
+        self._path = folder / "people.json"
+
+    async def publish(self, memberships: contract.Memberships) -> None:
+        self._path.write_bytes(document(memberships))
+
+    async def cut(self, place: int) -> None:
+        whole = self._path.read_bytes()
+        self._path.write_bytes(whole[: len(whole) * place // self.cuts])
+
+    async def stall(self) -> None:
+        pass
+
+
+class TestFile(BuiltIn):
+    name = "file"
+
+    @pytest.fixture
+    def origin(self, tmp_path: pathlib.Path) -> contract.Origin:
+        return FileOrigin(tmp_path)
+
+
+class HttpOrigin(contract.Origin):
+    """A server that knows versions, demands a password, and cuts bodies."""
+
+    cuts = 20
+    secrets = (SECRET,)
+
+    def __init__(self, url: str, folder: pathlib.Path) -> None:
+        (folder / "password").write_text(SECRET)
+        self.keys = {
+            "url": f"{url}/people.json?key={SECRET}",
+            "username": "hr",
+            "password_file": "password",
+            "poll_seconds": 5,
+        }
+        self.body = b""
+        self.length: int | None = None
+        self.stalled = threading.Event()
+        self.stopped = threading.Event()
+
+    async def publish(self, memberships: contract.Memberships) -> None:
+        self.body = document(memberships) if memberships else b""
+        self.length = None
+
+    async def cut(self, place: int) -> None:
+        self.length = len(self.body) * place // self.cuts
+
+    async def stall(self) -> None:
+        self.stalled.set()
+
+    @classmethod
+    @contextlib.contextmanager
+    def serving(cls, folder: pathlib.Path) -> Iterator["HttpOrigin"]:
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                origin.answer(self)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+            origin = cls(f"http://127.0.0.1:{server.server_address[1]}", folder)
+            thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+            thread.start()
+            try:
+                yield origin
+            finally:
+                origin.stopped.set()
+                server.shutdown()
+                thread.join()
+
+    def answer(self, request: http.server.BaseHTTPRequestHandler) -> None:
+        etag = f'"{hash(self.body)}"'
+        unchanged = request.headers["If-None-Match"] == etag and self.length is None
+        request.send_response(304 if unchanged else 200)
+        request.send_header("ETag", etag)
+        request.send_header("Content-Length", str(len(self.body)))
+        request.end_headers()
+        if self.stalled.is_set():
+            self.stopped.wait()
+        if not unchanged:
+            request.wfile.write(self.body[: self.length])
+
+
+class TestHttp(BuiltIn):
+    name = "http"
+
+    @pytest.fixture
+    def origin(self, tmp_path: pathlib.Path) -> Iterator[contract.Origin]:
+        with HttpOrigin.serving(tmp_path) as origin:
+            yield origin
+
+
+class CommandOrigin(contract.Origin):
+    """A script that prints a file, or fails after some of it."""
+
+    cuts = 20
+    secrets = (SECRET,)
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        self.keys = {
+            "run": ["sh", "export.sh"],
+            "peek": ["cksum", "people.json"],
+            "env": {"PASSWORD": SECRET},
+        }
+        self._folder = folder
+        self._publish("cat people.json")
+
+    def _publish(self, script: str) -> None:
+        (self._folder / "export.sh").write_text(f'echo "login with $PASSWORD" >&2\n{script}\n')
+
+    async def publish(self, memberships: contract.Memberships) -> None:
+        (self._folder / "people.json").write_bytes(document(memberships))
+        self._publish("cat people.json")
+
+    async def cut(self, place: int) -> None:
+        """Fail after all of the output at odd places, and succeed after some of it at even ones."""
+        length = len((self._folder / "people.json").read_bytes())
+        self._publish("cat people.json; exit 1" if place % 2 else f"head -c {length * place // self.cuts} people.json")
+
+    async def stall(self) -> None:
+        self._publish("head -c 9 people.json; sleep 600")
+
+
+class TestCommand(BuiltIn):
+    name = "command"
+
+    @pytest.fixture
+    def origin(self, tmp_path: pathlib.Path) -> contract.Origin:
+        return CommandOrigin(tmp_path)
