@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # benchmarks and coverage need the machine to themselves
 .PHONY: help demo test-fast test test-all check lint types imports coverage real mutants mutants-generated deploy-check
-.PHONY: simulate kills kills-late network-cut soak readers-load bench bench-large bench-short lock format wheel image clean $(VENV)
+.PHONY: simulate kills kills-late network-cut soak readers-load bench bench-large bench-short lock pictures format wheel image clean $(VENV)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -128,6 +128,9 @@ lock: $(VENV)/.dev ## resolve requirements/ again (UPGRADE=--upgrade for new rel
 	$(LOCK) --group build -c requirements/runtime.txt -o requirements/build.txt
 	$(LOCK) pyproject.toml --extra postgres --group dev -c requirements/runtime.txt -c requirements/build.txt -o requirements/dev.txt
 	! grep -nE '://|file:|(^| )/|^ *-[^-]' requirements/*.txt # neither an address nor a path
+
+pictures: $(VENV)/.dev ## draw the pictures of the README again, with Chromium
+	$(BIN)/python -m tests.pictures
 
 format: $(VENV)/.dev ## rewrite the code in the house style
 	$(BIN)/ruff check --fix-only .
