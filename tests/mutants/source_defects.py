@@ -12,6 +12,7 @@ POLLING = ("tests/service/test_source_polling.py",)
 WORKBOOKS = ("tests/sources/test_xlsx_format.py",)
 
 COMMANDS = ("tests/sources/test_command_source.py",)
+SQL = ("tests/sources/test_sql_source.py",)
 HTTP = ("tests/sources/test_http_source.py",)
 
 _COMMAND = "worker/sources/command_source.py"
@@ -239,6 +240,34 @@ DEFECTS = (
         "            if len(self.stdout) > most:\n                _kill(process)\n                return\n",
         "",
         COMMANDS,
+    ),
+    Defect(
+        "reading rows of several moments",
+        "worker/sources/sql_sqlite.py",
+        '            self._raw.execute("BEGIN")\n',
+        "",
+        SQL,
+    ),
+    Defect(
+        "letting a query write",
+        "worker/sources/sql_sqlite.py",
+        'self._raw.execute("PRAGMA query_only = ON")',
+        "pass",
+        SQL,
+    ),
+    Defect(
+        "leaving a query that was cancelled running",
+        "worker/sources/sql_source.py",
+        "await to_thread.run_sync(session.interrupt, abandon_on_cancel=True)",
+        "pass",
+        SQL,
+    ),
+    Defect(
+        "reading numbers that have several spellings",
+        "worker/sources/sql_source.py",
+        "case int() | decimal.Decimal()",
+        "case int() | float() | decimal.Decimal()",
+        SQL,
     ),
     Defect(
         "importing a plugin that is not named",

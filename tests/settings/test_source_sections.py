@@ -8,7 +8,7 @@ import pytest
 from tests.settings import conftest, test_schema
 from worker.core.model.errors import SettingsError
 from worker.service import source_factory
-from worker.sources import command_source, completeness, file_source, http_login, http_source, row_mapping
+from worker.sources import command_source, completeness, file_source, http_login, http_source, row_mapping, sql_source
 
 SOURCE = '[[sources]]\npath = "hr.csv"\n'
 ROWS = '[sources.rows]\ndriver = "employee_id={ID}"\nfleet = "{Dept}"\n'
@@ -69,8 +69,8 @@ def test_the_sections_are_optional(load: conftest.Load) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        (f"{SOURCE}kind = 'ldap'\n", '3:8: sources.kind: write "file", "http" or "command"'),
-        (f"{SOURCE}kind = 3\n", '3:8: sources.kind: write "file", "http" or "command"'),
+        (f"{SOURCE}kind = 'ldap'\n", '3:8: sources.kind: write "file", "http", "command" or "sql"'),
+        (f"{SOURCE}kind = 3\n", '3:8: sources.kind: write "file", "http", "command" or "sql"'),
         (f"{SOURCE}{SOURCE}", "two sources have the same name or address: set the name of one of them"),
         (f"{SOURCE}name = 'a'\n{SOURCE}name = 'a'\n", "two sources have the same name or address"),
         (f"{SOURCE}include = '*.csv'\n", '3:11: sources.include: write a list, like ["…", "…"]'),
@@ -194,5 +194,33 @@ env = {{LANG = "C.UTF-8"}}
     ],
 )
 def test_mistakes_of_a_command_source_are_refused(text: str, problem: str, refused: conftest.Refused) -> None:
+    (found,) = refused(text, sources="")
+    assert problem in found
+
+
+SQL = '[[sources]]\nkind = "sql"\nurl_file = "url"\nquery = "SELECT 1"\n'
+
+
+def test_every_key_of_a_sql_source_is_read(load: conftest.Load, tmp_path: pathlib.Path) -> None:
+    text = f"""{SQL}revision_query = "SELECT 2"
+statement_timeout_seconds = 5
+"""
+    (source,) = source_factory.create(load(text, sources=""))
+    assert (source.kind, source.name, source.options.delimiter) == ("sql", "url", "comma")
+    database = sql_source.Database(tmp_path / "url", tmp_path, 5)
+    assert source.fetcher == sql_source.SqlFetcher(database, "SELECT 1", "SELECT 2", "url")
+    test_schema.validator("settings").validate(tomllib.loads(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('[[sources]]\nkind = "sql"\nquery = "SELECT 1"\n', 'sources.url_file is missing: write url_file = "secrets/'),
+        ('[[sources]]\nkind = "sql"\nurl_file = "u"\n', 'sources.query is missing: write query = "SELECT email AS'),
+        (f'{SQL}format = "csv"\n', "have neither format, delimiter nor encoding"),
+        (f'{SQL}[sources.completeness]\ntrailer = "#END"\n', "a query has no manifest, trailer or age"),
+    ],
+)
+def test_mistakes_of_a_sql_source_are_refused(text: str, problem: str, refused: conftest.Refused) -> None:
     (found,) = refused(text, sources="")
     assert problem in found

@@ -4,8 +4,9 @@ import contextlib
 import http.server
 import json
 import pathlib
+import sqlite3
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -180,3 +181,45 @@ class TestCommand(BuiltIn):
     @pytest.fixture
     def origin(self, tmp_path: pathlib.Path) -> contract.Origin:
         return CommandOrigin(tmp_path)
+
+
+class SqlOrigin(contract.Origin):
+    """An SQLite file. At every cut the rows stop coming, because a value cannot be read."""
+
+    cuts = 3
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        self.keys = {
+            "url_file": "url",
+            "query": "SELECT driver, fleet FROM people",
+            "revision_query": "SELECT count(*), group_concat(driver || fleet) FROM people",
+        }
+        (folder / "url").write_text("sqlite:///people.db")
+        self._path = folder / "people.db"
+
+    def _tell(self, *statements: tuple[str, Sequence[tuple[Any, ...]]]) -> None:
+        with contextlib.closing(sqlite3.connect(self._path)) as connection, connection:
+            for statement, rows in statements:
+                connection.executemany(statement, rows)
+
+    async def publish(self, memberships: contract.Memberships) -> None:
+        rows = [(driver, fleet) for fleet, drivers in memberships.items() for driver in drivers]
+        self._path.unlink(missing_ok=True)
+        self._tell(("CREATE TABLE people (driver, fleet)", [()]), ("INSERT INTO people VALUES (?, ?)", rows))
+
+    async def cut(self, place: int) -> None:
+        self._tell(("UPDATE people SET driver = CAST(x'ff' AS text) WHERE rowid = ?", [(place + 1,)]))
+
+    async def stall(self) -> None:
+        endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*), 1 FROM n"
+        self._tell(
+            ("ALTER TABLE people RENAME TO no_people", [()]), (f"CREATE VIEW people (driver, fleet) AS {endless}", [()])
+        )
+
+
+class TestSql(BuiltIn):
+    name = "sql"
+
+    @pytest.fixture
+    def origin(self, tmp_path: pathlib.Path) -> contract.Origin:
+        return SqlOrigin(tmp_path)

@@ -22,6 +22,7 @@ from worker.sources import (
     http_source,
     plugin,
     row_mapping,
+    sql_source,
 )
 
 _USER_AGENT = f"fleet-sync/{worker.__version__}"
@@ -52,6 +53,10 @@ def _fetcher(source: source_kinds.Source, settings: model.Settings) -> fetching.
                 source.run, settings.resolve_path("."), source.peek, source.timeout_seconds, source.env
             )
             return command_source.CommandFetcher(command, source.title)
+        case source_kinds.SqlSource():
+            folder = settings.resolve_path(".")
+            database = sql_source.Database(folder / source.url_file, folder, source.statement_timeout_seconds)
+            return sql_source.SqlFetcher(database, source.query, source.revision_query, source.title)
         case source_kinds.PluginSource():
             context = plugin.Context(source.title, settings.resolve_path("."), _USER_AGENT, network.ssl_context)
             return source.plugin_kind.create(source, context)
@@ -103,9 +108,10 @@ def _manifest(source: source_sections.DocumentSource) -> str:
 
 def _options(source: source_sections.DocumentSource, timezone: str) -> document_reader.DocumentOptions:
     checks = source.completeness
+    is_table = isinstance(source, source_kinds.SqlSource)
     return document_reader.DocumentOptions(
         format=source.format,
-        delimiter=source.delimiter,
+        delimiter="comma" if is_table else source.delimiter,
         encoding=source.encoding,
         rows=None if source.rows is None else _row_mapping(source.rows, source.fleets or {}),
         checks=None

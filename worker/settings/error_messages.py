@@ -28,6 +28,8 @@ _BY_TYPE = {
 _EXAMPLES = {
     "path": 'path = "membership.yaml"',
     "url": 'url = "https://hr.example.com/people.csv"',
+    "url_file": 'url_file = "secrets/warehouse-url"',
+    "query": 'query = "SELECT email AS driver, depot AS fleet FROM drivers"',
     "run": 'run = ["./export-drivers", "--format", "csv"]',
     "driver": 'driver = "employee_id={Employee ID}", with your column in braces',
     "fleet": 'fleet = "{Department}", with your column in braces',

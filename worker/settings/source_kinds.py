@@ -132,10 +132,43 @@ class CommandSource(source_sections.DocumentSource):
         return pathlib.PurePath(self.run[0]).name
 
 
+class SqlSource(source_sections.DocumentSource):
+    """The rows of a query."""
+
+    kind: Literal["sql"] = pydantic.Field(description="Kind of source.")
+    url_file: str = pydantic.Field(
+        min_length=1, description="File with the address of the database: postgresql://… or sqlite:///PATH."
+    )
+    query: str = pydantic.Field(
+        min_length=1, description="One SELECT, whose columns are those of a table, or of [sources.rows]."
+    )
+    revision_query: str = pydantic.Field(
+        default="", description="A quick SELECT whose result changes whenever the rows do."
+    )
+    statement_timeout_seconds: float = pydantic.Field(
+        default=60, gt=0, le=3600, description="How long a query may take with all of its rows."
+    )
+
+    @pydantic.model_validator(mode="after")
+    def _no_document(self) -> "SqlSource":
+        if (self.format, self.delimiter, self.encoding) != ("auto", "auto", "auto"):
+            raise ValueError("rows of a database have neither format, delimiter nor encoding: remove them")
+        checks = self.completeness
+        if checks and (checks.manifest or checks.trailer or checks.max_age_hours is not None):
+            raise ValueError("a query has no manifest, trailer or age; its transaction proves that it is complete")
+        return self
+
+    @property
+    def address(self) -> str:
+        """Return the path of the file with the address, which is a secret itself."""
+        return self.url_file
+
+
 KINDS: Mapping[str, type[source_sections.DocumentSource]] = {
     "file": FileSource,
     "http": HttpSource,
     "command": CommandSource,
+    "sql": SqlSource,
 }
 """The class of each built-in kind of source."""
 
@@ -188,5 +221,5 @@ def _by_kind(source: Any, _: pydantic.ValidatorFunctionWrapHandler, info: pydant
     raise pydantic_core.ValidationError.from_exception_data("source", [wrong])
 
 
-Source = Annotated[FileSource | HttpSource | CommandSource | PluginSource, pydantic.WrapValidator(_by_kind)]
+Source = Annotated[FileSource | HttpSource | CommandSource | SqlSource | PluginSource, pydantic.WrapValidator(_by_kind)]
 """One source, of the kind that its key `kind` names: a built-in one, or one of the `kinds` in the context."""
