@@ -85,7 +85,7 @@ def _settings(sections: type[model.Settings]) -> Iterator[tuple[str, object]]:
         if name == "plugins":
             yield name, list(field.default)
             continue
-        keys = source_kinds.FileSource if name == "sources" else type(field.default)
+        keys = source_kinds.FileSource if name == "sources" else model.SECTIONS[name]
         yield from _keys(name, keys)
 
 

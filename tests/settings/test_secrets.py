@@ -190,26 +190,54 @@ def test_a_plan_key_that_is_none_is_refused(text: str) -> None:
 
 def webhook_problem(load: conftest.Load, text: str) -> str:
     with pytest.raises(SettingsError) as caught:
-        secrets.webhook_address(load(text))
+        secrets.notification_targets(load(text))
     assert "Sesame" not in str(caught.value)
     return str(caught.value)
 
 
 def test_there_is_no_webhook_by_default(load: conftest.Load) -> None:
-    assert secrets.webhook_address(load()) is None
+    assert secrets.notification_targets(load()) == ()
 
 
 def test_the_address_comes_from_the_settings_or_the_environment(load: conftest.Load) -> None:
     for settings in (load(f"notify.url = '{URL}'\n"), load(FLEET_SYNC_NOTIFY__URL=URL)):
-        found = secrets.webhook_address(settings)
-        assert found is not None and found.reveal() == URL
+        (found,) = secrets.notification_targets(settings)
+        assert (found.kind, found.url.reveal()) == ("webhook", URL)
+        assert found.events == ("held", "refused", "broken", "recovered")
         assert "Sesame" not in f"{found} {found!r}"
 
 
 def test_the_address_may_be_in_a_file_beside_the_settings(load: conftest.Load, tmp_path: pathlib.Path) -> None:
     (tmp_path / "hook").write_text(f"{URL}\n")
-    found = secrets.webhook_address(load("notify.url_file = 'hook'\n"))
-    assert found is not None and found.reveal() == URL
+    (found,) = secrets.notification_targets(load("notify.url_file = 'hook'\n"))
+    assert found.url.reveal() == URL
+
+
+def test_there_may_be_several_receivers(load: conftest.Load, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "key").write_text("R" * 32 + "\n")
+    slack, pager, other = secrets.notification_targets(
+        load(
+            f"[[notify]]\nkind = 'slack'\nurl = '{URL}'\nevents = ['held']\n"
+            "[[notify]]\nkind = 'pagerduty'\nurl_file = 'key'\n"
+            "[[notify]]\nkind = 'pagerduty'\nurl = 'http://127.0.0.1:9/v2/enqueue?routing_key=abc'\n"
+        )
+    )
+    assert (slack.kind, slack.events, slack.routing_key) == ("slack", ("held",), None)
+    assert pager.url.reveal() == "https://events.pagerduty.com/v2/enqueue"
+    assert pager.routing_key is not None
+    assert pager.routing_key.reveal() == "R" * 32
+    assert other.url.reveal() == "http://127.0.0.1:9/v2/enqueue"
+    assert other.routing_key is not None
+    assert other.routing_key.reveal() == "abc"
+
+
+def test_pagerduty_needs_a_routing_key(load: conftest.Load) -> None:
+    assert "needs a routing key" in webhook_problem(load, f"[[notify]]\nkind = 'pagerduty'\nurl = '{URL}'\n")
+
+
+def test_an_override_of_one_of_several_receivers_is_refused(load: conftest.Load) -> None:
+    with pytest.raises(SettingsError, match="FLEET_SYNC_NOTIFY__URL: the settings file has several"):
+        load(f"[[notify]]\nurl = '{URL}'\n", FLEET_SYNC_NOTIFY__URL=URL)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from worker.cli import approve, context, help_page
 if TYPE_CHECKING:
     from worker.core.model.report import Report
     from worker.engine import plan_builder
+    from worker.notifications import webhook
     from worker.service import composition, state
 
 _ONCE_EXAMPLES = """\
@@ -58,8 +59,9 @@ def once(
 async def _once(
     account: "composition.AccountRuntime", *, as_json: bool, approved: str | None, metrics: pathlib.Path | None
 ) -> int:
-    from worker.service import composition, state
+    from worker.service import composition, job_notifications, state
 
+    hooks = _hooks(account)
     job, run = state.ServiceState(clock=composition.SystemClock()), composition.new_run()
 
     def show(plan_result: "plan_builder.PlanResult") -> None:
@@ -73,7 +75,19 @@ async def _once(
     if _approval_missed(run_report, approved):
         context.print_text("The approved digest is not that of the held changes: none was allowed.", err=True)
     code = context.print_report(run_report, as_json=as_json)
+    await job_notifications.notify(job.snapshot(account), account.record, hooks)
     return code if metrics is None else await _write_metrics(metrics, account, job, run_report) or code
+
+
+def _hooks(account: "composition.AccountRuntime") -> "list[webhook.Webhook]":
+    from worker import logs
+    from worker.service import job_notifications
+    from worker.settings import secrets
+
+    targets = secrets.notification_targets(account.settings)
+    for secret in (secret for target in targets for secret in (target.url, target.routing_key) if secret):
+        logs.hide(secret)
+    return [job_notifications.hook(target) for target in targets]
 
 
 async def _write_metrics(

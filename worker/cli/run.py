@@ -60,10 +60,11 @@ def _operator(command_context: context.CommandContext, *, adopt: bool) -> "app.O
         settings=settings,
         credentials=secrets.credentials(settings, os.environ),
         token=secrets.status_token(os.environ),
-        webhook=secrets.webhook_address(settings),
+        targets=secrets.notification_targets(settings),
         adopt_journal=adopt,
     )
-    for secret in (operator.credentials.key, operator.credentials.proxy, operator.token, operator.webhook):
+    targets = [secret for target in operator.targets for secret in (target.url, target.routing_key)]
+    for secret in (operator.credentials.key, operator.credentials.proxy, operator.token, *targets):
         if secret is not None:
             logs.hide(secret)
     return operator

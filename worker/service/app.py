@@ -5,8 +5,7 @@ Neighbours: `scheduler` is the loop, `web` and `notifications` are the edges, `c
 """
 
 import dataclasses
-import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import anyio
 import anyio.abc
@@ -25,7 +24,7 @@ from worker.core.safety import guard
 from worker.engine import concurrency
 from worker.journal import sql_journal
 from worker.notifications import webhook
-from worker.service import composition, network, scheduler, shutdown, state
+from worker.service import composition, job_notifications, scheduler, shutdown, state
 from worker.settings import model, secrets, urls
 from worker.web import app, metrics, server
 
@@ -45,7 +44,7 @@ class Operator:
     settings: model.Settings
     credentials: secrets.Credentials
     token: Secret | None = None
-    webhook: Secret | None = None
+    targets: tuple[secrets.NotificationTarget, ...] = ()
     adopt_journal: bool = False
 
 
@@ -160,13 +159,9 @@ async def _run_with_edges(
                 anonymous_read=_may_read(operator, is_loopback=is_loopback),
             )
             await background.start(_serve, page, host, port)
-        if operator.webhook is not None:
-            hook = webhook.Webhook(
-                operator.webhook,
-                user_agent=composition.USER_AGENT,
-                transport=functools.partial(webhook.network_transport, network.webhook_context(operator.webhook)),
-            )
-            background.start_soon(_notify, service.service_state, facade, hook)
+        if operator.targets:
+            hooks = [job_notifications.hook(target) for target in operator.targets]
+            background.start_soon(_notify, service.service_state, facade, hooks)
         return await service.run()
 
 
@@ -186,11 +181,12 @@ async def _serve(
     await server.serve(page, host=host, port=port, on_listening=on_listening)
 
 
-async def _notify(service_state: state.ServiceState, facade: ServiceFacade, hook: webhook.Webhook) -> None:
-    """Send a notification for every transition; when cancelled, the webhook delivers what is queued."""
+async def _notify(service_state: state.ServiceState, facade: ServiceFacade, hooks: Sequence[webhook.Webhook]) -> None:
+    """Send a notification for every transition; when cancelled, the webhooks deliver what is queued."""
     notified = notifications.NotificationState()
     async with concurrency.background_tasks() as background:
-        background.start_soon(hook.deliver_forever)
+        for hook in hooks:
+            background.start_soon(hook.deliver_forever)
         while True:
             try:
                 new, notified = notifications.diff(facade.snapshot(), notified)
@@ -198,7 +194,8 @@ async def _notify(service_state: state.ServiceState, facade: ServiceFacade, hook
                 log.exception("notice_crashed")
                 new = ()
             for notification in new:
-                hook.enqueue(notification)
+                for hook in hooks:
+                    hook.enqueue(notification)
             await service_state.transitioned()
 
 
@@ -209,11 +206,15 @@ def _require_unchanged(before: Operator, after: Operator) -> None:
         "status.listen": before.settings.status.listen != after.settings.status.listen,
         "status.anonymous_read": before.settings.status.anonymous_read != after.settings.status.anonymous_read,
         "the status token": _revealed(before.token) != _revealed(after.token),
-        "notify": _revealed(before.webhook) != _revealed(after.webhook),
+        "notify": list(map(_target, before.targets)) != list(map(_target, after.targets)),
     }
     problems = [Problem(name, "it has changed, but is read only at the start") for name in changed if changed[name]]
     if problems:
         raise SettingsError(problems, remedy="Restart the service, or undo this change.")
+
+
+def _target(target: secrets.NotificationTarget) -> tuple[object, ...]:
+    return target.kind, target.url.reveal(), target.events, _revealed(target.routing_key)
 
 
 def _revealed(secret: Secret | None) -> str | None:

@@ -46,6 +46,8 @@ def load(path: pathlib.Path | str, environ: Mapping[str, str]) -> model.Settings
     kinds = _kinds(data, document, str(path))
     settings, invalid = _validated(data, kinds)
     for error in invalid:
+        if isinstance(data.get("notify"), dict) and error["loc"][:2] == ("notify", 0):
+            error["loc"] = ("notify", *error["loc"][2:])  # a single table has no number
         place = _place(str(path), document, error, overrides)
         problems.append(Problem(place, redact(error_messages.describe(error, data, kinds))))
     if settings is None or problems:
@@ -81,6 +83,8 @@ def _with_overrides(file: object, environ: Mapping[str, str]) -> tuple[dict[str,
         section, key = target
         if message := _misuse(name, section, key):
             problems.append(Problem(name, message))
+        elif section == "notify" and isinstance(data.get(section), list):
+            problems.append(Problem(name, "the settings file has several [[notify]]: write this key there"))
         elif isinstance(table := data.get(section, {}), dict):  # otherwise the error in the file is reported
             data[section] = {**table, key: _value(environ[name], is_text=_is_text(section, key))}
             overrides[section, key] = name

@@ -7,7 +7,7 @@ describes the keys to editors.
 
 import pathlib
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Literal
 
 import pydantic
 
@@ -221,15 +221,26 @@ class Status(section.Section):
     )
 
 
-class Notify(section.Section):
-    """Where to send a notification when the state of the service changes."""
+Event = Literal["held", "refused", "broken", "recovered"]
 
+
+class Notify(section.Section):
+    """Where to send notifications. There may be several, each with two brackets around its name."""
+
+    kind: Literal["webhook", "slack", "teams", "pagerduty"] = pydantic.Field(
+        default="webhook", description="What the receiver accepts; webhook: the documented JSON."
+    )
     url: Annotated[str, pydantic.AfterValidator(urls.webhook)] = pydantic.Field(
         default="",
-        description="Webhook to post notifications to; empty for none. https only, except for loopback addresses.",
+        description="Address to post notifications to; empty for none. https only, except for loopback addresses.",
     )
     url_file: str = pydantic.Field(
-        default="", description="File that contains the address of the webhook, if it is a secret; instead of url."
+        default="",
+        description="File that contains the address, if it is a secret; instead of url. For pagerduty, the file may "
+        "contain just the routing key.",
+    )
+    events: tuple[Event, ...] = pydantic.Field(
+        default=("held", "refused", "broken", "recovered"), strict=False, description="What to send notifications of."
     )
 
     @pydantic.field_validator("url_file")
@@ -258,7 +269,9 @@ class Settings(section.Section):
     guard: Guard = Guard()
     journal: Journal = Journal()
     status: Status = Status()
-    notify: Notify = Notify()
+    notify: tuple[Notify, ...] = pydantic.Field(
+        default=(Notify(),), strict=False, description="Where to send notifications; a single table is accepted too."
+    )
 
     @pydantic.field_validator("sources")
     @classmethod
@@ -271,6 +284,12 @@ class Settings(section.Section):
         return sources
 
     _folder: pathlib.Path = pydantic.PrivateAttr(default=pathlib.Path())
+
+    @pydantic.field_validator("notify", mode="before")
+    @classmethod
+    def _several(cls, written: object) -> object:
+        """Accept the single table of earlier versions."""
+        return [written] if isinstance(written, dict) else written
 
     def resolve_path(self, path: str) -> pathlib.Path:
         """Return a path from the settings; a relative one is relative to the settings file."""

@@ -11,6 +11,7 @@ import pathlib
 import re
 import stat
 from collections.abc import Callable, Mapping
+from urllib import parse
 
 from worker.core.model.errors import SettingsError
 from worker.core.model.problem import Problem
@@ -35,6 +36,7 @@ _KEY_SETTING = "charge.api_key_file"
 _COMMAND_SETTING = "charge.api_key_command"
 _PROXY_SETTING = "charge.proxy_url_file"
 _WEBHOOK_SETTING = "notify.url_file"
+_PAGERDUTY = "https://events.pagerduty.com/v2/enqueue"
 _KEY_REMEDY = (
     f"Set {KEY_VARIABLE} to the secret key, or {KEY_FILE_VARIABLE} or {_KEY_SETTING} to the path of a file that "
     f"contains it, or {_COMMAND_SETTING} to a command that prints it."
@@ -98,16 +100,49 @@ def plan_key(environ: Mapping[str, str]) -> Secret | None:
     return _random_text(environ, PLAN_KEY_VARIABLE, PLAN_KEY_FILE_VARIABLE, what="plan key")
 
 
-def webhook_address(settings: model.Settings) -> Secret | None:
-    """Return the address in `notify.url`, or in the file that `notify.url_file` names, or None if neither is set.
+@dataclasses.dataclass(frozen=True, slots=True)
+class NotificationTarget:
+    """An address that notifications are posted to. Only PagerDuty has a routing key, which is in each document."""
+
+    kind: str
+    url: Secret
+    events: tuple[str, ...]
+    routing_key: Secret | None = None
+
+
+def notification_targets(settings: model.Settings) -> tuple[NotificationTarget, ...]:
+    """Return where notifications go: the address in `url`, or in the file that `url_file` names.
 
     The address is a secret: its path is often all that protects it. Raises errors.SettingsError.
     """
-    if settings.notify.url:
-        return Secret(settings.notify.url)
-    if not settings.notify.url_file:
-        return None
-    return _address_in(settings, settings.notify.url_file, setting=_WEBHOOK_SETTING, check=urls.webhook)
+    return tuple(_target(settings, each) for each in settings.notify if each.url or each.url_file)
+
+
+def _target(settings: model.Settings, notify: model.Notify) -> NotificationTarget:
+    check = _pagerduty_address if notify.kind == "pagerduty" else urls.webhook
+    url = Secret(notify.url)
+    if notify.url_file:
+        url = _address_in(settings, notify.url_file, setting=_WEBHOOK_SETTING, check=check)
+    if notify.kind != "pagerduty":
+        return NotificationTarget(notify.kind, url, notify.events)
+    split = parse.urlsplit(url.reveal())
+    keys = parse.parse_qs(split.query).get("routing_key", [])
+    if len(keys) != 1:
+        raise _error(
+            _WEBHOOK_SETTING if notify.url_file else "notify.url",
+            "PagerDuty needs a routing key: write it alone to the file in url_file, or the address with "
+            "?routing_key= and the key",
+        )
+    return NotificationTarget(
+        notify.kind, Secret(split._replace(query="").geturl()), notify.events, routing_key=Secret(keys[0])
+    )
+
+
+def _pagerduty_address(text: str) -> str:
+    """Return the address of PagerDuty's events; a text that is no address is the routing key."""
+    if re.fullmatch(r"[A-Za-z0-9]{16,64}", text):
+        return f"{_PAGERDUTY}?routing_key={text}"
+    return urls.webhook(text)
 
 
 def proxy_address(settings: model.Settings) -> Secret | None:

@@ -1,0 +1,82 @@
+"""The notifications of a job: each state once, although every run is a process of its own."""
+
+import dataclasses
+import datetime
+import json
+
+import httpx
+import pytest
+
+from tests.support import clocks, doubles, memory_journal
+from worker.core.model.errors import FleetSyncError, JournalBusy, SourceError
+from worker.core.model.identifiers import Account, DriverId, FleetId, RunId
+from worker.core.model.outcomes import ChangeResult, Refused
+from worker.core.model.plan import Action, Change, HeldChange
+from worker.core.model.problem import Problem
+from worker.core.model.report import Report
+from worker.core.model.secret import Secret
+from worker.core.monitoring import notifications, status
+from worker.notifications import webhook
+from worker.service import job_notifications, state
+
+pytestmark = pytest.mark.anyio
+
+NOON = clocks.NOON
+CHANGE = Change(Action.DETACH, DriverId("drv_A"), FleetId("flt_V"))
+GONE = SourceError([Problem("people.csv", "it is gone")])
+
+
+def report(number: int, *, held: bool = False, refused: bool = False, error: FleetSyncError | None = None) -> Report:
+    began = NOON + datetime.timedelta(minutes=number)
+    plan = doubles.guarded((CHANGE,) if refused else ())
+    plan = dataclasses.replace(plan, held=(HeldChange(CHANGE, "max_detach_fraction", "…"),) if held else ())
+    results = (ChangeResult(CHANGE, Refused(1, "blocked", "no")),) if refused else ()
+    return Report(RunId(f"run_{number}"), began, began, None if error else plan, results=results, error=error)
+
+
+async def told(
+    *reports: Report, events: frozenset[notifications.Kind] = frozenset(notifications.Kind)
+) -> list[list[str]]:
+    """Return the kinds that jobs with these reports tell, one process after the other."""
+    journal, kinds = memory_journal.MemoryJournal(clock=clocks.Still()), list[list[str]]()
+
+    def receive(request: httpx.Request) -> httpx.Response:
+        kinds[-1].append(json.loads(request.content)["kind"])
+        return httpx.Response(202)
+
+    for each in reports:
+        kinds.append([])
+        await journal.finish(each, trigger="once")
+        part = state.failed_part(each.error)
+        broken = (status.Broken(part, NOON, each.error),) if part and each.error else ()
+        present = status.Status(
+            NOON, NOON, "0", Account("https://charge.test/v1", "live"), NOON - NOON, 1.0, 1.0, last=each, broken=broken
+        )
+        hook = webhook.Webhook(
+            Secret("https://hooks.test/x"),
+            user_agent="fleet-sync/test",
+            transport=lambda: httpx.MockTransport(receive),
+            receiver=webhook.Receiver(events=events),
+        )
+        await job_notifications.notify(present, journal, [hook])
+    return kinds
+
+
+async def test_each_state_is_told_when_it_begins_and_when_it_ends() -> None:
+    held, refused = report(1, held=True), report(5, refused=True)
+    runs = (held, report(2, held=True), report(3), refused, report(6, refused=True), report(7))
+    assert await told(*runs) == [["held"], [], ["recovered"], ["refused"], [], ["recovered"]]
+
+
+async def test_what_is_broken_in_run_after_run_is_told_once() -> None:
+    runs = [report(number, error=GONE) for number in (1, 2, 3)]
+    assert await told(*runs, report(4)) == [["broken"], [], [], ["recovered"]]
+
+
+async def test_a_receiver_gets_only_what_it_asked_for() -> None:
+    only = frozenset({notifications.Kind.BROKEN})
+    assert await told(report(1, held=True), report(2, error=GONE), events=only) == [[], ["broken"]]
+
+
+async def test_a_job_beside_a_running_service_tells_nothing() -> None:
+    assert await told(report(1, error=JournalBusy("the service writes to it"))) == [[]]
