@@ -118,3 +118,17 @@ def test_a_source_that_was_cut_short_is_approved_before_anything_is_held(workspa
     assert [workspace.run("once").code for _ in range(2)] == [0, 0]
     workspace.write({fleet: drivers[3:] for fleet, drivers in workspace.members().items()})
     assert workspace.run("once").code == 3
+
+
+def test_an_ignored_driver_is_never_changed_and_the_plan_says_so(workspace: conftest.Workspace) -> None:
+    fleet, drivers = next(iter(workspace.members().items()))
+    email = workspace.people.drivers[drivers[0]].email
+    workspace.write({**workspace.members(), fleet: drivers[2:]})
+    environ = {"FLEET_SYNC_GUARD__IGNORE_DRIVERS": json.dumps([email])}
+    assert f"{email} is listed in guard.ignore_drivers" in workspace.run("plan", **environ).stdout
+    ended = workspace.run("once", "--json", **environ)
+    assert workspace.changed() == [("detach", drivers[1], fleet)]
+    assert ended.code == 0
+    unclear = {"FLEET_SYNC_GUARD__IGNORE_DRIVERS": json.dumps(["nobody@example.com"])}
+    assert workspace.run("once", **unclear).code == 4
+    assert len(workspace.changed()) == 1

@@ -19,6 +19,9 @@ _COMMAND = "worker/sources/command_source.py"
 _HTTP_SOURCE = "worker/sources/http_source.py"
 _HTTP_BODY = "worker/sources/http_body.py"
 
+IGNORED = ("tests/core/test_ignored_drivers.py",)
+_IGNORED = "worker/core/planning/ignored_drivers.py"
+
 LOCAL_DATES = ("tests/core/test_local_dates.py",)
 _LOCAL_DATES = "worker/core/planning/local_dates.py"
 
@@ -31,6 +34,34 @@ _TABLE_READER = "worker/sources/table_reader.py"
 _STRUCTURE = "worker/sources/formats/xlsx_structure.py"
 
 DEFECTS = (
+    Defect(
+        "detaching while an entry of ignore_drivers leads to no one",
+        _IGNORED,
+        "change not in unclear and change.driver",
+        "change.driver",
+        IGNORED,
+    ),
+    Defect(
+        "ignoring only whom an entry certainly means",
+        _IGNORED,
+        "            found |= dict.fromkeys(answer.candidates, entry)\n",
+        "",
+        IGNORED,
+    ),
+    Defect(
+        "attaching drivers that are ignored",
+        _IGNORED,
+        "change.driver not in ignored.entries)",
+        "(change.action is Action.ATTACH or change.driver not in ignored.entries))",
+        IGNORED,
+    ),
+    Defect(
+        "not looking up the addresses of ignored drivers",
+        "worker/engine/reader.py",
+        "{row.driver for row in desired.rows} | ignored",
+        "{row.driver for row in desired.rows}",
+        ("tests/engine/test_ignored_drivers.py",),
+    ),
     Defect(
         "beginning a day an hour late where midnight is skipped",
         _LOCAL_DATES,

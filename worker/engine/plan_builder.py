@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from worker.core.model import pauses
 from worker.core.model.actual import Actual
-from worker.core.model.desired import Desired, Mode, SourceRevision
+from worker.core.model.desired import Desired, DriverRef, Mode, SourceRevision
 from worker.core.model.identifiers import Account, FleetId, Membership, Resolutions, RunId
 from worker.core.model.outcomes import Outcome
 from worker.core.model.pauses import Pause
@@ -19,7 +19,7 @@ from worker.core.model.plan import Action, Change, Cost, GuardedPlan, HeldChange
 from worker.core.model.plan_digest import plan_digest
 from worker.core.model.ports import OpenIntent, RunHistory, Source
 from worker.core.model.source_history import SourceRecord
-from worker.core.planning import grace_period, local_dates, planner, unclear_writes, undo
+from worker.core.planning import grace_period, ignored_drivers, local_dates, planner, unclear_writes, undo
 from worker.core.safety import (
     attach_first,
     clock_trust,
@@ -40,7 +40,8 @@ class Rules:
     """What the operator decided beforehand.
 
     `grace` is how long a membership must be absent from the sources before it is detached. `adopt_journal` allows a
-    journal that belongs to another account. `find_zone` finds the time zones of fleets.
+    journal that belongs to another account. `find_zone` finds the time zones of fleets. `ignored` are drivers whom
+    no change may concern.
     """
 
     account: Account
@@ -50,6 +51,7 @@ class Rules:
     grace: datetime.timedelta = datetime.timedelta()
     adopt_journal: bool = False
     find_zone: local_dates.FindZone = lambda name: None
+    ignored: frozenset[DriverRef] = frozenset()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -113,7 +115,7 @@ class PlanBuilder:
     async def plan_ignoring_start_dates(self) -> Plan:
         """Read, and plan as if every row had begun, so that each reference is resolved, now or later."""
         async with self._cancellation.reading():
-            desired = await self.sources.read()
+            desired = await self._read_sources()
             begun = dataclasses.replace(
                 desired, rows=tuple(dataclasses.replace(row, starts=None) for row in desired.rows)
             )
@@ -121,6 +123,7 @@ class PlanBuilder:
             await self._wall_clock.learn()
         begun = local_dates.localize(begun, actual.fleets, self._rules.find_zone)
         plan = planner.plan(desired=begun, actual=actual, now=self._clock.now(), mode=self._rules.mode)
+        plan = ignored_drivers.leave_out(plan, ignored_drivers.find(begun.ignored, actual, {}))
         return clock_trust.restrict(plan, self._wall_clock.judge())
 
     async def export(self) -> Actual:
@@ -132,12 +135,14 @@ class PlanBuilder:
         """Plan and evaluate the inverse of a past run; change nothing. Raises errors.FleetSyncError if it cannot."""
         drivers = sorted({past.change.driver for past in await history.changes(run=run)})
         changes = [past for driver in drivers for past in await history.changes(driver=driver)]
-        desired = undo.required_reading(run, changes)
+        desired = dataclasses.replace(undo.required_reading(run, changes), ignored=self._rules.ignored)
         async with self._cancellation.reading():
             actual = await self._reader.read(desired)
             await self._wall_clock.learn()
         judged = self._wall_clock.judge()
-        plan = clock_trust.restrict(undo.plan_inverse(run, changes, actual), judged)
+        ignored = ignored_drivers.find(desired.ignored, actual, await self._journal.resolutions())
+        plan = ignored_drivers.leave_out(undo.plan_inverse(run, changes, actual), ignored)
+        plan = clock_trust.restrict(plan, judged)
         # Without the window: the run to undo is in it, and would make its own inverse look like too much.
         decision = guard.evaluate(plan, actual, self._rules.limits, approvals=await self._approvals(judged))
         guarded = self._guarded(plan, decision, judged, sources=(), actual=actual)
@@ -149,11 +154,14 @@ class PlanBuilder:
         Call this within `Cancellation.reading`. Raises errors.FleetSyncError if it cannot be done.
         """
         await self.ownership.check_account()
-        desired = await self.sources.read()
+        desired = await self._read_sources()
         actual = await self._reader.read(desired)
         await self.ownership.check_fleets(actual)
         await self._wall_clock.learn()
         return desired, actual
+
+    async def _read_sources(self) -> Desired:
+        return dataclasses.replace(await self.sources.read(), ignored=self._rules.ignored)
 
     async def plan(
         self,
@@ -227,6 +235,7 @@ class PlanBuilder:
             absences=absences,
             remembered=resolutions,
         )
+        plan = ignored_drivers.leave_out(plan, ignored_drivers.find(desired.ignored, actual, resolutions))
         if not judged.trusted:  # nor is any absence recorded or forgotten
             return grace_period.GracePeriodResult(clock_trust.restrict(plan, judged))
         return grace_period.apply_grace_period(plan, absences, grace=self._rules.grace, now=judged.now)

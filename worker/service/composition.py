@@ -242,6 +242,7 @@ def _rules(settings: model.Settings, key: Secret) -> plan_builder.Rules:
         requests_per_second=settings.rate_limit.requests_per_second,
         grace=datetime.timedelta(seconds=settings.sync.detach_grace_seconds),
         find_zone=time_zones.find,
+        ignored=frozenset(map(references.parse_driver, limits.ignore_drivers)),
     )
 
 

@@ -17,6 +17,11 @@ from worker.core.planning import references
 from worker.settings import section, source_kinds, time_zones, urls
 
 
+def _driver(text: str) -> str:
+    references.parse_driver(text)
+    return text
+
+
 def _membership(text: str) -> str:
     references.parse_membership(text)
     return text
@@ -33,6 +38,9 @@ Membership = Annotated[
     pydantic.AfterValidator(_membership),
     pydantic.WithJsonSchema({"type": "string", "pattern": "^drv_[A-Za-z0-9]{32}/flt_[A-Za-z0-9]{32}$"}),
 ]
+
+
+Driver = Annotated[str, pydantic.AfterValidator(_driver)]
 
 
 class Charge(section.Section):
@@ -185,6 +193,11 @@ class Guard(section.Section):
         default=(),
         strict=False,
         description="Memberships, as drv_…/flt_…, that certainly exist. If one is not found, nothing is detached.",
+    )
+    ignore_drivers: tuple[Driver, ...] = pydantic.Field(
+        default=(),
+        strict=False,
+        description="Drivers that are never attached or detached: ids, e-mail addresses or key=value.",
     )
     max_unresolved_fraction: Fraction = pydantic.Field(
         default=0.10,

@@ -168,7 +168,7 @@ class Desired:
     """What all sources say together: the managed fleets with their modes, and every row.
 
     `named` has the fleets that each source names. `unzoned` are fleets whose time zone is needed and not known, with
-    the reason.
+    the reason. `ignored` are drivers that must be known by reference, because no change may concern them.
     """
 
     sources: tuple[SourceRevision, ...]
@@ -177,3 +177,4 @@ class Desired:
     notices: tuple[Problem, ...] = ()
     named: Mapping[str, frozenset[FleetRef]] = dataclasses.field(default_factory=dict)
     unzoned: Mapping[FleetRef, str] = dataclasses.field(default_factory=dict)
+    ignored: frozenset[DriverRef] = frozenset()

@@ -1,0 +1,84 @@
+"""Leaves the drivers of `guard.ignore_drivers` out of plans: they are never attached or detached.
+
+Invariant: an entry that leads to no driver, or to several, may mean anyone: then nobody is detached at all. Whom it led
+to before, and everyone whom it may mean, is ignored. Neighbours: `resolver` resolves entries, `engine.plan_builder`
+calls this for every plan.
+"""
+
+import dataclasses
+from collections.abc import Collection, Mapping
+
+from worker.core.model.actual import Actual
+from worker.core.model.desired import DriverById, DriverRef
+from worker.core.model.identifiers import DriverId, Resolutions
+from worker.core.model.plan import Action, Change, Plan
+from worker.core.model.problem import Problem
+from worker.core.planning import resolver
+
+SETTING = "guard.ignore_drivers"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class IgnoredDrivers:
+    """The drivers that are ignored, each with its entry, and the entries that lead to none or several.
+
+    `resolutions` are the drivers that entries lead to, which later runs may rely on.
+    """
+
+    entries: Mapping[DriverId, DriverRef]
+    unresolved: Mapping[DriverRef, resolver.Unresolved]
+    resolutions: Resolutions
+
+
+def find(entries: Collection[DriverRef], actual: Actual, remembered: Resolutions) -> IgnoredDrivers:
+    """Resolve the entries. An id needs no reading; `remembered` is what the others led to in earlier runs."""
+    drivers = {entry.id: entry for entry in entries if isinstance(entry, DriverById)}
+    found: dict[DriverId, DriverRef] = {}
+    unresolved: dict[DriverRef, resolver.Unresolved] = {}
+    resolutions: dict[str, DriverId] = {}
+    for entry in sorted(set(entries) - set(drivers.values()), key=str):
+        before = remembered.get(str(entry))
+        answer = resolver.resolve_driver(entry, actual, before=None if before is None else DriverId(before))
+        if isinstance(answer, resolver.Unresolved):
+            unresolved[entry] = answer
+            found |= dict.fromkeys(answer.candidates, entry)
+        else:
+            found[answer] = entry
+            resolutions[str(entry)] = answer
+    return IgnoredDrivers({**found, **drivers}, unresolved, resolutions)
+
+
+def leave_out(plan: Plan, ignored: IgnoredDrivers) -> Plan:
+    """Return a plan without changes of ignored drivers, each with a note, and without detaches if an entry is unclear.
+
+    Memberships whose detach is left out because of an unclear entry are `unjudged`: their absence goes on.
+    """
+    unclear = {
+        change for change in plan.changes if ignored.unresolved and change.action is Action.DETACH
+    }  # the entry may mean this driver
+    changes = tuple(change for change in plan.changes if change not in unclear and change.driver not in ignored.entries)
+    notes = [_note(change, ignored) for change in plan.changes if change.driver in ignored.entries]
+    problems = [_problem(entry, answer) for entry, answer in ignored.unresolved.items()]
+    drivers = {change.driver for change in changes}
+    return dataclasses.replace(
+        plan,
+        changes=changes,
+        problems=tuple(sorted({*plan.problems, *notes, *problems})),
+        references=plan.references + len(ignored.unresolved) + len(ignored.resolutions),
+        unresolved=plan.unresolved + len(ignored.unresolved),
+        resolutions={**plan.resolutions, **ignored.resolutions},
+        unjudged=plan.unjudged | {(change.driver, change.fleet) for change in unclear},
+        concerned={driver: each for driver, each in plan.concerned.items() if driver in drivers},
+    )
+
+
+def _note(change: Change, ignored: IgnoredDrivers) -> Problem:
+    what = "attached to" if change.action is Action.ATTACH else "detached from"
+    where = str(change.origin or f"{change.driver}/{change.fleet}")
+    entry = ignored.entries[change.driver]
+    listed = f"{entry} is listed" if str(entry) != change.driver else "the driver is listed"
+    return Problem(where, f"{change.driver} is not {what} fleet {change.fleet}: {listed} in {SETTING}", note=True)
+
+
+def _problem(entry: DriverRef, answer: resolver.Unresolved) -> Problem:
+    return Problem(SETTING, f"{answer.reason}; {entry} may mean anyone, so no driver is detached until this is fixed")
