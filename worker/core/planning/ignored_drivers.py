@@ -15,8 +15,6 @@ from worker.core.model.plan import Action, Change, Plan
 from worker.core.model.problem import Problem
 from worker.core.planning import resolver
 
-SETTING = "guard.ignore_drivers"
-
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class IgnoredDrivers:
@@ -76,9 +74,13 @@ def _note(change: Change, ignored: IgnoredDrivers) -> Problem:
     what = "attached to" if change.action is Action.ATTACH else "detached from"
     where = str(change.origin or f"{change.driver}/{change.fleet}")
     entry = ignored.entries[change.driver]
-    listed = f"{entry} is listed" if str(entry) != change.driver else "the driver is listed"
-    return Problem(where, f"{change.driver} is not {what} fleet {change.fleet}: {listed} in {SETTING}", note=True)
+    who = entry if str(entry) != change.driver else "the driver"
+    message = f"{change.driver} is not {what} fleet {change.fleet}: {who} is listed in guard.ignore_drivers"
+    return Problem(where, message, note=True)
 
 
 def _problem(entry: DriverRef, answer: resolver.Unresolved) -> Problem:
-    return Problem(SETTING, f"{answer.reason}; {entry} may mean anyone, so no driver is detached until this is fixed")
+    return Problem(
+        "guard.ignore_drivers",
+        f"{answer.reason}; {entry} may mean anyone, so no driver is detached until this is fixed",
+    )
