@@ -20,9 +20,11 @@ from worker.core.model.outcomes import Applied, Deferred, Outcome
 from worker.core.model.plan import Change
 from worker.core.model.ports import Intent, OpenIntent, Source, WriteReply
 from worker.core.model.problem import Problem
+from worker.core.safety import clock_trust
 from worker.engine import (
     applier,
     cancellation,
+    clock_check,
     driver_lane,
     membership_writer,
     plan_builder,
@@ -339,6 +341,34 @@ class Obstinate(applier.Applier):
     writer_class = ObstinateWriter
 
 
+class TrustingCheck(clock_check.ClockCheck):
+    """Trusts any clock."""
+
+    def judge(self) -> clock_trust.Judgement:
+        return dataclasses.replace(super().judge(), reason="")
+
+
+def _trusting(context: run_context.RunContext) -> run_context.RunContext:
+    """Return the context with a check that trusts any clock."""
+    check = TrustingCheck(charge=context.charge, journal=context.journal, clock=context.clock)
+    object.__setattr__(context, "wall_clock", check)
+    return context
+
+
+class Credulous(plan_builder.PlanBuilder):
+    """Plans by any clock."""
+
+    def __init__(self, context: run_context.RunContext, *parts: Any, **rest: Any) -> None:
+        super().__init__(_trusting(context), *parts, **rest)
+
+
+class Unflinching(applier.Applier):
+    """Goes on after the clock was set."""
+
+    def __init__(self, context: run_context.RunContext) -> None:
+        super().__init__(_trusting(context))
+
+
 class NoHorizon(reconciler.Reconciler):
     """Takes an unclear write that the next reading does not show for not made."""
 
@@ -397,6 +427,8 @@ DEFECTS = [
     laws.slow(_engine(applier_class=Blind), "state"),
     laws.slow(_engine(applier_class=Obstinate), "rule 11"),
     laws.slow(_engine(reconciler_class=NoHorizon), "rule 5"),
+    (_engine(builder_class=Credulous), "clock"),
+    laws.slow(_engine(applier_class=Unflinching), "clock"),
 ]
 
 
