@@ -131,7 +131,7 @@ def test_commands_are_completed_without_being_imported(
     monkeypatch.setenv("COMP_CWORD", "1")
     monkeypatch.delitem(sys.modules, "worker.cli.sandbox", raising=False)
     assert _call(monkeypatch) == 0
-    assert capsys.readouterr().out.split() == ["plain,show", "plain,schema", "plain,sandbox"]
+    assert capsys.readouterr().out.split() == ["plain,show", "plain,sources", "plain,schema", "plain,sandbox"]
     assert "worker.cli.sandbox" not in sys.modules
 
 

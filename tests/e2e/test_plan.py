@@ -14,6 +14,7 @@ PLAN_KEYS = [
     "sources",
     "changes",
     "held",
+    "shrunk",
     "problems",
     "summary",
     "cost",
@@ -105,7 +106,7 @@ def test_what_is_saved_is_what_is_shown(workspace: conftest.Workspace) -> None:
     saved = json.loads((workspace.folder.path / "plan.json").read_text())
     drivers = saved["drivers"]
     assert {name: saved[name] for name in ended.document} == ended.document
-    assert saved.keys() - ended.document.keys() == {"approval", "approved", "drivers", "signature"}
+    assert saved.keys() - ended.document.keys() == {"approval", "approved", "dated", "drivers", "signature"}
     assert {change["driver"] for change in saved["changes"]} == drivers.keys()
     assert "plan.json" in ended.stderr
 

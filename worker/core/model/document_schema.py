@@ -38,7 +38,17 @@ def _list(items: Schema) -> Schema:
 _CHANGE: Schema = {"action": {"enum": [action.value for action in Action]}, "driver": _DRIVER, "fleet": _FLEET}
 _PLANNED: Schema = {**_CHANGE, "origin": _TEXT_OR_NULL}
 _HELD: Schema = {**_PLANNED, "guard": _TEXT, "message": _TEXT}
-_PROBLEM = _object({"where": _TEXT, "message": _TEXT})
+_PROBLEM = _object({"where": _TEXT, "message": _TEXT, "code": _TEXT_OR_NULL, "remedy": _TEXT_OR_NULL})
+_SOURCE = _object(
+    {
+        "kind": _TEXT,
+        "name": _TEXT,
+        "revision": _TEXT,
+        "rows": _COUNT,
+        "age_seconds": {"type": ["integer", "null"]},
+        "proof": _TEXT,
+    }
+)
 _NAMES: Schema = {"type": "object", "additionalProperties": _TEXT}
 _RESULT = _object(
     {
@@ -60,9 +70,10 @@ PLAN = _object(
         "held_digest": {"anyOf": [_DIGEST, {"type": "null"}]},
         "account": _object({"base_url": _TEXT, "mode": _TEXT}),
         "created": _MOMENT,
-        "sources": _list(_object({"kind": _TEXT, "name": _TEXT, "revision": _TEXT})),
+        "sources": _list(_SOURCE),
         "changes": _list(_object(_PLANNED)),
         "held": _list(_object(_HELD)),
+        "shrunk": _list(_object({"source": _TEXT, "rows": _COUNT, "baseline": _COUNT, "message": _TEXT})),
         "problems": _list(_PROBLEM),
         "summary": _object(dict.fromkeys(("attach", "detach", "held", "in_sync", "fleets", "drivers"), _COUNT)),
         "cost": _object({"requests": _COUNT, "seconds": {"type": "number", "minimum": 0}}),
@@ -70,6 +81,7 @@ PLAN = _object(
         # Only in saved plans:
         "approval": _TEXT,
         "approved": _list(_object(_PLANNED)),
+        "dated": _list(_object(_PLANNED)),
         "drivers": {
             "type": "object",
             "propertyNames": _DRIVER,
@@ -77,7 +89,7 @@ PLAN = _object(
         },
         "signature": _TEXT,
     },
-    optional=("approval", "approved", "drivers", "signature"),
+    optional=("approval", "approved", "dated", "drivers", "signature"),
 )
 
 REPORT = _object(
