@@ -24,6 +24,13 @@ FAMILIES = {
     "fleet_sync_build_info": "gauge",
     "fleet_sync_memberships": "gauge",
     "fleet_sync_fleets": "gauge",
+    "fleet_sync_fleet_info": "gauge",
+    "process_cpu_seconds": "counter",
+    "process_max_fds": "gauge",
+    "process_open_fds": "gauge",
+    "process_resident_memory_bytes": "gauge",
+    "process_start_time_seconds": "gauge",
+    "process_virtual_memory_bytes": "gauge",
     "fleet_sync_problems": "gauge",
     "fleet_sync_runs": "counter",
     "fleet_sync_last_success_timestamp_seconds": "gauge",
@@ -67,6 +74,15 @@ def read(counted: metrics.Metrics, present: status.Status) -> Series:
 
 def value(series: Series, name: str, **labels: str) -> float:
     return series[(f"fleet_sync_{name}", frozenset(labels.items()))]
+
+
+def test_fleets_have_names_that_cannot_break_the_format(counted: metrics.Metrics) -> None:
+    hostile = 'Paris "vans"\n\u202e\ud800'
+    present = doubles.calm(fleets=(dataclasses.replace(doubles.FLEETS[0], name=hostile), doubles.FLEETS[1]))
+    series = read(counted, present)
+    named = {(doubles.fleet(0), 'Paris "vans" \ufffd\ufffd'), (doubles.fleet(1), "Lyon depot")}
+    labels = [dict(found) for series_name, found in series if series_name == "fleet_sync_fleet_info"]
+    assert {(each["fleet"], each["name"]) for each in labels} == named
 
 
 @pytest.fixture

@@ -30,6 +30,7 @@ class Metrics:
         self._registry = prometheus_client.CollectorRegistry()
         self._snapshot = metrics_collector.SnapshotCollector()
         self._registry.register(self._snapshot)
+        prometheus_client.ProcessCollector(registry=self._registry)
         self._runs = self._counter("runs_total", "Finished runs, by result and trigger.", "result trigger")
         self._run_duration = prometheus_client.Histogram(
             "fleet_sync_run_duration_seconds",

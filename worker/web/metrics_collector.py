@@ -12,6 +12,7 @@ from typing import Final
 from prometheus_client import core, registry
 
 from worker.core.model import pauses
+from worker.core.model.people import clean
 from worker.core.monitoring import status
 from worker.web import service_protocol
 
@@ -59,6 +60,11 @@ def _fleet_gauges(present: status.Status) -> Iterator[core.Metric]:
     ]
     text = "Memberships of managed fleets after the last run that had a plan, by state."
     yield _gauge("memberships", text, members, labels=("fleet", "state"))
+    shown = sorted(present.fleets, key=_size)[: service_protocol.MAX_FLEETS]
+    names = [((each.fleet, clean(each.name)), 1.0) for each in sorted(shown, key=lambda each: each.fleet)]
+    yield _gauge(
+        "fleet_info", "Name of each fleet that has series of its own; always 1.", names, labels=("fleet", "name")
+    )
     yield _single("fleets", "Managed fleets.", len(present.fleets))
     guarded = present.last.guarded if present.last else None
     problems = sum(not problem.note for problem in guarded.problems) if guarded else 0
@@ -102,6 +108,11 @@ def _source_gauges(present: status.Status) -> Iterator[core.Metric]:
     proofs = [((each.source.name, each.source.kind, each.source.proof), 1.0) for each in sources]
     text = "By what a source was shown to be whole when it was last read; always 1."
     yield _gauge("source_info", text, proofs, labels=("source", "kind", "proof"))
+
+
+def _size(fleet: status.Fleet) -> tuple[int, str]:
+    """Return the sort key of a fleet: the largest first."""
+    return -sum(getattr(fleet, state) for state in STATES), fleet.fleet
 
 
 def _bounded(fleets: Iterable[status.Fleet]) -> Mapping[str, tuple[int, ...]]:
