@@ -12,9 +12,11 @@ POLLING = ("tests/service/test_source_polling.py",)
 WORKBOOKS = ("tests/sources/test_xlsx_format.py",)
 
 COMMANDS = ("tests/sources/test_command_source.py",)
+GIT = ("tests/sources/test_git_source.py",)
 SQL = ("tests/sources/test_sql_source.py",)
 HTTP = ("tests/sources/test_http_source.py",)
 
+_PROCESSES = "worker/sources/processes.py"
 _COMMAND = "worker/sources/command_source.py"
 _HTTP_SOURCE = "worker/sources/http_source.py"
 _HTTP_BODY = "worker/sources/http_body.py"
@@ -233,42 +235,42 @@ DEFECTS = (
     Defect(
         "believing the output of a command that failed",
         _COMMAND,
-        "if process.returncode != 0:",
+        "if ended.code != 0:",
         "if False:",
         COMMANDS,
     ),
     Defect(
         "leaving a grandchild of a command behind",
-        _COMMAND,
+        _PROCESSES,
         "os.killpg(process.pid, signal.SIGKILL)",
         "process.kill()",
         COMMANDS,
     ),
     Defect(
         "leaving a command behind that is cancelled while it starts",
-        _COMMAND,
-        "            with anyio.CancelScope(shield=True):\n                process = await anyio.open_process(",
-        "            with anyio.CancelScope():\n                process = await anyio.open_process(",
+        _PROCESSES,
+        "    with anyio.CancelScope(shield=True):\n        process = await anyio.open_process(",
+        "    with anyio.CancelScope():\n        process = await anyio.open_process(",
         COMMANDS,
     ),
     Defect(
         "waiting for what a command left behind",
-        _COMMAND,
-        "        await process.wait()\n        _kill(process)",
-        "        await process.wait()",
+        _PROCESSES,
+        "    await process.wait()\n    _kill(process)",
+        "    await process.wait()",
         COMMANDS,
     ),
     Defect(
         "giving the key to a command",
-        _COMMAND,
+        _PROCESSES,
         "if not name.startswith(_SECRET_VARIABLES) and KEY_PREFIX not in text",
         "if KEY_PREFIX not in text",
         COMMANDS,
     ),
     Defect(
         "collecting the output of a command without bound",
-        _COMMAND,
-        "            if len(self.stdout) > most:\n                _kill(process)\n                return\n",
+        _PROCESSES,
+        "            if len(self.stdout) > self._most:\n                _kill(process)\n                return\n",
         "",
         COMMANDS,
     ),
@@ -282,8 +284,8 @@ DEFECTS = (
     Defect(
         "letting a query write",
         "worker/sources/sql_sqlite.py",
-        'self._raw.execute("PRAGMA query_only = ON")',
-        "pass",
+        "?mode=ro",
+        "?mode=rw",
         SQL,
     ),
     Defect(
@@ -299,6 +301,34 @@ DEFECTS = (
         "case int() | decimal.Decimal()",
         "case int() | float() | decimal.Decimal()",
         SQL,
+    ),
+    Defect(
+        "reading a rewritten history",
+        "worker/sources/git_source.py",
+        'if before and not await git.succeeds("merge-base", "--is-ancestor", before, commit):',
+        "if False:",
+        GIT,
+    ),
+    Defect(
+        "forgetting the commit that was read last",
+        "worker/sources/git_source.py",
+        'await git.run("update-ref", _READ, commit)',
+        "pass",
+        GIT,
+    ),
+    Defect(
+        "leaving out a folder in a repository",
+        "worker/sources/git_source.py",
+        'if mode not in ("100644", "100755"):\n                raise self.failure(',
+        'if mode not in ("100644", "100755"):\n                continue\n                raise self.failure(',
+        GIT,
+    ),
+    Defect(
+        "sending a token to any address",
+        "worker/sources/git_source.py",
+        'f"http.{repository.url}.extraHeader"',
+        '"http.extraHeader"',
+        GIT,
     ),
     Defect(
         "importing a plugin that is not named",

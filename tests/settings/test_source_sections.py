@@ -8,7 +8,16 @@ import pytest
 from tests.settings import conftest, test_schema
 from worker.core.model.errors import SettingsError
 from worker.service import source_factory
-from worker.sources import command_source, completeness, file_source, http_login, http_source, row_mapping, sql_source
+from worker.sources import (
+    command_source,
+    completeness,
+    file_source,
+    git_source,
+    http_login,
+    http_source,
+    row_mapping,
+    sql_source,
+)
 
 SOURCE = '[[sources]]\npath = "hr.csv"\n'
 ROWS = '[sources.rows]\ndriver = "employee_id={ID}"\nfleet = "{Dept}"\n'
@@ -69,8 +78,8 @@ def test_the_sections_are_optional(load: conftest.Load) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        (f"{SOURCE}kind = 'ldap'\n", '3:8: sources.kind: write "file", "http", "command" or "sql"'),
-        (f"{SOURCE}kind = 3\n", '3:8: sources.kind: write "file", "http", "command" or "sql"'),
+        (f"{SOURCE}kind = 'ldap'\n", '3:8: sources.kind: write "file", "http", "command", "sql" or "git"'),
+        (f"{SOURCE}kind = 3\n", '3:8: sources.kind: write "file", "http", "command", "sql" or "git"'),
         (f"{SOURCE}{SOURCE}", "two sources have the same name or address: set the name of one of them"),
         (f"{SOURCE}name = 'a'\n{SOURCE}name = 'a'\n", "two sources have the same name or address"),
         (f"{SOURCE}include = '*.csv'\n", '3:11: sources.include: write a list, like ["…", "…"]'),
@@ -222,5 +231,54 @@ statement_timeout_seconds = 5
     ],
 )
 def test_mistakes_of_a_sql_source_are_refused(text: str, problem: str, refused: conftest.Refused) -> None:
+    (found,) = refused(text, sources="")
+    assert problem in found
+
+
+GIT = '[[sources]]\nkind = "git"\nurl = "https://git.example.com/hr.git"\npath = "teams"\n'
+
+
+def test_every_key_of_a_git_source_is_read(load: conftest.Load, tmp_path: pathlib.Path) -> None:
+    text = f"""{GIT}ref = "main"
+token_file = "token"
+require_descendant = false
+timeout_seconds = 5
+"""
+    (source,) = source_factory.create(load(text, sources=""))
+    assert (source.kind, source.name) == ("git", "https://git.example.com/hr.git//teams")
+    assert isinstance(source.fetcher, git_source.GitFetcher)
+    assert source.fetcher.repository == git_source.Repository(
+        "https://git.example.com/hr.git",
+        "main",
+        "teams",
+        cache=tmp_path / "fleet-sync-git",
+        token_file=tmp_path / "token",
+        require_descendant=False,
+        timeout=5,
+    )
+    test_schema.validator("settings").validate(tomllib.loads(text))
+
+
+@pytest.mark.parametrize("url", ["git@git.example.com:hr.git", "ssh://git@[::1]:2222/hr.git", "file:///srv/hr.git"])
+def test_every_form_of_a_repositorys_address_is_read(url: str, load: conftest.Load) -> None:
+    load(GIT.replace("https://git.example.com/hr.git", url), sources="")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('[[sources]]\nkind = "git"\npath = "a"\n', 'sources.url is missing: write url = "https://'),
+        (GIT.replace("https:", "http:"), "plain http can be read and changed on its way"),
+        (GIT.replace("https://", "ext::sh -c "), "write it like https://git.example.com/hr/fleets.git or git@"),
+        (GIT.replace("https://git", "--upload-pack=x git"), "write it like https://git.example.com"),
+        (GIT.replace("https://", "https://user:password@"), "write the user in username, the password in a file"),
+        (f'{GIT}ref = "--upload-pack=x"\n', "write the name of a branch or tag, such as main"),
+        (f'{GIT}ref = "a:b"\n', "write the name of a branch or tag, such as main"),
+        (f'{GIT}key_file = "k"\n', "a key is for ssh"),
+        (f'{GIT.replace("https://", "ssh://")}token_file = "k"\n', "a token is for https"),
+        (f'{GIT}[sources.completeness]\nmanifest = "x"\n', "a commit has neither manifest nor age"),
+    ],
+)
+def test_mistakes_of_a_git_source_are_refused(text: str, problem: str, refused: conftest.Refused) -> None:
     (found,) = refused(text, sources="")
     assert problem in found

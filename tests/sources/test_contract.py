@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.sources import git_repositories
 from worker.core.model.errors import SettingsError
 from worker.core.model.ports import Source
 from worker.service import source_factory
@@ -223,3 +224,37 @@ class TestSql(BuiltIn):
     @pytest.fixture
     def origin(self, tmp_path: pathlib.Path) -> contract.Origin:
         return SqlOrigin(tmp_path)
+
+
+class GitOrigin(contract.Origin):
+    """A repository, an object of which is cut short. Nothing of a `file://` address can stall."""
+
+    cuts = 20
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        self._repository = git_repositories.Repository(folder / "people")
+        self.keys = {"url": self._repository.url, "path": "people.json"}
+
+    async def publish(self, memberships: contract.Memberships) -> None:
+        for path in (self._repository.folder / ".git" / "objects").glob("??/*"):
+            if path.name.endswith(".cut"):
+                path.replace(path.with_suffix(""))
+        self._repository.commit({"people.json": document(memberships).decode()})
+
+    async def cut(self, place: int) -> None:
+        blob = self._repository.git("rev-parse", "HEAD:people.json")
+        path = self._repository.folder / ".git" / "objects" / blob[:2] / blob[2:]
+        whole = path.read_bytes()
+        path.replace(path.with_suffix(".cut"))
+        path.write_bytes(whole[: len(whole) * place // self.cuts])
+
+    async def stall(self) -> None:
+        pass
+
+
+class TestGit(BuiltIn):
+    name = "git"
+
+    @pytest.fixture
+    def origin(self, tmp_path: pathlib.Path) -> contract.Origin:
+        return GitOrigin(tmp_path)

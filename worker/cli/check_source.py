@@ -23,6 +23,7 @@ _PROOFS = {
     "syntax": "no beginning of such a document is a document",
     "trailer": "its last line is the trailer",
     "manifest": "it is as its manifest says",
+    "commit": "all documents are of one commit, which git has checked",
     "transaction": "all rows of the query came, from one transaction",
     "exit_code": "the command ended by itself, and with 0",
     "length": "the server said where it ends, and it ended there",

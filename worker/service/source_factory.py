@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Mapping
 
 import worker
+from worker.journal import address as addresses
 from worker.service import network
 from worker.settings import model, source_kinds, source_sections, time_zones
 from worker.sources import (
@@ -18,6 +19,7 @@ from worker.sources import (
     document_source,
     fetching,
     file_source,
+    git_source,
     http_login,
     http_source,
     plugin,
@@ -57,6 +59,8 @@ def _fetcher(source: source_kinds.Source, settings: model.Settings) -> fetching.
             folder = settings.resolve_path(".")
             database = sql_source.Database(folder / source.url_file, folder, source.statement_timeout_seconds)
             return sql_source.SqlFetcher(database, source.query, source.revision_query, source.title)
+        case source_kinds.GitSource():
+            return git_source.GitFetcher(_repository(source, settings), source.title)
         case source_kinds.PluginSource():
             context = plugin.Context(source.title, settings.resolve_path("."), _USER_AGENT, network.ssl_context)
             return source.plugin_kind.create(source, context)
@@ -89,6 +93,21 @@ def _http_fetcher(source: source_kinds.HttpSource, settings: model.Settings) -> 
         manifest=_manifest(source),
     )
     return http_source.HttpFetcher(endpoint, source.title)
+
+
+def _repository(source: source_kinds.GitSource, settings: model.Settings) -> git_source.Repository:
+    journal = addresses.parse(settings.journal_url).path
+    return git_source.Repository(
+        source.url,
+        source.ref,
+        source.path,
+        cache=(journal.parent if journal else settings.resolve_path(".")).absolute() / "fleet-sync-git",
+        key_file=_path(settings, source.key_file),
+        token_file=_path(settings, source.token_file),
+        require_descendant=source.require_descendant,
+        any_suffix=source.format != "auto",
+        timeout=source.timeout_seconds,
+    )
 
 
 def _ssl_context(source: source_kinds.HttpSource, settings: model.Settings) -> ssl.SSLContext | None:

@@ -5,6 +5,7 @@ the keys that all kinds share; `service.source_factory` makes the sources.
 """
 
 import pathlib
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -21,6 +22,12 @@ _Argv = Annotated[tuple[str, ...], pydantic.Field(strict=False)]
 def _user(name: str) -> str:
     if ":" in name:
         raise ValueError("write a user without a colon, which would end the user's name")
+    return name
+
+
+def _ref(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._/-]*", name) or ".." in name or name.endswith((".lock", "/", ".")):
+        raise ValueError("write the name of a branch or tag, such as main")
     return name
 
 
@@ -164,11 +171,49 @@ class SqlSource(source_sections.DocumentSource):
         return self.url_file
 
 
+class GitSource(source_sections.DocumentSource):
+    """A document, or a folder of them, in a Git repository."""
+
+    kind: Literal["git"] = pydantic.Field(description="Kind of source.")
+    url: Annotated[str, pydantic.AfterValidator(urls.repository)] = pydantic.Field(
+        description="Address of the repository: https://…, ssh://…, user@host:path, or file:///…"
+    )
+    ref: Annotated[str, pydantic.AfterValidator(_ref)] = pydantic.Field(
+        default="HEAD", description="Branch or tag; HEAD is the repository's default branch."
+    )
+    path: str = pydantic.Field(min_length=1, description="Path of a document in the repository, or of a folder.")
+    key_file: str = pydantic.Field(default="", description="File with a private key for ssh.")
+    token_file: str = pydantic.Field(default="", description="File with a token for https.")
+    require_descendant: bool = pydantic.Field(
+        default=True, description="Whether a commit that does not descend from the last one that was read is an error."
+    )
+    timeout_seconds: float = pydantic.Field(
+        default=60, gt=0, le=3600, description="How long each call of git may take; it is killed then."
+    )
+
+    @pydantic.model_validator(mode="after")
+    def _fitting_login(self) -> "GitSource":
+        if self.token_file and not self.url.startswith("https:"):
+            raise ValueError("a token is for https: write an https url, or a key_file for ssh")
+        if self.key_file and self.url.startswith(("http:", "https:", "file:")):
+            raise ValueError("a key is for ssh: write an ssh url, or a token_file for https")
+        checks = self.completeness
+        if checks and (checks.manifest or checks.max_age_hours is not None):
+            raise ValueError("a commit has neither manifest nor age; that it is a commit proves that it is complete")
+        return self
+
+    @property
+    def address(self) -> str:
+        """Return the address with the path in the repository."""
+        return f"{self.url}//{self.path.strip('/')}"
+
+
 KINDS: Mapping[str, type[source_sections.DocumentSource]] = {
     "file": FileSource,
     "http": HttpSource,
     "command": CommandSource,
     "sql": SqlSource,
+    "git": GitSource,
 }
 """The class of each built-in kind of source."""
 
@@ -221,5 +266,7 @@ def _by_kind(source: Any, _: pydantic.ValidatorFunctionWrapHandler, info: pydant
     raise pydantic_core.ValidationError.from_exception_data("source", [wrong])
 
 
-Source = Annotated[FileSource | HttpSource | CommandSource | SqlSource | PluginSource, pydantic.WrapValidator(_by_kind)]
+Source = Annotated[
+    FileSource | HttpSource | CommandSource | SqlSource | GitSource | PluginSource, pydantic.WrapValidator(_by_kind)
+]
 """One source, of the kind that its key `kind` names: a built-in one, or one of the `kinds` in the context."""

@@ -24,6 +24,7 @@ _DOCUMENT = "write it like https://hr.example.com/people.csv"
 _PROXY = "write it like http://proxy.example.com:3128"
 _LISTEN = 'write it like "127.0.0.1:8080" or "[::1]:8080"'
 
+_REPOSITORY = re.compile(r"file:///.+|ssh://([\w.-]+@)?[\w.\[\]:-]+/.+|[\w.-]+@[\w.-]+:[^:].*", re.ASCII)
 _LAST_PORT = 65535
 _ENDPOINT = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9.-]+)):([0-9]{1,5})", re.ASCII)
 _PORT_ONLY = re.compile(r":[0-9]{1,5}", re.ASCII)
@@ -73,6 +74,15 @@ def document(text: str) -> str:
     if split.scheme == "http" and not is_loopback(split.hostname or ""):
         raise ValueError("plain http can be read and changed on its way: write https (http is for loopback addresses)")
     return f"{origin}{split.path or '/'}{f'?{split.query}' if split.query else ''}"
+
+
+def repository(text: str) -> str:
+    """Return the address of a Git repository. Raises ValueError."""
+    if text.startswith(("https:", "http:")):
+        return document(text)
+    if not text.isprintable() or text.startswith("-") or not _REPOSITORY.fullmatch(text):
+        raise ValueError("write it like https://git.example.com/hr/fleets.git or git@git.example.com:hr/fleets.git")
+    return text
 
 
 def proxy(text: str, *, login: bool = False) -> str:

@@ -1,33 +1,22 @@
 """Run a command and take what it prints for the document.
 
-Invariants: its output counts only if it ends by itself, with exit code 0, within time and size; every process of its
-group has ended when a call returns; and no key or other secret of fleet-sync is in its environment.
-Neighbours: `document_source` reads the output.
+Invariant: the output counts only if the command ends by itself, with exit code 0, within time and size.
+Neighbours: `processes` runs the command, `document_source` reads its output.
 """
 
-import contextlib
 import dataclasses
 import hashlib
 import os
 import pathlib
 import re
-import signal
-import subprocess
 from collections.abc import Mapping, Sequence
-from typing import cast
-
-import anyio
-import anyio.abc
 
 from worker.core.model.errors import SourceError
-from worker.core.model.secret import KEY_PREFIX
-from worker.sources import fetching, positions
+from worker.sources import fetching, positions, processes
 
 KIND = "command"
 
 _MAX_PEEK_BYTES = 64 * 1024
-_MAX_STDERR_BYTES = 64 * 1024
-_SECRET_VARIABLES = ("CHARGE_API_KEY", "FLEET_SYNC_")
 _UNPRINTABLE = re.compile(r"[^ -~\u00a0-\U0010ffff]+")
 _MAX_QUOTED = 200
 
@@ -76,95 +65,32 @@ class CommandFetcher:
 
     async def _output(self, argv: Sequence[str], most: int, *, what: str) -> bytes:
         """Return what a command prints. Raises errors.SourceError if it fails, or is too slow or too verbose."""
-        process = await self._start(argv)
-        ended = _Ended()
+        command = self.command
+        environ = {**processes.inherited(command.environ), **command.env}
         try:
-            with anyio.move_on_after(self.command.timeout) as deadline:
-                async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(ended.read_stderr, process)
-                    tasks.start_soon(ended.wait, process)
-                    await ended.read_stdout(process, most)
-        finally:
-            await _end(process)
-        if len(ended.stdout) > most:
-            raise fetching.failure(self.name, f"{what} is larger than {most >> 10} KiB", code="source_too_large")
-        if deadline.cancelled_caught:
-            message = f"the command did not end within timeout_seconds = {self.command.timeout:g}"
-            raise fetching.failure(self.name, message, code="source_timeout")
-        if process.returncode != 0:
-            raise self._failed(process.returncode, bytes(ended.stderr))
-        return bytes(ended.stdout)
-
-    async def _start(self, argv: Sequence[str]) -> anyio.abc.Process:
-        inherited = {
-            name: text
-            for name, text in self.command.environ.items()
-            if not name.startswith(_SECRET_VARIABLES) and KEY_PREFIX not in text
-        }
-        try:
-            # A call that is cancelled while the process starts would leave behind what it started by then.
-            with anyio.CancelScope(shield=True):
-                process = await anyio.open_process(
-                    list(argv),
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.PIPE,
-                    cwd=self.command.folder,
-                    env={**inherited, **self.command.env},
-                    start_new_session=True,  # so that the processes that it starts can be killed with it
-                )
+            ended = await processes.run(processes.Program(argv, command.folder, environ, command.timeout, most))
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not a valid command"
             code: fetching.Code = "source_unauthorized" if isinstance(error, PermissionError) else "source_unreachable"
             raise fetching.failure(self.name, f"the command cannot be run ({reason})", code=code) from None
-        return process
+        if ended.is_too_large:
+            raise fetching.failure(self.name, f"{what} is larger than {most >> 10} KiB", code="source_too_large")
+        if ended.is_late:
+            message = f"the command did not end within timeout_seconds = {command.timeout:g}"
+            raise fetching.failure(self.name, message, code="source_timeout")
+        if ended.code != 0:
+            raise self._failed(ended.code, ended.stderr)
+        return ended.stdout
 
-    def _failed(self, code: int | None, stderr: bytes) -> SourceError:
+    def _failed(self, code: int, stderr: bytes) -> SourceError:
         lines = stderr.decode(errors="replace").strip().splitlines()
         said = _printable(lines[-1]) if lines else ""
         for secret in filter(None, self.command.env.values()):
             said = said.replace(secret, "[secret]")
-        why = f"ended with exit code {code}" if code is None or code >= 0 else f"was ended by signal {-code}"
+        why = f"ended with exit code {code}" if code >= 0 else f"was ended by signal {-code}"
         return fetching.failure(
             self.name, f"the command {why}{f', after: {said}' if said else ''}", code="source_incomplete"
         )
-
-
-class _Ended:
-    """What a process has printed until it ended, or until it printed too much."""
-
-    def __init__(self) -> None:
-        self.stdout = bytearray()
-        self.stderr = bytearray()
-
-    async def read_stdout(self, process: anyio.abc.Process, most: int) -> None:
-        async for part in cast("anyio.abc.ByteReceiveStream", process.stdout):
-            self.stdout += part
-            if len(self.stdout) > most:
-                _kill(process)
-                return
-
-    async def read_stderr(self, process: anyio.abc.Process) -> None:
-        """Keep the end of what is printed; a process whose stderr nobody reads would stop."""
-        async for part in cast("anyio.abc.ByteReceiveStream", process.stderr):
-            self.stderr = (self.stderr + part)[-_MAX_STDERR_BYTES:]
-
-    async def wait(self, process: anyio.abc.Process) -> None:
-        """End what the process leaves behind: it would keep stdout open, and could still print."""
-        await process.wait()
-        _kill(process)
-
-
-async def _end(process: anyio.abc.Process) -> None:
-    _kill(process)
-    with anyio.CancelScope(shield=True), anyio.move_on_after(1):
-        await process.aclose()
-
-
-def _kill(process: anyio.abc.Process) -> None:
-    """Kill the group. It exists as long as one of its processes does, even if the first has ended."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):  # PermissionError: macOS, if all are zombies
-        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _suffix(output: bytes) -> str:

@@ -24,7 +24,6 @@ class SqliteSession:
             self._raw = sqlite3.connect(
                 address, uri=True, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )
-            self._raw.execute("PRAGMA query_only = ON")
             self._raw.execute("BEGIN")
         except sqlite3.Error as error:
             raise _translated(error) from None

@@ -1,0 +1,185 @@
+"""Documents of a commit: all of one, checked by git, and never of a rewritten history unnoticed."""
+
+import dataclasses
+import os
+import pathlib
+import stat
+from typing import Any
+
+import anyio
+import pytest
+
+from tests.sources import git_repositories
+from worker.core.model.errors import SourceError
+from worker.sources import document_source, git_source
+
+CSV = "driver,fleet\na@b,Paris\n"
+SECRET = "s3cr3t-of-the-source"
+
+
+@pytest.fixture
+def repository(tmp_path: pathlib.Path) -> git_repositories.Repository:
+    found = git_repositories.Repository(tmp_path / "hr")
+    found.commit({"people.csv": CSV, "teams/a.csv": CSV, "teams/b.yaml": "fleets: {Lyon: [c@d]}", "teams/.keep": ""})
+    return found
+
+
+def source(
+    repository: git_repositories.Repository, path: str = "people.csv", **given: Any
+) -> document_source.DocumentSource:
+    what = git_source.Repository(repository.url, "HEAD", path, cache=repository.folder.parent / "cache")
+    return document_source.DocumentSource("git", "hr", git_source.GitFetcher(dataclasses.replace(what, **given), "hr"))
+
+
+def failure(reading: document_source.DocumentSource, code: str) -> str:
+    with pytest.raises(SourceError) as caught:
+        anyio.run(reading.read)
+    assert caught.value.code == code
+    assert SECRET not in f"{caught.value!r} {caught.value.__context__!r} {reading!r}"
+    return caught.value.message
+
+
+def test_a_document_is_read_with_its_commit_and_line(repository: git_repositories.Repository) -> None:
+    reading = anyio.run(source(repository).read)
+    commit = repository.git("rev-parse", "--short=12", "HEAD")
+    assert [str(row.origin) for row in reading.rows] == [f"people.csv@{commit}:2:1"]
+    assert reading.source.proof == "commit"
+    assert reading.source.revision == f"git:{repository.git('rev-parse', 'HEAD:people.csv')}"
+
+
+def test_a_folder_contains_all_its_documents(repository: git_repositories.Repository) -> None:
+    reading = anyio.run(source(repository, "/teams/").read)
+    assert [str(row.driver) for row in reading.rows] == ["a@b", "c@d"]
+
+
+def test_the_root_is_a_folder_too(repository: git_repositories.Repository) -> None:
+    repository.commit({"a.csv": CSV})
+    assert len(anyio.run(source(repository, "/").read).rows) == 1
+
+
+def test_branches_and_tags_are_read_by_name(repository: git_repositories.Repository) -> None:
+    repository.git("tag", "-a", "v1", "-m", "first")
+    repository.git("branch", "next/main")
+    repository.commit({"people.csv": CSV + "c@d,Paris\n"})
+    rows = {ref: len(anyio.run(source(repository, ref=ref).read).rows) for ref in ("main", "v1", "next/main", "HEAD")}
+    assert rows == {"main": 2, "v1": 1, "next/main": 1, "HEAD": 2}
+
+
+class TestPeek:
+    def test_it_changes_with_every_commit_and_only_then(self, repository: git_repositories.Repository) -> None:
+        reading = source(repository)
+        before = anyio.run(reading.peek)
+        anyio.run(reading.read)
+        assert anyio.run(reading.peek) == before
+        repository.commit({"people.csv": CSV + "c@d,Paris\n"})
+        assert anyio.run(reading.peek) != before
+
+    def test_a_branch_that_does_not_exist_is_an_error(self, repository: git_repositories.Repository) -> None:
+        with pytest.raises(SourceError):
+            anyio.run(source(repository, ref="gone").peek)
+
+
+class TestARewrittenHistory:
+    def test_it_is_an_error_until_it_is_allowed(self, repository: git_repositories.Repository) -> None:
+        anyio.run(source(repository).read)
+        repository.commit({"people.csv": "driver,fleet\nx@y,Paris\n"}, amend=True)
+        for _ in range(2):
+            assert "the history was rewritten" in failure(source(repository), "source_changed")
+        anyio.run(source(repository, require_descendant=False).read)
+        assert [str(row.driver) for row in anyio.run(source(repository).read).rows] == ["x@y"]
+
+    def test_a_commit_on_top_is_none(self, repository: git_repositories.Repository) -> None:
+        for _ in range(3):
+            anyio.run(source(repository).read)
+            repository.commit({"people.csv": CSV})
+
+    def test_a_reading_that_fails_is_not_the_last_one(self, repository: git_repositories.Repository) -> None:
+        """A commit whose document is missing was not read, so its removal rewrites nothing that was."""
+        anyio.run(source(repository).read)
+        repository.commit({"other.csv": CSV})
+        failure(source(repository), "source_unreachable")
+        repository.git("reset", "--quiet", "--hard", "HEAD~1")
+        anyio.run(source(repository).read)
+
+
+class TestWhatIsNotWhole:
+    @pytest.mark.parametrize(
+        ("given", "code"),
+        [
+            ({"path": "gone.csv"}, "source_unreachable"),
+            ({"ref": "gone"}, "source_unreachable"),
+            ({"url": "file:///nowhere/at/all"}, "source_unreachable"),
+            ({"url": "https://127.0.0.1:1/x.git"}, "source_unreachable"),
+            ({"url": "ext::sh -c true"}, "source_unreachable"),
+        ],
+    )
+    def test_what_cannot_be_fetched_is_an_error(
+        self, given: dict[str, Any], code: str, repository: git_repositories.Repository
+    ) -> None:
+        failure(source(repository, **given), code)
+
+    def test_a_damaged_repository_is_an_error(self, repository: git_repositories.Repository) -> None:
+        """Wherever an object is cut short."""
+        blob = repository.git("rev-parse", "HEAD:people.csv")
+        path = repository.folder / ".git" / "objects" / blob[:2] / blob[2:]
+        whole = path.read_bytes()
+        path.chmod(stat.S_IRUSR | stat.S_IWUSR)
+        for cut in range(len(whole)):
+            path.write_bytes(whole[:cut])
+            with pytest.raises(SourceError):
+                anyio.run(source(repository).read)
+
+    def test_an_empty_document_is_an_error(self, repository: git_repositories.Repository) -> None:
+        repository.commit({"people.csv": ""})
+        failure(source(repository), "source_empty")
+
+    def test_a_folder_without_documents_is_an_error(self, repository: git_repositories.Repository) -> None:
+        repository.commit({"teams/.keep": ""})
+        failure(source(repository, "teams"), "source_empty")
+
+    @pytest.mark.parametrize("name", ["teams/readme.txt", "teams/more/a.csv"])
+    def test_anything_in_a_folder_that_is_no_document_is_an_error(
+        self, name: str, repository: git_repositories.Repository
+    ) -> None:
+        repository.commit({"teams/a.csv": CSV, name: CSV})
+        failure(source(repository, "teams"), "source_invalid")
+
+    def test_a_link_is_an_error(self, repository: git_repositories.Repository) -> None:
+        (repository.folder / "teams" / "link.csv").symlink_to("/etc/passwd")
+        repository.git("add", "--all")
+        repository.git("commit", "--quiet", "--message=Link")
+        assert "is not a file" in failure(source(repository, "teams"), "source_invalid")
+
+    def test_a_machine_without_git_is_an_error_that_says_so(self, repository: git_repositories.Repository) -> None:
+        reading = source(repository, environ={"PATH": "/nowhere"})
+        assert "the program git cannot be run" in failure(reading, "source_unreachable")
+
+
+class TestSecrets:
+    def test_the_token_is_sent_to_the_address_only_and_is_in_no_argument(self, tmp_path: pathlib.Path) -> None:
+        (tmp_path / "token").write_text(SECRET)
+        environ = {"PATH": os.environ["PATH"], "GIT_DIR": "/x", "CHARGE_API_KEY": "x", "FLEET_SYNC_PLAN_KEY": "y"}
+        repository = git_source.Repository(
+            "https://git.example.com/hr.git",
+            "main",
+            "a.csv",
+            cache=tmp_path,
+            token_file=tmp_path / "token",
+            environ=environ,
+        )
+        made = git_source.GitFetcher(repository, "hr")._environ()
+        assert not {"GIT_DIR", "CHARGE_API_KEY", "FLEET_SYNC_PLAN_KEY"} & made.keys()
+        keys = {text: made[name.replace("KEY", "VALUE")] for name, text in made.items() if "CONFIG_KEY" in name}
+        assert keys["http.https://git.example.com/hr.git.extraHeader"].startswith("Authorization: Basic ")
+        assert keys["http.followRedirects"] == "false"
+
+    def test_a_token_that_is_missing_is_an_error(self, repository: git_repositories.Repository) -> None:
+        failure(source(repository, token_file=repository.folder / "none"), "source_unauthorized")
+
+    def test_a_key_is_used_alone_and_hosts_must_be_known(self, tmp_path: pathlib.Path) -> None:
+        repository = git_source.Repository(
+            "git@git.example.com:hr.git", "main", "a.csv", cache=tmp_path, key_file=tmp_path / "a key"
+        )
+        made = git_source.GitFetcher(repository, "hr")._environ()["GIT_SSH_COMMAND"]
+        assert f"-o IdentitiesOnly=yes -i '{tmp_path}/a key'" in made
+        assert "StrictHostKeyChecking=yes" in made and "BatchMode=yes" in made

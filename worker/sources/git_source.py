@@ -1,0 +1,215 @@
+"""Read documents from a commit of a Git repository, by the program git.
+
+Invariants: all documents are of one commit, and git has checked its objects; a commit that does not descend from the
+last one that was read is an error, unless the settings allow it. The token is in no argument, and is sent to no
+address but that of the settings. Neighbours: `processes` runs git.
+"""
+
+import base64
+import dataclasses
+import hashlib
+import os
+import pathlib
+import re
+import shlex
+import uuid
+from collections.abc import Mapping, Sequence
+
+from anyio import to_thread
+
+from worker.core.model.errors import SourceError
+from worker.sources import document_reader, fetching, positions, processes, secret_files
+
+KIND = "git"
+
+_MAX_LISTING_BYTES = 1024 * 1024
+_READ = "refs/fleet-sync/read"
+"""The commit that was read last, in the cache."""
+
+_REFUSED = re.compile(
+    r"Authentication failed|Permission denied|could not read Username|Host key verification failed|"
+    r"returned error: 40[13]|invalid credentials",
+    re.IGNORECASE,
+)
+_PROTOCOLS = "file:http:https:ssh"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Repository:
+    """What is read: `path` is a document in the repository, or a folder of them. `timeout` is in seconds.
+
+    `cache` is the folder for bare copies of repositories. `environ` is what fleet-sync was started with.
+    """
+
+    url: str
+    ref: str
+    path: str
+    cache: pathlib.Path
+    key_file: pathlib.Path | None = None
+    token_file: pathlib.Path | None = None
+    require_descendant: bool = True
+    any_suffix: bool = False
+    timeout: float = 60.0
+    environ: Mapping[str, str] = dataclasses.field(default_factory=lambda: os.environ, repr=False)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class GitFetcher:
+    """Implements fetching.Fetcher. Places begin with the document's path and its commit."""
+
+    repository: Repository
+    name: str
+
+    async def fetch(self) -> fetching.Fetched:
+        """Return the documents of the present commit. Raises errors.SourceError."""
+        repository = self.repository
+        environ = await to_thread.run_sync(self._environ, abandon_on_cancel=True)
+        cache = await self._cache(environ)
+        git = _Git(cache, environ, self)
+        # A name of its own: another process may fetch into the same cache.
+        fetched = f"refs/fleet-sync/fetched-{uuid.uuid4().hex}"
+        await git.run("fetch", "--quiet", "--no-tags", "--force", "--", repository.url, f"{repository.ref}:{fetched}")
+        try:
+            commit = (await git.run("rev-parse", "--verify", f"{fetched}^{{commit}}")).decode().strip()
+            if repository.require_descendant:
+                await self._check_descent(git, commit)
+            documents, revision = await self._documents(git, commit)
+            await git.run("update-ref", _READ, commit)
+        finally:
+            await git.run("update-ref", "-d", fetched)
+        return fetching.Fetched(documents, revision=revision, proof="commit")
+
+    async def peek(self) -> str:
+        """Return a hash of the commit that the reference names now. Raises errors.SourceError."""
+        environ = await to_thread.run_sync(self._environ, abandon_on_cancel=True)
+        git = _Git(await self._cache(environ), environ, self)
+        listed = (await git.run("ls-remote", "--exit-code", "--", self.repository.url, self.repository.ref)).decode()
+        return hashlib.sha256(listed.encode()).hexdigest()  # also of other branches that end so
+
+    async def _check_descent(self, git: "_Git", commit: str) -> None:
+        before = (await git.run("for-each-ref", "--format=%(objectname)", _READ)).decode().strip()
+        if before and not await git.succeeds("merge-base", "--is-ancestor", before, commit):
+            message = (
+                f"the history was rewritten: {commit[:12]} does not descend from {before[:12]}, which was read last. "
+                "If that is right, set require_descendant = false for one run"
+            )
+            raise self.failure(message, code="source_changed")
+
+    async def _documents(self, git: "_Git", commit: str) -> tuple[tuple[fetching.Document, ...], str]:
+        """Return the documents, and the id of the file or folder, which is a hash of its content."""
+        path = self.repository.path.strip("/")
+        found = await git.run("rev-parse", "--verify", "--end-of-options", f"{commit}:{path}")
+        identifier = found.decode().strip()
+        kind = (await git.run("cat-file", "-t", identifier)).decode().strip()
+        paths = await self._listed(git, identifier, path) if kind == "tree" else [path]
+        documents = []
+        for each in paths:
+            suffix = pathlib.PurePosixPath(each).suffix.lower()
+            if kind == "tree" and not self.repository.any_suffix and suffix not in document_reader.SUFFIXES:
+                raise self.failure(f"{each} is not a membership document by its name: remove or rename it")
+            data = await git.run("cat-file", "blob", f"{commit}:{each}", most=positions.MAX_BYTES)
+            documents.append(fetching.Document(f"{each}@{commit[:12]}", data, suffix=suffix))
+        return tuple(documents), f"git:{identifier}"
+
+    async def _listed(self, git: "_Git", tree: str, path: str) -> list[str]:
+        """Return the paths in a folder, without hidden ones. Raises errors.SourceError for folders and links in it."""
+        paths = []
+        for entry in (await git.run("ls-tree", "-z", tree)).decode(errors="replace").split("\0")[:-1]:
+            details, _, name = entry.partition("\t")
+            mode = details.split()[0]
+            if name.startswith("."):
+                continue
+            if mode not in ("100644", "100755"):
+                raise self.failure(f"{path}/{name} is not a file: a folder in the folder, or a link, is not read")
+            paths.append(f"{path}/{name}" if path else name)
+        if not paths:
+            raise self.failure(f"the folder {path or '/'} contains no document", code="source_empty")
+        return paths
+
+    async def _cache(self, environ: Mapping[str, str]) -> pathlib.Path:
+        """Return the bare repository of this source, and make it if it is not there."""
+        repository = self.repository
+        named = hashlib.sha256(f"{repository.url}\0{repository.ref}\0{self.name}".encode()).hexdigest()
+        cache = repository.cache / f"{named[:32]}.git"
+        try:
+            await to_thread.run_sync(lambda: repository.cache.mkdir(mode=0o700, parents=True, exist_ok=True))
+        except OSError as error:
+            message = f"the folder {repository.cache} for copies of repositories cannot be made ({error.strerror})"
+            raise self.failure(message, code="source_unreachable") from None
+        await _Git(repository.cache, environ, self).run("init", "--quiet", "--bare", str(cache))
+        return cache
+
+    def _environ(self) -> dict[str, str]:
+        repository = self.repository
+        environ = processes.inherited(repository.environ)
+        for variable in [name for name in environ if name.startswith("GIT_")]:
+            del environ[variable]
+        options = {"http.followRedirects": "false", "gc.auto": "0", "core.hooksPath": os.devnull}
+        if repository.token_file:
+            token = secret_files.read(repository.token_file, name=self.name, setting="token_file").reveal()
+            login = base64.b64encode(f"x-access-token:{token}".encode()).decode("ascii")
+            # For this address only: a URL in a repository, or a redirect, gets no token.
+            options[f"http.{repository.url}.extraHeader"] = f"Authorization: Basic {login}"
+        for number, (key, text) in enumerate(options.items()):
+            environ |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": text}
+        ssh = ["ssh", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes"]
+        if repository.key_file:
+            ssh += ["-o", "IdentitiesOnly=yes", "-i", str(repository.key_file)]
+        return environ | {
+            "GIT_CONFIG_COUNT": str(len(options)),
+            "GIT_CONFIG_GLOBAL": os.devnull,
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_ALLOW_PROTOCOL": _PROTOCOLS,
+            "GIT_TERMINAL_PROMPT": "0",
+            "GIT_SSH_COMMAND": shlex.join(ssh),
+            "LC_ALL": "C",
+        }
+
+    def failure(self, message: str, *, code: fetching.Code = "source_invalid") -> SourceError:
+        """Return an error of this source."""
+        return fetching.failure(self.name, message, code=code)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Git:
+    """Runs git in a repository."""
+
+    folder: pathlib.Path
+    environ: Mapping[str, str] = dataclasses.field(repr=False)
+    source: GitFetcher
+
+    async def run(self, *arguments: str, most: int = _MAX_LISTING_BYTES) -> bytes:
+        """Return what git prints. Raises errors.SourceError if it fails."""
+        ended = await self._run(arguments, most)
+        if ended.code != 0:
+            raise self._failed(ended.stderr.decode(errors="replace"), ended.code)
+        return ended.stdout
+
+    async def succeeds(self, *arguments: str) -> bool:
+        """Return whether git ends with 0 rather than 1. Raises errors.SourceError for other codes."""
+        ended = await self._run(arguments, _MAX_LISTING_BYTES)
+        if ended.code not in (0, 1):
+            raise self._failed(ended.stderr.decode(errors="replace"), ended.code)
+        return ended.code == 0
+
+    async def _run(self, arguments: Sequence[str], most: int) -> processes.Ended:
+        timeout = self.source.repository.timeout
+        program = processes.Program(("git", *arguments), self.folder, self.environ, timeout, most)
+        try:
+            ended = await processes.run(program)
+        except OSError as error:
+            message = f"the program git cannot be run ({error.strerror}): install it"
+            raise self.source.failure(message, code="source_unreachable") from None
+        if ended.is_too_large:
+            raise fetching.too_large(self.source.name)
+        if ended.is_late:
+            raise self.source.failure(f"git did not end within {timeout:g} s", code="source_timeout")
+        return ended
+
+    def _failed(self, stderr: str, code: int) -> SourceError:
+        """Return the error for what git says, in its own words: they contain neither token nor key."""
+        lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+        said = next((line for line in lines if line.startswith(("fatal:", "error:"))), "".join(lines[-1:]))
+        if _REFUSED.search(stderr):
+            return self.source.failure(f"git was refused access: {said}", code="source_unauthorized")
+        return self.source.failure(f"git failed ({code}): {said[:200]}", code="source_unreachable")
