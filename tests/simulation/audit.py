@@ -65,12 +65,12 @@ class Evidence:
 class Run:
     """What one run was told and what it did.
 
-    `host` is the installation that runs, `began` its position in the order of events, less the lag of reads. `written`
-    has the position of the last attempt or answer of each write to a driver, by key. `missing` are the drivers about
-    which a request got a 404, which the fault `not_found` also gives for drivers that exist.
-    `misled` is set if a listing hid something, `deceived` if the run could not notice. `lost` is when it stopped being
-    the only writer, `wrong_clock` since when this machine's clock is wrong, `resumed` when it went on after it
-    `stood_still` for so many seconds, `over` when it had to end, and `why_over` why.
+    `host` is the installation that runs, `began` its position in the order of events, less the lag of reads.
+    `written` has the position of the last attempt or answer of each write to a driver, by key, `planned_at` that of
+    the plan. `missing` are the drivers about which a request got a 404, which the fault `not_found` also gives for
+    drivers that exist. `misled` is set if a listing hid something, `deceived` if the run could not notice. `lost`
+    is when it stopped being the only writer, `wrong_clock` since when this machine's clock is wrong, `resumed` when
+    it went on after it `stood_still` for so many seconds, `over` when it had to end, and `why_over` why.
     """
 
     name: str
@@ -87,6 +87,7 @@ class Run:
     deceived: bool = False
     misled: bool = False
     planned: bool = False
+    planned_at: int = 0
     over: float | None = None
     why_over: str = ""
     resumed: float | None = None
@@ -101,6 +102,10 @@ class Run:
     missing: set[str] = dataclasses.field(default_factory=set)
     latest: dict[str, Evidence] = dataclasses.field(default_factory=dict)
     proofs: dict[str, Evidence] = dataclasses.field(default_factory=dict)
+
+    def plan_made(self, order: int) -> None:
+        """Note that the run has planned, at this position in the order of events."""
+        self.planned, self.planned_at = True, self.planned_at or order
 
     def end(self, why: str) -> None:
         """Note that nothing may be sent from now on."""

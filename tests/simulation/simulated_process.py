@@ -201,11 +201,11 @@ class SimulatedProcess:
         self._client = around.parts.new_client(http=self._http, clock=self._wall, page_size=settings.page_size)
 
     def _begun(self, name: RunId, intents: Sequence[Intent], resent: Sequence[Intent], guarded: GuardedPlan) -> None:
-        self._run.planned = True
+        self._run.plan_made(self._around.seen.next())
         self._judge.begun(self._around.runs[name], intents, resent, guarded)
 
     def _plans(self) -> None:
-        self._run.planned = True
+        self._run.plan_made(self._around.seen.next())
 
     def _network(self) -> network.Network:
         return network.Network(
