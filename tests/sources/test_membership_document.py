@@ -420,3 +420,50 @@ def test_a_large_document_is_read_whole(name: str, read: conftest.Read) -> None:
     }
     text = "".join(itertools.chain(*parts[name])).replace('["",', "[")
     assert len(read(name, text).rows) == 20_000
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        (
+            "a.yaml",
+            "fleets:\n  Vans:\n    description: |\n      The vans.\n      On call: 24/7\n    drivers: [x@y]\n",
+        ),
+        ("a.json", '{"fleets": {"Vans": {"description": "On call:\\n24/7", "drivers": ["x@y"]}}}'),
+        ("a.toml", '[fleets.Vans]\ndescription = "vans"\ndrivers = ["x@y"]\n'),
+        ("a.yaml", "fleets:\n  Vans:\n    description: 2026\n    drivers: [x@y]\n"),
+        ("a.yaml", "fleets:\n  Vans:\n    description: ''\n    drivers: [x@y]\n"),
+    ],
+)
+def test_a_fleet_may_have_a_description(name: str, text: str, read: conftest.Read) -> None:
+    reading = read(name, text)
+    assert [(str(row.fleet), str(row.driver)) for row in reading.rows] == [('"Vans"', "x@y")]
+
+
+def test_a_description_is_text_without_a_key(refused: conftest.Refused) -> None:
+    (empty,) = refused("a.yaml", "fleets:\n  Vans:\n    description: [vans]\n    drivers: [x@y]\n")
+    assert empty.startswith('a.yaml:3:18: "description" has no text')
+    (leaked,) = refused("a.yaml", "fleets:\n  Vans:\n    description: use ch_sk_live_123\n    drivers: [x@y]\n")
+    assert "looks like a secret Charge key" in leaked
+
+
+def test_the_teams_of_an_organisation_are_brought_over_by_renaming_keys(read: conftest.Read) -> None:
+    """A public list of members has teams with a description, and people in two spellings of one address."""
+    organisation = {
+        "teams": {
+            "Release managers": {
+                "description": "Cut releases: weekly",
+                "members": ["Ann@Example.com", "bob@example.com"],
+            },
+            "Security": {"description": "Private reports go here", "members": ["ann@example.com"]},
+            "Alumni": {"description": "", "members": []},
+        }
+    }
+    text = json.dumps(organisation).replace('"teams"', '"fleets"').replace('"members"', '"drivers"')
+    reading = read("org.json", text)
+    assert [(str(row.fleet), str(row.driver)) for row in reading.rows] == [
+        ('"Release managers"', "ann@example.com"),
+        ('"Release managers"', "bob@example.com"),
+        ('"Security"', "ann@example.com"),
+    ]
+    assert len(reading.fleets) == 3

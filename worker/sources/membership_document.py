@@ -19,7 +19,7 @@ from worker.core.planning import local_dates, references
 from worker.sources import positions
 
 KEYS = ("fleets",)
-FLEET_KEYS = ("mode", "drivers")
+FLEET_KEYS = ("mode", "description", "drivers")
 ROW_KEYS = ("driver", "from", "until", "note")
 
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -186,7 +186,7 @@ class _Reader:
 
     def _settings(self, entry: Mapping[str, object], path: positions.Path) -> tuple[Mode | None, object]:
         """Read a fleet that is written as a mapping; return its mode and drivers."""
-        self._refuse_unknown_keys(entry, FLEET_KEYS, path, "the keys of a fleet are mode and drivers")
+        self._refuse_unknown_keys(entry, FLEET_KEYS, path, "the keys of a fleet are mode, description and drivers")
         mode = None
         if "mode" in entry:
             if entry["mode"] in tuple(Mode):
@@ -196,11 +196,21 @@ class _Reader:
                 suggestion = positions.did_you_mean(written, Mode)
                 message = f"unknown mode: write exact, or additive to never detach{suggestion}"
                 self.problem(self._document.at((*path, "mode")), message)
+        if "description" in entry:
+            self._description(entry["description"], (*path, "description"))
         drivers = entry.get("drivers")
         if not isinstance(drivers, list):
             place = self._document.key_at((*path, "drivers"))
             self.problem(place, f'"drivers" must be a list; {_EMPTY_LIST}')
         return mode, drivers
+
+    def _description(self, value: object, path: positions.Path) -> None:
+        """Check a description, which is for people: nothing comes of it."""
+        if not isinstance(value, str):
+            return self.problem(self._document.at(path), '"description" has no text: write one, or remove the key')
+        if KEY_PREFIX in value:
+            self.problem(self._document.at(path), _LEAKED_KEY)
+        return None
 
     def _drivers(self, fleet: FleetRef | None, entries: list[object], path: positions.Path) -> None:
         for index, entry in enumerate(entries):

@@ -40,7 +40,7 @@ MEMBERSHIP: dict[str, Any] = {
         },
         "driver": _DRIVER,
         "fleet": {
-            "description": "A fleet with its own mode.",
+            "description": "A fleet with its own mode or a description.",
             "type": "object",
             "required": ["drivers"],
             "additionalProperties": False,
@@ -48,6 +48,10 @@ MEMBERSHIP: dict[str, Any] = {
                 "mode": {
                     "description": "exact attaches and detaches; additive never detaches.",
                     "enum": ["exact", "additive"],
+                },
+                "description": {
+                    "description": "Free text for people.",
+                    "type": ["string", "number", "boolean"],
                 },
                 "drivers": {"$ref": "#/$defs/drivers"},
             },

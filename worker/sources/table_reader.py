@@ -21,6 +21,9 @@ NAME_COLUMN = "name"
 """A column of our own shape for people only: an export writes it, and what is in it is not read."""
 """The columns of a table without a mapping. The first two are required."""
 
+_DATES = 65_536
+"""How many dates are remembered while a table is read: every day of a century and a half."""
+
 _NO_ROWS = "there is no row below the header: a source must name at least one fleet"
 _NONE_KEPT = "no row is left: check keep, drop and other_fleets in [sources.rows]"
 
@@ -138,9 +141,11 @@ class _Reader:
             (header.indexes[row_mapping.fold(column)], mapping.keep.get(column), mapping.drop.get(column))
             for column in {**mapping.keep, **mapping.drop}
         ]
-        self._parse_moment = functools.lru_cache(4096)(lambda text: membership_document.moment(text, zone))
+        self._parse_moment = functools.lru_cache(_DATES)(lambda text: membership_document.moment(text, zone))
         if date_format := mapping.date_format:
-            self._parse_moment = functools.lru_cache(4096)(lambda text: row_mapping.parse_date(text, date_format, zone))
+            self._parse_moment = functools.lru_cache(_DATES)(
+                lambda text: row_mapping.parse_date(text, date_format, zone)
+            )
         scope = Origin(f"{name} [sources.fleets]", 0, 0)
         self._fleets: dict[str, FleetRef | None] = {
             text: membership_document.parse_fleet(reference) for text, reference in mapping.fleets.items()
@@ -191,7 +196,7 @@ class _Reader:
         ends = self._parsed(row, self._ends, self._parse_moment)
         if membership_document.is_inverted(starts, ends):
             self._problem(row, self._ends, membership_document.ENDS_TOO_EARLY)
-        note = self._parsed(row, self._note, membership_document.parse_note) or ""
+        note = self._parsed(row, self._note, membership_document.parse_note) or "" if self._mapping.note else ""
         if fleet is not None and driver is not None:
             self._rows.append(Row(fleet, driver, self._origin(row, self._driver), starts, ends, note))
 
