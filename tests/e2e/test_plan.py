@@ -4,6 +4,7 @@ import json
 import random
 
 from tests.e2e import conftest
+from worker.sandbox import state
 
 PLAN_KEYS = [
     "format",
@@ -124,3 +125,26 @@ def test_unresolved_wins_over_held(workspace: conftest.Workspace) -> None:
     assert ended.code == 4
     assert ended.document["summary"]["held"] > 0
     assert "No such fleet" in ended.document["problems"][0]["message"]
+
+
+def test_with_fleets_the_changes_of_others_are_left_out_of_plan_and_run(open_workspace: conftest.Open) -> None:
+    people = state.SandboxState()
+    vans, taxis = people.add_fleet(name="Paris vans"), people.add_fleet(name="Lyon taxis")
+    drivers = [people.add_driver(fleets=[vans]) for _ in range(4)]
+    workspace = open_workspace(people)
+    workspace.write({vans: drivers[1:], taxis: drivers[2:]})
+    plan = workspace.run("plan", "--json", "--fleet", "Lyon taxis").document
+    assert {change["fleet"] for change in plan["changes"]} == {taxis}
+    assert [problem["where"] for problem in plan["problems"]] == ["--fleet"]
+    both = workspace.run("plan", "--json", "--fleet", "Lyon taxis", "--fleet", vans).document
+    assert len(both["changes"]) == 3 and both["problems"] == []
+    ended = workspace.run("once", "--fleet", "Lyon taxis")
+    assert ended.code == 0 and "  --fleet: 1 change of another fleet is left out\n" in ended.stdout
+    assert {(action, fleet) for action, _, fleet in workspace.changed()} == {("attach", taxis)}
+    assert workspace.run("plan", "--fleet", taxis).stdout.endswith(
+        "Nothing to do: 5 memberships in 2 fleets already in sync.\n"
+    )
+    ended = workspace.run("plan", "--fleet", "Lion taxis")
+    assert (ended.code, ended.stdout) == (1, "")
+    assert 'no source lists this fleet (did you mean "Lyon taxis"?)' in ended.stderr
+    assert workspace.run("plan", "--fleet", "flt_short").code == 64

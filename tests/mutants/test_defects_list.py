@@ -7,13 +7,22 @@ import pathlib
 
 import pytest
 
-from tests.mutants import defects, former_survivors, people_defects, source_defects, stranding, surroundings
+from tests.mutants import (
+    defects,
+    former_survivors,
+    output_defects,
+    people_defects,
+    source_defects,
+    stranding,
+    surroundings,
+)
 
 ROOT = pathlib.Path(__file__).parents[2]
 
 DEFECTS = (
     *defects.DEFECTS,
     *former_survivors.DEFECTS,
+    *output_defects.DEFECTS,
     *people_defects.DEFECTS,
     *source_defects.DEFECTS,
     *stranding.DEFECTS,

@@ -16,7 +16,7 @@ from tests.support import clocks, doubles, memory_journal
 from tests.support import sandbox as support
 from worker.charge import client, transport
 from worker.core.model.actual import Actual
-from worker.core.model.desired import Mode
+from worker.core.model.desired import FleetRef, Mode
 from worker.core.model.identifiers import Account, DriverId, FleetId, IntentKey, RunId
 from worker.core.model.ports import Journal, Source
 from worker.core.model.report import Report
@@ -114,6 +114,7 @@ class Harness:
         self.limiter = rate_limiter.RateLimiter(requests_per_second=requests_per_second, burst=burst, adaptive=adaptive)
         self.limits = limits
         self.mode = mode
+        self.only: frozenset[FleetRef] = frozenset()
         self.grace = grace
         self.adopt_journal = False
         self.options = run_context.RunOptions(
@@ -171,6 +172,7 @@ class Harness:
             self._rate,
             grace=self.grace,
             adopt_journal=self.adopt_journal,
+            only=self.only,
         )
 
     def new_reconciler(

@@ -26,6 +26,28 @@ if TYPE_CHECKING:
 AccountWork = Callable[["composition.AccountRuntime"], Awaitable[int]]
 JournalWork = Callable[["RunHistory"], Awaitable[int]]
 
+only_fleets = click.option(
+    "--fleet",
+    "fleets",
+    metavar="REF",
+    multiple=True,
+    callback=lambda ctx, parameter, value: _valid_fleets(value),
+    help="Leave the changes of other fleets out. An id or name; may be repeated.",
+)
+"""Changes of these fleets only; everything is read and evaluated all the same."""
+
+
+def _valid_fleets(texts: tuple[str, ...]) -> tuple[str, ...]:
+    from worker.core.planning import references
+
+    for text in texts:
+        try:
+            references.parse_fleet(text)
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from None
+    return texts
+
+
 adopt_journal = click.option(
     "--adopt-journal", "adopt", is_flag=True, help="Use the journal although it belongs to another account."
 )

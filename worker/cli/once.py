@@ -34,6 +34,7 @@ fleet-sync once --metrics-file /var/lib/node-exporter/fleet-sync.prom"""
     metavar="DIGEST",
     help="Approve the held changes if the plan has exactly this digest.",
 )
+@context.only_fleets
 @click.option(
     "--metrics-file",
     metavar="FILE",
@@ -46,22 +47,29 @@ def once(
     command_context: context.CommandContext,
     as_json: bool,
     approved: str | None,
+    fleets: tuple[str, ...],
     metrics_file: pathlib.Path | None,
     adopt: bool,
 ) -> int:
     """Reconcile once: read, plan, check against the guard, apply, verify and report."""
     if metrics_file is not None and not metrics_file.parent.is_dir():
         raise click.BadParameter(f"{metrics_file.parent} is not a folder", param_hint="--metrics-file")
-    work = functools.partial(_once, as_json=as_json, approved=approved, metrics=metrics_file)
+    work = functools.partial(_once, as_json=as_json, approved=approved, fleets=fleets, metrics=metrics_file)
     return command_context.with_account(work, as_json=as_json, adopt=adopt)
 
 
 async def _once(
-    account: "composition.AccountRuntime", *, as_json: bool, approved: str | None, metrics: pathlib.Path | None
+    account: "composition.AccountRuntime",
+    *,
+    as_json: bool,
+    approved: str | None,
+    fleets: tuple[str, ...],
+    metrics: pathlib.Path | None,
 ) -> int:
     from worker.service import composition, job_notifications, state
 
     hooks = _hooks(account)
+    account.select_fleets(fleets)
     job, run = state.ServiceState(clock=composition.SystemClock()), composition.new_run()
 
     def show(plan_result: "plan_builder.PlanResult") -> None:

@@ -38,7 +38,8 @@ _PLAN_EXAMPLES = """\
 fleet-sync plan
 fleet-sync plan --out monday.json
 fleet-sync plan --detailed-exitcode --json
-fleet-sync plan --format markdown > comment.md"""
+fleet-sync plan --format markdown > comment.md
+fleet-sync plan --fleet "Paris vans" --json"""
 
 
 @click.command(cls=help_page.Command, epilog=_PLAN_EXAMPLES)
@@ -52,6 +53,7 @@ fleet-sync plan --format markdown > comment.md"""
     help="For a terminal, or for a comment on a pull request.",
 )
 @click.option("--out", metavar="FILE", type=_FILE, help="Save the plan for `apply`.")
+@context.only_fleets
 @click.option("--detailed-exitcode", "detailed", is_flag=True, help="Exit with 2 if there are changes.")
 @context.adopt_journal
 @click.pass_obj
@@ -60,13 +62,14 @@ def plan(
     as_json: bool,
     form: Literal["text", "markdown"],
     out: pathlib.Path | None,
+    fleets: tuple[str, ...],
     detailed: bool,
     adopt: bool,
 ) -> int:
     """Show what would change, without changing anything."""
     if as_json and form == "markdown":
         raise click.UsageError("--json and --format markdown exclude each other")
-    work = functools.partial(_plan, form="json" if as_json else form, out=out, detailed=detailed)
+    work = functools.partial(_plan, form="json" if as_json else form, out=out, fleets=fleets, detailed=detailed)
     return command_context.with_account(work, as_json=as_json, adopt=adopt)
 
 
@@ -75,10 +78,12 @@ async def _plan(
     *,
     form: Literal["json", "text", "markdown"],
     out: pathlib.Path | None,
+    fleets: tuple[str, ...],
     detailed: bool,
 ) -> int:
     from worker.core.model.report import plan_exit_code
 
+    account.select_fleets(fleets)
     plan_result = await account.new_plan_builder().build()
     _save(account, plan_result, out)
     _print_plan(plan_result, form=form, rate=account.rules.requests_per_second)

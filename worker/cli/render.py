@@ -19,7 +19,7 @@ from worker.core.model.problem import Problem
 from worker.core.model.report import Report, RunResult
 from worker.core.model.secret import redact
 from worker.core.monitoring import humanize
-from worker.core.safety import guard
+from worker.core.safety import fleet_selection, guard
 from worker.engine import plan_builder
 
 SIGNS = {Action.ATTACH: ("+", "green"), Action.DETACH: ("-", "red")}
@@ -217,7 +217,8 @@ def summary(guarded: GuardedPlan) -> str:
     """Return what a plan amounts to, as one line."""
     where = f"{humanize.count(guarded.in_sync, 'membership')} in {humanize.count(guarded.fleets, 'fleet')}"
     if not guarded.changes and not guarded.held:
-        return f"Nothing to do: {where} already in sync." if guarded.unsettled else f"In sync: {where}."
+        is_partial = guarded.unsettled or any(each.where == fleet_selection.WHERE for each in guarded.problems)
+        return f"Nothing to do: {where} already in sync." if is_partial else f"In sync: {where}."
     return f"Plan: {_counts(guarded)}; {where} already in sync."
 
 

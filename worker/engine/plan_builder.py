@@ -10,20 +10,21 @@ from collections.abc import Mapping, Sequence
 
 from worker.core.model import pauses
 from worker.core.model.actual import Actual
-from worker.core.model.desired import Desired, DriverRef, Mode, SourceRevision
-from worker.core.model.identifiers import Account, FleetId, Membership, Resolutions, RunId
+from worker.core.model.desired import Desired, DriverRef, FleetRef, Mode, SourceRevision
+from worker.core.model.identifiers import Account, DriverId, FleetId, Membership, Resolutions, RunId
 from worker.core.model.outcomes import Outcome
 from worker.core.model.pauses import Pause
 from worker.core.model.people import clean
-from worker.core.model.plan import Action, Change, Cost, GuardedPlan, HeldChange, Plan, concerned_ids
+from worker.core.model.plan import Action, Change, ConcernedDriver, Cost, GuardedPlan, HeldChange, Plan, concerned_ids
 from worker.core.model.plan_digest import plan_digest
 from worker.core.model.ports import OpenIntent, RunHistory, Source
 from worker.core.model.source_history import SourceRecord
-from worker.core.planning import grace_period, ignored_drivers, local_dates, planner, unclear_writes, undo
+from worker.core.planning import grace_period, ignored_drivers, local_dates, planner, similar, unclear_writes, undo
 from worker.core.safety import (
     attach_first,
     clock_trust,
     flap_detection,
+    fleet_selection,
     guard,
     refusal_backoff,
     source_shrinkage,
@@ -41,7 +42,8 @@ class Rules:
 
     `grace` is how long a membership must be absent from the sources before it is detached. `adopt_journal` allows a
     journal that belongs to another account. `find_zone` finds the time zones of fleets. `ignored` are drivers whom
-    no change may concern.
+    no change may concern. `only` are the fleets whose changes are planned;
+    without any, those of all fleets are.
     """
 
     account: Account
@@ -52,6 +54,7 @@ class Rules:
     adopt_journal: bool = False
     find_zone: local_dates.FindZone = lambda name: None
     ignored: frozenset[DriverRef] = frozenset()
+    only: frozenset[FleetRef] = frozenset()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -79,6 +82,7 @@ class PlanResult:
     spent: str | None = None
     pauses: tuple[Pause, ...] = ()
     left_out: frozenset[Change] = frozenset()
+    unselected: frozenset[Change] = frozenset()
     next_boundary: datetime.datetime | None = None
 
 
@@ -110,7 +114,34 @@ class PlanBuilder:
         """
         async with self._cancellation.reading():
             desired, actual = await self.read()
-        return await self.plan(desired, actual, approved=approved)
+        return await self.select(await self.plan(desired, actual, approved=approved), approved=approved)
+
+    async def select(self, plan_result: PlanResult, *, approved: str | None) -> PlanResult:
+        """Leave the changes of fleets out that `Rules.only` does not name. Raises errors.UnknownFleet."""
+        if not self._rules.only:
+            return plan_result
+        actual, members = plan_result.actual, plan_result.members
+        fleets = fleet_selection.resolve(self._rules.only, members, actual.fleets, suggest=similar.suggest)
+        approvals = await self._approvals(self._wall_clock.judge(), approved)
+        guarded, unselected = fleet_selection.narrow(plan_result.guarded, fleets, approvals=approvals.digests)
+        cost = self._cost(guarded.changes, guarded.concerned, actual.requests)
+        kept = frozenset(guarded.changes)
+        skipped = {change: outcome for change, outcome in plan_result.skipped.items() if change in kept}
+        resendable = {change: intent for change, intent in plan_result.resendable.items() if change in kept}
+        waiting = {
+            change: attach_first.deferred_detach(fleet)
+            for change, fleet in attach_first.dependent_detaches(guarded.changes, unselected).items()
+            if change not in skipped
+        }
+        unclear = unclear_writes.UnclearWrites(resendable, {}, ())
+        return dataclasses.replace(
+            plan_result,
+            guarded=dataclasses.replace(guarded, cost=cost),
+            skipped=skipped | unclear.unless_sent(waiting),
+            resendable=resendable,
+            left_out=plan_result.left_out & kept,
+            unselected=unselected,
+        )
 
     async def plan_ignoring_start_dates(self) -> Plan:
         """Read, and plan as if every row had begun, so that each reference is resolved, now or later."""
@@ -265,6 +296,12 @@ class PlanBuilder:
         recorded = await self._journal.approvals(now=judged.now)
         return guard.Approvals(self._rules.account, recorded | ({digest} if digest else set()))
 
+    def _cost(self, changes: Sequence[Change], concerned: Mapping[DriverId, ConcernedDriver], reading: int) -> Cost:
+        """Return what it takes to make changes: the writes, the proofs, and reading back (`reading` requests)."""
+        proofs = sum(change.action is Action.DETACH and bool(concerned[change.driver].wanted) for change in changes)
+        requests = len(changes) + proofs + min(len({change.driver for change in changes}), reading)
+        return Cost(requests, round(requests / self._rules.requests_per_second, 1))
+
     def _guarded(
         self,
         plan: Plan,
@@ -275,7 +312,6 @@ class PlanBuilder:
         actual: Actual,
     ) -> GuardedPlan:
         """Return the one object that is shown, saved and applied."""
-        requests = _requests(decision.allowed, plan, actual.requests)
         drivers, fleets = concerned_ids(decision.allowed, decision.held, plan.problems)
         return GuardedPlan(
             account=self._rules.account,
@@ -287,7 +323,7 @@ class PlanBuilder:
             in_sync=plan.in_sync,
             fleets=len(plan.members),
             drivers=plan.drivers,
-            cost=Cost(requests, round(requests / self._rules.requests_per_second, 1)),
+            cost=self._cost(decision.allowed, plan.concerned, actual.requests),
             digest=plan_digest(self._rules.account, decision.allowed, (held.change for held in decision.held)),
             unsettled=bool(plan.unresolved or plan.incomplete) or not judged.trusted,
             dated=plan.dated.intersection(decision.allowed),
@@ -309,12 +345,6 @@ def _source_records(
     return source_shrinkage.updated_records(
         plan.sources, records, held=decision.shrunk, approved=decision.accepted, now=judged.now
     )
-
-
-def _requests(changes: Sequence[Change], plan: Plan, reading: int) -> int:
-    """Return the requests that it takes to make changes: the writes, the proofs, and reading back."""
-    proofs = sum(change.action is Action.DETACH and bool(plan.concerned[change.driver].wanted) for change in changes)
-    return len(changes) + proofs + min(len({change.driver for change in changes}), reading)
 
 
 def _earliest(*moments: datetime.datetime | None) -> datetime.datetime | None:

@@ -21,7 +21,7 @@ from worker.core.model.ports import OpenIntent
 from worker.core.model.problem import Problem
 from worker.core.model.report import Report
 from worker.core.planning import observation, unclear_writes
-from worker.core.safety import attach_first, clock_trust
+from worker.core.safety import attach_first, clock_trust, fleet_selection
 from worker.engine import applier, pause_watch, plan_builder, reader, run_context, source_watch, verification
 
 log = structlog.get_logger()
@@ -42,6 +42,10 @@ class _ToApply:
     @property
     def left_out(self) -> frozenset[Change]:
         return self.plan_result.left_out if self.plan_result else frozenset()
+
+    @property
+    def unselected(self) -> frozenset[Change]:
+        return self.plan_result.unselected if self.plan_result else frozenset()
 
     @property
     def changes(self) -> tuple[Change, ...]:
@@ -81,6 +85,7 @@ class Reconciler:
                 still_open = await self._recover(left_open, actual)
             plan_result = await self._builder.plan(desired, actual, approved=approved, open_intents=still_open)
             await self._remember(plan_result)
+            plan_result = await self._builder.select(plan_result, approved=approved)
         except FleetSyncError as error:
             return await self._finish(self._report(None, error=error), trigger=trigger)
         self._show(plan_result)
@@ -173,7 +178,12 @@ class Reconciler:
             changes,
             open_intents=to_apply.resendable.values(),
             concerned=to_apply.concerned,
-            unsent=[*to_apply.skipped, *to_apply.left_out, *(held.change for held in guarded.held)],
+            unsent=[
+                *to_apply.skipped,
+                *to_apply.left_out,
+                *to_apply.unselected,
+                *(held.change for held in guarded.held),
+            ],
             statuses=to_apply.actual.inactive,
             approved=guarded.approved,
             names=guarded.names,
@@ -257,7 +267,7 @@ def _skipped(
     saved: GuardedPlan, unclear: unclear_writes.UnclearWrites, judged: clock_trust.Judgement
 ) -> dict[Change, Outcome]:
     """Return the changes of a saved plan that wait: for an unclear write, a held attach, or a clock that is trusted."""
-    held = [held.change for held in saved.held]
+    held = [*(held.change for held in saved.held), *fleet_selection.missing_attaches(saved)]
     forbidden = clock_trust.forbidden(saved, judged)
     return attach_first.skipped_changes(saved.changes, {**unclear.waiting, **forbidden}, held=held)
 

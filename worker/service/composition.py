@@ -13,7 +13,7 @@ import pathlib
 import random
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
 import anyio
 from anyio import to_thread
@@ -112,6 +112,10 @@ class AccountRuntime:
     def adopt_journal(self, *, allowed: bool) -> None:
         """Let the runs from now on take over a journal that belongs to another account, or forbid it again."""
         self.rules = dataclasses.replace(self.rules, adopt_journal=allowed)
+
+    def select_fleets(self, only: Iterable[str]) -> None:
+        """Plan only the changes of these fleets, given by id or name. Raises ValueError if one is malformed."""
+        self.rules = dataclasses.replace(self.rules, only=frozenset(references.parse_fleet(text) for text in only))
 
     @property
     def rate(self) -> float:

@@ -11,6 +11,7 @@
     │   └── ForeignJournal    it belongs to another account
     ├── ClockNotTrusted       this machine's clock differs from Charge's: a run does less
     ├── UnknownRun            the journal has no such run
+    ├── UnknownFleet          no source lists the fleet of `--fleet`
     ├── Stopped               a signal ended the run; writes in flight were finished
     ├── ProcessSuspended      the process was suspended for so long that its plan may be out of date
     ├── Paused                writes are paused, so a saved plan is not applied
@@ -136,6 +137,13 @@ class UnknownRun(FleetSyncError):
 
     code = "run_unknown"
     remedy = "`fleet-sync history` lists the runs."
+
+
+class UnknownFleet(FleetSyncError):
+    """`--fleet` names a fleet that no source lists, or several."""
+
+    code = "fleet_unknown"
+    remedy = "Name a fleet that a source lists, by its id or its exact name. Nothing was changed."
 
 
 class Stopped(FleetSyncError):

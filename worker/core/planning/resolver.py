@@ -80,7 +80,7 @@ def _near_fleets(name: str, known: Mapping[FleetId, Fleet]) -> str:
     }
     if near:
         return _shown(near, "the name of fleet")
-    return similar.question([f'"{found}"' for found in similar.names(name, (fleet.name for fleet in known.values()))])
+    return similar.suggest(name, (fleet.name for fleet in known.values()))
 
 
 def _shown(near: Mapping[DriverId, str] | Mapping[FleetId, str], what: str) -> str:

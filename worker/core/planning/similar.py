@@ -29,6 +29,11 @@ def question(suggestions: Sequence[str]) -> str:
     return f" (did you mean {' or '.join(suggestions)}?)" if suggestions else ""
 
 
+def suggest(written: str, known: Iterable[str]) -> str:
+    """Return the known names that are most similar to this one as a question, or nothing."""
+    return question([f'"{name}"' for name in names(written, known)])
+
+
 class Addresses:
     """Finds the addresses that differ from another one by one slip: a letter more, less, other or swapped.
 

@@ -1,0 +1,96 @@
+"""Planted defects in what commands write: files, comments on pull requests, plans of some fleets.
+
+Neighbours: `defects` says what a defect is.
+"""
+
+from tests.mutants.defects import Defect
+
+FLEETS = ("tests/engine/test_fleet_selection.py",)
+COMMENTS = ("tests/cli/test_render_markdown.py",)
+
+DEFECTS = (
+    Defect(
+        "detaching a driver whose attach is left out",
+        "worker/engine/plan_builder.py",
+        "attach_first.dependent_detaches(guarded.changes, unselected).items()",
+        "attach_first.dependent_detaches(guarded.changes, ()).items()",
+        FLEETS,
+    ),
+    Defect(
+        "applying a saved detach whose attach was left out",
+        "worker/engine/reconciler.py",
+        "*fleet_selection.missing_attaches(saved)]",
+        "]",
+        FLEETS,
+    ),
+    Defect(
+        "approving with some fleets what no approval lifts",
+        "worker/core/safety/fleet_selection.py",
+        "freed = [hold.change for hold in held if hold.guard != guard.MUST_SEE]",
+        "freed = [hold.change for hold in held]",
+        ("tests/core/test_fleet_selection.py",),
+    ),
+    Defect(
+        "making changes of other fleets",
+        "worker/core/safety/fleet_selection.py",
+        "changes = [change for change in guarded.changes if change.fleet in fleets]",
+        "changes = [*guarded.changes]",
+        FLEETS,
+    ),
+    Defect(
+        "mentioning people in a comment",
+        "worker/cli/render_markdown.py",
+        'r"(?<=[@#!~%&$:])|',
+        'r"(?<=[#!~%&$:])|',
+        COMMENTS,
+    ),
+    Defect(
+        "markup in a comment",
+        "worker/cli/render_markdown.py",
+        "each if each.isalnum() or (each in _PLAIN and at >= start)",
+        "each if each.isalnum() or (each in _PLAIN + '<>' and at >= start)",
+        COMMENTS,
+    ),
+    Defect(
+        "a comment that is too long",
+        "worker/cli/render_markdown.py",
+        "while fitting < len(part.rows) and len(part.rows[fitting]) <= room:",
+        "while fitting < len(part.rows):",
+        COMMENTS,
+    ),
+    Defect(
+        "ending an annotation early",
+        "worker/cli/findings.py",
+        'return message.replace("%", "%25")',
+        "return message",
+        ("tests/cli/test_findings.py",),
+    ),
+    Defect(
+        "overwriting a file of the operator",
+        "worker/cli/init.py",
+        "if os.path.lexists(file)]",
+        "if file.exists()]",
+        ("tests/e2e/test_init.py",),
+    ),
+    Defect(
+        "passing the key to the pager",
+        "worker/cli/pager.py",
+        'ours = ("CHARGE_", "FLEET_SYNC_")',
+        'ours = ("FLEET_SYNC_",)',
+        ("tests/e2e/test_terminal.py",),
+    ),
+    Defect(
+        "hiding runs after a clock was set back",
+        "worker/journal/queries.py",
+        "ORDER BY number LIMIT :limit",
+        "ORDER BY started LIMIT :limit",
+        ("tests/journal/test_contract.py",),
+    ),
+    Defect(
+        "printing a run in progress as if it were whole",
+        "worker/cli/audit.py",
+        "if waiting is not None and waiting.finished is not None:",
+        "if waiting is not None:",
+        ("tests/e2e/test_audit.py",),
+    ),
+)
