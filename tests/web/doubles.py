@@ -18,6 +18,7 @@ from worker.core.model.errors import FleetSyncError, SourceError, Unreachable
 from worker.core.model.identifiers import Account, DriverId, FleetId, IntentKey, RunId
 from worker.core.model.outcomes import Applied, ChangeResult, Deferred, Outcome, Refused, Unknown
 from worker.core.model.pauses import Pause
+from worker.core.model.people import Person
 from worker.core.model.plan import Action, Change, Cost, GuardedPlan, HeldChange
 from worker.core.model.ports import Intent, PastChange, PastRun, Stage
 from worker.core.model.problem import Problem
@@ -119,6 +120,14 @@ MEMBERS = (412, 96, 1256, 12, 1640, 64)
 FLEETS = tuple(status.Fleet(fleet(n), FLEET_NAMES[n], in_sync=MEMBERS[n]) for n in range(6))
 
 
+READING = status.Reading(
+    people={driver(n): Person(name, f"{name.split()[0].lower()}@acme.example") for n, name in enumerate(PEOPLE)}
+    | {driver(200 + n): Person(f"Colleague {n:02}", f"colleague{n}@acme.example") for n in range(40)},
+    memberships={driver(n): frozenset({fleet(3 if n < 4 else n % 6)}) for n in range(len(PEOPLE))}
+    | {driver(200 + n): frozenset({fleet(0)}) for n in range(40)},
+)
+
+
 def calm(**changed: Any) -> status.Status:
     """Return the snapshot of a service in sync, with fields replaced."""
     present = status.Status(
@@ -141,6 +150,7 @@ def calm(**changed: Any) -> status.Status:
             ),
         ),
         driver_names=NAMES,
+        reading=READING,
         journal_bytes=4_812_000,
     )
     return dataclasses.replace(present, **changed)

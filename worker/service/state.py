@@ -7,11 +7,12 @@ it.
 
 import dataclasses
 import datetime
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import anyio
 
 import worker
+from worker.core.model.actual import Actual
 from worker.core.model.desired import SourceRevision
 from worker.core.model.errors import (
     ChargeError,
@@ -25,6 +26,7 @@ from worker.core.model.errors import (
 )
 from worker.core.model.identifiers import DriverId, RunId
 from worker.core.model.pauses import Pause
+from worker.core.model.plan import Action
 from worker.core.model.ports import Clock, Stage
 from worker.core.model.report import Report, RunResult
 from worker.core.monitoring import fleet_counts, status
@@ -45,6 +47,10 @@ A run uses the parts in this order, so a failure at one proves the ones before i
 """
 
 
+MOST_DRIVERS = 20_000
+"""Drivers of a reading that are kept for the page to the next run; of a larger account only those concerned."""
+
+
 class ServiceState:
     """The state of the service. Implements ports.Progress for the run in progress. Create it inside the event loop."""
 
@@ -58,6 +64,7 @@ class ServiceState:
         self._plan_result: plan_builder.PlanResult | None = None
         self._fleets: tuple[status.Fleet, ...] = ()
         self._driver_names: Mapping[DriverId, str] = {}
+        self._reading = status.Reading()
         self.standing_by = ""
         self.pauses: tuple[Pause, ...] = ()
         self.running: status.Running | None = None
@@ -168,6 +175,7 @@ class ServiceState:
             broken=self.broken,
             sources=tuple(_with_max_ages(self._sources.values(), settings)),
             driver_names=self._driver_names,
+            reading=self._reading,
             pauses=tuple(pause for pause in self.pauses if pause.is_active(self._clock.now())),
             journal_bytes=self.journal_bytes,
         )
@@ -227,6 +235,7 @@ class ServiceState:
         drivers = {result.change.driver for result in finished.results}
         drivers |= {held.change.driver for held in plan_result.guarded.held}
         self._driver_names = {driver: actual.people[driver].shown for driver in drivers & actual.people.keys()}
+        self._reading = _reading(actual, drivers, finished)
 
     def _update_sources(self, sources: Sequence[SourceRevision]) -> None:
         before = self._sources
@@ -244,6 +253,20 @@ def _with_max_ages(sources: Iterable[status.Source], settings: model.Settings) -
     for source in sources:
         limit = check.max_age_hours if (check := checks.get(source.source.name)) else None
         yield source if limit is None else dataclasses.replace(source, max_age=datetime.timedelta(hours=limit))
+
+
+def _reading(actual: Actual, concerned: Collection[DriverId], finished: Report) -> status.Reading:
+    """Return what was read, with what the run has changed since; of a very large account only those concerned."""
+    is_whole = len(actual.memberships) <= MOST_DRIVERS
+    kept = actual.memberships if is_whole else {each: actual.memberships[each] for each in sorted(concerned)}
+    memberships = dict(kept)
+    for result in finished.results:
+        if result.done and (before := memberships.get(result.change.driver)) is not None:
+            fleet = frozenset({result.change.fleet})
+            attached = result.change.action is Action.ATTACH
+            memberships[result.change.driver] = before | fleet if attached else before - fleet
+    people = actual.people if is_whole else {each: actual.people[each] for each in memberships if each in actual.people}
+    return status.Reading(people, memberships, is_whole)
 
 
 def failed_part(error: FleetSyncError | None) -> status.Part | None:

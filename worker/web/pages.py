@@ -4,8 +4,8 @@ Invariant: a page changes nothing, and its size is bounded, however large the ac
 renders the overview, `templating` makes HTML, `app` maps addresses to pages.
 """
 
+import contextlib
 import http
-import itertools
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -18,8 +18,8 @@ from worker.core.model.errors import FleetSyncError
 from worker.core.model.identifiers import DriverId, FleetId, RunId
 from worker.core.model.ports import PastChange
 from worker.core.model.serialization import past_report_document
-from worker.core.monitoring import status
-from worker.core.planning import references
+from worker.core.monitoring import open_changes, status
+from worker.core.planning import near_misses, references
 from worker.web import fragments, security, service_protocol, sessions, templating
 
 MAX_MATCHES: Final = 20
@@ -112,7 +112,19 @@ class Pages:
         changes = await self._service.record.changes(fleet=fleet, limit=_MAX_CHANGES) if fleet else ()
         if fleet is None or (fleet not in known and not changes):
             raise exceptions.HTTPException(404, "No managed fleet has this id, and the journal has no change to one.")
-        return self._page(request, "fleet.html", fleet=fleet, known=known.get(fleet), changes=changes[::-1])
+        present = self._service.snapshot()
+        members = [each for each, fleets in present.reading.memberships.items() if fleet in fleets]
+        names = await self._names(present, [*members, *(each.change.driver for each in changes)])
+        return self._page(
+            request,
+            "fleet.html",
+            fleet=fleet,
+            known=known.get(fleet),
+            members=sorted(members, key=lambda each: (names.get(each, "\uffff").casefold(), each)),
+            open_changes=[each for each in open_changes.open_changes(present) if each.change.fleet == fleet],
+            changes=changes[::-1],
+            driver_names=names,
+        )
 
     async def drivers(self, request: requests.Request) -> responses.Response:
         """Answer `GET /drivers?q=&fleet=`: the changes to a driver's memberships, or the drivers that match a name."""
@@ -123,10 +135,17 @@ class Pages:
         error = _search_error(query, driver, fleet_query, fleet)
         if driver is not None and not error:
             changes = await self._service.record.changes(driver=driver, fleet=fleet, limit=_MAX_CHANGES)
-        matches = [] if driver or not query else _matches(self._service.snapshot(), query)
+        present = self._service.snapshot()
+        matches = [] if driver or not query else await self._find(present, query)
+        names = await self._names(present, [*matches, *([driver] if driver else [])])
         return self._page(
             request,
             "drivers.html",
+            driver_names=names,
+            person=present.reading.people.get(driver) if driver else None,
+            seen=present.reading.memberships.get(driver) if driver else None,
+            wanted=open_changes.wanted_fleets(present, driver) if driver else frozenset(),
+            open_changes=[each for each in open_changes.open_changes(present) if each.change.driver == driver],
             query=query,
             fleet_query=fleet_query,
             driver=driver,
@@ -134,6 +153,27 @@ class Pages:
             matches=matches,
             changes=changes[::-1],
         )
+
+    async def _find(self, present: status.Status, query: str) -> list[DriverId]:
+        """Return drivers by any part of their name or address: those of the last reading, and those of the journal."""
+        text = near_misses.fold(query)
+        found = [
+            driver
+            for driver, person in present.reading.people.items()
+            if text in near_misses.fold(person.name) or text in near_misses.fold(person.email) or query in driver
+        ]
+        found += [driver for driver, name in present.driver_names.items() if text in near_misses.fold(name)]
+        with contextlib.suppress(FleetSyncError):  # the last reading needs no journal
+            found += await self._service.record.drivers_named(query, limit=MAX_MATCHES)
+        return list(dict.fromkeys(found))[:MAX_MATCHES]
+
+    async def _names(self, present: status.Status, drivers: Sequence[DriverId]) -> dict[str, str]:
+        """Return what drivers are called, by the last reading or else by the journal."""
+        names: dict[str, str] = {driver: name for driver, name in present.driver_names.items()}
+        names |= {each: present.reading.people[each].shown for each in drivers if each in present.reading.people}
+        with contextlib.suppress(FleetSyncError):
+            names = {**await self._service.record.names({each for each in drivers if each not in names}), **names}
+        return names
 
     async def locked(self, request: requests.Request) -> responses.Response:
         """Answer every page while readers cannot sign in: other machines reach it, and no token is set."""
@@ -172,7 +212,7 @@ class Pages:
         return responses.HTMLResponse(page, status, headers)
 
     def _page(self, request: requests.Request, template: str, **values: Any) -> responses.Response:
-        return responses.HTMLResponse(templating.render(template, **self._shared(request), **values))
+        return responses.HTMLResponse(templating.render(template, **{**self._shared(request), **values}))
 
     def _shared(self, request: requests.Request) -> dict[str, Any]:
         present = self._service.snapshot()
@@ -207,20 +247,9 @@ def _search_error(query: str, driver: DriverId | None, fleet_query: str, fleet: 
     """Return what is wrong with a search, or an empty text."""
     if query and driver is None:
         return (
-            "No driver in the last plan has this name. To search the whole journal, enter a driver's id: "
-            "drv_ followed by 32 letters or digits."
+            "No driver of the last reading has this name or address, and the journal knows none. Enter another part of "
+            "it, or the driver's id: drv_ followed by 32 letters or digits."
         )
     if fleet_query and fleet is None:
         return "Enter the fleet's id: flt_ followed by 32 letters or digits."
     return ""
-
-
-def _matches(present: status.Status, query: str) -> list[tuple[DriverId, str]]:
-    """Return drivers of the last plan whose name or id contains the query."""
-    text = query.casefold()
-    found = (
-        (driver, name)
-        for driver, name in present.driver_names.items()
-        if text in name.casefold() or text in driver.casefold()
-    )
-    return sorted(itertools.islice(found, MAX_MATCHES), key=lambda item: (item[1].casefold(), item[0]))

@@ -13,6 +13,7 @@ from worker.core.model.desired import SourceRevision
 from worker.core.model.errors import FleetSyncError
 from worker.core.model.identifiers import Account, DriverId, FleetId, RunId
 from worker.core.model.pauses import Pause
+from worker.core.model.people import Person
 from worker.core.model.ports import Stage
 from worker.core.model.report import Report
 
@@ -93,6 +94,18 @@ class Source:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Reading:
+    """The drivers of the last reading, and their fleets after the run; of a very large account only those concerned.
+
+    `is_whole` says that it has every driver that was read.
+    """
+
+    people: Mapping[DriverId, Person] = dataclasses.field(default_factory=dict)
+    memberships: Mapping[DriverId, frozenset[FleetId]] = dataclasses.field(default_factory=dict)
+    is_whole: bool = True
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Status:
     """A snapshot of the service at `now`.
 
@@ -118,5 +131,6 @@ class Status:
     broken: tuple[Broken, ...] = ()
     sources: tuple[Source, ...] = ()
     driver_names: Mapping[DriverId, str] = dataclasses.field(default_factory=dict)
+    reading: Reading = Reading()
     pauses: tuple[Pause, ...] = ()
     journal_bytes: int | None = None
