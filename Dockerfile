@@ -37,6 +37,12 @@ LABEL org.opencontainers.image.title="fleet-sync" \
     org.opencontainers.image.version="${VERSION}" \
     org.opencontainers.image.revision="${REVISION}"
 
+# For sources in Git repositories. Debian's security updates come with a new build of the image.
+# hadolint ignore=DL3008
+RUN apt-get update -qq \
+    && apt-get install -y -qq --no-install-recommends ca-certificates git openssh-client \
+    && rm -rf /var/lib/apt/lists/*
+
 # A fixed number, so that a volume has the same owner on every host. The folders get that owner before VOLUME, because a
 # new volume inherits it.
 RUN groupadd --gid 10001 fleet-sync \

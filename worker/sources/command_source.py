@@ -25,12 +25,12 @@ _MAX_QUOTED = 200
 class Command:
     """What is run in which folder; `peek` is empty if there is no command for that. `timeout` is in seconds.
 
-    `environ` is what fleet-sync was started with, `env` what is added to it.
+    `environ` is what fleet-sync was started with, `env` what is added to it. Arguments may contain a secret.
     """
 
-    run: Sequence[str]
+    run: Sequence[str] = dataclasses.field(repr=False)
     folder: pathlib.Path
-    peek: Sequence[str] = ()
+    peek: Sequence[str] = dataclasses.field(default=(), repr=False)
     timeout: float = 60.0
     env: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
     environ: Mapping[str, str] = dataclasses.field(default_factory=lambda: os.environ, repr=False)
