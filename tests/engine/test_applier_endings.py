@@ -1,6 +1,7 @@
 """Applying that ends early: what was sent and may have happened is reported apart from what was not sent."""
 
 import anyio
+import httpx
 import pytest
 
 from tests.engine import applying
@@ -143,3 +144,44 @@ async def test_a_journal_that_fails_meanwhile_stops_further_writes() -> None:
     assert 0 < len(account_harness.writes) < 20
     assert set(applying.names(found)) == {"applied", "deferred"}
     assert applying.names(found).count("applied") == len(account_harness.state.effects)
+
+
+def _stopped_after_the_reply(account_harness: harness.Harness) -> doubles.ResponseTamper:
+    """Return a transport to the server of an account, whose run is stopped when a write was answered with 200."""
+
+    def stop(request: httpx.Request, document: object) -> None:
+        if request.method == "POST":
+            account_harness.run_cancellation.request_stop(Stopped("ended by SIGTERM", exit_code=143))
+
+    return doubles.ResponseTamper(support.transport(account_harness.sandbox), stop)
+
+
+async def test_a_reply_of_200_that_does_not_show_the_change_is_no_success_if_the_run_is_stopped_then() -> None:
+    held = applying.account()
+    held.change_driver(D, status="suspended")
+    account_harness = harness.Harness(
+        held,
+        quirks=quirks.Quirks(suspended_driver="ignore"),
+        new_transport=lambda: _stopped_after_the_reply(account_harness),
+    )
+    (outcome,) = await applying.apply(account_harness, [applying.attach(D, VANS)])
+    assert outcome.name == "unknown"
+
+
+async def test_a_reply_that_may_be_a_stored_one_is_no_success_if_the_run_is_stopped_then() -> None:
+    """The first attempt took effect and another client reverted it: the stored reply shows how things were."""
+    account_harness = harness.Harness(
+        applying.account(), new_transport=lambda: _stopped_after_the_reply(account_harness)
+    )
+    attempts: list[str] = []
+
+    def script(request: http_types.Request) -> str | None:
+        attempts.append(request.route)
+        if len(attempts) == 1:
+            return "reset_after"
+        account_harness.state.detach(D, VANS)
+        return None
+
+    account_harness.sandbox.faults = faults.Faults(script=script)
+    (outcome,) = await applying.apply(account_harness, [applying.attach(D, VANS)])
+    assert (outcome.name, attempts) == ("unknown", ["attach", "attach"])
