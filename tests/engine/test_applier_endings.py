@@ -1,16 +1,18 @@
 """Applying that ends early: what was sent and may have happened is reported apart from what was not sent."""
 
+from collections.abc import Sequence
+
 import anyio
 import httpx
 import pytest
 
 from tests.engine import applying
-from tests.support import doubles, harness
+from tests.support import doubles, harness, memory_journal
 from tests.support import sandbox as support
 from tests.support.harness import DEPOT, VANS, A, B, D
 from worker.core.model.errors import JournalError, KeyRejected, Stopped
-from worker.core.model.identifiers import DriverId
-from worker.core.model.outcomes import Deferred
+from worker.core.model.identifiers import DriverId, IntentKey
+from worker.core.model.outcomes import Deferred, Outcome
 from worker.core.model.plan import Change
 from worker.core.pacing import retry_policy
 from worker.sandbox import faults, http_types, quirks, state
@@ -156,16 +158,22 @@ def _stopped_after_the_reply(account_harness: harness.Harness) -> doubles.Respon
     return doubles.ResponseTamper(support.transport(account_harness.sandbox), stop)
 
 
-async def test_a_reply_of_200_that_does_not_show_the_change_is_no_success_if_the_run_is_stopped_then() -> None:
+async def test_a_reply_of_200_that_does_not_show_the_change_is_never_recorded_as_a_success() -> None:
+    """Not even until the end of the run: it might be killed meanwhile."""
     held = applying.account()
     held.change_driver(D, status="suspended")
-    account_harness = harness.Harness(
-        held,
-        quirks=quirks.Quirks(suspended_driver="ignore"),
-        new_transport=lambda: _stopped_after_the_reply(account_harness),
-    )
+    account_harness = harness.Harness(held, quirks=quirks.Quirks(suspended_driver="ignore"))
+    recorded: list[str] = []
+
+    class Spy(memory_journal.MemoryJournal):
+        async def record(self, group: Sequence[tuple[IntentKey, Outcome]]) -> None:
+            recorded.extend(outcome.name for _, outcome in group)
+            await super().record(group)
+
+    account_harness.journal = account_harness.memory = Spy(clock=account_harness.wall)
     (outcome,) = await applying.apply(account_harness, [applying.attach(D, VANS)])
     assert outcome.name == "unknown"
+    assert set(recorded) == {"unknown"}
 
 
 async def test_a_reply_that_may_be_a_stored_one_is_no_success_if_the_run_is_stopped_then() -> None:
