@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import click
 
-from benchmarks import growth, journal, large, rate_limit, results, startup, throughput
+from benchmarks import growth, journal, large, rate_limit, results, startup, tables, throughput
 from worker import logs
 
 Figures = Callable[..., Iterator[results.Figure]]
@@ -22,6 +22,7 @@ BENCHMARKS: Mapping[str, tuple[str, Figures]] = {
     "startup": ("Start", startup.figures),
     "journal": ("Journal", journal.figures),
     "large": ("Large accounts", large.figures),
+    "tables": ("Tables read by a mapping", tables.figures),
     "growth": ("Growth", growth.figures),
 }
 
