@@ -91,3 +91,13 @@ def test_only_refused_changes_wait_and_never_longer_than_six_hours(world: worlds
     past = refusals(*refused, count=data.draw(st.integers(1, 50)))
     assert refusal_backoff.postponed(changes, past, NOW).keys() == set(refused)
     assert refusal_backoff.postponed(changes, past, NOW + refusal_backoff.LONGEST_PAUSE) == {}
+
+
+def test_what_is_written_of_an_earlier_refusal_can_be_read_back() -> None:
+    now = NOW
+    past = PastRefusals("row", 1, now, "driver_blocked", "409: (no)\nmore", "req_1")
+    change = Change(Action.ATTACH, A, VANS, row="row")
+    (outcome,) = refusal_backoff.postponed([change], {(change.action, change.driver, change.fleet): past}, now).values()
+    assert isinstance(outcome, Deferred)
+    assert refusal_backoff.earlier_refusal(outcome) == ("driver_blocked", refusal_backoff.due_time(past))
+    assert refusal_backoff.earlier_refusal(Deferred(0, "stopped", "not sent")) is None

@@ -24,12 +24,12 @@ from worker.core.model.outcomes import (
 )
 from worker.core.model.pauses import Pause
 from worker.core.model.plan import Action, Change, Cost, GuardedPlan, HeldChange
-from worker.core.model.ports import Stage
+from worker.core.model.ports import PastRefusals, Stage
 from worker.core.model.problem import Problem
 from worker.core.model.report import Report
 from worker.core.model.source_history import ShrunkSource
 from worker.core.monitoring import alerts, humanize, status, summary
-from worker.core.safety import guard
+from worker.core.safety import guard, refusal_backoff
 
 NOW = worlds.NOW
 MINUTE = datetime.timedelta(minutes=1)
@@ -319,7 +319,26 @@ def test_an_approval_names_exactly_what_it_lets_through() -> None:
 def test_what_was_not_made_says_what_to_do(outcome: Outcome, told: str) -> None:
     (item,) = alerts.alerts(present(ended(guarded([ATTACH]), outcome)))
     assert told in item.remedy
-    assert (item.driver, item.fleet, item.message) == (A, VANS, outcome.message)
+    assert (item.changes, item.fleet, item.message) == ((ATTACH,), VANS, outcome.message)
+
+
+def test_refusals_of_one_fleet_with_one_code_are_one_alert_with_charges_code_and_the_next_try() -> None:
+    later = Change(Action.ATTACH, B, VANS, row="row")
+    past = PastRefusals("row", 1, NOW, "driver_blocked", "no", "req_2")
+    write = (later.action, later.driver, later.fleet)
+    (waits,) = refusal_backoff.postponed([later], {write: past}, NOW).values()
+    plan = guarded([ATTACH, later, Change(Action.ATTACH, A, DEPOT)])
+    results = ended(plan, Refused(1, "driver_blocked", "no", "req_1"), waits, Refused(1, "driver_blocked", "no"))
+    vans, depot = alerts.alerts(present(results))
+    assert (vans.title, vans.code, vans.request_id, len(vans.changes)) == (
+        "2 attaches refused",
+        "driver_blocked",
+        "req_1",
+        2,
+    )
+    assert vans.next_try == refusal_backoff.due_time(past)
+    assert (depot.title, depot.next_try) == ("1 attach refused", None)
+    assert summary.summarize(present(results)).gist == "Charge refused 3 changes"
 
 
 @pytest.mark.parametrize(

@@ -174,7 +174,8 @@ async def test_the_page_of_a_large_account_stays_small() -> None:
     page = await read(service)
     assert len(page) < 400_000
     assert "and 4,800 more" in plain(page)
-    assert "and 351 more: fleet-sync show run_0001" in plain(page)
+    assert "400 attaches refused in" in plain(page)
+    assert "and 380 more on the fleet's page" in plain(page)
     assert "and 300 more: fleet-sync show run_0001" in plain(page)
     run = await read(service, "/runs/run_0001")
     assert "and 300 more: fleet-sync show run_0001" in plain(run)

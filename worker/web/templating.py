@@ -116,6 +116,7 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters |= {
         "ago": humanize.ago,
+        "until": humanize.time_until,
         "counted": humanize.count,
         "day": _day,
         "iso": _iso,

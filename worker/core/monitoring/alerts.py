@@ -11,14 +11,14 @@ import enum
 from collections.abc import Iterator, Sequence
 
 from worker.core.model.errors import ChargeError, ClockNotTrusted, FleetSyncError, NotFound
-from worker.core.model.identifiers import DriverId, FleetId
-from worker.core.model.outcomes import REFUSED_BEFORE, Deferred, Refused, Unknown
+from worker.core.model.identifiers import FleetId
+from worker.core.model.outcomes import REFUSED_BEFORE, ChangeResult, Deferred, Refused, Stale, Unknown
 from worker.core.model.people import clean
 from worker.core.model.plan import Change, HeldChange
 from worker.core.model.report import Report
 from worker.core.model.source_history import ShrunkSource
 from worker.core.monitoring import humanize, status
-from worker.core.safety import guard
+from worker.core.safety import guard, refusal_backoff
 
 
 class Kind(enum.StrEnum):
@@ -36,7 +36,10 @@ class Kind(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Alert:
-    """Something that needs attention. `digest` is the digest to approve, if an approval helps."""
+    """Something that needs attention, about the `changes`. `digest` is what to approve, if an approval helps.
+
+    At `next_try` the first of the changes is tried again.
+    """
 
     kind: Kind
     title: str
@@ -44,12 +47,12 @@ class Alert:
     remedy: str = ""
     since: datetime.datetime | None = None
     fleet: FleetId | None = None
-    driver: DriverId | None = None
     guard: str = ""
     digest: str = ""
     code: str = ""
     request_id: str = ""
     changes: tuple[Change, ...] = ()
+    next_try: datetime.datetime | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -180,33 +183,40 @@ _HELD_REMEDIES = {
 
 
 def _results(last: Report) -> Iterator[Alert]:
+    """Yield an alert for each fleet and code, with every change that it is about."""
+    groups: dict[tuple[Kind, FleetId, str], list[ChangeResult]] = collections.defaultdict(list)
     for result in last.results:
         match result.outcome:
             case Refused():
-                yield _not_done(Kind.REFUSED, result.change, result.outcome)
+                groups[Kind.REFUSED, result.change.fleet, result.outcome.code].append(result)
             case Deferred() if result.outcome.code == REFUSED_BEFORE:
-                yield _not_done(Kind.REFUSED, result.change, result.outcome)
+                earlier = refusal_backoff.earlier_refusal(result.outcome)
+                groups[Kind.REFUSED, result.change.fleet, earlier[0] if earlier else REFUSED_BEFORE].append(result)
             case Unknown():
-                yield _not_done(Kind.UNKNOWN, result.change, result.outcome)
+                groups[Kind.UNKNOWN, result.change.fleet, result.outcome.code].append(result)
             case _:
                 pass
+    for (kind, _, code), results in groups.items():
+        yield _not_done(kind, code, results)
 
 
-def _not_done(kind: Kind, change: Change, outcome: Refused | Deferred | Unknown) -> Alert:
+def _not_done(kind: Kind, code: str, results: Sequence[ChangeResult]) -> Alert:
+    changes, outcomes = tuple(result.change for result in results), [result.outcome for result in results]
     state = "refused" if kind is Kind.REFUSED else "without a clear reply"
     remedy = "Nothing to do: the next run finds out whether it took effect."
     if kind is Kind.REFUSED:
-        remedy = _REFUSED_REMEDIES.get(outcome.code, _REFUSED)
+        remedy = _REFUSED_REMEDIES.get(code, _REFUSED)
+    waiting = (refusal_backoff.earlier_refusal(each) for each in outcomes if isinstance(each, Deferred))
     return Alert(
         kind,
-        f"{change.action.value.capitalize()} {state}",
-        message=outcome.message,
+        f"{counted(changes)} {state}",
+        message=outcomes[0].message,
         remedy=remedy,
-        fleet=change.fleet,
-        driver=change.driver,
-        code=outcome.code,
-        request_id=outcome.request_id or "",
-        changes=(change,),
+        fleet=changes[0].fleet,
+        code=code,
+        request_id=next((each.request_id for each in outcomes if not isinstance(each, Stale) and each.request_id), ""),
+        changes=changes,
+        next_try=min((earlier[1] for earlier in waiting if earlier), default=None),
     )
 
 

@@ -150,11 +150,11 @@ def _frozen_sentence(alerts_of_kind: Sequence[alerts.Alert]) -> str:
 
 
 def _refused_sentence(alerts_of_kind: Sequence[alerts.Alert]) -> str:
-    return f"Charge refused {humanize.count(len(alerts_of_kind), 'change')}"
+    return f"Charge refused {humanize.count(sum(len(alert.changes) for alert in alerts_of_kind), 'change')}"
 
 
 def _unknown_sentence(alerts_of_kind: Sequence[alerts.Alert]) -> str:
-    count = humanize.count(len(alerts_of_kind), "change")
+    count = humanize.count(sum(len(alert.changes) for alert in alerts_of_kind), "change")
     return f"It is not known whether {count} took effect: the next run finds out"
 
 

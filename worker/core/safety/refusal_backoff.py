@@ -6,6 +6,7 @@ forgets nothing; no pause is longer than `LONGEST_PAUSE`. Neighbours: `ports.Jou
 """
 
 import datetime
+import re
 from collections.abc import Iterable, Mapping
 
 from worker.core.model.identifiers import DriverId, FleetId
@@ -55,6 +56,16 @@ def _refusals_of(change: Change, refusals: Refusals) -> PastRefusals | None:
     """Return the refusals of a change for the row that asks for it now."""
     refusal = refusals.get((change.action, change.driver, change.fleet))
     return refusal if refusal and refusal.row == change.row else None
+
+
+def earlier_refusal(outcome: Deferred) -> tuple[str, datetime.datetime] | None:
+    """Return Charge's code and the time of the next try, if this change waits because Charge refused it before."""
+    found = _WRITTEN.match(outcome.message)
+    return (found[1], datetime.datetime.fromisoformat(found[2])) if found else None
+
+
+_WRITTEN = re.compile(r"Charge refused this change with (\S+) \(.*\); it is tried again at (\S+), ", re.DOTALL)
+"""What `_deferred` writes."""
 
 
 def _deferred(refusal: PastRefusals, due: datetime.datetime) -> Deferred:
