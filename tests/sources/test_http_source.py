@@ -393,9 +393,10 @@ class TestLogin:
         assert headers["authorization"] == f"Bearer {SECRET}"
 
     async def test_further_headers_come_from_a_file(self, tmp_path: pathlib.Path) -> None:
-        (tmp_path / "headers").write_text("# of HR\nX-Api-Key: a b\n\nX-Tenant:acme \n")
+        (tmp_path / "headers").write_text("# of HR\nX-Api-Key: a b\n\nX-Tenant:acme \nUSER-Agent: hr\n")
         headers = await self.sent(http_login.Login(headers_file=tmp_path / "headers"))
         assert (headers["x-api-key"], headers["x-tenant"]) == ("a b", "acme")
+        assert headers.get_list("user-agent") == ["hr"]
 
     async def test_a_new_secret_is_used_at_the_next_reading(self, tmp_path: pathlib.Path) -> None:
         login = http_login.Login(token_file=tmp_path / "token")

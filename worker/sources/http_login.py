@@ -30,7 +30,7 @@ class Login:
     headers_file: pathlib.Path | None = None
 
     async def headers(self, name: str) -> dict[str, str]:
-        """Return the headers for the source of this name. Raises errors.SourceError."""
+        """Return the headers, in lower case, for the source of this name. Raises errors.SourceError."""
         return await to_thread.run_sync(self._headers, name, abandon_on_cancel=True)
 
     def _headers(self, name: str) -> dict[str, str]:
@@ -41,13 +41,13 @@ class Login:
         if self.password_file:
             password = secret_files.read(self.password_file, name=name, setting="password_file").reveal()
             pair = base64.b64encode(f"{self.username}:{password}".encode()).decode("ascii")
-            headers["Authorization"] = f"Basic {pair}"
+            headers["authorization"] = f"Basic {pair}"
         if self.token_file:
             token = secret_files.read(self.token_file, name=name, setting="token_file").reveal()
             if not re.fullmatch(r"[!-~]+", token):
                 message = "token_file: the token contains a space or a character that no header may have"
                 raise fetching.failure(name, message, code="source_unauthorized")
-            headers["Authorization"] = f"Bearer {token}"
+            headers["authorization"] = f"Bearer {token}"
         return headers
 
 
@@ -62,5 +62,5 @@ def _parsed(lines: str, name: str) -> dict[str, str]:
             raise fetching.failure(name, f"headers_file: line {number} is not a header like Name: value")
         if _OURS.fullmatch(found[1]):
             raise fetching.failure(name, f"headers_file: line {number} sets a header that fleet-sync sets itself")
-        headers[found[1]] = found[2]
+        headers[found[1].lower()] = found[2]
     return headers

@@ -143,7 +143,7 @@ class _Resource:
 
     async def _send(self, transport: httpx.AsyncBaseTransport, login: Mapping[str, str]) -> httpx.Response:
         """Send the request, and follow redirects within the origin."""
-        headers = {**login, "User-Agent": self._endpoint.user_agent, "Accept": "*/*", "Accept-Encoding": "gzip"}
+        headers = {"user-agent": self._endpoint.user_agent, "accept": "*/*", **login, "accept-encoding": "gzip"}
         if self._last:
             headers |= self._last.conditions
         url = self._url
