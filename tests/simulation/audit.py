@@ -69,8 +69,9 @@ class Run:
     `written` has the position of the last attempt or answer of each write to a driver, by key, `planned_at` that of
     the plan. `missing` are the drivers about which a request got a 404, which the fault `not_found` also gives for
     drivers that exist. `misled` is set if a listing hid something, `deceived` if the run could not notice. `lost`
-    is when it stopped being the only writer, `wrong_clock` since when this machine's clock is wrong, `resumed` when
-    it went on after it `stood_still` for so many seconds, `over` when it had to end, and `why_over` why.
+    is when it stopped being the only writer, `wrong_clock` since when this machine's clock is wrong, `began_wrong` if
+    that was before it began, `resumed` when it went on after it `stood_still` for so many seconds, `over` when it had
+    to end, and `why_over` why.
     """
 
     name: str
@@ -94,6 +95,7 @@ class Run:
     stood_still: float = 0.0
     lost: float | None = None
     wrong_clock: float | None = None
+    began_wrong: bool = False
     superseded: float | None = None
     requests: int = 0
     expectations: list[expected_state.Expected] = dataclasses.field(default_factory=list)

@@ -75,14 +75,15 @@ class Judge:
         if run.saved_plan:
             self._still_fit(run, changes)
             return
-        if run.wrong_clock == run.started:
+        if run.began_wrong:
             self._by_wrong_clock(run, [intent.change for intent in intents], guarded)
         expectations = run.expectations = self._expectations(run)
         if run.source_failed:
             self._seen.violated("rule 2", f"{name} changes something though a source could not be read")
         if expectations and all(expected.contradictory for expected in expectations):
             self._seen.violated("rule 2", f"{name} changes something though its sources contradict each other")
-        if not run.deceived and expectations and all(self._mistrusted(expected) for expected in expectations):
+        certain = not run.deceived and run.wrong_clock is None  # by a wrong clock rows with dates do not count
+        if certain and expectations and all(self._mistrusted(expected) for expected in expectations):
             self._seen.violated("guard", f"{name} changes something though too many references lead nowhere")
         for change in changes:
             self._change(run, change, expectations)

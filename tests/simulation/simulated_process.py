@@ -253,7 +253,8 @@ class SimulatedProcess:
         run = self._run = audit.Run(name, self._host.name, self.number, began, now, saved_plan=saved_plan)
         run.deceived = run.misled = quirks.page_cap is not None
         run.lost = now if self._journal.lost else None
-        run.wrong_clock = now if self._wall.ahead else None
+        run.began_wrong = bool(self._wall.ahead)
+        run.wrong_clock = now if run.began_wrong else None
         around.runs[name] = run
         around.seen.note(self._who, f"{name} begins")
         around.seen.counts["runs"] += 1
@@ -301,7 +302,7 @@ class SimulatedProcess:
         around.sandbox.deliver_late()
         final_checks.reported(around.seen, around.account, run, run_report)
         state_oracle.converged(around.seen, run, run_report)
-        if not run.saved_plan:
+        if not run.saved_plan and run.wrong_clock is None:  # else rows with dates attach nobody, which is one problem
             recent = lambda: around.recent_expectations(self._host)  # noqa: E731
             state_oracle.nobody_stranded(around.seen, around.account, run, run_report, recent=recent)
 
