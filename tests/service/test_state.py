@@ -7,6 +7,7 @@ import anyio
 import pytest
 
 from tests.support import doubles
+from worker.core.model.actual import Actual
 from worker.core.model.errors import (
     DesiredError,
     FleetSyncError,
@@ -19,7 +20,10 @@ from worker.core.model.errors import (
     Stopped,
     Unreachable,
 )
-from worker.core.model.identifiers import RunId
+from worker.core.model.identifiers import DriverId, FleetId, RunId
+from worker.core.model.outcomes import Applied, ChangeResult, Refused
+from worker.core.model.people import Person
+from worker.core.model.plan import Action, Change
 from worker.core.model.ports import Stage
 from worker.core.model.problem import Problem
 from worker.core.model.report import Report
@@ -187,3 +191,18 @@ async def test_changed_wakes_for_every_change_and_transitioned_only_for_transiti
         assert sorted(seen) == ["changed"] * 4 + ["transitioned"]
         tasks.cancel_scope.cancel()
     assert service_state.running is None
+
+
+def test_the_page_knows_who_was_read_and_what_the_run_changed_since() -> None:
+    ann, bob, vans = DriverId("drv_A"), DriverId("drv_B"), FleetId("flt_V")
+    actual = Actual(fleets={}, memberships={ann: frozenset(), bob: frozenset({vans})}, people={ann: Person("Ann")})
+    made = (Change(Action.ATTACH, ann, vans), Change(Action.DETACH, bob, vans))
+    results = (ChangeResult(made[0], Applied(1)), ChangeResult(made[1], Refused(1, "blocked", "no")))
+    finished = Report(RunId("run_1"), NOON, NOON, doubles.guarded(made), results=results)
+    found = state.reading_after(actual, {ann}, finished)
+    assert found == status.Reading({ann: Person("Ann")}, {ann: frozenset({vans}), bob: frozenset({vans})})
+    many = {DriverId(f"drv_{number}"): frozenset[FleetId]() for number in range(state.MOST_DRIVERS)} | {
+        ann: frozenset()
+    }
+    huge = state.reading_after(dataclasses.replace(actual, memberships=many), {ann, bob}, finished)
+    assert (set(huge.memberships), set(huge.people), huge.is_whole) == ({ann}, {ann}, False)

@@ -296,6 +296,12 @@ async def test_a_driver_is_shown_with_where_it_is_and_where_it_is_wanted() -> No
     assert "Not done yet" not in quiet
 
 
+async def test_a_search_says_when_it_lists_only_some() -> None:
+    page = plain(await read(doubles.Service(), "/drivers?q=colleague"))
+    assert "Only the first 20 are listed" in page
+    assert "Only the first" not in plain(await read(doubles.Service(), "/drivers?q=colleague+1"))
+
+
 async def test_who_is_only_in_the_journal_is_found_by_name() -> None:
     service = doubles.Service(doubles.calm(reading=status.Reading(), driver_names={}))
     named = dataclasses.replace(doubles.guarded(), people={doubles.driver(50): Person("Zoë Former")})

@@ -235,7 +235,7 @@ class ServiceState:
         drivers = {result.change.driver for result in finished.results}
         drivers |= {held.change.driver for held in plan_result.guarded.held}
         self._driver_names = {driver: actual.people[driver].shown for driver in drivers & actual.people.keys()}
-        self._reading = _reading(actual, drivers, finished)
+        self._reading = reading_after(actual, drivers, finished)
 
     def _update_sources(self, sources: Sequence[SourceRevision]) -> None:
         before = self._sources
@@ -255,10 +255,14 @@ def _with_max_ages(sources: Iterable[status.Source], settings: model.Settings) -
         yield source if limit is None else dataclasses.replace(source, max_age=datetime.timedelta(hours=limit))
 
 
-def _reading(actual: Actual, concerned: Collection[DriverId], finished: Report) -> status.Reading:
+def reading_after(actual: Actual, concerned: Collection[DriverId], finished: Report) -> status.Reading:
     """Return what was read, with what the run has changed since; of a very large account only those concerned."""
     is_whole = len(actual.memberships) <= MOST_DRIVERS
-    kept = actual.memberships if is_whole else {each: actual.memberships[each] for each in sorted(concerned)}
+    kept = (
+        actual.memberships
+        if is_whole
+        else {each: actual.memberships[each] for each in sorted(concerned) if each in actual.memberships}
+    )
     memberships = dict(kept)
     for result in finished.results:
         if result.done and (before := memberships.get(result.change.driver)) is not None:

@@ -142,6 +142,7 @@ class Pages:
             request,
             "drivers.html",
             driver_names=names,
+            MAX_MATCHES=MAX_MATCHES,
             person=present.reading.people.get(driver) if driver else None,
             seen=present.reading.memberships.get(driver) if driver else None,
             wanted=open_changes.wanted_fleets(present, driver) if driver else frozenset(),
