@@ -10,7 +10,7 @@ from tests.core import worlds
 from tests.core.worlds import DEPOT, VANS, A, B, C, D, E
 from worker.core.model.desired import Origin, SourceRevision
 from worker.core.model.errors import JournalError, SourceError
-from worker.core.model.identifiers import RunId
+from worker.core.model.identifiers import IntentKey, RunId
 from worker.core.model.outcomes import Already, Applied, ChangeResult, Deferred, Outcome, Refused, Stale, Unknown
 from worker.core.model.people import Person
 from worker.core.model.plan import Action, Change, Cost, GuardedPlan, HeldChange
@@ -22,6 +22,7 @@ from worker.core.model.serialization import (
     failure_document,
     format_time,
     outcome_document,
+    past_changes_document,
     past_report_document,
     past_run_document,
     plan_document,
@@ -308,3 +309,27 @@ def test_a_plan_without_held_changes_has_no_digest_to_approve() -> None:
     document = plan_document(dataclasses.replace(JUDGED, held=(), shrunk=()))
     assert document["held_digest"] is None
     assert PLAN["held_digest"] == held_digest(JUDGED.account, (held.change for held in JUDGED.held), JUDGED.shrunk)
+
+
+def test_the_changes_of_a_driver_are_a_document_with_names() -> None:
+    past = PastChange(
+        run=RunId("run_1"),
+        trigger="once",
+        recorded=worlds.NOW,
+        key=IntentKey("key"),
+        change=ATTACH,
+        outcome="applied",
+        attempts=1,
+        request_id="req_1",
+        code=None,
+        message=None,
+    )
+    document = past_changes_document(A, [past, dataclasses.replace(past, change=DETACH)], names=NAMES)
+    assert (document["driver"], document["names"]) == (A, NAMES)
+    first, second = document["changes"]
+    assert (first["run"], first["recorded"], first["origin"]) == (
+        "run_1",
+        "2026-10-05T08:00:00.000Z",
+        "membership.yaml:4:9",
+    )
+    assert second["origin"] is None
