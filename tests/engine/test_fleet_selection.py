@@ -63,6 +63,8 @@ async def test_a_saved_plan_keeps_that_driver_too() -> None:
     assert [change.fleet for change in saved.changes] == [VANS, VANS]
     report = await vans.new_reconciler().apply(saved)
     assert outcomes(report) == {(A, VANS, "deferred"), (C, VANS, "applied")}
+    codes = {each.outcome.code for each in report.results if isinstance(each.outcome, Deferred)}
+    assert codes == {"attach_first"}, "at once, and not after a proof that cannot come"
     assert vans.fleets_of(A) == {VANS}
 
 
