@@ -31,7 +31,7 @@ from worker.core.model.desired import (
 )
 from worker.core.model.identifiers import Account, DriverId, FleetId, IntentKey
 from worker.core.model.plan import Change
-from worker.core.model.ports import Cursor, DriverPage, FleetPage, WriteReply
+from worker.core.model.replies import Cursor, DriverPage, FleetPage, WriteReply
 from worker.core.safety import guard
 from worker.engine import plan_builder, reader
 

@@ -14,7 +14,7 @@ from worker.core.model.actual import Driver, Fleet, StatedTime
 from worker.core.model.errors import ChargeError, ForeignOrigin, NotFound, RateLimited, RequestRefused, Unreachable
 from worker.core.model.identifiers import DriverId, FleetId, IntentKey
 from worker.core.model.plan import Action, Change
-from worker.core.model.ports import WriteReply
+from worker.core.model.replies import WriteReply
 
 pytestmark = pytest.mark.anyio
 

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from worker.cli import plan_file
-from worker.core.model.desired import Origin, SourceRevision
+from worker.core.model import plan_signature
+from worker.core.model.desired import Mode, Origin, SourceRevision
 from worker.core.model.errors import PlanFileError
 from worker.core.model.identifiers import Account, DriverId, FleetId
-from worker.core.model.plan import Action, Change, ConcernedDriver, Cost, GuardedPlan, HeldChange
+from worker.core.model.plan import Action, Change, ConcernedDriver, Cost, GuardedPlan, HeldChange, RecentCounts
 from worker.core.model.plan_digest import plan_digest
-from worker.core.model.problem import Problem
+from worker.core.model.problem import Problem, ProblemCode
 from worker.core.model.secret import Secret
 from worker.core.model.serialization import plan_document
 from worker.core.model.source_history import ShrunkSource
@@ -23,8 +24,10 @@ ACCOUNT = Account("https://api.chargeapi.co/v1", "test")
 DRIVER, OTHER = DriverId("drv_" + "A" * 32), DriverId("drv_" + "B" * 32)
 FLEET = FleetId("flt_" + "V" * 32)
 
+DEPOT = FleetId("flt_" + "W" * 32)
+
 CHANGES = (
-    Change(Action.ATTACH, DRIVER, FLEET, Origin("teams/a:b.yaml", 4, 9)),
+    Change(Action.ATTACH, DRIVER, FLEET, Origin("teams/a:b.yaml", 4, 9), "fingerprint"),
     Change(Action.DETACH, OTHER, FLEET),
 )
 HELD = (HeldChange(Change(Action.DETACH, DRIVER, FLEET), "max_detach_fraction", "too many\nreally"),)
@@ -47,17 +50,21 @@ JUDGED = GuardedPlan(
     ),
     changes=CHANGES,
     held=HELD,
-    problems=(Problem("Zoë.yaml:1:1", "a \x1b problem"),),
+    problems=(Problem("Zoë.yaml:1:1", "a \x1b problem", code=ProblemCode.UNRESOLVED_DRIVER),),
     in_sync=3,
     fleets=2,
     drivers=1,
     cost=Cost(4, 0.2),
     shrunk=(ShrunkSource("b.yaml", 0, 9, "it lost 9"),),
     digest=plan_digest(ACCOUNT, CHANGES, (held.change for held in HELD)),
+    approved=(HeldChange(CHANGES[1], "flapping", "again and again"),),
+    approval="sha256:1",
     concerned={
         DRIVER: ConcernedDriver(frozenset(), frozenset({FLEET})),
         OTHER: ConcernedDriver(frozenset({FLEET}), frozenset()),
     },
+    modes={FLEET: Mode.EXACT, DEPOT: Mode.ADDITIVE},
+    recent=RecentCounts(1.5, 3, 2, 1, datetime.datetime(2026, 10, 5, 7, 0, tzinfo=datetime.UTC)),
 )
 
 
@@ -79,7 +86,9 @@ def saved(tmp_path: pathlib.Path) -> pathlib.Path:
 def test_what_is_read_back_is_what_was_judged(saved: pathlib.Path) -> None:
     read = load(saved, account=ACCOUNT)
     assert read == JUDGED
-    assert read.concerned == JUDGED.concerned
+    assert (read.concerned, read.modes) == (JUDGED.concerned, JUDGED.modes)
+    assert [change.row for change in read.changes] == ["fingerprint", ""]
+    assert read.problems[0].code is ProblemCode.UNRESOLVED_DRIVER
     assert plan_document(read) == plan_document(JUDGED)
 
 
@@ -141,6 +150,11 @@ def test_no_change_can_be_edited(saved: pathlib.Path, edit: Callable[[dict[str, 
         (("cost", "seconds"), 0.3),
         (("changes", 0, "origin"), "elsewhere.yaml:1:1"),
         (("drivers", DRIVER, "seen"), [FLEET]),
+        (("fleets", DEPOT, "mode"), "exact"),
+        (("approved",), []),
+        (("approval",), ""),
+        (("rows",), {}),
+        (("summary", "window", "detached"), 0),
     ],
 )
 def test_nor_can_anything_else_without_the_key(saved: pathlib.Path, path: tuple[Any, ...], value: Any) -> None:
@@ -159,6 +173,28 @@ def test_a_plan_made_by_hand_is_refused(saved: pathlib.Path) -> None:
     plan["changes"].append({"action": "detach", "driver": OTHER, "fleet": "flt_" + "W" * 32, "origin": None})
     saved.write_text(_vouched(plan))
     with pytest.raises(PlanFileError, match="its signature does not match"):
+        load(saved)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"fleet": "flt_" + "X" * 32}, "fleet flt_X+ has a change and is not managed"),
+        ({"fleet": DEPOT}, "fleet flt_W+ has a detach and is not in exact mode"),
+        ({"driver": "drv_" + "X" * 32}, "driver drv_X+ has a change and is missing in drivers"),
+    ],
+)
+@pytest.mark.parametrize("where", ["changes", "held", "approved"])
+def test_a_signed_plan_that_touches_what_it_does_not_manage_is_refused(
+    saved: pathlib.Path, where: str, change: dict[str, str], why: str
+) -> None:
+    """Whoever has the key may sign anything."""
+    plan = json.loads(saved.read_text())
+    detach = {"action": "detach", "driver": OTHER, "fleet": FLEET, "origin": None, "guard": "flapping", "message": ""}
+    plan[where].append({**detach, **change})
+    plan[plan_signature.FIELD] = plan_signature.sign(plan, KEY)
+    saved.write_text(json.dumps(plan))
+    with pytest.raises(PlanFileError, match=f"is signed, but contradicts itself: {why}"):
         load(saved)
 
 

@@ -9,7 +9,7 @@ from worker.cli import render_history
 from worker.core.model.desired import Origin
 from worker.core.model.identifiers import DriverId, FleetId
 from worker.core.model.plan import Action, Change
-from worker.core.model.ports import PastChange, PastRun
+from worker.core.model.ports import PastApproval, PastChange, PastRun
 
 NOW = datetime.datetime(2026, 10, 5, 10, 30, tzinfo=datetime.timezone(datetime.timedelta(hours=2)))
 DRIVER, FLEET = DriverId("drv_" + "A" * 32), FleetId("flt_" + "V" * 32)
@@ -61,6 +61,21 @@ def test_history_tells_when_how_and_with_what_outcome() -> None:
         "2026-10-05 08:30:00Z  run_1  once      partial: 3 applied, 1 refused",
     ]
     assert render_history.history([]) == "The journal has no runs yet."
+
+
+@pytest.mark.parametrize(
+    ("approval", "line", "shown"),
+    [
+        (PastApproval("sha256:ab", "Ada\x1b", NOW), ", approved by Ada\ufffd", " by Ada\ufffd at 2026-10-05 08:30:00Z"),
+        (PastApproval("sha256:ab", "", NOW), ", approved", " at 2026-10-05 08:30:00Z"),
+        (PastApproval("sha256:ab"), ", approved", " with the run itself"),
+    ],
+)
+def test_a_run_that_used_an_approval_up_says_whose(approval: PastApproval, line: str, shown: str) -> None:
+    shown_run = render_history.run(_run(approval=approval), [], plan=None, report=None, names={})
+    first, second = shown_run.splitlines()
+    assert first == f"2026-10-05 08:30:00Z  run_1  once      partial: 3 applied, 1 refused{line}"
+    assert second == f"  approved{shown}: sha256:ab"
 
 
 def test_one_run_is_shown_with_its_sources_its_changes_what_it_held_and_what_ended_it() -> None:

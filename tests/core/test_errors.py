@@ -8,6 +8,7 @@ from worker.core.model.errors import (
     ChargeError,
     FleetSyncError,
     NotFound,
+    ObserveOnly,
     Paused,
     ProblemsError,
     RateLimited,
@@ -43,7 +44,7 @@ def test_every_error_has_a_code_a_remedy_and_an_exit_code(kind: type[FleetSyncEr
     assert error.code.replace("_", "").isalpha()
     assert error.code == error.code.lower() != "error"
     assert error.remedy.endswith(".")
-    assert error.exit_code == {Stopped: 130, Paused: 3}.get(kind, 1)
+    assert error.exit_code == {Stopped: 130, ObserveOnly: 3, Paused: 3}.get(kind, 1)
     assert str(error) == error.message != ""
 
 

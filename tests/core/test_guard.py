@@ -2,6 +2,7 @@
 
 import dataclasses
 import random
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
@@ -17,6 +18,7 @@ from worker.core.model.problem import Problem
 from worker.core.safety import guard
 
 DETACH = Action.DETACH
+NO_LIMITS = guard.Limits(max_detach_fraction_per_fleet=1.0, max_detach_fraction=1.0, allow_emptying_fleets=True)
 
 
 # --- Laws -------------------------------------------------------------------------------------------------
@@ -283,7 +285,7 @@ def test_an_approval_counts_for_exactly_these_held_changes_of_one_account() -> N
 
 def test_a_plan_without_held_changes_needs_no_approval_and_uses_none_up() -> None:
     decision = plans.approved(plans.losing(1, 100))
-    assert (decision.held, decision.approval, decision.approved) == ((), "", frozenset())
+    assert (decision.held, decision.approval, decision.approved) == ((), "", ())
 
 
 def test_every_guard_has_one_place_in_the_precedence() -> None:
@@ -299,3 +301,56 @@ def test_every_guard_has_one_place_in_the_precedence() -> None:
         "max_detach_fraction",
         "max_attach_fraction_per_fleet",
     ]
+
+
+# --- A saved plan, evaluated again ------------------------------------------------------------------------
+
+
+def again(
+    plan: Plan, *before: HeldChange, approved: Sequence[Change] = (), limits: guard.Limits = NO_LIMITS
+) -> guard.Decision:
+    digest = held_digest(worlds.ACCOUNT, approved)
+    approvals = guard.Approvals(worlds.ACCOUNT, frozenset({digest}))
+    return guard.evaluate(plan, worlds.seen({}), limits, approvals=approvals, held_before=before)
+
+
+def test_what_was_held_stays_held_though_no_guard_holds_it_any_more() -> None:
+    plan = plans.losing(2, 10)
+    attach, first, second = plan.changes
+    moved = HeldChange(first, guard.REFERENCE_MOVED, "another person")
+    unheard_of = HeldChange(second, "of_a_later_version", "who knows")
+    decision = again(plan, moved, unheard_of)
+    assert (decision.allowed, decision.held) == ((attach,), (moved, unheard_of))
+
+
+def test_an_approval_must_name_what_was_held_and_what_is_held_now() -> None:
+    plan = plans.losing(2, 10)
+    _, first, second = plan.changes
+    moved = HeldChange(first, guard.REFERENCE_MOVED, "another person")
+    strict = guard.Limits(max_detach_fraction=0.0, always_allow=0, allow_emptying_fleets=True)
+    assert len(again(plan, moved, approved=[first], limits=strict).held) == 2
+    freed = again(plan, moved, approved=[first, second], limits=strict)
+    assert (freed.allowed, freed.held, [each.change for each in freed.approved]) == (plan.changes, (), [first, second])
+    assert again(plan, moved, approved=[first]).approved == (moved,)
+
+
+def test_what_was_held_and_is_stale_by_now_belongs_to_what_an_approval_names() -> None:
+    """Otherwise an operator who approved what the plan shows would find that it allows nothing."""
+    plan = plans.losing(1, 10)
+    _, detach = plan.changes
+    stale = HeldChange(Change(DETACH, plans.driver(7), VANS), guard.PER_FLEET, "too many")
+    held = HeldChange(detach, guard.PER_FLEET, "too many")
+    assert again(plan, held, stale, approved=[detach]).held == (held,)
+    freed = again(plan, held, stale, approved=[detach, stale.change])
+    assert (freed.held, freed.approved) == ((), (held,))
+
+
+def test_no_approval_lifts_what_must_see_held_before_or_holds_now() -> None:
+    plan = plans.losing(2, 10)
+    _, first, second = plan.changes
+    before = HeldChange(first, guard.MUST_SEE, "not seen")
+    decision = again(plan, before, HeldChange(second, guard.PER_RUN, "too many"), approved=[first, second])
+    assert (decision.held, [each.change for each in decision.approved]) == ((before,), [second])
+    sentinel = guard.Limits(1.0, 1.0, must_see=frozenset({(worlds.A, VANS)}))
+    now = again(plan, HeldChange(first, guard.PER_RUN, "too many"), approved=[first, second], limits=sentinel)
+    assert {each.guard for each in now.held} == {guard.MUST_SEE}

@@ -13,6 +13,7 @@ from worker.core.model.errors import FleetSyncError, ProcessSuspended, ReadingEr
 from worker.core.model.identifiers import Account, DriverId, FleetId, RunId
 from worker.core.model.outcomes import Applied, ChangeResult, Deferred, Refused, Unknown
 from worker.core.model.plan import Action, Change, GuardedPlan, HeldChange
+from worker.core.model.problem import Problem, ProblemCode
 from worker.core.model.report import Report
 from worker.core.model.source_history import ShrunkSource
 from worker.core.monitoring import notifications, status
@@ -377,3 +378,35 @@ def test_a_source_that_shrank_is_told_with_its_digest_and_ends() -> None:
         }
     ]
     assert kinds(after(guarded=plan), after(guarded=plan), FINE) == [["held"], [], ["recovered"]]
+
+
+# --- Fleets that vanished from the sources ----------------------------------------------------------------
+
+
+def without(*fleets: FleetId) -> GuardedPlan:
+    problems = tuple(Problem(each, "no source names <it> any more", code=ProblemCode.SCOPE_SHRANK) for each in fleets)
+    other = Problem("a.yaml:1:1", "no driver has it", code=ProblemCode.UNRESOLVED_DRIVER)
+    return dataclasses.replace(doubles.guarded(()), problems=(*problems, other), unsettled=True)
+
+
+def test_a_fleet_that_vanished_is_notified_once_and_its_return_once() -> None:
+    (first,), state = notifications.diff(after(guarded=without(VANS)), notifications.NotificationState())
+    assert first.kind == "broken"
+    assert f"1 fleet that was managed is in no source any more; no driver is detached there.\n{VANS}: " in first.text
+    assert "no source names &lt;it&gt; any more" in first.text
+    assert "add it to `unmanaged`" in first.text
+    assert first.body["items"] == [
+        {"part": "scope", "fleet": VANS, "code": "scope_shrank", "message": "no source names <it> any more"}
+    ]
+    again, state = notifications.diff(after(guarded=without(VANS)), state)
+    failed, state = notifications.diff(after(error=SourceError([]), planned=False), state)
+    assert (again, [each.kind for each in failed]) == ((), ["broken"])
+    (more, recovered), state = notifications.diff(after(guarded=without(VANS, CARS)), state)
+    assert "2 fleets that were managed are in no source" in more.text
+    assert recovered.body["items"] == [{"part": "run"}]
+    fewer, state = notifications.diff(after(guarded=without(CARS)), state)
+    assert fewer == ()
+    (over,), state = notifications.diff(after(), state)
+    assert (over.kind, over.body["items"]) == ("recovered", [{"part": "scope"}])
+    assert "Every fleet is in a source again, or was taken out on purpose." in over.text
+    assert state == notifications.NotificationState()

@@ -9,7 +9,8 @@ from tests.core import worlds
 from worker.core.model.actual import Driver
 from worker.core.model.identifiers import IntentKey
 from worker.core.model.plan import Action, Change
-from worker.core.model.ports import Charge, Clock, Intent, Journal, Progress, Source, WriteReply
+from worker.core.model.ports import Charge, Clock, Intent, Journal, Progress, Source
+from worker.core.model.replies import WriteReply
 
 PORTS = (Charge, Source, Journal, Clock, Progress)
 

@@ -59,9 +59,10 @@ def ended(
     *came: Outcome,
     plan: GuardedPlan | None = None,
     error: FleetSyncError | None = None,
+    observed: bool = False,
 ) -> Report:
     results = tuple(ChangeResult(ATTACH, outcome) for outcome in came)
-    return Report(RunId("run_1"), worlds.NOW, worlds.NOW, plan, results, error=error)
+    return Report(RunId("run_1"), worlds.NOW, worlds.NOW, plan, results, error=error, observed=observed)
 
 
 STOPPED, FULL = Stopped("SIGTERM", exit_code=143), JournalError("disk full")
@@ -71,6 +72,10 @@ STOPPED, FULL = Stopped("SIGTERM", exit_code=143), JournalError("disk full")
     ("finished", "result", "exit_code"),
     [
         (ended(plan=guarded()), "in_sync", 0),
+        (ended(plan=guarded(), observed=True), "in_sync", 0),
+        (ended(plan=guarded(changes=(ATTACH,)), observed=True), "observed", 0),
+        (ended(plan=guarded(changes=(ATTACH,), held=(HELD,)), observed=True), "held", 3),
+        (ended(plan=guarded(changes=(ATTACH,), unsettled=True), observed=True), "partial", 4),
         (ended(APPLIED, plan=guarded()), "converged", 0),
         (ended(APPLIED, ALREADY, plan=guarded()), "converged", 0),
         (ended(plan=guarded(held=(HELD,))), "held", 3),

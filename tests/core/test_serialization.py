@@ -13,10 +13,10 @@ from worker.core.model.errors import JournalError, SourceError
 from worker.core.model.identifiers import IntentKey, RunId
 from worker.core.model.outcomes import Already, Applied, ChangeResult, Deferred, Outcome, Refused, Stale, Unknown
 from worker.core.model.people import Person
-from worker.core.model.plan import Action, Change, Cost, GuardedPlan, HeldChange
+from worker.core.model.plan import Action, Change, Cost, GuardedPlan, HeldChange, RecentCounts
 from worker.core.model.plan_digest import held_digest
-from worker.core.model.ports import PastChange, PastRun
-from worker.core.model.problem import Problem
+from worker.core.model.ports import PastApproval, PastChange, PastRun
+from worker.core.model.problem import Problem, ProblemCode
 from worker.core.model.report import Report, Traffic
 from worker.core.model.serialization import (
     failure_document,
@@ -46,7 +46,13 @@ JUDGED = GuardedPlan(
         HeldChange(Change(Action.DETACH, C, DEPOT), "must_see", "unseen"),
         HeldChange(Change(Action.DETACH, D, DEPOT), "must_see", "unseen"),
     ),
-    problems=(Problem("membership.yaml:7:9", "no driver has the e-mail address x@example.com"),),
+    problems=(
+        Problem(
+            "membership.yaml:7:9",
+            "no driver has the e-mail address x@example.com",
+            code=ProblemCode.UNRESOLVED_DRIVER,
+        ),
+    ),
     in_sync=5,
     fleets=2,
     drivers=7,
@@ -56,9 +62,11 @@ JUDGED = GuardedPlan(
     people={B: Person("", "bob@example.com"), A: Person("Alice", "alice@example.com"), C: Person()},
     fleet_names={VANS: "Vans", DEPOT: ""},
     shrunk=(ShrunkSource("guests.csv", 3, 9, "it lost 6"),),
+    recent=RecentCounts(12.0, 3, 2, 1, worlds.NOW),
 )
 
 NAMES = {A: "Alice", B: "bob@example.com", VANS: "Vans"}
+WINDOW = {"hours": 12.0, "since": "2026-10-05T08:00:00.000Z", "detached": 3, "attached": 2, "approved": 1}
 PLAN = {
     "format": "fleet-sync/plan@1",
     "digest": "sha256:cd",
@@ -114,11 +122,11 @@ PLAN = {
         {
             "where": "membership.yaml:7:9",
             "message": "no driver has the e-mail address x@example.com",
-            "code": None,
+            "code": "unresolved_driver",
             "remedy": None,
         }
     ],
-    "summary": {"attach": 1, "detach": 2, "held": 3, "in_sync": 5, "fleets": 2, "drivers": 7},
+    "summary": {"attach": 1, "detach": 2, "held": 3, "in_sync": 5, "fleets": 2, "drivers": 7, "window": WINDOW},
     "cost": {"requests": 12, "seconds": 0.48},
     "names": NAMES,
 }
@@ -137,7 +145,7 @@ def test_a_report_as_a_document() -> None:
         finished=worlds.NOW + datetime.timedelta(milliseconds=1500),
         guarded=JUDGED,
         results=(ChangeResult(ATTACH, Applied(2, "req_1")),),
-        problems=(Problem(VANS, "changes back and forth"),),
+        problems=(Problem(VANS, "changes back and forth", code=ProblemCode.NOT_AS_WANTED),),
         traffic=Traffic(reads=4, writes=2, retries=1, rate_limited=1),
     )
     assert json.loads(json.dumps(report_document(finished))) == {
@@ -161,7 +169,7 @@ def test_a_report_as_a_document() -> None:
                 "message": None,
             }
         ],
-        "problems": [{"where": VANS, "message": "changes back and forth", "code": None, "remedy": None}],
+        "problems": [{"where": VANS, "message": "changes back and forth", "code": "not_as_wanted", "remedy": None}],
         "requests": {"reads": 4, "writes": 2, "retries": 1, "rate_limited": 1},
         "error": None,
         "names": NAMES,
@@ -260,6 +268,7 @@ def test_a_past_run_as_history_lists_it() -> None:
         "result": "converged",
         "exit_code": 0,
         "outcomes": {"applied": 1, **ZEROS},
+        "approval": None,
     }
     cut_off = past_run_document(_past_run(outcomes={}))
     assert (cut_off["finished"], cut_off["result"], cut_off["exit_code"]) == (None, None, None)
@@ -303,6 +312,20 @@ def test_a_run_that_was_cut_off_is_shown_by_what_was_found_out_since() -> None:
     assert shown["outcomes"] == {"applied": 1, **ZEROS}
     assert set(shown["requests"]) == {"reads", "writes", "retries", "rate_limited"}
     assert set(shown) == set(report_document(Report(RunId("run_1"), worlds.NOW, worlds.NOW, None)))
+
+
+@pytest.mark.parametrize(
+    ("approval", "shown"),
+    [
+        (PastApproval("sha256:ab", "Ada", worlds.NOW), ("Ada", "2026-10-05T08:00:00.000Z")),
+        (PastApproval("sha256:ab"), (None, None)),
+    ],
+)
+def test_a_past_run_says_which_approval_it_used_up(approval: PastApproval, shown: tuple[object, object]) -> None:
+    past = _past_run(approval=approval)
+    document = {"digest": "sha256:ab", **dict(zip(("by", "approved"), shown, strict=True))}
+    assert past_run_document(past)["approval"] == document
+    assert past_report_document(past, (), plan=PLAN, report=None)["approval"] == document
 
 
 def test_a_plan_without_held_changes_has_no_digest_to_approve() -> None:

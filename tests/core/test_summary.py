@@ -136,6 +136,11 @@ def broken(part: str, error: FleetSyncError = FULL, *, since: datetime.datetime 
         ),
         (present(QUIET), "in_sync", "In sync: 2 fleets, 7 memberships, checked 1 min ago."),
         (
+            present(ended(guarded([ATTACH]), observed=True), fleets=DRIFTED),
+            "drifting",
+            "Drifted: 4 memberships in 2 fleets not yet in sync (fleet-sync only observes), checked 1 min ago.",
+        ),
+        (
             present(QUIET, next_run=NOW + 4 * MINUTE),
             "in_sync",
             "In sync: 2 fleets, 7 memberships, checked 1 min ago, next in 4 min.",

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from tests.core import plans, worlds
 from tests.core.worlds import DEPOT, VANS, A
 from worker.core.model.identifiers import DriverId, FleetId
-from worker.core.model.plan import Action, Change, Plan
+from worker.core.model.plan import Action, Change, HeldChange, Plan, RecentCounts
+from worker.core.model.plan_digest import held_digest
 from worker.core.model.ports import RecentChanges
 from worker.core.safety import guard, window
 
@@ -48,7 +49,7 @@ class Account:
         decision = guard.evaluate(plan, worlds.seen({}), self.limits, history)
         if approve:
             decision = plans.approved(plan, limits=self.limits, history=history)
-        self._make(decision)
+        self.make(decision)
         return decision
 
     def recent(self) -> window.Window:
@@ -66,11 +67,11 @@ class Account:
         before = [sizes for at, sizes in self.sizes if at <= self.now - self.limits.window_length]
         return sum(before[-1][fleet] for fleet in fleets)
 
-    def _make(self, decision: guard.Decision) -> None:
+    def make(self, decision: guard.Decision) -> None:
+        """Make the allowed changes, and record them as the journal does."""
+        freed = {hold.change for hold in decision.approved}
         for change in decision.allowed:
-            self.recorded.append(
-                RecentChanges(change.fleet, change.action, self.now, 1, approved=change in decision.approved)
-            )
+            self.recorded.append(RecentChanges(change.fleet, change.action, self.now, 1, approved=change in freed))
             here = self.members[change.fleet]
             if change.action is ATTACH:
                 here.append(change.driver)
@@ -294,3 +295,83 @@ def test_a_fraction_of_one_holds_no_detach_whatever_was_done() -> None:
     for _ in range(3):
         here.run(VANS, attach=10)
         assert here.run(VANS, detach=10).held == ()
+
+
+def test_the_counts_of_a_window_leave_approved_changes_to_themselves() -> None:
+    changes = (
+        RecentChanges(VANS, DETACH, worlds.NOW, 3),
+        RecentChanges(VANS, DETACH, worlds.NOW + HOUR, 10, approved=True),
+        RecentChanges(DEPOT, ATTACH, worlds.NOW + HOUR, 2),
+    )
+    recent = window.Window(changes, datetime.timedelta(minutes=90))
+    assert recent.counts() == RecentCounts(1.5, detached=3, attached=2, approved=10, since=worlds.NOW)
+    assert recent.of({DEPOT}).counts() == RecentCounts(1.5, attached=2, since=worlds.NOW + HOUR)
+    assert recent.of(()).counts() == RecentCounts(1.5)
+
+
+# --- Approvals --------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class Approver:
+    """An account whose operator approves what is held, and may approve it again; with saved plans in between."""
+
+    account: Account
+    granted: list[str] = dataclasses.field(default_factory=list)
+    named: dict[str, frozenset[Change]] = dataclasses.field(default_factory=dict)
+    grants: list[str] = dataclasses.field(default_factory=list)
+    uses: list[str] = dataclasses.field(default_factory=list)
+
+    def do(self, what: str, number: int) -> None:
+        """Run towards fewer members, apply a plan that held it before, or approve what was held last or long ago."""
+        if what == "approve":
+            for digest in list(self.named)[-number % (len(self.named) or 1) :][:1]:
+                self.granted.append(digest)
+                self.grants.append(digest)
+            return
+        here = self.account
+        leaving = [Change(DETACH, plans.driver(each), VANS) for each in range(number)]
+        changes = tuple(sorted((each for each in leaving if each.driver in here.members[VANS]), key=lambda c: c.order))
+        plan = Plan(changes, (), {VANS: len(here.members[VANS])}, in_sync=0, drivers=0)
+        before = [HeldChange(each, guard.PER_FLEET, "then") for each in changes[::2]] if what == "apply" else []
+        approvals = guard.Approvals(worlds.ACCOUNT, frozenset(self.granted))
+        history = guard.GuardHistory(recent=here.recent())
+        decision = guard.evaluate(plan, worlds.seen({}), here.limits, history, approvals, held_before=before)
+        self.check(decision, [each.change for each in before])
+        here.make(decision)
+        here.members[VANS] += [each.driver for each in decision.allowed]  # a mistake, undone by another client
+
+    def check(self, decision: guard.Decision, before: Sequence[Change]) -> None:
+        """Remember what is held, and use an approval up as the journal does."""
+        held = [hold.change for hold in decision.held]
+        if held:
+            named = frozenset([*held, *before])
+            self.named[held_digest(worlds.ACCOUNT, named)] = named
+        if decision.approved:
+            freed = {hold.change for hold in decision.approved}
+            assert freed <= self.named[decision.approval]
+            assert decision.approval in self.granted
+            self.granted = [each for each in self.granted if each != decision.approval]
+            self.uses.append(decision.approval)
+
+
+@worlds.LAW
+@given(
+    st.integers(1, 30),
+    LIMITS,
+    st.lists(
+        st.tuples(
+            st.sampled_from(["run", "apply", "approve"]), st.integers(0, 20), st.sampled_from([0.0, 0.1, 1.0, 24.1])
+        ),
+        max_size=20,
+    ),
+)
+def test_no_approval_frees_a_change_that_it_did_not_name_or_anything_twice(
+    vans: int, limits: guard.Limits, steps: list[tuple[str, int, float]]
+) -> None:
+    approver = Approver(account(vans, limits=limits))
+    for what, number, hours in steps:
+        approver.account.now += hours * HOUR
+        approver.do(what, number)
+    for digest in set(approver.uses):
+        assert approver.uses.count(digest) <= approver.grants.count(digest)

@@ -16,6 +16,7 @@ from tests.support import file_sources
 from worker.charge import transport
 from worker.core.model.errors import ChargeError, FleetSyncError, SourceError
 from worker.core.model.outcomes import OUTCOME_NAMES
+from worker.core.model.problem import ProblemCode
 from worker.core.pacing import retry_policy
 from worker.core.planning import inventory
 from worker.core.safety import guard
@@ -97,6 +98,11 @@ def test_every_guard_is_explained_in_the_order_of_precedence() -> None:
 def test_every_text_of_a_problem_is_one_that_the_code_writes() -> None:
     code = "".join(path.read_text(encoding="utf-8") for path in (pages.ROOT / "worker").rglob("*.py"))
     assert [text for text in OPERATIONS.section("## Problems").codes() if text not in code] == []
+
+
+def test_exactly_the_codes_of_problems_are_listed() -> None:
+    listed = [code for row in OPERATIONS.section("## Problems").rows() for code in re.findall(r"`([a-z_]+)`", row[1])]
+    assert set(listed) == set(ProblemCode) - {ProblemCode.INVALID}
 
 
 def test_exactly_the_log_events_of_the_code_are_listed() -> None:

@@ -23,7 +23,7 @@ from worker.core.model.identifiers import Account, DriverId, FleetId, RunId
 from worker.core.model.outcomes import ChangeResult, Refused
 from worker.core.model.people import Person
 from worker.core.model.plan import Action, Change, Cost, GuardedPlan, HeldChange
-from worker.core.model.ports import PastRun
+from worker.core.model.ports import PastApproval, PastRun
 from worker.core.model.problem import Problem
 from worker.core.model.report import Report
 from worker.core.model.serialization import failure_document, past_run_document, plan_document, report_document
@@ -193,7 +193,7 @@ def test_the_json_documents_have_the_documented_shape() -> None:
     shown = [json.loads(block.text) for block in JSON.blocks("json")]
     finished = _report()
     assert finished.guarded is not None and finished.error is not None
-    past = PastRun(finished.run, "once", NOW, NOW, "partial", 4, {})
+    past = PastRun(finished.run, "once", NOW, NOW, "partial", 4, {}, PastApproval("sha256:ab", "Ada Lovelace", NOW))
     listed = {"runs": [past_run_document(past)]}
     documents = (
         plan_document(finished.guarded),

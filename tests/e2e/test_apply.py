@@ -6,9 +6,11 @@ import pathlib
 import pytest
 
 from tests.e2e import conftest
+from worker.core.model import plan_signature
 from worker.core.model.identifiers import Account, DriverId, FleetId
 from worker.core.model.plan import Action, Change
 from worker.core.model.plan_digest import plan_digest
+from worker.core.model.secret import Secret
 
 
 @pytest.fixture
@@ -101,10 +103,70 @@ def _named(change: dict[str, str]) -> Change:
     return Change(Action(change["action"]), driver, fleet)
 
 
-def test_what_was_held_in_the_plan_stays_held(workspace: conftest.Workspace) -> None:
+def test_what_was_held_in_the_plan_is_made_once_it_is_approved_and_only_once(workspace: conftest.Workspace) -> None:
+    before = workspace.members()
     workspace.write({fleet: drivers[len(drivers) // 2 :] for fleet, drivers in workspace.members().items()})
     assert workspace.run("plan", "--out", "plan.json").code == 3
     ended = workspace.run("apply", "plan.json", "--json")
-    assert ended.code == 3
-    assert ended.document["result"] == "held"
-    assert workspace.posts() == []
+    assert (ended.code, ended.document["result"], workspace.posts()) == (3, "held", [])
+    shown = workspace.run("apply", "plan.json")
+    digest = ended.document["plan"]["held_digest"]
+    assert "Held back: " in shown.stdout
+    assert f"  fleet-sync approve {digest}\n  fleet-sync apply plan.json\n" in shown.stdout
+    assert "It allows the " in workspace.run("approve", digest).stdout
+    assert workspace.run("apply", "plan.json").code == 0
+    made = len(workspace.changed())
+    assert made == len(ended.document["plan"]["held"])
+
+    for fleet, drivers in before.items():  # the mistake is undone, and made again
+        for driver in drivers:
+            workspace.people.attach(driver, fleet)
+    assert workspace.run("apply", "plan.json").code == 3
+    assert len(workspace.posts()) == made
+
+
+def test_each_plan_counts_what_was_done_since(workspace: conftest.Workspace) -> None:
+    fleet, *_ = members = workspace.members()
+    names = []
+    for number in range(4):
+        name = f"plan-{number}.json"
+        left = [each for each in members[fleet] if each != members[fleet][number]]
+        workspace.write({**members, fleet: left})
+        assert workspace.run("plan", "--out", name).code == 0
+        names.append(name)
+    limits = {"FLEET_SYNC_GUARD__MAX_DETACH_FRACTION_PER_FLEET": "0", "FLEET_SYNC_GUARD__MAX_DETACH_FRACTION": "1"}
+    assert [workspace.run("apply", name, **limits).code for name in names] == [0, 0, 3, 3]
+    held = workspace.run("apply", names[3], "--json", **limits).document["plan"]
+    assert held["summary"]["window"]["detached"] == 2
+    assert "after 2 detached and 0 attached since" in held["held"][0]["message"]
+    assert "allowed without an approval after" in held["held"][0]["message"]
+
+
+def test_a_saved_plan_names_its_fleets_with_their_modes(workspace: conftest.Workspace) -> None:
+    first, *_ = members = workspace.members()
+    lines = [f"fleets:\n  {first}:\n    mode: additive\n    drivers: {json.dumps(members[first])}\n"]
+    lines += [f"  {fleet}: {json.dumps(drivers[1:])}\n" for fleet, drivers in members.items() if fleet != first]
+    workspace.write("".join(lines))
+    workspace.run("plan", "--out", "plan.json")
+    saved = json.loads((workspace.folder.path / "plan.json").read_text())
+    assert saved["fleets"] == {each: {"mode": "additive" if each == first else "exact"} for each in members}
+
+
+def test_a_key_holder_who_writes_a_plan_by_hand_reaches_no_other_fleet(workspace: conftest.Workspace) -> None:
+    """It detached forty drivers past every guard once, also from a fleet that no source named."""
+    first, second, *_ = members = workspace.members()
+    workspace.write({first: members[first][1:]})
+    assert workspace.run("plan", "--out", "plan.json").code == 0
+    path, key = workspace.folder.path / "plan.json", Secret(workspace.folder.environ["CHARGE_API_KEY"])
+    plan = json.loads(path.read_text())
+    for driver in members[second]:
+        plan["changes"].append({"action": "detach", "driver": driver, "fleet": second, "origin": None})
+        plan["drivers"][driver] = {"seen": [second], "wanted": []}
+    path.write_text(json.dumps({**plan, "signature": plan_signature.sign(plan, key)}))
+    ended = workspace.run("apply", "plan.json", "--json")
+    assert (ended.code, ended.document["error"]["code"]) == (1, "plan_invalid")
+    plan["fleets"][second] = {"mode": "exact"}
+    path.write_text(json.dumps({**plan, "signature": plan_signature.sign(plan, key)}))
+    ended = workspace.run("apply", "plan.json", "--json")
+    assert (ended.code, workspace.posts()) == (3, [])
+    assert {each["guard"] for each in ended.document["plan"]["held"]} >= {"allow_emptying_fleets"}

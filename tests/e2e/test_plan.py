@@ -21,6 +21,7 @@ PLAN_KEYS = [
     "cost",
     "names",
 ]
+SAVED_KEYS = {"approval", "approved", "dated", "fleets", "drivers", "rows", "signature"}
 
 
 def _move(workspace: conftest.Workspace) -> dict[str, list[str]]:
@@ -50,7 +51,9 @@ def test_the_document_is_the_one_that_the_contract_describes(workspace: conftest
     assert plan["account"] == {"base_url": workspace.url, "mode": "test"}
     assert [(source["kind"], source["name"]) for source in plan["sources"]] == [("file", "membership.yaml")]
     assert all(list(change) == ["action", "driver", "fleet", "origin"] for change in plan["changes"])
+    recent = {"hours": 24.0, "since": None, "detached": 0, "attached": 0, "approved": 0}
     assert plan["summary"] == {
+        "window": recent,
         "attach": 3,
         "detach": 1,
         "held": 0,
@@ -107,7 +110,7 @@ def test_what_is_saved_is_what_is_shown(workspace: conftest.Workspace) -> None:
     saved = json.loads((workspace.folder.path / "plan.json").read_text())
     drivers = saved["drivers"]
     assert {name: saved[name] for name in ended.document} == ended.document
-    assert saved.keys() - ended.document.keys() == {"approval", "approved", "dated", "drivers", "signature"}
+    assert saved.keys() - ended.document.keys() == SAVED_KEYS
     assert {change["driver"] for change in saved["changes"]} == drivers.keys()
     assert "plan.json" in ended.stderr
 

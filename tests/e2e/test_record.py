@@ -62,7 +62,7 @@ def test_history_lists_runs_the_newest_first_and_show_gives_the_very_report(work
     assert [{name: run[name] for name in listed} for run in runs] == [
         {name: report[name] for name in listed} for report in reversed(reports)
     ]
-    assert {(*run,) for run in runs} == {("run", "trigger", *listed[1:])}
+    assert {(*run,) for run in runs} == {("run", "trigger", *listed[1:], "approval")}
     assert {run["trigger"] for run in runs} == {"once"}
     assert newest.document == {"runs": runs[:2]}
 
@@ -73,7 +73,7 @@ def test_the_record_needs_neither_key_nor_network_nor_sources(moved: conftest.Wo
     _, driver, _ = moved.changed()[0]
     ways = (["history"], ["show", _run(moved)], ["why", driver], ["approve", f"sha256:{'0' * 64}"])
     for ended, said in zip(moved.together(*ways, **NO_KEY), [*[_run(moved)] * 3, "Approved until"], strict=True):
-        assert (ended.code, ended.stderr) == (0, "")
+        assert (ended.code, ended.stderr.startswith("warning: No recent run")) == (0, said == "Approved until")
         assert said in ended.stdout
     assert len(moved.charge.requests) == requests
 
@@ -83,8 +83,7 @@ def test_why_tells_when_in_which_run_and_from_which_line_of_the_source(moved: co
     rows = (moved.folder.path / "membership.yaml").read_text().splitlines()
     first, second, *_ = members = moved.members()
     (_, leaver, _), (_, joiner, _) = sorted(moved.changed(), reverse=True)[:2]
-    moved.folder.let_sources_shrink()
-    moved.write({second: [*members[second], leaver]})
+    moved.write({**members, second: [*members[second], leaver]})
     assert moved.run("once").code == 0
     [(oldest,), (newest,)] = moved.folder.journal("select run from runs order by started")
     left, both, joined = moved.together(["why", leaver, first], ["why", leaver], ["why", joiner, second])
@@ -291,18 +290,15 @@ def test_an_approval_of_what_nobody_holds_is_kept_and_says_so(workspace: conftes
     """An approval may precede the run, but a mistyped digest would silently approve nothing."""
     digest = f"sha256:{'0' * 64}"
     before = workspace.run("approve", digest, **NO_KEY)
-    assert (before.code, before.stdout.splitlines()[1:]) == (
-        0,
-        ["No recent run has held changes with this digest yet."],
-    )
+    assert (before.code, before.stderr) == (0, "warning: No recent run has held changes with this digest yet.\n")
     workspace.write(_halved(workspace))
     held = workspace.run("once", "--json").document["plan"]["held_digest"]
     other = workspace.run("approve", digest, **NO_KEY)
     assert other.code == 0
-    assert other.stdout.splitlines()[1:] == [
-        f"No recent run has held changes with this digest yet. "
-        f"The newest run with held changes is {_run(workspace)}; their digest is {held}"
-    ]
+    assert other.stderr == (
+        f"warning: No recent run has held changes with this digest yet. "
+        f"The newest run with held changes is {_run(workspace)}; their digest is {held}\n"
+    )
     assert workspace.folder.journal("select digest from approvals") == [(digest,)]
 
 
@@ -313,7 +309,7 @@ def test_changes_that_pass_anyway_do_not_void_an_approval(workspace: conftest.Wo
     first = next(iter(halved))
     workspace.write({**halved, first: [*halved[first], newcomer]})
     plan = workspace.run("once", "--json").document["plan"]
-    said = workspace.run("approve", plan["digest"], **NO_KEY).stdout
+    said = workspace.run("approve", plan["digest"], **NO_KEY).stderr
     assert "It allows nothing: this is the digest of the whole plan. Approve its held changes: sha256:" in said
     assert said.split()[-1] == plan["held_digest"]
     assert "It allows the " in workspace.run("approve", plan["held_digest"], **NO_KEY).stdout
@@ -327,7 +323,53 @@ def test_an_approval_of_what_no_approval_lifts_says_so(workspace: conftest.Works
     workspace.write({**members, fleet: members[fleet][1:]})
     sentinels = json.dumps([f"{outsider}/{other}"])
     digest = workspace.run("once", "--json", FLEET_SYNC_GUARD__MUST_SEE=sentinels).document["plan"]["held_digest"]
-    assert "It allows nothing: " in workspace.run("approve", digest, **NO_KEY).stdout
+    assert "warning: It allows nothing: " in workspace.run("approve", digest, **NO_KEY).stderr
+
+
+def test_who_approved_is_kept_with_the_run_that_used_the_approval(workspace: conftest.Workspace) -> None:
+    """Also when the same digest is approved again, by somebody else, for the same mistake."""
+    everyone, halved = workspace.members(), _halved(workspace)
+    workspace.folder.let_sources_shrink()
+    for name in ("Ada Lovelace", "Bob"):
+        workspace.write(halved)
+        digest = workspace.run("once", "--json").document["plan"]["held_digest"]
+        assert workspace.run("approve", digest, "--by", f" {name} ", **NO_KEY).stderr == ""
+        assert workspace.run("once").code == 0
+        workspace.write(everyone)
+        assert workspace.run("once").code == 0
+    runs = json.loads(workspace.run("history", "--json").stdout)["runs"]
+    used = [each for each in runs if each["approval"]]
+    assert [each["approval"]["by"] for each in used] == ["Bob", "Ada Lovelace"]
+    assert [each["approval"]["digest"] for each in used] == [digest, digest]
+    assert "applied, approved by Bob\n" in workspace.run("history").stdout
+    shown = workspace.run("show", used[1]["run"])
+    assert re.search(rf"\n  approved by Ada Lovelace at \d{{4}}-.*Z: {digest}\n", shown.stdout)
+    assert workspace.run("show", used[1]["run"], "--json").document["approval"] == used[1]["approval"]
+
+
+def test_an_approval_by_the_run_itself_is_kept_too(workspace: conftest.Workspace) -> None:
+    workspace.write(_halved(workspace))
+    digest = workspace.run("once", "--json").document["plan"]["held_digest"]
+    assert workspace.run("once", "--approve", digest).code == 0
+    newest, _ = json.loads(workspace.run("history", "--json").stdout)["runs"]
+    assert newest["approval"] == {"digest": digest, "by": None, "approved": None}
+    assert f"approved with the run itself: {digest}" in workspace.run("show", newest["run"]).stdout
+
+
+@pytest.mark.parametrize("name", ["", " ", "a\tb", "x" * 101], ids=["empty", "spaces", "tab", "long"])
+def test_an_approval_takes_only_a_name_that_fits_on_a_line(workspace: conftest.Workspace, name: str) -> None:
+    ended = workspace.run("approve", f"sha256:{'0' * 64}", "--by", name)
+    assert (ended.code, workspace.folder.path.joinpath("fleet-sync.db").exists()) == (64, False)
+
+
+def test_an_approval_finds_the_run_that_held_it_behind_newer_ones(workspace: conftest.Workspace) -> None:
+    halved = _halved(workspace)
+    workspace.write(halved)
+    earlier = workspace.run("once", "--json").document["plan"]["held_digest"]
+    first, *others = halved
+    workspace.write({first: workspace.members()[first], **{fleet: halved[fleet] for fleet in others}})
+    assert workspace.run("once", "--json").document["plan"]["held_digest"] != earlier
+    assert "It allows the " in workspace.run("approve", earlier, **NO_KEY).stdout
 
 
 def test_the_service_picks_an_approval_up(workspace: conftest.Workspace) -> None:
@@ -395,10 +437,9 @@ def test_an_undo_leaves_out_what_changed_since_and_says_so(moved: conftest.Works
     run = _run(moved)
     moved.people.detach(attached[0], second)
     members = moved.members()
-    moved.folder.let_sources_shrink()
-    moved.write({second: [driver for driver in members[second] if driver != attached[1]]})
+    moved.write({**members, second: [driver for driver in members[second] if driver != attached[1]]})
     assert moved.run("once").code == 0
-    moved.write({second: [*moved.members()[second], attached[1]]})
+    moved.write({**moved.members(), second: [*moved.members()[second], attached[1]]})
     assert moved.run("once").code == 0
     ended = moved.run("undo", run, "--out", "undo.json")
     plan = json.loads((moved.folder.path / "undo.json").read_text())

@@ -13,7 +13,7 @@ from tests.support.harness import DEPOT, NORTH, VANS, A, B, C, D
 from worker.core.model.desired import SourceReading
 from worker.core.model.identifiers import IntentKey, RunId
 from worker.core.model.outcomes import Unknown
-from worker.core.model.plan import Action, Change, GuardedPlan
+from worker.core.model.plan import Action, Change, GuardedPlan, HeldChange
 from worker.core.model.ports import Intent
 from worker.core.model.report import Report, RunResult
 from worker.core.safety import guard
@@ -295,7 +295,9 @@ async def test_a_saved_plan_that_can_be_done_whole_still_says_so() -> None:
 async def test_an_approved_attach_of_a_saved_plan_waits() -> None:
     account_harness = _rig()
     saved = (await account_harness.new_plan_builder(doubles.Source({NORTH: [A, B]})).build()).guarded
-    approved = dataclasses.replace(saved, approved=frozenset(saved.changes), approval="sha256:1")
+    holds = tuple(HeldChange(change, guard.FLAPPING, "again and again") for change in saved.changes)
+    approved = dataclasses.replace(saved, approved=holds, approval="sha256:1")
     account_harness.wall.ahead = DAY
     finished = await account_harness.new_reconciler().apply(approved)
-    assert (finished.exit_code, finished.counts["deferred"], account_harness.writes) == (4, 1, [])
+    assert finished.guarded is not None
+    assert (finished.guarded.held, account_harness.writes) == (holds, [])

@@ -31,7 +31,7 @@ async def test_the_first_run_makes_the_journal_its_own_with_the_fleets_that_it_r
 @pytest.mark.parametrize("other", [Account("https://elsewhere.test", "test"), Account(BASE, "live")])
 async def test_a_journal_of_another_url_or_mode_takes_no_run_and_charge_gets_no_request(other: Account) -> None:
     account_harness = harness.Harness(accounts.account())
-    await account_harness.memory.claim(other, fleets={})
+    await account_harness.memory.claim(other, fleets={}, managed=())
     finished = await account_harness.reconcile(accounts.WANTED)
     assert _is_foreign(finished)
     assert finished.exit_code == 1
@@ -42,7 +42,7 @@ async def test_a_journal_of_another_url_or_mode_takes_no_run_and_charge_gets_no_
 
 async def test_a_key_that_has_none_of_the_journals_fleets_is_that_of_another_account() -> None:
     account_harness = harness.Harness(accounts.account())
-    await account_harness.memory.claim(OURS, fleets={GONE: "Vans"})
+    await account_harness.memory.claim(OURS, fleets={GONE: "Vans"}, managed=())
     finished = await account_harness.reconcile(accounts.WANTED)
     assert _is_foreign(finished)
     assert account_harness.writes == []
@@ -68,7 +68,7 @@ async def test_a_saved_plan_makes_the_journal_its_own_too() -> None:
 async def test_a_saved_plan_adopts_a_journal_only_if_the_operator_says_so() -> None:
     account_harness = harness.Harness(accounts.account())
     saved = (await account_harness.new_plan_builder(doubles.Source(accounts.WANTED)).build()).guarded
-    await account_harness.memory.claim(OURS, fleets={GONE: "Vans"})
+    await account_harness.memory.claim(OURS, fleets={GONE: "Vans"}, managed=())
     assert _is_foreign(await account_harness.new_reconciler().apply(saved))
     assert account_harness.writes == []
     account_harness.adopt_journal = True
@@ -79,5 +79,5 @@ async def test_a_saved_plan_adopts_a_journal_only_if_the_operator_says_so() -> N
 
 async def test_one_fleet_that_still_exists_is_enough() -> None:
     account_harness = harness.Harness(accounts.account())
-    await account_harness.memory.claim(OURS, fleets={GONE: "Vans", NORTH: "North"})
+    await account_harness.memory.claim(OURS, fleets={GONE: "Vans", NORTH: "North"}, managed=())
     assert (await account_harness.reconcile(accounts.WANTED)).exit_code == 0

@@ -18,7 +18,7 @@ from worker.core.model.errors import (
     Unreachable,
 )
 from worker.core.model.identifiers import FleetId
-from worker.core.model.ports import Cursor, FleetPage
+from worker.core.model.replies import Cursor, FleetPage
 from worker.core.pacing import retry_policy
 from worker.engine import cancellation, pagination, rate_limiter, request_executor
 

@@ -139,7 +139,8 @@ async def test_what_the_guard_holds_is_made_once_its_digest_is_approved() -> Non
     assert account_harness.writes == []
     digest = finished.guarded.held_digest
     assert (await account_harness.reconcile({VANS: [B]}, approved="sha256:" + "0" * 64)).exit_code == 3
-    assert (await account_harness.reconcile({VANS: [B], DEPOT: []}, approved=digest)).exit_code == 3
+    more = await account_harness.new_plan_builder(doubles.Source({VANS: [B], DEPOT: []})).build(approved=digest)
+    assert (len(more.guarded.held), more.guarded.changes) == (2, ())
     assert account_harness.writes == []
     assert (await account_harness.reconcile({VANS: [B]}, approved=digest)).exit_code == 0
     assert account_harness.state.members(VANS) == {B}

@@ -11,6 +11,7 @@ import trio.testing
 
 from tests.support import doubles, harness, memory_journal
 from tests.support import sandbox as support
+from worker.core.model.desired import FleetById
 from worker.core.model.errors import JournalError, ProcessSuspended
 from worker.core.model.identifiers import DriverId, IntentKey, RunId
 from worker.core.model.outcomes import NOT_CONVERGING, Applied, Deferred, Outcome, Refused, Unknown
@@ -129,7 +130,7 @@ async def test_no_key_of_an_earlier_run_is_used_again_once_its_write_can_no_long
 
 async def test_a_driver_whom_the_reading_no_longer_covers_is_retrieved() -> None:
     """The document changed meanwhile: nobody lists the fleet any more."""
-    account_harness = harness.Harness(_account())
+    account_harness = harness.Harness(_account(), unmanaged=[FleetById(fleet) for fleet in WANTED])
     await _cut_off(account_harness, after=5)
     gone = next(
         change.driver for key, change in account_harness.memory.intents.items() if key in _open(account_harness)

@@ -1,5 +1,8 @@
 """Limits over a window, with the journal in between: many small runs may not do what one large run may not."""
 
+import dataclasses
+import datetime
+
 import anyio
 import pytest
 
@@ -53,10 +56,25 @@ async def test_a_limit_on_attaches_counts_over_the_window_too() -> None:
     assert (await account_harness.reconcile({VANS: DRIVERS[:41]})).exit_code == 0
 
 
-async def test_a_run_does_not_count_against_its_own_undo() -> None:
+async def test_an_undo_counts_like_any_other_run() -> None:
+    """Otherwise runs and their inverses could take turns, and detach any number."""
     limits = guard.Limits(max_detach_fraction=1.0, always_allow=0)
     account_harness = harness.Harness(harness.state_of({VANS: DRIVERS[:20]}, others=DRIVERS[20:24]), limits=limits)
     moved = await account_harness.reconcile({VANS: DRIVERS[4:24]})
     assert moved.exit_code == 0
     undone = await account_harness.new_plan_builder().undo(moved.run, account_harness.memory)
-    assert (len(undone.guarded.changes), undone.guarded.held) == (8, ())
+    assert {held.guard for held in undone.guarded.held} == {guard.PER_FLEET}
+    assert (len(undone.guarded.changes), len(undone.guarded.held)) == (4, 4)
+    assert "after 4 detached and 4 attached" in undone.guarded.held[0].message
+
+
+async def test_runs_are_not_forgotten_while_they_are_within_the_window() -> None:
+    """A journal that keeps runs for a day would free the limits of a longer window every day."""
+    limits = dataclasses.replace(LIMITS, window_length=datetime.timedelta(days=5))
+    drivers = harness.state_of({VANS: DRIVERS[:20]})
+    account_harness = harness.Harness(drivers, limits=limits, keep=datetime.timedelta(days=1))
+    codes = []
+    for number in range(1, 6):
+        codes.append((await account_harness.reconcile({VANS: DRIVERS[2 * number : 20]})).exit_code)
+        await anyio.sleep(25 * HOUR)
+    assert codes == [0, 0, 3, 3, 3]

@@ -45,7 +45,7 @@ def report(run: str, *, minutes: int = 0, problems: int = 1) -> Report:
 
 async def test_the_names_of_those_whom_a_run_is_about_come_back_with_it(office: Office) -> None:
     journal = await office.writer()
-    await journal.claim(Account("https://charge.test/v1", "test"), fleets={EMMA.fleet: "Vans"})
+    await journal.claim(Account("https://charge.test/v1", "test"), fleets={EMMA.fleet: "Vans"}, managed=())
     ended = report("run_1")
     await journal.finish(ended, trigger="once")
     plan, found = await journal.documents(ended.run)

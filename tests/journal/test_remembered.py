@@ -8,10 +8,10 @@ import pytest
 from tests.journal import backends, journal_factories
 from tests.journal.conftest import Office
 from worker.core.model.errors import JournalBusy, JournalError
-from worker.core.model.identifiers import Account, DriverId, FleetId, RunId
+from worker.core.model.identifiers import Account, DriverId, FleetId, IntentKey, RunId
 from worker.core.model.outcomes import Already, Deferred, Outcome, Refused, Stale, Unknown
 from worker.core.model.plan import Action, Change
-from worker.core.model.ports import JournalOwner, OwnWrite, PastRefusals, RecentChanges
+from worker.core.model.ports import Intent, JournalOwner, OwnWrite, PastApproval, PastRefusals, RecentChanges
 from worker.core.model.serialization import report_document
 from worker.core.model.source_history import RowCount, SourceRecord
 
@@ -30,6 +30,22 @@ async def test_a_run_that_uses_an_approval_up_leaves_the_others(office: Office) 
     )
     assert not await journal.approved("sha256:plan", now=journal_factories.NOON)
     assert await journal.approved("sha256:other", now=journal_factories.NOON)
+
+
+async def test_a_run_keeps_the_approval_that_it_used_up(office: Office) -> None:
+    """Also when its digest is approved again: that is another approval."""
+    journal = await office.writer()
+    by, at = "Ada", journal_factories.NOON
+    await journal.approve("sha256:plan", now=at, until=journal_factories.minutes(10), by=by)
+    for run, spent in ((APRIL, "sha256:plan"), (MAY, "sha256:own")):
+        await journal.begin(run, trigger="once", guarded=journal_factories.guarded(), intents=[], spent=spent)
+    await journal.approve(
+        "sha256:plan", now=journal_factories.minutes(5), until=journal_factories.minutes(10), by="Bob"
+    )
+    april, may = await journal.run(APRIL), await journal.run(MAY)
+    assert april is not None and april.approval == PastApproval("sha256:plan", by, at)
+    assert may is not None and may.approval == PastApproval("sha256:own")
+    assert {each.run: each.approval for each in await journal.runs()} == {APRIL: april.approval, MAY: may.approval}
 
 
 async def test_a_run_that_cannot_begin_uses_no_approval_up(office: Office) -> None:
@@ -161,6 +177,8 @@ async def test_recent_writes_are_counted_by_run_fleet_and_action_if_they_took_ef
         RecentChanges(ann.fleet, Action.DETACH, at, 1, approved=False),
     )
     assert len(await journal.recent_changes(since=journal_factories.NOON)) == 4
+    await journal.add_intents(MAY, [Intent(IntentKey("a-repair"), journal_factories.change("eve"))])
+    assert len(await journal.recent_changes(since=journal_factories.NOON)) == 4
 
 
 async def test_the_newest_entry_is_that_of_the_run_that_began_last(office: Office) -> None:
@@ -183,13 +201,15 @@ async def test_whose_journal_it_is_and_which_fleets_it_knows_is_remembered(offic
     journal, account = await office.writer(), Account("https://charge.test/v1", "live")
     vans, trucks = FleetId("flt_vans"), FleetId("flt_trucks")
     assert await journal.owner() == JournalOwner(None, {})
-    await journal.claim(account, fleets={vans: "Vans"})
-    await journal.claim(account, fleets={vans: "Lyon vans", trucks: "Trucks"})
-    await journal.claim(account, fleets={})
+    await journal.claim(account, fleets={vans: "Vans"}, managed={vans})
+    await journal.claim(account, fleets={vans: "Lyon vans", trucks: "Trucks"}, managed={trucks})
+    await journal.claim(account, fleets={}, managed={vans, trucks})
     later = office.crash(journal)
-    assert await later.owner() == JournalOwner(account, {vans: "Lyon vans", trucks: "Trucks"})
+    assert await later.owner() == JournalOwner(
+        account, {vans: "Lyon vans", trucks: "Trucks"}, frozenset({vans, trucks})
+    )
     other = Account("https://charge.test/v1", "test")
-    await later.claim(other, fleets={trucks: "Trucks"})
+    await later.claim(other, fleets={trucks: "Trucks"}, managed=())
     assert await later.owner() == JournalOwner(other, {trucks: "Trucks"})
 
 

@@ -328,7 +328,7 @@ DEFECTS = (
     ),
     Defect(
         "fighting on, whatever somebody else does",
-        "worker/engine/plan_builder.py",
+        "worker/engine/guard_memory.py",
         "most=flap_detection.REVERSALS)",
         "most=flap_detection.REVERSALS - 1)",
         ("tests/engine/test_flapping.py",),
@@ -364,7 +364,7 @@ DEFECTS = (
     Defect(
         "an approval that lets held changes through all day",
         "worker/core/model/plan.py",
-        "return self.approval if self.approval and not self.approved.isdisjoint(changes) else None",
+        "return self.approval if not self.approved_changes.isdisjoint(changes) else None",
         "return None",
         ("tests/engine/test_recovery.py", "tests/engine/test_flapping.py"),
     ),

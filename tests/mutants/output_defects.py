@@ -18,16 +18,16 @@ DEFECTS = (
     ),
     Defect(
         "applying a saved detach whose attach was left out",
-        "worker/engine/reconciler.py",
-        "*fleet_selection.missing_attaches(saved)]",
-        "]",
+        "worker/engine/plan_builder.py",
+        "missing = [*held, *fleet_selection.missing_attaches(saved)]",
+        "missing = [*held]",
         FLEETS,
     ),
     Defect(
         "approving with some fleets what no approval lifts",
         "worker/core/safety/fleet_selection.py",
-        "freed = [hold.change for hold in held if hold.guard != guard.MUST_SEE]",
-        "freed = [hold.change for hold in held]",
+        "freed = tuple(hold for hold in held if hold.guard != guard.MUST_SEE)",
+        "freed = held",
         ("tests/core/test_fleet_selection.py",),
     ),
     Defect(

@@ -69,8 +69,8 @@ DEFECTS = (
     Defect(
         "applying a saved plan during a pause",
         "worker/engine/reconciler.py",
-        "if any(pause.covers(change) for change in saved.changes):",
-        "if not any(pause.covers(change) for change in saved.changes):",
+        "if any(pause.covers(change) for change in saved_plan.changes(saved)):",
+        "if not any(pause.covers(change) for change in saved_plan.changes(saved)):",
         PAUSES,
     ),
     Defect(

@@ -54,8 +54,10 @@ DEFECTS = (
     Defect(
         "believing a reply alone where the driver could not be read back",
         "worker/engine/verification.py",
-        """could not be read back"))""",
-        """could not be read back", note=True))""",
+        """            message = f"{unread} drivers could not be read back"
+            problems.append(Problem("verification", message, code""",
+        """            message = f"{unread} drivers could not be read back"
+            problems.append(Problem("verification", message, note=True, code""",
         ("tests/engine/test_reconciler.py",),
     ),
     Defect(
@@ -165,7 +167,7 @@ DEFECTS = (
     ),
     Defect(
         "sending an unclear write again past every guard",
-        "worker/engine/plan_builder.py",
+        "worker/engine/guard_memory.py",
         "return earlier.intent.approved or held.guard in guard.WINDOW_LIMITS",
         "return True",
         ("tests/engine/test_unclear_writes.py",),

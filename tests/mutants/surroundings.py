@@ -33,9 +33,9 @@ DEFECTS = (
     ),
     Defect(
         "applying a saved plan without claiming the journal",
-        "worker/engine/reconciler.py",
-        "await self._builder.ownership.claim(actual, saved_names=saved.fleet_names)",
-        "await self._builder.ownership.check_account()",
+        "worker/engine/plan_builder.py",
+        "await self.ownership.claim(actual, managed=managed, saved_names=saved.fleet_names)",
+        "await self.ownership.check_account()",
         OWNERSHIP,
     ),
     Defect(
@@ -103,9 +103,9 @@ DEFECTS = (
     ),
     Defect(
         "using approvals by a clock that is not trusted",
-        "worker/engine/plan_builder.py",
-        "if not judged.trusted:  # an approval",
-        "if False:  # an approval",
+        "worker/engine/guard_memory.py",
+        "if not judged.trusted or not self._applies:",
+        "if not self._applies:",
         CLOCK,
     ),
     Defect(
@@ -125,8 +125,8 @@ DEFECTS = (
     Defect(
         "exit code 0 by a clock that is not trusted",
         "worker/engine/plan_builder.py",
-        "bool(plan.unresolved or plan.incomplete) or not judged.trusted",
-        "bool(plan.unresolved or plan.incomplete)",
+        "plan.unsettled or not judged.trusted",
+        "plan.unsettled",
         CLOCK,
     ),
     Defect(
@@ -152,8 +152,8 @@ DEFECTS = (
     ),
     Defect(
         "applying a saved plan by a clock that is not trusted",
-        "worker/engine/reconciler.py",
-        "{**unclear.waiting, **forbidden}",
+        "worker/engine/plan_builder.py",
+        "{**unclear.waiting, **clock_trust.forbidden(guarded, judged)}",
         "unclear.waiting",
         CLOCK,
     ),

@@ -10,6 +10,7 @@ import pytest
 from tests.mutants import (
     defects,
     former_survivors,
+    guard_defects,
     output_defects,
     people_defects,
     source_defects,
@@ -22,6 +23,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 DEFECTS = (
     *defects.DEFECTS,
     *former_survivors.DEFECTS,
+    *guard_defects.DEFECTS,
     *output_defects.DEFECTS,
     *people_defects.DEFECTS,
     *source_defects.DEFECTS,

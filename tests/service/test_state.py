@@ -25,7 +25,7 @@ from worker.core.model.outcomes import Applied, ChangeResult, Refused
 from worker.core.model.people import Person
 from worker.core.model.plan import Action, Change
 from worker.core.model.ports import Stage
-from worker.core.model.problem import Problem
+from worker.core.model.problem import Problem, ProblemCode
 from worker.core.model.report import Report
 from worker.core.monitoring import status
 from worker.service import state
@@ -64,7 +64,7 @@ def broken(service_state: state.ServiceState) -> set[Part]:
     return {each.part for each in service_state.broken}
 
 
-CLOCK = Problem("clock", "this machine's clock is 2 days ahead of Charge's", code="clock_not_trusted")
+CLOCK = Problem("clock", "this machine's clock is 2 days ahead of Charge's", code=ProblemCode.CLOCK_NOT_TRUSTED)
 
 
 @pytest.mark.parametrize("found_late", [False, True])

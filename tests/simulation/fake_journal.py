@@ -184,9 +184,9 @@ class FakeJournal:
         await self._ask("owner")
         return await self._journal.owner()
 
-    async def claim(self, account: Account, *, fleets: Mapping[FleetId, str]) -> None:
+    async def claim(self, account: Account, *, fleets: Mapping[FleetId, str], managed: Collection[FleetId]) -> None:
         """Put the account and its fleets on disk."""
-        await self._commit("claim", lambda: self._journal.claim(account, fleets=fleets))
+        await self._commit("claim", lambda: self._journal.claim(account, fleets=fleets, managed=managed))
 
     async def begin(
         self,

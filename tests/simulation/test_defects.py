@@ -18,8 +18,9 @@ from worker.core.model.errors import ChargeError, FleetSyncError, SourceError, S
 from worker.core.model.identifiers import FleetId, IntentKey, RunId
 from worker.core.model.outcomes import Applied, Deferred, Outcome
 from worker.core.model.plan import Change
-from worker.core.model.ports import Intent, OpenIntent, Source, WriteReply
+from worker.core.model.ports import Intent, OpenIntent, Source
 from worker.core.model.problem import Problem
+from worker.core.model.replies import WriteReply
 from worker.core.safety import clock_trust
 from worker.engine import (
     applier,

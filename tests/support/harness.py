@@ -96,6 +96,8 @@ class Harness:
         mode: Mode = Mode.EXACT,
         grace: datetime.timedelta = datetime.timedelta(),
         keep: datetime.timedelta | None = None,
+        unmanaged: Iterable[FleetRef] = (),
+        apply: bool = True,
     ) -> None:
         """Wire a fast account without faults; every parameter changes one thing about it."""
         self.state = held
@@ -116,6 +118,8 @@ class Harness:
         self.mode = mode
         self.only: frozenset[FleetRef] = frozenset()
         self.grace = grace
+        self.unmanaged = frozenset(unmanaged)
+        self.apply = apply
         self.adopt_journal = False
         self.options = run_context.RunOptions(
             page_size=page_size,
@@ -171,6 +175,8 @@ class Harness:
             self.limits,
             self._rate,
             grace=self.grace,
+            unmanaged=self.unmanaged,
+            apply=self.apply,
             adopt_journal=self.adopt_journal,
             only=self.only,
         )

@@ -24,6 +24,7 @@ from worker.core.model.ports import (
     JournalOwner,
     OpenIntent,
     OwnWrite,
+    PastApproval,
     PastChange,
     PastRefusals,
     PastRun,
@@ -42,6 +43,7 @@ class _Run:
     started: datetime.datetime
     guarded: GuardedPlan | None
     finished: Report | None = None
+    approval: PastApproval | None = None
 
     @property
     def end(self) -> datetime.datetime:
@@ -61,8 +63,9 @@ class _Store:
     runs: dict[RunId, _Run] = dataclasses.field(default_factory=dict)
     intents: dict[IntentKey, OpenIntent] = dataclasses.field(default_factory=dict)
     settled: dict[IntentKey, datetime.datetime] = dataclasses.field(default_factory=dict)
+    repairs: set[IntentKey] = dataclasses.field(default_factory=set)
     owner: JournalOwner = dataclasses.field(default_factory=lambda: JournalOwner(None, {}))
-    approvals: dict[str, tuple[datetime.datetime, datetime.datetime]] = dataclasses.field(default_factory=dict)
+    approvals: dict[str, tuple[datetime.datetime, datetime.datetime, str]] = dataclasses.field(default_factory=dict)
     resolutions: dict[str, DriverId | FleetId] = dataclasses.field(default_factory=dict)
     absences: dict[Membership, datetime.datetime] = dataclasses.field(default_factory=dict)
     people: dict[DriverId, tuple[Person, datetime.datetime]] = dataclasses.field(default_factory=dict)
@@ -109,11 +112,12 @@ class MemoryJournal:
         """Return the account that the journal belongs to, and the fleets that it knows."""
         return self._store.owner
 
-    async def claim(self, account: Account, *, fleets: Mapping[FleetId, str]) -> None:
+    async def claim(self, account: Account, *, fleets: Mapping[FleetId, str], managed: Collection[FleetId]) -> None:
         """Record whose journal this is, and its fleets."""
         self._ensure_writer()
         known = self._store.owner.fleets if self._store.owner.account == account else {}
-        self._store.owner = JournalOwner(account, {**known, **fleets})
+        named = {**known, **fleets}
+        self._store.owner = JournalOwner(account, named, frozenset(fleet for fleet in managed if fleet in named))
 
     async def begin(
         self,
@@ -133,7 +137,9 @@ class MemoryJournal:
         self._store.runs[run] = _Run(trigger=trigger, started=now, guarded=guarded)
         self.plans[run] = guarded
         self._keep_names(guarded, now)
-        self._store.approvals.pop(spent or "", None)
+        if spent is not None:
+            approved, _, by = self._store.approvals.pop(spent, (None, None, ""))
+            self._store.runs[run].approval = PastApproval(spent, by, approved)
         self._add(run, intents, now)
         for key in resent:
             self._store.intents[key] = dataclasses.replace(self._store.intents[key], resent=True)
@@ -144,6 +150,7 @@ class MemoryJournal:
         if run not in self._store.runs or not self._are_new(intents):
             raise JournalError(f"the run {run} has not begun, or the journal already contains one of its keys")
         self._add(run, intents, self._clock.now() if self._clock else self._store.runs[run].started)
+        self._store.repairs |= {each.key for each in intents}
 
     async def record(self, group: Sequence[tuple[IntentKey, Outcome]]) -> None:
         """Record outcomes: all of them, or none where one contradicts what is recorded."""
@@ -223,7 +230,8 @@ class MemoryJournal:
         """Return how many of our writes since then took effect or may have, for each run, fleet and action."""
         counts = collections.Counter[tuple[FleetId, Action, datetime.datetime, bool]]()
         for key, each in self._store.intents.items():
-            if each.recorded >= since and isinstance(self.outcomes.get(key), Applied | Unknown | None):
+            counts_at_all = each.recorded >= since and key not in self._store.repairs
+            if counts_at_all and isinstance(self.outcomes.get(key), Applied | Unknown | None):
                 change = each.intent.change
                 counts[change.fleet, change.action, each.recorded, each.intent.approved] += 1
         ordered = sorted(counts.items(), key=lambda item: (item[0][2], *item[0]))
@@ -384,7 +392,7 @@ class MemoryJournal:
 
     async def approve(self, digest: str, *, now: datetime.datetime, until: datetime.datetime, by: str = "") -> None:
         """Allow the held changes of exactly this plan until then. Any process may."""
-        self._store.approvals[digest] = now, until
+        self._store.approvals[digest] = now, until, by
 
     async def aclose(self) -> None:
         """Release the lock."""
@@ -464,6 +472,7 @@ class MemoryJournal:
             result=held.result,
             exit_code=held.finished.exit_code if held.finished else None,
             outcomes=held.finished.counts if held.finished else {name: names.count(name) for name in OUTCOME_NAMES},
+            approval=held.approval,
         )
 
     def _past_change(self, each: OpenIntent) -> PastChange:

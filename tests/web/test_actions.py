@@ -1,6 +1,7 @@
 """The requests that change something: what they do with the token, and that they do nothing without it."""
 
 import contextlib
+import dataclasses
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -13,7 +14,10 @@ from starlette import types
 
 from tests.web import conftest, doubles
 from worker.core.model.errors import JournalError
+from worker.core.model.identifiers import RunId
+from worker.core.model.ports import Stage
 from worker.core.model.secret import Secret
+from worker.core.monitoring import status
 from worker.core.safety import guard
 from worker.web import app, metrics
 
@@ -103,6 +107,19 @@ async def test_only_the_plan_that_is_held_now_is_approved(digest: str) -> None:
     assert answer.status_code == 409
     assert "Nothing was approved" in answer.text
     assert service.approved == []
+
+
+async def test_a_second_click_while_the_approved_run_writes_leaves_no_other_approval() -> None:
+    """The run that begins uses the approval up; another one would let the same mistake pass unasked later."""
+    running = status.Running(RunId("run_2"), "request", doubles.NOW, Stage.CHANGING_MEMBERSHIPS)
+    service = doubles.Service(dataclasses.replace(doubles.holding(), running=running))
+    async with conftest.asking(service) as client:
+        answer = await client.post("/approve", data=FORM)
+    assert (answer.status_code, service.approved) == (409, [])
+    assert "changing memberships" in answer.text
+    service.present = dataclasses.replace(service.present, running=dataclasses.replace(running, stage=None))
+    async with conftest.asking(service) as client:
+        assert (await client.post("/approve", data=FORM)).status_code == 303
 
 
 async def test_a_digest_approves_nothing_when_nothing_can_be_approved() -> None:

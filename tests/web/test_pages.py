@@ -223,6 +223,18 @@ async def test_the_page_of_a_failed_run_explains_the_error() -> None:
     assert "appears twice" in text
 
 
+async def test_the_page_of_a_run_names_who_approved_it() -> None:
+    service = doubles.Service()
+    await service.record.open()
+    plan = doubles.guarded(changes=[doubles.change("attach", 1, 0)])
+    await service.record.approve("sha256:ab", now=doubles.NOW, until=doubles.NOW, by="<b>Ada")
+    for run, digest in (("run_8", "sha256:ab"), ("run_9", "sha256:own")):
+        await service.record.begin(RunId(run), trigger="source", guarded=plan, intents=[], spent=digest)
+    assert "by <b>Ada at" in plain(await read(service, "/runs/run_8"))
+    assert "<b>Ada" not in await read(service, "/runs/run_8")
+    assert "with the run itself sha256:own" in plain(await read(service, "/runs/run_9"))
+
+
 async def test_an_unfinished_run_is_shown() -> None:
     service = doubles.Service()
     await service.record.open()

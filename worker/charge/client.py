@@ -17,7 +17,8 @@ from worker.core.model.actual import Driver, Fleet, StatedTime
 from worker.core.model.errors import KeyChanged, RequestRefused, Unreachable
 from worker.core.model.identifiers import DriverId, FleetId, IntentKey
 from worker.core.model.plan import Change
-from worker.core.model.ports import Clock, Cursor, DriverPage, FleetPage, WriteReply
+from worker.core.model.ports import Clock
+from worker.core.model.replies import Cursor, DriverPage, FleetPage, WriteReply
 from worker.core.model.secret import Secret
 
 _ID = re.compile(r"[A-Za-z0-9_]+")

@@ -169,11 +169,18 @@ async def _apply(
     max_age: datetime.timedelta,
     during_pause: bool,
 ) -> int:
-    from worker.cli import plan_file
+    from worker.cli import plan_file, render
+    from worker.core.model.errors import ObserveOnly
 
+    def show(plan_result: "plan_builder.PlanResult") -> None:
+        if plan_result.guarded.held and not as_json:
+            context.print_text(render.held_of_saved(plan_result, file=str(file)))
+
+    if not account.rules.apply:
+        raise ObserveOnly(f"{file} is not applied: the settings say `apply = false`")
     now = datetime.datetime.now(datetime.UTC)
     saved = plan_file.load(file, account=account.rules.account, key=account.plan_key, now=now, max_age=max_age)
-    run_report = await account.new_reconciler().apply(saved, during_pause=during_pause)
+    run_report = await account.new_reconciler(show=show).apply(saved, during_pause=during_pause)
     return context.print_report(run_report, as_json=as_json)
 
 

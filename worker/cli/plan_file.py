@@ -5,21 +5,23 @@ anything else is an error. Its content is validated like a membership document b
 `core.model.serialization` makes the document, `core.model.plan_signature` signs it.
 """
 
+import dataclasses
 import datetime
 import json
 import pathlib
 import re
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 import msgspec
 
 from worker.core.model import plan_signature
-from worker.core.model.desired import Origin, SourceRevision
+from worker.core.model.desired import Mode, Origin, SourceRevision
 from worker.core.model.errors import PlanFileError
 from worker.core.model.identifiers import Account, DriverId, FleetId
 from worker.core.model.people import Person, clean
-from worker.core.model.plan import Action, Change, ConcernedDriver, Cost, GuardedPlan, HeldChange
-from worker.core.model.problem import Problem
+from worker.core.model.plan import Action, Change, ConcernedDriver, Cost, GuardedPlan, HeldChange, RecentCounts
+from worker.core.model.problem import Problem, ProblemCode
 from worker.core.model.secret import Secret
 from worker.core.model.serialization import saved_plan_document
 from worker.core.model.source_history import ShrunkSource
@@ -92,17 +94,26 @@ class _Held(_Change):
 class _Problem(msgspec.Struct):
     where: str
     message: str
-    code: str | None = None
-    remedy: str | None = None
+    code: ProblemCode
+    remedy: str | None
 
     def value(self) -> Problem:
-        return Problem(self.where, self.message, code=self.code or "", remedy=self.remedy or "")
+        return Problem(self.where, self.message, code=self.code, remedy=self.remedy or "")
+
+
+class _Window(msgspec.Struct):
+    hours: _Seconds
+    since: _Timestamp | None
+    detached: _Count
+    attached: _Count
+    approved: _Count
 
 
 class _Summary(msgspec.Struct):
     in_sync: _Count
     fleets: _Count
     drivers: _Count
+    window: _Window
 
 
 class _Cost(msgspec.Struct):
@@ -124,7 +135,12 @@ class _Driver(msgspec.Struct):
         )
 
 
+class _Fleet(msgspec.Struct):
+    mode: Mode
+
+
 _DriverId = Annotated[str, msgspec.Meta(pattern="^drv_[A-Za-z0-9]{32}$")]
+_FleetId = Annotated[str, msgspec.Meta(pattern="^flt_[A-Za-z0-9]{32}$")]
 
 
 class _Plan(msgspec.Struct):
@@ -141,9 +157,11 @@ class _Plan(msgspec.Struct):
     summary: _Summary
     cost: _Cost
     approval: str
-    approved: list[_Change]
+    approved: list[_Held]
     dated: list[_Change]
+    fleets: dict[_FleetId, _Fleet]
     drivers: dict[_DriverId, _Driver]
+    rows: dict[str, str]
     names: dict[str, str] = {}
 
     def __post_init__(self) -> None:
@@ -152,6 +170,25 @@ class _Plan(msgspec.Struct):
             self.created = self.created.astimezone(datetime.UTC)
         except OverflowError:
             raise ValueError("created is outside of the calendar") from None
+
+    def contradiction(self) -> str:
+        """Return what makes it impossible that a plan of ours says this, or an empty text."""
+        for each in (*self.changes, *self.held, *self.approved):
+            if each.driver not in self.drivers:
+                return f"driver {each.driver} has a change and is missing in drivers"
+            if each.fleet not in self.fleets:
+                return f"fleet {each.fleet} has a change and is not managed"
+            if each.action == "detach" and self.fleets[each.fleet].mode is not Mode.EXACT:
+                return f"fleet {each.fleet} has a detach and is not in exact mode"
+        return ""
+
+    def change(self, each: _Change) -> Change:
+        """Return a change with the fingerprint of its row."""
+        return dataclasses.replace(each.value(), row=self.rows.get(f"{each.driver}/{each.fleet}", ""))
+
+    def holds(self, several: Iterable[_Held]) -> tuple[HeldChange, ...]:
+        """Return held changes."""
+        return tuple(HeldChange(self.change(each), each.guard, each.message) for each in several)
 
 
 def save(guarded: GuardedPlan, path: pathlib.Path, *, key: Secret) -> None:
@@ -189,6 +226,8 @@ def load(
         raise PlanFileError(
             f"{path} was edited after it was saved, or was saved with another key: its signature does not match"
         )
+    if contradiction := plan.contradiction():
+        raise PlanFileError(f"{path} is signed, but contradicts itself: {contradiction}")
     _check_age(path, plan.created, now=now, max_age=max_age)
     return _guarded_plan(plan, saved)
 
@@ -234,19 +273,26 @@ def _guarded_plan(plan: _Plan, account: Account) -> GuardedPlan:
         account=account,
         created=plan.created,
         sources=tuple(each.value(plan.created) for each in plan.sources),
-        changes=tuple(each.value() for each in plan.changes),
-        held=tuple(HeldChange(each.value(), each.guard, each.message) for each in plan.held),
+        changes=tuple(map(plan.change, plan.changes)),
+        held=plan.holds(plan.held),
         problems=tuple(each.value() for each in plan.problems),
         in_sync=plan.summary.in_sync,
         fleets=plan.summary.fleets,
         drivers=plan.summary.drivers,
         cost=Cost(plan.cost.requests, plan.cost.seconds),
         digest=plan.digest,
-        approved=frozenset(each.value() for each in plan.approved),
+        approved=plan.holds(plan.approved),
         approval=plan.approval,
         shrunk=tuple(ShrunkSource(each.source, each.rows, each.baseline, each.message) for each in plan.shrunk),
         dated=frozenset(each.value() for each in plan.dated),
         concerned={DriverId(driver): each.value() for driver, each in plan.drivers.items()},
         people={DriverId(id): Person(clean(name)) for id, name in plan.names.items() if id.startswith("drv_")},
         fleet_names={FleetId(id): clean(name) for id, name in plan.names.items() if id.startswith("flt_")},
+        modes={FleetId(fleet): each.mode for fleet, each in plan.fleets.items()},
+        recent=_recent(plan.summary.window),
     )
+
+
+def _recent(window: _Window) -> RecentCounts:
+    since = None if window.since is None else window.since.astimezone(datetime.UTC)
+    return RecentCounts(window.hours, window.detached, window.attached, window.approved, since)

@@ -49,6 +49,18 @@ def inverse(plan_result: plan_builder.PlanResult, *, run: str, rate: float) -> s
     return _plan(plan_result, rate=rate, how_to_approve=how_to_approve, total=total)
 
 
+def held_of_saved(plan_result: plan_builder.PlanResult, *, file: str) -> str:
+    """Return what is held of a saved plan, as text."""
+    guarded = plan_result.guarded
+    how_to_approve = (
+        "If this is what you want, approve exactly these changes and apply the plan again:",
+        f"  fleet-sync approve {guarded.held_digest}",
+        f"  fleet-sync apply {printable(file)}",
+    )
+    names = _Names(guarded.names, {held.change.driver for held in guarded.held}, plan_result.actual.inactive)
+    return "\n".join(_held(guarded, names, how_to_approve=how_to_approve))
+
+
 def _plan(plan_result: plan_builder.PlanResult, *, rate: float, how_to_approve: Iterable[str], total: str) -> str:
     guarded = plan_result.guarded
     shown = (*guarded.changes, *(held.change for held in guarded.held))
@@ -85,6 +97,7 @@ def result(run_report: Report) -> str:
 _RESULTS = {
     RunResult.IN_SYNC: "Nothing was changed",
     RunResult.CONVERGED: "Converged",
+    RunResult.OBSERVED: "Nothing was changed: `[sync] apply` is false",
     RunResult.HELD: "Held: some {} wait for approval",
     RunResult.PAUSED: "Paused: nothing was written",
     RunResult.PARTIAL: "Not everything could be done",

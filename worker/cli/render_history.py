@@ -13,7 +13,7 @@ import click
 from worker.cli import render
 from worker.core.model.people import annotate
 from worker.core.model.plan import Action
-from worker.core.model.ports import PastChange, PastRun
+from worker.core.model.ports import PastApproval, PastChange, PastRun
 from worker.core.monitoring import humanize
 
 _VERBS = {Action.ATTACH: "attached to", Action.DETACH: "detached from"}
@@ -38,6 +38,8 @@ def run(
 ) -> str:
     """Return one run with its sources, changes, held changes and error."""
     lines = [_run_line(past)]
+    if past.approval is not None:
+        lines.append(f"  {_approval(past.approval)}")
     for source in (plan or {}).get("sources", ()):
         rows, proof = humanize.count(source["rows"], "row"), render.printable(source["proof"])
         lines.append(f"  source {render.printable(source['name'])}  {source['revision']}  {rows}, proof {proof}")
@@ -60,7 +62,22 @@ def why(driver: str, changes: Sequence[PastChange], *, names: Names) -> str:
 def _run_line(past: PastRun) -> str:
     counts = ", ".join(f"{count} {name}" for name, count in past.outcomes.items() if count)
     result = past.result or "not finished"
-    return f"{_timestamp(past.started)}  {past.run}  {past.trigger:<8}  {result}{f': {counts}' if counts else ''}"
+    approved = ""
+    if past.approval is not None:
+        approved = f", approved by {_approver(past.approval)}" if past.approval.by else ", approved"
+    counted = f": {counts}" if counts else ""
+    return f"{_timestamp(past.started)}  {past.run}  {past.trigger:<8}  {result}{counted}{approved}"
+
+
+def _approval(approval: PastApproval) -> str:
+    if approval.approved is None:
+        return f"approved with the run itself: {approval.digest}"
+    by = f" by {_approver(approval)}" if approval.by else ""
+    return f"approved{by} at {_timestamp(approval.approved)}: {approval.digest}"
+
+
+def _approver(approval: PastApproval) -> str:
+    return render.printable(approval.by)
 
 
 def _change(past: PastChange, names: Names) -> str:

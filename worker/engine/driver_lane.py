@@ -15,7 +15,7 @@ from worker.core.model.identifiers import DriverId, FleetId
 from worker.core.model.outcomes import NOT_CONVERGING, Already, Applied, ChangeResult, Outcome, Unknown
 from worker.core.model.plan import Action, Change
 from worker.core.model.ports import Intent
-from worker.core.model.problem import Problem
+from worker.core.model.problem import Problem, ProblemCode
 from worker.core.safety import attach_first, driver_state, freshness
 from worker.engine import membership_writer, outcome_writer, run_context
 from worker.engine.membership_writer import PendingWrite
@@ -134,16 +134,17 @@ class DriverLane:
         if not self.was_written or not self.state.is_current:
             return []  # the outcome says that the effect is unknown
         if not self.state.exists:
-            return [Problem(self.driver, "the driver no longer exists")] if self.state.wanted else []
-        missing = [
-            Problem(self.driver, f"the driver is not in fleet {fleet}, although the sources want it")
-            for fleet in self.state.missing
-        ]
-        return missing + [
-            Problem(self.driver, f"the driver is in fleet {pending.intent.change.fleet} again: another client did that")
-            for pending in self.pending
-            if _was_gone(pending) and not self.state.shows(pending.intent.change)
-        ]
+            found = ["the driver no longer exists"] if self.state.wanted else []
+        else:
+            found = [
+                f"the driver is not in fleet {fleet}, although the sources want it" for fleet in self.state.missing
+            ]
+            found += [
+                f"the driver is in fleet {pending.intent.change.fleet} again: another client did that"
+                for pending in self.pending
+                if _was_gone(pending) and not self.state.shows(pending.intent.change)
+            ]
+        return [Problem(self.driver, message, code=ProblemCode.NOT_AS_WANTED) for message in found]
 
     async def repair_lost(self) -> bool:
         """Attach the driver again where another writer removed a wanted membership. Return whether that was needed."""

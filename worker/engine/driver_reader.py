@@ -24,7 +24,8 @@ from worker.core.model.errors import (
     Unreachable,
 )
 from worker.core.model.identifiers import DriverId, FleetId
-from worker.core.model.ports import DriverPage, Stage
+from worker.core.model.ports import Stage
+from worker.core.model.replies import DriverPage
 from worker.core.pacing import listing_choice
 from worker.core.planning import inventory
 from worker.engine import concurrency, pagination, run_context

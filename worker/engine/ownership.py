@@ -6,7 +6,7 @@ Neighbours: `plan_builder` asks this around each reading, `reconciler` records t
 """
 
 import types
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from worker.core.model.actual import Actual
 from worker.core.model.errors import ForeignJournal
@@ -49,14 +49,21 @@ class Ownership:
         if not shown and not await self._reader.has_any_fleet(known):
             raise ForeignJournal(f"none of the {len(known)} fleets that the journal knows exists for this key")
 
-    async def claim(self, actual: Actual, *, saved_names: Mapping[FleetId, str] = types.MappingProxyType({})) -> None:
+    async def claim(
+        self,
+        actual: Actual,
+        *,
+        managed: Collection[FleetId],
+        saved_names: Mapping[FleetId, str] = types.MappingProxyType({}),
+    ) -> None:
         """Record that the journal belongs to this account, and the fleets that the reading shows.
 
-        `saved_names` are those that a saved plan has for its fleets.
+        `managed` are the fleets that later runs must find in the sources; `saved_names` are those that a saved plan has
+        for its fleets.
         """
         fleets = {fleet.id: clean(fleet.name) for fleet in actual.fleets.values()}
         if not fleets:  # a saved plan reads no fleets
             known = (await self._journal.owner()).fleets
             shown = frozenset[FleetId]().union(*actual.memberships.values())
             fleets = {fleet: known.get(fleet) or saved_names.get(fleet, "") for fleet in shown}
-        await self._journal.claim(self._account, fleets=fleets)
+        await self._journal.claim(self._account, fleets=fleets, managed=managed)

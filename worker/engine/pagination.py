@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Protocol, TypeVar
 
 from worker.core.model.errors import ChargeError, ForeignOrigin, RateLimited, RequestRefused, Unreachable
-from worker.core.model.ports import Cursor
+from worker.core.model.replies import Cursor
 from worker.engine import request_executor
 
 MAX_PAGES = 100_000

@@ -11,26 +11,33 @@ from collections.abc import Mapping, Sequence
 from worker.core.model import pauses
 from worker.core.model.actual import Actual
 from worker.core.model.desired import Desired, DriverRef, FleetRef, Mode, SourceRevision
-from worker.core.model.identifiers import Account, DriverId, FleetId, Membership, Resolutions, RunId
+from worker.core.model.identifiers import Account, FleetId, Membership, Resolutions, RunId
 from worker.core.model.outcomes import Outcome
 from worker.core.model.pauses import Pause
 from worker.core.model.people import clean
-from worker.core.model.plan import Action, Change, ConcernedDriver, Cost, GuardedPlan, HeldChange, Plan, concerned_ids
+from worker.core.model.plan import Change, Cost, GuardedPlan, Plan, concerned_ids
 from worker.core.model.plan_digest import plan_digest
 from worker.core.model.ports import OpenIntent, RunHistory, Source
 from worker.core.model.source_history import SourceRecord
-from worker.core.planning import grace_period, ignored_drivers, local_dates, planner, similar, unclear_writes, undo
+from worker.core.planning import (
+    grace_period,
+    ignored_drivers,
+    local_dates,
+    planner,
+    saved_plan,
+    similar,
+    unclear_writes,
+    undo,
+)
 from worker.core.safety import (
     attach_first,
     clock_trust,
-    flap_detection,
     fleet_selection,
     guard,
     refusal_backoff,
-    source_shrinkage,
     window,
 )
-from worker.engine import ownership, reader, run_context, source_watch
+from worker.engine import guard_memory, ownership, reader, run_context, source_watch
 
 _RECENT = datetime.timedelta(days=30)
 """How far back accepted writes count that no reading showed. Long enough for three runs of a daily job."""
@@ -42,8 +49,8 @@ class Rules:
 
     `grace` is how long a membership must be absent from the sources before it is detached. `adopt_journal` allows a
     journal that belongs to another account. `find_zone` finds the time zones of fleets. `ignored` are drivers whom
-    no change may concern. `only` are the fleets whose changes are planned;
-    without any, those of all fleets are.
+    no change may concern. `only` are the fleets whose changes are planned; without any, those of all fleets are.
+    `unmanaged` are fleets that were taken out of the sources on purpose. Without `apply`, nothing is written to Charge.
     """
 
     account: Account
@@ -55,6 +62,8 @@ class Rules:
     find_zone: local_dates.FindZone = lambda name: None
     ignored: frozenset[DriverRef] = frozenset()
     only: frozenset[FleetRef] = frozenset()
+    unmanaged: frozenset[FleetRef] = frozenset()
+    apply: bool = True
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -66,7 +75,8 @@ class PlanResult:
     are memberships that the sources leave out from now on, or no longer. `members` counts the members of each managed
     fleet. `source_records` are what the journal remembers of the sources from now on, and `spent` is the approval that
     they use up. `pauses` are those in force, and `left_out` the allowed changes that they cover: nothing becomes of
-    them. At `next_boundary` the sources want something else although no source changes, or a pause ends.
+    them. `managed` are the fleets that later runs must find in the sources. At `next_boundary` the sources want
+    something else although no source changes, or a pause ends.
     """
 
     desired: Desired
@@ -83,6 +93,7 @@ class PlanResult:
     pauses: tuple[Pause, ...] = ()
     left_out: frozenset[Change] = frozenset()
     unselected: frozenset[Change] = frozenset()
+    managed: frozenset[FleetId] = frozenset()
     next_boundary: datetime.datetime | None = None
 
 
@@ -102,10 +113,23 @@ class PlanBuilder:
         self._rules = rules
         self._reader = account_reader
         self._journal = context.journal
+        self._memory = guard_memory.GuardMemory(
+            context, rules.account, rules.limits, unmanaged=rules.unmanaged, applies=rules.apply
+        )
         self._cancellation = context.cancellation
         self._clock = context.clock
         self._wall_clock = context.wall_clock
         self.ownership = ownership.Ownership(rules.account, context.journal, account_reader, adopt=rules.adopt_journal)
+
+    @property
+    def may_apply(self) -> bool:
+        """Return whether a run may make the changes that it plans."""
+        return self._rules.apply
+
+    @property
+    def window_length(self) -> datetime.timedelta:
+        """Return how far back the limits of the guard count."""
+        return self._rules.limits.window_length
 
     async def build(self, *, approved: str | None = None) -> PlanResult:
         """Read, plan and evaluate; change nothing. `approved` is the digest of a plan whose held changes are allowed.
@@ -122,9 +146,10 @@ class PlanBuilder:
             return plan_result
         actual, members = plan_result.actual, plan_result.members
         fleets = fleet_selection.resolve(self._rules.only, members, actual.fleets, suggest=similar.suggest)
-        approvals = await self._approvals(self._wall_clock.judge(), approved)
+        approvals = await self._memory.approvals(self._wall_clock.judge(), approved)
         guarded, unselected = fleet_selection.narrow(plan_result.guarded, fleets, approvals=approvals.digests)
-        cost = self._cost(guarded.changes, guarded.concerned, actual.requests)
+        per_second = self._rules.requests_per_second
+        cost = Cost.of(guarded.changes, guarded.concerned, reading=actual.requests, per_second=per_second)
         kept = frozenset(guarded.changes)
         skipped = {change: outcome for change, outcome in plan_result.skipped.items() if change in kept}
         resendable = {change: intent for change, intent in plan_result.resendable.items() if change in kept}
@@ -166,18 +191,71 @@ class PlanBuilder:
         """Plan and evaluate the inverse of a past run; change nothing. Raises errors.FleetSyncError if it cannot."""
         drivers = sorted({past.change.driver for past in await history.changes(run=run)})
         changes = [past for driver in drivers for past in await history.changes(driver=driver)]
-        desired = dataclasses.replace(undo.required_reading(run, changes), ignored=self._rules.ignored)
+        managed = await self._memory.managed()
+        required = undo.required_reading(run, changes, managed=managed)
+        desired = dataclasses.replace(required, ignored=self._rules.ignored)
         async with self._cancellation.reading():
             actual = await self._reader.read(desired)
             await self._wall_clock.learn()
         judged = self._wall_clock.judge()
         ignored = ignored_drivers.find(desired.ignored, actual, await self._journal.resolutions())
-        plan = ignored_drivers.leave_out(undo.plan_inverse(run, changes, actual), ignored)
+        plan = ignored_drivers.leave_out(undo.plan_inverse(run, changes, actual, managed=managed), ignored)
         plan = clock_trust.restrict(plan, judged)
-        # Without the window: the run to undo is in it, and would make its own inverse look like too much.
-        decision = guard.evaluate(plan, actual, self._rules.limits, approvals=await self._approvals(judged))
-        guarded = self._guarded(plan, decision, judged, sources=(), actual=actual)
+        past, approvals = await self._memory.history(plan, now=judged.earliest), await self._memory.approvals(judged)
+        decision = guard.evaluate(plan, actual, self._rules.limits, past, approvals)
+        guarded = self._guarded(plan, decision, judged, past.recent, sources=(), actual=actual)
         return PlanResult(desired, actual, guarded, members=plan.members)
+
+    async def read_again(self, saved: GuardedPlan) -> Actual:
+        """Read what it takes to evaluate a saved plan anew: its managed fleets, or its drivers where that is enough.
+
+        Records what later runs must know of the fleets. Call this within `Cancellation.reading`. Raises
+        errors.FleetSyncError if it cannot be done.
+        """
+        await self.ownership.check_account()
+        if saved_plan.detaches(saved) or self._rules.limits.max_attach_fraction_per_fleet is not None:
+            actual = await self._reader.read(saved_plan.required_reading(saved))
+        else:
+            actual = await self._reader.drivers({change.driver for change in saved_plan.changes(saved)})
+        await self.ownership.check_fleets(actual)
+        managed = await self._memory.managed() | (saved.modes.keys() if saved.sources else frozenset())
+        await self.ownership.claim(actual, managed=managed, saved_names=saved.fleet_names)
+        await self._wall_clock.learn()
+        return actual
+
+    async def evaluate_again(
+        self, saved: GuardedPlan, actual: Actual, *, open_intents: Sequence[OpenIntent] = ()
+    ) -> PlanResult:
+        """Evaluate what still fits of a saved plan. What was held stays held, unless exactly that is approved."""
+        judged = self._wall_clock.judge()
+        stale = saved_plan.stale_changes(saved, actual, self._rules.unmanaged)
+        plan = saved_plan.plan_again(saved, actual, without=stale)
+        unclear = unclear_writes.sort_out(open_intents, frozenset(plan.changes))
+        past, approvals = await self._memory.history(plan, now=judged.earliest), await self._memory.approvals(judged)
+        before = saved_plan.held_before(saved)
+        decision = guard.evaluate(
+            plan, actual, self._rules.limits, past, approvals, held_before=before, shrunk_before=saved.shrunk
+        )
+        decision = guard_memory.allow_resending(decision, unclear)
+        held = [each.change for each in decision.held]
+        missing = [*held, *fleet_selection.missing_attaches(saved)]
+        allowed = tuple(sorted((*decision.allowed, *stale), key=lambda change: change.order))
+        drivers = sorted(saved.concerned.keys() & actual.people.keys())
+        guarded = dataclasses.replace(
+            saved,
+            changes=allowed,
+            held=decision.held,
+            digest=plan_digest(self._rules.account, allowed, held),
+            approved=decision.approved,
+            approval=decision.approval,
+            shrunk=decision.shrunk,
+            concerned=plan.concerned,
+            recent=past.recent.of(plan.members).counts(),
+            people={**saved.people, **{each: actual.people[each].cleaned for each in drivers}},
+        )
+        postponed = {**unclear.waiting, **clock_trust.forbidden(guarded, judged)}
+        skipped = unclear.unless_sent(attach_first.skipped_changes(decision.allowed, postponed, held=missing) | stale)
+        return PlanResult(saved_plan.required_reading(saved), actual, guarded, skipped, unclear.resendable)
 
     async def read(self) -> tuple[Desired, Actual]:
         """Read every source completely, and what Charge holds of what they name.
@@ -209,17 +287,17 @@ class PlanBuilder:
         judged = self._wall_clock.judge()
         desired = local_dates.localize(desired, actual.fleets, self._rules.find_zone)
         resolutions = await self._journal.resolutions()
-        grace = await self._plan_changes(desired, actual, judged, resolutions=resolutions)
+        grace, managed = await self._plan_changes(desired, actual, judged, resolutions=resolutions)
         unclear = unclear_writes.sort_out(open_intents, frozenset(grace.plan.changes))
         in_force = await self._journal.pauses(now=judged.earliest)
         problems = sorted({*grace.plan.problems, *unclear.problems, *pauses.notes(in_force)})
         plan = dataclasses.replace(grace.plan, problems=tuple(problems))
         records = await self._journal.source_records()
-        history = await self._history(plan, resolutions=resolutions, records=records, now=judged.earliest)
-        approvals = await self._approvals(judged, approved)
-        decision = guard.evaluate(plan, actual, self._rules.limits, history, approvals)
-        decision = _allow_resending(decision, unclear)
-        guarded = self._guarded(plan, decision, judged, sources=desired.sources, actual=actual)
+        past = await self._memory.history(plan, resolutions=resolutions, records=records, now=judged.earliest)
+        approvals = await self._memory.approvals(judged, approved)
+        decision = guard.evaluate(plan, actual, self._rules.limits, past, approvals)
+        decision = guard_memory.allow_resending(decision, unclear)
+        guarded = self._guarded(plan, decision, judged, past.recent, sources=desired.sources, actual=actual)
         refusals = await self._journal.refusals(guarded.concerned.keys()) if plan.changes else {}
         postponed = refusal_backoff.postponed(plan.changes, refusals, judged.now)
         left_out = pauses.left_out(guarded.changes, in_force)
@@ -241,7 +319,8 @@ class PlanBuilder:
             newly_absent=grace.newly_absent,
             returned=grace.returned,
             members=plan.members,
-            source_records=_source_records(plan, decision, records, judged),
+            managed=managed,
+            source_records=guard_memory.source_records(plan, decision, records, judged),
             spent=decision.approval if decision.accepted else None,
             pauses=in_force,
             left_out=left_out,
@@ -255,8 +334,11 @@ class PlanBuilder:
         judged: clock_trust.Judgement,
         *,
         resolutions: Resolutions,
-    ) -> grace_period.GracePeriodResult:
-        """Plan, and take out what is not due; by a clock that is not trusted, everything that rests on the time."""
+    ) -> tuple[grace_period.GracePeriodResult, frozenset[FleetId]]:
+        """Plan, and take out what is not due; by a clock that is not trusted, everything that rests on the time.
+
+        Returns the fleets that later runs must find in the sources, too.
+        """
         absences = await self._journal.absences()
         plan = planner.plan(
             desired=clock_trust.certainly_desired(desired, judged),
@@ -267,51 +349,23 @@ class PlanBuilder:
             remembered=resolutions,
         )
         plan = ignored_drivers.leave_out(plan, ignored_drivers.find(desired.ignored, actual, resolutions))
+        plan, managed = await self._memory.check_scope(plan, desired, actual, remembered=resolutions)
         if not judged.trusted:  # nor is any absence recorded or forgotten
-            return grace_period.GracePeriodResult(clock_trust.restrict(plan, judged))
-        return grace_period.apply_grace_period(plan, absences, grace=self._rules.grace, now=judged.now)
-
-    async def _history(
-        self, plan: Plan, *, resolutions: Resolutions, records: Mapping[str, SourceRecord], now: datetime.datetime
-    ) -> guard.GuardHistory:
-        """Ask the journal for what the guard needs; for our own writes only if there are changes."""
-        drivers = {change.driver for change in plan.changes}
-        return guard.GuardHistory(
-            resolutions=resolutions,
-            unconfirmed_writes=await self._journal.unconfirmed_writes(since=now - _RECENT),
-            writes=await self._journal.latest(drivers, most=flap_detection.REVERSALS) if drivers else {},
-            recent=await self._recent(now),
-            sources=source_shrinkage.baselines(records, since=now - self._rules.limits.window_length),
-        )
-
-    async def _recent(self, now: datetime.datetime) -> window.Window:
-        """Return our changes within the window of the limits."""
-        length = self._rules.limits.window_length
-        return window.Window(await self._journal.recent_changes(since=now - length), length)
-
-    async def _approvals(self, judged: clock_trust.Judgement, digest: str | None = None) -> guard.Approvals:
-        """Return the digests that are approved now, in the journal or by this run's own `digest`."""
-        if not judged.trusted:  # an approval is valid for a time
-            return guard.Approvals(self._rules.account, frozenset())
-        recorded = await self._journal.approvals(now=judged.now)
-        return guard.Approvals(self._rules.account, recorded | ({digest} if digest else set()))
-
-    def _cost(self, changes: Sequence[Change], concerned: Mapping[DriverId, ConcernedDriver], reading: int) -> Cost:
-        """Return what it takes to make changes: the writes, the proofs, and reading back (`reading` requests)."""
-        proofs = sum(change.action is Action.DETACH and bool(concerned[change.driver].wanted) for change in changes)
-        requests = len(changes) + proofs + min(len({change.driver for change in changes}), reading)
-        return Cost(requests, round(requests / self._rules.requests_per_second, 1))
+            return grace_period.GracePeriodResult(clock_trust.restrict(plan, judged)), managed
+        return grace_period.apply_grace_period(plan, absences, grace=self._rules.grace, now=judged.now), managed
 
     def _guarded(
         self,
         plan: Plan,
         decision: guard.Decision,
         judged: clock_trust.Judgement,
+        recent: window.Window,
         *,
         sources: tuple[SourceRevision, ...],
         actual: Actual,
     ) -> GuardedPlan:
         """Return the one object that is shown, saved and applied."""
+        per_second = self._rules.requests_per_second
         drivers, fleets = concerned_ids(decision.allowed, decision.held, plan.problems)
         return GuardedPlan(
             account=self._rules.account,
@@ -323,10 +377,12 @@ class PlanBuilder:
             in_sync=plan.in_sync,
             fleets=len(plan.members),
             drivers=plan.drivers,
-            cost=self._cost(decision.allowed, plan.concerned, actual.requests),
+            cost=Cost.of(decision.allowed, plan.concerned, reading=actual.requests, per_second=per_second),
             digest=plan_digest(self._rules.account, decision.allowed, (held.change for held in decision.held)),
-            unsettled=bool(plan.unresolved or plan.incomplete) or not judged.trusted,
-            dated=plan.dated.intersection(decision.allowed),
+            unsettled=plan.unsettled or not judged.trusted,
+            dated=plan.dated,
+            modes=plan.modes,
+            recent=recent.of(plan.members).counts(),
             approved=decision.approved,
             approval=decision.approval,
             shrunk=decision.shrunk,
@@ -336,35 +392,5 @@ class PlanBuilder:
         )
 
 
-def _source_records(
-    plan: Plan, decision: guard.Decision, records: Mapping[str, SourceRecord], judged: clock_trust.Judgement
-) -> dict[str, SourceRecord]:
-    """Return what the journal remembers of the sources from now on: their sizes, each with the time of its reading."""
-    if not judged.trusted:
-        return {}
-    return source_shrinkage.updated_records(
-        plan.sources, records, held=decision.shrunk, approved=decision.accepted, now=judged.now
-    )
-
-
 def _earliest(*moments: datetime.datetime | None) -> datetime.datetime | None:
     return min((moment for moment in moments if moment is not None), default=None)
-
-
-def _allow_resending(decision: guard.Decision, unclear: unclear_writes.UnclearWrites) -> guard.Decision:
-    """Allow held changes that an earlier run has sent already, if they are held only because that run sent them.
-
-    Those that were approved are sent again under that approval; the others only count twice in the limits of a window.
-    """
-    resent = {held.change for held in decision.held if _may_be_resent(held, unclear.resendable.get(held.change))}
-    if not resent:
-        return decision
-    held: tuple[HeldChange, ...] = tuple(held for held in decision.held if held.change not in resent)
-    allowed = tuple(sorted((*decision.allowed, *resent), key=lambda change: change.order))
-    return dataclasses.replace(decision, allowed=allowed, held=held)
-
-
-def _may_be_resent(held: HeldChange, earlier: OpenIntent | None) -> bool:
-    if earlier is None or held.guard == guard.MUST_SEE:
-        return False
-    return earlier.intent.approved or held.guard in guard.WINDOW_LIMITS

@@ -15,13 +15,11 @@ from worker.core.model.actual import Actual
 from worker.core.model.errors import ClockNotTrusted, FleetSyncError, JournalError, Paused
 from worker.core.model.identifiers import DriverId
 from worker.core.model.outcomes import ChangeResult, Outcome, Unknown
-from worker.core.model.people import Person
 from worker.core.model.plan import Change, ConcernedDriver, GuardedPlan
 from worker.core.model.ports import OpenIntent
 from worker.core.model.problem import Problem
 from worker.core.model.report import Report
-from worker.core.planning import observation, unclear_writes
-from worker.core.safety import attach_first, clock_trust, fleet_selection
+from worker.core.planning import observation, saved_plan
 from worker.engine import applier, pause_watch, plan_builder, reader, run_context, source_watch, verification
 
 log = structlog.get_logger()
@@ -92,13 +90,15 @@ class Reconciler:
         guarded = plan_result.guarded
         if pauses.everywhere(plan_result.pauses) is not None:
             return await self._finish(self._report(guarded, paused=True), trigger=trigger)
+        if not self._builder.may_apply:
+            return await self._finish(self._report(guarded, observed=True), trigger=trigger)
         to_apply = _ToApply(
             guarded, plan_result.skipped, plan_result.resendable, guarded.concerned, actual, plan_result
         )
         return await self._finish(await self._apply(to_apply, trigger=trigger), trigger=trigger)
 
     async def apply(self, saved: GuardedPlan, *, during_pause: bool = False) -> Report:
-        """Make the changes of a saved plan that still fit what Charge holds; skip the others.
+        """Make the changes of a saved plan that still fit what Charge holds and that the guard allows, and no other.
 
         Nothing is done while a pause covers any of them, unless `during_pause`.
         """
@@ -107,32 +107,31 @@ class Reconciler:
                 await self._require_no_pause(saved)
             left_open = await self._journal.open()
             async with self._cancellation.reading():
-                await self._builder.ownership.check_account()
-                actual = await self._reader.drivers({change.driver for change in saved.changes})
-                await self._builder.ownership.check_fleets(actual)
-                await self._builder.ownership.claim(actual, saved_names=saved.fleet_names)
-                await self._wall_clock.learn()
+                actual = await self._builder.read_again(saved)
                 still_open = await self._recover(left_open, actual)
+            again = await self._builder.evaluate_again(saved, actual, open_intents=still_open)
         except FleetSyncError as error:
             return await self._finish(self._report(saved, error=error), trigger="apply")
-        saved = dataclasses.replace(saved, people=_people(saved, actual))
-        unclear = unclear_writes.sort_out(still_open, frozenset(saved.changes))
-        stale = {change: outcome for change in saved.changes if (outcome := observation.stale_reason(change, actual))}
-        skipped = unclear.unless_sent(_skipped(saved, unclear, self._wall_clock.judge()) | stale)
+        self._show(again)
         to_apply = _ToApply(
-            saved, skipped, unclear.resendable, _seen_now(saved, actual), actual, ignore_pauses=during_pause
+            again.guarded,
+            again.skipped,
+            again.resendable,
+            again.guarded.concerned,
+            actual,
+            ignore_pauses=during_pause,
         )
         return await self._finish(await self._apply(to_apply, trigger="apply"), trigger="apply")
 
     async def _require_no_pause(self, saved: GuardedPlan) -> None:
         """Raise errors.Paused if a pause covers any change of a saved plan."""
         for pause in await self._journal.pauses(now=self._context.clock.now()):
-            if any(pause.covers(change) for change in saved.changes):
+            if any(pause.covers(change) for change in saved_plan.changes(saved)):
                 raise Paused(f"{pause.fleet or 'all fleets'}: {pause}")
 
     async def _remember(self, plan_result: plan_builder.PlanResult) -> None:
         """Record what later runs need to know, if it is new."""
-        await self._builder.ownership.claim(plan_result.actual)
+        await self._builder.ownership.claim(plan_result.actual, managed=plan_result.managed)
         await self._journal.remember(plan_result.resolutions)
         await self._journal.remember_sources(plan_result.source_records, run=self._context.run, spent=plan_result.spent)
         if plan_result.newly_absent or plan_result.returned:
@@ -185,7 +184,7 @@ class Reconciler:
                 *(held.change for held in guarded.held),
             ],
             statuses=to_apply.actual.inactive,
-            approved=guarded.approved,
+            approved=guarded.approved_changes,
             names=guarded.names,
             dated=guarded.dated,
         )
@@ -228,7 +227,9 @@ class Reconciler:
         try:
             await self._journal.finish(run_report, trigger=trigger)
             if (keep := self._context.options.keep) is not None and self._may_prune(run_report):
-                await self._journal.prune(before=_start_of_day(run_report.finished - keep))
+                # What the limits of the guard count may not be forgotten before it has left their window.
+                kept = max(keep, self._builder.window_length)
+                await self._journal.prune(before=_start_of_day(run_report.finished - kept))
         except JournalError as error:
             return dataclasses.replace(run_report, error=run_report.error or error)
         return run_report
@@ -245,6 +246,7 @@ class Reconciler:
         problems: tuple[Problem, ...] = (),
         error: FleetSyncError | None = None,
         paused: bool = False,
+        observed: bool = False,
     ) -> Report:
         """Sum the run up as of now. A clock that was set during the run is a problem too."""
         judged, known = self._wall_clock.judge(), guarded.problems if guarded else ()
@@ -260,22 +262,8 @@ class Reconciler:
             traffic=self._context.executor.traffic,
             error=error,
             paused=paused,
+            observed=observed,
         )
-
-
-def _skipped(
-    saved: GuardedPlan, unclear: unclear_writes.UnclearWrites, judged: clock_trust.Judgement
-) -> dict[Change, Outcome]:
-    """Return the changes of a saved plan that wait: for an unclear write, a held attach, or a clock that is trusted."""
-    held = [*(held.change for held in saved.held), *fleet_selection.missing_attaches(saved)]
-    forbidden = clock_trust.forbidden(saved, judged)
-    return attach_first.skipped_changes(saved.changes, {**unclear.waiting, **forbidden}, held=held)
-
-
-def _people(saved: GuardedPlan, actual: Actual) -> dict[DriverId, Person]:
-    """Return what Charge calls the drivers of a saved plan now."""
-    drivers = {change.driver for change in saved.changes} & actual.people.keys()
-    return {**saved.people, **{driver: actual.people[driver].cleaned for driver in sorted(drivers)}}
 
 
 def _start_of_day(moment: datetime.datetime) -> datetime.datetime:
@@ -288,11 +276,3 @@ def _with_outcome(each: OpenIntent, outcome: Outcome | None, now: datetime.datet
     if not isinstance(outcome, Unknown):
         return each
     return dataclasses.replace(each, attempts=outcome.attempts, last_attempt=now, code=outcome.code)
-
-
-def _seen_now(saved: GuardedPlan, actual: Actual) -> dict[DriverId, ConcernedDriver]:
-    """Return what the saved plan wants for each driver, with what was just read of the driver."""
-    return {
-        driver: dataclasses.replace(concerned, seen=actual.memberships.get(driver, frozenset()))
-        for driver, concerned in saved.concerned.items()
-    }

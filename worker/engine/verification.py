@@ -13,7 +13,7 @@ import structlog
 from worker.core.model.actual import Actual
 from worker.core.model.desired import Desired
 from worker.core.model.errors import FleetSyncError
-from worker.core.model.problem import Problem
+from worker.core.model.problem import Problem, ProblemCode
 from worker.engine import concurrency, driver_lane, reader, run_context
 
 log = structlog.get_logger()
@@ -52,17 +52,18 @@ class Verification:
                 await self._read_back(written)
             except FleetSyncError as error:
                 message = f"the changes could not be read back: {error.message}"
-                problems.append(Problem("verification", message))
+                problems.append(Problem("verification", message, code=ProblemCode.NOT_READ_BACK))
         for lane in written:
             lane.conclude()
         unread = sum(not lane.was_read_back for lane in written)
         if unread and not problems:
-            problems.append(Problem("verification", f"{unread} drivers could not be read back"))
+            message = f"{unread} drivers could not be read back"
+            problems.append(Problem("verification", message, code=ProblemCode.NOT_READ_BACK))
         unconfirmed = sum(lane.is_unconfirmed for lane in written)
         if unconfirmed:
             log.error("not_converging", drivers=unconfirmed)
             message = f"Charge accepted changes of {unconfirmed} drivers, but no reading shows them"
-            problems.append(Problem("verification", message))
+            problems.append(Problem("verification", message, code=ProblemCode.NOT_CONVERGING))
         return (*problems, *(problem for lane in written for problem in lane.problems()))
 
     async def _read_back(self, lanes: Sequence[driver_lane.DriverLane]) -> None:

@@ -32,11 +32,12 @@ LOCK_HOLDER = """
 
 OWNER = "SELECT base_url, mode FROM accounts WHERE account = :account AND base_url IS NOT NULL"
 SET_OWNER = "UPDATE accounts SET base_url = :base_url, mode = :mode WHERE account = :account"
-FLEETS = "SELECT fleet, name FROM fleets WHERE account = :account"
+FLEETS = "SELECT fleet, name, managed FROM fleets WHERE account = :account"
 KEEP_FLEETS = """
-    INSERT INTO fleets (account, fleet, name)
-    SELECT CAST(:account AS INTEGER), value ->> 'fleet', value ->> 'name' FROM json_rows(:rows) WHERE true
-    ON CONFLICT (account, fleet) DO UPDATE SET name = excluded.name
+    INSERT INTO fleets (account, fleet, name, managed)
+    SELECT CAST(:account AS INTEGER), value ->> 'fleet', value ->> 'name', CAST(value ->> 'managed' AS INTEGER)
+    FROM json_rows(:rows) WHERE true
+    ON CONFLICT (account, fleet) DO UPDATE SET name = excluded.name, managed = excluded.managed
 """
 FORGET_FLEETS = "DELETE FROM fleets WHERE account = :account"
 
@@ -116,6 +117,14 @@ APPROVALS = """
 """
 """An approval that is dated in the future is the work of a clock that was wrong, and allows nothing."""
 USE_APPROVAL = "UPDATE approvals SET used_by = :run WHERE account = :account AND digest = :digest"
+KEEP_APPROVAL = """
+    UPDATE runs SET approval = :digest,
+        (approved_by, approved) = (
+            SELECT approved_by, approved FROM approvals WHERE account = :account AND digest = :digest AND used_by = :run
+        )
+    WHERE account = :account AND run = :run
+"""
+"""Keeps an approval with the run that used it up: approving the same digest again overwrites it in `approvals`."""
 RESOLUTIONS = "SELECT reference, target FROM resolutions WHERE account = :account"
 REMEMBER = """
     INSERT INTO resolutions (account, reference, target, remembered)
@@ -161,7 +170,8 @@ REFUSALS = """
 """
 RECENT = """
     SELECT fleet, action, recorded, approved, count(*) AS number FROM intents
-    WHERE account = :account AND recorded >= :since AND (outcome IS NULL OR outcome IN ('applied', 'unknown'))
+    WHERE account = :account AND recorded >= :since AND repair = 0
+    AND (outcome IS NULL OR outcome IN ('applied', 'unknown'))
     GROUP BY run_number, fleet, action, recorded, approved ORDER BY run_number, fleet, action, approved
 """
 LATEST = """
@@ -274,8 +284,8 @@ DELETE_APPROVALS = "DELETE FROM approvals WHERE account = :account AND until < :
 # --- Looking things up ------------------------------------------------------------------------------------
 
 RUNS = """
-    SELECT number, run, "trigger", started, finished, result, exit_code, outcomes FROM runs
-    WHERE account = :account ORDER BY started DESC, number DESC LIMIT :limit
+    SELECT number, run, "trigger", started, finished, result, exit_code, outcomes, approval, approved_by, approved
+    FROM runs WHERE account = :account ORDER BY started DESC, number DESC LIMIT :limit
 """
 RUNS_AFTER = """
     SELECT number, run, "trigger", started, finished, result, exit_code, outcomes FROM runs
@@ -284,8 +294,8 @@ RUNS_AFTER = """
     ORDER BY number LIMIT :limit
 """
 RUN = """
-    SELECT number, run, "trigger", started, finished, result, exit_code, outcomes FROM runs
-    WHERE account = :account AND run = :run
+    SELECT number, run, "trigger", started, finished, result, exit_code, outcomes, approval, approved_by, approved
+    FROM runs WHERE account = :account AND run = :run
 """
 RUN_IDS = """
     SELECT run FROM runs WHERE account = :account AND substr(run, 1, :length) = :beginning ORDER BY run LIMIT :limit

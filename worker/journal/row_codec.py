@@ -12,11 +12,21 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from worker.core.model.desired import Origin
-from worker.core.model.identifiers import DriverId, FleetId, IntentKey, Membership, RunId
+from worker.core.model.identifiers import Account, DriverId, FleetId, IntentKey, Membership, RunId
 from worker.core.model.outcomes import NOT_CONVERGING, OUTCOME_NAMES, Outcome
 from worker.core.model.people import Person, mentioned
 from worker.core.model.plan import Action, Change, GuardedPlan
-from worker.core.model.ports import Intent, OpenIntent, OwnWrite, PastChange, PastRefusals, PastRun, RecentChanges
+from worker.core.model.ports import (
+    Intent,
+    JournalOwner,
+    OpenIntent,
+    OwnWrite,
+    PastApproval,
+    PastChange,
+    PastRefusals,
+    PastRun,
+    RecentChanges,
+)
 from worker.core.model.report import Report
 from worker.core.model.serialization import format_time, outcome_document, plan_document, report_document
 from worker.core.model.source_history import RowCount, SourceRecord
@@ -110,6 +120,16 @@ def outcomes(group: Sequence[tuple[IntentKey, Outcome]]) -> list[Row]:
     return [
         {"key": key, **{name: text(value) if isinstance(value, str) else value for name, value in row.items()}}
         for key, row in ((key, outcome_document(outcome)) for key, outcome in dict(group).items())
+    ]
+
+
+def fleets(known: JournalOwner, seen: Mapping[FleetId, str], managed: Collection[FleetId]) -> list[Row]:
+    """Return the rows of the fleets that are not known with this name and as managed or not."""
+    now = {**known.fleets, **{fleet: text(name) for fleet, name in seen.items()}}
+    return [
+        {"fleet": fleet, "name": name, "managed": int(fleet in managed)}
+        for fleet, name in sorted(now.items())
+        if known.fleets.get(fleet) != name or (fleet in known.managed) != (fleet in managed)
     ]
 
 
@@ -225,6 +245,15 @@ def _restore(row: Row, name: str, derived: Sequence[Document]) -> Document | Non
     return {**stub, **lists, "changes": changes}
 
 
+def owner(owners: Sequence[Row], known: Sequence[Row]) -> JournalOwner:
+    """Return whose journal it is, and which fleets it knows."""
+    return JournalOwner(
+        account=Account(owners[0]["base_url"], owners[0]["mode"]) if owners else None,
+        fleets={FleetId(row["fleet"]): row["name"] for row in known},
+        managed=frozenset(FleetId(row["fleet"]) for row in known if row["managed"]),
+    )
+
+
 def same_outcome(row: Row, other: Row) -> bool:
     """Return whether two rows have the same outcome."""
     return all(row[name] == other[name] for name in _OUTCOME)
@@ -264,7 +293,13 @@ def past_run(row: Row, counts: Mapping[str, int]) -> PastRun:
         result=row["result"],
         exit_code=row["exit_code"],
         outcomes=json.loads(row["outcomes"]) if row["outcomes"] else dict.fromkeys(OUTCOME_NAMES, 0) | {**counts},
+        approval=None if row["approval"] is None else _past_approval(row),
     )
+
+
+def _past_approval(row: Row) -> PastApproval:
+    approved = None if row["approved"] is None else time(row["approved"])
+    return PastApproval(row["approval"], row["approved_by"] or "", approved)
 
 
 def past_change(row: Row) -> PastChange:

@@ -71,18 +71,13 @@ class SqlJournal(sql_names.SqlNames, sql_pauses.SqlPauses):
     async def owner(self) -> JournalOwner:
         """Return the account that the journal belongs to, and the fleets that it knows."""
         owners, fleets = await self._ask(queries.OWNER), await self._ask(queries.FLEETS)
-        account = Account(owners[0]["base_url"], owners[0]["mode"]) if owners else None
-        return JournalOwner(account, {FleetId(row["fleet"]): row["name"] for row in fleets})
+        return row_codec.owner(owners, fleets)
 
-    async def claim(self, account: Account, *, fleets: Mapping[FleetId, str]) -> None:
+    async def claim(self, account: Account, *, fleets: Mapping[FleetId, str], managed: Collection[FleetId]) -> None:
         """Record whose journal this is, and its fleets, if that is new. Forgets the fleets of another account."""
         known = await self.owner()
         foreign = known.account != account
-        new = [
-            {"fleet": fleet, "name": row_codec.text(name)}
-            for fleet, name in sorted(fleets.items())
-            if foreign or known.fleets.get(fleet) != row_codec.text(name)
-        ]
+        new = row_codec.fleets(JournalOwner(None, {}) if foreign else known, fleets, managed)
 
         def work(database: connection.Connection) -> None:
             if foreign:
@@ -119,7 +114,8 @@ class SqlJournal(sql_names.SqlNames, sql_pauses.SqlPauses):
             database.write_rows(queries.ADD_INTENTS, written, placed)
             database.write_rows(queries.MARK_RESENT, [{"key": key} for key in sorted(resent)])
             if spent is not None:
-                database.execute(queries.USE_APPROVAL, {"digest": spent, "run": run})
+                for statement in (queries.USE_APPROVAL, queries.KEEP_APPROVAL):
+                    database.execute(statement, {"digest": spent, "run": run})
 
         await self._write(work)
 

@@ -247,6 +247,8 @@ def _rules(settings: model.Settings, key: Secret) -> plan_builder.Rules:
         grace=datetime.timedelta(seconds=settings.sync.detach_grace_seconds),
         find_zone=time_zones.find,
         ignored=frozenset(map(references.parse_driver, limits.ignore_drivers)),
+        unmanaged=frozenset(references.parse_fleet(text) for text in limits.unmanaged),
+        apply=settings.sync.apply,
     )
 
 

@@ -42,8 +42,9 @@ class RunLog:
         if finished.guarded is not None:
             for problem in sorted(problems - self._known):
                 level = logging.INFO if problem.note else logging.WARNING
-                fields = {"code": problem.code, "remedy": problem.remedy} if problem.code else {}
-                log.log(level, "problem", where=problem.where, message=problem.message, **fields)
+                fields = {"remedy": problem.remedy} if problem.remedy else {}
+                message = problem.message
+                log.log(level, "problem", code=problem.code.value, where=problem.where, message=message, **fields)
             self._known = problems
         is_requested_stop = isinstance(finished.error, Stopped)
         log.log(

@@ -110,7 +110,8 @@ class Service:
         def show(plan_result: plan_builder.PlanResult) -> None:
             self._boundary = plan_result.next_boundary
             self.service_state.planned(plan_result)
-            self._run_log.planned(plan_result, run=run, trigger=trigger)
+            if self.account.settings.sync.apply:
+                self._run_log.planned(plan_result, run=run, trigger=trigger)
 
         self.service_state.begin(run, trigger=trigger)
         try:

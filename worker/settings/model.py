@@ -27,6 +27,11 @@ def _membership(text: str) -> str:
     return text
 
 
+def _fleet(text: str) -> str:
+    references.parse_fleet(text)
+    return text
+
+
 Fraction = Annotated[float, pydantic.Field(ge=0, le=1)]
 _Mode = Annotated[
     Mode,
@@ -41,6 +46,9 @@ Membership = Annotated[
 
 
 Driver = Annotated[str, pydantic.AfterValidator(_driver)]
+FleetReference = Annotated[
+    str, pydantic.AfterValidator(_fleet), pydantic.WithJsonSchema({"type": "string", "minLength": 1})
+]
 
 
 class Charge(section.Section):
@@ -96,6 +104,10 @@ class Charge(section.Section):
 class Sync(section.Section):
     """How fleets are reconciled, and how often."""
 
+    apply: bool = pydantic.Field(
+        default=True,
+        description="Whether changes are made. With false, runs only plan, and nothing is written to Charge.",
+    )
     mode: _Mode = pydantic.Field(
         default=Mode.EXACT,
         description="exact attaches and detaches; additive never detaches. A mode set on a fleet wins.",
@@ -198,6 +210,12 @@ class Guard(section.Section):
         default=(),
         strict=False,
         description="Drivers that are never attached or detached: ids, e-mail addresses or key=value.",
+    )
+    unmanaged: tuple[FleetReference, ...] = pydantic.Field(
+        default=(),
+        strict=False,
+        description="Fleets, by id or exact name, that were taken out of the sources on purpose. Any other fleet that "
+        "vanishes from them is reported in every run.",
     )
     max_unresolved_fraction: Fraction = pydantic.Field(
         default=0.10,

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TypeVar
 
 from worker.core.model.desired import FleetEntry, FleetRef, Origin, Row
-from worker.core.model.problem import Problem
+from worker.core.model.problem import Problem, ProblemCode
 from worker.sources import membership_document, positions, row_mapping, table
 
 COLUMNS = ("driver", "fleet", "from", "until", "note")
@@ -70,10 +70,10 @@ def read(
 def _hidden_rows(name: str, rows: Sequence[int]) -> tuple[Problem, ...]:
     if not rows:
         return ()
-    if len(rows) == 1:
-        return (Problem(name, f"row {rows[0]} is hidden in the sheet; it counts like any other", note=True),)
     message = f"{len(rows)} rows (the first is {rows[0]}) are hidden in the sheet; they count like any other"
-    return (Problem(name, message, note=True),)
+    if len(rows) == 1:
+        message = f"row {rows[0]} is hidden in the sheet; it counts like any other"
+    return (Problem(name, message, note=True, code=ProblemCode.HIDDEN_ROWS),)
 
 
 def _own_mapping(columns: Collection[str]) -> row_mapping.RowMapping:

@@ -19,6 +19,7 @@ from starlette import exceptions, requests, responses
 from worker.core.model.identifiers import FleetId
 from worker.core.model.pauses import Pause
 from worker.core.model.people import clean
+from worker.core.model.ports import Stage
 from worker.core.model.secret import Secret
 from worker.core.monitoring import alerts
 from worker.core.planning import references
@@ -86,7 +87,12 @@ class Actions:
         """Answer `POST /approve`, field `digest`."""
         by, form = await self._authorize(request)
         digest = form.get("digest", "")
-        approval = alerts.approval(self._service.snapshot())
+        present = self._service.snapshot()
+        if present.running and present.running.stage is Stage.CHANGING_MEMBERSHIPS:
+            # That run may have just used up an approval of the same digest: a second click would leave another one.
+            message = "The service is changing memberships. Nothing was approved: review the plan after that."
+            raise exceptions.HTTPException(409, message)
+        approval = alerts.approval(present)
         if approval is None or digest != approval.digest:
             message = (
                 "The held changes are no longer those of this plan. Nothing was approved: review the current plan."

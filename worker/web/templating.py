@@ -35,6 +35,7 @@ MAX_ROWS: Final = 100
 LABELS: Final = {
     "in_sync": "In sync",
     "converged": "Converged",
+    "observed": "Observed",
     "held": "Held",
     "paused": "Paused",
     "partial": "Partial",

@@ -6,7 +6,7 @@ pages, `desired` is what the sources want.
 
 import dataclasses
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from worker.core.model.desired import DriverRef
@@ -63,6 +63,14 @@ class Actual:
     absent: frozenset[DriverId] = frozenset()
     directory_complete: bool = False
     requests: int = 0
+
+    def count_members(self, fleets: Iterable[FleetId]) -> dict[FleetId, int]:
+        """Return how many drivers were seen in each of these fleets."""
+        members = dict.fromkeys(sorted(fleets), 0)
+        for own in self.memberships.values():
+            for fleet in own & members.keys():
+                members[fleet] += 1
+        return members
 
     @property
     def inactive(self) -> dict[str, str]:

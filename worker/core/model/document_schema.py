@@ -6,8 +6,10 @@ know, and the schemas allow them. Neighbours: `serialization` writes the documen
 
 from typing import Any
 
+from worker.core.model.desired import Mode
 from worker.core.model.outcomes import OUTCOME_NAMES
 from worker.core.model.plan import Action
+from worker.core.model.problem import ProblemCode
 from worker.core.model.report import RunResult
 
 Schema = dict[str, Any]
@@ -25,6 +27,8 @@ _MOMENT: Schema = {
     "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$",
 }
 
+_MOMENT_OR_NULL: Schema = {"anyOf": [_MOMENT, {"type": "null"}]}
+
 
 def _object(properties: Schema, *, optional: tuple[str, ...] = ()) -> Schema:
     required = [name for name in properties if name not in optional]
@@ -38,15 +42,26 @@ def _list(items: Schema) -> Schema:
 _CHANGE: Schema = {"action": {"enum": [action.value for action in Action]}, "driver": _DRIVER, "fleet": _FLEET}
 _PLANNED: Schema = {**_CHANGE, "origin": _TEXT_OR_NULL}
 _HELD: Schema = {**_PLANNED, "guard": _TEXT, "message": _TEXT}
-_PROBLEM = _object({"where": _TEXT, "message": _TEXT, "code": _TEXT_OR_NULL, "remedy": _TEXT_OR_NULL})
+_PROBLEM = _object(
+    {
+        "where": _TEXT,
+        "message": _TEXT,
+        "code": {"enum": [code.value for code in ProblemCode]},
+        "remedy": _TEXT_OR_NULL,
+    }
+)
+_WINDOW = _object(
+    {
+        "hours": {"type": "number", "exclusiveMinimum": 0},
+        "since": _MOMENT_OR_NULL,
+        **dict.fromkeys(("detached", "attached", "approved"), _COUNT),
+    }
+)
 _SOURCE = _object(
     {
-        "kind": _TEXT,
-        "name": _TEXT,
-        "revision": _TEXT,
+        **dict.fromkeys(("kind", "name", "revision", "proof"), _TEXT),
         "rows": _COUNT,
         "age_seconds": {"type": ["integer", "null"]},
-        "proof": _TEXT,
     }
 )
 _NAMES: Schema = {"type": "object", "additionalProperties": _TEXT}
@@ -75,21 +90,29 @@ PLAN = _object(
         "held": _list(_object(_HELD)),
         "shrunk": _list(_object({"source": _TEXT, "rows": _COUNT, "baseline": _COUNT, "message": _TEXT})),
         "problems": _list(_PROBLEM),
-        "summary": _object(dict.fromkeys(("attach", "detach", "held", "in_sync", "fleets", "drivers"), _COUNT)),
+        "summary": _object(
+            {**dict.fromkeys(("attach", "detach", "held", "in_sync", "fleets", "drivers"), _COUNT), "window": _WINDOW}
+        ),
         "cost": _object({"requests": _COUNT, "seconds": {"type": "number", "minimum": 0}}),
         "names": _NAMES,
         # Only in saved plans:
         "approval": _TEXT,
-        "approved": _list(_object(_PLANNED)),
+        "approved": _list(_object(_HELD)),
         "dated": _list(_object(_PLANNED)),
+        "fleets": {
+            "type": "object",
+            "propertyNames": _FLEET,
+            "additionalProperties": _object({"mode": {"enum": [mode.value for mode in Mode]}}),
+        },
         "drivers": {
             "type": "object",
             "propertyNames": _DRIVER,
             "additionalProperties": _object({"seen": _list(_FLEET), "wanted": _list(_FLEET)}),
         },
+        "rows": {"type": "object", "additionalProperties": _TEXT},
         "signature": _TEXT,
     },
-    optional=("approval", "approved", "dated", "drivers", "signature"),
+    optional=("approval", "approved", "dated", "fleets", "drivers", "rows", "signature"),
 )
 
 REPORT = _object(
@@ -99,7 +122,7 @@ REPORT = _object(
         "result": {"enum": [*(result.value for result in RunResult), None]},
         "exit_code": {"type": ["integer", "null"]},
         "started": _MOMENT,
-        "finished": {"anyOf": [_MOMENT, {"type": "null"}]},
+        "finished": _MOMENT_OR_NULL,
         "plan": {"anyOf": [PLAN, {"type": "null"}]},
         "outcomes": _object(dict.fromkeys(OUTCOME_NAMES, _COUNT)),
         "changes": _list(_RESULT),
@@ -107,5 +130,8 @@ REPORT = _object(
         "requests": _object(dict.fromkeys(("reads", "writes", "retries", "rate_limited"), _COUNT_OR_NULL)),
         "error": {"anyOf": [_object({"code": _TEXT, "message": _TEXT, "remedy": _TEXT}), {"type": "null"}]},
         "names": _NAMES,
-    }
+        # Only in `show`, if the run used one up:
+        "approval": _object({"digest": _DIGEST, "by": _TEXT_OR_NULL, "approved": _MOMENT_OR_NULL}),
+    },
+    optional=("approval",),
 )

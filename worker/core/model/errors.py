@@ -6,6 +6,7 @@
     ├── DesiredError          the sources contradict each other
     ├── ReadingError          what Charge holds cannot be trusted enough to change anything
     ├── PlanFileError         a saved plan is damaged, or belongs to another account
+    ├── ObserveOnly           the settings forbid changes
     ├── JournalError          the journal cannot be opened or written, so nothing is written to Charge either
     │   ├── JournalBusy       another process writes to it
     │   └── ForeignJournal    it belongs to another account
@@ -96,6 +97,14 @@ class PlanFileError(FleetSyncError):
 
     code = "plan_invalid"
     remedy = "Create a new plan with `fleet-sync plan --out FILE`. Nothing was changed."
+
+
+class ObserveOnly(FleetSyncError):
+    """The settings forbid changes, and a saved plan cannot be applied."""
+
+    code = "observe_only"
+    remedy = "Set `apply = true` in the section `[sync]` of the settings. Nothing was changed."
+    exit_code = 3
 
 
 class JournalError(FleetSyncError):

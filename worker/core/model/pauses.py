@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from worker.core.model.identifiers import FleetId
 from worker.core.model.people import clean
 from worker.core.model.plan import Change
-from worker.core.model.problem import Problem
+from worker.core.model.problem import Problem, ProblemCode
 
 PAUSED = "writes_paused"
 """The code of a change that is not sent because of a pause."""
@@ -62,7 +62,12 @@ def left_out(changes: Iterable[Change], pauses: Sequence[Pause]) -> frozenset[Ch
 def notes(pauses: Iterable[Pause]) -> list[Problem]:
     """Return a note about each pause, for the plan and the record."""
     return [
-        Problem(pause.fleet or WHERE, f"{'' if pause.fleet else 'all fleets are '}{pause}", note=True)
+        Problem(
+            pause.fleet or WHERE,
+            f"{'' if pause.fleet else 'all fleets are '}{pause}",
+            note=True,
+            code=ProblemCode.PAUSED,
+        )
         for pause in pauses
     ]
 

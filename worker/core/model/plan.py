@@ -7,9 +7,9 @@ applied. Neighbours: `planning.planner` makes a `Plan`, `safety.guard` splits it
 import dataclasses
 import datetime
 import enum
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
-from worker.core.model.desired import Origin, SourceRevision
+from worker.core.model.desired import Mode, Origin, SourceRevision
 from worker.core.model.identifiers import Account, DriverId, FleetId, Membership, Resolutions
 from worker.core.model.people import Person, mentioned
 from worker.core.model.plan_digest import held_digest
@@ -74,7 +74,8 @@ class Plan:
     trusted. `resolutions` maps e-mail addresses, metadata and fleet names to what they resolve to. `unjudged` are known
     absences that this run can neither confirm nor refute; `later` are memberships whose detach waits for the end of its
     grace period. `concerned` has every driver with a change. `sources` are the sizes of the sources that were read.
-    `dated` are the attaches that only rows with a `from` or an `until` ask for.
+    `dated` are the attaches that only rows with a `from` or an `until` ask for. `exact` are the managed fleets in exact
+    mode; `vanished` are fleets that earlier runs managed and that no source names any more.
     """
 
     changes: tuple[Change, ...]
@@ -91,6 +92,18 @@ class Plan:
     concerned: Mapping[DriverId, ConcernedDriver] = dataclasses.field(default_factory=dict)
     sources: Mapping[str, SourceSize] = dataclasses.field(default_factory=dict)
     dated: frozenset[Change] = frozenset()
+    exact: frozenset[FleetId] = frozenset()
+    vanished: frozenset[FleetId] = frozenset()
+
+    @property
+    def unsettled(self) -> bool:
+        """Return whether the plan may lack changes: a reference, a listing or the scope of the sources is in doubt."""
+        return bool(self.unresolved or self.incomplete or self.vanished)
+
+    @property
+    def modes(self) -> Mapping[FleetId, Mode]:
+        """Return the mode of each managed fleet."""
+        return {fleet: Mode.EXACT if fleet in self.exact else Mode.ADDITIVE for fleet in self.members}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -109,17 +122,47 @@ class Cost:
     requests: int
     seconds: float
 
+    @classmethod
+    def of(
+        cls,
+        changes: Collection[Change],
+        concerned: Mapping[DriverId, ConcernedDriver],
+        *,
+        reading: int,
+        per_second: float,
+    ) -> "Cost":
+        """Return what it takes to make changes: the writes, the proofs, and reading back (`reading` requests)."""
+        detaches = [change for change in changes if change.action is Action.DETACH]
+        proofs = sum(bool(concerned[change.driver].wanted) for change in detaches)
+        requests = len(changes) + proofs + min(len({change.driver for change in changes}), reading)
+        return cls(requests, round(requests / per_second, 1))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RecentCounts:
+    """Our changes in the managed fleets within the window of the limits, since the first of them at `since`.
+
+    `detached` and `attached` leave out the `approved` ones: those that an approval allowed.
+    """
+
+    hours: float
+    detached: int = 0
+    attached: int = 0
+    approved: int = 0
+    since: datetime.datetime | None = None
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class GuardedPlan:
     """A plan after the guard: the very object that is shown, saved, approved and applied.
 
     `changes` are allowed and `held` are not; together they are the whole plan. `unsettled` means that the plan may not
-    cover everything: a reference did not resolve, a listing is incomplete, or the clock is not trusted. `approved` are
-    those of the allowed changes that a guard held until the digest `approval` was approved. `shrunk` are the sources
-    that lost too many rows. `held_digest` is what approves the held changes and these sources; it is empty without any.
-    `people` and `fleet_names` have the harmless names of those that the plan is about; no digest covers them. `dated`
-    are the attaches that only rows with dates ask for.
+    cover everything: a reference did not resolve, a listing is incomplete, a fleet vanished from the sources, or the
+    clock is not trusted. `approved` are those of the allowed changes that a guard held until the digest `approval` was
+    approved. `shrunk` are the sources that lost too many rows. `held_digest` is what approves the held changes and
+    these sources; it is empty without any. `people` and `fleet_names` have the harmless names of those that the plan is
+    about; no digest covers them. `dated` are the attaches that only rows with dates ask for. `modes` has every managed
+    fleet.
     """
 
     account: Account
@@ -134,13 +177,15 @@ class GuardedPlan:
     cost: Cost
     digest: str
     unsettled: bool = False
-    approved: frozenset[Change] = frozenset()
+    approved: tuple[HeldChange, ...] = ()
     approval: str = ""
     shrunk: tuple[ShrunkSource, ...] = ()
     concerned: Mapping[DriverId, ConcernedDriver] = dataclasses.field(default_factory=dict, compare=False)
     people: Mapping[DriverId, Person] = dataclasses.field(default_factory=dict, compare=False)
     fleet_names: Mapping[FleetId, str] = dataclasses.field(default_factory=dict, compare=False)
     dated: frozenset[Change] = frozenset()
+    modes: Mapping[FleetId, Mode] = dataclasses.field(default_factory=dict, compare=False)
+    recent: RecentCounts = RecentCounts(24.0)
     held_digest: str = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:
@@ -163,7 +208,12 @@ class GuardedPlan:
 
     def approval_used_by(self, changes: Iterable[Change]) -> str | None:
         """Return the digest whose approval is used up by making these changes, or None."""
-        return self.approval if self.approval and not self.approved.isdisjoint(changes) else None
+        return self.approval if not self.approved_changes.isdisjoint(changes) else None
+
+    @property
+    def approved_changes(self) -> frozenset[Change]:
+        """Return the allowed changes that need the approval."""
+        return frozenset(hold.change for hold in self.approved)
 
 
 def concerned_ids(

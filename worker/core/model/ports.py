@@ -8,7 +8,7 @@ import dataclasses
 import datetime
 import enum
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NewType, Protocol
+from typing import Any, Protocol
 
 from worker.core.model import registers
 from worker.core.model.actual import Driver, Fleet, TimeSource
@@ -17,42 +17,9 @@ from worker.core.model.identifiers import Account, DriverId, FleetId, IntentKey,
 from worker.core.model.outcomes import Outcome
 from worker.core.model.pauses import Pause
 from worker.core.model.plan import Action, Change, GuardedPlan
+from worker.core.model.replies import Cursor, DriverPage, FleetPage, WriteReply
 from worker.core.model.report import Report
 from worker.core.model.source_history import SourceMemory
-
-Cursor = NewType("Cursor", str)
-"""Points to the next page of a listing. Opaque: passed back exactly as it was received."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class DriverPage:
-    """One page of drivers; `next` is `None` at the end of the listing.
-
-    `malformed` are the drivers whose object cannot be read; `unidentified` counts the objects without a valid id.
-    """
-
-    drivers: tuple[Driver, ...]
-    next: Cursor | None
-    malformed: tuple[DriverId, ...] = ()
-    unidentified: int = 0
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class FleetPage:
-    """One page of fleets, with the same fields as a `DriverPage`."""
-
-    fleets: tuple[Fleet, ...]
-    next: Cursor | None
-    malformed: tuple[FleetId, ...] = ()
-    unidentified: int = 0
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class WriteReply:
-    """The driver as the reply to a write shows it, and the request id if the reply has one."""
-
-    driver: Driver
-    request_id: str | None = None
 
 
 class Charge(TimeSource, Protocol):
@@ -164,10 +131,14 @@ class RecentChanges:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class JournalOwner:
-    """The account that a journal belongs to, `None` before the first run, and the names of its known fleets."""
+    """The account that a journal belongs to, `None` before the first run, and the names of its known fleets.
+
+    `managed` are the fleets among them that earlier runs managed, and that no later run gave up.
+    """
 
     account: Account | None
     fleets: Mapping[FleetId, str]
+    managed: frozenset[FleetId] = frozenset()
 
 
 class Journal(SourceMemory, Protocol):
@@ -191,8 +162,11 @@ class Journal(SourceMemory, Protocol):
         """Return the account that the journal belongs to, and the fleets that it knows."""
         ...
 
-    async def claim(self, account: Account, *, fleets: Mapping[FleetId, str]) -> None:
-        """Record that the journal belongs to this account, and its fleets. Forgets the fleets of another account."""
+    async def claim(self, account: Account, *, fleets: Mapping[FleetId, str], managed: Collection[FleetId]) -> None:
+        """Record that the journal belongs to this account, and its fleets. Forgets the fleets of another account.
+
+        `managed` are all fleets, among these and those known, that later runs must find in the sources.
+        """
         ...
 
     async def begin(
@@ -208,7 +182,7 @@ class Journal(SourceMemory, Protocol):
         """Record a run with its guarded plan and all intents, before the first write is sent.
 
         `resent` are open intents of earlier runs that this run sends again under their keys. The same commit uses up
-        the approval of the digest `spent`, so that it allows no further run.
+        the approval of the digest `spent`, so that it allows no further run, and keeps it with this run.
         """
         ...
 
@@ -259,7 +233,7 @@ class Journal(SourceMemory, Protocol):
         ...
 
     async def recent_changes(self, *, since: datetime.datetime) -> tuple[RecentChanges, ...]:
-        """Return the changes of runs that began after `since`, the oldest first."""
+        """Return the changes of runs that began after `since`, without repairs, the oldest first."""
         ...
 
     async def pauses(self, *, now: datetime.datetime) -> tuple[Pause, ...]:
@@ -293,8 +267,24 @@ class Journal(SourceMemory, Protocol):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class PastApproval:
+    """The approval that a run used up: of which digest, by whom and when.
+
+    `approved` is `None`, and `by` empty, if it was given to the run itself (`once --approve`).
+    """
+
+    digest: str
+    by: str = ""
+    approved: datetime.datetime | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class PastRun:
-    """A run as recorded. From `finished` on, fields are `None` while the run is in progress or if it was cut off."""
+    """A run as recorded.
+
+    `finished`, `result` and `exit_code` are `None` while the run is in progress or if it was cut off. `approval` is the
+    one that allowed changes of it.
+    """
 
     run: RunId
     trigger: str
@@ -303,6 +293,7 @@ class PastRun:
     result: str | None
     exit_code: int | None
     outcomes: Mapping[str, int]
+    approval: PastApproval | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -356,7 +347,7 @@ class RunHistory(registers.NameRegister, registers.PauseRegister, Protocol):
         ...
 
     async def approve(self, digest: str, *, now: datetime.datetime, until: datetime.datetime, by: str = "") -> None:
-        """Allow the held changes of exactly this plan, until then; `by` is who says so."""
+        """Allow the held changes of exactly this plan once, until then. `by` is who says so; nothing verifies it."""
         ...
 
 

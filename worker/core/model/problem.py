@@ -5,23 +5,47 @@ if a run cannot continue, `plan` if it can.
 """
 
 import dataclasses
+import enum
 import re
 
 _PLACE = re.compile(r"(.*):([0-9]{1,9}):([0-9]{1,9})", re.DOTALL)
+
+
+class ProblemCode(enum.StrEnum):
+    """What a problem is about, as programs recognise it."""
+
+    UNRESOLVED_DRIVER = "unresolved_driver"
+    UNRESOLVED_FLEET = "unresolved_fleet"
+    INCOMPLETE_LISTING = "incomplete_listing"
+    CLOCK_NOT_TRUSTED = "clock_not_trusted"
+    SCOPE_SHRANK = "scope_shrank"
+    DRIVER_IGNORED = "driver_ignored"
+    FLEETS_LEFT_OUT = "fleets_left_out"
+    DUPLICATE_ROW = "duplicate_row"
+    HIDDEN_ROWS = "hidden_rows"
+    DETACH_DELAYED = "detach_delayed"
+    NOT_UNDONE = "not_undone"
+    PAUSED = "paused"
+    UNCLEAR_WRITE = "unclear_write"
+    NOT_READ_BACK = "not_read_back"
+    NOT_CONVERGING = "not_converging"
+    NOT_AS_WANTED = "not_as_wanted"
+    INVALID = "invalid"
+    """A mistake in settings or sources, which ends the run as an error."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Problem:
     """A message for the operator and its place (`file:line:column`, an id or a setting).
 
-    A `note` is harmless and needs no action. It is not written to JSON, and does not count in comparisons. Some
-    problems have a stable `code` and a `remedy`.
+    A `note` is harmless and needs no action. It is not written to JSON, and does not count in comparisons. `code` does
+    not count either. Some problems have a `remedy`.
     """
 
     where: str
     message: str
     note: bool = dataclasses.field(default=False, compare=False)
-    code: str = ""
+    code: ProblemCode = dataclasses.field(default=ProblemCode.INVALID, compare=False)
     remedy: str = ""
 
     def __str__(self) -> str:

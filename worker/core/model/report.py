@@ -22,6 +22,7 @@ class RunResult(enum.StrEnum):
 
     IN_SYNC = "in_sync"
     CONVERGED = "converged"
+    OBSERVED = "observed"
     HELD = "held"
     PAUSED = "paused"
     PARTIAL = "partial"
@@ -42,7 +43,8 @@ class Traffic:
 class Report:
     """Everything about one run; `guarded` is `None` if it failed before there was a plan.
 
-    `paused` says that the run wrote nothing because of a pause.
+    `paused` says that the run wrote nothing because of a pause, `observed` that it did not because the settings forbid
+    it.
     """
 
     run: RunId
@@ -54,6 +56,7 @@ class Report:
     traffic: Traffic = Traffic()
     error: FleetSyncError | None = None
     paused: bool = False
+    observed: bool = False
 
     @property
     def counts(self) -> Mapping[str, int]:
@@ -74,6 +77,8 @@ class Report:
             return RunResult.PARTIAL  # a driver that this run changed is not where the sources want it
         if self.guarded.needs_approval:
             return RunResult.HELD
+        if self.observed and self.guarded.changes:
+            return RunResult.OBSERVED
         return RunResult.CONVERGED if self.results else RunResult.IN_SYNC
 
     @property

@@ -21,9 +21,9 @@ from worker.core.model.outcomes import (
     Stale,
     Unknown,
 )
-from worker.core.model.plan import Action, Change, GuardedPlan
+from worker.core.model.plan import Action, Change, GuardedPlan, HeldChange, RecentCounts
 from worker.core.model.plan_digest import PLAN_FORMAT
-from worker.core.model.ports import PastChange, PastRun
+from worker.core.model.ports import PastApproval, PastChange, PastRun
 from worker.core.model.problem import Problem
 from worker.core.model.report import Report
 from worker.core.model.source_history import ShrunkSource
@@ -45,9 +45,7 @@ def plan_document(guarded: GuardedPlan) -> Document:
         "created": format_time(guarded.created),
         "sources": [source_document(source, now=guarded.created) for source in guarded.sources],
         "changes": [change_document(each) for each in guarded.changes],
-        "held": [
-            {**change_document(held.change), "guard": held.guard, "message": held.message} for held in guarded.held
-        ],
+        "held": [_held_document(each) for each in guarded.held],
         "shrunk": [shrunk_document(each) for each in guarded.shrunk],
         "problems": [problem_document(each) for each in guarded.problems],
         "summary": {
@@ -57,6 +55,7 @@ def plan_document(guarded: GuardedPlan) -> Document:
             "in_sync": guarded.in_sync,
             "fleets": guarded.fleets,
             "drivers": guarded.drivers,
+            "window": _window_document(guarded.recent),
         },
         "cost": {"requests": guarded.cost.requests, "seconds": guarded.cost.seconds},
         "names": guarded.names,
@@ -80,6 +79,16 @@ def shrunk_document(each: ShrunkSource) -> Document:
     return {"source": each.name, "rows": each.rows, "baseline": each.baseline, "message": each.message}
 
 
+def _held_document(held: HeldChange) -> Document:
+    return {**change_document(held.change), "guard": held.guard, "message": held.message}
+
+
+def _window_document(recent: RecentCounts) -> Document:
+    since = None if recent.since is None else format_time(recent.since)
+    counts = {"detached": recent.detached, "attached": recent.attached, "approved": recent.approved}
+    return {"hours": recent.hours, "since": since, **counts}
+
+
 def change_document(each: Change) -> Document:
     """Return one change."""
     origin = None if each.origin is None else str(each.origin)
@@ -87,11 +96,11 @@ def change_document(each: Change) -> Document:
 
 
 def problem_document(each: Problem) -> Document:
-    """Return one problem; `code` and `remedy` are null unless it has its own."""
+    """Return one problem; `remedy` is null unless it has its own."""
     return {
         "where": each.where,
         "message": each.message,
-        "code": each.code or None,
+        "code": each.code.value,
         "remedy": each.remedy or None,
     }
 
@@ -129,19 +138,23 @@ def result_document(each: ChangeResult) -> Document:
 def saved_plan_document(guarded: GuardedPlan) -> Document:
     """Return a guarded plan as a saved plan holds it.
 
-    It also has the fleets seen and wanted of each driver concerned, which changes are in it by which approval, and
-    which ones only rows with dates ask for.
+    Beyond the plan it has the mode of each managed fleet, the fleets seen and wanted of each driver concerned, the
+    changes that are in it only by an approval, those that only rows with dates ask for, and the fingerprints of rows
+    (`plan_digest.row_fingerprint`).
     """
     drivers = {
         driver: {"seen": sorted(each.seen), "wanted": sorted(each.wanted)}
         for driver, each in sorted(guarded.concerned.items())
     }
+    changes = tuple(sorted((*guarded.changes, *(hold.change for hold in guarded.held)), key=lambda each: each.order))
     return {
         **plan_document(guarded),
         "approval": guarded.approval,
-        "approved": [change_document(each) for each in guarded.changes if each in guarded.approved],
-        "dated": [change_document(each) for each in guarded.changes if each in guarded.dated],
+        "approved": [_held_document(each) for each in guarded.approved],
+        "dated": [change_document(each) for each in changes if each in guarded.dated],
+        "fleets": {fleet: {"mode": mode.value} for fleet, mode in sorted(guarded.modes.items())},
         "drivers": drivers,
+        "rows": {f"{change.driver}/{change.fleet}": change.row for change in changes if change.row},
     }
 
 
@@ -170,7 +183,13 @@ def past_run_document(past: PastRun) -> Document:
         "result": past.result,
         "exit_code": past.exit_code,
         "outcomes": {name: past.outcomes.get(name, 0) for name in OUTCOME_NAMES},
+        "approval": None if past.approval is None else _approval_document(past.approval),
     }
+
+
+def _approval_document(approval: PastApproval) -> Document:
+    approved = None if approval.approved is None else format_time(approval.approved)
+    return {"digest": approval.digest, "by": approval.by or None, "approved": approved}
 
 
 def past_report_document(
@@ -178,7 +197,7 @@ def past_report_document(
 ) -> Document:
     """Return the report of a recorded run, with the outcomes as they are known now.
 
-    A run that was cut off has no report: its result and exit code are null.
+    A run that was cut off has no report: its result and exit code are null. `approval` is there if the run used one up.
     """
     recorded = {(each.change.action.value, each.change.driver, each.change.fleet): each for each in changes}
     reported = {(each["action"], each["driver"], each["fleet"]): each for each in (report or {}).get("changes", ())}
@@ -192,6 +211,7 @@ def past_report_document(
     return {
         **document,
         **{key: summary[key] for key in ("run", "result", "exit_code", "started", "finished", "outcomes")},
+        **({"approval": summary["approval"]} if past.approval else {}),
     }
 
 

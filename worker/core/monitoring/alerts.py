@@ -10,11 +10,12 @@ import datetime
 import enum
 from collections.abc import Iterator, Sequence
 
-from worker.core.model.errors import ChargeError, ClockNotTrusted, FleetSyncError, NotFound
+from worker.core.model.errors import ChargeError, FleetSyncError, NotFound
 from worker.core.model.identifiers import FleetId
 from worker.core.model.outcomes import REFUSED_BEFORE, ChangeResult, Deferred, Refused, Stale, Unknown
 from worker.core.model.people import clean
 from worker.core.model.plan import Change, HeldChange
+from worker.core.model.problem import ProblemCode
 from worker.core.model.report import Report
 from worker.core.model.source_history import ShrunkSource
 from worker.core.monitoring import humanize, status
@@ -233,10 +234,10 @@ _REFUSED_REMEDIES = {
 def _problems(last: Report) -> Iterator[Alert]:
     planned = last.guarded.problems if last.guarded else ()
     for problem in (*planned, *last.problems):
-        if problem.code == ClockNotTrusted.code:
+        if problem.code is ProblemCode.CLOCK_NOT_TRUSTED:
             continue  # it is a broken part
         kind = Kind.NOTE if problem.note else Kind.PROBLEM
-        yield Alert(kind, problem.where, message=problem.message, remedy=problem.remedy, code=problem.code)
+        yield Alert(kind, problem.where, message=problem.message, remedy=problem.remedy, code=problem.code.value)
 
 
 def counted(changes: Sequence[Change]) -> str:

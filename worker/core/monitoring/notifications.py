@@ -19,6 +19,7 @@ from worker.core.model.errors import FleetSyncError
 from worker.core.model.identifiers import DriverId, FleetId
 from worker.core.model.outcomes import ChangeResult, is_refusal
 from worker.core.model.plan import Action, GuardedPlan
+from worker.core.model.problem import Problem, ProblemCode
 from worker.core.model.report import Report
 from worker.core.model.secret import redact
 from worker.core.model.serialization import (
@@ -38,12 +39,20 @@ MOST_ITEMS = 20
 RUN = "run"
 """The name of the broken part if a run failed for a reason that is not a `status.Part`."""
 
+SCOPE = "scope"
+"""The name of the broken part if fleets vanished from the sources."""
+
 _MOST_LINES = 5
 _LONGEST_NAME = 80
 _LONGEST_MESSAGE = 400
 
 _MENTION = re.compile(r"(?<!\w)@(?=\w)")
 _INVISIBLE = "\N{ZERO WIDTH SPACE}"
+
+SCOPE_REMEDY = (
+    "If a source was cut short, restore it. If the fleet was taken out on purpose, add it to `unmanaged` in the "
+    "section `[guard]`."
+)
 
 _Failure = tuple[datetime.datetime, FleetSyncError]
 _Change = tuple[str, int, str]
@@ -69,11 +78,12 @@ class Notification:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class NotificationState:
-    """What was notified and has not ended: digests of plans with held changes, refused changes, and broken parts."""
+    """What was notified and has not ended: plans with held changes, refused changes, broken parts, vanished fleets."""
 
     held: frozenset[str] = frozenset()
     refused: frozenset[_Change] = frozenset()
     broken: frozenset[str] = frozenset()
+    vanished: frozenset[str] = frozenset()
 
 
 def diff(present: status.Status, before: NotificationState) -> tuple[tuple[Notification, ...], NotificationState]:
@@ -86,10 +96,13 @@ def diff(present: status.Status, before: NotificationState) -> tuple[tuple[Notif
         held=before.held if held is None else held and before.held | held,
         refused=_still_refused(present, before.refused) | {result.change.order for result in refused},
         broken=frozenset(broken),
+        vanished=_still_vanished(present, before.vanished),
     )
     found: list[Notification] = []
     if new := {part: failure for part, failure in broken.items() if part not in before.broken}:
         found.append(_broken(present, new))
+    if after.vanished - before.vanished:
+        found.append(_vanished(present, _vanished_now(present)))
     if present.last and present.last.guarded and after.held - before.held:
         found.append(_held(present, present.last, present.last.guarded))
     if newly_refused := after.refused - before.refused:
@@ -114,6 +127,19 @@ def _broken_now(present: status.Status, notified: frozenset[str]) -> Mapping[str
     return found
 
 
+def _still_vanished(present: status.Status, notified: frozenset[str]) -> frozenset[str]:
+    """Return the fleets that vanished by the last plan, or those that were notified if the last run had none."""
+    if present.last is None or present.last.guarded is None:
+        return notified
+    return frozenset(problem.where for problem in _vanished_now(present))
+
+
+def _vanished_now(present: status.Status) -> list[Problem]:
+    """Return the problems of the last plan about fleets that vanished from the sources."""
+    planned = present.last.guarded.problems if present.last and present.last.guarded else ()
+    return [problem for problem in planned if problem.code is ProblemCode.SCOPE_SHRANK]
+
+
 def _held_now(present: status.Status) -> frozenset[str] | None:
     """Return the digest of the last plan if changes of it are held; `None` if the last run had no plan."""
     if present.last is None or present.last.guarded is None:
@@ -136,6 +162,8 @@ def _still_refused(present: status.Status, notified: frozenset[_Change]) -> froz
 
 def _ended(before: NotificationState, after: NotificationState) -> Iterator[str]:
     yield from sorted(before.broken - after.broken)
+    if before.vanished and not after.vanished:
+        yield SCOPE
     if before.held and not after.held:
         yield Kind.HELD.value
     if before.refused and not after.refused:
@@ -156,6 +184,7 @@ _RECOVERED = {
     status.Part.KEY.value: "Charge accepts the key again.",
     status.Part.CLOCK.value: "This machine's clock is right again.",
     RUN: "The last run succeeded.",
+    SCOPE: "Every fleet is in a source again, or was taken out on purpose.",
     Kind.HELD.value: "No changes are held any more.",
     Kind.REFUSED.value: "Charge no longer refuses any change.",
 }
@@ -168,6 +197,17 @@ def _broken(present: status.Status, new: Mapping[str, _Failure]) -> Notification
         lines.append(f"{_BROKEN[part]}. Since {since:%Y-%m-%d %H:%M} UTC: {message}")
         lines.append(_plain(error.remedy, _LONGEST_MESSAGE))
         items.append({"part": part, "since": format_time(since), **error_document(error)})
+    return _notification(Kind.BROKEN, present, lines, items)
+
+
+def _vanished(present: status.Status, problems: Sequence[Problem]) -> Notification:
+    are = "fleet that was managed is" if len(problems) == 1 else "fleets that were managed are"
+    lines = [f"{len(problems)} {are} in no source any more; no driver is detached there."]
+    lines += _first(f"{problem.where}: {_plain(problem.message, _LONGEST_MESSAGE)}" for problem in problems)
+    lines.append(SCOPE_REMEDY)
+    items = [
+        {"part": SCOPE, "fleet": each.where, "code": each.code.value, "message": each.message} for each in problems
+    ]
     return _notification(Kind.BROKEN, present, lines, items)
 
 

@@ -83,7 +83,8 @@ def _gist(present: status.Status, condition: Condition, urgent: Sequence[alerts.
         case Condition.DRIFTING:
             drifting = [fleet for fleet in present.fleets if fleet.drifted]
             where = f"{humanize.count(_drifted(present), 'membership')} in {humanize.count(len(drifting), 'fleet')}"
-            return f"Drifted: {where} not yet in sync"
+            observed = present.last is not None and present.last.observed
+            return f"Drifted: {where} not yet in sync{' (fleet-sync only observes)' if observed else ''}"
         case Condition.IN_SYNC:
             return f"In sync: {_size(present)}"
         case _ as never:  # pragma: no cover

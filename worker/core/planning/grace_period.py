@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from worker.core.model.desired import Row
 from worker.core.model.identifiers import Membership
 from worker.core.model.plan import Action, Change, Plan
-from worker.core.model.problem import Problem
+from worker.core.model.problem import Problem, ProblemCode
 from worker.core.model.serialization import format_time
 
 Absences = Mapping[Membership, datetime.datetime]
@@ -67,6 +67,7 @@ def _problems(waiting: Iterable[tuple[Change, datetime.datetime]], *, grace: dat
             f"{change.driver} in fleet {change.fleet} is absent from the sources since {format_time(end - grace)}; it"
             f" is detached after {format_time(end)} (sync.detach_grace_seconds)",
             note=True,
+            code=ProblemCode.DETACH_DELAYED,
         )
 
 

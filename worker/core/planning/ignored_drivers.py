@@ -12,7 +12,7 @@ from worker.core.model.actual import Actual
 from worker.core.model.desired import DriverById, DriverRef
 from worker.core.model.identifiers import DriverId, Resolutions
 from worker.core.model.plan import Action, Change, Plan
-from worker.core.model.problem import Problem
+from worker.core.model.problem import Problem, ProblemCode
 from worker.core.planning import resolver
 
 
@@ -76,11 +76,12 @@ def _note(change: Change, ignored: IgnoredDrivers) -> Problem:
     entry = ignored.entries[change.driver]
     who = entry if str(entry) != change.driver else "the driver"
     message = f"{change.driver} is not {what} fleet {change.fleet}: {who} is listed in guard.ignore_drivers"
-    return Problem(where, message, note=True)
+    return Problem(where, message, note=True, code=ProblemCode.DRIVER_IGNORED)
 
 
 def _problem(entry: DriverRef, answer: resolver.Unresolved) -> Problem:
     return Problem(
         "guard.ignore_drivers",
         f"{answer.reason}; {entry} may mean anyone, so no driver is detached until this is fixed",
+        code=ProblemCode.UNRESOLVED_DRIVER,
     )

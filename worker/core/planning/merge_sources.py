@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from worker.core.model.desired import Desired, FleetEntry, FleetRef, Mode, Row, SourceReading
 from worker.core.model.errors import DesiredError
-from worker.core.model.problem import Problem
+from worker.core.model.problem import Problem, ProblemCode
 
 
 def merge(readings: Sequence[SourceReading]) -> Desired:
@@ -82,6 +82,7 @@ def _distinct(rows: Iterable[Row]) -> tuple[list[Row], list[Problem]]:
                     str(row.origin),
                     f"{row.driver} in fleet {row.fleet} is also listed at {first.origin}; harmless",
                     note=True,
+                    code=ProblemCode.DUPLICATE_ROW,
                 )
             )
     return list(seen.values()), notices

@@ -16,7 +16,7 @@ from worker.core.model.desired import Desired, DriverById, DriverRef, FleetById,
 from worker.core.model.identifiers import DriverId, FleetId, Membership, Resolutions
 from worker.core.model.plan import Action, Change, ConcernedDriver, Plan
 from worker.core.model.plan_digest import row_fingerprint
-from worker.core.model.problem import Problem
+from worker.core.model.problem import Problem, ProblemCode
 from worker.core.model.source_history import SourceSize
 from worker.core.planning import merge_sources, resolver
 
@@ -60,6 +60,7 @@ def plan(
         sources=_sizes(desired, resolved),
         dated=frozenset(change for change in attaches if (change.driver, change.fleet) not in resolved.undated),
         unjudged=frozenset(each for each in absences if _unjudged(each, resolved, exact, shrinkable)),
+        exact=exact,
     )
 
 
@@ -137,7 +138,7 @@ class _ResolvedRows:
         if first is not row:
             same = f"{row.driver} in fleet {row.fleet} is also listed at {first.origin}"
             message = f"{same}, as {first.driver} in fleet {first.fleet}; harmless"
-            self.problems.append(Problem(str(row.origin), message, note=True))
+            self.problems.append(Problem(str(row.origin), message, note=True, code=ProblemCode.DUPLICATE_ROW))
 
     def _add_unresolved_driver(self, row: Row, fleet: resolver.FleetAnswer, driver: resolver.Unresolved) -> None:
         if not isinstance(fleet, resolver.Unresolved):
@@ -145,7 +146,7 @@ class _ResolvedRows:
         message = f"{driver.reason}; no driver is detached from fleet {row.fleet} until this is fixed"
         if driver.candidates:
             message += ", and the drivers that it may mean are not detached from any fleet"
-        self.problems.append(Problem(str(row.origin), message))
+        self.problems.append(Problem(str(row.origin), message, code=ProblemCode.UNRESOLVED_DRIVER))
 
     def _add_unresolved_fleets(self, desired: Desired) -> int:
         """Report each unresolved fleet reference at its first position; return how many there are."""
@@ -155,7 +156,7 @@ class _ResolvedRows:
         unresolved = {ref: answer for ref, answer in self.fleets.items() if isinstance(answer, resolver.Unresolved)}
         for reference, answer in unresolved.items():
             message = f"{answer.reason}; its drivers are not attached to it and not detached from any other fleet"
-            self.problems.append(Problem(str(first[reference]), message))
+            self.problems.append(Problem(str(first[reference]), message, code=ProblemCode.UNRESOLVED_FLEET))
         return len(unresolved)
 
 
@@ -232,17 +233,13 @@ def _unjudged(
 
 def _count(actual: Actual, resolved: _ResolvedRows) -> tuple[dict[FleetId, int], int]:
     """Return the number of members of each managed fleet, and of the drivers that are or should be in one."""
-    members = dict.fromkeys(sorted(resolved.managed), 0)
     drivers = {driver for driver, _ in resolved.wanted}
-    for driver, fleets in actual.memberships.items():
-        if here := fleets & resolved.managed:
-            drivers.add(driver)
-            for fleet in here:
-                members[fleet] += 1
-    return members, len(drivers)
+    drivers |= {driver for driver, fleets in actual.memberships.items() if fleets & resolved.managed}
+    return actual.count_members(resolved.managed), len(drivers)
 
 
 def _incomplete_fleets(actual: Actual, managed: Iterable[FleetId]) -> Iterator[Problem]:
     for fleet in managed:
         if reason := actual.incomplete.get(fleet):
-            yield Problem(fleet, f"{reason}; no driver is detached from this fleet in this run")
+            message = f"{reason}; no driver is detached from this fleet in this run"
+            yield Problem(fleet, message, code=ProblemCode.INCOMPLETE_LISTING)

@@ -13,7 +13,7 @@ from worker.core.model.identifiers import DriverId
 from worker.core.model.outcomes import NOT_CONVERGING, Deferred, Outcome, Unknown
 from worker.core.model.plan import Action, Change
 from worker.core.model.ports import OpenIntent
-from worker.core.model.problem import Problem
+from worker.core.model.problem import Problem, ProblemCode
 
 UNCLEAR = "unclear_write"
 """The code of a change that is not sent, because an earlier write of it may still take effect."""
@@ -88,4 +88,5 @@ def _not_repeated(each: OpenIntent, outcome: Outcome) -> Outcome:
 
 def _problem(each: OpenIntent) -> Problem:
     change = each.intent.change
-    return Problem(f"{change.driver}/{change.fleet}", f"the {change.action} that {each.run} sent may still take effect")
+    message = f"the {change.action} that {each.run} sent may still take effect"
+    return Problem(f"{change.driver}/{change.fleet}", message, code=ProblemCode.UNCLEAR_WRITE)

@@ -12,17 +12,20 @@ from worker.core.model.identifiers import DriverId, FleetId, RunId
 from worker.core.model.outcomes import Applied, Unknown
 from worker.core.model.plan import Action, Change, ConcernedDriver, Plan
 from worker.core.model.ports import PastChange
-from worker.core.model.problem import Problem
+from worker.core.model.problem import Problem, ProblemCode
 
 _NO_POSITION = Origin("undo", 1, 1)
 _POSSIBLY_DONE = (Applied.name, Unknown.name, None)
 _OPPOSITE = {Action.ATTACH: Action.DETACH, Action.DETACH: Action.ATTACH}
 
 
-def plan_inverse(run: RunId, history: Sequence[PastChange], actual: Actual) -> Plan:
+def plan_inverse(
+    run: RunId, history: Sequence[PastChange], actual: Actual, *, managed: Collection[FleetId] = ()
+) -> Plan:
     """Plan the inverse of a run. `history` holds all past writes to the drivers of the run, the oldest first.
 
-    A change that is not inverted becomes a problem with the reason.
+    `managed` are fleets that are not changed, and whose members count in limits over all fleets. A change that is not
+    inverted becomes a problem with the reason.
     """
     done = [past for past in history if past.run == run and past.outcome in _POSSIBLY_DONE]
     last = {(past.change.driver, past.change.fleet): past for past in history if past.outcome == Applied.name}
@@ -30,7 +33,7 @@ def plan_inverse(run: RunId, history: Sequence[PastChange], actual: Actual) -> P
     for past in done:
         change = past.change
         if reason := _reason_to_leave(past, last.get((change.driver, change.fleet), past), actual):
-            problems.append(Problem(f"{change.driver}/{change.fleet}", f"{reason}; not undone"))
+            problems.append(_not_undone(change, reason))
         else:
             changes.append(Change(_OPPOSITE[change.action], change.driver, change.fleet))
     fleets = {past.change.fleet for past in done}
@@ -38,12 +41,17 @@ def plan_inverse(run: RunId, history: Sequence[PastChange], actual: Actual) -> P
     return Plan(
         changes=tuple(sorted(changes, key=lambda change: change.order)),
         problems=tuple(sorted({*problems, *_incomplete_fleets(actual, fleets)})),
-        members={fleet: sum(fleet in own for own in actual.memberships.values()) for fleet in sorted(fleets)},
+        members=actual.count_members({*fleets, *managed}),
         in_sync=0,
         drivers=len(drivers),
         incomplete=len(fleets & actual.incomplete.keys()),
         concerned={driver: _concerned(driver, changes, actual) for driver in drivers},
+        exact=frozenset(fleets),
     )
+
+
+def _not_undone(change: Change, reason: str) -> Problem:
+    return Problem(f"{change.driver}/{change.fleet}", f"{reason}; not undone", code=ProblemCode.NOT_UNDONE)
 
 
 def _concerned(driver: DriverId, changes: Sequence[Change], actual: Actual) -> ConcernedDriver:
@@ -55,12 +63,13 @@ def _concerned(driver: DriverId, changes: Sequence[Change], actual: Actual) -> C
     return ConcernedDriver(seen, (seen | attached) - detached)
 
 
-def required_reading(run: RunId, history: Sequence[PastChange]) -> Desired:
-    """Return what must be read to undo a run: its fleets and its drivers."""
+def required_reading(run: RunId, history: Sequence[PastChange], *, managed: Collection[FleetId] = ()) -> Desired:
+    """Return what must be read to undo a run: its fleets, its drivers, and the `managed` fleets."""
     changes = sorted({past.change for past in history if past.run == run}, key=lambda change: change.order)
+    fleets = sorted({*managed, *(change.fleet for change in changes)})
     return Desired(
         sources=(),
-        fleets=tuple(FleetEntry(FleetById(change.fleet), _NO_POSITION) for change in changes),
+        fleets=tuple(FleetEntry(FleetById(fleet), _NO_POSITION) for fleet in fleets),
         rows=tuple(Row(FleetById(change.fleet), DriverById(change.driver), _NO_POSITION) for change in changes),
     )
 
@@ -83,4 +92,8 @@ def _reason_to_leave(past: PastChange, last: PastChange, actual: Actual) -> str 
 
 
 def _incomplete_fleets(actual: Actual, fleets: Collection[FleetId]) -> list[Problem]:
-    return [Problem(fleet, reason) for fleet, reason in actual.incomplete.items() if fleet in fleets]
+    return [
+        Problem(fleet, reason, code=ProblemCode.INCOMPLETE_LISTING)
+        for fleet, reason in actual.incomplete.items()
+        if fleet in fleets
+    ]

@@ -14,7 +14,7 @@ from worker.core.model.desired import Desired
 from worker.core.model.errors import ClockNotTrusted
 from worker.core.model.outcomes import Deferred, Outcome
 from worker.core.model.plan import Action, Change, GuardedPlan, Plan
-from worker.core.model.problem import Problem
+from worker.core.model.problem import Problem, ProblemCode
 
 TOLERANCE = datetime.timedelta(minutes=5)
 """How far the clock may be from Charge's. Larger than the latency of a request; Charge states whole seconds."""
@@ -45,7 +45,7 @@ class Judgement:
     def problem(self) -> Problem:
         """Return what the operator is told. It stays the same while only time passes."""
         message = f"{self.reason}: no driver is detached, and rows with dates and approvals have no effect"
-        return Problem("clock", message, code=ClockNotTrusted.code, remedy=ClockNotTrusted.remedy)
+        return Problem("clock", message, code=ProblemCode.CLOCK_NOT_TRUSTED, remedy=ClockNotTrusted.remedy)
 
 
 def judge(
@@ -127,7 +127,7 @@ def forbidden(saved: GuardedPlan, judged: Judgement) -> dict[Change, Outcome]:
     return {
         change: Deferred(0, ClockNotTrusted.code, f"not sent: {judged.reason}")
         for change in saved.changes
-        if is_forbidden(change, dated=change in saved.dated) or change in saved.approved
+        if is_forbidden(change, dated=change in saved.dated) or change in saved.approved_changes
     }
 
 

@@ -13,7 +13,7 @@ from worker.core.model.errors import UnknownFleet
 from worker.core.model.identifiers import FleetId
 from worker.core.model.plan import Action, Change, GuardedPlan
 from worker.core.model.plan_digest import held_digest, plan_digest
-from worker.core.model.problem import Problem
+from worker.core.model.problem import Problem, ProblemCode
 from worker.core.safety import guard
 
 WHERE = "--fleet"
@@ -58,14 +58,14 @@ def narrow(
     """
     held = tuple(hold for hold in guarded.held if hold.change.fleet in fleets)
     changes = [change for change in guarded.changes if change.fleet in fleets]
-    approved = frozenset(change for change in guarded.approved if change.fleet in fleets)
+    approved = tuple(hold for hold in guarded.approved if hold.change.fleet in fleets)
     approval = guarded.approval
     digest = held_digest(guarded.account, (hold.change for hold in held))
     if held and not guarded.shrunk and digest in approvals:
-        freed = [hold.change for hold in held if hold.guard != guard.MUST_SEE]
+        freed = tuple(hold for hold in held if hold.guard != guard.MUST_SEE)
         held = tuple(hold for hold in held if hold.guard == guard.MUST_SEE)
-        changes = sorted([*changes, *freed], key=lambda change: change.order)
-        approved, approval = approved | frozenset(freed), digest
+        changes = sorted([*changes, *(hold.change for hold in freed)], key=lambda change: change.order)
+        approved, approval = (*approved, *freed), digest
     every = {*guarded.changes, *(hold.change for hold in guarded.held)}
     left_out = frozenset(change for change in every if change.fleet not in fleets)
     return dataclasses.replace(
@@ -83,7 +83,7 @@ def _note(count: int) -> list[Problem]:
     if not count:
         return []
     what = "1 change of another fleet is" if count == 1 else f"{count} changes of other fleets are"
-    return [Problem(WHERE, f"{what} left out", note=True)]
+    return [Problem(WHERE, f"{what} left out", note=True, code=ProblemCode.FLEETS_LEFT_OUT)]
 
 
 def missing_attaches(guarded: GuardedPlan) -> frozenset[Change]:

@@ -8,7 +8,7 @@ makes the plan, `window` counts recent changes, `engine.plan_builder` calls `eva
 import collections
 import dataclasses
 import datetime
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from worker.core.model.actual import Actual
 from worker.core.model.desired import is_fleet_name
@@ -97,15 +97,15 @@ class Decision:
     """The changes of a plan in two parts, both in the plan's order, and what follows for later runs.
 
     `resolutions_to_remember` are the resolutions that later runs may rely on. `approval` is the digest whose approval
-    allowed held changes, or empty; `approved` are these changes. Making one of them uses the approval up. `shrunk` are
-    sources that lost too many rows and that no approval accepts; `accepted` those that the approval accepts.
+    allowed held changes, or empty; `approved` are these. Making one of them uses the approval up. `shrunk` are sources
+    that lost too many rows and that no approval accepts; `accepted` those that the approval accepts.
     """
 
     allowed: tuple[Change, ...]
     held: tuple[HeldChange, ...]
     resolutions_to_remember: Resolutions = dataclasses.field(default_factory=dict)
     approval: str = ""
-    approved: frozenset[Change] = frozenset()
+    approved: tuple[HeldChange, ...] = ()
     shrunk: tuple[ShrunkSource, ...] = ()
     accepted: tuple[ShrunkSource, ...] = ()
 
@@ -116,39 +116,53 @@ def evaluate(
     limits: Limits,
     history: GuardHistory = NO_HISTORY,
     approvals: Approvals | None = None,
+    *,
+    held_before: Collection[HeldChange] = (),
+    shrunk_before: tuple[ShrunkSource, ...] = (),
 ) -> Decision:
     """Split a plan into allowed and held changes; the first guard in `PRECEDENCE` that applies to a change holds it.
 
-    An approval of exactly these held changes allows them, except for those of `must_see`. Raises
-    errors.ReadingError if so many references do not resolve that the source or the account must be wrong.
+    An approval of exactly these held changes allows them, except for those of `must_see`. `held_before` are what was
+    held when a saved plan was made: these changes stay held, and belong to what an approval must name even where they
+    are no longer needed; so do the sources that had shrunk then. Raises errors.ReadingError if so many references do
+    not resolve that the source or the account must be wrong.
     """
     _require_resolvable(plan, limits)
-    shrunk = source_shrinkage.find_shrunk(plan.sources, history.sources, limits.max_shrink_fractions)
-    case = _Case(plan, actual, limits, history, shrunk)
-    holds: dict[Change, HeldChange] = {}
-    for code, guard in PRECEDENCE:
-        for change, reason in guard(case).items():
-            holds.setdefault(change, HeldChange(change, code, reason))
+    shrunk = source_shrinkage.find_shrunk(plan.sources, history.sources, limits.max_shrink_fractions) or shrunk_before
+    holds = _holds(_Case(plan, actual, limits, history, shrunk), held_before)
+    approval = _approval(holds, shrunk, approvals)
     before = tuple(holds[change] for change in plan.changes if change in holds)
-    approval = _approval(before, case.shrunk, approvals)
     held = tuple(hold for hold in before if not approval or hold.guard == MUST_SEE)
-    approved = frozenset(hold.change for hold in before) - {hold.change for hold in held}
+    approved = tuple(hold for hold in before if hold not in held)
+    freed = {hold.change for hold in approved}
     return Decision(
-        allowed=tuple(change for change in plan.changes if change not in holds or change in approved),
+        allowed=tuple(change for change in plan.changes if change not in holds or change in freed),
         held=held,
         resolutions_to_remember=_resolutions_to_remember(plan, held, history),
         approval=approval,
         approved=approved,
-        shrunk=() if approval else case.shrunk,
-        accepted=case.shrunk if approval else (),
+        shrunk=() if approval else shrunk,
+        accepted=shrunk if approval else (),
     )
 
 
-def _approval(held: tuple[HeldChange, ...], shrunk: tuple[ShrunkSource, ...], approvals: Approvals | None) -> str:
+def _holds(case: "_Case", held_before: Collection[HeldChange]) -> dict[Change, HeldChange]:
+    """Return why each change is held that is: by the first guard in `PRECEDENCE`, now or before."""
+    holds: dict[Change, HeldChange] = {}
+    for code, guard in PRECEDENCE:
+        for change, reason in guard(case).items():
+            holds.setdefault(change, HeldChange(change, code, reason))
+        for hold in held_before:
+            if hold.guard == code:
+                holds.setdefault(hold.change, hold)
+    return {**{hold.change: hold for hold in held_before}, **holds}
+
+
+def _approval(held: Collection[Change], shrunk: tuple[ShrunkSource, ...], approvals: Approvals | None) -> str:
     """Return the digest of what waits for an approval if there is anything and it is approved, else an empty text."""
     if approvals is None or not (held or shrunk):
         return ""
-    digest = held_digest(approvals.account, (hold.change for hold in held), shrunk)
+    digest = held_digest(approvals.account, held, shrunk)
     return digest if digest in approvals.digests else ""
 
 

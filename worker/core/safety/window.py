@@ -9,7 +9,7 @@ import datetime
 from collections.abc import Collection, Iterator
 
 from worker.core.model.identifiers import FleetId
-from worker.core.model.plan import Action
+from worker.core.model.plan import Action, RecentCounts
 from worker.core.model.ports import RecentChanges
 from worker.core.model.serialization import format_time
 
@@ -38,6 +38,17 @@ class Window:
         It is at most 0 if we attached more than there are.
         """
         return members + self.count(Action.DETACH) - self.count(Action.ATTACH, approved=True)
+
+    def counts(self) -> RecentCounts:
+        """Return what a plan says about the window."""
+        both = [(self.count(action), self.count(action, approved=True)) for action in (Action.DETACH, Action.ATTACH)]
+        return RecentCounts(
+            hours=self.length / datetime.timedelta(hours=1),
+            detached=both[0][0],
+            attached=both[1][0],
+            approved=sum(every - counted for counted, every in both),
+            since=self.changes[0].made if self.changes else None,
+        )
 
     def later(self) -> Iterator[tuple[datetime.datetime, "Window"]]:
         """Yield each time when changes leave the window, in order, with the window after it."""

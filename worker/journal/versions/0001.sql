@@ -16,17 +16,20 @@ CREATE TABLE accounts (
     mode TEXT
 );
 
--- The fleets that runs have read, by which the account recognises its key.
+-- The fleets that runs have read, by which the account recognises its key. `managed` is 1 if the sources named the
+-- fleet, until the operator calls it unmanaged: it must not vanish from them without a word.
 CREATE TABLE fleets (
     account INTEGER NOT NULL REFERENCES accounts (account),
     fleet TEXT NOT NULL,
     name TEXT NOT NULL,
+    managed INTEGER NOT NULL,
     PRIMARY KEY (account, fleet)
 );
 
 -- One row a run, also of a run that had nothing to write. `plan` and `report` are the documents of `--json` without
 -- what other rows say: the report without its plan, both without the lists that `lists` holds under these names, and
--- those without what the intents say. `outcomes` counts by name.
+-- those without what the intents say. `outcomes` counts by name. `approval` is the digest whose approval the run used up;
+-- who approved it and when is empty if that was the run itself.
 CREATE TABLE runs (
     account INTEGER NOT NULL REFERENCES accounts (account),
     number INTEGER NOT NULL,
@@ -41,6 +44,9 @@ CREATE TABLE runs (
     plan_lists TEXT,
     report TEXT,
     report_lists TEXT,
+    approval TEXT,
+    approved_by TEXT,
+    approved TEXT,
     PRIMARY KEY (account, number),
     UNIQUE (account, run)
 );

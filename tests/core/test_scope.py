@@ -1,0 +1,65 @@
+"""Scope: a fleet that vanishes from the sources is noticed, whatever its references do."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.core import worlds
+from tests.core.worlds import DEPOT, NORTH, VANS
+from worker.core.model.desired import Desired, FleetById, FleetByName, FleetEntry, FleetRef, Origin
+from worker.core.model.identifiers import FleetId, Resolutions
+from worker.core.model.problem import ProblemCode
+from worker.core.planning import scope
+
+HERE = Origin("membership.yaml", 1, 1)
+
+
+def _vanished(
+    *references: FleetRef, managed: set[FleetId], before: set[FleetId], remembered: Resolutions | None = None
+) -> frozenset[FleetId]:
+    desired = Desired((), tuple(FleetEntry(reference, HERE) for reference in references), ())
+    return scope.vanished(desired, managed=managed, before=before, remembered=remembered or {})
+
+
+def test_a_fleet_that_no_source_names_any_more_has_vanished() -> None:
+    assert _vanished(FleetById(VANS), managed={VANS}, before={VANS, DEPOT}) == {DEPOT}
+    assert _vanished(FleetById(VANS), managed={VANS}, before=set()) == frozenset()
+
+
+def test_a_fleet_that_charge_no_longer_has_is_still_named() -> None:
+    assert _vanished(FleetById(VANS), managed=set(), before={VANS}) == frozenset()
+
+
+def test_a_name_that_matches_nothing_or_another_fleet_still_names_the_fleet_of_before() -> None:
+    """The one is a problem, the other a hold; both are reported already."""
+    name, remembered = FleetByName("Vans"), {'"Vans"': VANS}
+    assert _vanished(name, managed=set(), before={VANS}, remembered=remembered) == frozenset()
+    assert _vanished(name, managed={DEPOT}, before={VANS}, remembered=remembered) == frozenset()
+    assert _vanished(name, managed={DEPOT}, before={VANS}, remembered={'"Vans"': DEPOT}) == {VANS}
+
+
+@given(
+    managed=st.frozensets(st.sampled_from(worlds.FLEETS)),
+    before=st.frozensets(st.sampled_from(worlds.FLEETS)),
+)
+def test_exactly_what_was_managed_before_and_is_not_now_has_vanished(
+    managed: frozenset[FleetId], before: frozenset[FleetId]
+) -> None:
+    found = _vanished(*map(FleetById, managed), managed=set(managed), before=set(before))
+    assert found == before - managed
+
+
+def test_a_fleet_is_unmanaged_by_its_id_or_exact_name() -> None:
+    unmanaged: list[FleetRef] = [FleetById(VANS), FleetByName("North")]
+    assert scope.is_unmanaged(VANS, "", unmanaged)
+    assert scope.is_unmanaged(NORTH, "North", unmanaged)
+    assert not scope.is_unmanaged(NORTH, "north", unmanaged)
+    assert not scope.is_unmanaged(DEPOT, "", unmanaged)
+    assert not scope.is_unmanaged(DEPOT, VANS, unmanaged)
+
+
+def test_a_vanished_fleet_is_named_with_what_to_do() -> None:
+    named, unnamed = scope.problems([DEPOT, NORTH], {DEPOT: "Depot Lyon", NORTH: ""})
+    assert (named.where, named.code, named.note) == (DEPOT, ProblemCode.SCOPE_SHRANK, False)
+    assert named.message.startswith('fleet "Depot Lyon" was managed in an earlier run, but no source names it any more')
+    assert "add it to unmanaged in the section [guard]" in named.message
+    assert unnamed.message.startswith("this fleet was managed")

@@ -1,0 +1,158 @@
+"""Defects of approvals, saved plans and scope: what would walk around the guard.
+
+Invariant: as in `defects`. Neighbours: `defects` and `former_survivors` have the others; `__main__` plants all.
+"""
+
+from tests.mutants.defects import Defect
+
+REMEMBERED = ("tests/journal/test_remembered.py",)
+SAVED = ("tests/engine/test_saved_plan.py", "tests/core/test_guard.py")
+SCOPE = ("tests/core/test_scope.py", "tests/engine/test_scope.py", "tests/core/test_notifications.py")
+OBSERVE = ("tests/engine/test_observe_only.py", "tests/e2e/test_scope.py")
+WINDOW = ("tests/core/test_window.py", "tests/engine/test_window.py", "tests/journal/test_remembered.py")
+
+DEFECTS = (
+    Defect(
+        "forgetting who approved",
+        "worker/journal/sql_journal.py",
+        "for statement in (queries.USE_APPROVAL, queries.KEEP_APPROVAL):",
+        "for statement in (queries.USE_APPROVAL,):",
+        REMEMBERED,
+    ),
+    Defect(
+        "naming an approval that another run used up",
+        "worker/journal/queries.py",
+        "WHERE account = :account AND digest = :digest AND used_by = :run",
+        "WHERE account = :account",
+        REMEMBERED,
+    ),
+    Defect(
+        "freeing what a saved plan held, because no guard holds it now",
+        "worker/core/safety/guard.py",
+        "return {**{hold.change: hold for hold in held_before}, **holds}",
+        "return holds",
+        SAVED,
+    ),
+    Defect(
+        "freeing what must_see held when the plan was made",
+        "worker/core/safety/guard.py",
+        "            if hold.guard == code:\n                holds.setdefault(hold.change, hold)",
+        "            if hold.guard == code and hold.change not in case.plan.changes:\n"
+        "                holds.setdefault(hold.change, hold)",
+        SAVED,
+    ),
+    Defect(
+        "believing that the approval of a saved plan still holds",
+        "worker/core/planning/saved_plan.py",
+        "return (*saved.held, *saved.approved)",
+        "return saved.held",
+        SAVED,
+    ),
+    Defect(
+        "applying a saved plan without what was done since",
+        "worker/engine/plan_builder.py",
+        "past, approvals, held_before=before",
+        "guard.NO_HISTORY, approvals, held_before=before",
+        SAVED,
+    ),
+    Defect(
+        "evaluating a saved plan by its drivers alone",
+        "worker/engine/plan_builder.py",
+        "if saved_plan.detaches(saved) or self._rules.limits.max_attach_fraction_per_fleet is not None:",
+        "if self._rules.limits.max_attach_fraction_per_fleet is not None:",
+        SAVED,
+    ),
+    Defect(
+        "a saved plan in a fleet that it does not manage",
+        "worker/cli/plan_file.py",
+        "if contradiction := plan.contradiction():",
+        "if False and (contradiction := plan.contradiction()):",
+        ("tests/cli/test_plan_file.py",),
+    ),
+    Defect(
+        "a saved plan in a fleet that is unmanaged by now",
+        "worker/core/planning/saved_plan.py",
+        "_no_longer_managed(change.fleet, actual, unmanaged) or observation",
+        "observation",
+        SAVED,
+    ),
+    Defect(
+        "an undo that does not count",
+        "worker/engine/plan_builder.py",
+        "decision = guard.evaluate(plan, actual, self._rules.limits, past, approvals)\n        guarded = self._guarded("
+        "plan, decision, judged, past.recent, sources=(),",
+        "decision = guard.evaluate(plan, actual, self._rules.limits, approvals=approvals)\n        guarded = "
+        "self._guarded(plan, decision, judged, past.recent, sources=(),",
+        WINDOW,
+    ),
+    Defect(
+        "forgetting a fleet once it was reported as vanished",
+        "worker/engine/guard_memory.py",
+        "(before | plan.members.keys()) - given_up",
+        "frozenset(plan.members)",
+        SCOPE,
+    ),
+    Defect(
+        "a vanished fleet that leaves the exit code 0",
+        "worker/core/model/plan.py",
+        "return bool(self.unresolved or self.incomplete or self.vanished)",
+        "return bool(self.unresolved or self.incomplete)",
+        SCOPE,
+    ),
+    Defect(
+        "notifying a vanished fleet after every run",
+        "worker/core/monitoring/notifications.py",
+        "if after.vanished - before.vanished:",
+        "if after.vanished:",
+        SCOPE,
+    ),
+    Defect(
+        "observing with writes",
+        "worker/engine/reconciler.py",
+        "if not self._builder.may_apply:",
+        "if False:",
+        OBSERVE,
+    ),
+    Defect(
+        "an approval that frees changes which are only observed",
+        "worker/engine/guard_memory.py",
+        "if not judged.trusted or not self._applies:",
+        "if not judged.trusted:",
+        OBSERVE,
+    ),
+    Defect(
+        "applying a saved plan although the account is only observed",
+        "worker/cli/plan_commands.py",
+        "if not account.rules.apply:",
+        "if False:",
+        OBSERVE,
+    ),
+    Defect(
+        "an approval that is not among the granted ones",
+        "worker/core/safety/guard.py",
+        'return digest if digest in approvals.digests else ""',
+        'return digest if approvals.digests else ""',
+        WINDOW,
+    ),
+    Defect(
+        "forgetting runs while they are within the window",
+        "worker/engine/reconciler.py",
+        "kept = max(keep, self._builder.window_length)",
+        "kept = keep",
+        WINDOW,
+    ),
+    Defect(
+        "counting repairs in the limits",
+        "worker/journal/queries.py",
+        "recorded >= :since AND repair = 0",
+        "recorded >= :since",
+        WINDOW,
+    ),
+    Defect(
+        "two clicks that leave one approval unused",
+        "worker/web/actions.py",
+        "if present.running and present.running.stage is Stage.CHANGING_MEMBERSHIPS:",
+        "if False:",
+        ("tests/web/test_actions.py",),
+    ),
+)

@@ -1,0 +1,72 @@
+"""Plans a saved plan again: the changes that still fit what Charge holds now, for the guard to evaluate anew.
+
+Invariant: nothing is planned that the saved plan does not contain. Neighbours: `cli.plan_file` loads the plan,
+`observation` says what is stale, `engine.plan_builder` reads and evaluates.
+"""
+
+from collections.abc import Collection
+
+from worker.core.model.actual import Actual
+from worker.core.model.desired import Desired, DriverById, FleetById, FleetEntry, FleetRef, Mode, Origin, Row
+from worker.core.model.identifiers import FleetId
+from worker.core.model.outcomes import Outcome, Stale
+from worker.core.model.plan import Action, Change, ConcernedDriver, GuardedPlan, HeldChange, Plan
+from worker.core.planning import observation, scope
+
+_ORIGIN = Origin("saved plan", 0, 0)
+
+
+def changes(saved: GuardedPlan) -> tuple[Change, ...]:
+    """Return all changes of a saved plan, held or not, in the order of plans."""
+    return tuple(sorted((*saved.changes, *(held.change for held in saved.held)), key=lambda change: change.order))
+
+
+def held_before(saved: GuardedPlan) -> tuple[HeldChange, ...]:
+    """Return the changes that were held when the plan was made, also those that an approval allowed then."""
+    return (*saved.held, *saved.approved)
+
+
+def detaches(saved: GuardedPlan) -> bool:
+    """Return whether the plan has a detach, held or not."""
+    return any(change.action is Action.DETACH for change in changes(saved))
+
+
+def required_reading(saved: GuardedPlan) -> Desired:
+    """Return what must be read to evaluate a plan again: its managed fleets and its drivers."""
+    return Desired(
+        sources=saved.sources,
+        fleets=tuple(FleetEntry(FleetById(fleet), _ORIGIN, mode) for fleet, mode in saved.modes.items()),
+        rows=tuple(Row(FleetById(change.fleet), DriverById(change.driver), _ORIGIN) for change in changes(saved)),
+    )
+
+
+def stale_changes(saved: GuardedPlan, actual: Actual, unmanaged: Collection[FleetRef]) -> dict[Change, Outcome]:
+    """Return the changes that must not be sent any more, each with its outcome."""
+    return {
+        change: outcome
+        for change in changes(saved)
+        if (outcome := _no_longer_managed(change.fleet, actual, unmanaged) or observation.stale_reason(change, actual))
+    }
+
+
+def _no_longer_managed(fleet: FleetId, actual: Actual, unmanaged: Collection[FleetRef]) -> Outcome | None:
+    name = actual.fleets[fleet].name if fleet in actual.fleets else ""
+    if not scope.is_unmanaged(fleet, name, unmanaged):
+        return None
+    return Stale("the fleet is listed in unmanaged of the section [guard]; nothing was sent")
+
+
+def plan_again(saved: GuardedPlan, actual: Actual, *, without: Collection[Change]) -> Plan:
+    """Plan the changes of a saved plan except those `without`; members and the fleets of drivers are those of now."""
+    return Plan(
+        changes=tuple(change for change in changes(saved) if change not in without),
+        problems=saved.problems,
+        members=actual.count_members(saved.modes),
+        in_sync=saved.in_sync,
+        drivers=saved.drivers,
+        concerned={
+            driver: ConcernedDriver(actual.memberships.get(driver, frozenset()), each.wanted)
+            for driver, each in saved.concerned.items()
+        },
+        exact=frozenset(fleet for fleet, mode in saved.modes.items() if mode is Mode.EXACT),
+    )

@@ -1,0 +1,47 @@
+"""Notices fleets that vanish from the sources: each was managed in an earlier run, and no source names it any more.
+
+A document that was cut short between two fleets is valid and says less; nothing else would notice. Invariant: a fleet
+that vanished is reported in every run until a source names it again or the operator calls it unmanaged. Neighbours:
+`planner` says which fleets are managed, `ports.Journal` remembers them.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+
+from worker.core.model.desired import Desired, FleetById, FleetRef
+from worker.core.model.identifiers import FleetId, Resolutions
+from worker.core.model.problem import Problem, ProblemCode
+
+
+def vanished(
+    desired: Desired,
+    *,
+    managed: Collection[FleetId],
+    before: Collection[FleetId],
+    remembered: Resolutions,
+) -> frozenset[FleetId]:
+    """Return the fleets of `before` that no source names any more; `managed` are those that the sources resolve to.
+
+    A reference that resolves to nothing, or to another fleet than `remembered`, still names the fleet of before: that
+    is a problem, or a hold, of its own.
+    """
+    references = {entry.fleet for entry in desired.fleets}
+    named = {
+        reference.id if isinstance(reference, FleetById) else remembered.get(str(reference)) for reference in references
+    }
+    return frozenset(before) - frozenset(managed) - named
+
+
+def is_unmanaged(fleet: FleetId, name: str, unmanaged: Collection[FleetRef]) -> bool:
+    """Return whether the operator has taken a fleet out of the sources on purpose; entries are ids or exact names."""
+    return any(entry.id == fleet if isinstance(entry, FleetById) else entry.name == name for entry in unmanaged)
+
+
+def problems(fleets: Iterable[FleetId], names: Mapping[FleetId, str]) -> Iterator[Problem]:
+    """Yield a problem for each fleet that vanished."""
+    for fleet in fleets:
+        shown = f'fleet "{names[fleet]}"' if names.get(fleet) else "this fleet"
+        message = (
+            f"{shown} was managed in an earlier run, but no source names it any more; no driver is detached from it."
+            " If it was taken out on purpose, add it to unmanaged in the section [guard]"
+        )
+        yield Problem(fleet, message, code=ProblemCode.SCOPE_SHRANK)

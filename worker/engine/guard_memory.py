@@ -1,0 +1,120 @@
+"""What the guard must know beyond a plan: earlier runs, and which approvals are valid.
+
+Invariant: an approval is valid only where the clock is trusted and changes may be made. Neighbours: `plan_builder`
+evaluates plans with this, `ports.Journal` remembers, `core.safety.guard` decides.
+"""
+
+import dataclasses
+import datetime
+import types
+from collections.abc import Collection, Mapping
+
+from worker.core.model.actual import Actual
+from worker.core.model.desired import Desired, FleetRef
+from worker.core.model.identifiers import Account, FleetId, Resolutions
+from worker.core.model.plan import HeldChange, Plan
+from worker.core.model.ports import OpenIntent
+from worker.core.model.source_history import SourceRecord
+from worker.core.planning import scope, unclear_writes
+from worker.core.safety import clock_trust, flap_detection, guard, source_shrinkage, window
+from worker.engine import run_context
+
+_RECENT = datetime.timedelta(days=30)
+"""How far back accepted writes count that no reading showed. Long enough for three runs of a daily job."""
+
+
+class GuardMemory:
+    """The journal, as the guard of one run asks it."""
+
+    def __init__(
+        self,
+        context: run_context.RunContext,
+        account: Account,
+        limits: guard.Limits,
+        *,
+        unmanaged: Collection[FleetRef],
+        applies: bool,
+    ) -> None:
+        """Take the run, its account and limits, the fleets that are unmanaged, and whether it may make changes."""
+        self._journal = context.journal
+        self._account = account
+        self._limits = limits
+        self._unmanaged = unmanaged
+        self._applies = applies
+
+    async def history(
+        self,
+        plan: Plan,
+        *,
+        now: datetime.datetime,
+        resolutions: Resolutions = types.MappingProxyType({}),
+        records: Mapping[str, SourceRecord] = types.MappingProxyType({}),
+    ) -> guard.GuardHistory:
+        """Ask the journal for what the guard needs; for our own writes only if there are changes."""
+        drivers = {change.driver for change in plan.changes}
+        length = self._limits.window_length
+        return guard.GuardHistory(
+            resolutions=resolutions,
+            unconfirmed_writes=await self._journal.unconfirmed_writes(since=now - _RECENT),
+            writes=await self._journal.latest(drivers, most=flap_detection.REVERSALS) if drivers else {},
+            recent=window.Window(await self._journal.recent_changes(since=now - length), length),
+            sources=source_shrinkage.baselines(records, since=now - length),
+        )
+
+    async def approvals(self, judged: clock_trust.Judgement, digest: str | None = None) -> guard.Approvals:
+        """Return the digests that are approved now, in the journal or by this run's own `digest`.
+
+        An approval is valid for a time, and a run that makes no change can use none up.
+        """
+        if not judged.trusted or not self._applies:
+            return guard.Approvals(self._account, frozenset())
+        recorded = await self._journal.approvals(now=judged.now)
+        return guard.Approvals(self._account, recorded | ({digest} if digest else set()))
+
+    async def managed(self) -> frozenset[FleetId]:
+        """Return the fleets of this account that earlier runs managed."""
+        owner = await self._journal.owner()
+        return owner.managed if owner.account == self._account else frozenset()
+
+    async def check_scope(
+        self, plan: Plan, desired: Desired, actual: Actual, *, remembered: Resolutions
+    ) -> tuple[Plan, frozenset[FleetId]]:
+        """Return the plan with the fleets that vanished from the sources, and the fleets that later runs must find."""
+        before, owner = await self.managed(), await self._journal.owner()
+        names = {**owner.fleets, **{fleet.id: fleet.name for fleet in actual.fleets.values()}}
+        gone = scope.vanished(desired, managed=plan.members.keys(), before=before, remembered=remembered)
+        given_up = {each for each in gone if scope.is_unmanaged(each, names[each], self._unmanaged)}
+        vanished = gone - given_up
+        problems = tuple(sorted({*plan.problems, *scope.problems(vanished, names)}))
+        managed = (before | plan.members.keys()) - given_up
+        return dataclasses.replace(plan, problems=problems, vanished=vanished), managed
+
+
+def source_records(
+    plan: Plan, decision: guard.Decision, records: Mapping[str, SourceRecord], judged: clock_trust.Judgement
+) -> dict[str, SourceRecord]:
+    """Return what the journal remembers of the sources from now on: their sizes, each with the time of its reading."""
+    if not judged.trusted:
+        return {}
+    return source_shrinkage.updated_records(
+        plan.sources, records, held=decision.shrunk, approved=decision.accepted, now=judged.now
+    )
+
+
+def allow_resending(decision: guard.Decision, unclear: unclear_writes.UnclearWrites) -> guard.Decision:
+    """Allow held changes that an earlier run has sent already, if they are held only because that run sent them.
+
+    Those that were approved are sent again under that approval; the others only count twice in the limits of a window.
+    """
+    resent = {held.change for held in decision.held if _may_be_resent(held, unclear.resendable.get(held.change))}
+    if not resent:
+        return decision
+    held: tuple[HeldChange, ...] = tuple(held for held in decision.held if held.change not in resent)
+    allowed = tuple(sorted((*decision.allowed, *resent), key=lambda change: change.order))
+    return dataclasses.replace(decision, allowed=allowed, held=held)
+
+
+def _may_be_resent(held: HeldChange, earlier: OpenIntent | None) -> bool:
+    if earlier is None or held.guard == guard.MUST_SEE:
+        return False
+    return earlier.intent.approved or held.guard in guard.WINDOW_LIMITS
