@@ -79,7 +79,7 @@ PLAN = {
             "name": "membership.yaml",
             "revision": "sha256:ab",
             "rows": 7,
-            "age_seconds": 3600,
+            "modified": "2026-10-05T07:00:00.000Z",
             "proof": "json",
         },
         {
@@ -87,7 +87,7 @@ PLAN = {
             "name": "guests.csv",
             "revision": "sha256:ef",
             "rows": 3,
-            "age_seconds": None,
+            "modified": None,
             "proof": "none",
         },
     ],

@@ -38,7 +38,6 @@ _ORIGIN = re.compile(r"(.*):([1-9][0-9]{0,8}):([1-9][0-9]{0,8})", re.DOTALL)
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=10**15)]
 _Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e15)]
-_Age = Annotated[int, msgspec.Meta(ge=-6 * 10**10, le=6 * 10**10)]  # what a date of today can differ by
 _Timestamp = Annotated[datetime.datetime, msgspec.Meta(tz=True)]
 
 
@@ -52,12 +51,11 @@ class _Source(msgspec.Struct):
     name: str
     revision: str
     rows: _Count
-    age_seconds: _Age | None
+    modified: _Timestamp | None
     proof: str
 
-    def value(self, created: datetime.datetime) -> SourceRevision:
-        modified = None if self.age_seconds is None else created - datetime.timedelta(seconds=self.age_seconds)
-        return SourceRevision(self.kind, self.name, self.revision, self.rows, self.proof, modified)
+    def value(self) -> SourceRevision:
+        return SourceRevision(self.kind, self.name, self.revision, self.rows, self.proof, self.modified)
 
 
 class _Shrunk(msgspec.Struct):
@@ -272,7 +270,7 @@ def _guarded_plan(plan: _Plan, account: Account) -> GuardedPlan:
     return GuardedPlan(
         account=account,
         created=plan.created,
-        sources=tuple(each.value(plan.created) for each in plan.sources),
+        sources=tuple(each.value() for each in plan.sources),
         changes=tuple(map(plan.change, plan.changes)),
         held=plan.holds(plan.held),
         problems=tuple(each.value() for each in plan.problems),

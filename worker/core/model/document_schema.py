@@ -61,7 +61,7 @@ _SOURCE = _object(
     {
         **dict.fromkeys(("kind", "name", "revision", "proof"), _TEXT),
         "rows": _COUNT,
-        "age_seconds": {"type": ["integer", "null"]},
+        "modified": _MOMENT_OR_NULL,
     }
 )
 _NAMES: Schema = {"type": "object", "additionalProperties": _TEXT}

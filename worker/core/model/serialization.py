@@ -43,7 +43,7 @@ def plan_document(guarded: GuardedPlan) -> Document:
         "held_digest": guarded.held_digest or None,
         "account": {"base_url": guarded.account.base_url, "mode": guarded.account.mode},
         "created": format_time(guarded.created),
-        "sources": [source_document(source, now=guarded.created) for source in guarded.sources],
+        "sources": [source_document(source) for source in guarded.sources],
         "changes": [change_document(each) for each in guarded.changes],
         "held": [_held_document(each) for each in guarded.held],
         "shrunk": [shrunk_document(each) for each in guarded.shrunk],
@@ -62,14 +62,14 @@ def plan_document(guarded: GuardedPlan) -> Document:
     }
 
 
-def source_document(source: SourceRevision, *, now: datetime.datetime) -> Document:
-    """Return a source as it was read. `age_seconds` is null if it is not known when the source last changed."""
+def source_document(source: SourceRevision) -> Document:
+    """Return a source as it was read. `modified` is null if it is not known when the source last changed."""
     return {
         "kind": source.kind,
         "name": source.name,
         "revision": source.revision,
         "rows": source.rows,
-        "age_seconds": None if source.modified is None else round((now - source.modified).total_seconds()),
+        "modified": None if source.modified is None else format_time(source.modified),
         "proof": source.proof,
     }
 
