@@ -47,42 +47,12 @@ def create(
     overview = fragments.Fragments(service, approvable=token is not None)
     views = pages.Pages(service, overview, people, can_sign_in=token is not None)
     updates = live_updates.LiveUpdates(service, overview)
-    content = {
-        "/": views.overview,
-        "/events": updates.events,
-        "/runs/{run}": views.run,
-        "/fleets/{fleet}": views.fleet,
-        "/drivers": views.drivers,
-    }
-
-    def shown(view: View) -> View:
-        async def checked(request: requests.Request) -> responses.Response:
-            may_read = anonymous_read or people.of(request) is not None
-            if may_read or (token is not None and security.token_matches(security.bearer_token(request), token)):
-                return await view(request)
-            return views.login_page(target=request.url.path)
-
-        return views.locked if locked else checked
-
-    routes = [
-        *_probes(service, gauges),
-        *(routing.Route(path, shown(view)) for path, view in content.items()),
-        routing.Route("/static/{name}", _asset),
-    ]
+    routes = [*_probes(service, gauges), routing.Route("/static/{name}", _asset)]
+    for path, view in _content(views, updates).items():
+        readable = view if anonymous_read else _for_people(view, views, people, token)
+        routes.append(routing.Route(path, views.locked if locked else readable))
     if token is not None:
-        handlers = actions.Actions(service, token, people, show_login=views.login_page)
-        routes.append(routing.Route("/login", views.login, methods=["GET"]))
-        routes += [
-            routing.Route(f"/{handler.__name__}", handler, methods=["POST"])
-            for handler in (
-                handlers.login,
-                handlers.logout,
-                handlers.sync,
-                handlers.approve,
-                handlers.pause,
-                handlers.resume,
-            )
-        ]
+        routes += _actions(actions.Actions(service, token, people, show_login=views.login_page), views)
     app = applications.Starlette(
         routes=routes,
         middleware=[
@@ -98,6 +68,43 @@ def create(
     app.router.redirect_slashes = False
     app.state.live_updates = updates
     return app
+
+
+def _content(views: pages.Pages, updates: live_updates.LiveUpdates) -> dict[str, View]:
+    return {
+        "/": views.overview,
+        "/events": updates.events,
+        "/runs/{run}": views.run,
+        "/fleets/{fleet}": views.fleet,
+        "/drivers": views.drivers,
+    }
+
+
+def _for_people(view: View, views: pages.Pages, people: sessions.Sessions, token: Secret | None) -> View:
+    """Return a view that asks everybody to sign in who neither has nor sends the token."""
+
+    async def checked(request: requests.Request) -> responses.Response:
+        sent = token is not None and security.token_matches(security.bearer_token(request), token)
+        if sent or people.of(request) is not None:
+            return await view(request)
+        return views.login_page(target=request.url.path)
+
+    return checked
+
+
+def _actions(handlers: actions.Actions, views: pages.Pages) -> list[routing.Route]:
+    posted = (
+        handlers.login,
+        handlers.logout,
+        handlers.sync,
+        handlers.approve,
+        handlers.pause,
+        handlers.resume,
+    )
+    return [
+        routing.Route("/login", views.login, methods=["GET"]),
+        *(routing.Route(f"/{handler.__name__}", handler, methods=["POST"]) for handler in posted),
+    ]
 
 
 def _probes(service: service_protocol.ServiceProtocol, gauges: metrics.Metrics) -> list[routing.Route]:
