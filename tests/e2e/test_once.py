@@ -80,7 +80,7 @@ def test_additive_fleets_and_accounts_lose_nobody(workspace: conftest.Workspace)
     newcomer = next(driver for driver in workspace.people.drivers if driver not in workspace.people.members(fleet))
     workspace.write(f"fleets:\n  {fleet}:\n    mode: additive\n    drivers: [{newcomer}]\n")
     assert workspace.run("once").code == 0
-    workspace.write({other: [newcomer]})
+    workspace.write({fleet: [], other: [newcomer]})
     assert workspace.run("once", FLEET_SYNC_SYNC__MODE="additive").code == 0
     assert {action for action, _, _ in workspace.changed()} == {"attach"}
 

@@ -38,7 +38,7 @@ def _hang(workspace: conftest.Workspace) -> None:
 def _newcomer(workspace: conftest.Workspace) -> tuple[str, str]:
     fleet, *_ = members = workspace.members()
     driver = next(driver for driver in workspace.people.drivers if driver not in members[fleet])
-    workspace.write({fleet: [*members[fleet], driver]})
+    workspace.write({**members, fleet: [*members[fleet], driver]})
     return driver, fleet
 
 

@@ -281,6 +281,7 @@ class PessimistWriter(membership_writer.MembershipWriter):
     """Takes a write without an answer for not made."""
 
     async def _settle(self, change: Change, attempts: Any, cause: ChargeError, state: Any) -> Outcome:
+        attempts.maybe_applied = False
         return Deferred(attempts.count, cause.code, cause.message)
 
 

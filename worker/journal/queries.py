@@ -288,8 +288,8 @@ RUNS = """
     FROM runs WHERE account = :account ORDER BY started DESC, number DESC LIMIT :limit
 """
 RUNS_AFTER = """
-    SELECT number, run, "trigger", started, finished, result, exit_code, outcomes FROM runs
-    WHERE account = :account
+    SELECT number, run, "trigger", started, finished, result, exit_code, outcomes, approval, approved_by, approved
+    FROM runs WHERE account = :account
     AND number > COALESCE((SELECT number FROM runs WHERE account = :account AND run = :run), 0)
     ORDER BY number LIMIT :limit
 """
