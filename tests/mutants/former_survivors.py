@@ -76,8 +76,8 @@ DEFECTS = (
     Defect(
         "a page that other machines read without a token",
         "worker/web/app.py",
-        "views.locked if locked else checked",
-        "checked",
+        "views.locked if locked else readable",
+        "readable",
         ("tests/web/test_app.py",),
     ),
     Defect(
