@@ -72,6 +72,31 @@ class SlidingWindow:
         return True
 
 
+class LimitReq:
+    """Nginx's `limit_req` with `nodelay`: a leaky bucket that counts thousandths of requests and whole milliseconds.
+
+    `burst` requests may be ahead of the rate; without any, two requests may never be closer than its interval.
+    """
+
+    def __init__(self, limit: int, burst: int = 0) -> None:
+        self._limit = limit
+        self._burst = 1000 * burst
+        self._excess = 0
+        self._last: int | None = None
+
+    def accepts(self, now: float) -> bool:
+        moment = int(1000 * now)
+        if self._last is None:
+            self._last = moment
+            return True
+        passed = moment - self._last
+        excess = max(0, self._excess - self._limit * passed + 1000)
+        if excess > self._burst:
+            return False
+        self._excess, self._last = excess, moment
+        return True
+
+
 class Noisy:
     """Refuses a random share of the requests for no reason; another server decides about the rest."""
 
@@ -161,6 +186,8 @@ class _Simulation:
         self._bucket = token_bucket.TokenBucket(burst=client.burst, now=0.0)
         self._estimate = rate_estimator.RateEstimator(ceiling=client.ceiling, adaptive=client.adaptive)
         self._fresh = self._open = 0
+        self._bucket.even = not self._estimate.knows_limit
+        self._bucket.drain()
         self._closed_until = 0.0
         self._waiting: collections.deque[int] = collections.deque()
         self._events: list[tuple[float, int, Callable[[], None]]] = []
@@ -211,18 +238,20 @@ class _Simulation:
 
     def _accepted(self, sent: float, _: int) -> None:
         self.traffic.accepted.append(self._now)
-        before = self._estimate.rate(self._now)
-        self._estimate.accepted(sent=sent, now=self._now)
-        if self._estimate.rate(self._now) > before:
-            self._bucket.wait(self._now, before)
+        waited = self._bucket.wait(self._now, self._estimate.rate(self._now)) > 0
+        self._estimate.accepted(sent=sent, now=self._now, waited=waited)
+        self._bucket.even = not self._estimate.knows_limit
         self._open -= 1
         self._next_item()
 
     def _refused(self, sent: float, attempt: int) -> None:
         self.traffic.refused += 1
         self._bucket.wait(self._now, self._estimate.rate(self._now))
-        if self._estimate.limited(sent=sent, now=self._now):
+        pause = self._client.retry_after
+        if self._estimate.limited(sent=sent, now=self._now, pause=pause):
             self._bucket.drain()
-        self._closed_until = max(self._closed_until, self._now + self._client.retry_after)
-        step = min(30.0, 0.5 * 2.0 ** (attempt - 1))
-        self._after(step * (0.5 + 0.5 * self._chance.random()), lambda: self._waiting.append(attempt + 1))
+        self._bucket.even = not self._estimate.knows_limit
+        if self._now >= self._closed_until:
+            self._closed_until = self._now + pause
+        step = min(30.0, 0.5 * 2.0 ** (attempt - 1)) * (0.5 + 0.5 * self._chance.random())
+        self._after(0.0 if pause else step, lambda: self._waiting.append(attempt + 1))

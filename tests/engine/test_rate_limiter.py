@@ -161,6 +161,22 @@ async def test_a_shorter_pause_does_not_end_a_longer_one() -> None:
     assert await limiter.acquire(run_cancellation) >= start + 20.0
 
 
+async def test_the_429s_that_were_on_their_way_ask_for_one_pause() -> None:
+    limiter, run_cancellation = _limiter()
+    earlier, later = [await limiter.acquire(run_cancellation) for _ in range(2)]
+    start = anyio.current_time()
+    limiter.limited(later, 1.0)
+    await anyio.sleep(0.5)
+    limiter.limited(earlier, 1.0)
+    assert await limiter.acquire(run_cancellation) == pytest.approx(start + 1.0, abs=0.1)
+
+
+async def test_no_burst_goes_before_the_limit_is_known() -> None:
+    limiter, run_cancellation = _limiter(rate=2000, burst=50, adaptive=True)
+    moments = [await limiter.acquire(run_cancellation) for _ in range(5)]
+    assert min(after - before for before, after in itertools.pairwise(moments)) > 0.03
+
+
 async def test_a_pause_that_is_too_long_is_told_to_all_who_wait() -> None:
     limiter, run_cancellation = _limiter(rate=1, burst=1)
     told = []

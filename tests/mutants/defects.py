@@ -145,6 +145,20 @@ DEFECTS = (
         ("tests/engine/test_rate_limiter.py",),
     ),
     Defect(
+        "a longer pause for each 429 of the same moment",
+        "worker/engine/rate_limiter.py",
+        "if now >= self._closed_until or seconds > self._pause:",
+        "if seconds >= 0:",
+        ("tests/engine/test_rate_limiter.py",),
+    ),
+    Defect(
+        "a burst before the limit is known",
+        "worker/engine/rate_limiter.py",
+        "        self._bucket.even = not self._estimator.knows_limit\n        self._closed_until",
+        "        self._closed_until",
+        ("tests/engine/test_rate_limiter.py",),
+    ),
+    Defect(
         "no ceiling",
         "worker/engine/rate_limiter.py",
         "            self._bucket.take()",

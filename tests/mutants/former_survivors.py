@@ -97,7 +97,7 @@ DEFECTS = (
     Defect(
         "ignoring the Retry-After of a late 429",
         "worker/engine/rate_limiter.py",
-        "if self._estimator.limited(sent=sent, now=now):",
+        "if self._estimator.limited(sent=sent, now=now, pause=retry_after or 0.0):",
         "if not self._estimator.limited(sent=sent, now=now):\n            return\n        else:",
         ("tests/engine/test_late_answers.py",),
     ),

@@ -24,7 +24,9 @@ class RateLimiter:
         """Take the settings of `[rate_limit]`. Call this inside the event loop whose clock it uses."""
         self._estimator = rate_estimator.RateEstimator(ceiling=requests_per_second, adaptive=adaptive)
         self._bucket = token_bucket.TokenBucket(burst=burst, now=anyio.current_time())
+        self._bucket.even = not self._estimator.knows_limit
         self._closed_until = -math.inf
+        self._pause = 0.0  # seconds asked for by the 429 that closed the gate
         self._ordinary, self._urgent = anyio.Lock(), anyio.Lock()  # one waiter each: the others queue for the lock
         self._urgent_waiters = 0
         self._changed = anyio.Event()
@@ -60,19 +62,23 @@ class RateLimiter:
         """Note that the request that went at `sent` was accepted, whatever its answer."""
         now = anyio.current_time()
         before = self._estimator.rate(now)
-        self._estimator.accepted(sent=sent, now=now)
+        waited = (
+            self._bucket.wait(now, before) > 0
+        )  # also counts the tokens up to now, which were saved at the old rate
+        self._estimator.accepted(sent=sent, now=now, waited=waited)
+        self._bucket.even = not self._estimator.knows_limit
         if self._estimator.rate(now) > before:
-            self._bucket.wait(now, before)  # tokens up to now were saved at the old rate
             self.wake()
 
     def limited(self, sent: float, retry_after: float | None) -> None:
         """Note that the request that went at `sent` was answered with 429, and slow down all requests."""
         now = anyio.current_time()
         self._bucket.wait(now, self._estimator.rate(now))
-        if self._estimator.limited(sent=sent, now=now):
+        if self._estimator.limited(sent=sent, now=now, pause=retry_after or 0.0):
             self._bucket.drain()
+        self._bucket.even = not self._estimator.knows_limit
         if retry_after is not None:
-            self._closed_until = max(self._closed_until, now + retry_after)
+            self._close(now, retry_after)
         self.wake()
 
     def wake(self) -> None:
@@ -83,6 +89,11 @@ class RateLimiter:
     def rate(self) -> float:
         """Return the requests a second that may be sent now."""
         return self._estimator.rate(anyio.current_time())
+
+    def _close(self, now: float, seconds: float) -> None:
+        """Let nothing pass for so long, once for all the 429s that are on their way, unless one names a longer time."""
+        if now >= self._closed_until or seconds > self._pause:
+            self._closed_until, self._pause = max(self._closed_until, now + seconds), seconds
 
     def _wait(self, now: float, *, urgent: bool) -> float:
         """Return the seconds until the next turn, infinite while an urgent request waits for it."""

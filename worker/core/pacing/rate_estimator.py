@@ -1,171 +1,158 @@
 """Estimates an unknown rate limit from the server's replies.
 
 Invariants: the rate never exceeds the ceiling; a 429 never raises it; time is passed in, as seconds on any monotonic
-clock. Neighbours: `token_bucket` spaces requests by this rate, `engine.rate_limiter` waits; the tests simulate servers.
+clock. Neighbours: `refusal` is the time in which the server refuses, `spurious_429` tells 429s that mean no limit,
+`token_bucket` spaces requests by this rate, `engine.rate_limiter` waits; the tests simulate servers.
 """
 
-import collections
 import math
 
-from worker.core.pacing import spurious_429
+from worker.core.pacing import refusal, spurious_429
 
-# Chosen by simulation (tests/core/test_rate_estimator.py) against servers with token buckets and with fixed and sliding
-# windows of one second.
-_START = 50.0  # requests a second before anything is known
-_GROWTH = 1.5  # requests a second more for each one accepted, until the first 429
-_FIRST_CLIMB = 0.4  # fraction by which the rate rises each second after a hold, at first,
-_LAST_CLIMB = 0.05  # and in the end
-_FIRST_CUT = 0.8  # of the rate in use, while the limit cannot be measured
-_LARGEST_CUT = 0.6  # of the rate, on a measurement of less than a second
+# Chosen by simulation (tests/core/test_rate_estimator.py): docs/decisions/rate-limit.md says what each one is for.
+_START = 25.0  # requests a second before anything is known
+_DOUBLING = math.log(2) / 0.1  # more for each request accepted: the rate doubles every 100 ms until the first 429
+_FIRST_CLIMB = 0.4  # the same afterwards, which is the fraction by which the rate rises each second,
+_LAST_CLIMB = 0.07  # and in the end
 _MARGIN = 0.95  # of the limit, as measured
-_ENOUGH = 10  # accepted requests needed for a measurement
-_TRICKLE = 20.0  # requests a second at most while the server refuses everything
-_SLOWEST_TRICKLE = 0.05  # and at least, however long it refuses
-_HOLD_SECONDS = 1.1  # without raising the rate, so that a window of one second shows its limit,
-_LONGEST_HOLD = 120.0  # and at most
-_RECENT_SECONDS = 0.4  # over which the rate in use is counted,
-_FEWEST_SECONDS = 0.1  # or, at the very beginning, at least so many
-_PROBE = 0.65  # of the rate in use, to check whether 429s become rarer there
-_IDLE_SECONDS = 0.9  # without any reply that count as idle time, unless the rate itself is lower than that
+_ENOUGH = 8  # accepted requests needed for a measurement
+_UNMEASURED = 0.8  # of the rate, where there were fewer
+_LARGEST_CUT = 0.6  # of the rate, where it was measured for less than a second, or mostly not used
+_SAVED = 0.15  # seconds for which a server is taken to have saved up requests during a pause
+_HOLD = 1.0  # seconds without raising the rate, at least,
+_LONGEST_HOLD = 120.0  # at most,
+_PAUSE_WEIGHT = 10.0  # and so many times as long as the pause that the server asked for
+_STALE = 2.0  # times the rate at which a measurement began: begin anew
 _EPSILON = 1e-9
+_IDLE = 0.9  # seconds without any reply that count as idle time, unless the rate itself is lower than that
 
 
 class RateEstimator:
     """Finds the server's limit from the requests that it accepts and those that it answers with 429.
 
-    The rate doubles about twice a second until the first 429. A 429 starts an episode: requests only trickle until one
-    is accepted, because a window may have to end. Then the rate is held, and after that it climbs slowly. A 429 during
-    the hold means that the server was at its limit all the time, so the limit is accepted ÷ elapsed; a 429 during the
-    climb means that the rate was slightly too high at that moment. In both cases the rate becomes slightly lower than
-    the limit. Each hold lasts as long as the time since the last 429, so that 429s become rarer and rarer.
+    The rate doubles every 100 ms until the first 429. After each 429 it becomes slightly lower than the limit, which is
+    the accepted requests ÷ the time since the 429 before. Then it is held for as long as that time, so that 429s become
+    rarer and rarer, and after that it climbs, more slowly each time. Where the rate was climbing, requests ÷ time is
+    the average of the climb, and the limit is taken to be halfway to the rate at the 429: a server that saves up
+    nothing refuses above the limit at once, another one later.
 
-    429s that are as frequent at a much lower rate are spurious: the cut is undone and they are ignored. Idle time does
-    not count.
+    Idle time and the pauses that a server asks for do not count.
     """
 
     def __init__(self, *, ceiling: float, adaptive: bool = True) -> None:
-        """Start slowly if `adaptive`; else keep the ceiling, and only trickle while the server refuses."""
+        """Start slowly if `adaptive`; else keep the ceiling, and only probe while the server refuses."""
         self._ceiling = ceiling
         self._adaptive = adaptive
         self._rate = min(ceiling, _START) if adaptive else ceiling
+        self._climb = _DOUBLING
+        self._hold_until = 0.0
         self._filter = spurious_429.Spurious429Filter()
-        self._trickle: float | None = None
+        self._refusal: refusal.Refusal | None = None
+        self._last_refusal = 0.0
+        self._pause = 0.0
         self._limited = -math.inf
-        self._refused_since = 0.0
         self._at = -math.inf
-        self._busy = 0.0  # seconds without idle time: the clock of the fields below
-        self._hold_until: float | None = None
-        self._climb = _FIRST_CLIMB
-        self._accepted = 0
-        self._steady = (0.0, 0.0)
-        self._episode = 0.0
-        self._recent: collections.deque[float] = collections.deque()
+        self._busy = 0.0  # seconds without idle time: the clock of all fields but `_at` and `_limited`
+        self._begin(0.0)
+
+    @property
+    def knows_limit(self) -> bool:
+        """Return whether the ceiling is the limit, as far as is known, so that requests may go in bursts."""
+        return not self._adaptive or (self._climb == _DOUBLING and self._rate >= self._ceiling)
 
     def rate(self, now: float) -> float:
         """Return the requests a second that may be sent now."""
-        return self._rate if self._trickle is None else min(self._rate, self._trickle)
+        return self._rate if self._refusal is None else min(self._rate, 1 / self._refusal.next_probe)
 
-    def accepted(self, *, sent: float, now: float) -> None:
-        """Record a reply other than 429 to a request that was sent at `sent`."""
-        seconds = self._advance(now)
-        self._accepted += 1
-        self._recent.append(self._busy)
-        recently = self._accepted_recently()
+    def accepted(self, *, sent: float, now: float, waited: bool = True) -> None:
+        """Record a reply other than 429 to a request sent at `sent`; `waited` says that the rate holds up others."""
+        self._advance(now)
         self._filter.accepted(self._rate)
-        if sent >= self._limited:
-            self._trickle = None
-        if not self._adaptive or self._trickle is not None:
-            return
-        self._classify()
-        if self._filter.probing:
-            return
-        if self._hold_until is None:
-            useful = max(_START, 2 * recently / _RECENT_SECONDS)
-            self._rate = min(self._ceiling, max(self._rate, min(self._rate + _GROWTH, useful)))
-        elif self._busy > self._hold_until:
-            seconds = min(seconds, self._busy - self._hold_until)
-            self._rate = min(self._ceiling, self._rate * (1 + self._climb * seconds))
+        if self._refusal is not None and sent >= self._limited:
+            ended, self._refusal = self._refusal, None
+            if self._adaptive:
+                self._lower(ended)
+        self._accepted += 1
+        self._unused += not waited
+        if self._adaptive and waited and self._refusal is None and self._busy >= self._hold_until:
+            self._rate = min(self._ceiling, self._rate + self._climb)
+            if self._climb != _DOUBLING and self._rate > _STALE * self._began_rate:
+                self._begin(self._busy)
 
-    def limited(self, *, sent: float, now: float) -> bool:
+    def limited(self, *, sent: float, now: float, pause: float = 0.0) -> bool:
         """Record a 429 to a request that was sent at `sent`; return whether it changed the rate.
 
-        A request sent before the last cut, or at the same moment, says nothing about the rate after it.
+        `pause` is what the server asked for, in seconds. A request sent before the last cut, or at the same moment,
+        says nothing about the rate after it.
         """
         self._advance(now)
-        self._filter.refused(self._rate, used=self._used(), again=self._trickle is not None and sent > self._limited)
         if sent <= self._limited:
             return False
-        if self._trickle is not None:
-            self._trickle = min(_TRICKLE, max(_SLOWEST_TRICKLE, 3 / (now - self._refused_since)))
-        elif self._adaptive and self._filter.should_ignore():
+        again = self._refusal is not None
+        self._filter.refused(self._rate, again=again or pause > 0)
+        if self._adaptive and not again and self._ignores(pause):
             return False
-        elif self._filter.start_probe(self._rate):
-            self._rate = _PROBE * min(self._rate, max(1.0, self._accepted_recently() / _RECENT_SECONDS))
-            self._episode, self._accepted = self._busy, 0
-        else:
-            self._trickle = _TRICKLE
-            self._refused_since = now
-            if self._adaptive:
-                self._cut()
         self._limited = now
+        if self._refusal is None:
+            self._refusal = refusal.Refusal(now, self._busy, rate=self._rate, pause=pause, last=self._last_refusal)
+        else:
+            self._refusal.refused_again(now, self._busy)
         return True
 
-    def _classify(self) -> None:
-        """Undo the cut if the 429s turn out to be spurious."""
-        top, probing = self._filter.top, self._filter.probing
-        spurious = self._filter.classify()
-        if spurious:
-            self._rate = max(self._rate, top)
-            self._climb = _FIRST_CLIMB
-            if not probing:
-                self._hold_until = None
-        elif spurious is False and probing:
-            self._hold_until = self._busy + _HOLD_SECONDS
-            self._climb = max(_LAST_CLIMB, self._climb / 2)
+    def _ignores(self, pause: float) -> bool:
+        """Return whether a 429 is spurious; where many are, search for a limit from the beginning."""
+        if not self._filter.should_ignore(unexpected=self._busy < self._hold_until and not pause):
+            return False
+        if self._filter.finds_spurious:
+            self._search()
+        return True
 
-    def _advance(self, now: float) -> float:
-        """Advance the clock; return the seconds since the last reply, or 0 if that was idle time."""
-        seconds, self._at = max(0.0, now - self._at), max(now, self._at)
-        if seconds > max(_IDLE_SECONDS, 2 / self.rate(now)):
-            self._filter.forget_counts()
-            return 0.0
-        self._busy += seconds
-        return seconds
-
-    def _cut(self) -> None:
-        """Set the rate below the limit, as far as it is known."""
-        elapsed = 0.0 if self._hold_until is None else self._busy - self._episode  # the first 429 has none before it
-        self._lower(elapsed)
-        self._hold_until = self._busy + max(_HOLD_SECONDS, min(_LONGEST_HOLD, elapsed))
-        self._episode = self._busy
-        self._accepted = 0
-
-    def _lower(self, elapsed: float) -> None:
-        if self._hold_until is None:
-            self._rate = self._used() * _FIRST_CUT
-        elif self._busy <= self._hold_until:
-            self._rate = _MARGIN * max(self._measured(elapsed), _LARGEST_CUT * self._rate if elapsed < 1 else 0.0)
-            if self._filter.needs_lower_rate:
-                self._rate = min(self._rate, _PROBE * self._filter.top)
+    def _lower(self, ended: refusal.Refusal) -> None:
+        """Set the rate below the limit, as far as it is known, when the server accepts again."""
+        first = self._climb == _DOUBLING
+        elapsed = ended.end(self._busy) - self._began
+        measured = self._accepted >= _ENOUGH
+        exact = measured and ended.was_long(self._busy, self._began)
+        rough = not (first or exact or ended.pause or ended.began < self._hold_until)
+        before = self._rate
+        doubtful = (exact and not first and elapsed < _HOLD) or self._unused > self._accepted / 2
+        if not measured:
+            self._rate = _UNMEASURED * before
         else:
-            self._steady = (0.0, 0.0)
-            self._rate = self._used() * _MARGIN
-            self._climb = max(_LAST_CLIMB, self._climb / 2)
+            limit = self._accepted / max(_EPSILON, elapsed + (0.0 if first else self._saved))
+            lowest = _LARGEST_CUT * before if doubtful else 0.0
+            self._rate = min(before, max(lowest, _MARGIN * ((limit + before) / 2 if rough else limit)))
+        spurious_at = self._filter.classify(self._rate, first=first)
+        if spurious_at is None:
+            self._hold(elapsed, first=first, slower=1 if doubtful else 4 if exact else 1 if first else 2)
+        else:
+            self._rate = max(self._rate, spurious_at)
+            self._search()
+        self._pause = ended.pause
+        self._last_refusal = ended.length(self._busy)
+        if measured or ended.pause:
+            self._begin(self._busy if ended.pause else ended.end(self._busy), saved=min(_SAVED, ended.pause))
 
-    def _measured(self, elapsed: float) -> float:
-        """Return accepted ÷ elapsed between two 429s at a steady rate, smoothed over successive episodes."""
-        if self._accepted < _ENOUGH:
-            return self._rate * _FIRST_CUT
-        accepted, seconds = self._accepted + self._steady[0] / 2, elapsed + self._steady[1] / 2
-        self._steady = (accepted, seconds)
-        return min(self._rate, accepted / max(seconds, _EPSILON))
+    def _hold(self, elapsed: float, *, first: bool, slower: int) -> None:
+        """Keep the rate for about as long as it took to find it, and raise it more slowly afterwards."""
+        self._climb = max(_LAST_CLIMB, (_FIRST_CLIMB if first else self._climb) / slower)
+        seconds = (elapsed if first else max(elapsed, _HOLD)) + _PAUSE_WEIGHT * self._pause
+        self._hold_until = self._busy + min(_LONGEST_HOLD, seconds)
 
-    def _used(self) -> float:
-        """Return the rate that was really used, which is lower if there was not enough to send."""
-        seconds = min(_RECENT_SECONDS, max(_FEWEST_SECONDS, self._busy))
-        return min(self._rate, max(1.0, 1.5 * self._accepted_recently() / seconds))
+    def _search(self) -> None:
+        """Search for a limit from the beginning."""
+        self._climb, self._hold_until = _DOUBLING, 0.0
 
-    def _accepted_recently(self) -> int:
-        while self._recent and self._recent[0] < self._busy - _RECENT_SECONDS:
-            self._recent.popleft()
-        return len(self._recent)
+    def _begin(self, busy: float, *, saved: float = 0.0) -> None:
+        """Begin a measurement."""
+        self._began, self._began_rate = busy, self._rate
+        self._accepted = self._unused = 0
+        self._saved = saved
+
+    def _advance(self, now: float) -> None:
+        """Advance the clock, but not by idle time, in which a server saves up requests."""
+        seconds, self._at = max(0.0, now - self._at), max(now, self._at)
+        if seconds <= max(_IDLE, 2 / self.rate(now)):
+            self._busy += seconds
+        elif self._refusal is None:
+            self._begin(self._busy, saved=_SAVED)

@@ -1,120 +1,118 @@
-"""Tells 429s caused by a rate limit from 429s that would come at any rate.
+"""Tells 429s caused by a rate limit from 429s that would come at any rate, as from a faulty server.
 
 Invariant: pure; decides by the recorded replies alone. Neighbours: `rate_estimator` asks, and lowers the rate.
 """
 
+import dataclasses
+
 # Chosen by simulation (tests/core/test_rate_estimator.py).
-_SLOWER = 0.7  # of the first rate: a limit that refuses less than a third there refuses nothing here
-_FIRST_EVIDENCE = 3  # 429s at the slower rate needed for the first classification,
-_EVIDENCE = 4  # for one during a probe,
-_MOST_EVIDENCE = 16  # and at most, after wrong classifications
-_LEAST_SUSPICION = 4  # unclassified 429s before the rate is lowered on purpose, at first,
-_MOST_SUSPICION = 64  # and at most, while lowering the rate helps
-_FIRST_PROBE_INTERVAL = 10  # ignored 429s between two probes, at first,
-_LONGEST_PROBE_INTERVAL = 80  # and at most
+_SLOWER = 0.7  # of the first rate, and less: a limit that refuses less than a third there refuses nothing here
+_HIGHER = 1.5  # times the first rate: start counting again
+_EVIDENCE = 4  # 429s at a slower rate needed for a classification
 _ALIKE = 3.0  # a share up to so many times smaller at the slower rate counts as equal,
 _OFTENER = 6.0  # and one so many times larger means that the limit has just fallen
-_RARER = 5.0  # times the usual number of requests accepted between two 429s: lowering the rate has helped
-_HIGHER = 1.5  # times the first rate: start counting again
-_LARGEST_SPURIOUS_SHARE = 1 / 3  # of all requests
+_SMALLEST_SHARE = 0.02  # of all requests; fewer may be the regular 429s of a limit that counts in windows,
+_LARGEST_SHARE = 1 / 3  # and more are a limit
 _ALLOWED = 2.0  # times the spurious share is ignored,
 _LARGEST_ALLOWANCE = 6.0  # and up to so many 429s at once
+_STRAY = 0.01  # share of 429s that is ignored at a rate below the limit as measured
+_STRAYS = 3  # such 429s, each on its own, are evidence enough
+
+
+@dataclasses.dataclass(slots=True)
+class _Tally:
+    """The replies at a certain rate."""
+
+    accepted: int = 0
+    refused: int = 0
+
+    @property
+    def share(self) -> float:
+        """Return the share of 429s, never quite 0 or 1, as there may be few replies."""
+        return max(1, self.refused) / (1 + self.refused + self.accepted)
 
 
 class Spurious429Filter:
     """Classifies 429s by the effect of a lower rate.
 
-    Below a real limit, 429s become rare; spurious ones, as from a faulty server, keep their share. (A server with
-    windows refuses one request after another until the window ends; this is never spurious.) Spurious 429s are ignored
-    as long as their share stays about the same. The filter probes a lower rate again if they become more frequent, and
-    after a number of them.
+    Below a real limit 429s stop; spurious ones keep their share. They are ignored for as long as it stays about the
+    same. A server that refuses one request after another counts in windows; that is never spurious.
     """
+
+    _allowance: float
+    _near: _Tally
+    _slower: _Tally
 
     def __init__(self) -> None:
         """Start with the assumption that every 429 is caused by a limit."""
         self._share = 0.0
-        self._gap = 0
-        self._suspicion, self._probe_interval, self._evidence = _LEAST_SUSPICION, _FIRST_PROBE_INTERVAL, _FIRST_EVIDENCE
-        self._allowance = 0.0
-        self.probing = False
+        self._stray_allowance, self._strays = 0.0, 0
         self._begin(0.0)
+
+    @property
+    def finds_spurious(self) -> bool:
+        """Return whether the present 429s are spurious."""
+        return self._share > 0
 
     def accepted(self, rate: float) -> None:
         """Record a request that was accepted at this rate."""
-        self._accepted[self._is_slower(rate)] += 1
-        self._gap += 1
+        self._tally(rate).accepted += 1
         self._allowance = min(_LARGEST_ALLOWANCE, self._allowance + _ALLOWED * self._share)
+        self._stray_allowance = min(1.0, self._stray_allowance + _STRAY)
 
-    def refused(self, rate: float, *, used: float, again: bool) -> None:
-        """Record a 429 at this rate; `again` means that no request was accepted since the last 429."""
-        refused = sum(self._refused)
-        rarer = refused > 1 and self._gap * refused > _RARER * sum(self._accepted)
-        self._gap = 0
-        if rarer:
-            self._suspicion = min(_MOST_SUSPICION, 2 * self._suspicion)
-        if not self._share and (rarer or rate > _HIGHER * self.top):
-            self._begin(used)
-        else:
-            self._refused[self._is_slower(rate)] += 1
-            self._again += again
+    def refused(self, rate: float, *, again: bool) -> None:
+        """Record a 429 at this rate; `again` means that none was accepted since the last, or that a pause is asked."""
+        self._tally(rate).refused += 1
+        self._again += again
 
-    def forget_counts(self) -> None:
-        """Drop the counts after idle time: a real limit, too, then accepts a burst at any rate."""
-        if not self._share:
-            self._begin(0.0)
+    def should_ignore(self, *, unexpected: bool) -> bool:
+        """Return whether the 429 just recorded must not lower the rate; `unexpected` at a rate that was fine so far."""
+        if self._share:
+            self._allowance -= 1
+            if self._allowance < 0:
+                self._share = 0.0
+                self._begin(0.0)
+            return self._share > 0
+        return unexpected and self._is_stray()
 
-    def should_ignore(self) -> bool:
-        """Return whether the 429 just recorded is spurious and must not lower the rate."""
-        if self._allowance < 1 or not (self.probing or self._refused[False] < self._probe_interval):
-            return False
-        self._allowance -= 1
-        return True
+    def classify(self, rate: float, *, first: bool) -> float | None:
+        """Return the rate to go back to if the 429s so far are spurious, else None.
 
-    def start_probe(self, rate: float) -> bool:
-        """Start a probe at a lower rate if 429s were classified as spurious before; return whether it started."""
-        if self.probing:
-            self._conclude(spurious=False, share=0.0)
-        if not self._share:
-            return False
-        self.top, self.probing, self._allowance = rate, True, _LARGEST_ALLOWANCE
-        return True
-
-    @property
-    def needs_lower_rate(self) -> bool:
-        """Return whether a lower rate is needed to classify the 429s."""
-        return self._refused[False] >= self._suspicion and not self._refused[True]
-
-    def classify(self) -> bool | None:
-        """Return whether the 429s at the rate `top` are spurious, or None while there is too little evidence."""
-        before, after = (max(1, r) / (1 + r + a) for r, a in zip(self._refused, self._accepted, strict=True))
-        enough = self._refused[True] >= (_EVIDENCE if self.probing else self._evidence)
-        if not enough and not (self.probing and self._accepted[True] * before > _EVIDENCE * _ALIKE):
+        `rate` is the lowered one; `first` means that no limit was known until now.
+        """
+        if first:
+            self._top = rate
+        elif rate > _HIGHER * self._top:
+            self._begin(rate)
+        if self._share or self._slower.refused < _EVIDENCE:
             return None
-        refused = sum(self._refused)
-        share = refused / (refused + sum(self._accepted))
-        alike = enough and before / _ALIKE <= after and (self.probing or after <= before * _OFTENER)
-        spurious = alike and share <= _LARGEST_SPURIOUS_SHARE and self._again <= refused / 2
-        some_left = self.probing and self._refused[True] > 1 and after * _ALIKE < before
-        self._conclude(spurious=spurious, share=share if spurious else after if some_left else 0.0)
-        return spurious
+        refused = self._near.refused + self._slower.refused
+        share = refused / (refused + self._near.accepted + self._slower.accepted)
+        alike = self._near.share / _ALIKE <= self._slower.share <= self._near.share * _OFTENER
+        if alike and _SMALLEST_SHARE <= share <= _LARGEST_SHARE and self._again <= refused / 2:
+            self._share = share
+            return self._top
+        self._begin(rate)
+        return None
 
-    def _conclude(self, *, spurious: bool, share: float) -> None:
-        if self.probing:
-            self._evidence = _FIRST_EVIDENCE if spurious else min(_MOST_EVIDENCE, 2 * self._evidence)
-            longer = min(_LONGEST_PROBE_INTERVAL, 2 * self._probe_interval)
-            self._probe_interval = longer if spurious else _FIRST_PROBE_INTERVAL
-        if spurious:
-            self._suspicion = _LEAST_SUSPICION
-        self._share = share
-        self._begin(self.top if spurious else 0.0)
+    def _is_stray(self) -> bool:
+        """Return whether such a 429 is rare enough; a real limit refuses again soon."""
+        if self._stray_allowance < 1:
+            self._strays = 0
+            return False
+        self._stray_allowance = 0.0
+        self._strays += 1
+        if self._strays == _STRAYS:
+            self._strays, self._share = 0, _STRAY
+        return True
 
-    def _is_slower(self, rate: float) -> bool:
-        return self.probing if self._share else rate <= _SLOWER * self.top
+    def _tally(self, rate: float) -> _Tally:
+        return self._slower if rate <= _SLOWER * self._top else self._near
 
     def _begin(self, top: float) -> None:
-        self.top = top
-        self.probing = False
+        """Count anew, and compare the rate `top` with slower ones."""
+        self._top = top
         self._again = 0
-        self._allowance = _LARGEST_ALLOWANCE if self._share else 0.0
-        self._accepted = [0, 0]  # at about the rate `top`, and at a lower one
-        self._refused = [0, 0]
+        self._allowance = _LARGEST_ALLOWANCE
+        self._near = _Tally()  # at about the rate `top`
+        self._slower = _Tally()  # and at a slower one

@@ -5,6 +5,7 @@ Invariant: pure; time is passed in, as seconds on any monotonic clock. Neighbour
 """
 
 _EPSILON = 1e-9
+_LATE = 0.004  # seconds by which a timer may be late: the request after it follows sooner, so that none is lost
 
 
 class TokenBucket:
@@ -19,6 +20,8 @@ class TokenBucket:
         self._depth = float(max(1, burst - 1 - burst // 10))
         self._tokens = self._depth
         self._at = now
+        self.even = False
+        """Space requests evenly instead of saving up for a burst: a server may refuse any two that come close."""
 
     def wait(self, now: float, rate: float) -> float:
         """Return the seconds until the next request may be sent; 0 if it may be sent now."""
@@ -39,5 +42,6 @@ class TokenBucket:
         self._tokens = min(self._tokens, 0.0)
 
     def _refill(self, now: float, rate: float) -> None:
-        self._tokens = min(self._depth, self._tokens + (now - self._at) * rate)
+        depth = min(self._depth, 1 + rate * _LATE) if self.even else self._depth
+        self._tokens = min(depth, self._tokens + (now - self._at) * rate)
         self._at = now
