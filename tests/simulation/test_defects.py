@@ -173,7 +173,10 @@ class Lenient:
             return await Nothing().read()
 
     async def peek(self) -> str | None:
-        return await self._source.peek()
+        try:
+            return await self._source.peek()
+        except SourceError:
+            return None
 
 
 class Nothing:
