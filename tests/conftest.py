@@ -7,10 +7,11 @@ tests start; `support.laws` scales the number of examples with the profile.
 
 import os
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import hypothesis
 import pytest
+import structlog
 from hypothesis import database
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -63,3 +64,11 @@ def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:
                 item.add_marker(marker)
         if "postgres" in item.nodeid:
             item.add_marker("real")
+
+
+@pytest.fixture(autouse=True)
+def log_settings() -> Iterator[None]:
+    """Keep a command that a test runs in this process from setting the log of the tests after it."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
