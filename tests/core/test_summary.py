@@ -25,7 +25,7 @@ from worker.core.model.outcomes import (
 from worker.core.model.pauses import Pause
 from worker.core.model.plan import Action, Change, Cost, GuardedPlan, HeldChange
 from worker.core.model.ports import PastRefusals, Stage
-from worker.core.model.problem import Problem
+from worker.core.model.problem import Problem, ProblemCode
 from worker.core.model.report import Report
 from worker.core.model.source_history import ShrunkSource
 from worker.core.monitoring import alerts, humanize, status, summary
@@ -265,6 +265,11 @@ def test_charges_own_request_id_is_given() -> None:
     error = ServerFault("502", status=502, request_id="req_9")
     (item,) = alerts.alerts(present(QUIET, broken=(broken("charge", error),)))
     assert item.request_id == "req_9"
+
+
+def test_a_clock_that_is_not_trusted_is_shown_as_a_broken_part_only() -> None:
+    clock = Problem("clock", "10 minutes apart", code=ProblemCode.CLOCK_NOT_TRUSTED)
+    assert alerts.alerts(present(ended(guarded(problems=[clock])))) == ()
 
 
 def test_the_most_urgent_comes_first() -> None:

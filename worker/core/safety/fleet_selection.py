@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from worker.core.model.actual import Fleet
-from worker.core.model.desired import FleetById, FleetByName, FleetRef
+from worker.core.model.desired import FleetById, FleetRef
 from worker.core.model.errors import UnknownFleet
 from worker.core.model.identifiers import FleetId
 from worker.core.model.plan import Action, Change, GuardedPlan
@@ -36,11 +36,10 @@ def resolve(
 def _resolve(
     reference: FleetRef, managed: Collection[FleetId], known: Mapping[FleetId, Fleet], suggest: Suggest
 ) -> FleetId:
-    match reference:
-        case FleetById(id=fleet):
-            found = [fleet] if fleet in managed else []
-        case FleetByName(name=name):
-            found = [fleet for fleet in managed if fleet in known and known[fleet].name == name]
+    if isinstance(reference, FleetById):
+        found = [reference.id] if reference.id in managed else []
+    else:
+        found = [fleet for fleet in managed if fleet in known and known[fleet].name == reference.name]
     if len(found) == 1:
         return found[0]
     names = [known[fleet].name for fleet in managed if fleet in known]
