@@ -2,12 +2,15 @@
 
 import collections
 
+import pytest
+
 from tests.e2e import conftest
 from worker.sandbox import faults, state
 
 KINDS = ["500", "500_after", "503", "reset_before", "reset_after", "truncated", "html", "gateway_timeout", "html_200"]
 
 
+@pytest.mark.slow
 def test_at_most_three_runs_converge_under_a_tenth_of_every_fault(open_workspace: conftest.Open) -> None:
     """With nine kinds of faults, six requests in ten fail. All of a hundred drivers move, some redundantly."""
     people = state.SandboxState.populate(drivers=120, fleets=3)
