@@ -53,10 +53,10 @@ SIDE_BY_SIDE := --numprocesses auto --dist worksteal
 PYTEST := $(BIN)/python -m pytest $(SIDE_BY_SIDE)
 NOT_UNITS := browser deploy e2e simulation soak
 
-test-fast: $(VENV)/.dev ## run the unit tests with few examples: under 30 seconds
+test-fast: $(VENV)/.dev ## run the unit tests with few examples: about a minute
 	$(PYTEST) --hypothesis-profile fast -m 'not integration and not slow and not real' $(NOT_UNITS:%=--ignore=tests/%)
 
-test: $(VENV)/.dev ## run all tests that need no server, without coverage: under 3 minutes
+test: $(VENV)/.dev ## run all tests that need no server, without coverage: about five minutes
 	$(PYTEST) --hypothesis-profile ci -m 'not slow and not real'
 
 test-all: $(VENV)/.dev ## run every test, with new random examples
