@@ -7,7 +7,6 @@ Neighbours: `main` arms the watchdog, `context` starts it when the work is done.
 import os
 import sys
 import threading
-import time
 
 SECONDS = 3.0
 """How long the interpreter may take to exit by itself."""
@@ -27,7 +26,7 @@ def exit_soon(code: int) -> None:
 
 
 def _exit(code: int) -> None:
-    time.sleep(SECONDS)
+    threading.Event().wait(SECONDS)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
