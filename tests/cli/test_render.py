@@ -14,7 +14,7 @@ from worker.core.model.identifiers import Account, DriverId, FleetId
 from worker.core.model.outcomes import Already, Applied, ChangeResult, Deferred, Refused, Stale, Unknown
 from worker.core.model.people import Person
 from worker.core.model.plan import Action, Change, Cost, GuardedPlan, HeldChange
-from worker.core.model.problem import Problem
+from worker.core.model.problem import Problem, ProblemCode
 from worker.core.model.report import Report, Traffic
 from worker.core.model.source_history import ShrunkSource
 from worker.core.safety import guard
@@ -114,6 +114,15 @@ def test_nothing_to_do_is_in_sync_only_where_everything_was_seen(unsettled: bool
     page = _plan(judged(unsettled=unsettled, problems=problems))
     assert said in page
     assert ("  teams.yaml:1:1: nobody" in page) is unsettled
+
+
+def test_notes_follow_the_problems_and_a_new_journal_matters_only_where_something_is_to_be_done() -> None:
+    new = Problem("journal", "it is new", note=True, code=ProblemCode.JOURNAL_NEW)
+    problems = (Problem("teams.yaml:1:1", "nobody"), Problem("teams.yaml:2:1", "twice", note=True), new)
+    page = click.unstyle(_plan(judged(ATTACH, problems=problems)))
+    expected = "Problems\n  teams.yaml:1:1: nobody\n\nNotes\n  teams.yaml:2:1: twice\n  journal: it is new\n\nPlan: "
+    assert expected in page
+    assert "it is new" not in _plan(judged(problems=problems))
 
 
 def test_every_outcome_that_is_not_done_is_told_with_what_support_asks_for() -> None:

@@ -138,9 +138,9 @@ def test_with_fleets_the_changes_of_others_are_left_out_of_plan_and_run(open_wor
     workspace.write({vans: drivers[1:], taxis: drivers[2:]})
     plan = workspace.run("plan", "--json", "--fleet", "Lyon taxis").document
     assert {change["fleet"] for change in plan["changes"]} == {taxis}
-    assert [problem["where"] for problem in plan["problems"]] == ["--fleet"]
+    assert [problem["code"] for problem in plan["problems"]] == ["fleets_left_out", "journal_new"]
     both = workspace.run("plan", "--json", "--fleet", "Lyon taxis", "--fleet", vans).document
-    assert len(both["changes"]) == 3 and both["problems"] == []
+    assert len(both["changes"]) == 3 and [problem["code"] for problem in both["problems"]] == ["journal_new"]
     ended = workspace.run("once", "--fleet", "Lyon taxis")
     assert ended.code == 0 and "  --fleet: 1 change of another fleet is left out\n" in ended.stdout
     assert {(action, fleet) for action, _, fleet in workspace.changed()} == {("attach", taxis)}

@@ -83,7 +83,8 @@ def test_ssosync_one_renamed_address_keeps_nobody_else_waiting(workspace: confte
     newcomer = next(driver for driver in workspace.people.drivers if driver not in members[fleet])
     workspace.write({**members, fleet: [*members[fleet][1:], "renamed@example.com", newcomer]})
     ended = workspace.run("once", "--json")
-    [problem] = ended.document["plan"]["problems"]
+    problem, new = ended.document["plan"]["problems"]
+    assert new["code"] == "journal_new"
     assert ended.code == 4
     assert "renamed@example.com" in problem["message"] and problem["where"].startswith("membership.yaml:")
     assert sorted((action, where) for action, _, where in workspace.changed()) == [("attach", fleet), ("detach", other)]

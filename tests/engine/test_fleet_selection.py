@@ -35,7 +35,8 @@ async def test_only_that_fleet_is_changed_and_a_second_run_has_nothing_to_do() -
     assert (report.result, outcomes(report)) == (RunResult.CONVERGED, {(A, DEPOT, "applied")})
     assert depot.fleets_of(A) == {VANS, DEPOT} and depot.fleets_of(D) == {NORTH}
     assert report.guarded is not None
-    [note] = report.guarded.problems
+    note, new = report.guarded.problems
+    assert new.code == "journal_new"
     assert (note.where, note.message, note.note) == ("--fleet", "3 changes of other fleets are left out", True)
     assert [change.fleet for change in report.guarded.changes] == [DEPOT]
     assert report.guarded.cost.requests == 2

@@ -6,6 +6,7 @@ from tests.engine import accounts
 from tests.support import doubles, harness
 from tests.support.harness import BASE, DEPOT, NORTH, VANS
 from worker.core.model.identifiers import Account, FleetId
+from worker.core.model.plan import GuardedPlan
 from worker.core.model.ports import JournalOwner
 from worker.core.model.report import Report
 
@@ -81,3 +82,27 @@ async def test_one_fleet_that_still_exists_is_enough() -> None:
     account_harness = harness.Harness(accounts.account())
     await account_harness.memory.claim(OURS, fleets={GONE: "Vans", NORTH: "North"}, managed=())
     assert (await account_harness.reconcile(accounts.WANTED)).exit_code == 0
+
+
+def _says_new(plan: GuardedPlan | None) -> bool:
+    return plan is not None and "journal_new" in {problem.code for problem in plan.problems if problem.note}
+
+
+async def test_plan_and_report_note_that_the_journal_is_new_until_a_run_has_used_it() -> None:
+    account_harness = harness.Harness(accounts.account())
+    source = doubles.Source(accounts.WANTED)
+    assert _says_new((await account_harness.new_plan_builder(source).build()).guarded)
+    assert _says_new((await account_harness.new_plan_builder(source).build()).guarded), "a plan records nothing"
+    first = await account_harness.reconcile(accounts.WANTED)
+    assert _says_new(first.guarded)
+    assert first.exit_code == 0
+    assert not _says_new((await account_harness.reconcile(accounts.WANTED)).guarded)
+    assert not _says_new((await account_harness.new_plan_builder(source).build()).guarded)
+
+
+async def test_applying_a_saved_plan_says_whether_the_journal_is_new_now_not_when_it_was_made() -> None:
+    account_harness = harness.Harness(accounts.account())
+    saved = (await account_harness.new_plan_builder(doubles.Source(accounts.WANTED)).build()).guarded
+    applied = await account_harness.new_reconciler().apply(saved)
+    assert (applied.exit_code, _says_new(applied.guarded)) == (0, True)
+    assert not _says_new((await account_harness.new_reconciler().apply(saved)).guarded)

@@ -57,7 +57,7 @@ async def test_a_dry_run_says_so_and_remembers_nothing() -> None:
     account_harness = harness.Harness(harness.state_of(BOTH))
     await account_harness.new_plan_builder(doubles.Source(BOTH)).build()
     only = await account_harness.new_plan_builder(doubles.Source({VANS: [A, B]})).build()
-    assert only.guarded.problems == ()
+    assert [problem.code for problem in only.guarded.problems] == ["journal_new"]
     assert (await account_harness.reconcile(BOTH)).exit_code == 0
     shrunk = await account_harness.new_plan_builder(doubles.Source({VANS: [A, B]})).build()
     assert shrunk.guarded.unsettled

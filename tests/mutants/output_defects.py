@@ -93,4 +93,11 @@ DEFECTS = (
         "if waiting is not None:",
         ("tests/e2e/test_audit.py",),
     ),
+    Defect(
+        "a journal that counts as known before any run used it",
+        "worker/engine/ownership.py",
+        "self._is_new = owner is None",
+        "self._is_new = False",
+        ("tests/engine/test_ownership.py",),
+    ),
 )

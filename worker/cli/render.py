@@ -6,7 +6,7 @@ Neighbours: `core.model.serialization` writes the same as JSON.
 
 import itertools
 import types
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import click
 
@@ -68,7 +68,7 @@ def _plan(plan_result: plan_builder.PlanResult, *, rate: float, how_to_approve: 
     lines = [
         *_by_fleet(guarded.changes, names),
         *_held(guarded, names, how_to_approve=how_to_approve),
-        *_problems(guarded.problems, names),
+        *_problems(guarded.relevant_problems, names),
         total,
     ]
     if guarded.changes:
@@ -196,10 +196,13 @@ def kind(held: Iterable[HeldChange]) -> tuple[str, str]:
     return ("change", "changes") if any(_attaches(each.change) for each in held) else ("detach", "detaches")
 
 
-def _problems(problems: Iterable[Problem], names: _Names) -> Iterator[str]:
-    lines = [f"  {names.annotate(str(problem))}" for problem in problems]
-    if lines:
-        yield from (click.style("Problems", fg="yellow", bold=True), *lines, "")
+def _problems(problems: Collection[Problem], names: _Names) -> Iterator[str]:
+    """Yield the problems, and below them the notes, which need no action."""
+    titles = {False: click.style("Problems", fg="yellow", bold=True), True: click.style("Notes", bold=True)}
+    for is_note, title in titles.items():
+        lines = [f"  {names.annotate(str(problem))}" for problem in problems if problem.note is is_note]
+        if lines:
+            yield from (title, *lines, "")
 
 
 def _failures(results: Iterable[ChangeResult], names: _Names) -> Iterator[str]:

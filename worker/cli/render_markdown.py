@@ -96,14 +96,13 @@ def _place(where: str) -> str:
 
 
 def _problems(guarded: GuardedPlan, names: _Names) -> Iterator[_Part]:
-    problems = guarded.problems
-    if not problems:
-        return
-    rows = tuple(
-        f"- {_place(problem.where)} {names.annotate(problem.message)}\n" for problem in problems[:_MOST_PROBLEMS]
-    )
-    more = len(problems) - len(rows)
-    yield _Part("### Problems\n\n", rows, f"- … and {more} more\n" if more else "")
+    for title, is_note in (("Problems", False), ("Notes", True)):
+        problems = [problem for problem in guarded.problems if problem.note is is_note]
+        shown = problems[:_MOST_PROBLEMS]
+        more = len(problems) - len(shown)
+        if problems:
+            rows = tuple(f"- {_place(problem.where)} {names.annotate(problem.message)}\n" for problem in shown)
+            yield _Part(f"### {title}\n\n", rows, f"- … and {more} more\n" if more else "")
 
 
 def _held(guarded: GuardedPlan, names: _Names) -> Iterator[_Part]:

@@ -6,14 +6,22 @@ Neighbours: `plan_builder` asks this around each reading, `reconciler` records t
 """
 
 import types
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from worker.core.model.actual import Actual
 from worker.core.model.errors import ForeignJournal
 from worker.core.model.identifiers import Account, FleetId
 from worker.core.model.people import clean
 from worker.core.model.ports import Journal
+from worker.core.model.problem import Problem, ProblemCode
 from worker.engine import reader
+
+_NEW_JOURNAL = Problem(
+    "journal",
+    "it is new, so the limits of the guard count from now on",
+    note=True,
+    code=ProblemCode.JOURNAL_NEW,
+)
 
 
 class Ownership:
@@ -27,15 +35,22 @@ class Ownership:
         self._journal = journal
         self._reader = account_reader
         self._adopt = adopt
+        self._is_new = False
 
     async def check_account(self) -> None:
         """Raise errors.ForeignJournal if base URL or mode are not those of the journal's account."""
         owner = (await self._journal.owner()).account
+        self._is_new = owner is None
         if owner is not None and owner != self._account and not self._adopt:
             raise ForeignJournal(
                 f"the journal belongs to the account at {owner.base_url} ({owner.mode}), and this run is for"
                 f" {self._account.base_url} ({self._account.mode})"
             )
+
+    def with_notes(self, problems: Iterable[Problem]) -> tuple[Problem, ...]:
+        """Return the problems of a plan, sorted, and last a note if no run had used the journal by `check_account`."""
+        others = sorted(each for each in problems if each.code is not ProblemCode.JOURNAL_NEW)
+        return (*others, _NEW_JOURNAL) if self._is_new else tuple(others)
 
     async def check_fleets(self, actual: Actual) -> None:
         """Raise errors.ForeignJournal if the journal knows fleets, and none of them exists for this key.

@@ -249,6 +249,7 @@ class PlanBuilder:
             approved=decision.approved,
             approval=decision.approval,
             shrunk=decision.shrunk,
+            problems=self.ownership.with_notes(saved.problems),
             concerned=plan.concerned,
             recent=past.recent.of(plan.members).counts(),
             people={**saved.people, **{each: actual.people[each].cleaned for each in drivers}},
@@ -290,8 +291,8 @@ class PlanBuilder:
         grace, managed = await self._plan_changes(desired, actual, judged, resolutions=resolutions)
         unclear = unclear_writes.sort_out(open_intents, frozenset(grace.plan.changes))
         in_force = await self._journal.pauses(now=judged.earliest)
-        problems = sorted({*grace.plan.problems, *unclear.problems, *pauses.notes(in_force)})
-        plan = dataclasses.replace(grace.plan, problems=tuple(problems))
+        problems = {*grace.plan.problems, *unclear.problems, *pauses.notes(in_force)}
+        plan = dataclasses.replace(grace.plan, problems=self.ownership.with_notes(problems))
         records = await self._journal.source_records()
         past = await self._memory.history(plan, resolutions=resolutions, records=records, now=judged.earliest)
         approvals = await self._memory.approvals(judged, approved)

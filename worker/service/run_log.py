@@ -38,7 +38,7 @@ class RunLog:
 
     def ended(self, finished: Report, *, trigger: str) -> None:
         """Log the end of a run with its counts, and the problems that are new."""
-        problems = frozenset((*(finished.guarded.problems if finished.guarded else ()), *finished.problems))
+        problems = frozenset((*(finished.guarded.relevant_problems if finished.guarded else ()), *finished.problems))
         if finished.guarded is not None:
             for problem in sorted(problems - self._known):
                 level = logging.INFO if problem.note else logging.WARNING

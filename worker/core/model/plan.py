@@ -13,7 +13,7 @@ from worker.core.model.desired import Mode, Origin, SourceRevision
 from worker.core.model.identifiers import Account, DriverId, FleetId, Membership, Resolutions
 from worker.core.model.people import Person, mentioned
 from worker.core.model.plan_digest import held_digest
-from worker.core.model.problem import Problem
+from worker.core.model.problem import Problem, ProblemCode
 from worker.core.model.source_history import ShrunkSource, SourceSize
 
 
@@ -200,6 +200,13 @@ class GuardedPlan:
         """Return the names of drivers and fleets by id, sorted by id."""
         shown: dict[str, str] = {driver: person.shown for driver, person in self.people.items()}
         return dict(sorted((id, name) for id, name in (shown | {**self.fleet_names}).items() if name))
+
+    @property
+    def relevant_problems(self) -> tuple[Problem, ...]:
+        """Return the problems, without the note on a new journal where nothing is to be done."""
+        if self.changes or self.needs_approval:
+            return self.problems
+        return tuple(problem for problem in self.problems if problem.code is not ProblemCode.JOURNAL_NEW)
 
     @property
     def needs_approval(self) -> bool:

@@ -26,6 +26,7 @@ class ProblemCode(enum.StrEnum):
     DETACH_DELAYED = "detach_delayed"
     NOT_UNDONE = "not_undone"
     PAUSED = "paused"
+    JOURNAL_NEW = "journal_new"
     UNCLEAR_WRITE = "unclear_write"
     NOT_READ_BACK = "not_read_back"
     NOT_CONVERGING = "not_converging"
