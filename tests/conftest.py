@@ -27,6 +27,7 @@ MARKERS = {
     "e2e/": "integration",
     "examples/": "real",
     "engine/test_faults.py": "integration",
+    "engine/test_limit_req_real.py": "real",
     "journal/test_crashes.py": "integration",
     "journal/test_migrations.py": "integration",
     "journal/test_sqlite.py": "integration",

@@ -1,8 +1,6 @@
 """Decoding: every reply is a value or an error of our tree, and nothing is guessed."""
 
 import contextlib
-import datetime
-import email.utils
 import json
 from typing import Any
 
@@ -166,63 +164,10 @@ def test_only_a_valid_request_id_is_used(headers: dict[str, str], body: str | No
 # --- Retry-After ------------------------------------------------------------------------------------------
 
 
-def _date(seconds: float) -> str:
-    return email.utils.format_datetime(clocks.NOON + datetime.timedelta(seconds=seconds), usegmt=True)
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        ("0", 0.0),
-        ("1", 1.0),
-        (" 120 ", 120.0),
-        ("2.5", 2.5),
-        ("-1", None),
-        ("-0.5", None),
-        ("+5", None),
-        ("1e3", None),
-        ("nan", None),
-        ("inf", None),
-        ("soon", None),
-        ("", None),
-        ("1, 2", None),
-        ("5 seconds", None),
-        (_date(90), 90.0),
-        (_date(-90), 0.0),
-        ("Tue, 01 Dec 2026 12:00:30 GMT", 30.0),
-        ("Tuesday, 01-Dec-26 12:00:30 GMT", 30.0),
-        ("Tue, 01 Dec 2026 13:00:30 +0100", 30.0),
-        ("Tue, 99 Dec 2026 12:00:30 GMT", None),
-        ("Mon, 01 Jan " + "9" * 30 + " 00:00:00 GMT", None),
-        ("Mon, 1 Jan 2024 00:00:00 +999999999999999", None),
-    ],
-)
-def test_retry_after_is_seconds_a_date_or_ignored(text: str, seconds: float | None) -> None:
-    assert codec.retry_after({"retry-after": text}, now=clocks.NOON) == seconds
-
-
-def test_without_retry_after_there_is_no_pause() -> None:
-    assert codec.retry_after({}, now=clocks.NOON) is None
-
-
-def test_a_date_is_compared_with_the_servers_own_date() -> None:
-    """The machine's clock may be an hour off; the distance between the answer's two dates is not."""
-    headers = {"date": _date(3600), "retry-after": _date(3607)}
-    assert codec.retry_after(headers, now=clocks.NOON) == 7.0
-    assert codec.retry_after({**headers, "date": "garbage"}, now=clocks.NOON) == 3607.0
-
-
 def test_a_429_carries_its_pause() -> None:
     error = _failure(429, _shown("rate_limit_exceeded"), {"retry-after": "3"})
     assert isinstance(error, RateLimited)
     assert error.retry_after == 3.0
-
-
-@LAW
-@hypothesis.given(st.text(max_size=60) | st.from_regex(r"[A-Z][a-z]{2}, \d+ [A-Z][a-z]{2} \d+ \d+:\d+:\d+ [+-]\d+"))
-def test_any_retry_after_is_seconds_or_none(text: str) -> None:
-    seconds = codec.retry_after({"retry-after": text, "date": text}, now=clocks.NOON)
-    assert seconds is None or seconds >= 0
 
 
 # --- Objects ----------------------------------------------------------------------------------------------

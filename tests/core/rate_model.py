@@ -133,6 +133,7 @@ class Client:
     latency: tuple[float, float] = (0.002, 0.006)
     adaptive: bool = True
     retry_after: float = 0.0  # that every 429 asks for
+    late: float = 0.0001  # seconds by which a timer is late, at most
     seed: int = 1
 
 
@@ -213,7 +214,7 @@ class _Simulation:
             self._now, _, event = heapq.heappop(self._events)
             event()
         else:
-            self._now += wait + 1e-4 * self._chance.random()  # a timer is never early
+            self._now += wait + self._client.late * self._chance.random()  # a timer is never early
 
     def _wait(self) -> float:
         return max(self._closed_until - self._now, self._bucket.wait(self._now, self._estimate.rate(self._now)))

@@ -209,7 +209,7 @@ DEFECTS = (
     ),
     Defect(
         "a date without a zone, compared with one that has one",
-        "worker/charge/codec.py",
+        "worker/charge/pause_headers.py",
         "return moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)",
         "return moment",
         ("tests/charge/test_retry_after_dates.py",),

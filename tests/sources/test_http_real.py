@@ -1,53 +1,33 @@
 """Documents from nginx over TLS, with an authority and a password of our own."""
 
-import contextlib
-import os
 import pathlib
-import shutil
-import socket
-import subprocess
-import time
 from collections.abc import Iterator
 
 import anyio
 import pytest
 import trustme
 
+from tests.support import nginx_server
 from worker.core.model.errors import SourceError
 from worker.service import source_factory
 from worker.settings import loader
 from worker.sources import document_source
 
-NGINX = shutil.which("nginx") or "/usr/sbin/nginx"
 CSV = "driver,fleet\n" + "".join(f"driver-{number}@example.com,Paris\n" for number in range(2000))
-PATIENT = 60.0
-
-CONFIGURATION = """daemon off; pid {folder}/pid; error_log stderr; worker_processes 1;
-{user}
-events {{}}
-http {{
-  access_log off; default_type application/octet-stream;
-  types {{ text/csv csv; text/html html; }}
-  client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/f;
-  uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
-  server {{
-    listen 127.0.0.1:{port} ssl; ssl_certificate {folder}/chain.pem; ssl_certificate_key {folder}/key.pem;
-    root {folder}/www; gzip on; gzip_types text/csv; gzip_min_length 1;
+TLS = " ssl; ssl_certificate {folder}/chain.pem; ssl_certificate_key {folder}/key.pem"
+SERVER = """
+    types {{ text/csv csv; text/html html; }}
+    gzip on; gzip_types text/csv; gzip_min_length 1;
     location / {{ auth_basic "HR"; auth_basic_user_file {folder}/users; }}
     location /login/ {{ try_files /login.html =404; }}
-    location /moved/ {{ return 302 https://localhost:{port}/people.csv; }}
-  }}
-}}
+    location /moved/ {{ return 302 https://localhost:$server_port/people.csv; }}
 """
 
 
 @pytest.fixture(scope="module")
 def nginx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, pathlib.Path]]:
     """Serve a folder on a free port of loopback; yield the address and the folder of the settings."""
-    if not pathlib.Path(NGINX).exists():
-        if os.environ.get("FLEET_SYNC_TEST_TOOLS") == "required":
-            pytest.fail("nginx is not installed")
-        pytest.skip("nginx is not installed")
+    nginx_server.require()
     folder = tmp_path_factory.mktemp("nginx")
     authority = trustme.CA()
     certificate = authority.issue_cert("127.0.0.1")
@@ -61,25 +41,9 @@ def nginx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, pathl
     (folder / "www").mkdir()
     (folder / "www" / "people.csv").write_text(CSV)
     (folder / "www" / "login.html").write_text("<!doctype html><title>Sign in</title>")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    user = "user root;" if os.geteuid() == 0 else ""
-    (folder / "nginx.conf").write_text(CONFIGURATION.format(folder=folder, port=port, user=user))
-    with subprocess.Popen([NGINX, "-p", str(folder), "-c", str(folder / "nginx.conf")]) as server:
-        try:
-            _wait(port, server)
-            yield f"https://127.0.0.1:{port}", folder
-        finally:
-            server.terminate()
-
-
-def _wait(port: int, server: "subprocess.Popen[bytes]") -> None:
-    deadline = time.monotonic() + PATIENT
-    while time.monotonic() < deadline:
-        assert server.poll() is None, "nginx does not start"
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
-            return
-    pytest.fail("nginx does not listen")
+    tls, server = TLS.format(folder=folder), SERVER.format(folder=folder)
+    with nginx_server.running(folder, server=server, tls=tls) as port:
+        yield f"https://127.0.0.1:{port}", folder
 
 
 def source(nginx: tuple[str, pathlib.Path], path: str = "/people.csv", **given: str) -> document_source.DocumentSource:

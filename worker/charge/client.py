@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from worker.charge import codec, pages, transport
+from worker.charge import codec, pages, pause_headers, transport
 from worker.core.model.actual import Driver, Fleet, StatedTime
 from worker.core.model.errors import KeyChanged, RequestRefused, Unreachable
 from worker.core.model.identifiers import DriverId, FleetId, IntentKey
@@ -135,7 +135,7 @@ class Client:
 
     def _note_time(self, reply: transport.Reply, asked: float) -> None:
         """Keep the time that a reply states, if it states one. It was stated between the request and now."""
-        if (time_stated := codec.http_date(reply.headers.get("date", ""))) is not None:
+        if (time_stated := pause_headers.http_date(reply.headers.get("date", ""))) is not None:
             self._stated_times.append(StatedTime(time_stated, (asked + self._clock.uptime()) / 2))
 
     def _cursor(self, url: str | None) -> Cursor | None:

@@ -7,13 +7,13 @@ Neighbours: `transport` delivers the bytes, `pages` reads listings with these ob
 
 import dataclasses
 import datetime
-import email.utils
 import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
 
+from worker.charge import pause_headers
 from worker.core.model.actual import Driver, Fleet
 from worker.core.model.errors import (
     ChargeError,
@@ -190,22 +190,12 @@ def failure(status: int, headers: Mapping[str, str], body: bytes, *, now: dateti
     if status == 401:
         return KeyRejected(message, code=_line(described.code or "", 64), status=status, request_id=request)
     if status == 429:
-        pause = retry_after(headers, now=now)
+        pause = pause_headers.requested_pause(headers, now=now)
         return RateLimited(message, retry_after=pause, code=code, request_id=request)
     if 300 <= status < 400:
         return ForeignOrigin(f"{status}: a redirect was not followed", status=status)
     kind = StillProcessing if code.startswith("idempotency") else _kind(status)
     return kind(message, status=status, code=code, request_id=request)
-
-
-def retry_after(headers: Mapping[str, str], *, now: datetime.datetime) -> float | None:
-    """Return the seconds that `Retry-After` asks for; a date is compared with the reply's own `Date`, or with `now`."""
-    text = headers.get("retry-after", "").strip()
-    if re.fullmatch(r"\d{1,9}(\.\d+)?", text):
-        return float(text)
-    if (until := http_date(text)) is None:
-        return None
-    return max(0.0, (until - (http_date(headers.get("date", "")) or now)).total_seconds())
 
 
 def _text(entry: Any) -> str:
@@ -234,12 +224,3 @@ def _error_object(body: bytes) -> _ErrorObject:
 def _line(text: str, longest: int) -> str:
     """Return text as one printable line, without a key that the server may have quoted."""
     return "".join(letter if letter.isprintable() else " " for letter in redact(text)[:longest])
-
-
-def http_date(text: str) -> datetime.datetime | None:
-    """Return the moment that a header such as `Date` names, or None if it is no date."""
-    try:
-        moment = email.utils.parsedate_to_datetime(text)
-    except (ValueError, OverflowError):
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)

@@ -15,6 +15,8 @@ _DOUBLING = math.log(2) / 0.1  # more for each request accepted: the rate double
 _FIRST_CLIMB = 0.4  # the same afterwards, which is the fraction by which the rate rises each second,
 _LAST_CLIMB = 0.07  # and in the end
 _MARGIN = 0.95  # of the limit, as measured
+_AT_ONCE = 0.75  # of the way from the average of a climb to its end, where the server accepts again at once,
+_WINDOWED = 0.5  # and where it has ever refused twice in a row
 _ENOUGH = 8  # accepted requests needed for a measurement
 _UNMEASURED = 0.8  # of the rate, where there were fewer
 _LARGEST_CUT = 0.6  # of the rate, where it was measured for less than a second, or mostly not used
@@ -33,8 +35,8 @@ class RateEstimator:
     The rate doubles every 100 ms until the first 429. After each 429 it becomes slightly lower than the limit, which is
     the accepted requests ÷ the time since the 429 before. Then it is held for as long as that time, so that 429s become
     rarer and rarer, and after that it climbs, more slowly each time. Where the rate was climbing, requests ÷ time is
-    the average of the climb, and the limit is taken to be halfway to the rate at the 429: a server that saves up
-    nothing refuses above the limit at once, another one later.
+    the average of the climb, and the limit is between this and the rate at the 429: a server that saves up nothing
+    refuses above the limit at once, another one later.
 
     Idle time and the pauses that a server asks for do not count.
     """
@@ -50,6 +52,7 @@ class RateEstimator:
         self._refusal: refusal.Refusal | None = None
         self._last_refusal = 0.0
         self._pause = 0.0
+        self._windowed = False
         self._limited = -math.inf
         self._at = -math.inf
         self._busy = 0.0  # seconds without idle time: the clock of all fields but `_at` and `_limited`
@@ -114,6 +117,7 @@ class RateEstimator:
         measured = self._accepted >= _ENOUGH
         exact = measured and ended.was_long(self._busy, self._began)
         rough = not (first or exact or ended.pause or ended.began < self._hold_until)
+        self._windowed = self._windowed or ended.windowed
         before = self._rate
         doubtful = (exact and not first and elapsed < _HOLD) or self._unused > self._accepted / 2
         if not measured:
@@ -121,7 +125,9 @@ class RateEstimator:
         else:
             limit = self._accepted / max(_EPSILON, elapsed + (0.0 if first else self._saved))
             lowest = _LARGEST_CUT * before if doubtful else 0.0
-            self._rate = min(before, max(lowest, _MARGIN * ((limit + before) / 2 if rough else limit)))
+            if rough:
+                limit += (_WINDOWED if self._windowed else _AT_ONCE) * (before - limit)
+            self._rate = min(before, max(lowest, _MARGIN * limit))
         spurious_at = self._filter.classify(self._rate, first=first)
         if spurious_at is None:
             self._hold(elapsed, first=first, slower=1 if doubtful else 4 if exact else 1 if first else 2)
