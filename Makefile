@@ -122,11 +122,12 @@ bench-short: $(VENV)/.dev ## run the benchmarks with fewer rounds and smaller nu
 # `make lock UPGRADE=--upgrade` takes new releases; without it, only packages that pyproject.toml changed move.
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' $(UPGRADE)
+EXTRAS := --extra object --extra postgres --extra sftp
 
 lock: $(VENV)/.dev ## resolve requirements/ again (UPGRADE=--upgrade for new releases)
-	$(LOCK) pyproject.toml --extra postgres -o requirements/runtime.txt
+	$(LOCK) pyproject.toml $(EXTRAS) -o requirements/runtime.txt
 	$(LOCK) --group build -c requirements/runtime.txt -o requirements/build.txt
-	$(LOCK) pyproject.toml --extra postgres --group dev -c requirements/runtime.txt -c requirements/build.txt -o requirements/dev.txt
+	$(LOCK) pyproject.toml $(EXTRAS) --group dev -c requirements/runtime.txt -c requirements/build.txt -o requirements/dev.txt
 	! grep -nE '://|file:|(^| )/|^ *-[^-]' requirements/*.txt # neither an address nor a path
 
 pictures: $(VENV)/.dev ## draw the pictures of the README again, with Chromium

@@ -1,8 +1,8 @@
 """`python -m tests.mutants [--random N] [NAME…]`: plant each defect in a copy, and check that the tests catch it.
 
 Invariant: the working tree is never touched; a defect that no test catches makes the exit code 1. Neighbours:
-`defects`, `former_survivors`, `guard_defects`, `output_defects`, `people_defects`, `source_defects`, `stranding` and
-`surroundings` list the defects, `copies` makes the copy, `generated` makes up defects of its own.
+`defects`, `former_survivors`, `guard_defects`, `kind_defects`, `output_defects`, `people_defects`, `source_defects`,
+`stranding` and `surroundings` list the defects, `copies` makes the copy, `generated` makes up defects of its own.
 """
 
 import random
@@ -17,6 +17,7 @@ from tests.mutants import (
     defects,
     former_survivors,
     guard_defects,
+    kind_defects,
     output_defects,
     people_defects,
     source_defects,
@@ -28,6 +29,7 @@ DEFECTS = (
     *defects.DEFECTS,
     *former_survivors.DEFECTS,
     *guard_defects.DEFECTS,
+    *kind_defects.DEFECTS,
     *output_defects.DEFECTS,
     *people_defects.DEFECTS,
     *source_defects.DEFECTS,

@@ -1,6 +1,6 @@
 """Defects of the sources: what would be read although it is not whole, or left out without a word.
 
-Invariant: as in `defects`. Neighbours: `defects` and `former_survivors` have the others; `__main__` plants all.
+Invariant: as in `defects`. Neighbours: `kind_defects` has those of single kinds; `__main__` plants all.
 """
 
 from tests.mutants.defects import Defect
@@ -10,26 +10,12 @@ TABLES = ("tests/sources/test_table_reader.py",)
 PROOFS = ("tests/sources/test_completeness.py",)
 POLLING = ("tests/service/test_source_polling.py",)
 WORKBOOKS = ("tests/sources/test_xlsx_format.py",)
-
-COMMANDS = ("tests/sources/test_command_source.py",)
-GIT = ("tests/sources/test_git_source.py",)
-SQL = ("tests/sources/test_sql_source.py",)
-HTTP = ("tests/sources/test_http_source.py",)
-
-_PROCESSES = "worker/sources/processes.py"
-_COMMAND = "worker/sources/command_source.py"
-_HTTP_SOURCE = "worker/sources/http_source.py"
-_HTTP_BODY = "worker/sources/http_body.py"
-
 IGNORED = ("tests/core/test_ignored_drivers.py",)
 _IGNORED = "worker/core/planning/ignored_drivers.py"
-
 LOCAL_DATES = ("tests/core/test_local_dates.py",)
 _LOCAL_DATES = "worker/core/planning/local_dates.py"
-
 SHRINKAGE = ("tests/core/test_source_shrinkage.py",)
 SHRINKING = ("tests/engine/test_source_shrinkage.py",)
-
 _SHRINKAGE = "worker/core/safety/source_shrinkage.py"
 _FILE_SOURCE = "worker/sources/file_source.py"
 _TABLE_READER = "worker/sources/table_reader.py"
@@ -182,153 +168,6 @@ DEFECTS = (
         "for listing in listings:",
         "for listing in listings[:1]:",
         FILES,
-    ),
-    Defect(
-        "believing a body that ends with the connection",
-        _HTTP_BODY,
-        "if not is_chunked and not length:",
-        "if False:",
-        HTTP,
-    ),
-    Defect(
-        "believing half of a gzip stream",
-        _HTTP_BODY,
-        "if not member.eof:",
-        "if False:",
-        HTTP,
-    ),
-    Defect(
-        "believing a part of the document",
-        _HTTP_SOURCE,
-        "if status != 200 and 200 <= status < 400:",
-        "if False:",
-        HTTP,
-    ),
-    Defect(
-        "sending a login to another origin",
-        _HTTP_SOURCE,
-        "if not ours:",
-        "if False:",
-        HTTP,
-    ),
-    Defect(
-        "taking a page to log in for a document",
-        _HTTP_BODY,
-        'raise fetching.failure(name, _LOGIN_PAGE, code="source_unauthorized")\n    return body',
-        "pass\n    return body",
-        HTTP,
-    ),
-    Defect(
-        "missing a change within the second of the reply",
-        _HTTP_SOURCE,
-        "modified < sent:",
-        "modified <= sent:",
-        HTTP,
-    ),
-    Defect(
-        "waiting for a slow reply for ever",
-        _HTTP_SOURCE,
-        "with anyio.fail_after(self._endpoint.timeout):",
-        "with anyio.CancelScope():",
-        HTTP,
-    ),
-    Defect(
-        "believing the output of a command that failed",
-        _COMMAND,
-        "if ended.code != 0:",
-        "if False:",
-        COMMANDS,
-    ),
-    Defect(
-        "leaving a grandchild of a command behind",
-        _PROCESSES,
-        "os.killpg(process.pid, signal.SIGKILL)",
-        "process.kill()",
-        COMMANDS,
-    ),
-    Defect(
-        "leaving a command behind that is cancelled while it starts",
-        _PROCESSES,
-        "    with anyio.CancelScope(shield=True):\n        process = await anyio.open_process(",
-        "    with anyio.CancelScope():\n        process = await anyio.open_process(",
-        COMMANDS,
-    ),
-    Defect(
-        "waiting for what a command left behind",
-        _PROCESSES,
-        "    await process.wait()\n    _kill(process)",
-        "    await process.wait()",
-        COMMANDS,
-    ),
-    Defect(
-        "giving the key to a command",
-        _PROCESSES,
-        "if not name.startswith(_SECRET_VARIABLES) and KEY_PREFIX not in text",
-        "if KEY_PREFIX not in text",
-        COMMANDS,
-    ),
-    Defect(
-        "collecting the output of a command without bound",
-        _PROCESSES,
-        "            if len(self.stdout) > self._most:\n                _kill(process)\n                return\n",
-        "",
-        COMMANDS,
-    ),
-    Defect(
-        "reading rows of several moments",
-        "worker/sources/sql_sqlite.py",
-        '            self._raw.execute("BEGIN")\n',
-        "",
-        SQL,
-    ),
-    Defect(
-        "letting a query write",
-        "worker/sources/sql_sqlite.py",
-        "?mode=ro",
-        "?mode=rw",
-        SQL,
-    ),
-    Defect(
-        "leaving a query that was cancelled running",
-        "worker/sources/sql_source.py",
-        "await to_thread.run_sync(session.interrupt, abandon_on_cancel=True)",
-        "pass",
-        SQL,
-    ),
-    Defect(
-        "reading numbers that have several spellings",
-        "worker/sources/sql_source.py",
-        "case int() | decimal.Decimal()",
-        "case int() | float() | decimal.Decimal()",
-        SQL,
-    ),
-    Defect(
-        "reading a rewritten history",
-        "worker/sources/git_source.py",
-        'if before and not await git.succeeds("merge-base", "--is-ancestor", before, commit):',
-        "if False:",
-        GIT,
-    ),
-    Defect(
-        "forgetting the commit that was read last",
-        "worker/sources/git_source.py",
-        'await git.run("update-ref", _READ, commit)',
-        "pass",
-        GIT,
-    ),
-    Defect(
-        "leaving out a folder in a repository",
-        "worker/sources/git_source.py",
-        'if mode not in ("100644", "100755"):\n                raise self.failure(',
-        'if mode not in ("100644", "100755"):\n                continue\n                raise self.failure(',
-        GIT,
-    ),
-    Defect(
-        "sending a token to any address",
-        "worker/sources/git_source.py",
-        'f"http.{repository.url}.extraHeader"',
-        '"http.extraHeader"',
-        GIT,
     ),
     Defect(
         "importing a plugin that is not named",

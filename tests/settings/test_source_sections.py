@@ -16,6 +16,7 @@ from worker.sources import (
     http_login,
     http_source,
     row_mapping,
+    sftp_source,
     sql_source,
 )
 
@@ -78,8 +79,8 @@ def test_the_sections_are_optional(load: conftest.Load) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        (f"{SOURCE}kind = 'ldap'\n", '3:8: sources.kind: write "file", "http", "command", "sql" or "git"'),
-        (f"{SOURCE}kind = 3\n", '3:8: sources.kind: write "file", "http", "command", "sql" or "git"'),
+        (f"{SOURCE}kind = 'ldap'\n", '3:8: sources.kind: write "file", "http", "sftp", "command", "sql" or "git"'),
+        (f"{SOURCE}kind = 3\n", '3:8: sources.kind: write "file", "http", "sftp", "command", "sql" or "git"'),
         (f"{SOURCE}{SOURCE}", "two sources have the same name or address: set the name of one of them"),
         (f"{SOURCE}name = 'a'\n{SOURCE}name = 'a'\n", "two sources have the same name or address"),
         (f"{SOURCE}include = '*.csv'\n", '3:11: sources.include: write a list, like ["…", "…"]'),
@@ -203,6 +204,68 @@ env = {{LANG = "C.UTF-8"}}
     ],
 )
 def test_mistakes_of_a_command_source_are_refused(text: str, problem: str, refused: conftest.Refused) -> None:
+    (found,) = refused(text, sources="")
+    assert problem in found
+
+
+SFTP = """[[sources]]
+kind = "sftp"
+host = "sftp.example.com"
+username = "fleet-sync"
+path = "out/people_*.csv"
+known_hosts_file = "known_hosts"
+"""
+WITH_KEY = f'{SFTP}key_file = "key"\n'
+
+
+def test_every_key_of_an_sftp_source_is_read(load: conftest.Load, tmp_path: pathlib.Path) -> None:
+    text = f"""{SFTP}port = 2222
+password_file = "password"
+settle_seconds = 10
+timeout_seconds = 5
+[sources.completeness]
+manifest = "{{path}}.json"
+"""
+    (source,) = source_factory.create(load(text, sources=""))
+    assert (source.kind, source.name) == ("sftp", "sftp://sftp.example.com/out/people_*.csv")
+    assert isinstance(source.fetcher, sftp_source.SftpFetcher)
+    assert source.fetcher.server == sftp_source.Server(
+        "sftp.example.com",
+        2222,
+        "fleet-sync",
+        tmp_path / "known_hosts",
+        tmp_path / "password",
+        "password_file",
+    )
+    assert source.fetcher.upload == sftp_source.Upload("out/people_*.csv", "{path}.json", 10, 5)
+    test_schema.validator("settings").validate(tomllib.loads(text))
+
+
+def test_an_sftp_source_waits_for_uploads_by_default(load: conftest.Load, tmp_path: pathlib.Path) -> None:
+    (source,) = source_factory.create(load(WITH_KEY, sources=""))
+    assert isinstance(source.fetcher, sftp_source.SftpFetcher)
+    assert source.fetcher.upload.settle_seconds == 60
+    assert (source.fetcher.server.secret_file, source.fetcher.server.login) == (tmp_path / "key", "key_file")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (SFTP, "set key_file or password_file, and not both"),
+        (f'{WITH_KEY}password_file = "p"\n', "set key_file or password_file, and not both"),
+        (WITH_KEY.replace('host = "sftp.example.com"\n', ""), 'sources.host is missing: write host = "sftp.example.'),
+        (WITH_KEY.replace('username = "fleet-sync"\n', ""), 'sources.username is missing: write username = "fleet-'),
+        (WITH_KEY.replace('known_hosts_file = "known_hosts"\n', ""), "sources.known_hosts_file is missing: write know"),
+        (WITH_KEY.replace('"known_hosts"', '""'), "sources.known_hosts_file: write a path"),
+        (WITH_KEY.replace("sftp.example", "-oProxyCommand=x"), "write the name of a host, or its address"),
+        (WITH_KEY.replace('"fleet-sync"', '""'), "write a name of printable characters"),
+        (WITH_KEY.replace("people_*.csv", ""), "write the path of a file, such as out/people.csv"),
+        (WITH_KEY.replace("out/", "o*t/"), "write a pattern for the name only"),
+        (f"{WITH_KEY}port = 70000\n", "sources.port: write a number not greater than 65535"),
+        (f"{WITH_KEY}settle_seconds = -1\n", "sources.settle_seconds: write a number not less than 0"),
+    ],
+)
+def test_mistakes_of_an_sftp_source_are_refused(text: str, problem: str, refused: conftest.Refused) -> None:
     (found,) = refused(text, sources="")
     assert problem in found
 

@@ -3,15 +3,16 @@
 import contextlib
 import http.server
 import json
+import os
 import pathlib
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
 
-from tests.sources import git_repositories
+from tests.sources import git_repositories, sftp_servers
 from worker.core.model.errors import SettingsError
 from worker.core.model.ports import Source
 from worker.service import source_factory
@@ -143,6 +144,52 @@ class TestHttp(BuiltIn):
     def origin(self, tmp_path: pathlib.Path) -> Iterator[contract.Origin]:
         with HttpOrigin.serving(tmp_path) as origin:
             yield origin
+
+
+class SftpOrigin(contract.Origin):
+    """A server with a password. It ends the connection at odd cuts, and sends less than it promised at others."""
+
+    cuts = 6
+    secrets = (SECRET,)
+
+    def __init__(self, server: sftp_servers.Server, folder: pathlib.Path) -> None:
+        (folder / "password").write_text(SECRET)
+        (folder / "known_hosts").write_text(server.known_hosts)
+        self.keys = {
+            "host": "127.0.0.1",
+            "port": server.port,
+            "username": sftp_servers.USER,
+            "path": "people_*.json",
+            "password_file": "password",
+            "known_hosts_file": "known_hosts",
+        }
+        self._server = server
+        self._published = 0
+
+    async def publish(self, memberships: contract.Memberships) -> None:
+        self._server.faults.most = None
+        self._published += 1
+        path = self._server.folder / "people_1.json"
+        path.write_bytes(document(memberships))
+        os.utime(path, (self._published, self._published))
+
+    async def cut(self, place: int) -> None:
+        length = (self._server.folder / "people_1.json").stat().st_size
+        self._server.faults.most = length * place // self.cuts
+        self._server.faults.is_rude = place % 2 == 1
+
+    async def stall(self) -> None:
+        self._server.faults.is_stalled = True
+
+
+class TestSftp(BuiltIn):
+    name = "sftp"
+
+    @pytest.fixture
+    async def origin(self, tmp_path: pathlib.Path, anyio_backend: str) -> AsyncIterator[contract.Origin]:
+        (tmp_path / "served").mkdir()
+        async with sftp_servers.serving(tmp_path / "served", SECRET) as server:
+            yield SftpOrigin(server, tmp_path)
 
 
 class CommandOrigin(contract.Origin):

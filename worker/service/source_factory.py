@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import worker
 from worker.journal import address as addresses
 from worker.service import network
-from worker.settings import model, source_kinds, source_sections, time_zones
+from worker.settings import model, network_kinds, source_kinds, source_sections, time_zones
 from worker.sources import (
     command_source,
     completeness,
@@ -24,6 +24,7 @@ from worker.sources import (
     http_source,
     plugin,
     row_mapping,
+    sftp_source,
     sql_source,
 )
 
@@ -48,8 +49,10 @@ def _fetcher(source: source_kinds.Source, settings: model.Settings) -> fetching.
     match source:
         case source_kinds.FileSource():
             return _file_fetcher(source, settings)
-        case source_kinds.HttpSource():
+        case network_kinds.HttpSource():
             return _http_fetcher(source, settings)
+        case network_kinds.SftpSource():
+            return _sftp_fetcher(source, settings)
         case source_kinds.CommandSource():
             command = command_source.Command(
                 source.run, settings.resolve_path("."), source.peek, source.timeout_seconds, source.env
@@ -59,7 +62,7 @@ def _fetcher(source: source_kinds.Source, settings: model.Settings) -> fetching.
             folder = settings.resolve_path(".")
             database = sql_source.Database(folder / source.url_file, folder, source.statement_timeout_seconds)
             return sql_source.SqlFetcher(database, source.query, source.revision_query, source.title)
-        case source_kinds.GitSource():
+        case network_kinds.GitSource():
             return git_source.GitFetcher(_repository(source, settings), source.title)
         case source_kinds.PluginSource():
             context = plugin.Context(source.title, settings.resolve_path("."), _USER_AGENT, network.ssl_context)
@@ -77,7 +80,7 @@ def _file_fetcher(source: source_kinds.FileSource, settings: model.Settings) -> 
     return file_source.FileFetcher(settings.resolve_path(source.path), source.path, selection)
 
 
-def _http_fetcher(source: source_kinds.HttpSource, settings: model.Settings) -> fetching.Fetcher:
+def _http_fetcher(source: network_kinds.HttpSource, settings: model.Settings) -> fetching.Fetcher:
     login = http_login.Login(
         source.username,
         _path(settings, source.password_file),
@@ -95,7 +98,20 @@ def _http_fetcher(source: source_kinds.HttpSource, settings: model.Settings) -> 
     return http_source.HttpFetcher(endpoint, source.title)
 
 
-def _repository(source: source_kinds.GitSource, settings: model.Settings) -> git_source.Repository:
+def _sftp_fetcher(source: network_kinds.SftpSource, settings: model.Settings) -> fetching.Fetcher:
+    server = sftp_source.Server(
+        source.host,
+        source.port,
+        source.username,
+        settings.resolve_path(source.known_hosts_file),
+        settings.resolve_path(source.password_file or source.key_file),
+        "password_file" if source.password_file else "key_file",
+    )
+    upload = sftp_source.Upload(source.path, _manifest(source), source.settle_seconds, source.timeout_seconds)
+    return sftp_source.SftpFetcher(server, upload, source.title)
+
+
+def _repository(source: network_kinds.GitSource, settings: model.Settings) -> git_source.Repository:
     journal = addresses.parse(settings.journal_url).path
     return git_source.Repository(
         source.url,
@@ -110,7 +126,7 @@ def _repository(source: source_kinds.GitSource, settings: model.Settings) -> git
     )
 
 
-def _ssl_context(source: source_kinds.HttpSource, settings: model.Settings) -> ssl.SSLContext | None:
+def _ssl_context(source: network_kinds.HttpSource, settings: model.Settings) -> ssl.SSLContext | None:
     if not source.url.startswith("https:"):
         return None
     path = _path(settings, source.ca_file)

@@ -1,11 +1,11 @@
 """The kinds of sources: the keys that each has of its own.
 
-Invariant: a mistake is reported for the kind that the source names, and for no other. Neighbours: `source_sections` has
-the keys that all kinds share; `service.source_factory` makes the sources.
+Invariant: a mistake is reported for the kind that the source names, and for no other. Neighbours: `network_kinds` has
+the kinds that talk to another machine, `source_sections` the keys that all kinds share; `service.source_factory` makes
+the sources.
 """
 
 import pathlib
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -13,22 +13,10 @@ import pydantic
 import pydantic_core
 
 from worker.core.model.secret import KEY_PREFIX
-from worker.settings import source_sections, urls
+from worker.settings import network_kinds, source_sections
 from worker.sources import plugin
 
 _Argv = Annotated[tuple[str, ...], pydantic.Field(strict=False)]
-
-
-def _user(name: str) -> str:
-    if ":" in name:
-        raise ValueError("write a user without a colon, which would end the user's name")
-    return name
-
-
-def _ref(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._/-]*", name) or ".." in name or name.endswith((".lock", "/", ".")):
-        raise ValueError("write the name of a branch or tag, such as main")
-    return name
 
 
 class FileSource(source_sections.DocumentSource):
@@ -57,47 +45,6 @@ class FileSource(source_sections.DocumentSource):
         return self.path
 
 
-class HttpSource(source_sections.DocumentSource):
-    """A document at an https address."""
-
-    kind: Literal["http"] = pydantic.Field(description="Kind of source.")
-    url: Annotated[str, pydantic.AfterValidator(urls.document)] = pydantic.Field(
-        description="Address of the document. Plain http only for loopback addresses."
-    )
-    username: Annotated[str, pydantic.AfterValidator(_user)] = pydantic.Field(
-        default="", description="User for basic authentication."
-    )
-    password_file: str = pydantic.Field(default="", description="File with the password of the user.")
-    token_file: str = pydantic.Field(default="", description="File with a token that is sent as bearer token.")
-    headers_file: str = pydantic.Field(
-        default="", description="File with further header lines, such as X-Api-Key: and a key."
-    )
-    ca_file: str = pydantic.Field(
-        default="", description="File with certificates of authorities to trust in addition to the well-known ones."
-    )
-    proxy_url: Annotated[str, pydantic.AfterValidator(urls.proxy)] = pydantic.Field(
-        default="", description="HTTP proxy to reach the address through, with CONNECT; empty for none."
-    )
-    timeout_seconds: float = pydantic.Field(
-        default=60, gt=0, le=3600, description="Deadline of one request, from connecting to the last byte."
-    )
-
-    @pydantic.model_validator(mode="after")
-    def _one_login(self) -> "HttpSource":
-        if bool(self.username) != bool(self.password_file):
-            raise ValueError("username and password_file belong together: set both, or neither")
-        if self.password_file and self.token_file:
-            raise ValueError("password_file and token_file are both sent as Authorization: keep one of the two")
-        if self.proxy_url and self.url.startswith("http:"):
-            raise ValueError("a proxy would see and could change plain http: write an https url")
-        return self
-
-    @property
-    def address(self) -> str:
-        """Return the address without its query, which may contain a secret."""
-        return self.url.partition("?")[0]
-
-
 class CommandSource(source_sections.DocumentSource):
     """What a command prints."""
 
@@ -109,8 +56,8 @@ class CommandSource(source_sections.DocumentSource):
         default=(),
         description="A quick command that prints a revision: a text that changes whenever the document does.",
     )
-    timeout_seconds: float = pydantic.Field(
-        default=60, gt=0, le=3600, description="How long a command may take; its processes are killed then."
+    timeout_seconds: source_sections.Timeout = pydantic.Field(
+        default=60, description="How long a command may take; its processes are killed then."
     )
     env: Mapping[str, str] = pydantic.Field(
         default={}, description='Variables to add to the environment, as in {LANG = "C.UTF-8"}. Never a Charge key.'
@@ -128,9 +75,8 @@ class CommandSource(source_sections.DocumentSource):
 
     @pydantic.model_validator(mode="after")
     def _provable(self) -> "CommandSource":
-        checks = self.completeness
-        if checks and (checks.manifest or checks.max_age_hours is not None):
-            raise ValueError("a command's output has no file beside it and no age: use a trailer or min_rows")
+        why = "a command's output has no file beside it and no age: use a trailer or min_rows"
+        source_sections.refuse_checks(self.completeness, ("manifest", "max_age_hours"), why)
         return self
 
     @property
@@ -152,17 +98,16 @@ class SqlSource(source_sections.DocumentSource):
     revision_query: str = pydantic.Field(
         default="", description="A quick SELECT whose result changes whenever the rows do."
     )
-    statement_timeout_seconds: float = pydantic.Field(
-        default=60, gt=0, le=3600, description="How long a query may take with all of its rows."
+    statement_timeout_seconds: source_sections.Timeout = pydantic.Field(
+        default=60, description="How long a query may take with all of its rows."
     )
 
     @pydantic.model_validator(mode="after")
     def _no_document(self) -> "SqlSource":
         if (self.format, self.delimiter, self.encoding) != ("auto", "auto", "auto"):
             raise ValueError("rows of a database have neither format, delimiter nor encoding: remove them")
-        checks = self.completeness
-        if checks and (checks.manifest or checks.trailer or checks.max_age_hours is not None):
-            raise ValueError("a query has no manifest, trailer or age; its transaction proves that it is complete")
+        why = "a query has no manifest, trailer or age; its transaction proves that it is complete"
+        source_sections.refuse_checks(self.completeness, ("manifest", "trailer", "max_age_hours"), why)
         return self
 
     @property
@@ -171,49 +116,13 @@ class SqlSource(source_sections.DocumentSource):
         return self.url_file
 
 
-class GitSource(source_sections.DocumentSource):
-    """A document, or a folder of them, in a Git repository."""
-
-    kind: Literal["git"] = pydantic.Field(description="Kind of source.")
-    url: Annotated[str, pydantic.AfterValidator(urls.repository)] = pydantic.Field(
-        description="Address of the repository: https://…, ssh://…, user@host:path, or file:///…"
-    )
-    ref: Annotated[str, pydantic.AfterValidator(_ref)] = pydantic.Field(
-        default="HEAD", description="Branch or tag; HEAD is the repository's default branch."
-    )
-    path: str = pydantic.Field(min_length=1, description="Path of a document in the repository, or of a folder.")
-    key_file: str = pydantic.Field(default="", description="File with a private key for ssh.")
-    token_file: str = pydantic.Field(default="", description="File with a token for https.")
-    require_descendant: bool = pydantic.Field(
-        default=True, description="Whether a commit that does not descend from the last one that was read is an error."
-    )
-    timeout_seconds: float = pydantic.Field(
-        default=60, gt=0, le=3600, description="How long each call of git may take; it is killed then."
-    )
-
-    @pydantic.model_validator(mode="after")
-    def _fitting_login(self) -> "GitSource":
-        if self.token_file and not self.url.startswith("https:"):
-            raise ValueError("a token is for https: write an https url, or a key_file for ssh")
-        if self.key_file and self.url.startswith(("http:", "https:", "file:")):
-            raise ValueError("a key is for ssh: write an ssh url, or a token_file for https")
-        checks = self.completeness
-        if checks and (checks.manifest or checks.max_age_hours is not None):
-            raise ValueError("a commit has neither manifest nor age; that it is a commit proves that it is complete")
-        return self
-
-    @property
-    def address(self) -> str:
-        """Return the address with the path in the repository."""
-        return f"{self.url}//{self.path.strip('/')}"
-
-
 KINDS: Mapping[str, type[source_sections.DocumentSource]] = {
     "file": FileSource,
-    "http": HttpSource,
+    "http": network_kinds.HttpSource,
+    "sftp": network_kinds.SftpSource,
     "command": CommandSource,
     "sql": SqlSource,
-    "git": GitSource,
+    "git": network_kinds.GitSource,
 }
 """The class of each built-in kind of source."""
 
@@ -267,6 +176,13 @@ def _by_kind(source: Any, _: pydantic.ValidatorFunctionWrapHandler, info: pydant
 
 
 Source = Annotated[
-    FileSource | HttpSource | CommandSource | SqlSource | GitSource | PluginSource, pydantic.WrapValidator(_by_kind)
+    FileSource
+    | network_kinds.HttpSource
+    | network_kinds.SftpSource
+    | CommandSource
+    | SqlSource
+    | network_kinds.GitSource
+    | PluginSource,
+    pydantic.WrapValidator(_by_kind),
 ]
 """One source, of the kind that its key `kind` names: a built-in one, or one of the `kinds` in the context."""

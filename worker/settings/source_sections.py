@@ -4,9 +4,10 @@ Invariant: whatever contradicts itself is refused here, before a source is read.
 sections, `source_kinds` the kinds of sources; `worker.sources` reads them.
 """
 
+import abc
 import codecs
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import pydantic
@@ -55,6 +56,9 @@ def _fleet(reference: str) -> str:
 
 
 Values = Annotated[tuple[str, ...], pydantic.Field(strict=False)]
+
+Timeout = Annotated[float, pydantic.Field(gt=0, le=3600)]
+"""Seconds within which something has to end."""
 
 
 class Rows(section.Section):
@@ -157,9 +161,9 @@ class DocumentSource(section.Section):
     )
 
     @property
+    @abc.abstractmethod
     def address(self) -> str:
         """Return where the source is, without anything secret."""
-        raise NotImplementedError
 
     @property
     def title(self) -> str:
@@ -173,6 +177,12 @@ class DocumentSource(section.Section):
         if self.fleets is None and self.rows is not None and "other_fleets" in self.rows.model_fields_set:
             raise ValueError("other_fleets needs [sources.fleets]: without it, every row names its fleet by id or name")
         return self
+
+
+def refuse_checks(checks: Completeness | None, names: Sequence[str], why: str) -> None:
+    """Raise ValueError with `why` if one of these checks is demanded."""
+    if checks and any(getattr(checks, name) not in ("", None) for name in names):
+        raise ValueError(why)
 
 
 SUBSECTIONS: Mapping[str, type[section.Section]] = {"rows": Rows, "completeness": Completeness}
