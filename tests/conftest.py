@@ -34,6 +34,7 @@ MARKERS = {
     "journal/test_unusable.py": "integration",
     "simulation/": "integration",
     "sources/test_http_real.py": "real",
+    "sources/test_object_real.py": "real",
     "sources/test_sftp_real.py": "real",
 }
 """The marker of every test whose path below this folder begins so. PostgreSQL's are marked by their parameter."""

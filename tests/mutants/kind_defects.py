@@ -9,6 +9,7 @@ COMMANDS = ("tests/sources/test_command_source.py",)
 GIT = ("tests/sources/test_git_source.py",)
 SQL = ("tests/sources/test_sql_source.py",)
 HTTP = ("tests/sources/test_http_source.py",)
+OBJECT = ("tests/sources/test_object_source.py",)
 SFTP = ("tests/sources/test_sftp_source.py",)
 SFTP_LOGIN = ("tests/sources/test_sftp_connection.py",)
 _PROCESSES = "worker/sources/processes.py"
@@ -206,5 +207,26 @@ DEFECTS = (
         '{"known_hosts": known_hosts, "password"',
         '{"known_hosts": None, "password"',
         SFTP_LOGIN,
+    ),
+    Defect(
+        "taking a part of an object for all of it",
+        "worker/sources/object_source.py",
+        "if len(data) != head.size:",
+        "if len(data) > head.size:",
+        OBJECT,
+    ),
+    Defect(
+        "not retrying a store that answers with an error at first",
+        "worker/sources/object_store.py",
+        '"max_retries": _RETRIES,',
+        '"max_retries": 0,',
+        OBJECT,
+    ),
+    Defect(
+        "not noticing a new manifest of an object",
+        "worker/sources/object_source.py",
+        "keys = [self.bucket.key, self._beside()] if self.manifest else",
+        "keys =",
+        OBJECT,
     ),
 )

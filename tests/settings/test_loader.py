@@ -138,7 +138,7 @@ def test_an_invalid_value_is_refused_with_what_to_write(text: str, problem: str,
         ("[[sources]]\npath = ''", "2:8: sources.path: write a path"),
         (
             "[[sources]]\npath = 'a'\nkind = 'ldap'",
-            '3:8: sources.kind: write "file", "http", "sftp", "command"',
+            '3:8: sources.kind: write "file", "http", "sftp", "object", "command"',
         ),
         ("[[sources]]\npath = 'a'\n[[sources]]\npaht = 'b'\npath = 'b'", '4:1: unknown key "paht" in sources'),
         ("sources = ['a']", "1:12: sources is a section: write a line [[sources]]"),

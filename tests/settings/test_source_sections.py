@@ -15,6 +15,7 @@ from worker.sources import (
     git_source,
     http_login,
     http_source,
+    object_source,
     row_mapping,
     sftp_source,
     sql_source,
@@ -79,8 +80,11 @@ def test_the_sections_are_optional(load: conftest.Load) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        (f"{SOURCE}kind = 'ldap'\n", '3:8: sources.kind: write "file", "http", "sftp", "command", "sql" or "git"'),
-        (f"{SOURCE}kind = 3\n", '3:8: sources.kind: write "file", "http", "sftp", "command", "sql" or "git"'),
+        (
+            f"{SOURCE}kind = 'ldap'\n",
+            '3:8: sources.kind: write "file", "http", "sftp", "object", "command", "sql" or "git"',
+        ),
+        (f"{SOURCE}kind = 3\n", '3:8: sources.kind: write "file", "http", "sftp", "object", "command", "sql" or "git"'),
         (f"{SOURCE}{SOURCE}", "two sources have the same name or address: set the name of one of them"),
         (f"{SOURCE}name = 'a'\n{SOURCE}name = 'a'\n", "two sources have the same name or address"),
         (f"{SOURCE}include = '*.csv'\n", '3:11: sources.include: write a list, like ["…", "…"]'),
@@ -266,6 +270,67 @@ def test_an_sftp_source_waits_for_uploads_by_default(load: conftest.Load, tmp_pa
     ],
 )
 def test_mistakes_of_an_sftp_source_are_refused(text: str, problem: str, refused: conftest.Refused) -> None:
+    (found,) = refused(text, sources="")
+    assert problem in found
+
+
+OBJECT = '[[sources]]\nkind = "object"\nurl = "s3://people/hr/out.csv"\n'
+
+
+def test_every_key_of_an_object_source_is_read(load: conftest.Load, tmp_path: pathlib.Path) -> None:
+    text = f"""{OBJECT}region = "eu-west-1"
+endpoint = "https://minio.example.com/"
+access_key_id = "id"
+secret_file = "secret"
+timeout_seconds = 5
+[sources.completeness]
+manifest = "{{path}}.json"
+"""
+    (source,) = source_factory.create(load(text, sources=""))
+    assert (source.kind, source.name) == ("object", "s3://people/hr/out.csv")
+    assert source.fetcher == object_source.ObjectFetcher(
+        object_source.Bucket(
+            "s3",
+            "people",
+            "hr/out.csv",
+            region="eu-west-1",
+            endpoint="https://minio.example.com",
+            access_key_id="id",
+            secret_file=tmp_path / "secret",
+            timeout=5,
+        ),
+        "s3://people/hr/out.csv",
+        "{path}.json",
+    )
+    test_schema.validator("settings").validate(tomllib.loads(text))
+
+
+@pytest.mark.parametrize("scheme", ["s3", "gs", "az"])
+def test_the_credentials_of_the_machine_are_enough(
+    scheme: object_source.Scheme, load: conftest.Load, tmp_path: pathlib.Path
+) -> None:
+    (source,) = source_factory.create(load(OBJECT.replace("s3:", f"{scheme}:"), sources=""))
+    assert isinstance(source.fetcher, object_source.ObjectFetcher)
+    assert source.fetcher.bucket == object_source.Bucket(scheme, "people", "hr/out.csv")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (OBJECT.replace("s3:", "https:"), "write it like s3://bucket/hr/people.csv"),
+        (OBJECT.replace("hr/out.csv", ""), "write it like s3://bucket/hr/people.csv"),
+        (OBJECT.replace("out.csv", ""), "write it like s3://bucket/hr/people.csv"),
+        (OBJECT.replace("people/", "key:secret@people/"), "write it like s3://bucket/hr/people.csv"),
+        (OBJECT.replace("out.csv", "out.csv?versionId=1"), "write it like s3://bucket/hr/people.csv"),
+        (f'{OBJECT}endpoint = "http://minio.example.com"\n', "plain http can be read and changed on its way"),
+        (f'{OBJECT}access_key_id = "id"\n', "access_key_id and secret_file belong together"),
+        (f'{OBJECT}secret_file = "secret"\n', "access_key_id and secret_file belong together"),
+        (f'{OBJECT.replace("s3:", "gs:")}access_key_id = "id"\n', "the file of a service account also names it"),
+        (f'{OBJECT.replace("s3:", "az:")}secret_file = "s"\n', "set access_key_id to the name of the account"),
+        (f'{OBJECT.replace("s3:", "gs:")}region = "eu"\n', "only buckets in S3 have a region"),
+    ],
+)
+def test_mistakes_of_an_object_source_are_refused(text: str, problem: str, refused: conftest.Refused) -> None:
     (found,) = refused(text, sources="")
     assert problem in found
 

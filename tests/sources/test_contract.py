@@ -110,6 +110,8 @@ class HttpOrigin(contract.Origin):
             def do_GET(self) -> None:
                 origin.answer(self)
 
+            do_HEAD = do_GET
+
             def log_message(self, *_: object) -> None:
                 pass
 
@@ -143,6 +145,42 @@ class TestHttp(BuiltIn):
     @pytest.fixture
     def origin(self, tmp_path: pathlib.Path) -> Iterator[contract.Origin]:
         with HttpOrigin.serving(tmp_path) as origin:
+            yield origin
+
+
+class ObjectOrigin(HttpOrigin):
+    """A store that speaks the protocol of S3. It does not resume transfers, so a cut is final."""
+
+    cuts = 3
+
+    def __init__(self, url: str, folder: pathlib.Path) -> None:
+        super().__init__(url, folder)
+        self.keys = {
+            "url": "s3://hr/people.json",
+            "region": "eu-west-1",
+            "endpoint": url,
+            "access_key_id": "hr",
+            "secret_file": "password",
+        }
+
+    def answer(self, request: http.server.BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.send_header("ETag", f'"{hash(self.body)}"')
+        request.send_header("Last-Modified", "Sun, 01 Mar 2026 00:00:00 GMT")
+        request.send_header("Content-Length", str(len(self.body)))
+        request.end_headers()
+        if self.stalled.is_set():
+            self.stopped.wait()
+        if request.command == "GET":
+            request.wfile.write(self.body[: self.length])
+
+
+class TestObject(BuiltIn):
+    name = "object"
+
+    @pytest.fixture
+    def origin(self, tmp_path: pathlib.Path) -> Iterator[contract.Origin]:
+        with ObjectOrigin.serving(tmp_path) as origin:
             yield origin
 
 

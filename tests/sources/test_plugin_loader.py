@@ -96,8 +96,8 @@ class TestPlugins:
     ) -> None:
         (problem,) = problems(tmp_path, BADGES)
         assert problem == (
-            'fleet-sync.toml:2:8: sources.kind: write "file", "http", "sftp", "command", "sql" or "git", or name the '
-            "plugin that adds it in plugins"
+            'fleet-sync.toml:2:8: sources.kind: write "file", "http", "sftp", "object", "command", "sql" or "git", or '
+            "name the plugin that adds it in plugins"
         )
         assert {offer.kind for offer in plugin_loader.offers()} >= {"badges", "gone"}
         assert "acme_badges" not in sys.modules

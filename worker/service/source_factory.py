@@ -22,6 +22,7 @@ from worker.sources import (
     git_source,
     http_login,
     http_source,
+    object_source,
     plugin,
     row_mapping,
     sftp_source,
@@ -49,10 +50,6 @@ def _fetcher(source: source_kinds.Source, settings: model.Settings) -> fetching.
     match source:
         case source_kinds.FileSource():
             return _file_fetcher(source, settings)
-        case network_kinds.HttpSource():
-            return _http_fetcher(source, settings)
-        case network_kinds.SftpSource():
-            return _sftp_fetcher(source, settings)
         case source_kinds.CommandSource():
             command = command_source.Command(
                 source.run, settings.resolve_path("."), source.peek, source.timeout_seconds, source.env
@@ -62,11 +59,23 @@ def _fetcher(source: source_kinds.Source, settings: model.Settings) -> fetching.
             folder = settings.resolve_path(".")
             database = sql_source.Database(folder / source.url_file, folder, source.statement_timeout_seconds)
             return sql_source.SqlFetcher(database, source.query, source.revision_query, source.title)
-        case network_kinds.GitSource():
-            return git_source.GitFetcher(_repository(source, settings), source.title)
         case source_kinds.PluginSource():
             context = plugin.Context(source.title, settings.resolve_path("."), _USER_AGENT, network.ssl_context)
             return source.plugin_kind.create(source, context)
+        case _:
+            return _network_fetcher(source, settings)
+
+
+def _network_fetcher(source: network_kinds.Source, settings: model.Settings) -> fetching.Fetcher:
+    match source:
+        case network_kinds.HttpSource():
+            return _http_fetcher(source, settings)
+        case network_kinds.SftpSource():
+            return _sftp_fetcher(source, settings)
+        case network_kinds.ObjectSource():
+            return object_source.ObjectFetcher(_bucket(source, settings), source.title, _manifest(source))
+        case network_kinds.GitSource():
+            return git_source.GitFetcher(_repository(source, settings), source.title)
 
 
 def _file_fetcher(source: source_kinds.FileSource, settings: model.Settings) -> fetching.Fetcher:
@@ -109,6 +118,20 @@ def _sftp_fetcher(source: network_kinds.SftpSource, settings: model.Settings) ->
     )
     upload = sftp_source.Upload(source.path, _manifest(source), source.settle_seconds, source.timeout_seconds)
     return sftp_source.SftpFetcher(server, upload, source.title)
+
+
+def _bucket(source: network_kinds.ObjectSource, settings: model.Settings) -> object_source.Bucket:
+    scheme, bucket, key = object_source.parts(source.url)
+    return object_source.Bucket(
+        scheme,
+        bucket,
+        key,
+        region=source.region,
+        endpoint=source.endpoint,
+        access_key_id=source.access_key_id,
+        secret_file=_path(settings, source.secret_file),
+        timeout=source.timeout_seconds,
+    )
 
 
 def _repository(source: network_kinds.GitSource, settings: model.Settings) -> git_source.Repository:

@@ -122,6 +122,48 @@ class SftpSource(source_sections.DocumentSource):
         return f"sftp://{self.host}/{self.path.lstrip('/')}"
 
 
+class ObjectSource(source_sections.DocumentSource):
+    """An object in S3, Google Cloud Storage or Azure, or in a store that speaks the protocol of one of them."""
+
+    kind: Literal["object"] = pydantic.Field(description="Kind of source.")
+    url: Annotated[str, pydantic.AfterValidator(urls.bucket)] = pydantic.Field(
+        description="Address of the object: s3://bucket/key, gs://bucket/key or az://container/key."
+    )
+    region: str = pydantic.Field(default="", description="Region of the bucket, in S3. Empty: that of the environment.")
+    endpoint: Annotated[str, pydantic.AfterValidator(urls.store)] = pydantic.Field(
+        default="", description="Address of the store, if it is not the provider's own."
+    )
+    access_key_id: str = pydantic.Field(
+        default="", description="Id of the access key in S3, name of the account in Azure."
+    )
+    secret_file: str = pydantic.Field(
+        default="",
+        description="File with the secret of the access key in S3, the key of the account in Azure, the JSON of a "
+        "service account in Google Cloud. Empty: the credentials of the environment or of the machine.",
+    )
+    timeout_seconds: source_sections.Timeout = pydantic.Field(
+        default=60, description="Deadline of one reading, from connecting to the last byte."
+    )
+
+    @pydantic.model_validator(mode="after")
+    def _whole_login(self) -> "ObjectSource":
+        scheme = self.url.partition(":")[0]
+        if scheme == "gs" and self.access_key_id:
+            raise ValueError("the file of a service account also names it: remove access_key_id")
+        if scheme == "s3" and bool(self.access_key_id) != bool(self.secret_file):
+            raise ValueError("access_key_id and secret_file belong together: set both, or neither")
+        if scheme == "az" and self.secret_file and not self.access_key_id:
+            raise ValueError("set access_key_id to the name of the account whose key secret_file has")
+        if scheme != "s3" and self.region:
+            raise ValueError("only buckets in S3 have a region: remove it")
+        return self
+
+    @property
+    def address(self) -> str:
+        """Return the address as it is written."""
+        return self.url
+
+
 class GitSource(source_sections.DocumentSource):
     """A document, or a folder of them, in a Git repository."""
 
@@ -156,3 +198,7 @@ class GitSource(source_sections.DocumentSource):
     def address(self) -> str:
         """Return the address with the path in the repository."""
         return f"{self.url}//{self.path.strip('/')}"
+
+
+Source = HttpSource | SftpSource | ObjectSource | GitSource
+"""A source of one of these kinds."""

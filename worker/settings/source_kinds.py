@@ -120,6 +120,7 @@ KINDS: Mapping[str, type[source_sections.DocumentSource]] = {
     "file": FileSource,
     "http": network_kinds.HttpSource,
     "sftp": network_kinds.SftpSource,
+    "object": network_kinds.ObjectSource,
     "command": CommandSource,
     "sql": SqlSource,
     "git": network_kinds.GitSource,
@@ -176,13 +177,6 @@ def _by_kind(source: Any, _: pydantic.ValidatorFunctionWrapHandler, info: pydant
 
 
 Source = Annotated[
-    FileSource
-    | network_kinds.HttpSource
-    | network_kinds.SftpSource
-    | CommandSource
-    | SqlSource
-    | network_kinds.GitSource
-    | PluginSource,
-    pydantic.WrapValidator(_by_kind),
+    FileSource | CommandSource | SqlSource | network_kinds.Source | PluginSource, pydantic.WrapValidator(_by_kind)
 ]
 """One source, of the kind that its key `kind` names: a built-in one, or one of the `kinds` in the context."""

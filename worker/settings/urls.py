@@ -21,6 +21,7 @@ LISTEN_PATTERN = r"^((\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):[0-9]{1,5})?$"
 _BASE = "write it like https://api.chargeapi.co/v1"
 _WEBHOOK = "write it like https://hooks.example.com/services/…"
 _DOCUMENT = "write it like https://hr.example.com/people.csv"
+_OBJECT = "write it like s3://bucket/hr/people.csv, gs://bucket/hr/people.csv or az://container/hr/people.csv"
 _PROXY = "write it like http://proxy.example.com:3128"
 _LISTEN = 'write it like "127.0.0.1:8080" or "[::1]:8080"'
 
@@ -83,6 +84,21 @@ def repository(text: str) -> str:
     if not text.isprintable() or text.startswith("-") or not _REPOSITORY.fullmatch(text):
         raise ValueError("write it like https://git.example.com/hr/fleets.git or git@git.example.com:hr/fleets.git")
     return text
+
+
+def bucket(text: str) -> str:
+    """Return the address of an object in a bucket. Raises ValueError."""
+    split = parse.urlsplit(text)
+    if split.scheme not in ("s3", "gs", "az") or not text.isprintable() or "@" in split.netloc or ":" in split.netloc:
+        raise ValueError(_OBJECT)
+    if not split.netloc or not split.path.strip("/") or split.path.endswith("/") or "?" in text or "#" in text:
+        raise ValueError(_OBJECT)
+    return text
+
+
+def store(text: str) -> str:
+    """Return the address of a store that speaks the protocol of S3, Google or Azure; empty for none."""
+    return document(text).partition("?")[0].rstrip("/") if text else text
 
 
 def proxy(text: str, *, login: bool = False) -> str:
