@@ -173,6 +173,8 @@ def test_everything_works_without_scripts(plain: webdriver.Chrome, site: conftes
 
 def _addresses(mood: str) -> list[str]:
     paths = [""]
+    if mood == "large":
+        paths += ["runs", "runs?result=failed", "fleets", "fleets?state=held&sort=name"]
     if mood == "refused":
         paths += ["runs/run_0001", f"fleets/{doubles.fleet(0)}", f"drivers?q={doubles.driver(1)}", "drivers", "nowhere"]
     return paths
@@ -181,8 +183,7 @@ def _addresses(mood: str) -> list[str]:
 @pytest.mark.parametrize("mood", doubles.MOODS)
 def test_the_page_fits_a_phone(browser: webdriver.Chrome, site: conftest.Open, mood: str) -> None:
     present = doubles.MOODS[mood]()
-    long = {doubles.fleet(n): "Unbreakable" * 12 for n in range(6)}
-    fleets = tuple(dataclasses.replace(each, name=long[each.fleet]) for each in present.fleets)
+    fleets = tuple(dataclasses.replace(each, name="Unbreakable" * 12) for each in present.fleets)
     page = site(dataclasses.replace(present, fleets=fleets))
     page.remember()
     conftest.resize(browser, 360)
@@ -219,19 +220,23 @@ def _axe() -> str:
     return (pathlib.Path(found.origin).parent / "axe-core" / "axe.min.js").read_text()
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("phone", [False, True], ids=["light", "dark-phone-without-scripts"])
 @pytest.mark.parametrize("mood", doubles.MOODS)
-def test_the_page_is_accessible(browser: webdriver.Chrome, site: conftest.Open, mood: str, dark: bool) -> None:
-    """axe-core finds no violation, in light and dark mode."""
+def test_the_page_is_accessible(browser: webdriver.Chrome, site: conftest.Open, mood: str, phone: bool) -> None:
+    """axe-core finds no violation: on a wide light page, and without scripts on a dark phone."""
     script = _axe()
     page = site(doubles.MOODS[mood]())
     page.remember(runs=8)
-    scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+    scheme = {"name": "prefers-color-scheme", "value": "dark" if phone else "light"}
     still = {"name": "prefers-reduced-motion", "value": "reduce"}
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme, still]})
+    conftest.resize(browser, 390 if phone else 1280)
     try:
         for path in _addresses(mood):
+            browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": phone})
             browser.get(page.url + path)
+            assert bool(browser.find_elements(CSS, "button.copy")) <= (not phone)
+            browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
             browser.execute_cdp_cmd("Runtime.evaluate", {"expression": script})  # past the policy, as a debugger may
             found: Any = browser.execute_async_script("axe.run().then(arguments[0])")
             wrong = [
@@ -241,8 +246,67 @@ def test_the_page_is_accessible(browser: webdriver.Chrome, site: conftest.Open, 
             ]
             assert wrong == [], path
     finally:
+        browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
         browser.get_log("browser")  # type: ignore[no-untyped-call]
+
+
+def test_no_name_of_a_fleet_is_broken_within_a_word(browser: webdriver.Chrome, site: conftest.Open) -> None:
+    """A word that fits its column is on one line: no "Grenobl/e taxis"."""
+    page = site(doubles.large())
+    words = """
+        return [...document.querySelectorAll(".fleets bdi")].flatMap((name) => {
+          const range = document.createRange(), text = name.firstChild;
+          return [...text.data.matchAll(/[^ -]+/g)].filter((word) => {
+            range.setStart(text, word.index); range.setEnd(text, word.index + word[0].length);
+            return range.getClientRects().length > 1;
+          }).map((word) => word[0]);
+        })"""
+    try:
+        for width in (360, 390, 1280):
+            conftest.resize(browser, width)
+            for path in ("", "fleets"):
+                browser.get(page.url + path)
+                assert browser.find_elements(CSS, ".fleets bdi")
+                assert browser.execute_script(words) == []
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_times_are_in_the_readers_zone_with_utc_in_reach(
+    browser: webdriver.Chrome, plain: webdriver.Chrome, site: conftest.Open
+) -> None:
+    page = site(doubles.calm())
+    page.remember(runs=2)
+    browser.execute_cdp_cmd("Emulation.setTimezoneOverride", {"timezoneId": "America/New_York"})
+    try:
+        browser.get(page.url + "runs/run_0001")
+        shown = browser.find_element(CSS, "h1 time")
+        assert (shown.text, shown.get_attribute("title")) == ("2026-12-01 06:59:17", "2026-12-01 11:59:17 UTC")
+        browser.get(page.url)
+        page.show(dataclasses.replace(page.service.present, pace=1.5))
+        conftest.until(browser, lambda b: "1.5 of at most" in text(b, "#facts"), sentence="the facts are replaced")
+        assert "2026-11-28 05:00:00" in text(browser, "#facts")
+        ago = browser.find_element(CSS, "#history tbody time").get_attribute("title")
+        assert ago == "2026-12-01 06:59:17 here, 2026-12-01 11:59:17 UTC"
+    finally:
+        browser.execute_cdp_cmd("Emulation.setTimezoneOverride", {"timezoneId": ""})
+    plain.get(page.url + "runs/run_0001")
+    assert plain.find_element(CSS, "h1 time").text == "2026-12-01 11:59:17 UTC"
+
+
+def test_digests_and_ids_are_copied_with_a_button(browser: webdriver.Chrome, site: conftest.Open) -> None:
+    page = site(doubles.holding())
+    permissions = {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]}
+    browser.execute_cdp_cmd("Browser.grantPermissions", permissions)
+    browser.get(page.url)
+    browser.find_element(CSS, "#copy-digest").click()
+    conftest.until(browser, lambda b: text(b, "#copy-digest") == "Copied", sentence="it is copied")
+    assert browser.execute_async_script("navigator.clipboard.readText().then(arguments[0])") == doubles.DIGEST
+    browser.get(page.url + f"fleets/{doubles.fleet(3)}")
+    assert browser.find_element(CSS, "#copy-fleet-id").is_displayed()
+    assert not conftest.complaints(browser)
 
 
 def test_reduced_motion_is_respected(browser: webdriver.Chrome, site: conftest.Open) -> None:

@@ -6,6 +6,7 @@ from tests.journal import journal_factories
 from tests.support import clocks, memory_journal
 from worker.cli import context
 from worker.core.model.errors import UnknownRun
+from worker.core.model.identifiers import RunId
 from worker.core.model.ports import PastRun
 
 pytestmark = pytest.mark.anyio
@@ -14,9 +15,11 @@ pytestmark = pytest.mark.anyio
 class _Large(memory_journal.MemoryJournal):
     """A journal with too many runs to read them all."""
 
-    async def runs(self, *, limit: int | None = None) -> tuple[PastRun, ...]:
+    async def runs(
+        self, *, limit: int | None = None, before: RunId | None = None, result: str | None = None
+    ) -> tuple[PastRun, ...]:
         assert limit is not None
-        return await super().runs(limit=limit)
+        return await super().runs(limit=limit, before=before, result=result)
 
 
 @pytest.fixture

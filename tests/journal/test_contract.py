@@ -295,6 +295,32 @@ async def test_runs_come_newest_first_and_no_more_than_asked_for(office: Office)
     assert [run.run for run in await journal.runs(limit=2)] == ["run_3", "run_2"]
 
 
+async def test_older_runs_follow_one_that_is_known_and_may_be_of_one_result_only(office: Office) -> None:
+    journal = await office.writer()
+    for number in (1, 2, 3, 4):
+        await journal_factories.whole(journal, run=f"run_{number}", at=journal_factories.minutes(number // 2))
+    await journal.finish(journal_factories.ended(run=RunId("run_5"), error=KeyRejected("401")), trigger="once")
+    everything = [past.run for past in await journal.runs()]
+    assert sorted(everything) == ["run_1", "run_2", "run_3", "run_4", "run_5"]
+    for at, run in enumerate(everything):
+        assert [past.run for past in await journal.runs(before=run)] == everything[at + 1 :], "also within one moment"
+    assert [past.run for past in await journal.runs(result="failed")] == ["run_5"]
+    assert await journal.runs(before=RunId("run_0")) == ()
+
+
+async def test_changes_are_counted_by_day_and_outcome(office: Office) -> None:
+    journal = await office.writer()
+    day = datetime.timedelta(days=1)
+    for number in range(3):
+        await journal_factories.whole(
+            journal, journal_factories.many(number + 1), run=f"run_{number}", at=journal_factories.NOON + number * day
+        )
+    first = journal_factories.NOON.date()
+    done = journal_factories.DONE.name
+    expected = {first + day: {done: 2}, first + 2 * day: {done: 3}}
+    assert await journal.changes_a_day(since=journal_factories.NOON + day) == expected
+
+
 async def test_runs_can_be_followed_in_the_order_of_recording_whatever_the_clock_says(office: Office) -> None:
     journal = await office.writer()
     for number in (2, 1, 3):

@@ -100,4 +100,18 @@ DEFECTS = (
         "self._is_new = False",
         ("tests/engine/test_ownership.py",),
     ),
+    Defect(
+        "going to older runs by their start alone",
+        "worker/journal/queries.py",
+        "AND (started, number) < (SELECT started, number",
+        "AND (started, 0) < (SELECT started, 0",
+        ("tests/journal/test_contract.py",),
+    ),
+    Defect(
+        "counting changes of runs before the chart",
+        "worker/journal/queries.py",
+        "WHERE runs.account = :account AND runs.started >= :since AND intents.outcome IS NOT NULL\n    GROUP BY",
+        "WHERE runs.account = :account AND runs.started > '' AND intents.outcome IS NOT NULL\n    GROUP BY",
+        ("tests/journal/test_contract.py",),
+    ),
 )

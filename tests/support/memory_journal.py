@@ -289,9 +289,25 @@ class MemoryJournal:
 
     # --- As people look things up -------------------------------------------------------------------------
 
-    async def runs(self, *, limit: int | None = None) -> tuple[PastRun, ...]:
+    async def runs(
+        self, *, limit: int | None = None, before: RunId | None = None, result: str | None = None
+    ) -> tuple[PastRun, ...]:
         """Return past runs, the newest first."""
-        return tuple(self._past_run(run, held) for run, held in self._ordered()[::-1][:limit])
+        ordered = self._ordered()[::-1]
+        if before is not None:
+            ids = [run for run, _ in ordered]
+            ordered = ordered[ids.index(before) + 1 :] if before in ids else []
+        found = [(run, held) for run, held in ordered if result in (None, held.result)]
+        return tuple(self._past_run(run, held) for run, held in found[:limit])
+
+    async def changes_a_day(self, *, since: datetime.datetime) -> Mapping[datetime.date, Mapping[str, int]]:
+        """Return how many changes had each outcome, by the day on which their run started."""
+        days = collections.defaultdict[datetime.date, collections.Counter[str]](collections.Counter)
+        for row in self._rows():
+            started = self._store.runs[row["run"]].started
+            if started >= since and row["outcome"] is not None:
+                days[started.date()][row["outcome"]] += 1
+        return days
 
     async def runs_after(self, run: RunId | None, *, limit: int) -> tuple[PastRun, ...]:
         """Return the runs that were recorded after this one, the oldest first."""

@@ -1,6 +1,8 @@
 """An app in process, and a client that speaks ASGI to it."""
 
 import contextlib
+import html
+import re
 from collections.abc import AsyncIterator
 
 import httpx
@@ -32,3 +34,17 @@ async def asking(
 
 
 BEARER = {"Authorization": f"Bearer {doubles.TOKEN}"}
+
+
+def plain(page: str) -> str:
+    """Return the text of a page as a reader sees it."""
+    text = re.sub(r"<[^>]+>", " ", re.sub(r"<(svg|head|header).*?</\1>", " ", page, flags=re.DOTALL))
+    return " ".join(html.unescape(text).split())
+
+
+async def read(service: doubles.Service, path: str = "/", *, expect: int = 200) -> str:
+    """Return a page of the service."""
+    async with asking(service) as client:
+        answer = await client.get(path)
+    assert answer.status_code == expect
+    return answer.text

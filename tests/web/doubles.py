@@ -229,7 +229,27 @@ def paused() -> status.Status:
     return calm(pauses=pauses, fleets=fleets(f0={"drifted": 2}))
 
 
+CITIES = ("Grenoble", "Marseille", "Montpellier", "Strasbourg", "Clermont-Ferrand", "Villeurbanne")
+
+
+def large() -> status.Status:
+    """Return the snapshot of an account with 500 fleets, some of which are not in sync."""
+    states = {4: {"drifted": 5}, 90: {"held": 3}, 91: {"frozen": 1, "held": 12}, 250: {"refused": 2}}
+    found = tuple(
+        status.Fleet(fleet(n), f"{CITIES[n % 6]} taxis {n // 6}", in_sync=n % 900, **states.get(n, {}))  # type: ignore[arg-type]
+        for n in range(500)
+    )
+    return calm(fleets=found)
+
+
+def small() -> status.Status:
+    """Return the snapshot of an account with two fleets."""
+    return calm(fleets=(status.Fleet(fleet(0), "Grenoble taxis", in_sync=412), FLEETS[1]))
+
+
 MOODS = {
+    "large": large,
+    "small": small,
     "paused": paused,
     "in_sync": calm,
     "starting": starting,
@@ -250,9 +270,11 @@ class Record(memory_journal.MemoryJournal):
         self.given: list[int] = []
         """How many runs or changes each query returned."""
 
-    async def runs(self, *, limit: int | None = None) -> tuple[PastRun, ...]:
+    async def runs(
+        self, *, limit: int | None = None, before: RunId | None = None, result: str | None = None
+    ) -> tuple[PastRun, ...]:
         self._check()
-        found = await super().runs(limit=limit)
+        found = await super().runs(limit=limit, before=before, result=result)
         self.given.append(len(found))
         return found
 
@@ -343,12 +365,12 @@ async def remember(service: Service, finished: Report, *, trigger: str = "interv
 
 
 async def past(service: Service, count: int = 36) -> None:
-    """Fill the journal with plausible runs, ending with the service's last run."""
+    """Fill the journal with plausible runs of the last days, ending with the service's last run."""
     rng = random.Random(3)
     numbers = itertools.count(100)
     for back in range(count, 0, -1):
         number = next(numbers)
-        seconds = back * 300.0
+        seconds = back**2 * 900.0
         if back in (9, 10):
             failure = Unreachable("no answer within 30 s")
             await remember(service, run(number, seconds_ago=seconds, error=failure, took=31))

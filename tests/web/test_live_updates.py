@@ -12,6 +12,7 @@ from starlette import requests, types
 
 from tests.web import doubles
 from worker.core.model.errors import JournalError
+from worker.core.model.identifiers import RunId
 from worker.core.model.ports import PastRun
 from worker.core.monitoring import status
 from worker.web import app, fragments, live_updates, metrics
@@ -134,7 +135,9 @@ async def test_many_streams_share_one_rendering_a_tick_and_all_receive_the_last_
     service, drawn = doubles.Service(doubles.working(0)), list[float]()
 
     class Slow(doubles.Record):
-        async def runs(self, *, limit: int | None = None) -> tuple[PastRun, ...]:
+        async def runs(
+            self, *, limit: int | None = None, before: RunId | None = None, result: str | None = None
+        ) -> tuple[PastRun, ...]:
             drawn.append(anyio.current_time())
             await anyio.sleep(0.03)  # changes arrive while the journal is read
             return ()

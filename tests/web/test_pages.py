@@ -1,7 +1,6 @@
 """The pages: their content, their bounds, and that text from outside stays text."""
 
 import dataclasses
-import html
 import re
 from collections.abc import Iterator
 from html import parser
@@ -23,7 +22,7 @@ from worker.core.model.secret import KEY_PREFIX
 from worker.core.model.source_history import ShrunkSource
 from worker.core.monitoring import status
 from worker.core.safety import guard
-from worker.web import fragments, history_chart, templating
+from worker.web import fragments, templating
 
 pytestmark = pytest.mark.anyio
 
@@ -45,19 +44,6 @@ class Elements(parser.HTMLParser):
         self.attributes += [name for name, _ in attrs]
 
 
-def plain(page: str) -> str:
-    """Return the text of a page as a reader sees it."""
-    text = re.sub(r"<[^>]+>", " ", re.sub(r"<(svg|head|header).*?</\1>", " ", page, flags=re.DOTALL))
-    return " ".join(html.unescape(text).split())
-
-
-async def read(service: doubles.Service, path: str = "/", *, expect: int = 200) -> str:
-    async with conftest.asking(service) as client:
-        answer = await client.get(path)
-    assert answer.status_code == expect
-    return answer.text
-
-
 @pytest.mark.parametrize(
     ("mood", "expected"),
     [
@@ -71,24 +57,24 @@ async def read(service: doubles.Service, path: str = "/", *, expect: int = 200) 
     ],
 )
 async def test_the_headline_states_the_condition(mood: str, expected: str) -> None:
-    page = await read(doubles.Service(doubles.MOODS[mood]()))
+    page = await conftest.read(doubles.Service(doubles.MOODS[mood]()))
     assert page.count("<h1") == 1
-    assert expected in plain(page)
+    assert expected in conftest.plain(page)
 
 
 async def test_a_refused_change_shows_driver_reason_and_remedy() -> None:
-    text = plain(await read(doubles.Service(doubles.refusing())))
+    text = conftest.plain(await conftest.read(doubles.Service(doubles.refusing())))
     for expected in ("Bruno Keller", "This driver is suspended.", "driver_blocked", "req_8sJw02kLmQ", "What to do:"):
         assert expected in text
     assert "membership.yaml:14:9 no driver has the e-mail address alice@example.com" in text
 
 
 async def test_a_remedy_marks_commands_as_code() -> None:
-    assert "<code>fleet-sync check</code>" in await read(doubles.Service(doubles.broken()))
+    assert "<code>fleet-sync check</code>" in await conftest.read(doubles.Service(doubles.broken()))
 
 
 async def test_the_approval_form_shows_its_digest_and_all_held_changes() -> None:
-    page = await read(doubles.Service(doubles.holding()))
+    page = await conftest.read(doubles.Service(doubles.holding()))
     form = page[page.index('id="approve"') :]
     assert form.count(doubles.DIGEST) == 3  # the button, the visible text, and the command
     for name in ("Ada Marchand", "Bruno Keller", "Chloé Dubois", "Dmitri Sokolov", "Farid Haddad"):
@@ -127,26 +113,36 @@ def _hostile() -> status.Status:
 
 @pytest.mark.parametrize(
     "path",
-    ["/", "/runs/run_0001", f"/fleets/{doubles.fleet(0)}", f"/drivers?q={doubles.driver(1)}", "/drivers?q=script"],
+    [
+        "/",
+        "/runs",
+        "/runs/run_0001",
+        "/fleets",
+        f"/fleets/{doubles.fleet(0)}",
+        f"/drivers?q={doubles.driver(1)}",
+        "/drivers?q=script",
+    ],
 )
 async def test_hostile_text_stays_text(path: str) -> None:
     service = doubles.Service(_hostile())
     assert service.present.last
     await doubles.remember(service, service.present.last, trigger=HOSTILE)
-    page = await read(service, path)
+    page = await conftest.read(service, path)
     seen = Elements(page)
     assert "img" not in seen.tags
     assert [name for name in seen.attributes if name.startswith("on") or name in ("style", "src")] == ["src"] * (
-        path == "/"  # our own script
+        1 + (path == "/")  # our own scripts
     )
     assert "<script>" not in page
-    assert "{{7*7}}" in plain(page) or path == "/drivers?q=script"
+    assert "{{7*7}}" in conftest.plain(page) or path == "/drivers?q=script"
     for banned in ("ch_sk_live_51secret", "\u202e", "\x1b"):
         assert banned not in page
 
 
 async def test_the_search_text_is_escaped() -> None:
-    page = await read(doubles.Service(), "/drivers?q=%22%3E%3Cscript%3Ealert(1)%3C/script%3E&fleet=%22%3E%3Cb%3E")
+    page = await conftest.read(
+        doubles.Service(), "/drivers?q=%22%3E%3Cscript%3Ealert(1)%3C/script%3E&fleet=%22%3E%3Cb%3E"
+    )
     assert "<script>" not in page
     assert "<b>" not in page
 
@@ -155,11 +151,11 @@ async def test_the_page_has_no_inline_scripts_or_styles() -> None:
     for mood in doubles.MOODS.values():
         service = doubles.Service(mood())
         await doubles.past(service, 12)
-        page = await read(service)
+        page = await conftest.read(service)
         seen = Elements(page)
         assert "style" not in seen.tags | {*seen.attributes}
         assert not [name for name in seen.attributes if name.startswith("on")]
-        assert re.findall(r"<script(?! src=\"/static/live.js\" defer></script>)", page) == []
+        assert re.findall(r"<script(?! src=\"/static/(live|page).js\" defer></script>)", page) == []
         assert "javascript:" not in page
 
 
@@ -171,14 +167,14 @@ async def test_the_page_of_a_large_account_stays_small() -> None:
     last = doubles.run(plan=doubles.guarded(changes=made, held=waiting), results=results)
     service = doubles.Service(doubles.calm(fleets=fleets, last=last))
     await doubles.remember(service, last)
-    page = await read(service)
+    page = await conftest.read(service)
     assert len(page) < 400_000
-    assert "and 4,800 more" in plain(page)
-    assert "400 attaches refused in" in plain(page)
-    assert "and 380 more on the fleet's page" in plain(page)
-    assert "and 300 more: fleet-sync show run_0001" in plain(page)
-    run = await read(service, "/runs/run_0001")
-    assert "and 300 more: fleet-sync show run_0001" in plain(run)
+    assert "All 5,000 fleets" in conftest.plain(page)
+    assert "400 attaches refused in" in conftest.plain(page)
+    assert "and 380 more on the fleet's page" in conftest.plain(page)
+    assert "and 300 more: fleet-sync show run_0001" in conftest.plain(page)
+    run = await conftest.read(service, "/runs/run_0001")
+    assert "and 300 more: fleet-sync show run_0001" in conftest.plain(run)
     assert len(run) < 400_000
 
 
@@ -189,21 +185,21 @@ async def test_a_page_reads_no_more_changes_than_it_shows(path: str) -> None:
         made = [doubles.change("attach", 1, 0)]
         last = doubles.run(number, plan=doubles.guarded(changes=made), results=[ChangeResult(made[0], APPLIED)])
         await doubles.remember(service, last)
-    assert "and older changes" in plain(await read(service, path))
+    assert "and older changes" in conftest.plain(await conftest.read(service, path))
     assert service.record.given == [templating.MAX_ROWS + 1]
 
 
 async def test_one_run_is_found_without_reading_them_all() -> None:
     service = doubles.Service()
     await doubles.past(service, 12)
-    await read(service, "/runs/run_0001")
+    await conftest.read(service, "/runs/run_0001")
     assert service.record.given == [0]  # its changes
 
 
 async def test_the_page_of_a_run_lists_each_change_with_its_outcome() -> None:
     service = doubles.Service(doubles.refusing())
     await doubles.past(service, 3)
-    text = plain(await read(service, "/runs/run_0001"))
+    text = conftest.plain(await conftest.read(service, "/runs/run_0001"))
     for expected in (
         "Partial",
         "interval",
@@ -218,7 +214,7 @@ async def test_the_page_of_a_run_lists_each_change_with_its_outcome() -> None:
 async def test_the_page_of_a_failed_run_explains_the_error() -> None:
     service = doubles.Service(doubles.broken())
     await doubles.past(service, 1)
-    text = plain(await read(service, "/runs/run_0001"))
+    text = conftest.plain(await conftest.read(service, "/runs/run_0001"))
     assert "Error" in text
     assert "appears twice" in text
 
@@ -230,9 +226,9 @@ async def test_the_page_of_a_run_names_who_approved_it() -> None:
     await service.record.approve("sha256:ab", now=doubles.NOW, until=doubles.NOW, by="<b>Ada")
     for run, digest in (("run_8", "sha256:ab"), ("run_9", "sha256:own")):
         await service.record.begin(RunId(run), trigger="source", guarded=plan, intents=[], spent=digest)
-    assert "by <b>Ada at" in plain(await read(service, "/runs/run_8"))
-    assert "<b>Ada" not in await read(service, "/runs/run_8")
-    assert "with the run itself sha256:own" in plain(await read(service, "/runs/run_9"))
+    assert "by <b>Ada at" in conftest.plain(await conftest.read(service, "/runs/run_8"))
+    assert "<b>Ada" not in await conftest.read(service, "/runs/run_8")
+    assert "with the run itself sha256:own" in conftest.plain(await conftest.read(service, "/runs/run_9"))
 
 
 async def test_an_unfinished_run_is_shown() -> None:
@@ -240,17 +236,17 @@ async def test_an_unfinished_run_is_shown() -> None:
     await service.record.open()
     plan = doubles.guarded(changes=[doubles.change("attach", 1, 0)])
     await service.record.begin(RunId("run_9"), trigger="source", guarded=plan, intents=[])
-    text = plain(await read(service, "/runs/run_9"))
+    text = conftest.plain(await conftest.read(service, "/runs/run_9"))
     assert "Not finished" in text
     assert "source change" in text
-    assert "Not finished" in plain(await read(service))
+    assert "Not finished" in conftest.plain(await conftest.read(service))
 
 
 @pytest.mark.parametrize(
     "path", ["/runs/run_none", "/runs/%3Cscript%3E", "/fleets/nope", f"/fleets/{doubles.fleet(77)}"]
 )
 async def test_an_unknown_run_or_fleet_is_not_found(path: str) -> None:
-    page = await read(doubles.Service(), path, expect=404)
+    page = await conftest.read(doubles.Service(), path, expect=404)
     assert "<script>" not in page
 
 
@@ -258,7 +254,7 @@ async def test_a_fleet_that_is_no_longer_managed_keeps_its_history() -> None:
     service = doubles.Service()
     await doubles.past(service, 8)
     service.present = doubles.calm(fleets=())
-    assert "not managed at present" in plain(await read(service, f"/fleets/{doubles.fleet(0)}"))
+    assert "not managed at present" in conftest.plain(await conftest.read(service, f"/fleets/{doubles.fleet(0)}"))
 
 
 @pytest.mark.parametrize(
@@ -285,40 +281,40 @@ async def test_a_fleet_that_is_no_longer_managed_keeps_its_history() -> None:
 async def test_a_search_finds_a_drivers_changes(query: str, expected: str) -> None:
     service = doubles.Service(doubles.refusing())
     await doubles.past(service, 3)
-    assert expected in plain(await read(service, f"/drivers?{query}"))
+    assert expected in conftest.plain(await conftest.read(service, f"/drivers?{query}"))
 
 
 async def test_a_fleet_lists_its_members_and_every_change_that_is_not_done() -> None:
-    page = plain(await read(doubles.Service(doubles.holding()), f"/fleets/{doubles.fleet(3)}"))
+    page = conftest.plain(await conftest.read(doubles.Service(doubles.holding()), f"/fleets/{doubles.fleet(3)}"))
     assert "4 members Ada Marchand Bruno Keller Chloé Dubois Dmitri Sokolov" in page
     assert page.index("Not done yet") < page.index("4 members")
     assert page.count("held") >= 4
     assert "max_detach_fraction_per_fleet" in page
-    frozen = plain(await read(doubles.Service(doubles.holding()), f"/fleets/{doubles.fleet(1)}"))
+    frozen = conftest.plain(await conftest.read(doubles.Service(doubles.holding()), f"/fleets/{doubles.fleet(1)}"))
     assert "attach Farid Haddad" in frozen
     assert "reverted each time by someone else" in frozen
 
 
 async def test_a_driver_is_shown_with_where_it_is_and_where_it_is_wanted() -> None:
-    page = plain(await read(doubles.Service(doubles.holding()), f"/drivers?q={doubles.driver(1)}"))
+    page = conftest.plain(await conftest.read(doubles.Service(doubles.holding()), f"/drivers?q={doubles.driver(1)}"))
     assert "E-mail address bruno@acme.example In fleets now Airport shuttles Once every change is made none" in page
     assert "Not done yet" in page
-    quiet = plain(await read(doubles.Service(doubles.calm()), f"/drivers?q={doubles.driver(1)}"))
+    quiet = conftest.plain(await conftest.read(doubles.Service(doubles.calm()), f"/drivers?q={doubles.driver(1)}"))
     assert "In fleets now Airport shuttles Once every change is made Airport shuttles" in quiet
     assert "Not done yet" not in quiet
 
 
 async def test_a_search_says_when_it_lists_only_some() -> None:
-    page = plain(await read(doubles.Service(), "/drivers?q=colleague"))
+    page = conftest.plain(await conftest.read(doubles.Service(), "/drivers?q=colleague"))
     assert "Only the first 20 are listed" in page
-    assert "Only the first" not in plain(await read(doubles.Service(), "/drivers?q=colleague+1"))
+    assert "Only the first" not in conftest.plain(await conftest.read(doubles.Service(), "/drivers?q=colleague+1"))
 
 
 async def test_who_is_only_in_the_journal_is_found_by_name() -> None:
     service = doubles.Service(doubles.calm(reading=status.Reading(), driver_names={}))
     named = dataclasses.replace(doubles.guarded(), people={doubles.driver(50): Person("Zoë Former")})
     await doubles.remember(service, doubles.run(plan=named))
-    page = plain(await read(service, "/drivers?q=former"))
+    page = conftest.plain(await conftest.read(service, "/drivers?q=former"))
     assert f"Zoë Former {doubles.driver(50)}" in page
 
 
@@ -327,7 +323,7 @@ async def test_an_unavailable_journal_is_explained(path: str) -> None:
     service = doubles.Service()
     service.record.fails = JournalError("disk I/O error ch_sk_live_51secret")
     with structlog.testing.capture_logs() as logs:
-        page = await read(service, path, expect=503)
+        page = await conftest.read(service, path, expect=503)
     assert "disk I/O error" in page
     assert "51secret" not in page
     assert "Traceback" not in page
@@ -338,7 +334,7 @@ async def test_the_overview_works_without_the_journal() -> None:
     """The page that reports a broken journal must not need the journal."""
     service = doubles.Service()
     service.record.fails = JournalError("disk I/O error")
-    text = plain(await read(service))
+    text = conftest.plain(await conftest.read(service))
     assert "In sync: 6 fleets" in text
     assert "disk I/O error" in text
 
@@ -354,8 +350,10 @@ async def test_a_journal_that_works_again_is_read_again() -> None:
 
 async def test_an_incompletely_read_fleet_is_marked() -> None:
     service = doubles.Service(doubles.calm(fleets=doubles.fleets(f0={"incomplete": "its listing contradicts itself"})))
-    assert "incomplete" in plain(await read(service))
-    assert "its listing contradicts itself" in plain(await read(service, f"/fleets/{doubles.fleet(0)}"))
+    assert "incomplete" in conftest.plain(await conftest.read(service))
+    assert "its listing contradicts itself" in conftest.plain(
+        await conftest.read(service, f"/fleets/{doubles.fleet(0)}")
+    )
 
 
 @pytest.mark.parametrize(
@@ -368,28 +366,10 @@ async def test_an_incompletely_read_fleet_is_marked() -> None:
     ids=["no run", "failed", "no such fleets"],
 )
 async def test_an_empty_list_of_fleets_is_explained(last: Report | None, expected: str) -> None:
-    assert expected in plain(await read(doubles.Service(doubles.calm(last=last, fleets=()))))
+    assert expected in conftest.plain(await conftest.read(doubles.Service(doubles.calm(last=last, fleets=()))))
 
 
-# --- The chart and formatting -------------------------------------------------------------------------
-
-
-async def test_the_chart_has_a_column_for_each_run_and_a_description() -> None:
-    service = doubles.Service()
-    await doubles.past(service, 60)
-    runs = await service.record.runs()
-    drawn = history_chart.history_chart(runs)
-    assert len(drawn.columns) == history_chart.MAX_RUNS
-    assert drawn.columns[-1].past == runs[0]
-    assert 0 < drawn.columns[0].x < drawn.columns[-1].x < drawn.width
-    assert all(column.done + column.undone <= drawn.base for column in drawn.columns)
-    partly = [column for column in drawn.columns if column.past.result == "partial"]
-    assert all(column.undone > 0 for column in partly)
-    assert drawn.summary.startswith("The last 40 runs: ")
-
-
-async def test_a_chart_without_runs_is_empty() -> None:
-    assert history_chart.history_chart(()).columns == ()
+# --- Formatting -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -397,7 +377,7 @@ async def test_a_chart_without_runs_is_empty() -> None:
 )
 async def test_sizes_have_readable_units(count: int, said: str) -> None:
     service = doubles.Service(doubles.calm(journal_bytes=count))
-    assert said in plain(await read(service))
+    assert said in conftest.plain(await conftest.read(service))
 
 
 async def test_printable_replaces_control_characters_only() -> None:
@@ -407,7 +387,7 @@ async def test_printable_replaces_control_characters_only() -> None:
 
 async def test_must_see_offers_no_approval() -> None:
     waiting = [doubles.held("detach", 1, 1, by=guard.MUST_SEE, message="must_see was not seen in Charge")]
-    page = await read(doubles.Service(doubles.calm(last=doubles.run(plan=doubles.guarded(held=waiting)))))
+    page = await conftest.read(doubles.Service(doubles.calm(last=doubles.run(plan=doubles.guarded(held=waiting)))))
     assert "cannot be approved" in page
     assert 'action="/approve"' not in page
 
@@ -464,7 +444,7 @@ async def test_a_source_that_shrank_can_be_approved_without_any_held_change() ->
     shrunk = ShrunkSource(HOSTILE, 50, 100, f"{HOSTILE} lost half")
     plan = dataclasses.replace(doubles.guarded(), shrunk=(shrunk,))
     service = doubles.Service(doubles.calm(last=doubles.run(plan=plan)))
-    page = await read(service)
+    page = await conftest.read(service)
     assert "Approve a source that lost rows" in page
     assert f'value="{plan.held_digest}"' in page
     assert HOSTILE not in page

@@ -283,10 +283,15 @@ DELETE_APPROVALS = "DELETE FROM approvals WHERE account = :account AND until < :
 
 # --- Looking things up ------------------------------------------------------------------------------------
 
-RUNS = """
+_RUNS = """
     SELECT number, run, "trigger", started, finished, result, exit_code, outcomes, approval, approved_by, approved
-    FROM runs WHERE account = :account ORDER BY started DESC, number DESC LIMIT :limit
+    FROM runs WHERE account = :account{filters} ORDER BY started DESC, number DESC LIMIT :limit
 """
+_RUN_FILTERS = {
+    "before": """
+    AND (started, number) < (SELECT started, number FROM runs WHERE account = :account AND run = :before)""",
+    "result": " AND result = :result",
+}
 RUNS_AFTER = """
     SELECT number, run, "trigger", started, finished, result, exit_code, outcomes, approval, approved_by, approved
     FROM runs WHERE account = :account
@@ -304,6 +309,12 @@ RUN_IDS = """
 OUTCOME_COUNTS = """
     SELECT outcome, count(*) AS number FROM intents
     WHERE account = :account AND run_number = :number AND outcome IS NOT NULL GROUP BY outcome
+"""
+CHANGES_A_DAY = """
+    SELECT substr(runs.started, 1, 10) AS day, intents.outcome, count(*) AS number
+    FROM runs JOIN intents ON intents.account = runs.account AND intents.run_number = runs.number
+    WHERE runs.account = :account AND runs.started >= :since AND intents.outcome IS NOT NULL
+    GROUP BY substr(runs.started, 1, 10), intents.outcome
 """
 DOCUMENTS = """
     SELECT number, plan, planned.content AS plan_lists, report, reported.content AS report_lists FROM runs
@@ -326,6 +337,11 @@ _FILTERS = {
     "driver": " AND intents.driver = :driver",
     "fleet": " AND intents.fleet = :fleet",
 }
+
+
+def runs(*filters: str) -> str:
+    """Return the statement that selects runs by these of before and result; the newest come first."""
+    return _RUNS.format(filters="".join(_RUN_FILTERS[each] for each in filters))
 
 
 def changes(*filters: str) -> str:

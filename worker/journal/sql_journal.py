@@ -26,22 +26,18 @@ from worker.core.model.ports import (
     OwnWrite,
     PastChange,
     PastRefusals,
-    PastRun,
     RecentChanges,
 )
 from worker.core.model.report import Report
 from worker.core.model.serialization import format_time
 from worker.core.model.source_history import SourceRecord
 from worker.journal import address as addresses
-from worker.journal import connection, queries, row_codec, session, sql_names, sql_pauses
+from worker.journal import connection, queries, row_codec, session, sql_names, sql_pauses, sql_runs
 
 Result = TypeVar("Result")
 
-_ALL = 1 << 62
-"""A limit for statements that need one."""
 
-
-class SqlJournal(sql_names.SqlNames, sql_pauses.SqlPauses):
+class SqlJournal(sql_names.SqlNames, sql_pauses.SqlPauses, sql_runs.SqlRuns):
     """Implements ports.Journal and ports.RunHistory on SQLite or PostgreSQL; opened when it is first used."""
 
     def __init__(self, url: str, *, clock: Clock, account: str = "default") -> None:
@@ -274,25 +270,6 @@ class SqlJournal(sql_names.SqlNames, sql_pauses.SqlPauses):
 
     # --- As people look things up -------------------------------------------------------------------------
 
-    async def runs(self, *, limit: int | None = None) -> tuple[PastRun, ...]:
-        """Return past runs, the newest first."""
-        return await self._past_runs(queries.RUNS, {"limit": _ALL if limit is None else limit})
-
-    async def runs_after(self, run: RunId | None, *, limit: int) -> tuple[PastRun, ...]:
-        """Return the runs that were recorded after this one, the oldest first."""
-        return await self._past_runs(queries.RUNS_AFTER, {"run": row_codec.text(run or ""), "limit": limit})
-
-    async def run(self, run: RunId) -> PastRun | None:
-        """Return one past run."""
-        return next(iter(await self._past_runs(queries.RUN, {"run": row_codec.text(run)})), None)
-
-    async def run_ids(self, beginning: str, *, limit: int) -> tuple[RunId, ...]:
-        """Return the first ids that begin so."""
-        text = row_codec.text(beginning)
-        parameters = {"beginning": text, "length": len(text), "limit": limit}
-        rows = await self._look_up(lambda database: database.query(queries.RUN_IDS, parameters)) or ()
-        return tuple(RunId(row["run"]) for row in rows)
-
     async def documents(self, run: RunId) -> tuple[row_codec.Document | None, row_codec.Document | None]:
         """Return the plan and the report of a run."""
 
@@ -317,7 +294,7 @@ class SqlJournal(sql_names.SqlNames, sql_pauses.SqlPauses):
         """Return past writes that match, the oldest first; `limit` keeps the newest."""
         given = {"run": run, "driver": driver, "fleet": fleet}
         wanted = {name: row_codec.text(value) for name, value in given.items() if value is not None}
-        statement, parameters = queries.changes(*wanted), {**wanted, "limit": _ALL if limit is None else limit}
+        statement, parameters = queries.changes(*wanted), {**wanted, "limit": sql_runs.ALL if limit is None else limit}
         rows = await self._look_up(lambda database: database.query(statement, parameters)) or ()
         return tuple(map(row_codec.past_change, reversed(rows)))
 
@@ -337,15 +314,6 @@ class SqlJournal(sql_names.SqlNames, sql_pauses.SqlPauses):
             await self._run(self._writer.close)
 
     # --- Inside -------------------------------------------------------------------------------------------
-
-    async def _past_runs(self, statement: str, parameters: row_codec.Row) -> tuple[PastRun, ...]:
-        def work(database: connection.Connection) -> tuple[PastRun, ...]:
-            return tuple(
-                row_codec.past_run(row, {} if row["finished"] else _outcome_counts(database, row["number"]))
-                for row in database.query(statement, parameters)
-            )
-
-        return await self._look_up(work) or ()
 
     async def _ask_for(
         self, statement: str, drivers: Collection[DriverId], parameters: row_codec.Row | None = None
@@ -374,11 +342,6 @@ def _run_number(database: connection.Connection, run: RunId) -> int:
         number: int = row["number"]
         return number
     raise JournalError(f"no run in the journal has the id {run}")
-
-
-def _outcome_counts(database: connection.Connection, number: int) -> Mapping[str, int]:
-    rows = database.query(queries.OUTCOME_COUNTS, {"number": number})
-    return {row["outcome"]: row["number"] for row in rows}
 
 
 def _require_recorded(database: connection.Connection, rows: Sequence[row_codec.Row]) -> None:

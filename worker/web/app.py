@@ -14,6 +14,7 @@ from worker.core.model.secret import Secret
 from worker.web import (
     actions,
     fragments,
+    lists,
     live_updates,
     metrics,
     pages,
@@ -48,7 +49,7 @@ def create(
     views = pages.Pages(service, overview, people, can_sign_in=token is not None)
     updates = live_updates.LiveUpdates(service, overview)
     routes = [*_probes(service, gauges), routing.Route("/static/{name}", _asset)]
-    for path, view in _content(views, updates).items():
+    for path, view in _content(views, lists.Lists(service, views.page), updates).items():
         readable = view if anonymous_read else _for_people(view, views, people, token)
         routes.append(routing.Route(path, views.locked if locked else readable))
     if token is not None:
@@ -70,11 +71,13 @@ def create(
     return app
 
 
-def _content(views: pages.Pages, updates: live_updates.LiveUpdates) -> dict[str, View]:
+def _content(views: pages.Pages, listing: lists.Lists, updates: live_updates.LiveUpdates) -> dict[str, View]:
     return {
         "/": views.overview,
         "/events": updates.events,
+        "/runs": listing.runs,
         "/runs/{run}": views.run,
+        "/fleets": listing.fleets,
         "/fleets/{fleet}": views.fleet,
         "/drivers": views.drivers,
     }

@@ -6,6 +6,7 @@ read. Neighbours: `pages` puts the fragments together, `live_updates` sends thos
 """
 
 import dataclasses
+import datetime
 import itertools
 from collections.abc import Mapping
 from typing import Final
@@ -14,14 +15,16 @@ import anyio
 import markupsafe
 
 from worker.core.model.errors import FleetSyncError
-from worker.core.model.identifiers import FleetId
+from worker.core.model.identifiers import FleetId, RunId
 from worker.core.model.plan import HeldChange
 from worker.core.model.ports import PastRun
 from worker.core.monitoring import alerts, status, summary
-from worker.web import history_chart, service_protocol, templating
+from worker.web import history_chart, lists, service_protocol, templating
 
 MAX_ALERTS: Final = 50
 MAX_RUNS: Final = 10
+MAX_FLEETS: Final = 25
+"""Rows of the overview; `lists` has all of them."""
 
 NAMES: Final = ("announcement", "banner", "attention", "approve", "running", "fleets", "history", "facts")
 """The fragments in the order of the page. Each name is a template's and an element's id."""
@@ -29,7 +32,14 @@ NAMES: Final = ("announcement", "banner", "attention", "approve", "running", "fl
 TICK_SECONDS: Final = 1.0
 """Time is cut into ticks, numbered from the clock's zero; readers in the same tick share a rendering."""
 
-_History = tuple[tuple[PastRun, ...], FleetSyncError | None]
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _History:
+    """What the overview shows of the past, or the error that kept it from being read."""
+
+    runs: tuple[PastRun, ...] = ()
+    chart: history_chart.Chart | None = None
+    error: FleetSyncError | None = None
 
 
 def current_tick() -> int:
@@ -55,26 +65,36 @@ class Fragments:
         self._approvable = approvable
         self._rendering = anyio.Lock()
         self._rendered: Rendered | None = None
+        self._chart: tuple[tuple[RunId | None, datetime.date], history_chart.Chart] | None = None
 
     async def at(self, tick: int) -> Rendered:
         """Return the rendering of this tick or a later one; the first caller of a tick makes it."""
         async with self._rendering:
             if self._rendered is None or self._rendered.tick < tick:
-                history = await self._history()
-                self._rendered = self._render(tick, self._service.snapshot(), history)
+                present = self._service.snapshot()
+                self._rendered = self._render(tick, present, await self._history(present))
             return self._rendered
 
-    async def _history(self) -> _History:
+    async def _history(self, present: status.Status) -> _History:
         """Read past runs. Returns the error, if any: the page that reports a broken journal must not need it."""
         try:
-            return await self._service.record.runs(limit=history_chart.MAX_RUNS), None
+            return _History(await self._service.record.runs(limit=MAX_RUNS + 1), await self._changes_a_day(present))
         except FleetSyncError as error:
-            return (), error
+            return _History(error=error)
+
+    async def _changes_a_day(self, present: status.Status) -> history_chart.Chart:
+        """Return the chart; the changes are counted once a run and day, because there may be very many."""
+        today = present.now.date()
+        key = (present.last.run if present.last else None, today)
+        if self._chart is None or self._chart[0] != key:
+            start = datetime.datetime.combine(history_chart.first_day(today), datetime.time(), datetime.UTC)
+            days = await self._service.record.changes_a_day(since=start)
+            self._chart = key, history_chart.history_chart(days, today=today)
+        return self._chart[1]
 
     def _render(self, tick: int, present: status.Status, history: _History) -> Rendered:
         summarized, approval = summary.summarize(present), alerts.approval(present)
         title = _title(summarized.condition)
-        runs, error = history
         values = {
             "present": present,
             "condition": summarized.condition,
@@ -84,12 +104,13 @@ class Fragments:
             "items": summarized.items[:MAX_ALERTS],
             "more": max(0, len(summarized.items) - MAX_ALERTS),
             "approval": approval if self._approvable else None,
-            "fleets": sorted(present.fleets, key=_urgency)[: service_protocol.MAX_FLEETS],
+            "fleets": sorted(present.fleets, key=lists.by_urgency)[:MAX_FLEETS],
             "names": {fleet.fleet: fleet.name for fleet in present.fleets},
             "groups": _by_fleet(approval),
-            "runs": runs[:MAX_RUNS],
-            "chart": history_chart.history_chart(runs),
-            "error": error,
+            "runs": history.runs[:MAX_RUNS],
+            "has_older": len(history.runs) > MAX_RUNS,
+            "chart": history.chart,
+            "error": history.error,
         }
         rendered = {name: templating.render(f"fragments/{name}.html", **values) for name in NAMES}
         return Rendered(tick, title, rendered)
@@ -98,12 +119,6 @@ class Fragments:
 def _title(condition: summary.Condition) -> str:
     """Return the title of the browser's tab."""
     return f"{condition.value.replace('_', ' ').capitalize()} – fleet-sync"  # noqa: RUF001
-
-
-def _urgency(fleet: status.Fleet) -> tuple[bool, str, str]:
-    """Return the sort key of a fleet: fleets that are not in sync first, then by name."""
-    in_sync = not (fleet.drifted or fleet.held or fleet.frozen or fleet.refused or fleet.incomplete)
-    return in_sync, fleet.name.casefold(), fleet.fleet
 
 
 def _by_fleet(approval: alerts.Approval | None) -> list[tuple[FleetId, list[HeldChange]]]:

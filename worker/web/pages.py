@@ -74,7 +74,7 @@ class Pages:
         """Answer `GET /`."""
         done = next((text for name, text in _DONE.items() if name in request.query_params), "")
         rendered = await self._overview.at(fragments.current_tick())
-        return self._page(request, "overview.html", fragments=rendered.fragments, title=rendered.title, done=done)
+        return self.page(request, "overview.html", fragments=rendered.fragments, title=rendered.title, done=done)
 
     async def login(self, request: requests.Request) -> responses.Response:
         """Answer `GET /login`."""
@@ -103,7 +103,7 @@ class Pages:
         plan, report = await self._service.record.documents(run)
         changes = await self._service.record.changes(run=run)
         document = past_report_document(past, changes, plan=plan, report=report)
-        return self._page(request, "run.html", past=past, report=document, plan=document["plan"] or _NO_PLAN)
+        return self.page(request, "run.html", past=past, report=document, plan=document["plan"] or _NO_PLAN)
 
     async def fleet(self, request: requests.Request) -> responses.Response:
         """Answer `GET /fleets/{fleet}`."""
@@ -115,7 +115,7 @@ class Pages:
         present = self._service.snapshot()
         members = [each for each, fleets in present.reading.memberships.items() if fleet in fleets]
         names = await self._names(present, [*members, *(each.change.driver for each in changes)])
-        return self._page(
+        return self.page(
             request,
             "fleet.html",
             fleet=fleet,
@@ -138,7 +138,7 @@ class Pages:
         present = self._service.snapshot()
         matches = [] if driver or not query else await self._find(present, query)
         names = await self._names(present, [*matches, *([driver] if driver else [])])
-        return self._page(
+        return self.page(
             request,
             "drivers.html",
             driver_names=names,
@@ -212,7 +212,8 @@ class Pages:
         page = templating.render("error.html", title=title, message=message, remedy=remedy)
         return responses.HTMLResponse(page, status, headers)
 
-    def _page(self, request: requests.Request, template: str, **values: Any) -> responses.Response:
+    def page(self, request: requests.Request, template: str, **values: Any) -> responses.Response:
+        """Return a page of the template, with what all pages show besides these values."""
         return responses.HTMLResponse(templating.render(template, **{**self._shared(request), **values}))
 
     def _shared(self, request: requests.Request) -> dict[str, Any]:

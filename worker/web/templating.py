@@ -23,6 +23,7 @@ ASSETS: Final = {
     name: ((_DIRECTORY / "static" / name).read_bytes(), media)
     for name, media in {
         "style.css": "text/css; charset=utf-8",
+        "page.js": "text/javascript; charset=utf-8",
         "live.js": "text/javascript; charset=utf-8",
         "icon.svg": "image/svg+xml",
     }.items()

@@ -312,11 +312,13 @@ class PastChange:
     message: str | None
 
 
-class RunHistory(registers.NameRegister, registers.PauseRegister, Protocol):
+class RunHistory(registers.NameRegister, registers.PauseRegister, registers.ChangeStatistics, Protocol):
     """The durable record, as commands and the status page read it. Works without being the writer."""
 
-    async def runs(self, *, limit: int | None = None) -> tuple[PastRun, ...]:
-        """Return past runs, the newest first."""
+    async def runs(
+        self, *, limit: int | None = None, before: RunId | None = None, result: str | None = None
+    ) -> tuple[PastRun, ...]:
+        """Return past runs, the newest first: those that are older than `before`, and that ended with `result`."""
         ...
 
     async def runs_after(self, run: RunId | None, *, limit: int) -> tuple[PastRun, ...]:

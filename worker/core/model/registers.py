@@ -52,3 +52,14 @@ class PauseRegister(Protocol):
     async def resume(self, *, now: datetime.datetime, by: str, fleet: FleetId | None = None) -> tuple[Pause, ...]:
         """End the pause of a fleet, or all pauses, and return those that were in force."""
         ...
+
+
+class ChangeStatistics(Protocol):
+    """Counts of changes, as the durable record knows them."""
+
+    async def changes_a_day(self, *, since: datetime.datetime) -> Mapping[datetime.date, Mapping[str, int]]:
+        """Return how many changes had each outcome, by the day (UTC) on which their run started, since then.
+
+        Leaves out days without a change.
+        """
+        ...

@@ -26,6 +26,7 @@
     box.innerHTML = html;
     const fresh = box.content.firstElementChild;
     if (!old || !fresh) return;
+    fleetSync.enhance(box.content);
     for (const seen of old.querySelectorAll("details[id]")) {
       const same = counterpart(fresh, seen);
       if (same) same.open = seen.open;
