@@ -12,6 +12,7 @@ from worker.core.model.identifiers import Account, DriverId, FleetId, IntentKey,
 from worker.core.model.outcomes import Already, Deferred, Outcome, Refused, Stale, Unknown
 from worker.core.model.plan import Action, Change
 from worker.core.model.ports import Intent, JournalOwner, OwnWrite, PastApproval, PastRefusals, RecentChanges
+from worker.core.model.report import LearnedRate
 from worker.core.model.serialization import report_document
 from worker.core.model.source_history import RowCount, SourceRecord
 
@@ -211,6 +212,24 @@ async def test_whose_journal_it_is_and_which_fleets_it_knows_is_remembered(offic
     other = Account("https://charge.test/v1", "test")
     await later.claim(other, fleets={trucks: "Trucks"}, managed=())
     assert await later.owner() == JournalOwner(other, {trucks: "Trucks"})
+
+
+async def test_the_rate_limit_that_a_run_found_is_remembered_for_this_account(
+    office: Office,
+) -> None:
+    journal, account = await office.writer(), Account("https://charge.test/v1", "live")
+    await journal.claim(account, fleets={}, managed=())
+    for number, rate in enumerate((100.0, 47.5, None)):
+        ended = journal_factories.ended(run=RunId(f"run_{number}"), at=journal_factories.minutes(10 * number))
+        await journal.finish(dataclasses.replace(ended, learned_rate=rate), trigger="interval")
+    failed = journal_factories.ended(run=RunId("run_failed"), error=JournalError("of another account"))
+    await journal.finish(dataclasses.replace(failed, learned_rate=3.0), trigger="interval")
+    later = office.crash(journal)
+    assert (await later.owner()).learned == LearnedRate(47.5, journal_factories.minutes(11))
+    await later.claim(account, fleets={FleetId("flt_vans"): "Vans"}, managed=())
+    assert (await later.owner()).learned == LearnedRate(47.5, journal_factories.minutes(11))
+    await later.claim(Account("https://charge.test/v1", "test"), fleets={}, managed=())
+    assert (await later.owner()).learned is None
 
 
 async def _attempt(

@@ -138,6 +138,27 @@ DEFECTS = (
         ("tests/core/test_retry_policy.py",),
     ),
     Defect(
+        "a rate that was learned for another account",
+        "worker/engine/ownership.py",
+        "if known.learned is None or owner != self._account:",
+        "if known.learned is None:",
+        ("tests/engine/test_learned_rate.py",),
+    ),
+    Defect(
+        "a rate that was learned long ago",
+        "worker/core/model/report.py",
+        "datetime.timedelta(0) <= now - self.at < _LEARNED_FOR",
+        "True",
+        ("tests/engine/test_learned_rate.py",),
+    ),
+    Defect(
+        "a reset that is over, taken for a pause",
+        "worker/charge/pause_headers.py",
+        "next((each for each in seconds if each), None)",
+        "next((each for each in seconds if each is not None), None)",
+        ("tests/charge/test_pause_headers.py",),
+    ),
+    Defect(
         "forgetting Retry-After",
         "worker/engine/rate_limiter.py",
         "if retry_after is not None:",

@@ -30,7 +30,7 @@ from worker.core.model.ports import (
     PastRun,
     RecentChanges,
 )
-from worker.core.model.report import Report
+from worker.core.model.report import LearnedRate, Report
 from worker.core.model.serialization import format_time, outcome_document, plan_document, report_document
 from worker.core.model.source_history import SourceRecord
 from worker.core.planning import references
@@ -115,9 +115,10 @@ class MemoryJournal:
     async def claim(self, account: Account, *, fleets: Mapping[FleetId, str], managed: Collection[FleetId]) -> None:
         """Record whose journal this is, and its fleets."""
         self._ensure_writer()
-        known = self._store.owner.fleets if self._store.owner.account == account else {}
-        named = {**known, **fleets}
-        self._store.owner = JournalOwner(account, named, frozenset(fleet for fleet in managed if fleet in named))
+        known = self._store.owner if self._store.owner.account == account else JournalOwner(account, {})
+        named = {**known.fleets, **fleets}
+        kept = frozenset(fleet for fleet in managed if fleet in named)
+        self._store.owner = JournalOwner(account, named, kept, known.learned)
 
     async def begin(
         self,
@@ -177,6 +178,9 @@ class MemoryJournal:
             raise JournalError(f"the journal already contains the run {finished.run}")
         run.finished, run.started, run.guarded = finished, finished.started, finished.guarded or run.guarded
         self.reports[finished.run] = finished
+        if finished.guarded and finished.learned_rate is not None:
+            learned = LearnedRate(finished.learned_rate, finished.finished)
+            self._store.owner = dataclasses.replace(self._store.owner, learned=learned)
         if finished.guarded:
             self._keep_names(finished.guarded, finished.finished)
 

@@ -5,6 +5,7 @@ the wrong drivers. Invariant: nothing is recorded in a journal of another accoun
 Neighbours: `plan_builder` asks this around each reading, `reconciler` records the owner, `ports.Journal` remembers it.
 """
 
+import datetime
 import types
 from collections.abc import Collection, Iterable, Mapping
 
@@ -37,15 +38,22 @@ class Ownership:
         self._adopt = adopt
         self._is_new = False
 
-    async def check_account(self) -> None:
-        """Raise errors.ForeignJournal if base URL or mode are not those of the journal's account."""
-        owner = (await self._journal.owner()).account
+    async def check_account(self, *, now: datetime.datetime) -> float | None:
+        """Return the requests a second that this account's runs have learned, if they did so within a day.
+
+        Raises errors.ForeignJournal if base URL or mode are not those of the journal's account.
+        """
+        known = await self._journal.owner()
+        owner = known.account
         self._is_new = owner is None
         if owner is not None and owner != self._account and not self._adopt:
             raise ForeignJournal(
                 f"the journal belongs to the account at {owner.base_url} ({owner.mode}), and this run is for"
                 f" {self._account.base_url} ({self._account.mode})"
             )
+        if known.learned is None or owner != self._account:
+            return None
+        return known.learned.requests_per_second if known.learned.is_fresh(now) else None
 
     def with_notes(self, problems: Iterable[Problem]) -> tuple[Problem, ...]:
         """Return the problems of a plan, sorted, and last a note if no run had used the journal by `check_account`."""

@@ -116,7 +116,7 @@ class PlanBuilder:
         self._memory = guard_memory.GuardMemory(
             context, rules.account, rules.limits, unmanaged=rules.unmanaged, applies=rules.apply
         )
-        self._cancellation = context.cancellation
+        self._cancellation, self._executor = context.cancellation, context.executor
         self._clock = context.clock
         self._wall_clock = context.wall_clock
         self.ownership = ownership.Ownership(rules.account, context.journal, account_reader, adopt=rules.adopt_journal)
@@ -212,7 +212,7 @@ class PlanBuilder:
         Records what later runs must know of the fleets. Call this within `Cancellation.reading`. Raises
         errors.FleetSyncError if it cannot be done.
         """
-        await self.ownership.check_account()
+        self._executor.start_at(await self.ownership.check_account(now=self._clock.now()))
         if saved_plan.detaches(saved) or self._rules.limits.max_attach_fraction_per_fleet is not None:
             actual = await self._reader.read(saved_plan.required_reading(saved))
         else:
@@ -263,7 +263,7 @@ class PlanBuilder:
 
         Call this within `Cancellation.reading`. Raises errors.FleetSyncError if it cannot be done.
         """
-        await self.ownership.check_account()
+        self._executor.start_at(await self.ownership.check_account(now=self._clock.now()))
         desired = await self._read_sources()
         actual = await self._reader.read(desired)
         await self.ownership.check_fleets(actual)

@@ -86,6 +86,15 @@ class RateLimiter:
         self._changed.set()
         self._changed = anyio.Event()
 
+    @property
+    def learned(self) -> float | None:
+        """Return the requests a second that were found below a limit, or None if there was none to find."""
+        return self._estimator.learned
+
+    def start_at(self, rate: float) -> None:
+        """Start at a rate that was learned earlier, unless there have been replies already."""
+        self._estimator.start_at(rate)
+
     def rate(self) -> float:
         """Return the requests a second that may be sent now."""
         return self._estimator.rate(anyio.current_time())

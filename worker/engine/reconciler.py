@@ -260,6 +260,7 @@ class Reconciler:
             results=results,
             problems=problems,
             traffic=self._context.executor.traffic,
+            learned_rate=self._context.executor.learned_rate,
             error=error,
             paused=paused,
             observed=observed,

@@ -84,6 +84,16 @@ class RequestExecutor:
         """Return the seconds between two turns at the present rate."""
         return 1 / self._limiter.rate()
 
+    @property
+    def learned_rate(self) -> float | None:
+        """Return the requests a second that Charge's limit allows, or None if none was found."""
+        return self._limiter.learned
+
+    def start_at(self, rate: float | None) -> None:
+        """Send the first requests of this process at a rate that an earlier one learned, if any."""
+        if rate is not None:
+            self._limiter.start_at(rate)
+
     def pace(self, concurrency: int) -> listing_choice.Pace:
         """Return how fast requests went so far, if `concurrency` of them may be in flight."""
         latency = self._waited / max(1, self._answered)

@@ -30,8 +30,12 @@ LOCK_HOLDER = """
 
 # --- Whose it is ------------------------------------------------------------------------------------------
 
-OWNER = "SELECT base_url, mode FROM accounts WHERE account = :account AND base_url IS NOT NULL"
-SET_OWNER = "UPDATE accounts SET base_url = :base_url, mode = :mode WHERE account = :account"
+OWNER = "SELECT base_url, mode, learned_rate, learned FROM accounts WHERE account = :account AND base_url IS NOT NULL"
+SET_OWNER = """
+    UPDATE accounts SET base_url = :base_url, mode = :mode, learned_rate = NULL, learned = NULL
+    WHERE account = :account
+"""
+KEEP_LEARNED_RATE = "UPDATE accounts SET learned_rate = :rate, learned = :finished WHERE account = :account"
 FLEETS = "SELECT fleet, name, managed FROM fleets WHERE account = :account"
 KEEP_FLEETS = """
     INSERT INTO fleets (account, fleet, name, managed)

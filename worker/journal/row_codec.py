@@ -27,7 +27,7 @@ from worker.core.model.ports import (
     PastRun,
     RecentChanges,
 )
-from worker.core.model.report import Report
+from worker.core.model.report import LearnedRate, Report
 from worker.core.model.serialization import format_time, outcome_document, plan_document, report_document
 from worker.core.model.source_history import RowCount, SourceRecord
 from worker.core.planning import near_misses
@@ -251,7 +251,12 @@ def owner(owners: Sequence[Row], known: Sequence[Row]) -> JournalOwner:
         account=Account(owners[0]["base_url"], owners[0]["mode"]) if owners else None,
         fleets={FleetId(row["fleet"]): row["name"] for row in known},
         managed=frozenset(FleetId(row["fleet"]) for row in known if row["managed"]),
+        learned=next((_learned(row) for row in owners if row["learned"]), None),
     )
+
+
+def _learned(row: Row) -> LearnedRate:
+    return LearnedRate(row["learned_rate"], time(row["learned"]))
 
 
 def same_outcome(row: Row, other: Row) -> bool:

@@ -156,6 +156,8 @@ class SqlJournal(sql_names.SqlNames, sql_pauses.SqlPauses, sql_runs.SqlRuns):
             row = row_codec.finished(finished, trigger=trigger, written=written, forgotten=forgotten)
             if finished.guarded is not None:
                 sql_names.keep(database, finished.guarded.people, forgotten, now=finished.finished)
+                if finished.learned_rate is not None:
+                    database.execute(queries.KEEP_LEARNED_RATE, {**row, "rate": finished.learned_rate})
             database.write_rows(queries.KEEP_LISTS, row["lists"])
             if not database.execute(queries.FINISH_RUN, row):
                 number = database.query(queries.NEXT_RUN_NUMBER)[0]["number"]

@@ -18,7 +18,7 @@ from worker.core.model.outcomes import Outcome
 from worker.core.model.pauses import Pause
 from worker.core.model.plan import Action, Change, GuardedPlan
 from worker.core.model.replies import Cursor, DriverPage, FleetPage, WriteReply
-from worker.core.model.report import Report
+from worker.core.model.report import LearnedRate, Report
 from worker.core.model.source_history import SourceMemory
 
 
@@ -133,12 +133,14 @@ class RecentChanges:
 class JournalOwner:
     """The account that a journal belongs to, `None` before the first run, and the names of its known fleets.
 
-    `managed` are the fleets among them that earlier runs managed, and that no later run gave up.
+    `managed` are the fleets among them that earlier runs managed, and that no later run gave up. `learned` is the rate
+    limit that runs found last.
     """
 
     account: Account | None
     fleets: Mapping[FleetId, str]
     managed: frozenset[FleetId] = frozenset()
+    learned: LearnedRate | None = None
 
 
 class Journal(SourceMemory, Protocol):

@@ -16,6 +16,8 @@ from worker.core.model.outcomes import OUTCOME_NAMES, ChangeResult
 from worker.core.model.plan import GuardedPlan
 from worker.core.model.problem import Problem
 
+_LEARNED_FOR = datetime.timedelta(hours=24)
+
 
 class RunResult(enum.StrEnum):
     """How a run ended."""
@@ -40,11 +42,24 @@ class Traffic:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class LearnedRate:
+    """The requests a second that Charge's limit allows, as a run found it that ended at `at`."""
+
+    requests_per_second: float
+    at: datetime.datetime
+
+    def is_fresh(self, now: datetime.datetime) -> bool:
+        """Return whether it is less than a day old: another limit may be in force by then."""
+        return datetime.timedelta(0) <= now - self.at < _LEARNED_FOR
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Report:
     """Everything about one run; `guarded` is `None` if it failed before there was a plan.
 
     `paused` says that the run wrote nothing because of a pause, `observed` that it did not because the settings forbid
-    it.
+    it. `learned_rate` is the requests a second that Charge's limit allows, if one was found; the journal keeps it for
+    the next process, and no document shows it.
     """
 
     run: RunId
@@ -57,6 +72,7 @@ class Report:
     error: FleetSyncError | None = None
     paused: bool = False
     observed: bool = False
+    learned_rate: float | None = None
 
     @property
     def counts(self) -> Mapping[str, int]:

@@ -67,6 +67,18 @@ class RateEstimator:
         """Return the requests a second that may be sent now."""
         return self._rate if self._refusal is None else min(self._rate, 1 / self._refusal.next_probe)
 
+    @property
+    def learned(self) -> float | None:
+        """Return the rate that was found below a limit, or None if there was none to find."""
+        return self._rate if self._adaptive and self._climb != _DOUBLING else None
+
+    def start_at(self, rate: float) -> None:
+        """Start at a rate that was learned earlier, as after its first 429, unless there have been replies already."""
+        if self._adaptive and self._at == -math.inf:
+            self._rate = min(self._ceiling, rate)
+            self._climb, self._hold_until = _FIRST_CLIMB, _HOLD
+            self._begin(0.0, saved=_SAVED)
+
     def accepted(self, *, sent: float, now: float, waited: bool = True) -> None:
         """Record a reply other than 429 to a request sent at `sent`; `waited` says that the rate holds up others."""
         self._advance(now)

@@ -8,12 +8,15 @@ CREATE TABLE schema_version (
 );
 INSERT INTO schema_version (version) VALUES (1);
 
--- Whose records these are. URL and mode are null until the first run that read Charge.
+-- Whose records these are. URL and mode are null until the first run that read Charge; the rate limit that runs found,
+-- in requests a second, and when they did, until one does.
 CREATE TABLE accounts (
     account INTEGER NOT NULL PRIMARY KEY,
     name TEXT NOT NULL UNIQUE,
     base_url TEXT,
-    mode TEXT
+    mode TEXT,
+    learned_rate DOUBLE PRECISION,
+    learned TEXT
 );
 
 -- The fleets that runs have read, by which the account recognises its key. `managed` is 1 if the sources named the
