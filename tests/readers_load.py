@@ -133,7 +133,9 @@ class Scenario:
             "FLEET_SYNC_GUARD__ALLOW_EMPTYING_FLEETS": "true",
         }
         with self.log.open("w") as stream:
-            running = command.start("run", environ={**folder.environ, **limits, **environ}, stderr=stream.fileno())
+            running = command.start(
+                "run", environ={**folder.environ, **limits, **environ}, stderr=stream.fileno(), fresh=True
+            )
             self.pid = running.process.pid
             try:
                 _until(lambda: bool(self.events("serving")), "a page")

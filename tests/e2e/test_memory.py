@@ -1,11 +1,8 @@
 """Failure stories over several runs: what is remembered, and what is no longer tried."""
 
-import contextlib
 import json
-import sqlite3
 
 from tests.e2e import conftest
-from worker.sandbox import app, http_types
 
 ADDRESS = "sam@example.com"
 
@@ -44,71 +41,6 @@ def _member_of_another_fleet(workspace: conftest.Workspace, fleet: str) -> str:
     """Return a driver who is in some fleet, and not in this one: the attach of a driver in no fleet is never held."""
     people = workspace.people
     return next(driver for driver in people.drivers if people.fleets_of(driver) and driver not in people.members(fleet))
-
-
-def _forget_the_pause(workspace: conftest.Workspace) -> None:
-    """Make the last attempts look old, so that the next run does not wait after a refusal."""
-    with contextlib.closing(sqlite3.connect(workspace.folder.path / "fleet-sync.db")) as database, database:
-        database.execute("update intents set settled = '2026-01-01T00:00:00.000Z'")
-
-
-def test_ssosync_what_is_written_but_never_read_back_is_not_written_for_ever(open_workspace: conftest.Open) -> None:
-    """329: reported in each run, and held after three."""
-
-    def lying(inner: http_types.App) -> http_types.App:
-        assert isinstance(inner, app.Sandbox)
-
-        async def answer(scope: http_types.Scope, receive: http_types.Receive, send: http_types.Send) -> None:
-            await inner(scope, receive, send)
-            if scope["method"] == "POST":
-                effect = inner.state.effects[-1]
-                inner.state.detach(effect.driver, effect.fleet)
-
-        return answer
-
-    workspace = open_workspace(around=lying)
-    fleet, *_ = members = workspace.members()
-    newcomer = _member_of_another_fleet(workspace, fleet)
-    workspace.write({fleet: [*members[fleet], newcomer]})
-    reports = []
-    for _ in range(3):
-        reports.append(workspace.run("once", "--json"))
-        _forget_the_pause(workspace)
-    for ended in reports:
-        [change] = ended.document["changes"]
-        assert (ended.code, change["outcome"], change["code"]) == (4, "unknown", "not_converging")
-        assert "not_converging" in {event["event"] for event in ended.events}
-        assert [problem["where"] for problem in ended.document["problems"]] == ["verification"]
-    # The record has the verified outcome, not the answered one, and refused once it can no longer take effect.
-    shown = workspace.run("show", reports[2].document["run"], "--json").document
-    assert shown == reports[2].document
-    assert workspace.folder.journal("select outcome, code from intents order by recorded") == [
-        ("refused", "not_converging"),
-        ("refused", "not_converging"),
-        ("unknown", "not_converging"),
-    ]
-
-    ended = workspace.run("once", "--json")
-    [held] = ended.document["plan"]["held"]
-    assert (ended.code, held["guard"], held["driver"]) == (3, "not_converging", newcomer)
-    assert "3 times" in held["message"]
-    assert len(workspace.posts()) == 3
-
-
-def test_the_replayed_key_attach_detach_by_hand_and_attach_again_takes_effect(workspace: conftest.Workspace) -> None:
-    """A key derived from driver and fleet would replay the first answer within a day and change nothing."""
-    fleet, *_ = members = workspace.members()
-    driver = next(driver for driver in workspace.people.drivers if driver not in members[fleet])
-    workspace.write({fleet: [*members[fleet], driver]})
-    for number in range(2):
-        assert workspace.run("once", "--json").document["outcomes"]["applied"] == 1, number
-        assert driver in workspace.people.members(fleet)
-        workspace.people.detach(driver, fleet)
-    assert workspace.changed() == [("attach", driver, fleet)] * 2
-    assert len({post.key for post in workspace.posts()}) == 2
-    assert {key for (key,) in workspace.folder.journal("select key from intents")} == {
-        post.key for post in workspace.posts()
-    }
 
 
 def test_two_controllers_that_fight_are_noticed_frozen_and_both_sides_reported(workspace: conftest.Workspace) -> None:

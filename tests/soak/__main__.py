@@ -59,7 +59,7 @@ class Scenario:
                 "FLEET_SYNC_GUARD__ALWAYS_ALLOW": "1000",
                 "FLEET_SYNC_GUARD__ALLOW_EMPTYING_FLEETS": "true",
             }
-            self.running = command.start("run", environ=environ, stderr=stream.fileno())
+            self.running = command.start("run", environ=environ, stderr=stream.fileno(), fresh=True)
             try:
                 command.until(lambda: bool(self.events("serving")), what="a page")
                 self.page = self.events("serving")[0]["url"].rstrip("/")

@@ -1,13 +1,12 @@
 """The real command in its own process, and the folder in which an operator keeps an account.
 
 Invariant: a command gets the environment defined here, and nothing of the environment of the tests.
-Neighbours: `served` serves the sandbox that it talks to.
+Neighbours: `fork_client` starts most commands, `served` serves the sandbox that they talk to.
 """
 
 import contextlib
 import dataclasses
 import json
-import os
 import pathlib
 import signal
 import sqlite3
@@ -15,9 +14,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import IO, Any, Protocol
 
-from tests.support import schemas
+from tests.support import fork_client, schemas
 from worker.sandbox import app
 
 PROGRAM = pathlib.Path(sys.executable).with_name("fleet-sync")
@@ -65,11 +64,8 @@ class Ended:
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the complete environment of a command: no key, no settings, no terminal."""
-    # Coverage in subprocesses is configured by these variables.
-    # Coverage measures the command too, and mutants are planted in another tree than the installed one.
-    kept = {name: text for name, text in os.environ.items() if name.startswith("COVERAGE_") or name == "PYTHONPATH"}
-    return {"PATH": os.defpath, "LANG": "C.UTF-8", **kept, **(extra or {})}
+    """Return the complete environment of a command."""
+    return {**fork_client.environment(), **(extra or {})}
 
 
 def run(*arguments: str, environ: Mapping[str, str] | None = None, cwd: pathlib.Path | None = None) -> Ended:
@@ -77,10 +73,34 @@ def run(*arguments: str, environ: Mapping[str, str] | None = None, cwd: pathlib.
     return start(*arguments, environ=environ, cwd=cwd).end()
 
 
+class Process(Protocol):
+    """What the tests need of `subprocess.Popen`."""
+
+    pid: int
+    stdout: IO[str] | None
+    stderr: IO[str] | None
+
+    def poll(self) -> int | None:
+        """Return the exit code, or None while the process runs."""
+        ...
+
+    def send_signal(self, sig: int) -> None:
+        """Send a signal, unless the process has ended."""
+        ...
+
+    def kill(self) -> None:
+        """Send SIGKILL, unless the process has ended."""
+        ...
+
+    def communicate(self, *, timeout: float | None = None) -> tuple[str | None, str | None]:
+        """Read all output and wait for the end. Raise subprocess.TimeoutExpired."""
+        ...
+
+
 class Running:
     """A running command. `reap` ends it in any case."""
 
-    def __init__(self, process: "subprocess.Popen[str]") -> None:
+    def __init__(self, process: Process) -> None:
         """Store a process whose output goes to pipes."""
         self.process = process
 
@@ -96,7 +116,8 @@ class Running:
             self.process.kill()
             stdout, stderr = self.process.communicate()
             raise AssertionError(f"no end within {timeout} s\n{stdout}\n{stderr}") from None
-        code = self.process.returncode
+        code = self.process.poll()
+        assert code is not None
         return Ended(128 - code if code < 0 else code, stdout or "", stderr or "")
 
     def reap(self) -> None:
@@ -110,22 +131,31 @@ def start(
     *arguments: str,
     environ: Mapping[str, str] | None = None,
     cwd: pathlib.Path | None = None,
-    stdout: int = subprocess.PIPE,
-    stderr: int = subprocess.PIPE,
+    stdout: int | None = None,
+    stderr: int | None = None,
+    fresh: bool = False,
 ) -> Running:
-    """Start `fleet-sync` and return the running command. `stdout` and `stderr` may be file descriptors."""
-    return Running(
-        subprocess.Popen(
-            [PROGRAM, *arguments],
-            env=environment(environ),
-            cwd=cwd,
-            stdin=subprocess.DEVNULL,
-            stdout=stdout,
-            stderr=stderr,
-            encoding="utf-8",
-            start_new_session=True,
+    """Start `fleet-sync` and return the running command.
+
+    It is forked from a process that has imported everything already, unless `fresh` or its environment wants an
+    interpreter of its own. Without a descriptor for stdout or stderr, the tests read it from a pipe.
+    """
+    complete = environment(environ)
+    if fresh or any(name.startswith(("LD_", "PYTHON")) for name in environ or ()):
+        return Running(
+            subprocess.Popen(
+                [PROGRAM, *arguments],
+                env=complete,
+                cwd=cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE if stdout is None else stdout,
+                stderr=subprocess.PIPE if stderr is None else stderr,
+                encoding="utf-8",
+                start_new_session=True,
+            )
         )
-    )
+    folder = cwd or pathlib.Path.cwd()
+    return Running(fork_client.fork(PROGRAM, arguments, environ=complete, folder=folder, outputs=[stdout, stderr]))
 
 
 @contextlib.contextmanager

@@ -179,7 +179,7 @@ def cli(
 
 def main() -> NoReturn:
     """Run the command line and exit with its exit code."""
-    _block_unused_imports()
+    block_unused_imports()
     gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
     exit_watchdog.arm()
     streams.prepare()
@@ -191,7 +191,7 @@ def main() -> NoReturn:
     sys.exit(code)
 
 
-def _block_unused_imports() -> None:
+def block_unused_imports() -> None:
     """Prevent imports by dependencies that cost 40 ms and 5 MB in every process and are never used.
 
     httpcore imports trio, which the tests need, wherever it is installed; httpx imports its own command line.

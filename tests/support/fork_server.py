@@ -1,0 +1,102 @@
+"""Starts commands quickly: one process imports the whole program once, and forks itself for each command.
+
+Invariant: a command has its own process, environment, folder and output, and ends as the interpreter ends; it shares
+with others only what importing left behind. What a start itself shows (`fresh` in `command.start`) is not started here.
+Neighbours: `command` starts this process and speaks with it.
+"""
+
+import contextlib
+import gc
+import importlib
+import json
+import os
+import pkgutil
+import selectors
+import socket
+import sys
+import time
+from typing import Any
+
+import worker
+from worker.cli import main as entry_point
+
+THIRD_PARTY = ("anyio._backends._asyncio", "rich.console", "rich.progress", "rich.table", "sqlite3", "uvicorn")
+"""What commands import only when they need it."""
+
+
+def main() -> None:
+    """Serve the socket whose descriptor is the first argument, until the other side closes it."""
+    _import_everything()
+    gc.freeze()
+    command = _serve(socket.socket(fileno=int(sys.argv[1])))
+    if command is not None:  # in the child
+        _become(*command)
+
+
+def _import_everything() -> None:
+    entry_point.block_unused_imports()
+    for module in pkgutil.walk_packages(worker.__path__, "worker."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    for name in THIRD_PARTY:
+        importlib.import_module(name)
+
+
+def _serve(connection: socket.socket) -> tuple[Any, list[int]] | None:
+    """Fork for each request. Return the request in the child, and None in the parent once the connection is closed."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(connection, selectors.EVENT_READ)
+        while True:
+            for key, _ in selector.select():
+                if key.fileobj is not connection:
+                    selector.unregister(key.fileobj)
+                    _tell_the_end(key.fd, *key.data)
+                    continue
+                message, descriptors, _, _ = socket.recv_fds(connection, 1 << 20, 3)
+                if not message:
+                    return None
+                process = os.fork()
+                if process == 0:
+                    selector.close()
+                    connection.close()
+                    return json.loads(message), descriptors
+                status = descriptors.pop()
+                for descriptor in descriptors:
+                    os.close(descriptor)
+                os.write(status, b"%d\n" % process)
+                selector.register(os.pidfd_open(process), selectors.EVENT_READ, (process, status))
+
+
+def _tell_the_end(descriptor: int, process: int, status: int) -> None:
+    """Write the exit code of a process that has ended, as `subprocess` counts it: negative for a signal."""
+    os.close(descriptor)
+    _, code = os.waitpid(process, 0)
+    with contextlib.suppress(BrokenPipeError):  # nobody asks any more
+        os.write(status, b"%d\n" % os.waitstatus_to_exitcode(code))
+    os.close(status)
+
+
+def _become(request: Any, descriptors: list[int]) -> None:
+    """Run the command in this process, and exit as it does."""
+    os.setsid()
+    empty = os.open(os.devnull, os.O_RDONLY)
+    for number, descriptor in enumerate((empty, *descriptors[:2])):
+        os.dup2(descriptor, number)
+    for descriptor in (empty, *descriptors):
+        os.close(descriptor)
+    for name, number in (("stdout", 1), ("stderr", 2)):
+        # As the interpreter opens them when it starts.
+        stream = os.fdopen(number, "w", encoding="utf-8", closefd=False)
+        stream.reconfigure(line_buffering=number == 2 or stream.isatty())
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    os.chdir(request["folder"])
+    time.tzset()
+    sys.argv = [request["program"], *request["arguments"]]
+    entry_point.main()
+
+
+if __name__ == "__main__":
+    main()
