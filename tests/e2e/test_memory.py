@@ -79,8 +79,8 @@ def test_a_detach_waits_out_its_grace(workspace: conftest.Workspace) -> None:
     workspace.write({**members, fleet: rest})
     ended = workspace.run("once", "--json", FLEET_SYNC_SYNC__DETACH_GRACE_SECONDS="86400")
     assert (ended.code, ended.document["result"], workspace.posts()) == (0, "in_sync", [])
-    [problem] = ended.document["plan"]["problems"]
-    assert problem["where"] == f"{leaver}/{fleet}"
+    problem, new = ended.document["plan"]["problems"]
+    assert (problem["where"], new["code"]) == (f"{leaver}/{fleet}", "journal_new")
     assert "it is detached after" in problem["message"]
     [(driver, where, since)] = workspace.folder.journal("select driver, fleet, since from absences")
     assert (driver, where) == (leaver, fleet)

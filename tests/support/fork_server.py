@@ -14,6 +14,7 @@ import pkgutil
 import selectors
 import socket
 import sys
+import tempfile
 import time
 from typing import Any
 
@@ -90,10 +91,12 @@ def _become(request: Any, descriptors: list[int]) -> None:
         stream.reconfigure(line_buffering=number == 2 or stream.isatty())
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
+    # What the standard library took from the environment of the server is taken again from that of the command.
     os.environ.clear()
     os.environ.update(request["environment"])
     os.chdir(request["folder"])
     time.tzset()
+    tempfile.tempdir = None
     sys.argv = [request["program"], *request["arguments"]]
     entry_point.main()
 
