@@ -40,6 +40,7 @@ MARKERS = {
     "sources/test_contract.py::TestCommand": "integration",
     "sources/test_contract.py::TestGit": "integration",
     "sources/test_git_source.py": "integration",
+    "sources/test_git_real.py": "real",
     "sources/test_http_real.py": "real",
     "sources/test_object_real.py": "real",
     "sources/test_positions.py::test_a_document_larger": "integration",

@@ -293,6 +293,7 @@ def test_every_guard_has_one_place_in_the_precedence() -> None:
     assert codes == [
         "must_see",
         "source_shrank",
+        "source_rewritten",
         "reference_moved",
         "not_converging",
         "flapping",

@@ -71,9 +71,12 @@ def test_git(workspace: conftest.Workspace, tmp_path: pathlib.Path) -> None:
     _use(workspace, f'kind = "git"\nurl = "{repository.url}"\npath = "people.json"\n')
     assert workspace.run("once", "--json").document["result"] == "in_sync"
     repository.commit({"people.json": _document(workspace)}, amend=True)
-    _changes_nothing(workspace, "source_changed")
-    settings = workspace.folder.settings
-    settings.write_text(f"{settings.read_text()}require_descendant = false\n")
+    for _ in range(2):
+        held = workspace.run("once", "--json")
+        assert (held.code, held.document["result"]) == (3, "held")
+        assert [each["guard"] for each in held.document["plan"]["held"]] == ["source_rewritten"]
+        assert workspace.posts() == []
+    assert workspace.run("approve", held.document["plan"]["held_digest"]).code == 0
     _detaches_one(workspace)
     driver = workspace.changed()[0][1]
     commit = repository.commit({"people.json": everyone})

@@ -376,7 +376,7 @@ async def test_the_plan_of_every_run_reads_back_as_it_was_also_when_those_with_t
 async def test_how_much_sources_said_is_remembered_and_replaced(office: Office) -> None:
     journal = await office.writer()
     counts = (RowCount(12, journal_factories.NOON), RowCount(9, journal_factories.minutes(1)))
-    record = SourceRecord(counts, frozenset({FleetId("flt_vans"), FleetId("flt_depot")}))
+    record = SourceRecord(counts, frozenset({FleetId("flt_vans"), FleetId("flt_depot")}), "1f0c3d2a")
     later = SourceRecord((RowCount(0, journal_factories.minutes(2)),))
     await journal.remember_sources({"hr": record, "Zoë's; list": record}, run=APRIL)
     assert await journal.source_records() == {"hr": record, "Zoë's; list": record}

@@ -9,6 +9,8 @@ COMMANDS = ("tests/sources/test_command_source.py",)
 GIT = ("tests/sources/test_git_source.py",)
 SQL = ("tests/sources/test_sql_source.py",)
 HTTP = ("tests/sources/test_http_source.py",)
+REWRITING = ("tests/core/test_source_rewriting.py",)
+REWRITING_RUNS = ("tests/engine/test_source_rewriting.py",)
 OBJECT = ("tests/sources/test_object_source.py",)
 SFTP = ("tests/sources/test_sftp_source.py",)
 SFTP_LOGIN = ("tests/sources/test_sftp_connection.py",)
@@ -139,20 +141,6 @@ DEFECTS = (
         SQL,
     ),
     Defect(
-        "reading a rewritten history",
-        "worker/sources/git_source.py",
-        'if before and not await git.succeeds("merge-base", "--is-ancestor", before, commit):',
-        "if False:",
-        GIT,
-    ),
-    Defect(
-        "forgetting the commit that was read last",
-        "worker/sources/git_source.py",
-        'await git.run("update-ref", _READ, commit)',
-        "pass",
-        GIT,
-    ),
-    Defect(
         "leaving out a folder in a repository",
         "worker/sources/git_source.py",
         'if mode not in ("100644", "100755"):\n                raise self.failure(',
@@ -228,5 +216,35 @@ DEFECTS = (
         "keys = [self.bucket.key, self._beside()] if self.manifest else",
         "keys =",
         OBJECT,
+    ),
+    Defect(
+        "attaching drivers that only a rewritten history names",
+        "worker/core/safety/guard.py",
+        "held = {change: reasons[change.fleet] for change in case.plan.changes if change.fleet in reasons}\n"
+        "    return _with_dependents(case, held, SOURCE_REWRITTEN)",
+        "held = {change: reasons[change.fleet] for change in case.detaches if change.fleet in reasons}\n"
+        "    return _with_dependents(case, held, SOURCE_REWRITTEN)",
+        REWRITING,
+    ),
+    Defect(
+        "remembering a rewritten history while its changes are held",
+        "worker/engine/guard_memory.py",
+        "source_rewriting.unsettled(plan, decision.held, records)",
+        "source_rewriting.unsettled(plan, (), records)",
+        REWRITING_RUNS,
+    ),
+    Defect(
+        "remembering a rewritten history while a grace period delays its detaches",
+        "worker/core/safety/source_rewriting.py",
+        " | {fleet for _, fleet in plan.later}",
+        "",
+        REWRITING,
+    ),
+    Defect(
+        "taking a commit that was replaced for an ancestor",
+        "worker/sources/git_source.py",
+        'return is_known and await git.succeeds("merge-base", "--is-ancestor", before, version)',
+        "return is_known",
+        GIT,
     ),
 )

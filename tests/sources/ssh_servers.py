@@ -20,8 +20,8 @@ _PATIENT = 60.0
 
 _CONFIGURATION = """ListenAddress 127.0.0.1
 Port {port}
-HostKey {folder}/host_key
-AuthorizedKeysFile {folder}/authorized_keys
+HostKey "{folder}/host_key"
+AuthorizedKeysFile "{folder}/authorized_keys"
 PidFile none
 StrictModes no
 UsePAM no

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pathlib
+import shutil
 import stat
 from typing import Any
 
@@ -79,27 +80,38 @@ class TestPeek:
             anyio.run(source(repository, ref="gone").peek)
 
 
-class TestARewrittenHistory:
-    def test_it_is_an_error_until_it_is_allowed(self, repository: git_repositories.Repository) -> None:
-        anyio.run(source(repository).read)
+class TestTheHistory:
+    def version(self, repository: git_repositories.Repository) -> str:
+        return anyio.run(source(repository).read).source.version
+
+    def descends(self, repository: git_repositories.Repository, version: str, before: str) -> bool:
+        async def ask() -> bool:
+            return await source(repository).descends(version, before=before)
+
+        return anyio.run(ask)
+
+    def test_a_commit_on_top_descends(self, repository: git_repositories.Repository) -> None:
+        before = self.version(repository)
+        assert before == repository.git("rev-parse", "HEAD")
+        repository.commit({"people.csv": CSV})
+        repository.commit({"people.csv": CSV})
+        version = self.version(repository)
+        assert self.descends(repository, version, before)
+        assert not self.descends(repository, before, version)
+
+    @pytest.mark.parametrize("has_cache", [True, False])
+    def test_a_commit_in_the_place_of_another_does_not(
+        self, has_cache: bool, repository: git_repositories.Repository
+    ) -> None:
+        """Also not on a machine that never had the other one."""
+        before = self.version(repository)
         repository.commit({"people.csv": "driver,fleet\nx@y,Paris\n"}, amend=True)
-        for _ in range(2):
-            assert "the history was rewritten" in failure(source(repository), "source_changed")
-        anyio.run(source(repository, require_descendant=False).read)
-        assert [str(row.driver) for row in anyio.run(source(repository).read).rows] == ["x@y"]
+        if not has_cache:
+            shutil.rmtree(repository.folder.parent / "cache")
+        assert not self.descends(repository, self.version(repository), before)
 
-    def test_a_commit_on_top_is_none(self, repository: git_repositories.Repository) -> None:
-        for _ in range(3):
-            anyio.run(source(repository).read)
-            repository.commit({"people.csv": CSV})
-
-    def test_a_reading_that_fails_is_not_the_last_one(self, repository: git_repositories.Repository) -> None:
-        """A commit whose document is missing was not read, so its removal rewrites nothing that was."""
-        anyio.run(source(repository).read)
-        repository.commit({"other.csv": CSV})
-        failure(source(repository), "source_unreachable")
-        repository.git("reset", "--quiet", "--hard", "HEAD~1")
-        anyio.run(source(repository).read)
+    def test_it_can_be_left_out_of_account(self, repository: git_repositories.Repository) -> None:
+        assert anyio.run(source(repository, require_descendant=False).read).source.version == ""
 
 
 class TestWhatIsNotWhole:

@@ -16,7 +16,7 @@ from worker.core.model.plan import HeldChange, Plan
 from worker.core.model.ports import OpenIntent
 from worker.core.model.source_history import SourceRecord
 from worker.core.planning import scope, unclear_writes
-from worker.core.safety import clock_trust, flap_detection, guard, source_shrinkage, window
+from worker.core.safety import clock_trust, flap_detection, guard, source_rewriting, source_shrinkage, window
 from worker.engine import run_context
 
 _RECENT = datetime.timedelta(days=30)
@@ -97,7 +97,12 @@ def source_records(
     if not judged.trusted:
         return {}
     return source_shrinkage.updated_records(
-        plan.sources, records, held=decision.shrunk, approved=decision.accepted, now=judged.now
+        plan.sources,
+        records,
+        held=decision.shrunk,
+        approved=decision.accepted,
+        now=judged.now,
+        unsettled=source_rewriting.unsettled(plan, decision.held, records),
     )
 
 

@@ -271,7 +271,9 @@ class PlanBuilder:
         return desired, actual
 
     async def _read_sources(self) -> Desired:
-        return dataclasses.replace(await self.sources.read(), ignored=self._rules.ignored)
+        desired = await self.sources.read()
+        desired = await self.sources.compare_versions(desired, await self._journal.source_records())
+        return dataclasses.replace(desired, ignored=self._rules.ignored)
 
     async def plan(
         self,

@@ -4,7 +4,8 @@ Invariant: `check` raises for every change once a source says something else, an
 be read. Neighbours: `plan_builder` starts the watch with what it read, `membership_writer` checks before each attempt.
 """
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 
 import anyio
 import structlog
@@ -14,6 +15,7 @@ from worker.core.model.errors import ChangeWithheld, FleetSyncError, SourceError
 from worker.core.model.plan import Action, Change
 from worker.core.model.ports import Clock, Source
 from worker.core.model.problem import Problem
+from worker.core.model.source_history import SourceRecord, Versioned
 from worker.core.planning import merge_sources
 
 log = structlog.get_logger()
@@ -57,6 +59,20 @@ class SourceWatch:
                 return self._desired
         message = "one of the sources changes while all are read: change them less often, or all at once"
         raise SourceError([Problem("sources", message)], code="source_changed")
+
+    async def compare_versions(self, desired: Desired, records: Mapping[str, SourceRecord]) -> Desired:
+        """Return what was read with the sources marked whose version does not descend from that of earlier runs.
+
+        Raises errors.SourceError.
+        """
+        marked = []
+        for source, revision in zip(self._sources, desired.sources, strict=True):
+            before = records[revision.name].version if revision.name in records else ""
+            if isinstance(source, Versioned) and before not in ("", revision.version) and revision.version:
+                is_rewritten = not await source.descends(revision.version, before=before)
+                revision = dataclasses.replace(revision, rewritten=before if is_rewritten else "")
+            marked.append(revision)
+        return dataclasses.replace(desired, sources=tuple(marked))
 
     def check(self, change: Change) -> None:
         """Raise errors.ChangeWithheld if the change must not be sent any more."""

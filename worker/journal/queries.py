@@ -151,12 +151,13 @@ END_ABSENCES = """
     DELETE FROM absences WHERE account = :account
     AND (driver, fleet) IN (SELECT value ->> 'driver', value ->> 'fleet' FROM json_rows(:rows))
 """
-SOURCES = "SELECT source, counts, fleets FROM sources WHERE account = :account"
+SOURCES = "SELECT source, counts, fleets, version FROM sources WHERE account = :account"
 KEEP_SOURCES = """
-    INSERT INTO sources (account, source, counts, fleets)
-    SELECT CAST(:account AS INTEGER), value ->> 'source', value ->> 'counts', value ->> 'fleets'
+    INSERT INTO sources (account, source, counts, fleets, version)
+    SELECT CAST(:account AS INTEGER), value ->> 'source', value ->> 'counts', value ->> 'fleets', value ->> 'version'
     FROM json_rows(:rows) WHERE true
-    ON CONFLICT (account, source) DO UPDATE SET counts = excluded.counts, fleets = excluded.fleets
+    ON CONFLICT (account, source)
+    DO UPDATE SET counts = excluded.counts, fleets = excluded.fleets, version = excluded.version
 """
 UNCONFIRMED = """
     SELECT intents.action, intents.driver, intents.fleet, intents.outcome, intents.code

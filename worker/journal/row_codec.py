@@ -145,6 +145,7 @@ def source_records(records: Mapping[str, SourceRecord]) -> list[Row]:
             "source": text(name),
             "counts": json.dumps([[count.rows, format_time(count.seen)] for count in record.counts]),
             "fleets": json.dumps(sorted(record.fleets)),
+            "version": record.version,
         }
         for name, record in records.items()
     ]
@@ -326,7 +327,7 @@ def past_change(row: Row) -> PastChange:
 def source_record(row: Row) -> SourceRecord:
     """Return what is remembered of a source."""
     counts = tuple(RowCount(rows, time(seen)) for rows, seen in json.loads(row["counts"]))
-    return SourceRecord(counts, frozenset(map(FleetId, json.loads(row["fleets"]))))
+    return SourceRecord(counts, frozenset(map(FleetId, json.loads(row["fleets"]))), row["version"])
 
 
 def recent_changes(row: Row) -> RecentChanges:

@@ -142,6 +142,7 @@ def _repository(source: network_kinds.GitSource, settings: model.Settings) -> gi
         source.path,
         cache=(journal.parent if journal else settings.resolve_path(".")).absolute() / "fleet-sync-git",
         key_file=_path(settings, source.key_file),
+        known_hosts_file=_path(settings, source.known_hosts_file),
         token_file=_path(settings, source.token_file),
         require_descendant=source.require_descendant,
         any_suffix=source.format != "auto",

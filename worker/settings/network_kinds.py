@@ -176,9 +176,13 @@ class GitSource(source_sections.DocumentSource):
     )
     path: str = pydantic.Field(min_length=1, description="Path of a document in the repository, or of a folder.")
     key_file: str = pydantic.Field(default="", description="File with a private key for ssh.")
+    known_hosts_file: str = pydantic.Field(
+        default="", description="File with the keys of servers to trust, for ssh. Empty: ssh's own files."
+    )
     token_file: str = pydantic.Field(default="", description="File with a token for https.")
     require_descendant: bool = pydantic.Field(
-        default=True, description="Whether a commit that does not descend from the last one that was read is an error."
+        default=True,
+        description="Whether changes are held if the commit does not descend from the one that was read before.",
     )
     timeout_seconds: source_sections.Timeout = pydantic.Field(
         default=60, description="How long each call of git may take; it is killed then."
@@ -188,8 +192,8 @@ class GitSource(source_sections.DocumentSource):
     def _fitting_login(self) -> "GitSource":
         if self.token_file and not self.url.startswith("https:"):
             raise ValueError("a token is for https: write an https url, or a key_file for ssh")
-        if self.key_file and self.url.startswith(("http:", "https:", "file:")):
-            raise ValueError("a key is for ssh: write an ssh url, or a token_file for https")
+        if (self.key_file or self.known_hosts_file) and self.url.startswith(("http:", "https:", "file:")):
+            raise ValueError("keys and known hosts are for ssh: write an ssh url, or a token_file for https")
         why = "a commit has neither manifest nor age; that it is a commit proves that it is complete"
         source_sections.refuse_checks(self.completeness, ("manifest", "max_age_hours"), why)
         return self

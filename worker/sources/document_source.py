@@ -16,6 +16,7 @@ from worker.core.model.desired import SourceReading, SourceRevision
 from worker.core.model.errors import SourceError
 from worker.core.model.problem import Problem
 from worker.core.model.secret import redact
+from worker.core.model.source_history import Versioned
 from worker.core.monitoring import humanize
 from worker.sources import completeness, document_reader, fetching, membership_document, positions
 
@@ -41,6 +42,10 @@ class DocumentSource:
     async def peek(self) -> str | None:
         """Return the fetcher's cheap revision, or None. Raises errors.SourceError."""
         return await self.fetcher.peek()
+
+    async def descends(self, version: str, *, before: str) -> bool:
+        """Return whether a version comes after another one; True if the kind has no history."""
+        return not isinstance(self.fetcher, Versioned) or await self.fetcher.descends(version, before=before)
 
     def _read(self, fetched: fetching.Fetched) -> SourceReading:
         self._check_age(fetched.documents)
@@ -73,6 +78,7 @@ class DocumentSource:
             rows=count,
             proof=self._proof(read, fetched.proof),
             modified=_modified(fetched.documents),
+            version=fetched.version,
         )
         return SourceReading(revision, fleets, rows, notices)
 

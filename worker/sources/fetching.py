@@ -51,6 +51,8 @@ class Document:
 class Fetched:
     """All documents of a source, as they were at one moment.
 
+    `version` is their place in a history of versions, if there is one: see `source_history.Versioned`.
+
     `revision` identifies this version of them; empty: the hash of their content does. `proof` says in one word by what
     the transfer shows that no byte is missing, such as `length`; empty if by nothing.
     """
@@ -58,6 +60,7 @@ class Fetched:
     documents: tuple[Document, ...]
     revision: str = ""
     proof: str = ""
+    version: str = ""
 
 
 class Fetcher(Protocol):

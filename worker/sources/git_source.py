@@ -1,7 +1,7 @@
 """Read documents from a commit of a Git repository, by the program git.
 
-Invariants: all documents are of one commit, and git has checked its objects; a commit that does not descend from the
-last one that was read is an error, unless the settings allow it. The token is in no argument, and is sent to no
+Invariants: all documents are of one commit, and git has checked its objects; a commit that was read before, and from
+which this one does not descend, is noticed unless the settings allow it. The token is in no argument, and is sent to no
 address but that of the settings. Neighbours: `processes` runs git.
 """
 
@@ -23,8 +23,6 @@ from worker.sources import document_reader, fetching, positions, processes, secr
 KIND = "git"
 
 _MAX_LISTING_BYTES = 1024 * 1024
-_READ = "refs/fleet-sync/read"
-"""The commit that was read last, in the cache."""
 
 _REFUSED = re.compile(
     r"Authentication failed|Permission denied|could not read Username|Host key verification failed|"
@@ -46,6 +44,7 @@ class Repository:
     path: str
     cache: pathlib.Path
     key_file: pathlib.Path | None = None
+    known_hosts_file: pathlib.Path | None = None
     token_file: pathlib.Path | None = None
     require_descendant: bool = True
     any_suffix: bool = False
@@ -71,13 +70,11 @@ class GitFetcher:
         await git.run("fetch", "--quiet", "--no-tags", "--force", "--", repository.url, f"{repository.ref}:{fetched}")
         try:
             commit = (await git.run("rev-parse", "--verify", f"{fetched}^{{commit}}")).decode().strip()
-            if repository.require_descendant:
-                await self._check_descent(git, commit)
             documents, revision = await self._documents(git, commit)
-            await git.run("update-ref", _READ, commit)
         finally:
             await git.run("update-ref", "-d", fetched)
-        return fetching.Fetched(documents, revision=revision, proof="commit")
+        version = commit if repository.require_descendant else ""
+        return fetching.Fetched(documents, revision=revision, proof="commit", version=version)
 
     async def peek(self) -> str:
         """Return a hash of the commit that the reference names now. Raises errors.SourceError."""
@@ -86,14 +83,13 @@ class GitFetcher:
         listed = (await git.run("ls-remote", "--exit-code", "--", self.repository.url, self.repository.ref)).decode()
         return hashlib.sha256(listed.encode()).hexdigest()  # also of other branches that end so
 
-    async def _check_descent(self, git: "_Git", commit: str) -> None:
-        before = (await git.run("for-each-ref", "--format=%(objectname)", _READ)).decode().strip()
-        if before and not await git.succeeds("merge-base", "--is-ancestor", before, commit):
-            message = (
-                f"the history was rewritten: {commit[:12]} does not descend from {before[:12]}, which was read last. "
-                "If that is right, set require_descendant = false for one run"
-            )
-            raise self.failure(message, code="source_changed")
+    async def descends(self, version: str, *, before: str) -> bool:
+        """Return whether a commit that was fetched descends from another one. Raises errors.SourceError."""
+        environ = await to_thread.run_sync(self._environ, abandon_on_cancel=True)
+        git = _Git(await self._cache(environ), environ, self)
+        # What a fetch of all ancestors did not bring is none of them.
+        is_known = await git.succeeds("cat-file", "-e", before)
+        return is_known and await git.succeeds("merge-base", "--is-ancestor", before, version)
 
     async def _documents(self, git: "_Git", commit: str) -> tuple[tuple[fetching.Document, ...], str]:
         """Return the documents, and the id of the file or folder, which is a hash of its content."""
@@ -155,6 +151,8 @@ class GitFetcher:
         ssh = ["ssh", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes"]
         if repository.key_file:
             ssh += ["-o", "IdentitiesOnly=yes", "-i", str(repository.key_file)]
+        if repository.known_hosts_file:
+            ssh += ["-o", f'UserKnownHostsFile="{repository.known_hosts_file}"', "-o", "GlobalKnownHostsFile=none"]
         return environ | {
             "GIT_CONFIG_COUNT": str(len(options)),
             "GIT_CONFIG_GLOBAL": os.devnull,

@@ -142,7 +142,8 @@ class SourceRevision:
     """A source that was read, and the `sha256:…` of its content.
 
     `rows` are counted before any of them is left out. `proof` says how the source was shown to be whole, or `none`.
-    `modified` is when its content last changed, if that is known.
+    `modified` is when its content last changed, if that is known. `version` is its place in the history of versions,
+    if it has one; `rewritten` is the version that an earlier run read, if this one does not descend from it.
     """
 
     kind: str
@@ -151,6 +152,8 @@ class SourceRevision:
     rows: int = 0
     proof: str = "none"
     modified: datetime.datetime | None = None
+    version: str = ""
+    rewritten: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

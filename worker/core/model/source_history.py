@@ -7,17 +7,23 @@ readings with earlier runs, `ports.Journal` remembers what they had.
 import dataclasses
 import datetime
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from worker.core.model.identifiers import FleetId, RunId
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SourceSize:
-    """The number of rows of a source, before any of them is left out, and the fleets that it names."""
+    """The number of rows of a source, before any of them is left out, and the fleets that it names.
+
+    `version` is its place in the history of versions, if it has one. `rewritten` is the version that an earlier run
+    read, if this one does not descend from it.
+    """
 
     rows: int
     fleets: frozenset[FleetId] = frozenset()
+    version: str = ""
+    rewritten: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -33,11 +39,12 @@ class SourceRecord:
     """What runs read of a source, without the runs in which it had shrunk too much.
 
     `counts` are the oldest first. Every count that a later one reaches is left out: it is no baseline any more.
-    `fleets` are those of the last run.
+    `fleets` are those of the last run. `version` is what later versions must descend from; empty if there is none.
     """
 
     counts: tuple[RowCount, ...]
     fleets: frozenset[FleetId] = frozenset()
+    version: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -49,6 +56,18 @@ class ShrunkSource:
     baseline: int
     message: str
     fleets: frozenset[FleetId] = dataclasses.field(default=frozenset(), compare=False)
+
+
+@runtime_checkable
+class Versioned(Protocol):
+    """What has a history of versions, which may have been rewritten: a source, or what fetches its documents."""
+
+    async def descends(self, version: str, *, before: str) -> bool:
+        """Return whether a version that was read comes after another one in the history.
+
+        Raises `errors.SourceError` if that cannot be found out.
+        """
+        ...
 
 
 class SourceMemory(Protocol):

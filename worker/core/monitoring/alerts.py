@@ -170,6 +170,10 @@ def _held(last: Report) -> Iterator[Alert]:
 _APPROVE = "If this is what you want, approve exactly this plan; if not, correct the source."
 _HELD_REMEDIES = {
     guard.SOURCE_SHRANK: "Check whether the source is whole. If it is meant to be smaller, approve exactly this plan.",
+    guard.SOURCE_REWRITTEN: (
+        "Find out who rewrote the history of the source. If that is right, approve exactly this plan; if not, restore "
+        "the branch."
+    ),
     guard.MUST_SEE: (
         "Check that the key belongs to this account and that the source is correct. This cannot be approved."
     ),

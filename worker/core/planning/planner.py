@@ -193,12 +193,18 @@ def _concerned(changes: Iterable[Change], resolved: _ResolvedRows, actual: Actua
 
 
 def _sizes(desired: Desired, resolved: _ResolvedRows) -> dict[str, SourceSize]:
-    """Return how many rows each source has, and which fleets it names."""
+    """Return how many rows each source has, which fleets it names, and its version."""
     rows: collections.Counter[str] = collections.Counter()
     for source in desired.sources:
         rows[source.name] += source.rows
+    read = {source.name: source for source in desired.sources}
     return {
-        name: SourceSize(rows[name], resolver.resolved_ids(resolved.fleets[fleet] for fleet in fleets))
+        name: SourceSize(
+            rows[name],
+            resolver.resolved_ids(resolved.fleets[fleet] for fleet in fleets),
+            read[name].version,
+            read[name].rewritten,
+        )
         for name, fleets in desired.named.items()
     }
 

@@ -18,10 +18,11 @@ from worker.core.model.outcomes import NOT_CONVERGING
 from worker.core.model.plan import Action, Change, HeldChange, Plan
 from worker.core.model.plan_digest import held_digest
 from worker.core.model.source_history import ShrunkSource, SourceSize
-from worker.core.safety import attach_first, flap_detection, source_shrinkage, window
+from worker.core.safety import attach_first, flap_detection, source_rewriting, source_shrinkage, window
 
 MUST_SEE = "must_see"
 SOURCE_SHRANK = "source_shrank"
+SOURCE_REWRITTEN = "source_rewritten"
 REFERENCE_MOVED = "reference_moved"
 FLAPPING = "flapping"
 EMPTYING = "allow_emptying_fleets"
@@ -254,6 +255,16 @@ def _source_shrank(case: _Case) -> Mapping[Change, str]:
     return {change: reasons[change.fleet] for change in case.detaches if change.fleet in reasons}
 
 
+def _source_rewritten(case: _Case) -> Mapping[Change, str]:
+    """Hold every change in the fleets of a source whose history was rewritten: perhaps by a mistake, or an intruder.
+
+    Detaches of drivers whose attach to such a fleet is held are held too, so that they stay in a fleet.
+    """
+    reasons = source_rewriting.rewritten_fleets(case.plan.sources, case.history.sources)
+    held = {change: reasons[change.fleet] for change in case.plan.changes if change.fleet in reasons}
+    return _with_dependents(case, held, SOURCE_REWRITTEN)
+
+
 def _reference_moved(case: _Case) -> Mapping[Change, str]:
     """Hold every change of both drivers, or of both fleets, if a reference resolves to another one than before.
 
@@ -356,6 +367,7 @@ def _over_in_fleets(case: _Case, limit: window.Limit, changes: Sequence[Change])
 PRECEDENCE: tuple[tuple[str, Callable[[_Case], Mapping[Change, str]]], ...] = (
     (MUST_SEE, _must_see),  # the reading or the sources are wrong; the only guard that an approval does not lift
     (SOURCE_SHRANK, _source_shrank),  # the source is probably not whole
+    (SOURCE_REWRITTEN, _source_rewritten),  # the source is perhaps not what it was meant to be
     (REFERENCE_MOVED, _reference_moved),  # the change may concern another person
     (NOT_CONVERGING, _not_converging),
     (FLAPPING, _flapping),

@@ -53,16 +53,19 @@ def updated_records(
     held: Collection[ShrunkSource],
     approved: Collection[ShrunkSource],
     now: datetime.datetime,
+    unsettled: Collection[str] = (),
 ) -> dict[str, SourceRecord]:
     """Return the new records of the sources that were read at `now`.
 
-    The records of `held` sources stay as they are; those of `approved` ones begin anew.
+    The records of `held` sources stay as they are; those of `approved` ones begin anew. The version of `unsettled`
+    ones stays.
     """
     unchanged, lowered = {each.name for each in held}, {each.name for each in approved}
     return {
         name: SourceRecord(
             (*(() if name in lowered else _still_relevant(records.get(name), size)), RowCount(size.rows, now)),
-            size.fleets,
+            size.fleets | (records[name].fleets if name in unsettled else frozenset()),
+            records[name].version if name in unsettled else size.version,
         )
         for name, size in sizes.items()
         if name not in unchanged

@@ -151,12 +151,14 @@ CREATE TABLE forgotten (
 );
 
 -- How much each source said, by its name. `counts` is a JSON array of row counts and times, the oldest first, without
--- those that a later one reaches; `fleets` is a JSON array of the fleets that it named last.
+-- those that a later one reaches; `fleets` is a JSON array of the fleets that it named last. `version` is what later
+-- versions must descend from, and empty if there is none.
 CREATE TABLE sources (
     account INTEGER NOT NULL REFERENCES accounts (account),
     source TEXT NOT NULL,
     counts TEXT NOT NULL,
     fleets TEXT NOT NULL,
+    version TEXT NOT NULL,
     PRIMARY KEY (account, source)
 );
 
