@@ -66,6 +66,16 @@ def test_an_id_that_was_never_seen_is_ignored_all_the_same() -> None:
     assert leave_out(plan, actual, DriverById(worlds.GHOST)) == plan
 
 
+def test_an_id_that_the_account_does_not_have_is_a_problem_and_holds_up_nothing() -> None:
+    plan, actual = moving()
+    left = leave_out(plan, dataclasses.replace(actual, absent=frozenset({worlds.GHOST})), DriverById(worlds.GHOST))
+    assert left.changes == plan.changes
+    (problem,) = left.problems
+    assert (problem.where, problem.code, problem.note) == ("guard.ignore_drivers", "unresolved_driver", False)
+    assert problem.message.startswith(f"driver {worlds.GHOST} does not exist in this account")
+    assert (left.references, left.unresolved) == (plan.references + 1, plan.unresolved + 1)
+
+
 def test_while_an_entry_leads_to_no_one_no_one_is_detached() -> None:
     """It may be a slip of the pen, or the driver may have another address by now."""
     plan, actual = moving()

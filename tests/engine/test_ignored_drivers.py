@@ -7,6 +7,7 @@ import pytest
 from tests.support import doubles, harness
 from tests.support.harness import DEPOT, VANS, A, B, C
 from worker.core.model.desired import DriverByEmail, DriverById, DriverRef
+from worker.core.model.identifiers import DriverId
 from worker.core.model.ports import Source
 from worker.core.model.report import Report
 from worker.engine import wiring
@@ -36,6 +37,16 @@ async def test_an_ignored_driver_stays_where_they_are() -> None:
     assert (await account.run(DriverById(A))).exit_code == 0
     assert account.harness.fleets_of(A) == {VANS}
     assert account.harness.fleets_of(B) == {DEPOT}
+
+
+async def test_an_id_with_a_mistake_is_told_to_the_operator() -> None:
+    """Whoever it should have named is not ignored."""
+    finished = await Account().run(DriverById(DriverId(f"drv_{'X' * 32}")))
+    assert finished.exit_code == 4
+    assert finished.guarded is not None
+    assert [(each.where, each.code) for each in finished.guarded.problems if not each.note] == [
+        ("guard.ignore_drivers", "unresolved_driver")
+    ]
 
 
 async def test_an_address_is_looked_up_even_if_no_row_has_one() -> None:

@@ -52,3 +52,11 @@ async def test_every_reference_is_resolved_whatever_the_dates() -> None:
     source = Ending(datetime.datetime(2999, 1, 1))  # noqa: DTZ001 - a date has no zone of its own
     builder = wiring.new_plan_builder(account.context(), rules=rules, sources=[source])
     assert (await builder.plan_ignoring_start_dates()).problems == ()
+
+
+async def test_a_zone_that_is_not_known_has_a_code_of_its_own() -> None:
+    account = harness.Harness(harness.state_of({VANS: [A, B]}))
+    rules = dataclasses.replace(account.rules, find_zone=lambda name: None)
+    source = Ending(datetime.datetime(2999, 1, 1))  # noqa: DTZ001 - a date has no zone of its own
+    plan = (await wiring.new_plan_builder(account.context(), rules=rules, sources=[source]).build()).guarded
+    assert "unknown_time_zone" in [each.code for each in plan.problems]

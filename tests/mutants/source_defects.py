@@ -46,7 +46,7 @@ DEFECTS = (
     Defect(
         "not looking up the addresses of ignored drivers",
         "worker/engine/reader.py",
-        "{row.driver for row in desired.rows} | ignored",
+        "{row.driver for row in desired.rows} | desired.ignored",
         "{row.driver for row in desired.rows}",
         ("tests/engine/test_ignored_drivers.py",),
     ),

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 import structlog
 
 from worker.core.model.actual import Actual, Fleet
-from worker.core.model.desired import Desired, DriverById, DriverRef, FleetById, FleetRef
+from worker.core.model.desired import Desired, DriverRef, FleetById, FleetRef
 from worker.core.model.errors import KeyForbidden, NotFound, ReadingError, RequestRefused, Unreachable
 from worker.core.model.identifiers import DriverId, FleetId
 from worker.core.model.ports import Stage
@@ -40,8 +40,7 @@ class Reader:
         must_see = self._context.options.must_see
         fleets = await self._read_fleets(references | {FleetById(fleet) for fleet in must_see})
         managed = resolver.resolved_ids(resolver.resolve_fleets(references, fleets).values())
-        ignored = {each for each in desired.ignored if not isinstance(each, DriverById)}
-        drivers = self._driver_reader(fleets, drivers={row.driver for row in desired.rows} | ignored)
+        drivers = self._driver_reader(fleets, drivers={row.driver for row in desired.rows} | desired.ignored)
         await drivers.read(managed | (must_see & fleets.keys()))
         return drivers.actual(requests=self._executor.requests - before)
 

@@ -16,6 +16,7 @@ class ProblemCode(enum.StrEnum):
 
     UNRESOLVED_DRIVER = "unresolved_driver"
     UNRESOLVED_FLEET = "unresolved_fleet"
+    UNKNOWN_TIME_ZONE = "unknown_time_zone"
     INCOMPLETE_LISTING = "incomplete_listing"
     CLOCK_NOT_TRUSTED = "clock_not_trusted"
     SCOPE_SHRANK = "scope_shrank"

@@ -20,16 +20,18 @@ from worker.core.planning import resolver
 class IgnoredDrivers:
     """The drivers that are ignored, each with its entry, and the entries that lead to none or several.
 
-    `resolutions` are the drivers that entries lead to, which later runs may rely on.
+    `resolutions` are the drivers that entries lead to, which later runs may rely on. `absent` are ids that the account
+    does not have: nobody else can be meant, but somebody may be missing from the list.
     """
 
     entries: Mapping[DriverId, DriverRef]
     unresolved: Mapping[DriverRef, resolver.Unresolved]
     resolutions: Resolutions
+    absent: frozenset[DriverId] = frozenset()
 
 
 def find(entries: Collection[DriverRef], actual: Actual, remembered: Resolutions) -> IgnoredDrivers:
-    """Resolve the entries. An id needs no reading; `remembered` is what the others led to in earlier runs."""
+    """Resolve the entries. An id is ignored whatever was read; `remembered` is what others led to in earlier runs."""
     drivers = {entry.id: entry for entry in entries if isinstance(entry, DriverById)}
     found: dict[DriverId, DriverRef] = {}
     unresolved: dict[DriverRef, resolver.Unresolved] = {}
@@ -43,7 +45,7 @@ def find(entries: Collection[DriverRef], actual: Actual, remembered: Resolutions
         else:
             found[answer] = entry
             resolutions[str(entry)] = answer
-    return IgnoredDrivers({**found, **drivers}, unresolved, resolutions)
+    return IgnoredDrivers({**found, **drivers}, unresolved, resolutions, actual.absent & drivers.keys())
 
 
 def leave_out(plan: Plan, ignored: IgnoredDrivers) -> Plan:
@@ -57,13 +59,14 @@ def leave_out(plan: Plan, ignored: IgnoredDrivers) -> Plan:
     changes = tuple(change for change in plan.changes if change not in unclear and change.driver not in ignored.entries)
     notes = [_note(change, ignored) for change in plan.changes if change.driver in ignored.entries]
     problems = [_problem(entry, answer) for entry, answer in ignored.unresolved.items()]
+    problems += map(_absent, ignored.absent)
     drivers = {change.driver for change in changes}
     return dataclasses.replace(
         plan,
         changes=changes,
         problems=tuple(sorted({*plan.problems, *notes, *problems})),
-        references=plan.references + len(ignored.unresolved) + len(ignored.resolutions),
-        unresolved=plan.unresolved + len(ignored.unresolved),
+        references=plan.references + len(ignored.unresolved) + len(ignored.resolutions) + len(ignored.absent),
+        unresolved=plan.unresolved + len(ignored.unresolved) + len(ignored.absent),
         resolutions={**plan.resolutions, **ignored.resolutions},
         unjudged=plan.unjudged | {(change.driver, change.fleet) for change in unclear},
         concerned={driver: each for driver, each in plan.concerned.items() if driver in drivers},
@@ -83,5 +86,13 @@ def _problem(entry: DriverRef, answer: resolver.Unresolved) -> Problem:
     return Problem(
         "guard.ignore_drivers",
         f"{answer.reason}; {entry} may mean anyone, so no driver is detached until this is fixed",
+        code=ProblemCode.UNRESOLVED_DRIVER,
+    )
+
+
+def _absent(driver: DriverId) -> Problem:
+    return Problem(
+        "guard.ignore_drivers",
+        f"driver {driver} does not exist in this account, so nobody is ignored because of this entry",
         code=ProblemCode.UNRESOLVED_DRIVER,
     )

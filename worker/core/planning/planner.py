@@ -156,7 +156,9 @@ class _ResolvedRows:
         unresolved = {ref: answer for ref, answer in self.fleets.items() if isinstance(answer, resolver.Unresolved)}
         for reference, answer in unresolved.items():
             message = f"{answer.reason}; its drivers are not attached to it and not detached from any other fleet"
-            self.problems.append(Problem(str(first[reference]), message, code=ProblemCode.UNRESOLVED_FLEET))
+            is_zone = reference in desired.unzoned
+            code = ProblemCode.UNKNOWN_TIME_ZONE if is_zone else ProblemCode.UNRESOLVED_FLEET
+            self.problems.append(Problem(str(first[reference]), message, code=code))
         return len(unresolved)
 
 
