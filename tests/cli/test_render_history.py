@@ -56,9 +56,11 @@ def _plain(page: str) -> str:
 
 def test_history_tells_when_how_and_with_what_outcome() -> None:
     cut_off = _run(run="run_2", trigger="interval", finished=None, result=None, exit_code=None, outcomes={"applied": 0})
-    assert render_history.history([cut_off, _run()]).splitlines() == [
+    several = {"drv_1": "Noah", "drv_2": "emma\x1b", "drv_3": "Zoé"}
+    assert render_history.history([(cut_off, {}), (_run(), {"drv_1": "Noah"}), (_run(), several)]).splitlines() == [
         "2026-10-05 08:30:00Z  run_2  interval  not finished",
-        "2026-10-05 08:30:00Z  run_1  once      partial: 3 applied, 1 refused",
+        "2026-10-05 08:30:00Z  run_1  once      partial: 3 applied, 1 refused  Noah",
+        "2026-10-05 08:30:00Z  run_1  once      partial: 3 applied, 1 refused  emma\ufffd, Noah and others",
     ]
     assert render_history.history([]) == "The journal has no runs yet."
 
@@ -83,8 +85,15 @@ def test_one_run_is_shown_with_its_sources_its_changes_what_it_held_and_what_end
     page = render_history.run(
         _run(),
         [_change(), _change(DETACH, outcome="refused", attempts=0, code="gone\x07", request_id=None)],
-        plan={"sources": [{"name": "teams.yaml", "revision": "sha256:ab", "rows": 7, "proof": "none"}], "held": [held]},
-        report={"error": {"message": f"ended\x1b by SIGTERM, {DRIVER}"}},
+        plan={
+            "sources": [{"name": "teams.yaml", "revision": "sha256:ab", "rows": 7, "proof": "none"}],
+            "held": [held],
+            "problems": [{"where": "teams.yaml:9:1", "message": "no\x1b such fleet"}],
+        },
+        report={
+            "error": {"message": f"ended\x1b by SIGTERM, {DRIVER}"},
+            "problems": [{"where": DRIVER, "message": "not as wanted"}],
+        },
         names=NAMES,
     )
     assert _plain(page).splitlines() == [
@@ -93,6 +102,8 @@ def test_one_run_is_shown_with_its_sources_its_changes_what_it_held_and_what_end
         f"  + {EMMA}  attached to Vans {FLEET}  applied, 1 attempt, req_1  teams\ufffd[2J.yaml:3:7",
         f"  - {EMMA}  detached from Vans {FLEET}  refused, 0 attempts, gone\ufffd",
         f"  held: detach {EMMA}  Vans {FLEET}  (must_see)",
+        "  problem: teams.yaml:9:1: no\ufffd such fleet",
+        f"  problem: Emma\ufffd Bakker ({DRIVER}): not as wanted",
         f"  error: ended\ufffd by SIGTERM, Emma\ufffd Bakker ({DRIVER})",
     ]
 

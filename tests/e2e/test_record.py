@@ -62,7 +62,7 @@ def test_history_lists_runs_the_newest_first_and_show_gives_the_very_report(work
     assert [{name: run[name] for name in listed} for run in runs] == [
         {name: report[name] for name in listed} for report in reversed(reports)
     ]
-    assert {(*run,) for run in runs} == {("run", "trigger", *listed[1:], "approval")}
+    assert {(*run,) for run in runs} == {("run", "trigger", *listed[1:], "approval", "names")}
     assert {run["trigger"] for run in runs} == {"once"}
     assert newest.document == {"runs": runs[:2]}
 
@@ -341,7 +341,11 @@ def test_who_approved_is_kept_with_the_run_that_used_the_approval(workspace: con
     used = [each for each in runs if each["approval"]]
     assert [each["approval"]["by"] for each in used] == ["Bob", "Ada Lovelace"]
     assert [each["approval"]["digest"] for each in used] == [digest, digest]
-    assert "applied, approved by Bob\n" in workspace.run("history").stdout
+    assert "applied, approved by Bob  " in workspace.run("history").stdout
+    audited = [json.loads(line) for line in workspace.run("audit").stdout.splitlines()]
+    approved = [line for line in audited if line.get("approved_digest")]
+    assert [(line["record"], line["approved_by"]) for line in approved] == [("run", "Ada Lovelace"), ("run", "Bob")]
+    assert all(line["approved_digest"] == digest and line["approved"] for line in approved)
     shown = workspace.run("show", used[1]["run"])
     assert re.search(rf"\n  approved by Ada Lovelace at \d{{4}}-.*Z: {digest}\n", shown.stdout)
     assert workspace.run("show", used[1]["run"], "--json").document["approval"] == used[1]["approval"]

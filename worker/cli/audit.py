@@ -40,6 +40,9 @@ COLUMNS = (
     "request_id",
     "code",
     "message",
+    "approved_digest",
+    "approved_by",
+    "approved",
 )
 """The columns of a table. A line of JSON has the same fields, without those that its record does not have."""
 
@@ -110,7 +113,8 @@ async def _print_run(record: "RunHistory", past: "PastRun", write: Callable[[dic
     from worker.core.model.serialization import format_time
 
     same = {"run": past.run, "time": format_time(past.started), "trigger": past.trigger}
-    context.print_verbatim(write({"record": "run", **same, "result": past.result, "exit_code": past.exit_code}))
+    ended = {"result": past.result, "exit_code": past.exit_code}
+    context.print_verbatim(write({"record": "run", **same, **ended, **_approval(past)}))
     if past.finished is not None and not any(past.outcomes.values()):
         return
     changes = await record.changes(run=past.run)
@@ -134,6 +138,18 @@ async def _print_run(record: "RunHistory", past: "PastRun", write: Callable[[dic
             "message": each.message,
         }
         context.print_verbatim(write(fields))
+
+
+def _approval(past: "PastRun") -> dict[str, str | None]:
+    """Return which held changes an approval allowed in this run, who gave it and when, or nothing."""
+    from worker.core.model.serialization import approval_document
+
+    approval = approval_document(past.approval) if past.approval else {}
+    return {
+        "approved_digest": approval.get("digest"),
+        "approved_by": approval.get("by"),
+        "approved": approval.get("approved"),
+    }
 
 
 def _json(fields: dict[str, Any]) -> str:

@@ -4,14 +4,12 @@ Invariant: an ambiguous name is an error that lists what it may mean; nothing is
 `record_commands` calls this.
 """
 
-import itertools
-
 import click
 
 from worker.cli import render
 from worker.core.model.identifiers import DriverId, FleetId
 from worker.core.model.ports import RunHistory
-from worker.core.planning import near_misses, references
+from worker.core.planning import near_misses, references, similar
 
 _MOST_SHOWN = 10
 
@@ -48,7 +46,10 @@ async def fleet(record: RunHistory, text: str) -> FleetId:
     found = [id for id, name in known.items() if near_misses.fold(name) == near_misses.fold(text)]
     if len(found) == 1:
         return found[0]
-    what = "several fleets have" if found else "the journal knows no fleet with"
-    shown = [f"{name} ({id})" for id, name in itertools.islice(known.items(), _MOST_SHOWN)]
-    message = f"{what} the name {render.printable(text)!r}. Write the fleet's id (flt_ and 32 letters or digits)"
-    raise click.BadParameter(f"{message}; known are {', '.join(shown)}.")
+    likely = set(similar.names(text, known.values()))
+    candidates = found or [id for id, name in known.items() if name in likely] or list(known)
+    what = "several fleets have the name" if found else "the journal knows no fleet with the name"
+    hint = "write the id of one:" if found else "perhaps one of these is meant:" if likely else "it knows these:"
+    lines = [f"  {render.printable(known[id])} ({id})" for id in candidates[:_MOST_SHOWN]]
+    more = ["  …"] if len(candidates) > _MOST_SHOWN else []
+    raise click.BadParameter("\n".join([f"{what} {render.printable(text)!r}; {hint}", *lines, *more]))

@@ -6,6 +6,7 @@ documented exit code. Neighbours: `context` passes the global options to the sub
 
 import gc
 import importlib
+import io
 import os
 import sys
 from typing import TYPE_CHECKING, Literal, NoReturn
@@ -200,12 +201,21 @@ def block_unused_imports() -> None:
         sys.modules.setdefault(module, None)  # type: ignore[arg-type] # None makes the import fail
 
 
+def _show(error: click.ClickException) -> None:
+    """Print an error as click does, but cut no word at the edge of a terminal."""
+    from worker.cli import layout
+
+    text = io.StringIO()
+    error.show(text)
+    click.echo(layout.fit(text.getvalue(), layout.columns(sys.stderr)), err=True, nl=False)
+
+
 def _exit_code() -> int:
     """Run the subcommand and return its exit code, after printing a click error."""
     try:
         code = cli.main(prog_name="fleet-sync", standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        _show(error)
         return USAGE if isinstance(error, click.UsageError) else 1
     except click.Abort:
         return INTERRUPTED

@@ -14,7 +14,12 @@ import click
 from worker.cli import context, help_page, lookup
 
 if TYPE_CHECKING:
-    from worker.core.model.ports import RunHistory
+    from collections.abc import Mapping
+
+    from worker.core.model.ports import PastRun, RunHistory
+
+_MOST_NAMED = 100
+"""Changes of a run whose drivers `history` names."""
 
 _HISTORY_EXAMPLES = """\
 fleet-sync history
@@ -36,12 +41,20 @@ async def _history(record: "RunHistory", *, as_json: bool, limit: int) -> int:
     from worker.cli import render_history
     from worker.core.model.serialization import past_run_document
 
-    runs = await record.runs(limit=limit)
+    runs = [(run, await _people(record, run)) for run in await record.runs(limit=limit)]
     if as_json:
-        context.print_document({"runs": [past_run_document(run) for run in runs]})
+        context.print_document({"runs": [{**past_run_document(run), "names": people} for run, people in runs]})
     else:
         context.print_text(render_history.history(runs))
     return 0
+
+
+async def _people(record: "RunHistory", past: "PastRun") -> "Mapping[str, str]":
+    """Return the names of the drivers whom a run changed, by id; of a large run only those of its last changes."""
+    if not any(past.outcomes.values()):
+        return {}
+    changes = await record.changes(run=past.run, limit=_MOST_NAMED)
+    return await record.names({each.change.driver for each in changes})
 
 
 _SHOW_EXAMPLES = """\

@@ -21,11 +21,14 @@ _VERBS = {Action.ATTACH: "attached to", Action.DETACH: "detached from"}
 Names = Mapping[str, str]
 
 
-def history(runs: Sequence[PastRun]) -> str:
-    """Return a record for each run."""
+_MOST_NAMES = 2
+
+
+def history(runs: Sequence[tuple[PastRun, Names]]) -> str:
+    """Return a record for each run, with the names of drivers whom it changed."""
     if not runs:
         return "The journal has no runs yet."
-    return "\n".join(_run_line(run) for run in runs)
+    return "\n".join(_run_line(run) + _people(names) for run, names in runs)
 
 
 def run(
@@ -36,7 +39,7 @@ def run(
     report: Mapping[str, Any] | None,
     names: Names,
 ) -> str:
-    """Return one run with its sources, changes, held changes and error."""
+    """Return one run with its sources, changes, held changes, problems and error."""
     lines = [_run_line(past)]
     if past.approval is not None:
         lines.append(f"  {_approval(past.approval)}")
@@ -48,6 +51,9 @@ def run(
         driver, fleet = _named(each["driver"], names), _named(each["fleet"], names)
         lines.append(f"  held: {each['action']} {driver}  {fleet}  ({each['guard']})")
     lines.extend(f"  held: {render.printable(each['message'])}" for each in (plan or {}).get("shrunk", ()))
+    problems = [*(plan or {}).get("problems", ()), *(report or {}).get("problems", ())]
+    told = (annotate(f"{each['where']}: {each['message']}", names) for each in problems)
+    lines.extend(f"  problem: {render.printable(text)}" for text in told)
     if report and report.get("error"):
         message = render.printable(annotate(report["error"]["message"], names))
         lines.append(f"  error: {message}")
@@ -67,6 +73,12 @@ def _run_line(past: PastRun) -> str:
         approved = f", approved by {_approver(past.approval)}" if past.approval.by else ", approved"
     counted = f": {counts}" if counts else ""
     return f"{_timestamp(past.started)}  {past.run}  {past.trigger:<8}  {result}{counted}{approved}"
+
+
+def _people(names: Names) -> str:
+    shown = [render.printable(name) for name in sorted(names.values(), key=str.casefold)]
+    more = " and others" if len(shown) > _MOST_NAMES else ""
+    return f"  {', '.join(shown[:_MOST_NAMES])}{more}" if shown else ""
 
 
 def _approval(approval: PastApproval) -> str:

@@ -183,11 +183,12 @@ def past_run_document(past: PastRun) -> Document:
         "result": past.result,
         "exit_code": past.exit_code,
         "outcomes": {name: past.outcomes.get(name, 0) for name in OUTCOME_NAMES},
-        "approval": None if past.approval is None else _approval_document(past.approval),
+        "approval": None if past.approval is None else approval_document(past.approval),
     }
 
 
-def _approval_document(approval: PastApproval) -> Document:
+def approval_document(approval: PastApproval) -> Document:
+    """Return an approval that a run used up; `approved` is null if the run itself approved."""
     approved = None if approval.approved is None else format_time(approval.approved)
     return {"digest": approval.digest, "by": approval.by or None, "approved": approved}
 
