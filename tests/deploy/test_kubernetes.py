@@ -8,18 +8,21 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import jsonschema
 import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 
 import worker
-from tests.deploy import manifests
+from tests.deploy import manifests, prometheus_rule
 from worker.cli import main
 from worker.settings import loader
 from worker.sources.formats import yaml_format
 
 FOLDER = manifests.DEPLOY / "kubernetes"
-BASE, SERVICE, JOB = FOLDER / "base", FOLDER / "service", FOLDER / "job"
-FILES = [path for path in sorted(FOLDER.rglob("*.yaml")) if path.name != "kustomization.yaml"]
+BASE, SERVICE, JOB, MONITORING = (FOLDER / name for name in ("base", "service", "job", "monitoring"))
+FILES = [
+    path for path in sorted(FOLDER.rglob("*.yaml")) if path.name != "kustomization.yaml" and path.parent != MONITORING
+]
 KUSTOMIZATIONS = sorted(FOLDER.rglob("kustomization.yaml"))
 OLDEST = "1.31"
 """The oldest version of Kubernetes in which every field is stable."""
@@ -73,7 +76,7 @@ def test_a_kustomization_names_every_file_beside_it_but_the_secret(path: pathlib
     assert set(told) <= {"apiVersion", "kind", "namespace", "resources", "images"}
     assert (told["apiVersion"], told["kind"]) == ("kustomize.config.k8s.io/v1beta1", "Kustomization")
     beside = {each.name for each in path.parent.glob("*.yaml")} - {path.name, "secret.example.yaml"}
-    shared = [] if path.parent == BASE else ["../base"]
+    shared = [] if path.parent in (BASE, MONITORING) else ["../base"]
     assert sorted(told["resources"]) == sorted([*shared, *beside])
     for image in told.get("images", []):
         assert (image["name"], image["newTag"]) == ("fleet-sync", worker.__version__)
@@ -226,3 +229,55 @@ def test_the_secret_is_a_placeholder_and_in_no_kustomization() -> None:
     assert all(text.startswith("REPLACE-WITH-") for text in SECRET["stringData"].values())
     named = itertools.chain.from_iterable(manifests.document(path)["resources"] for path in KUSTOMIZATIONS)
     assert not any("secret" in name for name in named)
+
+
+# --- With the Prometheus operator ---------------------------------------------------------------------------
+
+_TEXT = {"type": "string", "minLength": 1}
+_NAMED = {"type": "object", "additionalProperties": _TEXT, "minProperties": 1}
+_TIME = {"type": "string", "pattern": "^[0-9]+(s|m|h)$"}
+
+
+def _object(optional: tuple[str, ...] = (), **properties: Any) -> dict[str, Any]:
+    required = [name for name in properties if name not in optional]
+    return {"type": "object", "additionalProperties": False, "required": required, "properties": properties}
+
+
+_RULE = _object(("for",), alert=_TEXT, expr=_TEXT, labels=_NAMED, annotations=_NAMED, **{"for": _TIME})
+_GROUP = _object(name=_TEXT, rules={"type": "array", "items": _RULE, "minItems": 1})
+_ENDPOINT = _object(port=_TEXT, path={"const": "/metrics"}, interval=_TIME, scrapeTimeout=_TIME)
+_SPECS = {
+    "PrometheusRule": _object(groups={"type": "array", "items": _GROUP, "minItems": 1}),
+    "PodMonitor": _object(
+        jobLabel=_TEXT,
+        selector=_object(matchLabels=_NAMED),
+        podMetricsEndpoints={"type": "array", "items": _ENDPOINT, "minItems": 1},
+    ),
+}
+"""The fields of the operator's resources that we use, as its reference describes them; a cluster knows the others."""
+
+
+@pytest.mark.parametrize("kind", _SPECS)
+def test_a_resource_of_the_prometheus_operator_has_only_fields_that_it_knows(kind: str) -> None:
+    document = manifests.document(MONITORING / f"{kind.lower()}.yaml")
+    meta = _object(name={"const": "fleet-sync"}, namespace={"const": "fleet-sync"}, labels=_NAMED)
+    version = {"const": "monitoring.coreos.com/v1"}
+    schema = _object(apiVersion=version, kind={"const": kind}, metadata=meta, spec=_SPECS[kind])
+    jsonschema.validate(document, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**document, "spec": {**document["spec"], "misspelt": 1}}, schema)
+
+
+def test_the_pod_monitor_finds_the_port_of_the_service_under_the_name_that_the_alerts_expect() -> None:
+    monitor = manifests.document(MONITORING / "podmonitor.yaml")["spec"]
+    labels = PODS[0]["metadata"]["labels"]
+    assert monitor["selector"]["matchLabels"].items() <= labels.items()
+    assert not monitor["selector"]["matchLabels"].items() <= PODS[1]["metadata"]["labels"].items(), "a job serves none"
+    assert [each["port"] for each in monitor["podMetricsEndpoints"]] == [
+        each["name"] for each in container(PODS[0])["ports"]
+    ]
+    assert f'job="{labels[monitor["jobLabel"]]}"' in prometheus_rule.RULES.read_text(encoding="utf-8")
+
+
+def test_the_prometheus_rule_has_the_rules_that_promtool_tests() -> None:
+    assert prometheus_rule.MANIFEST.read_text(encoding="utf-8") == prometheus_rule.text()

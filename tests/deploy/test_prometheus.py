@@ -1,10 +1,12 @@
 """deploy/prometheus: alerts that Prometheus accepts, over existing metrics, each tested firing and not firing."""
 
 import pathlib
+import re
 import shutil
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.deploy import manifests
 
@@ -12,6 +14,7 @@ FOLDER = manifests.DEPLOY / "prometheus"
 RULES: list[dict[str, Any]] = [
     rule for group in manifests.document(FOLDER / "alerts.yml")["groups"] for rule in group["rules"]
 ]
+DOCS = "https://docs.example.com/fleet-sync"
 TESTS = (FOLDER / "alerts_test.yml").read_text(encoding="utf-8")
 
 
@@ -55,5 +58,14 @@ def test_a_defect_in_the_rules_is_caught(planted: str, instead: str, tmp_path: p
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
 def test_an_alert_says_how_bad_it_is_and_what_to_do(rule: dict[str, Any]) -> None:
     assert rule["labels"]["severity"] in ("critical", "warning")
-    assert set(rule["annotations"]) == {"summary", "description", "runbook"}
-    assert rule["annotations"]["runbook"] == f"docs/operations.md#{rule['alert'].lower()}"
+    assert set(rule["annotations"]) == {"summary", "description", "runbook_url"}
+    assert rule["annotations"]["runbook_url"] == f"{DOCS}/operations.md#{rule['alert'].lower()}"
+
+
+def test_one_replacement_leads_every_alert_to_ones_own_copy_of_the_documentation() -> None:
+    """The header says which."""
+    text = (FOLDER / "alerts.yml").read_text(encoding="utf-8")
+    [(placeholder, own)] = re.findall(r"sed -i 's\|(\S+)\|(\S+)\|' alerts.yml", text)
+    assert placeholder == DOCS
+    rules = [rule for group in yaml.safe_load(text.replace(placeholder, own))["groups"] for rule in group["rules"]]
+    assert all(rule["annotations"]["runbook_url"].startswith(f"{own}/operations.md#") for rule in rules)
