@@ -114,6 +114,18 @@ async def test_an_inverse_plan_detaches_no_one() -> None:
     assert undone.guarded.unsettled
 
 
+async def test_the_age_of_a_saved_plan_is_that_by_charges_clock() -> None:
+    account_harness = _rig()
+    saved = (await account_harness.new_plan_builder(doubles.Source(accounts.WANTED)).build()).guarded
+    account_harness.wall.ahead = -2 * DAY  # set back when two days have passed, so that the plan looks new
+    skewed = dataclasses.replace(quirks.PLAUSIBLE, date_skew_seconds=(2 * DAY).total_seconds())
+    account_harness.sandbox.quirks = skewed
+    finished = await account_harness.new_reconciler().apply(saved, max_age=DAY)
+    assert (finished.exit_code, account_harness.writes) == (1, [])
+    assert finished.error is not None and "too old by Charge's clock" in str(finished.error)
+    assert (await account_harness.new_reconciler().apply(saved, max_age=5 * DAY)).counts["applied"] == 2
+
+
 # --- Without a stated time --------------------------------------------------------------------------------
 
 

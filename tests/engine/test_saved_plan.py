@@ -1,16 +1,19 @@
 """A saved plan: done as it is, as far as it still fits, and nothing else."""
 
+import dataclasses
+
 import pytest
 
 from tests.engine import accounts
 from tests.support import doubles, harness
 from tests.support.harness import VANS, A, B, C, D
-from worker.core.model.desired import FleetById, FleetByName
+from worker.core.model.desired import DriverByEmail, DriverById, DriverRef, FleetById, FleetByName
 from worker.core.model.identifiers import DriverId
 from worker.core.model.plan import GuardedPlan
 from worker.core.model.plan_digest import held_digest
 from worker.core.pacing import retry_policy
 from worker.core.safety import guard
+from worker.engine import reconciler, wiring
 from worker.sandbox import faults, state
 
 pytestmark = pytest.mark.anyio
@@ -179,6 +182,29 @@ async def test_a_fleet_that_was_taken_out_of_the_sources_since_is_left_alone() -
         finished = await account_harness.new_reconciler().apply(saved)
         assert account_harness.writes == [f"POST /drivers/{A}/attach"]
         assert (finished.exit_code, finished.counts["stale"]) == (4, 2)
+
+
+def _ignoring(account_harness: harness.Harness, *entries: DriverRef) -> reconciler.Reconciler:
+    rules = dataclasses.replace(account_harness.rules, ignored=frozenset(entries))
+    return wiring.new_reconciler(account_harness.context(), rules=rules, sources=[])
+
+
+@pytest.mark.parametrize("by_id", [True, False])
+async def test_a_driver_who_is_ignored_since_is_left_alone(by_id: bool) -> None:
+    account_harness = harness.Harness(accounts.account())
+    saved = await _saved(account_harness, accounts.WANTED)
+    email = account_harness.state.drivers[A].email.lower()
+    finished = await _ignoring(account_harness, DriverById(A) if by_id else DriverByEmail(email)).apply(saved)
+    assert account_harness.writes == [f"POST /drivers/{D}/attach"]
+    assert (finished.exit_code, finished.counts["stale"]) == (4, 2)
+
+
+async def test_while_an_ignored_address_leads_nowhere_nobody_is_detached_by_a_saved_plan() -> None:
+    account_harness = harness.Harness(accounts.account())
+    saved = await _saved(account_harness, accounts.WANTED)
+    finished = await _ignoring(account_harness, DriverByEmail("gone@example.com")).apply(saved)
+    assert not account_harness.requests("/detach")
+    assert (finished.counts["applied"], harness.outcome(finished, A, VANS)) == (2, "stale")
 
 
 async def test_an_approval_of_a_plan_holds_although_others_made_some_of_its_changes_meanwhile() -> None:

@@ -72,9 +72,23 @@ DEFECTS = (
     Defect(
         "a saved plan in a fleet that is unmanaged by now",
         "worker/core/planning/saved_plan.py",
-        "_no_longer_managed(change.fleet, actual, unmanaged) or observation",
-        "observation",
+        "_no_longer_managed(change.fleet, actual, unmanaged)\n            or _ignored",
+        "_ignored",
         SAVED,
+    ),
+    Defect(
+        "a saved plan with a driver who is ignored by now",
+        "worker/core/planning/saved_plan.py",
+        "            or _ignored_since(change, ignored)\n",
+        "",
+        SAVED,
+    ),
+    Defect(
+        "a saved plan whose age is judged by a clock that is behind",
+        "worker/engine/reconciler.py",
+        "self._wall_clock.judge().latest - saved.created",
+        "self._wall_clock.judge().now - saved.created",
+        ("tests/engine/test_clock.py",),
     ),
     Defect(
         "an undo that does not count",

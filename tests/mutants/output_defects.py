@@ -19,8 +19,8 @@ DEFECTS = (
     Defect(
         "applying a saved detach whose attach was left out",
         "worker/engine/plan_builder.py",
-        "missing = [*held, *fleet_selection.missing_attaches(saved)]",
-        "missing = [*held]",
+        ", *fleet_selection.missing_attaches(saved)]",
+        "]",
         FLEETS,
     ),
     Defect(

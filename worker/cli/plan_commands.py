@@ -180,7 +180,7 @@ async def _apply(
         raise ObserveOnly(f"{file} is not applied: the settings say `apply = false`")
     now = datetime.datetime.now(datetime.UTC)
     saved = plan_file.load(file, account=account.rules.account, key=account.plan_key, now=now, max_age=max_age)
-    run_report = await account.new_reconciler(show=show).apply(saved, during_pause=during_pause)
+    run_report = await account.new_reconciler(show=show).apply(saved, max_age=max_age, during_pause=during_pause)
     return context.print_report(run_report, as_json=as_json)
 
 

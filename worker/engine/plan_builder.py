@@ -6,7 +6,7 @@ Charge, `source_watch` the sources, `core` decides; `reconciler` applies the pla
 
 import dataclasses
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from worker.core.model import pauses
 from worker.core.model.actual import Actual
@@ -214,7 +214,7 @@ class PlanBuilder:
         """
         self._executor.start_at(await self.ownership.check_account(now=self._clock.now()))
         if saved_plan.detaches(saved) or self._rules.limits.max_attach_fraction_per_fleet is not None:
-            actual = await self._reader.read(saved_plan.required_reading(saved))
+            actual = await self._reader.read(saved_plan.required_reading(saved, self._rules.ignored))
         else:
             actual = await self._reader.drivers({change.driver for change in saved_plan.changes(saved)})
         await self.ownership.check_fleets(actual)
@@ -228,7 +228,8 @@ class PlanBuilder:
     ) -> PlanResult:
         """Evaluate what still fits of a saved plan. What was held stays held, unless exactly that is approved."""
         judged = self._wall_clock.judge()
-        stale = saved_plan.stale_changes(saved, actual, self._rules.unmanaged)
+        ignored = ignored_drivers.find(self._rules.ignored, actual, await self._journal.resolutions())
+        stale = saved_plan.stale_changes(saved, actual, unmanaged=self._rules.unmanaged, ignored=ignored)
         plan = saved_plan.plan_again(saved, actual, without=stale)
         unclear = unclear_writes.sort_out(open_intents, frozenset(plan.changes))
         past, approvals = await self._memory.history(plan, now=judged.earliest), await self._memory.approvals(judged)
@@ -237,26 +238,39 @@ class PlanBuilder:
             plan, actual, self._rules.limits, past, approvals, held_before=before, shrunk_before=saved.shrunk
         )
         decision = guard_memory.allow_resending(decision, unclear)
-        held = [each.change for each in decision.held]
-        missing = [*held, *fleet_selection.missing_attaches(saved)]
+        missing = [*(each.change for each in decision.held), *fleet_selection.missing_attaches(saved)]
+        guarded = self._guarded_again(saved, plan, decision, stale, past.recent, actual=actual)
+        postponed = {**unclear.waiting, **clock_trust.forbidden(guarded, judged)}
+        skipped = unclear.unless_sent(attach_first.skipped_changes(decision.allowed, postponed, held=missing) | stale)
+        desired = saved_plan.required_reading(saved, self._rules.ignored)
+        return PlanResult(desired, actual, guarded, skipped, unclear.resendable)
+
+    def _guarded_again(
+        self,
+        saved: GuardedPlan,
+        plan: Plan,
+        decision: guard.Decision,
+        stale: Collection[Change],
+        recent: window.Window,
+        *,
+        actual: Actual,
+    ) -> GuardedPlan:
+        """Return the saved plan as the guard evaluates it now."""
         allowed = tuple(sorted((*decision.allowed, *stale), key=lambda change: change.order))
         drivers = sorted(saved.concerned.keys() & actual.people.keys())
-        guarded = dataclasses.replace(
+        return dataclasses.replace(
             saved,
             changes=allowed,
             held=decision.held,
-            digest=plan_digest(self._rules.account, allowed, held),
+            digest=plan_digest(self._rules.account, allowed, (each.change for each in decision.held)),
             approved=decision.approved,
             approval=decision.approval,
             shrunk=decision.shrunk,
             problems=self.ownership.with_notes(saved.problems),
             concerned=plan.concerned,
-            recent=past.recent.of(plan.members).counts(),
+            recent=recent.of(plan.members).counts(),
             people={**saved.people, **{each: actual.people[each].cleaned for each in drivers}},
         )
-        postponed = {**unclear.waiting, **clock_trust.forbidden(guarded, judged)}
-        skipped = unclear.unless_sent(attach_first.skipped_changes(decision.allowed, postponed, held=missing) | stale)
-        return PlanResult(saved_plan.required_reading(saved), actual, guarded, skipped, unclear.resendable)
 
     async def read(self) -> tuple[Desired, Actual]:
         """Read every source completely, and what Charge holds of what they name.

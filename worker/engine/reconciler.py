@@ -12,7 +12,7 @@ import structlog
 
 from worker.core.model import pauses
 from worker.core.model.actual import Actual
-from worker.core.model.errors import ClockNotTrusted, FleetSyncError, JournalError, Paused
+from worker.core.model.errors import ClockNotTrusted, FleetSyncError, JournalError, Paused, PlanFileError
 from worker.core.model.identifiers import DriverId
 from worker.core.model.outcomes import ChangeResult, Outcome, Unknown
 from worker.core.model.plan import Change, ConcernedDriver, GuardedPlan
@@ -97,10 +97,13 @@ class Reconciler:
         )
         return await self._finish(await self._apply(to_apply, trigger=trigger), trigger=trigger)
 
-    async def apply(self, saved: GuardedPlan, *, during_pause: bool = False) -> Report:
+    async def apply(
+        self, saved: GuardedPlan, *, max_age: datetime.timedelta = datetime.timedelta.max, during_pause: bool = False
+    ) -> Report:
         """Make the changes of a saved plan that still fit what Charge holds and that the guard allows, and no other.
 
-        Nothing is done while a pause covers any of them, unless `during_pause`.
+        Nothing is done if the plan is older than `max_age`, by Charge's clock too, nor while a pause covers any of the
+        changes, unless `during_pause`.
         """
         try:
             if not during_pause:
@@ -109,6 +112,7 @@ class Reconciler:
             async with self._cancellation.reading():
                 actual = await self._builder.read_again(saved)
                 still_open = await self._recover(left_open, actual)
+            self._require_age(saved, max_age)
             again = await self._builder.evaluate_again(saved, actual, open_intents=still_open)
         except FleetSyncError as error:
             return await self._finish(self._report(saved, error=error), trigger="apply")
@@ -128,6 +132,14 @@ class Reconciler:
         for pause in await self._journal.pauses(now=self._context.clock.now()):
             if any(pause.covers(change) for change in saved_plan.changes(saved)):
                 raise Paused(f"{pause.fleet or 'all fleets'}: {pause}")
+
+    def _require_age(self, saved: GuardedPlan, max_age: datetime.timedelta) -> None:
+        """Raise errors.PlanFileError if a plan is older than that by this machine's clock or Charge's."""
+        if self._wall_clock.judge().latest - saved.created > max_age:
+            raise PlanFileError(
+                f"the plan is too old by Charge's clock: it was saved at {saved.created:%Y-%m-%d %H:%M} UTC",
+                remedy="Set this machine's clock, and create a new plan. Nothing was changed.",
+            )
 
     async def _remember(self, plan_result: plan_builder.PlanResult) -> None:
         """Record what later runs need to know, if it is new."""

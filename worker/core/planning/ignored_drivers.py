@@ -6,7 +6,7 @@ calls this for every plan.
 """
 
 import dataclasses
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from worker.core.model.actual import Actual
 from worker.core.model.desired import DriverById, DriverRef
@@ -28,6 +28,12 @@ class IgnoredDrivers:
     unresolved: Mapping[DriverRef, resolver.Unresolved]
     resolutions: Resolutions
     absent: frozenset[DriverId] = frozenset()
+
+    def unclear(self, changes: Iterable[Change]) -> frozenset[Change]:
+        """Return the changes that an entry may forbid that leads to no driver, or to several."""
+        if not self.unresolved:
+            return frozenset()
+        return frozenset(change for change in changes if change.action is Action.DETACH)
 
 
 def find(entries: Collection[DriverRef], actual: Actual, remembered: Resolutions) -> IgnoredDrivers:
@@ -53,9 +59,7 @@ def leave_out(plan: Plan, ignored: IgnoredDrivers) -> Plan:
 
     Memberships whose detach is left out because of an unclear entry are `unjudged`: their absence goes on.
     """
-    unclear = {
-        change for change in plan.changes if ignored.unresolved and change.action is Action.DETACH
-    }  # the entry may mean this driver
+    unclear = ignored.unclear(plan.changes)
     changes = tuple(change for change in plan.changes if change not in unclear and change.driver not in ignored.entries)
     notes = [_note(change, ignored) for change in plan.changes if change.driver in ignored.entries]
     problems = [_problem(entry, answer) for entry, answer in ignored.unresolved.items()]

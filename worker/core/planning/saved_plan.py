@@ -7,11 +7,12 @@ Invariant: nothing is planned that the saved plan does not contain. Neighbours: 
 from collections.abc import Collection
 
 from worker.core.model.actual import Actual
-from worker.core.model.desired import Desired, DriverById, FleetById, FleetEntry, FleetRef, Mode, Origin, Row
+from worker.core.model.desired import Desired, DriverById, DriverRef, FleetById, FleetEntry, FleetRef, Mode, Origin, Row
 from worker.core.model.identifiers import FleetId
 from worker.core.model.outcomes import Outcome, Stale
 from worker.core.model.plan import Action, Change, ConcernedDriver, GuardedPlan, HeldChange, Plan
 from worker.core.planning import observation, scope
+from worker.core.planning.ignored_drivers import IgnoredDrivers
 
 _ORIGIN = Origin("saved plan", 0, 0)
 
@@ -31,21 +32,28 @@ def detaches(saved: GuardedPlan) -> bool:
     return any(change.action is Action.DETACH for change in changes(saved))
 
 
-def required_reading(saved: GuardedPlan) -> Desired:
-    """Return what must be read to evaluate a plan again: its managed fleets and its drivers."""
+def required_reading(saved: GuardedPlan, ignored: Collection[DriverRef]) -> Desired:
+    """Return what must be read to evaluate a plan again: its managed fleets, its drivers and the ignored ones."""
     return Desired(
+        ignored=frozenset(ignored),
         sources=saved.sources,
         fleets=tuple(FleetEntry(FleetById(fleet), _ORIGIN, mode) for fleet, mode in saved.modes.items()),
         rows=tuple(Row(FleetById(change.fleet), DriverById(change.driver), _ORIGIN) for change in changes(saved)),
     )
 
 
-def stale_changes(saved: GuardedPlan, actual: Actual, unmanaged: Collection[FleetRef]) -> dict[Change, Outcome]:
+def stale_changes(
+    saved: GuardedPlan, actual: Actual, *, unmanaged: Collection[FleetRef], ignored: IgnoredDrivers
+) -> dict[Change, Outcome]:
     """Return the changes that must not be sent any more, each with its outcome."""
     return {
         change: outcome
         for change in changes(saved)
-        if (outcome := _no_longer_managed(change.fleet, actual, unmanaged) or observation.stale_reason(change, actual))
+        if (
+            outcome := _no_longer_managed(change.fleet, actual, unmanaged)
+            or _ignored_since(change, ignored)
+            or observation.stale_reason(change, actual)
+        )
     }
 
 
@@ -54,6 +62,14 @@ def _no_longer_managed(fleet: FleetId, actual: Actual, unmanaged: Collection[Fle
     if not scope.is_unmanaged(fleet, name, unmanaged):
         return None
     return Stale("the fleet is listed in unmanaged of the section [guard]; nothing was sent")
+
+
+def _ignored_since(change: Change, ignored: IgnoredDrivers) -> Outcome | None:
+    if change.driver in ignored.entries:
+        return Stale("the driver is listed in ignore_drivers of the section [guard]; nothing was sent")
+    if ignored.unclear([change]):
+        return Stale("an entry of ignore_drivers in the section [guard] may mean anyone; nothing was sent")
+    return None
 
 
 def plan_again(saved: GuardedPlan, actual: Actual, *, without: Collection[Change]) -> Plan:

@@ -30,11 +30,12 @@ class ClockReading:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Judgement:
-    """Why the clock is not trusted, or an empty text, and what it shows; `earliest` is the earliest that it may be."""
+    """Why the clock is not trusted, or an empty text, and what it shows; the time is from `earliest` to `latest`."""
 
     reason: str
     now: datetime.datetime
     earliest: datetime.datetime
+    latest: datetime.datetime
 
     @property
     def trusted(self) -> bool:
@@ -70,10 +71,11 @@ def judge(
         ahead = (present.now - began.now) - datetime.timedelta(seconds=present.uptime - began.uptime)
         compared = "what it was at the start of the run"
     if abs(ahead) <= TOLERANCE:
-        return Judgement("", present.now, present.now)
+        return Judgement("", present.now, present.now, present.now)
     side = "ahead of" if ahead > datetime.timedelta() else "behind"
     reason = f"this machine's clock is {_roughly(abs(ahead))} {side} {compared}"
-    return Judgement(reason, present.now, min(present.now, present.now - ahead))
+    right = present.now - ahead
+    return Judgement(reason, present.now, min(present.now, right), max(present.now, right))
 
 
 def _charge_ahead(each: StatedTime, present: ClockReading) -> datetime.timedelta:
