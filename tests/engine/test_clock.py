@@ -294,6 +294,8 @@ async def test_of_a_saved_plan_only_attaches_without_dates_are_made(ahead: datet
     assert (finished.exit_code, _codes(finished)) == (4, {"clock_not_trusted"})
     assert account_harness.writes == [f"POST /drivers/{A}/attach"]
     assert (finished.counts["deferred"], finished.counts["applied"]) == (2, 1)
+    assert {change.driver for change in account_harness.memory.intents.values()} == {A}
+    assert not account_harness.requests(f"/drivers/{D}")
 
 
 async def test_a_saved_plan_that_can_be_done_whole_still_says_so() -> None:

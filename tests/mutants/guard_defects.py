@@ -94,9 +94,9 @@ DEFECTS = (
         "an undo that does not count",
         "worker/engine/plan_builder.py",
         "decision = guard.evaluate(plan, actual, self._rules.limits, past, approvals)\n        guarded = self._guarded("
-        "plan, decision, judged, past.recent, sources=(),",
+        "plan, decision, judged, past.recent, actual=actual)",
         "decision = guard.evaluate(plan, actual, self._rules.limits, approvals=approvals)\n        guarded = "
-        "self._guarded(plan, decision, judged, past.recent, sources=(),",
+        "self._guarded(plan, decision, judged, past.recent, actual=actual)",
         WINDOW,
     ),
     Defect(

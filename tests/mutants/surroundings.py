@@ -124,7 +124,7 @@ DEFECTS = (
     ),
     Defect(
         "exit code 0 by a clock that is not trusted",
-        "worker/engine/plan_builder.py",
+        "worker/engine/guarded_plans.py",
         "plan.unsettled or not judged.trusted",
         "plan.unsettled",
         CLOCK,

@@ -6,7 +6,7 @@ Charge, `source_watch` the sources, `core` decides; `reconciler` applies the pla
 
 import dataclasses
 import datetime
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from worker.core.model import pauses
 from worker.core.model.actual import Actual
@@ -14,9 +14,7 @@ from worker.core.model.desired import Desired, DriverRef, FleetRef, Mode, Source
 from worker.core.model.identifiers import Account, FleetId, Membership, Resolutions, RunId
 from worker.core.model.outcomes import Outcome
 from worker.core.model.pauses import Pause
-from worker.core.model.people import clean
-from worker.core.model.plan import Change, Cost, GuardedPlan, Plan, concerned_ids
-from worker.core.model.plan_digest import plan_digest
+from worker.core.model.plan import Change, Cost, GuardedPlan, Plan
 from worker.core.model.ports import OpenIntent, RunHistory, Source
 from worker.core.model.source_history import SourceRecord
 from worker.core.planning import (
@@ -37,7 +35,7 @@ from worker.core.safety import (
     refusal_backoff,
     window,
 )
-from worker.engine import guard_memory, ownership, reader, run_context, source_watch
+from worker.engine import guard_memory, guarded_plans, ownership, reader, run_context, source_watch
 
 _RECENT = datetime.timedelta(days=30)
 """How far back accepted writes count that no reading showed. Long enough for three runs of a daily job."""
@@ -203,7 +201,7 @@ class PlanBuilder:
         plan = clock_trust.restrict(plan, judged)
         past, approvals = await self._memory.history(plan, now=judged.earliest), await self._memory.approvals(judged)
         decision = guard.evaluate(plan, actual, self._rules.limits, past, approvals)
-        guarded = self._guarded(plan, decision, judged, past.recent, sources=(), actual=actual)
+        guarded = self._guarded(plan, decision, judged, past.recent, actual=actual)
         return PlanResult(desired, actual, guarded, members=plan.members)
 
     async def read_again(self, saved: GuardedPlan) -> Actual:
@@ -231,6 +229,7 @@ class PlanBuilder:
         ignored = ignored_drivers.find(self._rules.ignored, actual, await self._journal.resolutions())
         stale = saved_plan.stale_changes(saved, actual, unmanaged=self._rules.unmanaged, ignored=ignored)
         plan = saved_plan.plan_again(saved, actual, without=stale)
+        plan = dataclasses.replace(plan, problems=self.ownership.with_notes(plan.problems))
         unclear = unclear_writes.sort_out(open_intents, frozenset(plan.changes))
         past, approvals = await self._memory.history(plan, now=judged.earliest), await self._memory.approvals(judged)
         before = saved_plan.held_before(saved)
@@ -239,38 +238,11 @@ class PlanBuilder:
         )
         decision = guard_memory.allow_resending(decision, unclear)
         missing = [*(each.change for each in decision.held), *fleet_selection.missing_attaches(saved)]
-        guarded = self._guarded_again(saved, plan, decision, stale, past.recent, actual=actual)
+        guarded = guarded_plans.again(saved, plan, decision, stale=stale, recent=past.recent, actual=actual)
         postponed = {**unclear.waiting, **clock_trust.forbidden(guarded, judged)}
         skipped = unclear.unless_sent(attach_first.skipped_changes(decision.allowed, postponed, held=missing) | stale)
         desired = saved_plan.required_reading(saved, self._rules.ignored)
         return PlanResult(desired, actual, guarded, skipped, unclear.resendable)
-
-    def _guarded_again(
-        self,
-        saved: GuardedPlan,
-        plan: Plan,
-        decision: guard.Decision,
-        stale: Collection[Change],
-        recent: window.Window,
-        *,
-        actual: Actual,
-    ) -> GuardedPlan:
-        """Return the saved plan as the guard evaluates it now."""
-        allowed = tuple(sorted((*decision.allowed, *stale), key=lambda change: change.order))
-        drivers = sorted(saved.concerned.keys() & actual.people.keys())
-        return dataclasses.replace(
-            saved,
-            changes=allowed,
-            held=decision.held,
-            digest=plan_digest(self._rules.account, allowed, (each.change for each in decision.held)),
-            approved=decision.approved,
-            approval=decision.approval,
-            shrunk=decision.shrunk,
-            problems=self.ownership.with_notes(saved.problems),
-            concerned=plan.concerned,
-            recent=recent.of(plan.members).counts(),
-            people={**saved.people, **{each: actual.people[each].cleaned for each in drivers}},
-        )
 
     async def read(self) -> tuple[Desired, Actual]:
         """Read every source completely, and what Charge holds of what they name.
@@ -378,34 +350,18 @@ class PlanBuilder:
         judged: clock_trust.Judgement,
         recent: window.Window,
         *,
-        sources: tuple[SourceRevision, ...],
         actual: Actual,
+        sources: tuple[SourceRevision, ...] = (),
     ) -> GuardedPlan:
-        """Return the one object that is shown, saved and applied."""
-        per_second = self._rules.requests_per_second
-        drivers, fleets = concerned_ids(decision.allowed, decision.held, plan.problems)
-        return GuardedPlan(
+        return guarded_plans.new(
+            plan,
+            decision,
             account=self._rules.account,
-            created=judged.now,
+            actual=actual,
+            judged=judged,
+            recent=recent,
+            requests_per_second=self._rules.requests_per_second,
             sources=sources,
-            changes=decision.allowed,
-            held=decision.held,
-            problems=plan.problems,
-            in_sync=plan.in_sync,
-            fleets=len(plan.members),
-            drivers=plan.drivers,
-            cost=Cost.of(decision.allowed, plan.concerned, reading=actual.requests, per_second=per_second),
-            digest=plan_digest(self._rules.account, decision.allowed, (held.change for held in decision.held)),
-            unsettled=plan.unsettled or not judged.trusted,
-            dated=plan.dated,
-            modes=plan.modes,
-            recent=recent.of(plan.members).counts(),
-            approved=decision.approved,
-            approval=decision.approval,
-            shrunk=decision.shrunk,
-            concerned=plan.concerned,
-            people={driver: actual.people[driver].cleaned for driver in sorted(drivers & actual.people.keys())},
-            fleet_names={fleet: clean(actual.fleets[fleet].name) for fleet in sorted(fleets & actual.fleets.keys())},
         )
 
 

@@ -123,13 +123,13 @@ def restrict(plan: Plan, judged: Judgement) -> Plan:
 
 
 def forbidden(saved: GuardedPlan, judged: Judgement) -> dict[Change, Outcome]:
-    """Return the changes of a saved plan that must wait for a clock that is trusted; approved ones among them."""
+    """Return the changes of a saved plan that must wait for a clock that is trusted."""
     if judged.trusted:
         return {}
     return {
         change: Deferred(0, ClockNotTrusted.code, f"not sent: {judged.reason}")
         for change in saved.changes
-        if is_forbidden(change, dated=change in saved.dated) or change in saved.approved_changes
+        if is_forbidden(change, dated=change in saved.dated)
     }
 
 
