@@ -53,8 +53,19 @@ def describe(error: pydantic_core.ErrorDetails, data: Mapping[str, Any], kinds: 
     if error["type"] == "missing":
         example = _EXAMPLES.get(path[-1], f"{path[-1]} = …")
         return f"{key} is missing: write {example}"
+    return _of_section(error, "[[sources]]" if key == "sources" else f"[{key}]")
+
+
+def describe_section(error: pydantic_core.ErrorDetails, described: type[section.Section]) -> str:
+    """Return the message for one validation error of a section that is no part of an account's settings."""
+    if error["type"] == "extra_forbidden":
+        return _unknown_key([str(part) for part in error["loc"]], described)
+    return _of_section(error, f"[{error['loc'][0]}]")
+
+
+def _of_section(error: pydantic_core.ErrorDetails, heading: str) -> str:
+    key = ".".join(part for part in error["loc"] if isinstance(part, str))
     if error["type"] in ("model_type", "model_attributes_type"):
-        heading = "[[sources]]" if key == "sources" else f"[{key}]"
         return f"{key} is a section: write a line {heading}, and its keys below it"
     return f"{key}: {_invalid_value(error)}"
 

@@ -5,9 +5,10 @@ Neighbours: `model` defines the keys, `error_messages` the messages; `sources.po
 places.
 """
 
+import dataclasses
 import pathlib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pydantic
@@ -16,7 +17,7 @@ import pydantic_core
 from worker.core.model.errors import SettingsError
 from worker.core.model.problem import Problem
 from worker.core.model.secret import redact
-from worker.settings import error_messages, model, source_kinds
+from worker.settings import error_messages, model, section, source_kinds
 from worker.sources import plugin_loader, positions
 from worker.sources.formats import toml_format
 
@@ -26,6 +27,7 @@ _HOW_TO_CREATE = "create one with `fleet-sync init`, or pass --config FILE"
 _NOT_SETTINGS = "this is not a settings file; pass another one with --config FILE"
 
 _Overrides = Mapping[tuple[str, str], str]
+_NO_OVERRIDES: _Overrides = {}
 
 _FORMER_SECTIONS = {name: model.SECTIONS[current] for name, current in model.RENAMED_SECTIONS.items()}
 _ONE_UNDERSCORE = {
@@ -36,29 +38,118 @@ _ONE_UNDERSCORE = {
 """Overrides that lack the second underscore between section and key."""
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Layer:
+    """A settings file that was read: its name as messages show it, its data, and the places in it."""
+
+    file: str
+    document: positions.Document
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """Return the tables of the file."""
+        return self.document.data if isinstance(self.document.data, dict) else {}
+
+    def at(self, path: positions.Path, *, key: bool = False) -> str:
+        """Return the place of a value, or of its key, as `file:line:column`."""
+        line, column = self.document.key_at(path) if key else self.document.at(path)
+        return f"{self.file}:{line}:{column}"
+
+    def depth(self, path: positions.Path) -> int:
+        """Return how many steps of a path the file has."""
+        inside: Any = self.data
+        for number, step in enumerate(path):
+            has = (
+                step in inside if isinstance(inside, dict) else isinstance(inside, list) and step in range(len(inside))
+            )
+            if not has:
+                return number
+            inside = inside[step]
+        return len(path)
+
+
 def load(path: pathlib.Path | str, environ: Mapping[str, str]) -> model.Settings:
     """Return the settings in a file; each `FLEET_SYNC_SECTION__KEY` in the environment replaces the file's value.
 
     Raises errors.SettingsError with every problem.
     """
-    document = _read(path)
-    data, overrides, problems = _with_overrides(document.data, environ)
-    kinds = _kinds(data, document, str(path))
-    settings, invalid = _validated(data, kinds)
-    for error in invalid:
-        if isinstance(data.get("notify"), dict) and error["loc"][:2] == ("notify", 0):
-            error["loc"] = ("notify", *error["loc"][2:])  # a single table has no number
-        place = _place(str(path), document, error, overrides)
-        problems.append(Problem(place, redact(error_messages.describe(error, data, kinds))))
-    if settings is None or problems:
-        raise SettingsError(sorted(problems))
+    layer = read(path)
+    data, overrides, misused = _with_overrides(layer.data, environ)
+    settings = validated([layer], data, overrides=overrides, problems=misused)
     return settings.in_folder(pathlib.Path(path).parent)
 
 
-def _read(path: pathlib.Path | str) -> positions.Document:
+def overriding(environ: Mapping[str, str]) -> list[str]:
+    """Return the names of the variables that `load` would take as overrides, and that are not empty."""
+    return [name for name in sorted(environ) if environ[name] and _override_target(name) is not None]
+
+
+def validated(
+    layers: Sequence[Layer],
+    data: Mapping[str, Any],
+    *,
+    overrides: _Overrides = _NO_OVERRIDES,
+    problems: Sequence[Problem] = (),
+) -> model.Settings:
+    """Return the settings that `data` has, which was read from `layers`, the uppermost first.
+
+    Raises errors.SettingsError with every problem, and with those that were found before.
+    """
+    kinds = _kinds(data, layers)
+    settings, invalid = _validated(data, kinds)
+    found = [*problems, *_problems(layers, data, invalid, kinds=kinds, overrides=overrides)]
+    if settings is None or found:
+        raise SettingsError(sorted(found))
+    return settings
+
+
+def problems(layers: Sequence[Layer], data: Mapping[str, Any]) -> list[Problem]:
+    """Return every problem of settings."""
+    try:
+        validated(layers, data)
+    except SettingsError as error:
+        return list(error.problems)
+    return []
+
+
+def validated_section(
+    layer: Layer, data: Mapping[str, Any], kinds: Mapping[str, type[section.Section]]
+) -> tuple[dict[str, Any], list[Problem]]:
+    """Return the sections in `data` that are valid, by name, and the problems of the others."""
+    sections: dict[str, Any] = {}
+    found = []
+    for name, written in data.items():
+        try:
+            sections[name] = kinds[name].model_validate(written)
+        except pydantic.ValidationError as error:
+            for each in error.errors(include_url=False, include_input=False):
+                each["loc"] = (name, *each["loc"])
+                place = layer.at(each["loc"], key=each["type"] == "extra_forbidden")
+                found.append(Problem(place, redact(error_messages.describe_section(each, kinds[name]))))
+    return sections, found
+
+
+def _problems(
+    layers: Sequence[Layer],
+    data: Mapping[str, Any],
+    invalid: Sequence[pydantic_core.ErrorDetails],
+    *,
+    kinds: source_kinds.Kinds,
+    overrides: _Overrides,
+) -> Iterator[Problem]:
+    for error in invalid:
+        if isinstance(data.get("notify"), dict) and error["loc"][:2] == ("notify", 0):
+            error["loc"] = ("notify", *error["loc"][2:])  # a single table has no number
+        place = _place(layers, error, overrides)
+        yield Problem(place, redact(error_messages.describe(error, data, kinds)))
+
+
+def read(path: pathlib.Path | str) -> Layer:
+    """Read a settings file, and validate nothing but its syntax. Raises errors.SettingsError."""
     try:
         with pathlib.Path(path).open("rb") as file:
-            return toml_format.parse(positions.decode(file.read(positions.MAX_BYTES + 1), too_large=_NOT_SETTINGS))
+            data = file.read(positions.MAX_BYTES + 1)
+        return Layer(str(path), toml_format.parse(positions.decode(data, too_large=_NOT_SETTINGS)))
     except FileNotFoundError:
         problem = Problem(str(path), f"settings file not found: {_HOW_TO_CREATE}")
         raise SettingsError([problem], remedy=f"C{_HOW_TO_CREATE[1:]}.") from None
@@ -72,9 +163,11 @@ def _read(path: pathlib.Path | str) -> positions.Document:
     raise SettingsError([problem])
 
 
-def _with_overrides(file: object, environ: Mapping[str, str]) -> tuple[dict[str, Any], _Overrides, list[Problem]]:
+def _with_overrides(
+    file: Mapping[str, Any], environ: Mapping[str, str]
+) -> tuple[dict[str, Any], _Overrides, list[Problem]]:
     """Return the file's data with the overrides applied, the variable behind each overridden key, and the problems."""
-    data: dict[str, Any] = dict(file) if isinstance(file, dict) else {}
+    data = dict(file)
     overrides: dict[tuple[str, str], str] = {}
     problems: list[Problem] = []
     for name in sorted(environ):
@@ -135,7 +228,7 @@ def _value(written: str, *, is_text: bool) -> object:
     return value if fits and set(parsed) == {"value"} else written
 
 
-def _kinds(data: Mapping[str, Any], document: positions.Document, file: str) -> source_kinds.Kinds:
+def _kinds(data: Mapping[str, Any], layers: Sequence[Layer]) -> source_kinds.Kinds:
     """Return the kinds of sources, with those of the plugins that the settings name.
 
     Raises errors.SettingsError with every plugin that cannot be used: its sources cannot be checked without it.
@@ -147,8 +240,8 @@ def _kinds(data: Mapping[str, Any], document: positions.Document, file: str) -> 
             for kind, loaded in plugin_loader.load(str(name), taken=kinds).items():
                 kinds[kind] = source_kinds.plugin_source(kind, loaded)
         except (plugin_loader.PluginError, ValueError) as error:
-            line, column = document.at(("plugins", index))
-            problems.append(Problem(f"{file}:{line}:{column}", redact(f"plugins: {error}")))
+            place = _layer(layers, ("plugins", index)).at(("plugins", index))
+            problems.append(Problem(place, redact(f"plugins: {error}")))
     if problems:
         raise SettingsError(problems)
     return kinds
@@ -166,11 +259,15 @@ def _validated(
         return None, [one for one in found if not some or one["loc"] != ("sources",)]
 
 
-def _place(file: str, document: positions.Document, error: pydantic_core.ErrorDetails, overrides: _Overrides) -> str:
+def _place(layers: Sequence[Layer], error: pydantic_core.ErrorDetails, overrides: _Overrides) -> str:
     path = error["loc"]
     if name := overrides.get((str(path[0]), str(path[1] if len(path) > 1 else ""))):
         return name
     if variable := next((name for (section, _), name in overrides.items() if path == (section,)), ""):
         return variable
-    line, column = document.key_at(path) if error["type"] == "extra_forbidden" else document.at(path)
-    return f"{file}:{line}:{column}"
+    return _layer(layers, path).at(path, key=error["type"] == "extra_forbidden")
+
+
+def _layer(layers: Sequence[Layer], path: positions.Path) -> Layer:
+    """Return the file that says what is at this path: the one that has most of it, and of several the uppermost."""
+    return max(layers, key=lambda layer: layer.depth(path))

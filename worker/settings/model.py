@@ -5,6 +5,7 @@ Neighbours: `source_sections` has the keys of the sources; `loader` reads the fi
 describes the keys to editors.
 """
 
+import dataclasses
 import pathlib
 from collections.abc import Mapping
 from typing import Annotated, Literal
@@ -282,6 +283,16 @@ class Notify(section.Section):
         return file
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class KeyPlace:
+    """Where an account of a folder has its key: a variable, a file or a command; `setting` is what names it."""
+
+    variable: str = ""
+    file: str = ""
+    command: tuple[str, ...] = ()
+    setting: str = ""
+
+
 class Settings(section.Section):
     """Settings of fleet-sync: one account, its sources, its limits, its journal."""
 
@@ -315,6 +326,8 @@ class Settings(section.Section):
         return sources
 
     _folder: pathlib.Path = pydantic.PrivateAttr(default=pathlib.Path())
+    _account: str = pydantic.PrivateAttr(default="")
+    _key_place: KeyPlace | None = pydantic.PrivateAttr(default=None)
 
     @pydantic.field_validator("notify", mode="before")
     @classmethod
@@ -333,6 +346,27 @@ class Settings(section.Section):
             return self.journal.url
         path = self.resolve_path(self.journal.url.removeprefix(urls.SQLITE))
         return f"{urls.SQLITE}{path.absolute()}"
+
+    @property
+    def account(self) -> str:
+        """Return the name of the account in its folder; empty if the settings are a file of their own."""
+        return self._account
+
+    @property
+    def journal_account(self) -> str:
+        """Return the account's name in its journal: accounts share a database of PostgreSQL, but never a file."""
+        return "default" if not self._account or self.journal.url.startswith(urls.SQLITE) else self._account
+
+    @property
+    def key_place(self) -> KeyPlace | None:
+        """Return where the account of a folder has its key; None if the environment may say it."""
+        return self._key_place
+
+    def of_account(self, name: str, folder: pathlib.Path, *, key_place: KeyPlace) -> "Settings":
+        """Return these settings as those of an account in a folder of accounts."""
+        copy = self.in_folder(folder)
+        copy._account, copy._key_place = name, key_place
+        return copy
 
     def in_folder(self, folder: pathlib.Path) -> "Settings":
         """Return these settings with `folder` as the base of their relative paths."""

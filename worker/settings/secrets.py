@@ -41,6 +41,7 @@ _KEY_REMEDY = (
     f"Set {KEY_VARIABLE} to the secret key, or {KEY_FILE_VARIABLE} or {_KEY_SETTING} to the path of a file that "
     f"contains it, or {_COMMAND_SETTING} to a command that prints it."
 )
+_FOLDER_REMEDY = "[secrets] in _defaults.toml says where the keys of the accounts are; `fleet-sync run` tries again."
 _VISIBLE_ASCII = re.compile(r"[!-~]+")
 
 
@@ -67,8 +68,10 @@ def api_key(settings: model.Settings, environ: Mapping[str, str]) -> Secret:
     """Return the secret key of the account.
 
     The first of these that is set counts: `CHARGE_API_KEY`, `CHARGE_API_KEY_FILE`, `charge.api_key_file`,
-    `charge.api_key_command`. Raises errors.SettingsError.
+    `charge.api_key_command`. An account of a folder has one place. Raises errors.SettingsError.
     """
+    if settings.key_place is not None:
+        return _api_key_at(settings.key_place, settings, environ)
     if KEY_VARIABLE in environ:
         return _api_key(environ[KEY_VARIABLE], KEY_VARIABLE)
     if KEY_FILE_VARIABLE in environ:
@@ -80,6 +83,20 @@ def api_key(settings: model.Settings, environ: Mapping[str, str]) -> Secret:
     if settings.charge.api_key_command:
         return _api_key_printed_by(settings.charge.api_key_command)
     raise _key_error(KEY_VARIABLE, "no secret key: set this variable, or name a file that contains the key")
+
+
+def _api_key_at(place: model.KeyPlace, settings: model.Settings, environ: Mapping[str, str]) -> Secret:
+    """Return the key of an account in a folder."""
+    try:
+        if place.file:
+            return _api_key_in(settings.resolve_path(place.file), place.setting or _KEY_SETTING)
+        if place.command:
+            return _api_key_printed_by(place.command, place.setting or _COMMAND_SETTING)
+        if place.variable in environ:
+            return _api_key(environ[place.variable], place.variable)
+    except SettingsError as error:
+        raise SettingsError(error.problems, remedy=_FOLDER_REMEDY) from None
+    raise _error(place.variable, "no secret key: set this variable", remedy=_FOLDER_REMEDY)
 
 
 def status_token(environ: Mapping[str, str]) -> Secret | None:
@@ -172,12 +189,12 @@ def _address_in(settings: model.Settings, name: str, *, setting: str, check: Cal
         raise _error(f"{setting} ({path})", str(error)) from None
 
 
-def _api_key_printed_by(argv: tuple[str, ...]) -> Secret:
+def _api_key_printed_by(argv: tuple[str, ...], setting: str = _COMMAND_SETTING) -> Secret:
     try:
         output = key_command.run(argv, max_bytes=MAX_BYTES)
     except key_command.CommandFailed as error:
-        raise _key_error(_COMMAND_SETTING, str(error)) from None
-    return _api_key(output.decode("ascii", "replace"), f"{_COMMAND_SETTING} (its output)")
+        raise _key_error(setting, str(error)) from None
+    return _api_key(output.decode("ascii", "replace"), f"{setting} (its output)")
 
 
 def _api_key_in(path: pathlib.Path, where: str) -> Secret:

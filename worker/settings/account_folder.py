@@ -1,0 +1,191 @@
+"""A folder of accounts: each `NAME.toml` is the settings of one, and `_defaults.toml` is merged beneath all of them.
+
+Invariant: an account whose file is invalid affects no other account, and a key or journal is never shared by mistake.
+Neighbours: `loader` validates what is merged here, `secrets` reads the keys, `core.model.account_files` compares looks.
+"""
+
+import dataclasses
+import pathlib
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import pydantic
+
+from worker.core.model.account_files import Look
+from worker.core.model.errors import SettingsError
+from worker.core.model.problem import Problem
+from worker.settings import loader, model, section, urls
+from worker.sources import positions
+
+DEFAULTS = "_defaults.toml"
+PLACEHOLDER = "{account}"
+
+_SUFFIX = ".toml"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_COMMON = ("status", "secrets")
+"""The sections that only `_defaults.toml` has: they are about the process, not about an account."""
+
+_ANY_SOURCE = [{"path": "membership.yaml"}]
+"""Stands for the sources of an account while `_defaults.toml` is checked alone."""
+
+
+def _with_account(text: str) -> str:
+    if PLACEHOLDER not in text:
+        raise ValueError(f"write {PLACEHOLDER} where the name of the account belongs: keys are not shared")
+    return text
+
+
+class Secrets(section.Section):
+    """Where the keys of the accounts are."""
+
+    kind: Literal["files", "env", "command"] = pydantic.Field(
+        default="files",
+        description="files: one in `path` for each account. env: variables like CHARGE_API_KEY__ACME. command: what "
+        "`command` prints.",
+    )
+    path: Annotated[str, pydantic.AfterValidator(_with_account)] = pydantic.Field(
+        default="/run/secrets/fleet-sync/{account}/charge-api-key",
+        description="File with the secret key of the account that replaces {account}.",
+    )
+    command: tuple[str, ...] = pydantic.Field(
+        default=(),
+        strict=False,
+        validate_default=True,
+        description="Command and arguments that print the secret key of the account that replaces {account}.",
+    )
+
+    @pydantic.field_validator("command")
+    @classmethod
+    def _fits_kind(cls, command: tuple[str, ...], info: pydantic.ValidationInfo) -> tuple[str, ...]:
+        if info.data.get("kind") == "command":
+            _with_account(" ".join(command))
+        elif command:
+            raise ValueError('it is used with kind = "command" only')
+        return command
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Defaults:
+    """What `_defaults.toml` says: `data` is what goes beneath the settings of each account."""
+
+    layer: loader.Layer
+    data: Mapping[str, Any]
+    status: model.Status
+    secrets: Secrets
+
+
+def look(folder: pathlib.Path) -> Look:
+    """Return the accounts' files by account, and `_defaults.toml` by that name. Raises errors.SettingsError."""
+    found = {}
+    try:
+        for path in folder.iterdir():
+            if path.suffix != _SUFFIX or path.name.startswith(".") or not path.is_file():
+                continue
+            if path.name == DEFAULTS or not path.name.startswith("_"):
+                file = path.stat()
+                name = DEFAULTS if path.name == DEFAULTS else path.stem
+                found[name] = (file.st_ino, file.st_size, file.st_mtime_ns)
+    except FileNotFoundError as error:
+        if not folder.is_dir():
+            raise _unreadable(folder, error) from None
+        return look(folder)  # a file was removed during the look
+    except OSError as error:
+        raise _unreadable(folder, error) from None
+    return found
+
+
+def names(folder: pathlib.Path) -> list[str]:
+    """Return the names of the accounts in order. Raises errors.SettingsError."""
+    return sorted(look(folder).keys() - {DEFAULTS})
+
+
+def read_defaults(folder: pathlib.Path) -> Defaults:
+    """Return what `_defaults.toml` says; without one, the defaults. Raises errors.SettingsError with every problem."""
+    path = folder / DEFAULTS
+    if not path.exists():
+        return Defaults(
+            loader.Layer(str(path), positions.Document({}, positions.Lines(""), 0)), {}, model.Status(), Secrets()
+        )
+    layer = loader.read(path)
+    own = {name: layer.data[name] for name in _COMMON if name in layer.data}
+    beneath = {name: written for name, written in layer.data.items() if name not in _COMMON}
+    problems = [*_problems_beneath(layer), *loader.problems([layer], {"sources": _ANY_SOURCE, **beneath})]
+    common, found = loader.validated_section(layer, own, {"status": model.Status, "secrets": Secrets})
+    problems += found
+    if problems:
+        raise SettingsError(sorted(problems))
+    return Defaults(layer, beneath, common.get("status", model.Status()), common.get("secrets", Secrets()))
+
+
+def _problems_beneath(layer: loader.Layer) -> list[Problem]:
+    """Return what no default may be, because the accounts would share it."""
+    found = []
+    for key in ("api_key_file", "api_key_command"):
+        if key in _table(layer.data, "charge"):
+            text = f"charge.{key}: this would be the key of every account: write it under [secrets]"
+            found.append(Problem(layer.at(("charge", key)), text))
+    url = _table(layer.data, "journal").get("url")
+    if isinstance(url, str) and url.startswith(urls.SQLITE) and PLACEHOLDER not in url:
+        text = f"journal.url: each account needs a journal of its own: write {PLACEHOLDER} into the path"
+        found.append(Problem(layer.at(("journal", "url")), text))
+    return found
+
+
+def load(folder: pathlib.Path, name: str, defaults: Defaults) -> model.Settings:
+    """Return the settings of an account. Raises errors.SettingsError with every problem."""
+    path = folder / f"{name}{_SUFFIX}"
+    if not _NAME.fullmatch(name):
+        text = "not the name of an account: write at most 63 letters, digits, dots, hyphens and underscores"
+        raise SettingsError([Problem(str(path), text)], remedy="Rename the file.")
+    layer = loader.read(path)
+    misplaced = [
+        Problem(layer.at((each,)), f"{each} is about all accounts: write it into {DEFAULTS}")
+        for each in _COMMON
+        if each in layer.data
+    ]
+    own = {key: written for key, written in layer.data.items() if key not in _COMMON}
+    data = _merged(defaults.data, own)
+    journal = {"url": f"{urls.SQLITE}{PLACEHOLDER}.db", **_table(data, "journal")}
+    if isinstance(data.get("journal", {}), dict):
+        data["journal"] = _named(journal, "url", name)
+    settings = loader.validated([layer, defaults.layer], data, problems=misplaced)
+    return settings.of_account(name, folder, key_place=_key_place(settings, defaults.secrets, name))
+
+
+def _key_place(settings: model.Settings, common: Secrets, name: str) -> model.KeyPlace:
+    """Return where the key of an account is: what its own file says goes before `[secrets]`."""
+    charge = settings.charge
+    if charge.api_key_file or charge.api_key_command:
+        return model.KeyPlace(file=charge.api_key_file, command=charge.api_key_command)
+    match common.kind:
+        case "files":
+            return model.KeyPlace(file=common.path.replace(PLACEHOLDER, name), setting="secrets.path")
+        case "env":
+            return model.KeyPlace(variable=f"CHARGE_API_KEY__{re.sub('[^A-Z0-9]', '_', name.upper())}")
+        case "command":
+            argv = tuple(each.replace(PLACEHOLDER, name) for each in common.command)
+            return model.KeyPlace(command=argv, setting="secrets.command")
+
+
+def _merged(beneath: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Return both: tables are merged key by key, and of anything else the upper one counts."""
+    merged = dict(beneath)
+    for key, written in above.items():
+        both = isinstance(written, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merged(merged[key], written) if both else written
+    return merged
+
+
+def _table(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    table = data.get(name)
+    return table if isinstance(table, dict) else {}
+
+
+def _named(table: Mapping[str, Any], key: str, name: str) -> dict[str, Any]:
+    text = table[key]
+    return {**table, key: text.replace(PLACEHOLDER, name) if isinstance(text, str) else text}
+
+
+def _unreadable(folder: pathlib.Path, error: OSError) -> SettingsError:
+    return SettingsError([Problem(str(folder), f"cannot read the folder of accounts ({error.strerror})")])
