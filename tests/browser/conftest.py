@@ -21,7 +21,7 @@ from selenium.webdriver.support import wait
 from tests.web import doubles
 from worker.core.model.secret import Secret
 from worker.core.monitoring import status
-from worker.web import app, metrics, server
+from worker.web import app, metrics, security, server
 
 CHROMIUM = pathlib.Path("/usr/bin/chromium")
 DRIVER = pathlib.Path("/usr/bin/chromedriver")
@@ -52,7 +52,7 @@ def serving(present: status.Status, *, token: str | None = doubles.TOKEN) -> Ite
     wanted = Secret(token) if token else None
 
     async def serve(*, task_status: anyio.abc.TaskStatus[str]) -> None:
-        made = app.create(service, metrics.Metrics(), token=wanted)
+        made = app.create(service, metrics.Metrics(), security.Access(wanted))
         await server.serve(made, host="127.0.0.1", port=0, on_listening=task_status.started)
 
     with anyio.from_thread.start_blocking_portal() as portal:

@@ -19,7 +19,7 @@ import structlog.testing
 from tests.support import clocks
 from worker.core.model.secret import Secret
 from worker.journal import sql_journal
-from worker.service import app
+from worker.service import account_service, app
 from worker.settings import model, secrets
 
 KEY = Secret("ch_sk_test_x")
@@ -66,7 +66,7 @@ def charge() -> Iterator[KeepAliveServer]:
 
 
 @pytest.fixture
-def operator(tmp_path: pathlib.Path, charge: KeepAliveServer) -> app.Operator:
+def operator(tmp_path: pathlib.Path, charge: KeepAliveServer) -> account_service.Operator:
     source = tmp_path / "membership.yaml"
     source.write_text(f"fleets:\n  flt_{'a' * 32}:\n    drivers: [drv_{'b' * 32}]\n")
     settings = model.Settings.model_validate(
@@ -76,7 +76,7 @@ def operator(tmp_path: pathlib.Path, charge: KeepAliveServer) -> app.Operator:
             "journal": {"url": f"sqlite:///{tmp_path / 'journal.db'}"},
         }
     )
-    return app.Operator(settings, secrets.Credentials(KEY, lambda: KEY))
+    return account_service.Operator(settings, secrets.Credentials(KEY, lambda: KEY))
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def no_gc() -> Iterator[None]:
 
 @pytest.mark.usefixtures("no_gc")
 async def test_at_the_end_connections_are_closed_and_the_journal_is_free(
-    operator: app.Operator, charge: KeepAliveServer
+    operator: account_service.Operator, charge: KeepAliveServer
 ) -> None:
     async with anyio.create_task_group() as tasks:
 
@@ -105,7 +105,7 @@ async def test_at_the_end_connections_are_closed_and_the_journal_is_free(
     await journal.aclose()
 
 
-async def test_every_loopback_address_answers_under_its_own_name(operator: app.Operator) -> None:
+async def test_every_loopback_address_answers_under_its_own_name(operator: account_service.Operator) -> None:
     settings = operator.settings.model_copy(update={"status": model.Status(listen="127.0.0.2:0")})
     with structlog.testing.capture_logs() as logs:
         async with anyio.create_task_group() as tasks:

@@ -2,8 +2,7 @@
 
 import dataclasses
 import datetime
-import os
-import signal
+import itertools
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, cast
 
@@ -54,6 +53,7 @@ class Account:
         self.began = anyio.current_time()
         self.asked = 0
         self.closed = 0
+        self.disconnected: list[float] = []
         self.approvals: set[str] = set()
         self.in_force: tuple[Pause, ...] = ()
         self.refusal: PastRefusals | None = None
@@ -66,6 +66,10 @@ class Account:
     async def aclose(self) -> None:
         await anyio.lowlevel.checkpoint()
         self.closed += 1
+
+    async def close_idle_connections(self) -> None:
+        self.disconnected.append(anyio.current_time() - self.began)
+        await anyio.lowlevel.checkpoint()
 
     def adopt_journal(self, *, allowed: bool) -> None:
         self.adopting.append(allowed)
@@ -143,6 +147,7 @@ async def _served(
     *,
     meanwhile: Callable[[scheduler.Service], None] = lambda service: None,
     ended: list[Report] | None = None,
+    retry_spread: float = 0.0,
 ) -> list[tuple[float, str]]:
     """Run the service for so long, call `meanwhile` after 100 s, and return the start and trigger of each run."""
     shown = state.ServiceState(clock=account.clock)
@@ -156,6 +161,7 @@ async def _served(
         service_state=shown,
         clock=account.clock,
         on_run_end=lambda finished, trigger: None if ended is None else ended.append(finished),
+        retry_spread=retry_spread,
     )
     account.began = anyio.current_time()
     async with anyio.create_task_group() as tasks:
@@ -328,8 +334,23 @@ async def test_a_changed_source_starts_a_run() -> None:
     assert 100 <= runs[1][0] <= 103
 
 
-async def test_a_hangup_replaces_the_account_closes_the_previous_one_and_runs() -> None:
+async def test_idle_connections_are_closed_in_a_long_pause_and_kept_in_a_short_one() -> None:
+    account = Account([cut_off, in_sync])
+    await _served(account, 200)
+    assert account.runs == [(0, "start"), (11, "retry")]
+    assert account.disconnected == [12]
+
+
+async def test_pauses_after_failed_runs_are_shorter_by_chance_where_many_accounts_share_an_outage() -> None:
+    account = Account([cut_off])
+    await _served(account, 200, retry_spread=0.5)
+    pauses = [later - earlier - 1 for (earlier, _), (later, _) in itertools.pairwise(account.runs)]
+    assert all(5 <= pause <= 10 for pause in pauses)
+    assert len(set(pauses)) > 1
+
+
+async def test_a_reload_replaces_the_account_closes_the_previous_one_and_runs() -> None:
     account = Account([in_sync])
-    runs = await _served(account, 290, meanwhile=lambda service: os.kill(os.getpid(), signal.SIGHUP))
+    runs = await _served(account, 290, meanwhile=lambda service: service.request_reload())
     assert runs == [(0, "start"), (100, "signal")]
     assert account.closed == 1

@@ -9,7 +9,7 @@ import httpx
 
 from tests.web import doubles
 from worker.core.model.secret import Secret
-from worker.web import app, metrics
+from worker.web import app, metrics, security
 
 BASE = "http://127.0.0.1:8080"
 
@@ -25,9 +25,7 @@ async def asking(
 ) -> AsyncIterator[httpx.AsyncClient]:
     """Yield a client of the service's app."""
     secret = Secret(token) if token else None
-    made = app.create(
-        service, metrics.Metrics(), token=secret, hosts=hosts, locked=locked, anonymous_read=anonymous_read
-    )
+    made = app.create(service, metrics.Metrics(), security.Access(secret, frozenset(hosts), locked, anonymous_read))
     transport = httpx.ASGITransport(made, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url=BASE) as client:
         yield client

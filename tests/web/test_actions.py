@@ -19,7 +19,7 @@ from worker.core.model.ports import Stage
 from worker.core.model.secret import Secret
 from worker.core.monitoring import status
 from worker.core.safety import guard
-from worker.web import app, metrics
+from worker.web import app, metrics, security
 
 pytestmark = pytest.mark.anyio
 
@@ -224,7 +224,7 @@ async def test_a_form_that_is_cut_off_is_no_defect() -> None:
     async def send(message: types.Message) -> None:
         sent.append(message)
 
-    made = app.create(service, metrics.Metrics(), token=Secret(doubles.TOKEN))
+    made = app.create(service, metrics.Metrics(), security.Access(Secret(doubles.TOKEN)))
     scope = {"type": "http", "method": "POST", "path": "/approve", "headers": [], "query_string": b""}
     with structlog.testing.capture_logs() as logs:
         await made(scope, receive, send)

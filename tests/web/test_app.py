@@ -144,7 +144,7 @@ async def test_web_sockets_are_refused() -> None:
     async def send(message: types.Message) -> None:
         sent.append(message)
 
-    made = app.create(doubles.Service(), metrics.Metrics(), token=None)
+    made = app.create(doubles.Service(), metrics.Metrics())
     await made({"type": "websocket", "path": "/events", "headers": [], "query_string": b""}, receive, send)
     assert [message["type"] for message in sent] == ["websocket.close"]
 

@@ -82,7 +82,7 @@ async def watching(
     service: doubles.Service, count: int = 1
 ) -> AsyncIterator[tuple[live_updates.LiveUpdates, list[Reader]]]:
     """Open streams, and close them at the end of the block."""
-    made = app.create(service, metrics.Metrics(), token=None)
+    made = app.create(service, metrics.Metrics())
     readers = [Reader(made) for _ in range(count)]
     async with anyio.create_task_group() as tasks:
         for reader in readers:
@@ -222,7 +222,7 @@ async def test_the_end_of_the_service_ends_every_stream() -> None:
         for reader in readers:
             await reader.ended.wait()
             assert await reader.next() == b""
-        late = Reader(app.create(doubles.Service(), metrics.Metrics(), token=None))
+        late = Reader(app.create(doubles.Service(), metrics.Metrics()))
         answer = await open_.events(_request(late))
     assert answer.status_code == 503
 
@@ -247,14 +247,14 @@ async def test_an_unavailable_journal_does_not_end_a_stream() -> None:
 
 
 async def test_a_head_request_opens_no_stream() -> None:
-    made = app.create(doubles.Service(), metrics.Metrics(), token=None)
+    made = app.create(doubles.Service(), metrics.Metrics())
     reader = Reader(made, "HEAD")
     await reader.run()
     assert made.state.live_updates.scopes == set()
 
 
 def _asking() -> Reader:
-    return Reader(app.create(doubles.Service(), metrics.Metrics(), token=None))
+    return Reader(app.create(doubles.Service(), metrics.Metrics()))
 
 
 def _request(reader: Reader) -> requests.Request:

@@ -48,7 +48,7 @@ async def serving(
     service: doubles.Service, *, host: str = "127.0.0.1", limits: server.Limits = server.LIMITS
 ) -> AsyncIterator[Served]:
     """Serve during the block."""
-    made = app.create(service, metrics.Metrics(), token=None)
+    made = app.create(service, metrics.Metrics())
     urls: list[str] = []
     listening, ended = anyio.Event(), anyio.Event()
 
@@ -138,7 +138,7 @@ async def test_it_stops_soon_while_the_journal_hangs() -> None:
 async def test_an_address_in_use_is_a_settings_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        made = app.create(doubles.Service(), metrics.Metrics(), token=None)
+        made = app.create(doubles.Service(), metrics.Metrics())
         with pytest.raises(SettingsError, match=f"cannot listen on 127.0.0.1:{port}: .*in use") as raised:
             await server.serve(made, host="127.0.0.1", port=port)
     assert "Choose another port" in raised.value.remedy
@@ -146,7 +146,7 @@ async def test_an_address_in_use_is_a_settings_error() -> None:
 
 
 async def test_an_address_of_another_machine_is_a_settings_error() -> None:
-    made = app.create(doubles.Service(), metrics.Metrics(), token=None)
+    made = app.create(doubles.Service(), metrics.Metrics())
     with pytest.raises(SettingsError, match="cannot listen on") as raised:
         await server.serve(made, host="192.0.2.1", port=8080)
     assert "address of this machine" in raised.value.remedy

@@ -12,7 +12,7 @@ import click
 
 from worker.cli import context, findings, help_page
 from worker.core.model.desired import Desired, SourceReading
-from worker.core.model.errors import ProblemsError, SourceError
+from worker.core.model.errors import ProblemsError, SettingsError, SourceError
 from worker.core.model.problem import Problem
 from worker.core.monitoring import humanize
 
@@ -24,7 +24,8 @@ _CHECK_EXAMPLES = """\
 fleet-sync check
 fleet-sync check --online
 fleet-sync check --source membership.yaml
-fleet-sync check --format github"""
+fleet-sync check --format github
+fleet-sync --config accounts check"""
 
 
 @click.command(cls=help_page.Command, epilog=_CHECK_EXAMPLES)
@@ -46,7 +47,11 @@ def check(
     command_context.configure_logs()
     if name is not None and (online or form != "text"):
         raise click.UsageError("--source makes no request and prints text: leave --online and --format out")
-    folder = pathlib.Path(command_context.config).parent
+    if command_context.has_all_accounts:
+        if name is not None or online:
+            raise click.UsageError("--online and --source are about one account: add --account NAME")
+        return _check_accounts(command_context.account_folder(), form)
+    folder = command_context.folder
     try:
         settings = command_context.settings()
     except ProblemsError as error:  # its places are relative to the working folder, those of sources to the settings
@@ -65,6 +70,35 @@ def check(
     memberships = humanize.count(len(desired.rows), "membership")
     summary = f"OK: {fleets}, {memberships}; no request was made."
     return _print_findings(found, exit_code=0, form=form, summary=summary)
+
+
+def _check_accounts(folder: pathlib.Path, form: Literal["text", "json", "github"]) -> int:
+    """Print the problems of all accounts of a folder, and of what they share."""
+    from worker.core.model.account_files import Claims
+    from worker.service import account_claims
+    from worker.settings import account_folder
+
+    found: list[findings.Finding] = []
+    claims, fleets, memberships = Claims(), 0, 0
+    try:
+        defaults, names = account_folder.read_defaults(folder), account_folder.names(folder)
+    except ProblemsError as error:
+        return _print_findings(findings.errors(error.problems, pathlib.Path()), exit_code=error.exit_code, form=form)
+    for name in names:
+        try:
+            settings = account_folder.load(folder, name, defaults)
+            account_claims.require_own(claims, name, account_claims.of_settings(settings))
+            desired = _desired(settings)
+        except ProblemsError as error:
+            base = pathlib.Path() if isinstance(error, SettingsError) else folder
+            found += findings.errors(error.problems, base)
+            continue
+        found += findings.warnings([*desired.notices, *_warnings(settings)], folder)
+        fleets, memberships = fleets + len({entry.fleet for entry in desired.fleets}), memberships + len(desired.rows)
+    failed = any(each.level is findings.Level.ERROR for each in found)
+    counted = (humanize.count(len(names), "account"), humanize.count(fleets, "fleet"))
+    summary = f"OK: {', '.join(counted)}, {humanize.count(memberships, 'membership')}; no request was made."
+    return _print_findings(found, exit_code=1 if failed else 0, form=form, summary="" if failed else summary)
 
 
 def _show_source(settings: "model.Settings", name: str, folder: pathlib.Path) -> int:

@@ -8,7 +8,9 @@ import dataclasses
 import functools
 import json
 import os
+import pathlib
 import re
+import shlex
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
@@ -67,12 +69,42 @@ class CommandContext:
     log_format: Literal["auto", "console", "json"]
     log_level: str | None
     color: Literal["auto", "always", "never"] = "auto"
+    account: str | None = None
 
     def settings(self) -> "model.Settings":
         """Read the settings. Raise errors.SettingsError if they are invalid."""
-        from worker.settings import loader
+        from worker.settings import account_folder, loader
 
+        if pathlib.Path(self.config).is_dir():
+            if self.account is None:
+                raise click.UsageError(f"{self.config} is a folder of accounts: add --account NAME")
+            folder = self.account_folder()
+            return account_folder.load(folder, self.account, account_folder.read_defaults(folder))
+        if self.account is not None:
+            raise click.UsageError("--account needs a folder of accounts: pass --config FOLDER")
+        _require_on_its_own(pathlib.Path(self.config))
         return loader.load(self.config, os.environ)
+
+    @property
+    def has_all_accounts(self) -> bool:
+        """Return whether `--config` is a folder of accounts, and none of them is named."""
+        return self.account is None and pathlib.Path(self.config).is_dir()
+
+    @property
+    def folder(self) -> pathlib.Path:
+        """Return the folder to which the paths in the settings are relative."""
+        path = pathlib.Path(self.config)
+        return path if path.is_dir() else path.parent
+
+    def account_folder(self) -> pathlib.Path:
+        """Return the folder of accounts. Raise click.UsageError if a variable is set that would be for all of them."""
+        from worker.settings import loader, secrets
+
+        keys = [name for name in (secrets.KEY_VARIABLE, secrets.KEY_FILE_VARIABLE) if os.environ.get(name)]
+        if misused := [*keys, *loader.overriding(os.environ)]:
+            advice = "unset it: a variable would be for all accounts, whose settings and keys are their own"
+            raise click.UsageError(f"{', '.join(misused)} with a folder of accounts: {advice}")
+        return pathlib.Path(self.config)
 
     def configure_logs(self, *, service: bool = False, as_json: bool = False) -> None:
         """Set up logging. On a terminal only warnings are logged, except by a service.
@@ -144,6 +176,18 @@ class CommandContext:
             return run()
         except FleetSyncError as error:
             return print_failure(error, as_json=as_json)
+
+
+def _require_on_its_own(path: pathlib.Path) -> None:
+    """Raise click.UsageError for a file of a folder of accounts: without the defaults it means something else."""
+    from worker.settings import account_folder
+
+    if path.with_name(account_folder.DEFAULTS).exists():
+        folder = shlex.quote(str(path.parent))
+        raise click.UsageError(
+            f"{path} belongs to a folder of accounts, with defaults in {account_folder.DEFAULTS}: pass "
+            f"--config {folder} --account {shlex.quote(path.stem)}"
+        )
 
 
 def print_text(text: str, *, err: bool = False) -> None:

@@ -107,7 +107,8 @@ _EXAMPLES = """\
 fleet-sync demo
 fleet-sync init --from-account
 fleet-sync plan
-fleet-sync --config customers/acme.toml once"""
+fleet-sync --config customers/acme.toml once
+fleet-sync --config accounts --account acme plan"""
 
 
 def _print_version(ctx: click.Context, _parameter: click.Parameter, requested: bool) -> None:
@@ -127,12 +128,13 @@ def _print_version(ctx: click.Context, _parameter: click.Parameter, requested: b
 )
 @click.option(
     "--config",
-    metavar="FILE",
+    metavar="FILE|FOLDER",
     envvar="FLEET_SYNC_CONFIG",
     default=DEFAULT_CONFIG,
     show_default=True,
-    help="The settings file of the account (or $FLEET_SYNC_CONFIG).",
+    help="The settings file of the account, or a folder of accounts (or $FLEET_SYNC_CONFIG).",
 )
+@click.option("--account", metavar="NAME", help="One account of the folder, for the commands about one.")
 @click.option(
     "--log-format",
     type=click.Choice(["auto", "console", "json"]),
@@ -159,6 +161,7 @@ def _print_version(ctx: click.Context, _parameter: click.Parameter, requested: b
 def cli(
     ctx: click.Context,
     config: str,
+    account: str | None,
     log_format: Literal["auto", "console", "json"],
     log_level: str | None,
     color: Literal["auto", "always", "never"],
@@ -175,7 +178,9 @@ def cli(
     if color == "auto" and (os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"):
         color = "never"
     ctx.color = {"auto": None, "always": True, "never": False}[color]
-    ctx.obj = context.CommandContext(config=config, log_format=log_format, log_level=log_level, color=color)
+    ctx.obj = context.CommandContext(
+        config=config, log_format=log_format, log_level=log_level, color=color, account=account
+    )
 
 
 def main() -> NoReturn:

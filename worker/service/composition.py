@@ -22,7 +22,7 @@ import worker
 from worker import logs
 from worker.charge import client, key_renewal, transport
 from worker.core.model.identifiers import Account, IntentKey, RunId
-from worker.core.model.ports import Progress, RunHistory, Source, Stage
+from worker.core.model.ports import Clock, Progress, RunHistory, Source, Stage
 from worker.core.model.secret import Secret
 from worker.core.pacing import retry_policy
 from worker.core.planning import references
@@ -166,9 +166,18 @@ class AccountRuntime:
         path = addresses.parse(self.settings.journal_url).path
         return None if path is None else await to_thread.run_sync(_size, path)
 
+    async def close_idle_connections(self) -> None:
+        """Close the connections that nothing uses now; the next run makes its own."""
+        await self._http.aclose()
+
     async def aclose(self) -> None:
         """Close the connections."""
         await self._http.aclose()
+
+
+def journal(settings: model.Settings, *, clock: Clock) -> sql_journal.SqlJournal:
+    """Return the journal of an account; it is opened when it is first used. Raises errors.JournalError."""
+    return sql_journal.SqlJournal(settings.journal_url, clock=clock, account=settings.journal_account)
 
 
 @contextlib.asynccontextmanager
@@ -176,11 +185,11 @@ async def account(
     settings: model.Settings, credentials: secrets.Credentials, *, progress: Progress | None = None
 ) -> AsyncIterator[AccountRuntime]:
     """Open an account, and close its connections and its journal in the end."""
-    journal = sql_journal.SqlJournal(settings.journal_url, clock=SystemClock())
+    opened_journal = journal(settings, clock=SystemClock())
     opened = AccountRuntime(
         settings=settings,
         credentials=credentials,
-        journal=journal,
+        journal=opened_journal,
         process_shutdown=shutdown.Shutdown(),
         progress=progress or Unwatched(),
     )
@@ -189,18 +198,18 @@ async def account(
     finally:
         with anyio.CancelScope(shield=True):
             await opened.aclose()
-            await journal.aclose()
+            await opened_journal.aclose()
 
 
 @contextlib.asynccontextmanager
 async def record(settings: model.Settings) -> AsyncIterator[RunHistory]:
     """Open an account's journal to look things up in it."""
-    journal = sql_journal.SqlJournal(settings.journal_url, clock=SystemClock())
+    opened = journal(settings, clock=SystemClock())
     try:
-        yield journal
+        yield opened
     finally:
         with anyio.CancelScope(shield=True):
-            await journal.aclose()
+            await opened.aclose()
 
 
 def _size(path: pathlib.Path) -> int | None:

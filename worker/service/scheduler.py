@@ -9,7 +9,6 @@ import contextlib
 import datetime
 import functools
 import random
-import signal
 from collections.abc import Awaitable, Callable
 
 import anyio
@@ -21,7 +20,7 @@ from worker.core.model.outcomes import is_superseded
 from worker.core.model.ports import Clock
 from worker.core.model.report import Report, RunResult, Traffic
 from worker.core.monitoring import status
-from worker.core.pacing import retry_policy
+from worker.core.pacing import retry_policy, spread
 from worker.core.safety import refusal_backoff
 from worker.engine import plan_builder
 from worker.service import composition, run_log, source_polling, state, triggers
@@ -35,6 +34,10 @@ _WRITER_LOCK_POLL_SECONDS = 5.0
 """Interval between attempts to become the journal's writer."""
 
 
+_IDLE_SECONDS = 30.0
+"""A longer pause would outlast idle connections: they are closed, because many accounts have many of them."""
+
+
 class Service:
     """Keeps one account in sync for the life of the process. Create it inside the event loop."""
 
@@ -46,17 +49,19 @@ class Service:
         service_state: state.ServiceState,
         clock: Clock,
         on_run_end: Callable[[Report, str], None] = lambda finished, trigger: None,
+        retry_spread: float = 0.0,
     ) -> None:
         """Take the account, and `reload`, which makes it again from the current settings.
 
         `reload` raises errors.SettingsError if the settings are invalid or need a restart. `on_run_end` receives every
-        report with its trigger.
+        report with its trigger. `retry_spread` is the fraction by which pauses after failed runs may be shorter.
         """
         self.account = account
         self.service_state = service_state
         self._reload = reload
         self._clock = clock
         self._on_run_end = on_run_end
+        self._retry_spread = retry_spread
         self._shutdown = account.process_shutdown
         self._triggers = triggers.PendingTriggers()
         self._next_retry: datetime.datetime | None = None
@@ -69,7 +74,6 @@ class Service:
     async def run(self) -> int:
         """Run until stopped; return the exit code."""
         async with anyio.create_task_group() as tasks:
-            await tasks.start(self._reload_on_hangup)
             await tasks.start(self._poll_sources)
             tasks.start_soon(self._wake_on_shutdown)
             tasks.start_soon(self._poll_approvals)
@@ -85,6 +89,11 @@ class Service:
         """Request a run as soon as possible."""
         self._triggers.wake(trigger)
 
+    def request_reload(self) -> None:
+        """Read the settings again before the next run, and request that run."""
+        self._reload_requested = True
+        self.wake(status.Trigger.SIGNAL)
+
     # --- One run after another ----------------------------------------------------------------------------
 
     async def _run_once(self, trigger: status.Trigger) -> status.Trigger:
@@ -99,6 +108,9 @@ class Service:
             return status.Trigger.START
         seconds, otherwise = self._next_due()
         self.service_state.wait(seconds)
+        if seconds > _IDLE_SECONDS:
+            with contextlib.suppress(OSError):
+                await self.account.close_idle_connections()
         return await self._triggers.next(seconds=seconds, otherwise=otherwise)
 
     async def _reconcile(self, trigger: status.Trigger) -> bool:
@@ -163,7 +175,7 @@ class Service:
         sync, now = self.account.settings.sync, self._clock.now()
         if self._failures:
             delay = retry_policy.delay_after_failed_run(self._failures, interval=sync.interval_seconds)
-            return delay, status.Trigger.RETRY
+            return spread.shortened(delay, random.random(), fraction=self._retry_spread), status.Trigger.RETRY  # noqa: S311
         if self._superseded:
             return 0.0, status.Trigger.SOURCE
         jitter = sync.interval_jitter * random.uniform(-1, 1)  # noqa: S311 - spreads load, no secret
@@ -233,14 +245,6 @@ class Service:
         """Request a run whenever a source may have changed, or the settings name other sources."""
         changed = functools.partial(self.wake, status.Trigger.SOURCE)
         await source_polling.poll(lambda: self.account.sources, changed=changed, task_status=task_status)
-
-    async def _reload_on_hangup(self, *, task_status: abc.TaskStatus[None]) -> None:
-        """On SIGHUP, read the settings again before the next run and request that run."""
-        with anyio.open_signal_receiver(signal.SIGHUP) as signals:
-            task_status.started()
-            async for _ in signals:
-                self._reload_requested = True
-                self.wake(status.Trigger.SIGNAL)
 
     async def _reload_settings(self) -> None:
         """Replace the account by one with the current settings; keep the present one if they are invalid."""

@@ -7,7 +7,7 @@ cancellation of every run; `scheduler` waits for the shutdown.
 
 import signal
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import anyio
 import structlog
@@ -58,8 +58,20 @@ class Shutdown:
         await self._requested.wait()
 
 
+class Stoppable(Protocol):
+    """What a signal ends: one account, or all."""
+
+    def request_stop(self, reason: Stopped) -> None:
+        """Send nothing new; writes in flight may finish."""
+        ...
+
+    def abort_writes(self) -> None:
+        """Abort writes that are still in flight."""
+        ...
+
+
 async def run_until_signal(
-    process_shutdown: Shutdown, work: Callable[[], Awaitable[Result]], *, drain_seconds: Callable[[], float]
+    process_shutdown: Stoppable, work: Callable[[], Awaitable[Result]], *, drain_seconds: Callable[[], float]
 ) -> Result:
     """Await `work`; the first SIGINT or SIGTERM drains it, a second one or `drain_seconds` aborts writes in flight."""
     async with concurrency.background_tasks() as background:
@@ -68,7 +80,7 @@ async def run_until_signal(
 
 
 async def _stop_on_signals(
-    process_shutdown: Shutdown, drain_seconds: Callable[[], float], *, task_status: abc.TaskStatus[None]
+    process_shutdown: Stoppable, drain_seconds: Callable[[], float], *, task_status: abc.TaskStatus[None]
 ) -> None:
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         task_status.started()

@@ -23,7 +23,7 @@ from worker.core.model.ports import Stage
 from worker.core.model.secret import Secret
 from worker.core.monitoring import alerts
 from worker.core.planning import references
-from worker.web import security, service_protocol, sessions
+from worker.web import security, service_protocol, sessions, templating
 
 MAX_FORM_BYTES: Final = 16_384
 FORM_SECONDS: Final = 10.0
@@ -37,28 +37,23 @@ ShowLogin = Callable[..., responses.Response]
 log = structlog.get_logger()
 
 
-class Actions:
-    """Answers the requests that change something."""
+class SignIn:
+    """Answers requests to sign in and out, and says who sent a request."""
 
     def __init__(
-        self,
-        service: service_protocol.ServiceProtocol,
-        token: Secret,
-        people: sessions.Sessions,
-        *,
-        show_login: ShowLogin,
+        self, token: Secret, people: sessions.Sessions, place: templating.Place, *, show_login: ShowLogin
     ) -> None:
-        """Take the service, the token, the sessions, and what shows the sign-in page again."""
-        self._service = service
+        """Take the token, the sessions, where the pages are, and what shows the sign-in page again."""
         self._token = token
         self._sessions = people
+        self._base = place.base
         self._show_login = show_login
 
     async def login(self, request: requests.Request) -> responses.Response:
         """Answer `POST /login`: a name and the token become a session."""
         form = await _form(request)
         _require_own_site(request)
-        name, target = clean(form.get("name", "")), _own_path(form.get("next", "/"))
+        name, target = clean(form.get("name", "")), _own_path(form.get("next", f"{self._base}/"))
         if not security.token_matches(form.get("token"), self._token):
             log.warning("token_rejected", path=request.url.path)
             return self._show_login(target=target, name=name, error=f"The token is incorrect. {_TOKEN_REMEDY}")
@@ -72,16 +67,49 @@ class Actions:
     async def logout(self, request: requests.Request) -> responses.Response:
         """Answer `POST /logout`."""
         await self._authorize(request)
-        response = responses.RedirectResponse("/", 303)
+        response = responses.RedirectResponse(f"{self._base}/", 303)
         self._sessions.sign_out(response)
         return response
+
+    async def _authorize(self, request: requests.Request) -> tuple[str, Mapping[str, str]]:
+        """Return who sent a request, and its form. Raises HTTPException unless that is allowed."""
+        form = await _form(request)
+        _require_own_site(request)
+        bearer = security.bearer_token(request)
+        if (sent := bearer if bearer is not None else form.get("token")) is not None:
+            if not security.token_matches(sent, self._token):
+                raise _rejected(request)
+            return clean(form.get("by", "")) or "the token", form
+        session = self._sessions.of(request)
+        if session is None:
+            raise _rejected(request)
+        if not sessions.form_token_matches(session, form.get("form_token", "")):
+            raise exceptions.HTTPException(403, "This form does not come from a page of your session. Load it again.")
+        return session.name, form
+
+
+class Actions(SignIn):
+    """Answers the requests that change something."""
+
+    def __init__(
+        self,
+        service: service_protocol.ServiceProtocol,
+        token: Secret,
+        people: sessions.Sessions,
+        place: templating.Place,
+        *,
+        show_login: ShowLogin,
+    ) -> None:
+        """Take the service, and what `SignIn` takes."""
+        super().__init__(token, people, place, show_login=show_login)
+        self._service = service
 
     async def sync(self, request: requests.Request) -> responses.Response:
         """Answer `POST /sync`."""
         by, _ = await self._authorize(request)
         self._service.sync()
         log.info("sync_requested", by=by)
-        return _accepted(request, "/?requested")
+        return _accepted(request, f"{self._base}/?requested")
 
     async def approve(self, request: requests.Request) -> responses.Response:
         """Answer `POST /approve`, field `digest`."""
@@ -100,7 +128,7 @@ class Actions:
             raise exceptions.HTTPException(409, message)
         await self._service.approve(digest, by=by)
         log.info("plan_approved", digest=digest, changes=len(approval.held), by=by)
-        return _accepted(request, "/?approved")
+        return _accepted(request, f"{self._base}/?approved")
 
     async def pause(self, request: requests.Request) -> responses.Response:
         """Answer `POST /pause`, fields `for` (as in `2h`; empty: until resumed), `reason` and `fleet`."""
@@ -109,30 +137,14 @@ class Actions:
         pause = Pause(now, _end(form, now), by, clean(form.get("reason", "")), _fleet(form))
         await self._service.pause(pause)
         log.warning("paused", by=by, fleet=pause.fleet, reason=pause.reason)
-        return _accepted(request, "/?paused")
+        return _accepted(request, f"{self._base}/?paused")
 
     async def resume(self, request: requests.Request) -> responses.Response:
         """Answer `POST /resume`, field `fleet`; without it, every pause ends."""
         by, form = await self._authorize(request)
         ended = await self._service.resume(by=by, fleet=_fleet(form))
         log.warning("resumed", by=by, pauses=len(ended))
-        return _accepted(request, "/?resumed")
-
-    async def _authorize(self, request: requests.Request) -> tuple[str, Mapping[str, str]]:
-        """Return who sent a request, and its form. Raises HTTPException unless that is allowed."""
-        form = await _form(request)
-        _require_own_site(request)
-        bearer = security.bearer_token(request)
-        if (sent := bearer if bearer is not None else form.get("token")) is not None:
-            if not security.token_matches(sent, self._token):
-                raise _rejected(request)
-            return clean(form.get("by", "")) or "the token", form
-        session = self._sessions.of(request)
-        if session is None:
-            raise _rejected(request)
-        if not sessions.form_token_matches(session, form.get("form_token", "")):
-            raise exceptions.HTTPException(403, "This form does not come from a page of your session. Load it again.")
-        return session.name, form
+        return _accepted(request, f"{self._base}/?resumed")
 
 
 def _rejected(request: requests.Request) -> exceptions.HTTPException:

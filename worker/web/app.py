@@ -5,15 +5,15 @@ Invariant: nothing changes without the token, and nothing can be changed if none
 `security` wrap every request.
 """
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Sequence
 
 from starlette import applications, exceptions, middleware, requests, responses, routing
 
 from worker.core.model.errors import FleetSyncError
-from worker.core.model.secret import Secret
 from worker.web import (
     actions,
     fragments,
+    gate,
     lists,
     live_updates,
     metrics,
@@ -27,48 +27,64 @@ from worker.web import (
 
 ASSET_MAX_AGE_SECONDS = 86_400
 
+Gate = gate.Gate
 View = Callable[[requests.Request], Awaitable[responses.Response]]
 
 
 def create(
     service: service_protocol.ServiceProtocol,
     gauges: metrics.Metrics,
-    *,
-    token: Secret | None,
-    hosts: Collection[str] = (),
-    locked: bool = False,
-    anonymous_read: bool = True,
+    access: security.Access = security.OPEN,
 ) -> applications.Starlette:
-    """Make the app. `app.state.live_updates` ends open streams.
+    """Make the app of a service for one account. `app.state.live_updates` ends open streams."""
+    people = sessions.Sessions(access.token, now=lambda: service.snapshot().now)
+    own = [
+        *probes(service.unready_reason, lambda: gauges.render(service.snapshot())),
+        routing.Route("/static/{name}", asset),
+    ]
+    return account_app(service, people, access, routes=own, around=around(access))
 
-    `hosts` are the only host names it answers to; empty: any. `locked` hides the pages from everybody, and without
-    `anonymous_read` they are shown to those only who signed in or send the token.
-    """
-    people = sessions.Sessions(token, now=lambda: service.snapshot().now)
-    overview = fragments.Fragments(service, approvable=token is not None)
-    views = pages.Pages(service, overview, people, can_sign_in=token is not None)
+
+def account_app(
+    service: service_protocol.ServiceProtocol,
+    people: sessions.Sessions,
+    access: security.Access,
+    place: templating.Place = templating.ROOT,
+    *,
+    routes: Sequence[routing.BaseRoute] = (),
+    around: Sequence[middleware.Middleware] = (),
+) -> applications.Starlette:
+    """Make the app with the pages of an account, and what changes it, which begin at `place`; and with `routes`."""
+    overview = fragments.Fragments(service, place, approvable=access.token is not None)
+    views = pages.Pages(service, overview, people, place, can_sign_in=access.token is not None)
     updates = live_updates.LiveUpdates(service, overview)
-    routes = [*_probes(service, gauges), routing.Route("/static/{name}", _asset)]
-    for path, view in _content(views, lists.Lists(service, views.page), updates).items():
-        readable = view if anonymous_read else _for_people(view, views, people, token)
-        routes.append(routing.Route(path, views.locked if locked else readable))
-    if token is not None:
-        routes += _actions(actions.Actions(service, token, people, show_login=views.login_page), views)
-    app = applications.Starlette(
-        routes=routes,
-        middleware=[
-            middleware.Middleware(throttle.ThrottleMiddleware),
-            middleware.Middleware(security.SecurityMiddleware, hosts=hosts),
-        ],
+    served = [
+        routing.Route(path, protected(view, views, people, access))
+        for path, view in _content(views, lists.Lists(service, views.page), updates).items()
+    ]
+    if access.token is not None:
+        handlers = actions.Actions(service, access.token, people, place, show_login=views.login_page)
+        served += [*sign_in_routes(handlers, views), *_actions(handlers)]
+    made = applications.Starlette(
+        routes=[*routes, *served],
+        middleware=around,
         exception_handlers={
             exceptions.HTTPException: views.http_error,
             FleetSyncError: views.journal_error,
             Exception: views.defect,
         },
     )
-    app.router.redirect_slashes = False
-    app.state.live_updates = updates
-    return app
+    made.router.redirect_slashes = False
+    made.state.live_updates = updates
+    return made
+
+
+def around(access: security.Access) -> list[middleware.Middleware]:
+    """Return what every request passes: limits and security headers."""
+    return [
+        middleware.Middleware(throttle.ThrottleMiddleware),
+        middleware.Middleware(security.SecurityMiddleware, hosts=access.hosts),
+    ]
 
 
 def _content(views: pages.Pages, listing: lists.Lists, updates: live_updates.LiveUpdates) -> dict[str, View]:
@@ -83,43 +99,47 @@ def _content(views: pages.Pages, listing: lists.Lists, updates: live_updates.Liv
     }
 
 
-def _for_people(view: View, views: pages.Pages, people: sessions.Sessions, token: Secret | None) -> View:
-    """Return a view that asks everybody to sign in who neither has nor sends the token."""
+def protected(view: View, views: Gate, people: sessions.Sessions, access: security.Access) -> View:
+    """Return a view that is hidden while pages are locked, or asks to sign in who neither has nor sends the token."""
 
     async def checked(request: requests.Request) -> responses.Response:
+        token = access.token
         sent = token is not None and security.token_matches(security.bearer_token(request), token)
         if sent or people.of(request) is not None:
             return await view(request)
         return views.login_page(target=request.url.path)
 
-    return checked
+    if access.locked:
+        return views.locked
+    return view if access.anonymous_read else checked
 
 
-def _actions(handlers: actions.Actions, views: pages.Pages) -> list[routing.Route]:
-    posted = (
-        handlers.login,
-        handlers.logout,
-        handlers.sync,
-        handlers.approve,
-        handlers.pause,
-        handlers.resume,
-    )
+def sign_in_routes(handlers: actions.SignIn, views: Gate) -> list[routing.Route]:
+    """Return the routes to sign in and out."""
     return [
         routing.Route("/login", views.login, methods=["GET"]),
-        *(routing.Route(f"/{handler.__name__}", handler, methods=["POST"]) for handler in posted),
+        routing.Route("/login", handlers.login, methods=["POST"]),
+        routing.Route("/logout", handlers.logout, methods=["POST"]),
     ]
 
 
-def _probes(service: service_protocol.ServiceProtocol, gauges: metrics.Metrics) -> list[routing.Route]:
+def _actions(handlers: actions.Actions) -> list[routing.Route]:
+    posted = (handlers.sync, handlers.approve, handlers.pause, handlers.resume)
+    return [routing.Route(f"/{handler.__name__}", handler, methods=["POST"]) for handler in posted]
+
+
+def probes(unready_reason: Callable[[], str], render: Callable[[], tuple[bytes, str]]) -> list[routing.Route]:
+    """Return the routes that are always open: `/healthz`, `/readyz` and `/metrics`."""
+
     async def healthz(request: requests.Request) -> responses.Response:
         return responses.PlainTextResponse("ok\n")
 
     async def readyz(request: requests.Request) -> responses.Response:
-        reason = service.unready_reason()
+        reason = unready_reason()
         return responses.PlainTextResponse(f"{templating.printable(reason) or 'ready'}\n", 503 if reason else 200)
 
     async def exposition(request: requests.Request) -> responses.Response:
-        content, media_type = gauges.render(service.snapshot())
+        content, media_type = render()
         return responses.Response(content, headers={"Content-Type": media_type})
 
     return [
@@ -129,7 +149,7 @@ def _probes(service: service_protocol.ServiceProtocol, gauges: metrics.Metrics) 
     ]
 
 
-async def _asset(request: requests.Request) -> responses.Response:
+async def asset(request: requests.Request) -> responses.Response:
     """Answer `GET /static/{name}` from memory; only the names in `templating.ASSETS` exist."""
     if (asset := templating.ASSETS.get(request.path_params["name"])) is None:
         raise exceptions.HTTPException(404)

@@ -59,9 +59,12 @@ class Rendered:
 class Fragments:
     """Renders the fragments."""
 
-    def __init__(self, service: service_protocol.ServiceProtocol, *, approvable: bool) -> None:
-        """Take the service; `approvable` offers the approval form, which needs a configured token."""
+    def __init__(
+        self, service: service_protocol.ServiceProtocol, place: templating.Place = templating.ROOT, *, approvable: bool
+    ) -> None:
+        """Take the service and where its pages are; `approvable` offers the approval form, which needs a token."""
         self._service = service
+        self._place = place
         self._approvable = approvable
         self._rendering = anyio.Lock()
         self._rendered: Rendered | None = None
@@ -112,7 +115,7 @@ class Fragments:
             "chart": history.chart,
             "error": history.error,
         }
-        rendered = {name: templating.render(f"fragments/{name}.html", **values) for name in NAMES}
+        rendered = {name: templating.render(f"fragments/{name}.html", place=self._place, **values) for name in NAMES}
         return Rendered(tick, title, rendered)
 
 

@@ -12,7 +12,7 @@ from prometheus_client import exposition as prometheus_exposition
 from worker.core.model.outcomes import OUTCOME_NAMES
 from worker.core.model.plan import Action
 from worker.core.model.report import Report, RunResult
-from worker.core.monitoring import status
+from worker.core.monitoring import account_overview, status
 from worker.web import metrics_collector
 
 TRIGGERS: Final = (*status.Trigger, "other")
@@ -81,7 +81,7 @@ class Metrics:
         for result in finished.results:
             self._changes.labels(result.change.action.value, result.outcome.name).inc()
 
-    def render(self, present: status.Status) -> tuple[bytes, str]:
+    def render(self, present: status.Status | account_overview.AccountsStatus) -> tuple[bytes, str]:
         """Return all metrics in Prometheus' text format, and its content type."""
         self._snapshot.present = present
         return prometheus_exposition.generate_latest(self._registry), prometheus_exposition.CONTENT_TYPE_PLAIN_0_0_4

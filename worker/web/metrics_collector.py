@@ -13,7 +13,7 @@ from prometheus_client import core, registry
 
 from worker.core.model import pauses
 from worker.core.model.people import clean
-from worker.core.monitoring import status
+from worker.core.monitoring import account_overview, status
 from worker.web import service_protocol
 
 OTHER: Final = "other"
@@ -27,21 +27,51 @@ class SnapshotCollector(registry.Collector):
 
     def __init__(self) -> None:
         """Start without a snapshot."""
-        self.present: status.Status | None = None
+        self.present: status.Status | account_overview.AccountsStatus | None = None
 
     def collect(self) -> Iterator[core.Metric]:
         """Yield every gauge."""
-        if self.present is not None:
-            yield from _process_gauges(self.present)
-            yield from _fleet_gauges(self.present)
-            yield from _run_gauges(self.present)
-            yield from _part_gauges(self.present)
+        match self.present:
+            case status.Status():
+                yield from _process_gauges(self.present)
+                yield from _account_gauges(self.present)
+                yield from _fleet_gauges(self.present)
+                yield from _run_gauges(self.present)
+                yield from _part_gauges(self.present)
+            case account_overview.AccountsStatus():
+                yield from _process_gauges(self.present)
+                yield from _accounts_gauges(self.present)
+            case None:
+                pass
 
 
-def _process_gauges(present: status.Status) -> Iterator[core.Metric]:
+def _process_gauges(present: status.Status | account_overview.AccountsStatus) -> Iterator[core.Metric]:
     build = [((present.version, platform.python_version()), 1.0)]
     yield _gauge("build_info", "Version of fleet-sync and Python; always 1.", build, labels=("version", "python"))
     yield _single("start_timestamp_seconds", "Time at which the service started.", present.started.timestamp())
+
+
+def _accounts_gauges(present: account_overview.AccountsStatus) -> Iterator[core.Metric]:
+    """Yield the gauges of many accounts: their number does not grow with the accounts."""
+    accounts = present.accounts
+    counts = [((name.value,), float(number)) for name, number in account_overview.count(accounts).items()]
+    yield _gauge("accounts", "Accounts of the folder, by condition.", counts, labels=("condition",))
+    broken = [((part.value,), float(sum(part in each.broken for each in accounts))) for part in status.Part]
+    yield _gauge("accounts_broken", "Accounts of which a part does not work.", broken, labels=("part",))
+    yield _single("accounts_settings_broken", "1 while the folder or its defaults cannot be read.", bool(present.error))
+    oldest = _seconds(account_overview.oldest_success(accounts))
+    text = "Time at which the account that waits longest last succeeded; 0 while one has not yet."
+    yield _single("accounts_oldest_success_timestamp_seconds", text, oldest)
+    worst = account_overview.worst(accounts)
+    text = "Accounts that need attention most, at most 20; always 1."
+    named = [((each.name, each.condition.value), 1.0) for each in worst]
+    yield _gauge("worst_account_info", text, named, labels=("name", "condition"))
+    text = "Time at which an account that needs attention last succeeded; 0 if it has not yet."
+    times = [((each.name,), _seconds(each.last_success)) for each in worst]
+    yield _gauge("worst_account_last_success_timestamp_seconds", text, times, labels=("name",))
+
+
+def _account_gauges(present: status.Status) -> Iterator[core.Metric]:
     yield _single("standby", "1 while another process is the journal's writer.", bool(present.standing_by))
     yield _single("paused", "1 while writes to all fleets are paused.", pauses.everywhere(present.pauses) is not None)
     paused = sum(pause.fleet is not None for pause in present.pauses)

@@ -1,16 +1,14 @@
-"""The pages for people: the overview, one run, one fleet, one driver, and errors.
+"""The pages of an account for people: the overview, one run, one fleet, one driver.
 
 Invariant: a page changes nothing, and its size is bounded, however large the account is. Neighbours: `fragments`
-renders the overview, `templating` makes HTML, `app` maps addresses to pages.
+renders the overview, `gate` has the pages to sign in and of errors, `app` maps addresses to pages.
 """
 
 import contextlib
-import http
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
-import structlog
 from starlette import exceptions, requests, responses
 
 from worker.core.model.desired import DriverById, FleetById
@@ -20,30 +18,15 @@ from worker.core.model.ports import PastChange
 from worker.core.model.serialization import past_report_document
 from worker.core.monitoring import open_changes, status
 from worker.core.planning import near_misses, references
-from worker.web import fragments, security, service_protocol, sessions, templating
+from worker.web import fragments, gate, service_protocol, sessions, templating
 
 MAX_MATCHES: Final = 20
-
-log = structlog.get_logger()
 
 _RUN: Final = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 _MAX_CHANGES: Final = templating.MAX_ROWS + 1
 """Changes read for a page: one more than it shows, to know whether there are older ones."""
 
 _NO_PLAN: Final = {"held": (), "shrunk": (), "problems": (), "sources": ()}
-_TITLES: Final = {
-    400: "Bad request",
-    401: "The token is missing or incorrect",
-    403: "Not allowed",
-    404: "Page not found",
-    405: "Method not allowed",
-    408: "Request timed out",
-    409: "Nothing was approved",
-    413: "Request too large",
-    500: "Internal error",
-}
-
-
 _DONE = {
     "approved": "Approved. The next run applies these changes if the plan is still the same.",
     "requested": "A run was requested. It begins as soon as the present one ends.",
@@ -53,7 +36,7 @@ _DONE = {
 """What the overview says after an action, by the name in its address."""
 
 
-class Pages:
+class Pages(gate.Gate):
     """Answers requests with pages."""
 
     def __init__(
@@ -61,38 +44,21 @@ class Pages:
         service: service_protocol.ServiceProtocol,
         overview: fragments.Fragments,
         people: sessions.Sessions,
+        place: templating.Place,
         *,
         can_sign_in: bool,
     ) -> None:
-        """Take the service, the renderer of its overview, and the sessions."""
+        """Take the service, the renderer of its overview, the sessions, and where the pages are."""
+        super().__init__(place, can_sign_in=can_sign_in)
         self._service = service
         self._overview = overview
         self._sessions = people
-        self._can_sign_in = can_sign_in
 
     async def overview(self, request: requests.Request) -> responses.Response:
         """Answer `GET /`."""
         done = next((text for name, text in _DONE.items() if name in request.query_params), "")
         rendered = await self._overview.at(fragments.current_tick())
         return self.page(request, "overview.html", fragments=rendered.fragments, title=rendered.title, done=done)
-
-    async def login(self, request: requests.Request) -> responses.Response:
-        """Answer `GET /login`."""
-        return self.login_page(status=200)
-
-    def login_page(
-        self, *, target: str = "/", name: str = "", error: str = "", status: int = 401
-    ) -> responses.Response:
-        """Return the page to sign in on, which leads to `target`."""
-        if not self._can_sign_in:
-            return self._error(
-                "This page is not open to readers",
-                status=403,
-                message="The setting `status.anonymous_read` is false, and no token is set to sign in with.",
-                remedy="Set `FLEET_SYNC_STATUS_TOKEN` to a random text of at least 16 characters and restart.",
-            )
-        page = templating.render("login.html", target=target, name=name, error=error)
-        return responses.HTMLResponse(page, status)
 
     async def run(self, request: requests.Request) -> responses.Response:
         """Answer `GET /runs/{run}`."""
@@ -176,45 +142,9 @@ class Pages:
             names = {**await self._service.record.names({each for each in drivers if each not in names}), **names}
         return names
 
-    async def locked(self, request: requests.Request) -> responses.Response:
-        """Answer every page while readers cannot sign in: other machines reach it, and no token is set."""
-        return self._error(
-            "This page needs a token",
-            status=403,
-            message="Other machines can reach this page, and no token is set. Probes and metrics stay available.",
-            remedy="Set `FLEET_SYNC_STATUS_TOKEN` to a random text of at least 16 characters and restart fleet-sync; "
-            'or set `status.listen = "127.0.0.1:8080"`, which only this machine can reach.',
-        )
-
-    async def http_error(self, request: requests.Request, error: Exception) -> responses.Response:
-        """Answer a request that is not served: an unknown address, a wrong method, a missing token."""
-        status, detail, headers = 500, "", None
-        if isinstance(error, exceptions.HTTPException):
-            status, detail, headers = error.status_code, error.detail, error.headers
-        title = _TITLES.get(status, "Request failed")
-        message = detail if detail != http.HTTPStatus(status).phrase else ""
-        return self._error(title, status=status, message=message, headers=headers)
-
-    async def journal_error(self, request: requests.Request, error: Exception) -> responses.Response:
-        """Answer when the journal cannot be read or written."""
-        remedy = error.remedy if isinstance(error, FleetSyncError) else ""
-        log.warning("page_failed", path=request.url.path, error=str(error))
-        return self._error("The journal is unavailable", status=503, message=str(error), remedy=remedy)
-
-    async def defect(self, request: requests.Request, error: Exception) -> responses.Response:
-        """Answer after a defect in a page. Adds the security headers itself: this response passes no middleware."""
-        log.error("page_crashed", path=request.url.path, exc_info=error)
-        return self._error(_TITLES[500], status=500, message="The log has the details.", headers=security.HEADERS)
-
-    def _error(
-        self, title: str, *, status: int, message: str, remedy: str = "", headers: Mapping[str, str] | None = None
-    ) -> responses.Response:
-        page = templating.render("error.html", title=title, message=message, remedy=remedy)
-        return responses.HTMLResponse(page, status, headers)
-
     def page(self, request: requests.Request, template: str, **values: Any) -> responses.Response:
         """Return a page of the template, with what all pages show besides these values."""
-        return responses.HTMLResponse(templating.render(template, **{**self._shared(request), **values}))
+        return responses.HTMLResponse(self._rendered(template, **{**self._shared(request), **values}))
 
     def _shared(self, request: requests.Request) -> dict[str, Any]:
         present = self._service.snapshot()

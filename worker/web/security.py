@@ -4,6 +4,7 @@ Invariant: a browser loads, frames and sends content of this origin only, and st
 every response in `SecurityMiddleware`; `actions` checks the token.
 """
 
+import dataclasses
 import hmac
 import re
 from collections.abc import Collection, Mapping
@@ -23,6 +24,24 @@ HEADERS: Final[Mapping[str, str]] = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "X-Frame-Options": "DENY",
 }
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Access:
+    """Who may read pages, and the token that people sign in with; without one, nothing can be changed.
+
+    `hosts` are the only host names that are answered; empty: any. `locked` hides the pages from everybody, and without
+    `anonymous_read` they are shown to those only who signed in or send the token.
+    """
+
+    token: Secret | None = None
+    hosts: frozenset[str] = frozenset()
+    locked: bool = False
+    anonymous_read: bool = True
+
+
+OPEN: Final = Access()
+"""Everybody may read, and nothing can be changed."""
 
 
 _HOST: Final = re.compile(r"(?:\[(?P<ipv6>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(?::[0-9]{1,5})?", re.ASCII)

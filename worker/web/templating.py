@@ -4,6 +4,7 @@ Invariant: everything a template writes is escaped, printable and free of API ke
 choose what is rendered, `templates/` how.
 """
 
+import dataclasses
 import datetime
 import pathlib
 import re
@@ -53,6 +54,18 @@ TRIGGERS: Final = {
 """Display names of triggers, where the trigger's own name is not clear enough."""
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Place:
+    """Where the pages of an account are: `base` begins their addresses; `account` is its name if there are others."""
+
+    base: str = ""
+    account: str = ""
+
+
+ROOT: Final = Place()
+"""The place of the pages of the only account."""
+
+
 def printable(text: str) -> str:
     """Return text without control and formatting characters, and with API keys masked."""
     return "".join(
@@ -65,9 +78,10 @@ def printable(text: str) -> str:
     )
 
 
-def render(template: str, **values: Any) -> markupsafe.Markup:
-    """Render a template."""
-    return markupsafe.Markup(_ENVIRONMENT.get_template(template).render(values))  # noqa: S704 - it is escaped
+def render(template: str, *, place: Place, **values: Any) -> markupsafe.Markup:
+    """Render a template, whose links lead to `place`."""
+    given = {**values, "base": place.base, "account_name": place.account}
+    return markupsafe.Markup(_ENVIRONMENT.get_template(template).render(given))  # noqa: S704 - it is escaped
 
 
 def _sanitized(value: Any) -> Any:

@@ -8,6 +8,7 @@ Neighbours: `app` wraps everything in `ThrottleMiddleware`, `server` bounds the 
 import dataclasses
 import ipaddress
 import math
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -21,6 +22,8 @@ MAX_WAIT_SECONDS: Final = 15.0
 
 REFUSAL_SECONDS: Final = 1.0
 """How long a refusal is delayed: otherwise refusing would cost more than answering."""
+
+_PREFIX: Final = re.compile(r"^/accounts/[^/]+(?=/)")
 
 _MIN_PRUNED: Final = 256
 """Addresses that are kept without looking for idle ones."""
@@ -142,7 +145,8 @@ async def _turn(turnstile: Turnstile) -> bool:
 
 
 def _kind(path: str) -> str:
-    return "/static" if path.startswith("/static/") else path
+    """Return the kind of request; the pages of every account of a folder are of the kinds that those of one are."""
+    return "/static" if path.startswith("/static/") else _PREFIX.sub("", path)
 
 
 def _address(scope: types.Scope) -> str:

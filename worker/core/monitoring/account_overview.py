@@ -8,7 +8,7 @@ import dataclasses
 import datetime
 from collections.abc import Iterable, Mapping, Sequence
 
-from worker.core.monitoring import summary
+from worker.core.monitoring import status, summary
 
 Condition = summary.Condition
 
@@ -35,12 +35,27 @@ _HEALTHY = frozenset({Condition.STARTING, Condition.WORKING, Condition.IN_SYNC})
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class AccountStatus:
-    """An account in one line: `gist` says in a sentence how it is, `last_success` when a run last succeeded."""
+    """An account in one line: `gist` says in a sentence how it is, `last_success` when a run last succeeded.
+
+    `broken` are the parts that do not work.
+    """
 
     name: str
     condition: Condition
     gist: str
     last_success: datetime.datetime | None = None
+    broken: frozenset[status.Part] = frozenset()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AccountsStatus:
+    """A snapshot of all accounts at `now`; `error` is why the folder or its defaults cannot be read, if so."""
+
+    now: datetime.datetime
+    started: datetime.datetime
+    version: str
+    accounts: tuple[AccountStatus, ...] = ()
+    error: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

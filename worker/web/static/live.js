@@ -1,7 +1,8 @@
-// Keeps the overview up to date: replaces its fragments with those that /events sends. The page works without it.
+// Keeps the overview up to date: replaces its fragments with those that its events bring. The page works without it.
 "use strict";
 
 (() => {
+  const ADDRESS = document.currentScript.dataset.events;
   const RETRY_MS = 15000;
   const REVIEW_MS = 3000;
   const postponed = new Map();
@@ -74,7 +75,7 @@
   };
 
   const listen = () => {
-    const events = new EventSource("/events");
+    const events = new EventSource(ADDRESS);
     events.addEventListener("open", () => showDisconnected(false));
     events.addEventListener("fragments", (event) => {
       for (const [name, html] of Object.entries(JSON.parse(event.data))) replace(name, html);

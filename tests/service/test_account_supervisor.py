@@ -1,0 +1,396 @@
+"""Many accounts in one process: each follows its own file, and nothing that is wrong with one touches another."""
+
+import contextlib
+import dataclasses
+import functools
+import os
+import pathlib
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+
+import anyio
+import pytest
+import structlog
+from anyio import abc
+
+from tests.support import clocks, command, served
+from worker.core.model.account_files import Look
+from worker.core.model.errors import JournalBusy, SettingsError, Stopped
+from worker.core.model.secret import Secret
+from worker.core.monitoring import status
+from worker.core.monitoring.account_overview import AccountStatus, Condition
+from worker.journal import sql_journal
+from worker.sandbox import app as sandbox
+from worker.sandbox import state
+from worker.service import account_reader, account_service, account_supervisor
+from worker.settings import model
+from worker.web import metrics
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Threads read the files, and virtual time would not wait for them."""
+    return "asyncio"
+
+
+class Folder:
+    """A folder of accounts, each with a Charge of its own."""
+
+    def __init__(self, path: pathlib.Path) -> None:
+        self.path = path
+        self.charges: dict[str, sandbox.Sandbox] = {}
+        self.urls: dict[str, str] = {}
+        self.stack = contextlib.ExitStack()
+        self.reader = account_reader.FolderReader(path, {})
+        self.write("_defaults", '[secrets]\npath = "key-{account}"\n')
+
+    def add(self, name: str, *, settings: str = "", charge: str = "") -> None:
+        """Write the files of an account that matches its Charge, or the one of another account."""
+        if not charge:
+            self.charges[name] = sandbox.create(state.SandboxState.populate(drivers=6, fleets=2))
+            self.urls[name] = self.stack.enter_context(served.over_http(self.charges[name]))
+        of = charge or name
+        people = self.charges[of].state
+        members = command.document({fleet: sorted(people.members(fleet)) for fleet in people.fleets})
+        (self.path / f"{name}.yaml").write_text(members)
+        (self.path / f"key-{name}").write_text(sandbox.KEY)
+        self.write(name, f'[charge]\nbase_url = "{self.urls[of]}"\n[[sources]]\npath = "{name}.yaml"\n{settings}')
+
+    def write(self, name: str, text: str) -> None:
+        (self.path / f"{name}.toml").write_text(text)
+
+    def remove(self, name: str) -> None:
+        (self.path / f"{name}.toml").unlink()
+
+    def text(self, name: str) -> str:
+        return (self.path / f"{name}.toml").read_text()
+
+
+@pytest.fixture
+def folder(tmp_path: pathlib.Path) -> Iterator[Folder]:
+    made = Folder(tmp_path)
+    with made.stack:
+        yield made
+
+
+async def until(happened: Callable[[], bool]) -> None:
+    """Wait for what threads and tasks do, with a deadline that only a hang can reach."""
+    with anyio.fail_after(30):
+        while not happened():  # noqa: ASYNC110 - there is no event for every state
+            await anyio.sleep(0.01)
+
+
+class Supervised:
+    """A supervisor whose looks at the folder the test takes."""
+
+    def __init__(self, supervisor: account_supervisor.AccountSupervisor, tasks: abc.TaskGroup) -> None:
+        self.supervisor = supervisor
+        self.tasks = tasks
+
+    async def look(self) -> None:
+        """Look twice, because a change counts once two looks agree."""
+        await self.supervisor.follow(self.tasks)
+        await self.supervisor.follow(self.tasks)
+
+    def accounts(self) -> dict[str, AccountStatus]:
+        return {each.name: each for each in self.supervisor.status().accounts}
+
+    async def until(self, happened: Callable[[dict[str, AccountStatus]], bool]) -> dict[str, AccountStatus]:
+        """Wait until the accounts are so."""
+        await until(lambda: happened(self.accounts()))
+        return self.accounts()
+
+    async def until_in_sync(self, *names: str) -> None:
+        await self.until(lambda seen: all(seen[name].condition is Condition.IN_SYNC for name in names))
+
+
+@contextlib.asynccontextmanager
+async def supervised(reader: account_supervisor.Reader) -> AsyncIterator[Supervised]:
+    supervisor = account_supervisor.AccountSupervisor(reader, reader.read_defaults(), metrics.Metrics())
+    await supervisor.look()
+    async with anyio.create_task_group() as tasks:
+        supervisor.start(tasks)
+        try:
+            yield Supervised(supervisor, tasks)
+        finally:
+            supervisor.request_stop(Stopped("the test ends", exit_code=0))
+
+
+async def test_every_account_is_kept_in_sync_on_its_own(folder: Folder) -> None:
+    for name in ("acme", "bolt"):
+        folder.add(name)
+    async with supervised(folder.reader) as running:
+        await running.until_in_sync("acme", "bolt")
+        assert running.supervisor.unready_reason() == ""
+    assert {path.name for path in folder.path.glob("*.db")} == {"acme.db", "bolt.db"}
+
+
+async def test_a_broken_file_harms_no_other_account_and_works_once_it_is_corrected(folder: Folder) -> None:
+    folder.add("acme")
+    folder.add("bolt")
+    good = folder.text("bolt")
+    folder.write("bolt", "[sync]\ninterval_seconds = -1\n")
+    async with supervised(folder.reader) as running:
+        await running.until_in_sync("acme")
+        seen = await running.until(lambda seen: seen["bolt"].condition is Condition.BROKEN)
+        assert "bolt.toml:2:20: sync.interval_seconds" in seen["bolt"].gist + str(running.supervisor.error("bolt"))
+        assert seen["bolt"].broken == {status.Part.SETTINGS}
+        assert running.supervisor.service("bolt") is None
+        folder.write("bolt", good)
+        await running.look()
+        await running.until_in_sync("bolt")
+        assert running.supervisor.error("bolt") is None
+
+
+async def test_a_file_that_is_added_starts_an_account(folder: Folder) -> None:
+    async with supervised(folder.reader) as running:
+        assert running.accounts() == {}
+        assert running.supervisor.unready_reason() == ""
+        folder.add("acme")
+        await running.supervisor.follow(running.tasks)
+        assert running.accounts() == {}, "the file may still be written"
+        await running.supervisor.follow(running.tasks)
+        await running.until_in_sync("acme")
+
+
+async def test_an_account_that_is_removed_ends_and_frees_its_journal_and_key(folder: Folder) -> None:
+    folder.add("acme")
+    folder.add("bolt")
+    async with supervised(folder.reader) as running:
+        await running.until_in_sync("acme", "bolt")
+        settings = folder.reader.read("acme").settings
+        folder.remove("acme")
+        await running.look()
+        assert running.accounts().keys() == {"bolt"}
+        journal = sql_journal.SqlJournal(settings.journal_url, clock=clocks.Still())
+        await _until_free(journal)
+        folder.add("clef", charge="acme")
+        await running.look()
+        await running.until_in_sync("clef")
+        assert running.accounts()["bolt"].condition is Condition.IN_SYNC
+
+
+async def _until_free(journal: sql_journal.SqlJournal) -> None:
+    """Wait until another process could become the writer."""
+    with anyio.fail_after(30):
+        while True:
+            try:
+                await journal.open()
+            except JournalBusy:
+                await anyio.sleep(0.01)
+            else:
+                break
+    await journal.aclose()
+
+
+async def test_an_account_that_is_removed_and_added_again_waits_for_its_predecessor(folder: Folder) -> None:
+    folder.add("acme")
+    text = folder.text("acme")
+    async with supervised(folder.reader) as running:
+        await running.until_in_sync("acme")
+        folder.remove("acme")
+        await running.look()
+        folder.write("acme", text)
+        await running.look()
+        await running.until_in_sync("acme")
+
+
+async def test_a_changed_file_takes_effect_without_a_restart(folder: Folder) -> None:
+    folder.add("acme")
+    async with supervised(folder.reader) as running:
+        await running.until_in_sync("acme")
+        before = running.supervisor.service("acme")
+        people = folder.charges["acme"].state
+        fleet, driver = next((fleet, min(people.members(fleet))) for fleet in people.fleets if people.members(fleet))
+        people.detach(driver, fleet)
+        folder.write("acme", folder.text("acme") + "[sync]\napply = false\n")
+        await running.look()
+        await running.until(lambda seen: seen["acme"].condition is Condition.DRIFTING)
+        assert running.supervisor.service("acme") is before
+        assert driver not in people.members(fleet)
+
+
+async def test_an_invalid_change_leaves_the_last_valid_settings_in_force(folder: Folder) -> None:
+    folder.add("acme")
+    async with supervised(folder.reader) as running:
+        await running.until_in_sync("acme")
+        service = running.supervisor.service("acme")
+        folder.write("acme", "nonsense")
+        await running.look()
+        seen = await running.until(lambda seen: seen["acme"].condition is Condition.BROKEN)
+        assert seen["acme"].broken == {status.Part.SETTINGS}
+        assert running.supervisor.service("acme") is service
+        folder.add("acme", settings="[sync]\ninterval_seconds = 200.0\n", charge="acme")
+        await running.look()
+        await running.until_in_sync("acme")
+
+
+async def test_another_journal_starts_the_account_again(folder: Folder) -> None:
+    folder.add("acme")
+    async with supervised(folder.reader) as running:
+        await running.until_in_sync("acme")
+        service = running.supervisor.service("acme")
+        folder.write("acme", folder.text("acme") + '[journal]\nurl = "sqlite:///other.db"\n')
+        await running.look()
+        await running.until(lambda seen: running.supervisor.service("acme") not in (None, service))
+        await running.until_in_sync("acme")
+    assert (folder.path / "other.db").exists()
+
+
+@pytest.mark.parametrize("shared", ["key", "journal"])
+async def test_two_accounts_never_share_a_key_or_a_journal(folder: Folder, shared: str) -> None:
+    folder.add("bolt", settings='[journal]\nurl = "sqlite:///one.db"\n')
+    async with supervised(folder.reader) as running:
+        await running.until_in_sync("bolt")
+        if shared == "key":
+            folder.add("acme", charge="bolt")
+        else:
+            folder.add("acme", settings='[journal]\nurl = "sqlite:///one.db"\n')
+        await running.look()
+        seen = await running.until(lambda seen: seen["acme"].condition is Condition.BROKEN)
+        assert f"the account bolt has the same {shared}" in seen["acme"].gist
+        assert seen["bolt"].condition is Condition.IN_SYNC
+        folder.remove("bolt")
+        await running.look()
+        await running.until(lambda seen: running.supervisor.service("acme") is not None)
+
+
+async def test_a_folder_that_cannot_be_read_changes_nothing(folder: Folder) -> None:
+    folder.add("acme")
+    async with supervised(folder.reader) as running:
+        await running.until_in_sync("acme")
+        moved = folder.path.with_name("away")
+        folder.path.rename(moved)
+        await running.look()
+        assert running.accounts()["acme"].condition is not Condition.STARTING
+        assert "cannot read the folder" in running.supervisor.status().error
+        assert "cannot read the folder" in running.supervisor.unready_reason()
+        moved.rename(folder.path)
+        await running.look()
+        assert running.accounts().keys() == {"acme"}
+        assert running.supervisor.status().error == ""
+
+
+class TestDefaults:
+    async def test_a_change_reaches_every_account(self, folder: Folder) -> None:
+        folder.add("acme")
+        folder.add("bolt")
+        async with supervised(folder.reader) as running:
+            await running.until_in_sync("acme", "bolt")
+            folder.write("_defaults", folder.text("_defaults") + "[rate_limit]\nrequests_per_second = 7.0\n")
+            await running.look()
+            services = [running.supervisor.service(name) for name in ("acme", "bolt")]
+            await running.until(lambda _: all(each and each.snapshot().ceiling == 7.0 for each in services))
+
+    async def test_invalid_ones_leave_the_last_valid_ones_in_use(self, folder: Folder) -> None:
+        folder.add("acme")
+        valid = folder.text("_defaults")
+        async with supervised(folder.reader) as running:
+            await running.until_in_sync("acme")
+            folder.write("_defaults", "nonsense")
+            folder.add("bolt")
+            await running.look()
+            assert "_defaults.toml:1:" in running.supervisor.status().error
+            await running.until_in_sync("acme", "bolt")
+            folder.write("_defaults", valid)
+            await running.look()
+            assert running.supervisor.status().error == ""
+
+    async def test_where_they_vanish_the_limits_of_accounts_stay_as_they_were(self, folder: Folder) -> None:
+        folder.write("_defaults", folder.text("_defaults") + '[sync]\nmode = "additive"\n')
+        folder.add("acme")
+        async with supervised(folder.reader) as running:
+            await running.until_in_sync("acme")
+            folder.remove("_defaults")
+            folder.add("bolt")
+            await running.look()
+            assert "it is gone" in running.supervisor.status().error
+            assert folder.reader.read("bolt").settings.sync.mode == "additive"
+
+    async def test_the_address_of_the_page_needs_a_restart(self, folder: Folder) -> None:
+        async with supervised(folder.reader) as running:
+            folder.write("_defaults", folder.text("_defaults") + '[status]\nlisten = "127.0.0.1:0"\n')
+            await running.look()
+            assert "read only at the start" in running.supervisor.status().error
+
+
+@dataclasses.dataclass
+class FaultyReader:
+    """Has one account, which cannot be built at first: a defect, as far as the supervisor knows."""
+
+    inner: account_reader.FolderReader
+    failures: int = 1
+
+    def look(self) -> Look:
+        return self.inner.look()
+
+    def read_defaults(self) -> model.Status:
+        return self.inner.read_defaults()
+
+    def token(self) -> Secret | None:
+        return None
+
+    def read(self, name: str) -> account_service.Operator:
+        found = self.inner.read(name)
+        if name != "acme" or not self.failures:
+            return found
+        self.failures -= 1
+        return dataclasses.replace(found, credentials=dataclasses.replace(found.credentials, read_key=None, proxy=5))  # type: ignore[arg-type]
+
+
+async def test_a_defect_in_one_account_ends_no_other_and_starts_it_again(folder: Folder) -> None:
+    folder.add("acme")
+    folder.add("bolt")
+    with structlog.testing.capture_logs() as logs:
+        async with supervised(FaultyReader(folder.reader)) as running:
+            await running.until(lambda seen: seen["acme"].condition is Condition.BROKEN)
+            folder.write("acme", folder.text("acme") + "\n")  # otherwise it is tried again after some seconds
+            await running.look()
+            await running.until_in_sync("bolt", "acme")
+    assert [line["event"] for line in logs].count("account_crashed") == 1
+
+
+async def test_a_signal_ends_all_accounts_and_the_process(folder: Folder) -> None:
+    folder.add("acme")
+    folder.add("bolt")
+    folder.write("_defaults", folder.text("_defaults") + '[status]\nlisten = "127.0.0.1:0"\n')
+    with structlog.testing.capture_logs() as logs:
+        async with anyio.create_task_group() as tasks:
+
+            async def stop() -> None:
+                await until(lambda: [line["event"] for line in logs].count("run_finished") == 2)
+                os.kill(os.getpid(), signal.SIGTERM)
+
+            with anyio.fail_after(60):
+                tasks.start_soon(stop)
+                assert await account_supervisor.run(folder.reader) == 143
+    journal = sql_journal.SqlJournal(folder.reader.read("acme").settings.journal_url, clock=clocks.Still())
+    await journal.open()
+    await journal.aclose()
+
+
+async def test_a_hangup_reads_every_file_again(folder: Folder) -> None:
+    folder.add("acme")
+    with structlog.testing.capture_logs() as logs:
+        async with anyio.create_task_group() as tasks:
+
+            async def hang_up_then_stop() -> None:
+                for sent, event in ((signal.SIGHUP, "run_finished"), (signal.SIGTERM, "settings_reloaded")):
+                    await until(functools.partial(_logged, logs, event))
+                    os.kill(os.getpid(), sent)
+
+            with anyio.fail_after(60):
+                tasks.start_soon(hang_up_then_stop)
+                assert await account_supervisor.run(folder.reader) == 143
+
+
+def _logged(logs: Sequence[Mapping[str, object]], event: str) -> bool:
+    return any(line["event"] == event for line in logs)
+
+
+async def test_a_start_without_valid_defaults_is_an_error(folder: Folder) -> None:
+    folder.write("_defaults", "nonsense")
+    with pytest.raises(SettingsError, match=r"_defaults\.toml"):
+        await account_supervisor.run(folder.reader)

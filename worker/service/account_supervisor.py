@@ -1,0 +1,300 @@
+"""Runs every account of a folder in one process: follows its files, and serves one page and one set of metrics.
+
+Invariants: whatever is wrong with one account ends, delays or changes no other; no two accounts share a key or a
+journal; a folder that cannot be read changes nothing. Neighbours: `account_keeper` keeps one account, `account_reader`
+reads the files, `core.model.account_files` says what changed, `web.accounts_page` shows all.
+"""
+
+import contextlib
+import random
+import resource
+import secrets
+import signal
+import threading
+from collections.abc import Iterable
+from typing import Protocol
+
+import anyio
+import structlog
+from anyio import abc, to_thread
+
+import worker
+from worker.core.model.account_files import Claims, FileChanges, Look, compare
+from worker.core.model.errors import FleetSyncError, SettingsError, Stopped
+from worker.core.model.problem import Problem
+from worker.core.model.secret import Secret
+from worker.core.monitoring.account_overview import AccountsStatus
+from worker.core.pacing import spread
+from worker.engine import concurrency
+from worker.service import account_claims, account_keeper, account_service, composition, page, shutdown
+from worker.settings import account_folder, model
+from worker.web import accounts_page, metrics, service_protocol
+
+log = structlog.get_logger()
+
+LOOK_SECONDS = 1.5
+"""Between two looks at the folder. A change counts once two looks agree, and is spread over `CHANGE_SPREAD_SECONDS`:
+together less than the 10 s in which it must take effect."""
+
+CHANGE_SPREAD_SECONDS = 5.0
+START_SPREAD_SECONDS = 300.0
+"""The longest times over which accounts are spread that change, or begin with the process."""
+
+_THREADS = 40
+_THREADS_PER_ACCOUNT = 2
+"""Threads that sources and settings may use at once: an account that hangs in its own leaves those of the others."""
+
+
+class Reader(Protocol):
+    """Reads the folder. Every method blocks, and raises errors.SettingsError for what cannot be used."""
+
+    def look(self) -> Look:
+        """Return the files of the folder."""
+        ...
+
+    def read_defaults(self) -> model.Status:
+        """Read what is beneath every account, and return how the page is served."""
+        ...
+
+    def token(self) -> Secret | None:
+        """Return the token of the page, or None."""
+        ...
+
+    def read(self, name: str) -> account_service.Operator:
+        """Return what is configured for an account."""
+        ...
+
+
+async def run(reader: Reader) -> int:
+    """Run the accounts until a signal ends them; return the exit code.
+
+    Raises errors.FleetSyncError if that cannot start: the folder, its defaults, or the page's address cannot be used.
+    """
+    _raise_file_limit()
+    status, token, gauges = reader.read_defaults(), reader.token(), metrics.Metrics()
+    supervisor = AccountSupervisor(reader, status, gauges)
+    await supervisor.look()
+
+    async def work() -> int:
+        async with concurrency.background_tasks() as background:
+            await background.start(supervisor.reload_on_hangup)
+            if status.listen:
+                made = accounts_page.create(supervisor, gauges, page.access(status, token))
+                await background.start(page.serve, made, status.listen)
+            return await supervisor.run()
+
+    return await shutdown.run_until_signal(supervisor, work, drain_seconds=lambda: supervisor.drain_seconds)
+
+
+class AccountSupervisor:
+    """All accounts of a folder. Implements `accounts_page.AccountsProtocol` and `account_keeper.Folder`."""
+
+    def __init__(self, reader: Reader, status: model.Status, gauges: metrics.Metrics) -> None:
+        """Take what reads the folder, how the page is served, and the metrics. Create it inside the event loop."""
+        clock = composition.SystemClock()
+        self._reader = reader
+        self._page = status
+        self._clock = clock
+        self._common = account_keeper.Common(self, clock, gauges)
+        self._started = clock.now()
+        self._keepers: dict[str, account_keeper.AccountKeeper] = {}
+        self._leaving: dict[str, account_keeper.AccountKeeper] = {}
+        self._known: dict[str, tuple[int, ...]] = {}
+        self._before: Look = {}
+        self._present: Look = {}
+        self._claims, self._claiming = Claims(), threading.Lock()
+        self._secret = secrets.token_bytes(32)
+        self._errors: dict[str, SettingsError] = {}
+        self._stopped: Stopped | None = None
+        self._wakened = anyio.Event()
+        self._reload = False
+
+    # --- For the signals ----------------------------------------------------------------------------------
+
+    def request_stop(self, reason: Stopped) -> None:
+        """End all accounts: nothing new is sent, and writes in flight may finish."""
+        self._stopped = self._stopped or reason
+        self._wakened.set()
+        for keeper in self._all():
+            keeper.request_stop(reason)
+
+    def abort_writes(self) -> None:
+        """Abort writes that are still in flight."""
+        for keeper in self._all():
+            keeper.abort_writes()
+
+    @property
+    def drain_seconds(self) -> float:
+        """Return how long writes in flight may take to finish: the longest of all accounts."""
+        return max((keeper.drain_seconds for keeper in self._all()), default=0.0)
+
+    async def reload_on_hangup(self, *, task_status: abc.TaskStatus[None]) -> None:
+        """On SIGHUP, read every file again."""
+        with anyio.open_signal_receiver(signal.SIGHUP) as signals:
+            task_status.started()
+            async for _ in signals:
+                self._reload = True
+                self._wakened.set()
+
+    # --- For the page -------------------------------------------------------------------------------------
+
+    def status(self) -> AccountsStatus:
+        """Return the present state of all accounts."""
+        accounts = tuple(keeper.status() for keeper in self._keepers.values())
+        return AccountsStatus(self._clock.now(), self._started, worker.__version__, accounts, self._broken())
+
+    def has(self, name: str) -> bool:
+        """Return whether the folder has this account."""
+        return name in self._keepers
+
+    def service(self, name: str) -> service_protocol.ServiceProtocol | None:
+        """Return the service of an account, or None if it does not run."""
+        return self._keepers[name].service if name in self._keepers else None
+
+    def error(self, name: str) -> FleetSyncError | None:
+        """Return why an account does not run, if that is known."""
+        return self._keepers[name].error if name in self._keepers else None
+
+    def unready_reason(self) -> str:
+        """Return why the process is not ready, or an empty text: one account that works is enough."""
+        if broken := self._broken():
+            return broken
+        keepers = self._keepers.values()
+        return "" if not keepers or any(keeper.is_ready() for keeper in keepers) else "no account is ready"
+
+    # --- For the accounts ---------------------------------------------------------------------------------
+
+    def read(self, name: str) -> account_service.Operator:
+        """Return what is configured for an account. Raises errors.SettingsError if that is invalid."""
+        return self._reader.read(name)
+
+    def claim(self, name: str, settings: model.Settings, key: Secret) -> None:
+        """Raise errors.SettingsError if another account has the same key or journal; from now on they are `name`'s.
+
+        The account that has them already keeps them, whatever its name is.
+        """
+        wanted = [*account_claims.of_settings(settings), account_claims.of_key(settings, key, secret=self._secret)]
+        with self._claiming:  # a key that is read again is claimed by the thread that read it
+            account_claims.require_own(self._claims, name, wanted)
+
+    def release(self, name: str) -> None:
+        """Leave the key and the journal of an account to others."""
+        with self._claiming:
+            self._claims.release(name)
+
+    # --- The folder ---------------------------------------------------------------------------------------
+
+    async def run(self) -> int:
+        """Keep all accounts until a stop is requested; return the exit code."""
+        async with anyio.create_task_group() as tasks:
+            self.start(tasks)
+            while self._stopped is None:
+                with anyio.move_on_after(LOOK_SECONDS):
+                    await self._wakened.wait()
+                self._wakened = anyio.Event()
+                if self._stopped is None:
+                    await self.follow(tasks)
+        return self._stopped.exit_code if self._stopped else 0
+
+    async def look(self) -> None:
+        """Look at the folder. Raises errors.SettingsError if it cannot be read."""
+        found = await to_thread.run_sync(self._reader.look)
+        self._before, self._present = self._present, found
+
+    def start(self, tasks: abc.TaskGroup) -> None:
+        """Start the accounts that the first look found."""
+        self._apply(compare({}, self._present, self._present), tasks, longest=START_SPREAD_SECONDS)
+
+    async def follow(self, tasks: abc.TaskGroup) -> None:
+        """Look at the folder, and act on what changed."""
+        try:
+            await self.look()
+        except SettingsError as error:
+            self._report("folder", error)
+            return
+        self._errors.pop("folder", None)
+        changes = compare(self._known, self._before, self._present)
+        touched = {*changes.added, *changes.changed, *changes.removed}
+        if account_folder.DEFAULTS in touched or self._reload:
+            self._reload = False
+            if account_folder.DEFAULTS in changes.removed:
+                # Without it, every account would have other limits, and perhaps detach where it must not.
+                problem = Problem(account_folder.DEFAULTS, "it is gone: what it said last stays in use")
+                self._report("defaults", SettingsError([problem], remedy="Restore it, or restart without it."))
+            elif await self._read_defaults():
+                kept = self._keepers.keys() - set(changes.removed)
+                changes = FileChanges(changes.added, tuple(sorted(kept)), changes.removed)
+        self._apply(changes, tasks, longest=CHANGE_SPREAD_SECONDS)
+
+    async def _read_defaults(self) -> bool:
+        """Read the defaults; return whether they can be used. If not, the last valid ones stay in use."""
+        try:
+            status = await to_thread.run_sync(self._reader.read_defaults)
+        except SettingsError as error:
+            self._report("defaults", error)
+            return False
+        self._errors.pop("defaults", None)
+        if status != self._page:
+            problem = Problem("status", "it has changed, but is read only at the start")
+            self._report("defaults", SettingsError([problem], remedy="Restart the service, or undo this change."))
+        return True
+
+    def _report(self, what: str, error: SettingsError) -> None:
+        """Log and keep what is wrong with the folder or its defaults."""
+        if what not in self._errors or self._errors[what].message != error.message:
+            log.error("settings_broken", error=error.message, remedy=error.remedy)
+        self._errors[what] = error
+
+    def _broken(self) -> str:
+        return "\n".join(self._errors[what].message for what in sorted(self._errors))
+
+    def _apply(self, changes: FileChanges, tasks: abc.TaskGroup, *, longest: float) -> None:
+        """Start, read again and end accounts, spread over some time."""
+        for name in changes.removed:
+            self._known.pop(name)
+            if (keeper := self._keepers.pop(name, None)) is not None:
+                self._leaving[name] = keeper
+                keeper.remove()
+                log.info("account_removed", account=name)
+        added = [name for name in changes.added if name != account_folder.DEFAULTS]
+        changed = [name for name in changes.changed if name in self._keepers]
+        together = len(added) + len(changed)
+        for name in (*changes.added, *changes.changed):
+            self._known[name] = self._present.get(name, ())
+        for name in added:
+            log.info("account_added", account=name)
+            self._start(name, tasks, delay=_delay(together, longest))
+        for name in changed:
+            self._keepers[name].file_changed(delay=_delay(together, longest))
+        to_thread.current_default_thread_limiter().total_tokens = _THREADS + _THREADS_PER_ACCOUNT * len(self._keepers)
+
+    def _start(self, name: str, tasks: abc.TaskGroup, *, delay: float) -> None:
+        keeper = account_keeper.AccountKeeper(name, self._common)
+        predecessor = self._leaving.get(name)
+        self._keepers[name] = keeper
+
+        async def keep() -> None:
+            try:
+                await keeper.run(delay=delay, after=predecessor.ended if predecessor else None)
+            finally:
+                if self._leaving.get(name) is keeper:
+                    self._leaving.pop(name)
+                for other in self._keepers.values():
+                    if other.error is not None:
+                        other.file_changed(delay=0)  # its key or journal may be free by now
+
+        tasks.start_soon(keep, name=f"account {name}")
+
+    def _all(self) -> Iterable[account_keeper.AccountKeeper]:
+        return [*self._keepers.values(), *self._leaving.values()]
+
+
+def _delay(accounts: int, longest: float) -> float:
+    return spread.delay(random.random(), accounts=accounts, longest=longest)  # noqa: S311 - spreads load, no secret
+
+
+def _raise_file_limit() -> None:
+    """Let the process open as many files as it may: an account has about ten open."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):  # a system may refuse "unlimited"
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
