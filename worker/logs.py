@@ -24,15 +24,20 @@ _SHORTEST_ANYWHERE: Final = 8
 
 _MASK: Final = "[secret]"
 
-_patterns: dict[str, re.Pattern[str]] = {}
+_texts: set[str] = set()
+_words: dict[str, re.Pattern[str]] = {}
+"""Secrets, by how they are found: a process may have the keys of many accounts, and logs many lines.
+
+Threads that read settings add to them, so they are copied before they are iterated."""
 
 
 def hide(secret: Secret) -> None:
     """Mask this secret in every log line from now on."""
     text = secret.reveal()
-    if text:
-        word = re.escape(text)
-        _patterns[text] = re.compile(word if len(text) >= _SHORTEST_ANYWHERE else rf"(?<!\w){word}(?!\w)")
+    if len(text) >= _SHORTEST_ANYWHERE:
+        _texts.add(text)
+    elif text:
+        _words[text] = re.compile(rf"(?<!\w){re.escape(text)}(?!\w)")
 
 
 def configure(
@@ -113,8 +118,10 @@ def _masked(value: Any) -> Any:
             return [_masked(item) for item in value]
         case _:
             text = str(value).encode(errors="replace").decode()  # JSON has no lone surrogates; file names may
-            for pattern in _patterns.values():
-                text = pattern.sub(_MASK, text)
+            for secret in sorted((each for each in list(_texts) if each in text), key=len, reverse=True):
+                text = text.replace(secret, _MASK)  # the longest first: a secret may contain another one
+            for word in list(_words.values()):
+                text = word.sub(_MASK, text)
             return text if text.isprintable() else "".join(map(_printable, text))
 
 

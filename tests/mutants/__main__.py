@@ -1,8 +1,9 @@
 """`python -m tests.mutants [--random N] [NAME…]`: plant each defect in a copy, and check that the tests catch it.
 
 Invariant: the working tree is never touched; a defect that no test catches makes the exit code 1. Neighbours:
-`defects`, `former_survivors`, `guard_defects`, `kind_defects`, `output_defects`, `people_defects`, `source_defects`,
-`stranding` and `surroundings` list the defects, `copies` makes the copy, `generated` makes up defects of its own.
+`account_defects`, `defects`, `former_survivors`, `guard_defects`, `kind_defects`, `output_defects`, `people_defects`,
+`source_defects`, `stranding` and `surroundings` list the defects, `copies` makes the copy, `generated` makes up defects
+of its own.
 """
 
 import random
@@ -13,6 +14,7 @@ import tempfile
 import click
 
 from tests.mutants import (
+    account_defects,
     copies,
     defects,
     former_survivors,
@@ -26,6 +28,7 @@ from tests.mutants import (
 )
 
 DEFECTS = (
+    *account_defects.DEFECTS,
     *defects.DEFECTS,
     *former_survivors.DEFECTS,
     *guard_defects.DEFECTS,

@@ -8,6 +8,7 @@ import pathlib
 import pytest
 
 from tests.mutants import (
+    account_defects,
     defects,
     former_survivors,
     guard_defects,
@@ -22,6 +23,7 @@ from tests.mutants import (
 ROOT = pathlib.Path(__file__).parents[2]
 
 DEFECTS = (
+    *account_defects.DEFECTS,
     *defects.DEFECTS,
     *former_survivors.DEFECTS,
     *guard_defects.DEFECTS,

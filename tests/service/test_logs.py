@@ -17,7 +17,8 @@ def restored() -> Iterator[None]:
     """Forget the configuration and the secrets of the test."""
     yield
     structlog.reset_defaults()
-    logs._patterns.clear()
+    logs._texts.clear()
+    logs._words.clear()
 
 
 def line(capfdbinary: pytest.CaptureFixture[bytes], *secrets: str, form: logs.Format = "json", **fields: object) -> str:
@@ -78,3 +79,9 @@ def test_an_empty_secret_masks_nothing(capfdbinary: pytest.CaptureFixture[bytes]
 @pytest.mark.parametrize("form", ["json", "console"])
 def test_a_name_that_is_not_utf_8_can_be_logged(capfdbinary: pytest.CaptureFixture[bytes], form: logs.Format) -> None:
     assert "m?.yaml" in line(capfdbinary, form=form, where="m\udce9.yaml")
+
+
+def test_of_keys_that_begin_alike_nothing_remains(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    keys = ["ch_sk_test_1", "ch_sk_test_12", "ch_sk_test_123"]
+    message = json.loads(line(capfdbinary, *keys, message=" ".join(reversed(keys))))["message"]
+    assert message == "[secret] [secret] [secret]"

@@ -43,14 +43,16 @@ def _serve(command_context: context.CommandContext, *, adopt: bool) -> int:
 
     command_context.configure_logs(service=True)
 
+    if command_context.has_all_accounts:
+        reader = account_reader.FolderReader(command_context.account_folder(), os.environ)
+        work = functools.partial(account_supervisor.run, reader)
+    else:
+        read = functools.partial(account_reader.operator, command_context.settings, os.environ, adopt=adopt)
+        work = functools.partial(app.run, read)
+
     async def main() -> int:
         try:
-            if command_context.has_all_accounts:
-                reader = account_reader.FolderReader(command_context.account_folder(), os.environ)
-                code = await account_supervisor.run(reader)
-            else:
-                read = functools.partial(account_reader.operator, command_context.settings, os.environ, adopt=adopt)
-                code = await app.run(read)
+            code = await work()
         except FleetSyncError as error:  # printed here, because closing the event loop may hang
             code = context.print_failure(error, as_json=False)
         exit_watchdog.exit_soon(code)

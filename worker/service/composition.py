@@ -204,12 +204,12 @@ async def account(
 @contextlib.asynccontextmanager
 async def record(settings: model.Settings) -> AsyncIterator[RunHistory]:
     """Open an account's journal to look things up in it."""
-    opened = journal(settings, clock=SystemClock())
+    found = journal(settings, clock=SystemClock())
     try:
-        yield opened
+        yield found
     finally:
         with anyio.CancelScope(shield=True):
-            await opened.aclose()
+            await found.aclose()
 
 
 def _size(path: pathlib.Path) -> int | None:

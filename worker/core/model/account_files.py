@@ -40,6 +40,7 @@ class Claims:
     def __init__(self) -> None:
         """Start without claims."""
         self._owners: dict[tuple[str, ...], str] = {}
+        self._claimed: dict[str, tuple[tuple[str, ...], ...]] = {}
 
     def claim(self, name: str, wanted: Iterable[tuple[str, ...]]) -> tuple[tuple[str, ...], str] | None:
         """Claim all of `wanted` for an account, in place of what it had; return None.
@@ -53,8 +54,10 @@ class Claims:
                 return each, owner
         self.release(name)
         self._owners.update(dict.fromkeys(fresh, name))
+        self._claimed[name] = fresh
         return None
 
     def release(self, name: str) -> None:
         """Forget the claims of an account."""
-        self._owners = {each: owner for each, owner in self._owners.items() if owner != name}
+        for each in self._claimed.pop(name, ()):
+            self._owners.pop(each, None)

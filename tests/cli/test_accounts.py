@@ -1,0 +1,156 @@
+"""The command line on a folder of accounts: which account is meant, and what would be meant for all."""
+
+import pathlib
+import sys
+
+import pytest
+
+from worker.cli import context, main
+
+SOURCE = '[[sources]]\npath = "people.yaml"\n'
+
+
+@pytest.fixture
+def folder(tmp_path: pathlib.Path) -> pathlib.Path:
+    """Return a folder of two accounts that read one document."""
+    for name in ("acme", "bolt"):
+        (tmp_path / f"{name}.toml").write_text(SOURCE)
+    (tmp_path / "_defaults.toml").write_text('[secrets]\nkind = "env"\n')
+    (tmp_path / "people.yaml").write_text(f"fleets:\n  flt_{'a' * 32}:\n    drivers: [drv_{'b' * 32}]\n")
+    return tmp_path
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *arguments: str | pathlib.Path) -> int:
+    """Call the command line as the console script does, and return its exit code."""
+    monkeypatch.setattr(sys, "argv", ["fleet-sync", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["plan"],
+        ["once"],
+        ["history"],
+        ["export"],
+        ["pause"],
+        ["approve", "sha256:" + "a" * 64],
+        ["check", "--online"],
+        ["check", "--source", "people.yaml"],
+        ["run", "--adopt-journal"],
+    ],
+    ids=" ".join,
+)
+def test_a_command_about_one_account_asks_which_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: pathlib.Path, command: list[str]
+) -> None:
+    assert call(monkeypatch, "--config", folder, *command) == main.USAGE
+    assert "add --account NAME" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "variable", ["CHARGE_API_KEY", "CHARGE_API_KEY_FILE", "FLEET_SYNC_SYNC__MODE", "FLEET_SYNC_STATUS_LISTEN"]
+)
+@pytest.mark.parametrize("command", [["check"], ["run"], ["--account", "acme", "plan"]], ids=" ".join)
+def test_a_variable_that_would_be_for_every_account_is_wrong_usage(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    folder: pathlib.Path,
+    variable: str,
+    command: list[str],
+) -> None:
+    monkeypatch.setenv(variable, "ch_sk_test_for_all")
+    assert call(monkeypatch, "--config", folder, *command) == main.USAGE
+    stderr = capsys.readouterr().err
+    assert variable in stderr
+    assert "ch_sk_test_for_all" not in stderr
+
+
+@pytest.mark.parametrize("variable", ["FLEET_SYNC_JOURNAL__URL", "CHARGE_API_KEY"])
+def test_a_variable_of_the_image_is_switched_off_by_an_empty_one(
+    monkeypatch: pytest.MonkeyPatch, folder: pathlib.Path, variable: str
+) -> None:
+    monkeypatch.setenv(variable, "")
+    assert call(monkeypatch, "--config", folder, "check") == 0
+
+
+def test_an_account_without_a_folder_is_wrong_usage(monkeypatch: pytest.MonkeyPatch, folder: pathlib.Path) -> None:
+    assert call(monkeypatch, "--config", folder / "acme.toml", "--account", "acme", "plan") == main.USAGE
+
+
+def test_a_file_is_not_used_without_the_defaults_beside_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: pathlib.Path
+) -> None:
+    assert call(monkeypatch, "--config", folder / "acme.toml", "once") == main.USAGE
+    assert f"--config {folder} --account acme" in capsys.readouterr().err
+    (folder / "_defaults.toml").unlink()
+    assert call(monkeypatch, "--config", folder / "acme.toml", "check") == 0
+
+
+def test_a_named_account_has_its_own_settings(folder: pathlib.Path) -> None:
+    found = context.CommandContext(config=str(folder), log_format="auto", log_level=None, account="bolt")
+    assert found.settings().account == "bolt"
+    assert found.folder == folder
+    assert not found.has_all_accounts
+
+
+def test_an_unknown_account_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: pathlib.Path
+) -> None:
+    assert call(monkeypatch, "--config", folder, "--account", "clef", "plan") == 1
+    assert "clef.toml: settings file not found" in capsys.readouterr().err
+
+
+class TestCheck:
+    def test_it_checks_every_account(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: pathlib.Path
+    ) -> None:
+        assert call(monkeypatch, "--config", folder, "check") == 0
+        assert capsys.readouterr().out == "OK: 2 accounts, 2 fleets, 2 memberships; no request was made.\n"
+
+    def test_it_prints_the_problems_of_all_of_them(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: pathlib.Path
+    ) -> None:
+        (folder / "acme.toml").write_text("[sync]\ninterval_seconds = -1\n")
+        (folder / "bolt.toml").write_text('[[sources]]\npath = "nowhere.yaml"\n')
+        (folder / "clef.toml").write_text(SOURCE)
+        assert call(monkeypatch, "--config", folder, "check") == 1
+        stdout = capsys.readouterr().out
+        assert f"{folder}/acme.toml:2:20: sync.interval_seconds" in stdout
+        assert "nowhere.yaml" in stdout
+        assert "OK" not in stdout and "clef" not in stdout
+
+    @pytest.mark.parametrize(
+        ("names", "shared", "said"),
+        [
+            (
+                ("dent", "echo"),
+                '[journal]\nurl = "sqlite:///one.db"\n',
+                "echo.toml: the account dent has the same journal",
+            ),
+            (("dent-1", "dent_1"), "", "dent_1.toml: the account dent-1 has the same variable for its key"),
+        ],
+    )
+    def test_it_finds_what_two_accounts_would_share(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+        folder: pathlib.Path,
+        names: tuple[str, str],
+        shared: str,
+        said: str,
+    ) -> None:
+        for name in names:
+            (folder / f"{name}.toml").write_text(SOURCE + shared)
+        assert call(monkeypatch, "--config", folder, "check") == 1
+        assert capsys.readouterr().out.strip() == said
+
+    def test_defaults_that_are_invalid_are_reported_once(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: pathlib.Path
+    ) -> None:
+        (folder / "_defaults.toml").write_text("[sync]\ninterval_seconds = -1\n")
+        assert call(monkeypatch, "--config", folder, "check") == 1
+        assert capsys.readouterr().out.count("interval_seconds") == 1
