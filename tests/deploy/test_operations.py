@@ -12,11 +12,12 @@ from tests.deploy import manifests
 from tests.docs import pages
 from worker.core.model.desired import SourceRevision
 from worker.core.model.identifiers import Account, FleetId
-from worker.core.monitoring import status
+from worker.core.monitoring import account_overview, status
 from worker.web import metrics
 
 OPERATIONS = pages.page("docs/operations.md")
 METRICS, ALERTS = OPERATIONS.section("## Metrics"), OPERATIONS.section("## Alerts")
+MANY = OPERATIONS.section("## Metrics of many accounts")
 RULES: list[dict[str, Any]] = [
     rule
     for group in manifests.document(manifests.DEPLOY / "prometheus" / "alerts.yml")["groups"]
@@ -26,10 +27,10 @@ NOW = datetime.datetime(2026, 12, 1, tzinfo=datetime.UTC)
 OF_A_TYPE = re.compile(r"_(bucket|sum|count)$")
 
 
-def _table() -> dict[str, set[str]]:
+def _table(section: pages.Page = METRICS) -> dict[str, set[str]]:
     """Return the labels of each metric in the table."""
     return {
-        name: set(re.findall(r"`(\w+)`", row[1])) for row in METRICS.rows() for name in re.findall(r"`(\w+)`", row[0])
+        name: set(re.findall(r"`(\w+)`", row[1])) for row in section.rows() for name in re.findall(r"`(\w+)`", row[0])
     }
 
 
@@ -54,6 +55,10 @@ def _exposed() -> dict[str, set[str]]:
         ),
         journal_bytes=1,
     )
+    return _labels(counted, present)
+
+
+def _labels(counted: metrics.Metrics, present: status.Status | account_overview.AccountsStatus) -> dict[str, set[str]]:
     text, _ = counted.render(present)
     found: dict[str, set[str]] = {}
     for family in prometheus_parser.text_string_to_metric_families(text.decode()):
@@ -67,6 +72,15 @@ def test_the_table_has_every_metric_with_its_labels_and_no_other() -> None:
     assert _table() == {name: labels for name, labels in _exposed().items() if name.startswith("fleet_sync_")}
 
 
+def test_the_table_of_many_accounts_has_every_metric_that_one_account_has_not() -> None:
+    broken = account_overview.AccountStatus("acme", account_overview.Condition.BROKEN, "")
+    exposed = _labels(metrics.Metrics(), account_overview.AccountsStatus(NOW, NOW, "1", (broken,)))
+    own = {name: labels for name, labels in exposed.items() if name.startswith("fleet_sync_accounts")}
+    own |= {name: labels for name, labels in exposed.items() if name.startswith("fleet_sync_worst")}
+    assert _table(MANY) == own
+    assert {name for name in exposed.keys() - own.keys() if name.startswith("fleet_sync_")} <= set(_table())
+
+
 def test_every_value_of_a_label_that_the_alerts_ask_for_is_one_that_comes() -> None:
     parts = {part.value for part in status.Part}
     for rule in RULES:
@@ -77,7 +91,7 @@ def test_every_value_of_a_label_that_the_alerts_ask_for_is_one_that_comes() -> N
 
 def test_the_alerts_ask_for_metrics_that_there_are() -> None:
     asked = {name for rule in RULES for name in re.findall(r"\bfleet_sync_\w+", rule["expr"])}
-    assert asked and asked <= set(_table())
+    assert asked and asked <= {*_table(), *_table(MANY)}
 
 
 def test_every_alert_has_its_section_with_what_to_do_and_no_other() -> None:

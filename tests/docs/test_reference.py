@@ -29,7 +29,7 @@ from worker.core.model.report import Report
 from worker.core.model.serialization import failure_document, past_run_document, plan_document, report_document
 from worker.core.model.source_history import ShrunkSource
 from worker.sandbox import app
-from worker.settings import model, section, source_kinds, source_sections
+from worker.settings import account_folder, model, section, source_kinds, source_sections
 
 COMMANDS = pages.page("docs/reference/commands.md")
 SETTINGS = pages.page("docs/reference/settings.md")
@@ -57,6 +57,11 @@ def test_the_examples_of_commands_work_as_shown(sandbox: tuple[command.Running, 
 
 def test_the_settings_table_has_every_key_with_its_default() -> None:
     assert dict(_documented_settings()) == dict(_settings(model.Settings))
+
+
+def test_the_table_of_a_folder_of_accounts_has_every_key_with_its_default() -> None:
+    documented = dict(_defaults(SETTINGS.section("## A folder of accounts")))
+    assert documented == dict(_keys("secrets", account_folder.Secrets))
 
 
 @pytest.mark.parametrize("kind", [kind for kind in source_kinds.KINDS if kind != "file"])

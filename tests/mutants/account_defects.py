@@ -91,10 +91,10 @@ DEFECTS = (
     ),
     Defect(
         "starting an account again while its predecessor still runs",
-        "worker/service/account_supervisor.py",
-        "after=predecessor.ended if predecessor else None",
-        "after=None",
-        SUPERVISOR,
+        "worker/service/account_keeper.py",
+        "if after is not None:",
+        "if False and after is not None:",
+        ("tests/service/test_account_keeper.py",),
     ),
     Defect(
         "links of one account that lead to another page",
@@ -102,5 +102,12 @@ DEFECTS = (
         'templating.Place(f"{PREFIX}/{name}", name)',
         'templating.Place("", name)',
         PAGES,
+    ),
+    Defect(
+        "making other accounts wait while a large one is planned",
+        "worker/service/composition.py",
+        "concurrency.in_thread if self.settings.account else",
+        "concurrency.at_once if self.settings.account else",
+        ("tests/service/test_composition.py",),
     ),
 )

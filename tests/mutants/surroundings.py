@@ -90,8 +90,8 @@ DEFECTS = (
     Defect(
         "rows with dates by a clock that is not trusted",
         "worker/engine/plan_builder.py",
-        "desired=clock_trust.certainly_desired(desired, judged),",
-        "desired=desired,",
+        "certain = clock_trust.certainly_desired(desired, judged)",
+        "certain = desired",
         CLOCK,
     ),
     Defect(

@@ -7,6 +7,7 @@ import pytest
 
 from tests.support import clocks
 from worker.core.model.secret import Secret
+from worker.engine import concurrency
 from worker.journal import sql_journal
 from worker.service import composition, shutdown
 from worker.settings import model, secrets
@@ -68,3 +69,14 @@ async def test_a_changed_rate_limit_starts_from_the_new_settings(accounts: Accou
     before = accounts.make()
     after = accounts.make(before=before, requests_per_second=7)
     assert (before.rate, after.rate) == (25, 7)
+
+
+@pytest.mark.parametrize(("name", "compute"), [("", concurrency.at_once), ("acme", concurrency.in_thread)])
+async def test_only_accounts_that_share_a_process_compute_in_threads(
+    accounts: Accounts, name: str, compute: concurrency.Compute
+) -> None:
+    account = accounts.make()
+    if name:
+        folder = pathlib.Path()
+        account.settings = account.settings.of_account(name, folder, key_place=model.KeyPlace())
+    assert account._context(composition.new_run()).compute is compute

@@ -91,7 +91,16 @@ async def test_accounts_are_found_by_name_and_condition(accounts: Accounts, quer
 async def test_every_link_of_an_account_stays_with_the_account(accounts: Accounts) -> None:
     service = accounts.services["bolt"]
     await doubles.past(service, 3)
-    own = ["", "runs", "fleets", "runs/run_0001", f"fleets/{doubles.fleet(0)}", f"drivers?q={doubles.driver(1)}", "nowhere", "login"]
+    own = [
+        "",
+        "runs",
+        "fleets",
+        "runs/run_0001",
+        f"fleets/{doubles.fleet(0)}",
+        f"drivers?q={doubles.driver(1)}",
+        "nowhere",
+        "login",
+    ]
     async with asking(accounts, security.Access(Secret(doubles.TOKEN))) as client:
         await sign_in(client, "/accounts/bolt/")
         for path in own:

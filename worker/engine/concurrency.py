@@ -1,15 +1,17 @@
 """Runs many jobs at a time, and background tasks beside a block of code.
 
 Invariant: a foreseen failure comes out as itself, never inside an exception group. Neighbours: `driver_reader` reads
-with `run_bounded`, `applier` writes with it; `cancellation` and `service` use `background_tasks`.
+with `run_bounded`, `applier` writes with it; `cancellation` and `service` use `background_tasks`, `plan_builder` and
+`reconciler` a `Compute`.
 """
 
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import anyio
 import anyio.abc
+import anyio.to_thread
 
 from worker.core.model.errors import FleetSyncError
 
@@ -17,6 +19,25 @@ DEFAULT_CONCURRENCY = 32
 """Jobs at a time, unless the settings say otherwise."""
 
 Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+
+class Compute(Protocol):
+    """Does work that only computes, on values that nothing changes meanwhile. For a large account it takes seconds."""
+
+    async def __call__(self, work: Callable[[], Result]) -> Result:
+        """Return what `work` returns."""
+        ...
+
+
+async def at_once(work: Callable[[], Result]) -> Result:
+    """Do the work here. Where one process has many accounts, the others wait meanwhile."""
+    return work()
+
+
+async def in_thread(work: Callable[[], Result]) -> Result:
+    """Do the work in a thread, beside which the tasks of other accounts go on; it is never abandoned."""
+    return await anyio.to_thread.run_sync(work)
 
 
 async def run_bounded(

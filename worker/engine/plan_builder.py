@@ -6,6 +6,7 @@ Charge, `source_watch` the sources, `core` decides; `reconciler` applies the pla
 
 import dataclasses
 import datetime
+import functools
 from collections.abc import Mapping, Sequence
 
 from worker.core.model import pauses
@@ -116,6 +117,7 @@ class PlanBuilder:
         )
         self._cancellation, self._executor = context.cancellation, context.executor
         self._clock = context.clock
+        self._compute = context.compute
         self._wall_clock = context.wall_clock
         self.ownership = ownership.Ownership(rules.account, context.journal, account_reader, adopt=rules.adopt_journal)
 
@@ -284,9 +286,10 @@ class PlanBuilder:
         records = await self._journal.source_records()
         past = await self._memory.history(plan, resolutions=resolutions, records=records, now=judged.earliest)
         approvals = await self._memory.approvals(judged, approved)
-        decision = guard.evaluate(plan, actual, self._rules.limits, past, approvals)
+        decision = await self._compute(lambda: guard.evaluate(plan, actual, self._rules.limits, past, approvals))
         decision = guard_memory.allow_resending(decision, unclear)
-        guarded = self._guarded(plan, decision, judged, past.recent, sources=desired.sources, actual=actual)
+        build = functools.partial(self._guarded, plan, decision, judged, past.recent, sources=desired.sources)
+        guarded = await self._compute(lambda: build(actual=actual))
         refusals = await self._journal.refusals(guarded.concerned.keys()) if plan.changes else {}
         postponed = refusal_backoff.postponed(plan.changes, refusals, judged.now)
         left_out = pauses.left_out(guarded.changes, in_force)
@@ -329,14 +332,9 @@ class PlanBuilder:
         Returns the fleets that later runs must find in the sources, too.
         """
         absences = await self._journal.absences()
-        plan = planner.plan(
-            desired=clock_trust.certainly_desired(desired, judged),
-            actual=actual,
-            now=judged.now,
-            mode=self._rules.mode,
-            absences=absences,
-            remembered=resolutions,
-        )
+        certain = clock_trust.certainly_desired(desired, judged)
+        work = functools.partial(planner.plan, now=judged.now, mode=self._rules.mode, absences=absences)
+        plan = await self._compute(lambda: work(desired=certain, actual=actual, remembered=resolutions))
         plan = ignored_drivers.leave_out(plan, ignored_drivers.find(desired.ignored, actual, resolutions))
         plan, managed = await self._memory.check_scope(plan, desired, actual, remembered=resolutions)
         if not judged.trusted:  # nor is any absence recorded or forgotten

@@ -185,20 +185,22 @@ class Reconciler:
         skipped = tuple(ChangeResult(change, outcome) for change, outcome in to_apply.skipped.items())
         if not changes:
             return self._report(guarded, skipped, paused=bool(to_apply.left_out))
-        work = self._applier.prepare(
-            changes,
-            open_intents=to_apply.resendable.values(),
-            concerned=to_apply.concerned,
-            unsent=[
-                *to_apply.skipped,
-                *to_apply.left_out,
-                *to_apply.unselected,
-                *(held.change for held in guarded.held),
-            ],
-            statuses=to_apply.actual.inactive,
-            approved=guarded.approved_changes,
-            names=guarded.names,
-            dated=guarded.dated,
+        work = await self._context.compute(
+            lambda: self._applier.prepare(
+                changes,
+                open_intents=to_apply.resendable.values(),
+                concerned=to_apply.concerned,
+                unsent=[
+                    *to_apply.skipped,
+                    *to_apply.left_out,
+                    *to_apply.unselected,
+                    *(held.change for held in guarded.held),
+                ],
+                statuses=to_apply.actual.inactive,
+                approved=guarded.approved_changes,
+                names=guarded.names,
+                dated=guarded.dated,
+            )
         )
         plan_result = to_apply.plan_result
         try:

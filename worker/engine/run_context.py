@@ -34,7 +34,7 @@ class RunOptions:
 class RunContext:
     """One run and its surroundings. To be made when the run begins.
 
-    `new_key` returns idempotency keys, of which no two are alike.
+    `new_key` returns idempotency keys, of which no two are alike. `compute` does what takes long for a large account.
     """
 
     run: RunId
@@ -45,6 +45,7 @@ class RunContext:
     progress: Progress
     new_key: Callable[[], IntentKey]
     options: RunOptions = RunOptions()
+    compute: concurrency.Compute = concurrency.at_once
     wall_clock: clock_check.ClockCheck = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:

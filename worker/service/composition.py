@@ -27,7 +27,7 @@ from worker.core.model.secret import Secret
 from worker.core.pacing import retry_policy
 from worker.core.planning import references
 from worker.core.safety import guard
-from worker.engine import plan_builder, rate_limiter, reconciler, request_executor, run_context, wiring
+from worker.engine import concurrency, plan_builder, rate_limiter, reconciler, request_executor, run_context, wiring
 from worker.journal import address as addresses
 from worker.journal import sql_journal
 from worker.service import network, shutdown, source_factory
@@ -153,6 +153,8 @@ class AccountRuntime:
             progress=self._progress,
             new_key=lambda: IntentKey(f"fleet-sync-{uuid.uuid4().hex}"),
             options=_options(self.settings, self.rules.limits),
+            # The accounts of a folder share a process: a large one must not make the others wait.
+            compute=concurrency.in_thread if self.settings.account else concurrency.at_once,
         )
 
     def _paced_as(self, settings: model.Settings) -> bool:

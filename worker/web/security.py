@@ -28,7 +28,7 @@ HEADERS: Final[Mapping[str, str]] = {
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Access:
-    """Who may read pages, and the token that people sign in with; without one, nothing can be changed.
+    """Readers of pages, and the token that people sign in with; without one, nothing can be changed.
 
     `hosts` are the only host names that are answered; empty: any. `locked` hides the pages from everybody, and without
     `anonymous_read` they are shown to those only who signed in or send the token.
