@@ -40,11 +40,11 @@ class Harness(harness.Harness):
         return dataclasses.replace(super().context(), compute=self.compute)
 
 
-async def test_plan_guard_and_intents_are_computed_beside_the_tasks_of_other_accounts() -> None:
+async def test_plan_guard_intents_and_lanes_are_computed_beside_the_tasks_of_other_accounts() -> None:
     account = Harness(accounts.account())
     account.compute = recorder = Recorder()
     assert (await account.reconcile(accounts.WANTED)).result is RunResult.CONVERGED
-    assert recorder.results == ["Plan", "Decision", "GuardedPlan", "Work"]
+    assert recorder.results == ["Plan", "Decision", "GuardedPlan", "Work", "list"]
 
 
 async def test_in_a_thread_other_tasks_go_on() -> None:

@@ -112,7 +112,7 @@ class Applier:
         pauses = pauses or pause_watch.PauseWatch(context)
         await pauses.look()  # before the first write: a pause may have begun while the plan was made
         writer = self.writer_class(context, sources, work.statuses, work.names, pauses, dated=work.dated)
-        lanes = self._lanes(work, writer, outcomes)
+        lanes = await context.compute(lambda: self._lanes(work, writer, outcomes))
         context.progress.stage(Stage.CHANGING_MEMBERSHIPS, sum(len(lane.pending) for lane in lanes))
         async with concurrency.background_tasks() as background:
             background.start_soon(outcomes.flush_regularly)

@@ -1,8 +1,8 @@
 """Runs many jobs at a time, and background tasks beside a block of code.
 
 Invariant: a foreseen failure comes out as itself, never inside an exception group. Neighbours: `driver_reader` reads
-with `run_bounded`, `applier` writes with it; `cancellation` and `service` use `background_tasks`, `plan_builder` and
-`reconciler` a `Compute`.
+with `run_bounded`, `applier` writes with it; `cancellation` and `service` use `background_tasks`; `plan_builder`,
+`reconciler` and `applier` do with a `Compute` what takes long.
 """
 
 import contextlib
