@@ -213,16 +213,21 @@ class _Reader:
         return None
 
     def _drivers(self, fleet: FleetRef | None, entries: list[object], path: positions.Path) -> None:
-        for index, entry in enumerate(entries):
-            here = (*path, index)
-            if isinstance(entry, str):
-                self._row(fleet, entry, here)
+        """Read the rows of a fleet. Each entry is dropped after that, or large documents would be in memory twice."""
+        at = self._document.lines.at
+        for index, mark in enumerate(self._document.items_at(path)):
+            entry = entries[index]
+            if isinstance(entry, str) and isinstance(mark, int):
+                self._row(fleet, entry, at(mark))
             elif isinstance(entry, dict):
-                self._mapping(fleet, entry, here)
+                self._mapping(fleet, entry, (*path, index), mark)
             else:
-                self.problem(self._document.at(here), f"this is not a driver: {DRIVER_FORMS}")
+                self.problem(self._document.at((*path, index)), f"this is not a driver: {DRIVER_FORMS}")
+            entries[index] = None
 
-    def _mapping(self, fleet: FleetRef | None, entry: Mapping[str, object], path: positions.Path) -> None:
+    def _mapping(
+        self, fleet: FleetRef | None, entry: Mapping[str, object], path: positions.Path, mark: positions.Mark
+    ) -> None:
         self._refuse_unknown_keys(
             entry, ROW_KEYS, path, "the keys of a row are driver, from, until and note; write metadata as key=value"
         )
@@ -235,22 +240,26 @@ class _Reader:
         if "driver" not in entry:
             self.problem(self._document.at(path), f"the driver is missing: {DRIVER_FORMS}")
         elif driver := texts["driver"]:
-            self._row(fleet, driver, (*path, "driver"), starts=starts, ends=ends, note=note)
+            place = self._document.entry_at(mark, entry, "driver")
+            self._row(fleet, driver, place, starts=starts, ends=ends, note=note)
 
     def _row(
         self,
         fleet: FleetRef | None,
         text: str,
-        path: positions.Path,
+        place: positions.Place,
         *,
         starts: datetime.datetime | None = None,
         ends: datetime.datetime | None = None,
         note: str = "",
     ) -> None:
-        driver = self._parsed(parse_driver, text, path)
-        if fleet is not None and driver is not None:
-            origin = Origin(self._name, *self._document.at(path))
-            self._rows.append(Row(fleet, driver, origin, starts, ends, note))
+        try:
+            driver = parse_driver(text)
+        except ValueError as error:
+            return self.problem(place, str(error))
+        if fleet is not None:
+            self._rows.append(Row(fleet, driver, Origin(self._name, *place), starts, ends, note))
+        return None
 
     def _text(self, value: object, key: str, path: positions.Path) -> str | None:
         if isinstance(value, str) and (value or key == "note"):
@@ -278,7 +287,8 @@ class _Reader:
 
 def parse_driver(text: str) -> DriverRef:
     """Parse a driver reference. Raises ValueError with a message for the operator."""
-    _refuse_secret_key(text)
+    if KEY_PREFIX in text:
+        raise ValueError(_LEAKED_KEY)
     return references.parse_driver(text)
 
 

@@ -9,7 +9,8 @@ import bisect
 import codecs
 import dataclasses
 import re
-from collections.abc import Iterable, Sequence
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 MAX_BYTES = 64 * 1024 * 1024
@@ -21,10 +22,12 @@ MAX_DEPTH = 20
 Path = tuple[str | int, ...]
 """The way to a value in the data: keys and indexes from the root."""
 
-Mark: TypeAlias = "int | tuple[int, list[Mark] | dict[str, tuple[int, Mark]]]"
+Mark: TypeAlias = "int | array[int] | tuple[int, list[Mark] | dict[str, tuple[int, Mark]]]"
 """The offset where a value starts; for a list or mapping also the marks of its items or entries.
 
-Marks are nested like the data: a flat table of paths would take longer to build than the parsing.
+Marks are nested like the data: a flat table of paths would take longer to build than the parsing. Those of a mapping
+without a list or mapping in it are packed, because a document may have one for each row: its own offset, then those of
+each key and value, in the order of the data.
 """
 
 Place = tuple[int, int]
@@ -64,7 +67,7 @@ class Lines:
 
     def __init__(self, text: str) -> None:
         """Find the start of each line; lines may end in LF, CRLF or CR."""
-        self._starts = [0, *(match.end() for match in _LINE_BREAK.finditer(text))]
+        self._starts = array("I", (0, *(match.end() for match in _LINE_BREAK.finditer(text))))
 
     def at(self, offset: int) -> Place:
         """Return the place of an offset."""
@@ -92,20 +95,61 @@ class Document:
         """Return the place of the last key in a path, or of its value if it has no key (in a list)."""
         return self.lines.at(self._find(path)[0])
 
+    def entry_at(self, mark: Mark, data: Mapping[str, object], key: str) -> Place:
+        """Return the place of the value of a key, from the marks and the data of its mapping."""
+        if isinstance(mark, array):
+            return self.lines.at(mark[2 * list(data).index(key) + 2])
+        assert isinstance(mark, tuple) and isinstance(mark[1], dict)  # noqa: S101 - the data has a mapping there
+        return self.lines.at(_start(mark[1][key][1]))
+
+    def items_at(self, path: Path) -> Sequence[Mark]:
+        """Return the marks of the items of a list."""
+        mark = self._walk(path)[2]
+        assert isinstance(mark, tuple) and isinstance(mark[1], list)  # noqa: S101 - the data has a list there
+        return mark[1]
+
     def _find(self, path: Path) -> tuple[int, int]:
-        mark = self.marks
-        key = value = mark if isinstance(mark, int) else mark[0]
+        return self._walk(path)[:2]
+
+    def _walk(self, path: Path) -> tuple[int, int, Mark]:
+        """Return the offsets of the last key in a path and of its value, and the marks of the value."""
+        mark, data = self.marks, self.data
+        key = value = _start(mark)
         for step in path:
-            inside = None if isinstance(mark, int) else mark[1]
+            if isinstance(mark, int):
+                break
+            if isinstance(mark, array):
+                keys = list(data) if isinstance(data, dict) else []
+                if step not in keys:
+                    break
+                key, value = mark[2 * keys.index(step) + 1 :][:2]
+                return key, value, value
+            inside = mark[1]
             if isinstance(inside, list) and isinstance(step, int) and step < len(inside):
                 mark = inside[step]
-                key = value = mark if isinstance(mark, int) else mark[0]
+                key = _start(mark)
             elif isinstance(inside, dict) and isinstance(step, str) and step in inside:
                 key, mark = inside[step]
-                value = mark if isinstance(mark, int) else mark[0]
             else:
                 break
-        return key, value
+            value = _start(mark)
+            data = data[step] if isinstance(data, dict | list) else None  # type: ignore[index]
+        return key, value, mark
+
+
+def _start(mark: Mark) -> int:
+    return mark if isinstance(mark, int) else mark[0]
+
+
+def pack(start: int, entries: Mapping[str, tuple[int, Mark]]) -> Mark:
+    """Return the marks of a mapping, packed if it contains neither a list nor a mapping."""
+    flat = array("I", (start,))
+    for where, mark in entries.values():
+        if not isinstance(mark, int):
+            return start, dict(entries)
+        flat.append(where)
+        flat.append(mark)
+    return flat
 
 
 SPLIT = "split it into several documents in a folder"

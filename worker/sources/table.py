@@ -43,4 +43,6 @@ def place(row: TableRow, index: int) -> positions.Place:
     line, cells, places = row
     if places is not None:
         return places[index] if index < len(places) else places[-1]
+    if not index:
+        return line, 1
     return line, 1 + sum(map(len, cells[:index])) + min(index, len(cells))

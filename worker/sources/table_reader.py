@@ -12,7 +12,7 @@ import functools
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TypeVar
 
-from worker.core.model.desired import FleetEntry, FleetRef, Origin, Row
+from worker.core.model.desired import DriverRef, FleetEntry, FleetRef, Origin, Row
 from worker.core.model.problem import Problem, ProblemCode
 from worker.sources import membership_document, positions, row_mapping, table
 
@@ -25,6 +25,7 @@ _DATES = 65_536
 """How many dates are remembered while a table is read: every day of a century and a half."""
 
 _NO_ROWS = "there is no row below the header: a source must name at least one fleet"
+_NO_DRIVER = f"the driver is missing: {membership_document.DRIVER_FORMS}"
 _NONE_KEPT = "no row is left: check keep, drop and other_fleets in [sources.rows]"
 
 _Problem = tuple[positions.Place, str]
@@ -137,6 +138,7 @@ class _Reader:
         template = functools.partial(row_mapping.Template, indexes=header.indexes)
         self._driver, self._fleet = template(mapping.driver), template(mapping.fleet)
         self._starts, self._ends, self._note = template(mapping.starts), template(mapping.ends), template(mapping.note)
+        self._is_dated = bool(mapping.starts or mapping.ends)
         self._filters = [
             (header.indexes[row_mapping.fold(column)], mapping.keep.get(column), mapping.drop.get(column))
             for column in {**mapping.keep, **mapping.drop}
@@ -189,16 +191,29 @@ class _Reader:
         if fleet is None and self._mapping.fleets and self._mapping.other_fleets == "ignore":
             return
         self._wanted += 1
-        driver = self._parsed(row, self._driver, membership_document.parse_driver)
-        if driver is None and not self._driver.fill(cells):
-            self._problem(row, self._driver, f"the driver is missing: {membership_document.DRIVER_FORMS}")
+        driver = self._driver_of(row)
+        starts, ends = self._period(row) if self._is_dated else (None, None)
+        note = self._parsed(row, self._note, membership_document.parse_note) or "" if self._mapping.note else ""
+        if fleet is not None and driver is not None:
+            self._rows.append(Row(fleet, driver, self._origin(row, self._driver), starts, ends, note))
+
+    def _driver_of(self, row: table.TableRow) -> DriverRef | None:
+        message = _NO_DRIVER
+        try:
+            if text := self._driver.fill(row[1]):
+                return membership_document.parse_driver(text)
+        except ValueError as error:
+            message = str(error)
+        self._problem(row, self._driver, message)
+        return None
+
+    def _period(self, row: table.TableRow) -> tuple[datetime.datetime | None, datetime.datetime | None]:
+        """Return the first moment of a row, and the first one after it."""
         starts = self._parsed(row, self._starts, self._parse_moment)
         ends = self._parsed(row, self._ends, self._parse_moment)
         if membership_document.is_inverted(starts, ends):
             self._problem(row, self._ends, membership_document.ENDS_TOO_EARLY)
-        note = self._parsed(row, self._note, membership_document.parse_note) or "" if self._mapping.note else ""
-        if fleet is not None and driver is not None:
-            self._rows.append(Row(fleet, driver, self._origin(row, self._driver), starts, ends, note))
+        return starts, ends
 
     def _fits(self, row: table.TableRow) -> bool:
         """Return whether a row has all cells of the header. Empty cells beyond its right edge do not count."""

@@ -8,6 +8,7 @@ import dataclasses
 import datetime
 import enum
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from worker.core.model.identifiers import DriverId, FleetId
 from worker.core.model.problem import Problem
@@ -20,9 +21,11 @@ class Mode(enum.StrEnum):
     ADDITIVE = "additive"
 
 
-@dataclasses.dataclass(frozen=True, slots=True, order=True)
-class Origin:
-    """The position of a row in a source; line and column count from 1. A declared fleet has none: its line is 0."""
+class Origin(NamedTuple):
+    """The position of a row in a source; line and column count from 1. A declared fleet has none: its line is 0.
+
+    A tuple, because every row has one: it is made and compared several times as fast as a dataclass.
+    """
 
     name: str
     line: int

@@ -23,6 +23,12 @@ _ID = {kind: re.compile(rf"{kind}_[A-Za-z0-9]{{32}}") for kind in ("drv", "flt")
 _IN_NO_EMAIL = rf"""\s<>()\[\],;:"\\{near_misses.VARIATION_SELECTORS}"""
 """Characters that no address has, except in quoted or bracketed forms, which are not accepted."""
 _EMAIL = re.compile(f"[^@{_IN_NO_EMAIL}]+@[^@{_IN_NO_EMAIL}]+")
+_PLAIN = re.compile(
+    r"(drv_[A-Za-z0-9]{32})"
+    r"|([A-Za-z0-9_.-]+)=([!-~]+)"
+    r"|[!#-'*+./0-9=?A-Z^-~-]+@[!#-'*+./0-9=?A-Z^-~-]+"
+)
+"""The usual references, of visible ASCII: what it matches needs no further check, which takes most of the time."""
 _NOT_OF_EMAIL = re.compile(f"mailto:|[{_IN_NO_EMAIL}]", re.IGNORECASE)
 _METADATA = re.compile(r"([A-Za-z0-9_.-]+)=(.+)", re.DOTALL)
 _BLANK = re.compile(f"[{near_misses.BLANKS}]")
@@ -34,6 +40,11 @@ def parse_driver(text: str) -> DriverRef:
 
     Raises ValueError with a message for the operator if the text is none of the three.
     """
+    if plain := _PLAIN.fullmatch(text):
+        driver, key, value = plain.groups()
+        if key:
+            return DriverByMetadata(key, value)
+        return DriverById(DriverId(driver)) if driver else DriverByEmail(text.lower())
     _require_visible(text, "refer to the driver by id")
     if text.startswith("drv_") and not set("@=") & set(text):
         return DriverById(parse_driver_id(text))

@@ -32,6 +32,7 @@ class _Parser:
         self._depth = 0
         self._lines = positions.Lines(text)
         self._faults: list[tuple[int, str]] = []
+        self._keys: dict[str, str] = {}
 
     def document(self) -> positions.Document:
         self._skip_whitespace()
@@ -84,12 +85,13 @@ class _Parser:
                 entries[key] = value
                 marks[key] = where, mark
             ended = self._end_of_item("}")
-        return entries, (start, marks)
+        return entries, positions.pack(start, marks)
 
     def _key(self) -> str:
         if self._text[self._at : self._at + 1] != '"':
             raise self._malformed('expected a key: write it in "quotation marks", and no comma before a }')
         key = self._string()
+        key = self._keys.setdefault(key, key)
         if self._skip_whitespace() != ":":
             raise self._malformed("expected a colon between a key and its value")
         self._at += 1

@@ -177,7 +177,7 @@ class _Walk:
 
 
 def _children(mark: positions.Mark) -> list[positions.Mark] | _Table:
-    return [] if isinstance(mark, int) else mark[1]
+    return mark[1] if isinstance(mark, tuple) else []
 
 
 def _unquoted(part: str) -> str:

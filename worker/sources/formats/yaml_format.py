@@ -59,6 +59,7 @@ class _Parser:
         self._lines = lines
         self._depth = 0
         self._faults: list[tuple[int, str]] = []
+        self._keys: dict[str, str] = {}
 
     def document(self) -> positions.Document:
         data: object = None
@@ -87,10 +88,15 @@ class _Parser:
             raise self._malformed(event, positions.TOO_DEEP)
         self._depth += 1
         data: object
-        inside: list[positions.Mark] | dict[str, tuple[int, positions.Mark]]
-        data, inside = self._sequence() if isinstance(event, events.SequenceStartEvent) else self._mapping()
+        mark: positions.Mark
+        if isinstance(event, events.SequenceStartEvent):
+            data, items = self._sequence()
+            mark = start, items
+        else:
+            data, entries = self._mapping()
+            mark = positions.pack(start, entries)
         self._depth -= 1
-        return data, (start, inside)
+        return data, mark
 
     def _scalar(self, event: Any) -> str | None:
         text: str = event.value
@@ -129,7 +135,7 @@ class _Parser:
         key, _ = self._value(event)
         if key == "<<" and event.implicit[0]:
             raise self._malformed(event, "merge keys are not supported: write the entries out")
-        return str(key or "")
+        return self._keys.setdefault(str(key or ""), str(key or ""))
 
     def _malformed(self, event: Any, message: str) -> positions.Malformed:
         return positions.Malformed(self._lines.at(event.start_mark.index), message)
