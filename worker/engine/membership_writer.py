@@ -42,6 +42,7 @@ from worker.core.model.outcomes import (
 )
 from worker.core.model.plan import Action, Change
 from worker.core.model.ports import Intent
+from worker.core.model.replies import WriteReply
 from worker.core.safety import driver_state
 from worker.engine import pause_watch, request_executor, run_context, source_watch
 
@@ -133,6 +134,16 @@ class MembershipWriter:
             return await self._settle(change, attempts, ServerFault(error.message, code=error.code), state)
         except ChargeError as error:
             return await self._after_failure(change, attempts, error, state)
+        return await self._after_reply(change, attempts, reply, state)
+
+    async def _after_reply(
+        self,
+        change: Change,
+        attempts: request_executor.Attempts,
+        reply: WriteReply,
+        state: driver_state.DriverState,
+    ) -> Outcome:
+        """Return the outcome of a write that Charge accepted, after a reading unless the reply shows it."""
         self._forbidden_in_a_row = 0
         if not attempts.maybe_applied:
             state.add_reply(reply.driver.fleets)

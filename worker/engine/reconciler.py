@@ -50,6 +50,11 @@ class _ToApply:
         unsent = self.skipped.keys() | self.left_out
         return tuple(change for change in self.guarded.changes if change not in unsent)
 
+    @property
+    def unsent(self) -> list[Change]:
+        held = (each.change for each in self.guarded.held)
+        return [*self.skipped, *self.left_out, *self.unselected, *held]
+
 
 class Reconciler:
     """One run."""
@@ -190,12 +195,7 @@ class Reconciler:
                 changes,
                 open_intents=to_apply.resendable.values(),
                 concerned=to_apply.concerned,
-                unsent=[
-                    *to_apply.skipped,
-                    *to_apply.left_out,
-                    *to_apply.unselected,
-                    *(held.change for held in guarded.held),
-                ],
+                unsent=to_apply.unsent,
                 statuses=to_apply.actual.inactive,
                 approved=guarded.approved_changes,
                 names=guarded.names,
