@@ -118,7 +118,7 @@ class SourceFolder:
         chosen = [self._rows[number] for number in rows]
         entries = self._entries if first else [(fleet, None) for fleet in dict.fromkeys(row[0] for row in chosen)]
         return SourceReading(
-            SourceRevision("file", name, f"sha256:{self._edits}"),
+            SourceRevision("file", name, f"sha256:{self._edits}", rows=len(chosen)),
             tuple(FleetEntry(fleet, Origin(name, line, 1), mode) for line, (fleet, mode) in enumerate(entries, 1)),
             tuple(
                 Row(fleet, driver, Origin(name, 1000 + line, 5), starts, ends)

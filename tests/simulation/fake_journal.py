@@ -115,6 +115,8 @@ class Storage:
     entries: dict[IntentKey, Entry] = dataclasses.field(default_factory=dict)
     resolutions: dict[str, DriverId | FleetId] = dataclasses.field(default_factory=dict)
     allowed: list[frozenset[Write]] = dataclasses.field(default_factory=list)
+    sizes: dict[str, list[tuple[float, int]]] = dataclasses.field(default_factory=dict)
+    """When how many rows of each source were put on disk, since the last approval that accepted fewer."""
 
     async def approve(self, guarded: GuardedPlan, *, now: datetime.datetime) -> None:
         """Approve the held changes of a plan for 24 hours."""
@@ -282,7 +284,16 @@ class FakeJournal:
         self, records: Mapping[str, SourceRecord], *, run: RunId, spent: str | None = None
     ) -> None:
         """Put how much sources said on disk."""
-        await self._commit("remember_sources", lambda: self._journal.remember_sources(records, run=run, spent=spent))
+
+        async def write() -> None:
+            await self._journal.remember_sources(records, run=run, spent=spent)
+            if spent:
+                self._storage.sizes.clear()
+            for name, record in records.items():
+                size = trio.current_time(), record.counts[-1].rows
+                self._storage.sizes.setdefault(name, []).append(size)
+
+        await self._commit("remember_sources", write)
 
     async def unconfirmed_writes(self, *, since: datetime.datetime) -> Mapping[tuple[Action, DriverId, FleetId], int]:
         """Count the writes that were accepted but not seen."""

@@ -26,6 +26,10 @@ NOTICED_SECONDS = 3.0
 """How long a run may take to notice that a source changed."""
 
 _FEW_REFERENCES = 20
+_FEW_ROWS = 2
+_MOST_LOST = 0.1
+_BASELINE_SECONDS = 23 * 3600.0
+"""A source is compared with the last 24 hours; the last of them may lie before the window by now."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,6 +177,7 @@ class Judge:
                 self._seen.violated("guard", f"{run.name} detaches though must_see names {driver}/{fleet}")
         if approved:
             return
+        self._shrunk(run, detaches=bool(leaving))
         for where, drivers in leaving.items():
             self._limits_of(run, where, drivers)
         managed = {str(fleet) for expected in run.expectations for fleet in expected.perhaps}
@@ -180,6 +185,17 @@ class Judge:
         total = sum(len(self._at_most(fleet, run)) for fleet in managed)
         if count > limits.always_allow and count / max(1, total) > limits.max_detach_fraction:
             self._seen.violated("guard", f"{run.name} detaches {count} of {total} memberships")
+
+    def _shrunk(self, run: audit.Run, *, detaches: bool) -> None:
+        """Judge whether a run may detach at all: the first source names every managed fleet."""
+        if not detaches or not run.readings:
+            return
+        name, since = run.readings[0].source.name, trio.current_time() - _BASELINE_SECONDS
+        rows = max(reading.source.rows for reading in run.readings if reading.source.name == name)
+        sizes = self._storage.sizes.get(name, [])
+        before = max((size for at, size in sizes if at >= since), default=sizes[-1][1] if sizes else rows)
+        if before - rows > _FEW_ROWS and (before - rows) / before > _MOST_LOST:
+            self._seen.violated("shrunk", f"{run.name} detaches though {name} has {rows} rows instead of {before}")
 
     def _limits_of(self, run: audit.Run, fleet: str, leaving: set[str]) -> None:
         limits, members = self._rules.limits, self._at_most(fleet, run)

@@ -398,6 +398,15 @@ class Lazy(applier.Applier):
     lane_class = LazyLane
 
 
+class Shrugging(plan_builder.PlanBuilder):
+    """Does not mind how many rows a source lost."""
+
+    def __init__(self, context: run_context.RunContext, *parts: Any, rules: plan_builder.Rules, **rest: Any) -> None:
+        fractions = {f"source-{number}.yaml": 1.0 for number in range(2)}
+        limits = dataclasses.replace(rules.limits, max_shrink_fractions=fractions)
+        super().__init__(context, *parts, rules=dataclasses.replace(rules, limits=limits), **rest)
+
+
 def _engine(**parts: Any) -> simulated_process.Parts:
     return simulated_process.Parts(engine=wiring.Parts(**parts))
 
@@ -413,6 +422,7 @@ DEFECTS = [
     (simulated_process.Parts(new_journal=Forgetful), "record"),
     (_engine(reconciler_class=NoRecovery), "record"),
     (_engine(builder_class=Unguarded), "guard"),
+    laws.slow(_engine(builder_class=Shrugging), "shrunk"),
     (_engine(builder_class=Additive), "rule 1"),
     laws.slow(_engine(builder_class=HalfSources), "rule 2"),
     (simulated_process.Parts(new_cancellation=Undaunted), "shutdown"),
