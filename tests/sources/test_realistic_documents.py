@@ -12,6 +12,9 @@ from tests.sources import conftest
 from tests.support import file_sources
 from worker.core.model.desired import DriverByEmail, FleetByName
 from worker.core.model.errors import SourceError
+from worker.core.planning import merge_sources
+from worker.service import source_factory
+from worker.settings import loader
 
 FLEETS = [f"Fleet {number}" for number in range(60)]
 """Three times the nesting allowed: a parser that counts levels and forgets to count down refuses them as too deep."""
@@ -54,6 +57,42 @@ def test_a_document_may_have_many_fleets_of_one_row(
 ) -> None:
     rows = [(row.fleet, row.driver) for row in read(name, write(FLEETS)).rows]
     assert rows == [(FleetByName(fleet), DriverByEmail(_driver(fleet))) for fleet in FLEETS]
+
+
+TEAMS = """Team,Description,Handle,Member
+release,"Cuts releases, and patches",Alice,alice
+release,"Cuts releases, and patches",ALICE,Alice
+release,"Cuts releases, and patches",bob,bob
+docs,Writes,carol,carol
+guests,Everybody else,dave,dave
+"""
+
+
+def test_a_public_list_of_teams_is_read_by_a_mapping_alone(tmp_path: pathlib.Path) -> None:
+    """Its members are handles in two spellings, its teams have descriptions, and not every team is a fleet."""
+    (tmp_path / "teams.csv").write_text(TEAMS)
+    (tmp_path / "fleet-sync.toml").write_text("""[[sources]]
+path = "teams.csv"
+  [sources.rows]
+  driver = "{Handle}@acme.example"
+  fleet = "{Team}"
+  note = "{Description}"
+  other_fleets = "ignore"
+  [sources.fleets]
+  release = "Release vans"
+  docs = "Docs vans"
+  nobody = "Empty vans"
+""")
+    desired = merge_sources.merge(
+        [anyio.run(source.read) for source in source_factory.create(loader.load(tmp_path / "fleet-sync.toml", {}))]
+    )
+    assert [(str(row.driver), str(row.fleet)) for row in desired.rows] == [
+        ("alice@acme.example", '"Release vans"'),
+        ("bob@acme.example", '"Release vans"'),
+        ("carol@acme.example", '"Docs vans"'),
+    ]
+    assert [note.code for note in desired.notices] == ["duplicate_row"]
+    assert {str(entry.fleet) for entry in desired.fleets} == {'"Release vans"', '"Docs vans"', '"Empty vans"'}
 
 
 @pytest.mark.parametrize("name", ["Équipe de nuit.yaml", "配送.yaml", "Zoë.yaml", "🚚.yaml"])
