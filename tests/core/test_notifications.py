@@ -162,6 +162,22 @@ def test_a_held_plan_is_told_with_what_to_do() -> None:
     )
 
 
+def test_of_several_accounts_each_is_named_with_the_command_for_it() -> None:
+    present = dataclasses.replace(after(guarded=held(OUT)), account_name="acme")
+    told = only(present)
+    assert present.last is not None
+    assert told.text.startswith("fleet-sync, live account acme: held.\n")
+    assert f"fleet-sync --account acme approve {present.last.held_digest}" in told.text
+    assert told.body["account"] == {"base_url": "https://charge.test/v1", "mode": "live", "name": "acme"}
+
+
+def test_without_a_known_mode_the_name_is_enough() -> None:
+    unknown = dataclasses.replace(IDLE, account=Account("https://charge.test/v1", "unknown"))
+    broken = dataclasses.replace(unknown, broken=(mark_failed(status.Part.JOURNAL),))
+    assert only(broken).text.startswith("fleet-sync: broken.\n")
+    assert only(dataclasses.replace(broken, account_name="acme")).text.startswith("fleet-sync, account acme: broken.\n")
+
+
 def test_a_reading_that_cannot_be_right_is_not_offered_for_approval() -> None:
     told = only(after(guarded=held(OUT, by=guard.MUST_SEE)))
     assert "approve" not in told.text

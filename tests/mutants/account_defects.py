@@ -104,6 +104,13 @@ DEFECTS = (
         PAGES,
     ),
     Defect(
+        "one incident for several accounts",
+        "worker/notifications/payloads.py",
+        ', about.get("name"))',
+        ")",
+        ("tests/notifications/test_payloads.py",),
+    ),
+    Defect(
         "making other accounts wait while a large one is planned",
         "worker/service/composition.py",
         "concurrency.in_thread if self.settings.account else",

@@ -120,6 +120,17 @@ def test_a_plain_webhook_gets_the_documented_body() -> None:
     assert payloads.payloads("webhook", EVERY[Kind.HELD]) == [EVERY[Kind.HELD].body]
 
 
+def test_accounts_of_one_charge_have_incidents_of_their_own() -> None:
+    keys = set()
+    for name in ("acme", "bolt"):
+        said = EVERY[Kind.HELD]
+        named = Notification(said.kind, said.text, {**said.body, "account": {**ACCOUNT, "name": name}})
+        [event] = payloads.payloads("pagerduty", named, routing_key=KEY)
+        assert name in event["payload"]["source"]
+        keys.add(event["dedup_key"])
+    assert len(keys) == 2
+
+
 def test_an_incident_is_closed_by_the_key_that_opened_it() -> None:
     opened = [each["dedup_key"] for each in payloads.payloads("pagerduty", EVERY[Kind.BROKEN], routing_key=KEY)]
     opened += [each["dedup_key"] for each in payloads.payloads("pagerduty", EVERY[Kind.HELD], routing_key=KEY)]

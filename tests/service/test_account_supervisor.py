@@ -124,6 +124,8 @@ async def test_every_account_is_kept_in_sync_on_its_own(folder: Folder) -> None:
     async with supervised(folder.reader) as running:
         await running.until_in_sync("acme", "bolt")
         assert running.supervisor.unready_reason() == ""
+        services = [running.supervisor.service(name) for name in ("acme", "bolt")]
+        assert [each and each.snapshot().account_name for each in services] == ["acme", "bolt"]
     assert {path.name for path in folder.path.glob("*.db")} == {"acme.db", "bolt.db"}
 
 

@@ -55,7 +55,8 @@ def _card(notification: Notification) -> Payload:
 def _events(notification: Notification, routing_key: str) -> Sequence[Payload]:
     """Return an event that opens an incident for each thing that began, or closes the one of each that ended."""
     body = notification.body
-    account = f"{body['account']['base_url']} ({body['account']['mode']})"
+    about = body["account"]
+    account = " ".join(filter(None, (about["base_url"], f"({about['mode']})", about.get("name"))))
 
     def event(action: str, subject: str) -> dict[str, Any]:
         return {

@@ -178,6 +178,7 @@ class ServiceState:
             reading=self._reading,
             pauses=tuple(pause for pause in self.pauses if pause.is_active(self._clock.now())),
             journal_bytes=self.journal_bytes,
+            account_name=settings.account,
         )
 
     def unready_reason(self) -> str:

@@ -221,9 +221,8 @@ def _held(present: status.Status, last: Report, guarded: GuardedPlan) -> Notific
     if not guarded.shrunk and all(each.guard == guard.MUST_SEE for each in guarded.held):
         lines.append("The reading cannot be right, and an approval does not help: check the key and the source.")
     else:
-        lines.append(
-            f"To allow exactly this: fleet-sync approve {last.held_digest}. If it is wrong, correct the source."
-        )
+        command = f"fleet-sync{f' --account {present.account_name}' if present.account_name else ''} approve"
+        lines.append(f"To allow exactly this: {command} {last.held_digest}. If it is wrong, correct the source.")
     items = [{**change_document(each.change), "guard": each.guard, "message": each.message} for each in guarded.held]
     items += [{"guard": guard.SOURCE_SHRANK, **shrunk_document(each)} for each in guarded.shrunk]
     return _notification(Kind.HELD, present, lines, items)
@@ -253,11 +252,14 @@ def _recovered(present: status.Status, ended: Sequence[str]) -> Notification:
 def _notification(kind: Kind, present: status.Status, lines: Sequence[str], items: Sequence[Document]) -> Notification:
     last, mode = present.last, present.account.mode
     guarded = last.guarded if last else None
-    text = "\n".join([f"fleet-sync{'' if mode == 'unknown' else f', {mode} account'}: {kind.value}.", *lines])
+    account = " ".join(each for each in ("" if mode == "unknown" else mode, "account", present.account_name) if each)
+    of = "" if account == "account" else f", {account}"
+    text = "\n".join([f"fleet-sync{of}: {kind.value}.", *lines])
+    name = {"name": present.account_name} if present.account_name else {}
     body = {
         "text": text,
         "kind": kind.value,
-        "account": {"base_url": present.account.base_url, "mode": mode},
+        "account": {"base_url": present.account.base_url, "mode": mode, **name},
         "run": last.run if last else None,
         "result": last.result.value if last else None,
         "digest": last.held_digest if last and guarded and guarded.needs_approval else None,

@@ -111,7 +111,7 @@ class Status:
 
     `last` is the last run that ended, `last_success` when a run last ended with exit code 0. `pace` and `ceiling` are
     requests a second. `standing_by` says which other process is the writer, if one is. `journal_bytes` is `None` if the
-    journal is not a file.
+    journal is not a file. `account_name` is the account's name in its folder, if it is one of several.
     """
 
     now: datetime.datetime
@@ -134,3 +134,4 @@ class Status:
     reading: Reading = Reading()
     pauses: tuple[Pause, ...] = ()
     journal_bytes: int | None = None
+    account_name: str = ""
