@@ -3,6 +3,7 @@
 import anyio
 import anyio.lowlevel
 import pytest
+from anyio import to_thread
 
 from tests.support import clocks
 from worker.core.model.errors import SettingsError, Stopped
@@ -52,9 +53,11 @@ def keeper(folder: Folder) -> account_keeper.AccountKeeper:
 
 async def test_it_begins_once_its_predecessor_has_ended(folder: Folder, keeper: account_keeper.AccountKeeper) -> None:
     predecessor = anyio.Event()
+    to_thread.current_default_thread_limiter().total_tokens = 1
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(lambda: keeper.run(delay=0, after=predecessor))
         await anyio.wait_all_tasks_blocked()
+        await to_thread.run_sync(lambda: None)  # with one thread, behind whatever the account would read
         assert (folder.reads, keeper.status().condition) == (0, Condition.STARTING)
         predecessor.set()
         with anyio.fail_after(30):
@@ -72,6 +75,7 @@ async def test_an_account_that_is_removed_before_it_began_reads_nothing(
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(lambda: keeper.run(delay=3600, after=None))
         await anyio.wait_all_tasks_blocked()
+        await to_thread.run_sync(lambda: None)
         keeper.remove()
     assert folder.reads == 0
 
