@@ -148,8 +148,9 @@ class AccountKeeper:
         """Keep the account until it is stopped. It begins after `delay` seconds, and once `after` is set."""
         structlog.contextvars.bind_contextvars(account=self.name)
         try:
-            with anyio.move_on_after(delay):
-                await self._wait_for_stop()
+            if delay:
+                with anyio.move_on_after(delay):
+                    await self._wait_for_stop()
             if after is not None:
                 await after.wait()  # its predecessor of the same name still holds the journal
             while self._stopped is None:
