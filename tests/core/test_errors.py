@@ -1,6 +1,7 @@
 """The error tree: every error has a remedy and an exit code."""
 
 import re
+import typing
 
 import pytest
 
@@ -20,6 +21,7 @@ from worker.core.model.errors import (
     __doc__,
 )
 from worker.core.model.problem import Problem
+from worker.sources import fetching
 
 
 def below(kind: type[FleetSyncError]) -> set[type[FleetSyncError]]:
@@ -87,3 +89,10 @@ def test_an_answer_of_charge_keeps_its_status_and_request_id() -> None:
     limited = RateLimited("slow down", retry_after=1.5, code="rate_limit", request_id="req_2")
     assert (limited.code, limited.status, limited.retry_after, limited.request_id) == ("rate_limit", 429, 1.5, "req_2")
     assert Unreachable("reset").status is None
+
+
+@pytest.mark.parametrize("code", typing.get_args(fetching.Code))
+def test_every_way_in_which_a_source_fails_has_its_own_remedy(code: str) -> None:
+    error = SourceError([Problem("hr.csv", "no")], code=code)
+    assert error.remedy.endswith(" Nothing was changed.")
+    assert (error.remedy == SourceError.remedy) is (code in ("source_invalid", "source_empty"))

@@ -178,6 +178,13 @@ def test_without_a_known_mode_the_name_is_enough() -> None:
     assert only(dataclasses.replace(broken, account_name="acme")).text.startswith("fleet-sync, account acme: broken.\n")
 
 
+def test_a_frozen_change_is_told_with_the_driver_and_what_happened() -> None:
+    """The digest to approve is not the remedy: whoever reverts the change has to be found."""
+    frozen = after(guarded=held(Change(DETACH, BOB, VANS), by=guard.FLAPPING))
+    told = only(dataclasses.replace(frozen, driver_names={BOB: "Bob"}))
+    assert "\ndetach Bob: too many\n" in told.text
+
+
 def test_a_reading_that_cannot_be_right_is_not_offered_for_approval() -> None:
     told = only(after(guarded=held(OUT, by=guard.MUST_SEE)))
     assert "approve" not in told.text
@@ -187,7 +194,7 @@ def test_a_reading_that_cannot_be_right_is_not_offered_for_approval() -> None:
 def test_a_broken_part_is_told_with_its_remedy() -> None:
     assert only(dataclasses.replace(IDLE, broken=(mark_failed(status.Part.JOURNAL),))).text == (
         "fleet-sync, live account: broken.\n"
-        "The journal cannot be written; no changes are made. Since 2026-12-01 12:00 UTC: it is gone\n"
+        "The journal cannot be written; no changes are made. Since 2026-12-01 12:00 UTC: it is gone (gone)\n"
         "Bring it back."
     )
 

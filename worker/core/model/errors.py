@@ -71,11 +71,26 @@ class SettingsError(ProblemsError):
     remedy = "Correct the settings, then run `fleet-sync check`."
 
 
+_SOURCE_REMEDIES = {
+    "source_unreachable": "Restore the source, or correct its address. Nothing was changed.",
+    "source_unauthorized": "Give fleet-sync the right to read the source, or correct its secret. Nothing was changed.",
+    "source_incomplete": "Let the export finish, or run it again. Nothing was changed.",
+    "source_stale": "Find out why the export does not run. Nothing was changed.",
+    "source_timeout": "Find out why the source is slow, or raise its `timeout_seconds`. Nothing was changed.",
+    "source_too_large": "Split the document into several in a folder. Nothing was changed.",
+    "source_changed": "Write a new version elsewhere and rename it into place. Nothing was changed.",
+}
+
+
 class SourceError(ProblemsError):
     """A source cannot be read completely, or is empty. A partial source is never used."""
 
     code = "source_invalid"
     remedy = "Correct the source, then run `fleet-sync check`. Nothing was changed."
+
+    def __init__(self, problems: Sequence[Problem], *, code: str = "", remedy: str = "") -> None:
+        """Keep the problems; the remedy defaults to that of the code."""
+        super().__init__(problems, code=code, remedy=remedy or _SOURCE_REMEDIES.get(code, ""))
 
 
 class DesiredError(ProblemsError):

@@ -194,7 +194,7 @@ def _broken(present: status.Status, new: Mapping[str, _Failure]) -> Notification
     lines, items = list[str](), list[Document]()
     for part, (since, error) in new.items():
         message = _plain(error.message, _LONGEST_MESSAGE)
-        lines.append(f"{_BROKEN[part]}. Since {since:%Y-%m-%d %H:%M} UTC: {message}")
+        lines.append(f"{_BROKEN[part]}. Since {since:%Y-%m-%d %H:%M} UTC: {message} ({error.code})")
         lines.append(_plain(error.remedy, _LONGEST_MESSAGE))
         items.append({"part": part, "since": format_time(since), **error_document(error)})
     return _notification(Kind.BROKEN, present, lines, items)
@@ -218,6 +218,11 @@ def _held(present: status.Status, last: Report, guarded: GuardedPlan) -> Notific
     lines += _first(_plain(each.message, _LONGEST_MESSAGE) for each in guarded.shrunk)
     counted = collections.Counter((each.change.fleet, each.guard) for each in guarded.held)
     lines += _first(f"{_fleet(present, fleet)}: {number} ({name})" for (fleet, name), number in counted.items())
+    lines += _first(
+        f"{each.change.action} {_driver(present, each.change.driver)}: {_plain(each.message, _LONGEST_MESSAGE)}"
+        for each in guarded.held
+        if each.guard in guard.FREEZING  # an approval alone does not help: somebody else has to be found
+    )
     if not guarded.shrunk and all(each.guard == guard.MUST_SEE for each in guarded.held):
         lines.append("The reading cannot be right, and an approval does not help: check the key and the source.")
     else:
