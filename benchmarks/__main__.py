@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import click
 
-from benchmarks import growth, journal, large, rate_limit, results, startup, tables, throughput
+from benchmarks import commands, growth, journal, large, rate_limit, results, tables, throughput
 from worker import logs
 
 Figures = Callable[..., Iterator[results.Figure]]
@@ -19,7 +19,7 @@ Figures = Callable[..., Iterator[results.Figure]]
 BENCHMARKS: Mapping[str, tuple[str, Figures]] = {
     "throughput": ("Throughput: 2,000 attaches by 32 workers, no limit", throughput.figures),
     "rate_limit": ("Rate limit", rate_limit.figures),
-    "startup": ("Start", startup.figures),
+    "commands": ("Whole commands", commands.figures),
     "journal": ("Journal", journal.figures),
     "large": ("Large accounts", large.figures),
     "tables": ("Tables read by a mapping", tables.figures),

@@ -44,7 +44,7 @@ async def test_plan_guard_intents_and_lanes_are_computed_beside_the_tasks_of_oth
     account = Harness(accounts.account())
     account.compute = recorder = Recorder()
     assert (await account.reconcile(accounts.WANTED)).result is RunResult.CONVERGED
-    assert recorder.results == ["Plan", "Decision", "GuardedPlan", "Work", "list"]
+    assert recorder.results == ["Desired", "Plan", "Decision", "GuardedPlan", "Work", "list"]
 
 
 async def test_in_a_thread_other_tasks_go_on() -> None:
@@ -60,6 +60,6 @@ async def test_in_a_thread_other_tasks_go_on() -> None:
     assert computed == [True]
 
 
-async def test_at_once_is_the_way_of_a_process_with_one_account() -> None:
+async def test_without_a_process_around_it_a_run_computes_at_once() -> None:
     assert run_context.RunContext.__dataclass_fields__["compute"].default is concurrency.at_once
     assert await concurrency.at_once(threading.get_ident) == threading.get_ident()

@@ -238,8 +238,8 @@ DEFECTS = (
     Defect(
         "taking a driver without `fleets` for one in no fleet",
         "worker/charge/codec.py",
-        "    fleets: list[str] | None\n    email",
-        "    fleets: list[str] | None = None\n    email",
+        "    fleets: list[FleetId] | None\n    email",
+        "    fleets: list[FleetId] | None = None\n    email",
         ("tests/charge",),
     ),
     Defect(

@@ -71,12 +71,6 @@ async def test_a_changed_rate_limit_starts_from_the_new_settings(accounts: Accou
     assert (before.rate, after.rate) == (25, 7)
 
 
-@pytest.mark.parametrize(("name", "compute"), [("", concurrency.at_once), ("acme", concurrency.in_thread)])
-async def test_only_accounts_that_share_a_process_compute_in_threads(
-    accounts: Accounts, name: str, compute: concurrency.Compute
-) -> None:
-    account = accounts.make()
-    if name:
-        folder = pathlib.Path()
-        account.settings = account.settings.of_account(name, folder, key_place=model.KeyPlace())
-    assert account._context(composition.new_run()).compute is compute
+async def test_every_account_computes_in_threads(accounts: Accounts) -> None:
+    """A process has a page, probes and heartbeats, and perhaps other accounts, that must not wait for a large plan."""
+    assert accounts.make()._context(composition.new_run()).compute is concurrency.in_thread

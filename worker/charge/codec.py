@@ -43,7 +43,7 @@ class DriverObject(msgspec.Struct):
     """The fields of a driver that matter here. A list may be null if it is empty; it may not be missing."""
 
     id: _DriverId
-    fleets: list[str] | None
+    fleets: list[FleetId] | None
     email: str | None = None
     name: str | None = None
     metadata: dict[str, Any] | None = None
@@ -54,10 +54,12 @@ class DriverObject(msgspec.Struct):
         """Return the driver as a value."""
         return Driver(
             id=DriverId(self.id),
-            fleets=frozenset(map(FleetId, self.fleets or ())),
+            fleets=frozenset(self.fleets or ()),
             email=_without_key(self.email),
             name=_without_key(self.name),
-            metadata={key: _text(entry) for key, entry in (self.metadata or {}).items() if entry is not None},
+            metadata={key: _text(entry) for key, entry in self.metadata.items() if entry is not None}
+            if self.metadata
+            else {},
             status=self.status or "active",
         )
 

@@ -31,12 +31,12 @@ class Compute(Protocol):
 
 
 async def at_once(work: Callable[[], Result]) -> Result:
-    """Do the work here. Where one process has many accounts, the others wait meanwhile."""
+    """Do the work here, on the event loop: everything else waits meanwhile."""
     return work()
 
 
 async def in_thread(work: Callable[[], Result]) -> Result:
-    """Do the work in a thread, beside which the tasks of other accounts go on; it is never abandoned."""
+    """Do the work in a thread, beside which the tasks of the process go on; it is never abandoned."""
     return await anyio.to_thread.run_sync(work)
 
 

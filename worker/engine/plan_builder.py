@@ -108,7 +108,7 @@ class PlanBuilder:
         sources: Sequence[Source],
     ) -> None:
         """Take the run, its reader, the operator's rules, and the sources."""
-        self.sources = source_watch.SourceWatch(sources, clock=context.clock)
+        self.sources = source_watch.SourceWatch(sources, clock=context.clock, compute=context.compute)
         self._rules = rules
         self._reader = account_reader
         self._journal = context.journal

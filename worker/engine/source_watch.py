@@ -17,6 +17,7 @@ from worker.core.model.ports import Clock, Source
 from worker.core.model.problem import Problem
 from worker.core.model.source_history import SourceRecord, Versioned
 from worker.core.planning import merge_sources
+from worker.engine import concurrency
 
 log = structlog.get_logger()
 
@@ -34,9 +35,12 @@ _MAX_FAILURES = 2
 class SourceWatch:
     """The sources of one run, as they were when the run read them."""
 
-    def __init__(self, sources: Sequence[Source], *, clock: Clock) -> None:
-        """Take the sources. `read` must be called before `run_forever`."""
+    def __init__(
+        self, sources: Sequence[Source], *, clock: Clock, compute: concurrency.Compute = concurrency.at_once
+    ) -> None:
+        """Take the sources. `read` must be called before `run_forever`; `compute` merges what large sources say."""
         self._sources = sources
+        self._compute = compute
         self._clock = clock
         self._revisions: list[str | None] = []
         self._read_at = 0.0
@@ -126,4 +130,5 @@ class SourceWatch:
 
     async def _read(self) -> Desired:
         self._read_at = self._clock.uptime()
-        return merge_sources.merge([await source.read() for source in self._sources])
+        readings = [await source.read() for source in self._sources]
+        return await self._compute(lambda: merge_sources.merge(readings))

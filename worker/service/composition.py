@@ -153,8 +153,8 @@ class AccountRuntime:
             progress=self._progress,
             new_key=lambda: IntentKey(f"fleet-sync-{uuid.uuid4().hex}"),
             options=_options(self.settings, self.rules.limits),
-            # The accounts of a folder share a process: a large one must not make the others wait.
-            compute=concurrency.in_thread if self.settings.account else concurrency.at_once,
+            # Probes, the page, heartbeats and other accounts must not wait for the plan of a large account.
+            compute=concurrency.in_thread,
         )
 
     def _paced_as(self, settings: model.Settings) -> bool:

@@ -4,6 +4,7 @@ Invariant: present, absent and unknown are three different things. Neighbours: `
 pages, `desired` is what the sources want.
 """
 
+import collections
 import dataclasses
 import datetime
 from collections.abc import Iterable, Mapping, Sequence
@@ -64,12 +65,16 @@ class Actual:
     directory_complete: bool = False
     requests: int = 0
 
+    def count_combinations(self) -> Mapping[frozenset[FleetId], int]:
+        """Return how many drivers were seen in exactly these fleets: a million drivers have a few hundred of them."""
+        return collections.Counter(self.memberships.values())
+
     def count_members(self, fleets: Iterable[FleetId]) -> dict[FleetId, int]:
         """Return how many drivers were seen in each of these fleets."""
         members = dict.fromkeys(sorted(fleets), 0)
-        for own in self.memberships.values():
+        for own, count in self.count_combinations().items():
             for fleet in own & members.keys():
-                members[fleet] += 1
+                members[fleet] += count
         return members
 
     @property

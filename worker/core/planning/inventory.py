@@ -5,10 +5,11 @@ agrees with the `fleets` of every driver, showed no driver both ways, and matche
 Neighbours: `engine.driver_reader` fetches the pages, `planner` gets the result as `actual.Actual`.
 """
 
+import collections
 from collections.abc import Collection, Iterable
 
 from worker.core.model.actual import Actual, Driver, Fleet
-from worker.core.model.desired import DriverByEmail, DriverByMetadata, DriverRef
+from worker.core.model.desired import DriverByEmail, DriverById, DriverByMetadata, DriverRef
 from worker.core.model.identifiers import DriverId, FleetId
 from worker.core.model.people import People, Person, pack
 from worker.core.planning import near_misses, references, similar
@@ -30,13 +31,14 @@ class Inventory:
         self._unreadable: set[DriverId] = set()
         self._contradicted: set[FleetId] = set()
         self._shared: dict[frozenset[FleetId], frozenset[FleetId]] = {}
-        wanted = frozenset(wanted)
+        wanted = frozenset(reference for reference in wanted if not isinstance(reference, DriverById))
         self._emails: dict[str, set[DriverId]] = {
             reference.email: set() for reference in wanted if isinstance(reference, DriverByEmail)
         }
         self._metadata: dict[tuple[str, str], set[DriverId]] = {
             (reference.key, reference.value): set() for reference in wanted if isinstance(reference, DriverByMetadata)
         }
+        self._uses_emails = all_emails or bool(self._emails)
         self._near_misses = near_misses.Index(wanted)
         self._others: dict[DriverId, str] = {}
 
@@ -52,7 +54,8 @@ class Inventory:
             return False
         if driver.name or driver.email:
             self._people[driver.id] = pack(Person(driver.name, driver.email))
-        self._add_email(driver.id, driver.email)
+        if self._uses_emails:
+            self._add_email(driver.id, driver.email)
         for entry in driver.metadata.items() if self._metadata else ():
             if entry in self._metadata:
                 self._metadata[entry].add(driver.id)
@@ -91,9 +94,9 @@ class Inventory:
     def sizes(self) -> dict[FleetId, int]:
         """Return the number of members of every fleet. One pass over all drivers."""
         sizes: dict[FleetId, int] = {}
-        for fleets in self._memberships.values():
+        for fleets, count in collections.Counter(self._memberships.values()).items():
             for fleet in fleets:
-                sizes[fleet] = sizes.get(fleet, 0) + 1
+                sizes[fleet] = sizes.get(fleet, 0) + count
         return sizes
 
     def merge(self, later: "Inventory") -> bool:

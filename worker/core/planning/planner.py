@@ -58,7 +58,7 @@ def plan(
         resolutions=resolved.resolutions,
         concerned=_concerned(changes, resolved, actual),
         sources=_sizes(desired, resolved),
-        dated=frozenset(change for change in attaches if (change.driver, change.fleet) not in resolved.undated),
+        dated=frozenset(attaches) - _undated(attaches, resolved, desired),
         unjudged=frozenset(each for each in absences if _unjudged(each, resolved, exact, shrinkable)),
         exact=exact,
     )
@@ -69,17 +69,17 @@ class _ResolvedRows:
     """The rows, resolved to ids.
 
     `wanted` are memberships of active rows; `released` those of inactive rows only. `further` are rows that want a
-    membership for other times than its first row; `undated` are memberships that a row without dates wants. A fleet is
-    `unclear` if a row of it does not resolve; a driver is
-    `waiting` if an unresolved row may mean this driver, or may want this driver in a fleet.
+    membership for other times than its first row. A fleet is `unclear` if a row of it does not resolve; a driver is
+    `waiting` if an unresolved row may mean this driver, or may want this driver in a fleet. `drivers` has the answer to
+    each driver reference.
     """
 
     fleets: Mapping[FleetRef, resolver.FleetAnswer]
     managed: frozenset[FleetId]
+    drivers: Mapping[DriverRef, resolver.DriverAnswer]
     wanted: dict[Membership, Row] = dataclasses.field(default_factory=dict)
     released: dict[Membership, Row] = dataclasses.field(default_factory=dict)
     further: dict[object, Row] = dataclasses.field(default_factory=dict)
-    undated: set[Membership] = dataclasses.field(default_factory=set)
     unclear: set[FleetId] = dataclasses.field(default_factory=set)
     waiting: set[DriverId] = dataclasses.field(default_factory=set)
     problems: list[Problem] = dataclasses.field(default_factory=list)
@@ -99,11 +99,11 @@ class _ResolvedRows:
         """Resolve all rows. Inactive rows create no change; their position is reported on the detach they explain."""
         fleets = resolver.resolve_fleets({entry.fleet for entry in desired.fleets}, actual.fleets)
         fleets |= {reference: resolver.Unresolved(reason) for reference, reason in desired.unzoned.items()}
-        resolved = cls(fleets, resolver.resolved_ids(fleets.values()))
         drivers = {
             row.driver: resolver.resolve_driver(row.driver, actual, before=_driver_before(row.driver, remembered))
             for row in desired.rows
         }
+        resolved = cls(fleets, resolver.resolved_ids(fleets.values()), drivers)
         active = [row for row in desired.rows if row.active(now)]
         for row in sorted(desired.rows, key=lambda row: row.origin):
             resolved._add(row, fleets[row.fleet], drivers[row.driver], active=row.active(now))
@@ -127,8 +127,6 @@ class _ResolvedRows:
                 self.waiting.add(driver)
         else:
             self._keep(self.wanted if active else self.released, (driver, fleet), row)
-            if row.undated:
-                self.undated.add((driver, fleet))
 
     def _keep(self, rows: dict[Membership, Row], membership: Membership, row: Row) -> None:
         """Keep the first row of a membership; report a row that repeats one through other references."""
@@ -166,6 +164,15 @@ def _driver_before(reference: DriverRef, remembered: Resolutions) -> DriverId | 
     """Return the driver that a reference resolved to in earlier runs, if it did."""
     before = remembered.get(str(reference))
     return None if before is None else DriverId(before)
+
+
+def _undated(attaches: Iterable[Change], resolved: _ResolvedRows, desired: Desired) -> frozenset[Change]:
+    """Return the attaches that a row without dates wants, whichever row explains them."""
+    by_membership = {(change.driver, change.fleet): change for change in attaches}
+    if not by_membership:
+        return frozenset()
+    rows = ((resolved.drivers[row.driver], resolved.fleets[row.fleet]) for row in desired.rows if row.undated)
+    return frozenset(by_membership[each] for each in rows if each in by_membership)
 
 
 def _attaches(resolved: _ResolvedRows, actual: Actual) -> list[Change]:
@@ -241,9 +248,10 @@ def _unjudged(
 
 def _count(actual: Actual, resolved: _ResolvedRows) -> tuple[dict[FleetId, int], int]:
     """Return the number of members of each managed fleet, and of the drivers that are or should be in one."""
-    drivers = {driver for driver, _ in resolved.wanted}
-    drivers |= {driver for driver, fleets in actual.memberships.items() if fleets & resolved.managed}
-    return actual.count_members(resolved.managed), len(drivers)
+    missing = {driver for driver, _ in resolved.wanted if resolved.managed.isdisjoint(actual.memberships[driver])}
+    sizes = actual.count_combinations()
+    members = sum(count for fleets, count in sizes.items() if not resolved.managed.isdisjoint(fleets))
+    return actual.count_members(resolved.managed), members + len(missing)
 
 
 def _incomplete_fleets(actual: Actual, managed: Iterable[FleetId]) -> Iterator[Problem]:
