@@ -74,8 +74,7 @@ def _large(drivers: int, mebibytes: float) -> Iterator[results.Figure]:
 
 
 def _peer(account: static_account.Account) -> Sequence[str]:
-    document = str(account.settings.with_name("membership.csv"))
-    return (sys.executable, "-m", "benchmarks.listing_peer", account.url, document)
+    return (sys.executable, "-m", "benchmarks.listing_peer", account.url, *map(str, account.documents))
 
 
 def _take_turns(

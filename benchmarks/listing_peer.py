@@ -8,6 +8,7 @@ import asyncio
 import csv
 import pathlib
 import sys
+from collections.abc import Iterable
 
 import aiohttp
 import msgspec
@@ -33,10 +34,18 @@ class _Fleets(msgspec.Struct):
     data: list[_Fleet]
 
 
-async def _differences(url: str, document: pathlib.Path) -> tuple[int, int]:
+def _wanted(documents: Iterable[str]) -> set[tuple[str, str]]:
+    """Return the memberships in some CSV documents."""
+    wanted: set[tuple[str, str]] = set()
+    for document in documents:
+        with pathlib.Path(document).open() as file:
+            wanted.update((driver, fleet) for driver, fleet in csv.reader(file))
+    return wanted - {("driver", "fleet")}
+
+
+async def _differences(url: str, *documents: str) -> tuple[int, int]:
     """Return how many memberships are missing in Charge, and how many are too many."""
-    with document.open() as file:
-        wanted = {(driver, fleet) for driver, fleet in csv.reader(file)} - {("driver", "fleet")}
+    wanted = _wanted(documents)
     held: set[tuple[str, str]] = set()
     decode = msgspec.json.Decoder(_Drivers).decode
     connector = aiohttp.TCPConnector(limit=CONNECTIONS)
@@ -60,4 +69,4 @@ async def _differences(url: str, document: pathlib.Path) -> tuple[int, int]:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(f"{asyncio.run(_differences(sys.argv[1], pathlib.Path(sys.argv[2])))}\n")
+    sys.stdout.write(f"{asyncio.run(_differences(*sys.argv[1:]))}\n")

@@ -17,6 +17,7 @@ from tests.support import nginx_server
 KEY = "ch_sk_test_benchmark"
 PAGE = 100
 FLEETS = 10
+ROWS = 500_000  # in a document, which may not have more than 64 MiB
 
 _SERVER = """
     types {{ application/json json; }}
@@ -27,10 +28,11 @@ _SERVER = """
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Account:
-    """Where it is: the base URL, the settings of fleet-sync, and the number of pages."""
+    """Where it is: the base URL, the settings of fleet-sync, the documents, and the number of pages."""
 
     url: str
     settings: pathlib.Path
+    documents: tuple[pathlib.Path, ...]
     pages: int
 
 
@@ -43,7 +45,7 @@ def serving(drivers: int) -> Iterator[Account]:
         with nginx_server.running(folder, server=_SERVER.format()) as port:
             url = f"http://127.0.0.1:{port}/v1"
             pages = _write_pages(folder / "www", url, drivers)
-            yield Account(url, _write_settings(folder, url, drivers), pages)
+            yield Account(url, *_write_settings(folder, url, drivers), pages)
 
 
 def _write_pages(folder: pathlib.Path, url: str, drivers: int) -> int:
@@ -64,13 +66,18 @@ def _write_page(path: pathlib.Path, objects: list[dict[str, object]], following:
     path.write_bytes(msgspec.json.encode({"data": objects, "next_page_url": following, "previous_page_url": None}))
 
 
-def _write_settings(folder: pathlib.Path, url: str, drivers: int) -> pathlib.Path:
-    rows = (f"{driver_id(number)},{fleet_id(number % FLEETS)}\n" for number in range(drivers))
-    (folder / "membership.csv").write_text("driver,fleet\n" + "".join(rows))
+def _write_settings(folder: pathlib.Path, url: str, drivers: int) -> tuple[pathlib.Path, tuple[pathlib.Path, ...]]:
+    documents = []
+    for number, first in enumerate(range(0, drivers, ROWS)):
+        numbers = range(first, min(drivers, first + ROWS))
+        documents.append(folder / f"membership-{number}.csv")
+        rows = (f"{driver_id(each)},{fleet_id(each % FLEETS)}\n" for each in numbers)
+        documents[-1].write_text("driver,fleet\n" + "".join(rows))
     path = folder / "fleet-sync.toml"
     limit = "[rate_limit]\nrequests_per_second = 10000\nburst = 1000\n"
-    path.write_text(f'[charge]\nbase_url = "{url}"\n\n{limit}\n[[sources]]\npath = "membership.csv"\n')
-    return path
+    sources = "".join(f'\n[[sources]]\npath = "{document.name}"\n' for document in documents)
+    path.write_text(f'[charge]\nbase_url = "{url}"\n\n{limit}{sources}')
+    return path, tuple(documents)
 
 
 def driver_id(number: int) -> str:
