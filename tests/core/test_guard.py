@@ -355,3 +355,6 @@ def test_no_approval_lifts_what_must_see_held_before_or_holds_now() -> None:
     sentinel = guard.Limits(1.0, 1.0, must_see=frozenset({(worlds.A, VANS)}))
     now = again(plan, HeldChange(first, guard.PER_RUN, "too many"), approved=[first, second], limits=sentinel)
     assert {each.guard for each in now.held} == {guard.MUST_SEE}
+    strict = guard.Limits(max_detach_fraction=0.0, always_allow=0, allow_emptying_fleets=True)
+    both = again(plan, before, approved=[first, second], limits=strict)  # another guard holds it now too
+    assert both.held == (before,)

@@ -78,12 +78,12 @@ class Limit:
         limit = f"more than {self.code} = {self.fraction:g}"
         if not recent.changes:
             share = f" ({due / members:.1%})" if members else ""
-            return f"{due} of {members} memberships {where}{share} would be {verb}, {limit}"
+            return f"{due} of {_memberships(members)} {where}{share} would be {verb}, {limit}"
         since = format_time(recent.changes[0].made)
         other = Action.ATTACH if self.action is Action.DETACH else Action.DETACH
         share = f"{total} of {before} ({total / before:.1%})" if before > 0 else f"{total} of {max(before, 0)}"
         return (
-            f"{due} memberships {where} would be {verb}, after {done} {verb} and"
+            f"{_memberships(due)} {where} would be {verb}, after {done} {verb} and"
             f" {recent.count(other, approved=True)} {other}ed since {since}: together {share}, {limit}"
             f"{self._frees_at(recent, members=members, due=due)}"
         )
@@ -93,3 +93,7 @@ class Limit:
             if not self.is_exceeded(rest, members=members, due=due):
                 return f"; allowed without an approval after {format_time(end)} if nothing else changes"
         return ""
+
+
+def _memberships(count: int) -> str:
+    return f"{count} membership" if count == 1 else f"{count} memberships"
