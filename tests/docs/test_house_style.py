@@ -1,4 +1,4 @@
-"""The house rules that no linter knows: how docstrings begin, how imports are named, how long a module may be."""
+"""The house rules that no linter knows: how docstrings begin, how imports are named, how long code may be."""
 
 import ast
 import pathlib
@@ -9,6 +9,7 @@ import pytest
 from tests.docs import pages
 
 MOST_LINES = 400
+MOST_LINES_OF_A_FUNCTION = 40
 MODULES = sorted(path for part in ("worker", "benchmarks", "tests") for path in (pages.ROOT / part).rglob("*.py"))
 PRODUCT = [path for path in MODULES if "tests" not in path.relative_to(pages.ROOT).parts]
 NOT_BEGINNINGS = {"Give", "Tell", "See", "Who", "Whom"}
@@ -48,6 +49,16 @@ def test_no_import_is_renamed_with_an_underscore(path: pathlib.Path) -> None:
         if alias.asname and alias.asname.endswith("_")
     ]
     assert names == []
+
+
+@pytest.mark.parametrize("path", PRODUCT, ids=_shown)
+def test_no_function_is_longer_than_a_screen(path: pathlib.Path) -> None:
+    lengths = {
+        node.name: (node.end_lineno or 0) - node.lineno + 1
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+    assert {name: lines for name, lines in lengths.items() if lines > MOST_LINES_OF_A_FUNCTION} == {}
 
 
 @pytest.mark.parametrize("path", PRODUCT, ids=_shown)

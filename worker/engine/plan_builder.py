@@ -264,12 +264,7 @@ class PlanBuilder:
         return dataclasses.replace(desired, ignored=self._rules.ignored)
 
     async def plan(
-        self,
-        desired: Desired,
-        actual: Actual,
-        *,
-        approved: str | None,
-        open_intents: Sequence[OpenIntent] = (),
+        self, desired: Desired, actual: Actual, *, approved: str | None, open_intents: Sequence[OpenIntent] = ()
     ) -> PlanResult:
         """Plan and evaluate what was read, in the light of what the journal remembers.
 
@@ -286,26 +281,16 @@ class PlanBuilder:
         records = await self._journal.source_records()
         past = await self._memory.history(plan, resolutions=resolutions, records=records, now=judged.earliest)
         approvals = await self._memory.approvals(judged, approved)
-        decision = await self._compute(lambda: guard.evaluate(plan, actual, self._rules.limits, past, approvals))
-        decision = guard_memory.allow_resending(decision, unclear)
+        decision = await self._decide(plan, actual, past, approvals, unclear)
         build = functools.partial(self._guarded, plan, decision, judged, past.recent, sources=desired.sources)
         guarded = await self._compute(lambda: build(actual=actual))
-        refusals = await self._journal.refusals(guarded.concerned.keys()) if plan.changes else {}
-        postponed = refusal_backoff.postponed(plan.changes, refusals, judged.now)
+        guarded = dataclasses.replace(guarded, unsettled=guarded.unsettled or bool(unclear.problems))
         left_out = pauses.left_out(guarded.changes, in_force)
-        unsent = [*(held.change for held in guarded.held), *left_out]
-        boundary = grace_period.next_boundary(desired.rows, grace_ends=grace.next_end, now=judged.now)
         return PlanResult(
             desired,
             actual,
-            dataclasses.replace(guarded, unsettled=guarded.unsettled or bool(unclear.problems)),
-            skipped=unclear.unless_sent(
-                attach_first.skipped_changes(
-                    [each for each in guarded.changes if each not in left_out],
-                    {**postponed, **unclear.waiting},
-                    held=unsent,
-                )
-            ),
+            guarded,
+            skipped=await self._skipped(plan, guarded, unclear, left_out=left_out, now=judged.now),
             resendable=unclear.resendable,
             resolutions=decision.resolutions_to_remember,
             newly_absent=grace.newly_absent,
@@ -316,8 +301,39 @@ class PlanBuilder:
             spent=decision.approval if decision.accepted else None,
             pauses=in_force,
             left_out=left_out,
-            next_boundary=_earliest(boundary, *(pause.until for pause in in_force)) if judged.trusted else None,
+            next_boundary=_next_boundary(desired, grace, in_force, judged),
         )
+
+    async def _decide(
+        self,
+        plan: Plan,
+        actual: Actual,
+        past: guard.GuardHistory,
+        approvals: guard.Approvals,
+        unclear: unclear_writes.UnclearWrites,
+    ) -> guard.Decision:
+        """Evaluate the guard, beside the event loop for a large plan. What is sent again is allowed once more."""
+        decision = await self._compute(lambda: guard.evaluate(plan, actual, self._rules.limits, past, approvals))
+        return guard_memory.allow_resending(decision, unclear)
+
+    async def _skipped(
+        self,
+        plan: Plan,
+        guarded: GuardedPlan,
+        unclear: unclear_writes.UnclearWrites,
+        *,
+        left_out: frozenset[Change],
+        now: datetime.datetime,
+    ) -> Mapping[Change, Outcome]:
+        """Return the allowed changes that are not sent now: refused lately, unclear, or waiting for one of these."""
+        refusals = await self._journal.refusals(guarded.concerned.keys()) if plan.changes else {}
+        postponed = refusal_backoff.postponed(plan.changes, refusals, now)
+        skipped = attach_first.skipped_changes(
+            [each for each in guarded.changes if each not in left_out],
+            {**postponed, **unclear.waiting},
+            held=[*(held.change for held in guarded.held), *left_out],
+        )
+        return unclear.unless_sent(skipped)
 
     async def _plan_changes(
         self,
@@ -363,5 +379,12 @@ class PlanBuilder:
         )
 
 
-def _earliest(*moments: datetime.datetime | None) -> datetime.datetime | None:
+def _next_boundary(
+    desired: Desired, grace: grace_period.GracePeriodResult, in_force: Sequence[Pause], judged: clock_trust.Judgement
+) -> datetime.datetime | None:
+    """Return when something else is due although no source changes, unless the clock cannot say so."""
+    if not judged.trusted:
+        return None
+    due = grace_period.next_boundary(desired.rows, grace_ends=grace.next_end, now=judged.now)
+    moments = (due, *(pause.until for pause in in_force))
     return min((moment for moment in moments if moment is not None), default=None)

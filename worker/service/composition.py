@@ -85,13 +85,7 @@ class AccountRuntime:
         self._journal = journal
         self._progress = progress
         self._clock = SystemClock()
-        self._http = transport.Transport(
-            transport.Endpoint(
-                settings.charge.base_url, settings.charge.api_version, USER_AGENT, settings.charge.timeout_seconds
-            ),
-            key=credentials.key,
-            network=network.network(settings, proxy=credentials.proxy, environ=os.environ),
-        )
+        self._http = _transport(settings, credentials)
         self._key_renewal = key_renewal.KeyRenewal(self._http, read_key=functools.partial(_read_key, credentials))
         self._client = client.Client(
             http=self._http,
@@ -232,6 +226,15 @@ def _read_key(credentials: secrets.Credentials) -> Secret:
 def new_run() -> RunId:
     """Make the id of a run that begins."""
     return RunId(f"run_{uuid.uuid4().hex}")
+
+
+def _transport(settings: model.Settings, credentials: secrets.Credentials) -> transport.Transport:
+    charge = settings.charge
+    return transport.Transport(
+        transport.Endpoint(charge.base_url, charge.api_version, USER_AGENT, charge.timeout_seconds),
+        key=credentials.key,
+        network=network.network(settings, proxy=credentials.proxy, environ=os.environ),
+    )
 
 
 def _rules(settings: model.Settings, key: Secret) -> plan_builder.Rules:

@@ -44,11 +44,10 @@ def plan(
     shrinkable = exact - resolved.unclear - actual.incomplete.keys()
     detaches = _detaches(resolved, actual, shrinkable)
     members, drivers = _count(actual, resolved)
-    problems = {*desired.notices, *resolved.problems, *_incomplete_fleets(actual, resolved.managed)}
     changes = tuple(sorted([*attaches, *detaches], key=lambda change: change.order))
     return Plan(
         changes=changes,
-        problems=tuple(sorted(problems, key=lambda problem: problem.order)),
+        problems=_problems(desired, resolved, actual),
         members=members,
         in_sync=len(resolved.wanted) - len(attaches),
         drivers=drivers,
@@ -62,6 +61,11 @@ def plan(
         unjudged=frozenset(each for each in absences if _unjudged(each, resolved, exact, shrinkable)),
         exact=exact,
     )
+
+
+def _problems(desired: Desired, resolved: "_ResolvedRows", actual: Actual) -> tuple[Problem, ...]:
+    problems = {*desired.notices, *resolved.problems, *_incomplete_fleets(actual, resolved.managed)}
+    return tuple(sorted(problems, key=lambda problem: problem.order))
 
 
 @dataclasses.dataclass(slots=True)
