@@ -31,7 +31,6 @@ def test_unusable_settings_are_one_document(workspace: conftest.Workspace) -> No
         "bad.toml": "bad.toml:1:8: invalid TOML",
         "binary.toml": "binary.toml:1:1: ",
         "missing.toml": "missing.toml: settings file not found",
-        ".": ".: this is a folder",
     }
     runs = workspace.together(*(["--config", name, "once", "--json"] for name in said))
     for start, ended in zip(said.values(), runs, strict=True):
