@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 from tests.core import worlds
 from tests.core.worlds import VANS, A, B, C
 from worker.core.model.actual import Driver, Fleet
-from worker.core.model.desired import DriverByEmail, DriverByMetadata, DriverRef, FleetById, FleetByName, Mode
+from worker.core.model.desired import (
+    DriverByEmail,
+    DriverById,
+    DriverByMetadata,
+    DriverRef,
+    FleetById,
+    FleetByName,
+    Mode,
+)
 from worker.core.model.identifiers import DriverId
 from worker.core.model.plan import Action
 from worker.core.planning import inventory, near_misses, resolver
@@ -106,6 +114,13 @@ def test_an_exact_match_has_no_near_misses_and_is_none() -> None:
         found(kim, references=wanted).actual(fleets={}, incomplete={}, directory_complete=True, requests=1).near_misses
         == {}
     )
+
+
+def test_an_id_has_no_near_misses() -> None:
+    by_id, by_email = DriverById(A), DriverByEmail("kim@example.com")
+    index = near_misses.Index([by_id, by_email])
+    index.add_email(B, " kim@example.com", compared=" kim@example.com")
+    assert list(index.found) == [by_email]
 
 
 @pytest.mark.parametrize(
