@@ -175,6 +175,8 @@ def _addresses(mood: str) -> list[str]:
     paths = [""]
     if mood == "large":
         paths += ["runs", "runs?result=failed", "fleets", "fleets?state=held&sort=name"]
+    if mood == "held":
+        paths += ["runs/run_0001", f"fleets/{doubles.fleet(3)}"]
     if mood == "refused":
         paths += ["runs/run_0001", f"fleets/{doubles.fleet(0)}", f"drivers?q={doubles.driver(1)}", "drivers", "nowhere"]
     return paths
@@ -252,11 +254,13 @@ def test_the_page_is_accessible(browser: webdriver.Chrome, site: conftest.Open, 
         browser.get_log("browser")  # type: ignore[no-untyped-call]
 
 
-def test_no_name_of_a_fleet_is_broken_within_a_word(browser: webdriver.Chrome, site: conftest.Open) -> None:
+@pytest.mark.parametrize("mood", ["large", "held", "refused"])
+def test_no_name_is_broken_within_a_word(browser: webdriver.Chrome, site: conftest.Open, mood: str) -> None:
     """A word that fits its column is on one line: no "Grenobl/e taxis"."""
-    page = site(doubles.large())
+    page = site(doubles.MOODS[mood]())
+    page.remember(runs=8)
     words = """
-        return [...document.querySelectorAll(".fleets bdi")].flatMap((name) => {
+        return [...document.querySelectorAll("table bdi")].flatMap((name) => {
           const range = document.createRange(), text = name.firstChild;
           return [...text.data.matchAll(/[^ -]+/g)].filter((word) => {
             range.setStart(text, word.index); range.setEnd(text, word.index + word[0].length);
@@ -264,12 +268,11 @@ def test_no_name_of_a_fleet_is_broken_within_a_word(browser: webdriver.Chrome, s
           }).map((word) => word[0]);
         })"""
     try:
-        for width in (360, 390, 1280):
+        for width in (360, 390, 700, 1280):
             conftest.resize(browser, width)
-            for path in ("", "fleets"):
+            for path in _addresses(mood):
                 browser.get(page.url + path)
-                assert browser.find_elements(CSS, ".fleets bdi")
-                assert browser.execute_script(words) == []
+                assert browser.execute_script(words) == [], (width, path)
     finally:
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
