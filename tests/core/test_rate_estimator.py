@@ -354,6 +354,20 @@ def test_a_429_never_lifts_a_very_slow_rate_above_its_ceiling() -> None:
     assert 0 < estimate.rate(2.1) <= 0.5
 
 
+@pytest.mark.parametrize("ceiling", [100.0, 0.2])
+def test_429s_that_ask_for_a_pause_do_not_slow_a_run_down_for_ever(ceiling: float) -> None:
+    """A gateway that answers every few requests so would otherwise leave a run with a request a minute."""
+    estimator, now = rate_estimator.RateEstimator(ceiling=ceiling), 0.0
+    for _ in range(200):
+        for accepted in (False, True, True):
+            now += 1 / estimator.rate(now)
+            if accepted:
+                estimator.accepted(sent=now, now=now)
+            else:
+                estimator.limited(sent=now, now=now, pause=1.0)
+    assert estimator.rate(now) == pytest.approx(min(ceiling, 0.5), rel=0.2)
+
+
 def test_the_longer_a_server_refuses_the_rarer_it_is_asked() -> None:
     estimate = rate_estimator.RateEstimator(ceiling=100, adaptive=False)
     rates = []

@@ -152,6 +152,13 @@ DEFECTS = (
         ("tests/engine/test_learned_rate.py",),
     ),
     Defect(
+        "a rate that 429s lower for ever",
+        "worker/core/pacing/rate_estimator.py",
+        "self._rate = max(self._rate, min(before, _LOWEST))",
+        "self._rate = min(before, self._rate)",
+        ("tests/core/test_rate_estimator.py",),
+    ),
+    Defect(
         "a reset that is over, taken for a pause",
         "worker/charge/pause_headers.py",
         "next((each for each in seconds if each), None)",

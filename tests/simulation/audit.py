@@ -68,10 +68,10 @@ class Run:
     `host` is the installation that runs, `began` its position in the order of events, less the lag of reads.
     `written` has the position of the last attempt or answer of each write to a driver, by key, `planned_at` that of
     the plan. `missing` are the drivers about which a request got a 404, which the fault `not_found` also gives for
-    drivers that exist. `misled` is set if a listing hid something, `deceived` if the run could not notice. `lost`
-    is when it stopped being the only writer, `wrong_clock` since when this machine's clock is wrong, `began_wrong` if
-    that was before it began, `resumed` when it went on after it `stood_still` for so many seconds, `over` when it had
-    to end, and `why_over` why.
+    drivers that exist. `replies` are those to writes, by driver. `misled` is set if a listing hid something, `deceived`
+    if the run could not notice. `lost` is when it stopped being the only writer, `wrong_clock` since when this
+    machine's clock is wrong, `began_wrong` if that was before it began, `resumed` when it went on after it
+    `stood_still` for so many seconds, `over` when it had to end, and `why_over` why.
     """
 
     name: str
@@ -103,6 +103,7 @@ class Run:
     written: dict[str, dict[str, int]] = dataclasses.field(default_factory=lambda: collections.defaultdict(dict))
     missing: set[str] = dataclasses.field(default_factory=set)
     latest: dict[str, Evidence] = dataclasses.field(default_factory=dict)
+    replies: dict[str, list[Evidence]] = dataclasses.field(default_factory=lambda: collections.defaultdict(list))
     proofs: dict[str, Evidence] = dataclasses.field(default_factory=dict)
 
     def plan_made(self, order: int) -> None:
@@ -242,9 +243,9 @@ class Audit:
             # The answer to a retry may be a stored one: it shows the driver right after the first effect.
             key = request.headers.get("idempotency-key")
             order = next((effect.order for effect in self.effects if effect.key == key), sent.order)
-            run.latest[path[1]] = Evidence(
-                order, sent.order, sent.time, self.next(), frozenset(document["fleets"] or ())
-            )
+            reply = Evidence(order, sent.order, sent.time, self.next(), frozenset(document["fleets"] or ()))
+            run.latest[path[1]] = reply
+            run.replies[path[1]].append(reply)
         elif len(path) == 2:
             self._object(run, document, sent=sent, state_at=state_at)
         else:

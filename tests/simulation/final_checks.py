@@ -25,8 +25,9 @@ def reported(seen: audit.Audit, account: audit.RecordedState, run: audit.Run, fi
         pair = (str(result.change.driver), str(result.change.fleet))
         done = _present(account, pair) is (result.change.action is Action.ATTACH)
         latest = run.latest_after_writing(pair[0])
-        shown = latest is not None and result.change.done_in(frozenset(map(FleetId, latest.fleets)))
-        # A run that cannot read back relies on the reply, and has not converged.
+        # A run that cannot read back relies on the reply, and has not converged; one that was ended relies on any.
+        known = [*([latest] if latest else []), *(run.replies[pair[0]] if finished.error else [])]
+        shown = any(result.change.done_in(frozenset(map(FleetId, each.fleets))) for each in known)
         if (
             result.done
             and not done

@@ -133,11 +133,11 @@ class SimulatedProcess:
         settings = around.settings
         # A request asks the journal between its turn and its sending; turns bunch by that much.
         burst = settings.burst + settings.rate * fake_journal.question_seconds(spec.slowness)
-        # A proof lasts 5 s or two turns, and 429s make the turns of an adaptive limiter longer.
+        # A proof lasts 5 s or two turns, and a server that answers with 429 is asked again every 20 s at the longest.
         limited = around.sandbox.quirks.rate or any(
             name.startswith("rate_") for name in (*spec.faults, *spec.write_faults)
         )
-        proof_seconds = 30.0 if settings.adaptive and limited else max(5.0, 2 / settings.rate)
+        proof_seconds = max(40.0 if limited else 5.0, 2 / settings.rate)
         rules = oracles.Rules(settings.mode, settings.limits, settings.rate, burst, around.most_requests, proof_seconds)
         self._judge = oracles.Judge(
             seen=around.seen,

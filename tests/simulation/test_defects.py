@@ -131,8 +131,8 @@ class Forgetful(fake_journal.FakeJournal):
 class NoRecovery(reconciler.Reconciler):
     """Leaves the open intents of earlier runs as they are."""
 
-    async def _recover(self, left_open: Sequence[OpenIntent], actual: Actual) -> list[OpenIntent]:
-        return []
+    async def _recover(self, left_open: Sequence[OpenIntent], actual: Actual) -> tuple[list[OpenIntent], Actual | None]:
+        return [], None
 
 
 class Unguarded(plan_builder.PlanBuilder):

@@ -85,7 +85,7 @@ class Reconciler:
             left_open = await self._journal.open()
             async with self._cancellation.reading():
                 desired, actual = await self._builder.read()
-                still_open = await self._recover(left_open, actual)
+                still_open, _ = await self._recover(left_open, actual)
             plan_result = await self._builder.plan(desired, actual, approved=approved, open_intents=still_open)
             await self._remember(plan_result)
             plan_result = await self._builder.select(plan_result, approved=approved)
@@ -116,7 +116,9 @@ class Reconciler:
             left_open = await self._journal.open()
             async with self._cancellation.reading():
                 actual = await self._builder.read_again(saved)
-                still_open = await self._recover(left_open, actual)
+                still_open, retrieved = await self._recover(left_open, actual)
+            if retrieved:
+                actual = actual.with_drivers(retrieved)
             self._require_age(saved, max_age)
             again = await self._builder.evaluate_again(saved, actual, open_intents=still_open)
         except FleetSyncError as error:
@@ -158,13 +160,13 @@ class Reconciler:
                 returned=plan_result.returned,
             )
 
-    async def _recover(self, left_open: Sequence[OpenIntent], actual: Actual) -> list[OpenIntent]:
+    async def _recover(self, left_open: Sequence[OpenIntent], actual: Actual) -> tuple[list[OpenIntent], Actual | None]:
         """Settle the open intents of earlier runs by what was just read. Return those that are still unclear.
 
-        Retrieves the drivers that the reading did not show.
+        Retrieves the drivers that the reading did not show, and returns them too.
         """
         if not left_open:
-            return []
+            return [], None
         retrieved = await self._reader.drivers(observation.unread_drivers(left_open, actual))
         now, late_effects = self._context.clock.now(), self._context.options.late_effects
         if not self._wall_clock.judge().trusted:
@@ -182,7 +184,7 @@ class Reconciler:
             if isinstance(outcomes.get(each.intent.key), Unknown | None)
         ]
         log.warning("recovered", intents=len(left_open), closed=len(left_open) - len(still_open))
-        return still_open
+        return still_open, retrieved
 
     async def _apply(self, to_apply: _ToApply, *, trigger: str) -> Report:
         """Journal the intents, make the changes, read them back, and report."""

@@ -65,6 +65,17 @@ class Actual:
     directory_complete: bool = False
     requests: int = 0
 
+    def with_drivers(self, retrieved: "Actual") -> "Actual":
+        """Return this reading with the drivers that were retrieved one by one after it."""
+        return dataclasses.replace(
+            self,
+            memberships={**self.memberships, **retrieved.memberships},
+            people={**self.people, **retrieved.people},
+            statuses={**self.statuses, **retrieved.statuses},
+            unreadable=self.unreadable - retrieved.memberships.keys(),
+            absent=self.absent | retrieved.absent,
+        )
+
     def count_combinations(self) -> Mapping[frozenset[FleetId], int]:
         """Return how many drivers were seen in exactly these fleets: a million drivers have a few hundred of them."""
         return collections.Counter(self.memberships.values())

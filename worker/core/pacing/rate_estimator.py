@@ -19,6 +19,7 @@ _AT_ONCE = 0.75  # of the way from the average of a climb to its end, where the 
 _WINDOWED = 0.5  # and where it has ever refused twice in a row
 _ENOUGH = 8  # accepted requests needed for a measurement
 _UNMEASURED = 0.8  # of the rate, where there were fewer
+_LOWEST = 0.5  # requests a second, unless the ceiling is lower: 429s at random would lower the rate for ever
 _LARGEST_CUT = 0.6  # of the rate, where it was measured for less than a second, or mostly not used
 _SAVED = 0.15  # seconds for which a server is taken to have saved up requests during a pause
 _HOLD = 1.0  # seconds without raising the rate, at least,
@@ -75,7 +76,7 @@ class RateEstimator:
     def start_at(self, rate: float) -> None:
         """Start at a rate that was learned earlier, as after its first 429, unless there have been replies already."""
         if self._adaptive and self._at == -math.inf:
-            self._rate = min(self._ceiling, rate)
+            self._rate = min(self._ceiling, max(_LOWEST, rate))
             self._climb, self._hold_until = _FIRST_CLIMB, _HOLD
             self._begin(0.0, saved=_SAVED)
 
@@ -140,6 +141,7 @@ class RateEstimator:
             if rough:
                 limit += (_WINDOWED if self._windowed else _AT_ONCE) * (before - limit)
             self._rate = min(before, max(lowest, _MARGIN * limit))
+        self._rate = max(self._rate, min(before, _LOWEST))
         spurious_at = self._filter.classify(self._rate, first=first)
         if spurious_at is None:
             self._hold(elapsed, first=first, slower=1 if doubtful else 4 if exact else 1 if first else 2)
