@@ -156,9 +156,9 @@ class Judge:
         counts = set[int]()
         for listing in listings:
             members = {driver for driver, fleets in listing.shown.items() if fleet in fleets}
-            unread = members & listing.malformed - run.proofs.keys()
-            # A driver that was never read may be a member or not.
-            counts |= set(range(len(members) - len(unread), len(members) + 1))
+            unread = listing.malformed - run.proofs.keys()
+            # A driver that was never read may be a member or not, as far as the run can know.
+            counts |= {len(members - unread) + number for number in range(len(unread) + 1)}
         if listings:
             counts.add(sum(fleet in fleets for fleets in run.shown.values()))
         if not any(abs(count - total) <= _TOLERANCE * total for count in counts for total in totals):
