@@ -275,6 +275,7 @@ def test_no_name_is_broken_within_a_word(browser: webdriver.Chrome, site: confte
                 assert browser.execute_script(words) == [], (width, path)
     finally:
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        browser.get_log("browser")  # type: ignore[no-untyped-call] # a page that is not found is a complaint
 
 
 def test_times_are_in_the_readers_zone_with_utc_in_reach(
