@@ -107,7 +107,7 @@ DEFECTS = (
         "worker/engine/source_watch.py",
         "not merge_sources.same_rows(desired, self._desired)",
         "desired is not self._desired",
-        PROOF,
+        ("tests/engine/test_source_watch.py",),
     ),
     Defect(
         "believing a reading that lags behind",

@@ -160,8 +160,8 @@ DEFECTS = (
     Defect(
         "going on after the clock was set",
         "worker/engine/membership_writer.py",
-        "self._wall_clock.check(change, dated=change in self._dated)\n            check_proof()",
-        "check_proof()",
+        "        self._wall_clock.check(change, dated=change in self._dated)\n",
+        "",
         CLOCK,
     ),
     Defect(

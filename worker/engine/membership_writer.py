@@ -115,9 +115,8 @@ class MembershipWriter:
         change, attempts = pending.intent.change, pending.attempts
 
         async def ready() -> None:
-            self._check_withheld(change)
             await self._check_writer()
-            self._wall_clock.check(change, dated=change in self._dated)
+            self._check_withheld(change)  # last, because all of this may change while the journal is asked
             check_proof()
             state.mark_written()
 
