@@ -115,7 +115,7 @@ class _Charge:
         return Driver(driver, _ONE)
 
     async def write(self, change: Change, *, key: IntentKey) -> WriteReply:
-        raise NotImplementedError  # planning writes nothing
+        raise AssertionError("planning writes nothing")
 
     def _next(self, start: int, total: int) -> Cursor | None:
         return Cursor(f"{start + _PAGE}") if start + _PAGE < total else None

@@ -63,7 +63,9 @@ def test_every_example_parses_and_calls_commands_that_exist() -> None:
 
 
 def test_every_command_in_the_text_exists() -> None:
-    for code in re.findall(r"`(fleet-sync [a-z][^`]*)`", CI.prose()):
+    codes = re.findall(r"`(fleet-sync [a-z][^`]*)`", CI.prose())
+    assert codes
+    for code in codes:
         for call in _calls(code):
             _parse([word.replace("DIGEST", f"sha256:{'0' * 64}") for word in call])
 
