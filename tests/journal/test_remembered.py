@@ -392,3 +392,25 @@ async def test_remembering_a_source_uses_an_approval_up(office: Office) -> None:
         await journal.approve(digest, now=journal_factories.NOON, until=journal_factories.minutes(10))
     await journal.remember_sources({"hr": SourceRecord(())}, run=APRIL, spent="sha256:plan")
     assert await journal.approvals(now=journal_factories.NOON) == {"sha256:other"}
+
+
+async def test_a_run_keeps_the_approval_of_a_source_also_if_it_has_no_changes(office: Office) -> None:
+    """It is used up before the run has a row. The approval of held changes comes before that of a source."""
+    journal, at = await office.writer(), journal_factories.NOON
+    for digest in ("sha256:hr", "sha256:list", "sha256:plan"):
+        await journal.approve(digest, now=at, until=journal_factories.minutes(10), by="Ada")
+    june, july = RunId("run_june"), RunId("run_july")
+    for run, spent in ((APRIL, "sha256:hr"), (MAY, "sha256:list"), (june, None)):
+        await journal.remember_sources({"hr": SourceRecord(())}, run=run, spent=spent)
+    await journal.begin(MAY, trigger="once", guarded=journal_factories.guarded(), intents=[], spent="sha256:plan")
+    for run in (APRIL, june):
+        await journal.finish(journal_factories.ended(run=run, at=at), trigger="once")
+    await journal.approve("sha256:job", now=at, until=journal_factories.minutes(10))
+    await journal.remember_sources({}, run=july, spent="sha256:job")
+    await journal.begin(july, trigger="once", guarded=journal_factories.guarded(), intents=[])
+    assert {each.run: each.approval for each in await journal.runs()} == {
+        APRIL: PastApproval("sha256:hr", "Ada", at),
+        MAY: PastApproval("sha256:plan", "Ada", at),
+        june: None,
+        july: PastApproval("sha256:job", "", at),
+    }

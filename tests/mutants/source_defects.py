@@ -128,6 +128,13 @@ DEFECTS = (
         SHRINKING,
     ),
     Defect(
+        "a run without changes that does not say who approved what its source lost",
+        "worker/journal/sql_journal.py",
+        'database.execute(queries.KEEP_SOURCE_APPROVAL, {"run": finished.run})',
+        "pass",
+        ("tests/journal/test_remembered.py",),
+    ),
+    Defect(
         "a run that ends well although a source shrank",
         "worker/core/model/plan.py",
         "return bool(self.held or self.shrunk)",

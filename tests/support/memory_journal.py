@@ -66,6 +66,7 @@ class _Store:
     repairs: set[IntentKey] = dataclasses.field(default_factory=set)
     owner: JournalOwner = dataclasses.field(default_factory=lambda: JournalOwner(None, {}))
     approvals: dict[str, tuple[datetime.datetime, datetime.datetime, str]] = dataclasses.field(default_factory=dict)
+    source_approvals: dict[RunId, PastApproval] = dataclasses.field(default_factory=dict)
     resolutions: dict[str, DriverId | FleetId] = dataclasses.field(default_factory=dict)
     absences: dict[Membership, datetime.datetime] = dataclasses.field(default_factory=dict)
     people: dict[DriverId, tuple[Person, datetime.datetime]] = dataclasses.field(default_factory=dict)
@@ -138,9 +139,7 @@ class MemoryJournal:
         self._store.runs[run] = _Run(trigger=trigger, started=now, guarded=guarded)
         self.plans[run] = guarded
         self._keep_names(guarded, now)
-        if spent is not None:
-            approved, _, by = self._store.approvals.pop(spent, (None, None, ""))
-            self._store.runs[run].approval = PastApproval(spent, by, approved)
+        self._store.runs[run].approval = self._use_approval(spent) or self._store.source_approvals.get(run)
         self._add(run, intents, now)
         for key in resent:
             self._store.intents[key] = dataclasses.replace(self._store.intents[key], resent=True)
@@ -176,6 +175,7 @@ class MemoryJournal:
         run = self._store.runs.setdefault(finished.run, _Run(trigger, finished.started, finished.guarded))
         if run.finished:
             raise JournalError(f"the journal already contains the run {finished.run}")
+        run.approval = run.approval or self._store.source_approvals.get(finished.run)
         run.finished, run.started, run.guarded = finished, finished.started, finished.guarded or run.guarded
         self.reports[finished.run] = finished
         if finished.guarded and finished.learned_rate is not None:
@@ -213,7 +213,14 @@ class MemoryJournal:
         """Record how much sources said, and use up an approval."""
         self._ensure_writer()
         self._store.sources.update(records)
-        self._store.approvals.pop(spent or "", None)
+        if approval := self._use_approval(spent):
+            self._store.source_approvals[run] = approval
+
+    def _use_approval(self, spent: str | None) -> PastApproval | None:
+        if spent is None:
+            return None
+        approved, _, by = self._store.approvals.pop(spent, (None, None, ""))
+        return PastApproval(spent, by, approved)
 
     async def unconfirmed_writes(self, *, since: datetime.datetime) -> Mapping[row_codec.Write, int]:
         """Return how many writes of each change, in a row, were accepted but not seen by a reading."""

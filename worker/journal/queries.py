@@ -129,6 +129,14 @@ KEEP_APPROVAL = """
     WHERE account = :account AND run = :run
 """
 """Keeps an approval with the run that used it up: approving the same digest again overwrites it in `approvals`."""
+KEEP_SOURCE_APPROVAL = """
+    UPDATE runs SET (approval, approved_by, approved) = (
+        SELECT digest, approved_by, approved FROM approvals WHERE account = :account AND used_by = :run
+        ORDER BY approved DESC LIMIT 1
+    )
+    WHERE account = :account AND run = :run AND approval IS NULL
+"""
+"""Keeps the approval of a source that lost rows: a run uses it up before it has a row, and may have no changes."""
 RESOLUTIONS = "SELECT reference, target FROM resolutions WHERE account = :account"
 REMEMBER = """
     INSERT INTO resolutions (account, reference, target, remembered)

@@ -112,6 +112,7 @@ class SqlJournal(sql_names.SqlNames, sql_pauses.SqlPauses, sql_runs.SqlRuns):
             if spent is not None:
                 for statement in (queries.USE_APPROVAL, queries.KEEP_APPROVAL):
                     database.execute(statement, {"digest": spent, "run": run})
+            database.execute(queries.KEEP_SOURCE_APPROVAL, {"run": run})
 
         await self._write(work)
 
@@ -162,6 +163,7 @@ class SqlJournal(sql_names.SqlNames, sql_pauses.SqlPauses, sql_runs.SqlRuns):
             if not database.execute(queries.FINISH_RUN, row):
                 number = database.query(queries.NEXT_RUN_NUMBER)[0]["number"]
                 database.execute(queries.ADD_FINISHED_RUN, {**row, "number": number})
+            database.execute(queries.KEEP_SOURCE_APPROVAL, {"run": finished.run})
 
         await self._write(work)
         await self._run(self._writer.purge)
