@@ -124,7 +124,7 @@ bench-short: $(VENV)/.dev ## run the benchmarks with fewer rounds and smaller nu
 # `make lock UPGRADE=--upgrade` takes new releases; without it, only packages that pyproject.toml changed move.
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' $(UPGRADE)
-EXTRAS := --extra object --extra postgres --extra sftp
+EXTRAS := --extra cluster --extra object --extra postgres --extra sftp
 
 lock: $(VENV)/.dev ## resolve requirements/ again (UPGRADE=--upgrade for new releases)
 	$(LOCK) pyproject.toml $(EXTRAS) -o requirements/runtime.txt

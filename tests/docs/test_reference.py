@@ -61,7 +61,8 @@ def test_the_settings_table_has_every_key_with_its_default() -> None:
 
 def test_the_table_of_a_folder_of_accounts_has_every_key_with_its_default() -> None:
     documented = dict(_defaults(SETTINGS.section("## A folder of accounts")))
-    assert documented == dict(_keys("secrets", account_folder.Secrets))
+    sections: dict[str, type[section.Section]] = {"secrets": account_folder.Secrets, "cluster": account_folder.Cluster}
+    assert documented == {key: default for name, each in sections.items() for key, default in _keys(name, each)}
 
 
 @pytest.mark.parametrize("kind", [kind for kind in source_kinds.KINDS if kind != "file"])

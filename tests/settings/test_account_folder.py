@@ -91,7 +91,15 @@ def test_a_problem_of_the_defaults_is_reported_once_and_there(tmp_path: pathlib.
         ),
         ("secrets = 5", "_defaults.toml:1:11: secrets is a section: write a line [secrets], and its keys below it"),
         ('[status]\nlisten = "nowhere"', "_defaults.toml:2:10: status.listen: "),
-        ("[cluster]\n", '_defaults.toml:1:2: unknown section "cluster"'),
+        ("[clusters]\n", '_defaults.toml:1:2: unknown section "clusters"'),
+        ("[cluster]\n", "_defaults.toml:1:1: cluster: write url_file, the file with the address of the database"),
+        ('[cluster]\nurl = "sqlite:///a"', "_defaults.toml:2:7: cluster.url: not a database of PostgreSQL"),
+        ('[cluster]\nurl = "postgresql://a"\nurl_file = "b"', "_defaults.toml:3:12: cluster.url_file: cluster.url is"),
+        ('[cluster]\nurl_file = "b"\nstall_seconds = 2', "_defaults.toml:3:17: cluster.stall_seconds: must not be"),
+        (
+            '[cluster]\nurl_file = "b"\n[journal]\nurl = "postgresql://a"',
+            "_defaults.toml:4:7: journal.url: the journal is in the cluster's database: remove this key",
+        ),
     ],
 )
 def test_what_cannot_be_a_default_is_refused_with_its_place(tmp_path: pathlib.Path, defaults: str, said: str) -> None:
@@ -101,7 +109,62 @@ def test_what_cannot_be_a_default_is_refused_with_its_place(tmp_path: pathlib.Pa
     assert str(raised.value.problems[0]).removeprefix(f"{tmp_path}/").startswith(said)
 
 
-@pytest.mark.parametrize("section", ["status", "secrets"])
+def of_cluster(folder: pathlib.Path, written: str, name: str = "acme") -> model.Settings:
+    defaults = account_folder.read_defaults(folder)
+    return account_folder.of_cluster(
+        name, written.encode(), folder=folder, defaults=defaults, database="postgresql://db/fleets"
+    )
+
+
+def test_an_account_of_a_cluster_has_its_journal_under_its_name_in_the_database_of_the_cluster(
+    tmp_path: pathlib.Path,
+) -> None:
+    write(tmp_path, _defaults='[cluster]\nurl_file = "database"\n[journal]\nkeep_days = 7\n')
+    settings = of_cluster(tmp_path, SOURCE)
+    assert (settings.journal_url, settings.journal_account) == ("postgresql://db/fleets", "acme")
+    assert settings.journal.keep_days == 7
+    assert settings.resolve_path("people.yaml") == tmp_path / "people.yaml"
+    assert settings.key_place == model.KeyPlace(
+        file="/run/secrets/fleet-sync/acme/charge-api-key", setting="secrets.path"
+    )
+
+
+def test_an_account_of_a_cluster_is_refused_what_an_account_of_a_folder_is_refused(tmp_path: pathlib.Path) -> None:
+    write(tmp_path, _defaults='[cluster]\nurl_file = "database"\n')
+    for name, written, said in (
+        ("acme", f"{SOURCE}[journal]\nurl = 'postgresql://x'", "acme.toml:4:7: journal.url: the journal is in the"),
+        ("acme", f"{SOURCE}[cluster]", "acme.toml:3:1: cluster is about all accounts"),
+        ("acme", "[sync", "acme.toml:1:6: "),
+        ("acme", "", "acme.toml:1:1: write at least one source"),
+        ("a b", SOURCE, "a b: not the name of an account"),
+    ):
+        with pytest.raises(SettingsError) as raised:
+            of_cluster(tmp_path, written, name)
+        assert str(raised.value.problems[0]).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "cluster.url_file: cannot read the file"),
+        ("\n", "the file is empty: write the address to it"),
+        ("mysql://db", "not a database of PostgreSQL: write it like postgresql://db.example.com/fleet-sync"),
+    ],
+)
+def test_the_address_of_a_cluster_is_in_its_file(tmp_path: pathlib.Path, content: str | None, said: str) -> None:
+    cluster = account_folder.Cluster(url_file="database")
+    if content is not None:
+        (tmp_path / "database").write_text(content)
+    with pytest.raises(SettingsError) as raised:
+        secrets.database_address(cluster, tmp_path)
+    assert said in str(raised.value)
+    (tmp_path / "database").write_text("postgresql://u:p@db/fleets\n")
+    assert secrets.database_address(cluster, tmp_path).reveal() == "postgresql://u:p@db/fleets"
+    written = account_folder.Cluster(url="postgresql://db/fleets")
+    assert secrets.database_address(written, tmp_path).reveal() == "postgresql://db/fleets"
+
+
+@pytest.mark.parametrize("section", ["status", "secrets", "cluster"])
 def test_what_is_about_all_accounts_is_refused_in_the_file_of_one(tmp_path: pathlib.Path, section: str) -> None:
     write(tmp_path, acme=f"{SOURCE}[{section}]\n")
     assert problems(tmp_path) == [f"acme.toml:3:1: {section} is about all accounts: write it into _defaults.toml"]

@@ -2,7 +2,7 @@
 
 Invariants: the tables are changed completely or not at all, and never those of a newer version. Any process may make a
 journal; only the writer upgrades one, because another version may be using it. Neighbours: `versions/` has one script
-for each version, `session` calls this.
+for each version, and a second one where a table is in PostgreSQL only; `session` calls this.
 """
 
 import pathlib
@@ -48,10 +48,15 @@ def migrate(database: connection.Connection) -> None:
         database.query(database.SERIALIZE_MIGRATIONS)
         found = version(database) or 0
         for number in range(found + 1, NEWEST + 1):
-            script = (_SCRIPTS / f"{number:04}.sql").read_text(encoding="utf-8")
-            for statement in script.split(";\n"):
-                if statement.strip():
-                    database.execute(statement)
+            _run(_SCRIPTS / f"{number:04}.sql", database)
+            if database.address.path is None and (own := _SCRIPTS / f"{number:04}.postgresql.sql").exists():
+                _run(own, database)
         if found < NEWEST:
             database.execute(queries.SET_VERSION, {"version": NEWEST})
     database.version = NEWEST
+
+
+def _run(script: pathlib.Path, database: connection.Connection) -> None:
+    for statement in script.read_text(encoding="utf-8").split(";\n"):
+        if statement.strip():
+            database.execute(statement)

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 
 from worker import logs
 from worker.core.model.account_files import Look
+from worker.core.model.errors import SettingsError
+from worker.core.model.problem import Problem
 from worker.core.model.secret import Secret
 from worker.service import account_service
 from worker.settings import account_folder, model, secrets
@@ -51,8 +53,13 @@ class FolderReader:
 
         After an error the last valid defaults stay in use.
         """
-        self._defaults = account_folder.read_defaults(self._folder)
-        return self._defaults.status
+        found = account_folder.read_defaults(self._folder)
+        if found.cluster is not None:
+            raise SettingsError(
+                [Problem(found.layer.at(("cluster",)), "the accounts of a cluster are in its database")]
+            )
+        self._defaults = found
+        return found.status
 
     def token(self) -> Secret | None:
         """Return the token of the page, or None if none is set. Raises errors.SettingsError."""

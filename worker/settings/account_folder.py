@@ -1,5 +1,7 @@
 """A folder of accounts: each `NAME.toml` is the settings of one, and `_defaults.toml` is merged beneath all of them.
 
+Where `_defaults.toml` has `[cluster]`, the accounts are in the database that it names instead.
+
 Invariant: an account whose file is invalid affects no other account, and a key or journal is never shared by mistake.
 Neighbours: `loader` validates what is merged here, `secrets` reads the keys, `core.model.account_files` compares looks.
 """
@@ -7,8 +9,8 @@ Neighbours: `loader` validates what is merged here, `secrets` reads the keys, `c
 import dataclasses
 import pathlib
 import re
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, Self
 
 import pydantic
 
@@ -23,8 +25,7 @@ PLACEHOLDER = "{account}"
 
 _SUFFIX = ".toml"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-_COMMON = ("status", "secrets")
-"""The sections that only `_defaults.toml` has: they are about the process, not about an account."""
+_JOURNAL = "journal.url: the journal is in the cluster's database: remove this key"
 
 _ANY_SOURCE = [{"path": "membership.yaml"}]
 """Stands for the sources of an account while `_defaults.toml` is checked alone."""
@@ -65,6 +66,54 @@ class Secrets(section.Section):
         return command
 
 
+class Cluster(section.Section):
+    """The database in which accounts, journals and queue are, and how soon its workers replace one that is gone."""
+
+    url: Annotated[str, pydantic.AfterValidator(urls.database)] = pydantic.Field(
+        default="", description="Address of the database, as postgresql://…; with a password, use url_file."
+    )
+    url_file: str = pydantic.Field(
+        default="", description="File that contains the address of the database; instead of url."
+    )
+    permit_seconds: float = pydantic.Field(
+        default=3,
+        ge=1,
+        le=60,
+        description="How long a worker may go on sending without having renewed its permit in the database.",
+    )
+    stall_seconds: float = pydantic.Field(
+        default=5,
+        ge=1,
+        le=600,
+        validate_default=True,
+        description="How long a worker may be silent until others take over its accounts.",
+    )
+
+    @pydantic.field_validator("url_file")
+    @classmethod
+    def _not_both(cls, file: str, info: pydantic.ValidationInfo) -> str:
+        if file and info.data.get("url"):
+            raise ValueError("cluster.url is set too: keep one of the two")
+        return file
+
+    @pydantic.field_validator("stall_seconds")
+    @classmethod
+    def _not_below_permit(cls, seconds: float, info: pydantic.ValidationInfo) -> float:
+        if seconds < info.data.get("permit_seconds", 0):
+            raise ValueError("must not be less than permit_seconds")
+        return seconds
+
+    @pydantic.model_validator(mode="after")
+    def _has_address(self) -> Self:
+        if not self.url and not self.url_file:
+            raise ValueError("write url_file, the file with the address of the database, as in postgresql://db/fleet")
+        return self
+
+
+_COMMON: Mapping[str, type[section.Section]] = {"status": model.Status, "secrets": Secrets, "cluster": Cluster}
+"""The sections that only `_defaults.toml` has: they are about the process, not about an account."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Defaults:
     """What `_defaults.toml` says: `data` is what goes beneath the settings of each account."""
@@ -73,6 +122,7 @@ class Defaults:
     data: Mapping[str, Any]
     status: model.Status
     secrets: Secrets
+    cluster: Cluster | None = None
 
 
 def look(folder: pathlib.Path) -> Look:
@@ -111,11 +161,13 @@ def read_defaults(folder: pathlib.Path) -> Defaults:
     own = {name: layer.data[name] for name in _COMMON if name in layer.data}
     beneath = {name: written for name, written in layer.data.items() if name not in _COMMON}
     problems = [*_problems_beneath(layer), *loader.problems([layer], {"sources": _ANY_SOURCE, **beneath})]
-    common, found = loader.validated_section(layer, own, {"status": model.Status, "secrets": Secrets})
+    common, found = loader.validated_section(layer, own, _COMMON)
     problems += found
     if problems:
         raise SettingsError(sorted(problems))
-    return Defaults(layer, beneath, common.get("status", model.Status()), common.get("secrets", Secrets()))
+    return Defaults(
+        layer, beneath, common.get("status", model.Status()), common.get("secrets", Secrets()), common.get("cluster")
+    )
 
 
 def _problems_beneath(layer: loader.Layer) -> list[Problem]:
@@ -126,7 +178,9 @@ def _problems_beneath(layer: loader.Layer) -> list[Problem]:
             text = f"charge.{key}: this would be the key of every account: write it under [secrets]"
             found.append(Problem(layer.at(("charge", key)), text))
     url = _table(layer.data, "journal").get("url")
-    if isinstance(url, str) and url.startswith(urls.SQLITE) and PLACEHOLDER not in url:
+    if url is not None and "cluster" in layer.data:
+        found.append(Problem(layer.at(("journal", "url")), _JOURNAL))
+    elif isinstance(url, str) and url.startswith(urls.SQLITE) and PLACEHOLDER not in url:
         text = f"journal.url: each account needs a journal of its own: write {PLACEHOLDER} into the path"
         found.append(Problem(layer.at(("journal", "url")), text))
     return found
@@ -135,21 +189,52 @@ def _problems_beneath(layer: loader.Layer) -> list[Problem]:
 def load(folder: pathlib.Path, name: str, defaults: Defaults) -> model.Settings:
     """Return the settings of an account. Raises errors.SettingsError with every problem."""
     path = folder / f"{name}{_SUFFIX}"
+    _require_name(name, str(path))
+    layer = loader.read(path)
+    data = _merged(defaults.data, layer.data)
+    journal = {"url": f"{urls.SQLITE}{PLACEHOLDER}.db", **_table(data, "journal")}
+    if isinstance(data.get("journal", {}), dict):
+        data["journal"] = _named(journal, "url", name)
+    return _settings(layer, data, name, folder=folder, defaults=defaults)
+
+
+def of_cluster(name: str, written: bytes, *, folder: pathlib.Path, defaults: Defaults, database: str) -> model.Settings:
+    """Return the settings of an account of a cluster, whose journal is in `database`.
+
+    `folder` is that of `_defaults.toml`: relative paths are relative to it. Raises errors.SettingsError with every
+    problem.
+    """
+    _require_name(name, name)
+    layer = loader.parse(f"{name}{_SUFFIX}", written)
+    data = _merged(defaults.data, layer.data)
+    problems = [Problem(layer.at(("journal", "url")), _JOURNAL)] if "url" in _table(layer.data, "journal") else []
+    if isinstance(data.get("journal", {}), dict):
+        data["journal"] = {**_table(data, "journal"), "url": database}
+    return _settings(layer, data, name, folder=folder, defaults=defaults, problems=problems)
+
+
+def _require_name(name: str, shown: str) -> None:
     if not _NAME.fullmatch(name):
         text = "not the name of an account: write at most 63 letters, digits, dots, hyphens and underscores"
-        raise SettingsError([Problem(str(path), text)], remedy="Rename the file.")
-    layer = loader.read(path)
+        raise SettingsError([Problem(shown, text)], remedy="Give the account another name.")
+
+
+def _settings(
+    layer: loader.Layer,
+    data: Mapping[str, Any],
+    name: str,
+    *,
+    folder: pathlib.Path,
+    defaults: Defaults,
+    problems: Sequence[Problem] = (),
+) -> model.Settings:
     misplaced = [
         Problem(layer.at((each,)), f"{each} is about all accounts: write it into {DEFAULTS}")
         for each in _COMMON
         if each in layer.data
     ]
-    own = {key: written for key, written in layer.data.items() if key not in _COMMON}
-    data = _merged(defaults.data, own)
-    journal = {"url": f"{urls.SQLITE}{PLACEHOLDER}.db", **_table(data, "journal")}
-    if isinstance(data.get("journal", {}), dict):
-        data["journal"] = _named(journal, "url", name)
-    settings = loader.validated([layer, defaults.layer], data, problems=misplaced)
+    own = {key: written for key, written in data.items() if key not in _COMMON}
+    settings = loader.validated([layer, defaults.layer], own, problems=[*misplaced, *problems])
     return settings.of_account(name, folder, key_place=_key_place(settings, defaults.secrets, name))
 
 

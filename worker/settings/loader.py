@@ -149,7 +149,6 @@ def read(path: pathlib.Path | str) -> Layer:
     try:
         with pathlib.Path(path).open("rb") as file:
             data = file.read(positions.MAX_BYTES + 1)
-        return Layer(str(path), toml_format.parse(positions.decode(data, too_large=_NOT_SETTINGS)))
     except FileNotFoundError:
         problem = Problem(str(path), f"settings file not found: {_HOW_TO_CREATE}")
         raise SettingsError([problem], remedy=f"C{_HOW_TO_CREATE[1:]}.") from None
@@ -157,10 +156,18 @@ def read(path: pathlib.Path | str) -> Layer:
         problem = Problem(str(path), "this is a folder: name the settings file in it")
     except OSError as error:
         problem = Problem(str(path), f"cannot read the file ({error.strerror}): check its permissions")
+    else:
+        return parse(str(path), data)
+    raise SettingsError([problem])
+
+
+def parse(name: str, data: bytes) -> Layer:
+    """Return what the settings file of this name contains, whose syntax is valid. Raises errors.SettingsError."""
+    try:
+        return Layer(name, toml_format.parse(positions.decode(data, too_large=_NOT_SETTINGS)))
     except positions.Malformed as malformed:
         line, column = malformed.place
-        problem = Problem(f"{path}:{line}:{column}", redact(malformed.message))
-    raise SettingsError([problem])
+        raise SettingsError([Problem(f"{name}:{line}:{column}", redact(malformed.message))]) from None
 
 
 def _with_overrides(

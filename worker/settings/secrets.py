@@ -16,7 +16,7 @@ from urllib import parse
 from worker.core.model.errors import SettingsError
 from worker.core.model.problem import Problem
 from worker.core.model.secret import KEY_PREFIX, Secret
-from worker.settings import key_command, model, urls
+from worker.settings import account_folder, key_command, model, urls
 
 KEY_VARIABLE = "CHARGE_API_KEY"
 KEY_FILE_VARIABLE = "CHARGE_API_KEY_FILE"
@@ -35,6 +35,7 @@ MIN_TOKEN_LENGTH = 16
 _KEY_SETTING = "charge.api_key_file"
 _COMMAND_SETTING = "charge.api_key_command"
 _PROXY_SETTING = "charge.proxy_url_file"
+_DATABASE_SETTING = "cluster.url_file"
 _WEBHOOK_SETTING = "notify.url_file"
 _PAGERDUTY = "https://events.pagerduty.com/v2/enqueue"
 _KEY_REMEDY = (
@@ -139,7 +140,7 @@ def _target(settings: model.Settings, notify: model.Notify) -> NotificationTarge
     check = _pagerduty_address if notify.kind == "pagerduty" else urls.webhook
     url = Secret(notify.url)
     if notify.url_file:
-        url = _address_in(settings, notify.url_file, setting=_WEBHOOK_SETTING, check=check)
+        url = _address_in(settings.resolve_path, notify.url_file, setting=_WEBHOOK_SETTING, check=check)
     if notify.kind != "pagerduty":
         return NotificationTarget(notify.kind, url, notify.events)
     split = parse.urlsplit(url.reveal())
@@ -172,14 +173,26 @@ def proxy_address(settings: model.Settings) -> Secret | None:
     if not settings.charge.proxy_url_file:
         return None
     check = functools.partial(urls.proxy, login=True)
-    return _address_in(settings, settings.charge.proxy_url_file, setting=_PROXY_SETTING, check=check)
+    return _address_in(settings.resolve_path, settings.charge.proxy_url_file, setting=_PROXY_SETTING, check=check)
 
 
-def _address_in(settings: model.Settings, name: str, *, setting: str, check: Callable[[str], str]) -> Secret:
+def database_address(cluster: account_folder.Cluster, folder: pathlib.Path) -> Secret:
+    """Return the address of a cluster's database; a relative path is relative to `folder`.
+
+    It may contain a user and a password. Raises errors.SettingsError.
+    """
+    if cluster.url:
+        return Secret(cluster.url)
+    return _address_in(folder.joinpath, cluster.url_file, setting=_DATABASE_SETTING, check=urls.database)
+
+
+def _address_in(
+    resolve_path: Callable[[str], pathlib.Path], name: str, *, setting: str, check: Callable[[str], str]
+) -> Secret:
     """Return the address that a file contains, as `check` returns it."""
     if "://" in name:
         raise _error(setting, "this is an address, not a path: write the address to a file and its path here")
-    path = settings.resolve_path(name)
+    path = resolve_path(name)
     text = _read(path, where=setting, what="an address", shown=str(path)).strip()
     if not text:
         raise _error(f"{setting} ({path})", "the file is empty: write the address to it")

@@ -132,6 +132,13 @@ def journal(text: str) -> str:
     return text
 
 
+def database(text: str) -> str:
+    """Return the address of a cluster's database if it is valid; empty for none. Raises ValueError."""
+    if text and (not text.startswith(POSTGRESQL) or any(character.isspace() for character in text)):
+        raise ValueError(f"not a database of PostgreSQL: write it like {POSTGRESQL}db.example.com/fleet-sync")
+    return text
+
+
 def listen(text: str) -> str:
     """Return the address to serve the status page at if it is valid; empty for none. Raises ValueError."""
     if text:
