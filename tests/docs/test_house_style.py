@@ -1,10 +1,12 @@
-"""The house rules that no linter knows: how docstrings begin, how imports are named, how long code may be."""
+"""The house rules that no linter knows: how docstrings begin, how imports are named, how long code may be.
+
+Each test is one rule and names every place that breaks it.
+"""
 
 import ast
+import functools
 import pathlib
 from collections.abc import Iterator
-
-import pytest
 
 from tests.docs import pages
 
@@ -15,8 +17,53 @@ PRODUCT = [path for path in MODULES if "tests" not in path.relative_to(pages.ROO
 NOT_BEGINNINGS = {"Give", "Tell", "See", "Who", "Whom"}
 
 
+def test_docstrings_say_what_is_done_with_plain_verbs() -> None:
+    """Write `Return the drivers of a fleet.`, not `Give whom a fleet has.`."""
+    found = [
+        f"{_shown(path)}:{line}: {docstring.splitlines()[0]}"
+        for path in PRODUCT
+        for line, docstring in _docstrings(_tree(path))
+        if docstring.split()[0].strip(",.:;") in NOT_BEGINNINGS
+    ]
+    assert found == []
+
+
+def test_no_import_is_renamed_with_an_underscore() -> None:
+    """A module whose name collides with a value wants a better name for one of the two."""
+    found = [
+        f"{_shown(path)}:{node.lineno}: {alias.asname}"
+        for path in MODULES
+        for node in ast.walk(_tree(path))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+        if alias.asname and alias.asname.endswith("_")
+    ]
+    assert found == []
+
+
+def test_no_function_is_longer_than_a_screen() -> None:
+    found = [
+        f"{_shown(path)}:{node.lineno}: {node.name}"
+        for path in PRODUCT
+        for node in ast.walk(_tree(path))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        if (node.end_lineno or 0) - node.lineno >= MOST_LINES_OF_A_FUNCTION
+    ]
+    assert found == []
+
+
+def test_no_module_is_longer_than_a_reader_can_hold() -> None:
+    lengths = {_shown(path): len(path.read_text(encoding="utf-8").splitlines()) for path in PRODUCT}
+    assert {name: lines for name, lines in lengths.items() if lines > MOST_LINES} == {}
+
+
 def _shown(path: pathlib.Path) -> str:
     return path.relative_to(pages.ROOT).as_posix()
+
+
+@functools.cache
+def _tree(path: pathlib.Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def _docstrings(tree: ast.Module) -> Iterator[tuple[int, str]]:
@@ -25,42 +72,3 @@ def _docstrings(tree: ast.Module) -> Iterator[tuple[int, str]]:
             docstring = ast.get_docstring(node)
             if docstring:
                 yield node.body[0].lineno, docstring
-
-
-@pytest.mark.parametrize("path", PRODUCT, ids=_shown)
-def test_docstrings_say_what_is_done_with_plain_verbs(path: pathlib.Path) -> None:
-    """Write `Return the drivers of a fleet.`, not `Give whom a fleet has.`."""
-    found = [
-        f"{_shown(path)}:{line}: {docstring.splitlines()[0]}"
-        for line, docstring in _docstrings(ast.parse(path.read_text(encoding="utf-8")))
-        if docstring.split()[0].strip(",.:;") in NOT_BEGINNINGS
-    ]
-    assert found == []
-
-
-@pytest.mark.parametrize("path", MODULES, ids=_shown)
-def test_no_import_is_renamed_with_an_underscore(path: pathlib.Path) -> None:
-    """A module whose name collides with a value wants a better name for one of the two."""
-    names = [
-        alias.asname
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Import | ast.ImportFrom)
-        for alias in node.names
-        if alias.asname and alias.asname.endswith("_")
-    ]
-    assert names == []
-
-
-@pytest.mark.parametrize("path", PRODUCT, ids=_shown)
-def test_no_function_is_longer_than_a_screen(path: pathlib.Path) -> None:
-    lengths = {
-        node.name: (node.end_lineno or 0) - node.lineno + 1
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-    }
-    assert {name: lines for name, lines in lengths.items() if lines > MOST_LINES_OF_A_FUNCTION} == {}
-
-
-@pytest.mark.parametrize("path", PRODUCT, ids=_shown)
-def test_no_module_is_longer_than_a_reader_can_hold(path: pathlib.Path) -> None:
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= MOST_LINES

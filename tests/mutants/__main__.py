@@ -1,9 +1,7 @@
 """`python -m tests.mutants [--random N] [NAME…]`: plant each defect in a copy, and check that the tests catch it.
 
 Invariant: the working tree is never touched; a defect that no test catches makes the exit code 1. Neighbours:
-`account_defects`, `defects`, `former_survivors`, `guard_defects`, `kind_defects`, `output_defects`, `people_defects`,
-`source_defects`, `stranding` and `surroundings` list the defects, `copies` makes the copy, `generated` makes up defects
-of its own.
+`every_defect` lists the defects, `copies` makes the copy, `generated` makes up defects of its own.
 """
 
 import random
@@ -13,32 +11,9 @@ import tempfile
 
 import click
 
-from tests.mutants import (
-    account_defects,
-    copies,
-    defects,
-    former_survivors,
-    guard_defects,
-    kind_defects,
-    output_defects,
-    people_defects,
-    source_defects,
-    stranding,
-    surroundings,
-)
+from tests.mutants import copies, defects
+from tests.mutants.every_defect import DEFECTS
 
-DEFECTS = (
-    *account_defects.DEFECTS,
-    *defects.DEFECTS,
-    *former_survivors.DEFECTS,
-    *guard_defects.DEFECTS,
-    *kind_defects.DEFECTS,
-    *output_defects.DEFECTS,
-    *people_defects.DEFECTS,
-    *source_defects.DEFECTS,
-    *stranding.DEFECTS,
-    *surroundings.DEFECTS,
-)
 LONGEST_SECONDS = 600.0
 """A defect under which the tests never end is caught."""
 

@@ -1,0 +1,27 @@
+"""All planted defects. Neighbours: the modules named here list them, `__main__` plants them."""
+
+from tests.mutants import (
+    account_defects,
+    defects,
+    former_survivors,
+    guard_defects,
+    kind_defects,
+    output_defects,
+    people_defects,
+    source_defects,
+    stranding,
+    surroundings,
+)
+
+DEFECTS = (
+    *account_defects.DEFECTS,
+    *defects.DEFECTS,
+    *former_survivors.DEFECTS,
+    *guard_defects.DEFECTS,
+    *kind_defects.DEFECTS,
+    *output_defects.DEFECTS,
+    *people_defects.DEFECTS,
+    *source_defects.DEFECTS,
+    *stranding.DEFECTS,
+    *surroundings.DEFECTS,
+)
