@@ -33,7 +33,8 @@ def test_a_new_journal_is_of_the_newest_version(backend: backends.SqliteBackend 
         migrations.migrate(database)
         assert migrations.version(database) == migrations.NEWEST
         tables = {row["name"] for row in database.query(database.TABLES)}
-    only = {"cluster_accounts"} if isinstance(backend, backends.PostgresBackend) else set[str]()
+    shared = {"cluster_accounts", "cluster_secret", "cluster_workers"}
+    only = shared if isinstance(backend, backends.PostgresBackend) else set[str]()
     assert tables - only == {
         "absences",
         "accounts",
@@ -50,6 +51,19 @@ def test_a_new_journal_is_of_the_newest_version(backend: backends.SqliteBackend 
         "schema_version",
     }
     assert tables >= only
+
+
+def test_an_older_journal_gets_what_is_new(backend: backends.SqliteBackend | backends.PostgresBackend) -> None:
+    versions = processes.ROOT / "worker" / "journal" / "versions"
+    names = ["0001.sql", *(["0001.postgresql.sql"] if isinstance(backend, backends.PostgresBackend) else [])]
+    with contextlib.closing(connection.connect(address.parse(backend.url))) as database:
+        for statement in ";\n".join((versions / name).read_text(encoding="utf-8") for name in names).split(";\n"):
+            if statement.strip():
+                database.execute(statement)
+        assert migrations.version(database) == 1
+        migrations.migrate(database)
+        assert migrations.version(database) == migrations.NEWEST
+        assert database.query("SELECT epoch FROM runs") == []
 
 
 def test_every_key_begins_with_the_account(sqlite_backend: backends.SqliteBackend) -> None:

@@ -16,6 +16,7 @@ from tests.journal import backends, files, journal_factories, processes
 from worker.core.model.errors import JournalError
 from worker.core.model.identifiers import RunId
 from worker.core.model.outcomes import Stale
+from worker.journal import session
 
 pytestmark = pytest.mark.anyio
 
@@ -206,6 +207,7 @@ async def test_a_disk_that_is_full_from_the_start_takes_no_journal(path: pathlib
 async def test_a_database_without_room_is_said(sqlite_backend: backends.SqliteBackend) -> None:
     journal = sqlite_backend.journal()
     await journal_factories.begin(journal, journal_factories.many(1))
+    assert isinstance(journal._writer, session.WriterSession)
     journal._writer._opened().execute("PRAGMA max_page_count=1")
     with pytest.raises(JournalError, match="full") as caught:
         await journal_factories.begin(journal, journal_factories.many(500), run=RunId("run_2"))

@@ -3,6 +3,7 @@
 from tests.mutants import (
     account_defects,
     defects,
+    fence_defects,
     former_survivors,
     guard_defects,
     kind_defects,
@@ -16,6 +17,7 @@ from tests.mutants import (
 DEFECTS = (
     *account_defects.DEFECTS,
     *defects.DEFECTS,
+    *fence_defects.DEFECTS,
     *former_survivors.DEFECTS,
     *guard_defects.DEFECTS,
     *kind_defects.DEFECTS,

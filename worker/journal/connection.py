@@ -39,10 +39,14 @@ class Connection(abc.ABC):
     """What the driver raises."""
 
     def __init__(self, address: addresses.Address) -> None:
-        """Keep the address. `version` and `account`, the account's number, are set once they are known."""
+        """Keep the address. `version` and `account`, the account's number, are set once they are known.
+
+        `epoch` is that of the claim under which the account is written, in a cluster.
+        """
         self.address = address
         self.version: int | None = None
         self.account = 0
+        self.epoch: int | None = None
 
     @contextlib.contextmanager
     def transaction(self, *, write: bool = False) -> Iterator[None]:
@@ -80,7 +84,7 @@ class Connection(abc.ABC):
             raise error_mapping.explain(error, self.address) from error
 
     def _bound(self, parameters: Row | None) -> Row:
-        return {"account": self.account, **(parameters or {})}
+        return {"account": self.account, "epoch": self.epoch, **(parameters or {})}
 
     def purge(self) -> bool:
         """Remove deleted text from the files, and return whether that was possible; the server does it by itself."""

@@ -10,7 +10,7 @@ import pathlib
 from worker.core.model.errors import JournalError
 from worker.journal import connection, queries
 
-NEWEST = 1
+NEWEST = 2
 """The version that this program knows."""
 
 _SCRIPTS = pathlib.Path(__file__).with_name("versions")

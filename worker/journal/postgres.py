@@ -10,7 +10,7 @@ import functools
 import os
 import re
 import socket
-from typing import Any
+from typing import Any, ClassVar
 
 import psycopg
 from psycopg import conninfo, rows
@@ -51,6 +51,10 @@ class PostgresConnection(connection.Connection):
         SELECT pg_advisory_xact_lock(CAST(CAST('pg_namespace' AS regclass) AS oid)::int4, oid::int4)
         FROM pg_catalog.pg_namespace WHERE nspname = current_schema()
     """
+    SESSION: ClassVar[str] = _SERVER
+    """What is set for a session."""
+    PREPARE_AFTER: ClassVar[int | None] = 5
+    """Executions after which a statement is prepared in the session."""
     errors = (psycopg.Error,)
 
     def __init__(self, address: addresses.Address) -> None:
@@ -60,11 +64,12 @@ class PostgresConnection(connection.Connection):
             given = conninfo.conninfo_to_dict(address.url)
             settings: dict[str, Any] = {**_CLIENT, **given, "application_name": _NAME, "client_encoding": "utf8"}
             self._raw: psycopg.Connection[rows.DictRow] = psycopg.connect(
-                **settings, autocommit=True, row_factory=rows.dict_row
+                **settings, autocommit=True, row_factory=rows.dict_row, prepare_threshold=self.PREPARE_AFTER
             )
         try:
             with self.mapped_errors():
-                self._raw.execute(_SERVER)
+                if self.SESSION:
+                    self._raw.execute(self.SESSION.encode())
         except BaseException:
             self.close()
             raise

@@ -54,13 +54,13 @@ KEEP_LISTS = """
 """
 NEXT_RUN_NUMBER = "SELECT coalesce(max(number), 0) + 1 AS number FROM runs WHERE account = :account"
 BEGIN_RUN = """
-    INSERT INTO runs (account, number, run, "trigger", started, plan, plan_lists)
-    VALUES (:account, :number, :run, :trigger, :started, :plan, :plan_lists)
+    INSERT INTO runs (account, number, run, epoch, "trigger", started, plan, plan_lists)
+    VALUES (:account, :number, :run, :epoch, :trigger, :started, :plan, :plan_lists)
 """
 ADD_FINISHED_RUN = """
-    INSERT INTO runs (account, number, run, "trigger", started, finished, result, exit_code, outcomes,
+    INSERT INTO runs (account, number, run, epoch, "trigger", started, finished, result, exit_code, outcomes,
         plan, plan_lists, report, report_lists)
-    VALUES (:account, :number, :run, :trigger, :started, :finished, :result, :exit_code, :outcomes,
+    VALUES (:account, :number, :run, :epoch, :trigger, :started, :finished, :result, :exit_code, :outcomes,
         :plan, :plan_lists, :report, :report_lists)
 """
 FINISH_RUN = """

@@ -8,7 +8,7 @@ time, except `is_recent_writer`, which the event loop calls. Neighbours: `journa
 
 import pathlib
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import structlog
 
@@ -25,6 +25,46 @@ Work = Callable[[connection.Connection], Result]
 _RECENT_FILE = 0.25
 _RECENT_SESSION = 1.0
 """Seconds for which a check of the writer's lock stays valid."""
+
+
+class Reading(Protocol):
+    """Reads an account's journal, and writes what any process may."""
+
+    def read(self, work: Work[Result]) -> Result | None:
+        """Do some reading as one transaction. Returns `None` if there is no journal yet, and makes none."""
+        ...
+
+    def write_unlocked(self, work: Work[Result]) -> Result:
+        """Do some writing as one transaction, without being the writer. For what any process may record."""
+        ...
+
+    def close(self) -> None:
+        """Close what is open. Allowed at any time."""
+        ...
+
+
+class Writing(Reading, Protocol):
+    """Writes an account's journal as the one writer."""
+
+    def open(self) -> None:
+        """Become the writer, or make sure to be it still. Raises errors.JournalBusy."""
+        ...
+
+    def is_recent_writer(self) -> bool:
+        """Return whether this process was the writer a moment ago. Does not block."""
+        ...
+
+    def check(self) -> None:
+        """Raise errors.JournalError unless this process is still the writer."""
+        ...
+
+    def write(self, work: Work[Result]) -> Result:
+        """Do some writing as one transaction, as the one writer. Raises errors.JournalError."""
+        ...
+
+    def purge(self) -> bool:
+        """Remove the traces of what was forgotten; return whether none is left."""
+        ...
 
 
 class Session:

@@ -43,9 +43,12 @@ class SqlJournal(sql_names.SqlNames, sql_pauses.SqlPauses, sql_runs.SqlRuns):
     def __init__(self, url: str, *, clock: Clock, account: str = "default") -> None:
         """Take `sqlite:///…` or `postgresql://…`, and the account's name in it. Raises errors.JournalError."""
         address = addresses.parse(url)
+        writer = session.WriterSession(address, account=account, clock=clock)
+        self._use(writer, session.Session(address, account=account), clock)
+
+    def _use(self, writer: session.Writing, reader: session.Reading, clock: Clock) -> None:
         self._now = clock.now
-        self._writer = session.WriterSession(address, account=account, clock=clock)
-        self._reader = session.Session(address, account=account)
+        self._writer, self._reader = writer, reader
         self._writing, self._reading = anyio.CapacityLimiter(1), anyio.CapacityLimiter(1)
         self._checking = anyio.Lock()
 

@@ -25,8 +25,8 @@ Result = TypeVar("Result")
 class SqlNames(abc.ABC):
     """Implements registers.NameRegister."""
 
-    _writer: session.WriterSession
-    _reader: session.Session
+    _writer: session.Writing
+    _reader: session.Reading
     _reading: anyio.CapacityLimiter
 
     async def names(self, ids: Collection[str]) -> Mapping[str, str]:

@@ -22,7 +22,7 @@ Result = TypeVar("Result")
 class SqlPauses(abc.ABC):
     """Implements registers.PauseRegister."""
 
-    _reader: session.Session
+    _reader: session.Reading
     _reading: anyio.CapacityLimiter
 
     async def pauses(self, *, now: datetime.datetime) -> tuple[Pause, ...]:

@@ -1,0 +1,144 @@
+"""Claims and permits: who has an account, for how long it may send, and what moves with the account."""
+
+import dataclasses
+from collections.abc import Iterator
+
+import pytest
+
+from tests.journal import backends, cluster
+from worker.core.model.errors import JournalError
+from worker.core.model.secret import Secret
+from worker.journal import claims
+
+RELEASE = claims.Release(delay=0.0, failures=0, condition="in_sync", gist="In sync")
+
+
+@pytest.fixture
+def shared(postgresql_backend: backends.PostgresBackend) -> Iterator[cluster.Cluster]:
+    """Return a database with one account."""
+    found = cluster.Cluster(postgresql_backend)
+    yield found
+    found.close()
+
+
+def test_a_living_process_keeps_its_account(shared: cluster.Cluster) -> None:
+    first, second = shared.process("a"), shared.process("b")
+    first.claimed()
+    assert second.claims.claim("acme") is None
+    assert second.claims.claim("unknown") is None
+
+
+def test_a_released_account_is_anybodys_and_the_epoch_counts_claims(shared: cluster.Cluster) -> None:
+    first, second = shared.process("a"), shared.process("b")
+    claim = first.claimed()
+    assert (claim.permit.epoch, claim.clean) == (1, True)
+    assert first.claims.release(claim, RELEASE)
+    taken = second.claimed()
+    assert (taken.permit.epoch, taken.clean) == (2, True)
+    assert not first.claims.release(claim, RELEASE)
+    assert first.claims.claim("acme") is None
+
+
+def test_a_dead_process_leaves_its_account_to_others_unclean(shared: cluster.Cluster) -> None:
+    first, second = shared.process("a"), shared.process("b")
+    first.claimed()
+    shared.bury(first)
+    assert not second.claimed().clean
+
+
+def test_a_permit_ends_by_the_own_clock_counted_from_before_the_question(shared: cluster.Cluster) -> None:
+    first = shared.process("a")
+    claim = first.claimed()
+    permit, session = claim.permit, first.session(claim)
+    first.uptime.seconds += cluster.SECONDS - 0.1
+    assert permit.is_valid() and session.is_recent_writer()
+    first.claims.beat()
+    first.uptime.seconds += cluster.SECONDS - 0.1
+    assert permit.is_valid()
+    first.uptime.seconds += 0.1
+    assert not permit.is_valid() and not session.is_recent_writer()
+    session.check()  # asks, and the account is still its own
+    assert permit.is_valid()
+
+
+def test_the_answer_that_arrives_late_gives_a_permit_that_ends_early(shared: cluster.Cluster) -> None:
+    """The clock goes on while the database is asked: what was true then need not be true now."""
+    first = shared.process("a")
+    claim = first.claimed()
+    moments = iter([first.uptime.seconds + seconds for seconds in (1.0, 2.0, 60.0)])
+
+    class Passing(cluster.Uptime):
+        def __call__(self) -> float:
+            self.seconds = next(moments, 1060.0)
+            return self.seconds
+
+    first.claims.uptime = Passing()
+    first.claims.beat()
+    assert claim.permit.until == 1002.0 + cluster.SECONDS
+    assert not claim.permit.is_valid()
+
+
+def test_no_permit_after_another_process_has_claimed_the_account(shared: cluster.Cluster) -> None:
+    first, second = shared.process("a"), shared.process("b")
+    claim = first.claimed()
+    shared.bury(first)
+    second.claimed()
+    before = claim.permit.until
+    first.claims.beat()
+    assert claim.permit.until == before
+    first.uptime.seconds += cluster.SECONDS
+    with pytest.raises(JournalError) as caught:
+        first.session(claim).check()
+    assert caught.value.code == "journal_lost"
+
+
+def test_nothing_is_sent_after_the_release(shared: cluster.Cluster) -> None:
+    first = shared.process("a")
+    claim = first.claimed()
+    first.claims.release(claim, RELEASE)
+    first.claims.beat()
+    assert not claim.permit.is_valid()
+
+
+def test_what_a_run_learned_moves_with_the_account(shared: cluster.Cluster) -> None:
+    first, second = shared.process("a"), shared.process("b")
+    left = claims.Release(delay=0.0, failures=3, condition="broken", gist="No", broken="charge", closed_for=60.0)
+    first.claims.release(first.claimed(), left)
+    taken = second.claimed()
+    assert taken.failures == 3
+    assert 50 < taken.closed_for <= 60
+    (row,) = second.claims.statuses()
+    assert (row["condition"], row["gist"], row["broken"], row["last_success"]) == ("broken", "No", "charge", None)
+
+
+def test_an_account_is_claimed_only_when_a_run_is_due_or_wanted(shared: cluster.Cluster) -> None:
+    first = shared.process("a")
+    first.claims.release(first.claimed(), dataclasses.replace(RELEASE, delay=60.0, succeeded=True))
+    assert first.claims.claim("acme") is None
+    first.claims.request_run("acme")
+    claim = first.claimed()
+    first.claims.request_run("acme")  # during the run
+    first.claims.release(claim, dataclasses.replace(RELEASE, delay=60.0))
+    first.claimed()
+    (row,) = first.claims.statuses()
+    assert row["last_success"] is not None
+
+
+def test_two_accounts_with_one_key_are_recognised_and_no_key_is_stored(shared: cluster.Cluster) -> None:
+    shared.add("other")
+    first, second = shared.process("a"), shared.process("b")
+    key, url = Secret("ch_live_0123456789abcdef"), "https://charge.test/v1"
+    acme, other = first.claimed(), second.claimed("other")
+    assert first.claims.keep_key(acme, key, base_url=url) is None
+    assert second.claims.keep_key(other, key, base_url=url) == "acme"
+    assert second.claims.keep_key(other, key, base_url="https://elsewhere.test/v1") is None
+    assert first.claims.keep_key(acme, key, base_url=url) is None
+    shown = str(first.pool.transaction(lambda database: database.query("SELECT * FROM cluster_accounts")))
+    assert "0123456789abcdef" not in shown
+
+
+def test_a_process_is_known_until_it_has_ended(shared: cluster.Cluster) -> None:
+    first, second = shared.process("a"), shared.process("b")
+    first.claimed()
+    first.claims.unregister()
+    assert not second.claimed().clean

@@ -1,0 +1,103 @@
+"""The fence: one process writes for an account of a cluster, however long another one was stopped."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.journal import backends, cluster, journal_factories
+from worker.core.model.errors import JournalError
+from worker.core.model.identifiers import RunId
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def shared(postgresql_backend: backends.PostgresBackend) -> Iterator[cluster.Cluster]:
+    """Return a database with one account."""
+    found = cluster.Cluster(postgresql_backend)
+    yield found
+    found.close()
+
+
+@pytest.fixture(params=["0 s", "1 hour", "-1 hour"], ids=["clock right", "clock ahead", "clock behind"])
+def moved(request: pytest.FixtureRequest) -> str:
+    """Return by how much the server's clock is set while the account is claimed."""
+    found: str = request.param
+    return found
+
+
+def _taken_over(shared: cluster.Cluster, first: cluster.Process) -> cluster.Process:
+    shared.bury(first)
+    second = shared.process("b")
+    second.claimed()
+    return second
+
+
+async def test_each_run_is_recorded_with_the_epoch_of_its_claim(shared: cluster.Cluster) -> None:
+    first = shared.process("a")
+    claim = first.claimed()
+    journal = first.journal(claim)
+    assert await journal.open() == ()
+    changes = journal_factories.many(2)
+    await journal_factories.whole(journal, changes, run="run_1", at=journal_factories.NOON)
+    await journal_factories.whole(journal, run="run_2", at=journal_factories.minutes(5))
+    assert [past.run for past in await journal.runs()] == ["run_2", "run_1"]
+    rows = first.pool.transaction(lambda database: database.query("SELECT run, epoch FROM runs ORDER BY number"))
+    assert [(row["run"], row["epoch"]) for row in rows] == [("run_1", 1), ("run_2", 1)]
+
+
+async def test_a_predecessor_writes_nothing_after_the_claim(shared: cluster.Cluster) -> None:
+    first = shared.process("a")
+    before = first.journal(first.claimed())
+    changes = journal_factories.many(1)
+    await journal_factories.begin(before, changes)
+    second = _taken_over(shared, first)
+    for late in (
+        before.record([(journal_factories.key(), journal_factories.DONE)]),
+        before.add_intents(journal_factories.RUN, journal_factories.intents(changes, run=RunId("run_9"))),
+        before.finish(journal_factories.ended(changes), trigger="start"),
+        before.open(),
+    ):
+        with pytest.raises(JournalError) as caught:
+            await late
+        assert caught.value.code == "journal_lost"
+    rows = second.pool.transaction(lambda database: database.query("SELECT outcome FROM intents"))
+    assert [row["outcome"] for row in rows] == [None]
+
+
+def test_a_process_stopped_in_its_commit_is_cut_off_and_writes_nothing(shared: cluster.Cluster, moved: str) -> None:
+    """The server gives the session up: the claim gets the account within seconds, whatever the clocks say."""
+    first, second = shared.process("a"), shared.process("b")
+    claim = first.claimed()
+    first.session(claim).open()
+    shared.set_clock(moved)
+    with first.stopped_in_commit(claim) as commit:
+        shared.bury(first)
+        taken = second.claimed()  # waits for the lock, and fails unless it gets it in 4 s
+        assert (taken.permit.epoch, taken.clean) == (2, False)
+        first.uptime.seconds += cluster.SECONDS
+    with pytest.raises(JournalError) as caught:
+        commit.result()
+    assert caught.value.code == "journal_lost"
+    with pytest.raises(JournalError) as caught:
+        first.session(claim).check()
+    assert caught.value.code == "journal_lost"
+    rows = second.pool.transaction(lambda database: database.query("SELECT mode FROM accounts"))
+    assert [row["mode"] for row in rows] == [None]
+
+
+def test_an_idle_session_that_the_server_ended_is_replaced(shared: cluster.Cluster) -> None:
+    first = shared.process("a")
+    session = first.session(first.claimed())
+    session.open()
+    shared.backend.crash(shared.backend.journal())
+    session.open()
+    assert session.read(lambda database: database.account) == 1
+
+
+def test_an_account_without_records_has_nothing_to_read(shared: cluster.Cluster) -> None:
+    first = shared.process("a")
+    session = first.session(first.claimed())
+    assert session.read(lambda database: 1) is None
+    assert session.write_unlocked(lambda database: database.account) == 1
+    assert session.purge()

@@ -1,0 +1,46 @@
+"""The SQL statements with which the workers of a cluster share its accounts. PostgreSQL only.
+
+Invariant: no statement compares the clocks of two machines. The server's clock says only what is due, and a process is
+taken for dead because its `beats` stay the same while another one watches. Neighbours: `claims` and `fenced_session`
+run these, `queries` has the statements of an account, `versions/` makes the tables.
+"""
+
+FENCE = "SELECT name FROM cluster_accounts WHERE name = :name AND epoch = :epoch FOR SHARE"
+"""First in every commit of a run. A claim waits until the commit is through, and no commit comes after the claim."""
+
+REGISTER = "INSERT INTO cluster_workers (worker, queue_worker, version) VALUES (:worker, NULL, :version)"
+UNREGISTER = "DELETE FROM cluster_workers WHERE worker = :worker"
+BEAT = """
+    WITH beat AS (UPDATE cluster_workers SET beats = beats + 1 WHERE worker = :worker RETURNING worker)
+    SELECT name, epoch FROM cluster_accounts JOIN beat USING (worker) WHERE NOT released
+"""
+"""Proves that the process still has these accounts: what another one claims before this commits is not returned."""
+
+DUE = "(due_at <= now() OR due_at > now() + make_interval(secs => delay_seconds + 1))"
+"""A run that is due later than any run was ever planned: the server's clock was set back."""
+
+LOCK_ACCOUNT = f"""
+    SELECT settings, changed_at, epoch, worker, released, due_at, {DUE} AS due, failures,
+        least(closed_seconds, extract(epoch FROM closed_at - now()) + closed_seconds) AS closed_for,
+        EXISTS (SELECT 1 FROM cluster_workers WHERE cluster_workers.worker = cluster_accounts.worker) AS lives
+    FROM cluster_accounts WHERE name = :name FOR UPDATE
+"""  # noqa: S608 - a constant
+CLAIM = """
+    UPDATE cluster_accounts SET epoch = epoch + 1, worker = :worker, released = false, permitted_at = now()
+    WHERE name = :name
+"""
+RELEASE = """
+    UPDATE cluster_accounts SET released = true, failures = :failures, condition = :condition, gist = :gist,
+        broken = :broken, closed_at = now(), closed_seconds = :closed_for,
+        last_success = CASE WHEN CAST(:succeeded AS boolean) THEN now() ELSE last_success END,
+        delay_seconds = :delay,
+        due_at = CASE WHEN due_at = :due_at THEN now() + make_interval(secs => :delay) ELSE due_at END
+    WHERE name = :name AND epoch = :epoch
+"""
+"""A request that came during the run has changed `due_at`, and is kept."""
+
+REQUEST_RUN = "UPDATE cluster_accounts SET due_at = now() WHERE name = :name"
+DIGEST_KEY = "SELECT secret FROM cluster_secret"
+KEEP_KEY = "UPDATE cluster_accounts SET key_digest = :digest WHERE name = :name AND epoch = :epoch"
+OWNER_OF_KEY = "SELECT name FROM cluster_accounts WHERE key_digest = :digest AND name <> :name"
+STATUSES = "SELECT name, condition, gist, broken, last_success FROM cluster_accounts"

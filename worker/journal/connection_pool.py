@@ -1,0 +1,102 @@
+"""Connections that many accounts of a cluster share, each for one transaction at a time.
+
+Invariants: there are never more connections than the pool's size; no transaction outlives a process that stops in the
+middle of it by more than `_IDLE`, nor waits for a lock longer than `_LOCK`: so another worker's claim comes through
+within five seconds. Nothing is kept in a session, so that a pooler such as PgBouncer may stand between. Neighbours:
+`fenced_session` and `claims` borrow connections, `postgres` is what they are.
+"""
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from worker.core.model.errors import JournalError
+from worker.journal import address as addresses
+from worker.journal import connection, migrations, postgres
+
+Result = TypeVar("Result")
+
+_IDLE = "2500ms"
+"""How long the server waits for the next statement of a transaction until it gives the session up."""
+
+_LOCK = "4s"
+"""Longer than `_IDLE`: whoever waits for a process that stopped in its commit gets the lock then."""
+
+_BEGIN = f"""
+    BEGIN;
+    SET LOCAL idle_in_transaction_session_timeout = '{_IDLE}';
+    SET LOCAL lock_timeout = '{_LOCK}';
+    SET LOCAL statement_timeout = '60s';
+    SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'
+"""
+
+
+class SharedConnection(postgres.PostgresConnection):
+    """A connection whose transactions bring their own limits along."""
+
+    SESSION = ""
+    PREPARE_AFTER = None
+
+    @contextlib.contextmanager
+    def _transaction(self, *, write: bool) -> Iterator[None]:
+        self._raw.execute(_BEGIN)
+        try:
+            yield
+            self._raw.execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(*self.errors):  # the session may be what failed
+                self._raw.execute("ROLLBACK")
+            raise
+
+
+class ConnectionPool:
+    """At most `size` connections to one database. Every method blocks and may be called by any thread."""
+
+    def __init__(self, url: str, *, size: int) -> None:
+        """Keep where the database is; nothing is opened yet. Raises errors.JournalError."""
+        self.address = addresses.parse(url)
+        self._free = threading.BoundedSemaphore(size)
+        self._idle: list[connection.Connection] = []
+
+    def transaction(self, work: Callable[[connection.Connection], Result]) -> Result:
+        """Do some work in one transaction, which is on disk when this returns. Raises errors.JournalError."""
+        with self._free:
+            database, begun = self._idle.pop() if self._idle else None, False
+
+            def noting(found: connection.Connection) -> Result:
+                nonlocal begun
+                begun = True
+                return work(found)
+
+            if database is not None:
+                try:
+                    return self._within(database, noting)
+                except JournalError:
+                    if begun or not database.broken:
+                        raise
+                # It broke while it was idle, and nothing was done: a restart of the server is not a failure.
+            return self._within(SharedConnection(self.address), work)
+
+    def migrate(self) -> None:
+        """Make the tables that are missing. Raises errors.JournalError."""
+        database = SharedConnection(self.address)
+        with contextlib.closing(database):
+            database.version = migrations.version(database)
+            migrations.migrate(database)
+
+    def close(self) -> None:
+        """Close the connections that are idle."""
+        while self._idle:
+            self._idle.pop().close()
+
+    def _within(self, database: connection.Connection, work: Callable[[connection.Connection], Result]) -> Result:
+        try:
+            with database.transaction(write=True):
+                return work(database)
+        finally:
+            database.account, database.epoch = 0, None
+            if database.broken:
+                database.close()
+            else:
+                self._idle.append(database)
