@@ -10,6 +10,9 @@ import pytest
 from tests.support import command, served
 from worker.sandbox import app, faults, http_types, quirks, state
 
+NO_KEY = {"CHARGE_API_KEY": ""}
+"""Environment of a command that must need no key."""
+
 
 class Workspace:
     """A sandbox and the real command that runs against it."""
@@ -37,6 +40,16 @@ class Workspace:
     def members(self) -> dict[str, list[str]]:
         """Return the drivers of every fleet, in the order of creation of the fleets."""
         return {fleet: sorted(self.people.members(fleet)) for fleet in self.people.fleets}
+
+    def halved(self) -> dict[str, list[str]]:
+        """Return the second half of every fleet's drivers: a document that the guard holds."""
+        return {fleet: drivers[len(drivers) // 2 :] for fleet, drivers in self.members().items()}
+
+    def newest_run(self) -> str:
+        """Return the id of the newest run in the journal."""
+        run: str
+        [(run,)] = self.folder.journal("select run from runs order by started desc limit 1")
+        return run
 
     def changed(self) -> list[tuple[str, str, str]]:
         """Return every write that changed something: action, driver, fleet."""
@@ -80,3 +93,15 @@ def open_workspace(tmp_path: pathlib.Path) -> Iterator[Open]:
 def workspace(open_workspace: Open) -> Workspace:
     """Return a workspace with 40 drivers in 4 fleets and no faults."""
     return open_workspace()
+
+
+@pytest.fixture
+def moved(workspace: Workspace) -> Workspace:
+    """Return a workspace after a run that applied two attaches and a detach."""
+    first, second, *_ = members = workspace.members()
+    members[first] = members[first][1:]
+    members[second] += [driver for driver in workspace.people.drivers if driver not in members[second]][:2]
+    workspace.write(members)
+    assert workspace.run("once").code == 0
+    assert len(workspace.changed()) == 3
+    return workspace

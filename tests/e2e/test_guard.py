@@ -7,16 +7,12 @@ import pytest
 from tests.e2e import conftest
 
 
-def _halved(workspace: conftest.Workspace) -> dict[str, list[str]]:
-    return {fleet: drivers[len(drivers) // 2 :] for fleet, drivers in workspace.members().items()}
-
-
 def test_peribolos_a_skewed_document_removes_nobody_until_exactly_that_plan_is_approved(
     workspace: conftest.Workspace,
 ) -> None:
     """Held detaches are listed with the digest that approves them; another digest approves nothing."""
     newcomer = next(driver for driver in workspace.people.drivers if not workspace.people.fleets_of(driver))
-    halved = _halved(workspace)
+    halved = workspace.halved()
     first = next(iter(halved))
     workspace.write({**halved, first: [*halved[first], newcomer]})
     ended = workspace.run("once", "--json")

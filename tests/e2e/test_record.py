@@ -1,4 +1,4 @@
-"""The commands on the journal: `history`, `show`, `why`, `approve` and `undo`."""
+"""The commands on the journal: `history`, `show`, `why`, `forget`, `pause` and `resume`."""
 
 import contextlib
 import json
@@ -6,39 +6,11 @@ import re
 import signal
 import sqlite3
 
-import pytest
-
 from tests.e2e import conftest
 from tests.support import command
 from worker.sandbox import faults, http_types
 
-NO_KEY = {"CHARGE_API_KEY": ""}
-
-
-@pytest.fixture
-def moved(workspace: conftest.Workspace) -> conftest.Workspace:
-    """Return a workspace after a run that applied two attaches and a detach."""
-    first, second, *_ = members = workspace.members()
-    members[first] = members[first][1:]
-    members[second] += [driver for driver in workspace.people.drivers if driver not in members[second]][:2]
-    workspace.write(members)
-    assert workspace.run("once").code == 0
-    assert len(workspace.changed()) == 3
-    return workspace
-
-
-def _run(workspace: conftest.Workspace) -> str:
-    """Return the id of the newest run."""
-    run: str
-    [(run,)] = workspace.folder.journal("select run from runs order by started desc limit 1")
-    return run
-
-
-def _halved(workspace: conftest.Workspace) -> dict[str, list[str]]:
-    return {fleet: drivers[len(drivers) // 2 :] for fleet, drivers in workspace.members().items()}
-
-
-# --- history, show, why -----------------------------------------------------------------------------------
+# --- history, show, why, forget ---------------------------------------------------------------------------
 
 
 def test_history_lists_runs_the_newest_first_and_show_gives_the_very_report(workspace: conftest.Workspace) -> None:
@@ -47,7 +19,7 @@ def test_history_lists_runs_the_newest_first_and_show_gives_the_very_report(work
     newcomers = [driver for driver in workspace.people.drivers if driver not in members[fleet]][:2]
     workspace.write({**members, fleet: [*members[fleet], *newcomers]})
     reports = [workspace.run("once", "--json").document, workspace.run("once", "--json").document]
-    workspace.write(_halved(workspace))
+    workspace.write(workspace.halved())
     reports.append(workspace.run("once", "--json").document)
     workspace.write("fleets: {}\n")
     reports.append(workspace.run("once", "--json").document)
@@ -71,8 +43,10 @@ def test_the_record_needs_neither_key_nor_network_nor_sources(moved: conftest.Wo
     requests = len(moved.charge.requests)
     (moved.folder.path / "membership.yaml").unlink()
     _, driver, _ = moved.changed()[0]
-    ways = (["history"], ["show", _run(moved)], ["why", driver], ["approve", f"sha256:{'0' * 64}"])
-    for ended, said in zip(moved.together(*ways, **NO_KEY), [*[_run(moved)] * 3, "Approved until"], strict=True):
+    ways = (["history"], ["show", moved.newest_run()], ["why", driver], ["approve", f"sha256:{'0' * 64}"])
+    for ended, said in zip(
+        moved.together(*ways, **conftest.NO_KEY), [*[moved.newest_run()] * 3, "Approved until"], strict=True
+    ):
         assert (ended.code, ended.stderr.startswith("warning: No recent run")) == (0, said == "Approved until")
         assert said in ended.stdout
     assert len(moved.charge.requests) == requests
@@ -150,7 +124,7 @@ def test_a_saved_plan_of_which_a_part_was_stale_is_shown_as_it_was_reported(move
 
 
 def test_a_run_may_be_named_by_the_beginning_of_its_id(moved: conftest.Workspace) -> None:
-    oldest = _run(moved)
+    oldest = moved.newest_run()
     moved.run("once")
     short, several, none, undone = moved.together(
         ["show", oldest[:16], "--json"], ["show", "run_", "--json"], ["show", "run_nothing"], ["undo", "run_nothing"]
@@ -210,7 +184,7 @@ def test_whoever_is_forgotten_is_in_no_file_and_does_not_come_back(moved: confte
     assert "saved plans, exports and backups are out of reach" in ended.stdout
     moved.write({fleet: [] for fleet in moved.members()})
     assert moved.run("once").code == 3
-    for shown in moved.together(["why", driver], ["show", _run(moved)]):
+    for shown in moved.together(["why", driver], ["show", moved.newest_run()]):
         assert name not in shown.stdout
     stored = b"".join(path.read_bytes() for path in moved.folder.path.glob("fleet-sync.db*"))
     assert name.encode() not in stored
@@ -233,7 +207,7 @@ def test_the_record_can_be_read_while_a_run_is_writing(workspace: conftest.Works
         command.until(
             lambda: len(workspace.posts()) == 6 and workspace.folder.journal(recorded) == [(3,)], what="3 outcomes"
         )
-        history, show = workspace.together(["history", "--json"], ["show", _run(workspace), "--json"])
+        history, show = workspace.together(["history", "--json"], ["show", workspace.newest_run(), "--json"])
         [run] = history.document["runs"]
         assert (run["result"], run["finished"], run["exit_code"]) == (None, None, None)
         shown = show.document
@@ -247,146 +221,14 @@ def test_the_record_can_be_read_while_a_run_is_writing(workspace: conftest.Works
 
 
 def test_runs_older_than_keep_days_are_forgotten_with_their_changes(moved: conftest.Workspace) -> None:
-    oldest = _run(moved)
+    oldest = moved.newest_run()
     _, driver, fleet = moved.changed()[0]
     with contextlib.closing(sqlite3.connect(moved.folder.path / "fleet-sync.db")) as database, database:
         database.execute("update runs set started = '2020-01-01T00:00:00.000Z', finished = '2020-01-01T00:00:01.000Z'")
     moved.people.detach(moved.members()[fleet][-1], fleet)
     assert moved.run("once", FLEET_SYNC_JOURNAL__KEEP_DAYS="30").code == 0
-    assert oldest != _run(moved)
+    assert oldest != moved.newest_run()
     assert oldest not in moved.run("why", driver, fleet).stdout
-
-
-# --- approve ----------------------------------------------------------------------------------------------
-
-
-def test_an_approval_allows_exactly_the_plan_of_its_digest(workspace: conftest.Workspace) -> None:
-    halved = _halved(workspace)
-    workspace.write(halved)
-    held = workspace.run("once", "--json").document["plan"]
-    assert workspace.run("approve", held["held_digest"], **NO_KEY).code == 0
-
-    # The approval does not cover another plan, even a smaller one.
-    spared = held["held"][0]
-    workspace.write({**halved, spared["fleet"]: [*halved[spared["fleet"]], spared["driver"]]})
-    assert workspace.run("once").code == 3
-    assert workspace.posts() == []
-
-    workspace.write(halved)
-    report = workspace.run("once", "--json").document
-    assert (report["result"], report["plan"]["held"]) == ("converged", [])
-    assert set(workspace.changed()) == {("detach", each["driver"], each["fleet"]) for each in held["held"]}
-
-
-def test_an_approval_says_what_it_allows(workspace: conftest.Workspace) -> None:
-    workspace.write(_halved(workspace))
-    plan = workspace.run("once", "--json").document["plan"]
-    said = workspace.run("approve", plan["held_digest"], **NO_KEY).stdout.splitlines()
-    assert said[0].startswith("Approved until ")
-    assert re.fullmatch(rf"It allows the {len(plan['held'])} changes that {_run(workspace)} held at .* UTC\.", said[1])
-
-
-def test_an_approval_of_what_nobody_holds_is_kept_and_says_so(workspace: conftest.Workspace) -> None:
-    """An approval may precede the run, but a mistyped digest would silently approve nothing."""
-    digest = f"sha256:{'0' * 64}"
-    before = workspace.run("approve", digest, **NO_KEY)
-    assert (before.code, before.stderr) == (0, "warning: No recent run has held changes with this digest yet.\n")
-    workspace.write(_halved(workspace))
-    held = workspace.run("once", "--json").document["plan"]["held_digest"]
-    other = workspace.run("approve", digest, **NO_KEY)
-    assert other.code == 0
-    assert other.stderr == (
-        f"warning: No recent run has held changes with this digest yet. "
-        f"The newest run with held changes is {_run(workspace)}; their digest is {held}\n"
-    )
-    assert workspace.folder.journal("select digest from approvals") == [(digest,)]
-
-
-def test_changes_that_pass_anyway_do_not_void_an_approval(workspace: conftest.Workspace) -> None:
-    """The digest of the whole plan approves nothing, and says which one does."""
-    newcomer, other, *_ = (each for each in workspace.people.drivers if not workspace.people.fleets_of(each))
-    halved = _halved(workspace)
-    first = next(iter(halved))
-    workspace.write({**halved, first: [*halved[first], newcomer]})
-    plan = workspace.run("once", "--json").document["plan"]
-    said = workspace.run("approve", plan["digest"], **NO_KEY).stderr
-    assert "It allows nothing: this is the digest of the whole plan. Approve its held changes: sha256:" in said
-    assert said.split()[-1] == plan["held_digest"]
-    assert "It allows the " in workspace.run("approve", plan["held_digest"], **NO_KEY).stdout
-    workspace.write({**halved, first: [*halved[first], newcomer, other]})
-    assert workspace.run("once").code == 0
-
-
-def test_an_approval_of_what_no_approval_lifts_says_so(workspace: conftest.Workspace) -> None:
-    fleet, other, *_ = members = workspace.members()
-    outsider = next(driver for driver in workspace.people.drivers if driver not in workspace.people.members(other))
-    workspace.write({**members, fleet: members[fleet][1:]})
-    sentinels = json.dumps([f"{outsider}/{other}"])
-    digest = workspace.run("once", "--json", FLEET_SYNC_GUARD__MUST_SEE=sentinels).document["plan"]["held_digest"]
-    assert "warning: It allows nothing: " in workspace.run("approve", digest, **NO_KEY).stderr
-
-
-def test_who_approved_is_kept_with_the_run_that_used_the_approval(workspace: conftest.Workspace) -> None:
-    """Also when the same digest is approved again, by somebody else, for the same mistake."""
-    everyone, halved = workspace.members(), _halved(workspace)
-    workspace.folder.let_sources_shrink()
-    for name in ("Ada Lovelace", "Bob"):
-        workspace.write(halved)
-        digest = workspace.run("once", "--json").document["plan"]["held_digest"]
-        assert workspace.run("approve", digest, "--by", f" {name} ", **NO_KEY).stderr == ""
-        assert workspace.run("once").code == 0
-        workspace.write(everyone)
-        assert workspace.run("once").code == 0
-    runs = json.loads(workspace.run("history", "--json").stdout)["runs"]
-    used = [each for each in runs if each["approval"]]
-    assert [each["approval"]["by"] for each in used] == ["Bob", "Ada Lovelace"]
-    assert [each["approval"]["digest"] for each in used] == [digest, digest]
-    assert "applied, approved by Bob  " in workspace.run("history").stdout
-    audited = [json.loads(line) for line in workspace.run("audit").stdout.splitlines()]
-    approved = [line for line in audited if line.get("approved_digest")]
-    assert [(line["record"], line["approved_by"]) for line in approved] == [("run", "Ada Lovelace"), ("run", "Bob")]
-    assert all(line["approved_digest"] == digest and line["approved"] for line in approved)
-    shown = workspace.run("show", used[1]["run"])
-    assert re.search(rf"\n  approved by Ada Lovelace at \d{{4}}-.*Z: {digest}\n", shown.stdout)
-    assert workspace.run("show", used[1]["run"], "--json").document["approval"] == used[1]["approval"]
-
-
-def test_an_approval_by_the_run_itself_is_kept_too(workspace: conftest.Workspace) -> None:
-    workspace.write(_halved(workspace))
-    digest = workspace.run("once", "--json").document["plan"]["held_digest"]
-    assert workspace.run("once", "--approve", digest).code == 0
-    newest, _ = json.loads(workspace.run("history", "--json").stdout)["runs"]
-    assert newest["approval"] == {"digest": digest, "by": None, "approved": None}
-    assert f"approved with the run itself: {digest}" in workspace.run("show", newest["run"]).stdout
-
-
-@pytest.mark.parametrize("name", ["", " ", "a\tb", "x" * 101], ids=["empty", "spaces", "tab", "long"])
-def test_an_approval_takes_only_a_name_that_fits_on_a_line(workspace: conftest.Workspace, name: str) -> None:
-    ended = workspace.run("approve", f"sha256:{'0' * 64}", "--by", name)
-    assert (ended.code, workspace.folder.path.joinpath("fleet-sync.db").exists()) == (64, False)
-
-
-def test_an_approval_finds_the_run_that_held_it_behind_newer_ones(workspace: conftest.Workspace) -> None:
-    halved = _halved(workspace)
-    workspace.write(halved)
-    earlier = workspace.run("once", "--json").document["plan"]["held_digest"]
-    first, *others = halved
-    workspace.write({first: workspace.members()[first], **{fleet: halved[fleet] for fleet in others}})
-    assert workspace.run("once", "--json").document["plan"]["held_digest"] != earlier
-    assert "It allows the " in workspace.run("approve", earlier, **NO_KEY).stdout
-
-
-def test_the_service_picks_an_approval_up(workspace: conftest.Workspace) -> None:
-    halved = _halved(workspace)
-    workspace.write(halved)
-    digest = workspace.run("plan", "--json").document["held_digest"]
-    requests = len(workspace.charge.requests)
-    with workspace.folder.started("run", FLEET_SYNC_SYNC__INTERVAL_SECONDS="0.2") as running:
-        command.until(lambda: len(workspace.charge.requests) > requests, what="a first run")
-        assert workspace.run("approve", digest).code == 0
-        command.until(lambda: workspace.members() == {f: sorted(d) for f, d in halved.items()}, what="the detaches")
-        running.signal(signal.SIGTERM)
-        assert running.end().code == 143
 
 
 # --- pause and resume -------------------------------------------------------------------------------------
@@ -398,7 +240,7 @@ def test_a_pause_stops_writes_until_it_is_ended(workspace: conftest.Workspace) -
     fleet = next(iter(members))
     workspace.write({**members, fleet: members[fleet][1:]})
     assert workspace.run("plan", "--out", "plan.json").code == 0
-    paused = workspace.run("pause", "--for", "2h", "--reason", "migration of the HR system", **NO_KEY)
+    paused = workspace.run("pause", "--for", "2h", "--reason", "migration of the HR system", **conftest.NO_KEY)
     assert (paused.code, paused.stderr) == (0, "")
     assert "All fleets: paused since " in paused.stdout
     ways = (["plan"], ["once"], ["apply", "plan.json"])
@@ -407,77 +249,10 @@ def test_a_pause_stops_writes_until_it_is_ended(workspace: conftest.Workspace) -
         assert ": migration of the HR system" in ended.stdout + ended.stderr
     assert workspace.run("once", "--json").document["result"] == "paused"
     assert workspace.posts() == []
-    assert "migration of the HR system" in workspace.run("show", _run(workspace), "--json").stdout
-    assert workspace.run("resume", **NO_KEY).stdout.startswith("Resumed: all fleets, paused since ")
+    assert "migration of the HR system" in workspace.run("show", workspace.newest_run(), "--json").stdout
+    assert workspace.run("resume", **conftest.NO_KEY).stdout.startswith("Resumed: all fleets, paused since ")
     assert workspace.run("resume").stdout == "Nothing was paused.\n"
     assert workspace.run("pause", "--fleet", fleet).code == 0
     assert workspace.run("once", "--json").document["result"] == "paused"
     assert workspace.run("apply", "plan.json", "--during-pause").code == 0
     assert len(workspace.posts()) == 1
-
-
-# --- undo -------------------------------------------------------------------------------------------------
-
-
-def test_an_undo_is_shown_then_saved_and_applied_only_when_asked(moved: conftest.Workspace) -> None:
-    before = moved.changed()
-    shown, saved = moved.together(["undo", _run(moved)], ["undo", _run(moved), "--out", "undo.json"])
-    assert (shown.code, saved.code) == (0, 0)
-    assert shown.stdout == saved.stdout
-    assert shown.stdout.count("drv_") == 3
-    assert "fleet-sync apply undo.json" in saved.stderr
-    assert moved.changed() == before
-
-    report = moved.run("apply", "undo.json", "--json").document
-    assert (report["result"], report["outcomes"]["applied"]) == ("converged", 3)
-    opposite = {"attach": "detach", "detach": "attach"}
-    assert set(moved.changed()[3:]) == {(opposite[action], driver, fleet) for action, driver, fleet in before}
-
-
-def test_an_undo_leaves_out_what_changed_since_and_says_so(moved: conftest.Workspace) -> None:
-    """A change by hand or by a later run counts, even if it restored what the run had left."""
-    _, second, *_ = moved.members()
-    attached = [driver for action, driver, _ in moved.changed() if action == "attach"]
-    run = _run(moved)
-    moved.people.detach(attached[0], second)
-    members = moved.members()
-    moved.write({**members, second: [driver for driver in members[second] if driver != attached[1]]})
-    assert moved.run("once").code == 0
-    moved.write({**moved.members(), second: [*moved.members()[second], attached[1]]})
-    assert moved.run("once").code == 0
-    ended = moved.run("undo", run, "--out", "undo.json")
-    plan = json.loads((moved.folder.path / "undo.json").read_text())
-    assert ended.code == 0
-    assert {change["driver"] for change in plan["changes"]}.isdisjoint(attached[:2])
-    assert [change["action"] for change in plan["changes"]] == ["attach"]
-    told = {problem["where"]: problem["message"] for problem in plan["problems"]}
-    assert set(told) == {f"{driver}/{second}" for driver in attached[:2]}
-    assert "another client has changed this membership since" in told[f"{attached[0]}/{second}"]
-    assert "changed this membership later" in told[f"{attached[1]}/{second}"]
-
-
-def test_a_large_undo_is_held_by_the_guard_until_it_is_approved(workspace: conftest.Workspace) -> None:
-    """An inverse plan passes the same guard as any other, and is approved in the same way."""
-    fleet, *_ = members = workspace.members()
-    outsiders = [driver for driver in workspace.people.drivers if driver not in members[fleet]][:10]
-    workspace.write({fleet: [*members[fleet], *outsiders]})
-    assert workspace.run("once").code == 0
-    run = _run(workspace)
-    ended = workspace.run("undo", run, "--out", "undo.json")
-    held = json.loads((workspace.folder.path / "undo.json").read_text())
-    assert (ended.code, held["changes"], len(held["held"])) == (3, [], 10)
-    assert f"fleet-sync approve {held['held_digest']}" in ended.stdout
-    assert "once --approve" not in ended.stdout
-    assert workspace.run("approve", held["held_digest"]).code == 0
-    assert workspace.run("undo", run, "--out", "undo.json").code == 0
-    allowed = json.loads((workspace.folder.path / "undo.json").read_text())
-    assert (len(allowed["changes"]), allowed["held"]) == (10, [])
-    text = (workspace.folder.path / "undo.json").read_text()
-    (workspace.folder.path / "edited.json").write_text(text.replace(outsiders[0], sorted(members[fleet])[0]))
-    edited = workspace.run("apply", "edited.json")
-    assert edited.code == 1 and "its signature does not match" in edited.stderr
-    assert workspace.run("apply", "undo.json", FLEET_SYNC_PLAN_KEY="another-long-enough-key").code == 1
-    assert workspace.run("apply", "undo.json").code == 0
-    used = "select digest, trigger from approvals join runs on run = used_by"
-    assert workspace.folder.journal(used) == [(held["held_digest"], "apply")]
-    assert workspace.members() == members
