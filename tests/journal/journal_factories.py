@@ -20,6 +20,8 @@ from worker.core.model.report import Report
 NOON = datetime.datetime(2026, 12, 1, 12, tzinfo=datetime.UTC)
 DONE = Applied(attempts=1, request_id="req_1")
 RUN = RunId("run_1")
+APRIL = RunId("run_april")
+MAY = RunId("run_may")
 
 
 def minutes(number: float) -> datetime.datetime:

@@ -1,4 +1,4 @@
-"""What every journal remembers from run to run: approvals, references, writes of ours, absences, and for how long."""
+"""What every journal remembers from run to run: references, writes of ours, absences, and for how long."""
 
 import dataclasses
 import datetime
@@ -11,87 +11,12 @@ from worker.core.model.errors import JournalBusy, JournalError
 from worker.core.model.identifiers import Account, DriverId, FleetId, IntentKey, RunId
 from worker.core.model.outcomes import Already, Deferred, Outcome, Refused, Stale, Unknown
 from worker.core.model.plan import Action, Change
-from worker.core.model.ports import Intent, JournalOwner, OwnWrite, PastApproval, PastRefusals, RecentChanges
+from worker.core.model.ports import Intent, JournalOwner, OwnWrite, PastRefusals, RecentChanges
 from worker.core.model.report import LearnedRate
 from worker.core.model.serialization import report_document
 from worker.core.model.source_history import RowCount, SourceRecord
 
 pytestmark = pytest.mark.anyio
-
-APRIL = RunId("run_april")
-MAY = RunId("run_may")
-
-
-async def test_a_run_that_uses_an_approval_up_leaves_the_others(office: Office) -> None:
-    journal = await office.writer()
-    for digest in ("sha256:plan", "sha256:other"):
-        await journal.approve(digest, now=journal_factories.NOON, until=journal_factories.minutes(10))
-    await journal.begin(
-        journal_factories.RUN, trigger="start", guarded=journal_factories.guarded(), intents=[], spent="sha256:plan"
-    )
-    assert not await journal.approved("sha256:plan", now=journal_factories.NOON)
-    assert await journal.approved("sha256:other", now=journal_factories.NOON)
-
-
-async def test_a_run_keeps_the_approval_that_it_used_up(office: Office) -> None:
-    """Also when its digest is approved again: that is another approval."""
-    journal = await office.writer()
-    by, at = "Ada", journal_factories.NOON
-    await journal.approve("sha256:plan", now=at, until=journal_factories.minutes(10), by=by)
-    for run, spent in ((APRIL, "sha256:plan"), (MAY, "sha256:own")):
-        await journal.begin(run, trigger="once", guarded=journal_factories.guarded(), intents=[], spent=spent)
-    await journal.approve(
-        "sha256:plan", now=journal_factories.minutes(5), until=journal_factories.minutes(10), by="Bob"
-    )
-    april, may = await journal.run(APRIL), await journal.run(MAY)
-    assert april is not None and april.approval == PastApproval("sha256:plan", by, at)
-    assert may is not None and may.approval == PastApproval("sha256:own")
-    assert {each.run: each.approval for each in await journal.runs()} == {APRIL: april.approval, MAY: may.approval}
-
-
-async def test_a_run_that_cannot_begin_uses_no_approval_up(office: Office) -> None:
-    journal = await office.writer()
-    await journal.approve("sha256:plan", now=journal_factories.NOON, until=journal_factories.minutes(10))
-    await journal_factories.begin(journal, journal_factories.many(1))
-    with pytest.raises(JournalError):
-        await journal.begin(
-            journal_factories.RUN, trigger="start", guarded=journal_factories.guarded(), intents=[], spent="sha256:plan"
-        )
-    assert await journal.approved("sha256:plan", now=journal_factories.NOON)
-
-
-async def test_an_approval_that_is_dated_in_the_future_allows_nothing(office: Office) -> None:
-    journal = await office.writer()
-    await journal.approve("sha256:plan", now=journal_factories.minutes(5), until=journal_factories.minutes(10))
-    assert not await journal.approved("sha256:plan", now=journal_factories.minutes(4))
-    assert await journal.approvals(now=journal_factories.minutes(4)) == frozenset()
-    assert await journal.approvals(now=journal_factories.minutes(5)) == {"sha256:plan"}
-
-
-async def test_an_approval_holds_for_that_plan_until_its_time(office: Office) -> None:
-    journal = await office.writer()
-    await journal.approve("sha256:plan", now=journal_factories.NOON, until=journal_factories.minutes(10))
-    assert await journal.approved("sha256:plan", now=journal_factories.minutes(9))
-    assert not await journal.approved("sha256:plan", now=journal_factories.minutes(10))
-    assert not await journal.approved("sha256:other", now=journal_factories.minutes(9))
-    assert await journal.approvals(now=journal_factories.minutes(9)) == {"sha256:plan"}
-    assert await journal.approvals(now=journal_factories.minutes(10)) == frozenset()
-    await journal.approve("sha256:plan", now=journal_factories.minutes(5), until=journal_factories.minutes(15))
-    assert await journal.approved("sha256:plan", now=journal_factories.minutes(10))
-
-
-async def test_anybody_approves_while_another_process_writes(office: Office) -> None:
-    journal, operator = await office.writer(), office.journal()
-    await operator.approve("sha256:plan", now=journal_factories.NOON, until=journal_factories.minutes(10))
-    assert await journal.approved("sha256:plan", now=journal_factories.NOON)
-    await journal_factories.begin(journal, journal_factories.many(1))
-    await operator.approve("sha256:more", now=journal_factories.NOON, until=journal_factories.minutes(10))
-    assert await journal.approved("sha256:more", now=journal_factories.NOON)
-
-
-async def test_an_approval_may_be_the_first_thing_in_a_journal(office: Office) -> None:
-    await office.journal().approve("sha256:plan", now=journal_factories.NOON, until=journal_factories.minutes(10))
-    assert await (await office.writer()).approved("sha256:plan", now=journal_factories.NOON)
 
 
 async def test_whom_a_reference_led_to_is_remembered_and_replaced(office: Office) -> None:
@@ -166,9 +91,9 @@ async def test_recent_writes_are_counted_by_run_fleet_and_action_if_they_took_ef
     await journal_factories.whole(journal, [ann], run="run_0", at=journal_factories.NOON)
     office.clock.moment = journal_factories.minutes(5)
     away = journal_factories.change("dan", action="detach")
-    intents = journal_factories.intents([ann, bob, cem, away], run=MAY)
+    intents = journal_factories.intents([ann, bob, cem, away], run=journal_factories.MAY)
     intents[1] = dataclasses.replace(intents[1], approved=True)
-    await journal.begin(MAY, trigger="start", guarded=journal_factories.guarded(), intents=intents)
+    await journal.begin(journal_factories.MAY, trigger="start", guarded=journal_factories.guarded(), intents=intents)
     outcomes: list[Outcome] = [journal_factories.DONE, UNSEEN, Refused(1, "no", "no"), Unknown(1, "charge_fault", "")]
     await journal.record([(intent.key, outcome) for intent, outcome in zip(intents, outcomes, strict=True)])
     at = journal_factories.minutes(5)
@@ -179,7 +104,7 @@ async def test_recent_writes_are_counted_by_run_fleet_and_action_if_they_took_ef
     )
     recent = await journal.recent_changes(since=journal_factories.NOON)
     assert len(recent) == 4
-    await journal.add_intents(MAY, [Intent(IntentKey("a-repair"), journal_factories.change("eve"))])
+    await journal.add_intents(journal_factories.MAY, [Intent(IntentKey("a-repair"), journal_factories.change("eve"))])
     await journal.record([(IntentKey("a-repair"), journal_factories.DONE)])
     assert await journal.recent_changes(since=journal_factories.NOON) == recent
 
@@ -284,7 +209,7 @@ async def test_a_write_counts_as_ours_only_where_it_took_effect(office: Office) 
     ]
     for number, outcome in enumerate(others, 1):
         await _attempt(journal, office, ann, number, outcome)
-    await journal_factories.begin(journal, [ann], run=MAY)
+    await journal_factories.begin(journal, [ann], run=journal_factories.MAY)
     assert await journal.latest({ann.driver}, most=3) == {(ann.driver, ann.fleet): (_own(0),)}
 
 
@@ -340,15 +265,17 @@ def _write(change: Change) -> tuple[Action, DriverId, FleetId]:
 
 async def test_old_runs_are_forgotten_with_their_changes_but_not_what_is_open(office: Office) -> None:
     journal = await office.writer()
-    await journal_factories.begin(journal, journal_factories.many(2), run=APRIL)
+    await journal_factories.begin(journal, journal_factories.many(2), run=journal_factories.APRIL)
     await journal_factories.whole(journal, journal_factories.many(2), run="run_may", at=journal_factories.NOON)
     office.clock.moment = journal_factories.minutes(60)
     await journal_factories.whole(journal, journal_factories.many(1), run="run_june", at=journal_factories.minutes(60))
     await journal.prune(before=journal_factories.minutes(30))
-    assert [run.run for run in await journal.runs()] == ["run_june", APRIL]
-    assert await journal.changes(run=MAY) == ()
+    assert [run.run for run in await journal.runs()] == ["run_june", journal_factories.APRIL]
+    assert await journal.changes(run=journal_factories.MAY) == ()
     assert len(await journal.open()) == 2
-    await journal.record([(journal_factories.key(index, run=APRIL), journal_factories.DONE) for index in range(2)])
+    await journal.record(
+        [(journal_factories.key(index, run=journal_factories.APRIL), journal_factories.DONE) for index in range(2)]
+    )
     await journal.prune(before=journal_factories.minutes(30))
     assert [run.run for run in await journal.runs()] == ["run_june"]
 
@@ -380,37 +307,7 @@ async def test_how_much_sources_said_is_remembered_and_replaced(office: Office) 
     counts = (RowCount(12, journal_factories.NOON), RowCount(9, journal_factories.minutes(1)))
     record = SourceRecord(counts, frozenset({FleetId("flt_vans"), FleetId("flt_depot")}), "1f0c3d2a")
     later = SourceRecord((RowCount(0, journal_factories.minutes(2)),))
-    await journal.remember_sources({"hr": record, "Zoë's; list": record}, run=APRIL)
+    await journal.remember_sources({"hr": record, "Zoë's; list": record}, run=journal_factories.APRIL)
     assert await journal.source_records() == {"hr": record, "Zoë's; list": record}
-    await journal.remember_sources({"hr": later}, run=MAY)
+    await journal.remember_sources({"hr": later}, run=journal_factories.MAY)
     assert await journal.source_records() == {"hr": later, "Zoë's; list": record}
-
-
-async def test_remembering_a_source_uses_an_approval_up(office: Office) -> None:
-    journal = await office.writer()
-    for digest in ("sha256:plan", "sha256:other"):
-        await journal.approve(digest, now=journal_factories.NOON, until=journal_factories.minutes(10))
-    await journal.remember_sources({"hr": SourceRecord(())}, run=APRIL, spent="sha256:plan")
-    assert await journal.approvals(now=journal_factories.NOON) == {"sha256:other"}
-
-
-async def test_a_run_keeps_the_approval_of_a_source_also_if_it_has_no_changes(office: Office) -> None:
-    """It is used up before the run has a row. The approval of held changes comes before that of a source."""
-    journal, at = await office.writer(), journal_factories.NOON
-    for digest in ("sha256:hr", "sha256:list", "sha256:plan"):
-        await journal.approve(digest, now=at, until=journal_factories.minutes(10), by="Ada")
-    june, july = RunId("run_june"), RunId("run_july")
-    for run, spent in ((APRIL, "sha256:hr"), (MAY, "sha256:list"), (june, None)):
-        await journal.remember_sources({"hr": SourceRecord(())}, run=run, spent=spent)
-    await journal.begin(MAY, trigger="once", guarded=journal_factories.guarded(), intents=[], spent="sha256:plan")
-    for run in (APRIL, june):
-        await journal.finish(journal_factories.ended(run=run, at=at), trigger="once")
-    await journal.approve("sha256:job", now=at, until=journal_factories.minutes(10))
-    await journal.remember_sources({}, run=july, spent="sha256:job")
-    await journal.begin(july, trigger="once", guarded=journal_factories.guarded(), intents=[])
-    assert {each.run: each.approval for each in await journal.runs()} == {
-        APRIL: PastApproval("sha256:hr", "Ada", at),
-        MAY: PastApproval("sha256:plan", "Ada", at),
-        june: None,
-        july: PastApproval("sha256:job", "", at),
-    }

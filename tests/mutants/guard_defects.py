@@ -5,7 +5,7 @@ Invariant: as in `defects`. Neighbours: `defects` and `former_survivors` have th
 
 from tests.mutants.defects import Defect
 
-REMEMBERED = ("tests/journal/test_remembered.py",)
+APPROVALS = ("tests/journal/test_approvals.py",)
 SAVED = ("tests/engine/test_saved_plan.py", "tests/core/test_guard.py")
 SCOPE = ("tests/core/test_scope.py", "tests/engine/test_scope.py", "tests/core/test_notifications.py")
 OBSERVE = ("tests/engine/test_observe_only.py", "tests/e2e/test_scope.py")
@@ -17,14 +17,14 @@ DEFECTS = (
         "worker/journal/sql_journal.py",
         "for statement in (queries.USE_APPROVAL, queries.KEEP_APPROVAL):",
         "for statement in (queries.USE_APPROVAL,):",
-        REMEMBERED,
+        APPROVALS,
     ),
     Defect(
         "naming an approval that another run used up",
         "worker/journal/queries.py",
         "WHERE account = :account AND digest = :digest AND used_by = :run",
         "WHERE account = :account",
-        REMEMBERED,
+        APPROVALS,
     ),
     Defect(
         "freeing what a saved plan held, because no guard holds it now",

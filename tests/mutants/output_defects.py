@@ -84,7 +84,7 @@ DEFECTS = (
         "worker/journal/queries.py",
         "ORDER BY number LIMIT :limit",
         "ORDER BY started LIMIT :limit",
-        ("tests/journal/test_contract.py",),
+        ("tests/journal/test_run_history.py",),
     ),
     Defect(
         "printing a run in progress as if it were whole",
@@ -105,13 +105,13 @@ DEFECTS = (
         "worker/journal/queries.py",
         "AND (started, number) < (SELECT started, number",
         "AND (started, 0) < (SELECT started, 0",
-        ("tests/journal/test_contract.py",),
+        ("tests/journal/test_run_history.py",),
     ),
     Defect(
         "counting changes of runs before the chart",
         "worker/journal/queries.py",
         "WHERE runs.account = :account AND runs.started >= :since AND intents.outcome IS NOT NULL\n    GROUP BY",
         "WHERE runs.account = :account AND runs.started > '' AND intents.outcome IS NOT NULL\n    GROUP BY",
-        ("tests/journal/test_contract.py",),
+        ("tests/journal/test_run_history.py",),
     ),
 )

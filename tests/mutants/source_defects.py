@@ -132,7 +132,7 @@ DEFECTS = (
         "worker/journal/sql_journal.py",
         'database.execute(queries.KEEP_SOURCE_APPROVAL, {"run": finished.run})',
         "pass",
-        ("tests/journal/test_remembered.py",),
+        ("tests/journal/test_approvals.py",),
     ),
     Defect(
         "a run that ends well although a source shrank",
