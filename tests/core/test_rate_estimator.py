@@ -1,11 +1,10 @@
 """Rate limiting: never faster than allowed, all that is allowed is used, and an unknown limit is found.
 
-The servers are simulated (`rate_model`), so that minutes pass in no time.
+The servers are simulated (`rate_model`), so that minutes pass in no time. Neighbours: test_token_bucket.py,
+test_rate_of_jobs.py.
 """
 
-import dataclasses
 import itertools
-import statistics
 from collections.abc import Callable
 
 import pytest
@@ -14,79 +13,9 @@ from hypothesis import strategies as st
 
 from tests.core import rate_model, worlds
 from tests.support import laws
-from worker.core.pacing import rate_estimator, token_bucket
+from worker.core.pacing import rate_estimator
 
 LIMIT = 150.0
-_TINY = 1e-6
-
-
-# --- The token bucket --------------------------------------------------------------------------------------
-
-
-def sent(bucket: token_bucket.TokenBucket, *, at: float, until: float, pace: float) -> list[float]:
-    """Send as fast as is allowed from `at` to `until`."""
-    times = []
-    while (at := at + bucket.wait(at, pace)) <= until:
-        bucket.take()
-        times.append(at)
-    return times
-
-
-@worlds.LAW
-@given(st.floats(0.5, 500), st.integers(1, 50), st.lists(st.floats(0, 2), min_size=1, max_size=8))
-def test_no_window_of_time_ever_sees_more_than_the_rate_and_the_burst(
-    pace: float, burst: int, pauses: list[float]
-) -> None:
-    """Pauses alternate with times of sending as fast as allowed."""
-    bucket, now, times = token_bucket.TokenBucket(burst=burst, now=0.0), 0.0, list[float]()
-    for pause in pauses:
-        times += sent(bucket, at=now + pause, until=now + pause + 20 / pace, pace=pace)
-        now += pause + 20 / pace
-    for first, last in itertools.combinations_with_replacement(range(len(times)), 2):
-        assert last - first + 1 <= pace * (times[last] - times[first]) + max(1, burst - 1 - burst // 10) + _TINY
-
-
-@worlds.LAW
-@given(st.floats(0.5, 500), st.integers(1, 50), st.floats(0.1, 5))
-def test_who_always_has_something_to_send_uses_all_of_the_rate(pace: float, burst: int, seconds: float) -> None:
-    times = sent(token_bucket.TokenBucket(burst=burst, now=0.0), at=0.0, until=seconds, pace=pace)
-    assert len(times) >= pace * seconds - 1
-
-
-@worlds.LAW
-@given(st.integers(1, 50), st.lists(st.tuples(st.floats(1, 500), st.floats(0.01, 1)), min_size=1, max_size=6))
-def test_a_rate_that_changes_never_gives_more_than_its_sum_and_the_burst(
-    burst: int, stretches: list[tuple[float, float]]
-) -> None:
-    bucket, now, count, allowed = (
-        token_bucket.TokenBucket(burst=burst, now=0.0),
-        0.0,
-        0,
-        float(max(1, burst - 1 - burst // 10)),
-    )
-    for pace, seconds in stretches:
-        count += len(sent(bucket, at=now, until=now + seconds, pace=pace))
-        now += seconds
-        bucket.wait(now, pace)
-        allowed += pace * seconds
-        assert count <= allowed + _TINY
-
-
-def test_a_burst_is_a_tenth_and_one_less_than_allowed_and_never_less_than_one() -> None:
-    for burst, at_once in ((100, 89), (10, 8), (2, 1), (1, 1)):
-        bucket = token_bucket.TokenBucket(burst=burst, now=5.0)
-        assert len(sent(bucket, at=5.0, until=5.0, pace=1.0)) == at_once
-        assert bucket.wait(5.0, 4.0) == pytest.approx(0.25)
-
-
-def test_a_drained_burst_is_given_up_and_no_debt_is_forgiven() -> None:
-    full, owing = token_bucket.TokenBucket(burst=10, now=0.0), token_bucket.TokenBucket(burst=1, now=0.0)
-    full.drain()
-    assert full.wait(0.0, 10.0) == pytest.approx(0.1)
-    for _ in range(3):
-        owing.take()
-    owing.drain()
-    assert owing.wait(0.0, 1.0) == pytest.approx(3.0)
 
 
 # --- A known limit ----------------------------------------------------------------------------------------
@@ -408,64 +337,3 @@ def test_the_rate_is_never_above_the_ceiling_never_zero_and_no_429_raises_it(
             estimate.limited(sent=now - ago, now=now)
             assert estimate.rate(now) <= before
         assert 0 < estimate.rate(now) <= ceiling
-
-
-# --- What a job costs ---------------------------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """Requests against a server, with the time that they need at its limit, and what may be lost."""
-
-    server: Callable[[], rate_model.Server]
-    requests: int
-    limit: float
-    client: rate_model.Client
-    times_ideal: float
-    refused: float
-
-
-KNOWN = {
-    f"known_{limit}": Job(
-        lambda limit=limit: rate_model.TokenBucket(limit, 20),  # type: ignore[misc]
-        4000,
-        limit,
-        rate_model.Client(ceiling=limit, concurrency=64),
-        most,
-        0.0,
-    )
-    for limit, most in ((200, 1.03), (500, 1.05), (1000, 1.2))
-}
-NEAR = rate_model.Client(latency=(0.0005, 0.0015), late=0.001)
-"""On the machine of the server, with the timers of asyncio, which are whole milliseconds."""
-
-JOBS = KNOWN | {
-    "burst_of_10": Job(lambda: rate_model.TokenBucket(150, 20), 1500, 150, rate_model.Client(burst=10), 1 / 0.92, 0.01),
-    "burst_of_50": Job(lambda: rate_model.TokenBucket(150, 20), 1500, 150, rate_model.Client(burst=50), 1 / 0.92, 0.01),
-    "pauses": Job(lambda: rate_model.TokenBucket(150, 20), 1500, 150, rate_model.Client(retry_after=1.0), 1.3, 0.02),
-    "few": Job(
-        lambda: rate_model.TokenBucket(100, 10),
-        100,
-        100,
-        rate_model.Client(ceiling=3000, burst=200, retry_after=1.0),
-        2.3,
-        0.05,
-    ),
-    "windows_of_3_seconds": Job(
-        lambda: rate_model.FixedWindow(25 / 3, seconds=3), 400, 25 / 3, rate_model.Client(ceiling=25), 1.15, 0.03
-    ),
-    "limit_req": Job(lambda: rate_model.LimitReq(50), 320, 50, NEAR, 1 / 0.85, 0.02),
-    "limit_req_burst": Job(lambda: rate_model.LimitReq(50, 10), 320, 50, NEAR, 1 / 0.95, 0.02),
-}
-
-
-@pytest.mark.parametrize("name", JOBS)
-def test_a_job_takes_little_longer_than_the_limit_allows_and_is_rarely_refused(name: str) -> None:
-    """The middle one of five chances: the last request of a job may be the one that was refused and backs off."""
-    job = JOBS[name]
-    runs = [
-        rate_model.simulate(job.server(), dataclasses.replace(job.client, seed=seed), requests=job.requests)
-        for seed in range(1, 6)
-    ]
-    assert statistics.median(job.limit / traffic.per_second for traffic in runs) <= job.times_ideal
-    assert max(traffic.refused_share for traffic in runs) <= job.refused
