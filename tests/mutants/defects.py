@@ -408,7 +408,7 @@ DEFECTS = (
         "worker/core/model/plan.py",
         "return self.approval if not self.approved_changes.isdisjoint(changes) else None",
         "return None",
-        ("tests/engine/test_recovery.py", "tests/engine/test_flapping.py"),
+        ("tests/engine/test_approvals.py", "tests/engine/test_flapping.py"),
     ),
     Defect(
         "two writers of one journal",
