@@ -1,5 +1,6 @@
 """What commands print: whole or an error, and nothing is left of them."""
 
+import contextlib
 import os
 import pathlib
 import sys
@@ -165,6 +166,15 @@ def has_ended(pid: int) -> bool:
         return True
 
 
+def children() -> set[int]:
+    """Return the processes that this one started and has not collected."""
+    found = set[int]()
+    for path in pathlib.Path("/proc/self/task").glob("*/children"):
+        with contextlib.suppress(OSError):  # a thread that has ended
+            found |= set(map(int, path.read_text().split()))
+    return found
+
+
 def written(path: pathlib.Path) -> str:
     return path.read_text() if path.exists() else ""
 
@@ -197,6 +207,21 @@ class TestGrandchildren:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self.running(tmp_path / "pid", "wait").read)
             await self.until(lambda: written(tmp_path / "pid").endswith("\n"))
+            tasks.cancel_scope.cancel()
+        pid = int(written(tmp_path / "pid"))
+        await self.until(lambda: has_ended(pid))
+
+    async def test_one_of_a_reading_that_is_cancelled_while_its_command_starts_is_gone(
+        self, tmp_path: pathlib.Path
+    ) -> None:
+        """The event loop stands still until the grandchild runs, so for asyncio the command has not started by then."""
+        before = children()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self.running(tmp_path / "pid", "wait").read)
+            await self.until(lambda: children() - before)
+            (started,) = children() - before
+            while not written(tmp_path / "pid").endswith("\n"):
+                assert not has_ended(started)
             tasks.cancel_scope.cancel()
         pid = int(written(tmp_path / "pid"))
         await self.until(lambda: has_ended(pid))
