@@ -5,7 +5,6 @@ import os
 import pty
 import re
 import struct
-import subprocess
 import termios
 
 import pytest
@@ -22,14 +21,9 @@ def _on_terminal(workspace: conftest.Workspace, *arguments: str, rows: int = 40,
     """Run a command on a terminal of 80 columns. Return its exit code and everything that the terminal received."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, 80, 0, 0))
-    process = subprocess.Popen(
-        [command.PROGRAM, *arguments],
-        env=command.environment({**workspace.folder.environ, "TERM": "xterm-256color", **environ}),
-        cwd=workspace.folder.path,
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-    )
+    complete = {**workspace.folder.environ, "TERM": "xterm-256color", **environ}
+    folder = workspace.folder.path
+    running = command.start(*arguments, environ=complete, cwd=folder, stdin=theirs, stdout=theirs, stderr=theirs)
     os.close(theirs)
     seen = b""
     while True:
@@ -41,7 +35,7 @@ def _on_terminal(workspace: conftest.Workspace, *arguments: str, rows: int = 40,
             break
         seen += part
     os.close(ours)
-    return process.wait(timeout=command.LONGEST), seen.decode()
+    return running.end().code, seen.decode()
 
 
 def _desk_with_work(open_workspace: conftest.Open, **options: quirks.Quirks) -> conftest.Workspace:

@@ -131,6 +131,7 @@ def start(
     *arguments: str,
     environ: Mapping[str, str] | None = None,
     cwd: pathlib.Path | None = None,
+    stdin: int | None = None,
     stdout: int | None = None,
     stderr: int | None = None,
     fresh: bool = False,
@@ -138,7 +139,8 @@ def start(
     """Start `fleet-sync` and return the running command.
 
     It is forked from a process that has imported everything already, unless `fresh` or its environment wants an
-    interpreter of its own. Without a descriptor for stdout or stderr, the tests read it from a pipe.
+    interpreter of its own. Without a descriptor for stdout or stderr, the tests read it from a pipe; without one for
+    stdin, there is no input.
     """
     complete = environment(environ)
     if fresh or any(name.startswith(("LD_", "PYTHON")) for name in environ or ()):
@@ -147,7 +149,7 @@ def start(
                 [PROGRAM, *arguments],
                 env=complete,
                 cwd=cwd,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.DEVNULL if stdin is None else stdin,
                 stdout=subprocess.PIPE if stdout is None else stdout,
                 stderr=subprocess.PIPE if stderr is None else stderr,
                 encoding="utf-8",
@@ -155,7 +157,8 @@ def start(
             )
         )
     folder = cwd or pathlib.Path.cwd()
-    return Running(fork_client.fork(PROGRAM, arguments, environ=complete, folder=folder, outputs=[stdout, stderr]))
+    outputs = [stdout, stderr]
+    return Running(fork_client.fork(PROGRAM, arguments, environ=complete, folder=folder, stdin=stdin, outputs=outputs))
 
 
 @contextlib.contextmanager

@@ -91,16 +91,21 @@ def fork(
     *,
     environ: Mapping[str, str],
     folder: pathlib.Path,
+    stdin: int | None,
     outputs: Sequence[int | None],
 ) -> Forked:
-    """Start a command. `outputs` are descriptors for stdout and stderr, or None for a pipe to the tests."""
+    """Start a command. `outputs` are descriptors for stdout and stderr, or None for a pipe to the tests.
+
+    `stdin` is a descriptor, or None for no input.
+    """
     request = {
         "program": str(program),
         "arguments": arguments,
         "environment": dict(environ),
         "folder": str(folder),
     }
-    ours, theirs = [], []
+    ours: list[int | None] = []
+    theirs = [os.open(os.devnull, os.O_RDONLY) if stdin is None else os.dup(stdin)]
     for descriptor in (*outputs, None):
         reading, writing = os.pipe() if descriptor is None else (None, os.dup(descriptor))
         ours.append(reading)
@@ -108,8 +113,8 @@ def fork(
     try:
         socket.send_fds(_server(), [json.dumps(request).encode()], theirs)
     finally:
-        for writing in theirs:
-            os.close(writing)
+        for descriptor in theirs:
+            os.close(descriptor)
     stdout, stderr, status = [None if reading is None else os.fdopen(reading) for reading in ours]
     assert status is not None
     return Forked(int(status.readline()), status=status, outputs=(stdout, stderr))

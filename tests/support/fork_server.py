@@ -53,7 +53,7 @@ def _serve(connection: socket.socket) -> tuple[Any, list[int]] | None:
                     selector.unregister(key.fileobj)
                     _tell_the_end(key.fd, *key.data)
                     continue
-                message, descriptors, _, _ = socket.recv_fds(connection, 1 << 20, 3)
+                message, descriptors, _, _ = socket.recv_fds(connection, 1 << 20, 4)
                 if not message:
                     return None
                 process = os.fork()
@@ -80,10 +80,9 @@ def _tell_the_end(descriptor: int, process: int, status: int) -> None:
 def _become(request: Any, descriptors: list[int]) -> None:
     """Run the command in this process, and exit as it does."""
     os.setsid()
-    empty = os.open(os.devnull, os.O_RDONLY)
-    for number, descriptor in enumerate((empty, *descriptors[:2])):
+    for number, descriptor in enumerate(descriptors[:3]):
         os.dup2(descriptor, number)
-    for descriptor in (empty, *descriptors):
+    for descriptor in descriptors:
         os.close(descriptor)
     for name, number in (("stdout", 1), ("stderr", 2)):
         # As the interpreter opens them when it starts.
