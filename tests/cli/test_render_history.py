@@ -123,6 +123,11 @@ def test_why_tells_when_in_which_run_and_that_an_outcome_is_not_known_yet() -> N
     ]
 
 
+def test_why_names_a_driver_who_was_never_changed() -> None:
+    """Such as one whose change is held."""
+    assert _plain(render_history.why(DRIVER, [], names=NAMES)).splitlines() == [EMMA, "The journal has no such change."]
+
+
 def test_nothing_that_charge_or_a_document_says_steers_the_terminal() -> None:
     """This covers request ids, names of sources, and texts from guards and plans."""
     evil = "x\x1b[2J\x07"

@@ -143,7 +143,7 @@ def test_before_the_first_run_there_is_nothing_to_tell_and_no_journal_is_made(wo
     listed, page, why, show = workspace.together(["history", "--json"], ["history"], ["why", driver], ["show", "run_1"])
     assert (listed.code, listed.document) == (0, {"runs": []})
     assert (page.code, page.stdout) == (0, "The journal has no runs yet.\n")
-    assert (why.code, why.stdout) == (0, "The journal has no such change.\n")
+    assert (why.code, why.stdout) == (0, f"{driver}\nThe journal has no such change.\n")
     assert show.code == 1
     assert not (workspace.folder.path / "fleet-sync.db").exists()
 

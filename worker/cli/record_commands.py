@@ -122,10 +122,8 @@ async def _why(record: "RunHistory", *, driver: str, fleet: str | None, as_json:
     names = await record.names({driver_id, *(each.change.fleet for each in changes)})
     if as_json:
         context.print_document(past_changes_document(driver_id, changes, names=names))
-    elif changes:
-        context.print_text(render_history.why(driver_id, changes, names=names))
     else:
-        context.print_text("The journal has no such change.")
+        context.print_text(render_history.why(driver_id, changes, names=names))
     return 0
 
 

@@ -62,7 +62,8 @@ def run(
 
 def why(driver: str, changes: Sequence[PastChange], *, names: Names) -> str:
     """Return a driver, and a record for each change, in the given order."""
-    return "\n".join([click.style(_named(driver, names), bold=True), *(_why(each, names) for each in changes)])
+    lines = [_why(each, names) for each in changes] or ["The journal has no such change."]
+    return "\n".join([click.style(_named(driver, names), bold=True), *lines])
 
 
 def _run_line(past: PastRun) -> str:
