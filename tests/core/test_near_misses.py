@@ -22,6 +22,7 @@ from worker.core.model.desired import (
 from worker.core.model.identifiers import DriverId
 from worker.core.model.plan import Action
 from worker.core.planning import inventory, near_misses, resolver
+from worker.core.planning.expected_drivers import ExpectedDrivers
 
 KELVIN = "\N{KELVIN SIGN}"
 Form = Literal["NFC", "NFD", "NFKC", "NFKD"]
@@ -73,7 +74,7 @@ def test_ascii_is_folded_in_the_same_way_as_any_other_text(text: str) -> None:
 
 
 def found(*drivers: Driver, references: list[DriverRef]) -> inventory.Inventory:
-    taken = inventory.Inventory(references)
+    taken = inventory.Inventory(ExpectedDrivers(references=references))
     for driver in drivers:
         taken.add(driver)
     return taken

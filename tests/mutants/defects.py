@@ -27,8 +27,8 @@ class Defect:
 DEFECTS = (
     Defect(
         "forgetting whom a reference led to",
-        "worker/core/planning/planner.py",
-        "before=_driver_before(row.driver, remembered)",
+        "worker/core/planning/resolved_rows.py",
+        "before=_driver_before(reference, remembered)",
         "before=None",
         PLANNER,
     ),
@@ -283,6 +283,34 @@ DEFECTS = (
         "for fleet in fleets & shrinkable:",
         "for fleet in fleets:",
         PLANNER,
+    ),
+    Defect(
+        "wanting a driver where a row by id says so, when another row leads to the driver too",
+        "worker/core/planning/resolved_rows.py",
+        "        special |= meant\n",
+        "",
+        PLANNER,
+    ),
+    Defect(
+        "taking two references to one fleet for two memberships",
+        "worker/core/planning/resolved_rows.py",
+        "return found if len(found) == len(references) else None",
+        "return found",
+        PLANNER,
+    ),
+    Defect(
+        "dropping the name of a driver who will have a change",
+        "worker/core/planning/expected_drivers.py",
+        "and wanted[references] == shown & managed and",
+        "and",
+        ("tests/core/test_expected_drivers.py",),
+    ),
+    Defect(
+        "taking rows of one fleet for those of another where sources are joined",
+        "worker/core/model/rows.py",
+        "map(fleets.__getitem__, other._fleet_of)",
+        "other._fleet_of",
+        ("tests/core/test_rows.py",),
     ),
     Defect(
         "detaching in additive mode",

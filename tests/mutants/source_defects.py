@@ -45,9 +45,9 @@ DEFECTS = (
     ),
     Defect(
         "not looking up the addresses of ignored drivers",
-        "worker/engine/reader.py",
-        "{row.driver for row in desired.rows} | desired.ignored",
-        "{row.driver for row in desired.rows}",
+        "worker/core/planning/expected_drivers.py",
+        "[key_of(row.driver) for row in rows.dated] + [key_of(each) for each in desired.ignored]",
+        "[key_of(row.driver) for row in rows.dated]",
         ("tests/engine/test_ignored_drivers.py",),
     ),
     Defect(

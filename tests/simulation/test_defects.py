@@ -93,15 +93,15 @@ class DetachAnyway(applier.Applier):
 class Believer(reader.Reader):
     """Believes every listing."""
 
-    async def read(self, desired: Desired) -> Actual:
-        return dataclasses.replace(await super().read(desired), incomplete={})
+    async def read(self, desired: Desired, *, all_names: bool = True) -> Actual:
+        return dataclasses.replace(await super().read(desired, all_names=all_names), incomplete={})
 
 
 class Guesser(reader.Reader):
     """Takes the first of several drivers whom a reference may mean."""
 
-    async def read(self, desired: Desired) -> Actual:
-        actual = await super().read(desired)
+    async def read(self, desired: Desired, *, all_names: bool = True) -> Actual:
+        actual = await super().read(desired, all_names=all_names)
         first = {entry: found[:1] for entry, found in actual.metadata.items()}
         return dataclasses.replace(actual, metadata=first)
 

@@ -14,7 +14,6 @@ from collections.abc import Collection, Iterable, Mapping
 import structlog
 
 from worker.core.model.actual import Actual, Fleet
-from worker.core.model.desired import DriverById, DriverRef
 from worker.core.model.errors import (
     ForeignOrigin,
     KeyForbidden,
@@ -28,6 +27,7 @@ from worker.core.model.ports import Stage
 from worker.core.model.replies import DriverPage
 from worker.core.pacing import listing_choice
 from worker.core.planning import inventory
+from worker.core.planning.expected_drivers import ExpectedDrivers
 from worker.engine import concurrency, pagination, run_context
 
 log = structlog.get_logger()
@@ -40,9 +40,9 @@ _UNIDENTIFIED = "it shows an object without a valid id"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Listed:
-    """The drivers in a listing of one fleet, and why the listing is incomplete, if it is."""
+    """How many drivers a listing of one fleet shows, and why the listing is incomplete, if it is."""
 
-    drivers: frozenset[DriverId] | None
+    count: int | None
     broken: str | None
 
 
@@ -54,19 +54,19 @@ class DriverReader:
         context: run_context.RunContext,
         *,
         fleets: Mapping[FleetId, Fleet],
-        references: Collection[DriverRef],
+        expected: ExpectedDrivers,
         all_emails: bool = False,
     ) -> None:
         """Start with no driver seen.
 
-        `fleets` are all that were listed, managed or not; `references` are the drivers that rows name.
+        `fleets` are all that were listed, managed or not; `expected` are the drivers that rows name.
         """
         self._charge = context.charge
         self._executor = context.executor
         self._progress = context.progress
         self._options = context.options
         self._fleets = dict(fleets)
-        self._references = references
+        self._expected = expected
         self._all_emails = all_emails
         self._inventory = self._new_inventory()
         self._listed: dict[FleetId, _Listed] = {}
@@ -75,9 +75,9 @@ class DriverReader:
 
     async def read(self, managed: Collection[FleetId]) -> None:
         """Read the managed fleets, and every driver that a row names by id and that is in none of them."""
-        named = {reference.id for reference in self._references if isinstance(reference, DriverById)}
-        fleets, everyone = self._pages_by_fleet(managed, len(named)), self._pages_of_all(len(named))
-        if len(named) < len(self._references):
+        named = self._inventory.expected
+        fleets, everyone = self._pages_by_fleet(managed, named), self._pages_of_all(named)
+        if self._expected.references:
             await self._read_directory(managed)
         else:
             pace = self._executor.pace(self._options.concurrency)
@@ -85,7 +85,7 @@ class DriverReader:
                 await self._list_each(managed)
             await self._reread_doubtful(managed)
         unreadable = self._inventory.unreadable()
-        await self._retrieve_unseen(named)
+        await self._retrieve_unseen()
         if unreadable - self._inventory.unreadable():
             self._count_again(managed)
 
@@ -109,16 +109,16 @@ class DriverReader:
             requests=requests,
         )
 
-    async def _retrieve_unseen(self, named: Collection[DriverId]) -> None:
+    async def _retrieve_unseen(self) -> None:
         """Retrieve the drivers that are named and were not seen, the first few of them as a test of the directory.
 
         If the complete list of all drivers lacks only drivers that do not exist, the others need not be asked for.
         """
-        unseen = self._inventory.unseen(named)
+        unseen = self._inventory.unseen()
         first, rest = unseen[: self._options.page_size], unseen[self._options.page_size :]
         await self.retrieve(first)
         if rest and self._directory_complete:
-            if self._inventory.unseen(first) == first:
+            if not any(map(self._inventory.has_seen, first)):
                 return
             log.warning("listing_broken", listing="drivers", reason="it left out drivers that exist")
             self._directory_complete = False
@@ -207,7 +207,10 @@ class DriverReader:
                     broken = _UNIDENTIFIED
         except pagination.IncompleteListing as incomplete:
             broken = incomplete.reason
-        return _Listed(frozenset(drivers), broken)
+        # Judged now, not at the end: if a driver is shown in another way later, its fleets are contradicted.
+        if broken is None and not found.agrees(fleet, drivers):
+            broken = inventory.DISAGREEMENT
+        return _Listed(len(drivers), broken)
 
     def _add_page(self, page: DriverPage, found: inventory.Inventory) -> None:
         for driver in page.drivers:
@@ -222,7 +225,8 @@ class DriverReader:
             return
         log.info("fleets_read_again", fleets=doubts)
         await concurrency.run_bounded(self._refresh, sorted(doubts), limit=self._options.concurrency)
-        later = self._new_inventory()
+        references = dataclasses.replace(self._expected, by_id=())
+        later = inventory.Inventory(references, all_emails=self._all_emails)
         listed = await self._list_fleets(doubts, later)
         self._incomplete = self._doubts(doubts, later, listed, final=True)
         if self._inventory.merge(later) and self._directory_complete:
@@ -246,7 +250,7 @@ class DriverReader:
             own = listed.get(fleet, _Listed(None, None))
             shown = self._fleets[fleet]
             reason = own.broken or found.incompleteness_reason(
-                shown, count=sizes.get(fleet, 0), listed=own.drivers, final=final
+                shown, count=sizes.get(fleet, 0), listed=own.count, final=final
             )
             if reason:
                 doubts[fleet] = reason
@@ -278,7 +282,7 @@ class DriverReader:
         self._progress.step()
 
     def _new_inventory(self) -> inventory.Inventory:
-        return inventory.Inventory(self._references, all_emails=self._all_emails)
+        return inventory.Inventory(self._expected, all_emails=self._all_emails)
 
 
 def _key_forbidden(listing: str, broken: pagination.IncompleteListing) -> KeyForbidden:

@@ -17,6 +17,7 @@ from worker.core.model.outcomes import Outcome
 from worker.core.model.pauses import Pause
 from worker.core.model.plan import Change, Cost, GuardedPlan, Plan
 from worker.core.model.ports import OpenIntent, RunHistory, Source
+from worker.core.model.rows import Rows
 from worker.core.model.source_history import SourceRecord
 from worker.core.planning import (
     grace_period,
@@ -173,7 +174,7 @@ class PlanBuilder:
         async with self._cancellation.reading():
             desired = await self._read_sources()
             begun = dataclasses.replace(
-                desired, rows=tuple(dataclasses.replace(row, starts=None) for row in desired.rows)
+                desired, rows=Rows(dataclasses.replace(row, starts=None) for row in desired.rows)
             )
             actual = await self._reader.read(begun)
             await self._wall_clock.learn()
@@ -253,7 +254,7 @@ class PlanBuilder:
         """
         self._executor.start_at(await self.ownership.check_account(now=self._clock.now()))
         desired = await self._read_sources()
-        actual = await self._reader.read(desired)
+        actual = await self._reader.read(desired, all_names=False)
         await self.ownership.check_fleets(actual)
         await self._wall_clock.learn()
         return desired, actual

@@ -11,11 +11,12 @@ from collections.abc import Collection, Mapping
 import structlog
 
 from worker.core.model.actual import Actual, Fleet
-from worker.core.model.desired import Desired, DriverRef, FleetById, FleetRef
+from worker.core.model.desired import Desired, FleetById, FleetRef
 from worker.core.model.errors import KeyForbidden, NotFound, ReadingError, RequestRefused, Unreachable
 from worker.core.model.identifiers import DriverId, FleetId
 from worker.core.model.ports import Stage
 from worker.core.planning import resolver
+from worker.core.planning.expected_drivers import ExpectedDrivers
 from worker.engine import driver_reader, pagination, run_context
 
 log = structlog.get_logger()
@@ -30,8 +31,8 @@ class Reader:
         self._executor = context.executor
         self._charge = context.charge
 
-    async def read(self, desired: Desired) -> Actual:
-        """Read everything that planning needs.
+    async def read(self, desired: Desired, *, all_names: bool = True) -> Actual:
+        """Read everything that planning needs. Without `all_names`, a large account's drivers in sync have none.
 
         Raises errors.ChargeError if nothing can be read at all, errors.ReadingError if the fleets cannot.
         """
@@ -40,7 +41,8 @@ class Reader:
         must_see = self._context.options.must_see
         fleets = await self._read_fleets(references | {FleetById(fleet) for fleet in must_see})
         managed = resolver.resolved_ids(resolver.resolve_fleets(references, fleets).values())
-        drivers = self._driver_reader(fleets, drivers={row.driver for row in desired.rows} | desired.ignored)
+        expected = ExpectedDrivers.of(desired)
+        drivers = self._driver_reader(fleets, expected if all_names else expected.knowing(desired, fleets))
         await drivers.read(managed | (must_see & fleets.keys()))
         return drivers.actual(requests=self._executor.requests - before)
 
@@ -50,7 +52,7 @@ class Reader:
         Raises errors.ReadingError if a fleet, or the list of all drivers, could not be read completely.
         """
         before = self._executor.requests
-        drivers = self._driver_reader(await self._read_fleets(None), drivers=(), all_emails=True)
+        drivers = self._driver_reader(await self._read_fleets(None), all_emails=True)
         await drivers.read_all()
         actual = drivers.actual(requests=self._executor.requests - before)
         if actual.incomplete or actual.unreadable or not actual.directory_complete:
@@ -62,7 +64,7 @@ class Reader:
 
     async def drivers(self, drivers: Collection[DriverId]) -> Actual:
         """Retrieve just these drivers; one that cannot be read is neither seen nor absent."""
-        found = self._driver_reader({}, drivers=())
+        found = self._driver_reader({})
         await found.retrieve(drivers)
         return found.actual(requests=len(drivers))
 
@@ -77,9 +79,13 @@ class Reader:
         return False
 
     def _driver_reader(
-        self, fleets: Mapping[FleetId, Fleet], *, drivers: Collection[DriverRef], all_emails: bool = False
+        self,
+        fleets: Mapping[FleetId, Fleet],
+        expected: ExpectedDrivers = ExpectedDrivers(),  # noqa: B008 - a value without a state
+        *,
+        all_emails: bool = False,
     ) -> driver_reader.DriverReader:
-        return driver_reader.DriverReader(self._context, fleets=fleets, references=drivers, all_emails=all_emails)
+        return driver_reader.DriverReader(self._context, fleets=fleets, expected=expected, all_emails=all_emails)
 
     async def _read_fleets(self, references: Collection[FleetRef] | None) -> dict[FleetId, Fleet]:
         """List the fleets: all of them if a name is asked for, else until those asked for were seen."""

@@ -30,6 +30,7 @@ from worker.core.model.plan import Action
 from worker.core.model.ports import Clock, Stage
 from worker.core.model.report import Report, RunResult
 from worker.core.monitoring import fleet_counts, status
+from worker.core.planning import inventory
 from worker.engine import plan_builder
 from worker.service import composition
 from worker.settings import model
@@ -47,7 +48,7 @@ A run uses the parts in this order, so a failure at one proves the ones before i
 """
 
 
-MOST_DRIVERS = 20_000
+MOST_DRIVERS = inventory.MOST_NAMED
 """Drivers of a reading that are kept for the page to the next run; of a larger account only those concerned."""
 
 

@@ -9,6 +9,7 @@ import dataclasses
 import datetime
 from typing import Literal
 
+from worker.core.model import rows
 from worker.sources import completeness, membership_document, positions, row_mapping, table_reader
 
 Format = Literal["auto", "yaml", "json", "toml", "csv", "xlsx"]
@@ -151,7 +152,7 @@ def _undecodable(
     encoding = "utf-8" if options.encoding == "auto" else options.encoding
     text = data.decode(encoding, errors="replace").removeprefix("\ufeff")
     problems = _interpret(name, "csv", text, options).problems
-    return membership_document.Contents((), (), (problem, *problems))
+    return membership_document.Contents((), rows.Rows(), (problem, *problems))
 
 
 def _interpret(name: str, document_format: str, text: str, options: DocumentOptions) -> membership_document.Contents:

@@ -15,6 +15,7 @@ from anyio import to_thread
 from worker.core.model.desired import SourceReading, SourceRevision
 from worker.core.model.errors import SourceError
 from worker.core.model.problem import Problem
+from worker.core.model.rows import Rows
 from worker.core.model.secret import redact
 from worker.core.model.source_history import Versioned
 from worker.core.monitoring import humanize
@@ -69,7 +70,7 @@ class DocumentSource:
         count = sum(contents.count for contents in read)
         self._check_rows(count)
         fleets = tuple(fleet for contents in read for fleet in contents.fleets)
-        rows = tuple(row for contents in read for row in contents.rows)
+        rows = Rows.chained([contents.rows for contents in read])
         notices = tuple(notice for contents in read for notice in contents.notices)
         revision = SourceRevision(
             self.kind,

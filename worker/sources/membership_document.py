@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from worker.core.model.desired import DriverRef, FleetEntry, FleetRef, Mode, Origin, Row
 from worker.core.model.problem import Problem
+from worker.core.model.rows import Rows
 from worker.core.model.secret import KEY_PREFIX, redact
 from worker.core.planning import local_dates, references
 from worker.sources import positions
@@ -47,7 +48,7 @@ class Contents:
     """
 
     fleets: tuple[FleetEntry, ...]
-    rows: tuple[Row, ...]
+    rows: Rows
     problems: tuple[Problem, ...]
     count: int = 0
     code: str = positions.INVALID
@@ -79,7 +80,7 @@ def contents(
 ) -> Contents:
     """Return the contents of a document, its problems sorted by place. `spell` writes a place."""
     found = tuple(Problem(f"{name}:{spell(place)}", redact(message)) for place, message in sorted(problems))
-    return Contents(tuple(fleets), tuple(rows), found, count, code)
+    return Contents(tuple(fleets), Rows.of(rows), found, count, code)
 
 
 def problem(name: str, place: positions.Place, message: str) -> Problem:
@@ -126,7 +127,7 @@ class _Reader:
         self._name = name
         self._moment = functools.partial(moment, zone=zone)
         self._fleets: list[FleetEntry] = []
-        self._rows: list[Row] = []
+        self._rows = Rows()
         self._problems: list[tuple[positions.Place, str]] = []
 
     def contents(self) -> Contents:

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from worker.core.model.desired import DriverRef, FleetEntry, FleetRef, Origin, Row
 from worker.core.model.problem import Problem, ProblemCode
+from worker.core.model.rows import Rows
 from worker.sources import membership_document, positions, row_mapping, table
 
 COLUMNS = ("driver", "fleet", "from", "until", "note")
@@ -133,7 +134,7 @@ class _Reader:
         self._name = name
         self._own_columns = [(name, header.indexes[name]) for name in COLUMNS[:4] if is_own and name in header.indexes]
         self._count = self._wanted = 0
-        self._rows: list[Row] = []
+        self._rows = Rows()
         self._problems: list[_Problem] = []
         template = functools.partial(row_mapping.Template, indexes=header.indexes)
         self._driver, self._fleet = template(mapping.driver), template(mapping.fleet)
@@ -167,7 +168,7 @@ class _Reader:
         return membership_document.contents(
             self._name,
             fleets=tuple(self._entries.values()),
-            rows=tuple(self._rows),
+            rows=self._rows,
             problems=problems,
             count=self._count,
             spell=self._header.spell,

@@ -7,7 +7,7 @@ Invariant: nothing here is resolved: a reference is what a document says, and ma
 import dataclasses
 import datetime
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from worker.core.model.identifiers import DriverId, FleetId
@@ -165,7 +165,7 @@ class SourceReading:
 
     source: SourceRevision
     fleets: tuple[FleetEntry, ...]
-    rows: tuple[Row, ...]
+    rows: Sequence[Row]
     notices: tuple[Problem, ...] = ()
 
 
@@ -179,7 +179,7 @@ class Desired:
 
     sources: tuple[SourceRevision, ...]
     fleets: tuple[FleetEntry, ...]
-    rows: tuple[Row, ...]
+    rows: Sequence[Row]
     notices: tuple[Problem, ...] = ()
     named: Mapping[str, frozenset[FleetRef]] = dataclasses.field(default_factory=dict)
     unzoned: Mapping[FleetRef, str] = dataclasses.field(default_factory=dict)

@@ -7,12 +7,13 @@ detaches that are due, `ports.Journal` remembers when each absence began.
 
 import dataclasses
 import datetime
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from worker.core.model.desired import Row
 from worker.core.model.identifiers import Membership
 from worker.core.model.plan import Action, Change, Plan
 from worker.core.model.problem import Problem, ProblemCode
+from worker.core.model.rows import Rows
 from worker.core.model.serialization import format_time
 
 Absences = Mapping[Membership, datetime.datetime]
@@ -72,10 +73,11 @@ def _problems(waiting: Iterable[tuple[Change, datetime.datetime]], *, grace: dat
 
 
 def next_boundary(
-    rows: Iterable[Row], *, grace_ends: datetime.datetime | None = None, now: datetime.datetime
+    rows: Sequence[Row], *, grace_ends: datetime.datetime | None = None, now: datetime.datetime
 ) -> datetime.datetime | None:
     """Return the next time after `now` when a row begins or ends or a grace period ends, or None."""
-    moments = (moment for row in rows for moment in (row.starts, row.ends) if moment is not None and moment > now)
+    dated = Rows.of(rows).dated
+    moments = (moment for row in dated for moment in (row.starts, row.ends) if moment is not None and moment > now)
     boundary = min(moments, default=None)
     if grace_ends is None or grace_ends <= now:
         return boundary

@@ -7,31 +7,45 @@ Neighbours: `engine.driver_reader` fetches the pages, `planner` gets the result 
 
 import collections
 from collections.abc import Collection, Iterable
+from typing import cast
 
 from worker.core.model.actual import Actual, Driver, Fleet
-from worker.core.model.desired import DriverByEmail, DriverById, DriverByMetadata, DriverRef
+from worker.core.model.desired import DriverByEmail, DriverByMetadata, DriverRef
 from worker.core.model.identifiers import DriverId, FleetId
 from worker.core.model.people import People, Person, pack
 from worker.core.planning import near_misses, references, similar
+from worker.core.planning.expected_drivers import ExpectedDrivers
+
+DISAGREEMENT = "the fleet's listing and its drivers' own `fleets` disagree"
 
 TOLERANCE = 0.01
 """Fraction of `total_drivers` by which a second reading may differ, because other clients write meanwhile."""
 
 
-class Inventory:
-    """The drivers seen so far. Indexes only the references that it was created with."""
+MOST_NAMED = 20_000
+"""Drivers up to which a reading keeps every name; of more, only of those that may have a change."""
 
-    def __init__(self, wanted: Iterable[DriverRef], *, all_emails: bool = False) -> None:
-        """Start empty; index the references `wanted`, and with `all_emails` every e-mail address."""
+
+class Inventory:
+    """The drivers seen so far. Indexes only the references that are expected."""
+
+    def __init__(self, expected: ExpectedDrivers, *, all_emails: bool = False) -> None:
+        """Start without having seen anyone; index the references, and with `all_emails` every e-mail address."""
+        wanted = expected.references
         self._all_emails = all_emails
-        self._memberships: dict[DriverId, frozenset[FleetId]] = {}
+        # None: expected, and not seen. So the ids are those of the sources: a page's own are not kept beside them.
+        self._memberships: dict[DriverId, frozenset[FleetId] | None] = dict.fromkeys(expected.named())
+        self.expected = len(self._memberships)
+        """How many drivers are expected by id."""
+        self._seen = 0
+        self._is_in_sync = expected.is_in_sync
         self._people: dict[DriverId, str] = {}
+        self._people_in_sync: dict[DriverId, str] = {}
         self._statuses: dict[DriverId, str] = {}
         self._absent: set[DriverId] = set()
         self._unreadable: set[DriverId] = set()
         self._contradicted: set[FleetId] = set()
         self._shared: dict[frozenset[FleetId], frozenset[FleetId]] = {}
-        wanted = frozenset(reference for reference in wanted if not isinstance(reference, DriverById))
         self._emails: dict[str, set[DriverId]] = {
             reference.email: set() for reference in wanted if isinstance(reference, DriverByEmail)
         }
@@ -49,11 +63,12 @@ class Inventory:
         self._memberships[driver.id] = self._shared.setdefault(driver.fleets, driver.fleets)
         if driver.status != "active":
             self._statuses[driver.id] = driver.status
+        if driver.id not in self._people:
+            self._add_person(driver)
         if before is not None:
             self._contradicted |= before ^ driver.fleets
             return False
-        if driver.name or driver.email:
-            self._people[driver.id] = pack(Person(driver.name, driver.email))
+        self._seen += 1
         if self._uses_emails:
             self._add_email(driver.id, driver.email)
         for entry in driver.metadata.items() if self._metadata else ():
@@ -61,6 +76,16 @@ class Inventory:
                 self._metadata[entry].add(driver.id)
             self._near_misses.add_metadata(driver.id, *entry)
         return True
+
+    def _add_person(self, driver: Driver) -> None:
+        """Keep the name, unless there are many and no change can concern the driver."""
+        if not self._is_in_sync(driver.id, driver.fleets):
+            if driver.name or driver.email:
+                self._people[driver.id] = pack(Person(driver.name, driver.email))
+        elif self._seen < MOST_NAMED:
+            self._people_in_sync[driver.id] = pack(Person(driver.name, driver.email))
+        elif self._people_in_sync:
+            self._people_in_sync = {}
 
     def _add_email(self, driver: DriverId, written: str) -> None:
         if (email := references.lower_ascii(written)) in self._emails:
@@ -79,64 +104,74 @@ class Inventory:
         """Record a driver whose object cannot be read: its fleets are unknown, and no other driver's are."""
         self._unreadable.add(driver)
 
-    def unseen(self, drivers: Iterable[DriverId]) -> list[DriverId]:
-        """Return, sorted, those of `drivers` that no page showed."""
-        return sorted(set(drivers) - self._memberships.keys())
+    def unseen(self) -> list[DriverId]:
+        """Return, sorted, the drivers that are expected by id and that no page showed."""
+        return sorted(driver for driver, fleets in self._memberships.items() if fleets is None)
+
+    def has_seen(self, driver: DriverId) -> bool:
+        """Return whether a driver was seen."""
+        return self._memberships.get(driver) is not None
 
     def unreadable(self) -> frozenset[DriverId]:
         """Return the drivers of which no readable object was seen."""
-        return frozenset(driver for driver in self._unreadable if driver not in self._memberships)
+        return frozenset(driver for driver in self._unreadable if not self.has_seen(driver))
 
     def count(self) -> int:
         """Return how many drivers were seen, readable or not."""
-        return len(self._memberships) + len(self.unreadable())
+        return self._seen + len(self.unreadable())
 
     def sizes(self) -> dict[FleetId, int]:
         """Return the number of members of every fleet. One pass over all drivers."""
         sizes: dict[FleetId, int] = {}
         for fleets, count in collections.Counter(self._memberships.values()).items():
-            for fleet in fleets:
+            for fleet in fleets or ():
                 sizes[fleet] = sizes.get(fleet, 0) + count
         return sizes
 
     def merge(self, later: "Inventory") -> bool:
         """Add the drivers and references that only a later reading showed; return whether it showed new drivers."""
-        unseen = later._memberships.keys() - self._memberships.keys()
-        for driver in unseen:
-            self._set(driver, later._memberships[driver])
+        new = {
+            driver: fleets
+            for driver, fleets in later._memberships.items()
+            if fleets is not None and not self.has_seen(driver)
+        }
+        for driver, fleets in new.items():
+            self._set(driver, fleets)
+        self._seen += len(new)
         for email, found in later._emails.items():
             self._emails.setdefault(email, set()).update(found)
         for entry, found in later._metadata.items():
             self._metadata[entry] |= found
         self._near_misses.merge(later._near_misses)
         self._others.update(later._others)
-        self._people.update((driver, later._people[driver]) for driver in unseen & later._people.keys())
+        self._people = later._people | self._people
         self._statuses.update(later._statuses)
         self._unreadable |= later._unreadable
-        return bool(unseen)
+        return bool(new)
 
     def replace_fleets(self, later: "Inventory", fleets: Collection[FleetId]) -> None:
         """Replace the members of these fleets by those of a later reading, which must be merged first."""
         replaced = frozenset(fleets)
-        for driver, before in list(self._memberships.items()):
-            now = (before - replaced) | (later._memberships.get(driver, frozenset()) & replaced)
-            if now != before:
-                self._set(driver, now)
+        for driver, before in self._memberships.items():
+            if before is not None:
+                now = (before - replaced) | ((later._memberships.get(driver) or frozenset()) & replaced)
+                if now != before:
+                    self._set(driver, now)
         self._contradicted -= replaced
 
     def incompleteness_reason(
-        self, fleet: Fleet, *, count: int, listed: frozenset[DriverId] | None = None, final: bool = False
+        self, fleet: Fleet, *, count: int, listed: int | None = None, final: bool = False
     ) -> str | None:
         """Return the reason why the reading of a fleet is incomplete, or None.
 
-        `count` is the number of drivers whose own `fleets` contain it; `listed` are the drivers in the fleet's own
+        `count` is the number of drivers whose own `fleets` contain it; `listed` is that in the fleet's own
         listing, if it was listed. `final` tolerates a difference of `TOLERANCE` from `total_drivers`, for a second
         reading. Drivers that cannot be read may be members, and account for a difference.
         """
         if fleet.id in self._contradicted:
             return "a driver appeared both with and without this fleet"
-        if listed is not None and not self._agrees(fleet.id, listed, count):
-            return "the fleet's listing and its drivers' own `fleets` disagree"
+        if listed is not None and listed != count:
+            return DISAGREEMENT
         return self.total_reason(fleet, count=count, final=final)
 
     def total_reason(self, fleet: Fleet, *, count: int, final: bool = False) -> str | None:
@@ -157,19 +192,21 @@ class Inventory:
         directory_complete: bool,
         requests: int,
     ) -> Actual:
-        """Return everything that was collected."""
+        """Return everything that was collected; nothing may be added after that."""
+        for driver in self.unseen():
+            del self._memberships[driver]
         return Actual(
             fleets=fleets,
-            memberships=self._memberships,
+            memberships=cast("dict[DriverId, frozenset[FleetId]]", self._memberships),
             incomplete=incomplete,
             emails={email: tuple(sorted(found)) for email, found in self._emails.items()},
             metadata={entry: tuple(sorted(found)) for entry, found in self._metadata.items()},
             near_misses=self._near_misses.found,
             similar=self._similar(),
-            people=People(self._people),
+            people=People(self._people | self._people_in_sync),
             statuses=self._statuses,
             unreadable=self.unreadable(),
-            absent=frozenset(driver for driver in self._absent if driver not in self._memberships),
+            absent=frozenset(driver for driver in self._absent if not self.has_seen(driver)),
             directory_complete=directory_complete,
             requests=requests,
         )
@@ -182,8 +219,9 @@ class Inventory:
         addresses = similar.Addresses(self._others.values())
         return {DriverByEmail(email): found for email in unmatched if (found := addresses.similar(email))}
 
-    def _agrees(self, fleet: FleetId, listed: frozenset[DriverId], count: int) -> bool:
-        return len(listed) == count and all(fleet in self._memberships[driver] for driver in listed)
+    def agrees(self, fleet: FleetId, listed: Iterable[DriverId]) -> bool:
+        """Return whether the own `fleets` of all drivers in a fleet's listing, as shown so far, contain the fleet."""
+        return all(fleet in (self._memberships[driver] or ()) for driver in listed)
 
     def _set(self, driver: DriverId, fleets: frozenset[FleetId]) -> None:
         self._memberships[driver] = self._shared.setdefault(fleets, fleets)

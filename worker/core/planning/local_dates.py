@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from worker.core.model.actual import Fleet
 from worker.core.model.desired import Desired, FleetRef, Row
 from worker.core.model.identifiers import FleetId
+from worker.core.model.rows import Rows
 from worker.core.planning import resolver
 
 FindZone = Callable[[str], datetime.tzinfo | None]
@@ -49,7 +50,7 @@ def localize(desired: Desired, fleets: Mapping[FleetId, Fleet], find_zone: FindZ
     `unzoned` of the result has the fleets whose zone is needed and not known, with the reason: their dates begin as
     early and end as late as they may anywhere.
     """
-    dated = {row.fleet for row in desired.rows if _is_local(row)}
+    dated = {row.fleet for row in Rows.of(desired.rows).dated if _is_local(row)}
     if not dated:
         return desired
     answers = resolver.resolve_fleets(dated, fleets)
@@ -62,7 +63,7 @@ def localize(desired: Desired, fleets: Mapping[FleetId, Fleet], find_zone: FindZ
             zones[reference] = zone
         else:
             unzoned[reference] = _unknown(answer, name)
-    rows = tuple(_localized(row, zones.get(row.fleet)) if _is_local(row) else row for row in desired.rows)
+    rows = Rows(_localized(row, zones.get(row.fleet)) if _is_local(row) else row for row in desired.rows)
     return dataclasses.replace(desired, rows=rows, unzoned=unzoned)
 
 

@@ -6,9 +6,10 @@ Neighbours: `sources` reads, `planner` compares the result with what Charge hold
 
 from collections.abc import Iterable, Sequence
 
-from worker.core.model.desired import Desired, FleetEntry, FleetRef, Mode, Row, SourceReading
+from worker.core.model.desired import Desired, FleetEntry, FleetRef, Mode, Origin, SourceReading
 from worker.core.model.errors import DesiredError
 from worker.core.model.problem import Problem, ProblemCode
+from worker.core.model.rows import Rows
 
 
 def merge(readings: Sequence[SourceReading]) -> Desired:
@@ -16,13 +17,14 @@ def merge(readings: Sequence[SourceReading]) -> Desired:
 
     Raises errors.DesiredError if a fleet has two different modes.
     """
-    rows, notices = _distinct(row for reading in readings for row in reading.rows)
+    parts = sorted((Rows.of(reading.rows) for reading in readings if reading.rows), key=lambda part: part[0].origin)
+    rows, notices = _distinct(Rows.chained(parts).in_order())
     fleets = tuple(entry for reading in readings for entry in reading.fleets)
     stated_modes((entry, str(entry.fleet)) for entry in fleets)
     return Desired(
         sources=tuple(reading.source for reading in readings),
         fleets=fleets,
-        rows=tuple(rows),
+        rows=rows,
         notices=(*(notice for reading in readings for notice in reading.notices), *notices),
         named=_named(readings),
     )
@@ -65,24 +67,23 @@ def same_rows(one: Desired, other: Desired) -> bool:
     return _content(one) == _content(other)
 
 
-def _content(desired: Desired) -> tuple[frozenset[object], frozenset[object]]:
+def _content(desired: Desired) -> tuple[object, ...]:
     fleets = frozenset((entry.fleet, entry.mode) for entry in desired.fleets)
-    return fleets, frozenset((row.fleet, row.driver, row.starts, row.ends) for row in desired.rows)
+    rows = Rows.of(desired.rows)
+    return fleets, rows.undated, frozenset((row.fleet, row.driver, row.starts, row.ends) for row in rows.dated)
 
 
-def _distinct(rows: Iterable[Row]) -> tuple[list[Row], list[Problem]]:
+def _distinct(rows: Rows) -> tuple[Rows, list[Problem]]:
     """Drop rows that repeat one at an earlier position, with a note for each."""
-    seen: dict[object, Row] = {}
+    if not rows.repeated:
+        return rows, []
+    dropped = frozenset(rows.repeated)
+    firsts: dict[object, Origin] = {}
     notices = []
-    for row in sorted(rows, key=lambda row: row.origin):
-        first = seen.setdefault((row.fleet, row.driver, row.starts, row.ends), row)
-        if first is not row:
-            notices.append(
-                Problem(
-                    str(row.origin),
-                    f"{row.driver} in fleet {row.fleet} is also listed at {first.origin}; harmless",
-                    note=True,
-                    code=ProblemCode.DUPLICATE_ROW,
-                )
-            )
-    return list(seen.values()), notices
+    for position in rows.referring({rows.keys[each] for each in dropped}):
+        row = rows[position]
+        first = firsts.setdefault((row.fleet, row.driver, row.starts, row.ends), row.origin)
+        if position in dropped:
+            message = f"{row.driver} in fleet {row.fleet} is also listed at {first}; harmless"
+            notices.append(Problem(str(row.origin), message, note=True, code=ProblemCode.DUPLICATE_ROW))
+    return rows.select(each for each in range(len(rows)) if each not in dropped), notices

@@ -6,19 +6,19 @@ order of the input does not matter. Neighbours: `resolver` resolves references, 
 """
 
 import collections
-import dataclasses
 import datetime
 import types
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 
 from worker.core.model.actual import Actual
-from worker.core.model.desired import Desired, DriverById, DriverRef, FleetById, FleetRef, Mode, Origin, Row
+from worker.core.model.desired import Desired, Mode, Row
 from worker.core.model.identifiers import DriverId, FleetId, Membership, Resolutions
 from worker.core.model.plan import Action, Change, ConcernedDriver, Plan
 from worker.core.model.plan_digest import row_fingerprint
 from worker.core.model.problem import Problem, ProblemCode
 from worker.core.model.source_history import SourceSize
 from worker.core.planning import merge_sources, resolver
+from worker.core.planning.resolved_rows import ResolvedRows
 
 
 def plan(
@@ -38,18 +38,18 @@ def plan(
     Every row's fleet must have an entry in `desired.fleets`, and every driver in the indexes of `actual` must be in its
     `memberships`. Raises errors.DesiredError if a fleet has two modes, under its id and its name.
     """
-    resolved = _ResolvedRows.of(desired, actual, now=now, remembered=remembered)
-    attaches = _attaches(resolved, actual)
+    resolved = ResolvedRows.of(desired, actual, now=now, remembered=remembered)
+    attaches, wanted = _attaches(resolved, actual)
     exact = _exact(desired, resolved, mode)
     shrinkable = exact - resolved.unclear - actual.incomplete.keys()
     detaches = _detaches(resolved, actual, shrinkable)
-    members, drivers = _count(actual, resolved)
+    members, drivers = _count(actual, resolved.managed, attaches)
     changes = tuple(sorted([*attaches, *detaches], key=lambda change: change.order))
     return Plan(
         changes=changes,
         problems=_problems(desired, resolved, actual),
         members=members,
-        in_sync=len(resolved.wanted) - len(attaches),
+        in_sync=wanted - len(attaches),
         drivers=drivers,
         references=resolved.references,
         unresolved=resolved.unresolved,
@@ -57,155 +57,50 @@ def plan(
         resolutions=resolved.resolutions,
         concerned=_concerned(changes, resolved, actual),
         sources=_sizes(desired, resolved),
-        dated=frozenset(attaches) - _undated(attaches, resolved, desired),
+        dated=_dated(attaches, resolved),
         unjudged=frozenset(each for each in absences if _unjudged(each, resolved, exact, shrinkable)),
         exact=exact,
     )
 
 
-def _problems(desired: Desired, resolved: "_ResolvedRows", actual: Actual) -> tuple[Problem, ...]:
+def _problems(desired: Desired, resolved: ResolvedRows, actual: Actual) -> tuple[Problem, ...]:
     problems = {*desired.notices, *resolved.problems, *_incomplete_fleets(actual, resolved.managed)}
     return tuple(sorted(problems, key=lambda problem: problem.order))
 
 
-@dataclasses.dataclass(slots=True)
-class _ResolvedRows:
-    """The rows, resolved to ids.
-
-    `wanted` are memberships of active rows; `released` those of inactive rows only. `further` are rows that want a
-    membership for other times than its first row. A fleet is `unclear` if a row of it does not resolve; a driver is
-    `waiting` if an unresolved row may mean this driver, or may want this driver in a fleet. `drivers` has the answer to
-    each driver reference.
-    """
-
-    fleets: Mapping[FleetRef, resolver.FleetAnswer]
-    managed: frozenset[FleetId]
-    drivers: Mapping[DriverRef, resolver.DriverAnswer]
-    wanted: dict[Membership, Row] = dataclasses.field(default_factory=dict)
-    released: dict[Membership, Row] = dataclasses.field(default_factory=dict)
-    further: dict[object, Row] = dataclasses.field(default_factory=dict)
-    unclear: set[FleetId] = dataclasses.field(default_factory=set)
-    waiting: set[DriverId] = dataclasses.field(default_factory=set)
-    problems: list[Problem] = dataclasses.field(default_factory=list)
-    references: int = 0
-    unresolved: int = 0
-    resolutions: dict[str, DriverId | FleetId] = dataclasses.field(default_factory=dict)
-
-    @classmethod
-    def of(
-        cls,
-        desired: Desired,
-        actual: Actual,
-        *,
-        now: datetime.datetime,
-        remembered: Resolutions,
-    ) -> "_ResolvedRows":
-        """Resolve all rows. Inactive rows create no change; their position is reported on the detach they explain."""
-        fleets = resolver.resolve_fleets({entry.fleet for entry in desired.fleets}, actual.fleets)
-        fleets |= {reference: resolver.Unresolved(reason) for reference, reason in desired.unzoned.items()}
-        drivers = {
-            row.driver: resolver.resolve_driver(row.driver, actual, before=_driver_before(row.driver, remembered))
-            for row in desired.rows
-        }
-        resolved = cls(fleets, resolver.resolved_ids(fleets.values()), drivers)
-        active = [row for row in desired.rows if row.active(now)]
-        for row in sorted(desired.rows, key=lambda row: row.origin):
-            resolved._add(row, fleets[row.fleet], drivers[row.driver], active=row.active(now))
-        unresolved = {row.driver for row in active if isinstance(drivers[row.driver], resolver.Unresolved)}
-        resolved.resolutions = {
-            str(reference): answer
-            for reference, answer in [*drivers.items(), *fleets.items()]
-            if not isinstance(reference, DriverById | FleetById) and not isinstance(answer, resolver.Unresolved)
-        }
-        resolved.references = len({row.driver for row in active}) + len(fleets)
-        resolved.unresolved = len(unresolved) + resolved._add_unresolved_fleets(desired)
-        return resolved
-
-    def _add(self, row: Row, fleet: resolver.FleetAnswer, driver: resolver.DriverAnswer, *, active: bool) -> None:
-        if isinstance(driver, resolver.Unresolved):
-            if active:
-                self.waiting.update(driver.candidates)
-                self._add_unresolved_driver(row, fleet, driver)
-        elif isinstance(fleet, resolver.Unresolved):
-            if active:
-                self.waiting.add(driver)
-        else:
-            self._keep(self.wanted if active else self.released, (driver, fleet), row)
-
-    def _keep(self, rows: dict[Membership, Row], membership: Membership, row: Row) -> None:
-        """Keep the first row of a membership; report a row that repeats one through other references."""
-        first = rows.setdefault(membership, row)
-        if (first.starts, first.ends) != (row.starts, row.ends):
-            first = self.further.setdefault((membership, row.starts, row.ends), row)
-        if first is not row:
-            same = f"{row.driver} in fleet {row.fleet} is also listed at {first.origin}"
-            message = f"{same}, as {first.driver} in fleet {first.fleet}; harmless"
-            self.problems.append(Problem(str(row.origin), message, note=True, code=ProblemCode.DUPLICATE_ROW))
-
-    def _add_unresolved_driver(self, row: Row, fleet: resolver.FleetAnswer, driver: resolver.Unresolved) -> None:
-        if not isinstance(fleet, resolver.Unresolved):
-            self.unclear.add(fleet)
-        message = f"{driver.reason}; no driver is detached from fleet {row.fleet} until this is fixed"
-        if driver.candidates:
-            message += ", and the drivers that it may mean are not detached from any fleet"
-        self.problems.append(Problem(str(row.origin), message, code=ProblemCode.UNRESOLVED_DRIVER))
-
-    def _add_unresolved_fleets(self, desired: Desired) -> int:
-        """Report each unresolved fleet reference at its first position; return how many there are."""
-        first: dict[FleetRef, Origin] = {}
-        for entry in sorted(desired.fleets, key=lambda entry: entry.origin):
-            first.setdefault(entry.fleet, entry.origin)
-        unresolved = {ref: answer for ref, answer in self.fleets.items() if isinstance(answer, resolver.Unresolved)}
-        for reference, answer in unresolved.items():
-            message = f"{answer.reason}; its drivers are not attached to it and not detached from any other fleet"
-            is_zone = reference in desired.unzoned
-            code = ProblemCode.UNKNOWN_TIME_ZONE if is_zone else ProblemCode.UNRESOLVED_FLEET
-            self.problems.append(Problem(str(first[reference]), message, code=code))
-        return len(unresolved)
+def _dated(attaches: Iterable[Change], resolved: ResolvedRows) -> frozenset[Change]:
+    """Return the attaches that only rows with dates want, whichever row explains them."""
+    dated = resolved.want_only_now((change.driver, change.fleet) for change in attaches)
+    return frozenset(change for change in attaches if (change.driver, change.fleet) in dated)
 
 
-def _driver_before(reference: DriverRef, remembered: Resolutions) -> DriverId | None:
-    """Return the driver that a reference resolved to in earlier runs, if it did."""
-    before = remembered.get(str(reference))
-    return None if before is None else DriverId(before)
+def _attaches(resolved: ResolvedRows, actual: Actual) -> tuple[list[Change], int]:
+    """Return the attaches, and how many memberships are wanted."""
+    missing, wanted = [], 0
+    for driver, fleets in resolved.drivers_wanted():
+        wanted += len(fleets)
+        if absent := fleets - actual.memberships[driver]:
+            missing += [(driver, fleet) for fleet in absent]
+    return [_change(Action.ATTACH, each, row) for each, row in resolved.explain(missing)], wanted
 
 
-def _undated(attaches: Iterable[Change], resolved: _ResolvedRows, desired: Desired) -> frozenset[Change]:
-    """Return the attaches that a row without dates wants, whichever row explains them."""
-    by_membership = {(change.driver, change.fleet): change for change in attaches}
-    if not by_membership:
-        return frozenset()
-    rows = ((resolved.drivers[row.driver], resolved.fleets[row.fleet]) for row in desired.rows if row.undated)
-    return frozenset(by_membership[each] for each in rows if each in by_membership)
-
-
-def _attaches(resolved: _ResolvedRows, actual: Actual) -> list[Change]:
-    return [
-        _change(Action.ATTACH, (driver, fleet), row)
-        for (driver, fleet), row in resolved.wanted.items()
-        if fleet not in actual.memberships[driver]
-    ]
-
-
-def _detaches(resolved: _ResolvedRows, actual: Actual, shrinkable: frozenset[FleetId]) -> Iterator[Change]:
+def _detaches(resolved: ResolvedRows, actual: Actual, shrinkable: frozenset[FleetId]) -> Iterator[Change]:
     for driver, fleets in actual.memberships.items():
         if driver in resolved.waiting:
             continue
+        wanted = resolved.fleets_wanted(driver)
         for fleet in fleets & shrinkable:
-            if (driver, fleet) not in resolved.wanted:
+            if fleet not in wanted:
                 yield _change(Action.DETACH, (driver, fleet), resolved.released.get((driver, fleet)))
 
 
-def _concerned(changes: Iterable[Change], resolved: _ResolvedRows, actual: Actual) -> dict[DriverId, ConcernedDriver]:
+def _concerned(changes: Iterable[Change], resolved: ResolvedRows, actual: Actual) -> dict[DriverId, ConcernedDriver]:
     """Return what was seen of each driver with a change, and what the sources want for the driver."""
-    wanted: dict[DriverId, set[FleetId]] = {change.driver: set() for change in changes}
-    for driver, fleet in resolved.wanted:
-        if driver in wanted:
-            wanted[driver].add(fleet)
-    return {driver: ConcernedDriver(actual.memberships[driver], frozenset(fleets)) for driver, fleets in wanted.items()}
+    drivers = dict.fromkeys(change.driver for change in changes)
+    return {each: ConcernedDriver(actual.memberships[each], resolved.fleets_wanted(each)) for each in drivers}
 
 
-def _sizes(desired: Desired, resolved: _ResolvedRows) -> dict[str, SourceSize]:
+def _sizes(desired: Desired, resolved: ResolvedRows) -> dict[str, SourceSize]:
     """Return how many rows each source has, which fleets it names, and its version."""
     rows: collections.Counter[str] = collections.Counter()
     for source in desired.sources:
@@ -229,7 +124,7 @@ def _change(action: Action, membership: Membership, row: Row | None) -> Change:
     return Change(action, *membership, row.origin, row_fingerprint(row))
 
 
-def _exact(desired: Desired, resolved: _ResolvedRows, mode: Mode) -> frozenset[FleetId]:
+def _exact(desired: Desired, resolved: ResolvedRows, mode: Mode) -> frozenset[FleetId]:
     """Return the managed fleets in exact mode."""
     entries = ((entry, resolved.fleets[entry.fleet]) for entry in desired.fleets)
     stated = merge_sources.stated_modes(
@@ -239,23 +134,24 @@ def _exact(desired: Desired, resolved: _ResolvedRows, mode: Mode) -> frozenset[F
 
 
 def _unjudged(
-    absence: Membership, resolved: _ResolvedRows, exact: frozenset[FleetId], shrinkable: frozenset[FleetId]
+    absence: Membership, resolved: ResolvedRows, exact: frozenset[FleetId], shrinkable: frozenset[FleetId]
 ) -> bool:
     """Return whether this run can neither confirm nor refute that a membership is absent from the sources."""
     driver, fleet = absence
-    if absence in resolved.wanted:
+    if fleet in resolved.fleets_wanted(driver):
         return False
     if fleet in resolved.managed:
         return fleet in exact and (driver in resolved.waiting or fleet not in shrinkable)
     return any(isinstance(answer, resolver.Unresolved) for answer in resolved.fleets.values())
 
 
-def _count(actual: Actual, resolved: _ResolvedRows) -> tuple[dict[FleetId, int], int]:
+def _count(actual: Actual, managed: frozenset[FleetId], attaches: Iterable[Change]) -> tuple[dict[FleetId, int], int]:
     """Return the number of members of each managed fleet, and of the drivers that are or should be in one."""
-    missing = {driver for driver, _ in resolved.wanted if resolved.managed.isdisjoint(actual.memberships[driver])}
+    drivers = {change.driver for change in attaches}
+    missing = sum(managed.isdisjoint(actual.memberships[driver]) for driver in drivers)
     sizes = actual.count_combinations()
-    members = sum(count for fleets, count in sizes.items() if not resolved.managed.isdisjoint(fleets))
-    return actual.count_members(resolved.managed), members + len(missing)
+    members = sum(count for fleets, count in sizes.items() if not managed.isdisjoint(fleets))
+    return actual.count_members(managed), members + missing
 
 
 def _incomplete_fleets(actual: Actual, managed: Iterable[FleetId]) -> Iterator[Problem]:

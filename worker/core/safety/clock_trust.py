@@ -15,6 +15,7 @@ from worker.core.model.errors import ClockNotTrusted
 from worker.core.model.outcomes import Deferred, Outcome
 from worker.core.model.plan import Action, Change, GuardedPlan, Plan
 from worker.core.model.problem import Problem, ProblemCode
+from worker.core.model.rows import Rows
 
 TOLERANCE = datetime.timedelta(minutes=5)
 """How far the clock may be from Charge's. Larger than the latency of a request; Charge states whole seconds."""
@@ -104,7 +105,7 @@ def certainly_desired(desired: Desired, judged: Judgement) -> Desired:
     """Return what the sources want; by a clock that is not trusted, without the rows that have dates."""
     if judged.trusted:
         return desired
-    return dataclasses.replace(desired, rows=tuple(row for row in desired.rows if row.undated))
+    return dataclasses.replace(desired, rows=Rows(row for row in desired.rows if row.undated))
 
 
 def restrict(plan: Plan, judged: Judgement) -> Plan:
