@@ -1,0 +1,135 @@
+"""The items that need a person: what each says, and which comes first."""
+
+import pytest
+
+from tests.core.snapshots import ATTACH, DETACH, FULL, NOW, OTHER, QUIET, broken, ended, guarded, held, present
+from tests.core.worlds import DEPOT, VANS, A, B
+from worker.core.model.errors import FleetSyncError, ProcessSuspended, ServerFault, Stopped
+from worker.core.model.outcomes import (
+    Already,
+    Applied,
+    Deferred,
+    Outcome,
+    Refused,
+    Stale,
+    Unknown,
+)
+from worker.core.model.plan import Action, Change
+from worker.core.model.ports import PastRefusals
+from worker.core.model.problem import Problem, ProblemCode
+from worker.core.monitoring import alerts, summary
+from worker.core.safety import guard, refusal_backoff
+
+
+def test_what_broke_is_told_once() -> None:
+    """The last run failed with the same error as the broken part."""
+    items = alerts.alerts(present(ended(None, error=FULL), broken=(broken("journal"),)))
+    assert [(item.title, item.message, item.code) for item in items] == [
+        ("The journal cannot be written since 08:00: no changes are made", FULL.message, "journal_unwritable")
+    ]
+    assert items[0].remedy == FULL.remedy
+
+
+@pytest.mark.parametrize(
+    "error", [Stopped("ended by SIGTERM", exit_code=143), ProcessSuspended("the process stood still")]
+)
+def test_a_run_that_was_cut_short_is_nothing_to_look_at(error: FleetSyncError) -> None:
+    assert alerts.alerts(present(ended(guarded(), error=error))) == ()
+
+
+def test_charges_own_request_id_is_given() -> None:
+    error = ServerFault("502", status=502, request_id="req_9")
+    (item,) = alerts.alerts(present(QUIET, broken=(broken("charge", error),)))
+    assert item.request_id == "req_9"
+
+
+def test_a_clock_that_is_not_trusted_is_shown_as_a_broken_part_only() -> None:
+    clock = Problem("clock", "10 minutes apart", code=ProblemCode.CLOCK_NOT_TRUSTED)
+    assert alerts.alerts(present(ended(guarded(problems=[clock])))) == ()
+
+
+def test_the_most_urgent_comes_first() -> None:
+    plan = guarded(
+        [ATTACH, DETACH, OTHER],
+        held=[held(DETACH, "flapping"), held(OTHER)],
+        problems=[Problem("a.yaml:1:1", "leads nowhere")],
+        unsettled=True,
+    )
+    last = ended(
+        plan,
+        Unknown(1, "u", "reset"),
+        Refused(1, "r", "no"),
+        Applied(1),
+        problems=(Problem(VANS, "could not be read back"),),
+    )
+    items = alerts.alerts(present(last, broken=(broken("source"),)))
+    kinds = ["broken", "held", "frozen", "refused", "unknown", "problem", "problem"]
+    assert [item.kind for item in items] == kinds
+
+
+def test_held_changes_are_grouped_by_guard_and_fleet() -> None:
+    more = Change(Action.DETACH, A, VANS)
+    plan = guarded(held=[held(DETACH), held(more), held(OTHER), held(ATTACH, guard.MUST_SEE, "wrong account")])
+    vans, depot, sentinel = alerts.alerts(present(ended(plan)))
+    assert (vans.title, vans.fleet, vans.changes, vans.digest) == (
+        "2 detaches held",
+        VANS,
+        (DETACH, more),
+        plan.held_digest,
+    )
+    assert (depot.title, depot.fleet) == ("1 detach held", DEPOT)
+    assert (sentinel.digest, sentinel.message) == ("", "wrong account")
+    assert "cannot be approved" in sentinel.remedy
+
+
+def test_an_approval_names_exactly_what_it_lets_through() -> None:
+    sentinel, other = held(DETACH, guard.MUST_SEE), held(ATTACH, guard.REFERENCE_MOVED)
+    plan = guarded(held=[sentinel, other])
+    given = alerts.approval(present(ended(plan)))
+    assert given == alerts.Approval(plan.held_digest, (other,))
+    assert alerts.approval(present(ended(guarded(held=[sentinel])))) is None
+    assert alerts.approval(present(QUIET)) is None
+    assert alerts.approval(present(ended(None, error=FULL))) is None
+    assert alerts.approval(present()) is None
+
+
+@pytest.mark.parametrize(
+    ("outcome", "told"),
+    [
+        (Refused(1, "not_found", "no such driver"), "still exist"),
+        (Refused(1, "driver_blocked", "no"), "API reference"),
+        (Deferred(0, "refused_before", "not tried this time"), "longer and longer pauses"),
+        (Unknown(6, "charge_unreachable", "reset"), "next run"),
+    ],
+)
+def test_what_was_not_made_says_what_to_do(outcome: Outcome, told: str) -> None:
+    (item,) = alerts.alerts(present(ended(guarded([ATTACH]), outcome)))
+    assert told in item.remedy
+    assert (item.changes, item.fleet, item.message) == ((ATTACH,), VANS, outcome.message)
+
+
+def test_refusals_of_one_fleet_with_one_code_are_one_alert_with_charges_code_and_the_next_try() -> None:
+    later = Change(Action.ATTACH, B, VANS, row="row")
+    past = PastRefusals("row", 1, NOW, "driver_blocked", "no", "req_2")
+    write = (later.action, later.driver, later.fleet)
+    (waits,) = refusal_backoff.postponed([later], {write: past}, NOW).values()
+    plan = guarded([ATTACH, later, Change(Action.ATTACH, A, DEPOT)])
+    results = ended(plan, Refused(1, "driver_blocked", "no", "req_1"), waits, Refused(1, "driver_blocked", "no"))
+    vans, depot = alerts.alerts(present(results))
+    assert (vans.title, vans.code, vans.request_id, len(vans.changes)) == (
+        "2 attaches refused",
+        "driver_blocked",
+        "req_1",
+        2,
+    )
+    assert vans.next_try == refusal_backoff.due_time(past)
+    assert (depot.title, depot.next_try) == ("1 attach refused", None)
+    assert summary.summarize(present(results)).gist == "Charge refused 3 changes"
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [Applied(1), Already(1), Stale("gone"), Deferred(0, "attach_first", "waits")],
+)
+def test_what_settles_itself_needs_nobody(outcome: Outcome) -> None:
+    assert alerts.alerts(present(ended(guarded([ATTACH]), outcome))) == ()
