@@ -64,7 +64,7 @@ DEFECTS = (
         "worker/web/fragments.py",
         "if self._rendered is None or self._rendered.tick < tick:",
         "if tick is not None:",
-        ("tests/web/test_pages.py",),
+        ("tests/web/test_fragments.py",),
     ),
     Defect(
         "a user in front of a foreign host name",

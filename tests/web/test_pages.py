@@ -1,25 +1,16 @@
-"""The pages: their content, their bounds, and that text from outside stays text."""
+"""The pages: their content and their bounds. Neighbours: test_hostile_text.py, test_fragments.py."""
 
 import dataclasses
-import re
-from collections.abc import Iterator
-from html import parser
 
-import anyio
 import pytest
 import structlog.testing
 
 from tests.web import conftest, doubles
-from worker.core.model.desired import Origin, SourceRevision
-from worker.core.model.errors import ChargeError, JournalError
-from worker.core.model.identifiers import Account, FleetId, RunId
+from worker.core.model.errors import JournalError
+from worker.core.model.identifiers import FleetId, RunId
 from worker.core.model.outcomes import Applied, ChangeResult, Refused
 from worker.core.model.people import Person
-from worker.core.model.plan import HeldChange
-from worker.core.model.problem import Problem
 from worker.core.model.report import Report
-from worker.core.model.secret import KEY_PREFIX
-from worker.core.model.source_history import ShrunkSource
 from worker.core.monitoring import status
 from worker.core.safety import guard
 from worker.web import fragments, templating
@@ -27,21 +18,6 @@ from worker.web import fragments, templating
 pytestmark = pytest.mark.anyio
 
 APPLIED = Applied(1)
-HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{7*7}}\u202etxt.exe\x1b[31m ch_sk_live_51secret"
-
-
-class Elements(parser.HTMLParser):
-    """The tags of a page, and the names of all attributes."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.tags: set[str] = set()
-        self.attributes: list[str] = []
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.add(tag)
-        self.attributes += [name for name, _ in attrs]
 
 
 @pytest.mark.parametrize(
@@ -88,76 +64,6 @@ async def test_without_a_token_no_approval_is_offered() -> None:
         page = (await client.get("/")).text
     assert "4 detaches are held" in page
     assert "password" not in page
-
-
-def _hostile() -> status.Status:
-    change = doubles.change("attach", 1, 0)
-    origin = Origin(HOSTILE, 1, 1)
-    change = dataclasses.replace(change, origin=origin)
-    waiting = dataclasses.replace(doubles.held("detach", 2, 0), message=HOSTILE)
-    plan = doubles.guarded(changes=[change], held=[waiting], problems=[Problem(HOSTILE, HOSTILE)], unsettled=True)
-    result = ChangeResult(change, Refused(1, HOSTILE, HOSTILE, HOSTILE))
-    error = ChargeError(HOSTILE, code=HOSTILE, remedy=f"{HOSTILE} `{HOSTILE}`", request_id=HOSTILE)
-    return doubles.calm(
-        last=doubles.run(plan=plan, results=[result], error=error, problems=[Problem(HOSTILE, HOSTILE)]),
-        fleets=(status.Fleet(doubles.fleet(0), HOSTILE, 1, incomplete=HOSTILE),),
-        driver_names={doubles.driver(n): HOSTILE for n in range(4)},
-        account=Account(HOSTILE, "live"),
-        broken=(status.Broken(status.Part.CHARGE, doubles.NOW, error),),
-        sources=(status.Source(SourceRevision("file", HOSTILE, HOSTILE), doubles.NOW),),
-        running=status.Running(RunId(HOSTILE), HOSTILE, doubles.NOW),
-        standing_by=HOSTILE,
-        version=HOSTILE,
-    )
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/",
-        "/runs",
-        "/runs/run_0001",
-        "/fleets",
-        f"/fleets/{doubles.fleet(0)}",
-        f"/drivers?q={doubles.driver(1)}",
-        "/drivers?q=script",
-    ],
-)
-async def test_hostile_text_stays_text(path: str) -> None:
-    service = doubles.Service(_hostile())
-    assert service.present.last
-    await doubles.remember(service, service.present.last, trigger=HOSTILE)
-    page = await conftest.read(service, path)
-    seen = Elements(page)
-    assert "img" not in seen.tags
-    assert [name for name in seen.attributes if name.startswith("on") or name in ("style", "src")] == ["src"] * (
-        1 + (path == "/")  # our own scripts
-    )
-    assert "<script>" not in page
-    assert "{{7*7}}" in conftest.plain(page) or path == "/drivers?q=script"
-    for banned in ("ch_sk_live_51secret", "\u202e", "\x1b"):
-        assert banned not in page
-
-
-async def test_the_search_text_is_escaped() -> None:
-    page = await conftest.read(
-        doubles.Service(), "/drivers?q=%22%3E%3Cscript%3Ealert(1)%3C/script%3E&fleet=%22%3E%3Cb%3E"
-    )
-    assert "<script>" not in page
-    assert "<b>" not in page
-
-
-async def test_the_page_has_no_inline_scripts_or_styles() -> None:
-    for mood in doubles.MOODS.values():
-        service = doubles.Service(mood())
-        await doubles.past(service, 12)
-        page = await conftest.read(service)
-        seen = Elements(page)
-        assert "style" not in seen.tags | {*seen.attributes}
-        assert not [name for name in seen.attributes if name.startswith("on")]
-        known = r'<script(?! src="/static/(page.js"|live.js" data-events="/events") defer></script>)'
-        assert re.findall(known, page) == []
-        assert "javascript:" not in page
 
 
 async def test_the_page_of_a_large_account_stays_small() -> None:
@@ -370,9 +276,6 @@ async def test_an_empty_list_of_fleets_is_explained(last: Report | None, expecte
     assert expected in conftest.plain(await conftest.read(doubles.Service(doubles.calm(last=last, fleets=()))))
 
 
-# --- Formatting -----------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("count", "said"), [(0, "0 bytes"), (999, "999 bytes"), (4_812_000, "4.81 MB"), (3_200_000_000, "3.2 GB")]
 )
@@ -381,71 +284,8 @@ async def test_sizes_have_readable_units(count: int, said: str) -> None:
     assert said in conftest.plain(await conftest.read(service))
 
 
-async def test_printable_replaces_control_characters_only() -> None:
-    assert templating.printable("Zoë's van\n(№ 2)") == "Zoë's van (№ 2)"
-    assert templating.printable("a\x00b\u202ec") == "a\N{REPLACEMENT CHARACTER}b\N{REPLACEMENT CHARACTER}c"
-
-
 async def test_must_see_offers_no_approval() -> None:
     waiting = [doubles.held("detach", 1, 1, by=guard.MUST_SEE, message="must_see was not seen in Charge")]
     page = await conftest.read(doubles.Service(doubles.calm(last=doubles.run(plan=doubles.guarded(held=waiting)))))
     assert "cannot be approved" in page
     assert 'action="/approve"' not in page
-
-
-async def test_readers_in_the_same_tick_share_a_rendering() -> None:
-    service = doubles.Service()
-    await doubles.past(service, 3)
-    service.record.given.clear()
-    shown, renderings = fragments.Fragments(service, approvable=True), list[fragments.Rendered]()
-
-    async def read_page(tick: int) -> None:
-        renderings.append(await shown.at(tick))
-
-    async with anyio.create_task_group() as tasks:
-        for _ in range(100):
-            tasks.start_soon(read_page, 7)
-    assert service.record.given == [4]
-    assert {id(each) for each in renderings} == {id(renderings[0])}
-    await read_page(6)
-    assert renderings[-1] is renderings[0]
-    service.present = doubles.working()
-    await read_page(8)
-    assert service.record.given == [4, 4]
-    assert "Working" in renderings[-1].title
-
-
-class Counted(tuple[HeldChange, ...]):
-    """Held changes that count how often they are iterated over."""
-
-    walks = 0
-
-    def __iter__(self) -> Iterator[HeldChange]:
-        type(self).walks += 1
-        return super().__iter__()
-
-
-async def test_rendering_iterates_over_held_changes_once_for_alerts_and_once_for_the_approval() -> None:
-    plan = dataclasses.replace(
-        doubles.guarded(), held=Counted(doubles.held("detach", number, 3) for number in range(40))
-    )
-    service = doubles.Service(doubles.calm(last=doubles.run(plan=plan)))
-    Counted.walks = 0
-    drawn = await fragments.Fragments(service, approvable=True).at(1)
-    assert "40 detaches are held" in drawn.fragments["banner"]
-    assert Counted.walks == 2
-
-
-def test_an_api_key_is_masked() -> None:
-    assert KEY_PREFIX in templating.printable("ch_sk_live_51secret")
-    assert "51secret" not in templating.printable("ch_sk_live_51secret")
-
-
-async def test_a_source_that_shrank_can_be_approved_without_any_held_change() -> None:
-    shrunk = ShrunkSource(HOSTILE, 50, 100, f"{HOSTILE} lost half")
-    plan = dataclasses.replace(doubles.guarded(), shrunk=(shrunk,))
-    service = doubles.Service(doubles.calm(last=doubles.run(plan=plan)))
-    page = await conftest.read(service)
-    assert "Approve a source that lost rows" in page
-    assert f'value="{plan.held_digest}"' in page
-    assert HOSTILE not in page
