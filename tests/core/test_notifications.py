@@ -1,81 +1,37 @@
 """Notifications: each state once, in text that cannot be misused."""
 
 import dataclasses
-import datetime
 import json
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as some
 
-from tests.support import clocks, doubles
-from worker.core.model.errors import FleetSyncError, ProcessSuspended, ReadingError, SourceError, Stopped, Unreachable
+from tests.core.notifiable import (
+    ANN,
+    BOB,
+    CARS,
+    DETACH,
+    FINE,
+    IDLE,
+    IN,
+    NOON,
+    OUT,
+    VANS,
+    after,
+    held,
+    kinds,
+    mark_failed,
+    only,
+    refused,
+)
+from tests.support import doubles
+from worker.core.model.errors import ProcessSuspended, ReadingError, SourceError, Stopped
 from worker.core.model.identifiers import Account, DriverId, FleetId, RunId
-from worker.core.model.outcomes import Applied, ChangeResult, Deferred, Refused, Unknown
-from worker.core.model.plan import Action, Change, GuardedPlan, HeldChange
+from worker.core.model.outcomes import Applied, ChangeResult, Deferred, Unknown
+from worker.core.model.plan import Change, GuardedPlan
 from worker.core.model.problem import Problem, ProblemCode
-from worker.core.model.report import Report
 from worker.core.model.source_history import ShrunkSource
 from worker.core.monitoring import notifications, status
 from worker.core.safety import guard
-
-NOON = clocks.NOON
-VANS, CARS = FleetId(f"flt_{'v' * 32}"), FleetId(f"flt_{'c' * 32}")
-ANN, BOB = DriverId(f"drv_{'a' * 32}"), DriverId(f"drv_{'b' * 32}")
-ATTACH, DETACH = Action.ATTACH, Action.DETACH
-
-IDLE = status.Status(
-    now=NOON,
-    started=NOON,
-    version="0.1.0",
-    account=Account("https://charge.test/v1", "live"),
-    interval=datetime.timedelta(minutes=5),
-    pace=1.0,
-    ceiling=1.0,
-)
-
-
-def held(*changes: Change, by: str = guard.PER_RUN) -> GuardedPlan:
-    return dataclasses.replace(doubles.guarded(()), held=tuple(HeldChange(each, by, "too many") for each in changes))
-
-
-def refused(change: Change, message: str = "409: no") -> ChangeResult:
-    return ChangeResult(change, Refused(1, "policy_blocked", message, "req_1"))
-
-
-def after(
-    *results: ChangeResult,
-    guarded: GuardedPlan | None = None,
-    error: FleetSyncError | None = None,
-    broken: tuple[status.Broken, ...] = (),
-    planned: bool = True,
-) -> status.Status:
-    """Return the state after a run with this plan (an empty one by default, none unless `planned`) and results."""
-    plan = (guarded or doubles.guarded(())) if planned else None
-    last = Report(RunId("run_1"), NOON, NOON, plan, results=results, error=error)
-    return dataclasses.replace(IDLE, last=last, broken=broken)
-
-
-def mark_failed(part: status.Part, message: str = "it is gone") -> status.Broken:
-    return status.Broken(part, NOON, FleetSyncError(message, code="gone", remedy="Bring it back."))
-
-
-def kinds(*states: status.Status) -> list[list[str]]:
-    """Return the kinds of notifications at each state of a history."""
-    told, found = notifications.NotificationState(), []
-    for present in states:
-        notices, told = notifications.diff(present, told)
-        found.append([each.kind.value for each in notices])
-    return found
-
-
-def only(present: status.Status, told: notifications.NotificationState | None = None) -> notifications.Notification:
-    (found,), _ = notifications.diff(present, told or notifications.NotificationState())
-    return found
-
-
-OUT, IN = Change(DETACH, ANN, VANS), Change(ATTACH, BOB, CARS)
-FINE = after()
 
 
 def test_where_all_is_well_nobody_is_told() -> None:
@@ -308,77 +264,6 @@ def test_a_key_that_stands_in_a_document_goes_no_further() -> None:
     assert "Sesame" not in json.dumps(only(present).body)
     present = dataclasses.replace(after(guarded=held(OUT)), fleets=(status.Fleet(VANS, "ch_sk_live_Sesame"),))
     assert "Sesame" not in json.dumps(only(present).body)
-
-
-# --- Laws -------------------------------------------------------------------------------------------------
-
-changes = some.builds(Change, some.sampled_from(Action), some.sampled_from([ANN, BOB]), some.sampled_from([VANS, CARS]))
-results = some.builds(
-    ChangeResult,
-    changes,
-    some.sampled_from(
-        [
-            Applied(1),
-            Refused(1, "policy_blocked", "no"),
-            Deferred(0, "refused_before", "later"),
-            Unknown(1, "timeout", "no answer"),
-        ]
-    ),
-)
-plans = some.builds(
-    lambda changes: held(*changes),
-    some.lists(changes, max_size=2),
-)
-failures = some.sampled_from(
-    [None, Stopped("ended", exit_code=143), ReadingError("too many"), Unreachable("no answer")]
-)
-states = some.builds(
-    lambda results, guarded, error, parts: after(
-        *results,
-        guarded=guarded,
-        error=error,
-        planned=guarded is not None,
-        broken=tuple(mark_failed(part) for part in parts),
-    ),
-    some.lists(results, max_size=3),
-    plans | some.none(),
-    failures,
-    some.sets(some.sampled_from(status.Part)),
-)
-
-
-@given(some.lists(states), states)
-def test_the_same_state_is_never_told_twice(history: list[status.Status], present: status.Status) -> None:
-    assert kinds(*history, present, present)[-1] == []
-    later = dataclasses.replace(present, now=NOON + datetime.timedelta(hours=1))
-    assert kinds(*history, present, later)[-1] == []
-
-
-@given(some.lists(states))
-def test_beginnings_and_ends_take_turns(history: list[status.Status]) -> None:
-    """A recovery is sent only for a state that was notified, and a state is sent again only after a recovery."""
-    told, open_parts = notifications.NotificationState(), set[str]()
-    for present in history:
-        notices, told = notifications.diff(present, told)
-        for each in notices:
-            named = {item["part"] for item in each.body["items"] if "part" in item}
-            match each.kind:
-                case notifications.Kind.BROKEN:
-                    assert named and not named & open_parts
-                    open_parts |= named
-                case notifications.Kind.HELD | notifications.Kind.REFUSED:
-                    open_parts.add(each.kind.value)
-                case notifications.Kind.RECOVERED:
-                    assert named and named <= open_parts
-                    open_parts -= named
-        assert open_parts == told.broken | ({"held"} if told.held else set()) | ({"refused"} if told.refused else set())
-
-
-@given(some.lists(states), states)
-def test_a_restart_tells_at_most_the_present_state(history: list[status.Status], present: status.Status) -> None:
-    fresh, _ = notifications.diff(present, notifications.NotificationState())
-    assert notifications.Kind.RECOVERED not in {each.kind for each in fresh}
-    assert len({each.kind for each in fresh}) == len(fresh)
 
 
 def test_a_source_that_shrank_is_told_with_its_digest_and_ends() -> None:
