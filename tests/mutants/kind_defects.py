@@ -8,7 +8,7 @@ from tests.mutants.defects import Defect
 COMMANDS = ("tests/sources/test_command_source.py",)
 GIT = ("tests/sources/test_git_source.py",)
 SQL = ("tests/sources/test_sql_source.py",)
-HTTP = ("tests/sources/test_http_source.py",)
+HTTP = tuple(f"tests/sources/test_http_{part}.py" for part in ("source", "login", "versions"))
 REWRITING = ("tests/core/test_source_rewriting.py",)
 REWRITING_RUNS = ("tests/engine/test_source_rewriting.py",)
 OBJECT = ("tests/sources/test_object_source.py",)
