@@ -2,6 +2,8 @@
 
 from tests.mutants import (
     account_defects,
+    charge_defects,
+    decision_defects,
     defects,
     fence_defects,
     former_survivors,
@@ -16,6 +18,8 @@ from tests.mutants import (
 
 DEFECTS = (
     *account_defects.DEFECTS,
+    *charge_defects.DEFECTS,
+    *decision_defects.DEFECTS,
     *defects.DEFECTS,
     *fence_defects.DEFECTS,
     *former_survivors.DEFECTS,
