@@ -9,10 +9,7 @@ from tests.core import worlds
 from tests.core.worlds import DEPOT, NORTH, VANS, A, B, C
 from worker.core.model.errors import FleetSyncError, JournalError
 from worker.core.model.identifiers import RunId
-from worker.core.model.outcomes import (
-    ChangeResult,
-    Outcome,
-)
+from worker.core.model.outcomes import ChangeResult, Outcome
 from worker.core.model.plan import Action, Change, Cost, GuardedPlan, HeldChange
 from worker.core.model.ports import Stage
 from worker.core.model.problem import Problem

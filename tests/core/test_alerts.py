@@ -5,15 +5,7 @@ import pytest
 from tests.core.snapshots import ATTACH, DETACH, FULL, NOW, OTHER, QUIET, broken, ended, guarded, held, present
 from tests.core.worlds import DEPOT, VANS, A, B
 from worker.core.model.errors import FleetSyncError, ProcessSuspended, ServerFault, Stopped
-from worker.core.model.outcomes import (
-    Already,
-    Applied,
-    Deferred,
-    Outcome,
-    Refused,
-    Stale,
-    Unknown,
-)
+from worker.core.model.outcomes import Already, Applied, Deferred, Outcome, Refused, Stale, Unknown
 from worker.core.model.plan import Action, Change
 from worker.core.model.ports import PastRefusals
 from worker.core.model.problem import Problem, ProblemCode

@@ -24,11 +24,7 @@ from tests.core.snapshots import (
     running,
 )
 from tests.core.worlds import VANS
-from worker.core.model.outcomes import (
-    NOT_CONVERGING,
-    Refused,
-    Unknown,
-)
+from worker.core.model.outcomes import NOT_CONVERGING, Refused, Unknown
 from worker.core.model.pauses import Pause
 from worker.core.model.ports import Stage
 from worker.core.model.problem import Problem

@@ -11,15 +11,7 @@ import pytest
 from tests.settings import conftest, test_schema
 from worker.core.model.errors import SettingsError
 from worker.service import source_factory
-from worker.sources import (
-    command_source,
-    git_source,
-    http_login,
-    http_source,
-    object_source,
-    sftp_source,
-    sql_source,
-)
+from worker.sources import command_source, git_source, http_login, http_source, object_source, sftp_source, sql_source
 
 HTTP = '[[sources]]\nkind = "http"\nurl = "https://hr.example.com/people.csv?key=x"\n'
 

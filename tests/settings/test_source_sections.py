@@ -6,11 +6,7 @@ import pytest
 
 from tests.settings import conftest, test_schema
 from worker.service import source_factory
-from worker.sources import (
-    completeness,
-    file_source,
-    row_mapping,
-)
+from worker.sources import completeness, file_source, row_mapping
 
 SOURCE = '[[sources]]\npath = "hr.csv"\n'
 ROWS = '[sources.rows]\ndriver = "employee_id={ID}"\nfleet = "{Dept}"\n'

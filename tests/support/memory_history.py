@@ -16,13 +16,7 @@ from worker.core.model.outcomes import OUTCOME_NAMES, Outcome
 from worker.core.model.pauses import Pause
 from worker.core.model.people import Person
 from worker.core.model.plan import GuardedPlan
-from worker.core.model.ports import (
-    JournalOwner,
-    OpenIntent,
-    PastApproval,
-    PastChange,
-    PastRun,
-)
+from worker.core.model.ports import JournalOwner, OpenIntent, PastApproval, PastChange, PastRun
 from worker.core.model.report import Report
 from worker.core.model.serialization import format_time, outcome_document, plan_document, report_document
 from worker.core.model.source_history import SourceRecord
