@@ -14,14 +14,7 @@ from worker.core.model.desired import Desired, FleetByName, FleetEntry, Mode, Or
 from worker.core.model.errors import SourceError
 from worker.core.model.ports import OpenIntent, Source
 from worker.core.safety import clock_trust
-from worker.engine import (
-    applier,
-    clock_check,
-    plan_builder,
-    reader,
-    reconciler,
-    run_context,
-)
+from worker.engine import applier, clock_check, plan_builder, reader, reconciler, run_context
 
 
 class Believer(reader.Reader):

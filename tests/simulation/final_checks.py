@@ -7,7 +7,7 @@ request, `state_oracle` whole drivers.
 import collections
 import itertools
 
-from tests.simulation import audit, expected_state, fake_journal
+from tests.simulation import audit, expected_state, journal_storage
 from worker.core.model.desired import Mode
 from worker.core.model.identifiers import FleetId, IntentKey
 from worker.core.model.outcomes import Already, Applied, Outcome, Refused, Unknown, counts_as_refusal, is_refusal
@@ -38,7 +38,7 @@ def reported(seen: audit.Audit, account: audit.RecordedState, run: audit.Run, fi
             seen.violated("report", f"{run.name} says that {_named(result.change)} is done, and it is not")
 
 
-def recorded(seen: audit.Audit, host: str, storage: fake_journal.Storage) -> None:
+def recorded(seen: audit.Audit, host: str, storage: journal_storage.Storage) -> None:
     """Judge whether every effect of a host's writes is in its journal, once, with its outcome."""
     effects: dict[str, list[audit.Effect]] = collections.defaultdict(list)
     for effect in seen.effects:
@@ -59,7 +59,7 @@ def recorded(seen: audit.Audit, host: str, storage: fake_journal.Storage) -> Non
             seen.violated("record", f"{entry.intent.key} is recorded as applied, and the server did not do it")
 
 
-def _once(seen: audit.Audit, entry: fake_journal.Entry, changed: list[audit.Effect]) -> None:
+def _once(seen: audit.Audit, entry: journal_storage.Entry, changed: list[audit.Effect]) -> None:
     """Judge whether a write took effect once and has its outcome."""
     for earlier, later in itertools.pairwise(changed):
         if not seen.changed_by_others(later.pair, earlier.order, host=audit.host_of(entry.intent.key)):
@@ -68,7 +68,7 @@ def _once(seen: audit.Audit, entry: fake_journal.Entry, changed: list[audit.Effe
         _settled(seen, entry, changed[-1])
 
 
-def _claims(seen: audit.Audit, entry: fake_journal.Entry) -> bool:
+def _claims(seen: audit.Audit, entry: journal_storage.Entry) -> bool:
     """Return whether an entry claims a write that it could know was never made."""
     pair = (str(entry.intent.change.driver), str(entry.intent.change.fleet))
     applied = entry.outcome if isinstance(entry.outcome, Applied) else None
@@ -78,14 +78,14 @@ def _claims(seen: audit.Audit, entry: fake_journal.Entry) -> bool:
     return applied is not None and not by_others and not _same_by_another_key(seen, entry)
 
 
-def _same_by_another_key(seen: audit.Audit, entry: fake_journal.Entry) -> bool:
+def _same_by_another_key(seen: audit.Audit, entry: journal_storage.Entry) -> bool:
     """Return whether another write of ours made the same change, so that a reading shows this one as made."""
     change = entry.intent.change
     made = (change.action, (str(change.driver), str(change.fleet)))
     return any((effect.action, effect.pair) == made and effect.changed for effect in seen.effects)
 
 
-def _settled(seen: audit.Audit, entry: fake_journal.Entry, effect: audit.Effect) -> None:
+def _settled(seen: audit.Audit, entry: journal_storage.Entry, effect: audit.Effect) -> None:
     """Judge whether an effect has the right outcome."""
     if isinstance(entry.outcome, Applied) or seen.changed(effect.pair, effect.order):
         return
@@ -97,7 +97,7 @@ def _settled(seen: audit.Audit, entry: fake_journal.Entry, effect: audit.Effect)
     seen.violated("record", f"{_named(entry.intent.change)} took effect under {effect.key} and is recorded as {name}")
 
 
-def moved(seen: audit.Audit, storage: fake_journal.Storage, runs: dict[str, audit.Run]) -> None:
+def moved(seen: audit.Audit, storage: journal_storage.Storage, runs: dict[str, audit.Run]) -> None:
     """Judge whether a run detached a wanted driver from the last fleet, or reversed its own change."""
     turned: dict[tuple[str, expected_state.Pair], set[str]] = collections.defaultdict(set)
     for effect in seen.effects:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import httpx
 import trio
 
-from tests.simulation import audit, expected_state, fake_journal, network
+from tests.simulation import audit, expected_state, journal_storage, network
 from worker.core.model.desired import Mode
 from worker.core.model.identifiers import IntentKey
 from worker.core.model.plan import Action, Change, GuardedPlan
@@ -56,7 +56,7 @@ class Judge:
         *,
         seen: audit.Audit,
         account: audit.RecordedState,
-        storage: fake_journal.Storage,
+        storage: journal_storage.Storage,
         rules: Rules,
         expectations: Callable[[audit.Run], list[expected_state.Expected]],
         always_wanted: Callable[[audit.Run], set[expected_state.Pair]],
@@ -278,7 +278,11 @@ class Judge:
         run.written[driver][key] = self._seen.next()
 
     def _key(
-        self, run: audit.Run, entry: fake_journal.Entry | None, write: tuple[str, expected_state.Pair, str], what: str
+        self,
+        run: audit.Run,
+        entry: journal_storage.Entry | None,
+        write: tuple[str, expected_state.Pair, str],
+        what: str,
     ) -> None:
         """Judge whether a write has an open intent of its own, and keeps its key."""
         action, pair, key = write

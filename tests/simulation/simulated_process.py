@@ -1,15 +1,13 @@
 """One fleet-sync process with the real client, rate limiter and engine, which may end at any point.
 
-Invariant: only the edges are replaced, and nothing that a dead process still tries to do happens. Neighbours: `world`
-gives it its surroundings, `fault_points` its incidents; a planted defect is another `Parts`.
+Invariant: only the edges are replaced, and nothing that a dead process still tries to do happens. Neighbours:
+`surroundings` says what it is given, `fault_points` has its incidents.
 """
 
 import contextlib
 import copy
-import dataclasses
 import datetime
-import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import httpx
 import trio
@@ -27,17 +25,18 @@ from tests.simulation import (
     oracles,
     other_writers,
     state_oracle,
+    surroundings,
 )
-from tests.support import clocks, doubles, harness
+from tests.support import doubles, harness
 from tests.support import sandbox as support
-from worker.charge import client, transport
+from worker.charge import transport
 from worker.core.model.errors import FleetSyncError, Stopped
 from worker.core.model.identifiers import Account, IntentKey, RunId
 from worker.core.model.plan import GuardedPlan
 from worker.core.model.ports import Intent
 from worker.core.model.report import Report
 from worker.core.model.secret import Secret
-from worker.engine import cancellation, plan_builder, rate_limiter, request_executor, run_context, wiring
+from worker.engine import cancellation, plan_builder, run_context, wiring
 from worker.sandbox import app
 
 LONGEST_RUN = 24 * 3600.0
@@ -48,54 +47,10 @@ PAUSE_SECONDS = 90.0
 WRONG_DAYS = (-1.0, -0.01, 0.01, 2.0, 60.0, 3650.0)
 
 
-@dataclasses.dataclass(frozen=True)
-class Parts:
-    """The classes of the product. To plant a defect, replace one."""
-
-    engine: wiring.Parts = wiring.DEFAULT_PARTS
-    new_executor: type[request_executor.RequestExecutor] = request_executor.RequestExecutor
-    new_client: type[client.Client] = client.Client
-    new_transport: type[transport.Transport] = transport.Transport
-    new_limiter: type[rate_limiter.RateLimiter] = rate_limiter.RateLimiter
-    new_cancellation: type[cancellation.Cancellation] = cancellation.Cancellation
-    new_journal: type[fake_journal.FakeJournal] = fake_journal.FakeJournal
-
-
-@dataclasses.dataclass
-class Host:
-    """An installation: its journal and its version of the documents."""
-
-    name: str
-    storage: fake_journal.Storage
-    folder: documents.SourceFolder
-    keys: int = 0
-
-
-@dataclasses.dataclass
-class Surroundings:
-    """What all processes share: the account, the time, and the audit."""
-
-    settings: draw.Settings
-    parts: Parts
-    account: audit.RecordedState
-    sandbox: app.Sandbox
-    wall: clocks.Wall
-    clock: trio.testing.MockClock
-    seen: audit.Audit
-    outside: trio.Nursery
-    chance: random.Random
-    expectations: Callable[[audit.Run], list[expected_state.Expected]]
-    recent_expectations: Callable[[Host], list[expected_state.Expected]]
-    always_wanted: Callable[[audit.Run], set[expected_state.Pair]]
-    most_requests: int
-    runs: dict[str, audit.Run] = dataclasses.field(default_factory=dict)
-    processes: int = 0
-
-
 class SimulatedProcess:
     """One process of a host."""
 
-    def __init__(self, around: Surroundings, host: Host, spec: draw.ProcessSpec) -> None:
+    def __init__(self, around: surroundings.Surroundings, host: surroundings.Host, spec: draw.ProcessSpec) -> None:
         """Start a process."""
         around.processes += 1
         self.number = around.processes

@@ -5,39 +5,39 @@ from typing import Any
 
 import pytest
 
-from tests.simulation import defective_judgement, defective_sending, simulated_process, world
+from tests.simulation import defective_judgement, defective_sending, surroundings, world
 from tests.support import laws
 from worker.engine import wiring
 
 MOST_WORLDS = 300
 
 
-def _engine(**parts: Any) -> simulated_process.Parts:
-    return simulated_process.Parts(engine=wiring.Parts(**parts))
+def _engine(**parts: Any) -> surroundings.Parts:
+    return surroundings.Parts(engine=wiring.Parts(**parts))
 
 
 DEFECTS = [
-    (simulated_process.Parts(new_client=defective_sending.KeyPerAttempt), "rule 4"),
+    (surroundings.Parts(new_client=defective_sending.KeyPerAttempt), "rule 4"),
     (_engine(applier_class=defective_sending.OneKey), "rule 5"),
     laws.slow(_engine(applier_class=defective_sending.DetachFirst), "rule 3"),
     (_engine(applier_class=defective_sending.DetachAnyway), "rule 3"),
     laws.slow(_engine(reader_class=defective_judgement.Believer), "rule 2"),
     (_engine(reader_class=defective_judgement.Guesser), "rule 1"),
-    (simulated_process.Parts(new_journal=defective_sending.LateIntents), "rule 4"),
-    (simulated_process.Parts(new_journal=defective_sending.Forgetful), "record"),
+    (surroundings.Parts(new_journal=defective_sending.LateIntents), "rule 4"),
+    (surroundings.Parts(new_journal=defective_sending.Forgetful), "record"),
     (_engine(reconciler_class=defective_judgement.NoRecovery), "record"),
     (_engine(builder_class=defective_judgement.Unguarded), "guard"),
     laws.slow(_engine(builder_class=defective_judgement.Shrugging), "shrunk"),
     (_engine(builder_class=defective_judgement.Additive), "rule 1"),
     laws.slow(_engine(builder_class=defective_judgement.HalfSources), "rule 2"),
-    (simulated_process.Parts(new_cancellation=defective_sending.Undaunted), "shutdown"),
-    (simulated_process.Parts(new_cancellation=defective_sending.Deaf), "shutdown"),
-    laws.slow(simulated_process.Parts(new_cancellation=defective_sending.Sleepwalker), "pause"),
+    (surroundings.Parts(new_cancellation=defective_sending.Undaunted), "shutdown"),
+    (surroundings.Parts(new_cancellation=defective_sending.Deaf), "shutdown"),
+    laws.slow(surroundings.Parts(new_cancellation=defective_sending.Sleepwalker), "pause"),
     laws.slow(_engine(applier_class=defective_sending.Usurper), "one writer"),
-    (simulated_process.Parts(new_limiter=defective_sending.Rushing), "rate limit"),
-    laws.slow(simulated_process.Parts(new_transport=defective_sending.Trusting), "rule 6"),
-    laws.slow(simulated_process.Parts(new_limiter=defective_sending.Stuck), "deadlock"),
-    laws.slow(simulated_process.Parts(new_executor=defective_sending.Hasty), "bound"),
+    (surroundings.Parts(new_limiter=defective_sending.Rushing), "rate limit"),
+    laws.slow(surroundings.Parts(new_transport=defective_sending.Trusting), "rule 6"),
+    laws.slow(surroundings.Parts(new_limiter=defective_sending.Stuck), "deadlock"),
+    laws.slow(surroundings.Parts(new_executor=defective_sending.Hasty), "bound"),
     (_engine(applier_class=defective_sending.Careless), "report"),
     (_engine(applier_class=defective_sending.Pessimist), "record"),
     (_engine(applier_class=defective_sending.Lazy), "convergence"),
@@ -53,7 +53,7 @@ DEFECTS = [
 
 
 def _name(defect: object) -> str:
-    if not isinstance(defect, simulated_process.Parts):
+    if not isinstance(defect, surroundings.Parts):
         return str(defect).replace(" ", "-")
     own = [(field, getattr(defect, field.name)) for field in dataclasses.fields(defect) if field.name != "engine"]
     engine = [(field, getattr(defect.engine, field.name)) for field in dataclasses.fields(defect.engine)]
@@ -61,7 +61,7 @@ def _name(defect: object) -> str:
 
 
 @pytest.mark.parametrize(("parts", "rule"), DEFECTS, ids=_name)
-def test_a_planted_defect_is_found(parts: simulated_process.Parts, rule: str) -> None:
+def test_a_planted_defect_is_found(parts: surroundings.Parts, rule: str) -> None:
     found: set[str] = set()
     for seed in range(MOST_WORLDS):
         found |= {line.partition(":")[0] for line in world.play(seed, parts=parts).violations}

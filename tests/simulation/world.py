@@ -26,17 +26,18 @@ from tests.simulation import (
     documents,
     draw,
     expected_state,
-    fake_journal,
     final_checks,
+    journal_storage,
     network,
     simulated_process,
+    surroundings,
 )
 from tests.support import clocks
 from worker.core.model.desired import SourceReading
 from worker.core.model.report import Report
 from worker.sandbox import app
 
-PARTS = simulated_process.Parts()
+PARTS = surroundings.Parts()
 
 _UNDISTURBED = draw.ProcessSpec(
     incidents=(),
@@ -69,9 +70,7 @@ class Played:
     fingerprint: str
 
 
-def play(
-    seed: int, *, parts: simulated_process.Parts = PARTS, verbose: bool = False, postgres: str | None = None
-) -> Played:
+def play(seed: int, *, parts: surroundings.Parts = PARTS, verbose: bool = False, postgres: str | None = None) -> Played:
     """Play the world of a seed. `postgres` is the folder with a server's socket; without one, SQLite stands in."""
     seen = audit.Audit(verbose=verbose)
     with _seeded(seed), tempfile.TemporaryDirectory(prefix="fleet-sync-world-") as folder:
@@ -107,7 +106,7 @@ class _World:
         self,
         seed: int,
         seen: audit.Audit,
-        parts: simulated_process.Parts,
+        parts: surroundings.Parts,
         folder: pathlib.Path,
         postgres: str | None,
     ) -> None:
@@ -140,9 +139,9 @@ class _World:
             final_checks.recorded(self._seen, host.name, host.storage)
             await host.storage.journal.aclose()
 
-    def _surroundings(self, clock: trio.testing.MockClock, outside: trio.Nursery) -> simulated_process.Surroundings:
+    def _surroundings(self, clock: trio.testing.MockClock, outside: trio.Nursery) -> surroundings.Surroundings:
         wall = clocks.Wall()
-        return simulated_process.Surroundings(
+        return surroundings.Surroundings(
             settings=self._spec.settings,
             parts=self._parts,
             account=self._account,
@@ -158,19 +157,19 @@ class _World:
             most_requests=self._request_bound(),
         )
 
-    def _new_host(self, name: str, folder: documents.SourceFolder | None = None) -> simulated_process.Host:
+    def _new_host(self, name: str, folder: documents.SourceFolder | None = None) -> surroundings.Host:
         wall = self._around.wall
         if self._spec.journal == "memory":
-            storage = fake_journal.in_memory(wall)
+            storage = journal_storage.in_memory(wall)
         elif self._spec.journal == "PostgreSQL" and self._postgres:
-            storage = fake_journal.in_postgresql(self._postgres, f"world_{self._seed}_{name}", wall)
+            storage = journal_storage.in_postgresql(self._postgres, f"world_{self._seed}_{name}", wall)
             self._seen.counts["journals in PostgreSQL"] += 1
         else:
-            storage = fake_journal.in_sqlite(self._folder / f"{name}.db", wall)
+            storage = journal_storage.in_sqlite(self._folder / f"{name}.db", wall)
             self._seen.counts["journals in SQLite"] += 1
         chance = draw.generator(self._seed, "documents")
         folder = folder or documents.SourceFolder(self._account, self._spec.boundaries, chance)
-        return simulated_process.Host(name, storage, folder)
+        return surroundings.Host(name, storage, folder)
 
     def _request_bound(self) -> int:
         """Return how many requests a run may make: a few times what the worst reading and all writes need."""
@@ -179,7 +178,7 @@ class _World:
         reading = (math.ceil(fleets / settings.page_size) + fleets) + pages * (2 + 2 * fleets) + drivers * 12
         return 300 + 3 * settings.policy.max_attempts * (reading + 5 * drivers * fleets)
 
-    async def _live(self, host: simulated_process.Host, spec: draw.ProcessSpec) -> simulated_process.SimulatedProcess:
+    async def _live(self, host: surroundings.Host, spec: draw.ProcessSpec) -> simulated_process.SimulatedProcess:
         """Let one process run, and after that none for a while."""
         around = self._around
         around.sandbox.faults = network.Faults(
@@ -207,7 +206,7 @@ class _World:
         await trio.sleep(seconds)
         self._around.sandbox.deliver_late()
 
-    def _second_host(self) -> simulated_process.Host:
+    def _second_host(self) -> surroundings.Host:
         if len(self._hosts) == 1:
             folder = self._host.folder.fork(draw.generator(self._seed, "second documents"))
             self._hosts.append(self._new_host("B", folder))
@@ -258,7 +257,7 @@ class _World:
             final_checks.idle(self._seen, first, second)
         final_checks.moved(self._seen, self._host.storage, self._around.runs)
 
-    async def _undisturbed_run(self, host: simulated_process.Host | None = None) -> Report | None:
+    async def _undisturbed_run(self, host: surroundings.Host | None = None) -> Report | None:
         process = await self._live(host or self._host, _UNDISTURBED)
         await trio.sleep(self._spec.settings.late_effects.total_seconds())
         return process.reports[-1] if process.reports else None
@@ -277,7 +276,7 @@ class _World:
             & expected_state.expected(run.readings, known, now + _LONG, mode).possible
         }
 
-    def _recent_expectations(self, host: simulated_process.Host) -> list[expected_state.Expected]:
+    def _recent_expectations(self, host: surroundings.Host) -> list[expected_state.Expected]:
         """Return what every version of a host's documents of the last hour asks for."""
         since = trio.current_time() - _RECENT_SECONDS
         versions = host.folder.readings_since(since)
