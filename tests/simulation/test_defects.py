@@ -10,6 +10,8 @@ from tests.support import laws
 from worker.engine import wiring
 
 MOST_WORLDS = 300
+SHORTCUTS = (7, 11, 41, 180)
+"""Worlds that found what many others did not: played first, they save minutes."""
 
 
 def _engine(**parts: Any) -> surroundings.Parts:
@@ -63,7 +65,7 @@ def _name(defect: object) -> str:
 @pytest.mark.parametrize(("parts", "rule"), DEFECTS, ids=_name)
 def test_a_planted_defect_is_found(parts: surroundings.Parts, rule: str) -> None:
     found: set[str] = set()
-    for seed in range(MOST_WORLDS):
+    for seed in (*SHORTCUTS, *range(MOST_WORLDS)):
         found |= {line.partition(":")[0] for line in world.play(seed, parts=parts).violations}
         if rule in found:
             return
