@@ -33,7 +33,7 @@ def test_a_new_journal_is_of_the_newest_version(backend: backends.SqliteBackend 
         migrations.migrate(database)
         assert migrations.version(database) == migrations.NEWEST
         tables = {row["name"] for row in database.query(database.TABLES)}
-    shared = {"cluster_accounts", "cluster_secret", "cluster_workers"}
+    shared = {"cluster_accounts", "cluster_removed", "cluster_secret", "cluster_workers"}
     only = shared if isinstance(backend, backends.PostgresBackend) else set[str]()
     assert tables - only == {
         "absences",

@@ -5,7 +5,7 @@ import pathlib
 import pytest
 
 from worker.core.model.errors import SettingsError
-from worker.settings import account_folder, model, secrets
+from worker.settings import account_folder, loader, model, secrets
 
 SOURCE = '[[sources]]\npath = "people.yaml"\n'
 
@@ -110,10 +110,8 @@ def test_what_cannot_be_a_default_is_refused_with_its_place(tmp_path: pathlib.Pa
 
 
 def of_cluster(folder: pathlib.Path, written: str, name: str = "acme") -> model.Settings:
-    defaults = account_folder.read_defaults(folder)
-    return account_folder.of_cluster(
-        name, written.encode(), folder=folder, defaults=defaults, database="postgresql://db/fleets"
-    )
+    defaults, layer = account_folder.read_defaults(folder), loader.parse(f"{name}.toml", written.encode())
+    return account_folder.of_cluster(name, layer, folder=folder, defaults=defaults, database="postgresql://db/fleets")
 
 
 def test_an_account_of_a_cluster_has_its_journal_under_its_name_in_the_database_of_the_cluster(

@@ -5,7 +5,7 @@ Invariant: without `--online` no request is made. Neighbours: `settings` and `so
 
 import functools
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import click
@@ -73,20 +73,19 @@ def check(
 
 
 def _check_accounts(folder: pathlib.Path, form: Literal["text", "json", "github"]) -> int:
-    """Print the problems of all accounts of a folder, and of what they share."""
+    """Print the problems of all accounts of a folder or a cluster, and of what they share."""
     from worker.core.model.account_files import Claims
     from worker.service import account_claims
-    from worker.settings import account_folder
 
     found: list[findings.Finding] = []
     claims, fleets, memberships = Claims(), 0, 0
     try:
-        defaults, names = account_folder.read_defaults(folder), account_folder.names(folder)
+        names, load = _accounts(folder)
     except ProblemsError as error:
         return _print_findings(findings.errors(error.problems, pathlib.Path()), exit_code=error.exit_code, form=form)
     for name in names:
         try:
-            settings = account_folder.load(folder, name, defaults)
+            settings = load(name)
             account_claims.require_own(claims, name, account_claims.of_settings(settings))
             desired = _desired(settings)
         except ProblemsError as error:
@@ -99,6 +98,18 @@ def _check_accounts(folder: pathlib.Path, form: Literal["text", "json", "github"
     counted = (humanize.count(len(names), "account"), humanize.count(fleets, "fleet"))
     summary = f"OK: {', '.join(counted)}, {humanize.count(memberships, 'membership')}; no request was made."
     return _print_findings(found, exit_code=1 if failed else 0, form=form, summary="" if failed else summary)
+
+
+def _accounts(folder: pathlib.Path) -> "tuple[Sequence[str], Callable[[str], model.Settings]]":
+    """Return the names of the accounts, and what reads the settings of one."""
+    from worker.service import cluster
+    from worker.settings import account_folder
+
+    defaults = account_folder.read_defaults(folder)
+    if defaults.cluster is None:
+        return account_folder.names(folder), lambda name: account_folder.load(folder, name, defaults)
+    found = cluster.cluster(folder)
+    return found.names(), found.settings
 
 
 def _show_source(settings: "model.Settings", name: str, folder: pathlib.Path) -> int:

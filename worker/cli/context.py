@@ -22,7 +22,7 @@ from worker.core.model.errors import FleetSyncError, UnknownRun
 if TYPE_CHECKING:
     from worker.core.model.ports import PastRun, RunHistory
     from worker.core.model.report import Report
-    from worker.service import composition
+    from worker.service import cluster, composition
     from worker.settings import model
 
 AccountWork = Callable[["composition.AccountRuntime"], Awaitable[int]]
@@ -79,7 +79,10 @@ class CommandContext:
             if self.account is None:
                 raise click.UsageError(f"{self.config} is a folder of accounts: add --account NAME")
             folder = self.account_folder()
-            return account_folder.load(folder, self.account, account_folder.read_defaults(folder))
+            defaults = account_folder.read_defaults(folder)
+            if defaults.cluster is not None:
+                return self.cluster().settings(self.account)
+            return account_folder.load(folder, self.account, defaults)
         if self.account is not None:
             raise click.UsageError("--account needs a folder of accounts: pass --config FOLDER")
         _require_on_its_own(pathlib.Path(self.config))
@@ -105,6 +108,14 @@ class CommandContext:
             advice = "unset it: a variable would be for all accounts, whose settings and keys are their own"
             raise click.UsageError(f"{', '.join(misused)} with a folder of accounts: {advice}")
         return pathlib.Path(self.config)
+
+    def cluster(self) -> "cluster.Cluster":
+        """Return the cluster of the folder. Raise errors.SettingsError if `_defaults.toml` names none."""
+        from worker.service import cluster
+
+        if not pathlib.Path(self.config).is_dir():
+            raise click.UsageError("the accounts of a cluster need its defaults: pass --config FOLDER")
+        return cluster.cluster(self.account_folder())
 
     def configure_logs(self, *, service: bool = False, as_json: bool = False) -> None:
         """Set up logging. On a terminal only warnings are logged, except by a service.

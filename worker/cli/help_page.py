@@ -15,6 +15,16 @@ class Command(click.Command):
         write_examples(formatter, self.epilog or "")
 
 
+class Group(click.Group):
+    """A command that consists of several, whose epilog is examples, one a line."""
+
+    command_class = Command
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the examples."""
+        write_examples(formatter, self.epilog or "")
+
+
 def write_examples(formatter: click.HelpFormatter, examples: str) -> None:
     """Write a section with examples, one a line."""
     with formatter.section("Examples"):

@@ -39,6 +39,7 @@ COMMANDS = {
     "apply": ("plan_commands", "Apply exactly a saved plan."),
     "once": ("once", "Reconcile once, as a job does."),
     "run": ("run", "Reconcile continuously, as a service does."),
+    "accounts": ("accounts", "List, add and remove the accounts of a cluster."),
     "history": ("record_commands", "List past runs."),
     "show": ("record_commands", "Show one past run with each change."),
     "why": ("record_commands", "List every change to a driver's memberships."),

@@ -198,14 +198,15 @@ def load(folder: pathlib.Path, name: str, defaults: Defaults) -> model.Settings:
     return _settings(layer, data, name, folder=folder, defaults=defaults)
 
 
-def of_cluster(name: str, written: bytes, *, folder: pathlib.Path, defaults: Defaults, database: str) -> model.Settings:
+def of_cluster(
+    name: str, layer: loader.Layer, *, folder: pathlib.Path, defaults: Defaults, database: str
+) -> model.Settings:
     """Return the settings of an account of a cluster, whose journal is in `database`.
 
     `folder` is that of `_defaults.toml`: relative paths are relative to it. Raises errors.SettingsError with every
     problem.
     """
     _require_name(name, name)
-    layer = loader.parse(f"{name}{_SUFFIX}", written)
     data = _merged(defaults.data, layer.data)
     problems = [Problem(layer.at(("journal", "url")), _JOURNAL)] if "url" in _table(layer.data, "journal") else []
     if isinstance(data.get("journal", {}), dict):
@@ -247,10 +248,15 @@ def _key_place(settings: model.Settings, common: Secrets, name: str) -> model.Ke
         case "files":
             return model.KeyPlace(file=common.path.replace(PLACEHOLDER, name), setting="secrets.path")
         case "env":
-            return model.KeyPlace(variable=f"CHARGE_API_KEY__{re.sub('[^A-Z0-9]', '_', name.upper())}")
+            return model.KeyPlace(variable=key_variable(name))
         case "command":
             argv = tuple(each.replace(PLACEHOLDER, name) for each in common.command)
             return model.KeyPlace(command=argv, setting="secrets.command")
+
+
+def key_variable(name: str) -> str:
+    """Return the variable with the key of an account, where `secrets.kind` is env."""
+    return f"CHARGE_API_KEY__{re.sub('[^A-Z0-9]', '_', name.upper())}"
 
 
 def _merged(beneath: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

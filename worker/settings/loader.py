@@ -146,9 +146,14 @@ def _problems(
 
 def read(path: pathlib.Path | str) -> Layer:
     """Read a settings file, and validate nothing but its syntax. Raises errors.SettingsError."""
+    return parse(str(path), read_bytes(path))
+
+
+def read_bytes(path: pathlib.Path | str) -> bytes:
+    """Return the content of a settings file, cut off behind the longest valid one. Raises errors.SettingsError."""
     try:
         with pathlib.Path(path).open("rb") as file:
-            data = file.read(positions.MAX_BYTES + 1)
+            return file.read(positions.MAX_BYTES + 1)
     except FileNotFoundError:
         problem = Problem(str(path), f"settings file not found: {_HOW_TO_CREATE}")
         raise SettingsError([problem], remedy=f"C{_HOW_TO_CREATE[1:]}.") from None
@@ -156,8 +161,6 @@ def read(path: pathlib.Path | str) -> Layer:
         problem = Problem(str(path), "this is a folder: name the settings file in it")
     except OSError as error:
         problem = Problem(str(path), f"cannot read the file ({error.strerror}): check its permissions")
-    else:
-        return parse(str(path), data)
     raise SettingsError([problem])
 
 

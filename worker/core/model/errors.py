@@ -13,6 +13,9 @@
     ├── ClockNotTrusted       this machine's clock differs from Charge's: a run does less
     ├── UnknownRun            the journal has no such run
     ├── UnknownFleet          no source lists the fleet of `--fleet`
+    ├── UnknownAccount        the cluster has no such account
+    ├── AccountExists         the cluster has the account already, with other settings
+    ├── BelongsToWorkers      only a worker of the cluster may do this
     ├── Stopped               a signal ended the run; writes in flight were finished
     ├── ProcessSuspended      the process was suspended for so long that its plan may be out of date
     ├── Paused                writes are paused, so a saved plan is not applied
@@ -168,6 +171,27 @@ class UnknownFleet(FleetSyncError):
 
     code = "fleet_unknown"
     remedy = "Name a fleet that a source lists, by its id or its exact name. Nothing was changed."
+
+
+class UnknownAccount(FleetSyncError):
+    """The cluster has no such account."""
+
+    code = "unknown_account"
+    remedy = "`fleet-sync accounts list` prints the accounts."
+
+
+class AccountExists(FleetSyncError):
+    """The cluster has the account already, with other settings."""
+
+    code = "account_exists"
+    remedy = "Pass --replace to replace its settings."
+
+
+class BelongsToWorkers(FleetSyncError):
+    """Only a worker of the cluster may do this."""
+
+    code = "belongs_to_workers"
+    remedy = "The workers reconcile the account by themselves; `approve`, `pause` and `resume` reach them."
 
 
 class Stopped(FleetSyncError):

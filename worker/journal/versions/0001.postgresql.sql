@@ -19,3 +19,11 @@ CREATE TABLE cluster_accounts (
     gist text,
     changed_at timestamptz NOT NULL DEFAULT now()
 );
+
+-- The last epoch of each account that was removed, so that none comes back with an epoch that a worker had. It was not
+-- `released` if a worker had it then: that one may still send for the length of its permit.
+CREATE TABLE cluster_removed (
+    name text PRIMARY KEY,
+    epoch bigint NOT NULL,
+    released boolean NOT NULL
+);

@@ -1,0 +1,121 @@
+"""The commands `accounts list`, `accounts add` and `accounts remove`: the accounts that a cluster shares.
+
+Invariant: settings are validated before they are added, and replace others only with `--replace`. Neighbours:
+`service.cluster` finds the database, `accounts.registry` is the table.
+"""
+
+import pathlib
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from worker.cli import context, help_page, render
+
+if TYPE_CHECKING:
+    from worker.accounts import registry
+
+FORMAT = "fleet-sync/accounts@1"
+
+_EXAMPLES = """\
+fleet-sync --config cluster accounts list
+fleet-sync --config cluster accounts add acme --file customers/acme.toml
+fleet-sync --config cluster accounts remove acme"""
+
+
+@click.group(cls=help_page.Group, epilog=_EXAMPLES)
+def accounts() -> None:
+    """List, add and remove the accounts of a cluster."""
+
+
+@accounts.command("list", cls=help_page.Command)
+@click.option("--json", "as_json", is_flag=True, help="Print the accounts as a document.")
+@click.pass_obj
+def list_accounts(command_context: context.CommandContext, as_json: bool) -> int:
+    """List the accounts, what their workers last said about them, and who has them."""
+
+    def run() -> int:
+        command_context.configure_logs(as_json=as_json)
+        with command_context.cluster().table() as found:
+            listed = found.accounts()
+        if as_json:
+            context.print_document({"format": FORMAT, "accounts": [_document(each) for each in listed]})
+            return 0
+        width = max((len(each.name) for each in listed), default=0)
+        for each in listed:
+            context.print_text(render.printable(f"{each.name:{width}}  {_line(each)}"))
+        if not listed:
+            context.print_text("No accounts. Add one with `fleet-sync accounts add NAME --file FILE`.")
+        return 0
+
+    return command_context.report_errors(run, as_json=as_json)
+
+
+@accounts.command("add", cls=help_page.Command)
+@click.argument("name")
+@click.option(
+    "--file",
+    "path",
+    metavar="FILE",
+    required=True,
+    type=click.Path(path_type=pathlib.Path),
+    help="The settings file of the account.",
+)
+@click.option("--replace", is_flag=True, help="Replace the settings of an account that exists.")
+@click.pass_obj
+def add(command_context: context.CommandContext, name: str, path: pathlib.Path, replace: bool) -> int:
+    """Add an account, which the workers then share.
+
+    Settings that the account has already are left as they are; others replace them only with --replace. Sources are
+    read by the workers: `--account NAME check` reads them from here.
+    """
+
+    def run() -> int:
+        command_context.configure_logs()
+        done = command_context.cluster().add(name, path, replace=replace)
+        context.print_text(f"Account {name}: {done.value}.")
+        return 0
+
+    return command_context.report_errors(run)
+
+
+@accounts.command("remove", cls=help_page.Command)
+@click.argument("name")
+@click.pass_obj
+def remove(command_context: context.CommandContext, name: str) -> int:
+    """Remove an account; what the journal recorded of it stays.
+
+    Returns once the worker that had it sends nothing more.
+    """
+
+    def run() -> int:
+        command_context.configure_logs()
+        cluster = command_context.cluster()
+        with cluster.table() as found:
+            running = found.remove(name)
+        if running:
+            time.sleep(cluster.permit_seconds)
+        context.print_text(f"Account {name}: removed. Its records stay in the journal.")
+        return 0
+
+    return command_context.report_errors(run)
+
+
+def _line(account: "registry.RegisteredAccount") -> str:
+    condition = (account.condition or "new").replace("_", " ")
+    gist = f": {account.gist}" if account.gist else ""
+    return f"{condition}{gist}{f'  (on {account.worker})' if account.worker else ''}"
+
+
+def _document(account: "registry.RegisteredAccount") -> dict[str, Any]:
+    last = account.last_success
+    return {
+        "account": account.name,
+        "condition": account.condition,
+        "gist": account.gist,
+        "last_success": last.isoformat(timespec="milliseconds") if last else None,
+        "due_at": account.due_at.isoformat(timespec="milliseconds"),
+        "failures": account.failures,
+        "epoch": account.epoch,
+        "worker": account.worker,
+    }

@@ -1,0 +1,97 @@
+"""The accounts of a cluster as commands reach them: finds the database, connects to it, and reads settings from it.
+
+Invariant: a command makes the tables of an empty database, and never upgrades those of an older version, which workers
+may be using. Neighbours: `accounts.registry` is the table, `settings.account_folder` says what
+its settings mean.
+"""
+
+import contextlib
+import pathlib
+from collections.abc import Iterator
+
+from worker.accounts import registry
+from worker.core.model.errors import JournalError, SettingsError
+from worker.core.model.problem import Problem
+from worker.journal import address as addresses
+from worker.journal import connection, migrations
+from worker.settings import account_folder, loader, model, secrets
+
+
+class Cluster:
+    """A cluster as `_defaults.toml` of a folder describes it. Every method blocks."""
+
+    def __init__(self, folder: pathlib.Path, defaults: account_folder.Defaults, database: str) -> None:
+        """Take the folder to which paths are relative, its defaults, and the address of the database."""
+        self._defaults = defaults
+        self._folder = folder
+        self._url = database
+        self.permit_seconds = defaults.cluster.permit_seconds if defaults.cluster else 0.0
+
+    @contextlib.contextmanager
+    def table(self) -> Iterator[registry.Registry]:
+        """Connect to the table of accounts for the block; it is made if it is missing. Raises errors.JournalError."""
+        database = connection.connect(addresses.parse(self._url))
+        with contextlib.closing(database):
+            found = migrations.version(database)
+            if found is None:
+                migrations.migrate(database)
+            elif found < migrations.NEWEST:
+                raise JournalError(
+                    f"the database {database.address.shown} was made by an older version of fleet-sync",
+                    code="journal_older",
+                    remedy="The next `fleet-sync worker` upgrades it.",
+                )
+            yield registry.Registry(database)
+
+    def validated(self, name: str, written: bytes, *, shown: str = "") -> model.Settings:
+        """Return the settings of an account; messages name the file as `shown`.
+
+        Raises errors.SettingsError with every problem.
+        """
+        layer = loader.parse(shown or f"{name}.toml", written)
+        return account_folder.of_cluster(name, layer, folder=self._folder, defaults=self._defaults, database=self._url)
+
+    def names(self) -> list[str]:
+        """Return the names of the accounts in order. Raises errors.JournalError."""
+        with self.table() as found:
+            return [each.name for each in found.accounts()]
+
+    def settings(self, name: str) -> model.Settings:
+        """Return the settings of an account in the table.
+
+        Raises errors.SettingsError, errors.UnknownAccount or errors.JournalError.
+        """
+        with self.table() as found:
+            written = found.settings(name)
+        return self.validated(name, written)
+
+    def add(self, name: str, path: pathlib.Path, *, replace: bool) -> registry.Added:
+        """Add an account whose settings are in a file, or replace its settings.
+
+        Raises errors.SettingsError, errors.AccountExists or errors.JournalError.
+        """
+        written = loader.read_bytes(path)
+        settings = self.validated(name, written, shown=str(path))
+        with self.table() as found:
+            self._require_own_variable(name, settings, found)
+            return found.add(name, written, replace=replace)
+
+    def _require_own_variable(self, name: str, settings: model.Settings, found: registry.Registry) -> None:
+        """Raise errors.SettingsError if the variable with the key is also that of another account."""
+        variable = account_folder.key_variable(name)
+        if settings.key_place is None or settings.key_place.variable != variable:
+            return
+        for other in found.accounts():
+            if other.name != name and account_folder.key_variable(other.name) == variable:
+                problem = Problem(name, f"the account {other.name} has the same variable for its key, {variable}")
+                raise SettingsError([problem], remedy="Give the account another name.")
+
+
+def cluster(folder: pathlib.Path) -> Cluster:
+    """Return the cluster of a folder. Raises errors.SettingsError if it has none."""
+    defaults = account_folder.read_defaults(folder)
+    if defaults.cluster is None:
+        problem = Problem(str(folder / account_folder.DEFAULTS), "it has no section [cluster]")
+        raise SettingsError([problem], remedy="Name the database of the cluster in [cluster].")
+    address = secrets.database_address(defaults.cluster, folder)
+    return Cluster(folder, defaults, address.reveal())
