@@ -1,0 +1,158 @@
+"""The commands about the accounts of a cluster, as an operator gives them, on a real database."""
+
+import json
+import pathlib
+import sys
+
+import pytest
+
+from tests.journal import backends
+from worker.cli import main
+from worker.core.model.errors import SettingsError
+from worker.service import account_reader
+
+SOURCE = '[[sources]]\npath = "people.yaml"\n'
+
+
+class Operator:
+    """A folder with the defaults of a cluster, and the command line on it."""
+
+    def __init__(
+        self, folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        self.folder = folder
+        self._monkeypatch, self._capsys = monkeypatch, capsys
+
+    def write(self, name: str, text: str) -> pathlib.Path:
+        path = self.folder / name
+        path.write_text(text)
+        return path
+
+    def call(self, *arguments: str) -> tuple[int, str, str]:
+        """Call the command line as the console script does; return its exit code and what it printed."""
+        self._monkeypatch.setattr(sys, "argv", ["fleet-sync", "--config", str(self.folder), *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main.main()
+        assert isinstance(ended.value.code, int)
+        return ended.value.code, *self._capsys.readouterr()
+
+
+@pytest.fixture
+def operator(
+    tmp_path: pathlib.Path,
+    postgresql_backend: backends.PostgresBackend,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Operator:
+    """Return an operator of a cluster without accounts, and with one settings file."""
+    found = Operator(tmp_path, monkeypatch, capsys)
+    found.write("database", postgresql_backend.url)
+    found.write("_defaults.toml", '[secrets]\nkind = "env"\n[cluster]\nurl_file = "database"\npermit_seconds = 1\n')
+    found.write("people.yaml", f"fleets:\n  flt_{'a' * 32}:\n    drivers: [drv_{'b' * 32}]\n")
+    found.write("acme.txt", SOURCE)
+    return found
+
+
+def add(operator: Operator, name: str, *more: str, file: str = "acme.txt") -> tuple[int, str, str]:
+    return operator.call("accounts", "add", name, "--file", str(operator.folder / file), *more)
+
+
+def test_a_cluster_begins_without_accounts(operator: Operator) -> None:
+    assert operator.call("accounts", "list") == (
+        0,
+        "No accounts. Add one with `fleet-sync accounts add NAME --file FILE`.\n",
+        "",
+    )
+    assert json.loads(operator.call("accounts", "list", "--json")[1]) == {
+        "format": "fleet-sync/accounts@1",
+        "accounts": [],
+    }
+
+
+def test_an_account_is_added_listed_and_removed(operator: Operator) -> None:
+    assert add(operator, "acme") == (0, "Account acme: added.\n", "")
+    assert add(operator, "acme") == (0, "Account acme: unchanged.\n", "")
+    assert operator.call("accounts", "list")[:2] == (0, "acme  new\n")
+    (listed,) = json.loads(operator.call("accounts", "list", "--json")[1])["accounts"]
+    due = listed.pop("due_at")
+    assert listed == {
+        "account": "acme",
+        "condition": None,
+        "gist": None,
+        "last_success": None,
+        "failures": 0,
+        "epoch": 0,
+        "worker": None,
+    }
+    assert "T" in due
+    assert operator.call("accounts", "remove", "acme")[:2] == (
+        0,
+        "Account acme: removed. Its records stay in the journal.\n",
+    )
+    code, _, error = operator.call("accounts", "remove", "acme")
+    assert (code, "the cluster has no account acme" in error) == (1, True)
+
+
+def test_settings_are_replaced_only_where_that_is_asked_for(operator: Operator) -> None:
+    add(operator, "acme")
+    operator.write("acme.txt", f"{SOURCE}[sync]\ninterval_seconds = 60\n")
+    code, _, error = add(operator, "acme")
+    assert (code, "Pass --replace" in error) == (1, True)
+    assert add(operator, "acme", "--replace") == (0, "Account acme: replaced.\n", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("acme", "[sync]\ninterval_seconds = -1\n" + SOURCE, "acme.txt:2:20: sync.interval_seconds"),
+        ("acme", f"{SOURCE}[journal]\nurl = 'sqlite:///a.db'", "journal.url: the journal is in the cluster's database"),
+        ("acme", f"{SOURCE}[status]", "status is about all accounts"),
+        ("a b", SOURCE, "not the name of an account"),
+    ],
+)
+def test_settings_that_no_account_may_have_are_not_added(operator: Operator, name: str, text: str, said: str) -> None:
+    operator.write("acme.txt", text)
+    code, _, error = add(operator, name)
+    assert (code, said in error) == (1, True)
+    assert json.loads(operator.call("accounts", "list", "--json")[1])["accounts"] == []
+
+
+def test_two_accounts_never_have_one_variable_for_their_keys(operator: Operator) -> None:
+    add(operator, "acme-1")
+    code, _, error = add(operator, "acme_1")
+    assert (code, "the account acme-1 has the same variable for its key, CHARGE_API_KEY__ACME_1" in error) == (1, True)
+
+
+def test_a_file_that_is_missing_is_an_error(operator: Operator) -> None:
+    code, _, error = add(operator, "acme", file="nothing")
+    assert (code, "settings file not found" in error) == (1, True)
+
+
+def test_another_command_finds_the_account_in_the_cluster(operator: Operator) -> None:
+    add(operator, "acme")
+    code, output, _ = operator.call("--account", "acme", "check")
+    assert (code, output) == (0, "OK: 1 fleet, 1 membership; no request was made.\n")
+    assert operator.call("--account", "acme", "history")[:2] == (0, "The journal has no runs yet.\n")
+    code, _, error = operator.call("--account", "bolt", "check")
+    assert (code, "the cluster has no account bolt" in error) == (1, True)
+
+
+def test_check_checks_every_account(operator: Operator) -> None:
+    add(operator, "acme")
+    operator.write("acme.txt", '[[sources]]\npath = "nowhere.yaml"\n')
+    add(operator, "bolt")
+    code, output, _ = operator.call("check")
+    assert (code, "nowhere.yaml" in output) == (1, True)
+
+
+def test_the_service_of_a_folder_does_not_run_a_cluster(operator: Operator) -> None:
+    with pytest.raises(SettingsError) as raised:
+        account_reader.FolderReader(operator.folder, {}).read_defaults()
+    assert "the accounts of a cluster are in its database" in str(raised.value)
+    assert "fleet-sync worker" in raised.value.remedy
+
+
+def test_a_folder_without_a_database_is_no_cluster(operator: Operator) -> None:
+    operator.write("_defaults.toml", "")
+    code, _, error = operator.call("accounts", "list")
+    assert (code, "it has no section [cluster]" in error) == (1, True)
