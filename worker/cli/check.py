@@ -47,9 +47,16 @@ def check(
     command_context.configure_logs()
     if name is not None and (online or form != "text"):
         raise click.UsageError("--source makes no request and prints text: leave --online and --format out")
+    if command_context.has_all_accounts and (name is not None or online):
+        raise click.UsageError("--online and --source are about one account: add --account NAME")
+    work = functools.partial(_check, command_context, online=online, name=name, form=form)
+    return command_context.report_errors(work, as_json=form == "json")
+
+
+def _check(
+    command_context: context.CommandContext, *, online: bool, name: str | None, form: Literal["text", "json", "github"]
+) -> int:
     if command_context.has_all_accounts:
-        if name is not None or online:
-            raise click.UsageError("--online and --source are about one account: add --account NAME")
         return _check_accounts(command_context.account_folder(), form)
     folder = command_context.folder
     try:

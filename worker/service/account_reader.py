@@ -55,9 +55,9 @@ class FolderReader:
         """
         found = account_folder.read_defaults(self._folder)
         if found.cluster is not None:
-            raise SettingsError(
-                [Problem(found.layer.at(("cluster",)), "the accounts of a cluster are in its database")]
-            )
+            place = found.layer.at(("cluster",))
+            problem = Problem(place, "the accounts of a cluster are in its database, not in the folder")
+            raise SettingsError([problem], remedy="Run `fleet-sync worker` for a cluster.")
         self._defaults = found
         return found.status
 
