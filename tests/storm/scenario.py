@@ -1,0 +1,226 @@
+"""Plays a storm: accounts whose documents change, workers that share them, and the nemesis.
+
+Invariant: the verdict comes from what Charge saw, from the database and from the documents; it depends on the machine
+in nothing but the times that it measures. Neighbours: `judge` judges, `__main__` prints.
+"""
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import math
+import pathlib
+import random
+import threading
+import time
+from collections.abc import Iterator
+
+from tests.storm import charge, database, judge, nemesis, workers
+from tests.support import served
+
+DEFAULTS = """\
+[secrets]
+path = "keys/{{account}}"
+[cluster]
+url = "{database}"
+[charge]
+base_url = "{url}"
+[sync]
+interval_seconds = {interval}
+[rate_limit]
+requests_per_second = 500
+burst = 50
+concurrency = 2
+[retry]
+base_seconds = 0.05
+max_seconds = 0.5
+late_effect_seconds = 5
+[guard]
+max_detach_fraction = 1
+max_detach_fraction_per_fleet = 1
+allow_emptying_fleets = true
+"""
+
+LOOK_SECONDS = 0.5
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Form:
+    """How large a storm is. `moves` drivers of an account change their fleet at once, `changes` times an interval."""
+
+    accounts: int
+    interval: float
+    drivers: int
+    latency: float
+    moves: int
+    changes: float
+    storm: nemesis.Storm
+    seed: int
+    patience: float
+    """Seconds after the storm in which everything must become as it is wanted."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a storm showed."""
+
+    writes: judge.Writes
+    arrivals: int
+    requests: int
+    wrong: dict[str, int]
+    settled_after: float
+    take_overs: list[float]
+    gaps: dict[str, float]
+    lags: list[float]
+    sessions: int
+    usage: list[workers.Usage]
+    seconds: float
+
+
+class Scenario:
+    """A storm that is under way."""
+
+    def __init__(self, form: Form, folder: pathlib.Path, host: str) -> None:
+        """Make the accounts, and the folder of the cluster."""
+        self._form = form
+        self._folder = folder
+        for name in ("documents", "keys"):
+            (folder / name).mkdir()
+        names = [f"a{number:05}" for number in range(form.accounts)]
+        self.charges = charge.Charges(
+            charge.Account(name, folder, drivers=form.drivers, latency=form.latency) for name in names
+        )
+        self._host = host
+        self._looks: list[database.Look] = []
+        self._sessions = 0
+        self._over = threading.Event()
+
+    def play(self) -> Verdict:
+        """Play the storm to its end, and judge it."""
+        form = self._form
+        with contextlib.ExitStack() as stack:
+            found = stack.enter_context(database.opened(self._host))
+            url = stack.enter_context(served.over_http(self.charges))
+            defaults = DEFAULTS.format(database=found.url, url=url, interval=form.interval)
+            (self._folder / "_defaults.toml").write_text(defaults)
+            found.add((name, charge.SETTINGS.format(name=name)) for name in self.charges.accounts)
+            running = stack.enter_context(workers.started(form.storm.workers, self._folder))
+            began = self._until_all_ran(found)
+            stack.enter_context(self._watching())
+            with self._moving():
+                self._rage(running)
+            settled = self._settle(running)
+            ended = time.time()
+            usage = [worker.usage() for worker in running]
+            self._over.set()
+            return self._judged(found, running, began=began, ended=ended, settled=settled, usage=usage)
+
+    def _until_all_ran(self, found: database.Database) -> float:
+        """Wait until each account had a run, and return when."""
+        deadline = time.time() + self._form.interval + self._form.patience
+        while len(found.starts()) < self._form.accounts:
+            assert time.time() < deadline, f"only {len(found.starts())} accounts had a run"
+            time.sleep(LOOK_SECONDS)
+        return time.time()
+
+    def _rage(self, running: list[workers.Worker]) -> None:
+        """Stop and kill workers as planned."""
+        began = time.monotonic()
+        with concurrent.futures.ThreadPoolExecutor(max_workers=len(running)) as pool:
+            suffering = []
+            for event in nemesis.plan(self._form.storm, seed=self._form.seed):
+                time.sleep(max(0.0, began + event.at - time.monotonic()))
+                suffering.append(pool.submit(running[event.worker].suffer, event, time.sleep))
+            for each in suffering:
+                each.result()
+        time.sleep(max(0.0, began + self._form.storm.seconds - time.monotonic()))
+
+    def _settle(self, running: list[workers.Worker]) -> float:
+        """Wait until all memberships are as they are wanted, and return how long that took; infinity if never."""
+        began = time.monotonic()
+        while time.monotonic() - began < self._form.patience + 2 * self._form.interval:
+            for worker in running:
+                worker.check()
+            if not self.charges.wrong():
+                return time.monotonic() - began
+            time.sleep(LOOK_SECONDS)
+        return math.inf
+
+    @contextlib.contextmanager
+    def _moving(self) -> Iterator[None]:
+        """Change documents for the duration of the block."""
+        form, over = self._form, threading.Event()
+        rng = random.Random(form.seed + 1)
+        pause = form.interval / (form.changes * form.accounts)
+        names = sorted(self.charges.accounts)
+
+        def move() -> None:
+            due = time.monotonic()
+            while not over.wait(max(0.0, due - time.monotonic())):
+                self.charges.accounts[rng.choice(names)].move(rng, form.moves)
+                due += pause
+
+        with concurrent.futures.ThreadPoolExecutor(max_workers=1) as pool:
+            moving = pool.submit(move)
+            try:
+                yield
+            finally:
+                over.set()
+            moving.result()
+
+    @contextlib.contextmanager
+    def _watching(self) -> Iterator[None]:
+        """Read the table of accounts again and again for the duration of the block."""
+
+        def watch() -> None:
+            with database.opened(self._host) as own:
+                while not self._over.wait(LOOK_SECONDS):
+                    self._looks.append(own.look(time.time()))
+                    self._sessions = max(self._sessions, own.sessions())
+
+        with concurrent.futures.ThreadPoolExecutor(max_workers=1) as pool:
+            watching = pool.submit(watch)
+            try:
+                yield
+            finally:
+                self._over.set()
+            watching.result()
+
+    def _judged(
+        self,
+        found: database.Database,
+        running: list[workers.Worker],
+        *,
+        began: float,
+        ended: float,
+        settled: float,
+        usage: list[workers.Usage],
+    ) -> Verdict:
+        starts = found.starts()
+        looks = [(look.at, look.owners) for look in self._looks]
+        owners = {owner.worker for _, look in looks for owner in look.values()}
+        away = [
+            (begin, end, name)
+            for worker in running
+            for begin, end, pid in worker.away
+            for name in owners
+            if judge.is_process(name, pid)
+        ]
+        return Verdict(
+            writes=judge.writes(self.charges.arrivals, found.origins()),
+            arrivals=len(self.charges.arrivals),
+            requests=self.charges.requests,
+            wrong=self.charges.wrong(),
+            settled_after=settled,
+            take_overs=judge.take_overs(away, looks, least=STALL_SECONDS),
+            gaps={
+                name: judge.longest_gap(starts.get(name, ()), begin=began, end=ended) for name in self.charges.accounts
+            },
+            lags=judge.lags([look.due for look in self._looks], starts),
+            sessions=self._sessions,
+            usage=usage,
+            seconds=ended - began,
+        )
+
+
+STALL_SECONDS = 5.0
+"""Absences that are shorter need no take-over: the default of `cluster.stall_seconds`."""
