@@ -19,7 +19,9 @@ from worker.settings import loader
 from worker.sources.formats import yaml_format
 
 FOLDER = manifests.DEPLOY / "kubernetes"
-BASE, SERVICE, JOB, MONITORING = (FOLDER / name for name in ("base", "service", "job", "monitoring"))
+BASE, SERVICE, JOB, CLUSTER, MONITORING = (
+    FOLDER / name for name in ("base", "service", "job", "cluster", "monitoring")
+)
 FILES = [
     path for path in sorted(FOLDER.rglob("*.yaml")) if path.name != "kustomization.yaml" and path.parent != MONITORING
 ]
@@ -31,6 +33,8 @@ DEPLOYMENT = manifests.document(SERVICE / "deployment.yaml")["spec"]
 CRONJOB = manifests.document(JOB / "cronjob.yaml")["spec"]
 PODS = [DEPLOYMENT["template"], CRONJOB["jobTemplate"]["spec"]["template"]]
 FORMS = ["service", "job"]
+EVERY_POD = [*PODS, manifests.document(CLUSTER / "deployment.yaml")["spec"]["template"]]
+EVERY_FORM = [*FORMS, "cluster"]
 CONFIG = manifests.document(BASE / "configmap.yaml")
 SECRET = manifests.document(BASE / "secret.example.yaml")
 
@@ -54,7 +58,7 @@ def mounts(pod: Any) -> Iterator[tuple[Any, Any]]:
 
 
 @pytest.mark.parametrize("version", [OLDEST, kubernetes_validate.latest_version()])
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_every_manifest_fits_its_schema(path: pathlib.Path, version: str) -> None:
     for document in manifests.documents(path):
         kubernetes_validate.validate(document, version, strict=True)
@@ -76,24 +80,26 @@ def test_a_kustomization_names_every_file_beside_it_but_the_secret(path: pathlib
     assert set(told) <= {"apiVersion", "kind", "namespace", "resources", "images"}
     assert (told["apiVersion"], told["kind"]) == ("kustomize.config.k8s.io/v1beta1", "Kustomization")
     beside = {each.name for each in path.parent.glob("*.yaml")} - {path.name, "secret.example.yaml"}
-    shared = [] if path.parent in (BASE, MONITORING) else ["../base"]
+    shared = [] if path.parent in (BASE, CLUSTER, MONITORING) else ["../base"]
     assert sorted(told["resources"]) == sorted([*shared, *beside])
     for image in told.get("images", []):
         assert (image["name"], image["newTag"]) == ("fleet-sync", worker.__version__)
 
 
-@pytest.mark.parametrize("pod", PODS, ids=FORMS)
+@pytest.mark.parametrize("pod", EVERY_POD, ids=EVERY_FORM)
 def test_the_image_is_the_present_version(pod: Any) -> None:
     assert container(pod)["image"] == f"fleet-sync:{worker.__version__}"
 
 
-@pytest.mark.parametrize(("pod", "command"), [(PODS[0], "run"), (PODS[1], "once")], ids=FORMS)
+@pytest.mark.parametrize(
+    ("pod", "command"), list(zip(EVERY_POD, ["run", "once", "worker"], strict=True)), ids=EVERY_FORM
+)
 def test_the_command_exists(pod: Any, command: str) -> None:
     assert container(pod)["args"] == [command]
     assert command in main.COMMANDS
 
 
-@pytest.mark.parametrize("pod", PODS, ids=FORMS)
+@pytest.mark.parametrize("pod", EVERY_POD, ids=EVERY_FORM)
 def test_a_pod_keeps_to_the_restricted_standard_and_more(pod: Any) -> None:
     spec, only = pod["spec"], container(pod)
     [owner] = set(re.findall(r"^USER (\d+):\1$", manifests.DOCKERFILE, re.MULTILINE))
@@ -116,12 +122,12 @@ def test_a_pod_keeps_to_the_restricted_standard_and_more(pod: Any) -> None:
     assert "limits" in only["resources"] and "cpu" not in only["resources"]["limits"]
 
 
-@pytest.mark.parametrize("pod", PODS, ids=FORMS)
+@pytest.mark.parametrize("pod", EVERY_POD, ids=EVERY_FORM)
 def test_a_drain_ends_before_the_kill(pod: Any) -> None:
     assert pod["spec"]["terminationGracePeriodSeconds"] > manifests.seconds_to_end()
 
 
-@pytest.mark.parametrize("pod", PODS, ids=FORMS)
+@pytest.mark.parametrize("pod", EVERY_POD, ids=EVERY_FORM)
 def test_every_variable_is_one_that_the_program_reads(pod: Any) -> None:
     code = "\n".join(path.read_text(encoding="utf-8") for path in (manifests.ROOT / "worker").rglob("*.py"))
     for name in environment(pod):
@@ -226,7 +232,9 @@ def test_what_is_private_cannot_be_reached_by_https(address: str) -> None:
 
 
 def test_the_secret_is_a_placeholder_and_in_no_kustomization() -> None:
-    assert all(text.startswith("REPLACE-WITH-") for text in SECRET["stringData"].values())
+    for path in FOLDER.rglob("secret.example.yaml"):
+        values = manifests.document(path)["stringData"].values()
+        assert all(text.startswith("REPLACE-WITH-") for text in values)
     named = itertools.chain.from_iterable(manifests.document(path)["resources"] for path in KUSTOMIZATIONS)
     assert not any("secret" in name for name in named)
 

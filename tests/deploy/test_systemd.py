@@ -12,9 +12,12 @@ from worker.cli import main
 
 FOLDER = manifests.DEPLOY / "systemd"
 SERVICES = ["fleet-sync.service", "fleet-sync-once.service"]
+WORKER = "fleet-sync-worker@.service"
 TIMER = "fleet-sync-once.timer"
 EXPOSURE = 11
 """The highest exposure that systemd may measure, in tenths, out of 100."""
+
+PLACES = {"Environment", "LoadCredential", "StateDirectory", "StateDirectoryMode"}
 
 PER_FORM = re.compile(r"^(#|\[|Exec|Type=|Restart|TimeoutStartSec=|$)")
 
@@ -48,7 +51,7 @@ def units(tmp_path: pathlib.Path) -> pathlib.Path:
 
 def test_systemd_understands_every_line(units: pathlib.Path) -> None:
     said = manifests.accepts(
-        "systemd-analyze", "verify", "--man=no", *(str(units / name) for name in [*SERVICES, TIMER])
+        "systemd-analyze", "verify", "--man=no", *(str(units / name) for name in [*SERVICES, WORKER, TIMER])
     )
     assert not [line for line in said.splitlines() if "fleet-sync" in line]
 
@@ -61,12 +64,12 @@ def test_a_misspelt_line_is_noticed(units: pathlib.Path) -> None:
     assert "ProtectSystems" in ended.stdout + ended.stderr
 
 
-@pytest.mark.parametrize("name", SERVICES)
+@pytest.mark.parametrize("name", [*SERVICES, WORKER])
 def test_a_service_is_shut_in_as_far_as_we_say(name: str, units: pathlib.Path) -> None:
     said = manifests.accepts(
         "systemd-analyze", "security", "--offline=yes", "--no-pager", f"--threshold={EXPOSURE}", str(units / name)
     )
-    assert f"Overall exposure level for {name}" in said
+    assert f"Overall exposure level for {name.replace('@.', '@i.')}" in said
 
 
 def test_a_service_that_is_shut_in_less_is_noticed(units: pathlib.Path) -> None:
@@ -86,7 +89,7 @@ def test_both_forms_have_the_same_user_places_and_walls() -> None:
     assert [line for line in both[0] if line != "StartLimitIntervalSec=0"] == both[1]
 
 
-@pytest.mark.parametrize(("name", "command"), [(SERVICES[0], "run"), (SERVICES[1], "once")])
+@pytest.mark.parametrize(("name", "command"), [(SERVICES[0], "run"), (SERVICES[1], "once"), (WORKER, "worker")])
 def test_the_command_exists(name: str, command: str) -> None:
     program, *arguments = value(name, "ExecStart").split()
     assert (pathlib.PurePath(program).name, arguments) == ("fleet-sync", [command])
@@ -107,7 +110,7 @@ def test_the_key_is_a_credential_and_no_variable(name: str) -> None:
     assert "CHARGE_API_KEY" not in environment(name)
 
 
-@pytest.mark.parametrize("name", SERVICES)
+@pytest.mark.parametrize("name", [*SERVICES, WORKER])
 def test_a_drain_ends_before_the_kill_and_is_no_failure(name: str) -> None:
     assert value(name, "KillSignal") == "SIGTERM"
     assert int(value(name, "TimeoutStopSec")) > manifests.seconds_to_end()
@@ -120,9 +123,22 @@ def test_the_service_comes_again_but_not_after_wrong_usage() -> None:
     assert value(SERVICES[0], "ExecReload").endswith("kill -HUP $MAINPID")
 
 
+def test_a_worker_comes_again_and_has_the_folder_of_its_instance() -> None:
+    assert value(WORKER, "Restart") == "on-failure"
+    assert environment(WORKER) == {"FLEET_SYNC_CONFIG": "/etc/fleet-sync/%i"}
+
+
+def test_a_worker_has_the_walls_of_the_service() -> None:
+    both = [
+        [line for line in section(name, "Service") if line[0] not in {"ExecStart", "ExecReload", "TasksMax", *PLACES}]
+        for name in (SERVICES[0], WORKER)
+    ]
+    assert both[0] == both[1]
+
+
 def test_the_user_is_made_by_the_file_beside() -> None:
     made = (FOLDER / "fleet-sync.sysusers.conf").read_text(encoding="utf-8").splitlines()[-1]
-    for name in SERVICES:
+    for name in [*SERVICES, WORKER]:
         assert made.startswith(f"u {value(name, 'User')} ")
         assert value(name, "Group") == value(name, "User")
 
