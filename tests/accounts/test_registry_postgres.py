@@ -7,8 +7,8 @@ import pytest
 
 from tests.journal import backends
 from worker.accounts import registry
-from worker.core.model.errors import AccountExists, UnknownAccount
-from worker.journal import address, connection, migrations
+from worker.core.model.errors import AccountExists, BelongsToWorkers, UnknownAccount
+from worker.journal import address, connection, migrations, sql_journal
 
 SETTINGS = b'[[sources]]\npath = "people.yaml"\n'
 OTHER = b'[[sources]]\npath = "others.yaml"\n'
@@ -99,6 +99,19 @@ def test_an_account_whose_worker_was_not_done_comes_back_unreleased(
     assert [dict(row) for row in database.query("SELECT released, worker FROM cluster_accounts")] == [
         {"released": False, "worker": None}
     ]
+
+
+@pytest.mark.anyio
+async def test_no_process_without_a_claim_writes_to_the_journal_of_an_account(
+    accounts: registry.Registry, postgresql_backend: backends.PostgresBackend
+) -> None:
+    accounts.add("acme", SETTINGS)
+    for name, belongs in (("acme", True), ("bolt", False)):
+        journal = sql_journal.SqlJournal(postgresql_backend.url, clock=postgresql_backend.clock, account=name)
+        with pytest.raises(BelongsToWorkers) if belongs else contextlib.nullcontext():
+            await journal.open()
+        assert await journal.runs(limit=5) == ()
+        await journal.aclose()
 
 
 def test_an_account_that_no_worker_had_is_removed_without_a_wait(accounts: registry.Registry) -> None:

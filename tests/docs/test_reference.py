@@ -16,7 +16,8 @@ import pytest
 
 from tests.docs import pages, sessions
 from tests.support import command, file_sources
-from worker.cli import findings, main
+from worker.accounts import registry
+from worker.cli import accounts, findings, main
 from worker.core.model.desired import Origin, SourceRevision
 from worker.core.model.errors import FleetSyncError, Stopped
 from worker.core.model.identifiers import Account, DriverId, FleetId, RunId
@@ -207,6 +208,7 @@ def test_the_json_documents_have_the_documented_shape() -> None:
         listed,
         failure_document(finished.error),
         findings.document(findings.errors(finished.problems, pathlib.Path()), exit_code=1),
+        accounts.document([registry.RegisteredAccount("acme", "in_sync", "In sync", NOW, NOW, 0, 41, None)]),
     )
     made = [dict(document) for document in documents]
     assert [document.get("format") for document in shown] == [document.get("format") for document in made]

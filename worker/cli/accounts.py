@@ -6,6 +6,7 @@ Invariant: settings are validated before they are added, and replace others only
 
 import pathlib
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -39,7 +40,7 @@ def list_accounts(command_context: context.CommandContext, as_json: bool) -> int
         with command_context.cluster().table() as found:
             listed = found.accounts()
         if as_json:
-            context.print_document({"format": FORMAT, "accounts": [_document(each) for each in listed]})
+            context.print_document(document(listed))
             return 0
         width = max((len(each.name) for each in listed), default=0)
         for each in listed:
@@ -94,7 +95,7 @@ def remove(command_context: context.CommandContext, name: str) -> int:
         with cluster.table() as found:
             running = found.remove(name)
         if running:
-            time.sleep(cluster.permit_seconds)
+            time.sleep(cluster.settings.permit_seconds)
         context.print_text(f"Account {name}: removed. Its records stay in the journal.")
         return 0
 
@@ -105,6 +106,11 @@ def _line(account: "registry.RegisteredAccount") -> str:
     condition = (account.condition or "new").replace("_", " ")
     gist = f": {account.gist}" if account.gist else ""
     return f"{condition}{gist}{f'  (on {account.worker})' if account.worker else ''}"
+
+
+def document(accounts: "Sequence[registry.RegisteredAccount]") -> dict[str, Any]:
+    """Return accounts as `fleet-sync/accounts@1`."""
+    return {"format": FORMAT, "accounts": [_document(each) for each in accounts]}
 
 
 def _document(account: "registry.RegisteredAccount") -> dict[str, Any]:

@@ -116,7 +116,7 @@ def _accounts(folder: pathlib.Path) -> "tuple[Sequence[str], Callable[[str], mod
     if defaults.cluster is None:
         return account_folder.names(folder), lambda name: account_folder.load(folder, name, defaults)
     found = cluster.cluster(folder)
-    return found.names(), found.settings
+    return found.names(), found.account
 
 
 def _show_source(settings: "model.Settings", name: str, folder: pathlib.Path) -> int:

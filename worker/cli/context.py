@@ -81,7 +81,7 @@ class CommandContext:
             folder = self.account_folder()
             defaults = account_folder.read_defaults(folder)
             if defaults.cluster is not None:
-                return self.cluster().settings(self.account)
+                return self.cluster().account(self.account)
             return account_folder.load(folder, self.account, defaults)
         if self.account is not None:
             raise click.UsageError("--account needs a folder of accounts: pass --config FOLDER")

@@ -44,3 +44,6 @@ DIGEST_KEY = "SELECT secret FROM cluster_secret"
 KEEP_KEY = "UPDATE cluster_accounts SET key_digest = :digest WHERE name = :name AND epoch = :epoch"
 OWNER_OF_KEY = "SELECT name FROM cluster_accounts WHERE key_digest = :digest AND name <> :name"
 STATUSES = "SELECT name, condition, gist, broken, last_success FROM cluster_accounts"
+
+IS_SHARED = "SELECT name FROM cluster_accounts WHERE name = :name"
+"""Whether an account is one of the cluster: then only who claims it may write to its journal."""

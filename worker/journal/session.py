@@ -12,10 +12,10 @@ from typing import Protocol, TypeVar
 
 import structlog
 
-from worker.core.model.errors import JournalError
+from worker.core.model.errors import BelongsToWorkers, JournalError
 from worker.core.model.ports import Clock
 from worker.journal import address as addresses
-from worker.journal import connection, migrations, queries, sqlite_file, writer_lock
+from worker.journal import cluster_queries, connection, migrations, queries, sqlite_file, writer_lock
 
 log = structlog.get_logger()
 
@@ -237,6 +237,8 @@ class WriterSession(Session):
                 database = self._made()
                 self._lock = writer_lock.SessionLock.acquire(database)
             migrations.migrate(database)  # an older journal is upgraded under the lock
+            if path is None:
+                self._require_own(database)
             with database.transaction(write=True):
                 database.execute(queries.PROBE)
             if path is not None and isinstance(database, connection.SqliteConnection):
@@ -247,6 +249,11 @@ class WriterSession(Session):
             raise
         self._checked = self._clock.uptime()
         return database
+
+    def _require_own(self, database: connection.Connection) -> None:
+        """Raise errors.BelongsToWorkers for an account of a cluster: its workers hold no lock, but claim it."""
+        if database.query(cluster_queries.IS_SHARED, self._named):
+            raise BelongsToWorkers(f"the account {self._named['name']} belongs to the workers of a cluster")
 
     def _drop_broken(self) -> None:
         """Close a connection that was lost; with it, the lock is lost."""

@@ -18,19 +18,26 @@ from worker.settings import account_folder, loader, model, secrets
 
 
 class Cluster:
-    """A cluster as `_defaults.toml` of a folder describes it. Every method blocks."""
+    """A cluster as `_defaults.toml` of a folder describes it. Every method blocks.
 
-    def __init__(self, folder: pathlib.Path, defaults: account_folder.Defaults, database: str) -> None:
-        """Take the folder to which paths are relative, its defaults, and the address of the database."""
+    `url` is the address of its database, which may contain a password, `settings` are those of `[cluster]`, and
+    `status` says how a worker serves its page.
+    """
+
+    def __init__(
+        self, folder: pathlib.Path, defaults: account_folder.Defaults, settings: account_folder.Cluster
+    ) -> None:
+        """Take the folder to which paths are relative, and its defaults. Raises errors.SettingsError."""
+        self.url = secrets.database_address(settings, folder).reveal()
+        self.settings = settings
+        self.status = defaults.status
         self._defaults = defaults
         self._folder = folder
-        self._url = database
-        self.permit_seconds = defaults.cluster.permit_seconds if defaults.cluster else 0.0
 
     @contextlib.contextmanager
     def table(self) -> Iterator[registry.Registry]:
         """Connect to the table of accounts for the block; it is made if it is missing. Raises errors.JournalError."""
-        database = connection.connect(addresses.parse(self._url))
+        database = connection.connect(addresses.parse(self.url))
         with contextlib.closing(database):
             found = migrations.version(database)
             if found is None:
@@ -49,14 +56,14 @@ class Cluster:
         Raises errors.SettingsError with every problem.
         """
         layer = loader.parse(shown or f"{name}.toml", written)
-        return account_folder.of_cluster(name, layer, folder=self._folder, defaults=self._defaults, database=self._url)
+        return account_folder.of_cluster(name, layer, folder=self._folder, defaults=self._defaults, database=self.url)
 
     def names(self) -> list[str]:
         """Return the names of the accounts in order. Raises errors.JournalError."""
         with self.table() as found:
             return [each.name for each in found.accounts()]
 
-    def settings(self, name: str) -> model.Settings:
+    def account(self, name: str) -> model.Settings:
         """Return the settings of an account in the table.
 
         Raises errors.SettingsError, errors.UnknownAccount or errors.JournalError.
@@ -93,5 +100,4 @@ def cluster(folder: pathlib.Path) -> Cluster:
     if defaults.cluster is None:
         problem = Problem(str(folder / account_folder.DEFAULTS), "it has no section [cluster]")
         raise SettingsError([problem], remedy="Name the database of the cluster in [cluster].")
-    address = secrets.database_address(defaults.cluster, folder)
-    return Cluster(folder, defaults, address.reveal())
+    return Cluster(folder, defaults, defaults.cluster)

@@ -9,13 +9,13 @@
     ├── ObserveOnly           the settings forbid changes
     ├── JournalError          the journal cannot be opened or written, so nothing is written to Charge either
     │   ├── JournalBusy       another process writes to it
-    │   └── ForeignJournal    it belongs to another account
+    │   ├── ForeignJournal    it belongs to another account
+    │   └── BelongsToWorkers  the account is one of a cluster
     ├── ClockNotTrusted       this machine's clock differs from Charge's: a run does less
     ├── UnknownRun            the journal has no such run
     ├── UnknownFleet          no source lists the fleet of `--fleet`
     ├── UnknownAccount        the cluster has no such account
     ├── AccountExists         the cluster has the account already, with other settings
-    ├── BelongsToWorkers      only a worker of the cluster may do this
     ├── Stopped               a signal ended the run; writes in flight were finished
     ├── ProcessSuspended      the process was suspended for so long that its plan may be out of date
     ├── Paused                writes are paused, so a saved plan is not applied
@@ -152,6 +152,13 @@ class ForeignJournal(JournalError):
     )
 
 
+class BelongsToWorkers(JournalError):
+    """The account is one of a cluster, whose workers write to its journal."""
+
+    code = "belongs_to_workers"
+    remedy = "The workers reconcile the account by themselves; `approve`, `pause` and `resume` reach them."
+
+
 class ClockNotTrusted(FleetSyncError):
     """This machine's clock differs from Charge's. It ends no run, but what rests on the time is not done."""
 
@@ -185,13 +192,6 @@ class AccountExists(FleetSyncError):
 
     code = "account_exists"
     remedy = "Pass --replace to replace its settings."
-
-
-class BelongsToWorkers(FleetSyncError):
-    """Only a worker of the cluster may do this."""
-
-    code = "belongs_to_workers"
-    remedy = "The workers reconcile the account by themselves; `approve`, `pause` and `resume` reach them."
 
 
 class Stopped(FleetSyncError):
