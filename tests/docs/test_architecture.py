@@ -126,6 +126,7 @@ def test_the_layers_shown_are_those_that_import_linter_checks() -> None:
             [
                 "worker/service/account_keeper.py",
                 "worker/service/account_service.py",
+                "worker/service/cluster_run.py",
                 "worker/service/job_notifications.py",
                 "worker/service/scheduler.py",
             ],

@@ -92,6 +92,27 @@ def test_no_permit_after_another_process_has_claimed_the_account(shared: cluster
     assert caught.value.code == "journal_lost"
 
 
+def test_no_permit_for_another_epoch(shared: cluster.Cluster) -> None:
+    first = shared.process("a")
+    claim = first.claimed()
+    shared.tell("UPDATE cluster_accounts SET epoch = epoch + 1")
+    before = claim.permit.until
+    first.uptime.seconds += 1
+    first.claims.beat()
+    assert claim.permit.until == before
+
+
+def test_a_process_learns_that_the_others_gave_it_up(shared: cluster.Cluster) -> None:
+    first = shared.process("a")
+    assert first.claims.beat()
+    first.claimed()
+    assert first.claims.beat()
+    shared.bury(first)
+    assert not first.claims.beat()
+    first.claims.register("1.0")
+    assert first.claims.beat()
+
+
 def test_nothing_is_sent_after_the_release(shared: cluster.Cluster) -> None:
     first = shared.process("a")
     claim = first.claimed()

@@ -7,6 +7,9 @@ from tests.mutants.defects import Defect
 
 FENCE = ("tests/journal/test_fence.py",)
 CLAIMS = ("tests/journal/test_claims.py",)
+QUEUE = ("tests/dispatch/test_job_queue_postgres.py",)
+STALLS = ("tests/dispatch/test_stall_watch.py",)
+WORKER = ("tests/service/test_cluster_worker_postgres.py",)
 
 DEFECTS = (
     Defect(
@@ -78,5 +81,47 @@ DEFECTS = (
         "return self.claims.uptime() < self.until",
         "return self.until > 0",
         (*FENCE, *CLAIMS),
+    ),
+    Defect(
+        "a finish that frees the lock of whoever has the job",
+        "worker/dispatch/job_manager.py",
+        "WHERE id = %(job_id)s AND worker_id = %(worker_id)s AND",
+        "WHERE id = %(job_id)s AND",
+        QUEUE,
+    ),
+    Defect(
+        "giving up a worker that has shown life meanwhile",
+        "worker/dispatch/job_manager.py",
+        "WHERE worker = %(worker)s AND beats = %(beats)s RETURNING",
+        "WHERE worker = %(worker)s RETURNING",
+        QUEUE,
+    ),
+    Defect(
+        "queueing a run ahead of the one in progress",
+        "worker/dispatch/job_manager.py",
+        "WHERE procrastinate_jobs.lock = cluster_accounts.name)",
+        "WHERE procrastinate_jobs.lock = cluster_accounts.name AND status = 'todo')",
+        QUEUE,
+    ),
+    Defect(
+        "taking all workers for dead after an outage of the database",
+        "worker/dispatch/stall_watch.py",
+        "min(MOST_PER_LOOK, max(0.0, asked - self._looked))",
+        "max(0.0, asked - self._looked)",
+        STALLS,
+    ),
+    Defect(
+        "sending while a predecessor may still send",
+        "worker/service/cluster_run.py",
+        "            await self._wait_for_predecessor()\n",
+        "            pass\n",
+        WORKER,
+    ),
+    Defect(
+        "running two accounts with one key",
+        "worker/service/cluster_run.py",
+        "        if other is not None:\n",
+        "        if other is not None and not other:\n",
+        WORKER,
     ),
 )

@@ -12,14 +12,14 @@ CLOCK = ("tests/engine/test_clock.py", "tests/core/test_clock_trust.py")
 DEFECTS = (
     Defect(
         "growing pauses while the journal cannot be reached",
-        "worker/service/scheduler.py",
+        "worker/service/run_schedule.py",
         "isinstance(finished.error, JournalError) and finished.traffic == Traffic()",
         "False and finished.traffic == Traffic()",
         SCHEDULER,
     ),
     Defect(
         "reading Charge every ten seconds while the journal is broken",
-        "worker/service/scheduler.py",
+        "worker/service/run_schedule.py",
         "isinstance(finished.error, JournalError) and finished.traffic == Traffic()",
         "isinstance(finished.error, JournalError) and Traffic()",
         SCHEDULER,

@@ -39,6 +39,7 @@ COMMANDS = {
     "apply": ("plan_commands", "Apply exactly a saved plan."),
     "once": ("once", "Reconcile once, as a job does."),
     "run": ("run", "Reconcile continuously, as a service does."),
+    "worker": ("worker", "Run accounts of a cluster, beside other workers."),
     "accounts": ("accounts", "List, add and remove the accounts of a cluster."),
     "history": ("record_commands", "List past runs."),
     "show": ("record_commands", "Show one past run with each change."),

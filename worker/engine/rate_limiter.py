@@ -95,6 +95,17 @@ class RateLimiter:
         """Start at a rate that was learned earlier, unless there have been replies already."""
         self._estimator.start_at(rate)
 
+    @property
+    def closed_for(self) -> float:
+        """Return the seconds for which Charge wants no request."""
+        return max(0.0, self._closed_until - anyio.current_time())
+
+    def take_over(self, *, closed_for: float) -> None:
+        """Go on where another process of this account ended: with no turns saved up, after the pause that it had."""
+        self._bucket.drain()
+        if closed_for > 0:
+            self._close(anyio.current_time(), closed_for)
+
     def rate(self) -> float:
         """Return the requests a second that may be sent now."""
         return self._estimator.rate(anyio.current_time())

@@ -48,22 +48,25 @@ class Claim:
     name: str
     permit: Permit
     settings: str
-    changed_at: datetime.datetime
     due_at: datetime.datetime
     clean: bool
     failures: int = 0
+    last_success: datetime.datetime | None = None
     closed_for: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Release:
-    """What a run leaves behind with the account: when the next one is due, in seconds, and what people are shown."""
+    """What a run leaves behind with the account: when the next one is due, in seconds, and what people are shown.
+
+    `condition`, `gist` and `broken` stay as they are where they are None.
+    """
 
     delay: float
     failures: int
-    condition: str
-    gist: str
-    broken: str = ""
+    condition: str | None = None
+    gist: str | None = None
+    broken: str | None = None
     succeeded: bool = False
     closed_for: float = 0.0
 
@@ -92,12 +95,15 @@ class Claims:
         """Let the others know that this process has ended. Raises errors.JournalError."""
         self._execute(cluster_queries.UNREGISTER, {})
 
-    def beat(self) -> None:
-        """Show that this process lives, and lengthen the permits of what is still its own."""
+    def beat(self) -> bool:
+        """Show that this process lives, and lengthen the permits of what is still its own.
+
+        Returns whether the others still take it for alive; if not, it may register again.
+        """
         called = self.uptime()
         with self._asking:
             if self._asked > called:
-                return  # somebody else has asked meanwhile
+                return True  # another thread has asked meanwhile
             asked = self.uptime()  # before asking: the answer may be old when it arrives
             rows = self._query(cluster_queries.BEAT, {})
             self._asked = asked
@@ -106,6 +112,7 @@ class Claims:
                 permit = self._permits.get(row["name"])
                 if permit is not None and permit.epoch == row["epoch"]:
                     permit.until = max(permit.until, asked + self._seconds)
+        return bool(rows)
 
     def claim(self, name: str) -> Claim | None:
         """Claim an account for a run that is due; return None if none is, or a living process has the account.
@@ -119,17 +126,8 @@ class Claims:
         permit = Permit(name, row["epoch"] + 1, asked + self._seconds, self)
         with self._changing:
             self._permits[name] = permit
-        closed_for = max(0.0, float(row["closed_for"]))
-        return Claim(
-            name,
-            permit,
-            row["settings"],
-            row["changed_at"],
-            row["due_at"],
-            row["released"],
-            row["failures"],
-            closed_for,
-        )
+        moved = {each: row[each] for each in ("settings", "due_at", "failures", "last_success")}
+        return Claim(name, permit, clean=row["released"], closed_for=max(0.0, float(row["closed_for"])), **moved)
 
     def _claim(self, database: connection.Connection, name: str) -> connection.Row | None:
         for row in database.query(cluster_queries.LOCK_ACCOUNT, {"name": name}):
@@ -154,10 +152,13 @@ class Claims:
         values = {"digest": digest, "name": claim.name, "epoch": claim.permit.epoch}
 
         def work(database: connection.Connection) -> str | None:
-            for row in database.query(cluster_queries.OWNER_OF_KEY, values):
-                return str(row["name"])
-            database.execute(cluster_queries.KEEP_KEY, values)
-            return None
+            owners = database.query(cluster_queries.OWNER_OF_KEY, values)
+            if not owners:
+                database.query(cluster_queries.ONE_KEY_AT_A_TIME)  # two accounts may begin with one key at once
+                owners = database.query(cluster_queries.OWNER_OF_KEY, values)
+            if not owners:
+                database.execute(cluster_queries.KEEP_KEY, values)
+            return next((row["name"] for row in owners if row["name"] != claim.name), None)
 
         return self._pool.transaction(work)
 

@@ -12,15 +12,18 @@ REGISTER = "INSERT INTO cluster_workers (worker, queue_worker, version) VALUES (
 UNREGISTER = "DELETE FROM cluster_workers WHERE worker = :worker"
 BEAT = """
     WITH beat AS (UPDATE cluster_workers SET beats = beats + 1 WHERE worker = :worker RETURNING worker)
-    SELECT name, epoch FROM cluster_accounts JOIN beat USING (worker) WHERE NOT released
+    SELECT name, epoch FROM beat LEFT JOIN cluster_accounts ON cluster_accounts.worker = beat.worker AND NOT released
 """
-"""Proves that the process still has these accounts: what another one claims before this commits is not returned."""
+"""Proves that the process still has these accounts: what another one claimed before is not returned.
+
+No row at all says that the others have given this process up.
+"""
 
 DUE = "(due_at <= now() OR due_at > now() + make_interval(secs => delay_seconds + 1))"
 """A run that is due later than any run was ever planned: the server's clock was set back."""
 
 LOCK_ACCOUNT = f"""
-    SELECT settings, changed_at, epoch, worker, released, due_at, {DUE} AS due, failures,
+    SELECT settings, epoch, worker, released, due_at, {DUE} AS due, failures, last_success,
         least(closed_seconds, extract(epoch FROM closed_at - now()) + closed_seconds) AS closed_for,
         EXISTS (SELECT 1 FROM cluster_workers WHERE cluster_workers.worker = cluster_accounts.worker) AS lives
     FROM cluster_accounts WHERE name = :name FOR UPDATE
@@ -30,8 +33,9 @@ CLAIM = """
     WHERE name = :name
 """
 RELEASE = """
-    UPDATE cluster_accounts SET released = true, failures = :failures, condition = :condition, gist = :gist,
-        broken = :broken, closed_at = now(), closed_seconds = :closed_for,
+    UPDATE cluster_accounts SET released = true, failures = :failures, broken = coalesce(:broken, broken),
+        condition = coalesce(:condition, condition), gist = coalesce(:gist, gist),
+        closed_at = now(), closed_seconds = :closed_for,
         last_success = CASE WHEN CAST(:succeeded AS boolean) THEN now() ELSE last_success END,
         delay_seconds = :delay,
         due_at = CASE WHEN due_at = :due_at THEN now() + make_interval(secs => :delay) ELSE due_at END
@@ -42,7 +46,8 @@ RELEASE = """
 REQUEST_RUN = "UPDATE cluster_accounts SET due_at = now() WHERE name = :name"
 DIGEST_KEY = "SELECT secret FROM cluster_secret"
 KEEP_KEY = "UPDATE cluster_accounts SET key_digest = :digest WHERE name = :name AND epoch = :epoch"
-OWNER_OF_KEY = "SELECT name FROM cluster_accounts WHERE key_digest = :digest AND name <> :name"
+OWNER_OF_KEY = "SELECT name FROM cluster_accounts WHERE key_digest = :digest"
+ONE_KEY_AT_A_TIME = "SELECT one FROM cluster_secret FOR UPDATE"
 STATUSES = "SELECT name, condition, gist, broken, last_success FROM cluster_accounts"
 
 IS_SHARED = "SELECT name FROM cluster_accounts WHERE name = :name"

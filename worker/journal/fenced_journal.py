@@ -8,6 +8,19 @@ from worker.core.model.ports import Clock
 from worker.journal import connection_pool, fenced_session, sql_journal
 
 
+class _NoClaim:
+    """A permit to send nothing. Implements `fenced_session.Permit`."""
+
+    epoch = -1
+    """No claim has this epoch."""
+
+    def is_valid(self) -> bool:
+        return False
+
+    def renew(self) -> None:
+        """Leave it as it is."""
+
+
 class FencedJournal(sql_journal.SqlJournal):
     """The journal of an account, as the process writes it that has claimed the account."""
 
@@ -17,3 +30,11 @@ class FencedJournal(sql_journal.SqlJournal):
         """Take the connections, and the permit of the claim."""
         writer = fenced_session.FencedSession(pool, account=account, permit=permit)
         self._use(writer, fenced_session.SharedSession(pool, account=account), clock)
+
+
+class SharedRecord(FencedJournal):
+    """The journal of an account for readers, who may also approve and pause."""
+
+    def __init__(self, pool: connection_pool.ConnectionPool, *, account: str, clock: Clock) -> None:
+        """Take the connections."""
+        super().__init__(pool, account=account, permit=_NoClaim(), clock=clock)

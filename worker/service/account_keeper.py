@@ -22,7 +22,7 @@ from worker.core.model.secret import Secret
 from worker.core.monitoring import status, summary
 from worker.core.monitoring.account_overview import AccountStatus
 from worker.engine import concurrency
-from worker.service import account_service
+from worker.service import account_service, shutdown
 from worker.settings import model
 from worker.web import metrics, service_protocol
 
@@ -179,7 +179,7 @@ class AccountKeeper:
             self._failures = 0
             return
         self._failures += 1
-        with anyio.move_on_after(_retry_seconds(self._failures)):
+        with anyio.move_on_after(retry_seconds(self._failures)):
             await self._changed.wait()
 
     async def _serve(self, latest: "_Latest") -> None:
@@ -197,7 +197,7 @@ class AccountKeeper:
             with anyio.CancelScope() as scope:
                 async with concurrency.background_tasks() as background:
                     background.start_soon(self._follow_file, account, latest)
-                    background.start_soon(_drain, account, scope)
+                    background.start_soon(drain, account, scope)
                     await account.run()
         finally:
             self._last_success = account.state.last_success or self._last_success
@@ -208,7 +208,7 @@ class AccountKeeper:
         """Read the file again whenever it changes, and let the account use what it says."""
         failures = 0
         while True:
-            with anyio.move_on_after(_retry_seconds(failures)):
+            with anyio.move_on_after(retry_seconds(failures)):
                 await self._changed.wait()
             self._changed = anyio.Event()
             await anyio.sleep(self._delay)
@@ -252,12 +252,26 @@ class _Latest:
     operator: account_service.Operator
 
 
-def _retry_seconds(failures: int) -> float:
+def retry_seconds(failures: int) -> float:
     """Return the seconds until what failed so often in a row is tried again; without a failure, never."""
     return min(_LONGEST_RETRY_SECONDS, _FIRST_RETRY_SECONDS * 2.0 ** (failures - 1)) if failures else math.inf
 
 
-async def _drain(account: account_service.AccountService, scope: anyio.CancelScope) -> None:
+class Draining(Protocol):
+    """What is to end once it is stopped."""
+
+    @property
+    def shutdown(self) -> shutdown.Shutdown:
+        """Return what stops it."""
+        ...
+
+    @property
+    def drain_seconds(self) -> float:
+        """Return how long writes in flight may take to finish."""
+        ...
+
+
+async def drain(account: Draining, scope: anyio.CancelScope) -> None:
     """Once the account is to end, give writes in flight their time, abort them, and at last cancel what hangs."""
     await account.shutdown.wait()
     await anyio.sleep(account.drain_seconds)

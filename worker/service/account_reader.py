@@ -35,6 +35,14 @@ def operator(
     return found
 
 
+def status_token(environ: Mapping[str, str]) -> Secret | None:
+    """Return the token of the page of many accounts, or None if none is set. Raises errors.SettingsError."""
+    token = secrets.status_token(environ)
+    if token is not None:
+        logs.hide(token)
+    return token
+
+
 class FolderReader:
     """Reads a folder of accounts. Every method blocks."""
 
@@ -63,10 +71,7 @@ class FolderReader:
 
     def token(self) -> Secret | None:
         """Return the token of the page, or None if none is set. Raises errors.SettingsError."""
-        token = secrets.status_token(self._environ)
-        if token is not None:
-            logs.hide(token)
-        return token
+        return status_token(self._environ)
 
     def read(self, name: str) -> account_service.Operator:
         """Return what is configured for an account. Raises errors.SettingsError if that is invalid."""

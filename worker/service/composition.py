@@ -116,6 +116,15 @@ class AccountRuntime:
         """Return the present rate limit in requests per second."""
         return self._limiter.rate()
 
+    @property
+    def closed_for(self) -> float:
+        """Return the seconds for which Charge wants no request."""
+        return self._limiter.closed_for
+
+    def take_over_pace(self, *, closed_for: float) -> None:
+        """Send no faster than one process would that had gone on, `closed_for` seconds from now."""
+        self._limiter.take_over(closed_for=closed_for)
+
     def new_plan_builder(self) -> plan_builder.PlanBuilder:
         """Return what reads, plans and evaluates, and changes nothing."""
         return wiring.new_plan_builder(self._context(new_run()), rules=self.rules, sources=self.sources)

@@ -6,9 +6,8 @@ holds what the service reports about itself, `composition` makes the account, `a
 """
 
 import contextlib
-import datetime
+import dataclasses
 import functools
-import random
 from collections.abc import Awaitable, Callable
 
 import anyio
@@ -16,14 +15,11 @@ import structlog
 from anyio import abc
 
 from worker.core.model.errors import FleetSyncError, JournalBusy, JournalError, SettingsError
-from worker.core.model.outcomes import is_superseded
 from worker.core.model.ports import Clock
-from worker.core.model.report import Report, RunResult, Traffic
+from worker.core.model.report import Report
 from worker.core.monitoring import status
-from worker.core.pacing import retry_policy, spread
-from worker.core.safety import refusal_backoff
 from worker.engine import plan_builder
-from worker.service import composition, run_log, source_polling, state, triggers
+from worker.service import composition, run_log, run_schedule, source_polling, state, triggers
 
 log = structlog.get_logger()
 
@@ -64,11 +60,8 @@ class Service:
         self._retry_spread = retry_spread
         self._shutdown = account.process_shutdown
         self._triggers = triggers.PendingTriggers()
-        self._next_retry: datetime.datetime | None = None
-        self._superseded = False
+        self._last = run_schedule.LastRun()
         self._run_log = run_log.RunLog()
-        self._failures = 0
-        self._boundary: datetime.datetime | None = None
         self._reload_requested = False
 
     async def run(self) -> int:
@@ -116,11 +109,10 @@ class Service:
     async def _reconcile(self, trigger: status.Trigger) -> bool:
         """Do one run; return whether this process is still the journal's writer. Catches every failure of the run."""
         run, started = composition.new_run(), self._clock.now()
-        self._boundary = self._next_retry = None
-        self._superseded = False
+        self._last = run_schedule.LastRun(self._last.failures)
 
         def show(plan_result: plan_builder.PlanResult) -> None:
-            self._boundary = plan_result.next_boundary
+            self._last = dataclasses.replace(self._last, boundary=plan_result.next_boundary)
             self.service_state.planned(plan_result)
             if self.account.settings.sync.apply:
                 self._run_log.planned(plan_result, run=run, trigger=trigger)
@@ -133,11 +125,12 @@ class Service:
                 self.service_state.end(None, trigger=trigger)
                 return False
             self.service_state.journal_bytes = await self.account.journal_bytes()
-            self._next_retry = await self._find_next_retry(finished)
+            retry = await run_schedule.find_retry(self.account.record, finished)
+            self._last = dataclasses.replace(self._last, retry=retry)
             self._record_end(finished, trigger)
         except Exception:
             log.exception("run_crashed", run=run, trigger=trigger)
-            self._failures += 1
+            self._last = dataclasses.replace(self._last, failures=self._last.failures + 1)
             crash = FleetSyncError(
                 "the run failed because of a defect in fleet-sync",
                 code="crashed",
@@ -149,43 +142,22 @@ class Service:
         return True
 
     def _record_end(self, finished: Report, trigger: status.Trigger) -> None:
-        self._failures = self._failures + 1 if finished.result is RunResult.FAILED else 0
-        if isinstance(finished.error, JournalError) and finished.traffic == Traffic():
-            # Growing pauses spare Charge, which was asked nothing; they would delay the recovery of a cut network.
-            self._failures = 1
+        self._last = dataclasses.replace(
+            self._last,
+            failures=run_schedule.failures_after(finished, self._last.failures),
+            superseded=run_schedule.was_superseded(finished),
+        )
         if finished.guarded is not None:
             self.account.adopt_journal(allowed=False)  # the journal is this account's by now
-        self._superseded = any(is_superseded(result.outcome) for result in finished.results)
         self.service_state.end(finished, trigger=trigger)
         self._run_log.ended(finished, trigger=trigger)
         self._on_run_end(finished, trigger)
 
-    async def _find_next_retry(self, finished: Report) -> datetime.datetime | None:
-        """Return when the next of the changes that Charge refused may be tried again, or None."""
-        if finished.guarded is None:
-            return None
-        changes = [*finished.guarded.changes, *(held.change for held in finished.guarded.held)]
-        with contextlib.suppress(JournalError):  # the next run reports it
-            refusals = await self.account.record.refusals({change.driver for change in changes})
-            return refusal_backoff.next_due(changes, refusals, planned=finished.guarded.created, now=finished.finished)
-        return None
-
     def _next_due(self) -> tuple[float, status.Trigger]:
         """Return the seconds until the next run is due, and the trigger that it will have."""
-        sync, now = self.account.settings.sync, self._clock.now()
-        if self._failures:
-            delay = retry_policy.delay_after_failed_run(self._failures, interval=sync.interval_seconds)
-            return spread.shortened(delay, random.random(), fraction=self._retry_spread), status.Trigger.RETRY  # noqa: S311
-        if self._superseded:
-            return 0.0, status.Trigger.SOURCE
-        jitter = sync.interval_jitter * random.uniform(-1, 1)  # noqa: S311 - spreads load, no secret
-        due = [(sync.interval_seconds * (1 + jitter), status.Trigger.INTERVAL)]
-        moments = (
-            (self._boundary, status.Trigger.BOUNDARY),
-            (self._next_retry, status.Trigger.RETRY),
+        return run_schedule.next_due(
+            self._last, self.account.settings, now=self._clock.now(), retry_spread=self._retry_spread
         )
-        due += [((moment - now).total_seconds(), trigger) for moment, trigger in moments if moment is not None]
-        return min(due, key=lambda each: each[0])
 
     async def _wait_for_writer_lock(self) -> None:
         """Wait until this process is the journal's writer, or shutdown begins."""

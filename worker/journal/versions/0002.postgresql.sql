@@ -27,3 +27,11 @@ CREATE TABLE cluster_secret (
 );
 INSERT INTO cluster_secret (one, secret)
 SELECT 1, CAST(gen_random_uuid() AS text) || CAST(gen_random_uuid() AS text);
+
+-- What people allow, pause or resume takes effect at once, whichever process they ask.
+CREATE FUNCTION cluster_request_run() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    UPDATE cluster_accounts SET due_at = now() WHERE name = (SELECT name FROM accounts WHERE account = NEW.account); RETURN NULL; END $$;
+CREATE TRIGGER cluster_approved AFTER INSERT OR UPDATE ON approvals
+    FOR EACH ROW WHEN (NEW.used_by IS NULL) EXECUTE FUNCTION cluster_request_run();
+CREATE TRIGGER cluster_paused AFTER INSERT OR UPDATE ON pauses
+    FOR EACH ROW EXECUTE FUNCTION cluster_request_run();

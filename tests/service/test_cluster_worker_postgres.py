@@ -1,0 +1,234 @@
+"""Workers that share the accounts of a cluster: who runs what, and what moves with an account."""
+
+import contextlib
+import os
+import pathlib
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import anyio
+import httpx
+import psycopg
+import pytest
+
+from tests.journal import backends, cluster
+from tests.journal.conftest import postgres_host, postgresql_backend
+from tests.support import command, served
+from worker.core.model.errors import Stopped
+from worker.core.monitoring.account_overview import AccountStatus, Condition
+from worker.dispatch import job_queue
+from worker.sandbox import app as sandbox
+from worker.sandbox import http_types, state
+from worker.service import cluster as clusters
+from worker.service import cluster_worker, composition
+from worker.web import accounts_page, metrics
+
+__all__ = ["postgres_host", "postgresql_backend"]
+
+pytestmark = pytest.mark.anyio
+
+ENDED = Stopped("the test ends", exit_code=0)
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Return asyncio: the job queue is built on it, and threads talk to the database."""
+    return "asyncio"
+
+
+class Account:
+    """An account, and a Charge of its own."""
+
+    def __init__(self, folder: "Folder", name: str, key: str) -> None:
+        self.name = name
+        self.charge = sandbox.create(state.SandboxState.populate(drivers=6, fleets=2), key=key)
+        self.on_request: Callable[[], None] = lambda: None
+        url = folder.stack.enter_context(served.over_http(self._answer))
+        members = {fleet: sorted(self.charge.state.members(fleet)) for fleet in self.charge.state.fleets}
+        (folder.path / f"{name}.yaml").write_text(command.document(members))
+        (folder.path / f"key-{name}").write_text(key)
+        self.settings = f'[charge]\nbase_url = "{url}"\n[[sources]]\npath = "{name}.yaml"\n'
+
+    async def _answer(self, scope: http_types.Scope, receive: http_types.Receive, send: http_types.Send) -> None:
+        self.on_request()
+        await self.charge(scope, receive, send)
+
+
+class Folder:
+    """The folder of a cluster, its database and its accounts."""
+
+    def __init__(self, path: pathlib.Path, backend: backends.PostgresBackend) -> None:
+        self.path = path
+        self.stack = contextlib.ExitStack()
+        self.shared = cluster.Cluster(backend)
+        self.shared.tell("DELETE FROM cluster_accounts")
+        (path / "database").write_text(backend.url)
+        (path / "_defaults.toml").write_text(
+            '[cluster]\nurl_file = "database"\npermit_seconds = 1\nstall_seconds = 1\n'
+            '[secrets]\npath = "key-{account}"\n[sync]\ninterval_seconds = 86400\n'
+        )
+
+    def add(self, name: str, *, key: str = "", more: str = "") -> Account:
+        """Add an account that matches its Charge."""
+        account = Account(self, name, key or f"ch_sk_test_{name}_0123456789")
+        with psycopg.connect(self.shared.backend.url) as connection:
+            row = (name, account.settings + more)
+            connection.execute("INSERT INTO cluster_accounts (name, settings) VALUES (%s, %s)", row)
+        return account
+
+    @contextlib.asynccontextmanager
+    async def worker(self, name: str) -> AsyncIterator[cluster_worker.ClusterWorker]:
+        """Run a worker."""
+        member = job_queue.Member(name, concurrency=4, stall_seconds=60)
+        found = clusters.cluster(self.path)
+        process = cluster_worker.ClusterWorker(found, member, environ=os.environ, gauges=metrics.Metrics())
+        await process.open()
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(process.run)
+                try:
+                    yield process
+                finally:
+                    process.request_stop(ENDED)
+        finally:
+            await process.aclose()
+
+
+@pytest.fixture
+def folder(tmp_path: pathlib.Path, postgresql_backend: backends.PostgresBackend) -> Iterator[Folder]:
+    made = Folder(tmp_path, postgresql_backend)
+    with made.stack:
+        yield made
+    made.shared.close()
+
+
+async def until(
+    process: cluster_worker.ClusterWorker, happened: Callable[[dict[str, AccountStatus]], bool]
+) -> dict[str, AccountStatus]:
+    """Wait until a worker knows that the accounts are so, with a deadline that only a hang can reach."""
+    with anyio.fail_after(60):
+        while True:
+            seen = {each.name: each for each in process.status().accounts}
+            if happened(seen):
+                return seen
+            await anyio.sleep(0.02)
+
+
+def _in_sync(*names: str) -> Callable[[dict[str, AccountStatus]], bool]:
+    return lambda seen: all(name in seen and seen[name].condition is Condition.IN_SYNC for name in names)
+
+
+async def test_a_worker_keeps_every_account_in_sync_and_shows_them(folder: Folder) -> None:
+    for name in ("acme", "bolt"):
+        folder.add(name)
+    async with folder.worker("a") as process:
+        seen = await until(process, _in_sync("acme", "bolt"))
+        assert all(each.last_success for each in seen.values())
+        assert process.unready_reason() == ""
+        pages = httpx.ASGITransport(accounts_page.create(process, metrics.Metrics()))
+        async with httpx.AsyncClient(transport=pages, base_url="http://127.0.0.1") as reader:
+            shown = {place: (await reader.get(place)).text for place in ("/", "/accounts/bolt/", "/readyz", "/metrics")}
+        assert "acme" in shown["/"]
+        assert "In sync" in shown["/accounts/bolt/"]
+        assert shown["/readyz"].strip() == "ready"
+        assert 'fleet_sync_accounts{condition="in_sync"} 2' in shown["/metrics"]
+        assert "0123456789" not in "".join(shown.values())
+    dumped = folder.shared.process("reader").pool.transaction(
+        lambda database: str(
+            [database.query(f"SELECT * FROM {table}") for table in ("cluster_accounts", "runs", "accounts", "lists")]  # noqa: S608
+        )
+    )
+    assert "0123456789" not in dumped
+
+
+async def test_the_account_of_a_worker_that_ends_is_another_ones_at_once(folder: Folder) -> None:
+    acme = folder.add("acme")
+    asked, goes_on = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        asked.set()
+        goes_on.wait(60)
+
+    acme.on_request = hang
+    async with folder.worker("b") as second, folder.worker("a") as first:
+        with anyio.fail_after(60):
+            while not asked.is_set():  # noqa: ASYNC110 - another thread sets it
+                await anyio.sleep(0.01)
+        running = "a" if "acme" in first._runs else "b"
+        (first if running == "a" else second).request_stop(ENDED)
+        goes_on.set()
+        await until(second if running == "a" else first, _in_sync("acme"))
+    rows = folder.shared.process("reader").pool.transaction(
+        lambda database: database.query("SELECT epoch, released, worker FROM cluster_accounts")
+    )
+    assert [(row["epoch"], row["released"]) for row in rows] == [(2, True)]
+    assert rows[0]["worker"] != running
+
+
+async def test_nothing_is_sent_while_a_predecessor_may_still_send(folder: Folder) -> None:
+    """The permit of a worker that was taken for dead has run out before its successor asks for anything."""
+    acme = folder.add("acme")
+    clock = composition.SystemClock()
+    gone = cluster.Process(folder.shared.backend, "gone")
+    gone.claims.uptime = clock.uptime
+    permit = gone.claimed().permit
+    folder.shared.bury(gone)
+    late = []
+    acme.on_request = lambda: late.append(permit.is_valid())
+    async with folder.worker("a") as process:
+        permit.until = clock.uptime() + 1.0  # renewed right before it was taken for dead
+        await until(process, _in_sync("acme"))
+    assert late and not any(late)
+    gone.pool.close()
+
+
+async def test_two_accounts_with_one_key_are_not_both_run(folder: Folder) -> None:
+    folder.add("acme", key="ch_sk_test_shared_0123456789")
+    other = folder.add("bolt", key="ch_sk_test_shared_0123456789")
+    other_settings = folder.shared.process("editor").pool.transaction(
+        lambda database: database.query("SELECT settings FROM cluster_accounts WHERE name = 'acme'")[0]["settings"]
+    )
+    with psycopg.connect(folder.shared.backend.url) as connection:  # one key at one Charge
+        text = other_settings.replace("acme.yaml", "bolt.yaml")
+        connection.execute("UPDATE cluster_accounts SET settings = %s WHERE name = 'bolt'", (text,))
+    async with folder.worker("a") as process:
+        seen = await until(process, lambda seen: {each.condition for each in seen.values()} >= {Condition.BROKEN})
+    (broken,) = [each for each in seen.values() if each.condition is Condition.BROKEN]
+    assert "has the same key" in broken.gist
+    assert other.charge.requests == []
+
+
+async def test_settings_that_are_broken_harm_no_other_account(folder: Folder) -> None:
+    folder.add("acme")
+    folder.add("bolt", more="[sync]\ninterval_seconds = -1\n")
+    async with folder.worker("a") as process:
+        seen = await until(process, lambda seen: len({each.condition for each in seen.values()}) == 2)
+        assert _in_sync("acme")(seen)
+        assert "bolt.toml:6:20" in seen["bolt"].gist
+        assert process.service("bolt") is None
+        error = process.error("bolt")
+        assert error is not None and "bolt.toml" in error.message
+
+
+async def test_a_worker_that_was_given_up_comes_back(folder: Folder) -> None:
+    folder.add("acme")
+    async with folder.worker("a") as process:
+        await until(process, _in_sync("acme"))
+        folder.shared.tell("DELETE FROM cluster_workers; DELETE FROM procrastinate_workers")
+        folder.add("late")
+        await until(process, _in_sync("acme", "late"))
+
+
+async def test_what_is_requested_on_the_page_runs_at_once(folder: Folder) -> None:
+    acme = folder.add("acme")
+    async with folder.worker("a") as process:
+        await until(process, _in_sync("acme"))
+        service = process.service("acme")
+        assert service is not None
+        for want in ("a run", "an approval"):
+            before = len(acme.charge.requests)
+            if want == "a run":
+                service.sync()
+            else:
+                await service.approve("sha256:" + "0" * 64, by="Emma")
+            await until(process, lambda _, before=before: len(acme.charge.requests) > before)  # type: ignore[misc]

@@ -1,0 +1,1 @@
+"""The job queue of a cluster: the one edge that knows Procrastinate."""

@@ -1,0 +1,101 @@
+"""Procrastinate's jobs, as several workers may safely share them.
+
+Invariants: a worker that was taken for dead and goes on can finish nothing that another worker has by then; a job of a
+worker that is gone blocks its account no longer than until the next look. A run that was lost is not retried: its
+account is due still, and the tick makes a new job. Neighbours: `job_queue` runs the jobs.
+"""
+
+from collections.abc import Callable
+
+import anyio
+import structlog
+from procrastinate import connector, exceptions, jobs, manager
+
+log = structlog.get_logger()
+
+QUEUE = "accounts"
+TASK = "run_account"
+
+_FINISH = "DELETE FROM procrastinate_jobs WHERE id = %(job_id)s AND worker_id = %(worker_id)s AND status = 'doing'"
+"""One statement: Procrastinate's own would finish the job of whichever worker has it."""
+
+_TICK = """
+    SELECT procrastinate_defer_jobs_v1(array_agg(
+        ROW('accounts', 'run_account', 0, name, NULL, jsonb_build_object('name', name), NULL)
+        ::procrastinate_job_to_defer_v1
+    )) AS ids
+    FROM (
+        SELECT name FROM cluster_accounts
+        WHERE (due_at <= now() OR due_at > now() + make_interval(secs => delay_seconds + 1))
+        AND NOT EXISTS (SELECT 1 FROM procrastinate_jobs WHERE procrastinate_jobs.lock = cluster_accounts.name)
+        ORDER BY due_at LIMIT %(most)s
+    ) AS due
+    HAVING count(*) > 0
+"""
+"""Two workers that tick at once may make two jobs of one account: the second one finds that nothing is due."""
+
+_FORGET_JOBS = "DELETE FROM procrastinate_jobs WHERE status = 'doing' AND worker_id IS NULL"
+
+_REGISTERED = """
+    WITH before AS (SELECT queue_worker FROM cluster_workers WHERE worker = %(worker)s),
+    jobs AS (DELETE FROM procrastinate_jobs USING before WHERE worker_id = queue_worker AND status = 'doing'),
+    gone AS (DELETE FROM procrastinate_workers USING before WHERE id = queue_worker)
+    UPDATE cluster_workers SET queue_worker = %(queue_worker)s WHERE worker = %(worker)s
+"""
+_BURY = """
+    WITH dead AS (
+        DELETE FROM cluster_workers WHERE worker = %(worker)s AND beats = %(beats)s RETURNING queue_worker
+    ),
+    jobs AS (DELETE FROM procrastinate_jobs USING dead WHERE worker_id = queue_worker AND status = 'doing'),
+    gone AS (DELETE FROM procrastinate_workers USING dead WHERE id = queue_worker)
+    SELECT count(*) AS buried FROM dead
+"""
+"""One statement: whoever has shown life meanwhile keeps everything."""
+
+_WORKERS = "SELECT worker, beats FROM cluster_workers"
+
+_FINISH_TRIES = 20
+
+
+class JobManager(manager.JobManager):
+    """Procrastinate's manager, bound to one process of the cluster."""
+
+    def __init__(self, database: connector.BaseAsyncConnector, *, worker: str, on_stuck: Callable[[], None]) -> None:
+        """Take the name of this process, and what to call when a finished job cannot be removed."""
+        super().__init__(connector=database)
+        self._worker = worker
+        self._on_stuck = on_stuck
+
+    async def register_worker(self) -> int:
+        """Register with the queue, and give up the jobs that this process had before."""
+        number = await super().register_worker()
+        await self.connector.execute_query_async(_REGISTERED, worker=self._worker, queue_worker=number)
+        return number
+
+    async def finish_job(self, job: jobs.Job, status: jobs.Status, delete_job: bool) -> None:
+        """Remove a job that has ended, if it still is its worker's. Tries again for a while if the database is away."""
+        for _ in range(_FINISH_TRIES):
+            try:
+                await self.connector.execute_query_async(_FINISH, job_id=job.id, worker_id=job.worker_id)
+            except exceptions.ConnectorException:
+                await anyio.sleep(1.0)
+            else:
+                return
+        log.error("job_not_finished", account=job.lock)
+        self._on_stuck()
+
+    async def tick(self, most: int) -> int:
+        """Make jobs of the accounts that are due and have none, at most so many; return how many."""
+        await self.connector.execute_query_async(_FORGET_JOBS)
+        rows = await self.connector.execute_query_all_async(_TICK, most=most)
+        return sum(len(row["ids"]) for row in rows)
+
+    async def workers(self) -> dict[str, int]:
+        """Return the heartbeats of all processes of the cluster, by name."""
+        rows = await self.connector.execute_query_all_async(_WORKERS)
+        return {row["worker"]: row["beats"] for row in rows}
+
+    async def bury(self, worker: str, beats: int) -> bool:
+        """Remove a process that shows no more life than these heartbeats, and its jobs. Return whether it did not."""
+        row = await self.connector.execute_query_one_async(_BURY, worker=worker, beats=beats)
+        return bool(row["buried"])

@@ -1,0 +1,34 @@
+"""Finds out which processes of a cluster are dead, by watching their heartbeats.
+
+Invariants: nothing is concluded from the time that another machine shows; time in which the database did not answer
+counts for next to nothing, since nobody could show life in it. Pure. Neighbours: `job_queue` looks once a second.
+"""
+
+from collections.abc import Mapping
+
+MOST_PER_LOOK = 2.0
+"""Seconds that can pass at most between two looks, as far as they count."""
+
+
+class StallWatch:
+    """What was seen of the other processes."""
+
+    def __init__(self, *, seconds: float) -> None:
+        """Take how long a process may show no life."""
+        self._seconds = seconds
+        self._seen: dict[str, tuple[int, float]] = {}
+        self._looked: float | None = None
+
+    def look(self, beats: Mapping[str, int], *, asked: float, answered: float) -> Mapping[str, int]:
+        """Return the processes that have shown no life for too long, with the heartbeats that they had.
+
+        `asked` and `answered` are moments of one clock that goes on while the machine sleeps.
+        """
+        passed = 0.0 if self._looked is None else min(MOST_PER_LOOK, max(0.0, asked - self._looked))
+        self._looked = answered
+        seen = {}
+        for worker, number in beats.items():
+            before, silent = self._seen.get(worker, (None, 0.0))
+            seen[worker] = (number, silent + passed if before == number else 0.0)
+        self._seen = seen
+        return {worker: number for worker, (number, silent) in sorted(seen.items()) if silent >= self._seconds}
