@@ -219,6 +219,7 @@ async def test_a_long_reading_is_no_pause() -> None:
             await anyio.sleep(3600)
         run_cancellation.heartbeat()
     run_cancellation.check()
+    assert run_cancellation.reason is None
 
 
 @pytest.mark.parametrize("after", [0.0, 1.0], ids=["at its end", "in the middle"])

@@ -267,8 +267,9 @@ async def test_a_second_process_takes_over_when_the_first_one_closes(office: Off
 
 async def test_a_second_process_takes_over_when_the_first_one_dies(office: Office) -> None:
     first = await office.writer()
+    await journal_factories.begin(first, journal_factories.many(1))
     second = office.crash(first)
-    await second.open()
+    assert len(await second.open()) == 1
     await second.check()
 
 

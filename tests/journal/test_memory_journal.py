@@ -4,7 +4,7 @@ import pytest
 
 from tests.journal import journal_factories
 from tests.support import memory_journal
-from worker.core.model.errors import JournalError
+from worker.core.model.errors import JournalBusy, JournalError
 
 pytestmark = pytest.mark.anyio
 
@@ -34,8 +34,10 @@ async def test_what_it_holds_may_be_looked_at_from_every_life() -> None:
 async def test_a_life_that_was_no_writer_may_crash_beside_the_writer() -> None:
     writer = memory_journal.MemoryJournal()
     await writer.open()
-    memory_journal.MemoryJournal(beside=writer).crash()
+    other = memory_journal.MemoryJournal(beside=writer).crash()
     await writer.check()
+    with pytest.raises(JournalBusy):
+        await other.open()
 
 
 async def test_without_a_clock_plans_tell_the_time() -> None:

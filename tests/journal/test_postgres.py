@@ -57,11 +57,13 @@ def test_a_writer_that_comes_back_from_a_pause_finds_that_another_took_over(
 def test_to_open_again_on_a_lost_connection_makes_this_the_writer_again(
     postgresql_backend: backends.PostgresBackend,
 ) -> None:
-    writer = _writer(postgresql_backend)
+    writer, other = _writer(postgresql_backend), _writer(postgresql_backend)
     writer.open()
     postgresql_backend.crash(postgresql_backend.journal())
     writer.open()
     writer.check()
+    with pytest.raises(JournalBusy):
+        other.open()
     writer.close()
 
 
@@ -258,6 +260,7 @@ async def test_schemas_whose_names_have_the_same_hash_are_written_at_once(
         await journal_factories.begin(journal, journal_factories.many(1))
     for journal, name in zip(journals, names, strict=True):
         await journal.check()
+        assert [run.run for run in await journal.runs()] == [journal_factories.RUN]
         await journal.aclose()
         postgresql_backend.tell(f'DROP SCHEMA "{name}" CASCADE')
 

@@ -1,30 +1,26 @@
 """Many accounts in one process: each follows its own file, and nothing that is wrong with one touches another."""
 
-import contextlib
 import dataclasses
 import functools
 import os
 import pathlib
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import anyio
 import pytest
 import structlog
-from anyio import abc
 
-from tests.support import clocks, command, served
+from tests.service import supervised
+from tests.support import clocks
 from worker.core.model.account_files import Look
-from worker.core.model.errors import JournalBusy, SettingsError, Stopped
+from worker.core.model.errors import JournalBusy, SettingsError
 from worker.core.model.secret import Secret
 from worker.core.monitoring import status
-from worker.core.monitoring.account_overview import AccountStatus, Condition
+from worker.core.monitoring.account_overview import Condition
 from worker.journal import sql_journal
-from worker.sandbox import app as sandbox
-from worker.sandbox import state
 from worker.service import account_reader, account_service, account_supervisor
 from worker.settings import model
-from worker.web import metrics
 
 pytestmark = pytest.mark.anyio
 
@@ -35,93 +31,17 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-class Folder:
-    """A folder of accounts, each with a Charge of its own."""
-
-    def __init__(self, path: pathlib.Path) -> None:
-        self.path = path
-        self.charges: dict[str, sandbox.Sandbox] = {}
-        self.urls: dict[str, str] = {}
-        self.stack = contextlib.ExitStack()
-        self.reader = account_reader.FolderReader(path, {})
-        self.write("_defaults", '[secrets]\npath = "key-{account}"\n')
-
-    def add(self, name: str, *, settings: str = "", charge: str = "") -> None:
-        """Write the files of an account that matches its Charge, or the one of another account."""
-        if not charge:
-            self.charges[name] = sandbox.create(state.SandboxState.populate(drivers=6, fleets=2))
-            self.urls[name] = self.stack.enter_context(served.over_http(self.charges[name]))
-        of = charge or name
-        people = self.charges[of].state
-        members = command.document({fleet: sorted(people.members(fleet)) for fleet in people.fleets})
-        (self.path / f"{name}.yaml").write_text(members)
-        (self.path / f"key-{name}").write_text(sandbox.KEY)
-        self.write(name, f'[charge]\nbase_url = "{self.urls[of]}"\n[[sources]]\npath = "{name}.yaml"\n{settings}')
-
-    def write(self, name: str, text: str) -> None:
-        (self.path / f"{name}.toml").write_text(text)
-
-    def remove(self, name: str) -> None:
-        (self.path / f"{name}.toml").unlink()
-
-    def text(self, name: str) -> str:
-        return (self.path / f"{name}.toml").read_text()
-
-
 @pytest.fixture
-def folder(tmp_path: pathlib.Path) -> Iterator[Folder]:
-    made = Folder(tmp_path)
+def folder(tmp_path: pathlib.Path) -> Iterator[supervised.Folder]:
+    made = supervised.Folder(tmp_path)
     with made.stack:
         yield made
 
 
-async def until(happened: Callable[[], bool]) -> None:
-    """Wait for what threads and tasks do, with a deadline that only a hang can reach."""
-    with anyio.fail_after(30):
-        while not happened():  # noqa: ASYNC110 - there is no event for every state
-            await anyio.sleep(0.01)
-
-
-class Supervised:
-    """A supervisor whose looks at the folder the test takes."""
-
-    def __init__(self, supervisor: account_supervisor.AccountSupervisor, tasks: abc.TaskGroup) -> None:
-        self.supervisor = supervisor
-        self.tasks = tasks
-
-    async def look(self) -> None:
-        """Look twice, because a change counts once two looks agree."""
-        await self.supervisor.follow(self.tasks)
-        await self.supervisor.follow(self.tasks)
-
-    def accounts(self) -> dict[str, AccountStatus]:
-        return {each.name: each for each in self.supervisor.status().accounts}
-
-    async def until(self, happened: Callable[[dict[str, AccountStatus]], bool]) -> dict[str, AccountStatus]:
-        """Wait until the accounts are so."""
-        await until(lambda: happened(self.accounts()))
-        return self.accounts()
-
-    async def until_in_sync(self, *names: str) -> None:
-        await self.until(lambda seen: all(seen[name].condition is Condition.IN_SYNC for name in names))
-
-
-@contextlib.asynccontextmanager
-async def supervised(reader: account_supervisor.Reader) -> AsyncIterator[Supervised]:
-    supervisor = account_supervisor.AccountSupervisor(reader, reader.read_defaults(), metrics.Metrics())
-    await supervisor.look()
-    async with anyio.create_task_group() as tasks:
-        supervisor.start(tasks)
-        try:
-            yield Supervised(supervisor, tasks)
-        finally:
-            supervisor.request_stop(Stopped("the test ends", exit_code=0))
-
-
-async def test_every_account_is_kept_in_sync_on_its_own(folder: Folder) -> None:
+async def test_every_account_is_kept_in_sync_on_its_own(folder: supervised.Folder) -> None:
     for name in ("acme", "bolt"):
         folder.add(name)
-    async with supervised(folder.reader) as running:
+    async with supervised.supervised(folder.reader) as running:
         await running.until_in_sync("acme", "bolt")
         assert running.supervisor.unready_reason() == ""
         services = [running.supervisor.service(name) for name in ("acme", "bolt")]
@@ -129,12 +49,12 @@ async def test_every_account_is_kept_in_sync_on_its_own(folder: Folder) -> None:
     assert {path.name for path in folder.path.glob("*.db")} == {"acme.db", "bolt.db"}
 
 
-async def test_a_broken_file_harms_no_other_account_and_works_once_it_is_corrected(folder: Folder) -> None:
+async def test_a_broken_file_harms_no_other_account_and_works_once_it_is_corrected(folder: supervised.Folder) -> None:
     folder.add("acme")
     folder.add("bolt")
     good = folder.text("bolt")
     folder.write("bolt", "[sync]\ninterval_seconds = -1\n")
-    async with supervised(folder.reader) as running:
+    async with supervised.supervised(folder.reader) as running:
         await running.until_in_sync("acme")
         seen = await running.until(lambda seen: seen["bolt"].condition is Condition.BROKEN)
         assert "bolt.toml:2:20: sync.interval_seconds" in seen["bolt"].gist + str(running.supervisor.error("bolt"))
@@ -146,8 +66,8 @@ async def test_a_broken_file_harms_no_other_account_and_works_once_it_is_correct
         assert running.supervisor.error("bolt") is None
 
 
-async def test_a_file_that_is_added_starts_an_account(folder: Folder) -> None:
-    async with supervised(folder.reader) as running:
+async def test_a_file_that_is_added_starts_an_account(folder: supervised.Folder) -> None:
+    async with supervised.supervised(folder.reader) as running:
         assert running.accounts() == {}
         assert running.supervisor.unready_reason() == ""
         folder.add("acme")
@@ -157,10 +77,10 @@ async def test_a_file_that_is_added_starts_an_account(folder: Folder) -> None:
         await running.until_in_sync("acme")
 
 
-async def test_an_account_that_is_removed_ends_and_frees_its_journal_and_key(folder: Folder) -> None:
+async def test_an_account_that_is_removed_ends_and_frees_its_journal_and_key(folder: supervised.Folder) -> None:
     folder.add("acme")
     folder.add("bolt")
-    async with supervised(folder.reader) as running:
+    async with supervised.supervised(folder.reader) as running:
         await running.until_in_sync("acme", "bolt")
         settings = folder.reader.read("acme").settings
         folder.remove("acme")
@@ -187,21 +107,23 @@ async def _until_free(journal: sql_journal.SqlJournal) -> None:
     await journal.aclose()
 
 
-async def test_an_account_that_is_removed_and_added_again_waits_for_its_predecessor(folder: Folder) -> None:
+async def test_an_account_that_is_removed_and_added_again_waits_for_its_predecessor(folder: supervised.Folder) -> None:
     folder.add("acme")
     text = folder.text("acme")
-    async with supervised(folder.reader) as running:
+    async with supervised.supervised(folder.reader) as running:
         await running.until_in_sync("acme")
+        predecessor = running.supervisor.service("acme")
         folder.remove("acme")
         await running.look()
         folder.write("acme", text)
         await running.look()
         await running.until_in_sync("acme")
+        assert running.supervisor.service("acme") not in (None, predecessor)
 
 
-async def test_a_changed_file_takes_effect_without_a_restart(folder: Folder) -> None:
+async def test_a_changed_file_takes_effect_without_a_restart(folder: supervised.Folder) -> None:
     folder.add("acme")
-    async with supervised(folder.reader) as running:
+    async with supervised.supervised(folder.reader) as running:
         await running.until_in_sync("acme")
         before = running.supervisor.service("acme")
         people = folder.charges["acme"].state
@@ -214,9 +136,9 @@ async def test_a_changed_file_takes_effect_without_a_restart(folder: Folder) -> 
         assert driver not in people.members(fleet)
 
 
-async def test_an_invalid_change_leaves_the_last_valid_settings_in_force(folder: Folder) -> None:
+async def test_an_invalid_change_leaves_the_last_valid_settings_in_force(folder: supervised.Folder) -> None:
     folder.add("acme")
-    async with supervised(folder.reader) as running:
+    async with supervised.supervised(folder.reader) as running:
         await running.until_in_sync("acme")
         service = running.supervisor.service("acme")
         folder.write("acme", "nonsense")
@@ -229,9 +151,9 @@ async def test_an_invalid_change_leaves_the_last_valid_settings_in_force(folder:
         await running.until_in_sync("acme")
 
 
-async def test_another_journal_starts_the_account_again(folder: Folder) -> None:
+async def test_another_journal_starts_the_account_again(folder: supervised.Folder) -> None:
     folder.add("acme")
-    async with supervised(folder.reader) as running:
+    async with supervised.supervised(folder.reader) as running:
         await running.until_in_sync("acme")
         service = running.supervisor.service("acme")
         folder.write("acme", folder.text("acme") + '[journal]\nurl = "sqlite:///other.db"\n')
@@ -242,9 +164,9 @@ async def test_another_journal_starts_the_account_again(folder: Folder) -> None:
 
 
 @pytest.mark.parametrize("shared", ["key", "journal"])
-async def test_two_accounts_never_share_a_key_or_a_journal(folder: Folder, shared: str) -> None:
+async def test_two_accounts_never_share_a_key_or_a_journal(folder: supervised.Folder, shared: str) -> None:
     folder.add("bolt", settings='[journal]\nurl = "sqlite:///one.db"\n')
-    async with supervised(folder.reader) as running:
+    async with supervised.supervised(folder.reader) as running:
         await running.until_in_sync("bolt")
         if shared == "key":
             folder.add("acme", charge="bolt")
@@ -259,9 +181,9 @@ async def test_two_accounts_never_share_a_key_or_a_journal(folder: Folder, share
         await running.until(lambda seen: running.supervisor.service("acme") is not None)
 
 
-async def test_a_folder_that_cannot_be_read_changes_nothing(folder: Folder) -> None:
+async def test_a_folder_that_cannot_be_read_changes_nothing(folder: supervised.Folder) -> None:
     folder.add("acme")
-    async with supervised(folder.reader) as running:
+    async with supervised.supervised(folder.reader) as running:
         await running.until_in_sync("acme")
         moved = folder.path.with_name("away")
         folder.path.rename(moved)
@@ -276,20 +198,21 @@ async def test_a_folder_that_cannot_be_read_changes_nothing(folder: Folder) -> N
 
 
 class TestDefaults:
-    async def test_a_change_reaches_every_account(self, folder: Folder) -> None:
+    async def test_a_change_reaches_every_account(self, folder: supervised.Folder) -> None:
         folder.add("acme")
         folder.add("bolt")
-        async with supervised(folder.reader) as running:
+        async with supervised.supervised(folder.reader) as running:
             await running.until_in_sync("acme", "bolt")
             folder.write("_defaults", folder.text("_defaults") + "[rate_limit]\nrequests_per_second = 7.0\n")
             await running.look()
             services = [running.supervisor.service(name) for name in ("acme", "bolt")]
             await running.until(lambda _: all(each and each.snapshot().ceiling == 7.0 for each in services))
+            assert [each and each.snapshot().ceiling for each in services] == [7.0, 7.0]
 
-    async def test_invalid_ones_leave_the_last_valid_ones_in_use(self, folder: Folder) -> None:
+    async def test_invalid_ones_leave_the_last_valid_ones_in_use(self, folder: supervised.Folder) -> None:
         folder.add("acme")
         valid = folder.text("_defaults")
-        async with supervised(folder.reader) as running:
+        async with supervised.supervised(folder.reader) as running:
             await running.until_in_sync("acme")
             folder.write("_defaults", "nonsense")
             folder.add("bolt")
@@ -300,10 +223,10 @@ class TestDefaults:
             await running.look()
             assert running.supervisor.status().error == ""
 
-    async def test_where_they_vanish_the_limits_of_accounts_stay_as_they_were(self, folder: Folder) -> None:
+    async def test_where_they_vanish_the_limits_of_accounts_stay_as_they_were(self, folder: supervised.Folder) -> None:
         folder.write("_defaults", folder.text("_defaults") + '[sync]\nmode = "additive"\n')
         folder.add("acme")
-        async with supervised(folder.reader) as running:
+        async with supervised.supervised(folder.reader) as running:
             await running.until_in_sync("acme")
             folder.remove("_defaults")
             folder.add("bolt")
@@ -311,8 +234,8 @@ class TestDefaults:
             assert "it is gone" in running.supervisor.status().error
             assert folder.reader.read("bolt").settings.sync.mode == "additive"
 
-    async def test_the_address_of_the_page_needs_a_restart(self, folder: Folder) -> None:
-        async with supervised(folder.reader) as running:
+    async def test_the_address_of_the_page_needs_a_restart(self, folder: supervised.Folder) -> None:
+        async with supervised.supervised(folder.reader) as running:
             folder.write("_defaults", folder.text("_defaults") + '[status]\nlisten = "127.0.0.1:0"\n')
             await running.look()
             assert "read only at the start" in running.supervisor.status().error
@@ -342,11 +265,11 @@ class FaultyReader:
         return dataclasses.replace(found, credentials=dataclasses.replace(found.credentials, read_key=None, proxy=5))  # type: ignore[arg-type]
 
 
-async def test_a_defect_in_one_account_ends_no_other_and_starts_it_again(folder: Folder) -> None:
+async def test_a_defect_in_one_account_ends_no_other_and_starts_it_again(folder: supervised.Folder) -> None:
     folder.add("acme")
     folder.add("bolt")
     with structlog.testing.capture_logs() as logs:
-        async with supervised(FaultyReader(folder.reader)) as running:
+        async with supervised.supervised(FaultyReader(folder.reader)) as running:
             await running.until(lambda seen: seen["acme"].condition is Condition.BROKEN)
             folder.write("acme", folder.text("acme") + "\n")  # otherwise it is tried again after some seconds
             await running.look()
@@ -354,7 +277,7 @@ async def test_a_defect_in_one_account_ends_no_other_and_starts_it_again(folder:
     assert [line["event"] for line in logs].count("account_crashed") == 1
 
 
-async def test_a_signal_ends_all_accounts_and_the_process(folder: Folder) -> None:
+async def test_a_signal_ends_all_accounts_and_the_process(folder: supervised.Folder) -> None:
     folder.add("acme")
     folder.add("bolt")
     folder.write("_defaults", folder.text("_defaults") + '[status]\nlisten = "127.0.0.1:0"\n')
@@ -362,7 +285,7 @@ async def test_a_signal_ends_all_accounts_and_the_process(folder: Folder) -> Non
         async with anyio.create_task_group() as tasks:
 
             async def stop() -> None:
-                await until(lambda: [line["event"] for line in logs].count("run_finished") == 2)
+                await supervised.until(lambda: [line["event"] for line in logs].count("run_finished") == 2)
                 os.kill(os.getpid(), signal.SIGTERM)
 
             with anyio.fail_after(60):
@@ -373,14 +296,14 @@ async def test_a_signal_ends_all_accounts_and_the_process(folder: Folder) -> Non
     await journal.aclose()
 
 
-async def test_a_hangup_reads_every_file_again(folder: Folder) -> None:
+async def test_a_hangup_reads_every_file_again(folder: supervised.Folder) -> None:
     folder.add("acme")
     with structlog.testing.capture_logs() as logs:
         async with anyio.create_task_group() as tasks:
 
             async def hang_up_then_stop() -> None:
                 for sent, event in ((signal.SIGHUP, "run_finished"), (signal.SIGTERM, "settings_reloaded")):
-                    await until(functools.partial(_logged, logs, event))
+                    await supervised.until(functools.partial(_logged, logs, event))
                     os.kill(os.getpid(), sent)
 
             with anyio.fail_after(60):
@@ -392,7 +315,7 @@ def _logged(logs: Sequence[Mapping[str, object]], event: str) -> bool:
     return any(line["event"] == event for line in logs)
 
 
-async def test_a_start_without_valid_defaults_is_an_error(folder: Folder) -> None:
+async def test_a_start_without_valid_defaults_is_an_error(folder: supervised.Folder) -> None:
     folder.write("_defaults", "nonsense")
     with pytest.raises(SettingsError, match=r"_defaults\.toml"):
         await account_supervisor.run(folder.reader)

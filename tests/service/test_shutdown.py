@@ -44,7 +44,9 @@ async def test_a_run_that_begins_after_the_stop_is_stopped_from_the_start() -> N
 
 
 async def test_without_a_run_there_is_nothing_to_abort() -> None:
-    shutdown.Shutdown().abort_writes()
+    process_shutdown = shutdown.Shutdown()
+    process_shutdown.abort_writes()
+    assert process_shutdown.reason is None
 
 
 async def _drain(signals: int, *, drain_seconds: float) -> float:

@@ -274,7 +274,9 @@ timeout_seconds = 5
 
 @pytest.mark.parametrize("url", ["git@git.example.com:hr.git", "ssh://git@[::1]:2222/hr.git", "file:///srv/hr.git"])
 def test_every_form_of_a_repositorys_address_is_read(url: str, load: conftest.Load) -> None:
-    load(GIT.replace("https://git.example.com/hr.git", url), sources="")
+    (source,) = source_factory.create(load(GIT.replace("https://git.example.com/hr.git", url), sources=""))
+    assert isinstance(source.fetcher, git_source.GitFetcher)
+    assert source.fetcher.repository.url == url
 
 
 @pytest.mark.parametrize(

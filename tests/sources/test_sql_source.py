@@ -1,5 +1,6 @@
 """Rows of databases: all of one moment, or an error."""
 
+import abc
 import contextlib
 import pathlib
 import sqlite3
@@ -21,14 +22,15 @@ QUERY = "SELECT email AS driver, depot AS fleet FROM people ORDER BY email"
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
 
 
-class Server:
+class Server(abc.ABC):
     """A database of one kind."""
 
     def __init__(self, url: str) -> None:
         self.url = url
 
+    @abc.abstractmethod
     def tell(self, *statements: str) -> None:
-        raise NotImplementedError
+        """Run the statements in one transaction."""
 
 
 class Sqlite(Server):
