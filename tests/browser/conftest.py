@@ -25,7 +25,7 @@ from worker.web import app, metrics, security, server
 
 CHROMIUM = pathlib.Path("/usr/bin/chromium")
 DRIVER = pathlib.Path("/usr/bin/chromedriver")
-PATIENCE = 10
+PATIENCE = 60
 
 
 class Site:

@@ -48,6 +48,15 @@ async def ask(
     return results
 
 
+async def ask_until_late(script: Script) -> transport.Reply | Unreachable:
+    """Send a request that the server gets, and that a deadline ends: a slow machine needs a longer one for that."""
+    for deadline in (SHORT, 10 * SHORT, 100 * SHORT):
+        (found,) = await ask(HostileServer(script), deadline=deadline)
+        if not isinstance(found, NotSent):
+            return found
+    raise AssertionError(f"the request was not sent within {deadline} s")
+
+
 # --- Odd, but an answer
 
 
@@ -185,9 +194,8 @@ async def test_a_flood_of_interim_answers_ends_at_the_deadline() -> None:
         await connection.request()
         await connection.flood(b"HTTP/1.1 100 Continue\r\n\r\n", most=10 * MOST_SENT)
 
-    (error,) = await ask(HostileServer(script), deadline=0.2)
+    error = await ask_until_late(script)
     assert isinstance(error, Unreachable)
-    assert not isinstance(error, NotSent)
     assert tracemalloc.get_traced_memory()[1] < MOST_MEMORY
 
 
@@ -216,9 +224,8 @@ async def test_a_trickle_meets_the_deadline(head: bytes, part: bytes) -> None:
             if part:
                 await connection.send(part)
 
-    (error,) = await ask(HostileServer(script), deadline=SHORT)
+    error = await ask_until_late(script)
     assert isinstance(error, Unreachable)
-    assert not isinstance(error, NotSent)
     assert error.code == "timeout"
 
 

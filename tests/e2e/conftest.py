@@ -1,14 +1,20 @@
 """An operator's workspace: a folder with the files of an account, and a sandbox on a real port."""
 
 import contextlib
+import math
 import pathlib
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 
+import anyio.to_thread
 import pytest
 
 from tests.support import command, served
 from worker.sandbox import app, faults, http_types, quirks, state
+
+CROWD = 300
+"""How many drivers are to join the fleet of `crowd`."""
 
 NO_KEY = {"CHARGE_API_KEY": ""}
 """Environment of a command that must need no key."""
@@ -65,6 +71,38 @@ class Workspace:
         return [request for request in self.charge.requests if request.method == "POST"]
 
 
+class Gate:
+    """Holds the answers to writes, except for the first `free`, until it is opened. What is held has taken effect."""
+
+    def __init__(self) -> None:
+        """Start open."""
+        self.free: float = math.inf
+        self._arrived = 0
+        self._opened = threading.Event()
+
+    def open(self) -> None:
+        """Let every answer pass from now on."""
+        self.free = math.inf
+        self._opened.set()
+
+    def around(self, inner: http_types.App) -> http_types.App:
+        """Return the sandbox behind the gate."""
+
+        async def answer(scope: http_types.Scope, receive: http_types.Receive, send: http_types.Send) -> None:
+            is_write = scope.get("method") == "POST"
+            self._arrived += is_write
+            is_held = is_write and self._arrived > self.free
+
+            async def send_later(message: http_types.Message) -> None:
+                if is_held:
+                    await anyio.to_thread.run_sync(self._opened.wait, command.LONGEST)
+                await send(message)
+
+            await inner(scope, receive, send_later)
+
+        return answer
+
+
 Open = Callable[..., Workspace]
 
 
@@ -104,4 +142,21 @@ def moved(workspace: Workspace) -> Workspace:
     workspace.write(members)
     assert workspace.run("once").code == 0
     assert len(workspace.changed()) == 3
+    return workspace
+
+
+@pytest.fixture
+def gate() -> Gate:
+    """Return the gate of `crowd`."""
+    return Gate()
+
+
+@pytest.fixture
+def crowd(open_workspace: Open, gate: Gate) -> Workspace:
+    """Return a workspace in which 300 drivers are to join a fleet and each request takes 50 ms at least."""
+    people = state.SandboxState()
+    fleet = people.add_fleet(name="Vans")
+    drivers = [people.add_driver() for _ in range(CROWD)]
+    workspace = open_workspace(people, behaves=quirks.Quirks(latency_seconds=0.05), around=gate.around)
+    workspace.write({fleet: drivers})
     return workspace

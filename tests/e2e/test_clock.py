@@ -145,9 +145,9 @@ def test_the_service_says_so_once_and_until_the_clock_is_right(workspace: confte
     moving = Moving(workspace)
     settings = {"FLEET_SYNC_STATUS__LISTEN": "127.0.0.1:0"}
     with workspace.folder.started("run", **settings, **_clock("+60d")) as service:
-        command.until(lambda: bool(workspace.changed()), what="a write", timeout=60)
+        command.until(lambda: bool(workspace.changed()), what="a write")
         partial = "select 1 from runs where result = 'partial'"
-        command.until(lambda: bool(workspace.folder.journal(partial)), what="the end of the run", timeout=60)
+        command.until(lambda: bool(workspace.folder.journal(partial)), what="the end of the run")
         service.signal(signal.SIGTERM)
         ended = service.end()
     assert ended.code == 143

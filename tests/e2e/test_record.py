@@ -201,7 +201,7 @@ def test_the_record_can_be_read_while_a_run_is_writing(workspace: conftest.Works
         script=lambda request: "hang" if request.subject in stuck and request.route in http_types.WRITES else None
     )
     with workspace.folder.started(
-        "once", FLEET_SYNC_CHARGE__TIMEOUT_SECONDS="60", FLEET_SYNC_SYNC__DRAIN_SECONDS="0"
+        "once", FLEET_SYNC_CHARGE__TIMEOUT_SECONDS="600", FLEET_SYNC_SYNC__DRAIN_SECONDS="0"
     ) as running:
         recorded = "select count(*) from intents where outcome = 'applied'"
         command.until(

@@ -1,5 +1,6 @@
 """`fleet-sync run`: the service, until a signal ends it."""
 
+import json
 import signal
 
 import pytest
@@ -34,26 +35,34 @@ def test_it_reconciles_at_start_and_at_every_interval_until_sigterm(workspace: c
 
 
 def test_no_failure_ends_it(workspace: conftest.Workspace) -> None:
-    """This covers an unreachable Charge, a missing source and a rejected key."""
-    quick = {**OFTEN, "FLEET_SYNC_RETRY__MAX_ATTEMPTS": "1"}
+    """This covers an unreachable Charge, a missing source and a source that is wrong."""
+    source = workspace.folder.path / "membership.yaml"
+    sound = source.read_text()
+    assert workspace.run("once").code == 0
     workspace.charge.faults = faults.Faults({"500": 1.0})
-    with workspace.folder.started("run", **quick) as running:
-        command.until(lambda: _readings(workspace) >= 6, what="failing readings")
-        (workspace.folder.path / "membership.yaml").rename(workspace.folder.path / "away")
-        assert running.process.poll() is None
+    with workspace.folder.started("run", **OFTEN, FLEET_SYNC_RETRY__MAX_ATTEMPTS="1") as running:
+        command.until(lambda: "api_error" in _errors(workspace), what="a run without Charge")
         workspace.charge.faults = faults.NONE
-        (workspace.folder.path / "away").rename(workspace.folder.path / "membership.yaml")
-        seen = _readings(workspace)
-        command.until(lambda: _readings(workspace) > seen + 1, what="readings again")
+        source.rename(workspace.folder.path / "away")
+        command.until(lambda: "source_unreachable" in _errors(workspace), what="a run without its source")
+        workspace.write("fleets: [")
+        command.until(lambda: "source_invalid" in _errors(workspace), what="a run with a wrong source")
+        workspace.write(sound)
+        newest = "select result from runs where result is not null order by number desc limit 1"
+        command.until(lambda: workspace.folder.journal(newest) == [("in_sync",)], what="a run that ends well")
         running.signal(signal.SIGINT)
         ended = running.end()
     assert ended.code == 130
-    finished = [event for event in ended.events if event["event"] == "run_finished"]
-    failed = [event for event in finished if event["result"] == "failed"]
+    failed = [event for event in ended.events if event["event"] == "run_finished" and event["result"] == "failed"]
     assert failed and all(event["error"] and event["remedy"] for event in failed)
     assert {event["level"] for event in failed} >= {"error"}
-    assert "in_sync" in {event["result"] for event in finished}
     assert "Traceback" not in ended.stderr
+
+
+def _errors(workspace: conftest.Workspace) -> set[str]:
+    """Return the codes of the errors with which runs have ended."""
+    reports = workspace.folder.journal("select report from runs where result = 'failed'")
+    return {json.loads(report)["error"]["code"] for (report,) in reports}
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -62,4 +71,4 @@ def test_a_signal_between_two_runs_ends_it_at_once(workspace: conftest.Workspace
         assert running.process.stderr is not None
         assert "run_finished" in running.process.stderr.readline()
         running.signal(number)
-        assert running.end(timeout=5).code == 128 + number
+        assert running.end().code == 128 + number

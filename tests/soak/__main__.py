@@ -72,7 +72,8 @@ class Scenario:
 
     def events(self, name: str) -> list[dict[str, Any]]:
         """Return the log lines of this event so far."""
-        lines = [json.loads(line) for line in self.log.read_text().splitlines() if line.endswith("}")]
+        whole, _, _ = self.log.read_text().rpartition("\n")
+        lines = [json.loads(line) for line in whole.splitlines()]
         return [line for line in lines if line["event"] == name]
 
     def runs(self) -> int:
@@ -136,12 +137,12 @@ class Scenario:
     def burst(self) -> None:
         """Request many runs at once."""
         for _ in range(20):
-            httpx.post(f"{self.page}/sync", headers={"Authorization": f"Bearer {TOKEN}"}, trust_env=False)
+            httpx.post(f"{self.page}/sync", headers={"Authorization": f"Bearer {TOKEN}"}, trust_env=False, timeout=60)
 
     def read_page(self) -> None:
         """Read the page, the metrics and a probe."""
         for path in ("/", "/metrics", "/readyz"):
-            httpx.get(f"{self.page}{path}", trust_env=False)
+            httpx.get(f"{self.page}{path}", trust_env=False, timeout=60)
 
 
 @click.command()
@@ -169,7 +170,7 @@ def main(seconds: float, runs: int, seed: int) -> None:
                 action = scenario.random.choice(actions)
                 action()
                 done[action.__name__] += 1
-                command.until(scenario.converged, what=f"converged after {action.__name__}", timeout=60)
+                command.until(scenario.converged, what=f"converged after {action.__name__}")
                 if not early and scenario.runs() >= 50:
                     early = scenario.memory()
             grown = scenario.memory() - early

@@ -20,13 +20,13 @@ from tests.support import fork_client, schemas
 from worker.sandbox import app
 
 PROGRAM = pathlib.Path(sys.executable).with_name("fleet-sync")
-LONGEST = 40.0
-"""Seconds after which a command that does not end is taken for hung."""
+LONGEST = 120.0
+"""Seconds after which a command that does not end is taken for hung, on a slow machine too."""
 
 SETTINGS = """\
 [charge]
 base_url = "{url}"
-timeout_seconds = 5
+timeout_seconds = 60
 
 [[sources]]
 path = "{source}"
@@ -171,7 +171,7 @@ def started(*arguments: str, environ: Mapping[str, str] | None = None) -> Iterat
         running.reap()
 
 
-def until(happened: Callable[[], bool], *, what: str, timeout: float = 15.0) -> None:
+def until(happened: Callable[[], bool], *, what: str, timeout: float = 60.0) -> None:
     """Wait for something that another process or thread does, by polling."""
     deadline = time.monotonic() + timeout
     while not happened():
@@ -190,10 +190,12 @@ class Folder:
         self.settings.write_text(SETTINGS.format(url=url, source=source))
 
     def write(self, text: str | Mapping[str, Iterable[str]], name: str = "membership.yaml") -> pathlib.Path:
-        """Write a file: a text, or the drivers of each fleet as a YAML document."""
+        """Replace a file by a text, or by the drivers of each fleet as a YAML document."""
         path = self.path / name
-        path.write_text(text if isinstance(text, str) else document(text), encoding="utf-8")
-        return path
+        # A service that polls must never find a file that has been truncated and is not yet written.
+        fresh = path.with_name(f".{path.name}.fresh")
+        fresh.write_text(text if isinstance(text, str) else document(text), encoding="utf-8")
+        return fresh.replace(path)
 
     def let_sources_shrink(self) -> None:
         """Let the source lose any number of rows."""

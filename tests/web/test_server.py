@@ -16,7 +16,8 @@ from worker.web import app, metrics, server
 
 pytestmark = pytest.mark.anyio
 
-PATIENCE = 5
+PATIENCE = 60
+"""Seconds that only a hang takes."""
 
 
 @pytest.fixture
@@ -34,13 +35,11 @@ class Served:
         self._scope = scope
         self._ended = ended
 
-    async def end(self) -> float:
-        """Stop serving; return how long that took."""
-        began = anyio.current_time()
+    async def end(self) -> None:
+        """Stop serving."""
         self._scope.cancel()
         with anyio.fail_after(PATIENCE):
             await self._ended.wait()
-        return anyio.current_time() - began
 
 
 @contextlib.asynccontextmanager
@@ -72,7 +71,7 @@ async def serving(
 
 
 async def test_it_serves_without_naming_its_software(capfd: pytest.CaptureFixture[str]) -> None:
-    async with serving(doubles.Service()) as served, httpx.AsyncClient() as client:
+    async with serving(doubles.Service()) as served, httpx.AsyncClient(timeout=PATIENCE) as client:
         answer = await client.get(served.url)
     assert answer.status_code == 200
     assert "server" not in answer.headers
@@ -83,7 +82,7 @@ async def test_it_serves_without_naming_its_software(capfd: pytest.CaptureFixtur
 async def test_it_serves_on_ipv6() -> None:
     if not socket.has_ipv6:
         pytest.skip("no IPv6 here")
-    async with serving(doubles.Service(), host="::1") as served, httpx.AsyncClient() as client:
+    async with serving(doubles.Service(), host="::1") as served, httpx.AsyncClient(timeout=PATIENCE) as client:
         assert served.url.startswith("http://[::1]:")
         assert (await client.get(f"{served.url}healthz")).text == "ok\n"
 
@@ -96,11 +95,12 @@ async def test_signal_handlers_are_left_to_the_service() -> None:
 
 async def test_it_stops_at_once_while_a_stream_is_open() -> None:
     """An open stream ends properly and does not use up the grace period of responses."""
-    async with serving(doubles.Service()) as served, httpx.AsyncClient() as client:
+    limits = server.Limits(grace_seconds=10 * PATIENCE)
+    async with serving(doubles.Service(), limits=limits) as served, httpx.AsyncClient(timeout=PATIENCE) as client:
         async with client.stream("GET", f"{served.url}events") as stream:
             chunks = stream.aiter_bytes()
             assert b"event: fragments" in await anext(chunks)
-            assert await served.end() < server.LIMITS.grace_seconds
+            await served.end()
             assert [chunk async for chunk in chunks if chunk.startswith(b"event")] == []
         with pytest.raises(httpx.ConnectError):
             await client.get(served.url)
@@ -120,7 +120,7 @@ async def test_it_stops_soon_while_the_journal_hangs() -> None:
     async with (
         serving(service, limits=limits) as served,
         anyio.create_task_group() as tasks,
-        httpx.AsyncClient() as client,
+        httpx.AsyncClient(timeout=PATIENCE) as client,
     ):
 
         async def ask() -> None:
@@ -175,24 +175,29 @@ async def test_a_silent_connection_is_closed() -> None:
 @pytest.mark.parametrize("begun", [b"GET /healthz HTT", b"GET /healthz HTTP/1.1\r\nHost: loc"])
 async def test_an_incomplete_second_request_is_closed_too(begun: bytes) -> None:
     """A liveness probe must get through, however many connections do this."""
-    async with (
-        serving(doubles.Service(), limits=server.Limits(request_seconds=0.05)) as served,
-        await anyio.connect_tcp("127.0.0.1", served.port) as stream,
-    ):
-        await stream.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        assert b"200 OK" in await stream.receive()
-        await stream.send(begun)
-        with anyio.fail_after(PATIENCE), pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
-            while True:
-                await stream.receive()
+    answered = False
+    for seconds in (0.05, 0.5, 5.0):  # a slow machine takes longer for the first request
+        async with (
+            serving(doubles.Service(), limits=server.Limits(request_seconds=seconds)) as served,
+            await anyio.connect_tcp("127.0.0.1", served.port) as stream,
+        ):
+            with anyio.fail_after(PATIENCE), pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
+                await stream.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                answered = b"200 OK" in await stream.receive()
+                await stream.send(begun)
+                while True:
+                    await stream.receive()
+        if answered:
+            return
+    pytest.fail("the first request was never answered")
 
 
 async def test_a_new_connection_displaces_the_oldest_one() -> None:
     """Idle sockets must not keep a liveness probe out: without this, 140 of them did."""
-    limits = server.Limits(connections=4)
+    limits = server.Limits(connections=4, request_seconds=10 * PATIENCE)
     async with serving(doubles.Service(), limits=limits) as served, contextlib.AsyncExitStack() as stack:
         idle = [await stack.enter_async_context(await anyio.connect_tcp("127.0.0.1", served.port)) for _ in range(6)]
-        client = await stack.enter_async_context(httpx.AsyncClient())
+        client = await stack.enter_async_context(httpx.AsyncClient(timeout=PATIENCE))
         assert (await client.get(f"{served.url}healthz")).text == "ok\n"
         for displaced in idle[:3]:
             with anyio.fail_after(PATIENCE), pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
