@@ -9,6 +9,8 @@ FENCE = ("tests/journal/test_fence.py",)
 CLAIMS = ("tests/journal/test_claims.py",)
 QUEUE = ("tests/dispatch/test_job_queue_postgres.py",)
 STALLS = ("tests/dispatch/test_stall_watch.py",)
+PACE = ("tests/engine/test_moved_pace.py",)
+SCHEDULE = ("tests/service/test_run_schedule.py",)
 WORKER = ("tests/service/test_cluster_worker_postgres.py",)
 
 DEFECTS = (
@@ -123,5 +125,26 @@ DEFECTS = (
         "        if other is not None:\n",
         "        if other is not None and not other:\n",
         WORKER,
+    ),
+    Defect(
+        "a burst with every move of an account",
+        "worker/engine/rate_limiter.py",
+        "        self._bucket.drain()\n        if closed_for > 0:",
+        "        if closed_for > 0:",
+        PACE,
+    ),
+    Defect(
+        "a pause of Charge that stays behind when the account moves",
+        "worker/engine/rate_limiter.py",
+        "            self._close(anyio.current_time(), closed_for)",
+        "            pass",
+        PACE,
+    ),
+    Defect(
+        "many accounts that wait longer than their interval after an outage",
+        "worker/service/run_schedule.py",
+        "            delay = min(delay, sync.interval_seconds)",
+        "            delay += 0",
+        SCHEDULE,
     ),
 )

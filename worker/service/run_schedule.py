@@ -62,11 +62,13 @@ def next_due(
 ) -> tuple[float, status.Trigger]:
     """Return the seconds until the next run is due, and the trigger that it will have.
 
-    `retry_spread` is the fraction by which pauses after failed runs may be shorter.
+    `retry_spread` is the fraction by which pauses after failed runs may be shorter, and 0 for one account alone.
     """
     sync = settings.sync
     if last.failures:
         delay = retry_policy.delay_after_failed_run(last.failures, interval=sync.interval_seconds)
+        if retry_spread:
+            delay = min(delay, sync.interval_seconds)  # after an outage no account waits longer than it always does
         return spread.shortened(delay, random.random(), fraction=retry_spread), status.Trigger.RETRY  # noqa: S311
     if last.superseded:
         return 0.0, status.Trigger.SOURCE
