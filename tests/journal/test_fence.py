@@ -1,5 +1,6 @@
 """The fence: one process writes for an account of a cluster, however long another one was stopped."""
 
+import functools
 from collections.abc import Iterator
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from tests.journal import backends, cluster, journal_factories
 from worker.core.model.errors import JournalError
 from worker.core.model.identifiers import RunId
+from worker.journal import connection
 
 pytestmark = pytest.mark.anyio
 
@@ -84,6 +86,22 @@ def test_a_process_stopped_in_its_commit_is_cut_off_and_writes_nothing(shared: c
     assert caught.value.code == "journal_lost"
     rows = second.pool.transaction(lambda database: database.query("SELECT mode FROM accounts"))
     assert [row["mode"] for row in rows] == [None]
+
+
+def test_a_large_plan_has_the_time_that_it_takes_to_compute(shared: cluster.Cluster) -> None:
+    session = shared.process("a")
+    claimed = session.claimed()
+
+    def allowed(database: connection.Connection, rows: int) -> int:
+        database.allow_computing(rows)
+        shown = database.query("SELECT setting FROM pg_settings WHERE name = 'idle_in_transaction_session_timeout'")
+        return int(shown[0]["setting"])
+
+    few, many = (
+        session.session(claimed).write(functools.partial(allowed, rows=rows))  # milliseconds
+        for rows in (1000, 200_000)
+    )
+    assert few < 3000 and many > 60_000
 
 
 def test_an_idle_session_that_the_server_ended_is_replaced(shared: cluster.Cluster) -> None:

@@ -86,6 +86,10 @@ class Connection(abc.ABC):
     def _bound(self, parameters: Row | None) -> Row:
         return {"account": self.account, "epoch": self.epoch, **(parameters or {})}
 
+    @abc.abstractmethod
+    def allow_computing(self, rows: int) -> None:
+        """Let this transaction pause for as long as it takes to compute with so many rows."""
+
     def purge(self) -> bool:
         """Remove deleted text from the files, and return whether that was possible; the server does it by itself."""
         return True
@@ -173,6 +177,9 @@ class SqliteConnection(Connection):
             if self._raw.execute("PRAGMA application_id").fetchone()[0] == 0:
                 number = random.SystemRandom().randrange(1, 1 << 31)
                 self._raw.execute(f"PRAGMA application_id={number}")
+
+    def allow_computing(self, rows: int) -> None:
+        """Do nothing: a file waits."""
 
     def move_log_regularly(self) -> None:
         """Move the log into the file whenever it has grown to about 4 MB. For the writer."""

@@ -1,9 +1,9 @@
 """Connections that many accounts of a cluster share, each for one transaction at a time.
 
-Invariants: there are never more connections than the pool's size; no transaction outlives a process that stops in the
-middle of it by more than `_IDLE`, nor waits for a lock longer than `_LOCK`: so another worker's claim comes through
-within five seconds. Nothing is kept in a session, so that a pooler such as PgBouncer may stand between. Neighbours:
-`fenced_session` and `claims` borrow connections, `postgres` is what they are.
+Invariants: there are never more connections than the pool's size; a transaction of a process that was stopped in the
+middle of it ends after 2.5 seconds, and no one waits for a lock longer than `_LOCK`: so another worker's claim comes
+through within five seconds, unless the plan is a very large one. Nothing is kept in a session, so that a pooler such as
+PgBouncer may stand between. Neighbours: `fenced_session` and `claims` borrow connections, `postgres` is what they are.
 """
 
 import contextlib
@@ -17,15 +17,12 @@ from worker.journal import connection, migrations, postgres
 
 Result = TypeVar("Result")
 
-_IDLE = "2500ms"
-"""How long the server waits for the next statement of a transaction until it gives the session up."""
-
 _LOCK = "4s"
-"""Longer than `_IDLE`: whoever waits for a process that stopped in its commit gets the lock then."""
+"""Longer than the server waits for the next statement of a process that was stopped in its commit."""
 
 _BEGIN = f"""
     BEGIN;
-    SET LOCAL idle_in_transaction_session_timeout = '{_IDLE}';
+    SET LOCAL idle_in_transaction_session_timeout = 2500;
     SET LOCAL lock_timeout = '{_LOCK}';
     SET LOCAL statement_timeout = '60s';
     SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'
@@ -37,6 +34,7 @@ class SharedConnection(postgres.PostgresConnection):
 
     SESSION = ""
     PREPARE_AFTER = None
+    IDLE_MILLISECONDS = 2500
 
     @contextlib.contextmanager
     def _transaction(self, *, write: bool) -> Iterator[None]:

@@ -100,6 +100,7 @@ class SqlJournal(sql_names.SqlNames, sql_pauses.SqlPauses, sql_runs.SqlRuns):
         """Record the run, its plan and intents in one commit, which also uses up an approval."""
 
         def work(database: connection.Connection) -> None:
+            database.allow_computing(len(intents) + len(guarded.held))
             now, written = self._now(), row_codec.intents(intents)
             forgotten = sql_names.tombstones(database)
             begun = row_codec.begun(
@@ -157,6 +158,7 @@ class SqlJournal(sql_names.SqlNames, sql_pauses.SqlPauses, sql_runs.SqlRuns):
             begun = database.query(queries.RUN, {"run": finished.run})
             written = database.query(queries.RUN_INTENTS, {"number": begun[0]["number"]}) if begun else ()
             forgotten = sql_names.tombstones(database)
+            database.allow_computing(len(written) + (len(finished.guarded.held) if finished.guarded else 0))
             row = row_codec.finished(finished, trigger=trigger, written=written, forgotten=forgotten)
             if finished.guarded is not None:
                 sql_names.keep(database, finished.guarded.people, forgotten, now=finished.finished)
