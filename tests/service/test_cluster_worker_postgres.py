@@ -63,8 +63,12 @@ class Folder:
         self.shared = cluster.Cluster(backend)
         self.shared.tell("DELETE FROM cluster_accounts")
         (path / "database").write_text(backend.url)
-        (path / "_defaults.toml").write_text(
-            '[cluster]\nurl_file = "database"\npermit_seconds = 1\nstall_seconds = 1\n'
+        self.write_defaults(permit_seconds=60)
+
+    def write_defaults(self, *, permit_seconds: int) -> None:
+        """Write the settings of the cluster. A slow machine renews a long permit in time; a short one is waited for."""
+        (self.path / "_defaults.toml").write_text(
+            f'[cluster]\nurl_file = "database"\npermit_seconds = {permit_seconds}\nstall_seconds = {permit_seconds}\n'
             '[secrets]\npath = "key-{account}"\n[sync]\ninterval_seconds = 86400\n'
         )
 
@@ -168,6 +172,7 @@ async def test_the_account_of_a_worker_that_ends_is_another_ones_at_once(folder:
 async def test_nothing_is_sent_while_a_predecessor_may_still_send(folder: Folder) -> None:
     """The permit of a worker that was taken for dead has run out before its successor asks for anything."""
     acme = folder.add("acme")
+    folder.write_defaults(permit_seconds=1)
     clock = composition.SystemClock()
     gone = cluster.Process(folder.shared.backend, "gone")
     gone.claims.uptime = clock.uptime
@@ -208,7 +213,8 @@ async def test_settings_that_are_broken_harm_no_other_account(folder: Folder) ->
     folder.add("acme")
     folder.add("bolt", more="[sync]\ninterval_seconds = -1\n")
     async with folder.worker("a") as process:
-        seen = await until(process, lambda seen: len({each.condition for each in seen.values()}) == 2)
+        await until(process, _in_sync("acme"))
+        seen = await until(process, lambda seen: seen["bolt"].condition is Condition.BROKEN)
         assert _in_sync("acme")(seen)
         assert "bolt.toml:6:20" in seen["bolt"].gist
         assert process.service("bolt") is None
@@ -218,6 +224,7 @@ async def test_settings_that_are_broken_harm_no_other_account(folder: Folder) ->
 
 async def test_a_worker_that_was_given_up_comes_back(folder: Folder) -> None:
     folder.add("acme")
+    folder.write_defaults(permit_seconds=1)
     async with folder.worker("a") as process:
         await until(process, _in_sync("acme"))
         folder.shared.tell("DELETE FROM cluster_workers; DELETE FROM procrastinate_workers")
