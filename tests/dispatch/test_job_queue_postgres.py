@@ -76,7 +76,7 @@ async def test_a_tick_makes_no_more_jobs_than_asked_for_and_begins_with_the_olde
 
 
 async def test_an_account_is_due_though_the_clock_of_the_server_was_set_back(workers: Workers) -> None:
-    workers.shared.tell("UPDATE cluster_accounts SET due_at = now() + interval '30 s', delay_seconds = 60")
+    workers.shared.tell("UPDATE cluster_accounts SET due_at = now() + interval '30 minutes', delay_seconds = 3600")
     manager = await workers.start("a")
     assert await manager.tick(10) == 0
     workers.shared.set_clock("-1 hour")
