@@ -39,6 +39,7 @@ def _import_everything() -> None:
     for module in pkgutil.walk_packages(worker.__path__, "worker."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
+    del sys.modules["rich"]  # structlog is imported without it
     for name in THIRD_PARTY:
         importlib.import_module(name)
 

@@ -44,7 +44,6 @@ def check(
     command_context: context.CommandContext, online: bool, name: str | None, form: Literal["text", "json", "github"]
 ) -> int:
     """Read settings and sources and print every problem as file:line:column: message."""
-    command_context.configure_logs()
     if name is not None and (online or form != "text"):
         raise click.UsageError("--source makes no request and prints text: leave --online and --format out")
     if command_context.has_all_accounts and (name is not None or online):
@@ -57,18 +56,34 @@ def _check(
     command_context: context.CommandContext, *, online: bool, name: str | None, form: Literal["text", "json", "github"]
 ) -> int:
     if command_context.has_all_accounts:
+        command_context.configure_logs()
         return _check_accounts(command_context.account_folder(), form)
     folder = command_context.folder
     try:
         settings = command_context.settings()
     except ProblemsError as error:  # its places are relative to the working folder, those of sources to the settings
         return _print_findings(findings.errors(error.problems, pathlib.Path()), exit_code=error.exit_code, form=form)
+    if settings.plugins:  # nothing else logs, and setting up the log takes as long as reading the settings
+        command_context.configure_logs()
     try:
         if name is not None:
             return _show_source(settings, name, folder)
         desired = _desired(settings)
     except ProblemsError as error:
         return _print_findings(findings.errors(error.problems, folder), exit_code=error.exit_code, form=form)
+    return _report(command_context, settings, desired, online=online, form=form)
+
+
+def _report(
+    command_context: context.CommandContext,
+    settings: "model.Settings",
+    desired: Desired,
+    *,
+    online: bool,
+    form: Literal["text", "json", "github"],
+) -> int:
+    """Print what is worth knowing of sources without a problem, or with `online` what Charge knows of them."""
+    folder = command_context.folder
     if online:
         work = functools.partial(_resolve, folder=folder, form=form)
         return command_context.with_account(work, as_json=form == "json")

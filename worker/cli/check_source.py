@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from worker.cli import context, render
+from worker.cli import context, layout
 from worker.core.model.desired import SourceReading
 from worker.core.monitoring import humanize
 
@@ -39,15 +39,15 @@ def read(settings: "model.Settings", name: str) -> SourceReading:
 
     found = {source.name: source for source in source_factory.create(settings)}
     if name not in found:
-        listed = ", ".join(map(render.printable, found))
-        raise click.UsageError(f"no source has the name {render.printable(name)}: the sources are {listed}")
+        listed = ", ".join(map(layout.printable, found))
+        raise click.UsageError(f"no source has the name {layout.printable(name)}: the sources are {listed}")
     return anyio.run(found[name].read)
 
 
 def show(reading: SourceReading) -> None:
     """Print what a reading has."""
     for line in _lines(reading, datetime.datetime.now(datetime.UTC)):
-        context.print_text(render.printable(line))
+        context.print_text(layout.printable(line))
 
 
 def _lines(reading: SourceReading, now: datetime.datetime) -> Iterator[str]:

@@ -256,9 +256,9 @@ def print_failure(error: FleetSyncError, *, as_json: bool) -> int:
 
 def print_error(error: FleetSyncError) -> None:
     """Print an error and its remedy to stderr."""
-    from worker.cli import render
+    from worker.cli import layout
 
-    message = "\n".join(render.printable(line) for line in error.message.split("\n"))
+    message = "\n".join(layout.printable(line) for line in error.message.split("\n"))
     print_text(f"{click.style('error:', fg='red', bold=True)} {message}", err=True)
     if error.remedy and not _says_already(message, error.remedy):
         print_text(f"  {error.remedy}", err=True)

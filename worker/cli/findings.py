@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from worker.cli import render
+from worker.cli import layout
 from worker.core.model.problem import Problem
 
 FORMAT = "fleet-sync/check@1"
@@ -49,7 +49,7 @@ def warnings(problems: Iterable[Problem], folder: pathlib.Path) -> list[Finding]
 
 def text(finding: Finding) -> str:
     """Return a finding as `file:line:column: message`."""
-    return render.printable(str(finding.problem))
+    return layout.printable(str(finding.problem))
 
 
 def document(findings: Iterable[Finding], *, exit_code: int) -> dict[str, Any]:
@@ -66,9 +66,9 @@ def annotation(finding: Finding) -> str:
     if not found:
         return f"::{finding.level.value} title=fleet-sync::{_data(text(finding))}"
     name, line, column = found.groups()
-    file = _property(render.printable(os.path.relpath(finding.folder / render.printable(name))))
+    file = _property(layout.printable(os.path.relpath(finding.folder / layout.printable(name))))
     place = f"file={file},line={line},col={column},title=fleet-sync"
-    return f"::{finding.level.value} {place}::{_data(render.printable(finding.problem.message))}"
+    return f"::{finding.level.value} {place}::{_data(layout.printable(finding.problem.message))}"
 
 
 def _data(message: str) -> str:

@@ -1,6 +1,7 @@
-"""Fits text to the width of a terminal: a line that is too long goes on below, indented, at a space.
+"""Fits text to a terminal: a line that is too long goes on below, indented, at a space.
 
-Invariant: no word is cut. A command goes on behind a backslash, so that it can still be copied into a shell.
+Invariant: no word is cut. A command goes on behind a backslash, so that it can still be copied into a shell. What
+comes from outside cannot control the terminal once it is `printable`.
 Neighbours: `context` fits everything that a command prints for people; documents are printed as they are.
 """
 
@@ -9,6 +10,8 @@ import os
 import re
 import unicodedata
 from typing import TextIO
+
+from worker.core.model.secret import redact
 
 _DEFAULT_COLUMNS = 80
 _INDENT = 4
@@ -29,6 +32,11 @@ def columns(stream: TextIO) -> float:
 def fit(text: str, width: float) -> str:
     """Return a text whose lines are at most `width` columns wide, but for words that are wider."""
     return text if math.isinf(width) else "\n".join(_fit_line(line, width) for line in text.split("\n"))
+
+
+def printable(text: str) -> str:
+    """Return a text from outside on one line, without control characters and with keys redacted."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in redact(text))
 
 
 def cells(text: str) -> int:

@@ -6,7 +6,7 @@ Invariant: an ambiguous name is an error that lists what it may mean; nothing is
 
 import click
 
-from worker.cli import render
+from worker.cli import layout
 from worker.core.model.identifiers import DriverId, FleetId
 from worker.core.model.ports import RunHistory
 from worker.core.planning import near_misses, references, similar
@@ -26,11 +26,11 @@ async def driver(record: RunHistory, text: str) -> DriverId:
         return found[0]
     if not found:
         raise click.BadParameter(
-            f"the journal knows no driver by the name or e-mail address {render.printable(text)!r}: it knows those "
+            f"the journal knows no driver by the name or e-mail address {layout.printable(text)!r}: it knows those "
             "whom a change, a held change or a problem was about. Write the id (drv_ and 32 letters or digits)."
         )
     names = await record.names(found)
-    lines = [f"  {each}  {render.printable(names.get(each, ''))}".rstrip() for each in found[:_MOST_SHOWN]]
+    lines = [f"  {each}  {layout.printable(names.get(each, ''))}".rstrip() for each in found[:_MOST_SHOWN]]
     more = ["  …"] if len(found) > _MOST_SHOWN else []
     raise click.BadParameter("\n".join(["several drivers match; write the id of one:", *lines, *more]))
 
@@ -50,6 +50,6 @@ async def fleet(record: RunHistory, text: str) -> FleetId:
     candidates = found or [id for id, name in known.items() if name in likely] or list(known)
     what = "several fleets have the name" if found else "the journal knows no fleet with the name"
     hint = "write the id of one:" if found else "perhaps one of these is meant:" if likely else "it knows these:"
-    lines = [f"  {render.printable(known[id])} ({id})" for id in candidates[:_MOST_SHOWN]]
+    lines = [f"  {layout.printable(known[id])} ({id})" for id in candidates[:_MOST_SHOWN]]
     more = ["  …"] if len(candidates) > _MOST_SHOWN else []
-    raise click.BadParameter("\n".join([f"{what} {render.printable(text)!r}; {hint}", *lines, *more]))
+    raise click.BadParameter("\n".join([f"{what} {layout.printable(text)!r}; {hint}", *lines, *more]))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from worker.cli import context, help_page, lookup, render
+from worker.cli import context, help_page, layout, lookup
 from worker.cli.plan_commands import Age
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ async def _pause(record: "RunHistory", *, fleet: str | None, length: datetime.ti
         fleet=None if fleet is None else await lookup.fleet(record, fleet),
     )
     await record.pause(paused)
-    context.print_text(f"{render.printable(paused.fleet or 'All fleets')}: {render.printable(str(paused))}.")
+    context.print_text(f"{layout.printable(paused.fleet or 'All fleets')}: {layout.printable(str(paused))}.")
     context.print_text("Runs still read and plan, and write nothing there. To go on: fleet-sync resume")
     return 0
 
@@ -66,7 +66,7 @@ async def _resume(record: "RunHistory", *, fleet: str | None) -> int:
     fleet_id = None if fleet is None else await lookup.fleet(record, fleet)
     ended = await record.resume(now=datetime.datetime.now(datetime.UTC), by=_user(), fleet=fleet_id)
     for each in ended:
-        context.print_text(f"Resumed: {render.printable(each.fleet or 'all fleets')}, {render.printable(str(each))}.")
+        context.print_text(f"Resumed: {layout.printable(each.fleet or 'all fleets')}, {layout.printable(str(each))}.")
     if not ended:
         context.print_text("Nothing was paused.")
     return 0

@@ -11,10 +11,10 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from worker.core.model.ports import Progress, Stage
-
 if TYPE_CHECKING:
     import rich.progress
+
+    from worker.core.model.ports import Progress, Stage
 
 _LINE_SECONDS = 5.0
 
@@ -29,7 +29,7 @@ class Lines:
         self._name, self._total, self._done = "", None, 0  # type: tuple[str, int | None, int]
         self._began = self._logged = time.monotonic()
 
-    def stage(self, name: Stage, total: int | None) -> None:
+    def stage(self, name: "Stage", total: int | None) -> None:
         """Begin a stage."""
         self._name, self._total, self._done = name, total, 0
         self._began = time.monotonic()
@@ -59,7 +59,7 @@ class Bar:
         self._progress = progress
         self._task: rich.progress.TaskID | None = None
 
-    def stage(self, name: Stage, total: int | None) -> None:
+    def stage(self, name: "Stage", total: int | None) -> None:
         """Replace the bar with the bar of a new stage."""
         self._progress.start()
         if self._task is not None:
@@ -74,11 +74,13 @@ class Bar:
 
 
 @contextlib.contextmanager
-def display(*, use_color: bool) -> Iterator[Progress]:
+def display(*, use_color: bool) -> "Iterator[Progress]":
     """Yield a bar if stderr is a terminal, otherwise log lines. Remove the bar at the end."""
     if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
         yield Lines()
         return
+    if not sys.modules.get("rich", True):  # `main` has kept structlog from importing it
+        del sys.modules["rich"]
     import rich.console
     import rich.progress
 

@@ -17,7 +17,6 @@ from worker.core.model.people import annotate
 from worker.core.model.plan import Action, Change, GuardedPlan, HeldChange
 from worker.core.model.problem import Problem
 from worker.core.model.report import Report, RunResult
-from worker.core.model.secret import redact
 from worker.core.monitoring import humanize
 from worker.core.safety import fleet_selection, guard
 from worker.engine import plan_builder
@@ -55,7 +54,7 @@ def held_of_saved(plan_result: plan_builder.PlanResult, *, file: str) -> str:
     how_to_approve = (
         "If this is what you want, approve exactly these changes and apply the plan again:",
         f"  fleet-sync approve {guarded.held_digest}",
-        f"  fleet-sync apply {printable(file)}",
+        f"  fleet-sync apply {layout.printable(file)}",
     )
     names = _Names(guarded.names, {held.change.driver for held in guarded.held}, plan_result.actual.inactive)
     return "\n".join(_held(guarded, names, how_to_approve=how_to_approve))
@@ -134,7 +133,7 @@ class _Names:
         self._width = max((width for width in widths if width <= _LONGEST_NAME), default=0)
 
     def name(self, id: str) -> str:
-        return printable(self._names.get(id, ""))
+        return layout.printable(self._names.get(id, ""))
 
     def inline(self, id: str) -> str:
         """Return a driver or fleet for the middle of a line."""
@@ -142,7 +141,7 @@ class _Names:
 
     def annotate(self, text: str) -> str:
         """Return a text from outside, with names before ids."""
-        return printable(annotate(text, self._names))
+        return layout.printable(annotate(text, self._names))
 
     def fleet(self, fleet: FleetId) -> str:
         name = self.name(fleet)
@@ -154,7 +153,7 @@ class _Names:
         return column + driver + self._status(driver)
 
     def _status(self, id: str) -> str:
-        return f"  ({printable(self._inactive[id])})" if id in self._inactive else ""
+        return f"  ({layout.printable(self._inactive[id])})" if id in self._inactive else ""
 
 
 def _by_fleet(changes: Iterable[Change], names: _Names) -> Iterator[str]:
@@ -167,7 +166,7 @@ def _by_fleet(changes: Iterable[Change], names: _Names) -> Iterator[str]:
 
 def _change(change: Change, names: _Names) -> str:
     sign, color = SIGNS[change.action]
-    origin = "" if change.origin is None else f"  {_dim(printable(str(change.origin)))}"
+    origin = "" if change.origin is None else f"  {_dim(layout.printable(str(change.origin)))}"
     return f"  {click.style(sign, fg=color)} {names.driver(change.driver)}{origin}"
 
 
@@ -175,7 +174,7 @@ def _held(guarded: GuardedPlan, names: _Names, *, how_to_approve: Iterable[str])
     if not guarded.needs_approval:
         return
     yield click.style(f"Held back: {held_back(guarded)}", fg="yellow", bold=True)
-    yield from (printable(each.message) for each in guarded.shrunk)
+    yield from (layout.printable(each.message) for each in guarded.shrunk)
     key = lambda held: (held.change.fleet, held.message)  # noqa: E731
     for (fleet, message), group in itertools.groupby(guarded.held, key=key):
         yield f"{names.fleet(fleet)}: {names.annotate(message)}"
@@ -224,7 +223,7 @@ def _reference(outcome: Outcome) -> str:
     match outcome:
         case Refused() | Deferred() | Unknown():
             request = f", {outcome.request_id}" if outcome.request_id else ""
-            return f" ({printable(outcome.code)}{request})"
+            return f" ({layout.printable(outcome.code)}{request})"
         case _:
             return ""
 
@@ -257,8 +256,3 @@ def _duration(seconds: float) -> str:
 
 def _dim(text: str) -> str:
     return click.style(text, dim=True)
-
-
-def printable(text: str) -> str:
-    """Return a text from outside on one line, without control characters and with keys redacted."""
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in redact(text))

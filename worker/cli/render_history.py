@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from worker.cli import render
+from worker.cli import layout, render
 from worker.core.model.people import annotate
 from worker.core.model.plan import Action
 from worker.core.model.ports import PastApproval, PastChange, PastRun
@@ -44,18 +44,18 @@ def run(
     if past.approval is not None:
         lines.append(f"  {_approval(past.approval)}")
     for source in (plan or {}).get("sources", ()):
-        rows, proof = humanize.count(source["rows"], "row"), render.printable(source["proof"])
-        lines.append(f"  source {render.printable(source['name'])}  {source['revision']}  {rows}, proof {proof}")
+        rows, proof = humanize.count(source["rows"], "row"), layout.printable(source["proof"])
+        lines.append(f"  source {layout.printable(source['name'])}  {source['revision']}  {rows}, proof {proof}")
     lines.extend(_change(change, names) for change in changes)
     for each in (plan or {}).get("held", ()):
         driver, fleet = _named(each["driver"], names), _named(each["fleet"], names)
         lines.append(f"  held: {each['action']} {driver}  {fleet}  ({each['guard']})")
-    lines.extend(f"  held: {render.printable(each['message'])}" for each in (plan or {}).get("shrunk", ()))
+    lines.extend(f"  held: {layout.printable(each['message'])}" for each in (plan or {}).get("shrunk", ()))
     problems = [*(plan or {}).get("problems", ()), *(report or {}).get("problems", ())]
     told = (annotate(f"{each['where']}: {each['message']}", names) for each in problems)
-    lines.extend(f"  problem: {render.printable(text)}" for text in told)
+    lines.extend(f"  problem: {layout.printable(text)}" for text in told)
     if report and report.get("error"):
-        message = render.printable(annotate(report["error"]["message"], names))
+        message = layout.printable(annotate(report["error"]["message"], names))
         lines.append(f"  error: {message}")
     return "\n".join(lines)
 
@@ -77,7 +77,7 @@ def _run_line(past: PastRun) -> str:
 
 
 def _people(names: Names) -> str:
-    shown = [render.printable(name) for name in sorted(names.values(), key=str.casefold)]
+    shown = [layout.printable(name) for name in sorted(names.values(), key=str.casefold)]
     more = " and others" if len(shown) > _MOST_NAMES else ""
     return f"  {', '.join(shown[:_MOST_NAMES])}{more}" if shown else ""
 
@@ -90,7 +90,7 @@ def _approval(approval: PastApproval) -> str:
 
 
 def _approver(approval: PastApproval) -> str:
-    return render.printable(approval.by)
+    return layout.printable(approval.by)
 
 
 def _change(past: PastChange, names: Names) -> str:
@@ -115,15 +115,15 @@ def _details(past: PastChange) -> str:
     details = (
         past.outcome or "outcome not known yet",
         f"{past.attempts} attempts" if past.attempts != 1 else "1 attempt",
-        render.printable(past.request_id or ""),
-        render.printable(past.code or ""),
+        layout.printable(past.request_id or ""),
+        layout.printable(past.code or ""),
     )
-    origin = f"  {render.printable(str(past.change.origin))}" if past.change.origin else ""
+    origin = f"  {layout.printable(str(past.change.origin))}" if past.change.origin else ""
     return ", ".join(filter(None, details)) + origin
 
 
 def _named(id: str, names: Names) -> str:
-    return f"{render.printable(names[id])} {click.style(id, dim=True)}" if names.get(id) else id
+    return f"{layout.printable(names[id])} {click.style(id, dim=True)}" if names.get(id) else id
 
 
 def _timestamp(moment: datetime.datetime) -> str:

@@ -10,7 +10,7 @@ import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
-from worker.cli import render
+from worker.cli import layout, render
 from worker.core.model.identifiers import FleetId
 from worker.core.model.people import annotate
 from worker.core.model.plan import Action, Change, GuardedPlan
@@ -79,7 +79,7 @@ def plan(plan_result: plan_builder.PlanResult) -> str:
 
 def text(raw: str) -> str:
     """Return a text from outside, so that Markdown and HTML show it as it is written."""
-    printable = render.printable(raw)
+    printable = layout.printable(raw)
     clipped = printable if len(printable) <= _LONGEST_TEXT else f"{printable[:_LONGEST_TEXT]}…"
     # Mentions and links are found in the finished text, after character references: a space of no width ends them.
     harmless = _ACTIVE.sub("\u200b", clipped)

@@ -6,7 +6,6 @@ Invariant: a failed run never ends the service. Neighbours: `service.app` wires 
 
 import functools
 import os
-import sys
 
 import click
 
@@ -28,8 +27,6 @@ def run(command_context: context.CommandContext, adopt: bool) -> int:
     With a folder in --config, all of its accounts are reconciled; a file that is added, changed or removed takes effect
     within seconds.
     """
-    # structlog imports rich wherever it is installed; a service never draws, and would keep 5 MB for it.
-    sys.modules.setdefault("rich", None)  # type: ignore[arg-type] # None makes the import fail
     if command_context.has_all_accounts and adopt:
         raise click.UsageError("--adopt-journal is for one account: add --account NAME")
     return command_context.report_errors(lambda: _serve(command_context, adopt=adopt))

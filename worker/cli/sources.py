@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 import worker
-from worker.cli import context, help_page, render
+from worker.cli import context, help_page, layout
 
 _EXAMPLES = """\
 fleet-sync sources
@@ -39,7 +39,7 @@ def sources(command_context: context.CommandContext, as_json: bool) -> int:
         for kind in kinds:
             unused = "" if kind["usable"] else f'  not used: add "{kind["from"]}" to plugins in the settings'
             line = f"{kind['kind']!s:{width}}  {kind['from']} {kind['version']}{unused}"
-            context.print_text(render.printable(line))
+            context.print_text(layout.printable(line))
         return 0
 
     return command_context.report_errors(run, as_json=as_json)

@@ -1,33 +1,22 @@
 """Makes the sources that the settings name.
 
-Invariant: every kind in the settings has its place here. Neighbours: `composition` calls this,
-`settings.source_kinds` has the keys, and `worker.sources` one module for each kind.
+Invariant: every kind in the settings has its place here. A kind's module is imported when a source needs it, so that
+checking a file takes no HTTP client. Neighbours: `composition` calls this, `settings.source_kinds` has the keys, and
+`worker.sources` one module for each kind.
 """
 
 import pathlib
-import ssl
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import worker
-from worker.journal import address as addresses
-from worker.service import network
 from worker.settings import model, network_kinds, source_kinds, source_sections, time_zones
-from worker.sources import (
-    command_source,
-    completeness,
-    document_reader,
-    document_source,
-    fetching,
-    file_source,
-    git_source,
-    http_login,
-    http_source,
-    object_source,
-    plugin,
-    row_mapping,
-    sftp_source,
-    sql_source,
-)
+from worker.sources import completeness, document_reader, document_source, fetching, row_mapping
+
+if TYPE_CHECKING:
+    import ssl
+
+    from worker.sources import git_source, object_source
 
 _USER_AGENT = f"fleet-sync/{worker.__version__}"
 
@@ -51,15 +40,22 @@ def _fetcher(source: source_kinds.Source, settings: model.Settings) -> fetching.
         case source_kinds.FileSource():
             return _file_fetcher(source, settings)
         case source_kinds.CommandSource():
+            from worker.sources import command_source
+
             command = command_source.Command(
                 source.run, settings.resolve_path("."), source.peek, source.timeout_seconds, source.env
             )
             return command_source.CommandFetcher(command, source.title)
         case source_kinds.SqlSource():
+            from worker.sources import sql_source
+
             folder = settings.resolve_path(".")
             database = sql_source.Database(folder / source.url_file, folder, source.statement_timeout_seconds)
             return sql_source.SqlFetcher(database, source.query, source.revision_query, source.title)
         case source_kinds.PluginSource():
+            from worker.service import network
+            from worker.sources import plugin
+
             context = plugin.Context(source.title, settings.resolve_path("."), _USER_AGENT, network.ssl_context)
             return source.plugin_kind.create(source, context)
         case _:
@@ -73,12 +69,18 @@ def _network_fetcher(source: network_kinds.Source, settings: model.Settings) -> 
         case network_kinds.SftpSource():
             return _sftp_fetcher(source, settings)
         case network_kinds.ObjectSource():
+            from worker.sources import object_source
+
             return object_source.ObjectFetcher(_bucket(source, settings), source.title, _manifest(source))
         case network_kinds.GitSource():
+            from worker.sources import git_source
+
             return git_source.GitFetcher(_repository(source, settings), source.title)
 
 
 def _file_fetcher(source: source_kinds.FileSource, settings: model.Settings) -> fetching.Fetcher:
+    from worker.sources import file_source
+
     selection = file_source.Selection(
         include=source.include,
         exclude=source.exclude,
@@ -90,6 +92,8 @@ def _file_fetcher(source: source_kinds.FileSource, settings: model.Settings) -> 
 
 
 def _http_fetcher(source: network_kinds.HttpSource, settings: model.Settings) -> fetching.Fetcher:
+    from worker.sources import http_login, http_source
+
     login = http_login.Login(
         source.username,
         _path(settings, source.password_file),
@@ -108,6 +112,8 @@ def _http_fetcher(source: network_kinds.HttpSource, settings: model.Settings) ->
 
 
 def _sftp_fetcher(source: network_kinds.SftpSource, settings: model.Settings) -> fetching.Fetcher:
+    from worker.sources import sftp_source
+
     server = sftp_source.Server(
         source.host,
         source.port,
@@ -120,7 +126,9 @@ def _sftp_fetcher(source: network_kinds.SftpSource, settings: model.Settings) ->
     return sftp_source.SftpFetcher(server, upload, source.title)
 
 
-def _bucket(source: network_kinds.ObjectSource, settings: model.Settings) -> object_source.Bucket:
+def _bucket(source: network_kinds.ObjectSource, settings: model.Settings) -> "object_source.Bucket":
+    from worker.sources import object_source
+
     scheme, bucket, key = object_source.parts(source.url)
     return object_source.Bucket(
         scheme,
@@ -134,7 +142,10 @@ def _bucket(source: network_kinds.ObjectSource, settings: model.Settings) -> obj
     )
 
 
-def _repository(source: network_kinds.GitSource, settings: model.Settings) -> git_source.Repository:
+def _repository(source: network_kinds.GitSource, settings: model.Settings) -> "git_source.Repository":
+    from worker.journal import address as addresses
+    from worker.sources import git_source
+
     journal = addresses.parse(settings.journal_url).path
     return git_source.Repository(
         source.url,
@@ -150,7 +161,9 @@ def _repository(source: network_kinds.GitSource, settings: model.Settings) -> gi
     )
 
 
-def _ssl_context(source: network_kinds.HttpSource, settings: model.Settings) -> ssl.SSLContext | None:
+def _ssl_context(source: network_kinds.HttpSource, settings: model.Settings) -> "ssl.SSLContext | None":
+    from worker.service import network
+
     if not source.url.startswith("https:"):
         return None
     path = _path(settings, source.ca_file)

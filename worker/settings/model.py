@@ -8,7 +8,7 @@ describes the keys to editors.
 import dataclasses
 import pathlib
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 
@@ -293,26 +293,33 @@ class KeyPlace:
     setting: str = ""
 
 
+_DEFAULTS: Any = pydantic.Field(default_factory=dict, validate_default=True)
+"""A section that the file leaves out. It is not built here: that would build the section's validator at each start."""
+
+
 class Settings(section.Section):
     """Settings of fleet-sync: one account, its sources, its limits, its journal."""
 
     plugins: tuple[str, ...] = pydantic.Field(
         default=(), strict=False, description="Installed distributions whose kinds of sources may be used."
     )
-    charge: Charge = Charge()
+    charge: Charge = _DEFAULTS
     sources: tuple[source_kinds.Source, ...] = pydantic.Field(
         min_length=1,
         strict=False,
         description="Where the desired memberships are written. Several sources are combined.",
     )
-    sync: Sync = Sync()
-    rate_limit: RateLimit = RateLimit()
-    retry: Retry = Retry()
-    guard: Guard = Guard()
-    journal: Journal = Journal()
-    status: Status = Status()
+    sync: Sync = _DEFAULTS
+    rate_limit: RateLimit = _DEFAULTS
+    retry: Retry = _DEFAULTS
+    guard: Guard = _DEFAULTS
+    journal: Journal = _DEFAULTS
+    status: Status = _DEFAULTS
     notify: tuple[Notify, ...] = pydantic.Field(
-        default=(Notify(),), strict=False, description="Where to send notifications; a single table is accepted too."
+        default_factory=lambda: [{}],
+        validate_default=True,
+        strict=False,
+        description="Where to send notifications; a single table is accepted too.",
     )
 
     @pydantic.field_validator("sources")

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import pydantic
 
 from worker.settings import source_sections, urls
-from worker.sources import sftp_source
+from worker.sources import fetching
 
 
 def _user(name: str) -> str:
@@ -42,7 +42,7 @@ def _pattern(path: str) -> str:
     folder, name = posixpath.split(path)
     if not name or "\0" in path:
         raise ValueError("write the path of a file, such as out/people.csv, or out/people_*.csv for the newest")
-    if sftp_source.WILDCARDS & {*folder}:
+    if fetching.WILDCARDS & {*folder}:
         raise ValueError("write a pattern for the name only: the folder is fixed")
     return path
 

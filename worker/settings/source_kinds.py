@@ -161,8 +161,8 @@ def section_of(source: object, kinds: Kinds) -> type[source_sections.DocumentSou
     return kinds.get(kind) if isinstance(kind, str) else None
 
 
-def _by_kind(source: Any, _: pydantic.ValidatorFunctionWrapHandler, info: pydantic.ValidationInfo) -> Any:
-    """Validate one source as its kind. The union alone would report the mistakes of every kind."""
+def _by_kind(source: Any, info: pydantic.ValidationInfo) -> Any:
+    """Validate one source as its kind. A union would report the mistakes of every kind."""
     kinds: Kinds = info.context["kinds"] if info.context else KINDS
     if described := section_of(source, kinds):
         return described.model_validate(source)
@@ -176,7 +176,23 @@ def _by_kind(source: Any, _: pydantic.ValidatorFunctionWrapHandler, info: pydant
     raise pydantic_core.ValidationError.from_exception_data("source", [wrong])
 
 
-Source = Annotated[
-    FileSource | CommandSource | SqlSource | network_kinds.Source | PluginSource, pydantic.WrapValidator(_by_kind)
-]
+class _ByKind:
+    """Builds the validator of a kind when a source has it; only the JSON Schema has all of them."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls, _source: object, _handler: pydantic.GetCoreSchemaHandler
+    ) -> pydantic_core.CoreSchema:
+        return pydantic_core.core_schema.with_info_plain_validator_function(_by_kind)
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, _schema: pydantic_core.CoreSchema, handler: pydantic.GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return handler(pydantic.TypeAdapter[Any](_AnyKind).core_schema)
+
+
+_AnyKind = FileSource | CommandSource | SqlSource | network_kinds.Source | PluginSource
+
+Source = Annotated[_AnyKind, _ByKind]
 """One source, of the kind that its key `kind` names: a built-in one, or one of the `kinds` in the context."""

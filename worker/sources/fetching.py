@@ -25,6 +25,9 @@ Code = Literal[
 ]
 """The codes of everything that can be wrong with a source."""
 
+WILDCARDS = frozenset("*?[")
+"""What makes a pattern of the name of a remote file."""
+
 MAX_MANIFEST_BYTES = 1024 * 1024
 """The size of the largest manifest that is fetched."""
 

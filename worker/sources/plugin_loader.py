@@ -1,13 +1,12 @@
 """Load the plugins that the settings name.
 
-Invariant: nothing of a distribution is imported unless it is named. Neighbours: `plugin` is what plugins use,
-`settings.loader` reads their keys.
+Invariant: nothing of a distribution is imported unless it is named, nor looked up: `importlib.metadata` takes longer
+than settings without plugins. Neighbours: `plugin` is what plugins use, `settings.loader` reads their keys.
 """
 
 import dataclasses
 import re
 from collections.abc import Collection, Iterator, Mapping
-from importlib import metadata
 
 from worker.sources import plugin
 
@@ -27,6 +26,8 @@ class Offer:
 
 def offers() -> Iterator[Offer]:
     """Yield what is installed, sorted by kind."""
+    from importlib import metadata
+
     for entry in sorted(metadata.entry_points(group=plugin.GROUP), key=lambda entry: entry.name):
         if entry.dist:
             yield Offer(entry.name, entry.dist.name, entry.dist.version)
@@ -39,6 +40,8 @@ def normalized(distribution: str) -> str:
 
 def load(distribution: str, *, taken: Collection[str]) -> Mapping[str, plugin.AnyKind]:
     """Import the kinds of a distribution by their names, none of which may be `taken`. Raises PluginError."""
+    from importlib import metadata
+
     try:
         entries = metadata.distribution(distribution).entry_points.select(group=plugin.GROUP)
     except (metadata.PackageNotFoundError, ValueError):

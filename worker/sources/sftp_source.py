@@ -22,8 +22,6 @@ from worker.core.model.errors import SourceError
 from worker.sources import fetching, positions
 
 KIND = "sftp"
-WILDCARDS = frozenset("*?[")
-"""What makes a pattern of a name."""
 
 DONE = ".done"
 """The suffix of the empty file that says that the file beside it is complete."""
@@ -161,7 +159,7 @@ class SftpFetcher:
 
     async def _newest(self, session: Session) -> tuple[str, Status]:
         folder, pattern = posixpath.split(self.upload.path)
-        if not WILDCARDS & {*pattern}:
+        if not fetching.WILDCARDS & {*pattern}:
             status = await session.status(self.upload.path)
             if status is None:
                 message = f"the server has no file {self.upload.path}: correct the path"
