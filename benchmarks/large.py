@@ -5,6 +5,7 @@ Invariant: every measurement is a process of its own, so that its peak of memory
 """
 
 import csv
+import gc
 import json
 import pathlib
 import re
@@ -21,6 +22,7 @@ import yaml
 
 from benchmarks import account, results, server
 from tests.support import memory_journal
+from worker.cli import main as main_command
 from worker.core.model.actual import Actual
 from worker.engine import reader
 from worker.sources import document_source, file_source
@@ -139,6 +141,7 @@ _WORK: dict[str, Callable[[str], object]] = {
 
 def main(name: str, argument: str) -> None:
     """Do one piece of work, and print its CPU seconds and the MiB by which peak memory grew."""
+    gc.set_threshold(main_command.OBJECTS_BETWEEN_COLLECTIONS)
     before, began = peak(), time.process_time()
     kept = _WORK[name](argument)
     sys.stdout.write(f"{time.process_time() - began} {peak() - before}\n")

@@ -1,5 +1,7 @@
 """How drivers, fleets and memberships are written: text stays text, and malformed references are refused."""
 
+import itertools
+import random
 import string
 
 import pytest
@@ -10,6 +12,7 @@ from tests.core import worlds
 from tests.core.worlds import VANS, A
 from worker.core.model.desired import DriverByEmail, DriverById, DriverByMetadata, FleetById, FleetByName
 from worker.core.model.identifiers import DriverId, FleetId
+from worker.core.model.rows import key_of
 from worker.core.planning import references
 from worker.core.planning.near_misses import BLANKS
 
@@ -189,3 +192,45 @@ def test_invisible_characters_are_refused_in_every_reference_by_code_point(odd: 
 def test_a_fleets_name_may_have_emoji_and_any_script() -> None:
     for name in ("❄️ Winter", "Dépôt Lyon", "Οδηγοί", "配送", '<Vans>, "A"'):
         assert references.parse_fleet(name) == FleetByName(name)
+
+
+UNIFORM = (
+    [f"drv_{'A' * 32}", f"drv_{'b' * 32}"],
+    ["x@y", "X+1@Y.example"],
+    ["k=v", "k=v=w", "k=@"],
+)
+TRICKY = (
+    "a=b@c",
+    "+=b@c",
+    "@y",
+    "x@",
+    "a@b@c",
+    "x@y\n",
+    "x@\ny",
+    "k=",
+    "=v",
+    "k=v w",
+    "kk=v",
+    "é@x",
+    "k=é",
+    "drv_1",
+    "",
+    "\n",
+)
+
+
+@given(
+    st.sampled_from(UNIFORM), st.lists(st.sampled_from([*itertools.chain(*UNIFORM), *TRICKY]), max_size=2), st.randoms()
+)
+def test_many_references_at_once_are_what_each_is_alone(
+    uniform: list[str], others: list[str], chance: random.Random
+) -> None:
+    texts = [*uniform, *others]
+    chance.shuffle(texts)
+    together = references.parse_uniform(texts)
+    assert together is None or together == [key_of(references.parse_driver(text)) for text in texts]
+
+
+@pytest.mark.parametrize("texts", UNIFORM)
+def test_many_references_of_one_form_are_read_at_once(texts: list[str]) -> None:
+    assert references.parse_uniform(texts) == [key_of(references.parse_driver(text)) for text in texts]

@@ -1,5 +1,6 @@
 """Rows in columns: they are the rows that were added, and the index says what those want."""
 
+import dataclasses
 import datetime
 import itertools
 from collections.abc import Sequence
@@ -19,6 +20,10 @@ _DRIVERS = st.sampled_from([DriverById(A), DriverById(B), DriverByEmail(A)])
 _ROWS = st.lists(st.builds(Row, _FLEETS, _DRIVERS, _ORIGINS, _DATES, _DATES, st.sampled_from(["", "note"])))
 
 
+def _place(row: Row) -> Origin:
+    return row.origin
+
+
 def _identity(row: Row) -> object:
     return row.fleet, row.driver, row.starts, row.ends
 
@@ -33,6 +38,28 @@ def test_rows_are_those_that_were_added(rows: list[Row], one: int, other: int) -
     if -len(rows) <= one < len(rows):
         assert kept[one] == rows[one]
     assert kept != [*rows, *rows, None] and kept != "rows" and (kept == 3) is False
+
+
+@worlds.LAW
+@given(_ROWS, _ROWS, st.sampled_from("ab"))
+def test_many_rows_of_a_document_are_added_like_each(before: list[Row], rows: list[Row], name: str) -> None:
+    ascending = sorted((dataclasses.replace(row, origin=row.origin._replace(name=name)) for row in rows), key=_place)
+    each, together = Rows([*before, *ascending]), Rows(before)
+    details = enumerate((row.starts, row.ends, row.note) for row in ascending)
+    together.extend(
+        [key_of(row.driver) for row in ascending],
+        [row.fleet for row in ascending],
+        name=name,
+        lines=[row.origin.line for row in ascending],
+        columns=[row.origin.column for row in ascending],
+        details={index: some for index, some in details if any(some)},
+    )
+    assert together == each
+    assert (together.are_in_order, together.undated, together.repeated) == (
+        each.are_in_order,
+        each.undated,
+        each.repeated,
+    )
 
 
 @worlds.LAW

@@ -7,6 +7,7 @@ from tests.mutants.defects import Defect
 
 FILES = ("tests/sources/test_file_source.py",)
 TABLES = ("tests/sources/test_table_reader.py",)
+MANY = ("tests/sources/test_many_at_once.py",)
 PROOFS = ("tests/sources/test_completeness.py",)
 POLLING = ("tests/service/test_source_polling.py",)
 WORKBOOKS = ("tests/sources/test_xlsx_format.py",)
@@ -259,5 +260,55 @@ DEFECTS = (
         "    parser.StartDoctypeDeclHandler = refuse\n",
         "",
         WORKBOOKS,
+    ),
+    Defect(
+        "taking a bracket within a text for the end of its list",
+        "worker/sources/formats/json_format.py",
+        """written[-1:] != '"' or written.count('"') != 2 * len(texts) - 1 or """,
+        """written[-1:] != '"' or """,
+        MANY,
+    ),
+    Defect(
+        "reading an escape in a list of texts as it is written",
+        "worker/sources/formats/json_format.py",
+        """ or "\\\\" in written:""",
+        ":",
+        MANY,
+    ),
+    Defect(
+        "giving each text of a list the line after the one before",
+        "worker/sources/positions.py",
+        "all(map(operator.le, begins, offsets)) and all(",
+        "all(",
+        MANY,
+    ),
+    Defect(
+        "reading many rows without a word on a value that no filter lists",
+        _TABLE_READER,
+        "        if len(self._problems) > before:\n",
+        "        if not filtered:\n",
+        MANY,
+    ),
+    Defect(
+        "reading many rows that end before they begin",
+        _TABLE_READER,
+        "        if any(map(membership_document.is_inverted, starts, ends)):\n",
+        "        if None in (starts, ends):\n",
+        MANY,
+    ),
+    Defect(
+        "reading metadata in a list as e-mail addresses",
+        "worker/core/planning/references.py",
+        '    if "=" in lines:\n        return _metadata_of_one_key(texts, encoded)\n',
+        "",
+        ("tests/core/test_references.py",),
+    ),
+    Defect(
+        "formatting a whole reading where Ctrl+C gets its handler back",
+        "worker/core/model/desired.py",
+        "    source: SourceRevision\n    fleets: tuple[FleetEntry, ...] = dataclasses.field(repr=False)\n"
+        "    rows: Sequence[Row] = dataclasses.field(repr=False)\n",
+        "    source: SourceRevision\n    fleets: tuple[FleetEntry, ...]\n    rows: Sequence[Row]\n",
+        ("tests/core/test_merge_sources.py",),
     ),
 )

@@ -9,12 +9,13 @@ import dataclasses
 import datetime
 import functools
 import re
+from array import array
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from worker.core.model.desired import DriverRef, FleetEntry, FleetRef, Mode, Origin, Row
 from worker.core.model.problem import Problem
-from worker.core.model.rows import Rows
+from worker.core.model.rows import Key, Rows, key_of
 from worker.core.model.secret import KEY_PREFIX, redact
 from worker.core.planning import local_dates, references
 from worker.sources import positions
@@ -215,8 +216,10 @@ class _Reader:
 
     def _drivers(self, fleet: FleetRef | None, entries: list[object], path: positions.Path) -> None:
         """Read the rows of a fleet. Each entry is dropped after that, or large documents would be in memory twice."""
-        at = self._document.lines.at
-        for index, mark in enumerate(self._document.items_at(path)):
+        at, marks = self._document.lines.at, self._document.items_at(path)
+        if isinstance(marks, array):
+            return self._texts(fleet, cast(list[str], entries), marks)
+        for index, mark in enumerate(marks):
             entry = entries[index]
             if isinstance(entry, str) and isinstance(mark, int):
                 self._row(fleet, entry, at(mark))
@@ -225,6 +228,18 @@ class _Reader:
             else:
                 self.problem(self._document.at((*path, index)), f"this is not a driver: {DRIVER_FORMS}")
             entries[index] = None
+        return None
+
+    def _texts(self, fleet: FleetRef | None, entries: list[str], marks: Sequence[int]) -> None:
+        """Read rows that are nothing but the text of a driver each."""
+        lines, columns = self._document.lines.each(marks)
+        keys = parse_drivers(entries)
+        if fleet is None or keys is None:
+            for text, *place in zip(entries, lines, columns, strict=True):
+                self._row(fleet, text, (place[0], place[1]))
+        else:
+            self._rows.extend(keys, [fleet] * len(keys), name=self._name, lines=lines, columns=columns)
+        entries.clear()
 
     def _mapping(
         self, fleet: FleetRef | None, entry: Mapping[str, object], path: positions.Path, mark: positions.Mark
@@ -291,6 +306,16 @@ def parse_driver(text: str) -> DriverRef:
     if KEY_PREFIX in text:
         raise ValueError(_LEAKED_KEY)
     return references.parse_driver(text)
+
+
+def parse_drivers(texts: Sequence[str]) -> Sequence[Key] | None:
+    """Parse many driver references; return their keys, or None if one of them is invalid."""
+    if any(KEY_PREFIX in text for text in texts):
+        return None
+    try:
+        return references.parse_uniform(texts) or [key_of(references.parse_driver(text)) for text in texts]
+    except ValueError:
+        return None
 
 
 def parse_fleet(text: str) -> FleetRef:

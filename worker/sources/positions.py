@@ -8,6 +8,7 @@ text (settings files also keep TOML's other types). Neighbours: each module in `
 import bisect
 import codecs
 import dataclasses
+import operator
 import re
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,12 +23,12 @@ MAX_DEPTH = 20
 Path = tuple[str | int, ...]
 """The way to a value in the data: keys and indexes from the root."""
 
-Mark: TypeAlias = "int | array[int] | tuple[int, list[Mark] | dict[str, tuple[int, Mark]]]"
+Mark: TypeAlias = "int | array[int] | tuple[int, array[int] | list[Mark] | dict[str, tuple[int, Mark]]]"
 """The offset where a value starts; for a list or mapping also the marks of its items or entries.
 
 Marks are nested like the data: a flat table of paths would take longer to build than the parsing. Those of a mapping
 without a list or mapping in it are packed, because a document may have one for each row: its own offset, then those of
-each key and value, in the order of the data.
+each key and value, in the order of the data. Those of a list may be packed if it contains only text.
 """
 
 Place = tuple[int, int]
@@ -42,6 +43,7 @@ def line_and_column(place: Place) -> str:
 TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels (five are enough): check that every bracket is closed"
 
 _LINE_BREAK = re.compile(r"\r\n?|\n")
+_LF = re.compile(r"\n")
 _UTF16_BOMS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -67,12 +69,34 @@ class Lines:
 
     def __init__(self, text: str) -> None:
         """Find the start of each line; lines may end in LF, CRLF or CR."""
-        self._starts = array("I", (0, *(match.end() for match in _LINE_BREAK.finditer(text))))
+        breaks = _LINE_BREAK if "\r" in text else _LF  # a search for one character is many times as fast
+        self._starts = array("I", (0, *(match.end() for match in breaks.finditer(text))))
 
     def at(self, offset: int) -> Place:
         """Return the place of an offset."""
         line = bisect.bisect_right(self._starts, offset)
         return line, offset - self._starts[line - 1] + 1
+
+    def each(self, offsets: Sequence[int]) -> tuple[Sequence[int], Sequence[int]]:
+        """Return the lines and the columns of ascending offsets.
+
+        Quick if they are all in one line, or one in each line: nearly every list is written in one of the two ways.
+        """
+        starts = self._starts
+        first, last = (bisect.bisect_right(starts, offset) for offset in (offsets[0], offsets[-1]))
+        lines: Sequence[int] = range(first, last + 1)
+        begins: Sequence[int] = starts[first - 1 : last]
+        if first == last:
+            lines, begins = [first] * len(offsets), [begins[0]] * len(offsets)
+        elif len(begins) != len(offsets) or not _alternate(begins, offsets):
+            lines = [bisect.bisect_right(starts, offset) for offset in offsets]
+            begins = [starts[line - 1] for line in lines]
+        return lines, [offset - begin + 1 for offset, begin in zip(offsets, begins, strict=True)]
+
+
+def _alternate(begins: Sequence[int], offsets: Sequence[int]) -> bool:
+    """Return whether each offset is in the line that begins at the same index."""
+    return all(map(operator.le, begins, offsets)) and all(map(operator.lt, offsets, begins[1:]))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -105,7 +129,7 @@ class Document:
     def items_at(self, path: Path) -> Sequence[Mark]:
         """Return the marks of the items of a list."""
         mark = self._walk(path)[2]
-        assert isinstance(mark, tuple) and isinstance(mark[1], list)  # noqa: S101 - the data has a list there
+        assert isinstance(mark, tuple) and not isinstance(mark[1], dict)  # noqa: S101 - the data has a list there
         return mark[1]
 
     def _find(self, path: Path) -> tuple[int, int]:
@@ -125,7 +149,7 @@ class Document:
                 key, value = mark[2 * keys.index(step) + 1 :][:2]
                 return key, value, value
             inside = mark[1]
-            if isinstance(inside, list) and isinstance(step, int) and step < len(inside):
+            if not isinstance(inside, dict) and isinstance(step, int) and step < len(inside):
                 mark = inside[step]
                 key = _start(mark)
             elif isinstance(inside, dict) and isinstance(step, str) and step in inside:

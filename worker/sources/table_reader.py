@@ -9,12 +9,13 @@ moments and notes.
 import dataclasses
 import datetime
 import functools
-from collections.abc import Callable, Collection, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from worker.core.model.desired import DriverRef, FleetEntry, FleetRef, Origin, Row
 from worker.core.model.problem import Problem, ProblemCode
-from worker.core.model.rows import Rows
+from worker.core.model.rows import Details, Rows
 from worker.sources import membership_document, positions, row_mapping, table
 
 COLUMNS = ("driver", "fleet", "from", "until", "note")
@@ -24,6 +25,9 @@ NAME_COLUMN = "name"
 
 _DATES = 65_536
 """How many dates are remembered while a table is read: every day of a century and a half."""
+
+_BATCH = 500
+"""How many rows are read at once. A problem among them costs the time of reading them twice."""
 
 _NO_ROWS = "there is no row below the header: a source must name at least one fleet"
 _NO_DRIVER = f"the driver is missing: {membership_document.DRIVER_FORMS}"
@@ -64,8 +68,9 @@ def read(
     if problems := header.problems(mapping):  # without a valid header, rows have no meaning
         return membership_document.contents(name, problems=problems, spell=header.spell)
     reader = _Reader(header, mapping or _own_mapping(header.indexes), name, is_own=mapping is None, zone=zone)
-    for row in parsed.rows:
-        reader.add(row)
+    rows = iter(parsed.rows)
+    while batch := list(itertools.islice(rows, _BATCH)):
+        reader.add_each(batch)
     return dataclasses.replace(reader.contents(parsed.faults), notices=_hidden_rows(name, parsed.hidden_rows))
 
 
@@ -178,6 +183,66 @@ class _Reader:
         for text, (place, count) in self._unmapped.items():
             rows = f" ({count} rows)" if count > 1 else ""
             yield place, f"{positions.quote(text)} is not in [sources.fleets]{rows}: add it, or set other_fleets"
+
+    def add_each(self, rows: Sequence[table.TableRow]) -> None:
+        """Read rows: at once, or one by one if one of them is a problem or the first of its fleet."""
+        if not self._add_at_once(rows):
+            for row in rows:
+                self.add(row)
+
+    def _add_at_once(self, rows: Sequence[table.TableRow]) -> bool:
+        """Read rows that need no message. Otherwise keep nothing of them, and return False."""
+        cells = [each for _, each, places in rows if places is None and len(each) == self._width]
+        if len(cells) < len(rows) or self._mapping.note:
+            return False
+        for _, index in self._own_columns:
+            column = [each[index] for each in cells]
+            if column != list(map(str.strip, column)):
+                return False
+        selected = self._select(rows)
+        if len(selected) < len(rows):
+            return False
+        fleets = list(map(self._fleets.get, self._fleet.fill_each(cells)))
+        if self._mapping.fleets and self._mapping.other_fleets == "ignore":
+            selected = [each and fleet is not None for each, fleet in zip(selected, fleets, strict=True)]
+        kept, cells = list(itertools.compress(rows, selected)), list(itertools.compress(cells, selected))
+        wanted = [fleet for fleet in itertools.compress(fleets, selected) if fleet is not None]
+        keys, periods = membership_document.parse_drivers(self._driver.fill_each(cells)), self._periods(cells)
+        if len(wanted) < len(kept) or keys is None or periods is None:
+            return False
+        self._count += len(rows)
+        self._wanted += len(kept)
+        lines, columns = [line for line, _, _ in kept], [table.place(row, self._driver.index)[1] for row in kept]
+        self._rows.extend(keys, wanted, name=self._name, lines=lines, columns=columns, details=periods)
+        return True
+
+    def _select(self, rows: Sequence[table.TableRow]) -> Sequence[bool]:
+        """Return whether the filters keep each row; nothing if a value is in neither list of a filter."""
+        if not self._filters:
+            return [True] * len(rows)
+        filtered = [tuple([cells[index] for index, _, _ in self._filters]) for _, cells, _ in rows]
+        before = len(self._problems)
+        passes = {values: self._passes_filters(row) for values, row in dict(zip(filtered, rows, strict=True)).items()}
+        if len(self._problems) > before:
+            del self._problems[before:]
+            return ()
+        return [passes[values] for values in filtered]
+
+    def _periods(self, rows: Sequence[Sequence[str]]) -> Mapping[int, Details] | None:
+        """Return the periods of the rows that have one, by their index; None if a date is wrong."""
+        if not self._is_dated:
+            return {}
+        try:
+            starts, ends = (self._moments(template.fill_each(rows)) for template in (self._starts, self._ends))
+        except ValueError:
+            return None
+        if any(map(membership_document.is_inverted, starts, ends)):
+            return None
+        return {index: (*period, "") for index, period in enumerate(zip(starts, ends, strict=True)) if any(period)}
+
+    def _moments(self, texts: Sequence[str]) -> Sequence[datetime.datetime | None]:
+        moments = {text: self._parse_moment(text) if text else None for text in {*texts}}
+        return [moments[text] for text in texts]
 
     def add(self, row: table.TableRow) -> None:
         """Read one row."""

@@ -161,11 +161,14 @@ class SourceRevision:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SourceReading:
-    """Everything that one source says. Never empty: reading an empty source is an error."""
+    """Everything that one source says. Never empty: reading an empty source is an error.
+
+    Its `repr` leaves the rows out: asyncio formats the result of a main task where it restores the handler of SIGINT.
+    """
 
     source: SourceRevision
-    fleets: tuple[FleetEntry, ...]
-    rows: Sequence[Row]
+    fleets: tuple[FleetEntry, ...] = dataclasses.field(repr=False)
+    rows: Sequence[Row] = dataclasses.field(repr=False)
     notices: tuple[Problem, ...] = ()
 
 
@@ -178,8 +181,8 @@ class Desired:
     """
 
     sources: tuple[SourceRevision, ...]
-    fleets: tuple[FleetEntry, ...]
-    rows: Sequence[Row]
+    fleets: tuple[FleetEntry, ...] = dataclasses.field(repr=False)
+    rows: Sequence[Row] = dataclasses.field(repr=False)
     notices: tuple[Problem, ...] = ()
     named: Mapping[str, frozenset[FleetRef]] = dataclasses.field(default_factory=dict)
     unzoned: Mapping[FleetRef, str] = dataclasses.field(default_factory=dict)

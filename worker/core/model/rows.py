@@ -7,7 +7,9 @@ one, `planning.merge_sources` joins what several sources say, `planning.resolved
 
 import array
 import datetime
+import itertools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import overload
 
 from worker.core.model.desired import DriverByEmail, DriverById, DriverByMetadata, DriverRef, FleetRef, Origin, Row
@@ -16,8 +18,10 @@ from worker.core.model.identifiers import DriverId
 Key = DriverId | DriverByEmail | DriverByMetadata
 """A reference to a driver; in place of one by id, the id itself."""
 
-_Details = tuple[datetime.datetime | None, datetime.datetime | None, str]
-_PLAIN: _Details = (None, None, "")
+Details = tuple[datetime.datetime | None, datetime.datetime | None, str]
+"""Start, end and note of a row."""
+
+_PLAIN: Details = (None, None, "")
 
 
 def key_of(reference: DriverRef) -> Key:
@@ -40,7 +44,7 @@ class Rows(Sequence[Row]):
         self._names: dict[str, int] = {}
         self._fleet_of, self._name_of = array.array("I"), array.array("I")
         self._lines, self._columns = array.array("q"), array.array("q")
-        self._details: dict[int, _Details] = {}
+        self._details: dict[int, Details] = {}
         self._last = Origin("", 0, 0)
         self.are_in_order = True
         """Whether the rows are in the order of their origins."""
@@ -68,6 +72,33 @@ class Rows(Sequence[Row]):
         self._lines.append(line)
         self._columns.append(column)
         self._keys.append(key_of(row.driver))
+
+    def extend(
+        self,
+        keys: Sequence[Key],
+        fleets: Sequence[FleetRef],
+        *,
+        name: str,
+        lines: Sequence[int],
+        columns: Sequence[int],
+        details: Mapping[int, Details] = MappingProxyType({}),
+    ) -> None:
+        """Add rows of one document whose places ascend, in a fraction of the time of adding each.
+
+        `details` are those of the rows that have some, by their index among these.
+        """
+        if not keys:
+            return
+        self.are_in_order &= self._last <= Origin(name, lines[0], columns[0])
+        self._last = Origin(name, lines[-1], columns[-1])
+        self._details.update((len(self) + index, each) for index, each in details.items())
+        distinct = {id(fleet): fleet for fleet in fleets}  # to hash a reference takes longer than all the rest
+        numbers = {each: self._fleets.setdefault(fleet, len(self._fleets)) for each, fleet in distinct.items()}
+        self._fleet_of.extend(map(numbers.__getitem__, map(id, fleets)))
+        self._name_of.extend(itertools.repeat(self._names.setdefault(name, len(self._names)), len(keys)))
+        self._lines.extend(lines)
+        self._columns.extend(columns)
+        self._keys.extend(keys)
 
     def __len__(self) -> int:
         """Return how many there are."""

@@ -6,6 +6,8 @@ that says what to write instead. Neighbours: `sources` calls this for every row,
 
 import re
 import string
+from collections.abc import Sequence
+from typing import cast
 
 from worker.core.model.desired import (
     DriverByEmail,
@@ -17,17 +19,19 @@ from worker.core.model.desired import (
     FleetRef,
 )
 from worker.core.model.identifiers import DriverId, FleetId
+from worker.core.model.rows import Key
 from worker.core.planning import near_misses
 
 _ID = {kind: re.compile(rf"{kind}_[A-Za-z0-9]{{32}}") for kind in ("drv", "flt")}
 _IN_NO_EMAIL = rf"""\s<>()\[\],;:"\\{near_misses.VARIATION_SELECTORS}"""
 """Characters that no address has, except in quoted or bracketed forms, which are not accepted."""
 _EMAIL = re.compile(f"[^@{_IN_NO_EMAIL}]+@[^@{_IN_NO_EMAIL}]+")
-_PLAIN = re.compile(
-    r"(drv_[A-Za-z0-9]{32})"
-    r"|([A-Za-z0-9_.-]+)=([!-~]+)"
-    r"|[!#-'*+./0-9=?A-Z^-~-]+@[!#-'*+./0-9=?A-Z^-~-]+"
-)
+
+_USUAL = r"[!#-'*+./0-9=?A-Z^-~-]"
+_USUAL_CHARACTERS = "".join(filter(re.compile(_USUAL).fullmatch, map(chr, range(128)))).encode()
+_VISIBLE_CHARACTERS = bytes(range(ord("!"), ord("~") + 1))
+_KEY = re.compile("[A-Za-z0-9_.-]+")
+_PLAIN = re.compile(rf"(drv_[A-Za-z0-9]{{32}})|({_KEY.pattern})=([!-~]+)|{_USUAL}+@{_USUAL}+")
 """The usual references, of visible ASCII: what it matches needs no further check, which takes most of the time."""
 _NOT_OF_EMAIL = re.compile(f"mailto:|[{_IN_NO_EMAIL}]", re.IGNORECASE)
 _METADATA = re.compile(r"([A-Za-z0-9_.-]+)=(.+)", re.DOTALL)
@@ -91,6 +95,33 @@ def _require_visible(text: str, otherwise: str) -> None:
         raise ValueError(f"invisible character U+{ord(invisible):04X} in a reference: remove it, or {otherwise}")
     if text and text.strip() != text:
         raise ValueError(f"{_shown(text)} begins or ends with a space: remove it, or {otherwise}")
+
+
+def parse_uniform(texts: Sequence[str]) -> Sequence[Key] | None:
+    """Return the keys of texts that are all ids, metadata of one key, or usual e-mail addresses; else None.
+
+    It is `parse_driver` for many, in a third of the time: what each text must be is asked of all of them together.
+    """
+    if all(map(_ID["drv"].fullmatch, texts)):
+        return cast(Sequence[DriverId], texts)
+    lines = "\n".join([*texts, ""])
+    if not lines.isascii():
+        return None
+    encoded = lines.encode()
+    if "=" in lines:
+        return _metadata_of_one_key(texts, encoded)
+    if encoded.translate(None, _USUAL_CHARACTERS) != b"@\n" * len(texts):
+        return None  # otherwise every text has one @, and no other character that is not usual, nor a line break
+    return None if b"\n@" in b"\n" + encoded or b"@\n" in encoded else [DriverByEmail(text.lower()) for text in texts]
+
+
+def _metadata_of_one_key(texts: Sequence[str], lines: bytes) -> Sequence[Key] | None:
+    key = texts[0].partition("=")[0]
+    start = len(key) + 1
+    is_visible = lines.translate(None, _VISIBLE_CHARACTERS) == b"\n" * len(texts)
+    if not is_visible or not _KEY.fullmatch(key) or not all(text.startswith(f"{key}=", 0, -1) for text in texts):
+        return None
+    return [DriverByMetadata(key, text[start:]) for text in texts]
 
 
 def parse_driver_id(text: str) -> DriverId:

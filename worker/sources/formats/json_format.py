@@ -4,8 +4,10 @@ Invariant: numbers, `true` and `false` keep the text they are written as, so no 
 not allow is refused. Neighbours: `positions` defines the result, `membership_document` interprets it.
 """
 
+import itertools
 import json
 import re
+from array import array
 from collections.abc import Callable
 from json import decoder
 
@@ -13,6 +15,8 @@ from worker.sources import positions
 
 _WHITESPACE = re.compile(r"[ \t\n\r]*")
 _LITERAL = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?(?![0-9A-Za-z_.+-])|(?:true|false|null)\b")
+_TWO_TEXTS = re.compile(r'[ \t\n\r]*"([^"\\]*)("[ \t\n\r]*,[ \t\n\r]*")')
+"""How a list begins that may be read at once: the first text, and what is between it and the next one."""
 
 _scan: Callable[[str, int, bool], tuple[str, int]] = decoder.scanstring  # type: ignore[attr-defined]
 """The standard library's string parser: returns the text and the offset after its closing quotation mark."""
@@ -61,6 +65,8 @@ class _Parser:
         return None if found[0] == "null" else found[0], start
 
     def _list(self, start: int) -> tuple[list[object], positions.Mark]:
+        if texts := self._list_of_texts():
+            return texts[0], (start, texts[1])
         items: list[object] = []
         marks: list[positions.Mark] = []
         ended = self._is_empty("]")
@@ -70,6 +76,27 @@ class _Parser:
             marks.append(mark)
             ended = self._end_of_item("]")
         return items, (start, marks)
+
+    def _list_of_texts(self) -> "tuple[list[object], array[int]] | None":
+        """Read a list of texts without escapes, all separated by the same characters, at once.
+
+        Returns the texts with their offsets, or None if the list is anything else. As the separators have all quotation
+        marks but the last, none is in a text, and the bracket is not in one either.
+        """
+        found, end = _TWO_TEXTS.match(self._text, self._at), self._text.find("]", self._at)
+        if not found or end < 0:
+            return None
+        written, between = self._text[found.start(1) : end].rstrip(" \t\r\n"), found[2]
+        texts = written[:-1].split(between)
+        if written[-1:] != '"' or written.count('"') != 2 * len(texts) - 1 or "\\" in written:
+            return None
+        if not all(map(str.isprintable, texts)):
+            return None
+        steps = map(len(between).__add__, map(len, texts))
+        marks = array("I", itertools.accumulate(steps, initial=found.start(1) - 1))
+        marks.pop()  # where one more text would be
+        self._at = end + 1
+        return [*texts], marks
 
     def _object(self, start: int) -> tuple[dict[str, object], positions.Mark]:
         entries: dict[str, object] = {}

@@ -7,6 +7,7 @@ documents, `settings.loader` settings files.
 
 import re
 import tomllib
+from array import array
 from typing import Any, TypeAlias, cast
 
 from worker.sources import positions
@@ -177,7 +178,7 @@ class _Walk:
 
 
 def _children(mark: positions.Mark) -> list[positions.Mark] | _Table:
-    return mark[1] if isinstance(mark, tuple) else []
+    return mark[1] if isinstance(mark, tuple) and not isinstance(mark[1], array) else []
 
 
 def _unquoted(part: str) -> str:
