@@ -62,6 +62,13 @@ def test_places_together_are_those_of_each(text: str, data: st.DataObject) -> No
     assert list(zip(found_lines, columns, strict=True)) == [lines.at(offset) for offset in offsets]
 
 
+@pytest.mark.parametrize("offsets", [[0, 1, 5], [0, 5, 5], [0, 3, 5], [0, 1, 1], [3, 4]])
+def test_as_many_places_as_lines_need_not_be_one_in_each(offsets: list[int]) -> None:
+    lines = positions.Lines("aa\na\na")
+    found_lines, columns = lines.each(offsets)
+    assert list(zip(found_lines, columns, strict=True)) == [lines.at(offset) for offset in offsets]
+
+
 SCOPE = {"Paris": "flt_" + "P" * 32, "Lyon": "Lyon vans"}
 OTHERS: list[tuple[row_mapping.OtherFleets, dict[str, str]]] = [
     ("error", SCOPE),

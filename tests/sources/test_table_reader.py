@@ -38,6 +38,23 @@ def memberships(contents: membership_document.Contents) -> list[tuple[str, str]]
     return [(str(row.driver), str(row.fleet)) for row in contents.rows]
 
 
+@hypothesis.given(
+    strategies.lists(strategies.text("01239", min_size=1, max_size=4), min_size=3, max_size=3),
+    strategies.sampled_from(["%d.%m.%Y", "%Y-%m-%d", "%m/%d/%Y", "%d %m %Y", "%d.%m.%y", "%d%%%m.%Y", "%d. %B %Y"]),
+)
+def test_dates_are_those_that_the_standard_library_reads(numbers: list[str], date_format: str) -> None:
+    text = date_format
+    for directive, number in zip(("%d", "%m", "%Y"), numbers, strict=True):
+        text = text.replace(directive, number)
+    try:
+        expected = datetime.datetime.strptime(text, date_format)  # noqa: DTZ007 - a date has no zone of its own
+    except ValueError:
+        with pytest.raises(ValueError, match="is not a date"):
+            row_mapping.parse_date(text, date_format, None)
+    else:
+        assert row_mapping.parse_date(text, date_format, None) == expected
+
+
 def test_columns_are_mapped_to_drivers_and_fleets() -> None:
     contents = read(f"{HEADER}\n0123;Ann;Paris - Vans;Active;;\n77;Bob;Lyon;Active;;\n")
     assert memberships(contents) == [("employee_id=0123", PARIS), ("employee_id=77", LYON)]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from worker.cli import context, help_page, render
+from worker.cli import context, help_page, layout
 
 if TYPE_CHECKING:
     from worker.accounts import registry
@@ -44,7 +44,7 @@ def list_accounts(command_context: context.CommandContext, as_json: bool) -> int
             return 0
         width = max((len(each.name) for each in listed), default=0)
         for each in listed:
-            context.print_text(render.printable(f"{each.name:{width}}  {_line(each)}"))
+            context.print_text(layout.printable(f"{each.name:{width}}  {_line(each)}"))
         if not listed:
             context.print_text("No accounts. Add one with `fleet-sync accounts add NAME --file FILE`.")
         return 0

@@ -6,6 +6,7 @@ Neighbours: `positions` defines the result, `membership_document` interprets it.
 """
 
 import re
+from array import array
 from collections.abc import Callable
 from typing import Any
 
@@ -91,7 +92,7 @@ class _Parser:
         mark: positions.Mark
         if isinstance(event, events.SequenceStartEvent):
             data, items = self._sequence()
-            mark = start, items
+            mark = start, array("I", items) if {*map(type, data)} == {str} else items  # type: ignore[arg-type]
         else:
             data, entries = self._mapping()
             mark = positions.pack(start, entries)
