@@ -1,6 +1,7 @@
 """Workers that share the accounts of a cluster: who runs what, and what moves with an account."""
 
 import contextlib
+import functools
 import os
 import pathlib
 import threading
@@ -220,6 +221,21 @@ async def test_settings_that_are_broken_harm_no_other_account(folder: Folder) ->
         assert process.service("bolt") is None
         error = process.error("bolt")
         assert error is not None and "bolt.toml" in error.message
+
+
+async def test_defaults_that_are_read_again_count_unless_they_are_broken(folder: Folder) -> None:
+    folder.add("acme")
+    defaults = folder.path / "_defaults.toml"
+    valid = defaults.read_text()
+    async with folder.worker("a") as process:
+        read = functools.partial(clusters.cluster, folder.path)
+        before = process.found
+        defaults.write_text("[sync]\ninterval_seconds = -1\n")
+        await process.reload(read)
+        assert process.found is before
+        defaults.write_text(valid.replace("86400", "60"))
+        await process.reload(read)
+        assert process.found.validated("acme", b'[[sources]]\npath = "x"\n').sync.interval_seconds == 60
 
 
 async def test_a_worker_that_was_given_up_comes_back(folder: Folder) -> None:

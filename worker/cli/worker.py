@@ -45,7 +45,7 @@ def _work(command_context: context.CommandContext, *, concurrency: int) -> int:
     from worker.core.model.errors import FleetSyncError
 
     command_context.configure_logs(service=True)
-    found = command_context.cluster()
+    command_context.cluster()  # an error in the settings says more than a missing package
     try:
         from worker.service import cluster_worker
     except ModuleNotFoundError as error:
@@ -58,7 +58,7 @@ def _work(command_context: context.CommandContext, *, concurrency: int) -> int:
 
     async def main() -> int:
         try:
-            code = await cluster_worker.run(found, os.environ, concurrency_limit=concurrency)
+            code = await cluster_worker.run(command_context.cluster, os.environ, concurrency_limit=concurrency)
         except FleetSyncError as error:  # printed here, because closing the event loop may hang
             code = context.print_failure(error, as_json=False)
         exit_watchdog.exit_soon(code)

@@ -9,17 +9,18 @@ import collections
 import contextlib
 import functools
 import os
+import signal
 import socket
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import anyio
 import structlog
-from anyio import to_thread
+from anyio import abc, to_thread
 
 import worker
-from worker.core.model.errors import FleetSyncError, JournalError, Stopped
+from worker.core.model.errors import FleetSyncError, JournalError, SettingsError, Stopped
 from worker.core.monitoring import status, summary
 from worker.core.monitoring.account_overview import AccountsStatus, AccountStatus
 from worker.dispatch import job_queue
@@ -48,12 +49,13 @@ _THREADS_PER_RUN = 2
 _ELSEWHERE = "`fleet-sync --account NAME history` shows its runs, and the page of the worker that ran it last."
 
 
-async def run(found: cluster.Cluster, environ: Mapping[str, str], *, concurrency_limit: int) -> int:
+async def run(read: Callable[[], cluster.Cluster], environ: Mapping[str, str], *, concurrency_limit: int) -> int:
     """Work for a cluster until a signal ends it; return the exit code.
 
+    `read` reads `_defaults.toml`, again at each SIGHUP: what it says of accounts counts from their next runs on.
     Raises errors.FleetSyncError if that cannot start: the database or the page's address cannot be used.
     """
-    gauges, token = metrics.Metrics(), account_reader.status_token(environ)
+    found, gauges, token = read(), metrics.Metrics(), account_reader.status_token(environ)
     member = job_queue.Member(_name(), concurrency_limit, found.settings.stall_seconds)
     process = ClusterWorker(found, member, environ=environ, gauges=gauges)
     await process.open()
@@ -61,6 +63,7 @@ async def run(found: cluster.Cluster, environ: Mapping[str, str], *, concurrency
 
         async def work() -> int:
             async with concurrency.background_tasks() as background:
+                await background.start(_reload_on_hangup, process, read)
                 if found.status.listen:
                     made = accounts_page.create(process, gauges, page.access(found.status, token))
                     await background.start(page.serve, made, found.status.listen)
@@ -83,6 +86,7 @@ class ClusterWorker:
         gauges: metrics.Metrics,
     ) -> None:
         """Take the cluster, and what this process is in it. Create it inside the event loop."""
+        self.found = found
         self._clock = composition.SystemClock()
         self._started = self._clock.now()
         self._beats = connection_pool.ConnectionPool(found.url, size=_CLAIM_SESSIONS)
@@ -93,7 +97,7 @@ class ClusterWorker:
         self._shared = cluster_run.Shared(
             self._claims,
             self._journals,
-            lambda name, text: account_reader.operator(lambda: found.validated(name, text.encode()), environ),
+            lambda name, text: account_reader.operator(lambda: self.found.validated(name, text.encode()), environ),
             self._clock,
             gauges,
             found.settings.permit_seconds,
@@ -178,6 +182,15 @@ class ClusterWorker:
             tasks.cancel_scope.cancel()
         return self._stopped.exit_code if self._stopped else 0
 
+    async def reload(self, read: Callable[[], cluster.Cluster]) -> None:
+        """Read `_defaults.toml` again; keep what it said last if that is invalid."""
+        try:
+            self.found = await to_thread.run_sync(read)
+        except SettingsError as error:
+            log.error("settings_broken", error=error.message, remedy=error.remedy)
+        else:
+            log.info("settings_reloaded")
+
     async def run_account(self, name: str) -> None:
         """Claim an account, run it and release it; do nothing if no run is due, or another process has it."""
         try:
@@ -243,6 +256,15 @@ class ClusterWorker:
             else:
                 self._statuses, self._unavailable = {row["name"]: _status(row) for row in rows}, ""
             await anyio.sleep(_STATUS_SECONDS)
+
+
+async def _reload_on_hangup(
+    process: ClusterWorker, read: Callable[[], cluster.Cluster], *, task_status: abc.TaskStatus[None]
+) -> None:
+    with anyio.open_signal_receiver(signal.SIGHUP) as signals:
+        task_status.started()
+        async for _ in signals:
+            await process.reload(read)
 
 
 def _status(row: Mapping[str, Any]) -> AccountStatus:
