@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # benchmarks and coverage need the machine to themselves
 .PHONY: help demo test-fast test test-all check lint types imports coverage real mutants mutants-generated deploy-check
-.PHONY: simulate kills kills-late network-cut soak readers-load bench bench-large bench-short lock pictures format wheel image clean $(VENV)
+.PHONY: simulate kills kills-late network-cut soak storm storm-unfenced readers-load bench bench-large bench-short lock pictures format wheel image clean $(VENV)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -102,6 +102,15 @@ FIRST ?= $(shell $(PYTHON) -c 'import secrets; print(secrets.randbelow(10**8))')
 
 simulate: $(VENV)/.dev ## play new simulated worlds (WORLDS=n), none of which may break a rule; SEED=n replays one
 	$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--first $(FIRST) --worlds $(WORLDS))
+
+ACCOUNTS ?= 1000
+SECONDS ?= 600
+
+storm: $(VENV)/.dev ## stop and kill the workers of a cluster for ten minutes (ACCOUNTS=n, SECONDS=n, SEED=n)
+	$(BIN)/python -m tests.storm --accounts $(ACCOUNTS) --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+
+storm-unfenced: $(VENV)/.dev ## the same without the fence, in a copy: it must show stale writes
+	$(BIN)/python -m tests.storm.unfenced
 
 readers-load: $(VENV)/.dev ## measure writes, runs and probes of the service while 100 clients read its page
 	$(BIN)/python -m tests.readers_load

@@ -27,6 +27,8 @@ TAKE_OVER_MAX = 30.0
 @click.option("--workers", default=4, show_default=True, help="Number of workers.")
 @click.option("--stops", default=-1, help="SIGSTOPs [default: one in 20 s].")
 @click.option("--kills", default=-1, help="SIGKILLs [default: one in 40 s].")
+@click.option("--shortest-stop", default=1.0, show_default=True, help="Seconds that a stop takes at least.")
+@click.option("--longest-stop", default=14.0, show_default=True, help="Seconds that a stop takes at most.")
 @click.option("--changes", default=1.0, show_default=True, help="Changed documents an account and interval.")
 @click.option("--drivers", default=12, show_default=True, help="Drivers of an account.")
 @click.option("--latency", default=0.1, show_default=True, help="Seconds that Charge takes for a request.")
@@ -39,6 +41,8 @@ def main(
     workers: int,
     stops: int,
     kills: int,
+    shortest_stop: float,
+    longest_stop: float,
     changes: float,
     drivers: int,
     latency: float,
@@ -58,6 +62,8 @@ def main(
             workers=workers,
             stops=round(seconds / 20) if stops < 0 else stops,
             kills=round(seconds / 40) if kills < 0 else kills,
+            shortest_stop=shortest_stop,
+            longest_stop=longest_stop,
         ),
         seed=secrets.randbelow(10**6) if seed is None else seed,
         patience=120.0,
@@ -91,6 +97,7 @@ def show(verdict: scenario.Verdict, form: scenario.Form) -> bool:
         f"     as wanted after: {'never' if math.isinf(verdict.settled_after) else f'{verdict.settled_after:.1f} s'}"
     )
     click.echo(f"     requests a second: {verdict.requests / verdict.seconds:.0f}; sessions: {verdict.sessions}")
+    click.echo(f"     runs: {verdict.runs}, {verdict.runs / verdict.seconds:.1f} a second")
     click.echo(
         f"     lag p50, p95, max: {', '.join(f'{judge.quantile(verdict.lags, q):.2f} s' for q in (0.5, 0.95, 1.0))}"
     )

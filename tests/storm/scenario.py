@@ -66,6 +66,7 @@ class Verdict:
     writes: judge.Writes
     arrivals: int
     requests: int
+    runs: int
     wrong: dict[str, int]
     settled_after: float
     take_overs: list[float]
@@ -74,6 +75,19 @@ class Verdict:
     sessions: int
     usage: list[workers.Usage]
     seconds: float
+    codes: list[int]
+    """The exit codes of the workers, which were ended by SIGTERM."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Course:
+    """When a storm began and ended, how long everything took to settle, and how the workers were and ended."""
+
+    began: float
+    ended: float
+    settled: float
+    usage: list[workers.Usage]
+    codes: list[int]
 
 
 class Scenario:
@@ -112,7 +126,8 @@ class Scenario:
             ended = time.time()
             usage = [worker.usage() for worker in running]
             self._over.set()
-            return self._judged(found, running, began=began, ended=ended, settled=settled, usage=usage)
+            codes = [worker.end() for worker in running]
+            return self._judged(found, running, Course(began, ended, settled, usage, codes))
 
     def _until_all_ran(self, found: database.Database) -> float:
         """Wait until each account had a run, and return when."""
@@ -185,16 +200,7 @@ class Scenario:
                 self._over.set()
             watching.result()
 
-    def _judged(
-        self,
-        found: database.Database,
-        running: list[workers.Worker],
-        *,
-        began: float,
-        ended: float,
-        settled: float,
-        usage: list[workers.Usage],
-    ) -> Verdict:
+    def _judged(self, found: database.Database, running: list[workers.Worker], course: Course) -> Verdict:
         starts = found.starts()
         looks = [(look.at, look.owners) for look in self._looks]
         owners = {owner.worker for _, look in looks for owner in look.values()}
@@ -209,16 +215,19 @@ class Scenario:
             writes=judge.writes(self.charges.arrivals, found.origins()),
             arrivals=len(self.charges.arrivals),
             requests=self.charges.requests,
+            runs=sum(map(len, starts.values())),
             wrong=self.charges.wrong(),
-            settled_after=settled,
+            settled_after=course.settled,
             take_overs=judge.take_overs(away, looks, least=STALL_SECONDS),
             gaps={
-                name: judge.longest_gap(starts.get(name, ()), begin=began, end=ended) for name in self.charges.accounts
+                name: judge.longest_gap(starts.get(name, ()), begin=course.began, end=course.ended)
+                for name in self.charges.accounts
             },
             lags=judge.lags([look.due for look in self._looks], starts),
             sessions=self._sessions,
-            usage=usage,
-            seconds=ended - began,
+            usage=course.usage,
+            seconds=course.ended - course.began,
+            codes=course.codes,
         )
 
 
