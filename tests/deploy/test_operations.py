@@ -74,8 +74,12 @@ def test_the_table_has_every_metric_with_its_labels_and_no_other() -> None:
 
 def test_the_table_of_many_accounts_has_every_metric_that_one_account_has_not() -> None:
     broken = account_overview.AccountStatus("acme", account_overview.Condition.BROKEN, "")
-    exposed = _labels(metrics.Metrics(), account_overview.AccountsStatus(NOW, NOW, "1", (broken,)))
-    own = {name: labels for name, labels in exposed.items() if name.startswith("fleet_sync_accounts")}
+    exposed = _labels(metrics.Metrics(), account_overview.AccountsStatus(NOW, NOW, "1", (broken,), workers=2))
+    own = {
+        name: labels
+        for name, labels in exposed.items()
+        if name.startswith(("fleet_sync_accounts", "fleet_sync_workers"))
+    }
     own |= {name: labels for name, labels in exposed.items() if name.startswith("fleet_sync_worst")}
     assert _table(MANY) == own
     assert {name for name in exposed.keys() - own.keys() if name.startswith("fleet_sync_")} <= set(_table())

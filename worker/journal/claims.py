@@ -166,6 +166,11 @@ class Claims:
         """Let the next run of an account be due now."""
         self._execute(cluster_queries.REQUEST_RUN, {"name": name})
 
+    def living(self) -> int:
+        """Return how many processes share the accounts."""
+        number: int = self._query(cluster_queries.LIVING, {})[0]["number"]
+        return number
+
     def statuses(self) -> Sequence[connection.Row]:
         """Return what the last run of each account said about it."""
         return self._query(cluster_queries.STATUSES, {})

@@ -49,6 +49,7 @@ KEEP_KEY = "UPDATE cluster_accounts SET key_digest = :digest WHERE name = :name 
 OWNER_OF_KEY = "SELECT name FROM cluster_accounts WHERE key_digest = :digest"
 ONE_KEY_AT_A_TIME = "SELECT one FROM cluster_secret FOR UPDATE"
 STATUSES = "SELECT name, condition, gist, broken, last_success FROM cluster_accounts"
+LIVING = "SELECT count(*) AS number FROM cluster_workers"
 
 IS_SHARED = "SELECT name FROM cluster_accounts WHERE name = :name"
 """Whether an account is one of the cluster: then only who claims it may write to its journal."""

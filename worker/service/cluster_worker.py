@@ -112,6 +112,7 @@ class ClusterWorker:
         self._recent: collections.OrderedDict[str, cluster_facade.ClusterFacade] = collections.OrderedDict()
         self._wanted: set[str] = set()
         self._statuses: Mapping[str, AccountStatus] = {}
+        self._living = 0
         self._unavailable = "the accounts have not been read yet"
         self._stopped: Stopped | None = None
         to_thread.current_default_thread_limiter().total_tokens = _THREADS + _THREADS_PER_RUN * member.concurrency
@@ -140,7 +141,9 @@ class ClusterWorker:
     def status(self) -> AccountsStatus:
         """Return how all accounts of the cluster are, as their last runs said."""
         accounts = tuple(self._statuses.values())
-        return AccountsStatus(self._clock.now(), self._started, worker.__version__, accounts, self._unavailable)
+        return AccountsStatus(
+            self._clock.now(), self._started, worker.__version__, accounts, self._unavailable, self._living
+        )
 
     def has(self, name: str) -> bool:
         """Return whether the cluster has this account."""
@@ -251,6 +254,7 @@ class ClusterWorker:
         while True:
             try:
                 rows = await to_thread.run_sync(self._claims.statuses, limiter=self._claiming)
+                self._living = await to_thread.run_sync(self._claims.living, limiter=self._claiming)
             except JournalError as error:
                 self._unavailable = error.message
             else:

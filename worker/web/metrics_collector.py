@@ -56,6 +56,8 @@ def _accounts_gauges(present: account_overview.AccountsStatus) -> Iterator[core.
     accounts = present.accounts
     counts = [((name.value,), float(number)) for name, number in account_overview.count(accounts).items()]
     yield _gauge("accounts", "Accounts of the folder, by condition.", counts, labels=("condition",))
+    if present.workers:
+        yield _single("workers", "Processes that share the accounts of the cluster.", present.workers)
     broken = [((part.value,), float(sum(part in each.broken for each in accounts))) for part in status.Part]
     yield _gauge("accounts_broken", "Accounts of which a part does not work.", broken, labels=("part",))
     yield _single("accounts_settings_broken", "1 while the folder or its defaults cannot be read.", bool(present.error))

@@ -49,13 +49,18 @@ class AccountStatus:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class AccountsStatus:
-    """A snapshot of all accounts at `now`; `error` is why the folder or its defaults cannot be read, if so."""
+    """A snapshot of all accounts at `now`.
+
+    `error` is why the folder, its defaults or the database cannot be read, if so. `workers` is the number of processes
+    that share the accounts of a cluster; 0 without a cluster.
+    """
 
     now: datetime.datetime
     started: datetime.datetime
     version: str
     accounts: tuple[AccountStatus, ...] = ()
     error: str = ""
+    workers: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
