@@ -3,13 +3,16 @@
 import json
 import pathlib
 import sys
+from collections.abc import Iterator
 
+import psycopg
 import pytest
 
 from tests.journal import backends
+from tests.support import command, served
 from worker.cli import main
-from worker.core.model.errors import SettingsError
-from worker.service import account_reader
+from worker.sandbox import app as sandbox
+from worker.sandbox import state
 
 SOURCE = '[[sources]]\npath = "people.yaml"\n'
 
@@ -145,14 +148,56 @@ def test_check_checks_every_account(operator: Operator) -> None:
     assert (code, "nowhere.yaml" in output) == (1, True)
 
 
-def test_the_service_of_a_folder_does_not_run_a_cluster(operator: Operator) -> None:
-    with pytest.raises(SettingsError) as raised:
-        account_reader.FolderReader(operator.folder, {}).read_defaults()
-    assert "the accounts of a cluster are in its database" in str(raised.value)
-    assert "fleet-sync worker" in raised.value.remedy
+@pytest.mark.parametrize("account", [(), ("--account", "acme")], ids=["all", "one"])
+def test_the_service_of_a_folder_does_not_run_a_cluster(operator: Operator, account: tuple[str, ...]) -> None:
+    add(operator, "acme")
+    code, _, error = operator.call(*account, "run")
+    assert (code, "`fleet-sync worker`" in error) == (main.USAGE, True)
 
 
 def test_a_folder_without_a_database_is_no_cluster(operator: Operator) -> None:
     operator.write("_defaults.toml", "")
     code, _, error = operator.call("accounts", "list")
     assert (code, "it has no section [cluster]" in error) == (1, True)
+
+
+class TestWriting:
+    """Commands that write have the account for themselves."""
+
+    @pytest.fixture
+    def charge(self, operator: Operator, monkeypatch: pytest.MonkeyPatch) -> Iterator[state.SandboxState]:
+        """Return a Charge whose memberships differ from the document of the account."""
+        people = state.SandboxState.populate(drivers=6, fleets=2)
+        with served.over_http(sandbox.create(people)) as url:
+            monkeypatch.setenv("CHARGE_API_KEY__ACME", sandbox.KEY)
+            operator.write("acme.txt", f'[charge]\nbase_url = "{url}"\n{SOURCE}')
+            wanted = {fleet: sorted(people.members(fleet)) for fleet in people.fleets}
+            driver = next(driver for driver in people.drivers if people.fleets_of(driver))
+            operator.write("people.yaml", command.document(wanted))
+            people.detach(driver, people.fleets_of(driver)[0])
+            add(operator, "acme")
+            yield people
+
+    def once(self, operator: Operator) -> command.Ended:
+        arguments = ("--config", str(operator.folder), "--account", "acme", "once", "--json")
+        return command.run(*arguments, environ={"CHARGE_API_KEY__ACME": sandbox.KEY})
+
+    def test_a_run_claims_the_account_and_leaves_it_due(
+        self, operator: Operator, charge: state.SandboxState, postgresql_backend: backends.PostgresBackend
+    ) -> None:
+        ended = self.once(operator)
+        assert (ended.code, ended.document["outcomes"]["applied"]) == (0, 1)
+        (listed,) = json.loads(operator.call("accounts", "list", "--json")[1])["accounts"]
+        assert (listed["epoch"], listed["worker"]) == (1, None)
+        with psycopg.connect(postgresql_backend.url) as database:
+            assert database.execute("SELECT epoch FROM runs").fetchall() == [(1,)]
+            assert database.execute("SELECT count(*) FROM cluster_workers").fetchall() == [(0,)]
+            assert database.execute("SELECT due_at <= now() FROM cluster_accounts").fetchall() == [(True,)]
+
+    def test_what_a_run_may_not_do_leaves_the_account_free_all_the_same(
+        self, operator: Operator, charge: state.SandboxState
+    ) -> None:
+        operator.write("people.yaml", "")
+        assert self.once(operator).code == 1
+        (listed,) = json.loads(operator.call("accounts", "list", "--json")[1])["accounts"]
+        assert (listed["epoch"], listed["worker"]) == (1, None)

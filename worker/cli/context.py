@@ -4,6 +4,7 @@ Invariant: an expected error is printed as a message with its remedy (with `--js
 code; it never becomes a traceback. Neighbours: every subcommand uses this; `service.composition` wires an account.
 """
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -12,7 +13,8 @@ import pathlib
 import re
 import shlex
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
@@ -22,6 +24,7 @@ from worker.core.model.errors import FleetSyncError, UnknownRun
 if TYPE_CHECKING:
     from worker.core.model.ports import PastRun, RunHistory
     from worker.core.model.report import Report
+    from worker.journal import sql_journal
     from worker.service import cluster, composition
     from worker.settings import model
 
@@ -79,10 +82,9 @@ class CommandContext:
             if self.account is None:
                 raise click.UsageError(f"{self.config} is a folder of accounts: add --account NAME")
             folder = self.account_folder()
-            defaults = account_folder.read_defaults(folder)
-            if defaults.cluster is not None:
+            if self.has_cluster:
                 return self.cluster().account(self.account)
-            return account_folder.load(folder, self.account, defaults)
+            return account_folder.load(folder, self.account, account_folder.read_defaults(folder))
         if self.account is not None:
             raise click.UsageError("--account needs a folder of accounts: pass --config FOLDER")
         _require_on_its_own(pathlib.Path(self.config))
@@ -92,6 +94,14 @@ class CommandContext:
     def has_all_accounts(self) -> bool:
         """Return whether `--config` is a folder of accounts, and none of them is named."""
         return self.account is None and pathlib.Path(self.config).is_dir()
+
+    @property
+    def has_cluster(self) -> bool:
+        """Return whether `--config` is the folder of a cluster. Raise errors.SettingsError if that cannot be known."""
+        from worker.settings import account_folder
+
+        path = pathlib.Path(self.config)
+        return path.is_dir() and account_folder.read_defaults(path).cluster is not None
 
     @property
     def folder(self) -> pathlib.Path:
@@ -141,12 +151,13 @@ class CommandContext:
         *,
         as_json: bool = False,
         adopt: bool = False,
+        writes: bool = False,
         settings: "model.Settings | None" = None,
     ) -> int:
         """Open the account of the settings and work on it, until the work is done or a signal ends it.
 
-        With `adopt`, the journal may be one that belongs to another account. `settings` are used instead of those in
-        the file.
+        With `adopt`, the journal may be one that belongs to another account. Work that `writes` has the account of a
+        cluster for itself. `settings` are used instead of those in the file.
         """
 
         async def adopting(account: "composition.AccountRuntime") -> int:
@@ -156,14 +167,18 @@ class CommandContext:
         def run() -> int:
             self.configure_logs(as_json=as_json)
             on_error = functools.partial(print_failure, as_json=as_json)
+            lend = self._lent_journal if writes else contextlib.nullcontext
             return _run_with_account(
-                settings or self.settings(), adopting, on_error=on_error, use_color=self.color != "never"
+                settings or self.settings(), adopting, on_error=on_error, use_color=self.color != "never", lend=lend
             )
 
         return self.report_errors(run, as_json=as_json)
 
-    def with_journal(self, work: JournalWork, *, as_json: bool = False) -> int:
-        """Open the journal of the settings for reading and work on it. Needs neither key nor network."""
+    def with_journal(self, work: JournalWork, *, as_json: bool = False, writes: bool = False) -> int:
+        """Open the journal of the settings and work on it. Needs neither key nor network.
+
+        Work that `writes` has the account of a cluster for itself.
+        """
 
         def run() -> int:
             import anyio
@@ -174,12 +189,24 @@ class CommandContext:
             settings = self.settings()
 
             async def main() -> int:
-                async with composition.record(settings) as record:
+                lend = self._lent_journal if writes else contextlib.nullcontext
+                async with lend() as lent, composition.record(settings, lent=lent) as record:
                     return await work(record)
 
             return anyio.run(main)
 
         return self.report_errors(run, as_json=as_json)
+
+    @contextlib.asynccontextmanager
+    async def _lent_journal(self) -> "AsyncIterator[sql_journal.SqlJournal | None]":
+        """Claim the account if it is one of a cluster, and yield its journal; None if it has one of its own."""
+        if self.account is None or not self.has_cluster:
+            yield None
+            return
+        from worker.service import cluster_command
+
+        async with cluster_command.journal(self.cluster(), self.account) as lent:
+            yield lent
 
     def report_errors(self, run: Callable[[], int], *, as_json: bool = False) -> int:
         """Call `run` and return its exit code. Print an expected error and return its exit code."""
@@ -281,7 +308,12 @@ async def find_run(record: "RunHistory", text: str) -> "PastRun":
 
 
 def _run_with_account(
-    settings: "model.Settings", work: AccountWork, *, on_error: Callable[[FleetSyncError], int], use_color: bool
+    settings: "model.Settings",
+    work: AccountWork,
+    *,
+    on_error: Callable[[FleetSyncError], int],
+    use_color: bool,
+    lend: "Callable[[], AbstractAsyncContextManager[sql_journal.SqlJournal | None]]",
 ) -> int:
     import anyio
 
@@ -298,7 +330,10 @@ def _run_with_account(
     async def main() -> int:
         try:
             with progress.display(use_color=use_color) as display:
-                async with composition.account(settings, credentials, progress=display) as account:
+                async with (
+                    lend() as lent,
+                    composition.account(settings, credentials, progress=display, lent=lent) as account,
+                ):
                     drain_seconds = settings.sync.drain_seconds
                     code = await shutdown.run_until_signal(
                         account.process_shutdown, lambda: work(account), drain_seconds=lambda: drain_seconds

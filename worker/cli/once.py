@@ -55,7 +55,7 @@ def once(
     if metrics_file is not None and not metrics_file.parent.is_dir():
         raise click.BadParameter(f"{metrics_file.parent} is not a folder", param_hint="--metrics-file")
     work = functools.partial(_once, as_json=as_json, approved=approved, fleets=fleets, metrics=metrics_file)
-    return command_context.with_account(work, as_json=as_json, adopt=adopt)
+    return command_context.with_account(work, as_json=as_json, adopt=adopt, writes=True)
 
 
 async def _once(

@@ -158,7 +158,7 @@ def apply(
 ) -> int:
     """Apply exactly a saved plan. A change that no longer fits is not made and is reported as stale."""
     work = functools.partial(_apply, file=file, as_json=as_json, max_age=max_age, during_pause=during_pause)
-    return command_context.with_account(work, as_json=as_json, adopt=adopt)
+    return command_context.with_account(work, as_json=as_json, adopt=adopt, writes=True)
 
 
 async def _apply(

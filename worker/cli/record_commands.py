@@ -135,7 +135,7 @@ def forget(command_context: context.CommandContext, driver: str) -> int:
 
     DRIVER is an id (drv_…), an e-mail address or a name. What was done to the driver's memberships stays, under the id.
     """
-    return command_context.with_journal(functools.partial(_forget, driver=driver))
+    return command_context.with_journal(functools.partial(_forget, driver=driver), writes=True)
 
 
 async def _forget(record: "RunHistory", *, driver: str) -> int:

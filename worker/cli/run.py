@@ -39,7 +39,8 @@ def _serve(command_context: context.CommandContext, *, adopt: bool) -> int:
     from worker.service import account_reader, account_supervisor, app
 
     command_context.configure_logs(service=True)
-
+    if command_context.has_cluster:
+        raise click.UsageError("the accounts of a cluster are run by `fleet-sync worker`")
     if command_context.has_all_accounts:
         reader = account_reader.FolderReader(command_context.account_folder(), os.environ)
         work = functools.partial(account_supervisor.run, reader)

@@ -187,10 +187,14 @@ def journal(settings: model.Settings, *, clock: Clock) -> sql_journal.SqlJournal
 
 @contextlib.asynccontextmanager
 async def account(
-    settings: model.Settings, credentials: secrets.Credentials, *, progress: Progress | None = None
+    settings: model.Settings,
+    credentials: secrets.Credentials,
+    *,
+    progress: Progress | None = None,
+    lent: sql_journal.SqlJournal | None = None,
 ) -> AsyncIterator[AccountRuntime]:
-    """Open an account, and close its connections and its journal in the end."""
-    opened_journal = journal(settings, clock=SystemClock())
+    """Open an account, and close its connections and its journal in the end. Its journal may be `lent`."""
+    opened_journal = lent or journal(settings, clock=SystemClock())
     opened = AccountRuntime(
         settings=settings,
         credentials=credentials,
@@ -207,9 +211,9 @@ async def account(
 
 
 @contextlib.asynccontextmanager
-async def record(settings: model.Settings) -> AsyncIterator[RunHistory]:
-    """Open an account's journal to look things up in it."""
-    found = journal(settings, clock=SystemClock())
+async def record(settings: model.Settings, *, lent: sql_journal.SqlJournal | None = None) -> AsyncIterator[RunHistory]:
+    """Open an account's journal to look things up in it. It may be `lent`."""
+    found = lent or journal(settings, clock=SystemClock())
     try:
         yield found
     finally:

@@ -156,7 +156,7 @@ class BelongsToWorkers(JournalError):
     """The account is one of a cluster, whose workers write to its journal."""
 
     code = "belongs_to_workers"
-    remedy = "The workers reconcile the account by themselves; `approve`, `pause` and `resume` reach them."
+    remedy = "Address it with the folder of the cluster and --account NAME, or use another journal."
 
 
 class ClockNotTrusted(FleetSyncError):

@@ -1,0 +1,92 @@
+"""Lends a command the journal of an account of a cluster, as a worker has it: with a claim and a permit.
+
+Invariants: a command writes for an account only while no worker does; however it ends, the account is free again and
+due at once, so that a worker says how it is. Neighbours: `cluster_run` is what a worker does, `journal.claims` keeps
+the permit, `cli.context` calls this for commands that write.
+"""
+
+import contextlib
+import os
+import socket
+import uuid
+from collections.abc import AsyncIterator
+
+import anyio
+import structlog
+from anyio import to_thread
+
+import worker
+from worker.core.model.errors import JournalBusy, JournalError
+from worker.engine import concurrency
+from worker.journal import claims, connection_pool, fenced_journal
+from worker.service import cluster, cluster_run, composition
+
+log = structlog.get_logger()
+
+_SESSIONS = 3
+_TRIES = 30
+_BEAT_SECONDS = 1.0
+"""Between two tries to claim an account that a worker has, and between two renewals of the permit."""
+
+
+@contextlib.asynccontextmanager
+async def journal(found: cluster.Cluster, name: str) -> AsyncIterator[fenced_journal.FencedJournal]:
+    """Claim an account for the block.
+
+    Waits while a worker has it. Raises errors.JournalBusy if that takes half a minute, errors.JournalError if the
+    database cannot be used.
+    """
+    clock = composition.SystemClock()
+    pool = connection_pool.ConnectionPool(found.url, size=_SESSIONS)
+    own = claims.Claims(pool, worker=_name(), seconds=found.settings.permit_seconds, uptime=clock.uptime)
+    try:
+        await to_thread.run_sync(own.register, worker.__version__)
+        async with concurrency.background_tasks() as background:
+            background.start_soon(_beat, own)
+            claim = await _claimed(own, name)
+            try:
+                if not claim.clean:
+                    await anyio.sleep(found.settings.permit_seconds + cluster_run.MARGIN_SECONDS)
+                yield fenced_journal.FencedJournal(pool, account=name, permit=claim.permit, clock=clock)
+            finally:
+                await _left(own, claim)
+    finally:
+        with (
+            anyio.CancelScope(shield=True),
+            contextlib.suppress(JournalError),
+        ):  # then the others find out by themselves
+            await to_thread.run_sync(own.unregister)
+        pool.close()
+
+
+async def _claimed(own: claims.Claims, name: str) -> claims.Claim:
+    for _ in range(_TRIES):
+        await to_thread.run_sync(own.request_run, name)
+        claim = await to_thread.run_sync(own.claim, name)
+        if claim is not None:
+            return claim
+        await anyio.sleep(_BEAT_SECONDS)
+    raise JournalBusy(f"a worker of the cluster has the account {name}")
+
+
+async def _beat(own: claims.Claims) -> None:
+    """Keep the permit. A database that does not answer is what the journal reports."""
+    while True:
+        with contextlib.suppress(JournalError):
+            await to_thread.run_sync(own.beat)
+        await anyio.sleep(_BEAT_SECONDS)
+
+
+async def _left(own: claims.Claims, claim: claims.Claim) -> None:
+    """Release the account; a worker runs it at once."""
+    with anyio.CancelScope(shield=True):
+        try:
+            left = claims.Release(delay=0.0, failures=claim.failures, closed_for=claim.closed_for)
+            await to_thread.run_sync(own.release, claim, left)
+        except JournalError as error:
+            log.warning("account_not_released", error=error.message)
+
+
+def _name() -> str:
+    """Return a name that no other process ever has."""
+    return f"{socket.gethostname()}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
