@@ -238,6 +238,25 @@ async def test_defaults_that_are_read_again_count_unless_they_are_broken(folder:
         assert process.found.validated("acme", b'[[sources]]\npath = "x"\n').sync.interval_seconds == 60
 
 
+async def test_a_worker_tells_what_changed_and_does_not_wait_for_a_receiver_when_it_ends(folder: Folder) -> None:
+    told, goes_on, answered = threading.Event(), threading.Event(), threading.Event()
+
+    async def receiver(scope: http_types.Scope, receive: http_types.Receive, send: http_types.Send) -> None:
+        told.set()
+        goes_on.wait(60)  # much longer than a worker that ends would wait
+        answered.set()
+
+    url = folder.stack.enter_context(served.over_http(receiver))
+    folder.add("acme", more=f'[sync]\ndrain_seconds = 0\n[[notify]]\nurl = "{url.removesuffix("/v1")}/hook"\n')
+    (folder.path / "acme.yaml").write_text("fleets: [")
+    async with folder.worker("a"):
+        with anyio.fail_after(60):
+            while not told.is_set():  # noqa: ASYNC110 - another thread sets it
+                await anyio.sleep(0.01)
+    assert not answered.is_set()
+    goes_on.set()
+
+
 async def test_a_worker_that_was_given_up_comes_back(folder: Folder) -> None:
     folder.add("acme")
     folder.write_defaults(permit_seconds=1)

@@ -87,8 +87,15 @@ class ClusterRun:
         release = await self._attempt()
         await self._release(release)
         if self._operator is not None and self._account is not None and self._operator.targets:
-            hooks = [job_notifications.hook(target) for target in self._operator.targets]
-            await job_notifications.notify(self.facade.state.snapshot(self._account), self._journal, hooks)
+            await self._notify(self._operator, self._account)
+
+    async def _notify(self, operator: account_service.Operator, account: composition.AccountRuntime) -> None:
+        """Send what has changed since the run before; a process that ends does not wait long for receivers."""
+        hooks = [job_notifications.hook(target) for target in operator.targets]
+        with anyio.CancelScope() as scope:
+            async with concurrency.background_tasks() as background:
+                background.start_soon(account_keeper.drain, self, scope)
+                await job_notifications.notify(self.facade.state.snapshot(account), self._journal, hooks)
 
     async def _attempt(self) -> claims.Release:
         """Return what the run leaves behind, whatever becomes of it."""
