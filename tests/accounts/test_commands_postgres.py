@@ -201,3 +201,11 @@ class TestWriting:
         assert self.once(operator).code == 1
         (listed,) = json.loads(operator.call("accounts", "list", "--json")[1])["accounts"]
         assert (listed["epoch"], listed["worker"]) == (1, None)
+
+    def test_forgetting_claims_the_account_too(self, operator: Operator, charge: state.SandboxState) -> None:
+        self.once(operator)
+        (effect,) = charge.effects
+        code, output, _ = operator.call("--account", "acme", "forget", effect.driver)
+        assert (code, output.startswith("Forgotten")) == (0, True)
+        (listed,) = json.loads(operator.call("accounts", "list", "--json")[1])["accounts"]
+        assert (listed["epoch"], listed["worker"]) == (2, None)
