@@ -24,8 +24,8 @@ DEFECTS = (
     ("worker/journal/claims.py", "return self.claims.uptime() < self.until", "return True"),
 )
 FORM = (
-    *("--accounts", "40", "--interval", "6", "--seconds", "80", "--stops", "6", "--kills", "0"),
-    *("--shortest-stop", "13", "--longest-stop", "18", "--latency", "0.3", "--changes", "0.5"),
+    *("--accounts", "60", "--interval", "6", "--seconds", "90", "--stops", "8", "--kills", "0"),
+    *("--shortest-stop", "13", "--longest-stop", "16", "--latency", "0.3", "--changes", "0.2", "--drivers", "40"),
 )
 GUILTY = "FAIL stale writes: "
 """What a storm prints that saw some."""
