@@ -118,8 +118,8 @@ readers-load: $(VENV)/.dev ## measure writes, runs and probes of the service whi
 soak: $(VENV)/.dev ## run the service for ten minutes and 500 runs, while everything around it changes
 	$(BIN)/python -m tests.soak
 
-bench: $(VENV)/.dev ## run the benchmarks: ratios against a peer in the same run, and whether they reach their goals
-	$(BIN)/python -m benchmarks
+bench: $(VENV)/.dev ## run the benchmarks, for 15 minutes at most: ratios against a peer, and whether they reach their goals
+	$(BIN)/python -m benchmarks --minutes 15
 
 bench-large: $(VENV)/.dev ## run the benchmarks of large accounts: up to a million drivers, rows and changes
 	$(BIN)/python -m benchmarks large growth

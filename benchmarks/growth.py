@@ -32,6 +32,7 @@ from worker.core.model.desired import (
 from worker.core.model.identifiers import Account, DriverId, FleetId, IntentKey
 from worker.core.model.plan import Change
 from worker.core.model.replies import Cursor, DriverPage, FleetPage, WriteReply
+from worker.core.model.rows import Rows
 from worker.core.safety import guard
 from worker.engine import plan_builder, reader
 
@@ -132,7 +133,7 @@ class _Source:
     async def read(self) -> SourceReading:
         entries = tuple(FleetEntry(FleetById(fleet), Origin("rows", 1, 1)) for fleet in self._wanted)
         pairs = ((fleet, driver) for fleet, own in self._wanted.items() for driver in own)
-        rows = tuple(
+        rows = Rows(
             Row(FleetById(fleet), DriverById(driver), Origin("rows", line, 1))
             for line, (fleet, driver) in enumerate(pairs, 2)
         )

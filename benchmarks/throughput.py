@@ -4,6 +4,7 @@ Invariant: all sides send the same writes to the same server, with the same numb
 of one run. Neighbours: `worker.charge` is what is measured, `aiohttp_peer` a peer, `server` the other end.
 """
 
+import gc
 import itertools
 import pathlib
 import tempfile
@@ -14,6 +15,7 @@ import anyio
 import httpx
 
 from benchmarks import account, aiohttp_peer, results, server
+from worker.cli import main as main_command
 from worker.core.model.plan import Change
 from worker.engine import concurrency
 from worker.journal import sql_journal
@@ -27,6 +29,7 @@ Round = Callable[[str, list[Change]], Awaitable[results.Cost]]
 
 def figures(*, short: bool) -> Iterator[results.Figure]:
     """Measure, and yield the figures."""
+    gc.set_threshold(main_command.OBJECTS_BETWEEN_COLLECTIONS)  # as the commands do, and for the peers too
     costs = _measure(rounds=2 if short else 7)
     ratio = results.per_second(costs["client"]) / results.per_second(costs["httpx"])
     for side, what in _SIDES.items():

@@ -83,10 +83,10 @@ def _read(count: int) -> Actual:
 
 
 def test_a_large_account_keeps_only_the_names_of_those_who_may_have_a_change() -> None:
-    few, many = _read(inventory.MOST_NAMED - 2), _read(inventory.MOST_NAMED)
+    few, many = _read(inventory.MOST_NAMED - 2), _read(inventory.MOST_NAMED + 1)
     assert len(few.people) == inventory.MOST_NAMED
     assert {driver: person.shown for driver, person in many.people.items()} == {B: "Bob"}
-    assert len(many.memberships) == inventory.MOST_NAMED + 2
+    assert len(many.memberships) == inventory.MOST_NAMED + 3
 
 
 def test_an_expected_driver_who_was_not_seen_is_not_in_the_reading() -> None:
@@ -95,5 +95,6 @@ def test_an_expected_driver_who_was_not_seen_is_not_in_the_reading() -> None:
     assert (taken.expected, taken.count(), taken.unseen()) == (2, 0, [A, B])
     taken.add(Driver(A, frozenset({VANS})))
     assert (taken.expected, taken.count(), taken.unseen(), taken.sizes()) == (2, 1, [B], {VANS: 1})
+    taken.replace_fleets(inventory.Inventory(ExpectedDrivers()), [DEPOT])
     seen = taken.actual(fleets=_FLEETS, incomplete={}, directory_complete=True, requests=1)
     assert seen.memberships == {A: frozenset({VANS})}

@@ -100,6 +100,13 @@ DEFECTS = (
         ("tests/charge",),
     ),
     Defect(
+        "following an address whose host only begins like ours",
+        "worker/charge/transport.py",
+        """{self._base.netloc.decode('ascii')}/\"""",
+        """{self._base.netloc.decode('ascii')}\"""",
+        ("tests/charge",),
+    ),
+    Defect(
         "keeping the parser of a connection, with what followed the last reply",
         "worker/charge/connection.py",
         "        self._http = httpcore.AsyncHTTP11Connection(",

@@ -7,6 +7,7 @@ Neighbours: `transport` delivers the bytes, `pages` reads listings with these ob
 
 import dataclasses
 import datetime
+import itertools
 import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Generic, TypeVar
@@ -57,9 +58,11 @@ class DriverObject(msgspec.Struct):
             fleets=frozenset(self.fleets or ()),
             email=_without_key(self.email),
             name=_without_key(self.name),
-            metadata={key: _text(entry) for key, entry in self.metadata.items() if entry is not None}
-            if self.metadata
-            else {},
+            metadata={
+                key: entry if type(entry) is str else _text(entry)
+                for key, entry in (self.metadata or {}).items()
+                if entry is not None
+            },
             status=self.status or "active",
         )
 
@@ -175,7 +178,7 @@ def _without_key(text: str | None) -> str:
 
 def request_id(headers: Mapping[str, str], body: str | None = None) -> str | None:
     """Return the id that Charge's support needs to find the request, from the error object or a header."""
-    for candidate in (body, *(headers.get(name) for name in _REQUEST_ID_HEADERS)):
+    for candidate in itertools.chain((body,), map(headers.get, _REQUEST_ID_HEADERS)):
         if candidate and _REQUEST_ID.fullmatch(candidate):
             return candidate
     return None
@@ -201,8 +204,8 @@ def failure(status: int, headers: Mapping[str, str], body: bytes, *, now: dateti
 
 
 def _text(entry: Any) -> str:
-    """Return an entry of metadata as text: a string as it is, anything else as JSON."""
-    return entry if isinstance(entry, str) else msgspec.json.encode(entry).decode()
+    """Return an entry of metadata that is not a string as text: as JSON."""
+    return msgspec.json.encode(entry).decode()
 
 
 _GATEWAY = {408: Unreachable, 425: Unreachable, 499: Unreachable}

@@ -8,6 +8,7 @@ failure is neither. Neighbours: `transport` keeps a stack of these.
 import base64
 import contextlib
 import dataclasses
+import select
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from typing import cast
@@ -150,6 +151,47 @@ class Connection(httpx.AsyncBaseTransport):
         return cast("httpcore.AsyncNetworkStream", reply.extensions["network_stream"])
 
 
+class _Stream(httpcore.AsyncNetworkStream):
+    """A stream that sends a request in one piece, when its reply is read: each write costs a system call.
+
+    The deadline of the exchange is the only timeout.
+    """
+
+    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
+        self._stream = stream
+        self._unsent = b""
+        self._ssl_object = stream.get_extra_info("ssl_object")
+        self._readable = select.poll()
+        self._readable.register(stream.get_extra_info("socket").fileno(), select.POLLIN)
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - httpcore's
+        self._unsent += buffer
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - httpcore's
+        if unsent := self._unsent:
+            self._unsent = b""
+            # As httpcore does: a server may reply, and close the connection, before it has read everything.
+            with contextlib.suppress(httpcore.WriteError):
+                await self._stream.write(unsent)
+        return await self._stream.read(max_bytes)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - httpcore's
+    ) -> httpcore.AsyncNetworkStream:
+        return _Stream(await self._stream.start_tls(ssl_context, server_hostname))
+
+    def get_extra_info(self, info: str) -> object:
+        if info == "is_readable":
+            return bool(self._readable.poll(0))
+        return self._ssl_object if info == "ssl_object" else None
+
+
 class _Body(httpx.AsyncByteStream):
     def __init__(self, reply: httpcore.Response) -> None:
         self._reply = reply
@@ -165,7 +207,7 @@ class _Body(httpx.AsyncByteStream):
 
 async def _tcp(host: str, port: int) -> httpcore.AsyncNetworkStream:
     try:
-        return await _BACKEND.connect_tcp(host, port)
+        return _Stream(await _BACKEND.connect_tcp(host, port))
     except (httpcore.ConnectError, OSError) as error:
         raise httpx.ConnectError(str(error)) from None
 

@@ -233,7 +233,7 @@ class PlanBuilder:
         stale = saved_plan.stale_changes(saved, actual, unmanaged=self._rules.unmanaged, ignored=ignored)
         plan = saved_plan.plan_again(saved, actual, without=stale)
         plan = dataclasses.replace(plan, problems=self.ownership.with_notes(plan.problems))
-        unclear = unclear_writes.sort_out(open_intents, frozenset(plan.changes))
+        unclear = unclear_writes.sort_out(open_intents, plan.changes)
         past, approvals = await self._memory.history(plan, now=judged.earliest), await self._memory.approvals(judged)
         before = saved_plan.held_before(saved)
         decision = guard.evaluate(
@@ -275,7 +275,7 @@ class PlanBuilder:
         desired = local_dates.localize(desired, actual.fleets, self._rules.find_zone)
         resolutions = await self._journal.resolutions()
         grace, managed = await self._plan_changes(desired, actual, judged, resolutions=resolutions)
-        unclear = unclear_writes.sort_out(open_intents, frozenset(grace.plan.changes))
+        unclear = unclear_writes.sort_out(open_intents, grace.plan.changes)
         in_force = await self._journal.pauses(now=judged.earliest)
         problems = {*grace.plan.problems, *unclear.problems, *pauses.notes(in_force)}
         plan = dataclasses.replace(grace.plan, problems=self.ownership.with_notes(problems))
@@ -328,13 +328,16 @@ class PlanBuilder:
     ) -> Mapping[Change, Outcome]:
         """Return the allowed changes that are not sent now: refused lately, unclear, or waiting for one of these."""
         refusals = await self._journal.refusals(guarded.concerned.keys()) if plan.changes else {}
-        postponed = refusal_backoff.postponed(plan.changes, refusals, now)
-        skipped = attach_first.skipped_changes(
-            [each for each in guarded.changes if each not in left_out],
-            {**postponed, **unclear.waiting},
-            held=[*(held.change for held in guarded.held), *left_out],
-        )
-        return unclear.unless_sent(skipped)
+
+        def skipped() -> Mapping[Change, Outcome]:
+            postponed = refusal_backoff.postponed(plan.changes, refusals, now)
+            return attach_first.skipped_changes(
+                [each for each in guarded.changes if each not in left_out],
+                {**postponed, **unclear.waiting},
+                held=[*(held.change for held in guarded.held), *left_out],
+            )
+
+        return unclear.unless_sent(await self._compute(skipped))
 
     async def _plan_changes(
         self,
@@ -352,7 +355,8 @@ class PlanBuilder:
         certain = clock_trust.certainly_desired(desired, judged)
         work = functools.partial(planner.plan, now=judged.now, mode=self._rules.mode, absences=absences)
         plan = await self._compute(lambda: work(desired=certain, actual=actual, remembered=resolutions))
-        plan = ignored_drivers.leave_out(plan, ignored_drivers.find(desired.ignored, actual, resolutions))
+        if desired.ignored:
+            plan = ignored_drivers.leave_out(plan, ignored_drivers.find(desired.ignored, actual, resolutions))
         plan, managed = await self._memory.check_scope(plan, desired, actual, remembered=resolutions)
         if not judged.trusted:  # nor is any absence recorded or forgotten
             return grace_period.GracePeriodResult(clock_trust.restrict(plan, judged)), managed

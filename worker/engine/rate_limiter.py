@@ -27,7 +27,8 @@ class RateLimiter:
         self._bucket.even = not self._estimator.knows_limit
         self._closed_until = -math.inf
         self._pause = 0.0  # seconds asked for by the 429 that closed the gate
-        self._ordinary, self._urgent = anyio.Lock(), anyio.Lock()  # one waiter each: the others queue for the lock
+        # One waiter each: the others queue for the lock. A free one is taken without a turn of the event loop.
+        self._ordinary, self._urgent = anyio.Lock(fast_acquire=True), anyio.Lock(fast_acquire=True)
         self._urgent_waiters = 0
         self._changed = anyio.Event()
 

@@ -52,12 +52,13 @@ class ExpectedDrivers:
         rows = Rows.of(desired.rows)
         answers = resolver.resolve_fleets({entry.fleet for entry in desired.fleets}, fleets)
         managed = resolver.resolved_ids(answers.values())
-        wanted = {each: resolver.resolved_ids(map(answers.__getitem__, each)) for each in set(rows.undated.values())}
+        undated = rows.undated
+        wanted = {each: resolver.resolved_ids(map(answers.__getitem__, each)) for each in set(undated.values())}
         others = {key_of(row.driver) for row in rows.dated}
         others |= {DriverId(each) for each in mentioned([notice.message for notice in desired.notices])}
 
         def is_in_sync(driver: DriverId, shown: frozenset[FleetId]) -> bool:
-            references = rows.undated.get(driver)
+            references = undated.get(driver)
             return references is not None and wanted[references] == shown & managed and driver not in others
 
         return dataclasses.replace(self, is_in_sync=is_in_sync)

@@ -106,6 +106,8 @@ class Inventory:
 
     def unseen(self) -> list[DriverId]:
         """Return, sorted, the drivers that are expected by id and that no page showed."""
+        if len(self._memberships) == self._seen:
+            return []
         return sorted(driver for driver, fleets in self._memberships.items() if fleets is None)
 
     def has_seen(self, driver: DriverId) -> bool:

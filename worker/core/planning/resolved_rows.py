@@ -97,20 +97,16 @@ class ResolvedRows:
 
     def explain(self, memberships: Iterable[Membership]) -> Iterator[tuple[Membership, Row]]:
         """Return each of these memberships, which are wanted, with the first active row that wants it."""
-        plain = set[Membership]()
+        plain: dict[tuple[Key, resolver.FleetAnswer], Membership] = {}
         for membership in memberships:
             if row := self.wanted.get(membership):
                 yield membership, row
             else:
-                plain.add(membership)
+                plain[membership] = membership
         rows = self.rows.at(self.rows.referring({driver for driver, _ in plain}))
         for row in rows if self.rows.are_in_order else sorted(rows, key=lambda row: row.origin):
-            fleet = self.fleets[row.fleet]
-            if isinstance(row.driver, DriverById) and not isinstance(fleet, resolver.Unresolved):
-                membership = (row.driver.id, fleet)
-                if membership in plain:
-                    plain.remove(membership)
-                    yield membership, row
+            if found := plain.pop((key_of(row.driver), self.fleets[row.fleet]), None):
+                yield found, row
 
     def want_only_now(self, memberships: Iterable[Membership]) -> frozenset[Membership]:
         """Return those of these memberships that no row without dates wants."""

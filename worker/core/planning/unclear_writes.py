@@ -45,6 +45,9 @@ def sort_out(open_intents: Iterable[OpenIntent], planned: Collection[Change]) ->
     A write that Charge accepted, but that no reading shows, is not unclear: its key is used up, and it backs off.
     """
     unclear = {each.intent.change: each for each in open_intents if each.code != NOT_CONVERGING}
+    if not unclear:
+        return UnclearWrites({}, {}, ())
+    planned = frozenset(planned)
     resent = {change: _outcome(each) for change, each in unclear.items() if change in planned and each.resent}
     return UnclearWrites(
         resendable={change: each for change, each in unclear.items() if change in planned and not each.resent},
