@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from tests.support import laws
 from worker.core.model.actual import StatedTime
-from worker.core.model.desired import Desired, DriverById, FleetById, Origin, Row
 from worker.core.model.identifiers import DriverId, FleetId
 from worker.core.model.plan import Action, Change, Plan
 from worker.core.safety import clock_trust
@@ -155,17 +154,3 @@ def test_a_plan_keeps_its_attaches_and_its_detaches_count_as_delayed() -> None:
 def test_by_a_clock_that_is_trusted_a_plan_stays_as_it_is() -> None:
     plan, judged = _plan(), judge(reading(), said())
     assert clock_trust.restrict(plan, judged) is plan
-    assert clock_trust.certainly_desired(_desired(), judged) == _desired()
-
-
-def _desired() -> Desired:
-    rows = [
-        Row(FleetById(VANS), DriverById(ANN), Origin("m", line, 1), starts=starts, ends=ends)
-        for line, (starts, ends) in enumerate([(None, None), (NOON, None), (None, NOON), (NOON, NOON + DAY)], 1)
-    ]
-    return Desired((), (), tuple(rows))
-
-
-def test_only_rows_without_dates_are_certain() -> None:
-    found = clock_trust.certainly_desired(_desired(), judge(reading(DAY), said()))
-    assert [row.origin.line for row in found.rows] == [1]

@@ -254,6 +254,16 @@ def test_from_is_inclusive_and_until_is_exclusive(starts: None, ends: None, acti
     assert row.active(worlds.NOW) is active
 
 
+@worlds.LAW
+@given(worlds.worlds())
+def test_without_a_clock_rows_with_dates_attach_nobody_and_their_references_still_count(world: worlds.World) -> None:
+    """The guard must see that a reference leads elsewhere, whoever uses it."""
+    plan, blind = world.plan(), dataclasses.replace(world, now=None).plan()
+    assert blind.dated == frozenset()
+    assert pairs(blind, ATTACH) == pairs(plan, ATTACH) - {(each.driver, each.fleet) for each in plan.dated}
+    assert blind.resolutions == plan.resolutions
+
+
 def test_a_membership_that_ended_is_detached_and_the_detach_names_its_row() -> None:
     origin = Origin("membership.yaml", 4, 9)
     over = Row(FleetById(VANS), DriverById(A), origin, ends=worlds.NOW)

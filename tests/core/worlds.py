@@ -94,12 +94,13 @@ _ACTIVE = {window[:2]: window[2] for window in WINDOWS}
 
 @dataclasses.dataclass(frozen=True)
 class World:
-    """The sources, the reading, the default mode, and the resolutions of earlier runs."""
+    """The sources, the reading, the default mode, the resolutions of earlier runs, and the time if it is known."""
 
     readings: tuple[SourceReading, ...]
     actual: Actual
     mode: Mode
     remembered: Mapping[str, DriverId] = dataclasses.field(default_factory=dict)
+    now: datetime.datetime | None = NOW
 
     @property
     def desired(self) -> Desired:
@@ -109,7 +110,7 @@ class World:
     def plan(self) -> Plan:
         """Plan this world."""
         return planner.plan(
-            desired=self.desired, actual=self.actual, now=NOW, mode=self.mode, remembered=self.remembered
+            desired=self.desired, actual=self.actual, now=self.now, mode=self.mode, remembered=self.remembered
         )
 
     def after(self, changes: Iterable[Change]) -> "World":

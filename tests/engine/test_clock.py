@@ -30,12 +30,12 @@ SILENT = dataclasses.replace(quirks.PLAUSIBLE, date_header=False)
 
 
 class Dated(doubles.Source):
-    """A source in which the rows of some drivers have dates."""
+    """A source in which the rows of some references have dates."""
 
     def __init__(self, wanted: harness.Wanted, **dates: tuple[datetime.datetime, datetime.datetime]) -> None:
-        """Take what is wanted, and the dates by the letter of the driver."""
+        """Take what is wanted, and the dates by the reference, or by the letter of a driver's id."""
         super().__init__(wanted)
-        self._dates = {f"drv_{letter * 32}": dates for letter, dates in dates.items()}
+        self._dates = {f"drv_{name * 32}" if len(name) == 1 else name: span for name, span in dates.items()}
 
     async def read(self) -> SourceReading:
         """Return the whole reading."""
@@ -241,6 +241,23 @@ async def test_a_reference_that_moved_is_not_learned() -> None:
     finished = await account_harness.reconcile(wanted)
     assert finished.guarded is not None
     assert {each.guard for each in finished.guarded.held} == {guard.REFERENCE_MOVED}
+
+
+async def test_a_reference_of_a_row_with_dates_that_moved_holds_the_rows_without() -> None:
+    """The row waits for a clock that is trusted; that its reference leads elsewhere is known already."""
+    account_harness = _rig()
+    drivers = account_harness.state.drivers
+    address = drivers[A].email
+    source = Dated({VANS: [address, B], NORTH: [D]}, **{address: ALWAYS})
+    await account_harness.new_reconciler(source).reconcile(trigger="test")
+    drivers[A] = dataclasses.replace(drivers[A], email="")
+    drivers[C] = dataclasses.replace(drivers[C], email=address)
+    account_harness.wall.ahead = 2 * DAY
+    source = Dated({VANS: [address, B], NORTH: [A, C, D]}, **{address: ALWAYS})
+    finished = await account_harness.new_reconciler(source).reconcile(trigger="test")
+    assert finished.guarded is not None
+    held = {(each.change.driver, each.guard) for each in finished.guarded.held}
+    assert held == {(A, guard.REFERENCE_MOVED), (C, guard.REFERENCE_MOVED)}
 
 
 async def test_the_limits_count_what_was_done_by_the_right_time() -> None:

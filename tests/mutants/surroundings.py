@@ -90,8 +90,18 @@ DEFECTS = (
     Defect(
         "rows with dates by a clock that is not trusted",
         "worker/engine/plan_builder.py",
-        "certain = clock_trust.certainly_desired(desired, judged)",
-        "certain = desired",
+        "now = judged.now if judged.trusted else None",
+        "now = judged.now",
+        CLOCK,
+    ),
+    Defect(
+        "overlooking that a reference moved, by a clock that is not trusted",
+        "worker/core/planning/resolved_rows.py",
+        "looked_at = sorted(rows.at(rows.referring(special)), key=lambda row: row.origin)",
+        "looked_at = sorted(rows.at(rows.referring(special)), key=lambda row: row.origin)\n"
+        "        if now is None:\n"
+        "            drivers = {each: answer for each, answer in drivers.items() if isinstance(each, DriverById)}\n"
+        "            looked_at = [row for row in looked_at if row.driver in drivers]",
         CLOCK,
     ),
     Defect(

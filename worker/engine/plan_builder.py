@@ -352,9 +352,9 @@ class PlanBuilder:
         Returns the fleets that later runs must find in the sources, too.
         """
         absences = await self._journal.absences()
-        certain = clock_trust.certainly_desired(desired, judged)
-        work = functools.partial(planner.plan, now=judged.now, mode=self._rules.mode, absences=absences)
-        plan = await self._compute(lambda: work(desired=certain, actual=actual, remembered=resolutions))
+        now = judged.now if judged.trusted else None
+        work = functools.partial(planner.plan, now=now, mode=self._rules.mode, absences=absences)
+        plan = await self._compute(lambda: work(desired=desired, actual=actual, remembered=resolutions))
         if desired.ignored:
             plan = ignored_drivers.leave_out(plan, ignored_drivers.find(desired.ignored, actual, resolutions))
         plan, managed = await self._memory.check_scope(plan, desired, actual, remembered=resolutions)

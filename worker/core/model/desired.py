@@ -122,8 +122,10 @@ class Row:
         """Return whether the row always wants the membership: it has neither a start nor an end."""
         return self.starts is None and self.ends is None
 
-    def active(self, now: datetime.datetime) -> bool:
-        """Return whether the row wants the membership at `now`."""
+    def active(self, now: datetime.datetime | None) -> bool:
+        """Return whether the row wants the membership at `now`; with dates it does not if the time is not known."""
+        if now is None:
+            return self.undated
         return (self.starts is None or self.starts <= now) and not self.over(now)
 
     def over(self, now: datetime.datetime) -> bool:

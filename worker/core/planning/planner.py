@@ -25,14 +25,15 @@ def plan(
     *,
     desired: Desired,
     actual: Actual,
-    now: datetime.datetime,
+    now: datetime.datetime | None,
     mode: Mode,
     absences: Collection[Membership] = (),
     remembered: Resolutions = types.MappingProxyType({}),
 ) -> Plan:
     """Plan the changes that bring the managed fleets in sync, as far as references and listings allow.
 
-    `mode` applies to fleets without one of their own. `absences` are those known from earlier runs. `remembered` maps
+    `now` is None if no clock can be trusted: then rows with dates change nothing, but their references resolve. `mode`
+    applies to fleets without one of their own. `absences` are those known from earlier runs. `remembered` maps
     references to what they resolved to before: one that no longer resolves may still mean that driver.
 
     Every row's fleet must have an entry in `desired.fleets`, and every driver in the indexes of `actual` must be in its

@@ -52,7 +52,9 @@ class ResolvedRows:
     _looked_at_wanted: dict[DriverId, frozenset[FleetId]] = dataclasses.field(default_factory=dict)
 
     @classmethod
-    def of(cls, desired: Desired, actual: Actual, *, now: datetime.datetime, remembered: Resolutions) -> "ResolvedRows":
+    def of(
+        cls, desired: Desired, actual: Actual, *, now: datetime.datetime | None, remembered: Resolutions
+    ) -> "ResolvedRows":
         """Resolve all rows. Inactive rows create no change; their position is reported on the detach they explain."""
         rows = Rows.of(desired.rows)
         fleets = resolver.resolve_fleets({entry.fleet for entry in desired.fleets}, actual.fleets)
@@ -113,7 +115,7 @@ class ResolvedRows:
         undated = {(self.drivers[row.driver], self.fleets[row.fleet]) for row in self.looked_at if row.undated}
         return frozenset(each for each in memberships if each[0] in self.special and each not in undated)
 
-    def _look_at_rows(self, now: datetime.datetime) -> None:
+    def _look_at_rows(self, now: datetime.datetime | None) -> None:
         for row in self.looked_at:
             self._add(row, self.fleets[row.fleet], self.drivers[row.driver], active=row.active(now))
         shared: dict[frozenset[FleetId], frozenset[FleetId]] = {}
@@ -150,7 +152,7 @@ class ResolvedRows:
             message += ", and the drivers that it may mean are not detached from any fleet"
         self.problems.append(Problem(str(row.origin), message, code=ProblemCode.UNRESOLVED_DRIVER))
 
-    def _count_references(self, desired: Desired, now: datetime.datetime) -> None:
+    def _count_references(self, desired: Desired, now: datetime.datetime | None) -> None:
         """Count the references of active rows, and those without an answer."""
         active = {row.driver for row in self.looked_at if row.active(now)}
         plain = len(self.rows.undated) - sum(key in self.rows.undated for key in self.special)

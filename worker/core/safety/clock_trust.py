@@ -10,12 +10,10 @@ import datetime
 from collections.abc import Sequence
 
 from worker.core.model.actual import StatedTime
-from worker.core.model.desired import Desired
 from worker.core.model.errors import ClockNotTrusted
 from worker.core.model.outcomes import Deferred, Outcome
 from worker.core.model.plan import Action, Change, GuardedPlan, Plan
 from worker.core.model.problem import Problem, ProblemCode
-from worker.core.model.rows import Rows
 
 TOLERANCE = datetime.timedelta(minutes=5)
 """How far the clock may be from Charge's. Larger than the latency of a request; Charge states whole seconds."""
@@ -99,13 +97,6 @@ def _roughly(length: datetime.timedelta) -> str:
     if minutes < 120:
         return f"{minutes} minutes"
     return f"{minutes // 60} hours" if minutes < 48 * 60 else f"{minutes // (24 * 60)} days"
-
-
-def certainly_desired(desired: Desired, judged: Judgement) -> Desired:
-    """Return what the sources want; by a clock that is not trusted, without the rows that have dates."""
-    if judged.trusted:
-        return desired
-    return dataclasses.replace(desired, rows=Rows(row for row in desired.rows if row.undated))
 
 
 def restrict(plan: Plan, judged: Judgement) -> Plan:
