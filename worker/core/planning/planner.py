@@ -33,8 +33,7 @@ def plan(
     """Plan the changes that bring the managed fleets in sync, as far as references and listings allow.
 
     `now` is None if no clock can be trusted: then rows with dates change nothing, but their references resolve. `mode`
-    applies to fleets without one of their own. `absences` are those known from earlier runs. `remembered` maps
-    references to what they resolved to before: one that no longer resolves may still mean that driver.
+    applies to fleets without one of their own. `absences` and `remembered` (resolutions) are those of earlier runs.
 
     Every row's fleet must have an entry in `desired.fleets`, and every driver in the indexes of `actual` must be in its
     `memberships`. Raises errors.DesiredError if a fleet has two modes, under its id and its name.
