@@ -203,8 +203,9 @@ class Source:
             self.run.source_failed |= not self.run.planned
             raise SourceError([Problem(f"source-{self.number}.yaml", self.folder.broken or "it is empty")])
         reading = readings[self.number]
-        if not self.run.planned:
-            self.run.readings.append(reading)
+        if not self.run.planned:  # sources that change while they are read are read again: the last reading counts
+            others = [each for each in self.run.readings if each.source.name != reading.source.name]
+            self.run.readings = sorted([*others, reading], key=lambda each: each.source.name)
         return reading
 
     async def peek(self) -> str | None:

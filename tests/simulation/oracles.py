@@ -196,8 +196,8 @@ class Judge:
         """Judge whether a run may detach at all: the first source names every managed fleet."""
         if not detaches or not run.readings:
             return
-        name, since = run.readings[0].source.name, trio.current_time() - _BASELINE_SECONDS
-        rows = max(reading.source.rows for reading in run.readings if reading.source.name == name)
+        since = trio.current_time() - _BASELINE_SECONDS
+        name, rows = run.readings[0].source.name, run.readings[0].source.rows
         sizes = self._storage.sizes.get(name, [])
         before = max((size for at, size in sizes if at >= since), default=sizes[-1][1] if sizes else rows)
         if before - rows > _FEW_ROWS and (before - rows) / before > _MOST_LOST:
