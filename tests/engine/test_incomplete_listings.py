@@ -4,7 +4,7 @@ import pytest
 
 from tests.engine import big_accounts
 from tests.support import harness
-from tests.support.harness import VANS, A, B
+from tests.support.harness import DEPOT, VANS, A, B, C, D
 from worker.core.model.identifiers import DriverId
 from worker.sandbox import quirks
 
@@ -44,3 +44,13 @@ async def test_a_driver_that_becomes_readable_and_fits_the_total_leaves_the_flee
     actual = await account.read({VANS: [A, B]})
     assert set(actual.memberships) == {A, B}
     assert not actual.incomplete
+
+
+async def test_a_driver_that_the_listing_of_another_fleet_fails_to_show_excuses_nothing() -> None:
+    """A fleet whose own listing can be read whole lacks somebody, whatever is wrong with another listing."""
+    account = harness.Harness(big_accounts.beside_a_crowd(harness.state_of({VANS: [A, B], DEPOT: [C, D]})))
+    account.sandbox.quirks = quirks.Quirks(total_drivers_offset=1)
+    account.sandbox.faults = big_accounts.fault_where("malformed", big_accounts.page(DEPOT))
+    actual = await account.read({VANS: [A, B], DEPOT: []})
+    assert actual.unreadable <= {C, D} and actual.unreadable
+    assert VANS in actual.incomplete

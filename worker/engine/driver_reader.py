@@ -40,9 +40,10 @@ _UNIDENTIFIED = "it shows an object without a valid id"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Listed:
-    """How many drivers a listing of one fleet shows, and why the listing is incomplete, if it is."""
+    """What a listing of one fleet shows: how many drivers, which objects it cannot read, and why it is incomplete."""
 
-    count: int | None
+    count: int
+    malformed: frozenset[DriverId]
     broken: str | None
 
 
@@ -210,7 +211,7 @@ class DriverReader:
         # Judged now, not at the end: if a driver is shown in another way later, its fleets are contradicted.
         if broken is None and not found.agrees(fleet, drivers):
             broken = inventory.DISAGREEMENT
-        return _Listed(len(drivers), broken)
+        return _Listed(len(drivers), frozenset(malformed), broken)
 
     def _add_page(self, page: DriverPage, found: inventory.Inventory) -> None:
         for driver in page.drivers:
@@ -233,6 +234,7 @@ class DriverReader:
             log.warning("listing_broken", listing="drivers", reason="a fleet shows drivers that it left out")
             self._directory_complete = False
         self._inventory.replace_fleets(later, doubts.keys() - self._incomplete.keys())
+        self._listed.update(listed)
         for fleet, reason in self._incomplete.items():
             log.warning("fleet_incomplete", fleet=fleet, reason=reason)
 
@@ -247,10 +249,13 @@ class DriverReader:
         """Return the fleets that were not read completely, with the reason."""
         sizes, doubts = found.sizes(), {}
         for fleet in sorted(fleets):
-            own = listed.get(fleet, _Listed(None, None))
-            shown = self._fleets[fleet]
-            reason = own.broken or found.incompleteness_reason(
-                shown, count=sizes.get(fleet, 0), listed=own.count, final=final
+            own = listed.get(fleet)
+            reason = (own.broken if own else None) or found.incompleteness_reason(
+                self._fleets[fleet],
+                count=sizes.get(fleet, 0),
+                listed=own.count if own else None,
+                malformed=own.malformed if own else None,
+                final=final,
             )
             if reason:
                 doubts[fleet] = reason
@@ -260,7 +265,10 @@ class DriverReader:
         """Check the totals again, now that drivers which might have been in any fleet have been read."""
         sizes = self._inventory.sizes()
         for fleet in sorted(set(managed) - self._incomplete.keys()):
-            reason = self._inventory.total_reason(self._fleets[fleet], count=sizes.get(fleet, 0), final=True)
+            own = self._listed.get(fleet)
+            reason = self._inventory.total_reason(
+                self._fleets[fleet], count=sizes.get(fleet, 0), malformed=own.malformed if own else None, final=True
+            )
             if reason:
                 log.warning("fleet_incomplete", fleet=fleet, reason=reason)
                 self._incomplete[fleet] = reason

@@ -162,26 +162,36 @@ class Inventory:
         self._contradicted -= replaced
 
     def incompleteness_reason(
-        self, fleet: Fleet, *, count: int, listed: int | None = None, final: bool = False
+        self,
+        fleet: Fleet,
+        *,
+        count: int,
+        listed: int | None = None,
+        malformed: frozenset[DriverId] | None = None,
+        final: bool = False,
     ) -> str | None:
         """Return the reason why the reading of a fleet is incomplete, or None.
 
         `count` is the number of drivers whose own `fleets` contain it; `listed` is that in the fleet's own
-        listing, if it was listed. `final` tolerates a difference of `TOLERANCE` from `total_drivers`, for a second
-        reading. Drivers that cannot be read may be members, and account for a difference.
+        listing, if it was listed, and `malformed` are its objects that could not be read. `final` tolerates a
+        difference of `TOLERANCE` from `total_drivers`, for a second reading. Drivers that cannot be read may be
+        members, and account for a difference; those that the fleet's own listing does not show are none.
         """
         if fleet.id in self._contradicted:
             return "a driver appeared both with and without this fleet"
         if listed is not None and listed != count:
             return DISAGREEMENT
-        return self.total_reason(fleet, count=count, final=final)
+        return self.total_reason(fleet, count=count, malformed=malformed, final=final)
 
-    def total_reason(self, fleet: Fleet, *, count: int, final: bool = False) -> str | None:
+    def total_reason(
+        self, fleet: Fleet, *, count: int, malformed: frozenset[DriverId] | None = None, final: bool = False
+    ) -> str | None:
         """Return the reason why `count` members contradict the fleet's `total_drivers`, or None."""
         if fleet.total_drivers is None:
             return "Charge did not send its `total_drivers`"
         missing = fleet.total_drivers - count
-        explained = 0 <= missing <= len(self.unreadable())
+        unreadable = self.unreadable()
+        explained = 0 <= missing <= len(unreadable if malformed is None else unreadable & malformed)
         if not explained and abs(missing) > (TOLERANCE * fleet.total_drivers if final else 0):
             return f"the listing shows {count} drivers, but `total_drivers` says {fleet.total_drivers}"
         return None
