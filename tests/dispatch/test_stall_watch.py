@@ -1,4 +1,4 @@
-"""Who is dead: whoever shows no life for long enough, by the watcher's own clock."""
+"""Tests of when a worker is dead: it has shown no life for long enough, by the clock of the worker that watches it."""
 
 from worker.dispatch import stall_watch
 

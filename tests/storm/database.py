@@ -1,6 +1,6 @@
 """The database of the cluster under the storm, read beside the program.
 
-Invariant: only reads, but for the accounts that are added at the start. Neighbours: `judge` gets what is read here.
+Invariant: after the accounts are added at the start, nothing is written. Neighbours: `judge` gets what is read here.
 """
 
 import contextlib
