@@ -116,6 +116,19 @@ async def test_what_a_dead_worker_had_is_free_and_it_must_register_again(workers
         await first.fetch_job(["accounts"], number)
 
 
+async def test_what_a_dead_worker_left_in_the_middle_of_a_run_comes_before_all_that_waits(workers: Workers) -> None:
+    """Story: in a storm of 1,000 accounts it waited for 20 seconds behind what was merely due."""
+    workers.shared.add("waiting")
+    workers.shared.tell("UPDATE cluster_accounts SET due_at = now() - interval '1 hour' WHERE name = 'acme'")
+    first, second = await workers.start("a"), await workers.start("b")
+    await first.tick(10)
+    assert (await _fetched(first, await first.register_worker())).lock == "acme"
+    assert workers.shared.processes[0].claims.claim("acme")
+    assert await second.bury("a", 0)
+    assert await second.tick(10) == 1
+    assert (await _fetched(second, await second.register_worker())).lock == "acme"
+
+
 async def test_a_worker_that_has_shown_life_meanwhile_keeps_its_jobs(workers: Workers) -> None:
     first, second = await workers.start("a"), await workers.start("b")
     await first.tick(10)

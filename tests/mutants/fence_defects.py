@@ -106,6 +106,13 @@ DEFECTS = (
         QUEUE,
     ),
     Defect(
+        "letting what a dead worker left wait behind what is merely due",
+        "worker/dispatch/job_manager.py",
+        "ROW('accounts', 'run_account', priority,",
+        "ROW('accounts', 'run_account', 0,",
+        QUEUE,
+    ),
+    Defect(
         "taking all workers for dead after an outage of the database",
         "worker/dispatch/stall_watch.py",
         "min(MOST_PER_LOOK, max(0.0, asked - self._looked))",

@@ -21,18 +21,24 @@ _FINISH = "DELETE FROM procrastinate_jobs WHERE id = %(job_id)s AND worker_id = 
 
 _TICK = """
     SELECT procrastinate_defer_jobs_v1(array_agg(
-        ROW('accounts', 'run_account', 0, name, NULL, jsonb_build_object('name', name), NULL)
+        ROW('accounts', 'run_account', priority, name, NULL, jsonb_build_object('name', name), NULL)
         ::procrastinate_job_to_defer_v1
     )) AS ids
     FROM (
-        SELECT name FROM cluster_accounts
+        SELECT name, CAST(NOT released AND NOT EXISTS (
+            SELECT 1 FROM cluster_workers WHERE cluster_workers.worker = cluster_accounts.worker
+        ) AS integer) AS priority
+        FROM cluster_accounts
         WHERE (due_at <= now() OR due_at > now() + make_interval(secs => delay_seconds + 1))
         AND NOT EXISTS (SELECT 1 FROM procrastinate_jobs WHERE procrastinate_jobs.lock = cluster_accounts.name)
-        ORDER BY due_at LIMIT %(most)s
+        ORDER BY priority DESC, due_at LIMIT %(most)s
     ) AS due
     HAVING count(*) > 0
 """
-"""Two workers that tick at once may make two jobs of one account: the second one finds that nothing is due."""
+"""What a dead worker left in the middle of a run comes first: nobody knows what became of its writes.
+
+Two workers that tick at once may make two jobs of one account: the second one finds that nothing is due.
+"""
 
 _FORGET_JOBS = "DELETE FROM procrastinate_jobs WHERE status = 'doing' AND worker_id IS NULL"
 
