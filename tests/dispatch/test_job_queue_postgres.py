@@ -75,6 +75,26 @@ async def test_a_tick_makes_no_more_jobs_than_asked_for_and_begins_with_the_olde
     assert [account for account, _, _ in workers.jobs()] == ["late"]
 
 
+async def test_what_has_been_due_longest_is_run_first_whenever_it_was_queued(workers: Workers) -> None:
+    """In overload, jobs wait: one that was queued early must not go before an account that is due for longer."""
+    manager = await workers.start("a")
+    await manager.tick(10)
+    workers.shared.add("late")
+    workers.shared.tell("UPDATE cluster_accounts SET due_at = now() - interval '1 hour' WHERE name = 'late'")
+    await manager.tick(10)
+    number = await manager.register_worker()
+    assert [(await _fetched(manager, number)).lock for _ in range(2)] == ["late", "acme"]
+
+
+@pytest.mark.parametrize(("due", "clock"), [("1970-01-01", "0 s"), ("2150-01-01", "130 years")])
+async def test_no_date_is_too_far_for_the_order(workers: Workers, due: str, clock: str) -> None:
+    """A server's clock may be anywhere; the accounts go on."""
+    workers.shared.set_clock(clock)
+    workers.shared.tell(f"UPDATE cluster_accounts SET due_at = '{due}'")  # noqa: S608
+    manager = await workers.start("a")
+    assert await manager.tick(10) == 1
+
+
 async def test_an_account_is_due_though_the_clock_of_the_server_was_set_back(workers: Workers) -> None:
     workers.shared.tell("UPDATE cluster_accounts SET due_at = now() + interval '30 minutes', delay_seconds = 3600")
     manager = await workers.start("a")

@@ -25,9 +25,14 @@ _TICK = """
         ::procrastinate_job_to_defer_v1
     )) AS ids
     FROM (
-        SELECT name, CAST(NOT released AND NOT EXISTS (
-            SELECT 1 FROM cluster_workers WHERE cluster_workers.worker = cluster_accounts.worker
-        ) AS integer) AS priority
+        SELECT name, CASE
+            WHEN NOT released AND NOT EXISTS (
+                SELECT 1 FROM cluster_workers WHERE cluster_workers.worker = cluster_accounts.worker
+            ) THEN 2147483647
+            ELSE CAST(greatest(-2e9, least(2e9,
+                extract(epoch FROM timestamptz '2050-01-01 00:00Z' - least(due_at, now()))
+            )) AS integer)
+        END AS priority
         FROM cluster_accounts
         WHERE (due_at <= now() OR due_at > now() + make_interval(secs => delay_seconds + 1))
         AND NOT EXISTS (SELECT 1 FROM procrastinate_jobs WHERE procrastinate_jobs.lock = cluster_accounts.name)
@@ -36,6 +41,9 @@ _TICK = """
     HAVING count(*) > 0
 """
 """What a dead worker left in the middle of a run comes first: nobody knows what became of its writes.
+
+Then comes what has been due longest, whenever its job was made: in overload jobs wait. Priorities are only compared, so
+any moment serves as their zero.
 
 Two workers that tick at once may make two jobs of one account: the second one finds that nothing is due.
 """
