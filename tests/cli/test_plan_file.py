@@ -50,7 +50,10 @@ JUDGED = GuardedPlan(
     ),
     changes=CHANGES,
     held=HELD,
-    problems=(Problem("Zoë.yaml:1:1", "a \x1b problem", code=ProblemCode.UNRESOLVED_DRIVER),),
+    problems=(
+        Problem("Zoë.yaml:1:1", "a \x1b problem", code=ProblemCode.UNRESOLVED_DRIVER),
+        Problem("journal", "it is new", note=True, code=ProblemCode.JOURNAL_NEW),
+    ),
     in_sync=3,
     fleets=2,
     drivers=1,
@@ -88,7 +91,10 @@ def test_what_is_read_back_is_what_was_judged(saved: pathlib.Path) -> None:
     assert read == JUDGED
     assert (read.concerned, read.modes) == (JUDGED.concerned, JUDGED.modes)
     assert [change.row for change in read.changes] == ["fingerprint", ""]
-    assert read.problems[0].code is ProblemCode.UNRESOLVED_DRIVER
+    assert [(each.code, each.note) for each in read.problems] == [
+        (ProblemCode.UNRESOLVED_DRIVER, False),
+        (ProblemCode.JOURNAL_NEW, True),
+    ]
     assert plan_document(read) == plan_document(JUDGED)
 
 

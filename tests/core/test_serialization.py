@@ -26,6 +26,7 @@ from worker.core.model.serialization import (
     past_report_document,
     past_run_document,
     plan_document,
+    problem_document,
     report_document,
 )
 from worker.core.model.source_history import ShrunkSource
@@ -124,6 +125,7 @@ PLAN = {
             "message": "no driver has the e-mail address x@example.com",
             "code": "unresolved_driver",
             "remedy": None,
+            "note": False,
         }
     ],
     "summary": {"attach": 1, "detach": 2, "held": 3, "in_sync": 5, "fleets": 2, "drivers": 7, "window": WINDOW},
@@ -136,6 +138,10 @@ def test_a_plan_as_a_document() -> None:
     assert plan_document(JUDGED) == PLAN
     assert list(plan_document(JUDGED)["names"]) == sorted(NAMES)
     assert json.loads(json.dumps(plan_document(JUDGED))) == PLAN
+
+
+def test_a_note_is_told_from_a_problem() -> None:
+    assert problem_document(Problem("journal", "it is new", note=True))["note"] is True
 
 
 def test_a_report_as_a_document() -> None:
@@ -169,7 +175,15 @@ def test_a_report_as_a_document() -> None:
                 "message": None,
             }
         ],
-        "problems": [{"where": VANS, "message": "changes back and forth", "code": "not_as_wanted", "remedy": None}],
+        "problems": [
+            {
+                "where": VANS,
+                "message": "changes back and forth",
+                "code": "not_as_wanted",
+                "remedy": None,
+                "note": False,
+            }
+        ],
         "requests": {"reads": 4, "writes": 2, "retries": 1, "rate_limited": 1},
         "error": None,
         "names": NAMES,

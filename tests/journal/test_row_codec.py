@@ -1,4 +1,6 @@
-"""When a write counts as unconfirmed, or as refused."""
+"""When a write counts as unconfirmed, or as refused, and what runs of earlier versions say."""
+
+import json
 
 import pytest
 
@@ -80,3 +82,13 @@ def test_refusals_of_one_row_count_until_the_change_is_done(
             journal_factories.minutes(len(history) - 1),
             f"number {len(history) - 1}",
         )
+
+
+def test_a_run_of_an_earlier_version_says_of_no_problem_that_it_is_a_note() -> None:
+    problems = [{"where": "a", "message": "no driver has it"}, {"where": "b", "message": "twice", "note": True}]
+    stub = {"changes": 0, "held": None, "problems": None}
+    lists = {"changes": [], "held": [], "problems": problems}
+    row = {"plan": json.dumps(stub), "plan_lists": json.dumps(lists), "report": None, "report_lists": None}
+    plan, report = row_codec.documents(row, [], lambda ids: {})
+    assert plan is not None and report is None
+    assert [each["note"] for each in plan["problems"]] == [False, True]

@@ -94,9 +94,10 @@ class _Problem(msgspec.Struct):
     message: str
     code: ProblemCode
     remedy: str | None
+    note: bool = False
 
     def value(self) -> Problem:
-        return Problem(self.where, self.message, code=self.code, remedy=self.remedy or "")
+        return Problem(self.where, self.message, note=self.note, code=self.code, remedy=self.remedy or "")
 
 
 class _Window(msgspec.Struct):

@@ -243,7 +243,8 @@ def _restore(row: Row, name: str, derived: Sequence[Document]) -> Document | Non
     changes = list(derived[: stub["changes"]])
     for place, each in lists["changes"]:
         changes.insert(place, each)
-    return {**stub, **lists, "changes": changes}
+    problems = [{"note": False, **each} for each in lists["problems"]]  # older runs do not say what is a note
+    return {**stub, **lists, "changes": changes, "problems": problems}
 
 
 def owner(owners: Sequence[Row], known: Sequence[Row]) -> JournalOwner:

@@ -48,6 +48,7 @@ _PROBLEM = _object(
         "message": _TEXT,
         "code": {"enum": [code.value for code in ProblemCode]},
         "remedy": _TEXT_OR_NULL,
+        "note": {"type": "boolean"},
     }
 )
 _WINDOW = _object(

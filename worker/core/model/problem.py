@@ -40,8 +40,8 @@ class ProblemCode(enum.StrEnum):
 class Problem:
     """A message for the operator and its place (`file:line:column`, an id or a setting).
 
-    A `note` is harmless and needs no action. It is not written to JSON, and does not count in comparisons. `code` does
-    not count either. Some problems have a `remedy`.
+    A `note` is harmless and needs no action. It does not count in comparisons, and neither does `code`. Some problems
+    have a `remedy`.
     """
 
     where: str

@@ -96,12 +96,13 @@ def change_document(each: Change) -> Document:
 
 
 def problem_document(each: Problem) -> Document:
-    """Return one problem; `remedy` is null unless it has its own."""
+    """Return one problem; `remedy` is null unless it has its own, and `note` says that it is harmless."""
     return {
         "where": each.where,
         "message": each.message,
         "code": each.code.value,
         "remedy": each.remedy or None,
+        "note": each.note,
     }
 
 
