@@ -1,6 +1,8 @@
 """Lines that are too long for a terminal go on below, at a space."""
 
 import math
+import pathlib
+import re
 
 import click
 from hypothesis import given
@@ -27,7 +29,20 @@ def test_what_fits_and_what_goes_to_no_terminal_stays_as_it_is() -> None:
 
 
 def test_a_line_goes_on_indented() -> None:
-    assert layout.fit("  one two  three four", 16) == "  one two  three\n      four"
+    assert layout.fit("  one two three four", 16) == "  one two three\n      four"
+
+
+def test_what_two_spaces_set_apart_stays_on_one_line() -> None:
+    assert layout.fit("when  who it is  what it was  why", 16) == "when  who it is\n    what it was\n    why"
+    assert layout.fit("when  what is longer than a line", 16) == "when  what is\n    longer than\n    a line"
+
+
+@given(st.lists(_LINES, min_size=1, max_size=8), st.integers(min_value=20, max_value=120))
+def test_no_field_is_broken_that_fits_on_a_line(fields: list[str], width: int) -> None:
+    fitted = layout.fit("  ".join(fields), width).split("\n")
+    assert " ".join(fields).split(" ") == [word for each in fitted for word in each.split(" ") if word]
+    for field in fields:
+        assert layout.cells(field) > width - 4 or any(field in each for each in fitted)
 
 
 def test_a_command_can_be_copied() -> None:
@@ -45,4 +60,18 @@ def test_styles_take_no_room_and_some_characters_take_two_columns() -> None:
     assert layout.cells(styled) == 3
     assert layout.cells("山田") == 4
     assert layout.cells("e\u0301") == 1
+    assert layout.cells("\u0e17\u0e35\u0e48") == 1, "vowels and tones of Thai stand above their consonant"
     assert layout.fit(f"{styled} two", 7) == f"{styled} two"
+
+
+_PRINTS = re.compile(r"\bclick\.(?:secho|echo|echo_via_pager)\(|(?<!\w)print\(|sys\.(?:stdout|stderr)\.write\(")
+_VERBATIM = re.compile(r"\bprint_verbatim\(")
+
+
+def test_nothing_is_printed_that_is_not_fitted_but_documents() -> None:
+    """`main` prints help, which click fits, and `streams` a single line when everything else failed."""
+    folder = pathlib.Path(layout.__file__).parent
+    modules = {path.stem: path.read_text(encoding="utf-8") for path in folder.glob("*.py")}
+    assert {name for name, text in modules.items() if _PRINTS.search(text)} == {"context", "main", "streams"}
+    documents = {"audit", "check", "completion", "context", "document_commands", "plan_commands"}
+    assert {name for name, text in modules.items() if _VERBATIM.search(text)} == documents

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from worker.cli import help_page
+from worker.cli import context, help_page
 
 if TYPE_CHECKING:
     from worker.sandbox import state
@@ -87,16 +87,16 @@ def _write_files(folder: pathlib.Path, url: str, account: "state.SandboxState") 
 
 async def _run_commands(folder: pathlib.Path, key: str) -> int:
     """Run the commands one after the other. Return the first exit code that is not 0."""
-    click.echo(f"A sandbox with {DRIVERS} drivers in {FLEETS} fleets is running on this machine.")
-    click.echo("The document membership.yaml lists who should be in which fleet.")
-    click.echo(f"Since the last sync, {LEAVERS} drivers left, {MOVERS} moved and {JOINERS} joined.")
+    context.print_text(f"A sandbox with {DRIVERS} drivers in {FLEETS} fleets is running on this machine.")
+    context.print_text("The document membership.yaml lists who should be in which fleet.")
+    context.print_text(f"Since the last sync, {LEAVERS} drivers left, {MOVERS} moved and {JOINERS} joined.")
     for title, arguments in (
         ("What would change?", ["plan"]),
         ("Apply it.", ["once"]),
         ("Run it again: nothing is left to do.", ["once"]),
     ):
         command_line = shlex.join(["fleet-sync", *arguments])
-        click.echo(f"\n{click.style(f'# {title}', fg='cyan')}\n{click.style(f'$ {command_line}', bold=True)}")
+        context.print_text(f"\n{click.style(f'# {title}', fg='cyan')}\n{click.style(f'$ {command_line}', bold=True)}")
         if code := await _run_command(folder, key, arguments):
             return code
     return 0

@@ -1,7 +1,8 @@
 """Fits text to a terminal: a line that is too long goes on below, indented, at a space.
 
-Invariant: no word is cut. A command goes on behind a backslash, so that it can still be copied into a shell. What
-comes from outside cannot control the terminal once it is `printable`.
+Invariant: no word is cut, and what two spaces set apart stays on one line if it fits on one. A command goes on behind
+a backslash, so that it can still be copied into a shell. What comes from outside cannot control the terminal once it is
+`printable`.
 Neighbours: `context` fits everything that a command prints for people; documents are printed as they are.
 """
 
@@ -9,12 +10,15 @@ import math
 import os
 import re
 import unicodedata
+from collections.abc import Iterator
 from typing import TextIO
 
 from worker.core.model.secret import redact
 
 _DEFAULT_COLUMNS = 80
 _INDENT = 4
+_FIELD = re.compile(r"( *)([^ ]+(?: [^ ]+)*)")
+_WORD = re.compile(r"( *)([^ ]+)")
 _STYLE = re.compile(r"\x1b\[[0-9;]*m")
 _COMMAND = "fleet-sync "
 
@@ -48,7 +52,7 @@ def cells(text: str) -> int:
 
 
 def _cells(character: str) -> int:
-    if unicodedata.combining(character):
+    if unicodedata.category(character) in ("Mn", "Me"):
         return 0
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
@@ -60,10 +64,16 @@ def _fit_line(line: str, width: float) -> str:
     indent = len(line) - len(content)
     behind = " \\" if content.startswith(_COMMAND) else ""
     lines, current = [], " " * indent
-    for gap, word in re.findall(r"( *)([^ ]+)", content):
-        if current.strip(" ") and cells(current) + len(gap) + cells(word) + len(behind) > width:
+    for gap, words in _pieces(content, room=width - indent - _INDENT - len(behind)):
+        if current.strip(" ") and cells(current) + len(gap) + cells(words) + len(behind) > width:
             lines.append(current + behind)
-            current = " " * int(min(indent + _INDENT, max(0, width - cells(word)))) + word
+            current = " " * int(min(indent + _INDENT, max(0, width - cells(words)))) + words
         else:
-            current += gap + word
+            current += gap + words
     return "\n".join([*lines, current])
+
+
+def _pieces(content: str, *, room: float) -> Iterator[tuple[str, str]]:
+    """Yield what stays on one line, each behind its gap: a field between two spaces, or a word of one without room."""
+    for gap, field in _FIELD.findall(content):
+        yield from [(gap, field)] if cells(field) <= room else _WORD.findall(gap + field)

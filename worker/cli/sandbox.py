@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from worker.cli import help_page
+from worker.cli import context, help_page
 
 if TYPE_CHECKING:
     from worker.sandbox import app
@@ -84,7 +84,8 @@ def sandbox(port: int, drivers: int, fleets: int, rate: float | None, fault_opti
     imitation = app.create(account, quirks=quirks.Quirks(rate=rate), faults=chosen_faults, record=False)
 
     def print_url(url: str) -> None:
-        click.echo(f"Sandbox with {drivers} drivers in {fleets} fleets at {url}, key {app.KEY}. Press Ctrl+C to stop.")
+        place = f"Sandbox with {drivers} drivers in {fleets} fleets at {url}, key {app.KEY}."
+        context.print_text(f"{place} Press Ctrl+C to stop.")
 
     try:
         return anyio.run(_serve, imitation, port, print_url)
