@@ -13,8 +13,10 @@ import click
 
 from worker.cli import context, help_page, layout, lookup
 from worker.cli.plan_commands import Age
+from worker.core.model.people import annotate
 
 if TYPE_CHECKING:
+    from worker.core.model.pauses import Pause
     from worker.core.model.ports import RunHistory
 
 _PAUSE_EXAMPLES = """\
@@ -38,10 +40,10 @@ def pause(
 
 
 async def _pause(record: "RunHistory", *, fleet: str | None, length: datetime.timedelta | None, reason: str) -> int:
-    from worker.core.model.pauses import Pause
+    from worker.core.model import pauses
 
     now = datetime.datetime.now(datetime.UTC)
-    paused = Pause(
+    paused = pauses.Pause(
         since=now,
         until=None if length is None else now + length,
         by=_user(),
@@ -49,7 +51,7 @@ async def _pause(record: "RunHistory", *, fleet: str | None, length: datetime.ti
         fleet=None if fleet is None else await lookup.fleet(record, fleet),
     )
     await record.pause(paused)
-    context.print_text(f"{layout.printable(paused.fleet or 'All fleets')}: {layout.printable(str(paused))}.")
+    context.print_text(f"{await _place(record, paused, everywhere='All fleets')}: {layout.printable(str(paused))}.")
     context.print_text("Runs still read and plan, and write nothing there. To go on: fleet-sync resume")
     return 0
 
@@ -66,10 +68,18 @@ async def _resume(record: "RunHistory", *, fleet: str | None) -> int:
     fleet_id = None if fleet is None else await lookup.fleet(record, fleet)
     ended = await record.resume(now=datetime.datetime.now(datetime.UTC), by=_user(), fleet=fleet_id)
     for each in ended:
-        context.print_text(f"Resumed: {layout.printable(each.fleet or 'all fleets')}, {layout.printable(str(each))}.")
+        place = await _place(record, each, everywhere="all fleets")
+        context.print_text(f"Resumed: {place}, {layout.printable(str(each))}.")
     if not ended:
         context.print_text("Nothing was paused.")
     return 0
+
+
+async def _place(record: "RunHistory", each: "Pause", *, everywhere: str) -> str:
+    """Return the paused fleet with its name."""
+    if each.fleet is None:
+        return everywhere
+    return layout.printable(annotate(each.fleet, await record.names({each.fleet})))
 
 
 def _user() -> str:
