@@ -138,12 +138,12 @@ def test_always_allow_counts_in_each_fleet_and_in_the_run_for_itself() -> None:
     assert plans.holds(guard.evaluate(both, worlds.seen({}), per_run)) == {guard.PER_RUN}
 
 
-@pytest.mark.parametrize("members", [1, 2, 5])
-def test_emptying_a_fleet_is_held_however_few_are_in_it(members: int) -> None:
+@pytest.mark.parametrize(("members", "said"), [(1, "the only member"), (2, "all 2 members"), (5, "all 5 members")])
+def test_emptying_a_fleet_is_held_however_few_are_in_it(members: int, said: str) -> None:
     """Even within always_allow, and even if a driver is attached in the same run: that attach may be refused."""
     decision = plans.guarded(plans.losing(members, members), always_allow=10)
     assert {(held.guard, held.message) for held in decision.held} == {
-        ("allow_emptying_fleets", f"all {members} members of this fleet would be detached")
+        ("allow_emptying_fleets", f"{said} of this fleet would be detached")
     }
     assert len(decision.held) == members
     assert plans.guarded(plans.losing(members, members), always_allow=10, allow_emptying_fleets=True).held == ()

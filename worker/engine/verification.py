@@ -14,6 +14,7 @@ from worker.core.model.actual import Actual
 from worker.core.model.desired import Desired
 from worker.core.model.errors import FleetSyncError
 from worker.core.model.problem import Problem, ProblemCode
+from worker.core.monitoring import humanize
 from worker.engine import concurrency, driver_lane, reader, run_context
 
 log = structlog.get_logger()
@@ -57,12 +58,12 @@ class Verification:
             lane.conclude()
         unread = sum(not lane.was_read_back for lane in written)
         if unread and not problems:
-            message = f"{unread} drivers could not be read back"
+            message = f"{humanize.count(unread, 'driver')} could not be read back"
             problems.append(Problem("verification", message, code=ProblemCode.NOT_READ_BACK))
         unconfirmed = sum(lane.is_unconfirmed for lane in written)
         if unconfirmed:
             log.error("not_converging", drivers=unconfirmed)
-            message = f"Charge accepted changes of {unconfirmed} drivers, but no reading shows them"
+            message = f"Charge accepted changes of {humanize.count(unconfirmed, 'driver')}, but no reading shows them"
             problems.append(Problem("verification", message, code=ProblemCode.NOT_CONVERGING))
         return (*problems, *(problem for lane in written for problem in lane.problems()))
 

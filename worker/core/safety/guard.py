@@ -313,7 +313,8 @@ def _emptying(case: _Case) -> Mapping[Change, str]:
         members, delayed = case.plan.members[change.fleet], later[change.fleet]
         if due[change.fleet] + delayed >= members:
             rest = f", {delayed} of them after their grace period" if delayed else ""
-            held[change] = f"all {members} members of this fleet would be detached{rest}"
+            those = f"all {members} members" if members > 1 else "the only member"
+            held[change] = f"{those} of this fleet would be detached{rest}"
     return held
 
 
