@@ -14,10 +14,11 @@ from worker.core.model.identifiers import Account, DriverId, FleetId
 from worker.core.model.outcomes import Already, Applied, ChangeResult, Deferred, Refused, Stale, Unknown
 from worker.core.model.people import Person
 from worker.core.model.plan import Action, Change, Cost, GuardedPlan, HeldChange
+from worker.core.model.ports import PastRefusals
 from worker.core.model.problem import Problem, ProblemCode
 from worker.core.model.report import Report, Traffic
 from worker.core.model.source_history import ShrunkSource
-from worker.core.safety import guard
+from worker.core.safety import guard, refusal_backoff
 from worker.engine import plan_builder
 
 NOW = datetime.datetime(2026, 10, 5, 8, tzinfo=datetime.UTC)
@@ -136,17 +137,67 @@ def test_every_outcome_that_is_not_done_is_told_with_what_support_asks_for() -> 
     page = _result(*(ChangeResult(ATTACH, each) for each in (*lost, *done)), guarded=judged(ATTACH))
     plain = page.replace("\x1b[0m", "").replace("\x1b[31m", "").replace("\x1b[32m", "").replace("\x1b[1m", "")
     plain = plain.replace("\x1b[2m", "")
-    what = f"  + Al\ufffdice ch_sk_… {DRIVER}  Vans\ufffd[31m {VANS}  "
+    where, who = f"Vans\ufffd[31m  {VANS}: ", f"  + Al\ufffdice ch_sk_…  {DRIVER}"
     assert plain.splitlines() == [
         "Not made",
-        f"{what}refused: 409: not\ufffd allowed (policy_blocked, req_1)",
-        f"{what}deferred: not sent (stopped)",
-        f"{what}unknown: no answer (timeout, req_2)",
-        f"{what}stale: the driver no longer exists",
+        f"{where}refused: 409: not\ufffd allowed (policy_blocked)",
+        f"{who}  req_1",
+        f"{where}deferred: not sent (stopped)",
+        who,
+        f"{where}unknown: no answer (timeout)",
+        f"{who}  req_2",
+        f"{where}stale: the driver no longer exists",
+        who,
         "",
         "Not everything could be done: 1 applied, 1 already, 1 refused, 1 stale, 1 deferred, 1 unknown, in 90.0 s.",
         "0 reads, 0 writes; 0 retried, 0 rate limited.",
     ]
+
+
+def test_what_several_changes_have_in_common_is_said_once() -> None:
+    """A reason with its fleet if there is one fleet, and above the fleets if there are several."""
+    more = Change(Action.DETACH, DRIVER, DEPOT)
+    held = tuple(HeldChange(each, guard.PER_RUN, "5 of 9 in all") for each in (DETACH, more, ATTACH))
+    alone = HeldChange(Change(Action.DETACH, OTHER, VANS), guard.EMPTYING, "the only one")
+    page = click.unstyle(_plan(judged(held=(held[0], held[1], alone, held[2]))))
+    assert page.splitlines()[:10] == [
+        "Held back: 4 changes",
+        "5 of 9 in all",
+        f"  {DEPOT}",
+        f"    - {' ' * 14}  {OTHER}",
+        f"    - Al\ufffdice ch_sk_…  {DRIVER}",
+        f"  Vans\ufffd[31m  {VANS}",
+        f"    + Al\ufffdice ch_sk_…  {DRIVER}  teams.yaml:3:7",
+        f"Vans\ufffd[31m  {VANS}: the only one",
+        f"  - {' ' * 14}  {OTHER}",
+        "If this is what you want, approve exactly this plan. In a job:",
+    ]
+    later = Deferred(0, "stopped", "the process ended")
+    lost = click.unstyle(_result(*(ChangeResult(each, later) for each in (DETACH, more, ATTACH)), guarded=judged()))
+    assert lost.count("the process ended") == 1 and lost.count("  deferred") == 0
+    assert lost.count(f"  {DEPOT}\n") == 1
+
+
+def test_changes_that_charge_refused_before_are_listed_with_their_next_try() -> None:
+    refused = PastRefusals("", 1, NOW, "blocked", "409: no", "req_7")
+    past = {(each.action, each.driver, each.fleet): refused for each in (ATTACH, DETACH)}
+    waiting = refusal_backoff.postponed([ATTACH, DETACH], past, NOW)
+    page = click.unstyle(_result(*(ChangeResult(*each) for each in waiting.items()), guarded=judged(ATTACH, DETACH)))
+    assert page.splitlines()[:6] == [
+        "Not made",
+        "deferred: Charge refused this change with blocked (409: no); it is tried again later, or at once when its row "
+        "changes (refused_before)",
+        f"  Vans\ufffd[31m  {VANS}",
+        f"    + Al\ufffdice ch_sk_…  {DRIVER}  tried again at 2026-10-05 08:01 UTC",
+        f"  {DEPOT}",
+        f"    - {' ' * 14}  {OTHER}  tried again at 2026-10-05 08:01 UTC",
+    ]
+
+
+def test_a_source_that_shrank_is_explained_once_with_what_is_held_for_it() -> None:
+    held = (HeldChange(DETACH, guard.SOURCE_SHRANK, "source hr has 50 rows"),)
+    page = _plan(judged(held=held, shrunk=(ShrunkSource("hr", 50, 100, "source hr has 50 rows"),)))
+    assert page.count("source hr has 50 rows") == 1
 
 
 def test_a_run_that_failed_before_its_plan_tells_its_traffic_only() -> None:

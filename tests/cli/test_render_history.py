@@ -81,18 +81,22 @@ def test_a_run_that_used_an_approval_up_says_whose(approval: PastApproval, line:
 
 
 def test_one_run_is_shown_with_its_sources_its_changes_what_it_held_and_what_ended_it() -> None:
-    held = {"action": "detach", "driver": DRIVER, "fleet": FLEET, "guard": "must_see"}
+    held = {"action": "detach", "driver": DRIVER, "fleet": FLEET, "guard": "must_see", "message": f"{DRIVER}\x1b?"}
     page = render_history.run(
         _run(),
         [_change(), _change(DETACH, outcome="refused", attempts=0, code="gone\x07", request_id=None)],
         plan={
             "sources": [{"name": "teams.yaml", "revision": "sha256:ab", "rows": 7, "proof": "none"}],
-            "held": [held],
-            "problems": [{"where": "teams.yaml:9:1", "message": "no\x1b such fleet"}],
+            "held": [held, {**held, "driver": "drv_2"}, {**held, "fleet": "flt_2"}],
+            "shrunk": [{"message": "it\x1b lost 6"}],
+            "problems": [
+                {"where": "teams.yaml:7:1", "message": "twice", "note": True},
+                {"where": "teams.yaml:9:1", "message": "no\x1b such fleet", "note": False},
+            ],
         },
         report={
             "error": {"message": f"ended\x1b by SIGTERM, {DRIVER}"},
-            "problems": [{"where": DRIVER, "message": "not as wanted"}],
+            "problems": [{"where": DRIVER, "message": "not as wanted", "note": False}],
         },
         names=NAMES,
     )
@@ -101,9 +105,16 @@ def test_one_run_is_shown_with_its_sources_its_changes_what_it_held_and_what_end
         "  source teams.yaml  sha256:ab  7 rows, proof none",
         f"  + {EMMA}  attached to Vans {FLEET}  applied, 1 attempt, req_1  teams\ufffd[2J.yaml:3:7",
         f"  - {EMMA}  detached from Vans {FLEET}  refused, 0 attempts, gone\ufffd",
-        f"  held: detach {EMMA}  Vans {FLEET}  (must_see)",
+        "  held: it\ufffd lost 6 (source_shrank)",
+        f"  held: Emma\ufffd Bakker ({DRIVER})\ufffd? (must_see)",
+        f"    Vans {FLEET}",
+        f"      - {EMMA}",
+        "      - drv_2",
+        "    flt_2",
+        f"      - {EMMA}",
         "  problem: teams.yaml:9:1: no\ufffd such fleet",
         f"  problem: Emma\ufffd Bakker ({DRIVER}): not as wanted",
+        "  note: teams.yaml:7:1: twice",
         f"  error: ended\ufffd by SIGTERM, Emma\ufffd Bakker ({DRIVER})",
     ]
 
@@ -128,6 +139,27 @@ def test_why_names_a_driver_who_was_never_changed() -> None:
     assert _plain(render_history.why(DRIVER, [], names=NAMES)).splitlines() == [EMMA, "The journal has no such change."]
 
 
+def test_a_source_that_shrank_is_explained_once_with_what_is_held_for_it() -> None:
+    held = {"action": "detach", "driver": DRIVER, "fleet": FLEET, "guard": "source_shrank", "message": "it lost 6"}
+    plan = {"sources": [], "held": [held], "shrunk": [{"message": "it lost 6"}], "problems": []}
+    assert render_history.run(_run(), [], plan=plan, report=None, names={}).count("it lost 6") == 1
+
+
+def test_the_audit_trail_says_first_when_who_and_what() -> None:
+    refused = _change(DETACH, outcome="refused", code="gone\x07", request_id=None, message=f"no {DRIVER}\x1b")
+    approved = _run(approval=PastApproval("sha256:ab", "Ada", NOW))
+    assert _plain(render_history.audited(approved, [_change(), refused], names=NAMES)).splitlines() == [
+        "2026-10-05 08:30:00Z  run_1  once      partial: 3 applied, 1 refused, approved by Ada",
+        "  approved by Ada at 2026-10-05 08:30:00Z: sha256:ab",
+        "  2026-10-05 08:30:00Z  + Emma\ufffd Bakker  attached to Vans  applied, 1 attempt, req_1  "
+        f"teams\ufffd[2J.yaml:3:7  {DRIVER}  {FLEET}",
+        "  2026-10-05 08:30:00Z  - Emma\ufffd Bakker  detached from Vans  refused, 1 attempt, gone\ufffd  "
+        f"no Emma\ufffd Bakker ({DRIVER})\ufffd  {DRIVER}  {FLEET}",
+    ]
+    nameless = render_history.audited(_run(), [_change(DETACH)], names={})
+    assert _plain(nameless).endswith(f"- {DRIVER}  detached from {FLEET}  applied, 1 attempt, req_1")
+
+
 def test_nothing_that_charge_or_a_document_says_steers_the_terminal() -> None:
     """This covers request ids, names of sources, and texts from guards and plans."""
     evil = "x\x1b[2J\x07"
@@ -136,7 +168,7 @@ def test_nothing_that_charge_or_a_document_says_steers_the_terminal() -> None:
         [_change(request_id=evil, code=evil)],
         plan={
             "sources": [{"name": evil, "revision": "sha256:ab", "rows": 7, "proof": "none"}],
-            "held": [{"action": "detach", "driver": DRIVER, "fleet": FLEET, "guard": "must_see"}],
+            "held": [{"action": "detach", "driver": DRIVER, "fleet": FLEET, "guard": "must_see", "message": evil}],
         },
         report=None,
         names={DRIVER: evil, FLEET: evil},

@@ -105,6 +105,15 @@ def test_what_is_held_comes_with_its_reason_and_the_command_that_approves_it() -
     assert "--approve" not in _plan(plans.judged(held=never))
 
 
+def test_what_is_held_for_one_reason_has_it_once() -> None:
+    shrunk = (ShrunkSource("hr", 50, 100, "source hr lost half"),)
+    other = Change(Action.DETACH, plans.DRIVER, plans.VANS)
+    held = tuple(HeldChange(each, guard.SOURCE_SHRANK, "source hr lost half") for each in (plans.DETACH, other))
+    page = _plan(plans.judged(held=held, shrunk=shrunk))
+    assert page.count("source hr lost half") == 1
+    assert page.index("source hr lost half") < page.index(plans.DEPOT) < page.index(plans.VANS)
+
+
 def test_nothing_to_do_is_one_line() -> None:
     assert _plan(plans.judged()) == "**In sync&#58;&#8203; 1,234 memberships in 1 fleet.**"
 

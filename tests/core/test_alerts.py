@@ -1,5 +1,7 @@
 """The items that need a person: what each says, and which comes first."""
 
+import dataclasses
+
 import pytest
 
 from tests.core.snapshots import ATTACH, DETACH, FULL, NOW, OTHER, QUIET, broken, ended, guarded, held, present
@@ -9,6 +11,7 @@ from worker.core.model.outcomes import Already, Applied, Deferred, Outcome, Refu
 from worker.core.model.plan import Action, Change
 from worker.core.model.ports import PastRefusals
 from worker.core.model.problem import Problem, ProblemCode
+from worker.core.model.source_history import ShrunkSource
 from worker.core.monitoring import alerts, summary
 from worker.core.safety import guard, refusal_backoff
 
@@ -59,9 +62,10 @@ def test_the_most_urgent_comes_first() -> None:
     assert [item.kind for item in items] == kinds
 
 
-def test_held_changes_are_grouped_by_guard_and_fleet() -> None:
+def test_held_changes_are_grouped_by_reason() -> None:
     more = Change(Action.DETACH, A, VANS)
-    plan = guarded(held=[held(DETACH), held(more), held(OTHER), held(ATTACH, guard.MUST_SEE, "wrong account")])
+    sentinel_hold = held(ATTACH, guard.MUST_SEE, "wrong account")
+    plan = guarded(held=[held(DETACH), held(more), held(OTHER, message="too many here"), sentinel_hold])
     vans, depot, sentinel = alerts.alerts(present(ended(plan)))
     assert (vans.title, vans.fleet, vans.changes, vans.digest) == (
         "2 detaches held",
@@ -72,6 +76,20 @@ def test_held_changes_are_grouped_by_guard_and_fleet() -> None:
     assert (depot.title, depot.fleet) == ("1 detach held", DEPOT)
     assert (sentinel.digest, sentinel.message) == ("", "wrong account")
     assert "cannot be approved" in sentinel.remedy
+
+
+def test_one_reason_in_several_fleets_is_one_alert() -> None:
+    (item,) = alerts.alerts(present(ended(guarded(held=[held(DETACH), held(OTHER)]))))
+    assert (item.title, item.fleet, item.changes) == ("2 detaches held in 2 fleets", None, (DETACH, OTHER))
+
+
+def test_what_is_held_for_a_source_that_shrank_is_in_its_alert() -> None:
+    shrunk = ShrunkSource("hr", 50, 100, "hr has 50 rows")
+    plan = guarded(held=[held(DETACH, guard.SOURCE_SHRANK, "hr has 50 rows"), held(OTHER, guard.SOURCE_SHRANK, "b")])
+    plan = dataclasses.replace(plan, shrunk=(shrunk,))
+    hr, other = alerts.alerts(present(ended(plan)))
+    assert (hr.title, hr.changes) == ("A source lost too many rows: detaches are held", (DETACH,))
+    assert (other.title, other.message) == ("1 detach held", "b")
 
 
 def test_an_approval_names_exactly_what_it_lets_through() -> None:

@@ -141,6 +141,13 @@ def test_a_frozen_change_is_told_with_the_driver_and_what_happened() -> None:
     assert "\ndetach Bob: too many\n" in told.text
 
 
+def test_what_froze_several_changes_is_told_once() -> None:
+    changes = [Change(DETACH, DriverId(f"drv_{number}"), VANS) for number in range(7)]
+    told = only(after(guarded=held(*changes, by="not_converging")))
+    listed = "; ".join(f"detach drv_{number}" for number in range(5))
+    assert f"\n{listed}; … and 2 more: too many\n" in told.text
+
+
 def test_a_reading_that_cannot_be_right_is_not_offered_for_approval() -> None:
     told = only(after(guarded=held(OUT, by=guard.MUST_SEE)))
     assert "approve" not in told.text

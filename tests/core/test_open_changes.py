@@ -1,8 +1,11 @@
 """The changes of the last run that are not done."""
 
+import dataclasses
+
 from tests.web import doubles
 from worker.core.model.errors import FleetSyncError
 from worker.core.model.outcomes import Applied, ChangeResult, Deferred, Refused, Stale, Unknown
+from worker.core.model.serialization import plan_document
 from worker.core.monitoring import open_changes
 from worker.core.safety import guard
 
@@ -29,6 +32,21 @@ def test_every_change_that_is_not_done_has_its_state_and_reason() -> None:
         waiting[0].change: ("held", guard.PER_FLEET, waiting[0].message),
         waiting[1].change: ("frozen", guard.FLAPPING, "again"),
     }
+
+
+def test_the_held_changes_of_a_recorded_plan_are_those_of_the_plan() -> None:
+    waiting = [doubles.held("detach", 7, 1), doubles.held("attach", 8, 1, by=guard.FLAPPING, message="again")]
+    plan = doubles.guarded(held=waiting)
+    found = open_changes.held_in_document(plan_document(plan))
+    present = doubles.calm(last=doubles.run(plan=plan))
+    without_origins = [
+        dataclasses.replace(each, change=dataclasses.replace(each.change, origin=None))
+        for each in open_changes.open_changes(present)
+    ]
+    assert found == without_origins
+    frozen, held = sorted(open_changes.by_reason(found), key=lambda group: group.reason)
+    assert frozen.reason == ("frozen", "again", guard.FLAPPING)
+    assert held.reason == ("held", waiting[0].message, guard.PER_FLEET)
 
 
 def test_a_driver_is_wanted_where_the_open_changes_lead() -> None:

@@ -101,3 +101,13 @@ def test_what_is_written_of_an_earlier_refusal_can_be_read_back() -> None:
     assert isinstance(outcome, Deferred)
     assert refusal_backoff.earlier_refusal(outcome) == ("driver_blocked", refusal_backoff.due_time(past))
     assert refusal_backoff.earlier_refusal(Deferred(0, "stopped", "not sent")) is None
+
+
+def test_what_several_refused_changes_share_leaves_out_what_is_of_one_only() -> None:
+    past = {**refusals(CHANGE), **refusals(OTHER, count=3)}
+    waiting = refusal_backoff.postponed([CHANGE, OTHER], past, NOW).values()
+    assert {refusal_backoff.shared_message(each) for each in waiting if isinstance(each, Deferred)} == {
+        "Charge refused this change with policy_blocked (409: not on Sundays); it is tried again later, or at once "
+        "when its row changes"
+    }
+    assert refusal_backoff.shared_message(Deferred(0, "stopped", "not sent")) == "not sent"

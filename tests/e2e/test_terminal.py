@@ -1,41 +1,17 @@
 """Output on a terminal: the layout of a plan, colors and the progress bar."""
 
-import fcntl
 import os
 import pty
 import re
-import struct
-import termios
 
 import pytest
 
-from tests.e2e import conftest
+from tests.e2e import conftest, terminal
 from tests.support import command
 from worker.sandbox import quirks, state
 
 _STYLE = re.compile(r"\x1b\[[0-9;]*m")
 _CONTROL = re.compile(r"\x1b\[\?25[lh]|\x1b\[2K|\x1b\[1A|\x1b\[[0-9;]*m")
-
-
-def _on_terminal(workspace: conftest.Workspace, *arguments: str, rows: int = 40, **environ: str) -> tuple[int, str]:
-    """Run a command on a terminal of 80 columns. Return its exit code and everything that the terminal received."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, 80, 0, 0))
-    complete = {**workspace.folder.environ, "TERM": "xterm-256color", **environ}
-    folder = workspace.folder.path
-    running = command.start(*arguments, environ=complete, cwd=folder, stdin=theirs, stdout=theirs, stderr=theirs)
-    os.close(theirs)
-    seen = b""
-    while True:
-        try:
-            part = os.read(ours, 65536)
-        except OSError:  # the other side has been closed
-            break
-        if not part:
-            break
-        seen += part
-    os.close(ours)
-    return running.end().code, seen.decode()
 
 
 def _desk_with_work(open_workspace: conftest.Open, **options: quirks.Quirks) -> conftest.Workspace:
@@ -74,7 +50,7 @@ def test_a_run_tells_what_it_did_and_what_it_could_not(open_workspace: conftest.
     assert ended.code == 4
     assert "Not made\n" in ended.stdout
     assert re.search(
-        r"  \+ .*Eve.* drv_\w+  Lyon taxis flt_\w+  refused: 403: This key may not write\. \(\w+, req_\w+\)\n",
+        r"Lyon taxis  flt_\w+: refused: 403: This key may not write\. \(\w+\)\n  \+ .*Eve.*  drv_\w+  req_\w+\n",
         ended.stdout,
     )
     assert "Not everything could be done: 2 refused, in " in ended.stdout
@@ -83,7 +59,7 @@ def test_a_run_tells_what_it_did_and_what_it_could_not(open_workspace: conftest.
 
 def test_a_terminal_gets_colours_and_a_bar_that_is_gone_before_the_result(open_workspace: conftest.Open) -> None:
     workspace = _desk_with_work(open_workspace, behaves=quirks.Quirks(latency_seconds=0.1))
-    code, seen = _on_terminal(workspace, "once")
+    code, seen = terminal.on_terminal(workspace, "once")
     assert code == 3
     assert "\x1b[32m+\x1b[0m " in seen and "\x1b[31m-\x1b[0m Cabbie 00 " in seen
     assert "Reading fleets" in seen and "━" in seen and "Changing memberships" in seen
@@ -102,7 +78,7 @@ def test_nothing_is_wider_than_80_columns(open_workspace: conftest.Open, command
     workspace = _desk_with_work(open_workspace)
     workspace.write(workspace.folder.path.joinpath("membership.yaml").read_text() + '  "No such fleet": []\n')
     for _ in range(2):
-        _, seen = _on_terminal(workspace, *command_line.split(), TERM="dumb")
+        _, seen = terminal.on_terminal(workspace, *command_line.split(), TERM="dumb")
         assert max(map(len, seen.splitlines())) <= 80, seen
     assert "2 fleets already" in seen or "history" in command_line
 
@@ -111,7 +87,7 @@ def test_a_plan_that_is_longer_than_the_terminal_goes_through_the_pager(open_wor
     workspace = _desk_with_work(open_workspace)
     pager = workspace.write("#!/bin/sh\nenv > pager.env\nsed 's/^/| /'\n", "pager")
     pager.chmod(0o700)
-    _, seen = _on_terminal(workspace, "plan", rows=10, PAGER=str(pager))
+    _, seen = terminal.on_terminal(workspace, "plan", rows=10, PAGER=str(pager))
     assert "| Plan: 1 to attach, 1 to detach" in seen
     # The pager may start other programs: it gets no secret.
     passed = workspace.folder.path.joinpath("pager.env").read_text()
@@ -123,13 +99,13 @@ def test_a_plan_that_is_longer_than_the_terminal_goes_through_the_pager(open_wor
         (["plan"], 10, {"TERM": "dumb"}),
         (["plan"], 10, {"PAGER": "/no/such/pager"}),
     ):
-        _, seen = _on_terminal(workspace, *arguments, rows=rows, **{"PAGER": str(pager), **environ})
+        _, seen = terminal.on_terminal(workspace, *arguments, rows=rows, **{"PAGER": str(pager), **environ})
         assert "| " not in seen and "attach" in seen
 
 
 def test_a_host_that_cannot_be_reached_is_told_at_once(workspace: conftest.Workspace) -> None:
     """The warning comes before the first retry, not after all of them."""
-    code, seen = _on_terminal(
+    code, seen = terminal.on_terminal(
         workspace, "plan", FLEET_SYNC_CHARGE__BASE_URL="http://127.0.0.1:1/v1", FLEET_SYNC_RETRY__MAX_ATTEMPTS="2"
     )
     assert code == 1
@@ -141,24 +117,24 @@ def test_colors_can_be_asked_for_and_refused(open_workspace: conftest.Open) -> N
     workspace = _desk_with_work(open_workspace)
     assert "\x1b[32m+" in workspace.run("--color", "always", "plan").stdout
     assert "\x1b[" not in workspace.run("plan").stdout
-    _, seen = _on_terminal(workspace, "--color", "never", "--log-level", "info", "once")
+    _, seen = terminal.on_terminal(workspace, "--color", "never", "--log-level", "info", "once")
     assert "membership_attach" in seen
     assert not re.search(r"\x1b\[[0-9;]*(3[0-9]|4[0-9]|9[0-9])m", seen)
-    _, seen = _on_terminal(workspace, "--color", "always", "plan", NO_COLOR="1")
+    _, seen = terminal.on_terminal(workspace, "--color", "always", "plan", NO_COLOR="1")
     assert "\x1b[31m-" in seen, "an option wins over the environment"
 
 
 def test_no_color_means_none(open_workspace: conftest.Open) -> None:
     workspace = _desk_with_work(open_workspace)
     for arguments in (["--log-level", "info", "once"], ["apply", "nothing.json"]):
-        _, seen = _on_terminal(workspace, *arguments, NO_COLOR="1")
+        _, seen = terminal.on_terminal(workspace, *arguments, NO_COLOR="1")
         assert "membership_attach" in seen or "nothing.json cannot be read" in seen
         assert not re.search(r"\x1b\[[0-9;]*(3[0-9]|4[0-9]|9[0-9])m", seen)
 
 
 def test_a_dumb_terminal_gets_plain_lines(open_workspace: conftest.Open) -> None:
     workspace = _desk_with_work(open_workspace, behaves=quirks.Quirks(latency_seconds=0.1))
-    code, seen = _on_terminal(workspace, "--log-level", "info", "once", TERM="dumb")
+    code, seen = terminal.on_terminal(workspace, "--log-level", "info", "once", TERM="dumb")
     assert code == 3
     assert "membership_attach" in seen and "1 to attach" in seen
     assert "\x1b" not in seen
@@ -167,7 +143,7 @@ def test_a_dumb_terminal_gets_plain_lines(open_workspace: conftest.Open) -> None
 def test_log_lines_and_the_bar_keep_out_of_each_others_way(open_workspace: conftest.Open) -> None:
     """A line starts in an empty row, and the bar is drawn again below it."""
     workspace = _desk_with_work(open_workspace, behaves=quirks.Quirks(latency_seconds=0.1))
-    _, seen = _on_terminal(workspace, "--log-level", "info", "once")
+    _, seen = terminal.on_terminal(workspace, "--log-level", "info", "once")
     found = list(re.finditer(r"\S*\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z", seen))
     assert len(found) == 2
     for each in found:
@@ -186,7 +162,7 @@ def test_what_was_not_made_is_told_once(
 ) -> None:
     """The result lists it; it is logged if there is no text result or a log level is given."""
     workspace = _desk_with_work(open_workspace, behaves=quirks.Quirks(read_only=True))
-    code, seen = _on_terminal(workspace, *options, "once", *as_json)
+    code, seen = terminal.on_terminal(workspace, *options, "once", *as_json)
     assert code == 4
     assert len(re.findall(r"membership_(?:at|de)tach", seen)) == logged
     assert ("Not made" in seen) is not bool(as_json)

@@ -38,6 +38,27 @@ DEFECTS = (
         FLEETS,
     ),
     Defect(
+        "a reason for each fleet in which it holds",
+        "worker/core/monitoring/reasons.py",
+        "found[reason(item)][fleet(item)].append(item)",
+        "found[reason(item), fleet(item)][fleet(item)].append(item)",
+        ("tests/core/test_reasons.py", "tests/cli/test_render.py"),
+    ),
+    Defect(
+        "breaking a field that fits on a line of its own",
+        "worker/cli/layout.py",
+        "[(gap, field)] if cells(field) <= room else",
+        "[(gap, field)] if cells(field) < 0 else",
+        ("tests/cli/test_layout.py",),
+    ),
+    Defect(
+        "a document on a terminal where people read",
+        "worker/cli/audit.py",
+        'form or ("text" if sys.stdout.isatty() else "jsonl")',
+        'form or "jsonl"',
+        ("tests/e2e/test_eighty_columns.py",),
+    ),
+    Defect(
         "mentioning people in a comment",
         "worker/cli/render_markdown.py",
         'r"(?<=[@#!~%&$:])|',

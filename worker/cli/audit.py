@@ -1,14 +1,15 @@
 """`fleet-sync audit`: the record as a stream of runs and changes, which can be continued where it ended.
 
 Invariants: runs come in the order of recording, which no clock changes, each with its changes; a run in progress is
-left to the next call. Neighbours: `record_commands` looks single things up, `core.model.serialization` writes changes.
+left to the next call. Neighbours: `record_commands` looks single things up, `render_history` formats the text.
 """
 
 import csv
 import functools
 import io
 import json
-from collections.abc import AsyncIterator, Callable
+import sys
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     import datetime
 
     from worker.core.model.identifiers import RunId
-    from worker.core.model.ports import PastRun, RunHistory
+    from worker.core.model.ports import PastChange, PastRun, RunHistory
 
 FORMAT = "fleet-sync/audit@1"
 COLUMNS = (
@@ -46,11 +47,13 @@ COLUMNS = (
 )
 """The columns of a table. A line of JSON has the same fields, without those that its record does not have."""
 
+_Format = Literal["text", "jsonl", "csv"]
 _BATCH = 500
 _FORMULA = ("=", "+", "-", "@")
 
 _EXAMPLES = """\
 fleet-sync audit
+fleet-sync audit --since run_39509cd1 --format text | less
 fleet-sync audit --since run_39509cd1 >> audit.jsonl
 fleet-sync audit --since 2026-11-01 --format csv > november.csv"""
 
@@ -60,25 +63,28 @@ fleet-sync audit --since 2026-11-01 --format csv > november.csv"""
     "--since", metavar="RUN|TIME", help="Begin after this run, or with the first run that began at this time or later."
 )
 @click.option(
-    "--format", "form", type=click.Choice(["jsonl", "csv"]), default="jsonl", show_default=True, help="How to print."
+    "--format",
+    "form",
+    type=click.Choice(["text", "jsonl", "csv"]),
+    help="How to print [default: text on a terminal, jsonl elsewhere].",
 )
 @click.pass_obj
-def audit(command_context: context.CommandContext, since: str | None, form: Literal["jsonl", "csv"]) -> int:
+def audit(command_context: context.CommandContext, since: str | None, form: _Format | None) -> int:
     """Print the record as a stream: every run with its changes, the oldest first.
 
     To continue, pass the last run that was printed to --since.
     """
-    return command_context.with_journal(functools.partial(_audit, since=since, form=form))
+    chosen = form or ("text" if sys.stdout.isatty() else "jsonl")
+    return command_context.with_journal(functools.partial(_audit, since=since, form=chosen))
 
 
-async def _audit(record: "RunHistory", *, since: str | None, form: Literal["jsonl", "csv"]) -> int:
+async def _audit(record: "RunHistory", *, since: str | None, form: _Format) -> int:
     after, begin = await _start(record, since)
-    write = _json if form == "jsonl" else _csv
     if form == "csv":
         context.print_verbatim(_row(COLUMNS))
     async for past in _runs(record, after):
         if begin is None or past.started >= begin:
-            await _print_run(record, past, write)
+            await _print_run(record, past, form)
     return 0
 
 
@@ -109,19 +115,30 @@ async def _runs(record: "RunHistory", after: "RunId | None") -> "AsyncIterator[P
         yield waiting
 
 
-async def _print_run(record: "RunHistory", past: "PastRun", write: Callable[[dict[str, Any]], str]) -> None:
+async def _print_run(record: "RunHistory", past: "PastRun", form: _Format) -> None:
+    from worker.cli import render_history
+
+    has_changes = past.finished is None or any(past.outcomes.values())
+    changes = await record.changes(run=past.run) if has_changes else ()
+    ids = {id for each in changes for id in (each.change.driver, each.change.fleet)}
+    names = await record.names(ids) if ids else {}
+    if form == "text":
+        context.print_text(render_history.audited(past, changes, names=names))
+        return
+    write = _json if form == "jsonl" else _csv
+    for fields in _records(past, changes, names):
+        context.print_verbatim(write(fields))
+
+
+def _records(past: "PastRun", changes: "Sequence[PastChange]", names: "Mapping[str, str]") -> Iterator[dict[str, Any]]:
+    """Yield the fields of a run and of each of its changes."""
     from worker.core.model.serialization import format_time
 
     same = {"run": past.run, "time": format_time(past.started), "trigger": past.trigger}
-    ended = {"result": past.result, "exit_code": past.exit_code}
-    context.print_verbatim(write({"record": "run", **same, **ended, **_approval(past)}))
-    if past.finished is not None and not any(past.outcomes.values()):
-        return
-    changes = await record.changes(run=past.run)
-    names = await record.names({id for each in changes for id in (each.change.driver, each.change.fleet)})
+    yield {"record": "run", **same, "result": past.result, "exit_code": past.exit_code, **_approval(past)}
     for each in changes:
         change = each.change
-        fields = {
+        yield {
             "record": "change",
             **same,
             "time": format_time(each.recorded),
@@ -137,7 +154,6 @@ async def _print_run(record: "RunHistory", past: "PastRun", write: Callable[[dic
             "code": each.code,
             "message": each.message,
         }
-        context.print_verbatim(write(fields))
 
 
 def _approval(past: "PastRun") -> dict[str, str | None]:

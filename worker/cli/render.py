@@ -6,19 +6,19 @@ Neighbours: `core.model.serialization` writes the same as JSON.
 
 import itertools
 import types
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import click
 
 from worker.cli import layout
 from worker.core.model.identifiers import DriverId, FleetId
-from worker.core.model.outcomes import ChangeResult, Deferred, Outcome, Refused, Unknown
+from worker.core.model.outcomes import ChangeResult, Deferred
 from worker.core.model.people import annotate
 from worker.core.model.plan import Action, Change, GuardedPlan, HeldChange
 from worker.core.model.problem import Problem
 from worker.core.model.report import Report, RunResult
-from worker.core.monitoring import humanize
-from worker.core.safety import fleet_selection, guard
+from worker.core.monitoring import humanize, reasons
+from worker.core.safety import fleet_selection, guard, refusal_backoff
 from worker.engine import plan_builder
 
 SIGNS = {Action.ATTACH: ("+", "green"), Action.DETACH: ("-", "red")}
@@ -78,7 +78,8 @@ def _plan(plan_result: plan_builder.PlanResult, *, rate: float, how_to_approve: 
 
 def result(run_report: Report) -> str:
     """Return the result of a run as text."""
-    names = _Names(run_report.guarded.names if run_report.guarded else {})
+    failed = {each.change.driver for each in run_report.results if not each.done}
+    names = _Names(run_report.guarded.names if run_report.guarded else {}, failed)
     lines = [*_failures(run_report.results, names), *_problems(run_report.problems, names)]
     if run_report.guarded is not None and run_report.results:
         counts = ", ".join(f"{count} {name}" for name, count in run_report.counts.items() if count)
@@ -135,10 +136,6 @@ class _Names:
     def name(self, id: str) -> str:
         return layout.printable(self._names.get(id, ""))
 
-    def inline(self, id: str) -> str:
-        """Return a driver or fleet for the middle of a line."""
-        return f"{self.name(id)} {_dim(id)}" if self.name(id) else id
-
     def annotate(self, text: str) -> str:
         """Return a text from outside, with names before ids."""
         return layout.printable(annotate(text, self._names))
@@ -165,24 +162,42 @@ def _by_fleet(changes: Iterable[Change], names: _Names) -> Iterator[str]:
 
 
 def _change(change: Change, names: _Names) -> str:
-    sign, color = SIGNS[change.action]
     origin = "" if change.origin is None else f"  {_dim(layout.printable(str(change.origin)))}"
-    return f"  {click.style(sign, fg=color)} {names.driver(change.driver)}{origin}"
+    return f"  {signed(change.action, names.driver(change.driver))}{origin}"
+
+
+def signed(action: Action, text: str) -> str:
+    """Return a text behind the sign of what is done."""
+    sign, color = SIGNS[action]
+    return f"{click.style(sign, fg=color)} {text}"
 
 
 def _held(guarded: GuardedPlan, names: _Names, *, how_to_approve: Iterable[str]) -> Iterator[str]:
     if not guarded.needs_approval:
         return
     yield click.style(f"Held back: {held_back(guarded)}", fg="yellow", bold=True)
-    yield from (layout.printable(each.message) for each in guarded.shrunk)
-    key = lambda held: (held.change.fleet, held.message)  # noqa: E731
-    for (fleet, message), group in itertools.groupby(guarded.held, key=key):
-        yield f"{names.fleet(fleet)}: {names.annotate(message)}"
-        for held in group:
-            yield _change(held.change, names)
+    groups = reasons.group(guarded.held, reason=lambda each: each.message, fleet=lambda each: each.change.fleet)
+    explained = {group.reason for group in groups}
+    yield from (layout.printable(each.message) for each in guarded.shrunk if each.message not in explained)
+    for group in groups:
+        changes = {fleet: [_change(each.change, names) for each in held] for fleet, held in group.fleets.items()}
+        yield from by_fleet(names.annotate(group.reason), {names.fleet(fleet): rows for fleet, rows in changes.items()})
     if guarded.shrunk or any(held.guard != guard.MUST_SEE for held in guarded.held):
         yield from how_to_approve
     yield ""
+
+
+def by_fleet(reason: str, rows: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """Yield a reason once, and below it the rows of each fleet. A single fleet is named on the line of the reason."""
+    if len(rows) == 1:
+        [(fleet, listed)] = rows.items()
+        yield f"{fleet}: {reason}"
+        yield from listed
+        return
+    yield reason
+    for fleet, listed in rows.items():
+        yield f"  {fleet}"
+        yield from (f"  {row}" for row in listed)
 
 
 def held_back(guarded: GuardedPlan) -> str:
@@ -205,27 +220,34 @@ def _problems(problems: Collection[Problem], names: _Names) -> Iterator[str]:
 
 
 def _failures(results: Iterable[ChangeResult], names: _Names) -> Iterator[str]:
-    """Yield the changes that were not made, with the reason and the request id that Charge's support asks for."""
+    """Yield the changes that were not made by their reason, with the request id that Charge's support asks for."""
     failed = [each for each in results if not each.done]
     if failed:
         yield click.style("Not made", fg="red", bold=True)
-    for each in failed:
-        sign, color = SIGNS[each.change.action]
-        yield (
-            f"  {click.style(sign, fg=color)} {names.inline(each.change.driver)}  {names.inline(each.change.fleet)}  "
-            f"{each.outcome.name}: {names.annotate(each.outcome.message)}{_reference(each.outcome)}"
-        )
+    for group in reasons.group(failed, reason=_reason, fleet=lambda each: each.change.fleet):
+        name, message, code = group.reason
+        reason = f"{name}: {names.annotate(message)}" + (f" ({layout.printable(code)})" if code else "")
+        listed = {fleet: [_failure(each, names) for each in results] for fleet, results in group.fleets.items()}
+        yield from by_fleet(reason, {names.fleet(fleet): rows for fleet, rows in listed.items()})
     if failed:
         yield ""
 
 
-def _reference(outcome: Outcome) -> str:
-    match outcome:
-        case Refused() | Deferred() | Unknown():
-            request = f", {outcome.request_id}" if outcome.request_id else ""
-            return f" ({layout.printable(outcome.code)}{request})"
-        case _:
-            return ""
+def _reason(result: ChangeResult) -> tuple[str, str, str]:
+    match result.outcome:
+        case Deferred() as waiting:
+            return (waiting.name, refusal_backoff.shared_message(waiting), waiting.code)
+        case outcome:
+            return (outcome.name, outcome.message, getattr(outcome, "code", ""))
+
+
+def _failure(result: ChangeResult, names: _Names) -> str:
+    """Return a change with what its reason does not say: Charge's request id, or when it is tried again."""
+    detail = getattr(result.outcome, "request_id", None) or ""
+    if isinstance(result.outcome, Deferred) and (earlier := refusal_backoff.earlier_refusal(result.outcome)):
+        detail = f"tried again at {earlier[1]:%Y-%m-%d %H:%M} UTC"
+    row = signed(result.change.action, names.driver(result.change.driver))
+    return f"  {row}" + (f"  {layout.printable(detail)}" if detail else "")
 
 
 def summary(guarded: GuardedPlan) -> str:

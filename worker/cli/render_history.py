@@ -1,11 +1,11 @@
-"""Formats journal records as text: past runs, one run, one driver's changes.
+"""Formats journal records as text: past runs, one run, one driver's changes, the audit trail.
 
 Invariant: a run or a change takes one line and starts with its time or its sign. Neighbours: `render` formats plans and
 reports, `context` fits lines to a terminal.
 """
 
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import click
@@ -14,7 +14,8 @@ from worker.cli import layout, render
 from worker.core.model.people import annotate
 from worker.core.model.plan import Action
 from worker.core.model.ports import PastApproval, PastChange, PastRun
-from worker.core.monitoring import humanize
+from worker.core.monitoring import humanize, reasons
+from worker.core.safety import guard
 
 _VERBS = {Action.ATTACH: "attached to", Action.DETACH: "detached from"}
 
@@ -47,17 +48,53 @@ def run(
         rows, proof = humanize.count(source["rows"], "row"), layout.printable(source["proof"])
         lines.append(f"  source {layout.printable(source['name'])}  {source['revision']}  {rows}, proof {proof}")
     lines.extend(_change(change, names) for change in changes)
-    for each in (plan or {}).get("held", ()):
-        driver, fleet = _named(each["driver"], names), _named(each["fleet"], names)
-        lines.append(f"  held: {each['action']} {driver}  {fleet}  ({each['guard']})")
-    lines.extend(f"  held: {layout.printable(each['message'])}" for each in (plan or {}).get("shrunk", ()))
+    lines.extend(f"  {line}" for line in _held(plan or {}, names))
     problems = [*(plan or {}).get("problems", ()), *(report or {}).get("problems", ())]
-    told = (annotate(f"{each['where']}: {each['message']}", names) for each in problems)
-    lines.extend(f"  problem: {layout.printable(text)}" for text in told)
+    for each in sorted(problems, key=lambda problem: bool(problem["note"])):
+        text = layout.printable(annotate(f"{each['where']}: {each['message']}", names))
+        lines.append(f"  {'note' if each['note'] else 'problem'}: {text}")
     if report and report.get("error"):
         message = layout.printable(annotate(report["error"]["message"], names))
         lines.append(f"  error: {message}")
     return "\n".join(lines)
+
+
+def _held(plan: Mapping[str, Any], names: Names) -> Iterator[str]:
+    """Yield why changes were held, each reason once, and below it the changes."""
+    held = plan.get("held", ())
+    groups = reasons.group(held, reason=lambda each: (each["guard"], each["message"]), fleet=lambda each: each["fleet"])
+    explained = {group.reason for group in groups}
+    for each in plan.get("shrunk", ()):
+        if (guard.SOURCE_SHRANK, each["message"]) not in explained:
+            yield f"held: {layout.printable(each['message'])} ({guard.SOURCE_SHRANK})"
+    for group in groups:
+        code, message = group.reason
+        yield f"held: {layout.printable(annotate(message, names))} ({code})"
+        for fleet, changes in group.fleets.items():
+            yield f"  {_named(fleet, names)}"
+            yield from (f"    {_planned(each, names)}" for each in changes)
+
+
+def _planned(change: Mapping[str, Any], names: Names) -> str:
+    return render.signed(Action(change["action"]), _named(change["driver"], names))
+
+
+def audited(past: PastRun, changes: Sequence[PastChange], *, names: Names) -> str:
+    """Return one run of a stream with its changes: when, who and what comes first, what is looked up comes last."""
+    lines = [_run_line(past)]
+    if past.approval is not None:
+        lines.append(f"  {_approval(past.approval)}")
+    lines.extend(f"  {_audited(each, names)}" for each in changes)
+    return "\n".join(lines)
+
+
+def _audited(past: PastChange, names: Names) -> str:
+    driver, fleet = past.change.driver, past.change.fleet
+    ids = [click.style(id, dim=True) for id in (driver, fleet) if names.get(id)]
+    what = render.signed(past.change.action, layout.printable(names.get(driver) or driver))
+    where = f"{_VERBS[past.change.action]} {layout.printable(names.get(fleet) or fleet)}"
+    message = layout.printable(annotate(past.message or "", names))
+    return "  ".join(filter(None, [_timestamp(past.recorded), what, where, _details(past), message, *ids]))
 
 
 def why(driver: str, changes: Sequence[PastChange], *, names: Names) -> str:
@@ -94,17 +131,13 @@ def _approver(approval: PastApproval) -> str:
 
 
 def _change(past: PastChange, names: Names) -> str:
-    return f"  {_sign(past)} {_named(past.change.driver, names)}  {_verb(past, names)}  {_details(past)}"
+    driver = render.signed(past.change.action, _named(past.change.driver, names))
+    return f"  {driver}  {_verb(past, names)}  {_details(past)}"
 
 
 def _why(past: PastChange, names: Names) -> str:
-    what = f"{_sign(past)} {_verb(past, names)}  {_details(past)}"
+    what = f"{render.signed(past.change.action, _verb(past, names))}  {_details(past)}"
     return f"{_timestamp(past.recorded)}  {what}  {past.run} ({past.trigger})"
-
-
-def _sign(past: PastChange) -> str:
-    sign, color = render.SIGNS[past.change.action]
-    return click.style(sign, fg=color)
 
 
 def _verb(past: PastChange, names: Names) -> str:

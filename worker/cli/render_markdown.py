@@ -14,7 +14,7 @@ from worker.cli import layout, render
 from worker.core.model.identifiers import FleetId
 from worker.core.model.people import annotate
 from worker.core.model.plan import Action, Change, GuardedPlan
-from worker.core.monitoring import humanize
+from worker.core.monitoring import humanize, reasons
 from worker.core.safety import guard
 from worker.engine import plan_builder
 
@@ -108,19 +108,21 @@ def _problems(guarded: GuardedPlan, names: _Names) -> Iterator[_Part]:
 def _held(guarded: GuardedPlan, names: _Names) -> Iterator[_Part]:
     if not guarded.needs_approval:
         return
+    groups = reasons.group(guarded.held, reason=lambda each: each.message, fleet=lambda each: each.change.fleet)
+    explained = {group.reason for group in groups}
     yield _Part(
-        f"### Held back: {render.held_back(guarded)}\n", tuple(f"{text(each.message)}\n" for each in guarded.shrunk)
+        f"### Held back: {render.held_back(guarded)}\n",
+        tuple(f"{text(each.message)}\n" for each in guarded.shrunk if each.message not in explained),
     )
     if guarded.shrunk or any(held.guard != guard.MUST_SEE for held in guarded.held):
         yield _Part(
             "If this is what you want, approve exactly these changes:\n\n"
             f"```\nfleet-sync once --approve {guarded.held_digest}\n```\n"
         )
-    key = lambda held: (held.change.fleet, held.message)  # noqa: E731
-    for (fleet, message), group in itertools.groupby(guarded.held, key=key):
-        changes = tuple(held.change for held in group)
-        part = _table(fleet, changes, names, folded=len(guarded.held) > _MANY)
-        yield dataclasses.replace(part, head=f"{names.annotate(message)}\n\n{part.head}")
+    for group in groups:
+        yield _Part(f"{names.annotate(group.reason)}\n")
+        for fleet, held in group.fleets.items():
+            yield _table(fleet, tuple(each.change for each in held), names, folded=len(guarded.held) > _MANY)
 
 
 def _table(fleet: FleetId, changes: tuple[Change, ...], names: _Names, *, folded: bool) -> _Part:

@@ -69,7 +69,21 @@ class Pages(gate.Gate):
         plan, report = await self._service.record.documents(run)
         changes = await self._service.record.changes(run=run)
         document = past_report_document(past, changes, plan=plan, report=report)
-        return self.page(request, "run.html", past=past, report=document, plan=document["plan"] or _NO_PLAN)
+        found = document["plan"] or _NO_PLAN
+        problems = [*found["problems"], *document["problems"]]
+        shared = self._shared(request)
+        return self.page(
+            request,
+            "run.html",
+            past=past,
+            report=document,
+            plan=found,
+            open_changes=open_changes.held_in_document(found),
+            problems=[each for each in problems if not each["note"]],
+            notes=[each for each in problems if each["note"]],
+            names={**document["names"], **shared["names"]},
+            driver_names={**document["names"], **shared["driver_names"]},
+        )
 
     async def fleet(self, request: requests.Request) -> responses.Response:
         """Answer `GET /fleets/{fleet}`."""
@@ -149,6 +163,7 @@ class Pages(gate.Gate):
     def _shared(self, request: requests.Request) -> dict[str, Any]:
         present = self._service.snapshot()
         return {
+            "by_reason": open_changes.by_reason,
             "present": present,
             "session": self._sessions.of(request),
             "can_sign_in": self._can_sign_in,

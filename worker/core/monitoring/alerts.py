@@ -18,7 +18,7 @@ from worker.core.model.plan import Change, HeldChange
 from worker.core.model.problem import ProblemCode
 from worker.core.model.report import Report
 from worker.core.model.source_history import ShrunkSource
-from worker.core.monitoring import humanize, status
+from worker.core.monitoring import humanize, reasons, status
 from worker.core.safety import guard, refusal_backoff
 
 
@@ -140,7 +140,17 @@ def _error(title: str, error: FleetSyncError, *, since: datetime.datetime) -> Al
 
 
 def _held(last: Report) -> Iterator[Alert]:
-    for shrunk in last.guarded.shrunk if last.guarded else ():
+    """Yield an alert for each source that shrank, with the changes held for it, and for each other reason to hold."""
+    if last.guarded is None:
+        return
+    groups = {
+        group.reason: group
+        for group in reasons.group(
+            last.guarded.held, reason=lambda each: (each.guard, each.message), fleet=lambda each: each.change.fleet
+        )
+    }
+    for shrunk in last.guarded.shrunk:
+        group = groups.pop((guard.SOURCE_SHRANK, shrunk.message), None)
         yield Alert(
             Kind.HELD,
             "A source lost too many rows: detaches are held",
@@ -148,23 +158,26 @@ def _held(last: Report) -> Iterator[Alert]:
             remedy=_HELD_REMEDIES[guard.SOURCE_SHRANK],
             guard=guard.SOURCE_SHRANK,
             digest=last.held_digest,
+            changes=_changes(group) if group else (),
         )
-    groups: dict[tuple[str, FleetId, str], list[Change]] = collections.defaultdict(list)
-    for each in last.guarded.held if last.guarded else ():
-        groups[each.guard, each.change.fleet, each.message].append(each.change)
-    for (name, fleet, message), changes in groups.items():
+    for (name, message), group in groups.items():
         frozen = name in guard.FREEZING
-        approvable = name != guard.MUST_SEE and last.guarded is not None
+        changes = _changes(group)
+        where = "" if group.fleet else f" in {humanize.count(len(group.fleets), 'fleet')}"
         yield Alert(
             Kind.FROZEN if frozen else Kind.HELD,
-            f"{counted(changes)} {'frozen' if frozen else 'held'}",
+            f"{counted(changes)} {'frozen' if frozen else 'held'}{where}",
             message=message,
             remedy=_HELD_REMEDIES.get(name, _APPROVE),
-            fleet=fleet,
+            fleet=group.fleet,
             guard=name,
-            digest=last.held_digest if approvable else "",
-            changes=tuple(changes),
+            digest="" if name == guard.MUST_SEE else last.held_digest,
+            changes=changes,
         )
+
+
+def _changes(group: reasons.Group[tuple[str, str], HeldChange]) -> tuple[Change, ...]:
+    return tuple(each.change for held in group.fleets.values() for each in held)
 
 
 _APPROVE = "If this is what you want, approve exactly this plan; if not, correct the source."

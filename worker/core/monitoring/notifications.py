@@ -218,10 +218,9 @@ def _held(present: status.Status, last: Report, guarded: GuardedPlan) -> Notific
     lines += _first(_plain(each.message, _LONGEST_MESSAGE) for each in guarded.shrunk)
     counted = collections.Counter((each.change.fleet, each.guard) for each in guarded.held)
     lines += _first(f"{_fleet(present, fleet)}: {number} ({name})" for (fleet, name), number in counted.items())
-    lines += _first(
-        f"{each.change.action} {_driver(present, each.change.driver)}: {_plain(each.message, _LONGEST_MESSAGE)}"
-        for each in guarded.held
-        if each.guard in guard.FREEZING  # an approval alone does not help: somebody else has to be found
+    frozen = [each for each in guarded.held if each.guard in guard.FREEZING]
+    lines += _by_reason(  # an approval alone does not help: somebody else has to be found
+        (each.message, f"{each.change.action} {_driver(present, each.change.driver)}") for each in frozen
     )
     if not guarded.shrunk and all(each.guard == guard.MUST_SEE for each in guarded.held):
         lines.append("The reading cannot be right, and an approval does not help: check the key and the source.")
@@ -236,9 +235,8 @@ def _held(present: status.Status, last: Report, guarded: GuardedPlan) -> Notific
 def _refused(present: status.Status, refused: Sequence[ChangeResult], new: int) -> Notification:
     items = [result_document(result) for result in refused]
     lines = [f"{humanize.count(len(refused), 'change')} refused by Charge, {new} of them new."]
-    lines += _first(
-        f"{item['action']} {_driver(present, item['driver'])}, {_fleet(present, item['fleet'])}: "
-        f"{_plain(item['message'], _LONGEST_MESSAGE)}"
+    lines += _by_reason(
+        (item["message"], f"{item['action']} {_driver(present, item['driver'])}, {_fleet(present, item['fleet'])}")
         for item in items
     )
     lines.append(
@@ -284,6 +282,14 @@ def _first(lines: Iterable[str]) -> list[str]:
     every = list(lines)
     more = len(every) - _MOST_LINES
     return every if more <= 0 else [*every[:_MOST_LINES], f"… and {more} more"]
+
+
+def _by_reason(changes: Iterable[tuple[str, str]]) -> list[str]:
+    """Return a line for each message, with the first few changes that it is about."""
+    found: dict[str, list[str]] = collections.defaultdict(list)
+    for message, change in changes:
+        found[message].append(change)
+    return _first(f"{'; '.join(_first(each))}: {_plain(message, _LONGEST_MESSAGE)}" for message, each in found.items())
 
 
 def _fleet(present: status.Status, fleet: FleetId) -> str:

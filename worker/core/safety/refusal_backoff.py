@@ -64,6 +64,12 @@ def earlier_refusal(outcome: Deferred) -> tuple[str, datetime.datetime] | None:
     return (found[1], datetime.datetime.fromisoformat(found[2])) if found else None
 
 
+def shared_message(outcome: Deferred) -> str:
+    """Return why this change waits, without what is of this change only: Charge's request id, and when it is due."""
+    return _OF_ONE_CHANGE.sub(r"\1; it is tried again later, ", outcome.message)
+
+
+_OF_ONE_CHANGE = re.compile(r"(?:, req_\w+)?(\)); it is tried again at \S+, ")
 _WRITTEN = re.compile(r"Charge refused this change with (\S+) \(.*\); it is tried again at (\S+), ", re.DOTALL)
 """What `_deferred` writes."""
 
