@@ -48,6 +48,9 @@ def test_no_field_is_broken_that_fits_on_a_line(fields: list[str], width: int) -
 def test_a_command_can_be_copied() -> None:
     fitted = layout.fit(f"  fleet-sync once --approve {DIGEST}", 80)
     assert fitted == f"  fleet-sync once --approve \\\n      {DIGEST}"
+    said = "Saved to monday.json. To apply exactly this plan: fleet-sync apply monday.json"
+    assert layout.fit(said, 78) == said
+    assert layout.fit(said, 77) == said.replace(": ", ":\n    ")
 
 
 def test_a_word_that_only_fits_without_its_indent_gets_less() -> None:

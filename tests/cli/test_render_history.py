@@ -82,9 +82,10 @@ def test_a_run_that_used_an_approval_up_says_whose(approval: PastApproval, line:
 
 def test_one_run_is_shown_with_its_sources_its_changes_what_it_held_and_what_ended_it() -> None:
     held = {"action": "detach", "driver": DRIVER, "fleet": FLEET, "guard": "must_see", "message": f"{DRIVER}\x1b?"}
+    refused = {"outcome": "refused", "attempts": 2, "code": "gone\x07", "message": f"404: {DRIVER}\x1b"}
     page = render_history.run(
         _run(),
-        [_change(), _change(DETACH, outcome="refused", attempts=0, code="gone\x07", request_id=None)],
+        [_change(DETACH, **refused), _change(), _change(ATTACH, **refused, request_id="req_2")],
         plan={
             "sources": [{"name": "teams.yaml", "revision": "sha256:ab", "rows": 7, "proof": "none"}],
             "held": [held, {**held, "driver": "drv_2"}, {**held, "fleet": "flt_2"}],
@@ -104,7 +105,10 @@ def test_one_run_is_shown_with_its_sources_its_changes_what_it_held_and_what_end
         "2026-10-05 08:30:00Z  run_1  once      partial: 3 applied, 1 refused",
         "  source teams.yaml  sha256:ab  7 rows, proof none",
         f"  + {EMMA}  attached to Vans {FLEET}  applied, 1 attempt, req_1  teams\ufffd[2J.yaml:3:7",
-        f"  - {EMMA}  detached from Vans {FLEET}  refused, 0 attempts, gone\ufffd",
+        f"  refused: 404: Emma\ufffd Bakker ({DRIVER})\ufffd (gone\ufffd)",
+        f"    Vans {FLEET}",
+        f"      - {EMMA}  2 attempts, req_1",
+        f"      + {EMMA}  2 attempts, req_2  teams\ufffd[2J.yaml:3:7",
         "  held: it\ufffd lost 6 (source_shrank)",
         f"  held: Emma\ufffd Bakker ({DRIVER})\ufffd? (must_see)",
         f"    Vans {FLEET}",
@@ -165,7 +169,7 @@ def test_nothing_that_charge_or_a_document_says_steers_the_terminal() -> None:
     evil = "x\x1b[2J\x07"
     page = render_history.run(
         _run(),
-        [_change(request_id=evil, code=evil)],
+        [_change(request_id=evil, code=evil, message=message) for message in (None, evil)],
         plan={
             "sources": [{"name": evil, "revision": "sha256:ab", "rows": 7, "proof": "none"}],
             "held": [{"action": "detach", "driver": DRIVER, "fleet": FLEET, "guard": "must_see", "message": evil}],

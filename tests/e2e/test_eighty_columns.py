@@ -9,14 +9,16 @@ from worker.sandbox import quirks, state
 VANS = "東京都千代田区 配送センター 第一車両隊"
 TAXIS = "Flotte régionale Auvergne-Rhône-Alpes des véhicules utilitaires électriques"
 NAMES = ("山田太郎", "Anneliese Freifrau von Hohenfels-Braunschweig-Wolfenbüttel", "José", "Nguyễn Thị Minh Khai")
-ADDRESS = "a.rather.long.address.of.somebody.without.a.name@subsidiary.example.com"
+ADDRESS = "a.rather.long.address.of.somebody.who.has.no.name@subsidiary.example.com"
+SAVED = "a-plan-whose-name-takes-nearly-a-whole-line-of-the-terminal-by-itself.json"
 
 WALK = (
     "check",
     "check --source membership.yaml",
     "check --online",
     "plan --out plan.json",
-    "plan --fleet {vans} --out a/folder/whose/name/is/long/enough/to/need/a/second/line/of/the/terminal/plan.json",
+    "plan --fleet {vans} --out {saved}",
+    "plan --out no/such/folder/plan.json",
     "once",
     "--log-level info once",
     "history",
@@ -58,7 +60,7 @@ def _account() -> state.SandboxState:
     vans, taxis = people.add_fleet(name=VANS), people.add_fleet(name=TAXIS)
     for number in range(24):
         people.add_driver(name=f"{NAMES[number % 4]} {number}", fleets=[vans if number % 2 else taxis])
-    people.add_driver(email=ADDRESS)
+    people.add_driver(name=ADDRESS)
     people.add_driver(name="José")
     return people
 
@@ -75,9 +77,9 @@ def test_no_word_is_cut_and_no_reason_is_said_twice(open_workspace: conftest.Ope
     members = workspace.members()
     workspace.write({vans: [*members[vans][5:], nameless], taxis: [*members[taxis][5:], jose, members[vans][9], jose]})
     digest, reasons = _held(workspace)
-    words = {"vans": vans, "driver": nameless, "digest": digest, "run": "run_"}
+    words = {"vans": vans, "driver": nameless, "digest": digest, "run": "run_", "saved": SAVED}
     for line in WALK:
-        arguments = [words["run"] if each == "{run}" else each.format(**words) for each in line.split()]
+        arguments = [each.format(**words) for each in line.split()]
         _, seen = terminal.on_terminal(workspace, *arguments, TERM="dumb")
         plain = _CONTROL.sub("", seen).replace("\r", "")
         for each in plain.split("\n"):

@@ -62,6 +62,11 @@ def _fit_line(line: str, width: float) -> str:
         return line
     content = line.lstrip(" ")
     indent = len(line) - len(content)
+    prose, colon, command = content.partition(f": {_COMMAND}")
+    if colon:  # on a line of its own it can be copied
+        shown = f"{' ' * (indent + _INDENT)}{_COMMAND}{command}"
+        before = f"{' ' * indent}{prose}:"
+        return f"{_fit_line(before, width)}\n{_fit_line(shown, width)}"
     behind = " \\" if content.startswith(_COMMAND) else ""
     lines, current = [], " " * indent
     for gap, words in _pieces(content, room=width - indent - _INDENT - len(behind)):

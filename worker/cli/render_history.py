@@ -23,6 +23,7 @@ Names = Mapping[str, str]
 
 
 _MOST_NAMES = 2
+_OPEN = "outcome not known yet"
 
 
 def history(runs: Sequence[tuple[PastRun, Names]]) -> str:
@@ -47,8 +48,7 @@ def run(
     for source in (plan or {}).get("sources", ()):
         rows, proof = humanize.count(source["rows"], "row"), layout.printable(source["proof"])
         lines.append(f"  source {layout.printable(source['name'])}  {source['revision']}  {rows}, proof {proof}")
-    lines.extend(_change(change, names) for change in changes)
-    lines.extend(f"  {line}" for line in _held(plan or {}, names))
+    lines.extend(f"  {line}" for line in (*_changes(changes, names), *_held(plan or {}, names)))
     problems = [*(plan or {}).get("problems", ()), *(report or {}).get("problems", ())]
     for each in sorted(problems, key=lambda problem: bool(problem["note"])):
         text = layout.printable(annotate(f"{each['where']}: {each['message']}", names))
@@ -69,14 +69,34 @@ def _held(plan: Mapping[str, Any], names: Names) -> Iterator[str]:
             yield f"held: {layout.printable(each['message'])} ({guard.SOURCE_SHRANK})"
     for group in groups:
         code, message = group.reason
-        yield f"held: {layout.printable(annotate(message, names))} ({code})"
+        yield _reason("held", message, code, names)
         for fleet, changes in group.fleets.items():
             yield f"  {_named(fleet, names)}"
-            yield from (f"    {_planned(each, names)}" for each in changes)
+            yield from (
+                f"    {render.signed(Action(each['action']), _named(each['driver'], names))}" for each in changes
+            )
 
 
-def _planned(change: Mapping[str, Any], names: Names) -> str:
-    return render.signed(Action(change["action"]), _named(change["driver"], names))
+def _changes(changes: Sequence[PastChange], names: Names) -> Iterator[str]:
+    """Yield the changes, and last those with a message below their message."""
+    yield from (_change(each, names) for each in changes if not each.message)
+    groups = reasons.group(
+        (each for each in changes if each.message),
+        reason=lambda each: (each.outcome or _OPEN, each.message or "", each.code or ""),
+        fleet=lambda each: each.change.fleet,
+    )
+    for group in groups:
+        yield _reason(*group.reason, names)
+        for fleet, listed in group.fleets.items():
+            yield f"  {_named(fleet, names)}"
+            for each in listed:
+                driver = render.signed(each.change.action, _named(each.change.driver, names))
+                yield f"    {driver}  {_details(each, reason=False)}"
+
+
+def _reason(outcome: str, message: str, code: str, names: Names) -> str:
+    told = f"{outcome}: {layout.printable(annotate(message, names))}"
+    return f"{told} ({layout.printable(code)})" if code else told
 
 
 def audited(past: PastRun, changes: Sequence[PastChange], *, names: Names) -> str:
@@ -132,7 +152,7 @@ def _approver(approval: PastApproval) -> str:
 
 def _change(past: PastChange, names: Names) -> str:
     driver = render.signed(past.change.action, _named(past.change.driver, names))
-    return f"  {driver}  {_verb(past, names)}  {_details(past)}"
+    return f"{driver}  {_verb(past, names)}  {_details(past)}"
 
 
 def _why(past: PastChange, names: Names) -> str:
@@ -144,12 +164,13 @@ def _verb(past: PastChange, names: Names) -> str:
     return f"{_VERBS[past.change.action]} {_named(past.change.fleet, names)}"
 
 
-def _details(past: PastChange) -> str:
+def _details(past: PastChange, *, reason: bool = True) -> str:
+    """Return what became of a change; without the `reason`, what its heading does not say."""
     details = (
-        past.outcome or "outcome not known yet",
-        f"{past.attempts} attempts" if past.attempts != 1 else "1 attempt",
+        (past.outcome or _OPEN) if reason else "",
+        humanize.count(past.attempts, "attempt"),
         layout.printable(past.request_id or ""),
-        layout.printable(past.code or ""),
+        layout.printable(past.code or "") if reason else "",
     )
     origin = f"  {layout.printable(str(past.change.origin))}" if past.change.origin else ""
     return ", ".join(filter(None, details)) + origin
