@@ -110,6 +110,21 @@ async def test_every_link_of_an_account_stays_with_the_account(accounts: Account
             assert ">bolt</b>" in page
 
 
+async def test_every_command_of_an_account_names_the_account(accounts: Accounts) -> None:
+    waiting = [doubles.held("detach", 100 + number, 1) for number in range(200)]
+    last = doubles.run(plan=doubles.guarded(held=waiting))
+    accounts.services["bolt"] = doubles.Service(dataclasses.replace(doubles.paused(), last=last))
+    await doubles.remember(accounts.services["bolt"], last)
+    async with asking(accounts, security.Access(Secret(doubles.TOKEN), anonymous_read=True)) as client:
+        pages = [
+            (await client.get(f"/accounts/bolt/{path}")).text
+            for path in ("", f"runs/{last.run}", f"fleets/{doubles.fleet(1)}")
+        ]
+    commands = re.findall(r"<code>(fleet-sync [^<]+)</code>", "".join(pages))
+    named = [each.removeprefix("fleet-sync --account bolt ").split()[0] for each in commands]
+    assert set(named) == {"approve", "show", "plan", "resume"}
+
+
 async def sign_in(client: httpx.AsyncClient, target: str) -> httpx.Response:
     form = {"name": "Emma Bakker", "token": doubles.TOKEN, "next": target}
     answer = await client.post("/login", data=form)

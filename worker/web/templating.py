@@ -79,8 +79,9 @@ def printable(text: str) -> str:
 
 
 def render(template: str, *, place: Place, **values: Any) -> markupsafe.Markup:
-    """Render a template, whose links lead to `place`."""
-    given = {**values, "base": place.base, "account_name": place.account}
+    """Render a template, whose links lead to `place`, and whose commands are about its account."""
+    command = f"fleet-sync --account {place.account}" if place.account else "fleet-sync"
+    given = {**values, "base": place.base, "account_name": place.account, "command": command}
     return markupsafe.Markup(_ENVIRONMENT.get_template(template).render(given))  # noqa: S704 - it is escaped
 
 
@@ -88,11 +89,14 @@ def _sanitized(value: Any) -> Any:
     return printable(value) if isinstance(value, str) and not isinstance(value, markupsafe.Markup) else value
 
 
-def _code(text: str) -> markupsafe.Markup:
-    """Mark `text in backticks` as code."""
-    pieces = enumerate(printable(text).split("`"))
-    marked = (markupsafe.Markup("<code>{}</code>").format(piece) if at % 2 else piece for at, piece in pieces)
-    return markupsafe.Markup("").join(marked)
+@jinja2.pass_context
+def _code(context: jinja2.runtime.Context, text: str) -> markupsafe.Markup:
+    """Mark `text in backticks` as code; a command is about the account of the page."""
+    pieces = printable(text).split("`")
+    for at in range(1, len(pieces), 2):
+        named = re.sub(r"^fleet-sync(?= )", lambda _: context["command"], pieces[at])
+        pieces[at] = markupsafe.Markup("<code>{}</code>").format(named)
+    return markupsafe.Markup("").join(pieces)
 
 
 def _keep_units(text: str) -> str:
