@@ -95,13 +95,14 @@ def test_a_misspelled_command_is_answered_with_the_nearest(
     assert f"No such command '{written}'. Did you mean '{meant}'" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["", *main.COMMANDS])
+@pytest.mark.parametrize("name", ["", *main.COMMANDS, "accounts list", "accounts add", "accounts remove"])
 def test_every_help_has_examples_that_can_be_run_and_fits_80_columns(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
-    assert _call(monkeypatch, *filter(None, [name]), "--help") == 0
+    assert _call(monkeypatch, *name.split(), "--help") == 0
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
+    assert [line for line in lines if line.endswith("...") and not line.startswith("Usage: ")] == []
     examples = [line.strip() for line in lines[lines.index("Examples:") + 1 :] if line.strip()]
     assert examples
     for example in examples:

@@ -18,22 +18,22 @@ if TYPE_CHECKING:
 
 FORMAT = "fleet-sync/accounts@1"
 
-_EXAMPLES = """\
-fleet-sync --config cluster accounts list
-fleet-sync --config cluster accounts add acme --file customers/acme.toml
-fleet-sync --config cluster accounts remove acme"""
+_LIST = "fleet-sync --config cluster accounts list"
+_ADD = "fleet-sync --config cluster accounts add acme --file customers/acme.toml"
+_REPLACE = "fleet-sync --config cluster accounts add acme --file acme.toml --replace"
+_REMOVE = "fleet-sync --config cluster accounts remove acme"
 
 
-@click.group(cls=help_page.Group, epilog=_EXAMPLES)
+@click.group(cls=help_page.Group, epilog="\n".join((_LIST, _ADD, _REMOVE)))
 def accounts() -> None:
     """List, add and remove the accounts of a cluster."""
 
 
-@accounts.command("list", cls=help_page.Command)
+@accounts.command("list", cls=help_page.Command, epilog=f"{_LIST}\n{_LIST} --json")
 @click.option("--json", "as_json", is_flag=True, help="Print the accounts as a document.")
 @click.pass_obj
 def list_accounts(command_context: context.CommandContext, as_json: bool) -> int:
-    """List the accounts, what their workers last said about them, and who has them."""
+    """List the accounts with what their workers last said."""
 
     def run() -> int:
         command_context.configure_logs(as_json=as_json)
@@ -52,7 +52,7 @@ def list_accounts(command_context: context.CommandContext, as_json: bool) -> int
     return command_context.report_errors(run, as_json=as_json)
 
 
-@accounts.command("add", cls=help_page.Command)
+@accounts.command("add", cls=help_page.Command, epilog=f"{_ADD}\n{_REPLACE}")
 @click.argument("name")
 @click.option(
     "--file",
@@ -80,7 +80,7 @@ def add(command_context: context.CommandContext, name: str, path: pathlib.Path, 
     return command_context.report_errors(run)
 
 
-@accounts.command("remove", cls=help_page.Command)
+@accounts.command("remove", cls=help_page.Command, epilog=_REMOVE)
 @click.argument("name")
 @click.pass_obj
 def remove(command_context: context.CommandContext, name: str) -> int:
