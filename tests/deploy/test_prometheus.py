@@ -36,6 +36,7 @@ def test_an_alert_is_shown_firing(rule: dict[str, Any]) -> None:
     ("planted", "instead"),
     [
         ("[40m]", "[5m]"),
+        ("max_over_time(fleet_sync_last_success", "min_over_time(fleet_sync_last_success"),
         ("held|partial", "none"),
         ("drifted|held|frozen|refused", "in_sync"),
         ("last_over_time(fleet_sync_standby[10m]) == 0", "fleet_sync_build_info"),
