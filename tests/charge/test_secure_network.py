@@ -163,6 +163,42 @@ async def test_proxies_of_the_environment_are_mentioned_when_a_connection_fails(
     assert "ignores" not in (await failure(exchange(origin))).remedy
 
 
+# --- When making the connection takes long
+
+
+@pytest.mark.parametrize("late", [True, False])
+async def test_a_write_that_may_not_be_sent_any_more_once_it_is_connected_never_leaves(late: bool) -> None:
+    """The server accepts slowly. A process that was stopped meanwhile must not send when it goes on."""
+    permitted, connecting, goes_on = True, anyio.Event(), anyio.Event()
+
+    class SlowProxy(ConnectProxy):
+        async def _tunnel(self, client: Connection) -> None:
+            connecting.set()
+            await goes_on.wait()
+            await super()._tunnel(client)
+
+    charge, proxy = HostileServer(answering(REPLY), context=server_context()), SlowProxy()
+    outcomes: list[object] = []
+
+    async def send() -> None:
+        http = exchange(origin, proxy=proxy_url)
+        try:
+            outcomes.append((await http.exchange("POST", "/drivers", content=b"{}", may_send=lambda: permitted)).status)
+        except NotSent as error:
+            outcomes.append(error.code)
+        await http.aclose()
+
+    async with charge.serving() as origin, proxy.serving() as proxy_url:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(send)
+            await connecting.wait()
+            permitted = not late
+            goes_on.set()
+        assert outcomes == (["permit_ended"] if late else [200])
+        assert len(charge.requests) == (0 if late else 1)
+        assert charge.connections == 1
+
+
 # --- TLS
 
 

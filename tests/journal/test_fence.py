@@ -119,3 +119,12 @@ def test_an_account_without_records_has_nothing_to_read(shared: cluster.Cluster)
     assert session.read(lambda database: 1) is None
     assert session.write_unlocked(lambda database: database.account) == 1
     assert session.purge()
+
+
+def test_a_write_may_go_out_for_as_long_as_the_permit_lasts(shared: cluster.Cluster) -> None:
+    process = shared.process("a")
+    journal = process.journal(process.claimed())
+    process.uptime.seconds += cluster.SECONDS - 0.1
+    assert journal.may_send()
+    process.uptime.seconds += 0.2
+    assert not journal.may_send()

@@ -5,10 +5,15 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.support import clocks
+from tests.support import clocks, served
+from worker.core.model.errors import KeyRejected, NotSent
+from worker.core.model.identifiers import DriverId, FleetId, IntentKey
+from worker.core.model.plan import Action, Change
 from worker.core.model.secret import Secret
 from worker.engine import concurrency
 from worker.journal import sql_journal
+from worker.sandbox import app as sandbox
+from worker.sandbox import state
 from worker.service import composition, shutdown
 from worker.settings import model, secrets
 
@@ -25,10 +30,11 @@ class Accounts:
         self.made: list[composition.AccountRuntime] = []
 
     def make(
-        self, *, before: composition.AccountRuntime | None = None, **rate_limit: float
+        self, *, before: composition.AccountRuntime | None = None, base_url: str = "", **rate_limit: float
     ) -> composition.AccountRuntime:
+        charge = {"base_url": base_url} if base_url else {}
         settings = model.Settings.model_validate(
-            {"sources": [{"kind": "file", "path": "m.yaml"}], "rate_limit": rate_limit}
+            {"sources": [{"kind": "file", "path": "m.yaml"}], "rate_limit": rate_limit, "charge": charge}
         )
         account = composition.AccountRuntime(
             settings=settings,
@@ -69,6 +75,25 @@ async def test_a_changed_rate_limit_starts_from_the_new_settings(accounts: Accou
     before = accounts.make()
     after = accounts.make(before=before, requests_per_second=7)
     assert (before.rate, after.rate) == (25, 7)
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])  # a real server takes real time
+async def test_a_write_is_not_sent_once_the_journal_says_that_it_may_not_be(accounts: Accounts) -> None:
+    class EndedPermit(sql_journal.SqlJournal):
+        def may_send(self) -> bool:
+            return False
+
+    accounts.journal = EndedPermit("sqlite:///unused.db", clock=clocks.Still())
+    charge = sandbox.create(state.SandboxState.populate(drivers=1, fleets=1))
+    with served.over_http(charge) as url:
+        account = accounts.make(base_url=url)
+        driver, fleet = next(iter(charge.state.drivers)), next(iter(charge.state.fleets))
+        change = Change(Action.ATTACH, DriverId(driver), FleetId(fleet))
+        with pytest.raises(NotSent):
+            await account._client.write(change, key=IntentKey("fleet-sync-1"))
+        assert charge.requests == []
+        with pytest.raises(KeyRejected):  # reading takes no permit
+            await account._client.driver(change.driver)
 
 
 async def test_every_account_computes_in_threads(accounts: Accounts) -> None:

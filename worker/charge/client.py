@@ -53,13 +53,18 @@ class Client:
         page_size: int,
         observe: Observe = ignore,
         renew_key: RenewKey = keep_key,
+        may_write: Callable[[], bool] | None = None,
     ) -> None:
-        """Send nothing yet. The clock is for dates in `Retry-After`; `page_size` is from 1 to 100."""
+        """Send nothing yet. The clock is for dates in `Retry-After`; `page_size` is from 1 to 100.
+
+        `may_write` is asked right before the bytes of a write go out; a write that it refuses raises errors.NotSent.
+        """
         self._observe = observe
         self._http = http
         self._clock = clock
         self._page_size = page_size
         self._renew_key = renew_key
+        self._may_write = may_write
         self._stated_times = collections.deque[StatedTime](maxlen=_KEPT_TIMES)
 
     def stated_times(self) -> tuple[StatedTime, ...]:
@@ -120,7 +125,9 @@ class Client:
         asked = self._clock.uptime()
         api_key = self._http.key  # the key of this request: a reply to another one may replace it meanwhile
         try:
-            reply = await self._http.exchange(method, url, content=body, headers=headers)
+            reply = await self._http.exchange(
+                method, url, content=body, headers=headers, may_send=self._may_write if key else None
+            )
             status = reply.status
         finally:
             self._observe(operation, status, time.perf_counter() - started)

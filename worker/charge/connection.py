@@ -2,7 +2,8 @@
 
 Invariants: bytes that follow a reply are never taken for the next reply; a proxy sees host and port of Charge, and
 nothing of what is sent there. A failure before the request is sent is an httpx.ConnectError or errors.NotSent; a later
-failure is neither. Neighbours: `transport` keeps a stack of these.
+failure is neither. Whether a request may still be sent is asked once there is a connection, right before its bytes go
+out. Neighbours: `transport` keeps a stack of these.
 """
 
 import base64
@@ -10,7 +11,7 @@ import contextlib
 import dataclasses
 import select
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import cast
 
 import httpcore
@@ -20,6 +21,9 @@ from worker.core.model.errors import NotSent
 
 KEEPALIVE_SECONDS = 30.0
 """How long an idle connection may be used again."""
+
+MAY_SEND = "may_send"
+"""Extension of a request: a callable that says whether it may be sent. Making a connection may have taken long."""
 
 _BACKEND = httpcore.AnyIOBackend()
 _TLS_REMEDY = (
@@ -81,10 +85,9 @@ class Connection(httpx.AsyncBaseTransport):
         # the reply to the next request, which may be a write.
         self._http = httpcore.AsyncHTTP11Connection(self._origin, stream, keepalive_expiry=KEEPALIVE_SECONDS)
         with _translated():
+            content = _content(request)
             reply = await self._http.handle_async_request(
-                httpcore.Request(
-                    request.method, _url(request.url), headers=request.headers.raw, content=request.content
-                )
+                httpcore.Request(request.method, _url(request.url), headers=request.headers.raw, content=content)
             )
         if reply.status == 101:
             raise httpx.RemoteProtocolError("the server switched to another protocol")
@@ -203,6 +206,18 @@ class _Body(httpx.AsyncByteStream):
 
     async def aclose(self) -> None:
         await self._reply.aclose()
+
+
+def _content(request: httpx.Request) -> bytes | AsyncIterator[bytes]:
+    may_send: Callable[[], bool] | None = request.extensions.get(MAY_SEND)
+    return request.content if may_send is None else _unless_too_late(request.content, may_send)
+
+
+async def _unless_too_late(content: bytes, may_send: Callable[[], bool]) -> AsyncIterator[bytes]:
+    """Yield the content, for which httpcore asks before a byte of the request is written: `_Stream` keeps its head."""
+    if not may_send():
+        raise NotSent("the permit to send ended while the connection was made", code="permit_ended")
+    yield content
 
 
 async def _tcp(host: str, port: int) -> httpcore.AsyncNetworkStream:

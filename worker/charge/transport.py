@@ -136,12 +136,19 @@ class Transport:
         self._headers["Authorization"] = f"Bearer {key.reveal()}"
 
     async def exchange(
-        self, method: str, url: str, *, content: bytes = b"", headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        url: str,
+        *,
+        content: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+        may_send: Callable[[], bool] | None = None,
     ) -> Reply:
         """Send one request once, and return its whole reply, whatever its status.
 
-        `url` is a path below `base_url`, or an absolute address on its origin. Raises errors.ForeignOrigin for any
-        other address, before anything is sent, and errors.Unreachable if no complete reply came in time.
+        `url` is a path below `base_url`, or an absolute address on its origin. `may_send` is asked once there is a
+        connection. Raises errors.ForeignOrigin for any other address, and errors.NotSent if `may_send` says no, before
+        anything is sent; errors.Unreachable if no complete reply came in time.
         """
         request = httpx.Request(
             method,
@@ -149,6 +156,7 @@ class Transport:
             self._endpoint.base_url + url if url.startswith("/") else self.trusted(url),
             headers={**self._headers, **(headers or {})},
             content=content,
+            extensions={connection.MAY_SEND: may_send} if may_send else None,
         )
         key, timeout = self.key, self._endpoint.timeout
         try:

@@ -31,6 +31,10 @@ class FencedJournal(sql_journal.SqlJournal):
         writer = fenced_session.FencedSession(pool, account=account, permit=permit)
         self._use(writer, fenced_session.SharedSession(pool, account=account), clock)
 
+    def may_send(self) -> bool:
+        """Return whether the permit has not run out. Does not block."""
+        return self._writer.is_recent_writer()
+
 
 class SharedRecord(FencedJournal):
     """The journal of an account for readers, who may also approve and pause."""

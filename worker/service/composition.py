@@ -93,6 +93,7 @@ class AccountRuntime:
             page_size=settings.charge.page_size,
             observe=observe,
             renew_key=self._key_renewal.renew,
+            may_write=journal.may_send,
         )
         self._limiter: rate_limiter.RateLimiter = (
             before._limiter if before and before._paced_as(settings) else _limiter(settings)

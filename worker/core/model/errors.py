@@ -259,7 +259,7 @@ class Unreachable(ChargeError):
 
 
 class NotSent(Unreachable):
-    """No connection could be made: the request was not sent, and a write took no effect."""
+    """The request was not sent, and a write took no effect: no connection could be made, or making it took too long."""
 
     code = "connection_failed"
 
