@@ -5,14 +5,19 @@ import pathlib
 import sys
 from collections.abc import Iterator
 
+import anyio
 import psycopg
 import pytest
 
-from tests.journal import backends
+from tests.journal import backends, cluster
 from tests.support import command, served
 from worker.cli import main
+from worker.core.model.errors import JournalBusy
+from worker.journal import claims
 from worker.sandbox import app as sandbox
 from worker.sandbox import state
+from worker.service import cluster as clusters
+from worker.service import cluster_command
 
 SOURCE = '[[sources]]\npath = "people.yaml"\n'
 
@@ -187,10 +192,61 @@ class TestWriting:
     ) -> None:
         ended = self.once(operator)
         assert (ended.code, ended.document["outcomes"]["applied"]) == (0, 1)
-        (listed,) = json.loads(operator.call("accounts", "list", "--json")[1])["accounts"]
-        assert (listed["epoch"], listed["worker"]) == (1, None)
+        self.assert_left_due(operator, postgresql_backend, epoch=1)
         with psycopg.connect(postgresql_backend.url) as database:
             assert database.execute("SELECT epoch FROM runs").fetchall() == [(1,)]
+
+    def test_apply_waits_while_a_worker_has_the_account_and_then_writes_under_an_epoch_of_its_own(
+        self, operator: Operator, charge: state.SandboxState, postgresql_backend: backends.PostgresBackend
+    ) -> None:
+        plan, log = operator.folder / "acme.plan", operator.folder / "log"
+        address = ("--config", str(operator.folder), "--account", "acme")
+        environ = {"CHARGE_API_KEY__ACME": sandbox.KEY}
+        assert command.run(*address, "plan", "--out", str(plan), environ=environ).code == 0
+        worker = cluster.Process(postgresql_backend, "w")
+        held = worker.claimed()
+        with log.open("w") as stream:
+            running = command.start(
+                *address, "apply", str(plan), "--json", environ=environ, stderr=stream.fileno(), cwd=operator.folder
+            )
+        try:
+            command.until(lambda: "account_busy" in log.read_text(), what="the command waits")
+            assert charge.effects == []
+            assert worker.journal(held).may_send() and worker.claims.beat()  # it goes on undisturbed
+            worker.claims.release(held, claims.Release(delay=3600.0, failures=0))
+            ended = running.end()
+        finally:
+            running.reap()
+            worker.claims.unregister()
+            worker.pool.close()
+        assert (ended.code, ended.document["outcomes"]["applied"]) == (0, 1)
+        assert len(charge.effects) == 1
+        self.assert_left_due(operator, postgresql_backend, epoch=2)
+        with psycopg.connect(postgresql_backend.url) as database:
+            assert database.execute("SELECT epoch FROM runs").fetchall() == [(2,)]
+
+    def test_a_command_gives_up_an_account_that_a_worker_keeps_and_changes_nothing(
+        self, operator: Operator, charge: state.SandboxState, postgresql_backend: backends.PostgresBackend
+    ) -> None:
+        worker = cluster.Process(postgresql_backend, "w")
+        worker.claimed()
+
+        async def write() -> None:
+            async with cluster_command.journal(clusters.cluster(operator.folder), "acme", tries=1):
+                raise AssertionError("the account was claimed")
+
+        with pytest.raises(JournalBusy, match="a worker of the cluster has the account acme"):
+            anyio.run(write)
+        worker.pool.close()
+        (listed,) = json.loads(operator.call("accounts", "list", "--json")[1])["accounts"]
+        assert (listed["epoch"], listed["worker"]) == (1, "w")
+        with psycopg.connect(postgresql_backend.url) as database:
+            assert database.execute("SELECT worker FROM cluster_workers").fetchall() == [("w",)]
+
+    def assert_left_due(self, operator: Operator, backend: backends.PostgresBackend, *, epoch: int) -> None:
+        (listed,) = json.loads(operator.call("accounts", "list", "--json")[1])["accounts"]
+        assert (listed["epoch"], listed["worker"]) == (epoch, None)
+        with psycopg.connect(backend.url) as database:
             assert database.execute("SELECT count(*) FROM cluster_workers").fetchall() == [(0,)]
             assert database.execute("SELECT due_at <= now() FROM cluster_accounts").fetchall() == [(True,)]
 

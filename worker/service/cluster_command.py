@@ -24,17 +24,19 @@ from worker.service import cluster, cluster_run, composition
 log = structlog.get_logger()
 
 _SESSIONS = 3
-_TRIES = 30
+TRIES = 30
 _BEAT_SECONDS = 1.0
 """Between two tries to claim an account that a worker has, and between two renewals of the permit."""
 
 
 @contextlib.asynccontextmanager
-async def journal(found: cluster.Cluster, name: str) -> AsyncIterator[fenced_journal.FencedJournal]:
+async def journal(
+    found: cluster.Cluster, name: str, *, tries: int = TRIES
+) -> AsyncIterator[fenced_journal.FencedJournal]:
     """Claim an account for the block.
 
-    Waits while a worker has it. Raises errors.JournalBusy if that takes half a minute, errors.JournalError if the
-    database cannot be used.
+    Waits while a worker has it. Raises errors.JournalBusy if that takes half a minute, or as many tries a second apart,
+    errors.JournalError if the database cannot be used.
     """
     clock = composition.SystemClock()
     pool = connection_pool.ConnectionPool(found.url, size=_SESSIONS)
@@ -43,7 +45,7 @@ async def journal(found: cluster.Cluster, name: str) -> AsyncIterator[fenced_jou
         await to_thread.run_sync(own.register, worker.__version__)
         async with concurrency.background_tasks() as background:
             background.start_soon(_beat, own)
-            claim = await _claimed(own, name)
+            claim = await _claimed(own, name, tries=tries)
             try:
                 if not claim.clean:
                     await anyio.sleep(found.settings.permit_seconds + cluster_run.MARGIN_SECONDS)
@@ -59,13 +61,16 @@ async def journal(found: cluster.Cluster, name: str) -> AsyncIterator[fenced_jou
         pool.close()
 
 
-async def _claimed(own: claims.Claims, name: str) -> claims.Claim:
-    for _ in range(_TRIES):
+async def _claimed(own: claims.Claims, name: str, *, tries: int) -> claims.Claim:
+    for left in reversed(range(tries)):
         await to_thread.run_sync(own.request_run, name)
         claim = await to_thread.run_sync(own.claim, name)
         if claim is not None:
             return claim
-        await anyio.sleep(_BEAT_SECONDS)
+        if left == tries - 1:
+            log.warning("account_busy", account=name, waits_seconds=left * _BEAT_SECONDS)
+        if left:
+            await anyio.sleep(_BEAT_SECONDS)
     raise JournalBusy(f"a worker of the cluster has the account {name}")
 
 
