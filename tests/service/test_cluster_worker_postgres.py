@@ -21,7 +21,7 @@ from worker.dispatch import job_queue
 from worker.sandbox import app as sandbox
 from worker.sandbox import http_types, state
 from worker.service import cluster as clusters
-from worker.service import cluster_worker, composition
+from worker.service import cluster_defaults, cluster_worker, composition
 from worker.web import accounts_page, metrics
 
 __all__ = ["postgres_host", "postgresql_backend"]
@@ -85,8 +85,8 @@ class Folder:
     async def worker(self, name: str) -> AsyncIterator[cluster_worker.ClusterWorker]:
         """Run a worker."""
         member = job_queue.Member(name, concurrency=4, stall_seconds=60)
-        found = clusters.cluster(self.path)
-        process = cluster_worker.ClusterWorker(found, member, environ=os.environ, gauges=metrics.Metrics())
+        defaults = cluster_defaults.ClusterDefaults(functools.partial(clusters.cluster, self.path))
+        process = cluster_worker.ClusterWorker(defaults, member, environ=os.environ, gauges=metrics.Metrics())
         await process.open()
         try:
             async with anyio.create_task_group() as tasks:
@@ -223,19 +223,22 @@ async def test_settings_that_are_broken_harm_no_other_account(folder: Folder) ->
         assert error is not None and "bolt.toml" in error.message
 
 
-async def test_defaults_that_are_read_again_count_unless_they_are_broken(folder: Folder) -> None:
-    folder.add("acme")
+async def test_defaults_that_change_count_from_the_next_run_on_and_broken_ones_are_shown(folder: Folder) -> None:
+    """Nobody sends a signal."""
+    acme = folder.add("acme")
     defaults = folder.path / "_defaults.toml"
     valid = defaults.read_text()
     async with folder.worker("a") as process:
-        read = functools.partial(clusters.cluster, folder.path)
-        before = process.found
+        await until(process, _in_sync("acme"))
         defaults.write_text("[sync]\ninterval_seconds = -1\n")
-        await process.reload(read)
-        assert process.found is before
-        defaults.write_text(valid.replace("86400", "60"))
-        await process.reload(read)
-        assert process.found.validated("acme", b'[[sources]]\npath = "x"\n').sync.interval_seconds == 60
+        await until(process, lambda _: "_defaults.toml:2:20" in process.unready_reason())
+        assert "_defaults.toml:2:20" in process.status().error
+        defaults.write_text(f"{valid}[charge]\npage_size = 7\n")
+        await until(process, lambda _: not process.unready_reason())
+        service = process.service("acme")
+        assert service is not None
+        service.sync()
+        await until(process, lambda _: acme.charge.requests[-1].query.get("limit") == "7")
 
 
 async def test_a_worker_tells_what_changed_and_does_not_wait_for_a_receiver_when_it_ends(folder: Folder) -> None:

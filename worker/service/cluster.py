@@ -10,6 +10,7 @@ import pathlib
 from collections.abc import Iterator
 
 from worker.accounts import registry
+from worker.core.model.account_files import Look
 from worker.core.model.errors import JournalError, SettingsError
 from worker.core.model.problem import Problem
 from worker.journal import address as addresses
@@ -33,6 +34,11 @@ class Cluster:
         self.status = defaults.status
         self._defaults = defaults
         self._folder = folder
+
+    def look(self) -> Look:
+        """Return what differs once `_defaults.toml` has been written; empty without it. Raises errors.SettingsError."""
+        found = account_folder.look(self._folder)
+        return {name: found[name] for name in (account_folder.DEFAULTS,) if name in found}
 
     @contextlib.contextmanager
     def table(self) -> Iterator[registry.Registry]:

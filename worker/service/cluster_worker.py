@@ -2,7 +2,7 @@
 
 Invariants: a signal ends the runs of this process, and their accounts are free for the others at once; whatever becomes
 of the database, the process goes on, and works again once the database does. Neighbours: `cluster_run` is one run,
-`dispatch.job_queue` says whose turn it is, `journal.claims` keeps the permits, `cluster` reads the settings.
+`dispatch.job_queue` says whose turn it is, `journal.claims` keeps the permits, `cluster_defaults` has the settings.
 """
 
 import collections
@@ -20,13 +20,22 @@ import structlog
 from anyio import abc, to_thread
 
 import worker
-from worker.core.model.errors import FleetSyncError, JournalError, SettingsError, Stopped
+from worker.core.model.errors import FleetSyncError, JournalError, Stopped
 from worker.core.monitoring import status, summary
 from worker.core.monitoring.account_overview import AccountsStatus, AccountStatus
 from worker.dispatch import job_queue
 from worker.engine import concurrency
 from worker.journal import claims, connection_pool, fenced_journal
-from worker.service import account_reader, cluster, cluster_facade, cluster_run, composition, page, shutdown
+from worker.service import (
+    account_reader,
+    cluster,
+    cluster_defaults,
+    cluster_facade,
+    cluster_run,
+    composition,
+    page,
+    shutdown,
+)
 from worker.web import accounts_page, metrics, service_protocol
 
 log = structlog.get_logger()
@@ -52,18 +61,19 @@ _ELSEWHERE = "`fleet-sync --account NAME history` shows its runs, and the page o
 async def run(read: Callable[[], cluster.Cluster], environ: Mapping[str, str], *, concurrency_limit: int) -> int:
     """Work for a cluster until a signal ends it; return the exit code.
 
-    `read` reads `_defaults.toml`, again at each SIGHUP: what it says of accounts counts from their next runs on.
-    Raises errors.FleetSyncError if that cannot start: the database or the page's address cannot be used.
+    `read` reads `_defaults.toml`, again when it changes and at each SIGHUP. Raises errors.FleetSyncError if that cannot
+    start: the database or the page's address cannot be used.
     """
-    found, gauges, token = read(), metrics.Metrics(), account_reader.status_token(environ)
+    defaults = cluster_defaults.ClusterDefaults(read)
+    found, gauges, token = defaults.found, metrics.Metrics(), account_reader.status_token(environ)
     member = job_queue.Member(_name(), concurrency_limit, found.settings.stall_seconds)
-    process = ClusterWorker(found, member, environ=environ, gauges=gauges)
+    process = ClusterWorker(defaults, member, environ=environ, gauges=gauges)
     await process.open()
     try:
 
         async def work() -> int:
             async with concurrency.background_tasks() as background:
-                await background.start(_reload_on_hangup, process, read)
+                await background.start(_reload_on_hangup, defaults)
                 if found.status.listen:
                     made = accounts_page.create(process, gauges, page.access(found.status, token))
                     await background.start(page.serve, made, found.status.listen)
@@ -79,14 +89,14 @@ class ClusterWorker:
 
     def __init__(
         self,
-        found: cluster.Cluster,
+        defaults: cluster_defaults.ClusterDefaults,
         member: job_queue.Member,
         *,
         environ: Mapping[str, str],
         gauges: metrics.Metrics,
     ) -> None:
-        """Take the cluster, and what this process is in it. Create it inside the event loop."""
-        self.found = found
+        """Take the defaults of the cluster, and what this process is in it. Create it inside the event loop."""
+        found, self._defaults = defaults.found, defaults
         self._clock = composition.SystemClock()
         self._started = self._clock.now()
         self._beats = connection_pool.ConnectionPool(found.url, size=_CLAIM_SESSIONS)
@@ -97,7 +107,7 @@ class ClusterWorker:
         self._shared = cluster_run.Shared(
             self._claims,
             self._journals,
-            lambda name, text: account_reader.operator(lambda: self.found.validated(name, text.encode()), environ),
+            lambda name, text: account_reader.operator(lambda: defaults.found.validated(name, text.encode()), environ),
             self._clock,
             gauges,
             found.settings.permit_seconds,
@@ -142,7 +152,7 @@ class ClusterWorker:
         """Return how all accounts of the cluster are, as their last runs said."""
         accounts = tuple(self._statuses.values())
         return AccountsStatus(
-            self._clock.now(), self._started, worker.__version__, accounts, self._unavailable, self._living
+            self._clock.now(), self._started, worker.__version__, accounts, self.unready_reason(), self._living
         )
 
     def has(self, name: str) -> bool:
@@ -163,7 +173,7 @@ class ClusterWorker:
 
     def unready_reason(self) -> str:
         """Return why the process is not ready, or an empty text."""
-        return self._unavailable
+        return "\n".join(filter(None, (self._unavailable, self._defaults.error)))
 
     # --- The process --------------------------------------------------------------------------------------
 
@@ -178,21 +188,13 @@ class ClusterWorker:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._beat_regularly)
             tasks.start_soon(self._look_regularly)
+            tasks.start_soon(self._defaults.follow)
             try:
                 await self._queue.run()
             finally:
                 self._queue.stop()
             tasks.cancel_scope.cancel()
         return self._stopped.exit_code if self._stopped else 0
-
-    async def reload(self, read: Callable[[], cluster.Cluster]) -> None:
-        """Read `_defaults.toml` again; keep what it said last if that is invalid."""
-        try:
-            self.found = await to_thread.run_sync(read)
-        except SettingsError as error:
-            log.error("settings_broken", error=error.message, remedy=error.remedy)
-        else:
-            log.info("settings_reloaded")
 
     async def run_account(self, name: str) -> None:
         """Claim an account, run it and release it; do nothing if no run is due, or another process has it."""
@@ -262,13 +264,11 @@ class ClusterWorker:
             await anyio.sleep(_STATUS_SECONDS)
 
 
-async def _reload_on_hangup(
-    process: ClusterWorker, read: Callable[[], cluster.Cluster], *, task_status: abc.TaskStatus[None]
-) -> None:
+async def _reload_on_hangup(defaults: cluster_defaults.ClusterDefaults, *, task_status: abc.TaskStatus[None]) -> None:
     with anyio.open_signal_receiver(signal.SIGHUP) as signals:
         task_status.started()
         async for _ in signals:
-            await process.reload(read)
+            await defaults.read()
 
 
 def _status(row: Mapping[str, Any]) -> AccountStatus:
