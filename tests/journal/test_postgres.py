@@ -160,6 +160,9 @@ async def refused(url: str) -> JournalError:
     [
         ("postgresql://u:open%20sesame@127.0.0.1:1/d", "refused"),
         ("postgresql://u@127.0.0.1:1/d?password=sesame", "refused"),
+        ("postgresql://u@127.0.0.1:1/d?password=sesame%zz", "percent-encoded"),
+        ("postgresql://u@127.0.0.1:1/d?sslpassword=sesame%zz&connect_timeout=2", "percent-encoded"),
+        ("postgresql://u:sesame%zz@127.0.0.1:1/d", "percent-encoded"),
         ("postgresql://u:sesame@127.0.0.1:sesame/d", "malformed"),
         ("postgresql://u:sesame@[::1/d", "malformed"),
         ("postgresql://u:p@sesame@127.0.0.1/d", "reserved characters"),

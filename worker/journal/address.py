@@ -43,6 +43,19 @@ def parse(url: str) -> Address:
     return Address(url=f"postgresql://{rest}", shown=shown, path=None)
 
 
+def passwords(url: str) -> list[str]:
+    """Return the passwords in the URL of a database as they are written there: libpq takes them in options too."""
+    if url.startswith(_SQLITE):
+        return []
+    try:
+        split = urls.urlsplit(url)
+    except ValueError:
+        return []  # `parse` refuses it, and repeats nothing of it
+    options = [option.partition("=") for option in split.query.split("&")]
+    found = [split.password or "", *(written for key, _, written in options if "password" in urls.unquote(key))]
+    return [password for password in found if password]
+
+
 def _shown(rest: str) -> str:
     """Return the URL without password and options. Raises ValueError if it is malformed."""
     split = urls.urlsplit(f"//{rest}")

@@ -81,7 +81,8 @@ class Connection(abc.ABC):
         try:
             yield
         except failures as error:
-            raise error_mapping.explain(error, self.address) from error
+            cause = None if error_mapping.quotes_password(error, self.address) else error
+            raise error_mapping.explain(error, self.address) from cause
 
     def _bound(self, parameters: Row | None) -> Row:
         return {"account": self.account, "epoch": self.epoch, **(parameters or {})}
@@ -159,7 +160,7 @@ class SqliteConnection(Connection):
 
     def _prepare(self) -> None:
         self._raw.row_factory = sqlite3.Row
-        if not self._path.exists() or self._path.stat().st_size == 0:
+        if self._is_new():
             self._mark()
         # A commit is on disk when it returns, and a reader never waits for the writer. The last pragma leaves it to the
         # writer to move the log into the file: `SqliteFile` must not meet a half-moved one.
@@ -167,6 +168,12 @@ class SqliteConnection(Connection):
             self._raw.execute(f"PRAGMA {pragma}")
         file = self._path.stat()
         self._file = (file.st_dev, file.st_ino)
+
+    def _is_new(self) -> bool:
+        try:
+            return self._path.stat().st_size == 0
+        except FileNotFoundError:
+            return True
 
     def _mark(self) -> None:
         """Store a random number in a new file, by which the writer recognises it.

@@ -20,17 +20,26 @@ _SQLITE = {
     sqlite3.SQLITE_READONLY: "Make the file of `[journal] url` and its folder writable.",
 }
 _POSTGRESQL = {
-    "25006": "Point `[journal] url` to a server that accepts writes, not to a standby.",
-    "28": "Correct user and password in `[journal] url`.",
-    "3D": "Create the database of `[journal] url`.",
-    "3F": "Create the schema of `[journal] url`.",
-    "42501": "Allow the user of `[journal] url` to create and write tables.",
+    "25006": "Point `[journal] url` or `[cluster] url` to a server that accepts writes, not to a standby.",
+    "28": "Correct user and password in `[journal] url` or `[cluster] url`.",
+    "3D": "Create the database of `[journal] url` or `[cluster] url`.",
+    "3F": "Create the schema of `[journal] url` or `[cluster] url`.",
+    "42501": "Allow the user of `[journal] url` or `[cluster] url` to create and write tables.",
     "53100": "Make room on the database server's disk, then run again.",
     "53300": "Allow more connections to the database server, or close some.",
     "55P03": "Wait until the program that locks the tables has ended, or end it.",
 }
-_UNREACHABLE = "Make sure that the database server of `[journal] url` is up and reachable from here, then run again."
+_UNREACHABLE = (
+    "Make sure that the database server of `[journal] url` or `[cluster] url` is up and reachable from here, then run "
+    "again."
+)
 _DUPLICATE_KEY = {sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_UNIQUE, "23505"}
+
+
+def quotes_password(cause: BaseException, address: addresses.Address) -> bool:
+    """Return whether the database's own message has a password of the URL, as for one with a malformed escape."""
+    found = addresses.passwords(address.url)
+    return any(form in str(cause) for password in found for form in (password, urls.unquote(password)))
 
 
 def explain(cause: BaseException, address: addresses.Address) -> JournalError:
@@ -38,8 +47,7 @@ def explain(cause: BaseException, address: addresses.Address) -> JournalError:
     if getattr(cause, "sqlite_errorcode", getattr(cause, "sqlstate", None)) in _DUPLICATE_KEY:
         return JournalError(f"the journal {address.shown} already contains this run or one of its idempotency keys")
     text = " ".join(str(cause).split()) or type(cause).__name__
-    password = urls.urlsplit(address.url).password
-    if password:
+    for password in addresses.passwords(address.url):
         text = text.replace(urls.unquote(password), "…").replace(password, "…")
     return JournalError(f"the journal {address.shown} cannot be used: {text}", remedy=_remedy(cause, address))
 
