@@ -29,6 +29,7 @@ class Accounts:
     services: dict[str, doubles.Service] = dataclasses.field(default_factory=dict)
     errors: dict[str, FleetSyncError] = dataclasses.field(default_factory=dict)
     broken: str = ""
+    elsewhere: dict[str, doubles.Service] = dataclasses.field(default_factory=dict)
 
     def status(self) -> AccountsStatus:
         return AccountsStatus(doubles.NOW, doubles.NOW, "1.0", tuple(self.shown), self.broken)
@@ -38,6 +39,9 @@ class Accounts:
 
     def service(self, name: str) -> service_protocol.ServiceProtocol | None:
         return self.services.get(name)
+
+    def controls(self, name: str) -> service_protocol.Controls | None:
+        return self.elsewhere.get(name)
 
     def error(self, name: str) -> FleetSyncError | None:
         return self.errors.get(name)
@@ -141,6 +145,27 @@ async def test_what_is_asked_of_an_account_is_done_by_that_account_only(accounts
         assert (await client.post("/sync", headers=conftest.BEARER)).status_code == 404
     assert [accounts.services[name].synced for name in ("acme", "bolt")] == [0, 1]
     assert [accounts.services[name].approved for name in ("acme", "bolt")] == [[], [doubles.DIGEST]]
+
+
+async def test_an_account_that_runs_elsewhere_can_be_run_paused_and_resumed_here(accounts: Accounts) -> None:
+    """Any worker of a cluster may get the request: a pause is an emergency stop."""
+    service = accounts.elsewhere["clef"] = doubles.Service()
+    async with asking(accounts, security.Access(Secret(doubles.TOKEN))) as client:
+        for action in ("sync", "pause", "resume"):
+            answer = await client.post(f"/accounts/clef/{action}", headers=conftest.BEARER, data={"by": "Emma"})
+            assert (answer.status_code, answer.json()) == (202, {"accepted": True}), action
+        assert (service.synced, service.by) == (1, ["Emma", "Emma"])
+        for headers in ({}, {"Authorization": "Bearer wrong"}):
+            assert (await client.post("/accounts/clef/sync", headers=headers)).status_code == 401
+        bad = await client.post("/accounts/clef/pause", headers=conftest.BEARER, data={"for": "long"})
+        assert bad.status_code == 400
+        approved = await client.post("/accounts/clef/approve", headers=conftest.BEARER, data={"digest": doubles.DIGEST})
+        assert (approved.status_code, "Correct it." in approved.text) == (503, True)
+        assert (await client.get("/accounts/clef/", headers=conftest.BEARER)).status_code == 503
+    assert service.synced == 1
+    async with asking(accounts) as client:
+        assert (await client.post("/accounts/clef/sync", headers=conftest.BEARER)).status_code == 503
+    assert service.synced == 1
 
 
 async def test_a_session_is_valid_for_every_account_and_leads_back_to_its_page(accounts: Accounts) -> None:

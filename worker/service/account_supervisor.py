@@ -151,6 +151,10 @@ class AccountSupervisor:
         """Return the service of an account, or None if it does not run."""
         return self._keepers[name].service if name in self._keepers else None
 
+    def controls(self, name: str) -> service_protocol.Controls | None:
+        """Return None: an account that does not run here runs nowhere."""
+        return None
+
     def error(self, name: str) -> FleetSyncError | None:
         """Return why an account does not run, if that is known."""
         return self._keepers[name].error if name in self._keepers else None

@@ -48,6 +48,8 @@ _JOURNAL_SESSIONS = 10
 _CLAIM_SESSIONS = 2
 """With three of the queue, two workers have 30 sessions."""
 
+_CONDITIONS, _PARTS = frozenset(summary.Condition), frozenset(status.Part)
+
 _RECENT = 200
 """Accounts whose last run here the page shows."""
 
@@ -164,6 +166,10 @@ class ClusterWorker:
         facade = self._recent.get(name)
         return facade if facade is not None and facade.account is not None else None
 
+    def controls(self, name: str) -> service_protocol.Controls | None:
+        """Return what takes effect wherever the account runs, or None if the cluster has no such account."""
+        return self._facade(name) if name in self._statuses else None
+
     def error(self, name: str) -> FleetSyncError | None:
         """Return why there is no page of an account here."""
         present = self._statuses.get(name)
@@ -217,6 +223,7 @@ class ClusterWorker:
         """Let the other workers know that this one has ended, and close the connections."""
         with anyio.CancelScope(shield=True):
             with contextlib.suppress(JournalError):  # then they find out by themselves
+                await self._request_runs()
                 await to_thread.run_sync(self._claims.unregister)
             await to_thread.run_sync(self._beats.close)
             await to_thread.run_sync(self._journals.close)
@@ -238,8 +245,7 @@ class ClusterWorker:
         failing = False
         while True:
             try:
-                while self._wanted:
-                    await to_thread.run_sync(self._claims.request_run, self._wanted.pop(), limiter=self._claiming)
+                await self._request_runs()
                 if not await to_thread.run_sync(self._claims.beat, limiter=self._beating):
                     log.warning("worker_was_given_up", worker=self._claims.worker)
                     await to_thread.run_sync(self._claims.register, worker.__version__)
@@ -250,6 +256,16 @@ class ClusterWorker:
                     log.warning("permits_not_renewed", error=error.message)
                 failing = True
             await anyio.sleep(self._beat_interval)
+
+    async def _request_runs(self) -> None:
+        """Pass on which runs were asked for; what the database does not take is kept. Raises errors.JournalError."""
+        while self._wanted:
+            name = self._wanted.pop()
+            try:
+                await to_thread.run_sync(self._claims.request_run, name, limiter=self._claiming)
+            except JournalError:
+                self._wanted.add(name)
+                raise
 
     async def _look_regularly(self) -> None:
         """Read how all accounts are, for the page and the metrics."""
@@ -272,9 +288,10 @@ async def _reload_on_hangup(defaults: cluster_defaults.ClusterDefaults, *, task_
 
 
 def _status(row: Mapping[str, Any]) -> AccountStatus:
-    """Return an account in one line, as its last run left it."""
-    condition = summary.Condition(row["condition"] or summary.Condition.STARTING)
-    broken = frozenset(map(status.Part, row["broken"].split()))
+    """Return an account in one line, as its last run left it: on a worker that may be of a newer version."""
+    written = row["condition"] or summary.Condition.STARTING
+    condition = summary.Condition(written) if written in _CONDITIONS else summary.Condition.ATTENTION
+    broken = frozenset(status.Part(part) for part in row["broken"].split() if part in _PARTS)
     return AccountStatus(
         row["name"], condition, row["gist"] or "Waiting for its first run", row["last_success"], broken
     )

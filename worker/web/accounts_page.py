@@ -31,6 +31,10 @@ class AccountsProtocol(Protocol):
         """Return the service of an account, or None if it does not run."""
         ...
 
+    def controls(self, name: str) -> service_protocol.Controls | None:
+        """Return what may be asked of an account although it does not run here, or None."""
+        ...
+
     def error(self, name: str) -> FleetSyncError | None:
         """Return why an account does not run, if that is known."""
         ...
@@ -118,8 +122,26 @@ class _AccountApps:
         """Let the account's app answer."""
         name = scope["path_params"]["account"]
         service = self._accounts.service(name)
-        answer: types.ASGIApp = self._missing if service is None else self._app(name, service)
+        answer: types.ASGIApp = self._elsewhere(name, scope) if service is None else self._app(name, service)
         await answer(scope, receive, send)
+
+    def _elsewhere(self, name: str, scope: types.Scope) -> types.ASGIApp:
+        """Return what answers for an account that does not run here: no page, but a pause must begin anywhere."""
+        if (
+            self._access.token is None
+            or scope["method"] != "POST"
+            or (controls := self._accounts.controls(name)) is None
+        ):
+            return self._missing
+        handlers = actions.Requests(
+            controls,
+            self._access.token,
+            self._sessions,
+            _place(name),
+            show_login=self._views.login_page,
+            now=lambda: self._accounts.status().now,
+        )
+        return app.controls_app(handlers, self._views, otherwise=self._missing)
 
     def close(self) -> None:
         """End the open streams of all accounts."""
@@ -130,8 +152,7 @@ class _AccountApps:
         made_for, made = self._apps.get(name, (None, None))
         if made is None or made_for is not service:
             self._discard_ended()
-            place = templating.Place(f"{PREFIX}/{name}", name)
-            made = app.account_app(service, self._sessions, self._access, place)
+            made = app.account_app(service, self._sessions, self._access, _place(name))
             self._apps[name] = (service, made)
         return made
 
@@ -150,6 +171,10 @@ class _AccountApps:
 
         shown = await app.protected(page, self._views, self._sessions, self._access)(request)
         await shown(scope, receive, send)
+
+
+def _place(name: str) -> templating.Place:
+    return templating.Place(f"{PREFIX}/{name}", name)
 
 
 async def _to_its_overview(request: requests.Request) -> responses.Response:

@@ -88,8 +88,50 @@ class SignIn:
         return session.name, form
 
 
-class Actions(SignIn):
-    """Answers the requests that change something."""
+class Requests(SignIn):
+    """Answers what may be asked of an account wherever it runs: to run now, to pause and to resume."""
+
+    def __init__(
+        self,
+        controls: service_protocol.Controls,
+        token: Secret,
+        people: sessions.Sessions,
+        place: templating.Place,
+        *,
+        show_login: ShowLogin,
+        now: sessions.Now,
+    ) -> None:
+        """Take the account, the clock, and what `SignIn` takes."""
+        super().__init__(token, people, place, show_login=show_login)
+        self._controls = controls
+        self._now = now
+
+    async def sync(self, request: requests.Request) -> responses.Response:
+        """Answer `POST /sync`."""
+        by, _ = await self._authorize(request)
+        self._controls.sync()
+        log.info("sync_requested", by=by)
+        return _accepted(request, f"{self._base}/?requested")
+
+    async def pause(self, request: requests.Request) -> responses.Response:
+        """Answer `POST /pause`, fields `for` (as in `2h`; empty: until resumed), `reason` and `fleet`."""
+        by, form = await self._authorize(request)
+        now = self._now()
+        pause = Pause(now, _end(form, now), by, clean(form.get("reason", "")), _fleet(form))
+        await self._controls.pause(pause)
+        log.warning("paused", by=by, fleet=pause.fleet, reason=pause.reason)
+        return _accepted(request, f"{self._base}/?paused")
+
+    async def resume(self, request: requests.Request) -> responses.Response:
+        """Answer `POST /resume`, field `fleet`; without it, every pause ends."""
+        by, form = await self._authorize(request)
+        ended = await self._controls.resume(by=by, fleet=_fleet(form))
+        log.warning("resumed", by=by, pauses=len(ended))
+        return _accepted(request, f"{self._base}/?resumed")
+
+
+class Actions(Requests):
+    """Answers the requests that change something, for an account that runs here."""
 
     def __init__(
         self,
@@ -101,15 +143,8 @@ class Actions(SignIn):
         show_login: ShowLogin,
     ) -> None:
         """Take the service, and what `SignIn` takes."""
-        super().__init__(token, people, place, show_login=show_login)
+        super().__init__(service, token, people, place, show_login=show_login, now=lambda: service.snapshot().now)
         self._service = service
-
-    async def sync(self, request: requests.Request) -> responses.Response:
-        """Answer `POST /sync`."""
-        by, _ = await self._authorize(request)
-        self._service.sync()
-        log.info("sync_requested", by=by)
-        return _accepted(request, f"{self._base}/?requested")
 
     async def approve(self, request: requests.Request) -> responses.Response:
         """Answer `POST /approve`, field `digest`."""
@@ -129,22 +164,6 @@ class Actions(SignIn):
         await self._service.approve(digest, by=by)
         log.info("plan_approved", digest=digest, changes=len(approval.held), by=by)
         return _accepted(request, f"{self._base}/?approved")
-
-    async def pause(self, request: requests.Request) -> responses.Response:
-        """Answer `POST /pause`, fields `for` (as in `2h`; empty: until resumed), `reason` and `fleet`."""
-        by, form = await self._authorize(request)
-        now = self._service.snapshot().now
-        pause = Pause(now, _end(form, now), by, clean(form.get("reason", "")), _fleet(form))
-        await self._service.pause(pause)
-        log.warning("paused", by=by, fleet=pause.fleet, reason=pause.reason)
-        return _accepted(request, f"{self._base}/?paused")
-
-    async def resume(self, request: requests.Request) -> responses.Response:
-        """Answer `POST /resume`, field `fleet`; without it, every pause ends."""
-        by, form = await self._authorize(request)
-        ended = await self._service.resume(by=by, fleet=_fleet(form))
-        log.warning("resumed", by=by, pauses=len(ended))
-        return _accepted(request, f"{self._base}/?resumed")
 
 
 def _rejected(request: requests.Request) -> exceptions.HTTPException:

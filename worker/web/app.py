@@ -7,7 +7,7 @@ Invariant: nothing changes without the token, and nothing can be changed if none
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from starlette import applications, exceptions, middleware, requests, responses, routing
+from starlette import applications, exceptions, middleware, requests, responses, routing, types
 
 from worker.core.model.errors import FleetSyncError
 from worker.web import (
@@ -64,15 +64,14 @@ def account_app(
     ]
     if access.token is not None:
         handlers = actions.Actions(service, access.token, people, place, show_login=views.login_page)
-        served += [*sign_in_routes(handlers, views), *_actions(handlers)]
+        served += [
+            *sign_in_routes(handlers, views),
+            *posted(handlers.sync, handlers.approve, handlers.pause, handlers.resume),
+        ]
     made = applications.Starlette(
         routes=[*routes, *served],
         middleware=around,
-        exception_handlers={
-            exceptions.HTTPException: views.http_error,
-            FleetSyncError: views.journal_error,
-            Exception: views.defect,
-        },
+        exception_handlers=_error_handlers(views),
     )
     made.router.redirect_slashes = False
     made.state.live_updates = updates
@@ -123,9 +122,27 @@ def sign_in_routes(handlers: actions.SignIn, views: Gate) -> list[routing.Route]
     ]
 
 
-def _actions(handlers: actions.Actions) -> list[routing.Route]:
-    posted = (handlers.sync, handlers.approve, handlers.pause, handlers.resume)
-    return [routing.Route(f"/{handler.__name__}", handler, methods=["POST"]) for handler in posted]
+def controls_app(handlers: actions.Requests, views: Gate, *, otherwise: types.ASGIApp) -> applications.Starlette:
+    """Make the app of an account that does not run here, which answers only what may be asked of it all the same."""
+    made = applications.Starlette(
+        routes=[*posted(handlers.sync, handlers.pause, handlers.resume), routing.Mount("/", app=otherwise)],
+        exception_handlers=_error_handlers(views),
+    )
+    made.router.redirect_slashes = False
+    return made
+
+
+def _error_handlers(views: Gate) -> dict[type[Exception], Callable[..., Awaitable[responses.Response]]]:
+    return {
+        exceptions.HTTPException: views.http_error,
+        FleetSyncError: views.journal_error,
+        Exception: views.defect,
+    }
+
+
+def posted(*handlers: View) -> list[routing.Route]:
+    """Return a route for each handler, which has its name."""
+    return [routing.Route(f"/{handler.__name__}", handler, methods=["POST"]) for handler in handlers]
 
 
 def probes(unready_reason: Callable[[], str], render: Callable[[], tuple[bytes, str]]) -> list[routing.Route]:

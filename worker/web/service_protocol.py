@@ -16,7 +16,23 @@ MAX_FLEETS: Final = 200
 """Most fleets that a table, a list or the metrics show one by one: an account may have thousands."""
 
 
-class ServiceProtocol(Protocol):
+class Controls(Protocol):
+    """What may be asked of an account wherever it runs."""
+
+    def sync(self) -> None:
+        """Request a run as soon as possible; requests that arrive before it begins share one run."""
+        ...
+
+    async def pause(self, pause: Pause) -> None:
+        """Begin a pause. Raises errors.FleetSyncError if that cannot be recorded."""
+        ...
+
+    async def resume(self, *, by: str, fleet: FleetId | None) -> tuple[Pause, ...]:
+        """End the pause of a fleet, or all, and return those that ended. Raises errors.FleetSyncError."""
+        ...
+
+
+class ServiceProtocol(Controls, Protocol):
     """The running service, as the HTTP side sees it."""
 
     @property
@@ -36,18 +52,6 @@ class ServiceProtocol(Protocol):
         """Return why the service is not ready, or an empty text if it is."""
         ...
 
-    def sync(self) -> None:
-        """Request a run as soon as possible; requests that arrive before it begins share one run."""
-        ...
-
     async def approve(self, digest: str, *, by: str) -> None:
         """Approve the held changes of this plan. Raises errors.FleetSyncError if that cannot be recorded."""
-        ...
-
-    async def pause(self, pause: Pause) -> None:
-        """Begin a pause. Raises errors.FleetSyncError if that cannot be recorded."""
-        ...
-
-    async def resume(self, *, by: str, fleet: FleetId | None) -> tuple[Pause, ...]:
-        """End the pause of a fleet, or all, and return those that ended. Raises errors.FleetSyncError."""
         ...
