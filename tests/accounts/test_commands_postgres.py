@@ -1,5 +1,6 @@
 """The commands about the accounts of a cluster, as an operator gives them, on a real database."""
 
+import contextlib
 import json
 import pathlib
 import sys
@@ -12,8 +13,8 @@ import pytest
 from tests.journal import backends, cluster
 from tests.support import command, served
 from worker.cli import main
-from worker.core.model.errors import JournalBusy
-from worker.journal import claims
+from worker.core.model.errors import BelongsToWorkers, JournalBusy
+from worker.journal import address, claims, connection, migrations, sql_journal
 from worker.sandbox import app as sandbox
 from worker.sandbox import state
 from worker.service import cluster as clusters
@@ -116,13 +117,75 @@ def test_settings_are_replaced_only_where_that_is_asked_for(operator: Operator) 
         ("acme", f"{SOURCE}[journal]\nurl = 'sqlite:///a.db'", "journal.url: the journal is in the cluster's database"),
         ("acme", f"{SOURCE}[status]", "status is about all accounts"),
         ("a b", SOURCE, "not the name of an account"),
+        ("../acme", SOURCE, "not the name of an account"),
+        ("acme", f"{SOURCE}# ch_sk_live_0123456789\n", "acme.txt:3:3: this looks like a secret key"),
     ],
 )
 def test_settings_that_no_account_may_have_are_not_added(operator: Operator, name: str, text: str, said: str) -> None:
     operator.write("acme.txt", text)
     code, _, error = add(operator, name)
-    assert (code, said in error) == (1, True)
+    assert code == 1
+    assert said in error
+    assert "0123456789" not in error
     assert json.loads(operator.call("accounts", "list", "--json")[1])["accounts"] == []
+
+
+def test_a_comment_may_say_how_keys_begin(operator: Operator) -> None:
+    operator.write("acme.txt", f"# The key of acme begins with ch_sk_test_\n{SOURCE}")
+    assert add(operator, "acme")[0] == 0
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
+def test_settings_in_another_encoding_are_stored_as_text(operator: Operator, encoding: str) -> None:
+    (operator.folder / "acme.txt").write_bytes(f"# Übung\n{SOURCE}".encode(encoding))
+    assert add(operator, "acme") == (0, "Account acme: added.\n", "")
+    operator.write("acme.txt", f"# Übung\n{SOURCE}")
+    assert add(operator, "acme") == (0, "Account acme: unchanged.\n", "")
+    assert operator.call("--account", "acme", "check")[0] == 0
+
+
+def test_times_are_in_utc_wherever_the_server_is(
+    operator: Operator, postgresql_backend: backends.PostgresBackend
+) -> None:
+    add(operator, "acme")
+    with psycopg.connect(postgresql_backend.url) as database:
+        database.execute(
+            "UPDATE cluster_accounts SET last_success = '2026-11-23T15:00:00Z', due_at = '2026-11-23T15:05:00Z'"
+        )
+    operator.write("database", f"{postgresql_backend.url}%20-ctimezone%3DAsia/Kolkata")
+    (listed,) = json.loads(operator.call("accounts", "list", "--json")[1])["accounts"]
+    assert (listed["last_success"], listed["due_at"]) == ("2026-11-23T15:00:00.000Z", "2026-11-23T15:05:00.000Z")
+
+
+@pytest.mark.parametrize("command", [["list"], ["add", "acme", "--file", "acme.txt"], ["remove", "acme"]])
+def test_the_accounts_are_all_accounts(operator: Operator, command: list[str]) -> None:
+    code, _, error = operator.call("--account", "acme", "accounts", *command)
+    assert (code, "leave --account out" in error) == (main.USAGE, True)
+
+
+def test_a_new_account_is_not_written_into_the_folder_of_a_cluster(operator: Operator) -> None:
+    code, _, error = operator.call("--account", "clef", "init")
+    assert (code, "`fleet-sync accounts add NAME --file FILE`" in error) == (main.USAGE, True)
+    assert not (operator.folder / "clef.toml").exists()
+
+
+@pytest.mark.anyio
+async def test_an_account_that_is_run_from_a_folder_is_not_added_meanwhile(
+    operator: Operator, postgresql_backend: backends.PostgresBackend
+) -> None:
+    """Both would write for it: the one by its lock, the other by its claim."""
+    with contextlib.closing(connection.connect(address.parse(postgresql_backend.url))) as database:
+        migrations.migrate(database)
+    running = sql_journal.SqlJournal(postgresql_backend.url, clock=postgresql_backend.clock, account="acme")
+    await running.open()
+    code, _, error = add(operator, "acme")
+    assert (code, "another fleet-sync runs the account acme outside the cluster" in error) == (1, True)
+    assert json.loads(operator.call("accounts", "list", "--json")[1])["accounts"] == []
+    await running.aclose()
+    assert add(operator, "acme")[0] == 0
+    with pytest.raises(BelongsToWorkers):
+        await running.open()
+    await running.aclose()
 
 
 def test_two_accounts_never_have_one_variable_for_their_keys(operator: Operator) -> None:
@@ -183,9 +246,9 @@ class TestWriting:
             add(operator, "acme")
             yield people
 
-    def once(self, operator: Operator) -> command.Ended:
-        arguments = ("--config", str(operator.folder), "--account", "acme", "once", "--json")
-        return command.run(*arguments, environ={"CHARGE_API_KEY__ACME": sandbox.KEY})
+    def once(self, operator: Operator, name: str = "acme") -> command.Ended:
+        arguments = ("--config", str(operator.folder), "--account", name, "once", "--json")
+        return command.run(*arguments, environ={f"CHARGE_API_KEY__{name.upper()}": sandbox.KEY})
 
     def test_a_run_claims_the_account_and_leaves_it_due(
         self, operator: Operator, charge: state.SandboxState, postgresql_backend: backends.PostgresBackend
@@ -255,6 +318,32 @@ class TestWriting:
     ) -> None:
         operator.write("people.yaml", "")
         assert self.once(operator).code == 1
+        (listed,) = json.loads(operator.call("accounts", "list", "--json")[1])["accounts"]
+        assert (listed["epoch"], listed["worker"]) == (1, None)
+
+    def test_a_key_of_another_account_is_not_written_with(
+        self,
+        operator: Operator,
+        charge: state.SandboxState,
+        postgresql_backend: backends.PostgresBackend,
+    ) -> None:
+        """Two accounts would take turns in undoing what the other one did."""
+        assert self.once(operator).code == 0
+        add(operator, "bolt")
+        ended = self.once(operator, "bolt")
+        assert (ended.code, ended.document["error"]["code"]) == (1, "settings_invalid")
+        assert ended.document["error"]["message"] == "bolt: the account acme has the same key"
+        with psycopg.connect(postgresql_backend.url) as database:
+            assert database.execute("SELECT count(*) FROM runs").fetchall() == [(1,)]
+            assert database.execute("SELECT epoch, released FROM cluster_accounts WHERE name = 'bolt'").fetchall() == [
+                (1, True)
+            ]
+
+    def test_wrong_usage_that_is_found_late_is_wrong_usage_all_the_same(
+        self, operator: Operator, charge: state.SandboxState
+    ) -> None:
+        code, _, error = operator.call("--account", "acme", "forget", "nobody")
+        assert (code, "the journal knows no driver by the name" in error) == (main.USAGE, True)
         (listed,) = json.loads(operator.call("accounts", "list", "--json")[1])["accounts"]
         assert (listed["epoch"], listed["worker"]) == (1, None)
 

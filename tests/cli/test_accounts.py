@@ -33,6 +33,7 @@ def call(monkeypatch: pytest.MonkeyPatch, *arguments: str | pathlib.Path) -> int
     "command",
     [
         ["plan"],
+        ["init"],
         ["once"],
         ["history"],
         ["export"],
@@ -102,6 +103,56 @@ def test_an_unknown_account_is_an_error(
 ) -> None:
     assert call(monkeypatch, "--config", folder, "--account", "clef", "plan") == 1
     assert "clef.toml: settings file not found" in capsys.readouterr().err
+
+
+class TestInit:
+    """A new account of the folder."""
+
+    def test_it_writes_the_files_of_the_account(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: pathlib.Path
+    ) -> None:
+        (folder / "_defaults.toml").write_text(
+            '[charge]\nbase_url = "https://charge.example.com/v2"\n[secrets]\nkind = "env"\n'
+        )
+        assert call(monkeypatch, "--config", folder, "--account", "clef", "init") == 0
+        assert capsys.readouterr().out == (
+            f"Wrote {folder}/clef.toml and {folder}/clef.yaml.\n"
+            f"Write your fleets and drivers into {folder}/clef.yaml. Then:\n"
+            "  export CHARGE_API_KEY__CLEF=…  # its secret key\n"
+            f"  fleet-sync --config {folder} --account clef check --online\n"
+            f"  fleet-sync --config {folder} --account clef plan\n"
+        )
+        assert 'base_url = "https://charge.example.com/v2"' in (folder / "clef.toml").read_text()
+        assert call(monkeypatch, "--config", folder, "check") == 0
+
+    def test_it_overwrites_nothing(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: pathlib.Path
+    ) -> None:
+        assert call(monkeypatch, "--config", folder, "--account", "acme", "init") == 1
+        assert "acme.toml: this file exists already" in capsys.readouterr().err
+        assert (folder / "acme.toml").read_text() == SOURCE
+        assert not (folder / "acme.yaml").exists()
+
+    @pytest.mark.parametrize("name", ["../clef", "", "_defaults", "a b", "x" * 64])
+    def test_a_name_that_no_account_can_have_is_refused(
+        self, monkeypatch: pytest.MonkeyPatch, folder: pathlib.Path, name: str
+    ) -> None:
+        before = {path.name: path.read_text() for path in folder.iterdir()}
+        assert call(monkeypatch, "--config", folder, "--account", name, "init") == 1
+        assert {path.name: path.read_text() for path in folder.iterdir()} == before
+
+    def test_an_account_without_a_folder_is_wrong_usage(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+    ) -> None:
+        assert call(monkeypatch, "--config", tmp_path / "new.toml", "--account", "acme", "init") == main.USAGE
+
+    def test_the_folder_in_which_the_command_runs_is_a_folder_too(
+        self, monkeypatch: pytest.MonkeyPatch, folder: pathlib.Path
+    ) -> None:
+        monkeypatch.chdir(folder)
+        assert call(monkeypatch, "--config", ".", "init") == main.USAGE
+        assert call(monkeypatch, "--config", ".", "--account", "clef", "init") == 0
+        assert (folder / "clef.yaml").exists()
 
 
 class TestCheck:

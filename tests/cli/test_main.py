@@ -163,3 +163,25 @@ def test_the_settings_file_is_the_one_that_is_named(
         monkeypatch.setenv(name, value)
     assert _call(monkeypatch, *arguments, "plan", "--json") == 1
     assert f'"message": "{expected}: settings file not found' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", [["check"], ["plan"], ["history"], ["sources"]], ids=" ".join)
+@pytest.mark.parametrize("account", [[], ["--account", "acme"]], ids=["file", "folder"])
+def test_a_place_that_cannot_be_looked_at_is_an_error_of_the_settings(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], account: list[str], command: list[str]
+) -> None:
+    """As for a folder that this user may not search: asking what is there fails, before anything is read."""
+    code = _call(monkeypatch, "--config", "x" * 300, *account, *command)
+    said = "".join(capsys.readouterr())
+    assert "the output could not be written" not in said
+    if account:
+        assert (code, "--account needs a folder of accounts" in said) == (main.USAGE, True)
+    else:
+        assert (code, "cannot read the file (File name too long): check its permissions" in said) == (1, True)
+
+
+def test_a_metrics_file_in_a_place_that_cannot_be_looked_at_is_wrong_usage(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _call(monkeypatch, "once", "--metrics-file", f"{'x' * 300}/metrics") == main.USAGE
+    assert "is not a folder" in capsys.readouterr().err

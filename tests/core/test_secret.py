@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 
-from worker.core.model.secret import Secret, redact
+from worker.core.model.secret import Secret, position_of_key, redact
 
 KEY = "ch_sk_test_4eC39HqLyjWDarjtT1zdp7dc"
 
@@ -33,3 +33,11 @@ def test_the_beginning_of_a_key_tells_whose_data_it_opens(key: str, mode: str) -
 def test_whatever_looks_like_a_key_is_left_out_of_a_text() -> None:
     assert redact(f"Bearer {KEY}, '{KEY}' and \"{KEY}\"") == "Bearer ch_sk_… 'ch_sk_…' and \"ch_sk_…\""
     assert redact("nothing here") == "nothing here"
+
+
+@pytest.mark.parametrize(
+    ("text", "position"),
+    [(KEY, 0), (f"# key: {KEY}", 7), ("ch_sk_live_0123456", 0), ("ch_sk_test_", None), ("ch_sk_…", None), ("", None)],
+)
+def test_only_what_could_be_a_whole_key_is_one(text: str, position: int | None) -> None:
+    assert position_of_key(text) == position

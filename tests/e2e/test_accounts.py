@@ -82,6 +82,21 @@ def test_once_reconciles_the_account_that_is_named(folder: pathlib.Path) -> None
     assert len([effect for effect in acme.state.effects if effect.changed]) == 1
 
 
+def test_a_new_account_of_the_folder_starts_in_sync_with_what_its_charge_holds(folder: pathlib.Path) -> None:
+    with charge(folder, "acme") as (acme, url):
+        (folder / "acme.yaml").unlink()
+        (folder / "key-acme").write_text(app.KEY)
+        with (folder / "_defaults.toml").open("a") as defaults:
+            defaults.write(f'[charge]\nbase_url = "{url}"\n')
+        account = ("--config", str(folder), "--account", "acme")
+        made = command.run(*account, "init", "--from-account")
+        assert (made.code, made.stderr) == (0, "")
+        assert "secret key" not in made.stdout
+        once = command.run(*account, "once", "--json")
+    assert (once.code, once.document["result"]) == (0, "in_sync")
+    assert acme.state.effects == []
+
+
 @contextlib.contextmanager
 def _running(folder: pathlib.Path) -> "Iterator[_Lines]":
     """Run the service until the end of the block; it ends by SIGTERM, and never shows a key."""

@@ -1,5 +1,6 @@
 """A folder of accounts: what is merged, what is refused, and where each problem is."""
 
+import os
 import pathlib
 
 import pytest
@@ -182,6 +183,29 @@ def test_a_look_sees_the_accounts_and_the_defaults_and_nothing_else(tmp_path: pa
     (tmp_path / "gone.toml").symlink_to(tmp_path / "nowhere")
     assert account_folder.look(tmp_path).keys() == {"acme", "bolt", "_defaults.toml"}
     assert account_folder.names(tmp_path) == ["acme", "bolt"]
+
+
+def test_a_file_that_cannot_be_looked_at_hides_no_other(tmp_path: pathlib.Path) -> None:
+    write(tmp_path, acme=SOURCE)
+    (tmp_path / "loop.toml").symlink_to("loop.toml")
+    (tmp_path / "far.toml").symlink_to("x" * 300)
+    assert account_folder.names(tmp_path) == ["acme", "far", "loop"]
+    assert problems(tmp_path, "far") == ["far.toml: cannot read the file (File name too long): check its permissions"]
+
+
+def test_the_name_of_every_account_is_text(tmp_path: pathlib.Path) -> None:
+    """One that is not would make metrics and page of all accounts fail."""
+    pathlib.Path(os.fsdecode(os.fsencode(tmp_path) + b"/b\xffd.toml")).write_text(SOURCE)
+    assert account_folder.names(tmp_path) == ["b?d"]
+    assert problems(tmp_path, "b?d")[0].startswith("b?d.toml: not the name of an account")
+
+
+@pytest.mark.parametrize("target", ["nowhere", "_defaults.toml", "x" * 300], ids=["nowhere", "itself", "too-far"])
+def test_defaults_that_are_a_broken_link_are_not_taken_for_missing(tmp_path: pathlib.Path, target: str) -> None:
+    """Without them, every account would have other limits."""
+    (tmp_path / "_defaults.toml").symlink_to(target)
+    with pytest.raises(SettingsError, match=r"_defaults\.toml: (cannot read the file|this is a link to a file)"):
+        account_folder.read_defaults(tmp_path)
 
 
 def test_a_look_differs_after_a_file_was_replaced(tmp_path: pathlib.Path) -> None:

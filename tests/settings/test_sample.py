@@ -6,7 +6,7 @@ import re
 import anyio
 
 from tests.support import file_sources
-from worker.settings import loader, model, sample
+from worker.settings import account_folder, loader, model, sample
 
 URL = "https://charge.example.com/v1"
 
@@ -18,6 +18,12 @@ def test_the_settings_load_with_every_default(tmp_path: pathlib.Path) -> None:
     expected = model.Settings.model_validate({"sources": [{"kind": "file", "path": "membership.yaml"}]})
     assert settings.charge.base_url == URL
     assert settings.model_dump(exclude={"charge"}) == expected.model_dump(exclude={"charge"})
+
+
+def test_in_a_folder_they_have_nothing_that_is_about_all_accounts(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "acme.toml").write_text(sample.settings(URL, document="acme.yaml", in_folder=True))
+    settings = account_folder.load(tmp_path, "acme", account_folder.read_defaults(tmp_path))
+    assert (settings.charge.base_url, settings.sources[0].title) == (URL, "acme.yaml")
 
 
 def test_what_is_commented_out_is_the_default(tmp_path: pathlib.Path) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
-from worker.core.model.errors import AccountExists, UnknownAccount
+from worker.core.model.errors import AccountExists, JournalBusy, UnknownAccount
 
 _LIST = """
     SELECT name, condition, gist, last_success, due_at, failures, epoch,
@@ -27,6 +27,12 @@ _ADD = """
     FROM cluster_removed WHERE name = :name
     ON CONFLICT (name) DO NOTHING
 """
+_TAKE_LOCK = """
+    SELECT pg_try_advisory_xact_lock(CAST(CAST(CAST('accounts' AS regclass) AS oid) AS int4), account) AS free
+    FROM accounts WHERE name = :name
+"""
+"""The lock of a process that writes an account's journal in this database without being a worker of the cluster."""
+
 _REPLACE = """
     UPDATE cluster_accounts SET settings = :settings, changed_at = clock_timestamp(), due_at = clock_timestamp()
     WHERE name = :name
@@ -96,11 +102,13 @@ class Registry:
     def add(self, name: str, settings: bytes, *, replace: bool = False) -> Added:
         """Add an account, due at once; it does not exist, or has these settings, unless `replace`.
 
-        Raises errors.AccountExists.
+        Raises errors.AccountExists; errors.JournalBusy while a process runs the account from a folder.
         """
         written = {"name": name, "settings": settings.decode()}
         with self._database.transaction(write=True):
             if self._database.execute(_ADD, written):
+                if not all(row["free"] for row in self._database.query(_TAKE_LOCK, {"name": name})):
+                    raise JournalBusy(f"another fleet-sync runs the account {name} outside the cluster")
                 return Added.ADDED
             present = self._database.query(_LOCKED, {"name": name})
             if present and _encoded(present[0]) == settings:

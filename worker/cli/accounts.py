@@ -25,8 +25,11 @@ _REMOVE = "fleet-sync --config cluster accounts remove acme"
 
 
 @click.group(cls=help_page.Group, epilog="\n".join((_LIST, _ADD, _REMOVE)))
-def accounts() -> None:
+@click.pass_obj
+def accounts(command_context: context.CommandContext) -> None:
     """List, add and remove the accounts of a cluster."""
+    if command_context.account is not None:
+        raise click.UsageError("this is about all accounts of the cluster: leave --account out")
 
 
 @accounts.command("list", cls=help_page.Command, epilog=f"{_LIST}\n{_LIST} --json")
@@ -114,13 +117,15 @@ def document(accounts: "Sequence[registry.RegisteredAccount]") -> dict[str, Any]
 
 
 def _document(account: "registry.RegisteredAccount") -> dict[str, Any]:
+    from worker.core.model.serialization import format_time
+
     last = account.last_success
     return {
         "account": account.name,
         "condition": account.condition,
         "gist": account.gist,
-        "last_success": last.isoformat(timespec="milliseconds") if last else None,
-        "due_at": account.due_at.isoformat(timespec="milliseconds"),
+        "last_success": format_time(last) if last else None,
+        "due_at": format_time(account.due_at),
         "failures": account.failures,
         "epoch": account.epoch,
         "worker": account.worker,

@@ -24,12 +24,13 @@ from worker.core.model.errors import FleetSyncError, UnknownRun
 if TYPE_CHECKING:
     from worker.core.model.ports import PastRun, RunHistory
     from worker.core.model.report import Report
-    from worker.journal import sql_journal
+    from worker.journal import claims, sql_journal
     from worker.service import cluster, composition
-    from worker.settings import model
+    from worker.settings import model, secrets
 
 AccountWork = Callable[["composition.AccountRuntime"], Awaitable[int]]
 JournalWork = Callable[["RunHistory"], Awaitable[int]]
+Lend = Callable[["secrets.Credentials"], AbstractAsyncContextManager["sql_journal.SqlJournal | None"]]
 
 only_fleets = click.option(
     "--fleet",
@@ -78,22 +79,37 @@ class CommandContext:
         """Read the settings. Raise errors.SettingsError if they are invalid."""
         from worker.settings import account_folder, loader
 
-        if pathlib.Path(self.config).is_dir():
-            if self.account is None:
-                raise click.UsageError(f"{self.config} is a folder of accounts: add --account NAME")
-            folder = self.account_folder()
+        if self.is_folder:
+            name, folder = self.require_account(), self.account_folder()
             if self.has_cluster:
-                return self.cluster().account(self.account)
-            return account_folder.load(folder, self.account, account_folder.read_defaults(folder))
-        if self.account is not None:
-            raise click.UsageError("--account needs a folder of accounts: pass --config FOLDER")
+                return self.cluster().account(name)
+            return account_folder.load(folder, name, account_folder.read_defaults(folder))
+        self.require_no_account()
         _require_on_its_own(pathlib.Path(self.config))
         return loader.load(self.config, os.environ)
 
     @property
+    def is_folder(self) -> bool:
+        """Return whether `--config` is a folder of accounts."""
+        from worker.settings import loader
+
+        return loader.is_folder(self.config)
+
+    @property
     def has_all_accounts(self) -> bool:
         """Return whether `--config` is a folder of accounts, and none of them is named."""
-        return self.account is None and pathlib.Path(self.config).is_dir()
+        return self.account is None and self.is_folder
+
+    def require_account(self) -> str:
+        """Return which account of the folder is meant. Raise click.UsageError if none is named."""
+        if self.account is None:
+            raise click.UsageError(f"{self.config} is a folder of accounts: add --account NAME")
+        return self.account
+
+    def require_no_account(self) -> None:
+        """Raise click.UsageError if an account is named, which a single settings file does not have."""
+        if self.account is not None:
+            raise click.UsageError("--account needs a folder of accounts: pass --config FOLDER")
 
     @property
     def has_cluster(self) -> bool:
@@ -101,13 +117,13 @@ class CommandContext:
         from worker.settings import account_folder
 
         path = pathlib.Path(self.config)
-        return path.is_dir() and account_folder.read_defaults(path).cluster is not None
+        return self.is_folder and account_folder.read_defaults(path).cluster is not None
 
     @property
     def folder(self) -> pathlib.Path:
         """Return the folder to which the paths in the settings are relative."""
         path = pathlib.Path(self.config)
-        return path if path.is_dir() else path.parent
+        return path if self.is_folder else path.parent
 
     def account_folder(self) -> pathlib.Path:
         """Return the folder of accounts. Raise click.UsageError if a variable is set that would be for all of them."""
@@ -123,7 +139,7 @@ class CommandContext:
         """Return the cluster of the folder. Raise errors.SettingsError if `_defaults.toml` names none."""
         from worker.service import cluster
 
-        if not pathlib.Path(self.config).is_dir():
+        if not self.is_folder:
             raise click.UsageError("the accounts of a cluster need its defaults: pass --config FOLDER")
         return cluster.cluster(self.account_folder())
 
@@ -167,10 +183,9 @@ class CommandContext:
         def run() -> int:
             self.configure_logs(as_json=as_json)
             on_error = functools.partial(print_failure, as_json=as_json)
-            lend = self._lent_journal if writes else contextlib.nullcontext
-            return _run_with_account(
-                settings or self.settings(), adopting, on_error=on_error, use_color=self.color != "never", lend=lend
-            )
+            used = settings or self.settings()
+            lend = functools.partial(self._lent_journal, used) if writes else _no_journal
+            return _run_with_account(used, adopting, on_error=on_error, use_color=self.color != "never", lend=lend)
 
         return self.report_errors(run, as_json=as_json)
 
@@ -198,14 +213,23 @@ class CommandContext:
         return self.report_errors(run, as_json=as_json)
 
     @contextlib.asynccontextmanager
-    async def _lent_journal(self) -> "AsyncIterator[sql_journal.SqlJournal | None]":
-        """Claim the account if it is one of a cluster, and yield its journal; None if it has one of its own."""
+    async def _lent_journal(
+        self, settings: "model.Settings | None" = None, credentials: "secrets.Credentials | None" = None
+    ) -> "AsyncIterator[sql_journal.SqlJournal | None]":
+        """Claim the account if it is one of a cluster, and yield its journal; None if it has one of its own.
+
+        The key of the `credentials`, if they are used, must be no other account's.
+        """
         if self.account is None or not self.has_cluster:
             yield None
             return
-        from worker.service import cluster_command
+        from worker.service import cluster_command, cluster_run
 
-        async with cluster_command.journal(self.cluster(), self.account) as lent:
+        def prepare(held: "claims.Claims", claim: "claims.Claim") -> None:
+            if settings is not None and credentials is not None:
+                cluster_run.own_key(held, claim, settings, credentials)
+
+        async with cluster_command.journal(self.cluster(), self.account, prepare=prepare) as lent:
             yield lent
 
     def report_errors(self, run: Callable[[], int], *, as_json: bool = False) -> int:
@@ -220,7 +244,7 @@ def _require_on_its_own(path: pathlib.Path) -> None:
     """Raise click.UsageError for a file of a folder of accounts: without the defaults it means something else."""
     from worker.settings import account_folder
 
-    if path.with_name(account_folder.DEFAULTS).exists():
+    if os.path.lexists(path.with_name(account_folder.DEFAULTS)):
         folder = shlex.quote(str(path.parent))
         raise click.UsageError(
             f"{path} belongs to a folder of accounts, with defaults in {account_folder.DEFAULTS}: pass "
@@ -307,13 +331,18 @@ async def find_run(record: "RunHistory", text: str) -> "PastRun":
     raise UnknownRun(f"{'several runs begin' if found else 'no run in the journal begins'} with {text!r}")
 
 
+def _no_journal(_credentials: "secrets.Credentials") -> "AbstractAsyncContextManager[None]":
+    """Lend no journal: the account has one of its own."""
+    return contextlib.nullcontext()
+
+
 def _run_with_account(
     settings: "model.Settings",
     work: AccountWork,
     *,
     on_error: Callable[[FleetSyncError], int],
     use_color: bool,
-    lend: "Callable[[], AbstractAsyncContextManager[sql_journal.SqlJournal | None]]",
+    lend: Lend,
 ) -> int:
     import anyio
 
@@ -331,7 +360,7 @@ def _run_with_account(
         try:
             with progress.display(use_color=use_color) as display:
                 async with (
-                    lend() as lent,
+                    lend(credentials) as lent,
                     composition.account(settings, credentials, progress=display, lent=lent) as account,
                 ):
                     drain_seconds = settings.sync.drain_seconds

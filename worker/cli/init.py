@@ -4,6 +4,7 @@ Invariant: no file is overwritten: if one of the two exists, neither is written.
 texts, `sources.export` writes what Charge holds.
 """
 
+import dataclasses
 import functools
 import os
 import pathlib
@@ -27,7 +28,25 @@ _DOCUMENT = "membership.yaml"
 _EXAMPLES = """\
 fleet-sync init
 fleet-sync init --from-account
-fleet-sync --config customers/acme.toml init"""
+fleet-sync --config customers/acme.toml init
+fleet-sync --config accounts --account acme init"""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _NewAccount:
+    """The files of an account that is to be made, what the first one will say, and how to address the account."""
+
+    path: pathlib.Path
+    document: pathlib.Path
+    text: str
+    settings: "model.Settings"
+    arguments: tuple[str, ...] = ()
+    key: str = ""
+
+    @property
+    def files(self) -> tuple[pathlib.Path, pathlib.Path]:
+        """Return the files that are written."""
+        return self.path, self.document
 
 
 @click.command(cls=help_page.Command, epilog=_EXAMPLES)
@@ -36,51 +55,85 @@ fleet-sync --config customers/acme.toml init"""
 def init(command_context: context.CommandContext, from_account: bool) -> int:
     """Write a settings file and a membership document, and overwrite neither.
 
-    The settings go to the file of --config, the document beside it. Without --from-account the document is a sample.
-    $FLEET_SYNC_CHARGE__BASE_URL, if it is set, becomes `charge.base_url`.
+    The settings go to the file of --config, the document beside it. In a folder of accounts, they are NAME.toml and
+    NAME.yaml. Without --from-account the document is a sample. $FLEET_SYNC_CHARGE__BASE_URL, if it is set, becomes
+    `charge.base_url`.
     """
     return command_context.report_errors(lambda: _init(command_context, from_account=from_account))
 
 
 def _init(command_context: context.CommandContext, *, from_account: bool) -> int:
-    from worker.settings import sample
-
-    path = pathlib.Path(command_context.config)
-    files = (path, path.with_name(_DOCUMENT))
-    if problems := [Problem(str(file), "this file exists already") for file in files if os.path.lexists(file)]:
+    new = _account_of_folder(command_context) if command_context.is_folder else _account_alone(command_context)
+    if problems := [Problem(str(file), "this file exists already") for file in new.files if os.path.lexists(file)]:
         raise SettingsError(problems, remedy="Nothing was written. Move it away, or name another place: --config FILE.")
-    settings = _sample_settings()
-    text = sample.settings(settings.charge.base_url, document=_DOCUMENT)
     if not from_account:
-        return _write(files, (text, sample.MEMBERSHIP), edit=f"Write your fleets and drivers into {files[1]}. Then:")
-    work = functools.partial(_write_account, files=files, settings_text=text)
-    return command_context.with_account(work, settings=settings)
+        from worker.settings import sample
+
+        return _write(new, sample.MEMBERSHIP, edit=f"Write your fleets and drivers into {new.document}. Then:")
+    return command_context.with_account(functools.partial(_write_account, new=new), settings=new.settings)
 
 
-def _sample_settings() -> "model.Settings":
-    """Return the settings that a new file has, with the overrides of the environment."""
+def _account_alone(command_context: context.CommandContext) -> _NewAccount:
+    """Return an account whose settings have the overrides of the environment."""
+    from worker.cli import main
     from worker.settings import loader, model, sample
 
+    command_context.require_no_account()
+    path = pathlib.Path(command_context.config)
     with tempfile.TemporaryDirectory(prefix="fleet-sync-init-") as folder:
-        path = pathlib.Path(folder) / "fleet-sync.toml"
-        path.write_text(sample.settings(model.Charge().base_url, document=_DOCUMENT), encoding="utf-8")
-        return loader.load(path, os.environ)
+        draft = pathlib.Path(folder) / "fleet-sync.toml"
+        draft.write_text(sample.settings(model.Charge().base_url, document=_DOCUMENT), encoding="utf-8")
+        settings = loader.load(draft, os.environ)
+    text = sample.settings(settings.charge.base_url, document=_DOCUMENT)
+    arguments = () if path == pathlib.Path(main.DEFAULT_CONFIG) else ("--config", str(path))
+    key = "" if os.environ.get("CHARGE_API_KEY") else "export CHARGE_API_KEY=…  # your secret key"
+    return _NewAccount(path, path.with_name(_DOCUMENT), text, settings, arguments, key)
 
 
-async def _write_account(
-    account: "composition.AccountRuntime", *, files: tuple[pathlib.Path, pathlib.Path], settings_text: str
-) -> int:
+def _account_of_folder(command_context: context.CommandContext) -> _NewAccount:
+    """Return an account of a folder, with the address of the defaults and the key of `[secrets]`."""
+    from worker.settings import account_folder, loader, sample
+
+    name, folder = command_context.require_account(), command_context.account_folder()
+    if command_context.has_cluster:
+        raise click.UsageError("the accounts of a cluster are added with `fleet-sync accounts add NAME --file FILE`")
+    defaults, path = account_folder.read_defaults(folder), account_folder.path_of(folder, name)
+
+    def parsed(text: str) -> "model.Settings":
+        layer = loader.parse(str(path), text.encode())
+        return account_folder.of_folder(name, layer, folder=folder, defaults=defaults)
+
+    document = path.with_suffix(".yaml")
+    url = parsed("sources = [{path = 'any.yaml'}]").charge.base_url
+    text = sample.settings(url, document=document.name, in_folder=True)
+    settings = parsed(text)
+    arguments = ("--config", command_context.config, "--account", name)
+    return _NewAccount(path, document, text, settings, arguments, _key_step(settings))
+
+
+def _key_step(settings: "model.Settings") -> str:
+    """Return what to do with the key of an account of a folder, as one line of a shell; empty for nothing."""
+    place = settings.key_place
+    if place is None or place.command:
+        return ""
+    if place.variable:
+        return f"export {place.variable}=…  # its secret key"
+    return f"# write its secret key to {settings.resolve_path(place.file)}"
+
+
+async def _write_account(account: "composition.AccountRuntime", *, new: _NewAccount) -> int:
     from worker.sources import export
 
     actual = await account.new_plan_builder().export()
     document = export.write(actual, form="yaml", by="id")
-    return _write(files, (settings_text, document), edit="Remove the fleets that you do not want managed. Then:")
+    done = dataclasses.replace(new, key="") if new.settings.key_place else new  # it was just read there
+    return _write(done, document, edit="Remove the fleets that you do not want managed. Then:")
 
 
-def _write(files: tuple[pathlib.Path, pathlib.Path], texts: tuple[str, str], *, edit: str) -> int:
+def _write(new: _NewAccount, document: str, *, edit: str) -> int:
     """Write both files or neither, and say what to do next. Raise errors.SettingsError if one cannot be written."""
     written: list[pathlib.Path] = []
-    for path, text in zip(files, texts, strict=True):
+    for path, text in zip(new.files, (new.text, document), strict=True):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("x", encoding="utf-8") as file:  # "x": a file that was made meanwhile is not overwritten
@@ -93,18 +146,15 @@ def _write(files: tuple[pathlib.Path, pathlib.Path], texts: tuple[str, str], *, 
             raise SettingsError(
                 [problem], remedy="Nothing was written. Choose another place: --config FILE."
             ) from error
-    context.print_text("\n".join(_next_steps(*files, edit=edit)))
+    context.print_text("\n".join(_next_steps(new, edit=edit)))
     return 0
 
 
-def _next_steps(settings_path: pathlib.Path, document_path: pathlib.Path, *, edit: str) -> Iterator[str]:
-    from worker.cli import main
-
-    default = settings_path == pathlib.Path(main.DEFAULT_CONFIG)
-    command = "fleet-sync" if default else f"fleet-sync --config {shlex.quote(str(settings_path))}"
-    yield f"Wrote {settings_path} and {document_path}."
+def _next_steps(new: _NewAccount, *, edit: str) -> Iterator[str]:
+    command = shlex.join(("fleet-sync", *new.arguments))
+    yield f"Wrote {new.path} and {new.document}."
     yield edit
-    if not os.environ.get("CHARGE_API_KEY"):
-        yield "  export CHARGE_API_KEY=…  # your secret key"
+    if new.key:
+        yield f"  {new.key}"
     yield f"  {command} check --online"
     yield f"  {command} plan"

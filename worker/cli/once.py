@@ -52,7 +52,9 @@ def once(
     adopt: bool,
 ) -> int:
     """Reconcile once: read, plan, check against the guard, apply, verify and report."""
-    if metrics_file is not None and not metrics_file.parent.is_dir():
+    from worker.settings import loader
+
+    if metrics_file is not None and not loader.is_folder(metrics_file.parent):
         raise click.BadParameter(f"{metrics_file.parent} is not a folder", param_hint="--metrics-file")
     work = functools.partial(_once, as_json=as_json, approved=approved, fleets=fleets, metrics=metrics_file)
     return command_context.with_account(work, as_json=as_json, adopt=adopt, writes=True)

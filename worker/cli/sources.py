@@ -4,7 +4,6 @@ Invariant: no plugin is imported that the settings do not name. Neighbours: `set
 kinds, `sources.plugin_loader` finds the others.
 """
 
-import pathlib
 from typing import Any
 
 import click
@@ -47,9 +46,10 @@ def sources(command_context: context.CommandContext, as_json: bool) -> int:
 
 def _plugins(command_context: context.CommandContext) -> list[dict[str, Any]]:
     """Return the kinds of installed plugins. Without a settings file, none is used."""
+    from worker.settings import loader
     from worker.sources import plugin_loader
 
-    named = command_context.settings().plugins if pathlib.Path(command_context.config).exists() else ()
+    named = () if loader.is_missing(command_context.config) else command_context.settings().plugins
     used = {plugin_loader.normalized(name) for name in named}
     return [
         {

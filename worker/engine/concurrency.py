@@ -66,13 +66,18 @@ async def run_bounded(
 
 @contextlib.asynccontextmanager
 async def background_tasks() -> AsyncIterator[anyio.abc.TaskGroup]:
-    """Run background tasks for the duration of a block and cancel them when it exits."""
+    """Run background tasks for the duration of a block and cancel them when it exits. A failure is raised as it is."""
     failure: FleetSyncError | OSError | None = None
-    async with anyio.create_task_group() as tasks:
-        try:
-            yield tasks
-        except (FleetSyncError, OSError) as error:
-            failure = error
-        tasks.cancel_scope.cancel()
+    try:
+        async with anyio.create_task_group() as tasks:
+            try:
+                yield tasks
+            except (FleetSyncError, OSError) as error:
+                failure = error
+            tasks.cancel_scope.cancel()
+    except ExceptionGroup as group:  # of a task group; as for wrong usage that is found in the block
+        if len(group.exceptions) > 1:
+            raise
+        raise group.exceptions[0] from None
     if failure is not None:
         raise failure

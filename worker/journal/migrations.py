@@ -46,10 +46,10 @@ def migrate(database: connection.Connection) -> None:
         return
     with database.transaction(write=True):
         database.query(database.SERIALIZE_MIGRATIONS)
-        found = version(database) or 0
+        found, scripts = version(database) or 0, set(_SCRIPTS.iterdir())
         for number in range(found + 1, NEWEST + 1):
             _run(_SCRIPTS / f"{number:04}.sql", database)
-            if database.address.path is None and (own := _SCRIPTS / f"{number:04}.postgresql.sql").exists():
+            if database.address.path is None and (own := _SCRIPTS / f"{number:04}.postgresql.sql") in scripts:
                 _run(own, database)
         if found < NEWEST:
             database.execute(queries.SET_VERSION, {"version": NEWEST})

@@ -130,7 +130,10 @@ class Session:
 
     def _missing(self) -> bool:
         path = self._address.path
-        return path is not None and path.parent.is_dir() and not path.exists()
+        try:
+            return path is not None and path.parent.is_dir() and not path.exists()
+        except OSError:
+            return False  # opening it says why
 
     def _within(self, database: connection.Connection, work: Work[Result], *, write: bool) -> Result:
         try:

@@ -9,13 +9,16 @@ import contextlib
 import pathlib
 from collections.abc import Iterator
 
+from worker import logs
 from worker.accounts import registry
 from worker.core.model.account_files import Look
 from worker.core.model.errors import JournalError, SettingsError
 from worker.core.model.problem import Problem
+from worker.core.model.secret import Secret, position_of_key
 from worker.journal import address as addresses
 from worker.journal import connection, migrations
 from worker.settings import account_folder, loader, model, secrets
+from worker.sources import positions
 
 
 class Cluster:
@@ -30,6 +33,8 @@ class Cluster:
     ) -> None:
         """Take the folder to which paths are relative, and its defaults. Raises errors.SettingsError."""
         self.url = secrets.database_address(settings, folder).reveal()
+        for password in addresses.passwords(self.url):
+            logs.hide(Secret(password))
         self.settings = settings
         self.status = defaults.status
         self._defaults = defaults
@@ -85,9 +90,11 @@ class Cluster:
         """
         written = loader.read_bytes(path)
         settings = self.validated(name, written, shown=str(path))
+        text = positions.decode(written)  # the database has text, which a file in UTF-16 is not yet
+        _require_no_key(text, shown=str(path))
         with self.table() as found:
             self._require_own_variable(name, settings, found)
-            return found.add(name, written, replace=replace)
+            return found.add(name, text.encode(), replace=replace)
 
     def _require_own_variable(self, name: str, settings: model.Settings, found: registry.Registry) -> None:
         """Raise errors.SettingsError if the variable with the key is also that of another account."""
@@ -98,6 +105,14 @@ class Cluster:
             if other.name != name and account_folder.key_variable(other.name) == variable:
                 problem = Problem(name, f"the account {other.name} has the same variable for its key, {variable}")
                 raise SettingsError([problem], remedy="Give the account another name.")
+
+
+def _require_no_key(text: str, *, shown: str) -> None:
+    """Raise errors.SettingsError for a file with a key, even in a comment: every copy of the database would have it."""
+    for number, line in enumerate(text.splitlines(), 1):
+        if (column := position_of_key(line)) is not None:
+            problem = Problem(f"{shown}:{number}:{column + 1}", "this looks like a secret key: remove it from the file")
+            raise SettingsError([problem], remedy="The settings of a cluster's account are stored in its database.")
 
 
 def cluster(folder: pathlib.Path) -> Cluster:

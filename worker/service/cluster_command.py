@@ -9,7 +9,7 @@ import contextlib
 import os
 import socket
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import anyio
 import structlog
@@ -29,11 +29,15 @@ _BEAT_SECONDS = 1.0
 """Between two tries to claim an account that a worker has, and between two renewals of the permit."""
 
 
+Prepare = Callable[[claims.Claims, claims.Claim], object]
+"""What is done first with a claim, in a thread."""
+
+
 @contextlib.asynccontextmanager
 async def journal(
-    found: cluster.Cluster, name: str, *, tries: int = TRIES
+    found: cluster.Cluster, name: str, *, tries: int = TRIES, prepare: Prepare = lambda held, claim: None
 ) -> AsyncIterator[fenced_journal.FencedJournal]:
-    """Claim an account for the block.
+    """Claim an account for the block. What `prepare` raises ends it before it begins.
 
     Waits while a worker has it. Raises errors.JournalBusy if that takes half a minute, or as many tries a second apart,
     errors.JournalError if the database cannot be used.
@@ -47,6 +51,7 @@ async def journal(
             background.start_soon(_beat, own)
             claim = await _claimed(own, name, tries=tries)
             try:
+                await to_thread.run_sync(prepare, own, claim)
                 if not claim.clean:
                     await anyio.sleep(found.settings.permit_seconds + cluster_run.MARGIN_SECONDS)
                 yield fenced_journal.FencedJournal(pool, account=name, permit=claim.permit, clock=clock)

@@ -16,6 +16,7 @@ from worker.core.model.errors import FleetSyncError, JournalError, SettingsError
 from worker.core.model.ports import Clock
 from worker.core.model.problem import Problem
 from worker.core.model.report import Report
+from worker.core.model.secret import Secret
 from worker.core.monitoring import status, summary
 from worker.engine import concurrency, plan_builder
 from worker.journal import claims, connection_pool, fenced_journal
@@ -29,6 +30,7 @@ from worker.service import (
     run_schedule,
     shutdown,
 )
+from worker.settings import model, secrets
 from worker.web import metrics
 
 log = structlog.get_logger()
@@ -57,6 +59,30 @@ class Shared:
     clock: Clock
     gauges: metrics.Metrics
     permit_seconds: float
+
+
+def own_key(
+    held: claims.Claims, claim: claims.Claim, settings: model.Settings, credentials: secrets.Credentials
+) -> secrets.Credentials:
+    """Return the credentials of an account, whose key is from now on no other account's, also when it is read again.
+
+    Blocks. Raises errors.SettingsError if another account has the key, errors.JournalError.
+    """
+
+    def kept(key: Secret) -> Secret:
+        other = held.keep_key(claim, key, base_url=settings.charge.base_url)
+        if other is not None:
+            problem = Problem(claim.name, f"the account {other} has the same key")
+            raise SettingsError([problem], remedy="Give each account a key of its own.")
+        return key
+
+    def read_key() -> Secret:
+        try:
+            return kept(credentials.read_key())
+        except JournalError as error:  # then it cannot be known whose it is
+            raise SettingsError([Problem(claim.name, error.message)], remedy=error.remedy) from None
+
+    return dataclasses.replace(credentials, key=kept(credentials.key), read_key=read_key)
 
 
 class ClusterRun:
@@ -213,13 +239,8 @@ class ClusterRun:
     def _read(self) -> account_service.Operator:
         """Read settings and key, and make sure that no other account has the key. Raises errors.FleetSyncError."""
         operator = self._shared.read(self.name, self._claim.settings)
-        other = self._shared.claims.keep_key(
-            self._claim, operator.credentials.key, base_url=operator.settings.charge.base_url
-        )
-        if other is not None:
-            problem = Problem(self.name, f"the account {other} has the same key")
-            raise SettingsError([problem], remedy="Give each account a key of its own.")
-        return operator
+        own = own_key(self._shared.claims, self._claim, operator.settings, operator.credentials)
+        return dataclasses.replace(operator, credentials=own)
 
     async def _wait_for_predecessor(self) -> None:
         """Wait until the last owner, who did not release the account, may certainly send nothing more."""

@@ -9,12 +9,13 @@ Neighbours: `loader` validates what is merged here, `secrets` reads the keys, `c
 import dataclasses
 import pathlib
 import re
+import stat
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
 import pydantic
 
-from worker.core.model.account_files import Look
+from worker.core.model.account_files import Look, Signature
 from worker.core.model.errors import SettingsError
 from worker.core.model.problem import Problem
 from worker.settings import loader, model, section, urls
@@ -130,19 +131,31 @@ def look(folder: pathlib.Path) -> Look:
     found = {}
     try:
         for path in folder.iterdir():
-            if path.suffix != _SUFFIX or path.name.startswith(".") or not path.is_file():
-                continue
-            if path.name == DEFAULTS or not path.name.startswith("_"):
-                file = path.stat()
-                name = DEFAULTS if path.name == DEFAULTS else path.stem
-                found[name] = (file.st_ino, file.st_size, file.st_mtime_ns)
-    except FileNotFoundError as error:
-        if not folder.is_dir():
-            raise _unreadable(folder, error) from None
-        return look(folder)  # a file was removed during the look
+            is_account = path.suffix == _SUFFIX and not path.name.startswith((".", "_"))
+            if (is_account or path.name == DEFAULTS) and (signature := _signature(path)) is not None:
+                found[_shown(path.stem) if is_account else DEFAULTS] = signature
     except OSError as error:
         raise _unreadable(folder, error) from None
     return found
+
+
+def _shown(stem: str) -> str:
+    """Return the name of a file as text, which a page can show: of a name that is not UTF-8, no valid one remains."""
+    return stem.encode(errors="replace").decode()
+
+
+def _signature(path: pathlib.Path) -> Signature | None:
+    """Return what differs after a file was written; None for a folder, or if the file is gone.
+
+    One that cannot be looked at is a file all the same, so that reading it says what is wrong: it hides no other.
+    """
+    try:
+        file = path.stat()
+    except FileNotFoundError:
+        return None
+    except OSError:
+        return ()
+    return (file.st_ino, file.st_size, file.st_mtime_ns) if stat.S_ISREG(file.st_mode) else None
 
 
 def names(folder: pathlib.Path) -> list[str]:
@@ -153,7 +166,7 @@ def names(folder: pathlib.Path) -> list[str]:
 def read_defaults(folder: pathlib.Path) -> Defaults:
     """Return what `_defaults.toml` says; without one, the defaults. Raises errors.SettingsError with every problem."""
     path = folder / DEFAULTS
-    if not path.exists():
+    if loader.is_missing(path):
         return Defaults(
             loader.Layer(str(path), positions.Document({}, positions.Lines(""), 0)), {}, model.Status(), Secrets()
         )
@@ -188,9 +201,19 @@ def _problems_beneath(layer: loader.Layer) -> list[Problem]:
 
 def load(folder: pathlib.Path, name: str, defaults: Defaults) -> model.Settings:
     """Return the settings of an account. Raises errors.SettingsError with every problem."""
+    path = path_of(folder, name)
+    return of_folder(name, loader.read(path), folder=folder, defaults=defaults)
+
+
+def path_of(folder: pathlib.Path, name: str) -> pathlib.Path:
+    """Return the file of an account. Raises errors.SettingsError if no account can have this name."""
     path = folder / f"{name}{_SUFFIX}"
     _require_name(name, str(path))
-    layer = loader.read(path)
+    return path
+
+
+def of_folder(name: str, layer: loader.Layer, *, folder: pathlib.Path, defaults: Defaults) -> model.Settings:
+    """Return the settings of an account whose file says what `layer` has. Raises errors.SettingsError."""
     data = _merged(defaults.data, layer.data)
     journal = {"url": f"{urls.SQLITE}{PLACEHOLDER}.db", **_table(data, "journal")}
     if isinstance(data.get("journal", {}), dict):

@@ -144,6 +144,25 @@ def _problems(
         yield Problem(place, redact(error_messages.describe(error, data, kinds)))
 
 
+def is_folder(path: pathlib.Path | str) -> bool:
+    """Return whether a path leads to a folder. False if that cannot be found out: reading it as a file says why."""
+    try:
+        return pathlib.Path(path).is_dir()
+    except OSError:
+        return False
+
+
+def is_missing(path: pathlib.Path | str) -> bool:
+    """Return whether there certainly is nothing at a path, not even a link to nowhere or what cannot be read."""
+    try:
+        pathlib.Path(path).lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        pass
+    return False
+
+
 def read(path: pathlib.Path | str) -> Layer:
     """Read a settings file, and validate nothing but its syntax. Raises errors.SettingsError."""
     return parse(str(path), read_bytes(path))
@@ -155,6 +174,8 @@ def read_bytes(path: pathlib.Path | str) -> bytes:
         with pathlib.Path(path).open("rb") as file:
             return file.read(positions.MAX_BYTES + 1)
     except FileNotFoundError:
+        if not is_missing(path):
+            raise SettingsError([Problem(str(path), "this is a link to a file that does not exist")]) from None
         problem = Problem(str(path), f"settings file not found: {_HOW_TO_CREATE}")
         raise SettingsError([problem], remedy=f"C{_HOW_TO_CREATE[1:]}.") from None
     except IsADirectoryError:

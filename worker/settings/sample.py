@@ -12,9 +12,7 @@ _SETTINGS = """\
 
 [charge]
 base_url = {base_url}
-# The secret key is never written here. Set CHARGE_API_KEY, or name a file that contains the key:
-# api_key_file = ""
-
+{key}
 # Where you write down who belongs to which fleet. Repeat this section for more sources.
 [[sources]]
 path = {document}
@@ -28,7 +26,17 @@ path = {document}
 # max_detach_fraction_per_fleet = 0.25 # of the members of a fleet
 # max_detach_fraction = 0.10           # of all memberships in managed fleets
 # always_allow = 2                     # this many detaches per fleet, and per run, are never held
+{status}"""
 
+_KEY = """\
+# The secret key is never written here. Set CHARGE_API_KEY, or name a file that contains the key:
+# api_key_file = ""
+"""
+_KEY_IN_FOLDER = """\
+# The secret key is never written here. It is where [secrets] in _defaults.toml says, or in a file:
+# api_key_file = ""
+"""
+_STATUS = """
 [status]
 # listen = ""            # "127.0.0.1:8080" serves the status page of `fleet-sync run`
 """
@@ -48,7 +56,12 @@ fleets:
 """A membership document that shows each kind of reference. It names no one in a real account."""
 
 
-def settings(base_url: str, *, document: str) -> str:
-    """Return a settings file for the API at this address and this membership document."""
+def settings(base_url: str, *, document: str, in_folder: bool = False) -> str:
+    """Return a settings file for the API at this address and this membership document, alone or in a folder."""
     # A JSON string without escapes beyond those of TOML: both are valid addresses and paths.
-    return _SETTINGS.format(base_url=json.dumps(base_url), document=json.dumps(document))
+    return _SETTINGS.format(
+        base_url=json.dumps(base_url),
+        document=json.dumps(document),
+        key=_KEY_IN_FOLDER if in_folder else _KEY,
+        status="" if in_folder else _STATUS,
+    )

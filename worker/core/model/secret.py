@@ -10,6 +10,7 @@ KEY_PREFIX = "ch_sk_"
 """The prefix of every secret key."""
 
 _KEY = re.compile(KEY_PREFIX + r"""[^\s'"]*""")
+_WHOLE_KEY = re.compile(KEY_PREFIX + "[A-Za-z0-9_]{12,}")
 _MODES = {"ch_sk_test_": "test", "ch_sk_live_": "live"}
 
 
@@ -47,3 +48,9 @@ class Secret:
 def redact(text: str) -> str:
     """Return the text with everything that looks like a secret key masked."""
     return _KEY.sub(f"{KEY_PREFIX}…", text)
+
+
+def position_of_key(text: str) -> int | None:
+    """Return where a text has something that looks like a whole key, or None: a mere prefix is no secret."""
+    found = _WHOLE_KEY.search(text)
+    return found.start() if found else None
