@@ -129,6 +129,20 @@ async def test_every_command_of_an_account_names_the_account(accounts: Accounts)
     assert set(named) == {"approve", "show", "plan", "resume"}
 
 
+@pytest.mark.parametrize("path", ["/", "/nowhere", "/login", "/accounts/clef/", "/accounts/echo/"])
+async def test_pages_above_the_accounts_search_accounts(accounts: Accounts, path: str) -> None:
+    """There is no driver to be found there."""
+    async with asking(accounts, security.Access(Secret(doubles.TOKEN), anonymous_read=True)) as client:
+        page = (await client.get(path)).text
+    assert "Find an account" in page and "/drivers" not in page
+
+
+async def test_an_account_does_not_say_its_state_twice(accounts: Accounts) -> None:
+    async with asking(accounts) as client:
+        page = conftest.plain((await client.get("/?q=acme")).text)
+    assert "In sync 2 fleets, 6 memberships" in page and "In sync: " not in page
+
+
 async def sign_in(client: httpx.AsyncClient, target: str) -> httpx.Response:
     form = {"name": "Emma Bakker", "token": doubles.TOKEN, "next": target}
     answer = await client.post("/login", data=form)
@@ -185,6 +199,7 @@ async def test_an_account_that_does_not_run_says_why(accounts: Accounts) -> None
         broken, waiting, unknown = [await client.get(f"/accounts/{name}/") for name in ("clef", "dent", "echo")]
     assert (broken.status_code, waiting.status_code, unknown.status_code) == (503, 503, 404)
     assert "clef.toml:2:1: &lt;b&gt;" in broken.text and "Correct it." in broken.text
+    assert "clef does not run" in broken.text and "dent waits to start" in waiting.text
 
 
 async def test_an_account_without_a_slash_leads_to_its_overview(accounts: Accounts) -> None:

@@ -146,6 +146,12 @@ async def test_the_page_of_a_run_names_who_it_was_about() -> None:
     assert "detach Zoé Petit" in text
 
 
+async def test_a_pause_says_how_to_end_that_pause_and_no_other() -> None:
+    page = await conftest.read(doubles.Service(doubles.paused()))
+    commands = ("fleet-sync resume", f"fleet-sync resume --fleet {doubles.fleet(3)}")
+    assert all(f"<code>{command}</code>" in page for command in commands)
+
+
 async def test_a_reason_in_several_fleets_names_them() -> None:
     waiting = [doubles.held("detach", number, number, message="too many") for number in range(3)]
     service = doubles.Service(doubles.calm(last=doubles.run(plan=doubles.guarded(held=waiting))))

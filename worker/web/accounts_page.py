@@ -59,7 +59,7 @@ def create(
         routing.Mount(f"{PREFIX}/{{account}}", app=each),
     ]
     if access.token is not None:
-        handlers = actions.SignIn(access.token, people, templating.ROOT, show_login=views.login_page)
+        handlers = actions.SignIn(access.token, people, templating.ABOVE_ACCOUNTS, show_login=views.login_page)
         routes += app.sign_in_routes(handlers, views)
     made = applications.Starlette(
         routes=routes,
@@ -75,7 +75,7 @@ class _Overview(gate.Gate):
     """Answers `GET /`."""
 
     def __init__(self, accounts: AccountsProtocol, people: sessions.Sessions, *, can_sign_in: bool) -> None:
-        super().__init__(templating.ROOT, can_sign_in=can_sign_in)
+        super().__init__(templating.ABOVE_ACCOUNTS, can_sign_in=can_sign_in)
         self._accounts = accounts
         self._sessions = people
 
@@ -102,8 +102,8 @@ class _Overview(gate.Gate):
             return self._error("Page not found", status=404, message="There is no account of this name.")
         error = self._accounts.error(name)
         if error is None:
-            return self._error("Waiting to start", status=503, message="Accounts start one after the other.")
-        return self._error("This account does not run", status=503, message=error.message, remedy=error.remedy)
+            return self._error(f"{name} waits to start", status=503, message="Accounts start one after the other.")
+        return self._error(f"{name} does not run", status=503, message=error.message, remedy=error.remedy)
 
 
 class _AccountApps:

@@ -56,14 +56,21 @@ TRIGGERS: Final = {
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Place:
-    """Where the pages of an account are: `base` begins their addresses; `account` is its name if there are others."""
+    """Where the pages of an account are: `base` begins their addresses; `account` is its name if there are others.
+
+    `above_accounts` is where several accounts are listed.
+    """
 
     base: str = ""
     account: str = ""
+    above_accounts: bool = False
 
 
 ROOT: Final = Place()
 """The place of the pages of the only account."""
+
+ABOVE_ACCOUNTS: Final = Place(above_accounts=True)
+"""The place of the pages that are about several accounts."""
 
 
 def printable(text: str) -> str:
@@ -82,6 +89,7 @@ def render(template: str, *, place: Place, **values: Any) -> markupsafe.Markup:
     """Render a template, whose links lead to `place`, and whose commands are about its account."""
     command = f"fleet-sync --account {place.account}" if place.account else "fleet-sync"
     given = {**values, "base": place.base, "account_name": place.account, "command": command}
+    given["above_accounts"] = place.above_accounts
     return markupsafe.Markup(_ENVIRONMENT.get_template(template).render(given))  # noqa: S704 - it is escaped
 
 
