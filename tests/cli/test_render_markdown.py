@@ -85,12 +85,12 @@ def test_a_plan_is_a_summary_and_a_table_for_each_fleet() -> None:
     people, fleet_names = {plans.DRIVER: Person("Emma")}, {plans.VANS: "Paris vans"}
     assert _plan(plans.judged(plans.ATTACH, plans.DETACH, people=people, fleet_names=fleet_names)) == (
         "**Plan&#58;&#8203; 1 to attach, 1 to detach, 0 held&#59; 1,234 memberships in 1 fleet already in sync.**\n\n"
-        f"**Paris vans** `{plans.VANS}`: 1 to attach, 0 to detach\n\n"
+        f"**Paris vans** `{plans.VANS}`: 1 to attach\n\n"
         "| | driver | id | source |\n| --- | --- | --- | --- |\n"
         f"| attach | Emma | `{plans.DRIVER}` | `teams.yaml:3:7` |\n\n"
-        f"**Fleet** `{plans.DEPOT}`: 0 to attach, 1 to detach\n\n"
-        "| | driver | id | source |\n| --- | --- | --- | --- |\n"
-        f"| detach |  | `{plans.OTHER}` |  |"
+        f"**Fleet** `{plans.DEPOT}`: 1 to detach\n\n"
+        "| | driver | id |\n| --- | --- | --- |\n"
+        f"| detach |  | `{plans.OTHER}` |"
     )
 
 
@@ -100,7 +100,8 @@ def test_what_is_held_comes_with_its_reason_and_the_command_that_approves_it() -
     page = _plan(guarded)
     assert "### Held back: 1 detach\n" in page and "\ntoo many\n" in page
     assert f"```\nfleet-sync once --approve {guarded.held_digest}\n```\n" in page
-    assert page.index("too many") < page.index(plans.VANS)
+    assert page.index("too many") < page.index(plans.DEPOT) < page.index("### Changes\n") < page.index(plans.VANS)
+    assert "### Changes" not in _plan(plans.judged(plans.ATTACH)) + _plan(plans.judged(held=held))
     never = (HeldChange(plans.DETACH, guard.MUST_SEE, "not seen"),)
     assert "--approve" not in _plan(plans.judged(held=never))
 

@@ -242,10 +242,12 @@ async def test_every_response_has_the_security_headers(accounts: Accounts) -> No
 async def test_readiness_says_what_is_wrong_with_the_folder(accounts: Accounts) -> None:
     async with asking(accounts) as client:
         assert (await client.get("/readyz")).status_code == 200
-        accounts.broken = "the folder cannot be read"
+        accounts.broken = "_defaults.toml:3:1: unknown key `listn`"
         answer = await client.get("/readyz")
-        assert (answer.status_code, answer.text) == (503, "the folder cannot be read\n")
-        assert "the folder cannot be read" in (await client.get("/")).text
+        assert (answer.status_code, answer.text) == (503, "_defaults.toml:3:1: unknown key `listn`\n")
+        page = (await client.get("/")).text
+    assert "_defaults.toml:3:1: unknown key <code>listn</code>" in page
+    assert "they go on as they were" in page
 
 
 class TestMetrics:

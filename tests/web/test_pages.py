@@ -1,6 +1,7 @@
 """The pages: their content and their bounds. Neighbours: test_hostile_text.py, test_fragments.py."""
 
 import dataclasses
+import re
 
 import pytest
 import structlog.testing
@@ -253,6 +254,12 @@ async def test_a_driver_is_shown_with_where_it_is_and_where_it_is_wanted() -> No
     quiet = conftest.plain(await conftest.read(doubles.Service(doubles.calm()), f"/drivers?q={doubles.driver(1)}"))
     assert "In fleets now Airport shuttles Once every change is made Airport shuttles" in quiet
     assert "Not done yet" not in quiet
+
+
+async def test_a_search_lists_drivers_by_name() -> None:
+    page = conftest.plain(await conftest.read(doubles.Service(), "/drivers?q=acme"))
+    found = re.findall(r"Colleague \d\d|Ada Marchand|Farid Haddad", page)
+    assert found == sorted(found) and len(found) > 5
 
 
 async def test_a_search_says_when_it_lists_only_some() -> None:

@@ -69,6 +69,7 @@ def plan(plan_result: plan_builder.PlanResult) -> str:
         _Part(f"**{text(render.summary(guarded))}**\n"),
         *_problems(guarded, names),
         *_held(guarded, names),
+        *([_Part("### Changes\n")] if guarded.changes and guarded.needs_approval else []),
         *(
             _table(fleet, tuple(changes), names, folded=shown > _MANY)
             for fleet, changes in itertools.groupby(guarded.changes, key=lambda change: change.fleet)
@@ -128,9 +129,13 @@ def _held(guarded: GuardedPlan, names: _Names) -> Iterator[_Part]:
 def _table(fleet: FleetId, changes: tuple[Change, ...], names: _Names, *, folded: bool) -> _Part:
     name = names.shown(fleet, default="Fleet")
     attach = sum(change.action is Action.ATTACH for change in changes)
-    counts = f"{attach} to attach, {len(changes) - attach} to detach"
-    head = "| | driver | id | source |\n| --- | --- | --- | --- |\n"
-    rows = tuple(_row(change, names) for change in changes)
+    counted = ((attach, "attach"), (len(changes) - attach, "detach"))
+    counts = ", ".join(f"{count} to {action}" for count, action in counted if count)
+    with_source = any(change.origin for change in changes)
+    head = "| | driver | id |{}\n| --- | --- | --- |{}\n".format(
+        *((" source |", " --- |") if with_source else ("", ""))
+    )
+    rows = tuple(_row(change, names, with_source=with_source) for change in changes)
     if folded or len(changes) > _LONG:
         # Inside <summary> nothing is Markdown, so the id has no backticks.
         summary = f"<details>\n<summary><b>{name}</b> {fleet}: {counts}</summary>\n\n"
@@ -138,9 +143,10 @@ def _table(fleet: FleetId, changes: tuple[Change, ...], names: _Names, *, folded
     return _Part(f"**{name}** `{fleet}`: {counts}\n\n{head}", rows)
 
 
-def _row(change: Change, names: _Names) -> str:
+def _row(change: Change, names: _Names, *, with_source: bool) -> str:
     origin = "" if change.origin is None else _place(str(change.origin))
-    return f"| {change.action.value} | {names.shown(change.driver)} | `{change.driver}` | {origin} |\n"
+    source = f" {origin} |" if with_source else ""
+    return f"| {change.action.value} | {names.shown(change.driver)} | `{change.driver}` |{source}\n"
 
 
 def _joined(parts: Iterable[_Part]) -> str:

@@ -118,6 +118,7 @@ class Pages(gate.Gate):
         present = self._service.snapshot()
         matches = [] if driver or not query else await self._find(present, query)
         names = await self._names(present, [*matches, *([driver] if driver else [])])
+        matches.sort(key=lambda each: (names.get(each, "\uffff").casefold(), each))
         return self.page(
             request,
             "drivers.html",
