@@ -6,12 +6,15 @@ import structlog.testing
 
 from tests.journal.conftest import postgres_host, postgresql_backend
 from tests.service.test_cluster_worker_postgres import Folder, anyio_backend, folder, until
-from worker.core.model.errors import SettingsError
+from worker.core.model.errors import JournalError, SettingsError
 from worker.core.model.secret import Secret
 from worker.core.monitoring.account_overview import Condition
+from worker.dispatch import job_queue
 from worker.journal import claims
-from worker.service import cluster_run
+from worker.service import cluster as clusters
+from worker.service import cluster_defaults, cluster_run, cluster_worker
 from worker.settings import model, secrets
+from worker.web import metrics
 
 __all__ = ["anyio_backend", "folder", "postgres_host", "postgresql_backend"]
 
@@ -65,3 +68,22 @@ async def test_a_key_that_is_read_again_must_still_be_no_other_accounts(folder: 
     folder.shared.tell("ALTER TABLE cluster_accounts RENAME TO away")
     with pytest.raises(SettingsError, match="cannot be used"):
         read_again()
+
+
+async def test_a_user_who_may_not_make_the_queue_is_said(folder: Folder) -> None:
+    """The tables of the journal may have been made by another user."""
+    schema = folder.shared.backend.schema
+    folder.shared.tell(f"CREATE ROLE poor LOGIN; GRANT USAGE ON SCHEMA {schema} TO poor")
+    folder.shared.tell(f"GRANT ALL ON ALL TABLES IN SCHEMA {schema} TO poor")
+    (folder.path / "database").write_text(folder.shared.backend.url.replace("postgres@", "poor@"))
+    try:
+        member = job_queue.Member("a", concurrency=4, stall_seconds=60)
+        defaults = cluster_defaults.ClusterDefaults(lambda: clusters.cluster(folder.path))
+        process = cluster_worker.ClusterWorker(defaults, member, environ={}, gauges=metrics.Metrics())
+        await process.open()
+        with pytest.raises(JournalError, match="permission denied") as raised:
+            await process.run()
+        assert "create tables" in raised.value.remedy
+        await process.aclose()
+    finally:
+        folder.shared.tell("DROP OWNED BY poor; DROP ROLE poor")

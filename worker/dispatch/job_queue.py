@@ -16,6 +16,7 @@ import structlog
 from anyio import abc
 from procrastinate import exceptions, jobs, worker
 
+from worker.core.model.errors import JournalError
 from worker.dispatch import job_manager, stall_watch
 
 log = structlog.get_logger()
@@ -27,6 +28,8 @@ _SESSIONS = 3
 _CONNECT_SECONDS = 10.0
 _NEVER = 86400.0
 """Seconds between two heartbeats of Procrastinate's own: those of the permit say more."""
+
+_REMEDY = "Allow the user of `[cluster] url` to create tables, functions and types, and make sure that it is reachable."
 
 _PER_TICK = 4
 """Jobs that a tick makes at most, for each run that may be in progress: the queue stays short."""
@@ -74,10 +77,12 @@ class JobQueue:
         self._stopped = False
 
     async def run(self, *, task_status: abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Run what is due until `stop` is called; then wait for the runs in progress."""
-        await self._app.open_async()
+        """Run what is due until `stop` is called; then wait for the runs in progress.
+
+        Raises errors.JournalError if the queue has no tables, and they cannot be made.
+        """
         try:
-            await self._make_tables()
+            await self._open()
             task_status.started()
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._look_regularly)
@@ -136,6 +141,13 @@ class JobQueue:
                     log.warning("queue_unavailable", error=_cause(error))
                 failing = True
             await anyio.sleep(LOOK_SECONDS)
+
+    async def _open(self) -> None:
+        try:
+            await self._app.open_async()
+            await self._make_tables()
+        except exceptions.ProcrastinateException as error:
+            raise JournalError(f"the queue of the cluster cannot be used: {_cause(error)}", remedy=_REMEDY) from error
 
     async def _make_tables(self) -> None:
         """Make the queue's tables, unless another worker has just done so."""

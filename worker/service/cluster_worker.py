@@ -189,17 +189,19 @@ class ClusterWorker:
         await to_thread.run_sync(self._claims.register, worker.__version__)
 
     async def run(self) -> int:
-        """Run what is due until a stop is requested; return the exit code."""
+        """Run what is due until a stop is requested; return the exit code.
+
+        Raises errors.JournalError if the queue cannot be made.
+        """
         log.info("worker_started", worker=self._claims.worker)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._beat_regularly)
-            tasks.start_soon(self._look_regularly)
-            tasks.start_soon(self._defaults.follow)
+        async with concurrency.background_tasks() as background:
+            background.start_soon(self._beat_regularly)
+            background.start_soon(self._look_regularly)
+            background.start_soon(self._defaults.follow)
             try:
                 await self._queue.run()
             finally:
                 self._queue.stop()
-            tasks.cancel_scope.cancel()
         return self._stopped.exit_code if self._stopped else 0
 
     async def run_account(self, name: str) -> None:
