@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
+import structlog.testing
 from prometheus_client import parser
 
 from tests.web import conftest, doubles
@@ -151,11 +152,15 @@ async def sign_in(client: httpx.AsyncClient, target: str) -> httpx.Response:
 
 
 async def test_what_is_asked_of_an_account_is_done_by_that_account_only(accounts: Accounts) -> None:
+    with structlog.testing.capture_logs() as logs:
+        async with asking(accounts, security.Access(Secret(doubles.TOKEN))) as client:
+            for action in ("sync", "approve", "pause", "resume"):
+                form = {"digest": doubles.DIGEST}
+                answer = await client.post(f"/accounts/bolt/{action}", headers=conftest.BEARER, data=form)
+                assert answer.status_code == 202, action
+    said = [(each["event"], each["account"]) for each in logs]
+    assert said == [(event, "bolt") for event in ("sync_requested", "plan_approved", "paused", "resumed")]
     async with asking(accounts, security.Access(Secret(doubles.TOKEN))) as client:
-        answer = await client.post("/accounts/bolt/sync", headers=conftest.BEARER)
-        assert answer.status_code == 202
-        approved = await client.post("/accounts/bolt/approve", headers=conftest.BEARER, data={"digest": doubles.DIGEST})
-        assert approved.status_code == 202
         assert (await client.post("/sync", headers=conftest.BEARER)).status_code == 404
     assert [accounts.services[name].synced for name in ("acme", "bolt")] == [0, 1]
     assert [accounts.services[name].approved for name in ("acme", "bolt")] == [[], [doubles.DIGEST]]

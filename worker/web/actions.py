@@ -47,6 +47,7 @@ class SignIn:
         self._token = token
         self._sessions = people
         self._base = place.base
+        self._about = {"account": place.account} if place.account else {}
         self._show_login = show_login
 
     async def login(self, request: requests.Request) -> responses.Response:
@@ -110,7 +111,7 @@ class Requests(SignIn):
         """Answer `POST /sync`."""
         by, _ = await self._authorize(request)
         self._controls.sync()
-        log.info("sync_requested", by=by)
+        log.info("sync_requested", by=by, **self._about)
         return _accepted(request, f"{self._base}/?requested")
 
     async def pause(self, request: requests.Request) -> responses.Response:
@@ -119,14 +120,14 @@ class Requests(SignIn):
         now = self._now()
         pause = Pause(now, _end(form, now), by, clean(form.get("reason", "")), _fleet(form))
         await self._controls.pause(pause)
-        log.warning("paused", by=by, fleet=pause.fleet, reason=pause.reason)
+        log.warning("paused", by=by, fleet=pause.fleet, reason=pause.reason, **self._about)
         return _accepted(request, f"{self._base}/?paused")
 
     async def resume(self, request: requests.Request) -> responses.Response:
         """Answer `POST /resume`, field `fleet`; without it, every pause ends."""
         by, form = await self._authorize(request)
         ended = await self._controls.resume(by=by, fleet=_fleet(form))
-        log.warning("resumed", by=by, pauses=len(ended))
+        log.warning("resumed", by=by, pauses=len(ended), **self._about)
         return _accepted(request, f"{self._base}/?resumed")
 
 
@@ -162,7 +163,7 @@ class Actions(Requests):
             )
             raise exceptions.HTTPException(409, message)
         await self._service.approve(digest, by=by)
-        log.info("plan_approved", digest=digest, changes=len(approval.held), by=by)
+        log.info("plan_approved", digest=digest, changes=len(approval.held), by=by, **self._about)
         return _accepted(request, f"{self._base}/?approved")
 
 
