@@ -196,7 +196,9 @@ def refusing() -> status.Status:
         ChangeResult(made[1], Unknown(6, "charge_unreachable", "connection reset", "req_9fJq11")),
         ChangeResult(made[2], Applied(1, "req_7aa")),
     ]
-    problems = [Problem("membership.yaml:14:9", "no driver has the e-mail address alice@example.com")]
+    unknown = "no driver has the e-mail address alice@example.com"
+    unknown += f"; no driver is detached from fleet {fleet(5)} until this is fixed"
+    problems = [Problem("membership.yaml:14:9", unknown)]
     last = run(plan=guarded(changes=made, problems=problems, unsettled=True), results=results)
     return calm(last=last, fleets=fleets(f0={"refused": 1, "drifted": 1}))
 

@@ -153,6 +153,22 @@ async def test_a_pause_says_how_to_end_that_pause_and_no_other() -> None:
     assert all(f"<code>{command}</code>" in page for command in commands)
 
 
+async def test_messages_have_names_before_ids() -> None:
+    service = doubles.Service(doubles.refusing())
+    assert service.present.last is not None
+    await doubles.remember(service, service.present.last)
+    for path in ("/", "/runs/run_0001"):
+        page = conftest.plain(await conftest.read(service, path))
+        assert f"is detached from fleet {doubles.FLEET_NAMES[5]} ({doubles.fleet(5)})" in page, path
+
+
+async def test_what_to_do_is_said_once_for_what_needs_the_same() -> None:
+    waiting = [doubles.held("detach", number, number, message=f"{number + 3} of 9") for number in range(3)]
+    service = doubles.Service(doubles.calm(last=doubles.run(plan=doubles.guarded(held=waiting))))
+    page = conftest.plain(await conftest.read(service))
+    assert page.count("1 detach held in") == 3 and page.count("What to do:") == 1
+
+
 async def test_a_reason_in_several_fleets_names_them() -> None:
     waiting = [doubles.held("detach", number, number, message="too many") for number in range(3)]
     service = doubles.Service(doubles.calm(last=doubles.run(plan=doubles.guarded(held=waiting))))

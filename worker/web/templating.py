@@ -4,6 +4,7 @@ Invariant: everything a template writes is escaped, printable and free of API ke
 choose what is rendered, `templates/` how.
 """
 
+import collections
 import dataclasses
 import datetime
 import pathlib
@@ -13,11 +14,12 @@ from typing import Any, Final
 import jinja2
 import markupsafe
 
+from worker.core.model.people import annotate
 from worker.core.model.secret import redact
 from worker.core.monitoring import humanize
 from worker.web import service_protocol
 
-_UNIT: Final = re.compile(r"(?<=\d) (?=(?:s|min|h|days)\b)")
+_UNIT: Final = re.compile(r"(?<=\d) (?=(?:s|min|h|days)\b)|(?<=\w) (?==)|(?<==) (?=\w)")
 _DIRECTORY: Final = pathlib.Path(__file__).parent
 
 ASSETS: Final = {
@@ -107,8 +109,16 @@ def _code(context: jinja2.runtime.Context, text: str) -> markupsafe.Markup:
     return markupsafe.Markup("").join(pieces)
 
 
+@jinja2.pass_context
+def _named(context: jinja2.runtime.Context, text: str) -> str:
+    """Put names before the ids in a text, as far as the page knows them."""
+    present = context.get("present")
+    drivers = context.get("driver_names") or (present.driver_names if present else {})
+    return annotate(text, collections.ChainMap(context.get("names") or {}, drivers))
+
+
 def _keep_units(text: str) -> str:
-    """Keep numbers and their units on one line."""
+    """Keep numbers and their units on one line, and settings and their values."""
     return _UNIT.sub("\N{NO-BREAK SPACE}", text)
 
 
@@ -149,6 +159,7 @@ def _environment() -> jinja2.Environment:
         "day": _day,
         "iso": _iso,
         "code": _code,
+        "named": _named,
         "keep_units": _keep_units,
         "took": _took,
         "trigger": lambda trigger: TRIGGERS.get(trigger, trigger),
