@@ -87,3 +87,18 @@ async def test_a_user_who_may_not_make_the_queue_is_said(folder: Folder) -> None
         await process.aclose()
     finally:
         folder.shared.tell("DROP OWNED BY poor; DROP ROLE poor")
+
+
+async def test_two_accounts_whose_keys_were_mixed_up_can_exchange_them(folder: Folder) -> None:
+    folder.add("acme")
+    folder.add("bolt")
+    process = folder.shared.process("a")
+    acme, bolt = process.claimed("acme"), process.claimed("bolt")
+    first, second = Secret("ch_sk_test_first"), Secret("ch_sk_test_second")
+    url = "https://charge.example.com/v1"
+    kept = [process.claims.keep_key(claim, key, base_url=url) for claim, key in ((acme, first), (bolt, second))]
+    assert kept == [None, None]
+    exchanged = [(acme, second, "bolt"), (bolt, first, None), (acme, second, None)]
+    for claim, key, other in exchanged:
+        assert process.claims.keep_key(claim, key, base_url=url) == other
+    assert process.claims.keep_key(bolt, second, base_url=url) == "acme"

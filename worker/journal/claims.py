@@ -147,7 +147,10 @@ class Claims:
         return bool(self._execute(cluster_queries.RELEASE, {**values, "name": claim.name}))
 
     def keep_key(self, claim: Claim, key: Secret, *, base_url: str) -> str | None:
-        """Note whose key this is; return the name of another account that has the same key, if there is one."""
+        """Note whose key this is; return the name of another account that has the same key, if there is one.
+
+        Then the account has no key: the one that it had is free, because the other account may wait for it.
+        """
         digest = hmac.digest(self._digest_secret(), f"{base_url}\n{key.reveal()}".encode(), hashlib.sha256)
         values = {"digest": digest, "name": claim.name, "epoch": claim.permit.epoch}
 
@@ -158,7 +161,10 @@ class Claims:
                 owners = database.query(cluster_queries.OWNER_OF_KEY, values)
             if not owners:
                 database.execute(cluster_queries.KEEP_KEY, values)
-            return next((row["name"] for row in owners if row["name"] != claim.name), None)
+            other: str | None = next((row["name"] for row in owners if row["name"] != claim.name), None)
+            if other is not None:
+                database.execute(cluster_queries.LEAVE_KEY, values)
+            return other
 
         return self._pool.transaction(work)
 
