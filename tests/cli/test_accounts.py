@@ -1,12 +1,15 @@
 """The command line on a folder of accounts: which account is meant, and what would be meant for all."""
 
+import datetime
 import pathlib
 import sys
 
 import pytest
 
-from worker.cli import context, main
+from worker.accounts import registry
+from worker.cli import accounts, context, main
 
+NOW = datetime.datetime(2026, 10, 5, 8, tzinfo=datetime.UTC)
 SOURCE = '[[sources]]\npath = "people.yaml"\n'
 
 
@@ -205,3 +208,17 @@ class TestCheck:
         (folder / "_defaults.toml").write_text("[sync]\ninterval_seconds = -1\n")
         assert call(monkeypatch, "--config", folder, "check") == 1
         assert capsys.readouterr().out.count("interval_seconds") == 1
+
+
+def test_the_accounts_of_a_cluster_are_listed_in_columns_and_say_nothing_twice() -> None:
+    long = "a-customer-with-an-unusually-long-name"
+    listed = [
+        registry.RegisteredAccount("acme", "in_sync", "In sync: 2 fleets, 6 memberships", NOW, NOW, 0, 1, "host-1"),
+        registry.RegisteredAccount("bolt-2", "attention", "5 detaches are held", NOW, NOW, 0, 1, None),
+        registry.RegisteredAccount(long, None, None, None, NOW, 0, 0, None),
+    ]
+    assert accounts.lines(listed) == [
+        "acme    in sync: 2 fleets, 6 memberships  (on host-1)",
+        "bolt-2  attention: 5 detaches are held",
+        f"{long}  new",
+    ]

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 FORMAT = "fleet-sync/accounts@1"
 
+_LONGEST_NAME = 24
+"""Columns. Longer names are shown in full, but the column of states does not move for them."""
+
 _LIST = "fleet-sync --config cluster accounts list"
 _ADD = "fleet-sync --config cluster accounts add acme --file customers/acme.toml"
 _REPLACE = "fleet-sync --config cluster accounts add acme --file acme.toml --replace"
@@ -45,9 +48,8 @@ def list_accounts(command_context: context.CommandContext, as_json: bool) -> int
         if as_json:
             context.print_document(document(listed))
             return 0
-        width = max((len(each.name) for each in listed), default=0)
-        for each in listed:
-            context.print_text(layout.printable(f"{each.name:{width}}  {_line(each)}"))
+        for line in lines(listed):
+            context.print_text(layout.printable(line))
         if not listed:
             context.print_text("No accounts. Add one with `fleet-sync accounts add NAME --file FILE`.")
         return 0
@@ -105,10 +107,18 @@ def remove(command_context: context.CommandContext, name: str) -> int:
     return command_context.report_errors(run)
 
 
-def _line(account: "registry.RegisteredAccount") -> str:
+def lines(listed: "Sequence[registry.RegisteredAccount]") -> list[str]:
+    """Return accounts as text: their states are in one column behind the names, but for very long ones."""
+    width = max((len(each.name) for each in listed if len(each.name) <= _LONGEST_NAME), default=0)
+    return [f"{each.name:{width}}  {_state(each)}" for each in listed]
+
+
+def _state(account: "registry.RegisteredAccount") -> str:
+    """Return the condition and the gist, without what the gist says again."""
     condition = (account.condition or "new").replace("_", " ")
-    gist = f": {account.gist}" if account.gist else ""
-    return f"{condition}{gist}{f'  (on {account.worker})' if account.worker else ''}"
+    gist = (account.gist or "").removeprefix(f"{condition.capitalize()}: ")
+    told = f"{condition}: {gist}" if gist else condition
+    return f"{told}{f'  (on {account.worker})' if account.worker else ''}"
 
 
 def document(accounts: "Sequence[registry.RegisteredAccount]") -> dict[str, Any]:
