@@ -262,6 +262,34 @@ async def test_what_follows_an_answer_is_never_taken_for_the_next_one(first: byt
         assert (result.status, result.body) == (200, b"{fresh}")
 
 
+@pytest.mark.parametrize("size", [2**14, 2**15, 2**16, 2**17])
+async def test_what_follows_an_answer_of_any_size_is_never_taken_for_the_next_one(size: int) -> None:
+    """Whoever reads the socket in pieces, and keeps what is left, could end with the first answer."""
+    head = b"HTTP/1.1 200 OK\r\ncontent-length: %6d\r\n\r\n"
+    first = head % (size - len(head % size)) + b" " * (size - len(head % size))
+    server = HostileServer(_first_then_fresh(first + STALE))
+    first_result, *others = await ask(server, times=3)
+    assert isinstance(first_result, transport.Reply)
+    for result in others:
+        assert isinstance(result, transport.Reply)
+        assert (result.status, result.body) == (200, b"{fresh}")
+
+
+async def test_the_beginning_of_another_answer_ends_the_connection() -> None:
+    """The rest of it may arrive after the next request was sent."""
+
+    async def script(connection: Connection) -> None:
+        await connection.request()
+        await connection.send(FRESH + STALE[:20])
+        await connection.request()
+        await connection.send(STALE[20:] + FRESH)
+
+    server = HostileServer(script)
+    for result in await ask(server, times=3):
+        assert isinstance(result, transport.Reply)
+        assert result.body == b"{fresh}"
+
+
 def _first_then_fresh(first: bytes) -> Script:
     answers = [first]
 

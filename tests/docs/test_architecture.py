@@ -114,6 +114,7 @@ def test_the_layers_shown_are_those_that_import_linter_checks() -> None:
             "docs/decisions/connection-pool.md",
             [
                 "worker/charge/connection.py",
+                "worker/charge/http11.py",
                 "worker/charge/transport.py",
                 "worker/notifications/webhook.py",
                 "worker/sources/http_body.py",

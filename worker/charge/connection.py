@@ -1,22 +1,23 @@
-"""One connection to Charge: TCP, the tunnel of a proxy if there is one, and TLS; the HTTP in it is httpcore's.
+"""One connection to Charge: TCP, the tunnel of a proxy if there is one, and TLS; anyio makes them.
 
 Invariants: bytes that follow a reply are never taken for the next reply; a proxy sees host and port of Charge, and
 nothing of what is sent there. A failure before the request is sent is an httpx.ConnectError or errors.NotSent; a later
 failure is neither. Whether a request may still be sent is asked once there is a connection, right before its bytes go
-out. Neighbours: `transport` keeps a stack of these.
+out. Neighbours: `transport` keeps a stack of these, `http11` exchanges a request and its reply.
 """
 
 import base64
-import contextlib
 import dataclasses
 import select
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterator
-from typing import cast
+from collections.abc import Callable
 
-import httpcore
+import anyio
+import anyio.abc
 import httpx
+from anyio.streams import tls
 
+from worker.charge import http11
 from worker.core.model.errors import NotSent
 
 KEEPALIVE_SECONDS = 30.0
@@ -25,7 +26,9 @@ KEEPALIVE_SECONDS = 30.0
 MAY_SEND = "may_send"
 """Extension of a request: a callable that says whether it may be sent. Making a connection may have taken long."""
 
-_BACKEND = httpcore.AnyIOBackend()
+_MORE_THAN_ARRIVES = 1024 * 1024
+"""Bytes that no event loop takes from a socket at once."""
+
 _TLS_REMEDY = (
     "Check that `charge.base_url` is correct. If its certificate is signed by an authority of your own, or a proxy "
     "inspects TLS, name a file with that authority's certificate in `charge.ca_file`. Check the clock of this machine."
@@ -73,187 +76,140 @@ class Connection(httpx.AsyncBaseTransport):
     def __init__(self, route: Route) -> None:
         """Connect nothing yet."""
         self._route = route
-        scheme = b"https" if route.ssl_context else b"http"
-        self._origin = httpcore.Origin(scheme, route.host.encode("ascii"), route.port)
-        self._stream: httpcore.AsyncNetworkStream | None = None
-        self._http: httpcore.AsyncHTTP11Connection | None = None
+        self._link: _Link | None = None
+        self._exchange: http11.Exchange | None = None
+        self._expires = 0.0
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request; the reply's body must be read or closed before the next one."""
-        stream = await self._usable_stream()
-        # A parser of its own for each request: httpcore's parser keeps what follows a reply, and would take it for
-        # the reply to the next request, which may be a write.
-        self._http = httpcore.AsyncHTTP11Connection(self._origin, stream, keepalive_expiry=KEEPALIVE_SECONDS)
-        with _translated():
-            content = _content(request)
-            reply = await self._http.handle_async_request(
-                httpcore.Request(request.method, _url(request.url), headers=request.headers.raw, content=content)
-            )
-        if reply.status == 101:
-            raise httpx.RemoteProtocolError("the server switched to another protocol")
-        return httpx.Response(reply.status, headers=reply.headers, stream=_Body(reply))
+        """Send a request. Only after a reply that was read to its end is the connection used for another one."""
+        link = await self._usable_link()
+        may_send: Callable[[], bool] | None = request.extensions.get(MAY_SEND)
+        if may_send is not None and not may_send():
+            raise NotSent("the permit to send ended while the connection was made", code="permit_ended")
+        # A parser of its own for each request: one that keeps what follows a reply would take it for the reply to the
+        # next request, which may be a write.
+        self._exchange = http11.Exchange(link.stream)
+        reply = await self._exchange.send(request.method, request.url.raw_path, request.headers.raw, request.content)
+        self._expires = anyio.current_time() + KEEPALIVE_SECONDS
+        return httpx.Response(reply.status_code, headers=reply.headers.raw_items(), stream=self._exchange)
 
     async def aclose(self) -> None:
         """Close the connection."""
-        self._http = None
-        if stream := self._stream:
-            self._stream = None
-            await stream.aclose()
+        link, self._link, self._exchange = self._link, None, None
+        if link is not None:
+            await link.socket.aclose()
 
-    async def _usable_stream(self) -> httpcore.AsyncNetworkStream:
-        if self._stream is not None:
-            if self._http and self._http.is_idle() and not self._http.has_expired() and not _has_unread(self._stream):
-                return self._stream
+    async def _usable_link(self) -> "_Link":
+        if self._link is not None:
+            ended = self._exchange is not None and self._exchange.ended
+            if ended and anyio.current_time() < self._expires and not self._link.has_unread():
+                return self._link
             await self.aclose()
-        self._stream = await self._connect()
-        return self._stream
+        self._link = await self._connect()
+        return self._link
 
-    async def _connect(self) -> httpcore.AsyncNetworkStream:
+    async def _connect(self) -> "_Link":
         route = self._route
-        stream = await self._connect_through(route.proxy) if route.proxy else await _tcp(route.host, route.port)
-        if not route.ssl_context:
-            return stream
+        socket = await _tcp(route.host, route.port) if route.proxy is None else await self._reach(route.proxy)
         try:
-            return await stream.start_tls(route.ssl_context, server_hostname=route.host)
-        except (httpcore.ConnectError, OSError) as error:
-            await stream.aclose()
+            if route.proxy is not None:
+                await self._tunnel(socket, route.proxy)
+            return await self._secure(socket, route.ssl_context) if route.ssl_context else _Link(socket, socket)
+        except BaseException:
+            await socket.aclose()
+            raise
+
+    async def _secure(self, socket: "_Socket", context: ssl.SSLContext) -> "_Link":
+        host = self._route.host
+        try:
+            stream = await tls.TLSStream.wrap(socket, hostname=host, ssl_context=context, standard_compatible=False)
+        except (anyio.BrokenResourceError, anyio.EndOfStream, OSError) as error:
             raise NotSent(
-                f"no secure connection to {route.host} could be made ({_tls_reason(error)})",
+                f"no secure connection to {host} could be made ({_tls_reason(error)})",
                 code="tls_failed",
                 remedy=_TLS_REMEDY,
             ) from None
+        return _Link(socket, stream, stream.extra(tls.TLSAttribute.ssl_object))  # noqa: S610 - no Django here
 
-    async def _connect_through(self, proxy: Proxy) -> httpcore.AsyncNetworkStream:
+    async def _reach(self, proxy: Proxy) -> "_Socket":
         try:
-            stream = await _tcp(proxy.host, proxy.port)
+            return await _tcp(proxy.host, proxy.port)
         except httpx.ConnectError as error:
             raise _proxy_error(f"the proxy {proxy} cannot be reached ({error})") from None
-        try:
-            return await self._tunnel(stream, proxy)
-        except BaseException:
-            await stream.aclose()
-            raise
 
-    async def _tunnel(self, stream: httpcore.AsyncNetworkStream, proxy: Proxy) -> httpcore.AsyncNetworkStream:
+    async def _tunnel(self, socket: "_Socket", proxy: Proxy) -> None:
         """Have the proxy connect to the origin. What is sent here is all that the proxy can read."""
         target = _authority(self._route.host, self._route.port).encode("ascii")
         headers = [(b"Host", target)]
         if proxy.authorization:
             headers.append((b"Proxy-Authorization", proxy.authorization))
-        url = httpcore.URL(scheme=b"http", host=proxy.host.encode("ascii"), port=proxy.port, target=target)
-        tunnel = httpcore.AsyncHTTP11Connection(url.origin, stream)
         try:
-            with _translated():
-                reply = await tunnel.handle_async_request(httpcore.Request("CONNECT", url, headers=headers))
+            reply = await http11.Exchange(socket).send("CONNECT", target, headers)
         except (httpx.HTTPError, OSError):
             raise _proxy_error(f"the proxy {proxy} closed the connection, or its reply was not HTTP") from None
-        if reply.status == 407:
+        if reply.status_code == 407:
             raise _proxy_error(f"the proxy {proxy} requires a valid user and password (407)", _PROXY_LOGIN_REMEDY)
-        if not 200 <= reply.status < 300:
-            raise _proxy_error(f"the proxy {proxy} refused to connect to {self._route.host} ({reply.status})")
-        return cast("httpcore.AsyncNetworkStream", reply.extensions["network_stream"])
+        if not 200 <= reply.status_code < 300:
+            raise _proxy_error(f"the proxy {proxy} refused to connect to {self._route.host} ({reply.status_code})")
 
 
-class _Stream(httpcore.AsyncNetworkStream):
-    """A stream that sends a request in one piece, when its reply is read: each write costs a system call.
+class _Socket(anyio.abc.ByteStream):
+    """A TCP connection that hands over all that has arrived, unless it is told otherwise.
 
-    The deadline of the exchange is the only timeout.
+    So nothing waits where `is_readable` does not look: anyio's own keeps what is beyond 64 KiB.
     """
 
-    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
+    def __init__(self, stream: anyio.abc.SocketStream) -> None:
         self._stream = stream
-        self._unsent = b""
-        self._ssl_object = stream.get_extra_info("ssl_object")
         self._readable = select.poll()
-        self._readable.register(stream.get_extra_info("socket").fileno(), select.POLLIN)
+        raw = stream.extra(anyio.abc.SocketAttribute.raw_socket)  # noqa: S610 - no Django here
+        self._readable.register(raw.fileno(), select.POLLIN)
 
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - httpcore's
-        self._unsent += buffer
+    @property
+    def is_readable(self) -> bool:
+        return bool(self._readable.poll(0))
 
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - httpcore's
-        if unsent := self._unsent:
-            self._unsent = b""
-            # As httpcore does: a server may reply, and close the connection, before it has read everything.
-            with contextlib.suppress(httpcore.WriteError):
-                await self._stream.write(unsent)
-        return await self._stream.read(max_bytes)
+    async def receive(self, max_bytes: int = _MORE_THAN_ARRIVES) -> bytes:
+        return await self._stream.receive(max_bytes)
+
+    async def send(self, item: bytes) -> None:
+        await self._stream.send(item)
+
+    async def send_eof(self) -> None:
+        await self._stream.send_eof()
 
     async def aclose(self) -> None:
         await self._stream.aclose()
 
-    async def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109 - httpcore's
-    ) -> httpcore.AsyncNetworkStream:
-        return _Stream(await self._stream.start_tls(ssl_context, server_hostname))
 
-    def get_extra_info(self, info: str) -> object:
-        if info == "is_readable":
-            return bool(self._readable.poll(0))
-        return self._ssl_object if info == "ssl_object" else None
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Link:
+    """An open way to the origin: `stream` is the socket itself, or TLS over it."""
 
+    socket: _Socket
+    stream: anyio.abc.ByteStream
+    ssl_object: ssl.SSLObject | None = None
 
-class _Body(httpx.AsyncByteStream):
-    def __init__(self, reply: httpcore.Response) -> None:
-        self._reply = reply
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        with _translated():
-            async for part in self._reply.aiter_stream():
-                yield part
-
-    async def aclose(self) -> None:
-        await self._reply.aclose()
-
-
-def _content(request: httpx.Request) -> bytes | AsyncIterator[bytes]:
-    may_send: Callable[[], bool] | None = request.extensions.get(MAY_SEND)
-    return request.content if may_send is None else _unless_too_late(request.content, may_send)
-
-
-async def _unless_too_late(content: bytes, may_send: Callable[[], bool]) -> AsyncIterator[bytes]:
-    """Yield the content, for which httpcore asks before a byte of the request is written: `_Stream` keeps its head."""
-    if not may_send():
-        raise NotSent("the permit to send ended while the connection was made", code="permit_ended")
-    yield content
-
-
-async def _tcp(host: str, port: int) -> httpcore.AsyncNetworkStream:
-    try:
-        return _Stream(await _BACKEND.connect_tcp(host, port))
-    except (httpcore.ConnectError, OSError) as error:
-        raise httpx.ConnectError(str(error)) from None
-
-
-def _has_unread(stream: httpcore.AsyncNetworkStream) -> bool:
-    """Return whether bytes, or the end, came after the last reply. httpcore looks at the socket, not into TLS."""
-    ssl_object = stream.get_extra_info("ssl_object")
-    if ssl_object is None:
-        return False
-    try:
-        ssl_object.read(1)
-    except ssl.SSLWantReadError:
-        return False
-    except ssl.SSLError:
+    def has_unread(self) -> bool:
+        """Return whether bytes, or the end, came after the last reply: to the socket, or already into TLS."""
+        if self.socket.is_readable:
+            return True
+        if self.ssl_object is None:
+            return False
+        try:
+            self.ssl_object.read(1)
+        except ssl.SSLWantReadError:
+            return False
+        except ssl.SSLError:
+            return True
         return True
-    return True
 
 
-@contextlib.contextmanager
-def _translated() -> Iterator[None]:
-    """Raise httpcore's errors as httpx's."""
+async def _tcp(host: str, port: int) -> _Socket:
     try:
-        yield
-    except httpcore.NetworkError:
-        raise httpx.ReadError("the connection broke") from None
-    except httpcore.ProtocolError:
-        raise httpx.RemoteProtocolError("not HTTP, or cut short") from None
-
-
-def _url(url: httpx.URL) -> httpcore.URL:
-    return httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
+        return _Socket(await anyio.connect_tcp(host, port))
+    except (anyio.BrokenResourceError, OSError) as error:
+        raise httpx.ConnectError(str(error)) from None
 
 
 def _authority(host: str, port: int) -> str:

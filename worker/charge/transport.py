@@ -5,10 +5,10 @@ anything is sent, redirects are not followed, and the environment's proxies are 
 deadline, and no body is larger than the limit. Neighbours: `client` decides what to send, `codec` reads the replies.
 """
 
-import contextlib
 import dataclasses
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeVar
 
 import anyio
 import httpx
@@ -25,6 +25,8 @@ _LONGEST_PLAIN_URL = 2_000
 _ENCODED_REMEDY = (
     "Charge was asked for a reply without compression. Check that no proxy or gateway on the way compresses replies."
 )
+
+Result = TypeVar("Result")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -73,28 +75,22 @@ class ConnectionPool:
         self._idle: list[httpx.AsyncBaseTransport] = []
         self._limiter = anyio.CapacityLimiter(size)
 
-    @contextlib.asynccontextmanager
-    async def acquire(self) -> AsyncIterator[httpx.AsyncBaseTransport]:
-        """Lend a connection. It is kept only if the block ends without an exception, cancellation included."""
-        async with self._turn():
+    async def use(self, work: Callable[[httpx.AsyncBaseTransport], Awaitable[Result]]) -> Result:
+        """Do some work on a connection. It is kept only if that ends without an exception, cancellation included."""
+        try:
+            self._limiter.acquire_nowait()  # a free turn is taken at once, without a turn of the event loop
+        except anyio.WouldBlock:
+            await self._limiter.acquire()
+        try:
             lent = self._idle.pop() if self._idle else self._make()
             try:
-                yield lent
+                result = await work(lent)
             except BaseException:
                 with anyio.CancelScope(shield=True), anyio.move_on_after(1):
                     await lent.aclose()
                 raise
             self._idle.append(lent)
-
-    @contextlib.asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
-        """Hold a token of the limiter; a free one is taken at once, without a turn of the event loop."""
-        try:
-            self._limiter.acquire_nowait()
-        except anyio.WouldBlock:
-            await self._limiter.acquire()
-        try:
-            yield
+            return result
         finally:
             self._limiter.release()
 
@@ -159,10 +155,13 @@ class Transport:
             extensions={connection.MAY_SEND: may_send} if may_send else None,
         )
         key, timeout = self.key, self._endpoint.timeout
+
+        async def ask(lent: httpx.AsyncBaseTransport) -> Reply:
+            with anyio.fail_after(timeout):  # waiting for a connection does not count
+                return await self._read(await lent.handle_async_request(request), key)
+
         try:
-            async with self._pool.acquire() as lent:  # waiting for a connection does not count against the deadline
-                with anyio.fail_after(timeout):
-                    return await self._read(await lent.handle_async_request(request), key)
+            return await self._pool.use(ask)
         except TimeoutError:
             raise Unreachable(
                 f"no complete reply within {timeout:g} s", code="timeout", remedy=self._remedy()
