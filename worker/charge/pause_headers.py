@@ -6,6 +6,7 @@ Invariant: what cannot be read asks for nothing. Neighbours: `codec.failure` put
 
 import datetime
 import email.utils
+import functools
 import re
 from collections.abc import Mapping
 
@@ -58,6 +59,7 @@ def _seconds(text: str, stated: datetime.datetime) -> float | None:
     return max(0.0, (until - stated).total_seconds())
 
 
+@functools.lru_cache(maxsize=16)  # replies within a second state the same
 def http_date(text: str) -> datetime.datetime | None:
     """Return the moment that a header such as `Date` names, or None if it is no date."""
     try:

@@ -118,18 +118,18 @@ class Transport:
         self._network = network
         self._pool = ConnectionPool(make or self._connection, size=network.connections)
         self._headers = {
-            "Host": self._base.netloc.decode("ascii"),
-            "Charge-Version": endpoint.api_version,
-            "User-Agent": endpoint.user_agent,
-            "Accept": "application/json",
-            "Accept-Encoding": "identity",
+            b"Host": self._base.netloc,
+            b"Charge-Version": endpoint.api_version.encode("ascii"),
+            b"User-Agent": endpoint.user_agent.encode("ascii"),
+            b"Accept": b"application/json",
+            b"Accept-Encoding": b"identity",
         }
         self.use_key(key)
 
     def use_key(self, key: Secret) -> None:
         """Authorize further requests with this key."""
         self.key = key
-        self._headers["Authorization"] = f"Bearer {key.reveal()}"
+        self._headers[b"Authorization"] = b"Bearer " + key.reveal().encode("ascii")
 
     async def exchange(
         self,
@@ -146,14 +146,11 @@ class Transport:
         connection. Raises errors.ForeignOrigin for any other address, and errors.NotSent if `may_send` says no, before
         anything is sent; errors.Unreachable if no complete reply came in time.
         """
-        request = httpx.Request(
-            method,
-            # Our own paths cannot leave the origin; what Charge named can.
-            self._endpoint.base_url + url if url.startswith("/") else self.trusted(url),
-            headers={**self._headers, **(headers or {})},
-            content=content,
-            extensions={connection.MAY_SEND: may_send} if may_send else None,
-        )
+        # Our own paths cannot leave the origin; what Charge named can.
+        address = self._endpoint.base_url + url if url.startswith("/") else self.trusted(url)
+        request = self._request(method, address, content, headers or {})
+        if may_send is not None:
+            request.extensions[connection.MAY_SEND] = may_send
         key, timeout = self.key, self._endpoint.timeout
 
         async def ask(lent: httpx.AsyncBaseTransport) -> Reply:
@@ -191,6 +188,16 @@ class Transport:
     async def aclose(self) -> None:
         """Close the connections."""
         await self._pool.aclose()
+
+    def _request(self, method: str, address: str, content: bytes, headers: Mapping[str, str]) -> httpx.Request:
+        """Return a request with all its headers: to have httpx find out the rest takes half as long again."""
+        own = [(name.encode("ascii"), value.encode("ascii")) for name, value in headers.items()]
+        if content or method == "POST":
+            own.append((b"Content-Length", b"%d" % len(content)))
+        every = [*self._headers.items(), *own]
+        request = httpx.Request(method, address, headers=every, stream=httpx.ByteStream(content))
+        request.read()  # from the stream into `content`
+        return request
 
     async def _read(self, response: httpx.Response, key: Secret) -> Reply:
         """Read the body up to the limit. A key that the server quotes is removed."""
