@@ -44,6 +44,15 @@ def actual_of(taken: inventory.Inventory) -> Actual:
     return taken.actual(fleets={}, incomplete={}, directory_complete=False, requests=3)
 
 
+def test_the_ids_of_the_sources_take_the_place_of_those_of_a_page_until_their_drivers_are_seen() -> None:
+    named, shown = DriverId("drv_named"), DriverId("".join(["drv_", "named"]))
+    taken = inventory.Inventory(ExpectedDrivers(by_id=([named],)))
+    assert taken.expected_id(shown) is named
+    taken.add(Driver(shown, frozenset({VANS})))
+    assert [each is named for each in actual_of(taken).memberships] == [True]
+    assert taken.expected_id(DriverId("drv_other")) == "drv_other"
+
+
 # --- Laws -------------------------------------------------------------------------------------------------
 
 

@@ -201,8 +201,8 @@ class DriverReader:
         try:
             pages = pagination.paginate(self._executor, fetch, collected=lambda: len(drivers) + len(malformed))
             async for page in pages:
+                drivers.update(found.expected_id(driver.id) for driver in page.drivers)  # before they are seen
                 self._add_page(page, found)
-                drivers.update(driver.id for driver in page.drivers)
                 malformed.update(page.malformed)
                 if page.unidentified:
                     broken = _UNIDENTIFIED

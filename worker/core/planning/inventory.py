@@ -33,8 +33,8 @@ class Inventory:
         """Start without having seen anyone; index the references, and with `all_emails` every e-mail address."""
         wanted = expected.references
         self._all_emails = all_emails
-        # None: expected, and not seen. So the ids are those of the sources: a page's own are not kept beside them.
-        self._memberships: dict[DriverId, frozenset[FleetId] | None] = dict.fromkeys(expected.named())
+        # Who is expected and not seen has the id itself. So the ids are the sources' objects: a page's are not kept.
+        self._memberships: dict[DriverId, frozenset[FleetId] | DriverId] = {each: each for each in expected.named()}
         self.expected = len(self._memberships)
         """How many drivers are expected by id."""
         self._seen = 0
@@ -65,7 +65,7 @@ class Inventory:
             self._statuses[driver.id] = driver.status
         if driver.id not in self._people:
             self._add_person(driver)
-        if before is not None:
+        if isinstance(before, frozenset):
             self._contradicted |= before ^ driver.fleets
             return False
         self._seen += 1
@@ -108,11 +108,19 @@ class Inventory:
         """Return, sorted, the drivers that are expected by id and that no page showed."""
         if len(self._memberships) == self._seen:
             return []
-        return sorted(driver for driver, fleets in self._memberships.items() if fleets is None)
+        return sorted(driver for driver, fleets in self._memberships.items() if not isinstance(fleets, frozenset))
 
     def has_seen(self, driver: DriverId) -> bool:
         """Return whether a driver was seen."""
-        return self._memberships.get(driver) is not None
+        return self._fleets(driver) is not None
+
+    def expected_id(self, driver: DriverId) -> DriverId:
+        """Return the id of a driver as the sources have it, until the driver is seen: equal, and no object of its own.
+
+        A million ids of pages take 85 MB.
+        """
+        known = self._memberships.get(driver)
+        return known if isinstance(known, str) else driver
 
     def unreadable(self) -> frozenset[DriverId]:
         """Return the drivers of which no readable object was seen."""
@@ -125,8 +133,9 @@ class Inventory:
     def sizes(self) -> dict[FleetId, int]:
         """Return the number of members of every fleet. One pass over all drivers."""
         sizes: dict[FleetId, int] = {}
-        for fleets, count in collections.Counter(self._memberships.values()).items():
-            for fleet in fleets or ():
+        combinations = (fleets for fleets in self._memberships.values() if isinstance(fleets, frozenset))
+        for fleets, count in collections.Counter(combinations).items():
+            for fleet in fleets:
                 sizes[fleet] = sizes.get(fleet, 0) + count
         return sizes
 
@@ -135,7 +144,7 @@ class Inventory:
         new = {
             driver: fleets
             for driver, fleets in later._memberships.items()
-            if fleets is not None and not self.has_seen(driver)
+            if isinstance(fleets, frozenset) and not self.has_seen(driver)
         }
         for driver, fleets in new.items():
             self._set(driver, fleets)
@@ -155,8 +164,8 @@ class Inventory:
         """Replace the members of these fleets by those of a later reading, which must be merged first."""
         replaced = frozenset(fleets)
         for driver, before in self._memberships.items():
-            if before is not None:
-                now = (before - replaced) | ((later._memberships.get(driver) or frozenset()) & replaced)
+            if isinstance(before, frozenset):
+                now = (before - replaced) | ((later._fleets(driver) or frozenset()) & replaced)
                 if now != before:
                     self._set(driver, now)
         self._contradicted -= replaced
@@ -233,7 +242,13 @@ class Inventory:
 
     def agrees(self, fleet: FleetId, listed: Iterable[DriverId]) -> bool:
         """Return whether the own `fleets` of all drivers in a fleet's listing, as shown so far, contain the fleet."""
-        return all(fleet in (self._memberships[driver] or ()) for driver in listed)
+        shown = map(self._memberships.__getitem__, listed)
+        return all(isinstance(fleets, frozenset) and fleet in fleets for fleets in shown)
+
+    def _fleets(self, driver: DriverId) -> frozenset[FleetId] | None:
+        """Return the fleets of a driver who was seen."""
+        found = self._memberships.get(driver)
+        return found if isinstance(found, frozenset) else None
 
     def _set(self, driver: DriverId, fleets: frozenset[FleetId]) -> None:
         self._memberships[driver] = self._shared.setdefault(fleets, fleets)
