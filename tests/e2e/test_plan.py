@@ -1,7 +1,11 @@
 """`fleet-sync plan`: its output, cost, saved file and exit codes."""
 
+import html
 import json
 import random
+import shlex
+
+import pytest
 
 from tests.e2e import conftest
 from worker.sandbox import state
@@ -151,3 +155,23 @@ def test_with_fleets_the_changes_of_others_are_left_out_of_plan_and_run(open_wor
     assert (ended.code, ended.stdout) == (1, "")
     assert 'no source lists this fleet (did you mean "Lyon taxis"?)' in ended.stderr
     assert workspace.run("plan", "--fleet", "flt_short").code == 64
+
+
+@pytest.mark.parametrize("form", ["text", "markdown"])
+def test_the_command_that_is_shown_approves_what_is_held_in_these_fleets(
+    open_workspace: conftest.Open, form: str
+) -> None:
+    people = state.SandboxState()
+    vans, taxis = people.add_fleet(name="Paris vans"), people.add_fleet(name="Lyon taxis")
+    drivers = [people.add_driver(fleets=[vans, taxis]) for _ in range(40)]
+    workspace = open_workspace(people)
+    workspace.write({vans: drivers[3:], taxis: drivers[3:]})
+    strict = {"FLEET_SYNC_GUARD__ALWAYS_ALLOW": "0", "FLEET_SYNC_GUARD__MAX_DETACH_FRACTION": "0.01"}
+    shown = workspace.run("plan", "--format", form, "--fleet", "Paris vans", **strict).stdout
+    (line,) = [line.strip() for line in shown.splitlines() if "--approve" in line]
+    assert "fleet-sync approve" not in shown  # a service knows no single fleets
+    assert workspace.run(*shlex.split(line)[1:], **strict).code == 0
+    assert {(action, fleet) for action, _, fleet in workspace.changed()} == {("detach", vans)}
+    workspace.write({vans: drivers[3:], taxis: drivers[20:]})
+    shown = workspace.run("plan", "--format", form, "--fleet", "Lyon taxis").stdout
+    assert "--approve" not in shown and "leave --fleet out" in html.unescape(shown)

@@ -77,7 +77,7 @@ async def _once(
     def show(plan_result: "plan_builder.PlanResult") -> None:
         job.planned(plan_result)
         if not as_json:
-            _print_plan(plan_result, rate=account.rules.requests_per_second)
+            _print_plan(plan_result, rate=account.rules.requests_per_second, fleets=fleets)
 
     job.begin(run, trigger="once")
     run_report = await account.new_reconciler(run=run, show=show).reconcile(trigger="once", approved=approved)
@@ -114,11 +114,11 @@ async def _write_metrics(
     return 0
 
 
-def _print_plan(plan_result: "plan_builder.PlanResult", *, rate: float) -> None:
+def _print_plan(plan_result: "plan_builder.PlanResult", *, rate: float, fleets: tuple[str, ...]) -> None:
     from worker.cli import render
 
     try:
-        context.print_text(render.plan(plan_result, rate=rate))
+        context.print_text(render.plan(plan_result, rate=rate, fleets=fleets))
     except OSError as error:
         # A BrokenPipeError must not pass as one: `main` ignores that silently, but here a run is given up.
         raise OSError(f"{error.strerror}; nothing was changed") from error

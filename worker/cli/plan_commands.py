@@ -86,13 +86,17 @@ async def _plan(
     account.select_fleets(fleets)
     plan_result = await account.new_plan_builder().build()
     _save(account, plan_result, out)
-    _print_plan(plan_result, form=form, rate=account.rules.requests_per_second)
+    _print_plan(plan_result, form=form, rate=account.rules.requests_per_second, fleets=fleets)
     _print_saved(out)
     return plan_exit_code(plan_result.guarded, detailed=detailed)
 
 
 def _print_plan(
-    plan_result: "plan_builder.PlanResult", *, form: Literal["json", "text", "markdown"], rate: float
+    plan_result: "plan_builder.PlanResult",
+    *,
+    form: Literal["json", "text", "markdown"],
+    rate: float,
+    fleets: tuple[str, ...],
 ) -> None:
     from worker.cli import pager, render, render_markdown
     from worker.core.model.serialization import plan_document
@@ -101,9 +105,9 @@ def _print_plan(
         case "json":
             context.print_document(plan_document(plan_result.guarded))
         case "markdown":
-            context.print_verbatim(render_markdown.plan(plan_result))
+            context.print_verbatim(render_markdown.plan(plan_result, fleets=fleets))
         case "text":
-            pager.show(render.plan(plan_result, rate=rate))
+            pager.show(render.plan(plan_result, rate=rate, fleets=fleets))
 
 
 _REVERTED = "Unless the sources change too, the next run reverts this."

@@ -5,6 +5,7 @@ Neighbours: `core.model.serialization` writes the same as JSON.
 """
 
 import itertools
+import shlex
 import types
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
@@ -24,16 +25,35 @@ from worker.engine import plan_builder
 SIGNS = {Action.ATTACH: ("+", "green"), Action.DETACH: ("-", "red")}
 
 
-def plan(plan_result: plan_builder.PlanResult, *, rate: float) -> str:
-    """Return a guarded plan as text; `rate` is the configured limit in requests per second."""
-    digest = plan_result.guarded.held_digest
+def plan(plan_result: plan_builder.PlanResult, *, rate: float, fleets: Sequence[str] = ()) -> str:
+    """Return a guarded plan as text; `rate` is the configured limit in requests per second.
+
+    `fleets` are those of `--fleet`.
+    """
+    guarded = plan_result.guarded
     how_to_approve = (
-        "If this is what you want, approve exactly this plan. In a job:",
-        f"  fleet-sync once --approve {digest}",
-        "With a running service:",
-        f"  fleet-sync approve {digest}",
+        (
+            "If this is what you want, approve exactly this plan. In a job:",
+            f"  {approving(guarded, ())}",
+            "With a running service:",
+            f"  fleet-sync approve {guarded.held_digest}",
+        )
+        if not fleets
+        else (NOT_FOR_SOME_FLEETS,)
+        if guarded.shrunk
+        else ("If this is what you want, approve exactly these changes:", f"  {approving(guarded, fleets)}")
     )
-    return _plan(plan_result, rate=rate, how_to_approve=how_to_approve, total=summary(plan_result.guarded))
+    return _plan(plan_result, rate=rate, how_to_approve=how_to_approve, total=summary(guarded))
+
+
+NOT_FOR_SOME_FLEETS = "Where a source lost rows, what it would detach is approved all together: leave --fleet out."
+"""A run that leaves fleets out does not accept the new size of the source."""
+
+
+def approving(guarded: GuardedPlan, fleets: Sequence[str]) -> str:
+    """Return the command that approves what is held in these fleets, or in all; a service knows no single fleets."""
+    only = (part for each in fleets for part in ("--fleet", each))
+    return layout.printable(shlex.join(("fleet-sync", "once", *only, "--approve", guarded.held_digest)))
 
 
 def inverse(plan_result: plan_builder.PlanResult, *, run: str, rate: float) -> str:

@@ -8,7 +8,7 @@ the same for terminals.
 import dataclasses
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from worker.cli import layout, render
 from worker.core.model.identifiers import FleetId
@@ -60,15 +60,15 @@ class _Names:
         return text(annotate(raw, self.names))
 
 
-def plan(plan_result: plan_builder.PlanResult) -> str:
-    """Return a guarded plan as Markdown."""
+def plan(plan_result: plan_builder.PlanResult, *, fleets: Sequence[str] = ()) -> str:
+    """Return a guarded plan as Markdown; `fleets` are those of `--fleet`."""
     guarded = plan_result.guarded
     names = _Names(guarded.names, plan_result.actual.inactive)
     shown = len(guarded.changes) + len(guarded.held)
     parts = [
         _Part(f"**{text(render.summary(guarded))}**\n"),
         *_problems(guarded, names),
-        *_held(guarded, names),
+        *_held(guarded, names, fleets),
         *([_Part("### Changes\n")] if guarded.changes and guarded.needs_approval else []),
         *(
             _table(fleet, tuple(changes), names, folded=shown > _MANY)
@@ -106,7 +106,7 @@ def _problems(guarded: GuardedPlan, names: _Names) -> Iterator[_Part]:
             yield _Part(f"### {title}\n\n", rows, f"- … and {more} more\n" if more else "")
 
 
-def _held(guarded: GuardedPlan, names: _Names) -> Iterator[_Part]:
+def _held(guarded: GuardedPlan, names: _Names, fleets: Sequence[str]) -> Iterator[_Part]:
     if not guarded.needs_approval:
         return
     groups = reasons.group(guarded.held, reason=lambda each: each.message, fleet=lambda each: each.change.fleet)
@@ -115,10 +115,12 @@ def _held(guarded: GuardedPlan, names: _Names) -> Iterator[_Part]:
         f"### Held back: {render.held_back(guarded)}\n",
         tuple(f"{text(each.message)}\n" for each in guarded.shrunk if each.message not in explained),
     )
-    if guarded.shrunk or any(held.guard != guard.MUST_SEE for held in guarded.held):
+    if guarded.shrunk and fleets:
+        yield _Part(f"{text(render.NOT_FOR_SOME_FLEETS)}\n")
+    elif guarded.shrunk or any(held.guard != guard.MUST_SEE for held in guarded.held):
         yield _Part(
             "If this is what you want, approve exactly these changes:\n\n"
-            f"```\nfleet-sync once --approve {guarded.held_digest}\n```\n"
+            f"```\n{render.approving(guarded, fleets)}\n```\n"
         )
     for group in groups:
         yield _Part(f"{names.annotate(group.reason)}\n")
