@@ -104,7 +104,9 @@ def test_show_tells_of_each_change_what_support_asks_for(workspace: conftest.Wor
     assert found[("attach", refused)] == ("refused", 1, "policy_blocked")
     assert found[("detach", refused)] == ("deferred", 0, "attach_first")
     assert found[("attach", slow)] == ("applied", 2, None)
-    assert "refused, 1 attempt, req_" in page and "policy_blocked" in page and "2 attempts" in page
+    assert re.search(r"\n  refused: 409: .+ \(policy_blocked\)\n    .+\n      \+ .+  1 attempt, req_\w+", page)
+    assert re.search(r"\n  deferred: .+ \(attach_first\)\n    .+\n      - .+  0 attempts", page)
+    assert "2 attempts" in page
 
 
 def test_a_saved_plan_of_which_a_part_was_stale_is_shown_as_it_was_reported(moved: conftest.Workspace) -> None:
