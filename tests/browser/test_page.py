@@ -63,6 +63,9 @@ def test_held_changes_are_approved_after_signing_in(browser: webdriver.Chrome, s
     conftest.until(browser, lambda b: "Approved." in text(b, "main"), sentence="it says that it is approved")
     assert (page.service.approved, page.service.by) == ([doubles.DIGEST], ["Emma Bakker"])
     assert doubles.TOKEN not in browser.page_source
+    page.remember(runs=2)
+    page.show(doubles.calm())
+    conftest.until(browser, lambda b: "Approved." not in text(b, "main"), sentence="a run has ended since")
     assert not conftest.complaints(browser)
     browser.find_element(CSS, "header .quiet").click()
     conftest.until(browser, lambda b: "Sign in" in text(b, "header"), sentence="she is signed out")

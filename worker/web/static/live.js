@@ -48,11 +48,15 @@
       old.textContent = fresh.textContent; // screen readers announce a changed text, not a replaced element
       return;
     }
+    if (name === "history" && newestRun(old) !== newestRun(fresh)) document.querySelector(".done")?.remove();
     old.replaceWith(fresh);
     if (name === "approve") holdBack(old, fresh);
     if (fresh.dataset.title) document.title = fresh.dataset.title;
     if (focused) counterpart(fresh, focused)?.focus({ preventScroll: true });
   };
+
+  /** What was done is said until a run has ended since. */
+  const newestRun = (fragment) => fragment.querySelector(".runs tbody a")?.getAttribute("href");
 
   /** Keeps a click that was meant for the former changes from approving new ones. */
   const holdBack = (old, fresh) => {
