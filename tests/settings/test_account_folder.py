@@ -193,6 +193,12 @@ def test_a_file_that_cannot_be_looked_at_hides_no_other(tmp_path: pathlib.Path) 
     assert problems(tmp_path, "far") == ["far.toml: cannot read the file (File name too long): check its permissions"]
 
 
+@pytest.mark.parametrize("name", ["acme", "_defaults"])
+def test_a_pipe_in_the_place_of_a_file_blocks_nothing(tmp_path: pathlib.Path, name: str) -> None:
+    os.mkfifo(tmp_path / f"{name}.toml")
+    assert problems(tmp_path) == [f"{name}.toml: not a regular file: write the settings to a file"]
+
+
 def test_the_name_of_every_account_is_text(tmp_path: pathlib.Path) -> None:
     """One that is not would make metrics and page of all accounts fail."""
     pathlib.Path(os.fsdecode(os.fsencode(tmp_path) + b"/b\xffd.toml")).write_text(SOURCE)

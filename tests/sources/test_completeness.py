@@ -74,6 +74,13 @@ class TestManifest:
     def test_a_missing_manifest_is_an_error(self, path: pathlib.Path) -> None:
         assert "its manifest a.csv.json cannot be read" in refused(path, manifest="{path}.json")
 
+    @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+    def test_a_manifest_that_is_no_file_is_an_error_and_blocks_nothing(self, make: Any, path: pathlib.Path) -> None:
+        make(f"{path}.json")
+        assert "its manifest a.csv.json is not a regular file" in refused(
+            path, "source_invalid", manifest="{path}.json"
+        )
+
     def test_rows_alone_do_not_prove_the_last_row(self, path: pathlib.Path) -> None:
         path.write_text(TEXT.removesuffix("\n"))
         path.with_name("totals").write_text('{"rows": 2}')

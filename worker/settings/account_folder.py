@@ -6,6 +6,7 @@ Invariant: an account whose file is invalid affects no other account, and a key 
 Neighbours: `loader` validates what is merged here, `secrets` reads the keys, `core.model.account_files` compares looks.
 """
 
+import contextlib
 import dataclasses
 import pathlib
 import re
@@ -170,7 +171,7 @@ def read_defaults(folder: pathlib.Path) -> Defaults:
         return Defaults(
             loader.Layer(str(path), positions.Document({}, positions.Lines(""), 0)), {}, model.Status(), Secrets()
         )
-    layer = loader.read(path)
+    layer = _read(path)
     own = {name: layer.data[name] for name in _COMMON if name in layer.data}
     beneath = {name: written for name, written in layer.data.items() if name not in _COMMON}
     problems = [*_problems_beneath(layer), *loader.problems([layer], {"sources": _ANY_SOURCE, **beneath})]
@@ -202,7 +203,15 @@ def _problems_beneath(layer: loader.Layer) -> list[Problem]:
 def load(folder: pathlib.Path, name: str, defaults: Defaults) -> model.Settings:
     """Return the settings of an account. Raises errors.SettingsError with every problem."""
     path = path_of(folder, name)
-    return of_folder(name, loader.read(path), folder=folder, defaults=defaults)
+    return of_folder(name, _read(path), folder=folder, defaults=defaults)
+
+
+def _read(path: pathlib.Path) -> loader.Layer:
+    """Read a file of a folder. Raises errors.SettingsError; a pipe, which could block every account, is one."""
+    with contextlib.suppress(OSError):  # reading it says why
+        if not stat.S_ISREG(mode := path.stat().st_mode) and not stat.S_ISDIR(mode):
+            raise SettingsError([Problem(str(path), "not a regular file: write the settings to a file")])
+    return loader.read(path)
 
 
 def path_of(folder: pathlib.Path, name: str) -> pathlib.Path:
