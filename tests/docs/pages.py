@@ -1,9 +1,11 @@
-"""Read our Markdown pages: fenced blocks, tables, headings, links.
+"""Read our Markdown pages, with their fenced blocks, tables, headings and links, and our modules.
 
 Invariant: nothing that a reader sees is skipped. Neighbours: every test in this folder uses it.
 """
 
+import ast
 import dataclasses
+import functools
 import itertools
 import pathlib
 import re
@@ -85,6 +87,12 @@ def page(name: str) -> Page:
     """Read a page of the repository."""
     path = ROOT / name
     return Page(path, path.read_text(encoding="utf-8"))
+
+
+@functools.cache
+def tree(path: pathlib.Path) -> ast.Module:
+    """Parse a module once for all tests."""
+    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def every() -> list[Page]:

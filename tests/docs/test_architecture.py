@@ -70,7 +70,7 @@ def test_every_behaviour_is_decided_where_its_row_says_and_has_tests() -> None:
         assert re.search(r"`worker/[\w/]+\.py`", where), behaviour
         assert re.search(r"`tests/[\w/]+/test_\w+\.py`", agreeing), behaviour
         for place in re.finditer(r"`(worker/[\w/]+\.py)`((?: `[\w.]+`(?:, `[\w.]+`)*)?)", f"{where} | {agreeing}"):
-            defined = set(_defined(ast.parse((pages.ROOT / place[1]).read_text(encoding="utf-8"))))
+            defined = set(_defined(pages.tree(pages.ROOT / place[1])))
             assert set(re.findall(r"`([^`]+)`", place[2])) <= defined, (behaviour, place[0])
         named = {name for name in re.findall(r"`(\w+\.\w+)`", agreeing) if not name.endswith(".md")}
         assert named <= everywhere, behaviour
@@ -79,7 +79,7 @@ def test_every_behaviour_is_decided_where_its_row_says_and_has_tests() -> None:
 def _everywhere() -> Iterator[str]:
     """Yield what any module defines, as its neighbours call it: `module.name`, `Class.name`."""
     for path in (pages.ROOT / "worker").rglob("*.py"):
-        for name in _defined(ast.parse(path.read_text(encoding="utf-8"))):
+        for name in _defined(pages.tree(path)):
             yield from (name, f"{path.stem}.{name}")
 
 

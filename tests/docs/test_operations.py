@@ -66,7 +66,9 @@ def _codes() -> Iterator[str]:
                 yield from {code} - branches
             case ast.keyword(arg="code", value=ast.Constant(value=str(code))) if code:
                 yield code
-            case ast.Call(func=func, args=[_, code, *_]) if ast.unparse(func).rpartition(".")[2] in OUTCOME_CALLS:
+            case ast.Call(func=ast.Name(id=called) | ast.Attribute(attr=called), args=[_, code, *_]) if (
+                called in OUTCOME_CALLS
+            ):
                 match code:
                     case ast.Constant(value=str(text)):
                         yield text
@@ -125,7 +127,7 @@ def _events() -> Iterator[str]:
 def _nodes() -> Iterator[ast.AST]:
     for path in sorted((pages.ROOT / "worker").rglob("*.py")):
         if "sandbox" not in path.parts:
-            yield from ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            yield from ast.walk(pages.tree(path))
 
 
 @pytest.fixture

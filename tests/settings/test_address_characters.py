@@ -21,13 +21,18 @@ ADDRESSES = {
 
 @pytest.mark.parametrize("check", [urls.base_url, urls.webhook], ids=["base_url", "webhook"])
 @pytest.mark.parametrize("place", ADDRESSES)
-@pytest.mark.parametrize("character", REFUSED, ids=ascii)
-def test_an_address_with_this_character_is_refused_and_not_repeated(character: str, place: str, check: Check) -> None:
+def test_an_address_with_such_a_character_is_refused_and_not_repeated(place: str, check: Check) -> None:
     """A backslash is a slash to browsers, and many parsers drop control characters: another host could be meant."""
-    address = ADDRESSES[place].format(character)
-    with pytest.raises(ValueError, match="write it like") as caught:
+    accepted = [ascii(character) for character in REFUSED if not _is_refused(ADDRESSES[place].format(character), check)]
+    assert accepted == []
+
+
+def _is_refused(address: str, check: Check) -> bool:
+    try:
         check(address)
-    assert address not in str(caught.value)
+    except ValueError as error:
+        return "write it like" in str(error) and address not in str(error)
+    return False
 
 
 @pytest.mark.parametrize("check", [urls.base_url, urls.webhook], ids=["base_url", "webhook"])

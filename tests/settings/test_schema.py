@@ -1,5 +1,6 @@
 """The schemas: valid, as committed, and of one mind with the reader."""
 
+import functools
 import json
 import pathlib
 import tomllib
@@ -25,6 +26,7 @@ NAMES: list[schema.Name] = ["settings", "membership"]
 PRINTED: list[schema.Name] = ["plan", "report"]
 
 
+@functools.cache  # making the one of the settings takes longer than using it
 def validator(name: schema.Name) -> jsonschema.Draft202012Validator:
     return jsonschema.Draft202012Validator(schema.schema(name))
 

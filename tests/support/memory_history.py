@@ -219,7 +219,6 @@ class MemoryHistory:
             }
 
     def _past_run(self, run: RunId, held: Run) -> PastRun:
-        names = [row["outcome"] for row in self._rows() if row["run"] == run]
         return PastRun(
             run=run,
             trigger=held.trigger,
@@ -227,9 +226,13 @@ class MemoryHistory:
             finished=held.finished.finished if held.finished else None,
             result=held.result,
             exit_code=held.finished.exit_code if held.finished else None,
-            outcomes=held.finished.counts if held.finished else {name: names.count(name) for name in OUTCOME_NAMES},
+            outcomes=held.finished.counts if held.finished else self._counts(run),
             approval=held.approval,
         )
+
+    def _counts(self, run: RunId) -> Mapping[str, int]:
+        names = [row["outcome"] for row in self._rows() if row["run"] == run]
+        return {name: names.count(name) for name in OUTCOME_NAMES}
 
     def _past_change(self, each: OpenIntent) -> PastChange:
         key = each.intent.key
