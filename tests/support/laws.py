@@ -13,7 +13,12 @@ _IN_CI = 100
 
 def examples(number: int) -> hypothesis.settings:
     """Return settings that try `number` examples in CI, fewer in the profile `fast`, and more in `nightly`."""
-    return hypothesis.settings(max_examples=max(5, number * hypothesis.settings().max_examples // _IN_CI))
+    return hypothesis.settings(max_examples=tries(number))
+
+
+def tries(number: int) -> int:
+    """Return how many of the examples are tried where CI tries `number`: at least five."""
+    return max(5, number * hypothesis.settings().max_examples // _IN_CI)
 
 
 def slow(*values: object) -> "pytest.ParameterSet":
