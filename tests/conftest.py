@@ -22,6 +22,8 @@ TEST_VARIABLES = "FLEET_SYNC_TEST_"
 
 MARKERS = {
     "browser/": "real",
+    "cli/test_worker.py::test_a_worker_without_the_engine": "integration",
+    "cli/test_worker.py::test_one_account_or_a_folder": "integration",
     "deploy/": "real",
     "docs/test_ci.py": "integration",
     "docs/test_readme.py": "integration",
@@ -51,7 +53,7 @@ MARKERS = {
     "sources/test_sql_source.py::test_a_result_without_end": "integration",
     "web/test_throttle.py": "integration",
 }
-"""The marker of every test whose id below this folder begins so. PostgreSQL's are marked by their parameter."""
+"""The marker of every test whose id below this folder begins so. PostgreSQL's are marked by parameter or fixture."""
 
 hypothesis.settings.register_profile("fast", max_examples=10, deadline=None, derandomize=True, database=None)
 hypothesis.settings.register_profile("ci", max_examples=100, deadline=None, derandomize=True, database=None)
@@ -73,13 +75,17 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:
-    """Mark the tests whose folder or parameters say what they need."""
+    """Mark the tests whose folder, fixtures or parameters say what they need."""
+    beginnings = {f"tests/{beginning}": marker for beginning, marker in MARKERS.items()}
     for item in items:
-        for beginning, marker in MARKERS.items():
-            if item.nodeid.startswith(f"tests/{beginning}"):
+        for beginning, marker in beginnings.items():
+            if item.nodeid.startswith(beginning):
                 item.add_marker(marker)
-        if "postgres" in item.nodeid:
+        if "postgres" in item.nodeid or "postgres_host" in getattr(item, "fixturenames", ()):
             item.add_marker("real")
+        callspec = getattr(item, "callspec", None)
+        if callspec and callspec.params.get("anyio_backend") == "trio":
+            item.add_marker("second_loop")
 
 
 @pytest.fixture(autouse=True)
