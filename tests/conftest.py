@@ -68,7 +68,8 @@ hypothesis.settings.load_profile("ci")  # unless --hypothesis-profile names anot
 
 
 def pytest_configure() -> None:
-    """Remove the account from the environment, in every process that runs tests."""
+    """Remove the account from the environment, in every process that runs tests, and collect no garbage meanwhile."""
+    gc.disable()
     for name in tuple(os.environ):
         if name.startswith(("CHARGE_", "FLEET_SYNC_")) and not name.startswith(TEST_VARIABLES):
             del os.environ[name]
@@ -98,5 +99,6 @@ def log_settings() -> Iterator[None]:
 
 def pytest_collection_finish() -> None:
     """Spare the garbage collector what lives as long as the session: it takes a fifth of the time otherwise."""
-    gc.collect()
     gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
+    gc.enable()
