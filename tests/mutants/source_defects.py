@@ -203,7 +203,7 @@ DEFECTS = (
         "worker/engine/source_watch.py",
         "revision is None and elapsed >= source.poll_seconds",
         "False",
-        ("tests/engine/test_proof.py",),
+        ("tests/engine/test_source_watch.py",),
     ),
     Defect(
         "starting a run for a source that is being written",
