@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # benchmarks and coverage need the machine to themselves
 .PHONY: help demo test-fast test test-all check lint types imports coverage real mutants mutants-generated deploy-check
-.PHONY: simulate kills kills-late network-cut soak storm storm-unfenced readers-load bench bench-large bench-short lock pictures format wheel image clean $(VENV)
+.PHONY: simulate kills kills-late network-cut soak storm storm-unfenced storm-moved storm-outage readers-load bench bench-large bench-short lock pictures format wheel image clean $(VENV)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -113,6 +113,12 @@ storm: $(VENV)/.dev ## stop and kill the workers of a cluster for ten minutes (A
 
 storm-unfenced: $(VENV)/.dev ## the same without the fence, in a copy: it must show stale writes
 	$(BIN)/python -m tests.storm.unfenced
+
+storm-moved: $(VENV)/.dev ## move an account with too many changes from worker to worker, every 5 s for 2 minutes
+	$(BIN)/python -m tests.storm.moved
+
+storm-outage: $(VENV)/.dev ## let Charge be away for 3 minutes, and 300 accounts catch up
+	$(BIN)/python -m tests.storm.outage
 
 readers-load: $(VENV)/.dev ## measure writes, runs and probes of the service while 100 clients read its page
 	$(BIN)/python -m tests.readers_load

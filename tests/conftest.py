@@ -50,6 +50,9 @@ MARKERS = {
     "sources/test_positions.py::test_a_document_larger": "integration",
     "sources/test_positions.py::test_deep_nesting": "integration",
     "sources/test_sftp_real.py": "real",
+    "storm/test_moved.py": "real",
+    "storm/test_outage.py": "real",
+    "storm/test_pgbouncer_real.py": "real",
     "sources/test_sql_source.py::test_a_result_without_end": "integration",
     "web/test_throttle.py": "integration",
 }

@@ -16,6 +16,8 @@ from worker.sandbox import app, http_types, quirks, state
 FLEETS = 3
 SETTINGS = '[[sources]]\npath = "documents/{name}.json"\n'
 
+UNAVAILABLE = 503
+
 _WRITES = ("/attach", "/detach")
 
 
@@ -64,10 +66,15 @@ class Charges:
     """The accounts as one ASGI application."""
 
     def __init__(self, accounts: Iterable[Account]) -> None:
-        """Take the accounts. `requests` counts all requests."""
+        """Take the accounts. `requests` counts all requests, `moments` has when those of each account arrived.
+
+        While `down` is set, every request is answered with 503.
+        """
         self.accounts = {account.name: account for account in accounts}
         self.arrivals: list[judge.Arrival] = []
         self.requests = 0
+        self.moments: dict[str, list[float]] = {name: [] for name in self.accounts}
+        self.down = False
         self._by_key = {f"Bearer {account.key}".encode(): account for account in self.accounts.values()}
 
     async def __call__(self, scope: http_types.Scope, receive: http_types.Receive, send: http_types.Send) -> None:
@@ -76,17 +83,31 @@ class Charges:
         self.requests += 1
         account = self._by_key.get(headers.get(b"authorization", b""))
         if account is None:
-            await send({"type": "http.response.start", "status": 401, "headers": [(b"content-length", b"0")]})
-            await send({"type": "http.response.body", "body": b""})
+            await _refuse(send, 401)
             return
+        self.moments[account.name].append(time.time())
         if scope["method"] == "POST" and scope["path"].endswith(_WRITES):
             key = headers.get(b"idempotency-key", b"").decode("latin-1")
             self.arrivals.append(judge.Arrival(account.name, key, time.time()))
+        if self.down:
+            await _refuse(send, UNAVAILABLE)
+            return
         await account.charge(scope, receive, send)
 
     def wrong(self) -> dict[str, int]:
         """Return the accounts whose memberships are not as they are wanted, with how many."""
         return {name: found for name, account in self.accounts.items() if (found := account.wrong())}
+
+
+def make_folders(folder: pathlib.Path) -> None:
+    """Make the folders for documents and keys."""
+    for name in ("documents", "keys"):
+        (folder / name).mkdir()
+
+
+async def _refuse(send: http_types.Send, status: int) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": [(b"content-length", b"0")]})
+    await send({"type": "http.response.body", "body": b""})
 
 
 def hash_of(name: str) -> int:

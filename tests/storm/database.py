@@ -1,6 +1,7 @@
 """The database of the cluster under the storm, read beside the program.
 
-Invariant: after the accounts are added at the start, nothing is written. Neighbours: `judge` gets what is read here.
+Invariant: after it was emptied and the accounts were added at the start, nothing is written. Neighbours: `judge` gets
+what is read here.
 """
 
 import contextlib
@@ -17,6 +18,7 @@ from worker.journal import address, connection, migrations
 
 _LOOK = "SELECT name, epoch, CASE WHEN released THEN '' ELSE coalesce(worker, '') END, due_at FROM cluster_accounts"
 _RUNS = "SELECT a.name, r.started FROM runs r JOIN accounts a USING (account) WHERE r.finished IS NOT NULL"
+_SUCCESSES = "SELECT a.name, r.finished FROM runs r JOIN accounts a USING (account) WHERE r.exit_code = 0"
 _ORIGINS = """
     SELECT a.name, i.key, r.epoch, i.resent = 1 FROM intents i
     JOIN runs r ON (r.account, r.number) = (i.account, i.run_number) JOIN accounts a ON a.account = i.account
@@ -39,11 +41,15 @@ class Database:
     def __init__(self, host: str) -> None:
         """Take the folder of the server's socket."""
         self.url = f"postgresql://postgres@/postgres?host={urls.quote(host)}"
-        self._raw = psycopg.connect(self.url, autocommit=True)
+        self._raw = psycopg.connect(self.url, autocommit=True, prepare_threshold=None)  # it may be a pooler's
 
     def close(self) -> None:
         """End the session."""
         self._raw.close()
+
+    def clear(self) -> None:
+        """Remove what an earlier storm left on the same server."""
+        self._raw.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
 
     def add(self, accounts: Iterable[tuple[str, str]]) -> None:
         """Make the tables, and add accounts with their settings."""
@@ -67,6 +73,13 @@ class Database:
         found: dict[str, list[float]] = {}
         for name, started in self._raw.execute(_RUNS):
             found.setdefault(name, []).append(_moment(started))
+        return found
+
+    def successes(self) -> dict[str, list[float]]:
+        """Return when the successful runs of each account ended, in seconds since 1970."""
+        found: dict[str, list[float]] = {}
+        for name, finished in self._raw.execute(_SUCCESSES):
+            found.setdefault(name, []).append(_moment(finished))
         return found
 
     def origins(self) -> dict[tuple[str, str], judge.Origin]:

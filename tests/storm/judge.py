@@ -131,6 +131,27 @@ def lags(dues: Sequence[Mapping[str, float]], starts: Mapping[str, Sequence[floa
     return found
 
 
+def excess(moments: Iterable[float], *, rate: float, burst: float) -> float:
+    """Return by how many requests the worst of all windows exceeds `rate` times its length, plus `burst`.
+
+    Nothing above zero if none does.
+    """
+    worst, lowest = -math.inf, math.inf
+    for number, at in enumerate(sorted(moments)):
+        level = number - rate * at
+        lowest = min(lowest, level)
+        worst = max(worst, level - lowest + 1 - burst)
+    return worst
+
+
+def most_within(moments: Iterable[float], seconds: float) -> int:
+    """Return the most requests within any window of this length."""
+    ordered = sorted(moments)
+    return max(
+        (number + 1 - bisect.bisect_right(ordered, at - seconds) for number, at in enumerate(ordered)), default=0
+    )
+
+
 def is_process(worker: str, pid: int) -> bool:
     """Return whether a worker's name in the database says that it is this process."""
     return str(pid) in re.findall(r"[0-9]+", worker)

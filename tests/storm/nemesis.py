@@ -14,6 +14,7 @@ class Blow(enum.Enum):
 
     STOP = "SIGSTOP"
     KILL = "SIGKILL"
+    END = "SIGTERM"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

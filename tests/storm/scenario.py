@@ -12,7 +12,7 @@ import pathlib
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from tests.storm import charge, database, judge, nemesis, workers
 from tests.support import served
@@ -90,6 +90,47 @@ class Course:
     codes: list[int]
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Cluster:
+    """A cluster that runs: its database and its workers."""
+
+    database: database.Database
+    workers: list[workers.Worker]
+
+    def until_all_ran(self, accounts: int, *, patience: float) -> float:
+        """Wait until each account had a run, and return when."""
+        deadline = time.time() + patience
+        while len(self.database.starts()) < accounts:
+            assert time.time() < deadline, f"only {len(self.database.starts())} accounts had a run"
+            time.sleep(LOOK_SECONDS)
+        return time.time()
+
+    def wait(self, happened: Callable[[], bool], *, patience: float) -> float:
+        """Wait until something happened, and return how long that took; infinity if it took too long."""
+        began = time.monotonic()
+        while time.monotonic() - began < patience:
+            for worker in self.workers:
+                worker.check()
+            if happened():
+                return time.monotonic() - began
+            time.sleep(LOOK_SECONDS)
+        return math.inf
+
+
+@contextlib.contextmanager
+def running(
+    folder: pathlib.Path, host: str, charges: charge.Charges, *, interval: float, count: int, settings: str = ""
+) -> Iterator[Cluster]:
+    """Run so many workers on these accounts for the duration of the block; `settings` are those of every account."""
+    with contextlib.ExitStack() as stack:
+        found = stack.enter_context(database.opened(host))
+        found.clear()
+        url = stack.enter_context(served.over_http(charges))
+        (folder / "_defaults.toml").write_text(DEFAULTS.format(database=found.url, url=url, interval=interval))
+        found.add((name, charge.SETTINGS.format(name=name) + settings) for name in charges.accounts)
+        yield Cluster(found, stack.enter_context(workers.started(count, folder)))
+
+
 class Scenario:
     """A storm that is under way."""
 
@@ -97,8 +138,7 @@ class Scenario:
         """Make the accounts, and the folder of the cluster."""
         self._form = form
         self._folder = folder
-        for name in ("documents", "keys"):
-            (folder / name).mkdir()
+        charge.make_folders(folder)
         names = [f"a{number:05}" for number in range(form.accounts)]
         self.charges = charge.Charges(
             charge.Account(name, folder, drivers=form.drivers, latency=form.latency) for name in names
@@ -112,30 +152,19 @@ class Scenario:
         """Play the storm to its end, and judge it."""
         form = self._form
         with contextlib.ExitStack() as stack:
-            found = stack.enter_context(database.opened(self._host))
-            url = stack.enter_context(served.over_http(self.charges))
-            defaults = DEFAULTS.format(database=found.url, url=url, interval=form.interval)
-            (self._folder / "_defaults.toml").write_text(defaults)
-            found.add((name, charge.SETTINGS.format(name=name)) for name in self.charges.accounts)
-            running = stack.enter_context(workers.started(form.storm.workers, self._folder))
-            began = self._until_all_ran(found)
+            cluster = stack.enter_context(
+                running(self._folder, self._host, self.charges, interval=form.interval, count=form.storm.workers)
+            )
+            began = cluster.until_all_ran(form.accounts, patience=form.interval + form.patience)
             stack.enter_context(self._watching())
             with self._moving():
-                self._rage(running)
-            settled = self._settle(running)
+                self._rage(cluster.workers)
+            settled = cluster.wait(lambda: not self.charges.wrong(), patience=form.patience + 2 * form.interval)
             ended = time.time()
-            usage = [worker.usage() for worker in running]
+            usage = [worker.usage() for worker in cluster.workers]
             self._over.set()
-            codes = [worker.end() for worker in running]
-            return self._judged(found, running, Course(began, ended, settled, usage, codes))
-
-    def _until_all_ran(self, found: database.Database) -> float:
-        """Wait until each account had a run, and return when."""
-        deadline = time.time() + self._form.interval + self._form.patience
-        while len(found.starts()) < self._form.accounts:
-            assert time.time() < deadline, f"only {len(found.starts())} accounts had a run"
-            time.sleep(LOOK_SECONDS)
-        return time.time()
+            codes = [worker.end() for worker in cluster.workers]
+            return self._judged(cluster, Course(began, ended, settled, usage, codes))
 
     def _rage(self, running: list[workers.Worker]) -> None:
         """Stop and kill workers as planned."""
@@ -148,17 +177,6 @@ class Scenario:
             for each in suffering:
                 each.result()
         time.sleep(max(0.0, began + self._form.storm.seconds - time.monotonic()))
-
-    def _settle(self, running: list[workers.Worker]) -> float:
-        """Wait until all memberships are as they are wanted, and return how long that took; infinity if never."""
-        began = time.monotonic()
-        while time.monotonic() - began < self._form.patience + 2 * self._form.interval:
-            for worker in running:
-                worker.check()
-            if not self.charges.wrong():
-                return time.monotonic() - began
-            time.sleep(LOOK_SECONDS)
-        return math.inf
 
     @contextlib.contextmanager
     def _moving(self) -> Iterator[None]:
@@ -200,19 +218,19 @@ class Scenario:
                 self._over.set()
             watching.result()
 
-    def _judged(self, found: database.Database, running: list[workers.Worker], course: Course) -> Verdict:
-        starts = found.starts()
+    def _judged(self, cluster: Cluster, course: Course) -> Verdict:
+        starts = cluster.database.starts()
         looks = [(look.at, look.owners) for look in self._looks]
         owners = {owner.worker for _, look in looks for owner in look.values()}
         away = [
             (begin, end, name)
-            for worker in running
+            for worker in cluster.workers
             for begin, end, pid in worker.away
             for name in owners
             if judge.is_process(name, pid)
         ]
         return Verdict(
-            writes=judge.writes(self.charges.arrivals, found.origins()),
+            writes=judge.writes(self.charges.arrivals, cluster.database.origins()),
             arrivals=len(self.charges.arrivals),
             requests=self.charges.requests,
             runs=sum(map(len, starts.values())),

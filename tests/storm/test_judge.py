@@ -106,3 +106,31 @@ def test_a_storm_is_planned_as_it_was_ordered(seed: int) -> None:
 def test_more_than_fits_is_refused() -> None:
     with pytest.raises(ValueError, match="no room"):
         nemesis.plan(nemesis.Storm(seconds=20, workers=2, stops=30, kills=15), seed=1)
+
+
+@pytest.mark.parametrize(
+    ("moments", "excess"),
+    [
+        ([0.0, 0.0, 0.0], 0.0),
+        ([0.0, 0.0, 0.0, 0.0], 1.0),
+        ([0.0, 0.5, 1.0, 1.5, 2.0, 2.5], -2.0),
+        ([0.0, 10.0, 10.0, 10.0, 10.0, 10.0, 20.0], 2.0),
+        ([3.0, 1.0, 1.0, 1.0, 1.0], 1.0),
+        ([], -math.inf),
+    ],
+)
+def test_requests_above_a_limit_are_found_in_any_window(moments: list[float], excess: float) -> None:
+    assert judge.excess(moments, rate=2.0, burst=3) == excess
+
+
+@hypothesis.given(strategies.lists(strategies.integers(0, 40).map(lambda number: number / 4), min_size=1))
+def test_the_worst_window_is_the_worst_of_all(moments: list[float]) -> None:
+    windows = [(first, last) for first in moments for last in moments if first <= last]
+    above = [sum(first <= at <= last for at in moments) - 2 * (last - first) - 3 for first, last in windows]
+    assert judge.excess(moments, rate=2.0, burst=3) == max(above)
+
+
+@pytest.mark.parametrize(("seconds", "most"), [(0.5, 2), (1.0, 3), (5.0, 4)])
+def test_the_busiest_second_is_found(seconds: float, most: int) -> None:
+    assert judge.most_within([2.0, 0.0, 0.5, 0.5], seconds) == most
+    assert judge.most_within([], seconds) == 0

@@ -30,8 +30,12 @@ class Worker:
     """One of the workers, through all of its processes."""
 
     def __init__(self, number: int, folder: pathlib.Path) -> None:
-        """Take the folder of the cluster; nothing runs yet. `away` has its absences: from, to, and the process."""
+        """Take the folder of the cluster; nothing runs yet.
+
+        `away` has its absences: from, to, and the process. `codes` are those of processes that were to end.
+        """
         self.number = number
+        self.codes: list[int] = []
         self.away: list[tuple[float, float, int]] = []
         self.log = folder / f"worker-{number}.log"
         self._folder = folder
@@ -57,7 +61,7 @@ class Worker:
         assert code is None, f"worker {self.number} ended with {code}: {self.log.read_text()[-2000:]}"
 
     def suffer(self, event: nemesis.Event, pause: Callable[[float], None]) -> None:
-        """Be stopped or killed, and come back."""
+        """Be stopped, ended or killed, and come back."""
         assert self._running is not None
         began, pid = time.time(), self.pid
         if event.blow is nemesis.Blow.STOP:
@@ -65,6 +69,10 @@ class Worker:
             pause(event.seconds)
             ended = time.time()
             self._running.signal(signal.SIGCONT)
+        elif event.blow is nemesis.Blow.END:
+            self.codes.append(self.end())
+            self.start()
+            return  # it has released what it had
         else:
             self._running.reap()
             pause(event.seconds)
