@@ -11,6 +11,10 @@ QUEUE = ("tests/dispatch/test_job_queue_postgres.py",)
 STALLS = ("tests/dispatch/test_stall_watch.py",)
 PACE = ("tests/engine/test_moved_pace.py",)
 SCHEDULE = ("tests/service/test_run_schedule.py",)
+CONNECTION = ("tests/charge/test_secure_network.py",)
+COMPOSITION = ("tests/service/test_composition.py",)
+DEFAULTS = ("tests/service/test_cluster_defaults.py",)
+COMMANDS = ("tests/accounts/test_commands_postgres.py",)
 WORKER = ("tests/service/test_cluster_worker_postgres.py",)
 
 DEFECTS = (
@@ -108,9 +112,44 @@ DEFECTS = (
     Defect(
         "letting what a dead worker left wait behind what is merely due",
         "worker/dispatch/job_manager.py",
-        "ROW('accounts', 'run_account', priority,",
-        "ROW('accounts', 'run_account', 0,",
+        "            ) THEN 2147483647",
+        "            ) THEN 0",
         QUEUE,
+    ),
+    Defect(
+        "jobs in the order in which they were queued",
+        "worker/dispatch/job_manager.py",
+        "'run_account', priority, name",
+        "'run_account', 0, name",
+        QUEUE,
+    ),
+    Defect(
+        "sending although the permit ended while the connection was made",
+        "worker/charge/connection.py",
+        "        if may_send is not None and not may_send():",
+        "        if may_send is not None and False:",
+        CONNECTION,
+    ),
+    Defect(
+        "an account whose writes are not asked for a permit where they are sent",
+        "worker/service/composition.py",
+        "            may_write=journal.may_send,\n",
+        "",
+        COMPOSITION,
+    ),
+    Defect(
+        "defaults of a cluster that are read while they are written",
+        "worker/service/cluster_defaults.py",
+        "        if self._seen != before:\n            return\n",
+        "",
+        DEFAULTS,
+    ),
+    Defect(
+        "a command after which no worker looks at the account for an hour",
+        "worker/service/cluster_command.py",
+        "claims.Release(delay=0.0,",
+        "claims.Release(delay=3600.0,",
+        COMMANDS,
     ),
     Defect(
         "taking all workers for dead after an outage of the database",
