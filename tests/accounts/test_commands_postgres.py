@@ -298,8 +298,9 @@ class TestWriting:
             async with cluster_command.journal(clusters.cluster(operator.folder), "acme", tries=1):
                 raise AssertionError("the account was claimed")
 
-        with pytest.raises(JournalBusy, match="a worker of the cluster has the account acme"):
+        with pytest.raises(JournalBusy, match="a worker of the cluster has the account acme") as raised:
             anyio.run(write)
+        assert "If no worker is left, start one" in raised.value.remedy
         worker.pool.close()
         (listed,) = json.loads(operator.call("accounts", "list", "--json")[1])["accounts"]
         assert (listed["epoch"], listed["worker"]) == (1, "w")

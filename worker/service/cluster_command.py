@@ -24,6 +24,10 @@ from worker.service import cluster, cluster_run, composition
 log = structlog.get_logger()
 
 _SESSIONS = 3
+_REMEDY = (
+    "Wait until its run has ended. If no worker is left, start one: what a worker that was killed had is free within "
+    "seconds. Nothing was changed."
+)
 TRIES = 30
 _BEAT_SECONDS = 1.0
 """Between two tries to claim an account that a worker has, and between two renewals of the permit."""
@@ -76,7 +80,7 @@ async def _claimed(own: claims.Claims, name: str, *, tries: int) -> claims.Claim
             log.warning("account_busy", account=name, waits_seconds=left * _BEAT_SECONDS)
         if left:
             await anyio.sleep(_BEAT_SECONDS)
-    raise JournalBusy(f"a worker of the cluster has the account {name}")
+    raise JournalBusy(f"a worker of the cluster has the account {name}", remedy=_REMEDY)
 
 
 async def _beat(own: claims.Claims) -> None:
