@@ -4,6 +4,7 @@ import dataclasses
 import datetime
 import itertools
 from collections.abc import Sequence
+from typing import TypeVar
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,13 +12,16 @@ from hypothesis import strategies as st
 from tests.core import worlds
 from tests.core.worlds import DEPOT, VANS, A, B
 from worker.core.model.desired import DriverByEmail, DriverById, FleetById, FleetByName, Origin, Row
-from worker.core.model.rows import Rows, key_of
+from worker.core.model.rows import Batch, Rows, key_of
 
 _DATES = st.sampled_from([None, worlds.NOW, worlds.NOW + datetime.timedelta(days=1)])
 _ORIGINS = st.builds(Origin, st.sampled_from("ab"), st.integers(0, 3), st.integers(0, 2))
 _FLEETS = st.sampled_from([FleetById(VANS), FleetById(DEPOT), FleetByName("Vans")])
 _DRIVERS = st.sampled_from([DriverById(A), DriverById(B), DriverByEmail(A)])
 _ROWS = st.lists(st.builds(Row, _FLEETS, _DRIVERS, _ORIGINS, _DATES, _DATES, st.sampled_from(["", "note"])))
+
+
+T = TypeVar("T")
 
 
 def _place(row: Row) -> Origin:
@@ -40,20 +44,24 @@ def test_rows_are_those_that_were_added(rows: list[Row], one: int, other: int) -
     assert kept != [*rows, *rows, None] and kept != "rows" and (kept == 3) is False
 
 
+def _unless_none_has_any(column: Sequence[T]) -> Sequence[T]:
+    return column if any(column) else ()
+
+
 @worlds.LAW
 @given(_ROWS, _ROWS, st.sampled_from("ab"))
 def test_many_rows_of_a_document_are_added_like_each(before: list[Row], rows: list[Row], name: str) -> None:
     ascending = sorted((dataclasses.replace(row, origin=row.origin._replace(name=name)) for row in rows), key=_place)
     each, together = Rows([*before, *ascending]), Rows(before)
-    details = enumerate((row.starts, row.ends, row.note) for row in ascending)
-    together.extend(
+    batch = Batch(
         [key_of(row.driver) for row in ascending],
-        [row.fleet for row in ascending],
-        name=name,
         lines=[row.origin.line for row in ascending],
         columns=[row.origin.column for row in ascending],
-        details={index: some for index, some in details if any(some)},
+        starts=_unless_none_has_any([row.starts for row in ascending]),
+        ends=_unless_none_has_any([row.ends for row in ascending]),
+        notes=_unless_none_has_any([row.note for row in ascending]),
     )
+    together.extend(batch, [together.number(row.fleet) for row in ascending], name=name)
     assert together == each
     assert (together.are_in_order, together.undated, together.repeated) == (
         each.are_in_order,

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import strategies
 
 from tests.sources import conftest
+from tests.support import laws
 from worker.sources import table
 from worker.sources.formats import csv_format
 
@@ -124,6 +125,25 @@ def test_what_the_standard_library_writes_is_read_back(rows: list[tuple[str, str
     csv.writer(written).writerows([("driver", "fleet", "note"), *rows])
     parsed = csv_format.parse(written.getvalue(), required={"driver"})
     assert [tuple(cells) for _, cells, _ in parsed.rows] == [row for row in rows if any(cell.strip() for cell in row)]
+    assert parsed.faults == []
+
+
+LONG = "x" * 40_000
+SHAPES = strategies.sampled_from(
+    ["x,a", "x,a\ny,b", f"{LONG},a", f'{LONG}{LONG},"a"', '"x",a', f'"{LONG}\n,{LONG}",a', 'x,"a ""b"""', " ,", ""]
+)
+"""Rows as they are written, of any length, with and without quotation marks and content."""
+
+
+@hypothesis.given(strategies.lists(SHAPES, max_size=6))
+@laws.examples(50)
+def test_long_texts_are_cut_into_the_rows_that_the_standard_library_reads(shapes: list[str]) -> None:
+    text = "\n".join(["driver,fleet", *shapes])
+    reader = csv.reader(io.StringIO(text, newline=""))
+    expected = [(reader.line_num - sum(cell.count("\n") for cell in cells), cells) for cells in reader]
+    parsed = csv_format.parse(text, required=set(), delimiter="comma")
+    read = [(parsed.header[0], parsed.header[1]), *((line, cells) for line, cells, _ in parsed.rows)]
+    assert read == [(line, cells) for line, cells in expected if any(cell.strip() for cell in cells)]
     assert parsed.faults == []
 
 

@@ -82,6 +82,7 @@ MAPPINGS = [
         "{Depot}",
         starts="{From}",
         ends="{Until}",
+        note=note,
         date_format="%d.%m.%Y",
         keep={"Status": ("Active", "Leave")},
         drop={"Status": ("Left",)},
@@ -89,8 +90,12 @@ MAPPINGS = [
         fleets=fleets,
     )
     for others, fleets in OTHERS
+    for note in ("", "{Name}")
 ]
+NAMES = st.sampled_from(["Ann", '"Ann"', '"Lee, Ann"', '"Ann ""A"" Lee"', '"Ann\nLee"'])
+"""Cells as they are written, before the others: a quotation mark or a line break shifts the places after it."""
 ROWS = st.tuples(
+    NAMES | st.sampled_from(["", "ch_sk_live_1", "\x1b[2J"]),
     st.sampled_from(["1", "2", "a b", "é", "", " 3"]),
     st.sampled_from(["Paris", "Lyon", " Lyon", "Nantes", ""]),
     st.sampled_from(["Active", "Leave", "Left", "Left", "unheard"]),
@@ -98,6 +103,7 @@ ROWS = st.tuples(
     st.sampled_from(["", "", "02.01.2026", "01.01.2025"]),
 )
 USUAL = st.tuples(
+    NAMES,
     st.sampled_from(["1", "2"]),
     st.sampled_from(["Paris", "Lyon"]),
     st.sampled_from(["Active", "Leave", "Left"]),
@@ -113,10 +119,10 @@ OWN_ROWS = st.tuples(
 def alone_and_together(
     header: str, rows: list[tuple[str, ...]], mapping: row_mapping.RowMapping | None
 ) -> list[membership_document.Contents]:
-    """Read the same rows one by one, because a cell of the last one is in quotation marks, and together."""
-    last = 'x@y,"Vans"' if mapping is None else '1,Paris,Active,,""'
+    """Read the same rows one by one, because the last one has an empty cell too many, and together."""
+    last = "x@y,Vans" if mapping is None else "Ann,1,Paris,Active,,"
     options = document_reader.DocumentOptions(rows=mapping, delimiter="comma")
-    texts = ["\n".join([header, *map(",".join, rows), each]) for each in (last, last.replace('"', ""))]
+    texts = ["\n".join([header, *map(",".join, rows), each]) for each in (f"{last},", last)]
     return [document_reader.read("a.csv", ".csv", text.encode(), options) for text in texts]
 
 
@@ -132,7 +138,7 @@ def test_rows_together_mean_what_each_means_alone(
 ) -> None:
     rows = [*usual, *others]
     chance.shuffle(rows)
-    alone, together = alone_and_together("ID,Depot,Status,From,Until", rows, mapping)
+    alone, together = alone_and_together("Name,ID,Depot,Status,From,Until", rows, mapping)
     assert together == alone
 
 

@@ -8,6 +8,7 @@ problem may be used. Neighbours: `positions` defines the plain data, `core.plann
 import dataclasses
 import datetime
 import functools
+import itertools
 import re
 from array import array
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -15,7 +16,7 @@ from typing import TypeVar, cast
 
 from worker.core.model.desired import DriverRef, FleetEntry, FleetRef, Mode, Origin, Row
 from worker.core.model.problem import Problem
-from worker.core.model.rows import Key, Rows, key_of
+from worker.core.model.rows import Batch, Key, Rows, key_of
 from worker.core.model.secret import KEY_PREFIX, redact
 from worker.core.planning import local_dates, references
 from worker.sources import positions
@@ -31,11 +32,16 @@ _MOMENT = re.compile(
 )
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
+_MOMENTS = 65_536
+"""How many moments are remembered while a document is read: every day of a century and a half."""
+
 ENDS_TOO_EARLY = '"until" must be after "from": it is the first moment without the membership'
 _LEAKED_KEY = "this looks like a secret Charge key: remove it, and revoke the key"
 _EMPTY_LIST = "write [] for a fleet without drivers"
 DRIVER_FORMS = "write an id, an e-mail address or key=value"
 _DATE_FORMS = "write 2026-12-31, or with a time 2026-12-31T08:00:00Z"
+
+_Moments = Sequence[datetime.datetime | None]
 
 T = TypeVar("T")
 
@@ -109,6 +115,32 @@ def moment(text: str, zone: datetime.tzinfo | None = datetime.UTC) -> datetime.d
     except (ValueError, OverflowError):
         raise ValueError(f"{positions.quote(text)} is not a date: {_DATE_FORMS}") from None
     raise ValueError(f"{positions.quote(text)} has no time zone: append Z for UTC, or an offset such as +02:00")
+
+
+class Moments(dict[str, datetime.datetime | None]):
+    """The moments that texts mean: each is parsed when it is first looked up. No text is no moment."""
+
+    def __init__(self, parse: Callable[[str], datetime.datetime]) -> None:
+        """Keep what parses a text, which may raise ValueError."""
+        super().__init__()
+        self._parse = parse
+
+    def __missing__(self, text: str) -> datetime.datetime | None:
+        """Parse a text."""
+        found = self._parse(text) if text else None
+        if len(self) < _MOMENTS:
+            self[text] = found
+        return found
+
+    def periods(self, starts: Sequence[str], ends: Sequence[str]) -> tuple[_Moments, _Moments] | None:
+        """Return the starts and the ends of many rows, or nothing where none has one. None if one of them is wrong."""
+        try:
+            found = list(map(self.__getitem__, starts)), list(map(self.__getitem__, ends))
+        except ValueError:
+            return None
+        if any(map(is_inverted, itertools.compress(*found), filter(None, found[1]))):
+            return None
+        return found[0] if any(found[0]) else (), found[1] if any(found[1]) else ()
 
 
 def is_inverted(starts: datetime.datetime | None, ends: datetime.datetime | None) -> bool:
@@ -225,6 +257,8 @@ class _Reader:
                 self._row(fleet, entry, at(mark))
             elif isinstance(entry, dict):
                 self._mapping(fleet, entry, (*path, index), mark)
+            elif isinstance(entry, Batch):
+                self._batch(fleet, entry)
             else:
                 self.problem(self._document.at((*path, index)), f"this is not a driver: {DRIVER_FORMS}")
             entries[index] = None
@@ -238,8 +272,12 @@ class _Reader:
             for text, *place in zip(entries, lines, columns, strict=True):
                 self._row(fleet, text, (place[0], place[1]))
         else:
-            self._rows.extend(keys, [fleet] * len(keys), name=self._name, lines=lines, columns=columns)
+            self._batch(fleet, Batch(keys, lines, columns))
         entries.clear()
+
+    def _batch(self, fleet: FleetRef | None, batch: Batch) -> None:
+        if fleet is not None:
+            self._rows.extend(batch, [self._rows.number(fleet)] * len(batch.keys), name=self._name)
 
     def _mapping(
         self, fleet: FleetRef | None, entry: Mapping[str, object], path: positions.Path, mark: positions.Mark
@@ -310,7 +348,7 @@ def parse_driver(text: str) -> DriverRef:
 
 def parse_drivers(texts: Sequence[str]) -> Sequence[Key] | None:
     """Parse many driver references; return their keys, or None if one of them is invalid."""
-    if any(KEY_PREFIX in text for text in texts):
+    if KEY_PREFIX in "\n".join(texts):
         return None
     try:
         return references.parse_uniform(texts) or [key_of(references.parse_driver(text)) for text in texts]
@@ -330,6 +368,15 @@ def parse_note(text: str) -> str:
         raise ValueError(f"control character U+{ord(found[0]):04X} in a note: remove it")
     _refuse_secret_key(text)
     return text
+
+
+def parse_notes(texts: Sequence[str]) -> Sequence[str] | None:
+    """Return many notes unchanged, or nothing if all are empty. None if one of them is invalid."""
+    try:
+        parse_note("\n".join(texts))
+    except ValueError:
+        return None
+    return texts if any(texts) else ()
 
 
 def _refuse_secret_key(text: str) -> None:

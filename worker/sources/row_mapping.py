@@ -86,9 +86,9 @@ class Template:
         return filled
 
     def fill_each(self, rows: Sequence[Sequence[str]]) -> list[str]:
-        """Return the text for each row, in half the time of `fill`."""
+        """Return the text for each row, in half the time of `fill`; nothing if the template is empty."""
         if not self._is_simple:
-            return list(map(self.fill, rows))
+            return list(map(self.fill, rows)) if self._first or self._indexes else []
         first, last, index = self._first, self._literals[0], self.index
         stripped = [cells[index].strip() for cells in rows]
         return [cell and first + cell + last for cell in stripped] if first or last else stripped
@@ -122,7 +122,8 @@ def _parse_usual(text: str, date_format: str) -> datetime.datetime | None:
     pattern = _usual_pattern(date_format)
     if not pattern or not (found := pattern.fullmatch(text)):
         return None
-    return datetime.datetime(int(found["Y"]), int(found["m"]), int(found["d"]))  # noqa: DTZ001 - as above
+    year, month, day = map(int, found.group("Y", "m", "d"))
+    return datetime.datetime(year, month, day)  # noqa: DTZ001 - as above
 
 
 @functools.cache

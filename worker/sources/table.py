@@ -46,3 +46,11 @@ def place(row: TableRow, index: int) -> positions.Place:
     if not index:
         return line, 1
     return line, 1 + sum(map(len, cells[:index])) + min(index, len(cells))
+
+
+def places(rows: Sequence[TableRow], index: int) -> tuple[Sequence[int], Sequence[int]]:
+    """Return the lines and the columns of one cell of each row, all of which have it. Quicker than `place` for each."""
+    lines = [known[index][0] if known else line for line, _, known in rows]
+    if not index:
+        return lines, [1] * len(rows)
+    return lines, [known[index][1] if known else 1 + index + sum(map(len, cells[:index])) for _, cells, known in rows]

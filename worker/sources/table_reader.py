@@ -10,23 +10,22 @@ import dataclasses
 import datetime
 import functools
 import itertools
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+import operator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TypeVar
 
 from worker.core.model.desired import DriverRef, FleetEntry, FleetRef, Origin, Row
 from worker.core.model.problem import Problem, ProblemCode
-from worker.core.model.rows import Details, Rows
+from worker.core.model.rows import Batch, Rows
 from worker.sources import membership_document, positions, row_mapping, table
 
 COLUMNS = ("driver", "fleet", "from", "until", "note")
-NAME_COLUMN = "name"
-"""A column of our own shape for people only: an export writes it, and what is in it is not read."""
 """The columns of a table without a mapping. The first two are required."""
 
-_DATES = 65_536
-"""How many dates are remembered while a table is read: every day of a century and a half."""
+NAME_COLUMN = "name"
+"""A column of our own shape for people only: an export writes it, and what is in it is not read."""
 
-_BATCH = 500
+_BATCH = 250
 """How many rows are read at once. A problem among them costs the time of reading them twice."""
 
 _NO_ROWS = "there is no row below the header: a source must name at least one fleet"
@@ -149,16 +148,16 @@ class _Reader:
             (header.indexes[row_mapping.fold(column)], mapping.keep.get(column), mapping.drop.get(column))
             for column in {**mapping.keep, **mapping.drop}
         ]
-        self._parse_moment = functools.lru_cache(_DATES)(lambda text: membership_document.moment(text, zone))
-        if date_format := mapping.date_format:
-            self._parse_moment = functools.lru_cache(_DATES)(
-                lambda text: row_mapping.parse_date(text, date_format, zone)
-            )
+        date_format = mapping.date_format
+        parse_date = functools.partial(row_mapping.parse_date, date_format=date_format, zone=zone)
+        parse_moment = functools.partial(membership_document.moment, zone=zone)
+        self._moments = membership_document.Moments(parse_date if date_format else parse_moment)
         scope = Origin(f"{name} [sources.fleets]", 0, 0)
         self._fleets: dict[str, FleetRef | None] = {
             text: membership_document.parse_fleet(reference) for text, reference in mapping.fleets.items()
         }
         """The fleet that a text in a row means; None if such rows are left out or a problem."""
+        self._numbers = {text: self._rows.number(fleet) for text, fleet in self._fleets.items() if fleet}
         self._entries = {fleet: FleetEntry(fleet, scope) for fleet in self._fleets.values() if fleet}
         self._unmapped: dict[str, tuple[positions.Place, int]] = {}
 
@@ -192,57 +191,45 @@ class _Reader:
 
     def _add_at_once(self, rows: Sequence[table.TableRow]) -> bool:
         """Read rows that need no message. Otherwise keep nothing of them, and return False."""
-        cells = [each for _, each, places in rows if places is None and len(each) == self._width]
-        if len(cells) < len(rows) or self._mapping.note:
+        cells = [each for _, each, _ in rows]
+        if set(map(len, cells)) != {self._width} or self._header.is_sheet:
             return False
         for _, index in self._own_columns:
             column = [each[index] for each in cells]
             if column != list(map(str.strip, column)):
                 return False
-        selected = self._select(rows)
-        if len(selected) < len(rows):
+        if (kept := self._filtered(rows)) is None:
             return False
-        fleets = list(map(self._fleets.get, self._fleet.fill_each(cells)))
-        if self._mapping.fleets and self._mapping.other_fleets == "ignore":
-            selected = [each and fleet is not None for each, fleet in zip(selected, fleets, strict=True)]
-        kept, cells = list(itertools.compress(rows, selected)), list(itertools.compress(cells, selected))
-        wanted = [fleet for fleet in itertools.compress(fleets, selected) if fleet is not None]
-        keys, periods = membership_document.parse_drivers(self._driver.fill_each(cells)), self._periods(cells)
-        if len(wanted) < len(kept) or keys is None or periods is None:
+        found = list(map(self._numbers.get, self._fleet.fill_each([each for _, each, _ in kept])))
+        fleets = [number for number in found if number is not None]
+        if len(fleets) < len(found):
+            if not self._mapping.fleets or self._mapping.other_fleets != "ignore":
+                return False
+            kept = [row for row, number in zip(kept, found, strict=True) if number is not None]
+        cells = [each for _, each, _ in kept]
+        keys = membership_document.parse_drivers(self._driver.fill_each(cells))
+        periods = self._moments.periods(self._starts.fill_each(cells), self._ends.fill_each(cells))
+        notes = membership_document.parse_notes(self._note.fill_each(cells))
+        if keys is None or periods is None or notes is None:
             return False
         self._count += len(rows)
         self._wanted += len(kept)
-        lines, columns = [line for line, _, _ in kept], [table.place(row, self._driver.index)[1] for row in kept]
-        self._rows.extend(keys, wanted, name=self._name, lines=lines, columns=columns, details=periods)
+        lines, columns = table.places(kept, self._driver.index)
+        self._rows.extend(Batch(keys, lines, columns, *periods, notes), fleets, name=self._name)
         return True
 
-    def _select(self, rows: Sequence[table.TableRow]) -> Sequence[bool]:
-        """Return whether the filters keep each row; nothing if a value is in neither list of a filter."""
+    def _filtered(self, rows: Sequence[table.TableRow]) -> Sequence[table.TableRow] | None:
+        """Return the rows that the filters keep; None if a value is in neither list of a filter."""
         if not self._filters:
-            return [True] * len(rows)
-        filtered = [tuple([cells[index] for index, _, _ in self._filters]) for _, cells, _ in rows]
+            return rows
+        columns = operator.itemgetter(*[index for index, _, _ in self._filters])
+        values = [columns(cells) for _, cells, _ in rows]
         before = len(self._problems)
-        passes = {values: self._passes_filters(row) for values, row in dict(zip(filtered, rows, strict=True)).items()}
+        passes = {each: self._passes_filters(row) for each, row in dict(zip(values, rows, strict=True)).items()}
         if len(self._problems) > before:
             del self._problems[before:]
-            return ()
-        return [passes[values] for values in filtered]
-
-    def _periods(self, rows: Sequence[Sequence[str]]) -> Mapping[int, Details] | None:
-        """Return the periods of the rows that have one, by their index; None if a date is wrong."""
-        if not self._is_dated:
-            return {}
-        try:
-            starts, ends = (self._moments(template.fill_each(rows)) for template in (self._starts, self._ends))
-        except ValueError:
             return None
-        if any(map(membership_document.is_inverted, starts, ends)):
-            return None
-        return {index: (*period, "") for index, period in enumerate(zip(starts, ends, strict=True)) if any(period)}
-
-    def _moments(self, texts: Sequence[str]) -> Sequence[datetime.datetime | None]:
-        moments = {text: self._parse_moment(text) if text else None for text in {*texts}}
-        return [moments[text] for text in texts]
+        return list(itertools.compress(rows, map(passes.__getitem__, values)))
 
     def add(self, row: table.TableRow) -> None:
         """Read one row."""
@@ -275,8 +262,8 @@ class _Reader:
 
     def _period(self, row: table.TableRow) -> tuple[datetime.datetime | None, datetime.datetime | None]:
         """Return the first moment of a row, and the first one after it."""
-        starts = self._parsed(row, self._starts, self._parse_moment)
-        ends = self._parsed(row, self._ends, self._parse_moment)
+        starts = self._parsed(row, self._starts, self._moments.__getitem__)
+        ends = self._parsed(row, self._ends, self._moments.__getitem__)
         if membership_document.is_inverted(starts, ends):
             self._problem(row, self._ends, membership_document.ENDS_TOO_EARLY)
         return starts, ends
@@ -322,6 +309,7 @@ class _Reader:
             return None
         self._fleets[text] = fleet = self._parsed(row, self._fleet, membership_document.parse_fleet)
         if fleet is not None:
+            self._numbers[text] = self._rows.number(fleet)
             self._entries.setdefault(fleet, FleetEntry(fleet, self._origin(row, self._fleet)))
         return fleet
 

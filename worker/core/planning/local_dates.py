@@ -28,6 +28,8 @@ _CALENDAR_BEGINS = datetime.datetime.min.replace(tzinfo=datetime.UTC)
 
 def start_of_day(day: datetime.datetime, zone: datetime.tzinfo) -> datetime.datetime:
     """Return the first moment, in UTC, of the day that the naive `day` is the midnight of."""
+    if zone is datetime.UTC:  # the usual one, where each midnight exists once
+        return day.replace(tzinfo=zone)
     try:
         before = day.replace(tzinfo=zone, fold=1).astimezone(datetime.UTC)
         start = day.replace(tzinfo=zone, fold=0).astimezone(datetime.UTC)

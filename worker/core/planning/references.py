@@ -109,19 +109,22 @@ def parse_uniform(texts: Sequence[str]) -> Sequence[Key] | None:
         return None
     encoded = lines.encode()
     if "=" in lines:
-        return _metadata_of_one_key(texts, encoded)
+        return _metadata_of_one_key(lines, encoded, count=len(texts))
     if encoded.translate(None, _USUAL_CHARACTERS) != b"@\n" * len(texts):
         return None  # otherwise every text has one @, and no other character that is not usual, nor a line break
-    return None if b"\n@" in b"\n" + encoded or b"@\n" in encoded else [DriverByEmail(text.lower()) for text in texts]
-
-
-def _metadata_of_one_key(texts: Sequence[str], lines: bytes) -> Sequence[Key] | None:
-    key = texts[0].partition("=")[0]
-    start = len(key) + 1
-    is_visible = lines.translate(None, _VISIBLE_CHARACTERS) == b"\n" * len(texts)
-    if not is_visible or not _KEY.fullmatch(key) or not all(text.startswith(f"{key}=", 0, -1) for text in texts):
+    if b"\n@" in b"\n" + encoded or b"@\n" in encoded:
         return None
-    return [DriverByMetadata(key, text[start:]) for text in texts]
+    return list(map(DriverByEmail, lines[:-1].lower().split("\n")))
+
+
+def _metadata_of_one_key(lines: str, encoded: bytes, *, count: int) -> Sequence[Key] | None:
+    """Return the keys of that many lines, which is each text with a line break after it."""
+    key = lines.partition("=")[0]
+    _, *values = f"\n{lines[:-1]}".split(f"\n{key}=")
+    is_visible = encoded.translate(None, _VISIBLE_CHARACTERS) == b"\n" * count
+    if not is_visible or not _KEY.fullmatch(key) or len(values) != count or not all(values):
+        return None
+    return [DriverByMetadata(key, value) for value in values]
 
 
 def parse_driver_id(text: str) -> DriverId:

@@ -6,12 +6,16 @@ Neighbours: `table` defines the result, `row_mapping` interprets it.
 """
 
 import functools
+import itertools
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 from worker.sources import positions, table
 
 DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t"}
+
+_PART = 16_384
+"""How many characters are cut into rows at once, unless a row is longer: what stays in the cache of the processor."""
 
 
 def parse(text: str, *, required: Collection[str], delimiter: str = "auto") -> table.Table:
@@ -42,25 +46,37 @@ def _recognize(text: str, required: Collection[str]) -> str:
 
 
 def _rows(text: str, delimiter: str, faults: list[tuple[positions.Place, str]]) -> Iterator[table.TableRow]:
-    """Yield the rows with content. A row with a stray quotation mark is reported in `faults` and skipped."""
+    """Return the rows with content. A row with a stray quotation mark is reported in `faults` and skipped."""
+    return itertools.chain.from_iterable(_parts(text, delimiter, faults))
+
+
+def _parts(text: str, delimiter: str, faults: list[tuple[positions.Place, str]]) -> Iterator[Sequence[table.TableRow]]:
+    """Yield the rows with content: those before the next quotation mark many at a time, one with such a mark alone."""
     blank = f"{delimiter} \t"
-    at, line = 0, 1
+    at, line, quotation_mark = 0, 1, -1
     while at < len(text):
-        end = text.find("\n", at)
-        end = len(text) if end < 0 else end
-        written = text[at:end]
-        if '"' not in written:
-            if written.strip(blank):
-                yield line, written.split(delimiter), None
-            at, line = end + 1, line + 1
-            continue
-        cells, places, end, fault = _quoted_row(text, at, line, delimiter)
-        if fault:
-            faults.append(fault)
-        elif any(cell.strip() for cell in cells):
-            yield line, cells, places
+        if quotation_mark < at:
+            quotation_mark = _find(text, '"', at)
+        end = text.rfind("\n", at, min(quotation_mark, at + _PART))
+        if end < 0:
+            end = _find(text, "\n", at)
+        if quotation_mark < end:
+            cells, places, end, fault = _quoted_row(text, at, line, delimiter)
+            if fault:
+                faults.append(fault)
+            elif any(cell.strip() for cell in cells):
+                yield [(line, cells, places)]
+        else:
+            written = text[at:end].split("\n")
+            yield [(number, row.split(delimiter), None) for number, row in enumerate(written, line) if row.strip(blank)]
         line += text.count("\n", at, end) + 1
         at = end + 1
+
+
+def _find(text: str, character: str, at: int) -> int:
+    """Return where a character is next, or the end of the text."""
+    found = text.find(character, at)
+    return len(text) if found < 0 else found
 
 
 _Row = tuple[list[str], list[positions.Place], int, tuple[positions.Place, str] | None]
@@ -77,8 +93,7 @@ def _quoted_row(text: str, at: int, line: int, delimiter: str) -> _Row:
         if not (found := pattern.match(text, at)):
             if text[at] == '"' and text.count('"', at) % 2:
                 return cells, places, len(text), (place, "this quotation mark is never closed: close or double it")
-            end = text.find("\n", at)
-            return cells, places, end if end >= 0 else len(text), (place, _STRAY)
+            return cells, places, _find(text, "\n", at), (place, _STRAY)
         quoted, plain, separator = found.groups()
         cells.append(plain if quoted is None else quoted.replace('""', '"'))
         places.append(place)
