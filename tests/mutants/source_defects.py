@@ -297,6 +297,20 @@ DEFECTS = (
         MANY,
     ),
     Defect(
+        "packing a row whose date has no text",
+        "worker/sources/row_packing.py",
+        ' and (text or key == "note")',
+        "",
+        ("tests/sources/test_row_packing.py",),
+    ),
+    Defect(
+        "packing a row with a key that no row has",
+        "worker/sources/row_packing.py",
+        " and row.keys() <= _KEYS",
+        "",
+        ("tests/sources/test_row_packing.py",),
+    ),
+    Defect(
         "placing many rows as if none had a quotation mark",
         "worker/sources/table.py",
         "known[index][1] if known else 1 + index",

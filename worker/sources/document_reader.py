@@ -10,7 +10,7 @@ import datetime
 from typing import Literal
 
 from worker.core.model import rows
-from worker.sources import completeness, membership_document, positions, row_mapping, table_reader
+from worker.sources import completeness, membership_document, positions, row_mapping, row_packing, table_reader
 
 Format = Literal["auto", "yaml", "json", "toml", "csv", "xlsx"]
 
@@ -164,19 +164,19 @@ def _interpret(name: str, document_format: str, text: str, options: DocumentOpti
         return table_reader.read(parsed, options.rows, name, zone=options.zone)
     if options.rows:
         raise positions.Malformed((1, 1), _NOT_A_TABLE)
-    return membership_document.read(_parse(document_format, text), name, zone=options.zone)
+    return membership_document.read(_parse(document_format, text, options.zone), name, zone=options.zone)
 
 
-def _parse(document_format: str, text: str) -> positions.Document:
+def _parse(document_format: str, text: str, zone: datetime.tzinfo | None) -> positions.Document:
     match document_format:
         case "yaml":
             from worker.sources.formats import yaml_format
 
-            return yaml_format.parse(text)
+            return yaml_format.parse(text, pack=row_packing.Packer(zone))
         case "json":
             from worker.sources.formats import json_format
 
-            return json_format.parse(text)
+            return json_format.parse(text, pack=row_packing.Packer(zone))
         case _:
             from worker.sources.formats import toml_format
 

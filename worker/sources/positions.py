@@ -1,8 +1,8 @@
 """Provide what every format needs: decoded text, positions in it, and plain data that remembers them.
 
-Invariant: a `Document` contains only dictionaries, lists, text and `None`, and knows where each part of it is in the
-text (settings files also keep TOML's other types). Neighbours: each module in `formats` parses one format into a
-`Document`; `membership_document` interprets it.
+Invariant: a `Document` contains only dictionaries, lists, text, `None` and what items of lists were packed into, and
+knows where each part of it is in the text (settings files also keep TOML's other types). Neighbours: each module in
+`formats` parses one format into a `Document`; `membership_document` interprets it.
 """
 
 import bisect
@@ -11,7 +11,7 @@ import dataclasses
 import operator
 import re
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 MAX_BYTES = 64 * 1024 * 1024
@@ -31,6 +31,9 @@ without a list or mapping in it are packed, because a document may have one for 
 each key and value, in the order of the data. Those of a list may be packed if it contains only text.
 """
 
+Pack: TypeAlias = "Callable[[Sequence[object], Sequence[Mark], Lines], object | None]"
+"""Returns what takes the place of some items of a list, given with their marks; None if the items stay as they are."""
+
 Place = tuple[int, int]
 """A line and a column, both counted from 1, in characters."""
 
@@ -39,6 +42,9 @@ def line_and_column(place: Place) -> str:
     """Return a place as editors and compilers write it."""
     return f"{place[0]}:{place[1]}"
 
+
+_TOGETHER = 500
+"""How many items of a list are packed at once."""
 
 TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels (five are enough): check that every bracket is closed"
 
@@ -174,6 +180,40 @@ def pack(start: int, entries: Mapping[str, tuple[int, Mark]]) -> Mark:
         flat.append(where)
         flat.append(mark)
     return flat
+
+
+def keep(items: Sequence[object], marks: Sequence[Mark], lines: Lines) -> None:
+    """Implement `Pack`: all items stay as they are."""
+
+
+class Items:
+    """Collects the items of a list while it is parsed, and packs them, some at a time."""
+
+    def __init__(self, lines: Lines, pack: Pack) -> None:
+        """Begin a list."""
+        self._lines = lines
+        self._pack = pack
+        self._items: list[object] = []
+        self._marks: list[Mark] = []
+        self._packed = 0
+
+    def add(self, item: object, mark: Mark) -> None:
+        """Add an item."""
+        self._items.append(item)
+        self._marks.append(mark)
+        if len(self._items) == self._packed + _TOGETHER:
+            self._pack_new()
+
+    def all(self) -> tuple[list[object], list[Mark]]:
+        """End the list; return what it consists of, with the marks."""
+        self._pack_new()
+        return self._items, self._marks
+
+    def _pack_new(self) -> None:
+        items, marks = self._items[self._packed :], self._marks[self._packed :]
+        if items and (packed := self._pack(items, marks, self._lines)) is not None:
+            self._items[self._packed :], self._marks[self._packed :] = [packed], marks[:1]
+        self._packed = len(self._items)
 
 
 SPLIT = "split it into several documents in a folder"

@@ -15,6 +15,9 @@ from worker.sources import positions
 
 _WHITESPACE = re.compile(r"[ \t\n\r]*")
 _LITERAL = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?(?![0-9A-Za-z_.+-])|(?:true|false|null)\b")
+_TEXT_ENTRY = re.compile(r'"([^"\\\x00-\x1f]*)"[ \t\n\r]*:[ \t\n\r]*"([^"\\\x00-\x1f]*)"')
+"""A key and a text without escapes: most entries of most objects."""
+
 _TWO_TEXTS = re.compile(r'[ \t\n\r]*"([^"\\]*)("[ \t\n\r]*,[ \t\n\r]*")')
 """How a list begins that may be read at once: the first text, and what is between it and the next one."""
 
@@ -22,16 +25,17 @@ _scan: Callable[[str, int, bool], tuple[str, int]] = decoder.scanstring  # type:
 """The standard library's string parser: returns the text and the offset after its closing quotation mark."""
 
 
-def parse(text: str) -> positions.Document:
-    """Parse one document. Raises Malformed."""
-    return _Parser(text).document()
+def parse(text: str, *, pack: positions.Pack = positions.keep) -> positions.Document:
+    """Parse one document. `pack` may take the place of items of its lists. Raises Malformed."""
+    return _Parser(text, pack).document()
 
 
 class _Parser:
     """A recursive descent parser with bounded depth; `self._at` is the offset of the next character."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, pack: positions.Pack) -> None:
         self._text = text
+        self._pack = pack
         self._at = 0
         self._depth = 0
         self._lines = positions.Lines(text)
@@ -67,15 +71,13 @@ class _Parser:
     def _list(self, start: int) -> tuple[list[object], positions.Mark]:
         if texts := self._list_of_texts():
             return texts[0], (start, texts[1])
-        items: list[object] = []
-        marks: list[positions.Mark] = []
+        items = positions.Items(self._lines, self._pack)
         ended = self._is_empty("]")
         while not ended:
-            item, mark = self._value()
-            items.append(item)
-            marks.append(mark)
+            items.add(*self._value())
             ended = self._end_of_item("]")
-        return items, (start, marks)
+        data, marks = items.all()
+        return data, (start, marks)
 
     def _list_of_texts(self) -> "tuple[list[object], array[int]] | None":
         """Read a list of texts without escapes, all separated by the same characters, at once.
@@ -101,11 +103,17 @@ class _Parser:
     def _object(self, start: int) -> tuple[dict[str, object], positions.Mark]:
         entries: dict[str, object] = {}
         marks: dict[str, tuple[int, positions.Mark]] = {}
+        value: object
+        mark: positions.Mark
         ended = self._is_empty("}")
         while not ended:
             where = self._at
-            key = self._key()
-            value, mark = self._value()
+            if usual := _TEXT_ENTRY.match(self._text, where):
+                key, value, mark = self._shared(usual[1]), usual[2], usual.start(2) - 1
+                self._at = usual.end(2) + 1
+            else:
+                key = self._key()
+                value, mark = self._value()
             if key in entries:
                 self._faults.append((where, positions.duplicate_key(key, self._lines.at(marks[key][0]))))
             else:
@@ -117,13 +125,16 @@ class _Parser:
     def _key(self) -> str:
         if self._text[self._at : self._at + 1] != '"':
             raise self._malformed('expected a key: write it in "quotation marks", and no comma before a }')
-        key = self._string()
-        key = self._keys.setdefault(key, key)
+        key = self._shared(self._string())
         if self._skip_whitespace() != ":":
             raise self._malformed("expected a colon between a key and its value")
         self._at += 1
         self._skip_whitespace()
         return key
+
+    def _shared(self, key: str) -> str:
+        """Return the same object for equal keys, of which each row has some."""
+        return self._keys.setdefault(key, key)
 
     def _string(self) -> str:
         try:

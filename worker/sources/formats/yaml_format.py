@@ -6,7 +6,6 @@ Neighbours: `positions` defines the result, `membership_document` interprets it.
 """
 
 import re
-from array import array
 from collections.abc import Callable
 from typing import Any
 
@@ -37,15 +36,18 @@ _ADVICE = {
 """Our message for each way in which a message of the YAML parser begins."""
 
 
-def parse(text: str) -> positions.Document:
-    """Parse one document; the data of an empty one is `None`. Raises Malformed."""
+def parse(text: str, *, pack: positions.Pack = positions.keep) -> positions.Document:
+    """Parse one document; the data of an empty one is `None`. `pack` may take the place of items of its lists.
+
+    Raises Malformed.
+    """
     lines = positions.Lines(text)
     if tab := _TAB.search(text):
         raise positions.Malformed(lines.at(tab.end() - 1), "tab in the indentation: indent with spaces")
     if control := _CONTROL.search(text):
         raise positions.Malformed(lines.at(control.start()), f"control character U+{ord(control[0]):04X}: remove it")
     try:
-        return _Parser(text, lines).document()
+        return _Parser(text, lines, pack).document()
     except yaml.MarkedYAMLError as error:
         raise _malformed_yaml(error, text, lines) from None
     except yaml.YAMLError as error:
@@ -55,9 +57,10 @@ def parse(text: str) -> positions.Document:
 class _Parser:
     """Builds the data in one pass over the events of the YAML parser."""
 
-    def __init__(self, text: str, lines: positions.Lines) -> None:
+    def __init__(self, text: str, lines: positions.Lines, pack: positions.Pack) -> None:
         self._next: Callable[[], Any] = _yaml.CParser(text).get_event
         self._lines = lines
+        self._pack = pack
         self._depth = 0
         self._faults: list[tuple[int, str]] = []
         self._keys: dict[str, str] = {}
@@ -92,7 +95,7 @@ class _Parser:
         mark: positions.Mark
         if isinstance(event, events.SequenceStartEvent):
             data, items = self._sequence()
-            mark = start, array("I", items) if {*map(type, data)} == {str} else items  # type: ignore[arg-type]
+            mark = start, items
         else:
             data, entries = self._mapping()
             mark = positions.pack(start, entries)
@@ -108,13 +111,10 @@ class _Parser:
         return text or None
 
     def _sequence(self) -> tuple[list[object], list[positions.Mark]]:
-        items: list[object] = []
-        marks: list[positions.Mark] = []
+        items = positions.Items(self._lines, self._pack)
         while not isinstance(event := self._next(), events.SequenceEndEvent):
-            item, mark = self._value(event)
-            items.append(item)
-            marks.append(mark)
-        return items, marks
+            items.add(*self._value(event))
+        return items.all()
 
     def _mapping(self) -> tuple[dict[str, object], dict[str, tuple[int, positions.Mark]]]:
         entries: dict[str, object] = {}
