@@ -15,7 +15,7 @@ from worker.core.model.actual import Actual, Fleet
 from worker.core.model.desired import DriverById, FleetById, FleetByName, FleetRef, Mode, Origin, Row
 from worker.core.model.identifiers import FleetId
 from worker.core.model.plan import Action, Plan
-from worker.core.planning import local_dates, merge_sources, planner
+from worker.core.planning import days, local_dates, merge_sources, planner
 
 SECOND = datetime.timedelta(seconds=1)
 ZONES = sorted(zoneinfo.available_timezones())
@@ -34,7 +34,7 @@ def utc(text: str) -> datetime.datetime:
 @given(st.sampled_from(ZONES), DAYS)
 def test_a_day_begins_at_its_first_moment(zone: str, day: datetime.date) -> None:
     there, at = zoneinfo.ZoneInfo(zone), datetime.datetime.combine(day, datetime.time())
-    start = local_dates.start_of_day(at, there)
+    start = days.start_of_day(at, there)
     assert start.astimezone(there).replace(tzinfo=None) >= at
     assert (start - SECOND).astimezone(there).replace(tzinfo=None) < at
 
@@ -59,7 +59,13 @@ def test_a_day_begins_at_its_first_moment(zone: str, day: datetime.date) -> None
     ],
 )
 def test_gaps_and_overlaps(zone: str, day: str, start: str) -> None:
-    assert local_dates.start_of_day(midnight(day), zoneinfo.ZoneInfo(zone)) == utc(start)
+    assert days.start_of_day(midnight(day), zoneinfo.ZoneInfo(zone)) == utc(start)
+
+
+@given(st.datetimes(timezones=st.none()))
+def test_in_utc_every_day_begins_at_its_midnight(moment: datetime.datetime) -> None:
+    day = moment.replace(hour=0, minute=0, second=0, microsecond=0)
+    assert days.start_of_day(day, datetime.UTC) == days.start_of_day(day, zoneinfo.ZoneInfo("UTC")) == utc(str(day))
 
 
 def find(name: str) -> datetime.tzinfo | None:

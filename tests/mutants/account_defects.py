@@ -57,8 +57,8 @@ DEFECTS = (
     Defect(
         "reading a file of a folder without the defaults beside it",
         "worker/cli/context.py",
-        "if os.path.lexists(path.with_name(account_folder.DEFAULTS)):",
-        "if False and os.path.lexists(path.with_name(account_folder.DEFAULTS)):",
+        "if os.path.lexists(path.with_name(loader.DEFAULTS)):",
+        "if False and os.path.lexists(path.with_name(loader.DEFAULTS)):",
         COMMANDS,
     ),
     Defect(

@@ -14,6 +14,7 @@ WORKBOOKS = ("tests/sources/test_xlsx_format.py",)
 IGNORED = ("tests/core/test_ignored_drivers.py",)
 _IGNORED = "worker/core/planning/ignored_drivers.py"
 LOCAL_DATES = ("tests/core/test_local_dates.py",)
+_DAYS = "worker/core/planning/days.py"
 _LOCAL_DATES = "worker/core/planning/local_dates.py"
 SHRINKAGE = ("tests/core/test_source_shrinkage.py",)
 SHRINKING = ("tests/engine/test_source_shrinkage.py",)
@@ -53,14 +54,14 @@ DEFECTS = (
     ),
     Defect(
         "beginning a day an hour late where midnight is skipped",
-        _LOCAL_DATES,
+        _DAYS,
         "    if before >= start:  #",
         "    if start:  #",
         LOCAL_DATES,
     ),
     Defect(
         "beginning a day at its second midnight",
-        _LOCAL_DATES,
+        _DAYS,
         "        return start\n    while",
         "        return before\n    while",
         LOCAL_DATES,

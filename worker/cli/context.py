@@ -77,13 +77,15 @@ class CommandContext:
 
     def settings(self) -> "model.Settings":
         """Read the settings. Raise errors.SettingsError if they are invalid."""
-        from worker.settings import account_folder, loader
-
         if self.is_folder:
+            from worker.settings import account_folder
+
             name, folder = self.require_account(), self.account_folder()
             if self.has_cluster:
                 return self.cluster().account(name)
             return account_folder.load(folder, name, account_folder.read_defaults(folder))
+        from worker.settings import loader
+
         self.require_no_account()
         _require_on_its_own(pathlib.Path(self.config))
         return loader.load(self.config, os.environ)
@@ -242,12 +244,12 @@ class CommandContext:
 
 def _require_on_its_own(path: pathlib.Path) -> None:
     """Raise click.UsageError for a file of a folder of accounts: without the defaults it means something else."""
-    from worker.settings import account_folder
+    from worker.settings import loader
 
-    if os.path.lexists(path.with_name(account_folder.DEFAULTS)):
+    if os.path.lexists(path.with_name(loader.DEFAULTS)):
         folder = shlex.quote(str(path.parent))
         raise click.UsageError(
-            f"{path} belongs to a folder of accounts, with defaults in {account_folder.DEFAULTS}: pass "
+            f"{path} belongs to a folder of accounts, with defaults in {loader.DEFAULTS}: pass "
             f"--config {folder} --account {shlex.quote(path.stem)}"
         )
 

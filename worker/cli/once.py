@@ -13,6 +13,9 @@ import click
 from worker.cli import approve, context, help_page
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from worker.core.model.identifiers import RunId
     from worker.core.model.report import Report
     from worker.engine import plan_builder
     from worker.notifications import webhook
@@ -68,33 +71,56 @@ async def _once(
     fleets: tuple[str, ...],
     metrics: pathlib.Path | None,
 ) -> int:
-    from worker.service import composition, job_notifications, state
+    from worker.service import composition
 
     hooks = _hooks(account)
     account.select_fleets(fleets)
-    job, run = state.ServiceState(clock=composition.SystemClock()), composition.new_run()
+    run = composition.new_run()
+    job = _begun(run) if hooks or metrics is not None else None
 
     def show(plan_result: "plan_builder.PlanResult") -> None:
-        job.planned(plan_result)
+        if job:
+            job.planned(plan_result)
         if not as_json:
             _print_plan(plan_result, rate=account.rules.requests_per_second, fleets=fleets)
 
-    job.begin(run, trigger="once")
     run_report = await account.new_reconciler(run=run, show=show).reconcile(trigger="once", approved=approved)
-    job.end(run_report, trigger="once")
     if _approval_missed(run_report, approved):
         context.print_text("The approved digest is not that of the held changes: none was allowed.", err=True)
     code = context.print_report(run_report, as_json=as_json)
-    await job_notifications.notify(job.snapshot(account), account.record, hooks)
+    if job is None:
+        return code
+    job.end(run_report, trigger="once")
+    await _notify(account, job, hooks)
     return code if metrics is None else await _write_metrics(metrics, account, job, run_report) or code
+
+
+def _begun(run: "RunId") -> "state.ServiceState":
+    """Return the state of a job, which only notifications and metrics need: to import it takes as long as a run."""
+    from worker.service import composition, state
+
+    job = state.ServiceState(clock=composition.SystemClock())
+    job.begin(run, trigger="once")
+    return job
+
+
+async def _notify(
+    account: "composition.AccountRuntime", job: "state.ServiceState", hooks: "Sequence[webhook.Webhook]"
+) -> None:
+    from worker.service import job_notifications
+
+    await job_notifications.notify(job.snapshot(account), account.record, hooks)
 
 
 def _hooks(account: "composition.AccountRuntime") -> "list[webhook.Webhook]":
     from worker import logs
-    from worker.service import job_notifications
     from worker.settings import secrets
 
     targets = secrets.notification_targets(account.settings)
+    if not targets:
+        return []
+    from worker.service import job_notifications
+
     for secret in (secret for target in targets for secret in (target.url, target.routing_key) if secret):
         logs.hide(secret)
     return [job_notifications.hook(target) for target in targets]

@@ -22,7 +22,7 @@ from worker.core.model.problem import Problem
 from worker.settings import loader, model, section, urls
 from worker.sources import positions
 
-DEFAULTS = "_defaults.toml"
+DEFAULTS = loader.DEFAULTS
 PLACEHOLDER = "{account}"
 
 _SUFFIX = ".toml"

@@ -18,10 +18,13 @@ from worker.core.model.errors import SettingsError
 from worker.core.model.problem import Problem
 from worker.core.model.secret import redact
 from worker.settings import error_messages, model, section, source_kinds
-from worker.sources import plugin_loader, positions
+from worker.sources import positions
 from worker.sources.formats import toml_format
 
 PREFIX = "FLEET_SYNC_"
+
+DEFAULTS = "_defaults.toml"
+"""A file beside this one is that of an account in a folder, and is no settings file without it."""
 
 _HOW_TO_CREATE = "create one with `fleet-sync init`, or pass --config FILE"
 _NOT_SETTINGS = "this is not a settings file; pass another one with --config FILE"
@@ -267,6 +270,8 @@ def _kinds(data: Mapping[str, Any], layers: Sequence[Layer]) -> source_kinds.Kin
     kinds, problems = dict(source_kinds.KINDS), []
     names = data.get("plugins")
     for index, name in enumerate(names if isinstance(names, list) else ()):
+        from worker.sources import plugin_loader  # imported late: most settings name none
+
         try:
             for kind, loaded in plugin_loader.load(str(name), taken=kinds).items():
                 kinds[kind] = source_kinds.plugin_source(kind, loaded)

@@ -7,14 +7,16 @@ the sources.
 
 import pathlib
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import pydantic
 import pydantic_core
 
 from worker.core.model.secret import KEY_PREFIX
 from worker.settings import network_kinds, source_sections
-from worker.sources import plugin
+
+if TYPE_CHECKING:
+    from worker.sources import plugin
 
 _Argv = Annotated[tuple[str, ...], pydantic.Field(strict=False)]
 
@@ -135,7 +137,7 @@ class PluginSource(source_sections.DocumentSource):
 
     kind: str = pydantic.Field(description="Kind of source.", json_schema_extra={"not": {"enum": [*KINDS]}})
 
-    plugin_kind: ClassVar[plugin.AnyKind]
+    plugin_kind: ClassVar["plugin.AnyKind"]
 
     @property
     def address(self) -> str:
@@ -146,7 +148,7 @@ class PluginSource(source_sections.DocumentSource):
 Kinds = Mapping[str, type[source_sections.DocumentSource]]
 
 
-def plugin_source(name: str, kind: plugin.AnyKind) -> type[PluginSource]:
+def plugin_source(name: str, kind: "plugin.AnyKind") -> type[PluginSource]:
     """Return the class of the sources of a plugin's kind. Raises ValueError if one of its keys is one of ours."""
     if ours := sorted({*kind.settings.model_fields} & {*PluginSource.model_fields}):
         raise ValueError(f'its kind "{name}" has a key "{ours[0]}", which all kinds have')

@@ -10,7 +10,7 @@ import datetime
 from typing import Literal
 
 from worker.core.model import rows
-from worker.sources import completeness, membership_document, positions, row_mapping, row_packing, table_reader
+from worker.sources import completeness, membership_document, positions, row_mapping, table_reader
 
 Format = Literal["auto", "yaml", "json", "toml", "csv", "xlsx"]
 
@@ -170,10 +170,12 @@ def _interpret(name: str, document_format: str, text: str, options: DocumentOpti
 def _parse(document_format: str, text: str, zone: datetime.tzinfo | None) -> positions.Document:
     match document_format:
         case "yaml":
+            from worker.sources import row_packing
             from worker.sources.formats import yaml_format
 
             return yaml_format.parse(text, pack=row_packing.Packer(zone))
         case "json":
+            from worker.sources import row_packing
             from worker.sources.formats import json_format
 
             return json_format.parse(text, pack=row_packing.Packer(zone))

@@ -17,7 +17,6 @@ from worker.core.model.errors import SourceError
 from worker.core.model.problem import Problem
 from worker.core.model.rows import Rows
 from worker.core.model.secret import redact
-from worker.core.model.source_history import Versioned
 from worker.core.monitoring import humanize
 from worker.sources import completeness, document_reader, fetching, membership_document, positions
 
@@ -46,6 +45,8 @@ class DocumentSource:
 
     async def descends(self, version: str, *, before: str) -> bool:
         """Return whether a version comes after another one; True if the kind has no history."""
+        from worker.core.model.source_history import Versioned  # imported late: most kinds have no versions
+
         return not isinstance(self.fetcher, Versioned) or await self.fetcher.descends(version, before=before)
 
     def _read(self, fetched: fetching.Fetched) -> SourceReading:

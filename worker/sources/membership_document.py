@@ -18,7 +18,7 @@ from worker.core.model.desired import DriverRef, FleetEntry, FleetRef, Mode, Ori
 from worker.core.model.problem import Problem
 from worker.core.model.rows import Batch, Key, Rows, key_of
 from worker.core.model.secret import KEY_PREFIX, redact
-from worker.core.planning import local_dates, references
+from worker.core.planning import days, references
 from worker.sources import positions
 
 KEYS = ("fleets",)
@@ -106,7 +106,7 @@ def moment(text: str, zone: datetime.tzinfo | None = datetime.UTC) -> datetime.d
     try:
         if _DATE.fullmatch(upper):
             day = datetime.datetime.fromisoformat(upper)
-            return local_dates.start_of_day(day, zone) if zone else day
+            return days.start_of_day(day, zone) if zone else day
         if not (found := _MOMENT.fullmatch(upper)):
             raise ValueError
         parsed = datetime.datetime.fromisoformat(upper)

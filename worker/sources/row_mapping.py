@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from worker.core.planning import local_dates
+from worker.core.planning import days
 from worker.sources import positions
 
 OtherFleets = Literal["error", "ignore", "by_name"]
@@ -144,7 +144,7 @@ def parse_date(text: str, date_format: str, zone: datetime.tzinfo | None = datet
         day = _parse_usual(text, date_format)
         if day is None:
             day = datetime.datetime.strptime(text, date_format)  # noqa: DTZ007 - a date has no zone of its own
-        return local_dates.start_of_day(day, zone) if zone else day
+        return days.start_of_day(day, zone) if zone else day
     except ValueError:
         example = _SAMPLE.strftime(date_format)
         raise ValueError(f"{positions.quote(text)} is not a date: date_format expects one like {example}") from None

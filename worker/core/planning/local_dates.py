@@ -1,8 +1,7 @@
-"""Turns dates without a time into moments: a date begins at the first moment of that day in its time zone.
+"""Turns the dates of rows into moments where they begin in the time zone of the fleet.
 
-Invariant: where clocks are put forward over midnight, the day begins when they are; where they are put back over it,
-the day begins the first time. A fleet whose time zone is not known is treated as unresolved, so nothing is decided by
-a guess. Neighbours: `sources` reads dates, `planner` gets moments only.
+Invariant: a fleet whose time zone is not known is treated as unresolved, so nothing is decided by a guess.
+Neighbours: `days` says when a day begins, `sources` reads dates, `planner` gets moments only.
 """
 
 import dataclasses
@@ -13,7 +12,7 @@ from worker.core.model.actual import Fleet
 from worker.core.model.desired import Desired, FleetRef, Row
 from worker.core.model.identifiers import FleetId
 from worker.core.model.rows import Rows
-from worker.core.planning import resolver
+from worker.core.planning import days, resolver
 
 FindZone = Callable[[str], datetime.tzinfo | None]
 """Returns the time zone of an IANA name, or None if there is none of that name."""
@@ -21,29 +20,6 @@ FindZone = Callable[[str], datetime.tzinfo | None]
 _EARLIEST = datetime.timezone(datetime.timedelta(hours=14))
 _LATEST = datetime.timezone(datetime.timedelta(hours=-12))
 """The time zones in which a day begins first and last."""
-
-_SECOND = datetime.timedelta(seconds=1)
-_CALENDAR_BEGINS = datetime.datetime.min.replace(tzinfo=datetime.UTC)
-
-
-def start_of_day(day: datetime.datetime, zone: datetime.tzinfo) -> datetime.datetime:
-    """Return the first moment, in UTC, of the day that the naive `day` is the midnight of."""
-    if zone is datetime.UTC:  # the usual one, where each midnight exists once
-        return day.replace(tzinfo=zone)
-    try:
-        before = day.replace(tzinfo=zone, fold=1).astimezone(datetime.UTC)
-        start = day.replace(tzinfo=zone, fold=0).astimezone(datetime.UTC)
-    except OverflowError:  # the first day of the calendar, east of Greenwich
-        return _CALENDAR_BEGINS
-    if before >= start:  # midnight exists, once or twice: the first time counts
-        return start
-    while start - before > _SECOND:  # midnight is skipped: find the moment when the clocks are put forward
-        middle = before + (start - before) / 2
-        if middle.astimezone(zone).replace(tzinfo=None) >= day:
-            start = middle
-        else:
-            before = middle
-    return start.replace(microsecond=0)
 
 
 def localize(desired: Desired, fleets: Mapping[FleetId, Fleet], find_zone: FindZone) -> Desired:
@@ -85,4 +61,4 @@ def _localized(row: Row, zone: datetime.tzinfo | None) -> Row:
 
 
 def _moment(each: datetime.datetime | None, zone: datetime.tzinfo) -> datetime.datetime | None:
-    return each if each is None or each.tzinfo is not None else start_of_day(each, zone)
+    return each if each is None or each.tzinfo is not None else days.start_of_day(each, zone)
