@@ -30,8 +30,8 @@ _MOST_ROWS = 100_000
 
 _MOST_TIMES = 8.0
 _MOST_BYTES = 500.0
-_GOALS = {"csv": 8.0, "json": 15.0, "yaml": 2.0}
-"""The most CPU of a document of our own shape, over that of the parser alone."""
+_GOALS = {"csv": 8.0, "json": 15.0, "json with dates": 15.0, "yaml": 2.0}
+"""The most CPU of a document of our own shape, over that of the parser alone; "with dates", each row is an object."""
 
 _FLEETS = {f"Abteilung {number}": f"Flotte {number}" for number in range(40)}
 _STATUSES = ("Aktiv", "Aktiv", "Aktiv", "Elternzeit", "Ausgeschieden")
@@ -48,7 +48,7 @@ _MAPPING = row_mapping.RowMapping(
 
 
 def figures(*, short: bool) -> Iterator[results.Figure]:
-    """Measure, and yield the figures. The goal of tables is that of an HR export, which has 19 columns."""
+    """Measure, and yield the figures."""
     for name, most in _GOALS.items():
         times, size = _in_a_process(name, document=_document(name))
         yield results.at_most(f"{_MOST_ROWS:,} rows in {name}: CPU over its parser", times, most, form=".1f")
@@ -56,11 +56,9 @@ def figures(*, short: bool) -> Iterator[results.Figure]:
     rows = 100_000 if short else 1_000_000
     for columns in (19, 10, 5):
         times, size = _in_a_process(str(rows), document=_export(_MOST_ROWS, columns))
-        is_goal = columns == 19
-        goals = (f"at most {_MOST_TIMES:g}", f"under {_MOST_BYTES:g}") if is_goal else ("", "")
         what = f"{rows:,} rows of {columns} columns: CPU over the csv module"
-        yield results.Figure(what, f"{times:.1f}", goals[0], not is_goal or times <= _MOST_TIMES)
-        yield results.Figure("  bytes a row that is kept", f"{size:.0f}", goals[1], not is_goal or size < _MOST_BYTES)
+        yield results.at_most(what, times, _MOST_TIMES, form=".1f")
+        yield results.at_most("  bytes a row that is kept", size, _MOST_BYTES, form=".0f")
 
 
 def _in_a_process(*arguments: str, document: bytes = b"") -> Sequence[float]:
@@ -76,6 +74,14 @@ def _document(name: str) -> bytes:
     }
     if name == "json":
         return json.dumps({"fleets": fleets}, indent=1).encode()
+    if name == "json with dates":
+        rows = {
+            fleet: [
+                {"driver": each, "from": f"20{n % 30:02}-01-31", "note": f"note {n}"} for n, each in enumerate(drivers)
+            ]
+            for fleet, drivers in fleets.items()
+        }
+        return json.dumps({"fleets": rows}, indent=1).encode()
     if name == "yaml":
         return yaml.dump({"fleets": fleets}, Dumper=yaml.CSafeDumper).encode()
     lines = [f"{driver},{fleet}\n" for fleet, drivers in fleets.items() for driver in drivers]
@@ -83,7 +89,7 @@ def _document(name: str) -> bytes:
 
 
 def _parse(name: str, text: str) -> None:
-    if name == "json":
+    if name.startswith("json"):
         json.loads(text)
     elif name == "yaml":
         yaml.load(text, Loader=yaml.CSafeLoader)
@@ -95,10 +101,11 @@ def _parse(name: str, text: str) -> None:
 def _measure_document(name: str, data: bytes) -> tuple[float, float]:
     """Return the CPU over that of the parser, and the bytes by which each row makes the peak grow."""
     options = document_reader.DocumentOptions()
-    document_reader.read("small", f".{name}", b"-", options)  # imports what it needs
+    suffix = f".{name.partition(' ')[0]}"
+    document_reader.read("small", suffix, b"-", options)  # imports what it needs
     before = _peak()
     started = time.process_time()
-    read = document_reader.read("large", f".{name}", data, options)
+    read = document_reader.read("large", suffix, data, options)
     ours = time.process_time() - started
     grown = _peak() - before
     started = time.process_time()
