@@ -13,6 +13,9 @@ MOST_WORLDS = 300
 SHORTCUTS = (7, 11, 41, 180)
 """Worlds that found what many others did not: played first, they save minutes."""
 
+FOUND_BY = {"Unguarded": 1, "Additive": 2, "Guesser": 4, "Undaunted": 11, "Blind": 41, "Credulous": 180}
+"""The world that finds a defect which the first shortcut misses: played before all others."""
+
 
 def _engine(**parts: Any) -> surroundings.Parts:
     return surroundings.Parts(engine=wiring.Parts(**parts))
@@ -65,7 +68,8 @@ def _name(defect: object) -> str:
 @pytest.mark.parametrize(("parts", "rule"), DEFECTS, ids=_name)
 def test_a_planted_defect_is_found(parts: surroundings.Parts, rule: str) -> None:
     found: set[str] = set()
-    for seed in (*SHORTCUTS, *range(MOST_WORLDS)):
+    first = FOUND_BY.get(_name(parts), SHORTCUTS[0])
+    for seed in (first, *SHORTCUTS, *range(MOST_WORLDS)):
         found |= {line.partition(":")[0] for line in world.play(seed, parts=parts).violations}
         if rule in found:
             return
