@@ -340,6 +340,19 @@ class TestWriting:
                 (1, True)
             ]
 
+    def test_an_account_that_comes_back_says_whose_records_it_continues(
+        self, operator: Operator, charge: state.SandboxState
+    ) -> None:
+        """Under the name of another customer, it would begin with that one's."""
+        assert self.once(operator).code == 0
+        operator.call("accounts", "remove", "acme")
+        assert add(operator, "acme") == (
+            0,
+            "Account acme: added; it continues the records that the journal has under this name.\n",
+            "",
+        )
+        assert "converged" in operator.call("--account", "acme", "history")[1]
+
     def test_wrong_usage_that_is_found_late_is_wrong_usage_all_the_same(
         self, operator: Operator, charge: state.SandboxState
     ) -> None:

@@ -33,6 +33,7 @@ _TAKE_LOCK = """
 """
 """The lock of a process that writes an account's journal in this database without being a worker of the cluster."""
 
+_RECORDS = "SELECT run FROM runs JOIN accounts USING (account) WHERE name = :name LIMIT 1"
 _REPLACE = """
     UPDATE cluster_accounts SET settings = :settings, changed_at = clock_timestamp(), due_at = clock_timestamp()
     WHERE name = :name
@@ -64,6 +65,7 @@ class Added(enum.Enum):
     """What became of settings that were to be added."""
 
     ADDED = "added"
+    CONTINUED = "added; it continues the records that the journal has under this name"
     REPLACED = "replaced"
     UNCHANGED = "unchanged"
 
@@ -109,7 +111,7 @@ class Registry:
             if self._database.execute(_ADD, written):
                 if not all(row["free"] for row in self._database.query(_TAKE_LOCK, {"name": name})):
                     raise JournalBusy(f"another fleet-sync runs the account {name} outside the cluster")
-                return Added.ADDED
+                return Added.CONTINUED if self._database.query(_RECORDS, written) else Added.ADDED
             present = self._database.query(_LOCKED, {"name": name})
             if present and _encoded(present[0]) == settings:
                 return Added.UNCHANGED
