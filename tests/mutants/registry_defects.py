@@ -7,6 +7,7 @@ from tests.mutants.defects import Defect
 
 REGISTRY = ("tests/accounts/test_registry_postgres.py",)
 COMMANDS = ("tests/accounts/test_commands_postgres.py",)
+REQUESTS = ("tests/service/test_cluster_requests_postgres.py",)
 
 DEFECTS = (
     Defect(
@@ -50,5 +51,40 @@ DEFECTS = (
         "                await _left(own, claim)",
         "                pass",
         COMMANDS,
+    ),
+    Defect(
+        "a command writes with the key of another account",
+        "worker/service/cluster_run.py",
+        "        if other is not None:\n            problem = Problem(claim.name,",
+        "        if False:\n            problem = Problem(claim.name,",
+        COMMANDS,
+    ),
+    Defect(
+        "an account is added while a folder's run writes for it",
+        "worker/accounts/registry.py",
+        'if not all(row["free"]',
+        'if False and not all(row["free"]',
+        COMMANDS,
+    ),
+    Defect(
+        "a key in a comment is stored in the database",
+        "worker/service/cluster.py",
+        "        _require_no_key(text, shown=str(path))\n",
+        "",
+        COMMANDS,
+    ),
+    Defect(
+        "a run that was asked for is forgotten while the database is away",
+        "worker/service/cluster_worker.py",
+        "                self._wanted.add(name)\n                raise",
+        "                raise",
+        REQUESTS,
+    ),
+    Defect(
+        "two accounts can never exchange their keys",
+        "worker/journal/claims.py",
+        "            if other is not None:\n                database.execute(cluster_queries.LEAVE_KEY",
+        "            if False:\n                database.execute(cluster_queries.LEAVE_KEY",
+        REQUESTS,
     ),
 )
