@@ -50,7 +50,8 @@ async def charge(url: str, *, connections: int) -> AsyncIterator[client.Client]:
 def executor(*, ceiling: float, burst: int, adaptive: bool) -> request_executor.RequestExecutor:
     """Make the executor with its rate limit and retries. Must be called inside the event loop."""
     limiter = rate_limiter.RateLimiter(requests_per_second=ceiling, burst=burst, adaptive=adaptive)
-    stop = cancellation.Cancellation(wake=limiter.wake)
+    # Planning a million changes takes a minute of a busy machine, which is no suspended process.
+    stop = cancellation.Cancellation(wake=limiter.wake, cpu_time=composition.SystemClock().cpu_time)
     return request_executor.RequestExecutor(
         limiter=limiter, run_cancellation=stop, policy=retry_policy.RetryPolicy(max_attempts=50), jitter=lambda: 0.5
     )
