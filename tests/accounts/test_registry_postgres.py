@@ -12,6 +12,7 @@ from worker.journal import address, connection, migrations, sql_journal
 
 SETTINGS = b'[[sources]]\npath = "people.yaml"\n'
 OTHER = b'[[sources]]\npath = "others.yaml"\n'
+PERMIT_SECONDS = 3.0
 
 
 @pytest.fixture
@@ -31,8 +32,9 @@ def accounts(database: connection.Connection) -> registry.Registry:
 def claim(database: connection.Connection, name: str) -> int:
     """Take an account as a worker does, and return its epoch."""
     database.execute(
-        "UPDATE cluster_accounts SET epoch = epoch + 1, worker = 'w1', released = false WHERE name = :name",
-        {"name": name},
+        "UPDATE cluster_accounts SET epoch = epoch + 1, worker = 'w1', released = false, permit_seconds = :seconds"
+        " WHERE name = :name",
+        {"name": name, "seconds": PERMIT_SECONDS},
     )
     return accounts_by_name(registry.Registry(database))[name].epoch
 
@@ -88,16 +90,16 @@ def test_an_account_that_comes_back_has_an_epoch_that_no_worker_had(
     assert claim(database, "acme") > first + 1
 
 
-def test_an_account_whose_worker_was_not_done_comes_back_unreleased(
+def test_an_account_whose_worker_was_not_done_comes_back_unsettled(
     accounts: registry.Registry, database: connection.Connection
 ) -> None:
     """Its next worker then waits until the permit of that one has ended."""
     accounts.add("acme", SETTINGS)
     claim(database, "acme")
-    accounts.remove("acme")
+    assert accounts.remove("acme") == PERMIT_SECONDS
     accounts.add("acme", SETTINGS)
-    assert [dict(row) for row in database.query("SELECT released, worker FROM cluster_accounts")] == [
-        {"released": False, "worker": None}
+    assert [dict(row) for row in database.query("SELECT permit_seconds, worker FROM cluster_accounts")] == [
+        {"permit_seconds": PERMIT_SECONDS, "worker": None}
     ]
 
 

@@ -31,13 +31,13 @@ class Uptime:
 class Process:
     """A process of the cluster: its connections, its claims, its clock."""
 
-    def __init__(self, backend: backends.PostgresBackend, name: str) -> None:
+    def __init__(self, backend: backends.PostgresBackend, name: str, *, seconds: float = SECONDS) -> None:
         """Start and register."""
         self.name = name
         self.clock = backend.clock
         self.uptime = Uptime()
         self.pool = connection_pool.ConnectionPool(backend.url, size=3)
-        self.claims = claims.Claims(self.pool, worker=name, seconds=SECONDS, uptime=self.uptime)
+        self.claims = claims.Claims(self.pool, worker=name, seconds=seconds, uptime=self.uptime)
         self.claims.register("1.0")
 
     def claimed(self, account: str = "acme") -> claims.Claim:
@@ -104,9 +104,9 @@ class Cluster:
             f" AS $$ SELECT pg_catalog.now() + interval '{interval}' $$"
         )
 
-    def process(self, name: str) -> Process:
-        """Start a process."""
-        self.processes.append(Process(self.backend, name))
+    def process(self, name: str, *, seconds: float = SECONDS) -> Process:
+        """Start a process whose permits last so long."""
+        self.processes.append(Process(self.backend, name, seconds=seconds))
         return self.processes[-1]
 
     def bury(self, process: Process) -> None:

@@ -31,19 +31,39 @@ def test_a_living_process_keeps_its_account(shared: cluster.Cluster) -> None:
 def test_a_released_account_is_anybodys_and_the_epoch_counts_claims(shared: cluster.Cluster) -> None:
     first, second = shared.process("a"), shared.process("b")
     claim = first.claimed()
-    assert (claim.permit.epoch, claim.clean) == (1, True)
+    assert (claim.permit.epoch, claim.unsettled_for) == (1, 0)
     assert first.claims.release(claim, RELEASE)
     taken = second.claimed()
-    assert (taken.permit.epoch, taken.clean) == (2, True)
+    assert (taken.permit.epoch, taken.unsettled_for) == (2, 0)
     assert not first.claims.release(claim, RELEASE)
     assert first.claims.claim("acme") is None
 
 
-def test_a_dead_process_leaves_its_account_to_others_unclean(shared: cluster.Cluster) -> None:
-    first, second = shared.process("a"), shared.process("b")
+def test_a_dead_process_may_send_for_as_long_as_its_own_permits_last(shared: cluster.Cluster) -> None:
+    """Story: a successor with shorter permits, after a change of settings, waited for the length of its own."""
+    first, second = shared.process("a"), shared.process("b", seconds=1.0)
     first.claimed()
     shared.bury(first)
-    assert not second.claimed().clean
+    assert second.claimed().unsettled_for == cluster.SECONDS
+
+
+@pytest.mark.parametrize("settled", [False, True])
+def test_an_account_is_unsettled_until_somebody_has_waited(shared: cluster.Cluster, settled: bool) -> None:
+    """Story: a process that ended while it waited released the account as if nobody could send any more."""
+    first, second, third = shared.process("a"), shared.process("b", seconds=1.0), shared.process("c")
+    first.claimed()
+    shared.bury(first)
+    second.claims.release(second.claimed(), dataclasses.replace(RELEASE, settled=settled))
+    assert third.claimed().unsettled_for == (0 if settled else cluster.SECONDS)
+
+
+def test_a_process_that_died_while_it_waited_hides_no_longer_permit(shared: cluster.Cluster) -> None:
+    first, second, third = shared.process("a"), shared.process("b", seconds=1.0), shared.process("c", seconds=1.0)
+    first.claimed()
+    shared.bury(first)
+    second.claimed()
+    shared.bury(second)
+    assert third.claimed().unsettled_for == cluster.SECONDS
 
 
 def test_a_permit_ends_by_the_own_clock_counted_from_before_the_question(shared: cluster.Cluster) -> None:
@@ -162,4 +182,4 @@ def test_a_process_is_known_until_it_has_ended(shared: cluster.Cluster) -> None:
     first, second = shared.process("a"), shared.process("b")
     first.claimed()
     first.claims.unregister()
-    assert not second.claimed().clean
+    assert second.claimed().unsettled_for

@@ -76,7 +76,7 @@ def test_a_process_stopped_in_its_commit_is_cut_off_and_writes_nothing(shared: c
     with first.stopped_in_commit(claim) as commit:
         shared.bury(first)
         taken = second.claimed()  # waits for the lock, and fails unless it gets it in 4 s
-        assert (taken.permit.epoch, taken.clean) == (2, False)
+        assert (taken.permit.epoch, taken.unsettled_for) == (2, cluster.SECONDS)
         first.uptime.seconds += cluster.SECONDS
     with pytest.raises(JournalError) as caught:
         commit.result()

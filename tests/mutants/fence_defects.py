@@ -89,6 +89,20 @@ DEFECTS = (
         (*FENCE, *CLAIMS),
     ),
     Defect(
+        "a shorter permit of a successor that hides the longer one of a predecessor",
+        "worker/journal/cluster_queries.py",
+        "permit_seconds = greatest(permit_seconds, :seconds)",
+        "permit_seconds = :seconds",
+        CLAIMS,
+    ),
+    Defect(
+        "an account that is released as settled by a process that has not waited",
+        "worker/journal/cluster_queries.py",
+        "CASE WHEN CAST(:settled AS boolean) THEN 0 ELSE permit_seconds END",
+        "0",
+        CLAIMS,
+    ),
+    Defect(
         "a finish that frees the lock of whoever has the job",
         "worker/dispatch/job_manager.py",
         "WHERE id = %(job_id)s AND worker_id = %(worker_id)s AND",

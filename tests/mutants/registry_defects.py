@@ -18,10 +18,10 @@ DEFECTS = (
         REGISTRY,
     ),
     Defect(
-        "an account comes back as released, although its worker may still send",
+        "an account comes back as settled, although its worker may still send",
         "worker/accounts/registry.py",
-        "coalesce(bool_and(released), true)",
-        "true",
+        "coalesce(max(permit_seconds), 0)",
+        "0",
         REGISTRY,
     ),
     Defect(
@@ -48,7 +48,7 @@ DEFECTS = (
     Defect(
         "a command leaves the account claimed",
         "worker/service/cluster_command.py",
-        "                await _left(own, claim)",
+        "                await _left(own, claim, settled=settled)",
         "                pass",
         COMMANDS,
     ),

@@ -5,7 +5,8 @@ import functools
 import os
 import pathlib
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from typing import Any
 
 import anyio
 import httpx
@@ -175,7 +176,7 @@ async def test_nothing_is_sent_while_a_predecessor_may_still_send(folder: Folder
     acme = folder.add("acme")
     folder.write_defaults(permit_seconds=1)
     clock = composition.SystemClock()
-    gone = cluster.Process(folder.shared.backend, "gone")
+    gone = cluster.Process(folder.shared.backend, "gone", seconds=1.0)
     gone.claims.uptime = clock.uptime
     permit = gone.claimed().permit
     folder.shared.bury(gone)
@@ -192,6 +193,25 @@ async def test_nothing_is_sent_while_a_predecessor_may_still_send(folder: Folder
         await until(process, _in_sync("acme"))
     assert late and not any(late)
     gone.pool.close()
+
+
+async def test_a_worker_that_ends_while_it_waits_leaves_the_waiting_to_the_next_one(folder: Folder) -> None:
+    acme = folder.add("acme")
+    gone = folder.shared.process("gone", seconds=90.0)
+    epoch = gone.claimed().permit.epoch
+    folder.shared.bury(gone)
+    asked = []
+    acme.on_request = lambda: asked.append(True)
+
+    def row() -> Mapping[str, Any]:
+        return gone.pool.transaction(lambda database: database.query("SELECT * FROM cluster_accounts"))[0]
+
+    async with folder.worker("a"):
+        with anyio.fail_after(60):
+            while row()["epoch"] == epoch:  # noqa: ASYNC110 - another process changes it
+                await anyio.sleep(0.01)
+    left = row()
+    assert (left["released"], left["permit_seconds"], asked) == (True, 90.0, [])
 
 
 async def test_two_accounts_with_one_key_are_not_both_run(folder: Folder) -> None:

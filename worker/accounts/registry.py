@@ -20,10 +20,10 @@ _LIST = """
     FROM cluster_accounts ORDER BY name
 """
 _SETTINGS = "SELECT settings FROM cluster_accounts WHERE name = :name"
-_LOCKED = "SELECT settings, epoch, released FROM cluster_accounts WHERE name = :name FOR UPDATE"
+_LOCKED = "SELECT settings, epoch, permit_seconds FROM cluster_accounts WHERE name = :name FOR UPDATE"
 _ADD = """
-    INSERT INTO cluster_accounts (name, settings, epoch, released)
-    SELECT :name, :settings, coalesce(max(epoch), 0), coalesce(bool_and(released), true)
+    INSERT INTO cluster_accounts (name, settings, epoch, permit_seconds)
+    SELECT :name, :settings, coalesce(max(epoch), 0), coalesce(max(permit_seconds), 0)
     FROM cluster_removed WHERE name = :name
     ON CONFLICT (name) DO NOTHING
 """
@@ -39,8 +39,8 @@ _REPLACE = """
     WHERE name = :name
 """
 _REMEMBER = """
-    INSERT INTO cluster_removed (name, epoch, released) VALUES (:name, :epoch, :released)
-    ON CONFLICT (name) DO UPDATE SET epoch = excluded.epoch, released = excluded.released
+    INSERT INTO cluster_removed (name, epoch, permit_seconds) VALUES (:name, :epoch, :permit_seconds)
+    ON CONFLICT (name) DO UPDATE SET epoch = excluded.epoch, permit_seconds = excluded.permit_seconds
 """
 _REMOVE = "DELETE FROM cluster_accounts WHERE name = :name"
 
@@ -120,17 +120,17 @@ class Registry:
             self._database.execute(_REPLACE, written)
             return Added.REPLACED
 
-    def remove(self, name: str) -> bool:
-        """Remove an account, and keep its epoch and its records; return whether a worker had it.
+    def remove(self, name: str) -> float:
+        """Remove an account, and keep its epoch and its records; return for how many seconds a worker may still send.
 
-        That worker can write nothing to the journal any more, but may still send while its permit lasts. Raises
-        errors.UnknownAccount.
+        It can write nothing to the journal any more. Raises errors.UnknownAccount.
         """
         with self._database.transaction(write=True):
             for row in self._database.query(_LOCKED, {"name": name}):
-                self._database.execute(_REMEMBER, {"name": name, "epoch": row["epoch"], "released": row["released"]})
+                seconds: float = row["permit_seconds"]
+                self._database.execute(_REMEMBER, {"name": name, "epoch": row["epoch"], "permit_seconds": seconds})
                 self._database.execute(_REMOVE, {"name": name})
-                return not row["released"]
+                return seconds
         raise _unknown(name)
 
 

@@ -98,9 +98,8 @@ def remove(command_context: context.CommandContext, name: str) -> int:
         command_context.configure_logs()
         cluster = command_context.cluster()
         with cluster.table() as found:
-            running = found.remove(name)
-        if running:
-            time.sleep(cluster.settings.permit_seconds)
+            seconds = found.remove(name)
+        time.sleep(seconds)
         context.print_text(f"Account {name}: removed. Its records stay in the journal.")
         return 0
 

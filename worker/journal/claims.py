@@ -40,16 +40,15 @@ class Permit:
 class Claim:
     """An account that this process has claimed, with what moves with it.
 
-    `clean` says that its last owner released it; if not, that one may still send for as long as a permit lasts.
-    `failures` are the failed runs in a row, `closed_for` the seconds for which Charge wants no request. `due_at` is
-    when a run was due.
+    For `unsettled_for` seconds after the claim an earlier owner may still send; 0 if none may. `failures` are the
+    failed runs in a row, `closed_for` the seconds for which Charge wants no request. `due_at` is when a run was due.
     """
 
     name: str
     permit: Permit
     settings: str
     due_at: datetime.datetime
-    clean: bool
+    unsettled_for: float
     failures: int = 0
     last_success: datetime.datetime | None = None
     closed_for: float = 0.0
@@ -59,7 +58,8 @@ class Claim:
 class Release:
     """What a run leaves behind with the account: when the next one is due, in seconds, and what people are shown.
 
-    `condition`, `gist` and `broken` stay as they are where they are None.
+    `condition`, `gist` and `broken` stay as they are where they are None. It is `settled` if no earlier owner may send
+    any more.
     """
 
     delay: float
@@ -69,6 +69,7 @@ class Release:
     broken: str | None = None
     succeeded: bool = False
     closed_for: float = 0.0
+    settled: bool = True
 
 
 class Claims:
@@ -127,13 +128,15 @@ class Claims:
         with self._changing:
             self._permits[name] = permit
         moved = {each: row[each] for each in ("settings", "due_at", "failures", "last_success")}
-        return Claim(name, permit, clean=row["released"], closed_for=max(0.0, float(row["closed_for"])), **moved)
+        closed_for = max(0.0, float(row["closed_for"]))
+        return Claim(name, permit, unsettled_for=row["permit_seconds"], closed_for=closed_for, **moved)
 
     def _claim(self, database: connection.Connection, name: str) -> connection.Row | None:
         for row in database.query(cluster_queries.LOCK_ACCOUNT, {"name": name}):
             if not row["due"] or (row["lives"] and not row["released"] and row["worker"] != self.worker):
                 return None
-            database.execute(cluster_queries.CLAIM, {"name": name, "worker": self.worker})
+            values = {"name": name, "worker": self.worker, "seconds": self._seconds}
+            database.execute(cluster_queries.CLAIM, values)
             return row
         return None
 

@@ -23,17 +23,22 @@ DUE = "(due_at <= now() OR due_at > now() + make_interval(secs => delay_seconds 
 """A run that is due later than any run was ever planned: the server's clock was set back."""
 
 LOCK_ACCOUNT = f"""
-    SELECT settings, epoch, worker, released, due_at, {DUE} AS due, failures, last_success,
+    SELECT settings, epoch, worker, released, permit_seconds, due_at, {DUE} AS due, failures, last_success,
         least(closed_seconds, extract(epoch FROM closed_at - now()) + closed_seconds) AS closed_for,
         EXISTS (SELECT 1 FROM cluster_workers WHERE cluster_workers.worker = cluster_accounts.worker) AS lives
     FROM cluster_accounts WHERE name = :name FOR UPDATE
 """  # noqa: S608 - a constant
 CLAIM = """
-    UPDATE cluster_accounts SET epoch = epoch + 1, worker = :worker, released = false, permitted_at = now()
+    UPDATE cluster_accounts SET epoch = epoch + 1, worker = :worker, released = false,
+        permit_seconds = greatest(permit_seconds, :seconds)
     WHERE name = :name
 """
+"""The longest permit counts: the owner before the last one may still have it, and settings may have changed."""
+
 RELEASE = """
-    UPDATE cluster_accounts SET released = true, failures = :failures, broken = coalesce(:broken, broken),
+    UPDATE cluster_accounts SET released = true,
+        permit_seconds = CASE WHEN CAST(:settled AS boolean) THEN 0 ELSE permit_seconds END,
+        failures = :failures, broken = coalesce(:broken, broken),
         condition = coalesce(:condition, condition), gist = coalesce(:gist, gist),
         closed_at = now(), closed_seconds = :closed_for,
         last_success = CASE WHEN CAST(:succeeded AS boolean) THEN now() ELSE last_success END,

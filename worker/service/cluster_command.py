@@ -53,14 +53,15 @@ async def journal(
         await to_thread.run_sync(own.register, worker.__version__)
         async with concurrency.background_tasks() as background:
             background.start_soon(_beat, own)
-            claim = await _claimed(own, name, tries=tries)
+            claim, settled = await _claimed(own, name, tries=tries), False
             try:
                 await to_thread.run_sync(prepare, own, claim)
-                if not claim.clean:
-                    await anyio.sleep(found.settings.permit_seconds + cluster_run.MARGIN_SECONDS)
+                if claim.unsettled_for:
+                    await anyio.sleep(claim.unsettled_for + cluster_run.MARGIN_SECONDS)
+                settled = True
                 yield fenced_journal.FencedJournal(pool, account=name, permit=claim.permit, clock=clock)
             finally:
-                await _left(own, claim)
+                await _left(own, claim, settled=settled)
     finally:
         with (
             anyio.CancelScope(shield=True),
@@ -91,11 +92,11 @@ async def _beat(own: claims.Claims) -> None:
         await anyio.sleep(_BEAT_SECONDS)
 
 
-async def _left(own: claims.Claims, claim: claims.Claim) -> None:
+async def _left(own: claims.Claims, claim: claims.Claim, *, settled: bool) -> None:
     """Release the account; a worker runs it at once."""
     with anyio.CancelScope(shield=True):
         try:
-            left = claims.Release(delay=0.0, failures=claim.failures, closed_for=claim.closed_for)
+            left = claims.Release(delay=0.0, failures=claim.failures, closed_for=claim.closed_for, settled=settled)
             await to_thread.run_sync(own.release, claim, left)
         except JournalError as error:
             log.warning("account_not_released", error=error.message)

@@ -51,14 +51,13 @@ class ReadOperator(Protocol):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Shared:
-    """What all runs of a process share. A permit lasts `permit_seconds`."""
+    """What all runs of a process share."""
 
     claims: claims.Claims
     pool: connection_pool.ConnectionPool
     read: ReadOperator
     clock: Clock
     gauges: metrics.Metrics
-    permit_seconds: float
 
 
 def own_key(
@@ -95,6 +94,7 @@ class ClusterRun:
         self.facade = facade
         self.error: FleetSyncError | None = None
         self._claim = claim
+        self._is_settled = not claim.unsettled_for
         self._shared = shared
         self._account: composition.AccountRuntime | None = None
         self._operator: account_service.Operator | None = None
@@ -110,7 +110,7 @@ class ClusterRun:
     async def run(self) -> None:
         """Run the account, and release it. Raises no error."""
         structlog.contextvars.bind_contextvars(account=self.name)
-        release = await self._attempt()
+        release = dataclasses.replace(await self._attempt(), settled=self._is_settled)
         await self._release(release)
         if self._operator is not None and self._account is not None and self._operator.targets:
             await self._notify(self._operator, self._account)
@@ -144,10 +144,11 @@ class ClusterRun:
 
     async def _reconcile(self) -> claims.Release:
         operator = self._operator = await to_thread.run_sync(self._read)
-        if not self._claim.clean:
+        if self._claim.unsettled_for:
             await self._wait_for_predecessor()
         if self.shutdown.reason is not None:
             return self._interrupted()
+        self._is_settled = True
         self.facade.state.last_success = self._claim.last_success
         account = self._account = self.facade.account = composition.AccountRuntime(
             settings=operator.settings,
@@ -196,7 +197,7 @@ class ClusterRun:
         """Return what a run leaves behind that came to its end."""
         settings, now = account.settings, self._shared.clock.now()
         delay, _ = run_schedule.next_due(last, settings, now=now, retry_spread=account_keeper.RETRY_SPREAD)
-        if not self._claim.clean:
+        if self._claim.unsettled_for:
             # What the predecessor sent last may take effect until then, whatever this run has read.
             delay = min(delay, settings.retry.late_effect_seconds)
         present = self.facade.state.snapshot(account)
@@ -244,7 +245,7 @@ class ClusterRun:
 
     async def _wait_for_predecessor(self) -> None:
         """Wait until the last owner, who did not release the account, may certainly send nothing more."""
-        seconds = self._shared.permit_seconds + MARGIN_SECONDS
+        seconds = self._claim.unsettled_for + MARGIN_SECONDS
         log.warning("account_taken_over", epoch=self._claim.permit.epoch, waits_seconds=seconds)
         with anyio.move_on_after(seconds):
             await self.shutdown.wait()

@@ -112,7 +112,6 @@ class ClusterWorker:
             lambda name, text: account_reader.operator(lambda: defaults.found.validated(name, text.encode()), environ),
             self._clock,
             gauges,
-            found.settings.permit_seconds,
         )
         self._queue = job_queue.JobQueue(
             self._journals.address.url, member, run_account=self.run_account, uptime=self._clock.uptime

@@ -1,17 +1,17 @@
 -- The tables that only PostgreSQL has: several machines share the accounts that are in it.
 
 -- The accounts of a cluster. `settings` is the file of the account; `key_digest` recognises its key, so that no other
--- account has the same one. `epoch` counts the workers that have had the account; `worker` is the last one, which may
--- send while its permit of `permitted_at` lasts, unless it `released` the account. `condition` and `gist` are what the
--- account's worker last said about it.
+-- account has the same one. `epoch` counts the workers that have had the account; `worker` is the last one, which has it
+-- unless it `released` it. For `permit_seconds` after a claim an earlier one may still send. `condition` and `gist` are
+-- what the account's worker last said about it.
 CREATE TABLE cluster_accounts (
     name text PRIMARY KEY,
     settings text NOT NULL,
     key_digest bytea UNIQUE,
     epoch bigint NOT NULL DEFAULT 0,
     worker text,
-    permitted_at timestamptz,
     released boolean NOT NULL DEFAULT true,
+    permit_seconds double precision NOT NULL DEFAULT 0,
     due_at timestamptz NOT NULL DEFAULT now(),
     last_success timestamptz,
     failures integer NOT NULL DEFAULT 0,
@@ -20,10 +20,10 @@ CREATE TABLE cluster_accounts (
     changed_at timestamptz NOT NULL DEFAULT now()
 );
 
--- The last epoch of each account that was removed, so that none comes back with an epoch that a worker had. It was not
--- `released` if a worker had it then: that one may still send for the length of its permit.
+-- The last epoch of each account that was removed, so that none comes back with an epoch that a worker had. For
+-- `permit_seconds` a worker that had it then may still send.
 CREATE TABLE cluster_removed (
     name text PRIMARY KEY,
     epoch bigint NOT NULL,
-    released boolean NOT NULL
+    permit_seconds double precision NOT NULL
 );
