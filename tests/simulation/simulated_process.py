@@ -196,7 +196,8 @@ class SimulatedProcess:
         quirks = self._around.sandbox.quirks
         if request.method != "GET":
             return 0.0
-        return quirks.read_lag_seconds if request.url.path.count("/") == 3 else quirks.list_lag_seconds
+        lag = quirks.read_lag_seconds if request.url.path.count("/") == 3 else quirks.list_lag_seconds
+        return lag + quirks.latency_seconds / 2 if lag else 0.0  # it was made before its way back
 
     def _new_run(self, *, saved_plan: bool = False) -> audit.Run:
         around = self._around
