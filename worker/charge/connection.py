@@ -154,9 +154,9 @@ class Connection(httpx.AsyncBaseTransport):
 
 
 class _Socket(anyio.abc.ByteStream):
-    """A TCP connection that hands over all that has arrived, unless it is told otherwise.
+    """A TCP connection whose `receive` returns everything that has arrived, unless the caller sets a limit.
 
-    So nothing waits where `is_readable` does not look: anyio's own keeps what is beyond 64 KiB.
+    anyio's own stream keeps what exceeds 64 KiB in a buffer, which `is_readable` cannot see.
     """
 
     def __init__(self, stream: anyio.abc.SocketStream) -> None:

@@ -107,7 +107,7 @@ def remove(command_context: context.CommandContext, name: str) -> int:
 
 
 def lines(listed: "Sequence[registry.RegisteredAccount]") -> list[str]:
-    """Return accounts as text: their states are in one column behind the names, but for very long ones."""
+    """Return one line for each account. The states are aligned, except after very long names."""
     width = max((len(each.name) for each in listed if len(each.name) <= _LONGEST_NAME), default=0)
     return [f"{each.name:{width}}  {_state(each)}" for each in listed]
 

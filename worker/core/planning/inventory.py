@@ -33,7 +33,7 @@ class Inventory:
         """Start without having seen anyone; index the references, and with `all_emails` every e-mail address."""
         wanted = expected.references
         self._all_emails = all_emails
-        # Who is expected and not seen has the id itself. So the ids are the sources' objects: a page's are not kept.
+        # An expected driver not yet seen maps to its own id. The keys are the sources' id objects, not those of a page.
         self._memberships: dict[DriverId, frozenset[FleetId] | DriverId] = {each: each for each in expected.named()}
         self.expected = len(self._memberships)
         """How many drivers are expected by id."""
