@@ -66,13 +66,28 @@ def server(*, namespace: str = "", address: str = "") -> Iterator[str]:
             subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stderr=log, **account) as process,
         ):
             try:
-                _wait(process, folder)
+                wait(process, folder)
                 yield str(folder)
             finally:
                 # At once: SIGTERM would wait for sessions that a failed test left open. The data is thrown away.
                 process.send_signal(signal.SIGQUIT)
     finally:
         shutil.rmtree(folder)
+
+
+def wait(process: subprocess.Popen[Any], folder: pathlib.Path) -> None:
+    """Wait until somebody answers on the socket in that folder. A server that does not is an error with its log."""
+    end = time.monotonic() + SECONDS
+    while True:
+        try:
+            psycopg.connect(host=str(folder), user="postgres", dbname="postgres").close()
+            return
+        except psycopg.OperationalError as error:
+            if process.poll() is not None or time.monotonic() > end:
+                raise RuntimeError(
+                    f"{process.args!r} did not start: {error}\n{(folder / 'log').read_text()}"
+                ) from error
+        time.sleep(0.02)  # nothing of ours is under way: this is the start of a server
 
 
 def _binaries(folder: pathlib.Path) -> tuple[pathlib.Path, dict[str, Any]]:
@@ -94,16 +109,3 @@ def _binaries(folder: pathlib.Path) -> tuple[pathlib.Path, dict[str, Any]]:
 
 def _newest(package: pathlib.Path) -> pathlib.Path:
     return max(package.glob("pginstall*")) / "bin"
-
-
-def _wait(process: subprocess.Popen[Any], folder: pathlib.Path) -> None:
-    """Wait until the server answers."""
-    end = time.monotonic() + SECONDS
-    while True:
-        try:
-            psycopg.connect(host=str(folder), user="postgres", dbname="postgres").close()
-            return
-        except psycopg.OperationalError as error:
-            if process.poll() is not None or time.monotonic() > end:
-                raise RuntimeError(f"PostgreSQL did not start:\n{(folder / 'log').read_text()}") from error
-        time.sleep(0.02)  # nothing of ours is under way: this is the start of a server

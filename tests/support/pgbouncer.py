@@ -11,15 +11,14 @@ import pwd
 import shutil
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from typing import Any
 
-import psycopg
 import pytest
 
+from tests.journal import postgres
+
 PROGRAM = pathlib.Path(shutil.which("pgbouncer") or "/usr/sbin/pgbouncer")
-PATIENT = 60.0
 
 _CONFIGURATION = """[databases]
 * = host={server}
@@ -58,22 +57,9 @@ def running(server: str, *, sessions: int) -> Iterator[str]:
         command: list[str | pathlib.Path] = [PROGRAM, "-q", folder / "ini"]
         with subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, **account) as process:
             try:
-                _wait(process, folder)
+                postgres.wait(process, folder)
                 yield str(folder)
             finally:
                 process.kill()
     finally:
         shutil.rmtree(folder)
-
-
-def _wait(process: subprocess.Popen[Any], folder: pathlib.Path) -> None:
-    """Wait until it answers."""
-    end = time.monotonic() + PATIENT
-    while True:
-        try:
-            psycopg.connect(host=str(folder), user="postgres", dbname="postgres").close()
-            return
-        except psycopg.OperationalError as error:
-            if process.poll() is not None or time.monotonic() > end:
-                raise RuntimeError(f"PgBouncer did not start: {error}") from error
-        time.sleep(0.02)  # nothing of ours is under way: this is the start of a server
