@@ -38,8 +38,8 @@ def nobody_stranded(
             continue
         latest = run.latest.get(driver)
         since = latest.order if latest else run.began
-        if run.planned and not run.written.get(driver):
-            since = min(since, run.planned_at)  # what the run reads later is for those that it wrote to
+        if run.planned and since > run.planned_at and not run.written.get(driver):
+            since = run.began  # what a run reads after planning is for those that it writes to
         if seen.driver_changed_by_others(driver, since, host=run.host):
             continue
         if not _says_so(run_report, driver, names=_names_of(account, driver)):
