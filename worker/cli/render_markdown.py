@@ -6,14 +6,17 @@ the same for terminals.
 """
 
 import dataclasses
+import functools
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from worker.cli import layout, render
 from worker.core.model.identifiers import FleetId
 from worker.core.model.people import annotate
 from worker.core.model.plan import Action, Change, GuardedPlan
+from worker.core.model.problem import Problem
 from worker.core.monitoring import humanize, reasons
 from worker.core.safety import guard
 from worker.engine import plan_builder
@@ -38,10 +41,11 @@ _PLAIN = " -.,'"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Part:
-    """A part of the document; `rows` may be cut off at the end."""
+    """A part of the document: a line for each of `items`, of which the last ones may be cut off."""
 
     head: str
-    rows: tuple[str, ...] = ()
+    items: Sequence[Any] = ()
+    line: Callable[[Any], str] = str
     tail: str = ""
 
 
@@ -102,8 +106,12 @@ def _problems(guarded: GuardedPlan, names: _Names) -> Iterator[_Part]:
         shown = problems[:_MOST_PROBLEMS]
         more = len(problems) - len(shown)
         if problems:
-            rows = tuple(f"- {_place(problem.where)} {names.annotate(problem.message)}\n" for problem in shown)
-            yield _Part(f"### {title}\n\n", rows, f"- … and {more} more\n" if more else "")
+            line = functools.partial(_problem, names=names)
+            yield _Part(f"### {title}\n\n", shown, line, f"- … and {more} more\n" if more else "")
+
+
+def _problem(problem: Problem, *, names: _Names) -> str:
+    return f"- {_place(problem.where)} {names.annotate(problem.message)}\n"
 
 
 def _held(guarded: GuardedPlan, names: _Names, fleets: Sequence[str]) -> Iterator[_Part]:
@@ -113,7 +121,8 @@ def _held(guarded: GuardedPlan, names: _Names, fleets: Sequence[str]) -> Iterato
     explained = {group.reason for group in groups}
     yield _Part(
         f"### Held back: {render.held_back(guarded)}\n",
-        tuple(f"{text(each.message)}\n" for each in guarded.shrunk if each.message not in explained),
+        [each.message for each in guarded.shrunk if each.message not in explained],
+        lambda message: f"{text(message)}\n",
     )
     if guarded.shrunk and fleets:
         yield _Part(f"{text(render.NOT_FOR_SOME_FLEETS)}\n")
@@ -137,15 +146,15 @@ def _table(fleet: FleetId, changes: tuple[Change, ...], names: _Names, *, folded
     head = "| | driver | id |{}\n| --- | --- | --- |{}\n".format(
         *((" source |", " --- |") if with_source else ("", ""))
     )
-    rows = tuple(_row(change, names, with_source=with_source) for change in changes)
+    row = functools.partial(_row, names=names, with_source=with_source)
     if folded or len(changes) > _LONG:
         # Inside <summary> nothing is Markdown, so the id has no backticks.
         summary = f"<details>\n<summary><b>{name}</b> {fleet}: {counts}</summary>\n\n"
-        return _Part(f"{summary}{head}", rows, "\n</details>\n")
-    return _Part(f"**{name}** `{fleet}`: {counts}\n\n{head}", rows)
+        return _Part(f"{summary}{head}", changes, row, "\n</details>\n")
+    return _Part(f"**{name}** `{fleet}`: {counts}\n\n{head}", changes, row)
 
 
-def _row(change: Change, names: _Names, *, with_source: bool) -> str:
+def _row(change: Change, *, names: _Names, with_source: bool) -> str:
     origin = "" if change.origin is None else _place(str(change.origin))
     source = f" {origin} |" if with_source else ""
     return f"| {change.action.value} | {names.shown(change.driver)} | `{change.driver}` |{source}\n"
@@ -157,15 +166,17 @@ def _joined(parts: Iterable[_Part]) -> str:
     room, left_out = MOST_CHARACTERS - _RESERVE, 0
     for part in parts:
         room -= len(part.head) + len(part.tail) + 1
-        fitting = 0
-        while fitting < len(part.rows) and len(part.rows[fitting]) <= room:
-            room -= len(part.rows[fitting])
-            fitting += 1
-        if fitting or (not part.rows and room >= 0):
-            pieces.append("".join((part.head, *part.rows[:fitting], part.tail)))
+        fitting: list[str] = []
+        for line in map(part.line, part.items):
+            if len(line) > room:
+                break
+            room -= len(line)
+            fitting.append(line)
+        if fitting or (not part.items and room >= 0):
+            pieces.append("".join((part.head, *fitting, part.tail)))
         else:
             room += len(part.head) + len(part.tail) + 1
-        left_out += len(part.rows) - fitting
+        left_out += len(part.items) - len(fitting)
     if left_out:
         pieces.append(
             f"Not shown for lack of space: {humanize.count(left_out, 'line')}. `fleet-sync plan` shows all.\n"
