@@ -53,12 +53,12 @@ SIDE_BY_SIDE := --numprocesses auto --dist worksteal
 # Bytecode is kept even where the environment forbids it: without it, each run compiles the tests for ten seconds.
 KEEP_BYTECODE := PYTHONDONTWRITEBYTECODE=
 PYTEST := $(KEEP_BYTECODE) $(BIN)/python -m pytest $(SIDE_BY_SIDE)
-# Modules without unit tests are not even imported.
+# Modules without unit tests are not even imported, and no thread watches each test for a hang.
 NOT_UNITS := $(patsubst %,--ignore=tests/%,accounts browser deploy e2e examples simulation soak) \
 	--ignore-glob='*_postgres.py' --ignore-glob='*_real.py'
 
 test-fast: $(VENV)/.dev ## run the unit tests with few examples: about a minute
-	$(PYTEST) --hypothesis-profile fast -m 'not integration and not slow and not real and not second_loop' $(NOT_UNITS)
+	$(PYTEST) -o faulthandler_timeout=0 --hypothesis-profile fast -m 'not integration and not slow and not real and not second_loop' $(NOT_UNITS)
 
 test: $(VENV)/.dev ## run all tests that need no server, without coverage: about five minutes
 	$(PYTEST) --hypothesis-profile ci -m 'not slow and not real'

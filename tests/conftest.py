@@ -39,6 +39,7 @@ MARKERS = {
     "journal/test_migrations.py": "integration",
     "journal/test_sqlite.py": "integration",
     "journal/test_unusable.py": "integration",
+    "mutants/test_defects_list.py::test_a_planted_defect": "integration",
     "simulation/": "integration",
     "sources/test_command_source.py": "integration",
     "sources/test_contract.py::TestCommand": "integration",

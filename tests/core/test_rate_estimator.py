@@ -179,7 +179,7 @@ def test_noise_over_a_limit_neither_stops_a_run_nor_makes_a_storm(share: float) 
 
 
 def test_what_is_taken_for_noise_ends_as_everything_is_refused_also_during_a_look_at_a_slower_rate() -> None:
-    for until in range(20, 40):
+    for until in range(20, 20 + laws.tries(20)):
         noise = rate_model.Noisy(0.1)
 
         def script(now: float, _: int, until: int = until, noise: rate_model.Noisy = noise) -> bool:

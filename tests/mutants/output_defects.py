@@ -75,8 +75,8 @@ DEFECTS = (
     Defect(
         "a comment that is too long",
         "worker/cli/render_markdown.py",
-        "while fitting < len(part.rows) and len(part.rows[fitting]) <= room:",
-        "while fitting < len(part.rows):",
+        "if len(line) > room:",
+        "if len(line) > room + 9_000:",
         COMMENTS,
     ),
     Defect(
