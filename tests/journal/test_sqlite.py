@@ -250,6 +250,35 @@ async def test_a_journal_that_is_truncated_or_replaced_during_a_run_is_noticed_b
     await journal.aclose()
 
 
+def _move_the_head_only(path: pathlib.Path) -> None:
+    """Do what is left of a move of the log into the file where the disk is full, or the process is killed."""
+    log = path.with_name(f"{path.name}-wal").read_bytes()
+    size = int.from_bytes(log[8:12], "big")
+    frames = range(32, len(log) - size - 23, 24 + size)
+    heads = [log[place + 24 : place + 24 + size] for place in frames if log[place : place + 4] == b"\0\0\0\1"]
+    with path.open("r+b") as file:
+        file.write(heads[-1])
+
+
+async def test_a_log_that_was_moved_in_part_is_no_loss(path: pathlib.Path) -> None:
+    await files.made(path)
+    killed, crashed = files.opened(path), path.with_name("crashed.db")
+    await journal_factories.begin(killed, journal_factories.many(5000))
+    for suffix in ("", "-wal"):
+        await anyio.Path(f"{crashed}{suffix}").write_bytes(await anyio.Path(f"{path}{suffix}").read_bytes())
+    await killed.aclose()
+    before = crashed.stat().st_size
+    _move_the_head_only(crashed)
+    journal = files.opened(crashed)
+    assert len(await journal.open()) == 5000
+    await journal.record([(journal_factories.key(0), journal_factories.DONE)])
+    assert crashed.stat().st_size == before
+    os.truncate(crashed, before - 1)
+    with pytest.raises(JournalError, match="truncated"):
+        await journal.record([(journal_factories.key(1), journal_factories.DONE)])
+    await journal.aclose()
+
+
 async def test_other_processes_that_come_and_go_are_no_reason_to_stop(path: pathlib.Path) -> None:
     """To close a file that SQLite has open releases SQLite's locks, and lets others delete the log in use."""
     journal = files.opened(path)

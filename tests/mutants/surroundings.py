@@ -7,9 +7,24 @@ from tests.mutants.defects import Defect
 
 SCHEDULER = ("tests/service/test_scheduler.py",)
 OWNERSHIP = ("tests/engine/test_ownership.py",)
+SQLITE = ("tests/journal/test_sqlite.py",)
 CLOCK = ("tests/engine/test_clock.py", "tests/core/test_clock_trust.py")
 
 DEFECTS = (
+    Defect(
+        "taking a log that was moved in part for a truncated journal",
+        "worker/journal/sqlite_file.py",
+        "whole if frames == moved else min(whole, self._size)",
+        "whole",
+        SQLITE,
+    ),
+    Defect(
+        "missing a truncation while the log is not moved",
+        "worker/journal/sqlite_file.py",
+        "whole if frames == moved else min(whole, self._size)",
+        "whole if frames == moved else 0",
+        SQLITE,
+    ),
     Defect(
         "growing pauses while the journal cannot be reached",
         "worker/service/run_schedule.py",

@@ -12,6 +12,7 @@ import sys
 _HEAD_BYTES = 100
 _LOG_HEAD_BYTES = 32
 _FRAME_HEAD_BYTES = 24
+_INDEX_BYTES = 100
 
 
 class SqliteFile:
@@ -25,6 +26,7 @@ class SqliteFile:
         self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self._index = os.open(path.with_name(f"{path.name}-shm"), os.O_RDONLY | os.O_CLOEXEC)
         self._identity = self._identify()
+        self._size = path.stat().st_size
 
     def intact(self) -> bool:
         """Return whether the files are still the same, and none has lost its end."""
@@ -53,7 +55,13 @@ class SqliteFile:
         page = int.from_bytes(head[16:18], "big")
         page = 65536 if page == 1 else page
         pages = int.from_bytes(head[28:32], "big")
-        frames = int.from_bytes(os.pread(self._index, 4, 16), sys.byteorder)
+        index = os.pread(self._index, _INDEX_BYTES, 0)
+        frames, moved = (int.from_bytes(index[place : place + 4], sys.byteorder) for place in (16, 96))
         log = _LOG_HEAD_BYTES + frames * (page + _FRAME_HEAD_BYTES) if frames else 0
         sizes = [path.stat().st_size for path in self._paths]
-        return sizes[0] < max(_HEAD_BYTES, pages * page) or sizes[1] < log
+        whole = max(_HEAD_BYTES, pages * page)
+        # A full disk, or a kill, can end a move of the log after the head, which says how long the file will be. The
+        # log still has the rest; until it is moved, the file may only not become shorter.
+        shortest = whole if frames == moved else min(whole, self._size)
+        self._size = sizes[0]
+        return sizes[0] < shortest or sizes[1] < log
