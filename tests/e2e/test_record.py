@@ -159,6 +159,20 @@ def test_what_the_journal_cannot_be_asked_is_wrong_usage(workspace: conftest.Wor
         assert "Traceback" not in ended.stderr
 
 
+def test_history_takes_any_number_for_its_limit(workspace: conftest.Workspace) -> None:
+    workspace.run("once")
+    every = workspace.run("history", "--json", "--limit", str(10**30))
+    assert (every.code, len(every.document["runs"])) == (0, 1)
+
+
+def test_the_beginning_of_a_run_has_a_letter_at_least(workspace: conftest.Workspace) -> None:
+    """An empty variable of a script is not the only run of a journal."""
+    workspace.run("once")
+    for ended in workspace.together(["show", ""], ["undo", ""], ["audit", "--since", ""]):
+        assert ended.code in (1, 64)
+        assert ended.stdout == ""
+
+
 def test_why_takes_names_and_addresses(moved: conftest.Workspace) -> None:
     """What the journal does not know, or knows twice, is wrong usage, with what to write instead."""
     _, driver, fleet = moved.changed()[0]

@@ -1,12 +1,15 @@
 """The sections below `[[sources]]`: what is read, what is refused, and how the refusal is worded."""
 
+import encodings
+import pkgutil
 import tomllib
 
 import pytest
 
 from tests.settings import conftest, test_schema
+from worker.core.model.errors import SettingsError
 from worker.service import source_factory
-from worker.sources import completeness, file_source, row_mapping
+from worker.sources import completeness, file_source, positions, row_mapping
 
 SOURCE = '[[sources]]\npath = "hr.csv"\n'
 ROWS = '[sources.rows]\ndriver = "employee_id={ID}"\nfleet = "{Dept}"\n'
@@ -58,6 +61,26 @@ def test_every_key_reaches_the_source(load: conftest.Load) -> None:
     test_schema.validator("settings").validate(tomllib.loads(EVERYTHING))
 
 
+_BYTES = (bytes(range(256)), b"\\ud800", b"xn--a\xff.b", b"a,b\r\n1,2\r\n")
+
+
+@pytest.mark.parametrize("name", sorted(module.name for module in pkgutil.iter_modules(encodings.__path__)))
+def test_what_an_encoding_that_may_be_named_makes_of_any_bytes_is_text_or_a_place(
+    load: conftest.Load, name: str
+) -> None:
+    """Some of Python's fail in ways of their own, or yield what is no text."""
+    try:
+        load(f"{SOURCE}encoding = '{name}'\n", sources="")
+    except SettingsError:
+        return
+    for data in _BYTES:
+        try:
+            text = positions.decode(data, encoding=name)
+        except positions.Malformed:
+            continue
+        assert text.encode().decode() == text
+
+
 def test_the_sections_are_optional(load: conftest.Load) -> None:
     (source,) = source_factory.create(load())
     assert isinstance(source.fetcher, file_source.FileFetcher)
@@ -81,6 +104,7 @@ def test_the_sections_are_optional(load: conftest.Load) -> None:
         (f"{SOURCE}delimiter = '|'\n", '3:13: sources.delimiter: write "auto", "comma", "semicolon" or "tab"'),
         (f"{SOURCE}encoding = 'klingon'\n", '3:12: sources.encoding: write "auto" or the name of an encoding'),
         (f"{SOURCE}encoding = 'base64'\n", '3:12: sources.encoding: write "auto" or the name of an encoding'),
+        (f"{SOURCE}encoding = 'unicode_escape'\n", '3:12: sources.encoding: write "auto" or the name of an encoding'),
         (f"{SOURCE}[sources.rows]\nfleet = '{{Dept}}'\n", "3:1: sources.rows.driver is missing: write driver ="),
         (f"{SOURCE}[sources.rows]\ndriver = '{{ID}}'\n", '3:1: sources.rows.fleet is missing: write fleet = "{Dep'),
         (f"{SOURCE}rows = 'driver'\n", "3:8: sources.rows is a section: write a line [sources.rows]"),

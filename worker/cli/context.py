@@ -327,7 +327,7 @@ async def find_run(record: "RunHistory", text: str) -> "PastRun":
 
     if past := await record.run(RunId(text)):
         return past
-    found = await record.run_ids(text, limit=2)
+    found = await record.run_ids(text, limit=2) if text else ()
     if len(found) == 1 and (past := await record.run(found[0])):
         return past
     raise UnknownRun(f"{'several runs begin' if found else 'no run in the journal begins'} with {text!r}")

@@ -7,6 +7,7 @@ the journal, including outcomes that only a later run found out. Neighbours: `lo
 
 import datetime
 import functools
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -41,7 +42,7 @@ async def _history(record: "RunHistory", *, as_json: bool, limit: int) -> int:
     from worker.cli import render_history
     from worker.core.model.serialization import past_run_document
 
-    runs = [(run, await _people(record, run)) for run in await record.runs(limit=limit)]
+    runs = [(run, await _people(record, run)) for run in await record.runs(limit=min(limit, sys.maxsize))]
     if as_json:
         context.print_document({"runs": [{**past_run_document(run), "names": people} for run, people in runs]})
     else:

@@ -8,6 +8,7 @@ what is made here.
 import functools
 import pathlib
 import ssl
+import stat
 from collections.abc import Mapping
 
 import certifi
@@ -56,6 +57,8 @@ def ssl_context_with(ca_file: pathlib.Path, setting: str) -> ssl.SSLContext:
     """Return a context that also trusts the authorities in a file, which `setting` names. Raises SettingsError."""
     context = _context()
     try:
+        if not stat.S_ISREG(ca_file.stat().st_mode):  # reading a pipe could block for ever
+            raise SettingsError([Problem(setting, f"{ca_file} is not a regular file")])
         context.load_verify_locations(cafile=ca_file)
     except ssl.SSLError:
         message = f"the file {ca_file} contains no certificate in PEM format"

@@ -31,10 +31,16 @@ def _date_format(text: str) -> str:
     return row_mapping.check_date_format(text) if text else text
 
 
+_OF_PYTHON = frozenset(
+    {"idna", "mbcs", "oem", "palmos", "punycode", "raw-unicode-escape", "undefined", "unicode-escape"}
+)
+"""Encodings of Python's own, which no document has. Some yield what is no text, or fail in ways of their own."""
+
+
 def _encoding(name: str) -> str:
     try:
-        is_text = name == "auto" or codecs.lookup(name)._is_text_encoding
-        b"".decode("ascii" if name == "auto" else name)
+        codec = codecs.lookup("ascii" if name == "auto" else name)
+        is_text = codec._is_text_encoding and codec.name not in _OF_PYTHON
     except (LookupError, ValueError):
         is_text = False
     if not is_text:
