@@ -14,6 +14,7 @@ from worker.core.model.plan import HeldChange
 from worker.core.model.problem import Problem
 from worker.core.model.report import Report
 from worker.core.model.serialization import report_document
+from worker.journal import forgetting
 
 pytestmark = pytest.mark.anyio
 
@@ -124,6 +125,18 @@ async def test_whoever_is_forgotten_stays_forgotten(office: Office) -> None:
     await journal.remember({ADDRESS: EMMA_ID})
     await journal.finish(report("run_2", minutes=5), trigger="once")
     await require_forgotten("run_2")
+
+
+@pytest.mark.parametrize("address", ["emma@acme.example", "emma.o'neill@acme.example", "cost=7@acme.example"])
+@pytest.mark.parametrize(
+    "text",
+    ["{}", "'{}'", "mail={}", "mailto:{}", "Emma<{}>,", "(did you mean {}?)", "liam@acme.example,{}.", "`{}/x@y`"],
+)
+def test_the_address_of_somebody_forgotten_is_recognised_whatever_is_around_it(address: str, text: str) -> None:
+    forgotten = forgetting.Tombstones([{"driver": EMMA_ID, "digest": forgetting.digest(EMMA_ID, address)}])
+    assert forgotten.eraser()(text.format(address.upper())) == text.format(forgetting.FORGOTTEN)
+    other = text.format(f"n{address}")
+    assert forgotten.eraser()(other) == other
 
 
 async def test_somebody_unknown_can_be_forgotten_in_advance(office: Office) -> None:

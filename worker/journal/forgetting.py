@@ -10,7 +10,7 @@ import datetime
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from worker.core.model.identifiers import DriverId
 from worker.core.model.people import Person
@@ -21,7 +21,9 @@ from worker.journal import connection, queries
 FORGOTTEN = "[forgotten]"
 """What is written instead of a name or an address."""
 
-_ADDRESS = re.compile(r"[^\s\"'<>()\[\],;:@]+@[^\s\"'<>()\[\],;:@]+")
+_AROUND_AN_AT = re.compile(r"([^\s@]+)@(?=([^\s@]+))")
+_EDGE = re.compile(r"[\"'`<>()\[\]{},;:=|/\\]")
+"""Characters that may enclose an address, or belong to it: in front of it may also be the key of an entry."""
 
 
 def digest(driver: DriverId, email: str) -> str:
@@ -52,11 +54,28 @@ class Tombstones:
         if not self._digests:
             return lambda text: text
         erase_names = eraser(person.name for driver, person in (people or {}).items() if driver in self)
-        return lambda text: erase_names(_ADDRESS.sub(self._without_address, text))
+        return lambda text: erase_names(self._without_addresses(text))
 
-    def _without_address(self, found: re.Match[str]) -> str:
-        address = found[0].rstrip(".!?`\\")
-        return found[0].replace(address, FORGOTTEN) if self.knows_address(address) else found[0]
+    def _without_addresses(self, text: str) -> str:
+        parts, done = list[str](), 0
+        for around in _AROUND_AN_AT.finditer(text):
+            for start, end in _spans(around):
+                if start >= done and self.knows_address(text[start:end]):
+                    parts += [text[done:start], FORGOTTEN]
+                    done = end
+                    break
+        return "".join([*parts, text[done:]])
+
+
+def _spans(around: re.Match[str]) -> Iterator[tuple[int, int]]:
+    """Yield where an address may begin and end, the longest first."""
+    before, after = around.groups()
+    starts = [0, *(edge.end() for edge in _EDGE.finditer(before))]
+    ends = [len(after), *reversed([edge.start() for edge in _EDGE.finditer(after)])]
+    for end in dict.fromkeys(len(after[:each].rstrip(".!?")) for each in ends):
+        for start in starts:
+            if start < len(before) and end:
+                yield around.start() + start, around.end() + end
 
 
 def eraser(texts: Iterable[str]) -> Callable[[str], str]:
