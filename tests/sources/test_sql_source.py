@@ -121,7 +121,15 @@ def test_all_rows_are_of_one_moment(server: Server, tmp_path: pathlib.Path) -> N
         assert list(rows) == before == [(2,)]
 
 
-@pytest.mark.parametrize("statement", ["DELETE FROM people", "INSERT INTO people VALUES ('x@y', 'Paris', 3)"])
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM people",
+        "INSERT INTO people VALUES ('x@y', 'Paris', 3)",
+        "SELECT email AS driver, depot AS fleet FROM people; COMMIT; DELETE FROM people",
+        "SELECT email AS driver, depot AS fleet FROM people; DELETE FROM people",
+    ],
+)
 def test_nothing_can_be_written(statement: str, server: Server, tmp_path: pathlib.Path) -> None:
     failure(source(server.url, tmp_path, statement), "source_invalid")
     assert len(anyio.run(source(server.url, tmp_path).read).rows) == 2
@@ -220,6 +228,17 @@ def test_a_database_that_cannot_be_reached_is_an_error(
     url: str, code: str, problem: str, tmp_path: pathlib.Path
 ) -> None:
     assert problem in failure(source(url, tmp_path), code)
+
+
+def test_a_server_that_refuses_how_a_session_begins_is_an_error(postgres_url: str, tmp_path: pathlib.Path) -> None:
+    server = Postgres(postgres_url)
+    server.tell("DROP ROLE IF EXISTS narrow", "CREATE ROLE narrow LOGIN")
+    server.tell("REVOKE EXECUTE ON FUNCTION set_config FROM PUBLIC")
+    try:
+        narrow = source(postgres_url.replace("//postgres:", "//narrow:"), tmp_path)
+        assert "permission denied" in failure(narrow, "source_unauthorized")
+    finally:
+        server.tell("GRANT EXECUTE ON FUNCTION set_config TO PUBLIC")
 
 
 def test_a_relative_path_of_sqlite_is_relative_to_the_settings(tmp_path: pathlib.Path) -> None:

@@ -32,10 +32,14 @@ class PostgresSession:
             code: fetching.Code = "source_unauthorized" if refused else "source_unreachable"
             raise sql_source.SqlError(f"no connection could be made: {_first_line(error)}", code) from None
         self._cursor: psycopg.ServerCursor[tuple[Any, ...]] | None = None
-        self._raw.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-        self._raw.read_only = True
-        # Should this process end without a word, the server does not go on for ever.
-        self._raw.execute("SELECT set_config('statement_timeout', %s, true)", [str(max(1, int(timeout * 1000)))])
+        try:
+            self._raw.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            self._raw.read_only = True
+            # Should this process end without a word, the server does not go on for ever.
+            self._raw.execute("SELECT set_config('statement_timeout', %s, true)", [str(max(1, int(timeout * 1000)))])
+        except psycopg.Error as error:
+            self.close()
+            raise _translated(error) from None
 
     def query(self, statement: str) -> tuple[Sequence[str], Iterator[Sequence[Any]]]:
         """Run a query. Raises SqlError."""
