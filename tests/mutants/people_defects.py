@@ -81,6 +81,20 @@ DEFECTS = (
         SESSIONS,
     ),
     Defect(
+        "pausing or resuming all fleets for a form that is not understood",
+        "worker/web/actions.py",
+        "if request.query_params or not _FIELDS.issuperset(names)",
+        "if request.query_params",
+        ("tests/web/test_actions.py",),
+    ),
+    Defect(
+        "forgetting only the addresses without an apostrophe",
+        "worker/journal/forgetting.py",
+        "starts = [0, *(edge.end() for edge in _EDGE.finditer(before))]",
+        "starts = [max([0, *(edge.end() for edge in _EDGE.finditer(before))])]",
+        ("tests/journal/test_names.py",),
+    ),
+    Defect(
         "a session that never ends",
         "worker/web/sessions.py",
         "if self._now().timestamp() >= expires:",

@@ -181,6 +181,31 @@ async def test_a_malformed_form_is_refused(body: bytes, status: int) -> None:
     assert service.approved == []
 
 
+ONE_FLEET = {"fleet": doubles.fleet(1)}
+
+
+@pytest.mark.parametrize("path", ["/pause", "/resume"])
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"data": {"flet": doubles.fleet(1)}},
+        {"data": {"Fleet": doubles.fleet(1)}},
+        {"data": {"fleet": ""}},
+        {"params": ONE_FLEET},
+        {"files": {"fleet": (None, doubles.fleet(1))}},
+        {"json": ONE_FLEET},
+        {"content": f"fleet={doubles.fleet(1)}&fleet={doubles.fleet(1)}"},
+    ],
+)
+async def test_what_is_asked_for_one_fleet_is_never_done_to_all(path: str, asked: Any) -> None:
+    """A field that is not understood would leave no fleet, which means all of them."""
+    service = doubles.Service(doubles.holding())
+    async with conftest.asking(service) as client:
+        answer = await client.post(path, headers=conftest.BEARER, **asked)
+    assert answer.status_code == 400
+    assert service.by == []
+
+
 class TestTimeout:
     """On virtual time."""
 

@@ -9,7 +9,7 @@ import contextlib
 import datetime
 import re
 import urllib.parse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import anyio
@@ -32,6 +32,10 @@ _TOKEN_REMEDY: Final = "Use the one set in FLEET_SYNC_STATUS_TOKEN."  # noqa: S1
 _LENGTH: Final = re.compile(r"([0-9]{1,4})([mhd])")
 _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}
 
+_FIELDS: Final = frozenset({"token", "form_token", "by", "digest", "for", "reason", "fleet"})
+"""What the forms of the pages, and programs, may send. The forms send more than each request needs."""
+_SHOWN_FIELDS: Final = "by, digest, for, reason and fleet"
+
 ShowLogin = Callable[..., responses.Response]
 
 log = structlog.get_logger()
@@ -52,7 +56,7 @@ class SignIn:
 
     async def login(self, request: requests.Request) -> responses.Response:
         """Answer `POST /login`: a name and the token become a session."""
-        form = await _form(request)
+        form = dict(await _fields(request))
         _require_own_site(request)
         name, target = clean(form.get("name", "")), _own_path(form.get("next", f"{self._base}/"))
         if not security.token_matches(form.get("token"), self._token):
@@ -73,20 +77,26 @@ class SignIn:
         return response
 
     async def _authorize(self, request: requests.Request) -> tuple[str, Mapping[str, str]]:
-        """Return who sent a request, and its form. Raises HTTPException unless that is allowed."""
-        form = await _form(request)
+        """Return who sent a request, and its form. Raises HTTPException unless that is allowed, and understood."""
+        fields = await _fields(request)
+        form = dict(fields)
         _require_own_site(request)
+        by = self._sender(request, form)
+        _require_understood(request, [name for name, _ in fields])
+        return by, form
+
+    def _sender(self, request: requests.Request, form: Mapping[str, str]) -> str:
         bearer = security.bearer_token(request)
         if (sent := bearer if bearer is not None else form.get("token")) is not None:
             if not security.token_matches(sent, self._token):
                 raise _rejected(request)
-            return clean(form.get("by", "")) or "the token", form
+            return clean(form.get("by", "")) or "the token"
         session = self._sessions.of(request)
         if session is None:
             raise _rejected(request)
         if not sessions.form_token_matches(session, form.get("form_token", "")):
             raise exceptions.HTTPException(403, "This form does not come from a page of your session. Load it again.")
-        return session.name, form
+        return session.name
 
 
 class Requests(SignIn):
@@ -178,6 +188,14 @@ def _require_own_site(request: requests.Request) -> None:
         raise exceptions.HTTPException(403, "This request comes from a page of another site.")
 
 
+def _require_understood(request: requests.Request, names: Sequence[str]) -> None:
+    """Refuse a request of which a part would be left out: without its fleet, a request is about all fleets."""
+    if request.query_params or not _FIELDS.issuperset(names) or len(set(names)) < len(names):
+        raise exceptions.HTTPException(
+            400, f"Send each field once, in the body of a form (application/x-www-form-urlencoded): {_SHOWN_FIELDS}."
+        )
+
+
 def _accepted(request: requests.Request, page: str) -> responses.Response:
     """Return the answer for a program, or the page that a person sees next."""
     if security.bearer_token(request) is not None:
@@ -199,15 +217,16 @@ def _end(form: Mapping[str, str], now: datetime.datetime) -> datetime.datetime |
 
 
 def _fleet(form: Mapping[str, str]) -> FleetId | None:
-    if not (text := form.get("fleet", "").strip()):
+    """Return the fleet that a request is about, or None for all. An empty one, as of an unset variable, is refused."""
+    if "fleet" not in form:
         return None
     try:
-        return references.parse_fleet_id(text)
+        return references.parse_fleet_id(form["fleet"].strip())
     except ValueError as error:
         raise exceptions.HTTPException(400, str(error)) from None
 
 
-async def _form(request: requests.Request) -> Mapping[str, str]:
+async def _fields(request: requests.Request) -> list[tuple[str, str]]:
     """Read a form of a few short fields. Raises HTTPException if it is malformed, too long, too slow or incomplete."""
     body = bytearray()
     try:
@@ -222,8 +241,8 @@ async def _form(request: requests.Request) -> Mapping[str, str]:
     except requests.ClientDisconnect:  # no one reads this response, but without it the log would report a defect
         raise exceptions.HTTPException(400, "The form is incomplete.") from None
     try:
-        return dict(
-            urllib.parse.parse_qsl(body.decode(), keep_blank_values=True, strict_parsing=bool(body), max_num_fields=8)
+        return urllib.parse.parse_qsl(
+            body.decode(), keep_blank_values=True, strict_parsing=bool(body), max_num_fields=8
         )
     except ValueError:  # neither UTF-8 nor a form
         raise exceptions.HTTPException(400, "The request body is not a valid form.") from None
