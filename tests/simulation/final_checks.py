@@ -10,7 +10,7 @@ import itertools
 from tests.simulation import audit, expected_state, journal_storage
 from worker.core.model.desired import Mode
 from worker.core.model.identifiers import FleetId, IntentKey
-from worker.core.model.outcomes import Already, Applied, Outcome, Refused, Unknown, counts_as_refusal, is_refusal
+from worker.core.model.outcomes import NOT_CONVERGING, Already, Applied, Outcome, Refused, Unknown, is_refusal
 from worker.core.model.plan import Action, Change
 from worker.core.model.report import Report
 
@@ -53,7 +53,7 @@ def recorded(seen: audit.Audit, host: str, storage: journal_storage.Storage) -> 
     for entry in storage.entries.values():
         settled_later = len(entry.outcomes) > 1 and isinstance(entry.outcomes[0], Unknown)
         seen.counts["intents settled by a later reading"] += settled_later
-        if entry.open and not (entry.outcome and counts_as_refusal(entry.outcome)):
+        if entry.open and not (entry.outcome and _backs_off(entry.outcome)):
             seen.violated("record", f"{entry.intent.key} is still open in the end")
         elif entry.intent.key not in effects and _claims(seen, entry):
             seen.violated("record", f"{entry.intent.key} is recorded as applied, and the server did not do it")
@@ -166,7 +166,12 @@ def _astray(account: audit.RecordedState, expected: expected_state.Expected) -> 
 
 
 def _refused(outcome: Outcome) -> bool:
-    return is_refusal(outcome) or counts_as_refusal(outcome)
+    return is_refusal(outcome) or _backs_off(outcome)
+
+
+def _backs_off(outcome: Outcome) -> bool:
+    """Return whether Charge refused the change, or accepted it and no reading shows it."""
+    return isinstance(outcome, Refused) or (isinstance(outcome, Unknown) and outcome.code == NOT_CONVERGING)
 
 
 def _present(account: audit.RecordedState, pair: expected_state.Pair) -> bool:

@@ -107,8 +107,3 @@ def is_superseded(outcome: Outcome) -> bool:
 def is_refusal(outcome: Outcome) -> bool:
     """Return whether Charge refused the change, in this run or recently."""
     return isinstance(outcome, Refused) or (isinstance(outcome, Deferred) and outcome.code == REFUSED_BEFORE)
-
-
-def counts_as_refusal(outcome: Outcome) -> bool:
-    """Return whether the change backs off: Charge refused it, or accepted it and no reading shows it."""
-    return isinstance(outcome, Refused) or (isinstance(outcome, Unknown) and outcome.code == NOT_CONVERGING)
