@@ -335,8 +335,17 @@ async def test_a_connection_that_was_closed_after_its_answer_is_not_used_again()
     assert server.connections == 4
 
 
-async def test_an_answer_that_says_close_closes() -> None:
-    closing = FRESH.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n")
+@pytest.mark.parametrize(
+    "closing",
+    [
+        FRESH.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n"),
+        FRESH.replace(b"HTTP/1.1", b"HTTP/1.0").replace(b"\r\n\r\n", b"\r\nconnection: keep-alive\r\n\r\n"),
+        b"HTTP/1.1 200 OK\r\ncontent-length: 40\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+    ],
+    ids=["close", "http-1.0", "two-lengths"],
+)
+async def test_an_answer_that_no_other_may_follow_ends_the_connection(closing: bytes) -> None:
+    """A gateway that believes the other of two lengths may still have a part of the answer to send."""
 
     async def script(connection: Connection) -> None:
         while True:

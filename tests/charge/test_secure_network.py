@@ -44,12 +44,17 @@ def client_context() -> ssl.SSLContext:
 
 
 def exchange(
-    origin: str, *, proxy: str = "", ignored: tuple[str, ...] = (), context: ssl.SSLContext | None = None
+    origin: str,
+    *,
+    proxy: str = "",
+    ignored: tuple[str, ...] = (),
+    context: ssl.SSLContext | None = None,
+    timeout: float = PATIENT,
 ) -> transport.Transport:
     network = transport.Network(
         4, context or client_context(), connection.Proxy.parse(proxy) if proxy else None, ignored_proxies=ignored
     )
-    return conftest.exchange(base_url=f"{origin}/v1", network=network, timeout=PATIENT)
+    return conftest.exchange(base_url=f"{origin}/v1", network=network, timeout=timeout)
 
 
 async def failure(http: transport.Transport) -> Unreachable:
@@ -197,6 +202,37 @@ async def test_a_write_that_may_not_be_sent_any_more_once_it_is_connected_never_
         assert outcomes == (["permit_ended"] if late else [200])
         assert len(charge.requests) == (0 if late else 1)
         assert charge.connections == 1
+
+
+@pytest.mark.parametrize("through_proxy", [False, True], ids=["tls", "proxy"])
+async def test_a_connection_that_is_not_made_in_time_has_sent_nothing(through_proxy: bool) -> None:
+    """Story: behind a firewall that drops packets, every write of a run ended as unknown."""
+
+    async def script(client: Connection) -> None:
+        await anyio.sleep_forever()
+
+    silent = HostileServer(script)
+    async with silent.serving() as origin:
+        https = "https://charge.invalid" if through_proxy else origin.replace("http:", "https:")
+        error = await failure(exchange(https, proxy=origin if through_proxy else "", timeout=0.01))
+    assert isinstance(error, NotSent)
+    assert error.code == "connection_failed"
+    assert "it took longer than 0.01 s" in error.message
+
+
+@pytest.mark.parametrize("host", ["xn--bcher-kva.invalid", "xn--a.invalid"], ids=["name", "no-name"])
+async def test_a_host_reaches_a_proxy_as_the_base_url_has_it(host: str) -> None:
+    """Story: a host with letters outside ASCII ended in a traceback behind a proxy; xn--a stands for no letters."""
+    proxy = HostileServer(answering(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n"))
+    async with proxy.serving() as proxy_url:
+        error = await failure(exchange(f"https://{host}", proxy=proxy_url))
+    assert proxy.requests[0].startswith(f"CONNECT {host}:443 HTTP/1.1\r\n".encode())
+    assert error.message.endswith(f"refused to connect to {host} (403)")
+
+
+def test_the_host_of_a_proxy_is_the_one_that_its_address_has() -> None:
+    for host in ("xn--bcher-kva.example", "xn--a.example"):
+        assert str(connection.Proxy.parse(f"http://{host}:3128")) == f"{host}:3128"
 
 
 # --- TLS

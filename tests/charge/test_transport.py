@@ -2,6 +2,7 @@
 
 import json
 import ssl
+import tracemalloc
 from collections.abc import AsyncIterator, Callable
 
 import anyio
@@ -248,6 +249,24 @@ async def test_a_body_of_the_largest_size_is_read() -> None:
     body = Body(b"x" * (transport.MAX_BODY_BYTES // 8), times=8)
     answer = await conftest.exchange(lambda request: httpx.Response(200, stream=body)).exchange("GET", "/drivers")
     assert len(answer.body) == transport.MAX_BODY_BYTES
+
+
+async def test_a_body_in_tiny_parts_takes_no_more_memory_than_its_size() -> None:
+    """h11 returns each chunk of a reply as an object of its own, and a chunk may be one byte."""
+
+    async def parts() -> AsyncIterator[bytearray]:
+        for _ in range(50_000):
+            yield bytearray(b"x")
+
+    exchange = conftest.exchange(lambda request: httpx.Response(200, content=parts()))
+    tracemalloc.start()
+    try:
+        answer = await exchange.exchange("GET", "/drivers")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(answer.body) == 50_000
+    assert peak < 1_000_000
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "br, identity", "GZIP"])

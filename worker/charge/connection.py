@@ -2,8 +2,9 @@
 
 Invariants: bytes that follow a reply are never taken for the next reply; a proxy sees host and port of Charge, and
 nothing of what is sent there. A failure before the request is sent is an httpx.ConnectError or errors.NotSent; a later
-failure is neither. Whether a request may still be sent is asked once there is a connection, right before its bytes go
-out. Neighbours: `transport` keeps a stack of these, `http11` exchanges a request and its reply.
+failure is neither. A request that is given up has the extension `CONNECTING` if it was not sent. Whether a request may
+still be sent is asked once there is a connection, right before its bytes go out. Neighbours: `transport` keeps a stack
+of these, `http11` exchanges a request and its reply.
 """
 
 import base64
@@ -25,6 +26,9 @@ KEEPALIVE_SECONDS = 30.0
 
 MAY_SEND = "may_send"
 """Extension of a request: a callable that says whether it may be sent. Making a connection may have taken long."""
+
+CONNECTING = "connecting"
+"""Extension of a request, which it has while a connection is made for it: nothing of it was sent yet."""
 
 _MORE_THAN_ARRIVES = 1024 * 1024
 """Bytes that no event loop takes from a socket at once."""
@@ -53,7 +57,7 @@ class Proxy:
         parsed = httpx.URL(url)
         login = parsed.userinfo and f"{parsed.username}:{parsed.password}".encode()
         authorization = b"Basic " + base64.b64encode(login) if login else b""
-        return cls(parsed.host, parsed.port or 80, authorization)
+        return cls(parsed.raw_host.decode("ascii"), parsed.port or 80, authorization)
 
     def __str__(self) -> str:
         """Return host and port."""
@@ -62,7 +66,10 @@ class Proxy:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Route:
-    """The way to one origin: `ssl_context` is None for plain http, `proxy` for a direct connection."""
+    """The way to one origin: `ssl_context` is None for plain http, `proxy` for a direct connection.
+
+    A host is written in ASCII, as in a URL, also that of a proxy.
+    """
 
     host: str
     port: int
@@ -82,7 +89,9 @@ class Connection(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request. Only after a reply that was read to its end is the connection used for another one."""
+        request.extensions[CONNECTING] = True
         link = await self._usable_link()
+        del request.extensions[CONNECTING]
         may_send: Callable[[], bool] | None = request.extensions.get(MAY_SEND)
         if may_send is not None and not may_send():
             raise NotSent("the permit to send ended while the connection was made", code="permit_ended")

@@ -4,7 +4,6 @@ Invariant: an exchange has a parser of its own, which sees nothing of what came 
 reply is whole and nothing followed it. Neighbours: `connection` opens the stream, and has an exchange for each request.
 """
 
-import contextlib
 from collections.abc import Iterable
 
 import anyio
@@ -15,6 +14,8 @@ import httpx
 MAX_HEAD_BYTES = 100 * 1024
 """The largest head of a reply that is read."""
 
+_TWO_LENGTHS = frozenset({b"content-length", b"transfer-encoding"})
+
 
 class Exchange(httpx.AsyncByteStream):
     """A request and its reply, whose body is iterated over."""
@@ -23,6 +24,7 @@ class Exchange(httpx.AsyncByteStream):
         """Send nothing yet. The stream carries nothing else until the exchange has ended."""
         self._stream = stream
         self._parser = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD_BYTES)
+        self._is_last = False
 
     async def send(
         self, method: str, target: bytes, headers: Iterable[tuple[bytes, bytes]], content: bytes = b""
@@ -34,11 +36,14 @@ class Exchange(httpx.AsyncByteStream):
             request = b"".join(self._parser.send(event) or b"" for event in events)
         except h11.LocalProtocolError:
             raise httpx.LocalProtocolError("the request cannot be sent as HTTP") from None
-        # A server may reply, and close the connection, before it has read everything.
-        with contextlib.suppress(anyio.BrokenResourceError):
+        try:
             await self._stream.send(request)
+        except (anyio.BrokenResourceError, anyio.EndOfStream):  # TLS may read while it sends, and meet the end there
+            self._is_last = True  # a server may reply, and close the connection, before it has read everything
         while not isinstance(event := await self._next_event(), h11.Response):
             pass  # an interim reply
+        # Where a reply states two lengths, the rest of the longer one may be on its way (RFC 9112, section 6.3).
+        self._is_last |= {name for name, _ in event.headers} >= _TWO_LENGTHS
         return event
 
     async def __anext__(self) -> bytes:
@@ -56,7 +61,8 @@ class Exchange(httpx.AsyncByteStream):
     def ended(self) -> bool:
         """Return whether the stream may carry another exchange: both sides are done, and nothing followed the reply."""
         parser = self._parser
-        return parser.our_state is h11.DONE and parser.their_state is h11.DONE and not parser.trailing_data[0]
+        are_done = parser.our_state is h11.DONE and parser.their_state is h11.DONE
+        return are_done and not self._is_last and not parser.trailing_data[0]
 
     async def _next_event(self) -> object:
         try:

@@ -113,6 +113,7 @@ class Transport:
     ) -> None:
         """Connect nothing yet. `make` returns a transport of one connection to use in place of the network's."""
         self._base = httpx.URL(endpoint.base_url)
+        self._host = self._base.raw_host.decode("ascii")
         self._prefix = f"{self._base.scheme}://{self._base.netloc.decode('ascii')}/"
         self._endpoint = endpoint
         self._network = network
@@ -160,13 +161,14 @@ class Transport:
         try:
             return await self._pool.use(ask)
         except TimeoutError:
+            if connection.CONNECTING in request.extensions:
+                raise self._not_connected(f"it took longer than {timeout:g} s") from None
             raise Unreachable(
                 f"no complete reply within {timeout:g} s", code="timeout", remedy=self._remedy()
             ) from None
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             reason = f"{error}" if isinstance(error, httpx.ConnectError) else "it took too long"
-            message = f"no connection to {self._base.host} could be made ({reason})"
-            raise NotSent(message, remedy=self._remedy()) from None
+            raise self._not_connected(reason) from None
         except (httpx.HTTPError, OSError) as error:  # OSError: some errors of TLS pass through the layers below
             raise Unreachable(_description(error), code="connection_failed") from None
 
@@ -204,28 +206,30 @@ class Transport:
         stream = response.stream
         if not isinstance(stream, httpx.AsyncByteStream):
             raise Unreachable("the reply cannot be read", code="answer_unreadable")
-        parts, size = [], 0
+        body = bytearray()  # not a list of the parts: a server may send millions of them
         try:
             if (encoding := response.headers.get("content-encoding", "identity").strip().lower()) != "identity":
                 message = f"the reply is compressed ({encoding[:20]!r}), although that was not asked for"
                 raise Unreachable(message, code="answer_encoded", remedy=_ENCODED_REMEDY)
             async for part in stream:
-                size += len(part)
-                if size > MAX_BODY_BYTES:
+                body += part
+                if len(body) > MAX_BODY_BYTES:
                     raise Unreachable(f"the reply is larger than {MAX_BODY_BYTES} bytes", code="answer_too_large")
-                parts.append(part)
         finally:
             await response.aclose()
-        body = b"".join(parts).replace(key.reveal().encode("ascii"), b"[the key]")
-        return Reply(response.status_code, response.headers, body)
+        shown = bytes(body).replace(key.reveal().encode("ascii"), b"[the key]")
+        return Reply(response.status_code, response.headers, shown)
 
     def _connection(self) -> connection.Connection:
-        host, secure = self._base.host, self._base.scheme == "https"
+        secure = self._base.scheme == "https"
         port = self._base.port or (443 if secure else 80)
         context = self._network.ssl_context if secure else None
         if secure and context is None:
             raise ValueError("an https address needs an SSL context")
-        return connection.Connection(connection.Route(host, port, context, self._network.proxy))
+        return connection.Connection(connection.Route(self._host, port, context, self._network.proxy))
+
+    def _not_connected(self, reason: str) -> NotSent:
+        return NotSent(f"no connection to {self._host} could be made ({reason})", remedy=self._remedy())
 
     def _remedy(self) -> str:
         """Return the remedy for a connection that fails: the default one, unless the environment names a proxy."""
@@ -238,8 +242,8 @@ class Transport:
         )
 
 
-def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
-    return url.scheme, url.host, url.port or {"https": 443, "http": 80}.get(url.scheme)
+def _origin(url: httpx.URL) -> tuple[str, bytes, int | None]:
+    return url.scheme, url.raw_host, url.port or {"https": 443, "http": 80}.get(url.scheme)
 
 
 def _description(error: httpx.HTTPError | OSError) -> str:
