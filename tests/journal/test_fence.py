@@ -128,3 +128,18 @@ def test_a_write_may_go_out_for_as_long_as_the_permit_lasts(shared: cluster.Clus
     assert journal.may_send()
     process.uptime.seconds += 0.2
     assert not journal.may_send()
+
+
+@pytest.mark.parametrize("how", ["write", "write_unlocked"])
+def test_an_account_whose_first_record_failed_writes_to_no_other_account(shared: cluster.Cluster, how: str) -> None:
+    """Story: it kept the number that the failed commit had given it, which was another account's by then."""
+    shared.add("bolt")
+    process = shared.process("a")
+    acme, bolt = (process.session(process.claimed(name)) for name in ("acme", "bolt"))
+
+    def fails(database: connection.Connection) -> int:
+        raise JournalError("the disk is full")
+
+    with pytest.raises(JournalError, match="full"):
+        getattr(acme, how)(fails)
+    assert [getattr(each, how)(lambda database: database.account) for each in (bolt, acme)] == [1, 2]

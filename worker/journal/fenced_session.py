@@ -52,10 +52,18 @@ class SharedSession:
             self._make(database)
             return work(database)
 
-        return self._pool.transaction(within)
+        return self._write(within)
 
     def close(self) -> None:
         """Do nothing: the connections are the pool's."""
+
+    def _write(self, work: session.Work[session.Result]) -> session.Result:
+        """Do some writing as one transaction. If it fails, a number that it made is free for another account."""
+        try:
+            return self._pool.transaction(work)
+        except BaseException:
+            self._number = 0
+            raise
 
     def _find(self, database: connection.Connection) -> bool:
         if not self._number:
@@ -102,7 +110,7 @@ class FencedSession(SharedSession):
             return work(database)
 
         try:
-            return self._pool.transaction(within)
+            return self._write(within)
         except JournalError as error:
             if error.code != _LOST:
                 # The server may have given this session up because the process was stopped: then it says too little.
