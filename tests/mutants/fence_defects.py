@@ -26,6 +26,27 @@ DEFECTS = (
         FENCE,
     ),
     Defect(
+        "keeping the number of an account whose first commit failed",
+        "worker/journal/fenced_session.py",
+        "        except BaseException:\n            self._number = 0\n            raise",
+        "        except BaseException:\n            raise",
+        FENCE,
+    ),
+    Defect(
+        "heartbeats that wait for a connection of claims",
+        "worker/service/cluster_worker.py",
+        "claiming, beats=beats, worker",
+        "claiming, worker",
+        WORKER,
+    ),
+    Defect(
+        "heartbeats that wait for requests, which wait for claims",
+        "worker/service/cluster_worker.py",
+        "                if not await to_thread.run_sync(self._claims",
+        "                await self._request_runs()\n                if not await to_thread.run_sync(self._claims",
+        WORKER,
+    ),
+    Defect(
         "a fence that holds for every epoch",
         "worker/journal/cluster_queries.py",
         "WHERE name = :name AND epoch = :epoch FOR SHARE",
@@ -63,8 +84,8 @@ DEFECTS = (
     Defect(
         "a permit that is counted from the answer",
         "worker/journal/claims.py",
-        "            rows = self._query(cluster_queries.BEAT, {})\n            self._asked = asked",
-        "            rows = self._query(cluster_queries.BEAT, {})\n            self._asked = asked = self.uptime()",
+        "            self._asked = asked",
+        "            self._asked = asked = self.uptime()",
         CLAIMS,
     ),
     Defect(

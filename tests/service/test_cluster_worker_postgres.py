@@ -303,3 +303,26 @@ async def test_what_is_requested_on_the_page_runs_at_once(folder: Folder) -> Non
             else:
                 await service.approve("sha256:" + "0" * 64, by="Emma")
             await until(process, lambda _, before=before: len(acme.charge.requests) > before)  # type: ignore[misc]
+
+
+async def test_a_worker_shows_life_while_its_claims_wait(folder: Folder) -> None:
+    """Story: claims that waited for stopped processes had all connections, and the permits of all runs ran out."""
+    for name in ("acme", "bolt"):
+        folder.add(name)
+    waiting = "SELECT pid, query_start FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    url, seen = folder.shared.backend.url, dict[object, int]()
+    async with folder.worker("a") as process:
+        await until(process, _in_sync("acme", "bolt"))
+        with psycopg.connect(url) as stopped, psycopg.connect(url, autocommit=True) as watching, anyio.fail_after(60):
+            watching.execute("UPDATE cluster_accounts SET due_at = now()")
+            stopped.execute("SELECT name FROM cluster_accounts FOR UPDATE")
+            while True:
+                controls = process.controls("bolt")
+                assert controls is not None
+                controls.sync()
+                claims = frozenset(watching.execute(waiting).fetchall())
+                ((beats,),) = watching.execute("SELECT beats FROM cluster_workers")
+                if len(claims) == 2 and beats > seen.setdefault(claims, beats) + 1:
+                    break
+                await anyio.sleep(0.02)
+        await until(process, _in_sync("acme", "bolt"))

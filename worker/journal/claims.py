@@ -76,12 +76,22 @@ class Claims:
     """The claims of this process, which the others know by the name `worker`."""
 
     def __init__(
-        self, pool: connection_pool.ConnectionPool, *, worker: str, seconds: float, uptime: Callable[[], float]
+        self,
+        pool: connection_pool.ConnectionPool,
+        *,
+        worker: str,
+        seconds: float,
+        uptime: Callable[[], float],
+        beats: connection_pool.ConnectionPool | None = None,
     ) -> None:
-        """Take how long a permit lasts, and a clock that goes on while the machine sleeps."""
+        """Take how long a permit lasts, and a clock that goes on while the machine sleeps.
+
+        `beats` are connections for what shows life, which then waits for no claim.
+        """
         self.worker = worker
         self.uptime = uptime
         self._pool = pool
+        self._beats = beats or pool
         self._seconds = seconds
         self._permits: dict[str, Permit] = {}
         self._changing, self._asking = threading.Lock(), threading.Lock()
@@ -90,7 +100,8 @@ class Claims:
 
     def register(self, version: str) -> None:
         """Let the others know that this process lives. Raises errors.JournalError."""
-        self._execute(cluster_queries.REGISTER, {"version": version})
+        values = {"worker": self.worker, "version": version}
+        self._beats.transaction(lambda database: database.execute(cluster_queries.REGISTER, values))
 
     def unregister(self) -> None:
         """Let the others know that this process has ended. Raises errors.JournalError."""
@@ -106,7 +117,7 @@ class Claims:
             if self._asked > called:
                 return True  # another thread has asked meanwhile
             asked = self.uptime()  # before asking: the answer may be old when it arrives
-            rows = self._query(cluster_queries.BEAT, {})
+            rows = self._beats.transaction(lambda found: found.query(cluster_queries.BEAT, {"worker": self.worker}))
             self._asked = asked
         with self._changing:
             for row in rows:

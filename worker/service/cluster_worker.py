@@ -44,9 +44,9 @@ BEAT_SECONDS = 1.0
 _STATUS_SECONDS = 2.0
 """Between two looks at how all accounts are, for the page and the metrics."""
 
-_JOURNAL_SESSIONS = 10
 _CLAIM_SESSIONS = 2
-"""With three of the queue, two workers have 30 sessions."""
+_SESSIONS = (_CLAIM_SESSIONS, 1, 10)
+"""For claims, for heartbeats and for journals. With three of the queue, a worker has 16 sessions."""
 
 _CONDITIONS, _PARTS = frozenset(summary.Condition), frozenset(status.Part)
 
@@ -101,10 +101,11 @@ class ClusterWorker:
         found, self._defaults = defaults.found, defaults
         self._clock = composition.SystemClock()
         self._started = self._clock.now()
-        self._beats = connection_pool.ConnectionPool(found.url, size=_CLAIM_SESSIONS)
-        self._journals = connection_pool.ConnectionPool(found.url, size=_JOURNAL_SESSIONS)
+        self._pools = [connection_pool.ConnectionPool(found.url, size=size) for size in _SESSIONS]
+        claiming, beats, self._journals = self._pools
+        seconds = found.settings.permit_seconds
         self._claims = claims.Claims(
-            self._beats, worker=member.name, seconds=found.settings.permit_seconds, uptime=self._clock.uptime
+            claiming, beats=beats, worker=member.name, seconds=seconds, uptime=self._clock.uptime
         )
         self._shared = cluster_run.Shared(
             self._claims,
@@ -195,6 +196,7 @@ class ClusterWorker:
         log.info("worker_started", worker=self._claims.worker)
         async with concurrency.background_tasks() as background:
             background.start_soon(self._beat_regularly)
+            background.start_soon(self._request_regularly)
             background.start_soon(self._look_regularly)
             background.start_soon(self._defaults.follow)
             try:
@@ -226,8 +228,8 @@ class ClusterWorker:
             with contextlib.suppress(JournalError):  # then they find out by themselves
                 await self._request_runs()
                 await to_thread.run_sync(self._claims.unregister)
-            await to_thread.run_sync(self._beats.close)
-            await to_thread.run_sync(self._journals.close)
+            for pool in self._pools:
+                await to_thread.run_sync(pool.close)
 
     def _facade(self, name: str) -> cluster_facade.ClusterFacade:
         """Return the account as the page sees it; the one that has not run here for the longest time is forgotten."""
@@ -246,16 +248,22 @@ class ClusterWorker:
         failing = False
         while True:
             try:
-                await self._request_runs()
                 if not await to_thread.run_sync(self._claims.beat, limiter=self._beating):
                     log.warning("worker_was_given_up", worker=self._claims.worker)
-                    await to_thread.run_sync(self._claims.register, worker.__version__)
+                    await to_thread.run_sync(self._claims.register, worker.__version__, limiter=self._beating)
                     self._queue.start_again()
                 failing = False
             except JournalError as error:
                 if not failing:
                     log.warning("permits_not_renewed", error=error.message)
                 failing = True
+            await anyio.sleep(self._beat_interval)
+
+    async def _request_regularly(self) -> None:
+        """Pass on which runs were asked for. It may have to wait for a claim, as heartbeats may not."""
+        while True:
+            with contextlib.suppress(JournalError):  # `_beat_regularly` says that the database is away
+                await self._request_runs()
             await anyio.sleep(self._beat_interval)
 
     async def _request_runs(self) -> None:
