@@ -340,6 +340,22 @@ class TestWriting:
                 (1, True)
             ]
 
+    def test_a_key_of_another_account_that_is_read_after_a_rejection_is_not_used(
+        self, operator: Operator, charge: state.SandboxState
+    ) -> None:
+        """Story: a command looked whose its key was, and after a 401 took any."""
+        assert self.once(operator).code == 0
+        key = operator.write("key", f"{sandbox.KEY}_before")
+        operator.write("acme-key", sandbox.KEY)
+        rotate = f"cat {key}; cp {operator.folder / 'acme-key'} {key}"
+        settings = (operator.folder / "acme.txt").read_text()
+        argv = f"[charge]\napi_key_command = {json.dumps(['sh', '-c', rotate])}"
+        operator.write("bolt.txt", settings.replace("[charge]", argv))
+        add(operator, "bolt", file="bolt.txt")
+        ended = self.once(operator, "bolt")
+        assert (ended.code, ended.document["error"]["code"]) == (1, "key_rejected")
+        assert "bolt: the account acme has the same key" in ended.stderr
+
     def test_an_account_that_comes_back_says_whose_records_it_continues(
         self, operator: Operator, charge: state.SandboxState
     ) -> None:

@@ -46,6 +46,13 @@ DEFECTS = (
         COMMANDS,
     ),
     Defect(
+        "a command takes any key after a rejection",
+        "worker/cli/context.py",
+        "composition.account(settings, own, progress=display",
+        "composition.account(settings, credentials, progress=display",
+        COMMANDS,
+    ),
+    Defect(
         "a command leaves the account claimed",
         "worker/service/cluster_command.py",
         "                await _left(own, claim, settled=settled)",

@@ -25,12 +25,13 @@ if TYPE_CHECKING:
     from worker.core.model.ports import PastRun, RunHistory
     from worker.core.model.report import Report
     from worker.journal import claims, sql_journal
-    from worker.service import cluster, composition
+    from worker.service import cluster, cluster_command, composition
     from worker.settings import model, secrets
 
 AccountWork = Callable[["composition.AccountRuntime"], Awaitable[int]]
 JournalWork = Callable[["RunHistory"], Awaitable[int]]
-Lend = Callable[["secrets.Credentials"], AbstractAsyncContextManager["sql_journal.SqlJournal | None"]]
+Lent = tuple["sql_journal.SqlJournal | None", "secrets.Credentials"]
+Lend = Callable[["secrets.Credentials"], AbstractAsyncContextManager[Lent]]
 
 only_fleets = click.option(
     "--fleet",
@@ -186,7 +187,7 @@ class CommandContext:
             self.configure_logs(as_json=as_json)
             on_error = functools.partial(print_failure, as_json=as_json)
             used = settings or self.settings()
-            lend = functools.partial(self._lent_journal, used) if writes else _no_journal
+            lend = functools.partial(self._lent_account, used) if writes else _nothing_lent
             return _run_with_account(used, adopting, on_error=on_error, use_color=self.color != "never", lend=lend)
 
         return self.report_errors(run, as_json=as_json)
@@ -215,21 +216,30 @@ class CommandContext:
         return self.report_errors(run, as_json=as_json)
 
     @contextlib.asynccontextmanager
-    async def _lent_journal(
-        self, settings: "model.Settings | None" = None, credentials: "secrets.Credentials | None" = None
-    ) -> "AsyncIterator[sql_journal.SqlJournal | None]":
-        """Claim the account if it is one of a cluster, and yield its journal; None if it has one of its own.
+    async def _lent_account(
+        self, settings: "model.Settings", credentials: "secrets.Credentials"
+    ) -> "AsyncIterator[Lent]":
+        """Lend what `_lent_journal` does, with the credentials, whose key is no other account's, nor a later one."""
+        own = credentials
 
-        The key of the `credentials`, if they are used, must be no other account's.
-        """
+        def prepare(held: "claims.Claims", claim: "claims.Claim") -> None:
+            nonlocal own
+            from worker.service import cluster_run
+
+            own = cluster_run.own_key(held, claim, settings, credentials)
+
+        async with self._lent_journal(prepare) as lent:
+            yield lent, own
+
+    @contextlib.asynccontextmanager
+    async def _lent_journal(
+        self, prepare: "cluster_command.Prepare" = lambda held, claim: None
+    ) -> "AsyncIterator[sql_journal.SqlJournal | None]":
+        """Claim the account if it is one of a cluster, and yield its journal; None if it has one of its own."""
         if self.account is None or not self.has_cluster:
             yield None
             return
-        from worker.service import cluster_command, cluster_run
-
-        def prepare(held: "claims.Claims", claim: "claims.Claim") -> None:
-            if settings is not None and credentials is not None:
-                cluster_run.own_key(held, claim, settings, credentials)
+        from worker.service import cluster_command
 
         async with cluster_command.journal(self.cluster(), self.account, prepare=prepare) as lent:
             yield lent
@@ -333,9 +343,9 @@ async def find_run(record: "RunHistory", text: str) -> "PastRun":
     raise UnknownRun(f"{'several runs begin' if found else 'no run in the journal begins'} with {text!r}")
 
 
-def _no_journal(_credentials: "secrets.Credentials") -> "AbstractAsyncContextManager[None]":
-    """Lend no journal: the account has one of its own."""
-    return contextlib.nullcontext()
+def _nothing_lent(credentials: "secrets.Credentials") -> "AbstractAsyncContextManager[Lent]":
+    """Lend no journal: the account has one of its own, or is only read."""
+    return contextlib.nullcontext((None, credentials))
 
 
 def _run_with_account(
@@ -362,8 +372,8 @@ def _run_with_account(
         try:
             with progress.display(use_color=use_color) as display:
                 async with (
-                    lend(credentials) as lent,
-                    composition.account(settings, credentials, progress=display, lent=lent) as account,
+                    lend(credentials) as (lent, own),
+                    composition.account(settings, own, progress=display, lent=lent) as account,
                 ):
                     drain_seconds = settings.sync.drain_seconds
                     code = await shutdown.run_until_signal(
