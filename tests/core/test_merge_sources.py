@@ -1,6 +1,7 @@
 """How several sources are merged."""
 
 import dataclasses
+import datetime
 import random
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.core import worlds
-from tests.core.worlds import VANS, A
+from tests.core.worlds import DEPOT, VANS, A, B, C
 from worker.core.model.desired import (
     DriverById,
     FleetById,
@@ -109,3 +110,42 @@ def test_the_text_of_a_reading_has_none_of_its_rows() -> None:
     """At its end asyncio formats the result of a main task, unless Ctrl+C is ignored: that took half of the time."""
     one = reading("a.yaml", Row(FLEET, DriverById(A), Origin("a.yaml", 1, 1)))
     assert "Row(" not in f"{one!r} {merge_sources.merge([one])!r}"
+
+
+@worlds.LAW
+@given(worlds.worlds(), st.randoms(use_true_random=False))
+def test_readings_in_another_order_want_the_same(world: worlds.World, chance: random.Random) -> None:
+    assert merge_sources.same_rows(world.desired, world.shuffled(chance).desired)
+
+
+WANTED = Row(FLEET, DriverById(A), Origin("a.csv", 2, 1))
+DATED = dataclasses.replace(WANTED, ends=worlds.NOW)
+
+
+@pytest.mark.parametrize("before", [WANTED, DATED])
+@pytest.mark.parametrize(
+    ("difference", "same"),
+    [
+        ({"origin": Origin("b.csv", 9, 4), "note": "moved"}, True),
+        ({"driver": DriverById(B)}, False),
+        ({"fleet": FleetById(DEPOT)}, False),
+        ({"starts": worlds.NOW - datetime.timedelta(days=1)}, False),
+        ({"ends": worlds.NOW + datetime.timedelta(days=1)}, False),
+    ],
+)
+def test_only_what_a_row_wants_tells_two_readings_apart(
+    before: Row, difference: dict[str, object], *, same: bool
+) -> None:
+    """A run that does not see that its source changed goes on detaching by what nobody wants any more."""
+    kept = Row(FleetById(VANS), DriverById(C), Origin("a.csv", 3, 1))
+    after = dataclasses.replace(before, **difference)  # type: ignore[arg-type]
+    one, other = (merge_sources.merge([reading("a.csv", row, kept)]) for row in (before, after))
+    assert merge_sources.same_rows(one, other) is same
+
+
+def test_a_row_less_and_another_mode_of_a_fleet_tell_two_readings_apart() -> None:
+    one = merge_sources.merge([reading("a.csv", WANTED, fleets=(entry("a.csv", None),))])
+    fewer = merge_sources.merge([reading("a.csv", fleets=(entry("a.csv", None),))])
+    additive = merge_sources.merge([reading("a.csv", WANTED, fleets=(entry("a.csv", Mode.ADDITIVE),))])
+    assert not merge_sources.same_rows(one, fewer)
+    assert not merge_sources.same_rows(one, additive)

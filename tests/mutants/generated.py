@@ -1,17 +1,19 @@
 """`python -m tests.mutants.generated [--number N] [--seed S]`: new random mutants, tested by the tests nearest to each.
 
 Invariant: the same seed gives the same mutants of the same code; the exit code is 1 if fewer than 90 % are caught.
-A survivor that matters becomes a test and an entry of `former_survivors`. Neighbours: `mutations` makes the mutants,
-`copies` the trees they are planted in.
+Quick tests come first, because most mutants need no others. A survivor that matters becomes a test and an entry of
+`former_survivors`. Neighbours: `mutations` makes the mutants, `copies` the trees they are planted in.
 """
 
 import ast
 import concurrent.futures
 import contextlib
+import functools
 import os
 import pathlib
 import queue
 import random
+import re
 import secrets
 import sys
 import tempfile
@@ -20,13 +22,23 @@ from collections.abc import Iterator, Sequence
 import click
 
 from tests.mutants import copies, mutations
+from worker.cli import main as main_command
 
 GOAL = 0.9
-OPTIONS = ("--hypothesis-profile", "fast", "-m", "not real and not slow")
+OPTIONS = ("--hypothesis-profile", "fast", "-o", "faulthandler_exit_on_timeout=true")
+"""A test that hangs fails after the time that `pyproject.toml` gives every test."""
+
+UNITS = "not (real or slow or integration or second_loop)"
+OTHERS = "(integration or second_loop) and not (real or slow)"
+WITH_POSTGRES = ("-k", "postgres", "-m", "real and not slow")
+SURVIVED = (0, copies.NO_TESTS)
 COMMANDS = ("tests/e2e/test_once.py", "tests/e2e/test_plan.py", "tests/e2e/test_output.py", "tests/e2e/test_check.py")
 SERVICE = ("tests/e2e/test_service.py", "tests/e2e/test_run.py", "tests/e2e/test_signals.py")
-FURTHER = {"cli": COMMANDS, "logs.py": COMMANDS, "settings": ("tests/e2e/test_check.py",), "service": SERVICE}
+FURTHER = {"cli": COMMANDS, "logs": COMMANDS, "settings": ("tests/e2e/test_check.py",), "service": SERVICE}
 """Tests of a package outside of its own folder, which start commands and so import nothing."""
+
+ON_POSTGRES = ("worker/accounts/", "worker/dispatch/", "worker/journal/", "worker/service/cluster")
+"""Modules of which much is used only with PostgreSQL: its tests come last."""
 
 
 @click.command()
@@ -50,17 +62,18 @@ def main(number: int, seed: int | None, seconds: float, processes: int, files: t
             tree = trees.get()
             try:
                 with tree.planted(mutant.file, mutant.planted(tree.read(mutant.file))):
-                    code = tree.test(_nearest(mutant.file, importers), *OPTIONS, seconds=seconds)
+                    code = _test(tree, mutant.file, importers, seconds)
             finally:
                 trees.put(tree)
-            word = {0: "SURVIVED", copies.NO_TESTS: "SURVIVED", copies.TOO_LONG: "too long"}.get(code, "caught")
+            word = {copies.TOO_LONG: "too long"}.get(code, "SURVIVED" if code in SURVIVED else "caught")
             click.echo(f"{word:9} {mutant}")
-            return code not in (0, copies.NO_TESTS)
+            return code not in SURVIVED
 
         tests = sorted({test for mutant in chosen for test in _nearest(mutant.file, importers)})
         first = trees.get()
-        if first.test(tests, *OPTIONS, "--numprocesses", str(processes), seconds=20 * seconds):
-            raise click.ClickException(f"{first.output[-3000:]}\nthe tests fail without any mutant: fix that first")
+        for options in (("-m", "not (real or slow)", "--numprocesses", str(processes)), WITH_POSTGRES):
+            if first.test(tests, *OPTIONS, *options, seconds=20 * seconds) not in SURVIVED:
+                raise click.ClickException(f"{first.output[-3000:]}\nthe tests fail without any mutant: fix that first")
         trees.put(first)
         with concurrent.futures.ThreadPoolExecutor(processes) as pool:
             caught = sum(pool.map(is_caught, chosen))
@@ -94,15 +107,46 @@ def _importers() -> dict[str, list[str]]:
     return found
 
 
+def _test(tree: copies.Copy, file: str, importers: dict[str, list[str]], seconds: float) -> int:
+    """Run the tests nearest to a module, the quick ones first, and return the exit code of the last."""
+    nearest = _nearest(file, importers)
+    rounds: list[tuple[list[str], Sequence[str]]]
+    rounds = [(_named(file), ("-m", UNITS)), (nearest, ("-m", UNITS)), (nearest, ("-m", OTHERS))]
+    if file.startswith(ON_POSTGRES):
+        rounds.append((nearest, WITH_POSTGRES))
+    code = copies.NO_TESTS
+    for tests, options in rounds:
+        if tests and code in SURVIVED:
+            code = tree.test(tests, *OPTIONS, *options, seconds=seconds)
+    return code
+
+
 def _nearest(file: str, importers: dict[str, list[str]]) -> list[str]:
-    """Return the tests of a module: those named after it, those of its package, then those that import it."""
-    package, stem = pathlib.Path(file).parts[1], pathlib.Path(file).stem
-    folder = copies.ROOT / "tests" / package.removesuffix(".py")
-    own = sorted(path.relative_to(copies.ROOT).as_posix() for path in folder.rglob("test_*.py"))
-    named = [test for test in own if pathlib.Path(test).stem.startswith(f"test_{stem}")]
-    command = f"tests/e2e/test_{stem}.py"
-    further = [*([command] if (copies.ROOT / command).exists() else ()), *FURTHER.get(package, ())]
-    return list(dict.fromkeys([*named, *own, *importers.get(file, ()), *further]))
+    """Return the tests of a module: those named after it, those of its package, those that import or start it."""
+    package = pathlib.Path(file).parts[1].removesuffix(".py")
+    own = _files(f"tests/{package}")
+    return list(
+        dict.fromkeys([*_named(file), *own, *importers.get(file, ()), *_starting(file), *FURTHER.get(package, ())])
+    )
+
+
+def _named(file: str) -> list[str]:
+    """Return the tests named after a module: its name, alone or with more behind it."""
+    names = re.compile(rf"test_{pathlib.Path(file).stem}(_.*)?\.py")
+    found = [test for test in _files("tests") if names.fullmatch(pathlib.Path(test).name)]
+    return sorted(found, key=lambda test: pathlib.Path(test).parts[1] != pathlib.Path(file).parts[1])
+
+
+def _starting(file: str) -> list[str]:
+    """Return the tests that start a command which is in this module."""
+    commands = [command for command, (module, _) in main_command.COMMANDS.items() if file == f"worker/cli/{module}.py"]
+    calls = re.compile("|".join(rf'\("{command}"' for command in commands) or "(?!)")
+    return [test for test in _files("tests/e2e") if calls.search((copies.ROOT / test).read_text(encoding="utf-8"))]
+
+
+@functools.cache
+def _files(folder: str) -> list[str]:
+    return sorted(path.relative_to(copies.ROOT).as_posix() for path in (copies.ROOT / folder).rglob("test_*.py"))
 
 
 if __name__ == "__main__":

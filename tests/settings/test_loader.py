@@ -281,3 +281,14 @@ def test_a_key_in_another_setting_is_refused_with_its_place(
         f"fleet-sync.toml:{place}: the settings never contain a secret key: set CHARGE_API_KEY, or write the key "
         "to a file and its path in charge.api_key_file"
     )
+
+
+def test_what_cannot_be_looked_at_is_neither_missing_nor_a_folder(tmp_path: pathlib.Path) -> None:
+    """Reading it says what is wrong. Taken for missing, settings in the folder would be silently ignored."""
+    for path, folder, missing in (
+        (tmp_path, True, False),
+        (tmp_path / "nothing", False, True),
+        (CONFIG / "below a file", False, True),
+        (tmp_path / ("n" * 300), False, False),
+    ):
+        assert (loader.is_folder(path), loader.is_missing(path)) == (folder, missing), path
