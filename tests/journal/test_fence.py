@@ -143,3 +143,26 @@ def test_an_account_whose_first_record_failed_writes_to_no_other_account(shared:
     with pytest.raises(JournalError, match="full"):
         getattr(acme, how)(fails)
     assert [getattr(each, how)(lambda database: database.account) for each in (bolt, acme)] == [1, 2]
+
+
+def test_connections_are_used_again_unless_they_broke(shared: cluster.Cluster) -> None:
+    """A pool that opens one for each transaction, or leaves broken ones open, uses up what the server allows."""
+    pool = shared.process("a").pool
+    opened: list[connection.Connection] = []
+
+    def session_of(database: connection.Connection) -> int:
+        opened.append(database)
+        return int(database.query("SELECT pg_backend_pid() AS pid")[0]["pid"])
+
+    first = pool.transaction(session_of)
+    assert pool.transaction(session_of) == first
+
+    def break_off(database: connection.Connection) -> None:
+        opened.append(database)
+        database.close()
+        raise JournalError("the server ended the session")
+
+    with pytest.raises(JournalError):
+        pool.transaction(break_off)
+    assert pool.transaction(session_of) != first
+    assert [database.broken for database in dict.fromkeys(opened)] == [True, False]
