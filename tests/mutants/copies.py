@@ -35,20 +35,28 @@ class Copy:
     def planted(self, file: str, defective: str) -> Iterator[None]:
         """Replace a file for the duration of the block."""
         sound = self.read(file)
-        (self._folder / file).write_text(defective, encoding="utf-8")
+        self._write(file, defective)
         try:
             yield
         finally:
-            (self._folder / file).write_text(sound, encoding="utf-8")
+            self._write(file, sound)
+
+    def _write(self, file: str, text: str) -> None:
+        """Write a file. Its bytecode goes: Python would take it for that of a file as long and from the same second."""
+        path = self._folder / file
+        path.write_text(text, encoding="utf-8")
+        for compiled in (path.parent / "__pycache__").glob(f"{path.stem}.*.pyc"):
+            compiled.unlink()
 
     def test(self, tests: Sequence[str], *options: str, seconds: float) -> int:
         """Run these tests until the first fails, and return pytest's exit code, or `TOO_LONG`.
 
         The tests run in a process group of their own, which ends with them: a test that is cut off leaves nothing.
         """
-        command = [sys.executable, "-B", "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *options, *tests]
+        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *options, *tests]
         # The commands that tests start must import the copy, not the tree that is installed.
-        environ = {**os.environ, "PYTHONPATH": str(self._folder)}
+        # Bytecode is kept even where the environment forbids it: compiling takes longer than most of the tests.
+        environ = {**os.environ, "PYTHONPATH": str(self._folder), "PYTHONDONTWRITEBYTECODE": ""}
         with subprocess.Popen(
             command,
             cwd=self._folder,
