@@ -9,6 +9,7 @@ from typing import Any, cast
 import anyio
 import anyio.lowlevel
 import pytest
+import structlog
 
 from tests.support import clocks, doubles
 from worker.core.model.actual import Actual
@@ -271,6 +272,29 @@ async def test_it_waits_for_a_journal_that_another_process_has_taken_over() -> N
 
     runs = await _served(Account([lost, in_sync]), 100)
     assert runs == [(0, "start"), (21, "start")]
+
+
+async def test_a_service_that_stands_by_shows_no_run_in_progress_and_warns_once() -> None:
+    """A run that seems to go on for hours would hide that another process does the work."""
+    busy = JournalBusy("process 7 writes to it")
+
+    def lost(account: Account) -> Report:
+        account.open_fails = [busy] * 60
+        now = account.clock.now()
+        return Report(RUN, now, now, None, error=busy)
+
+    shown = []
+
+    def look(service: scheduler.Service) -> None:
+        seen = service.service_state
+        shown.append((seen.running, seen.last, seen.standing_by, seen.unready_reason()))
+
+    ended = list[Report]()
+    with structlog.testing.capture_logs() as lines:
+        await _served(Account([lost]), 150, meanwhile=look, ended=ended)
+    assert shown == [(None, None, "process 7 writes to it", "")]
+    assert [line["event"] for line in lines] == ["standing_by"]
+    assert ended == []
 
 
 async def test_an_approval_leads_to_one_run_within_seconds() -> None:
