@@ -69,7 +69,7 @@ def add(operator: Operator, name: str, *more: str, file: str = "acme.txt") -> tu
 def test_a_cluster_begins_without_accounts(operator: Operator) -> None:
     assert operator.call("accounts", "list") == (
         0,
-        "No accounts. Add one with `fleet-sync accounts add NAME --file FILE`.\n",
+        f"No accounts. To add one: fleet-sync --config {operator.folder} accounts add NAME --file FILE\n",
         "",
     )
     assert json.loads(operator.call("accounts", "list", "--json")[1]) == {
@@ -165,7 +165,8 @@ def test_the_accounts_are_all_accounts(operator: Operator, command: list[str]) -
 
 def test_a_new_account_is_not_written_into_the_folder_of_a_cluster(operator: Operator) -> None:
     code, _, error = operator.call("--account", "clef", "init")
-    assert (code, "`fleet-sync accounts add NAME --file FILE`" in error) == (main.USAGE, True)
+    command = f"fleet-sync --config {operator.folder} accounts add NAME --file FILE"
+    assert (code, f"`{command}`" in error) == (main.USAGE, True)
     assert not (operator.folder / "clef.toml").exists()
 
 
@@ -220,7 +221,7 @@ def test_check_checks_every_account(operator: Operator) -> None:
 def test_the_service_of_a_folder_does_not_run_a_cluster(operator: Operator, account: tuple[str, ...]) -> None:
     add(operator, "acme")
     code, _, error = operator.call(*account, "run")
-    assert (code, "`fleet-sync worker`" in error) == (main.USAGE, True)
+    assert (code, f"`fleet-sync --config {operator.folder} worker`" in error) == (main.USAGE, True)
 
 
 def test_a_folder_without_a_database_is_no_cluster(operator: Operator) -> None:

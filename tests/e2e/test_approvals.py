@@ -62,7 +62,7 @@ def test_changes_that_pass_anyway_do_not_void_an_approval(workspace: conftest.Wo
     workspace.write({**halved, first: [*halved[first], newcomer]})
     plan = workspace.run("once", "--json").document["plan"]
     said = workspace.run("approve", plan["digest"], **conftest.NO_KEY).stderr
-    assert "It allows nothing: this is the digest of the whole plan. Approve its held changes: sha256:" in said
+    assert "It allows nothing: this is the digest of the whole plan. To approve its held changes: fleet-sync " in said
     assert said.split()[-1] == plan["held_digest"]
     assert "It allows the " in workspace.run("approve", plan["held_digest"], **conftest.NO_KEY).stdout
     workspace.write({**halved, first: [*halved[first], newcomer, other]})

@@ -52,7 +52,7 @@ def test_a_large_undo_is_held_by_the_guard_until_it_is_approved(workspace: conft
     ended = workspace.run("undo", run, "--out", "undo.json")
     held = json.loads((workspace.folder.path / "undo.json").read_text())
     assert (ended.code, held["changes"], len(held["held"])) == (3, [], 10)
-    assert f"fleet-sync approve {held['held_digest']}" in ended.stdout
+    assert f"  fleet-sync approve {held['held_digest']}\n  fleet-sync undo {run} --out undo.json\n" in ended.stdout
     assert "once --approve" not in ended.stdout
     assert workspace.run("approve", held["held_digest"]).code == 0
     assert workspace.run("undo", run, "--out", "undo.json").code == 0

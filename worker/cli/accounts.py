@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from worker.cli import context, help_page, layout
+from worker.cli import command_line, context, help_page, layout
 
 if TYPE_CHECKING:
     from worker.accounts import registry
@@ -51,7 +51,8 @@ def list_accounts(command_context: context.CommandContext, as_json: bool) -> int
         for line in lines(listed):
             context.print_text(layout.printable(line))
         if not listed:
-            context.print_text("No accounts. Add one with `fleet-sync accounts add NAME --file FILE`.")
+            to_add = command_line.command("accounts", "add", "NAME", "--file", "FILE")
+            context.print_text(f"No accounts. To add one: {to_add}")
         return 0
 
     return command_context.report_errors(run, as_json=as_json)

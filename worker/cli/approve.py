@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from worker.cli import context, help_page
+from worker.cli import command_line, context, help_page
 from worker.core.monitoring import humanize
 from worker.core.safety import guard
 
@@ -90,7 +90,7 @@ async def _effect(record: "RunHistory", digest: str) -> tuple[str, bool]:
         if digest == held:
             return _allowed(past, plan)
         if digest == plan["digest"]:
-            advice = f"Approve its held changes: {held}"
+            advice = f"To approve its held changes: {command_line.command('approve', held)}"
             return f"It allows nothing: this is the digest of the whole plan. {advice}", True
         newest = newest or f" The newest run with held changes is {past.run}; their digest is {held}"
     return f"{_NO_MATCH}{newest}", True

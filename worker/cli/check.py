@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from worker.cli import context, findings, help_page
+from worker.cli import command_line, context, findings, help_page
 from worker.core.model.desired import Desired, SourceReading
 from worker.core.model.errors import ProblemsError, SettingsError, SourceError
 from worker.core.model.problem import Problem
@@ -198,7 +198,7 @@ def _print_findings(
         if form == "github":
             context.print_verbatim(findings.annotation(each))
         else:
-            context.print_text(findings.text(each))
+            context.print_text(command_line.completed(findings.text(each)))
     if summary:
         context.print_text(summary)
     return exit_code

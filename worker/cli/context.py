@@ -319,12 +319,12 @@ def print_failure(error: FleetSyncError, *, as_json: bool) -> int:
 
 def print_error(error: FleetSyncError) -> None:
     """Print an error and its remedy to stderr."""
-    from worker.cli import layout
+    from worker.cli import command_line, layout
 
     message = "\n".join(layout.printable(line) for line in error.message.split("\n"))
-    print_text(f"{click.style('error:', fg='red', bold=True)} {message}", err=True)
+    print_text(f"{click.style('error:', fg='red', bold=True)} {command_line.completed(message)}", err=True)
     if error.remedy and not _says_already(message, error.remedy):
-        print_text(f"  {error.remedy}", err=True)
+        print_text(f"  {command_line.completed(error.remedy)}", err=True)
 
 
 def _says_already(message: str, remedy: str) -> bool:

@@ -8,14 +8,13 @@ import dataclasses
 import functools
 import os
 import pathlib
-import shlex
 import tempfile
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
 
-from worker.cli import context, help_page
+from worker.cli import command_line, context, help_page
 from worker.core.model.errors import SettingsError
 from worker.core.model.problem import Problem
 
@@ -34,13 +33,12 @@ fleet-sync --config accounts --account acme init"""
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _NewAccount:
-    """The files of an account that is to be made, what the first one will say, and how to address the account."""
+    """The files of an account that is to be made, what the first one will say, and what to do about its key."""
 
     path: pathlib.Path
     document: pathlib.Path
     text: str
     settings: "model.Settings"
-    arguments: tuple[str, ...] = ()
     key: str = ""
 
     @property
@@ -75,7 +73,6 @@ def _init(command_context: context.CommandContext, *, from_account: bool) -> int
 
 def _account_alone(command_context: context.CommandContext) -> _NewAccount:
     """Return an account whose settings have the overrides of the environment."""
-    from worker.cli import main
     from worker.settings import loader, model, sample
 
     command_context.require_no_account()
@@ -85,9 +82,8 @@ def _account_alone(command_context: context.CommandContext) -> _NewAccount:
         draft.write_text(sample.settings(model.Charge().base_url, document=_DOCUMENT), encoding="utf-8")
         settings = loader.load(draft, os.environ)
     text = sample.settings(settings.charge.base_url, document=_DOCUMENT)
-    arguments = () if path == pathlib.Path(main.DEFAULT_CONFIG) else ("--config", str(path))
     key = "" if os.environ.get("CHARGE_API_KEY") else "export CHARGE_API_KEY=…  # your secret key"
-    return _NewAccount(path, path.with_name(_DOCUMENT), text, settings, arguments, key)
+    return _NewAccount(path, path.with_name(_DOCUMENT), text, settings, key)
 
 
 def _account_of_folder(command_context: context.CommandContext) -> _NewAccount:
@@ -107,8 +103,7 @@ def _account_of_folder(command_context: context.CommandContext) -> _NewAccount:
     url = parsed("sources = [{path = 'any.yaml'}]").charge.base_url
     text = sample.settings(url, document=document.name, in_folder=True)
     settings = parsed(text)
-    arguments = ("--config", command_context.config, "--account", name)
-    return _NewAccount(path, document, text, settings, arguments, _key_step(settings))
+    return _NewAccount(path, document, text, settings, _key_step(settings))
 
 
 def _key_step(settings: "model.Settings") -> str:
@@ -151,10 +146,9 @@ def _write(new: _NewAccount, document: str, *, edit: str) -> int:
 
 
 def _next_steps(new: _NewAccount, *, edit: str) -> Iterator[str]:
-    command = shlex.join(("fleet-sync", *new.arguments))
     yield f"Wrote {new.path} and {new.document}."
     yield edit
     if new.key:
         yield f"  {new.key}"
-    yield f"  {command} check --online"
-    yield f"  {command} plan"
+    yield f"  {command_line.command('check', '--online')}"
+    yield f"  {command_line.command('plan')}"

@@ -216,11 +216,12 @@ def block_unused_imports() -> None:
 
 def _show(error: click.ClickException) -> None:
     """Print an error as click does, but cut no word at the edge of a terminal."""
-    from worker.cli import layout
+    from worker.cli import command_line, layout
 
-    text = io.StringIO()
-    error.show(text)
-    click.echo(layout.fit(text.getvalue(), layout.columns(sys.stderr)), err=True, nl=False)
+    shown = io.StringIO()
+    error.show(shown)
+    text = command_line.completed(shown.getvalue(), getattr(error, "ctx", None))
+    click.echo(layout.fit(text, layout.columns(sys.stderr)), err=True, nl=False)
 
 
 def _exit_code() -> int:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from worker.cli import context, help_page, layout, lookup
+from worker.cli import command_line, context, help_page, layout, lookup
 from worker.cli.plan_commands import Age
 from worker.core.model.people import annotate
 
@@ -52,7 +52,9 @@ async def _pause(record: "RunHistory", *, fleet: str | None, length: datetime.ti
     )
     await record.pause(paused)
     context.print_text(f"{await _place(record, paused, everywhere='All fleets')}: {layout.printable(str(paused))}.")
-    context.print_text("Runs still read and plan, and write nothing there. To go on: fleet-sync resume")
+    only = () if paused.fleet is None else ("--fleet", paused.fleet)
+    to_resume = command_line.command("resume", *only)
+    context.print_text(f"Runs still read and plan, and write nothing there. To go on: {to_resume}")
     return 0
 
 

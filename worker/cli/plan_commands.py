@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from worker.cli import context, help_page
+from worker.cli import command_line, context, help_page
 
 if TYPE_CHECKING:
     from worker.engine import plan_builder
@@ -32,6 +32,13 @@ class Age(click.ParamType[datetime.timedelta]):
             self.fail("write a number and m, h or d, as in 24h", param, ctx)
         unit = {"m": "minutes", "h": "hours", "d": "days"}[found[2]]
         return datetime.timedelta(**{unit: int(found[1])})
+
+
+def _written(age: datetime.timedelta) -> str:
+    """Return an age as it is written on the command line."""
+    minutes = age // datetime.timedelta(minutes=1)
+    unit, length = next((unit, length) for unit, length in (("d", 1440), ("h", 60), ("m", 1)) if minutes % length == 0)
+    return f"{minutes // length}{unit}"
 
 
 _PLAN_EXAMPLES = """\
@@ -133,7 +140,8 @@ async def _undo(account: "composition.AccountRuntime", *, run: str, out: pathlib
     past = await context.find_run(account.record, run)
     plan_result = await account.new_plan_builder().undo(past.run, account.record)
     _save(account, plan_result, out)
-    context.print_text(render.inverse(plan_result, run=past.run, rate=account.rules.requests_per_second))
+    file, rate = str(out or "FILE"), account.rules.requests_per_second
+    context.print_text(render.inverse(plan_result, run=past.run, rate=rate, out=file))
     _print_saved(out)
     if plan_result.guarded.changes or plan_result.guarded.held:
         context.print_text(_REVERTED, err=True)
@@ -176,9 +184,12 @@ async def _apply(
     from worker.cli import plan_file, render
     from worker.core.model.errors import ObserveOnly
 
+    age = () if max_age == plan_file.MAX_AGE else ("--max-age", _written(max_age))
+    again = (str(file), *age, *(("--during-pause",) if during_pause else ()))
+
     def show(plan_result: "plan_builder.PlanResult") -> None:
         if plan_result.guarded.held and not as_json:
-            context.print_text(render.held_of_saved(plan_result, file=str(file)))
+            context.print_text(render.held_of_saved(plan_result, again=again))
 
     if not account.rules.apply:
         raise ObserveOnly(f"{file} is not applied: the settings say `apply = false`")
@@ -200,4 +211,5 @@ def _save(
 
 def _print_saved(path: pathlib.Path | None) -> None:
     if path is not None:
-        context.print_text(f"Saved to {path}. To apply exactly this plan: fleet-sync apply {path}", err=True)
+        to_apply = command_line.command("apply", str(path))
+        context.print_text(f"Saved to {path}. To apply exactly this plan: {to_apply}", err=True)

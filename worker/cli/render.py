@@ -5,13 +5,12 @@ Neighbours: `core.model.serialization` writes the same as JSON.
 """
 
 import itertools
-import shlex
 import types
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import click
 
-from worker.cli import layout
+from worker.cli import command_line, layout
 from worker.core.model.identifiers import DriverId, FleetId
 from worker.core.model.outcomes import ChangeResult, Deferred
 from worker.core.model.people import annotate
@@ -36,7 +35,7 @@ def plan(plan_result: plan_builder.PlanResult, *, rate: float, fleets: Sequence[
             "If this is what you want, approve exactly this plan. In a job:",
             f"  {approving(guarded, ())}",
             "With a running service:",
-            f"  fleet-sync approve {guarded.held_digest}",
+            _command("approve", guarded.held_digest),
         )
         if not fleets
         else (NOT_FOR_SOME_FLEETS,)
@@ -53,28 +52,32 @@ NOT_FOR_SOME_FLEETS = "Where a source lost rows, what it would detach is approve
 def approving(guarded: GuardedPlan, fleets: Sequence[str]) -> str:
     """Return the command that approves what is held in these fleets, or in all; a service knows no single fleets."""
     only = (part for each in fleets for part in ("--fleet", each))
-    return layout.printable(shlex.join(("fleet-sync", "once", *only, "--approve", guarded.held_digest)))
+    return layout.printable(command_line.command("once", *only, "--approve", guarded.held_digest))
 
 
-def inverse(plan_result: plan_builder.PlanResult, *, run: str, rate: float) -> str:
-    """Return the inverse plan of a run as text."""
+def _command(name: str, *arguments: str) -> str:
+    return f"  {layout.printable(command_line.command(name, *arguments))}"
+
+
+def inverse(plan_result: plan_builder.PlanResult, *, run: str, rate: float, out: str = "FILE") -> str:
+    """Return the inverse plan of a run as text; `out` is the file that it is saved to."""
     guarded = plan_result.guarded
     how_to_approve = (
         "If this is what you want, approve exactly this plan with",
-        f"  fleet-sync approve {guarded.held_digest}",
-        f"  fleet-sync undo {run} --out FILE",
+        _command("approve", guarded.held_digest),
+        _command("undo", run, "--out", out),
     )
     total = f"Plan: {_counts(guarded)}." if guarded.changes or guarded.held else "Nothing to undo."
     return _plan(plan_result, rate=rate, how_to_approve=how_to_approve, total=total)
 
 
-def held_of_saved(plan_result: plan_builder.PlanResult, *, file: str) -> str:
-    """Return what is held of a saved plan, as text."""
+def held_of_saved(plan_result: plan_builder.PlanResult, *, again: Sequence[str]) -> str:
+    """Return what is held of a saved plan, as text. `again` are the arguments of `apply`."""
     guarded = plan_result.guarded
     how_to_approve = (
         "If this is what you want, approve exactly these changes and apply the plan again:",
-        f"  fleet-sync approve {guarded.held_digest}",
-        f"  fleet-sync apply {layout.printable(file)}",
+        _command("approve", guarded.held_digest),
+        _command("apply", *again),
     )
     names = _Names(guarded.names, {held.change.driver for held in guarded.held}, plan_result.actual.inactive)
     return "\n".join(_held(guarded, names, how_to_approve=how_to_approve))

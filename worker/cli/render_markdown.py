@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from worker.cli import layout, render
+from worker.cli import command_line, layout, render
 from worker.core.model.identifiers import FleetId
 from worker.core.model.people import annotate
 from worker.core.model.plan import Action, Change, GuardedPlan
@@ -178,7 +178,6 @@ def _joined(parts: Iterable[_Part]) -> str:
             room += len(part.head) + len(part.tail) + 1
         left_out += len(part.items) - len(fitting)
     if left_out:
-        pieces.append(
-            f"Not shown for lack of space: {humanize.count(left_out, 'line')}. `fleet-sync plan` shows all.\n"
-        )
+        shows_all = f"`{command_line.command('plan')}` shows all."
+        pieces.append(f"Not shown for lack of space: {humanize.count(left_out, 'line')}. {shows_all}\n")
     return "\n".join(pieces).rstrip("\n")

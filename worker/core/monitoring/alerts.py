@@ -115,13 +115,13 @@ def _broken(present: status.Status) -> Iterator[Alert]:
 def _paused(present: status.Status) -> Iterator[Alert]:
     for pause in present.pauses:
         until = f"until {humanize.time_of_day(pause.until, present.now)}" if pause.until else "until someone resumes"
-        command = f"fleet-sync resume --fleet {pause.fleet}" if pause.fleet else "fleet-sync resume"
+        only = f" --fleet {pause.fleet}" if pause.fleet else ""
         by = f" by {clean(pause.by)}" if pause.by else ""
         yield Alert(
             Kind.PAUSED,
             f"{'Writes' if pause.fleet else 'All writes'} are paused{by}, {until}",
             message=clean(pause.reason),
-            remedy=f"To go on, use Resume or `{command}`.",
+            remedy=f"To go on, use Resume or `fleet-sync resume{only}`.",
             since=pause.since,
             fleet=pause.fleet,
         )
