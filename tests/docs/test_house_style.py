@@ -4,6 +4,7 @@ Each test is one rule and names every place that breaks it.
 """
 
 import ast
+import functools
 import pathlib
 import re
 from collections.abc import Iterator
@@ -27,6 +28,50 @@ def test_docstrings_say_what_is_done_with_plain_verbs() -> None:
         if docstring.split()[0].strip(",.:;") in NOT_BEGINNINGS
     ]
     assert found == []
+
+
+def test_every_neighbour_that_a_module_names_exists() -> None:
+    """A docstring that leads to a module of an earlier version misleads the reader."""
+    found = [
+        f"{_shown(path)}: {name}"
+        for path in PRODUCT
+        for name in _neighbours(ast.get_docstring(pages.tree(path)) or "")
+        if not _leads_somewhere(name, path)
+    ]
+    assert found == []
+
+
+def _neighbours(docstring: str) -> list[str]:
+    """Return the dotted names behind `Neighbours:`, without paths and commands."""
+    return re.findall(r"`([\w.]+)`", docstring.partition("Neighbours:")[2])
+
+
+def _leads_somewhere(name: str, path: pathlib.Path) -> bool:
+    """Return whether a name is a module or package, perhaps with names in it, or a name in the module itself."""
+    parts = name.removeprefix("worker.").split(".")
+    for count in range(len(parts), 0, -1):
+        beginning = tuple(parts[:count])
+        if count == len(parts) and any(each.parent.parts[-count:] == beginning for each in MODULES):
+            return True
+        for module in (each for each in MODULES if each.with_suffix("").parts[-count:] == beginning):
+            if _defined(module).issuperset(parts[count:]):
+                return True
+    return _defined(path).issuperset(parts)
+
+
+@functools.cache
+def _defined(path: pathlib.Path) -> frozenset[str]:
+    """Return the names that a module defines or assigns, at any depth."""
+    names: set[str] = set()
+    for node in ast.walk(pages.tree(path)):
+        match node:
+            case ast.ClassDef() | ast.FunctionDef() | ast.AsyncFunctionDef():
+                names.add(node.name)
+            case ast.Name(id=name, ctx=ast.Store()) | ast.Attribute(attr=name, ctx=ast.Store()):
+                names.add(name)
+            case _:
+                pass
+    return frozenset(names)
 
 
 def test_no_import_is_renamed_with_an_underscore() -> None:

@@ -1,7 +1,8 @@
-"""The composition root: makes an account's parts of its settings.
+"""The composition root: makes an account's parts from its settings.
 
-Invariant: only this package names concrete classes, and only this module those of an account. Neighbours: `cli` calls
-this, `settings` gives the values, `engine.cycle` is what is run, `loop` runs it for ever.
+Invariant: only this package names concrete classes, and only this module those of an account. Neighbours: `cli` and
+`account_service` call this, `settings` gives the values, `engine.wiring` builds a run, `scheduler` starts one run after
+another.
 """
 
 import contextlib
@@ -53,7 +54,7 @@ class SystemClock:
 
 
 class Unwatched:
-    """A progress that nobody watches."""
+    """A progress display that shows nothing."""
 
     def stage(self, name: Stage, total: int | None) -> None:
         """Say nothing."""
@@ -76,7 +77,7 @@ class AccountRuntime:
         observe: client.Observe = client.ignore,
         before: "AccountRuntime | None" = None,
     ) -> None:
-        """Make the parts; to be called inside the event loop. `observe` is told of every request.
+        """Make the parts; to be called inside the event loop. `observe` is called after every request.
 
         `before` is the same account under earlier settings: what was learned of Charge's limit is taken over.
         """

@@ -1,7 +1,7 @@
 """Finds time zones by their IANA names, in the system's database or else in the package `tzdata`.
 
-Invariant: a name that is no zone is None, whatever else it may be on this machine. Neighbours: `model` has
-`sync.timezone`, `core.planning.local_dates` uses the zones of fleets.
+Invariant: a name that is no zone is None, whatever else it may be on this machine. Neighbours: `model` has the
+setting, `core.planning.local_dates` uses the zones of fleets.
 """
 
 import datetime

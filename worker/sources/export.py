@@ -1,7 +1,7 @@
-"""Write the memberships in Charge as a membership document.
+"""Writes the memberships in Charge as a membership document.
 
 Invariant: reading the document back, in any format, yields exactly the memberships that were written.
-Neighbours: `membership_document` interprets such documents; `cli.export` prints them.
+Neighbours: `membership_document` interprets such documents; `cli.document_commands` prints them.
 """
 
 import csv
