@@ -3,30 +3,30 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.core.model.account_files import Claims, FileChanges, Look, compare
+from worker.core.model.account_files import Claims, FileChanges, Scan, compare
 
-LOOKS = st.dictionaries(st.sampled_from("abcd"), st.tuples(st.integers(0, 2)))
+SCANS = st.dictionaries(st.sampled_from("abcd"), st.tuples(st.integers(0, 2)))
 CLAIMS = st.lists(st.tuples(st.sampled_from("ab"), st.sets(st.tuples(st.sampled_from("xyz")))), max_size=8)
 
 
-def applied(known: Look, changes: FileChanges, present: Look) -> dict[str, tuple[int, ...]]:
+def applied(known: Scan, changes: FileChanges, present: Scan) -> dict[str, tuple[int, ...]]:
     """Return what is known once the changes were acted on."""
     fresh = {name: present[name] for name in (*changes.added, *changes.changed)}
     return {name: signature for name, signature in {**known, **fresh}.items() if name not in changes.removed}
 
 
-@given(LOOKS, LOOKS)
-def test_a_folder_that_stays_the_same_for_two_looks_is_known_exactly(known: Look, present: Look) -> None:
+@given(SCANS, SCANS)
+def test_a_folder_that_stays_the_same_for_two_scans_is_known_exactly(known: Scan, present: Scan) -> None:
     assert applied(known, compare(known, present, present), present) == present
 
 
-@given(LOOKS)
-def test_nothing_changed_where_nothing_differs(known: Look) -> None:
+@given(SCANS)
+def test_nothing_changed_where_nothing_differs(known: Scan) -> None:
     assert compare(known, known, known) == FileChanges()
 
 
-@given(LOOKS, LOOKS, LOOKS)
-def test_a_file_that_is_still_being_written_is_left_alone(known: Look, before: Look, present: Look) -> None:
+@given(SCANS, SCANS, SCANS)
+def test_a_file_that_is_still_being_written_is_left_alone(known: Scan, before: Scan, present: Scan) -> None:
     changes = compare(known, before, present)
     assert all(before[name] == present[name] for name in (*changes.added, *changes.changed))
     assert not any(name in present or name in before for name in changes.removed)

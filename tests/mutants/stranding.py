@@ -84,7 +84,7 @@ DEFECTS = (
     Defect(
         "sending changes before the sources were looked at again",
         "worker/engine/applier.py",
-        "                    await sources.look()\n",
+        "                    await sources.poll()\n",
         "                    pass\n",
         ("tests/engine/test_source_watch.py",),
     ),

@@ -112,11 +112,11 @@ DEFECTS = (
     Defect(
         "overlooking that a reference moved, by a clock that is not trusted",
         "worker/core/planning/resolved_rows.py",
-        "looked_at = sorted(rows.at(rows.referring(special)), key=lambda row: row.origin)",
-        "looked_at = sorted(rows.at(rows.referring(special)), key=lambda row: row.origin)\n"
+        "special_rows = sorted(rows.at(rows.referring(special)), key=lambda row: row.origin)",
+        "special_rows = sorted(rows.at(rows.referring(special)), key=lambda row: row.origin)\n"
         "        if now is None:\n"
         "            drivers = {each: answer for each, answer in drivers.items() if isinstance(each, DriverById)}\n"
-        "            looked_at = [row for row in looked_at if row.driver in drivers]",
+        "            special_rows = [row for row in special_rows if row.driver in drivers]",
         CLOCK,
     ),
     Defect(

@@ -66,8 +66,8 @@ class Supervised:
         self.supervisor = supervisor
         self.tasks = tasks
 
-    async def look(self) -> None:
-        """Look twice, because a change counts once two looks agree."""
+    async def scan(self) -> None:
+        """Scan twice, because a change counts once two scans agree."""
         await self.supervisor.follow(self.tasks)
         await self.supervisor.follow(self.tasks)
 
@@ -86,7 +86,7 @@ class Supervised:
 @contextlib.asynccontextmanager
 async def supervised(reader: account_supervisor.Reader) -> AsyncIterator[Supervised]:
     supervisor = account_supervisor.AccountSupervisor(reader, reader.read_defaults(), metrics.Metrics())
-    await supervisor.look()
+    await supervisor.scan()
     async with anyio.create_task_group() as tasks:
         supervisor.start(tasks)
         try:

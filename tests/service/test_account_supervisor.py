@@ -13,7 +13,7 @@ import structlog
 
 from tests.service import supervised
 from tests.support import clocks
-from worker.core.model.account_files import Look
+from worker.core.model.account_files import Scan
 from worker.core.model.errors import JournalBusy, SettingsError
 from worker.core.model.secret import Secret
 from worker.core.monitoring import status
@@ -61,7 +61,7 @@ async def test_a_broken_file_harms_no_other_account_and_works_once_it_is_correct
         assert seen["bolt"].broken == {status.Part.SETTINGS}
         assert running.supervisor.service("bolt") is None
         folder.write("bolt", good)
-        await running.look()
+        await running.scan()
         await running.until_in_sync("bolt")
         assert running.supervisor.error("bolt") is None
 
@@ -84,12 +84,12 @@ async def test_an_account_that_is_removed_ends_and_frees_its_journal_and_key(fol
         await running.until_in_sync("acme", "bolt")
         settings = folder.reader.read("acme").settings
         folder.remove("acme")
-        await running.look()
+        await running.scan()
         assert running.accounts().keys() == {"bolt"}
         journal = sql_journal.SqlJournal(settings.journal_url, clock=clocks.Still())
         await _until_free(journal)
         folder.add("clef", charge="acme")
-        await running.look()
+        await running.scan()
         await running.until_in_sync("clef")
         assert running.accounts()["bolt"].condition is Condition.IN_SYNC
 
@@ -114,9 +114,9 @@ async def test_an_account_that_is_removed_and_added_again_waits_for_its_predeces
         await running.until_in_sync("acme")
         predecessor = running.supervisor.service("acme")
         folder.remove("acme")
-        await running.look()
+        await running.scan()
         folder.write("acme", text)
-        await running.look()
+        await running.scan()
         await running.until_in_sync("acme")
         assert running.supervisor.service("acme") not in (None, predecessor)
 
@@ -130,7 +130,7 @@ async def test_a_changed_file_takes_effect_without_a_restart(folder: supervised.
         fleet, driver = next((fleet, min(people.members(fleet))) for fleet in people.fleets if people.members(fleet))
         people.detach(driver, fleet)
         folder.write("acme", folder.text("acme") + "[sync]\napply = false\n")
-        await running.look()
+        await running.scan()
         await running.until(lambda seen: seen["acme"].condition is Condition.DRIFTING)
         assert running.supervisor.service("acme") is before
         assert driver not in people.members(fleet)
@@ -142,12 +142,12 @@ async def test_an_invalid_change_leaves_the_last_valid_settings_in_force(folder:
         await running.until_in_sync("acme")
         service = running.supervisor.service("acme")
         folder.write("acme", "nonsense")
-        await running.look()
+        await running.scan()
         seen = await running.until(lambda seen: seen["acme"].condition is Condition.BROKEN)
         assert seen["acme"].broken == {status.Part.SETTINGS}
         assert running.supervisor.service("acme") is service
         folder.add("acme", settings="[sync]\ninterval_seconds = 200.0\n", charge="acme")
-        await running.look()
+        await running.scan()
         await running.until_in_sync("acme")
 
 
@@ -157,7 +157,7 @@ async def test_another_journal_starts_the_account_again(folder: supervised.Folde
         await running.until_in_sync("acme")
         service = running.supervisor.service("acme")
         folder.write("acme", folder.text("acme") + '[journal]\nurl = "sqlite:///other.db"\n')
-        await running.look()
+        await running.scan()
         await running.until(lambda seen: running.supervisor.service("acme") not in (None, service))
         await running.until_in_sync("acme")
     assert (folder.path / "other.db").exists()
@@ -172,12 +172,12 @@ async def test_two_accounts_never_share_a_key_or_a_journal(folder: supervised.Fo
             folder.add("acme", charge="bolt")
         else:
             folder.add("acme", settings='[journal]\nurl = "sqlite:///one.db"\n')
-        await running.look()
+        await running.scan()
         seen = await running.until(lambda seen: seen["acme"].condition is Condition.BROKEN)
         assert f"the account bolt has the same {shared}" in seen["acme"].gist
         assert seen["bolt"].condition is Condition.IN_SYNC
         folder.remove("bolt")
-        await running.look()
+        await running.scan()
         await running.until(lambda seen: running.supervisor.service("acme") is not None)
 
 
@@ -187,12 +187,12 @@ async def test_a_folder_that_cannot_be_read_changes_nothing(folder: supervised.F
         await running.until_in_sync("acme")
         moved = folder.path.with_name("away")
         folder.path.rename(moved)
-        await running.look()
+        await running.scan()
         assert running.accounts()["acme"].condition is not Condition.STARTING
         assert "cannot read the folder" in running.supervisor.status().error
         assert "cannot read the folder" in running.supervisor.unready_reason()
         moved.rename(folder.path)
-        await running.look()
+        await running.scan()
         assert running.accounts().keys() == {"acme"}
         assert running.supervisor.status().error == ""
 
@@ -204,7 +204,7 @@ class TestDefaults:
         async with supervised.supervised(folder.reader) as running:
             await running.until_in_sync("acme", "bolt")
             folder.write("_defaults", folder.text("_defaults") + "[rate_limit]\nrequests_per_second = 7.0\n")
-            await running.look()
+            await running.scan()
             services = [running.supervisor.service(name) for name in ("acme", "bolt")]
             await running.until(lambda _: all(each and each.snapshot().ceiling == 7.0 for each in services))
             assert [each and each.snapshot().ceiling for each in services] == [7.0, 7.0]
@@ -216,11 +216,11 @@ class TestDefaults:
             await running.until_in_sync("acme")
             folder.write("_defaults", "nonsense")
             folder.add("bolt")
-            await running.look()
+            await running.scan()
             assert "_defaults.toml:1:" in running.supervisor.status().error
             await running.until_in_sync("acme", "bolt")
             folder.write("_defaults", valid)
-            await running.look()
+            await running.scan()
             assert running.supervisor.status().error == ""
 
     async def test_where_they_vanish_the_limits_of_accounts_stay_as_they_were(self, folder: supervised.Folder) -> None:
@@ -230,14 +230,14 @@ class TestDefaults:
             await running.until_in_sync("acme")
             folder.remove("_defaults")
             folder.add("bolt")
-            await running.look()
-            assert "it is gone" in running.supervisor.status().error
+            await running.scan()
+            assert "the file is gone" in running.supervisor.status().error
             assert folder.reader.read("bolt").settings.sync.mode == "additive"
 
     async def test_the_address_of_the_page_needs_a_restart(self, folder: supervised.Folder) -> None:
         async with supervised.supervised(folder.reader) as running:
             folder.write("_defaults", folder.text("_defaults") + '[status]\nlisten = "127.0.0.1:0"\n')
-            await running.look()
+            await running.scan()
             assert "read only at the start" in running.supervisor.status().error
 
 
@@ -248,8 +248,8 @@ class FaultyReader:
     inner: account_reader.FolderReader
     failures: int = 1
 
-    def look(self) -> Look:
-        return self.inner.look()
+    def scan(self) -> Scan:
+        return self.inner.scan()
 
     def read_defaults(self) -> model.Status:
         return self.inner.read_defaults()
@@ -272,7 +272,7 @@ async def test_a_defect_in_one_account_ends_no_other_and_starts_it_again(folder:
         async with supervised.supervised(FaultyReader(folder.reader)) as running:
             await running.until(lambda seen: seen["acme"].condition is Condition.BROKEN)
             folder.write("acme", folder.text("acme") + "\n")  # otherwise it is tried again after some seconds
-            await running.look()
+            await running.scan()
             await running.until_in_sync("bolt", "acme")
     assert [line["event"] for line in logs].count("account_crashed") == 1
 

@@ -25,10 +25,10 @@ class Defaults:
     def write(self, more: str = "", *, text: str = VALID) -> None:
         self.path.write_text(text + more)
 
-    async def look(self) -> None:
-        """Look twice, because a change counts once two looks agree."""
-        await self.followed.look()
-        await self.followed.look()
+    async def check(self) -> None:
+        """Check twice, because a change counts once two scans agree."""
+        await self.followed.check()
+        await self.followed.check()
 
     @property
     def interval(self) -> float:
@@ -43,11 +43,11 @@ def defaults(tmp_path: pathlib.Path) -> Defaults:
 
 async def test_a_change_counts_once_two_looks_agree(defaults: Defaults) -> None:
     defaults.write("[sync]\ninterval_seconds = 6\n")
-    await defaults.followed.look()
+    await defaults.followed.check()
     defaults.write("[sync]\ninterval_seconds = 60\n")
-    await defaults.followed.look()
+    await defaults.followed.check()
     assert defaults.interval == 300
-    await defaults.followed.look()
+    await defaults.followed.check()
     assert defaults.interval == 60
 
 
@@ -55,7 +55,7 @@ async def test_a_file_that_stays_the_same_is_not_read_again(defaults: Defaults) 
     with testing.capture_logs() as lines:
         defaults.write("[sync]\ninterval_seconds = 60\n")
         for _ in range(3):
-            await defaults.look()
+            await defaults.check()
     assert [line["event"] for line in lines] == ["settings_reloaded"]
 
 
@@ -64,16 +64,16 @@ async def test_a_broken_file_is_reported_once_and_leaves_the_last_valid_one_in_u
     defaults: Defaults, broken: str
 ) -> None:
     defaults.write("[sync]\ninterval_seconds = 60\n")
-    await defaults.look()
+    await defaults.check()
     defaults.write(text=broken)
     with testing.capture_logs() as lines:
-        await defaults.look()
-        await defaults.look()
+        await defaults.check()
+        await defaults.check()
     assert [line["event"] for line in lines] == ["settings_broken"]
     assert "_defaults.toml" in defaults.followed.error
     assert defaults.interval == 60
     defaults.write("[sync]\ninterval_seconds = 7\n")
-    await defaults.look()
+    await defaults.check()
     assert (defaults.followed.error, defaults.interval) == ("", 7)
 
 
@@ -82,22 +82,22 @@ async def test_what_else_it_needs_may_come_back_while_the_file_stays_the_same(
 ) -> None:
     place = tmp_path / "database"
     defaults.write(text='[cluster]\nurl_file = "database"\n')
-    await defaults.look()
+    await defaults.check()
     assert "database" in defaults.followed.error
     place.write_text("postgresql://db.invalid/fleet")
-    await defaults.look()
+    await defaults.check()
     assert defaults.followed.error == "" or "read only at the start" in defaults.followed.error
 
 
 async def test_a_file_that_is_gone_stays_in_use_until_it_is_back(defaults: Defaults) -> None:
     defaults.write("[sync]\ninterval_seconds = 60\n")
-    await defaults.look()
+    await defaults.check()
     away = defaults.path.rename(defaults.path.with_suffix(".away"))
-    await defaults.look()
-    assert "it is gone" in defaults.followed.error
+    await defaults.check()
+    assert "the file is gone" in defaults.followed.error
     assert defaults.interval == 60
     away.rename(defaults.path)
-    await defaults.look()
+    await defaults.check()
     assert defaults.followed.error == ""
 
 
@@ -106,18 +106,18 @@ async def test_a_folder_that_is_gone_changes_nothing(tmp_path: pathlib.Path) -> 
     folder.mkdir()
     defaults = Defaults(folder)
     away = folder.rename(tmp_path / "away")
-    await defaults.look()
+    await defaults.check()
     assert "cannot read the folder" in defaults.followed.error
     away.rename(folder)
-    await defaults.look()
+    await defaults.check()
     assert (defaults.followed.error, defaults.interval) == ("", 300)
 
 
 @pytest.mark.parametrize("more", ['[status]\nlisten = "127.0.0.1:0"\n', "permit_seconds = 4\n"])
 async def test_what_concerns_the_process_needs_a_restart_and_that_is_said(defaults: Defaults, more: str) -> None:
     defaults.write(more)
-    await defaults.look()
+    await defaults.check()
     assert "read only at the start" in defaults.followed.error
     defaults.write()
-    await defaults.look()
+    await defaults.check()
     assert defaults.followed.error == ""

@@ -181,7 +181,7 @@ def test_a_look_sees_the_accounts_and_the_defaults_and_nothing_else(tmp_path: pa
     (tmp_path / "people.yaml").write_text("")
     (tmp_path / "folder.toml").mkdir()
     (tmp_path / "gone.toml").symlink_to(tmp_path / "nowhere")
-    assert account_folder.look(tmp_path).keys() == {"acme", "bolt", "_defaults.toml"}
+    assert account_folder.scan(tmp_path).keys() == {"acme", "bolt", "_defaults.toml"}
     assert account_folder.names(tmp_path) == ["acme", "bolt"]
 
 
@@ -216,18 +216,18 @@ def test_defaults_that_are_a_broken_link_are_not_taken_for_missing(tmp_path: pat
 
 def test_a_look_differs_after_a_file_was_replaced(tmp_path: pathlib.Path) -> None:
     write(tmp_path, acme=SOURCE)
-    before = account_folder.look(tmp_path)
-    assert account_folder.look(tmp_path) == before
+    before = account_folder.scan(tmp_path)
+    assert account_folder.scan(tmp_path) == before
     (tmp_path / "next").write_text(SOURCE)
     (tmp_path / "next").replace(tmp_path / "acme.toml")
-    assert account_folder.look(tmp_path) != before
+    assert account_folder.scan(tmp_path) != before
 
 
 @pytest.mark.parametrize("folder", ["nowhere", "file"])
 def test_a_folder_that_cannot_be_read_is_an_error(tmp_path: pathlib.Path, folder: str) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(SettingsError, match="cannot read the folder of accounts"):
-        account_folder.look(tmp_path / folder)
+        account_folder.scan(tmp_path / folder)
 
 
 class TestKeys:

@@ -110,17 +110,17 @@ class Applier:
         context = self._context
         outcomes = outcome_writer.OutcomeWriter(journal=context.journal, run_cancellation=context.cancellation)
         pauses = pauses or pause_watch.PauseWatch(context)
-        await pauses.look()  # before the first write: a pause may have begun while the plan was made
+        await pauses.refresh()  # before the first write: a pause may have begun while the plan was made
         writer = self.writer_class(context, sources, work.statuses, work.names, pauses, dated=work.dated)
         lanes = await context.compute(lambda: self._lanes(work, writer, outcomes))
         context.progress.stage(Stage.CHANGING_MEMBERSHIPS, sum(len(lane.pending) for lane in lanes))
         async with concurrency.background_tasks() as background:
             background.start_soon(outcomes.flush_regularly)
-            # Reading Charge may have taken long: nothing is sent before the sources were looked at again.
-            context.cancellation.heartbeat()  # `reading` takes no notice of what was before it
+            # Reading Charge may have taken long: nothing is sent before the sources are checked again.
+            context.cancellation.heartbeat()  # `reading` does not notice what happened before it
             with contextlib.suppress(FleetSyncError):
                 async with context.cancellation.reading():
-                    await sources.look()
+                    await sources.poll()
             async with concurrency.background_tasks() as watching:
                 watching.start_soon(sources.run_forever)
                 watching.start_soon(pauses.run_forever)

@@ -15,7 +15,7 @@ from worker.core.model.plan import Change
 from worker.engine import run_context
 
 _INTERVAL = 1.0
-"""Seconds between two looks into the journal."""
+"""Seconds between two readings of the journal."""
 
 
 class PauseWatch:
@@ -27,7 +27,7 @@ class PauseWatch:
         self._ignored = ignored
         self._pauses: Sequence[Pause] = ()
 
-    async def look(self) -> None:
+    async def refresh(self) -> None:
         """Read the pauses in force. A journal that cannot be read stops the run elsewhere."""
         if not self._ignored:
             with contextlib.suppress(JournalError):
@@ -35,10 +35,10 @@ class PauseWatch:
                 self._pauses = await self._context.journal.pauses(now=now)
 
     async def run_forever(self) -> None:
-        """Look again and again."""
+        """Read them again and again."""
         while not self._ignored:
             await anyio.sleep(_INTERVAL)
-            await self.look()
+            await self.refresh()
 
     def check(self, change: Change) -> None:
         """Raise errors.ChangeWithheld if a pause covers the change."""

@@ -23,13 +23,13 @@ log = structlog.get_logger()
 
 _MIN_INTERVAL = 1.0
 _INTERVAL_PER_DURATION = 10.0
-"""The pause between two looks: 1 s, or ten times as long as a look takes."""
+"""The pause between two checks: 1 s, or ten times as long as a check takes."""
 
 _MAX_READINGS = 3
 """Readings after which sources that change all the time are an error."""
 
 _MAX_FAILURES = 2
-"""Looks in a row that may fail before detaches are withheld."""
+"""Checks in a row that may fail before detaches are withheld."""
 
 
 class SourceWatch:
@@ -87,13 +87,13 @@ class SourceWatch:
             raise ChangeWithheld(message, code=self._failure.code)
 
     async def run_forever(self) -> None:
-        """Look at the sources again and again, until one of them says something else."""
+        """Poll the sources again and again, until one of them says something else."""
         while self._sources and not self._superseded:
             await anyio.sleep(max(_MIN_INTERVAL, _INTERVAL_PER_DURATION * self._duration))
-            await self.look()
+            await self.poll()
 
-    async def look(self) -> None:
-        """Look whether the sources still say the same."""
+    async def poll(self) -> None:
+        """Check whether the sources still say the same."""
         started = self._clock.uptime()
         try:
             await self._compare()

@@ -1,7 +1,7 @@
 """Keeps one account of a folder: reads its file, runs it, reads it again when it changes, and ends when it is removed.
 
 Invariants: a file that cannot be used leaves the last valid settings in force, or the account not running, and is tried
-again; a defect that ends the account's loop starts it again. Neighbours: `account_supervisor` has one for each file,
+again; after a defect, the account's loop starts again. Neighbours: `account_supervisor` has one for each file,
 `account_service` is what runs.
 """
 
@@ -152,7 +152,7 @@ class AccountKeeper:
                 with anyio.move_on_after(delay):
                     await self._wait_for_stop()
             if after is not None:
-                await after.wait()  # its predecessor of the same name still holds the journal
+                await after.wait()  # the account that had this name before may still hold the journal
             while self._stopped is None:
                 await self._keep()
         finally:

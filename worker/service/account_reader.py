@@ -8,7 +8,7 @@ import pathlib
 from collections.abc import Callable, Mapping
 
 from worker import logs
-from worker.core.model.account_files import Look
+from worker.core.model.account_files import Scan
 from worker.core.model.errors import SettingsError
 from worker.core.model.problem import Problem
 from worker.core.model.secret import Secret
@@ -52,9 +52,9 @@ class FolderReader:
         self._environ = environ
         self._defaults: account_folder.Defaults | None = None
 
-    def look(self) -> Look:
+    def scan(self) -> Scan:
         """Return the files of the folder. Raises errors.SettingsError if it cannot be read."""
-        return account_folder.look(self._folder)
+        return account_folder.scan(self._folder)
 
     def read_defaults(self) -> model.Status:
         """Read what is beneath every account, and return how the page is served. Raises errors.SettingsError.

@@ -82,12 +82,12 @@ class ServiceFacade:
     async def pause(self, pause: Pause) -> None:
         """Begin a pause and request a run, which shows it. Raises errors.FleetSyncError."""
         await self._record.pause(pause)
-        await self._service.look_for_pauses()
+        await self._service.check_pauses()
 
     async def resume(self, *, by: str, fleet: FleetId | None) -> tuple[Pause, ...]:
         """End the pause of a fleet, or all, and request a run. Raises errors.FleetSyncError."""
         ended = await self._record.resume(now=self._clock.now(), by=by, fleet=fleet)
-        await self._service.look_for_pauses()
+        await self._service.check_pauses()
         return ended
 
 

@@ -19,7 +19,7 @@ import structlog
 from anyio import abc, to_thread
 
 import worker
-from worker.core.model.account_files import Claims, FileChanges, Look, compare
+from worker.core.model.account_files import Claims, FileChanges, Scan, compare
 from worker.core.model.errors import FleetSyncError, SettingsError, Stopped
 from worker.core.model.problem import Problem
 from worker.core.model.secret import Secret
@@ -32,23 +32,23 @@ from worker.web import accounts_page, metrics, service_protocol
 
 log = structlog.get_logger()
 
-LOOK_SECONDS = 1.5
-"""Between two looks at the folder. A change counts once two looks agree, and is spread over `CHANGE_SPREAD_SECONDS`:
+SCAN_SECONDS = 1.5
+"""Between two scans of the folder. A change counts once two scans agree, and is spread over `CHANGE_SPREAD_SECONDS`:
 together less than the 10 s in which it must take effect."""
 
 CHANGE_SPREAD_SECONDS = 5.0
 START_SPREAD_SECONDS = 300.0
-"""The longest times over which accounts are spread that change, or begin with the process."""
+"""The longest times over which accounts that change, or start with the process, are spread."""
 
 _THREADS = 40
 _THREADS_PER_ACCOUNT = 2
-"""Threads that sources and settings may use at once: an account that hangs in its own leaves those of the others."""
+"""Threads that sources and settings may use at once: an account that hangs blocks only its own."""
 
 
 class Reader(Protocol):
     """Reads the folder. Every method blocks, and raises errors.SettingsError for what cannot be used."""
 
-    def look(self) -> Look:
+    def scan(self) -> Scan:
         """Return the files of the folder."""
         ...
 
@@ -73,7 +73,7 @@ async def run(reader: Reader) -> int:
     _raise_file_limit()
     status, token, gauges = reader.read_defaults(), reader.token(), metrics.Metrics()
     supervisor = AccountSupervisor(reader, status, gauges)
-    await supervisor.look()
+    await supervisor.scan()
 
     async def work() -> int:
         async with concurrency.background_tasks() as background:
@@ -100,8 +100,8 @@ class AccountSupervisor:
         self._keepers: dict[str, account_keeper.AccountKeeper] = {}
         self._leaving: dict[str, account_keeper.AccountKeeper] = {}
         self._known: dict[str, tuple[int, ...]] = {}
-        self._before: Look = {}
-        self._present: Look = {}
+        self._before: Scan = {}
+        self._present: Scan = {}
         self._claims, self._claiming = Claims(), threading.Lock()
         self._secret = secrets.token_bytes(32)
         self._errors: dict[str, SettingsError] = {}
@@ -193,26 +193,26 @@ class AccountSupervisor:
         async with anyio.create_task_group() as tasks:
             self.start(tasks)
             while self._stopped is None:
-                with anyio.move_on_after(LOOK_SECONDS):
+                with anyio.move_on_after(SCAN_SECONDS):
                     await self._wakened.wait()
                 self._wakened = anyio.Event()
                 if self._stopped is None:
                     await self.follow(tasks)
         return self._stopped.exit_code if self._stopped else 0
 
-    async def look(self) -> None:
-        """Look at the folder. Raises errors.SettingsError if it cannot be read."""
-        found = await to_thread.run_sync(self._reader.look)
+    async def scan(self) -> None:
+        """Scan the folder. Raises errors.SettingsError if it cannot be read."""
+        found = await to_thread.run_sync(self._reader.scan)
         self._before, self._present = self._present, found
 
     def start(self, tasks: abc.TaskGroup) -> None:
-        """Start the accounts that the first look found."""
+        """Start the accounts that the first scan found."""
         self._apply(compare({}, self._present, self._present), tasks, longest=START_SPREAD_SECONDS)
 
     async def follow(self, tasks: abc.TaskGroup) -> None:
-        """Look at the folder, and act on what changed."""
+        """Scan the folder, and act on what changed."""
         try:
-            await self.look()
+            await self.scan()
         except SettingsError as error:
             self._report("folder", error)
             return
@@ -223,7 +223,7 @@ class AccountSupervisor:
             self._reload = False
             if account_folder.DEFAULTS in changes.removed:
                 # Without it, every account would have other limits, and perhaps detach where it must not.
-                problem = Problem(account_folder.DEFAULTS, "it is gone: what it said last stays in use")
+                problem = Problem(account_folder.DEFAULTS, "the file is gone: its last valid content stays in use")
                 self._report("defaults", SettingsError([problem], remedy="Restore it, or restart without it."))
             elif await self._read_defaults():
                 kept = self._keepers.keys() - set(changes.removed)

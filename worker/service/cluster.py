@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from worker import logs
 from worker.accounts import registry
-from worker.core.model.account_files import Look
+from worker.core.model.account_files import Scan
 from worker.core.model.errors import JournalError, SettingsError
 from worker.core.model.problem import Problem
 from worker.core.model.secret import Secret, position_of_key
@@ -40,9 +40,9 @@ class Cluster:
         self._defaults = defaults
         self._folder = folder
 
-    def look(self) -> Look:
+    def scan(self) -> Scan:
         """Return what differs once `_defaults.toml` has been written; empty without it. Raises errors.SettingsError."""
-        found = account_folder.look(self._folder)
+        found = account_folder.scan(self._folder)
         return {name: found[name] for name in (account_folder.DEFAULTS,) if name in found}
 
     @contextlib.contextmanager

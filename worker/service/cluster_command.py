@@ -1,7 +1,7 @@
 """Lends a command the journal of an account of a cluster, as a worker has it: with a claim and a permit.
 
 Invariants: a command writes for an account only while no worker does; however it ends, the account is free again and
-due at once, so that a worker says how it is. Neighbours: `cluster_run` is what a worker does, `journal.claims` keeps
+due at once, so that a worker reports its state. Neighbours: `cluster_run` is what a worker does, `journal.claims` keeps
 the permit, `cli.context` calls this for commands that write.
 """
 
@@ -85,7 +85,7 @@ async def _claimed(own: claims.Claims, name: str, *, tries: int) -> claims.Claim
 
 
 async def _beat(own: claims.Claims) -> None:
-    """Keep the permit. A database that does not answer is what the journal reports."""
+    """Keep the permit. The journal reports a database that does not answer."""
     while True:
         with contextlib.suppress(JournalError):
             await to_thread.run_sync(own.beat)

@@ -1,6 +1,6 @@
 """Follows the `_defaults.toml` of a cluster: what it says of accounts counts from their next runs on.
 
-Invariants: a changed file counts once two looks agree; one that is broken or gone is reported, and leaves the last
+Invariants: a changed file counts once two scans agree; one that is broken or gone is reported, and leaves the last
 valid one in use. Neighbours: `cluster` reads the file, `cluster_worker` uses and shows this, `account_supervisor` does
 the same for a folder.
 """
@@ -18,8 +18,8 @@ from worker.settings import account_folder
 
 log = structlog.get_logger()
 
-LOOK_SECONDS = 1.5
-"""Between two looks at the file: a change takes effect within 10 seconds."""
+CHECK_SECONDS = 1.5
+"""Between two checks of the file: a change takes effect within 10 seconds."""
 
 
 class ClusterDefaults:
@@ -31,25 +31,25 @@ class ClusterDefaults:
         self.error = ""
         self._read = read
         self._broken = False
-        self._used = self._seen = self._started.look()
+        self._used = self._seen = self._started.scan()
 
     async def follow(self) -> None:
-        """Look at the file again and again."""
+        """Check the file again and again."""
         while True:
-            await anyio.sleep(LOOK_SECONDS)
-            await self.look()
+            await anyio.sleep(CHECK_SECONDS)
+            await self.check()
 
-    async def look(self) -> None:
+    async def check(self) -> None:
         """Read the file if it has changed and stays the same, or if it could not be read before."""
         try:
-            before, self._seen = self._seen, await to_thread.run_sync(self._started.look)
+            before, self._seen = self._seen, await to_thread.run_sync(self._started.scan)
         except SettingsError as error:
             self._report_broken(error)
             return
         if self._seen != before:
             return
         if not self._seen:
-            problem = Problem(account_folder.DEFAULTS, "it is gone: what it said last stays in use")
+            problem = Problem(account_folder.DEFAULTS, "the file is gone: its last valid content stays in use")
             self._report_broken(SettingsError([problem], remedy="Restore it."))
         elif self._broken or self._seen != self._used:
             self._used = self._seen

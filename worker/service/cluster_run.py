@@ -1,8 +1,8 @@
 """One run of an account of a cluster: from the claim, which has been made, to the release.
 
-Invariants: nothing is sent before a predecessor's permit has certainly run out, nor after the own one has; whatever
-goes wrong, the account is released, and is due again. Neighbours: `cluster_worker` claims and calls this,
-`composition` makes the account's parts, `run_schedule` says when it runs next.
+Invariants: nothing is sent before a predecessor's permit has certainly run out, nor after this run's own has; whatever
+goes wrong, the account is released, and is due again. Neighbours: `cluster_worker` claims and calls this, `composition`
+makes the account's parts, `run_schedule` says when it runs next.
 """
 
 import dataclasses
@@ -63,7 +63,7 @@ class Shared:
 def own_key(
     held: claims.Claims, claim: claims.Claim, settings: model.Settings, credentials: secrets.Credentials
 ) -> secrets.Credentials:
-    """Return the credentials of an account, whose key is from now on no other account's, also when it is read again.
+    """Return the credentials of an account, and claim its key for it, now and whenever it is read again.
 
     Blocks. Raises errors.SettingsError if another account has the key, errors.JournalError.
     """
@@ -116,7 +116,7 @@ class ClusterRun:
             await self._notify(self._operator, self._account)
 
     async def _notify(self, operator: account_service.Operator, account: composition.AccountRuntime) -> None:
-        """Send what has changed since the run before; a process that ends does not wait long for receivers."""
+        """Send what has changed since the run before; a process that is ending does not wait long for receivers."""
         hooks = [job_notifications.hook(target) for target in operator.targets]
         with anyio.CancelScope() as scope:
             async with concurrency.background_tasks() as background:
@@ -194,7 +194,7 @@ class ClusterRun:
     def _left(
         self, account: composition.AccountRuntime, finished: Report, last: run_schedule.LastRun
     ) -> claims.Release:
-        """Return what a run leaves behind that came to its end."""
+        """Return what a run that came to its end leaves behind."""
         settings, now = account.settings, self._shared.clock.now()
         delay, _ = run_schedule.next_due(last, settings, now=now, retry_spread=account_keeper.RETRY_SPREAD)
         if self._claim.unsettled_for:
@@ -213,7 +213,7 @@ class ClusterRun:
         )
 
     def _interrupted(self) -> claims.Release:
-        """Return what is left behind where this process ends: another one runs the account at once."""
+        """Return what is left behind when this process ends: another one runs the account at once."""
         closed_for = self._account.closed_for if self._account else self._claim.closed_for
         return claims.Release(delay=0.0, failures=self._claim.failures, closed_for=closed_for)
 

@@ -42,11 +42,11 @@ log = structlog.get_logger()
 
 BEAT_SECONDS = 1.0
 _STATUS_SECONDS = 2.0
-"""Between two looks at how all accounts are, for the page and the metrics."""
+"""Between two readings of the state of all accounts, for the page and the metrics."""
 
 _CLAIM_SESSIONS = 2
 _SESSIONS = (_CLAIM_SESSIONS, 1, 10)
-"""For claims, for heartbeats and for journals. With three of the queue, a worker has 16 sessions."""
+"""For claims, for heartbeats and for journals. With three for the queue, a worker has 16 sessions."""
 
 _CONDITIONS, _PARTS = frozenset(summary.Condition), frozenset(status.Part)
 
@@ -197,7 +197,7 @@ class ClusterWorker:
         async with concurrency.background_tasks() as background:
             background.start_soon(self._beat_regularly)
             background.start_soon(self._request_regularly)
-            background.start_soon(self._look_regularly)
+            background.start_soon(self._read_statuses_regularly)
             background.start_soon(self._defaults.follow)
             try:
                 await self._queue.run()
@@ -267,7 +267,7 @@ class ClusterWorker:
             await anyio.sleep(self._beat_interval)
 
     async def _request_runs(self) -> None:
-        """Pass on which runs were asked for; what the database does not take is kept. Raises errors.JournalError."""
+        """Pass on requested runs; keep those that the database does not accept. Raises errors.JournalError."""
         while self._wanted:
             name = self._wanted.pop()
             try:
@@ -276,8 +276,8 @@ class ClusterWorker:
                 self._wanted.add(name)
                 raise
 
-    async def _look_regularly(self) -> None:
-        """Read how all accounts are, for the page and the metrics."""
+    async def _read_statuses_regularly(self) -> None:
+        """Read the state of all accounts, for the page and the metrics."""
         while True:
             try:
                 rows = await to_thread.run_sync(self._claims.statuses, limiter=self._claiming)

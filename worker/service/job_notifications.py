@@ -1,4 +1,4 @@
-"""Sends the notifications of a single run, as a job has them: what the run before had told is not told again.
+"""Sends the notifications of a single run of a job: what the run before has notified is not sent again.
 
 Invariant: nothing that goes wrong here changes the result of the run. Neighbours: `cli.once` calls this after its run,
 `core.monitoring.notifications` decides, `notifications.webhook` delivers.
@@ -34,7 +34,7 @@ def hook(target: secrets.NotificationTarget) -> webhook.Webhook:
 
 
 async def notify(present: status.Status, record: RunHistory, hooks: Sequence[webhook.Webhook]) -> None:
-    """Send what has changed since the run before. A run that another process kept from starting tells nothing."""
+    """Send what has changed since the run before; nothing after a run that another process kept from starting."""
     error = present.last.error if present.last else None
     if not hooks or isinstance(error, JournalBusy):
         return
@@ -50,7 +50,7 @@ async def notify(present: status.Status, record: RunHistory, hooks: Sequence[web
 
 
 async def _told_before(present: status.Status, record: RunHistory) -> notifications.NotificationState:
-    """Return what the run before the last one has told, as its report shows it."""
+    """Return what the run before the last one has notified, as its report shows it."""
     try:
         past = [each for each in await record.runs(limit=2) if present.last is None or each.run != present.last.run]
         if not past:

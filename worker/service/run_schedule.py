@@ -1,7 +1,7 @@
 """When an account runs next, by how its last run ended.
 
-Invariant: a failed run is repeated within the interval or five minutes, and a run that stopped because its source
-changed at once. Neighbours: `scheduler` waits so long, `cluster_run` leaves it with the account.
+Invariant: a failed run is repeated within the interval or five minutes, and at once if it stopped because its source
+changed. Neighbours: `scheduler` waits so long, `cluster_run` leaves it with the account.
 """
 
 import contextlib

@@ -31,7 +31,7 @@ _WRITER_LOCK_POLL_SECONDS = 5.0
 
 
 _IDLE_SECONDS = 30.0
-"""A longer pause would outlast idle connections: they are closed, because many accounts have many of them."""
+"""In a longer pause idle connections are closed, because many accounts have many of them."""
 
 
 class Service:
@@ -194,17 +194,17 @@ class Service:
                     requested_for = last.held_digest
                     self.wake(status.Trigger.REQUEST)
 
-    async def look_for_pauses(self) -> None:
+    async def check_pauses(self) -> None:
         """Request a run if a pause began or ended."""
         with contextlib.suppress(JournalError):  # the next run meets the same error and reports it
             if self.service_state.set_pauses(await self.account.record.pauses(now=self._clock.now())):
                 self.wake(status.Trigger.REQUEST)
 
     async def _poll_pauses(self) -> None:
-        """Look for pauses that another process began or ended."""
+        """Check for pauses that another process began or ended."""
         while True:
             await anyio.sleep(_APPROVAL_POLL_SECONDS)
-            await self.look_for_pauses()
+            await self.check_pauses()
 
     # --- Triggers from outside ----------------------------------------------------------------------------
 

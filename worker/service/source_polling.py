@@ -1,8 +1,8 @@
-"""Notice that a source may have changed, by asking each for its revision every `poll_seconds`.
+"""Notices that a source may have changed, by asking each for its revision every `poll_seconds`.
 
-Invariant: a change is reported once the source has been quiet for a moment, but never later than `_MAX_LOOKS` looks
-after it was seen. Neighbours: `scheduler` starts a run then, which reads the sources; `ports.Source.peek` says what a
-revision means.
+Invariant: a change is reported once the source has been quiet for a moment, but at most `_MAX_POLLS` polls after it was
+seen. Neighbours: `scheduler` starts a run then, which reads the sources; `ports.Source.peek` says what a revision
+means.
 """
 
 import functools
@@ -15,12 +15,12 @@ from worker.core.model.errors import SourceError
 from worker.core.model.ports import Source
 
 _RELOAD_SECONDS = 2.0
-"""Between two looks whether the settings name other sources."""
+"""Between two checks whether the settings name other sources."""
 
 _QUIET_SECONDS = 0.5
 """How long a changed source must stay the same: a document that is written in place is probably complete then."""
 
-_MAX_LOOKS = 10
+_MAX_POLLS = 10
 
 
 async def poll(
@@ -29,16 +29,16 @@ async def poll(
     changed: Callable[[], None],
     task_status: abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Call `changed` whenever a source differs from when the last look was taken; never return.
+    """Call `changed` whenever a source differs from when it was last polled; never return.
 
     A source that cannot be examined has changed too, once. Sources without a cheap revision never change here.
     `sources` is asked each time, because settings can be reloaded; other sources are a change. Start this before the
-    first reading: the first look at every source is taken before the task status is started.
+    first reading: every source is polled once before the task status is started.
     """
     while True:
         present = list(sources())
         async with anyio.create_task_group() as tasks:
-            await _first_looks(present, tasks, changed)
+            await _poll_all_once(present, tasks, changed)
             task_status.started()
             task_status = anyio.TASK_STATUS_IGNORED
             while True:
@@ -49,11 +49,11 @@ async def poll(
         changed()
 
 
-async def _first_looks(present: Sequence[Source], tasks: abc.TaskGroup, changed: Callable[[], None]) -> None:
-    """Look at all sources at once, so that a slow one does not delay the others; then watch each in a task."""
-    async with anyio.create_task_group() as looks:
+async def _poll_all_once(present: Sequence[Source], tasks: abc.TaskGroup, changed: Callable[[], None]) -> None:
+    """Poll all sources at once, so that a slow one does not delay the others; then watch each in a task."""
+    async with anyio.create_task_group() as polls:
         for source in present:
-            looks.start_soon(tasks.start, functools.partial(_watch, source, changed))
+            polls.start_soon(tasks.start, functools.partial(_watch, source, changed))
 
 
 async def _watch(source: Source, changed: Callable[[], None], *, task_status: abc.TaskStatus[None]) -> None:
@@ -68,7 +68,7 @@ async def _watch(source: Source, changed: Callable[[], None], *, task_status: ab
 
 
 async def _wait_until_quiet(source: Source, revision: str | None) -> str | None:
-    for _ in range(_MAX_LOOKS):
+    for _ in range(_MAX_POLLS):
         await anyio.sleep(_QUIET_SECONDS)
         before, revision = revision, await _revision(source, revision)
         if revision == before:

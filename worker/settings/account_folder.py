@@ -3,7 +3,7 @@
 Where `_defaults.toml` has `[cluster]`, the accounts are in the database that it names instead.
 
 Invariant: an account whose file is invalid affects no other account, and a key or journal is never shared by mistake.
-Neighbours: `loader` validates what is merged here, `secrets` reads the keys, `core.model.account_files` compares looks.
+Neighbours: `loader` validates what is merged here, `secrets` reads the keys, `core.model.account_files` compares scans.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, Self
 
 import pydantic
 
-from worker.core.model.account_files import Look, Signature
+from worker.core.model.account_files import Scan, Signature
 from worker.core.model.errors import SettingsError
 from worker.core.model.problem import Problem
 from worker.settings import loader, model, section, urls
@@ -88,7 +88,7 @@ class Cluster(section.Section):
         ge=1,
         le=600,
         validate_default=True,
-        description="How long a worker may be silent until others take over its accounts.",
+        description="How long a worker may be silent before others take over its accounts.",
     )
 
     @pydantic.field_validator("url_file")
@@ -127,7 +127,7 @@ class Defaults:
     cluster: Cluster | None = None
 
 
-def look(folder: pathlib.Path) -> Look:
+def scan(folder: pathlib.Path) -> Scan:
     """Return the accounts' files by account, and `_defaults.toml` by that name. Raises errors.SettingsError."""
     found = {}
     try:
@@ -161,7 +161,7 @@ def _signature(path: pathlib.Path) -> Signature | None:
 
 def names(folder: pathlib.Path) -> list[str]:
     """Return the names of the accounts in order. Raises errors.SettingsError."""
-    return sorted(look(folder).keys() - {DEFAULTS})
+    return sorted(scan(folder).keys() - {DEFAULTS})
 
 
 def read_defaults(folder: pathlib.Path) -> Defaults:

@@ -1,18 +1,18 @@
 """The settings files of a folder of accounts as values: which changed, and which values no two accounts may share.
 
-Invariant: a file counts once it has been the same in two looks in a row, because one that is written in place may be
-cut short and still be valid. Neighbours: `settings.account_folder` looks at the folder, `service.account_supervisor`
-acts on the changes.
+Invariant: a file takes effect once it has been the same in two scans in a row: one that is still being written may be
+cut short and yet be valid. Neighbours: `settings.account_folder` scans the folder, `service.account_supervisor` acts
+on the changes.
 """
 
 import dataclasses
 from collections.abc import Iterable, Mapping
 
 Signature = tuple[int, ...]
-"""What differs after a file was written: its inode, its size and its time of change."""
+"""What changes when a file is written: its inode, its size and its time of change."""
 
-Look = Mapping[str, Signature]
-"""The files of one look, by name."""
+Scan = Mapping[str, Signature]
+"""The files of one scan, by name."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -24,8 +24,8 @@ class FileChanges:
     removed: tuple[str, ...] = ()
 
 
-def compare(known: Look, before: Look, present: Look) -> FileChanges:
-    """Return what changed since `known`; `before` is the look before `present`, in which a file must be the same."""
+def compare(known: Scan, before: Scan, present: Scan) -> FileChanges:
+    """Return what changed since `known`; `before` is the scan before `present`, in which a file must be the same."""
     settled = {name for name, signature in present.items() if before.get(name) == signature}
     return FileChanges(
         added=tuple(sorted(settled - known.keys())),
@@ -35,7 +35,7 @@ def compare(known: Look, before: Look, present: Look) -> FileChanges:
 
 
 class Claims:
-    """What each account has for itself, such as its journal and its key: the first account that claims it keeps it."""
+    """What accounts may not share, such as a journal or a key: the first account that claims it keeps it."""
 
     def __init__(self) -> None:
         """Start without claims."""

@@ -1,7 +1,7 @@
 """Resolves the rows of the desired state to ids, and says what they want of each driver.
 
 Invariant: a row is plain if it names an existing driver by id, without dates, in a fleet that resolves. What plain rows
-want is found by the driver's id; all other rows, and those of drivers whom these mean too, are looked at one by one.
+want is found by the driver's id; all other rows, and those of drivers whom these mean too, are resolved one by one.
 Neighbours: `resolver` resolves single references, `planner` compares the result with what Charge holds.
 """
 
@@ -25,7 +25,7 @@ class ResolvedRows:
     """The rows, resolved to ids; `managed` are the fleets among these.
 
     `targets` has the fleets that each set of references leads to, or None if not each of them leads to its own.
-    `special` are the keys of the rows that are looked at one by one: `looked_at`, with the answer to each driver in
+    `special` are the keys of the rows that are resolved one by one: `special_rows`, with the answer to each driver in
     `drivers`. Of these, `wanted` are memberships of active rows, `released` those of inactive rows only, and `further`
     rows that want a membership for other times than its first row.
 
@@ -40,7 +40,7 @@ class ResolvedRows:
     targets: _Targets
     drivers: Mapping[DriverRef, resolver.DriverAnswer]
     special: Collection[Key]
-    looked_at: Sequence[Row]
+    special_rows: Sequence[Row]
     wanted: dict[Membership, Row] = dataclasses.field(default_factory=dict)
     released: dict[Membership, Row] = dataclasses.field(default_factory=dict)
     further: dict[object, Row] = dataclasses.field(default_factory=dict)
@@ -49,7 +49,7 @@ class ResolvedRows:
     problems: list[Problem] = dataclasses.field(default_factory=list)
     references: int = 0
     unresolved: int = 0
-    _looked_at_wanted: dict[DriverId, frozenset[FleetId]] = dataclasses.field(default_factory=dict)
+    _special_wanted: dict[DriverId, frozenset[FleetId]] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def of(
@@ -68,9 +68,9 @@ class ResolvedRows:
         meant = {each for each in drivers.values() if not isinstance(each, resolver.Unresolved)}
         drivers |= {DriverById(driver): driver for driver in meant}
         special |= meant
-        looked_at = sorted(rows.at(rows.referring(special)), key=lambda row: row.origin)
-        resolved = cls(rows, fleets, resolver.resolved_ids(fleets.values()), targets, drivers, special, looked_at)
-        resolved._look_at_rows(now)
+        special_rows = sorted(rows.at(rows.referring(special)), key=lambda row: row.origin)
+        resolved = cls(rows, fleets, resolver.resolved_ids(fleets.values()), targets, drivers, special, special_rows)
+        resolved._resolve_special_rows(now)
         resolved._count_references(desired, now)
         return resolved
 
@@ -86,13 +86,13 @@ class ResolvedRows:
     def fleets_wanted(self, driver: DriverId) -> frozenset[FleetId]:
         """Return the fleets in which active rows want a driver."""
         if driver in self.special:
-            return self._looked_at_wanted.get(driver, _NONE)
+            return self._special_wanted.get(driver, _NONE)
         references = self.rows.undated.get(driver)
         return _NONE if references is None else self.targets[references] or _NONE
 
     def drivers_wanted(self) -> Iterator[tuple[DriverId, frozenset[FleetId]]]:
         """Return the drivers that active rows want in any fleet, with these fleets."""
-        yield from self._looked_at_wanted.items()
+        yield from self._special_wanted.items()
         for key, references in self.rows.undated.items():
             if isinstance(key, str) and key not in self.special:
                 yield key, self.targets[references] or _NONE
@@ -112,16 +112,16 @@ class ResolvedRows:
 
     def want_only_now(self, memberships: Iterable[Membership]) -> frozenset[Membership]:
         """Return those of these memberships that no row without dates wants."""
-        undated = {(self.drivers[row.driver], self.fleets[row.fleet]) for row in self.looked_at if row.undated}
+        undated = {(self.drivers[row.driver], self.fleets[row.fleet]) for row in self.special_rows if row.undated}
         return frozenset(each for each in memberships if each[0] in self.special and each not in undated)
 
-    def _look_at_rows(self, now: datetime.datetime | None) -> None:
-        for row in self.looked_at:
+    def _resolve_special_rows(self, now: datetime.datetime | None) -> None:
+        for row in self.special_rows:
             self._add(row, self.fleets[row.fleet], self.drivers[row.driver], active=row.active(now))
         shared: dict[frozenset[FleetId], frozenset[FleetId]] = {}
         for driver, fleet in self.wanted:
-            fleets = self._looked_at_wanted.get(driver, _NONE) | {fleet}
-            self._looked_at_wanted[driver] = shared.setdefault(fleets, fleets)
+            fleets = self._special_wanted.get(driver, _NONE) | {fleet}
+            self._special_wanted[driver] = shared.setdefault(fleets, fleets)
 
     def _add(self, row: Row, fleet: resolver.FleetAnswer, driver: resolver.DriverAnswer, *, active: bool) -> None:
         if isinstance(driver, resolver.Unresolved):
@@ -154,7 +154,7 @@ class ResolvedRows:
 
     def _count_references(self, desired: Desired, now: datetime.datetime | None) -> None:
         """Count the references of active rows, and those without an answer."""
-        active = {row.driver for row in self.looked_at if row.active(now)}
+        active = {row.driver for row in self.special_rows if row.active(now)}
         plain = len(self.rows.undated) - sum(key in self.rows.undated for key in self.special)
         self.references = plain + len(active) + len(self.fleets)
         unresolved = sum(isinstance(self.drivers[reference], resolver.Unresolved) for reference in active)
