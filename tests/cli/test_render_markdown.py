@@ -169,6 +169,6 @@ def test_even_the_longest_plan_fits_a_comment_and_says_what_is_missing(name: str
 def test_a_source_that_shrank_comes_with_the_command_that_approves_it() -> None:
     guarded = plans.judged(shrunk=(ShrunkSource("hr", 50, 100, "source *hr* lost half"),))
     page = _rendered(_plan(guarded))
-    assert "every detach to come" in page
+    assert "all further detaches" in page
     assert "source *hr* lost half" in html.unescape(page)
     assert f"--approve {guarded.held_digest}" in page

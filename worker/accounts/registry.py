@@ -1,7 +1,7 @@
 """The accounts of a cluster: a table of its database, with the settings of each.
 
-Invariants: an account that comes back after it was removed has a higher epoch than any worker ever had, so that no
-worker of earlier times can write for it; settings are replaced only where that is asked for. Neighbours:
+Invariants: an account that is added again after its removal has a higher epoch than any worker ever had, so that no
+earlier worker can write for it; settings are replaced only where that is asked for. Neighbours:
 `settings.account_folder` reads the settings of an account, `service.cluster` connects to the database.
 """
 

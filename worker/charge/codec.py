@@ -37,7 +37,7 @@ _FleetId = Annotated[str, msgspec.Meta(pattern=r"^flt_[A-Za-z0-9]+\Z")]
 
 
 MAX_COUNT = 1_000_000_000
-"""The largest number of drivers in a fleet that is believed; beyond it, Charge counts as not having said it."""
+"""The largest number of drivers in a fleet that is believed; a larger one counts as not sent."""
 
 
 class DriverObject(msgspec.Struct):

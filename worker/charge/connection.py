@@ -22,7 +22,7 @@ from worker.charge import http11
 from worker.core.model.errors import NotSent
 
 KEEPALIVE_SECONDS = 30.0
-"""How long an idle connection may be used again."""
+"""How long a connection may be idle and still be used again."""
 
 MAY_SEND = "may_send"
 """Extension of a request: a callable that says whether it may be sent. Making a connection may have taken long."""

@@ -1,6 +1,6 @@
 """One request and its reply over a stream, as HTTP/1.1; h11 writes and parses both.
 
-Invariant: an exchange has a parser of its own, which sees nothing of what came before; `ended` is said only where the
+Invariant: an exchange has a parser of its own, which sees nothing of what came before; `ended` is true only if the
 reply is whole and nothing followed it. Neighbours: `connection` opens the stream, and has an exchange for each request.
 """
 

@@ -16,7 +16,7 @@ _RESETS = (
     "x-ratelimit-reset",
     "x-rate-limit-reset",
 )
-"""The time when the limit is as good as new; in this order."""
+"""When the limit is as good as new; the first of these that is sent counts."""
 
 _NUMBER = re.compile(r"\d{1,13}(\.\d+)?")
 _IN_ONE_HEADER = re.compile(r"(?:^|[;,\s])(?:t|reset)\s*=\s*(\d{1,13})")

@@ -39,7 +39,7 @@ def accounts(command_context: context.CommandContext) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the accounts as a document.")
 @click.pass_obj
 def list_accounts(command_context: context.CommandContext, as_json: bool) -> int:
-    """List the accounts with what their workers last said."""
+    """List the accounts with the state that their workers last reported."""
 
     def run() -> int:
         command_context.configure_logs(as_json=as_json)

@@ -72,7 +72,7 @@ fleet-sync audit --since 2026-11-01 --format csv > november.csv"""
 def audit(command_context: context.CommandContext, since: str | None, form: _Format | None) -> int:
     """Print the record as a stream: every run with its changes, the oldest first.
 
-    To continue, pass the last run that was printed to --since.
+    To continue later, pass --since and the id of the last run that was printed.
     """
     chosen = form or ("text" if sys.stdout.isatty() else "jsonl")
     return command_context.with_journal(functools.partial(_audit, since=since, form=chosen))

@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from worker.settings import model
 
 _PROOFS = {
-    "none": "nothing shows that its end is not missing: see [sources.completeness]",
+    "none": "nothing shows that it was not cut short: see [sources.completeness]",
     "min_rows": "it has at least as many rows as [sources.completeness] demands",
-    "syntax": "no beginning of such a document is a document",
+    "syntax": "cut short, it would not be valid",
     "trailer": "its last line is the trailer",
-    "manifest": "it is as its manifest says",
-    "commit": "all documents are of one commit, which git has checked",
-    "transaction": "all rows of the query came, from one transaction",
-    "exit_code": "the command ended by itself, and with 0",
-    "length": "the server said where it ends, and it ended there",
+    "manifest": "it matches its manifest",
+    "commit": "all documents are from one commit, which git has checked",
+    "transaction": "all rows were read, in one transaction",
+    "exit_code": "the command ended by itself, with exit code 0",
+    "length": "it ended where the server said it would",
 }
 """What each proof means. Kinds of sources may have further ones."""
 

@@ -1,7 +1,7 @@
 """Finds the driver or fleet that a person means: by id, e-mail address or name, as the journal knows them.
 
 Invariant: an ambiguous name is an error that lists what it may mean; nothing is guessed. Neighbours:
-`record_commands` calls this.
+`record_commands` and `pause_commands` call this.
 """
 
 import click

@@ -137,7 +137,7 @@ def _print_version(ctx: click.Context, _parameter: click.Parameter, requested: b
     show_default=True,
     help="The settings file of the account, or a folder of accounts (or $FLEET_SYNC_CONFIG).",
 )
-@click.option("--account", metavar="NAME", help="One account of the folder, for the commands about one.")
+@click.option("--account", metavar="NAME", help="The account of the folder that the command is about.")
 @click.option(
     "--log-format",
     type=click.Choice(["auto", "console", "json"]),

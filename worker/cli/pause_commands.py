@@ -28,8 +28,8 @@ _FLEET = click.option("--fleet", metavar="REF", help="Only this fleet: its id (f
 
 @click.command(cls=help_page.Command, epilog=_PAUSE_EXAMPLES.strip())
 @_FLEET
-@click.option("--for", "length", metavar="AGE", type=Age(), help="End by itself after this time, as in 90m, 2h or 1d.")
-@click.option("--reason", metavar="TEXT", default="", help="Why, for those who wonder.")
+@click.option("--for", "length", metavar="DURATION", type=Age(), help="End after this time, as in 90m, 2h or 1d.")
+@click.option("--reason", metavar="TEXT", default="", help="Why, shown wherever the pause is.")
 @click.pass_obj
 def pause(
     command_context: context.CommandContext, fleet: str | None, length: datetime.timedelta | None, reason: str

@@ -45,7 +45,7 @@ def plan(plan_result: plan_builder.PlanResult, *, rate: float, fleets: Sequence[
     return _plan(plan_result, rate=rate, how_to_approve=how_to_approve, total=summary(guarded))
 
 
-NOT_FOR_SOME_FLEETS = "Where a source lost rows, what it would detach is approved all together: leave --fleet out."
+NOT_FOR_SOME_FLEETS = "Detaches of a source that lost rows can only be approved together: leave --fleet out."
 """A run that leaves fleets out does not accept the new size of the source."""
 
 
@@ -225,7 +225,7 @@ def by_fleet(reason: str, rows: Mapping[str, Sequence[str]]) -> Iterator[str]:
 
 def held_back(guarded: GuardedPlan) -> str:
     """Return how many changes a plan holds; if it has none, a source that shrank holds those that may follow."""
-    return humanize.count(len(guarded.held), *kind(guarded.held)) if guarded.held else "every detach to come"
+    return humanize.count(len(guarded.held), *kind(guarded.held)) if guarded.held else "all further detaches"
 
 
 def kind(held: Iterable[HeldChange]) -> tuple[str, str]:

@@ -1,6 +1,6 @@
 """Procrastinate's jobs, as several workers may safely share them.
 
-Invariants: a worker that was taken for dead and goes on can finish nothing that another worker has by then; a job of a
+Invariants: a worker that was taken for dead and goes on cannot finish a job that another worker has by then; a job of a
 worker that is gone blocks its account no longer than until the next look. A run that was lost is not retried: its
 account is due still, and the tick makes a new job. Neighbours: `job_queue` runs the jobs.
 """
@@ -64,7 +64,7 @@ _BURY = """
     gone AS (DELETE FROM procrastinate_workers USING dead WHERE id = queue_worker)
     SELECT count(*) AS buried FROM dead
 """
-"""One statement: whoever has shown life meanwhile keeps everything."""
+"""One statement: a process that has shown a sign of life meanwhile keeps everything."""
 
 _WORKERS = "SELECT worker, beats FROM cluster_workers"
 
@@ -110,6 +110,6 @@ class JobManager(manager.JobManager):
         return {row["worker"]: row["beats"] for row in rows}
 
     async def bury(self, worker: str, beats: int) -> bool:
-        """Remove a process that shows no more life than these heartbeats, and its jobs. Return whether it did not."""
+        """Remove a process without further heartbeats, and its jobs. Return whether it was removed."""
         row = await self.connector.execute_query_one_async(_BURY, worker=worker, beats=beats)
         return bool(row["buried"])

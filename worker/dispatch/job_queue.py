@@ -37,7 +37,7 @@ _PER_TICK = 4
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Member:
-    """This process as a member of the cluster: its name, how many runs it does at once, and when others are dead."""
+    """This process as a member of the cluster: its name, its runs at once, and when others count as dead."""
 
     name: str
     concurrency: int

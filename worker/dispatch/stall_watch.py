@@ -1,7 +1,7 @@
 """Finds out which processes of a cluster are dead, by watching their heartbeats.
 
 Invariants: nothing is concluded from the time that another machine shows; time in which the database did not answer
-counts for next to nothing, since nobody could show life in it. Pure. Neighbours: `job_queue` looks once a second.
+hardly counts, because no process could show a sign of life then. Pure. Neighbours: `job_queue` looks once a second.
 """
 
 from collections.abc import Mapping
@@ -14,13 +14,13 @@ class StallWatch:
     """What was seen of the other processes."""
 
     def __init__(self, *, seconds: float) -> None:
-        """Take how long a process may show no life."""
+        """Take how long a process may show no sign of life."""
         self._seconds = seconds
         self._seen: dict[str, tuple[int, float]] = {}
         self._looked: float | None = None
 
     def look(self, beats: Mapping[str, int], *, asked: float, answered: float) -> Mapping[str, int]:
-        """Return the processes that have shown no life for too long, with the heartbeats that they had.
+        """Return the processes that have shown no sign of life for too long, with the heartbeats that they had.
 
         `asked` and `answered` are moments of one clock that goes on while the machine sleeps.
         """

@@ -1,1 +1,1 @@
-"""Carries decisions out: reading, pacing, sending, applying, and the cycle that ties them together."""
+"""Carries decisions out: reads Charge, limits the rate, sends requests and applies changes; `reconciler` is one run."""

@@ -2,7 +2,7 @@
 
 Invariant: a foreseen failure comes out as itself, never inside an exception group. Neighbours: `driver_reader` reads
 with `run_bounded`, `applier` writes with it; `cancellation` and `service` use `background_tasks`; `plan_builder`,
-`reconciler` and `applier` do with a `Compute` what takes long.
+`reconciler` and `applier` pass long computations to a `Compute`.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ Result = TypeVar("Result")
 
 
 class Compute(Protocol):
-    """Does work that only computes, on values that nothing changes meanwhile. For a large account it takes seconds."""
+    """Does work that only computes, on values that nothing changes meanwhile. It takes seconds for a large account."""
 
     async def __call__(self, work: Callable[[], Result]) -> Result:
         """Return what `work` returns."""

@@ -82,7 +82,7 @@ class MembershipWriter:
         *,
         dated: Collection[Change] = (),
     ) -> None:
-        """Take the run, and the watches that say whether its sources still say the same, and what is paused.
+        """Take the run, and the watches over its sources and over pauses.
 
         `statuses` are those of the drivers and fleets that are not active: they may explain a refusal. `names` are
         logged beside ids. `dated` are attaches that only rows with dates ask for.

@@ -39,9 +39,6 @@ from worker.core.safety import (
 )
 from worker.engine import guard_memory, guarded_plans, ownership, reader, run_context, source_watch
 
-_RECENT = datetime.timedelta(days=30)
-"""How far back accepted writes count that no reading showed. Long enough for three runs of a daily job."""
-
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Rules:

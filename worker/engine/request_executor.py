@@ -1,4 +1,4 @@
-"""Sends one request as often as is worth it: rate limited, retried, counted.
+"""Sends one request, rate limited and counted, and retries it while that is worthwhile.
 
 Invariants: each attempt waits for its turn; nothing is sent after a stop; a 401 stops the run. Neighbours:
 `core.pacing.retry_policy` decides about retries, `rate_limiter` hands out the turns, `reader` and `applier` send all
@@ -107,7 +107,7 @@ class RequestExecutor:
         ready: Call[None] | None = None,
         urgent: bool = False,
     ) -> Answer:
-        """Call until it succeeds or another attempt is not worth it; then raise the error of the last attempt.
+        """Call until it succeeds or another attempt is not worthwhile; then raise the error of the last attempt.
 
         `call` sends one request and raises errors.ChargeError if it fails. `attempts` is updated all along. `ready` is
         awaited after each turn, right before the attempt, and may raise instead. An `urgent` request takes the next
@@ -222,7 +222,7 @@ class _Retries:
         """Seconds to wait before the next attempt."""
 
     def allowed(self, error: BaseException) -> bool:
-        """Count a failed attempt, and return whether another one is worth it."""
+        """Count a failed attempt, and return whether another one is worthwhile."""
         self.failed_attempts += 1
         if not isinstance(error, ChargeError):
             return False

@@ -1,1 +1,1 @@
-"""Read the desired memberships: whole documents of several formats, with the position of every row."""
+"""Reads the desired memberships: whole documents of several formats, with the position of every row."""

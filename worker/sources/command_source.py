@@ -1,4 +1,4 @@
-"""Run a command and take what it prints for the document.
+"""Runs a command and reads what it prints as the document.
 
 Invariant: the output counts only if the command ends by itself, with exit code 0, within time and size.
 Neighbours: `processes` runs the command, `document_source` reads its output.

@@ -1,4 +1,4 @@
-"""Check that a document is complete: by a manifest beside it, a trailer at its end, or its number of rows.
+"""Checks that a document is complete: by a manifest beside it, a trailer at its end, or its number of rows.
 
 Invariant: a document that was cut short anywhere fails a manifest or a trailer. A check that fails is an error of the
 whole source, and never an absence of rows.

@@ -1,4 +1,4 @@
-"""Read one document of any format: decode it, parse it, interpret it, and check that it is complete.
+"""Reads one document of any format: decodes it, parses it, interprets it, and checks that it is complete.
 
 Invariant: pure. The same bytes and options always give the same contents or problems.
 Neighbours: `document_source` passes on the bytes that were fetched; `formats`, `membership_document`, `table_reader`

@@ -1,4 +1,4 @@
-"""Read membership documents from disk: one file, or a folder of them.
+"""Reads membership documents from disk: one file, or a folder of them.
 
 Invariant: a reading is whole. A file that cannot be read, is empty, or changes while it is read is an error, and so is
 a file in the folder that is not a document: its rows would count as absent if it were skipped.

@@ -1,4 +1,4 @@
-"""Read documents from a commit of a Git repository, by the program git.
+"""Reads documents from a commit of a Git repository, with the program git.
 
 Invariants: all documents are of one commit, and git has checked its objects; a commit that was read before, and from
 which this one does not descend, is noticed unless the settings allow it. The token is in no argument, and is sent to no

@@ -1,4 +1,4 @@
-"""Read the body of an HTTP reply whole, or not at all.
+"""Reads the body of an HTTP reply whole, or not at all.
 
 Invariant: a body is whole only if its framing says where it ends and it ends there, and if it is compressed, its gzip
 stream ends with its trailer. httpx accepts less: a body that the server ends by closing the connection, and half of a

@@ -1,4 +1,4 @@
-"""Fetch a document from an http or https address.
+"""Fetches a document from an http or https address.
 
 Invariants: nothing is sent to another origin, redirects to one are not followed, and every exchange ends by its
 deadline. Neighbours: `http_body` reads replies, `http_login` the secrets; `service.source_factory` makes the transport.

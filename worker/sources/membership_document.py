@@ -1,4 +1,4 @@
-"""Interpret a membership document: turn plain data of any format into managed fleets and rows.
+"""Interprets a membership document: turns plain data of any format into managed fleets and rows.
 
 Invariant: one pass finds every problem, each with its place, and text stays text. Nothing of a document that has a
 problem may be used. Neighbours: `positions` defines the plain data, `core.planning.references` parses references,

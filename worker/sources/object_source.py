@@ -1,4 +1,4 @@
-"""Read a document that is an object in S3, Google Cloud Storage or Azure.
+"""Reads a document that is an object in S3, Google Cloud Storage or Azure.
 
 Invariants: an object is whole or an error: what arrived has the size that the store named; and all of it is of the
 version whose ETag is the revision. Neighbours: `object_store` talks to stores.

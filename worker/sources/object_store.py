@@ -1,4 +1,4 @@
-"""Talk to S3, Google Cloud Storage and Azure with obstore.
+"""Talks to S3, Google Cloud Storage and Azure with obstore.
 
 Invariant: no error contains what the library says, because it quotes requests and replies. Neighbours: `object_source`
 decides when an object is whole.

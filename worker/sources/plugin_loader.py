@@ -1,4 +1,4 @@
-"""Load the plugins that the settings name.
+"""Loads the plugins that the settings name.
 
 Invariant: nothing of a distribution is imported unless it is named, nor looked up: `importlib.metadata` takes longer
 than settings without plugins. Neighbours: `plugin` is what plugins use, `settings.loader` reads their keys.

@@ -1,4 +1,4 @@
-"""Provide what every format needs: decoded text, positions in it, and plain data that remembers them.
+"""Provides what every format needs: decoded text, positions in it, and plain data that remembers them.
 
 Invariant: a `Document` contains only dictionaries, lists, text, `None` and what items of lists were packed into, and
 knows where each part of it is in the text (settings files also keep TOML's other types). Neighbours: each module in

@@ -1,4 +1,4 @@
-"""Run a program to its end, within time and size, and leave nothing of it behind.
+"""Runs a program to its end, within time and size, and leaves nothing of it behind.
 
 Invariants: every process of its group has ended when a call returns, also if the call is cancelled; and no key or other
 secret of fleet-sync is in the environment that `inherited` returns. Neighbours: `command_source` and `git_source`.

@@ -1,4 +1,4 @@
-"""Describe how the rows of a table become memberships: templates, filters, and the declared scope.
+"""Describes how the rows of a table become memberships: templates, filters, and the declared scope.
 
 Invariant: a mapping is valid: the settings refuse templates and date formats that `check_…` refuses.
 Neighbours: `table_reader` applies a mapping, `settings.source_sections` has its keys.

@@ -1,4 +1,4 @@
-"""Pack the rows of a list, while it is parsed, into the columns that they become.
+"""Packs the rows of a list, while it is parsed, into the columns that they become.
 
 Invariant: packed or not, rows mean the same; those that need a message are not packed, so that each has its place.
 Neighbours: the formats in which a row may be a mapping pack what they parse, `membership_document` reads the rest row

@@ -1,4 +1,4 @@
-"""Read the secrets that sources need from files, each time they are needed, so that they may change.
+"""Reads the secrets that sources need from files, each time they are needed, so that they may change.
 
 Invariant: no error contains anything of a secret, and no secret is a key of Charge. Neighbours: `http_login` and other
 kinds of sources use it.

@@ -1,4 +1,4 @@
-"""Talk to an SFTP server with asyncssh.
+"""Talks to an SFTP server with asyncssh.
 
 Invariant: only what the settings name takes part: no agent, no key, host or option of the user's own ssh files.
 Neighbours: `sftp_source` decides what is read, and when it is whole.

@@ -1,4 +1,4 @@
-"""Read a document from an SFTP server: one path, or the newest file that matches a pattern.
+"""Reads a document from an SFTP server: one path, or the newest file that matches a pattern.
 
 Invariants: a file is read only if it had the same size and time before and after, and if its size is what was read; a
 file that may still be uploaded is an error. No server is trusted whose key is not in the file of known hosts.

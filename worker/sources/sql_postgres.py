@@ -1,4 +1,4 @@
-"""Read from PostgreSQL. Needs psycopg, which the extra `postgres` brings.
+"""Reads from PostgreSQL. Needs psycopg, which the extra `postgres` brings.
 
 Invariant: nothing is written, and all that one session reads is from one moment: one transaction, READ ONLY and
 REPEATABLE READ. Neighbours: `sql_source` uses this; `worker.journal` has connections of its own.

@@ -1,4 +1,4 @@
-"""Read the rows of a query from PostgreSQL or SQLite.
+"""Reads the rows of a query from PostgreSQL or SQLite.
 
 Invariant: all rows come from one read-only transaction, and a query whose rows do not all arrive is an error.
 Neighbours: `sql_postgres` and `sql_sqlite` talk to the databases, in worker threads; the rows become a document in CSV.

@@ -1,4 +1,4 @@
-"""Read from an SQLite file.
+"""Reads from an SQLite file.
 
 Invariant: nothing is written, and all that one session reads is from one moment. Neighbours: `sql_source` uses this.
 """

@@ -1,4 +1,4 @@
-"""Represent a table of text: a header, and rows whose cells know their places.
+"""Represents a table of text: a header, and rows whose cells know their places.
 
 Invariant: every cell is text, exactly as it is written. Neighbours: `formats` parses tables, `row_mapping` turns their
 rows into memberships.

@@ -1,4 +1,4 @@
-"""Turn the rows of a table into memberships.
+"""Turns the rows of a table into memberships.
 
 Invariant: one pass finds every problem, each with its place. A row becomes a membership, is left out because the
 mapping says so, or is a problem. The order of rows and columns does not matter.

@@ -99,7 +99,7 @@ class Actual:
 class StatedTime:
     """The time that a reply of Charge stated, and this machine's uptime then, in seconds.
 
-    The uptime is that half-way between request and reply. Charge states whole seconds, rounded down.
+    The uptime is taken half-way between request and reply. Charge states whole seconds, rounded down.
     """
 
     time: datetime.datetime

@@ -24,7 +24,7 @@ class Mode(enum.StrEnum):
 class Origin(NamedTuple):
     """The position of a row in a source; line and column count from 1. A declared fleet has none: its line is 0.
 
-    A tuple, because every row has one: it is made and compared several times as fast as a dataclass.
+    A tuple, because every row has one, and a tuple is created and compared several times as fast as a dataclass.
     """
 
     name: str
@@ -49,7 +49,7 @@ class DriverById:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DriverByEmail:
-    """A driver given by e-mail address, with ASCII letters in lower case: only their case does not count."""
+    """A driver given by e-mail address; its ASCII letters are in lower case, because their case does not count."""
 
     email: str
 
@@ -123,7 +123,7 @@ class Row:
         return self.starts is None and self.ends is None
 
     def active(self, now: datetime.datetime | None) -> bool:
-        """Return whether the row wants the membership at `now`; with dates it does not if the time is not known."""
+        """Return whether the row wants the membership at `now`; a row with dates does not if the time is not known."""
         if now is None:
             return self.undated
         return (self.starts is None or self.starts <= now) and not self.over(now)
@@ -165,7 +165,7 @@ class SourceRevision:
 class SourceReading:
     """Everything that one source says. Never empty: reading an empty source is an error.
 
-    Its `repr` leaves the rows out: asyncio formats the result of a main task where it restores the handler of SIGINT.
+    Its `repr` leaves the rows out: asyncio formats the result of the main task when it restores the SIGINT handler.
     """
 
     source: SourceRevision

@@ -29,7 +29,7 @@
         ├── RateLimited       429: not done, and all requests slow down
         ├── KeyRejected       401: the run ends at once
         ├── KeyChanged        401, but the key has been read again since, and is another one
-        ├── KeyForbidden      403 to a listing, or to one write after the other: the run ends
+        ├── KeyForbidden      403 to a listing, or to several writes in a row: the run ends
         ├── ForeignOrigin     a redirect or a URL on another origin: not followed
         └── RequestRefused    any other 4xx: not done, and repeating it unchanged cannot help
             ├── NotFound      404
@@ -147,7 +147,7 @@ class ForeignJournal(JournalError):
 
     code = "journal_of_another_account"
     remedy = (
-        "Correct `charge.base_url`, the key or `[journal] url`. To use this journal for the new account, give"
+        "Correct `charge.base_url`, the key or `[journal] url`. To use this journal for the new account, pass"
         " `--adopt-journal`: `fleet-sync plan --adopt-journal` shows what would change. Nothing was changed."
     )
 
@@ -156,11 +156,11 @@ class BelongsToWorkers(JournalError):
     """The account is one of a cluster, whose workers write to its journal."""
 
     code = "belongs_to_workers"
-    remedy = "Address it with the folder of the cluster and --account NAME, or use another journal."
+    remedy = "Pass --config with the folder of the cluster and --account NAME, or use another journal."
 
 
 class ClockNotTrusted(FleetSyncError):
-    """This machine's clock differs from Charge's. It ends no run, but what rests on the time is not done."""
+    """This machine's clock differs from Charge's. The run goes on, without what depends on the time."""
 
     code = "clock_not_trusted"
     remedy = "Set this machine's clock, and keep it right with NTP."

@@ -32,7 +32,7 @@ class Already:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _NotMade:
-    """A write that was not made, or of which that is not known: why, and Charge's id of the request that says so."""
+    """A write that was not made, or perhaps not: the reason, and the id of the request whose reply gave it."""
 
     attempts: int
     code: str

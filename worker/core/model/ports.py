@@ -51,7 +51,7 @@ class Source(Protocol):
 
     @property
     def poll_seconds(self) -> float:
-        """Return the pause between two looks whether it changed."""
+        """Return the pause between two checks for changes."""
         ...
 
     async def read(self) -> SourceReading:

@@ -43,13 +43,13 @@ class Traffic:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class LearnedRate:
-    """The requests a second that Charge's limit allows, as a run found it that ended at `at`."""
+    """The requests a second that Charge's limit allows, as found by a run that ended at `at`."""
 
     requests_per_second: float
     at: datetime.datetime
 
     def is_fresh(self, now: datetime.datetime) -> bool:
-        """Return whether it is less than a day old: another limit may be in force by then."""
+        """Return whether it is less than a day old: after that, another limit may be in force."""
         return datetime.timedelta(0) <= now - self.at < _LEARNED_FOR
 
 

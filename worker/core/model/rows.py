@@ -75,7 +75,7 @@ class Rows(Sequence[Row]):
 
     @classmethod
     def of(cls, rows: Sequence[Row]) -> "Rows":
-        """Return the rows in columns: the same object if they are already."""
+        """Return the rows in columns: the same object if they already are."""
         return rows if isinstance(rows, Rows) else cls(rows)
 
     def append(self, row: Row) -> None:

@@ -65,7 +65,7 @@ def _held(change: Change, *, code: str, message: str) -> OpenChange:
 
 
 def by_reason(changes: Iterable[OpenChange]) -> tuple[reasons.Group[Reason, OpenChange], ...]:
-    """Return the changes by state, message and code, so that each is said once."""
+    """Group the changes by state, message and code, so that each reason is shown once."""
     return reasons.group(
         changes, reason=lambda each: (each.state, each.message, each.code), fleet=lambda each: each.change.fleet
     )

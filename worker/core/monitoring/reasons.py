@@ -1,4 +1,4 @@
-"""Groups changes that have the same reason, so that people read it once and below it who is concerned.
+"""Groups changes that have the same reason, so that people read the reason once, with the drivers concerned below it.
 
 Invariant: every item is in one group, and groups, fleets and items keep the order in which they were given. Neighbours:
 `alerts` and `open_changes` are lists of changes with reasons; commands and pages show the groups.

@@ -1,4 +1,4 @@
-"""A time in which the server refuses everything, and how often it is asked meanwhile.
+"""A period in which the server refuses everything, and how often it is asked meanwhile.
 
 Invariant: pure; time is passed in. Neighbours: `rate_estimator` opens one at a 429 and closes it when a request is
 accepted again.

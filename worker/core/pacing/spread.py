@@ -1,4 +1,4 @@
-"""Spreads what many accounts would do at once: their starts, their reloads, and what they catch up after an outage.
+"""Spreads what many accounts would do at once: starting, reloading, and catching up after an outage.
 
 Invariant: a spread is never longer than its limit, so that no account waits longer than it may. Neighbours:
 `service.account_supervisor` starts accounts, `service.scheduler` repeats failed runs.

@@ -1,8 +1,7 @@
 """Says when a day begins in a time zone: a date without a time means the first moment of that day.
 
-Invariant: where clocks are put forward over midnight, the day begins when they are; where they are put back over it,
-the day begins the first time. Neighbours: `sources` calls this for the time zone of the settings, `local_dates` for
-those of fleets.
+Invariant: where clocks skip midnight, the day begins when they do; where midnight comes twice, the day begins with the
+first one. Neighbours: `sources` calls this for the time zone of the settings, `local_dates` for those of fleets.
 """
 
 import datetime

@@ -1,4 +1,4 @@
-"""Says which drivers the desired state refers to, and which it wants just where they are.
+"""Says which drivers the desired state refers to, and which of them it wants exactly where they are.
 
 Invariant: "in sync" is only said of a driver whom undated rows by id want in exactly the managed fleets that it is in,
 and whom no other row can mean. Neighbours: `inventory` collects the drivers of a reading by this; `resolved_rows`

@@ -1,8 +1,8 @@
 """Leaves the drivers of `guard.ignore_drivers` out of plans: they are never attached or detached.
 
-Invariant: an entry that leads to no driver, or to several, may mean anyone: then nobody is detached at all. Whom it led
-to before, and everyone whom it may mean, is ignored. Neighbours: `resolver` resolves entries, `engine.plan_builder`
-calls this for every plan.
+Invariant: an entry that resolves to no driver, or to several, may mean anyone: then no driver is detached at all. The
+driver that it resolved to before, and every driver that it may mean, are ignored. Neighbours: `resolver` resolves
+entries, `engine.plan_builder` calls this for every plan.
 """
 
 import dataclasses
@@ -37,7 +37,7 @@ class IgnoredDrivers:
 
 
 def find(entries: Collection[DriverRef], actual: Actual, remembered: Resolutions) -> IgnoredDrivers:
-    """Resolve the entries. An id is ignored whatever was read; `remembered` is what others led to in earlier runs."""
+    """Resolve the entries. An id is ignored whatever was read; `remembered` is what others resolved to before."""
     drivers = {entry.id: entry for entry in entries if isinstance(entry, DriverById)}
     found: dict[DriverId, DriverRef] = {}
     unresolved: dict[DriverRef, resolver.Unresolved] = {}

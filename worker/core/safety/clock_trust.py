@@ -1,4 +1,4 @@
-"""Judges whether this machine's clock can be trusted, and takes out of a plan what rests on what time it is.
+"""Judges whether this machine's clock can be trusted, and takes out of a plan what depends on the time.
 
 Charge's own clock decides: every reply states its time. Invariant: under a clock that is not trusted, a plan has no
 detaches, nothing is wanted by a row with dates, and no absence is judged. Neighbours: `engine.clock_check` collects

@@ -1,8 +1,8 @@
 """Finds sources whose history was rewritten: what an earlier run read is no ancestor of what is read now.
 
-Invariant: the version that later runs compare with moves on only once nothing that follows from the rewriting waits
-any more. Neighbours: `guard` holds the changes in the fleets of these sources, `source_shrinkage` compares their
-sizes, `core.model.source_history` has the values.
+Invariant: the version that later runs compare with moves on only once no change that follows from the rewriting is
+waiting. Neighbours: `guard` holds the changes in the fleets of these sources, `source_shrinkage` compares their sizes,
+`core.model.source_history` has the values.
 """
 
 from collections.abc import Collection, Mapping

@@ -1,8 +1,8 @@
 """Finds sources that lost too many rows since earlier runs: perhaps their end is missing.
 
-Invariants: a run in which a source had shrunk too much never lowers the baseline, and neither does the time that
-passes since the last run in which it had not; only an approval does. Neighbours: `guard` holds the detaches from the
-fleets of these sources, `core.model.source_history` has the values.
+Invariants: neither a run in which a source had shrunk too much nor the time since the last run in which it had not
+lowers the baseline; only an approval does. Neighbours: `guard` holds the detaches from the fleets of these sources,
+`core.model.source_history` has the values.
 """
 
 import datetime

@@ -1,1 +1,1 @@
-"""Parse document formats, one module each: text in, plain data with positions out."""
+"""Parses document formats, one module each: text in, plain data with positions out."""

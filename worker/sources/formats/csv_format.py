@@ -1,4 +1,4 @@
-"""Parse CSV as RFC 4180 defines it and spreadsheets write it: separated by commas, semicolons or tabs.
+"""Parses CSV as RFC 4180 defines it and spreadsheets write it: separated by commas, semicolons or tabs.
 
 Invariant: cells are split by this module alone, because the standard library's reader does not report columns within a
 line and accepts stray quotation marks. Rows of nothing but separators are skipped. Line breaks inside a cell are LF.

@@ -1,4 +1,4 @@
-"""Parse JSON into plain data in which every scalar is text, with the place of every part.
+"""Parses JSON into plain data in which every scalar is text, with the place of every part.
 
 Invariant: numbers, `true` and `false` keep the text they are written as, so no id is rounded; whatever RFC 8259 does
 not allow is refused. Neighbours: `positions` defines the result, `membership_document` interprets it.

@@ -1,4 +1,4 @@
-"""Parse TOML, with the place of every part.
+"""Parses TOML, with the place of every part.
 
 Invariant: `tomllib` alone decides what is valid and what it means; a second walk over the same text only finds places
 and can therefore trust its input. Neighbours: `positions` defines the result; `membership_document` interprets

@@ -1,4 +1,4 @@
-"""Parse the one visible worksheet of an xlsx workbook into a table of text.
+"""Parses the one visible worksheet of an xlsx workbook into a table of text.
 
 Invariant: no value is guessed. In the columns that are used, merged cells, error values and formulas without a
 calculated value are faults; in those that make references, so are numbers, because 0123 and 1E+20 are lost in them.

@@ -1,4 +1,4 @@
-"""Read what a spreadsheet library does not tell about an xlsx worksheet: formulas without a value, errors, hidden rows.
+"""Reads what a spreadsheet library does not report: formulas without a value, errors, hidden rows.
 
 Invariant: memory and time are bounded: a workbook that would unpack to more than `MAX_UNPACKED` bytes, or whose cells
 span more than `MAX_CELLS`, is refused before anything reads its values. Document types and entities are refused.

@@ -1,4 +1,4 @@
-"""Parse YAML into plain data in which every scalar is text, with the place of every part.
+"""Parses YAML into plain data in which every scalar is text, with the place of every part.
 
 Invariant: YAML features beyond lists, mappings and text (anchors, aliases, tags, merge keys, several documents) are
 refused. So `0123` and `no` keep their text, and no document expands while it is read.
