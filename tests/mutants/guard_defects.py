@@ -7,8 +7,12 @@ from tests.mutants.defects import Defect
 
 APPROVALS = ("tests/journal/test_approvals.py",)
 SAVED = ("tests/engine/test_saved_plan.py", "tests/core/test_guard.py")
-SCOPE = ("tests/core/test_scope.py", "tests/engine/test_scope.py", "tests/core/test_notifications.py")
-OBSERVE = ("tests/engine/test_observe_only.py", "tests/e2e/test_scope.py")
+SCOPE = (
+    "tests/core/test_vanished_fleets.py",
+    "tests/engine/test_vanished_fleets.py",
+    "tests/core/test_notifications.py",
+)
+OBSERVE = ("tests/engine/test_observe_only.py", "tests/e2e/test_vanished_fleets.py")
 WINDOW = ("tests/core/test_window.py", "tests/engine/test_window.py", "tests/journal/test_remembered.py")
 
 DEFECTS = (

@@ -15,7 +15,7 @@ from worker.core.model.identifiers import Account, FleetId, Resolutions
 from worker.core.model.plan import HeldChange, Plan
 from worker.core.model.ports import OpenIntent
 from worker.core.model.source_history import SourceRecord
-from worker.core.planning import scope, unclear_writes
+from worker.core.planning import unclear_writes, vanished_fleets
 from worker.core.safety import clock_trust, flap_detection, guard, source_rewriting, source_shrinkage, window
 from worker.engine import run_context
 
@@ -82,10 +82,10 @@ class GuardMemory:
         """Return the plan with the fleets that vanished from the sources, and the fleets that later runs must find."""
         before, owner = await self.managed(), await self._journal.owner()
         names = {**owner.fleets, **{fleet.id: fleet.name for fleet in actual.fleets.values()}}
-        gone = scope.vanished(desired, managed=plan.members.keys(), before=before, remembered=remembered)
-        given_up = {each for each in gone if scope.is_unmanaged(each, names[each], self._unmanaged)}
+        gone = vanished_fleets.vanished(desired, managed=plan.members.keys(), before=before, remembered=remembered)
+        given_up = {each for each in gone if vanished_fleets.is_unmanaged(each, names[each], self._unmanaged)}
         vanished = gone - given_up
-        problems = tuple(sorted({*plan.problems, *scope.problems(vanished, names)}))
+        problems = tuple(sorted({*plan.problems, *vanished_fleets.problems(vanished, names)}))
         managed = (before | plan.members.keys()) - given_up
         return dataclasses.replace(plan, problems=problems, vanished=vanished), managed
 

@@ -26,7 +26,7 @@ from worker.core.model.secret import Secret
 from worker.core.monitoring.account_overview import AccountsStatus
 from worker.core.pacing import spread
 from worker.engine import concurrency
-from worker.service import account_claims, account_keeper, account_service, composition, page, shutdown
+from worker.service import account_claims, account_keeper, account_service, composition, page_server, shutdown
 from worker.settings import account_folder, model
 from worker.web import accounts_page, metrics, service_protocol
 
@@ -79,8 +79,8 @@ async def run(reader: Reader) -> int:
         async with concurrency.background_tasks() as background:
             await background.start(supervisor.reload_on_hangup)
             if status.listen:
-                made = accounts_page.create(supervisor, gauges, page.access(status, token))
-                await background.start(page.serve, made, status.listen)
+                made = accounts_page.create(supervisor, gauges, page_server.access(status, token))
+                await background.start(page_server.serve, made, status.listen)
             return await supervisor.run()
 
     return await shutdown.run_until_signal(supervisor, work, drain_seconds=lambda: supervisor.drain_seconds)

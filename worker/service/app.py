@@ -1,8 +1,8 @@
 """Runs the service of one account: status page, metrics, notifications and settings reload around its loop.
 
 Invariant: nothing here can end or delay a reconciliation; only an address that cannot be listened on fails the start.
-Neighbours: `account_service` is the account, `account_supervisor` runs many, `page` serves, `cli.run` supplies the
-settings.
+Neighbours: `account_service` is the account, `account_supervisor` runs many, `page_server` serves, `cli.run` supplies
+the settings.
 """
 
 import signal
@@ -14,7 +14,7 @@ from worker.core.model.errors import SettingsError
 from worker.core.model.problem import Problem
 from worker.core.model.secret import Secret
 from worker.engine import concurrency
-from worker.service import account_service, composition, page, scheduler, shutdown
+from worker.service import account_service, composition, page_server, scheduler, shutdown
 from worker.web import app, metrics
 
 
@@ -48,8 +48,8 @@ async def _run_with_page(account: account_service.AccountService, gauges: metric
     async with concurrency.background_tasks() as background:
         await background.start(_reload_on_hangup, account.service)
         if listen := operator.settings.status.listen:
-            access = page.access(operator.settings.status, operator.token)
-            await background.start(page.serve, app.create(account.facade, gauges, access), listen)
+            access = page_server.access(operator.settings.status, operator.token)
+            await background.start(page_server.serve, app.create(account.facade, gauges, access), listen)
         return await account.run()
 
 

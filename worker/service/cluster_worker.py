@@ -33,7 +33,7 @@ from worker.service import (
     cluster_facade,
     cluster_run,
     composition,
-    page,
+    page_server,
     shutdown,
 )
 from worker.web import accounts_page, metrics, service_protocol
@@ -77,8 +77,8 @@ async def run(read: Callable[[], cluster.Cluster], environ: Mapping[str, str], *
             async with concurrency.background_tasks() as background:
                 await background.start(_reload_on_hangup, defaults)
                 if found.status.listen:
-                    made = accounts_page.create(process, gauges, page.access(found.status, token))
-                    await background.start(page.serve, made, found.status.listen)
+                    made = accounts_page.create(process, gauges, page_server.access(found.status, token))
+                    await background.start(page_server.serve, made, found.status.listen)
                 return await process.run()
 
         return await shutdown.run_until_signal(process, work, drain_seconds=lambda: process.drain_seconds)

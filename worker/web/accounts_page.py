@@ -11,7 +11,7 @@ from starlette import applications, exceptions, requests, responses, routing, ty
 
 from worker.core.model.errors import FleetSyncError
 from worker.core.monitoring import account_overview
-from worker.web import actions, app, gate, metrics, security, service_protocol, sessions, templating
+from worker.web import actions, app, metrics, public_pages, security, service_protocol, sessions, templating
 
 PREFIX: Final = "/accounts"
 
@@ -71,7 +71,7 @@ def create(
     return made
 
 
-class _Overview(gate.Gate):
+class _Overview(public_pages.PublicPages):
     """Answers `GET /`."""
 
     def __init__(self, accounts: AccountsProtocol, people: sessions.Sessions, *, can_sign_in: bool) -> None:

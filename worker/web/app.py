@@ -13,11 +13,11 @@ from worker.core.model.errors import FleetSyncError
 from worker.web import (
     actions,
     fragments,
-    gate,
     lists,
     live_updates,
     metrics,
     pages,
+    public_pages,
     security,
     service_protocol,
     sessions,
@@ -27,7 +27,6 @@ from worker.web import (
 
 ASSET_MAX_AGE_SECONDS = 86_400
 
-Gate = gate.Gate
 View = Callable[[requests.Request], Awaitable[responses.Response]]
 
 
@@ -98,7 +97,7 @@ def _content(views: pages.Pages, listing: lists.Lists, updates: live_updates.Liv
     }
 
 
-def protected(view: View, views: Gate, people: sessions.Sessions, access: security.Access) -> View:
+def protected(view: View, views: public_pages.PublicPages, people: sessions.Sessions, access: security.Access) -> View:
     """Return a view that is hidden while pages are locked, or asks to sign in who neither has nor sends the token."""
 
     async def checked(request: requests.Request) -> responses.Response:
@@ -113,7 +112,7 @@ def protected(view: View, views: Gate, people: sessions.Sessions, access: securi
     return view if access.anonymous_read else checked
 
 
-def sign_in_routes(handlers: actions.SignIn, views: Gate) -> list[routing.Route]:
+def sign_in_routes(handlers: actions.SignIn, views: public_pages.PublicPages) -> list[routing.Route]:
     """Return the routes to sign in and out."""
     return [
         routing.Route("/login", views.login, methods=["GET"]),
@@ -122,7 +121,9 @@ def sign_in_routes(handlers: actions.SignIn, views: Gate) -> list[routing.Route]
     ]
 
 
-def controls_app(handlers: actions.Requests, views: Gate, *, otherwise: types.ASGIApp) -> applications.Starlette:
+def controls_app(
+    handlers: actions.Requests, views: public_pages.PublicPages, *, otherwise: types.ASGIApp
+) -> applications.Starlette:
     """Make the app of an account that does not run here, which answers only what may be asked of it all the same."""
     made = applications.Starlette(
         routes=[*posted(handlers.sync, handlers.pause, handlers.resume), routing.Mount("/", app=otherwise)],
@@ -132,7 +133,9 @@ def controls_app(handlers: actions.Requests, views: Gate, *, otherwise: types.AS
     return made
 
 
-def _error_handlers(views: Gate) -> dict[type[Exception], Callable[..., Awaitable[responses.Response]]]:
+def _error_handlers(
+    views: public_pages.PublicPages,
+) -> dict[type[Exception], Callable[..., Awaitable[responses.Response]]]:
     return {
         exceptions.HTTPException: views.http_error,
         FleetSyncError: views.journal_error,

@@ -1,7 +1,7 @@
 """The pages of an account for people: the overview, one run, one fleet, one driver.
 
 Invariant: a page changes nothing, and its size is bounded, however large the account is. Neighbours: `fragments`
-renders the overview, `gate` has the pages to sign in and of errors, `app` maps addresses to pages.
+renders the overview, `public_pages` has the pages to sign in and of errors, `app` maps addresses to pages.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from worker.core.model.ports import PastChange
 from worker.core.model.serialization import past_report_document
 from worker.core.monitoring import open_changes, status
 from worker.core.planning import near_misses, references
-from worker.web import fragments, gate, service_protocol, sessions, templating
+from worker.web import fragments, public_pages, service_protocol, sessions, templating
 
 MAX_MATCHES: Final = 20
 
@@ -36,7 +36,7 @@ _DONE = {
 """What the overview says after an action, by the name in its address."""
 
 
-class Pages(gate.Gate):
+class Pages(public_pages.PublicPages):
     """Answers requests with pages."""
 
     def __init__(

@@ -1,13 +1,13 @@
 """Estimates an unknown rate limit from the server's replies.
 
 Invariants: the rate never exceeds the ceiling; a 429 never raises it; time is passed in, as seconds on any monotonic
-clock. Neighbours: `refusal` is the time in which the server refuses, `spurious_429` tells 429s that mean no limit,
-`token_bucket` spaces requests by this rate, `engine.rate_limiter` waits; the tests simulate servers.
+clock. Neighbours: `throttled_period` covers times in which the server refuses, `spurious_429` tells 429s that mean no
+limit, `token_bucket` spaces requests by this rate, `engine.rate_limiter` waits; the tests simulate servers.
 """
 
 import math
 
-from worker.core.pacing import refusal, spurious_429
+from worker.core.pacing import spurious_429, throttled_period
 
 # Chosen by simulation (tests/core/test_rate_estimator.py): docs/decisions/rate-limit.md says what each one is for.
 _START = 25.0  # requests a second before anything is known
@@ -50,8 +50,8 @@ class RateEstimator:
         self._climb = _DOUBLING
         self._hold_until = 0.0
         self._filter = spurious_429.Spurious429Filter()
-        self._refusal: refusal.Refusal | None = None
-        self._last_refusal = 0.0
+        self._period: throttled_period.ThrottledPeriod | None = None
+        self._last_period = 0.0
         self._pause = 0.0
         self._windowed = False
         self._limited = -math.inf
@@ -66,7 +66,7 @@ class RateEstimator:
 
     def rate(self, now: float) -> float:
         """Return the requests a second that may be sent now."""
-        return self._rate if self._refusal is None else min(self._rate, 1 / self._refusal.next_probe)
+        return self._rate if self._period is None else min(self._rate, 1 / self._period.next_probe)
 
     @property
     def learned(self) -> float | None:
@@ -84,13 +84,13 @@ class RateEstimator:
         """Record a reply other than 429 to a request sent at `sent`; `waited` says that the rate holds up others."""
         self._advance(now)
         self._filter.accepted(self._rate)
-        if self._refusal is not None and sent >= self._limited:
-            ended, self._refusal = self._refusal, None
+        if self._period is not None and sent >= self._limited:
+            ended, self._period = self._period, None
             if self._adaptive:
                 self._lower(ended)
         self._accepted += 1
         self._unused += not waited
-        if self._adaptive and waited and self._refusal is None and self._busy >= self._hold_until:
+        if self._adaptive and waited and self._period is None and self._busy >= self._hold_until:
             self._rate = min(self._ceiling, self._rate + self._climb)
             if self._climb != _DOUBLING and self._rate > _STALE * self._began_rate:
                 self._begin(self._busy)
@@ -104,15 +104,17 @@ class RateEstimator:
         self._advance(now)
         if sent <= self._limited:
             return False
-        again = self._refusal is not None
+        again = self._period is not None
         self._filter.refused(self._rate, again=again or pause > 0)
         if self._adaptive and not again and self._ignores(pause):
             return False
         self._limited = now
-        if self._refusal is None:
-            self._refusal = refusal.Refusal(now, self._busy, rate=self._rate, pause=pause, last=self._last_refusal)
+        if self._period is None:
+            self._period = throttled_period.ThrottledPeriod(
+                now, self._busy, rate=self._rate, pause=pause, last=self._last_period
+            )
         else:
-            self._refusal.refused_again(now, self._busy)
+            self._period.refused_again(now, self._busy)
         return True
 
     def _ignores(self, pause: float) -> bool:
@@ -123,7 +125,7 @@ class RateEstimator:
             self._search()
         return True
 
-    def _lower(self, ended: refusal.Refusal) -> None:
+    def _lower(self, ended: throttled_period.ThrottledPeriod) -> None:
         """Set the rate below the limit, as far as it is known, when the server accepts again."""
         first = self._climb == _DOUBLING
         elapsed = ended.end(self._busy) - self._began
@@ -149,7 +151,7 @@ class RateEstimator:
             self._rate = max(self._rate, spurious_at)
             self._search()
         self._pause = ended.pause
-        self._last_refusal = ended.length(self._busy)
+        self._last_period = ended.length(self._busy)
         if measured or ended.pause:
             self._begin(self._busy if ended.pause else ended.end(self._busy), saved=min(_SAVED, ended.pause))
 
@@ -174,5 +176,5 @@ class RateEstimator:
         seconds, self._at = max(0.0, now - self._at), max(now, self._at)
         if seconds <= max(_IDLE, 2 / self.rate(now)):
             self._busy += seconds
-        elif self._refusal is None:
+        elif self._period is None:
             self._begin(self._busy, saved=_SAVED)

@@ -11,7 +11,7 @@ from worker.core.model.desired import Desired, DriverById, DriverRef, FleetById,
 from worker.core.model.identifiers import FleetId
 from worker.core.model.outcomes import Outcome, Stale
 from worker.core.model.plan import Action, Change, ConcernedDriver, GuardedPlan, HeldChange, Plan
-from worker.core.planning import observation, scope
+from worker.core.planning import observation, vanished_fleets
 from worker.core.planning.ignored_drivers import IgnoredDrivers
 
 _ORIGIN = Origin("saved plan", 0, 0)
@@ -59,7 +59,7 @@ def stale_changes(
 
 def _no_longer_managed(fleet: FleetId, actual: Actual, unmanaged: Collection[FleetRef]) -> Outcome | None:
     name = actual.fleets[fleet].name if fleet in actual.fleets else ""
-    if not scope.is_unmanaged(fleet, name, unmanaged):
+    if not vanished_fleets.is_unmanaged(fleet, name, unmanaged):
         return None
     return Stale("the fleet is listed in unmanaged of the section [guard]; nothing was sent")
 

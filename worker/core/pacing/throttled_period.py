@@ -7,20 +7,20 @@ accepted again.
 _FIRST_PROBE = 0.05  # seconds until the server is asked again, at least,
 _INTERVALS = 3.0  # or so many times the time between two requests,
 _LAST_PROBE = 20.0  # and at most
-_DENSE = 0.8  # seconds between two probes at most, while the refusal is short,
+_DENSE = 0.8  # seconds between two probes at most, while the period is short,
 _SPARSE = 3.0  # and the fraction of its length afterwards, so that little is lost when it ends
 _LONG = 0.15  # of the time since the last 429: the server counts in windows, and this one was used up
 
 
-class Refusal:
+class ThrottledPeriod:
     """From a 429 until a request that was sent later is accepted.
 
     A server that counts in windows refuses until the window ends, so the probes become rarer, and the first one of the
-    next refusal waits for half as long as this one lasted.
+    next period waits for half as long as this one lasted.
     """
 
     def __init__(self, now: float, busy: float, *, rate: float, pause: float, last: float) -> None:
-        """Take the moment by the caller's and by the busy clock, the rate, and the length of the last long refusal."""
+        """Take the moment by the caller's and by the busy clock, the rate, and the length of the last long period."""
         shortest = max(_FIRST_PROBE, _INTERVALS / rate)
         self.began = busy
         self.pause = pause

@@ -8,7 +8,7 @@ from tests.core.worlds import DEPOT, NORTH, VANS
 from worker.core.model.desired import Desired, FleetById, FleetByName, FleetEntry, FleetRef, Origin
 from worker.core.model.identifiers import FleetId, Resolutions
 from worker.core.model.problem import ProblemCode
-from worker.core.planning import scope
+from worker.core.planning import vanished_fleets
 
 HERE = Origin("membership.yaml", 1, 1)
 
@@ -17,7 +17,7 @@ def _vanished(
     *references: FleetRef, managed: set[FleetId], before: set[FleetId], remembered: Resolutions | None = None
 ) -> frozenset[FleetId]:
     desired = Desired((), tuple(FleetEntry(reference, HERE) for reference in references), ())
-    return scope.vanished(desired, managed=managed, before=before, remembered=remembered or {})
+    return vanished_fleets.vanished(desired, managed=managed, before=before, remembered=remembered or {})
 
 
 def test_a_fleet_that_no_source_names_any_more_has_vanished() -> None:
@@ -50,15 +50,15 @@ def test_exactly_what_was_managed_before_and_is_not_now_has_vanished(
 
 def test_a_fleet_is_unmanaged_by_its_id_or_exact_name() -> None:
     unmanaged: list[FleetRef] = [FleetById(VANS), FleetByName("North")]
-    assert scope.is_unmanaged(VANS, "", unmanaged)
-    assert scope.is_unmanaged(NORTH, "North", unmanaged)
-    assert not scope.is_unmanaged(NORTH, "north", unmanaged)
-    assert not scope.is_unmanaged(DEPOT, "", unmanaged)
-    assert not scope.is_unmanaged(DEPOT, VANS, unmanaged)
+    assert vanished_fleets.is_unmanaged(VANS, "", unmanaged)
+    assert vanished_fleets.is_unmanaged(NORTH, "North", unmanaged)
+    assert not vanished_fleets.is_unmanaged(NORTH, "north", unmanaged)
+    assert not vanished_fleets.is_unmanaged(DEPOT, "", unmanaged)
+    assert not vanished_fleets.is_unmanaged(DEPOT, VANS, unmanaged)
 
 
 def test_a_vanished_fleet_is_named_with_what_to_do() -> None:
-    named, unnamed = scope.problems([DEPOT, NORTH], {DEPOT: "Depot Lyon", NORTH: ""})
+    named, unnamed = vanished_fleets.problems([DEPOT, NORTH], {DEPOT: "Depot Lyon", NORTH: ""})
     assert (named.where, named.code, named.note) == (DEPOT, ProblemCode.SCOPE_SHRANK, False)
     assert named.message.startswith('fleet "Depot Lyon" was managed in an earlier run, but no source names it any more')
     assert "add it to unmanaged in the section [guard]" in named.message

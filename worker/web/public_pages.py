@@ -30,7 +30,7 @@ _TITLES: Final = {
 }
 
 
-class Gate:
+class PublicPages:
     """Answers requests that no page of an account can answer."""
 
     def __init__(self, place: templating.Place, *, can_sign_in: bool) -> None:
