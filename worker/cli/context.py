@@ -106,7 +106,9 @@ class CommandContext:
     def require_account(self) -> str:
         """Return which account of the folder is meant. Raise click.UsageError if none is named."""
         if self.account is None:
-            raise click.UsageError(f"{self.config} is a folder of accounts: add --account NAME")
+            raise click.UsageError(
+                f"{self.config} is a folder of accounts: add --account NAME, or pass the settings file of one account"
+            )
         return self.account
 
     def require_no_account(self) -> None:
@@ -134,8 +136,9 @@ class CommandContext:
 
         keys = [name for name in (secrets.KEY_VARIABLE, secrets.KEY_FILE_VARIABLE) if os.environ.get(name)]
         if misused := [*keys, *loader.overriding(os.environ)]:
-            advice = "unset it: a variable would be for all accounts, whose settings and keys are their own"
-            raise click.UsageError(f"{', '.join(misused)} with a folder of accounts: {advice}")
+            unset = "unset it" if len(misused) == 1 else "unset them"
+            reason = "each account of a folder has settings and a key of its own"
+            raise click.UsageError(f"{', '.join(misused)} would be for all accounts, but {reason}: {unset}")
         return pathlib.Path(self.config)
 
     def cluster(self) -> "cluster.Cluster":
@@ -143,7 +146,7 @@ class CommandContext:
         from worker.service import cluster
 
         if not self.is_folder:
-            raise click.UsageError("the accounts of a cluster need its defaults: pass --config FOLDER")
+            raise click.UsageError("a cluster is described by the _defaults.toml of a folder: pass --config FOLDER")
         return cluster.cluster(self.account_folder())
 
     def configure_logs(self, *, service: bool = False, as_json: bool = False) -> None:

@@ -27,7 +27,7 @@ _DOCUMENT = "membership.yaml"
 _EXAMPLES = """\
 fleet-sync init
 fleet-sync init --from-account
-fleet-sync --config customers/acme.toml init
+fleet-sync --config acme/fleet-sync.toml init
 fleet-sync --config accounts --account acme init"""
 
 
@@ -63,7 +63,9 @@ def init(command_context: context.CommandContext, from_account: bool) -> int:
 def _init(command_context: context.CommandContext, *, from_account: bool) -> int:
     new = _account_of_folder(command_context) if command_context.is_folder else _account_alone(command_context)
     if problems := [Problem(str(file), "this file exists already") for file in new.files if os.path.lexists(file)]:
-        raise SettingsError(problems, remedy="Nothing was written. Move it away, or name another place: --config FILE.")
+        raise SettingsError(
+            problems, remedy="Nothing was written. Move what exists away, or name another place: --config FILE."
+        )
     if not from_account:
         from worker.settings import sample
 

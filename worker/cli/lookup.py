@@ -43,6 +43,8 @@ async def fleet(record: RunHistory, text: str) -> FleetId:
         except ValueError as error:
             raise click.BadParameter(str(error)) from None
     known = await record.fleets()
+    if not known:
+        raise click.BadParameter("the journal knows no fleets yet: write the id (flt_ and 32 letters or digits)")
     found = [id for id, name in known.items() if near_misses.fold(name) == near_misses.fold(text)]
     if len(found) == 1:
         return found[0]

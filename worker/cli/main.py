@@ -110,7 +110,7 @@ _EXAMPLES = """\
 fleet-sync demo
 fleet-sync init --from-account
 fleet-sync plan
-fleet-sync --config customers/acme.toml once
+fleet-sync --config acme/fleet-sync.toml once
 fleet-sync --config accounts --account acme plan"""
 
 

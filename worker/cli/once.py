@@ -35,7 +35,7 @@ fleet-sync once --metrics-file /var/lib/node-exporter/fleet-sync.prom"""
     "approved",
     type=approve.Digest(),
     metavar="DIGEST",
-    help="Approve the held changes if the plan has exactly this digest.",
+    help="Approve the held changes that have exactly this digest.",
 )
 @context.only_fleets
 @click.option(

@@ -23,13 +23,17 @@ _PAUSE_EXAMPLES = """\
 fleet-sync pause --for 2h --reason "migration of the HR system"
 fleet-sync pause --fleet "Nantes couriers"
 """
+_RESUME_EXAMPLES = """\
+fleet-sync resume
+fleet-sync resume --fleet "Nantes couriers\""""
+
 _FLEET = click.option("--fleet", metavar="REF", help="Only this fleet: its id (flt_…) or its name.")
 
 
 @click.command(cls=help_page.Command, epilog=_PAUSE_EXAMPLES.strip())
 @_FLEET
 @click.option("--for", "length", metavar="DURATION", type=Age(), help="End after this time, as in 90m, 2h or 1d.")
-@click.option("--reason", metavar="TEXT", default="", help="Why, shown wherever the pause is.")
+@click.option("--reason", metavar="TEXT", default="", help="Why; shown with the pause.")
 @click.pass_obj
 def pause(
     command_context: context.CommandContext, fleet: str | None, length: datetime.timedelta | None, reason: str
@@ -58,7 +62,7 @@ async def _pause(record: "RunHistory", *, fleet: str | None, length: datetime.ti
     return 0
 
 
-@click.command(cls=help_page.Command, epilog="fleet-sync resume")
+@click.command(cls=help_page.Command, epilog=_RESUME_EXAMPLES)
 @_FLEET
 @click.pass_obj
 def resume(command_context: context.CommandContext, fleet: str | None) -> int:

@@ -19,6 +19,7 @@ fleet-sync --config cluster worker --concurrency 64"""
 @click.command(cls=help_page.Command, epilog=_WORKER_EXAMPLES)
 @click.option(
     "--concurrency",
+    metavar="N",
     type=click.IntRange(1, 500),
     default=32,
     show_default=True,
