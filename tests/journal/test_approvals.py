@@ -42,6 +42,26 @@ async def test_a_run_keeps_the_approval_that_it_used_up(office: Office) -> None:
     }
 
 
+async def test_what_a_job_approves_itself_has_not_been_approved_by_whoever_did_so_before(office: Office) -> None:
+    """Their approval of the same digest is used up, or is over."""
+    journal, at = await office.writer(), journal_factories.NOON
+    await journal.approve("sha256:plan", now=at, until=journal_factories.minutes(10), by="Ada")
+    await journal.approve("sha256:old", now=journal_factories.minutes(-9), until=at, by="Bob")
+    june = RunId("run_june")
+    for run, spent in (
+        (journal_factories.APRIL, "sha256:plan"),
+        (journal_factories.MAY, "sha256:plan"),
+        (june, "sha256:old"),
+    ):
+        await journal.remember_sources({}, run=run, spent=spent)
+        await journal.begin(run, trigger="once", guarded=journal_factories.guarded(), intents=[], spent=spent)
+    assert {each.run: each.approval for each in await journal.runs()} == {
+        journal_factories.APRIL: PastApproval("sha256:plan", "Ada", at),
+        journal_factories.MAY: PastApproval("sha256:plan"),
+        june: PastApproval("sha256:old"),
+    }
+
+
 async def test_a_run_that_cannot_begin_uses_no_approval_up(office: Office) -> None:
     journal = await office.writer()
     await journal.approve("sha256:plan", now=journal_factories.NOON, until=journal_factories.minutes(10))

@@ -26,7 +26,7 @@ DEFECTS = (
     Defect(
         "naming an approval that another run used up",
         "worker/journal/queries.py",
-        "WHERE account = :account AND digest = :digest AND used_by = :run",
+        "WHERE account = :account AND digest = :digest AND used_by = :run AND until > :now",
         "WHERE account = :account",
         APPROVALS,
     ),

@@ -95,6 +95,13 @@ DEFECTS = (
         ("tests/journal/test_names.py",),
     ),
     Defect(
+        "naming whoever approved the same digest before",
+        "worker/journal/queries.py",
+        "digest = :digest AND used_by IS NULL",
+        "digest = :digest",
+        ("tests/journal/test_approvals.py",),
+    ),
+    Defect(
         "a session that never ends",
         "worker/web/sessions.py",
         "if self._now().timestamp() >= expires:",

@@ -132,7 +132,7 @@ DEFECTS = (
     Defect(
         "a run without changes that does not say who approved what its source lost",
         "worker/journal/sql_journal.py",
-        'database.execute(queries.KEEP_SOURCE_APPROVAL, {"run": finished.run})',
+        'database.execute(queries.KEEP_SOURCE_APPROVAL, {"run": finished.run, "now": format_time(finished.finished)})',
         "pass",
         ("tests/journal/test_approvals.py",),
     ),

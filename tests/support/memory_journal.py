@@ -89,7 +89,8 @@ class MemoryJournal(memory_history.MemoryHistory):
         self._store.runs[run] = memory_history.Run(trigger=trigger, started=now, guarded=guarded)
         self.plans[run] = guarded
         self._keep_names(guarded, now)
-        self._store.runs[run].approval = self._use_approval(spent) or self._store.source_approvals.get(run)
+        used, before = self._use_approval(spent), self._store.source_approvals.get(run)
+        self._store.runs[run].approval = used if used and (before is None or before.digest != spent) else before
         self._add(run, intents, now)
         for key in resent:
             self._store.intents[key] = dataclasses.replace(self._store.intents[key], resent=True)
@@ -169,7 +170,9 @@ class MemoryJournal(memory_history.MemoryHistory):
     def _use_approval(self, spent: str | None) -> PastApproval | None:
         if spent is None:
             return None
-        approved, _, by = self._store.approvals.pop(spent, (None, None, ""))
+        approved, until, by = self._store.approvals.pop(spent, (None, None, ""))
+        if approved and until and self._clock and not approved <= self._clock.now() < until:
+            return PastApproval(spent)
         return PastApproval(spent, by, approved)
 
     async def unconfirmed_writes(self, *, since: datetime.datetime) -> Mapping[row_codec.Write, int]:

@@ -120,18 +120,26 @@ APPROVALS = """
     WHERE account = :account AND approved <= :now AND until > :now AND used_by IS NULL
 """
 """An approval that is dated in the future is the work of a clock that was wrong, and allows nothing."""
-USE_APPROVAL = "UPDATE approvals SET used_by = :run WHERE account = :account AND digest = :digest"
+USE_APPROVAL = """
+    UPDATE approvals SET used_by = :run WHERE account = :account AND digest = :digest AND used_by IS NULL
+"""
+"""By whatever clock, so that it is certainly used up."""
 KEEP_APPROVAL = """
     UPDATE runs SET approval = :digest,
         (approved_by, approved) = (
-            SELECT approved_by, approved FROM approvals WHERE account = :account AND digest = :digest AND used_by = :run
+            SELECT approved_by, approved FROM approvals
+            WHERE account = :account AND digest = :digest AND used_by = :run AND until > :now
         )
     WHERE account = :account AND run = :run
 """
-"""Keeps an approval with the run that used it up: approving the same digest again overwrites it in `approvals`."""
+"""Keeps an approval with the run that used it up: approving the same digest again overwrites it in `approvals`.
+
+One that was over is not why the run was allowed to: it was approved anew by who began it.
+"""
 KEEP_SOURCE_APPROVAL = """
     UPDATE runs SET (approval, approved_by, approved) = (
-        SELECT digest, approved_by, approved FROM approvals WHERE account = :account AND used_by = :run
+        SELECT digest, approved_by, approved FROM approvals
+        WHERE account = :account AND used_by = :run AND until > :now
         ORDER BY approved DESC LIMIT 1
     )
     WHERE account = :account AND run = :run AND approval IS NULL

@@ -121,9 +121,10 @@ class SqlJournal(sql_names.SqlNames, sql_pauses.SqlPauses, sql_runs.SqlRuns):
             database.write_rows(queries.ADD_INTENTS, written, placed)
             database.write_rows(queries.MARK_RESENT, [{"key": key} for key in sorted(resent)])
             if spent is not None:
+                use = {"digest": spent, "run": run, "now": format_time(now)}
                 for statement in (queries.USE_APPROVAL, queries.KEEP_APPROVAL):
-                    database.execute(statement, {"digest": spent, "run": run})
-            database.execute(queries.KEEP_SOURCE_APPROVAL, {"run": run})
+                    database.execute(statement, use)
+            database.execute(queries.KEEP_SOURCE_APPROVAL, {"run": run, "now": format_time(now)})
 
         await self._write(work)
 
@@ -175,7 +176,7 @@ class SqlJournal(sql_names.SqlNames, sql_pauses.SqlPauses, sql_runs.SqlRuns):
             if not database.execute(queries.FINISH_RUN, row):
                 number = database.query(queries.NEXT_RUN_NUMBER)[0]["number"]
                 database.execute(queries.ADD_FINISHED_RUN, {**row, "number": number})
-            database.execute(queries.KEEP_SOURCE_APPROVAL, {"run": finished.run})
+            database.execute(queries.KEEP_SOURCE_APPROVAL, {"run": finished.run, "now": format_time(finished.finished)})
 
         await self._write(work)
         await self._run(self._writer.purge)
