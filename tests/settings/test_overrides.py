@@ -4,6 +4,7 @@ import pytest
 
 from tests.settings import conftest
 from worker.core.model.desired import Mode
+from worker.core.model.errors import SettingsError
 
 
 def test_the_environment_wins_over_the_file(load: conftest.Load) -> None:
@@ -37,6 +38,25 @@ def test_an_override_of_a_text_setting_is_always_text(text: str, load: conftest.
 def test_an_override_of_a_text_setting_may_be_quoted_and_a_list_stays_text(load: conftest.Load) -> None:
     settings = load(FLEET_SYNC_CHARGE__API_VERSION='"20260301"', FLEET_SYNC_NOTIFY__URL_FILE='["a"]')
     assert (settings.charge.api_version, settings.notify[0].url_file) == ("20260301", '["a"]')
+
+
+def test_a_nul_character_is_refused_wherever_it_is(load: conftest.Load) -> None:
+    """A path, a command or a query with one would fail later, each in its own way."""
+    text = """[[sources]]
+kind = "git"
+url = "https://git.example.com/hr.git"
+path = "a\\u0000b"
+[[sources]]
+kind = "command"
+run = ["a", "\\u0000"]
+env = {"A\\U00000000" = "b"}
+"""
+    with pytest.raises(SettingsError) as caught:
+        load(text, sources="")
+    places = ["4:1", "7:13", "8:8"]
+    assert [problem.where.partition(":")[2] for problem in caught.value.problems] == places
+    with pytest.raises(SettingsError, match="FLEET_SYNC_CHARGE__CA_FILE: a NUL character"):
+        load(FLEET_SYNC_CHARGE__CA_FILE='"a\\u0000b"')
 
 
 def test_an_override_replaces_an_invalid_value_in_the_file(load: conftest.Load) -> None:

@@ -49,13 +49,15 @@ def test_a_document_is_read_with_its_commit_and_line(repository: git_repositorie
 
 
 def test_a_folder_contains_all_its_documents(repository: git_repositories.Repository) -> None:
-    reading = anyio.run(source(repository, "/teams/").read)
+    for path in ("/teams/", "./teams"):
+        reading = anyio.run(source(repository, path).read)
     assert [str(row.driver) for row in reading.rows] == ["a@b", "c@d"]
 
 
-def test_the_root_is_a_folder_too(repository: git_repositories.Repository) -> None:
+@pytest.mark.parametrize("path", ["/", ".", "./"])
+def test_the_root_is_a_folder_too(repository: git_repositories.Repository, path: str) -> None:
     repository.commit({"a.csv": CSV})
-    assert len(anyio.run(source(repository, "/").read).rows) == 1
+    assert len(anyio.run(source(repository, path).read).rows) == 1
 
 
 def test_branches_and_tags_are_read_by_name(repository: git_repositories.Repository) -> None:

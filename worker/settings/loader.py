@@ -29,6 +29,8 @@ DEFAULTS = "_defaults.toml"
 _HOW_TO_CREATE = "create one with `fleet-sync init`, or pass --config FILE"
 _NOT_SETTINGS = "this is not a settings file; pass another one with --config FILE"
 
+_NUL = "a NUL character: remove it"
+
 _Overrides = Mapping[tuple[str, str], str]
 _NO_OVERRIDES: _Overrides = {}
 
@@ -191,10 +193,28 @@ def read_bytes(path: pathlib.Path | str) -> bytes:
 def parse(name: str, data: bytes) -> Layer:
     """Return what the settings file of this name contains, whose syntax is valid. Raises errors.SettingsError."""
     try:
-        return Layer(name, toml_format.parse(positions.decode(data, too_large=_NOT_SETTINGS)))
+        layer = Layer(name, toml_format.parse(positions.decode(data, too_large=_NOT_SETTINGS)))
     except positions.Malformed as malformed:
         line, column = malformed.place
         raise SettingsError([Problem(f"{name}:{line}:{column}", redact(malformed.message))]) from None
+    if problems := [Problem(layer.at(path, key=True), _NUL) for path in _nul_characters(layer.data)]:
+        raise SettingsError(problems)
+    return layer
+
+
+def _nul_characters(value: object, path: positions.Path = ()) -> Iterator[positions.Path]:
+    """Yield the places with a NUL character: no path, command or database takes one, and each fails in its own way."""
+    match value:
+        case str() if "\0" in value:
+            yield path
+        case dict():
+            for key, inside in value.items():
+                yield from [(*path, key)] if "\0" in key else _nul_characters(inside, (*path, key))
+        case list():
+            for number, inside in enumerate(value):
+                yield from _nul_characters(inside, (*path, number))
+        case _:
+            pass
 
 
 def _with_overrides(
@@ -208,12 +228,13 @@ def _with_overrides(
         if (target := _override_target(name)) is None:
             continue
         section, key = target
-        if message := _misuse(name, section, key):
+        value = _value(environ[name], is_text=_is_text(section, key))
+        if message := _misuse(name, section, key) or (_NUL if list(_nul_characters(value)) else None):
             problems.append(Problem(name, message))
         elif section == "notify" and isinstance(data.get(section), list):
             problems.append(Problem(name, "the settings file has several [[notify]]: write this key there"))
         elif isinstance(table := data.get(section, {}), dict):  # otherwise the error in the file is reported
-            data[section] = {**table, key: _value(environ[name], is_text=_is_text(section, key))}
+            data[section] = {**table, key: value}
             overrides[section, key] = name
     return data, overrides, problems
 

@@ -93,7 +93,8 @@ class GitFetcher:
 
     async def _documents(self, git: "_Git", commit: str) -> tuple[tuple[fetching.Document, ...], str]:
         """Return the documents, and the id of the file or folder, which is a hash of its content."""
-        path = self.repository.path.strip("/")
+        path = self.repository.path.strip("/").removeprefix("./")
+        path = "" if path == "." else path  # in a bare repository, git knows no relative paths
         found = await git.run("rev-parse", "--verify", "--end-of-options", f"{commit}:{path}")
         identifier = found.decode().strip()
         kind = (await git.run("cat-file", "-t", identifier)).decode().strip()
