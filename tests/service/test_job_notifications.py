@@ -35,9 +35,14 @@ def report(number: int, *, held: bool = False, refused: bool = False, error: Fle
 
 
 async def told(
-    *reports: Report, events: frozenset[notifications.Kind] = frozenset(notifications.Kind)
+    *reports: Report,
+    events: frozenset[notifications.Kind] = frozenset(notifications.Kind),
+    meanwhile: Report | None = None,
 ) -> list[list[str]]:
-    """Return the kinds that jobs with these reports tell, one process after the other."""
+    """Return the kinds that jobs with these reports tell, one process after the other.
+
+    Another process records a run `meanwhile`, before the last one tells anything.
+    """
     journal, kinds = memory_journal.MemoryJournal(clock=clocks.Still()), list[list[str]]()
 
     def receive(request: httpx.Request) -> httpx.Response:
@@ -47,6 +52,8 @@ async def told(
     for each in reports:
         kinds.append([])
         await journal.finish(each, trigger="once")
+        if meanwhile is not None and each is reports[-1]:
+            await journal.finish(meanwhile, trigger="interval")
         part = state.failed_part(each.error)
         broken = (status.Broken(part, NOON, each.error),) if part and each.error else ()
         present = status.Status(
@@ -71,6 +78,11 @@ async def test_each_state_is_told_when_it_begins_and_when_it_ends() -> None:
 async def test_what_is_broken_in_run_after_run_is_told_once() -> None:
     runs = [report(number, error=GONE) for number in (1, 2, 3)]
     assert await told(*runs, report(4)) == [["broken"], [], [], ["recovered"]]
+
+
+async def test_a_run_that_another_worker_made_meanwhile_is_not_the_one_before() -> None:
+    """Story: both runs found the same changes held, each took the other for the one that had told it."""
+    assert await told(report(1), report(2, held=True), meanwhile=report(3, held=True)) == [[], ["held"]]
 
 
 async def test_a_receiver_gets_only_what_it_asked_for() -> None:

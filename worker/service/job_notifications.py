@@ -50,9 +50,14 @@ async def notify(present: status.Status, record: RunHistory, hooks: Sequence[web
 
 
 async def _told_before(present: status.Status, record: RunHistory) -> notifications.NotificationState:
-    """Return what the run before the last one has notified, as its report shows it."""
+    """Return what the run before the last one has notified, as its report shows it.
+
+    In a cluster another worker may have begun the next run: the newest one is not always that of this process.
+    """
     try:
-        past = [each for each in await record.runs(limit=2) if present.last is None or each.run != present.last.run]
+        own = present.last.run if present.last else None
+        recorded = own is not None and await record.run(own) is not None
+        past = await record.runs(limit=1, before=own if recorded else None)
         if not past:
             return notifications.NotificationState()
         plan, report = await record.documents(past[0].run)
