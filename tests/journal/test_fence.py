@@ -113,6 +113,19 @@ def test_an_idle_session_that_the_server_ended_is_replaced(shared: cluster.Clust
     assert session.read(lambda database: database.account) == 1
 
 
+def test_a_session_that_could_not_begin_a_transaction_is_replaced(shared: cluster.Cluster) -> None:
+    """Story: a canceled statement at the beginning left a failed transaction open, and the session failed for ever."""
+    first = shared.process("a")
+    session = first.session(first.claimed())
+    session.open()
+    body = "BEGIN RAISE EXCEPTION 'canceled'; END"
+    shared.tell(f"CREATE FUNCTION current_setting(text) RETURNS text LANGUAGE plpgsql AS $$ {body} $$")
+    with pytest.raises(JournalError, match="canceled"):
+        session.open()
+    shared.tell(f"DROP FUNCTION {shared.backend.schema}.current_setting(text)")
+    session.open()
+
+
 def test_an_account_without_records_has_nothing_to_read(shared: cluster.Cluster) -> None:
     first = shared.process("a")
     session = first.session(first.claimed())

@@ -47,6 +47,20 @@ DEFECTS = (
         WORKER,
     ),
     Defect(
+        "taking the next run, which another worker began, for the one before",
+        "worker/service/job_notifications.py",
+        "before=own if recorded else None",
+        "before=None",
+        ("tests/service/test_job_notifications.py",),
+    ),
+    Defect(
+        "lending a connection again that is in the middle of a transaction",
+        "worker/journal/connection_pool.py",
+        "self._raw.info.transaction_status != pq.TransactionStatus.IDLE",
+        "self._raw.closed",
+        FENCE,
+    ),
+    Defect(
         "a fence that holds for every epoch",
         "worker/journal/cluster_queries.py",
         "WHERE name = :name AND epoch = :epoch FOR SHARE",

@@ -11,6 +11,8 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
+from psycopg import pq
+
 from worker.core.model.errors import JournalError
 from worker.journal import address as addresses
 from worker.journal import connection, migrations, postgres
@@ -35,6 +37,11 @@ class SharedConnection(postgres.PostgresConnection):
     SESSION = ""
     PREPARE_AFTER = None
     IDLE_MILLISECONDS = 2500
+
+    @property
+    def broken(self) -> bool:
+        """Return whether the session has been lost, or is in a transaction that did not begin or end as it should."""
+        return self._raw.info.transaction_status != pq.TransactionStatus.IDLE
 
     @contextlib.contextmanager
     def _transaction(self, *, write: bool) -> Iterator[None]:

@@ -94,9 +94,10 @@ class PostgresConnection(connection.Connection):
 
     def close(self) -> None:
         """End the session. Its locks are released first: the server takes a moment to notice the end."""
-        with contextlib.suppress(psycopg.Error):
+        with contextlib.suppress(psycopg.Error):  # in a failed transaction it cannot be told
             if not self._raw.closed:
                 self._raw.execute("SELECT pg_advisory_unlock_all()")
+        with contextlib.suppress(psycopg.Error):
             self._raw.close()
 
     def _transaction(self, *, write: bool) -> contextlib.AbstractContextManager[object]:
