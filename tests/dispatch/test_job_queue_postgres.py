@@ -36,6 +36,22 @@ class Workers:
         await self._stack.aclose()
         self.shared.close()
 
+    async def fetch_cut_off(self, manager: job_manager.JobManager, number: int) -> list[jobs.Job | None]:
+        """Return what a worker fetches while the server ends its session."""
+        fetched: list[jobs.Job | None] = []
+
+        async def fetch() -> None:
+            fetched.append(await manager.fetch_job(["accounts"], number))
+
+        ended = "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        with psycopg.connect(self.shared.backend.url) as connection:
+            connection.execute("LOCK TABLE procrastinate_jobs")
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(fetch)
+                while not connection.execute(ended).fetchall():  # noqa: ASYNC110 - the server's list
+                    await anyio.sleep(0.02)
+        return fetched
+
     def jobs(self) -> list[tuple[str, str, int | None]]:
         """Return account, state and worker of each job."""
         with psycopg.connect(self.shared.backend.url) as connection:
@@ -134,6 +150,23 @@ async def test_what_a_dead_worker_had_is_free_and_it_must_register_again(workers
     assert await second.tick(10) == 1
     with pytest.raises(procrastinate.exceptions.ConnectorException):
         await first.fetch_job(["accounts"], number)
+
+
+async def test_a_worker_goes_on_taking_jobs_after_the_database_was_away(workers: Workers) -> None:
+    """Story: it took none until its longest run had ended. What was handed out when the answer got lost is free."""
+    workers.shared.add("bolt")
+    manager = await workers.start("a")
+    await manager.tick(10)
+    number = await manager.register_worker()
+    running = await _fetched(manager, number)
+    workers.shared.tell(f"UPDATE procrastinate_jobs SET status = 'doing', worker_id = {number}")  # noqa: S608
+    assert await workers.fetch_cut_off(manager, number) == [None]
+    assert await manager.fetch_job(["accounts"], number) is None
+    assert workers.jobs() == [(running.lock, "doing", number)]
+    assert await manager.tick(10) == 1
+    assert (await _fetched(manager, number)).lock != running.lock
+    await manager.finish_job(running, jobs.Status.SUCCEEDED, True)
+    assert len(workers.jobs()) == 1
 
 
 async def test_what_a_dead_worker_left_in_the_middle_of_a_run_comes_before_all_that_waits(workers: Workers) -> None:

@@ -61,6 +61,27 @@ DEFECTS = (
         FENCE,
     ),
     Defect(
+        "a queue that takes no job until all runs have ended, because the database was away for a moment",
+        "worker/dispatch/job_manager.py",
+        "if isinstance(error.__cause__, psycopg.OperationalError):",
+        "if False:",
+        QUEUE,
+    ),
+    Defect(
+        "keeping a job whose hand-out never arrived",
+        "worker/dispatch/job_manager.py",
+        "self._is_answer_lost = True  #",
+        "self._is_answer_lost = False  #",
+        QUEUE,
+    ),
+    Defect(
+        "giving back the jobs of runs in progress",
+        "worker/dispatch/job_manager.py",
+        "running=sorted(self._running)",
+        "running=[]",
+        QUEUE,
+    ),
+    Defect(
         "a fence that holds for every epoch",
         "worker/journal/cluster_queries.py",
         "WHERE name = :name AND epoch = :epoch FOR SHARE",

@@ -1,13 +1,15 @@
 """Procrastinate's jobs, as several workers may safely share them.
 
 Invariants: a worker that was taken for dead and goes on cannot finish a job that another worker has by then; a job of a
-worker that is gone blocks its account no longer than until the next look. A run that was lost is not retried: its
-account is due still, and the tick makes a new job. Neighbours: `job_queue` runs the jobs.
+worker that is gone, or that was handed out in a lost answer, blocks its account no longer than until the next look. A
+run that was lost is not retried: its account is due still, and the tick makes a new job. Neighbours: `job_queue` runs
+the jobs.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import anyio
+import psycopg
 import structlog
 from procrastinate import connector, exceptions, jobs, manager
 
@@ -50,6 +52,11 @@ Two workers that tick at once may make two jobs of one account: the second one f
 
 _FORGET_JOBS = "DELETE FROM procrastinate_jobs WHERE status = 'doing' AND worker_id IS NULL"
 
+_GIVE_BACK = """
+    DELETE FROM procrastinate_jobs WHERE status = 'doing' AND worker_id = %(worker_id)s AND id <> ALL(%(running)s)
+"""
+"""What was handed out in an answer that did not arrive: nobody works on it."""
+
 _REGISTERED = """
     WITH before AS (SELECT queue_worker FROM cluster_workers WHERE worker = %(worker)s),
     jobs AS (DELETE FROM procrastinate_jobs USING before WHERE worker_id = queue_worker AND status = 'doing'),
@@ -79,15 +86,39 @@ class JobManager(manager.JobManager):
         super().__init__(connector=database)
         self._worker = worker
         self._on_stuck = on_stuck
+        self._running = set[int]()
+        self._is_answer_lost = False
 
     async def register_worker(self) -> int:
         """Register with the queue, and give up the jobs that this process had before."""
+        self._running, self._is_answer_lost = set(), False
         number = await super().register_worker()
         await self.connector.execute_query_async(_REGISTERED, worker=self._worker, queue_worker=number)
         return number
 
+    async def fetch_job(self, queues: Iterable[str] | None, worker_id: int) -> jobs.Job | None:
+        """Return the next job, or None if there is none. While the database is away, there is none.
+
+        If this raised then, the queue would take no job until all runs in progress have ended, however long they take.
+        """
+        try:
+            if self._is_answer_lost:
+                await self.connector.execute_query_async(_GIVE_BACK, worker_id=worker_id, running=sorted(self._running))
+            self._is_answer_lost = True  # until it arrives
+            job = await super().fetch_job(queues=queues, worker_id=worker_id)
+        except exceptions.ConnectorException as error:
+            if isinstance(error.__cause__, psycopg.OperationalError):
+                return None
+            raise  # others gave this worker up: it has to register again
+        self._is_answer_lost = False
+        if job is not None and job.id is not None:
+            self._running.add(job.id)
+        return job
+
     async def finish_job(self, job: jobs.Job, status: jobs.Status, delete_job: bool) -> None:
         """Remove a job that has ended, if it still is its worker's. Tries again for a while if the database is away."""
+        if job.id is not None:
+            self._running.discard(job.id)
         for _ in range(_FINISH_TRIES):
             try:
                 await self.connector.execute_query_async(_FINISH, job_id=job.id, worker_id=job.worker_id)
