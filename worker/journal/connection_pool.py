@@ -7,7 +7,7 @@ PgBouncer may stand between. Neighbours: `fenced_session` and `claims` borrow co
 """
 
 import contextlib
-import threading
+import queue
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
@@ -61,27 +61,28 @@ class ConnectionPool:
     def __init__(self, url: str, *, size: int) -> None:
         """Keep where the database is; nothing is opened yet. Raises errors.JournalError."""
         self.address = addresses.parse(url)
-        self._free = threading.BoundedSemaphore(size)
-        self._idle: list[connection.Connection] = []
+        self._free = queue.LifoQueue[connection.Connection | None]()
+        for _ in range(size):
+            self._free.put(None)
 
     def transaction(self, work: Callable[[connection.Connection], Result]) -> Result:
         """Do some work in one transaction, which is on disk when this returns. Raises errors.JournalError."""
-        with self._free:
-            database, begun = self._idle.pop() if self._idle else None, False
-
-            def noting(found: connection.Connection) -> Result:
-                nonlocal begun
-                begun = True
-                return work(found)
-
+        database, begun = self._free.get(), False
+        try:
             if database is not None:
                 try:
-                    return self._within(database, noting)
+                    with database.transaction(write=True):
+                        begun = True
+                        return work(database)
                 except JournalError:
                     if begun or not database.broken:
                         raise
                 # It broke while it was idle, and nothing was done: a restart of the server is not a failure.
-            return self._within(SharedConnection(self.address), work)
+            database = SharedConnection(self.address)
+            with database.transaction(write=True):
+                return work(database)
+        finally:
+            self._give_back(database)
 
     def migrate(self) -> None:
         """Make the tables that are missing. Raises errors.JournalError."""
@@ -92,16 +93,15 @@ class ConnectionPool:
 
     def close(self) -> None:
         """Close the connections that are idle."""
-        while self._idle:
-            self._idle.pop().close()
+        for database in [self._free.get() for _ in range(self._free.qsize())]:
+            if database is not None:
+                database.close()
+            self._free.put(None)
 
-    def _within(self, database: connection.Connection, work: Callable[[connection.Connection], Result]) -> Result:
-        try:
-            with database.transaction(write=True):
-                return work(database)
-        finally:
+    def _give_back(self, database: connection.Connection | None) -> None:
+        if database is not None:
             database.account, database.epoch = 0, None
             if database.broken:
                 database.close()
-            else:
-                self._idle.append(database)
+                database = None
+        self._free.put(database)
