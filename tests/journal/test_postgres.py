@@ -242,11 +242,11 @@ def test_a_lock_is_released_before_the_session_ends(postgresql_backend: backends
     with contextlib.closing(connection.connect(place)) as first, contextlib.closing(connection.connect(place)) as other:
         for each in (first, other):
             each.account = 1
-        writer_lock.SessionLock.acquire(first)
+        writer_lock.SessionLock(first)
         with pytest.raises(JournalBusy):
-            writer_lock.SessionLock.acquire(other)
+            writer_lock.SessionLock(other)
         first.close()
-        writer_lock.SessionLock.acquire(other)
+        writer_lock.SessionLock(other)
 
 
 async def test_schemas_whose_names_have_the_same_hash_are_written_at_once(

@@ -9,6 +9,7 @@ but the attributes of `Connection`, the way to begin, and the spelling of parame
 import abc
 import contextlib
 import json
+import os
 import pathlib
 import random
 import sqlite3
@@ -151,12 +152,11 @@ class SqliteConnection(Connection):
         self._path = path
         with self.mapped_errors():
             self._raw = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-        try:
-            with self.mapped_errors():
+            try:
                 self._prepare()
-        except BaseException:
-            self.close()
-            raise
+            except BaseException:
+                self.close()
+                raise
 
     def _prepare(self) -> None:
         self._raw.row_factory = sqlite3.Row
@@ -166,8 +166,7 @@ class SqliteConnection(Connection):
         # writer to move the log into the file: `SqliteFile` must not meet a half-moved one.
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "wal_autocheckpoint=0"):
             self._raw.execute(f"PRAGMA {pragma}")
-        file = self._path.stat()
-        self._file = (file.st_dev, file.st_ino)
+        self._file = self._path.stat()
 
     def _is_new(self) -> bool:
         try:
@@ -204,10 +203,9 @@ class SqliteConnection(Connection):
     def broken(self) -> bool:
         """Return whether the file of that name is another one by now, or gone."""
         try:
-            file = self._path.stat()
+            return not os.path.samestat(self._path.stat(), self._file)
         except OSError:
             return True
-        return (file.st_dev, file.st_ino) != self._file
 
     def close(self) -> None:
         """Close the file."""

@@ -73,13 +73,12 @@ class PostgresConnection(connection.Connection):
             self._raw: psycopg.Connection[rows.DictRow] = psycopg.connect(
                 **settings, autocommit=True, row_factory=rows.dict_row, prepare_threshold=self.PREPARE_AFTER
             )
-        try:
-            with self.mapped_errors():
+            try:
                 if self.SESSION:
                     self._raw.execute(self.SESSION.encode())
-        except BaseException:
-            self.close()
-            raise
+            except BaseException:
+                self.close()
+                raise
 
     def allow_computing(self, rows: int) -> None:
         """Let the server wait for as long as it takes to compute with so many rows, on a busy machine."""

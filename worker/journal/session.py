@@ -6,7 +6,6 @@ time, except `is_recent_writer`, which the event loop calls. Neighbours: `journa
 `connection` what they hold, `writer_lock` the lock.
 """
 
-import pathlib
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
@@ -155,7 +154,7 @@ class WriterSession(Session):
         """Keep where the journal is, and the clock; nothing is opened yet."""
         super().__init__(address, account=account)
         self._clock = clock
-        self._lock: writer_lock.Lock | None = None
+        self._lock: writer_lock.FileLock | writer_lock.SessionLock | None = None
         self._file: sqlite_file.SqliteFile | None = None
         self._lost = False
         self._checked = 0.0
@@ -234,11 +233,11 @@ class WriterSession(Session):
         path = self._address.path
         try:
             if path is not None:
-                self._lock = writer_lock.FileLock.acquire(_lock_path(path), now=self._clock.now())
-                database = self._made()
-            else:
-                database = self._made()
-                self._lock = writer_lock.SessionLock.acquire(database)
+                lock = path.with_name(f"{path.name}.lock")
+                self._lock = writer_lock.FileLock.acquire(lock, now=self._clock.now())
+            database = self._made()
+            if path is None:
+                self._lock = writer_lock.SessionLock(database)
             migrations.migrate(database)  # an older journal is upgraded under the lock
             if path is None:
                 self._require_own(database)
@@ -277,7 +276,3 @@ class WriterSession(Session):
             code="journal_lost",
             remedy="Look for another fleet-sync that writes to it, and check the disk or the server; then run again.",
         )
-
-
-def _lock_path(path: pathlib.Path) -> pathlib.Path:
-    return path.with_name(f"{path.name}.lock")

@@ -12,24 +12,12 @@ import json
 import os
 import pathlib
 import socket
-from typing import Protocol, Self
+from typing import Self
 
 from worker.core.model.errors import JournalBusy, JournalError
 from worker.journal import connection, queries
 
 _REMEDY = "Make sure that the folder of `[journal] url` exists, is writable, and that its disk has room."
-
-
-class Lock(Protocol):
-    """A lock that this process holds, or held until it lost it."""
-
-    def held(self) -> bool:
-        """Return whether this process still holds the lock. Raises errors.JournalError if that cannot be known."""
-        ...
-
-    def release(self) -> None:
-        """Release the lock."""
-        ...
 
 
 class FileLock:
@@ -39,7 +27,7 @@ class FileLock:
         """Keep the open file; use `acquire` to make one."""
         self._path = path
         self._handle = handle
-        self._identity = _identity(os.fstat(handle))
+        self._file = os.fstat(handle)
 
     @classmethod
     def acquire(cls, path: pathlib.Path, *, now: datetime.datetime) -> Self:
@@ -58,7 +46,7 @@ class FileLock:
     def held(self) -> bool:
         """Return whether the file of that name is still the locked one: it may have been removed."""
         try:
-            return _identity(self._path.stat()) == self._identity
+            return os.path.samestat(self._path.stat(), self._file)
         except OSError:
             return False
 
@@ -82,15 +70,10 @@ class SessionLock:
     """
 
     def __init__(self, session: connection.Connection) -> None:
-        """Keep the session; use `acquire` to make one."""
-        self._session = session
-
-    @classmethod
-    def acquire(cls, session: connection.Connection) -> Self:
         """Lock for the rest of the session. Raises errors.JournalBusy, naming the holder, if another one has it."""
         if not session.query(queries.TRY_LOCK)[0]["locked"]:
             raise _busy(_session_holder(session))
-        return cls(session)
+        self._session = session
 
     def held(self) -> bool:
         """Return whether the session lives. Raises errors.JournalError if it has ended."""
@@ -121,10 +104,6 @@ def _locked(path: pathlib.Path) -> int:
             remedy="Keep the journal on a file system that supports locks.",
         ) from error
     return handle
-
-
-def _identity(file: os.stat_result) -> tuple[int, int]:
-    return file.st_dev, file.st_ino
 
 
 def _holder(handle: int) -> str | None:
