@@ -55,7 +55,7 @@ class Account:
         self.asked = 0
         self.closed = 0
         self.disconnected: list[float] = []
-        self.approvals: set[str] = set()
+        self.approved: set[str] = set()
         self.in_force: tuple[Pause, ...] = ()
         self.refusal: PastRefusals | None = None
         self.adopting = [True]
@@ -78,9 +78,9 @@ class Account:
     async def pauses(self, *, now: datetime.datetime) -> tuple[Pause, ...]:
         return self.in_force
 
-    async def approved(self, digest: str, *, now: datetime.datetime) -> bool:
+    async def approvals(self, *, now: datetime.datetime) -> frozenset[str]:
         self.asked += 1
-        return digest in self.approvals
+        return frozenset(self.approved)
 
     async def journal_bytes(self) -> None:
         return None
@@ -307,7 +307,7 @@ async def test_an_approval_leads_to_one_run_within_seconds() -> None:
 
     account = Account([held])
     digest = held(account).held_digest
-    runs = await _served(account, 290, meanwhile=lambda service: account.approvals.add(digest))
+    runs = await _served(account, 290, meanwhile=lambda service: account.approved.add(digest))
     assert [trigger for _, trigger in runs] == ["start", "request"]
     assert 100 <= runs[1][0] <= 105
 
@@ -329,11 +329,11 @@ async def test_a_plan_that_is_held_again_can_be_approved_again() -> None:
     def held(account: Account) -> Report:
         now = account.clock.now()
         guarded = dataclasses.replace(doubles.guarded([]), held=(HeldChange(CHANGE, "flapping", "reversed"),))
-        account.approvals.add(guarded.held_digest)
+        account.approved.add(guarded.held_digest)
         return Report(RUN, now, now, guarded)
 
     def made(account: Account) -> Report:
-        account.approvals.clear()
+        account.approved.clear()
         return in_sync(account)
 
     account = Account([held, made, held, made])

@@ -138,11 +138,6 @@ class FakeJournal:
             f"finish {trigger} {finished.result}", lambda: self._journal.finish(finished, trigger=trigger)
         )
 
-    async def approved(self, digest: str, *, now: datetime.datetime) -> bool:
-        """Return whether the plan is approved."""
-        await self._ask("approved")
-        return await self._journal.approved(digest, now=now)
-
     async def approvals(self, *, now: datetime.datetime) -> frozenset[str]:
         """Return the digests that are approved."""
         await self._ask("approvals")

@@ -135,10 +135,6 @@ class MemoryJournal(memory_history.MemoryHistory):
         if finished.guarded:
             self._keep_names(finished.guarded, finished.finished)
 
-    async def approved(self, digest: str, *, now: datetime.datetime) -> bool:
-        """Return whether the held changes of this plan have a valid approval."""
-        return digest in await self.approvals(now=now)
-
     async def approvals(self, *, now: datetime.datetime) -> frozenset[str]:
         """Return the digests of all plans whose approval is valid at `now`."""
         valid = ((digest, span) for digest, span in self._store.approvals.items() if span[0] <= now < span[1])

@@ -181,10 +181,6 @@ class SqlJournal(sql_names.SqlNames, sql_pauses.SqlPauses, sql_runs.SqlRuns):
         await self._write(work)
         await self._run(self._writer.purge)
 
-    async def approved(self, digest: str, *, now: datetime.datetime) -> bool:
-        """Return whether the held changes of this plan have an approval that is valid and not used up."""
-        return digest in await self.approvals(now=now)
-
     async def approvals(self, *, now: datetime.datetime) -> frozenset[str]:
         """Return the digests of all plans that have an approval that is valid and not used up."""
         rows = await self._ask(queries.APPROVALS, {"now": format_time(now)})

@@ -190,7 +190,7 @@ class Service:
             if not last.held_digest:
                 continue
             with contextlib.suppress(JournalError):  # the next run meets the same error and reports it
-                if await self.account.record.approved(last.held_digest, now=self._clock.now()):
+                if last.held_digest in await self.account.record.approvals(now=self._clock.now()):
                     requested_for = last.held_digest
                     self.wake(status.Trigger.REQUEST)
 

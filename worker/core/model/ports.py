@@ -203,10 +203,6 @@ class Journal(SourceMemory, Protocol):
         """Record the report of a run that ended, begun or not: a run without writes is never begun."""
         ...
 
-    async def approved(self, digest: str, *, now: datetime.datetime) -> bool:
-        """Return whether the held changes of this plan have an approval that is valid at `now`."""
-        ...
-
     async def approvals(self, *, now: datetime.datetime) -> frozenset[str]:
         """Return the digests of all plans whose approval is valid at `now`."""
         ...
