@@ -197,9 +197,9 @@ class MemoryHistory:
     async def _as_stored(self, document: row_codec.Document) -> row_codec.Document:
         """Return a document without those who were forgotten."""
         stored: row_codec.Document = json.loads(json.dumps(document))
-        return forgetting.erased(  # type: ignore[return-value] # a document stays one
-            {**stored, "names": await self.names(stored["names"])}, forgetting.eraser(self._store.erased)
-        )
+        named = {**stored, "names": await self.names(stored["names"])}
+        whole: row_codec.Document = forgetting.erased(named, forgetting.eraser(self._store.erased))
+        return whole
 
     def _ordered(self) -> list[tuple[RunId, Run]]:
         return sorted(self._store.runs.items(), key=lambda item: (item[1].started, item[0]))

@@ -11,6 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 from worker.core.model.identifiers import DriverId
 from worker.core.model.people import Person
@@ -87,7 +88,7 @@ def eraser(texts: Iterable[str]) -> Callable[[str], str]:
     return lambda text: pattern.sub(FORGOTTEN, text)
 
 
-def erased(value: object, erase: Callable[[str], str]) -> object:
+def erased(value: Any, erase: Callable[[str], str]) -> Any:
     """Return a JSON value with every text in it erased."""
     match value:
         case str():
@@ -103,13 +104,11 @@ def erased(value: object, erase: Callable[[str], str]) -> object:
 def forget(database: connection.Connection, *, driver: DriverId, now: datetime.datetime) -> None:
     """Erase a driver's name and addresses everywhere, and leave a tombstone. Call it in a transaction that writes."""
     about = {"driver": driver}
-    known = [row[kind] for row in database.query(queries.NAME_OF, about) for kind in ("name", "email") if row[kind]]
-    addresses = {row["reference"] for row in database.query(queries.REFERENCES_TO, about)}
+    known = [row[kind] for row in database.query(queries.DELETE_NAME, about) for kind in ("name", "email") if row[kind]]
+    addresses = {row["reference"] for row in database.query(queries.DELETE_REFERENCES, about)}
     addresses |= {each for each in known if "@" in each}
     tombstones = [{**about, "digest": digest(driver, each)} for each in sorted(addresses)] or [{**about, "digest": ""}]
     database.write_rows(queries.FORGET, tombstones, {"now": format_time(now)})
-    database.execute(queries.DELETE_NAME, about)
-    database.execute(queries.DELETE_REFERENCES, about)
     texts = sorted({*known, *addresses})
     for text in texts:
         pattern = {"pattern": queries.containing(references.lower_ascii(json.dumps(text)[1:-1]))}

@@ -52,16 +52,12 @@ KEEP_LISTS = """
     SELECT CAST(:account AS INTEGER), value ->> 'name', value ->> 'content' FROM json_rows(:rows) WHERE true
     ON CONFLICT DO NOTHING
 """
-NEXT_RUN_NUMBER = "SELECT coalesce(max(number), 0) + 1 AS number FROM runs WHERE account = :account"
-BEGIN_RUN = """
-    INSERT INTO runs (account, number, run, epoch, "trigger", started, plan, plan_lists)
-    VALUES (:account, :number, :run, :epoch, :trigger, :started, :plan, :plan_lists)
-"""
-ADD_FINISHED_RUN = """
+ADD_RUN = """
     INSERT INTO runs (account, number, run, epoch, "trigger", started, finished, result, exit_code, outcomes,
         plan, plan_lists, report, report_lists)
-    VALUES (:account, :number, :run, :epoch, :trigger, :started, :finished, :result, :exit_code, :outcomes,
-        :plan, :plan_lists, :report, :report_lists)
+    SELECT CAST(:account AS INTEGER), coalesce(max(number), 0) + 1, :run, :epoch, :trigger, :started, :finished,
+        :result, :exit_code, :outcomes, :plan, :plan_lists, :report, :report_lists
+    FROM runs WHERE account = :account
 """
 FINISH_RUN = """
     UPDATE runs SET started = :started, finished = :finished, result = :result, exit_code = :exit_code,
@@ -72,9 +68,10 @@ FINISH_RUN = """
 ADD_INTENTS = """
     INSERT INTO intents (account, run_number, position, key, recorded, action, driver, fleet, origin, fingerprint,
         approved, repair, resent)
-    SELECT CAST(:account AS INTEGER), CAST(:number AS INTEGER), CAST(value ->> 'position' AS INTEGER), value ->> 'key',
-        :recorded, value ->> 'action', value ->> 'driver', value ->> 'fleet', value ->> 'origin',
-        value ->> 'fingerprint', CAST(value ->> 'approved' AS INTEGER), CAST(:repair AS INTEGER), 0
+    SELECT CAST(:account AS INTEGER), (SELECT number FROM runs WHERE account = :account AND run = :run),
+        CAST(value ->> 'position' AS INTEGER), value ->> 'key', :recorded, value ->> 'action', value ->> 'driver',
+        value ->> 'fleet', value ->> 'origin', value ->> 'fingerprint', CAST(value ->> 'approved' AS INTEGER),
+        CAST(:repair AS INTEGER), 0
     FROM json_rows(:rows)
 """
 MARK_RESENT = """
@@ -262,14 +259,10 @@ FORGET = """
 """
 UNPURGED = "SELECT count(*) AS number FROM forgotten WHERE account = :account AND purged = 0"
 MARK_PURGED = "UPDATE forgotten SET purged = 1 WHERE account = :account"
-NAME_OF = "SELECT name, email FROM names WHERE account = :account AND driver = :driver"
-REFERENCES_TO = """
-    SELECT reference FROM resolutions
-    WHERE account = :account AND target = :driver AND replace(reference, '@', '') <> reference
-"""
-DELETE_NAME = "DELETE FROM names WHERE account = :account AND driver = :driver"
+DELETE_NAME = "DELETE FROM names WHERE account = :account AND driver = :driver RETURNING name, email"
 DELETE_REFERENCES = """
     DELETE FROM resolutions WHERE account = :account AND target = :driver AND replace(reference, '@', '') <> reference
+    RETURNING reference
 """
 LISTS_WITH = "SELECT name, content FROM lists WHERE account = :account AND lower(content) LIKE :pattern ESCAPE '!'"
 REPLACE_LIST = "UPDATE lists SET content = :content WHERE account = :account AND name = :name"
@@ -292,7 +285,7 @@ OLD_RUNS = """
     )
 """
 _OLD = "(SELECT CAST(value ->> 'number' AS INTEGER) FROM json_rows(:rows))"
-DELETE_INTENTS = f"DELETE FROM intents WHERE account = :account AND run_number IN {_OLD}"  # noqa: S608 - constants
+DELETE_INTENTS = f"DELETE FROM intents WHERE account = :account AND run_number IN {_OLD}"  # noqa: S608
 DELETE_RUNS = f"DELETE FROM runs WHERE account = :account AND number IN {_OLD}"  # noqa: S608
 DELETE_LISTS = """
     DELETE FROM lists WHERE account = :account AND name NOT IN (
@@ -306,23 +299,17 @@ DELETE_APPROVALS = "DELETE FROM approvals WHERE account = :account AND until < :
 
 _RUNS = """
     SELECT number, run, "trigger", started, finished, result, exit_code, outcomes, approval, approved_by, approved
-    FROM runs WHERE account = :account{filters} ORDER BY started DESC, number DESC LIMIT :limit
+    FROM runs WHERE account = :account
 """
 _RUN_FILTERS = {
-    "before": """
-    AND (started, number) < (SELECT started, number FROM runs WHERE account = :account AND run = :before)""",
-    "result": " AND result = :result",
+    "before": "AND (started, number) < (SELECT started, number FROM runs WHERE account = :account AND run = :before)",
+    "result": "AND result = :result",
 }
-RUNS_AFTER = """
-    SELECT number, run, "trigger", started, finished, result, exit_code, outcomes, approval, approved_by, approved
-    FROM runs WHERE account = :account
-    AND number > COALESCE((SELECT number FROM runs WHERE account = :account AND run = :run), 0)
+RUNS_AFTER = f"""{_RUNS}
+    AND number > coalesce((SELECT number FROM runs WHERE account = :account AND run = :run), 0)
     ORDER BY number LIMIT :limit
-"""
-RUN = """
-    SELECT number, run, "trigger", started, finished, result, exit_code, outcomes, approval, approved_by, approved
-    FROM runs WHERE account = :account AND run = :run
-"""
+"""  # noqa: S608 - constants
+RUN = f"{_RUNS} AND run = :run"
 RUN_IDS = """
     SELECT run FROM runs WHERE account = :account AND substr(run, 1, :length) = :beginning ORDER BY run LIMIT :limit
 """
@@ -338,36 +325,32 @@ CHANGES_A_DAY = """
     GROUP BY substr(runs.started, 1, 10), intents.outcome
 """
 DOCUMENTS = """
-    SELECT number, plan, planned.content AS plan_lists, report, reported.content AS report_lists FROM runs
+    SELECT plan, planned.content AS plan_lists, report, reported.content AS report_lists FROM runs
     LEFT JOIN lists AS planned ON planned.account = runs.account AND planned.name = plan_lists
     LEFT JOIN lists AS reported ON reported.account = runs.account AND reported.name = report_lists
     WHERE runs.account = :account AND run = :run
 """
 RUN_INTENTS = """
     SELECT action, driver, fleet, origin, repair, outcome, attempts, request_id, code, message FROM intents
-    WHERE account = :account AND run_number = :number ORDER BY position
+    WHERE account = :account AND run_number = (SELECT number FROM runs WHERE account = :account AND run = :run)
+    ORDER BY position
 """
 _CHANGES = """
     SELECT intents.*, runs.run, runs."trigger" FROM intents
     JOIN runs ON runs.account = intents.account AND runs.number = intents.run_number
-    WHERE intents.account = :account{filters}
-    ORDER BY intents.run_number DESC, intents.position DESC LIMIT :limit
+    WHERE intents.account = :account
 """
-_FILTERS = {
-    "run": " AND runs.run = :run",
-    "driver": " AND intents.driver = :driver",
-    "fleet": " AND intents.fleet = :fleet",
-}
 
 
 def runs(*filters: str) -> str:
     """Return the statement that selects runs by these of before and result; the newest come first."""
-    return _RUNS.format(filters="".join(_RUN_FILTERS[each] for each in filters))
+    return " ".join((_RUNS, *map(_RUN_FILTERS.__getitem__, filters), "ORDER BY started DESC, number DESC LIMIT :limit"))
 
 
 def changes(*filters: str) -> str:
     """Return the statement that selects writes by these of run, driver and fleet; the newest come first."""
-    return _CHANGES.format(filters="".join(_FILTERS[each] for each in filters))
+    wanted = " ".join(f"AND {each} = :{each}" for each in filters)
+    return f"{_CHANGES} {wanted} ORDER BY intents.run_number DESC, intents.position DESC LIMIT :limit"
 
 
 def containing(text: str) -> str:

@@ -2,7 +2,7 @@
 
 Invariant: what was written reads back as it was, except that times keep only milliseconds. A plan and a report are
 stored without the changes that the run's intents already say, and are put together again when they are read.
-Neighbours: `queries` has the statements that write and read these rows, `journal` runs them.
+Neighbours: `queries` has the statements that write and read these rows, `sql_journal` runs them.
 """
 
 import datetime
@@ -54,28 +54,31 @@ def begun(
     written: Sequence[Row],
     now: datetime.datetime,
     forgotten: forgetting.Tombstones,
-) -> Row:
-    """Return the row of a run that begins with these rows of intents, and under `lists` what belongs to it."""
-    lists, columns = dict[str, str](), dict[str, str | None]()
-    document = _erased(plan_document(guarded), guarded, forgotten)
-    _store("plan", document, list(map(_planned, written)), columns=columns, lists=lists)
-    return {"run": run, "trigger": trigger, "started": format_time(now), **columns, "lists": _list_rows(lists)}
+) -> tuple[Row, list[Row]]:
+    """Return the row of a run that begins with these rows of intents, and those of its lists."""
+    plan, lists = _stored("plan", plan_document(guarded), written, erase=forgotten.eraser(guarded.people))
+    ending = dict.fromkeys(("finished", "result", "exit_code", "outcomes", "report", "report_lists"))
+    return {"run": run, "trigger": trigger, "started": format_time(now), **plan, **ending}, [lists]
 
 
-def finished(ended: Report, *, trigger: str, written: Sequence[Row], forgotten: forgetting.Tombstones) -> Row:
-    """Return the row of a run that ended, and under `lists` what belongs to it; `written` are its intents by now."""
-    document, lists, columns = report_document(ended), dict[str, str](), dict[str, str | None]()
-    document = _erased(document, ended.guarded, forgotten)
-    _store("plan", document["plan"], list(map(_planned, written)), columns=columns, lists=lists)
-    _store("report", {**document, "plan": None}, list(map(_resulted, written)), columns=columns, lists=lists)
-    return {
+def finished(
+    ended: Report, *, trigger: str, written: Sequence[Row], forgotten: forgetting.Tombstones
+) -> tuple[Row, list[Row]]:
+    """Return the row of a run that ended, and those of its lists; `written` are its intents by now."""
+    document = report_document(ended)
+    erase = forgotten.eraser(ended.guarded.people if ended.guarded else None)
+    report, lists = _stored("report", {**document, "plan": None}, written, erase=erase)
+    row = {
         "run": ended.run,
         "trigger": trigger,
         **{name: document[name] for name in ("started", "finished", "result", "exit_code")},
         "outcomes": json.dumps(document["outcomes"]),
-        **columns,
-        "lists": _list_rows(lists),
+        **report,
     }
+    if document["plan"] is None:
+        return {**row, "plan": None, "plan_lists": None}, [lists]
+    plan, plan_lists = _stored("plan", document["plan"], written, erase=erase)
+    return {**row, **plan}, [lists, plan_lists]
 
 
 def intents(group: Sequence[Intent], *, first: int = 0) -> list[Row]:
@@ -156,37 +159,20 @@ def text(written: str) -> str:
     return written.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
 
 
-def _erased(document: Document, guarded: GuardedPlan | None, forgotten: forgetting.Tombstones) -> Any:
-    """Return a document without the forgotten. Its names are not stored with it: the journal has them in one place."""
-    return forgetting.erased(_nameless(document), forgotten.eraser(guarded.people if guarded else None))
+def _stored(name: str, document: Document, written: Sequence[Row], *, erase: Callable[[str], str]) -> tuple[Row, Row]:
+    """Return a document as columns of its run, and the row of what it may share with other runs.
 
-
-def _nameless(document: Document) -> Document:
-    return {
-        key: _nameless(value) if key == "plan" and value is not None else value
-        for key, value in document.items()
-        if key != "names"
-    }
-
-
-def _store(
-    name: str,
-    document: Document | None,
-    derived: Sequence[Document],
-    *,
-    columns: dict[str, str | None],
-    lists: dict[str, str],
-) -> None:
-    """Put a document into its columns, and what it shares with other runs into `lists`."""
-    if document is None:
-        columns |= {name: None, f"{name}_lists": None}
-        return
-    used, rest = _remainder(document["changes"], derived)
-    content = json.dumps({**{each: document[each] for each in _SHARED if each in document}, "changes": rest})
+    Its names are not stored with it: the journal has them in one place.
+    """
+    nameless = {key: value for key, value in document.items() if key != "names"}
+    whole: Document = forgetting.erased(nameless, erase)
+    used, rest = _remainder(whole["changes"], list(map(_DERIVED[name], written)))
+    shared = {each: whole[each] for each in _SHARED if each in whole}
+    content = json.dumps({**shared, "changes": rest})
     digest = hashlib.sha256(content.encode()).hexdigest()
-    lists[digest] = content
-    stub = {**document, **dict.fromkeys(each for each in _SHARED if each in document), "changes": used}
-    columns |= {name: json.dumps(stub, separators=(",", ":")), f"{name}_lists": digest}
+    stub = {**whole, **dict.fromkeys(shared), "changes": used}
+    columns = {name: json.dumps(stub, separators=(",", ":")), f"{name}_lists": digest}
+    return columns, {"name": digest, "content": content}
 
 
 def _remainder(whole: Sequence[Document], derived: Sequence[Document]) -> tuple[int, list[tuple[int, Document]]]:
@@ -200,10 +186,6 @@ def _remainder(whole: Sequence[Document], derived: Sequence[Document]) -> tuple[
     return used, rest
 
 
-def _list_rows(lists: Mapping[str, str]) -> list[Row]:
-    return [{"name": name, "content": content} for name, content in lists.items()]
-
-
 def _planned(row: Row) -> Document:
     """Return an intent as `plan_document` lists its change."""
     return {name: row[name] for name in ("action", "driver", "fleet", "origin")}
@@ -215,6 +197,10 @@ def _resulted(row: Row) -> Document:
     return {**{name: row[name] for name in ("action", "driver", "fleet", *_OUTCOME)}, **repair}
 
 
+_DERIVED = {"plan": _planned, "report": _resulted}
+"""How each document lists the intents of its run."""
+
+
 # --- From rows --------------------------------------------------------------------------------------------
 
 
@@ -222,8 +208,7 @@ def documents(
     row: Row, written: Sequence[Row], names: Callable[[Iterable[str]], Mapping[str, str]]
 ) -> tuple[Document | None, Document | None]:
     """Return the plan and the report of a run whose intents are `written`; `names` looks up what ids are called."""
-    plan = _restore(row, "plan", list(map(_planned, written)))
-    report = _restore(row, "report", list(map(_resulted, written)))
+    plan, report = _restored(row, "plan", written), _restored(row, "report", written)
     known = {} if plan is None else {"names": names(named_ids(plan))}
     plan = None if plan is None else {**plan, **known}
     return plan, None if report is None else {**report, "plan": plan, "names": known.get("names", {})}
@@ -236,11 +221,11 @@ def named_ids(plan: Document) -> frozenset[str]:
     return mentioned(problems) | {each[kind] for each in every for kind in ("driver", "fleet")}
 
 
-def _restore(row: Row, name: str, derived: Sequence[Document]) -> Document | None:
+def _restored(row: Row, name: str, written: Sequence[Row]) -> Document | None:
     if row[name] is None:
         return None
     stub, lists = json.loads(row[name]), json.loads(row[f"{name}_lists"])
-    changes = list(derived[: stub["changes"]])
+    changes = list(map(_DERIVED[name], written[: stub["changes"]]))
     for place, each in lists["changes"]:
         changes.insert(place, each)
     problems = [{"note": False, **each} for each in lists["problems"]]  # older runs do not say what is a note
@@ -253,12 +238,10 @@ def owner(owners: Sequence[Row], known: Sequence[Row]) -> JournalOwner:
         account=Account(owners[0]["base_url"], owners[0]["mode"]) if owners else None,
         fleets={FleetId(row["fleet"]): row["name"] for row in known},
         managed=frozenset(FleetId(row["fleet"]) for row in known if row["managed"]),
-        learned=next((_learned(row) for row in owners if row["learned"]), None),
+        learned=next(
+            (LearnedRate(row["learned_rate"], time(row["learned"])) for row in owners if row["learned"]), None
+        ),
     )
-
-
-def _learned(row: Row) -> LearnedRate:
-    return LearnedRate(row["learned_rate"], time(row["learned"]))
 
 
 def same_outcome(row: Row, other: Row) -> bool:
@@ -284,7 +267,7 @@ def open_intent(row: Row) -> OpenIntent:
         run=RunId(row["run"]),
         recorded=time(row["recorded"]),
         attempts=row["attempts"] or 0,
-        last_attempt=None if row["settled"] is None else time(row["settled"]),
+        last_attempt=_time_or_none(row["settled"]),
         code=row["code"],
         resent=bool(row["resent"]),
     )
@@ -292,21 +275,17 @@ def open_intent(row: Row) -> OpenIntent:
 
 def past_run(row: Row, counts: Mapping[str, int]) -> PastRun:
     """Return a run; `counts` is for one that has not ended."""
+    approval = PastApproval(row["approval"], row["approved_by"] or "", _time_or_none(row["approved"]))
     return PastRun(
         run=RunId(row["run"]),
         trigger=row["trigger"],
         started=time(row["started"]),
-        finished=None if row["finished"] is None else time(row["finished"]),
+        finished=_time_or_none(row["finished"]),
         result=row["result"],
         exit_code=row["exit_code"],
         outcomes=json.loads(row["outcomes"]) if row["outcomes"] else dict.fromkeys(OUTCOME_NAMES, 0) | {**counts},
-        approval=None if row["approval"] is None else _past_approval(row),
+        approval=None if row["approval"] is None else approval,
     )
-
-
-def _past_approval(row: Row) -> PastApproval:
-    approved = None if row["approved"] is None else time(row["approved"])
-    return PastApproval(row["approval"], row["approved_by"] or "", approved)
 
 
 def past_change(row: Row) -> PastChange:
@@ -333,13 +312,8 @@ def source_record(row: Row) -> SourceRecord:
 
 def recent_changes(row: Row) -> RecentChanges:
     """Return how many writes of one run in one fleet took effect or may have."""
-    return RecentChanges(
-        fleet=FleetId(row["fleet"]),
-        action=Action(row["action"]),
-        made=time(row["recorded"]),
-        count=row["number"],
-        approved=bool(row["approved"]),
-    )
+    fleet, action, made = FleetId(row["fleet"]), Action(row["action"]), time(row["recorded"])
+    return RecentChanges(fleet, action, made, row["number"], approved=bool(row["approved"]))
 
 
 def latest(rows: Iterable[Row]) -> dict[Membership, tuple[OwnWrite, ...]]:
@@ -387,6 +361,10 @@ def refusals(rows: Iterable[Row]) -> dict[Write, PastRefusals]:
 def time(written: str) -> datetime.datetime:
     """Return a time."""
     return datetime.datetime.fromisoformat(written)
+
+
+def _time_or_none(written: str | None) -> datetime.datetime | None:
+    return None if written is None else time(written)
 
 
 def _write(row: Row) -> Write:

@@ -110,15 +110,13 @@ class SqlJournal(sql_names.SqlNames, sql_pauses.SqlPauses, sql_runs.SqlRuns):
             database.allow_computing(len(intents) + len(guarded.held))
             now, written = self._now(), row_codec.intents(intents)
             forgotten = sql_names.tombstones(database)
-            begun = row_codec.begun(
+            row, lists = row_codec.begun(
                 run, trigger=trigger, guarded=guarded, written=written, now=now, forgotten=forgotten
             )
             sql_names.keep(database, guarded.people, forgotten, now=now)
-            number = database.query(queries.NEXT_RUN_NUMBER)[0]["number"]
-            database.write_rows(queries.KEEP_LISTS, begun["lists"])
-            database.execute(queries.BEGIN_RUN, {**begun, "number": number})
-            placed = {"number": number, "recorded": format_time(now), "repair": 0}
-            database.write_rows(queries.ADD_INTENTS, written, placed)
+            database.write_rows(queries.KEEP_LISTS, lists)
+            database.execute(queries.ADD_RUN, row)
+            database.write_rows(queries.ADD_INTENTS, written, {"run": run, "recorded": format_time(now), "repair": 0})
             database.write_rows(queries.MARK_RESENT, [{"key": key} for key in sorted(resent)])
             if spent is not None:
                 use = {"digest": spent, "run": run, "now": format_time(now)}
@@ -132,9 +130,8 @@ class SqlJournal(sql_names.SqlNames, sql_pauses.SqlPauses, sql_runs.SqlRuns):
         """Record further intents of a run that has begun, in one commit: repairs, which are not in its plan."""
 
         def work(database: connection.Connection) -> None:
-            number = _run_number(database, run)
-            first = len(database.query(queries.RUN_INTENTS, {"number": number}))
-            placed = {"number": number, "recorded": format_time(self._now()), "repair": 1}
+            first = len(database.query(queries.RUN_INTENTS, {"run": run}))
+            placed = {"run": run, "recorded": format_time(self._now()), "repair": 1}
             database.write_rows(queries.ADD_INTENTS, row_codec.intents(intents, first=first), placed)
 
         await self._write(work)
@@ -163,19 +160,17 @@ class SqlJournal(sql_names.SqlNames, sql_pauses.SqlPauses, sql_runs.SqlRuns):
         """Record the end of the run, and its report."""
 
         def work(database: connection.Connection) -> None:
-            begun = database.query(queries.RUN, {"run": finished.run})
-            written = database.query(queries.RUN_INTENTS, {"number": begun[0]["number"]}) if begun else ()
+            written = database.query(queries.RUN_INTENTS, {"run": finished.run})
             forgotten = sql_names.tombstones(database)
             database.allow_computing(len(written) + (len(finished.guarded.held) if finished.guarded else 0))
-            row = row_codec.finished(finished, trigger=trigger, written=written, forgotten=forgotten)
+            row, lists = row_codec.finished(finished, trigger=trigger, written=written, forgotten=forgotten)
             if finished.guarded is not None:
                 sql_names.keep(database, finished.guarded.people, forgotten, now=finished.finished)
                 if finished.learned_rate is not None:
                     database.execute(queries.KEEP_LEARNED_RATE, {**row, "rate": finished.learned_rate})
-            database.write_rows(queries.KEEP_LISTS, row["lists"])
+            database.write_rows(queries.KEEP_LISTS, lists)
             if not database.execute(queries.FINISH_RUN, row):
-                number = database.query(queries.NEXT_RUN_NUMBER)[0]["number"]
-                database.execute(queries.ADD_FINISHED_RUN, {**row, "number": number})
+                database.execute(queries.ADD_RUN, row)
             database.execute(queries.KEEP_SOURCE_APPROVAL, {"run": finished.run, "now": format_time(finished.finished)})
 
         await self._write(work)
@@ -193,11 +188,8 @@ class SqlJournal(sql_names.SqlNames, sql_pauses.SqlPauses, sql_runs.SqlRuns):
     async def remember(self, resolutions: Resolutions) -> None:
         """Record what these references resolve to, if that is new."""
         known = await self.resolutions() if resolutions else {}
-        new = [
-            {"reference": row_codec.text(reference), "target": target}
-            for reference, target in resolutions.items()
-            if known.get(row_codec.text(reference)) != target
-        ]
+        stored = {row_codec.text(reference): target for reference, target in resolutions.items()}
+        new = [{"reference": each, "target": target} for each, target in sorted(stored.items() - known.items())]
 
         def work(database: connection.Connection) -> None:
             forgotten = sql_names.tombstones(database)
@@ -285,12 +277,13 @@ class SqlJournal(sql_names.SqlNames, sql_pauses.SqlPauses, sql_runs.SqlRuns):
 
     async def documents(self, run: RunId) -> tuple[row_codec.Document | None, row_codec.Document | None]:
         """Return the plan and the report of a run."""
+        about = {"run": row_codec.text(run)}
 
         def work(
             database: connection.Connection,
         ) -> tuple[row_codec.Document | None, row_codec.Document | None]:
-            for row in database.query(queries.DOCUMENTS, {"run": row_codec.text(run)}):
-                written = database.query(queries.RUN_INTENTS, {"number": row["number"]})
+            for row in database.query(queries.DOCUMENTS, about):
+                written = database.query(queries.RUN_INTENTS, about)
                 return row_codec.documents(row, written, functools.partial(sql_names.look_up, database))
             return None, None
 
@@ -348,13 +341,6 @@ class SqlJournal(sql_names.SqlNames, sql_pauses.SqlPauses, sql_runs.SqlRuns):
     async def _run(self, work: Callable[[], Result], *, limiter: anyio.CapacityLimiter | None = None) -> Result:
         # Not abandoned on cancellation: a commit that was begun is finished before the cancellation goes on.
         return await anyio.to_thread.run_sync(work, limiter=limiter or self._writing)
-
-
-def _run_number(database: connection.Connection, run: RunId) -> int:
-    for row in database.query(queries.RUN, {"run": run}):
-        number: int = row["number"]
-        return number
-    raise JournalError(f"no run in the journal has the id {run}")
 
 
 def _require_recorded(database: connection.Connection, rows: Sequence[row_codec.Row]) -> None:
