@@ -207,14 +207,18 @@ LATEST = """
 
 # --- Pauses -----------------------------------------------------------------------------------------------
 
+_PAUSE = "number, fleet, since, until, reason, paused_by"
 _IN_FORCE = "account = :account AND ended IS NULL AND (until IS NULL OR until > :now)"
-PAUSES = f"SELECT fleet, since, until, reason, paused_by FROM pauses WHERE {_IN_FORCE} ORDER BY number"  # noqa: S608
+PAUSES = f"SELECT {_PAUSE} FROM pauses WHERE {_IN_FORCE} ORDER BY number"  # noqa: S608
 PAUSE = """
     INSERT INTO pauses (account, number, fleet, since, until, reason, paused_by)
-    SELECT CAST(:account AS INTEGER), coalesce(max(number), 0) + 1, :fleet, :since, :until, :reason, :by
+    SELECT CAST(:account AS INTEGER), coalesce(max(number), 0) + 1, :fleet, :now, :until, :reason, :by
     FROM pauses WHERE account = :account
 """
-RESUME = f"UPDATE pauses SET ended = :now, ended_by = :by WHERE {_IN_FORCE} AND fleet = :fleet"  # noqa: S608
+RESUME = f"""
+    UPDATE pauses SET ended = :now, ended_by = :by WHERE {_IN_FORCE} AND fleet = coalesce(:fleet, fleet)
+    RETURNING {_PAUSE}
+"""  # noqa: S608
 
 # --- Names ------------------------------------------------------------------------------------------------
 

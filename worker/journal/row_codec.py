@@ -14,6 +14,7 @@ from typing import Any
 from worker.core.model.desired import Origin
 from worker.core.model.identifiers import Account, DriverId, FleetId, IntentKey, Membership, RunId
 from worker.core.model.outcomes import NOT_CONVERGING, OUTCOME_NAMES, Outcome
+from worker.core.model.pauses import Pause
 from worker.core.model.people import Person, mentioned
 from worker.core.model.plan import Action, Change, GuardedPlan
 from worker.core.model.ports import (
@@ -302,6 +303,12 @@ def past_change(row: Row) -> PastChange:
         code=row["code"],
         message=row["message"],
     )
+
+
+def pause(row: Row) -> Pause:
+    """Return a pause, which is of all fleets if it names none."""
+    since, until = time(row["since"]), _time_or_none(row["until"])
+    return Pause(since, until, by=row["paused_by"], reason=row["reason"], fleet=row["fleet"] or None)
 
 
 def source_record(row: Row) -> SourceRecord:

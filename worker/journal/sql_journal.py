@@ -1,18 +1,11 @@
-"""The durable journal: one commit a call, in threads beside the event loop.
+"""The durable journal as a run writes it: one commit a call.
 
-Invariants: a method that writes returns when its commit is on disk, and a commit that was begun is finished, whatever
-is cancelled. People who look things up never wait for a run, nor a run for them: they have a session and a thread of
-their own. Neighbours: implements `ports.Journal` and `ports.RunHistory` with the statements of `queries`, on
-`session`.
+Invariant: a method that writes returns when its commit is on disk. Neighbours: `sql_history` and `sql_names` are what
+people look up, `sql_base` has the sessions of both, `queries` the statements, `row_codec` the rows.
 """
 
 import datetime
-import functools
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import TypeVar
-
-import anyio
-import anyio.to_thread
+from collections.abc import Collection, Mapping, Sequence
 
 from worker.core.model.errors import JournalError
 from worker.core.model.identifiers import Account, DriverId, FleetId, IntentKey, Membership, Resolutions, RunId
@@ -24,7 +17,6 @@ from worker.core.model.ports import (
     JournalOwner,
     OpenIntent,
     OwnWrite,
-    PastChange,
     PastRefusals,
     RecentChanges,
 )
@@ -32,12 +24,10 @@ from worker.core.model.report import Report
 from worker.core.model.serialization import format_time
 from worker.core.model.source_history import SourceRecord
 from worker.journal import address as addresses
-from worker.journal import connection, queries, row_codec, session, sql_names, sql_pauses, sql_runs
-
-Result = TypeVar("Result")
+from worker.journal import connection, queries, row_codec, session, sql_history, sql_names
 
 
-class SqlJournal(sql_names.SqlNames, sql_pauses.SqlPauses, sql_runs.SqlRuns):
+class SqlJournal(sql_history.SqlHistory, sql_names.SqlNames):
     """Implements ports.Journal and ports.RunHistory on SQLite or PostgreSQL; opened when it is first used."""
 
     def __init__(self, url: str, *, clock: Clock, account: str = "default") -> None:
@@ -45,14 +35,6 @@ class SqlJournal(sql_names.SqlNames, sql_pauses.SqlPauses, sql_runs.SqlRuns):
         address = addresses.parse(url)
         writer = session.WriterSession(address, account=account, clock=clock)
         self._use(writer, session.Session(address, account=account), clock)
-
-    def _use(self, writer: session.Writing, reader: session.Reading, clock: Clock) -> None:
-        self._now = clock.now
-        self._writer, self._reader = writer, reader
-        self._writing, self._reading = anyio.CapacityLimiter(1), anyio.CapacityLimiter(1)
-        self._checking = anyio.Lock()
-
-    # --- As a run writes it -------------------------------------------------------------------------------
 
     async def open(self) -> tuple[OpenIntent, ...]:
         """Become the one writer, and return the open intents."""
@@ -273,74 +255,12 @@ class SqlJournal(sql_names.SqlNames, sql_pauses.SqlPauses, sql_runs.SqlRuns):
         if await self._ask(queries.OLD_RUNS, then):
             await self._write(work)
 
-    # --- As people look things up -------------------------------------------------------------------------
-
-    async def documents(self, run: RunId) -> tuple[row_codec.Document | None, row_codec.Document | None]:
-        """Return the plan and the report of a run."""
-        about = {"run": row_codec.text(run)}
-
-        def work(
-            database: connection.Connection,
-        ) -> tuple[row_codec.Document | None, row_codec.Document | None]:
-            for row in database.query(queries.DOCUMENTS, about):
-                written = database.query(queries.RUN_INTENTS, about)
-                return row_codec.documents(row, written, functools.partial(sql_names.look_up, database))
-            return None, None
-
-        return await self._look_up(work) or (None, None)
-
-    async def changes(
-        self,
-        *,
-        run: RunId | None = None,
-        driver: DriverId | None = None,
-        fleet: FleetId | None = None,
-        limit: int | None = None,
-    ) -> tuple[PastChange, ...]:
-        """Return past writes that match, the oldest first; `limit` keeps the newest."""
-        given = {"run": run, "driver": driver, "fleet": fleet}
-        wanted = {name: row_codec.text(value) for name, value in given.items() if value is not None}
-        statement, parameters = queries.changes(*wanted), {**wanted, "limit": sql_runs.ALL if limit is None else limit}
-        rows = await self._look_up(lambda database: database.query(statement, parameters)) or ()
-        return tuple(map(row_codec.past_change, reversed(rows)))
-
-    async def approve(self, digest: str, *, now: datetime.datetime, until: datetime.datetime, by: str = "") -> None:
-        """Allow the held changes of exactly this plan until then. Any process may."""
-        times = {"approved": format_time(now), "until": format_time(until)}
-        approval = {"digest": digest, "approved_by": row_codec.text(by), **times}
-        await self._run(
-            lambda: self._reader.write_unlocked(lambda database: database.execute(queries.APPROVE, approval)),
-            limiter=self._reading,
-        )
-
-    async def aclose(self) -> None:
-        """Close the journal and release the lock: at any time, any number of times."""
-        with anyio.CancelScope(shield=True):
-            await self._run(self._reader.close, limiter=self._reading)
-            await self._run(self._writer.close)
-
-    # --- Inside -------------------------------------------------------------------------------------------
-
     async def _ask_for(
         self, statement: str, drivers: Collection[DriverId], parameters: row_codec.Row | None = None
     ) -> Sequence[row_codec.Row]:
         """Return the rows of a query about drivers, which it reads as `json_rows(:rows)`."""
         rows = connection.json_rows([{"driver": driver} for driver in sorted(drivers)])
         return await self._ask(statement, {**(parameters or {}), "rows": rows}) if drivers else ()
-
-    async def _ask(self, statement: str, parameters: row_codec.Row | None = None) -> Sequence[row_codec.Row]:
-        """Return the rows of a query, which a run asks: in the session that writes, if there is a journal."""
-        return await self._run(lambda: self._writer.read(lambda database: database.query(statement, parameters))) or ()
-
-    async def _write(self, work: session.Work[Result]) -> Result:
-        return await self._run(lambda: self._writer.write(work))
-
-    async def _look_up(self, work: session.Work[Result]) -> Result | None:
-        return await self._run(lambda: self._reader.read(work), limiter=self._reading)
-
-    async def _run(self, work: Callable[[], Result], *, limiter: anyio.CapacityLimiter | None = None) -> Result:
-        # Not abandoned on cancellation: a commit that was begun is finished before the cancellation goes on.
-        return await anyio.to_thread.run_sync(work, limiter=limiter or self._writing)
 
 
 def _require_recorded(database: connection.Connection, rows: Sequence[row_codec.Row]) -> None:

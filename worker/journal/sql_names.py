@@ -1,33 +1,23 @@
 """What people are called, in the durable journal.
 
 Invariant: a name is stored in one table only, so that it can be forgotten. Neighbours: `sql_journal` inherits this,
-`forgetting` erases, `queries` has the statements.
+`sql_base` has the sessions, `forgetting` erases, `queries` has the statements.
 """
 
-import abc
 import datetime
 import functools
-from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import TypeVar
-
-import anyio
+from collections.abc import Collection, Iterable, Mapping
 
 from worker.core.model.errors import JournalBusy
 from worker.core.model.identifiers import DriverId, FleetId
 from worker.core.model.people import Person, clean
 from worker.core.model.serialization import format_time
 from worker.core.planning import references
-from worker.journal import connection, forgetting, queries, row_codec, session
-
-Result = TypeVar("Result")
+from worker.journal import connection, forgetting, queries, row_codec, sql_base
 
 
-class SqlNames(abc.ABC):
+class SqlNames(sql_base.SqlBase):
     """Implements registers.NameRegister."""
-
-    _writer: session.Writing
-    _reader: session.Reading
-    _reading: anyio.CapacityLimiter
 
     async def names(self, ids: Collection[str]) -> Mapping[str, str]:
         """Return the names of those of these drivers and fleets that are known, sorted by id."""
@@ -60,22 +50,10 @@ class SqlNames(abc.ABC):
         try:
             await self._run(self._writer.open)
         except JournalBusy:
-            await self._run(lambda: self._reader.write_unlocked(work), limiter=self._reading)
+            await self._write_unlocked(work)
             return False
         await self._write(work)
         return await self._run(self._writer.purge)
-
-    @abc.abstractmethod
-    async def _look_up(self, work: session.Work[Result]) -> Result | None:
-        """Read in the session of people, if there is a journal."""
-
-    @abc.abstractmethod
-    async def _write(self, work: session.Work[Result]) -> Result:
-        """Write as the one writer."""
-
-    @abc.abstractmethod
-    async def _run(self, work: Callable[[], Result], *, limiter: anyio.CapacityLimiter | None = None) -> Result:
-        """Call what blocks in a thread."""
 
 
 def tombstones(database: connection.Connection) -> forgetting.Tombstones:
