@@ -20,7 +20,7 @@ from worker.journal import cluster_queries, connection, connection_pool
 
 @dataclasses.dataclass(slots=True)
 class Permit:
-    """The right to send for one account. Implements `fenced_session.Permit`."""
+    """The right to send for one account, for a few seconds at a time."""
 
     name: str
     epoch: int
@@ -28,11 +28,11 @@ class Permit:
     claims: "Claims"
 
     def is_valid(self) -> bool:
-        """Return whether the permit has not run out."""
+        """Return whether the permit has not run out, by this machine's own clock."""
         return self.claims.uptime() < self.until
 
     def renew(self) -> None:
-        """Ask the database for longer permits, for all accounts of this process."""
+        """Ask the database for longer permits, for all accounts of this process. Raises errors.JournalError."""
         self.claims.beat()
 
 
@@ -150,6 +150,10 @@ class Claims:
             database.execute(cluster_queries.CLAIM, values)
             return row
         return None
+
+    def no_permit(self, name: str) -> Permit:
+        """Return what a process has that only reads an account: it may send nothing, and no claim has its epoch."""
+        return Permit(name, -1, -float("inf"), self)
 
     def release(self, claim: Claim, release: Release) -> bool:
         """Leave an account to whoever claims it next; return whether it still was this claim's."""

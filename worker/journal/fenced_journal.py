@@ -5,27 +5,14 @@ sessions of `fenced_session`; `service.cluster_worker` has one for each run.
 """
 
 from worker.core.model.ports import Clock
-from worker.journal import connection_pool, fenced_session, sql_journal
-
-
-class _NoClaim:
-    """A permit to send nothing. Implements `fenced_session.Permit`."""
-
-    epoch = -1
-    """No claim has this epoch."""
-
-    def is_valid(self) -> bool:
-        return False
-
-    def renew(self) -> None:
-        """Leave it as it is."""
+from worker.journal import claims, connection_pool, fenced_session, sql_journal
 
 
 class FencedJournal(sql_journal.SqlJournal):
     """The journal of an account, as the process writes it that has claimed the account."""
 
     def __init__(
-        self, pool: connection_pool.ConnectionPool, *, account: str, permit: fenced_session.Permit, clock: Clock
+        self, pool: connection_pool.ConnectionPool, *, account: str, permit: claims.Permit, clock: Clock
     ) -> None:
         """Take the connections, and the permit of the claim."""
         writer = fenced_session.FencedSession(pool, account=account, permit=permit)
@@ -34,11 +21,3 @@ class FencedJournal(sql_journal.SqlJournal):
     def may_send(self) -> bool:
         """Return whether the permit has not run out. Does not block."""
         return self._writer.is_recent_writer()
-
-
-class SharedRecord(FencedJournal):
-    """The journal of an account for readers, who may also approve and pause."""
-
-    def __init__(self, pool: connection_pool.ConnectionPool, *, account: str, clock: Clock) -> None:
-        """Take the connections."""
-        super().__init__(pool, account=account, permit=_NoClaim(), clock=clock)

@@ -5,27 +5,8 @@ stays lost. Everything here blocks, except `is_recent_writer`. Neighbours: `sql_
 `session`, `claims` makes the epoch and the permit, `connection_pool` lends the connections.
 """
 
-from typing import Protocol
-
 from worker.core.model.errors import JournalError
-from worker.journal import cluster_queries, connection, connection_pool, queries, session
-
-
-class Permit(Protocol):
-    """What allows a process to send for an account, for a few seconds at a time."""
-
-    @property
-    def epoch(self) -> int:
-        """Return the epoch of the claim."""
-        ...
-
-    def is_valid(self) -> bool:
-        """Return whether the permit has not run out, by this machine's own clock. Does not block."""
-        ...
-
-    def renew(self) -> None:
-        """Ask the database for a longer permit. Raises errors.JournalError."""
-        ...
+from worker.journal import claims, cluster_queries, connection, connection_pool, queries, session
 
 
 class SharedSession:
@@ -80,7 +61,7 @@ class SharedSession:
 class FencedSession(SharedSession):
     """Writes the journal of an account as the process that claimed it."""
 
-    def __init__(self, pool: connection_pool.ConnectionPool, *, account: str, permit: Permit) -> None:
+    def __init__(self, pool: connection_pool.ConnectionPool, *, account: str, permit: claims.Permit) -> None:
         """Take the connections, the account's name, and the permit of its claim."""
         super().__init__(pool, account=account)
         self._permit = permit

@@ -2,12 +2,12 @@
 
 Invariants: only the process that holds the writer's lock writes (except an approval, which any process may record); a
 lost lock is taken again only by `open`, never in passing. Everything here blocks and is called by one thread at a
-time, except `is_recent_writer`, which the event loop calls. Neighbours: `journal` has a session of each kind,
+time, except `is_recent_writer`, which the event loop calls. Neighbours: `sql_base` has a session of each kind,
 `connection` what they hold, `writer_lock` the lock.
 """
 
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import structlog
 
@@ -24,46 +24,6 @@ Work = Callable[[connection.Connection], Result]
 _RECENT_FILE = 0.25
 _RECENT_SESSION = 1.0
 """Seconds for which a check of the writer's lock stays valid."""
-
-
-class Reading(Protocol):
-    """Reads an account's journal, and writes what any process may."""
-
-    def read(self, work: Work[Result]) -> Result | None:
-        """Do some reading as one transaction. Returns `None` if there is no journal yet, and makes none."""
-        ...
-
-    def write_unlocked(self, work: Work[Result]) -> Result:
-        """Do some writing as one transaction, without being the writer. For what any process may record."""
-        ...
-
-    def close(self) -> None:
-        """Close what is open. Allowed at any time."""
-        ...
-
-
-class Writing(Reading, Protocol):
-    """Writes an account's journal as the one writer."""
-
-    def open(self) -> None:
-        """Become the writer, or make sure to be it still. Raises errors.JournalBusy."""
-        ...
-
-    def is_recent_writer(self) -> bool:
-        """Return whether this process was the writer a moment ago. Does not block."""
-        ...
-
-    def check(self) -> None:
-        """Raise errors.JournalError unless this process is still the writer."""
-        ...
-
-    def write(self, work: Work[Result]) -> Result:
-        """Do some writing as one transaction, as the one writer. Raises errors.JournalError."""
-        ...
-
-    def purge(self) -> bool:
-        """Remove the traces of what was forgotten; return whether none is left."""
-        ...
 
 
 class Session:

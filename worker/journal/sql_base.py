@@ -7,7 +7,7 @@ inherit this.
 """
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -15,13 +15,21 @@ import anyio.to_thread
 from worker.core.model.ports import Clock
 from worker.journal import connection, session
 
+if TYPE_CHECKING:
+    from worker.journal import fenced_session  # imports psycopg, which only PostgreSQL needs
+
 Result = TypeVar("Result")
 
 
 class SqlBase:
     """How each part of the durable journal reads and writes."""
 
-    def _use(self, writer: session.Writing, reader: session.Reading, clock: Clock) -> None:
+    def _use(
+        self,
+        writer: "session.WriterSession | fenced_session.FencedSession",
+        reader: "session.Session | fenced_session.SharedSession",
+        clock: Clock,
+    ) -> None:
         self._now = clock.now
         self._writer, self._reader = writer, reader
         self._writing, self._reading = anyio.CapacityLimiter(1), anyio.CapacityLimiter(1)
