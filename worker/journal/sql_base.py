@@ -53,6 +53,10 @@ class SqlBase:
         """Read in the session of people, if there is a journal."""
         return await self._run(lambda: self._reader.read(work), limiter=self._reading)
 
+    async def _look_up_rows(self, statement: str, parameters: connection.Row | None = None) -> Sequence[connection.Row]:
+        """Return the rows of a query in the session of people, if there is a journal."""
+        return await self._look_up(lambda database: database.query(statement, parameters)) or ()
+
     async def _write_unlocked(self, work: session.Work[Result]) -> Result:
         """Write in the session of people, what any process may."""
         return await self._run(lambda: self._reader.write_unlocked(work), limiter=self._reading)

@@ -42,8 +42,7 @@ class SqlHistory(sql_base.SqlBase):
     async def run_ids(self, beginning: str, *, limit: int) -> tuple[RunId, ...]:
         """Return the first ids that begin so."""
         text = row_codec.text(beginning)
-        parameters = {"beginning": text, "length": len(text), "limit": limit}
-        rows = await self._look_up(lambda database: database.query(queries.RUN_IDS, parameters)) or ()
+        rows = await self._look_up_rows(queries.RUN_IDS, {"beginning": text, "length": len(text), "limit": limit})
         return tuple(RunId(row["run"]) for row in rows)
 
     async def documents(self, run: RunId) -> _Documents:
@@ -68,16 +67,14 @@ class SqlHistory(sql_base.SqlBase):
     ) -> tuple[PastChange, ...]:
         """Return past writes that match, the oldest first; `limit` keeps the newest."""
         wanted = _given(run=run, driver=driver, fleet=fleet)
-        statement, parameters = queries.changes(*wanted), {**wanted, "limit": _ALL if limit is None else limit}
-        rows = await self._look_up(lambda database: database.query(statement, parameters)) or ()
+        most = {"limit": _ALL if limit is None else limit}
+        rows = await self._look_up_rows(queries.changes(*wanted), {**wanted, **most})
         return tuple(map(row_codec.past_change, reversed(rows)))
 
     async def changes_a_day(self, *, since: datetime.datetime) -> Mapping[datetime.date, Mapping[str, int]]:
         """Return how many changes had each outcome, by the day on which their run started."""
-        started = {"since": format_time(since)}
-        rows = await self._look_up(lambda database: database.query(queries.CHANGES_A_DAY, started)) or ()
         days: dict[datetime.date, dict[str, int]] = {}
-        for row in rows:
+        for row in await self._look_up_rows(queries.CHANGES_A_DAY, {"since": format_time(since)}):
             days.setdefault(datetime.date.fromisoformat(row["day"]), {})[row["outcome"]] = row["number"]
         return days
 
@@ -89,9 +86,7 @@ class SqlHistory(sql_base.SqlBase):
 
     async def pauses(self, *, now: datetime.datetime) -> tuple[Pause, ...]:
         """Return the pauses in force, the oldest first."""
-        moment = {"now": format_time(now)}
-        rows = await self._look_up(lambda database: database.query(queries.PAUSES, moment)) or ()
-        return tuple(map(row_codec.pause, rows))
+        return tuple(map(row_codec.pause, await self._look_up_rows(queries.PAUSES, {"now": format_time(now)})))
 
     async def pause(self, pause: Pause) -> None:
         """Begin a pause, instead of the one of the same fleet or of all fleets."""

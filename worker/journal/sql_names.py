@@ -25,7 +25,7 @@ class SqlNames(sql_base.SqlBase):
 
     async def fleets(self) -> Mapping[FleetId, str]:
         """Return the known fleets with their names, sorted by id."""
-        rows = await self._look_up(lambda database: database.query(queries.FLEETS)) or ()
+        rows = await self._look_up_rows(queries.FLEETS)
         return dict(sorted((FleetId(row["fleet"]), clean(row["name"])) for row in rows))
 
     async def drivers_named(self, text: str, *, limit: int) -> tuple[DriverId, ...]:
