@@ -3,7 +3,7 @@
 import pytest
 
 from worker.core.model.secret import Secret
-from worker.service import page
+from worker.service import page_server
 from worker.settings import model
 
 TOKEN = Secret("t" * 32)
@@ -17,7 +17,7 @@ TOKEN = Secret("t" * 32)
 def test_on_loopback_everyone_reads_until_there_is_a_token(
     listen: str, token: Secret | None, chosen: bool | None, *, anonymous: bool
 ) -> None:
-    access = page.access(model.Status(listen=listen, anonymous_read=chosen), token)
+    access = page_server.access(model.Status(listen=listen, anonymous_read=chosen), token)
     assert (access.token, access.locked, access.anonymous_read) == (token, False, anonymous)
     assert access.hosts >= {"127.0.0.1", "localhost", "::1"} and len(access.hosts) <= 4
 
@@ -30,6 +30,6 @@ def test_on_loopback_everyone_reads_until_there_is_a_token(
 def test_elsewhere_pages_are_locked_until_there_is_a_token(
     listen: str, token: Secret | None, chosen: bool | None, *, anonymous: bool
 ) -> None:
-    access = page.access(model.Status(listen=listen, anonymous_read=chosen), token)
+    access = page_server.access(model.Status(listen=listen, anonymous_read=chosen), token)
     assert (access.token, access.locked, access.anonymous_read) == (token, token is None, anonymous)
     assert access.hosts == frozenset()
