@@ -80,6 +80,14 @@ def test_a_run_that_used_an_approval_up_says_whose(approval: PastApproval, line:
     assert second == f"  approved{shown}: sha256:ab"
 
 
+def test_what_a_run_sent_again_for_an_earlier_one_is_shown_too() -> None:
+    """The journal keeps it with the run that began it; without it, the counts of this one would be a riddle."""
+    sent = {"action": "detach", "driver": DRIVER, "fleet": FLEET, "outcome": "applied"}
+    report = {"changes": [sent, {**sent, "action": "attach"}], "problems": [], "error": None}
+    lines = _plain(render_history.run(_run(), [_change()], plan=None, report=report, names=NAMES)).splitlines()
+    assert lines[2:] == [f"  - {EMMA}  detached from Vans {FLEET}  sent again for an earlier run"]
+
+
 def test_one_run_is_shown_with_its_sources_its_changes_what_it_held_and_what_ended_it() -> None:
     held = {"action": "detach", "driver": DRIVER, "fleet": FLEET, "guard": "must_see", "message": f"{DRIVER}\x1b?"}
     refused = {"outcome": "refused", "attempts": 2, "code": "gone\x07", "message": f"404: {DRIVER}\x1b"}

@@ -11,6 +11,7 @@ from worker.core.model.desired import DriverById, FleetById, Origin
 from worker.core.model.identifiers import DriverId, FleetId, IntentKey, RunId
 from worker.core.model.plan import Action, Change, Plan
 from worker.core.model.ports import PastChange
+from worker.core.model.serialization import format_time
 from worker.core.planning import undo
 
 ATTACH, DETACH = Action.ATTACH, Action.DETACH
@@ -55,6 +56,23 @@ def test_what_a_run_did_is_turned_around_in_the_order_of_every_plan() -> None:
     )
     assert (plan.problems, plan.drivers, plan.incomplete) == ((), 3, 0)
     assert plan.members == {VANS: 2, DEPOT: 0}
+
+
+def test_what_a_run_sent_again_is_told_with_the_run_that_began_it() -> None:
+    """A run was killed, and the next one reports its changes as applied."""
+    report = {
+        "started": format_time(past(ATTACH, B).recorded),
+        "changes": [
+            {"action": "detach", "driver": A, "fleet": VANS, "outcome": "applied"},
+            {"action": "attach", "driver": B, "fleet": VANS, "outcome": "applied"},
+            {"action": "attach", "driver": C, "fleet": VANS, "outcome": "refused"},
+        ],
+    }
+    history = [past(DETACH, A, run=EARLIER), past(ATTACH, C, run=EARLIER), past(ATTACH, B), past(DETACH, A, run=LATER)]
+    plan = undo.plan_inverse(RUN, history, worlds.seen({A: [], B: [VANS], C: []}), report=report)
+    assert plan.changes == (Change(DETACH, B, VANS),)
+    assert problems(plan) == {f"{A}/{VANS}": "run_1 began this change, and run_2 sent it again: undo run_1; not undone"}
+    assert undo.reported(None) == frozenset()
 
 
 @pytest.mark.parametrize("outcome", ["already", "refused", "stale", "deferred"])

@@ -102,6 +102,20 @@ DEFECTS = (
         ("tests/journal/test_approvals.py",),
     ),
     Defect(
+        "an undo that does not say which run began what this one sent again",
+        "worker/core/planning/undo.py",
+        "    problems += _sent_again(run, history, report or {})\n",
+        "",
+        ("tests/core/test_undo.py",),
+    ),
+    Defect(
+        "a shown run without what it sent again for an earlier one",
+        "worker/cli/render_history.py",
+        "(*_changes(changes, names), *again, ",
+        "(*_changes(changes, names), ",
+        ("tests/cli/test_render_history.py",),
+    ),
+    Defect(
         "a session that never ends",
         "worker/web/sessions.py",
         "if self._now().timestamp() >= expires:",

@@ -15,6 +15,7 @@ from worker.core.model.people import annotate
 from worker.core.model.plan import Action
 from worker.core.model.ports import PastApproval, PastChange, PastRun
 from worker.core.monitoring import humanize, reasons
+from worker.core.planning import undo
 from worker.core.safety import guard
 
 _VERBS = {Action.ATTACH: "attached to", Action.DETACH: "detached from"}
@@ -48,7 +49,8 @@ def run(
     for source in (plan or {}).get("sources", ()):
         rows, proof = humanize.count(source["rows"], "row"), layout.printable(source["proof"])
         lines.append(f"  source {layout.printable(source['name'])}  {source['revision']}  {rows}, proof {proof}")
-    lines.extend(f"  {line}" for line in (*_changes(changes, names), *_held(plan or {}, names)))
+    again = _sent_again(changes, report or {}, names)
+    lines.extend(f"  {line}" for line in (*_changes(changes, names), *again, *_held(plan or {}, names)))
     problems = [*(plan or {}).get("problems", ()), *(report or {}).get("problems", ())]
     for each in sorted(problems, key=lambda problem: bool(problem["note"])):
         text = layout.printable(annotate(f"{each['where']}: {each['message']}", names))
@@ -75,6 +77,14 @@ def _held(plan: Mapping[str, Any], names: Names) -> Iterator[str]:
             yield from (
                 f"    {render.signed(Action(each['action']), _named(each['driver'], names))}" for each in changes
             )
+
+
+def _sent_again(changes: Sequence[PastChange], report: Mapping[str, Any], names: Names) -> Iterator[str]:
+    """Yield what the run sent again for an earlier run, with which the journal keeps it."""
+    own = {each.change for each in changes}
+    for change in sorted(undo.reported(report) - own, key=lambda each: each.order):
+        what = f"{_VERBS[change.action]} {_named(change.fleet, names)}"
+        yield f"{render.signed(change.action, _named(change.driver, names))}  {what}  sent again for an earlier run"
 
 
 def _changes(changes: Sequence[PastChange], names: Names) -> Iterator[str]:

@@ -4,7 +4,8 @@ Invariant: only changes that the run itself made are inverted, and only if the m
 Neighbours: `engine.plan_builder` reads what is needed; `safety.guard` evaluates the plan like any other.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
 
 from worker.core.model.actual import Actual
 from worker.core.model.desired import Desired, DriverById, FleetById, FleetEntry, Origin, Row
@@ -13,19 +14,34 @@ from worker.core.model.outcomes import Applied, Unknown
 from worker.core.model.plan import Action, Change, ConcernedDriver, Plan
 from worker.core.model.ports import PastChange
 from worker.core.model.problem import Problem, ProblemCode
+from worker.core.model.serialization import format_time
 
 _NO_POSITION = Origin("undo", 1, 1)
 _POSSIBLY_DONE = (Applied.name, Unknown.name, None)
 _OPPOSITE = {Action.ATTACH: Action.DETACH, Action.DETACH: Action.ATTACH}
 
 
+def reported(report: Mapping[str, Any] | None) -> frozenset[Change]:
+    """Return the changes that a run made by its own report, also those that it sent again for an earlier run."""
+    return frozenset(
+        Change(Action(each["action"]), DriverId(each["driver"]), FleetId(each["fleet"]))
+        for each in (report or {}).get("changes", ())
+        if each["outcome"] in _POSSIBLY_DONE
+    )
+
+
 def plan_inverse(
-    run: RunId, history: Sequence[PastChange], actual: Actual, *, managed: Collection[FleetId] = ()
+    run: RunId,
+    history: Sequence[PastChange],
+    actual: Actual,
+    *,
+    managed: Collection[FleetId] = (),
+    report: Mapping[str, Any] | None = None,
 ) -> Plan:
     """Plan the inverse of a run. `history` holds all past writes to the drivers of the run, the oldest first.
 
     `managed` are fleets that are not changed, and whose members count in limits over all fleets. A change that is not
-    inverted becomes a problem with the reason.
+    inverted becomes a problem with the reason; so do those that the run's `report` has and an earlier run began.
     """
     done = [past for past in history if past.run == run and past.outcome in _POSSIBLY_DONE]
     last = {(past.change.driver, past.change.fleet): past for past in history if past.outcome == Applied.name}
@@ -36,6 +52,7 @@ def plan_inverse(
             problems.append(_not_undone(change, reason))
         else:
             changes.append(Change(_OPPOSITE[change.action], change.driver, change.fleet))
+    problems += _sent_again(run, history, report or {})
     fleets = {past.change.fleet for past in done}
     drivers = {change.driver for change in changes}
     return Plan(
@@ -48,6 +65,17 @@ def plan_inverse(
         concerned={driver: _concerned(driver, changes, actual) for driver in drivers},
         exact=frozenset(fleets),
     )
+
+
+def _sent_again(run: RunId, history: Sequence[PastChange], report: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield what a run sent again for an earlier one, which was killed or got no clear answer."""
+    own = {past.change for past in history if past.run == run}
+    began = {past.change: past.run for past in history if format_time(past.recorded) < report.get("started", "")}
+    for change in reported(report):
+        if change not in own and change in began:
+            yield _not_undone(
+                change, f"{began[change]} began this change, and {run} sent it again: undo {began[change]}"
+            )
 
 
 def _not_undone(change: Change, reason: str) -> Problem:
