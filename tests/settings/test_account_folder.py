@@ -264,3 +264,9 @@ class TestKeys:
         (tmp_path / "own").write_text("ch_sk_test_own")
         key = secrets.api_key(load(tmp_path), {"CHARGE_API_KEY__ACME": "ch_sk_test_other"})
         assert key.reveal() == "ch_sk_test_own"
+
+
+def test_a_worker_may_be_taken_for_gone_as_soon_as_its_permit_ends(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "_defaults.toml").write_text('[cluster]\nurl_file = "b"\npermit_seconds = 4\nstall_seconds = 4')
+    found = account_folder.read_defaults(tmp_path).cluster
+    assert found is not None and (found.permit_seconds, found.stall_seconds) == (4, 4)

@@ -292,3 +292,7 @@ def test_what_cannot_be_looked_at_is_neither_missing_nor_a_folder(tmp_path: path
         (tmp_path / ("n" * 300), False, False),
     ):
         assert (loader.is_folder(path), loader.is_missing(path)) == (folder, missing), path
+
+
+def test_the_longest_pause_may_be_as_long_as_the_first(load: conftest.Load) -> None:
+    assert load("[retry]\nbase_seconds = 30\nmax_seconds = 30\n").retry.max_seconds == 30

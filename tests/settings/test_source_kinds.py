@@ -87,6 +87,9 @@ env = {{LANG = "C.UTF-8"}}
         ('[[sources]]\nkind = "command"\nrun = "a"\n', '3:7: sources.run: write a list, like ["…", "…"]'),
         (f"{COMMAND}timeout_seconds = 3601\n", "write a number not greater than 3600"),
         (f'{COMMAND}env = {{"A=B" = "x"}}\n', "write the name of a variable without ="),
+        (f'{COMMAND}env = {{"" = "x"}}\n', "write the name of a variable without ="),
+        (f'{COMMAND}env = {{"A\\u0000" = "x"}}\n', "a text without NUL characters"),
+        (f'{COMMAND}env = {{A = "x\\u0000"}}\n', "a text without NUL characters"),
         (f'{COMMAND}env = {{A = "ch_sk_test_x"}}\n', "a Charge key must never be given to another program"),
         (f'{COMMAND}[sources.completeness]\nmanifest = "x"\n', "has no file beside it and no age"),
         (f"{COMMAND}[sources.completeness]\nmax_age_hours = 1\n", "has no file beside it and no age"),
@@ -240,7 +243,11 @@ statement_timeout_seconds = 5
         ('[[sources]]\nkind = "sql"\nquery = "SELECT 1"\n', 'sources.url_file is missing: write url_file = "secrets/'),
         ('[[sources]]\nkind = "sql"\nurl_file = "u"\n', 'sources.query is missing: write query = "SELECT email AS'),
         (f'{SQL}format = "csv"\n', "have neither format, delimiter nor encoding"),
+        (f'{SQL}delimiter = "tab"\n', "have neither format, delimiter nor encoding"),
+        (f'{SQL}encoding = "utf-8"\n', "have neither format, delimiter nor encoding"),
         (f'{SQL}[sources.completeness]\ntrailer = "#END"\n', "a query has no manifest, trailer or age"),
+        (f'{SQL}[sources.completeness]\nmanifest = "x"\n', "a query has no manifest, trailer or age"),
+        (f"{SQL}[sources.completeness]\nmax_age_hours = 1\n", "a query has no manifest, trailer or age"),
     ],
 )
 def test_mistakes_of_a_sql_source_are_refused(text: str, problem: str, refused: conftest.Refused) -> None:
@@ -293,8 +300,40 @@ def test_every_form_of_a_repositorys_address_is_read(url: str, load: conftest.Lo
         (f'{GIT}known_hosts_file = "k"\n', "keys and known hosts are for ssh"),
         (f'{GIT.replace("https://", "ssh://")}token_file = "k"\n', "a token is for https"),
         (f'{GIT}[sources.completeness]\nmanifest = "x"\n', "a commit has neither manifest nor age"),
+        (f"{GIT}[sources.completeness]\nmax_age_hours = 1\n", "a commit has neither manifest nor age"),
+        (
+            f'{GIT.replace("https://git.example.com", "file:///srv")}key_file = "k"\n',
+            "keys and known hosts are for ssh",
+        ),
     ],
 )
 def test_mistakes_of_a_git_source_are_refused(text: str, problem: str, refused: conftest.Refused) -> None:
     (found,) = refused(text, sources="")
     assert problem in found
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'{HTTP}proxy_url = "http://proxy.example.com:3128"\n',
+        f'{HTTP}token_file = "token"\n',
+        f'{COMMAND}env = {{A = "a=b", B = ""}}\n[sources.completeness]\ntrailer = "#(?P<rows>[0-9]+)"\nmin_rows = 2\n',
+        f'{OBJECT}access_key_id = "id"\nsecret_file = "secret"\nregion = "eu"\n',
+        f'{OBJECT.replace("s3:", "gs:")}secret_file = "secret"\n',
+        f'{OBJECT.replace("s3:", "az:")}access_key_id = "id"\nsecret_file = "secret"\n',
+        f'{OBJECT.replace("s3:", "az:")}access_key_id = "id"\n',
+        f"{SQL}[sources.completeness]\nmin_rows = 2\n",
+        f'{GIT.replace("https://", "ssh://git@")}key_file = "k"\nknown_hosts_file = "h"\n',
+        f'{GIT.replace("https://git.example.com/", "git@git.example.com:")}key_file = "k"\n',
+        f'{GIT}[sources.completeness]\ntrailer = "#(?P<rows>[0-9]+)"\n',
+    ],
+)
+def test_logins_and_checks_that_fit_the_kind_are_accepted(text: str, load: conftest.Load) -> None:
+    (source,) = load(text, sources="").sources
+    written = tomllib.loads(text)["sources"][0]
+    shown = source.model_dump(exclude_unset=True)
+    assert {key: shown[key] for key in written if key != "completeness"} == {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in written.items()
+        if key != "completeness"
+    }
