@@ -42,6 +42,7 @@ NFC, NFD = (unicodedata.normalize(form, "Dépôt Lyon") for form in FORMS[:2])
         ("paris vans", "Paris vans", "letter case"),
         ("Par\u200bis", "Paris", "invisible characters (U+200B in Charge, nothing in the source)"),
         ("Paris\u00a0vans", "Paris vans", "Unicode form (U+00A0 in Charge, U+0020 in the source)"),
+        ("\u212bsa", "A\u030asa", "Unicode form (U+212B in Charge, U+0041 U+030A in the source)"),  # neither is normal
         (f"{KELVIN}im@x", "kim@x", "Unicode form and letter case (U+212A in Charge, U+006B in the source)"),
         (
             "abcdefgh ",
