@@ -110,7 +110,7 @@ class Claims:
     def beat(self) -> bool:
         """Show that this process lives, and lengthen the permits of what is still its own.
 
-        Returns whether the others still take it for alive; if not, it may register again.
+        Returns whether the others still count it as alive; if not, it may register again.
         """
         called = self.uptime()
         with self._asking:

@@ -220,7 +220,7 @@ def _api_key_in(path: pathlib.Path, where: str) -> Secret:
 def _api_key(text: str, where: str) -> Secret:
     key = text.strip()
     if not key:
-        raise _key_error(where, "the key is empty: write the secret key, or remove this setting to use another place")
+        raise _key_error(where, "the key is empty: provide it, or remove or unset this to use another place")
     if not _VISIBLE_ASCII.fullmatch(key):
         raise _key_error(where, "the key contains a space or a character that no key has: copy it again")
     return Secret(key)

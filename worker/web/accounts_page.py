@@ -126,7 +126,7 @@ class _AccountApps:
         await answer(scope, receive, send)
 
     def _elsewhere(self, name: str, scope: types.Scope) -> types.ASGIApp:
-        """Return what answers for an account that does not run here: no page, but a pause must begin anywhere."""
+        """Return what answers for an account that does not run here: no page, but every worker accepts a pause."""
         if (
             self._access.token is None
             or scope["method"] != "POST"

@@ -24,9 +24,9 @@ class NameRegister(Protocol):
         ...
 
     async def drivers_named(self, text: str, *, limit: int) -> tuple[DriverId, ...]:
-        """Return drivers whose name or e-mail address contains the text, or that it referred to; case does not count.
+        """Return drivers whose name or e-mail address contains the text; case does not count.
 
-        Drivers whose name or address is exactly the text come alone.
+        If the text is the whole name or address of a driver, or once resolved to one, only those are returned.
         """
         ...
 

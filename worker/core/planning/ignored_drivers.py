@@ -97,6 +97,6 @@ def _problem(entry: DriverRef, answer: resolver.Unresolved) -> Problem:
 def _absent(driver: DriverId) -> Problem:
     return Problem(
         "guard.ignore_drivers",
-        f"driver {driver} does not exist in this account, so nobody is ignored because of this entry",
+        f"driver {driver} does not exist in this account, so no driver is ignored because of this entry",
         code=ProblemCode.UNRESOLVED_DRIVER,
     )
