@@ -73,6 +73,14 @@ def test_a_variable_that_would_be_for_every_account_is_wrong_usage(
     assert "ch_sk_test_for_all" not in stderr
 
 
+def test_a_command_that_is_about_one_account_asks_for_its_name_where_all_are_checked(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: pathlib.Path
+) -> None:
+    (folder / "people.yaml").unlink()
+    assert call(monkeypatch, "--config", folder, "check") == 1
+    assert f"`fleet-sync --config {folder} --account NAME export`" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("variable", ["FLEET_SYNC_JOURNAL__URL", "CHARGE_API_KEY"])
 def test_a_variable_of_the_image_is_switched_off_by_an_empty_one(
     monkeypatch: pytest.MonkeyPatch, folder: pathlib.Path, variable: str

@@ -13,6 +13,7 @@ import click
 
 _IN_BACKTICKS = re.compile(r"`fleet-sync ([a-z]+)")
 _ABOUT_ALL_ACCOUNTS = frozenset({"accounts", "worker"})
+_ABOUT_ONE_OR_ALL = frozenset({"check", "run"})
 _ADOPTING = frozenset({"plan", "apply", "once", "run"})
 """Commands that refuse the journal of another account without `--adopt-journal`."""
 
@@ -38,3 +39,5 @@ def _options(name: str, ctx: click.Context | None) -> Iterator[str]:
     for option in ("config",) if name in _ABOUT_ALL_ACCOUNTS else ("config", "account"):
         if root.get_parameter_source(option) is click.core.ParameterSource.COMMANDLINE:
             yield from (f"--{option}", root.params[option])
+    if root.obj is not None and root.obj.has_all_accounts and name not in _ABOUT_ALL_ACCOUNTS | _ABOUT_ONE_OR_ALL:
+        yield from ("--account", "NAME")

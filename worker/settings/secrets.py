@@ -42,7 +42,10 @@ _KEY_REMEDY = (
     f"Set {KEY_VARIABLE} to the secret key, or {KEY_FILE_VARIABLE} or {_KEY_SETTING} to the path of a file that "
     f"contains it, or {_COMMAND_SETTING} to a command that prints it."
 )
-_FOLDER_REMEDY = "[secrets] in _defaults.toml says where the keys of the accounts are; `fleet-sync run` tries again."
+_FOLDER_REMEDY = (
+    "The section [secrets] of _defaults.toml says where the keys of the accounts are. A running service tries again by "
+    "itself."
+)
 _VISIBLE_ASCII = re.compile(r"[!-~]+")
 
 
