@@ -77,6 +77,7 @@ class ConnectionPool:
                 except JournalError:
                     if begun or not database.broken:
                         raise
+                    database.close()
                 # It broke while it was idle, and nothing was done: a restart of the server is not a failure.
             database = SharedConnection(self.address)
             with database.transaction(write=True):
