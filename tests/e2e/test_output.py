@@ -87,6 +87,18 @@ def test_closed_streams_do_no_harm(workspace: conftest.Workspace, closed: str) -
     assert workspace.folder.journal("pragma integrity_check") == [("ok",)]
 
 
+def test_a_plan_is_shown_although_stdin_is_closed(workspace: conftest.Workspace) -> None:
+    """Whether it is a terminal decides about the pager."""
+    done = subprocess.run(  # a shell, because only a shell can close a stream
+        ["/bin/sh", "-c", 'exec "$0" plan <&-', command.PROGRAM],
+        env=command.environment(workspace.folder.environ),
+        check=False,
+        capture_output=True,
+        timeout=command.LONGEST,
+    )
+    assert (done.returncode, b"In sync" in done.stdout) == (0, True)
+
+
 def test_documents_are_utf_8_whatever_the_locale_says(workspace: conftest.Workspace) -> None:
     """A document in Latin-1 would be refused on import."""
     workspace.people.add_driver(name="Zoë Wójcik ☂", fleets=list(workspace.people.fleets)[:1])

@@ -1,6 +1,7 @@
 """Sets up stdout and stderr, and handles output that cannot be written.
 
-Invariant: after `prepare`, both streams exist and write UTF-8. Neighbours: `main` calls this around every command.
+Invariant: after `prepare`, both streams exist and write UTF-8; stdin exists too. Neighbours: `main` calls this around
+every command.
 """
 
 import contextlib
@@ -13,12 +14,14 @@ import click
 
 
 def prepare() -> None:
-    """Make both streams write UTF-8, whatever the locale, because documents are UTF-8. Replace a closed stream."""
-    for name in ("stdout", "stderr"):
+    """Make both streams write UTF-8, whatever the locale, because documents are UTF-8. Replace what is closed."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         stream = getattr(sys, name)
         if stream is None:
             # Without a replacement, the next file or socket would get the number of the closed stream.
-            setattr(sys, name, pathlib.Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+            setattr(sys, name, pathlib.Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
+        elif name == "stdin":
+            continue
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
