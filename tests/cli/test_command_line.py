@@ -56,6 +56,13 @@ def test_a_command_that_would_refuse_the_journal_adopts_it_too() -> None:
         )
 
 
+def test_every_command_that_can_adopt_a_journal_is_known() -> None:
+    root = main.cli.make_context("fleet-sync", ["plan"])
+    commands = {name: main.cli.get_command(root, name) for name in main.COMMANDS}
+    adopting = {name for name, each in commands.items() if each and "adopt" in {option.name for option in each.params}}
+    assert adopting == command_line.ADOPTING
+
+
 @pytest.mark.parametrize(
     ("written", "printed"),
     [

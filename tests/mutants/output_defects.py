@@ -7,6 +7,7 @@ from tests.mutants.defects import Defect
 
 FLEETS = ("tests/engine/test_fleet_selection.py",)
 COMMENTS = ("tests/cli/test_render_markdown.py",)
+COMMANDS = ("tests/cli/test_command_line.py",)
 
 DEFECTS = (
     Defect(
@@ -36,6 +37,41 @@ DEFECTS = (
         "changes = [change for change in guarded.changes if change.fleet in fleets]",
         "changes = [*guarded.changes]",
         FLEETS,
+    ),
+    Defect(
+        "printing a command that is for another account",
+        "worker/cli/command_line.py",
+        "is click.core.ParameterSource.COMMANDLINE:",
+        "is click.core.ParameterSource.ENVIRONMENT:",
+        COMMANDS,
+    ),
+    Defect(
+        "printing a command without the account to a command about all accounts",
+        "worker/cli/command_line.py",
+        '        yield from ("--account", "NAME")',
+        "        yield from ()",
+        ("tests/cli/test_accounts.py",),
+    ),
+    Defect(
+        "printing a command that refuses the journal",
+        "worker/cli/command_line.py",
+        "name in ADOPTING else ()",
+        "name not in ADOPTING else ()",
+        COMMANDS,
+    ),
+    Defect(
+        "breaking a quoted argument of a command at its space",
+        "worker/cli/layout.py",
+        'behind, word = (" \\\\", _ARGUMENT) if is_command',
+        'behind, word = (" \\\\", _WORD) if is_command',
+        COMMANDS,
+    ),
+    Defect(
+        "ending every pause where one is meant",
+        "worker/cli/pause_commands.py",
+        '() if paused.fleet is None else ("--fleet", paused.fleet)',
+        "()",
+        ("tests/e2e/test_printed_commands.py",),
     ),
     Defect(
         "a reason for each fleet in which it holds",

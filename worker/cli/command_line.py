@@ -14,14 +14,14 @@ import click
 _IN_BACKTICKS = re.compile(r"`fleet-sync ([a-z]+)")
 _ABOUT_ALL_ACCOUNTS = frozenset({"accounts", "worker"})
 _ABOUT_ONE_OR_ALL = frozenset({"check", "run"})
-_ADOPTING = frozenset({"plan", "apply", "once", "run"})
+ADOPTING = frozenset({"plan", "apply", "once", "run"})
 """Commands that refuse the journal of another account without `--adopt-journal`."""
 
 
 def command(name: str, *arguments: str) -> str:
     """Return a command for the account of this call, quoted for a shell."""
     ctx = click.get_current_context(silent=True)
-    adopt = ("--adopt-journal",) if ctx and ctx.params.get("adopt") and name in _ADOPTING else ()
+    adopt = ("--adopt-journal",) if ctx and ctx.params.get("adopt") and name in ADOPTING else ()
     return shlex.join(("fleet-sync", *_options(name, ctx), name, *arguments, *adopt))
 
 
