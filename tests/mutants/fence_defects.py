@@ -82,6 +82,20 @@ DEFECTS = (
         QUEUE,
     ),
     Defect(
+        "a process that ends tries on and on to finish a job",
+        "worker/dispatch/job_manager.py",
+        "                if self.is_ending:",
+        "                if False:",
+        WORKER,
+    ),
+    Defect(
+        "a process that ends tries on and on to release an account",
+        "worker/service/cluster_run.py",
+        "                if self.shutdown.reason is not None:  # the others",
+        "                if False:  # the others",
+        WORKER,
+    ),
+    Defect(
         "a fence that holds for every epoch",
         "worker/journal/cluster_queries.py",
         "WHERE name = :name AND epoch = :epoch FOR SHARE",

@@ -12,6 +12,7 @@ import anyio
 import httpx
 import psycopg
 import pytest
+import structlog.testing
 
 from tests.journal import backends, cluster
 from tests.journal.conftest import postgres_host, postgresql_backend
@@ -326,3 +327,24 @@ async def test_a_worker_shows_life_while_its_claims_wait(folder: Folder) -> None
                     break
                 await anyio.sleep(0.02)
         await until(process, _in_sync("acme", "bolt"))
+
+
+async def test_a_worker_that_ends_while_the_database_is_away_leaves_the_rest_to_the_others(folder: Folder) -> None:
+    """Story: it tried for minutes to tell the database what the other workers find out within seconds."""
+    asked, goes_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        asked.set()
+        goes_on.wait(60)
+
+    folder.add("acme").on_request = hold
+    with structlog.testing.capture_logs() as logs:
+        async with folder.worker("a") as process:
+            await anyio.to_thread.run_sync(asked.wait)
+            folder.shared.tell("ALTER TABLE cluster_accounts RENAME TO accounts_away")
+            folder.shared.tell("ALTER TABLE procrastinate_jobs RENAME TO jobs_away")
+            process.request_stop(ENDED)
+            goes_on.set()
+    events = [each["event"] for each in logs]
+    assert events.count("account_not_released") == 1
+    assert "job_not_finished" not in events

@@ -88,6 +88,7 @@ class JobManager(manager.JobManager):
         self._on_stuck = on_stuck
         self._running = set[int]()
         self._is_answer_lost = False
+        self.is_ending = False
 
     async def register_worker(self) -> int:
         """Register with the queue, and give up the jobs that this process had before."""
@@ -123,6 +124,8 @@ class JobManager(manager.JobManager):
             try:
                 await self.connector.execute_query_async(_FINISH, job_id=job.id, worker_id=job.worker_id)
             except exceptions.ConnectorException:
+                if self.is_ending:  # the others free what a process had that is gone
+                    return
                 await anyio.sleep(1.0)
             else:
                 return

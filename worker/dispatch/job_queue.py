@@ -95,7 +95,7 @@ class JobQueue:
 
     def stop(self) -> None:
         """Take no further job."""
-        self._stopped = True
+        self._stopped = self._manager.is_ending = True
         self.start_again()
 
     async def look(self) -> None:

@@ -259,4 +259,6 @@ class ClusterRun:
                 return
             except JournalError as error:
                 log.warning("account_not_released", error=error.message)
+                if self.shutdown.reason is not None:  # the others find out by themselves
+                    return
                 await anyio.sleep(1.0)
