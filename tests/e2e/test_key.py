@@ -142,3 +142,12 @@ def test_a_key_that_was_rotated_is_read_again_and_the_run_completes(workspace: c
     assert workspace.changed() == [("attach", newcomer, fleet)]
     assert [request.status for request in workspace.charge.requests].count(401) == 1
     _without_key(workspace, ended)
+
+
+def test_a_key_that_is_pasted_as_an_argument_is_in_no_message(workspace: conftest.Workspace) -> None:
+    """Messages end up in the logs of schedulers and pipelines."""
+    key = f"ch_sk_live_{'x' * 24}"
+    pasted = [[key], ["schema", key], ["audit", "--since", key], ["why", key], ["--config", key, "plan"]]
+    for ended in workspace.together(*pasted, ["--account", key, "plan"], ["plan", "--fleet", key], ["apply", key]):
+        assert ended.code in (1, 64)
+        assert "ch_sk_" not in f"{ended.stdout}{ended.stderr}".replace("ch_sk_…", "")

@@ -29,6 +29,21 @@ async def test_a_pause_is_in_force_for_every_process_until_it_ends(office: Offic
     assert await command.resume(now=NOON, by="Liam") == ()
 
 
+async def test_who_and_why_contain_no_key(office: Office) -> None:
+    """Pasted by mistake, it would stay in the journal for as long as that is kept."""
+    key = f"ch_sk_live_{'x' * 24}"
+    journal = await office.writer()
+    await journal.pause(dataclasses.replace(EVERYWHERE, by=f"Emma {key}", reason=key))
+    shown = dataclasses.replace(EVERYWHERE, by="Emma ch_sk_…", reason="ch_sk_…")
+    assert await journal.pauses(now=NOON) == (shown,)
+    await journal.approve("sha256:plan", now=NOON, until=LATER, by=key)
+    await journal.begin(
+        journal_factories.RUN, trigger="once", guarded=journal_factories.guarded(), intents=[], spent="sha256:plan"
+    )
+    ended = await journal.run(journal_factories.RUN)
+    assert ended is not None and ended.approval is not None and ended.approval.by == "ch_sk_…"
+
+
 async def test_a_pause_replaces_the_one_of_the_same_scope(office: Office) -> None:
     journal = await office.writer()
     longer = dataclasses.replace(VANS, until=LATER + datetime.timedelta(hours=1), by="Liam")

@@ -18,6 +18,7 @@ from worker.core.model.people import Person
 from worker.core.model.plan import GuardedPlan
 from worker.core.model.ports import JournalOwner, OpenIntent, PastApproval, PastChange, PastRun
 from worker.core.model.report import Report
+from worker.core.model.secret import redact
 from worker.core.model.serialization import format_time, outcome_document, plan_document, report_document
 from worker.core.model.source_history import SourceRecord
 from worker.core.planning import references
@@ -141,7 +142,8 @@ class MemoryHistory:
 
     async def pause(self, pause: Pause) -> None:
         """Begin a pause, instead of the one of the same fleet or of all fleets."""
-        self._store.pauses = [each for each in self._store.pauses if each.fleet != pause.fleet] + [pause]
+        kept = [each for each in self._store.pauses if each.fleet != pause.fleet]
+        self._store.pauses = [*kept, dataclasses.replace(pause, by=redact(pause.by), reason=redact(pause.reason))]
 
     async def resume(self, *, now: datetime.datetime, by: str, fleet: FleetId | None = None) -> tuple[Pause, ...]:
         """End the pause of a fleet, or all pauses, and return those that were in force."""
@@ -192,7 +194,7 @@ class MemoryHistory:
 
     async def approve(self, digest: str, *, now: datetime.datetime, until: datetime.datetime, by: str = "") -> None:
         """Allow the held changes of exactly this plan until then. Any process may."""
-        self._store.approvals[digest] = now, until, by
+        self._store.approvals[digest] = now, until, redact(by)
 
     async def _as_stored(self, document: row_codec.Document) -> row_codec.Document:
         """Return a document without those who were forgotten."""

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 
 import click
 
+from worker.core.model.secret import redact
+
 _IN_BACKTICKS = re.compile(r"`fleet-sync ([a-z]+)")
 _ABOUT_ALL_ACCOUNTS = frozenset({"accounts", "worker"})
 _ABOUT_ONE_OR_ALL = frozenset({"check", "run"})
@@ -38,6 +40,6 @@ def _options(name: str, ctx: click.Context | None) -> Iterator[str]:
     root = ctx.find_root()
     for option in ("config",) if name in _ABOUT_ALL_ACCOUNTS else ("config", "account"):
         if root.get_parameter_source(option) is click.core.ParameterSource.COMMANDLINE:
-            yield from (f"--{option}", root.params[option])
+            yield from (f"--{option}", redact(root.params[option]))
     if root.obj is not None and root.obj.has_all_accounts and name not in _ABOUT_ALL_ACCOUNTS | _ABOUT_ONE_OR_ALL:
         yield from ("--account", "NAME")

@@ -217,10 +217,11 @@ def block_unused_imports() -> None:
 def _show(error: click.ClickException) -> None:
     """Print an error as click does, but cut no word at the edge of a terminal."""
     from worker.cli import command_line, layout
+    from worker.core.model.secret import redact
 
     shown = io.StringIO()
     error.show(shown)
-    text = command_line.completed(shown.getvalue(), getattr(error, "ctx", None))
+    text = redact(command_line.completed(shown.getvalue(), getattr(error, "ctx", None)))
     click.echo(layout.fit(text, layout.columns(sys.stderr)), err=True, nl=False)
 
 

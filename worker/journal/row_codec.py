@@ -29,6 +29,7 @@ from worker.core.model.ports import (
     RecentChanges,
 )
 from worker.core.model.report import LearnedRate, Report
+from worker.core.model.secret import redact
 from worker.core.model.serialization import format_time, outcome_document, plan_document, report_document
 from worker.core.model.source_history import RowCount, SourceRecord
 from worker.core.planning import near_misses
@@ -158,6 +159,11 @@ def source_records(records: Mapping[str, SourceRecord]) -> list[Row]:
 def text(written: str) -> str:
     """Return the text without what a database cannot store: NUL, and halves of surrogate pairs."""
     return written.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
+
+
+def remark(written: str) -> str:
+    """Return what a person wrote, who they are or why, without anything that looks like a key."""
+    return text(redact(written))
 
 
 def _stored(name: str, document: Document, written: Sequence[Row], *, erase: Callable[[str], str]) -> tuple[Row, Row]:

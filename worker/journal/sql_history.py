@@ -81,7 +81,7 @@ class SqlHistory(sql_base.SqlBase):
     async def approve(self, digest: str, *, now: datetime.datetime, until: datetime.datetime, by: str = "") -> None:
         """Allow the held changes of exactly this plan until then."""
         times = {"approved": format_time(now), "until": format_time(until)}
-        approval = {"digest": digest, "approved_by": row_codec.text(by), **times}
+        approval = {"digest": digest, "approved_by": row_codec.remark(by), **times}
         await self._write_unlocked(lambda database: database.execute(queries.APPROVE, approval))
 
     async def pauses(self, *, now: datetime.datetime) -> tuple[Pause, ...]:
@@ -91,17 +91,17 @@ class SqlHistory(sql_base.SqlBase):
     async def pause(self, pause: Pause) -> None:
         """Begin a pause, instead of the one of the same fleet or of all fleets."""
         since, until = format_time(pause.since), None if pause.until is None else format_time(pause.until)
-        about = {"fleet": pause.fleet or "", "now": since, "by": row_codec.text(pause.by)}
+        about = {"fleet": pause.fleet or "", "now": since, "by": row_codec.remark(pause.by)}
 
         def work(database: connection.Connection) -> None:
             database.execute(queries.RESUME, about)
-            database.execute(queries.PAUSE, {**about, "until": until, "reason": row_codec.text(pause.reason)})
+            database.execute(queries.PAUSE, {**about, "until": until, "reason": row_codec.remark(pause.reason)})
 
         await self._write_unlocked(work)
 
     async def resume(self, *, now: datetime.datetime, by: str, fleet: FleetId | None = None) -> tuple[Pause, ...]:
         """End the pause of a fleet, or all pauses, and return those that were in force."""
-        about = {"fleet": fleet, "now": format_time(now), "by": row_codec.text(by)}
+        about = {"fleet": fleet, "now": format_time(now), "by": row_codec.remark(by)}
         rows = await self._write_unlocked(lambda database: database.query(queries.RESUME, about))
         return tuple(map(row_codec.pause, sorted(rows, key=lambda row: row["number"])))
 
