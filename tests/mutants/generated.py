@@ -53,6 +53,8 @@ def main(number: int, seed: int | None, seconds: float, processes: int, files: t
     click.echo(f"--number {number} --seed {seed}")
     chosen = _choose(number, random.Random(seed), files or sorted(_modules()))
     importers = _importers()
+    # Once, at the start: whoever goes on working in this tree may rename tests.
+    nearest = {file: _nearest(file, importers) for file in sorted({mutant.file for mutant in chosen})}
     with contextlib.ExitStack() as stack:
         trees: queue.Queue[copies.Copy] = queue.Queue()
         for _ in range(processes):
@@ -62,14 +64,14 @@ def main(number: int, seed: int | None, seconds: float, processes: int, files: t
             tree = trees.get()
             try:
                 with tree.planted(mutant.file, mutant.planted(tree.read(mutant.file))):
-                    code = _test(tree, mutant.file, importers, seconds)
+                    code = _test(tree, mutant.file, nearest[mutant.file], seconds)
             finally:
                 trees.put(tree)
             word = {copies.TOO_LONG: "too long"}.get(code, "SURVIVED" if code in SURVIVED else "caught")
             click.echo(f"{word:9} {mutant}")
             return code not in SURVIVED
 
-        tests = sorted({test for mutant in chosen for test in _nearest(mutant.file, importers)})
+        tests = sorted({test for near in nearest.values() for test in near})
         first = trees.get()
         for options in (("-m", "not (real or slow)", "--numprocesses", str(processes)), WITH_POSTGRES):
             if first.test(tests, *OPTIONS, *options, seconds=20 * seconds) not in SURVIVED:
@@ -107,10 +109,9 @@ def _importers() -> dict[str, list[str]]:
     return found
 
 
-def _test(tree: copies.Copy, file: str, importers: dict[str, list[str]], seconds: float) -> int:
+def _test(tree: copies.Copy, file: str, nearest: Sequence[str], seconds: float) -> int:
     """Run the tests nearest to a module, the quick ones first, and return the exit code of the last."""
-    nearest = _nearest(file, importers)
-    rounds: list[tuple[list[str], Sequence[str]]]
+    rounds: list[tuple[Sequence[str], Sequence[str]]]
     rounds = [(_named(file), ("-m", UNITS)), (nearest, ("-m", UNITS)), (nearest, ("-m", OTHERS))]
     if file.startswith(ON_POSTGRES):
         rounds.append((nearest, WITH_POSTGRES))

@@ -146,3 +146,24 @@ def test_names_cannot_become_markup() -> None:
     assert line.startswith(r"\*Vans\* <\!channel\> \[x\]\(http://evil.example\)")
     (event,) = payloads.payloads("pagerduty", EVERY[Kind.HELD], routing_key=KEY)
     assert "*Vans* <!channel>" in event["payload"]["summary"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "color", "severities"),
+    [
+        (Kind.BROKEN, "attention", ["critical", "critical"]),
+        (Kind.HELD, "attention", ["warning"]),
+        (Kind.REFUSED, "attention", ["error"]),
+        (Kind.RECOVERED, "good", []),
+    ],
+)
+def test_what_needs_attention_does_not_look_like_good_news(kind: Kind, color: str, severities: list[str]) -> None:
+    (card,) = payloads.payloads("teams", EVERY[kind])
+    first, *rest = card["attachments"][0]["content"]["body"]
+    assert (first["color"], first["weight"], [each.keys() & {"color", "weight"} for each in rest]) == (
+        color,
+        "bolder",
+        [set()] * len(rest),
+    )
+    events = payloads.payloads("pagerduty", EVERY[kind], routing_key=KEY)
+    assert [each["payload"]["severity"] for each in events if each["event_action"] == "trigger"] == severities
