@@ -1,6 +1,7 @@
 """The pages: their content and their bounds. Neighbours: test_hostile_text.py, test_fragments.py."""
 
 import dataclasses
+import datetime
 import re
 
 import pytest
@@ -191,7 +192,8 @@ async def test_the_page_of_a_run_names_who_approved_it() -> None:
     service = doubles.Service()
     await service.record.open()
     plan = doubles.guarded(changes=[doubles.change("attach", 1, 0)])
-    await service.record.approve("sha256:ab", now=doubles.NOW, until=doubles.NOW, by="<b>Ada")
+    until = doubles.NOW + datetime.timedelta(hours=1)
+    await service.record.approve("sha256:ab", now=doubles.NOW, until=until, by="<b>Ada")
     for run, digest in (("run_8", "sha256:ab"), ("run_9", "sha256:own")):
         await service.record.begin(RunId(run), trigger="source", guarded=plan, intents=[], spent=digest)
     assert "by <b>Ada at" in conftest.plain(await conftest.read(service, "/runs/run_8"))
