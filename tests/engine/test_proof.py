@@ -15,10 +15,14 @@ from tests.support import sandbox as support
 from tests.support.harness import DEPOT, NORTH, VANS, A, B, C
 from worker.core.model.identifiers import DriverId
 from worker.core.model.outcomes import Already, Deferred, Outcome, Unknown
+from worker.core.model.plan import Action
 from worker.core.model.report import Report, RunResult
+from worker.core.safety import attach_first
 from worker.sandbox import faults, http_types, quirks, state
 
 pytestmark = pytest.mark.anyio
+
+SOUTH = harness.fleet_id("S")
 
 Hook = Callable[[httpx.Request], None]
 
@@ -167,6 +171,18 @@ async def test_an_attach_that_is_accepted_and_not_kept_defers_the_detach_and_is_
     outcomes: dict[str, Outcome] = {result.change.action: result.outcome for result in finished.results}
     assert isinstance(outcomes["attach"], Unknown) and outcomes["attach"].code == "not_converging"
     assert isinstance(outcomes["detach"], Deferred) and outcomes["detach"].code == "attach_first"
+
+
+async def test_an_attach_that_is_never_seen_defers_every_detach_of_its_driver() -> None:
+    """The second detach has a proof of its own: the driver is in another wanted fleet."""
+    held = harness.state_of({VANS: [A], DEPOT: [A], NORTH: [A], SOUTH: []}, others=[B])
+    account_harness = hooked(held, after=once("/attach", lambda: held.detach(A, SOUTH)))
+    finished = await account_harness.reconcile({VANS: [], DEPOT: [], NORTH: [A], SOUTH: [A]})
+    assert set(held.fleets_of(A)) == {VANS, DEPOT, NORTH}
+    outcomes = {(result.change.action, result.change.fleet): result.outcome for result in finished.results}
+    for fleet in (VANS, DEPOT):
+        assert outcomes[Action.DETACH, fleet] == attach_first.deferred_detach(SOUTH)
+    assert not account_harness.requests("/detach")
 
 
 class History:
