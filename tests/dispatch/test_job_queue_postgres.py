@@ -52,6 +52,15 @@ class Workers:
                     await anyio.sleep(0.02)
         return fetched
 
+    def due_in_seconds(self, account: str) -> float:
+        """Return when an account is due, by the server's clock."""
+        due = "SELECT extract(epoch FROM due_at - now())::float FROM cluster_accounts WHERE name = %s"
+        with psycopg.connect(self.shared.backend.url) as connection:
+            row = connection.execute(due, [account]).fetchone()
+        assert row is not None
+        seconds: float = row[0]
+        return seconds
+
     def jobs(self) -> list[tuple[str, str, int | None]]:
         """Return account, state and worker of each job."""
         with psycopg.connect(self.shared.backend.url) as connection:
@@ -180,6 +189,22 @@ async def test_what_a_dead_worker_left_in_the_middle_of_a_run_comes_before_all_t
     assert await second.bury("a", 0)
     assert await second.tick(10) == 1
     assert (await _fetched(second, await second.register_worker())).lock == "acme"
+
+
+async def test_an_account_that_kills_one_worker_after_the_other_waits_ever_longer(workers: Workers) -> None:
+    """Otherwise it comes first for the next worker, and kills that one too, before another account has had its run."""
+    waits = []
+    for name in ("a", "b", "c"):
+        manager = await workers.start(name)
+        process = workers.shared.processes[-1]
+        workers.shared.tell("UPDATE cluster_accounts SET due_at = now()")
+        await manager.tick(10)
+        await _fetched(manager, await manager.register_worker())
+        assert process.claims.claim("acme")
+        undertaker = await workers.start(f"after {name}")
+        assert await undertaker.bury(name, 0)
+        waits.append(0 if await undertaker.tick(10) else workers.due_in_seconds("acme"))
+    assert waits == [0, pytest.approx(20, abs=5), pytest.approx(40, abs=5)]
 
 
 async def test_a_worker_that_has_shown_life_meanwhile_keeps_its_jobs(workers: Workers) -> None:

@@ -19,6 +19,13 @@ WORKER = ("tests/service/test_cluster_worker_postgres.py",)
 
 DEFECTS = (
     Defect(
+        "an account that kills worker after worker",
+        "worker/dispatch/job_manager.py",
+        "CASE WHEN failures = 0 THEN 0 ELSE least(300,",
+        "CASE WHEN failures < 1000 THEN 0 ELSE least(300,",
+        QUEUE,
+    ),
+    Defect(
         "a commit without the fence",
         "worker/journal/fenced_session.py",
         "            self._pass_fence(database)\n            self._make(database)",

@@ -68,10 +68,26 @@ _BURY = """
         DELETE FROM cluster_workers WHERE worker = %(worker)s AND beats = %(beats)s RETURNING queue_worker
     ),
     jobs AS (DELETE FROM procrastinate_jobs USING dead WHERE worker_id = queue_worker AND status = 'doing'),
-    gone AS (DELETE FROM procrastinate_workers USING dead WHERE id = queue_worker)
+    gone AS (DELETE FROM procrastinate_workers USING dead WHERE id = queue_worker),
+    lost AS (
+        SELECT name, CASE WHEN failures = 0 THEN 0 ELSE least(300, 10 * 2 ^ least(failures, 5)) END AS pause
+        FROM cluster_accounts WHERE worker = %(worker)s AND NOT released AND EXISTS (SELECT 1 FROM dead)
+        FOR UPDATE SKIP LOCKED
+    ),
+    counted AS (
+        UPDATE cluster_accounts SET failures = failures + 1,
+            due_at = CASE WHEN pause > 0 THEN now() + make_interval(secs => pause) ELSE due_at END,
+            delay_seconds = CASE WHEN pause > 0 THEN pause ELSE delay_seconds END
+        FROM lost WHERE lost.name = cluster_accounts.name
+    )
     SELECT count(*) AS buried FROM dead
 """
-"""One statement: a process that has shown a sign of life meanwhile keeps everything."""
+"""One statement: a process that has shown a sign of life meanwhile keeps everything.
+
+A run that is lost is a failed one. An account whose runs are lost one after the other may be what kills the workers:
+it waits ever longer, so that the next one gets to the other accounts. A row that a stopped process has locked is left
+out: nobody waits for it here.
+"""
 
 _WORKERS = "SELECT worker, beats FROM cluster_workers"
 
