@@ -57,10 +57,10 @@ PYTEST := $(KEEP_BYTECODE) $(BIN)/python -m pytest $(SIDE_BY_SIDE)
 NOT_UNITS := $(patsubst %,--ignore=tests/%,accounts browser deploy e2e examples simulation soak) \
 	--ignore-glob='*_postgres.py' --ignore-glob='*_real.py'
 
-test-fast: $(VENV)/.dev ## run the unit tests with few examples: about a minute
+test-fast: $(VENV)/.dev ## run the unit tests with few examples: half a minute
 	$(PYTEST) -o faulthandler_timeout=0 --hypothesis-profile fast -m 'not integration and not slow and not real and not second_loop' $(NOT_UNITS)
 
-test: $(VENV)/.dev ## run all tests that need no server, without coverage: about five minutes
+test: $(VENV)/.dev ## run all tests that need no server, without coverage: about three minutes
 	$(PYTEST) --hypothesis-profile ci -m 'not slow and not real'
 
 test-all: $(VENV)/.dev ## run every test, with new random examples

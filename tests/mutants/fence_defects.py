@@ -21,7 +21,7 @@ DEFECTS = (
     Defect(
         "an account that kills worker after worker",
         "worker/dispatch/job_manager.py",
-        "CASE WHEN failures = 0 THEN 0 ELSE least(300,",
+        "CASE WHEN failures < 3 THEN 0 ELSE least(300,",
         "CASE WHEN failures < 1000 THEN 0 ELSE least(300,",
         QUEUE,
     ),

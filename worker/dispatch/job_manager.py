@@ -70,7 +70,7 @@ _BURY = """
     jobs AS (DELETE FROM procrastinate_jobs USING dead WHERE worker_id = queue_worker AND status = 'doing'),
     gone AS (DELETE FROM procrastinate_workers USING dead WHERE id = queue_worker),
     lost AS (
-        SELECT name, CASE WHEN failures = 0 THEN 0 ELSE least(300, 10 * 2 ^ least(failures, 5)) END AS pause
+        SELECT name, CASE WHEN failures < 3 THEN 0 ELSE least(300, 5 * 2 ^ least(failures - 1, 6)) END AS pause
         FROM cluster_accounts WHERE worker = %(worker)s AND NOT released AND EXISTS (SELECT 1 FROM dead)
         FOR UPDATE SKIP LOCKED
     ),
@@ -85,8 +85,8 @@ _BURY = """
 """One statement: a process that has shown a sign of life meanwhile keeps everything.
 
 A run that is lost is a failed one. An account whose runs are lost one after the other may be what kills the workers:
-it waits ever longer, so that the next one gets to the other accounts. A row that a stopped process has locked is left
-out: nobody waits for it here.
+from the fourth on it waits ever longer, so that the next one gets to the other accounts. Two in a row are not rare
+where workers come and go. A row that a stopped process has locked is left out: nobody waits for it here.
 """
 
 _WORKERS = "SELECT worker, beats FROM cluster_workers"
