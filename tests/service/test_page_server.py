@@ -1,4 +1,4 @@
-"""Who may read pages: on an address that other machines reach, nobody until a token is set."""
+"""Tests of access to the pages: an address that other machines reach shows nothing until a token is set."""
 
 import pytest
 
