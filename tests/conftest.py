@@ -15,6 +15,8 @@ import pytest
 import structlog
 from hypothesis import database
 
+from tests.support import loopback
+
 ROOT = pathlib.Path(__file__).parents[1]
 
 TEST_VARIABLES = "FLEET_SYNC_TEST_"
@@ -22,8 +24,13 @@ TEST_VARIABLES = "FLEET_SYNC_TEST_"
 
 MARKERS = {
     "browser/": "real",
+    "charge/test_hostile_server.py::test_a_flood_of": "integration",
+    "charge/test_hostile_server.py::test_a_trickle": "integration",
     "cli/test_worker.py::test_a_worker_without_the_engine": "integration",
     "cli/test_worker.py::test_one_account_or_a_folder": "integration",
+    "core/test_rate_estimator.py::test_a_limit_that_falls": "integration",
+    "core/test_rate_estimator.py::test_a_run_after": "integration",
+    "core/test_rate_of_jobs.py": "integration",
     "deploy/": "real",
     "docs/test_ci.py": "integration",
     "docs/test_readme.py": "integration",
@@ -32,29 +39,36 @@ MARKERS = {
     "e2e/": "integration",
     "engine/test_faults.py": "integration",
     "engine/test_limit_req_real.py": "real",
+    "engine/test_moved_pace.py::test_an_account_that_moves": "integration",
     "engine/test_proof.py::test_reads_that_lag": "integration",
+    "engine/test_rate_limiter.py::test_a_run_uses": "integration",
     "engine/test_rate_limiter.py::test_an_unknown_limit": "integration",
+    "engine/test_suspension.py::test_waiting_for_charge": "integration",
     "examples/": "real",
     "journal/test_crashes.py": "integration",
     "journal/test_migrations.py": "integration",
     "journal/test_sqlite.py": "integration",
     "journal/test_unusable.py": "integration",
     "mutants/test_defects_list.py::test_a_planted_defect": "integration",
+    "settings/test_key_command.py::test_a_command_that_does_not_end": "integration",
     "simulation/": "integration",
     "sources/test_command_source.py": "integration",
     "sources/test_contract.py::TestCommand": "integration",
     "sources/test_contract.py::TestGit": "integration",
-    "sources/test_git_source.py": "integration",
     "sources/test_git_real.py": "real",
+    "sources/test_git_source.py": "integration",
     "sources/test_http_real.py": "real",
     "sources/test_object_real.py": "real",
+    "sources/test_object_source.py::test_an_error_of_the_store": "integration",
+    "sources/test_object_source.py::test_other_answers": "integration",
     "sources/test_positions.py::test_a_document_larger": "integration",
     "sources/test_positions.py::test_deep_nesting": "integration",
     "sources/test_sftp_real.py": "real",
+    "sources/test_sql_source.py::test_a_result_without_end": "integration",
+    "sources/test_sql_source.py::test_a_slow_query": "integration",
     "storm/test_moved.py": "real",
     "storm/test_outage.py": "real",
     "storm/test_pgbouncer_real.py": "real",
-    "sources/test_sql_source.py::test_a_result_without_end": "integration",
     "web/test_throttle.py": "integration",
 }
 """The marker of every test whose id below this folder begins so. PostgreSQL's are marked by parameter or fixture."""
@@ -72,8 +86,9 @@ hypothesis.settings.load_profile("ci")  # unless --hypothesis-profile names anot
 
 
 def pytest_configure() -> None:
-    """Remove the account from the environment, in every process that runs tests, and collect no garbage meanwhile."""
+    """Keep every process that runs tests on loopback, without an account, and without collecting garbage meanwhile."""
     gc.disable()
+    loopback.install()
     for name in tuple(os.environ):
         if name.startswith(("CHARGE_", "FLEET_SYNC_")) and not name.startswith(TEST_VARIABLES):
             del os.environ[name]
@@ -86,7 +101,8 @@ def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:
         for beginning, marker in beginnings.items():
             if item.nodeid.startswith(beginning):
                 item.add_marker(marker)
-        if "postgres" in item.nodeid or "postgres_host" in getattr(item, "fixturenames", ()):
+        fixtures = getattr(item, "fixturenames", ())
+        if "postgres" in item.nodeid or not {"postgres_host", "postgres_url"}.isdisjoint(fixtures):
             item.add_marker("real")
         callspec = getattr(item, "callspec", None)
         if callspec and callspec.params.get("anyio_backend") == "trio":

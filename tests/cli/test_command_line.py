@@ -94,9 +94,8 @@ def test_only_this_module_writes_commands_that_are_printed() -> None:
 
 def _texts(path: pathlib.Path) -> list[tuple[int, str]]:
     """Return the texts of a module without docstrings and examples."""
-    tree = pages.tree(path)
     left_out: set[int] = set()
-    for node in ast.walk(tree):
+    for node in pages.nodes(path):
         if isinstance(node, ast.Expr):
             left_out.add(id(node.value))
         if isinstance(node, ast.keyword) and node.arg == "epilog":
@@ -106,7 +105,9 @@ def _texts(path: pathlib.Path) -> list[tuple[int, str]]:
         if isinstance(node, ast.JoinedStr):
             left_out |= set(map(id, node.values))
     texts = [
-        node for node in ast.walk(tree) if isinstance(node, ast.Constant | ast.JoinedStr) if id(node) not in left_out
+        node
+        for node in pages.nodes(path)
+        if isinstance(node, ast.Constant | ast.JoinedStr) and id(node) not in left_out
     ]
     return [(node.lineno, "".join(map(_literal, getattr(node, "values", [node])))) for node in texts]
 

@@ -95,6 +95,12 @@ def tree(path: pathlib.Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
+@functools.cache
+def nodes(path: pathlib.Path) -> tuple[ast.AST, ...]:
+    """Return all nodes of a module. To walk through all modules once for each rule takes seconds."""
+    return tuple(ast.walk(tree(path)))
+
+
 def every() -> list[Page]:
     """Read all pages."""
     names = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]

@@ -24,7 +24,7 @@ def test_docstrings_say_what_is_done_with_plain_verbs() -> None:
     found = [
         f"{_shown(path)}:{line}: {docstring.splitlines()[0]}"
         for path in PRODUCT
-        for line, docstring in _docstrings(pages.tree(path))
+        for line, docstring in _docstrings(path)
         if docstring.split()[0].strip(",.:;") in NOT_BEGINNINGS
     ]
     assert found == []
@@ -48,22 +48,29 @@ def _neighbours(docstring: str) -> list[str]:
 
 def _leads_somewhere(name: str, path: pathlib.Path) -> bool:
     """Return whether a name is a module or package, perhaps with names in it, or a name in the module itself."""
-    parts = name.removeprefix("worker.").split(".")
-    for count in range(len(parts), 0, -1):
-        beginning = tuple(parts[:count])
-        if count == len(parts) and any(each.parent.parts[-count:] == beginning for each in MODULES):
-            return True
-        for module in (each for each in MODULES if each.with_suffix("").parts[-count:] == beginning):
-            if _defined(module).issuperset(parts[count:]):
-                return True
-    return _defined(path).issuperset(parts)
+    parts = tuple(name.removeprefix("worker.").split("."))
+    modules = _modules()
+    in_modules = (
+        _defined(modules[dotted]).issuperset(parts[count:])
+        for count in range(1, len(parts) + 1)
+        for dotted in modules
+        if dotted[-count:] == parts[:count]
+    )
+    is_package = any(dotted[:-1][-len(parts) :] == parts for dotted in modules)
+    return is_package or any(in_modules) or _defined(path) >= {*parts}
+
+
+@functools.cache
+def _modules() -> dict[tuple[str, ...], pathlib.Path]:
+    """Return all modules by the parts of their names."""
+    return {path.relative_to(pages.ROOT).with_suffix("").parts: path for path in MODULES}
 
 
 @functools.cache
 def _defined(path: pathlib.Path) -> frozenset[str]:
     """Return the names that a module defines or assigns, at any depth."""
     names: set[str] = set()
-    for node in ast.walk(pages.tree(path)):
+    for node in pages.nodes(path):
         match node:
             case ast.ClassDef() | ast.FunctionDef() | ast.AsyncFunctionDef():
                 names.add(node.name)
@@ -80,7 +87,7 @@ def test_no_import_is_renamed_with_an_underscore() -> None:
         f"{_shown(path)}:{node.lineno}: {alias.asname}"
         for path in MODULES
         if _RENAMED.search(path.read_text(encoding="utf-8"))  # most have none, and parsing them all takes long
-        for node in ast.walk(pages.tree(path))
+        for node in pages.nodes(path)
         if isinstance(node, ast.Import | ast.ImportFrom)
         for alias in node.names
         if alias.asname and alias.asname.endswith("_")
@@ -105,7 +112,7 @@ def test_no_function_is_longer_than_a_screen() -> None:
     found = [
         f"{_shown(path)}:{node.lineno}: {node.name}"
         for path in PRODUCT
-        for node in ast.walk(pages.tree(path))
+        for node in pages.nodes(path)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         if (node.end_lineno or 0) - node.lineno >= MOST_LINES_OF_A_FUNCTION
     ]
@@ -129,8 +136,8 @@ def _outside_try(node: ast.AST) -> Iterator[ast.AST]:
             yield from _outside_try(child)
 
 
-def _docstrings(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    for node in ast.walk(tree):
+def _docstrings(path: pathlib.Path) -> Iterator[tuple[int, str]]:
+    for node in pages.nodes(path):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             docstring = ast.get_docstring(node)
             if docstring:

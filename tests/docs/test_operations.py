@@ -127,7 +127,7 @@ def _events() -> Iterator[str]:
 def _nodes() -> Iterator[ast.AST]:
     for path in sorted((pages.ROOT / "worker").rglob("*.py")):
         if "sandbox" not in path.parts:
-            yield from ast.walk(pages.tree(path))
+            yield from pages.nodes(path)
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """What a command prints to be pasted works when it is pasted, also if the settings file is named by an option."""
 
-import pathlib
 import re
 import shlex
 
@@ -59,16 +58,15 @@ def test_a_pause_of_one_fleet_says_how_to_end_that_pause_alone(halved: conftest.
     assert _run(halved, *options, "resume").stdout.startswith("Resumed: all fleets")
 
 
-@pytest.mark.parametrize("text", [None, "[[sources]]\npath = 'none.yaml'\n", "[charge]\nbase = 1\n"])
-def test_the_remedy_of_an_error_can_be_pasted(tmp_path: pathlib.Path, text: str | None) -> None:
-    settings = tmp_path / "acme.toml"
+@pytest.mark.parametrize("text", [None, "[[sources]]\npath = 'none.yaml'\n", "base = 1\n"])
+def test_the_remedy_of_an_error_can_be_pasted(workspace: conftest.Workspace, text: str | None) -> None:
+    workspace.folder.settings.unlink()
     if text is not None:
-        settings.write_text(text)
-    environ = {"CHARGE_API_KEY": app.KEY}
+        workspace.write(f"[charge]\nbase_url = '{workspace.url}'\n{text}", "acme.toml")
     for name in ("plan", "check"):
-        ended = command.run("--config", "acme.toml", name, environ=environ, cwd=tmp_path)
+        ended = _run(workspace, "--config", "acme.toml", name)
         printed = _printed(ended)
         assert printed or name == "check"
         assert {tuple(each[:2]) for each in printed} <= {("--config", "acme.toml")}
         for each in printed:
-            assert command.run(*each, environ=environ, cwd=tmp_path).code != main.USAGE
+            assert _run(workspace, *each).code != main.USAGE

@@ -10,7 +10,9 @@ import gc
 import importlib
 import json
 import os
+import pathlib
 import pkgutil
+import runpy
 import selectors
 import socket
 import sys
@@ -28,6 +30,7 @@ THIRD_PARTY = ("anyio._backends._asyncio", "rich.console", "rich.progress", "ric
 def main() -> None:
     """Serve the socket whose descriptor is the first argument, until the other side closes it."""
     _import_everything()
+    runpy.run_path(str(pathlib.Path(__file__).with_name("loopback.py")))["install"]()
     gc.freeze()
     command = _serve(socket.socket(fileno=int(sys.argv[1])))
     if command is not None:  # in the child
