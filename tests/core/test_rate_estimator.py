@@ -198,6 +198,22 @@ def test_a_server_that_refuses_everything_is_asked_ever_more_rarely_but_not_neve
     assert traffic.accepted[0] < 650
 
 
+def test_only_a_ceiling_that_is_reached_without_a_429_is_taken_for_the_limit() -> None:
+    estimate = rate_estimator.RateEstimator(ceiling=100, adaptive=True)
+    assert rate_estimator.RateEstimator(ceiling=100, adaptive=False).knows_limit
+    assert not estimate.knows_limit
+    now, known = 0.0, []
+    for number in range(3000):
+        now += 1 / estimate.rate(now)
+        if number == 1000:
+            known.append(estimate.knows_limit)
+            estimate.limited(sent=now, now=now)
+        else:
+            estimate.accepted(sent=now, now=now)
+    assert known == [True]
+    assert not estimate.knows_limit
+
+
 # --- Idle time --------------------------------------------------------------------------------------------
 
 

@@ -2,15 +2,19 @@
 
 import dataclasses
 from collections.abc import Iterator
+from concurrent import futures
 
 import pytest
 
 from tests.journal import backends, cluster
 from worker.core.model.errors import JournalError
 from worker.core.model.secret import Secret
-from worker.journal import claims
+from worker.journal import claims, cluster_queries, connection
 
 RELEASE = claims.Release(delay=0.0, failures=0, condition="in_sync", gist="In sync")
+
+DIGESTS = "SELECT key_digest FROM cluster_accounts WHERE name = :name"
+WAITING = "SELECT pid FROM pg_locks WHERE NOT granted"
 
 
 @pytest.fixture
@@ -176,6 +180,29 @@ def test_two_accounts_with_one_key_are_recognised_and_no_key_is_stored(shared: c
     assert first.claims.keep_key(acme, key, base_url=url) is None
     shown = str(first.pool.transaction(lambda database: database.query("SELECT * FROM cluster_accounts")))
     assert "0123456789abcdef" not in shown
+
+
+def test_of_two_accounts_that_begin_with_one_key_at_once_the_later_one_is_told(shared: cluster.Cluster) -> None:
+    """The second one has seen no owner, and waits until the first has noted its key."""
+    shared.add("other")
+    first, second = shared.process("a"), shared.process("b")
+    key, url = Secret("ch_live_0123456789abcdef"), "https://charge.test/v1"
+    first.claimed()
+    other = second.claimed("other")
+    assert second.claims.keep_key(other, key, base_url=url) is None
+    [row] = first.pool.transaction(lambda database: database.query(DIGESTS, {"name": "other"}))
+    shared.tell("UPDATE cluster_accounts SET key_digest = NULL")
+    with futures.ThreadPoolExecutor(1) as threads:
+
+        def work(database: connection.Connection) -> "futures.Future[str | None]":
+            database.query(cluster_queries.ONE_KEY_AT_A_TIME)
+            kept = threads.submit(second.claims.keep_key, other, key, base_url=url)
+            while not database.query(WAITING):
+                assert not kept.done()
+            database.execute(cluster_queries.KEEP_KEY, {"digest": row["key_digest"], "name": "acme", "epoch": 1})
+            return kept
+
+        assert first.pool.transaction(work).result() == "acme"
 
 
 def test_a_process_is_known_until_it_has_ended(shared: cluster.Cluster) -> None:

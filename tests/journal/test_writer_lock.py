@@ -3,6 +3,7 @@
 import datetime
 import errno
 import fcntl
+import os
 import pathlib
 
 import pytest
@@ -26,6 +27,16 @@ def test_only_one_holds_it_and_is_named(path: pathlib.Path) -> None:
     second = writer_lock.FileLock.acquire(path, now=journal_factories.NOON + datetime.timedelta(days=1))
     assert "2026-12-02" in path.read_text()
     second.release()
+
+
+def test_a_lock_that_is_refused_leaves_no_file_open(path: pathlib.Path) -> None:
+    """A standby asks again every few seconds, for days."""
+    held = writer_lock.FileLock.acquire(path, now=journal_factories.NOON)
+    before = os.listdir("/dev/fd")
+    with pytest.raises(JournalBusy):
+        writer_lock.FileLock.acquire(path, now=journal_factories.NOON)
+    assert os.listdir("/dev/fd") == before
+    held.release()
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": 1}', "\xff"])
