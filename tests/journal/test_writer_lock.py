@@ -3,7 +3,6 @@
 import datetime
 import errno
 import fcntl
-import os
 import pathlib
 
 import pytest
@@ -11,6 +10,8 @@ import pytest
 from tests.journal import journal_factories
 from worker.core.model.errors import JournalBusy, JournalError
 from worker.journal import writer_lock
+
+OPEN_FILES = pathlib.Path("/dev/fd")
 
 
 @pytest.fixture
@@ -32,10 +33,10 @@ def test_only_one_holds_it_and_is_named(path: pathlib.Path) -> None:
 def test_a_lock_that_is_refused_leaves_no_file_open(path: pathlib.Path) -> None:
     """A standby asks again every few seconds, for days."""
     held = writer_lock.FileLock.acquire(path, now=journal_factories.NOON)
-    before = os.listdir("/dev/fd")
+    before = len([*OPEN_FILES.iterdir()])
     with pytest.raises(JournalBusy):
         writer_lock.FileLock.acquire(path, now=journal_factories.NOON)
-    assert os.listdir("/dev/fd") == before
+    assert len([*OPEN_FILES.iterdir()]) == before
     held.release()
 
 
