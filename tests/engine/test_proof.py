@@ -244,6 +244,33 @@ async def test_reads_that_lag_behind_writes_make_no_run_partial(lists_only: bool
         await anyio.sleep(60)
 
 
+async def test_a_listing_that_may_lag_does_not_outweigh_the_reply_to_our_last_write() -> None:
+    """Replies are always current: if the last one lacks a wanted fleet, only a GET settles that."""
+    leavers = [DriverId(f"drv_{number:032d}") for number in range(20)]  # so many that the run reads back by listing
+    held = harness.state_of({VANS: [A, *leavers], DEPOT: [A], NORTH: [A]})
+    repaired: list[str] = []
+
+    def before(request: httpx.Request) -> None:
+        if request.url.path.endswith(f"{A}/detach"):
+            held.detach(A, VANS)  # now A is in DEPOT and NORTH, which is what lists show from now on
+            held.detach(A, NORTH)
+        elif request.url.path.endswith(f"{A}/attach"):
+            held.detach(A, DEPOT)
+            repaired.append(A)
+        elif repaired and request.url.path.count("/") == 2:
+            held.attach(A, DEPOT)
+
+    def after(request: httpx.Request) -> None:
+        if repaired and request.url.path.count("/") == 2:
+            held.detach(A, DEPOT)
+
+    account_harness = hooked(held, before=before, after=after, concurrency=1)
+    finished = await account_harness.reconcile({VANS: [], DEPOT: [A], NORTH: [A]})
+    assert held.fleets_of(A) == (NORTH,)
+    assert not account_harness.requests("GET /drivers/drv_0"), "the others are read back by listing"
+    assert (finished.result, problems(finished)) == (RunResult.PARTIAL, [A])
+
+
 async def test_moves_complete_at_any_rate_although_charge_asks_for_pauses_now_and_then() -> None:
     """The proof rule never livelocks."""
     drivers = [DriverId(f"drv_{number:032d}") for number in range(12)]

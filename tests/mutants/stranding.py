@@ -117,6 +117,13 @@ DEFECTS = (
         PROOF,
     ),
     Defect(
+        "believing a listing that lags behind the reply to the last write",
+        "worker/engine/verification.py",
+        "if lane.is_contradicted or not self._is_confirmed(lane, listed)]",
+        "if not self._is_confirmed(lane, listed)]",
+        PROOF,
+    ),
+    Defect(
         "ending the run for 403 to one object",
         "worker/engine/driver_reader.py",
         "if broken.forbidden:",

@@ -222,6 +222,20 @@ class Blind(applier.Applier):
     lane_class = BlindLane
 
 
+class ForgivingLane(driver_lane.DriverLane):
+    """Forgets what a reply lacks where a later listing shows it, although a listing may lag behind a reply."""
+
+    @property
+    def is_contradicted(self) -> bool:
+        return False
+
+
+class Forgiving(applier.Applier):
+    """Forgets what a reply lacks where a later listing shows it, although a listing may lag behind a reply."""
+
+    lane_class = ForgivingLane
+
+
 class OldProofLane(driver_lane.DriverLane):
     """Uses a proof however old it is."""
 

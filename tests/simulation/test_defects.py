@@ -13,7 +13,15 @@ MOST_WORLDS = 300
 SHORTCUTS = (7, 11, 41, 180)
 """Worlds that found what many others did not: played first, they save minutes."""
 
-FOUND_BY = {"Unguarded": 1, "Additive": 2, "Guesser": 4, "Undaunted": 11, "Blind": 41, "Credulous": 180}
+FOUND_BY = {
+    "Unguarded": 1,
+    "Additive": 2,
+    "Guesser": 4,
+    "Undaunted": 11,
+    "Blind": 41,
+    "Forgiving": 569678753,
+    "Credulous": 180,
+}
 """The world that finds a defect which the first shortcut misses: played before all others."""
 
 
@@ -50,6 +58,7 @@ DEFECTS = [
     laws.slow(_engine(applier_class=defective_sending.OldProof), "proof"),
     (_engine(applier_class=defective_sending.Blind), "converged"),
     laws.slow(_engine(applier_class=defective_sending.Blind), "state"),
+    (_engine(applier_class=defective_sending.Forgiving), "converged"),
     laws.slow(_engine(applier_class=defective_sending.Obstinate), "rule 11"),
     laws.slow(_engine(reconciler_class=defective_judgement.NoHorizon), "rule 5"),
     (_engine(builder_class=defective_judgement.Credulous), "clock"),

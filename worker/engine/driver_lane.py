@@ -91,6 +91,11 @@ class DriverLane:
         return accepted and not self.state.missing_in(fleets) and not self._unclear
 
     @property
+    def is_contradicted(self) -> bool:
+        """Return whether the newest reply or reading since the last write does not show what it should."""
+        return self.state.is_current and not self.agrees_with(self.state.latest)
+
+    @property
     def _unclear(self) -> bool:
         return any(isinstance(pending.outcome, Unknown) for pending in self.pending)
 

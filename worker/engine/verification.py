@@ -1,9 +1,10 @@
 """Reads back what a run wrote, and settles every doubt about the drivers that it changed.
 
-Invariants: a listing that contradicts is settled by a GET; a reading that still contradicts is repeated patiently,
-because reads lag behind writes; a driver in no wanted fleet is attached again once, or reported; a driver that could
-not be read back is a problem, because a reply alone does not show what Charge has stored. Neighbours:
-`driver_lane` holds the outcomes and the state of each driver, `reader` reads.
+Invariants: what a listing or the newest reply contradicts is settled by a GET, because a listing may lag behind a
+reply; a reading that still contradicts is repeated patiently, because reads lag behind writes; a driver in no wanted
+fleet is attached again once, or reported; a driver that could not be read back is a problem, because a reply alone does
+not show what Charge has stored. Neighbours: `driver_lane` holds the outcomes and the state of each driver, `reader`
+reads.
 """
 
 from collections.abc import Iterable, Sequence
@@ -72,7 +73,7 @@ class Verification:
         if self._desired is not None and len(lanes) > self._listing_requests:
             async with self._cancellation.reading():
                 listed = await self._reader.read(self._desired)
-            doubtful = [lane for lane in doubtful if not self._is_confirmed(lane, listed)]
+            doubtful = [lane for lane in doubtful if lane.is_contradicted or not self._is_confirmed(lane, listed)]
         for delay in (0.0, *driver_lane.READ_BACK_DELAYS):
             if not doubtful:
                 return

@@ -20,7 +20,8 @@ class DriverState:
         `excused` are wanted fleets whose attach is held or postponed: the report says so already.
         """
         self.wanted = concerned.wanted
-        self._latest = concerned.seen
+        self.latest = concerned.seen
+        """The driver's fleets in the newest reply or reading."""
         self._shown = concerned.seen & concerned.wanted
         self._excused = frozenset(excused)
         self._repaired = False
@@ -36,18 +37,18 @@ class DriverState:
 
     def add_reply(self, fleets: frozenset[FleetId]) -> None:
         """Take the driver's fleets from the reply to a write."""
-        self._latest, self.is_current = fleets, True
+        self.latest, self.is_current = fleets, True
 
     def add_reading(self, fleets: frozenset[FleetId]) -> None:
         """Take the driver's fleets from a GET or a listing."""
-        self._latest = fleets
+        self.latest = fleets
         self.is_current = self.is_read = True
         self._shown |= fleets & self.wanted
 
     def mark_deleted(self) -> None:
         """Note that the driver no longer exists."""
         self.exists = False
-        self._latest = frozenset()
+        self.latest = frozenset()
         self.is_current = self.is_read = True
 
     def excuse(self, fleet: FleetId) -> None:
@@ -56,17 +57,17 @@ class DriverState:
 
     def shows(self, change: Change) -> bool:
         """Return whether the newest reply or reading shows a change of the driver as done."""
-        return change.done_in(self._latest)
+        return change.done_in(self.latest)
 
     @property
     def in_wanted_fleet(self) -> bool:
         """Return whether the newest reply or reading shows the driver in any fleet that the sources want."""
-        return bool(self._latest & self.wanted)
+        return bool(self.latest & self.wanted)
 
     @property
     def missing(self) -> list[FleetId]:
         """Return the wanted fleets that the newest reply or reading does not show, without the excused ones."""
-        return self.missing_in(self._latest)
+        return self.missing_in(self.latest)
 
     def missing_in(self, fleets: frozenset[FleetId]) -> list[FleetId]:
         """Return the wanted fleets that are not among these, without the excused ones."""
@@ -74,7 +75,7 @@ class DriverState:
 
     def take_lost(self) -> list[FleetId]:
         """Return the memberships to repair, the first time there are any."""
-        lost = sorted(self._shown - self._latest - self._excused)
+        lost = sorted(self._shown - self.latest - self._excused)
         if not lost or self._repaired or not self.exists:
             return []
         self._repaired = True
