@@ -65,12 +65,13 @@ class Evidence:
 class Run:
     """What one run was told and what it did.
 
-    `host` is the installation that runs, `began` its position in the order of events, less the lag of reads.
-    `written` has the position of the last attempt or answer of each write to a driver, by key, `planned_at` that of
-    the plan. `missing` are the drivers about which a request got a 404, which the fault `not_found` also gives for
-    drivers that exist. `replies` are those to writes, by driver. `misled` is set if a listing hid something, `deceived`
-    if the run could not notice. `lost` is when it stopped being the only writer, `wrong_clock` since when this
-    machine's clock is wrong, `began_wrong` if that was before it began, `resumed` when it went on after it
+    `host` is the installation that runs, `began` its position in the order of events, less the lag of reads. `written`
+    has the position of the last attempt or answer of each write to a driver, by key, `planned_at` that of the plan.
+    `missing` are the drivers about which a request got a 404, which the fault `not_found` also gives for drivers that
+    exist. `latest` is the newest answer to a GET or a write, `replies` are those to writes, `listed` is the newest page
+    of a list of all drivers that showed the driver; all by driver. `misled` is set if a listing hid something,
+    `deceived` if the run could not notice. `lost` is when it stopped being the only writer, `wrong_clock` since when
+    this machine's clock is wrong, `began_wrong` if that was before it began, `resumed` when it went on after it
     `stood_still` for so many seconds, `over` when it had to end, and `why_over` why.
     """
 
@@ -104,6 +105,7 @@ class Run:
     missing: set[str] = dataclasses.field(default_factory=set)
     latest: dict[str, Evidence] = dataclasses.field(default_factory=dict)
     replies: dict[str, list[Evidence]] = dataclasses.field(default_factory=lambda: collections.defaultdict(list))
+    listed: dict[str, Evidence] = dataclasses.field(default_factory=dict)
     proofs: dict[str, Evidence] = dataclasses.field(default_factory=dict)
 
     def plan_made(self, order: int) -> None:
@@ -126,6 +128,12 @@ class Run:
         latest = self.latest.get(driver)
         written = max(self.written[driver].values(), default=0)
         return latest if latest and latest.received > written else None
+
+    def newest_after_writing(self, driver: str) -> list[Evidence]:
+        """Return the newest answer about a driver after our last write, and a list that shows a later state, if any."""
+        latest, listed = self.latest_after_writing(driver), self.listed.get(driver)
+        later = latest and listed and listed.order > latest.order and listed.received > latest.received
+        return [answer for answer in (latest, listed if later else None) if answer]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -250,6 +258,8 @@ class Audit:
             self._object(run, document, sent=sent, state_at=state_at)
         else:
             self._page(run, path[0], request, document, deceptive=fault in DECEPTIONS)
+            if path[0] == "drivers" and "fleet" not in request.url.params:
+                self._list(run, document, sent=sent, state_at=state_at)
 
     def _object(self, run: Run, document: Any, *, sent: Sent, state_at: int) -> None:
         self._see(run, document)
@@ -272,6 +282,12 @@ class Audit:
         listing.shown |= {item["id"]: frozenset(item["fleets"] or ()) for item in document["data"] or ()}
         listing.malformed |= {item["id"] for item in document["data"] or () if _is_malformed(item["name"])}
         listing.ended = document["next_page_url"] is None
+
+    def _list(self, run: Run, document: Any, *, sent: Sent, state_at: int) -> None:
+        received = self.next()
+        for item in document["data"] or ():
+            fleets = frozenset(item["fleets"] or ())
+            run.listed[item["id"]] = Evidence(state_at, sent.order, sent.time, received, fleets)
 
     def _see(self, run: Run, item: Any) -> None:
         if item["object"] == "driver":

@@ -14,7 +14,16 @@ from worker.core.model.desired import Desired, FleetByName, FleetEntry, Mode, Or
 from worker.core.model.errors import SourceError
 from worker.core.model.ports import OpenIntent, Source
 from worker.core.safety import clock_trust
-from worker.engine import applier, clock_check, plan_builder, reader, reconciler, run_context
+from worker.engine import (
+    applier,
+    clock_check,
+    driver_lane,
+    plan_builder,
+    reader,
+    reconciler,
+    run_context,
+    verification,
+)
 
 
 class Believer(reader.Reader):
@@ -38,6 +47,26 @@ class NoRecovery(reconciler.Reconciler):
 
     async def _recover(self, left_open: Sequence[OpenIntent], actual: Actual) -> tuple[list[OpenIntent], Actual | None]:
         return [], None
+
+
+class RosyVerification(verification.Verification):
+    """Takes a listing for a confirmation, whatever it shows."""
+
+    def _is_confirmed(self, lane: driver_lane.DriverLane, actual: Actual, *, by_listing: bool = True) -> bool:
+        if not by_listing or lane.driver not in actual.memberships:
+            return super()._is_confirmed(lane, actual, by_listing=by_listing)
+        lane.state.add_reading(lane.state.latest)
+        return True
+
+
+class Rosy(reconciler.Reconciler):
+    """Takes a listing for a confirmation, whatever it shows."""
+
+    def _check(self, plan_result: plan_builder.PlanResult | None) -> verification.Verification:
+        if plan_result is None:
+            return super()._check(plan_result)
+        requests = plan_result.actual.requests
+        return RosyVerification(self._context, self._reader, desired=plan_result.desired, listing_requests=requests)
 
 
 class Unguarded(plan_builder.PlanBuilder):

@@ -19,6 +19,7 @@ FOUND_BY = {
     "Guesser": 4,
     "Undaunted": 11,
     "Blind": 41,
+    "Rosy": 222,
     "Forgiving": 569678753,
     "Credulous": 180,
 }
@@ -59,6 +60,7 @@ DEFECTS = [
     (_engine(applier_class=defective_sending.Blind), "converged"),
     laws.slow(_engine(applier_class=defective_sending.Blind), "state"),
     (_engine(applier_class=defective_sending.Forgiving), "converged"),
+    (_engine(reconciler_class=defective_judgement.Rosy), "converged"),
     laws.slow(_engine(applier_class=defective_sending.Obstinate), "rule 11"),
     laws.slow(_engine(reconciler_class=defective_judgement.NoHorizon), "rule 5"),
     (_engine(builder_class=defective_judgement.Credulous), "clock"),
