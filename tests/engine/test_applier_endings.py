@@ -137,6 +137,31 @@ async def test_a_cut_while_a_contradiction_is_being_settled_leaves_it_unknown() 
     assert applying.names(found) == ["unknown"]
 
 
+async def test_a_cut_while_a_lost_membership_is_restored_after_the_last_write_is_in_the_report() -> None:
+    held = harness.state_of({VANS: [A], DEPOT: [A]})
+
+    def script(request: http_types.Request) -> str | None:
+        if request.route == "driver" and A not in held.members(VANS):
+            held.detach(A, DEPOT)  # another client acts before the run reads back what it did
+        return "hang" if request.route == "attach" else None
+
+    account_harness = harness.Harness(held, faults=faults.Faults(script=script))
+
+    async def end() -> None:
+        await anyio.sleep(3)
+        account_harness.run_cancellation.request_stop(Stopped("ended by SIGTERM", exit_code=143))
+        account_harness.run_cancellation.abort_writes()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(end)
+        finished = await account_harness.reconcile({VANS: [], DEPOT: [A]})
+    assert [(each.change.fleet, each.outcome.name, each.repair) for each in finished.results] == [
+        (VANS, "applied", False),
+        (DEPOT, "unknown", True),
+    ]
+    assert len(account_harness.memory.outcomes) == len(account_harness.memory.intents) == 2
+
+
 async def test_a_journal_that_fails_meanwhile_stops_further_writes() -> None:
     held, changes = _crowd(60)
     journal = doubles.FailingJournal("record", after=1)

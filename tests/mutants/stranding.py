@@ -117,6 +117,13 @@ DEFECTS = (
         PROOF,
     ),
     Defect(
+        "leaving a repair that the end of the run cut short out of the report",
+        "worker/engine/verification.py",
+        "            lane.interrupt(self._cancellation.reason)  # a repair that the end of the run cut short\n",
+        "",
+        ("tests/engine/test_applier_endings.py",),
+    ),
+    Defect(
         "believing a listing that lags behind the reply to the last write",
         "worker/engine/verification.py",
         "if lane.is_contradicted or not self._is_confirmed(lane, listed)]",

@@ -56,6 +56,7 @@ class Verification:
                 message = f"the changes could not be read back: {error.message}"
                 problems.append(Problem("verification", message, code=ProblemCode.NOT_READ_BACK))
         for lane in written:
+            lane.interrupt(self._cancellation.reason)  # a repair that the end of the run cut short
             lane.conclude()
         unread = sum(not lane.was_read_back for lane in written)
         if unread and not problems:
