@@ -68,11 +68,11 @@ class Run:
     `host` is the installation that runs, `began` its position in the order of events, less the lag of reads. `written`
     has the position of the last attempt or answer of each write to a driver, by key, `planned_at` that of the plan.
     `missing` are the drivers about which a request got a 404, which the fault `not_found` also gives for drivers that
-    exist. `latest` is the newest answer to a GET or a write, `replies` are those to writes, `listed` is the newest page
-    of a list of all drivers that showed the driver; all by driver. `misled` is set if a listing hid something,
-    `deceived` if the run could not notice. `lost` is when it stopped being the only writer, `wrong_clock` since when
-    this machine's clock is wrong, `began_wrong` if that was before it began, `resumed` when it went on after it
-    `stood_still` for so many seconds, `over` when it had to end, and `why_over` why.
+    exist. `answers` are those to GETs and writes, `latest` is the newest of them, `replies` are those to writes,
+    `listed` is the newest page of a list of all drivers that showed the driver; all by driver. `misled` is set if a
+    listing hid something, `deceived` if the run could not notice. `lost` is when it stopped being the only writer,
+    `wrong_clock` since when this machine's clock is wrong, `began_wrong` if that was before it began, `resumed` when it
+    went on after it `stood_still` for so many seconds, `over` when it had to end, and `why_over` why.
     """
 
     name: str
@@ -103,6 +103,7 @@ class Run:
     writes: list[tuple[str, expected_state.Pair, str]] = dataclasses.field(default_factory=list)
     written: dict[str, dict[str, int]] = dataclasses.field(default_factory=lambda: collections.defaultdict(dict))
     missing: set[str] = dataclasses.field(default_factory=set)
+    answers: dict[str, list[Evidence]] = dataclasses.field(default_factory=lambda: collections.defaultdict(list))
     latest: dict[str, Evidence] = dataclasses.field(default_factory=dict)
     replies: dict[str, list[Evidence]] = dataclasses.field(default_factory=lambda: collections.defaultdict(list))
     listed: dict[str, Evidence] = dataclasses.field(default_factory=dict)
@@ -117,6 +118,11 @@ class Run:
         if self.over is None:
             self.over, self.why_over = trio.current_time(), why
 
+    def note(self, driver: str, answer: Evidence) -> None:
+        """Note the answer to a GET or a write."""
+        self.answers[driver].append(answer)
+        self.latest[driver] = answer
+
     def proof(self, driver: str, *, key: str) -> Evidence | None:
         """Return the newest GET, if it was sent after the last write to the driver under another key was answered."""
         proof = self.proofs.get(driver)
@@ -128,6 +134,11 @@ class Run:
         latest = self.latest.get(driver)
         written = max(self.written[driver].values(), default=0)
         return latest if latest and latest.received > written else None
+
+    def latest_while_writing(self, driver: str) -> Evidence | None:
+        """Return the newest answer about a driver to a request that was sent before our last write was answered."""
+        last = max((order for orders in self.written.values() for order in orders.values()), default=0)
+        return next((answer for answer in reversed(self.answers[driver]) if answer.sent <= last), None)
 
     def newest_after_writing(self, driver: str) -> list[Evidence]:
         """Return the newest answer about a driver after our last write, and a list that shows a later state, if any."""
@@ -252,7 +263,7 @@ class Audit:
             key = request.headers.get("idempotency-key")
             order = next((effect.order for effect in self.effects if effect.key == key), sent.order)
             reply = Evidence(order, sent.order, sent.time, self.next(), frozenset(document["fleets"] or ()))
-            run.latest[path[1]] = reply
+            run.note(path[1], reply)
             run.replies[path[1]].append(reply)
         elif len(path) == 2:
             self._object(run, document, sent=sent, state_at=state_at)
@@ -265,7 +276,7 @@ class Audit:
         self._see(run, document)
         if document["object"] == "driver":
             fleets = frozenset(document["fleets"] or ())
-            run.latest[document["id"]] = Evidence(state_at, sent.order, sent.time, self.next(), fleets)
+            run.note(document["id"], Evidence(state_at, sent.order, sent.time, self.next(), fleets))
             run.proofs[document["id"]] = run.latest[document["id"]]
 
     def _page(self, run: Run, kind: str, request: httpx.Request, document: Any, *, deceptive: bool) -> None:

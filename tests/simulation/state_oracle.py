@@ -9,6 +9,7 @@ from collections.abc import Callable
 from tests.simulation import audit, expected_state
 from worker.core.model.identifiers import FleetId
 from worker.core.model.outcomes import Already, Applied
+from worker.core.model.problem import ProblemCode
 from worker.core.model.report import Report
 
 _SETTLED = ("converged", "in_sync")
@@ -36,7 +37,8 @@ def nobody_stranded(
     for driver in candidates:
         if driver in run.missing or not versions or not all(driver in wanted for wanted in versions):
             continue
-        latest = run.latest.get(driver)
+        # A stop drops what is being read back; what the run knew while it wrote counts.
+        latest = run.latest_while_writing(driver) if _not_read_back(run_report) else run.latest.get(driver)
         since = latest.order if latest else run.began
         if run.planned and since > run.planned_at and not run.written.get(driver):
             since = run.began  # what a run reads after planning is for those that it writes to
@@ -51,6 +53,12 @@ def _names_of(account: audit.RecordedState, driver: str) -> tuple[str, ...]:
     """Return how a report may refer to a driver."""
     record = account.drivers[driver]
     return driver, record.email.lower(), *(f"{key}={value}" for key, value in record.metadata.items())
+
+
+def _not_read_back(run_report: Report) -> bool:
+    """Return whether a run was ended, and says that it could not read back what it changed."""
+    codes = {problem.code for problem in run_report.problems}
+    return run_report.error is not None and ProblemCode.NOT_READ_BACK in codes
 
 
 def _says_so(run_report: Report, driver: str, *, names: tuple[str, ...]) -> bool:
