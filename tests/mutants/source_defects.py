@@ -25,6 +25,20 @@ _STRUCTURE = "worker/sources/formats/xlsx_structure.py"
 
 DEFECTS = (
     Defect(
+        "keeping rows that drop leaves out, if there is also a keep",
+        _TABLE_READER,
+        "for name in {**keep, **drop}]",
+        "for name in (keep or drop)]",
+        TABLES,
+    ),
+    Defect(
+        "a document from the future that is young enough for ever",
+        "worker/sources/document_source.py",
+        "if hours < -fetching.CLOCKS_APART / _HOUR:",
+        "if hours < -1e9:",
+        PROOFS,
+    ),
+    Defect(
         "detaching while an entry of ignore_drivers leads to no one",
         _IGNORED,
         "change not in unclear and change.driver",

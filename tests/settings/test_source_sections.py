@@ -118,6 +118,17 @@ def test_the_sections_are_optional(load: conftest.Load) -> None:
         (f"{SOURCE}{ROWS}keep = ['a']\n", "6:8: sources.rows.keep: write a table, like {Status = …}"),
         (f"{SOURCE}{ROWS}keep = {{a = 'b'}}\n", "6:13: sources.rows.keep.a: write a list, like"),
         (f"{SOURCE}{ROWS}keep = {{A = ['b']}}\ndrop = {{A = ['b']}}\n", '"b" of column "A" is in both keep and drop'),
+        (
+            f"{SOURCE}{ROWS}keep = {{A = ['b']}}\ndrop = {{' a' = ['b']}}\n",
+            '"b" of column "A" is in both keep and drop',
+        ),
+        (
+            f"{SOURCE}{ROWS}keep = {{A = ['b'], a = ['c']}}\n",
+            '6:8: sources.rows.keep: "A" and "a" name the same column',
+        ),
+        (f"{SOURCE}{ROWS}drop = {{A = ['b'], 'A ' = []}}\n", '6:8: sources.rows.drop: "A" and "A " name the same'),
+        (f"{SOURCE}{ROWS}drop = {{A = [' b']}}\n", '6:8: sources.rows.drop: " b" begins or ends with a space'),
+        (f"{SOURCE}{ROWS}[sources.fleets]\n'A\u00a0' = 'B'\n", 'sources.fleets: "A\u00a0" begins or ends with a space'),
         (f"{SOURCE}{ROWS}other_fleets = 'drop'\n", '6:16: sources.rows.other_fleets: write "error", "ignore" or'),
         (f"{SOURCE}{ROWS}other_fleets = 'ignore'\n", "other_fleets needs [sources.fleets]"),
         (f"{SOURCE}{SCOPE}", "[sources.fleets] needs [sources.rows]"),

@@ -7,7 +7,7 @@ sections, `source_kinds` the kinds of sources; `worker.sources` reads them.
 import abc
 import codecs
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import pydantic
@@ -61,7 +61,31 @@ def _fleet(reference: str) -> str:
     return reference
 
 
+def _refuse_spaces(texts: Iterable[str]) -> None:
+    """Raise ValueError if no row can have one of these texts: cells are read without the spaces around them."""
+    if spaced := [text for text in texts if text != text.strip()]:
+        raise ValueError(f'"{spaced[0]}" begins or ends with a space, and is compared with cells without it: remove it')
+
+
+def _filter(columns: Mapping[str, Sequence[str]]) -> Mapping[str, Sequence[str]]:
+    first: dict[str, str] = {}
+    for column, texts in columns.items():
+        _refuse_spaces(texts)
+        if (other := first.setdefault(row_mapping.fold(column), column)) != column:
+            raise ValueError(f'"{other}" and "{column}" name the same column: write its values in one list')
+    return columns
+
+
+def _scope(fleets: Mapping[str, str]) -> Mapping[str, str]:
+    _refuse_spaces(fleets)
+    return fleets
+
+
 Values = Annotated[tuple[str, ...], pydantic.Field(strict=False)]
+
+_Fleet = Annotated[str, pydantic.AfterValidator(_fleet)]
+
+_Scope = Annotated[Mapping[str, _Fleet], pydantic.Field(min_length=1), pydantic.AfterValidator(_scope)]
 
 Timeout = Annotated[float, pydantic.Field(gt=0, le=3600)]
 """Seconds within which something has to end."""
@@ -88,11 +112,11 @@ class Rows(section.Section):
     date_format: Annotated[str, pydantic.AfterValidator(_date_format)] = pydantic.Field(
         default="", description="How dates are written, as in %d.%m.%Y. Absent: 2026-12-31."
     )
-    keep: Mapping[str, Values] = pydantic.Field(
+    keep: Annotated[Mapping[str, Values], pydantic.AfterValidator(_filter)] = pydantic.Field(
         default={},
         description='Values of columns whose rows count, as in {Status = ["Active"]}; other rows are left out.',
     )
-    drop: Mapping[str, Values] = pydantic.Field(
+    drop: Annotated[Mapping[str, Values], pydantic.AfterValidator(_filter)] = pydantic.Field(
         default={},
         description="Values of columns whose rows are left out; other rows count. With keep, other values are errors.",
     )
@@ -103,10 +127,11 @@ class Rows(section.Section):
 
     @pydantic.model_validator(mode="after")
     def _not_both(self) -> "Rows":
+        drop = {row_mapping.fold(column): texts for column, texts in self.drop.items()}
         if both := [
             f'"{text}" of column "{column}"'
-            for column in self.keep
-            for text in sorted({*self.keep[column]} & {*self.drop.get(column, ())})
+            for column, texts in self.keep.items()
+            for text in sorted({*texts} & {*drop.get(row_mapping.fold(column), ())})
         ]:
             raise ValueError(f"{both[0]} is in both keep and drop: remove it from one of them")
         return self
@@ -156,9 +181,8 @@ class DocumentSource(section.Section):
         default="auto", description="Encoding of the documents; auto is UTF-8, or UTF-16 with a byte order mark."
     )
     rows: Rows | None = pydantic.Field(default=None, description="How the rows of a table become memberships.")
-    fleets: Mapping[str, Annotated[str, pydantic.AfterValidator(_fleet)]] | None = pydantic.Field(
+    fleets: _Scope | None = pydantic.Field(
         default=None,
-        min_length=1,
         description="The declared scope: what rows call a fleet, and its id or name. These fleets are managed even if "
         "no row names them.",
     )

@@ -144,10 +144,11 @@ class _Reader:
         self._driver, self._fleet = template(mapping.driver), template(mapping.fleet)
         self._starts, self._ends, self._note = template(mapping.starts), template(mapping.ends), template(mapping.note)
         self._is_dated = bool(mapping.starts or mapping.ends)
-        self._filters = [
-            (header.indexes[row_mapping.fold(column)], mapping.keep.get(column), mapping.drop.get(column))
-            for column in {**mapping.keep, **mapping.drop}
-        ]
+        keep, drop = (
+            {row_mapping.fold(column): values for column, values in each.items()}
+            for each in (mapping.keep, mapping.drop)
+        )
+        self._filters = [(header.indexes[name], keep.get(name), drop.get(name)) for name in {**keep, **drop}]
         date_format = mapping.date_format
         parse_date = functools.partial(row_mapping.parse_date, date_format=date_format, zone=zone)
         parse_moment = functools.partial(membership_document.moment, zone=zone)
