@@ -6,6 +6,7 @@ deadline. Neighbours: `http_body` reads replies, `http_login` the secrets; `serv
 
 import contextlib
 import dataclasses
+import datetime
 import email.utils
 import functools
 import pathlib
@@ -43,9 +44,13 @@ class Endpoint:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Version:
-    """One version of a resource: the headers that ask whether it is still the current one, and its content."""
+    """One version of a resource: the headers that ask whether it is still the current one, and its content.
+
+    They mean something at `url` only, where the last redirect led: elsewhere the same ETag may be of anything.
+    """
 
     conditions: Mapping[str, str]
+    url: httpx.URL
     document: fetching.Document
 
 
@@ -95,21 +100,29 @@ class _Resource:
         self._last: _Version | None = None
 
     async def fetch(self) -> fetching.Document:
-        async with self._answered() as response:
-            if self._last is None or response.status_code != 304:
-                self._last = await self._version(response)
-        return self._last.document
+        while True:
+            async with self._answered() as (response, url):
+                if self._last is None or response.status_code != 304:
+                    self._last = await self._version(response, url)
+                    return self._last.document
+                if _is_about(self._last, response.headers):
+                    self._last = _confirmed(self._last, response.headers)
+                    return self._last.document
+            self._last = None  # the server has another version: ask for it, which without conditions cannot end in 304
 
     async def peek(self) -> str | None:
-        """Return the revision. Only the head of a reply is read, and nothing is asked if there cannot be one."""
+        """Return the revision. Only the head of a reply is read, and nothing is asked if there cannot be one.
+
+        Where a redirect leads is no part of it, because some servers make a new address for each request.
+        """
         if self._last and not self._last.conditions:
             return None
-        async with self._answered() as response:
-            unchanged = self._last is not None and response.status_code == 304
-            conditions = self._last.conditions if self._last and unchanged else _conditions(response.headers)
+        async with self._answered() as (response, _):
+            is_known = self._last and response.status_code == 304 and _is_about(self._last, response.headers)
+            conditions = self._last.conditions if self._last and is_known else _conditions(response.headers)
         return repr(sorted(conditions.items())) if conditions else None
 
-    async def _version(self, response: httpx.Response) -> _Version:
+    async def _version(self, response: httpx.Response, url: httpx.URL) -> _Version:
         document = fetching.Document(
             self._name,
             await http_body.read(response, self._name),
@@ -117,19 +130,20 @@ class _Resource:
             media_type=response.headers.get("content-type", ""),
             modified=_time(response.headers.get("last-modified", "")),
         )
-        return _Version(_conditions(response.headers), document)
+        return _Version(_conditions(response.headers), url, document)
 
     @contextlib.asynccontextmanager
-    async def _answered(self) -> AsyncIterator[httpx.Response]:
-        """Send a request and yield a reply of 200 or 304. Whatever fails is an errors.SourceError."""
+    async def _answered(self) -> AsyncIterator[tuple[httpx.Response, httpx.URL]]:
+        """Send a request; yield a reply of 200 or 304, and where it is from. What fails is an errors.SourceError."""
         headers = await self._endpoint.login.headers(self._name)
         transport = self._endpoint.transport()
         begun = False
         try:
             with anyio.fail_after(self._endpoint.timeout):
-                async with contextlib.aclosing(await self._send(transport, headers)) as response:
+                response, url = await self._send(transport, headers)
+                async with contextlib.aclosing(response):
                     begun = True
-                    yield response
+                    yield response, url
         except TimeoutError:
             message = f"no complete reply within timeout_seconds = {self._endpoint.timeout:g}"
             raise fetching.failure(self._name, message, code="source_timeout") from None
@@ -141,17 +155,19 @@ class _Resource:
             with anyio.CancelScope(shield=True), anyio.move_on_after(1):
                 await transport.aclose()
 
-    async def _send(self, transport: httpx.AsyncBaseTransport, login: Mapping[str, str]) -> httpx.Response:
+    async def _send(
+        self, transport: httpx.AsyncBaseTransport, login: Mapping[str, str]
+    ) -> tuple[httpx.Response, httpx.URL]:
         """Send the request, and follow redirects within the origin."""
         headers = {"user-agent": self._endpoint.user_agent, "accept": "*/*", **login, "accept-encoding": "gzip"}
-        if self._last:
-            headers |= self._last.conditions
         url = self._url
         for _ in range(_MAX_REDIRECTS):
-            response = await transport.handle_async_request(httpx.Request("GET", url, headers=headers))
+            conditions = self._last.conditions if self._last and self._last.url == url else {}
+            request = httpx.Request("GET", url, headers={**headers, **conditions})
+            response = await transport.handle_async_request(request)
             if response.status_code not in _REDIRECTS:
-                self._check(response)
-                return response
+                self._check(response, may_be_unchanged=bool(conditions))
+                return response, url
             await response.aclose()
             url = self._redirected(url, response.headers.get("location", ""))
         raise self._unreachable("the address redirects again and again")
@@ -167,10 +183,10 @@ class _Resource:
             raise self._unreachable(f"{message}a page to log in; otherwise write that address in the settings")
         return target
 
-    def _check(self, response: httpx.Response) -> None:
+    def _check(self, response: httpx.Response, *, may_be_unchanged: bool) -> None:
         """Raise errors.SourceError unless the status is one that was asked for, and the reply not a web page."""
         status = response.status_code
-        if status == 304 and self._last and self._last.conditions:
+        if status == 304 and may_be_unchanged:
             return
         if status in (401, 403, 407):
             message = f"the server refused access ({status}): check user, password, token or headers"
@@ -202,12 +218,28 @@ def _conditions(headers: httpx.Headers) -> dict[str, str]:
     return {}
 
 
+def _is_about(version: _Version, headers: httpx.Headers) -> bool:
+    """Return whether a reply of 304 is about this version. One from a cache may name another (RFC 9111, 4.3.4)."""
+    etag, modified = version.conditions.get("If-None-Match"), version.conditions.get("If-Modified-Since")
+    if etag:
+        return str(headers.get("etag", etag)).removeprefix("W/") == etag.removeprefix("W/")
+    return modified is None or _time(headers.get("last-modified", modified)) == _time(modified)
+
+
+def _confirmed(version: _Version, headers: httpx.Headers) -> _Version:
+    """Return the version with the age that a reply of 304 states: an export may be written anew and stay the same."""
+    if (modified := _time(headers.get("last-modified", ""))) is None:
+        return version
+    return dataclasses.replace(version, document=dataclasses.replace(version.document, modified=modified))
+
+
 def _time(text: str) -> float | None:
-    """Return an HTTP date in seconds since the epoch, or None if it is none."""
+    """Return an HTTP date in seconds since the epoch, or None if it is none. The oldest form has no time zone: GMT."""
     try:
-        return email.utils.parsedate_to_datetime(text).timestamp()
+        moment = email.utils.parsedate_to_datetime(text)
     except (ValueError, OverflowError):
         return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)).timestamp()
 
 
 def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
