@@ -57,6 +57,27 @@ DEFECTS = (
         HTTP,
     ),
     Defect(
+        "believing a 304 that is about another version",
+        _HTTP_SOURCE,
+        "                if _is_about(self._last, response.headers):\n",
+        "                if self._last:\n",
+        HTTP,
+    ),
+    Defect(
+        "asking one address for the version of another",
+        _HTTP_SOURCE,
+        "self._last.conditions if self._last and self._last.url == url else {}",
+        "self._last.conditions if self._last else {}",
+        HTTP,
+    ),
+    Defect(
+        "reading the file that is dated in the future for ever",
+        _SFTP,
+        "if len(found) > 1:  #",
+        "if not found:  #",
+        SFTP,
+    ),
+    Defect(
         "missing a change within the second of the reply",
         _HTTP_SOURCE,
         "modified < sent:",

@@ -158,6 +158,18 @@ class TestAge:
         found = refused(path, "source_stale", max_age_hours=0.5)
         assert found == "a.csv: the file is 1.0 hours old, older than max_age_hours = 0.5"
 
+    @pytest.mark.parametrize("ahead", [0, 299])
+    def test_clocks_may_be_a_little_apart(self, ahead: float, path: pathlib.Path) -> None:
+        os.utime(path, (NOON + ahead, NOON + ahead))
+        assert len(read(path, max_age_hours=1).rows) == 2
+
+    def test_a_document_from_the_future_has_no_age(self, path: pathlib.Path) -> None:
+        """It would be young enough for ever, whatever the wrong clock was that wrote it."""
+        os.utime(path, (NOON + 7200, NOON + 7200))
+        assert len(read(path).rows) == 2
+        found = refused(path, "source_stale", max_age_hours=1)
+        assert "a.csv: it changed 2.0 hours in the future, so max_age_hours cannot be checked" in found
+
     def test_every_document_of_a_folder_counts(self, path: pathlib.Path) -> None:
         path.with_name("b.csv").write_text(TEXT)
         os.utime(path.with_name("b.csv"), (NOON, NOON))

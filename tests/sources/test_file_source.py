@@ -260,6 +260,15 @@ class TestSettling:
         assert caught.value.code == "source_changed"
         assert selected(path, settle_seconds=60, now=changed + 60.1) == ["teams"]
 
+    def test_a_change_in_the_future_is_told_as_such(self, tmp_path: pathlib.Path) -> None:
+        """Waiting until it has settled would take as long as the clock was set back."""
+        path = folder(tmp_path, a_csv=B) / "a.csv"
+        changed = path.stat().st_ctime
+        with pytest.raises(SourceError, match=r"changed 7200 seconds in the future: correct this machine's clock"):
+            selected(path, settle_seconds=60, now=changed - 7200)
+        with pytest.raises(SourceError, match="settle_seconds = 60"):
+            selected(path, settle_seconds=60, now=changed - 299)
+
     def test_a_manifest_must_settle_too(self, tmp_path: pathlib.Path) -> None:
         path = folder(tmp_path, a_csv=B) / "a.csv"
         changed = path.stat().st_ctime

@@ -54,6 +54,18 @@ async def test_files_are_listed_and_read(tmp_path: pathlib.Path) -> None:
                     await session.entries("none")
 
 
+async def test_a_name_that_is_not_utf_8_does_not_hide_the_others(tmp_path: pathlib.Path) -> None:
+    folder = tmp_path / "served"
+    folder.mkdir()
+    (folder / "people.csv").write_bytes(b"x")
+    (folder / b"M\xfcller.csv".decode(errors="surrogateescape")).write_bytes(b"x")
+    async with (
+        sftp_servers.serving(folder, SECRET) as server,
+        sftp_connection.connect(client(server.port, tmp_path, server.known_hosts), "hr") as session,
+    ):
+        assert sorted(await session.entries(".")) == [".", "..", "M\udcfcller.csv", "people.csv"]
+
+
 async def test_a_wrong_password_is_refused(tmp_path: pathlib.Path) -> None:
     async with sftp_servers.serving(tmp_path, SECRET) as server:
         message = await refused(client(server.port, tmp_path, server.known_hosts, "guess"), "source_unauthorized")

@@ -111,6 +111,23 @@ class TestTheNewest:
         files = {"p_1.csv": (CSV, OLD), "p_2.csv": (CSV, NOW)}
         failure(Disk(files), "source_changed", "p_*.csv")
 
+    @pytest.mark.parametrize("given", [{"settle_seconds": 0}, {"manifest": "{path}.json"}, {}])
+    def test_one_from_the_future_would_be_the_newest_for_ever(self, given: Any) -> None:
+        files = {"p_1.csv": (CSV, NOW + 301), "p_1.csv.done": (b"", NOW + 301), "p_1.csv.json": (b"{}", NOW + 301)}
+        assert fetched(Disk(files), "p_*.csv", **given).documents[0].name == "p_1.csv@host"
+        files["p_2.csv"] = (CSV, OLD)
+        assert "p_1.csv@host: changed 301 seconds in" in failure(Disk(files), "source_changed", "p_*.csv", **given)
+        files["p_1.csv"] = (CSV, NOW + 299)
+        assert fetched(Disk(files), "p_*.csv", **given).documents[0].name == "p_1.csv@host"
+
+    def test_a_name_that_is_not_utf_8_is_an_error_if_it_is_the_newest(self) -> None:
+        odd = b"p_M\xfcller.csv".decode(errors="surrogateescape")
+        files = {"p_1.csv": (CSV, OLD), odd: (CSV, OLD - 1)}
+        assert fetched(Disk(files), "p_*.csv").documents[0].name == "p_1.csv@host"
+        files[odd] = (CSV, OLD + 1)
+        found = failure(Disk(files), "source_invalid", "p_*.csv")
+        assert found == "'p_M\\udcfcller.csv@host': the file name is not UTF-8: rename the file"
+
     def test_folders_hidden_files_and_manifests_do_not_match(self) -> None:
         files = {
             "out/a.csv": (CSV, OLD),

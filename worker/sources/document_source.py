@@ -93,6 +93,10 @@ class DocumentSource:
                 message = "the source does not say when it was last changed, so max_age_hours cannot be checked"
                 raise fetching.failure(document.name, message, code="source_stale")
             hours = (self.now() - document.modified) / _HOUR
+            if hours < -fetching.CLOCKS_APART / _HOUR:  # it would be young enough for ever
+                message = f"it changed {-hours:.1f} hours in the future, so max_age_hours cannot be checked: correct "
+                message = f"{message}the clock of where it is written, or that of this machine"
+                raise fetching.failure(document.name, message, code="source_stale")
             if hours > checks.max_age_hours:
                 message = f"the file is {hours:.1f} hours old, older than max_age_hours = {checks.max_age_hours:g}"
                 raise fetching.failure(document.name, message, code="source_stale")

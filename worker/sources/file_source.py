@@ -118,11 +118,14 @@ class FileFetcher:
         for listing in listings:
             for name, (_, signature) in listing.items():
                 seconds = self.now() - signature.ctime_ns / 1e9
-                if seconds < self.selection.settle_seconds:
-                    message = f"changed within the last settle_seconds = {self.selection.settle_seconds:g}: it is not "
-                    raise fetching.failure(
-                        name, f"{message}read before it stays unchanged for that long", code="source_changed"
-                    )
+                if seconds >= self.selection.settle_seconds:
+                    continue
+                message = f"changed within the last settle_seconds = {self.selection.settle_seconds:g}: it is not read "
+                message = f"{message}before it stays unchanged for that long"
+                if seconds < -fetching.CLOCKS_APART:
+                    message = f"changed {-seconds:.0f} seconds in the future: correct this machine's clock, or copy the"
+                    message = f"{message} file once the clock is right"
+                raise fetching.failure(name, message, code="source_changed")
 
     def _contents(self) -> tuple[_Listing, Mapping[str, bytes], Mapping[str, bytes]]:
         """Return the documents, their bytes, and those of their manifests, all as they were at one moment."""

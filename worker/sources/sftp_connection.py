@@ -38,7 +38,9 @@ async def connect(server: sftp_source.Server, name: str) -> AsyncIterator[sftp_s
             **login,
         )
         try:
-            yield _Session(await connection.start_sftp_client(), name)
+            # Otherwise one file whose name is not UTF-8 makes its folder unreadable.
+            client = await connection.start_sftp_client(path_errors="surrogateescape")
+            yield _Session(client, name)
         finally:
             connection.abort()
             with anyio.CancelScope(shield=True), anyio.move_on_after(0.5):

@@ -27,7 +27,6 @@ DONE = ".done"
 """The suffix of the empty file that says that the file beside it is complete."""
 
 _ATTEMPTS = 2
-_CLOCKS_APART = 300.0
 _CHANGING = "the file changes while it is read: upload under another name, and rename the file into place"
 
 
@@ -146,6 +145,8 @@ class SftpFetcher:
     async def _choose(self, session: Session) -> _Chosen:
         """Return the file to read. Raises errors.SourceError if there is none, or if it may still be uploaded."""
         path, status = await self._newest(session)
+        if path.encode(errors="replace").decode() != path:
+            raise fetching.failure(ascii(self._named(path)), "the file name is not UTF-8: rename the file")
         if not status.is_file:
             raise self._failure(f"{path} is not a file: write the path of a file, or a pattern of names")
         manifest = await session.status(self._beside(path)) if self.upload.manifest else None
@@ -176,6 +177,8 @@ class SftpFetcher:
         if not found:
             raise self._failure(f"the server has no file that matches {self.upload.path}", code="source_unreachable")
         _, path, status = max(found)
+        if len(found) > 1:  # else no later upload would ever be the newest
+            self._check_time(path, status)
         return path, status
 
     def _check_settled(self, path: str, status: Status) -> None:
@@ -183,12 +186,17 @@ class SftpFetcher:
         age = self.now() - status.mtime
         if age >= settle or not settle:
             return
+        self._check_time(path, status)
         message = (
             f"changed within the last settle_seconds = {settle:g}, so it may still be uploaded: it is not read yet"
         )
-        if age < -_CLOCKS_APART:
-            message = f"changed {-age:.0f} seconds in the future: correct the server's clock, or that of this machine"
         raise fetching.failure(self._named(path), message, code="source_changed")
+
+    def _check_time(self, path: str, status: Status) -> None:
+        """Raise errors.SourceError if a file changed in the future."""
+        if (ahead := status.mtime - self.now()) > fetching.CLOCKS_APART:
+            message = f"changed {ahead:.0f} seconds in the future: correct the server's clock, or that of this machine"
+            raise fetching.failure(self._named(path), message, code="source_changed")
 
     @contextlib.asynccontextmanager
     async def _session(self) -> AsyncIterator[Session]:
