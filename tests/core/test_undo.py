@@ -119,8 +119,34 @@ def test_a_later_write_that_came_to_nothing_changed_nothing() -> None:
         past(DETACH, A, run=LATER, outcome="refused"),
         past(DETACH, A, DEPOT, run=LATER),
     ]
-    plan = undo.plan_inverse(RUN, history, worlds.seen({A: [VANS]}))
+    plan = undo.plan_inverse(RUN, history, worlds.seen({A: [VANS, NORTH]}))
     assert plan.changes == (Change(DETACH, A, VANS),)
+
+
+@pytest.mark.parametrize("outcome", ["unknown", None])
+def test_half_of_a_move_is_not_undone_where_the_driver_would_be_in_no_fleet(outcome: str | None) -> None:
+    """The detach of A probably took effect, but that is not known; B stays in a fleet, and C was in none before."""
+    history = [past(ATTACH, A), past(DETACH, A, DEPOT, outcome=outcome), past(ATTACH, C)]
+    history += [past(ATTACH, B), past(DETACH, B, DEPOT, outcome=outcome)]
+    plan = undo.plan_inverse(RUN, history, worlds.seen({A: [VANS], B: [VANS, DEPOT], C: [VANS]}))
+    assert plan.changes == (Change(DETACH, B, VANS), Change(DETACH, C, VANS))
+    assert f"{A}/{VANS}" in problems(plan)
+    assert set(plan.concerned) == {B, C}
+
+
+def test_a_move_whose_detach_a_later_run_made_is_undone_from_the_end() -> None:
+    """The run was stopped between attach and detach, and the next one made the detach."""
+    earlier = past(DETACH, A, NORTH, run=EARLIER)
+    history = [earlier, past(ATTACH, A), past(DETACH, A, DEPOT, outcome="deferred"), past(DETACH, A, DEPOT, run=LATER)]
+    plan = undo.plan_inverse(RUN, history, worlds.seen({A: [VANS]}))
+    assert plan.changes == ()
+    assert problems(plan) == {
+        f"{A}/{VANS}": f"run_3 detached the driver from {DEPOT}, or may have, and without this membership the driver"
+        " would be in no fleet; not undone"
+    }
+    assert undo.plan_inverse(LATER, history, worlds.seen({A: [VANS]})).changes == (Change(ATTACH, A, DEPOT),)
+    both = undo.plan_inverse(RUN, history, worlds.seen({A: [VANS, DEPOT]}))
+    assert both.changes == (Change(DETACH, A, VANS),)
 
 
 def test_nobody_is_detached_from_a_fleet_that_was_not_seen_whole() -> None:

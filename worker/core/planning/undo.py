@@ -1,7 +1,8 @@
 """Plans the inverse of a past run.
 
-Invariant: only changes that the run itself made are inverted, and only if the membership is still as the run left it.
-Neighbours: `engine.plan_builder` reads what is needed; `safety.guard` evaluates the plan like any other.
+Invariants: only changes that the run itself made are inverted, and only if the membership is still as the run left it;
+no half of a move is inverted that would leave the driver in no fleet. Neighbours: `engine.plan_builder` reads what is
+needed; `safety.guard` evaluates the plan like any other.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -52,19 +53,44 @@ def plan_inverse(
             problems.append(_not_undone(change, reason))
         else:
             changes.append(Change(_OPPOSITE[change.action], change.driver, change.fleet))
+    stranding = _stranding(run, changes, history, actual)
+    problems += [_not_undone(change, reason) for change, reason in stranding.items()]
+    changes = [change for change in changes if change not in stranding]
     problems += _sent_again(run, history, report or {})
     fleets = {past.change.fleet for past in done}
-    drivers = {change.driver for change in changes}
+    concerned = _concerned(changes, actual)
     return Plan(
         changes=tuple(sorted(changes, key=lambda change: change.order)),
         problems=tuple(sorted({*problems, *_incomplete_fleets(actual, fleets)})),
         members=actual.count_members({*fleets, *managed}),
         in_sync=0,
-        drivers=len(drivers),
+        drivers=len(concerned),
         incomplete=len(fleets & actual.incomplete.keys()),
-        concerned={driver: _concerned(driver, changes, actual) for driver in drivers},
+        concerned=concerned,
         exact=frozenset(fleets),
     )
+
+
+def _stranding(
+    run: RunId, changes: Sequence[Change], history: Sequence[PastChange], actual: Actual
+) -> dict[Change, str]:
+    """Return the detaches after which a driver would be in no fleet although the run found the driver in one.
+
+    The run, or a later one, made the other half of the move, and the present plan does not invert it.
+    """
+    after = _concerned(changes, actual)
+    first = next((position for position, past in enumerate(history) if past.run == run), 0)
+    lost = {
+        past.change.driver: past
+        for past in history[first:]
+        if past.change.action is Action.DETACH and past.outcome in _POSSIBLY_DONE
+    }
+    return {
+        change: f"{past.run} detached the driver from {past.change.fleet}, or may have, and without this membership"
+        " the driver would be in no fleet"
+        for change in changes
+        if (past := lost.get(change.driver)) and not after[change.driver].wanted
+    }
 
 
 def _sent_again(run: RunId, history: Sequence[PastChange], report: Mapping[str, Any]) -> Iterator[Problem]:
@@ -82,13 +108,14 @@ def _not_undone(change: Change, reason: str) -> Problem:
     return Problem(f"{change.driver}/{change.fleet}", f"{reason}; not undone", code=ProblemCode.NOT_UNDONE)
 
 
-def _concerned(driver: DriverId, changes: Sequence[Change], actual: Actual) -> ConcernedDriver:
-    """Return what was seen of a driver; wanted are the fleets that the driver would have after the undo."""
-    seen = actual.memberships[driver]
-    own = [change for change in changes if change.driver == driver]
-    attached = {change.fleet for change in own if change.action is Action.ATTACH}
-    detached = {change.fleet for change in own if change.action is Action.DETACH}
-    return ConcernedDriver(seen, (seen | attached) - detached)
+def _concerned(changes: Sequence[Change], actual: Actual) -> dict[DriverId, ConcernedDriver]:
+    """Return what was seen of each driver; wanted are the fleets that the driver would have after the undo."""
+    wanted = {change.driver: actual.memberships[change.driver] for change in changes}
+    for change in changes:
+        own = frozenset({change.fleet})
+        before = wanted[change.driver]
+        wanted[change.driver] = before | own if change.action is Action.ATTACH else before - own
+    return {driver: ConcernedDriver(actual.memberships[driver], fleets) for driver, fleets in wanted.items()}
 
 
 def required_reading(run: RunId, history: Sequence[PastChange], *, managed: Collection[FleetId] = ()) -> Desired:
