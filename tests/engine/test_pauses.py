@@ -12,6 +12,7 @@ from worker.core.model.identifiers import FleetId
 from worker.core.model.outcomes import Deferred
 from worker.core.model.pauses import Pause
 from worker.core.model.report import RunResult
+from worker.core.safety import guard
 from worker.sandbox import quirks
 
 pytestmark = pytest.mark.anyio
@@ -83,6 +84,19 @@ async def test_a_run_with_nothing_but_a_paused_fleet_is_paused() -> None:
     assert (report.result, report.exit_code, paused.writes) == (RunResult.PAUSED, 0, [])
 
 
+async def test_a_paused_fleet_hides_nothing_that_is_wrong_elsewhere() -> None:
+    """A held change of another fleet, or a reference that leads nowhere, keeps its exit code."""
+    paused = account(limits=guard.Limits(always_allow=0))
+    await pause(paused, VANS)
+    held = await paused.reconcile({VANS: [A, B, C], DEPOT: []})
+    assert (held.result, held.exit_code) == (RunResult.PAUSED, 0)
+    paused.state.attach(B, DEPOT)
+    held = await paused.reconcile({VANS: [A, B, C], DEPOT: []})
+    assert (held.result, held.exit_code, paused.writes) == (RunResult.HELD, 3, [])
+    unresolved = await paused.reconcile({VANS: [A, B, C], DEPOT: [B, harness.GHOST]})
+    assert (unresolved.result, unresolved.exit_code, paused.writes) == (RunResult.PARTIAL, 4, [])
+
+
 async def test_a_pause_during_a_run_defers_what_is_left() -> None:
     members = [harness.driver_id(letter) for letter in "ABCDEFGHIJ"]
     busy = harness.Harness(
@@ -116,6 +130,19 @@ async def test_a_saved_plan_is_refused_during_a_pause_unless_the_operator_insist
     assert (report.exit_code, paused.writes) == (3, [])
     report = await paused.new_reconciler().apply(saved, during_pause=True)
     assert report.result is RunResult.CONVERGED
+
+
+async def test_a_saved_plan_without_changes_is_refused_during_a_pause_of_all_fleets() -> None:
+    paused = account()
+    saved = (await paused.new_plan_builder(doubles.Source({VANS: [A, B], DEPOT: []})).build()).guarded
+    assert saved.changes == ()
+    await pause(paused, VANS)
+    assert (await paused.new_reconciler().apply(saved)).exit_code == 0
+    await pause(paused)
+    report = await paused.new_reconciler().apply(saved)
+    assert isinstance(report.error, Paused)
+    assert report.exit_code == 3
+    assert (await paused.new_reconciler().apply(saved, during_pause=True)).exit_code == 0
 
 
 async def test_a_saved_plan_of_other_fleets_is_applied() -> None:

@@ -8,8 +8,9 @@ import pytest
 
 from tests.support import doubles, harness
 from tests.support.harness import DEPOT, NORTH, VANS
-from worker.core.model.desired import SourceReading
+from worker.core.model.desired import FleetById, SourceReading
 from worker.core.model.identifiers import DriverId
+from worker.core.model.pauses import Pause
 from worker.core.model.report import Report
 from worker.core.safety import guard
 
@@ -128,3 +129,37 @@ async def test_runs_that_were_held_for_days_do_not_lower_the_baseline() -> None:
         await anyio.sleep(30 * HOUR)
         assert (await account.run(Source({VANS: DRIVERS[:10]}))).exit_code == 3
     assert account.sizes()[0] == 20
+
+
+async def test_a_pause_keeps_the_approval_of_a_source_for_the_run_after_it() -> None:
+    """It would be used up, and the detaches that it allowed held again by the limits of the guard."""
+    account = Account()
+    account.harness.limits = guard.Limits()
+    memory, now = account.harness.memory, account.harness.wall.now()
+    await account.run(Source({VANS: DRIVERS[:20]}))
+    half = Source({VANS: DRIVERS[:10]})
+    digest = (await account.run(half)).held_digest
+    await memory.pause(Pause(now))
+    await memory.approve(digest, now=now, until=now.replace(year=now.year + 1))
+    assert (await account.run(half)).result == "paused"
+    assert await memory.approvals(now=account.harness.wall.now()) == {digest}
+    await memory.resume(now=account.harness.wall.now(), by="Emma")
+    assert ((await account.run(half)).result, account.sizes()[0]) == ("converged", 10)
+    assert await memory.approvals(now=account.harness.wall.now()) == frozenset()
+
+
+async def test_a_run_of_some_fleets_accepts_no_source_that_was_cut() -> None:
+    """The detaches of the other fleets would be held again by the limits of the guard."""
+    account = Account()
+    account.harness.limits = guard.Limits()
+    memory, now = account.harness.memory, account.harness.wall.now()
+    await account.run(Source({VANS: DRIVERS[:20], DEPOT: DRIVERS[20:]}))
+    half = Source({VANS: DRIVERS[:10], DEPOT: DRIVERS[20:30]})
+    digest = (await account.run(half)).held_digest
+    await memory.approve(digest, now=now, until=now.replace(year=now.year + 1))
+    account.harness.only = frozenset({FleetById(VANS)})
+    assert ((await account.run(half)).result, account.sizes()) == ("held", [20, 20, 20])
+    assert ((await account.run(half, approved=digest)).result, account.sizes()) == ("held", [20, 20, 20])
+    assert await memory.approvals(now=account.harness.wall.now()) == {digest}
+    account.harness.only = frozenset()
+    assert ((await account.run(half)).result, account.sizes()) == ("converged", [10, 10, 20])

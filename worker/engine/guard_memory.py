@@ -14,7 +14,7 @@ from worker.core.model.desired import Desired, FleetRef
 from worker.core.model.identifiers import Account, FleetId, Resolutions
 from worker.core.model.plan import HeldChange, Plan
 from worker.core.model.ports import OpenIntent
-from worker.core.model.source_history import SourceRecord
+from worker.core.model.source_history import ShrunkSource, SourceRecord
 from worker.core.planning import unclear_writes, vanished_fleets
 from worker.core.safety import clock_trust, flap_detection, guard, source_rewriting, source_shrinkage, window
 from worker.engine import run_context
@@ -33,13 +33,18 @@ class GuardMemory:
         limits: guard.Limits,
         *,
         unmanaged: Collection[FleetRef],
+        only: Collection[FleetRef],
         applies: bool,
     ) -> None:
-        """Take the run, its account and limits, the fleets that are unmanaged, and whether it may make changes."""
+        """Take the run, its account and limits, and the fleets that are unmanaged.
+
+        `only` are the fleets whose changes it makes, or none for all; `applies` says whether it may make any.
+        """
         self._journal = context.journal
         self._account = account
         self._limits = limits
         self._unmanaged = unmanaged
+        self._of_all_fleets = not only
         self._applies = applies
 
     async def history(
@@ -69,7 +74,7 @@ class GuardMemory:
         if not judged.trusted or not self._applies:
             return guard.Approvals(self._account, frozenset())
         recorded = await self._journal.approvals(now=judged.now)
-        return guard.Approvals(self._account, recorded | ({digest} if digest else set()))
+        return guard.Approvals(self._account, recorded | ({digest} if digest else set()), self._of_all_fleets)
 
     async def managed(self) -> frozenset[FleetId]:
         """Return the fleets of this account that earlier runs managed."""
@@ -91,16 +96,24 @@ class GuardMemory:
 
 
 def source_records(
-    plan: Plan, decision: guard.Decision, records: Mapping[str, SourceRecord], judged: clock_trust.Judgement
+    plan: Plan,
+    decision: guard.Decision,
+    records: Mapping[str, SourceRecord],
+    judged: clock_trust.Judgement,
+    *,
+    accepted: Collection[ShrunkSource],
 ) -> dict[str, SourceRecord]:
-    """Return what the journal remembers of the sources from now on: their sizes, each with the time of its reading."""
+    """Return what the journal remembers of the sources from now on: their sizes, each with the time of its reading.
+
+    `accepted` are the sources whose loss of rows this run accepts by an approval.
+    """
     if not judged.trusted:
         return {}
     return source_shrinkage.updated_records(
         plan.sources,
         records,
-        held=decision.shrunk,
-        approved=decision.accepted,
+        held=decision.shrunk or (() if accepted else decision.accepted),
+        approved=accepted,
         now=judged.now,
         unsettled=source_rewriting.unsettled(plan, decision.held, records),
     )

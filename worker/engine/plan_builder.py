@@ -111,7 +111,7 @@ class PlanBuilder:
         self._reader = account_reader
         self._journal = context.journal
         self._memory = guard_memory.GuardMemory(
-            context, rules.account, rules.limits, unmanaged=rules.unmanaged, applies=rules.apply
+            context, rules.account, rules.limits, unmanaged=rules.unmanaged, only=rules.only, applies=rules.apply
         )
         self._cancellation, self._executor = context.cancellation, context.executor
         self._clock = context.clock
@@ -288,6 +288,7 @@ class PlanBuilder:
         guarded = await self._compute(lambda: build(actual=actual))
         guarded = dataclasses.replace(guarded, unsettled=guarded.unsettled or bool(unclear.problems))
         left_out = pauses.left_out(guarded.changes, in_force)
+        accepted = () if pauses.everywhere(in_force) else decision.accepted  # else the approval would be lost
         return PlanResult(
             desired,
             actual,
@@ -299,8 +300,8 @@ class PlanBuilder:
             returned=grace.returned,
             members=plan.members,
             managed=managed,
-            source_records=guard_memory.source_records(plan, decision, records, judged),
-            spent=decision.approval if decision.accepted else None,
+            source_records=guard_memory.source_records(plan, decision, records, judged, accepted=accepted),
+            spent=decision.approval if accepted else None,
             pauses=in_force,
             left_out=left_out,
             next_boundary=_next_boundary(desired, grace, in_force, judged),

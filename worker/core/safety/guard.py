@@ -87,10 +87,14 @@ NO_HISTORY = GuardHistory()
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Approvals:
-    """The digests of held changes that are approved for an account at this moment."""
+    """The digests of held changes that are approved for an account at this moment.
+
+    A run that is not `of_all_fleets` accepts no source that lost rows: other fleets' detaches would no longer be held.
+    """
 
     account: Account
     digests: frozenset[str]
+    of_all_fleets: bool = True
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -161,7 +165,7 @@ def _holds(case: "_Case", held_before: Collection[HeldChange]) -> dict[Change, H
 
 def _approval(held: Collection[Change], shrunk: tuple[ShrunkSource, ...], approvals: Approvals | None) -> str:
     """Return the digest of what waits for an approval if there is anything and it is approved, else an empty text."""
-    if approvals is None or not (held or shrunk):
+    if approvals is None or not (held or shrunk) or (shrunk and not approvals.of_all_fleets):
         return ""
     digest = held_digest(approvals.account, held, shrunk)
     return digest if digest in approvals.digests else ""
