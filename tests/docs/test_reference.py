@@ -121,7 +121,7 @@ def _command(name: str) -> click.Command:
 
 def test_the_table_of_exit_codes_is_complete() -> None:
     codes = {int(row[0]) for row in COMMANDS.section("## Exit codes").rows()}
-    signals = {128 + signal.SIGINT, 128 + signal.SIGTERM}
+    signals = {128 + signal.SIGHUP, 128 + signal.SIGINT, 128 + signal.SIGTERM}
     assert codes == {0, 1, 2, 3, 4, main.USAGE, *signals}
     assert {kind.exit_code for kind in _tree(FleetSyncError)} <= codes
 

@@ -7,6 +7,7 @@ import pytest
 from prometheus_client import parser
 
 from tests.e2e import conftest
+from tests.support import command
 from worker.sandbox import faults
 
 Samples = dict[tuple[str, str], float]
@@ -39,6 +40,22 @@ def test_the_file_has_the_gauges_of_the_run(workspace: conftest.Workspace) -> No
         samples["fleet_sync_last_run_timestamp_seconds", ""] == samples["fleet_sync_last_success_timestamp_seconds", ""]
     )
     assert not [each for each in workspace.folder.path.iterdir() if each.name.startswith(".fleet-sync")]
+
+
+def test_the_file_is_written_although_the_report_cannot_be(workspace: conftest.Workspace) -> None:
+    """No alert may rely on the result of an earlier run."""
+    fleet, *_ = members = workspace.members()
+    workspace.write({**members, fleet: members[fleet][1:]})
+    path = workspace.folder.path / "fleet-sync.prom"
+    arguments = ("once", "--json", "--metrics-file", str(path))
+    with pathlib.Path("/dev/full").open("wb") as full:
+        running = command.start(
+            *arguments, environ=workspace.folder.environ, cwd=workspace.folder.path, stdout=full.fileno()
+        )
+        ended = running.end()
+    assert (ended.code, len(workspace.changed())) == (1, 1)
+    assert "the output could not be written" in ended.stderr
+    assert _samples(path)["fleet_sync_last_run_changes", "applied"] == 1
 
 
 def test_a_run_that_fails_keeps_the_time_of_the_last_success_and_says_what_is_broken(

@@ -1,5 +1,8 @@
-"""SIGTERM and SIGINT during a run. `test_crashes` tests SIGKILL."""
+"""SIGTERM, SIGINT and SIGHUP during a run. `test_crashes` tests SIGKILL."""
 
+import contextlib
+import os
+import pty
 import signal
 
 import pytest
@@ -11,7 +14,7 @@ from worker.sandbox import faults
 PATIENT = {"FLEET_SYNC_CHARGE__TIMEOUT_SECONDS": "600", "FLEET_SYNC_SYNC__DRAIN_SECONDS": "600"}
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
 def test_a_signal_drains_the_run(
     crowd: conftest.Workspace, gate: conftest.Gate, number: signal.Signals, code: int
 ) -> None:
@@ -31,6 +34,33 @@ def test_a_signal_drains_the_run(
     counted = dict(crowd.folder.journal("select outcome, count(*) from intents group by outcome"))
     assert counted == {"applied": 64, "deferred": conftest.CROWD - 64}
     assert crowd.run("show", report["run"], "--json").document == report
+
+
+def test_a_run_whose_terminal_is_closed_is_drained(crowd: conftest.Workspace, gate: conftest.Gate) -> None:
+    """Nothing can be printed any more; the record is complete all the same."""
+    gate.free = 60
+    ours, theirs = pty.openpty()
+    os.set_blocking(ours, False)
+    environ, folder = {**crowd.folder.environ, "TERM": "xterm", **PATIENT}, crowd.folder.path
+    running = command.start("once", environ=environ, cwd=folder, stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+
+    def is_writing() -> bool:
+        with contextlib.suppress(BlockingIOError):
+            os.read(ours, 65536)  # else what is printed would wait for a reader
+        return len(crowd.posts()) >= 64
+
+    try:
+        command.until(is_writing, what="writes in flight")
+        os.close(ours)
+        running.signal(signal.SIGHUP)
+        gate.open()
+        assert running.end().code in (1, 129)
+    finally:
+        running.reap()
+    counted = dict(crowd.folder.journal("select outcome, count(*) from intents group by outcome"))
+    assert counted == {"applied": len(crowd.changed()), "deferred": conftest.CROWD - len(crowd.changed())}
+    assert crowd.folder.journal("select exit_code from runs") == [(129,)]
 
 
 def _hang_in_writes(workspace: conftest.Workspace) -> None:

@@ -90,3 +90,48 @@ async def test_work_that_ends_in_time_is_not_aborted() -> None:
     assert await shutdown.run_until_signal(process_shutdown, work, drain_seconds=lambda: 25) == "the reply"
     assert process_shutdown.reason is not None
     assert process_shutdown.reason.exit_code == 130
+
+
+async def _hang_up(*signals: signal.Signals, hangup: bool = True) -> tuple[float, shutdown.Shutdown]:
+    """Receive SIGHUP while a write hangs, then more signals; return when the write was aborted."""
+    process_shutdown, started = shutdown.Shutdown(), anyio.current_time()
+
+    async def work() -> float:
+        with new_run(process_shutdown).writing():
+            for number in (signal.SIGHUP, *signals):
+                os.kill(os.getpid(), number)
+                await process_shutdown.wait()
+                await anyio.sleep(1)
+            await anyio.sleep_forever()
+        return anyio.current_time() - started
+
+    with anyio.fail_after(1000):
+        aborted = await shutdown.run_until_signal(process_shutdown, work, drain_seconds=lambda: 25, hangup=hangup)
+    return aborted, process_shutdown
+
+
+async def test_a_job_whose_terminal_hangs_up_is_drained_whoever_tells_it() -> None:
+    """The system and the shell both send SIGHUP: the second one is no impatience."""
+    aborted, process_shutdown = await _hang_up(signal.SIGHUP)
+    assert aborted == pytest.approx(25)
+    assert process_shutdown.reason is not None
+    assert (process_shutdown.reason.exit_code, str(process_shutdown.reason)) == (129, "ended by SIGHUP")
+    aborted, _ = await _hang_up(signal.SIGTERM)
+    assert aborted == pytest.approx(1)
+
+
+async def test_a_job_that_ignores_the_hangup_goes_on() -> None:
+    """As below nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    process_shutdown = shutdown.Shutdown()
+
+    async def work() -> str:
+        os.kill(os.getpid(), signal.SIGHUP)
+        await anyio.sleep(1)
+        return "done"
+
+    try:
+        result = await shutdown.run_until_signal(process_shutdown, work, drain_seconds=lambda: 25, hangup=True)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert (result, process_shutdown.reason) == ("done", None)

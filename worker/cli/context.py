@@ -380,7 +380,10 @@ def _run_with_account(
                 ):
                     drain_seconds = settings.sync.drain_seconds
                     code = await shutdown.run_until_signal(
-                        account.process_shutdown, lambda: work(account), drain_seconds=lambda: drain_seconds
+                        account.process_shutdown,
+                        lambda: work(account),
+                        drain_seconds=lambda: drain_seconds,
+                        hangup=True,
                     )
         except FleetSyncError as error:  # printed here, because closing the event loop may hang
             code = on_error(error)

@@ -85,14 +85,17 @@ async def _once(
             _print_plan(plan_result, rate=account.rules.requests_per_second, fleets=fleets)
 
     run_report = await account.new_reconciler(run=run, show=show).reconcile(trigger="once", approved=approved)
-    if _approval_missed(run_report, approved):
-        context.print_text("The approved digest is not that of the held changes: none was allowed.", err=True)
-    code = context.print_report(run_report, as_json=as_json)
-    if job is None:
-        return code
-    job.end(run_report, trigger="once")
-    await _notify(account, job, hooks)
-    return code if metrics is None else await _write_metrics(metrics, account, job, run_report) or code
+    written = 0
+    try:
+        if _approval_missed(run_report, approved):
+            context.print_text("The approved digest is not that of the held changes: none was allowed.", err=True)
+        code = context.print_report(run_report, as_json=as_json)
+    finally:  # also if the output is lost: notifications and alerts do not depend on it
+        if job is not None:
+            job.end(run_report, trigger="once")
+            await _notify(account, job, hooks)
+            written = 0 if metrics is None else await _write_metrics(metrics, account, job, run_report)
+    return written or code
 
 
 def _begun(run: "RunId") -> "state.ServiceState":

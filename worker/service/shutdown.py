@@ -1,12 +1,13 @@
 """Stops the process on a signal: ends the run in progress and prevents the next one.
 
-Invariants: after `request_stop` no run begins and the present run sends nothing new; the first SIGINT or SIGTERM
-drains writes in flight, a second one or the drain deadline aborts them. Neighbours: `composition` asks for the
+Invariants: after `request_stop` no run begins and the present run sends nothing new; the first SIGINT or SIGTERM, and
+in a job the hangup of its terminal, drains writes in flight; a second signal or the drain deadline aborts them, but no
+second hangup. Neighbours: `composition` asks for the
 cancellation of every run; `scheduler` waits for the shutdown.
 """
 
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol, TypeVar
 
 import anyio
@@ -71,25 +72,40 @@ class Stoppable(Protocol):
 
 
 async def run_until_signal(
-    process_shutdown: Stoppable, work: Callable[[], Awaitable[Result]], *, drain_seconds: Callable[[], float]
+    process_shutdown: Stoppable,
+    work: Callable[[], Awaitable[Result]],
+    *,
+    drain_seconds: Callable[[], float],
+    hangup: bool = False,
 ) -> Result:
-    """Await `work`; the first SIGINT or SIGTERM drains it, a second one or `drain_seconds` aborts writes in flight."""
+    """Await `work`; the first SIGINT or SIGTERM drains it, a second one or `drain_seconds` aborts writes in flight.
+
+    With `hangup` SIGHUP drains it too, unless it is ignored, as below nohup.
+    """
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if hangup and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
     async with concurrency.background_tasks() as background:
-        await background.start(_stop_on_signals, process_shutdown, drain_seconds)
+        await background.start(_stop_on_signals, process_shutdown, drain_seconds, numbers)
         return await work()
 
 
 async def _stop_on_signals(
-    process_shutdown: Stoppable, drain_seconds: Callable[[], float], *, task_status: abc.TaskStatus[None]
+    process_shutdown: Stoppable,
+    drain_seconds: Callable[[], float],
+    numbers: Sequence[signal.Signals],
+    *,
+    task_status: abc.TaskStatus[None],
 ) -> None:
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    with anyio.open_signal_receiver(*numbers) as signals:
         task_status.started()
         async for number in signals:
             name, drain = signal.Signals(number).name, drain_seconds()
             log.warning("stopping", signal=name, drain_seconds=drain)
             process_shutdown.request_stop(Stopped(f"ended by {name}", exit_code=128 + number))
             with anyio.move_on_after(drain):
-                async for _ in signals:
-                    break
+                async for again in signals:
+                    if again != signal.SIGHUP:  # the system and the shell may both send it
+                        break
             process_shutdown.abort_writes()
             return
