@@ -5,6 +5,7 @@ with others only what importing left behind. What a start itself shows (`fresh` 
 Neighbours: `command` starts this process and speaks with it.
 """
 
+import atexit
 import contextlib
 import gc
 import importlib
@@ -17,6 +18,7 @@ import selectors
 import socket
 import sys
 import tempfile
+import threading
 import time
 from typing import Any
 
@@ -101,7 +103,25 @@ def _become(request: Any, descriptors: list[int]) -> None:
     time.tzset()
     tempfile.tempdir = None
     sys.argv = [request["program"], *request["arguments"]]
-    entry_point.main()
+    try:
+        entry_point.main()
+    except SystemExit as end:
+        if end.code is None or isinstance(end.code, int):
+            _end(end.code or 0)
+        raise
+
+
+def _end(code: int) -> None:
+    """End as the interpreter does, without freeing all that was imported: that takes longer than most commands.
+
+    Return if something is left that only the interpreter reports: output that cannot be written.
+    """
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 if __name__ == "__main__":
