@@ -16,7 +16,7 @@ from worker.core.model.outcomes import ChangeResult
 from worker.core.model.plan import Action, Change, ConcernedDriver
 from worker.core.model.ports import Intent, OpenIntent, Stage
 from worker.core.model.problem import Problem
-from worker.core.safety import driver_state
+from worker.core.safety import driver_state, forbidden_writes
 from worker.engine import (
     concurrency,
     driver_lane,
@@ -47,6 +47,11 @@ class Work:
     statuses: Mapping[str, str] = dataclasses.field(default_factory=dict)
     names: Mapping[str, str] = dataclasses.field(default_factory=dict)
     dated: frozenset[Change] = frozenset()
+
+    @property
+    def fleets(self) -> frozenset[FleetId]:
+        """Return the fleets that the changes concern."""
+        return frozenset(intent.change.fleet for intent in (*self.intents, *(each.intent for each in self.resent)))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -112,6 +117,7 @@ class Applier:
         pauses = pauses or pause_watch.PauseWatch(context)
         await pauses.refresh()  # before the first write: a pause may have begun while the plan was made
         writer = self.writer_class(context, sources, work.statuses, work.names, pauses, dated=work.dated)
+        writer.forbidden = forbidden_writes.ForbiddenWrites(work.fleets)
         lanes = await context.compute(lambda: self._lanes(work, writer, outcomes))
         context.progress.stage(Stage.CHANGING_MEMBERSHIPS, sum(len(lane.pending) for lane in lanes))
         async with concurrency.background_tasks() as background:

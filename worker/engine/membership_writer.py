@@ -43,13 +43,10 @@ from worker.core.model.outcomes import (
 from worker.core.model.plan import Action, Change
 from worker.core.model.ports import Intent
 from worker.core.model.replies import WriteReply
-from worker.core.safety import driver_state
+from worker.core.safety import driver_state, forbidden_writes
 from worker.engine import pause_watch, request_executor, run_context, source_watch
 
 log = structlog.get_logger()
-
-MAX_FORBIDDEN_WRITES = 5
-"""Answers of 403 in a row, with no write accepted in between, after which the key is to blame and the run ends."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -98,7 +95,8 @@ class MembershipWriter:
         self._statuses = statuses
         self._names = names
         self._dated = frozenset(dated)
-        self._forbidden_in_a_row = 0
+        self.forbidden = forbidden_writes.ForbiddenWrites()
+        """What answers of 403 mean. It is told of the fleets that the run changes, if there are several."""
 
     async def write(
         self,
@@ -143,7 +141,7 @@ class MembershipWriter:
         state: driver_state.DriverState,
     ) -> Outcome:
         """Return the outcome of a write that Charge accepted, after a reading unless the reply shows it."""
-        self._forbidden_in_a_row = 0
+        self.forbidden.accept(change.fleet)
         if not attempts.maybe_applied:
             state.add_reply(reply.driver.fleets)
             if change.done_in(reply.driver.fleets):
@@ -162,7 +160,7 @@ class MembershipWriter:
         state: driver_state.DriverState,
     ) -> Outcome:
         """Return the outcome of a write whose last attempt failed, after reading the driver if that is needed."""
-        self._count_forbidden(error)
+        self._count_forbidden(change, error)
         gone = isinstance(error, NotFound) and change.action is Action.DETACH
         if attempts.maybe_applied or gone or isinstance(error, Conflict):
             return await self._settle(change, attempts, error, state)
@@ -199,6 +197,9 @@ class MembershipWriter:
         self._sources.check(change)
         self._pauses.check(change)
         self._wall_clock.check(change, dated=change in self._dated)
+        if self.forbidden.blame_fleet(change.fleet):
+            message = f"Charge answered {forbidden_writes.MOST} writes to this fleet in a row with 403"
+            raise ChangeWithheld(message, code=forbidden_writes.FORBIDDEN)
 
     async def _check_writer(self) -> None:
         """Stop the run if the journal belongs to another writer by now, or if the process was suspended."""
@@ -210,11 +211,11 @@ class MembershipWriter:
         self._cancellation.heartbeat()
         self._cancellation.check()  # last: a stop that was requested while the journal was asked counts
 
-    def _count_forbidden(self, error: ChargeError) -> None:
-        """Stop the run if the key is forbidden to write at all, rather than to write to one object."""
-        self._forbidden_in_a_row = self._forbidden_in_a_row + 1 if error.status == 403 else 0
-        if self._forbidden_in_a_row == MAX_FORBIDDEN_WRITES:
-            message = f"Charge answered {MAX_FORBIDDEN_WRITES} writes in a row with 403: {error.message}"
+    def _count_forbidden(self, change: Change, error: ChargeError) -> None:
+        """Stop the run if the key is forbidden to write at all, rather than to write to one driver or fleet."""
+        self.forbidden.fail(change.fleet, forbidden=error.status == 403)
+        if self.forbidden.blame_key:
+            message = f"Charge answered {forbidden_writes.MOST} writes in a row with 403: {error.message}"
             self._cancellation.request_stop(KeyForbidden(message, status=403, request_id=error.request_id))
 
     async def _settle(
