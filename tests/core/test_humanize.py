@@ -27,7 +27,9 @@ def test_a_length_of_time_has_one_unit(seconds: float, said: str) -> None:
 
 def test_moments_are_told_from_now() -> None:
     assert humanize.ago(NOW, NOW + datetime.timedelta(seconds=4)) == "just now"
+    assert humanize.ago(NOW, NOW - datetime.timedelta(seconds=4)) == "just now"
     assert humanize.ago(NOW, NOW + datetime.timedelta(seconds=40)) == "40 s ago"
+    assert humanize.ago(NOW + datetime.timedelta(days=9), NOW) == "in 9 days"
     assert humanize.time_until(NOW + MINUTE, NOW) == "in 1 min"
     assert humanize.time_until(NOW, NOW) == "any moment"
     paris = datetime.timezone(datetime.timedelta(hours=2))

@@ -165,6 +165,17 @@ class TestRedirects:
 
         assert len((await http_documents.mocked(answer).read()).rows) == 400
 
+    async def test_one_that_leads_nowhere_is_an_error_that_says_so(self) -> None:
+        message = await http_documents.failure(
+            http_documents.mocked(lambda request: httpx.Response(302)), "source_unreachable"
+        )
+        assert "does not say where to" in message
+
+    async def test_another_port_is_named(self) -> None:
+        reply = httpx.Response(302, headers={"location": "https://hr.test:8443/people.csv?a=b"})
+        message = await http_documents.failure(http_documents.mocked(lambda request: reply), "source_unreachable")
+        assert "redirects to https://hr.test:8443, which" in message
+
     async def test_a_circle_ends(self) -> None:
         message = await http_documents.failure(
             http_documents.mocked(lambda request: httpx.Response(302, headers={"location": "/people.csv"})),
@@ -193,6 +204,12 @@ class TestRefusals:
         assert str(status) in await http_documents.failure(reading, code)
         with pytest.raises(SourceError):
             await reading.peek()
+
+    async def test_a_reply_that_calls_itself_a_part_is_one(self) -> None:
+        reply = httpx.Response(200, headers={"content-range": "bytes 0-99/9000"}, content=http_documents.CSV)
+        assert "sent a part of the document" in await http_documents.failure(
+            http_documents.mocked(lambda request: reply), "source_incomplete"
+        )
 
     @pytest.mark.parametrize(
         ("media_type", "content"),

@@ -173,13 +173,16 @@ class _Resource:
         raise self._unreachable("the address redirects again and again")
 
     def _redirected(self, url: httpx.URL, location: str) -> httpx.URL:
+        if not location:
+            raise self._unreachable("the server redirects, and does not say where to")
         try:
             target = url.join(location)
             ours = _origin(target) == _origin(self._url) and not target.userinfo
         except (httpx.InvalidURL, ValueError):
             raise self._unreachable("the server redirects to an address that is not valid") from None
         if not ours:
-            message = f"the server redirects to {target.scheme}://{target.host}, which was not followed: it may be "
+            origin = f"{target.scheme}://{target.host}{'' if target.port is None else f':{target.port}'}"
+            message = f"the server redirects to {origin}, which was not followed: it may be "
             raise self._unreachable(f"{message}a page to log in; otherwise write that address in the settings")
         return target
 
@@ -193,6 +196,9 @@ class _Resource:
             raise fetching.failure(self._name, message, code="source_unauthorized")
         if status in (404, 410):
             raise self._unreachable(f"the server has no such document ({status}): correct the address")
+        if status == 200 and "content-range" in response.headers:  # of a cache that has no more
+            message = "the server sent a part of the document, as its Content-Range says"
+            raise fetching.failure(self._name, message, code="source_incomplete")
         if status != 200 and 200 <= status < 400:
             message = f"the server answered {status} instead of 200 and the whole document"
             raise fetching.failure(self._name, message, code="source_incomplete")

@@ -22,8 +22,10 @@ def duration(length: datetime.timedelta) -> str:
 
 
 def ago(then: datetime.datetime, now: datetime.datetime) -> str:
-    """Return how long ago `then` is."""
-    return "just now" if now - then < datetime.timedelta(seconds=5) else f"{duration(now - then)} ago"
+    """Return how long ago `then` is. By a wrong clock it may be still to come."""
+    if abs(now - then) < datetime.timedelta(seconds=5):
+        return "just now"
+    return f"{duration(now - then)} ago" if then < now else time_until(then, now)
 
 
 def time_until(then: datetime.datetime, now: datetime.datetime) -> str:
