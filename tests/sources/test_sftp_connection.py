@@ -1,5 +1,6 @@
 """Talking to an SFTP server: logging in, and every way to be refused."""
 
+import os
 import pathlib
 
 import anyio
@@ -66,6 +67,14 @@ async def test_a_name_that_is_not_utf_8_does_not_hide_the_others(tmp_path: pathl
         assert sorted(await session.entries(".")) == [".", "..", "M\udcfcller.csv", "people.csv"]
 
 
+async def test_an_error_of_the_server_is_not_taken_for_the_end_of_the_connection(tmp_path: pathlib.Path) -> None:
+    async with sftp_servers.serving(tmp_path, SECRET) as server:
+        with pytest.raises(SourceError, match="answered with error 4 of SFTP") as caught:
+            async with sftp_connection.connect(client(server.port, tmp_path, server.known_hosts), "hr") as session:
+                await session.status("x" * 300)
+    assert caught.value.code == "source_incomplete"
+
+
 async def test_a_wrong_password_is_refused(tmp_path: pathlib.Path) -> None:
     async with sftp_servers.serving(tmp_path, SECRET) as server:
         message = await refused(client(server.port, tmp_path, server.known_hosts, "guess"), "source_unauthorized")
@@ -86,6 +95,8 @@ async def test_known_hosts_that_cannot_be_read_are_an_error(tmp_path: pathlib.Pa
     assert "is not in the form of known_hosts" in await refused(server, "source_unauthorized")
     server.known_hosts_file.unlink()
     assert "cannot be read (No such file or directory)" in await refused(server, "source_unauthorized")
+    os.mkfifo(server.known_hosts_file)
+    assert "cannot be read (it is not a regular file)" in await refused(server, "source_unauthorized")
 
 
 @pytest.mark.parametrize("passphrase", [None, "x"])

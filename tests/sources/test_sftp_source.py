@@ -96,6 +96,13 @@ class TestTheFileThatSaysSo:
     def test_one_of_an_earlier_upload_proves_nothing(self) -> None:
         assert fetched(Disk({"people.csv": (CSV, OLD), "people.csv.done": (b"", OLD - 1)})).proof == ""
 
+    def test_a_folder_of_that_name_does_not(self) -> None:
+        class Folders(Disk):
+            def _status(self, path: str) -> sftp_source.Status:
+                return super()._status(path)._replace(is_file=not path.endswith(".done"))
+
+        failure(Folders({"people.csv": (CSV, NOW), "people.csv.done": (b"", NOW)}), "source_changed")
+
     def test_it_is_no_document(self) -> None:
         disk = Disk({"out/a.csv": (CSV, OLD), "out/a.csv.done": (b"", NOW)})
         assert fetched(disk, "out/*").documents[0].name == "out/a.csv@host"
@@ -187,6 +194,13 @@ class TestAChange:
 def test_a_missing_manifest_says_that_the_document_is_on_its_way() -> None:
     disk = Disk({"people.csv": (CSV, NOW)})
     assert "people.csv.json is not there" in failure(disk, "source_incomplete", manifest="{path}.json")
+
+
+def test_a_manifest_that_is_no_file_is_not_read() -> None:
+    """Reading a pipe would block until the deadline."""
+    disk = Disk({"people.csv": (CSV, OLD), "folder": (b"", OLD)})
+    assert "its manifest folder is not a regular file" in failure(disk, "source_invalid", manifest="folder")
+    assert disk.read == []
 
 
 def test_a_manifest_ends_the_waiting() -> None:

@@ -5,6 +5,7 @@ Neighbours: `sftp_source` decides what is read, and when it is whole.
 """
 
 import contextlib
+import errno
 import stat
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any, cast
@@ -50,6 +51,8 @@ async def connect(server: sftp_source.Server, name: str) -> AsyncIterator[sftp_s
 def _login(server: sftp_source.Server, name: str) -> dict[str, Any]:
     """Read the files with the keys of known hosts, and with our key or password."""
     try:
+        if not stat.S_ISREG(server.known_hosts_file.stat().st_mode):  # reading a pipe could block for ever
+            raise OSError(errno.EINVAL, "it is not a regular file")
         known_hosts = asyncssh.read_known_hosts(str(server.known_hosts_file))
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not in the form of known_hosts"
@@ -126,8 +129,11 @@ def _failures(server: sftp_source.Server, name: str) -> Iterator[None]:
     except (asyncssh.PermissionDenied, asyncssh.SFTPPermissionDenied):
         message = f"{place} refused access: check username, key or password, and the permissions of the file"
         raise fetching.failure(name, message, code="source_unauthorized") from None
-    except asyncssh.SFTPError:
+    except (asyncssh.SFTPConnectionLost, asyncssh.SFTPNoConnection):
         raise fetching.failure(name, _CUT_SHORT, code="source_incomplete") from None
+    except asyncssh.SFTPError as error:
+        message = f"the server answered with error {error.code} of SFTP: check the path, or try again later"
+        raise fetching.failure(name, message, code="source_incomplete") from None
     except (OSError, asyncssh.Error) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "it ended the connection"
         message = f"no connection could be made to {place} ({reason}): check host and port"

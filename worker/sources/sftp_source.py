@@ -153,6 +153,8 @@ class SftpFetcher:
         if self.upload.manifest and manifest is None:
             message = f"its manifest {self._beside(path)} is not there: the document may still be on its way"
             raise fetching.failure(self._named(path), message, code="source_incomplete")
+        if manifest and not manifest.is_file:  # reading a pipe would block
+            raise fetching.failure(self._named(path), f"its manifest {self._beside(path)} is not a regular file")
         chosen = _Chosen(path, status, await session.status(path + DONE), manifest)
         if not manifest and not _is_done(chosen):
             self._check_settled(path, status)
@@ -227,7 +229,8 @@ class SftpFetcher:
 
 def _is_done(chosen: _Chosen) -> bool:
     """Return whether a file says that the document is complete. An older one says so of an earlier upload."""
-    return chosen.done is not None and chosen.done.mtime >= chosen.status.mtime
+    done = chosen.done
+    return done is not None and done.is_file and done.mtime >= chosen.status.mtime
 
 
 def _matches(name: str, pattern: str) -> bool:
