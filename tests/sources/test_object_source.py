@@ -92,6 +92,16 @@ def test_a_compressed_object_is_an_error() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("manifest", "key"),
+    [("totals.json", "out/totals.json"), ("../{path}.json", "people.csv.json"), ("/m/./t.json", "m/t.json")],
+)
+def test_a_manifest_may_be_in_another_folder(manifest: str, key: str) -> None:
+    """A store has no folders, and takes .. for a part of the key."""
+    shelf = Shelf({"out/people.csv": stored(), key: stored(b"{}")})
+    assert anyio.run(fetcher(shelf, manifest=manifest).fetch).documents[0].manifest == b"{}"
+
+
 def test_a_manifest_is_an_object_beside_it() -> None:
     shelf = Shelf({"out/people.csv": stored(), "out/people.csv.json": stored(b"{}", "m1")})
     found = fetcher(shelf, manifest="{path}.json")

@@ -7,6 +7,7 @@ kinds and the union of all, `urls` says which addresses are accepted.
 import posixpath
 import re
 from typing import Annotated, Literal
+from urllib import parse
 
 import pydantic
 
@@ -80,6 +81,15 @@ class HttpSource(source_sections.DocumentSource):
             raise ValueError("password_file and token_file are both sent as Authorization: keep one of the two")
         if self.proxy_url and self.url.startswith("http:"):
             raise ValueError("a proxy would see and could change plain http: write an https url")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _one_origin(self) -> "HttpSource":
+        manifest = self.completeness.manifest if self.completeness else ""
+        if parse.urlsplit(parse.urljoin(self.url, manifest))[:2] != parse.urlsplit(self.url)[:2]:
+            raise ValueError(
+                "the login is for the document's server: write the manifest's path there, as in {path}.json"
+            )
         return self
 
     @property

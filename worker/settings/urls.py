@@ -93,6 +93,8 @@ def bucket(text: str) -> str:
         raise ValueError(_OBJECT)
     if not split.netloc or not split.path.strip("/") or split.path.endswith("/") or "?" in text or "#" in text:
         raise ValueError(_OBJECT)
+    if {"", ".", ".."} & {*split.path[1:].split("/")}:
+        raise ValueError("a key with an empty part, or one that is . or .., cannot be read: store the object elsewhere")
     return text
 
 

@@ -150,4 +150,5 @@ class ObjectFetcher:
 
     def _beside(self) -> str:
         folder, name = posixpath.split(self.bucket.key)
-        return posixpath.join(folder, self.manifest.replace("{path}", name))
+        path = posixpath.normpath(posixpath.join("/", folder, self.manifest.replace("{path}", name)))
+        return path.lstrip("/")
