@@ -1,22 +1,24 @@
 """What answers of 403 to writes mean: one driver, one fleet, or the key."""
 
 from tests.core.worlds import DEPOT, VANS
+from worker.core.model.identifiers import FleetId
 from worker.core.safety.forbidden_writes import MOST, ForbiddenWrites
 
 
-def _forbidden(*fleets: str, of: frozenset[str] = frozenset({VANS, DEPOT})) -> ForbiddenWrites:
-    answers = ForbiddenWrites(of)  # type: ignore[arg-type]
+def _forbidden(*fleets: FleetId, of: frozenset[FleetId] = frozenset({VANS, DEPOT})) -> ForbiddenWrites:
+    answers = ForbiddenWrites(of)
     for fleet in fleets:
-        answers.fail(fleet, forbidden=True)  # type: ignore[arg-type]
+        answers.fail(fleet, forbidden=True)
     return answers
 
 
 def test_a_few_answers_are_about_their_drivers() -> None:
     answers = _forbidden(*[VANS] * (MOST - 1))
-    assert not (answers.blame_key or answers.blame_fleet(VANS))
+    assert not answers.blame_fleet(VANS)
     answers.fail(VANS, forbidden=False)
     answers.fail(VANS, forbidden=True)
-    assert not (answers.blame_key or answers.blame_fleet(VANS))
+    assert not answers.blame_fleet(VANS)
+    assert not answers.blame_key
 
 
 def test_many_answers_of_one_fleet_are_about_that_fleet_if_the_run_changes_another() -> None:

@@ -69,8 +69,8 @@ DEFECTS = (
     Defect(
         "applying a saved plan during a pause",
         "worker/engine/reconciler.py",
-        "if any(pause.covers(change) for change in saved_plan.changes(saved)):",
-        "if not any(pause.covers(change) for change in saved_plan.changes(saved)):",
+        "if pause.fleet is None or any(pause.covers(change) for change in saved_plan.changes(saved)):",
+        "if pause.fleet is None:",
         PAUSES,
     ),
     Defect(

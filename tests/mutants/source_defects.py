@@ -139,7 +139,7 @@ DEFECTS = (
     Defect(
         "lowering the baseline without using the approval up",
         "worker/engine/plan_builder.py",
-        "spent=decision.approval if decision.accepted else None",
+        "spent=decision.approval if accepted else None",
         "spent=None",
         SHRINKING,
     ),

@@ -193,4 +193,18 @@ DEFECTS = (
         "origin: Origin | None = None",
         ("tests/engine/test_unclear_writes.py",),
     ),
+    Defect(
+        "an undo of half a move",
+        "worker/core/planning/undo.py",
+        " and not after[change.driver].wanted",
+        " and False",
+        ("tests/core/test_undo.py",),
+    ),
+    Defect(
+        "a fleet that forbids writes ends the run",
+        "worker/core/safety/forbidden_writes.py",
+        "len(fleets) > 1 or fleets >= self._fleets",
+        "fleets",
+        ("tests/core/test_forbidden_writes.py",),
+    ),
 )

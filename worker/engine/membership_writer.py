@@ -199,7 +199,7 @@ class MembershipWriter:
         self._wall_clock.check(change, dated=change in self._dated)
         if self.forbidden.blame_fleet(change.fleet):
             message = f"Charge answered {forbidden_writes.MOST} writes to this fleet in a row with 403"
-            raise ChangeWithheld(message, code=forbidden_writes.FORBIDDEN)
+            raise ChangeWithheld(message, code="fleet_forbidden")
 
     async def _check_writer(self) -> None:
         """Stop the run if the journal belongs to another writer by now, or if the process was suspended."""

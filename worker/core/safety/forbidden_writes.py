@@ -12,9 +12,6 @@ from worker.core.model.identifiers import FleetId
 MOST = 5
 """Answers of 403 in a row, with no write accepted, after which it is not about one driver any more."""
 
-FORBIDDEN = "fleet_forbidden"
-"""The code of a change that is not sent, because Charge forbids writes to its fleet."""
-
 
 class ForbiddenWrites:
     """The answers to the writes of one run."""
