@@ -185,8 +185,8 @@ DEFECTS = (
     Defect(
         "taking the mark of an earlier upload for that of this one",
         _SFTP,
-        "chosen.done is not None and chosen.done.mtime >= chosen.status.mtime",
-        "chosen.done is not None",
+        "done.is_file and done.mtime >= chosen.status.mtime",
+        "done.is_file",
         SFTP,
     ),
     Defect(

@@ -25,6 +25,13 @@ _STRUCTURE = "worker/sources/formats/xlsx_structure.py"
 
 DEFECTS = (
     Defect(
+        "losing a row of a workbook that is there twice",
+        _STRUCTURE,
+        "_check(in_order=self._row > before)",
+        "before",
+        WORKBOOKS,
+    ),
+    Defect(
         "keeping rows that drop leaves out, if there is also a keep",
         _TABLE_READER,
         "for name in {**keep, **drop}]",

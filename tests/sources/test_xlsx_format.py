@@ -63,6 +63,42 @@ def test_dates_are_read_as_dates() -> None:
     assert found.startswith("hr.xlsx:C2: ") and "has no time zone" in found
 
 
+def test_a_date_that_is_no_number_is_an_error() -> None:
+    """Programs write NaN where a date is missing; as a date before all others it would end every membership."""
+    nothing = workbooks.Raw(f's="{workbooks.DATE_STYLE}"><v>NaN</v>')
+    (found,) = problems([HEADER, ["1", "Paris", nothing, ""]], mapping={"ends": "{Start}"})
+    assert found.startswith('hr.xlsx:C2: "NaN" is not a date')
+
+
+_XMLNS = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+_HEAD = '<row r="1"><c r="A1" t="str"><v>driver</v></c><c r="B1" t="str"><v>fleet</v></c></row>'
+_ANN = '<c r="A2" t="str"><v>ann@b.example</v></c>'
+_IN_A = '<c r="B2" t="str"><v>a</v></c>'
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        f'<row r="2">{_ANN}{_IN_A}</row><row r="2">{_ANN.replace("ann", "bob")}{_IN_A}</row>',
+        f'<row r="2">{_ANN}{_IN_A}</row><row r="3">{_ANN.replace("ann", "bob")}{_IN_A}</row>',
+        f'<row r="2">{_ANN}{_ANN.replace("ann", "bob")}{_IN_A}</row>',
+        f'<row r="2">{_ANN}{_IN_A}</row></sheetData><sheetData><row r="3">'
+        f"{_ANN.replace('ann', 'bob').replace('2', '3')}{_IN_A.replace('2', '3')}</row>",
+    ],
+    ids=["row", "cell of another row", "cell", "sheet in two parts"],
+)
+def test_what_is_there_twice_is_an_error(rows: str) -> None:
+    """The library reads one of the two, and the other would count as left out."""
+
+    def read_sheet(rows: str) -> membership_document.Contents:
+        data = workbooks.workbook(f'<worksheet xmlns="{_XMLNS}"><sheetData>{_HEAD}{rows}</sheetData></worksheet>')
+        return document_reader.read("a.xlsx", ".xlsx", data, document_reader.DocumentOptions())
+
+    assert len(read_sheet(f'<row r="2">{_ANN}{_IN_A}</row>').rows) == 1
+    (problem,) = read_sheet(rows).problems
+    assert "are not each there once, in their order" in problem.message
+
+
 def test_a_formula_without_a_value_is_an_error_where_it_is_used() -> None:
     """A program that writes formulas but does not calculate them leaves such cells; they read as empty."""
     formula = workbooks.Raw("><f>A1</f>")

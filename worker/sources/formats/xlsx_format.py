@@ -19,6 +19,9 @@ _Value = int | float | str | bool | datetime.time | datetime.date | datetime.dat
 _Fault = tuple[positions.Place, str]
 _Range = tuple[tuple[int, int], tuple[int, int]]
 
+_NO_DATE = "1899-12-30T00:00:00"
+"""What python-calamine makes of a date that is no number. The earliest of a spreadsheet is 1900-01-01."""
+
 _ONE_SHEET = "keep the table in one visible sheet, and hide or remove the others"
 
 
@@ -82,7 +85,9 @@ def _text(value: _Value, date_format: str) -> str:
         return str(int(value))
     if isinstance(value, datetime.datetime) and value.time() != datetime.time():
         return value.isoformat()
-    return value.strftime(date_format) if isinstance(value, datetime.date) else str(value)
+    if isinstance(value, datetime.date):
+        return "NaN" if value.isoformat() == _NO_DATE else value.strftime(date_format)
+    return str(value)
 
 
 def _numbers(values: Sequence[Sequence[_Value]], first: int, columns: Sequence[int]) -> Iterator[_Fault]:

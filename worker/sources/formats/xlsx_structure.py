@@ -1,6 +1,7 @@
-"""Reads what a spreadsheet library does not report: formulas without a value, errors, hidden rows.
+"""Reads what a spreadsheet library does not report: formulas without a value, errors, hidden rows, cells that it loses.
 
-Invariant: memory and time are bounded: a workbook that would unpack to more than `MAX_UNPACKED` bytes, or whose cells
+Invariants: a cell that is there twice is refused, and so is a sheet in two parts, because the library reads one of the
+two. Memory and time are bounded: a workbook that would unpack to more than `MAX_UNPACKED` bytes, or whose cells
 span more than `MAX_CELLS`, is refused before anything reads its values. Document types and entities are refused.
 Neighbours: `xlsx_format` reads the values.
 """
@@ -31,6 +32,10 @@ _UNREADABLE = (
     OSError,
     RuntimeError,
     ValueError,
+)
+_TWICE = (
+    "its rows and cells are not each there once, in their order, so some would be lost: open the workbook in a "
+    "spreadsheet program and save it"
 )
 _CELL = re.compile(r"([A-Z]{1,3})([0-9]{1,7})")
 
@@ -120,7 +125,7 @@ class _Scanner:
 
     def __init__(self) -> None:
         self.structure = Structure()
-        self._row = self._column = 0
+        self._row = self._column = self._parts = 0
         self._has_formula = self._has_value = self._in_value = False
 
     def scan(self, xml: IO[bytes]) -> None:
@@ -132,15 +137,20 @@ class _Scanner:
 
     def _start(self, element: str, attributes: Mapping[str, str]) -> None:
         match element.rpartition(":")[2]:
+            case "sheetData":
+                self._parts += 1
+                _check(in_order=self._parts == 1)
             case "row":
-                self._row = int(attributes.get("r", self._row + 1))
+                before, self._row = self._row, int(attributes.get("r", self._row + 1))
                 self._column = 0
+                _check(in_order=self._row > before)
                 self.structure.rows = max(self.structure.rows, self._row)
                 if attributes.get("hidden") in ("1", "true"):
                     self.structure.hidden_rows.append(self._row)
             case "c":
                 found = _CELL.fullmatch(attributes.get("r", ""))
-                self._column = _column(found[1]) if found else self._column + 1
+                before, self._column = self._column, _column(found[1]) if found else self._column + 1
+                _check(in_order=self._column > before and (not found or int(found[2]) == self._row))
                 self.structure.columns = max(self.structure.columns, self._column)
                 self._has_formula = self._has_value = False
                 if attributes.get("t") == "e":
@@ -164,6 +174,11 @@ class _Scanner:
                 self.structure.without_value.add((self._row, self._column))
             case _:
                 pass
+
+
+def _check(*, in_order: bool) -> None:
+    if not in_order:
+        raise positions.Malformed((1, 1), _TWICE)
 
 
 def _column(letters: str) -> int:
