@@ -256,6 +256,9 @@ def test_a_pause_stops_writes_until_it_is_ended(workspace: conftest.Workspace) -
     fleet = next(iter(members))
     workspace.write({**members, fleet: members[fleet][1:]})
     assert workspace.run("plan", "--out", "plan.json").code == 0
+    for nothing in ("0m", "00h"):
+        refused = workspace.run("pause", "--for", nothing, **conftest.NO_KEY)
+        assert (refused.code, refused.stdout) == (64, ""), "it would be over already, and say that all is paused"
     paused = workspace.run("pause", "--for", "2h", "--reason", "migration of the HR system", **conftest.NO_KEY)
     assert (paused.code, paused.stderr) == (0, "")
     assert "All fleets: paused since " in paused.stdout

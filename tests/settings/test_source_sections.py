@@ -98,7 +98,7 @@ def test_the_sections_are_optional(load: conftest.Load) -> None:
         (f"{SOURCE}{SOURCE}", "two sources have the same name or address: set the name of one of them"),
         (f"{SOURCE}name = 'a'\n{SOURCE}name = 'a'\n", "two sources have the same name or address"),
         (f"{SOURCE}include = '*.csv'\n", '3:11: sources.include: write a list, like ["…", "…"]'),
-        (f"{SOURCE}poll_seconds = 0\n", "3:16: sources.poll_seconds: write a number greater than 0"),
+        (f"{SOURCE}poll_seconds = 1e-300\n", "3:16: sources.poll_seconds: write a number not less than 0.01"),
         (f"{SOURCE}settle = 1\n", 'unknown key "settle" in sources: its keys are kind, name, poll_seconds'),
         (f"{SOURCE}format = 'xml'\n", '3:10: sources.format: write "auto", "yaml", "json", "toml", "csv" or "xlsx"'),
         (f"{SOURCE}delimiter = '|'\n", '3:13: sources.delimiter: write "auto", "comma", "semicolon" or "tab"'),

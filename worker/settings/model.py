@@ -114,7 +114,7 @@ class Sync(section.Section):
         description="exact attaches and detaches; additive never detaches. A mode set on a fleet wins.",
     )
     interval_seconds: float = pydantic.Field(
-        default=300, gt=0, le=604_800, description="Pause between two reconciliations of the service."
+        default=300, ge=0.01, le=604_800, description="Pause between two reconciliations of the service."
     )
     interval_jitter: Fraction = pydantic.Field(
         default=0.1,
@@ -140,7 +140,7 @@ class RateLimit(section.Section):
     """How fast requests are sent to Charge."""
 
     requests_per_second: float = pydantic.Field(
-        default=25, gt=0, le=10_000, description="Ceiling for all requests of this account together."
+        default=25, ge=0.01, le=10_000, description="Ceiling for all requests of this account together."
     )
     burst: int = pydantic.Field(
         default=10, ge=1, le=10_000, description="Requests that may be sent in a row without a pause."
@@ -190,7 +190,7 @@ class Guard(section.Section):
     )
     window_hours: float = pydantic.Field(
         default=24.0,
-        gt=0,
+        ge=0.01,
         le=8760,
         description="The two fractions and always_allow count what was detached within this time without approval.",
     )

@@ -38,7 +38,7 @@ class FileSource(source_sections.DocumentSource):
         default=0, ge=0, le=86_400, description="A file that changed within this time counts as being written."
     )
     poll_seconds: float = pydantic.Field(
-        default=2, gt=0, le=86_400, description="Pause between two checks of the service for changes."
+        default=2, ge=0.01, le=86_400, description="Pause between two checks of the service for changes."
     )
 
     @property

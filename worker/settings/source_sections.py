@@ -169,7 +169,7 @@ class DocumentSource(section.Section):
         default="", description="Name of the source in reports, unique among the sources. Empty: its address."
     )
     poll_seconds: float = pydantic.Field(
-        default=30, gt=0, le=86_400, description="Pause between two checks of the service for changes."
+        default=30, ge=0.01, le=86_400, description="Pause between two checks of the service for changes."
     )
     format: Literal["auto", "yaml", "json", "toml", "csv", "xlsx"] = pydantic.Field(
         default="auto", description="Format of the documents; auto goes by the ending of their names."
