@@ -149,6 +149,31 @@ async def test_outcomes_reach_the_journal_in_groups_soon() -> None:
         tasks.cancel_scope.cancel()
 
 
+async def test_what_could_not_be_recorded_is_tried_again_without_a_further_outcome() -> None:
+    """A disk that was full may have space again while the run drains."""
+
+    class Full(memory_journal.MemoryJournal):
+        attempts = 0
+
+        async def record(self, group: Sequence[tuple[IntentKey, Outcome]]) -> None:
+            self.attempts += 1
+            if self.attempts == 1:
+                raise JournalError("no space left on device")
+            await super().record(group)
+
+    journal = Full()
+    await _begun(journal)
+    record = outcome_writer.OutcomeWriter(journal=journal, run_cancellation=cancellation.Cancellation())
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(record.flush_regularly)
+        record.add(_key(0), Applied(1))
+        await anyio.sleep(3 * outcome_writer.GROUP_SECONDS)
+        assert set(journal.outcomes) == {_key(0)}
+        await anyio.sleep(3600)
+        assert journal.attempts == 2
+        tasks.cancel_scope.cancel()
+
+
 async def test_a_journal_that_fails_ends_the_run() -> None:
     run_cancellation = cancellation.Cancellation()
     record = outcome_writer.OutcomeWriter(journal=doubles.FailingJournal("record"), run_cancellation=run_cancellation)
@@ -216,7 +241,7 @@ async def test_a_long_reading_is_no_pause() -> None:
     run_cancellation = cancellation.Cancellation()
     for _ in range(2):
         async with run_cancellation.reading():
-            await anyio.sleep(3600)
+            await anyio.sleep(10 * cancellation.MAX_SILENCE)
         run_cancellation.heartbeat()
     run_cancellation.check()
     assert run_cancellation.reason is None

@@ -122,6 +122,7 @@ class Applier:
         context.progress.stage(Stage.CHANGING_MEMBERSHIPS, sum(len(lane.pending) for lane in lanes))
         async with concurrency.background_tasks() as background:
             background.start_soon(outcomes.flush_regularly)
+            background.start_soon(context.cancellation.send_heartbeats)
             # Reading Charge may have taken long: nothing is sent before the sources are checked again.
             context.cancellation.heartbeat()  # `reading` does not notice what happened before it
             with contextlib.suppress(FleetSyncError):

@@ -89,7 +89,7 @@ class Cancellation:
         self._last_uptime, self._last_cpu_time = self._uptime(), self._cpu_time()
         try:
             async with concurrency.background_tasks() as background:
-                background.start_soon(self._send_heartbeats)
+                background.start_soon(self.send_heartbeats)
                 with self._enclose(self._reads):
                     yield
         except FleetSyncError:
@@ -99,7 +99,7 @@ class Cancellation:
         self.heartbeat()
         self.check()
 
-    async def _send_heartbeats(self) -> None:
+    async def send_heartbeats(self) -> None:
         """Send heartbeats while the run waits: only a suspended process misses one."""
         while True:
             await anyio.sleep(_HEARTBEAT_INTERVAL)

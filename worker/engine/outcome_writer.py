@@ -26,16 +26,18 @@ class OutcomeWriter:
         self._journal = journal
         self._cancellation = run_cancellation
         self._pending: list[tuple[IntentKey, Outcome]] = []
+        self._added = anyio.Event()
 
     def add(self, key: IntentKey, outcome: Outcome) -> None:
         """Take the outcome of an intent."""
         self._pending.append((key, outcome))
+        self._added.set()
 
     async def flush_regularly(self) -> None:
-        """Flush every 50 ms, until cancelled."""
+        """Flush 50 ms after the first outcome of each group, until cancelled."""
         while True:
+            await self._added.wait()
             await anyio.sleep(GROUP_SECONDS)
-            self._cancellation.heartbeat()
             await self.flush()
 
     async def flush(self) -> None:
@@ -43,10 +45,12 @@ class OutcomeWriter:
         if not self._pending:
             return
         group, self._pending = self._pending, []
+        self._added = anyio.Event()
         with anyio.CancelScope(shield=True):
             try:
                 await self._journal.record(group)
             except JournalError as error:
                 log.error("outcomes_unrecorded", outcomes=len(group), error=error.message)
-                self._pending = [*group, *self._pending]  # the last flush tries once more
+                self._pending = [*group, *self._pending]  # the next flush tries once more
+                self._added.set()
                 self._cancellation.request_stop(error)
