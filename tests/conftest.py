@@ -69,6 +69,7 @@ MARKERS = {
     "storm/test_moved.py": "real",
     "storm/test_outage.py": "real",
     "storm/test_pgbouncer_real.py": "real",
+    "support/test_loopback.py::test_a_command": "integration",
     "web/test_throttle.py": "integration",
 }
 """The marker of every test whose id below this folder begins so. PostgreSQL's are marked by parameter or fixture."""

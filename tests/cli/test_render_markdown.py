@@ -136,7 +136,7 @@ def test_a_long_table_is_folded(count: int, folded: bool) -> None:
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_names_are_shown_as_they_are_written(name: str) -> None:
-    harmless, hostile = _rendered(_named("x")), _rendered(_named(name))
+    harmless, hostile = _usual_page(), _rendered(_named(name))
     assert _elements(hostile) == _elements(harmless), "no other element, attribute or link"
     assert hostile.count("<code>") <= harmless.count("<code>"), "an unusual place is not shown as code"
     assert not [text for text in _texts(hostile) if _ACTIVE.search(text)]
