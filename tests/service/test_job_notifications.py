@@ -12,9 +12,10 @@ from worker.core.model.errors import FleetSyncError, JournalBusy, SourceError
 from worker.core.model.identifiers import Account, DriverId, FleetId, RunId
 from worker.core.model.outcomes import ChangeResult, Refused
 from worker.core.model.plan import Action, Change, HeldChange
-from worker.core.model.problem import Problem
+from worker.core.model.problem import Problem, ProblemCode
 from worker.core.model.report import Report
 from worker.core.model.secret import Secret
+from worker.core.model.source_history import ShrunkSource
 from worker.core.monitoring import notifications, status
 from worker.notifications import webhook
 from worker.service import job_notifications, state
@@ -38,10 +39,12 @@ async def told(
     *reports: Report,
     events: frozenset[notifications.Kind] = frozenset(notifications.Kind),
     meanwhile: Report | None = None,
+    applied: frozenset[int] = frozenset(),
 ) -> list[list[str]]:
     """Return the kinds that jobs with these reports tell, one process after the other.
 
-    Another process records a run `meanwhile`, before the last one tells anything.
+    Another process records a run `meanwhile`, before the last one tells anything. Those at the positions `applied` are
+    of `apply`.
     """
     journal, kinds = memory_journal.MemoryJournal(clock=clocks.Still()), list[list[str]]()
 
@@ -49,8 +52,11 @@ async def told(
         kinds[-1].append(json.loads(request.content)["kind"])
         return httpx.Response(202)
 
-    for each in reports:
+    for position, each in enumerate(reports):
         kinds.append([])
+        if position in applied:
+            await journal.finish(each, trigger="apply")
+            continue
         await journal.finish(each, trigger="once")
         if meanwhile is not None and each is reports[-1]:
             await journal.finish(meanwhile, trigger="interval")
@@ -78,6 +84,30 @@ async def test_each_state_is_told_when_it_begins_and_when_it_ends() -> None:
 async def test_what_is_broken_in_run_after_run_is_told_once() -> None:
     runs = [report(number, error=GONE) for number in (1, 2, 3)]
     assert await told(*runs, report(4)) == [["broken"], [], [], ["recovered"]]
+
+
+async def test_a_source_that_lost_rows_and_a_fleet_that_vanished_are_told_once_and_when_they_are_back() -> None:
+    """Neither holds a change, or is an error: every run of a job told them again."""
+    shrunk = ShrunkSource("people.csv", 10, 20, "source people.csv has 10 rows instead of 20")
+    vanished = Problem("flt_V", "no source names it any more", code=ProblemCode.SCOPE_SHRANK)
+
+    def found(number: int) -> Report:
+        sound = report(number)
+        assert sound.guarded is not None
+        return dataclasses.replace(
+            sound, guarded=dataclasses.replace(sound.guarded, shrunk=(shrunk,), problems=(vanished,), unsettled=True)
+        )
+
+    assert await told(found(1), found(2), report(3), report(4)) == [["broken", "held"], [], ["recovered"], []]
+
+
+async def test_a_plan_that_was_applied_between_two_runs_is_not_the_run_before() -> None:
+    """`apply` tells nobody anything."""
+    assert await told(report(1, held=True), report(2), report(3, held=True), applied=frozenset({1})) == [
+        ["held"],
+        [],
+        [],
+    ]
 
 
 async def test_a_run_that_another_worker_made_meanwhile_is_not_the_one_before() -> None:

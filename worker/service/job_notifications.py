@@ -13,12 +13,16 @@ from worker.core.model.errors import JournalBusy, JournalError
 from worker.core.model.outcomes import REFUSED_BEFORE, Refused
 from worker.core.model.plan import Action, Change
 from worker.core.model.ports import RunHistory
+from worker.core.model.problem import ProblemCode
 from worker.core.monitoring import notifications, status
 from worker.notifications import webhook
 from worker.service import composition, network
 from worker.settings import secrets
 
 log = structlog.get_logger()
+
+_RUNS = 20
+"""How many of the newest runs are searched for one that told anybody."""
 
 
 def hook(target: secrets.NotificationTarget) -> webhook.Webhook:
@@ -57,10 +61,11 @@ async def _told_before(present: status.Status, record: RunHistory) -> notificati
     try:
         own = present.last.run if present.last else None
         recorded = own is not None and await record.run(own) is not None
-        past = await record.runs(limit=1, before=own if recorded else None)
-        if not past:
+        past = await record.runs(limit=_RUNS, before=own if recorded else None)
+        told = [each.run for each in past if each.trigger != "apply"]  # which tells nobody
+        if not told:
             return notifications.NotificationState()
-        plan, report = await record.documents(past[0].run)
+        plan, report = await record.documents(told[0])
     except JournalError:
         return notifications.NotificationState()
     error = (report or {}).get("error")
@@ -70,9 +75,12 @@ async def _told_before(present: status.Status, record: RunHistory) -> notificati
         if each["outcome"] == Refused.name or each["code"] == REFUSED_BEFORE
     )
     return notifications.NotificationState(
-        held=frozenset({plan["held_digest"]} if plan and plan["held"] else ()),
+        held=frozenset({plan["held_digest"]} if plan and plan["held_digest"] else ()),
         refused=refused,
         broken=frozenset() if error is None else frozenset({_part(error["code"], present)}),
+        vanished=frozenset(
+            each["where"] for each in (plan or {}).get("problems", ()) if each["code"] == ProblemCode.SCOPE_SHRANK
+        ),
     )
 
 
