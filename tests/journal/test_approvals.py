@@ -127,7 +127,14 @@ async def test_a_run_keeps_the_approval_of_a_source_also_if_it_has_no_changes(of
     await journal.approve("sha256:job", now=at, until=journal_factories.minutes(10))
     await journal.remember_sources({}, run=july, spent="sha256:job")
     await journal.begin(july, trigger="once", guarded=journal_factories.guarded(), intents=[])
+    own, again = RunId("run_own"), RunId("run_again")
+    for run, digest in ((own, "sha256:own"), (again, "sha256:hr")):  # approved with the run itself
+        await journal.remember_sources({}, run=run, spent=digest)
+        await journal.finish(journal_factories.ended(run=run, at=at), trigger="once")
+        assert digest not in await journal.approvals(now=at)
     assert {each.run: each.approval for each in await journal.runs()} == {
+        own: PastApproval("sha256:own"),
+        again: PastApproval("sha256:hr"),
         journal_factories.APRIL: PastApproval("sha256:hr", "Ada", at),
         journal_factories.MAY: PastApproval("sha256:plan", "Ada", at),
         june: None,

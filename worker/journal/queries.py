@@ -133,10 +133,17 @@ KEEP_APPROVAL = """
 
 One that was over is not why the run was allowed to: it was approved anew by who began it.
 """
+ADD_USED_APPROVAL = """
+    INSERT INTO approvals (account, digest, approved, approved_by, until, used_by)
+    VALUES (:account, :digest, :now, '', :now, :run)
+    ON CONFLICT (account, digest) DO UPDATE SET approved = excluded.approved, approved_by = excluded.approved_by,
+        until = excluded.until, used_by = excluded.used_by
+"""
+"""The approval of who began the run, which nobody gave before: it is over at once."""
 KEEP_SOURCE_APPROVAL = """
     UPDATE runs SET (approval, approved_by, approved) = (
-        SELECT digest, approved_by, approved FROM approvals
-        WHERE account = :account AND used_by = :run AND until > :now
+        SELECT digest, CASE WHEN until > :now THEN approved_by END, CASE WHEN until > :now THEN approved END
+        FROM approvals WHERE account = :account AND used_by = :run
         ORDER BY approved DESC LIMIT 1
     )
     WHERE account = :account AND run = :run AND approval IS NULL

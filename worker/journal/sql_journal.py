@@ -192,8 +192,9 @@ class SqlJournal(sql_history.SqlHistory, sql_names.SqlNames):
 
         def work(database: connection.Connection) -> None:
             database.write_rows(queries.KEEP_SOURCES, row_codec.source_records(records))
-            if spent is not None:
-                database.execute(queries.USE_APPROVAL, {"digest": spent, "run": run})
+            use = {"digest": spent, "run": run, "now": format_time(self._now())}
+            if spent is not None and not database.execute(queries.USE_APPROVAL, use):
+                database.execute(queries.ADD_USED_APPROVAL, use)
 
         await self._write(work)
 
