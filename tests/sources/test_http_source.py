@@ -1,6 +1,7 @@
 """Documents over HTTP: whole or an error, however the server or the way to it breaks."""
 
 import gzip
+import itertools
 import pathlib
 import random
 
@@ -95,6 +96,19 @@ async def test_a_whole_body_is_read(framing: str, packed: bool) -> None:
         reading = await http_documents.source(f"{origin}/people.csv").read()
     assert (len(reading.rows), reading.source.rows, reading.source.proof) == (400, 400, "length")
     assert str(reading.rows[0].origin) == "hr:2:1"
+
+
+async def test_a_stream_of_many_members_is_read_and_no_cut_is_missed() -> None:
+    """Members end anywhere in what is decompressed at once, also at its end."""
+    content = b"driver,fleet\n" + b"".join(b"driver-%d@example.com,Paris\n" % number for number in range(2000))
+    ends = [*range(3000), len(content)]
+    packed = b"".join(gzip.compress(content[begin:end], 0, mtime=0) for begin, end in itertools.pairwise(ends))
+    head, body = http_documents.framed(packed, "Content-Encoding: gzip")
+    async with HostileServer(serving(head, body)).serving() as origin:
+        assert len((await http_documents.source(f"{origin}/people.csv").read()).rows) == 2000
+    head, body = http_documents.framed(packed[:-1], "Content-Encoding: gzip")
+    async with HostileServer(serving(head, body)).serving() as origin:
+        await http_documents.failure(http_documents.source(f"{origin}/people.csv"), "source_incomplete")
 
 
 async def test_the_media_type_decides_the_format_of_an_address_without_ending() -> None:

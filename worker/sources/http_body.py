@@ -24,6 +24,7 @@ _LOGIN_PAGE = (
     "the source needs a user, a token or headers"
 )
 _GZIP = 16 + zlib.MAX_WBITS
+_PIECE = 4096
 
 
 def check_type(headers: httpx.Headers, name: str) -> None:
@@ -66,19 +67,26 @@ async def _raw(response: httpx.Response, name: str) -> bytes:
 
 
 def _unzipped(body: bytes, name: str) -> bytes:
-    """Decompress all members of a gzip stream, none of which may lack its trailer."""
+    """Decompress all members of a gzip stream, none of which may lack its trailer.
+
+    It is cut into small pieces, because what follows a member is copied: a stream of many would take hours otherwise.
+    """
     parts, size = list[bytes](), 0
-    while body or not parts:
-        member = zlib.decompressobj(wbits=_GZIP)
-        try:
-            part = member.decompress(body, positions.MAX_BYTES + 1 - size)
-        except zlib.error:
-            raise fetching.failure(name, _GZIP_BROKEN, code="source_incomplete") from None
-        parts.append(part)
-        size += len(part)
-        if size > positions.MAX_BYTES:
-            raise fetching.too_large(name)
-        if not member.eof:
-            raise fetching.failure(name, _GZIP_CUT, code="source_incomplete")
-        body = member.unused_data
+    member = zlib.decompressobj(wbits=_GZIP)
+    for start in range(0, len(body), _PIECE):
+        piece = body[start : start + _PIECE]
+        while piece:
+            if member.eof:
+                member = zlib.decompressobj(wbits=_GZIP)
+            try:
+                part = member.decompress(piece, positions.MAX_BYTES + 1 - size)
+            except zlib.error:
+                raise fetching.failure(name, _GZIP_BROKEN, code="source_incomplete") from None
+            parts.append(part)
+            size += len(part)
+            if size > positions.MAX_BYTES:
+                raise fetching.too_large(name)
+            piece = member.unused_data
+    if not member.eof:
+        raise fetching.failure(name, _GZIP_CUT, code="source_incomplete")
     return b"".join(parts)
