@@ -184,6 +184,17 @@ async def test_it_runs_at_the_start_and_an_interval_after_each_run() -> None:
     assert runs == [(0, "start"), (301, "interval"), (602, "interval"), (903, "interval")]
 
 
+async def test_a_source_that_does_not_answer_at_the_start_delays_no_shutdown() -> None:
+    """A signal would otherwise wait for the deadline of the source, which may be an hour."""
+
+    class Silent(doubles.Source):
+        async def peek(self) -> str | None:
+            await anyio.sleep(3600)
+            return None
+
+    assert await _served(Account([in_sync], sources=[Silent({})]), 200) == []
+
+
 async def test_failed_runs_are_retried_with_growing_delays_until_one_succeeds() -> None:
     runs = await _served(Account([failed] * 6 + [in_sync]), 1000)
     assert runs == [

@@ -67,8 +67,9 @@ class Service:
     async def run(self) -> int:
         """Run until stopped; return the exit code."""
         async with anyio.create_task_group() as tasks:
-            await tasks.start(self._poll_sources)
-            tasks.start_soon(self._wake_on_shutdown)
+            with anyio.CancelScope() as starting:
+                tasks.start_soon(self._wake_on_shutdown, starting)
+                await tasks.start(self._poll_sources)
             tasks.start_soon(self._poll_approvals)
             tasks.start_soon(self._poll_pauses)
             await self._wait_for_writer_lock()
@@ -208,9 +209,10 @@ class Service:
 
     # --- Triggers from outside ----------------------------------------------------------------------------
 
-    async def _wake_on_shutdown(self) -> None:
-        """End the wait between two runs when shutdown begins."""
+    async def _wake_on_shutdown(self, starting: anyio.CancelScope) -> None:
+        """End the wait between two runs when shutdown begins, or the first look at the sources."""
         await self._shutdown.wait()
+        starting.cancel()
         self.wake(status.Trigger.SIGNAL)
 
     async def _poll_sources(self, *, task_status: abc.TaskStatus[None]) -> None:
