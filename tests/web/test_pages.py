@@ -148,10 +148,13 @@ async def test_the_page_of_a_run_names_who_it_was_about() -> None:
     assert "detach Zoé Petit" in text
 
 
-async def test_a_pause_says_how_to_end_that_pause_and_no_other() -> None:
+async def test_a_pause_says_how_to_end_that_pause_and_which_others_end_with_it() -> None:
     page = await conftest.read(doubles.Service(doubles.paused()))
     commands = ("fleet-sync resume", f"fleet-sync resume --fleet {doubles.fleet(3)}")
     assert all(f"<code>{command}</code>" in page for command in commands)
+    assert page.count("Either ends the pauses of single fleets too.") == 1
+    everywhere = dataclasses.replace(doubles.paused(), pauses=doubles.paused().pauses[:1])
+    assert "Either ends" not in await conftest.read(doubles.Service(everywhere))
 
 
 async def test_messages_have_names_before_ids() -> None:

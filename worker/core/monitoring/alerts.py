@@ -116,12 +116,13 @@ def _paused(present: status.Status) -> Iterator[Alert]:
     for pause in present.pauses:
         until = f"until {humanize.time_of_day(pause.until, present.now)}" if pause.until else "until someone resumes"
         only = f" --fleet {pause.fleet}" if pause.fleet else ""
+        others = "" if pause.fleet or len(present.pauses) == 1 else " Either ends the pauses of single fleets too."
         by = f" by {clean(pause.by)}" if pause.by else ""
         yield Alert(
             Kind.PAUSED,
             f"{'Writes' if pause.fleet else 'All writes'} are paused{by}, {until}",
             message=clean(pause.reason),
-            remedy=f"To go on, use Resume or `fleet-sync resume{only}`.",
+            remedy=f"To go on, use Resume or `fleet-sync resume{only}`.{others}",
             since=pause.since,
             fleet=pause.fleet,
         )
