@@ -62,6 +62,9 @@ async def test_a_saved_plan_keeps_that_driver_too() -> None:
     vans = account(FleetById(VANS))
     saved = (await vans.new_plan_builder(doubles.Source(WANTED)).build()).guarded
     assert [change.fleet for change in saved.changes] == [VANS, VANS]
+    assert "1 detach is deferred, because an attach of the same driver is left out (attach_first)" in {
+        problem.message for problem in saved.problems if problem.note
+    }
     report = await vans.new_reconciler().apply(saved)
     assert outcomes(report) == {(A, VANS, "deferred"), (C, VANS, "applied")}
     codes = {each.outcome.code for each in report.results if isinstance(each.outcome, Deferred)}

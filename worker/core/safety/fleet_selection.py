@@ -5,7 +5,7 @@ driver whose attach is left out keeps their fleets. Neighbours: `guard` made the
 """
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from worker.core.model.actual import Fleet
 from worker.core.model.desired import FleetById, FleetRef
@@ -14,7 +14,7 @@ from worker.core.model.identifiers import FleetId
 from worker.core.model.plan import Action, Change, GuardedPlan
 from worker.core.model.plan_digest import held_digest, plan_digest
 from worker.core.model.problem import Problem, ProblemCode
-from worker.core.safety import guard
+from worker.core.safety import attach_first, guard
 
 WHERE = "--fleet"
 """The place of the note that says how many changes are left out."""
@@ -74,15 +74,20 @@ def narrow(
         approved=approved,
         approval=approval,
         digest=plan_digest(guarded.account, changes, (hold.change for hold in held)),
-        problems=tuple(sorted({*guarded.problems, *_note(len(left_out))})),
+        problems=tuple(sorted({*guarded.problems, *_notes(left_out, changes)})),
     ), left_out
 
 
-def _note(count: int) -> list[Problem]:
-    if not count:
-        return []
-    what = "1 change of another fleet is" if count == 1 else f"{count} changes of other fleets are"
-    return [Problem(WHERE, f"{what} left out", note=True, code=ProblemCode.FLEETS_LEFT_OUT)]
+def _notes(left_out: Collection[Change], changes: Iterable[Change]) -> Iterator[Problem]:
+    """Yield how many changes are left out, and how many detaches of the plan wait for one of them."""
+    count, waiting = len(left_out), len(attach_first.dependent_detaches(changes, left_out))
+    if count:
+        what = "1 change of another fleet is" if count == 1 else f"{count} changes of other fleets are"
+        yield Problem(WHERE, f"{what} left out", note=True, code=ProblemCode.FLEETS_LEFT_OUT)
+    if waiting:
+        what = "1 detach is" if waiting == 1 else f"{waiting} detaches are"
+        message = f"{what} deferred, because an attach of the same driver is left out (attach_first)"
+        yield Problem(WHERE, message, note=True, code=ProblemCode.FLEETS_LEFT_OUT)
 
 
 def missing_attaches(guarded: GuardedPlan) -> frozenset[Change]:
