@@ -2,13 +2,15 @@
 
 import contextlib
 from collections.abc import Iterator
+from concurrent import futures
 
 import pytest
 
 from tests.journal import backends
+from tests.support import command
 from worker.accounts import registry
 from worker.core.model.errors import AccountExists, BelongsToWorkers, UnknownAccount
-from worker.journal import address, connection, migrations, sql_journal
+from worker.journal import address, connection, migrations, session, sql_journal
 
 SETTINGS = b'[[sources]]\npath = "people.yaml"\n'
 OTHER = b'[[sources]]\npath = "others.yaml"\n'
@@ -114,6 +116,36 @@ async def test_no_process_without_a_claim_writes_to_the_journal_of_an_account(
             await journal.open()
         assert await journal.runs(limit=5) == ()
         await journal.aclose()
+
+
+def test_a_process_that_starts_while_its_account_is_added_finds_that_it_belongs_to_the_workers(
+    database: connection.Connection, postgresql_backend: backends.PostgresBackend
+) -> None:
+    """It never ran before, so that the journal does not know the account yet: there is no lock to find."""
+    parsed = address.parse(postgresql_backend.url)
+    writer = session.WriterSession(parsed, account="acme", clock=postgresql_backend.clock)
+
+    with futures.ThreadPoolExecutor() as threads:
+
+        class Adding:
+            """The database, in which a process starts right before the commit."""
+
+            query, execute = staticmethod(database.query), staticmethod(database.execute)
+
+            @contextlib.contextmanager
+            def transaction(self, *, write: bool = False) -> Iterator[None]:
+                with database.transaction(write=write):
+                    yield
+                    started.append(threads.submit(writer.open))
+                    command.until(
+                        lambda: started[0].done() or postgresql_backend.is_waiting(), what="the process waits"
+                    )
+
+        started: list[futures.Future[None]] = []
+        assert registry.Registry(Adding()).add("acme", SETTINGS) is registry.Added.ADDED
+        with pytest.raises(BelongsToWorkers):
+            started[0].result()
+    writer.close()
 
 
 def test_an_account_that_no_worker_had_is_removed_without_a_wait(accounts: registry.Registry) -> None:

@@ -139,6 +139,11 @@ class PostgresBackend:
         with psycopg.connect(host=self._host, user="postgres", dbname="postgres", autocommit=True) as connection:
             connection.execute(statement.encode())
 
+    def is_waiting(self) -> bool:
+        """Return whether any session waits for another one's transaction."""
+        with psycopg.connect(host=self._host, user="postgres", dbname="postgres", autocommit=True) as connection:
+            return bool(connection.execute("SELECT 1 FROM pg_locks WHERE NOT granted").fetchall())
+
     def journal(self) -> sql_journal.SqlJournal:
         """Return another one on the schema."""
         return sql_journal.SqlJournal(self.url, clock=self.clock)

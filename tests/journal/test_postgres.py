@@ -3,15 +3,17 @@
 import contextlib
 import os
 import socket
+from concurrent import futures
 from urllib import parse as urls
 
 import psycopg
 import pytest
 
 from tests.journal import backends, journal_factories, processes
+from tests.support import command
 from worker.core.model.errors import JournalBusy, JournalError
 from worker.core.model.identifiers import RunId
-from worker.journal import address, connection, session, sql_journal, writer_lock
+from worker.journal import address, connection, migrations, queries, session, sql_journal, writer_lock
 
 pytestmark = pytest.mark.anyio
 
@@ -36,6 +38,24 @@ def test_a_lost_connection_is_noticed_and_only_opening_again_makes_this_the_writ
     writer.open()
     writer.check()
     writer.close()
+
+
+def test_two_accounts_that_start_for_the_first_time_at_once_have_numbers_of_their_own(
+    postgresql_backend: backends.PostgresBackend,
+) -> None:
+    """A folder starts all its accounts together; both may want the same number."""
+    parsed = address.parse(postgresql_backend.url)
+    bolt = session.WriterSession(parsed, account="bolt", clock=postgresql_backend.clock)
+    with contextlib.closing(connection.connect(parsed)) as acme, futures.ThreadPoolExecutor() as threads:
+        migrations.migrate(acme)
+        with acme.transaction(write=True):
+            acme.execute(queries.ADD_ACCOUNT, {"name": "acme"})
+            opening = threads.submit(bolt.open)
+            command.until(lambda: opening.done() or postgresql_backend.is_waiting(), what="bolt waits for acme")
+        opening.result()
+        assert acme.query("SELECT name FROM accounts ORDER BY account") == [{"name": "acme"}, {"name": "bolt"}]
+    assert bolt.write(lambda database: database.account) == 2
+    bolt.close()
 
 
 def test_a_writer_that_comes_back_from_a_pause_finds_that_another_took_over(

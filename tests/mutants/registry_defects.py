@@ -69,8 +69,8 @@ DEFECTS = (
     Defect(
         "an account is added while a folder's run writes for it",
         "worker/accounts/registry.py",
-        'if not all(row["free"]',
-        'if False and not all(row["free"]',
+        'return all(row["free"]',
+        'return True or all(row["free"]',
         COMMANDS,
     ),
     Defect(
@@ -93,5 +93,12 @@ DEFECTS = (
         "            if other is not None:\n                database.execute(cluster_queries.LEAVE_KEY",
         "            if False:\n                database.execute(cluster_queries.LEAVE_KEY",
         REQUESTS,
+    ),
+    Defect(
+        "an account that starts for the first time while it is added",
+        "worker/accounts/registry.py",
+        'while not (found := self._database.query(_TAKE_LOCK, {"name": name})):',
+        'while (found := self._database.query(_TAKE_LOCK, {"name": name})) is None:',
+        ("tests/accounts/test_registry_postgres.py",),
     ),
 )

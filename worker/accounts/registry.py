@@ -27,6 +27,10 @@ _ADD = """
     FROM cluster_removed WHERE name = :name
     ON CONFLICT (name) DO NOTHING
 """
+_MAKE_RECORDS = """
+    INSERT INTO accounts (account, name) SELECT coalesce(max(account), 0) + 1, :name FROM accounts WHERE true
+    ON CONFLICT DO NOTHING
+"""
 _TAKE_LOCK = """
     SELECT pg_try_advisory_xact_lock(CAST(CAST(CAST('accounts' AS regclass) AS oid) AS int4), account) AS free
     FROM accounts WHERE name = :name
@@ -109,7 +113,7 @@ class Registry:
         written = {"name": name, "settings": settings.decode()}
         with self._database.transaction(write=True):
             if self._database.execute(_ADD, written):
-                if not all(row["free"] for row in self._database.query(_TAKE_LOCK, {"name": name})):
+                if not self._take_lock(name):
                     raise JournalBusy(f"another fleet-sync runs the account {name} outside the cluster")
                 return Added.CONTINUED if self._database.query(_RECORDS, written) else Added.ADDED
             present = self._database.query(_LOCKED, {"name": name})
@@ -119,6 +123,13 @@ class Registry:
                 raise AccountExists(f"the cluster has an account {name} with other settings")
             self._database.execute(_REPLACE, written)
             return Added.REPLACED
+
+    def _take_lock(self, name: str) -> bool:
+        """Return whether no process writes the account's journal. None can begin to before the transaction ends."""
+        while not (found := self._database.query(_TAKE_LOCK, {"name": name})):
+            # A process that starts for the first time waits for this row, and then finds the account in the table.
+            self._database.execute(_MAKE_RECORDS, {"name": name})
+        return all(row["free"] for row in found)
 
     def remove(self, name: str) -> float:
         """Remove an account, and keep its epoch and its records; return for how many seconds a worker may still send.
