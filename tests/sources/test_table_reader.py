@@ -187,6 +187,37 @@ def test_an_encoding_can_be_named() -> None:
     assert "hr.csv:2:4: byte 0xfc is not UTF-8" in str(unreadable) and "is not in [sources.fleets]" in str(unmapped)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "UTF8", "utf-8-sig", "utf-16-le", "utf-16-be", "utf-16"])
+def test_a_byte_order_mark_is_no_part_of_a_name(encoding: str) -> None:
+    """Also where the encoding is named: spreadsheets write the mark, whatever the settings say."""
+    data = f"\ufeff{HEADER}\n1;Ann;Lyon;Active;;\n".encode(encoding.replace("-sig", ""))
+    options = document_reader.DocumentOptions(rows=mapping(), encoding=encoding)
+    assert memberships(document_reader.read("hr.csv", ".csv", data, options)) == [("employee_id=1", LYON)]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "mark"),
+    [("cp1252", "\ufeff"), ("utf-16", "\ufeff"), ("latin-1", "\ufeff"), ("cp1252", ""), ("ISO-8859-15", "")],
+)
+def test_a_document_that_became_utf_8_is_not_read_as_something_else(encoding: str, mark: str) -> None:
+    """Its names would be others, and with other_fleets = "ignore" their rows would count as left out."""
+    data = f"{mark}Name;{HEADER}\nx;1;Ann;München;Active;;\nx;2;Eve;Lyon;Active;;\n".encode()
+    rows = mapping(fleets={"München": str(PARIS), "Lyon": str(LYON)}, other_fleets="ignore")
+    options = document_reader.DocumentOptions(rows=rows, encoding=encoding)
+    (problem,) = document_reader.read("hr.csv", ".csv", data, options).problems
+    assert problem.message == f"the document is UTF-8, and is to be read as {encoding}: correct encoding"
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "cp1251", "cp1253", "gbk", "shift_jis", "iso-8859-2", "mac-roman"])
+def test_a_document_in_the_encoding_that_is_named_is_read_in_it(encoding: str) -> None:
+    """Also one like "联通" in GBK, whose bytes look like UTF-8."""
+    words = {"cp1251": "Ромашка Ёж", "cp1253": "Αθήνα", "gbk": "联通", "shift_jis": "東京", "iso-8859-2": "Łódź"}
+    name = words.get(encoding, "Zürich Örebro")
+    data = f"{HEADER}\n1;Ann;{name};Active;;\n".encode(encoding)
+    options = document_reader.DocumentOptions(rows=mapping(fleets={name: str(PARIS)}), encoding=encoding)
+    assert memberships(document_reader.read("hr.csv", ".csv", data, options)) == [("employee_id=1", PARIS)]
+
+
 @pytest.mark.parametrize(("encoding", "data"), [("auto", b"\xef\xbb\xbf%s\xfc\n"), ("cp1252", b"%s\xfc\x81\n")])
 def test_what_cannot_be_decoded_does_not_cause_other_problems(encoding: str, data: bytes) -> None:
     """With a byte order mark, the first column still has its name; text in a named encoding is read in it."""

@@ -149,7 +149,8 @@ def _undecodable(
 ) -> membership_document.Contents:
     """Return the problems of a table that cannot be decoded: this one, and those of its readable rows."""
     problem = membership_document.problem(name, malformed.place, malformed.message)
-    encoding = "utf-8" if options.encoding == "auto" else options.encoding
+    is_utf8 = options.encoding == "auto" or positions.is_mistaken_utf8(data, options.encoding)
+    encoding = "utf-8" if is_utf8 else options.encoding
     text = data.decode(encoding, errors="replace").removeprefix("\ufeff")
     problems = _interpret(name, "csv", text, options).problems
     return membership_document.Contents((), rows.Rows(), (problem, *problems))

@@ -50,6 +50,8 @@ TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels (five are enough): check that
 
 _LINE_BREAK = re.compile(r"\r\n?|\n")
 _LF = re.compile(r"\n")
+_BOM = "\ufeff"
+_ABOVE_ASCII = bytes(range(128, 256))
 _UTF16_BOMS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -239,17 +241,36 @@ def decode(
     check_size(data, too_large)
     if encoding == "auto":
         encoding = "UTF-16" if data.startswith(_UTF16_BOMS) else "UTF-8"
-    if encoding == "UTF-8":
-        data = data.removeprefix(codecs.BOM_UTF8)
+    if is_mistaken_utf8(data, encoding):
+        raise Malformed((1, 1), f"the document is UTF-8, and is to be read as {encoding}: correct encoding")
     try:
-        text = data.decode(encoding)
+        text = data.decode(encoding).removeprefix(_BOM)
     except UnicodeDecodeError as error:
-        before = data[: error.start].decode(encoding, errors="replace")
+        before = data[: error.start].decode(encoding, errors="replace").removeprefix(_BOM)
         place = Lines(before).at(len(before))
         raise Malformed(place, f"byte 0x{data[error.start]:02x} is not {encoding}: {advice}") from None
     if "\0" in text:
         raise Malformed(Lines(text).at(text.index("\0")), "a NUL character: remove it, and save the text as UTF-8")
     return text
+
+
+def is_mistaken_utf8(data: bytes, encoding: str) -> bool:
+    """Return whether bytes are UTF-8 although the encoding is another. Read in it, names would be those of no one.
+
+    They are if they begin with its byte order mark. Without it, that is certain only of encodings with one byte for
+    each character: more than a few of their letters in a row make no UTF-8.
+    """
+    if codecs.lookup(encoding).name.startswith("utf-8"):
+        return False
+    if data.startswith(codecs.BOM_UTF8):
+        return True
+    if data.isascii() or len(_ABOVE_ASCII.decode(encoding, errors="replace")) != len(_ABOVE_ASCII):
+        return False
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
