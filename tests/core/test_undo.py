@@ -141,7 +141,7 @@ def test_a_move_whose_detach_a_later_run_made_is_undone_from_the_end() -> None:
     plan = undo.plan_inverse(RUN, history, worlds.seen({A: [VANS]}))
     assert plan.changes == ()
     assert problems(plan) == {
-        f"{A}/{VANS}": f"run_3 detached the driver from {DEPOT}, or may have, and without this membership the driver"
+        f"{A}/{VANS}": f"run_3 detached the driver from {DEPOT}, or may have, so without this membership the driver"
         " would be in no fleet; not undone"
     }
     assert undo.plan_inverse(LATER, history, worlds.seen({A: [VANS]})).changes == (Change(ATTACH, A, DEPOT),)

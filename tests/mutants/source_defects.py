@@ -41,7 +41,7 @@ DEFECTS = (
     Defect(
         "a document from the future that is young enough for ever",
         "worker/sources/document_source.py",
-        "if hours < -fetching.CLOCKS_APART / _HOUR:",
+        "if hours < -fetching.MAX_CLOCK_SKEW_SECONDS / _HOUR:",
         "if hours < -1e9:",
         PROOFS,
     ),

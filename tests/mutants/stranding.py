@@ -119,7 +119,7 @@ DEFECTS = (
     Defect(
         "leaving a repair that the end of the run cut short out of the report",
         "worker/engine/verification.py",
-        "            lane.interrupt(self._cancellation.reason)  # a repair that the end of the run cut short\n",
+        "            lane.interrupt(self._cancellation.reason)  # in case the end of the run cut a repair short\n",
         "",
         ("tests/engine/test_applier_endings.py",),
     ),

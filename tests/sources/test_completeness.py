@@ -168,7 +168,7 @@ class TestAge:
         os.utime(path, (NOON + 7200, NOON + 7200))
         assert len(read(path).rows) == 2
         found = refused(path, "source_stale", max_age_hours=1)
-        assert "a.csv: it changed 2.0 hours in the future, so max_age_hours cannot be checked" in found
+        assert "a.csv: its last change is 2.0 hours in the future, so max_age_hours cannot be checked" in found
 
     def test_every_document_of_a_folder_counts(self, path: pathlib.Path) -> None:
         path.with_name("b.csv").write_text(TEXT)

@@ -264,7 +264,7 @@ class TestSettling:
         """Waiting until it has settled would take as long as the clock was set back."""
         path = folder(tmp_path, a_csv=B) / "a.csv"
         changed = path.stat().st_ctime
-        with pytest.raises(SourceError, match=r"changed 7200 seconds in the future: correct this machine's clock"):
+        with pytest.raises(SourceError, match=r"change is 7200 seconds in the future: correct this machine's clock"):
             selected(path, settle_seconds=60, now=changed - 7200)
         with pytest.raises(SourceError, match="settle_seconds = 60"):
             selected(path, settle_seconds=60, now=changed - 299)

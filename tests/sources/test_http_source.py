@@ -221,7 +221,7 @@ class TestRefusals:
 
     async def test_a_reply_that_calls_itself_a_part_is_one(self) -> None:
         reply = httpx.Response(200, headers={"content-range": "bytes 0-99/9000"}, content=http_documents.CSV)
-        assert "sent a part of the document" in await http_documents.failure(
+        assert "sent only a part of the document" in await http_documents.failure(
             http_documents.mocked(lambda request: reply), "source_incomplete"
         )
 
@@ -236,7 +236,7 @@ class TestRefusals:
     )
     async def test_a_login_page_is_an_error_that_says_so(self, media_type: str, content: bytes) -> None:
         reply = httpx.Response(200, headers={"content-type": media_type}, content=content)
-        assert "usually a page to log in" in await http_documents.failure(
+        assert "usually a login page" in await http_documents.failure(
             http_documents.mocked(lambda request: reply), "source_unauthorized"
         )
 

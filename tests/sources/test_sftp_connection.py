@@ -69,7 +69,7 @@ async def test_a_name_that_is_not_utf_8_does_not_hide_the_others(tmp_path: pathl
 
 async def test_an_error_of_the_server_is_not_taken_for_the_end_of_the_connection(tmp_path: pathlib.Path) -> None:
     async with sftp_servers.serving(tmp_path, SECRET) as server:
-        with pytest.raises(SourceError, match="answered with error 4 of SFTP") as caught:
+        with pytest.raises(SourceError, match="answered with SFTP error 4") as caught:
             async with sftp_connection.connect(client(server.port, tmp_path, server.known_hosts), "hr") as session:
                 await session.status("x" * 300)
     assert caught.value.code == "source_incomplete"

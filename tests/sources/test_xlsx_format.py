@@ -96,7 +96,7 @@ def test_what_is_there_twice_is_an_error(rows: str) -> None:
 
     assert len(read_sheet(f'<row r="2">{_ANN}{_IN_A}</row>').rows) == 1
     (problem,) = read_sheet(rows).problems
-    assert "are not each there once, in their order" in problem.message
+    assert "are repeated or out of order" in problem.message
 
 
 def test_a_formula_without_a_value_is_an_error_where_it_is_used() -> None:

@@ -252,7 +252,7 @@ async def test_readiness_says_what_is_wrong_with_the_folder(accounts: Accounts) 
         assert (answer.status_code, answer.text) == (503, "_defaults.toml:3:1: unknown key `listn`\n")
         page = (await client.get("/")).text
     assert "_defaults.toml:3:1: unknown key <code>listn</code>" in page
-    assert "they stay as they were" in page
+    assert "the last valid ones stay in use" in page
 
 
 class TestMetrics:

@@ -90,7 +90,7 @@ async def _once(
         if _approval_missed(run_report, approved):
             context.print_text("The approved digest is not that of the held changes: none was allowed.", err=True)
         code = context.print_report(run_report, as_json=as_json)
-    finally:  # also if the output is lost: notifications and alerts do not depend on it
+    finally:  # notifications and metrics must not depend on whether the output could be printed
         if job is not None:
             job.end(run_report, trigger="once")
             await _notify(account, job, hooks)

@@ -40,7 +40,7 @@ def pause(
 ) -> int:
     """Stop all changes in Charge, or those of one fleet; planning and alerts go on."""
     if length is not None and not length:
-        raise click.BadParameter("a pause of no length stops nothing: write a number above 0", param_hint="--for")
+        raise click.BadParameter("a pause of length 0 stops nothing: write a number above 0", param_hint="--for")
     work = functools.partial(_pause, fleet=fleet, length=length, reason=reason)
     return command_context.with_journal(work)
 

@@ -100,7 +100,7 @@ class Cancellation:
         self.check()
 
     async def send_heartbeats(self) -> None:
-        """Send heartbeats while the run waits: only a suspended process misses one."""
+        """Send heartbeats until cancelled, so that only a suspended process misses one."""
         while True:
             await anyio.sleep(_HEARTBEAT_INTERVAL)
             self.heartbeat()

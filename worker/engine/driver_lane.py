@@ -92,7 +92,7 @@ class DriverLane:
 
     @property
     def is_contradicted(self) -> bool:
-        """Return whether the newest reply or reading since the last write does not show what it should."""
+        """Return whether the newest reply or reading since the last write shows other fleets than it should."""
         return self.state.is_current and not self.agrees_with(self.state.latest)
 
     @property

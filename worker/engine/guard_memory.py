@@ -38,7 +38,7 @@ class GuardMemory:
     ) -> None:
         """Take the run, its account and limits, and the fleets that are unmanaged.
 
-        `only` are the fleets whose changes it makes, or none for all; `applies` says whether it may make any.
+        `only` are the fleets whose changes the run makes; empty means all. `applies` says whether it makes changes.
         """
         self._journal = context.journal
         self._account = account
@@ -103,9 +103,9 @@ def source_records(
     *,
     accepted: Collection[ShrunkSource],
 ) -> dict[str, SourceRecord]:
-    """Return what the journal remembers of the sources from now on: their sizes, each with the time of its reading.
+    """Return what the journal remembers of each source from now on: its size, with the time of its reading.
 
-    `accepted` are the sources whose loss of rows this run accepts by an approval.
+    `accepted` are the sources whose loss of rows an approval of this run accepts.
     """
     if not judged.trusted:
         return {}

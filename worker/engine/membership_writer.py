@@ -96,7 +96,7 @@ class MembershipWriter:
         self._names = names
         self._dated = frozenset(dated)
         self.forbidden = forbidden_writes.ForbiddenWrites()
-        """What answers of 403 mean. It is told of the fleets that the run changes, if there are several."""
+        """Decides what 403s mean. The applier replaces it by one that knows all fleets of the run."""
 
     async def write(
         self,
@@ -198,7 +198,7 @@ class MembershipWriter:
         self._pauses.check(change)
         self._wall_clock.check(change, dated=change in self._dated)
         if self.forbidden.blame_fleet(change.fleet):
-            message = f"Charge answered {forbidden_writes.MOST} writes to this fleet in a row with 403"
+            message = f"Charge answered {forbidden_writes.MAX_IN_A_ROW} writes to this fleet in a row with 403"
             raise ChangeWithheld(message, code="fleet_forbidden")
 
     async def _check_writer(self) -> None:
@@ -215,7 +215,7 @@ class MembershipWriter:
         """Stop the run if the key is forbidden to write at all, rather than to write to one driver or fleet."""
         self.forbidden.fail(change.fleet, forbidden=error.status == 403)
         if self.forbidden.blame_key:
-            message = f"Charge answered {forbidden_writes.MOST} writes in a row with 403: {error.message}"
+            message = f"Charge answered {forbidden_writes.MAX_IN_A_ROW} writes in a row with 403: {error.message}"
             self._cancellation.request_stop(KeyForbidden(message, status=403, request_id=error.request_id))
 
     async def _settle(

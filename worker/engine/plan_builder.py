@@ -287,7 +287,7 @@ class PlanBuilder:
         guarded = await self._compute(lambda: build(actual=actual))
         guarded = dataclasses.replace(guarded, unsettled=guarded.unsettled or bool(unclear.problems))
         left_out = pauses.left_out(guarded.changes, in_force)
-        accepted = () if pauses.everywhere(in_force) else decision.accepted  # else the approval would be lost
+        accepted = () if pauses.everywhere(in_force) else decision.accepted  # a paused run must not use it up
         return PlanResult(
             desired,
             actual,

@@ -107,8 +107,8 @@ class Reconciler:
     ) -> Report:
         """Make the changes of a saved plan that still fit what Charge holds and that the guard allows, and no other.
 
-        Nothing is done if the plan is older than `max_age`, by Charge's clock too, nor, unless `during_pause`, while
-        all fleets or those of any of the changes are paused.
+        Nothing is done if the plan is older than `max_age`, by Charge's clock too. Unless `during_pause` is set,
+        nothing is done either while all fleets, or the fleet of any change, are paused.
         """
         try:
             if not during_pause:
@@ -135,7 +135,7 @@ class Reconciler:
         return await self._finish(await self._apply(to_apply, trigger="apply"), trigger="apply")
 
     async def _require_no_pause(self, saved: GuardedPlan) -> None:
-        """Raise errors.Paused during a pause of all fleets, or if another covers any change of a saved plan."""
+        """Raise errors.Paused while all fleets are paused, or a fleet of any change of the saved plan."""
         for pause in await self._journal.pauses(now=self._context.clock.now()):
             if pause.fleet is None or any(pause.covers(change) for change in saved_plan.changes(saved)):
                 raise Paused(f"{pause.fleet or 'all fleets'}: {pause}")
@@ -191,7 +191,7 @@ class Reconciler:
         guarded, changes = to_apply.guarded, to_apply.changes
         skipped = tuple(ChangeResult(change, outcome) for change, outcome in to_apply.skipped.items())
         if not changes:
-            # The pause of one fleet hides nothing that is wrong elsewhere.
+            # A pause must not hide what is held or unresolved elsewhere.
             settled = not (guarded.unsettled or guarded.needs_approval)
             return self._report(guarded, skipped, paused=bool(to_apply.left_out) and settled)
         work = await self._context.compute(

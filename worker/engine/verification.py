@@ -1,10 +1,9 @@
 """Reads back what a run wrote, and settles every doubt about the drivers that it changed.
 
-Invariants: what a listing or the newest reply contradicts is settled by a GET, because a listing may lag behind a
-reply; a reading that still contradicts is repeated patiently, because reads lag behind writes; a driver in no wanted
-fleet is attached again once, or reported; a driver that could not be read back is a problem, because a reply alone does
-not show what Charge has stored. Neighbours: `driver_lane` holds the outcomes and the state of each driver, `reader`
-reads.
+Invariants: if a listing or the newest reply contradicts a change, a GET decides, because listings may lag. A GET that
+contradicts it too is repeated after growing pauses, because any reading may lag behind writes. A driver in no wanted
+fleet is attached again once, or reported. A driver that could not be read back is a problem: a reply alone does not
+show what Charge has stored. Neighbours: `driver_lane` holds the outcomes and the state of each driver, `reader` reads.
 """
 
 from collections.abc import Iterable, Sequence
@@ -56,7 +55,7 @@ class Verification:
                 message = f"the changes could not be read back: {error.message}"
                 problems.append(Problem("verification", message, code=ProblemCode.NOT_READ_BACK))
         for lane in written:
-            lane.interrupt(self._cancellation.reason)  # a repair that the end of the run cut short
+            lane.interrupt(self._cancellation.reason)  # in case the end of the run cut a repair short
             lane.conclude()
         unread = sum(not lane.was_read_back for lane in written)
         if unread and not problems:

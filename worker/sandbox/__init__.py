@@ -1,1 +1,1 @@
-"""The sandbox: an imitation of the Charge API. Start reading at `app`; it imports nothing else of `worker`."""
+"""Imitates the Charge API and imports nothing else of `worker`. Start reading at `app`."""

@@ -30,7 +30,7 @@ class _LateWrite:
 
 
 class Sandbox:
-    """The imitation of Charge. `quirks` and `faults` may be replaced while it runs."""
+    """Imitates Charge. `quirks` and `faults` may be replaced while it runs."""
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class Sandbox:
         return frozenset(late.request.key or "" for late in self._late)
 
     def deliver_late(self) -> None:
-        """Carry out the late writes that are due. Called by itself before every request."""
+        """Carry out the late writes that are due. The sandbox does this itself before every request."""
         now = anyio.current_time()
         due = sorted((late for late in self._late if late.due <= now), key=lambda late: late.due)
         self._late = [late for late in self._late if late.due > now]
@@ -192,7 +192,7 @@ class Sandbox:
         ]
         if self.quirks.date_header:
             headers.append((b"date", self._date_header()))
-        if self.quirks.request_id_header and answer.content_type == http_types.JSON:  # a gateway knows no request id
+        if self.quirks.request_id_header and answer.content_type == http_types.JSON:  # HTML comes from a gateway
             headers.append((b"request-id", request.id.encode()))
         return headers
 

@@ -1,6 +1,6 @@
 """The endpoints: the effect of each request on the state, and its answer.
 
-Invariant: an endpoint never waits, so a write either has not started or is complete and has its answer.
+Invariant: an endpoint never waits, so a write is never half done.
 Neighbours: `app` calls `perform`, through `idempotency` for writes; `objects` encodes objects, `pages` cuts lists into
 pages, and `state` holds the account.
 """
@@ -28,7 +28,7 @@ ALLOWED: Final = {
 
 Quirks = quirks.Quirks
 SandboxState = state.SandboxState
-# The fields of `Call` have the names of these modules, so that its annotations cannot refer to the modules.
+# Two fields of `Call` have the names of these modules, so its annotations cannot refer to the modules.
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,7 +182,7 @@ def _write(call: Call, action: state.Action, driver: str, fleet: str) -> http_ty
 
 
 def _membership(call: Call) -> tuple[str, str]:
-    """Return the driver and the fleet of a write. Raise Refused if one is missing or the key may not write."""
+    """Return the driver and the fleet of a write. Raise Refused if either is missing or the key may not write."""
     if call.quirks.read_only:
         raise objects.Refused(objects.error(call.request, 403, None, "This key may not write."))
     driver, fleet = call.request.subject, _fleet_in(call)

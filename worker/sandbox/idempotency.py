@@ -56,7 +56,7 @@ def _replay(stored: Stored, call: endpoints.Call) -> http_types.Answer:
 
 
 def _answer_to_store(outcome: http_types.Answer, call: endpoints.Call) -> http_types.Answer | None:
-    """Return the answer to store: for a 500 it is the 500 itself, the outcome that it hid, or None."""
+    """Return the answer to store. For a 500, `Quirks.stored_5xx` chooses: the 500, the outcome behind it, or None."""
     mode: str = call.quirks.stored_5xx
     if call.fault not in ("500", "500_after"):
         return outcome

@@ -13,7 +13,10 @@ from worker.sandbox import quirks
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Admission:
-    """How many seconds to wait (0: the request is admitted), and how many requests remain until `reset`."""
+    """The seconds to wait, 0 if the request is admitted, and how many of `limit` requests remain.
+
+    `reset` is in seconds from now.
+    """
 
     wait: float
     limit: int
@@ -22,7 +25,7 @@ class Admission:
 
 
 class Limiter:
-    """The state of the limit. `admit` takes the quirks anew, so that the limit can change while the sandbox runs."""
+    """The state of the limit. Quirks are passed with each request, so the limit can change while the sandbox runs."""
 
     def __init__(self) -> None:
         """Start with the full limit available."""
@@ -48,7 +51,7 @@ class Limiter:
         size = max(1, round(rate)) if burst is None else max(1, burst)
         spent = max(0.0, self._spent - (now - self._at) * rate)
         wait = max(0.0, (spent + 1 - size) / rate)
-        # Without the tolerance, rounding would reject a client that waited exactly as long as it was told.
+        # Without the tolerance, rounding would reject a client that waited exactly as long as required.
         if wait < 1e-9:
             spent, wait = spent + 1, 0.0
         self._spent, self._at = spent, now

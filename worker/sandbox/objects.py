@@ -139,7 +139,7 @@ def malform(shown: dict[str, Any], how: Malformation) -> dict[str, Any]:
     """Return an object with this malformation."""
     match how:
         case "surrogate":
-            # The encoder refuses half a surrogate pair, so it goes past it.
+            # The encoder refuses half a surrogate pair, so these bytes bypass it.
             return shown | {"name": msgspec.Raw(rb'"Jos\ud83d"')}
         case "types":
             return shown | _OTHER_TYPES

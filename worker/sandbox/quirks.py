@@ -1,6 +1,6 @@
 """Everything that the reference leaves open, as switches.
 
-Invariant: every combination of values is a server that a client may meet, and none contradicts the reference.
+Invariant: every combination of values is a plausible server, and none contradicts the reference.
 Neighbours: `endpoints`, `idempotency`, `limiter`, `pages` and `objects` obey the switches; `faults` lists what can go
 wrong on top.
 """
@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from typing import Literal
 
 Repeated = Literal["ok", "conflict"]
-"""What a redundant attach or detach gets: 200 without effect, or 409 `driver_fleet_conflict`."""
+"""The answer to a redundant attach or detach: 200 without effect, or 409 `driver_fleet_conflict`."""
 
 Admission = Literal["accept", "conflict", "policy_blocked", "ignore"]
-"""What an attach gets: 200, 409 with the code `driver_fleet_conflict` or `policy_blocked`, or 200 without effect."""
+"""The answer to an attach: 200, 409 `driver_fleet_conflict`, 409 `policy_blocked`, or 200 without effect."""
 
 Malformation = Literal["surrogate", "types", "no_id"]
 """What is wrong with an object: half a surrogate pair in its name, fields of other types, or a number as its id."""
@@ -54,9 +54,9 @@ class Quirks:
     page_cap: int | None = None
     """The number of objects after which a listing ends without saying so."""
     unknown_filter: Literal["not_found", "empty"] = "not_found"
-    """What a list gets if it filters by a fleet, driver or vehicle that does not exist."""
+    """The answer to a list that filters by a fleet, driver or vehicle that does not exist."""
     total_drivers_offset: int = 0
-    """How much `total_drivers` is wrong by."""
+    """Added to the true `total_drivers`."""
 
     # --- rate limit
     rate: float | None = None
@@ -73,9 +73,9 @@ class Quirks:
 
     # --- idempotency
     stored_5xx: Literal["replay", "rerun", "outcome"] = "rerun"
-    """What a retry after a 500 gets: the same 500, a new execution, or the outcome that the 500 hid."""
+    """The answer to a retry after a 500: the same 500, that of a new execution, or the outcome behind the 500."""
     reused_key: Literal["first_answer", "bad_request", "conflict"] = "first_answer"
-    """What a request gets if its key was used with another path or body."""
+    """The answer to a request whose key was used with another path or body."""
     key_lifetime_seconds: float = 24 * 3600.0
 
     # --- other

@@ -76,7 +76,7 @@ async def serve(
 ) -> None:
     """Serve until cancelled. `started` is called with the base URL once the port is open; port 0 is any free port.
 
-    Needs asyncio, because uvicorn does. Silences uvicorn's loggers for the whole process. Raise OSError if the port
+    Needs asyncio, because uvicorn does. Silences uvicorn's loggers for the whole process. Raises OSError if the port
     cannot be used.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET

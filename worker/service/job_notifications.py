@@ -21,8 +21,8 @@ from worker.settings import secrets
 
 log = structlog.get_logger()
 
-_RUNS = 20
-"""How many of the newest runs are searched for one that told anybody."""
+_MAX_RUNS = 20
+"""How many of the newest runs are searched for one that sent notifications."""
 
 
 def hook(target: secrets.NotificationTarget) -> webhook.Webhook:
@@ -43,7 +43,7 @@ async def notify(present: status.Status, record: RunHistory, hooks: Sequence[web
     if not hooks or isinstance(error, JournalBusy):
         return
     try:
-        new, _ = notifications.diff(present, await _told_before(present, record))
+        new, _ = notifications.diff(present, await _state_before(present, record))
     except Exception:  # a defect in a notification must not change the result of the run
         log.exception("notice_crashed")
         return
@@ -53,19 +53,19 @@ async def notify(present: status.Status, record: RunHistory, hooks: Sequence[web
         await hook.deliver_queued()
 
 
-async def _told_before(present: status.Status, record: RunHistory) -> notifications.NotificationState:
-    """Return what the run before the last one has notified, as its report shows it.
+async def _state_before(present: status.Status, record: RunHistory) -> notifications.NotificationState:
+    """Return what the run before the last one reported to receivers, as its plan and report show.
 
-    In a cluster another worker may have begun the next run: the newest one is not always that of this process.
+    In a cluster another worker may have begun the next run, so the newest run need not be that of this process.
     """
     try:
         own = present.last.run if present.last else None
         recorded = own is not None and await record.run(own) is not None
-        past = await record.runs(limit=_RUNS, before=own if recorded else None)
-        told = [each.run for each in past if each.trigger != "apply"]  # which tells nobody
-        if not told:
+        past = await record.runs(limit=_MAX_RUNS, before=own if recorded else None)
+        notifying = [each.run for each in past if each.trigger != "apply"]  # `apply` sends no notifications
+        if not notifying:
             return notifications.NotificationState()
-        plan, report = await record.documents(told[0])
+        plan, report = await record.documents(notifying[0])
     except JournalError:
         return notifications.NotificationState()
     error = (report or {}).get("error")

@@ -1,9 +1,8 @@
 """Stops the process on a signal: ends the run in progress and prevents the next one.
 
-Invariants: after `request_stop` no run begins and the present run sends nothing new; the first SIGINT or SIGTERM, and
-in a job the hangup of its terminal, drains writes in flight; a second signal or the drain deadline aborts them, but no
-second hangup. Neighbours: `composition` asks for the
-cancellation of every run; `scheduler` waits for the shutdown.
+Invariants: after `request_stop` no run begins and the present run sends nothing new. The first SIGINT or SIGTERM, and
+in a job SIGHUP, drains writes in flight; a second SIGINT or SIGTERM, or the drain deadline, aborts them. Neighbours:
+`composition` asks for the cancellation of every run; `scheduler` waits for the shutdown.
 """
 
 import signal
@@ -80,7 +79,7 @@ async def run_until_signal(
 ) -> Result:
     """Await `work`; the first SIGINT or SIGTERM drains it, a second one or `drain_seconds` aborts writes in flight.
 
-    With `hangup` SIGHUP drains it too, unless it is ignored, as below nohup.
+    With `hangup`, SIGHUP drains it too, unless the process ignores SIGHUP, as under nohup.
     """
     numbers = [signal.SIGINT, signal.SIGTERM]
     if hangup and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
@@ -105,7 +104,7 @@ async def _stop_on_signals(
             process_shutdown.request_stop(Stopped(f"ended by {name}", exit_code=128 + number))
             with anyio.move_on_after(drain):
                 async for again in signals:
-                    if again != signal.SIGHUP:  # the system and the shell may both send it
+                    if again != signal.SIGHUP:  # the kernel and the shell may both send one
                         break
             process_shutdown.abort_writes()
             return

@@ -88,7 +88,7 @@ class HttpSource(source_sections.DocumentSource):
         manifest = self.completeness.manifest if self.completeness else ""
         if parse.urlsplit(parse.urljoin(self.url, manifest))[:2] != parse.urlsplit(self.url)[:2]:
             raise ValueError(
-                "the login is for the document's server: write the manifest's path there, as in {path}.json"
+                "the manifest must be on the document's server, which the login is for: write a path, as in {path}.json"
             )
         return self
 

@@ -62,9 +62,9 @@ def _fleet(reference: str) -> str:
 
 
 def _refuse_spaces(texts: Iterable[str]) -> None:
-    """Raise ValueError if no row can have one of these texts: cells are read without the spaces around them."""
+    """Raise ValueError for a text that no cell can equal: cells are read without the spaces around them."""
     if spaced := [text for text in texts if text != text.strip()]:
-        raise ValueError(f'"{spaced[0]}" begins or ends with a space, and is compared with cells without it: remove it')
+        raise ValueError(f'"{spaced[0]}" begins or ends with a space, so it equals no cell: remove the space')
 
 
 def _filter(columns: Mapping[str, Sequence[str]]) -> Mapping[str, Sequence[str]]:

@@ -94,7 +94,7 @@ def bucket(text: str) -> str:
     if not split.netloc or not split.path.strip("/") or split.path.endswith("/") or "?" in text or "#" in text:
         raise ValueError(_OBJECT)
     if {"", ".", ".."} & {*split.path[1:].split("/")}:
-        raise ValueError("a key with an empty part, or one that is . or .., cannot be read: store the object elsewhere")
+        raise ValueError('a key with an empty, "." or ".." segment cannot be read: store the object under another key')
     return text
 
 

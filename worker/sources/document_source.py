@@ -93,9 +93,9 @@ class DocumentSource:
                 message = "the source does not say when it was last changed, so max_age_hours cannot be checked"
                 raise fetching.failure(document.name, message, code="source_stale")
             hours = (self.now() - document.modified) / _HOUR
-            if hours < -fetching.CLOCKS_APART / _HOUR:  # it would be young enough for ever
-                message = f"it changed {-hours:.1f} hours in the future, so max_age_hours cannot be checked: correct "
-                message = f"{message}the clock of where it is written, or that of this machine"
+            if hours < -fetching.MAX_CLOCK_SKEW_SECONDS / _HOUR:  # otherwise it would never become too old
+                message = f"its last change is {-hours:.1f} hours in the future, so max_age_hours cannot be checked: "
+                message = f"{message}correct the clock of the system that writes it, or that of this machine"
                 raise fetching.failure(document.name, message, code="source_stale")
             if hours > checks.max_age_hours:
                 message = f"the file is {hours:.1f} hours old, older than max_age_hours = {checks.max_age_hours:g}"

@@ -25,8 +25,8 @@ Code = Literal[
 ]
 """The codes of everything that can be wrong with a source."""
 
-CLOCKS_APART = 300.0
-"""How far the clock of a source may be ahead of ours, in seconds. A later time of a change is wrong."""
+MAX_CLOCK_SKEW_SECONDS = 300.0
+"""How far the clock of a source may be ahead of ours. A change dated later than that has a wrong time."""
 
 WILDCARDS = frozenset("*?[")
 """What makes a pattern of the name of a remote file."""

@@ -122,9 +122,9 @@ class FileFetcher:
                     continue
                 message = f"changed within the last settle_seconds = {self.selection.settle_seconds:g}: it is not read "
                 message = f"{message}before it stays unchanged for that long"
-                if seconds < -fetching.CLOCKS_APART:
-                    message = f"changed {-seconds:.0f} seconds in the future: correct this machine's clock, or copy the"
-                    message = f"{message} file once the clock is right"
+                if seconds < -fetching.MAX_CLOCK_SKEW_SECONDS:
+                    message = f"its last change is {-seconds:.0f} seconds in the future: correct this machine's clock, "
+                    message = f"{message}or copy the file once the clock is right"
                 raise fetching.failure(name, message, code="source_changed")
 
     def _contents(self) -> tuple[_Listing, Mapping[str, bytes], Mapping[str, bytes]]:

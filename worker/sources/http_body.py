@@ -20,7 +20,7 @@ _NO_END = (
 _GZIP_CUT = "the reply was cut short: its gzip stream does not end"
 _GZIP_BROKEN = "the reply is not valid gzip, although it says so"
 _LOGIN_PAGE = (
-    "the server sent a web page (HTML) instead of a document, usually a page to log in: check the address, and whether "
+    "the server sent a web page (HTML) instead of a document, usually a login page: check the address, and whether "
     "the source needs a user, a token or headers"
 )
 _GZIP = 16 + zlib.MAX_WBITS

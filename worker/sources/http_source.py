@@ -44,9 +44,9 @@ class Endpoint:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Version:
-    """One version of a resource: the headers that ask whether it is still the current one, and its content.
+    """One version of a resource: its content, and the headers that ask whether it is still current.
 
-    They mean something at `url` only, where the last redirect led: elsewhere the same ETag may be of anything.
+    These are valid only for `url`, where the last redirect led: at another address the same ETag may mean anything.
     """
 
     conditions: Mapping[str, str]
@@ -108,12 +108,12 @@ class _Resource:
                 if _is_about(self._last, response.headers):
                     self._last = _confirmed(self._last, response.headers)
                     return self._last.document
-            self._last = None  # the server has another version: ask for it, which without conditions cannot end in 304
+            self._last = None  # the 304 is about another version: ask without conditions, which cannot end in a 304
 
     async def peek(self) -> str | None:
-        """Return the revision. Only the head of a reply is read, and nothing is asked if there cannot be one.
+        """Return the revision. Only the head of a reply is read, and no request is made if the server sends none.
 
-        Where a redirect leads is no part of it, because some servers make a new address for each request.
+        The target of a redirect is not part of it, because some servers generate a new address for each request.
         """
         if self._last and not self._last.conditions:
             return None
@@ -134,7 +134,7 @@ class _Resource:
 
     @contextlib.asynccontextmanager
     async def _answered(self) -> AsyncIterator[tuple[httpx.Response, httpx.URL]]:
-        """Send a request; yield a reply of 200 or 304, and where it is from. What fails is an errors.SourceError."""
+        """Send a request; yield a 200 or 304 reply and its address. Raises errors.SourceError for anything else."""
         headers = await self._endpoint.login.headers(self._name)
         transport = self._endpoint.transport()
         begun = False
@@ -174,7 +174,7 @@ class _Resource:
 
     def _redirected(self, url: httpx.URL, location: str) -> httpx.URL:
         if not location:
-            raise self._unreachable("the server redirects, and does not say where to")
+            raise self._unreachable("the server redirects, but does not say where to")
         try:
             target = url.join(location)
             ours = _origin(target) == _origin(self._url) and not target.userinfo
@@ -183,11 +183,11 @@ class _Resource:
         if not ours:
             origin = f"{target.scheme}://{target.host}{'' if target.port is None else f':{target.port}'}"
             message = f"the server redirects to {origin}, which was not followed: it may be "
-            raise self._unreachable(f"{message}a page to log in; otherwise write that address in the settings")
+            raise self._unreachable(f"{message}a login page; otherwise write that address in the settings")
         return target
 
     def _check(self, response: httpx.Response, *, may_be_unchanged: bool) -> None:
-        """Raise errors.SourceError unless the status is one that was asked for, and the reply not a web page."""
+        """Raise errors.SourceError unless the status is 200, or a 304 that may be, and the reply is not a web page."""
         status = response.status_code
         if status == 304 and may_be_unchanged:
             return
@@ -196,8 +196,8 @@ class _Resource:
             raise fetching.failure(self._name, message, code="source_unauthorized")
         if status in (404, 410):
             raise self._unreachable(f"the server has no such document ({status}): correct the address")
-        if status == 200 and "content-range" in response.headers:  # of a cache that has no more
-            message = "the server sent a part of the document, as its Content-Range says"
+        if status == 200 and "content-range" in response.headers:  # as a cache answers that holds only this part
+            message = "the server sent only a part of the document: its reply has a Content-Range"
             raise fetching.failure(self._name, message, code="source_incomplete")
         if status != 200 and 200 <= status < 400:
             message = f"the server answered {status} instead of 200 and the whole document"
@@ -211,10 +211,10 @@ class _Resource:
 
 
 def _conditions(headers: httpx.Headers) -> dict[str, str]:
-    """Return the headers that make a request conditional on another version than this one.
+    """Return the headers that ask for a document only if it differs from the version of this reply.
 
-    A time of the last change is one only if it lies before the reply: within the same second, the document may
-    change again (RFC 9110, section 8.8.2.2).
+    Last-Modified is used only if it is before the reply's Date: within the same second, the document may change again
+    (RFC 9110, section 8.8.2.2).
     """
     if etag := headers.get("etag"):
         return {"If-None-Match": etag}
@@ -225,7 +225,7 @@ def _conditions(headers: httpx.Headers) -> dict[str, str]:
 
 
 def _is_about(version: _Version, headers: httpx.Headers) -> bool:
-    """Return whether a reply of 304 is about this version. One from a cache may name another (RFC 9111, 4.3.4)."""
+    """Return whether a 304 is about this version: one from a cache may be about another (RFC 9111, section 4.3.4)."""
     etag, modified = version.conditions.get("If-None-Match"), version.conditions.get("If-Modified-Since")
     if etag:
         return str(headers.get("etag", etag)).removeprefix("W/") == etag.removeprefix("W/")
@@ -233,14 +233,14 @@ def _is_about(version: _Version, headers: httpx.Headers) -> bool:
 
 
 def _confirmed(version: _Version, headers: httpx.Headers) -> _Version:
-    """Return the version with the age that a reply of 304 states: an export may be written anew and stay the same."""
+    """Return the version with the Last-Modified of a 304: a new export may have the same content."""
     if (modified := _time(headers.get("last-modified", ""))) is None:
         return version
     return dataclasses.replace(version, document=dataclasses.replace(version.document, modified=modified))
 
 
 def _time(text: str) -> float | None:
-    """Return an HTTP date in seconds since the epoch, or None if it is none. The oldest form has no time zone: GMT."""
+    """Return an HTTP date in seconds since the epoch, or None if it is invalid. Without a time zone it is GMT."""
     try:
         moment = email.utils.parsedate_to_datetime(text)
     except (ValueError, OverflowError):

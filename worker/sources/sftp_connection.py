@@ -39,7 +39,7 @@ async def connect(server: sftp_source.Server, name: str) -> AsyncIterator[sftp_s
             **login,
         )
         try:
-            # Otherwise one file whose name is not UTF-8 makes its folder unreadable.
+            # Without this, one file name that is not UTF-8 makes the whole folder unreadable.
             client = await connection.start_sftp_client(path_errors="surrogateescape")
             yield _Session(client, name)
         finally:
@@ -51,7 +51,7 @@ async def connect(server: sftp_source.Server, name: str) -> AsyncIterator[sftp_s
 def _login(server: sftp_source.Server, name: str) -> dict[str, Any]:
     """Read the files with the keys of known hosts, and with our key or password."""
     try:
-        if not stat.S_ISREG(server.known_hosts_file.stat().st_mode):  # reading a pipe could block for ever
+        if not stat.S_ISREG(server.known_hosts_file.stat().st_mode):  # reading a pipe could block forever
             raise OSError(errno.EINVAL, "it is not a regular file")
         known_hosts = asyncssh.read_known_hosts(str(server.known_hosts_file))
     except (OSError, ValueError) as error:
@@ -132,7 +132,7 @@ def _failures(server: sftp_source.Server, name: str) -> Iterator[None]:
     except (asyncssh.SFTPConnectionLost, asyncssh.SFTPNoConnection):
         raise fetching.failure(name, _CUT_SHORT, code="source_incomplete") from None
     except asyncssh.SFTPError as error:
-        message = f"the server answered with error {error.code} of SFTP: check the path, or try again later"
+        message = f"the server answered with SFTP error {error.code}: check the path, or try again later"
         raise fetching.failure(name, message, code="source_incomplete") from None
     except (OSError, asyncssh.Error) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "it ended the connection"

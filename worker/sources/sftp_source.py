@@ -179,7 +179,7 @@ class SftpFetcher:
         if not found:
             raise self._failure(f"the server has no file that matches {self.upload.path}", code="source_unreachable")
         _, path, status = max(found)
-        if len(found) > 1:  # else no later upload would ever be the newest
+        if len(found) > 1:  # otherwise no later upload would count as the newest
             self._check_time(path, status)
         return path, status
 
@@ -195,9 +195,10 @@ class SftpFetcher:
         raise fetching.failure(self._named(path), message, code="source_changed")
 
     def _check_time(self, path: str, status: Status) -> None:
-        """Raise errors.SourceError if a file changed in the future."""
-        if (ahead := status.mtime - self.now()) > fetching.CLOCKS_APART:
-            message = f"changed {ahead:.0f} seconds in the future: correct the server's clock, or that of this machine"
+        """Raise errors.SourceError if a file's last change is dated in the future."""
+        if (ahead := status.mtime - self.now()) > fetching.MAX_CLOCK_SKEW_SECONDS:
+            message = f"its last change is {ahead:.0f} seconds in the future: correct the server's clock, or that of "
+            message = f"{message}this machine"
             raise fetching.failure(self._named(path), message, code="source_changed")
 
     @contextlib.asynccontextmanager
@@ -228,7 +229,7 @@ class SftpFetcher:
 
 
 def _is_done(chosen: _Chosen) -> bool:
-    """Return whether a file says that the document is complete. An older one says so of an earlier upload."""
+    """Return whether a `.done` file marks the document as complete. An older one belongs to an earlier upload."""
     done = chosen.done
     return done is not None and done.is_file and done.mtime >= chosen.status.mtime
 

@@ -41,7 +41,7 @@ class Access:
 
 
 OPEN: Final = Access()
-"""Everybody may read, and nothing can be changed."""
+"""Everyone may read, and nothing can be changed."""
 
 
 _HOST: Final = re.compile(r"(?:\[(?P<ipv6>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(?::[0-9]{1,5})?", re.ASCII)

@@ -29,7 +29,7 @@ Now = Callable[[], datetime.datetime]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Session:
-    """Somebody who signed in, and the text that this person's forms must carry."""
+    """A person who signed in, and the token that this person's forms must carry."""
 
     name: str
     form_token: str

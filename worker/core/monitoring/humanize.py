@@ -22,7 +22,7 @@ def duration(length: datetime.timedelta) -> str:
 
 
 def ago(then: datetime.datetime, now: datetime.datetime) -> str:
-    """Return how long ago `then` is. By a wrong clock it may be still to come."""
+    """Return how long ago `then` was, or when it will be: a wrong clock can put a past event into the future."""
     if abs(now - then) < datetime.timedelta(seconds=5):
         return "just now"
     return f"{duration(now - then)} ago" if then < now else time_until(then, now)

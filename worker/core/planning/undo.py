@@ -1,8 +1,8 @@
 """Plans the inverse of a past run.
 
-Invariants: only changes that the run itself made are inverted, and only if the membership is still as the run left it;
-no half of a move is inverted that would leave the driver in no fleet. Neighbours: `engine.plan_builder` reads what is
-needed; `safety.guard` evaluates the plan like any other.
+Invariants: only changes that the run itself made are inverted, and only if the membership is still as the run left it.
+An attach is not inverted if that would leave a moved driver in no fleet. Neighbours: `engine.plan_builder` reads what
+is needed; `safety.guard` evaluates the plan like any other.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -74,9 +74,9 @@ def plan_inverse(
 def _stranding(
     run: RunId, changes: Sequence[Change], history: Sequence[PastChange], actual: Actual
 ) -> dict[Change, str]:
-    """Return the detaches after which a driver would be in no fleet although the run found the driver in one.
+    """Return the detaches that would leave a moved driver in no fleet, each with the reason not to make it.
 
-    The run, or a later one, made the other half of the move, and the present plan does not invert it.
+    This run or a later one detached the driver from the former fleet, and this plan does not attach the driver again.
     """
     after = _concerned(changes, actual)
     first = next((position for position, past in enumerate(history) if past.run == run), 0)
@@ -86,7 +86,7 @@ def _stranding(
         if past.change.action is Action.DETACH and past.outcome in _POSSIBLY_DONE
     }
     return {
-        change: f"{past.run} detached the driver from {past.change.fleet}, or may have, and without this membership"
+        change: f"{past.run} detached the driver from {past.change.fleet}, or may have, so without this membership"
         " the driver would be in no fleet"
         for change in changes
         if (past := lost.get(change.driver)) and not after[change.driver].wanted
@@ -109,7 +109,7 @@ def _not_undone(change: Change, reason: str) -> Problem:
 
 
 def _concerned(changes: Sequence[Change], actual: Actual) -> dict[DriverId, ConcernedDriver]:
-    """Return what was seen of each driver; wanted are the fleets that the driver would have after the undo."""
+    """Return the fleets in which each driver was seen; as wanted, those in which the undo would leave the driver."""
     wanted = {change.driver: actual.memberships[change.driver] for change in changes}
     for change in changes:
         own = frozenset({change.fleet})

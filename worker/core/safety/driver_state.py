@@ -21,7 +21,7 @@ class DriverState:
         """
         self.wanted = concerned.wanted
         self.latest = concerned.seen
-        """The driver's fleets in the newest reply or reading."""
+        """The driver's fleets as the newest reply or reading shows them."""
         self._shown = concerned.seen & concerned.wanted
         self._excused = frozenset(excused)
         self._repaired = False

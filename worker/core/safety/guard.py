@@ -89,7 +89,8 @@ NO_HISTORY = GuardHistory()
 class Approvals:
     """The digests of held changes that are approved for an account at this moment.
 
-    A run that is not `of_all_fleets` accepts no source that lost rows: other fleets' detaches would no longer be held.
+    If `of_all_fleets` is false, the run leaves fleets out and no approval accepts a source that lost rows: the detaches
+    from the fleets left out would no longer be held.
     """
 
     account: Account

@@ -15,11 +15,11 @@ from worker.sources import positions, table
 DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t"}
 
 _PART = 16_384
-"""How many characters are cut into rows at once, unless a row is longer: what stays in the cache of the processor."""
+"""Characters cut into rows at once, more if a row is longer. Larger parts no longer fit into the processor's cache."""
 
 
 def parse(text: str, *, required: Collection[str], delimiter: str = "auto") -> table.Table:
-    """Parse a document; `required` are names of columns, in lower case, by which its delimiter is recognized.
+    """Parse a document. Its delimiter is recognized by the `required` columns, named in lower case.
 
     The rows are parsed while they are iterated. Raises Malformed if there is no header.
     """
@@ -35,7 +35,7 @@ def parse(text: str, *, required: Collection[str], delimiter: str = "auto") -> t
 
 
 def _recognize(text: str, required: Collection[str]) -> str:
-    """Return the delimiter that splits the header into most of the required columns, or else into most columns."""
+    """Return the delimiter that finds the most required columns in the header; of several, the most columns."""
 
     def score(delimiter: str) -> tuple[int, int]:
         _, cells, _ = next(_rows(text, delimiter, []), (1, (), None))
@@ -51,7 +51,7 @@ def _rows(text: str, delimiter: str, faults: list[tuple[positions.Place, str]]) 
 
 
 def _parts(text: str, delimiter: str, faults: list[tuple[positions.Place, str]]) -> Iterator[Sequence[table.TableRow]]:
-    """Yield the rows with content: those before the next quotation mark many at a time, one with such a mark alone."""
+    """Yield the rows with content: many at a time up to the next quotation mark, and a row that has one by itself."""
     blank = f"{delimiter} \t"
     at, line, quotation_mark = 0, 1, -1
     while at < len(text):
@@ -74,7 +74,7 @@ def _parts(text: str, delimiter: str, faults: list[tuple[positions.Place, str]])
 
 
 def _find(text: str, character: str, at: int) -> int:
-    """Return where a character is next, or the end of the text."""
+    """Return the offset of the next such character, or of the end of the text."""
     found = text.find(character, at)
     return len(text) if found < 0 else found
 
@@ -83,7 +83,7 @@ _Row = tuple[list[str], list[positions.Place], int, tuple[positions.Place, str] 
 
 
 def _quoted_row(text: str, at: int, line: int, delimiter: str) -> _Row:
-    """Split a row that contains quotation marks; return its cells, their places, its end, and its fault if any."""
+    """Split a row that contains quotation marks. Return its cells, their places, its end, and its fault if any."""
     pattern = _cell_pattern(delimiter)
     line_start = at
     cells: list[str] = []

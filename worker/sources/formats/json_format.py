@@ -1,7 +1,7 @@
 """Parses JSON into plain data in which every scalar is text, with the place of every part.
 
-Invariant: numbers, `true` and `false` keep the text they are written as, so no id is rounded; whatever RFC 8259 does
-not allow is refused. Neighbours: `positions` defines the result, `membership_document` interprets it.
+Invariant: numbers, `true` and `false` stay the text that was written, so no id is rounded. Whatever RFC 8259 does not
+allow is refused. Neighbours: `positions` defines the result, `membership_document` interprets it.
 """
 
 import itertools
@@ -16,17 +16,17 @@ from worker.sources import positions
 _WHITESPACE = re.compile(r"[ \t\n\r]*")
 _LITERAL = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?(?![0-9A-Za-z_.+-])|(?:true|false|null)\b")
 _TEXT_ENTRY = re.compile(r'"([^"\\\x00-\x1f]*)"[ \t\n\r]*:[ \t\n\r]*"([^"\\\x00-\x1f]*)"')
-"""A key and a text without escapes: most entries of most objects."""
+"""A key and a text, both without escapes: the usual entry of an object."""
 
 _TWO_TEXTS = re.compile(r'[ \t\n\r]*"([^"\\]*)("[ \t\n\r]*,[ \t\n\r]*")')
-"""How a list begins that may be read at once: the first text, and what is between it and the next one."""
+"""The beginning of a list that can be read at once: the first text, and the separator that follows it."""
 
 _scan: Callable[[str, int, bool], tuple[str, int]] = decoder.scanstring  # type: ignore[attr-defined]
 """The standard library's string parser: returns the text and the offset after its closing quotation mark."""
 
 
 def parse(text: str, *, pack: positions.Pack = positions.keep) -> positions.Document:
-    """Parse one document. `pack` may take the place of items of its lists. Raises Malformed."""
+    """Parse one document. `pack` may replace items of its lists. Raises Malformed."""
     return _Parser(text, pack).document()
 
 
@@ -80,10 +80,10 @@ class _Parser:
         return data, (start, marks)
 
     def _list_of_texts(self) -> "tuple[list[object], array[int]] | None":
-        """Read a list of texts without escapes, all separated by the same characters, at once.
+        """Read a whole list at once if it consists of texts without escapes, all separated by the same characters.
 
-        Returns the texts with their offsets, or None if the list is anything else. As the separators have all quotation
-        marks but the last, none is in a text, and the bracket is not in one either.
+        Returns the texts with their offsets, or None for any other list. All quotation marks but the last belong to
+        separators, so no text contains one, and the bracket that was found is not inside a text.
         """
         found, end = _TWO_TEXTS.match(self._text, self._at), self._text.find("]", self._at)
         if not found or end < 0:
@@ -133,7 +133,7 @@ class _Parser:
         return key
 
     def _shared(self, key: str) -> str:
-        """Return the same object for equal keys, of which each row has some."""
+        """Return one object for all equal keys, which would otherwise take memory in every row."""
         return self._keys.setdefault(key, key)
 
     def _string(self) -> str:

@@ -40,16 +40,13 @@ _ADVICE = {
     "Illegal character": "this character is not allowed here: close the text on the same line, or remove it",
     "Invalid date": "not a date or time: write 2026-12-31 or 2026-12-31T08:00:00Z",
 }
-"""Our message for each way in which a message of `tomllib` begins."""
+"""Our message for each beginning of a message of `tomllib`."""
 
 _Table: TypeAlias = dict[str, tuple[int, positions.Mark]]
 
 
 def parse(text: str, *, texts: bool = False) -> positions.Document:
-    """Parse a document. With `texts`, numbers, dates and booleans are kept as the text they are written as.
-
-    Raises Malformed.
-    """
+    """Parse a document. With `texts`, numbers, dates and booleans stay the text that was written. Raises Malformed."""
     lines = positions.Lines(text)
     try:
         data = tomllib.loads(text)
@@ -61,7 +58,7 @@ def parse(text: str, *, texts: bool = False) -> positions.Document:
 
 
 class _Walk:
-    """A walk over a valid document and its data; `self._at` is the offset of the next character."""
+    """Walks over a valid document and its data; `self._at` is the offset of the next character."""
 
     def __init__(self, text: str, lines: positions.Lines, *, texts: bool) -> None:
         self._text = text

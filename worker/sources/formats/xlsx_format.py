@@ -1,8 +1,8 @@
 """Parses the one visible worksheet of an xlsx workbook into a table of text.
 
-Invariant: no value is guessed. In the columns that are used, merged cells, error values and formulas without a
-calculated value are faults; in those that make references, so are numbers, because 0123 and 1E+20 are lost in them.
-Neighbours: `xlsx_structure` reads what python-calamine does not tell; `table` defines the result.
+Invariant: no value is guessed. In used columns, merged cells, error values and formulas without a calculated value are
+faults. In columns that form references, numbers are faults too, because a spreadsheet does not preserve 0123 or 1E+20.
+Neighbours: `xlsx_structure` reads what python-calamine does not report; `table` defines the result.
 """
 
 import datetime
@@ -20,7 +20,7 @@ _Fault = tuple[positions.Place, str]
 _Range = tuple[tuple[int, int], tuple[int, int]]
 
 _NO_DATE = "1899-12-30T00:00:00"
-"""What python-calamine makes of a date that is no number. The earliest of a spreadsheet is 1900-01-01."""
+"""What python-calamine returns for a date cell that is not a number. The first real date in a sheet is 1900-01-01."""
 
 _ONE_SHEET = "keep the table in one visible sheet, and hide or remove the others"
 
@@ -47,7 +47,7 @@ def parse(data: bytes, *, used: Collection[str], references: Collection[str], da
 
 
 def _only_sheet(data: bytes) -> tuple[python_calamine.CalamineSheet, xlsx_structure.Structure]:
-    """Return the one visible worksheet with content. Its structure is read before its values, which may be a bomb."""
+    """Return the one visible worksheet with content. Its structure is checked first: its values may exhaust memory."""
     try:
         workbook = python_calamine.CalamineWorkbook.from_filelike(io.BytesIO(data))
         structures = xlsx_structure.read(data, [sheet.name for sheet in workbook.sheets_metadata if _is_visible(sheet)])
@@ -76,7 +76,7 @@ def _rows(values: Sequence[Sequence[_Value]], date_format: str) -> Iterator[tabl
 
 
 def _text(value: _Value, date_format: str) -> str:
-    """Return a value as text; a time is kept, so that the reader of dates can refuse it."""
+    """Return a value as text. The time of a date is kept, so that parsing the date refuses it."""
     if isinstance(value, str):
         return value.replace("\r\n", "\n")
     if isinstance(value, bool):

@@ -1,9 +1,9 @@
-"""Reads what a spreadsheet library does not report: formulas without a value, errors, hidden rows, cells that it loses.
+"""Reads what python-calamine does not report: formulas without a value, errors, hidden rows, and cells that it drops.
 
-Invariants: a cell that is there twice is refused, and so is a sheet in two parts, because the library reads one of the
-two. Memory and time are bounded: a workbook that would unpack to more than `MAX_UNPACKED` bytes, or whose cells
-span more than `MAX_CELLS`, is refused before anything reads its values. Document types and entities are refused.
-Neighbours: `xlsx_format` reads the values.
+Invariants: a cell that appears twice, or a sheet in two parts, is refused, because the library would read only one of
+them. Memory and time are bounded: a workbook that would unpack to more than `MAX_UNPACKED` bytes, or whose cells span
+more than `MAX_CELLS`, is refused before its values are read. Document types and entities are refused. Neighbours:
+`xlsx_format` reads the values.
 """
 
 import dataclasses
@@ -33,9 +33,9 @@ _UNREADABLE = (
     RuntimeError,
     ValueError,
 )
-_TWICE = (
-    "its rows and cells are not each there once, in their order, so some would be lost: open the workbook in a "
-    "spreadsheet program and save it"
+_OUT_OF_ORDER = (
+    "its rows or cells are repeated or out of order, so some would be lost: open the workbook in a spreadsheet program "
+    "and save it"
 )
 _CELL = re.compile(r"([A-Z]{1,3})([0-9]{1,7})")
 
@@ -45,7 +45,7 @@ Cell = tuple[int, int]
 
 @dataclasses.dataclass(slots=True)
 class Structure:
-    """What is known of the cells of one worksheet besides their values."""
+    """What is known about the cells of one worksheet, apart from their values."""
 
     without_value: set[Cell] = dataclasses.field(default_factory=set)
     errors: set[Cell] = dataclasses.field(default_factory=set)
@@ -65,7 +65,7 @@ def read(data: bytes, sheets: Sequence[str]) -> dict[str, Structure]:
 
 
 def check_size(data: bytes) -> None:
-    """Raise Malformed unless this is a zip archive that unpacks to a reasonable size."""
+    """Raise Malformed unless this is a zip archive that unpacks to at most `MAX_UNPACKED` bytes."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             size = sum(entry.file_size for entry in archive.infolist())
@@ -97,7 +97,7 @@ def _local(attributes: Mapping[str, str]) -> dict[str, str]:
 
 
 def _elements(xml: bytes, name: str) -> list[Mapping[str, str]]:
-    """Return the attributes of all elements with a local name."""
+    """Return the attributes of all elements with this local name."""
     found: list[Mapping[str, str]] = []
 
     def start(element: str, attributes: Mapping[str, str]) -> None:
@@ -178,7 +178,7 @@ class _Scanner:
 
 def _check(*, in_order: bool) -> None:
     if not in_order:
-        raise positions.Malformed((1, 1), _TWICE)
+        raise positions.Malformed((1, 1), _OUT_OF_ORDER)
 
 
 def _column(letters: str) -> int:

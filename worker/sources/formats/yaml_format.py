@@ -1,7 +1,7 @@
 """Parses YAML into plain data in which every scalar is text, with the place of every part.
 
-Invariant: YAML features beyond lists, mappings and text (anchors, aliases, tags, merge keys, several documents) are
-refused. So `0123` and `no` keep their text, and no document expands while it is read.
+Invariant: only lists, mappings and text are accepted; anchors, aliases, tags, merge keys and second documents are
+refused. So `0123` and `no` stay text, and no document grows while it is read.
 Neighbours: `positions` defines the result, `membership_document` interprets it.
 """
 
@@ -33,11 +33,11 @@ _ADVICE = {
     "found unknown escape character": "invalid escape: write \\\\ for a backslash, or use single quotation marks",
     "did not find expected alphabetic or numeric": f"* and & begin YAML references, which are not supported: {_QUOTE}",
 }
-"""Our message for each way in which a message of the YAML parser begins."""
+"""Our message for each beginning of a message of the YAML parser."""
 
 
 def parse(text: str, *, pack: positions.Pack = positions.keep) -> positions.Document:
-    """Parse one document; the data of an empty one is `None`. `pack` may take the place of items of its lists.
+    """Parse one document; the data of an empty one is `None`. `pack` may replace items of its lists.
 
     Raises Malformed.
     """

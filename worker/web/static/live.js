@@ -55,10 +55,10 @@
     if (focused) counterpart(fresh, focused)?.focus({ preventScroll: true });
   };
 
-  /** What was done is said until a run has ended since. */
+  /** Identifies the newest run: when it changes, the confirmation of the last action is removed. */
   const newestRun = (fragment) => fragment.querySelector(".runs tbody a")?.getAttribute("href");
 
-  /** Keeps a click that was meant for the former changes from approving new ones. */
+  /** Disables the button briefly, so that a click meant for the old changes cannot approve the new ones. */
   const holdBack = (old, fresh) => {
     const [before, button] = [old, fresh].map((fragment) => fragment.querySelector("button[name=digest]"));
     if (!before || !button || before.value === button.value) return;

@@ -1,4 +1,4 @@
-// Adds to every page what a browser alone knows: the reader's time zone and clipboard. Pages are complete without it.
+// Adds to every page what only the browser knows: the reader's time zone and clipboard. Pages are complete without it.
 "use strict";
 
 const fleetSync = (() => {
@@ -20,7 +20,7 @@ const fleetSync = (() => {
     }
   };
 
-  /** Puts a button behind each text that people copy. A browser has no clipboard for pages that are not secure. */
+  /** Puts a copy button after each text that people copy. Browsers offer no clipboard to insecure pages. */
   const addCopyButtons = (root) => {
     if (!navigator.clipboard) return;
     for (const each of root.querySelectorAll("code.copied")) {
