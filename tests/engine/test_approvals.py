@@ -7,6 +7,8 @@ import pytest
 
 from tests.engine import moving_account
 from tests.support import harness
+from worker.core.model.desired import FleetById
+from worker.core.model.pauses import Pause
 from worker.core.safety import guard
 
 pytestmark = pytest.mark.anyio
@@ -70,3 +72,52 @@ async def test_an_approval_lifts_no_must_see() -> None:
             await account_harness.reconcile({moving_account.VANS: moving_account.DRIVERS[1:]}, approved=approved)
         ).exit_code == 3
     assert account_harness.writes == []
+
+
+def _exchanged() -> tuple[harness.Harness, dict[str, list[str]]]:
+    """Return an account whose two fleets will exchange names, and what is wanted of them."""
+    wanted = {"Fleet V": [harness.A, harness.B], "Fleet W": [harness.C, harness.D]}
+    held = harness.state_of({harness.VANS: wanted["Fleet V"], harness.DEPOT: wanted["Fleet W"]})
+    return harness.Harness(held), {name: list(drivers) for name, drivers in wanted.items()}
+
+
+def _exchange(account_harness: harness.Harness) -> None:
+    account_harness.state.change_fleet(harness.VANS, name="Fleet W")
+    account_harness.state.change_fleet(harness.DEPOT, name="Fleet V")
+
+
+async def _approve(account_harness: harness.Harness, digest: str) -> None:
+    now = account_harness.wall.now()
+    await account_harness.memory.approve(digest, now=now, until=now + guard.APPROVAL_LIFETIME)
+
+
+async def test_an_approval_that_a_paused_run_meets_is_used_by_the_run_after_the_pause() -> None:
+    """The paused run remembered what was approved: the next one needed no approval, and left it for another time."""
+    account_harness, wanted = _exchanged()
+    memory = account_harness.memory
+    await account_harness.reconcile(wanted)
+    _exchange(account_harness)
+    digest = (await account_harness.reconcile(wanted)).held_digest
+    await memory.pause(Pause(account_harness.wall.now()))
+    await _approve(account_harness, digest)
+    assert (await account_harness.reconcile(wanted)).result == "paused"
+    await memory.resume(now=account_harness.wall.now(), by="Emma")
+    assert (await account_harness.reconcile(wanted)).result == "converged"
+    assert await memory.approvals(now=account_harness.wall.now()) == frozenset()
+
+
+async def test_an_approval_that_a_run_of_one_fleet_uses_up_leaves_the_other_fleets_held() -> None:
+    """The run remembered both fleets as approved, and the changes of the other one passed without any approval."""
+    account_harness, wanted = _exchanged()
+    await account_harness.reconcile(wanted)
+    _exchange(account_harness)
+    wanted["Fleet V"].append(harness.C)
+    wanted["Fleet W"].append(harness.A)
+    await _approve(account_harness, (await account_harness.reconcile(wanted)).held_digest)
+    account_harness.only = frozenset({FleetById(harness.VANS)})
+    await account_harness.reconcile(wanted)
+    assert await account_harness.memory.approvals(now=account_harness.wall.now()) == frozenset()
+    before = account_harness.state.members(harness.DEPOT)
+    account_harness.only = frozenset()
+    assert (await account_harness.reconcile(wanted)).exit_code == 3
+    assert account_harness.state.members(harness.DEPOT) == before

@@ -146,7 +146,7 @@ DEFECTS = (
     Defect(
         "lowering the baseline without using the approval up",
         "worker/engine/plan_builder.py",
-        "spent=decision.approval if accepted else None",
+        "spent=kept.approval if kept.accepted else None",
         "spent=None",
         SHRINKING,
     ),

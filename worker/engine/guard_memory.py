@@ -7,14 +7,15 @@ evaluates plans with this, `ports.Journal` remembers, `core.safety.guard` decide
 import dataclasses
 import datetime
 import types
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
+from worker.core.model import pauses
 from worker.core.model.actual import Actual
 from worker.core.model.desired import Desired, FleetRef
 from worker.core.model.identifiers import Account, FleetId, Resolutions
 from worker.core.model.plan import HeldChange, Plan
 from worker.core.model.ports import OpenIntent
-from worker.core.model.source_history import ShrunkSource, SourceRecord
+from worker.core.model.source_history import SourceRecord
 from worker.core.planning import unclear_writes, vanished_fleets
 from worker.core.safety import clock_trust, flap_detection, guard, source_rewriting, source_shrinkage, window
 from worker.engine import run_context
@@ -76,6 +77,24 @@ class GuardMemory:
         recorded = await self._journal.approvals(now=judged.now)
         return guard.Approvals(self._account, recorded | ({digest} if digest else set()), self._of_all_fleets)
 
+    def to_remember(
+        self,
+        plan: Plan,
+        actual: Actual,
+        past: guard.GuardHistory,
+        decision: guard.Decision,
+        *,
+        in_force: Sequence[pauses.Pause],
+    ) -> guard.Decision:
+        """Return the decision that later runs build on, which leaves an approval out that this run may not use up.
+
+        A run that is paused, or limited to some fleets, does not make all that is approved: what it leaves must be held
+        again as long as it is not approved.
+        """
+        if not decision.approval or (self._of_all_fleets and pauses.everywhere(in_force) is None):
+            return decision
+        return guard.evaluate(plan, actual, self._limits, past)
+
     async def managed(self) -> frozenset[FleetId]:
         """Return the fleets of this account that earlier runs managed."""
         owner = await self._journal.owner()
@@ -96,24 +115,16 @@ class GuardMemory:
 
 
 def source_records(
-    plan: Plan,
-    decision: guard.Decision,
-    records: Mapping[str, SourceRecord],
-    judged: clock_trust.Judgement,
-    *,
-    accepted: Collection[ShrunkSource],
+    plan: Plan, decision: guard.Decision, records: Mapping[str, SourceRecord], judged: clock_trust.Judgement
 ) -> dict[str, SourceRecord]:
-    """Return what the journal remembers of each source from now on: its size, with the time of its reading.
-
-    `accepted` are the sources whose loss of rows an approval of this run accepts.
-    """
+    """Return what the journal remembers of each source from now on: its size, with the time of its reading."""
     if not judged.trusted:
         return {}
     return source_shrinkage.updated_records(
         plan.sources,
         records,
-        held=decision.shrunk or (() if accepted else decision.accepted),
-        approved=accepted,
+        held=decision.shrunk,
+        approved=decision.accepted,
         now=judged.now,
         unsettled=source_rewriting.unsettled(plan, decision.held, records),
     )

@@ -287,20 +287,20 @@ class PlanBuilder:
         guarded = await self._compute(lambda: build(actual=actual))
         guarded = dataclasses.replace(guarded, unsettled=guarded.unsettled or bool(unclear.problems))
         left_out = pauses.left_out(guarded.changes, in_force)
-        accepted = () if pauses.everywhere(in_force) else decision.accepted  # a paused run must not use it up
+        kept = await self._compute(lambda: self._memory.to_remember(plan, actual, past, decision, in_force=in_force))
         return PlanResult(
             desired,
             actual,
             guarded,
             skipped=await self._skipped(plan, guarded, unclear, left_out=left_out, now=judged.now),
             resendable=unclear.resendable,
-            resolutions=decision.resolutions_to_remember,
+            resolutions=kept.resolutions_to_remember,
             newly_absent=grace.newly_absent,
             returned=grace.returned,
             members=plan.members,
             managed=managed,
-            source_records=guard_memory.source_records(plan, decision, records, judged, accepted=accepted),
-            spent=decision.approval if accepted else None,
+            source_records=guard_memory.source_records(plan, kept, records, judged),
+            spent=kept.approval if kept.accepted else None,
             pauses=in_force,
             left_out=left_out,
             next_boundary=_next_boundary(desired, grace, in_force, judged),
