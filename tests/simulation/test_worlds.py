@@ -14,7 +14,7 @@ import pytest
 from tests.simulation import world
 from tests.support import laws
 
-FORMER = (504323810, 504323911, 569678753)
+FORMER = (117788071, 117789494, 504323810, 504323911, 569678753)
 """Worlds that once broke a rule, by a fault of the program or of a judge."""
 
 WORLDS = [*range(40), *(laws.slow(number) for number in range(40, 120))]

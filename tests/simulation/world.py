@@ -227,10 +227,12 @@ class _World:
         self._seen.note("world", "is quiet")
         now = around.wall.now()
         longest = _TWO_HOURS + settings.grace + 8 * settings.late_effects  # from here until the world is judged
-        late = [moment for moment in self._spec.boundaries if now <= moment <= now + longest]
-        wait = max(late) - now if late else datetime.timedelta()
+        begins = now
+        for moment in sorted(self._spec.boundaries):
+            if begins <= moment <= begins + longest:
+                begins = moment
         # What is unclear stays so until it can no longer take effect; refused changes back off; absences have a grace.
-        await trio.sleep((wait + settings.late_effects).total_seconds() + 1)
+        await trio.sleep((begins - now + settings.late_effects).total_seconds() + 1)
         for host in (*self._hosts[1:] * 2, self._host):
             await self._undisturbed_run(host)
         await trio.sleep(settings.grace.total_seconds() + 1)
