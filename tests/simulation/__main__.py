@@ -1,33 +1,25 @@
 """`make simulate`: plays many worlds with fresh seeds and summarizes them; with `--seed`, traces a single one.
 
 Invariant: exits with 1 if a rule was broken, after the trace of the first such world and the command to replay it.
+Neighbours: `many_worlds` plays them.
 """
 
 import argparse
 import collections
 import functools
 import itertools
-import multiprocessing
 import os
 import random
-import signal
 import sys
 import time
 from collections.abc import Iterable
 
 from tests.journal import postgres
-from tests.simulation import world
-
-_LONGEST_SECONDS = 60
-"""Real seconds for one world; a world that takes longer does not end."""
+from tests.simulation import many_worlds, world
 
 _SEEDS = 1_000_000_000
 
 _SHOWN_LINES = 400
-
-
-class _Endless(BaseException):
-    """A world does not end."""
 
 
 def main() -> int:
@@ -47,9 +39,12 @@ def _play_all(options: argparse.Namespace, server: str) -> int:
     first = random.SystemRandom().randrange(_SEEDS) if options.first is None else options.first
     seeds = range(first, first + options.worlds)
     _say(f"seeds {seeds.start} to {seeds.stop - 1} (--first {seeds.start} plays them again)")
-    with multiprocessing.Pool(options.processes) as pool:
-        play = functools.partial(_play, server=server)
-        played = list(_counted(pool.imap_unordered(play, seeds, chunksize=8), len(seeds)))
+    play = functools.partial(world.play, postgres=server)
+    try:
+        played = list(_counted(many_worlds.play_all(seeds, play, processes=options.processes), len(seeds)))
+    except many_worlds.ProcessDied as error:
+        _say(str(error))
+        return 1
     _sum_up(played, time.monotonic() - began)
     broken = sorted((each for each in played if each.violations), key=lambda each: each.seed)
     for each in broken[:20]:
@@ -60,23 +55,8 @@ def _play_all(options: argparse.Namespace, server: str) -> int:
     return 0
 
 
-def _play(seed: int, *, server: str, verbose: bool = False) -> world.Played:
-    signal.signal(signal.SIGALRM, _give_up)
-    signal.alarm(_LONGEST_SECONDS)
-    try:
-        return world.play(seed, verbose=verbose, postgres=server)
-    except _Endless:
-        return world.Played(seed, ["deadlock: the world does not end"], collections.Counter(), [], "")
-    finally:
-        signal.alarm(0)
-
-
-def _give_up(number: int, frame: object) -> None:
-    raise _Endless
-
-
 def _replay(seed: int, server: str) -> int:
-    played = _play(seed, server=server, verbose=True)
+    played = many_worlds.play_one(seed, play=functools.partial(world.play, postgres=server, verbose=True))
     _say(*played.lines[-_SHOWN_LINES:])
     if len(played.lines) > _SHOWN_LINES:
         _say(f"({len(played.lines) - _SHOWN_LINES} lines before that are not shown)")
