@@ -32,7 +32,6 @@ class FakeJournal:
         points: fault_points.FaultPoints,
         seen: audit.Audit,
         chance: random.Random,
-        now: Callable[[], datetime.datetime],
         slowness: float,
         begun: Callable[[RunId, Sequence[Intent], Sequence[Intent], GuardedPlan], None],
         failed: Callable[[], None],
@@ -49,7 +48,6 @@ class FakeJournal:
         self._points = points
         self._seen = seen
         self._chance = chance
-        self._now = now
         self._slowness = slowness
         self._begun = begun
         self._failed = failed
@@ -116,7 +114,7 @@ class FakeJournal:
         for intent in intents:
             if intent.key in self._storage.entries:
                 self._seen.violated("rule 5", f"the key {intent.key} is given to a second write")
-            self._storage.entries[intent.key] = journal_storage.Entry(intent, run, self._now(), {run}, repair=repair)
+            self._storage.entries[intent.key] = journal_storage.Entry(intent, run, {run}, repair=repair)
 
     async def record(self, group: Sequence[tuple[IntentKey, Outcome]]) -> None:
         """Put outcomes on disk."""
@@ -127,6 +125,7 @@ class FakeJournal:
             await self._journal.record(group)
             for key, outcome in group:
                 self._storage.entries[key].outcomes.append(outcome)
+                self._storage.entries[key].settled = self._seen.order
                 if key in self._late_keys() and isinstance(outcome, Deferred | Stale):
                     self._seen.violated("rule 5", f"{key} is recorded as not made, and is still on its way")
 

@@ -55,7 +55,7 @@ def recorded(seen: audit.Audit, host: str, storage: journal_storage.Storage) -> 
         seen.counts["intents settled by a later reading"] += settled_later
         if entry.open and not (entry.outcome and _backs_off(entry.outcome)):
             seen.violated("record", f"{entry.intent.key} is still open in the end")
-        elif entry.intent.key not in effects and _claims(seen, entry) and not _was_so(seen, entry, storage):
+        elif entry.intent.key not in effects and _claims(seen, entry) and not _was_so(seen, entry):
             seen.violated("record", f"{entry.intent.key} is recorded as applied, and the server did not do it")
 
 
@@ -78,14 +78,11 @@ def _claims(seen: audit.Audit, entry: journal_storage.Entry) -> bool:
     return applied is not None and not by_others and not _same_by_another_key(seen, entry)
 
 
-def _was_so(seen: audit.Audit, entry: journal_storage.Entry, storage: journal_storage.Storage) -> bool:
-    """Return whether a membership was from the start as the entry says, until a later write of ours reversed it."""
+def _was_so(seen: audit.Audit, entry: journal_storage.Entry) -> bool:
+    """Return whether a membership was as the entry says from the start until after the entry was settled."""
     pair = (str(entry.intent.change.driver), str(entry.intent.change.fleet))
     first = next((effect for effect in seen.effects if effect.pair == pair and effect.changed), None)
-    reversal = storage.entries.get(IntentKey(first.key or "")) if first else None
-    if first is None or reversal is None:
-        return False
-    return first.action != entry.intent.change.action and entry.recorded < reversal.recorded
+    return first is not None and first.action != entry.intent.change.action and entry.settled < first.order
 
 
 def _same_by_another_key(seen: audit.Audit, entry: journal_storage.Entry) -> bool:

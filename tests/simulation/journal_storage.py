@@ -78,13 +78,16 @@ class DurableJournal(Journal, Protocol):
 
 @dataclasses.dataclass
 class Entry:
-    """An intent with every outcome that was recorded of it, and the runs that may send it."""
+    """An intent with every outcome that was recorded of it, and the runs that may send it.
+
+    `settled` is the position of the last outcome in the order of events.
+    """
 
     intent: Intent
     run: RunId
-    recorded: datetime.datetime
     runs: set[RunId]
     outcomes: list[Outcome] = dataclasses.field(default_factory=list)
+    settled: int = 0
     repair: bool = False
 
     @property

@@ -137,7 +137,6 @@ class SimulatedProcess:
             points=self._points,
             seen=around.seen,
             chance=around.chance,
-            now=around.wall.now,
             slowness=self._spec.slowness,
             begun=self._begun,
             failed=lambda: self._run.end("a failure of the journal"),

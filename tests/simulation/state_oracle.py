@@ -27,10 +27,10 @@ def nobody_stranded(
 
     `recent` returns what each version of the documents of the last hour asks for.
     """
-    detached = {effect.pair[0] for effect in seen.effects if effect.key in {key for _, _, key in run.writes}}
+    affected = {effect.pair[0] for effect in seen.effects if effect.key in {key for _, _, key in run.writes}}
     candidates = [driver for driver in sorted(account.drivers) if not account.fleets_of(driver)]
     if run_report.error is not None or run.deceived:
-        candidates = [driver for driver in candidates if driver in detached]
+        candidates = [driver for driver in candidates if driver in affected]
     if not candidates:
         return
     versions = [{driver for driver, _ in expected.wanted} for expected in recent()]
