@@ -100,6 +100,21 @@ def test_other_fleets_can_be_ignored_or_read_by_name() -> None:
     assert problems(text, by_name) == ["hr.csv:4:7: the fleet is missing: write its id or name"]
 
 
+@pytest.mark.parametrize("filler", [0, 300])
+def test_an_ignored_fleet_that_is_nearly_one_of_the_scope_is_told(filler: int) -> None:
+    """Whoever typed it means that fleet, and the driver of the row is about to be detached from it."""
+    others = "".join(f"x{number};Joe;Lille;;;\n" for number in range(filler))
+    text = f"{HEADER}\n1;Ann;Lyon;;;\n2;Bob;lyon;;;\n3;Eve;Ly\u200bon;;;\n{others}4;Zoe;lyon;;;\n5;Joe;;;;\n"
+    contents = read(text, mapping(other_fleets="ignore"))
+    assert memberships(contents) == [("employee_id=1", LYON)]
+    assert [str(notice) for notice in contents.notices] == [
+        'hr.csv:3:7: "lyon" (2 rows) is nearly "Lyon" of [sources.fleets]; other_fleets ignores it',
+        'hr.csv:4:7: "Ly\u200bon" is nearly "Lyon" of [sources.fleets]; other_fleets ignores it',
+    ]
+    assert {(notice.note, notice.code.value) for notice in contents.notices} == {(True, "fleet_not_declared")}
+    assert read(text.replace("lyon", "Metz").replace("\u200b", "d"), mapping(other_fleets="ignore")).notices == ()
+
+
 @pytest.mark.parametrize(
     ("filters", "kept"),
     [

@@ -17,6 +17,8 @@ from typing import TypeVar
 from worker.core.model.desired import DriverRef, FleetEntry, FleetRef, Origin, Row
 from worker.core.model.problem import Problem, ProblemCode
 from worker.core.model.rows import Batch, Rows
+from worker.core.model.secret import redact
+from worker.core.planning import near_misses
 from worker.sources import membership_document, positions, row_mapping, table
 
 COLUMNS = ("driver", "fleet", "from", "until", "note")
@@ -70,7 +72,8 @@ def read(
     rows = iter(parsed.rows)
     while batch := list(itertools.islice(rows, _BATCH)):
         reader.add_each(batch)
-    return dataclasses.replace(reader.contents(parsed.faults), notices=_hidden_rows(name, parsed.hidden_rows))
+    notices = (*_hidden_rows(name, parsed.hidden_rows), *reader.notices())
+    return dataclasses.replace(reader.contents(parsed.faults), notices=notices)
 
 
 def _hidden_rows(name: str, rows: Sequence[int]) -> tuple[Problem, ...]:
@@ -161,6 +164,8 @@ class _Reader:
         self._numbers = {text: self._rows.number(fleet) for text, fleet in self._fleets.items() if fleet}
         self._entries = {fleet: FleetEntry(fleet, scope) for fleet in self._fleets.values() if fleet}
         self._unmapped: dict[str, tuple[positions.Place, int]] = {}
+        """Each text that is in no row of the scope, with its first place and how many rows have it."""
+        self._declared = {near_misses.fold(text): text for text in mapping.fleets}
 
     def contents(self, faults: Sequence[_Problem]) -> membership_document.Contents:
         """Return what was read, with the problems of the parser."""
@@ -179,7 +184,20 @@ class _Reader:
             spell=self._header.spell,
         )
 
+    def notices(self) -> Iterator[Problem]:
+        """Yield a note for each text that `other_fleets` leaves out although it is nearly one of the scope."""
+        if self._mapping.other_fleets != "ignore":
+            return
+        for text, (place, count) in self._unmapped.items():
+            meant = positions.quote(self._declared[near_misses.fold(text)])
+            rows = f" ({count} rows)" if count > 1 else ""
+            message = f"{positions.quote(text)}{rows} is nearly {meant} of [sources.fleets]; other_fleets ignores it"
+            where = f"{self._name}:{self._header.spell(place)}"
+            yield Problem(where, redact(message), note=True, code=ProblemCode.FLEET_NOT_DECLARED)
+
     def _unmapped_fleets(self) -> Iterator[_Problem]:
+        if self._mapping.other_fleets == "ignore":
+            return
         for text, (place, count) in self._unmapped.items():
             rows = f" ({count} rows)" if count > 1 else ""
             yield place, f"{positions.quote(text)} is not in [sources.fleets]{rows}: add it, or set other_fleets"
@@ -201,10 +219,11 @@ class _Reader:
                 return False
         if (kept := self._filtered(rows)) is None:
             return False
-        found = list(map(self._numbers.get, self._fleet.fill_each([each for _, each, _ in kept])))
+        texts = self._fleet.fill_each([each for _, each, _ in kept])
+        found = list(map(self._numbers.get, texts))
         fleets = [number for number in found if number is not None]
         if len(fleets) < len(found):
-            if not self._mapping.fleets or self._mapping.other_fleets != "ignore":
+            if not self._are_ignored(set(texts) - self._numbers.keys()):
                 return False
             kept = [row for row, number in zip(kept, found, strict=True) if number is not None]
         cells = [each for _, each, _ in kept]
@@ -218,6 +237,11 @@ class _Reader:
         lines, columns = table.places(kept, self._driver.index)
         self._rows.extend(Batch(keys, lines, columns, *periods, notes), fleets, name=self._name)
         return True
+
+    def _are_ignored(self, texts: Collection[str]) -> bool:
+        """Return whether rows with these texts, none of which is in the scope, are left out without a word."""
+        is_ignoring = self._mapping.fleets and self._mapping.other_fleets == "ignore"
+        return bool(is_ignoring) and self._declared.keys().isdisjoint(map(near_misses.fold, texts))
 
     def _filtered(self, rows: Sequence[table.TableRow]) -> Sequence[table.TableRow] | None:
         """Return the rows that the filters keep; None if a value is in neither list of a filter."""
@@ -300,19 +324,24 @@ class _Reader:
         if text in self._fleets:
             return self._fleets[text]
         if self._mapping.fleets and self._mapping.other_fleets == "ignore":
+            if near_misses.fold(text) in self._declared:
+                self._count_unmapped(text, row)
             return None
         if not text:
             self._problem(row, self._fleet, "the fleet is missing: write its id or name")
             return None
         if self._mapping.fleets and self._mapping.other_fleets == "error":
-            place, count = self._unmapped.get(text) or (table.place(row, self._fleet.index), 0)
-            self._unmapped[text] = place, count + 1
+            self._count_unmapped(text, row)
             return None
         self._fleets[text] = fleet = self._parsed(row, self._fleet, membership_document.parse_fleet)
         if fleet is not None:
             self._numbers[text] = self._rows.number(fleet)
             self._entries.setdefault(fleet, FleetEntry(fleet, self._origin(row, self._fleet)))
         return fleet
+
+    def _count_unmapped(self, text: str, row: table.TableRow) -> None:
+        place, count = self._unmapped.get(text) or (table.place(row, self._fleet.index), 0)
+        self._unmapped[text] = place, count + 1
 
     def _origin(self, row: table.TableRow, template: row_mapping.Template) -> Origin:
         place = table.place(row, template.index)

@@ -24,6 +24,7 @@ class ProblemCode(enum.StrEnum):
     FLEETS_LEFT_OUT = "fleets_left_out"
     DUPLICATE_ROW = "duplicate_row"
     HIDDEN_ROWS = "hidden_rows"
+    FLEET_NOT_DECLARED = "fleet_not_declared"
     DETACH_DELAYED = "detach_delayed"
     NOT_UNDONE = "not_undone"
     PAUSED = "paused"
