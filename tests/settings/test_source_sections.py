@@ -112,6 +112,10 @@ def test_the_sections_are_optional(load: conftest.Load) -> None:
         (f"{SOURCE}{ROWS}form = '{{Start}}'\n", 'did you mean "from"?'),
         (f"{SOURCE}{ROWS}starts = '{{Start}}'\n", '6:1: unknown key "starts" in sources.rows'),
         (f"{SOURCE}{ROWS}from = '{{Start'\n", "6:8: sources.rows.from: write each column in braces of its own"),
+        (
+            f"{SOURCE}[sources.rows]\ndriver = 'ID'\nfleet = '{{Dept}}'\n",
+            "4:10: sources.rows.driver: write a column in",
+        ),
         (f"{SOURCE}{ROWS}note = '{{}}'\n", "6:8: sources.rows.note: write each column in braces of its own"),
         (f"{SOURCE}{ROWS}date_format = '%d.%m.'\n", "6:15: sources.rows.date_format: write the day, month and year"),
         (f"{SOURCE}{ROWS}date_format = '%d.%m.%Y %H:%M'\n", "6:15: sources.rows.date_format: write the day, month"),

@@ -23,6 +23,12 @@ def _template(text: str) -> str:
     return row_mapping.check_template(text)
 
 
+def _driver_template(text: str) -> str:
+    if not row_mapping.has_column(_template(text)):
+        raise ValueError("write a column in braces, as in {Employee ID}: otherwise every row has the same driver")
+    return text
+
+
 def _optional_template(text: str) -> str:
     return row_mapping.check_template(text)
 
@@ -94,7 +100,7 @@ Timeout = Annotated[float, pydantic.Field(gt=0, le=3600)]
 class Rows(section.Section):
     """How the rows of a table become memberships. Absent: the table has our own columns."""
 
-    driver: Annotated[str, pydantic.AfterValidator(_template)] = pydantic.Field(
+    driver: Annotated[str, pydantic.AfterValidator(_driver_template)] = pydantic.Field(
         description="The driver of a row: text with {columns}, as in employee_id={Employee ID}."
     )
     fleet: Annotated[str, pydantic.AfterValidator(_template)] = pydantic.Field(

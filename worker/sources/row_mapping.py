@@ -94,6 +94,11 @@ class Template:
         return [cell and first + cell + last for cell in stripped] if first or last else stripped
 
 
+def has_column(text: str) -> bool:
+    """Return whether a template depends on the row."""
+    return _PLACEHOLDER.search(text) is not None
+
+
 def check_template(text: str) -> str:
     """Return a template unchanged. Raises ValueError with a message for the operator if a brace has no partner."""
     if set("{}") & set(_PLACEHOLDER.sub("", text)):
