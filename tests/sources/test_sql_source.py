@@ -220,8 +220,8 @@ class TestPeek:
         ("sqlite:///", "source_invalid", "contains no address of a database"),
         ("sqlite:///nowhere.db", "source_unreachable", "unable to open database file"),
         (f"postgresql://u:{SECRET}@127.0.0.1:1/d", "source_unreachable", "no connection could be made"),
-        (f"postgresql://u:{SECRET}@h:port/d", "source_unreachable", "no connection could be made"),
-        (f"postgresql://u:{SECRET}@h/d?nonsense={SECRET}", "source_invalid", "is not valid"),
+        (f"postgresql://u:{SECRET}@db.invalid:port/d", "source_unreachable", "no connection could be made"),
+        (f"postgresql://u:{SECRET}@db.invalid/d?nonsense={SECRET}", "source_invalid", "is not valid"),
     ],
 )
 def test_a_database_that_cannot_be_reached_is_an_error(
