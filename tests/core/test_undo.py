@@ -1,6 +1,8 @@
 """The inverse of a run: changes that it made itself and that nobody has touched since."""
 
+import dataclasses
 import datetime
+from typing import Any
 
 import pytest
 
@@ -132,6 +134,26 @@ def test_half_of_a_move_is_not_undone_where_the_driver_would_be_in_no_fleet(outc
     assert plan.changes == (Change(DETACH, B, VANS), Change(DETACH, C, VANS))
     assert f"{A}/{VANS}" in problems(plan)
     assert set(plan.concerned) == {B, C}
+
+
+def _plan(*changes: PastChange) -> dict[str, Any]:
+    names = ("action", "driver", "fleet")
+    return {"changes": [{name: getattr(each.change, name) for name in names} for each in changes]}
+
+
+def test_a_repair_is_not_undone() -> None:
+    """Another client removed a membership during the run, and the run restored it: the driver had it before."""
+    attach, repair = past(ATTACH, A), past(ATTACH, A, DEPOT)
+    plan = undo.plan_inverse(RUN, [attach, repair], worlds.seen({A: [VANS, DEPOT]}), plan=_plan(attach))
+    assert plan.changes == (Change(DETACH, A, VANS),)
+    assert problems(plan) == {f"{A}/{DEPOT}": "it restored what another client had removed; not undone"}
+
+
+def test_an_attach_that_the_run_had_to_repair_is_undone_once() -> None:
+    attach = past(ATTACH, A)
+    repair = dataclasses.replace(attach, key=IntentKey("repair"))
+    plan = undo.plan_inverse(RUN, [attach, repair], worlds.seen({A: [VANS]}), plan=_plan(attach))
+    assert (plan.changes, plan.problems) == ((Change(DETACH, A, VANS),), ())
 
 
 def test_a_move_whose_detach_a_later_run_made_is_undone_from_the_end() -> None:

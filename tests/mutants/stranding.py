@@ -207,4 +207,11 @@ DEFECTS = (
         "fleets",
         ("tests/core/test_forbidden_writes.py",),
     ),
+    Defect(
+        "an undo of a repair",
+        "worker/core/planning/undo.py",
+        "planned = own.keys() if plan is None else",
+        "planned = own.keys() if True else",
+        ("tests/core/test_undo.py",),
+    ),
 )

@@ -187,7 +187,7 @@ class PlanBuilder:
 
     async def undo(self, run: RunId, history: RunHistory) -> PlanResult:
         """Plan and evaluate the inverse of a past run; change nothing. Raises errors.FleetSyncError if it cannot."""
-        _, report = await history.documents(run)
+        past_plan, report = await history.documents(run)
         made = [*undo.reported(report), *(past.change for past in await history.changes(run=run))]
         drivers = sorted({change.driver for change in made})
         changes = [past for driver in drivers for past in await history.changes(driver=driver)]
@@ -200,7 +200,7 @@ class PlanBuilder:
         judged = self._wall_clock.judge()
         ignored = ignored_drivers.find(desired.ignored, actual, await self._journal.resolutions())
         plan = ignored_drivers.leave_out(
-            undo.plan_inverse(run, changes, actual, managed=managed, report=report), ignored
+            undo.plan_inverse(run, changes, actual, managed=managed, plan=past_plan, report=report), ignored
         )
         plan = clock_trust.restrict(plan, judged)
         past, approvals = await self._memory.history(plan, now=judged.earliest), await self._memory.approvals(judged)

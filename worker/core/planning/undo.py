@@ -5,7 +5,7 @@ An attach is not inverted if that would leave a moved driver in no fleet. Neighb
 is needed; `safety.guard` evaluates the plan like any other.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from worker.core.model.actual import Actual
@@ -24,11 +24,11 @@ _OPPOSITE = {Action.ATTACH: Action.DETACH, Action.DETACH: Action.ATTACH}
 
 def reported(report: Mapping[str, Any] | None) -> frozenset[Change]:
     """Return the changes that a run made by its own report, also those that it sent again for an earlier run."""
-    return frozenset(
-        Change(Action(each["action"]), DriverId(each["driver"]), FleetId(each["fleet"]))
-        for each in (report or {}).get("changes", ())
-        if each["outcome"] in _POSSIBLY_DONE
-    )
+    return frozenset(_change(each) for each in (report or {}).get("changes", ()) if each["outcome"] in _POSSIBLY_DONE)
+
+
+def _change(document: Mapping[str, Any]) -> Change:
+    return Change(Action(document["action"]), DriverId(document["driver"]), FleetId(document["fleet"]))
 
 
 def plan_inverse(
@@ -37,22 +37,20 @@ def plan_inverse(
     actual: Actual,
     *,
     managed: Collection[FleetId] = (),
+    plan: Mapping[str, Any] | None = None,
     report: Mapping[str, Any] | None = None,
 ) -> Plan:
     """Plan the inverse of a run. `history` holds all past writes to the drivers of the run, the oldest first.
 
+    What is not in the run's own `plan` was a repair: it restored what another client had removed, and stays.
     `managed` are fleets that are not changed, and whose members count in limits over all fleets. A change that is not
     inverted becomes a problem with the reason; so do those that the run's `report` has and an earlier run began.
     """
-    done = [past for past in history if past.run == run and past.outcome in _POSSIBLY_DONE]
-    last = {(past.change.driver, past.change.fleet): past for past in history if past.outcome == Applied.name}
-    changes, problems = [], []
-    for past in done:
-        change = past.change
-        if reason := _reason_to_leave(past, last.get((change.driver, change.fleet), past), actual):
-            problems.append(_not_undone(change, reason))
-        else:
-            changes.append(Change(_OPPOSITE[change.action], change.driver, change.fleet))
+    own = {past.change: past for past in history if past.run == run and past.outcome in _POSSIBLY_DONE}
+    planned = own.keys() if plan is None else {_change(each) for each in plan["changes"]}
+    done = [past for change, past in own.items() if change in planned]
+    changes, problems = _inverted(done, history, actual)
+    problems += [_not_undone(change, "it restored what another client had removed") for change in own.keys() - planned]
     stranding = _stranding(run, changes, history, actual)
     problems += [_not_undone(change, reason) for change, reason in stranding.items()]
     changes = [change for change in changes if change not in stranding]
@@ -69,6 +67,21 @@ def plan_inverse(
         concerned=concerned,
         exact=frozenset(fleets),
     )
+
+
+def _inverted(
+    done: Iterable[PastChange], history: Sequence[PastChange], actual: Actual
+) -> tuple[list[Change], list[Problem]]:
+    """Return the opposite of each change that is still as the run left it, and the reasons why others stay."""
+    last = {(past.change.driver, past.change.fleet): past for past in history if past.outcome == Applied.name}
+    changes, problems = [], []
+    for past in done:
+        change = past.change
+        if reason := _reason_to_leave(past, last.get((change.driver, change.fleet), past), actual):
+            problems.append(_not_undone(change, reason))
+        else:
+            changes.append(Change(_OPPOSITE[change.action], change.driver, change.fleet))
+    return changes, problems
 
 
 def _stranding(
