@@ -165,7 +165,7 @@ def test_exactly_the_files_and_tables_of_the_journal_are_listed(journal: pathlib
     [
         ("docs/operations.md", f"get `sync.drain_seconds` ({model.Sync().drain_seconds:g}) to finish"),
         ("docs/operations.md", f"An answer of more than {transport.MAX_BODY_BYTES >> 20} MiB"),
-        ("docs/operations.md", f"one over {retry_policy.LONGEST_WAIT:g} seconds ends the run"),
+        ("docs/operations.md", f"a pause of more than {retry_policy.LONGEST_WAIT:g} seconds ends the run"),
         ("docs/operations.md", f"in groups within {1000 * outcome_writer.GROUP_SECONDS:g} ms"),
         (
             "docs/operations.md",
