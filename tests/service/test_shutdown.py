@@ -1,5 +1,6 @@
 """Shutdown: the first reason counts, every run is stopped, and a deadline ends the drain."""
 
+import functools
 import os
 import signal
 
@@ -135,3 +136,17 @@ async def test_a_job_that_ignores_the_hangup_goes_on() -> None:
     finally:
         signal.signal(signal.SIGHUP, before)
     assert (result, process_shutdown.reason) == ("done", None)
+
+
+async def test_what_follows_a_run_ends_with_the_drain() -> None:
+    process_shutdown = shutdown.Shutdown()
+
+    async def work() -> float:
+        started = anyio.current_time()
+        os.kill(os.getpid(), signal.SIGTERM)
+        await process_shutdown.unless_aborted(anyio.sleep_forever)
+        return anyio.current_time() - started
+
+    ended = await shutdown.run_until_signal(process_shutdown, work, drain_seconds=lambda: 25)
+    assert ended == pytest.approx(25)
+    await shutdown.Shutdown().unless_aborted(functools.partial(anyio.sleep, 60))

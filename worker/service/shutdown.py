@@ -28,7 +28,7 @@ class Shutdown:
     def __init__(self) -> None:
         """Start with no shutdown requested."""
         self.reason: Stopped | None = None
-        self._requested = anyio.Event()
+        self._requested, self._aborted = anyio.Event(), anyio.Event()
         self._cancellation: cancellation.Cancellation | None = None
 
     def new_cancellation(self, *, wake: Callable[[], None], clock: Clock) -> cancellation.Cancellation:
@@ -50,12 +50,24 @@ class Shutdown:
 
     def abort_writes(self) -> None:
         """Abort writes that are still in flight after `request_stop`."""
+        self._aborted.set()
         if self._cancellation is not None:
             self._cancellation.abort_writes()
 
     async def wait(self) -> None:
         """Wait until a stop is requested."""
         await self._requested.wait()
+
+    async def unless_aborted(self, work: Callable[[], Awaitable[object]]) -> None:
+        """Await `work` that follows a run, and cancel it when writes in flight are aborted."""
+        with anyio.CancelScope() as scope:
+            async with concurrency.background_tasks() as background:
+                background.start_soon(self._cancel_when_aborted, scope)
+                await work()
+
+    async def _cancel_when_aborted(self, scope: anyio.CancelScope) -> None:
+        await self._aborted.wait()
+        scope.cancel()
 
 
 class Stoppable(Protocol):
