@@ -40,11 +40,12 @@ async def told(
     events: frozenset[notifications.Kind] = frozenset(notifications.Kind),
     meanwhile: Report | None = None,
     applied: frozenset[int] = frozenset(),
+    killed: frozenset[int] = frozenset(),
 ) -> list[list[str]]:
     """Return the kinds that jobs with these reports tell, one process after the other.
 
     Another process records a run `meanwhile`, before the last one tells anything. Those at the positions `applied` are
-    of `apply`.
+    of `apply`, those at `killed` begin only.
     """
     journal, kinds = memory_journal.MemoryJournal(clock=clocks.Still()), list[list[str]]()
 
@@ -54,6 +55,9 @@ async def told(
 
     for position, each in enumerate(reports):
         kinds.append([])
+        if position in killed and each.guarded is not None:
+            await journal.begin(each.run, trigger="once", guarded=each.guarded, intents=[])
+            continue
         if position in applied:
             await journal.finish(each, trigger="apply")
             continue
@@ -107,6 +111,15 @@ async def test_a_plan_that_was_applied_between_two_runs_is_not_the_run_before() 
         ["held"],
         [],
         [],
+    ]
+
+
+async def test_a_run_that_was_killed_has_told_nobody() -> None:
+    """What it found held would have been told by no run."""
+    assert await told(report(1), report(2, held=True), report(3, held=True), killed=frozenset({1})) == [
+        [],
+        [],
+        ["held"],
     ]
 
 
