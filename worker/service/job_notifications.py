@@ -62,7 +62,8 @@ async def _state_before(present: status.Status, record: RunHistory) -> notificat
         own = present.last.run if present.last else None
         recorded = own is not None and await record.run(own) is not None
         past = await record.runs(limit=_MAX_RUNS, before=own if recorded else None)
-        notifying = [each.run for each in past if each.trigger != "apply"]  # `apply` sends no notifications
+        # `apply` sends no notifications, and a run that was killed has sent none.
+        notifying = [each.run for each in past if each.trigger != "apply" and each.finished]
         if not notifying:
             return notifications.NotificationState()
         plan, report = await record.documents(notifying[0])
