@@ -108,8 +108,8 @@ def test_an_ignored_fleet_that_is_nearly_one_of_the_scope_is_told(filler: int) -
     contents = read(text, mapping(other_fleets="ignore"))
     assert memberships(contents) == [("employee_id=1", LYON)]
     assert [str(notice) for notice in contents.notices] == [
-        'hr.csv:3:7: "lyon" (2 rows) is nearly "Lyon" of [sources.fleets]; other_fleets ignores it',
-        'hr.csv:4:7: "Ly\u200bon" is nearly "Lyon" of [sources.fleets]; other_fleets ignores it',
+        'hr.csv:3:7: "lyon" (2 rows) is nearly "Lyon" in [sources.fleets]; other_fleets ignores it',
+        'hr.csv:4:7: "Ly\u200bon" is nearly "Lyon" in [sources.fleets]; other_fleets ignores it',
     ]
     assert {(notice.note, notice.code.value) for notice in contents.notices} == {(True, "fleet_not_declared")}
     assert read(text.replace("lyon", "Metz").replace("\u200b", "d"), mapping(other_fleets="ignore")).notices == ()
@@ -220,7 +220,7 @@ def test_a_document_that_became_utf_8_is_not_read_as_something_else(encoding: st
     rows = mapping(fleets={"München": str(PARIS), "Lyon": str(LYON)}, other_fleets="ignore")
     options = document_reader.DocumentOptions(rows=rows, encoding=encoding)
     (problem,) = document_reader.read("hr.csv", ".csv", data, options).problems
-    assert problem.message == f"the document is UTF-8, and is to be read as {encoding}: correct encoding"
+    assert problem.message == f"the document is UTF-8, but encoding is {encoding}: correct encoding"
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "cp1251", "cp1253", "gbk", "shift_jis", "iso-8859-2", "mac-roman"])

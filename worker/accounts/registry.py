@@ -125,7 +125,7 @@ class Registry:
             return Added.REPLACED
 
     def _take_lock(self, name: str) -> bool:
-        """Return whether no process writes the account's journal. None can begin to before the transaction ends."""
+        """Return whether no process writes to the account's journal; none can start to before the transaction ends."""
         while not (found := self._database.query(_TAKE_LOCK, {"name": name})):
             # A process that starts for the first time waits for this row, and then finds the account in the table.
             self._database.execute(_MAKE_RECORDS, {"name": name})

@@ -86,10 +86,10 @@ class GuardMemory:
         *,
         in_force: Sequence[pauses.Pause],
     ) -> guard.Decision:
-        """Return the decision that later runs build on, which leaves an approval out that this run may not use up.
+        """Return the decision to remember for later runs, without an approval that this run may not use up.
 
-        A run that is paused, or limited to some fleets, does not make all that is approved: what it leaves must be held
-        again as long as it is not approved.
+        A run that is paused, or limited to some fleets, does not make all approved changes: later runs must hold the
+        others until they are approved again.
         """
         if not decision.approval or (self._of_all_fleets and pauses.everywhere(in_force) is None):
             return decision

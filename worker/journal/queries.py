@@ -139,7 +139,7 @@ ADD_USED_APPROVAL = """
     ON CONFLICT (account, digest) DO UPDATE SET approved = excluded.approved, approved_by = excluded.approved_by,
         until = excluded.until, used_by = excluded.used_by
 """
-"""The approval of who began the run, which nobody gave before: it is over at once."""
+"""An approval that was given with the run itself: it expires at once."""
 KEEP_SOURCE_APPROVAL = """
     UPDATE runs SET (approval, approved_by, approved) = (
         SELECT digest, CASE WHEN until > :now THEN approved_by END, CASE WHEN until > :now THEN approved END

@@ -75,7 +75,7 @@ class Session:
         """Return the connection to a journal that has tables and the account; they are made if they are missing."""
         if self._opened().version is None:
             migrations.migrate(self._opened())
-        while self._opened().account == 0:  # another account may take the number: then the next one is free
+        while self._opened().account == 0:  # if another account takes the number first, the next one is tried
             self._within(self._opened(), lambda made: made.execute(queries.ADD_ACCOUNT, self._named), write=True)
         return self._opened()
 

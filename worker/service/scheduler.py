@@ -210,7 +210,7 @@ class Service:
     # --- Triggers from outside ----------------------------------------------------------------------------
 
     async def _wake_on_shutdown(self, starting: anyio.CancelScope) -> None:
-        """End the wait between two runs when shutdown begins, or the first look at the sources."""
+        """When shutdown begins, end the first peek at the sources, or the wait between two runs."""
         await self._shutdown.wait()
         starting.cancel()
         self.wake(status.Trigger.SIGNAL)

@@ -7,7 +7,7 @@ Invariant: the settings load as they are, and so does the document; what is comm
 import json
 
 _SETTINGS = """\
-# The settings of one account. Every key that is left out has its default; an unknown key is an error.
+# The settings of one account. A key that is left out has its default; an unknown key is an error.
 # docs/reference/settings.md describes all keys, and `fleet-sync schema settings` prints their JSON Schema.
 
 [charge]
@@ -42,9 +42,9 @@ _STATUS = """
 """
 
 MEMBERSHIP = """\
-# Who should be in which fleet: a sample. Replace it by your own fleets and drivers.
+# Who should be in which fleet: a sample. Replace it with your own fleets and drivers.
 #
-# A fleet that is listed here is managed: drivers that are missing in it are attached, others are detached.
+# A fleet that is listed here is managed: listed drivers are attached and all others are detached.
 # A fleet that is not listed is never touched.
 
 fleets:

@@ -21,8 +21,6 @@ from worker.core.model.errors import SourceError
 from worker.sources import document_reader, fetching, positions
 
 KIND = "file"
-POLL_SECONDS = 2.0
-"""How often files are looked at by default: a look costs little."""
 
 SUFFIXES = tuple(document_reader.SUFFIXES)
 

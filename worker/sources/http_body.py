@@ -69,7 +69,7 @@ async def _raw(response: httpx.Response, name: str) -> bytes:
 def _unzipped(body: bytes, name: str) -> bytes:
     """Decompress all members of a gzip stream, none of which may lack its trailer.
 
-    It is cut into small pieces, because what follows a member is copied: a stream of many would take hours otherwise.
+    The stream is cut into small pieces, because zlib copies whatever follows a member: many members would take hours.
     """
     parts, size = list[bytes](), 0
     member = zlib.decompressobj(wbits=_GZIP)

@@ -242,7 +242,7 @@ def decode(
     if encoding == "auto":
         encoding = "UTF-16" if data.startswith(_UTF16_BOMS) else "UTF-8"
     if is_mistaken_utf8(data, encoding):
-        raise Malformed((1, 1), f"the document is UTF-8, and is to be read as {encoding}: correct encoding")
+        raise Malformed((1, 1), f"the document is UTF-8, but encoding is {encoding}: correct encoding")
     try:
         text = data.decode(encoding).removeprefix(_BOM)
     except UnicodeDecodeError as error:
@@ -255,10 +255,10 @@ def decode(
 
 
 def is_mistaken_utf8(data: bytes, encoding: str) -> bool:
-    """Return whether bytes are UTF-8 although the encoding is another. Read in it, names would be those of no one.
+    """Return whether bytes are UTF-8 although another encoding is set, which would garble every name.
 
-    They are if they begin with its byte order mark. Without it, that is certain only of encodings with one byte for
-    each character: more than a few of their letters in a row make no UTF-8.
+    A UTF-8 byte order mark shows it. Without one, only encodings with one byte for each character can be excluded: text
+    in these is hardly ever valid UTF-8.
     """
     if codecs.lookup(encoding).name.startswith("utf-8"):
         return False

@@ -185,13 +185,13 @@ class _Reader:
         )
 
     def notices(self) -> Iterator[Problem]:
-        """Yield a note for each text that `other_fleets` leaves out although it is nearly one of the scope."""
+        """Yield a note for each text that `other_fleets` leaves out although it nearly equals one in the scope."""
         if self._mapping.other_fleets != "ignore":
             return
         for text, (place, count) in self._unmapped.items():
             meant = positions.quote(self._declared[near_misses.fold(text)])
             rows = f" ({count} rows)" if count > 1 else ""
-            message = f"{positions.quote(text)}{rows} is nearly {meant} of [sources.fleets]; other_fleets ignores it"
+            message = f"{positions.quote(text)}{rows} is nearly {meant} in [sources.fleets]; other_fleets ignores it"
             where = f"{self._name}:{self._header.spell(place)}"
             yield Problem(where, redact(message), note=True, code=ProblemCode.FLEET_NOT_DECLARED)
 
@@ -239,7 +239,7 @@ class _Reader:
         return True
 
     def _are_ignored(self, texts: Collection[str]) -> bool:
-        """Return whether rows with these texts, none of which is in the scope, are left out without a word."""
+        """Return whether rows with these texts, none of which is in the scope, are left out without a note."""
         is_ignoring = self._mapping.fleets and self._mapping.other_fleets == "ignore"
         return bool(is_ignoring) and self._declared.keys().isdisjoint(map(near_misses.fold, texts))
 

@@ -42,7 +42,7 @@ def plan_inverse(
 ) -> Plan:
     """Plan the inverse of a run. `history` holds all past writes to the drivers of the run, the oldest first.
 
-    What is not in the run's own `plan` was a repair: it restored what another client had removed, and stays.
+    A change that is not in the run's own `plan` was a repair of what another client had removed, and is not undone.
     `managed` are fleets that are not changed, and whose members count in limits over all fleets. A change that is not
     inverted becomes a problem with the reason; so do those that the run's `report` has and an earlier run began.
     """
