@@ -43,6 +43,6 @@ async def test_a_run_is_found_without_reading_all_of_them(record: _Large, named:
     ("named", "said"),
     [("run_a", "several runs begin with 'run_a'"), ("run_june", "no run in the journal begins with 'run_june'")],
 )
-async def test_what_names_no_run_or_several_is_told(record: _Large, named: str, said: str) -> None:
+async def test_what_names_no_run_or_several_is_reported(record: _Large, named: str, said: str) -> None:
     with pytest.raises(UnknownRun, match=said):
         await context.find_run(record, named)

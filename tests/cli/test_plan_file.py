@@ -338,7 +338,7 @@ def test_every_cut_of_a_plan_is_refused(saved: pathlib.Path) -> None:
             load(saved, account=ACCOUNT)
 
 
-def test_where_it_cannot_be_read_or_written_is_told(tmp_path: pathlib.Path) -> None:
+def test_where_it_cannot_be_read_or_written_is_reported(tmp_path: pathlib.Path) -> None:
     with pytest.raises(PlanFileError, match="cannot be read: No such file"):
         load(tmp_path / "plan.json")
     with pytest.raises(PlanFileError, match="cannot be written: No such file"):

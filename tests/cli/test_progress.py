@@ -26,7 +26,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> _Clock:
     return standing
 
 
-def test_a_quick_run_tells_nothing(clock: _Clock) -> None:
+def test_a_quick_run_shows_no_progress(clock: _Clock) -> None:
     with structlog.testing.capture_logs() as lines:
         shown = progress.Lines()
         for _ in range(3):
@@ -36,7 +36,7 @@ def test_a_quick_run_tells_nothing(clock: _Clock) -> None:
     assert lines == []
 
 
-def test_a_long_one_tells_every_few_seconds_how_far_it_is(clock: _Clock) -> None:
+def test_a_long_one_shows_every_few_seconds_how_far_it_is(clock: _Clock) -> None:
     with structlog.testing.capture_logs() as lines:
         shown = progress.Lines()
         shown.stage(Stage.CHANGING_MEMBERSHIPS, 12)

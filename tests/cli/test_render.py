@@ -126,7 +126,7 @@ def test_notes_follow_the_problems_and_a_new_journal_matters_only_where_somethin
     assert "it is new" not in _plan(judged(problems=problems))
 
 
-def test_every_outcome_that_is_not_done_is_told_with_what_support_asks_for() -> None:
+def test_every_outcome_that_is_not_done_is_reported_with_what_support_asks_for() -> None:
     lost = (
         Refused(1, "policy_blocked", "409: not\x1b allowed", "req_1"),
         Deferred(0, "stopped", "not sent"),
@@ -200,7 +200,7 @@ def test_a_source_that_shrank_is_explained_once_with_what_is_held_for_it() -> No
     assert page.count("source hr has 50 rows") == 1
 
 
-def test_a_run_that_failed_before_its_plan_tells_its_traffic_only() -> None:
+def test_a_run_that_failed_before_its_plan_shows_its_traffic_only() -> None:
     traffic = Traffic(reads=1, writes=0, retries=2, rate_limited=3)
     page = _result(traffic=traffic, error=FleetSyncError("out of order"))
     assert page == "1 read, 0 writes; 2 retried, 3 rate limited."

@@ -54,7 +54,7 @@ def _plain(page: str) -> str:
     return page
 
 
-def test_history_tells_when_how_and_with_what_outcome() -> None:
+def test_history_shows_when_how_and_with_what_outcome() -> None:
     cut_off = _run(run="run_2", trigger="interval", finished=None, result=None, exit_code=None, outcomes={"applied": 0})
     several = {"drv_1": "Noah", "drv_2": "emma\x1b", "drv_3": "Zoé"}
     assert render_history.history([(cut_off, {}), (_run(), {"drv_1": "Noah"}), (_run(), several)]).splitlines() == [
@@ -136,7 +136,7 @@ def test_a_run_without_a_plan_or_an_error_is_its_line_alone(report: dict[str, An
     assert len(render_history.run(_run(), [], plan=None, report=report, names={}).splitlines()) == 1
 
 
-def test_why_tells_when_in_which_run_and_that_an_outcome_is_not_known_yet() -> None:
+def test_why_shows_when_in_which_run_and_that_an_outcome_is_not_known_yet() -> None:
     changes = [_change(DETACH), _change(outcome=None, attempts=0, request_id=None, run="run_2", trigger="apply")]
     assert _plain(render_history.why(DRIVER, changes, names=NAMES)).splitlines() == [
         EMMA,

@@ -16,7 +16,7 @@ from worker.core.monitoring import alerts, summary
 from worker.core.safety import guard, refusal_backoff
 
 
-def test_what_broke_is_told_once() -> None:
+def test_what_broke_is_reported_once() -> None:
     """The last run failed with the same error as the broken part."""
     items = alerts.alerts(present(ended(None, error=FULL), broken=(broken("journal"),)))
     assert [(item.title, item.message, item.code) for item in items] == [

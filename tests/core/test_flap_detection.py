@@ -26,7 +26,7 @@ def wrote(minute: float, action: Action = ATTACH, row: str = "abc") -> OwnWrite:
 THRICE = (wrote(20), wrote(10), wrote(0))
 
 
-def test_the_third_reversal_freezes_the_membership_and_both_sides_are_told() -> None:
+def test_the_third_reversal_freezes_the_membership_and_both_sides_are_reported() -> None:
     (reason,) = flap_detection.find_frozen([CHANGE], {HERE: THRICE}).values()
     assert reason == (
         "we made this change at 2026-10-05T08:00:00.000Z, 2026-10-05T08:10:00.000Z and 2026-10-05T08:20:00.000Z, and "

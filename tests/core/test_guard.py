@@ -154,7 +154,7 @@ def test_a_fleet_that_may_be_emptied_still_keeps_to_the_fractions() -> None:
     assert plans.holds(decision) == {guard.PER_FLEET}
 
 
-def test_a_fleets_own_reason_is_told_before_that_of_the_run() -> None:
+def test_a_fleets_own_reason_is_reported_before_that_of_the_run() -> None:
     plan = plans.together(plans.losing(1, 1), plans.losing(30, 100, DEPOT), plans.losing(20, 100, NORTH))
     decision = guard.evaluate(plan, worlds.seen({}), guard.Limits())
     reasons = {held.change.fleet: held.guard for held in decision.held}

@@ -134,7 +134,7 @@ def test_argo_cd_what_somebody_else_keeps_reversing_is_frozen_until_that_plan_is
     assert {hold.change for hold in approved.approved} == {attach, detach}
 
 
-def test_a_sentinel_and_a_recycled_address_are_told_before_the_flapping() -> None:
+def test_a_sentinel_and_a_recycled_address_are_reported_before_the_flapping() -> None:
     attach, detach = change(Action.ATTACH, A), change(DETACH, A, DEPOT)
     history = guard.GuardHistory(resolutions={ALICE: B}, writes=made(attach, 20, 10, 0))
     plan = renamed(attach, detach, alice=A)

@@ -48,7 +48,7 @@ states = some.builds(
 
 
 @given(some.lists(states), states)
-def test_the_same_state_is_never_told_twice(history: list[status.Status], present: status.Status) -> None:
+def test_the_same_state_is_never_reported_twice(history: list[status.Status], present: status.Status) -> None:
     assert kinds(*history, present, present)[-1] == []
     later = dataclasses.replace(present, now=NOON + datetime.timedelta(hours=1))
     assert kinds(*history, present, later)[-1] == []
@@ -75,7 +75,7 @@ def test_beginnings_and_ends_take_turns(history: list[status.Status]) -> None:
 
 
 @given(some.lists(states), states)
-def test_a_restart_tells_at_most_the_present_state(history: list[status.Status], present: status.Status) -> None:
+def test_a_restart_reports_at_most_the_present_state(history: list[status.Status], present: status.Status) -> None:
     fresh, _ = notifications.diff(present, notifications.NotificationState())
     assert notifications.Kind.RECOVERED not in {each.kind for each in fresh}
     assert len({each.kind for each in fresh}) == len(fresh)

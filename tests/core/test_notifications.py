@@ -34,11 +34,11 @@ from worker.core.monitoring import notifications, status
 from worker.core.safety import guard
 
 
-def test_where_all_is_well_nobody_is_told() -> None:
+def test_where_all_is_well_no_one_is_notified() -> None:
     assert kinds(IDLE, FINE, after(ChangeResult(IN, Applied(1)))) == [[], [], []]
 
 
-def test_what_is_held_is_told_once_until_it_is_another_plan() -> None:
+def test_what_is_held_is_reported_once_until_it_is_another_plan() -> None:
     one, other = after(guarded=held(OUT)), after(guarded=held(OUT, IN))
     assert kinds(one, one, other, one, other, FINE, one) == [["held"], [], ["held"], [], [], ["recovered"], ["held"]]
 
@@ -49,7 +49,7 @@ def test_a_run_without_a_plan_says_nothing_of_what_is_held() -> None:
     assert kinds(one, failed, one, IDLE, one) == [["held"], [], [], [], []]
 
 
-def test_refusals_are_told_when_there_are_more_of_them() -> None:
+def test_refusals_are_reported_when_there_are_more_of_them() -> None:
     one, both, other = after(refused(OUT)), after(refused(OUT), refused(IN)), after(refused(IN))
     assert kinds(one, one, both, one, other, FINE) == [["refused"], [], ["refused"], [], ["refused"], ["recovered"]]
 
@@ -73,7 +73,7 @@ def test_a_refusal_that_a_run_did_not_settle_is_neither_over_nor_new(unsettled: 
     assert kinds(after(refused(OUT)), unsettled, after(refused(OUT))) == [["refused"], [], []]
 
 
-def test_a_part_that_breaks_is_told_once_and_so_is_its_recovery() -> None:
+def test_a_part_that_breaks_is_reported_once_and_so_is_its_recovery() -> None:
     source = dataclasses.replace(FINE, broken=(mark_failed(status.Part.SOURCE),))
     both = dataclasses.replace(
         FINE, broken=(mark_failed(status.Part.KEY), mark_failed(status.Part.SOURCE, "another reason"))
@@ -88,7 +88,7 @@ def test_a_part_that_breaks_is_told_once_and_so_is_its_recovery() -> None:
     ]
 
 
-def test_a_run_that_fails_for_no_broken_part_is_told_too() -> None:
+def test_a_run_that_fails_for_no_broken_part_is_reported_too() -> None:
     """For example, too many unresolved references, day after day."""
     failed = after(planned=False, error=ReadingError("too many", code="too_many_unresolved"))
     running = dataclasses.replace(failed, running=status.Running(RunId("run_2"), "interval", NOON))
@@ -99,12 +99,12 @@ def test_a_run_that_fails_for_no_broken_part_is_told_too() -> None:
     assert item["part"] == "run" and item["code"] == "too_many_unresolved"
 
 
-def test_a_failed_run_whose_reason_is_known_is_told_once() -> None:
+def test_a_failed_run_whose_reason_is_known_is_reported_once() -> None:
     failed = after(planned=False, error=SourceError([]), broken=(mark_failed(status.Part.SOURCE),))
     assert kinds(failed, FINE) == [["broken"], ["recovered"]]
 
 
-def test_a_held_plan_is_told_with_what_to_do() -> None:
+def test_a_held_plan_is_reported_with_what_to_do() -> None:
     present = dataclasses.replace(
         after(guarded=held(OUT, Change(DETACH, BOB, VANS))), fleets=(status.Fleet(VANS, "Paris vans"),)
     )
@@ -134,14 +134,14 @@ def test_without_a_known_mode_the_name_is_enough() -> None:
     assert only(dataclasses.replace(broken, account_name="acme")).text.startswith("fleet-sync, account acme: broken.\n")
 
 
-def test_a_frozen_change_is_told_with_the_driver_and_what_happened() -> None:
+def test_a_frozen_change_is_reported_with_the_driver_and_what_happened() -> None:
     """The digest to approve is not the remedy: whoever reverts the change has to be found."""
     frozen = after(guarded=held(Change(DETACH, BOB, VANS), by=guard.FLAPPING))
     told = only(dataclasses.replace(frozen, driver_names={BOB: "Bob"}))
     assert "\ndetach Bob: too many\n" in told.text
 
 
-def test_what_froze_several_changes_is_told_once() -> None:
+def test_what_froze_several_changes_is_reported_once() -> None:
     changes = [Change(DETACH, DriverId(f"drv_{number}"), VANS) for number in range(7)]
     told = only(after(guarded=held(*changes, by="not_converging")))
     listed = "; ".join(f"detach drv_{number}" for number in range(5))
@@ -154,7 +154,7 @@ def test_a_reading_that_cannot_be_right_is_not_offered_for_approval() -> None:
     assert "an approval does not help" in told.text
 
 
-def test_a_broken_part_is_told_with_its_remedy() -> None:
+def test_a_broken_part_is_reported_with_its_remedy() -> None:
     assert only(dataclasses.replace(IDLE, broken=(mark_failed(status.Part.JOURNAL),))).text == (
         "fleet-sync, live account: broken.\n"
         "The journal cannot be written; no changes are made. Since 2026-12-01 12:00 UTC: it is gone (gone)\n"
@@ -162,7 +162,7 @@ def test_a_broken_part_is_told_with_its_remedy() -> None:
     )
 
 
-def test_refused_changes_are_told_the_new_ones_first() -> None:
+def test_refused_changes_are_reported_the_new_ones_first() -> None:
     _, told = notifications.diff(after(refused(OUT)), notifications.NotificationState())
     present = dataclasses.replace(after(refused(OUT), refused(IN, "404: gone")), driver_names={BOB: "Bob"})
     found = only(present, told)
@@ -173,7 +173,7 @@ def test_refused_changes_are_told_the_new_ones_first() -> None:
     assert [item["driver"] for item in found.body["items"]] == [BOB, ANN]
 
 
-def test_a_part_is_told_to_work_again_in_its_own_words() -> None:
+def test_a_part_that_works_again_is_reported_in_its_own_words() -> None:
     told = notifications.NotificationState(
         held=frozenset({"sha256:d0"}), broken=frozenset({"charge"}), refused=frozenset({OUT.order})
     )
@@ -273,7 +273,7 @@ def test_a_key_that_stands_in_a_document_goes_no_further() -> None:
     assert "Sesame" not in json.dumps(only(present).body)
 
 
-def test_a_source_that_shrank_is_told_with_its_digest_and_ends() -> None:
+def test_a_source_that_shrank_is_reported_with_its_digest_and_ends() -> None:
     shrunk = (ShrunkSource("hr", 50, 100, "source hr has 50 rows instead of 100"),)
     plan = dataclasses.replace(doubles.guarded(()), shrunk=shrunk)
     told = only(after(guarded=plan))

@@ -193,7 +193,7 @@ def test_the_problems_of_a_plan_stand_in_the_order_of_the_lines() -> None:
 
 @worlds.LAW
 @given(worlds.worlds())
-def test_every_row_that_says_what_another_says_is_told_of(world: worlds.World) -> None:
+def test_every_row_that_says_what_another_says_is_reported(world: worlds.World) -> None:
     """Whichever references they use. Rows with other times are different rows."""
     rows = sorted((row for reading in world.readings for row in reading.rows), key=lambda row: row.origin)
     said, again = set[object](), set[str]()

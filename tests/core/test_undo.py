@@ -60,7 +60,7 @@ def test_what_a_run_did_is_turned_around_in_the_order_of_every_plan() -> None:
     assert plan.members == {VANS: 2, DEPOT: 0}
 
 
-def test_what_a_run_sent_again_is_told_with_the_run_that_began_it() -> None:
+def test_what_a_run_sent_again_is_reported_with_the_run_that_began_it() -> None:
     """A run was killed, and the next one reports its changes as applied."""
     report = {
         "started": format_time(past(ATTACH, B).recorded),

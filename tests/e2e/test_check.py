@@ -28,7 +28,7 @@ def test_every_problem_stands_on_a_line_of_its_own_with_its_place(workspace: con
     assert ended.stderr == ""
 
 
-def test_every_problem_of_the_settings_is_told_at_once(workspace: conftest.Workspace) -> None:
+def test_every_problem_of_the_settings_is_reported_at_once(workspace: conftest.Workspace) -> None:
     workspace.write("[charge]\npage_size = 0\ntimeout = 3\n[sync]\nmode = 'loose'\n", "bad.toml")
     ended = workspace.run("--config", "bad.toml", "check", FLEET_SYNC_RATE_LIMIT__BURST="none")
     places = [line.split(": ")[0] for line in ended.stdout.splitlines()]
@@ -137,7 +137,7 @@ def test_the_source_to_show_must_exist_and_is_not_checked_online(workspace: conf
     assert "--source makes no request and prints text" in online.stderr
 
 
-def test_a_source_that_is_not_whole_is_told_with_its_places(workspace: conftest.Workspace) -> None:
+def test_a_source_that_is_not_whole_is_reported_with_its_places(workspace: conftest.Workspace) -> None:
     workspace.write("fleets:\n  Vans:\n    - 0123\n")
     ended = workspace.run("check", "--source", "membership.yaml")
     assert (ended.code, ended.stdout.split(": ")[0]) == (1, "membership.yaml:3:7")

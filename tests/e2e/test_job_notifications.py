@@ -12,7 +12,7 @@ from tests.support import command, served
 from worker.sandbox import http_types
 
 
-def test_a_job_tells_what_broke_and_that_it_works_again(workspace: conftest.Workspace) -> None:
+def test_a_job_reports_what_broke_and_that_it_works_again(workspace: conftest.Workspace) -> None:
     told: list[Any] = []
 
     async def hook(scope: http_types.Scope, receive: http_types.Receive, send: http_types.Send) -> None:

@@ -98,7 +98,7 @@ def test_a_shuffled_document_has_the_same_digest(workspace: conftest.Workspace) 
     assert workspace.run("plan", "--json").document["digest"] == digest
 
 
-def test_where_the_plan_cannot_be_saved_only_that_is_told(workspace: conftest.Workspace) -> None:
+def test_where_the_plan_cannot_be_saved_only_that_is_reported(workspace: conftest.Workspace) -> None:
     workspace.write(_move(workspace))
     ended = workspace.run("plan", "--json", "--out", "no/such/folder/plan.json")
     assert ended.code == 1

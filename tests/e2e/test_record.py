@@ -52,7 +52,7 @@ def test_the_record_needs_neither_key_nor_network_nor_sources(moved: conftest.Wo
     assert len(moved.charge.requests) == requests
 
 
-def test_why_tells_when_in_which_run_and_from_which_line_of_the_source(moved: conftest.Workspace) -> None:
+def test_why_shows_when_in_which_run_and_from_which_line_of_the_source(moved: conftest.Workspace) -> None:
     """This works for one fleet or all."""
     rows = (moved.folder.path / "membership.yaml").read_text().splitlines()
     first, second, *_ = members = moved.members()
@@ -71,7 +71,7 @@ def test_why_tells_when_in_which_run_and_from_which_line_of_the_source(moved: co
     assert found and rows[int(found[1]) - 1][int(found[2]) - 1 :] == f'"{joiner}"'
 
 
-def test_show_tells_of_each_change_what_support_asks_for(workspace: conftest.Workspace) -> None:
+def test_show_has_for_each_change_what_support_asks_for(workspace: conftest.Workspace) -> None:
     """A refused change, one with several attempts, and one deferred for another."""
     first, second, *_ = members = workspace.members()
     refused, slow = [driver for driver in workspace.people.drivers if driver not in members[second]][:2]

@@ -140,7 +140,7 @@ def test_a_config_map_that_is_swapped_is_seen(
     assert workspace.changed() == [("detach", left, fleet)]
 
 
-def test_a_broken_source_changes_nothing_is_told_and_mends_by_itself(
+def test_a_broken_source_changes_nothing_is_reported_and_recovers_by_itself(
     workspace: conftest.Workspace, start: Start
 ) -> None:
     source = workspace.folder.path / "membership.yaml"
@@ -321,7 +321,7 @@ def test_repaired_drift_that_comes_back_is_repaired_again_and_the_third_reversal
     assert len(workspace.posts()) == 3
 
 
-def test_a_webhook_is_told_once_what_is_broken_and_that_it_is_over(workspace: conftest.Workspace, start: Start) -> None:
+def test_a_webhook_gets_what_is_broken_once_and_that_it_is_over(workspace: conftest.Workspace, start: Start) -> None:
     told: list[dict[str, Any]] = []
 
     async def hook(scope: http_types.Scope, receive: http_types.Receive, send: http_types.Send) -> None:

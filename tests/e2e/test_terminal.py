@@ -44,7 +44,7 @@ def test_a_plan_reads_like_a_page(open_workspace: conftest.Open) -> None:
     assert not {letter for letter in page if not letter.isprintable()} - {"\n"}
 
 
-def test_a_run_tells_what_it_did_and_what_it_could_not(open_workspace: conftest.Open) -> None:
+def test_a_run_shows_what_it_did_and_what_it_could_not(open_workspace: conftest.Open) -> None:
     workspace = _desk_with_work(open_workspace, behaves=quirks.Quirks(read_only=True))
     ended = workspace.run("once")
     assert ended.code == 4
@@ -103,7 +103,7 @@ def test_a_plan_that_is_longer_than_the_terminal_goes_through_the_pager(open_wor
         assert "| " not in seen and "attach" in seen
 
 
-def test_a_host_that_cannot_be_reached_is_told_at_once(workspace: conftest.Workspace) -> None:
+def test_a_host_that_cannot_be_reached_is_reported_at_once(workspace: conftest.Workspace) -> None:
     """The warning comes before the first retry, not after all of them."""
     code, seen = terminal.on_terminal(
         workspace, "plan", FLEET_SYNC_CHARGE__BASE_URL="http://127.0.0.1:1/v1", FLEET_SYNC_RETRY__MAX_ATTEMPTS="2"
@@ -157,7 +157,7 @@ def test_log_lines_and_the_bar_keep_out_of_each_others_way(open_workspace: conft
     [([], [], 0), ([], ["--json"], 2), (["--log-level", "warning"], [], 2)],
     ids=["by itself", "with a document", "when asked for"],
 )
-def test_what_was_not_made_is_told_once(
+def test_what_was_not_made_is_reported_once(
     open_workspace: conftest.Open, options: list[str], as_json: list[str], logged: int
 ) -> None:
     """The result lists it; it is logged if there is no text result or a log level is given."""

@@ -343,7 +343,7 @@ async def test_a_run_uses_its_pace_and_never_more() -> None:
 
 
 @pytest.mark.slow
-async def test_a_run_finds_a_limit_that_nobody_told() -> None:
+async def test_a_run_finds_an_unknown_limit() -> None:
     held, wanted = _many(2500)
     conduct = quirks.Quirks(rate=150, latency_seconds=0.05)
     account_harness = harness.Harness(

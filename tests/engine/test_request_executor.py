@@ -145,7 +145,7 @@ async def test_while_nothing_succeeds_people_are_told_every_few_seconds(log: lis
     ]
 
 
-async def test_a_host_that_cannot_be_reached_is_told_after_the_first_attempt_and_once(
+async def test_a_host_that_cannot_be_reached_is_reported_after_the_first_attempt_and_once(
     log: list[structlog.typing.EventDict],
 ) -> None:
     executor = _executor()

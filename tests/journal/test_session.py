@@ -16,7 +16,7 @@ def _session(path: pathlib.Path) -> session.WriterSession:
     return session.WriterSession(address.parse(f"sqlite:///{path}"), account="default", clock=journal_factories.Clock())
 
 
-def test_a_journal_that_was_removed_between_two_runs_is_made_anew_and_told_of(tmp_path: pathlib.Path) -> None:
+def test_a_journal_that_was_removed_between_two_runs_is_created_again_and_reported(tmp_path: pathlib.Path) -> None:
     """With it went approvals, and what spoke against a change."""
     path = tmp_path / "journal.db"
     kept = _session(path)

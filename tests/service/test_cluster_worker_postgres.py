@@ -262,7 +262,7 @@ async def test_defaults_that_change_count_from_the_next_run_on_and_broken_ones_a
         await until(process, lambda _: acme.charge.requests[-1].query.get("limit") == "7")
 
 
-async def test_a_worker_tells_what_changed_and_does_not_wait_for_a_receiver_when_it_ends(folder: Folder) -> None:
+async def test_a_worker_reports_what_changed_and_does_not_wait_for_a_receiver_when_it_ends(folder: Folder) -> None:
     told, goes_on, answered = threading.Event(), threading.Event(), threading.Event()
 
     async def receiver(scope: http_types.Scope, receive: http_types.Receive, send: http_types.Send) -> None:

@@ -79,18 +79,18 @@ async def told(
     return kinds
 
 
-async def test_each_state_is_told_when_it_begins_and_when_it_ends() -> None:
+async def test_each_state_is_reported_when_it_begins_and_when_it_ends() -> None:
     held, refused = report(1, held=True), report(5, refused=True)
     runs = (held, report(2, held=True), report(3), refused, report(6, refused=True), report(7))
     assert await told(*runs) == [["held"], [], ["recovered"], ["refused"], [], ["recovered"]]
 
 
-async def test_what_is_broken_in_run_after_run_is_told_once() -> None:
+async def test_what_is_broken_in_run_after_run_is_reported_once() -> None:
     runs = [report(number, error=GONE) for number in (1, 2, 3)]
     assert await told(*runs, report(4)) == [["broken"], [], [], ["recovered"]]
 
 
-async def test_a_source_that_lost_rows_and_a_fleet_that_vanished_are_told_once_and_when_they_are_back() -> None:
+async def test_a_source_that_lost_rows_and_a_fleet_that_vanished_are_reported_once_and_when_they_are_back() -> None:
     """Neither holds a change, or is an error: every run of a job told them again."""
     shrunk = ShrunkSource("people.csv", 10, 20, "source people.csv has 10 rows instead of 20")
     vanished = Problem("flt_V", "no source names it any more", code=ProblemCode.SCOPE_SHRANK)
@@ -114,7 +114,7 @@ async def test_a_plan_that_was_applied_between_two_runs_is_not_the_run_before() 
     ]
 
 
-async def test_a_run_that_was_killed_has_told_nobody() -> None:
+async def test_a_run_that_was_killed_has_notified_no_one() -> None:
     """What it found held would have been told by no run."""
     assert await told(report(0, held=True), report(1, held=True), killed=frozenset({0})) == [[], ["held"]]
 
@@ -129,5 +129,5 @@ async def test_a_receiver_gets_only_what_it_asked_for() -> None:
     assert await told(report(1, held=True), report(2, error=GONE), events=only) == [[], ["broken"]]
 
 
-async def test_a_job_beside_a_running_service_tells_nothing() -> None:
+async def test_a_job_beside_a_running_service_sends_no_notifications() -> None:
     assert await told(report(1, error=JournalBusy("the service writes to it"))) == [[]]

@@ -111,7 +111,7 @@ async def _hang_up(*signals: signal.Signals, hangup: bool = True) -> tuple[float
     return aborted, process_shutdown
 
 
-async def test_a_job_whose_terminal_hangs_up_is_drained_whoever_tells_it() -> None:
+async def test_a_job_whose_terminal_hangs_up_is_drained_whoever_sends_the_signal() -> None:
     """The system and the shell both send SIGHUP: the second one is no impatience."""
     aborted, process_shutdown = await _hang_up(signal.SIGHUP)
     assert aborted == pytest.approx(25)

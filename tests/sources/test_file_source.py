@@ -260,7 +260,7 @@ class TestSettling:
         assert caught.value.code == "source_changed"
         assert selected(path, settle_seconds=60, now=changed + 60.1) == ["teams"]
 
-    def test_a_change_in_the_future_is_told_as_such(self, tmp_path: pathlib.Path) -> None:
+    def test_a_change_in_the_future_is_reported_as_such(self, tmp_path: pathlib.Path) -> None:
         """Waiting until it has settled would take as long as the clock was set back."""
         path = folder(tmp_path, a_csv=B) / "a.csv"
         changed = path.stat().st_ctime

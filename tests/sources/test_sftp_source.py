@@ -78,7 +78,7 @@ def test_a_file_that_may_still_be_uploaded_is_not_read(age: float) -> None:
         anyio.run(fetcher(disk).peek)
 
 
-def test_a_time_in_the_future_is_told_as_such() -> None:
+def test_a_time_in_the_future_is_reported_as_such() -> None:
     assert "correct the server's clock" in failure(Disk({"people.csv": (CSV, NOW + 7200)}), "source_changed")
 
 

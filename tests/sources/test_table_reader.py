@@ -101,7 +101,7 @@ def test_other_fleets_can_be_ignored_or_read_by_name() -> None:
 
 
 @pytest.mark.parametrize("filler", [0, 300])
-def test_an_ignored_fleet_that_is_nearly_one_of_the_scope_is_told(filler: int) -> None:
+def test_an_ignored_fleet_that_is_nearly_one_of_the_scope_is_reported(filler: int) -> None:
     """Whoever typed it means that fleet, and the driver of the row is about to be detached from it."""
     others = "".join(f"x{number};Joe;Lille;;;\n" for number in range(filler))
     text = f"{HEADER}\n1;Ann;Lyon;;;\n2;Bob;lyon;;;\n3;Eve;Ly\u200bon;;;\n{others}4;Zoe;lyon;;;\n5;Joe;;;;\n"

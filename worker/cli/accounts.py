@@ -117,8 +117,8 @@ def _state(account: "registry.RegisteredAccount") -> str:
     """Return the condition and the gist, without what the gist says again."""
     condition = (account.condition or "new").replace("_", " ")
     gist = (account.gist or "").removeprefix(f"{condition.capitalize()}: ")
-    told = f"{condition}: {gist}" if gist else condition
-    return f"{told}{f'  (on {account.worker})' if account.worker else ''}"
+    shown = f"{condition}: {gist}" if gist else condition
+    return f"{shown}{f'  (on {account.worker})' if account.worker else ''}"
 
 
 def document(accounts: "Sequence[registry.RegisteredAccount]") -> dict[str, Any]:

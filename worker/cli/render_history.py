@@ -105,8 +105,8 @@ def _changes(changes: Sequence[PastChange], names: Names) -> Iterator[str]:
 
 
 def _reason(outcome: str, message: str, code: str, names: Names) -> str:
-    told = f"{outcome}: {layout.printable(annotate(message, names))}"
-    return f"{told} ({layout.printable(code)})" if code else told
+    reason = f"{outcome}: {layout.printable(annotate(message, names))}"
+    return f"{reason} ({layout.printable(code)})" if code else reason
 
 
 def audited(past: PastRun, changes: Sequence[PastChange], *, names: Names) -> str:

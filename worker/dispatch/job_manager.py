@@ -42,12 +42,12 @@ _TICK = """
     ) AS due
     HAVING count(*) > 0
 """
-"""What a dead worker left in the middle of a run comes first: nobody knows what became of its writes.
+"""Accounts that a dead worker left in the middle of a run come first, because the outcome of their writes is unclear.
 
-Then comes what has been due longest, whenever its job was made: in overload jobs wait. Priorities are only compared, so
-any moment serves as their zero.
+The others follow in the order in which they became due, not in that of their jobs, which may have waited. Priorities
+are only compared, so any moment serves as their zero.
 
-Two workers that tick at once may make two jobs of one account: the second one finds that nothing is due.
+Two workers that tick at once may make two jobs for one account: the second run finds that nothing is due.
 """
 
 _FORGET_JOBS = "DELETE FROM procrastinate_jobs WHERE status = 'doing' AND worker_id IS NULL"
@@ -55,7 +55,7 @@ _FORGET_JOBS = "DELETE FROM procrastinate_jobs WHERE status = 'doing' AND worker
 _GIVE_BACK = """
     DELETE FROM procrastinate_jobs WHERE status = 'doing' AND worker_id = %(worker_id)s AND id <> ALL(%(running)s)
 """
-"""What was handed out in an answer that did not arrive: nobody works on it."""
+"""Deletes jobs that were handed out in an answer that did not arrive, so that no worker runs them."""
 
 _REGISTERED = """
     WITH before AS (SELECT queue_worker FROM cluster_workers WHERE worker = %(worker)s),
@@ -82,11 +82,11 @@ _BURY = """
     )
     SELECT count(*) AS buried FROM dead
 """
-"""One statement: a process that has shown a sign of life meanwhile keeps everything.
+"""Takes everything from a dead worker, in one statement: a worker whose heartbeat has changed meanwhile keeps it all.
 
-A run that is lost is a failed one. An account whose runs are lost one after the other may be what kills the workers:
-from the fourth on it waits ever longer, so that the next one gets to the other accounts. Two in a row are not rare
-where workers come and go. A row that a stopped process has locked is left out: nobody waits for it here.
+A lost run counts as failed. An account whose runs are lost one after the other may be what kills the workers: from the
+fourth on it waits ever longer, so that other accounts get their runs. Two in a row are not rare where workers come and
+go. A row that a stopped process has locked is left out, because this statement must not wait.
 """
 
 _WORKERS = "SELECT worker, beats FROM cluster_workers"

@@ -3,7 +3,7 @@
 Invariants: there are never more connections than the pool's size; a transaction of a process that was stopped in the
 middle of it ends after 2.5 seconds, and no one waits for a lock longer than `_LOCK`: so another worker's claim comes
 through within five seconds, unless the plan is a very large one. Nothing is kept in a session, so that a pooler such as
-PgBouncer may stand between. Neighbours: `fenced_session` and `claims` borrow connections, `postgres` is what they are.
+PgBouncer may be in between. Neighbours: `fenced_session` and `claims` borrow connections, `postgres` is what they are.
 """
 
 import contextlib

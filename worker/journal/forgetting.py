@@ -47,7 +47,7 @@ class Tombstones:
         return driver in self._digests
 
     def knows_address(self, text: str) -> bool:
-        """Return whether a text is the e-mail address of somebody who was forgotten."""
+        """Return whether a text is the e-mail address of a person who was forgotten."""
         return "@" in text and any(digest(driver, text) in digests for driver, digests in self._digests.items())
 
     def eraser(self, people: Mapping[DriverId, Person] | None = None) -> Callable[[str], str]:

@@ -19,7 +19,7 @@ from worker.journal import address as addresses
 from worker.journal import connection
 
 _NAME = f"fleet-sync {os.getpid()}@{socket.gethostname()}"[:63]
-"""The name of this process's sessions, which tells another process who the writer is. The server cuts off the rest."""
+"""The name of this process's sessions, by which others see which process writes. The server keeps 63 bytes."""
 
 _CLIENT = {
     "connect_timeout": 10,

@@ -41,7 +41,7 @@ class SqliteFile:
         os.close(self._index)
 
     def _identify(self) -> tuple[object, ...]:
-        """Return what tells this journal from another: where its files are on the disk, and its own number."""
+        """Return what identifies this journal: where its files are on the disk, and its own number."""
         places = [(file.st_dev, file.st_ino) for file in (path.stat() for path in self._paths)]
         return (*places, os.pread(self._file, 4, 68))
 

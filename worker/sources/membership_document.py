@@ -118,7 +118,7 @@ def moment(text: str, zone: datetime.tzinfo | None = datetime.UTC) -> datetime.d
 
 
 class Moments(dict[str, datetime.datetime | None]):
-    """The moments that texts mean: each is parsed when it is first looked up. No text is no moment."""
+    """The moment that each text means, parsed at its first lookup. An empty text means None."""
 
     def __init__(self, parse: Callable[[str], datetime.datetime]) -> None:
         """Keep what parses a text, which may raise ValueError."""

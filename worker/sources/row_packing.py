@@ -27,7 +27,7 @@ class Packer:
     def __call__(
         self, items: Sequence[object], marks: Sequence[positions.Mark], lines: positions.Lines
     ) -> Batch | None:
-        """Return rows in columns, or None if one of the items is no row or has a problem."""
+        """Return rows in columns, or None if one of the items is not a row or has a problem."""
         if (columns := _columns(items)) is None:
             return None
         drivers, starts, ends, notes = columns

@@ -35,7 +35,7 @@ class PostgresSession:
         try:
             self._raw.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
             self._raw.read_only = True
-            # Should this process end without a word, the server does not go on for ever.
+            # If this process vanishes, the server must not continue with the query forever.
             self._raw.execute("SELECT set_config('statement_timeout', %s, true)", [str(max(1, int(timeout * 1000)))])
         except psycopg.Error as error:
             self.close()

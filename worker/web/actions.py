@@ -204,7 +204,7 @@ def _accepted(request: requests.Request, page: str) -> responses.Response:
 
 
 def _own_path(text: str) -> str:
-    """Return a path on this site to go on with; nothing else is followed."""
+    """Return the path if it is on this site, else the root: a form must not lead to another site."""
     return text if re.fullmatch(r"/(?![/\\])[!-\[\]-~]*", text) else "/"
 
 

@@ -124,7 +124,7 @@ def sign_in_routes(handlers: actions.SignIn, views: public_pages.PublicPages) ->
 def controls_app(
     handlers: actions.Requests, views: public_pages.PublicPages, *, otherwise: types.ASGIApp
 ) -> applications.Starlette:
-    """Make the app of an account that does not run here, which answers only what may be asked of it all the same."""
+    """Make the app of an account that another worker runs: it takes only the requests that every worker accepts."""
     made = applications.Starlette(
         routes=[*posted(handlers.sync, handlers.pause, handlers.resume), routing.Mount("/", app=otherwise)],
         exception_handlers=_error_handlers(views),

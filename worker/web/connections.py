@@ -1,4 +1,4 @@
-"""Bounds the open connections: when there are too many, one of the address that has most of them makes room.
+"""Bounds the open connections: if there are too many, one of the address that has most of them is closed.
 
 Invariant: a new connection is always accepted, so that a probe gets through however many connections others hold.
 Neighbours: `server` adds every connection here and removes it when it is lost.

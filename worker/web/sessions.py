@@ -1,4 +1,4 @@
-"""Sessions of people who signed in to the page: a cookie that nobody can make without the token.
+"""Sessions of people who signed in to the page: a cookie that cannot be made without the token.
 
 Invariant: a cookie is valid for 12 hours, also after a restart, and as long as the token stays the same; what a session
 may do, it may do only with its form token, which another site's page cannot know. Neighbours: `actions` checks both,

@@ -219,7 +219,7 @@ def _held(present: status.Status, last: Report, guarded: GuardedPlan) -> Notific
     counted = collections.Counter((each.change.fleet, each.guard) for each in guarded.held)
     lines += _first(f"{_fleet(present, fleet)}: {number} ({name})" for (fleet, name), number in counted.items())
     frozen = [each for each in guarded.held if each.guard in guard.FREEZING]
-    lines += _by_reason(  # an approval alone does not help: somebody else has to be found
+    lines += _by_reason(  # an approval alone does not help: the other writer has to be found
         (each.message, f"{each.change.action} {_driver(present, each.change.driver)}") for each in frozen
     )
     if not guarded.shrunk and all(each.guard == guard.MUST_SEE for each in guarded.held):

@@ -21,7 +21,7 @@ class IgnoredDrivers:
     """The drivers that are ignored, each with its entry, and the entries that lead to none or several.
 
     `resolutions` are the drivers that entries lead to, which later runs may rely on. `absent` are ids that the account
-    does not have: nobody else can be meant, but somebody may be missing from the list.
+    does not have: no other driver can be meant, but one may be missing from the list.
     """
 
     entries: Mapping[DriverId, DriverRef]
