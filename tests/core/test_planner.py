@@ -1,6 +1,7 @@
 """The planner: laws over generated worlds. Its stories are in `test_planner_stories`."""
 
 import dataclasses
+import datetime
 import random
 
 import pytest
@@ -262,6 +263,27 @@ def test_without_a_clock_rows_with_dates_attach_nobody_and_their_references_stil
     assert blind.dated == frozenset()
     assert pairs(blind, ATTACH) == pairs(plan, ATTACH) - {(each.driver, each.fleet) for each in plan.dated}
     assert blind.resolutions == plan.resolutions
+
+
+def test_a_plan_says_when_a_row_of_a_driver_with_a_change_begins_or_ends_next() -> None:
+    hour = datetime.timedelta(hours=1)
+    periods: list[tuple[DriverRef, datetime.datetime | None, datetime.datetime | None]] = [
+        (DriverById(A), worlds.NOW - hour, worlds.NOW + 3 * hour),
+        (DriverById(A), worlds.NOW + 2 * hour, worlds.NOW + 4 * hour),
+        (DriverById(B), None, worlds.NOW + hour),
+        (DriverById(C), None, worlds.NOW),
+        (DriverByEmail("nobody@example.com"), None, worlds.NOW + hour),
+    ]
+    rows = tuple(
+        Row(FleetById(VANS), driver, Origin("a.csv", line, 1), starts, ends)
+        for line, (driver, starts, ends) in enumerate(periods, 2)
+    )
+    (reading,) = worlds.wish(worlds.by_id(VANS))
+    seen = worlds.seen({A: [], B: [VANS], C: []}, directory_complete=True)
+    plan = plan_of((dataclasses.replace(reading, rows=rows),), seen)
+    assert pairs(plan, ATTACH) == {(A, VANS)}
+    assert plan.boundaries == {A: worlds.NOW + 2 * hour}
+    assert plan_of((dataclasses.replace(reading, rows=rows[3:]),), seen).boundaries == {}
 
 
 def test_a_membership_that_ended_is_detached_and_the_detach_names_its_row() -> None:

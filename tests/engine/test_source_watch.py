@@ -1,5 +1,9 @@
 """All sources are read as they were at one moment, and what they no longer want during a run is not sent."""
 
+import dataclasses
+import datetime
+from typing import Any
+
 import anyio
 import pytest
 
@@ -101,6 +105,36 @@ async def test_a_source_that_is_corrected_while_charge_is_read_lets_no_change_ou
     source = Edited({VANS: []}, {VANS: drivers}, at=0.5)
     finished = await account_harness.new_reconciler(source).reconcile(trigger="test")
     assert (account_harness.writes, finished.exit_code, finished.counts["deferred"]) == ([], 4, 100)
+
+
+class Dated(doubles.Source):
+    """A source whose rows begin or end at a moment."""
+
+    def __init__(self, wanted: harness.Wanted, **period: Any) -> None:
+        super().__init__(wanted)
+        self._period = period
+
+    async def read(self) -> SourceReading:
+        reading = await super().read()
+        return dataclasses.replace(
+            reading, rows=tuple(dataclasses.replace(row, **self._period) for row in reading.rows)
+        )
+
+
+@pytest.mark.parametrize("period", ["starts", "ends"])
+async def test_a_row_that_begins_or_ends_during_the_run_stops_the_changes_of_its_driver(period: str) -> None:
+    """A job before midnight would detach whom the sources want after it, and attach whom they no longer want."""
+    dated, always = ([DriverId(f"drv_{kind}{number:031d}") for number in range(30)] for kind in "01")
+    held = harness.state_of({VANS: dated if period == "starts" else [], DEPOT: []}, others=[*dated, *always])
+    account = harness.Harness(held, requests_per_second=10, burst=1)
+    midnight = account.wall.now() + datetime.timedelta(seconds=2)
+    source = Dated({VANS: dated, DEPOT: []}, **{period: midnight})
+    finished = await account.new_reconciler(source, doubles.Source({DEPOT: always})).reconcile(trigger="test")
+    withheld = {each.change for each in finished.results if isinstance(each.outcome, Deferred)}
+    assert {each.driver for each in withheld} < {*dated} and len(withheld) >= 10
+    assert all(account.fleets_of(driver) == {DEPOT} for driver in always)
+    assert {each.outcome.code for each in finished.results if isinstance(each.outcome, Deferred)} == {"superseded"}
+    assert finished.exit_code == 4
 
 
 async def test_a_source_that_says_the_same_in_another_revision_stops_nothing() -> None:

@@ -356,6 +356,7 @@ class PlanBuilder:
         now = judged.now if judged.trusted else None
         work = functools.partial(planner.plan, now=now, mode=self._rules.mode, absences=absences)
         plan = await self._compute(lambda: work(desired=desired, actual=actual, remembered=resolutions))
+        self.sources.boundaries = plan.boundaries
         if desired.ignored:
             plan = ignored_drivers.leave_out(plan, ignored_drivers.find(desired.ignored, actual, resolutions))
         plan, managed = await self._memory.check_scope(plan, desired, actual, remembered=resolutions)

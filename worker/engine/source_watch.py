@@ -1,10 +1,12 @@
 """Watches the sources while changes are sent: what they no longer want must not be sent any more.
 
-Invariant: `check` raises for every change once a source says something else, and for detaches while a source cannot
-be read. Neighbours: `plan_builder` starts the watch with what it read, `membership_writer` checks before each attempt.
+Invariant: `check` raises for every change once a source says something else, for those of a driver once one of the
+driver's rows begins or ends, and for detaches while a source cannot be read. Neighbours: `plan_builder` starts the
+watch with what it read, `membership_writer` checks before each attempt.
 """
 
 import dataclasses
+import datetime
 from collections.abc import Mapping, Sequence
 
 import anyio
@@ -12,6 +14,7 @@ import structlog
 
 from worker.core.model.desired import Desired
 from worker.core.model.errors import ChangeWithheld, FleetSyncError, SourceError
+from worker.core.model.identifiers import DriverId
 from worker.core.model.plan import Action, Change
 from worker.core.model.ports import Clock, Source
 from worker.core.model.problem import Problem
@@ -49,6 +52,8 @@ class SourceWatch:
         self._duration = 0.0
         self._failures = 0
         self._failure: FleetSyncError | None = None
+        self.boundaries: Mapping[DriverId, datetime.datetime] = {}
+        """When the rows of a driver want something else although no source changes."""
 
     async def read(self) -> Desired:
         """Read every source completely, as all were at one moment, and merge them.
@@ -82,6 +87,8 @@ class SourceWatch:
         """Raise errors.ChangeWithheld if the change must not be sent any more."""
         if self._superseded:
             raise ChangeWithheld("a source changed during the run")
+        if change.driver in self.boundaries and self._clock.now() >= self.boundaries[change.driver]:
+            raise ChangeWithheld("a row of the driver began or ended during the run")
         if self._failures >= _MAX_FAILURES and change.action is Action.DETACH and self._failure is not None:
             message = f"a source cannot be read any more: {self._failure.message}"
             raise ChangeWithheld(message, code=self._failure.code)

@@ -75,7 +75,8 @@ class Plan:
     absences that this run can neither confirm nor refute; `later` are memberships whose detach waits for the end of its
     grace period. `concerned` has every driver with a change. `sources` are the sizes of the sources that were read.
     `dated` are the attaches that only rows with a `from` or an `until` ask for. `exact` are the managed fleets in exact
-    mode; `vanished` are fleets that earlier runs managed and that no source names any more.
+    mode; `vanished` are fleets that earlier runs managed and that no source names any more. `boundaries` is when a row
+    of a driver with a change begins or ends next.
     """
 
     changes: tuple[Change, ...]
@@ -94,6 +95,7 @@ class Plan:
     dated: frozenset[Change] = frozenset()
     exact: frozenset[FleetId] = frozenset()
     vanished: frozenset[FleetId] = frozenset()
+    boundaries: Mapping[DriverId, datetime.datetime] = dataclasses.field(default_factory=dict)
 
     @property
     def unsettled(self) -> bool:

@@ -42,9 +42,8 @@ def plan(
     attaches, wanted = _attaches(resolved, actual)
     exact = _exact(desired, resolved, mode)
     shrinkable = exact - resolved.unclear - actual.incomplete.keys()
-    detaches = _detaches(resolved, actual, shrinkable)
     members, drivers = _count(actual, resolved.managed, attaches)
-    changes = tuple(sorted([*attaches, *detaches], key=lambda change: change.order))
+    changes = _sorted([*attaches, *_detaches(resolved, actual, shrinkable)])
     return Plan(
         changes=changes,
         problems=_problems(desired, resolved, actual),
@@ -58,9 +57,14 @@ def plan(
         concerned=_concerned(changes, resolved, actual),
         sources=_sizes(desired, resolved),
         dated=_dated(attaches, resolved),
+        boundaries=resolved.boundaries({change.driver for change in changes}, now),
         unjudged=frozenset(each for each in absences if _unjudged(each, resolved, exact, shrinkable)),
         exact=exact,
     )
+
+
+def _sorted(changes: Iterable[Change]) -> tuple[Change, ...]:
+    return tuple(sorted(changes, key=lambda change: change.order))
 
 
 def _problems(desired: Desired, resolved: ResolvedRows, actual: Actual) -> tuple[Problem, ...]:

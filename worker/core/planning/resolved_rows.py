@@ -115,6 +115,20 @@ class ResolvedRows:
         undated = {(self.drivers[row.driver], self.fleets[row.fleet]) for row in self.special_rows if row.undated}
         return frozenset(each for each in memberships if each[0] in self.special and each not in undated)
 
+    def boundaries(
+        self, drivers: Collection[DriverId], now: datetime.datetime | None
+    ) -> dict[DriverId, datetime.datetime]:
+        """Return when a row of each of these drivers begins or ends next, if one does; nothing without a time."""
+        found: dict[DriverId, datetime.datetime] = {}
+        for row in self.special_rows if now else ():
+            driver = self.drivers[row.driver]
+            if isinstance(driver, resolver.Unresolved) or driver not in drivers:
+                continue
+            for moment in (row.starts, row.ends):
+                if moment and now and moment > now:
+                    found[driver] = min(moment, found.get(driver, moment))
+        return found
+
     def _resolve_special_rows(self, now: datetime.datetime | None) -> None:
         for row in self.special_rows:
             self._add(row, self.fleets[row.fleet], self.drivers[row.driver], active=row.active(now))
