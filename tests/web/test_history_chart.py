@@ -1,4 +1,4 @@
-"""The chart of changes a day."""
+"""The chart of changes per day."""
 
 import datetime
 from collections.abc import Mapping
@@ -33,7 +33,8 @@ def test_the_chart_has_a_bar_for_each_day_with_a_part_for_each_kind_of_outcome()
     assert drawn.bars[-1].description == f"{TODAY:%Y-%m-%d}: 34 done, 2 refused, 4 not made yet"
     assert drawn.bars[5].description.endswith(": no changes")
     assert (
-        drawn.summary == "Changes a day in the last 14 days: 41 done, 2 refused, 4 not made yet, and at most 40 a day."
+        drawn.summary
+        == "Changes per day in the last 14 days: 41 done, 2 refused, 4 not made yet, and at most 40 a day."
     )
 
 
@@ -81,4 +82,4 @@ async def test_changes_are_counted_once_a_run_however_often_the_page_is_drawn() 
 
 
 def _summary_of(history: str) -> str:
-    return history[history.index("Changes a day in") :].partition('"')[0]
+    return history[history.index("Changes per day in") :].partition('"')[0]

@@ -13,7 +13,7 @@ import msgspec
 
 from worker.sandbox import http_types, objects, pages, quirks, state
 
-LARGEST_PAGE: Final = 100
+MAX_PAGE: Final = 100
 DEFAULT_PAGE: Final = 10
 STATUSES: Final = frozenset({"active", "suspended", "archived"})
 ALLOWED: Final = {
@@ -225,8 +225,8 @@ def _admit(call: Call, kind: str, status: state.Status) -> bool:
 
 def _limit(call: Call) -> int:
     text = call.request.query.get("limit", str(DEFAULT_PAGE))
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= LARGEST_PAGE):
-        raise _bad(call, "limit", f"limit is a whole number from 1 to {LARGEST_PAGE}.")
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_PAGE):
+        raise _bad(call, "limit", f"limit is a whole number from 1 to {MAX_PAGE}.")
     return int(text)
 
 

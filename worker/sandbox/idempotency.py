@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from worker.sandbox import endpoints, http_types, objects
 
-LONGEST = 255
+MAX_KEY_CHARACTERS = 255
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -33,8 +33,10 @@ class Keys:
         request, quirks = call.request, call.quirks
         if request.key is None:
             return perform(call)
-        if len(request.key) > LONGEST:
-            return objects.error(request, 400, "idempotency_key_invalid", f"A key has at most {LONGEST} characters.")
+        if len(request.key) > MAX_KEY_CHARACTERS:
+            return objects.error(
+                request, 400, "idempotency_key_invalid", f"A key has at most {MAX_KEY_CHARACTERS} characters."
+            )
         stored = self._stored.get(request.key)
         if stored is not None and request.time < stored.until:
             return _replay(stored, call)

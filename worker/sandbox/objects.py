@@ -50,9 +50,9 @@ def error(
     return answer(payload, status=status)
 
 
-def driver(held: state.SandboxState, id: str, quirks: Quirks) -> dict[str, Any]:
+def driver(account: state.SandboxState, id: str, quirks: Quirks) -> dict[str, Any]:
     """Return the driver object of the current state."""
-    record = held.drivers[id]
+    record = account.drivers[id]
     tail = id[4:]
     lists = _lists(quirks)
     shown = {
@@ -60,7 +60,7 @@ def driver(held: state.SandboxState, id: str, quirks: Quirks) -> dict[str, Any]:
         "object": "driver",
         "created": record.created,
         "email": record.email,
-        "fleets": lists(held.fleets_of(id)),
+        "fleets": lists(account.fleets_of(id)),
         "license_number": None,
         "metadata": record.metadata,
         "name": record.name,
@@ -76,17 +76,17 @@ def driver(held: state.SandboxState, id: str, quirks: Quirks) -> dict[str, Any]:
             "preferred_cpos": lists(()),
         },
         "status": record.status,
-        "updated": held.updated.get(id, record.created),
+        "updated": account.updated.get(id, record.created),
         "vehicles": lists((vehicle(id),)),
         "wallet_balance": record.number * 37 % 5000,
     }
     return _finish(shown, record.number, quirks)
 
 
-def fleet(held: state.SandboxState, id: str, quirks: Quirks) -> dict[str, Any]:
+def fleet(account: state.SandboxState, id: str, quirks: Quirks) -> dict[str, Any]:
     """Return the fleet object of the current state."""
-    record = held.fleets[id]
-    count = held.count(id)
+    record = account.fleets[id]
+    count = account.count(id)
     lists = _lists(quirks)
     shown = {
         "id": id,
@@ -107,7 +107,7 @@ def fleet(held: state.SandboxState, id: str, quirks: Quirks) -> dict[str, Any]:
         "total_energy_consumed_kwh": count * 201.1,
         "total_sessions": count * 8,
         "total_vehicles": count,
-        "updated": held.updated.get(id, record.created),
+        "updated": account.updated.get(id, record.created),
         "wallet_balance": record.number * 1009 % 50_000,
     }
     return _finish(shown, record.number, quirks)
@@ -118,11 +118,11 @@ def vehicle(driver: str) -> str:
     return f"veh_{driver[:3:-1]}"
 
 
-def wrong_types(kept: http_types.Answer) -> http_types.Answer:
+def wrong_types(original: http_types.Answer) -> http_types.Answer:
     """Return an answer whose JSON has the expected field names with values of other types."""
     thing = {"id": 17, "object": ["driver"], **_OTHER_TYPES}
     payload = {"data": [thing], "next_page_url": 0, "previous_page_url": False, "total_drivers": "many"} | thing
-    return dataclasses.replace(kept, body=_encode(payload))
+    return dataclasses.replace(original, body=_encode(payload))
 
 
 def html(status: int) -> http_types.Answer:

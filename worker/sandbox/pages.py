@@ -25,12 +25,12 @@ FOREIGN: Final = "https://charge-api.example.net/v1"
 class Cursor:
     """Where a page starts, or where it ends if `back` is set.
 
-    `position` is an index, or the number of the last object already shown. `bound` is a checksum of the filters and the
+    `position` is an index, or the number of the last object already shown. `checksum` is that of the filters and the
     limit that the cursor belongs to. `nonce` makes otherwise equal cursors differ.
     """
 
     position: int
-    bound: int
+    checksum: int
     back: bool = False
     nonce: int = 0
 
@@ -78,9 +78,9 @@ class Listing:
                 pass
         return Page(shown, following, previous)
 
-    def bound(self) -> int:
+    def checksum(self) -> int:
         """Return the checksum of the filters and the limit."""
-        return _bound(self.request, self.limit)
+        return _checksum(self.request, self.limit)
 
     def _span(self, cursor: Cursor | None) -> tuple[int, int]:
         if cursor is None:
@@ -97,20 +97,20 @@ class Listing:
         return search(self.ids, -position, key=lambda id: -self.number(id))
 
     def _after(self, stop: int) -> Cursor:
-        return Cursor(self.number(self.ids[stop - 1]) if self.stable else stop, self.bound())
+        return Cursor(self.number(self.ids[stop - 1]) if self.stable else stop, self.checksum())
 
     def _before(self, start: int) -> Cursor:
         if not self.stable:
-            return Cursor(start, self.bound(), back=True)
+            return Cursor(start, self.checksum(), back=True)
         first = self.number(self.ids[start]) if start < len(self.ids) else -1
-        return Cursor(first, self.bound(), back=True)
+        return Cursor(first, self.checksum(), back=True)
 
     def _repeated(self, start: int, cursor: Cursor | None) -> Cursor:
         nonce = 1 if cursor is None else cursor.nonce + 1
         if not self.stable:
-            return Cursor(start, self.bound(), nonce=nonce)
+            return Cursor(start, self.checksum(), nonce=nonce)
         first = self.number(self.ids[start]) + 1 if start < len(self.ids) else -1
-        return Cursor(first, self.bound(), nonce=nonce)
+        return Cursor(first, self.checksum(), nonce=nonce)
 
     def _url(self, cursor: Cursor) -> str:
         query = {name: text for name, text in self.request.query.items() if name not in ("limit", "page")}
@@ -131,7 +131,7 @@ def cursor(request: http_types.Request, limit: int) -> Cursor | None:
     if not genuine:
         raise ValueError("The page token is invalid.")
     found = msgspec.json.decode(packed, type=Cursor)
-    if found.bound != _bound(request, limit):
+    if found.checksum != _checksum(request, limit):
         raise ValueError("The page token belongs to other filters.")
     return found
 
@@ -141,7 +141,7 @@ def _token(cursor: Cursor) -> str:
     return base64.urlsafe_b64encode(packed + b"~%08x" % zlib.crc32(packed)).decode()
 
 
-def _bound(request: http_types.Request, limit: int) -> int:
+def _checksum(request: http_types.Request, limit: int) -> int:
     filters = sorted((name, text) for name, text in request.query.items() if name not in ("limit", "page"))
     return zlib.crc32(repr((request.route, limit, filters)).encode())
 

@@ -1,7 +1,7 @@
 """A suite of tests for the authors of plugins: what fleet-sync relies on in every kind of source.
 
-Subclass `SourceContract` in a test module, set `kind`, and write the fixture `origin`, which starts an imitation of
-where the documents come from. Needs pytest, which fleet-sync itself does not use. The built-in kinds pass it too.
+Subclass `SourceContract` in a test module, set `kind`, and write the fixture `origin`, which yields an `Origin`. Needs
+pytest, which fleet-sync itself does not use. The built-in kinds pass these tests too.
 
 Invariant: a source is whole or an error, whatever happens on the way. Neighbours: `plugin` is what plugins use.
 """
@@ -30,28 +30,28 @@ OTHER: Memberships = {"Paris": ["alice@example.com"], "Lyon": ["carol@example.co
 
 
 class Origin(abc.ABC):
-    """An imitation of where the documents come from."""
+    """Imitates the place where the documents come from."""
 
     keys: Mapping[str, Any]
     """The keys of the source, as in the settings file, without `kind`."""
 
     secrets: Collection[str] = ()
-    """What must not appear in any error, log or repr."""
+    """Texts that must not appear in any error, log or repr."""
 
     cuts: int = 0
-    """At how many places a delivery can be cut."""
+    """The number of places at which a delivery can be cut."""
 
     @abc.abstractmethod
     async def publish(self, memberships: Memberships) -> None:
-        """Let the source say this from now on, and nothing else. Without any fleet, it is empty."""
+        """From now on, deliver exactly these memberships; without any fleet, an empty source."""
 
     @abc.abstractmethod
     async def cut(self, place: int) -> None:
-        """Cut every delivery at this place from now on: 0 is the first of `cuts`, and even the last loses something."""
+        """From now on, cut every delivery at this place, from 0 to `cuts` - 1. Each cut must lose something."""
 
     @abc.abstractmethod
     async def stall(self) -> None:
-        """Let every delivery begin and never end from now on."""
+        """From now on, begin every delivery and never end it."""
 
 
 class SourceContract:
@@ -90,7 +90,7 @@ class SourceContract:
 
     @pytest.mark.anyio
     async def test_it_is_whole_or_an_error_at_every_cut(self, origin: Origin, reading: Source) -> None:
-        """Whatever is missing would look like people who left."""
+        """Missing rows would look like people who left."""
         assert origin.cuts > 0
         for place in range(origin.cuts):
             await origin.publish(ONE)
@@ -102,7 +102,7 @@ class SourceContract:
 
     @pytest.mark.anyio
     async def test_the_same_content_has_the_same_revision(self, origin: Origin, reading: Source) -> None:
-        """Another content has another one, and an earlier content its earlier one."""
+        """Other content has another revision, and earlier content has its earlier revision again."""
         revisions = []
         for memberships in (ONE, ONE, OTHER, ONE):
             await origin.publish(memberships)
@@ -111,14 +111,14 @@ class SourceContract:
 
     @pytest.mark.anyio
     async def test_an_empty_source_is_an_error(self, origin: Origin, reading: Source) -> None:
-        """It would detach everyone."""
+        """An empty reading would detach everyone."""
         await origin.publish({})
         with pytest.raises(SourceError):
             await reading.read()
 
     @pytest.mark.anyio
     async def test_a_cancelled_call_ends_at_once(self, origin: Origin, reading: Source) -> None:
-        """A service that is told to stop does not wait for its sources."""
+        """A service that stops must not wait for its sources."""
         await origin.publish(ONE)
         await origin.stall()
         async with anyio.create_task_group() as tasks:
@@ -130,7 +130,7 @@ class SourceContract:
 
     @pytest.mark.anyio
     async def test_peeking_agrees_with_reading(self, origin: Origin, reading: Source) -> None:
-        """A revision stays while the content does, and changes when it does. None says that there is no revision."""
+        """The revision changes when the content does, and only then. None means that the source has no revision."""
         await origin.publish(ONE)
         await reading.read()
         before = await reading.peek()
@@ -162,7 +162,7 @@ class SourceContract:
         assert not [secret for secret in origin.secrets if any(secret in text for text in shown)]
 
     def test_an_unknown_key_is_refused(self, origin: Origin, tmp_path: pathlib.Path) -> None:
-        """A key with a typing mistake would be an option that does nothing."""
+        """A misspelled key would have no effect."""
         with pytest.raises(self.unknown_keys_error):
             self.source({**origin.keys, "no_such_key": 1}, tmp_path)
 

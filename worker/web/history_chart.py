@@ -1,6 +1,6 @@
-"""Lays out the chart of changes a day: one bar for each of the last days, today on the right.
+"""Lays out the chart of changes by day: one bar for each of the last `DAYS`, today on the right.
 
-Invariant: every kind of outcome has a pattern of its own, not only a colour, and the description says in words what the
+Invariant: every kind of outcome has its own pattern as well as a colour, and the description says in words what the
 chart shows. Neighbours: `fragments` supplies the counts, `templates/fragments/history.html` draws the bars as SVG.
 """
 
@@ -90,7 +90,7 @@ def history_chart(days: Mapping[datetime.date, Mapping[str, int]], *, today: dat
     )
     ticks = (top, top // 2, 0) if top % 2 == 0 else (top, 0)
     total = {kind: sum(count[kind] for count in counts) for kind in KINDS}
-    summary = f"Changes a day in the last {DAYS} days: {_said(total)}, and at most {largest:,} a day."
+    summary = f"Changes per day in the last {DAYS} days: {_said(total)}, and at most {largest:,} a day."
     return Chart(bars, tuple(Line(_y(tick, top), f"{tick:,}") for tick in ticks), summary)
 
 

@@ -17,7 +17,7 @@ from worker.web import service_protocol
 ROWS: Final = 50
 
 FLEET_STATES: Final = ("drifted", "held", "frozen", "refused", "incomplete")
-"""What a fleet may be apart from in sync, as its fields are called."""
+"""The states of a fleet other than in sync, named like its fields."""
 
 _IN_SYNC: Final = "in_sync"
 
@@ -28,12 +28,12 @@ class Lists:
     """Answers requests with lists."""
 
     def __init__(self, service: service_protocol.ServiceProtocol, render: Render) -> None:
-        """Take the service, and what makes a page of a request, a template and values."""
+        """Take the service, and the function that renders a template with values for a request."""
         self._service = service
         self._render = render
 
     async def runs(self, request: requests.Request) -> responses.Response:
-        """Answer `GET /runs?result=&before=`: runs that ended so and are older than `before`, newest first."""
+        """Answer `GET /runs?result=&before=`: runs with this result that are older than `before`, newest first."""
         result = _chosen(request, "result", tuple(RunResult))
         before = request.query_params.get("before") or None
         found = await self._service.record.runs(

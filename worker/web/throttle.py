@@ -21,7 +21,7 @@ MAX_WAIT_SECONDS: Final = 15.0
 """A request that would have to wait longer is refused."""
 
 REFUSAL_SECONDS: Final = 1.0
-"""How long a refusal is delayed: otherwise refusing would cost more than answering."""
+"""How long a refusal is delayed, so that clients that retry at once cost little."""
 
 _PREFIX: Final = re.compile(r"^/accounts/[^/]+(?=/)")
 
