@@ -44,7 +44,7 @@ async def test_plan_guard_intents_and_lanes_are_computed_beside_the_tasks_of_oth
     account = Harness(accounts.account())
     account.compute = recorder = Recorder()
     assert (await account.reconcile(accounts.WANTED)).result is RunResult.CONVERGED
-    assert recorder.results == ["Desired", "Plan", "Decision", "GuardedPlan", "Decision", "dict", "Work", "list"]
+    assert recorder.results == ["Desired", "Plan", "Decision", "GuardedPlan", "dict", "Work", "list"]
 
 
 async def test_in_a_thread_other_tasks_go_on() -> None:

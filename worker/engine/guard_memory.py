@@ -41,7 +41,7 @@ class GuardMemory:
 
         `only` are the fleets whose changes the run makes; empty means all. `applies` says whether it makes changes.
         """
-        self._journal = context.journal
+        self._journal, self._compute = context.journal, context.compute
         self._account = account
         self._limits = limits
         self._unmanaged = unmanaged
@@ -77,7 +77,7 @@ class GuardMemory:
         recorded = await self._journal.approvals(now=judged.now)
         return guard.Approvals(self._account, recorded | ({digest} if digest else set()), self._of_all_fleets)
 
-    def to_remember(
+    async def to_remember(
         self,
         plan: Plan,
         actual: Actual,
@@ -93,7 +93,7 @@ class GuardMemory:
         """
         if not decision.approval or (self._of_all_fleets and pauses.everywhere(in_force) is None):
             return decision
-        return guard.evaluate(plan, actual, self._limits, past)
+        return await self._compute(lambda: guard.evaluate(plan, actual, self._limits, past))
 
     async def managed(self) -> frozenset[FleetId]:
         """Return the fleets of this account that earlier runs managed."""

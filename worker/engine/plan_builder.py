@@ -287,7 +287,7 @@ class PlanBuilder:
         guarded = await self._compute(lambda: build(actual=actual))
         guarded = dataclasses.replace(guarded, unsettled=guarded.unsettled or bool(unclear.problems))
         left_out = pauses.left_out(guarded.changes, in_force)
-        kept = await self._compute(lambda: self._memory.to_remember(plan, actual, past, decision, in_force=in_force))
+        kept = await self._memory.to_remember(plan, actual, past, decision, in_force=in_force)
         return PlanResult(
             desired,
             actual,
