@@ -221,4 +221,25 @@ DEFECTS = (
         "planned = own.keys() if True else",
         ("tests/core/test_undo.py",),
     ),
+    Defect(
+        "remembering as approved what a paused run leaves",
+        "worker/engine/guard_memory.py",
+        "if not decision.approval or (self._of_all_fleets and pauses.everywhere(in_force) is None):",
+        "if decision.approval or not decision.approval:",
+        ("tests/engine/test_approvals.py",),
+    ),
+    Defect(
+        "a second hangup taken for impatience",
+        "worker/service/shutdown.py",
+        "if again != signal.SIGHUP:",
+        "if again:",
+        ("tests/service/test_shutdown.py",),
+    ),
+    Defect(
+        "a pause of one fleet that hides what is held elsewhere",
+        "worker/engine/reconciler.py",
+        "paused=bool(to_apply.left_out) and settled",
+        "paused=bool(to_apply.left_out)",
+        ("tests/engine/test_pauses.py",),
+    ),
 )
