@@ -1,7 +1,7 @@
 """Watches the sources while changes are sent: what they no longer want must not be sent any more.
 
-Invariant: `check` raises for every change once a source says something else, for those of a driver once one of the
-driver's rows begins or ends, and for detaches while a source cannot be read. Neighbours: `plan_builder` starts the
+Invariant: `check` raises for every change once a source has changed, for the changes of a driver once a row of the
+driver has begun or ended, and for detaches while a source cannot be read. Neighbours: `plan_builder` starts the
 watch with what it read, `membership_writer` checks before each attempt.
 """
 
@@ -53,7 +53,7 @@ class SourceWatch:
         self._failures = 0
         self._failure: FleetSyncError | None = None
         self.boundaries: Mapping[DriverId, datetime.datetime] = {}
-        """When the rows of a driver want something else although no source changes."""
+        """When the next row of each driver begins or ends: what the rows want changes then without a new source."""
 
     async def read(self) -> Desired:
         """Read every source completely, as all were at one moment, and merge them.

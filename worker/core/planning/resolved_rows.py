@@ -118,7 +118,7 @@ class ResolvedRows:
     def boundaries(
         self, drivers: Collection[DriverId], now: datetime.datetime | None
     ) -> dict[DriverId, datetime.datetime]:
-        """Return when a row of each of these drivers begins or ends next, if one does; nothing without a time."""
+        """Return when the next row of each of these drivers begins or ends; nothing without `now`."""
         found: dict[DriverId, datetime.datetime] = {}
         for row in self.special_rows if now else ():
             driver = self.drivers[row.driver]
