@@ -180,7 +180,7 @@ def test_a_fleet_that_would_be_emptied_in_instalments_is_held_at_the_first() -> 
 
 
 def test_who_waits_counts_for_no_fraction() -> None:
-    """Otherwise a fleet with a steady turnover would hold every detach for ever."""
+    """Otherwise a fleet with a steady turnover would hold every detach forever."""
     drivers = [DriverId(f"drv_{number:032}") for number in range(100)]
     seen = worlds.seen({driver: [VANS] for driver in drivers}, directory_complete=True)
     world = worlds.World(worlds.wish(worlds.by_id(VANS, *drivers[60:])), seen, Mode.EXACT)

@@ -65,7 +65,7 @@ def test_an_unclear_write_is_closed_as_not_made_once_it_can_no_longer_take_effec
 
 
 def test_an_unclear_write_that_a_later_reading_shows_is_applied() -> None:
-    """Story: a read lagged behind a write: eight real changes stayed `unknown` for ever."""
+    """Story: a read lagged behind a write: eight real changes stayed `unknown` forever."""
     intents = left_open(Change(ATTACH, A, VANS), attempts=2, last_attempt=NOW, code=NOT_CONVERGING)
     (found,) = settled(intents, worlds.seen({A: [VANS]})).values()
     assert found == Applied(2, message="found done by a later reading")

@@ -1,4 +1,4 @@
-"""Following a listing: to its end, never in circles, never for ever; and a page that is missing voids it."""
+"""Following a listing: to its end, never in circles, never forever; and a page that is missing voids it."""
 
 import contextlib
 import itertools

@@ -228,7 +228,7 @@ class Lagging(httpx.AsyncBaseTransport):
 
 @pytest.mark.parametrize("lists_only", [True, False])
 async def test_reads_that_lag_behind_writes_make_no_run_partial(lists_only: bool) -> None:
-    """Story: with lists 3 s behind, every run was `partial`, and real changes stayed `unknown` for ever."""
+    """Story: with lists 3 s behind, every run was `partial`, and real changes stayed `unknown` forever."""
     drivers = [DriverId(f"drv_{number:032d}") for number in range(300)]
     held = harness.state_of({VANS: drivers, DEPOT: []})
     history = History()

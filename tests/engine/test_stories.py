@@ -162,7 +162,7 @@ async def test_a_spreadsheet_turned_the_ids_into_others() -> None:
 
 
 async def test_an_attribute_was_written_but_never_read_back() -> None:
-    """Ssosync 329: what a fresh reading does not show is said loudly, not written for ever in silence."""
+    """Ssosync 329: what a fresh reading does not show is said loudly, not written forever in silence."""
 
     def forget(request: httpx.Request, shown: Any) -> object | None:
         return None if request.method == "POST" or "fleets" not in shown else {**shown, "fleets": []}

@@ -1,4 +1,4 @@
-"""Writes that are accepted and never seen: they are not repeated for ever."""
+"""Writes that are accepted and never seen: they are not repeated forever."""
 
 from collections.abc import Callable
 from typing import Any

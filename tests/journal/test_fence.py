@@ -114,7 +114,7 @@ def test_an_idle_session_that_the_server_ended_is_replaced(shared: cluster.Clust
 
 
 def test_a_session_that_could_not_begin_a_transaction_is_replaced(shared: cluster.Cluster) -> None:
-    """Story: a canceled statement at the beginning left a failed transaction open, and the session failed for ever."""
+    """Story: a canceled statement at the beginning left a failed transaction open, and the session failed forever."""
     first = shared.process("a")
     session = first.session(first.claimed())
     session.open()

@@ -51,7 +51,7 @@ DEFECTS = (
         ("tests/engine/test_learned_rate.py",),
     ),
     Defect(
-        "a rate that 429s lower for ever",
+        "a rate that 429s lower forever",
         "worker/core/pacing/rate_estimator.py",
         "self._rate = max(self._rate, min(before, _LOWEST))",
         "self._rate = min(before, self._rate)",

@@ -71,7 +71,7 @@ DEFECTS = (
         HTTP,
     ),
     Defect(
-        "reading the file that is dated in the future for ever",
+        "reading the file that is dated in the future forever",
         _SFTP,
         "if len(found) > 1:  #",
         "if not found:  #",
@@ -85,7 +85,7 @@ DEFECTS = (
         HTTP,
     ),
     Defect(
-        "waiting for a slow reply for ever",
+        "waiting for a slow reply forever",
         _HTTP_SOURCE,
         "with anyio.fail_after(self._endpoint.timeout):",
         "with anyio.CancelScope():",

@@ -39,7 +39,7 @@ DEFECTS = (
         TABLES,
     ),
     Defect(
-        "a document from the future that is young enough for ever",
+        "a document from the future that is young enough forever",
         "worker/sources/document_source.py",
         "if hours < -fetching.MAX_CLOCK_SKEW_SECONDS / _HOUR:",
         "if hours < -1e9:",
@@ -263,7 +263,7 @@ DEFECTS = (
         PROOFS,
     ),
     Defect(
-        "reporting a change of a source for ever",
+        "reporting a change of a source forever",
         "worker/service/source_polling.py",
         "seen = await _wait_until_quiet(",
         "await _wait_until_quiet(",

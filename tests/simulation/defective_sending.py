@@ -155,7 +155,7 @@ class Trusting(transport.Transport):
 
 
 class Stuck(rate_limiter.RateLimiter):
-    """Waits for ever once it was told to slow down."""
+    """Waits forever once it was told to slow down."""
 
     def limited(self, sent: float, retry_after: float | None) -> None:
         self._closed_until = float("inf")
@@ -165,7 +165,7 @@ class Stuck(rate_limiter.RateLimiter):
 
 
 class Hasty(request_executor.RequestExecutor):
-    """Tries again at once, and for ever."""
+    """Tries again at once, and forever."""
 
     async def execute(self, call: Any, attempts: Any = None, *, ready: Any = None, urgent: bool = False) -> Any:
         while True:

@@ -181,7 +181,7 @@ class SimulatedProcess:
         self._others.maybe_act_before(request)
         self._judge.sending(self._run, request)
         if self._run.requests > self._around.most_requests:
-            self._die()  # it would go on for ever
+            self._die()  # it would go on forever
             self._points.alive()
 
     def _answered(self, request: httpx.Request) -> None:

@@ -164,7 +164,7 @@ class TestAge:
         assert len(read(path, max_age_hours=1).rows) == 2
 
     def test_a_document_from_the_future_has_no_age(self, path: pathlib.Path) -> None:
-        """It would be young enough for ever, whatever the wrong clock was that wrote it."""
+        """It would be young enough forever, whatever the wrong clock was that wrote it."""
         os.utime(path, (NOON + 7200, NOON + 7200))
         assert len(read(path).rows) == 2
         found = refused(path, "source_stale", max_age_hours=1)

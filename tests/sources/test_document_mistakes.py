@@ -166,7 +166,7 @@ def test_a_time_without_an_offset_is_refused(name: str, text: str, refused: conf
 @pytest.mark.parametrize("key", ["driver", "from", "until"])
 @pytest.mark.parametrize("text", ["", "null", "[]", "{}"])
 def test_a_key_without_text_is_refused_rather_than_ignored(key: str, text: str, refused: conftest.Refused) -> None:
-    """An `until` without a value must not mean "for ever"."""
+    """An `until` without a value must not mean "forever"."""
     entry = {"driver": '"x@y"', "from": '"2026-01-01"', "until": '"2026-02-01"'} | {key: text or '""'}
     row = ", ".join(f'"{name}": {value}' for name, value in entry.items())
     (problem,) = refused("a.json", f'{{"fleets": {{"a": [{{{row}}}]}}}}')

@@ -19,7 +19,7 @@ class RunOptions:
 
     `page_size` is the number of objects on a page, 1 to 100. `concurrency` should not exceed the number of connections:
     a request that got its turn and then queued for a connection would go late, in a bunch. Fleets in `must_see` are
-    read even where they are not managed. The journal keeps a finished run for `keep`, or for ever. `late_effects` is
+    read even where they are not managed. The journal keeps a finished run for `keep`, or forever. `late_effects` is
     how long after its last attempt an unclear write may still take effect.
     """
 

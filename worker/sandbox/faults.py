@@ -38,7 +38,7 @@ NAMES: Final[Mapping[str, str]] = {
     "loop": "a page whose next_page_url is its own",
     "cut_short": "half a page, said to be the last",
     "foreign": "a next_page_url on another origin",
-    "endless": "a page that repeats for ever under new addresses",
+    "endless": "a page that repeats forever under new addresses",
 }
 
 LATE: Final = frozenset({"late", "late_504"})

@@ -57,7 +57,7 @@ def ssl_context_with(ca_file: pathlib.Path, setting: str) -> ssl.SSLContext:
     """Return a context that also trusts the authorities in a file, which `setting` names. Raises SettingsError."""
     context = _context()
     try:
-        if not stat.S_ISREG(ca_file.stat().st_mode):  # reading a pipe could block for ever
+        if not stat.S_ISREG(ca_file.stat().st_mode):  # reading a pipe could block forever
             raise SettingsError([Problem(setting, f"{ca_file} is not a regular file")])
         context.load_verify_locations(cafile=ca_file)
     except ssl.SSLError:

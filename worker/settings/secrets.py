@@ -266,7 +266,7 @@ def _unguessable(text: str, what: str) -> Secret:
 def _read(path: pathlib.Path, *, where: str, what: str, shown: str, remedy: str = "") -> str:
     """Return the content of a file. `what` is what it should contain, `shown` how messages name it."""
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe could block for ever
+        if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe could block forever
             raise _error(where, f"cannot read the file {shown} (not a regular file)", remedy=remedy)
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)

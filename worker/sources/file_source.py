@@ -234,7 +234,7 @@ def _manifest_signature(name: str, path: pathlib.Path) -> _Signature:
     except (OSError, ValueError):
         message = f"its manifest {path.name} cannot be read: the document may still be on its way"
         raise fetching.failure(name, message, code="source_incomplete") from None
-    if not stat.S_ISREG(status.st_mode):  # reading a pipe could block for ever
+    if not stat.S_ISREG(status.st_mode):  # reading a pipe could block forever
         raise fetching.failure(name, f"its manifest {path.name} is not a regular file")
     return _signature(status)
 

@@ -20,7 +20,7 @@ def read(path: pathlib.Path, *, name: str, setting: str) -> Secret:
     `name` is the source, `setting` the key that names the file. Raises errors.SourceError.
     """
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe could block for ever
+        if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe could block forever
             raise _failure(name, f"{setting}: {path} is not a regular file")
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)

@@ -1,4 +1,4 @@
-"""Detects memberships that another client keeps reverting, so that two writers do not fight for ever.
+"""Detects memberships that another client keeps reverting, so that two writers do not fight forever.
 
 Invariant: whether a change is frozen depends on our own writes, not on the current time. It stays frozen until its row
 changes, we make the opposite change, the plan is approved, or the journal deletes one of the writes after
