@@ -19,7 +19,7 @@ FOUND_BY = {
     "Guesser": 4,
     "Undaunted": 11,
     "Blind": 41,
-    "Rosy": 222,
+    "Rosy": 250,
     "Forgiving": 569678753,
     "Credulous": 180,
 }
