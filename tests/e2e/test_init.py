@@ -58,7 +58,9 @@ def test_nothing_is_overwritten_and_nothing_else_written(
 
 def test_a_link_to_nowhere_counts_as_a_file(tmp_path: pathlib.Path) -> None:
     (tmp_path / "membership.yaml").symlink_to(tmp_path / "elsewhere.yaml")
-    assert command.run("--config", "fleet-sync.toml", "init", cwd=tmp_path).code == 1
+    ended = command.run("--config", "fleet-sync.toml", "init", cwd=tmp_path)
+    assert ended.code == 1
+    assert "membership.yaml: this file exists already" in ended.stderr
     assert not (tmp_path / "elsewhere.yaml").exists() and not (tmp_path / "fleet-sync.toml").exists()
 
 

@@ -14,6 +14,7 @@ from worker.core.model.errors import SourceError
 from worker.core.model.identifiers import DriverId
 from worker.core.model.outcomes import Deferred
 from worker.engine import source_watch
+from worker.sandbox import quirks
 
 pytestmark = pytest.mark.anyio
 
@@ -98,10 +99,12 @@ async def test_a_source_that_is_corrected_during_a_run_stops_what_is_left_of_it(
     assert finished.counts["deferred"] == 100 - made
 
 
-async def test_a_source_that_is_corrected_while_charge_is_read_lets_no_change_out() -> None:
+@pytest.mark.parametrize("slow", [{"requests_per_second": 1, "burst": 1}, {"quirks": quirks.Quirks(latency_seconds=1)}])
+async def test_a_source_that_is_corrected_while_charge_is_read_lets_no_change_out(slow: dict[str, Any]) -> None:
+    """Whether the first write waits for its turn or may be sent at once."""
     drivers = [DriverId(f"drv_{number:032d}") for number in range(100)]
     held = harness.state_of({VANS: drivers})
-    account_harness = harness.Harness(held, requests_per_second=1, burst=1)
+    account_harness = harness.Harness(held, **slow)
     source = Edited({VANS: []}, {VANS: drivers}, at=0.5)
     finished = await account_harness.new_reconciler(source).reconcile(trigger="test")
     assert (account_harness.writes, finished.exit_code, finished.counts["deferred"]) == ([], 4, 100)
