@@ -114,6 +114,13 @@ async def test_a_cut_leaves_what_was_in_flight_unknown() -> None:
     assert applying.names(found) == ["unknown"] * 5 + ["deferred"] * 25
 
 
+async def _cut(account_harness: harness.Harness) -> None:
+    """End a run after three seconds, as a second SIGTERM does."""
+    await anyio.sleep(3)
+    account_harness.run_cancellation.request_stop(Stopped("ended by SIGTERM", exit_code=143))
+    account_harness.run_cancellation.abort_writes()
+
+
 async def test_a_cut_while_a_contradiction_is_being_settled_leaves_it_unknown() -> None:
     """An answer said done and showed otherwise: until a reading shows which, neither is known."""
 
@@ -126,13 +133,8 @@ async def test_a_cut_while_a_contradiction_is_being_settled_leaves_it_unknown() 
         new_transport=lambda: applying.lying(lambda: account_harness, forward=True, fleets=[]),
     )
 
-    async def end() -> None:
-        await anyio.sleep(3)
-        account_harness.run_cancellation.request_stop(Stopped("ended by SIGTERM", exit_code=143))
-        account_harness.run_cancellation.abort_writes()
-
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(end)
+        tasks.start_soon(_cut, account_harness)
         found = await applying.apply(account_harness, [applying.attach(D, VANS)])
     assert applying.names(found) == ["unknown"]
 
@@ -147,13 +149,8 @@ async def test_a_cut_while_a_lost_membership_is_restored_after_the_last_write_is
 
     account_harness = harness.Harness(held, faults=faults.Faults(script=script))
 
-    async def end() -> None:
-        await anyio.sleep(3)
-        account_harness.run_cancellation.request_stop(Stopped("ended by SIGTERM", exit_code=143))
-        account_harness.run_cancellation.abort_writes()
-
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(end)
+        tasks.start_soon(_cut, account_harness)
         finished = await account_harness.reconcile({VANS: [], DEPOT: [A]})
     assert [(each.change.fleet, each.outcome.name, each.repair) for each in finished.results] == [
         (VANS, "applied", False),
