@@ -31,13 +31,13 @@ _words: dict[str, re.Pattern[str]] = {}
 Threads that read settings add to them, so they are copied before they are iterated."""
 
 
-def hide(secret: Secret) -> None:
-    """Mask this secret in every log line from now on."""
-    text = secret.reveal()
-    if len(text) >= _SHORTEST_ANYWHERE:
-        _texts.add(text)
-    elif text:
-        _words[text] = re.compile(rf"(?<!\w){re.escape(text)}(?!\w)")
+def hide(*secrets: Secret) -> None:
+    """Mask these secrets in every log line from now on."""
+    for text in (each.reveal() for each in secrets):
+        if len(text) >= _SHORTEST_ANYWHERE:
+            _texts.add(text)
+        elif text:
+            _words[text] = re.compile(rf"(?<!\w){re.escape(text)}(?!\w)")
 
 
 def configure(

@@ -261,3 +261,23 @@ async def test_the_queue_runs_what_is_due_and_goes_on_after_its_worker_was_given
         await ran.wait()
         queue.stop()
     assert workers.jobs() == []
+
+
+async def test_the_queue_gives_up_the_dead_but_never_its_own_process(workers: Workers) -> None:
+    await workers.start("gone")
+    process = workers.shared.process("a")
+
+    async def run_account(name: str) -> None:
+        pass
+
+    member = job_queue.Member("a", concurrency=1, stall_seconds=1.0)
+    queue = job_queue.JobQueue(workers.shared.backend.url, member, run_account=run_account, uptime=process.uptime)
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(queue.run)
+        for _ in range(2):  # in which neither of them shows life
+            await queue.look()
+            process.uptime.seconds += 2.0
+        await queue.look()
+        queue.stop()
+    with psycopg.connect(workers.shared.backend.url) as connection:
+        assert connection.execute("SELECT worker FROM cluster_workers").fetchall() == [("a",)]

@@ -30,7 +30,7 @@ OPTIONS = ("--hypothesis-profile", "fast", "-o", "faulthandler_exit_on_timeout=t
 
 UNITS = "not (real or slow or integration or second_loop)"
 OTHERS = "(integration or second_loop) and not (real or slow)"
-WITH_POSTGRES = ("-k", "postgres", "-m", "real and not slow")
+WITH_POSTGRES = ("-m", "real and not slow")
 SURVIVED = (0, copies.NO_TESTS)
 COMMANDS = ("tests/e2e/test_once.py", "tests/e2e/test_plan.py", "tests/e2e/test_output.py", "tests/e2e/test_check.py")
 SERVICE = ("tests/e2e/test_service.py", "tests/e2e/test_run.py", "tests/e2e/test_signals.py")

@@ -45,7 +45,7 @@ class Account:
     def __init__(self, folder: "Folder", name: str, key: str) -> None:
         self.name = name
         self.charge = sandbox.create(state.SandboxState.populate(drivers=6, fleets=2), key=key)
-        self.on_request: Callable[[], None] = lambda: None
+        self.on_request: Callable[[str], None] = lambda method: None
         url = folder.stack.enter_context(served.over_http(self._answer))
         members = {fleet: sorted(self.charge.state.members(fleet)) for fleet in self.charge.state.fleets}
         (folder.path / f"{name}.yaml").write_text(command.document(members))
@@ -53,7 +53,7 @@ class Account:
         self.settings = f'[charge]\nbase_url = "{url}"\n[[sources]]\npath = "{name}.yaml"\n'
 
     async def _answer(self, scope: http_types.Scope, receive: http_types.Receive, send: http_types.Send) -> None:
-        self.on_request()
+        self.on_request(scope["method"])
         await self.charge(scope, receive, send)
 
 
@@ -152,7 +152,7 @@ async def test_the_account_of_a_worker_that_ends_is_another_ones_at_once(folder:
     acme = folder.add("acme")
     asked, goes_on = threading.Event(), threading.Event()
 
-    def hang() -> None:
+    def hang(method: str) -> None:
         asked.set()
         goes_on.wait(60)
 
@@ -172,6 +172,30 @@ async def test_the_account_of_a_worker_that_ends_is_another_ones_at_once(folder:
     assert rows[0]["worker"] != running
 
 
+async def test_a_write_without_an_answer_is_aborted_when_a_worker_must_end(folder: Folder) -> None:
+    acme = folder.add("acme")
+    with (folder.path / "_defaults.toml").open("a") as defaults:
+        defaults.write("drain_seconds = 600\n[charge]\ntimeout_seconds = 600\n")
+    people = acme.charge.state
+    fleet = min(people.fleets)
+    people.detach(min(people.members(fleet)), fleet)
+    sent, goes_on = threading.Event(), threading.Event()
+
+    def hang(method: str) -> None:
+        if method == "POST":
+            sent.set()
+            goes_on.wait(60)
+
+    acme.on_request = hang
+    with anyio.fail_after(30):
+        async with folder.worker("a") as process:
+            while not sent.is_set():  # noqa: ASYNC110 - another thread sets it
+                await anyio.sleep(0.01)
+            process.request_stop(ENDED)
+            process.abort_writes()
+    goes_on.set()
+
+
 async def test_nothing_is_sent_while_a_predecessor_may_still_send(folder: Folder) -> None:
     """The permit of a worker that was taken for dead has run out before its successor asks for anything."""
     acme = folder.add("acme")
@@ -182,7 +206,7 @@ async def test_nothing_is_sent_while_a_predecessor_may_still_send(folder: Folder
     permit = gone.claimed().permit
     folder.shared.bury(gone)
     late = []
-    acme.on_request = lambda: late.append(permit.is_valid())
+    acme.on_request = lambda method: late.append(permit.is_valid())
     async with folder.worker("a") as process:
         while True:
             moment = clock.uptime()
@@ -201,8 +225,8 @@ async def test_a_worker_that_ends_while_it_waits_leaves_the_waiting_to_the_next_
     gone = folder.shared.process("gone", seconds=90.0)
     epoch = gone.claimed().permit.epoch
     folder.shared.bury(gone)
-    asked = []
-    acme.on_request = lambda: asked.append(True)
+    asked: list[str] = []
+    acme.on_request = asked.append
 
     def row() -> Mapping[str, Any]:
         return gone.pool.transaction(lambda database: database.query("SELECT * FROM cluster_accounts"))[0]
@@ -333,7 +357,7 @@ async def test_a_worker_that_ends_while_the_database_is_away_leaves_the_rest_to_
     """Story: it tried for minutes to tell the database what the other workers find out within seconds."""
     asked, goes_on = threading.Event(), threading.Event()
 
-    def hold() -> None:
+    def hold(method: str) -> None:
         asked.set()
         goes_on.wait(60)
 

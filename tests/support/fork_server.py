@@ -15,6 +15,7 @@ import pathlib
 import pkgutil
 import runpy
 import selectors
+import signal
 import socket
 import sys
 import tempfile
@@ -86,6 +87,7 @@ def _tell_the_end(descriptor: int, process: int, status: int) -> None:
 def _become(request: Any, descriptors: list[int]) -> None:
     """Run the command in this process, and exit as it does."""
     os.setsid()
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which the tests ignore where nohup started them
     for number, descriptor in enumerate(descriptors[:3]):
         os.dup2(descriptor, number)
     for descriptor in descriptors:

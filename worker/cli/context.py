@@ -367,9 +367,7 @@ def _run_with_account(
     from worker.settings import secrets
 
     credentials = secrets.credentials(settings, os.environ)
-    for secret in (credentials.key, credentials.proxy, credentials.plan_key):
-        if secret is not None:
-            logs.hide(secret)
+    logs.hide(*credentials.secrets())
 
     async def main() -> int:
         try:

@@ -124,8 +124,7 @@ def _hooks(account: "composition.AccountRuntime") -> "list[webhook.Webhook]":
         return []
     from worker.service import job_notifications
 
-    for secret in (secret for target in targets for secret in (target.url, target.routing_key) if secret):
-        logs.hide(secret)
+    logs.hide(*(secret for target in targets for secret in target.secrets()))
     return [job_notifications.hook(target) for target in targets]
 
 

@@ -24,19 +24,16 @@ def operator(
     found = account_service.Operator(
         settings=settings,
         credentials=secrets.credentials(settings, environ),
-        token=secrets.status_token(environ),
+        token=status_token(environ),
         targets=secrets.notification_targets(settings),
         adopt_journal=adopt,
     )
-    targets = [secret for target in found.targets for secret in (target.url, target.routing_key)]
-    for secret in (found.credentials.key, found.credentials.proxy, found.token, *targets):
-        if secret is not None:
-            logs.hide(secret)
+    logs.hide(*found.credentials.secrets(), *(secret for target in found.targets for secret in target.secrets()))
     return found
 
 
 def status_token(environ: Mapping[str, str]) -> Secret | None:
-    """Return the token of the page of many accounts, or None if none is set. Raises errors.SettingsError."""
+    """Return the token of the page, or None if none is set; the log hides it. Raises errors.SettingsError."""
     token = secrets.status_token(environ)
     if token is not None:
         logs.hide(token)

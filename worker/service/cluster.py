@@ -33,8 +33,7 @@ class Cluster:
     ) -> None:
         """Take the folder to which paths are relative, and its defaults. Raises errors.SettingsError."""
         self.url = secrets.database_address(settings, folder).reveal()
-        for password in addresses.passwords(self.url):
-            logs.hide(Secret(password))
+        logs.hide(*map(Secret, addresses.passwords(self.url)))
         self.settings = settings
         self.status = defaults.status
         self._defaults = defaults

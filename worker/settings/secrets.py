@@ -10,7 +10,7 @@ import functools
 import pathlib
 import re
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from urllib import parse
 
 from worker.core.model.errors import SettingsError
@@ -60,6 +60,10 @@ class Credentials:
     read_key: Callable[[], Secret]
     proxy: Secret | None = None
     plan_key: Secret | None = None
+
+    def secrets(self) -> Iterator[Secret]:
+        """Yield every secret that there is."""
+        yield from (each for each in (self.key, self.proxy, self.plan_key) if each is not None)
 
 
 def credentials(settings: model.Settings, environ: Mapping[str, str]) -> Credentials:
@@ -129,6 +133,10 @@ class NotificationTarget:
     url: Secret
     events: tuple[str, ...]
     routing_key: Secret | None = None
+
+    def secrets(self) -> Iterator[Secret]:
+        """Yield every secret that there is."""
+        yield from (each for each in (self.url, self.routing_key) if each is not None)
 
 
 def notification_targets(settings: model.Settings) -> tuple[NotificationTarget, ...]:
