@@ -1,5 +1,7 @@
 """`fleet-sync check`: every problem with its position, without a request; with `--online` also references."""
 
+import pathlib
+
 from tests.e2e import conftest
 from tests.support import command, served
 
@@ -67,6 +69,11 @@ def test_online_a_wrong_key_is_exit_1_with_a_remedy(workspace: conftest.Workspac
     ended = workspace.run("check", "--online", CHARGE_API_KEY="ch_sk_test_wrong")
     assert (ended.code, ended.stdout) == (1, "")
     assert "401" in ended.stderr and "CHARGE_API_KEY" in ended.stderr
+    ended = workspace.run("check", "--online", "--format", "json", CHARGE_API_KEY="ch_sk_test_wrong")
+    assert (ended.code, ended.document["error"]["code"]) == (1, "key_rejected")
+    for environ in ({"CHARGE_API_KEY": ""}, {"FLEET_SYNC_PLAN_KEY": "too short"}):
+        ended = workspace.run("check", "--online", "--format", "json", **environ)
+        assert (ended.code, ended.document["error"]["code"]) == (1, "settings_invalid")
 
 
 def test_a_mapping_without_a_declared_scope_is_a_warning(workspace: conftest.Workspace) -> None:
@@ -158,3 +165,14 @@ name = "people"
 path = "hr.csv"
 rows = {driver = "{who}", fleet = "{where}"}
 """
+
+
+def test_a_database_that_is_away_is_reported_in_the_form_that_was_asked_for(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "_defaults.toml").write_text('[cluster]\nurl = "postgresql://127.0.0.1:1/fleets"\n')
+    as_text, as_document = (
+        command.run("--config", str(tmp_path), "check", *arguments) for arguments in ([], ["--format", "json"])
+    )
+    assert (as_text.code, as_text.stdout) == (1, "")
+    assert "127.0.0.1" in as_text.stderr
+    assert (as_document.code, as_document.document["error"]["code"]) == (1, "journal_unwritable")
+    assert "127.0.0.1" in as_document.document["error"]["message"]

@@ -7,6 +7,7 @@ import pytest
 from tests.support import doubles, harness
 from tests.support import sandbox as support
 from tests.support.harness import DEPOT, VANS, A, B, C
+from worker.core.model.desired import FleetById
 from worker.core.model.outcomes import Deferred, Unknown
 from worker.core.model.plan import Action
 from worker.core.model.report import Report, RunResult
@@ -34,8 +35,10 @@ def _service(limits: guard.Limits = harness.LENIENT) -> Service:
     return Service(harness.Harness(held, limits=limits))
 
 
-async def test_what_was_refused_is_tried_again_with_growing_pauses_and_others_go_on() -> None:
+@pytest.mark.parametrize("only", [[], [FleetById(VANS), FleetById(DEPOT)]], ids=["all fleets", "each fleet named"])
+async def test_what_was_refused_is_tried_again_with_growing_pauses_and_others_go_on(only: list[FleetById]) -> None:
     service = _service()
+    service.account_harness.only = frozenset(only)
     first = await service.reconcile()
     assert {result.outcome.name for result in first.results if result.change.fleet == VANS} >= {"refused"}
     assert harness.outcome(first, C, DEPOT) == "applied"

@@ -7,6 +7,7 @@ import pytest
 from tests.support import harness
 from tests.support import sandbox as support
 from tests.support.harness import DEPOT, VANS, A, B
+from worker.core.model.desired import FleetById
 from worker.core.model.outcomes import Outcome
 from worker.core.model.plan import Action
 from worker.core.model.report import Report
@@ -117,13 +118,15 @@ async def test_a_late_detach_and_a_corrected_document_strand_nobody() -> None:
     assert len(gateway.keys) == 1
 
 
-async def test_an_unclear_write_keeps_its_key_when_its_row_moves() -> None:
+@pytest.mark.parametrize("only", [[], [FleetById(VANS)]], ids=["all fleets", "its fleet named"])
+async def test_an_unclear_write_keeps_its_key_when_its_row_moves(only: list[FleetById]) -> None:
     async with anyio.create_task_group() as tasks:
         account_harness = harness.Harness(
             harness.state_of({VANS: []}, others=[A, B]),
             new_transport=lambda: gateway,
             policy=retry_policy.RetryPolicy(max_attempts=1),
         )
+        account_harness.only = frozenset(only)
         gateway = DeliveredLate(account_harness, tasks, seconds=10_000)
         assert _name(await account_harness.reconcile({VANS: [A]})) == "unknown"
         assert _name(await account_harness.reconcile({VANS: [B, A]})) == "unknown"

@@ -19,7 +19,7 @@ from worker.core.model.secret import Secret
 from worker.core.monitoring import status
 from worker.core.monitoring.account_overview import Condition
 from worker.journal import sql_journal
-from worker.service import account_reader, account_service, account_supervisor
+from worker.service import account_keeper, account_reader, account_service, account_supervisor
 from worker.settings import model
 
 pytestmark = pytest.mark.anyio
@@ -164,7 +164,11 @@ async def test_another_journal_starts_the_account_again(folder: supervised.Folde
 
 
 @pytest.mark.parametrize("shared", ["key", "journal"])
-async def test_two_accounts_never_share_a_key_or_a_journal(folder: supervised.Folder, shared: str) -> None:
+async def test_two_accounts_never_share_a_key_or_a_journal(
+    folder: supervised.Folder, shared: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once the one is removed, the other begins at once."""
+    monkeypatch.setattr(account_keeper, "retry_seconds", lambda failures: 3600.0)
     folder.add("bolt", settings='[journal]\nurl = "sqlite:///one.db"\n')
     async with supervised.supervised(folder.reader) as running:
         await running.until_in_sync("bolt")

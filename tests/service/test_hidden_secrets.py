@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from worker import logs
-from worker.cli import context, once
+from worker.cli import context, exit_watchdog, once
 from worker.core.model.secret import Secret
 from worker.service import account_reader, cluster, composition
 from worker.settings import loader, secrets
@@ -59,6 +59,7 @@ def test_the_page_of_many_accounts_hides_its_token() -> None:
 def test_a_command_hides_what_it_connects_with(path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in ENVIRON.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setattr(exit_watchdog, "exit_soon", lambda code: None)  # this process goes on
 
     async def look(_account: composition.AccountRuntime) -> int:
         assert hidden() == {KEY, PLAN_KEY, PROXY}

@@ -55,6 +55,16 @@ def test_dates_are_those_that_the_standard_library_reads(numbers: list[str], dat
         assert row_mapping.parse_date(text, date_format, None) == expected
 
 
+def test_an_escaped_percent_sign_stands_for_one() -> None:
+    assert row_mapping.parse_date("24%12%2026", "%d%%%m%%%Y", None) == datetime.datetime(2026, 12, 24)  # noqa: DTZ001
+    with pytest.raises(ValueError, match="is not a date"):
+        row_mapping.parse_date("24%%12%%2026", "%d%%%m%%%Y", None)
+
+
+def test_usual_dates_are_not_left_to_the_standard_library_which_is_slow() -> None:
+    assert row_mapping._parse_usual("24.12.2026", "%d.%m.%Y") == datetime.datetime(2026, 12, 24)  # noqa: DTZ001
+
+
 def test_columns_are_mapped_to_drivers_and_fleets() -> None:
     contents = read(f"{HEADER}\n0123;Ann;Paris - Vans;Active;;\n77;Bob;Lyon;Active;;\n")
     assert memberships(contents) == [("employee_id=0123", PARIS), ("employee_id=77", LYON)]

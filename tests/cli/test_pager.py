@@ -1,0 +1,72 @@
+"""When a text goes through the pager."""
+
+import io
+import os
+import sys
+
+import click
+import pytest
+
+from worker.cli import pager
+
+
+class Terminal(io.StringIO):
+    """A stream that may be a terminal."""
+
+    def __init__(self, *, is_terminal: bool) -> None:
+        super().__init__()
+        self._is_terminal = is_terminal
+
+    def isatty(self) -> bool:
+        return self._is_terminal
+
+    def fileno(self) -> int:
+        return 1
+
+
+@pytest.mark.parametrize(
+    ("rows", "stdin", "stdout", "term", "pages"),
+    [
+        (3, True, True, "xterm", True),  # the prompt needs a row too
+        (4, True, True, "xterm", False),
+        (1, True, True, "xterm", True),
+        (0, True, True, "xterm", False),  # a terminal that does not know its size
+        (3, False, True, "xterm", False),
+        (3, True, False, "xterm", False),
+        (3, True, True, "dumb", False),
+    ],
+)
+def test_a_text_goes_through_the_pager_where_people_read_it_and_it_does_not_fit(
+    monkeypatch: pytest.MonkeyPatch, rows: int, stdin: bool, stdout: bool, term: str, pages: bool
+) -> None:
+    shown: list[str] = []
+    output = Terminal(is_terminal=stdout)
+    monkeypatch.setattr(sys, "stdin", Terminal(is_terminal=stdin))
+    monkeypatch.setattr(sys, "stdout", output)
+    monkeypatch.setattr(os, "get_terminal_size", lambda _number: os.terminal_size((80, rows)))
+    monkeypatch.setattr(pager.subprocess, "run", lambda _program, input, **_options: shown.append(input))
+    monkeypatch.setenv("TERM", term)
+    monkeypatch.setenv("PAGER", "cat")
+    with click.Context(click.Command("plan")):
+        pager.show("one\ntwo\nthree")
+    assert (shown, output.getvalue()) == ((["one\ntwo\nthree\n"], "") if pages else ([], "one\ntwo\nthree\n"))
+
+
+@pytest.mark.parametrize(
+    ("command", "program"),
+    [
+        ("less -S", ["less", "-S"]),
+        ("", ["less"]),
+        ("'unbalanced", ["less"]),
+        (" ", []),
+        ("not-installed", []),
+    ],
+)
+def test_the_pager_is_the_operators_or_less(monkeypatch: pytest.MonkeyPatch, command: str, program: list[str]) -> None:
+    monkeypatch.setattr(pager.shutil, "which", lambda name: None if name == "not-installed" else f"/usr/bin/{name}")
+    assert pager._program({"PAGER": command}) == program
+
+
+def test_options_of_the_operator_win_and_no_secret_is_passed_on() -> None:
+    assert pager._environment({"LESS": "-S", "CHARGE_API_KEY": "k", "FLEET_SYNC_PLAN_KEY": "p"}) == {"LESS": "-S"}
+    assert pager._environment({}) == {"LESS": "FRX"}
