@@ -44,7 +44,7 @@ def test_a_text_goes_through_the_pager_where_people_read_it_and_it_does_not_fit(
     monkeypatch.setattr(sys, "stdin", Terminal(is_terminal=stdin))
     monkeypatch.setattr(sys, "stdout", output)
     monkeypatch.setattr(os, "get_terminal_size", lambda _number: os.terminal_size((80, rows)))
-    monkeypatch.setattr(pager.subprocess, "run", lambda _program, input, **_options: shown.append(input))
+    monkeypatch.setattr("subprocess.run", lambda _program, input, **_options: shown.append(input))
     monkeypatch.setenv("TERM", term)
     monkeypatch.setenv("PAGER", "cat")
     with click.Context(click.Command("plan")):
@@ -63,7 +63,7 @@ def test_a_text_goes_through_the_pager_where_people_read_it_and_it_does_not_fit(
     ],
 )
 def test_the_pager_is_the_operators_or_less(monkeypatch: pytest.MonkeyPatch, command: str, program: list[str]) -> None:
-    monkeypatch.setattr(pager.shutil, "which", lambda name: None if name == "not-installed" else f"/usr/bin/{name}")
+    monkeypatch.setattr("shutil.which", lambda name: None if name == "not-installed" else f"/usr/bin/{name}")
     assert pager._program({"PAGER": command}) == program
 
 
