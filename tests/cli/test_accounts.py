@@ -70,7 +70,19 @@ def test_a_variable_that_would_be_for_every_account_is_wrong_usage(
     assert call(monkeypatch, "--config", folder, *command) == main.USAGE
     stderr = capsys.readouterr().err
     assert variable in stderr
+    assert "unset it" in stderr
     assert "ch_sk_test_for_all" not in stderr
+
+
+def test_several_variables_that_would_be_for_every_account_are_named_together(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: pathlib.Path
+) -> None:
+    for variable in ("CHARGE_API_KEY", "FLEET_SYNC_SYNC__MODE"):
+        monkeypatch.setenv(variable, "x")
+    assert call(monkeypatch, "--config", folder, "check") == main.USAGE
+    stderr = " ".join(capsys.readouterr().err.split())
+    assert "CHARGE_API_KEY, FLEET_SYNC_SYNC__MODE would be for all accounts" in stderr
+    assert "unset them" in stderr
 
 
 def test_a_command_that_is_about_one_account_asks_for_its_name_where_all_are_checked(

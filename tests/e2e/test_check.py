@@ -132,6 +132,7 @@ def test_one_source_shows_what_it_yields_and_that_nothing_proves_it_whole(worksp
     assert shown["source"] == "membership.yaml"
     assert shown["rows"] == f"{count} ({count} memberships in 4 fleets)"
     assert shown["revision"].startswith("sha256:")
+    assert shown["changed"].endswith(" UTC (just now)")
     assert ended.stdout.splitlines()[-1].startswith("proof: none (")
 
 

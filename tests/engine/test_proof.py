@@ -12,6 +12,7 @@ import pytest
 from tests.support import doubles, harness, laws
 from tests.support import sandbox as support
 from tests.support.harness import DEPOT, NORTH, VANS, A, B, C
+from worker.core.model.errors import JournalError
 from worker.core.model.identifiers import DriverId
 from worker.core.model.outcomes import Already, Deferred, Outcome, Unknown
 from worker.core.model.plan import Action
@@ -110,6 +111,17 @@ async def test_another_client_removes_the_wanted_membership_after_our_last_write
     finished = await account_harness.reconcile(WANTED)
     assert held.fleets_of(A) == (DEPOT,)
     assert finished.result is RunResult.CONVERGED
+
+
+async def test_a_repair_that_cannot_be_recorded_is_not_sent_and_ends_the_run() -> None:
+    held = moved()
+    journal = doubles.FailingJournal("add_intents")
+    account_harness = hooked(held, before=once(f"GET /v1/drivers/{A}", lambda: held.detach(A, DEPOT)), journal=journal)
+    finished = await account_harness.reconcile(WANTED)
+    assert held.fleets_of(A) == (VANS,), "the detach without its repair would leave A in no fleet"
+    assert account_harness.writes == []
+    assert isinstance(finished.error, JournalError)
+    assert (finished.exit_code, finished.counts["deferred"]) == (1, 1)
 
 
 async def test_a_second_removal_is_not_repaired_but_reported() -> None:

@@ -99,3 +99,16 @@ def test_times_are_rfc_3339_in_utc_with_milliseconds() -> None:
 
 def test_a_name_becomes_a_plain_address() -> None:
     assert fake_data.slug("Søren Wójcik") == "soren.wojcik"
+
+
+def test_who_and_what_is_added_or_removed_later_changes_the_listings() -> None:
+    held = state.SandboxState.populate(drivers=3, fleets=2)
+    fleets, drivers = held.newest_fleets(), held.newest_drivers()
+    fleet = held.add_fleet()
+    driver = held.add_driver(fleets=[fleet])
+    assert held.newest_fleets() == (fleet, *fleets)
+    assert held.newest_drivers() == (driver, *drivers)
+    assert held.newest_drivers(fleet) == (driver,)
+    held.remove_driver(driver)
+    assert held.newest_drivers() == drivers
+    assert held.newest_drivers(fleet) == ()

@@ -174,7 +174,7 @@ class IntentCheckingTransport(httpx.AsyncBaseTransport):
 
 
 class FailingJournal(memory_journal.MemoryJournal):
-    """A journal in memory whose disk is full from a certain call on: `begin`, the n-th `record`, or `finish`."""
+    """A journal in memory whose disk is full from a certain call on: `begin`, `add_intents`, `record` or `finish`."""
 
     def __init__(self, fails: str, *, after: int = 0) -> None:
         """Store the method that fails after `after` successful calls."""
@@ -195,6 +195,11 @@ class FailingJournal(memory_journal.MemoryJournal):
         """Begin, or fail."""
         self._spend("begin")
         await super().begin(run, trigger=trigger, guarded=guarded, intents=intents, resent=resent, spent=spent)
+
+    async def add_intents(self, run: RunId, intents: Sequence[Intent]) -> None:
+        """Add intents, or fail."""
+        self._spend("add_intents")
+        await super().add_intents(run, intents)
 
     async def record(self, group: Sequence[tuple[IntentKey, Outcome]]) -> None:
         """Record, or fail."""
