@@ -34,9 +34,15 @@ async def test_the_first_failure_ends_all_jobs() -> None:
         await anyio.sleep(job)
         raise JournalError(f"job {job}")
 
+    before = anyio.current_time()
     with pytest.raises(JournalError, match="job 1"):
         await concurrency.run_bounded(work, [3, 1, 2, 0], limit=2)
-    assert begun == [3, 1]
+    assert (begun, anyio.current_time() - before) == ([3, 1], 1)
+
+
+@pytest.mark.parametrize("compute", [concurrency.at_once, concurrency.in_thread])
+async def test_what_is_computed_is_returned(compute: concurrency.Compute) -> None:
+    assert await compute(lambda: 7) == 7
 
 
 async def _fail(error: Exception) -> None:
