@@ -19,9 +19,9 @@ def _after_replies(*, near: tuple[int, int], slower: tuple[int, int]) -> spuriou
 
 def test_a_share_that_stays_the_same_at_half_the_rate_is_spurious() -> None:
     found = _after_replies(near=(90, 10), slower=(36, 4))
-    assert not found.finds_spurious
+    before = found.finds_spurious
     assert found.classify(5.0, first=False) == 10.0, "the rate to go back to"
-    assert found.finds_spurious
+    assert (before, found.finds_spurious) == (False, True)
     assert found.should_ignore(unexpected=False)
 
 

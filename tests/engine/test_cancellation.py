@@ -174,6 +174,26 @@ async def test_what_could_not_be_recorded_is_tried_again_without_a_further_outco
         tasks.cancel_scope.cancel()
 
 
+async def test_the_writer_sleeps_until_there_is_something_to_write() -> None:
+    class Counting(outcome_writer.OutcomeWriter):
+        flushes = 0
+
+        async def flush(self) -> None:
+            self.flushes += 1
+            await super().flush()
+
+    record = Counting(
+        journal=await _begun(memory_journal.MemoryJournal()), run_cancellation=cancellation.Cancellation()
+    )
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(record.flush_regularly)
+        for number in (0, 1):
+            record.add(_key(number), Applied(1))
+            await anyio.sleep(3600)
+            assert record.flushes == number + 1
+        tasks.cancel_scope.cancel()
+
+
 async def test_a_journal_that_fails_ends_the_run() -> None:
     run_cancellation = cancellation.Cancellation()
     record = outcome_writer.OutcomeWriter(journal=doubles.FailingJournal("record"), run_cancellation=run_cancellation)

@@ -3,11 +3,14 @@
 import dataclasses
 import pathlib
 from collections.abc import AsyncIterator
+from typing import cast
 
 import anyio
 import pytest
 
 from tests.support import clocks, memory_journal
+from worker.core.model import ports
+from worker.core.model.pauses import Pause
 from worker.core.model.secret import Secret
 from worker.service import account_service, cluster_facade, state
 from worker.settings import model, secrets
@@ -52,3 +55,14 @@ async def test_a_page_waits_until_something_changes(shown: Shown) -> None:
         tasks.start_soon(shown.facade.changed)
         await anyio.wait_all_tasks_blocked()
         shown.state.stand_by("another process")
+
+
+async def test_what_is_requested_on_a_page_is_in_the_journal(shown: Shown) -> None:
+    facade, digest = shown.facade, "sha256:" + "0" * 64
+    pause = Pause(clocks.NOON, by="Ann", reason="the migration")
+    await facade.pause(pause)
+    await facade.approve(digest, by="Ann")
+    assert await facade.record.pauses(now=clocks.NOON) == (pause,)
+    assert await cast(ports.Journal, facade.record).approvals(now=clocks.NOON) == {digest}
+    assert await facade.resume(by="Bob", fleet=None) == (pause,)
+    assert await facade.record.pauses(now=clocks.NOON) == ()

@@ -272,6 +272,7 @@ async def test_a_driver_is_shown_with_where_it_is_and_where_it_is_wanted() -> No
     page = conftest.plain(await conftest.read(doubles.Service(doubles.holding()), f"/drivers?q={doubles.driver(1)}"))
     assert "E-mail address bruno@acme.example In fleets now Airport shuttles Once every change is made none" in page
     assert "Not done yet" in page
+    assert "Ada Marchand" not in page and "Farid Haddad" not in page, "whose changes wait too"
     quiet = conftest.plain(await conftest.read(doubles.Service(doubles.calm()), f"/drivers?q={doubles.driver(1)}"))
     assert "In fleets now Airport shuttles Once every change is made Airport shuttles" in quiet
     assert "Not done yet" not in quiet
