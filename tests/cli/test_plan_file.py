@@ -1,5 +1,6 @@
 """A saved plan is loaded exactly as it was saved, or refused."""
 
+import dataclasses
 import datetime
 import json
 import pathlib
@@ -227,6 +228,15 @@ def test_the_operator_may_allow_an_older_plan(saved: pathlib.Path) -> None:
     assert load(saved, now=JUDGED.created - datetime.timedelta(minutes=5)) == JUDGED
 
 
+@pytest.mark.parametrize("written", ["people.xlsx:C2", "x", "x:0:1", f"x:{'9' * 5000}:1", f"x:1:{'9' * 5000}"])
+def test_the_origin_of_a_change_need_not_have_a_line(tmp_path: pathlib.Path, written: str) -> None:
+    origin = Origin(written, 0, 0)
+    attach = dataclasses.replace(CHANGES[0], origin=origin)
+    path = tmp_path / "plan.json"
+    plan_file.save(dataclasses.replace(JUDGED, changes=(attach, CHANGES[1])), path, key=KEY)
+    assert [each.origin for each in load(path).changes] == [origin, None]
+
+
 def test_formatting_may_change(saved: pathlib.Path) -> None:
     saved.write_text(json.dumps(json.loads(saved.read_text()), sort_keys=True))
     assert load(saved, account=ACCOUNT) == JUDGED
@@ -303,11 +313,6 @@ def test_what_is_no_id_is_refused_whatever_the_digest_says(
         ("created", '"0001-01-01T00:00:00+14:00"'),
         ("created", '"9999-12-31T23:59:59-14:00"'),
         ("created", '"2026-10-05T08:00:00"'),
-        ("changes.0.origin", f'"x:{"9" * 5000}:1"'),
-        ("changes.0.origin", f'"x:1:{"9" * 5000}"'),
-        ("changes.0.origin", '"x"'),
-        ("changes.0.origin", '"x:0:1"'),
-        ("held.0.origin", f'"x:{"9" * 5000}:1"'),
         ("summary.in_sync", "9" * 5000),
         ("summary.drivers", "-1"),
         ("summary.fleets", "9" * 19),

@@ -6,7 +6,7 @@ import pathlib
 import pytest
 
 from tests.e2e import conftest
-from tests.sources import git_repositories, test_contract
+from tests.sources import git_repositories, test_contract, workbooks
 
 
 def _document(workspace: conftest.Workspace) -> str:
@@ -44,6 +44,27 @@ def test_http(workspace: conftest.Workspace) -> None:
         _changes_nothing(workspace, "source_incomplete")
         origin.length = None
         _detaches_one(workspace)
+
+
+def test_a_workbook_whose_rows_the_record_and_a_saved_plan_name(workspace: conftest.Workspace) -> None:
+    members = workspace.members()
+    first, second = sorted(members)[:2]
+    newcomers = [driver for driver in members[second] if driver not in members[first]][:2]
+    rows = [("driver", "fleet"), *((driver, fleet) for fleet, drivers in members.items() for driver in drivers)]
+    for newcomer in newcomers:
+        rows.append((newcomer, first))
+        (workspace.folder.path / "people.xlsx").write_bytes(workbooks.workbook(workbooks.sheet(rows)))
+        if newcomer == newcomers[0]:
+            _use(workspace, 'path = "people.xlsx"')
+            assert workspace.run("once").code == 0
+        else:
+            assert workspace.run("plan", "--out", str(workspace.folder.path / "plan.json")).code == 0
+            assert workspace.run("apply", str(workspace.folder.path / "plan.json")).code == 0
+        place = f"people.xlsx:A{len(rows)}"
+        assert place in workspace.run("why", newcomer).stdout
+        assert place in workspace.run("show", workspace.newest_run()).stdout
+        assert place in workspace.run("audit", "--format", "csv").stdout
+        assert workspace.run("undo", workspace.newest_run()).code == 0
 
 
 @pytest.mark.parametrize(

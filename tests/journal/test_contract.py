@@ -10,6 +10,7 @@ import pytest
 
 from tests.journal import journal_factories
 from tests.journal.conftest import Office
+from worker.core.model.desired import Origin
 from worker.core.model.errors import JournalBusy, JournalError
 from worker.core.model.identifiers import DriverId, FleetId
 from worker.core.model.outcomes import Already, Applied, Deferred, Outcome, Refused, Stale, Unknown
@@ -30,6 +31,25 @@ async def test_intents_survive_a_crash_with_all_that_is_needed_to_settle_them(of
     assert [each.intent for each in left] == journal_factories.intents(changes)
     assert [each.intent.change.row for each in left] == ["abc", "abc"]
     assert {(each.run, each.recorded) for each in left} == {(journal_factories.RUN, journal_factories.NOON)}
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        Origin("people.xlsx:C2", 0, 0),
+        Origin("a:1:b.xlsx:C2", 0, 0),
+        Origin("people.yaml [sources.fleets]", 0, 0),
+        Origin("teams/a:b.yaml", 4, 9),
+    ],
+    ids=str,
+)
+async def test_the_place_of_a_row_is_known_however_its_source_names_it(office: Office, origin: Origin) -> None:
+    journal = await office.writer()
+    change = dataclasses.replace(journal_factories.change("bob"), origin=origin)
+    await journal_factories.begin(journal, [change])
+    later = office.crash(journal)
+    assert [each.intent.change.origin for each in await later.open()] == [origin]
+    assert [each.change.origin for each in await later.changes(driver=change.driver)] == [origin]
 
 
 async def test_outcomes_survive_a_crash_and_only_the_rest_stays_open(office: Office) -> None:

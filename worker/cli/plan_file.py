@@ -9,7 +9,6 @@ import dataclasses
 import datetime
 import json
 import pathlib
-import re
 from collections.abc import Iterable
 from typing import Annotated, Literal
 
@@ -34,7 +33,6 @@ _CLOCK_SKEW = datetime.timedelta(minutes=5)
 """How far in the future a plan may be dated: it may come from another machine."""
 
 _MAX_BYTES = 256 * 1024 * 1024
-_ORIGIN = re.compile(r"(.*):([1-9][0-9]{0,8}):([1-9][0-9]{0,8})", re.DOTALL)
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=10**15)]
 _Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e15)]
@@ -72,7 +70,7 @@ class _Change(msgspec.Struct):
     origin: str | None = None
 
     def __post_init__(self) -> None:
-        """Validate the ids and the origin. msgspec turns a ValueError into an error with the position."""
+        """Validate the ids. msgspec turns a ValueError into an error with the position."""
         self.value()
 
     def value(self) -> Change:
@@ -80,7 +78,7 @@ class _Change(msgspec.Struct):
             Action(self.action),
             references.parse_driver_id(self.driver),
             references.parse_fleet_id(self.fleet),
-            None if self.origin is None else _origin(self.origin),
+            None if self.origin is None else Origin.parse(self.origin),
         )
 
 
@@ -259,12 +257,6 @@ def _decode(path: pathlib.Path, data: bytes) -> _Plan:
         return msgspec.json.decode(data, type=_Plan)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise PlanFileError(f"{path} is not a saved plan: {error}") from None
-
-
-def _origin(text: str) -> Origin:
-    if not (found := _ORIGIN.fullmatch(text)):
-        raise ValueError("an origin is name:line:column")
-    return Origin(found[1], int(found[2]), int(found[3]))
 
 
 def _guarded_plan(plan: _Plan, account: Account) -> GuardedPlan:

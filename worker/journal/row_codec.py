@@ -262,7 +262,7 @@ def change(row: Row) -> Change:
         action=Action(row["action"]),
         driver=DriverId(row["driver"]),
         fleet=FleetId(row["fleet"]),
-        origin=None if row["origin"] is None else _origin(row["origin"]),
+        origin=None if row["origin"] is None else Origin.parse(row["origin"]),
         row=row["fingerprint"],
     )
 
@@ -382,8 +382,3 @@ def _time_or_none(written: str | None) -> datetime.datetime | None:
 
 def _write(row: Row) -> Write:
     return Action(row["action"]), DriverId(row["driver"]), FleetId(row["fleet"])
-
-
-def _origin(written: str) -> Origin:
-    name, line, column = written.rsplit(":", 2)
-    return Origin(name, int(line), int(column))

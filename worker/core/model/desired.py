@@ -7,6 +7,7 @@ Invariant: nothing here is resolved: a reference is what a document says, and ma
 import dataclasses
 import datetime
 import enum
+import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -21,8 +22,13 @@ class Mode(enum.StrEnum):
     ADDITIVE = "additive"
 
 
+_POSITION = re.compile(r"(.*):([1-9][0-9]{0,8}):([1-9][0-9]{0,8})", re.DOTALL)
+
+
 class Origin(NamedTuple):
-    """The position of a row in a source; line and column count from 1. A declared fleet has none: its line is 0.
+    """The position of a row in a source; line and column count from 1.
+
+    A row of a sheet has a cell in its name instead, and a declared fleet no position: their line is 0.
 
     A tuple, because every row has one, and a tuple is created and compared several times as fast as a dataclass.
     """
@@ -34,6 +40,12 @@ class Origin(NamedTuple):
     def __str__(self) -> str:
         """Return the position as editors and compilers write it, or the name alone."""
         return f"{self.name}:{self.line}:{self.column}" if self.line else self.name
+
+    @classmethod
+    def parse(cls, text: str) -> "Origin":
+        """Return the origin that is written like this."""
+        found = _POSITION.fullmatch(text)
+        return cls(found[1], int(found[2]), int(found[3])) if found else cls(text, 0, 0)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
