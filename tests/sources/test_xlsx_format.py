@@ -63,6 +63,16 @@ def test_dates_are_read_as_dates() -> None:
     assert found.startswith("hr.xlsx:C2: ") and "has no time zone" in found
 
 
+def test_a_date_that_would_lose_its_century_is_an_error() -> None:
+    """Many a system writes 2099-12-31 for a membership without an end: as 31.12.99 it would have ended in 1999."""
+    mapping = {"ends": "{Start}", "date_format": "%d.%m.%y"}
+    soon, forever = (workbooks.Raw(f's="{workbooks.DATE_STYLE}"><v>{day}</v>') for day in (46022, 73050))
+    (row,) = read([HEADER, ["1", "Paris", soon, ""]], mapping=mapping).rows
+    assert row.ends == datetime.datetime(2025, 12, 31, tzinfo=datetime.UTC)
+    (found,) = problems([HEADER, ["1", "Paris", forever, ""]], mapping=mapping)
+    assert found.startswith('hr.xlsx:C2: "2099-12-31" is not a date: date_format')
+
+
 def test_a_date_that_is_no_number_is_an_error() -> None:
     """Programs write NaN where a date is missing; as a date before all others it would end every membership."""
     nothing = workbooks.Raw(f's="{workbooks.DATE_STYLE}"><v>NaN</v>')
@@ -105,6 +115,7 @@ def test_a_formula_without_a_value_is_an_error_where_it_is_used() -> None:
     found = problems([HEADER, ["1", formula, "", formula]])
     assert found[0].startswith("hr.xlsx:B2: a formula without a calculated value")
     assert "hr.xlsx:D2" not in " ".join(found)
+    assert "save it" in found[0] and "clear" in found[0]  # the value that was saved may be an empty text
     calculated = workbooks.Raw('t="str"><f>A1</f><v>Paris</v>')
     assert problems([HEADER, ["1", calculated, "", ""]]) == []
 

@@ -5,7 +5,9 @@ faults. In columns that form references, numbers are faults too, because a sprea
 Neighbours: `xlsx_structure` reads what python-calamine does not report; `table` defines the result.
 """
 
+import contextlib
 import datetime
+import functools
 import io
 from collections.abc import Collection, Iterator, Sequence
 
@@ -22,6 +24,10 @@ _Range = tuple[tuple[int, int], tuple[int, int]]
 _NO_DATE = "1899-12-30T00:00:00"
 """What python-calamine returns for a date cell that is not a number. The first real date in a sheet is 1900-01-01."""
 
+_NO_VALUE = (
+    "a formula without a calculated value: open the workbook in a spreadsheet program and save it, or clear the cell "
+    "if the formula yields an empty text"
+)
 _ONE_SHEET = "keep the table in one visible sheet, and hide or remove the others"
 
 
@@ -86,8 +92,18 @@ def _text(value: _Value, date_format: str) -> str:
     if isinstance(value, datetime.datetime) and value.time() != datetime.time():
         return value.isoformat()
     if isinstance(value, datetime.date):
-        return "NaN" if value.isoformat() == _NO_DATE else value.strftime(date_format)
+        return "NaN" if value.isoformat() == _NO_DATE else _written(value, date_format)
     return str(value)
+
+
+@functools.lru_cache(maxsize=65_536)
+def _written(date: datetime.date, date_format: str) -> str:
+    """Return a date in this format; as ISO, which parsing refuses, where the format loses its century."""
+    text, exact = date.strftime(date_format), date.isoformat()[:10]
+    with contextlib.suppress(ValueError):
+        if row_mapping.parse_date(text, date_format, None).date().isoformat() == exact:
+            return text
+    return exact
 
 
 def _numbers(values: Sequence[Sequence[_Value]], first: int, columns: Sequence[int]) -> Iterator[_Fault]:
@@ -103,7 +119,7 @@ def _faults(
 ) -> Iterator[_Fault]:
     for cell in structure.without_value:
         if cell[1] in columns:
-            yield cell, "a formula without a calculated value: open the workbook in a spreadsheet program and save it"
+            yield cell, _NO_VALUE
     for cell in structure.errors:
         if cell[1] in columns:
             yield cell, "an error value, such as #N/A: correct the formula"
