@@ -55,6 +55,20 @@ def test_dates_are_those_that_the_standard_library_reads(numbers: list[str], dat
         assert row_mapping.parse_date(text, date_format, None) == expected
 
 
+@pytest.mark.parametrize(
+    ("date_format", "written", "cut"),
+    [("%d%m%Y", "01122026", "1122026"), ("%Y%m%d", "20261101", "2026111"), ("%d%m%y", "011226", "11226")],
+)
+def test_digits_without_anything_between_them_are_not_guessed_to_be_day_and_month(
+    date_format: str, written: str, cut: str
+) -> None:
+    """A spreadsheet takes 01122026 for a number and drops its 0: 1122026 is no 11 February."""
+    assert row_mapping.parse_date(written, date_format, None).strftime(date_format) == written
+    with pytest.raises(ValueError, match="is not a date"):
+        row_mapping.parse_date(cut, date_format, None)
+    assert row_mapping.parse_date("1Dec2026", "%d%b%Y", None) == datetime.datetime(2026, 12, 1)  # noqa: DTZ001
+
+
 def test_an_escaped_percent_sign_stands_for_one() -> None:
     assert row_mapping.parse_date("24%12%2026", "%d%%%m%%%Y", None) == datetime.datetime(2026, 12, 24)  # noqa: DTZ001
     with pytest.raises(ValueError, match="is not a date"):

@@ -19,6 +19,7 @@ OtherFleets = Literal["error", "ignore", "by_name"]
 
 _PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
 _TIME_DIRECTIVE = re.compile(r"%[-#]?[HIMSpfzZcXsTRr]")
+_UNSEPARATED = re.compile(r"%[djmyY]%[djmyY]")
 _SAMPLE = datetime.datetime(2026, 12, 31, tzinfo=datetime.UTC)
 
 
@@ -149,6 +150,8 @@ def parse_date(text: str, date_format: str, zone: datetime.tzinfo | None = datet
         day = _parse_usual(text, date_format)
         if day is None:
             day = datetime.datetime.strptime(text, date_format)  # noqa: DTZ007 - a date has no zone of its own
+            if _UNSEPARATED.search(date_format) and day.strftime(date_format) != text:
+                raise ValueError  # 01122026 without its 0 would be 11 February
         return days.start_of_day(day, zone) if zone else day
     except ValueError:
         example = _SAMPLE.strftime(date_format)
