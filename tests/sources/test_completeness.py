@@ -86,6 +86,11 @@ class TestManifest:
         path.with_name("totals").write_text('{"rows": 2}')
         assert "the last line has no line break" in refused(path, manifest="totals")
 
+    def test_a_folder_of_nothing_but_a_manifest_is_empty(self, path: pathlib.Path) -> None:
+        (path.parent / "totals.json").write_text('{"rows": 0}')
+        path.unlink()
+        assert "no document" in refused(path.parent, "source_empty", manifest="totals.json", min_rows=0)
+
     def test_in_a_folder_manifests_are_not_documents(self, path: pathlib.Path) -> None:
         pathlib.Path(f"{path}.json").write_text('{"rows": 2}')
         assert len(read(path.parent, manifest="{path}.json").rows) == 2

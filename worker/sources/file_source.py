@@ -161,6 +161,9 @@ class FileFetcher:
             problems = [problem for error in errors for problem in error.problems]
             codes = {error.code for error in errors}
             raise SourceError(problems, code=codes.pop() if len(codes) == 1 else positions.INVALID)
+        if not listings[0]:
+            message = "there is no document, only what completeness.manifest names: add one, or correct manifest"
+            raise fetching.failure(self.name, message, code="source_empty")
         return listings
 
     def _documents(self) -> Mapping[str, pathlib.Path]:
