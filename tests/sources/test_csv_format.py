@@ -35,6 +35,7 @@ from worker.sources.formats import csv_format
         ('driver,fleet\nx@y,a"b\n', "quotation mark inside a cell"),
         ('driver,fleet\nx@y,"a"b\n', "2:5: quotation mark inside a cell"),
         ('driver,fleet\nx@y,"a\nx@z,a\n', "2:5: this quotation mark is never closed"),
+        ('driver,fleet\n"x@y","a"b"\nx@w,"a\nb"\n"x@z","a\n', "5:7: this quotation mark is never closed"),
         ("driver,fleet,from,until\nx@y,a,2026-02-01,2026-01-01\n", '2:18: "until" must be after "from"'),
     ],
 )
@@ -145,6 +146,12 @@ def test_long_texts_are_cut_into_the_rows_that_the_standard_library_reads(shapes
     read = [(parsed.header[0], parsed.header[1]), *((line, cells) for line, cells, _ in parsed.rows)]
     assert read == [(line, cells) for line, cells in expected if any(cell.strip() for cell in cells)]
     assert parsed.faults == []
+
+
+def test_a_large_document_in_which_every_row_has_a_stray_quotation_mark_is_refused_soon() -> None:
+    parsed = csv_format.parse("driver,fleet\n" + 'x@y,"a"b\n' * 200_000, required=("driver", "fleet"))
+    assert list(parsed.rows) == []
+    assert len(parsed.faults) == 200_000
 
 
 @hypothesis.given(

@@ -53,7 +53,7 @@ def _rows(text: str, delimiter: str, faults: list[tuple[positions.Place, str]]) 
 def _parts(text: str, delimiter: str, faults: list[tuple[positions.Place, str]]) -> Iterator[Sequence[table.TableRow]]:
     """Yield the rows with content: many at a time up to the next quotation mark, and a row that has one by itself."""
     blank = f"{delimiter} \t"
-    at, line, quotation_mark = 0, 1, -1
+    at, line, quotation_mark, left = 0, 1, -1, text.count('"')
     while at < len(text):
         if quotation_mark < at:
             quotation_mark = _find(text, '"', at)
@@ -61,7 +61,8 @@ def _parts(text: str, delimiter: str, faults: list[tuple[positions.Place, str]])
         if end < 0:
             end = _find(text, "\n", at)
         if quotation_mark < end:
-            cells, places, end, fault = _quoted_row(text, at, line, delimiter)
+            cells, places, end, fault = _quoted_row(text, at, line, delimiter, left=left)
+            left -= text.count('"', at, end)
             if fault:
                 faults.append(fault)
             elif any(cell.strip() for cell in cells):
@@ -82,16 +83,19 @@ def _find(text: str, character: str, at: int) -> int:
 _Row = tuple[list[str], list[positions.Place], int, tuple[positions.Place, str] | None]
 
 
-def _quoted_row(text: str, at: int, line: int, delimiter: str) -> _Row:
-    """Split a row that contains quotation marks. Return its cells, their places, its end, and its fault if any."""
+def _quoted_row(text: str, at: int, line: int, delimiter: str, *, left: int) -> _Row:
+    """Split a row that contains quotation marks. Return its cells, their places, its end, and its fault if any.
+
+    `left` is the number of quotation marks from the row on: to count them again for each row would take hours.
+    """
     pattern = _cell_pattern(delimiter)
-    line_start = at
+    row_start = line_start = at
     cells: list[str] = []
     places: list[positions.Place] = []
     while True:
         place = line, at - line_start + 1
         if not (found := pattern.match(text, at)):
-            if text[at] == '"' and text.count('"', at) % 2:
+            if text[at] == '"' and (left - text.count('"', row_start, at)) % 2:
                 return cells, places, len(text), (place, "this quotation mark is never closed: close or double it")
             return cells, places, _find(text, "\n", at), (place, _STRAY)
         quoted, plain, separator = found.groups()
