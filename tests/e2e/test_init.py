@@ -31,6 +31,29 @@ def test_a_new_account_starts_in_sync_with_what_charge_holds(
     assert workspace.posts() == []
 
 
+@pytest.mark.parametrize(
+    "place",
+    [
+        {"CHARGE_API_KEY": app.KEY},
+        {"CHARGE_API_KEY_FILE": "acme/key"},
+        {"FLEET_SYNC_CHARGE__API_KEY_FILE": "key"},
+        {"FLEET_SYNC_CHARGE__API_KEY_COMMAND": '["cat", "acme/key"]'},
+    ],
+    ids=lambda place: next(iter(place)),
+)
+@pytest.mark.parametrize("options", [[], ["--from-account"]], ids=["sample", "account"])
+def test_a_key_that_is_there_already_is_used_and_not_asked_for(
+    workspace: conftest.Workspace, tmp_path: pathlib.Path, place: dict[str, str], options: list[str]
+) -> None:
+    """The variable that it would name wins over the file, whose relative path begins at the settings."""
+    (tmp_path / "acme").mkdir()
+    (tmp_path / "acme/key").write_text(app.KEY)
+    environ = {"FLEET_SYNC_CHARGE__BASE_URL": workspace.url, **place}
+    ended = command.run("--config", "acme/fleet-sync.toml", "init", *options, environ=environ, cwd=tmp_path)
+    assert (ended.code, ended.stderr) == (0, "")
+    assert "CHARGE_API_KEY" not in ended.stdout
+
+
 def test_the_sample_passes_the_check_and_needs_neither_key_nor_network(tmp_path: pathlib.Path) -> None:
     ended = command.run("--config", "acme.toml", "init", cwd=tmp_path)
     assert (ended.code, ended.stderr) == (0, "")

@@ -75,16 +75,18 @@ def _init(command_context: context.CommandContext, *, from_account: bool) -> int
 
 def _account_alone(command_context: context.CommandContext) -> _NewAccount:
     """Return an account whose settings have the overrides of the environment."""
-    from worker.settings import loader, model, sample
+    from worker.settings import loader, model, sample, secrets
 
     command_context.require_no_account()
     path = pathlib.Path(command_context.config)
     with tempfile.TemporaryDirectory(prefix="fleet-sync-init-") as folder:
         draft = pathlib.Path(folder) / "fleet-sync.toml"
         draft.write_text(sample.settings(model.Charge().base_url, document=_DOCUMENT), encoding="utf-8")
-        settings = loader.load(draft, os.environ)
+        settings = loader.load(draft, os.environ).in_folder(path.parent)
     text = sample.settings(settings.charge.base_url, document=_DOCUMENT)
-    key = "" if os.environ.get("CHARGE_API_KEY") else "export CHARGE_API_KEY=…  # your secret key"
+    charge, variables = settings.charge, (secrets.KEY_VARIABLE, secrets.KEY_FILE_VARIABLE)
+    has_key = charge.api_key_file or charge.api_key_command or any(map(os.environ.get, variables))
+    key = "" if has_key else "export CHARGE_API_KEY=…  # your secret key"
     return _NewAccount(path, path.with_name(_DOCUMENT), text, settings, key)
 
 
@@ -123,7 +125,7 @@ async def _write_account(account: "composition.AccountRuntime", *, new: _NewAcco
 
     actual = await account.new_plan_builder().export()
     document = export.write(actual, form="yaml", by="id")
-    done = dataclasses.replace(new, key="") if new.settings.key_place else new  # it was just read there
+    done = dataclasses.replace(new, key="")  # it was just read
     return _write(done, document, edit="Remove the fleets that you do not want managed. Then:")
 
 
