@@ -127,6 +127,20 @@ def test_an_error_value_is_an_error_where_it_is_used() -> None:
     assert "hr.xlsx:D2" not in " ".join(found)
 
 
+@pytest.mark.parametrize("value", ["#ERROR!", "#GETTING_DATA", "Err:508"])
+def test_an_error_value_that_the_library_does_not_know_is_named(value: str) -> None:
+    """Google Sheets and LibreOffice write such values; the workbook is not cut short."""
+    (found,) = problems([HEADER, ["1", "Paris", "", workbooks.Raw(f't="e"><v>{value}</v>')]])
+    assert found == f'hr.xlsx:1:1: a cell has the error value "{value}": correct its formula, or clear it'
+
+
+def test_where_the_library_panics_only_the_document_is_refused() -> None:
+    """Its panic is no Exception: it would end the service."""
+    date = workbooks.Raw(f's="{workbooks.DATE_STYLE}"><v>-1e308</v>')
+    (found,) = problems([HEADER, ["1", "Paris", "", date]])
+    assert "is not an xlsx workbook" in found
+
+
 def test_merged_cells_are_errors_where_they_are_used() -> None:
     rows: list[list[Any]] = [HEADER, ["1", "Paris", "", ""], ["2", "Paris", "", ""]]
     (found,) = problems(rows, merged=["B2:C3"])

@@ -9,6 +9,7 @@ import contextlib
 import datetime
 import functools
 import io
+import re
 from collections.abc import Collection, Iterator, Sequence
 
 import python_calamine
@@ -28,6 +29,7 @@ _NO_VALUE = (
     "a formula without a calculated value: open the workbook in a spreadsheet program and save it, or clear the cell "
     "if the formula yields an empty text"
 )
+_UNKNOWN_ERROR = re.compile("error value '(.*)'")
 _ONE_SHEET = "keep the table in one visible sheet, and hide or remove the others"
 
 
@@ -37,8 +39,9 @@ def parse(data: bytes, *, used: Collection[str], references: Collection[str], da
     Raises Malformed.
     """
     xlsx_structure.check_size(data)
-    sheet, structure = _only_sheet(data)
-    values = sheet.to_python(skip_empty_area=False)
+    with _failures():
+        sheet, structure = _only_sheet(data)
+        values = sheet.to_python(skip_empty_area=False)
     rows = _rows(values, date_format or "%Y-%m-%d")
     header = next(rows, None)
     if header is None:
@@ -52,15 +55,27 @@ def parse(data: bytes, *, used: Collection[str], references: Collection[str], da
     return table.Table(header, rows, sorted(faults), is_sheet=True, hidden_rows=hidden)
 
 
+@contextlib.contextmanager
+def _failures() -> Iterator[None]:
+    try:
+        yield
+    except python_calamine.CalamineError as error:
+        if found := _UNKNOWN_ERROR.search(str(error)):
+            message = f"a cell has the error value {positions.quote(found[1])}: correct its formula, or clear it"
+            raise positions.Malformed((1, 1), message) from None
+        raise positions.Malformed((1, 1), xlsx_structure.NOT_A_WORKBOOK) from None
+    except BaseException as error:
+        if type(error).__name__ == "PanicException":  # of the library: it is no Exception, and cannot be imported
+            raise positions.Malformed((1, 1), xlsx_structure.NOT_A_WORKBOOK) from None
+        raise
+
+
 def _only_sheet(data: bytes) -> tuple[python_calamine.CalamineSheet, xlsx_structure.Structure]:
     """Return the one visible worksheet with content. Its structure is checked first: its values may exhaust memory."""
-    try:
-        workbook = python_calamine.CalamineWorkbook.from_filelike(io.BytesIO(data))
-        structures = xlsx_structure.read(data, [sheet.name for sheet in workbook.sheets_metadata if _is_visible(sheet)])
-        filled = [name for name, structure in structures.items() if structure.columns]
-        sheets = [workbook.get_sheet_by_name(name) for name in filled[:2]]
-    except python_calamine.CalamineError:
-        raise positions.Malformed((1, 1), xlsx_structure.NOT_A_WORKBOOK) from None
+    workbook = python_calamine.CalamineWorkbook.from_filelike(io.BytesIO(data))
+    structures = xlsx_structure.read(data, [sheet.name for sheet in workbook.sheets_metadata if _is_visible(sheet)])
+    filled = [name for name, structure in structures.items() if structure.columns]
+    sheets = [workbook.get_sheet_by_name(name) for name in filled[:2]]
     if len(sheets) > 1:
         raise positions.Malformed((1, 1), f"the workbook has several visible sheets with content: {_ONE_SHEET}")
     if not sheets:
