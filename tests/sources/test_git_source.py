@@ -116,6 +116,47 @@ class TestTheHistory:
         assert anyio.run(source(repository, require_descendant=False).read).source.version == ""
 
 
+class TestTheCopy:
+    """The bare copy of the repository that is beside the settings; other processes may use it at the same time."""
+
+    @pytest.fixture
+    def copy(self, repository: git_repositories.Repository) -> pathlib.Path:
+        anyio.run(source(repository).read)
+        (found,) = (repository.folder.parent / "cache").iterdir()
+        return found
+
+    def test_several_may_make_it_at_once(self, repository: git_repositories.Repository) -> None:
+        async def read_together() -> None:
+            async with anyio.create_task_group() as tasks:
+                for _ in range(4):
+                    tasks.start_soon(source(repository).read)
+
+        anyio.run(read_together)
+        assert len(list((repository.folder.parent / "cache").iterdir())) == 1
+
+    def test_its_settings_are_not_written_again(
+        self, copy: pathlib.Path, repository: git_repositories.Repository
+    ) -> None:
+        """Git would lock them, and end where another process has locked them."""
+        (copy / "config.lock").touch()
+        assert len(anyio.run(source(repository).read).rows) == 1
+
+    def test_where_a_killed_process_left_a_lock_the_error_says_what_to_do(
+        self, copy: pathlib.Path, repository: git_repositories.Repository
+    ) -> None:
+        (copy / "packed-refs.lock").touch()
+        assert f"delete {copy}, which is only a copy" in failure(source(repository), "source_unreachable")
+
+    def test_where_it_is_damaged_no_repository_around_it_is_used(
+        self, copy: pathlib.Path, repository: git_repositories.Repository
+    ) -> None:
+        """Settings are often in a repository themselves."""
+        repository.git("init", "--quiet", str(copy.parent))
+        (copy / "HEAD").write_text("")
+        assert f"delete {copy}, which is only a copy" in failure(source(repository), "source_unreachable")
+        assert not list(copy.parent.glob(".git/objects/??"))
+
+
 class TestWhatIsNotWhole:
     @pytest.mark.parametrize(
         ("given", "code"),

@@ -12,6 +12,7 @@ import os
 import pathlib
 import re
 import shlex
+import shutil
 import uuid
 from collections.abc import Mapping, Sequence
 
@@ -29,6 +30,8 @@ _REFUSED = re.compile(
     r"returned error: 40[13]|invalid credentials",
     re.IGNORECASE,
 )
+_OF_COPY = re.compile(r"\.lock'|not a git repository: '\.'|object file \./|loose object")
+"""What git says of a repository in which it was killed, or whose files were lost with the machine's power."""
 _PROTOCOLS = "file:http:https:ssh"
 
 
@@ -130,10 +133,15 @@ class GitFetcher:
         cache = repository.cache / f"{named[:32]}.git"
         try:
             await to_thread.run_sync(lambda: repository.cache.mkdir(mode=0o700, parents=True, exist_ok=True))
+            if not await to_thread.run_sync(cache.exists):
+                # Renamed into place: another process may make it too, and whoever finds it must find all of it.
+                made = repository.cache / f"{uuid.uuid4().hex}.new"
+                await to_thread.run_sync(made.mkdir)
+                await _Git(made, environ, self).run("init", "--quiet", "--bare")
+                await to_thread.run_sync(_move, made, cache)
         except OSError as error:
             message = f"the folder {repository.cache} for copies of repositories cannot be made ({error.strerror})"
             raise self.failure(message, code="source_unreachable") from None
-        await _Git(repository.cache, environ, self).run("init", "--quiet", "--bare", str(cache))
         return cache
 
     def _environ(self) -> dict[str, str]:
@@ -169,9 +177,19 @@ class GitFetcher:
         return fetching.failure(self.name, message, code=code)
 
 
+def _move(made: pathlib.Path, to: pathlib.Path) -> None:
+    """Rename a new repository, unless another process was first."""
+    try:
+        made.rename(to)
+    except OSError:
+        shutil.rmtree(made, ignore_errors=True)
+        if not to.exists():
+            raise
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Git:
-    """Runs git in a repository."""
+    """Runs git in a bare repository, and never in one around it, where the settings may be."""
 
     folder: pathlib.Path
     environ: Mapping[str, str] = dataclasses.field(repr=False)
@@ -193,7 +211,7 @@ class _Git:
 
     async def _run(self, arguments: Sequence[str], most: int) -> processes.Ended:
         timeout = self.source.repository.timeout
-        program = processes.Program(("git", *arguments), self.folder, self.environ, timeout, most)
+        program = processes.Program(("git", "--git-dir=.", *arguments), self.folder, self.environ, timeout, most)
         try:
             ended = await processes.run(program)
         except OSError as error:
@@ -211,4 +229,5 @@ class _Git:
         said = next((line for line in lines if line.startswith(("fatal:", "error:"))), "".join(lines[-1:]))
         if _REFUSED.search(stderr):
             return self.source.failure(f"git was refused access: {said}", code="source_unauthorized")
-        return self.source.failure(f"git failed ({code}): {said[:200]}", code="source_unreachable")
+        advice = f"; if it stays so, delete {self.folder}, which is only a copy" if _OF_COPY.search(said) else ""
+        return self.source.failure(f"git failed ({code}): {said[:200]}{advice}", code="source_unreachable")
