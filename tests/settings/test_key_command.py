@@ -26,6 +26,18 @@ def test_the_key_is_what_the_command_prints(load: conftest.Load) -> None:
     assert secrets.api_key(settings, {}).reveal() == KEY
 
 
+def test_the_command_gets_no_key_of_another_account_and_no_token(
+    load: conftest.Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a folder of accounts, one may have a command and the others variables."""
+    monkeypatch.setenv("CHARGE_API_KEY__OTHER", KEY)
+    monkeypatch.setenv("FLEET_SYNC_STATUS_TOKEN", "open-sesame-open-sesame")
+    monkeypatch.setenv("VAULT_TOKEN", "of-the-vault")
+    named = '{"CHARGE_API_KEY__OTHER", "FLEET_SYNC_STATUS_TOKEN", "VAULT_TOKEN"}'
+    settings = load(setting(f'import os; print("-".join(sorted({named} & {{*os.environ}})))'))
+    assert secrets.api_key(settings, {}).reveal() == "VAULT_TOKEN"
+
+
 def test_variable_and_files_win_over_the_command(load: conftest.Load, tmp_path: pathlib.Path) -> None:
     (tmp_path / "key").write_text("of-the-file")
     settings = load(setting("raise SystemExit(1)") + "charge.api_key_file = 'key'\n")

@@ -20,12 +20,15 @@ class CommandFailed(Exception):
 
 def run(argv: Sequence[str], *, max_bytes: int, timeout: float = TIMEOUT_SECONDS) -> bytes:
     """Return what a command prints. Raises CommandFailed."""
+    from worker.sources import processes  # imported late: most accounts have no command
+
     try:
         process = subprocess.Popen(  # noqa: S603 - the operator's own command, without a shell
             argv,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            env=processes.inherited(os.environ),  # the keys of other accounts may be in it
             start_new_session=True,  # so that its children can be killed with it
         )
     except (OSError, ValueError) as error:
