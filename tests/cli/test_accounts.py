@@ -230,6 +230,33 @@ class TestCheck:
         assert capsys.readouterr().out.count("interval_seconds") == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "written", "says"),
+    [
+        ("acme", None, "settings file not found"),
+        ("acme", "[sync]\n", "acme.txt:1:1: write at least one source"),
+        ("a b", SOURCE, "Give the account another name."),
+    ],
+)
+def test_where_a_file_cannot_be_added_to_a_cluster_the_remedy_is_about_this_file(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: pathlib.Path,
+    name: str,
+    written: str | None,
+    says: str,
+) -> None:
+    """A check of the cluster would find nothing, and `init` makes no accounts of one."""
+    (tmp_path / "_defaults.toml").write_text('[cluster]\nurl = "postgresql://127.0.0.1:1/none"\n')
+    if written is not None:
+        (tmp_path / "acme.txt").write_text(written)
+    assert call(monkeypatch, "--config", tmp_path, "accounts", "add", name, "--file", tmp_path / "acme.txt") == 1
+    error = capsys.readouterr().err
+    assert says in error
+    assert "add it again" in error or name != "acme"
+    assert " check`" not in error and " init`" not in error
+
+
 def test_the_accounts_of_a_cluster_are_listed_in_columns_and_say_nothing_twice() -> None:
     long = "a-customer-with-an-unusually-long-name"
     listed = [

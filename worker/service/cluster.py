@@ -20,6 +20,8 @@ from worker.journal import connection, migrations
 from worker.settings import account_folder, loader, model, secrets
 from worker.sources import positions
 
+_ADD_AGAIN = "Correct the file or its name, then add it again."
+
 
 class Cluster:
     """A cluster as `_defaults.toml` of a folder describes it. Every method blocks.
@@ -87,8 +89,14 @@ class Cluster:
 
         Raises errors.SettingsError, errors.AccountExists or errors.JournalError.
         """
+        if loader.is_missing(path):
+            raise SettingsError([Problem(str(path), "settings file not found")], remedy=_ADD_AGAIN)
         written = loader.read_bytes(path)
-        settings = self.validated(name, written, shown=str(path))
+        try:
+            settings = self.validated(name, written, shown=str(path))
+        except SettingsError as error:
+            remedy = _ADD_AGAIN if error.remedy == SettingsError.remedy else error.remedy
+            raise SettingsError(error.problems, remedy=remedy) from None
         text = positions.decode(written)  # the database has text, which a file in UTF-16 is not yet
         _require_no_key(text, shown=str(path))
         with self.table() as found:
