@@ -1,5 +1,6 @@
 """`once --metrics-file`: what a job tells Prometheus through the textfile collector."""
 
+import os
 import pathlib
 import re
 
@@ -82,3 +83,20 @@ def test_a_file_that_cannot_be_written_is_an_error_after_the_run(workspace: conf
     assert ended.code == 1
     assert re.search(r"error: /proc/fleet-sync\.prom cannot be written: ", ended.stderr)
     assert ended.stdout.startswith("In sync: ")
+
+
+def test_a_device_or_pipe_is_not_replaced_by_a_file(workspace: conftest.Workspace) -> None:
+    """Run by root with /dev/null or /dev/stdout, that would be the end of these for the whole machine."""
+    path = workspace.folder.path / "pipe"
+    os.mkfifo(path)
+    ended = workspace.run("once", "--metrics-file", "pipe")
+    assert (ended.code, "pipe is not a regular file" in ended.stderr) == (64, True)
+    assert path.is_fifo()
+
+
+def test_a_link_still_leads_to_the_file(workspace: conftest.Workspace) -> None:
+    file, link = workspace.folder.path / "real.prom", workspace.folder.path / "link.prom"
+    file.write_text("old")
+    link.symlink_to(file)
+    assert workspace.run("once", "--metrics-file", "link.prom").code == 0
+    assert link.is_symlink() and file.read_text() != "old"

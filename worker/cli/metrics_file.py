@@ -71,6 +71,7 @@ def _text(present: status.Status, last: Report) -> bytes:
 
 def _replace(path: pathlib.Path, content: bytes) -> None:
     """Replace a file at once by one that every user may read: the exporter has a user of its own."""
+    path = path.resolve()  # a link stays one
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:

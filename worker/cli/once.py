@@ -6,6 +6,7 @@ formats plan and result.
 
 import functools
 import pathlib
+import stat
 from typing import TYPE_CHECKING
 
 import click
@@ -59,8 +60,18 @@ def once(
 
     if metrics_file is not None and not loader.is_folder(metrics_file.parent):
         raise click.BadParameter(f"{metrics_file.parent} is not a folder", param_hint="--metrics-file")
+    if metrics_file is not None and _is_special(metrics_file):  # a file would take its place
+        raise click.BadParameter(f"{metrics_file} is not a regular file", param_hint="--metrics-file")
     work = functools.partial(_once, as_json=as_json, approved=approved, fleets=fleets, metrics=metrics_file)
     return command_context.with_account(work, as_json=as_json, adopt=adopt, writes=True)
+
+
+def _is_special(path: pathlib.Path) -> bool:
+    """Return whether there is a device, a pipe or a socket at a path."""
+    try:
+        return not stat.S_ISREG(path.stat().st_mode)
+    except OSError:  # there is nothing, or writing it says why
+        return False
 
 
 async def _once(
