@@ -92,7 +92,12 @@ def test_a_problem_of_the_defaults_is_reported_once_and_there(tmp_path: pathlib.
         ),
         ("secrets = 5", "_defaults.toml:1:11: secrets is a section: write a line [secrets], and its keys below it"),
         ('[status]\nlisten = "nowhere"', "_defaults.toml:2:10: status.listen: "),
-        ("[clusters]\n", '_defaults.toml:1:2: unknown section "clusters"'),
+        (
+            "[clusters]\n",
+            '_defaults.toml:1:2: unknown section "clusters": the sections are charge, sources, sync, rate_limit, '
+            'retry, guard, journal, status, notify, secrets, cluster; did you mean "cluster"?',
+        ),
+        ("[pace]\n", "_defaults.toml:1:2: [pace] is now [rate_limit]"),
         ("[cluster]\n", "_defaults.toml:1:1: cluster: write url_file, the file with the address of the database"),
         ('[cluster]\nurl = "sqlite:///a"', "_defaults.toml:2:7: cluster.url: not a database of PostgreSQL"),
         ('[cluster]\nurl = "postgresql://a"\nurl_file = "b"', "_defaults.toml:3:12: cluster.url_file: cluster.url is"),

@@ -19,7 +19,8 @@ import pydantic
 from worker.core.model.account_files import Scan, Signature
 from worker.core.model.errors import SettingsError
 from worker.core.model.problem import Problem
-from worker.settings import loader, model, section, urls
+from worker.core.model.secret import redact
+from worker.settings import error_messages, loader, model, section, urls
 from worker.sources import positions
 
 DEFAULTS = loader.DEFAULTS
@@ -173,8 +174,14 @@ def read_defaults(folder: pathlib.Path) -> Defaults:
         )
     layer = _read(path)
     own = {name: layer.data[name] for name in _COMMON if name in layer.data}
-    beneath = {name: written for name, written in layer.data.items() if name not in _COMMON}
-    problems = [*_problems_beneath(layer), *loader.problems([layer], {"sources": _ANY_SOURCE, **beneath})]
+    known = model.Settings.model_fields.keys() - _COMMON.keys()
+    beneath = {name: written for name, written in layer.data.items() if name in known}
+    unknown = [name for name in layer.data if name not in own and name not in known]
+    sections = [*model.SECTIONS, *(name for name in _COMMON if name not in model.SECTIONS)]
+    problems = [
+        Problem(layer.at((each,), key=True), redact(error_messages.unknown_section(each, sections))) for each in unknown
+    ]
+    problems += [*_problems_beneath(layer), *loader.problems([layer], {"sources": _ANY_SOURCE, **beneath})]
     common, found = loader.validated_section(layer, own, _COMMON)
     problems += found
     if problems:

@@ -4,7 +4,7 @@ Invariant: no message repeats a value from the settings, because it may be a sec
 the exceptions. Neighbours: `loader` finds the place of each error.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import pydantic_core
@@ -47,7 +47,7 @@ def describe(error: pydantic_core.ErrorDetails, data: Mapping[str, Any], kinds: 
     path = [part for part in error["loc"] if isinstance(part, str)]
     key = ".".join(path)
     if error["type"] == "extra_forbidden":
-        return _unknown_section(path[0]) if len(path) == 1 else _unknown_key(path, _section(error, data, kinds))
+        return unknown_section(path[0]) if len(path) == 1 else _unknown_key(path, _section(error, data, kinds))
     if error["loc"] == ("sources",) and error["type"] != "value_error":
         return _NO_SOURCES
     if error["type"] == "missing":
@@ -95,10 +95,10 @@ def _invalid_value(error: pydantic_core.ErrorDetails) -> str:
             return _BY_TYPE.get(error["type"], error["msg"])
 
 
-def _unknown_section(name: str) -> str:
+def unknown_section(name: str, sections: Collection[str] = model.SECTIONS.keys()) -> str:
+    """Return the message for a section that is none of those that a file may have."""
     if current := model.RENAMED_SECTIONS.get(name):
         return f"[{name}] is now [{current}]: rename the section, its keys are the same"
-    sections = model.SECTIONS
     return (
         f"unknown section {positions.quote(name)}: the sections are {', '.join(sections)}"
         f"{positions.did_you_mean(name, sections)}"
