@@ -1,7 +1,6 @@
 """States of a service, and the notifications that follow from them, for the tests of notifications."""
 
 import dataclasses
-import datetime
 
 from tests.support import clocks, doubles
 from worker.core.model.errors import FleetSyncError
@@ -22,7 +21,6 @@ IDLE = status.Status(
     started=NOON,
     version="0.1.0",
     account=Account("https://charge.test/v1", "live"),
-    interval=datetime.timedelta(minutes=5),
     pace=1.0,
     ceiling=1.0,
 )

@@ -60,7 +60,6 @@ def present(last: Report | None = None, **more: Any) -> status.Status:
         started=NOW - datetime.timedelta(days=1),
         version="1",
         account=worlds.ACCOUNT,
-        interval=5 * MINUTE,
         pace=1.0,
         ceiling=2.0,
         last=last,

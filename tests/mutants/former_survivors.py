@@ -245,7 +245,7 @@ DEFECTS = (
     Defect(
         "a run that seems to go on while another process is the writer",
         "worker/service/scheduler.py",
-        "                self.service_state.end(None, trigger=trigger)\n",
+        "                self.service_state.end(None)\n",
         "",
         ("tests/service/test_scheduler.py",),
     ),

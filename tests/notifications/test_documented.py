@@ -20,7 +20,7 @@ def test_a_notification_has_the_documented_shape() -> None:
     guarded = dataclasses.replace(doubles.guarded(()), held=(HeldChange(CHANGE, guard.PER_FLEET, "7 of 23 …"),))
     last = Report(RunId("run_1"), clocks.NOON, clocks.NOON, guarded)
     account = Account("https://charge.test/v1", "live")
-    present = status.Status(clocks.NOON, clocks.NOON, "0", account, clocks.NOON - clocks.NOON, 1.0, 1.0, last=last)
+    present = status.Status(clocks.NOON, clocks.NOON, "0", account, 1.0, 1.0, last=last)
     ((made,), _) = notifications.diff(present, notifications.NotificationState())
     (block,) = SECTION.blocks("json")
     shown = json.loads(block.text)

@@ -67,7 +67,7 @@ async def told(
         part = state.failed_part(each.error)
         broken = (status.Broken(part, NOON, each.error),) if part and each.error else ()
         present = status.Status(
-            NOON, NOON, "0", Account("https://charge.test/v1", "live"), NOON - NOON, 1.0, 1.0, last=each, broken=broken
+            NOON, NOON, "0", Account("https://charge.test/v1", "live"), 1.0, 1.0, last=each, broken=broken
         )
         hook = webhook.Webhook(
             Secret("https://hooks.test/x"),

@@ -57,7 +57,7 @@ def ended(service_state: state.ServiceState, error: FleetSyncError | None = None
     guarded = None if error else doubles.guarded([])
     service_state.begin(RunId("run_1"), trigger="interval")
     finished = Report(RunId("run_1"), NOON, NOON, guarded, error=error)
-    service_state.end(finished, trigger="interval")
+    service_state.end(finished)
 
 
 def broken(service_state: state.ServiceState) -> set[Part]:
@@ -74,7 +74,7 @@ async def test_a_run_by_a_wrong_clock_marks_it_until_a_run_trusts_it(found_late:
     problems = {True: ((), (CLOCK,)), False: ((CLOCK,), ())}[found_late]
     guarded = dataclasses.replace(doubles.guarded([]), problems=problems[0], unsettled=True)
     service_state.begin(RunId("run_1"), trigger="interval")
-    service_state.end(Report(RunId("run_1"), NOON, NOON, guarded, problems=problems[1]), trigger="interval")
+    service_state.end(Report(RunId("run_1"), NOON, NOON, guarded, problems=problems[1]))
     [shown] = service_state.broken
     assert (shown.part, shown.error.code, shown.error.message) == (Part.CLOCK, "clock_not_trusted", CLOCK.message)
     assert shown.error.remedy
@@ -186,7 +186,7 @@ async def test_changed_wakes_for_every_change_and_transitioned_only_for_transiti
         service_state.step()
         await anyio.sleep(1)
         assert seen == ["changed"] * 3
-        service_state.end(None, trigger="interval")
+        service_state.end(None)
         await anyio.sleep(1)
         assert sorted(seen) == ["changed"] * 4 + ["transitioned"]
         tasks.cancel_scope.cancel()

@@ -103,7 +103,7 @@ async def _once(
         code = context.print_report(run_report, as_json=as_json)
     finally:  # notifications and metrics must not depend on whether the output could be printed
         if job is not None:
-            job.end(run_report, trigger="once")
+            job.end(run_report)
             await account.process_shutdown.unless_aborted(functools.partial(_notify, account, job, hooks))
             written = 0 if metrics is None else await _write_metrics(metrics, account, job, run_report)
     return written or code

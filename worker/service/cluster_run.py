@@ -186,7 +186,7 @@ class ClusterRun:
             superseded=run_schedule.was_superseded(finished),
             retry=await run_schedule.find_retry(account.record, finished),
         )
-        self.facade.state.end(finished, trigger=trigger)
+        self.facade.state.end(finished)
         runs.ended(finished, trigger=trigger)
         self._shared.gauges.observe_run(finished, trigger)
         return self._interrupted() if self.shutdown.reason is not None else self._left(account, finished, last)

@@ -123,7 +123,7 @@ class Service:
             reconciler = self.account.new_reconciler(run=run, show=show)
             finished = await reconciler.reconcile(trigger=trigger)
             if isinstance(finished.error, JournalBusy):
-                self.service_state.end(None, trigger=trigger)
+                self.service_state.end(None)
                 return False
             self.service_state.journal_bytes = await self.account.journal_bytes()
             retry = await run_schedule.find_retry(self.account.record, finished)
@@ -138,7 +138,7 @@ class Service:
                 remedy="The traceback is in the log: please report it.",
             )
             finished = Report(run, started, self._clock.now(), None, error=crash)
-            self.service_state.end(finished, trigger=trigger)
+            self.service_state.end(finished)
             self._on_run_end(finished, trigger)
         return True
 
@@ -150,7 +150,7 @@ class Service:
         )
         if finished.guarded is not None:
             self.account.adopt_journal(allowed=False)  # the journal is this account's by now
-        self.service_state.end(finished, trigger=trigger)
+        self.service_state.end(finished)
         self._run_log.ended(finished, trigger=trigger)
         self._on_run_end(finished, trigger)
 

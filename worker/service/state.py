@@ -70,7 +70,6 @@ class ServiceState:
         self.pauses: tuple[Pause, ...] = ()
         self.running: status.Running | None = None
         self.last: Report | None = None
-        self.last_trigger = ""
         self.last_success: datetime.datetime | None = None
         self.next_run: datetime.datetime | None = None
         self.journal_bytes: int | None = None
@@ -109,11 +108,11 @@ class ServiceState:
         self.pauses = plan_result.pauses
         self._update_sources(plan_result.desired.sources)
 
-    def end(self, finished: Report | None, *, trigger: str) -> None:
+    def end(self, finished: Report | None) -> None:
         """Record the end of a run; None: it did not take place, because another process is the writer."""
         self.running = None
         if finished is not None:
-            self._record_report(finished, trigger=trigger)
+            self._record_report(finished)
         self._announce_transition()
 
     def wait(self, seconds: float) -> None:
@@ -163,13 +162,11 @@ class ServiceState:
             started=self._started,
             version=worker.__version__,
             account=account.rules.account,
-            interval=datetime.timedelta(seconds=settings.sync.interval_seconds),
             pace=account.rate,
             ceiling=settings.rate_limit.requests_per_second,
             standing_by=self.standing_by,
             running=self.running,
             last=self.last,
-            last_trigger=self.last_trigger,
             last_success=self.last_success,
             next_run=self.next_run,
             fleets=self._fleets,
@@ -200,8 +197,8 @@ class ServiceState:
         self._transitioned = anyio.Event()
         self._announce_change()
 
-    def _record_report(self, finished: Report, *, trigger: str) -> None:
-        self.last, self.last_trigger = finished, trigger
+    def _record_report(self, finished: Report) -> None:
+        self.last = finished
         if finished.exit_code == 0:
             self.last_success = finished.finished
         if finished.result is not RunResult.FAILED:

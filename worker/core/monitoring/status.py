@@ -118,13 +118,11 @@ class Status:
     started: datetime.datetime
     version: str
     account: Account
-    interval: datetime.timedelta
     pace: float
     ceiling: float
     standing_by: str = ""
     running: Running | None = None
     last: Report | None = None
-    last_trigger: str = ""
     last_success: datetime.datetime | None = None
     next_run: datetime.datetime | None = None
     fleets: tuple[Fleet, ...] = ()
