@@ -22,7 +22,6 @@ from worker.journal import cluster_queries, connection, connection_pool
 class Permit:
     """The right to send for one account, for a few seconds at a time."""
 
-    name: str
     epoch: int
     until: float
     claims: "Claims"
@@ -135,7 +134,7 @@ class Claims:
         row = self._pool.transaction(lambda database: self._claim(database, name))
         if row is None:
             return None
-        permit = Permit(name, row["epoch"] + 1, asked + self._seconds, self)
+        permit = Permit(row["epoch"] + 1, asked + self._seconds, self)
         with self._changing:
             self._permits[name] = permit
         moved = {each: row[each] for each in ("settings", "due_at", "failures", "last_success")}
@@ -151,9 +150,9 @@ class Claims:
             return row
         return None
 
-    def no_permit(self, name: str) -> Permit:
+    def no_permit(self) -> Permit:
         """Return what a process has that only reads an account: it may send nothing, and no claim has its epoch."""
-        return Permit(name, -1, -float("inf"), self)
+        return Permit(-1, -float("inf"), self)
 
     def release(self, claim: Claim, release: Release) -> bool:
         """Leave an account to whoever claims it next; return whether it still was this claim's."""

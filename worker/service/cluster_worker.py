@@ -235,7 +235,7 @@ class ClusterWorker:
         """Return the account as the page sees it; the one that has not run here for the longest time is forgotten."""
         facade = self._recent.pop(name, None) or cluster_facade.ClusterFacade(
             fenced_journal.FencedJournal(
-                self._journals, account=name, permit=self._claims.no_permit(name), clock=self._clock
+                self._journals, account=name, permit=self._claims.no_permit(), clock=self._clock
             ),
             clock=self._clock,
             request_run=functools.partial(self._wanted.add, name),
