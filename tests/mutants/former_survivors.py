@@ -111,14 +111,14 @@ DEFECTS = (
     Defect(
         "checking for the writer before the wait for a turn",
         "worker/engine/request_executor.py",
-        "        sent = await self._limiter.acquire(self.cancellation, urgent=request.urgent)\n"
-        "        if request.ready is not None:\n"
+        "        sent = await self._limiter.acquire(self.cancellation, urgent=urgent)\n"
+        "        if ready is not None:\n"
         "            try:\n"
-        "                await request.ready()\n",
-        "        if request.ready is not None:\n"
-        "            await request.ready()\n"
-        "        sent = await self._limiter.acquire(self.cancellation, urgent=request.urgent)\n"
-        "        if request.ready is not None:\n"
+        "                await ready()\n",
+        "        if ready is not None:\n"
+        "            await ready()\n"
+        "        sent = await self._limiter.acquire(self.cancellation, urgent=urgent)\n"
+        "        if ready is not None:\n"
         "            try:\n"
         "                pass\n",
         ("tests/engine/test_writer_check.py",),

@@ -7,7 +7,7 @@ their requests through this.
 
 import dataclasses
 from collections.abc import Awaitable, Callable
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 import anyio
 import structlog
@@ -113,10 +113,10 @@ class RequestExecutor:
         awaited after each turn, right before the attempt, and may raise instead. An `urgent` request takes the next
         turn, ahead of all that are not.
         """
-        request = _Request(call, attempts or Attempts(), ready, urgent)
+        counted = attempts or Attempts()
         # The first attempt runs outside of tenacity, which would cost every request, not only the failed ones.
         try:
-            return await self._attempt(request)
+            return await self._attempt(call, counted, ready=ready, urgent=urgent)
         except ChargeError as error:
             first_failure = error
         retries = _Retries(self._policy, self._budget, self._jitter)
@@ -131,15 +131,16 @@ class RequestExecutor:
             before_sleep=lambda state: self._log_retry(state.outcome.exception() if state.outcome else None, retries),
             reraise=True,
         )
-        return await retrying(self._attempt, request)
+        return await retrying(self._attempt, call, counted, ready=ready, urgent=urgent)
 
-    async def _attempt(self, request: "_Request[Answer]") -> Answer:
+    async def _attempt(
+        self, call: Call[Answer], attempts: Attempts, *, ready: Call[None] | None, urgent: bool
+    ) -> Answer:
         """Wait for the turn, send once, and tell the rate limiter what came back."""
-        attempts = request.attempts
-        sent = await self._limiter.acquire(self.cancellation, urgent=request.urgent)
-        if request.ready is not None:
+        sent = await self._limiter.acquire(self.cancellation, urgent=urgent)
+        if ready is not None:
             try:
-                await request.ready()
+                await ready()
             except BaseException:
                 self._limiter.give_back()
                 raise
@@ -147,7 +148,7 @@ class RequestExecutor:
         attempts.maybe_applied = True  # until there is an answer: a cancelled attempt may have taken effect, too
         sent_requests = 1
         try:
-            answer = await request.call()
+            answer = await call()
         except ChargeError as error:
             sent_requests = 0 if isinstance(error, NotSent) else 1
             attempts.failures.add(error.code)
@@ -191,16 +192,6 @@ class RequestExecutor:
         elif now - max(self._last_success, self._last_warning) >= _SILENCE:
             self._last_warning = now
             log.warning("charge_unanswered", **fields)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Request(Generic[Answer]):
-    """A request with everything that its attempts share."""
-
-    call: Call[Answer]
-    attempts: Attempts
-    ready: Call[None] | None
-    urgent: bool
 
 
 def _may_have_been_applied(error: ChargeError) -> bool:
