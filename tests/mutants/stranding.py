@@ -238,8 +238,8 @@ DEFECTS = (
     Defect(
         "a pause of one fleet that hides what is held elsewhere",
         "worker/engine/reconciler.py",
-        "paused=bool(to_apply.left_out) and settled",
-        "paused=bool(to_apply.left_out)",
+        "paused=bool(plan_result.left_out) and settled",
+        "paused=bool(plan_result.left_out)",
         ("tests/engine/test_pauses.py",),
     ),
 )

@@ -6,16 +6,15 @@ report. Neighbours: `plan_builder` reads and plans, `applier` writes and reads b
 
 import dataclasses
 import datetime
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import structlog
 
 from worker.core.model import pauses
 from worker.core.model.actual import Actual
 from worker.core.model.errors import ClockNotTrusted, FleetSyncError, JournalError, Paused, PlanFileError
-from worker.core.model.identifiers import DriverId
 from worker.core.model.outcomes import ChangeResult, Outcome, Unknown
-from worker.core.model.plan import Change, ConcernedDriver, GuardedPlan
+from worker.core.model.plan import Change, GuardedPlan
 from worker.core.model.ports import OpenIntent
 from worker.core.model.problem import Problem
 from worker.core.model.report import Report
@@ -23,37 +22,6 @@ from worker.core.planning import observation, saved_plan
 from worker.engine import applier, pause_watch, plan_builder, reader, run_context, source_watch, verification
 
 log = structlog.get_logger()
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _ToApply:
-    """A plan that is about to be applied, and the allowed changes of it that are not sent, with their outcomes."""
-
-    guarded: GuardedPlan
-    skipped: Mapping[Change, Outcome]
-    resendable: Mapping[Change, OpenIntent]
-    concerned: Mapping[DriverId, ConcernedDriver]
-    actual: Actual
-    plan_result: plan_builder.PlanResult | None = None
-    ignore_pauses: bool = False
-
-    @property
-    def left_out(self) -> frozenset[Change]:
-        return self.plan_result.left_out if self.plan_result else frozenset()
-
-    @property
-    def unselected(self) -> frozenset[Change]:
-        return self.plan_result.unselected if self.plan_result else frozenset()
-
-    @property
-    def changes(self) -> tuple[Change, ...]:
-        unsent = self.skipped.keys() | self.left_out
-        return tuple(change for change in self.guarded.changes if change not in unsent)
-
-    @property
-    def unsent(self) -> list[Change]:
-        held = (each.change for each in self.guarded.held)
-        return [*self.skipped, *self.left_out, *self.unselected, *held]
 
 
 class Reconciler:
@@ -97,10 +65,7 @@ class Reconciler:
             return await self._finish(self._report(guarded, paused=True), trigger=trigger)
         if not self._builder.may_apply:
             return await self._finish(self._report(guarded, observed=True), trigger=trigger)
-        to_apply = _ToApply(
-            guarded, plan_result.skipped, plan_result.resendable, guarded.concerned, actual, plan_result
-        )
-        return await self._finish(await self._apply(to_apply, trigger=trigger), trigger=trigger)
+        return await self._finish(await self._apply(plan_result, trigger=trigger), trigger=trigger)
 
     async def apply(
         self, saved: GuardedPlan, *, max_age: datetime.timedelta = datetime.timedelta.max, during_pause: bool = False
@@ -124,15 +89,8 @@ class Reconciler:
         except FleetSyncError as error:
             return await self._finish(self._report(saved, error=error), trigger="apply")
         self._show(again)
-        to_apply = _ToApply(
-            again.guarded,
-            again.skipped,
-            again.resendable,
-            again.guarded.concerned,
-            actual,
-            ignore_pauses=during_pause,
-        )
-        return await self._finish(await self._apply(to_apply, trigger="apply"), trigger="apply")
+        applied = await self._apply(again, trigger="apply", is_saved=True, ignore_pauses=during_pause)
+        return await self._finish(applied, trigger="apply")
 
     async def _require_no_pause(self, saved: GuardedPlan) -> None:
         """Raise errors.Paused while all fleets are paused, or a fleet of any change of the saved plan."""
@@ -186,27 +144,28 @@ class Reconciler:
         log.warning("recovered", intents=len(left_open), closed=len(left_open) - len(still_open))
         return still_open, retrieved
 
-    async def _apply(self, to_apply: _ToApply, *, trigger: str) -> Report:
+    async def _apply(
+        self, plan_result: plan_builder.PlanResult, *, trigger: str, is_saved: bool = False, ignore_pauses: bool = False
+    ) -> Report:
         """Journal the intents, make the changes, read them back, and report."""
-        guarded, changes = to_apply.guarded, to_apply.changes
-        skipped = tuple(ChangeResult(change, outcome) for change, outcome in to_apply.skipped.items())
+        guarded, changes = plan_result.guarded, _to_send(plan_result)
+        skipped = tuple(ChangeResult(change, outcome) for change, outcome in plan_result.skipped.items())
         if not changes:
             # A pause must not hide what is held or unresolved elsewhere.
             settled = not (guarded.unsettled or guarded.needs_approval)
-            return self._report(guarded, skipped, paused=bool(to_apply.left_out) and settled)
+            return self._report(guarded, skipped, paused=bool(plan_result.left_out) and settled)
         work = await self._context.compute(
             lambda: self._applier.prepare(
                 changes,
-                open_intents=to_apply.resendable.values(),
-                concerned=to_apply.concerned,
-                unsent=to_apply.unsent,
-                statuses=to_apply.actual.inactive,
+                open_intents=plan_result.resendable.values(),
+                concerned=guarded.concerned,
+                unsent=_unsent(plan_result),
+                statuses=plan_result.actual.inactive,
                 approved=guarded.approved_changes,
                 names=guarded.names,
                 dated=guarded.dated,
             )
         )
-        plan_result = to_apply.plan_result
         try:
             await self._journal.begin(
                 self._context.run,
@@ -218,11 +177,12 @@ class Reconciler:
             )
         except JournalError as error:
             return self._report(guarded, error=error)
+        read = None if is_saved else plan_result
         applied = await self._applier.apply(
             work,
-            sources=self._watch(plan_result),
-            check=self._check(plan_result),
-            pauses=pause_watch.PauseWatch(self._context, ignored=to_apply.ignore_pauses),
+            sources=self._watch(read),
+            check=self._check(read),
+            pauses=pause_watch.PauseWatch(self._context, ignored=ignore_pauses),
         )
         results = tuple(sorted((*applied.results, *skipped), key=lambda result: result.change.order))
         return self._report(guarded, results, problems=applied.problems, error=self._cancellation.reason)
@@ -283,6 +243,18 @@ class Reconciler:
             paused=paused,
             observed=observed,
         )
+
+
+def _to_send(plan_result: plan_builder.PlanResult) -> tuple[Change, ...]:
+    """Return the allowed changes that are sent."""
+    unsent = plan_result.skipped.keys() | plan_result.left_out
+    return tuple(change for change in plan_result.guarded.changes if change not in unsent)
+
+
+def _unsent(plan_result: plan_builder.PlanResult) -> list[Change]:
+    """Return the changes that are not sent: skipped, left out or held."""
+    held = (each.change for each in plan_result.guarded.held)
+    return [*plan_result.skipped, *plan_result.left_out, *plan_result.unselected, *held]
 
 
 def _start_of_day(moment: datetime.datetime) -> datetime.datetime:
