@@ -64,7 +64,7 @@ def main(drivers: str, rate: str, limit: Limit, record: str) -> None:
     """Print the base URL once the port listens, and serve until terminated."""
     invented, _ = people(int(drivers))
     limits = quirks.Quirks(rate=float(rate) if rate else None, limit=limit)
-    sandbox = app.create(invented, quirks=limits, record=bool(record))
+    sandbox = app.Sandbox(invented, quirks=limits, record=bool(record))
 
     def started(url: str) -> None:
         sys.stdout.write(f"{url}\n")

@@ -122,7 +122,7 @@ class Scenario:
         self.state = state.SandboxState.populate(drivers=6000, fleets=10)
         members = [(driver, fleet) for fleet in self.state.fleets for driver in sorted(self.state.members(fleet))]
         self._memberships = itertools.cycle(members)
-        self.charge = app.create(self.state, quirks=quirks.PLAUSIBLE)
+        self.charge = app.Sandbox(self.state, quirks=quirks.PLAUSIBLE)
         self.path = folder
         self.log = folder / "log"
 

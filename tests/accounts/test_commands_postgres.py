@@ -237,7 +237,7 @@ class TestWriting:
     def charge(self, operator: Operator, monkeypatch: pytest.MonkeyPatch) -> Iterator[state.SandboxState]:
         """Return a Charge whose memberships differ from the document of the account."""
         people = state.SandboxState.populate(drivers=6, fleets=2)
-        with served.over_http(sandbox.create(people)) as url:
+        with served.over_http(sandbox.Sandbox(people)) as url:
             monkeypatch.setenv("CHARGE_API_KEY__ACME", sandbox.KEY)
             operator.write("acme.txt", f'[charge]\nbase_url = "{url}"\n{SOURCE}')
             wanted = {fleet: sorted(people.members(fleet)) for fleet in people.fleets}

@@ -84,7 +84,7 @@ def test_the_service_finds_the_sandbox_and_prometheus_the_service() -> None:
 
 def test_the_documents_suit_the_people_of_the_sandbox(tmp_path: pathlib.Path) -> None:
     """The first run changes something, nothing is held or unresolved, and a second run finds nothing to do."""
-    with served.over_http(app.create(state.SandboxState.populate(drivers=300, fleets=12))) as url:
+    with served.over_http(app.Sandbox(state.SandboxState.populate(drivers=300, fleets=12))) as url:
         account = command.Folder(tmp_path, url)
         for path in (FOLDER / "config").iterdir():
             account.write(path.read_text(encoding="utf-8"), path.name)

@@ -120,7 +120,7 @@ def open_workspace(tmp_path: pathlib.Path) -> Iterator[Open]:
             source: str = "membership.yaml",
         ) -> Workspace:
             account = people or state.SandboxState.populate(drivers=40, fleets=4)
-            charge = app.create(account, quirks=behaves, faults=goes_wrong)
+            charge = app.Sandbox(account, quirks=behaves, faults=goes_wrong)
             url = stack.enter_context(served.over_http(around(charge)))
             return Workspace(command.Folder(tmp_path, url, source=source), charge, url)
 

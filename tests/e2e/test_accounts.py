@@ -24,7 +24,7 @@ def write(folder: pathlib.Path, name: str, url: str) -> None:
 @contextlib.contextmanager
 def charge(folder: pathlib.Path, name: str) -> Iterator[tuple[app.Sandbox, str]]:
     """Serve a Charge, and write a document that misses one of its memberships."""
-    made = app.create(state.SandboxState.populate(drivers=6, fleets=2))
+    made = app.Sandbox(state.SandboxState.populate(drivers=6, fleets=2))
     members = {fleet: sorted(made.state.members(fleet)) for fleet in made.state.fleets}
     next(drivers for drivers in members.values() if len(drivers) > 1).pop()
     (folder / f"{name}.yaml").write_text(command.document(members))

@@ -26,4 +26,4 @@ def account() -> Account:
     held = state.SandboxState()
     vans, depot = held.add_fleet(name="Paris vans"), held.add_fleet(name="Lyon depot")
     alice = held.add_driver(email="alice@example.com", name="Alice", metadata={"employee_id": "10042"}, fleets=[vans])
-    return Account(held, app.create(held), vans, depot, alice)
+    return Account(held, app.Sandbox(held), vans, depot, alice)

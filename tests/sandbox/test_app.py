@@ -99,7 +99,7 @@ async def test_empty_lists_may_be_null(account: conftest.Account) -> None:
 
 async def test_unknown_fields_and_values_may_appear() -> None:
     held = state.SandboxState.populate(drivers=9, fleets=3)
-    sandbox = app.create(held, quirks=quirks.Quirks(unknown_values=True))
+    sandbox = app.Sandbox(held, quirks=quirks.Quirks(unknown_values=True))
     drivers, fleets = await _get(sandbox, "drivers?limit=100"), await _get(sandbox, "fleets?limit=100")
     assert set(drivers) > {"data", "next_page_url", "previous_page_url"}
     assert {driver["status"] for driver in drivers["data"]} == {"active", "in_review"}
@@ -129,7 +129,7 @@ async def test_requests_are_recorded_without_the_key(account: conftest.Account) 
 
 
 async def test_a_benchmark_may_do_without_records(account: conftest.Account) -> None:
-    sandbox = app.create(account.state, record=False)
+    sandbox = app.Sandbox(account.state, record=False)
     await _get(sandbox, "fleets")
     assert sandbox.requests == []
 

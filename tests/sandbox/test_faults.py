@@ -123,7 +123,7 @@ async def test_an_unlucky_object_is_not_found(account: conftest.Account, path: s
 async def test_an_unlucky_driver_is_refused_every_time_and_the_others_never() -> None:
     held = state.SandboxState.populate(drivers=40, fleets=1)
     fleet = next(iter(held.fleets))
-    sandbox = app.create(held, faults=faults.parse(["refused=0.25"]))
+    sandbox = app.Sandbox(held, faults=faults.parse(["refused=0.25"]))
     async with support.client(sandbox) as api:
         rounds = [
             [(await api.post(f"drivers/{driver}/detach", json={"fleet": fleet})).status_code for driver in held.drivers]
@@ -136,7 +136,7 @@ async def test_an_unlucky_driver_is_refused_every_time_and_the_others_never() ->
 async def test_the_same_seed_gives_the_same_accidents() -> None:
     histories = []
     for seed in (1, 1, 2):
-        sandbox = app.create(
+        sandbox = app.Sandbox(
             state.SandboxState.populate(drivers=5, fleets=2), faults=faults.parse(["500=0.3", "html=0.3"], seed=seed)
         )
         async with support.client(sandbox) as api:

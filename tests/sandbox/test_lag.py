@@ -23,7 +23,7 @@ def anyio_backend() -> tuple[str, dict[str, object]]:
 async def lagging(account: conftest.Account) -> app.Sandbox:
     """Return a sandbox on virtual time whose lists are 3 s behind and whose single reads are 1 s behind."""
     await anyio.sleep(100)
-    return app.create(
+    return app.Sandbox(
         account.state,
         quirks=quirks.Quirks(list_lag_seconds=3, read_lag_seconds=1),
         clock=clocks.Wall().seconds,

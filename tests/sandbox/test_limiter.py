@@ -94,7 +94,7 @@ async def test_a_limit_may_be_lowered_while_it_holds(account: conftest.Account) 
 
 
 async def test_a_429_may_say_nothing_or_seconds_or_a_date(account: conftest.Account) -> None:
-    sandbox = app.create(account.state, clock=lambda: NOON + 0.25)
+    sandbox = app.Sandbox(account.state, clock=lambda: NOON + 0.25)
     for form in ("none", "seconds", "date"):
         sandbox.quirks = quirks.Quirks(rate=0.25, burst=1, retry_after=form)
         await anyio.sleep(60)

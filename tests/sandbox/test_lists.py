@@ -23,7 +23,7 @@ def _sandbox(drivers: int = 25, kind: Pages = "offset") -> tuple[app.Sandbox, st
     fleet = held.add_fleet(name="Paris vans")
     for _ in range(drivers):
         held.add_driver(fleets=[fleet])
-    return app.create(held, quirks=quirks.Quirks(pages=kind)), fleet
+    return app.Sandbox(held, quirks=quirks.Quirks(pages=kind)), fleet
 
 
 @KINDS

@@ -65,7 +65,7 @@ async def test_a_key_may_be_forbidden_one_object(account: conftest.Account) -> N
 
 async def test_some_objects_are_forbidden_every_time_and_others_never() -> None:
     accounts = [f"drv_{number:032d}" for number in range(40)]
-    sandbox = app.create(state.SandboxState(), faults=faults.parse(["forbidden=0.25"]))
+    sandbox = app.Sandbox(state.SandboxState(), faults=faults.parse(["forbidden=0.25"]))
     async with support.client(sandbox) as api:
         rounds = [[(await api.get(f"drivers/{driver}")).status_code for driver in accounts] for _ in range(2)]
     assert rounds[0] == rounds[1]
@@ -105,7 +105,7 @@ async def test_one_object_of_a_page_may_be_malformed(account: conftest.Account) 
 
 async def test_the_clock_of_the_server_may_be_wrong_or_missing(account: conftest.Account) -> None:
     noon = clocks.NOON.timestamp()
-    sandbox = app.create(account.state, clock=lambda: noon, faults=faults.Faults(script=[None, "rate_limited_date"]))
+    sandbox = app.Sandbox(account.state, clock=lambda: noon, faults=faults.Faults(script=[None, "rate_limited_date"]))
     sandbox.quirks = quirks.Quirks(date_skew_seconds=3600, injected_retry_after_seconds=7)
     async with support.client(sandbox) as api:
         assert (await api.get("fleets")).headers["date"] == email.utils.formatdate(noon + 3600, usegmt=True)

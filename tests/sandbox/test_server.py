@@ -73,7 +73,7 @@ async def test_it_answers_over_http(account: conftest.Account) -> None:
 
 
 async def test_links_lead_back_to_the_port() -> None:
-    sandbox = app.create(state.SandboxState.populate(drivers=30, fleets=2))
+    sandbox = app.Sandbox(state.SandboxState.populate(drivers=30, fleets=2))
     async with _served(sandbox) as url, _client(url) as api:
         pages = await support.walk(api, "drivers?limit=7")
     assert list(itertools.chain(*pages)) == list(sandbox.state.newest_drivers())

@@ -33,7 +33,7 @@ class Folder:
     def add(self, name: str, *, settings: str = "", charge: str = "") -> None:
         """Write the files of an account that matches its Charge, or the one of another account."""
         if not charge:
-            self.charges[name] = sandbox.create(state.SandboxState.populate(drivers=6, fleets=2))
+            self.charges[name] = sandbox.Sandbox(state.SandboxState.populate(drivers=6, fleets=2))
             self.urls[name] = self.stack.enter_context(served.over_http(self.charges[name]))
         of = charge or name
         people = self.charges[of].state

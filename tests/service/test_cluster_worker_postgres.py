@@ -44,7 +44,7 @@ class Account:
 
     def __init__(self, folder: "Folder", name: str, key: str) -> None:
         self.name = name
-        self.charge = sandbox.create(state.SandboxState.populate(drivers=6, fleets=2), key=key)
+        self.charge = sandbox.Sandbox(state.SandboxState.populate(drivers=6, fleets=2), key=key)
         self.on_request: Callable[[str], None] = lambda method: None
         url = folder.stack.enter_context(served.over_http(self._answer))
         members = {fleet: sorted(self.charge.state.members(fleet)) for fleet in self.charge.state.fleets}

@@ -84,7 +84,7 @@ async def test_a_write_is_not_sent_once_the_journal_says_that_it_may_not_be(acco
             return False
 
     accounts.journal = EndedPermit("sqlite:///unused.db", clock=clocks.Still())
-    charge = sandbox.create(state.SandboxState.populate(drivers=1, fleets=1))
+    charge = sandbox.Sandbox(state.SandboxState.populate(drivers=1, fleets=1))
     with served.over_http(charge) as url:
         account = accounts.make(base_url=url)
         driver, fleet = next(iter(charge.state.drivers)), next(iter(charge.state.fleets))

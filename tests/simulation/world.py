@@ -145,7 +145,7 @@ class _World:
             settings=self._spec.settings,
             parts=self._parts,
             account=self._account,
-            sandbox=app.create(self._account, quirks=self._spec.quirks, clock=wall.seconds, record=False),
+            sandbox=app.Sandbox(self._account, quirks=self._spec.quirks, clock=wall.seconds, record=False),
             wall=wall,
             clock=clock,
             seen=self._seen,

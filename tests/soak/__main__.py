@@ -36,7 +36,7 @@ class Scenario:
         """Create an account with 60 drivers in 6 fleets."""
         self.random = random.Random(seed)
         self.state = state.SandboxState.populate(drivers=60, fleets=6)
-        self.charge = app.create(self.state, quirks=quirks.PLAUSIBLE, faults=faults.Faults(FAULT_RATES, seed=seed))
+        self.charge = app.Sandbox(self.state, quirks=quirks.PLAUSIBLE, faults=faults.Faults(FAULT_RATES, seed=seed))
         self.path = folder
         self.log = folder / "log"
         self.wanted = {fleet: sorted(self.state.members(fleet)) for fleet in self.state.fleets}

@@ -35,7 +35,7 @@ class Account:
             fleet = self.fleets[number % FLEETS]
             self.wanted[self.state.add_driver(email=f"{number}@{name}.example", fleets=[fleet])] = fleet
         slow = quirks.Quirks(latency_seconds=latency)
-        self.charge = app.create(self.state, quirks=slow, key=self.key, record=False)
+        self.charge = app.Sandbox(self.state, quirks=slow, key=self.key, record=False)
         self._document = folder / "documents" / f"{name}.json"
         self._publish()
         (folder / "keys" / name).write_text(self.key)

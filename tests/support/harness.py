@@ -102,7 +102,7 @@ class Harness:
         """Wire a fast account without faults; every parameter changes one thing about it."""
         self.state = held
         self.wall = clocks.Wall()
-        self.sandbox = app.create(held, quirks=quirks, faults=faults, clock=self.wall.seconds)
+        self.sandbox = app.Sandbox(held, quirks=quirks, faults=faults, clock=self.wall.seconds)
         self.memory = memory_journal.MemoryJournal(clock=self.wall)
         self.journal = journal or self.memory
         self.watcher = doubles.Watcher()

@@ -60,7 +60,7 @@ async def _demo(folder: pathlib.Path) -> int:
                 tasks.cancel_scope.cancel()
 
         tasks.start_soon(end_on_signals)
-        tasks.start_soon(functools.partial(server.serve, app.create(account, record=False), started=started))
+        tasks.start_soon(functools.partial(server.serve, app.Sandbox(account, record=False), started=started))
         await listening.wait()
         _write_files(folder, urls[0], account)
         code = await _run_commands(folder, app.KEY)

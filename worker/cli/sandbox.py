@@ -81,7 +81,7 @@ def sandbox(port: int, drivers: int, fleets: int, rate: float | None, fault_opti
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--fault") from None
     account = state.SandboxState.populate(drivers=drivers, fleets=fleets, seed=seed)
-    imitation = app.create(account, quirks=quirks.Quirks(rate=rate), faults=chosen_faults, record=False)
+    imitation = app.Sandbox(account, quirks=quirks.Quirks(rate=rate), faults=chosen_faults, record=False)
 
     def print_url(url: str) -> None:
         place = f"Sandbox with {drivers} drivers in {fleets} fleets at {url}, key {app.KEY}."

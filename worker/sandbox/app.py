@@ -36,13 +36,17 @@ class Sandbox:
         self,
         state: state.SandboxState,
         *,
-        quirks: quirks.Quirks,
-        faults: faults.Faults,
-        key: str,
-        clock: Callable[[], float],
-        record: bool,
+        quirks: quirks.Quirks = quirks.PLAUSIBLE,
+        faults: faults.Faults = faults.NONE,
+        key: str = KEY,
+        clock: Callable[[], float] = time.time,
+        record: bool = True,
     ) -> None:
-        """Serve this account. `create` supplies the defaults."""
+        """Serve this account.
+
+        `clock` returns the wall-clock time, in seconds since 1970, for dates; rate limits and lifetimes use
+        `anyio.current_time()`. With `record=False` the list of requests stays empty, which saves memory in benchmarks.
+        """
         self.state = state
         self.quirks = quirks
         self.faults = faults
@@ -204,23 +208,6 @@ class Sandbox:
 
     def _server_time(self) -> float:
         return self._clock() + self.quirks.date_skew_seconds
-
-
-def create(
-    state: state.SandboxState,
-    *,
-    quirks: quirks.Quirks = quirks.PLAUSIBLE,
-    faults: faults.Faults = faults.NONE,
-    key: str = KEY,
-    clock: Callable[[], float] = time.time,
-    record: bool = True,
-) -> Sandbox:
-    """Return a sandbox for this account.
-
-    `clock` returns the wall-clock time, in seconds since 1970, for dates; rate limits and lifetimes use
-    `anyio.current_time()`. With `record=False` the list of requests stays empty, which saves memory in benchmarks.
-    """
-    return Sandbox(state, quirks=quirks, faults=faults, key=key, clock=clock, record=record)
 
 
 def _spoil(answer: http_types.Answer, fault: str | None) -> http_types.Answer:
