@@ -16,7 +16,7 @@ import anyio
 import structlog
 from anyio import to_thread
 
-from worker.core.model.errors import FleetSyncError, SettingsError, Stopped
+from worker.core.model.errors import Crashed, FleetSyncError, SettingsError, Stopped
 from worker.core.model.ports import Clock
 from worker.core.model.secret import Secret
 from worker.core.monitoring import status, summary
@@ -170,11 +170,7 @@ class AccountKeeper:
             self._error = error
         except Exception:  # a defect in one account must not end the others
             log.exception("account_crashed")
-            self._error = FleetSyncError(
-                "the account ended because of a defect in fleet-sync",
-                code="crashed",
-                remedy="The traceback is in the log: please report it.",
-            )
+            self._error = Crashed("the account ended because of a defect in fleet-sync")
         else:
             self._failures = 0
             return

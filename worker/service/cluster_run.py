@@ -12,7 +12,7 @@ import anyio
 import structlog
 from anyio import to_thread
 
-from worker.core.model.errors import FleetSyncError, JournalError, SettingsError
+from worker.core.model.errors import Crashed, FleetSyncError, JournalError, SettingsError
 from worker.core.model.ports import Clock
 from worker.core.model.problem import Problem
 from worker.core.model.report import Report
@@ -135,11 +135,7 @@ class ClusterRun:
             self.error = error
         except Exception:  # a defect in one account must not end the others
             log.exception("account_crashed")
-            self.error = FleetSyncError(
-                "the run failed because of a defect in fleet-sync",
-                code="crashed",
-                remedy="The traceback is in the log: please report it.",
-            )
+            self.error = Crashed("the run failed because of a defect in fleet-sync")
         return self._broken()
 
     async def _reconcile(self) -> claims.Release:

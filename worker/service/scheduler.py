@@ -14,7 +14,7 @@ import anyio
 import structlog
 from anyio import abc
 
-from worker.core.model.errors import FleetSyncError, JournalBusy, JournalError, SettingsError
+from worker.core.model.errors import Crashed, JournalBusy, JournalError, SettingsError
 from worker.core.model.ports import Clock
 from worker.core.model.report import Report
 from worker.core.monitoring import status
@@ -132,11 +132,7 @@ class Service:
         except Exception:
             log.exception("run_crashed", run=run, trigger=trigger)
             self._last = dataclasses.replace(self._last, failures=self._last.failures + 1)
-            crash = FleetSyncError(
-                "the run failed because of a defect in fleet-sync",
-                code="crashed",
-                remedy="The traceback is in the log: please report it.",
-            )
+            crash = Crashed("the run failed because of a defect in fleet-sync")
             finished = Report(run, started, self._clock.now(), None, error=crash)
             self.service_state.end(finished)
             self._on_run_end(finished, trigger)

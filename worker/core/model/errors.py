@@ -20,6 +20,7 @@
     ├── ProcessSuspended      the process was suspended for so long that its plan may be out of date
     ├── Paused                writes are paused, so a saved plan is not applied
     ├── ChangeWithheld        a change is no longer to be sent: its source changed or is broken, or writes are paused
+    ├── Crashed               a defect ended a run or an account
     └── ChargeError           one request to Charge failed
         ├── Unreachable       no reply, or none that can be understood: the effect of a write is unknown
         │   ├── NotSent       no connection: the request was never sent
@@ -226,6 +227,13 @@ class ChangeWithheld(FleetSyncError):
 
     code = "superseded"
     remedy = "Run again: the next run starts from what the sources say then."
+
+
+class Crashed(FleetSyncError):
+    """A defect ended a run or an account; the process goes on."""
+
+    code = "crashed"
+    remedy = "The traceback is in the log: please report it."
 
 
 class ChargeError(FleetSyncError):
