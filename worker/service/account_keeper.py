@@ -74,12 +74,13 @@ class AccountKeeper:
         """Start with nothing read."""
         self.name = name
         self.ended = anyio.Event()
+        self.error: FleetSyncError | None = None
+        """Why the account does not run, if that is known."""
         self._common = common
         self._stopped: Stopped | None = None
         self._changed = anyio.Event()
         self._delay = 0.0
         self._failures = 0
-        self._error: FleetSyncError | None = None
         self._account: account_service.AccountService | None = None
         self._last_success: datetime.datetime | None = None
 
@@ -116,11 +117,6 @@ class AccountKeeper:
         """Return the running service, or None while there is none."""
         return self._account.facade if self._account is not None else None
 
-    @property
-    def error(self) -> FleetSyncError | None:
-        """Return why the account does not run, if that is known."""
-        return self._error
-
     def is_ready(self) -> bool:
         """Return whether the account runs, and can work."""
         return self._account is not None and not self._account.facade.unready_reason()
@@ -128,9 +124,9 @@ class AccountKeeper:
     def status(self) -> AccountStatus:
         """Return the account in one line."""
         if self._account is None:
-            condition = summary.Condition.BROKEN if self._error else summary.Condition.STARTING
-            gist = self._error.message.partition("\n")[0] if self._error else "Waiting to start"
-            parts = frozenset({status.Part.SETTINGS} if isinstance(self._error, SettingsError) else ())
+            condition = summary.Condition.BROKEN if self.error else summary.Condition.STARTING
+            gist = self.error.message.partition("\n")[0] if self.error else "Waiting to start"
+            parts = frozenset({status.Part.SETTINGS} if isinstance(self.error, SettingsError) else ())
             return AccountStatus(self.name, condition, gist, self._last_success, parts)
         present = self._account.facade.snapshot()
         summarized = summary.summarize(present)
@@ -165,12 +161,12 @@ class AccountKeeper:
         try:
             await self._serve(_Latest(await self._read()))
         except FleetSyncError as error:
-            if self._error is None or self._error.message != error.message:
+            if self.error is None or self.error.message != error.message:
                 log.error("account_broken", error=error.message, remedy=error.remedy)
-            self._error = error
+            self.error = error
         except Exception:  # a defect in one account must not end the others
             log.exception("account_crashed")
-            self._error = Crashed("the account ended because of a defect in fleet-sync")
+            self.error = Crashed("the account ended because of a defect in fleet-sync")
         else:
             self._failures = 0
             return
@@ -186,7 +182,7 @@ class AccountKeeper:
             gauges=self._common.gauges,
             retry_spread=RETRY_SPREAD,
         )
-        self._account, self._error = account, None
+        self._account, self.error = account, None
         if self._stopped is not None:
             account.shutdown.request_stop(self._stopped)
         try:

@@ -49,13 +49,8 @@ class ServiceFacade:
     def __init__(self, service: scheduler.Service, record: RunHistory, clock: Clock) -> None:
         """Wrap the running service. `record` is the journal on a connection of its own: readers delay no run."""
         self._service = service
-        self._record = record
+        self.record = record
         self._clock = clock
-
-    @property
-    def record(self) -> RunHistory:
-        """Return the journal, for queries."""
-        return self._record
 
     def snapshot(self) -> status.Status:
         """Return the present state."""
@@ -76,17 +71,17 @@ class ServiceFacade:
     async def approve(self, digest: str, *, by: str) -> None:
         """Approve the held changes of this plan and request a run. Raises errors.FleetSyncError."""
         now = self._clock.now()
-        await self._record.approve(digest, now=now, until=now + guard.APPROVAL_LIFETIME, by=by)
+        await self.record.approve(digest, now=now, until=now + guard.APPROVAL_LIFETIME, by=by)
         self.sync()
 
     async def pause(self, pause: Pause) -> None:
         """Begin a pause and request a run, which shows it. Raises errors.FleetSyncError."""
-        await self._record.pause(pause)
+        await self.record.pause(pause)
         await self._service.check_pauses()
 
     async def resume(self, *, by: str, fleet: FleetId | None) -> tuple[Pause, ...]:
         """End the pause of a fleet, or all, and request a run. Raises errors.FleetSyncError."""
-        ended = await self._record.resume(now=self._clock.now(), by=by, fleet=fleet)
+        ended = await self.record.resume(now=self._clock.now(), by=by, fleet=fleet)
         await self._service.check_pauses()
         return ended
 

@@ -21,14 +21,9 @@ class ClusterFacade:
         """Take the journal of the account, for readers, and what makes a run due now."""
         self.state = state.ServiceState(clock=clock)
         self.account: composition.AccountRuntime | None = None
-        self._record = record
+        self.record = record
         self._clock = clock
         self._request_run = request_run
-
-    @property
-    def record(self) -> RunHistory:
-        """Return the journal, for queries."""
-        return self._record
 
     def snapshot(self) -> status.Status:
         """Return the present state."""
@@ -51,12 +46,12 @@ class ClusterFacade:
     async def approve(self, digest: str, *, by: str) -> None:
         """Approve the held changes of this plan; the database makes a run due. Raises errors.FleetSyncError."""
         now = self._clock.now()
-        await self._record.approve(digest, now=now, until=now + guard.APPROVAL_LIFETIME, by=by)
+        await self.record.approve(digest, now=now, until=now + guard.APPROVAL_LIFETIME, by=by)
 
     async def pause(self, pause: Pause) -> None:
         """Begin a pause; the database makes a run due, which shows it. Raises errors.FleetSyncError."""
-        await self._record.pause(pause)
+        await self.record.pause(pause)
 
     async def resume(self, *, by: str, fleet: FleetId | None) -> tuple[Pause, ...]:
         """End the pause of a fleet, or all; the database makes a run due. Raises errors.FleetSyncError."""
-        return await self._record.resume(now=self._clock.now(), by=by, fleet=fleet)
+        return await self.record.resume(now=self._clock.now(), by=by, fleet=fleet)
