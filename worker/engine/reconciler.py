@@ -154,18 +154,7 @@ class Reconciler:
             # A pause must not hide what is held or unresolved elsewhere.
             settled = not (guarded.unsettled or guarded.needs_approval)
             return self._report(guarded, skipped, paused=bool(plan_result.left_out) and settled)
-        work = await self._context.compute(
-            lambda: self._applier.prepare(
-                changes,
-                open_intents=plan_result.resendable.values(),
-                concerned=guarded.concerned,
-                unsent=_unsent(plan_result),
-                statuses=plan_result.actual.inactive,
-                approved=guarded.approved_changes,
-                names=guarded.names,
-                dated=guarded.dated,
-            )
-        )
+        work = await self._context.compute(lambda: self._prepare(plan_result, changes))
         try:
             await self._journal.begin(
                 self._context.run,
@@ -186,6 +175,19 @@ class Reconciler:
         )
         results = tuple(sorted((*applied.results, *skipped), key=lambda result: result.change.order))
         return self._report(guarded, results, problems=applied.problems, error=self._cancellation.reason)
+
+    def _prepare(self, plan_result: plan_builder.PlanResult, changes: Sequence[Change]) -> applier.Work:
+        guarded = plan_result.guarded
+        return self._applier.prepare(
+            changes,
+            open_intents=plan_result.resendable.values(),
+            concerned=guarded.concerned,
+            unsent=_unsent(plan_result),
+            statuses=plan_result.actual.inactive,
+            approved=guarded.approved_changes,
+            names=guarded.names,
+            dated=guarded.dated,
+        )
 
     def _watch(self, plan_result: plan_builder.PlanResult | None) -> source_watch.SourceWatch:
         """Return the watch over the sources. A saved plan does what was reviewed, whatever the sources say now."""
