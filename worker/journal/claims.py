@@ -10,7 +10,10 @@ import dataclasses
 import datetime
 import hashlib
 import hmac
+import os
+import socket
 import threading
+import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -69,6 +72,11 @@ class Release:
     succeeded: bool = False
     closed_for: float = 0.0
     settled: bool = True
+
+
+def process_name() -> str:
+    """Return a name for this process that no other process ever has."""
+    return f"{socket.gethostname()}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
 
 
 class Claims:

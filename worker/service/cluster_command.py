@@ -6,9 +6,6 @@ the permit, `cli.context` calls this for commands that write.
 """
 
 import contextlib
-import os
-import socket
-import uuid
 from collections.abc import AsyncIterator, Callable
 
 import anyio
@@ -48,7 +45,7 @@ async def journal(
     """
     clock = composition.SystemClock()
     pool = connection_pool.ConnectionPool(found.url, size=_SESSIONS)
-    own = claims.Claims(pool, worker=_name(), seconds=found.settings.permit_seconds, uptime=clock.uptime)
+    own = claims.Claims(pool, worker=claims.process_name(), seconds=found.settings.permit_seconds, uptime=clock.uptime)
     try:
         await to_thread.run_sync(own.register, worker.__version__)
         async with concurrency.background_tasks() as background:
@@ -100,8 +97,3 @@ async def _left(own: claims.Claims, claim: claims.Claim, *, settled: bool) -> No
             await to_thread.run_sync(own.release, claim, left)
         except JournalError as error:
             log.warning("account_not_released", error=error.message)
-
-
-def _name() -> str:
-    """Return a name that no other process ever has."""
-    return f"{socket.gethostname()}/{os.getpid()}/{uuid.uuid4().hex[:8]}"

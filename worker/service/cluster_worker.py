@@ -8,10 +8,7 @@ of the database, the process goes on, and works again once the database does. Ne
 import collections
 import contextlib
 import functools
-import os
 import signal
-import socket
-import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -68,7 +65,7 @@ async def run(read: Callable[[], cluster.Cluster], environ: Mapping[str, str], *
     """
     defaults = cluster_defaults.ClusterDefaults(read)
     found, gauges, token = defaults.found, metrics.Metrics(), account_reader.status_token(environ)
-    member = job_queue.Member(_name(), concurrency_limit, found.settings.stall_seconds)
+    member = job_queue.Member(claims.process_name(), concurrency_limit, found.settings.stall_seconds)
     process = ClusterWorker(defaults, member, environ=environ, gauges=gauges)
     await process.open()
     try:
@@ -306,8 +303,3 @@ def _status(row: Mapping[str, Any]) -> AccountStatus:
     return AccountStatus(
         row["name"], condition, row["gist"] or "Waiting for its first run", row["last_success"], broken
     )
-
-
-def _name() -> str:
-    """Return a name that no other process ever has."""
-    return f"{socket.gethostname()}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
