@@ -188,10 +188,9 @@ class CommandContext:
 
         def run() -> int:
             self.configure_logs(as_json=as_json)
-            on_error = functools.partial(print_failure, as_json=as_json)
             used = settings or self.settings()
             lend = functools.partial(self._lent_account, used) if writes else _nothing_lent
-            return _run_with_account(used, adopting, on_error=on_error, use_color=self.color != "never", lend=lend)
+            return _run_with_account(used, adopting, as_json=as_json, use_color=self.color != "never", lend=lend)
 
         return self.report_errors(run, as_json=as_json)
 
@@ -276,15 +275,10 @@ def print_text(text: str, *, err: bool = False) -> None:
 
 def print_verbatim(text: str, *, err: bool = False) -> None:
     """Print a text as it is, after removing the progress bar."""
-    clear_progress()
-    click.echo(text, err=err)
-
-
-def clear_progress() -> None:
-    """Remove the progress bar before something is printed."""
     from worker.cli import progress
 
     progress.clear()
+    click.echo(text, err=err)
 
 
 def print_document(document: Mapping[str, Any]) -> None:
@@ -346,6 +340,23 @@ async def find_run(record: "RunHistory", text: str) -> "PastRun":
     raise UnknownRun(f"{'several runs begin' if found else 'no run in the journal begins'} with {text!r}")
 
 
+def run_to_exit(work: Callable[[], Awaitable[int]], *, as_json: bool = False) -> int:
+    """Run what ends the process, and return its exit code, or that of the error that it raised."""
+    import anyio
+
+    from worker.cli import exit_watchdog
+
+    async def main() -> int:
+        try:
+            code = await work()
+        except FleetSyncError as error:  # printed here, because closing the event loop may hang
+            code = print_failure(error, as_json=as_json)
+        exit_watchdog.exit_soon(code)
+        return code
+
+    return anyio.run(main)
+
+
 def _nothing_lent(credentials: "secrets.Credentials") -> "AbstractAsyncContextManager[Lent]":
     """Lend no journal: the account has one of its own, or is only read."""
     return contextlib.nullcontext((None, credentials))
@@ -355,14 +366,12 @@ def _run_with_account(
     settings: "model.Settings",
     work: AccountWork,
     *,
-    on_error: Callable[[FleetSyncError], int],
+    as_json: bool,
     use_color: bool,
     lend: Lend,
 ) -> int:
-    import anyio
-
     from worker import logs
-    from worker.cli import exit_watchdog, progress
+    from worker.cli import progress
     from worker.service import composition, shutdown
     from worker.settings import secrets
 
@@ -370,22 +379,18 @@ def _run_with_account(
     logs.hide(*credentials.secrets())
 
     async def main() -> int:
-        try:
-            with progress.display(use_color=use_color) as display:
-                async with (
-                    lend(credentials) as (lent, own),
-                    composition.account(settings, own, progress=display, lent=lent) as account,
-                ):
-                    drain_seconds = settings.sync.drain_seconds
-                    code = await shutdown.run_until_signal(
-                        account.process_shutdown,
-                        lambda: work(account),
-                        drain_seconds=lambda: drain_seconds,
-                        hangup=True,
-                    )
-        except FleetSyncError as error:  # printed here, because closing the event loop may hang
-            code = on_error(error)
-        exit_watchdog.exit_soon(code)
+        with progress.display(use_color=use_color) as display:
+            async with (
+                lend(credentials) as (lent, own),
+                composition.account(settings, own, progress=display, lent=lent) as account,
+            ):
+                drain_seconds = settings.sync.drain_seconds
+                code = await shutdown.run_until_signal(
+                    account.process_shutdown,
+                    lambda: work(account),
+                    drain_seconds=lambda: drain_seconds,
+                    hangup=True,
+                )
         return code
 
-    return anyio.run(main)
+    return run_to_exit(main, as_json=as_json)

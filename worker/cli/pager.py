@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 import click
 
-from worker.cli import context, layout
+from worker.cli import context, layout, progress
 
 _DEFAULT = "less"
 _LESS = "FRX"
@@ -29,7 +29,7 @@ def show(text: str) -> None:
         return
     if click.get_current_context().color is False:
         fitted = click.unstyle(fitted)
-    context.clear_progress()
+    progress.clear()
     subprocess.run(  # noqa: S603 - the operator's own program, without a shell
         program, input=f"{fitted}\n", env=_environment(os.environ), encoding="utf-8", errors="replace", check=False
     )

@@ -10,7 +10,6 @@ import os
 import click
 
 from worker.cli import context, help_page
-from worker.core.model.errors import FleetSyncError
 
 _RUN_EXAMPLES = """\
 fleet-sync run
@@ -33,9 +32,6 @@ def run(command_context: context.CommandContext, adopt: bool) -> int:
 
 
 def _serve(command_context: context.CommandContext, *, adopt: bool) -> int:
-    import anyio
-
-    from worker.cli import exit_watchdog
     from worker.service import account_reader, account_supervisor, app
 
     command_context.configure_logs(service=True)
@@ -47,13 +43,4 @@ def _serve(command_context: context.CommandContext, *, adopt: bool) -> int:
     else:
         read = functools.partial(account_reader.operator, command_context.settings, os.environ, adopt=adopt)
         work = functools.partial(app.run, read)
-
-    async def main() -> int:
-        try:
-            code = await work()
-        except FleetSyncError as error:  # printed here, because closing the event loop may hang
-            code = context.print_failure(error, as_json=False)
-        exit_watchdog.exit_soon(code)
-        return code
-
-    return anyio.run(main)
+    return context.run_to_exit(work)

@@ -4,6 +4,7 @@ Invariant: whatever becomes of one account, or of the database, the process goes
 `service.cluster_worker` is the process, `accounts` has the commands for the accounts.
 """
 
+import functools
 import os
 import sys
 
@@ -40,9 +41,6 @@ def worker(command_context: context.CommandContext, concurrency: int) -> int:
 
 
 def _work(command_context: context.CommandContext, *, concurrency: int) -> int:
-    import anyio
-
-    from worker.cli import exit_watchdog
     from worker.core.model.errors import FleetSyncError
 
     command_context.configure_logs(service=True)
@@ -56,13 +54,6 @@ def _work(command_context: context.CommandContext, *, concurrency: int) -> int:
             f"a worker needs {error.name}, which is not installed",
             remedy="Install fleet-sync for clusters: pip install 'fleet-sync[cluster]'.",
         ) from None
-
-    async def main() -> int:
-        try:
-            code = await cluster_worker.run(command_context.cluster, os.environ, concurrency_limit=concurrency)
-        except FleetSyncError as error:  # printed here, because closing the event loop may hang
-            code = context.print_failure(error, as_json=False)
-        exit_watchdog.exit_soon(code)
-        return code
-
-    return anyio.run(main)
+    return context.run_to_exit(
+        functools.partial(cluster_worker.run, command_context.cluster, os.environ, concurrency_limit=concurrency)
+    )
