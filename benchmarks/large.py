@@ -88,7 +88,7 @@ def _items(drivers: list[str]) -> Iterator[str]:
 def read_document(path: str) -> object:
     """Read the document as a source does."""
     fetcher = file_source.FileFetcher(pathlib.Path(path), path)
-    return anyio.run(document_source.DocumentSource(file_source.KIND, path, fetcher).read)
+    return anyio.run(document_source.DocumentSource("file", path, fetcher).read)
 
 
 def _parse_document(path: str) -> object:

@@ -19,4 +19,4 @@ def of(
     manifest = options.checks.manifest if options.checks else ""
     selection = file_source.Selection(any_suffix=options.format != "auto", manifest=manifest)
     fetcher = file_source.FileFetcher(path, name, selection, now)
-    return document_source.DocumentSource(file_source.KIND, name, fetcher, options, now=now)
+    return document_source.DocumentSource("file", name, fetcher, options, now=now)

@@ -14,8 +14,6 @@ from collections.abc import Mapping, Sequence
 from worker.core.model.errors import SourceError
 from worker.sources import fetching, positions, processes
 
-KIND = "command"
-
 _MAX_PEEK_BYTES = 64 * 1024
 _UNPRINTABLE = re.compile(r"[^ -~\u00a0-\U0010ffff]+")
 _MAX_QUOTED = 200

@@ -20,8 +20,6 @@ from anyio import to_thread
 from worker.core.model.errors import SourceError
 from worker.sources import document_reader, fetching, positions
 
-KIND = "file"
-
 SUFFIXES = tuple(document_reader.SUFFIXES)
 
 _ATTEMPTS = 2

@@ -21,8 +21,6 @@ from anyio import to_thread
 from worker.core.model.errors import SourceError
 from worker.sources import document_reader, fetching, positions, processes, secret_files
 
-KIND = "git"
-
 _MAX_LISTING_BYTES = 1024 * 1024
 
 _REFUSED = re.compile(

@@ -20,8 +20,6 @@ import httpx
 from worker.core.model.errors import SourceError
 from worker.sources import fetching, http_body, http_login
 
-KIND = "http"
-
 _MAX_REDIRECTS = 5
 _REDIRECTS = (301, 302, 303, 307, 308)
 

@@ -19,8 +19,6 @@ from anyio import to_thread
 from worker.core.model.secret import Secret
 from worker.sources import fetching, positions, secret_files
 
-KIND = "object"
-
 Scheme = Literal["s3", "gs", "az"]
 
 

@@ -21,8 +21,6 @@ import anyio
 from worker.core.model.errors import SourceError
 from worker.sources import fetching, positions
 
-KIND = "sftp"
-
 DONE = ".done"
 """The suffix of the empty file that says that the file beside it is complete."""
 

@@ -23,8 +23,6 @@ from anyio import to_thread
 from worker.core.model.errors import SourceError
 from worker.sources import fetching, positions, secret_files
 
-KIND = "sql"
-
 _SQLITE = "sqlite:///"
 _POSTGRESQL = "postgresql://"
 _CONNECT_SECONDS = 10.0
