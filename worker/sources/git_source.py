@@ -63,9 +63,7 @@ class GitFetcher:
     async def fetch(self) -> fetching.Fetched:
         """Return the documents of the present commit. Raises errors.SourceError."""
         repository = self.repository
-        environ = await to_thread.run_sync(self._environ, abandon_on_cancel=True)
-        cache = await self._cache(environ)
-        git = _Git(cache, environ, self)
+        git = await self._git()
         # A name of its own: another process may fetch into the same cache.
         fetched = f"refs/fleet-sync/fetched-{uuid.uuid4().hex}"
         await git.run("fetch", "--quiet", "--no-tags", "--force", "--", repository.url, f"{repository.ref}:{fetched}")
@@ -79,15 +77,13 @@ class GitFetcher:
 
     async def peek(self) -> str:
         """Return a hash of the commit that the reference names now. Raises errors.SourceError."""
-        environ = await to_thread.run_sync(self._environ, abandon_on_cancel=True)
-        git = _Git(await self._cache(environ), environ, self)
+        git = await self._git()
         listed = (await git.run("ls-remote", "--exit-code", "--", self.repository.url, self.repository.ref)).decode()
         return hashlib.sha256(listed.encode()).hexdigest()  # also of other branches that end so
 
     async def descends(self, version: str, *, before: str) -> bool:
         """Return whether a commit that was fetched descends from another one. Raises errors.SourceError."""
-        environ = await to_thread.run_sync(self._environ, abandon_on_cancel=True)
-        git = _Git(await self._cache(environ), environ, self)
+        git = await self._git()
         # What a fetch of all ancestors did not bring is none of them.
         is_known = await git.succeeds("cat-file", "-e", before)
         return is_known and await git.succeeds("merge-base", "--is-ancestor", before, version)
@@ -124,8 +120,9 @@ class GitFetcher:
             raise self.failure(f"the folder {path or '/'} contains no document", code="source_empty")
         return paths
 
-    async def _cache(self, environ: Mapping[str, str]) -> pathlib.Path:
-        """Return the bare repository of this source, and make it if it is not there."""
+    async def _git(self) -> "_Git":
+        """Return what runs git in the bare repository of this source, which is made if it is not there."""
+        environ = await to_thread.run_sync(self._environ, abandon_on_cancel=True)
         repository = self.repository
         named = hashlib.sha256(f"{repository.url}\0{repository.ref}\0{self.name}".encode()).hexdigest()
         cache = repository.cache / f"{named[:32]}.git"
@@ -140,7 +137,7 @@ class GitFetcher:
         except OSError as error:
             message = f"the folder {repository.cache} for copies of repositories cannot be made ({error.strerror})"
             raise self.failure(message, code="source_unreachable") from None
-        return cache
+        return _Git(cache, environ, self)
 
     def _environ(self) -> dict[str, str]:
         repository = self.repository
