@@ -61,7 +61,7 @@ COMMANDS = {
 """The module and the one-line help of each subcommand, in the order of `--help`."""
 
 
-class Subcommands(click.Group):
+class Subcommands(help_page.Group):
     """Lists subcommands from `COMMANDS` and imports only the module of the one that is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -95,10 +95,6 @@ class Subcommands(click.Group):
             if name.startswith(incomplete)
         ]
         return [*names, *click.Command.shell_complete(self, ctx, incomplete)]
-
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the examples."""
-        help_page.write_examples(formatter, self.epilog or "")
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the subcommands without importing them."""
