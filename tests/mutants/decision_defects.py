@@ -11,8 +11,8 @@ DEFECTS = (
     Defect(
         "forgetting whom a reference led to",
         "worker/core/planning/resolved_rows.py",
-        "before=_driver_before(reference, remembered)",
-        "before=None",
+        "actual, remembered=remembered)",
+        "actual)",
         PLANNER,
     ),
     Defect(

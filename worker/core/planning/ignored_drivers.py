@@ -43,8 +43,7 @@ def find(entries: Collection[DriverRef], actual: Actual, remembered: Resolutions
     unresolved: dict[DriverRef, resolver.Unresolved] = {}
     resolutions: dict[str, DriverId] = {}
     for entry in sorted(set(entries) - set(drivers.values()), key=str):
-        before = remembered.get(str(entry))
-        answer = resolver.resolve_driver(entry, actual, before=None if before is None else DriverId(before))
+        answer = resolver.resolve_driver(entry, actual, remembered=remembered)
         if isinstance(answer, resolver.Unresolved):
             unresolved[entry] = answer
             found |= dict.fromkeys(answer.candidates, entry)

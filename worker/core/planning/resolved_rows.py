@@ -62,7 +62,7 @@ class ResolvedRows:
         targets = {references: _targets(references, fleets) for references in frozenset(rows.undated.values())}
         special = _special_keys(rows, targets, actual)
         drivers = {
-            reference: resolver.resolve_driver(reference, actual, before=_driver_before(reference, remembered))
+            reference: resolver.resolve_driver(reference, actual, remembered=remembered)
             for reference in map(reference_of, special)
         }
         meant = {each for each in drivers.values() if not isinstance(each, resolver.Unresolved)}
@@ -205,9 +205,3 @@ def _targets(
     """Return the fleets that references lead to, or None if not each of them leads to a fleet of its own."""
     found = resolver.resolved_ids(fleets[reference] for reference in references)
     return found if len(found) == len(references) else None
-
-
-def _driver_before(reference: DriverRef, remembered: Resolutions) -> DriverId | None:
-    """Return the driver that a reference resolved to in earlier runs, if it did."""
-    before = remembered.get(str(reference))
-    return None if before is None else DriverId(before)

@@ -6,6 +6,7 @@ what is needed to resolve the references.
 """
 
 import dataclasses
+import types
 from collections.abc import Iterable, Mapping
 from typing import assert_never
 
@@ -19,7 +20,7 @@ from worker.core.model.desired import (
     FleetByName,
     FleetRef,
 )
-from worker.core.model.identifiers import DriverId, FleetId
+from worker.core.model.identifiers import DriverId, FleetId, Resolutions
 from worker.core.planning import near_misses, similar
 
 
@@ -90,12 +91,15 @@ def _shown(near: Mapping[DriverId, str] | Mapping[FleetId, str], what: str) -> s
     return "".join(f"; {each}" for each in shown[:_SHOWN_NEAR_MISSES]) + more
 
 
-def resolve_driver(reference: DriverRef, actual: Actual, *, before: DriverId | None = None) -> DriverAnswer:
-    """Resolve a driver reference; `before` is the driver that it resolved to in earlier runs, and may still mean."""
+def resolve_driver(
+    reference: DriverRef, actual: Actual, *, remembered: Resolutions = types.MappingProxyType({})
+) -> DriverAnswer:
+    """Resolve a driver reference; it may still mean the driver that it resolved to in earlier runs (`remembered`)."""
     answer = _driver(reference, actual)
-    if isinstance(answer, Unresolved) and before is not None and before not in answer.candidates:
-        return Unresolved(f"{answer.reason} (it resolved to {before} before)", (*answer.candidates, before))
-    return answer
+    before = remembered.get(str(reference))
+    if not isinstance(answer, Unresolved) or before is None or before in answer.candidates:
+        return answer
+    return Unresolved(f"{answer.reason} (it resolved to {before} before)", (*answer.candidates, DriverId(before)))
 
 
 def _driver(reference: DriverRef, actual: Actual) -> DriverAnswer:
