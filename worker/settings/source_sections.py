@@ -29,10 +29,6 @@ def _driver_template(text: str) -> str:
     return text
 
 
-def _optional_template(text: str) -> str:
-    return row_mapping.check_template(text)
-
-
 def _date_format(text: str) -> str:
     return row_mapping.check_date_format(text) if text else text
 
@@ -106,13 +102,13 @@ class Rows(section.Section):
     fleet: Annotated[str, pydantic.AfterValidator(_template)] = pydantic.Field(
         description="The fleet of a row: text with {columns}. It is looked up in [sources.fleets] if that is there."
     )
-    starts: Annotated[str, pydantic.AfterValidator(_optional_template)] = pydantic.Field(
+    starts: Annotated[str, pydantic.AfterValidator(row_mapping.check_template)] = pydantic.Field(
         default="", alias="from", description="The first moment of the membership, as in {Start}."
     )
-    ends: Annotated[str, pydantic.AfterValidator(_optional_template)] = pydantic.Field(
+    ends: Annotated[str, pydantic.AfterValidator(row_mapping.check_template)] = pydantic.Field(
         default="", alias="until", description="The first moment without the membership, as in {End}."
     )
-    note: Annotated[str, pydantic.AfterValidator(_optional_template)] = pydantic.Field(
+    note: Annotated[str, pydantic.AfterValidator(row_mapping.check_template)] = pydantic.Field(
         default="", description="A note for people, as in {Cost centre}."
     )
     date_format: Annotated[str, pydantic.AfterValidator(_date_format)] = pydantic.Field(
