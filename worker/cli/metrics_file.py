@@ -36,16 +36,11 @@ class _RunCollector(registry.Collector):
     def collect(self) -> Iterator[core.Metric]:
         """Yield every gauge."""
         seconds = max(0.0, (self._last.finished - self._last.started).total_seconds())
-        yield core.GaugeMetricFamily("fleet_sync_last_run_duration_seconds", "Duration of the last run.", seconds)
-        yield core.GaugeMetricFamily(
-            "fleet_sync_last_run_exit_code", "Exit code of the last run.", self._last.exit_code
-        )
-        changes = core.GaugeMetricFamily(
-            "fleet_sync_last_run_changes", "Changes of the last run, by outcome.", labels=["outcome"]
-        )
-        for outcome, count in self._last.counts.items():
-            changes.add_metric([outcome], count)
-        yield changes
+        yield metrics_collector.single("last_run_duration_seconds", "Duration of the last run.", seconds)
+        yield metrics_collector.single("last_run_exit_code", "Exit code of the last run.", self._last.exit_code)
+        counts = [((outcome,), float(count)) for outcome, count in self._last.counts.items()]
+        text = "Changes of the last run, by outcome."
+        yield metrics_collector.gauge("last_run_changes", text, counts, labels=("outcome",))
 
 
 async def write(
