@@ -17,22 +17,6 @@ from worker.core.model.secret import KEY_PREFIX
 from worker.core.planning import references
 from worker.settings import section, source_kinds, time_zones, urls
 
-
-def _driver(text: str) -> str:
-    references.parse_driver(text)
-    return text
-
-
-def _membership(text: str) -> str:
-    references.parse_membership(text)
-    return text
-
-
-def _fleet(text: str) -> str:
-    references.parse_fleet(text)
-    return text
-
-
 Fraction = Annotated[float, pydantic.Field(ge=0, le=1)]
 _Mode = Annotated[
     Mode,
@@ -41,14 +25,14 @@ _Mode = Annotated[
 ]
 Membership = Annotated[
     str,
-    pydantic.AfterValidator(_membership),
+    section.accepted_by(references.parse_membership),
     pydantic.WithJsonSchema({"type": "string", "pattern": "^drv_[A-Za-z0-9]{32}/flt_[A-Za-z0-9]{32}$"}),
 ]
 
 
-Driver = Annotated[str, pydantic.AfterValidator(_driver)]
+Driver = Annotated[str, section.accepted_by(references.parse_driver)]
 FleetReference = Annotated[
-    str, pydantic.AfterValidator(_fleet), pydantic.WithJsonSchema({"type": "string", "minLength": 1})
+    str, section.accepted_by(references.parse_fleet), pydantic.WithJsonSchema({"type": "string", "minLength": 1})
 ]
 
 

@@ -4,11 +4,22 @@ Invariant: types are strict, unknown keys are refused, nothing changes, and no v
 Neighbours: `model`, `source_sections` and `source_kinds` define the sections.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import pydantic
 
 from worker.core.model.secret import KEY_PREFIX
+
+
+def accepted_by(parse: Callable[[str], object]) -> pydantic.AfterValidator:
+    """Return what refuses a text for which `parse` raises ValueError, and keeps any other as it is written."""
+
+    def keep(text: str) -> str:
+        parse(text)
+        return text
+
+    return pydantic.AfterValidator(keep)
 
 
 class Section(pydantic.BaseModel):

@@ -58,11 +58,6 @@ def _trailer(pattern: str) -> str:
     return pattern
 
 
-def _fleet(reference: str) -> str:
-    references.parse_fleet(reference)
-    return reference
-
-
 def _refuse_spaces(texts: Iterable[str]) -> None:
     """Raise ValueError for a text that no cell can equal: cells are read without the spaces around them."""
     if spaced := [text for text in texts if text != text.strip()]:
@@ -85,7 +80,7 @@ def _scope(fleets: Mapping[str, str]) -> Mapping[str, str]:
 
 Values = Annotated[tuple[str, ...], pydantic.Field(strict=False)]
 
-_Fleet = Annotated[str, pydantic.AfterValidator(_fleet)]
+_Fleet = Annotated[str, section.accepted_by(references.parse_fleet)]
 
 _Scope = Annotated[Mapping[str, _Fleet], pydantic.Field(min_length=1), pydantic.AfterValidator(_scope)]
 
