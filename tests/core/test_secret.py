@@ -17,6 +17,12 @@ def test_no_way_of_writing_a_secret_shows_it() -> None:
     assert held.reveal() == KEY
 
 
+def test_secrets_are_equal_if_their_texts_are() -> None:
+    assert Secret(KEY) == Secret(KEY) != Secret("other")
+    assert len({Secret(KEY), Secret(KEY), Secret("other")}) == 2
+    assert Secret(KEY) != KEY
+
+
 @pytest.mark.parametrize("write", [pickle.dumps, copy.copy, copy.deepcopy])
 def test_a_secret_is_never_pickled_or_copied(write: object) -> None:
     with pytest.raises(TypeError, match="cannot be pickled"):

@@ -34,7 +34,7 @@ class KeyRenewal:
     async def renew(self, rejected: Secret) -> bool:
         """Return whether the transport has another key than the rejected one, reading it again if that is allowed."""
         async with self._lock:  # of many requests rejected at once, the first reads the key and the others wait
-            if not _same(self._http.key, rejected):
+            if self._http.key != rejected:
                 return True
             if not self._available:
                 return False
@@ -44,12 +44,8 @@ class KeyRenewal:
             except SettingsError as error:
                 log.warning("key_unreadable", error=error.message)
                 return False
-            if _same(key, rejected) or key.mode != rejected.mode:
+            if key == rejected or key.mode != rejected.mode:
                 return False
             self._http.use_key(key)
             log.info("key_renewed")
             return True
-
-
-def _same(one: Secret, other: Secret) -> bool:
-    return one.reveal() == other.reveal()

@@ -177,12 +177,4 @@ async def _notify(service_state: state.ServiceState, facade: ServiceFacade, hook
 
 def needs_restart(before: Operator, after: Operator) -> bool:
     """Return whether something changed that an account uses only from its start: its journal, or its notifications."""
-    return before.settings.journal_url != after.settings.journal_url or targets(before) != targets(after)
-
-
-def targets(operator: Operator) -> list[tuple[object, ...]]:
-    """Return where notifications go, as values that compare."""
-    return [
-        (each.kind, each.url.reveal(), each.events, each.routing_key.reveal() if each.routing_key else None)
-        for each in operator.targets
-    ]
+    return before.settings.journal_url != after.settings.journal_url or before.targets != after.targets

@@ -12,7 +12,6 @@ from anyio import abc
 
 from worker.core.model.errors import SettingsError
 from worker.core.model.problem import Problem
-from worker.core.model.secret import Secret
 from worker.engine import concurrency
 from worker.service import account_service, composition, page_server, scheduler, shutdown
 from worker.web import app, metrics
@@ -67,13 +66,9 @@ def _require_unchanged(before: account_service.Operator, after: account_service.
         "journal.url": before.settings.journal_url != after.settings.journal_url,
         "status.listen": before.settings.status.listen != after.settings.status.listen,
         "status.anonymous_read": before.settings.status.anonymous_read != after.settings.status.anonymous_read,
-        "the status token": _revealed(before.token) != _revealed(after.token),
-        "notify": account_service.targets(before) != account_service.targets(after),
+        "the status token": before.token != after.token,
+        "notify": before.targets != after.targets,
     }
     problems = [Problem(name, "it has changed, but is read only at the start") for name in changed if changed[name]]
     if problems:
         raise SettingsError(problems, remedy="Restart the service, or undo this change.")
-
-
-def _revealed(secret: Secret | None) -> str | None:
-    return None if secret is None else secret.reveal()
