@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from worker.service import composition
     from worker.settings import model
 
+_Form = Literal["text", "json", "github"]
 _CHECK_EXAMPLES = """\
 fleet-sync check
 fleet-sync check --online
@@ -40,9 +41,7 @@ fleet-sync --config accounts check"""
     help="github: annotations of a pull request.",
 )
 @click.pass_obj
-def check(
-    command_context: context.CommandContext, online: bool, name: str | None, form: Literal["text", "json", "github"]
-) -> int:
+def check(command_context: context.CommandContext, online: bool, name: str | None, form: _Form) -> int:
     """Read settings and sources and print every problem as file:line:column: message."""
     if name is not None and (online or form != "text"):
         raise click.UsageError("--source makes no request and prints text: leave --online and --format out")
@@ -52,9 +51,7 @@ def check(
     return command_context.report_errors(work, as_json=form == "json")
 
 
-def _check(
-    command_context: context.CommandContext, *, online: bool, name: str | None, form: Literal["text", "json", "github"]
-) -> int:
+def _check(command_context: context.CommandContext, *, online: bool, name: str | None, form: _Form) -> int:
     if command_context.has_all_accounts:
         command_context.configure_logs()
         return _check_accounts(command_context.account_folder(), form)
@@ -75,12 +72,7 @@ def _check(
 
 
 def _report(
-    command_context: context.CommandContext,
-    settings: "model.Settings",
-    desired: Desired,
-    *,
-    online: bool,
-    form: Literal["text", "json", "github"],
+    command_context: context.CommandContext, settings: "model.Settings", desired: Desired, *, online: bool, form: _Form
 ) -> int:
     """Print what is worth knowing of sources without a problem, or with `online` what Charge knows of them."""
     folder = command_context.folder
@@ -94,7 +86,7 @@ def _report(
     return _print_findings(found, exit_code=0, form=form, summary=summary)
 
 
-def _check_accounts(folder: pathlib.Path, form: Literal["text", "json", "github"]) -> int:
+def _check_accounts(folder: pathlib.Path, form: _Form) -> int:
     """Print the problems of all accounts of a folder or a cluster, and of what they share."""
     from worker.core.model.account_files import Claims
     from worker.service import account_claims
@@ -172,9 +164,7 @@ def _desired(settings: "model.Settings") -> Desired:
     return merge_sources.merge(anyio.run(read))
 
 
-async def _resolve(
-    account: "composition.AccountRuntime", *, folder: pathlib.Path, form: Literal["text", "json", "github"]
-) -> int:
+async def _resolve(account: "composition.AccountRuntime", *, folder: pathlib.Path, form: _Form) -> int:
     plan = await account.new_plan_builder().plan_ignoring_start_dates()
     found = findings.errors(plan.problems, folder)
     if plan.unresolved or plan.incomplete:
@@ -183,13 +173,7 @@ async def _resolve(
     return _print_findings(found, exit_code=0, form=form, summary=summary)
 
 
-def _print_findings(
-    found: Sequence[findings.Finding],
-    *,
-    exit_code: int,
-    form: Literal["text", "json", "github"],
-    summary: str = "",
-) -> int:
+def _print_findings(found: Sequence[findings.Finding], *, exit_code: int, form: _Form, summary: str = "") -> int:
     """Print the findings and, unless they are a document, the summary. Return the exit code."""
     if form == "json":
         context.print_document(findings.document(found, exit_code=exit_code))
