@@ -21,6 +21,7 @@ from worker.engine import (
     applier,
     cancellation,
     driver_lane,
+    pause_watch,
     rate_limiter,
     reader,
     request_executor,
@@ -89,7 +90,8 @@ async def apply(run: run_context.RunContext, changes: Sequence[Change]) -> tuple
     await run.journal.begin(run.run, trigger="benchmark", guarded=plan, intents=work.intents)
     sources = source_watch.SourceWatch((), clock=run.clock)
     check = _Unverified(run, reader.Reader(run), desired=None, listing_requests=0)
-    return (await run_applier.apply(work, sources=sources, check=check)).results
+    pauses = pause_watch.PauseWatch(run)
+    return (await run_applier.apply(work, sources=sources, check=check, pauses=pauses)).results
 
 
 def keys() -> Callable[[], IntentKey]:

@@ -11,7 +11,7 @@ from tests.support.harness import DEPOT, NORTH, VANS, A, B, C, D
 from worker.core.model.identifiers import DriverId, FleetId, RunId
 from worker.core.model.outcomes import Outcome
 from worker.core.model.plan import Action, Change
-from worker.engine import applier, reader, source_watch, verification
+from worker.engine import applier, pause_watch, reader, source_watch, verification
 from worker.sandbox import faults, http_types, state
 
 RUN = RunId("run_1")
@@ -38,7 +38,8 @@ async def apply(account_harness: harness.Harness, changes: Iterable[Change]) -> 
     work = run_applier.prepare(changes, open_intents=(), concerned=plan.concerned)
     await context.journal.begin(context.run, trigger="test", guarded=plan, intents=work.intents)
     check = verification.Verification(context, reader.Reader(context), desired=None, listing_requests=0)
-    applied = await run_applier.apply(work, sources=source_watch.SourceWatch((), clock=context.clock), check=check)
+    sources, pauses = source_watch.SourceWatch((), clock=context.clock), pause_watch.PauseWatch(context)
+    applied = await run_applier.apply(work, sources=sources, check=check, pauses=pauses)
     results = {result.change: result.outcome for result in applied.results if not result.repair}
     assert results.keys() == set(changes)
     recorded = {intent.change: account_harness.memory.outcomes.get(intent.key) for intent in work.intents}

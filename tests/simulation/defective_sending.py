@@ -4,7 +4,6 @@ Neighbours: defective_judgement.py; test_defects.py says which rule each breaks.
 """
 
 import dataclasses
-import types
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
@@ -256,7 +255,7 @@ class ObstinateWriter(membership_writer.MembershipWriter):
         self,
         context: run_context.RunContext,
         sources: source_watch.SourceWatch,
-        statuses: Mapping[str, str] = types.MappingProxyType({}),
+        statuses: Mapping[str, str],
         *others: Any,
         **rest: Any,
     ) -> None:

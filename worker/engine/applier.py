@@ -106,7 +106,7 @@ class Applier:
         *,
         sources: source_watch.SourceWatch,
         check: verification.Verification,
-        pauses: pause_watch.PauseWatch | None = None,
+        pauses: pause_watch.PauseWatch,
     ) -> AppliedChanges:
         """Make every change, or say why not, and read back what was made.
 
@@ -114,7 +114,6 @@ class Applier:
         """
         context = self._context
         outcomes = outcome_writer.OutcomeWriter(journal=context.journal, run_cancellation=context.cancellation)
-        pauses = pauses or pause_watch.PauseWatch(context)
         await pauses.refresh()  # before the first write: a pause may have begun while the plan was made
         writer = self.writer_class(context, sources, work.statuses, work.names, pauses, dated=work.dated)
         writer.forbidden = forbidden_writes.ForbiddenWrites(work.fleets)

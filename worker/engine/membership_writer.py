@@ -7,7 +7,6 @@ comes next, `request_executor` sends it.
 """
 
 import dataclasses
-import types
 from collections.abc import Callable, Collection, Mapping
 from typing import assert_never
 
@@ -73,11 +72,11 @@ class MembershipWriter:
         self,
         context: run_context.RunContext,
         sources: source_watch.SourceWatch,
-        statuses: Mapping[str, str] = types.MappingProxyType({}),
-        names: Mapping[str, str] = types.MappingProxyType({}),
-        pauses: pause_watch.PauseWatch | None = None,
+        statuses: Mapping[str, str],
+        names: Mapping[str, str],
+        pauses: pause_watch.PauseWatch,
         *,
-        dated: Collection[Change] = (),
+        dated: Collection[Change],
     ) -> None:
         """Take the run, and the watches over its sources and over pauses.
 
@@ -91,7 +90,7 @@ class MembershipWriter:
         self._uptime = context.clock.uptime
         self._wall_clock = context.wall_clock
         self._sources = sources
-        self._pauses = pauses or pause_watch.PauseWatch(context, ignored=True)
+        self._pauses = pauses
         self._statuses = statuses
         self._names = names
         self._dated = frozenset(dated)
