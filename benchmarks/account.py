@@ -13,7 +13,7 @@ from worker.charge import client, transport
 from worker.core.model.identifiers import Account, DriverId, FleetId, IntentKey, RunId
 from worker.core.model.outcomes import ChangeResult
 from worker.core.model.plan import Action, Change, ConcernedDriver, Cost, GuardedPlan
-from worker.core.model.ports import Charge, Journal
+from worker.core.model.ports import Charge, Journal, Stage
 from worker.core.model.problem import Problem
 from worker.core.model.secret import Secret
 from worker.core.pacing import retry_policy
@@ -32,6 +32,16 @@ from worker.engine import (
 from worker.service import composition
 
 TIMEOUT = 30.0
+
+
+class _Unwatched:
+    """A progress display that shows nothing."""
+
+    def stage(self, name: Stage, total: int | None) -> None:
+        """Say nothing."""
+
+    def step(self, count: int = 1) -> None:
+        """Say nothing."""
 
 
 @contextlib.asynccontextmanager
@@ -68,7 +78,7 @@ def context(
         journal=journal,
         executor=executor,
         clock=composition.SystemClock(),
-        progress=composition.Unwatched(),
+        progress=_Unwatched(),
         new_key=keys(),
         options=run_context.RunOptions(concurrency=concurrency),
     )

@@ -4,7 +4,7 @@ import pathlib
 
 import pytest
 
-from tests.support import clocks
+from tests.support import clocks, doubles
 from worker.core.model.secret import Secret
 from worker.journal import sql_journal
 from worker.service import composition
@@ -23,7 +23,9 @@ def settings(tmp_path: pathlib.Path) -> model.Settings:
 
 async def test_an_account_closes_its_connections_and_its_journal(settings: model.Settings) -> None:
     """A close that is not awaited is a RuntimeWarning, and warnings are errors here."""
-    async with composition.account(settings, secrets.Credentials(KEY, lambda: KEY)) as opened:
+    async with composition.account(
+        settings, secrets.Credentials(KEY, lambda: KEY), progress=doubles.Watcher()
+    ) as opened:
         assert opened.settings is settings
     other = sql_journal.SqlJournal(settings.journal_url, clock=clocks.Still())
     assert await other.open() == ()

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.support import clocks, served
+from tests.support import clocks, doubles, served
 from worker.core.model.errors import KeyRejected, NotSent
 from worker.core.model.identifiers import DriverId, FleetId, IntentKey
 from worker.core.model.plan import Action, Change
@@ -41,7 +41,7 @@ class Accounts:
             credentials=secrets.Credentials(KEY, lambda: KEY),
             journal=self.journal,
             process_shutdown=shutdown.Shutdown(),
-            progress=composition.Unwatched(),
+            progress=doubles.Watcher(),
             before=before,
         )
         self.made.append(account)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support import doubles
 from worker import logs
 from worker.cli import context, exit_watchdog, once
 from worker.core.model.secret import Secret
@@ -71,7 +72,9 @@ def test_a_command_hides_what_it_connects_with(path: pathlib.Path, monkeypatch: 
 @pytest.mark.anyio
 async def test_a_job_hides_the_addresses_of_its_notifications(path: pathlib.Path) -> None:
     async with composition.account(
-        loader.load(path, {}), secrets.Credentials(Secret(KEY), lambda: Secret(KEY))
+        loader.load(path, {}),
+        secrets.Credentials(Secret(KEY), lambda: Secret(KEY)),
+        progress=doubles.Watcher(),
     ) as account:
         hooks = once._hooks(account)
     assert hidden() == {HOOK, ROUTING_KEY}

@@ -23,7 +23,7 @@ import worker
 from worker import logs
 from worker.charge import client, key_renewal, transport
 from worker.core.model.identifiers import Account, IntentKey, RunId
-from worker.core.model.ports import Clock, Progress, RunHistory, Source, Stage
+from worker.core.model.ports import Clock, Progress, RunHistory, Source
 from worker.core.model.secret import Secret
 from worker.core.pacing import retry_policy
 from worker.core.planning import references
@@ -51,16 +51,6 @@ class SystemClock:
     def cpu_time(self) -> float:
         """Return the CPU seconds of this process."""
         return time.process_time()
-
-
-class Unwatched:
-    """A progress display that shows nothing."""
-
-    def stage(self, name: Stage, total: int | None) -> None:
-        """Say nothing."""
-
-    def step(self, count: int = 1) -> None:
-        """Say nothing."""
 
 
 class AccountRuntime:
@@ -192,7 +182,7 @@ async def account(
     settings: model.Settings,
     credentials: secrets.Credentials,
     *,
-    progress: Progress | None = None,
+    progress: Progress,
     lent: sql_journal.SqlJournal | None = None,
 ) -> AsyncIterator[AccountRuntime]:
     """Open an account, and close its connections and its journal in the end. Its journal may be `lent`."""
@@ -202,7 +192,7 @@ async def account(
         credentials=credentials,
         journal=opened_journal,
         process_shutdown=shutdown.Shutdown(),
-        progress=progress or Unwatched(),
+        progress=progress,
     )
     try:
         yield opened
