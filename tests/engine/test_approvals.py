@@ -121,3 +121,36 @@ async def test_an_approval_that_a_run_of_one_fleet_uses_up_leaves_the_other_flee
     account_harness.only = frozenset()
     assert (await account_harness.reconcile(wanted)).exit_code == 3
     assert account_harness.state.members(harness.DEPOT) == before
+
+
+async def test_an_approval_that_is_used_up_while_one_fleet_is_paused_leaves_that_fleet_held() -> None:
+    """The run remembered both fleets as approved, and after the pause the other changes passed without any."""
+    account_harness, wanted = _exchanged()
+    memory = account_harness.memory
+    await account_harness.reconcile(wanted)
+    _exchange(account_harness)
+    wanted["Fleet V"].append(harness.C)
+    wanted["Fleet W"].append(harness.A)
+    await _approve(account_harness, (await account_harness.reconcile(wanted)).held_digest)
+    await memory.pause(Pause(account_harness.wall.now(), fleet=harness.DEPOT))
+    await account_harness.reconcile(wanted)
+    assert await memory.approvals(now=account_harness.wall.now()) == frozenset()
+    before = account_harness.state.members(harness.DEPOT)
+    await memory.resume(now=account_harness.wall.now(), by="Emma")
+    assert (await account_harness.reconcile(wanted)).exit_code == 3
+    assert account_harness.state.members(harness.DEPOT) == before
+
+
+async def test_an_approval_of_changes_of_a_paused_fleet_is_used_by_the_run_after_the_pause() -> None:
+    account_harness, wanted = _exchanged()
+    memory = account_harness.memory
+    await account_harness.reconcile(wanted)
+    _exchange(account_harness)
+    wanted["Fleet V"] = [harness.C, harness.D, harness.A]
+    wanted["Fleet W"] = [harness.A, harness.B]
+    await _approve(account_harness, (await account_harness.reconcile(wanted)).held_digest)
+    await memory.pause(Pause(account_harness.wall.now(), fleet=harness.DEPOT))
+    assert (await account_harness.reconcile(wanted)).result == "paused"
+    await memory.resume(now=account_harness.wall.now(), by="Emma")
+    assert (await account_harness.reconcile(wanted)).result == "converged"
+    assert await memory.approvals(now=account_harness.wall.now()) == frozenset()

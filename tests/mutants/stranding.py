@@ -224,8 +224,15 @@ DEFECTS = (
     Defect(
         "remembering as approved what a paused run leaves",
         "worker/engine/guard_memory.py",
-        "if not decision.approval or (self._of_all_fleets and pauses.everywhere(in_force) is None):",
-        "if decision.approval or not decision.approval:",
+        "is_whole = self._of_all_fleets and pauses.everywhere(in_force) is None",
+        "is_whole = True",
+        ("tests/engine/test_approvals.py",),
+    ),
+    Defect(
+        "remembering as approved what the pause of one fleet leaves",
+        "worker/engine/guard_memory.py",
+        " or (is_whole and unsent.isdisjoint(hold.change for hold in decision.approved)):",
+        " or is_whole:",
         ("tests/engine/test_approvals.py",),
     ),
     Defect(

@@ -13,7 +13,7 @@ from worker.core.model import pauses
 from worker.core.model.actual import Actual
 from worker.core.model.desired import Desired, FleetRef
 from worker.core.model.identifiers import Account, FleetId, Resolutions
-from worker.core.model.plan import HeldChange, Plan
+from worker.core.model.plan import Change, HeldChange, Plan
 from worker.core.model.ports import OpenIntent
 from worker.core.model.source_history import SourceRecord
 from worker.core.planning import unclear_writes, vanished_fleets
@@ -85,13 +85,15 @@ class GuardMemory:
         decision: guard.Decision,
         *,
         in_force: Sequence[pauses.Pause],
+        unsent: frozenset[Change],
     ) -> guard.Decision:
         """Return the decision to remember for later runs, without an approval that this run may not use up.
 
-        A run that is paused, or limited to some fleets, does not make all approved changes: later runs must hold the
-        others until they are approved again.
+        A run that is paused, limited to some fleets, or leaves some of the approved changes `unsent`, does not make all
+        of them: later runs must hold the others until they are approved again.
         """
-        if not decision.approval or (self._of_all_fleets and pauses.everywhere(in_force) is None):
+        is_whole = self._of_all_fleets and pauses.everywhere(in_force) is None
+        if not decision.approval or (is_whole and unsent.isdisjoint(hold.change for hold in decision.approved)):
             return decision
         return await self._compute(lambda: guard.evaluate(plan, actual, self._limits, past))
 

@@ -287,12 +287,15 @@ class PlanBuilder:
         guarded = await self._compute(lambda: build(actual=actual))
         guarded = dataclasses.replace(guarded, unsettled=guarded.unsettled or bool(unclear.problems))
         left_out = pauses.left_out(guarded.changes, in_force)
-        kept = await self._memory.to_remember(plan, actual, past, decision, in_force=in_force)
+        skipped = await self._skipped(plan, guarded, unclear, left_out=left_out, now=judged.now)
+        kept = await self._memory.to_remember(
+            plan, actual, past, decision, in_force=in_force, unsent=left_out | skipped.keys()
+        )
         return PlanResult(
             desired,
             actual,
             guarded,
-            skipped=await self._skipped(plan, guarded, unclear, left_out=left_out, now=judged.now),
+            skipped=skipped,
             resendable=unclear.resendable,
             resolutions=kept.resolutions_to_remember,
             newly_absent=grace.newly_absent,
