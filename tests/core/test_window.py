@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from tests.core import plans, worlds
 from tests.core.worlds import DEPOT, VANS, A
-from worker.core.model.identifiers import DriverId, FleetId
+from worker.core.model.identifiers import DriverId, FleetId, IntentKey, RunId
 from worker.core.model.plan import Action, Change, HeldChange, Plan, RecentCounts
 from worker.core.model.plan_digest import held_digest
-from worker.core.model.ports import RecentChanges
+from worker.core.model.ports import Intent, OpenIntent, RecentChanges
 from worker.core.safety import guard, window
 
 ATTACH, DETACH = Action.ATTACH, Action.DETACH
@@ -375,3 +375,14 @@ def test_no_approval_frees_a_change_that_it_did_not_name_or_anything_twice(
         approver.do(what, number)
     for digest in set(approver.uses):
         assert approver.uses.count(digest) <= approver.grants.count(digest)
+
+
+def test_a_window_without_a_write_counts_the_others_of_its_run() -> None:
+    """And a write that has left the window takes nothing from it."""
+    made = RecentChanges(VANS, DETACH, worlds.NOW, 2)
+    counted = window.Window((made, dataclasses.replace(made, count=1, fleet=DEPOT)))
+    write = OpenIntent(Intent(IntentKey("key"), Change(DETACH, A, VANS)), RunId("run"), worlds.NOW)
+    elsewhere = dataclasses.replace(write.intent, change=Change(DETACH, A, DEPOT))
+    assert counted.without([write]).changes == (dataclasses.replace(made, count=1), counted.changes[1])
+    assert counted.without([dataclasses.replace(write, intent=elsewhere)]).changes == (made,)
+    assert counted.without([dataclasses.replace(write, recorded=worlds.NOW - DAY)]) == counted

@@ -6,7 +6,7 @@ import pytest
 
 from tests.support import harness
 from tests.support import sandbox as support
-from tests.support.harness import DEPOT, VANS, A, B
+from tests.support.harness import DEPOT, VANS, A, B, C, D
 from worker.core.model.desired import FleetById
 from worker.core.model.outcomes import Outcome
 from worker.core.model.plan import Action
@@ -156,6 +156,49 @@ async def test_an_unclear_write_is_not_sent_again_while_its_reference_resolves_t
         (B, guard.REFERENCE_MOVED),
     }
     assert len(gateway.keys) == 1
+
+
+def _limits(always_allow: int) -> guard.Limits:
+    return guard.Limits(max_detach_fraction_per_fleet=0.0, max_detach_fraction=1.0, always_allow=always_allow)
+
+
+async def test_an_unclear_write_is_not_sent_again_past_a_limit_that_was_lowered_meanwhile() -> None:
+    """Story: fleet-sync was killed while it detached too many, the limit was lowered, and it went on at its start."""
+    async with anyio.create_task_group() as tasks:
+        account_harness = harness.Harness(
+            harness.state_of({VANS: [A, B, C, D]}),
+            new_transport=lambda: gateway,
+            policy=retry_policy.RetryPolicy(max_attempts=1),
+            limits=_limits(2),
+        )
+        gateway = DeliveredLate(account_harness, tasks, seconds=10_000)
+        assert _name(await account_harness.reconcile({VANS: [C, D]})) == "unknown"
+        account_harness.limits = _limits(1)
+        finished = await account_harness.reconcile({VANS: [C, D]})
+        tasks.cancel_scope.cancel()
+    assert finished.guarded is not None
+    assert [(each.change.driver, each.guard) for each in finished.guarded.held] == [
+        (A, guard.PER_FLEET),
+        (B, guard.PER_FLEET),
+    ]
+    assert len(gateway.keys) == 2
+
+
+async def test_an_unclear_write_counts_once_in_the_limits_as_long_as_it_is_unclear() -> None:
+    """It counted as done and as due: until the horizon it was held, for an approval that sends nothing."""
+    async with anyio.create_task_group() as tasks:
+        account_harness = harness.Harness(
+            harness.state_of({VANS: [A, B, C, D]}),
+            new_transport=lambda: gateway,
+            policy=retry_policy.RetryPolicy(max_attempts=1),
+            limits=_limits(2),
+        )
+        gateway = DeliveredLate(account_harness, tasks, seconds=10_000)
+        reports = [await account_harness.reconcile({VANS: [B, C, D]}) for _ in range(3)]
+        reports.append(await account_harness.reconcile({VANS: [C, D]}))
+        tasks.cancel_scope.cancel()
+    assert [(_name(each), each.exit_code) for each in reports] == [("unknown", 4)] * 4
+    assert all(each.held_digest == "" for each in reports)
 
 
 async def test_two_timeouts_and_an_effect_some_seconds_later_are_found_out_in_the_same_run() -> None:

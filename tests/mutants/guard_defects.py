@@ -55,7 +55,7 @@ DEFECTS = (
     Defect(
         "applying a saved plan without what was done since",
         "worker/engine/plan_builder.py",
-        "past, approvals, held_before=before",
+        "once, approvals, held_before=before",
         "guard.NO_HISTORY, approvals, held_before=before",
         SAVED,
     ),

@@ -189,8 +189,8 @@ DEFECTS = (
     Defect(
         "sending an unclear write again past every guard",
         "worker/engine/guard_memory.py",
-        "return earlier.intent.approved or held.guard in guard.WINDOW_LIMITS",
-        "return True",
+        "return earlier is not None and earlier.intent.approved and held.guard != guard.MUST_SEE",
+        "return earlier is not None and held.guard != guard.MUST_SEE",
         ("tests/engine/test_unclear_writes.py",),
     ),
     Defect(
@@ -234,6 +234,13 @@ DEFECTS = (
         " or (is_whole and unsent.isdisjoint(hold.change for hold in decision.approved)):",
         " or is_whole:",
         ("tests/engine/test_approvals.py",),
+    ),
+    Defect(
+        "counting an unclear write as done and as due",
+        "worker/engine/plan_builder.py",
+        "once = guard_memory.count_once(past, plan, open_intents)\n        decision = await",
+        "once = past\n        decision = await",
+        UNCLEAR,
     ),
     Defect(
         "a second hangup taken for impatience",

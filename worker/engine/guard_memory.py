@@ -132,11 +132,15 @@ def source_records(
     )
 
 
-def allow_resending(decision: guard.Decision, unclear: unclear_writes.UnclearWrites) -> guard.Decision:
-    """Allow held changes that an earlier run has sent already, if they are held only because that run sent them.
+def count_once(past: guard.GuardHistory, plan: Plan, open_intents: Collection[OpenIntent]) -> guard.GuardHistory:
+    """Return the history without the open writes that the plan repeats: the limits count these as due already."""
+    planned = frozenset(plan.changes) if open_intents else frozenset()
+    repeated = [each for each in open_intents if each.intent.change in planned]
+    return dataclasses.replace(past, recent=past.recent.without(repeated)) if repeated else past
 
-    Those that were approved are sent again under that approval; the others only count twice in the limits of a window.
-    """
+
+def allow_resending(decision: guard.Decision, unclear: unclear_writes.UnclearWrites) -> guard.Decision:
+    """Allow held changes that an earlier run has sent under an approval: they are sent again under the same."""
     resent = {held.change for held in decision.held if _may_be_resent(held, unclear.resendable.get(held.change))}
     if not resent:
         return decision
@@ -146,6 +150,4 @@ def allow_resending(decision: guard.Decision, unclear: unclear_writes.UnclearWri
 
 
 def _may_be_resent(held: HeldChange, earlier: OpenIntent | None) -> bool:
-    if earlier is None or held.guard == guard.MUST_SEE:
-        return False
-    return earlier.intent.approved or held.guard in guard.WINDOW_LIMITS
+    return earlier is not None and earlier.intent.approved and held.guard != guard.MUST_SEE

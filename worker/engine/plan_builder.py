@@ -199,10 +199,8 @@ class PlanBuilder:
             await self._wall_clock.learn()
         judged = self._wall_clock.judge()
         ignored = ignored_drivers.find(desired.ignored, actual, await self._journal.resolutions())
-        plan = ignored_drivers.leave_out(
-            undo.plan_inverse(run, changes, actual, managed=managed, plan=past_plan, report=report), ignored
-        )
-        plan = clock_trust.restrict(plan, judged)
+        plan = undo.plan_inverse(run, changes, actual, managed=managed, plan=past_plan, report=report)
+        plan = clock_trust.restrict(ignored_drivers.leave_out(plan, ignored), judged)
         past, approvals = await self._memory.history(plan, now=judged.earliest), await self._memory.approvals(judged)
         decision = guard.evaluate(plan, actual, self._rules.limits, past, approvals)
         guarded = self._guarded(plan, decision, judged, past.recent, actual=actual)
@@ -236,9 +234,9 @@ class PlanBuilder:
         plan = dataclasses.replace(plan, problems=self.ownership.with_notes(plan.problems))
         unclear = unclear_writes.sort_out(open_intents, plan.changes)
         past, approvals = await self._memory.history(plan, now=judged.earliest), await self._memory.approvals(judged)
-        before = saved_plan.held_before(saved)
+        before, once = saved_plan.held_before(saved), guard_memory.count_once(past, plan, open_intents)
         decision = guard.evaluate(
-            plan, actual, self._rules.limits, past, approvals, held_before=before, shrunk_before=saved.shrunk
+            plan, actual, self._rules.limits, once, approvals, held_before=before, shrunk_before=saved.shrunk
         )
         decision = guard_memory.allow_resending(decision, unclear)
         missing = [*(each.change for each in decision.held), *fleet_selection.missing_attaches(saved)]
@@ -282,14 +280,15 @@ class PlanBuilder:
         plan = dataclasses.replace(grace.plan, problems=self.ownership.with_notes(problems))
         records = await self._journal.source_records()
         past = await self._memory.history(plan, resolutions=resolutions, records=records, now=judged.earliest)
-        decision = await self._decide(plan, actual, past, await self._memory.approvals(judged, approved), unclear)
+        once = guard_memory.count_once(past, plan, open_intents)
+        decision = await self._decide(plan, actual, once, await self._memory.approvals(judged, approved), unclear)
         build = functools.partial(self._guarded, plan, decision, judged, past.recent, sources=desired.sources)
         guarded = await self._compute(lambda: build(actual=actual))
         guarded = dataclasses.replace(guarded, unsettled=guarded.unsettled or bool(unclear.problems))
         left_out = pauses.left_out(guarded.changes, in_force)
         skipped = await self._skipped(plan, guarded, unclear, left_out=left_out, now=judged.now)
         kept = await self._memory.to_remember(
-            plan, actual, past, decision, in_force=in_force, unsent=left_out | skipped.keys()
+            plan, actual, once, decision, in_force=in_force, unsent=left_out | skipped.keys()
         )
         return PlanResult(
             desired,

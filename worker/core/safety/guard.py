@@ -30,9 +30,6 @@ PER_FLEET = "max_detach_fraction_per_fleet"
 PER_RUN = "max_detach_fraction"
 ATTACHES = "max_attach_fraction_per_fleet"
 
-WINDOW_LIMITS = frozenset({PER_FLEET, PER_RUN, ATTACHES})
-"""Limits that count what earlier runs changed, among it a change of unknown outcome that is sent again."""
-
 FREEZING = frozenset({NOT_CONVERGING, FLAPPING})
 """Guards that hold a change because earlier ones did not last. An approval allows it once more."""
 

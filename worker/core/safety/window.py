@@ -4,13 +4,14 @@ Invariant: detaches that an approval allowed do not count: they neither use up a
 that its fraction refers to. Neighbours: `guard` applies the limits, `ports.Journal` has the changes.
 """
 
+import collections
 import dataclasses
 import datetime
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from worker.core.model.identifiers import FleetId
 from worker.core.model.plan import Action, RecentCounts
-from worker.core.model.ports import RecentChanges
+from worker.core.model.ports import OpenIntent, RecentChanges
 from worker.core.model.serialization import format_time
 
 DEFAULT_LENGTH = datetime.timedelta(hours=24)
@@ -26,6 +27,18 @@ class Window:
     def of(self, fleets: Collection[FleetId]) -> "Window":
         """Return the window with the changes in these fleets only."""
         return dataclasses.replace(self, changes=tuple(each for each in self.changes if each.fleet in fleets))
+
+    def without(self, writes: Iterable[OpenIntent]) -> "Window":
+        """Return the window as if these writes had not been sent."""
+        taken = collections.Counter(
+            (each.recorded, each.intent.change.fleet, each.intent.change.action, each.intent.approved)
+            for each in writes
+        )
+        left = (
+            dataclasses.replace(each, count=each.count - taken[each.made, each.fleet, each.action, each.approved])
+            for each in self.changes
+        )
+        return dataclasses.replace(self, changes=tuple(each for each in left if each.count > 0))
 
     def count(self, action: Action, *, approved: bool = False) -> int:
         """Return the number of attaches or detaches; those that an approval allowed only with `approved`."""
