@@ -6,7 +6,7 @@ import pytest
 
 from tests.support import harness
 from tests.support import sandbox as support
-from tests.support.harness import DEPOT, VANS, A, B, C, D
+from tests.support.harness import DEPOT, NORTH, VANS, A, B, C, D
 from worker.core.model.desired import FleetById
 from worker.core.model.outcomes import Outcome
 from worker.core.model.plan import Action
@@ -52,6 +52,15 @@ def _outcome(account_harness: harness.Harness, number: int = 0) -> Outcome | Non
 
 def _name(finished: Report) -> str:
     return harness.outcome(finished, A, VANS)
+
+
+def _limits(always_allow: int) -> guard.Limits:
+    return guard.Limits(
+        max_detach_fraction_per_fleet=0.0,
+        max_detach_fraction=1.0,
+        always_allow=always_allow,
+        allow_emptying_fleets=True,
+    )
 
 
 async def test_a_detach_in_flight_at_a_kill_is_unknown_until_it_lands_and_applied_then() -> None:
@@ -118,6 +127,45 @@ async def test_a_late_detach_and_a_corrected_document_strand_nobody() -> None:
     assert len(gateway.keys) == 1
 
 
+async def test_a_late_detach_and_an_approval_of_one_fleet_strand_nobody() -> None:
+    """The detach that the approval freed was sent at once, although another might still take the wanted fleet."""
+    corrected = {VANS: [A], DEPOT: [], NORTH: []}
+    async with anyio.create_task_group() as tasks:
+        account_harness = harness.Harness(
+            harness.state_of({VANS: [A], DEPOT: [A, C], NORTH: [B, D]}),
+            new_transport=lambda: gateway,
+            policy=retry_policy.RetryPolicy(max_attempts=1),
+        )
+        gateway = DeliveredLate(account_harness, tasks, seconds=30)
+        assert _name(await account_harness.reconcile({VANS: [], DEPOT: [A, C], NORTH: [B, D]})) == "unknown"
+        account_harness.limits = _limits(0)
+        account_harness.only = frozenset({FleetById(DEPOT)})
+        digest = (await account_harness.reconcile(corrected)).held_digest
+        approved = await account_harness.reconcile(corrected, approved=digest)
+        assert harness.outcome(approved, A, DEPOT) == "deferred"
+        await anyio.sleep(31)
+    assert set(account_harness.state.fleets_of(A)) == {DEPOT}
+
+
+async def test_an_approval_of_one_fleet_gives_no_second_key_to_an_unclear_write() -> None:
+    wanted: harness.Wanted = {VANS: [], NORTH: []}
+    async with anyio.create_task_group() as tasks:
+        account_harness = harness.Harness(
+            harness.state_of({VANS: [A, C], NORTH: [B, D]}),
+            new_transport=lambda: gateway,
+            policy=retry_policy.RetryPolicy(max_attempts=1),
+        )
+        gateway = DeliveredLate(account_harness, tasks, seconds=10_000)
+        account_harness.only = frozenset({FleetById(VANS)})
+        for _ in range(2):
+            assert _name(await account_harness.reconcile({VANS: [C], NORTH: [B, D]})) == "unknown"
+        account_harness.limits = _limits(0)
+        digest = (await account_harness.reconcile(wanted)).held_digest
+        assert _name(await account_harness.reconcile(wanted, approved=digest)) == "unknown"
+        tasks.cancel_scope.cancel()
+    assert sorted(gateway.keys.count(key) for key in set(gateway.keys)) == [1, 2]
+
+
 @pytest.mark.parametrize("only", [[], [FleetById(VANS)]], ids=["all fleets", "its fleet named"])
 async def test_an_unclear_write_keeps_its_key_when_its_row_moves(only: list[FleetById]) -> None:
     async with anyio.create_task_group() as tasks:
@@ -156,10 +204,6 @@ async def test_an_unclear_write_is_not_sent_again_while_its_reference_resolves_t
         (B, guard.REFERENCE_MOVED),
     }
     assert len(gateway.keys) == 1
-
-
-def _limits(always_allow: int) -> guard.Limits:
-    return guard.Limits(max_detach_fraction_per_fleet=0.0, max_detach_fraction=1.0, always_allow=always_allow)
 
 
 async def test_an_unclear_write_is_not_sent_again_past_a_limit_that_was_lowered_meanwhile() -> None:

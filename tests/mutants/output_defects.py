@@ -13,9 +13,16 @@ DEFECTS = (
     Defect(
         "detaching a driver whose attach is left out",
         "worker/engine/plan_builder.py",
-        "attach_first.dependent_detaches(guarded.changes, unselected).items()",
-        "attach_first.dependent_detaches(guarded.changes, ()).items()",
+        "unclear, left_out | unselected, now=judged.now)",
+        "unclear, left_out, now=judged.now)",
         FLEETS,
+    ),
+    Defect(
+        "sending an unclear write that an approval of one fleet allows",
+        "worker/engine/plan_builder.py",
+        "skipped=await self._skipped(guarded, plan_result.unclear, left",
+        "skipped=await self._skipped(guarded, unclear_writes.NONE, left",
+        ("tests/engine/test_unclear_writes.py",),
     ),
     Defect(
         "applying a saved detach whose attach was left out",

@@ -62,8 +62,8 @@ DEFECTS = (
     Defect(
         "detaching a mover whose new fleet is paused",
         "worker/engine/plan_builder.py",
-        "held=[*(held.change for held in guarded.held), *left_out],",
-        "held=[held.change for held in guarded.held],",
+        "held = [*(held.change for held in guarded.held), *left_out]",
+        "held = [held.change for held in guarded.held]",
         PAUSES,
     ),
     Defect(

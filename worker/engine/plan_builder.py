@@ -67,20 +67,20 @@ class Rules:
 class PlanResult:
     """What was read, the guarded plan that follows, and what later runs must remember.
 
-    `skipped` are allowed changes that this run does not send, each with its outcome; `resendable` are open intents of
-    earlier runs that it sends again. `resolutions` are references that may be remembered; `newly_absent` and `returned`
-    are memberships that the sources leave out from now on, or no longer. `members` counts the members of each managed
-    fleet. `source_records` are what the journal remembers of the sources from now on, and `spent` is the approval that
-    they use up. `pauses` are those in force, and `left_out` the allowed changes that they cover: nothing becomes of
-    them. `managed` are the fleets that later runs must find in the sources. At `next_boundary` the sources want
-    something else although no source changes, or a pause ends.
+    `skipped` are allowed changes that this run does not send, each with its outcome; `unclear` are open intents of
+    earlier runs, of which it sends some again. `resolutions` are references that may be remembered; `newly_absent` and
+    `returned` are memberships that the sources leave out from now on, or no longer. `members` counts the members of
+    each managed fleet. `source_records` are what the journal remembers of the sources from now on, and `spent` is the
+    approval that they use up. `pauses` are those in force, and `left_out` the allowed changes that they cover: nothing
+    becomes of them. `managed` are the fleets that later runs must find in the sources. At `next_boundary` the sources
+    want something else although no source changes, or a pause ends.
     """
 
     desired: Desired
     actual: Actual
     guarded: GuardedPlan
     skipped: Mapping[Change, Outcome] = dataclasses.field(default_factory=dict)
-    resendable: Mapping[Change, OpenIntent] = dataclasses.field(default_factory=dict)
+    unclear: unclear_writes.UnclearWrites = unclear_writes.NONE
     resolutions: Resolutions = dataclasses.field(default_factory=dict)
     newly_absent: frozenset[Membership] = frozenset()
     returned: frozenset[Membership] = frozenset()
@@ -144,25 +144,18 @@ class PlanBuilder:
             return plan_result
         actual, members = plan_result.actual, plan_result.members
         fleets = fleet_selection.resolve(self._rules.only, members, actual.fleets, suggest=similar.suggest)
-        approvals = await self._memory.approvals(self._wall_clock.judge(), approved)
+        judged = self._wall_clock.judge()
+        approvals = await self._memory.approvals(judged, approved)
         guarded, unselected = fleet_selection.narrow(plan_result.guarded, fleets, approvals=approvals.digests)
         per_second = self._rules.requests_per_second
         cost = Cost.of(guarded.changes, guarded.concerned, reading=actual.requests, per_second=per_second)
-        kept = frozenset(guarded.changes)
-        skipped = {change: outcome for change, outcome in plan_result.skipped.items() if change in kept}
-        resendable = {change: intent for change, intent in plan_result.resendable.items() if change in kept}
-        waiting = {
-            change: attach_first.deferred_detach(fleet)
-            for change, fleet in attach_first.dependent_detaches(guarded.changes, unselected).items()
-            if change not in skipped
-        }
-        unclear = unclear_writes.UnclearWrites(resendable, {}, ())
+        left_out = pauses.left_out(guarded.changes, plan_result.pauses)
         return dataclasses.replace(
             plan_result,
             guarded=dataclasses.replace(guarded, cost=cost),
-            skipped=skipped | unclear.unless_sent(waiting),
-            resendable=resendable,
-            left_out=plan_result.left_out & kept,
+            # Anew, because an approval of what is left may have freed changes.
+            skipped=await self._skipped(guarded, plan_result.unclear, left_out | unselected, now=judged.now),
+            left_out=left_out,
             unselected=unselected,
         )
 
@@ -244,7 +237,7 @@ class PlanBuilder:
         postponed = {**unclear.waiting, **clock_trust.forbidden(guarded, judged)}
         skipped = unclear.unless_sent(attach_first.skipped_changes(decision.allowed, postponed, held=missing) | stale)
         desired = saved_plan.required_reading(saved, self._rules.ignored)
-        return PlanResult(desired, actual, guarded, skipped, unclear.resendable)
+        return PlanResult(desired, actual, guarded, skipped, unclear)
 
     async def read(self) -> tuple[Desired, Actual]:
         """Read every source completely, and what Charge holds of what they name.
@@ -286,7 +279,7 @@ class PlanBuilder:
         guarded = await self._compute(lambda: build(actual=actual))
         guarded = dataclasses.replace(guarded, unsettled=guarded.unsettled or bool(unclear.problems))
         left_out = pauses.left_out(guarded.changes, in_force)
-        skipped = await self._skipped(plan, guarded, unclear, left_out=left_out, now=judged.now)
+        skipped = await self._skipped(guarded, unclear, left_out, now=judged.now)
         kept = await self._memory.to_remember(
             plan, actual, once, decision, in_force=in_force, unsent=left_out | skipped.keys()
         )
@@ -295,7 +288,7 @@ class PlanBuilder:
             actual,
             guarded,
             skipped=skipped,
-            resendable=unclear.resendable,
+            unclear=unclear,
             resolutions=kept.resolutions_to_remember,
             newly_absent=grace.newly_absent,
             returned=grace.returned,
@@ -322,23 +315,23 @@ class PlanBuilder:
 
     async def _skipped(
         self,
-        plan: Plan,
         guarded: GuardedPlan,
         unclear: unclear_writes.UnclearWrites,
-        *,
         left_out: frozenset[Change],
+        *,
         now: datetime.datetime,
     ) -> Mapping[Change, Outcome]:
-        """Return the allowed changes that are not sent now: refused lately, unclear, or waiting for one of these."""
-        refusals = await self._journal.refusals(guarded.concerned.keys()) if plan.changes else {}
+        """Return the allowed changes that are not sent now: refused lately, unclear, or waiting for one of these.
+
+        `left_out` are changes that are not made either, and that need no outcome.
+        """
+        refusals = await self._journal.refusals(guarded.concerned.keys()) if guarded.changes else {}
 
         def skipped() -> Mapping[Change, Outcome]:
-            postponed = refusal_backoff.postponed(plan.changes, refusals, now)
-            return attach_first.skipped_changes(
-                [each for each in guarded.changes if each not in left_out],
-                {**postponed, **unclear.waiting},
-                held=[*(held.change for held in guarded.held), *left_out],
-            )
+            changes = [each for each in guarded.changes if each not in left_out]
+            postponed = refusal_backoff.postponed(changes, refusals, now)
+            held = [*(held.change for held in guarded.held), *left_out]
+            return attach_first.skipped_changes(changes, {**postponed, **unclear.waiting}, held=held)
 
         return unclear.unless_sent(await self._compute(skipped))
 

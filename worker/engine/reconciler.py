@@ -180,7 +180,7 @@ class Reconciler:
         guarded = plan_result.guarded
         return self._applier.prepare(
             changes,
-            open_intents=plan_result.resendable.values(),
+            open_intents=plan_result.unclear.resendable.values(),
             concerned=guarded.concerned,
             unsent=_unsent(plan_result),
             statuses=plan_result.actual.inactive,

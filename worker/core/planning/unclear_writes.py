@@ -39,6 +39,9 @@ class UnclearWrites:
         }
 
 
+NONE = UnclearWrites({}, {}, ())
+
+
 def sort_out(open_intents: Iterable[OpenIntent], planned: Collection[Change]) -> UnclearWrites:
     """Compare the open intents of earlier runs with the changes that this run plans.
 
@@ -46,7 +49,7 @@ def sort_out(open_intents: Iterable[OpenIntent], planned: Collection[Change]) ->
     """
     unclear = {each.intent.change: each for each in open_intents if each.code != NOT_CONVERGING}
     if not unclear:
-        return UnclearWrites({}, {}, ())
+        return NONE
     planned = frozenset(planned)
     resent = {change: _outcome(each) for change, each in unclear.items() if change in planned and each.resent}
     return UnclearWrites(
