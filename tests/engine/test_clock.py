@@ -10,7 +10,6 @@ import pytest
 from tests.engine import accounts
 from tests.support import clocks, doubles, harness
 from tests.support.harness import DEPOT, NORTH, VANS, A, B, C, D
-from worker.core.model.desired import SourceReading
 from worker.core.model.identifiers import IntentKey, RunId
 from worker.core.model.outcomes import Unknown
 from worker.core.model.plan import Action, Change, GuardedPlan, HeldChange
@@ -29,26 +28,6 @@ ERRORS = [2 * DAY, 60 * DAY, 3650 * DAY, -DAY, 6 * MINUTE, -6 * MINUTE]
 SILENT = dataclasses.replace(quirks.PLAUSIBLE, date_header=False)
 
 
-class Dated(doubles.Source):
-    """A source in which the rows of some references have dates."""
-
-    def __init__(self, wanted: harness.Wanted, **dates: tuple[datetime.datetime, datetime.datetime]) -> None:
-        """Take what is wanted, and the dates by the reference, or by the letter of a driver's id."""
-        super().__init__(wanted)
-        self._dates = {f"drv_{name * 32}" if len(name) == 1 else name: span for name, span in dates.items()}
-
-    async def read(self) -> SourceReading:
-        """Return the whole reading."""
-        reading = await super().read()
-        rows = tuple(
-            dataclasses.replace(row, starts=self._dates[str(row.driver)][0], ends=self._dates[str(row.driver)][1])
-            if str(row.driver) in self._dates
-            else row
-            for row in reading.rows
-        )
-        return dataclasses.replace(reading, rows=rows)
-
-
 def _rig(ahead: datetime.timedelta = datetime.timedelta(), **options: object) -> harness.Harness:
     account_harness = harness.Harness(accounts.account(), **options)  # type: ignore[arg-type]
     account_harness.wall.ahead = ahead
@@ -59,7 +38,7 @@ async def _reconcile(
     account_harness: harness.Harness, *, approved: str | None = None, meanwhile: Callable[[], None] = lambda: None
 ) -> Report:
     """Run towards two attaches, of which D's is by a row with dates, and one detach; `meanwhile` follows the plan."""
-    source = Dated(accounts.WANTED, D=ALWAYS)
+    source = accounts.Dated(accounts.WANTED, D=ALWAYS)
     run = account_harness.new_reconciler(source, show=lambda plan_result: meanwhile())
     return await run.reconcile(trigger="test", approved=approved)
 
@@ -93,7 +72,7 @@ async def test_a_clock_within_five_minutes_is_trusted(ahead: datetime.timedelta)
 async def test_a_plan_says_so_too(skew: datetime.timedelta) -> None:
     """Whose clock is wrong makes no difference."""
     behaves = dataclasses.replace(quirks.PLAUSIBLE, date_skew_seconds=skew.total_seconds())
-    plan_result = await _rig(quirks=behaves).new_plan_builder(Dated(accounts.WANTED, D=ALWAYS)).build()
+    plan_result = await _rig(quirks=behaves).new_plan_builder(accounts.Dated(accounts.WANTED, D=ALWAYS)).build()
     assert [change.driver for change in plan_result.guarded.changes] == [A]
     assert plan_result.guarded.unsettled
     assert [problem.code for problem in plan_result.guarded.problems] == ["clock_not_trusted", "journal_new"]
@@ -248,12 +227,12 @@ async def test_a_reference_of_a_row_with_dates_that_moved_holds_the_rows_without
     account_harness = _rig()
     drivers = account_harness.state.drivers
     address = drivers[A].email
-    source = Dated({VANS: [address, B], NORTH: [D]}, **{address: ALWAYS})
+    source = accounts.Dated({VANS: [address, B], NORTH: [D]}, **{address: ALWAYS})
     await account_harness.new_reconciler(source).reconcile(trigger="test")
     drivers[A] = dataclasses.replace(drivers[A], email="")
     drivers[C] = dataclasses.replace(drivers[C], email=address)
     account_harness.wall.ahead = 2 * DAY
-    source = Dated({VANS: [address, B], NORTH: [A, C, D]}, **{address: ALWAYS})
+    source = accounts.Dated({VANS: [address, B], NORTH: [A, C, D]}, **{address: ALWAYS})
     finished = await account_harness.new_reconciler(source).reconcile(trigger="test")
     assert finished.guarded is not None
     held = {(each.change.driver, each.guard) for each in finished.guarded.held}
@@ -295,7 +274,7 @@ async def test_what_is_left_of_a_run_whose_clock_is_set_is_not_done(
 
 
 async def _saved(account_harness: harness.Harness) -> GuardedPlan:
-    return (await account_harness.new_plan_builder(Dated(accounts.WANTED, D=ALWAYS)).build()).guarded
+    return (await account_harness.new_plan_builder(accounts.Dated(accounts.WANTED, D=ALWAYS)).build()).guarded
 
 
 async def test_a_saved_plan_knows_which_attaches_rest_on_dates() -> None:

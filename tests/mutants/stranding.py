@@ -6,6 +6,7 @@ Invariant: as in `defects`. Neighbours: `defects` and `former_survivors` have th
 from tests.mutants.defects import Defect
 
 PROOF = ("tests/engine/test_proof.py",)
+MOVED = ("tests/engine/test_moved_references.py",)
 UNCLEAR = ("tests/engine/test_unclear_writes.py", "tests/core/test_unclear_writes.py")
 
 DEFECTS = (
@@ -234,6 +235,27 @@ DEFECTS = (
         " or (is_whole and unsent.isdisjoint(hold.change for hold in decision.approved)):",
         " or is_whole:",
         ("tests/engine/test_approvals.py",),
+    ),
+    Defect(
+        "learning a moved reference before its row begins",
+        "worker/core/safety/guard.py",
+        "is_whole = not partial and reference not in plan.awaited",
+        "is_whole = not partial",
+        MOVED,
+    ),
+    Defect(
+        "learning a moved address while its changes may be missing",
+        "worker/core/safety/guard.py",
+        "is_whole = not partial and reference not in plan.awaited",
+        "is_whole = not (partial and is_fleet_name(reference)) and reference not in plan.awaited",
+        MOVED,
+    ),
+    Defect(
+        "asking again for the approval of a moved reference",
+        "worker/core/safety/guard.py",
+        "is_accepted = bool({before, now} & accepted)",
+        "is_accepted = False",
+        MOVED,
     ),
     Defect(
         "counting an unclear write as done and as due",

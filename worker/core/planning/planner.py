@@ -44,6 +44,8 @@ def plan(
     shrinkable = exact - resolved.unclear - actual.incomplete.keys()
     members, drivers = _count(actual, resolved.managed, attaches)
     changes = _sorted([*attaches, *_detaches(resolved, actual, shrinkable)])
+    resolutions = resolved.resolutions
+    is_same = all(remembered.get(reference, answer) == answer for reference, answer in resolutions.items())
     return Plan(
         changes=changes,
         problems=_problems(desired, resolved, actual),
@@ -53,7 +55,8 @@ def plan(
         references=resolved.references,
         unresolved=resolved.unresolved,
         incomplete=len(resolved.managed & actual.incomplete.keys()),
-        resolutions=resolved.resolutions,
+        resolutions=resolutions,
+        awaited=frozenset() if is_same else resolved.awaited(now),
         concerned=_concerned(changes, resolved, actual),
         sources=_sizes(desired, resolved),
         dated=_dated(attaches, resolved),

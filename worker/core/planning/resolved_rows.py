@@ -129,6 +129,11 @@ class ResolvedRows:
                     found[driver] = min(moment, found.get(driver, moment))
         return found
 
+    def awaited(self, now: datetime.datetime | None) -> frozenset[str]:
+        """Return the references of rows that begin later, or may begin: without `now` of all rows with dates."""
+        rows = (row for row in self.special_rows if not row.active(now) and not (now and row.over(now)))
+        return frozenset(str(reference) for row in rows for reference in (row.driver, row.fleet))
+
     def _resolve_special_rows(self, now: datetime.datetime | None) -> None:
         for row in self.special_rows:
             self._add(row, self.fleets[row.fleet], self.drivers[row.driver], active=row.active(now))

@@ -8,7 +8,7 @@ makes the plan, `window` counts recent changes, `engine.plan_builder` calls `eva
 import collections
 import dataclasses
 import datetime
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from worker.core.model.actual import Actual
 from worker.core.model.desired import is_fleet_name
@@ -141,7 +141,7 @@ def evaluate(
     return Decision(
         allowed=tuple(change for change in plan.changes if change not in holds or change in freed),
         held=held,
-        resolutions_to_remember=_resolutions_to_remember(plan, held, history),
+        resolutions_to_remember=_resolutions_to_remember(plan, held, approved, history),
         approval=approval,
         approved=approved,
         shrunk=() if approval else shrunk,
@@ -169,23 +169,31 @@ def _approval(held: Collection[Change], shrunk: tuple[ShrunkSource, ...], approv
     return digest if digest in approvals.digests else ""
 
 
-def _resolutions_to_remember(plan: Plan, held: tuple[HeldChange, ...], history: GuardHistory) -> Resolutions:
+def _resolutions_to_remember(
+    plan: Plan, held: tuple[HeldChange, ...], approved: tuple[HeldChange, ...], history: GuardHistory
+) -> Resolutions:
     """Return the resolutions that are new, and those that moved without any change held or delayed because of that.
 
     A moved reference is not remembered while any guard holds a change of either driver or fleet, or a grace period
     delays one: remembering it would lift `reference_moved`, and the change would pass as soon as the other guard no
-    longer applies. A moved name of a fleet is not remembered either while a plan may lack changes.
+    longer applies. Nor is it while a row waits for its beginning, or a plan may lack changes, unless the move itself
+    was approved; of a fleet's name, not even then if the plan may lack changes.
     """
-    memberships = [*((hold.change.driver, hold.change.fleet) for hold in held), *plan.later]
-    waiting = {each for membership in memberships for each in membership}
+    waiting = {*_concerned(held), *(each for membership in plan.later for each in membership)}
+    accepted = _concerned(hold for hold in approved if hold.guard == REFERENCE_MOVED)
     partial = bool(plan.unresolved or plan.incomplete)
     remember = {}
     for reference, now in plan.resolutions.items():
         before = history.resolutions.get(reference)
-        is_settled = not {before, now} & waiting and not (partial and is_fleet_name(reference))
-        if before is None or (before != now and is_settled):
+        is_whole = not partial and reference not in plan.awaited
+        is_accepted = bool({before, now} & accepted) and not (partial and is_fleet_name(reference))
+        if before is None or (before != now and not {before, now} & waiting and (is_whole or is_accepted)):
             remember[reference] = now
     return remember
+
+
+def _concerned(held: Iterable[HeldChange]) -> set[DriverId | FleetId]:
+    return {each for hold in held for each in (hold.change.driver, hold.change.fleet)}
 
 
 def _require_resolvable(plan: Plan, limits: Limits) -> None:
