@@ -260,7 +260,7 @@ DEFECTS = (
     Defect(
         "counting an unclear write as done and as due",
         "worker/engine/plan_builder.py",
-        "once = guard_memory.count_once(past, plan, open_intents)\n        decision = await",
+        "once = guard_memory.count_once(past, unclear)\n        decision = await",
         "once = past\n        decision = await",
         UNCLEAR,
     ),

@@ -132,11 +132,9 @@ def source_records(
     )
 
 
-def count_once(past: guard.GuardHistory, plan: Plan, open_intents: Collection[OpenIntent]) -> guard.GuardHistory:
+def count_once(past: guard.GuardHistory, unclear: unclear_writes.UnclearWrites) -> guard.GuardHistory:
     """Return the history without the open writes that the plan repeats: the limits count these as due already."""
-    planned = frozenset(plan.changes) if open_intents else frozenset()
-    repeated = [each for each in open_intents if each.intent.change in planned]
-    return dataclasses.replace(past, recent=past.recent.without(repeated)) if repeated else past
+    return dataclasses.replace(past, recent=past.recent.without(unclear.repeated)) if unclear.repeated else past
 
 
 def allow_resending(decision: guard.Decision, unclear: unclear_writes.UnclearWrites) -> guard.Decision:

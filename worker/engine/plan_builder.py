@@ -227,7 +227,7 @@ class PlanBuilder:
         plan = dataclasses.replace(plan, problems=self.ownership.with_notes(plan.problems))
         unclear = unclear_writes.sort_out(open_intents, plan.changes)
         past, approvals = await self._memory.history(plan, now=judged.earliest), await self._memory.approvals(judged)
-        before, once = saved_plan.held_before(saved), guard_memory.count_once(past, plan, open_intents)
+        before, once = saved_plan.held_before(saved), guard_memory.count_once(past, unclear)
         decision = guard.evaluate(
             plan, actual, self._rules.limits, once, approvals, held_before=before, shrunk_before=saved.shrunk
         )
@@ -269,20 +269,16 @@ class PlanBuilder:
         grace, managed = await self._plan_changes(desired, actual, judged, resolutions=resolutions)
         unclear = unclear_writes.sort_out(open_intents, grace.plan.changes)
         in_force = await self._journal.pauses(now=judged.earliest)
-        problems = {*grace.plan.problems, *unclear.problems, *pauses.notes(in_force)}
-        plan = dataclasses.replace(grace.plan, problems=self.ownership.with_notes(problems))
+        plan = self._noted(grace.plan, unclear, in_force)
         records = await self._journal.source_records()
         past = await self._memory.history(plan, resolutions=resolutions, records=records, now=judged.earliest)
-        once = guard_memory.count_once(past, plan, open_intents)
-        decision = await self._decide(plan, actual, once, await self._memory.approvals(judged, approved), unclear)
+        decision, once = await self._decide(plan, actual, past, await self._memory.approvals(judged, approved), unclear)
         build = functools.partial(self._guarded, plan, decision, judged, past.recent, sources=desired.sources)
-        guarded = await self._compute(lambda: build(actual=actual))
-        guarded = dataclasses.replace(guarded, unsettled=guarded.unsettled or bool(unclear.problems))
+        guarded = await self._compute(lambda: build(actual=actual, unclear=unclear))
         left_out = pauses.left_out(guarded.changes, in_force)
         skipped = await self._skipped(guarded, unclear, left_out, now=judged.now)
-        kept = await self._memory.to_remember(
-            plan, actual, once, decision, in_force=in_force, unsent=left_out | skipped.keys()
-        )
+        unsent = left_out | skipped.keys()
+        kept = await self._memory.to_remember(plan, actual, once, decision, in_force=in_force, unsent=unsent)
         return PlanResult(
             desired,
             actual,
@@ -308,10 +304,19 @@ class PlanBuilder:
         past: guard.GuardHistory,
         approvals: guard.Approvals,
         unclear: unclear_writes.UnclearWrites,
-    ) -> guard.Decision:
-        """Evaluate the guard, beside the event loop for a large plan. What is sent again is allowed once more."""
-        decision = await self._compute(lambda: guard.evaluate(plan, actual, self._rules.limits, past, approvals))
-        return guard_memory.allow_resending(decision, unclear)
+    ) -> tuple[guard.Decision, guard.GuardHistory]:
+        """Evaluate the guard, beside the event loop for a large plan. What was approved and sent is allowed once more.
+
+        Returns what was counted, too: unclear writes only once.
+        """
+        once = guard_memory.count_once(past, unclear)
+        decision = await self._compute(lambda: guard.evaluate(plan, actual, self._rules.limits, once, approvals))
+        return guard_memory.allow_resending(decision, unclear), once
+
+    def _noted(self, plan: Plan, unclear: unclear_writes.UnclearWrites, in_force: Sequence[Pause]) -> Plan:
+        """Return the plan with what is to be said beside its changes."""
+        problems = {*plan.problems, *unclear.problems, *pauses.notes(in_force)}
+        return dataclasses.replace(plan, problems=self.ownership.with_notes(problems))
 
     async def _skipped(
         self,
@@ -368,8 +373,9 @@ class PlanBuilder:
         *,
         actual: Actual,
         sources: tuple[SourceRevision, ...] = (),
+        unclear: unclear_writes.UnclearWrites = unclear_writes.NONE,
     ) -> GuardedPlan:
-        return guarded_plans.new(
+        guarded = guarded_plans.new(
             plan,
             decision,
             account=self._rules.account,
@@ -379,6 +385,7 @@ class PlanBuilder:
             requests_per_second=self._rules.requests_per_second,
             sources=sources,
         )
+        return dataclasses.replace(guarded, unsettled=True) if unclear.problems else guarded
 
 
 def _next_boundary(

@@ -71,13 +71,12 @@ class Plan:
 
     `members` maps each managed fleet to the number of its members now. `references` counts the distinct references that
     are active now, `unresolved` those among them that did not resolve, `incomplete` the fleets whose listing is not
-    trusted. `resolutions` maps e-mail addresses, metadata and fleet names to what they resolve to; if one of them has
-    moved, `awaited` has the references of rows that begin later. `unjudged` are known absences that this run can
-    neither confirm nor refute; `later` are memberships whose detach waits for the end of its grace period. `concerned`
-    has every driver with a change. `sources` are the sizes of the sources that were read. `dated` are the attaches that
-    only rows with a `from` or an `until` ask for. `exact` are the managed fleets in exact mode; `vanished` are fleets
-    that earlier runs managed and that no source names any more. `boundaries` is when a row of a driver with a change
-    begins or ends next.
+    trusted. `resolutions` maps e-mail addresses, metadata and fleet names to what they resolve to; `awaited` are those
+    of rows that begin later. `unjudged` are known absences that this run can neither confirm nor refute; `later` are
+    memberships whose detach waits for the end of its grace period. `concerned` has every driver with a change.
+    `sources` are the sizes of the sources that were read. `dated` are the attaches that only rows with a `from` or an
+    `until` ask for. `exact` are the managed fleets in exact mode; `vanished` are fleets that earlier runs managed and
+    that no source names any more. `boundaries` is when a row of a driver with a change begins or ends next.
     """
 
     changes: tuple[Change, ...]

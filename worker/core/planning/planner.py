@@ -34,7 +34,6 @@ def plan(
 
     `now` is None if no clock can be trusted: then rows with dates change nothing, but their references resolve. `mode`
     applies to fleets without one of their own. `absences` and `remembered` (resolutions) are those of earlier runs.
-
     Every row's fleet must have an entry in `desired.fleets`, and every driver in the indexes of `actual` must be in its
     `memberships`. Raises errors.DesiredError if a fleet has two modes, under its id and its name.
     """
@@ -44,8 +43,6 @@ def plan(
     shrinkable = exact - resolved.unclear - actual.incomplete.keys()
     members, drivers = _count(actual, resolved.managed, attaches)
     changes = _sorted([*attaches, *_detaches(resolved, actual, shrinkable)])
-    resolutions = resolved.resolutions
-    is_same = all(remembered.get(reference, answer) == answer for reference, answer in resolutions.items())
     return Plan(
         changes=changes,
         problems=_problems(desired, resolved, actual),
@@ -55,8 +52,8 @@ def plan(
         references=resolved.references,
         unresolved=resolved.unresolved,
         incomplete=len(resolved.managed & actual.incomplete.keys()),
-        resolutions=resolutions,
-        awaited=frozenset() if is_same else resolved.awaited(now),
+        resolutions=resolved.resolutions,
+        awaited=resolved.awaited(now),
         concerned=_concerned(changes, resolved, actual),
         sources=_sizes(desired, resolved),
         dated=_dated(attaches, resolved),

@@ -24,12 +24,14 @@ class UnclearWrites:
     """The unclear writes that a plan meets.
 
     `resendable` may be sent again in this run. `waiting` are changes that must wait, with their outcome. `problems`
-    name the unclear writes that the sources no longer want, or that are no longer needed.
+    name the unclear writes that the sources no longer want, or that are no longer needed. `repeated` are all open
+    intents of changes that the plan has again.
     """
 
     resendable: Mapping[Change, OpenIntent]
     waiting: Mapping[Change, Outcome]
     problems: tuple[Problem, ...]
+    repeated: tuple[OpenIntent, ...]
 
     def unless_sent(self, skipped: Mapping[Change, Outcome]) -> dict[Change, Outcome]:
         """Return the outcomes of changes that this run does not send: of those sent before, the effect is unknown."""
@@ -39,7 +41,7 @@ class UnclearWrites:
         }
 
 
-NONE = UnclearWrites({}, {}, ())
+NONE = UnclearWrites({}, {}, (), ())
 
 
 def sort_out(open_intents: Iterable[OpenIntent], planned: Collection[Change]) -> UnclearWrites:
@@ -47,15 +49,17 @@ def sort_out(open_intents: Iterable[OpenIntent], planned: Collection[Change]) ->
 
     A write that Charge accepted, but that no reading shows, is not unclear: its key is used up, and it backs off.
     """
-    unclear = {each.intent.change: each for each in open_intents if each.code != NOT_CONVERGING}
-    if not unclear:
+    open_intents = tuple(open_intents)
+    if not open_intents:
         return NONE
     planned = frozenset(planned)
+    unclear = {each.intent.change: each for each in open_intents if each.code != NOT_CONVERGING}
     resent = {change: _outcome(each) for change, each in unclear.items() if change in planned and each.resent}
     return UnclearWrites(
         resendable={change: each for change, each in unclear.items() if change in planned and not each.resent},
         waiting=_dangerous_detaches(unclear, planned) | resent,
         problems=tuple(_problem(each) for change, each in unclear.items() if change not in planned),
+        repeated=tuple(each for each in open_intents if each.intent.change in planned),
     )
 
 
