@@ -225,6 +225,23 @@ async def test_a_plan_of_attaches_alone_reads_only_its_drivers() -> None:
     assert not account_harness.requests("/fleets")
 
 
+async def test_a_plan_of_attaches_alone_leaves_a_driver_out_who_is_ignored_by_address() -> None:
+    """The address was not looked up, so the driver was attached."""
+    account_harness = harness.Harness(accounts.account())
+    saved = await _saved(account_harness, {VANS: [A, B, D]})
+    email = account_harness.state.drivers[D].email.lower()
+    finished = await _ignoring(account_harness, DriverByEmail(email)).apply(saved)
+    assert (account_harness.writes, finished.counts["stale"]) == ([], 1)
+
+
+async def test_a_plan_of_attaches_alone_leaves_a_fleet_out_that_is_unmanaged_by_name() -> None:
+    account_harness = harness.Harness(accounts.account())
+    saved = await _saved(account_harness, {VANS: [A, B, D]})
+    account_harness.unmanaged = frozenset({FleetByName("Fleet V")})
+    finished = await account_harness.new_reconciler().apply(saved)
+    assert (account_harness.writes, finished.counts["stale"]) == ([], 1)
+
+
 async def _approve(account_harness: harness.Harness, digest: str) -> None:
     now = account_harness.wall.now()
     await account_harness.memory.approve(digest, now=now, until=now + guard.APPROVAL_LIFETIME)

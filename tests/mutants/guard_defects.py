@@ -62,8 +62,15 @@ DEFECTS = (
     Defect(
         "evaluating a saved plan by its drivers alone",
         "worker/engine/plan_builder.py",
-        "if saved_plan.detaches(saved) or self._rules.limits.max_attach_fraction_per_fleet is not None:",
-        "if self._rules.limits.max_attach_fraction_per_fleet is not None:",
+        "if is_limited or saved_plan.needs_fleets(saved, rules.ignored | rules.unmanaged):",
+        "if is_limited:",
+        SAVED,
+    ),
+    Defect(
+        "not looking up who is ignored, or which fleet is unmanaged, for a saved plan of attaches",
+        "worker/core/planning/saved_plan.py",
+        "return not by_id or any(change.action is Action.DETACH",
+        "return any(change.action is Action.DETACH",
         SAVED,
     ),
     Defect(

@@ -185,8 +185,7 @@ class PlanBuilder:
         drivers = sorted({change.driver for change in made})
         changes = [past for driver in drivers for past in await history.changes(driver=driver)]
         managed = await self._memory.managed()
-        required = undo.required_reading(run, changes, managed=managed)
-        desired = dataclasses.replace(required, ignored=self._rules.ignored)
+        desired = dataclasses.replace(undo.required_reading(run, changes, managed=managed), ignored=self._rules.ignored)
         async with self._cancellation.reading():
             actual = await self._reader.read(desired)
             await self._wall_clock.learn()
@@ -206,8 +205,10 @@ class PlanBuilder:
         errors.FleetSyncError if it cannot be done.
         """
         self._executor.start_at(await self.ownership.check_account(now=self._clock.now()))
-        if saved_plan.detaches(saved) or self._rules.limits.max_attach_fraction_per_fleet is not None:
-            actual = await self._reader.read(saved_plan.required_reading(saved, self._rules.ignored))
+        rules = self._rules
+        is_limited = rules.limits.max_attach_fraction_per_fleet is not None
+        if is_limited or saved_plan.needs_fleets(saved, rules.ignored | rules.unmanaged):
+            actual = await self._reader.read(saved_plan.required_reading(saved, rules.ignored))
         else:
             actual = await self._reader.drivers({change.driver for change in saved_plan.changes(saved)})
         await self.ownership.check_fleets(actual)

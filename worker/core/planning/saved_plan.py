@@ -4,7 +4,7 @@ Invariant: nothing is planned that the saved plan does not contain. Neighbours: 
 `observation` says what is stale, `engine.plan_builder` reads and evaluates.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from worker.core.model.actual import Actual
 from worker.core.model.desired import Desired, DriverById, DriverRef, FleetById, FleetEntry, FleetRef, Mode, Origin, Row
@@ -27,9 +27,13 @@ def held_before(saved: GuardedPlan) -> tuple[HeldChange, ...]:
     return (*saved.held, *saved.approved)
 
 
-def detaches(saved: GuardedPlan) -> bool:
-    """Return whether the plan has a detach, held or not."""
-    return any(change.action is Action.DETACH for change in changes(saved))
+def needs_fleets(saved: GuardedPlan, excluded: Iterable[DriverRef | FleetRef]) -> bool:
+    """Return whether it takes more than the plan's drivers to say what still fits.
+
+    That is so if it has a detach, held or not, or if the settings exclude a driver or fleet otherwise than by id.
+    """
+    by_id = all(isinstance(each, DriverById | FleetById) for each in excluded)
+    return not by_id or any(change.action is Action.DETACH for change in changes(saved))
 
 
 def required_reading(saved: GuardedPlan, ignored: Collection[DriverRef]) -> Desired:
