@@ -256,6 +256,29 @@ async def test_two_timeouts_and_an_effect_some_seconds_later_are_found_out_in_th
     assert (_name(finished), finished.exit_code) == ("applied", 0)
 
 
+async def test_an_approved_write_stays_unknown_until_the_horizon_and_is_held_after_it() -> None:
+    """It was held again once it had been sent twice, which changed the digest of what is held."""
+    async with anyio.create_task_group() as tasks:
+        account_harness = harness.Harness(
+            harness.state_of({VANS: [A, B, C], NORTH: [D]}),
+            new_transport=lambda: gateway,
+            policy=retry_policy.RetryPolicy(max_attempts=1),
+            limits=_limits(0),
+        )
+        gateway = DeliveredLate(account_harness, tasks, seconds=10_000)
+        wanted: harness.Wanted = {VANS: [B, C], NORTH: [D]}
+        digest = (await account_harness.reconcile(wanted)).held_digest
+        reports = [await account_harness.reconcile(wanted, approved=digest)]
+        reports += [await account_harness.reconcile({VANS: [B, C], NORTH: []}) for _ in range(3)]
+        await anyio.sleep(121)
+        past_horizon = await account_harness.reconcile({VANS: [B, C], NORTH: []})
+        tasks.cancel_scope.cancel()
+    assert [_name(each) for each in reports] == ["unknown"] * 4
+    assert len({each.held_digest for each in reports[1:]}) == 1
+    assert len(gateway.keys) == 2
+    assert past_horizon.guarded is not None and {each.change.driver for each in past_horizon.guarded.held} == {A, D}
+
+
 async def test_an_unclear_write_that_the_sources_no_longer_want_is_a_problem_of_every_run() -> None:
     held = harness.state_of({VANS: [A]})
     async with anyio.create_task_group() as tasks:

@@ -190,8 +190,15 @@ DEFECTS = (
     Defect(
         "sending an unclear write again past every guard",
         "worker/engine/guard_memory.py",
-        "return earlier is not None and earlier.intent.approved and held.guard != guard.MUST_SEE",
-        "return earlier is not None and held.guard != guard.MUST_SEE",
+        "for each in unclear.repeated if each.intent.approved and each.code",
+        "for each in unclear.repeated if each.code",
+        ("tests/engine/test_unclear_writes.py",),
+    ),
+    Defect(
+        "an approval that ends before the effect of its writes is known",
+        "worker/engine/guard_memory.py",
+        "each.intent.change for each in unclear.repeated",
+        "each.intent.change for each in unclear.resendable.values()",
         ("tests/engine/test_unclear_writes.py",),
     ),
     Defect(

@@ -13,8 +13,8 @@ from worker.core.model import pauses
 from worker.core.model.actual import Actual
 from worker.core.model.desired import Desired, FleetRef
 from worker.core.model.identifiers import Account, FleetId, Resolutions
+from worker.core.model.outcomes import NOT_CONVERGING
 from worker.core.model.plan import Change, HeldChange, Plan
-from worker.core.model.ports import OpenIntent
 from worker.core.model.source_history import SourceRecord
 from worker.core.planning import unclear_writes, vanished_fleets
 from worker.core.safety import clock_trust, flap_detection, guard, source_rewriting, source_shrinkage, window
@@ -138,14 +138,11 @@ def count_once(past: guard.GuardHistory, unclear: unclear_writes.UnclearWrites) 
 
 
 def allow_resending(decision: guard.Decision, unclear: unclear_writes.UnclearWrites) -> guard.Decision:
-    """Allow held changes that an earlier run has sent under an approval: they are sent again under the same."""
-    resent = {held.change for held in decision.held if _may_be_resent(held, unclear.resendable.get(held.change))}
+    """Allow held changes that an earlier run has sent under an approval: it holds until their effect is known."""
+    approved = {each.intent.change for each in unclear.repeated if each.intent.approved and each.code != NOT_CONVERGING}
+    resent = {held.change for held in decision.held if held.change in approved and held.guard != guard.MUST_SEE}
     if not resent:
         return decision
     held: tuple[HeldChange, ...] = tuple(held for held in decision.held if held.change not in resent)
     allowed = tuple(sorted((*decision.allowed, *resent), key=lambda change: change.order))
     return dataclasses.replace(decision, allowed=allowed, held=held)
-
-
-def _may_be_resent(held: HeldChange, earlier: OpenIntent | None) -> bool:
-    return earlier is not None and earlier.intent.approved and held.guard != guard.MUST_SEE
