@@ -74,6 +74,21 @@ async def test_a_name_that_matches_nothing_for_a_while_does_not_hide_that_its_ro
     assert _vanished(await account_harness.reconcile({"Fleet V": [A, B]})) == [DEPOT]
 
 
+async def test_a_name_that_another_fleet_has_by_now_hides_the_fleet_of_before_only_while_changes_are_held() -> None:
+    """A run without changes was in sync, and the next one, of the same account, was not."""
+    account_harness = harness.Harness(harness.state_of(BOTH))
+    by_name = {"Fleet V": [A, B], "Fleet W": [C]}
+    assert (await account_harness.reconcile(by_name)).exit_code == 0
+    account_harness.state.change_fleet(DEPOT, name="Renamed")
+    account_harness.state.add_fleet(id=NORTH, name="Fleet W")
+    held = await account_harness.reconcile(by_name)
+    assert (held.exit_code, _vanished(held)) == (3, [])
+    account_harness.state.attach(C, NORTH)
+    for _ in range(2):
+        finished = await account_harness.reconcile(by_name)
+        assert (finished.exit_code, _vanished(finished)) == (4, [DEPOT])
+
+
 async def test_a_journal_that_is_taken_over_misses_no_fleet_of_the_other_account() -> None:
     account_harness = await _after_a_run()
     await account_harness.memory.claim(Account("https://other.test/v1", "test"), fleets={DEPOT: ""}, managed={DEPOT})

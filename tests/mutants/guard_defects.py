@@ -118,6 +118,13 @@ DEFECTS = (
         SCOPE,
     ),
     Defect(
+        "a vanished fleet whose name another fleet has by now",
+        "worker/core/planning/vanished_fleets.py",
+        "if now is None or {earlier, now} & changed:",
+        "if now is None or earlier != now:",
+        SCOPE,
+    ),
+    Defect(
         "a vanished fleet that leaves the exit code 0",
         "worker/core/model/plan.py",
         "return bool(self.unresolved or self.incomplete or self.vanished)",

@@ -108,7 +108,7 @@ class GuardMemory:
         """Return the plan with the fleets that vanished from the sources, and the fleets that later runs must find."""
         before, owner = await self.managed(), await self._journal.owner()
         names = {**owner.fleets, **{fleet.id: fleet.name for fleet in actual.fleets.values()}}
-        gone = vanished_fleets.vanished(desired, managed=plan.members.keys(), before=before, remembered=remembered)
+        gone = vanished_fleets.vanished(desired, plan, before=before, remembered=remembered)
         given_up = {each for each in gone if vanished_fleets.is_unmanaged(each, names[each], self._unmanaged)}
         vanished = gone - given_up
         problems = tuple(sorted({*plan.problems, *vanished_fleets.problems(vanished, names)}))

@@ -8,27 +8,33 @@ that vanished is reported in every run until a source names it again or the oper
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from worker.core.model.desired import Desired, FleetById, FleetRef
-from worker.core.model.identifiers import FleetId, Resolutions
+from worker.core.model.identifiers import DriverId, FleetId, Resolutions
+from worker.core.model.plan import Plan
 from worker.core.model.problem import Problem, ProblemCode
 
 
 def vanished(
     desired: Desired,
+    plan: Plan,
     *,
-    managed: Collection[FleetId],
     before: Collection[FleetId],
     remembered: Resolutions,
 ) -> frozenset[FleetId]:
-    """Return the fleets of `before` that no source names any more; `managed` are those that the sources resolve to.
+    """Return the fleets of `before` that no source names any more and that `plan` does not manage.
 
-    A reference that resolves to nothing, or to another fleet than `remembered`, still names the fleet of before: that
-    is a problem, or a hold, of its own.
+    A reference that resolves to nothing still names the fleet that is `remembered`: that is a problem of its own. So
+    does one that resolves to another fleet while either has a change, which is held.
     """
-    references = {entry.fleet for entry in desired.fleets}
-    named = {
-        reference.id if isinstance(reference, FleetById) else remembered.get(str(reference)) for reference in references
-    }
-    return frozenset(before) - frozenset(managed) - named
+    changed = {change.fleet for change in plan.changes}
+    named = set[FleetId | DriverId | None]()
+    for entry in desired.fleets:
+        if isinstance(entry.fleet, FleetById):
+            named.add(entry.fleet.id)
+            continue
+        earlier, now = (known.get(str(entry.fleet)) for known in (remembered, plan.resolutions))
+        if now is None or {earlier, now} & changed:
+            named.add(earlier)
+    return frozenset(before) - plan.members.keys() - named
 
 
 def is_unmanaged(fleet: FleetId, name: str, unmanaged: Collection[FleetRef]) -> bool:
