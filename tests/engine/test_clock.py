@@ -201,6 +201,29 @@ async def test_no_unclear_write_is_taken_for_not_made() -> None:
     account_harness.wall.ahead = datetime.timedelta()
 
 
+async def test_an_unclear_write_of_a_clock_that_was_ahead_ends_after_the_clock_is_right() -> None:
+    """It would have been unclear for ten years: its last attempt was still to come."""
+    account_harness = _rig(3650 * DAY)
+    journal, key = account_harness.memory, IntentKey("key-of-an-earlier-run")
+    await account_harness.reconcile({VANS: [A, B]})
+    await journal.add_intents(RunId("run_1"), [Intent(key, Change(Action.ATTACH, D, VANS))])
+    await journal.record([(key, Unknown(1, "timeout", "no reply"))])
+    account_harness.wall.ahead = datetime.timedelta()
+    assert (await account_harness.reconcile({VANS: [A, B]})).exit_code == 4
+    assert isinstance(journal.outcomes[key], Unknown)
+    await anyio.sleep(121)
+    assert (await account_harness.reconcile({VANS: [A, B]})).exit_code == 0
+
+
+async def test_a_refusal_by_a_clock_that_was_ahead_delays_nothing_once_the_clock_is_right() -> None:
+    account_harness = _rig(3650 * DAY)
+    account_harness.state.change_fleet(VANS, status="archived")
+    await account_harness.reconcile({VANS: [A, B, D]})
+    account_harness.state.change_fleet(VANS, status="active")
+    account_harness.wall.ahead = datetime.timedelta()
+    assert (await account_harness.reconcile({VANS: [A, B, D]})).exit_code == 0
+
+
 async def test_a_reference_that_moved_is_not_learned() -> None:
     """The detach that the guard would hold is not in the plan, so nothing would be left to approve."""
     account_harness = _rig()

@@ -244,6 +244,20 @@ DEFECTS = (
         ("tests/engine/test_approvals.py",),
     ),
     Defect(
+        "an unclear write that was sent by a clock ahead and never ends",
+        "worker/core/planning/observation.py",
+        "and now < each.last_attempt and late_effects < _ENDLESS:",
+        "and False:",
+        ("tests/engine/test_clock.py",),
+    ),
+    Defect(
+        "a refusal by a clock that was ahead",
+        "worker/core/safety/refusal_backoff.py",
+        "and refusal.last <= now < (due := due_time(refusal))",
+        "and now < (due := due_time(refusal))",
+        ("tests/engine/test_clock.py",),
+    ),
+    Defect(
         "learning a moved reference before its row begins",
         "worker/core/safety/guard.py",
         "is_whole = not partial and reference not in plan.awaited",

@@ -25,6 +25,8 @@ from worker.core.model.ports import OpenIntent
 CUT_OFF = "cut_off"
 """The code of an unclear write whose run ended before it could record an attempt."""
 
+_ENDLESS = datetime.timedelta.max
+
 NOT_MADE = "not_made"
 """The code of an unclear write that can no longer take effect."""
 
@@ -54,7 +56,8 @@ def settle_intents(
 
     A change that the reading does not show may still take effect until `late_effects` have passed since its last
     attempt: until then its outcome is unknown, and it stays open. If the run ended before it could record an attempt,
-    the time counts from now. An intent whose outcome would not change is left out.
+    or recorded it by a clock that was ahead, the time counts from now. `late_effects` is the longest time there is
+    while the clock is not trusted. An intent whose outcome would not change is left out.
     """
     for each in open_intents:
         change = each.intent.change
@@ -66,6 +69,9 @@ def settle_intents(
         elif fleets is not None and each.last_attempt is None:
             message = "the run was cut off; the change is not done, but may have been sent and still take effect"
             yield each.intent.key, Unknown(max(1, each.attempts), CUT_OFF, message)
+        elif fleets is not None and each.last_attempt and now < each.last_attempt and late_effects < _ENDLESS:
+            message = "it may still take effect; when it was sent is not known, because the clock was wrong"
+            yield each.intent.key, Unknown(max(1, each.attempts), each.code or CUT_OFF, message)
         elif fleets is not None and is_past_horizon(each, now=now, late_effects=late_effects):
             yield each.intent.key, _outcome_past_horizon(each)
 

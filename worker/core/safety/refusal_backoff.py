@@ -25,11 +25,14 @@ Refusals = Mapping[tuple[Action, DriverId, FleetId], PastRefusals]
 
 
 def postponed(changes: Iterable[Change], refusals: Refusals, now: datetime.datetime) -> dict[Change, Outcome]:
-    """Return the changes that are not to be sent yet, each with the outcome that says why."""
+    """Return the changes that are not to be sent yet, each with the outcome that says why.
+
+    A refusal that is still to come was recorded by a clock that was ahead, and delays nothing.
+    """
     return {
         change: _deferred(refusal, due)
         for change in changes
-        if (refusal := _refusals_of(change, refusals)) and (due := due_time(refusal)) > now
+        if (refusal := _refusals_of(change, refusals)) and refusal.last <= now < (due := due_time(refusal))
     }
 
 
