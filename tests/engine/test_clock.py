@@ -215,6 +215,18 @@ async def test_an_unclear_write_of_a_clock_that_was_ahead_ends_after_the_clock_i
     assert (await account_harness.reconcile({VANS: [A, B]})).exit_code == 0
 
 
+async def test_an_unclear_write_is_not_taken_for_an_older_one_by_a_clock_that_is_behind() -> None:
+    account_harness = _rig()
+    journal, key = account_harness.memory, IntentKey("key-of-an-earlier-run")
+    await account_harness.reconcile({VANS: [A, B]})
+    await journal.add_intents(RunId("run_1"), [Intent(key, Change(Action.ATTACH, D, VANS))])
+    await journal.record([(key, Unknown(1, "timeout", "no reply"))])
+    for behind in (DAY, datetime.timedelta()):
+        account_harness.wall.ahead = -behind
+        await account_harness.reconcile({VANS: [A, B]})
+        assert isinstance(journal.outcomes[key], Unknown)
+
+
 async def test_a_refusal_by_a_clock_that_was_ahead_delays_nothing_once_the_clock_is_right() -> None:
     account_harness = _rig(3650 * DAY)
     account_harness.state.change_fleet(VANS, status="archived")

@@ -251,6 +251,13 @@ DEFECTS = (
         ("tests/engine/test_clock.py",),
     ),
     Defect(
+        "an unclear write that a clock behind makes older",
+        "worker/core/planning/observation.py",
+        " and late_effects < _ENDLESS:",
+        ":",
+        ("tests/engine/test_clock.py",),
+    ),
+    Defect(
         "a refusal by a clock that was ahead",
         "worker/core/safety/refusal_backoff.py",
         "and refusal.last <= now < (due := due_time(refusal))",
