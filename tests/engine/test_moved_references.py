@@ -105,6 +105,20 @@ async def test_an_address_that_moved_while_a_row_does_not_resolve_is_held_when_i
     assert (await _reconcile(account_harness, wanted, dates=ALWAYS, approved=finished.held_digest)).exit_code == 0
 
 
+async def test_an_approved_move_is_learned_although_charge_refuses_one_of_its_changes() -> None:
+    """Otherwise everything about the drivers would be held until Charge accepts it."""
+    account_harness = _account()
+    account_harness.state.change_fleet(DEPOT, status="archived")
+    wanted: harness.Wanted = {VANS: [D, SAM], DEPOT: [D, B]}
+    assert (await _reconcile(account_harness, wanted, dates=ALWAYS)).counts["refused"] == 1
+    _move(account_harness)
+    finished = await _reconcile(account_harness, wanted, dates=ALWAYS)
+    assert _held(finished) == {(A, guard.REFERENCE_MOVED), (B, guard.REFERENCE_MOVED)}
+    finished = await _reconcile(account_harness, wanted, dates=ALWAYS, approved=finished.held_digest)
+    assert (finished.counts["applied"], finished.counts["deferred"]) == (2, 1)
+    assert _held(await _reconcile(account_harness, wanted, dates=ALWAYS)) == set()
+
+
 async def test_an_address_that_moved_after_its_last_row_ended_is_learned() -> None:
     account_harness = _account()
     wanted: harness.Wanted = {VANS: [D, SAM], DEPOT: [D]}

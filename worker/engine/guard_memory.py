@@ -89,8 +89,8 @@ class GuardMemory:
     ) -> guard.Decision:
         """Return the decision to remember for later runs, without an approval that this run may not use up.
 
-        A run that is paused, limited to some fleets, or leaves some of the approved changes `unsent`, does not make all
-        of them: later runs must hold the others until they are approved again.
+        A run that is paused, or limited to some fleets, does not make all approved changes: later runs must hold the
+        others until they are approved again. So does one that leaves changes `unsent` because a fleet is paused.
         """
         is_whole = self._of_all_fleets and pauses.everywhere(in_force) is None
         if not decision.approval or (is_whole and unsent.isdisjoint(hold.change for hold in decision.approved)):

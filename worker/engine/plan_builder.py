@@ -278,7 +278,7 @@ class PlanBuilder:
         guarded = await self._compute(lambda: build(actual=actual, unclear=unclear))
         left_out = pauses.left_out(guarded.changes, in_force)
         skipped = await self._skipped(guarded, unclear, left_out, now=judged.now)
-        unsent = left_out | skipped.keys()
+        unsent = left_out | attach_first.dependent_detaches(guarded.changes, left_out).keys()
         kept = await self._memory.to_remember(plan, actual, once, decision, in_force=in_force, unsent=unsent)
         return PlanResult(
             desired,
