@@ -79,3 +79,9 @@ def test_without_changes_all_members_are_in_sync() -> None:
     assert fleet_counts.count_fleets(names={}, members={VANS: 3}, guarded=guarded(), results=()) == (
         status.Fleet(VANS, "", in_sync=3),
     )
+
+
+def test_what_a_run_leaves_out_is_not_in_sync() -> None:
+    leaver = Change(Action.DETACH, worlds.A, NORTH)
+    [north] = fleet_counts.count_fleets(names={}, members={NORTH: 5}, guarded=guarded(), results=(), left_out=[leaver])
+    assert (north.in_sync, north.drifted) == (4, 1)

@@ -43,6 +43,15 @@ def test_the_file_has_the_gauges_of_the_run(workspace: conftest.Workspace) -> No
     assert not [each for each in workspace.folder.path.iterdir() if each.name.startswith(".fleet-sync")]
 
 
+def test_what_a_run_of_one_fleet_leaves_out_is_not_in_sync(workspace: conftest.Workspace) -> None:
+    fleet, other, *_ = members = workspace.members()
+    workspace.write({**members, other: members[other][1:]})
+    assert workspace.run("once", "--fleet", fleet, "--metrics-file", "fleet-sync.prom").code == 0
+    samples = _samples(workspace.folder.path / "fleet-sync.prom")
+    states = {state: samples["fleet_sync_memberships", f"{other}/{state}"] for state in ("in_sync", "drifted")}
+    assert states == {"in_sync": len(members[other]) - 1, "drifted": 1}
+
+
 def test_the_file_is_written_although_the_report_cannot_be(workspace: conftest.Workspace) -> None:
     """No alert may rely on the result of an earlier run."""
     fleet, *_ = members = workspace.members()

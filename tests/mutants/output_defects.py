@@ -18,6 +18,13 @@ DEFECTS = (
         FLEETS,
     ),
     Defect(
+        "counting what --fleet leaves out as in sync",
+        "worker/service/state.py",
+        "left_out=plan_result.unselected,",
+        "left_out=(),",
+        ("tests/e2e/test_metrics_file.py",),
+    ),
+    Defect(
         "sending an unclear write that an approval of one fleet allows",
         "worker/engine/plan_builder.py",
         "skipped=await self._skipped(guarded, plan_result.unclear, left",

@@ -230,6 +230,7 @@ class ServiceState:
             guarded=plan_result.guarded,
             results=finished.results,
             incomplete=actual.incomplete,
+            left_out=plan_result.unselected,
         )
         drivers = {result.change.driver for result in finished.results}
         drivers |= {held.change.driver for held in plan_result.guarded.held}

@@ -22,11 +22,15 @@ def count_fleets(
     guarded: GuardedPlan,
     results: Iterable[ChangeResult],
     incomplete: Mapping[FleetId, str] | None = None,
+    left_out: Iterable[Change] = (),
 ) -> tuple[status.Fleet, ...]:
-    """Return the counts of each managed fleet after a run; `members` is `Plan.members`, from before the run."""
+    """Return the counts of each managed fleet after a run; `members` is `Plan.members`, from before the run.
+
+    `left_out` are changes of fleets that the run did not select.
+    """
     result_of = {result.change: result for result in results}
     allowed: dict[FleetId, list[Change]] = collections.defaultdict(list)
-    for change in guarded.changes:
+    for change in (*guarded.changes, *left_out):
         allowed[change.fleet].append(change)
     held: dict[FleetId, list[HeldChange]] = collections.defaultdict(list)
     for each in guarded.held:
