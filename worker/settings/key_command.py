@@ -20,20 +20,7 @@ class CommandFailed(Exception):
 
 def run(argv: Sequence[str], *, max_bytes: int, timeout: float = TIMEOUT_SECONDS) -> bytes:
     """Return what a command prints. Raises CommandFailed."""
-    from worker.sources import processes  # imported late: most accounts have no command
-
-    try:
-        process = subprocess.Popen(  # noqa: S603 - the operator's own command, without a shell
-            argv,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=processes.inherited(os.environ),  # the keys of other accounts may be in it
-            start_new_session=True,  # so that its children can be killed with it
-        )
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not a valid command"
-        raise CommandFailed(f"the command cannot be run ({reason})") from None
+    process = _started(argv)
     late = threading.Event()
 
     def kill_late() -> None:
@@ -60,6 +47,23 @@ def run(argv: Sequence[str], *, max_bytes: int, timeout: float = TIMEOUT_SECONDS
     if process.returncode:
         raise CommandFailed(f"the command failed with exit code {process.returncode}")
     return output
+
+
+def _started(argv: Sequence[str]) -> "subprocess.Popen[bytes]":
+    from worker.sources import processes  # imported late: most accounts have no command
+
+    try:
+        return subprocess.Popen(  # noqa: S603 - the operator's own command, without a shell
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=processes.inherited(os.environ),  # the keys of other accounts may be in it
+            start_new_session=True,  # so that its children can be killed with it
+        )
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a valid command"
+        raise CommandFailed(f"the command cannot be run ({reason})") from None
 
 
 def _kill(process: "subprocess.Popen[bytes]") -> None:

@@ -178,7 +178,7 @@ def _move(made: pathlib.Path, to: pathlib.Path) -> None:
         made.rename(to)
     except OSError:
         shutil.rmtree(made, ignore_errors=True)
-        if not to.exists():
+        if not os.path.lexists(to):
             raise
 
 
