@@ -121,8 +121,8 @@ def _changed_expressions(node: ast.expr) -> Iterator[ast.expr]:
 
 def _changed_statements(node: ast.stmt) -> Iterator[ast.stmt]:
     match node:
-        case ast.Return(value=ast.expr() as value) if not (isinstance(value, ast.Constant) and value.value is None):
-            yield ast.Return(ast.Constant(None))
+        case ast.Return(value=ast.expr() as value) if not (isinstance(value, ast.Constant) and not value.value):
+            yield ast.Return(ast.Constant(None))  # for anything but what is as false
         case ast.Continue():
             yield ast.Break()
         case ast.Expr(value=ast.Call() | ast.Await()) | ast.AugAssign() | ast.Assign(targets=[ast.Attribute()]):
