@@ -252,6 +252,8 @@ class Audit:
             run.end("a 401")
         if response.status_code == 404 and path[0] == "drivers":
             run.missing.add(path[1])
+            if request.method == "GET":  # whoever is not there is in no fleet
+                run.note(path[1], Evidence(state_at, sent.order, sent.time, self.next(), frozenset()))
         if response.status_code != 200 or fault == "wrong_types":
             return
         try:
