@@ -5,7 +5,7 @@ import pytest
 from tests.journal import journal_factories
 from tests.support import clocks, memory_journal
 from worker.cli import context
-from worker.core.model.errors import UnknownRun
+from worker.core.model.errors import FleetSyncError, UnknownRun
 from worker.core.model.identifiers import RunId
 from worker.core.model.ports import PastRun
 
@@ -46,3 +46,18 @@ async def test_a_run_is_found_without_reading_all_of_them(record: _Large, named:
 async def test_what_names_no_run_or_several_is_reported(record: _Large, named: str, said: str) -> None:
     with pytest.raises(UnknownRun, match=said):
         await context.find_run(record, named)
+
+
+@pytest.mark.parametrize(
+    ("error", "printed"),
+    [
+        (FleetSyncError("it broke", remedy="Mend it."), "error: it broke\n  Mend it.\n"),
+        (FleetSyncError("it broke: mend it", remedy="Mend it."), "error: it broke: mend it\n"),
+        (FleetSyncError("it\x1b broke"), "error: it\N{REPLACEMENT CHARACTER} broke\n"),
+    ],
+)
+async def test_an_error_is_printed_with_its_remedy_unless_it_says_it_already(
+    capsys: pytest.CaptureFixture[str], error: FleetSyncError, printed: str
+) -> None:
+    context.print_error(error)
+    assert capsys.readouterr() == ("", printed)

@@ -1,10 +1,13 @@
 """Lines that are too long for a terminal go on below, at a space."""
 
+import io
 import math
+import os
 import pathlib
 import re
 
 import click
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -78,3 +81,25 @@ def test_nothing_is_printed_that_is_not_fitted_but_documents() -> None:
     assert {name for name, text in modules.items() if _PRINTS.search(text)} == {"context", "main", "streams"}
     documents = {"audit", "check", "completion", "context", "document_commands", "plan_commands"}
     assert {name for name, text in modules.items() if _VERBATIM.search(text)} == documents
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return 1
+
+
+@pytest.mark.parametrize(("said", "columns"), [(100, 100), (0, 80), (None, 80)])
+def test_a_terminal_that_does_not_know_its_width_has_eighty_columns(
+    monkeypatch: pytest.MonkeyPatch, said: int | None, columns: int
+) -> None:
+    def size(_number: int) -> os.terminal_size:
+        if said is None:
+            raise OSError
+        return os.terminal_size((said, 24))
+
+    monkeypatch.setattr(os, "get_terminal_size", size)
+    assert layout.columns(_Terminal()) == columns
+    assert layout.columns(io.StringIO()) == math.inf

@@ -1,5 +1,6 @@
 """Many accounts in one process: each follows its own file, and nothing that is wrong with one touches another."""
 
+import collections
 import dataclasses
 import functools
 import os
@@ -136,6 +137,61 @@ async def test_a_changed_file_takes_effect_without_a_restart(folder: supervised.
         assert driver not in people.members(fleet)
 
 
+@dataclasses.dataclass
+class CountingReader:
+    """Counts how often each account is read."""
+
+    inner: account_reader.FolderReader
+    reads: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+
+    def scan(self) -> Scan:
+        return self.inner.scan()
+
+    def read_defaults(self) -> model.Status:
+        return self.inner.read_defaults()
+
+    def token(self) -> Secret | None:
+        return None
+
+    def read(self, name: str) -> account_service.Operator:
+        self.reads[name] += 1
+        return self.inner.read(name)
+
+
+async def test_a_file_is_read_once_for_each_change(folder: supervised.Folder) -> None:
+    folder.add("acme")
+    reader = CountingReader(folder.reader)
+    async with supervised.supervised(reader) as running:
+        await running.until_in_sync("acme")
+        for reads in (2, 3):
+            folder.write("acme", folder.text("acme") + "\n")
+            await running.scan()
+            await running.until(lambda _, reads=reads: reader.reads["acme"] == reads)  # type: ignore[misc]
+        folder.add("bolt")
+        await running.scan()
+        await running.until_in_sync("acme", "bolt")
+        assert reader.reads == {"acme": 3, "bolt": 1}
+
+
+async def test_a_broken_file_is_tried_again_and_again_and_logged_once(
+    folder: supervised.Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be whole again although nobody saw it change: its key is in another file."""
+    monkeypatch.setattr(account_keeper, "retry_seconds", lambda failures: 0.01 if failures else 3600.0)
+    folder.add("acme")
+    reader = CountingReader(folder.reader)
+    with structlog.testing.capture_logs() as logs:
+        async with supervised.supervised(reader) as running:
+            await running.until_in_sync("acme")
+            (folder.path / "key-acme").rename(folder.path / "away")
+            folder.write("acme", folder.text("acme") + "\n")
+            await running.scan()
+            await running.until(lambda _: reader.reads["acme"] > 4)
+            (folder.path / "away").rename(folder.path / "key-acme")
+            await running.until_in_sync("acme")
+    assert [line["event"] for line in logs].count("settings_broken") == 1
+
+
 async def test_an_invalid_change_leaves_the_last_valid_settings_in_force(folder: supervised.Folder) -> None:
     folder.add("acme")
     async with supervised.supervised(folder.reader) as running:
@@ -246,23 +302,13 @@ class TestDefaults:
 
 
 @dataclasses.dataclass
-class FaultyReader:
+class FaultyReader(CountingReader):
     """Has one account, which cannot be built at first: a defect, as far as the supervisor knows."""
 
-    inner: account_reader.FolderReader
     failures: int = 1
 
-    def scan(self) -> Scan:
-        return self.inner.scan()
-
-    def read_defaults(self) -> model.Status:
-        return self.inner.read_defaults()
-
-    def token(self) -> Secret | None:
-        return None
-
     def read(self, name: str) -> account_service.Operator:
-        found = self.inner.read(name)
+        found = super().read(name)
         if name != "acme" or not self.failures:
             return found
         self.failures -= 1

@@ -251,9 +251,7 @@ class Audit:
         if response.status_code == 401:
             run.end("a 401")
         if response.status_code == 404 and path[0] == "drivers":
-            run.missing.add(path[1])
-            if request.method == "GET":  # whoever is not there is in no fleet
-                run.note(path[1], Evidence(state_at, sent.order, sent.time, self.next(), frozenset()))
+            self._not_found(run, path[1], reading=request.method == "GET", sent=sent, state_at=state_at)
         if response.status_code != 200 or fault == "wrong_types":
             return
         try:
@@ -273,6 +271,11 @@ class Audit:
             self._page(run, path[0], request, document, deceptive=fault in DECEPTIONS)
             if path[0] == "drivers" and "fleet" not in request.url.params:
                 self._list(run, document, sent=sent, state_at=state_at)
+
+    def _not_found(self, run: Run, driver: str, *, reading: bool, sent: Sent, state_at: int) -> None:
+        run.missing.add(driver)
+        if reading:  # whoever is not there is in no fleet
+            run.note(driver, Evidence(state_at, sent.order, sent.time, self.next(), frozenset()))
 
     def _object(self, run: Run, document: Any, *, sent: Sent, state_at: int) -> None:
         self._see(run, document)
