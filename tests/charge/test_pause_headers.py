@@ -84,6 +84,8 @@ NOON = int(clocks.NOON.timestamp())
         (f"{NOON + 7}.5", 7.5),
         (str(1000 * NOON + 7500), 7.5),
         (_date(7), 7.0),
+        ("999999999", 999999999.0),
+        ("1000000000", None),  # a time in 2001
         ("0", None),
         (str(NOON - 7), None),
         (_date(-7), None),

@@ -148,6 +148,25 @@ class TestInit:
         assert 'base_url = "https://charge.example.com/v2"' in (folder / "clef.toml").read_text()
         assert call(monkeypatch, "--config", folder, "check") == 0
 
+    @pytest.mark.parametrize(
+        ("secrets", "step"),
+        [
+            ('path = "keys/{account}"', "\n  # write its secret key to {folder}/keys/clef\n  fleet-sync "),
+            ('kind = "command"\ncommand = ["pass", "{account}"]', "Then:\n  fleet-sync "),
+        ],
+    )
+    def test_it_says_where_the_key_belongs(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+        folder: pathlib.Path,
+        secrets: str,
+        step: str,
+    ) -> None:
+        (folder / "_defaults.toml").write_text(f"[secrets]\n{secrets}\n")
+        assert call(monkeypatch, "--config", folder, "--account", "clef", "init") == 0
+        assert step.format(folder=folder) in capsys.readouterr().out
+
     def test_it_overwrites_nothing(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: pathlib.Path
     ) -> None:
