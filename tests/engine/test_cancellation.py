@@ -79,38 +79,6 @@ async def test_no_reading_begins_after_the_end() -> None:
             raise AssertionError
 
 
-async def test_lanes_keep_to_their_number_and_start_in_order() -> None:
-    started: list[int] = []
-    running = most = 0
-
-    async def work(job: int) -> None:
-        nonlocal running, most
-        started.append(job)
-        running += 1
-        most = max(most, running)
-        await anyio.sleep(1)
-        running -= 1
-
-    await concurrency.run_bounded(work, range(20), limit=3)
-    assert (started, most) == (list(range(20)), 3)
-
-
-async def test_the_first_failure_of_a_lane_ends_the_others_and_is_raised_as_it_is() -> None:
-    done: list[int] = []
-
-    async def work(job: int) -> None:
-        if job == 1:
-            await anyio.sleep(0.5)
-            raise SECOND
-        await anyio.sleep(1)
-        done.append(job)
-
-    with pytest.raises(JournalError) as caught:
-        await concurrency.run_bounded(work, range(20), limit=3)
-    assert caught.value is SECOND
-    assert done == []
-
-
 async def test_no_jobs_are_no_work() -> None:
     done: list[int] = []
 
