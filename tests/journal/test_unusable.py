@@ -53,7 +53,13 @@ async def test_a_file_in_place_of_the_folder_is_said(path: pathlib.Path) -> None
 
 async def test_a_folder_in_place_of_the_file_is_said(path: pathlib.Path) -> None:
     await anyio.Path(path).mkdir()
-    await assert_refused(path, says="unable to open")
+    await assert_refused(path, says="not a regular file")
+
+
+async def test_a_pipe_in_place_of_the_file_is_said_and_nothing_is_put_beside_it(path: pathlib.Path) -> None:
+    os.mkfifo(path)
+    await assert_refused(path, says="not a regular file")
+    assert [each.name async for each in anyio.Path(path.parent).iterdir()] == [path.name]
 
 
 @pytest.mark.parametrize("content", [b"fleets:\n" * 1000, b"SQLite format 3\x00" + b"\xff" * 4096])

@@ -6,6 +6,9 @@ time, except `is_recent_writer`, which the event loop calls. Neighbours: `sql_ba
 `connection` what they hold, `writer_lock` the lock.
 """
 
+import contextlib
+import pathlib
+import stat
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -62,6 +65,7 @@ class Session:
     def _opened(self) -> connection.Connection:
         """Return the connection, whether or not the journal has been made."""
         if self._connection is None:
+            _require_file(self._address.path)
             self._connection = connection.connect(self._address)
         database = self._connection
         if database.version is None:
@@ -192,6 +196,7 @@ class WriterSession(Session):
     def _become_writer(self) -> connection.Connection:
         path = self._address.path
         try:
+            _require_file(path)
             if path is not None:
                 lock = path.with_name(f"{path.name}.lock")
                 self._lock = writer_lock.FileLock.acquire(lock, now=self._clock.now())
@@ -236,3 +241,10 @@ class WriterSession(Session):
             code="journal_lost",
             remedy="Look for another fleet-sync that writes to it, and check the disk or the server; then run again.",
         )
+
+
+def _require_file(path: pathlib.Path | None) -> None:
+    """Raise errors.JournalError for a folder or a device, beside which a lock or a log would be left."""
+    with contextlib.suppress(OSError):  # it is missing, or opening it says why
+        if path is not None and not stat.S_ISREG(path.stat().st_mode):
+            raise JournalError(f"the journal {path} cannot be used: it is not a regular file")
