@@ -8,8 +8,9 @@ import pytest
 import structlog
 
 from tests.journal import journal_factories
-from worker.core.model.errors import JournalError
-from worker.journal import address, migrations, session
+from worker.core.model.errors import JournalBusy, JournalError
+from worker.core.model.identifiers import DriverId
+from worker.journal import address, connection, forgetting, migrations, queries, session
 
 
 def _session(path: pathlib.Path) -> session.WriterSession:
@@ -59,3 +60,151 @@ def test_two_sessions_that_make_a_journal_at_once_share_it(tmp_path: pathlib.Pat
         assert each._made().version == migrations.NEWEST
         assert each._made().account == 1
         each.close()
+
+
+class Clock(journal_factories.Clock):
+    """A clock whose uptime the test sets."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up = 100.0
+
+    def uptime(self) -> float:
+        return self.up
+
+
+def test_a_check_of_the_lock_counts_for_a_moment_and_every_proof_begins_a_new_one(tmp_path: pathlib.Path) -> None:
+    clock = Clock()
+    writer = session.WriterSession(address.parse(f"sqlite:///{tmp_path / 'journal.db'}"), account="a", clock=clock)
+    assert not writer.is_recent_writer(), "it holds no lock, however late it is"
+    for prove in (writer.open, writer.check, lambda: writer.write(lambda database: None), writer.open):
+        prove()
+        assert writer.is_recent_writer()
+        clock.up += 0.24
+        assert writer.is_recent_writer()
+        clock.up += 0.01
+        assert not writer.is_recent_writer()
+    writer.check()
+    writer.close()
+    assert not writer.is_recent_writer()
+
+
+def test_a_lost_journal_stays_lost_until_it_is_opened_again(tmp_path: pathlib.Path) -> None:
+    """Else a write of a run would go into a new journal, which knows of no intent."""
+    path = tmp_path / "journal.db"
+    writer = _session(path)
+    writer.open()
+    path.unlink()
+    for use in (writer.check, writer.check, lambda: writer.write(lambda database: None), writer.purge):
+        with pytest.raises(JournalError, match="may no longer write") as caught:
+            use()
+        assert caught.value.code == "journal_lost"
+    assert not path.exists()
+    writer.open()
+    writer.check()
+    assert writer.write(lambda database: "written") == "written"
+    writer.close()
+
+
+def test_a_journal_that_was_lost_between_two_uses_of_its_connection_is_not_taken_again(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "journal.db"
+    writer = _session(path)
+    writer.open()
+    path.unlink()
+    assert writer.read(lambda database: "read") is None
+    with pytest.raises(JournalError, match="may no longer write"):
+        writer.write(lambda database: None)
+    assert not path.exists()
+    writer.close()
+
+
+def test_a_check_by_a_process_that_never_was_the_writer_keeps_it_from_nothing(tmp_path: pathlib.Path) -> None:
+    writer = _session(tmp_path / "journal.db")
+    with pytest.raises(JournalError, match="may no longer write"):
+        writer.check()
+    assert writer.write(lambda database: "written") == "written"
+    writer.close()
+    assert writer.write(lambda database: "written again") == "written again", "a closed one may be used again"
+    writer.close()
+    writer.close()
+
+
+def test_the_first_write_makes_its_process_the_writer_until_it_is_closed(tmp_path: pathlib.Path) -> None:
+    first, second = _session(tmp_path / "journal.db"), _session(tmp_path / "journal.db")
+    first.write(lambda database: None)
+    with pytest.raises(JournalBusy):
+        second.open()
+    with pytest.raises(JournalBusy):
+        second.write(lambda database: None)
+    first.close()
+    second.open()
+    second.close()
+
+
+def test_a_journal_is_made_by_what_writes_and_by_nothing_that_reads(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "journal.db"
+    reader = session.Session(address.parse(f"sqlite:///{path}"), account="default")
+    assert reader.read(lambda database: "read") is None
+    assert not path.exists()
+    path.touch()  # as another process leaves it that was killed
+    assert reader.read(lambda database: "read") is None
+    assert reader.write_unlocked(lambda database: "written") == "written"
+    assert reader.read(lambda database: "read") == "read"
+    other = session.Session(address.parse(f"sqlite:///{path}"), account="other")
+    assert other.read(lambda database: "read") is None
+    for each in (reader, other):
+        each.close()
+
+
+def test_a_folder_that_is_missing_is_an_error_and_no_empty_journal(tmp_path: pathlib.Path) -> None:
+    reader = session.Session(address.parse(f"sqlite:///{tmp_path / 'nowhere' / 'journal.db'}"), account="default")
+    with pytest.raises(JournalError, match="nowhere"):
+        reader.read(lambda database: None)
+
+
+def test_a_reader_follows_a_journal_that_was_replaced(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "journal.db"
+    reader = session.Session(address.parse(f"sqlite:///{path}"), account="default")
+    reader.write_unlocked(lambda database: database.execute("CREATE TABLE old (number INTEGER)"))
+    path.unlink()
+    assert reader.read(lambda database: None) is None
+    reader.write_unlocked(lambda database: None)
+    tables = reader.read(lambda database: {row["name"] for row in database.query(database.TABLES)})
+    assert tables is not None and "old" not in tables and "runs" in tables
+    reader.close()
+
+
+def test_what_fails_is_undone_and_ends_nothing(tmp_path: pathlib.Path) -> None:
+    def fail(database: connection.Connection) -> None:
+        database.execute("CREATE TABLE half (number INTEGER)")
+        raise ValueError("a defect")
+
+    writer = _session(tmp_path / "journal.db")
+    with pytest.raises(ValueError, match="a defect"):
+        writer.write(fail)
+    tables = writer.write(lambda database: {row["name"] for row in database.query(database.TABLES)})
+    assert "half" not in tables
+    writer.close()
+
+
+def test_there_is_nothing_to_purge_until_somebody_is_forgotten_and_then_once(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "journal.db"
+    writer, about = _session(path), DriverId("drv_A")
+    assert writer.purge()
+    writer.write(lambda database: forgetting.forget(database, driver=about, now=journal_factories.NOON))
+    writer.read(lambda database: database.query("PRAGMA busy_timeout = 0"))  # to wait for the reader takes 10 seconds
+    with contextlib.closing(sqlite3.connect(path)) as other:
+        other.execute("BEGIN")
+        other.execute("SELECT * FROM runs").fetchall()
+        assert _unpurged(writer) == 1
+        assert not writer.purge(), "a reader still sees what was there before"
+        assert _unpurged(writer) == 1
+    assert writer.purge()
+    assert _unpurged(writer) == 0
+    writer.close()
+
+
+def _unpurged(writer: session.WriterSession) -> int:
+    number: int | None = writer.read(lambda database: database.query(queries.UNPURGED)[0]["number"])
+    assert number is not None
+    return number

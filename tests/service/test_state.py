@@ -218,7 +218,7 @@ def test_the_page_knows_who_was_read_and_what_the_run_changed_since() -> None:
 class Rules:
     """What a snapshot takes from plan_builder.Rules."""
 
-    account: Account = Account("https://charge.test/v1", "test")
+    account: Account
 
 
 class ShownAccount:
@@ -228,7 +228,7 @@ class ShownAccount:
         completeness = {} if max_age_hours is None else {"completeness": {"max_age_hours": max_age_hours}}
         sources = [{"path": "a.yaml", **completeness}, {"path": "b.yaml"}]
         self.settings = model.Settings.model_validate({"sources": sources})
-        self.rules = Rules()
+        self.rules = Rules(Account("https://charge.test/v1", "test"))
         self.rate = 12.5
 
 
