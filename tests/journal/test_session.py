@@ -208,3 +208,37 @@ def _unpurged(writer: session.WriterSession) -> int:
     number: int | None = writer.read(lambda database: database.query(queries.UNPURGED)[0]["number"])
     assert number is not None
     return number
+
+
+def test_an_approval_after_the_journal_was_removed_is_in_the_new_one(tmp_path: pathlib.Path) -> None:
+    """A connection to the old file would take it, and nobody would see it again."""
+    path = tmp_path / "journal.db"
+    reader = session.Session(address.parse(f"sqlite:///{path}"), account="default")
+    reader.write_unlocked(lambda database: None)
+    path.unlink()
+    reader.write_unlocked(lambda database: None)
+    assert path.exists()
+    reader.close()
+
+
+def test_who_reads_waits_for_no_writer_and_who_writes_is_alone_from_the_start(tmp_path: pathlib.Path) -> None:
+    """A transaction that became a writer only later could find that another one has written since it read."""
+    path = tmp_path / "journal.db"
+    reader = session.Session(address.parse(f"sqlite:///{path}"), account="default")
+    writer = _session(path)
+    with contextlib.closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as other:
+
+        def is_free(database: connection.Connection) -> bool:
+            try:
+                other.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                return False
+            other.execute("ROLLBACK")
+            return True
+
+        assert not reader.write_unlocked(is_free)
+        assert not writer.write(is_free)
+        assert reader.read(is_free)
+        assert writer.read(is_free)
+    reader.close()
+    writer.close()

@@ -1,12 +1,15 @@
 """One account of a folder: when it begins, and that it tries again."""
 
+import math
+
 import anyio
 import anyio.lowlevel
 import pytest
+import structlog
 from anyio import to_thread
 
 from tests.support import clocks
-from worker.core.model.errors import SettingsError, Stopped
+from worker.core.model.errors import FleetSyncError, JournalError, SettingsError, Stopped
 from worker.core.model.problem import Problem
 from worker.core.model.secret import Secret
 from worker.core.monitoring.account_overview import Condition
@@ -91,3 +94,100 @@ async def test_a_changed_file_is_read_again_at_once(folder: Folder, keeper: acco
                     await anyio.lowlevel.checkpoint()
         keeper.request_stop(Stopped("the test ends", exit_code=0))
     assert folder.reads == 2
+
+
+@pytest.mark.parametrize(
+    ("failures", "seconds"), [(0, math.inf), (1, 3.0), (2, 6.0), (3, 12.0), (4, 24.0), (5, 30.0), (50, 30.0)]
+)
+def test_what_fails_is_tried_again_after_growing_pauses(failures: int, seconds: float) -> None:
+    assert account_keeper.retry_seconds(failures) == seconds
+
+
+async def test_an_account_that_does_not_run_has_nothing_to_drain_or_to_show(
+    keeper: account_keeper.AccountKeeper,
+) -> None:
+    keeper.abort_writes()
+    assert (keeper.drain_seconds, keeper.service, keeper.is_ready()) == (0.0, None, False)
+    shown = keeper.status()
+    assert (shown.name, shown.gist, shown.last_success, shown.broken) == ("acme", "Waiting to start", None, frozenset())
+
+
+@pytest.mark.parametrize(
+    ("error", "gist", "parts"),
+    [
+        (SettingsError([Problem("acme.toml:1:1", "wrong"), Problem("b", "too")]), "acme.toml:1:1: wrong", {"settings"}),
+        (JournalError("the disk is full"), "the disk is full", set()),
+    ],
+)
+async def test_an_account_that_does_not_run_says_why_in_one_line(
+    keeper: account_keeper.AccountKeeper, error: FleetSyncError, gist: str, parts: set[str]
+) -> None:
+    keeper.error = error
+    shown = keeper.status()
+    assert (shown.condition, shown.gist, set(shown.broken)) == (Condition.BROKEN, gist, parts)
+
+
+async def test_the_first_reason_to_end_is_kept_and_one_that_runs_not_yet_never_begins(
+    folder: Folder, keeper: account_keeper.AccountKeeper
+) -> None:
+    keeper.remove()
+    keeper.request_stop(Stopped("ended by SIGTERM", exit_code=143))
+    assert keeper._stopped is account_keeper._REMOVED
+    await keeper.run(delay=0, after=None)
+    assert (folder.reads, folder.released, keeper.ended.is_set()) == (0, ["acme"], True)
+
+
+async def test_a_changed_file_does_not_cut_the_pause_before_the_start_short(
+    folder: Folder, keeper: account_keeper.AccountKeeper
+) -> None:
+    """After a deployment of all files, accounts would otherwise begin at once."""
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(lambda: keeper.run(delay=3600, after=None))
+        for _ in range(2):
+            await anyio.wait_all_tasks_blocked()
+            keeper.file_changed(delay=0)
+        await anyio.wait_all_tasks_blocked()
+        await to_thread.run_sync(lambda: None)
+        assert (folder.reads, keeper.error) == (0, None)
+        keeper.remove()
+
+
+async def test_the_same_error_is_logged_once_and_another_one_again(
+    folder: Folder, keeper: account_keeper.AccountKeeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(account_keeper, "retry_seconds", lambda failures: 0.0)
+    errors = iter([JournalError("gone"), JournalError("gone"), JournalError("full"), JournalError("full")])
+
+    def read(name: str) -> account_service.Operator:
+        folder.reads += 1
+        if (error := next(errors, None)) is None:
+            keeper.remove()
+            raise JournalError("full")
+        raise error
+
+    monkeypatch.setattr(folder, "read", read)
+    with structlog.testing.capture_logs() as lines:
+        with anyio.fail_after(30):
+            await keeper.run(delay=0, after=None)
+    assert [(line["event"], line["error"]) for line in lines] == [
+        ("account_broken", "gone"),
+        ("account_broken", "full"),
+    ]
+    assert folder.reads == 5
+
+
+async def test_pauses_grow_with_the_failures_in_a_row(
+    folder: Folder, keeper: account_keeper.AccountKeeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = list[int]()
+
+    def pause(failures: int) -> float:
+        asked.append(failures)
+        if failures == 4:
+            keeper.remove()
+        return 0.0
+
+    monkeypatch.setattr(account_keeper, "retry_seconds", pause)
+    with anyio.fail_after(30):
+        await keeper.run(delay=0, after=None)
+    assert asked == [1, 2, 3, 4]

@@ -17,6 +17,7 @@ import pytest
 import structlog.testing
 
 from tests.support import clocks
+from worker.core.model.errors import SettingsError
 from worker.core.model.secret import Secret
 from worker.journal import sql_journal
 from worker.service import account_service, app
@@ -122,3 +123,53 @@ async def test_every_loopback_address_answers_under_its_own_name(operator: accou
             with anyio.fail_after(60):
                 tasks.start_soon(read_page)
                 assert await app.run(lambda: dataclasses.replace(operator, settings=settings)) == 143
+
+
+PAGER = secrets.NotificationTarget("webhook", Secret("https://hooks.test/Sesame"), ("held",))
+
+
+def _changed(before: account_service.Operator, name: str) -> account_service.Operator:
+    """Return what is configured with one thing changed that is used from the start on."""
+    settings = before.settings
+    match name:
+        case "journal.url":
+            journal = settings.journal.model_copy(update={"url": "sqlite:////var/lib/other.db"})
+            return dataclasses.replace(before, settings=settings.model_copy(update={"journal": journal}))
+        case "status.listen":
+            status = settings.status.model_copy(update={"listen": "127.0.0.1:9999"})
+            return dataclasses.replace(before, settings=settings.model_copy(update={"status": status}))
+        case "status.anonymous_read":
+            status = settings.status.model_copy(update={"anonymous_read": not settings.status.anonymous_read})
+            return dataclasses.replace(before, settings=settings.model_copy(update={"status": status}))
+        case "the status token":
+            return dataclasses.replace(before, token=Secret("t" * 32))
+        case _:
+            return dataclasses.replace(before, targets=(PAGER,))
+
+
+@pytest.mark.parametrize(
+    ("name", "restarts_account"),
+    [
+        ("journal.url", True),
+        ("status.listen", False),
+        ("status.anonymous_read", False),
+        ("the status token", False),
+        ("notify", True),
+    ],
+)
+def test_what_is_read_only_at_the_start_is_refused_by_its_name_when_it_changes(
+    operator: account_service.Operator, name: str, *, restarts_account: bool
+) -> None:
+    """A folder starts just the account again, whose page belongs to the process."""
+    after = _changed(operator, name)
+    with pytest.raises(SettingsError) as caught:
+        app._require_unchanged(operator, after)
+    assert caught.value.message == f"{name}: it has changed, but is read only at the start"
+    assert account_service.needs_restart(operator, after) is restarts_account
+
+
+def test_other_settings_may_change_while_the_service_runs(operator: account_service.Operator) -> None:
+    sync = operator.settings.sync.model_copy(update={"interval_seconds": 77.0})
+    after = dataclasses.replace(operator, settings=operator.settings.model_copy(update={"sync": sync}))
+    app._require_unchanged(operator, after)
+    assert not account_service.needs_restart(operator, after)
