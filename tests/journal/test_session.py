@@ -29,6 +29,7 @@ def test_a_journal_that_was_removed_between_two_runs_is_created_again_and_report
         kept.open()
     assert [(line["event"], line["log_level"]) for line in lines] == [("journal_lost", "warning")]
     assert path.exists()
+    assert kept.write(lambda database: "written") == "written"
     kept.close()
 
 

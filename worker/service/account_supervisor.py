@@ -226,8 +226,9 @@ class AccountSupervisor:
                 problem = Problem(account_folder.DEFAULTS, "the file is gone: its last valid content stays in use")
                 self._report("defaults", SettingsError([problem], remedy="Restore it, or restart without it."))
             elif await self._read_defaults():
-                kept = self._keepers.keys() - set(changes.removed)
-                changes = FileChanges(changes.added, tuple(sorted(kept)), changes.removed)
+                # The defaults stay among what changed: otherwise they would count as changed in every scan from now on.
+                again = {*self._keepers, *changes.changed} - {*changes.removed}
+                changes = FileChanges(changes.added, tuple(sorted(again)), changes.removed)
         self._apply(changes, tasks, longest=CHANGE_SPREAD_SECONDS)
 
     async def _read_defaults(self) -> bool:
