@@ -10,7 +10,7 @@ import structlog
 from tests.journal import journal_factories
 from worker.core.model.errors import JournalBusy, JournalError
 from worker.core.model.identifiers import DriverId
-from worker.journal import address, connection, forgetting, migrations, queries, session
+from worker.journal import address, connection, forgetting, migrations, queries, session, writer_lock
 
 
 def _session(path: pathlib.Path) -> session.WriterSession:
@@ -243,3 +243,37 @@ def test_who_reads_waits_for_no_writer_and_who_writes_is_alone_from_the_start(tm
         assert writer.read(is_free)
     reader.close()
     writer.close()
+
+
+def test_the_writer_keeps_the_log_short_and_leaves_it_alone_while_it_only_reads(tmp_path: pathlib.Path) -> None:
+    def pages(database: connection.Connection) -> object:
+        return database.query("PRAGMA wal_autocheckpoint")[0]["wal_autocheckpoint"]
+
+    path = tmp_path / "journal.db"
+    writer, reader = _session(path), session.Session(address.parse(f"sqlite:///{path}"), account="default")
+    assert (writer.write(pages), reader.write_unlocked(pages)) == (1000, 0)
+    for each in (reader, writer):
+        each.close()
+
+
+def test_a_process_that_cannot_become_the_writer_leaves_the_lock_to_others(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "journal.db"
+    writer = _session(path)
+    writer.open()
+    writer.close()
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE schema_version SET version = 999")
+    with pytest.raises(JournalError, match="newer version"):
+        writer.open()
+    lock = writer_lock.FileLock.acquire(path.with_name("journal.db.lock"), now=journal_factories.NOON)
+    lock.release()
+    assert not writer.is_recent_writer()
+
+
+def test_a_closed_journal_leaves_no_file_open(tmp_path: pathlib.Path) -> None:
+    writer, open_files = _session(tmp_path / "journal.db"), pathlib.Path("/dev/fd")
+    before = len([*open_files.iterdir()])
+    for _ in range(3):
+        writer.write(lambda database: None)
+        writer.close()
+    assert len([*open_files.iterdir()]) == before

@@ -83,6 +83,13 @@ DEFECTS = (
         SUPERVISOR,
     ),
     Defect(
+        "changed defaults that count as changed in every scan from then on",
+        "worker/service/account_supervisor.py",
+        "again = {*self._keepers, *changes.changed}",
+        "again = {*self._keepers}",
+        ("tests/service/test_account_supervisor_folder.py",),
+    ),
+    Defect(
         "an account that goes on after its file was removed",
         "worker/service/account_supervisor.py",
         "                keeper.remove()\n",
