@@ -7,7 +7,7 @@ import pytest
 
 from tests.support import clocks, memory_journal
 from worker.cli import lookup
-from worker.core.model.identifiers import DriverId, FleetId
+from worker.core.model.identifiers import Account, DriverId, FleetId
 
 pytestmark = pytest.mark.anyio
 
@@ -40,3 +40,29 @@ async def test_ten_of_a_name_are_listed_and_whether_there_are_more(number: int, 
 async def test_the_only_one_of_a_name_is_found() -> None:
     record = _Namesakes(1)
     assert (await lookup.driver(record, "Vans"), await lookup.fleet(record, " vans ")) == ("drv_0", "flt_0")
+
+
+async def test_an_id_needs_no_journal_that_knows_it() -> None:
+    record = _Namesakes(0)
+    driver, fleet = f"drv_{'a' * 32}", f"flt_{'b' * 32}"
+    assert (await lookup.driver(record, driver), await lookup.fleet(record, fleet)) == (driver, fleet)
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "listed"),
+    [
+        ("Paris van", "perhaps one of these is meant:", ["Paris vans (flt_1)"]),
+        ("Lyon", "it knows these:", ["Paris vans (flt_1)", "Nantes couriers (flt_2)"]),
+    ],
+)
+async def test_for_a_name_that_no_fleet_has_those_are_listed_that_may_be_meant(
+    text: str, said: str, listed: list[str]
+) -> None:
+    record = memory_journal.MemoryJournal(clock=clocks.Still())
+    fleets = {FleetId("flt_1"): "Paris vans", FleetId("flt_2"): "Nantes couriers"}
+    await record.claim(Account("https://charge.test/v1", "test"), fleets=fleets, managed=())
+    with pytest.raises(click.BadParameter) as caught:
+        await lookup.fleet(record, text)
+    head, *lines = caught.value.message.splitlines()
+    assert head == f"the journal knows no fleet with the name {text!r}; {said}"
+    assert [line.strip() for line in lines] == listed

@@ -237,3 +237,38 @@ def test_a_source_that_shrank_is_shown_with_its_digest_even_if_nothing_is_held()
     assert "source hr\ufffd has 50 rows\n" in page
     assert f"fleet-sync approve {guarded.held_digest}" in page
     assert "Held: a source that lost rows waits for approval.\n" in _result(guarded=guarded)
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_an_inverse_of_changes_or_of_held_changes_alone_is_a_plan(held: bool) -> None:
+    some = (HeldChange(DETACH, guard.PER_RUN, "too many"),)
+    guarded = judged(held=some) if held else judged(ATTACH)
+    page = render.inverse(plan_builder.PlanResult(DESIRED, ACTUAL, guarded), run="run_1", rate=2.5)
+    assert f"Plan: {int(not held)} to attach, 0 to detach, {int(held)} held." in page
+
+
+def test_what_is_held_of_a_saved_plan_comes_with_the_commands_that_apply_it() -> None:
+    guarded = judged(ATTACH, held=(HeldChange(DETACH, guard.PER_RUN, "too many"),))
+    plan_result = plan_builder.PlanResult(DESIRED, ACTUAL, guarded)
+    assert click.unstyle(render.held_of_saved(plan_result, again=("a plan.json", "--max-age", "3d"))).splitlines() == [
+        "Held back: 1 detach",
+        f"{DEPOT}: too many",
+        f"  - {OTHER}",
+        "If this is what you want, approve exactly these changes and apply the plan again:",
+        f"  fleet-sync approve {guarded.held_digest}",
+        "  fleet-sync apply 'a plan.json' --max-age 3d",
+    ]
+
+
+def test_a_driver_without_a_name_is_not_moved_for_a_very_long_name() -> None:
+    long = "A name that is much longer than most of the others"
+    page = click.unstyle(_plan(judged(ATTACH, DETACH, people={DRIVER: Person(long)})))
+    assert f"  + {long}  {DRIVER}  teams.yaml:3:7\n" in page
+    assert f"  - {OTHER}\n" in page
+
+
+def test_headings_stand_out() -> None:
+    problems = (Problem("a.yaml:1:1", "nobody"), Problem("a.yaml:2:1", "twice", note=True))
+    page = _plan(judged(ATTACH, held=(HeldChange(DETACH, guard.PER_RUN, "too many"),), problems=problems))
+    for heading, color in (("Held back: 1 detach", "yellow"), ("Problems", "yellow"), ("Notes", None)):
+        assert f"{click.style(heading, fg=color, bold=True)}\n" in page
