@@ -70,3 +70,32 @@ def test_the_pager_is_the_operators_or_less(monkeypatch: pytest.MonkeyPatch, com
 def test_options_of_the_operator_win_and_no_secret_is_passed_on() -> None:
     assert pager._environment({"LESS": "-S", "CHARGE_API_KEY": "k", "FLEET_SYNC_PLAN_KEY": "p"}) == {"LESS": "-S"}
     assert pager._environment({}) == {"LESS": "FRX"}
+
+
+@pytest.mark.parametrize(("color", "expected"), [(None, "\x1b[31mone\x1b[0m\ntwo\n"), (False, "one\ntwo\n")])
+def test_what_goes_through_the_pager_has_colors_unless_they_are_refused(
+    monkeypatch: pytest.MonkeyPatch, color: bool | None, expected: str
+) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr(sys, "stdin", Terminal(is_terminal=True))
+    monkeypatch.setattr(sys, "stdout", Terminal(is_terminal=True))
+    monkeypatch.setattr(os, "get_terminal_size", lambda _number: os.terminal_size((80, 1)))
+    monkeypatch.setattr("subprocess.run", lambda _program, input, **_options: shown.append(input))
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("PAGER", "cat")
+    context = click.Context(click.Command("plan"))
+    context.color = color
+    with context:
+        pager.show("\x1b[31mone\x1b[0m\ntwo")
+    assert shown == [expected]
+
+
+def test_a_pager_that_fails_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as less after Ctrl+C: the plan was made, and was shown."""
+    monkeypatch.setattr(sys, "stdin", Terminal(is_terminal=True))
+    monkeypatch.setattr(sys, "stdout", Terminal(is_terminal=True))
+    monkeypatch.setattr(os, "get_terminal_size", lambda _number: os.terminal_size((80, 1)))
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("PAGER", "false")
+    with click.Context(click.Command("plan")):
+        pager.show("one\ntwo")
