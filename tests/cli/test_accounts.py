@@ -288,3 +288,47 @@ def test_the_accounts_of_a_cluster_are_listed_in_columns_and_say_nothing_twice()
         "bolt-2  attention: 5 detaches are held",
         f"{long}  new",
     ]
+
+
+def test_the_accounts_of_a_cluster_are_a_document_too() -> None:
+    listed = [
+        registry.RegisteredAccount("acme", "in_sync", "In sync: 2 fleets", NOW, NOW, 3, 7, "host-1"),
+        registry.RegisteredAccount("bolt", None, None, None, NOW, 0, 0, None),
+    ]
+    new = {"account": "bolt", "condition": None, "gist": None, "last_success": None, "worker": None}
+    assert accounts.document(listed) == {
+        "format": "fleet-sync/accounts@1",
+        "accounts": [
+            {
+                "account": "acme",
+                "condition": "in_sync",
+                "gist": "In sync: 2 fleets",
+                "last_success": "2026-10-05T08:00:00.000Z",
+                "due_at": "2026-10-05T08:00:00.000Z",
+                "failures": 3,
+                "epoch": 7,
+                "worker": "host-1",
+            },
+            {**new, "due_at": "2026-10-05T08:00:00.000Z", "failures": 0, "epoch": 0},
+        ],
+    }
+
+
+@pytest.mark.parametrize(
+    "command", [["list"], ["remove", "acme"], ["add", "acme", "--file", "acme.toml"]], ids=" ".join
+)
+def test_what_is_about_the_accounts_of_a_cluster_is_about_no_single_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: pathlib.Path, command: list[str]
+) -> None:
+    assert call(monkeypatch, "--config", folder, "--account", "acme", "accounts", *command) == main.USAGE
+    assert "leave --account out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["list"], ["remove", "acme"]], ids=" ".join)
+def test_a_folder_that_is_no_cluster_has_no_accounts_to_list(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: pathlib.Path, command: list[str]
+) -> None:
+    assert call(monkeypatch, "--config", folder, "accounts", *command) == 1
+    assert "it has no section [cluster]" in capsys.readouterr().err
+    assert call(monkeypatch, "--config", folder / "acme.toml", "accounts", *command) == main.USAGE
+    assert "pass --config FOLDER" in capsys.readouterr().err
