@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.journal import journal_factories
-from tests.support import clocks, memory_journal
+from tests.support import memory_journal
 from worker.cli import audit
 from worker.core.model.outcomes import Refused
 

@@ -28,6 +28,8 @@ def _call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
         ["plan", "surplus"],
         ["plan", "--out"],
         ["plan", "--out", "."],
+        ["plan", "--fleet", "flt_short"],
+        ["once", "--fleet", ""],
         ["apply"],
         ["apply", "one.json", "two.json"],
         ["apply", "."],
