@@ -3,6 +3,7 @@
 import io
 import sys
 import time
+from collections.abc import Callable
 
 import pytest
 import structlog.testing
@@ -110,7 +111,8 @@ def test_a_bar_is_away_while_something_is_printed_and_comes_back(monkeypatch: py
         [drawing] = progress._drawn
         display.stage(Stage.READING_FLEETS, 4)
         drawn = []
-        for draw_again in (display.step, lambda: display.stage(Stage.CHANGING_MEMBERSHIPS, 1)):
+        ways: list[Callable[[], None]] = [display.step, lambda: display.stage(Stage.CHANGING_MEMBERSHIPS, 1)]
+        for draw_again in ways:
             drawn.append(drawing.live.is_started)
             progress.clear()
             drawn.append(drawing.live.is_started)
