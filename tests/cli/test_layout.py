@@ -56,6 +56,22 @@ def test_a_command_can_be_copied() -> None:
     assert layout.fit(said, 77) == said.replace(": ", ":\n    ")
 
 
+@pytest.mark.parametrize(
+    ("line", "width", "fitted"),
+    [
+        ("aaa  bbb ccc  ddd", 12, "aaa  bbb ccc\n    ddd"),
+        ("aaa  bbb ccc  ddd", 11, "aaa\n    bbb ccc\n    ddd"),
+        ("aaaaaa  bbbb ccc", 12, "aaaaaa\n    bbbb ccc"),
+        ("  aaaa  bbbb ccc", 12, "  aaaa  bbbb\n      ccc"),
+        ("fleet-sync plan --out x.json", 23, "fleet-sync plan --out \\\n    x.json"),
+        ("fleet-sync plan --out x.json", 22, "fleet-sync plan \\\n    --out x.json"),
+    ],
+    ids=["just fits", "just does not", "field just fits", "indented", "command just fits", "command just does not"],
+)
+def test_a_line_is_used_to_its_last_column(line: str, width: int, fitted: str) -> None:
+    assert layout.fit(line, width) == fitted
+
+
 def test_a_word_that_only_fits_without_its_indent_gets_less() -> None:
     fitted = layout.fit(f"  run_finished digest={DIGEST} held=1", 80)
     assert fitted.split("\n")[1] == f"  digest={DIGEST}"
