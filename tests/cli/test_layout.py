@@ -5,6 +5,7 @@ import math
 import os
 import pathlib
 import re
+import shlex
 
 import click
 import pytest
@@ -70,6 +71,15 @@ def test_a_command_can_be_copied() -> None:
 )
 def test_a_line_is_used_to_its_last_column(line: str, width: int, fitted: str) -> None:
     assert layout.fit(line, width) == fitted
+
+
+@pytest.mark.parametrize("name", ["Paris  vans", "it's  theirs", "three   spaces   each"])
+def test_a_command_is_broken_in_no_argument(name: str) -> None:
+    """In quotes, a backslash at the end of a line is a part of the name."""
+    arguments = ["fleet-sync", "once", "--fleet", name, "--approve", "sha256:0"]
+    for width in range(8, 60):
+        fitted = layout.fit(f"  {shlex.join(arguments)}", width)
+        assert shlex.split(fitted.replace("\\\n", "")) == arguments
 
 
 def test_a_word_that_only_fits_without_its_indent_gets_less() -> None:

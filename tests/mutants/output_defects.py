@@ -76,8 +76,8 @@ DEFECTS = (
     Defect(
         "breaking a quoted argument of a command at its space",
         "worker/cli/layout.py",
-        'behind, word = (" \\\\", _ARGUMENT) if is_command',
-        'behind, word = (" \\\\", _WORD) if is_command',
+        "_ARGUMENT.findall(content) if is_command",
+        "_WORD.findall(content) if is_command",
         COMMANDS,
     ),
     Defect(

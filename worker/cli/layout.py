@@ -1,8 +1,8 @@
 """Fits text to a terminal: a line that is too long goes on below, indented, at a space.
 
 Invariant: no word is cut, and what two spaces set apart stays on one line if it fits on one. A command goes on behind
-a backslash, and one in backticks stays on one line, so that it can still be copied into a shell. What comes from
-outside cannot control the terminal once it is `printable`.
+a backslash between two arguments, and one in backticks stays on one line, so that it can still be copied into a shell.
+What comes from outside cannot control the terminal once it is `printable`.
 Neighbours: `context` fits everything that a command prints for people; documents are printed as they are.
 """
 
@@ -10,7 +10,7 @@ import math
 import os
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TextIO
 
 from worker.core.model.secret import redact
@@ -69,9 +69,11 @@ def _fit_line(line: str, width: float) -> str:
         before = f"{' ' * indent}{prose}:"
         return f"{_fit_line(before, width)}\n{_fit_line(shown, width)}"
     is_command = content.startswith(_COMMAND)
-    behind, word = (" \\", _ARGUMENT) if is_command else ("", _WORD)
+    behind = " \\" if is_command else ""
+    room = width - indent - _INDENT
+    pieces: Iterable[tuple[str, str]] = _ARGUMENT.findall(content) if is_command else _pieces(content, room=room)
     lines, current = [], " " * indent
-    for gap, words in _pieces(content, word, room=width - indent - _INDENT - len(behind)):
+    for gap, words in pieces:
         if current.strip(" ") and cells(current) + len(gap) + cells(words) + len(behind) > width:
             lines.append(current + behind)
             current = " " * int(min(indent + _INDENT, max(0, width - cells(words)))) + words
@@ -80,7 +82,7 @@ def _fit_line(line: str, width: float) -> str:
     return "\n".join([*lines, current])
 
 
-def _pieces(content: str, word: re.Pattern[str], *, room: float) -> Iterator[tuple[str, str]]:
+def _pieces(content: str, *, room: float) -> Iterator[tuple[str, str]]:
     """Yield what stays on one line, each behind its gap: a field between two spaces, or a word of one without room."""
     for gap, field in _FIELD.findall(content):
-        yield from [(gap, field)] if cells(field) <= room else word.findall(gap + field)
+        yield from [(gap, field)] if cells(field) <= room else _WORD.findall(gap + field)
