@@ -3,6 +3,7 @@
 import dataclasses
 import re
 
+import click
 import pytest
 
 from tests.journal import journal_factories
@@ -82,6 +83,8 @@ async def test_it_says_what_of_a_run_it_allows(
     digest = await _finish(record, "run_1", *held, shrunk=shrunk)
     await _finish(record, "run_2")
     assert await approve._approve(record, digest=digest, by="Ada") == 0
+    since, until, by = record._store.approvals[digest]
+    assert (until - since, by) == (guard.APPROVAL_LIFETIME, "Ada")
     stdout, stderr = capsys.readouterr()
     assert re.match(r"Approved until \d{4}-\d\d-\d\d \d\d:\d\d UTC, once: ", stdout)
     assert stderr == (f"warning: {said}\n" if is_warning else "")
@@ -96,6 +99,23 @@ async def test_for_a_digest_that_nobody_held_the_newest_that_was_held_is_named(
     await _finish(record, "run_3")
     await approve._approve(record, digest=f"sha256:{'0' * 64}", by="")
     assert f"The newest run with held changes is run_2; their digest is {newest}\n" in capsys.readouterr().err
+
+
+async def test_the_digest_of_the_whole_plan_allows_nothing(
+    record: memory_journal.MemoryJournal, capsys: pytest.CaptureFixture[str]
+) -> None:
+    held = await _finish(record, "run_1", _held(LEAVER))
+    await approve._approve(record, digest="sha256:plan", by="")
+    assert capsys.readouterr().err == (
+        "warning: It allows nothing: this is the digest of the whole plan. "
+        f"To approve its held changes: fleet-sync approve {held}\n"
+    )
+
+
+@pytest.mark.parametrize("name", ["", " ", "a\nb", "x" * 101])
+async def test_a_name_that_does_not_fit_on_a_line_is_wrong_usage(name: str) -> None:
+    with pytest.raises(click.BadParameter, match="write a name of 1 to 100 printable characters"):
+        approve.Name().convert(name, None, None)
 
 
 async def test_a_name_may_have_a_hundred_characters() -> None:

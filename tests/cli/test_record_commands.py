@@ -10,11 +10,14 @@ from tests.support import clocks, memory_journal
 from worker.cli import pause_commands, record_commands
 from worker.core.model.identifiers import Account, DriverId, FleetId
 from worker.core.model.pauses import Pause
+from worker.core.model.people import Person
 
 pytestmark = pytest.mark.anyio
 
 ANN, BOB = DriverId(f"drv_{'a' * 32}"), DriverId(f"drv_{'b' * 32}")
 VANS, TAXIS = FleetId(f"flt_{'v' * 32}"), FleetId(f"flt_{'t' * 32}")
+FLEETS = {VANS: "Paris vans", TAXIS: "Taxis"}
+NAMES: dict[str, str] = {ANN: "Ann", **FLEETS}
 
 
 class _Journal(memory_journal.MemoryJournal):
@@ -31,9 +34,8 @@ class _Journal(memory_journal.MemoryJournal):
 async def record() -> _Journal:
     """Return a journal with a run that changed something, and a later one that did not."""
     journal = _Journal(clock=clocks.Still())
-    await journal.claim(
-        Account("https://charge.test/v1", "test"), fleets={VANS: "Paris vans", TAXIS: "Taxis"}, managed=()
-    )
+    await journal.claim(Account("https://charge.test/v1", "test"), fleets=FLEETS, managed=())
+    journal._store.people[ANN] = Person("Ann"), journal_factories.NOON
     changes = [journal_factories.change(ANN[4:], VANS[4:]), journal_factories.change(ANN[4:], TAXIS[4:])]
     await journal_factories.whole(journal, changes, run="run_1", at=journal_factories.NOON)
     await journal_factories.whole(journal, run="run_2", at=journal_factories.minutes(5))
@@ -56,7 +58,7 @@ async def test_why_may_be_asked_about_one_fleet(record: _Journal, capsys: pytest
         assert await record_commands._why(record, driver=ANN, fleet=fleet, as_json=True) == 0
         document = json.loads(capsys.readouterr().out)
         assert [each["fleet"] for each in document["changes"]] == seen
-        assert document["names"] == {each: {VANS: "Paris vans", TAXIS: "Taxis"}[each] for each in sorted(seen)}
+        assert document["names"] == {id: NAMES[id] for id in (ANN, *seen)}
         assert await record_commands._why(record, driver=ANN, fleet=fleet, as_json=False) == 0
         assert capsys.readouterr().out.count(" attached to ") == len(seen)
 
@@ -66,7 +68,9 @@ async def test_history_has_every_run_and_no_more_than_are_asked_for(
 ) -> None:
     for limit, runs in ((20, ["run_2", "run_1"]), (1, ["run_2"])):
         assert await record_commands._history(record, as_json=True, limit=limit) == 0
-        assert [run["run"] for run in json.loads(capsys.readouterr().out)["runs"]] == runs
+        listed = json.loads(capsys.readouterr().out)["runs"]
+        assert [run["run"] for run in listed] == runs
+        assert [run["names"] for run in listed] == [{}, {ANN: "Ann"}][:limit]
         assert await record_commands._history(record, as_json=False, limit=limit) == 0
         assert [line.split("  ")[1] for line in capsys.readouterr().out.splitlines()] == runs
 
