@@ -332,3 +332,33 @@ def test_a_folder_that_is_no_cluster_has_no_accounts_to_list(
     assert "it has no section [cluster]" in capsys.readouterr().err
     assert call(monkeypatch, "--config", folder / "acme.toml", "accounts", *command) == main.USAGE
     assert "pass --config FOLDER" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["run"], "the accounts of a cluster are run by `fleet-sync --config {folder} worker`"),
+        (["--account", "acme", "init"], "the accounts of a cluster are added with `fleet-sync "),
+    ],
+    ids=["run", "init"],
+)
+def test_the_accounts_of_a_cluster_are_run_and_added_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: pathlib.Path,
+    command: list[str],
+    said: str,
+) -> None:
+    (tmp_path / "_defaults.toml").write_text('[cluster]\nurl = "postgresql://127.0.0.1:1/none"\n')
+    assert call(monkeypatch, "--config", tmp_path, *command) == main.USAGE
+    assert said.format(folder=tmp_path) in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["_defaults.toml"]
+
+
+def test_a_named_account_of_a_cluster_is_looked_up_in_its_database(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: pathlib.Path
+) -> None:
+    """A file beside `_defaults.toml` is none of its accounts."""
+    (folder / "_defaults.toml").write_text('[cluster]\nurl = "postgresql://127.0.0.1:1/none"\n')
+    assert call(monkeypatch, "--config", folder, "--account", "acme", "history") == 1
+    assert "127.0.0.1" in capsys.readouterr().err

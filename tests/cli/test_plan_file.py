@@ -335,6 +335,15 @@ def test_what_no_plan_of_ours_says_is_refused_where_it_stands(saved: pathlib.Pat
         load(saved, account=ACCOUNT)
 
 
+@pytest.mark.parametrize("name", ["seen", "wanted"])
+def test_a_driver_is_in_fleets_by_their_ids(saved: pathlib.Path, name: str) -> None:
+    plan = json.loads(saved.read_text())
+    plan["drivers"][DRIVER][name] = ["flt_short"]
+    saved.write_text(_vouched(plan))
+    with pytest.raises(PlanFileError, match=r"is not a saved plan: .* is not a valid flt_ id"):
+        load(saved)
+
+
 def test_every_cut_of_a_plan_is_refused(saved: pathlib.Path) -> None:
     whole = saved.read_bytes()
     for length in range(0, len(whole) - 2, 7):

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 ANN, BOB = DriverId(f"drv_{'a' * 32}"), DriverId(f"drv_{'b' * 32}")
 VANS, TAXIS = FleetId(f"flt_{'v' * 32}"), FleetId(f"flt_{'t' * 32}")
 FLEETS = {VANS: "Paris vans", TAXIS: "Taxis"}
-NAMES: dict[str, str] = {ANN: "Ann", **FLEETS}
+NAMES: dict[str, str] = {ANN: "Ann", VANS: "Paris vans", TAXIS: "Taxis"}
 
 
 class _Journal(memory_journal.MemoryJournal):
