@@ -52,3 +52,19 @@ def test_an_annotation_is_one_line_and_one_command(name: str, message: str) -> N
     assert len(line.splitlines()) == 1
     assert re.match(r"::error (file=[^,:]*,line=1,col=2,)?title=fleet-sync::", line)
     assert not re.search(r"%(?!25|0D|0A|3A|2C)", line)
+
+
+def test_findings_are_a_document_too() -> None:
+    found = [
+        *findings.errors([Problem("a.yaml:1:1", "no\x1b such driver")], HERE),
+        *findings.warnings([Problem("hr", "it has no scope"), Problem("a.yaml:2:1", "twice", note=True)], HERE),
+    ]
+    assert findings.document(found, exit_code=1) == {
+        "format": "fleet-sync/check@1",
+        "exit_code": 1,
+        "problems": [
+            {"level": "error", "where": "a.yaml:1:1", "message": "no\x1b such driver"},
+            {"level": "warning", "where": "hr", "message": "it has no scope"},
+            {"level": "notice", "where": "a.yaml:2:1", "message": "twice"},
+        ],
+    }
