@@ -279,6 +279,30 @@ class TestMetrics:
         oldest = self.series(accounts)["fleet_sync_accounts_oldest_success_timestamp_seconds", frozenset()]
         assert oldest == doubles.NOW.timestamp()
 
+    def test_they_say_since_when_the_worst_do_not_work_and_whether_the_folder_is_broken(
+        self, accounts: Accounts
+    ) -> None:
+        found = self.series(accounts)
+        succeeded = {
+            dict(labels)["name"]: seconds
+            for (name, labels), seconds in found.items()
+            if name == "fleet_sync_worst_account_last_success_timestamp_seconds"
+        }
+        assert succeeded == {"clef": 0, "bolt": doubles.NOW.timestamp()}
+        assert {seconds for (name, _), seconds in found.items() if name == "fleet_sync_worst_account_info"} == {1}
+        assert found["fleet_sync_accounts_broken", frozenset({("part", "journal")})] == 0
+        assert found["fleet_sync_accounts_settings_broken", frozenset()] == 0
+        accounts.broken = "_defaults.toml:3:1: unknown key `listn`"
+        assert self.series(accounts)["fleet_sync_accounts_settings_broken", frozenset()] == 1
+
+    def test_they_count_processes_only_in_a_cluster(self, accounts: Accounts) -> None:
+        def workers(number: int) -> str:
+            present = dataclasses.replace(accounts.status(), workers=number)
+            return metrics.Metrics().render(present)[0].decode()
+
+        assert "fleet_sync_workers 3.0" in workers(3)
+        assert "fleet_sync_workers" not in workers(0)
+
     def test_they_stay_few_however_many_accounts_there_are(self, accounts: Accounts) -> None:
         accounts.shown = [AccountStatus(f"account-{number}", Condition.BROKEN, "") for number in range(5000)]
         assert len(self.series(accounts)) <= 500

@@ -83,3 +83,16 @@ async def test_changes_are_counted_once_a_run_however_often_the_page_is_drawn() 
 
 def _summary_of(history: str) -> str:
     return history[history.index("Changes per day in") :].partition('"')[0]
+
+
+def test_every_fourth_day_is_named_below_its_bar_and_today_is_called_so() -> None:
+    today = datetime.date(2026, 3, 9)
+    drawn = history_chart.history_chart({today: {"applied": 1}}, today=today)
+    labels = [bar.label for bar in drawn.bars]
+    assert labels == ["", "25 Feb", "", "", "", "1 Mar", "", "", "", "5 Mar", "", "", "", "today"]
+
+
+@pytest.mark.parametrize(("largest", "labels"), [(10, ["10", "5", "0"]), (4, ["5", "0"]), (1, ["1", "0"])])
+def test_the_grid_has_a_line_in_the_middle_where_that_is_a_whole_number(largest: int, labels: list[str]) -> None:
+    drawn = history_chart.history_chart(_days(d2={"applied": largest}), today=TODAY)
+    assert [line.label for line in drawn.grid] == labels

@@ -234,3 +234,34 @@ def test_sources_show_their_rows_age_and_proof_and_whether_they_shrank(counted: 
     assert [value(series, "source_shrunk", source=name) for name in ("hr", "guests.csv")] == [0, 1]
     unknown = {"fleet_sync_source_modified_timestamp_seconds", "fleet_sync_source_max_age_seconds"}
     assert not [labels for name, labels in series if name in unknown and ("source", "guests.csv") in labels]
+
+
+def test_pauses_are_counted_apart_for_everything_and_for_fleets(counted: metrics.Metrics) -> None:
+    everything, fleet = doubles.paused().pauses
+    both = read(counted, doubles.calm(pauses=(everything, fleet)))
+    assert (value(both, "paused"), value(both, "paused_fleets")) == (1, 1)
+    single = read(counted, doubles.calm(pauses=(fleet,)))
+    assert (value(single, "paused"), value(single, "paused_fleets")) == (0, 1)
+
+
+def test_the_largest_fleets_are_those_with_most_memberships_in_any_state(counted: metrics.Metrics) -> None:
+    small = [status.Fleet(FleetId(f"flt_{n:03}"), f"small {n}", in_sync=2) for n in range(service_protocol.MAX_FLEETS)]
+    large = status.Fleet(FleetId("flt_large"), "large", in_sync=1, drifted=1, held=1)
+    series = read(counted, doubles.calm(fleets=(*small, large)))
+    for name in ("fleet_sync_memberships", "fleet_sync_fleet_info"):
+        shown = {dict(labels)["fleet"] for series_name, labels in series if series_name == name} - {"other"}
+        assert shown == {fleet.fleet for fleet in small[:-1]} | {"flt_large"}
+
+
+def test_before_the_first_plan_there_is_no_problem_and_no_source_has_shrunk(counted: metrics.Metrics) -> None:
+    sources = (status.Source(SourceRevision("file", "hr", "sha256:0"), doubles.NOW),)
+    for last in (None, doubles.run(error=JournalError("full"))):
+        series = read(counted, doubles.calm(last=last, sources=sources))
+        assert value(series, "problems") == value(series, "source_shrunk", source="hr") == 0
+
+
+def test_every_sample_of_a_static_fact_is_one(counted: metrics.Metrics) -> None:
+    series = read(counted, doubles.calm())
+    facts = [found for (name, _), found in series.items() if name.endswith("_info")]
+    assert len(facts) == 1 + len(doubles.FLEETS) + 1
+    assert set(facts) == {1}
