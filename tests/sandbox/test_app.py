@@ -7,7 +7,7 @@ import pytest
 
 from tests.sandbox import conftest
 from tests.support import sandbox as support
-from worker.sandbox import app, quirks, state
+from worker.sandbox import app, faults, quirks, state
 
 pytestmark = pytest.mark.anyio
 
@@ -105,6 +105,25 @@ async def test_unknown_fields_and_values_may_appear() -> None:
     assert {driver["status"] for driver in drivers["data"]} == {"active", "in_review"}
     assert all(set(driver) > DRIVER_FIELDS for driver in drivers["data"])
     assert {fleet["status"] for fleet in fleets["data"]} == {"active", "in_review"}
+
+
+async def test_every_third_object_has_an_unknown_status_unless_it_is_not_active() -> None:
+    held = state.SandboxState()
+    drivers = [held.add_driver(status="archived" if number == 3 else "active") for number in range(7)]
+    sandbox = app.Sandbox(held, quirks=quirks.Quirks(unknown_values=True))
+    shown = {driver["id"]: driver["status"] for driver in (await _get(sandbox, "drivers"))["data"]}
+    others = ["active", "active"]
+    assert [shown[driver] for driver in drivers] == ["in_review", *others, "archived", *others, "in_review"]
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [("drivers/drv_x", "invalid_request_error"), ("drivers?limit=0", "invalid_request_error")],
+)
+async def test_the_type_of_an_error_says_whose_it_is(account: conftest.Account, path: str, kind: str) -> None:
+    assert (await _get(account.sandbox, path))["type"] == kind
+    account.sandbox.faults = faults.Faults(script=["500", "503"])
+    assert [(await _get(account.sandbox, "fleets"))["type"] for _ in range(2)] == ["api_error", "api_error"]
 
 
 async def test_the_request_id_stands_in_a_header_unless_switched_off(account: conftest.Account) -> None:

@@ -1,6 +1,7 @@
 """The state of the sandbox: realistic, repeatable, with a complete record of effects."""
 
 import collections
+import itertools
 import re
 
 import pytest
@@ -112,3 +113,42 @@ def test_who_and_what_is_added_or_removed_later_changes_the_listings() -> None:
     held.remove_driver(driver)
     assert held.newest_drivers() == drivers
     assert held.newest_drivers(fleet) == ()
+
+
+def test_what_is_added_without_a_name_is_called_by_its_number_and_created_in_order() -> None:
+    held = state.SandboxState()
+    fleet, driver, named = held.add_fleet(), held.add_driver(), held.add_driver(email="a@example.com", name="Alice")
+    assert held.fleets[fleet].name == "Fleet 0"
+    assert (held.drivers[driver].name, held.drivers[driver].email) == ("Driver 1", "driver1@example.com")
+    assert (held.drivers[named].name, held.drivers[named].email) == ("Alice", "a@example.com")
+    created = [held.fleets[fleet].created, held.drivers[driver].created, held.drivers[named].created]
+    assert created == ["2025-01-06T08:00:00.000Z", "2025-01-06T08:07:00.000Z", "2025-01-06T08:14:00.000Z"]
+
+
+def test_a_change_of_one_field_keeps_the_others() -> None:
+    held = state.SandboxState()
+    fleet = held.add_fleet(name="Paris vans", status="suspended")
+    driver = held.add_driver(email="a@example.com", metadata={"employee_id": "7"}, status="suspended")
+    before = held.fleets[fleet], held.drivers[driver]
+    held.change_driver(driver)
+    held.change_fleet(fleet)
+    assert (held.fleets[fleet], held.drivers[driver]) == before
+    held.change_driver(driver, email="", metadata={})
+    held.change_fleet(fleet, name="")
+    assert (held.drivers[driver].email, held.drivers[driver].metadata, held.fleets[fleet].name) == ("", {}, "")
+
+
+def test_fleets_repeat_a_city_only_with_another_kind_and_a_name_only_with_a_number() -> None:
+    names = list(itertools.islice(fake_data.fleets(), 2 * len(fake_data.CITIES) * len(fake_data.KINDS)))
+    assert names[:2] == ["Paris vans", "Lyon depot"]
+    assert len(set(names)) == len(names)
+    assert len({name.split()[0] for name in names[: len(fake_data.CITIES)]}) == len(fake_data.CITIES)
+    assert names[len(names) // 2] == "Paris vans 2" and not any(name[-1].isdigit() for name in names[: len(names) // 2])
+
+
+def test_the_second_person_of_a_name_has_a_number_in_the_address() -> None:
+    addresses: dict[str, list[str]] = collections.defaultdict(list)
+    for name, email in itertools.islice(fake_data.drivers(fake_data.generator(1)), 5000):
+        addresses[fake_data.slug(name)].append(email)
+    local, most = max(addresses.items(), key=lambda item: len(item[1]))
+    assert most[:3] == [f"{local}@example.com", f"{local}2@example.com", f"{local}3@example.com"]

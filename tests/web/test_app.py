@@ -108,6 +108,19 @@ async def test_an_unknown_address_gets_a_small_page(path: str) -> None:
     assert 'href="/"' in answer.text
 
 
+async def test_an_error_that_needs_no_explanation_has_none() -> None:
+    async with conftest.asking(doubles.Service()) as client:
+        assert "Not Found" not in (await client.get("/nowhere")).text
+        assert "Method Not Allowed" not in (await client.post("/")).text
+        assert "The journal has no run with this id." in (await client.get("/runs/run_none")).text
+
+
+async def test_an_error_of_the_journal_says_what_to_do() -> None:
+    service = doubles.Service()
+    service.record.fails = JournalError("disk I/O error", remedy="Make room for `fleet-sync.db`.")
+    assert "Make room for <code>fleet-sync.db</code>." in await conftest.read(service, "/runs/run_1", expect=503)
+
+
 @pytest.mark.parametrize(
     ("method", "path"), [("POST", "/"), ("DELETE", "/runs/run_1"), ("GET", "/sync"), ("GET", "/approve")]
 )

@@ -247,7 +247,7 @@ def test_pauses_are_counted_apart_for_everything_and_for_fleets(counted: metrics
 def test_the_largest_fleets_are_those_with_most_memberships_in_any_state(counted: metrics.Metrics) -> None:
     small = [status.Fleet(FleetId(f"flt_{n:03}"), f"small {n}", in_sync=2) for n in range(service_protocol.MAX_FLEETS)]
     large = status.Fleet(FleetId("flt_large"), "large", in_sync=1, drifted=1, held=1)
-    series = read(counted, doubles.calm(fleets=(*small, large)))
+    series = read(counted, doubles.calm(fleets=(large, *reversed(small))))
     for name in ("fleet_sync_memberships", "fleet_sync_fleet_info"):
         shown = {dict(labels)["fleet"] for series_name, labels in series if series_name == name} - {"other"}
         assert shown == {fleet.fleet for fleet in small[:-1]} | {"flt_large"}

@@ -4,11 +4,12 @@ import contextlib
 import logging
 import signal
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import anyio
 import httpx
 import pytest
+from starlette import requests, responses, routing
 
 from tests.web import doubles
 from worker.core.model.errors import SettingsError
@@ -44,10 +45,15 @@ class Served:
 
 @contextlib.asynccontextmanager
 async def serving(
-    service: doubles.Service, *, host: str = "127.0.0.1", limits: server.Limits = server.LIMITS
+    service: doubles.Service,
+    *,
+    host: str = "127.0.0.1",
+    limits: server.Limits = server.LIMITS,
+    routes: Sequence[routing.BaseRoute] = (),
 ) -> AsyncIterator[Served]:
-    """Serve during the block."""
+    """Serve the page, with further routes, during the block."""
     made = app.create(service, metrics.Metrics())
+    made.router.routes.extend(routes)
     urls: list[str] = []
     listening, ended = anyio.Event(), anyio.Event()
 
@@ -77,6 +83,19 @@ async def test_it_serves_without_naming_its_software(capfd: pytest.CaptureFixtur
     assert "server" not in answer.headers
     assert capfd.readouterr() == ("", "")
     assert not logging.getLogger("uvicorn").handlers
+
+
+async def test_no_header_changes_the_address_that_a_client_is_limited_by() -> None:
+    async def address(request: requests.Request) -> responses.Response:
+        assert request.client
+        return responses.PlainTextResponse(f"{request.client.host} {request.url.scheme}")
+
+    forged = {"X-Forwarded-For": "192.0.2.7", "X-Forwarded-Proto": "https"}
+    async with (
+        serving(doubles.Service(), routes=[routing.Route("/address", address)]) as served,
+        httpx.AsyncClient(timeout=PATIENCE, headers=forged) as client,
+    ):
+        assert (await client.get(f"{served.url}address")).text == "127.0.0.1 http"
 
 
 async def test_it_serves_on_ipv6() -> None:
