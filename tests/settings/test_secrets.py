@@ -97,6 +97,19 @@ def test_redact_changes_nothing_but_keys() -> None:
     assert redact("a 'ch_sk_live_Ses.ame+' b, ch_sk_x") == "a 'ch_sk_…' b, ch_sk_…"
 
 
+def test_the_credentials_of_an_account_are_all_that_it_needs_to_connect(
+    load: conftest.Load, tmp_path: pathlib.Path
+) -> None:
+    (tmp_path / "key").write_text(KEY)
+    settings = load("charge = {api_key_file = 'key', proxy_url = 'http://proxy.example:3128'}\n")
+    found = secrets.credentials(settings, {secrets.PLAN_KEY_VARIABLE: TOKEN})
+    assert [each.reveal() for each in found.secrets()] == [KEY, "http://proxy.example:3128", TOKEN]
+    (tmp_path / "key").write_text("ch_sk_test_next")
+    assert (found.key.reveal(), found.read_key().reveal()) == (KEY, "ch_sk_test_next")
+    alone = secrets.credentials(load(), {"CHARGE_API_KEY": KEY})
+    assert [each.reveal() for each in alone.secrets()] == [KEY]
+
+
 # --- The status token
 
 
