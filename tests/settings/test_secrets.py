@@ -244,6 +244,16 @@ def test_there_may_be_several_receivers(load: conftest.Load, tmp_path: pathlib.P
     assert other.routing_key.reveal() == "abc"
 
 
+def test_what_must_be_kept_secret_of_a_receiver_is_its_address_and_its_routing_key(
+    load: conftest.Load, tmp_path: pathlib.Path
+) -> None:
+    (tmp_path / "key").write_text("R" * 32)
+    text = f"[[notify]]\nurl = '{URL}'\n[[notify]]\nkind = 'pagerduty'\nurl_file = 'key'\n"
+    webhook, pager = secrets.notification_targets(load(text))
+    assert [each.reveal() for each in webhook.secrets()] == [URL]
+    assert [each.reveal() for each in pager.secrets()] == ["https://events.pagerduty.com/v2/enqueue", "R" * 32]
+
+
 def test_pagerduty_needs_a_routing_key(load: conftest.Load) -> None:
     assert "needs a routing key" in webhook_problem(load, f"[[notify]]\nkind = 'pagerduty'\nurl = '{URL}'\n")
 
