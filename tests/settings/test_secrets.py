@@ -254,6 +254,24 @@ def test_what_must_be_kept_secret_of_a_receiver_is_its_address_and_its_routing_k
     assert [each.reveal() for each in pager.secrets()] == ["https://events.pagerduty.com/v2/enqueue", "R" * 32]
 
 
+def test_the_file_of_pagerduty_has_a_routing_key_or_an_address_with_one(
+    load: conftest.Load, tmp_path: pathlib.Path
+) -> None:
+    settings = load("[[notify]]\nkind = 'pagerduty'\nurl_file = 'key'\n")
+    for content, url, key in (
+        ("R" * 16, "https://events.pagerduty.com/v2/enqueue", "R" * 16),
+        (f"{URL}?routing_key=abc", URL, "abc"),
+    ):
+        (tmp_path / "key").write_text(content)
+        (found,) = secrets.notification_targets(settings)
+        assert found.routing_key is not None
+        assert (found.url.reveal(), found.routing_key.reveal()) == (url, key)
+    for content in (URL, f"{URL}?routing_key=a&routing_key=b"):
+        (tmp_path / "key").write_text(content)
+        with pytest.raises(SettingsError, match=r"notify\.url_file: PagerDuty needs a routing key"):
+            secrets.notification_targets(settings)
+
+
 def test_pagerduty_needs_a_routing_key(load: conftest.Load) -> None:
     assert "needs a routing key" in webhook_problem(load, f"[[notify]]\nkind = 'pagerduty'\nurl = '{URL}'\n")
 

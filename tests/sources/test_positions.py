@@ -116,3 +116,44 @@ def test_the_place_of_a_missing_value_is_that_of_what_encloses_it() -> None:
     assert document.at(("b",)) == (1, 1)
     assert document.key_at(("a",)) == (1, 2)
     assert document.key_at(("a", 0)) == (1, 7)
+
+
+@hypothesis.given(
+    strategies.text("a\r\n", max_size=30), strategies.lists(strategies.integers(0, 30), min_size=1, max_size=12)
+)
+def test_the_places_of_many_offsets_are_those_of_each(text: str, offsets: list[int]) -> None:
+    lines, ascending = positions.Lines(text), sorted(min(offset, len(text)) for offset in offsets)
+    assert list(zip(*map(list, lines.each(ascending)), strict=True)) == [lines.at(offset) for offset in ascending]
+
+
+def test_the_marks_of_a_flat_mapping_are_packed_and_lead_to_its_keys_and_values() -> None:
+    flat = positions.pack(3, {"driver": (4, 12), "note": (20, 26)})
+    document = positions.Document([{"driver": "x@y", "note": "n"}], positions.Lines("x" * 99), (0, [flat]))
+    assert [document.key_at((0, key)) for key in ("driver", "note")] == [(1, 5), (1, 21)]
+    assert [document.at((0, key)) for key in ("driver", "note")] == [(1, 13), (1, 27)]
+    assert document.at((0, "from")) == document.at((0,)) == (1, 4)
+    assert document.entry_at(flat, {"driver": "x@y", "note": "n"}, "note") == (1, 27)
+
+
+def test_the_marks_of_a_nested_mapping_stay_as_they_are() -> None:
+    nested = positions.pack(3, {"driver": (4, 12), "tags": (20, (26, [27]))})
+    assert nested == (3, {"driver": (4, 12), "tags": (20, (26, [27]))})
+    document = positions.Document({"driver": "x@y", "tags": ["a"]}, positions.Lines("x" * 99), nested)
+    assert document.at(("tags", 0)) == (1, 28)
+    assert document.entry_at(nested, {"driver": "x@y", "tags": ["a"]}, "tags") == (1, 27)
+    assert list(document.items_at(("tags",))) == [27]
+
+
+@pytest.mark.parametrize(
+    ("text", "quoted"), [("a", '"a"'), ("x" * 60, f'"{"x" * 60}"'), ("x" * 61, f'"{"x" * 57}…"'), ("", '""')]
+)
+def test_a_long_text_is_quoted_in_part(text: str, quoted: str) -> None:
+    assert positions.quote(text) == quoted
+
+
+@pytest.mark.parametrize(
+    ("word", "suggestion"), [("drivr", '; did you mean "Driver"?'), ("FLEET", '; did you mean "fleet"?'), ("xyz", "")]
+)
+def test_a_similar_word_is_suggested_as_it_is_known(word: str, suggestion: str) -> None:
+    assert positions.did_you_mean(word, ["Driver", "fleet", "note"]) == suggestion
+    assert positions.did_you_mean(word, []) == ""
