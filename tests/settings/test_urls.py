@@ -202,3 +202,125 @@ def test_an_invalid_address_to_listen_on_is_not_repeated(text: str) -> None:
     with pytest.raises(ValueError, match="write it like") as caught:
         urls.listen(text)
     assert "sesame" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("HTTPS://HR.example.com", "https://hr.example.com/"),
+        ("https://hr.example.com:8443/People.csv?Key=x", "https://hr.example.com:8443/People.csv?Key=x"),
+        ("http://127.0.0.1:8080/a", "http://127.0.0.1:8080/a"),
+        ("http://[::1]/a?", "http://[::1]/a"),
+    ],
+)
+def test_the_address_of_a_document_keeps_its_path_and_query(text: str, expected: str) -> None:
+    assert urls.document(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("", ""), ("https://Minio.example.com/", "https://minio.example.com"), ("https://m/a/?b", "https://m/a")],
+)
+def test_the_address_of_a_store_has_neither_query_nor_last_slash(text: str, expected: str) -> None:
+    assert urls.store(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://git.example.com/hr.git",
+        "http://localhost/hr.git",
+        "ssh://git@git.example.com:2222/hr.git",
+        "git@git.example.com:hr/fleets.git",
+        "file:///srv/hr.git",
+    ],
+)
+def test_a_repository_is_at_an_address_that_git_knows(text: str) -> None:
+    assert urls.repository(text) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["", "hr.git", "-u@h:hr.git", "git@h:hr.git\n", "http://git.example.com/hr.git", "ext::x"]
+)
+def test_another_repository_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="write "):
+        urls.repository(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["s3://people/hr/out.csv", "gs://people/out", "az://people/a b.csv", "s3://people/.hr/..a"]
+)
+def test_an_object_is_in_a_bucket(text: str) -> None:
+    assert urls.bucket(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://people/a",
+        "s3:///a",
+        "s3://people",
+        "s3://people/",
+        "s3://people/a/",
+        "s3://u@people/a",
+        "s3://people:1/a",
+        "s3://people/a?b",
+        "s3://people/a#b",
+        "s3://people/a\x00",
+        "s3://people//a",
+        "s3://people/./a",
+        "s3://people/a/../b",
+    ],
+)
+def test_what_is_no_object_in_a_bucket_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"write it like s3:|cannot be read"):
+        urls.bucket(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "login", "expected"),
+    [
+        ("", False, ""),
+        ("http://Proxy.example:3128/", False, "http://proxy.example:3128"),
+        ("http://Proxy.example", True, "http://proxy.example"),
+        ("http://User:Sesame@Proxy.example:3128", True, "http://User:Sesame@proxy.example:3128"),
+    ],
+)
+def test_a_proxy_is_a_host_and_a_port_and_perhaps_a_login(text: str, login: bool, expected: str) -> None:
+    assert urls.proxy(text, login=login) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["https://p", "http://p/a", "http://p?a", "http://p#a", "http://ch_sk_x@p", "http://u@p", "socks5://p"]
+)
+def test_another_proxy_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"proxy|service"):
+        urls.proxy(text)
+
+
+@pytest.mark.parametrize("text", ["", "postgresql://", "postgresql://u:p@db.example.com/fleets"])
+def test_a_database_is_one_of_postgresql(text: str) -> None:
+    assert urls.database(text) == text
+
+
+@pytest.mark.parametrize("text", ["mysql://h/d", "h/d", "postgresql://h/a b", "postgresql://h/a\n"])
+def test_another_database_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="not a database of PostgreSQL"):
+        urls.database(text)
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("localhost", True),
+        ("127.0.0.1", True),
+        ("127.9.9.9", True),
+        ("::1", True),
+        ("10.0.0.1", False),
+        ("example.com", False),
+        ("", False),
+        ("::", False),
+    ],
+)
+def test_a_loopback_host_is_this_machine_alone(host: str, expected: bool) -> None:
+    assert urls.is_loopback(host) is expected

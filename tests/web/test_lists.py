@@ -77,3 +77,54 @@ async def test_a_list_of_fleets_counts_them_by_state_and_keeps_the_choice_while_
     assert "No managed fleet is known yet." in conftest.plain(
         await conftest.read(doubles.Service(doubles.starting()), "/fleets")
     )
+
+
+@pytest.mark.parametrize(("count", "has_older"), [(lists.ROWS, False), (lists.ROWS + 1, True)])
+async def test_a_page_of_runs_leads_to_older_ones_only_if_there_are_any(count: int, has_older: bool) -> None:
+    service = doubles.Service()
+    await doubles.past(service, count - 1)
+    page = await conftest.read(service, "/runs")
+    assert len(_rows(page)) == lists.ROWS
+    assert (">Older</a>" in page) is has_older
+
+
+@pytest.mark.parametrize(
+    ("count", "query", "page"),
+    [
+        (lists.ROWS, "?page=2", "1"),
+        (lists.ROWS + 1, "?page=2", "2"),
+        (120, "?page=0", "1"),
+        (120, "?page=3", "3"),
+        (120, "?page=0000003", "1"),
+        (120, "?page=%C2%B2", "1"),
+        (120, "?page=3.", "1"),
+    ],
+)
+async def test_a_page_that_is_not_there_is_the_nearest_one_and_what_is_no_number_the_first(
+    count: int, query: str, page: str
+) -> None:
+    first = (int(page) - 1) * lists.ROWS
+    assert _rows(await conftest.read(_many(count), f"/fleets{query}"))[0] == f"/fleets/{doubles.fleet(first)}"
+
+
+async def test_fleets_of_the_same_state_are_in_the_order_of_their_names_whatever_their_case() -> None:
+    fleets = [status.Fleet(doubles.fleet(n), name, in_sync=n % 2) for n, name in enumerate(("b", "A", "c", "B", "a"))]
+    fleets[2] = dataclasses.replace(fleets[2], held=1)
+    service = doubles.Service(doubles.calm(fleets=tuple(fleets)))
+    same_name = [sorted(pair, key=doubles.fleet) for pair in ((1, 4), (0, 3))]
+    by_name = [*same_name[0], *same_name[1]]
+    for query, expected in (
+        ("", [2, *by_name]),
+        ("?sort=name", [*by_name, 2]),
+        ("?sort=members", [1, 3, 4, 0, 2]),
+    ):
+        found = _rows(await conftest.read(service, f"/fleets{query}"))
+        assert found == [f"/fleets/{doubles.fleet(n)}" for n in expected], query
+
+
+async def test_a_fleet_counts_in_every_state_that_it_has() -> None:
+    fleet = dataclasses.replace(doubles.FLEETS[0], held=2, refused=1)
+    page = conftest.plain(
+        await conftest.read(doubles.Service(doubles.calm(fleets=(fleet, *doubles.FLEETS[1:]))), "/fleets")
+    )
+    assert "In sync 5" in page and "Held 1" in page and "Refused 1" in page
