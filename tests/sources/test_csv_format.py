@@ -9,7 +9,7 @@ from hypothesis import strategies
 
 from tests.sources import conftest
 from tests.support import laws
-from worker.sources import table
+from worker.sources import positions, table
 from worker.sources.formats import csv_format
 
 
@@ -168,3 +168,57 @@ def test_a_column_with_names_is_for_people_only(read: conftest.Read) -> None:
     for text in ("driver,fleet,name\nx@y,a,Emma\n", "Name,driver,fleet\n=1+1,x@y,a\n", "driver,name,fleet\nx@y,,a\n"):
         reading = read("a.csv", text)
         assert [(row.driver, row.fleet) for row in reading.rows] == [(row.driver, row.fleet) for row in plain.rows]
+
+
+@pytest.mark.parametrize(
+    ("text", "required", "cells"),
+    [
+        ("a,b;c\n", [], ["a", "b;c"]),
+        ("a,b;c\n", ["b;c"], ["a", "b;c"]),
+        ("a,b;c\n", ["c"], ["a,b", "c"]),
+        ("A B,x\tFleet ;y\n", ["fleet", "a b"], ["A B", "x\tFleet ;y"]),
+        ("a;b;c,d\n", [], ["a", "b", "c,d"]),
+        ("a\n", ["a"], ["a"]),
+        ("\n\na;b\n", ["a", "b"], ["a", "b"]),
+    ],
+)
+def test_the_delimiter_is_the_one_that_finds_most_of_the_columns(
+    text: str, required: list[str], cells: list[str]
+) -> None:
+    assert csv_format.parse(text, required=required).header[1] == cells
+
+
+@pytest.mark.parametrize(
+    ("delimiter", "cells"), [("comma", ["a;b\tc", "d"]), ("semicolon", ["a", "b\tc,d"]), ("tab", ["a;b", "c,d"])]
+)
+def test_a_delimiter_that_is_named_is_not_guessed(delimiter: str, cells: list[str]) -> None:
+    assert csv_format.parse("a;b\tc,d\n", required=["a"], delimiter=delimiter).header[1] == cells
+
+
+def test_each_cell_of_a_row_with_quotation_marks_knows_its_place() -> None:
+    parsed = csv_format.parse('a,b,c\n"x\ny","1 ""2""",z\n\nlast,"",\n', required=["a"])
+    assert parsed.header == (1, ["a", "b", "c"], None)
+    assert list(parsed.rows) == [
+        (2, ["x\ny", '1 "2"', "z"], [(2, 1), (3, 4), (3, 14)]),
+        (5, ["last", "", ""], [(5, 1), (5, 6), (5, 9)]),
+    ]
+
+
+def test_rows_of_nothing_but_separators_and_spaces_are_none() -> None:
+    parsed = csv_format.parse('a,b\n, \n \t,\n"",""\n" ", \nx,\n', required=["a"])
+    assert [(line, cells) for line, cells, _ in parsed.rows] == [(6, ["x", ""])]
+
+
+def test_without_a_header_the_first_fault_is_the_reason() -> None:
+    for text, place, message in (("", (1, 1), positions.EMPTY), ('a"b,c\n', (1, 1), "quotation mark inside a cell")):
+        with pytest.raises(positions.Malformed, match=message) as caught:
+            csv_format.parse(text, required=["a"])
+        assert caught.value.place == place
+
+
+def test_a_fault_is_where_it_is_written_and_the_rows_around_it_are_read() -> None:
+    parsed = csv_format.parse('a,b\n1,2\n3,x"y\n4,5\n6,"7\n8,9\n', required=["a"])
+    assert [(line, cells) for line, cells, _ in parsed.rows] == [(2, ["1", "2"]), (4, ["4", "5"])]
+    (stray, message), (open_, never) = parsed.faults
+    assert (stray, open_) == ((3, 3), (5, 3))
+    assert message.startswith("quotation mark inside a cell") and "is never closed" in never

@@ -11,6 +11,7 @@ from hypothesis import strategies
 
 from tests.sources import conftest
 from worker.core.model.desired import DriverByMetadata, FleetByName, Mode
+from worker.core.model.rows import key_of
 from worker.core.planning import near_misses, references
 from worker.sources import document_reader, membership_document
 
@@ -264,3 +265,89 @@ def test_the_teams_of_an_organisation_are_brought_over_by_renaming_keys(read: co
         ('"Security"', "ann@example.com"),
     ]
     assert len(reading.fleets) == 3
+
+
+DAY, NEXT = (datetime.datetime(2026, 3, day, tzinfo=datetime.UTC) for day in (1, 2))
+NAIVE_DAY, NAIVE_NEXT = DAY.replace(tzinfo=None), NEXT.replace(tzinfo=None)
+
+
+@pytest.mark.parametrize(
+    ("starts", "ends", "inverted"),
+    [
+        (None, None, False),
+        (DAY, None, False),
+        (None, DAY, False),
+        (DAY, NEXT, False),
+        (DAY, DAY, True),
+        (NEXT, DAY, True),
+        (NAIVE_DAY, NAIVE_NEXT, False),
+        (NAIVE_NEXT, NAIVE_DAY, True),
+        (NAIVE_DAY, NEXT, False),
+        (DAY, NAIVE_DAY, True),
+        (NAIVE_NEXT, DAY, True),
+    ],
+)
+def test_a_row_must_end_after_it_begins(
+    starts: datetime.datetime | None, ends: datetime.datetime | None, inverted: bool
+) -> None:
+    assert membership_document.is_inverted(starts, ends) is inverted
+
+
+@pytest.mark.parametrize(
+    ("starts", "ends", "periods"),
+    [
+        ([], [], ((), ())),
+        (["", ""], ["", ""], ((), ())),
+        (["2026-03-01", ""], ["", ""], ([DAY, None], ())),
+        (["", ""], ["", "2026-03-02"], ((), [None, NEXT])),
+        (["2026-03-01", ""], ["2026-03-02", "2026-03-02"], ([DAY, None], [NEXT, NEXT])),
+        (["2026-03-02", ""], ["", "2026-03-01"], ([NEXT, None], [None, DAY])),
+        (["2026-03-02"], ["2026-03-02"], None),
+        (["", "2026-03-02"], ["2026-03-01", "2026-03-01"], None),
+        (["2026-03-01"], ["soon"], None),
+        (["soon"], [""], None),
+    ],
+)
+def test_many_periods_are_read_or_none(starts: list[str], ends: list[str], periods: object) -> None:
+    assert membership_document.Moments(membership_document.moment).periods(starts, ends) == periods
+
+
+@pytest.mark.parametrize(
+    ("texts", "notes"),
+    [
+        ([], ()),
+        (["", ""], ()),
+        (["", "a"], ["", "a"]),
+        (["a", "\x1b"], None),
+        (["ch_sk_x"], None),
+        (["a\tb"], ["a\tb"]),
+    ],
+)
+def test_many_notes_are_read_or_none(texts: list[str], notes: object) -> None:
+    assert membership_document.parse_notes(texts) == notes
+
+
+@pytest.mark.parametrize(
+    "texts", [[DRIVER, "x@y"], ["x@y", "employee_id=1"], ["x@y"], [DRIVER], ["Employee=1", "Employee=2"]]
+)
+def test_many_drivers_are_read_as_each_alone(texts: list[str]) -> None:
+    keys = membership_document.parse_drivers(texts)
+    assert keys is not None
+    assert list(keys) == [key_of(membership_document.parse_driver(text)) for text in texts]
+
+
+@pytest.mark.parametrize("text", ["nobody", "drv_short", "ch_sk_live_1=a", ""])
+def test_many_drivers_are_not_read_if_one_of_them_is_none(text: str) -> None:
+    assert membership_document.parse_drivers(["x@y", text]) is None
+    with pytest.raises(ValueError, match=r"write|secret"):
+        membership_document.parse_driver(text)
+
+
+def test_a_date_without_a_zone_stays_naive_and_a_time_needs_one() -> None:
+    assert membership_document.moment("2026-03-01", None) == NAIVE_DAY
+    assert membership_document.moment("2026-03-01t00:00z", None) == DAY
+    with pytest.raises(ValueError, match="has no time zone: append Z"):
+        membership_document.moment("2026-03-01T00:00")
+    for wrong in ("2026-02-30", "2026-03-01T24:01Z", "0001-01-01T00:00+02:00", "01.03.2026", "2026-03-01 "):
+        with pytest.raises(ValueError, match="is not a date: write 2026-12-31"):
+            membership_document.moment(wrong)
