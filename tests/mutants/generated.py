@@ -37,7 +37,13 @@ SERVICE = ("tests/e2e/test_service.py", "tests/e2e/test_run.py", "tests/e2e/test
 FURTHER = {"cli": COMMANDS, "logs": COMMANDS, "settings": ("tests/e2e/test_check.py",), "service": SERVICE}
 """Tests of a package outside of its own folder, which start commands and so import nothing."""
 
-ON_POSTGRES = ("worker/accounts/", "worker/dispatch/", "worker/journal/", "worker/service/cluster")
+ON_POSTGRES = (
+    "worker/accounts/",
+    "worker/cli/accounts",
+    "worker/dispatch/",
+    "worker/journal/",
+    "worker/service/cluster",
+)
 """Modules of which much is used only with PostgreSQL: its tests come last."""
 
 
