@@ -48,3 +48,8 @@ def test_names_are_put_before_ids() -> None:
     text = f"{DRIVER} is not in flt_B and not in xflt_C"
     assert people.annotate(text, {DRIVER: "Emma"}) == f"Emma ({DRIVER}) is not in flt_B and not in xflt_C"
     assert people.mentioned([text]) == {DRIVER, "flt_B"}
+
+
+def test_a_name_is_cut_only_where_it_is_too_long() -> None:
+    assert people.clean("a" * people.LONGEST_NAME) == "a" * people.LONGEST_NAME
+    assert people.clean("a" * (people.LONGEST_NAME + 1)) == "a" * (people.LONGEST_NAME - 1) + "…"

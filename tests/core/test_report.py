@@ -1,12 +1,13 @@
 """How a run ended: the table of results and exit codes."""
 
 import dataclasses
+import datetime
 
 import pytest
 
 from tests.core import worlds
 from tests.core.worlds import VANS, A, B
-from worker.core.model.errors import FleetSyncError, JournalError, SourceError, Stopped
+from worker.core.model.errors import FleetSyncError, JournalError, ProcessSuspended, SourceError, Stopped
 from worker.core.model.identifiers import RunId
 from worker.core.model.outcomes import (
     OUTCOME_NAMES,
@@ -22,7 +23,7 @@ from worker.core.model.outcomes import (
 from worker.core.model.plan import Action, Change, Cost, GuardedPlan, HeldChange
 from worker.core.model.plan_digest import held_digest
 from worker.core.model.problem import Problem
-from worker.core.model.report import Report, plan_exit_code
+from worker.core.model.report import LearnedRate, Report, plan_exit_code
 
 ATTACH = Change(Action.ATTACH, A, VANS)
 DETACH = Change(Action.DETACH, B, VANS)
@@ -60,9 +61,10 @@ def ended(
     plan: GuardedPlan | None = None,
     error: FleetSyncError | None = None,
     observed: bool = False,
+    paused: bool = False,
 ) -> Report:
     results = tuple(ChangeResult(ATTACH, outcome) for outcome in came)
-    return Report(RunId("run_1"), worlds.NOW, worlds.NOW, plan, results, error=error, observed=observed)
+    return Report(RunId("run_1"), worlds.NOW, worlds.NOW, plan, results, error=error, observed=observed, paused=paused)
 
 
 STOPPED, FULL = Stopped("SIGTERM", exit_code=143), JournalError("disk full")
@@ -87,6 +89,9 @@ STOPPED, FULL = Stopped("SIGTERM", exit_code=143), JournalError("disk full")
         (ended(UNKNOWN, plan=guarded(held=(HELD,))), "partial", 4),
         (ended(plan=guarded(unsettled=True)), "partial", 4),
         (ended(APPLIED, plan=guarded(held=(HELD,), unsettled=True)), "partial", 4),
+        (ended(plan=guarded(held=(HELD,), unsettled=True), paused=True), "paused", 0),
+        (ended(APPLIED, plan=guarded(), paused=True), "converged", 0),
+        (ended(plan=guarded(), paused=True, error=FULL), "failed", 1),
         (ended(), "failed", 1),
         (ended(error=SourceError([])), "failed", 1),
         (ended(APPLIED, UNKNOWN, plan=guarded(held=(HELD,)), error=FULL), "failed", 1),
@@ -143,3 +148,17 @@ def test_a_run_is_not_converged_if_a_driver_that_it_changed_is_not_where_the_sou
     problem = Problem(A, "the driver is not in a fleet, although the sources want it", note=note)
     finished = dataclasses.replace(ended(APPLIED, plan=guarded(changes=(ATTACH,))), problems=(problem,))
     assert (finished.result, finished.exit_code) == (result, exit_code)
+
+
+@pytest.mark.parametrize(
+    ("hours", "fresh"), [(-0.1, False), (0.0, True), (23.9, True), (24.0, False), (48.0, False)]
+)
+def test_a_learned_rate_is_used_for_a_day_and_never_before_it_was_learned(hours: float, fresh: bool) -> None:
+    learned = LearnedRate(40.0, worlds.NOW)
+    assert learned.is_fresh(worlds.NOW + datetime.timedelta(hours=hours)) is fresh
+
+
+def test_only_a_run_that_was_stopped_or_suspended_was_interrupted() -> None:
+    ends = {"stopped": STOPPED, "suspended": ProcessSuspended("stood still"), "full": FULL, "none": None}
+    found = {name for name, error in ends.items() if ended(plan=guarded(), error=error).was_interrupted}
+    assert found == {"stopped", "suspended"}
