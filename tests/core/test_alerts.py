@@ -4,11 +4,25 @@ import dataclasses
 
 import pytest
 
-from tests.core.snapshots import ATTACH, DETACH, FULL, NOW, OTHER, QUIET, broken, ended, guarded, held, present
+from tests.core.snapshots import (
+    ATTACH,
+    DETACH,
+    FULL,
+    MINUTE,
+    NOW,
+    OTHER,
+    QUIET,
+    broken,
+    ended,
+    guarded,
+    held,
+    present,
+)
 from tests.core.worlds import DEPOT, VANS, A, B
-from worker.core.model.errors import FleetSyncError, ProcessSuspended, ServerFault, Stopped
+from worker.core.model.errors import FleetSyncError, ProcessSuspended, ServerFault, SourceError, Stopped
 from worker.core.model.outcomes import Already, Applied, Deferred, Outcome, Refused, Stale, Unknown
 from worker.core.model.plan import Action, Change
+from worker.core.model.pauses import Pause
 from worker.core.model.ports import PastRefusals
 from worker.core.model.problem import Problem, ProblemCode
 from worker.core.model.source_history import ShrunkSource
@@ -143,3 +157,67 @@ def test_refusals_of_one_fleet_with_one_code_are_one_alert_with_charges_code_and
 )
 def test_what_settles_itself_needs_nobody(outcome: Outcome) -> None:
     assert alerts.alerts(present(ended(guarded([ATTACH]), outcome))) == ()
+
+
+def test_a_pause_says_who_why_until_when_and_how_it_ends() -> None:
+    pauses = (Pause(NOW, None, "Emma", "migration"), Pause(NOW - MINUTE, NOW + MINUTE, fleet=VANS))
+    everywhere, vans = alerts.alerts(present(QUIET, pauses=pauses))
+    assert (everywhere.title, everywhere.message, everywhere.since, everywhere.fleet) == (
+        "All writes are paused by Emma, until someone resumes",
+        "migration",
+        NOW,
+        None,
+    )
+    assert everywhere.remedy == (
+        "To go on, use Resume or `fleet-sync resume`. Either ends the pauses of single fleets too."
+    )
+    assert (vans.title, vans.since, vans.fleet) == ("Writes are paused, until 08:01", NOW - MINUTE, VANS)
+    assert vans.remedy == f"To go on, use Resume or `fleet-sync resume --fleet {VANS}`."
+    (alone,) = alerts.alerts(present(QUIET, pauses=pauses[:1]))
+    assert alone.remedy == "To go on, use Resume or `fleet-sync resume`."
+
+
+def test_of_several_broken_parts_the_worst_comes_first_and_a_stale_source_has_a_title_of_its_own() -> None:
+    stale = SourceError([], code="source_stale")
+    parts = ["settings", "source", "clock", "charge", "journal", "key"]
+    found = alerts.alerts(present(QUIET, broken=tuple(broken(part) for part in parts)))
+    assert [item.title.partition(" since")[0] for item in found] == [title for title, _ in alerts.PARTS.values()]
+    (item,) = alerts.alerts(present(QUIET, broken=(broken("source", stale),)))
+    assert (item.title, item.since) == ("A source is too old since 08:00: no changes are made", NOW)
+
+
+def test_another_error_than_those_of_the_broken_parts_is_reported_beside_them() -> None:
+    failed = ended(None, error=ServerFault("502", status=502))
+    key, run = alerts.alerts(present(failed, broken=(broken("key"),)))
+    assert (key.message, run.message) == (FULL.message, "502")
+    assert (run.title, run.since) == ("The last run failed at 07:59: some changes were not made", failed.finished)
+
+
+def test_a_problem_says_where_it_is_and_what_helps() -> None:
+    planned = Problem("a.yaml:1:1", "leads nowhere", remedy="Correct it.", code=ProblemCode.UNRESOLVED_FLEET)
+    later = Problem(A, "is not where it should be", code=ProblemCode.NOT_AS_WANTED)
+    first, second = alerts.alerts(present(ended(guarded(problems=[planned]), problems=(later,))))
+    assert (first.kind, first.title, first.message, first.remedy, first.code) == (
+        alerts.Kind.PROBLEM,
+        "a.yaml:1:1",
+        "leads nowhere",
+        "Correct it.",
+        ProblemCode.UNRESOLVED_FLEET,
+    )
+    assert (second.title, second.code) == (A, ProblemCode.NOT_AS_WANTED)
+
+
+def test_problems_of_a_run_without_a_plan_are_shown_too() -> None:
+    (error, problem) = alerts.alerts(present(ended(None, error=FULL, problems=(Problem(A, "unknown"),))))
+    assert (error.message, problem.message) == (FULL.message, "unknown")
+
+
+def test_a_freezing_guard_makes_a_frozen_alert_and_any_other_a_held_one() -> None:
+    plan = guarded(held=[held(DETACH, "flapping", "reverted"), held(OTHER, guard.SOURCE_REWRITTEN, "rewritten")])
+    rewritten, frozen = alerts.alerts(present(ended(plan)))
+    assert (rewritten.title, rewritten.guard, rewritten.digest) == (
+        "1 detach held",
+        guard.SOURCE_REWRITTEN,
+        plan.held_digest,
+    )
+    assert (frozen.title, frozen.guard, frozen.digest) == ("1 detach frozen", "flapping", plan.held_digest)

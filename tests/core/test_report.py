@@ -150,9 +150,7 @@ def test_a_run_is_not_converged_if_a_driver_that_it_changed_is_not_where_the_sou
     assert (finished.result, finished.exit_code) == (result, exit_code)
 
 
-@pytest.mark.parametrize(
-    ("hours", "fresh"), [(-0.1, False), (0.0, True), (23.9, True), (24.0, False), (48.0, False)]
-)
+@pytest.mark.parametrize(("hours", "fresh"), [(-0.1, False), (0.0, True), (23.9, True), (24.0, False), (48.0, False)])
 def test_a_learned_rate_is_used_for_a_day_and_never_before_it_was_learned(hours: float, fresh: bool) -> None:
     learned = LearnedRate(40.0, worlds.NOW)
     assert learned.is_fresh(worlds.NOW + datetime.timedelta(hours=hours)) is fresh

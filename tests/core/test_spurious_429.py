@@ -44,3 +44,53 @@ def test_429s_that_become_frequent_are_no_longer_ignored() -> None:
     ignored = [found.should_ignore(unexpected=False) for _ in range(8)]
     assert ignored == [True] * 6 + [False] * 2
     assert not found.finds_spurious
+
+
+def test_spurious_429s_are_ignored_for_as_long_as_requests_are_accepted_between_them() -> None:
+    found = _after_replies(near=(90, 10), slower=(36, 4))
+    found.classify(5.0, first=False)
+    for _ in range(20):
+        for _ in range(9):
+            found.accepted(10.0)
+        assert found.should_ignore(unexpected=False)
+
+
+def test_429s_that_come_one_after_another_are_a_limit() -> None:
+    """A server that counts in windows refuses until the window ends."""
+    found = spurious_429.Spurious429Filter()
+    found.classify(10.0, first=True)
+    for rate, accepted, refused in ((10.0, 90, 10), (5.0, 36, 4)):
+        for _ in range(accepted):
+            found.accepted(rate)
+        for _ in range(refused):
+            found.refused(rate, again=True)
+    assert found.classify(5.0, first=False) is None
+    assert not found.finds_spurious
+
+
+def test_a_stray_429_below_the_limit_is_ignored_and_the_third_makes_them_spurious() -> None:
+    found = spurious_429.Spurious429Filter()
+    assert not found.should_ignore(unexpected=True), "nothing was accepted before it"
+    for number in range(3):
+        for _ in range(101):
+            found.accepted(10.0)
+        assert not found.finds_spurious
+        assert not found.should_ignore(unexpected=False)
+        assert found.should_ignore(unexpected=True), number
+    assert found.finds_spurious
+
+
+def test_a_second_429_soon_after_a_stray_one_is_a_limit() -> None:
+    found = spurious_429.Spurious429Filter()
+    for _ in range(101):
+        found.accepted(10.0)
+    assert [found.should_ignore(unexpected=True) for _ in range(2)] == [True, False]
+
+
+def test_once_429s_became_frequent_what_was_counted_before_is_forgotten() -> None:
+    found = _after_replies(near=(90, 10), slower=(36, 4))
+    found.classify(5.0, first=False)
+    while found.should_ignore(unexpected=False):
+        pass
+    assert found.classify(5.0, first=False) is None
+    assert not found.finds_spurious

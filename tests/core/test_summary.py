@@ -144,6 +144,36 @@ from worker.core.safety import guard
             "1 problem in the last reading: no one is detached from the affected fleets until this is fixed.",
         ),
         (
+            present(ended(guarded(problems=[Problem("a.yaml:1:1", "no"), Problem("a.yaml:2:1", "no")]))),
+            "attention",
+            "2 problems in the last reading: no one is detached from the affected fleets until this is fixed.",
+        ),
+        (
+            present(QUIET, standing_by="no key", pauses=(Pause(NOW),), broken=(broken("source"),)),
+            "broken",
+            "The source cannot be read since 08:00: no changes are made; 1 more alert.",
+        ),
+        (
+            present(QUIET, standing_by="another process writes", pauses=(Pause(NOW),)),
+            "standing_by",
+            "Standing by: another process writes.",
+        ),
+        (
+            present(pauses=(Pause(NOW, fleet=VANS), Pause(NOW, None, "Emma"))),
+            "paused",
+            "All writes are paused by Emma, until someone resumes.",
+        ),
+        (
+            present(QUIET, fleets=DRIFTED, running=running(Stage.READING_FLEETS, 0, 12)),
+            "working",
+            "Working: changing memberships, 0 of 12 done.",
+        ),
+        (
+            present(ended(guarded(held=[held(DETACH, guard.MUST_SEE), held(OTHER)]))),
+            "attention",
+            "2 detaches are held and wait for your approval.",
+        ),
+        (
             present(ended(guarded([ATTACH], held=[held(DETACH)]), Refused(1, "c", "no"))),
             "attention",
             "1 detach is held and waits for your approval; 1 more alert.",
