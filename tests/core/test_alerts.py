@@ -21,8 +21,8 @@ from tests.core.snapshots import (
 from tests.core.worlds import DEPOT, VANS, A, B
 from worker.core.model.errors import FleetSyncError, ProcessSuspended, ServerFault, SourceError, Stopped
 from worker.core.model.outcomes import Already, Applied, Deferred, Outcome, Refused, Stale, Unknown
-from worker.core.model.plan import Action, Change
 from worker.core.model.pauses import Pause
+from worker.core.model.plan import Action, Change
 from worker.core.model.ports import PastRefusals
 from worker.core.model.problem import Problem, ProblemCode
 from worker.core.model.source_history import ShrunkSource
