@@ -10,9 +10,10 @@ import pytest
 from tests.support import clocks, doubles, harness
 from tests.support.harness import DEPOT, VANS, A, B
 from worker.core.model.desired import SourceReading
-from worker.core.model.errors import SourceError
+from worker.core.model.errors import ChangeWithheld, SourceError
 from worker.core.model.identifiers import DriverId
 from worker.core.model.outcomes import Deferred
+from worker.core.model.plan import Action, Change
 from worker.engine import source_watch
 from worker.sandbox import quirks
 
@@ -184,3 +185,127 @@ async def test_a_source_that_can_no_longer_be_read_defers_the_detaches() -> None
     codes = {result.outcome.code for result in finished.results if isinstance(result.outcome, Deferred)}
     assert codes == {"source_invalid"}
     assert finished.exit_code == 4
+
+
+# --- One poll after the other ------------------------------------------------------------------------------
+
+ATTACH, DETACH = Change(Action.ATTACH, A, VANS), Change(Action.DETACH, B, VANS)
+
+
+class Polled:
+    """A source of which each poll is told how it goes."""
+
+    poll_seconds = 5.0
+
+    def __init__(self, *, revision: str | None = "1") -> None:
+        self.wanted: harness.Wanted = {VANS: [A]}
+        self.revision = revision
+        self.fails = False
+        self.peeks = self.reads = 0
+
+    async def read(self) -> SourceReading:
+        self.reads += 1
+        return await doubles.Source(self.wanted).read()
+
+    async def peek(self) -> str | None:
+        self.peeks += 1
+        if self.fails:
+            return await doubles.BrokenSource().peek()
+        return self.revision
+
+
+def _withheld(watch: source_watch.SourceWatch) -> list[str]:
+    """Return the codes with which an attach and a detach are withheld; empty for one that may be sent."""
+    codes = []
+    for change in (ATTACH, DETACH):
+        try:
+            watch.check(change)
+        except ChangeWithheld as error:
+            codes.append(error.code)
+        else:
+            codes.append("")
+    return codes
+
+
+async def _polled(*sources: Polled) -> source_watch.SourceWatch:
+    watch = source_watch.SourceWatch(sources, clock=clocks.Wall())
+    await watch.read()
+    return watch
+
+
+async def test_only_the_second_failure_in_a_row_withholds_detaches_until_the_source_can_be_read_again() -> None:
+    source = Polled()
+    watch = await _polled(source)
+    found = []
+    for fails in (True, False, True, True, False):
+        source.fails = fails
+        await watch.poll()
+        found.append(_withheld(watch))
+    assert found == [["", ""], ["", ""], ["", ""], ["", "source_invalid"], ["", ""]]
+
+
+async def test_a_new_revision_that_says_the_same_is_read_once_and_ends_the_failures() -> None:
+    source = Polled()
+    watch = await _polled(source)
+    source.fails = True
+    for _ in range(2):
+        await watch.poll()
+    source.fails, source.revision = False, "2"
+    for _ in range(2):
+        await watch.poll()
+    assert (source.reads, _withheld(watch)) == (2, ["", ""])
+
+
+async def test_a_source_that_says_something_else_withholds_everything_and_is_polled_no_more() -> None:
+    source = Polled()
+    watch = await _polled(source)
+    source.wanted, source.revision = {VANS: [A, B]}, "2"
+    with anyio.fail_after(1.5):
+        await watch.run_forever()
+    assert (source.reads, _withheld(watch)) == (2, ["superseded", "superseded"])
+
+
+async def test_without_sources_there_is_nothing_to_poll() -> None:
+    with anyio.fail_after(0.5):
+        await (await _polled()).run_forever()
+
+
+async def test_a_single_source_is_asked_for_its_revision_once_before_it_is_read_and_several_twice() -> None:
+    alone, first, second = Polled(), Polled(), Polled()
+    await _polled(alone)
+    await _polled(first, second)
+    assert [each.peeks for each in (alone, first, second)] == [1, 2, 2]
+    assert [each.reads for each in (alone, first, second)] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(("seconds", "reads"), [(4.9, 1), (5.0, 2)])
+async def test_a_source_without_a_revision_is_read_again_only_after_its_poll_seconds(
+    seconds: float, reads: int
+) -> None:
+    source = Polled(revision=None)
+    watch = await _polled(source)
+    await anyio.sleep(seconds)
+    await watch.poll()
+    assert (source.reads, _withheld(watch)) == (reads, ["", ""])
+
+
+async def test_a_slow_check_is_followed_by_a_rest_of_ten_times_as_long() -> None:
+    class Slow(Polled):
+        async def peek(self) -> str | None:
+            await anyio.sleep(0.5)
+            return await super().peek()
+
+    source = Slow()
+    watch = await _polled(source)
+    with anyio.move_on_after(14):
+        await watch.run_forever()
+    assert source.peeks == 1 + 3, "in the beginning, after 1 s, and after 5 s of rest each"
+
+
+async def test_the_boundary_of_a_row_withholds_its_drivers_changes_from_that_moment_on() -> None:
+    watch = await _polled(Polled())
+    clock = clocks.Wall()
+    watch.boundaries = {A: clock.now() + datetime.timedelta(seconds=2)}
+    before = _withheld(watch)
+    await anyio.sleep(2)
+    assert (before, _withheld(watch)) == (["", ""], ["superseded", ""])
