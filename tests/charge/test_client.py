@@ -1,5 +1,6 @@
 """The client: which request each call sends, and that the reply is about what was asked for."""
 
+import contextlib
 import datetime
 import json
 from collections.abc import Awaitable, Callable
@@ -254,3 +255,58 @@ async def test_a_retry_after_date_is_compared_with_the_clock() -> None:
     with pytest.raises(RateLimited) as caught:
         await charge.client().driver(ALICE)
     assert caught.value.retry_after == 30.0
+
+
+@pytest.mark.parametrize("status", [200, 401, 503])
+async def test_every_request_is_observed_with_its_operation_and_status(status: int) -> None:
+    seen: list[tuple[str, int | None]] = []
+
+    def observe(operation: str, status: int | None, seconds: float) -> None:
+        assert 0 <= seconds < 60
+        seen.append((operation, status))
+
+    charge = Charge({"id": ALICE, "fleets": []}, status=status)
+    api = client.Client(http=conftest.exchange(charge), clock=clocks.Still(), page_size=100, observe=observe)
+    for work in (lambda: api.driver(ALICE), lambda: api.write(ATTACH, key=IntentKey("key-1"))):
+        with contextlib.suppress(ChargeError):
+            await work()
+    assert seen == [("retrieve_driver", status), ("attach", status)]
+
+
+async def test_a_request_without_a_reply_is_observed_without_a_status() -> None:
+    seen: list[int | None] = []
+
+    def fail(request: httpx.Request) -> httpx.Response:
+        raise httpx.ReadError("reset")
+
+    api = client.Client(
+        http=conftest.exchange(fail),
+        clock=clocks.Still(),
+        page_size=100,
+        observe=lambda operation, status, seconds: seen.append(status),
+    )
+    with pytest.raises(Unreachable):
+        await api.fleets_page(None)
+    assert seen == [None]
+
+
+async def test_only_a_write_asks_whether_it_may_still_be_sent() -> None:
+    asked: list[bool] = []
+
+    def may_write() -> bool:
+        asked.append(True)
+        return True
+
+    charge = Charge({"id": ALICE, "fleets": []})
+
+    class Asking(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            may_send = request.extensions.get("may_send")
+            assert may_send is None or may_send()
+            return charge(request)
+
+    api = client.Client(http=conftest.exchange(make=Asking), clock=clocks.Still(), page_size=100, may_write=may_write)
+    await api.driver(ALICE)
+    assert asked == []
+    await api.write(DETACH, key=IntentKey("key-1"))
+    assert asked == [True]

@@ -279,3 +279,14 @@ def test_any_body_is_an_object_or_unreadable(body: bytes) -> None:
         with contextlib.suppress(Unreachable):
             read()
     assert isinstance(_failure(503, body), ServerFault)
+
+
+def test_a_key_in_a_name_or_address_is_masked() -> None:
+    """Names go to the journal and to people."""
+    body = json.dumps({"id": ALICE, "fleets": [], "name": "ch_sk_live_abc", "email": "ch_sk_live_abc@x"}).encode()
+    driver = codec.decode(body, codec.DRIVERS).driver()
+    assert "live_abc" not in driver.name + driver.email
+    fleet = codec.decode(json.dumps({"id": VANS, "name": "ch_sk_live_abc"}).encode(), codec.FLEETS).fleet()
+    assert fleet.name and "live_abc" not in fleet.name
+    plain = codec.decode(json.dumps({"id": VANS, "name": None}).encode(), codec.FLEETS).fleet()
+    assert (plain.name, plain.status, plain.timezone) == ("", "", "")

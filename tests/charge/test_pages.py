@@ -102,6 +102,13 @@ def test_a_count_out_of_bounds_is_none(total: int) -> None:
     assert fleet.total_drivers is None
 
 
+@pytest.mark.parametrize("total", [0, 1, codec.MAX_COUNT])
+def test_a_count_within_bounds_is_believed(total: int) -> None:
+    body = page(b'{"id": "%s", "total_drivers": %d}' % (VANS.encode(), total))
+    (fleet,) = (each.fleet() for each in pages.read(body, codec.FLEETS).objects)
+    assert fleet.total_drivers == total
+
+
 @pytest.mark.parametrize(
     ("document", "fits"),
     [

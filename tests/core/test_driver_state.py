@@ -60,3 +60,20 @@ def test_a_deleted_driver_is_in_no_fleet_and_not_repaired() -> None:
     driver.mark_deleted()
     assert not driver.exists
     assert (driver.missing, driver.take_lost()) == ([VANS], [])
+
+
+def test_that_a_driver_is_deleted_is_known_by_a_reading() -> None:
+    driver = state(seen={VANS}, wanted={VANS})
+    driver.mark_written()
+    driver.mark_deleted()
+    assert _known(driver) == (True, True)
+    assert not driver.in_wanted_fleet
+
+
+def test_what_is_lost_without_being_wanted_or_while_it_is_excused_is_not_repaired() -> None:
+    driver = state(seen={VANS, DEPOT, NORTH}, wanted={DEPOT, NORTH}, excused={NORTH})
+    assert driver.exists
+    driver.add_reading(frozenset({DEPOT}))
+    assert driver.take_lost() == []
+    driver.add_reading(frozenset())
+    assert driver.take_lost() == [DEPOT], "that nothing was lost before is no repair"

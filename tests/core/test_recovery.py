@@ -110,3 +110,29 @@ def test_each_intent_is_decided_once_or_its_driver_is_still_to_be_read(
     assert len(keys) == len(set(keys))
     unread = observation.unread_drivers(intents, world.actual)
     assert {each.intent.key for each in intents if each.intent.change.driver not in unread} == set(keys)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "late_effects", "code", "found"),
+    [
+        (-1, LATE, "timeout", "timeout"),
+        (-1, LATE, "", "cut_off"),
+        (0, LATE, "timeout", None),
+        (-1, datetime.timedelta.max, "timeout", None),
+    ],
+)
+def test_a_write_that_a_clock_recorded_in_the_future_is_unknown_unless_the_clock_is_still_wrong(
+    seconds: int, late_effects: datetime.timedelta, code: str, found: str | None
+) -> None:
+    intents = left_open(Change(ATTACH, A, VANS), attempts=2, last_attempt=NOW, code=code)
+    now, actual = NOW + datetime.timedelta(seconds=seconds), worlds.seen({A: [NORTH]})
+    outcomes = [each for _, each in observation.settle_intents(intents, actual, now=now, late_effects=late_effects)]
+    assert [each.code for each in outcomes if isinstance(each, Unknown)] == ([found] if found else [])
+    assert all(isinstance(each, Unknown) and each.attempts == 2 for each in outcomes)
+
+
+def test_what_was_sent_at_least_once_counts_as_one_attempt() -> None:
+    """A run that was cut off recorded none."""
+    absent = Actual(fleets={}, memberships={}, absent=frozenset({A, B}))
+    outcomes = settled(left_open(Change(ATTACH, A, VANS), Change(DETACH, B, VANS)), absent).values()
+    assert [each.attempts for each in outcomes if isinstance(each, Already | Refused)] == [1, 1]
