@@ -14,6 +14,7 @@ from worker.core.model.errors import ChangeWithheld, SourceError
 from worker.core.model.identifiers import DriverId
 from worker.core.model.outcomes import Deferred
 from worker.core.model.plan import Action, Change
+from worker.core.model.source_history import SourceRecord
 from worker.engine import source_watch
 from worker.sandbox import quirks
 
@@ -309,3 +310,42 @@ async def test_the_boundary_of_a_row_withholds_its_drivers_changes_from_that_mom
     before = _withheld(watch)
     await anyio.sleep(2)
     assert (before, _withheld(watch)) == (["", ""], ["superseded", ""])
+
+
+# --- Versions ----------------------------------------------------------------------------------------------
+
+
+class Branch(doubles.Source):
+    """A source with a history: version `2` descends from `1`, and `3` from nothing."""
+
+    asked = 0
+
+    async def descends(self, version: str, *, before: str) -> bool:
+        self.asked += 1
+        return (version, before) == ("2", "1")
+
+
+@pytest.mark.parametrize(
+    ("before", "version", "rewritten", "asked"),
+    [("1", "2", "", 1), ("1", "3", "1", 1), ("3", "3", "", 0), ("", "3", "", 0), ("1", "", "", 0), (None, "3", "", 0)],
+)
+async def test_a_version_that_does_not_descend_from_that_of_an_earlier_run_marks_its_source(
+    before: str | None, version: str, rewritten: str, asked: int
+) -> None:
+    source = Branch({VANS: [A]})
+    watch = source_watch.SourceWatch([source], clock=clocks.Wall())
+    desired = await watch.read()
+    (revision,) = desired.sources
+    read = dataclasses.replace(desired, sources=(dataclasses.replace(revision, version=version),))
+    records = {} if before is None else {revision.name: SourceRecord((), version=before)}
+    (compared,) = (await watch.compare_versions(read, records)).sources
+    assert (compared.rewritten, compared.version, source.asked) == (rewritten, version, asked)
+
+
+async def test_a_source_without_a_history_is_never_marked() -> None:
+    watch = source_watch.SourceWatch([doubles.Source({VANS: [A]})], clock=clocks.Wall())
+    desired = await watch.read()
+    (revision,) = desired.sources
+    read = dataclasses.replace(desired, sources=(dataclasses.replace(revision, version="2"),))
+    records = {revision.name: SourceRecord((), version="1")}
+    assert await watch.compare_versions(read, records) == read
