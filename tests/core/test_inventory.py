@@ -306,3 +306,51 @@ def test_a_driver_whose_object_is_malformed_explains_one_missing_member() -> Non
     assert taken.incompleteness_reason(fleet(VANS, 2), count=1) is None
     assert taken.incompleteness_reason(fleet(VANS, 3), count=1) is not None
     assert actual_of(taken).unreadable == {B}
+
+
+def test_a_driver_that_cannot_be_read_may_be_missing_only_where_the_fleets_own_listing_shows_it() -> None:
+    taken = filled({A: frozenset({VANS})})
+    taken.add_unreadable(B)
+    for malformed, explained in ((frozenset({B}), True), (frozenset({C}), False), (frozenset[DriverId](), False)):
+        reason = taken.incompleteness_reason(fleet(VANS, 2), count=1, listed=1, malformed=malformed)
+        assert (reason is None) is explained
+
+
+def test_one_driver_too_many_is_not_explained_by_one_that_cannot_be_read() -> None:
+    taken = filled({A: frozenset({VANS}), C: frozenset({VANS})})
+    taken.add_unreadable(B)
+    assert taken.incompleteness_reason(fleet(VANS, 1), count=2) is not None
+
+
+def test_a_driver_that_is_read_in_the_end_is_neither_unreadable_nor_counted_twice() -> None:
+    taken = filled({A: frozenset({VANS})})
+    taken.add_unreadable(B)
+    assert (taken.count(), taken.has_seen(B), taken.unreadable()) == (2, False, {B})
+    taken.add(Driver(B, frozenset()))
+    assert (taken.count(), taken.has_seen(B), taken.unreadable()) == (2, True, frozenset())
+
+
+def test_a_second_reading_brings_statuses_and_who_cannot_be_read() -> None:
+    first, second = filled({A: frozenset({VANS})}), inventory.Inventory(ExpectedDrivers())
+    first.add(Driver(C, frozenset(), status="suspended"))
+    second.add(Driver(A, frozenset({VANS}), status="archived"))
+    second.add_unreadable(B)
+    assert not first.merge(second)
+    assert actual_of(first).statuses == {A: "archived", C: "suspended"}
+    assert (first.count(), first.unreadable()) == (3, {B})
+
+
+def test_who_was_expected_and_never_seen_has_no_memberships() -> None:
+    taken = inventory.Inventory(ExpectedDrivers(by_id=([A, B],)))
+    assert (taken.expected, taken.count(), taken.sizes()) == (2, 0, {})
+    taken.add(Driver(A, frozenset({NORTH})))
+    assert (taken.count(), taken.sizes()) == (1, {NORTH: 1})
+    assert actual_of(taken).memberships == {A: {NORTH}}
+
+
+def test_a_driver_that_one_listing_shows_in_no_fleet_is_not_in_it() -> None:
+    taken = inventory.Inventory(ExpectedDrivers(by_id=([A],)))
+    assert not taken.agrees(VANS, [A]), "it was not seen yet"
+    taken.add(Driver(A, frozenset()))
+    assert not taken.agrees(VANS, [A])
+    assert taken.agrees(VANS, [])

@@ -246,6 +246,7 @@ def test_a_large_plan_makes_a_small_notice() -> None:
         ("Vans\nfleet-sync: approved\r\n", "Vans fleet-sync: approved"),
         ("\u202eVans\u2028\x00\x1b[0m", "Vans [0m"),
         ("V" * 99, "V" * 79 + "…"),
+        ("V" * 80, "V" * 80),
         ("&" * 99, "&amp;" * 79 + "…"),
     ],
 )
@@ -325,3 +326,23 @@ def test_a_fleet_that_vanished_is_notified_once_and_its_return_once() -> None:
     assert (over.kind, over.body["items"]) == ("recovered", [{"part": "scope"}])
     assert "Every fleet is in a source again, or was taken out on purpose." in over.text
     assert state == notifications.NotificationState()
+
+
+@pytest.mark.parametrize(("number", "more"), [(5, []), (6, ["… and 1 more"])])
+def test_as_many_lines_as_fit_are_shown(number: int, more: list[str]) -> None:
+    changes = [Change(DETACH, ANN, FleetId(f"flt_{place}")) for place in range(number)]
+    lines = only(after(guarded=held(*changes))).text.splitlines()
+    assert lines[2:-1] == [f"flt_{place}: 1 (max_detach_fraction)" for place in range(5)] + more
+
+
+def test_a_run_that_failed_is_reported_once_although_it_is_interrupted_or_running_again_later() -> None:
+    failed = after(planned=False, error=ReadingError("too many", code="too_many_unresolved"))
+    stopped = after(planned=False, error=Stopped("ended", exit_code=143))
+    running = dataclasses.replace(failed, running=status.Running(RunId("run_2"), "interval", NOON))
+    assert kinds(stopped, failed, stopped, running, FINE) == [[], ["broken"], [], [], ["recovered"]]
+
+
+def test_a_part_that_breaks_after_a_failed_run_was_reported_is_reported_too_and_ends_by_itself() -> None:
+    error = ReadingError("too many", code="too_many_unresolved")
+    both = after(planned=False, error=error, broken=(mark_failed(status.Part.KEY),))
+    assert kinds(after(planned=False, error=error), both, FINE) == [["broken"], ["broken"], ["recovered"]]
