@@ -1,5 +1,6 @@
 """Sending: attempts, backoff, the budget, and what ends it all."""
 
+import functools
 import itertools
 from collections.abc import Callable, Sequence
 
@@ -8,6 +9,7 @@ import pytest
 import structlog
 
 from worker.core.model.errors import (
+    ChangeWithheld,
     ChargeError,
     Conflict,
     ForeignOrigin,
@@ -21,7 +23,7 @@ from worker.core.model.errors import (
     Stopped,
     Unreachable,
 )
-from worker.core.pacing import retry_policy
+from worker.core.pacing import listing_choice, retry_policy
 from worker.engine import cancellation, rate_limiter, request_executor
 
 pytestmark = pytest.mark.anyio
@@ -302,3 +304,57 @@ async def test_successes_earn_retries() -> None:
     for _ in range(200):
         await executor.execute(Endpoint(Unreachable(""), Unreachable("")))
     assert executor.traffic.retries == 400
+
+
+# --- Turns and pace -----------------------------------------------------------------------------------------
+
+
+async def test_a_request_that_must_not_be_sent_after_all_gives_its_turn_back() -> None:
+    executor, endpoint, attempts = _executor(rate=0.1, burst=1), Endpoint(), request_executor.Attempts(write=True)
+
+    async def refuse() -> None:
+        raise ChangeWithheld("a source changed")
+
+    start = anyio.current_time()
+    with pytest.raises(ChangeWithheld):
+        await executor.execute(endpoint, attempts, ready=refuse)
+    assert (attempts.count, attempts.maybe_applied, executor.requests, endpoint.moments) == (0, False, 0, [])
+    await executor.execute(endpoint)
+    assert endpoint.moments == [start]
+
+
+async def test_an_urgent_request_is_sent_before_those_that_wait_already() -> None:
+    executor, ordinary, urgent = _executor(rate=1, burst=1), Endpoint(), Endpoint()
+    await executor.execute(Endpoint())
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(executor.execute, ordinary)
+        await anyio.wait_all_tasks_blocked()
+        tasks.start_soon(functools.partial(executor.execute, urgent, urgent=True))
+    assert urgent.moments < ordinary.moments
+
+
+async def test_the_pace_is_that_of_the_turns_and_of_the_answers_so_far() -> None:
+    executor = _executor(rate=10)
+    assert executor.pace(8) == listing_choice.Pace(0.1, 0.0, 8)
+    for seconds in (1.0, 3.0):
+        await executor.execute(functools.partial(anyio.sleep, seconds))
+    with pytest.raises(NotFound):
+        await executor.execute(Endpoint(NotFound("404")))
+    assert executor.pace(8) == listing_choice.Pace(0.1, 2.0, 8)
+
+
+async def test_a_run_begins_at_the_rate_that_an_earlier_one_learned_if_any() -> None:
+    limiter = rate_limiter.RateLimiter(requests_per_second=1000, burst=10, adaptive=True)
+    executor = request_executor.RequestExecutor(
+        limiter=limiter, run_cancellation=cancellation.Cancellation(), policy=SECONDS, jitter=lambda: 1.0
+    )
+    executor.start_at(None)
+    assert executor.learned_rate is None
+    executor.start_at(40.0)
+    assert (executor.learned_rate, executor.seconds_between_turns) == (40.0, 1 / 40)
+
+
+async def test_each_failure_of_a_request_is_noted_by_its_code() -> None:
+    attempts = request_executor.Attempts()
+    await _executor().execute(Endpoint(Unreachable(""), ServerFault("503"), Unreachable("")), attempts)
+    assert attempts.failures == {Unreachable.code, ServerFault.code}
