@@ -1,19 +1,20 @@
 """What one driver's changes amount to: their outcomes once a reading is newer, and what is reported beside them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from tests.engine.applying import account, attach, detach
-from tests.support import harness
+from tests.support import doubles, harness, memory_journal
 from tests.support.harness import DEPOT, NORTH, VANS, A
 from worker.core.model.errors import JournalError
-from worker.core.model.identifiers import FleetId, IntentKey
+from worker.core.model.identifiers import FleetId, IntentKey, RunId
 from worker.core.model.outcomes import Already, Applied, Deferred, Outcome, Refused, Stale, Unknown
 from worker.core.model.plan import Change, ConcernedDriver
 from worker.core.model.ports import Intent
 from worker.core.safety import driver_state
-from worker.engine import driver_lane, membership_writer, outcome_writer, pause_watch, source_watch
+from worker.engine import driver_lane, membership_writer, outcome_writer, pause_watch, run_context, source_watch
 
 pytestmark = pytest.mark.anyio
 
@@ -182,3 +183,52 @@ async def test_what_charge_accepted_and_does_not_show_names_the_statuses_that_ma
         "driver is"
         not in _writer(harness.Harness(account()).context()).not_converging(attach(A, DEPOT), 2, None).message
     )
+
+
+# --- Repairs -----------------------------------------------------------------------------------------------
+
+
+class FullForRepairs(memory_journal.MemoryJournal):
+    """A journal that takes outcomes, but no further intents."""
+
+    async def add_intents(self, run: RunId, intents: Sequence[Intent]) -> None:
+        raise JournalError("no space left on device")
+
+
+async def _repairing(
+    journal: memory_journal.MemoryJournal | None = None,
+) -> tuple[harness.Harness, run_context.RunContext, driver_lane.DriverLane]:
+    """Return the lane of a driver who lost a wanted fleet since this run read it."""
+    account_harness = harness.Harness(account(), **({"journal": journal} if journal else {}))
+    context = account_harness.context()
+    await context.journal.begin(context.run, trigger="test", guarded=doubles.guarded(()), intents=[])
+    outcomes = outcome_writer.OutcomeWriter(journal=context.journal, run_cancellation=context.cancellation)
+    seen = frozenset({VANS, DEPOT})
+    state = driver_state.DriverState(ConcernedDriver(seen, seen))
+    state.add_reading(frozenset({VANS}))
+    lane = driver_lane.DriverLane(context, _writer(context), outcomes, driver=A, pending=[], state=state)
+    return account_harness, context, lane
+
+
+async def test_a_lost_membership_is_restored_at_the_end_of_a_lane_and_reported_as_a_repair() -> None:
+    account_harness, _, lane = await _repairing()
+    await lane.run()
+    assert account_harness.fleets_of(A) == {VANS, DEPOT}
+    ((change, name, repair),) = [(each.change, each.outcome.name, each.repair) for each in lane.results()]
+    assert (change, name, repair) == (attach(A, DEPOT), "applied", True)
+    assert not await lane.repair_lost()
+
+
+async def test_a_repair_that_cannot_be_recorded_stops_the_run_and_is_not_sent() -> None:
+    """Also where the journal would still take outcomes."""
+    account_harness, context, lane = await _repairing(FullForRepairs())
+    assert await lane.repair_lost()
+    assert isinstance(context.cancellation.reason, JournalError)
+    assert (lane.results(), account_harness.writes) == ([], [])
+
+
+async def test_a_run_that_was_stopped_repairs_nothing() -> None:
+    account_harness, context, lane = await _repairing()
+    context.cancellation.request_stop(JournalError("no space left on device"))
+    await lane.run()
+    assert (lane.results(), account_harness.writes) == ([], [])
