@@ -358,3 +358,18 @@ async def test_each_failure_of_a_request_is_noted_by_its_code() -> None:
     attempts = request_executor.Attempts()
     await _executor().execute(Endpoint(Unreachable(""), ServerFault("503"), Unreachable("")), attempts)
     assert attempts.failures == {Unreachable.code, ServerFault.code}
+
+
+async def test_a_refusal_shows_that_requests_are_accepted_and_an_answer_that_never_came_shows_nothing() -> None:
+    limiter = rate_limiter.RateLimiter(requests_per_second=1000, burst=10, adaptive=True)
+    once = retry_policy.RetryPolicy(max_attempts=1)
+    executor = request_executor.RequestExecutor(
+        limiter=limiter, run_cancellation=cancellation.Cancellation(), policy=once, jitter=lambda: 1.0
+    )
+    first = limiter.rate()
+    with pytest.raises(Unreachable):
+        await executor.execute(Endpoint(Unreachable("no answer")))
+    assert limiter.rate() == first
+    with pytest.raises(NotFound):
+        await executor.execute(Endpoint(NotFound("404")))
+    assert limiter.rate() > first
