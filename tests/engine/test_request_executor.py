@@ -348,10 +348,11 @@ async def test_a_run_begins_at_the_rate_that_an_earlier_one_learned_if_any() -> 
     executor = request_executor.RequestExecutor(
         limiter=limiter, run_cancellation=cancellation.Cancellation(), policy=SECONDS, jitter=lambda: 1.0
     )
-    executor.start_at(None)
-    assert executor.learned_rate is None
-    executor.start_at(40.0)
-    assert (executor.learned_rate, executor.seconds_between_turns) == (40.0, 1 / 40)
+    found = []
+    for rate in (None, 40.0):
+        executor.start_at(rate)
+        found.append((executor.learned_rate, executor.seconds_between_turns))
+    assert found == [(None, 1 / 25), (40.0, 1 / 40)]
 
 
 async def test_each_failure_of_a_request_is_noted_by_its_code() -> None:
