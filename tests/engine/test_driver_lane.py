@@ -94,26 +94,26 @@ async def test_the_end_of_a_run_changes_no_outcome_that_is_known() -> None:
 async def test_a_later_reading_that_shows_an_unclear_change_confirms_it() -> None:
     lane = _lane((attach(A, DEPOT), Unknown(2, "timeout", "reset", "req_1")), seen=set(), wanted={DEPOT})
     lane.state.mark_written()
-    lane.conclude()
-    assert isinstance(lane.pending[0].outcome, Unknown), "nothing is newer than the write"
-    lane.state.add_reading(frozenset())
-    lane.conclude()
-    assert isinstance(lane.pending[0].outcome, Unknown)
-    lane.state.add_reading(frozenset({DEPOT}))
-    lane.conclude()
-    assert lane.pending[0].outcome == Applied(2, "req_1", "confirmed by a later reading")
+    lane.conclude()  # nothing is newer than the write
+    found = [lane.pending[0].outcome]
+    for shown in (frozenset[FleetId](), frozenset({DEPOT})):
+        lane.state.add_reading(shown)
+        lane.conclude()
+        found.append(lane.pending[0].outcome)
+    unclear = Unknown(2, "timeout", "reset", "req_1")
+    assert found == [unclear, unclear, Applied(2, "req_1", "confirmed by a later reading")]
 
 
 async def test_a_later_reading_that_does_not_show_an_accepted_change_makes_it_unknown_and_no_second_problem() -> None:
     lane = _lane((attach(A, DEPOT), Applied(2, "req_1")), seen=set(), wanted={DEPOT})
-    assert not lane.is_unconfirmed
+    before = lane.is_unconfirmed
     lane.state.mark_written()
     lane.state.add_reading(frozenset())
     lane.conclude()
     (result,) = lane.results()
     assert isinstance(result.outcome, Unknown)
     assert (result.outcome.attempts, result.outcome.code, result.outcome.request_id) == (2, "not_converging", "req_1")
-    assert lane.is_unconfirmed
+    assert (before, lane.is_unconfirmed) == (False, True)
     assert lane.problems() == [], "the outcome says so"
 
 
@@ -199,7 +199,7 @@ async def _repairing(
     journal: memory_journal.MemoryJournal | None = None,
 ) -> tuple[harness.Harness, run_context.RunContext, driver_lane.DriverLane]:
     """Return the lane of a driver who lost a wanted fleet since this run read it."""
-    account_harness = harness.Harness(account(), **({"journal": journal} if journal else {}))
+    account_harness = harness.Harness(account(), journal=journal)
     context = account_harness.context()
     await context.journal.begin(context.run, trigger="test", guarded=doubles.guarded(()), intents=[])
     outcomes = outcome_writer.OutcomeWriter(journal=context.journal, run_cancellation=context.cancellation)

@@ -56,7 +56,7 @@ async def test_an_approval_counts_only_where_the_clock_is_trusted_and_changes_ar
     judged: clock_trust.Judgement, applies: bool, own: str | None, digests: set[str]
 ) -> None:
     approvals = await _memory(applies=applies).approvals(judged, own)
-    assert (approvals.account, approvals.digests, approvals.of_all_fleets) == (worlds.ACCOUNT, digests, True)
+    assert approvals == guard.Approvals(worlds.ACCOUNT, frozenset(digests))
     assert not (await _memory(only=True).approvals(TRUSTED)).of_all_fleets
 
 

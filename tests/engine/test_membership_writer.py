@@ -94,7 +94,7 @@ async def test_the_reply_to_a_first_attempt_is_the_newest_that_is_known_of_the_d
     answers = Answers(200, replied={VANS, DEPOT})
     outcome, state = await _write(attach(A, DEPOT), answers)
     assert (outcome, answers.methods) == (Applied(1), ["POST"])
-    assert (state.latest, state.is_current, state.is_read) == ({VANS, DEPOT}, True, False)
+    assert (state.latest, state.is_current, state.is_read) == (frozenset({VANS, DEPOT}), True, False)
 
 
 @pytest.mark.anyio
@@ -102,7 +102,7 @@ async def test_a_reply_that_does_not_show_the_change_is_settled_by_a_reading() -
     answers = Answers(200, {VANS, DEPOT}, replied={VANS})
     outcome, state = await _write(attach(A, DEPOT), answers)
     assert (outcome.name, answers.methods) == ("applied", ["POST", "GET"])
-    assert (state.latest, state.is_read) == ({VANS, DEPOT}, True)
+    assert (state.latest, state.is_read) == (frozenset({VANS, DEPOT}), True)
     unseen, _ = await _write(attach(A, DEPOT), Answers(200, {VANS}, replied={VANS}))
     assert isinstance(unseen, Unknown)
     assert (unseen.code, unseen.message) == (
