@@ -94,3 +94,16 @@ def test_once_429s_became_frequent_what_was_counted_before_is_forgotten() -> Non
         pass
     assert found.classify(5.0, first=False) is None
     assert not found.finds_spurious
+
+
+def test_a_429_that_is_followed_by_another_ends_the_count_of_strays() -> None:
+    found = spurious_429.Spurious429Filter()
+    states = []
+    for is_followed in (False, True, False, False, False):
+        for _ in range(101):
+            found.accepted(10.0)
+        assert found.should_ignore(unexpected=True)
+        states.append(found.finds_spurious)
+        if is_followed:
+            assert not found.should_ignore(unexpected=True)
+    assert states == [False, False, False, False, True]
