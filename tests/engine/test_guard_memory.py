@@ -10,7 +10,7 @@ from tests.core.snapshots import ATTACH, DETACH, OTHER, held
 from tests.core.worlds import NOW, VANS
 from tests.support import harness, memory_journal
 from worker.core.model.desired import FleetById
-from worker.core.model.identifiers import IntentKey, RunId
+from worker.core.model.identifiers import Account, DriverId, FleetId, IntentKey, RunId
 from worker.core.model.outcomes import NOT_CONVERGING
 from worker.core.model.pauses import Pause
 from worker.core.model.plan import Action, Change, Plan
@@ -22,6 +22,7 @@ from worker.engine import guard_memory
 
 pytestmark = pytest.mark.anyio
 
+Write = tuple[Action, DriverId, FleetId]
 TRUSTED = clock_trust.Judgement("", NOW, NOW, NOW)
 WRONG = clock_trust.Judgement("this machine's clock is 2 hours behind Charge's", NOW, NOW, NOW)
 DIGEST, OWN = "sha256:1", "sha256:2"
@@ -87,6 +88,41 @@ async def test_what_no_approval_allowed_is_remembered_as_it_is() -> None:
         PLAN, worlds.seen({}), guard.NO_HISTORY, decision, in_force=[Pause(NOW)], unsent=frozenset({DETACH})
     )
     assert remembered is decision
+
+
+class Asked(memory_journal.MemoryJournal):
+    """A journal that notes how far back it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.since: list[datetime.datetime] = []
+
+    async def unconfirmed_writes(self, *, since: datetime.datetime) -> dict[Write, int]:
+        self.since.append(since)
+        return {}
+
+    async def recent_changes(self, *, since: datetime.datetime) -> tuple[RecentChanges, ...]:
+        self.since.append(since)
+        return ()
+
+
+async def test_a_month_of_unconfirmed_writes_and_the_window_of_the_limits_count() -> None:
+    journal = Asked()
+    context = harness.Harness(harness.state_of({}), journal=journal).context()
+    limits = guard.Limits(window_length=datetime.timedelta(hours=3))
+    memory = guard_memory.GuardMemory(context, worlds.ACCOUNT, limits, unmanaged=(), only=(), applies=True)
+    past = await memory.history(PLAN, now=NOW)
+    assert journal.since == [NOW - datetime.timedelta(days=30), NOW - datetime.timedelta(hours=3)]
+    assert past.recent == window.Window((), datetime.timedelta(hours=3))
+
+
+@pytest.mark.parametrize("account", [worlds.ACCOUNT, Account("https://other.test", "live")])
+async def test_only_fleets_that_this_account_managed_before_count(account: Account) -> None:
+    journal = memory_journal.MemoryJournal()
+    context = harness.Harness(harness.state_of({}), journal=journal).context()
+    await journal.claim(account, fleets={VANS: "Vans"}, managed={VANS})
+    memory = guard_memory.GuardMemory(context, worlds.ACCOUNT, guard.Limits(), unmanaged=(), only=(), applies=True)
+    assert (await memory.managed() == {VANS}) is (account == worlds.ACCOUNT)
 
 
 # --- Unclear writes ----------------------------------------------------------------------------------------
