@@ -124,6 +124,16 @@ class World:
         driver = DRIVER_REFS[reference]
         return driver if driver in self.actual.memberships else None
 
+    def found(self, reference: DriverRef) -> tuple[DriverId, ...]:
+        """Return the drivers whom this reading found by an address or metadata: one, several, or not all there are."""
+        match reference:
+            case DriverByEmail(email=email):
+                return self.actual.emails.get(email, ())
+            case DriverByMetadata(key=key, value=value):
+                return self.actual.metadata.get((key, value), ())
+            case _:
+                return ()
+
     @property
     def entries(self) -> list[FleetEntry]:
         """Return the fleet entries of all sources."""
@@ -161,8 +171,9 @@ class World:
     def waiting(self) -> set[DriverId]:
         """Return the drivers that an unresolved row may mean, or may want in a fleet."""
         known = {driver for row in self.active if not FLEET_REFS[row.fleet] and (driver := self.leads_to(row.driver))}
-        lost = {str(row.driver) for row in self.active if not self.leads_to(row.driver)}
-        return known | {self.remembered[reference] for reference in lost & self.remembered.keys()}
+        lost = {row.driver for row in self.active if not self.leads_to(row.driver)}
+        before = {self.remembered[str(each)] for each in lost if str(each) in self.remembered}
+        return known | before | {driver for each in lost for driver in self.found(each)}
 
     @property
     def shrinkable(self) -> set[FleetId]:
