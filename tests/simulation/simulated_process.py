@@ -353,11 +353,12 @@ class SimulatedProcess:
         run, seen = self._run, self._around.seen
         if not run.planned or run.saved_plan:
             return
-        before, after = run.readings, self._host.folder.readings()
+        before = run.readings
+        after = self._host.folder.readings()[: len(before)]  # a run reads no document that is new among its sources
         directory, now, mode = seen.directories[-1][1], self._around.wall.now(), self._around.settings.mode
         was, is_now = (expected_state.expected(each, directory, now, mode) for each in (before, after))
         # A document that is gone, or contradicts another, cannot be read: that withholds detaches only.
-        readable = len(after) >= len(before) and not is_now.contradictory
+        readable = len(after) == len(before) and not is_now.contradictory
         if (was.wanted, was.modes) != (is_now.wanted, is_now.modes) and readable:
             run.superseded = trio.current_time() if run.superseded is None else run.superseded
         elif run.superseded is not None and trio.current_time() <= run.superseded + oracles.NOTICED_SECONDS:
