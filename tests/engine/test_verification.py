@@ -93,7 +93,7 @@ async def test_a_driver_that_was_not_written_is_not_read() -> None:
 async def test_a_driver_that_cannot_be_read_back_is_one_problem_although_its_reply_was_good() -> None:
     verified = Verified(Shown({B: {DEPOT}}))
     lanes = [verified.lane(driver, Applied(1)) for driver in (A, B)]
-    assert await verified.problems(*lanes) == [("not_read_back", "1 driver could not be read back")]
+    assert await verified.problems(*lanes) == [("not_read_back", f"1 driver could not be read back: {A}")]
     assert [each.outcome for lane in lanes for each in lane.results()] == [Applied(1), Applied(1)]
 
 
@@ -101,8 +101,15 @@ async def test_where_charge_does_not_answer_at_all_it_is_asked_once() -> None:
     shown = Shown({})
     verified = Verified(shown)
     lanes = [verified.lane(driver, Applied(1)) for driver in (A, B)]
-    assert await verified.problems(*lanes) == [("not_read_back", "2 drivers could not be read back")]
+    assert await verified.problems(*lanes) == [("not_read_back", f"2 drivers could not be read back: {A}, {B}")]
     assert sorted(shown.asked) == [A, B]
+
+
+async def test_in_an_outage_some_of_the_drivers_are_named() -> None:
+    verified = Verified(Shown({}))
+    drivers = [DriverId(f"drv_{number:032d}") for number in range(31)]
+    [(_, message)] = await verified.problems(*(verified.lane(driver, Applied(1)) for driver in reversed(drivers)))
+    assert message == f"31 drivers could not be read back: {', '.join(drivers[:30])}, …"
 
 
 async def test_a_change_that_no_reading_shows_is_read_until_the_pauses_are_over_and_then_unknown() -> None:
@@ -121,5 +128,5 @@ async def test_a_stopped_run_reads_nothing_and_says_so() -> None:
     verified = Verified(shown)
     verified.context.cancellation.request_stop(Stopped("SIGTERM", exit_code=143))
     lane = verified.lane(A, Applied(1))
-    assert await verified.problems(lane) == [("not_read_back", "1 driver could not be read back")]
+    assert await verified.problems(lane) == [("not_read_back", f"1 driver could not be read back: {A}")]
     assert (shown.asked, lane.results()[0].outcome) == ([], Applied(1))

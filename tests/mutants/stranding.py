@@ -55,9 +55,9 @@ DEFECTS = (
     Defect(
         "believing a reply alone where the driver could not be read back",
         "worker/engine/verification.py",
-        """            message = f"{humanize.count(unread, 'driver')} could not be read back"
+        """            message = f"{humanize.count(len(unread), 'driver')} could not be read back: {named}"
             problems.append(Problem("verification", message, code""",
-        """            message = f"{humanize.count(unread, 'driver')} could not be read back"
+        """            message = f"{humanize.count(len(unread), 'driver')} could not be read back: {named}"
             problems.append(Problem("verification", message, note=True, code""",
         ("tests/engine/test_reconciler.py",),
     ),

@@ -19,6 +19,9 @@ from worker.engine import concurrency, driver_lane, reader, run_context
 
 log = structlog.get_logger()
 
+_MOST_NAMED = 30
+"""Drivers that a problem names: in an outage it may be about all."""
+
 
 class Verification:
     """The read-back of one run."""
@@ -57,9 +60,11 @@ class Verification:
         for lane in written:
             lane.interrupt(self._cancellation.reason)  # in case the end of the run cut a repair short
             lane.conclude()
-        unread = sum(not lane.was_read_back for lane in written)
+        unread = sorted(lane.driver for lane in written if not lane.was_read_back)
         if unread and not problems:
-            message = f"{humanize.count(unread, 'driver')} could not be read back"
+            more = ["…"] if len(unread) > _MOST_NAMED else []
+            named = ", ".join([*unread[:_MOST_NAMED], *more])
+            message = f"{humanize.count(len(unread), 'driver')} could not be read back: {named}"
             problems.append(Problem("verification", message, code=ProblemCode.NOT_READ_BACK))
         unconfirmed = sum(lane.is_unconfirmed for lane in written)
         if unconfirmed:
