@@ -93,9 +93,11 @@ def test_what_goes_through_the_pager_has_colors_unless_they_are_refused(
 def test_a_pager_that_fails_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """Such as less after Ctrl+C: the plan was made, and was shown."""
     monkeypatch.setattr(sys, "stdin", Terminal(is_terminal=True))
-    monkeypatch.setattr(sys, "stdout", Terminal(is_terminal=True))
+    output = Terminal(is_terminal=True)
+    monkeypatch.setattr(sys, "stdout", output)
     monkeypatch.setattr(os, "get_terminal_size", lambda _number: os.terminal_size((80, 1)))
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("PAGER", "false")
     with click.Context(click.Command("plan")):
         pager.show("one\ntwo")
+    assert output.getvalue() == "", "it is not printed a second time"

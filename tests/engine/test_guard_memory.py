@@ -1,4 +1,4 @@
-"""What the guard is told of earlier runs: which approvals count, and what later runs may rely on."""
+"""The history that the guard uses: which approvals count, and what is remembered for later runs."""
 
 import dataclasses
 import datetime

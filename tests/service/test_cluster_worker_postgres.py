@@ -194,6 +194,10 @@ async def test_a_write_without_an_answer_is_aborted_when_a_worker_must_end(folde
             process.request_stop(ENDED)
             process.abort_writes()
     goes_on.set()
+    rows = folder.shared.process("reader").pool.transaction(
+        lambda database: database.query("SELECT outcome FROM intents")
+    )
+    assert [row["outcome"] for row in rows] == ["unknown"]
 
 
 async def test_nothing_is_sent_while_a_predecessor_may_still_send(folder: Folder) -> None:

@@ -1,4 +1,4 @@
-"""Programs that are run: what is kept of their output, and how their end is told."""
+"""Running other programs: how much of their output is kept, and what is reported when they end."""
 
 import os
 import pathlib
