@@ -251,6 +251,7 @@ async def test_a_body_of_the_largest_size_is_read() -> None:
     assert len(answer.body) == transport.MAX_BODY_BYTES
 
 
+@pytest.mark.integration
 async def test_a_body_in_tiny_parts_takes_no_more_memory_than_its_size() -> None:
     """h11 returns each chunk of a reply as an object of its own, and a chunk may be one byte."""
 

@@ -81,6 +81,7 @@ def test_a_command_in_a_message_is_completed(written: str, printed: str) -> None
     assert command_line.completed(written) == written
 
 
+@pytest.mark.integration
 def test_only_this_module_writes_commands_that_are_printed() -> None:
     """Elsewhere a command is in backticks, where `completed` finds it. The help has examples for other accounts."""
     found = [

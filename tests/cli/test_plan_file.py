@@ -344,6 +344,7 @@ def test_a_driver_is_in_fleets_by_their_ids(saved: pathlib.Path, name: str) -> N
         load(saved)
 
 
+@pytest.mark.integration
 def test_every_cut_of_a_plan_is_refused(saved: pathlib.Path) -> None:
     whole = saved.read_bytes()
     for length in range(0, len(whole) - 2, 7):

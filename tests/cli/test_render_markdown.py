@@ -134,6 +134,7 @@ def test_a_long_table_is_folded(count: int, folded: bool) -> None:
     assert _rendered(page).count("<td>attach</td>") == count
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_names_are_shown_as_they_are_written(name: str) -> None:
     harmless, hostile = _usual_page(), _rendered(_named(name))
@@ -144,6 +145,7 @@ def test_hostile_names_are_shown_as_they_are_written(name: str) -> None:
     assert "".join(each for each in name if each.isprintable()) in shown.replace("\u200b", "").replace("\ufffd", "")
 
 
+@pytest.mark.integration
 @given(st.text(max_size=40))
 def test_no_name_adds_an_element(name: str) -> None:
     page, usual = _rendered(_named(f"x{name}")), _usual_page()

@@ -19,6 +19,7 @@ print(sorted(imported & {"croniter", "procrastinate", "psycopg", "psycopg_pool"}
 """
 
 
+@pytest.mark.integration
 def test_one_account_or_a_folder_does_not_import_the_engine_of_a_cluster() -> None:
     done = subprocess.run([sys.executable, "-c", SINGLE], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
@@ -55,6 +56,7 @@ main.main()
 """
 
 
+@pytest.mark.integration
 def test_a_worker_without_the_engine_says_what_to_install(tmp_path: pathlib.Path) -> None:
     (tmp_path / "_defaults.toml").write_text('[cluster]\nurl = "postgresql://nowhere.invalid/db"\n')
     command = [sys.executable, "-c", WITHOUT, "--config", str(tmp_path), "worker"]

@@ -82,6 +82,7 @@ def _read(count: int) -> Actual:
     return taken.actual(fleets=_FLEETS, incomplete={}, directory_complete=False, requests=1)
 
 
+@pytest.mark.integration
 def test_a_large_account_keeps_only_the_names_of_those_who_may_have_a_change() -> None:
     few, many = _read(inventory.MOST_NAMED - 2), _read(inventory.MOST_NAMED + 1)
     assert len(few.people) == inventory.MOST_NAMED

@@ -71,6 +71,7 @@ SERVERS: dict[str, Callable[[], rate_model.Server]] = {
 }
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("seed", [1, laws.slow(2)])
 @pytest.mark.parametrize("concurrency", [16, laws.slow(32)])
 @pytest.mark.parametrize("server", SERVERS)
@@ -97,6 +98,7 @@ def test_the_ceiling_holds_whatever_the_server_would_take() -> None:
     assert 390 <= traffic.busiest() <= 400 + 10
 
 
+@pytest.mark.integration
 def test_a_limit_that_rises_later_is_found_again() -> None:
     server = rate_model.TokenBucket(100, 10)
 
@@ -111,6 +113,7 @@ def test_a_limit_that_rises_later_is_found_again() -> None:
     assert len(late) / 5 >= 0.85 * 300
 
 
+@pytest.mark.integration
 def test_a_limit_that_falls_later_is_kept_within_seconds() -> None:
     server = rate_model.TokenBucket(300, 10)
 
@@ -137,6 +140,7 @@ def test_one_stray_429_at_the_start_does_not_slow_a_run_down_for_minutes() -> No
 # --- 429s that mean no limit ------------------------------------------------------------------------------
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("seed", [1, laws.slow(2), laws.slow(3)])
 @pytest.mark.parametrize(
     ("ceiling", "share", "seconds", "used"),
@@ -151,6 +155,7 @@ def test_429s_at_random_are_told_from_a_limit_and_do_not_slow_a_run_down(
     assert traffic.per_second >= used * ceiling
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("before", [0.0, 0.1], ids=["clean", "noisy"])
 @pytest.mark.parametrize("part", [1 / 3, 1 / 10])
 @pytest.mark.parametrize("limit", [150.0, laws.slow(400.0)])
@@ -170,6 +175,7 @@ def test_a_limit_that_falls_steeply_is_found_without_a_storm_of_429s(limit: floa
     assert sum(30 <= at < 50 for at in traffic.accepted) / 20 >= 0.75 * limit * part
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("share", [0.05, 0.1])
 def test_noise_over_a_limit_neither_stops_a_run_nor_makes_a_storm(share: float) -> None:
     server = rate_model.Noisy(share, rate_model.TokenBucket(LIMIT, LIMIT))
@@ -178,6 +184,7 @@ def test_noise_over_a_limit_neither_stops_a_run_nor_makes_a_storm(share: float) 
     assert traffic.refused_share <= 0.3
 
 
+@pytest.mark.integration
 def test_what_is_taken_for_noise_ends_as_everything_is_refused_also_during_a_look_at_a_slower_rate() -> None:
     for until in range(20, 20 + laws.tries(20)):
         noise = rate_model.Noisy(0.1)
@@ -217,6 +224,7 @@ def test_only_a_ceiling_that_is_reached_without_a_429_is_taken_for_the_limit() -
 # --- Idle time --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("server", SERVERS)
 def test_a_run_after_an_idle_time_goes_on_with_what_was_learned(server: str) -> None:
     first, *later = rate_model.simulate_runs(SERVERS[server](), requests=3000, runs=4, idle=300)

@@ -31,6 +31,7 @@ async def _stay(limiter: rate_limiter.RateLimiter, moments: list[float]) -> None
             limiter.accepted(moments[-1])
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("adaptive", [True, False])
 async def test_an_account_that_moves_every_five_seconds_sends_no_more_than_one_that_stays(adaptive: bool) -> None:
     moments: list[float] = []

@@ -58,6 +58,7 @@ async def _passing(
 # --- The ceiling ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(("rate", "burst"), [(50.0, 10), (50.0, 1), (25.0, 25), laws.slow(2000.0, 100), (0.5, 3)])
 async def test_never_more_than_the_ceiling_and_the_burst_in_any_second(rate: float, burst: int) -> None:
     limiter, run_cancellation = _limiter(rate=rate, burst=burst)
@@ -75,6 +76,7 @@ async def test_after_a_rest_there_is_one_burst_and_no_more() -> None:
     assert _most_in_a_second(moments) <= 60
 
 
+@pytest.mark.integration
 async def test_an_adaptive_pace_keeps_the_ceiling_too() -> None:
     limiter, run_cancellation = _limiter(rate=50, burst=10, adaptive=True)
     moments = []
@@ -107,6 +109,7 @@ class Server:
             raise RateLimited("429")
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("latency", [laws.slow(0.01), 0.08])
 @pytest.mark.parametrize("conduct", KEPT, ids=["bucket", "small-bucket", "fixed", "sliding"])
 async def test_an_unknown_limit_is_found_used_and_not_run_into(conduct: quirks.Quirks, latency: float) -> None:
@@ -307,6 +310,7 @@ _ORDERS: list[Callable[[rate_limiter.RateLimiter, float], None]] = [
 ]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("order", list(itertools.permutations(range(4))), ids=lambda order: "".join(map(str, order)))
 async def test_nothing_that_happens_lets_more_pass_than_the_ceiling(order: tuple[int, ...]) -> None:
     limiter, run_cancellation = _limiter(rate=20, burst=5, adaptive=True)
@@ -328,6 +332,7 @@ def _many(count: int) -> tuple[state.SandboxState, dict[str, list[DriverId]]]:
     return harness.state_of({fleet: []}, others=drivers), {fleet: drivers}
 
 
+@pytest.mark.integration
 async def test_a_run_uses_its_pace_and_never_more() -> None:
     held, wanted = _many(1000)
     slow = quirks.Quirks(latency_seconds=0.2)
@@ -356,6 +361,7 @@ async def test_a_run_finds_an_unknown_limit() -> None:
     assert finished.traffic.rate_limited / len(requests) <= 0.03
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("form", ["seconds", "date"])
 async def test_all_requests_of_a_run_wait_out_what_charge_asks_for(form: Literal["seconds", "date"]) -> None:
     held, wanted = _many(120)

@@ -217,6 +217,7 @@ async def test_a_list_that_is_capped_in_silence_is_not_believed_of_those_who_are
     assert not actual.absent
 
 
+@pytest.mark.integration
 async def test_a_long_list_of_all_drivers_that_breaks_off_late_is_read_again() -> None:
     """What the first attempt showed does not make the second one's pages look barren."""
     account_harness = _account(45, page_size=2)

@@ -361,6 +361,7 @@ async def test_what_is_shown_is_what_is_judged_and_made() -> None:
     assert (A, VANS) in account_harness.state.memberships()
 
 
+@pytest.mark.integration
 async def test_quiet_runs_are_forgotten_too_and_once_a_day_is_enough() -> None:
     """They have no results, and there are the most of them."""
     account_harness = harness.Harness(harness.state_of({VANS: [A]}), keep=datetime.timedelta(days=1))

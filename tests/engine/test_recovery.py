@@ -42,6 +42,7 @@ def _open(account_harness: harness.Harness) -> set[IntentKey]:
     return set(account_harness.memory.intents) - set(account_harness.memory.outcomes)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("after", [0.5, 2.1, 3.7, 5.3, 6.2, 8.9])
 async def test_the_next_life_finds_out_what_the_last_one_did_and_goes_on(
     after: float, log: list[dict[str, Any]]

@@ -150,6 +150,7 @@ async def test_a_source_that_says_the_same_in_another_revision_stops_nothing() -
     assert (await account_harness.new_reconciler(source).reconcile(trigger="test")).exit_code == 0
 
 
+@pytest.mark.integration
 async def test_a_source_without_a_cheap_revision_is_read_again_every_poll_seconds() -> None:
     drivers = [DriverId(f"drv_{number:032d}") for number in range(100)]
     held = harness.state_of({VANS: drivers})

@@ -75,6 +75,7 @@ async def test_a_short_pause_harms_nobody() -> None:
     assert (finished.exit_code, finished.counts["applied"]) == (0, 80)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("conduct", [quirks.Quirks(latency_seconds=50), quirks.Quirks(rate=0.02, burst=9)])
 async def test_waiting_for_charge_is_no_standing_still(conduct: quirks.Quirks) -> None:
     """However slow the answers are, or long the pauses that Charge asks for."""

@@ -6,6 +6,8 @@ import collections
 import functools
 import pathlib
 
+import pytest
+
 from tests.mutants.every_defect import DEFECTS
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -16,6 +18,7 @@ def test_a_defect_can_be_planted_in_exactly_one_place() -> None:
     assert {name: number for name, number in places.items() if number != 1} == {}
 
 
+@pytest.mark.integration
 def test_a_planted_defect_is_valid_python_that_uses_no_unknown_name() -> None:
     """A NameError is caught by any test."""
     for defect in DEFECTS:

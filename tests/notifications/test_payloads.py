@@ -103,6 +103,7 @@ EVERY = {
 }
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("long", [False, True])
 @pytest.mark.parametrize("kind", Kind)
 @pytest.mark.parametrize("service", SCHEMAS)

@@ -34,6 +34,7 @@ def _passed(replies: list[httpx.Response]) -> int:
     return [reply.status_code for reply in replies].count(200)
 
 
+@pytest.mark.integration
 async def test_without_a_rate_nobody_is_turned_away(account: conftest.Account) -> None:
     assert _passed(await _burst(account.sandbox, 300)) == 300
 

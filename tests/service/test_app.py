@@ -106,6 +106,7 @@ async def test_at_the_end_connections_are_closed_and_the_journal_is_free(
     await journal.aclose()
 
 
+@pytest.mark.integration
 async def test_every_loopback_address_answers_under_its_own_name(operator: account_service.Operator) -> None:
     settings = operator.settings.model_copy(update={"status": model.Status(listen="127.0.0.2:0")})
     with structlog.testing.capture_logs() as logs:

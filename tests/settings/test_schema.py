@@ -31,6 +31,7 @@ def validator(name: schema.Name) -> jsonschema.Draft202012Validator:
     return jsonschema.Draft202012Validator(schema.schema(name))
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("name", [*NAMES, *PRINTED])
 def test_a_schema_is_valid_and_says_what_it_is(name: schema.Name) -> None:
     described = schema.schema(name)

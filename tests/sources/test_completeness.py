@@ -182,6 +182,7 @@ class TestAge:
 
 
 class TestCodes:
+    @pytest.mark.integration
     @pytest.mark.parametrize(
         ("text", "code"),
         [

@@ -148,6 +148,7 @@ def test_long_texts_are_cut_into_the_rows_that_the_standard_library_reads(shapes
     assert parsed.faults == []
 
 
+@pytest.mark.integration
 def test_a_large_document_in_which_every_row_has_a_stray_quotation_mark_is_refused_soon() -> None:
     parsed = csv_format.parse("driver,fleet\n" + 'x@y,"a"b\n' * 200_000, required=("driver", "fleet"))
     assert list(parsed.rows) == []

@@ -84,6 +84,7 @@ def _memberships(reading: SourceReading, actual: Actual) -> set[tuple[object, ob
     return pairs
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("by", STYLES)
 @pytest.mark.parametrize("form", FORMS)
 @laws.examples(60)

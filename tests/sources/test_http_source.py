@@ -32,6 +32,7 @@ def serving(head: bytes, body: bytes) -> Script:
     return script
 
 
+@pytest.mark.integration
 class TestABodyThatIsCut:
     @pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
     @pytest.mark.parametrize("framing", ["length", "chunked", "close"])
@@ -260,6 +261,7 @@ class TestRefusals:
         )
 
 
+@pytest.mark.integration
 class TestLimits:
     async def test_a_slow_body_ends_at_the_deadline(self) -> None:
         head, body = http_documents.framed(http_documents.CSV)

@@ -60,12 +60,14 @@ def test_a_nul_is_refused_with_its_place(name: str, refused: conftest.Refused) -
     assert "a NUL character" in problem
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_a_document_larger_than_64_mib_is_refused(name: str, refused: conftest.Refused) -> None:
     (problem,) = refused(name, b"[" * (64 * 1024 * 1024 + 1))
     assert problem == f"{name}:1:1: larger than 64 MiB: split it into several documents in a folder"
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("name", "text", "place"),
     [

@@ -51,6 +51,7 @@ MORE = st.sampled_from([*[0] * 15, 497, 498, 499, 500, 1000])
 """How often the first row is repeated at the front: 500 are packed at once."""
 
 
+@pytest.mark.integration
 @hypothesis.given(
     st.lists(st.lists(GOOD, min_size=1, max_size=6), min_size=1, max_size=2),
     st.lists(BAD, max_size=2),

@@ -158,6 +158,7 @@ def test_null_is_an_empty_cell(server: Server, tmp_path: pathlib.Path) -> None:
     assert all(row.ends is None for row in anyio.run(source(server.url, tmp_path, query).read).rows)
 
 
+@pytest.mark.integration
 def test_a_slow_query_ends_at_its_deadline(server: Server, tmp_path: pathlib.Path) -> None:
     query = ENDLESS if isinstance(server, Sqlite) else "SELECT 'a', pg_sleep(600)"
     reading = source(server.url, tmp_path, query, timeout=-sql_source._CONNECT_SECONDS + 0.5)
@@ -184,6 +185,7 @@ def test_a_cancelled_query_ends_in_the_database(server: Server, tmp_path: pathli
             assert not thread.is_alive()
 
 
+@pytest.mark.integration
 def test_a_result_without_end_is_too_large(server: Server, tmp_path: pathlib.Path) -> None:
     many = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT {} AS driver, 'a' AS fleet FROM n"
     if isinstance(server, Sqlite):

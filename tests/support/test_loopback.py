@@ -28,6 +28,7 @@ def test_no_request_asks_for_the_address_of_charge(backend: str) -> None:
         anyio.run(ask, backend=backend)
 
 
+@pytest.mark.integration
 def test_a_command_does_not_reach_the_real_charge(tmp_path: pathlib.Path) -> None:
     (tmp_path / "fleet-sync.toml").write_text("[[sources]]\npath = 'none.yaml'\n")
     ended = command.run("--config", "fleet-sync.toml", "export", environ={"CHARGE_API_KEY": app.KEY}, cwd=tmp_path)
