@@ -34,6 +34,8 @@ def main() -> None:
     """Serve the socket whose descriptor is the first argument, until the other side closes it."""
     _import_everything()
     runpy.run_path(str(pathlib.Path(__file__).with_name("loopback.py")))["install"]()
+    if coverage := sys.modules.get("coverage"):
+        coverage.Coverage.current().save()  # so that a command does not save again what importing ran
     gc.freeze()
     command = _serve(socket.socket(fileno=int(sys.argv[1])))
     if command is not None:  # in the child
