@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support import terminals
 from worker.cli import layout
 
 DIGEST = f"sha256:{'0' * 64}"
@@ -109,14 +110,6 @@ def test_nothing_is_printed_that_is_not_fitted_but_documents() -> None:
     assert {name for name, text in modules.items() if _VERBATIM.search(text)} == documents
 
 
-class _Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-    def fileno(self) -> int:
-        return 1
-
-
 @pytest.mark.parametrize(("said", "columns"), [(100, 100), (0, 80), (None, 80)])
 def test_a_terminal_that_does_not_know_its_width_has_eighty_columns(
     monkeypatch: pytest.MonkeyPatch, said: int | None, columns: int
@@ -127,5 +120,5 @@ def test_a_terminal_that_does_not_know_its_width_has_eighty_columns(
         return os.terminal_size((said, 24))
 
     monkeypatch.setattr(os, "get_terminal_size", size)
-    assert layout.columns(_Terminal()) == columns
+    assert layout.columns(terminals.Stream()) == columns
     assert layout.columns(io.StringIO()) == math.inf

@@ -1,27 +1,13 @@
 """When a text goes through the pager."""
 
-import io
 import os
 import sys
 
 import click
 import pytest
 
+from tests.support import terminals
 from worker.cli import pager
-
-
-class Terminal(io.StringIO):
-    """A stream that may be a terminal."""
-
-    def __init__(self, *, is_terminal: bool) -> None:
-        super().__init__()
-        self._is_terminal = is_terminal
-
-    def isatty(self) -> bool:
-        return self._is_terminal
-
-    def fileno(self) -> int:
-        return 1
 
 
 @pytest.mark.parametrize(
@@ -40,8 +26,8 @@ def test_a_text_goes_through_the_pager_where_people_read_it_and_it_does_not_fit(
     monkeypatch: pytest.MonkeyPatch, rows: int, stdin: bool, stdout: bool, term: str, pages: bool
 ) -> None:
     shown: list[str] = []
-    output = Terminal(is_terminal=stdout)
-    monkeypatch.setattr(sys, "stdin", Terminal(is_terminal=stdin))
+    output = terminals.Stream(is_terminal=stdout)
+    monkeypatch.setattr(sys, "stdin", terminals.Stream(is_terminal=stdin))
     monkeypatch.setattr(sys, "stdout", output)
     monkeypatch.setattr(os, "get_terminal_size", lambda _number: os.terminal_size((80, rows)))
     monkeypatch.setattr("subprocess.run", lambda _program, input, **_options: shown.append(input))
@@ -77,8 +63,8 @@ def test_what_goes_through_the_pager_has_colors_unless_they_are_refused(
     monkeypatch: pytest.MonkeyPatch, color: bool | None, expected: str
 ) -> None:
     shown: list[str] = []
-    monkeypatch.setattr(sys, "stdin", Terminal(is_terminal=True))
-    monkeypatch.setattr(sys, "stdout", Terminal(is_terminal=True))
+    monkeypatch.setattr(sys, "stdin", terminals.Stream())
+    monkeypatch.setattr(sys, "stdout", terminals.Stream())
     monkeypatch.setattr(os, "get_terminal_size", lambda _number: os.terminal_size((80, 1)))
     monkeypatch.setattr("subprocess.run", lambda _program, input, **_options: shown.append(input))
     monkeypatch.setenv("TERM", "xterm")
@@ -92,8 +78,8 @@ def test_what_goes_through_the_pager_has_colors_unless_they_are_refused(
 
 def test_a_pager_that_fails_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """Such as less after Ctrl+C: the plan was made, and was shown."""
-    monkeypatch.setattr(sys, "stdin", Terminal(is_terminal=True))
-    output = Terminal(is_terminal=True)
+    monkeypatch.setattr(sys, "stdin", terminals.Stream())
+    output = terminals.Stream()
     monkeypatch.setattr(sys, "stdout", output)
     monkeypatch.setattr(os, "get_terminal_size", lambda _number: os.terminal_size((80, 1)))
     monkeypatch.setenv("TERM", "xterm")

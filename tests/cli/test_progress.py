@@ -1,6 +1,5 @@
 """Progress: a bar if stderr is a terminal (`tests/e2e/test_terminal`), otherwise a line every few seconds."""
 
-import io
 import sys
 import time
 from collections.abc import Callable
@@ -8,6 +7,7 @@ from collections.abc import Callable
 import pytest
 import structlog.testing
 
+from tests.support import terminals
 from worker.cli import progress
 from worker.core.model.ports import Stage
 
@@ -80,14 +80,9 @@ def test_off_a_terminal_there_is_no_bar_and_nothing_to_clear() -> None:
         progress.clear()
 
 
-class _Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
 def _on_a_terminal(monkeypatch: pytest.MonkeyPatch, kind: str = "xterm") -> None:
     """Let stderr be a terminal of this kind."""
-    monkeypatch.setattr(sys, "stderr", _Terminal())
+    monkeypatch.setattr(sys, "stderr", terminals.Stream())
     monkeypatch.setenv("TERM", kind)
 
 
