@@ -1,13 +1,9 @@
 """The transport over real sockets: the environment's proxies, redirects, kept connections, broken replies."""
 
-import contextlib
-from collections.abc import AsyncIterator
-
 import anyio
-import anyio.abc
 import pytest
 
-from tests.charge import conftest
+from tests.charge import conftest, hostile_server
 from worker.core.model.errors import Unreachable
 
 pytestmark = pytest.mark.anyio
@@ -15,43 +11,23 @@ pytestmark = pytest.mark.anyio
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
 
 
-class Listener:
-    """Accepts connections on a free port, keeps what comes in, and answers each request with the same bytes."""
+def server(answer: bytes = ANSWER, *, close: bool = False) -> hostile_server.HostileServer:
+    """Return a server that answers each request with the same bytes, and may hang up then without having said so."""
 
-    def __init__(self, *, answer: bytes = ANSWER, close: bool = False) -> None:
-        """Take the answer, and whether to hang up after it without having said so."""
-        self.received: list[bytes] = []
-        self.connections = 0
-        self.hung_up = anyio.Event()
-        self._answer = answer
-        self._close = close
+    async def script(connection: hostile_server.Connection) -> None:
+        while True:
+            await connection.request()
+            await connection.send(answer)
+            if close:
+                break
 
-    @contextlib.asynccontextmanager
-    async def listening(self) -> AsyncIterator[str]:
-        """Listen, and give the address."""
-        async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
-            port = listener.extra(anyio.abc.SocketAttribute.local_port)  # noqa: S610 - no Django here
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(listener.serve, self._serve)
-                yield f"http://127.0.0.1:{port}"
-                tasks.cancel_scope.cancel()
-
-    async def _serve(self, stream: anyio.abc.SocketStream) -> None:
-        self.connections += 1
-        async with stream:
-            with contextlib.suppress(anyio.EndOfStream, anyio.BrokenResourceError):
-                while True:
-                    self.received.append(await stream.receive())
-                    await stream.send(self._answer)
-                    if self._close:
-                        break
-        self.hung_up.set()
+    return hostile_server.HostileServer(script)
 
 
 @pytest.mark.parametrize("scheme", ["http", "socks5"])
 async def test_proxies_in_the_environment_receive_nothing(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
-    proxy, charge = Listener(), Listener()
-    async with proxy.listening() as proxy_url, charge.listening() as url:
+    proxy, charge = server(), server()
+    async with proxy.serving() as proxy_url, charge.serving() as url:
         for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
             monkeypatch.setenv(name, proxy_url.replace("http", scheme))
             monkeypatch.setenv(name.lower(), proxy_url.replace("http", scheme))
@@ -66,15 +42,15 @@ async def test_proxies_in_the_environment_receive_nothing(monkeypatch: pytest.Mo
             await exchange.exchange("GET", "/drivers")
         await exchange.aclose()
     assert (proxy.connections, charge.connections) == (0, 1)
-    assert conftest.KEY.encode() in charge.received[0]
+    assert conftest.KEY.encode() in charge.requests[0]
 
 
 async def test_a_redirect_to_another_server_is_not_followed() -> None:
-    target = Listener()
-    async with target.listening() as target_url:
+    target = server()
+    async with target.serving() as target_url:
         answer = f"HTTP/1.1 307 Go\r\nlocation: {target_url}/v1/drivers\r\ncontent-length: 0\r\n\r\n".encode()
-        charge = Listener(answer=answer)
-        async with charge.listening() as url:
+        charge = server(answer)
+        async with charge.serving() as url:
             exchange = conftest.exchange(base_url=f"{url}/v1", network=conftest.DIRECT)
             assert (await exchange.exchange("GET", "/drivers")).status == 307
             await exchange.aclose()
@@ -82,8 +58,8 @@ async def test_a_redirect_to_another_server_is_not_followed() -> None:
 
 
 async def test_connections_are_kept_open() -> None:
-    charge = Listener()
-    async with charge.listening() as url:
+    charge = server()
+    async with charge.serving() as url:
         exchange = conftest.exchange(base_url=f"{url}/v1", network=conftest.DIRECT)
         for _ in range(3):
             await exchange.exchange("GET", "/drivers")
@@ -92,8 +68,8 @@ async def test_connections_are_kept_open() -> None:
 
 
 async def test_a_kept_connection_that_the_server_closed_is_not_used_again() -> None:
-    charge = Listener(close=True)
-    async with charge.listening() as url:
+    charge = server(close=True)
+    async with charge.serving() as url:
         exchange = conftest.exchange(base_url=f"{url}/v1", network=conftest.DIRECT)
         for _ in range(3):
             charge.hung_up = anyio.Event()
@@ -116,8 +92,8 @@ async def test_a_kept_connection_that_the_server_closed_is_not_used_again() -> N
     ids=["not-http", "cut", "chunks", "headers", "nothing"],
 )
 async def test_a_reply_that_is_not_http_is_unreachable(answer: bytes) -> None:
-    charge = Listener(answer=answer, close=True)
-    async with charge.listening() as url:
+    charge = server(answer, close=True)
+    async with charge.serving() as url:
         exchange = conftest.exchange(base_url=f"{url}/v1", network=conftest.DIRECT)
         with pytest.raises(Unreachable) as caught:
             await exchange.exchange("GET", "/drivers")
@@ -127,7 +103,7 @@ async def test_a_reply_that_is_not_http_is_unreachable(answer: bytes) -> None:
 
 
 async def test_a_refused_connection_is_unreachable() -> None:
-    async with Listener().listening() as url:
+    async with server().serving() as url:
         pass
     exchange = conftest.exchange(base_url=f"{url}/v1", network=conftest.DIRECT)
     with pytest.raises(Unreachable, match=r"no connection to 127\.0\.0\.1 could be made"):
@@ -136,11 +112,18 @@ async def test_a_refused_connection_is_unreachable() -> None:
 
 
 async def test_a_plain_answer_to_a_tls_client_is_unreachable() -> None:
-    charge = Listener()
-    async with charge.listening() as url:
+    received = []
+
+    async def script(connection: hostile_server.Connection) -> None:
+        received.append(await connection.stream.receive())
+        await connection.send(ANSWER)
+
+    charge = hostile_server.HostileServer(script)
+    async with charge.serving() as url:
         exchange = conftest.exchange(base_url=f"{url.replace('http:', 'https:')}/v1", network=conftest.DIRECT)
         with pytest.raises(Unreachable) as caught:
             await exchange.exchange("GET", "/drivers")
         await exchange.aclose()
-    assert not any(conftest.KEY.encode() in received for received in charge.received)
+    assert received
+    assert not any(conftest.KEY.encode() in part for part in received)
     assert not any(conftest.KEY in words for words in conftest.texts_of(caught.value))
