@@ -1,5 +1,9 @@
 """A write without a clear answer stays unclear until it can no longer take effect."""
 
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
 import anyio
 import httpx
 import pytest
@@ -13,6 +17,7 @@ from worker.core.model.plan import Action
 from worker.core.model.report import Report
 from worker.core.pacing import retry_policy
 from worker.core.safety import guard
+from worker.sandbox.state import SandboxState
 
 pytestmark = pytest.mark.anyio
 
@@ -63,16 +68,28 @@ def _limits(always_allow: int) -> guard.Limits:
     )
 
 
+@contextlib.asynccontextmanager
+async def _delivered_late(
+    held: SandboxState,
+    *,
+    kind: type[DeliveredLate] = DeliveredLate,
+    seconds: float = 10_000,
+    attempts: int = 1,
+    **options: Any,
+) -> AsyncIterator[tuple[harness.Harness, DeliveredLate]]:
+    """Yield an account whose first write is carried out so many seconds after it was sent, and its gateway."""
+    async with anyio.create_task_group() as tasks:
+        policy = retry_policy.RetryPolicy(max_attempts=attempts)
+        account_harness = harness.Harness(held, new_transport=lambda: gateway, policy=policy, **options)
+        gateway = kind(account_harness, tasks, seconds=seconds)
+        yield account_harness, gateway
+        tasks.cancel_scope.cancel()
+
+
 async def test_a_detach_in_flight_at_a_kill_is_unknown_until_it_lands_and_applied_then() -> None:
     """Story: a detach in flight at the kill landed 12 s later; the journal said "not made"."""
     held = harness.state_of({VANS: [A]})
-    async with anyio.create_task_group() as tasks:
-        account_harness = harness.Harness(
-            held,
-            new_transport=lambda: gateway,
-            policy=retry_policy.RetryPolicy(max_attempts=1),
-        )
-        gateway = DeliveredLate(account_harness, tasks, seconds=40)
+    async with _delivered_late(held, seconds=40) as (account_harness, gateway):
         with anyio.move_on_after(0.2):  # the kill, with the detach in flight
             await account_harness.reconcile(WANTED)
         account_harness.memory = account_harness.journal = account_harness.memory.crash()
@@ -95,11 +112,7 @@ async def test_a_detach_in_flight_at_a_kill_is_unknown_until_it_lands_and_applie
 
 async def test_an_unclear_write_that_never_lands_gets_a_new_key_after_the_horizon() -> None:
     held = harness.state_of({VANS: [A]})
-    async with anyio.create_task_group() as tasks:
-        account_harness = harness.Harness(
-            held, new_transport=lambda: gateway, policy=retry_policy.RetryPolicy(max_attempts=2)
-        )
-        gateway = DeliveredLate(account_harness, tasks, seconds=10_000)
+    async with _delivered_late(held, attempts=2) as (account_harness, gateway):
         assert _name(await account_harness.reconcile(WANTED)) == "unknown"
         assert _name(await account_harness.reconcile(WANTED)) == "unknown"
         assert len(set(gateway.keys)) == 1
@@ -108,17 +121,10 @@ async def test_an_unclear_write_that_never_lands_gets_a_new_key_after_the_horizo
         assert len(set(gateway.keys)) == 2
         first = _outcome(account_harness)
         assert first is not None and (first.name, first.code) == ("deferred", "not_made")  # type: ignore[union-attr]
-        tasks.cancel_scope.cancel()
 
 
 async def test_a_late_detach_and_a_corrected_document_strand_nobody() -> None:
-    async with anyio.create_task_group() as tasks:
-        account_harness = harness.Harness(
-            harness.state_of({VANS: [A], DEPOT: [A]}),
-            new_transport=lambda: gateway,
-            policy=retry_policy.RetryPolicy(max_attempts=1),
-        )
-        gateway = DeliveredLate(account_harness, tasks, seconds=30)
+    async with _delivered_late(harness.state_of({VANS: [A], DEPOT: [A]}), seconds=30) as (account_harness, gateway):
         assert _name(await account_harness.reconcile({VANS: [], DEPOT: [A]})) == "unknown"
         corrected = await account_harness.reconcile({VANS: [A], DEPOT: []})
         assert harness.outcome(corrected, A, DEPOT) == "deferred" and corrected.exit_code == 4
@@ -130,13 +136,8 @@ async def test_a_late_detach_and_a_corrected_document_strand_nobody() -> None:
 async def test_a_late_detach_and_an_approval_of_one_fleet_strand_nobody() -> None:
     """The detach that the approval freed was sent at once, although another might still take the wanted fleet."""
     corrected = {VANS: [A], DEPOT: [], NORTH: []}
-    async with anyio.create_task_group() as tasks:
-        account_harness = harness.Harness(
-            harness.state_of({VANS: [A], DEPOT: [A, C], NORTH: [B, D]}),
-            new_transport=lambda: gateway,
-            policy=retry_policy.RetryPolicy(max_attempts=1),
-        )
-        gateway = DeliveredLate(account_harness, tasks, seconds=30)
+    held = harness.state_of({VANS: [A], DEPOT: [A, C], NORTH: [B, D]})
+    async with _delivered_late(held, seconds=30) as (account_harness, _):
         assert _name(await account_harness.reconcile({VANS: [], DEPOT: [A, C], NORTH: [B, D]})) == "unknown"
         account_harness.limits = _limits(0)
         account_harness.only = frozenset({FleetById(DEPOT)})
@@ -149,55 +150,35 @@ async def test_a_late_detach_and_an_approval_of_one_fleet_strand_nobody() -> Non
 
 async def test_an_approval_of_one_fleet_gives_no_second_key_to_an_unclear_write() -> None:
     wanted: harness.Wanted = {VANS: [], NORTH: []}
-    async with anyio.create_task_group() as tasks:
-        account_harness = harness.Harness(
-            harness.state_of({VANS: [A, C], NORTH: [B, D]}),
-            new_transport=lambda: gateway,
-            policy=retry_policy.RetryPolicy(max_attempts=1),
-        )
-        gateway = DeliveredLate(account_harness, tasks, seconds=10_000)
+    async with _delivered_late(harness.state_of({VANS: [A, C], NORTH: [B, D]})) as (account_harness, gateway):
         account_harness.only = frozenset({FleetById(VANS)})
         for _ in range(2):
             assert _name(await account_harness.reconcile({VANS: [C], NORTH: [B, D]})) == "unknown"
         account_harness.limits = _limits(0)
         digest = (await account_harness.reconcile(wanted)).held_digest
         assert _name(await account_harness.reconcile(wanted, approved=digest)) == "unknown"
-        tasks.cancel_scope.cancel()
     assert sorted(gateway.keys.count(key) for key in set(gateway.keys)) == [1, 2]
 
 
 @pytest.mark.parametrize("only", [[], [FleetById(VANS)]], ids=["all fleets", "its fleet named"])
 async def test_an_unclear_write_keeps_its_key_when_its_row_moves(only: list[FleetById]) -> None:
-    async with anyio.create_task_group() as tasks:
-        account_harness = harness.Harness(
-            harness.state_of({VANS: []}, others=[A, B]),
-            new_transport=lambda: gateway,
-            policy=retry_policy.RetryPolicy(max_attempts=1),
-        )
+    async with _delivered_late(harness.state_of({VANS: []}, others=[A, B])) as (account_harness, gateway):
         account_harness.only = frozenset(only)
-        gateway = DeliveredLate(account_harness, tasks, seconds=10_000)
         assert _name(await account_harness.reconcile({VANS: [A]})) == "unknown"
         assert _name(await account_harness.reconcile({VANS: [B, A]})) == "unknown"
-        tasks.cancel_scope.cancel()
     assert sorted(gateway.keys.count(key) for key in set(gateway.keys)) == [1, 2]
 
 
 async def test_an_unclear_write_is_not_sent_again_while_its_reference_resolves_to_another_driver() -> None:
     """Found by a simulated world: that a run had sent a change before let it through every guard."""
-    async with anyio.create_task_group() as tasks:
-        account_harness = harness.Harness(
-            harness.state_of({VANS: []}, others=[A, B]),
-            new_transport=lambda: gateway,
-            policy=retry_policy.RetryPolicy(max_attempts=1),
-        )
-        gateway = DeliveredLate(account_harness, tasks, seconds=10_000)
+    held = harness.state_of({VANS: []}, others=[A, B])
+    async with _delivered_late(held) as (account_harness, gateway):
         account_harness.state.change_driver(A, email="sam@example.com")
         wanted: harness.Wanted = {VANS: ["sam@example.com", A]}
         assert _name(await account_harness.reconcile(wanted)) == "unknown"
         account_harness.state.change_driver(A, email="old@example.com")
         account_harness.state.change_driver(B, email="sam@example.com")
         finished = await account_harness.reconcile(wanted)
-        tasks.cancel_scope.cancel()
     assert finished.guarded is not None
     assert {(each.change.driver, each.guard) for each in finished.guarded.held} == {
         (A, guard.REFERENCE_MOVED),
@@ -208,18 +189,11 @@ async def test_an_unclear_write_is_not_sent_again_while_its_reference_resolves_t
 
 async def test_an_unclear_write_is_not_sent_again_past_a_limit_that_was_lowered_meanwhile() -> None:
     """Story: fleet-sync was killed while it detached too many, the limit was lowered, and it went on at its start."""
-    async with anyio.create_task_group() as tasks:
-        account_harness = harness.Harness(
-            harness.state_of({VANS: [A, B, C, D]}),
-            new_transport=lambda: gateway,
-            policy=retry_policy.RetryPolicy(max_attempts=1),
-            limits=_limits(2),
-        )
-        gateway = DeliveredLate(account_harness, tasks, seconds=10_000)
+    held = harness.state_of({VANS: [A, B, C, D]})
+    async with _delivered_late(held, limits=_limits(2)) as (account_harness, gateway):
         assert _name(await account_harness.reconcile({VANS: [C, D]})) == "unknown"
         account_harness.limits = _limits(1)
         finished = await account_harness.reconcile({VANS: [C, D]})
-        tasks.cancel_scope.cancel()
     assert finished.guarded is not None
     assert [(each.change.driver, each.guard) for each in finished.guarded.held] == [
         (A, guard.PER_FLEET),
@@ -230,49 +204,31 @@ async def test_an_unclear_write_is_not_sent_again_past_a_limit_that_was_lowered_
 
 async def test_an_unclear_write_counts_once_in_the_limits_as_long_as_it_is_unclear() -> None:
     """It counted as done and as due: until the horizon it was held, for an approval that sends nothing."""
-    async with anyio.create_task_group() as tasks:
-        account_harness = harness.Harness(
-            harness.state_of({VANS: [A, B, C, D]}),
-            new_transport=lambda: gateway,
-            policy=retry_policy.RetryPolicy(max_attempts=1),
-            limits=_limits(2),
-        )
-        gateway = DeliveredLate(account_harness, tasks, seconds=10_000)
+    held = harness.state_of({VANS: [A, B, C, D]})
+    async with _delivered_late(held, limits=_limits(2)) as (account_harness, _):
         reports = [await account_harness.reconcile({VANS: [B, C, D]}) for _ in range(3)]
         reports.append(await account_harness.reconcile({VANS: [C, D]}))
-        tasks.cancel_scope.cancel()
     assert [(_name(each), each.exit_code) for each in reports] == [("unknown", 4)] * 4
     assert all(each.held_digest == "" for each in reports)
 
 
 async def test_two_timeouts_and_an_effect_some_seconds_later_are_found_out_in_the_same_run() -> None:
     held = harness.state_of({VANS: [A]})
-    async with anyio.create_task_group() as tasks:
-        account_harness = harness.Harness(
-            held, new_transport=lambda: gateway, policy=retry_policy.RetryPolicy(max_attempts=2)
-        )
-        gateway = DeliveredLate(account_harness, tasks, seconds=6)
+    async with _delivered_late(held, seconds=6, attempts=2) as (account_harness, _):
         finished = await account_harness.reconcile(WANTED)
     assert (_name(finished), finished.exit_code) == ("applied", 0)
 
 
 async def test_an_approved_write_stays_unknown_until_the_horizon_and_is_held_after_it() -> None:
     """It was held again once it had been sent twice, which changed the digest of what is held."""
-    async with anyio.create_task_group() as tasks:
-        account_harness = harness.Harness(
-            harness.state_of({VANS: [A, B, C], NORTH: [D]}),
-            new_transport=lambda: gateway,
-            policy=retry_policy.RetryPolicy(max_attempts=1),
-            limits=_limits(0),
-        )
-        gateway = DeliveredLate(account_harness, tasks, seconds=10_000)
+    held = harness.state_of({VANS: [A, B, C], NORTH: [D]})
+    async with _delivered_late(held, limits=_limits(0)) as (account_harness, gateway):
         wanted: harness.Wanted = {VANS: [B, C], NORTH: [D]}
         digest = (await account_harness.reconcile(wanted)).held_digest
         reports = [await account_harness.reconcile(wanted, approved=digest)]
         reports += [await account_harness.reconcile({VANS: [B, C], NORTH: []}) for _ in range(3)]
         await anyio.sleep(121)
         past_horizon = await account_harness.reconcile({VANS: [B, C], NORTH: []})
-        tasks.cancel_scope.cancel()
     assert [_name(each) for each in reports] == ["unknown"] * 4
     assert len({each.held_digest for each in reports[1:]}) == 1
     assert len(gateway.keys) == 2
@@ -280,12 +236,7 @@ async def test_an_approved_write_stays_unknown_until_the_horizon_and_is_held_aft
 
 
 async def test_an_unclear_write_that_the_sources_no_longer_want_is_a_problem_of_every_run() -> None:
-    held = harness.state_of({VANS: [A]})
-    async with anyio.create_task_group() as tasks:
-        account_harness = harness.Harness(
-            held, new_transport=lambda: gateway, policy=retry_policy.RetryPolicy(max_attempts=1)
-        )
-        gateway = DeliveredLate(account_harness, tasks, seconds=10_000)
+    async with _delivered_late(harness.state_of({VANS: [A]})) as (account_harness, _):
         assert _name(await account_harness.reconcile(WANTED)) == "unknown"
         again = await account_harness.reconcile({VANS: [A]})
         assert again.exit_code == 4
@@ -295,7 +246,6 @@ async def test_an_unclear_write_that_the_sources_no_longer_want_is_a_problem_of_
         ]
         await anyio.sleep(121)
         assert (await account_harness.reconcile({VANS: [A]})).exit_code == 0
-        tasks.cancel_scope.cancel()
 
 
 class DetachesDeliveredLate(DeliveredLate):
@@ -331,14 +281,9 @@ async def test_a_detach_that_was_sent_is_unknown_although_its_attach_vanishes_be
 async def test_a_detach_that_was_sent_is_unknown_while_its_attach_backs_off() -> None:
     held = harness.state_of({VANS: [A], DEPOT: []})
     held.change_fleet(DEPOT, status="archived")
-    async with anyio.create_task_group() as tasks:
-        account_harness = harness.Harness(
-            held, new_transport=lambda: gateway, policy=retry_policy.RetryPolicy(max_attempts=1)
-        )
-        gateway = DetachesDeliveredLate(account_harness, tasks, seconds=10_000)
+    async with _delivered_late(held, kind=DetachesDeliveredLate) as (account_harness, _):
         refused = await account_harness.reconcile({VANS: [A], DEPOT: [A]})
         assert harness.outcome(refused, A, DEPOT) == "refused"
         assert _name(await account_harness.reconcile({VANS: []})) == "unknown"
         finished = await account_harness.reconcile({VANS: [], DEPOT: [A]})
-        tasks.cancel_scope.cancel()
     assert (harness.outcome(finished, A, DEPOT), _name(finished)) == ("deferred", "unknown")
