@@ -43,6 +43,7 @@ ON_POSTGRES = (
     "worker/dispatch/",
     "worker/journal/",
     "worker/service/cluster",
+    "worker/sources/sql_postgres",
 )
 """Modules of which much is used only with PostgreSQL: its tests come last."""
 

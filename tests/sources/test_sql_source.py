@@ -136,21 +136,23 @@ def test_nothing_can_be_written(statement: str, server: Server, tmp_path: pathli
 
 
 @pytest.mark.parametrize(
-    ("query", "problem"),
+    ("query", "problem", "named"),
     [
-        ("SELECT 1.5e0 AS driver, 'a' AS fleet", 'column "driver" has values of type float: cast it to text'),
-        ("SELECT nonsense FROM people", "the database says: "),
-        ("SELECT * FROM nowhere", "the database says: "),
-        ("SELEC", "the database says: "),
-        ("SELECT 1; SELECT 2", ""),
+        ("SELECT 1.5e0 AS driver, 'a' AS fleet", 'column "driver" has values of type float: cast it to text', ""),
+        ("SELECT nonsense FROM people", "the database says: ", "nonsense"),
+        ("SELECT * FROM nowhere", "the database says: ", "nowhere"),
+        ("SELEC", "the database says: ", "SELEC"),
+        ("SELECT 1; SELECT 2", "", ""),
     ],
 )
 def test_a_query_that_cannot_be_read_is_an_error(
-    query: str, problem: str, server: Server, tmp_path: pathlib.Path
+    query: str, problem: str, named: str, server: Server, tmp_path: pathlib.Path
 ) -> None:
     if isinstance(server, Postgres):
         query = query.replace("1.5e0", "CAST(1.5 AS float)")
-    assert problem in failure(source(server.url, tmp_path, query), "source_invalid")
+    message = failure(source(server.url, tmp_path, query), "source_invalid")
+    assert problem in message
+    assert named in message.partition("the database says: ")[2]
 
 
 def test_null_is_an_empty_cell(server: Server, tmp_path: pathlib.Path) -> None:
