@@ -4,6 +4,7 @@ import anyio
 import pytest
 
 from tests.charge import conftest, hostile_server
+from worker.charge import connection
 from worker.core.model.errors import Unreachable
 
 pytestmark = pytest.mark.anyio
@@ -127,3 +128,9 @@ async def test_a_plain_answer_to_a_tls_client_is_unreachable() -> None:
     assert received
     assert not any(conftest.KEY.encode() in part for part in received)
     assert not any(conftest.KEY in words for words in conftest.texts_of(caught.value))
+
+
+def test_the_representation_of_a_proxy_shows_no_password() -> None:
+    proxy = connection.Proxy.parse("http://user:Sesame@proxy.example:3128")
+    assert proxy.authorization.startswith(b"Basic ")
+    assert proxy.authorization.decode() not in repr(proxy)

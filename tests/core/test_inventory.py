@@ -123,6 +123,7 @@ def test_a_second_reading_replaces_who_is_in_that_fleet_and_in_no_other(
     taken = filled(before)
     later = filled(now)
     assert taken.merge(later) is bool(now.keys() - before.keys())
+    assert taken.count() == len(before.keys() | now.keys())
     taken.replace_fleets(later, {again})
     assert members(taken, again) == now.keys()
     for one in set(worlds.FLEETS) - {again}:
