@@ -62,7 +62,7 @@ NOT_UNITS := $(patsubst %,--ignore=tests/%,accounts browser deploy docs e2e exam
 test-fast: $(VENV)/.dev ## run the unit tests with few examples: half a minute
 	$(PYTEST) -o faulthandler_timeout=0 --hypothesis-profile fast -m 'not integration and not slow and not real and not second_loop' $(NOT_UNITS)
 
-test: $(VENV)/.dev ## run all tests that need no server, without coverage: two and a half minutes
+test: $(VENV)/.dev ## run all tests that need no server, without coverage: three minutes
 	$(PYTEST) $(ALL_AT_ONCE) --hypothesis-profile ci -m 'not slow and not real'
 
 test-all: $(VENV)/.dev ## run every test, with new random examples
