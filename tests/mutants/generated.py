@@ -32,7 +32,7 @@ UNITS = "not (real or slow or integration or second_loop)"
 OTHERS = "(integration or second_loop) and not (real or slow)"
 WITH_POSTGRES = ("-m", "real and not slow")
 SURVIVED = (0, copies.NO_TESTS)
-COMMANDS = ("tests/e2e/test_once.py", "tests/e2e/test_plan.py", "tests/e2e/test_output.py", "tests/e2e/test_check.py")
+COMMANDS = tuple(f"tests/e2e/test_{name}.py" for name in ("once", "plan", "output", "check", "terminal"))
 SERVICE = ("tests/e2e/test_service.py", "tests/e2e/test_run.py", "tests/e2e/test_signals.py")
 FURTHER = {"cli": COMMANDS, "logs": COMMANDS, "settings": ("tests/e2e/test_check.py",), "service": SERVICE}
 """Tests of a package outside of its own folder, which start commands and so import nothing."""
