@@ -23,7 +23,7 @@ def test_docstrings_say_what_is_done_with_plain_verbs() -> None:
     """Write `Return the drivers of a fleet.`, not `Give whom a fleet has.`."""
     found = [
         f"{_shown(path)}:{line}: {docstring.splitlines()[0]}"
-        for path in PRODUCT
+        for path in MODULES
         for line, docstring in _docstrings(path)
         if docstring.split()[0].strip(",.:;") in NOT_BEGINNINGS
     ]

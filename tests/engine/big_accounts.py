@@ -44,7 +44,7 @@ def beside_a_crowd(held: state.SandboxState) -> state.SandboxState:
 
 
 def page(fleet: str | None, *, later: bool | None = None) -> Callable[[http_types.Request], bool]:
-    """Tell pages of one listing of drivers, all of them, or just the first or the later ones."""
+    """Return what recognizes the pages of one listing of drivers: all, or only the first or the later ones."""
 
     def fits(request: http_types.Request) -> bool:
         first = "page" not in request.query

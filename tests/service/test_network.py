@@ -31,7 +31,7 @@ def test_no_other_module_loads_certificates() -> None:
 
 @pytest.mark.parametrize("name", ["pipe", "folder"])
 def test_authorities_are_read_from_a_file_and_from_nothing_else(tmp_path: pathlib.Path, name: str) -> None:
-    """Who opens a pipe waits for the other end, perhaps forever."""
+    """Opening a pipe waits for the other end, perhaps forever."""
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "folder").mkdir()
     with pytest.raises(SettingsError, match=rf"charge\.ca_file: .*{name} is not a regular file"):

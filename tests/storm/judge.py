@@ -34,7 +34,7 @@ class Origin:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Owner:
-    """Who had an account when the table was read: `worker` is empty if its last one had released it."""
+    """The worker of an account when the table was read: `worker` is empty if its last one had released it."""
 
     epoch: int
     worker: str
