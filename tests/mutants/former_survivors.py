@@ -284,4 +284,18 @@ DEFECTS = (
         "        return attach_first",
         ("tests/engine/test_proof.py",),
     ),
+    Defect(
+        "the address of a source, with its signature, in the representation of its settings",
+        "worker/sources/http_source.py",
+        "    url: str = dataclasses.field(repr=False)\n",
+        "    url: str\n",
+        ("tests/sources/test_representations.py",),
+    ),
+    Defect(
+        "a query that the server never ends when its client is no more",
+        "worker/sources/sql_postgres.py",
+        "[str(max(1, int(timeout * 1000)))]",
+        '["0"]',
+        ("tests/sources/test_sql_source.py",),
+    ),
 )

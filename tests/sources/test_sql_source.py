@@ -169,6 +169,16 @@ def test_a_slow_query_ends_at_its_deadline(server: Server, tmp_path: pathlib.Pat
     assert "statement" in failure(reading, "source_timeout")
 
 
+def test_a_server_ends_a_statement_itself_whose_client_is_no_more(postgres_url: str) -> None:
+    """A client that vanished cannot interrupt it."""
+    from worker.sources import sql_postgres
+
+    session = sql_postgres.connect(postgres_url, 0.2)
+    with contextlib.closing(session), pytest.raises(sql_source.SqlError) as caught:
+        list(session.query("SELECT pg_sleep(60)")[1])
+    assert caught.value.code == "source_timeout"
+
+
 def test_a_cancelled_query_ends_in_the_database(server: Server, tmp_path: pathlib.Path) -> None:
     query = ENDLESS if isinstance(server, Sqlite) else "SELECT 'a', pg_sleep(600)"
 
