@@ -18,8 +18,6 @@ from worker.core.model import outcomes
         (outcomes.Refused(1, "archived", "refused"), False, True),
     ],
 )
-def test_only_what_was_not_sent_is_superseded_or_refused_before(
-    outcome: outcomes.Outcome, superseded: bool, refusal: bool
-) -> None:
+def test_what_is_superseded_and_what_is_a_refusal(outcome: outcomes.Outcome, superseded: bool, refusal: bool) -> None:
     assert outcomes.is_superseded(outcome) is superseded
     assert outcomes.is_refusal(outcome) is refusal
