@@ -55,12 +55,10 @@ ALL_AT_ONCE := --numprocesses $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )) --dist w
 # Bytecode is kept even where the environment forbids it: without it, each run compiles the tests for ten seconds.
 KEEP_BYTECODE := PYTHONDONTWRITEBYTECODE=
 PYTEST := $(KEEP_BYTECODE) $(BIN)/python -m pytest $(SIDE_BY_SIDE)
-# Modules without unit tests are not even imported, and no thread watches each test for a hang.
-NOT_UNITS := $(patsubst %,--ignore=tests/%,accounts browser deploy docs e2e examples simulation soak) \
-	--ignore-glob='*_postgres.py' --ignore-glob='*_real.py'
 
+# In tests this short, no thread watches for a hang.
 test-fast: $(VENV)/.dev ## run the unit tests with few examples: half a minute
-	$(PYTEST) -o faulthandler_timeout=0 --hypothesis-profile fast -m 'not integration and not slow and not real and not second_loop' $(NOT_UNITS)
+	$(PYTEST) -o faulthandler_timeout=0 --hypothesis-profile fast -m 'not integration and not slow and not real and not second_loop'
 
 test: $(VENV)/.dev ## run all tests that need no server, without coverage: three minutes
 	$(PYTEST) $(ALL_AT_ONCE) --hypothesis-profile ci -m 'not slow and not real'

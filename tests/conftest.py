@@ -30,11 +30,24 @@ MARKERS = {
     "deploy/": "real",
     "docs/": "integration",
     "e2e/": "integration",
+    "engine/test_approvals.py": "integration",
+    "engine/test_clock.py": "integration",
     "engine/test_faults.py": "integration",
+    "engine/test_flapping.py": "integration",
+    "engine/test_forbidden_writes.py": "integration",
+    "engine/test_grace.py": "integration",
     "engine/test_learned_rate.py": "integration",
-    "engine/test_limit_req_real.py": "real",
+    "engine/test_moved_references.py": "integration",
     "engine/test_proof.py": "integration",
+    "engine/test_recovery.py": "integration",
+    "engine/test_refusal_backoff.py": "integration",
     "engine/test_stories.py": "integration",
+    "engine/test_suspension.py": "integration",
+    "engine/test_unclear_writes.py": "integration",
+    "engine/test_undo.py": "integration",
+    "engine/test_unknown.py": "integration",
+    "engine/test_unseen_writes.py": "integration",
+    "engine/test_window.py": "integration",
     "examples/": "real",
     "journal/test_crashes.py": "integration",
     "journal/test_migrations.py": "integration",
@@ -42,26 +55,22 @@ MARKERS = {
     "journal/test_unusable.py": "integration",
     "sandbox/test_server.py": "integration",
     "service/test_account_supervisor.py": "integration",
+    "service/test_cluster_defaults.py": "integration",
     "service/test_network.py": "integration",
     "settings/test_key_command.py": "integration",
     "simulation/": "integration",
     "sources/test_command_source.py": "integration",
     "sources/test_contract.py": "integration",
-    "sources/test_git_real.py": "real",
     "sources/test_git_source.py": "integration",
-    "sources/test_http_real.py": "real",
     "sources/test_many_at_once.py": "integration",
-    "sources/test_object_real.py": "real",
     "sources/test_object_source.py": "integration",
     "sources/test_processes.py": "integration",
-    "sources/test_sftp_real.py": "real",
     "storm/test_moved.py": "real",
     "storm/test_outage.py": "real",
-    "storm/test_pgbouncer_real.py": "real",
     "web/test_server.py": "integration",
     "web/test_throttle.py": "integration",
 }
-"""The marker of all tests of a folder or file. PostgreSQL's are marked by parameter or fixture."""
+"""The marker of all tests of a folder or file. A file whose name says so, and what takes a database, is real anyway."""
 
 hypothesis.settings.register_profile("fast", max_examples=10, deadline=None, derandomize=True, database=None)
 hypothesis.settings.register_profile("ci", max_examples=100, deadline=None, derandomize=True, database=None)
@@ -84,13 +93,26 @@ def pytest_configure() -> None:
             del os.environ[name]
 
 
+def _marker(path: pathlib.Path) -> str | None:
+    """Return what marks all tests of this file."""
+    if path.name.endswith(("_postgres.py", "_real.py")):
+        return "real"
+    name = path.relative_to(ROOT / "tests").as_posix()
+    return next((marker for beginning, marker in MARKERS.items() if name.startswith(beginning)), None)
+
+
+def pytest_ignore_collect(collection_path: pathlib.Path, config: pytest.Config) -> bool | None:
+    """Do not even import a file of tests that `-m "not …"` would all leave out: a second for each process."""
+    excluded = config.getoption("markexpr").split(" and ")
+    is_excluded = collection_path.suffix == ".py" and f"not {_marker(collection_path)}" in excluded
+    return True if is_excluded else None
+
+
 def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:
-    """Mark the tests whose folder, fixtures or parameters say what they need."""
-    beginnings = {f"tests/{beginning}": marker for beginning, marker in MARKERS.items()}
+    """Mark the tests whose file, fixtures or parameters say what they need."""
     for item in items:
-        for beginning, marker in beginnings.items():
-            if item.nodeid.startswith(beginning):
-                item.add_marker(marker)
+        if marker := _marker(item.path):
+            item.add_marker(marker)
         fixtures = getattr(item, "fixturenames", ())
         if "postgres" in item.nodeid or not {"postgres_host", "postgres_url"}.isdisjoint(fixtures):
             item.add_marker("real")

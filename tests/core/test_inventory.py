@@ -240,6 +240,7 @@ def test_a_reference_without_a_match_is_compared_with_the_addresses_that_no_refe
     assert actual_of(first).similar == {asked[0]: ("emma.bakker@example.com",)}
 
 
+@pytest.mark.integration
 def test_in_a_very_large_account_no_address_is_suggested() -> None:
     taken = inventory.Inventory(ExpectedDrivers(references=[DriverByEmail("driver@example.com")]))
     for number in range(similar.MOST_CANDIDATES + 1):

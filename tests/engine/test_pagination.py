@@ -74,6 +74,7 @@ def _to(last: int) -> Callable[[int], int | None]:
     return lambda page: None if page == last else page + 1
 
 
+@pytest.mark.integration
 async def test_a_listing_is_followed_to_its_end() -> None:
     """Story: lists silently capped at 30 or 300 items; the end is `null`, and nothing else."""
     pages = Pages(_to(400))

@@ -194,6 +194,7 @@ async def test_a_listing_that_fails_once_is_read_again(name: str) -> None:
     assert actual.incomplete == {}
 
 
+@pytest.mark.integration
 async def test_a_list_of_all_drivers_that_left_somebody_out_is_read_again() -> None:
     """A fleet shows it. Else addresses could not be looked up, and the run would blame the document."""
     account_harness = _account(45, page_size=10)

@@ -308,6 +308,7 @@ async def test_an_answer_that_lies_is_caught_by_reading_back(
     assert ("not_converging", "error") in [(line["event"], line["log_level"]) for line in log]
 
 
+@pytest.mark.integration
 async def test_verification_costs_no_more_than_reading_everything_once_more() -> None:
     drivers = [DriverId(f"drv_{number:032d}") for number in range(300)]
     account_harness = harness.Harness(harness.state_of({VANS: []}, others=drivers))

@@ -213,6 +213,7 @@ async def test_a_write_counts_as_ours_only_where_it_took_effect(office: Office) 
     assert await journal.latest({ann.driver}, most=3) == {(ann.driver, ann.fleet): (_own(0),)}
 
 
+@pytest.mark.integration
 async def test_any_number_of_drivers_can_be_asked_for_at_once(office: Office) -> None:
     journal = await office.writer()
     changes = journal_factories.many(700)

@@ -333,6 +333,7 @@ class TestOverHttp:
             assert elsewhere.caught == []
         assert logged(log) == [("notice_failed", 1, "HTTP 307")]
 
+    @pytest.mark.integration
     async def test_the_body_of_a_response_is_not_read(self, log: Log) -> None:
         with served.over_http(Server(200, body=b"x" * 50_000_000)) as base:
             await self.deliver(base, log)

@@ -21,6 +21,7 @@ def test_another_seed_makes_other_people() -> None:
     assert first.drivers.keys().isdisjoint(second.drivers)
 
 
+@pytest.mark.integration
 def test_people_are_told_apart_by_address_and_employee_number() -> None:
     held = state.SandboxState.populate(drivers=3000, fleets=200)
     drivers = held.drivers.values()

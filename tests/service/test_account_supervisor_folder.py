@@ -136,6 +136,7 @@ async def test_an_account_that_is_removed_is_logged_and_gone_with_its_error() ->
     assert list(supervisor._all()) == [supervisor._keepers["bolt"]], "one that has ended is waited for no more"
 
 
+@pytest.mark.integration
 async def test_a_stop_ends_the_wait_between_two_scans_with_the_exit_code_of_its_first_reason(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

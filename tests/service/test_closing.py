@@ -21,6 +21,7 @@ def settings(tmp_path: pathlib.Path) -> model.Settings:
     return model.Settings.model_validate({"sources": [{"kind": "file", "path": "m.yaml"}], "journal": {"url": url}})
 
 
+@pytest.mark.integration
 async def test_an_account_closes_its_connections_and_its_journal(settings: model.Settings) -> None:
     """A close that is not awaited is a RuntimeWarning, and warnings are errors here."""
     async with composition.account(

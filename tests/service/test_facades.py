@@ -57,6 +57,7 @@ async def test_a_page_waits_until_something_changes(shown: Shown) -> None:
         shown.state.stand_by("another process")
 
 
+@pytest.mark.integration
 async def test_what_is_requested_on_a_page_is_in_the_journal(shown: Shown) -> None:
     facade, digest = shown.facade, "sha256:" + "0" * 64
     pause = Pause(clocks.NOON, by="Ann", reason="the migration")

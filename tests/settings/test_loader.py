@@ -186,6 +186,7 @@ def test_a_folder_in_place_of_the_file_is_refused(tmp_path: pathlib.Path) -> Non
         loader.load(tmp_path, {})
 
 
+@pytest.mark.integration
 def test_a_file_larger_than_64_mib_is_refused(tmp_path: pathlib.Path) -> None:
     """It cannot be split, as a document can."""
     path = tmp_path / "a.toml"

@@ -143,6 +143,7 @@ NAMES = strategies.text(strategies.characters(codec="utf-8"), min_size=1, max_si
 )
 
 
+@pytest.mark.integration
 @hypothesis.given(strategies.dictionaries(NAMES, strategies.lists(REFERENCES, max_size=4), min_size=1, max_size=4))
 def test_every_format_reads_back_what_was_written(fleets: dict[str, list[str]]) -> None:
     as_json = json.dumps({"fleets": fleets}, ensure_ascii=False)

@@ -134,6 +134,7 @@ def test_an_error_value_that_the_library_does_not_know_is_named(value: str) -> N
     assert found == f'hr.xlsx:1:1: a cell has the error value "{value}": correct its formula, or clear it'
 
 
+@pytest.mark.integration
 def test_where_the_library_panics_only_the_document_is_refused() -> None:
     """Its panic is no Exception: it would end the service."""
     date = workbooks.Raw(f's="{workbooks.DATE_STYLE}"><v>-1e308</v>')

@@ -93,6 +93,7 @@ async def test_accounts_are_found_by_name_and_condition(accounts: Accounts, quer
     assert re.findall(r'href="/accounts/(\w+)/"', answer.text) == found
 
 
+@pytest.mark.integration
 async def test_every_link_of_an_account_stays_with_the_account(accounts: Accounts) -> None:
     service = accounts.services["bolt"]
     await doubles.past(service, 3)

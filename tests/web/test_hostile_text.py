@@ -93,6 +93,7 @@ async def test_the_search_text_is_escaped() -> None:
     assert "<b>" not in page
 
 
+@pytest.mark.integration
 async def test_the_page_has_no_inline_scripts_or_styles() -> None:
     for mood in doubles.MOODS.values():
         service = doubles.Service(mood())

@@ -18,6 +18,7 @@ def _rows(page: str) -> list[str]:
     return re.findall(r'<th scope="row"><a href="([^"]+)"', page)
 
 
+@pytest.mark.integration
 async def test_all_runs_are_found_by_going_to_older_ones() -> None:
     service = doubles.Service()
     await doubles.past(service, 2 * lists.ROWS + 3)
@@ -31,6 +32,7 @@ async def test_all_runs_are_found_by_going_to_older_ones() -> None:
     assert "Newest" in page
 
 
+@pytest.mark.integration
 async def test_runs_are_listed_by_their_result() -> None:
     service = doubles.Service()
     await doubles.past(service, 2 * lists.ROWS)

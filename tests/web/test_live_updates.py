@@ -131,6 +131,7 @@ async def test_a_flood_of_changes_becomes_few_events_and_ends_with_the_last_chan
     assert lasted <= 2 + 2 * fragments.TICK_SECONDS
 
 
+@pytest.mark.integration
 async def test_many_streams_share_one_rendering_a_tick_and_all_receive_the_last_change() -> None:
     service, drawn = doubles.Service(doubles.working(0)), list[float]()
 

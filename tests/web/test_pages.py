@@ -69,6 +69,7 @@ async def test_without_a_token_no_approval_is_offered() -> None:
     assert "password" not in page
 
 
+@pytest.mark.integration
 async def test_the_page_of_a_large_account_stays_small() -> None:
     fleets = tuple(status.Fleet(FleetId(f"flt_{n:032}"), f"Fleet {n}", in_sync=9) for n in range(5000))
     made = [doubles.change("attach", n, 0) for n in range(400)]
@@ -88,6 +89,7 @@ async def test_the_page_of_a_large_account_stays_small() -> None:
     assert len(run) < 400_000
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("path", [f"/fleets/{doubles.fleet(0)}", f"/drivers?q={doubles.driver(1)}"])
 async def test_a_page_reads_no_more_changes_than_it_shows(path: str) -> None:
     service = doubles.Service()
