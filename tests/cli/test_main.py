@@ -45,6 +45,7 @@ def _call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
         ["schema", "everything"],
         ["sandbox", "--port", "65536"],
         ["sandbox", "--rate", "0"],
+        ["sandbox", "--rate", "nan"],
         ["sandbox", "--fault", "500"],
         ["sandbox", "--fault", "500=2"],
         ["sandbox", "--fault", "gremlins=0.1"],

@@ -69,6 +69,17 @@ def test_digits_without_anything_between_them_are_not_guessed_to_be_day_and_mont
     assert row_mapping.parse_date("1Dec2026", "%d%b%Y", None) == datetime.datetime(2026, 12, 1)  # noqa: DTZ001
 
 
+@pytest.mark.parametrize("date_format", ["%d.%m.%y", "%x"])
+def test_a_year_of_two_digits_is_not_guessed_to_be_long_ago(date_format: str) -> None:
+    """The standard library takes 31.12.99, which often means that there is no end, for 1999."""
+    end = datetime.datetime(2099, 12, 31).strftime(date_format)  # noqa: DTZ001
+    with pytest.raises(ValueError, match="may be 1999 or 2099: write four digits"):
+        row_mapping.parse_date(end, date_format, None)
+    near = datetime.datetime(2031, 12, 31)  # noqa: DTZ001
+    assert row_mapping.parse_date(near.strftime(date_format), date_format, None) == near
+    assert row_mapping.parse_date("31.12.1999", "%d.%m.%Y", None).year == 1999
+
+
 def test_an_escaped_percent_sign_stands_for_one() -> None:
     assert row_mapping.parse_date("24%12%2026", "%d%%%m%%%Y", None) == datetime.datetime(2026, 12, 24)  # noqa: DTZ001
     with pytest.raises(ValueError, match="is not a date"):

@@ -4,6 +4,7 @@ Invariant: listens on loopback only. Neighbours: `worker.sandbox.app` is the imi
 """
 
 import functools
+import math
 import os
 import signal
 from collections.abc import Callable
@@ -76,6 +77,8 @@ def sandbox(port: int, drivers: int, fleets: int, rate: float | None, fault_opti
 
     from worker.sandbox import app, faults, quirks, state
 
+    if rate is not None and math.isnan(rate):  # which no range excludes
+        raise click.BadParameter("'nan' is no number", param_hint="--rate")
     try:
         chosen_faults = faults.parse(fault_options, seed=seed)
     except ValueError as error:

@@ -152,7 +152,9 @@ def parse_date(text: str, date_format: str, zone: datetime.tzinfo | None = datet
             day = datetime.datetime.strptime(text, date_format)  # noqa: DTZ007 - a date has no zone of its own
             if _UNSEPARATED.search(date_format) and day.strftime(date_format) != text:
                 raise ValueError  # 01122026 without its 0 would be 11 February
-        return days.start_of_day(day, zone) if zone else day
     except ValueError:
         example = _SAMPLE.strftime(date_format)
         raise ValueError(f"{positions.quote(text)} is not a date: date_format expects one like {example}") from None
+    if day.year < 2000 and str(day.year) not in text:  # 31.12.99 usually means that there is no end
+        raise ValueError(f"the year of {positions.quote(text)} may be {day.year} or {day.year + 100}: write four digits")
+    return days.start_of_day(day, zone) if zone else day
