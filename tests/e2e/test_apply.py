@@ -37,6 +37,17 @@ def test_it_does_what_the_plan_says_and_nothing_else(workspace: conftest.Workspa
     assert len(workspace.changed()) == 3
 
 
+def test_a_plan_that_may_lack_changes_is_not_converged_once_it_is_applied(workspace: conftest.Workspace) -> None:
+    members = workspace.members()
+    absent = next(driver for driver in workspace.people.drivers if driver not in next(iter(members.values())))
+    next(iter(members.values())).append(absent)
+    workspace.write({**members, "No such fleet": []})
+    assert workspace.run("plan", "--out", "plan.json").code == 4
+    ended = workspace.run("apply", "plan.json", "--json")
+    assert (ended.code, ended.document["result"]) == (4, "partial")
+    assert ended.document["outcomes"]["applied"] == len(workspace.changed()) == 1
+
+
 def test_what_no_longer_fits_is_stale_and_not_sent(workspace: conftest.Workspace, saved: pathlib.Path) -> None:
     plan = json.loads(saved.read_text())
     one, *others = plan["changes"]

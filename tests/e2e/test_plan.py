@@ -25,7 +25,7 @@ PLAN_KEYS = [
     "cost",
     "names",
 ]
-SAVED_KEYS = {"approval", "approved", "dated", "fleets", "drivers", "rows", "signature"}
+SAVED_KEYS = {"approval", "approved", "dated", "fleets", "drivers", "rows", "unsettled", "signature"}
 
 
 def _move(workspace: conftest.Workspace) -> dict[str, list[str]]:

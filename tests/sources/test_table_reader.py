@@ -73,7 +73,7 @@ def test_digits_without_anything_between_them_are_not_guessed_to_be_day_and_mont
 def test_a_year_of_two_digits_is_not_guessed_to_be_long_ago(date_format: str) -> None:
     """The standard library takes 31.12.99, which often means that there is no end, for 1999."""
     end = datetime.datetime(2099, 12, 31).strftime(date_format)  # noqa: DTZ001
-    with pytest.raises(ValueError, match="may be 1999 or 2099: write four digits"):
+    with pytest.raises(ValueError, match="may be in 1999 or 2099: write four digits"):
         row_mapping.parse_date(end, date_format, None)
     near = datetime.datetime(2031, 12, 31)  # noqa: DTZ001
     assert row_mapping.parse_date(near.strftime(date_format), date_format, None) == near

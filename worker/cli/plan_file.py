@@ -159,6 +159,7 @@ class _Plan(msgspec.Struct):
     fleets: dict[_FleetId, _Fleet]
     drivers: dict[_DriverId, _Driver]
     rows: dict[str, str]
+    unsettled: bool = False
     names: dict[str, str] = {}
 
     def __post_init__(self) -> None:
@@ -272,6 +273,7 @@ def _guarded_plan(plan: _Plan, account: Account) -> GuardedPlan:
         drivers=plan.summary.drivers,
         cost=Cost(plan.cost.requests, plan.cost.seconds),
         digest=plan.digest,
+        unsettled=plan.unsettled,
         approved=plan.holds(plan.approved),
         approval=plan.approval,
         shrunk=tuple(ShrunkSource(each.source, each.rows, each.baseline, each.message) for each in plan.shrunk),

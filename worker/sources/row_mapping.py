@@ -156,5 +156,5 @@ def parse_date(text: str, date_format: str, zone: datetime.tzinfo | None = datet
         example = _SAMPLE.strftime(date_format)
         raise ValueError(f"{positions.quote(text)} is not a date: date_format expects one like {example}") from None
     if day.year < 2000 and str(day.year) not in text:  # 31.12.99 usually means that there is no end
-        raise ValueError(f"the year of {positions.quote(text)} may be {day.year} or {day.year + 100}: write four digits")
+        raise ValueError(f"{positions.quote(text)} may be in {day.year} or {day.year + 100}: write four digits")
     return days.start_of_day(day, zone) if zone else day

@@ -111,9 +111,10 @@ PLAN = _object(
             "additionalProperties": _object({"seen": _list(_FLEET), "wanted": _list(_FLEET)}),
         },
         "rows": {"type": "object", "additionalProperties": _TEXT},
+        "unsettled": {"type": "boolean"},
         "signature": _TEXT,
     },
-    optional=("approval", "approved", "dated", "fleets", "drivers", "rows", "signature"),
+    optional=("approval", "approved", "dated", "fleets", "drivers", "rows", "unsettled", "signature"),
 )
 
 REPORT = _object(

@@ -140,8 +140,8 @@ def saved_plan_document(guarded: GuardedPlan) -> Document:
     """Return a guarded plan as a saved plan holds it.
 
     Beyond the plan it has the mode of each managed fleet, the fleets seen and wanted of each driver concerned, the
-    changes that are in it only by an approval, those that only rows with dates ask for, and the fingerprints of rows
-    (`plan_digest.row_fingerprint`).
+    changes that are in it only by an approval, those that only rows with dates ask for, the fingerprints of rows
+    (`plan_digest.row_fingerprint`), and whether it may not cover everything.
     """
     drivers = {
         driver: {"seen": sorted(each.seen), "wanted": sorted(each.wanted)}
@@ -156,6 +156,7 @@ def saved_plan_document(guarded: GuardedPlan) -> Document:
         "fleets": {fleet: {"mode": mode.value} for fleet, mode in sorted(guarded.modes.items())},
         "drivers": drivers,
         "rows": {f"{change.driver}/{change.fleet}": change.row for change in changes if change.row},
+        "unsettled": guarded.unsettled,
     }
 
 
