@@ -78,7 +78,7 @@ def sandbox(port: int, drivers: int, fleets: int, rate: float | None, fault_opti
     from worker.sandbox import app, faults, quirks, state
 
     if rate is not None and math.isnan(rate):  # which no range excludes
-        raise click.BadParameter("'nan' is no number", param_hint="--rate")
+        raise click.BadParameter("'nan' is not a number", param_hint="--rate")
     try:
         chosen_faults = faults.parse(fault_options, seed=seed)
     except ValueError as error:

@@ -26,7 +26,7 @@ Work = Callable[[connection.Connection], Result]
 
 _RECENT_FILE = 0.25
 _RECENT_SESSION = 1.0
-"""Seconds for which a check of the writer's lock stays valid."""
+"""Seconds for which a check of the writer's lock stays valid: of a file, of a session of PostgreSQL."""
 
 
 class Session:

@@ -323,7 +323,7 @@ class Settings(section.Section):
     @pydantic.field_validator("notify", mode="before")
     @classmethod
     def _several(cls, written: object) -> object:
-        """Accept the single table of earlier versions."""
+        """Accept a single `[notify]`, too."""
         return [written] if isinstance(written, dict) else written
 
     def resolve_path(self, path: str) -> pathlib.Path:

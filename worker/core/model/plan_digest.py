@@ -30,7 +30,7 @@ def held_digest(account: Account, held: "Iterable[Change]", shrunk: Iterable[Shr
     """Return the `sha256:…` of held changes and of sources that shrank, by which they are approved.
 
     It does not cover the changes that are allowed anyway, so that these do not make an approval invalid; nor the number
-    of rows that a source had, which falls as earlier runs leave the window.
+    of rows that such a source once had, which falls as earlier runs leave the window.
     """
     sizes = sorted([each.name, each.rows] for each in shrunk)
     return _digest(account, {"shrunk": sizes} if sizes else {}, held=held)
