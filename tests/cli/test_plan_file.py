@@ -35,7 +35,7 @@ HELD = (HeldChange(Change(Action.DETACH, DRIVER, FLEET), "max_detach_fraction", 
 
 CREATED = datetime.datetime(2026, 10, 5, 8, 0, 0, 123000, tzinfo=datetime.UTC)
 
-JUDGED = GuardedPlan(
+GUARDED = GuardedPlan(
     account=ACCOUNT,
     created=CREATED,
     sources=(
@@ -83,20 +83,20 @@ def load(path: pathlib.Path, *, account: Account = ACCOUNT, **rest: Any) -> Guar
 @pytest.fixture
 def saved(tmp_path: pathlib.Path) -> pathlib.Path:
     path = tmp_path / "plan.json"
-    plan_file.save(JUDGED, path, key=KEY)
+    plan_file.save(GUARDED, path, key=KEY)
     return path
 
 
 def test_what_is_read_back_is_what_was_judged(saved: pathlib.Path) -> None:
     read = load(saved, account=ACCOUNT)
-    assert read == JUDGED
-    assert (read.concerned, read.modes) == (JUDGED.concerned, JUDGED.modes)
+    assert read == GUARDED
+    assert (read.concerned, read.modes) == (GUARDED.concerned, GUARDED.modes)
     assert [change.row for change in read.changes] == ["fingerprint", ""]
     assert [(each.code, each.note) for each in read.problems] == [
         (ProblemCode.UNRESOLVED_DRIVER, False),
         (ProblemCode.JOURNAL_NEW, True),
     ]
-    assert plan_document(read) == plan_document(JUDGED)
+    assert plan_document(read) == plan_document(GUARDED)
 
 
 def _drop_a_change(plan: dict[str, Any]) -> None:
@@ -213,8 +213,8 @@ def test_a_plan_signed_with_another_key_is_refused(saved: pathlib.Path) -> None:
 @pytest.mark.parametrize(
     ("now", "says"),
     [
-        (JUDGED.created + datetime.timedelta(hours=24, seconds=1), "is too old"),
-        (JUDGED.created - datetime.timedelta(minutes=6), "in the future"),
+        (GUARDED.created + datetime.timedelta(hours=24, seconds=1), "is too old"),
+        (GUARDED.created - datetime.timedelta(minutes=6), "in the future"),
     ],
 )
 def test_its_age_is_limited(saved: pathlib.Path, now: datetime.datetime, says: str) -> None:
@@ -224,8 +224,8 @@ def test_its_age_is_limited(saved: pathlib.Path, now: datetime.datetime, says: s
 
 def test_the_operator_may_allow_an_older_plan(saved: pathlib.Path) -> None:
     days = datetime.timedelta(days=3)
-    assert load(saved, now=JUDGED.created + days, max_age=days) == JUDGED
-    assert load(saved, now=JUDGED.created - datetime.timedelta(minutes=5)) == JUDGED
+    assert load(saved, now=GUARDED.created + days, max_age=days) == GUARDED
+    assert load(saved, now=GUARDED.created - datetime.timedelta(minutes=5)) == GUARDED
 
 
 @pytest.mark.parametrize("written", ["people.xlsx:C2", "x", "x:0:1", f"x:{'9' * 5000}:1", f"x:1:{'9' * 5000}"])
@@ -233,13 +233,13 @@ def test_the_origin_of_a_change_need_not_have_a_line(tmp_path: pathlib.Path, wri
     origin = Origin(written, 0, 0)
     attach = dataclasses.replace(CHANGES[0], origin=origin)
     path = tmp_path / "plan.json"
-    plan_file.save(dataclasses.replace(JUDGED, changes=(attach, CHANGES[1])), path, key=KEY)
+    plan_file.save(dataclasses.replace(GUARDED, changes=(attach, CHANGES[1])), path, key=KEY)
     assert [each.origin for each in load(path).changes] == [origin, None]
 
 
 def test_formatting_may_change(saved: pathlib.Path) -> None:
     saved.write_text(json.dumps(json.loads(saved.read_text()), sort_keys=True))
-    assert load(saved, account=ACCOUNT) == JUDGED
+    assert load(saved, account=ACCOUNT) == GUARDED
 
 
 @pytest.mark.parametrize("account", [Account("https://api.example/v1", "test"), Account(ACCOUNT.base_url, "live")])
@@ -357,6 +357,6 @@ def test_where_it_cannot_be_read_or_written_is_reported(tmp_path: pathlib.Path) 
     with pytest.raises(PlanFileError, match="cannot be read: No such file"):
         load(tmp_path / "plan.json")
     with pytest.raises(PlanFileError, match="cannot be written: No such file"):
-        plan_file.save(JUDGED, tmp_path / "missing" / "plan.json", key=KEY)
+        plan_file.save(GUARDED, tmp_path / "missing" / "plan.json", key=KEY)
     with pytest.raises(PlanFileError, match="cannot be written: Is a directory"):
-        plan_file.save(JUDGED, tmp_path, key=KEY)
+        plan_file.save(GUARDED, tmp_path, key=KEY)

@@ -83,13 +83,13 @@ def _named(name: str) -> str:
     attach = Change(Action.ATTACH, plans.DRIVER, plans.VANS, Origin(f"{name}.yaml", 3, 7))
     held = tuple(HeldChange(Change(Action.DETACH, plans.DRIVER, plans.DEPOT), guard.PER_RUN, name) for _ in range(60))
     problems = (Problem(name, name),)
-    guarded = plans.judged(attach, held=held, problems=problems, people=people, fleet_names=fleet_names)
+    guarded = plans.new_plan(attach, held=held, problems=problems, people=people, fleet_names=fleet_names)
     return _plan(guarded, actual)
 
 
 def test_a_plan_is_a_summary_and_a_table_for_each_fleet() -> None:
     people, fleet_names = {plans.DRIVER: Person("Emma")}, {plans.VANS: "Paris vans"}
-    assert _plan(plans.judged(plans.ATTACH, plans.DETACH, people=people, fleet_names=fleet_names)) == (
+    assert _plan(plans.new_plan(plans.ATTACH, plans.DETACH, people=people, fleet_names=fleet_names)) == (
         "**Plan&#58;&#8203; 1 to attach, 1 to detach, 0 held&#59; 1,234 memberships in 1 fleet already in sync.**\n\n"
         f"**Paris vans** `{plans.VANS}`: 1 to attach\n\n"
         "| | driver | id | source |\n| --- | --- | --- | --- |\n"
@@ -102,33 +102,33 @@ def test_a_plan_is_a_summary_and_a_table_for_each_fleet() -> None:
 
 def test_what_is_held_comes_with_its_reason_and_the_command_that_approves_it() -> None:
     held = (HeldChange(plans.DETACH, guard.PER_RUN, "too many"),)
-    guarded = plans.judged(plans.ATTACH, held=held)
+    guarded = plans.new_plan(plans.ATTACH, held=held)
     page = _plan(guarded)
     assert "### Held back: 1 detach\n" in page and "\ntoo many\n" in page
     assert f"```\nfleet-sync once --approve {guarded.held_digest}\n```\n" in page
     assert page.index("too many") < page.index(plans.DEPOT) < page.index("### Changes\n") < page.index(plans.VANS)
-    assert "### Changes" not in _plan(plans.judged(plans.ATTACH)) + _plan(plans.judged(held=held))
+    assert "### Changes" not in _plan(plans.new_plan(plans.ATTACH)) + _plan(plans.new_plan(held=held))
     never = (HeldChange(plans.DETACH, guard.MUST_SEE, "not seen"),)
-    assert "--approve" not in _plan(plans.judged(held=never))
+    assert "--approve" not in _plan(plans.new_plan(held=never))
 
 
 def test_what_is_held_for_one_reason_has_it_once() -> None:
     shrunk = (ShrunkSource("hr", 50, 100, "source hr lost half"),)
     other = Change(Action.DETACH, plans.DRIVER, plans.VANS)
     held = tuple(HeldChange(each, guard.SOURCE_SHRANK, "source hr lost half") for each in (plans.DETACH, other))
-    page = _plan(plans.judged(held=held, shrunk=shrunk))
+    page = _plan(plans.new_plan(held=held, shrunk=shrunk))
     assert page.count("source hr lost half") == 1
     assert page.index("source hr lost half") < page.index(plans.DEPOT) < page.index(plans.VANS)
 
 
 def test_nothing_to_do_is_one_line() -> None:
-    assert _plan(plans.judged()) == "**In sync&#58;&#8203; 1,234 memberships in 1 fleet.**"
+    assert _plan(plans.new_plan()) == "**In sync&#58;&#8203; 1,234 memberships in 1 fleet.**"
 
 
 @pytest.mark.parametrize(("count", "folded"), [(10, False), (11, True)])
 def test_a_long_table_is_folded(count: int, folded: bool) -> None:
     changes = [Change(Action.ATTACH, DriverId(f"drv_{number:032}"), plans.VANS) for number in range(count)]
-    page = _plan(plans.judged(*changes))
+    page = _plan(plans.new_plan(*changes))
     assert ("<details>" in page) is ("</details>" in page) is folded
     assert page.count("| attach |") == count
     assert _rendered(page).count("<td>attach</td>") == count
@@ -161,7 +161,7 @@ def test_even_the_longest_plan_fits_a_comment_and_says_what_is_missing(name: str
     changes = [Change(Action.ATTACH, driver, plans.VANS, Origin(name, 1, 1)) for driver in drivers]
     held = tuple(HeldChange(Change(Action.DETACH, driver, plans.DEPOT), guard.PER_RUN, name) for driver in drivers)
     problems = tuple(Problem(f"{number}", name) for number in range(3000))
-    page = _plan(plans.judged(*changes, held=held, problems=problems, people=people, fleet_names=fleet_names))
+    page = _plan(plans.new_plan(*changes, held=held, problems=problems, people=people, fleet_names=fleet_names))
     assert 50_000 < len(page) < COMMENT
     assert re.search(r"Not shown for lack of space: [0-9,]+ lines\. `fleet-sync plan` shows all\.$", page)
     assert page.count("<details>") == page.count("</details>")
@@ -169,7 +169,7 @@ def test_even_the_longest_plan_fits_a_comment_and_says_what_is_missing(name: str
 
 
 def test_a_source_that_shrank_comes_with_the_command_that_approves_it() -> None:
-    guarded = plans.judged(shrunk=(ShrunkSource("hr", 50, 100, "source *hr* lost half"),))
+    guarded = plans.new_plan(shrunk=(ShrunkSource("hr", 50, 100, "source *hr* lost half"),))
     page = _rendered(_plan(guarded))
     assert "all further detaches" in page
     assert "source *hr* lost half" in html.unescape(page)

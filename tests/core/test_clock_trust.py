@@ -23,13 +23,13 @@ def reading(ahead: datetime.timedelta = datetime.timedelta(), *, later: float = 
     return clock_trust.ClockReading(NOON + ahead + later * SECOND, 1000.0 + later)
 
 
-def judge(
+def assess(
     present: clock_trust.ClockReading,
     *stated: StatedTime,
     newest_entry: datetime.datetime | None = None,
     began: clock_trust.ClockReading | None = None,
-) -> clock_trust.Judgement:
-    return clock_trust.judge(present, began=began or present, stated=stated, newest_entry=newest_entry)
+) -> clock_trust.Assessment:
+    return clock_trust.assess(present, began=began or present, stated=stated, newest_entry=newest_entry)
 
 
 def said(wrong_by: datetime.timedelta = datetime.timedelta(), *, later: float = 0.0) -> StatedTime:
@@ -50,9 +50,9 @@ def test_a_clock_is_trusted_if_it_is_within_five_minutes_of_what_charge_states(
     error: datetime.timedelta, waited: float
 ) -> None:
     """However long ago that was: the uptime says how long."""
-    judged = judge(reading(error, later=waited), said(), newest_entry=NOON + 9999 * DAY)
+    clock = assess(reading(error, later=waited), said(), newest_entry=NOON + 9999 * DAY)
     off = abs(reading(error, later=waited).now - NOON - waited * SECOND)
-    assert judged.trusted is (off <= clock_trust.TOLERANCE)
+    assert clock.trusted is (off <= clock_trust.TOLERANCE)
 
 
 @laws.examples(200)
@@ -67,14 +67,14 @@ def test_a_minority_of_wrong_times_neither_excuses_a_clock_nor_accuses_it(
 ) -> None:
     stated = [said()] * right + [said(lie) for lie in lies[: right - 1]]
     chance.shuffle(stated)  # type: ignore[attr-defined]
-    assert judge(reading(), *stated).trusted
-    assert not judge(reading(error), *stated).trusted
+    assert assess(reading(), *stated).trusted
+    assert not assess(reading(error), *stated).trusted
 
 
 @given(age=st.timedeltas(min_value=SECOND, max_value=365 * DAY))
 def test_of_two_times_the_later_counts_because_a_cache_makes_them_older(age: datetime.timedelta) -> None:
-    assert judge(reading(), said(-age), said()).trusted
-    assert judge(reading(), said(), said(-age)).trusted
+    assert assess(reading(), said(-age), said()).trusted
+    assert assess(reading(), said(), said(-age)).trusted
 
 
 @pytest.mark.parametrize(
@@ -90,14 +90,14 @@ def test_of_two_times_the_later_counts_because_a_cache_makes_them_older(age: dat
 def test_the_reason_says_by_how_much_and_stays_the_same_while_time_passes(
     ahead: datetime.timedelta, shown: str
 ) -> None:
-    judged = judge(reading(ahead), said())
-    assert judged.reason == f"this machine's clock is {shown}"
-    later = judge(reading(ahead, later=40.0), said(later=40.0))
-    assert (later.reason, later.problem) == (judged.reason, judged.problem)
+    clock = assess(reading(ahead), said())
+    assert clock.reason == f"this machine's clock is {shown}"
+    later = assess(reading(ahead, later=40.0), said(later=40.0))
+    assert (later.reason, later.problem) == (clock.reason, clock.problem)
 
 
 def test_the_problem_has_a_code_and_says_what_to_do() -> None:
-    problem = judge(reading(2 * DAY), said()).problem
+    problem = assess(reading(2 * DAY), said()).problem
     assert (problem.where, problem.code, problem.note) == ("clock", "clock_not_trusted", False)
     assert "no driver is detached" in problem.message
     assert str(problem).endswith("Set this machine's clock, and keep it right with NTP.")
@@ -110,29 +110,29 @@ def test_the_problem_has_a_code_and_says_what_to_do() -> None:
 def test_without_a_stated_time_a_clock_more_than_five_minutes_behind_the_journal_is_not_trusted(
     error: datetime.timedelta,
 ) -> None:
-    judged = judge(reading(), newest_entry=NOON + error)
-    assert judged.trusted is (error <= clock_trust.TOLERANCE)
-    assert judged.trusted or "the newest entry of the journal" in judged.reason
+    clock = assess(reading(), newest_entry=NOON + error)
+    assert clock.trusted is (error <= clock_trust.TOLERANCE)
+    assert clock.trusted or "the newest entry of the journal" in clock.reason
 
 
 @given(jump=WRONG, passed=st.floats(0, 1e5))
 def test_without_a_stated_time_a_clock_that_is_set_during_the_run_is_not_trusted(
     jump: datetime.timedelta, passed: float
 ) -> None:
-    assert judge(reading(later=passed), began=reading()).trusted
-    judged = judge(reading(jump, later=passed), began=reading())
-    assert "at the start of the run" in judged.reason
+    assert assess(reading(later=passed), began=reading()).trusted
+    clock = assess(reading(jump, later=passed), began=reading())
+    assert "at the start of the run" in clock.reason
 
 
 def test_without_a_stated_time_and_with_an_empty_journal_the_clock_is_trusted() -> None:
-    assert judge(reading(3650 * DAY)).trusted
+    assert assess(reading(3650 * DAY)).trusted
 
 
 @given(error=ERRORS)
 def test_the_earliest_moment_that_it_may_be_is_that_of_the_clock_or_of_charge(error: datetime.timedelta) -> None:
-    judged = judge(reading(error), said())
-    assert (judged.now, judged.trusted or judged.earliest <= NOON) == (NOON + error, True)
-    assert judged.earliest <= judged.now
+    clock = assess(reading(error), said())
+    assert (clock.now, clock.trusted or clock.earliest <= NOON) == (NOON + error, True)
+    assert clock.earliest <= clock.now
 
 
 # --- What is left of a plan -------------------------------------------------------------------------------
@@ -145,12 +145,12 @@ def _plan() -> Plan:
 
 
 def test_a_plan_keeps_its_attaches_and_its_detaches_count_as_delayed() -> None:
-    judged = judge(reading(DAY), said())
-    plan = clock_trust.restrict(_plan(), judged)
+    clock = assess(reading(DAY), said())
+    plan = clock_trust.restrict(_plan(), clock)
     assert (plan.changes, plan.later) == ((ATTACH,), frozenset({(ANN, "flt_W")}))
-    assert plan.problems == (judged.problem,)
+    assert plan.problems == (clock.problem,)
 
 
 def test_by_a_clock_that_is_trusted_a_plan_stays_as_it_is() -> None:
-    plan, judged = _plan(), judge(reading(), said())
-    assert clock_trust.restrict(plan, judged) is plan
+    plan, clock = _plan(), assess(reading(), said())
+    assert clock_trust.restrict(plan, clock) is plan

@@ -34,7 +34,7 @@ from worker.core.model.source_history import ShrunkSource
 ATTACH = Change(Action.ATTACH, A, VANS, Origin("membership.yaml", 4, 9))
 DETACH = Change(Action.DETACH, B, DEPOT)
 
-JUDGED = GuardedPlan(
+GUARDED = GuardedPlan(
     account=worlds.ACCOUNT,
     created=worlds.NOW,
     sources=(
@@ -71,7 +71,7 @@ WINDOW = {"hours": 12.0, "since": "2026-10-05T08:00:00.000Z", "detached": 3, "at
 PLAN = {
     "format": "fleet-sync/plan@1",
     "digest": "sha256:cd",
-    "held_digest": JUDGED.held_digest,
+    "held_digest": GUARDED.held_digest,
     "account": {"base_url": "https://api.chargeapi.co/v1", "mode": "test"},
     "created": "2026-10-05T08:00:00.000Z",
     "sources": [
@@ -135,9 +135,9 @@ PLAN = {
 
 
 def test_a_plan_as_a_document() -> None:
-    assert plan_document(JUDGED) == PLAN
-    assert list(plan_document(JUDGED)["names"]) == sorted(NAMES)
-    assert json.loads(json.dumps(plan_document(JUDGED))) == PLAN
+    assert plan_document(GUARDED) == PLAN
+    assert list(plan_document(GUARDED)["names"]) == sorted(NAMES)
+    assert json.loads(json.dumps(plan_document(GUARDED))) == PLAN
 
 
 def test_a_note_is_told_from_a_problem() -> None:
@@ -149,7 +149,7 @@ def test_a_report_as_a_document() -> None:
         run=RunId("run_1"),
         started=worlds.NOW,
         finished=worlds.NOW + datetime.timedelta(milliseconds=1500),
-        guarded=JUDGED,
+        guarded=GUARDED,
         results=(ChangeResult(ATTACH, Applied(2, "req_1")),),
         problems=(Problem(VANS, "changes back and forth", code=ProblemCode.NOT_AS_WANTED),),
         traffic=Traffic(reads=4, writes=2, retries=1, rate_limited=1),
@@ -296,7 +296,7 @@ def test_a_past_run_that_ended_is_shown_as_it_was_reported() -> None:
         run=RunId("run_1"),
         started=worlds.NOW,
         finished=worlds.NOW + datetime.timedelta(seconds=2),
-        guarded=JUDGED,
+        guarded=GUARDED,
         results=(done, stale),
         problems=(Problem("verification", "not all of it"),),
         traffic=Traffic(reads=3, writes=1),
@@ -343,9 +343,9 @@ def test_a_past_run_says_which_approval_it_used_up(approval: PastApproval, shown
 
 
 def test_a_plan_without_held_changes_has_no_digest_to_approve() -> None:
-    document = plan_document(dataclasses.replace(JUDGED, held=(), shrunk=()))
+    document = plan_document(dataclasses.replace(GUARDED, held=(), shrunk=()))
     assert document["held_digest"] is None
-    assert PLAN["held_digest"] == held_digest(JUDGED.account, (held.change for held in JUDGED.held), JUDGED.shrunk)
+    assert PLAN["held_digest"] == held_digest(GUARDED.account, (held.change for held in GUARDED.held), GUARDED.shrunk)
 
 
 def test_the_changes_of_a_driver_are_a_document_with_names() -> None:

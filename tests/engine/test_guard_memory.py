@@ -23,8 +23,8 @@ from worker.engine import guard_memory
 pytestmark = pytest.mark.anyio
 
 Write = tuple[Action, DriverId, FleetId]
-TRUSTED = clock_trust.Judgement("", NOW, NOW, NOW)
-WRONG = clock_trust.Judgement("this machine's clock is 2 hours behind Charge's", NOW, NOW, NOW)
+TRUSTED = clock_trust.Assessment("", NOW, NOW, NOW)
+WRONG = clock_trust.Assessment("this machine's clock is 2 hours behind Charge's", NOW, NOW, NOW)
 DIGEST, OWN = "sha256:1", "sha256:2"
 PLAN = Plan((DETACH,), (), {VANS: 9}, in_sync=0, drivers=9, resolutions={'"Vans"': VANS})
 
@@ -45,7 +45,7 @@ def _memory(*, applies: bool = True, only: bool = False) -> guard_memory.GuardMe
 
 
 @pytest.mark.parametrize(
-    ("judged", "applies", "own", "digests"),
+    ("clock", "applies", "own", "digests"),
     [
         (TRUSTED, True, None, {DIGEST}),
         (TRUSTED, True, OWN, {DIGEST, OWN}),
@@ -54,9 +54,9 @@ def _memory(*, applies: bool = True, only: bool = False) -> guard_memory.GuardMe
     ],
 )
 async def test_an_approval_counts_only_where_the_clock_is_trusted_and_changes_are_made(
-    judged: clock_trust.Judgement, applies: bool, own: str | None, digests: set[str]
+    clock: clock_trust.Assessment, applies: bool, own: str | None, digests: set[str]
 ) -> None:
-    approvals = await _memory(applies=applies).approvals(judged, own)
+    approvals = await _memory(applies=applies).approvals(clock, own)
     assert approvals == guard.Approvals(worlds.ACCOUNT, frozenset(digests))
     assert not (await _memory(only=True).approvals(TRUSTED)).of_all_fleets
 

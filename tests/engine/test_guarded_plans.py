@@ -15,7 +15,7 @@ from worker.core.model.problem import Problem
 from worker.core.safety import clock_trust, guard, window
 from worker.engine import guarded_plans
 
-TRUSTED = clock_trust.Judgement("", NOW, NOW, NOW)
+TRUSTED = clock_trust.Assessment("", NOW, NOW, NOW)
 ACTUAL = dataclasses.replace(
     worlds.seen({A: [VANS]}),
     people={driver: Person(f"\x1b{driver[-1]}") for driver in (A, B, C, D)},
@@ -34,9 +34,9 @@ DECISION = guard.Decision((ATTACH,), (held(DETACH),), approval="sha256:3", appro
 RECENT = window.Window(tuple(RecentChanges(fleet, Action.DETACH, NOW, 2) for fleet in (VANS, NORTH)))
 
 
-def _new(plan: Plan = PLAN, judged: clock_trust.Judgement = TRUSTED) -> GuardedPlan:
+def _new(plan: Plan = PLAN, clock: clock_trust.Assessment = TRUSTED) -> GuardedPlan:
     return guarded_plans.new(
-        plan, DECISION, account=worlds.ACCOUNT, actual=ACTUAL, judged=judged, recent=RECENT, requests_per_second=2.0
+        plan, DECISION, account=worlds.ACCOUNT, actual=ACTUAL, clock=clock, recent=RECENT, requests_per_second=2.0
     )
 
 
@@ -63,8 +63,8 @@ def test_a_guarded_plan_has_what_the_guard_decided_and_harmless_names_of_whom_it
     ("unresolved", "reason", "unsettled"), [(0, "", False), (1, "", True), (0, "the clock is behind", True)]
 )
 def test_a_doubtful_plan_or_clock_makes_a_guarded_plan_unsettled(unresolved: int, reason: str, unsettled: bool) -> None:
-    plan, judged = dataclasses.replace(PLAN, unresolved=unresolved), dataclasses.replace(TRUSTED, reason=reason)
-    assert _new(plan, judged).unsettled is unsettled
+    plan, clock = dataclasses.replace(PLAN, unresolved=unresolved), dataclasses.replace(TRUSTED, reason=reason)
+    assert _new(plan, clock).unsettled is unsettled
 
 
 def test_a_saved_plan_that_is_evaluated_again_keeps_what_is_stale_and_names_whom_it_named() -> None:

@@ -13,7 +13,7 @@ from worker.core.planning import grace_period
 from worker.core.safety import clock_trust
 from worker.engine import plan_builder
 
-TRUSTED = clock_trust.Judgement("", NOW, NOW, NOW)
+TRUSTED = clock_trust.Assessment("", NOW, NOW, NOW)
 HOUR = datetime.timedelta(hours=1)
 EMPTY = grace_period.GracePeriodResult(Plan((), (), {}, in_sync=0, drivers=0))
 

@@ -113,27 +113,27 @@ async def test_only_what_charge_stated_in_this_run_counts() -> None:
     charge, clock = Stating(), clocks.Wall()
     check = clock_check.ClockCheck(charge=charge, journal=Remembering(), clock=clock)
     charge.stated = [StatedTime(clocks.NOON + HOUR, clock.uptime() - 1)]
-    assert check.judge().trusted, "that was before the run"
+    assert check.assess().trusted, "that was before the run"
     charge.stated = [StatedTime(clocks.NOON + HOUR, clock.uptime())]
-    assert not check.judge().trusted
+    assert not check.assess().trusted
 
 
 async def test_a_clock_that_is_set_during_the_run_is_noticed_at_any_moment() -> None:
     clock = clocks.Wall()
     check = clock_check.ClockCheck(charge=Stating(), journal=Remembering(), clock=clock)
     await anyio.sleep(3600)
-    assert check.judge().trusted
+    assert check.assess().trusted
     clock.ahead = HOUR
-    assert not check.judge().trusted
+    assert not check.assess().trusted
 
 
 async def test_the_newest_entry_of_the_journal_counts_once_it_was_asked_for() -> None:
     journal = Remembering()
     journal.entry = clocks.NOON + HOUR
     check = clock_check.ClockCheck(charge=Stating(), journal=journal, clock=clocks.Wall())
-    assert check.judge().trusted
+    assert check.assess().trusted
     await check.learn()
-    assert not check.judge().trusted
+    assert not check.assess().trusted
 
 
 @pytest.mark.parametrize(

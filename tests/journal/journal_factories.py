@@ -78,7 +78,7 @@ def key(index: int = 0, *, run: RunId = RUN) -> IntentKey:
 
 
 def guarded(changes: Sequence[Change] = (), *, created: datetime.datetime = NOON) -> GuardedPlan:
-    """Make a judged plan of these changes."""
+    """Make a guarded plan of these changes."""
     return GuardedPlan(
         account=Account(base_url="https://charge.test/v1", mode="test"),
         created=created,

@@ -151,7 +151,7 @@ DEFECTS = (
     Defect(
         "a grace that begins anew at every doubt",
         "worker/core/planning/grace_period.py",
-        "known.keys() - absent.keys() - plan.unjudged",
+        "known.keys() - absent.keys() - plan.undecided",
         "known.keys() - absent.keys()",
         ("tests/core/test_grace_period.py", "tests/engine/test_grace.py"),
     ),

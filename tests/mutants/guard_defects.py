@@ -95,19 +95,19 @@ DEFECTS = (
         SAVED,
     ),
     Defect(
-        "a saved plan whose age is judged by a clock that is behind",
+        "a saved plan whose age is checked by a clock that is behind",
         "worker/engine/reconciler.py",
-        "self._wall_clock.judge().latest - saved.created",
-        "self._wall_clock.judge().now - saved.created",
+        "self._wall_clock.assess().latest - saved.created",
+        "self._wall_clock.assess().now - saved.created",
         ("tests/engine/test_clock.py",),
     ),
     Defect(
         "an undo that does not count",
         "worker/engine/plan_builder.py",
         "decision = guard.evaluate(plan, actual, self._rules.limits, past, approvals)\n        guarded = self._guarded("
-        "plan, decision, judged, past.recent, actual=actual)",
+        "plan, decision, clock, past.recent, actual=actual)",
         "decision = guard.evaluate(plan, actual, self._rules.limits, approvals=approvals)\n        guarded = "
-        "self._guarded(plan, decision, judged, past.recent, actual=actual)",
+        "self._guarded(plan, decision, clock, past.recent, actual=actual)",
         WINDOW,
     ),
     Defect(
@@ -148,8 +148,8 @@ DEFECTS = (
     Defect(
         "an approval that frees changes which are only observed",
         "worker/engine/guard_memory.py",
-        "if not judged.trusted or not self._applies:",
-        "if not judged.trusted:",
+        "if not clock.trusted or not self._applies:",
+        "if not clock.trusted:",
         OBSERVE,
     ),
     Defect(

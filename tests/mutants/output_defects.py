@@ -13,8 +13,8 @@ DEFECTS = (
     Defect(
         "detaching a driver whose attach is left out",
         "worker/engine/plan_builder.py",
-        "unclear, left_out | unselected, now=judged.now)",
-        "unclear, left_out, now=judged.now)",
+        "unclear, left_out | unselected, now=clock.now)",
+        "unclear, left_out, now=clock.now)",
         FLEETS,
     ),
     Defect(

@@ -105,8 +105,8 @@ DEFECTS = (
     Defect(
         "rows with dates by a clock that is not trusted",
         "worker/engine/plan_builder.py",
-        "now = judged.now if judged.trusted else None",
-        "now = judged.now",
+        "now = clock.now if clock.trusted else None",
+        "now = clock.now",
         CLOCK,
     ),
     Defect(
@@ -122,14 +122,14 @@ DEFECTS = (
     Defect(
         "ending grace periods by a clock that is not trusted",
         "worker/engine/plan_builder.py",
-        "if not judged.trusted:  # nor",
+        "if not clock.trusted:  # nor",
         "if False:  # nor",
         CLOCK,
     ),
     Defect(
         "using approvals by a clock that is not trusted",
         "worker/engine/guard_memory.py",
-        "if not judged.trusted or not self._applies:",
+        "if not clock.trusted or not self._applies:",
         "if not self._applies:",
         CLOCK,
     ),
@@ -143,29 +143,29 @@ DEFECTS = (
     Defect(
         "a window of limits by a clock that is ahead",
         "worker/engine/plan_builder.py",
-        "records=records, now=judged.earliest",
-        "records=records, now=judged.now",
+        "records=records, now=clock.earliest",
+        "records=records, now=clock.now",
         CLOCK,
     ),
     Defect(
         "exit code 0 by a clock that is not trusted",
         "worker/engine/guarded_plans.py",
-        "plan.unsettled or not judged.trusted",
+        "plan.unsettled or not clock.trusted",
         "plan.unsettled",
         CLOCK,
     ),
     Defect(
         "pruning by a clock that is not trusted",
         "worker/engine/reconciler.py",
-        "run_report.error is None and self._wall_clock.judge().trusted",
+        "run_report.error is None and self._wall_clock.assess().trusted",
         "run_report.error is None",
         CLOCK,
     ),
     Defect(
         "pruning by a clock that was not compared",
         "worker/engine/reconciler.py",
-        "run_report.error is None and self._wall_clock.judge().trusted",
-        "self._wall_clock.judge().trusted",
+        "run_report.error is None and self._wall_clock.assess().trusted",
+        "self._wall_clock.assess().trusted",
         CLOCK,
     ),
     Defect(
@@ -178,7 +178,7 @@ DEFECTS = (
     Defect(
         "applying a saved plan by a clock that is not trusted",
         "worker/engine/plan_builder.py",
-        "{**unclear.waiting, **clock_trust.forbidden(guarded, judged)}",
+        "{**unclear.waiting, **clock_trust.forbidden(guarded, clock)}",
         "unclear.waiting",
         CLOCK,
     ),
@@ -192,7 +192,7 @@ DEFECTS = (
     Defect(
         "saying nothing of a clock that was set during the run",
         "worker/engine/reconciler.py",
-        "problems = (*problems, judged.problem)",
+        "problems = (*problems, clock.problem)",
         "problems = (*problems,)",
         CLOCK,
     ),

@@ -130,8 +130,8 @@ class Nothing:
 class TrustingCheck(clock_check.ClockCheck):
     """Trusts any clock."""
 
-    def judge(self) -> clock_trust.Judgement:
-        return dataclasses.replace(super().judge(), reason="")
+    def assess(self) -> clock_trust.Assessment:
+        return dataclasses.replace(super().assess(), reason="")
 
 
 def _trusting(context: run_context.RunContext) -> run_context.RunContext:

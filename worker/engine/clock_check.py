@@ -1,8 +1,8 @@
 """Asks whether this machine's clock can be trusted, in one run and at any moment of it.
 
-Invariant: judged anew each time, because a clock may be set during a run; what Charge stated is compared by the uptime,
-which cannot be set. Neighbours: `core.safety.clock_trust` judges; `plan_builder` restricts plans, `membership_writer`
-asks before each attempt, `reconciler` before it deletes old runs.
+Invariant: assessed anew each time, because a clock may be set during a run; what Charge stated is compared by the
+uptime, which cannot be set. Neighbours: `core.safety.clock_trust` decides; `plan_builder` restricts plans,
+`membership_writer` asks before each attempt, `reconciler` before it deletes old runs.
 """
 
 import datetime
@@ -26,12 +26,12 @@ class ClockCheck:
         self._newest_entry: datetime.datetime | None = None
 
     async def learn(self) -> None:
-        """Ask the journal for its newest entry. To be called after the run has read Charge, and before it begins."""
+        """Ask the journal for its newest entry. Call this after the run has read Charge, before any change."""
         self._newest_entry = await self._journal.newest_entry()
 
-    def judge(self) -> clock_trust.Judgement:
-        """Return whether the clock is trusted at this moment."""
-        return clock_trust.judge(
+    def assess(self) -> clock_trust.Assessment:
+        """Compare the clock with Charge's as of now."""
+        return clock_trust.assess(
             self._present(),
             began=self._began,
             # Only what was stated in this run: a suspended machine does not count its uptime everywhere.
@@ -41,8 +41,8 @@ class ClockCheck:
 
     def check(self, change: Change, *, dated: bool) -> None:
         """Raise errors.ChangeWithheld if the change must not be made by this clock; `dated` if its rows have dates."""
-        if clock_trust.is_forbidden(change, dated=dated) and not (judged := self.judge()).trusted:
-            raise ChangeWithheld(judged.reason, code=ClockNotTrusted.code)
+        if clock_trust.is_forbidden(change, dated=dated) and not (clock := self.assess()).trusted:
+            raise ChangeWithheld(clock.reason, code=ClockNotTrusted.code)
 
     def _present(self) -> clock_trust.ClockReading:
         return clock_trust.ClockReading(self._clock.now(), self._clock.uptime())

@@ -208,7 +208,7 @@ class DriverReader:
                     broken = _UNIDENTIFIED
         except pagination.IncompleteListing as incomplete:
             broken = incomplete.reason
-        # Judged now, not at the end: if a driver is shown in another way later, its fleets are contradicted.
+        # Decided now, not at the end: if a driver is shown in another way later, its fleets are contradicted.
         if broken is None and not found.agrees(fleet, drivers):
             broken = inventory.DISAGREEMENT
         return _Listed(len(drivers), frozenset(malformed), broken)

@@ -67,14 +67,14 @@ class GuardMemory:
             sources=source_shrinkage.baselines(records, since=now - length),
         )
 
-    async def approvals(self, judged: clock_trust.Judgement, digest: str | None = None) -> guard.Approvals:
+    async def approvals(self, clock: clock_trust.Assessment, digest: str | None = None) -> guard.Approvals:
         """Return the digests that are approved now, in the journal or by this run's own `digest`.
 
         An approval is valid for a time, and a run that makes no change can use none up.
         """
-        if not judged.trusted or not self._applies:
+        if not clock.trusted or not self._applies:
             return guard.Approvals(self._account, frozenset())
-        recorded = await self._journal.approvals(now=judged.now)
+        recorded = await self._journal.approvals(now=clock.now)
         return guard.Approvals(self._account, recorded | ({digest} if digest else set()), self._of_all_fleets)
 
     async def to_remember(
@@ -117,17 +117,17 @@ class GuardMemory:
 
 
 def source_records(
-    plan: Plan, decision: guard.Decision, records: Mapping[str, SourceRecord], judged: clock_trust.Judgement
+    plan: Plan, decision: guard.Decision, records: Mapping[str, SourceRecord], clock: clock_trust.Assessment
 ) -> dict[str, SourceRecord]:
     """Return what the journal remembers of each source from now on: its size, with the time of its reading."""
-    if not judged.trusted:
+    if not clock.trusted:
         return {}
     return source_shrinkage.updated_records(
         plan.sources,
         records,
         held=decision.shrunk,
         approved=decision.accepted,
-        now=judged.now,
+        now=clock.now,
         unsettled=source_rewriting.unsettled(plan, decision.held, records),
     )
 

@@ -22,7 +22,7 @@ def new(
     *,
     account: Account,
     actual: Actual,
-    judged: clock_trust.Judgement,
+    clock: clock_trust.Assessment,
     recent: window.Window,
     requests_per_second: float,
     sources: tuple[SourceRevision, ...] = (),
@@ -31,7 +31,7 @@ def new(
     drivers, fleets = concerned_ids(decision.allowed, decision.held, plan.problems)
     return GuardedPlan(
         account=account,
-        created=judged.now,
+        created=clock.now,
         sources=sources,
         changes=decision.allowed,
         held=decision.held,
@@ -41,7 +41,7 @@ def new(
         drivers=plan.drivers,
         cost=Cost.of(decision.allowed, plan.concerned, reading=actual.requests, per_second=requests_per_second),
         digest=plan_digest(account, decision.allowed, (held.change for held in decision.held)),
-        unsettled=plan.unsettled or not judged.trusted,
+        unsettled=plan.unsettled or not clock.trusted,
         dated=plan.dated,
         modes=plan.modes,
         recent=recent.of(plan.members).counts(),

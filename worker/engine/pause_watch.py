@@ -31,7 +31,7 @@ class PauseWatch:
         """Read the pauses in force. A journal that cannot be read stops the run elsewhere."""
         if not self._ignored:
             with contextlib.suppress(JournalError):
-                now = self._context.wall_clock.judge().earliest  # a clock that is ahead ends no pause
+                now = self._context.wall_clock.assess().earliest  # a clock that is ahead ends no pause
                 self._pauses = await self._context.journal.pauses(now=now)
 
     async def run_forever(self) -> None:

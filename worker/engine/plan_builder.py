@@ -144,8 +144,8 @@ class PlanBuilder:
             return plan_result
         actual, members = plan_result.actual, plan_result.members
         fleets = fleet_selection.resolve(self._rules.only, members, actual.fleets, suggest=similar.suggest)
-        judged = self._wall_clock.judge()
-        approvals = await self._memory.approvals(judged, approved)
+        clock = self._wall_clock.assess()
+        approvals = await self._memory.approvals(clock, approved)
         guarded, unselected = fleet_selection.narrow(plan_result.guarded, fleets, approvals=approvals.digests)
         per_second = self._rules.requests_per_second
         cost = Cost.of(guarded.changes, guarded.concerned, reading=actual.requests, per_second=per_second)
@@ -154,7 +154,7 @@ class PlanBuilder:
             plan_result,
             guarded=dataclasses.replace(guarded, cost=cost),
             # Anew, because an approval of what is left may have freed changes.
-            skipped=await self._skipped(guarded, plan_result.unclear, left_out | unselected, now=judged.now),
+            skipped=await self._skipped(guarded, plan_result.unclear, left_out | unselected, now=clock.now),
             left_out=left_out,
             unselected=unselected,
         )
@@ -171,7 +171,7 @@ class PlanBuilder:
         begun = local_dates.localize(begun, actual.fleets, self._rules.find_zone)
         plan = planner.plan(desired=begun, actual=actual, now=self._clock.now(), mode=self._rules.mode)
         plan = ignored_drivers.leave_out(plan, ignored_drivers.find(begun.ignored, actual, {}))
-        return clock_trust.restrict(plan, self._wall_clock.judge())
+        return clock_trust.restrict(plan, self._wall_clock.assess())
 
     async def export(self) -> Actual:
         """Read everything that Charge holds. Raises errors.ReadingError if that cannot be read completely."""
@@ -189,13 +189,13 @@ class PlanBuilder:
         async with self._cancellation.reading():
             actual = await self._reader.read(desired)
             await self._wall_clock.learn()
-        judged = self._wall_clock.judge()
+        clock = self._wall_clock.assess()
         ignored = ignored_drivers.find(desired.ignored, actual, await self._journal.resolutions())
         plan = undo.plan_inverse(run, changes, actual, managed=managed, plan=past_plan, report=report)
-        plan = clock_trust.restrict(ignored_drivers.leave_out(plan, ignored), judged)
-        past, approvals = await self._memory.history(plan, now=judged.earliest), await self._memory.approvals(judged)
+        plan = clock_trust.restrict(ignored_drivers.leave_out(plan, ignored), clock)
+        past, approvals = await self._memory.history(plan, now=clock.earliest), await self._memory.approvals(clock)
         decision = guard.evaluate(plan, actual, self._rules.limits, past, approvals)
-        guarded = self._guarded(plan, decision, judged, past.recent, actual=actual)
+        guarded = self._guarded(plan, decision, clock, past.recent, actual=actual)
         return PlanResult(desired, actual, guarded, members=plan.members)
 
     async def read_again(self, saved: GuardedPlan) -> Actual:
@@ -221,13 +221,13 @@ class PlanBuilder:
         self, saved: GuardedPlan, actual: Actual, *, open_intents: Sequence[OpenIntent] = ()
     ) -> PlanResult:
         """Evaluate what still fits of a saved plan. What was held stays held, unless exactly that is approved."""
-        judged = self._wall_clock.judge()
+        clock = self._wall_clock.assess()
         ignored = ignored_drivers.find(self._rules.ignored, actual, await self._journal.resolutions())
         stale = saved_plan.stale_changes(saved, actual, unmanaged=self._rules.unmanaged, ignored=ignored)
         plan = saved_plan.plan_again(saved, actual, without=stale)
         plan = dataclasses.replace(plan, problems=self.ownership.with_notes(plan.problems))
         unclear = unclear_writes.sort_out(open_intents, plan.changes)
-        past, approvals = await self._memory.history(plan, now=judged.earliest), await self._memory.approvals(judged)
+        past, approvals = await self._memory.history(plan, now=clock.earliest), await self._memory.approvals(clock)
         before, once = saved_plan.held_before(saved), guard_memory.count_once(past, unclear)
         decision = guard.evaluate(
             plan, actual, self._rules.limits, once, approvals, held_before=before, shrunk_before=saved.shrunk
@@ -235,7 +235,7 @@ class PlanBuilder:
         decision = guard_memory.allow_resending(decision, unclear)
         missing = [*(each.change for each in decision.held), *fleet_selection.missing_attaches(saved)]
         guarded = guarded_plans.again(saved, plan, decision, stale=stale, recent=past.recent, actual=actual)
-        postponed = {**unclear.waiting, **clock_trust.forbidden(guarded, judged)}
+        postponed = {**unclear.waiting, **clock_trust.forbidden(guarded, clock)}
         skipped = unclear.unless_sent(attach_first.skipped_changes(decision.allowed, postponed, held=missing) | stale)
         desired = saved_plan.required_reading(saved, self._rules.ignored)
         return PlanResult(desired, actual, guarded, skipped, unclear)
@@ -264,20 +264,20 @@ class PlanBuilder:
 
         `open_intents` are the writes of earlier runs that the reading leaves unclear.
         """
-        judged = self._wall_clock.judge()
+        clock = self._wall_clock.assess()
         desired = local_dates.localize(desired, actual.fleets, self._rules.find_zone)
         resolutions = await self._journal.resolutions()
-        grace, managed = await self._plan_changes(desired, actual, judged, resolutions=resolutions)
+        grace, managed = await self._plan_changes(desired, actual, clock, resolutions=resolutions)
         unclear = unclear_writes.sort_out(open_intents, grace.plan.changes)
-        in_force = await self._journal.pauses(now=judged.earliest)
+        in_force = await self._journal.pauses(now=clock.earliest)
         plan = self._noted(grace.plan, unclear, in_force)
         records = await self._journal.source_records()
-        past = await self._memory.history(plan, resolutions=resolutions, records=records, now=judged.earliest)
-        decision, once = await self._decide(plan, actual, past, await self._memory.approvals(judged, approved), unclear)
-        build = functools.partial(self._guarded, plan, decision, judged, past.recent, sources=desired.sources)
+        past = await self._memory.history(plan, resolutions=resolutions, records=records, now=clock.earliest)
+        decision, once = await self._decide(plan, actual, past, await self._memory.approvals(clock, approved), unclear)
+        build = functools.partial(self._guarded, plan, decision, clock, past.recent, sources=desired.sources)
         guarded = await self._compute(lambda: build(actual=actual, unclear=unclear))
         left_out = pauses.left_out(guarded.changes, in_force)
-        skipped = await self._skipped(guarded, unclear, left_out, now=judged.now)
+        skipped = await self._skipped(guarded, unclear, left_out, now=clock.now)
         unsent = left_out | attach_first.dependent_detaches(guarded.changes, left_out).keys()
         kept = await self._memory.to_remember(plan, actual, once, decision, in_force=in_force, unsent=unsent)
         return PlanResult(
@@ -291,11 +291,11 @@ class PlanBuilder:
             returned=grace.returned,
             members=plan.members,
             managed=managed,
-            source_records=guard_memory.source_records(plan, kept, records, judged),
+            source_records=guard_memory.source_records(plan, kept, records, clock),
             spent=kept.approval if kept.accepted else None,
             pauses=in_force,
             left_out=left_out,
-            next_boundary=_next_boundary(desired, grace, in_force, judged),
+            next_boundary=_next_boundary(desired, grace, in_force, clock),
         )
 
     async def _decide(
@@ -345,7 +345,7 @@ class PlanBuilder:
         self,
         desired: Desired,
         actual: Actual,
-        judged: clock_trust.Judgement,
+        clock: clock_trust.Assessment,
         *,
         resolutions: Resolutions,
     ) -> tuple[grace_period.GracePeriodResult, frozenset[FleetId]]:
@@ -354,22 +354,22 @@ class PlanBuilder:
         Returns the fleets that later runs must find in the sources, too.
         """
         absences = await self._journal.absences()
-        now = judged.now if judged.trusted else None
+        now = clock.now if clock.trusted else None
         work = functools.partial(planner.plan, now=now, mode=self._rules.mode, absences=absences)
         plan = await self._compute(lambda: work(desired=desired, actual=actual, remembered=resolutions))
         self.sources.boundaries = plan.boundaries
         if desired.ignored:
             plan = ignored_drivers.leave_out(plan, ignored_drivers.find(desired.ignored, actual, resolutions))
         plan, managed = await self._memory.check_scope(plan, desired, actual, remembered=resolutions)
-        if not judged.trusted:  # nor is any absence recorded or forgotten
-            return grace_period.GracePeriodResult(clock_trust.restrict(plan, judged)), managed
-        return grace_period.apply_grace_period(plan, absences, grace=self._rules.grace, now=judged.now), managed
+        if not clock.trusted:  # nor is any absence recorded or forgotten
+            return grace_period.GracePeriodResult(clock_trust.restrict(plan, clock)), managed
+        return grace_period.apply_grace_period(plan, absences, grace=self._rules.grace, now=clock.now), managed
 
     def _guarded(
         self,
         plan: Plan,
         decision: guard.Decision,
-        judged: clock_trust.Judgement,
+        clock: clock_trust.Assessment,
         recent: window.Window,
         *,
         actual: Actual,
@@ -381,7 +381,7 @@ class PlanBuilder:
             decision,
             account=self._rules.account,
             actual=actual,
-            judged=judged,
+            clock=clock,
             recent=recent,
             requests_per_second=self._rules.requests_per_second,
             sources=sources,
@@ -390,11 +390,11 @@ class PlanBuilder:
 
 
 def _next_boundary(
-    desired: Desired, grace: grace_period.GracePeriodResult, in_force: Sequence[Pause], judged: clock_trust.Judgement
+    desired: Desired, grace: grace_period.GracePeriodResult, in_force: Sequence[Pause], clock: clock_trust.Assessment
 ) -> datetime.datetime | None:
     """Return when something else is due although no source changes, unless the clock cannot say so."""
-    if not judged.trusted:
+    if not clock.trusted:
         return None
-    due = grace_period.next_boundary(desired.rows, grace_ends=grace.next_end, now=judged.now)
+    due = grace_period.next_boundary(desired.rows, grace_ends=grace.next_end, now=clock.now)
     moments = (due, *(pause.until for pause in in_force))
     return min((moment for moment in moments if moment is not None), default=None)

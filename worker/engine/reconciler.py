@@ -100,7 +100,7 @@ class Reconciler:
 
     def _require_age(self, saved: GuardedPlan, max_age: datetime.timedelta) -> None:
         """Raise errors.PlanFileError if a plan is older than that by this machine's clock or Charge's."""
-        if self._wall_clock.judge().latest - saved.created > max_age:
+        if self._wall_clock.assess().latest - saved.created > max_age:
             raise PlanFileError(
                 f"the plan is too old by Charge's clock: it was saved at {saved.created:%Y-%m-%d %H:%M} UTC",
                 remedy="Set this machine's clock, and create a new plan. Nothing was changed.",
@@ -127,7 +127,7 @@ class Reconciler:
             return [], None
         retrieved = await self._reader.drivers(observation.unread_drivers(left_open, actual))
         now, late_effects = self._context.clock.now(), self._context.options.late_effects
-        if not self._wall_clock.judge().trusted:
+        if not self._wall_clock.assess().trusted:
             late_effects = datetime.timedelta.max  # how long ago the last attempt was is not known
         settled = [
             settled
@@ -216,7 +216,7 @@ class Reconciler:
 
     def _may_prune(self, run_report: Report) -> bool:
         """Return whether the clock may say which runs are old: a run that failed may not even have compared it."""
-        return run_report.error is None and self._wall_clock.judge().trusted
+        return run_report.error is None and self._wall_clock.assess().trusted
 
     def _report(
         self,
@@ -229,9 +229,9 @@ class Reconciler:
         observed: bool = False,
     ) -> Report:
         """Sum the run up as of now. A clock that was set during the run is a problem too."""
-        judged, known = self._wall_clock.judge(), guarded.problems if guarded else ()
-        if not judged.trusted and ClockNotTrusted.code not in {problem.code for problem in known}:
-            problems = (*problems, judged.problem)
+        clock, known = self._wall_clock.assess(), guarded.problems if guarded else ()
+        if not clock.trusted and ClockNotTrusted.code not in {problem.code for problem in known}:
+            problems = (*problems, clock.problem)
         return Report(
             run=self._context.run,
             started=self._started,

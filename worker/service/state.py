@@ -213,7 +213,7 @@ class ServiceState:
         self._plan_result = None
 
     def _record_clock(self, finished: Report) -> None:
-        """Record whether the run trusted the clock; a run without a plan may not have judged it."""
+        """Record whether the run trusted the clock; a run without a plan may not have checked it."""
         planned = finished.guarded.problems if finished.guarded else ()
         wrong = [each for each in (*planned, *finished.problems) if each.code == ClockNotTrusted.code]
         if wrong:

@@ -72,7 +72,7 @@ class Plan:
     `members` maps each managed fleet to the number of its members now. `references` counts the distinct references that
     are active now, `unresolved` those among them that did not resolve, `incomplete` the fleets whose listing is not
     trusted. `resolutions` maps e-mail addresses, metadata and fleet names to what they resolve to; `awaited` are those
-    of rows that begin later. `unjudged` are known absences that this run can neither confirm nor refute; `later` are
+    of rows that begin later. `undecided` are known absences that this run can neither confirm nor refute; `later` are
     memberships whose detach waits for the end of its grace period. `concerned` has every driver with a change.
     `sources` are the sizes of the sources that were read. `dated` are the attaches that only rows with a `from` or an
     `until` ask for. `exact` are the managed fleets in exact mode; `vanished` are fleets that earlier runs managed and
@@ -89,7 +89,7 @@ class Plan:
     incomplete: int = 0
     resolutions: Resolutions = dataclasses.field(default_factory=dict)
     awaited: frozenset[str] = frozenset()
-    unjudged: frozenset[Membership] = frozenset()
+    undecided: frozenset[Membership] = frozenset()
     later: frozenset[Membership] = frozenset()
     concerned: Mapping[DriverId, ConcernedDriver] = dataclasses.field(default_factory=dict)
     sources: Mapping[str, SourceSize] = dataclasses.field(default_factory=dict)

@@ -1,7 +1,7 @@
 """Delays a detach until its membership has been absent from the sources for the grace period.
 
 Invariants: absences that one run finds become due in one run, so that the guard evaluates them together; an absence
-that a run cannot judge keeps its start time. Neighbours: `planner` finds absences, `safety.guard` evaluates the
+that a run cannot decide keeps its start time. Neighbours: `planner` finds absences, `safety.guard` evaluates the
 detaches that are due, `ports.Journal` remembers when each absence began.
 """
 
@@ -38,7 +38,7 @@ def apply_grace_period(
 ) -> GracePeriodResult:
     """Remove the detaches that are not due at `now` from a plan, and add a note for each.
 
-    `plan` must have been made with the absences `known`: its `unjudged` refers to them.
+    `plan` must have been made with the absences `known`: its `undecided` refers to them.
     """
     if not grace:
         # Forget all absences: an old start time would make a detach due at once when a grace period is set again.
@@ -55,7 +55,7 @@ def apply_grace_period(
             later=frozenset(later),
         ),
         newly_absent=frozenset(absent.keys() - known.keys()),
-        returned=frozenset(known.keys() - absent.keys() - plan.unjudged),
+        returned=frozenset(known.keys() - absent.keys() - plan.undecided),
         next_end=min(later.values(), default=None),
     )
 

@@ -56,7 +56,7 @@ def find(entries: Collection[DriverRef], actual: Actual, remembered: Resolutions
 def leave_out(plan: Plan, ignored: IgnoredDrivers) -> Plan:
     """Return a plan without changes of ignored drivers, each with a note, and without detaches if an entry is unclear.
 
-    Memberships whose detach is left out because of an unclear entry are `unjudged`: their absence goes on.
+    Memberships whose detach is left out because of an unclear entry are `undecided`: their absence goes on.
     """
     unclear = ignored.unclear(plan.changes)
     changes = tuple(change for change in plan.changes if change not in unclear and change.driver not in ignored.entries)
@@ -71,7 +71,7 @@ def leave_out(plan: Plan, ignored: IgnoredDrivers) -> Plan:
         references=plan.references + len(ignored.unresolved) + len(ignored.resolutions) + len(ignored.absent),
         unresolved=plan.unresolved + len(ignored.unresolved) + len(ignored.absent),
         resolutions={**plan.resolutions, **ignored.resolutions},
-        unjudged=plan.unjudged | {(change.driver, change.fleet) for change in unclear},
+        undecided=plan.undecided | {(change.driver, change.fleet) for change in unclear},
         concerned={driver: each for driver, each in plan.concerned.items() if driver in drivers},
     )
 

@@ -58,7 +58,7 @@ def plan(
         sources=_sizes(desired, resolved),
         dated=_dated(attaches, resolved),
         boundaries=resolved.boundaries({change.driver for change in changes}, now),
-        unjudged=frozenset(each for each in absences if _unjudged(each, resolved, exact, shrinkable)),
+        undecided=frozenset(each for each in absences if _undecided(each, resolved, exact, shrinkable)),
         exact=exact,
     )
 
@@ -137,7 +137,7 @@ def _exact(desired: Desired, resolved: ResolvedRows, mode: Mode) -> frozenset[Fl
     return frozenset({fleet for fleet in resolved.managed if stated.get(fleet, mode) is Mode.EXACT})
 
 
-def _unjudged(
+def _undecided(
     absence: Membership, resolved: ResolvedRows, exact: frozenset[FleetId], shrinkable: frozenset[FleetId]
 ) -> bool:
     """Return whether this run can neither confirm nor refute that a membership is absent from the sources."""

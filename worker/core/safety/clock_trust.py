@@ -1,8 +1,9 @@
-"""Judges whether this machine's clock can be trusted, and takes out of a plan what depends on the time.
+"""Decides whether this machine's clock can be trusted, and takes out of a plan what depends on the time.
 
 Charge's own clock decides: every reply states its time. Invariant: under a clock that is not trusted, a plan has no
-detaches, nothing is wanted by a row with dates, and no absence is judged. Neighbours: `engine.clock_check` collects
-what the judgement needs, `engine.plan_builder` restricts plans, `membership_writer` asks before each attempt.
+detaches, nothing is wanted by a row with dates, and no absence is recorded or forgotten. Neighbours:
+`engine.clock_check` collects what that needs, `engine.plan_builder` restricts plans, `membership_writer` asks before
+each attempt.
 """
 
 import dataclasses
@@ -28,7 +29,7 @@ class ClockReading:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Judgement:
+class Assessment:
     """Why the clock is not trusted, or an empty text, and what it shows; the time is from `earliest` to `latest`."""
 
     reason: str
@@ -48,13 +49,13 @@ class Judgement:
         return Problem("clock", message, code=ProblemCode.CLOCK_NOT_TRUSTED, remedy=ClockNotTrusted.remedy)
 
 
-def judge(
+def assess(
     present: ClockReading,
     *,
     began: ClockReading,
     stated: Sequence[StatedTime],
     newest_entry: datetime.datetime | None,
-) -> Judgement:
+) -> Assessment:
     """Compare the clock with the times that Charge stated in this run, or without any with what else is known.
 
     `began` is from the start of the run. `newest_entry` is the time of the journal's newest entry before this run: a
@@ -70,11 +71,11 @@ def judge(
         ahead = (present.now - began.now) - datetime.timedelta(seconds=present.uptime - began.uptime)
         compared = "what it was at the start of the run"
     if abs(ahead) <= TOLERANCE:
-        return Judgement("", present.now, present.now, present.now)
+        return Assessment("", present.now, present.now, present.now)
     side = "ahead of" if ahead > datetime.timedelta() else "behind"
     reason = f"this machine's clock is {_roughly(abs(ahead))} {side} {compared}"
     right = present.now - ahead
-    return Judgement(reason, present.now, min(present.now, right), max(present.now, right))
+    return Assessment(reason, present.now, min(present.now, right), max(present.now, right))
 
 
 def _charge_ahead(each: StatedTime, present: ClockReading) -> datetime.timedelta:
@@ -99,27 +100,27 @@ def _roughly(length: datetime.timedelta) -> str:
     return f"{minutes // 60} hours" if minutes < 48 * 60 else f"{minutes // (24 * 60)} days"
 
 
-def restrict(plan: Plan, judged: Judgement) -> Plan:
+def restrict(plan: Plan, clock: Assessment) -> Plan:
     """Return the plan; by a clock that is not trusted, without its detaches and with the problem.
 
     These detaches count as delayed, as by a grace period: the guard still sees them.
     """
-    if judged.trusted:
+    if clock.trusted:
         return plan
     return dataclasses.replace(
         plan,
         changes=tuple(change for change in plan.changes if not is_forbidden(change)),
-        problems=tuple(sorted({*plan.problems, judged.problem})),
+        problems=tuple(sorted({*plan.problems, clock.problem})),
         later=frozenset((change.driver, change.fleet) for change in plan.changes if is_forbidden(change)),
     )
 
 
-def forbidden(saved: GuardedPlan, judged: Judgement) -> dict[Change, Outcome]:
+def forbidden(saved: GuardedPlan, clock: Assessment) -> dict[Change, Outcome]:
     """Return the changes of a saved plan that must wait for a clock that is trusted."""
-    if judged.trusted:
+    if clock.trusted:
         return {}
     return {
-        change: Deferred(0, ClockNotTrusted.code, f"not sent: {judged.reason}")
+        change: Deferred(0, ClockNotTrusted.code, f"not sent: {clock.reason}")
         for change in saved.changes
         if is_forbidden(change, dated=change in saved.dated)
     }
