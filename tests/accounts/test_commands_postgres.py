@@ -276,7 +276,7 @@ class TestWriting:
         try:
             command.until(lambda: "account_busy" in log.read_text(), what="the command waits")
             assert charge.effects == []
-            assert worker.journal(held).may_send() and worker.claims.beat()  # it goes on undisturbed
+            assert worker.journal(held).may_send() and worker.claims.heartbeat()  # it goes on undisturbed
             worker.claims.release(held, claims.Release(delay=3600.0, failures=0))
             ended = running.end()
         finally:

@@ -211,8 +211,8 @@ def test_the_browser_console_stays_empty(browser: webdriver.Chrome, site: confte
             browser.get(page.url + path)
             assert conftest.complaints(browser) == []
     browser.get(page.url)
-    page.show(dataclasses.replace(page.service.present, pace=1.5))
-    conftest.until(browser, lambda b: "1.5 of at most" in text(b, "#facts"), sentence="the pace changes")
+    page.show(dataclasses.replace(page.service.present, rate=1.5))
+    conftest.until(browser, lambda b: "1.5 of at most" in text(b, "#facts"), sentence="the rate changes")
     assert conftest.complaints(browser) == []
 
 
@@ -292,7 +292,7 @@ def test_times_are_in_the_readers_zone_with_utc_in_reach(
         shown = browser.find_element(CSS, "h1 time")
         assert (shown.text, shown.get_attribute("title")) == ("2026-12-01 06:59:17", "2026-12-01 11:59:17 UTC")
         browser.get(page.url)
-        page.show(dataclasses.replace(page.service.present, pace=1.5))
+        page.show(dataclasses.replace(page.service.present, rate=1.5))
         conftest.until(browser, lambda b: "1.5 of at most" in text(b, "#facts"), sentence="the facts are replaced")
         assert "2026-11-28 05:00:00" in text(browser, "#facts")
         ago = browser.find_element(CSS, "#history tbody time").get_attribute("title")

@@ -21,7 +21,7 @@ IDLE = status.Status(
     started=NOON,
     version="0.1.0",
     account=Account("https://charge.test/v1", "live"),
-    pace=1.0,
+    rate=1.0,
     ceiling=1.0,
 )
 

@@ -60,7 +60,7 @@ def present(last: Report | None = None, **more: Any) -> status.Status:
         started=NOW - datetime.timedelta(days=1),
         version="1",
         account=worlds.ACCOUNT,
-        pace=1.0,
+        rate=1.0,
         ceiling=2.0,
         last=last,
         fleets=fleets,

@@ -4,9 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.core.pacing import listing_choice
-from worker.core.pacing.listing_choice import Pace, Pages
+from worker.core.pacing.listing_choice import Pages, RequestTiming
 
-AT_ONCE = Pace(seconds_between_turns=0.001, latency=0.1, concurrency=32)
+AT_ONCE = RequestTiming(seconds_between_turns=0.001, latency=0.1, concurrency=32)
 
 
 def test_many_short_chains_are_quicker_than_a_long_one() -> None:
@@ -22,24 +22,24 @@ def test_a_quicker_reading_may_not_take_far_more_requests() -> None:
 
 
 def test_where_the_rate_limit_decides_the_fewest_requests_are_the_quickest() -> None:
-    slow = Pace(seconds_between_turns=2.0, latency=0.1, concurrency=32)
+    slow = RequestTiming(seconds_between_turns=2.0, latency=0.1, concurrency=32)
     assert not listing_choice.by_fleet(Pages(270, 3), Pages(201, 201), slow)
 
 
 def test_connections_limit_how_many_listings_run_side_by_side() -> None:
-    assert listing_choice.seconds(Pages(270, 3), Pace(0.001, 0.1, concurrency=1)) == 27.0
+    assert listing_choice.seconds(Pages(270, 3), RequestTiming(0.001, 0.1, concurrency=1)) == 27.0
 
 
 @given(
     *(st.integers(0, 10_000),) * 4,
-    st.builds(Pace, st.floats(0, 10), st.floats(0, 10), st.integers(1, 1000)),
+    st.builds(RequestTiming, st.floats(0, 10), st.floats(0, 10), st.integers(1, 1000)),
 )
 def test_the_cheaper_reading_is_never_given_up_for_a_slower_one(
-    requests: int, chain: int, all_requests: int, all_chain: int, pace: Pace
+    requests: int, chain: int, all_requests: int, all_chain: int, timing: RequestTiming
 ) -> None:
     fleets, everyone = Pages(requests, min(chain, requests)), Pages(all_requests, min(all_chain, all_requests))
-    if listing_choice.by_fleet(fleets, everyone, pace) and fleets.requests > everyone.requests:
-        assert listing_choice.seconds(fleets, pace) < listing_choice.seconds(everyone, pace)
+    if listing_choice.by_fleet(fleets, everyone, timing) and fleets.requests > everyone.requests:
+        assert listing_choice.seconds(fleets, timing) < listing_choice.seconds(everyone, timing)
         assert fleets.requests <= listing_choice.MAX_EXTRA_REQUESTS * everyone.requests
     elif fleets.requests < everyone.requests:
-        assert listing_choice.by_fleet(fleets, everyone, pace)
+        assert listing_choice.by_fleet(fleets, everyone, timing)

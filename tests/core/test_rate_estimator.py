@@ -42,14 +42,14 @@ def test_a_ceiling_below_the_limit_is_used_and_never_sees_a_429(
     assert traffic.busiest() <= 50 + 10
 
 
-def test_a_pace_that_does_not_adapt_stays_at_the_ceiling_from_the_first_request_on() -> None:
+def test_a_rate_that_does_not_adapt_stays_at_the_ceiling_from_the_first_request_on() -> None:
     client = rate_model.Client(ceiling=300, adaptive=False)
     traffic = rate_model.simulate(rate_model.TokenBucket(1000, 100), client, requests=3000)
     assert traffic.refused == 0
     assert traffic.per_second == pytest.approx(300, rel=0.02)
 
 
-def test_a_pace_that_does_not_adapt_only_trickles_while_the_server_refuses() -> None:
+def test_a_rate_that_does_not_adapt_only_trickles_while_the_server_refuses() -> None:
     """It goes on at the ceiling as soon as the server does."""
     server = rate_model.Scripted(lambda now, _: not 2 <= now < 6)
     client = rate_model.Client(ceiling=200, adaptive=False, concurrency=200)

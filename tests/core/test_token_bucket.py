@@ -12,10 +12,10 @@ from worker.core.pacing import token_bucket
 _TINY = 1e-6
 
 
-def sent(bucket: token_bucket.TokenBucket, *, at: float, until: float, pace: float) -> list[float]:
+def sent(bucket: token_bucket.TokenBucket, *, at: float, until: float, rate: float) -> list[float]:
     """Send as fast as is allowed from `at` to `until`."""
     times = []
-    while (at := at + bucket.wait(at, pace)) <= until:
+    while (at := at + bucket.wait(at, rate)) <= until:
         bucket.take()
         times.append(at)
     return times
@@ -24,22 +24,22 @@ def sent(bucket: token_bucket.TokenBucket, *, at: float, until: float, pace: flo
 @worlds.LAW
 @given(st.floats(0.5, 500), st.integers(1, 50), st.lists(st.floats(0, 2), min_size=1, max_size=8))
 def test_no_window_of_time_ever_sees_more_than_the_rate_and_the_burst(
-    pace: float, burst: int, pauses: list[float]
+    rate: float, burst: int, pauses: list[float]
 ) -> None:
     """Pauses alternate with times of sending as fast as allowed."""
     bucket, now, times = token_bucket.TokenBucket(burst=burst, now=0.0), 0.0, list[float]()
     for pause in pauses:
-        times += sent(bucket, at=now + pause, until=now + pause + 20 / pace, pace=pace)
-        now += pause + 20 / pace
+        times += sent(bucket, at=now + pause, until=now + pause + 20 / rate, rate=rate)
+        now += pause + 20 / rate
     for first, last in itertools.combinations_with_replacement(range(len(times)), 2):
-        assert last - first + 1 <= pace * (times[last] - times[first]) + max(1, burst - 1 - burst // 10) + _TINY
+        assert last - first + 1 <= rate * (times[last] - times[first]) + max(1, burst - 1 - burst // 10) + _TINY
 
 
 @worlds.LAW
 @given(st.floats(0.5, 500), st.integers(1, 50), st.floats(0.1, 5))
-def test_who_always_has_something_to_send_uses_all_of_the_rate(pace: float, burst: int, seconds: float) -> None:
-    times = sent(token_bucket.TokenBucket(burst=burst, now=0.0), at=0.0, until=seconds, pace=pace)
-    assert len(times) >= pace * seconds - 1
+def test_who_always_has_something_to_send_uses_all_of_the_rate(rate: float, burst: int, seconds: float) -> None:
+    times = sent(token_bucket.TokenBucket(burst=burst, now=0.0), at=0.0, until=seconds, rate=rate)
+    assert len(times) >= rate * seconds - 1
 
 
 @worlds.LAW
@@ -53,18 +53,18 @@ def test_a_rate_that_changes_never_gives_more_than_its_sum_and_the_burst(
         0,
         float(max(1, burst - 1 - burst // 10)),
     )
-    for pace, seconds in stretches:
-        count += len(sent(bucket, at=now, until=now + seconds, pace=pace))
+    for rate, seconds in stretches:
+        count += len(sent(bucket, at=now, until=now + seconds, rate=rate))
         now += seconds
-        bucket.wait(now, pace)
-        allowed += pace * seconds
+        bucket.wait(now, rate)
+        allowed += rate * seconds
         assert count <= allowed + _TINY
 
 
 def test_a_burst_is_a_tenth_and_one_less_than_allowed_and_never_less_than_one() -> None:
     for burst, at_once in ((100, 89), (10, 8), (2, 1), (1, 1)):
         bucket = token_bucket.TokenBucket(burst=burst, now=5.0)
-        assert len(sent(bucket, at=5.0, until=5.0, pace=1.0)) == at_once
+        assert len(sent(bucket, at=5.0, until=5.0, rate=1.0)) == at_once
         assert bucket.wait(5.0, 4.0) == pytest.approx(0.25)
 
 

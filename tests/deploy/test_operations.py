@@ -44,7 +44,7 @@ def _exposed() -> dict[str, set[str]]:
         started=NOW,
         version="1",
         account=Account("https://api.chargeapi.co/v1", "test"),
-        pace=1.0,
+        rate=1.0,
         ceiling=25.0,
         fleets=(status.Fleet(FleetId("flt_1"), "Paris vans"),),
         sources=(

@@ -213,7 +213,7 @@ async def test_a_worker_that_has_shown_life_meanwhile_keeps_its_jobs(workers: Wo
     number = await first.register_worker()
     await _fetched(first, number)
     seen = await second.workers()
-    workers.shared.processes[0].claims.beat()
+    workers.shared.processes[0].claims.heartbeat()
     assert not await second.bury("a", seen["a"])
     assert workers.jobs() == [("acme", "doing", number)]
 
@@ -275,9 +275,9 @@ async def test_the_queue_gives_up_the_dead_but_never_its_own_process(workers: Wo
     async with anyio.create_task_group() as tasks:
         await tasks.start(queue.run)
         for _ in range(2):  # in which neither of them shows life
-            await queue.look()
+            await queue.tick()
             process.uptime.seconds += 2.0
-        await queue.look()
+        await queue.tick()
         queue.stop()
     with psycopg.connect(workers.shared.backend.url) as connection:
         assert connection.execute("SELECT worker FROM cluster_workers").fetchall() == [("a",)]

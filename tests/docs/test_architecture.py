@@ -125,7 +125,7 @@ def test_the_layers_shown_are_those_that_import_linter_checks() -> None:
             r"except Exception\b",
             "CONTRIBUTING.md",
             [
-                "worker/service/account_keeper.py",
+                "worker/service/account_runner.py",
                 "worker/service/account_service.py",
                 "worker/service/cluster_run.py",
                 "worker/service/job_notifications.py",

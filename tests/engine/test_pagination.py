@@ -141,7 +141,7 @@ async def test_a_rejected_key_is_raised() -> None:
 
 
 async def test_ever_new_cursors_that_show_the_same_old_things_are_followed_no_longer() -> None:
-    """Else a server that never ends its listing is asked a hundred thousand times, an hour at the default pace."""
+    """Else a server that never ends its listing is asked a hundred thousand times, an hour at the default rate."""
 
     class Stuck(Pages):
         async def __call__(self, cursor: Cursor | None) -> FleetPage:

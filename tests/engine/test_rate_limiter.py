@@ -77,7 +77,7 @@ async def test_after_a_rest_there_is_one_burst_and_no_more() -> None:
 
 
 @pytest.mark.integration
-async def test_an_adaptive_pace_keeps_the_ceiling_too() -> None:
+async def test_an_adaptive_rate_keeps_the_ceiling_too() -> None:
     limiter, run_cancellation = _limiter(rate=50, burst=10, adaptive=True)
     moments = []
     for _ in range(1000):
@@ -333,7 +333,7 @@ def _many(count: int) -> tuple[state.SandboxState, dict[str, list[DriverId]]]:
 
 
 @pytest.mark.integration
-async def test_a_run_uses_its_pace_and_never_more() -> None:
+async def test_a_run_uses_its_rate_and_never_more() -> None:
     held, wanted = _many(1000)
     slow = quirks.Quirks(latency_seconds=0.2)
     account_harness = harness.Harness(

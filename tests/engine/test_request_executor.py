@@ -306,7 +306,7 @@ async def test_successes_earn_retries() -> None:
     assert executor.traffic.retries == 400
 
 
-# --- Turns and pace -----------------------------------------------------------------------------------------
+# --- Turns and timing ----------------------------------------------------------------------------------------
 
 
 async def test_a_request_that_must_not_be_sent_after_all_gives_its_turn_back() -> None:
@@ -333,14 +333,14 @@ async def test_an_urgent_request_is_sent_before_those_that_wait_already() -> Non
     assert urgent.moments < ordinary.moments
 
 
-async def test_the_pace_is_that_of_the_turns_and_of_the_answers_so_far() -> None:
+async def test_the_timing_is_that_of_the_turns_and_of_the_replies_so_far() -> None:
     executor = _executor(rate=10)
-    assert executor.pace(8) == listing_choice.Pace(0.1, 0.0, 8)
+    assert executor.timing(8) == listing_choice.RequestTiming(0.1, 0.0, 8)
     for seconds in (1.0, 3.0):
         await executor.execute(functools.partial(anyio.sleep, seconds))
     with pytest.raises(NotFound):
         await executor.execute(Endpoint(NotFound("404")))
-    assert executor.pace(8) == listing_choice.Pace(0.1, 2.0, 8)
+    assert executor.timing(8) == listing_choice.RequestTiming(0.1, 2.0, 8)
 
 
 async def test_a_run_begins_at_the_rate_that_an_earlier_one_learned_if_any() -> None:

@@ -76,7 +76,7 @@ def test_a_permit_ends_by_the_own_clock_counted_from_before_the_question(shared:
     permit, session = claim.permit, first.session(claim)
     first.uptime.seconds += cluster.SECONDS - 0.1
     assert permit.is_valid() and session.is_recent_writer()
-    first.claims.beat()
+    first.claims.heartbeat()
     first.uptime.seconds += cluster.SECONDS - 0.1
     assert permit.is_valid()
     first.uptime.seconds += 0.1
@@ -97,7 +97,7 @@ def test_the_answer_that_arrives_late_gives_a_permit_that_ends_early(shared: clu
             return self.seconds
 
     first.claims.uptime = Passing()
-    first.claims.beat()
+    first.claims.heartbeat()
     assert claim.permit.until == 1002.0 + cluster.SECONDS
     assert not claim.permit.is_valid()
 
@@ -108,7 +108,7 @@ def test_no_permit_after_another_process_has_claimed_the_account(shared: cluster
     shared.bury(first)
     second.claimed()
     before = claim.permit.until
-    first.claims.beat()
+    first.claims.heartbeat()
     assert claim.permit.until == before
     first.uptime.seconds += cluster.SECONDS
     with pytest.raises(JournalError) as caught:
@@ -122,26 +122,26 @@ def test_no_permit_for_another_epoch(shared: cluster.Cluster) -> None:
     shared.tell("UPDATE cluster_accounts SET epoch = epoch + 1")
     before = claim.permit.until
     first.uptime.seconds += 1
-    first.claims.beat()
+    first.claims.heartbeat()
     assert claim.permit.until == before
 
 
 def test_a_process_learns_that_the_others_gave_it_up(shared: cluster.Cluster) -> None:
     first = shared.process("a")
-    assert first.claims.beat()
+    assert first.claims.heartbeat()
     first.claimed()
-    assert first.claims.beat()
+    assert first.claims.heartbeat()
     shared.bury(first)
-    assert not first.claims.beat()
+    assert not first.claims.heartbeat()
     first.claims.register("1.0")
-    assert first.claims.beat()
+    assert first.claims.heartbeat()
 
 
 def test_nothing_is_sent_after_the_release(shared: cluster.Cluster) -> None:
     first = shared.process("a")
     claim = first.claimed()
     first.claims.release(claim, RELEASE)
-    first.claims.beat()
+    first.claims.heartbeat()
     assert not claim.permit.is_valid()
 
 

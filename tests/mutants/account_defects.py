@@ -35,7 +35,7 @@ DEFECTS = (
     ),
     Defect(
         "keeping the key of an account that has ended",
-        "worker/service/account_keeper.py",
+        "worker/service/account_runner.py",
         "            self._common.folder.release(self.name)\n",
         "",
         SUPERVISOR,
@@ -70,7 +70,7 @@ DEFECTS = (
     ),
     Defect(
         "a defect in one account that ends the others",
-        "worker/service/account_keeper.py",
+        "worker/service/account_runner.py",
         "except Exception:  # a defect in one account must not end the others",
         "except ZeroDivisionError:",
         SUPERVISOR,
@@ -85,23 +85,23 @@ DEFECTS = (
     Defect(
         "changed defaults that count as changed in every scan from then on",
         "worker/service/account_supervisor.py",
-        "again = {*self._keepers, *changes.changed}",
-        "again = {*self._keepers}",
+        "again = {*self._runners, *changes.changed}",
+        "again = {*self._runners}",
         ("tests/service/test_account_supervisor_folder.py",),
     ),
     Defect(
         "an account that goes on after its file was removed",
         "worker/service/account_supervisor.py",
-        "                keeper.remove()\n",
+        "                runner.remove()\n",
         "",
         SUPERVISOR,
     ),
     Defect(
         "starting an account again while its predecessor still runs",
-        "worker/service/account_keeper.py",
+        "worker/service/account_runner.py",
         "if after is not None:",
         "if False and after is not None:",
-        ("tests/service/test_account_keeper.py",),
+        ("tests/service/test_account_runner.py",),
     ),
     Defect(
         "links of one account that lead to another page",

@@ -212,7 +212,7 @@ DEFECTS = (
         ("tests/charge",),
     ),
     Defect(
-        "asking Charge at the full pace while it is away",
+        "asking Charge at the full rate while it is away",
         "worker/core/pacing/retry_policy.py",
         "first * 2.0 ** min(failures - 1, 32)",
         "first",

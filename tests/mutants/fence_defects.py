@@ -9,7 +9,7 @@ FENCE = ("tests/journal/test_fence.py",)
 CLAIMS = ("tests/journal/test_claims.py",)
 QUEUE = ("tests/dispatch/test_job_queue_postgres.py",)
 STALLS = ("tests/dispatch/test_stall_watch.py",)
-PACE = ("tests/engine/test_moved_pace.py",)
+MOVED_RATE = ("tests/engine/test_moved_rate_limit.py",)
 SCHEDULE = ("tests/service/test_run_schedule.py",)
 CONNECTION = ("tests/charge/test_secure_network.py",)
 COMPOSITION = ("tests/service/test_composition.py",)
@@ -245,8 +245,8 @@ DEFECTS = (
     Defect(
         "taking all workers for dead after an outage of the database",
         "worker/dispatch/stall_watch.py",
-        "min(MOST_PER_LOOK, max(0.0, asked - self._looked))",
-        "max(0.0, asked - self._looked)",
+        "min(MOST_PER_CHECK, max(0.0, asked - self._checked))",
+        "max(0.0, asked - self._checked)",
         STALLS,
     ),
     Defect(
@@ -268,14 +268,14 @@ DEFECTS = (
         "worker/engine/rate_limiter.py",
         "        self._bucket.drain()\n        if closed_for > 0:",
         "        if closed_for > 0:",
-        PACE,
+        MOVED_RATE,
     ),
     Defect(
         "a pause of Charge that stays behind when the account moves",
         "worker/engine/rate_limiter.py",
         "            self._close(anyio.current_time(), closed_for)",
         "            pass",
-        PACE,
+        MOVED_RATE,
     ),
     Defect(
         "many accounts that wait longer than their interval after an outage",

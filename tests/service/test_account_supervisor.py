@@ -20,7 +20,7 @@ from worker.core.model.secret import Secret
 from worker.core.monitoring import status
 from worker.core.monitoring.account_overview import Condition
 from worker.journal import sql_journal
-from worker.service import account_keeper, account_reader, account_service, account_supervisor
+from worker.service import account_reader, account_runner, account_service, account_supervisor
 from worker.settings import model
 
 pytestmark = pytest.mark.anyio
@@ -177,7 +177,7 @@ async def test_a_broken_file_is_tried_again_and_again_and_logged_once(
     folder: supervised.Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may be whole again although nobody saw it change: its key is in another file."""
-    monkeypatch.setattr(account_keeper, "retry_seconds", lambda failures: 0.01 if failures else 3600.0)
+    monkeypatch.setattr(account_runner, "retry_seconds", lambda failures: 0.01 if failures else 3600.0)
     folder.add("acme")
     reader = CountingReader(folder.reader)
     with structlog.testing.capture_logs() as logs:
@@ -224,7 +224,7 @@ async def test_two_accounts_never_share_a_key_or_a_journal(
     folder: supervised.Folder, shared: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Once the one is removed, the other begins at once."""
-    monkeypatch.setattr(account_keeper, "retry_seconds", lambda failures: 3600.0)
+    monkeypatch.setattr(account_runner, "retry_seconds", lambda failures: 3600.0)
     folder.add("bolt", settings='[journal]\nurl = "sqlite:///one.db"\n')
     async with supervised.supervised(folder.reader) as running:
         await running.until_in_sync("bolt")

@@ -11,7 +11,7 @@ from worker.core.model.errors import SettingsError, Stopped
 from worker.core.model.problem import Problem
 from worker.core.model.secret import Secret
 from worker.core.pacing import spread
-from worker.service import account_keeper, account_service, account_supervisor
+from worker.service import account_runner, account_service, account_supervisor
 from worker.settings import account_folder, model
 from worker.web import metrics
 
@@ -79,7 +79,7 @@ async def test_accounts_are_spread_over_the_time_that_all_of_them_together_have(
 async def test_changed_defaults_are_read_once_and_every_account_with_them(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each reading makes every account run: without an end, all of them would run all the time."""
     changed = list[str]()
-    monkeypatch.setattr(account_keeper.AccountKeeper, "file_changed", lambda keeper, delay: changed.append(keeper.name))
+    monkeypatch.setattr(account_runner.AccountRunner, "file_changed", lambda runner, delay: changed.append(runner.name))
     monkeypatch.setattr(spread, "delay", lambda chance, *, accounts, longest: 3600.0)
     reader = Reader(account_folder.DEFAULTS, "acme", "bolt")
     supervisor = supervised(reader)
@@ -133,7 +133,7 @@ async def test_an_account_that_is_removed_is_logged_and_gone_with_its_error() ->
             supervisor.request_stop(Stopped("the test ends", exit_code=0))
     assert [line["account"] for line in lines if line["event"] == "account_added"] == ["acme", "bolt"]
     assert [line["account"] for line in lines if line["event"] == "account_removed"] == ["acme"]
-    assert list(supervisor._all()) == [supervisor._keepers["bolt"]], "one that has ended is waited for no more"
+    assert list(supervisor._all()) == [supervisor._runners["bolt"]], "one that has ended is waited for no more"
 
 
 @pytest.mark.integration
@@ -160,9 +160,9 @@ async def test_the_longest_drain_of_all_accounts_counts_also_of_one_that_is_leav
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     seconds = {"acme": 5.0, "bolt": 25.0}
-    monkeypatch.setattr(account_keeper.AccountKeeper, "drain_seconds", property(lambda keeper: seconds[keeper.name]))
+    monkeypatch.setattr(account_runner.AccountRunner, "drain_seconds", property(lambda runner: seconds[runner.name]))
     supervisor = supervised(Reader())
     for name in seconds:
-        keeper = account_keeper.AccountKeeper(name, supervisor._common)
-        (supervisor._keepers if name == "acme" else supervisor._leaving)[name] = keeper
+        runner = account_runner.AccountRunner(name, supervisor._common)
+        (supervisor._runners if name == "acme" else supervisor._stopping)[name] = runner
     assert supervisor.drain_seconds == 25.0

@@ -107,7 +107,7 @@ async def test_the_first_look_is_taken_before_polling_counts_as_started() -> Non
     assert len(reported) == 1
 
 
-async def test_each_source_is_looked_at_at_its_own_pace() -> None:
+async def test_each_source_is_polled_at_its_own_interval() -> None:
     quick, slow = Changing(lambda seconds: "1"), Changing(_since(1, "1", "2"), poll_seconds=30)
     (reported,) = await _changes(lambda: [quick, slow], seconds=59)
     assert 30 < reported < 32

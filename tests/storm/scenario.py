@@ -40,7 +40,7 @@ max_detach_fraction_per_fleet = 1
 allow_emptying_fleets = true
 """
 
-LOOK_SECONDS = 0.5
+TICK_SECONDS = 0.5
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ class Cluster:
         deadline = time.time() + patience
         while len(self.database.starts()) < accounts:
             assert time.time() < deadline, f"only {len(self.database.starts())} accounts had a run"
-            time.sleep(LOOK_SECONDS)
+            time.sleep(TICK_SECONDS)
         return time.time()
 
     def wait(self, happened: Callable[[], bool], *, patience: float) -> float:
@@ -113,7 +113,7 @@ class Cluster:
                 worker.check()
             if happened():
                 return time.monotonic() - began
-            time.sleep(LOOK_SECONDS)
+            time.sleep(TICK_SECONDS)
         return math.inf
 
 
@@ -206,7 +206,7 @@ class Scenario:
 
         def watch() -> None:
             with database.opened(self._host) as own:
-                while not self._over.wait(LOOK_SECONDS):
+                while not self._over.wait(TICK_SECONDS):
                     self._looks.append(own.look(time.time()))
                     self._sessions = max(self._sessions, own.sessions())
 

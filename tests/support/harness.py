@@ -1,4 +1,4 @@
-"""One account, whole but for its network: the real client, pace, reader, applier and cycle before a sandbox.
+"""One account with a sandbox for its network: the real client, rate limiter, reader, applier and reconciler.
 
 Invariant: nothing of ours is replaced but the edges: the transport, the clock, the sources, chance.
 Neighbours: `tests.support.sandbox` is the transport, `tests.support.doubles` the rest of the world.

@@ -135,7 +135,7 @@ def calm(**changed: Any) -> status.Status:
         started=NOW - datetime.timedelta(days=3, hours=2),
         version="0.2.0",
         account=ACCOUNT,
-        pace=18.4,
+        rate=18.4,
         ceiling=25.0,
         last=run(),
         last_success=NOW - datetime.timedelta(seconds=40),

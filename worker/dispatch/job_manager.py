@@ -1,7 +1,7 @@
 """Procrastinate's jobs, as several workers may safely share them.
 
 Invariants: a worker that was taken for dead and goes on cannot finish a job that another worker has by then; a job of a
-worker that is gone, or that was handed out in a lost answer, blocks its account no longer than until the next look. A
+worker that is gone, or that was handed out in a lost answer, blocks its account no longer than until the next tick. A
 run that was lost is not retried: its account is due still, and the tick makes a new job. Neighbours: `job_queue` runs
 the jobs.
 """

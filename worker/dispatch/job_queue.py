@@ -21,8 +21,8 @@ from worker.dispatch import job_manager, stall_watch
 
 log = structlog.get_logger()
 
-LOOK_SECONDS = 1.0
-"""Between two looks at what is due, at the queue, and at the other workers."""
+TICK_SECONDS = 1.0
+"""Seconds between two checks of what is due, of the queue, and of the other workers."""
 
 _SESSIONS = 3
 _CONNECT_SECONDS = 10.0
@@ -85,7 +85,7 @@ class JobQueue:
             await self._open()
             task_status.started()
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._look_regularly)
+                tasks.start_soon(self._tick_regularly)
                 while not self._stopped:
                     await self._work()
                 tasks.cancel_scope.cancel()
@@ -98,11 +98,11 @@ class JobQueue:
         self._stopped = self._manager.is_ending = True
         self.start_again()
 
-    async def look(self) -> None:
+    async def tick(self) -> None:
         """Make jobs of what is due, and give up what dead workers had. Raises exceptions.ProcrastinateException."""
         asked = self._uptime()
         workers = await self._manager.workers()
-        for name, beats in self._watch.look(workers, asked=asked, answered=self._uptime()).items():
+        for name, beats in self._watch.dead_workers(workers, asked=asked, answered=self._uptime()).items():
             if name != self._member.name and await self._manager.bury(name, beats):
                 log.warning("worker_stalled", worker=name)
         await self._manager.tick(_PER_TICK * self._member.concurrency)
@@ -113,7 +113,7 @@ class JobQueue:
             self._app,
             queues=[job_manager.QUEUE],
             concurrency=self._member.concurrency,
-            fetch_job_polling_interval=LOOK_SECONDS,
+            fetch_job_polling_interval=TICK_SECONDS,
             abort_job_polling_interval=_NEVER,
             listen_notify=False,
             delete_jobs=jobs.DeleteJobCondition.ALWAYS,
@@ -128,19 +128,19 @@ class JobQueue:
                 await self._worker.run()  # type: ignore[no-untyped-call]
         except exceptions.ProcrastinateException as error:
             log.warning("queue_unavailable", error=_cause(error))
-            await anyio.sleep(LOOK_SECONDS)
+            await anyio.sleep(TICK_SECONDS)
 
-    async def _look_regularly(self) -> None:
+    async def _tick_regularly(self) -> None:
         failing = False
         while True:
             try:
-                await self.look()
+                await self.tick()
                 failing = False
             except exceptions.ProcrastinateException as error:
                 if not failing:
                     log.warning("queue_unavailable", error=_cause(error))
                 failing = True
-            await anyio.sleep(LOOK_SECONDS)
+            await anyio.sleep(TICK_SECONDS)
 
     async def _open(self) -> None:
         try:

@@ -81,8 +81,8 @@ class DriverReader:
         if self._expected.references:
             await self._read_directory(managed)
         else:
-            pace = self._executor.pace(self._options.concurrency)
-            if listing_choice.by_fleet(fleets, everyone, pace) or await self._list_all(max_pages=fleets.requests):
+            timing = self._executor.timing(self._options.concurrency)
+            if listing_choice.by_fleet(fleets, everyone, timing) or await self._list_all(max_pages=fleets.requests):
                 await self._list_each(managed)
             await self._reread_doubtful(managed)
         unreadable = self._inventory.unreadable()

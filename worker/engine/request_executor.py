@@ -94,10 +94,10 @@ class RequestExecutor:
         if rate is not None:
             self._limiter.start_at(rate)
 
-    def pace(self, concurrency: int) -> listing_choice.Pace:
+    def timing(self, concurrency: int) -> listing_choice.RequestTiming:
         """Return how fast requests went so far, if `concurrency` of them may be in flight."""
         latency = self._waited / max(1, self._answered)
-        return listing_choice.Pace(self.seconds_between_turns, latency, concurrency)
+        return listing_choice.RequestTiming(self.seconds_between_turns, latency, concurrency)
 
     async def execute(
         self,

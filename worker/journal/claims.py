@@ -35,7 +35,7 @@ class Permit:
 
     def renew(self) -> None:
         """Ask the database for longer permits, for all accounts of this process. Raises errors.JournalError."""
-        self.claims.beat()
+        self.claims.heartbeat()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ class Claims:
         """Let the others know that this process has ended. Raises errors.JournalError."""
         self._execute(cluster_queries.UNREGISTER, {})
 
-    def beat(self) -> bool:
+    def heartbeat(self) -> bool:
         """Show that this process lives, and lengthen the permits of what is still its own.
 
         Returns whether the others still count it as alive; if not, it may register again.

@@ -1,7 +1,7 @@
 """Runs every account of a folder in one process: follows its files, and serves one page and one set of metrics.
 
 Invariants: whatever is wrong with one account ends, delays or changes no other; no two accounts share a key or a
-journal; a folder that cannot be read changes nothing. Neighbours: `account_keeper` keeps one account, `account_reader`
+journal; a folder that cannot be read changes nothing. Neighbours: `account_runner` runs one account, `account_reader`
 reads the files, `core.model.account_files` says what changed, `web.accounts_page` shows all.
 """
 
@@ -26,7 +26,7 @@ from worker.core.model.secret import Secret
 from worker.core.monitoring.account_overview import AccountsStatus
 from worker.core.pacing import spread
 from worker.engine import concurrency
-from worker.service import account_claims, account_keeper, account_service, composition, page_server, shutdown
+from worker.service import account_claims, account_runner, account_service, composition, page_server, shutdown
 from worker.settings import account_folder, model
 from worker.web import accounts_page, metrics, service_protocol
 
@@ -87,7 +87,7 @@ async def run(reader: Reader) -> int:
 
 
 class AccountSupervisor:
-    """All accounts of a folder. Implements `accounts_page.AccountsProtocol` and `account_keeper.Folder`."""
+    """All accounts of a folder. Implements `accounts_page.AccountsProtocol` and `account_runner.Folder`."""
 
     def __init__(self, reader: Reader, status: model.Status, gauges: metrics.Metrics) -> None:
         """Take what reads the folder, how the page is served, and the metrics. Create it inside the event loop."""
@@ -95,10 +95,10 @@ class AccountSupervisor:
         self._reader = reader
         self._page = status
         self._clock = clock
-        self._common = account_keeper.Common(self, clock, gauges)
+        self._common = account_runner.Common(self, clock, gauges)
         self._started = clock.now()
-        self._keepers: dict[str, account_keeper.AccountKeeper] = {}
-        self._leaving: dict[str, account_keeper.AccountKeeper] = {}
+        self._runners: dict[str, account_runner.AccountRunner] = {}
+        self._stopping: dict[str, account_runner.AccountRunner] = {}
         self._known: dict[str, tuple[int, ...]] = {}
         self._before: Scan = {}
         self._present: Scan = {}
@@ -115,18 +115,18 @@ class AccountSupervisor:
         """End all accounts: nothing new is sent, and writes in flight may finish."""
         self._stopped = self._stopped or reason
         self._wakened.set()
-        for keeper in self._all():
-            keeper.request_stop(reason)
+        for runner in self._all():
+            runner.request_stop(reason)
 
     def abort_writes(self) -> None:
         """Abort writes that are still in flight."""
-        for keeper in self._all():
-            keeper.abort_writes()
+        for runner in self._all():
+            runner.abort_writes()
 
     @property
     def drain_seconds(self) -> float:
         """Return how long writes in flight may take to finish: the longest of all accounts."""
-        return max((keeper.drain_seconds for keeper in self._all()), default=0.0)
+        return max((runner.drain_seconds for runner in self._all()), default=0.0)
 
     async def reload_on_hangup(self, *, task_status: abc.TaskStatus[None]) -> None:
         """On SIGHUP, read every file again."""
@@ -140,16 +140,16 @@ class AccountSupervisor:
 
     def status(self) -> AccountsStatus:
         """Return the present state of all accounts."""
-        accounts = tuple(keeper.status() for keeper in self._keepers.values())
+        accounts = tuple(runner.status() for runner in self._runners.values())
         return AccountsStatus(self._clock.now(), self._started, worker.__version__, accounts, self._broken())
 
     def has(self, name: str) -> bool:
         """Return whether the folder has this account."""
-        return name in self._keepers
+        return name in self._runners
 
     def service(self, name: str) -> service_protocol.ServiceProtocol | None:
         """Return the service of an account, or None if it does not run."""
-        return self._keepers[name].service if name in self._keepers else None
+        return self._runners[name].service if name in self._runners else None
 
     def controls(self, name: str) -> service_protocol.Controls | None:
         """Return None: an account that does not run here runs nowhere."""
@@ -157,14 +157,14 @@ class AccountSupervisor:
 
     def error(self, name: str) -> FleetSyncError | None:
         """Return why an account does not run, if that is known."""
-        return self._keepers[name].error if name in self._keepers else None
+        return self._runners[name].error if name in self._runners else None
 
     def unready_reason(self) -> str:
         """Return why the process is not ready, or an empty text: one account that works is enough."""
         if broken := self._broken():
             return broken
-        keepers = self._keepers.values()
-        return "" if not keepers or any(keeper.is_ready() for keeper in keepers) else "no account is ready"
+        runners = self._runners.values()
+        return "" if not runners or any(runner.is_ready() for runner in runners) else "no account is ready"
 
     # --- For the accounts ---------------------------------------------------------------------------------
 
@@ -227,7 +227,7 @@ class AccountSupervisor:
                 self._report("defaults", SettingsError([problem], remedy="Restore it, or restart without it."))
             elif await self._read_defaults():
                 # The defaults stay among what changed: otherwise they would count as changed in every scan from now on.
-                again = {*self._keepers, *changes.changed} - {*changes.removed}
+                again = {*self._runners, *changes.changed} - {*changes.removed}
                 changes = FileChanges(changes.added, tuple(sorted(again)), changes.removed)
         self._apply(changes, tasks, longest=CHANGE_SPREAD_SECONDS)
 
@@ -257,12 +257,12 @@ class AccountSupervisor:
         """Start, read again and end accounts, spread over some time."""
         for name in changes.removed:
             self._known.pop(name)
-            if (keeper := self._keepers.pop(name, None)) is not None:
-                self._leaving[name] = keeper
-                keeper.remove()
+            if (runner := self._runners.pop(name, None)) is not None:
+                self._stopping[name] = runner
+                runner.remove()
                 log.info("account_removed", account=name)
         added = [name for name in changes.added if name != account_folder.DEFAULTS]
-        changed = [name for name in changes.changed if name in self._keepers]
+        changed = [name for name in changes.changed if name in self._runners]
         together = len(added) + len(changed)
         for name in (*changes.added, *changes.changed):
             self._known[name] = self._present.get(name, ())
@@ -270,28 +270,28 @@ class AccountSupervisor:
             log.info("account_added", account=name)
             self._start(name, tasks, delay=_delay(together, longest))
         for name in changed:
-            self._keepers[name].file_changed(delay=_delay(together, longest))
-        to_thread.current_default_thread_limiter().total_tokens = _THREADS + _THREADS_PER_ACCOUNT * len(self._keepers)
+            self._runners[name].file_changed(delay=_delay(together, longest))
+        to_thread.current_default_thread_limiter().total_tokens = _THREADS + _THREADS_PER_ACCOUNT * len(self._runners)
 
     def _start(self, name: str, tasks: abc.TaskGroup, *, delay: float) -> None:
-        keeper = account_keeper.AccountKeeper(name, self._common)
-        predecessor = self._leaving.get(name)
-        self._keepers[name] = keeper
+        runner = account_runner.AccountRunner(name, self._common)
+        predecessor = self._stopping.get(name)
+        self._runners[name] = runner
 
         async def keep() -> None:
             try:
-                await keeper.run(delay=delay, after=predecessor.ended if predecessor else None)
+                await runner.run(delay=delay, after=predecessor.ended if predecessor else None)
             finally:
-                if self._leaving.get(name) is keeper:
-                    self._leaving.pop(name)
-                for other in self._keepers.values():
+                if self._stopping.get(name) is runner:
+                    self._stopping.pop(name)
+                for other in self._runners.values():
                     if other.error is not None:
                         other.file_changed(delay=0)  # its key or journal may be free by now
 
         tasks.start_soon(keep, name=f"account {name}")
 
-    def _all(self) -> Iterable[account_keeper.AccountKeeper]:
-        return [*self._keepers.values(), *self._leaving.values()]
+    def _all(self) -> Iterable[account_runner.AccountRunner]:
+        return [*self._runners.values(), *self._stopping.values()]
 
 
 def _delay(accounts: int, longest: float) -> float:

@@ -26,7 +26,7 @@ _REMEDY = (
     "seconds. Nothing was changed."
 )
 TRIES = 30
-_BEAT_SECONDS = 1.0
+_HEARTBEAT_SECONDS = 1.0
 """Between two tries to claim an account that a worker has, and between two renewals of the permit."""
 
 
@@ -49,7 +49,7 @@ async def journal(
     try:
         await to_thread.run_sync(own.register, worker.__version__)
         async with concurrency.background_tasks() as background:
-            background.start_soon(_beat, own)
+            background.start_soon(_send_heartbeats, own)
             claim, settled = await _claimed(own, name, tries=tries), False
             try:
                 await to_thread.run_sync(prepare, own, claim)
@@ -75,18 +75,18 @@ async def _claimed(own: claims.Claims, name: str, *, tries: int) -> claims.Claim
         if claim is not None:
             return claim
         if left == tries - 1:
-            log.warning("account_busy", account=name, waits_seconds=left * _BEAT_SECONDS)
+            log.warning("account_busy", account=name, waits_seconds=left * _HEARTBEAT_SECONDS)
         if left:
-            await anyio.sleep(_BEAT_SECONDS)
+            await anyio.sleep(_HEARTBEAT_SECONDS)
     raise JournalBusy(f"a worker of the cluster has the account {name}", remedy=_REMEDY)
 
 
-async def _beat(own: claims.Claims) -> None:
+async def _send_heartbeats(own: claims.Claims) -> None:
     """Keep the permit. The journal reports a database that does not answer."""
     while True:
         with contextlib.suppress(JournalError):
-            await to_thread.run_sync(own.beat)
-        await anyio.sleep(_BEAT_SECONDS)
+            await to_thread.run_sync(own.heartbeat)
+        await anyio.sleep(_HEARTBEAT_SECONDS)
 
 
 async def _left(own: claims.Claims, claim: claims.Claim, *, settled: bool) -> None:

@@ -21,7 +21,7 @@ from worker.core.monitoring import status, summary
 from worker.engine import concurrency, plan_builder
 from worker.journal import claims, connection_pool, fenced_journal
 from worker.service import (
-    account_keeper,
+    account_runner,
     account_service,
     cluster_facade,
     composition,
@@ -120,7 +120,7 @@ class ClusterRun:
         hooks = [job_notifications.hook(target) for target in operator.targets]
         with anyio.CancelScope() as scope:
             async with concurrency.background_tasks() as background:
-                background.start_soon(account_keeper.drain, self, scope)
+                background.start_soon(account_runner.drain, self, scope)
                 await job_notifications.notify(self.facade.state.snapshot(account), self._journal, hooks)
 
     async def _attempt(self) -> claims.Release:
@@ -128,7 +128,7 @@ class ClusterRun:
         try:
             with anyio.CancelScope() as scope:
                 async with concurrency.background_tasks() as background:
-                    background.start_soon(account_keeper.drain, self, scope)
+                    background.start_soon(account_runner.drain, self, scope)
                     return await self._reconcile()
         except FleetSyncError as error:
             log.error("account_broken", error=error.message, remedy=error.remedy)
@@ -156,7 +156,7 @@ class ClusterRun:
                 operation, code, seconds=seconds
             ),
         )
-        account.take_over_pace(closed_for=self._claim.closed_for)
+        account.take_over_rate_limit(closed_for=self._claim.closed_for)
         try:
             return await self._run(account)
         finally:
@@ -192,7 +192,7 @@ class ClusterRun:
     ) -> claims.Release:
         """Return what a run that came to its end leaves behind."""
         settings, now = account.settings, self._shared.clock.now()
-        delay, _ = run_schedule.next_due(last, settings, now=now, retry_spread=account_keeper.RETRY_SPREAD)
+        delay, _ = run_schedule.next_due(last, settings, now=now, retry_spread=account_runner.RETRY_SPREAD)
         if self._claim.unsettled_for:
             # What the predecessor sent last may take effect until then, whatever this run has read.
             delay = min(delay, settings.retry.late_effect_seconds)
@@ -220,7 +220,7 @@ class ClusterRun:
         part = status.Part.JOURNAL if isinstance(self.error, JournalError) else status.Part.SETTINGS
         failures = self._claim.failures + 1
         return claims.Release(
-            delay=account_keeper.retry_seconds(failures),
+            delay=account_runner.retry_seconds(failures),
             failures=failures,
             condition=summary.Condition.BROKEN.value,
             gist=self.error.message.partition("\n")[0],

@@ -192,7 +192,7 @@ class ClusterWorker:
         """
         log.info("worker_started", worker=self._claims.worker)
         async with concurrency.background_tasks() as background:
-            background.start_soon(self._beat_regularly)
+            background.start_soon(self._send_heartbeats)
             background.start_soon(self._request_regularly)
             background.start_soon(self._read_statuses_regularly)
             background.start_soon(self._defaults.follow)
@@ -242,12 +242,12 @@ class ClusterWorker:
             self._recent.popitem(last=False)
         return facade
 
-    async def _beat_regularly(self) -> None:
+    async def _send_heartbeats(self) -> None:
         """Keep the permits, and come back if the others have given this process up."""
         failing = False
         while True:
             try:
-                if not await to_thread.run_sync(self._claims.beat, limiter=self._beating):
+                if not await to_thread.run_sync(self._claims.heartbeat, limiter=self._beating):
                     log.warning("worker_was_given_up", worker=self._claims.worker)
                     await to_thread.run_sync(self._claims.register, worker.__version__, limiter=self._beating)
                     self._queue.start_again()
@@ -261,7 +261,7 @@ class ClusterWorker:
     async def _request_regularly(self) -> None:
         """Pass on which runs were asked for. It may have to wait for a claim, as heartbeats may not."""
         while True:
-            with contextlib.suppress(JournalError):  # `_beat_regularly` says that the database is away
+            with contextlib.suppress(JournalError):  # `_send_heartbeats` says that the database is away
                 await self._request_runs()
             await anyio.sleep(self._beat_interval)
 

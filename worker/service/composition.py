@@ -54,7 +54,7 @@ class SystemClock:
 
 
 class AccountRuntime:
-    """One account with everything that outlives a run: connections, pace, sources, and the journal that it is lent."""
+    """One account with all that outlives a run: connections, rate limiter, sources, and the journal that it is lent."""
 
     def __init__(
         self,
@@ -113,7 +113,7 @@ class AccountRuntime:
         """Return the seconds for which Charge wants no request."""
         return self._limiter.closed_for
 
-    def take_over_pace(self, *, closed_for: float) -> None:
+    def take_over_rate_limit(self, *, closed_for: float) -> None:
         """Send no faster than one process would that had gone on, `closed_for` seconds from now."""
         self._limiter.take_over(closed_for=closed_for)
 

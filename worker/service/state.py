@@ -162,7 +162,7 @@ class ServiceState:
             started=self._started,
             version=worker.__version__,
             account=account.rules.account,
-            pace=account.rate,
+            rate=account.rate,
             ceiling=settings.rate_limit.requests_per_second,
             standing_by=self.standing_by,
             running=self.running,

@@ -78,7 +78,7 @@ def _account_gauges(present: status.Status) -> Iterator[core.Metric]:
     yield single("paused", "1 while writes to all fleets are paused.", pauses.everywhere(present.pauses) is not None)
     paused = sum(pause.fleet is not None for pause in present.pauses)
     yield single("paused_fleets", "Fleets to which writes are paused, one by one.", paused)
-    yield single("pace_requests_per_second", "Present limit on requests per second.", present.pace)
+    yield single("pace_requests_per_second", "Present limit on requests per second.", present.rate)
     yield single("pace_ceiling_requests_per_second", "Highest limit on requests per second.", present.ceiling)
     size = [] if present.journal_bytes is None else [((), float(present.journal_bytes))]
     yield gauge("journal_size_bytes", "Size of the journal, if it is a file.", size)

@@ -109,7 +109,7 @@ class Reading:
 class Status:
     """A snapshot of the service at `now`.
 
-    `last` is the last run that ended, `last_success` when a run last ended with exit code 0. `pace` and `ceiling` are
+    `last` is the last run that ended, `last_success` when a run last ended with exit code 0. `rate` and `ceiling` are
     requests a second. `standing_by` says which other process is the writer, if one is. `journal_bytes` is `None` if the
     journal is not a file. `account_name` is the account's name in its folder, if it is one of several.
     """
@@ -118,7 +118,7 @@ class Status:
     started: datetime.datetime
     version: str
     account: Account
-    pace: float
+    rate: float
     ceiling: float
     standing_by: str = ""
     running: Running | None = None

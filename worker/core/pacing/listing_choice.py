@@ -2,7 +2,7 @@
 
 One listing is a chain: each page names the next one. Listings of several fleets run side by side, but take more
 requests. Invariant: pure; the choice changes how long a reading takes and what it costs, never what it says.
-Neighbours: `engine.driver_reader` counts the pages, `engine.request_executor` measures the pace.
+Neighbours: `engine.driver_reader` counts the pages, `engine.request_executor` measures the timing.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ class Pages:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Pace:
+class RequestTiming:
     """How fast requests go: seconds between two turns, seconds until an answer, and requests in flight."""
 
     seconds_between_turns: float
@@ -28,18 +28,18 @@ class Pace:
     concurrency: int
 
 
-def seconds(pages: Pages, pace: Pace) -> float:
+def seconds(pages: Pages, timing: RequestTiming) -> float:
     """Return how long a reading takes: the rate limit, the connections or the longest chain decide."""
     return max(
-        pages.requests * pace.seconds_between_turns,
-        pages.requests * pace.latency / pace.concurrency,
-        pages.longest_chain * pace.latency,
+        pages.requests * timing.seconds_between_turns,
+        pages.requests * timing.latency / timing.concurrency,
+        pages.longest_chain * timing.latency,
     )
 
 
-def by_fleet(fleets: Pages, everyone: Pages, pace: Pace) -> bool:
+def by_fleet(fleets: Pages, everyone: Pages, timing: RequestTiming) -> bool:
     """Return whether to list each fleet rather than all drivers."""
     if fleets.requests <= everyone.requests:
         return True
     affordable = fleets.requests <= MAX_EXTRA_REQUESTS * everyone.requests
-    return affordable and seconds(fleets, pace) < seconds(everyone, pace)
+    return affordable and seconds(fleets, timing) < seconds(everyone, timing)

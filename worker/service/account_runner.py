@@ -1,4 +1,4 @@
-"""Keeps one account of a folder: reads its file, runs it, reads it again when it changes, and ends when it is removed.
+"""Runs one account of a folder: reads its file, reads it again when it changes, and ends when it is removed.
 
 Invariants: a file that cannot be used leaves the last valid settings in force, or the account not running, and is tried
 again; after a defect, the account's loop starts again. Neighbours: `account_supervisor` has one for each file,
@@ -67,7 +67,7 @@ class Common:
     gauges: metrics.Metrics
 
 
-class AccountKeeper:
+class AccountRunner:
     """One account of the folder. Create it inside the event loop."""
 
     def __init__(self, name: str, common: Common) -> None:

@@ -13,7 +13,7 @@ from worker.core.model.errors import FleetSyncError, JournalError, SettingsError
 from worker.core.model.problem import Problem
 from worker.core.model.secret import Secret
 from worker.core.monitoring.account_overview import Condition
-from worker.service import account_keeper, account_service
+from worker.service import account_runner, account_service
 from worker.settings import model
 from worker.web import metrics
 
@@ -27,7 +27,7 @@ def anyio_backend() -> str:
 
 
 class Folder:
-    """Implements account_keeper.Folder with a file that can never be used."""
+    """Implements account_runner.Folder with a file that can never be used."""
 
     def __init__(self) -> None:
         self.reads = 0
@@ -50,49 +50,49 @@ def folder() -> Folder:
 
 
 @pytest.fixture
-def keeper(folder: Folder) -> account_keeper.AccountKeeper:
-    return account_keeper.AccountKeeper("acme", account_keeper.Common(folder, clocks.Still(), metrics.Metrics()))
+def runner(folder: Folder) -> account_runner.AccountRunner:
+    return account_runner.AccountRunner("acme", account_runner.Common(folder, clocks.Still(), metrics.Metrics()))
 
 
-async def test_it_begins_once_its_predecessor_has_ended(folder: Folder, keeper: account_keeper.AccountKeeper) -> None:
+async def test_it_begins_once_its_predecessor_has_ended(folder: Folder, runner: account_runner.AccountRunner) -> None:
     predecessor = anyio.Event()
     to_thread.current_default_thread_limiter().total_tokens = 1
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(lambda: keeper.run(delay=0, after=predecessor))
+        tasks.start_soon(lambda: runner.run(delay=0, after=predecessor))
         await anyio.wait_all_tasks_blocked()
         await to_thread.run_sync(lambda: None)  # with one thread, behind whatever the account would read
-        assert (folder.reads, keeper.status().condition) == (0, Condition.STARTING)
+        assert (folder.reads, runner.status().condition) == (0, Condition.STARTING)
         predecessor.set()
         with anyio.fail_after(30):
-            while keeper.error is None:
+            while runner.error is None:
                 await anyio.lowlevel.checkpoint()
-        assert keeper.status().condition is Condition.BROKEN
-        keeper.request_stop(Stopped("the test ends", exit_code=0))
-    assert keeper.ended.is_set()
+        assert runner.status().condition is Condition.BROKEN
+        runner.request_stop(Stopped("the test ends", exit_code=0))
+    assert runner.ended.is_set()
     assert folder.released == ["acme"]
 
 
 async def test_an_account_that_is_removed_before_it_began_reads_nothing(
-    folder: Folder, keeper: account_keeper.AccountKeeper
+    folder: Folder, runner: account_runner.AccountRunner
 ) -> None:
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(lambda: keeper.run(delay=3600, after=None))
+        tasks.start_soon(lambda: runner.run(delay=3600, after=None))
         await anyio.wait_all_tasks_blocked()
         await to_thread.run_sync(lambda: None)
-        keeper.remove()
+        runner.remove()
     assert folder.reads == 0
 
 
-async def test_a_changed_file_is_read_again_at_once(folder: Folder, keeper: account_keeper.AccountKeeper) -> None:
+async def test_a_changed_file_is_read_again_at_once(folder: Folder, runner: account_runner.AccountRunner) -> None:
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(lambda: keeper.run(delay=0, after=None))
+        tasks.start_soon(lambda: runner.run(delay=0, after=None))
         for number in (1, 2):
             if number == 2:
-                keeper.file_changed(delay=0)
+                runner.file_changed(delay=0)
             with anyio.fail_after(30):
-                while keeper.error is None or not keeper.error.message.endswith(f", {number}"):
+                while runner.error is None or not runner.error.message.endswith(f", {number}"):
                     await anyio.lowlevel.checkpoint()
-        keeper.request_stop(Stopped("the test ends", exit_code=0))
+        runner.request_stop(Stopped("the test ends", exit_code=0))
     assert folder.reads == 2
 
 
@@ -100,15 +100,15 @@ async def test_a_changed_file_is_read_again_at_once(folder: Folder, keeper: acco
     ("failures", "seconds"), [(0, math.inf), (1, 3.0), (2, 6.0), (3, 12.0), (4, 24.0), (5, 30.0), (50, 30.0)]
 )
 def test_what_fails_is_tried_again_after_growing_pauses(failures: int, seconds: float) -> None:
-    assert account_keeper.retry_seconds(failures) == seconds
+    assert account_runner.retry_seconds(failures) == seconds
 
 
 async def test_an_account_that_does_not_run_has_nothing_to_drain_or_to_show(
-    keeper: account_keeper.AccountKeeper,
+    runner: account_runner.AccountRunner,
 ) -> None:
-    keeper.abort_writes()
-    assert (keeper.drain_seconds, keeper.service, keeper.is_ready()) == (0.0, None, False)
-    shown = keeper.status()
+    runner.abort_writes()
+    assert (runner.drain_seconds, runner.service, runner.is_ready()) == (0.0, None, False)
+    shown = runner.status()
     assert (shown.name, shown.gist, shown.last_success, shown.broken) == ("acme", "Waiting to start", None, frozenset())
 
 
@@ -120,55 +120,55 @@ async def test_an_account_that_does_not_run_has_nothing_to_drain_or_to_show(
     ],
 )
 async def test_an_account_that_does_not_run_says_why_in_one_line(
-    keeper: account_keeper.AccountKeeper, error: FleetSyncError, gist: str, parts: set[str]
+    runner: account_runner.AccountRunner, error: FleetSyncError, gist: str, parts: set[str]
 ) -> None:
-    keeper.error = error
-    shown = keeper.status()
+    runner.error = error
+    shown = runner.status()
     assert (shown.condition, shown.gist, set(shown.broken)) == (Condition.BROKEN, gist, parts)
 
 
 async def test_the_first_reason_to_end_is_kept_and_one_that_runs_not_yet_never_begins(
-    folder: Folder, keeper: account_keeper.AccountKeeper
+    folder: Folder, runner: account_runner.AccountRunner
 ) -> None:
-    keeper.remove()
-    keeper.request_stop(Stopped("ended by SIGTERM", exit_code=143))
-    assert keeper._stopped is account_keeper._REMOVED
-    await keeper.run(delay=0, after=None)
-    assert (folder.reads, folder.released, keeper.ended.is_set()) == (0, ["acme"], True)
+    runner.remove()
+    runner.request_stop(Stopped("ended by SIGTERM", exit_code=143))
+    assert runner._stopped is account_runner._REMOVED
+    await runner.run(delay=0, after=None)
+    assert (folder.reads, folder.released, runner.ended.is_set()) == (0, ["acme"], True)
 
 
 async def test_a_changed_file_does_not_cut_the_pause_before_the_start_short(
-    folder: Folder, keeper: account_keeper.AccountKeeper
+    folder: Folder, runner: account_runner.AccountRunner
 ) -> None:
     """After a deployment of all files, accounts would otherwise begin at once."""
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(lambda: keeper.run(delay=3600, after=None))
+        tasks.start_soon(lambda: runner.run(delay=3600, after=None))
         for _ in range(2):
             await anyio.wait_all_tasks_blocked()
-            keeper.file_changed(delay=0)
+            runner.file_changed(delay=0)
         await anyio.wait_all_tasks_blocked()
         await to_thread.run_sync(lambda: None)
-        assert (folder.reads, keeper.error) == (0, None)
-        keeper.remove()
+        assert (folder.reads, runner.error) == (0, None)
+        runner.remove()
 
 
 async def test_the_same_error_is_logged_once_and_another_one_again(
-    folder: Folder, keeper: account_keeper.AccountKeeper, monkeypatch: pytest.MonkeyPatch
+    folder: Folder, runner: account_runner.AccountRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(account_keeper, "retry_seconds", lambda failures: 0.0)
+    monkeypatch.setattr(account_runner, "retry_seconds", lambda failures: 0.0)
     errors = iter([JournalError("gone"), JournalError("gone"), JournalError("full"), JournalError("full")])
 
     def read(name: str) -> account_service.Operator:
         folder.reads += 1
         if (error := next(errors, None)) is None:
-            keeper.remove()
+            runner.remove()
             raise JournalError("full")
         raise error
 
     monkeypatch.setattr(folder, "read", read)
     with structlog.testing.capture_logs() as lines:
         with anyio.fail_after(30):
-            await keeper.run(delay=0, after=None)
+            await runner.run(delay=0, after=None)
     assert [(line["event"], line["error"]) for line in lines] == [
         ("account_broken", "gone"),
         ("account_broken", "full"),
@@ -177,17 +177,17 @@ async def test_the_same_error_is_logged_once_and_another_one_again(
 
 
 async def test_pauses_grow_with_the_failures_in_a_row(
-    folder: Folder, keeper: account_keeper.AccountKeeper, monkeypatch: pytest.MonkeyPatch
+    folder: Folder, runner: account_runner.AccountRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = list[int]()
 
     def pause(failures: int) -> float:
         asked.append(failures)
         if failures == 4:
-            keeper.remove()
+            runner.remove()
         return 0.0
 
-    monkeypatch.setattr(account_keeper, "retry_seconds", pause)
+    monkeypatch.setattr(account_runner, "retry_seconds", pause)
     with anyio.fail_after(30):
-        await keeper.run(delay=0, after=None)
+        await runner.run(delay=0, after=None)
     assert asked == [1, 2, 3, 4]

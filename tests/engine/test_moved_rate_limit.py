@@ -1,4 +1,4 @@
-"""The pace of an account that moves from one process to another: the server sees one client."""
+"""The rate limit of an account that moves from one process to another: the server sees one client."""
 
 import itertools
 

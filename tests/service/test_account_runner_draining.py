@@ -6,13 +6,13 @@ import structlog
 
 from tests.support import clocks
 from worker.core.model.errors import Stopped
-from worker.service import account_keeper, shutdown
+from worker.service import account_runner, shutdown
 
 pytestmark = pytest.mark.anyio
 
 
 class Ending:
-    """Implements account_keeper.Draining."""
+    """Implements account_runner.Draining."""
 
     drain_seconds = 25.0
 
@@ -27,7 +27,7 @@ async def test_writes_get_their_time_are_aborted_and_what_hangs_then_is_cancelle
     run = account.shutdown.new_cancellation(wake=lambda: None, clock=clocks.Still())
     aborted = list[float]()
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(account_keeper.drain, account, tasks.cancel_scope)
+        tasks.start_soon(account_runner.drain, account, tasks.cancel_scope)
 
         async def hang() -> None:
             with run.writing():
@@ -47,5 +47,5 @@ async def test_writes_get_their_time_are_aborted_and_what_hangs_then_is_cancelle
 async def test_without_a_reason_to_end_nothing_is_cancelled() -> None:
     account = Ending()
     with anyio.move_on_after(3600) as waiting:
-        await account_keeper.drain(account, anyio.CancelScope())
+        await account_runner.drain(account, anyio.CancelScope())
     assert waiting.cancelled_caught
