@@ -90,7 +90,7 @@ STOPPED, FULL = Stopped("SIGTERM", exit_code=143), JournalError("disk full")
         (ended(plan=guarded(unsettled=True)), "partial", 4),
         (ended(APPLIED, plan=guarded(held=(HELD,), unsettled=True)), "partial", 4),
         (ended(plan=guarded(held=(HELD,), unsettled=True), paused=True), "paused", 0),
-        (ended(APPLIED, plan=guarded(), paused=True), "converged", 0),
+        (ended(APPLIED, plan=guarded(), paused=True), "paused", 0),
         (ended(plan=guarded(), paused=True, error=FULL), "failed", 1),
         (ended(), "failed", 1),
         (ended(error=SourceError([])), "failed", 1),

@@ -141,6 +141,13 @@ def _plan(*changes: PastChange) -> dict[str, Any]:
     return {"changes": [{name: getattr(each.change, name) for name in names} for each in changes]}
 
 
+def test_what_happened_before_the_run_strands_no_driver() -> None:
+    """The history is ordered for each driver, not over all of them."""
+    history = [past(DETACH, A, run=EARLIER), past(ATTACH, A), past(DETACH, B, run=EARLIER), past(ATTACH, B)]
+    plan = undo.plan_inverse(RUN, history, worlds.seen({A: [VANS], B: [VANS]}))
+    assert (plan.changes, plan.problems) == ((Change(DETACH, A, VANS), Change(DETACH, B, VANS)), ())
+
+
 def test_a_repair_is_not_undone() -> None:
     """Another client removed a membership during the run, and the run restored it: the driver had it before."""
     attach, repair = past(ATTACH, A), past(ATTACH, A, DEPOT)

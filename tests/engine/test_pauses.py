@@ -11,6 +11,7 @@ from worker.core.model.errors import Paused
 from worker.core.model.identifiers import FleetId
 from worker.core.model.outcomes import Deferred
 from worker.core.model.pauses import Pause
+from worker.core.model.plan import Action, Change
 from worker.core.model.report import RunResult
 from worker.core.safety import guard
 from worker.sandbox import quirks
@@ -84,6 +85,41 @@ async def test_a_run_with_nothing_but_a_paused_fleet_is_paused() -> None:
     assert (report.result, report.exit_code, paused.writes) == (RunResult.PAUSED, 0, [])
 
 
+async def test_a_run_that_leaves_out_a_paused_fleet_is_not_converged() -> None:
+    paused = account()
+    await pause(paused, VANS)
+    report = await paused.reconcile({VANS: [A, B, C], DEPOT: [B]})
+    assert paused.writes == [f"POST /drivers/{B}/attach"]
+    assert (report.result, report.exit_code) == (RunResult.PAUSED, 0)
+
+
+async def test_a_driver_of_whom_one_fleet_is_paused_does_not_end_up_as_wanted() -> None:
+    paused = account()
+    await pause(paused, VANS)
+    report = await paused.reconcile({VANS: [B, C], DEPOT: [A]})
+    assert paused.fleets_of(A) == {VANS, DEPOT}
+    assert (report.result, report.exit_code) == (RunResult.PARTIAL, 4)
+    assert {each.change: getattr(each.outcome, "code", None) for each in report.results} == {
+        Change(Action.ATTACH, A, FleetId(DEPOT)): None,
+        Change(Action.DETACH, A, FleetId(VANS)): "writes_paused",
+    }
+
+
+async def test_what_an_approval_allowed_in_a_paused_fleet_needs_another_one() -> None:
+    paused = harness.Harness(
+        harness.state_of({VANS: [A, B], DEPOT: [B, C]}), limits=guard.Limits(always_allow=0, max_detach_fraction=1.0)
+    )
+    wanted = {VANS: [B], DEPOT: [B]}
+    held = await paused.reconcile(wanted)
+    await pause(paused, VANS)
+    report = await paused.reconcile(wanted, approved=held.held_digest)
+    assert paused.state.memberships() == {(A, VANS), (B, VANS), (B, DEPOT)}
+    assert report.result is RunResult.PAUSED
+    assert [str(each) for each in report.problems] == [
+        "pause: approved changes of paused fleets: 1 left out, to be approved again"
+    ]
+
+
 async def test_a_paused_fleet_hides_nothing_that_is_wrong_elsewhere() -> None:
     """A held change of another fleet, or a reference that leads nowhere, keeps its exit code."""
     paused = account(limits=guard.Limits(always_allow=0))
@@ -130,6 +166,17 @@ async def test_a_saved_plan_is_refused_during_a_pause_unless_the_operator_insist
     assert (report.exit_code, paused.writes) == (3, [])
     report = await paused.new_reconciler().apply(saved, during_pause=True)
     assert report.result is RunResult.CONVERGED
+
+
+@pytest.mark.parametrize("fleet", [None, DEPOT])
+async def test_a_clock_that_is_ahead_ends_no_pause_for_a_saved_plan(fleet: str | None) -> None:
+    paused = account()
+    saved = (await paused.new_plan_builder(doubles.Source(WANTED)).build()).guarded
+    await pause(paused, fleet, minutes=30)
+    paused.wall.ahead = datetime.timedelta(hours=1)
+    report = await paused.new_reconciler().apply(saved)
+    assert isinstance(report.error, Paused)
+    assert (report.exit_code, paused.writes) == (3, [])
 
 
 async def test_a_saved_plan_without_changes_is_refused_during_a_pause_of_all_fleets() -> None:

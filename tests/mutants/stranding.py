@@ -302,8 +302,29 @@ DEFECTS = (
     Defect(
         "a pause of one fleet that hides what is held elsewhere",
         "worker/engine/reconciler.py",
-        "paused=bool(plan_result.left_out) and settled",
-        "paused=bool(plan_result.left_out)",
+        "paused = bool(plan_result.left_out) and not (guarded.unsettled or guarded.needs_approval)",
+        "paused = bool(plan_result.left_out)",
         ("tests/engine/test_pauses.py",),
+    ),
+    Defect(
+        "convergence although changes of a paused fleet were left out",
+        "worker/engine/reconciler.py",
+        "error=self._cancellation.reason, paused=paused)",
+        "error=self._cancellation.reason)",
+        ("tests/engine/test_pauses.py",),
+    ),
+    Defect(
+        "ending a pause for a saved plan by a clock that is ahead",
+        "worker/engine/reconciler.py",
+        "now=self._wall_clock.assess().earliest)",
+        "now=self._wall_clock.assess().now)",
+        ("tests/engine/test_pauses.py",),
+    ),
+    Defect(
+        "taking a detach from before a run for one after it",
+        "worker/core/planning/undo.py",
+        "if driver in reached and each.change",
+        "if each.change",
+        ("tests/core/test_undo.py",),
     ),
 )

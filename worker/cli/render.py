@@ -122,7 +122,7 @@ _RESULTS = {
     RunResult.CONVERGED: "Converged",
     RunResult.OBSERVED: "Nothing was changed: `[sync] apply` is false",
     RunResult.HELD: "Held: some {} wait for approval",
-    RunResult.PAUSED: "Paused: nothing was written",
+    RunResult.PAUSED: "Done, but for paused fleets",
     RunResult.PARTIAL: "Not everything could be done",
     RunResult.FAILED: "Failed",
 }
@@ -132,6 +132,8 @@ def _headline(run_report: Report) -> str:
     guarded = run_report.guarded
     if run_report.result is RunResult.HELD and guarded and not guarded.held:
         return "Held: a source that lost rows waits for approval"
+    if run_report.result is RunResult.PAUSED and not run_report.results:
+        return "Paused: nothing was written"
     return _RESULTS[run_report.result].format(kind(guarded.held if guarded else ())[1])
 
 

@@ -6,17 +6,17 @@ report. Neighbours: `plan_builder` reads and plans, `applier` writes and reads b
 
 import dataclasses
 import datetime
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import structlog
 
 from worker.core.model import pauses
 from worker.core.model.actual import Actual
 from worker.core.model.errors import ClockNotTrusted, FleetSyncError, JournalError, Paused, PlanFileError
-from worker.core.model.outcomes import ChangeResult, Outcome, Unknown
+from worker.core.model.outcomes import ChangeResult, Deferred, Outcome, Unknown
 from worker.core.model.plan import Change, GuardedPlan
 from worker.core.model.ports import OpenIntent
-from worker.core.model.problem import Problem
+from worker.core.model.problem import Problem, ProblemCode
 from worker.core.model.report import Report
 from worker.core.planning import observation, saved_plan
 from worker.engine import applier, pause_watch, plan_builder, reader, run_context, source_watch, verification
@@ -77,7 +77,7 @@ class Reconciler:
         """
         try:
             if not during_pause:
-                await self._require_no_pause(saved)
+                await self._require_no_pause(saved, now=self._context.clock.now())
             left_open = await self._journal.open()
             async with self._cancellation.reading():
                 actual = await self._builder.read_again(saved)
@@ -85,6 +85,8 @@ class Reconciler:
             if retrieved:
                 actual = actual.with_drivers(retrieved)
             self._require_age(saved, max_age)
+            if not during_pause:  # again: a clock that is ahead of Charge's ends no pause
+                await self._require_no_pause(saved, now=self._wall_clock.assess().earliest)
             again = await self._builder.evaluate_again(saved, actual, open_intents=still_open)
         except FleetSyncError as error:
             return await self._finish(self._report(saved, error=error), trigger="apply")
@@ -92,9 +94,9 @@ class Reconciler:
         applied = await self._apply(again, trigger="apply", is_saved=True, ignore_pauses=during_pause)
         return await self._finish(applied, trigger="apply")
 
-    async def _require_no_pause(self, saved: GuardedPlan) -> None:
+    async def _require_no_pause(self, saved: GuardedPlan, *, now: datetime.datetime) -> None:
         """Raise errors.Paused while all fleets are paused, or a fleet of any change of the saved plan."""
-        for pause in await self._journal.pauses(now=self._context.clock.now()):
+        for pause in await self._journal.pauses(now=now):
             if pause.fleet is None or any(pause.covers(change) for change in saved_plan.changes(saved)):
                 raise Paused(f"{pause.fleet or 'all fleets'}: {pause}")
 
@@ -149,11 +151,12 @@ class Reconciler:
     ) -> Report:
         """Journal the intents, make the changes, read them back, and report."""
         guarded, changes = plan_result.guarded, _to_send(plan_result)
-        skipped = tuple(ChangeResult(change, outcome) for change, outcome in plan_result.skipped.items())
+        outcomes = {**plan_result.skipped, **_half_paused(plan_result, changes)}
+        skipped = tuple(ChangeResult(change, outcome) for change, outcome in outcomes.items())
+        # A pause must not hide what is held or unresolved elsewhere.
+        paused = bool(plan_result.left_out) and not (guarded.unsettled or guarded.needs_approval)
         if not changes:
-            # A pause must not hide what is held or unresolved elsewhere.
-            settled = not (guarded.unsettled or guarded.needs_approval)
-            return self._report(guarded, skipped, paused=bool(plan_result.left_out) and settled)
+            return self._report(guarded, skipped, paused=paused)
         work = await self._context.compute(lambda: self._prepare(plan_result, changes))
         try:
             await self._journal.begin(
@@ -174,7 +177,8 @@ class Reconciler:
             pauses=pause_watch.PauseWatch(self._context, ignored=ignore_pauses),
         )
         results = tuple(sorted((*applied.results, *skipped), key=lambda result: result.change.order))
-        return self._report(guarded, results, problems=applied.problems, error=self._cancellation.reason)
+        problems = (*applied.problems, *_lapsed(plan_result, changes))
+        return self._report(guarded, results, problems=problems, error=self._cancellation.reason, paused=paused)
 
     def _prepare(self, plan_result: plan_builder.PlanResult, changes: Sequence[Change]) -> applier.Work:
         guarded = plan_result.guarded
@@ -251,6 +255,25 @@ def _to_send(plan_result: plan_builder.PlanResult) -> tuple[Change, ...]:
     """Return the allowed changes that are sent."""
     unsent = plan_result.skipped.keys() | plan_result.left_out
     return tuple(change for change in plan_result.guarded.changes if change not in unsent)
+
+
+def _half_paused(plan_result: plan_builder.PlanResult, changes: Iterable[Change]) -> dict[Change, Outcome]:
+    """Return the outcomes of paused changes of drivers whom the run changes elsewhere: they do not end up as wanted."""
+    touched = {change.driver for change in changes}
+    return {
+        change: Deferred(0, pauses.PAUSED, f"not sent: {pause}")
+        for change in sorted(plan_result.left_out, key=lambda change: change.order)
+        for pause in plan_result.pauses
+        if pause.covers(change) and change.driver in touched
+    }
+
+
+def _lapsed(plan_result: plan_builder.PlanResult, changes: Sequence[Change]) -> Iterator[Problem]:
+    """Yield a note if the approval that this run uses up also allowed changes of paused fleets."""
+    paused = plan_result.left_out & plan_result.guarded.approved_changes
+    if paused and plan_result.guarded.approval_used_by(changes):
+        message = f"approved changes of paused fleets: {len(paused)} left out, to be approved again"
+        yield Problem(pauses.WHERE, message, note=True, code=ProblemCode.PAUSED)
 
 
 def _unsent(plan_result: plan_builder.PlanResult) -> list[Change]:

@@ -57,9 +57,9 @@ class LearnedRate:
 class Report:
     """Everything about one run; `guarded` is `None` if it failed before there was a plan.
 
-    `paused` says that the run wrote nothing because of a pause, `observed` that it did not because the settings forbid
-    it. `learned_rate` is the requests a second that Charge's limit allows, if one was found; the journal keeps it for
-    the next process, and no document shows it.
+    `paused` says that changes were left out because of a pause, `observed` that the settings forbid to make any.
+    `learned_rate` is the requests a second that Charge's limit allows, if one was found; the journal keeps it for the
+    next process, and no document shows it.
     """
 
     run: RunId
@@ -95,6 +95,8 @@ class Report:
             return RunResult.HELD
         if self.observed and self.guarded.changes:
             return RunResult.OBSERVED
+        if self.paused:
+            return RunResult.PAUSED
         return RunResult.CONVERGED if self.results else RunResult.IN_SYNC
 
     @property

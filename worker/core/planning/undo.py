@@ -40,7 +40,7 @@ def plan_inverse(
     plan: Mapping[str, Any] | None = None,
     report: Mapping[str, Any] | None = None,
 ) -> Plan:
-    """Plan the inverse of a run. `history` holds all past writes to the drivers of the run, the oldest first.
+    """Plan the inverse of a run. `history` holds all past writes to its drivers, the oldest of each driver first.
 
     A change that is not in the run's own `plan` was a repair of what another client had removed, and is not undone.
     `managed` are fleets that are not changed, and whose members count in limits over all fleets. A change that is not
@@ -92,12 +92,14 @@ def _stranding(
     This run or a later one detached the driver from the former fleet, and this plan does not attach the driver again.
     """
     after = _concerned(changes, actual)
-    first = next((position for position, past in enumerate(history) if past.run == run), 0)
-    lost = {
-        past.change.driver: past
-        for past in history[first:]
-        if past.change.action is Action.DETACH and past.outcome in _POSSIBLY_DONE
-    }
+    lost: dict[DriverId, PastChange] = {}
+    reached: set[DriverId] = set()
+    for each in history:
+        driver = each.change.driver
+        if each.run == run:
+            reached.add(driver)
+        if driver in reached and each.change.action is Action.DETACH and each.outcome in _POSSIBLY_DONE:
+            lost[driver] = each
     return {
         change: f"{past.run} detached the driver from {past.change.fleet}, or may have, so without this membership"
         " the driver would be in no fleet"
