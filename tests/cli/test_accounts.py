@@ -253,7 +253,7 @@ class TestCheck:
     ("name", "written", "says"),
     [
         ("acme", None, "settings file not found"),
-        ("acme", "[sync]\n", "acme.txt:1:1: write at least one source"),
+        ("acme", "[sync]\n", "acme.txt:1:1: at least one source is required"),
         ("a b", SOURCE, "Give the account another name."),
     ],
 )

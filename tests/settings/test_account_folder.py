@@ -90,7 +90,7 @@ def test_a_problem_of_the_defaults_is_reported_once_and_there(tmp_path: pathlib.
             '[secrets]\nfile = "x"',
             '_defaults.toml:2:1: unknown key "file" in secrets: its keys are kind, path, command',
         ),
-        ("secrets = 5", "_defaults.toml:1:11: secrets is a section: write a line [secrets], and its keys below it"),
+        ("secrets = 5", "_defaults.toml:1:11: secrets must be a section: write [secrets], and its keys below it"),
         ('[status]\nlisten = "nowhere"', "_defaults.toml:2:10: status.listen: "),
         (
             "[clusters]\n",
@@ -139,7 +139,7 @@ def test_an_account_of_a_cluster_is_refused_what_an_account_of_a_folder_is_refus
         ("acme", f"{SOURCE}[journal]\nurl = 'postgresql://x'", "acme.toml:4:7: journal.url: the journal is in the"),
         ("acme", f"{SOURCE}[cluster]", "acme.toml:3:1: cluster is about all accounts"),
         ("acme", "[sync", "acme.toml:1:6: "),
-        ("acme", "", "acme.toml:1:1: write at least one source"),
+        ("acme", "", "acme.toml:1:1: at least one source is required"),
         ("a b", SOURCE, "a b: not the name of an account"),
     ):
         with pytest.raises(SettingsError) as raised:

@@ -60,9 +60,8 @@ def test_every_problem_is_reported_at_once_with_its_place(refused: conftest.Refu
         FLEET_SYNC_RATE_LIMIT__SPEED="3",
     )
     assert found == [
-        "fleet-sync.toml:1:1: write at least one source: a line [[sources]], and below it a line "
-        'path = "membership.yaml"',
-        "fleet-sync.toml:2:13: charge.page_size: write a number not greater than 100",
+        'fleet-sync.toml:1:1: at least one source is required: add a section [[sources]] with path = "membership.yaml"',
+        "fleet-sync.toml:2:13: charge.page_size: write a number of at most 100",
         "fleet-sync.toml:3:19: charge.timeout_seconds: write a number, without quotation marks",
         'fleet-sync.toml:5:8: sync.mode: write "exact", or "additive" to never detach',
         'fleet-sync.toml:6:2: unknown section "rate_limits": the sections are charge, sources, sync, rate_limit, '
@@ -82,7 +81,7 @@ def test_every_problem_is_reported_at_once_with_its_place(refused: conftest.Refu
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("charge.page_size = 0", "1:20: charge.page_size: write a number not less than 1"),
+        ("charge.page_size = 0", "1:20: charge.page_size: write a number of at least 1"),
         ("charge.page_size = 10.0", "1:20: charge.page_size: write a whole number"),
         ("charge.page_size = true", "1:20: charge.page_size: write a whole number"),
         ("charge.timeout_seconds = 0", "1:26: charge.timeout_seconds: write a number greater than 0"),
@@ -91,24 +90,24 @@ def test_every_problem_is_reported_at_once_with_its_place(refused: conftest.Refu
         ("charge.api_version = 'v 1'", '1:22: charge.api_version: write a version like "2026-03-01"'),
         ("charge.api_version = 2026-03-01", '1:22: charge.api_version: write text in "quotation marks"'),
         ("charge.api_key_file = 1", '1:23: charge.api_key_file: write text in "quotation marks"'),
-        ("sync.interval_seconds = -1", "1:25: sync.interval_seconds: write a number not less than 0.01"),
-        ("guard.window_hours = 1e-300", "1:22: guard.window_hours: write a number not less than 0.01"),
-        ("sync.interval_jitter = 1.1", "1:24: sync.interval_jitter: write a number not greater than 1"),
+        ("sync.interval_seconds = -1", "1:25: sync.interval_seconds: write a number of at least 0.01"),
+        ("guard.window_hours = 1e-300", "1:22: guard.window_hours: write a number of at least 0.01"),
+        ("sync.interval_jitter = 1.1", "1:24: sync.interval_jitter: write a number of at most 1"),
         (
             "rate_limit.requests_per_second = 1e-300",
-            "1:34: rate_limit.requests_per_second: write a number not less than 0.01",
+            "1:34: rate_limit.requests_per_second: write a number of at least 0.01",
         ),
-        ("rate_limit.burst = 0", "1:20: rate_limit.burst: write a number not less than 1"),
-        ("rate_limit.concurrency = 257", "1:26: rate_limit.concurrency: write a number not greater than 256"),
-        ("retry.max_attempts = 0", "1:22: retry.max_attempts: write a number not less than 1"),
+        ("rate_limit.burst = 0", "1:20: rate_limit.burst: write a number of at least 1"),
+        ("rate_limit.concurrency = 257", "1:26: rate_limit.concurrency: write a number of at most 256"),
+        ("retry.max_attempts = 0", "1:22: retry.max_attempts: write a number of at least 1"),
         ("retry.base_seconds = 0", "1:22: retry.base_seconds: write a number greater than 0"),
-        ("guard.max_detach_fraction = 25", "1:29: guard.max_detach_fraction: write a number not greater than 1"),
+        ("guard.max_detach_fraction = 25", "1:29: guard.max_detach_fraction: write a number of at most 1"),
         (
             "guard.max_detach_fraction_per_fleet = -0.1",
-            "1:39: guard.max_detach_fraction_per_fleet: write a number not less than 0",
+            "1:39: guard.max_detach_fraction_per_fleet: write a number of at least 0",
         ),
-        ("guard.max_unresolved_fraction = 2", "1:33: guard.max_unresolved_fraction: write a number not greater than 1"),
-        ("guard.always_allow = -1", "1:22: guard.always_allow: write a number not less than 0"),
+        ("guard.max_unresolved_fraction = 2", "1:33: guard.max_unresolved_fraction: write a number of at most 1"),
+        ("guard.always_allow = -1", "1:22: guard.always_allow: write a number of at least 0"),
         ("guard.must_see = 'x'", '1:18: guard.must_see: write a list, like ["…", "…"]'),
         ("guard.must_see = [1]", '1:19: guard.must_see: write text in "quotation marks"'),
         ("guard.must_see = ['a']", "1:19: guard.must_see: 'a' is not a membership: write drv_…/flt_…"),
@@ -121,7 +120,7 @@ def test_every_problem_is_reported_at_once_with_its_place(refused: conftest.Refu
             "1:15: journal.url: not a journal: write sqlite:///",
         ),
         ("journal.keep = 1", '1:9: unknown key "keep" in journal'),
-        ("charge = 1", "1:10: charge is a section: write a line [charge], and its keys below it"),
+        ("charge = 1", "1:10: charge must be a section: write [charge], and its keys below it"),
         ("notices.url = 'x'", '1:1: unknown section "notices"'),
     ],
 )
@@ -134,10 +133,10 @@ def test_an_invalid_value_is_refused_with_what_to_write(text: str, problem: str,
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("", "1:1: write at least one source"),
-        ("sources = []", "1:11: write at least one source"),
-        ("sources = 'membership.yaml'", "1:11: write at least one source: a line [[sources]]"),
-        ("[sources]\npath = 'a.yaml'", "1:1: write at least one source: a line [[sources]]"),
+        ("", "1:1: at least one source is required"),
+        ("sources = []", "1:11: at least one source is required"),
+        ("sources = 'membership.yaml'", "1:11: at least one source is required: add a section [[sources]]"),
+        ("[sources]\npath = 'a.yaml'", "1:1: at least one source is required: add a section [[sources]]"),
         ("[[sources]]\nkind = 'file'", '1:1: sources.path is missing: write path = "membership.yaml"'),
         ("[[sources]]\npath = ''", "2:8: sources.path: write a path"),
         (
@@ -145,7 +144,7 @@ def test_an_invalid_value_is_refused_with_what_to_write(text: str, problem: str,
             '3:8: sources.kind: write "file", "http", "sftp", "object", "command"',
         ),
         ("[[sources]]\npath = 'a'\n[[sources]]\npaht = 'b'\npath = 'b'", '4:1: unknown key "paht" in sources'),
-        ("sources = ['a']", "1:12: sources is a section: write a line [[sources]]"),
+        ("sources = ['a']", "1:12: sources must be a section: write [[sources]]"),
     ],
 )
 def test_at_least_one_source_is_required(text: str, problem: str, refused: conftest.Refused) -> None:

@@ -162,7 +162,7 @@ def test_a_source_in_the_environment_is_refused_however_it_is_spelled(refused: c
 
 def test_an_override_of_an_invalid_section_reports_the_file(refused: conftest.Refused) -> None:
     (found,) = refused("rate_limit = 1\n", FLEET_SYNC_RATE_LIMIT__BURST="1")
-    assert found.startswith("fleet-sync.toml:1:14: rate_limit is a section")
+    assert found.startswith("fleet-sync.toml:1:14: rate_limit must be a section")
 
 
 def test_a_key_in_an_override_is_refused_by_the_name_of_its_variable(refused: conftest.Refused) -> None:

@@ -94,7 +94,7 @@ env = {{LANG = "C.UTF-8"}}
         ('[[sources]]\nkind = "command"\n', 'sources.run is missing: write run = ["./export-drivers"'),
         ('[[sources]]\nkind = "command"\nrun = []\n', "3:7: sources.run: write at least one"),
         ('[[sources]]\nkind = "command"\nrun = "a"\n', '3:7: sources.run: write a list, like ["…", "…"]'),
-        (f"{COMMAND}timeout_seconds = 3601\n", "write a number not greater than 3600"),
+        (f"{COMMAND}timeout_seconds = 3601\n", "write a number of at most 3600"),
         (f'{COMMAND}env = {{"A=B" = "x"}}\n', "write the name of a variable without ="),
         (f'{COMMAND}env = {{"" = "x"}}\n', "write the name of a variable without ="),
         (f'{COMMAND}env = {{"A\\u0000" = "x"}}\n', "a NUL character: remove it"),
@@ -162,8 +162,8 @@ def test_an_sftp_source_waits_for_uploads_by_default(load: conftest.Load, tmp_pa
         (WITH_KEY.replace('"fleet-sync"', '""'), "write a name of printable characters"),
         (WITH_KEY.replace("people_*.csv", ""), "write the path of a file, such as out/people.csv"),
         (WITH_KEY.replace("out/", "o*t/"), "write a pattern for the name only"),
-        (f"{WITH_KEY}port = 70000\n", "sources.port: write a number not greater than 65535"),
-        (f"{WITH_KEY}settle_seconds = -1\n", "sources.settle_seconds: write a number not less than 0"),
+        (f"{WITH_KEY}port = 70000\n", "sources.port: write a number of at most 65535"),
+        (f"{WITH_KEY}settle_seconds = -1\n", "sources.settle_seconds: write a number of at least 0"),
     ],
 )
 def test_mistakes_of_an_sftp_source_are_refused(text: str, problem: str, refused: conftest.Refused) -> None:

@@ -221,7 +221,7 @@ class CommandContext:
     async def _lent_account(
         self, settings: "model.Settings", credentials: "secrets.Credentials"
     ) -> "AsyncIterator[Lent]":
-        """Lend what `_lent_journal` does, with the credentials, whose key is no other account's, nor a later one."""
+        """Lend what `_lent_journal` does, and the credentials; refuse a key of another account, now and later."""
         own = credentials
 
         def prepare(held: "claims.Claims", claim: "claims.Claim") -> None:

@@ -1,7 +1,7 @@
 """Formats plans as Markdown, for comments on pull requests and for job summaries.
 
 Invariants: at most `MOST_CHARACTERS`, of which the most important come first. Text from Charge or a document is shown
-as it is written: it is no markup, mentions nobody and links nowhere, on GitHub or GitLab. Neighbours: `render` formats
+as it is written: it is not markup, mentions no one and links nowhere, on GitHub or GitLab. Neighbours: `render` formats
 the same for terminals.
 """
 

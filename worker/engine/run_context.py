@@ -32,7 +32,7 @@ class RunOptions:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RunContext:
-    """One run and its surroundings. To be made when the run begins.
+    """One run and its surroundings. Create it when the run begins.
 
     `new_key` returns idempotency keys, of which no two are alike. `compute` does what takes long for a large account.
     """

@@ -58,4 +58,4 @@ STATUSES = "SELECT name, condition, gist, broken, last_success FROM cluster_acco
 LIVING = "SELECT count(*) AS number FROM cluster_workers"
 
 IS_SHARED = "SELECT name FROM cluster_accounts WHERE name = :name"
-"""Whether an account is one of the cluster: then only who claims it may write to its journal."""
+"""Whether an account is one of the cluster: then only the process that claims it may write to its journal."""

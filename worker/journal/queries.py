@@ -131,7 +131,7 @@ KEEP_APPROVAL = """
 """
 """Keeps an approval with the run that used it up: approving the same digest again overwrites it in `approvals`.
 
-One that was over is not why the run was allowed to: it was approved anew by who began it.
+An expired approval is not kept: the person who began the run approved its changes again.
 """
 ADD_USED_APPROVAL = """
     INSERT INTO approvals (account, digest, approved, approved_by, until, used_by)

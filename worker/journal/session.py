@@ -130,7 +130,7 @@ class WriterSession(Session):
             try:
                 self.check()
             except JournalError as error:
-                # With the journal, what it remembered may be lost: approvals, and what speaks against a change.
+                # With the journal, what it remembered may be lost: approvals, and reasons not to make a change.
                 log.warning("journal_lost", error=error.message, remedy=error.remedy)
                 self._lost = False
         if self._lock is None:

@@ -67,7 +67,7 @@ class AccountRuntime:
         observe: client.Observe = client.ignore,
         before: "AccountRuntime | None" = None,
     ) -> None:
-        """Make the parts; to be called inside the event loop. `observe` is called after every request.
+        """Make the parts. Call this inside the event loop. `observe` is called after every request.
 
         `before` is the same account under earlier settings: what was learned of Charge's limit is taken over.
         """

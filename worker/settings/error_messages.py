@@ -39,7 +39,7 @@ _EXAMPLES = {
 }
 """For each key that has no default, a line that sets it."""
 
-_NO_SOURCES = 'write at least one source: a line [[sources]], and below it a line path = "membership.yaml"'
+_NO_SOURCES = 'at least one source is required: add a section [[sources]] with path = "membership.yaml"'
 
 
 def describe(error: pydantic_core.ErrorDetails, data: Mapping[str, Any], kinds: source_kinds.Kinds) -> str:
@@ -66,7 +66,7 @@ def describe_section(error: pydantic_core.ErrorDetails, described: type[section.
 def _of_section(error: pydantic_core.ErrorDetails, heading: str) -> str:
     key = ".".join(part for part in error["loc"] if isinstance(part, str))
     if error["type"] in ("model_type", "model_attributes_type"):
-        return f"{key} is a section: write a line {heading}, and its keys below it"
+        return f"{key} must be a section: write {heading}, and its keys below it"
     return f"{key}: {_invalid_value(error)}"
 
 
@@ -82,9 +82,9 @@ def _invalid_value(error: pydantic_core.ErrorDetails) -> str:
         case "greater_than":
             return f"write a number greater than {context['gt']:.12g}"
         case "greater_than_equal":
-            return f"write a number not less than {context['ge']:.12g}"
+            return f"write a number of at least {context['ge']:.12g}"
         case "less_than_equal":
-            return f"write a number not greater than {context['le']:.12g}"
+            return f"write a number of at most {context['le']:.12g}"
         case "value_error":
             return str(context["error"])
         case "literal_error":

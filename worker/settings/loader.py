@@ -24,7 +24,7 @@ from worker.sources.formats import toml_format
 PREFIX = "FLEET_SYNC_"
 
 DEFAULTS = "_defaults.toml"
-"""A file beside this one is that of an account in a folder, and is no settings file without it."""
+"""A file beside this one is that of an account in a folder, and is incomplete without it."""
 
 _HOW_TO_CREATE = "create one with `fleet-sync init`, or pass --config FILE"
 _NOT_SETTINGS = "this is not a settings file; pass another one with --config FILE"

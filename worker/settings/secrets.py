@@ -168,7 +168,7 @@ def _target(settings: model.Settings, notify: model.Notify) -> NotificationTarge
 
 
 def _pagerduty_address(text: str) -> str:
-    """Return the address of PagerDuty's events; a text that is no address is the routing key."""
+    """Return the address of PagerDuty's events; a text that is not an address is the routing key."""
     if re.fullmatch(r"[A-Za-z0-9]{16,64}", text):
         return f"{_PAGERDUTY}?routing_key={text}"
     return urls.webhook(text)

@@ -1,6 +1,6 @@
 """Finds time zones by their IANA names, in the system's database or else in the package `tzdata`.
 
-Invariant: a name that is no zone is None, whatever else it may be on this machine. Neighbours: `model` has the
+Invariant: a name that is not a zone is None, whatever else it may be on this machine. Neighbours: `model` has the
 setting, `core.planning.local_dates` uses the zones of fleets.
 """
 

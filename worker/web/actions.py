@@ -189,7 +189,7 @@ def _require_own_site(request: requests.Request) -> None:
 
 
 def _require_understood(request: requests.Request, names: Sequence[str]) -> None:
-    """Refuse a request of which a part would be left out: without its fleet, a request is about all fleets."""
+    """Refuse unknown or repeated fields: if `fleet` were ignored, the request would apply to all fleets."""
     if request.query_params or not _FIELDS.issuperset(names) or len(set(names)) < len(names):
         raise exceptions.HTTPException(
             400, f"Send each field once, in the body of a form (application/x-www-form-urlencoded): {_SHOWN_FIELDS}."

@@ -98,7 +98,7 @@ def _content(views: pages.Pages, listing: lists.Lists, updates: live_updates.Liv
 
 
 def protected(view: View, views: public_pages.PublicPages, people: sessions.Sessions, access: security.Access) -> View:
-    """Return a view that is hidden while pages are locked, or asks to sign in who neither has nor sends the token."""
+    """Return a view that is hidden while pages are locked, and asks for a sign-in without session and token."""
 
     async def checked(request: requests.Request) -> responses.Response:
         token = access.token
