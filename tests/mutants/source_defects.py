@@ -25,6 +25,20 @@ _STRUCTURE = "worker/sources/formats/xlsx_structure.py"
 
 DEFECTS = (
     Defect(
+        "a membership that ended in the year 26, in a column of dates",
+        "worker/sources/row_mapping.py",
+        "    years.require_plausible(text, day.year)\n",
+        "",
+        TABLES,
+    ),
+    Defect(
+        "a membership that ended in the year 1, in a document",
+        "worker/sources/membership_document.py",
+        "    years.require_plausible(text, parsed.year)\n",
+        "",
+        TABLES,
+    ),
+    Defect(
         "losing a row of a workbook that is there twice",
         _STRUCTURE,
         "_check(in_order=self._row > before)",

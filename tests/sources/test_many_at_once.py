@@ -100,7 +100,7 @@ ROWS = st.tuples(
     st.sampled_from(["Paris", "Lyon", " Lyon", "Nantes", ""]),
     st.sampled_from(["Active", "Leave", "Left", "Left", "unheard"]),
     st.sampled_from(["", "", "01.01.2026", "1 May"]),
-    st.sampled_from(["", "", "02.01.2026", "01.01.2025"]),
+    st.sampled_from(["", "", "02.01.2026", "01.01.2025", "02.01.0026"]),
 )
 USUAL = st.tuples(
     NAMES,

@@ -35,6 +35,7 @@ BAD = st.sampled_from(
         '{"driver": "x@y", "from": ""}',
         '{"driver": "x@y", "from": null}',
         '{"driver": "x@y", "until": "2026-13-01"}',
+        '{"driver": "x@y", "until": "0026-12-31"}',
         '{"driver": "x@y", "from": "2026-01-02", "until": "2026-01-01"}',
         '{"driver": "x@y", "note": "ch_sk_live_1"}',
         '{"driver": "x@y", "note": "\\u001b"}',

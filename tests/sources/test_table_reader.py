@@ -1,6 +1,7 @@
 """Rows of a table with columns of its own: mapped, filtered, and within a declared scope."""
 
 import datetime
+import zoneinfo
 from typing import Any
 
 import hypothesis
@@ -50,9 +51,9 @@ def test_dates_are_those_that_the_standard_library_reads(numbers: list[str], dat
         expected = datetime.datetime.strptime(text, date_format)  # noqa: DTZ007 - a date has no zone of its own
     except ValueError:
         with pytest.raises(ValueError, match="is not a date"):
-            row_mapping.parse_date(text, date_format, None)
+            row_mapping.parse_day(text, date_format)
     else:
-        assert row_mapping.parse_date(text, date_format, None) == expected
+        assert row_mapping.parse_day(text, date_format) == expected
 
 
 @pytest.mark.parametrize(
@@ -78,6 +79,39 @@ def test_a_year_of_two_digits_is_not_guessed_to_be_long_ago(date_format: str) ->
     near = datetime.datetime(2031, 12, 31)  # noqa: DTZ001
     assert row_mapping.parse_date(near.strftime(date_format), date_format, None) == near
     assert row_mapping.parse_date("31.12.1999", "%d.%m.%Y", None).year == 1999
+
+
+@pytest.mark.parametrize(
+    ("date_format", "text"),
+    [
+        ("%d.%m.%Y", "31.12.0026"),
+        ("%Y%m%d", "00261231"),
+        ("%d.%B %Y", "31.December 0026"),
+        ("%d.%m.%Y", "01.01.0001"),
+        ("%d.%m.%Y", "31.12.1949"),
+        ("", "0026-12-31"),
+        ("", "0001-01-01"),
+        ("", "0001-01-01T00:00:00Z"),
+        ("", "1900-01-01"),
+        ("", "1949-12-31T23:59+00:00"),
+    ],
+)
+@pytest.mark.parametrize("column", ["starts", "ends"])
+def test_a_date_long_ago_is_an_error_in_every_column_and_format(column: str, date_format: str, text: str) -> None:
+    """0001-01-01 and 1900-01-01 are the "no end" of other programs, and 0026 is a typing error."""
+    row = f"{HEADER}\n1;Ann;Paris - Vans;Active;{text};\n"
+    (found,) = problems(row, mapping(**{column: "{Start}", "date_format": date_format}))
+    assert found.endswith(f': "{text}" is before 1950: correct the year, or leave the date out if there is none')
+
+
+@pytest.mark.parametrize("zone", [None, datetime.UTC, zoneinfo.ZoneInfo("Asia/Tokyo")])
+def test_dates_from_1950_on_are_read(zone: datetime.tzinfo | None) -> None:
+    """East of Greenwich, the first of them begins in 1949 in UTC."""
+    for parsed in (
+        row_mapping.parse_date("01.01.1950", "%d.%m.%Y", zone),
+        membership_document.moment("1950-01-01", zone),
+    ):
+        assert parsed.astimezone(zone).replace(tzinfo=None) == datetime.datetime(1950, 1, 1)  # noqa: DTZ001
 
 
 def test_an_escaped_percent_sign_stands_for_one() -> None:

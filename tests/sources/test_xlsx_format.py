@@ -73,6 +73,13 @@ def test_a_date_that_would_lose_its_century_is_an_error() -> None:
     assert found.startswith('hr.xlsx:C2: "2099-12-31" is not a date: date_format')
 
 
+@pytest.mark.parametrize("changes", [{}, {"date_format": "%d.%m.%Y"}])
+def test_a_date_cell_with_a_small_number_is_before_all_dates_that_can_be_meant(changes: dict[str, str]) -> None:
+    first = workbooks.Raw(f's="{workbooks.DATE_STYLE}"><v>1</v>')
+    (found,) = problems([HEADER, ["1", "Paris", first, ""]], mapping={"ends": "{Start}", **changes})
+    assert found.startswith("hr.xlsx:C2: ") and "is before 1950" in found
+
+
 def test_a_date_that_is_no_number_is_an_error() -> None:
     """Programs write NaN where a date is missing; as a date before all others it would end every membership."""
     nothing = workbooks.Raw(f's="{workbooks.DATE_STYLE}"><v>NaN</v>')

@@ -19,7 +19,7 @@ from worker.core.model.problem import Problem
 from worker.core.model.rows import Batch, Key, Rows, key_of
 from worker.core.model.secret import KEY_PREFIX, redact
 from worker.core.planning import days, references
-from worker.sources import positions
+from worker.sources import positions, years
 
 KEYS = ("fleets",)
 FLEET_KEYS = ("mode", "description", "drivers")
@@ -28,7 +28,7 @@ ROW_KEYS = ("driver", "from", "until", "note")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _MOMENT = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,6})?)?"
-    r"(Z|[+-](?:[01][0-9]|2[0-3]):?[0-5][0-9])?"
+    r"(?:Z|[+-](?:[01][0-9]|2[0-3]):?[0-5][0-9])?"
 )
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -103,18 +103,20 @@ def moment(text: str, zone: datetime.tzinfo | None = datetime.UTC) -> datetime.d
     message for the operator if the text is neither.
     """
     upper = text.upper()
+    is_day = _DATE.fullmatch(upper)
     try:
-        if _DATE.fullmatch(upper):
-            day = datetime.datetime.fromisoformat(upper)
-            return days.start_of_day(day, zone) if zone else day
-        if not (found := _MOMENT.fullmatch(upper)):
+        if not is_day and not _MOMENT.fullmatch(upper):
             raise ValueError
         parsed = datetime.datetime.fromisoformat(upper)
-        if found[1]:
-            return parsed.astimezone(datetime.UTC)
+        found = parsed.astimezone(datetime.UTC) if parsed.tzinfo else parsed
     except (ValueError, OverflowError):
         raise ValueError(f"{positions.quote(text)} is not a date: {_DATE_FORMS}") from None
-    raise ValueError(f"{positions.quote(text)} has no time zone: append Z for UTC, or an offset such as +02:00")
+    years.require_plausible(text, parsed.year)
+    if is_day:
+        return days.start_of_day(parsed, zone) if zone else parsed
+    if not parsed.tzinfo:
+        raise ValueError(f"{positions.quote(text)} has no time zone: append Z for UTC, or an offset such as +02:00")
+    return found
 
 
 class Moments(dict[str, datetime.datetime | None]):

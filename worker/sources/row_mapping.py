@@ -1,7 +1,7 @@
 """Describes how the rows of a table become memberships: templates, filters, and the declared scope.
 
 Invariant: a mapping is valid: the settings refuse templates and date formats that `check_…` refuses.
-Neighbours: `table_reader` applies a mapping, `settings.source_sections` has its keys.
+Neighbours: `table_reader` applies a mapping, `settings.source_sections` has its keys, `years` checks dates.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from worker.core.planning import days
-from worker.sources import positions
+from worker.sources import positions, years
 
 OtherFleets = Literal["error", "ignore", "by_name"]
 
@@ -146,6 +146,13 @@ def parse_date(text: str, date_format: str, zone: datetime.tzinfo | None = datet
 
     Raises ValueError with a message for the operator.
     """
+    day = parse_day(text, date_format)
+    years.require_plausible(text, day.year)
+    return days.start_of_day(day, zone) if zone else day
+
+
+def parse_day(text: str, date_format: str) -> datetime.datetime:
+    """Parse a date of any year and return its naive midnight. Raises ValueError with a message for the operator."""
     try:
         day = _parse_usual(text, date_format)
         if day is None:
@@ -155,6 +162,4 @@ def parse_date(text: str, date_format: str, zone: datetime.tzinfo | None = datet
     except ValueError:
         example = _SAMPLE.strftime(date_format)
         raise ValueError(f"{positions.quote(text)} is not a date: date_format expects one like {example}") from None
-    if day.year < 2000 and str(day.year) not in text:  # 31.12.99 usually means that there is no end
-        raise ValueError(f"{positions.quote(text)} may be in {day.year} or {day.year + 100}: write four digits")
-    return days.start_of_day(day, zone) if zone else day
+    return day

@@ -116,7 +116,7 @@ def _written(date: datetime.date, date_format: str) -> str:
     """Return a date in this format; as ISO, which parsing refuses, where the format loses its century."""
     text, exact = date.strftime(date_format), date.isoformat()[:10]
     with contextlib.suppress(ValueError):
-        if row_mapping.parse_date(text, date_format, None).date().isoformat() == exact:
+        if row_mapping.parse_day(text, date_format).date().isoformat() == exact:
             return text
     return exact
 
