@@ -161,6 +161,15 @@ def test_an_unmapped_fleet_is_an_error_with_its_first_place_and_the_number_of_ro
     ]
 
 
+def test_an_unmapped_fleet_that_looks_like_one_of_the_scope_is_shown_with_its_code_points() -> None:
+    assert problems(f"{HEADER}\n1;Ann;Paris\u00a0- Vans;;;\n2;Bob;Lyon;;;\n3;Bob;LYON;;;\n4;Joe;LYON;;;\n") == [
+        'hr.csv:2:7: "Paris\u00a0- Vans" is nearly "Paris - Vans" in [sources.fleets], but differs in Unicode form '
+        "(U+00A0 in the table, U+0020 in the settings): correct the cell, or add it",
+        'hr.csv:4:7: "LYON" (2 rows) is nearly "Lyon" in [sources.fleets], but differs in letter case: '
+        "correct the cell, or add it",
+    ]
+
+
 def test_other_fleets_can_be_ignored_or_read_by_name() -> None:
     text = f"{HEADER}\n1;Ann;Lyon;;;\n2;Bob;Lille;;;\n3;Eve;;;;\n"
     assert memberships(read(text, mapping(other_fleets="ignore"))) == [("employee_id=1", LYON)]
@@ -177,8 +186,10 @@ def test_an_ignored_fleet_that_is_nearly_one_of_the_scope_is_reported(filler: in
     contents = read(text, mapping(other_fleets="ignore"))
     assert memberships(contents) == [("employee_id=1", LYON)]
     assert [str(notice) for notice in contents.notices] == [
-        'hr.csv:3:7: "lyon" (2 rows) is nearly "Lyon" in [sources.fleets]; other_fleets ignores it',
-        'hr.csv:4:7: "Ly\u200bon" is nearly "Lyon" in [sources.fleets]; other_fleets ignores it',
+        'hr.csv:3:7: "lyon" (2 rows) is nearly "Lyon" in [sources.fleets], but differs in letter case; '
+        "other_fleets ignores it",
+        'hr.csv:4:7: "Ly\u200bon" is nearly "Lyon" in [sources.fleets], but differs in invisible characters '
+        "(U+200B in the table, nothing in the settings); other_fleets ignores it",
     ]
     assert {(notice.note, notice.code.value) for notice in contents.notices} == {(True, "fleet_not_declared")}
     assert read(text.replace("lyon", "Metz").replace("\u200b", "d"), mapping(other_fleets="ignore")).notices == ()
@@ -251,6 +262,13 @@ def test_every_missing_or_duplicate_column_is_reported_at_once() -> None:
         'hr.csv:1:1: no column "Start"',
         'hr.csv:1:1: no column "Status"',
         'hr.csv:1:31: duplicate column "employee id": keep one of them',
+    ]
+
+
+def test_a_column_that_looks_like_a_missing_one_is_shown_with_its_code_points() -> None:
+    assert problems("Employee\u00a0ID;Department\n1;Lyon\n") == [
+        'hr.csv:1:1: no column "Employee ID"; "Employee\u00a0ID" differs only in Unicode form '
+        "(U+00A0 in the table, U+0020 in the expected name)"
     ]
 
 

@@ -31,6 +31,7 @@ _BATCH = 250
 """How many rows are read at once. A problem among them costs the time of reading them twice."""
 
 _NO_ROWS = "there is no row below the header: a source must name at least one fleet"
+_SCOPE = "[sources.fleets]"
 _NO_DRIVER = f"the driver is missing: {membership_document.DRIVER_FORMS}"
 _NONE_KEPT = "no row is left: check keep, drop and other_fleets in [sources.rows]"
 
@@ -91,6 +92,17 @@ def _own_mapping(columns: Collection[str]) -> row_mapping.RowMapping:
     return row_mapping.RowMapping(driver, fleet, starts, ends, note)
 
 
+def _rows(count: int) -> str:
+    return f" ({count} rows)" if count > 1 else ""
+
+
+def _nearly(text: str, meant: str, where: str, count: int = 1) -> str:
+    """Return the beginning of a message about a text that only looks like one of the settings."""
+    difference = near_misses.describe(text, meant, places=("the table", "the settings"))
+    texts = f"{positions.quote(text)}{_rows(count)} is nearly {positions.quote(meant)}"
+    return f"{texts} in {where}, but differs in {difference}"
+
+
 class _Header:
     """The columns of a table. Columns without a name at the right edge do not count."""
 
@@ -119,9 +131,16 @@ class _Header:
                 problems.append((table.place(self._row, index), f'duplicate column "{name}": keep one of them'))
         for name in COLUMNS[:2] if mapping is None else mapping.columns:
             if row_mapping.fold(name) not in self.indexes:
-                suggestion = positions.did_you_mean(name, filter(None, self._names))
-                problems.append((table.place(self._row, 0), f"no column {positions.quote(name)}{suggestion}"))
+                problems.append((table.place(self._row, 0), f"no column {positions.quote(name)}{self._similar(name)}"))
         return problems
+
+    def _similar(self, name: str) -> str:
+        """Return which column may be meant, as a part of a message."""
+        for near in self._names:
+            if near_misses.fold(near) == near_misses.fold(name):
+                difference = near_misses.describe(near, name, places=("the table", "the expected name"))
+                return f"; {positions.quote(near)} differs only in {difference}"
+        return positions.did_you_mean(name, filter(None, self._names))
 
 
 def _unknown_column(name: str) -> str:
@@ -189,9 +208,8 @@ class _Reader:
         if self._mapping.other_fleets != "ignore":
             return
         for text, (place, count) in self._unmapped.items():
-            meant = positions.quote(self._declared[near_misses.fold(text)])
-            rows = f" ({count} rows)" if count > 1 else ""
-            message = f"{positions.quote(text)}{rows} is nearly {meant} in [sources.fleets]; other_fleets ignores it"
+            nearly = _nearly(text, self._declared[near_misses.fold(text)], _SCOPE, count)
+            message = f"{nearly}; other_fleets ignores it"
             where = f"{self._name}:{self._header.spell(place)}"
             yield Problem(where, redact(message), note=True, code=ProblemCode.FLEET_NOT_DECLARED)
 
@@ -199,8 +217,11 @@ class _Reader:
         if self._mapping.other_fleets == "ignore":
             return
         for text, (place, count) in self._unmapped.items():
-            rows = f" ({count} rows)" if count > 1 else ""
-            yield place, f"{positions.quote(text)} is not in [sources.fleets]{rows}: add it, or set other_fleets"
+            if meant := self._declared.get(near_misses.fold(text)):
+                yield place, f"{_nearly(text, meant, _SCOPE, count)}: correct the cell, or add it"
+            else:
+                message = f"{positions.quote(text)} is not in {_SCOPE}{_rows(count)}: add it, or set other_fleets"
+                yield place, message
 
     def add_each(self, rows: Sequence[table.TableRow]) -> None:
         """Read rows: at once, or one by one if one of them is a problem or the first of its fleet."""

@@ -1,7 +1,8 @@
 """Compares texts that differ but look alike or differ only in case, so that a problem can name what may be meant.
 
 Invariant: a near miss is only named in a message; no reference resolves by it. Neighbours: `references` refuses
-characters that cannot be meant, `inventory` and `resolver` find near misses of references that match nothing.
+characters that cannot be meant, `inventory` and `resolver` find near misses of references that match nothing,
+`sources.table_reader` those of cells that the settings do not list.
 """
 
 import re
@@ -72,8 +73,8 @@ def fold(text: str) -> str:
     return _without_invisible(folded).strip()
 
 
-def describe(actual: str, written: str) -> str:
-    """Return how a text in Charge differs from its near miss in a source.
+def describe(actual: str, written: str, *, places: tuple[str, str] = ("Charge", "the source")) -> str:
+    """Return how a text differs from its near miss; `places` says where each of the two is.
 
     Names the code points that differ, unless the difference is only one of letter case, which can be seen.
     """
@@ -90,7 +91,7 @@ def describe(actual: str, written: str) -> str:
     }
     *others, last = [way for way, applies in ways.items() if applies]
     found = f"{', '.join(others)} and {last}" if others else last
-    points = "" if found == "letter case" else f" ({_code_points(actual, written)})"
+    points = "" if found == "letter case" else f" ({_code_points(actual, written, places)})"
     return f"{found}{points}"
 
 
@@ -99,12 +100,13 @@ def _without_invisible(text: str) -> str:
     return _INVISIBLE.sub("", "".join(shown))
 
 
-def _code_points(actual: str, written: str) -> str:
+def _code_points(actual: str, written: str, places: tuple[str, str]) -> str:
     """Return the code points between the common beginning and the common end of both texts."""
     start = _common_length(actual, written)
     there, here = actual[start:], written[start:]
     end = _common_length(there[::-1], here[::-1])
-    return f"{_listed(there[: len(there) - end])} in Charge, {_listed(here[: len(here) - end])} in the source"
+    points = (_listed(there[: len(there) - end]), _listed(here[: len(here) - end]))
+    return ", ".join(f"{listed} in {place}" for listed, place in zip(points, places, strict=True))
 
 
 def _common_length(one: str, other: str) -> int:
