@@ -98,7 +98,7 @@ ROWS = st.tuples(
     NAMES | st.sampled_from(["", "ch_sk_live_1", "\x1b[2J"]),
     st.sampled_from(["1", "2", "a b", "é", "", " 3"]),
     st.sampled_from(["Paris", "Lyon", " Lyon", "Nantes", ""]),
-    st.sampled_from(["Active", "Leave", "Left", "Left", "unheard"]),
+    st.sampled_from(["Active", "Leave", "Left", "Left", "active", "unheard"]),
     st.sampled_from(["", "", "01.01.2026", "1 May"]),
     st.sampled_from(["", "", "02.01.2026", "01.01.2025", "02.01.0026"]),
 )

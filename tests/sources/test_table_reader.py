@@ -1,7 +1,6 @@
 """Rows of a table with columns of its own: mapped, filtered, and within a declared scope."""
 
 import datetime
-import zoneinfo
 from typing import Any
 
 import hypothesis
@@ -37,91 +36,6 @@ def problems(text: str, rows: row_mapping.RowMapping | None = None, **options: A
 def memberships(contents: membership_document.Contents) -> list[tuple[str, str]]:
     assert contents.problems == ()
     return [(str(row.driver), str(row.fleet)) for row in contents.rows]
-
-
-@hypothesis.given(
-    strategies.lists(strategies.text("01239", min_size=1, max_size=4), min_size=3, max_size=3),
-    strategies.sampled_from(["%d.%m.%Y", "%Y-%m-%d", "%m/%d/%Y", "%d %m %Y", "%d.%m.%y", "%d%%%m.%Y", "%d. %B %Y"]),
-)
-def test_dates_are_those_that_the_standard_library_reads(numbers: list[str], date_format: str) -> None:
-    text = date_format
-    for directive, number in zip(("%d", "%m", "%Y"), numbers, strict=True):
-        text = text.replace(directive, number)
-    try:
-        expected = datetime.datetime.strptime(text, date_format)  # noqa: DTZ007 - a date has no zone of its own
-    except ValueError:
-        with pytest.raises(ValueError, match="is not a date"):
-            row_mapping.parse_day(text, date_format)
-    else:
-        assert row_mapping.parse_day(text, date_format) == expected
-
-
-@pytest.mark.parametrize(
-    ("date_format", "written", "cut"),
-    [("%d%m%Y", "01122026", "1122026"), ("%Y%m%d", "20261101", "2026111"), ("%d%m%y", "011226", "11226")],
-)
-def test_digits_without_anything_between_them_are_not_guessed_to_be_day_and_month(
-    date_format: str, written: str, cut: str
-) -> None:
-    """A spreadsheet takes 01122026 for a number and drops its 0: 1122026 is no 11 February."""
-    assert row_mapping.parse_date(written, date_format, None).strftime(date_format) == written
-    with pytest.raises(ValueError, match="is not a date"):
-        row_mapping.parse_date(cut, date_format, None)
-    assert row_mapping.parse_date("1Dec2026", "%d%b%Y", None) == datetime.datetime(2026, 12, 1)  # noqa: DTZ001
-
-
-@pytest.mark.parametrize("date_format", ["%d.%m.%y", "%x"])
-def test_a_year_of_two_digits_is_not_guessed_to_be_long_ago(date_format: str) -> None:
-    """The standard library takes 31.12.99, which often means that there is no end, for 1999."""
-    end = datetime.datetime(2099, 12, 31).strftime(date_format)  # noqa: DTZ001
-    with pytest.raises(ValueError, match="may be in 1999 or 2099: write four digits"):
-        row_mapping.parse_date(end, date_format, None)
-    near = datetime.datetime(2031, 12, 31)  # noqa: DTZ001
-    assert row_mapping.parse_date(near.strftime(date_format), date_format, None) == near
-    assert row_mapping.parse_date("31.12.1999", "%d.%m.%Y", None).year == 1999
-
-
-@pytest.mark.parametrize(
-    ("date_format", "text"),
-    [
-        ("%d.%m.%Y", "31.12.0026"),
-        ("%Y%m%d", "00261231"),
-        ("%d.%B %Y", "31.December 0026"),
-        ("%d.%m.%Y", "01.01.0001"),
-        ("%d.%m.%Y", "31.12.1949"),
-        ("", "0026-12-31"),
-        ("", "0001-01-01"),
-        ("", "0001-01-01T00:00:00Z"),
-        ("", "1900-01-01"),
-        ("", "1949-12-31T23:59+00:00"),
-    ],
-)
-@pytest.mark.parametrize("column", ["starts", "ends"])
-def test_a_date_long_ago_is_an_error_in_every_column_and_format(column: str, date_format: str, text: str) -> None:
-    """0001-01-01 and 1900-01-01 are the "no end" of other programs, and 0026 is a typing error."""
-    row = f"{HEADER}\n1;Ann;Paris - Vans;Active;{text};\n"
-    (found,) = problems(row, mapping(**{column: "{Start}", "date_format": date_format}))
-    assert found.endswith(f': "{text}" is before 1950: correct the year, or leave the date out if there is none')
-
-
-@pytest.mark.parametrize("zone", [None, datetime.UTC, zoneinfo.ZoneInfo("Asia/Tokyo")])
-def test_dates_from_1950_on_are_read(zone: datetime.tzinfo | None) -> None:
-    """East of Greenwich, the first of them begins in 1949 in UTC."""
-    for parsed in (
-        row_mapping.parse_date("01.01.1950", "%d.%m.%Y", zone),
-        membership_document.moment("1950-01-01", zone),
-    ):
-        assert parsed.astimezone(zone).replace(tzinfo=None) == datetime.datetime(1950, 1, 1)  # noqa: DTZ001
-
-
-def test_an_escaped_percent_sign_stands_for_one() -> None:
-    assert row_mapping.parse_date("24%12%2026", "%d%%%m%%%Y", None) == datetime.datetime(2026, 12, 24)  # noqa: DTZ001
-    with pytest.raises(ValueError, match="is not a date"):
-        row_mapping.parse_date("24%%12%%2026", "%d%%%m%%%Y", None)
-
-
-def test_usual_dates_are_not_left_to_the_standard_library_which_is_slow() -> None:
-    assert row_mapping._parse_usual("24.12.2026", "%d.%m.%Y") == datetime.datetime(2026, 12, 24)  # noqa: DTZ001
 
 
 def test_columns_are_mapped_to_drivers_and_fleets() -> None:
@@ -217,13 +131,41 @@ def test_with_keep_and_drop_any_other_value_is_an_error(dropped: str) -> None:
     assert found == ['hr.csv:3:13: "Sabbatical" is in neither keep nor drop: add it to one of them']
 
 
+@pytest.mark.parametrize("filler", [0, 300])
+@pytest.mark.parametrize("name", ["keep", "drop"])
+def test_a_value_that_only_looks_like_a_listed_one_is_an_error(name: str, filler: int) -> None:
+    """Alone, `keep` would leave the row out and detach the driver; `drop` would keep one who left."""
+    status = {"Status": ["Left", "Active"]}
+    others = "".join(f"x{number};Joe;Lyon;Other;;\n" for number in range(filler))
+    text = f"{HEADER}\n{others}1;Ann;Lyon;Active;;\n2;Bob;Lyon;active;;\n3;Eve;Lyon;Active\u200b;;\n"
+    letter_case, invisible = problems(text, mapping(**{name: status}))
+    assert letter_case == (
+        f'hr.csv:{filler + 3}:12: "active" is nearly "Active" in {name}, but differs in letter case: '
+        "correct the cell, or list it too"
+    )
+    assert invisible.endswith(
+        "but differs in invisible characters (U+200B in the table, nothing in the settings): "
+        "correct the cell, or list it too"
+    )
+
+
+def test_a_value_that_another_filter_drops_may_look_like_a_listed_one() -> None:
+    rows = mapping(keep={"Status": ["Active"]}, drop={"Name": ["Bob"]})
+    assert len(memberships(read(f"{HEADER}\n1;Ann;Lyon;Active;;\n2;Bob;Lyon;active;;\n", rows))) == 1
+
+
+def test_several_spellings_of_a_value_can_be_listed() -> None:
+    rows = mapping(keep={"Status": ["Active", "active"]})
+    assert len(memberships(read(f"{HEADER}\n1;Ann;Lyon;Active;;\n2;Bob;Lyon;active;;\n", rows))) == 2
+
+
 def test_rows_that_are_left_out_need_not_be_valid() -> None:
     rows = mapping(drop={"Status": ["Left"]})
     assert len(memberships(read(f"{HEADER}\n;;Closed site;Left;never;\n1;Ann;Lyon;Active;;\n", rows))) == 1
 
 
 def test_if_every_row_is_left_out_the_source_is_empty() -> None:
-    contents = read(f"{HEADER}\n1;Ann;Lyon;Left;;\n", mapping(keep={"Status": ["active"]}))
+    contents = read(f"{HEADER}\n1;Ann;Lyon;Left;;\n", mapping(keep={"Status": ["present"]}))
     assert contents.code == "source_empty"
     assert "no row is left" in str(contents.problems[0])
 

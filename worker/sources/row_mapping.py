@@ -27,10 +27,11 @@ _SAMPLE = datetime.datetime(2026, 12, 31, tzinfo=datetime.UTC)
 class RowMapping:
     """How rows are read. `driver`, `fleet`, `starts`, `ends` and `note` are texts with `{columns}`.
 
-    `keep` and `drop` list values of columns. A column with only one of them treats every other value as the opposite;
-    with both, any other value is an error. `fleets` is the declared scope: what rows call a fleet, and the fleet's
-    reference. Its fleets are managed even if no row names them. `other_fleets` says what happens to rows whose fleet
-    is not in the scope. Without a scope, every row refers to its fleet by id or name.
+    `keep` and `drop` list values of columns. A column with only one of them treats every other value as the opposite,
+    unless it only looks like a listed one, which is an error; with both, any other value is an error.
+    `fleets` is the declared scope: what rows call a fleet, and the fleet's reference. Its fleets are managed even if no
+    row names them. `other_fleets` says what happens to rows whose fleet is not in the scope. Without a scope, every row
+    refers to its fleet by id or name.
     """
 
     driver: str

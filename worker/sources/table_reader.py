@@ -103,6 +103,11 @@ def _nearly(text: str, meant: str, where: str, count: int = 1) -> str:
     return f"{texts} in {where}, but differs in {difference}"
 
 
+def _by_fold(**lists: Sequence[str] | None) -> dict[str, tuple[str, str]]:
+    """Return each value of these lists, and the name of its list, by the folded value."""
+    return {near_misses.fold(value): (value, name) for name, values in lists.items() for value in values or ()}
+
+
 class _Header:
     """The columns of a table. Columns without a name at the right edge do not count."""
 
@@ -171,6 +176,7 @@ class _Reader:
             for each in (mapping.keep, mapping.drop)
         )
         self._filters = [(header.indexes[name], keep.get(name), drop.get(name)) for name in {**keep, **drop}]
+        self._filter_values = {index: _by_fold(keep=keep, drop=drop) for index, keep, drop in self._filters}
         date_format = mapping.date_format
         parse_date = functools.partial(row_mapping.parse_date, date_format=date_format, zone=zone)
         parse_moment = functools.partial(membership_document.moment, zone=zone)
@@ -265,7 +271,7 @@ class _Reader:
         return bool(is_ignoring) and self._declared.keys().isdisjoint(map(near_misses.fold, texts))
 
     def _filtered(self, rows: Sequence[table.TableRow]) -> Sequence[table.TableRow] | None:
-        """Return the rows that the filters keep; None if a value is in neither list of a filter."""
+        """Return the rows that the filters keep; None if a value is a problem."""
         if not self._filters:
             return rows
         columns = operator.itemgetter(*[index for index, _, _ in self._filters])
@@ -324,19 +330,24 @@ class _Reader:
         return False
 
     def _passes_filters(self, row: table.TableRow) -> bool:
-        """Return whether every filter keeps the row. A value that is in neither list of a filter is a problem."""
+        """Return whether every filter keeps the row.
+
+        A value that is in neither list of a filter, or with one list only looks like a value of it, is a problem.
+        """
         unknown = []
         for index, keep, drop in self._filters:
             cell = row[1][index].strip()
             if keep is not None and cell in keep:
                 continue
-            if drop is None or cell in drop:
+            if drop is not None and cell in drop:
                 return False
-            if keep is not None:
-                unknown.append((index, cell))
-        for index, cell in unknown:
-            message = f"{positions.quote(cell)} is in neither keep nor drop: add it to one of them"
-            self._problems.append((table.place(row, index), message))
+            if meant := self._filter_values[index].get(near_misses.fold(cell)):
+                unknown.append((index, f"{_nearly(cell, *meant)}: correct the cell, or list it too"))
+            elif drop is None:
+                return False
+            elif keep is not None:
+                unknown.append((index, f"{positions.quote(cell)} is in neither keep nor drop: add it to one of them"))
+        self._problems += [(table.place(row, index), message) for index, message in unknown]
         return not unknown
 
     def _fleet_of(self, row: table.TableRow) -> FleetRef | None:
