@@ -26,6 +26,13 @@ _STRUCTURE = "worker/sources/formats/xlsx_structure.py"
 
 DEFECTS = (
     Defect(
+        "children of the key's command that live on",
+        "worker/settings/key_command.py",
+        "    _kill_group(process)\n    process.wait()\n",
+        "    process.wait()\n",
+        ("tests/settings/test_key_command.py",),
+    ),
+    Defect(
         "leaving out a row whose status only looks like one to keep",
         _TABLE_READER,
         "            elif drop is None:\n",

@@ -70,22 +70,48 @@ def test_a_command_that_cannot_be_run_is_an_error(argv: tuple[str, ...]) -> None
         key_command.run(argv, max_bytes=10)
 
 
-def test_a_command_that_does_not_end_is_killed_with_its_children(tmp_path: pathlib.Path) -> None:
-    """A child that lives on would keep its lock until it writes that it is done."""
-    child = (
+def child_with_lock(folder: pathlib.Path) -> str:
+    """Return a program that takes a lock, prints a line, and keeps the lock until it writes that it is done."""
+    return (
         "import fcntl, pathlib, time\n"
-        f"folder = pathlib.Path({str(tmp_path)!r})\n"
+        f"folder = pathlib.Path({str(folder)!r})\n"
         "lock = open(folder / 'lock', 'w')\n"
         "fcntl.flock(lock, fcntl.LOCK_EX)\n"
+        "print('locked', flush=True)\n"
         "time.sleep(30)\n"
         "(folder / 'done').touch()\n"
     )
-    program = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+
+
+def was_killed(folder: pathlib.Path) -> bool:
+    """Wait for the lock, and return whether the child did not get done."""
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    return not (folder / "done").exists()
+
+
+def test_a_command_that_does_not_end_is_killed_with_its_children(tmp_path: pathlib.Path) -> None:
+    program = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child_with_lock(tmp_path)!r}])"
     with pytest.raises(key_command.CommandFailed, match="did not end within"):
         key_command.run(python(program), max_bytes=10, timeout=0.3)
-    with (tmp_path / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-    assert not (tmp_path / "done").exists()
+    assert was_killed(tmp_path)
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_children_of_a_command_that_ended_are_killed(tmp_path: pathlib.Path, code: int) -> None:
+    program = (
+        "import subprocess, sys\n"
+        f"child = subprocess.Popen([sys.executable, '-c', {child_with_lock(tmp_path)!r}], stdout=subprocess.PIPE)\n"
+        "child.stdout.readline()\n"
+        f"print({KEY!r})\n"
+        f"sys.exit({code})\n"
+    )
+    if code:
+        with pytest.raises(key_command.CommandFailed, match="failed with exit code 3"):
+            key_command.run(python(program), max_bytes=100)
+    else:
+        assert key_command.run(python(program), max_bytes=100).decode().strip() == KEY
+    assert was_killed(tmp_path)
 
 
 def test_a_key_in_the_arguments_is_refused(refused: conftest.Refused) -> None:

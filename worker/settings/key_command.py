@@ -34,7 +34,7 @@ def run(argv: Sequence[str], *, max_bytes: int, timeout: float = TIMEOUT_SECONDS
             output = process.stdout.read(max_bytes + 1) if process.stdout else b""
             if len(output) > max_bytes:
                 _kill(process)
-            process.wait()
+            _wait(process)
         except BaseException:
             _kill(process)
             raise
@@ -66,8 +66,23 @@ def _started(argv: Sequence[str]) -> "subprocess.Popen[bytes]":
         raise CommandFailed(f"the command cannot be run ({reason})") from None
 
 
+def _wait(process: "subprocess.Popen[bytes]") -> None:
+    """Wait for the command to end, and kill the children that it leaves behind."""
+    if hasattr(os, "waitid"):  # it keeps the command's id from becoming that of another process; macOS: Python 3.13
+        with contextlib.suppress(ChildProcessError):  # where SIGCHLD is ignored
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    else:
+        process.wait()
+    _kill_group(process)
+    process.wait()
+
+
 def _kill(process: "subprocess.Popen[bytes]") -> None:
     """Kill the command and its children, unless it was waited for: its id may belong to another process by then."""
     if process.returncode is None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):  # PermissionError: macOS, if all are zombies
-            os.killpg(process.pid, signal.SIGKILL)
+        _kill_group(process)
+
+
+def _kill_group(process: "subprocess.Popen[bytes]") -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # PermissionError: macOS, if all are zombies
+        os.killpg(process.pid, signal.SIGKILL)
