@@ -1,4 +1,4 @@
-"""Defects of single kinds of sources: what would be read although the transfer did not bring everything.
+"""Defects of single kinds of sources, of dates and of the key command: what would be read although it is not whole.
 
 Invariant: as in `defects`. Neighbours: `source_defects` has what all kinds have in common; `__main__` plants all.
 """
@@ -21,6 +21,27 @@ _SFTP = "worker/sources/sftp_source.py"
 _HTTP_BODY = "worker/sources/http_body.py"
 
 DEFECTS = (
+    Defect(
+        "children of the key's command that live on",
+        "worker/settings/key_command.py",
+        "    _kill_group(process)\n    process.wait()\n",
+        "    process.wait()\n",
+        ("tests/settings/test_key_command.py",),
+    ),
+    Defect(
+        "a membership that ended in the year 26, in a column of dates",
+        "worker/sources/row_mapping.py",
+        "    years.require_plausible(text, day.year)\n",
+        "",
+        ("tests/sources/test_dates.py",),
+    ),
+    Defect(
+        "a membership that ended in the year 1, in a document",
+        "worker/sources/membership_document.py",
+        "    years.require_plausible(text, parsed.year)\n",
+        "",
+        ("tests/sources/test_dates.py",),
+    ),
     Defect(
         "believing a body that ends with the connection",
         _HTTP_BODY,

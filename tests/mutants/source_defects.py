@@ -7,7 +7,6 @@ from tests.mutants.defects import Defect
 
 FILES = ("tests/sources/test_file_source.py",)
 TABLES = ("tests/sources/test_table_reader.py",)
-DATES = ("tests/sources/test_dates.py",)
 MANY = ("tests/sources/test_many_at_once.py",)
 PROOFS = ("tests/sources/test_completeness.py",)
 POLLING = ("tests/service/test_source_polling.py",)
@@ -26,32 +25,11 @@ _STRUCTURE = "worker/sources/formats/xlsx_structure.py"
 
 DEFECTS = (
     Defect(
-        "children of the key's command that live on",
-        "worker/settings/key_command.py",
-        "    _kill_group(process)\n    process.wait()\n",
-        "    process.wait()\n",
-        ("tests/settings/test_key_command.py",),
-    ),
-    Defect(
         "leaving out a row whose status only looks like one to keep",
         _TABLE_READER,
         "            elif drop is None:\n",
         "            if drop is None:\n",
         TABLES,
-    ),
-    Defect(
-        "a membership that ended in the year 26, in a column of dates",
-        "worker/sources/row_mapping.py",
-        "    years.require_plausible(text, day.year)\n",
-        "",
-        DATES,
-    ),
-    Defect(
-        "a membership that ended in the year 1, in a document",
-        "worker/sources/membership_document.py",
-        "    years.require_plausible(text, parsed.year)\n",
-        "",
-        DATES,
     ),
     Defect(
         "losing a row of a workbook that is there twice",
