@@ -93,6 +93,16 @@ def test_a_command_that_is_about_one_account_asks_for_its_name_where_all_are_che
     assert f"`fleet-sync --config {folder} --account NAME export`" in capsys.readouterr().out
 
 
+def test_what_the_runs_of_any_account_would_fail_on_is_reported_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: pathlib.Path
+) -> None:
+    monkeypatch.setenv("FLEET_SYNC_PLAN_KEY", "too short")
+    (folder / "bolt.toml").write_text(f"{SOURCE}\n[notify]\nurl_file = 'hook'\n")
+    assert call(monkeypatch, "--config", folder, "check") == 1
+    places = [line.split(": ")[0] for line in capsys.readouterr().out.splitlines()]
+    assert places == ["FLEET_SYNC_PLAN_KEY", "notify.url_file"]
+
+
 @pytest.mark.parametrize("variable", ["FLEET_SYNC_JOURNAL__URL", "CHARGE_API_KEY"])
 def test_a_variable_of_the_image_is_switched_off_by_an_empty_one(
     monkeypatch: pytest.MonkeyPatch, folder: pathlib.Path, variable: str

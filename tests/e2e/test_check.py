@@ -71,9 +71,50 @@ def test_online_a_wrong_key_is_exit_1_with_a_remedy(workspace: conftest.Workspac
     assert "401" in ended.stderr and "CHARGE_API_KEY" in ended.stderr
     ended = workspace.run("check", "--online", "--format", "json", CHARGE_API_KEY="ch_sk_test_wrong")
     assert (ended.code, ended.document["error"]["code"]) == (1, "key_rejected")
-    for environ in ({"CHARGE_API_KEY": ""}, {"FLEET_SYNC_PLAN_KEY": "too short"}):
-        ended = workspace.run("check", "--online", "--format", "json", **environ)
-        assert (ended.code, ended.document["error"]["code"]) == (1, "settings_invalid")
+    ended = workspace.run("check", "--online", "--format", "json", CHARGE_API_KEY="")
+    assert (ended.code, ended.document["error"]["code"]) == (1, "settings_invalid")
+
+
+def test_what_every_run_would_fail_on_is_reported_without_a_request(workspace: conftest.Workspace) -> None:
+    """Not even with `--online`; only the key has to wait for it."""
+    settings = workspace.folder.settings.read_text()
+    missing = '[[notify]]\nurl_file = "hook"\n[[notify]]\nkind = "slack"\nurl_file = "slack"\n'
+    https = '[charge]\nbase_url = "https://127.0.0.1:1"\nca_file = "membership.yaml"\nproxy_url_file = "proxy"\n'
+    rest = settings[settings.index("[[sources]]") :]
+    workspace.write(f"{https}{missing}{rest}", "wrong.toml")
+    environ = {"FLEET_SYNC_PLAN_KEY": "too short", "FLEET_SYNC_STATUS_TOKEN_FILE": "nowhere", "CHARGE_API_KEY": ""}
+    for options in ([], ["--online"]):
+        ended = workspace.run("--config", "wrong.toml", "check", "--format", "json", *options, **environ)
+        assert (ended.code, ended.stderr) == (1, "")
+        assert [problem["where"] for problem in ended.document["problems"]] == [
+            "FLEET_SYNC_PLAN_KEY",
+            "FLEET_SYNC_STATUS_TOKEN_FILE",
+            "charge.proxy_url_file",
+            "notify.url_file",
+            "notify.url_file",
+            "charge.ca_file",
+        ]
+        assert {problem["level"] for problem in ended.document["problems"]} == {"error"}
+
+
+def test_what_every_run_would_fail_on_is_reported_with_the_problems_of_sources(workspace: conftest.Workspace) -> None:
+    workspace.write("fleets:\n  Vans:\n    - 0123\n")
+    ended = workspace.run("check", FLEET_SYNC_PLAN_KEY="too short")
+    assert ended.code == 1
+    assert [line.split(": ")[0] for line in ended.stdout.splitlines()] == ["FLEET_SYNC_PLAN_KEY", "membership.yaml:3:7"]
+
+
+def test_online_a_membership_of_must_see_that_is_missing_is_reported(workspace: conftest.Workspace) -> None:
+    """Every detach would be held until it is corrected."""
+    fleet, other, *_ = members = workspace.members()
+    elsewhere = next(driver for driver in members[other] if driver not in members[fleet])
+    pairs = [f"{members[fleet][0]}/{fleet}", f"{elsewhere}/{fleet}"]
+    settings = workspace.folder.settings.read_text()
+    workspace.write(f"{settings}\n[guard]\nmust_see = {pairs}\n", "seen.toml")
+    ended = workspace.run("--config", "seen.toml", "check", "--online")
+    assert ended.code == 4
+    (line,) = ended.stdout.splitlines()
+    assert line.startswith(f"guard.must_see: {pairs[1]} was not seen in Charge")
 
 
 def test_a_mapping_without_a_declared_scope_is_a_warning(workspace: conftest.Workspace) -> None:

@@ -80,7 +80,7 @@ async def test_a_plan_says_so_too(skew: datetime.timedelta) -> None:
 
 
 async def test_checking_the_references_says_so_too() -> None:
-    plan = await _rig(DAY).new_plan_builder(doubles.Source(accounts.WANTED)).plan_ignoring_start_dates()
+    plan, _ = await _rig(DAY).new_plan_builder(doubles.Source(accounts.WANTED)).plan_ignoring_start_dates()
     assert [problem.code for problem in plan.problems] == ["clock_not_trusted"]
 
 

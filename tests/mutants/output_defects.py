@@ -11,6 +11,20 @@ COMMANDS = ("tests/cli/test_command_line.py",)
 
 DEFECTS = (
     Defect(
+        "a check that finds no mistake where the certificates are missing",
+        "worker/cli/check_requirements.py",
+        "secrets.notification_targets, _certificates)",
+        "secrets.notification_targets)",
+        ("tests/e2e/test_check.py",),
+    ),
+    Defect(
+        "a check that does not look for what must be seen",
+        "worker/cli/check.py",
+        "plan.incomplete or missing:",
+        "plan.incomplete:",
+        ("tests/e2e/test_check.py",),
+    ),
+    Defect(
         "detaching a driver whose attach is left out",
         "worker/engine/plan_builder.py",
         "unclear, left_out | unselected, now=clock.now)",

@@ -1,16 +1,18 @@
 """`fleet-sync check`: prints every problem of the settings and sources, with `--online` also of their references.
 
-Invariant: without `--online` no request is made. Neighbours: `settings` and `sources` find the problems.
+Invariant: without `--online` no request is made. Neighbours: `settings`, `sources` and `check_requirements` find the
+problems.
 """
 
 import functools
+import os
 import pathlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import click
 
-from worker.cli import command_line, context, findings, help_page
+from worker.cli import check_requirements, command_line, context, findings, help_page
 from worker.core.model.desired import Desired, SourceReading
 from worker.core.model.errors import ProblemsError, SettingsError, SourceError
 from worker.core.model.problem import Problem
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from worker.settings import model
 
 _Form = Literal["text", "json", "github"]
+_UNSEEN = "was not seen in Charge, so every detach is held: correct it, or attach the driver"
 _CHECK_EXAMPLES = """\
 fleet-sync check
 fleet-sync check --online
@@ -65,16 +68,24 @@ def _check(command_context: context.CommandContext, *, online: bool, name: str |
     try:
         if name is not None:
             return _show_source(settings, name, folder)
-        desired = _desired(settings)
     except ProblemsError as error:
         return _print_findings(findings.errors(error.problems, folder), exit_code=error.exit_code, form=form)
+    required = [*check_requirements.of_process(os.environ), *check_requirements.of_account(settings)]
+    found = findings.errors(required, pathlib.Path())
+    try:
+        desired = _desired(settings)
+    except ProblemsError as error:
+        found += findings.errors(error.problems, folder)
+        return _print_findings(found, exit_code=error.exit_code, form=form)
+    if found:
+        return _print_findings(found, exit_code=SettingsError.exit_code, form=form)
     return _report(command_context, settings, desired, online=online, form=form)
 
 
 def _report(
     command_context: context.CommandContext, settings: "model.Settings", desired: Desired, *, online: bool, form: _Form
 ) -> int:
-    """Print what is worth knowing of sources without a problem, or with `online` what Charge knows of them."""
+    """Print what is worth knowing where nothing is wrong, or with `online` what Charge knows of the sources."""
     folder = command_context.folder
     if online:
         work = functools.partial(_resolve, folder=folder, form=form)
@@ -91,7 +102,7 @@ def _check_accounts(folder: pathlib.Path, form: _Form) -> int:
     from worker.core.model.account_files import Claims
     from worker.service import account_claims
 
-    found: list[findings.Finding] = []
+    found = findings.errors(check_requirements.of_process(os.environ), pathlib.Path())
     claims, fleets, memberships = Claims(), 0, 0
     try:
         names, load = _accounts(folder)
@@ -101,6 +112,7 @@ def _check_accounts(folder: pathlib.Path, form: _Form) -> int:
         try:
             settings = load(name)
             account_claims.require_own(claims, name, account_claims.of_settings(settings))
+            found += findings.errors(check_requirements.of_account(settings), pathlib.Path())
             desired = _desired(settings)
         except ProblemsError as error:
             base = pathlib.Path() if isinstance(error, SettingsError) else folder
@@ -165,9 +177,10 @@ def _desired(settings: "model.Settings") -> Desired:
 
 
 async def _resolve(account: "composition.AccountRuntime", *, folder: pathlib.Path, form: _Form) -> int:
-    plan = await account.new_plan_builder().plan_ignoring_start_dates()
-    found = findings.errors(plan.problems, folder)
-    if plan.unresolved or plan.incomplete:
+    plan, unseen = await account.new_plan_builder().plan_ignoring_start_dates()
+    missing = [Problem("guard.must_see", f"{driver}/{fleet} {_UNSEEN}") for driver, fleet in sorted(unseen)]
+    found = findings.errors([*plan.problems, *missing], folder)
+    if plan.unresolved or plan.incomplete or missing:
         return _print_findings(found, exit_code=4, form=form)
     summary = "OK: the key works, and every reference resolves to one driver or fleet."
     return _print_findings(found, exit_code=0, form=form, summary=summary)

@@ -159,8 +159,8 @@ class PlanBuilder:
             unselected=unselected,
         )
 
-    async def plan_ignoring_start_dates(self) -> Plan:
-        """Read, and plan as if every row had begun, so that each reference is resolved, now or later."""
+    async def plan_ignoring_start_dates(self) -> tuple[Plan, frozenset[Membership]]:
+        """Read, and plan as if every row had begun; return the plan, and which of `guard.must_see` was not seen."""
         async with self._cancellation.reading():
             desired = await self._read_sources()
             begun = dataclasses.replace(
@@ -171,7 +171,7 @@ class PlanBuilder:
         begun = local_dates.localize(begun, actual.fleets, self._rules.find_zone)
         plan = planner.plan(desired=begun, actual=actual, now=self._clock.now(), mode=self._rules.mode)
         plan = ignored_drivers.leave_out(plan, ignored_drivers.find(begun.ignored, actual, {}))
-        return clock_trust.restrict(plan, self._wall_clock.assess())
+        return clock_trust.restrict(plan, self._wall_clock.assess()), guard.unseen(actual, self._rules.limits)
 
     async def export(self) -> Actual:
         """Read everything that Charge holds. Raises errors.ReadingError if that cannot be read completely."""

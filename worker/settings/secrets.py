@@ -142,9 +142,18 @@ class NotificationTarget:
 def notification_targets(settings: model.Settings) -> tuple[NotificationTarget, ...]:
     """Return where notifications go: the address in `url`, or in the file that `url_file` names.
 
-    The address is a secret: its path is often all that protects it. Raises errors.SettingsError.
+    The address is a secret: its path is often all that protects it. Raises errors.SettingsError with every problem.
     """
-    return tuple(_target(settings, each) for each in settings.notify if each.url or each.url_file)
+    targets: list[NotificationTarget] = []
+    problems: list[Problem] = []
+    for each in settings.notify:
+        try:
+            targets += [_target(settings, each)] if each.url or each.url_file else []
+        except SettingsError as error:
+            problems += error.problems
+    if problems:
+        raise SettingsError(problems)
+    return tuple(targets)
 
 
 def _target(settings: model.Settings, notify: model.Notify) -> NotificationTarget:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from worker.core.model.actual import Actual
 from worker.core.model.desired import is_fleet_name
 from worker.core.model.errors import ReadingError
-from worker.core.model.identifiers import Account, DriverId, FleetId, Resolutions
+from worker.core.model.identifiers import Account, DriverId, FleetId, Membership, Resolutions
 from worker.core.model.outcomes import NOT_CONVERGING
 from worker.core.model.plan import Action, Change, HeldChange, Plan
 from worker.core.model.plan_digest import held_digest
@@ -55,7 +55,7 @@ class Limits:
     max_detach_fraction: float = 0.10
     always_allow: int = 2
     allow_emptying_fleets: bool = False
-    must_see: frozenset[tuple[DriverId, FleetId]] = frozenset()
+    must_see: frozenset[Membership] = frozenset()
     max_unresolved_fraction: float = 0.10
     max_attach_fraction_per_fleet: float | None = None
     window_length: datetime.timedelta = window.DEFAULT_LENGTH
@@ -243,12 +243,18 @@ class _Case:
         }
 
 
+def unseen(actual: Actual, limits: Limits) -> frozenset[Membership]:
+    """Return the memberships of `must_see` that a reading does not show."""
+    return frozenset(pair for pair in limits.must_see if pair[1] not in actual.memberships.get(pair[0], ()))
+
+
 def _must_see(case: _Case) -> Mapping[Change, str]:
     """Hold every detach if a membership of `must_see` is missing in Charge, or would be detached now or later."""
     leaving = {*case.plan.later, *((change.driver, change.fleet) for change in case.detaches)}
+    missing = unseen(case.actual, case.limits)
     for driver, fleet in sorted(case.limits.must_see):
         what = ""
-        if fleet not in case.actual.memberships.get(driver, frozenset()):
+        if (driver, fleet) in missing:
             what = "was not seen in Charge: the reading is wrong"
         elif (driver, fleet) in leaving:
             what = f"would be detached: the sources are wrong, or {MUST_SEE} is"
