@@ -75,6 +75,7 @@ def test_a_config_map_is_read_through_its_links(tmp_path: pathlib.Path) -> None:
 def test_hidden_files_are_ignored(tmp_path: pathlib.Path) -> None:
     folder(tmp_path, a_yaml=A)
     (tmp_path / ".a.yaml.swp").write_bytes(b"\0")
+    (tmp_path / "~$a.xlsx").write_bytes(b"\x03Ann")  # of Excel, while somebody has the workbook open
     assert len(read(tmp_path).rows) == 1
 
 

@@ -21,7 +21,15 @@ SECRET = "s3cr3t-of-the-source"
 @pytest.fixture
 def repository(tmp_path: pathlib.Path) -> git_repositories.Repository:
     found = git_repositories.Repository(tmp_path / "hr")
-    found.commit({"people.csv": CSV, "teams/a.csv": CSV, "teams/b.yaml": "fleets: {Lyon: [c@d]}", "teams/.keep": ""})
+    found.commit(
+        {
+            "people.csv": CSV,
+            "teams/a.csv": CSV,
+            "teams/b.yaml": "fleets: {Lyon: [c@d]}",
+            "teams/.keep": "",
+            "teams/~$a.xlsx": "",
+        }
+    )
     return found
 
 

@@ -141,6 +141,7 @@ class TestTheNewest:
             "out/a.csv": (CSV, OLD),
             "out/a.csv.json": (b"{}", OLD + 1),
             "out/.b.csv": (CSV, OLD + 2),
+            "out/~$a.csv": (CSV, OLD + 2),
             "out/folder": (b"", OLD + 3),
         }
         (document,) = fetched(Disk(files), "out/*", manifest="{path}.json").documents

@@ -28,6 +28,9 @@ Code = Literal[
 MAX_CLOCK_SKEW_SECONDS = 300.0
 """How far the clock of a source may be ahead of ours. A change dated later than that has a wrong time."""
 
+HIDDEN = (".", "~$")
+"""How the names of files begin that are no documents. Excel writes `~$a.xlsx` while `a.xlsx` is open."""
+
 WILDCARDS = frozenset("*?[")
 """What makes a pattern of the name of a remote file."""
 

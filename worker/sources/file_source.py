@@ -201,7 +201,7 @@ def _entries(name: str, folder: pathlib.Path) -> list[pathlib.Path] | None:
     try:
         if not folder.is_dir():
             return None
-        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        return sorted(path for path in folder.iterdir() if not path.name.startswith(fetching.HIDDEN))
     except OSError as error:
         message = f"the folder cannot be read ({error.strerror}): check its permissions"
         raise fetching.failure(name, message, code="source_unreachable") from None

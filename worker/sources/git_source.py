@@ -111,7 +111,7 @@ class GitFetcher:
         for entry in (await git.run("ls-tree", "-z", tree)).decode(errors="replace").split("\0")[:-1]:
             details, _, name = entry.partition("\t")
             mode = details.split()[0]
-            if name.startswith("."):
+            if name.startswith(fetching.HIDDEN):
                 continue
             if mode not in ("100644", "100755"):
                 raise self.failure(f"{path}/{name} is not a file: a folder in the folder, or a link, is not read")

@@ -233,6 +233,6 @@ def _is_done(chosen: _Chosen) -> bool:
 
 
 def _matches(name: str, pattern: str) -> bool:
-    """Return whether a name matches as in a shell, where a pattern does not match the dot of a hidden file."""
-    hidden = name.startswith(".") and not pattern.startswith(".")
+    """Return whether a name matches as in a shell, where a pattern does not match the beginning of a hidden file."""
+    hidden = name.startswith(fetching.HIDDEN) and not pattern.startswith(fetching.HIDDEN)
     return not hidden and not name.endswith(DONE) and fnmatch.fnmatchcase(name, pattern)
