@@ -5,6 +5,7 @@ Invariant: as in `defects`. Neighbours: `source_defects` has what all kinds have
 
 from tests.mutants.defects import Defect
 
+PROCESSES = ("tests/sources/test_processes.py",)
 COMMANDS = ("tests/sources/test_command_source.py",)
 GIT = ("tests/sources/test_git_source.py",)
 SQL = ("tests/sources/test_sql_source.py",)
@@ -136,9 +137,16 @@ DEFECTS = (
     Defect(
         "waiting for what a command left behind",
         _PROCESSES,
-        "    await process.wait()\n    _kill(process)",
-        "    await process.wait()",
+        "await stdout_ended.wait()\n    _kill(process)",
+        "await stdout_ended.wait()",
         COMMANDS,
+    ),
+    Defect(
+        "cutting off what is printed for a command after it has ended",
+        _PROCESSES,
+        "        await stdout_ended.wait()\n",
+        "        pass\n",
+        PROCESSES,
     ),
     Defect(
         "giving the key to a command",
@@ -150,7 +158,7 @@ DEFECTS = (
     Defect(
         "collecting the output of a command without bound",
         _PROCESSES,
-        "            if len(self.stdout) > self._most:\n                _kill(process)\n                return\n",
+        "            if len(self.stdout) > self._most:\n                _kill(process)\n                break\n",
         "",
         COMMANDS,
     ),

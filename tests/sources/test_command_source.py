@@ -10,6 +10,8 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
+import trio.lowlevel
+import trio.testing
 
 from worker.core.model.errors import SourceError
 from worker.sources import command_source, completeness, document_reader, document_source, positions
@@ -196,12 +198,33 @@ class TestGrandchildren:
         pid = int(written(tmp_path / "pid"))
         await self.until(lambda: has_ended(pid))
 
-    async def test_one_that_outlives_the_command_keeps_nothing_waiting(self, tmp_path: pathlib.Path) -> None:
-        """It holds stdout open, which would otherwise not end before the timeout."""
-        (tmp_path / "document").write_text(DOCUMENT)
-        reading = await self.running(tmp_path / "pid", f"cat {tmp_path / 'document'}").read()
+    async def test_one_that_outlives_the_command_is_gone(self, tmp_path: pathlib.Path) -> None:
+        """It does not have stdout open, so the document is complete."""
+        reading = await source(
+            "", argv=("sh", "-c", f"sleep 600 >/dev/null & echo $! >{tmp_path / 'pid'}; echo '{DOCUMENT}'")
+        ).read()
         assert len(reading.rows) == 1
         pid = int(written(tmp_path / "pid"))
+        await self.until(lambda: has_ended(pid))
+
+    @pytest.mark.parametrize("anyio_backend", [("trio", {"clock": trio.testing.MockClock()})])
+    async def test_one_that_has_stdout_open_at_the_deadline_is_an_error(self, tmp_path: pathlib.Path) -> None:
+        """It may be about to print rows."""
+        reading = self.running(tmp_path / "pid", f"echo $$ >{tmp_path / 'leader'}; echo '{DOCUMENT}'")
+        messages = []
+
+        async def read() -> None:
+            messages.append(await failure(reading, "source_timeout"))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(read)
+            await self.until(lambda: written(tmp_path / "leader").endswith("\n"))
+            leader, pid = (int(written(tmp_path / name)) for name in ("leader", "pid"))
+            await self.until(lambda: not pathlib.Path(f"/proc/{leader}").exists())  # collected, so it is waited for
+            clock = trio.lowlevel.current_clock()
+            assert isinstance(clock, trio.testing.MockClock)
+            clock.jump(PATIENT + 1)
+        assert "a process that it started did not close its output within timeout_seconds = 60" in messages[0]
         await self.until(lambda: has_ended(pid))
 
     async def test_one_of_a_cancelled_reading_is_gone(self, tmp_path: pathlib.Path) -> None:

@@ -40,6 +40,24 @@ async def test_a_program_that_takes_too_long_is_killed_and_late(tmp_path: pathli
     assert (ended.is_late, ended.code, ended.is_too_large) == (True, -signal.SIGKILL, False)
 
 
+async def test_what_others_print_after_a_program_has_ended_is_kept(tmp_path: pathlib.Path) -> None:
+    """As tee in `exec > >(tee log)` does."""
+    after = "while kill -0 $$ 2>/dev/null; do :; done; head -c 1000000 /dev/zero"
+    ended = await run(f"({after}) & exit 0", tmp_path, most=1_000_000)
+    assert (len(ended.stdout), ended.code, ended.is_late, ended.is_too_large) == (1_000_000, 0, False, False)
+
+
+async def test_too_much_that_others_print_after_a_program_has_ended_is_too_large(tmp_path: pathlib.Path) -> None:
+    after = "while kill -0 $$ 2>/dev/null; do :; done; while :; do echo more; done"
+    ended = await run(f"({after}) & exit 0", tmp_path)
+    assert (ended.is_too_large, ended.is_late) == (True, False)
+
+
+async def test_a_program_that_fails_does_not_wait_for_what_it_leaves_behind(tmp_path: pathlib.Path) -> None:
+    ended = await run("sleep 600 & exit 3", tmp_path)
+    assert (ended.code, ended.is_late) == (3, False)
+
+
 async def test_of_many_warnings_the_last_are_kept(tmp_path: pathlib.Path) -> None:
     ended = await run("head -c 100000 /dev/zero >&2; echo the end >&2", tmp_path)
     assert len(ended.stderr) == 64 * 1024

@@ -35,7 +35,11 @@ class Program:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Ended:
-    """How a program ended. `stderr` is the end of what it printed there; a signal that ended it is a negative code."""
+    """How a program ended. `stderr` is the end of what it printed there; a signal that ended it is a negative code.
+
+    `is_late` means that stdout may lack something: the program, or a process that has its stdout or stderr open, did
+    not end in time.
+    """
 
     stdout: bytes
     stderr: bytes
@@ -61,8 +65,8 @@ async def run(program: Program) -> Ended:
         with anyio.move_on_after(program.timeout) as deadline:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(output.read_stderr, process)
-                tasks.start_soon(_wait, process)
-                await output.read_stdout(process)
+                tasks.start_soon(output.read_stdout, process)
+                await _end(process, output.ended)
     finally:
         _kill(process)
         with anyio.CancelScope(shield=True), anyio.move_on_after(1):
@@ -97,6 +101,7 @@ class _Output:
     def __init__(self, most: int) -> None:
         self.stdout = bytearray()
         self.stderr = bytearray()
+        self.ended = anyio.Event()
         self._most = most
 
     async def read_stdout(self, process: anyio.abc.Process) -> None:
@@ -104,7 +109,8 @@ class _Output:
             self.stdout += part
             if len(self.stdout) > self._most:
                 _kill(process)
-                return
+                break
+        self.ended.set()
 
     async def read_stderr(self, process: anyio.abc.Process) -> None:
         """Keep the end of what is printed; a process whose stderr nobody reads would stop."""
@@ -112,9 +118,11 @@ class _Output:
             self.stderr = (self.stderr + part)[-_MAX_STDERR_BYTES:]
 
 
-async def _wait(process: anyio.abc.Process) -> None:
-    """End what the process leaves behind: it would keep stdout open, and could still print."""
-    await process.wait()
+async def _end(process: anyio.abc.Process, stdout_ended: anyio.Event) -> None:
+    """Wait until a program has ended and its stdout is complete, then kill what it leaves behind."""
+    if await process.wait() == 0:
+        # Others may still print for it, such as tee in `exec > >(tee log)`. They would be cut off.
+        await stdout_ended.wait()
     _kill(process)
 
 
