@@ -198,6 +198,13 @@ DEFECTS = (
         GIT,
     ),
     Defect(
+        "reading a tag in the place of the branch of that name",
+        "worker/sources/git_source.py",
+        "ref, _ = await self._resolved(git)",
+        "ref = repository.ref",
+        GIT,
+    ),
+    Defect(
         "sending a token to any address",
         "worker/sources/git_source.py",
         'f"http.{repository.url}.extraHeader"',

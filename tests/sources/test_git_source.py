@@ -76,6 +76,58 @@ def test_branches_and_tags_are_read_by_name(repository: git_repositories.Reposit
     assert rows == {"main": 2, "v1": 1, "next/main": 1, "HEAD": 2}
 
 
+class TestNames:
+    """Who may push tags, or references that are neither branch nor tag, need not be who may push to a branch."""
+
+    @pytest.fixture
+    def forged(self, repository: git_repositories.Repository) -> str:
+        """Return a commit that is in no branch."""
+        repository.git("switch", "--quiet", "--detach")
+        commit = repository.commit({"people.csv": "driver,fleet\nforged@b,Paris\n"})
+        repository.git("switch", "--quiet", "main")
+        return commit
+
+    def drivers(self, repository: git_repositories.Repository, ref: str) -> list[str]:
+        return [str(row.driver) for row in anyio.run(source(repository, ref=ref).read).rows]
+
+    def test_a_name_of_both_a_branch_and_a_tag_is_an_error(
+        self, repository: git_repositories.Repository, forged: str
+    ) -> None:
+        repository.git("tag", "main", forged)
+        reading = source(repository, ref="main")
+        assert 'write ref = "refs/heads/main" or ref = "refs/tags/main"' in failure(reading, "source_invalid")
+        with pytest.raises(SourceError, match="refs/heads/main"):
+            anyio.run(reading.peek)
+
+    def test_a_full_name_means_exactly_that(self, repository: git_repositories.Repository, forged: str) -> None:
+        full = ("refs/heads/main", "refs/tags/main")
+        branch = source(repository, ref=full[0])
+        before = anyio.run(branch.peek)
+        repository.git("tag", "main", forged)
+        assert [self.drivers(repository, ref) for ref in full] == [["a@b"], ["forged@b"]]
+        assert before == anyio.run(branch.peek) != anyio.run(source(repository, ref=full[1]).peek)
+
+    def test_a_name_means_a_branch_or_a_tag_and_nothing_else(
+        self, repository: git_repositories.Repository, forged: str
+    ) -> None:
+        repository.git("branch", "next/main")
+        before = anyio.run(source(repository, ref="next/main").peek)
+        repository.git("update-ref", "refs/next/main", forged)
+        assert self.drivers(repository, "next/main") == ["a@b"]
+        assert anyio.run(source(repository, ref="next/main").peek) == before
+
+    @pytest.mark.parametrize("ref", ["refs/heads/gone", "HEAD"])
+    def test_no_tag_takes_the_place_of_what_is_gone(
+        self, ref: str, repository: git_repositories.Repository, forged: str
+    ) -> None:
+        repository.git("update-ref", f"refs/tags/{ref}", forged)
+        repository.git("symbolic-ref", "HEAD", "refs/heads/gone")
+        reading = source(repository, ref=ref)
+        assert f"the repository has no {ref}" in failure(reading, "source_unreachable")
+        with pytest.raises(SourceError):
+            anyio.run(reading.peek)
+
+
 class TestPeek:
     def test_it_changes_with_every_commit_and_only_then(self, repository: git_repositories.Repository) -> None:
         reading = source(repository)

@@ -1,8 +1,9 @@
 """Reads documents from a commit of a Git repository, with the program git.
 
-Invariants: all documents are of one commit, and git has checked its objects; a commit that was read before, and from
-which this one does not descend, is noticed unless the settings allow it. The token is in no argument, and is sent to no
-address but that of the settings. Neighbours: `processes` runs git.
+Invariants: all documents are of one commit, and git has checked its objects; that commit is the one that the branch or
+tag in the settings names, and no reference that git would prefer; a commit that was read before, and from which this
+one does not descend, is noticed unless the settings allow it. The token is in no argument, and is sent to no address
+but that of the settings. Neighbours: `processes` runs git.
 """
 
 import base64
@@ -64,9 +65,10 @@ class GitFetcher:
         """Return the documents of the present commit. Raises errors.SourceError."""
         repository = self.repository
         git = await self._git()
+        ref, _ = await self._resolved(git)
         # A name of its own: another process may fetch into the same cache.
         fetched = f"refs/fleet-sync/fetched-{uuid.uuid4().hex}"
-        await git.run("fetch", "--quiet", "--no-tags", "--force", "--", repository.url, f"{repository.ref}:{fetched}")
+        await git.run("fetch", "--quiet", "--no-tags", "--force", "--", repository.url, f"{ref}:{fetched}")
         try:
             commit = (await git.run("rev-parse", "--verify", f"{fetched}^{{commit}}")).decode().strip()
             documents, revision = await self._documents(git, commit)
@@ -77,9 +79,8 @@ class GitFetcher:
 
     async def peek(self) -> str:
         """Return a hash of the commit that the reference names now. Raises errors.SourceError."""
-        git = await self._git()
-        listed = (await git.run("ls-remote", "--exit-code", "--", self.repository.url, self.repository.ref)).decode()
-        return hashlib.sha256(listed.encode()).hexdigest()  # also of other branches that end so
+        resolved = await self._resolved(await self._git())
+        return hashlib.sha256(" ".join(resolved).encode()).hexdigest()
 
     async def descends(self, version: str, *, before: str) -> bool:
         """Return whether a commit that was fetched descends from another one. Raises errors.SourceError."""
@@ -87,6 +88,25 @@ class GitFetcher:
         # What a fetch of all ancestors did not bring is none of them.
         is_known = await git.succeeds("cat-file", "-e", before)
         return is_known and await git.succeeds("merge-base", "--is-ancestor", before, version)
+
+    async def _resolved(self, git: "_Git") -> tuple[str, str]:
+        """Return the full name of the reference, and the object that it names in the remote repository now.
+
+        git itself would prefer a tag to a branch of the same name, and refs/team/main to the branch team/main: whoever
+        may push these could replace a branch that is protected.
+        """
+        ref = self.repository.ref
+        names = [ref] if ref == "HEAD" or ref.startswith("refs/") else [f"refs/heads/{ref}", f"refs/tags/{ref}"]
+        listed = (await git.run("ls-remote", "--", self.repository.url, *names)).decode(errors="replace")
+        found = {name: commit for commit, _, name in (line.partition("\t") for line in listed.splitlines())}
+        matches = [(name, found[name]) for name in names if name in found]  # also listed: names that only end so
+        if not matches:
+            what = ref if ref in names else f"branch or tag {ref}"
+            raise self.failure(f"the repository has no {what}: correct ref", code="source_unreachable")
+        if len(matches) > 1:
+            advice = f'write ref = "{names[0]}" or ref = "{names[1]}"'
+            raise self.failure(f"the repository has both a branch and a tag {ref}: {advice}")
+        return matches[0]
 
     async def _documents(self, git: "_Git", commit: str) -> tuple[tuple[fetching.Document, ...], str]:
         """Return the documents, and the id of the file or folder, which is a hash of its content."""
