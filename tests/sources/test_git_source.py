@@ -57,9 +57,9 @@ def test_a_document_is_read_with_its_commit_and_line(repository: git_repositorie
 
 
 def test_a_folder_contains_all_its_documents(repository: git_repositories.Repository) -> None:
-    for path in ("/teams/", "./teams"):
+    for path in ("/teams/", "./teams", "teams/.", "./teams//"):
         reading = anyio.run(source(repository, path).read)
-    assert [str(row.driver) for row in reading.rows] == ["a@b", "c@d"]
+        assert [str(row.driver) for row in reading.rows] == ["a@b", "c@d"]
 
 
 @pytest.mark.parametrize("path", ["/", ".", "./"])
@@ -264,6 +264,42 @@ class TestWhatIsNotWhole:
         repository.git("add", "--all")
         repository.git("commit", "--quiet", "--message=Link")
         assert "is not a file" in failure(source(repository, "teams"), "source_invalid")
+
+    @pytest.mark.parametrize("path", ["gone.csv", "teams/gone.csv", "gone/a.csv", "people.csv/a.csv", "x/../teams"])
+    def test_a_path_that_does_not_exist_is_named_with_the_commit(
+        self, path: str, repository: git_repositories.Repository
+    ) -> None:
+        commit = repository.git("rev-parse", "--short=12", "HEAD")
+        message = failure(source(repository, path), "source_unreachable")
+        assert message == f"hr: {path} does not exist in the commit {commit}: correct path, or ref"
+
+    def test_a_path_that_is_a_link_is_an_error_that_says_so(self, repository: git_repositories.Repository) -> None:
+        (repository.folder / "teams" / "link.csv").symlink_to("../people.csv")
+        repository.git("add", "--all")
+        repository.git("commit", "--quiet", "--message=Link")
+        message = failure(source(repository, "teams/link.csv"), "source_invalid")
+        assert message == "hr: teams/link.csv is a symbolic link: set path to the document itself"
+
+    def test_a_path_that_is_another_repository_is_an_error(self, repository: git_repositories.Repository) -> None:
+        commit = repository.git("rev-parse", "HEAD")
+        repository.git("update-index", "--add", "--cacheinfo", f"160000,{commit},other")
+        repository.git("commit", "--quiet", "--message=Submodule")
+        assert "other is a submodule: make a source of its repository" in failure(
+            source(repository, "other"), "source_invalid"
+        )
+
+    @pytest.mark.parametrize("path", ["teams/a.csv", "teams"])
+    def test_a_document_in_git_lfs_is_an_error_that_says_so(
+        self, path: str, repository: git_repositories.Repository
+    ) -> None:
+        pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 12\n"
+        repository.commit({"teams/a.csv": pointer})
+        message = failure(source(repository, path), "source_invalid")
+        assert "teams/a.csv is stored in Git LFS, which is not read: commit the document itself" in message
+
+    def test_a_path_is_no_pattern(self, repository: git_repositories.Repository) -> None:
+        repository.commit({":(top)[a]*.csv": CSV, "a.csv": CSV + CSV})
+        assert len(anyio.run(source(repository, ":(top)[a]*.csv").read).rows) == 1
 
     def test_a_machine_without_git_is_an_error_that_says_so(self, repository: git_repositories.Repository) -> None:
         reading = source(repository, environ={"PATH": "/nowhere"})

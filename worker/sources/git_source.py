@@ -31,6 +31,7 @@ _REFUSED = re.compile(
 )
 _OF_COPY = re.compile(r"\.lock'|not a git repository: '\.'|object file \./|loose object")
 """What git says of a repository in which it was killed, or whose files were lost with the machine's power."""
+_LFS_POINTER = b"version https://git-lfs"
 _PROTOCOLS = "file:http:https:ssh"
 
 
@@ -110,11 +111,9 @@ class GitFetcher:
 
     async def _documents(self, git: "_Git", commit: str) -> tuple[tuple[fetching.Document, ...], str]:
         """Return the documents, and the id of the file or folder, which is a hash of its content."""
-        path = self.repository.path.strip("/").removeprefix("./")
+        path = str(pathlib.PurePosixPath(self.repository.path.strip("/")))
         path = "" if path == "." else path  # in a bare repository, git knows no relative paths
-        found = await git.run("rev-parse", "--verify", "--end-of-options", f"{commit}:{path}")
-        identifier = found.decode().strip()
-        kind = (await git.run("cat-file", "-t", identifier)).decode().strip()
+        kind, identifier = await self._found(git, commit, path)
         paths = await self._listed(git, identifier, path) if kind == "tree" else [path]
         documents = []
         for each in paths:
@@ -122,8 +121,26 @@ class GitFetcher:
             if kind == "tree" and not self.repository.any_suffix and suffix not in document_reader.SUFFIXES:
                 raise self.failure(f"{each} is not a membership document by its name: remove or rename it")
             data = await git.run("cat-file", "blob", f"{commit}:{each}", most=positions.MAX_BYTES)
+            if data.startswith(_LFS_POINTER):
+                raise self.failure(f"{each} is stored in Git LFS, which is not read: commit the document itself")
             documents.append(fetching.Document(f"{each}@{commit[:12]}", data, suffix=suffix))
         return tuple(documents), f"git:{identifier}"
+
+    async def _found(self, git: "_Git", commit: str, path: str) -> tuple[str, str]:
+        """Return "blob" or "tree", and the id. Raises errors.SourceError if the path is missing, or something else."""
+        if not path:
+            return "tree", (await git.run("rev-parse", "--verify", f"{commit}^{{tree}}")).decode().strip()
+        found = await git.run("--literal-pathspecs", "ls-tree", "-z", "--", commit, path)
+        details, _, name = found.decode(errors="replace").removesuffix("\0").partition("\t")
+        if name != path:  # git may also resolve `..` in a path
+            message = f"{path} does not exist in the commit {commit[:12]}: correct path, or ref"
+            raise self.failure(message, code="source_unreachable")
+        mode, kind, identifier = details.split()
+        if mode == "120000":
+            raise self.failure(f"{path} is a symbolic link: set path to the document itself")
+        if kind == "commit":
+            raise self.failure(f"{path} is a submodule: make a source of its repository")
+        return kind, identifier
 
     async def _listed(self, git: "_Git", tree: str, path: str) -> list[str]:
         """Return the paths in a folder, without hidden ones. Raises errors.SourceError for folders and links in it."""
