@@ -99,7 +99,7 @@ class GitFetcher:
         ref = self.repository.ref
         names = [ref] if ref == "HEAD" or ref.startswith("refs/") else [f"refs/heads/{ref}", f"refs/tags/{ref}"]
         listed = (await git.run("ls-remote", "--", self.repository.url, *names)).decode(errors="replace")
-        found = {name: commit for commit, _, name in (line.partition("\t") for line in listed.splitlines())}
+        found = {name: commit for commit, _, name in (line.partition("\t") for line in listed.split("\n"))}
         matches = [(name, found[name]) for name in names if name in found]  # also listed: names that only end so
         if not matches:
             what = ref if ref in names else f"branch or tag {ref}"
