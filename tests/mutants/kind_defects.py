@@ -6,6 +6,7 @@ Invariant: as in `defects`. Neighbours: `source_defects` has what all kinds have
 from tests.mutants.defects import Defect
 
 PROCESSES = ("tests/sources/test_processes.py",)
+YAML = ("tests/sources/test_yaml_format.py",)
 COMMANDS = ("tests/sources/test_command_source.py",)
 GIT = ("tests/sources/test_git_source.py",)
 SQL = ("tests/sources/test_sql_source.py",)
@@ -203,6 +204,13 @@ DEFECTS = (
         "ref, _ = await self._resolved(git)",
         "ref = repository.ref",
         GIT,
+    ),
+    Defect(
+        "a row of YAML behind a line end that no editor shows",
+        "worker/sources/formats/yaml_format.py",
+        r"\x7f-\x9f\u2028\u2029",
+        r"\x7f-\x84\x86-\x9f",
+        YAML,
     ),
     Defect(
         "sending a token to any address",

@@ -27,6 +27,14 @@ from tests.sources import conftest
         ("fleets:\n  a:\n    - b=1\n      - b=2\n", "3:7: the text continues on the next line"),
         ("fleets:\n  a: [x@y, \x07]\n", "2:12: control character U+0007"),
         ("fleets:\n  a: [x@y, '\x9b']\n", "2:13: control character U+009B"),
+        ("fleets:\n  a: # one\x85    - x@y\n", "2:11: control character U+0085: remove it"),
+        ("fleets:\n  a: # one\u2028    - x@y\n", "2:11: control character U+2028: remove it"),
+        ("fleets:\n  a: # one\u2029    - x@y\n", "2:11: control character U+2029: remove it"),
+        ("fleets:\n  a: # one\r    - x@y\n", "2:11: control character U+000D: remove it"),
+        ("fleets:\n  a: [x@y] # \u202a\n", "2:14: control character U+202A: remove it"),
+        ("fleets:\n  a: [x@y] # \u202e\n", "2:14: control character U+202E: remove it"),
+        ("fleets:\n  a: [x@y] # \u2066\n", "2:14: control character U+2066: remove it"),
+        ("fleets:\n  a: [x@y] # \u2069\n", "2:14: control character U+2069: remove it"),
         ("fleets:\n  a: [x@y\n", "is not closed"),
         ("fleets:\n  a: [x@y]]\n", "2:11: "),
         ("fleets:\n  a: 'x@y\n", "the document ends too early"),
@@ -70,6 +78,12 @@ def test_quoted_text_may_contain_what_is_refused_unquoted(read: conftest.Read) -
 def test_a_block_scalar_may_have_several_lines(read: conftest.Read) -> None:
     reading = read("a.yaml", "fleets:\n  a:\n    - driver: x@y\n      note: |\n        one\n        two\n")
     assert reading.rows[0].note == "one\ntwo\n"
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\r\r\n"])
+def test_lines_end_in_any_of_several_ways(end: str, read: conftest.Read) -> None:
+    reading = read("a.yaml", f"fleets: # those of HR{end}  a:{end}    - x@y{end}")
+    assert [str(row.driver) for row in reading.rows] == ["x@y"]
 
 
 def test_columns_count_characters_and_not_bytes(read: conftest.Read) -> None:
