@@ -213,6 +213,20 @@ DEFECTS = (
         YAML,
     ),
     Defect(
+        "showing a secret that a command printed into its document",
+        "worker/sources/document_source.py",
+        "if not document.secrets:",
+        "if True:",
+        COMMANDS,
+    ),
+    Defect(
+        "showing the beginning of a secret where a line is shortened",
+        "worker/sources/fetching.py",
+        'text = text.replace(f"{secret[:length]}…", "[secret]…")',
+        "pass",
+        COMMANDS,
+    ),
+    Defect(
         "sending a token to any address",
         "worker/sources/git_source.py",
         'f"http.{repository.url}.extraHeader"',

@@ -276,6 +276,39 @@ class TestEnvironment:
         message = await failure(source(program, env={"PASSWORD": SECRET}), "source_incomplete")
         assert "login of [secret] failed" in message
 
+    @pytest.mark.parametrize(
+        "output",
+        [
+            "f'connected with {secret}\\ndriver,fleet\\n'",
+            "f'driver,{secret}\\na@b,Paris\\n'",
+            "f'driver,fleet\\n{secret},Paris\\n'",
+            "f'driver,fleet,{\"x\" * 50}{secret}\\n'",
+            "f'{\"x\" * 4090}{secret}\\n'",
+            "f'{\"x\" * 50}{secret}\\n'",
+            "f'fleets: {secret}\\n'",
+            "f'{{\"{secret}\": 1}}'",
+        ],
+    )
+    async def test_they_are_in_no_message_about_the_output(self, output: str) -> None:
+        program = f"import os; secret = os.environ['PASSWORD']; print({output}, end='')"
+        message = await failure(source(program, env={"PASSWORD": SECRET}), "source_invalid")
+        assert SECRET[:4] not in message
+
+    @pytest.mark.parametrize("before", [180, 185, 195, 199])
+    async def test_a_line_of_stderr_is_shortened_without_the_beginning_of_one(self, before: int) -> None:
+        program = f"import os, sys; sys.exit('x' * {before} + os.environ['PASSWORD'])"
+        message = await failure(source(program, env={"PASSWORD": SECRET}), "source_incomplete")
+        assert SECRET[:4] not in message
+
+    async def test_neither_is_a_line_of_one_that_has_several(self) -> None:
+        program = "import os, sys; sys.exit(os.environ['PRIVATE_KEY'])"
+        message = await failure(source(program, env={"PRIVATE_KEY": f"BEGIN\n{SECRET}\n"}), "source_incomplete")
+        assert message.endswith("after: [secret]")
+
+    async def test_short_values_do_not_garble_messages(self) -> None:
+        message = await failure(source("print('driver,fleet,Cell 1')", env={"LANG": "C", "N": "1"}), "source_invalid")
+        assert 'unknown column "Cell 1"' in message
+
 
 class TestPeek:
     async def test_it_changes_with_what_the_command_for_it_prints(self) -> None:

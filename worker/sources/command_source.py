@@ -1,7 +1,7 @@
 """Runs a command and reads what it prints as the document.
 
-Invariant: the output counts only if the command ends by itself, with exit code 0, and its stdout is closed, within time
-and size.
+Invariants: the output counts only if the command ends by itself, with exit code 0, and its stdout is closed, within
+time and size. No message has a value of the source's `env`.
 Neighbours: `processes` runs the command, `document_source` reads its output.
 """
 
@@ -48,10 +48,10 @@ class CommandFetcher:
         output = await self._output(self.command.run, positions.MAX_BYTES, what="the output")
         first = output[:4096].decode(errors="replace").lstrip("\ufeff").partition("\n")[0].strip()
         hint = (
-            f"the output begins with {positions.quote(_printable(first))}: the command must print the document and "
-            "nothing else; write warnings to stderr"
+            f"the output begins with {positions.quote(self._printable(first))}: the command must print the document "
+            "and nothing else; write warnings to stderr"
         )
-        document = fetching.Document(self.name, output, suffix=_suffix(output), hint=hint)
+        document = fetching.Document(self.name, output, suffix=_suffix(output), hint=hint, secrets=self._secrets())
         return fetching.Fetched((document,), proof="exit_code")
 
     async def peek(self) -> str | None:
@@ -91,13 +91,21 @@ class CommandFetcher:
 
     def _failed(self, code: int, stderr: bytes) -> SourceError:
         lines = stderr.decode(errors="replace").strip().splitlines()
-        said = _printable(lines[-1]) if lines else ""
-        for secret in filter(None, self.command.env.values()):
-            said = said.replace(secret, "[secret]")
+        said = self._printable(lines[-1]) if lines else ""
         why = f"ended with exit code {code}" if code >= 0 else f"was ended by signal {-code}"
         return fetching.failure(
             self.name, f"the command {why}{f', after: {said}' if said else ''}", code="source_incomplete"
         )
+
+    def _secrets(self) -> tuple[str, ...]:
+        """Return the values of env, and each line of those with several: messages quote single lines."""
+        values = self.command.env.values()
+        return tuple({*values, *(line.strip() for value in values for line in value.splitlines())})
+
+    def _printable(self, text: str) -> str:
+        """Return a line for a message, masked before it is shortened."""
+        shown = _UNPRINTABLE.sub(" ", fetching.mask(text, self._secrets())).strip()
+        return shown if len(shown) <= _MAX_QUOTED else f"{shown[: _MAX_QUOTED - 1]}…"
 
 
 def _suffix(output: bytes) -> str:
@@ -110,8 +118,3 @@ def _suffix(output: bytes) -> str:
     if start.startswith(b"["):
         return ".toml"
     return ".yaml" if b":" in start.partition(b"\n")[0] or start.startswith((b"#", b"---")) else ".csv"
-
-
-def _printable(text: str) -> str:
-    shown = _UNPRINTABLE.sub(" ", text).strip()
-    return shown if len(shown) <= _MAX_QUOTED else f"{shown[: _MAX_QUOTED - 1]}…"

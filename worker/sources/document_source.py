@@ -51,17 +51,7 @@ class DocumentSource:
 
     def _read(self, fetched: fetching.Fetched) -> SourceReading:
         self._check_age(fetched.documents)
-        read = [
-            document_reader.read(
-                document.name,
-                document.suffix,
-                document.data,
-                self.options,
-                media_type=document.media_type,
-                manifest=document.manifest,
-            )
-            for document in fetched.documents
-        ]
+        read = [self._contents(document) for document in fetched.documents]
         if problems := [problem for contents in read for problem in contents.problems]:
             for document, contents in zip(fetched.documents, read, strict=True):
                 if document.hint and contents.problems and contents.code == positions.INVALID:
@@ -83,6 +73,26 @@ class DocumentSource:
             version=fetched.version,
         )
         return SourceReading(revision, fleets, rows, notices)
+
+    def _contents(self, document: fetching.Document) -> membership_document.Contents:
+        contents = document_reader.read(
+            document.name,
+            document.suffix,
+            document.data,
+            self.options,
+            media_type=document.media_type,
+            manifest=document.manifest,
+        )
+        if not document.secrets:
+            return contents
+        problems, notices = (
+            tuple(
+                dataclasses.replace(problem, message=fetching.mask(problem.message, document.secrets))
+                for problem in problems
+            )
+            for problems in (contents.problems, contents.notices)
+        )
+        return dataclasses.replace(contents, problems=problems, notices=notices)
 
     def _check_age(self, documents: Sequence[fetching.Document]) -> None:
         checks = self.options.checks

@@ -5,6 +5,7 @@ Neighbours: `document_source` makes a source of a fetcher; one module for each k
 """
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Literal, Protocol
 
 from worker.core.model.errors import SourceError
@@ -37,6 +38,8 @@ WILDCARDS = frozenset("*?[")
 MAX_MANIFEST_BYTES = 1024 * 1024
 """The size of the largest manifest that is fetched."""
 
+_SHORTEST_SECRET = 4
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Document:
@@ -44,7 +47,7 @@ class Document:
 
     `name` begins the places in it. `suffix`, in lower case and with its dot, and `media_type` decide the format if
     the settings do not. `modified` is the time of the last change in seconds since the epoch, if the source knows it.
-    `hint` is what the operator should also know if the document is invalid.
+    `hint` is what the operator should also know if the document is invalid. `secrets` are in no message about it.
     """
 
     name: str
@@ -54,6 +57,7 @@ class Document:
     modified: float | None = None
     manifest: bytes | None = dataclasses.field(default=None, repr=False)
     hint: str = ""
+    secrets: tuple[str, ...] = dataclasses.field(default=(), repr=False)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -87,6 +91,19 @@ class Fetcher(Protocol):
 def failure(name: str, message: str, *, code: Code = "source_invalid") -> SourceError:
     """Return the error of one document or source. `message` says what to do; a secret key in it is masked."""
     return SourceError([Problem(name, redact(message))], code=code)
+
+
+def mask(text: str, secrets: Iterable[str]) -> str:
+    """Return a message without secrets, and without the beginning of one where a quotation was shortened.
+
+    Texts of fewer than four characters are not masked: they are no secrets, and would garble the message.
+    """
+    for secret in sorted(secrets, key=len, reverse=True):
+        if len(secret) >= _SHORTEST_SECRET:
+            text = text.replace(secret, "[secret]")
+            for length in range(len(secret) - 1, 0, -1):
+                text = text.replace(f"{secret[:length]}…", "[secret]…")
+    return text
 
 
 def too_large(name: str, what: str = "the document") -> SourceError:
