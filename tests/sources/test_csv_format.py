@@ -223,3 +223,20 @@ def test_a_fault_is_where_it_is_written_and_the_rows_around_it_are_read() -> Non
     (stray, message), (open_, never) = parsed.faults
     assert (stray, open_) == ((3, 3), (5, 3))
     assert message.startswith("quotation mark inside a cell") and "is never closed" in never
+
+
+def test_a_row_behind_a_line_end_that_editors_do_not_show_is_refused(refused: conftest.Refused) -> None:
+    (problem,) = refused("a.csv", "driver,fleet,note\nx@y,a,note\rx@z,a,note\n")
+    assert problem == "a.csv:2:11: a single carriage return ends no line here: remove it, or quote the cell"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'driver,fleet,note\nx@y,a,"one\rtwo"\n',
+        "driver,fleet,note\r\r\nx@y,a,note\r\r\n",
+        "driver,fleet,note\rx@y,a,note\r",
+    ],
+)
+def test_other_carriage_returns_are_read(text: str, read: conftest.Read) -> None:
+    assert [str(row.driver) for row in read("a.csv", text).rows] == ["x@y"]

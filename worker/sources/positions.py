@@ -50,6 +50,8 @@ TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels (five are enough): check that
 
 _LINE_BREAK = re.compile(r"\r\n?|\n")
 _LF = re.compile(r"\n")
+LONE_CR = re.compile(r"\r(?=[^\r\n])")
+"""A line end that editors do not show as one if the text also has others."""
 _BOM = "\ufeff"
 _ABOVE_ASCII = bytes(range(128, 256))
 _UTF16_BOMS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)

@@ -23,7 +23,10 @@ def parse(text: str, *, required: Collection[str], delimiter: str = "auto") -> t
 
     The rows are parsed while they are iterated. Raises Malformed if there is no header.
     """
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    text = text.replace("\r\n", "\n")
+    if "\r" in text:
+        _check_line_ends(text)
+        text = text.replace("\r", "\n")
     character = DELIMITERS.get(delimiter) or _recognize(text, required)
     faults: list[tuple[positions.Place, str]] = []
     rows = _rows(text, character, faults)
@@ -32,6 +35,17 @@ def parse(text: str, *, required: Collection[str], delimiter: str = "auto") -> t
         line, column, message = (*faults[0][0], faults[0][1]) if faults else (1, 1, positions.EMPTY)
         raise positions.Malformed((line, column), message)
     return table.Table(header, rows, faults)
+
+
+def _check_line_ends(text: str) -> None:
+    """Raise Malformed for a single CR outside of quoted cells if lines end in LF: it could hide a row from reviewers."""
+    at = quotation_marks = 0
+    for found in positions.LONE_CR.finditer(text) if "\n" in text else ():
+        quotation_marks += text.count('"', at, found.start())
+        at = found.start()
+        if quotation_marks % 2 == 0:
+            message = "a single carriage return ends no line here: remove it, or quote the cell"
+            raise positions.Malformed(positions.Lines(text).at(at), message)
 
 
 def _recognize(text: str, required: Collection[str]) -> str:

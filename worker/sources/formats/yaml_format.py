@@ -17,8 +17,6 @@ from worker.sources import positions
 _TAB = re.compile(r"^ *\t", re.MULTILINE)
 _CONTROL = re.compile(r"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufffe\uffff]")
 """Also what ends a line for the YAML parser but not in editors, and what reverses text: both could hide a row."""
-_LONE_CR = re.compile(r"\r(?=[^\r\n])")
-"""A line end that editors do not show as one if the text also has others."""
 
 _QUOTE = "enclose the text in quotation marks"
 _INDENT = "indent lines that belong together by the same number of spaces"
@@ -47,7 +45,7 @@ def parse(text: str, *, pack: positions.Pack = positions.keep) -> positions.Docu
     lines = positions.Lines(text)
     if tab := _TAB.search(text):
         raise positions.Malformed(lines.at(tab.end() - 1), "tab in the indentation: indent with spaces")
-    if control := _CONTROL.search(text) or ("\n" in text and _LONE_CR.search(text)):
+    if control := _CONTROL.search(text) or ("\n" in text and positions.LONE_CR.search(text)):
         raise positions.Malformed(lines.at(control.start()), f"control character U+{ord(control[0]):04X}: remove it")
     try:
         return _Parser(text, lines, pack).document()
