@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 
 from tests.core import plans, worlds
 from tests.core.worlds import DEPOT, VANS, A, B
-from worker.core.model.desired import DriverById, FleetById, FleetByName, Mode, is_fleet_name
+from worker.core.model.desired import DriverById, DriverRef, FleetById, FleetByName, Mode, is_fleet_name
 from worker.core.model.identifiers import DriverId, FleetId, Membership
 from worker.core.model.outcomes import NOT_CONVERGING
 from worker.core.model.plan import Action, Change, Plan
 from worker.core.model.ports import OwnWrite
+from worker.core.planning import grace_period, ignored_drivers
 from worker.core.safety import guard
 
 DETACH = Action.DETACH
@@ -187,6 +188,31 @@ def test_memory_only_ever_holds_more(world: worlds.World, limits: guard.Limits, 
             for id in (before[reference], now)
         }
         assert stays
+
+
+@worlds.LAW
+@given(worlds.worlds(), st.lists(st.sampled_from([*worlds.DRIVER_REFS]), max_size=2), plans.limits(), st.data())
+def test_a_move_is_learned_only_if_it_changes_nothing_whatever_the_settings_or_is_approved(
+    world: worlds.World, entries: list[DriverRef], limits: guard.Limits, data: st.DataObject
+) -> None:
+    """No mode, ignored driver or grace period keeps a change out of a plan and lets it pass later."""
+    ignored = ignored_drivers.find(entries, world.actual, {})
+    plan = ignored_drivers.leave_out(world.plan(), ignored)
+    grace = data.draw(st.sampled_from([datetime.timedelta(), datetime.timedelta(days=1)]))
+    plan = grace_period.apply_grace_period(plan, {}, grace=grace, now=worlds.NOW).plan
+    before: dict[str, DriverId | FleetId] = {}
+    for reference in sorted(plan.resolutions):
+        others = worlds.FLEETS if is_fleet_name(reference) else worlds.DRIVERS
+        before[reference] = data.draw(st.sampled_from([plan.resolutions[reference], *others]))
+    history = guard.GuardHistory(resolutions=before)
+    every = {each for change in world.in_exact_mode().plan().changes for each in (change.driver, change.fleet)}
+    for decision in (
+        guard.evaluate(plan, world.actual, limits, history),
+        plans.approved(plan, world.actual, limits, history),
+    ):
+        seen = {each for hold in decision.approved for each in (hold.change.driver, hold.change.fleet)}
+        for reference, now in decision.resolutions_to_remember.items():
+            assert not {before[reference], now} & every or {before[reference], now} & seen
 
 
 # --- Names of fleets --------------------------------------------------------------------------------------

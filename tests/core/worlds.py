@@ -113,6 +113,16 @@ class World:
             desired=self.desired, actual=self.actual, now=self.now, mode=self.mode, remembered=self.remembered
         )
 
+    def in_exact_mode(self) -> "World":
+        """Return the world with every fleet in exact mode."""
+        readings = tuple(
+            dataclasses.replace(
+                reading, fleets=tuple(dataclasses.replace(entry, mode=None) for entry in reading.fleets)
+            )
+            for reading in self.readings
+        )
+        return dataclasses.replace(self, readings=readings, mode=Mode.EXACT)
+
     def after(self, changes: Iterable[Change]) -> "World":
         """Return the world after these changes."""
         return dataclasses.replace(self, actual=applied(self.actual, changes))

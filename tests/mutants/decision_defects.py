@@ -7,7 +7,37 @@ from tests.mutants.defects import READER, Defect
 
 PLANNER = ("tests/core/test_planner.py", "tests/core/test_planner_stories.py")
 
+UNPLANNED_MOVES = ("tests/engine/test_unplanned_moves.py",)
+
 DEFECTS = (
+    Defect(
+        "learning a move whose detach additive mode does not plan",
+        "worker/core/planning/planner.py",
+        "resolved.managed - exact)),",
+        "frozenset())),",
+        UNPLANNED_MOVES,
+    ),
+    Defect(
+        "learning a move whose change concerns an ignored driver",
+        "worker/core/planning/ignored_drivers.py",
+        "for change in plan.changes if change.driver in ignored.entries},",
+        "for change in unclear},",
+        UNPLANNED_MOVES,
+    ),
+    Defect(
+        "learning a move while a fleet is missing in the sources",
+        "worker/core/safety/guard.py",
+        "is_whole = not plan.unsettled and",
+        "is_whole = not (plan.unresolved or plan.incomplete) and",
+        UNPLANNED_MOVES,
+    ),
+    Defect(
+        "holding a move in additive mode for good, although it was approved",
+        "worker/core/safety/guard.py",
+        "    suppressed = {each for",
+        "    waiting |= {each for membership in plan.suppressed for each in membership}\n    suppressed = {each for",
+        UNPLANNED_MOVES,
+    ),
     Defect(
         "forgetting whom a reference led to",
         "worker/core/planning/resolved_rows.py",
@@ -46,7 +76,7 @@ DEFECTS = (
     Defect(
         "detaching from fleets that nobody manages",
         "worker/core/planning/planner.py",
-        "for fleet in fleets & shrinkable:",
+        "for fleet in fleets & among:",
         "for fleet in fleets:",
         PLANNER,
     ),

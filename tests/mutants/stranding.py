@@ -267,15 +267,15 @@ DEFECTS = (
     Defect(
         "learning a moved reference before its row begins",
         "worker/core/safety/guard.py",
-        "is_whole = not partial and reference not in plan.awaited",
-        "is_whole = not partial",
+        "is_whole = not plan.unsettled and reference not in plan.awaited",
+        "is_whole = not plan.unsettled",
         MOVED,
     ),
     Defect(
         "learning a moved address while its changes may be missing",
         "worker/core/safety/guard.py",
-        "is_whole = not partial and reference not in plan.awaited",
-        "is_whole = not (partial and is_fleet_name(reference)) and reference not in plan.awaited",
+        "is_whole = not plan.unsettled and reference not in plan.awaited",
+        "is_whole = not (plan.unsettled and is_fleet_name(reference)) and reference not in plan.awaited",
         MOVED,
     ),
     Defect(

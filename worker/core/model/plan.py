@@ -73,10 +73,11 @@ class Plan:
     are active now, `unresolved` those among them that did not resolve, `incomplete` the fleets whose listing is not
     trusted. `resolutions` maps e-mail addresses, metadata and fleet names to what they resolve to; `awaited` are those
     of rows that begin later. `undecided` are known absences that this run can neither confirm nor refute; `later` are
-    memberships whose detach waits for the end of its grace period. `concerned` has every driver with a change.
-    `sources` are the sizes of the sources that were read. `dated` are the attaches that only rows with a `from` or an
-    `until` ask for. `exact` are the managed fleets in exact mode; `vanished` are fleets that earlier runs managed and
-    that no source names any more. `boundaries` is when a row of a driver with a change begins or ends next.
+    memberships whose detach waits for the end of its grace period; `suppressed` are those whose change a setting keeps
+    out of the plan: the fleet is in additive mode, or the driver is ignored. `concerned` has every driver with a
+    change. `sources` are the sizes of the sources that were read. `dated` are the attaches that only rows with a `from`
+    or an `until` ask for. `exact` are the managed fleets in exact mode; `vanished` are fleets that earlier runs managed
+    and that no source names any more. `boundaries` is when a row of a driver with a change begins or ends next.
     """
 
     changes: tuple[Change, ...]
@@ -91,6 +92,7 @@ class Plan:
     awaited: frozenset[str] = frozenset()
     undecided: frozenset[Membership] = frozenset()
     later: frozenset[Membership] = frozenset()
+    suppressed: frozenset[Membership] = frozenset()
     concerned: Mapping[DriverId, ConcernedDriver] = dataclasses.field(default_factory=dict)
     sources: Mapping[str, SourceSize] = dataclasses.field(default_factory=dict)
     dated: frozenset[Change] = frozenset()

@@ -72,6 +72,8 @@ def leave_out(plan: Plan, ignored: IgnoredDrivers) -> Plan:
         unresolved=plan.unresolved + len(ignored.unresolved) + len(ignored.absent),
         resolutions={**plan.resolutions, **ignored.resolutions},
         undecided=plan.undecided | {(change.driver, change.fleet) for change in unclear},
+        suppressed=plan.suppressed
+        | {(change.driver, change.fleet) for change in plan.changes if change.driver in ignored.entries},
         concerned={driver: each for driver, each in plan.concerned.items() if driver in drivers},
     )
 

@@ -33,9 +33,8 @@ def plan(
     """Plan the changes that bring the managed fleets in sync, as far as references and listings allow.
 
     `now` is None if no clock can be trusted: then rows with dates change nothing, but their references resolve. `mode`
-    applies to fleets without one of their own. `absences` and `remembered` (resolutions) are those of earlier runs.
-    Every row's fleet must have an entry in `desired.fleets`, and every driver in the indexes of `actual` must be in its
-    `memberships`. Raises errors.DesiredError if a fleet has two modes, under its id and its name.
+    is that of fleets without their own; `absences` and `remembered` come from earlier runs. A row's fleet must be in
+    `desired.fleets`, every driver in an index of `actual` in its `memberships`. Raises errors.DesiredError.
     """
     resolved = ResolvedRows.of(desired, actual, now=now, remembered=remembered)
     attaches, wanted = _attaches(resolved, actual)
@@ -59,6 +58,7 @@ def plan(
         dated=_dated(attaches, resolved),
         boundaries=resolved.boundaries({change.driver for change in changes}, now),
         undecided=frozenset(each for each in absences if _undecided(each, resolved, exact, shrinkable)),
+        suppressed=frozenset(_unwanted(resolved, actual, resolved.managed - exact)),
         exact=exact,
     )
 
@@ -89,13 +89,19 @@ def _attaches(resolved: ResolvedRows, actual: Actual) -> tuple[list[Change], int
 
 
 def _detaches(resolved: ResolvedRows, actual: Actual, shrinkable: frozenset[FleetId]) -> Iterator[Change]:
-    for driver, fleets in actual.memberships.items():
+    for membership in _unwanted(resolved, actual, shrinkable):
+        yield _change(Action.DETACH, membership, resolved.released.get(membership))
+
+
+def _unwanted(resolved: ResolvedRows, actual: Actual, among: frozenset[FleetId]) -> Iterator[Membership]:
+    """Yield the memberships of these fleets that no active row wants or may want."""
+    for driver, fleets in actual.memberships.items() if among else ():
         if driver in resolved.waiting:
             continue
         wanted = resolved.fleets_wanted(driver)
-        for fleet in fleets & shrinkable:
+        for fleet in fleets & among:
             if fleet not in wanted:
-                yield _change(Action.DETACH, (driver, fleet), resolved.released.get((driver, fleet)))
+                yield driver, fleet
 
 
 def _concerned(changes: Iterable[Change], resolved: ResolvedRows, actual: Actual) -> dict[DriverId, ConcernedDriver]:

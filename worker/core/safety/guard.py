@@ -176,17 +176,17 @@ def _resolutions_to_remember(
 
     A moved reference is not remembered while any guard holds a change of either driver or fleet, or a grace period
     delays one: remembering it would lift `reference_moved`, and the change would pass as soon as the other guard no
-    longer applies. Nor is it while a row waits for its beginning, or a plan may lack changes, unless the move itself
-    was approved; of a fleet's name, not even then if the plan may lack changes.
+    longer applies. Nor is it while a row waits for its beginning, a setting keeps a change out of the plan, or a plan
+    may lack changes, unless the move itself was approved; of a fleet's name, not even then if the plan may lack them.
     """
     waiting = {*_concerned(held), *(each for membership in plan.later for each in membership)}
     accepted = _concerned(hold for hold in approved if hold.guard == REFERENCE_MOVED)
-    partial = bool(plan.unresolved or plan.incomplete)
+    suppressed = {each for membership in plan.suppressed for each in membership}
     remember = {}
     for reference, now in plan.resolutions.items():
         before = history.resolutions.get(reference)
-        is_whole = not partial and reference not in plan.awaited
-        is_accepted = bool({before, now} & accepted) and not (partial and is_fleet_name(reference))
+        is_whole = not plan.unsettled and reference not in plan.awaited and not {before, now} & suppressed
+        is_accepted = bool({before, now} & accepted) and not (plan.unsettled and is_fleet_name(reference))
         if before is None or (before != now and not {before, now} & waiting and (is_whole or is_accepted)):
             remember[reference] = now
     return remember
