@@ -25,12 +25,16 @@ def _writer(context: Any, **statuses: str) -> membership_writer.MembershipWriter
 
 
 def _lane(
-    *changes: tuple[Change, Outcome | None], seen: set[FleetId], wanted: set[FleetId], sent: int = 1
+    *changes: tuple[Change, Outcome | None],
+    seen: set[FleetId],
+    wanted: set[FleetId],
+    sent: int = 1,
+    enforced: frozenset[FleetId] = frozenset(),
 ) -> driver_lane.DriverLane:
     """Return the lane of a driver whose changes were sent so often, and ended with these outcomes."""
     context = harness.Harness(account()).context()
     outcomes = outcome_writer.OutcomeWriter(journal=context.journal, run_cancellation=context.cancellation)
-    state = driver_state.DriverState(ConcernedDriver(frozenset(seen), frozenset(wanted)))
+    state = driver_state.DriverState(ConcernedDriver(frozenset(seen), frozenset(wanted)), enforced=enforced)
     pending = [
         membership_writer.PendingWrite(Intent(IntentKey(f"key-{number}"), change), outcome=outcome)
         for number, (change, outcome) in enumerate(changes)
@@ -138,6 +142,21 @@ async def test_a_driver_that_is_not_where_the_sources_want_it_is_a_problem_only_
     assert unwritten.problems() == []
     written.state.mark_written()
     assert written.problems() == [], "the outcome says that the effect is unknown"
+
+
+@pytest.mark.parametrize(
+    ("fleet", "enforced", "said"), [(NORTH, True, True), (NORTH, False, False), (VANS, True, False)]
+)
+async def test_a_fleet_that_a_later_reading_shows_is_a_problem_if_only_wanted_drivers_may_be_in_it(
+    fleet: FleetId, enforced: bool, said: bool
+) -> None:
+    """Where the first reading showed it, the plan has a detach, or a reason for none."""
+    fleets = frozenset({VANS, DEPOT, NORTH} if enforced else ())
+    lane = _lane((attach(A, DEPOT), Applied(1)), seen={VANS}, wanted={DEPOT}, enforced=fleets)
+    lane.state.add_reading(frozenset({DEPOT, fleet}))
+    message = f"the driver is in fleet {fleet} now, although the sources do not want it: another client did that"
+    assert [each.message for each in lane.problems()] == ([message] if said else [])
+    assert lane.is_contradicted is said
 
 
 @pytest.mark.parametrize(("wanted", "said"), [({DEPOT}, ["the driver no longer exists"]), (set(), [])])

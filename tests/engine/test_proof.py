@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import anyio
@@ -12,6 +12,7 @@ import pytest
 from tests.support import doubles, harness, laws
 from tests.support import sandbox as support
 from tests.support.harness import DEPOT, NORTH, VANS, A, B, C
+from tests.support.meddling import Hook, Hooked, once
 from worker.core.model.errors import JournalError
 from worker.core.model.identifiers import DriverId
 from worker.core.model.outcomes import Already, Deferred, Outcome, Unknown
@@ -24,28 +25,6 @@ pytestmark = pytest.mark.anyio
 
 SOUTH = harness.fleet_id("S")
 
-Hook = Callable[[httpx.Request], None]
-
-
-class Hooked(httpx.AsyncBaseTransport):
-    """A connection on which another client acts right before a request, or right after its reply."""
-
-    def __init__(
-        self, server: httpx.AsyncBaseTransport, *, before: Hook | None = None, after: Hook | None = None
-    ) -> None:
-        self._server = server
-        self._before = before
-        self._after = after
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        if self._before is not None:
-            self._before(request)
-        response = await self._server.handle_async_request(request)
-        if self._after is not None:
-            await response.aread()
-            self._after(request)
-        return response
-
 
 def hooked(
     held: state.SandboxState, *, before: Hook | None = None, after: Hook | None = None, **rest: Any
@@ -57,18 +36,6 @@ def hooked(
         **rest,
     )
     return account_harness
-
-
-def once(route: str, action: Callable[[], object]) -> Hook:
-    """Return a hook that acts at the first request whose method and path contain this text."""
-    done: list[str] = []
-
-    def hook(request: httpx.Request) -> None:
-        if not done and route in f"{request.method} {request.url.path}":
-            done.append(route)
-            action()
-
-    return hook
 
 
 def moved() -> state.SandboxState:

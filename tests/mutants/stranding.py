@@ -265,6 +265,27 @@ DEFECTS = (
         ("tests/engine/test_clock.py",),
     ),
     Defect(
+        "converging although another client added a membership",
+        "worker/engine/guarded_plans.py",
+        "if mode is Mode.EXACT and fleet not in paused)",
+        "if mode is Mode.ADDITIVE and fleet not in paused)",
+        ("tests/engine/test_unwanted_memberships.py",),
+    ),
+    Defect(
+        "believing one reading that shows a driver where the sources do not want the driver",
+        "worker/engine/driver_lane.py",
+        "not self.state.missing_in(fleets) and not self.state.unexpected_in(fleets)",
+        "not self.state.missing_in(fleets)",
+        ("tests/engine/test_unwanted_memberships.py",),
+    ),
+    Defect(
+        "reporting memberships in fleets that this run leaves out",
+        "worker/engine/plan_builder.py",
+        "enforced=plan_result.enforced & fleets,",
+        "enforced=plan_result.enforced,",
+        ("tests/engine/test_unwanted_memberships.py",),
+    ),
+    Defect(
         "learning a moved reference before its row begins",
         "worker/core/safety/guard.py",
         "is_whole = not plan.unsettled and reference not in plan.awaited",

@@ -256,7 +256,7 @@ class SimulatedProcess:
         self.reports.append(run_report)
         around.sandbox.deliver_late()
         final_checks.reported(around.seen, around.account, run, run_report)
-        state_oracle.converged(around.seen, run, run_report)
+        state_oracle.converged(around.seen, run, run_report, has_grace=bool(around.settings.grace))
         if not run.saved_plan and run.wrong_clock is None:  # else rows with dates attach nobody, which is one problem
             recent = lambda: around.recent_expectations(self._host)  # noqa: E731
             state_oracle.nobody_stranded(around.seen, around.account, run, run_report, recent=recent)

@@ -7,6 +7,7 @@ Neighbours: `simulated_process` asks after every report, `audit` has what the ru
 from collections.abc import Callable
 
 from tests.simulation import audit, expected_state
+from worker.core.model.desired import Mode
 from worker.core.model.identifiers import FleetId
 from worker.core.model.outcomes import Already, Applied
 from worker.core.model.problem import ProblemCode
@@ -77,18 +78,20 @@ def _names(run_report: Report, driver: str, *, names: tuple[str, ...]) -> bool:
     )
 
 
-def converged(seen: audit.Audit, run: audit.Run, run_report: Report) -> None:
+def converged(seen: audit.Audit, run: audit.Run, run_report: Report, *, has_grace: bool) -> None:
     """Judge whether a converged run knows that each driver it wrote to is where the sources want.
 
     The newest answer to a GET or a write after the last write to the driver must contradict nothing that they want. A
     list excuses no such answer, because a run cannot know how far lists lag; but if it shows a later state, that must
-    contradict nothing either.
+    contradict nothing either. With a grace period, a driver may still be where the sources do not want the driver.
     """
     if run_report.result not in _SETTLED:
         return
     done = [result.change for result in run_report.results if result.done]
     for driver in sorted({pair[0] for _, pair, _ in run.writes}):
-        wanted = _wanted(run, driver) if run.expectations and not run.deceived else set[str]()
+        known = run.expectations and not run.deceived
+        wanted = _wanted(run, driver) if known else set[str]()
+        forbidden = _forbidden(run, driver) if known and not has_grace else set[str]()
         for answer in run.newest_after_writing(driver):
             for change in done:
                 if str(change.driver) == driver and not change.done_in(frozenset(map(FleetId, answer.fleets))):
@@ -98,9 +101,26 @@ def converged(seen: audit.Audit, run: audit.Run, run_report: Report) -> None:
                 missing = " ".join(sorted(map(audit.short, wanted - answer.fleets)))
                 what = f"shows {audit.short(driver)} not in {missing}"
                 seen.violated("converged", f"{run.name} has converged, but the newest answer {what}")
+            if unwanted := forbidden & answer.fleets:
+                what = f"shows {audit.short(driver)} in {' '.join(sorted(map(audit.short, unwanted)))}"
+                seen.violated("converged", f"{run.name} has converged, but the newest answer {what}")
 
 
 def _wanted(run: audit.Run, driver: str) -> set[str]:
     """Return the fleets in which the sources of a run want a driver, whatever they may mean."""
     per_version = [{fleet for who, fleet in each.wanted if who == driver} for each in run.expectations]
     return set.intersection(*per_version) if per_version else set()
+
+
+def _forbidden(run: audit.Run, driver: str) -> set[str]:
+    """Return the fleets in which the sources of a run do not want a driver, whatever they may mean."""
+    per_version = [
+        {
+            fleet
+            for fleet, mode in each.modes.items()
+            if mode is Mode.EXACT and fleet not in each.unclear and (driver, fleet) not in each.possible
+        }
+        for each in run.expectations
+        if driver not in each.waiting
+    ]
+    return set.intersection(*per_version) if len(per_version) == len(run.expectations) else set()

@@ -37,7 +37,8 @@ class Work:
 
     `intents` are new; `resent` are open intents of earlier runs that are sent again under their keys. `unsent` are the
     changes of the plan that are held, postponed or stale. `statuses` are those of drivers and fleets that are not
-    active; `names` are for the log. `dated` are attaches that only rows with dates ask for.
+    active; `names` are for the log. `dated` are attaches that only rows with dates ask for. `enforced` are fleets in
+    which only wanted drivers may be.
     """
 
     intents: Sequence[Intent]
@@ -47,6 +48,7 @@ class Work:
     statuses: Mapping[str, str] = dataclasses.field(default_factory=dict)
     names: Mapping[str, str] = dataclasses.field(default_factory=dict)
     dated: frozenset[Change] = frozenset()
+    enforced: frozenset[FleetId] = frozenset()
 
     @property
     def fleets(self) -> frozenset[FleetId]:
@@ -83,6 +85,7 @@ class Applier:
         approved: Collection[Change] = (),
         names: Mapping[str, str] = types.MappingProxyType({}),
         dated: frozenset[Change] = frozenset(),
+        enforced: frozenset[FleetId] = frozenset(),
     ) -> Work:
         """Assign each change its own key, or that of its open intent. Journal the intents before applying them."""
         unclear = {each.intent.change: each for each in open_intents}
@@ -98,6 +101,7 @@ class Applier:
             statuses=statuses,
             names=names,
             dated=dated,
+            enforced=enforced,
         )
 
     async def apply(
@@ -164,7 +168,7 @@ class Applier:
                 outcomes,
                 driver=driver,
                 pending=own,
-                state=driver_state.DriverState(work.concerned[driver], excused=excused[driver]),
+                state=driver_state.DriverState(work.concerned[driver], excused=excused[driver], enforced=work.enforced),
             )
             for driver, own in sorted(pending.items())
         ]

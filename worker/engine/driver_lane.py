@@ -86,9 +86,10 @@ class DriverLane:
         return self.state.is_read
 
     def agrees_with(self, fleets: frozenset[FleetId]) -> bool:
-        """Return whether a reading of the driver shows every change that was accepted, and all that is wanted."""
+        """Return whether a reading shows every change that was accepted, all that is wanted, and nothing unexpected."""
         accepted = all(pending.intent.change.done_in(fleets) for pending in self.pending if pending.done)
-        return accepted and not self.state.missing_in(fleets) and not self._unclear
+        as_wanted = not self.state.missing_in(fleets) and not self.state.unexpected_in(fleets)
+        return accepted and as_wanted and not self._unclear
 
     @property
     def is_contradicted(self) -> bool:
@@ -143,6 +144,10 @@ class DriverLane:
         else:
             found = [
                 f"the driver is not in fleet {fleet}, although the sources want it" for fleet in self.state.missing
+            ]
+            found += [
+                f"the driver is in fleet {fleet} now, although the sources do not want it: another client did that"
+                for fleet in self.state.unexpected_in(self.state.latest)
             ]
             found += [
                 f"the driver is in fleet {pending.intent.change.fleet} again: another client did that"

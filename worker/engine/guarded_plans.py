@@ -5,11 +5,13 @@ Invariant: what is allowed and what is held are exactly what the guard decided. 
 """
 
 import dataclasses
-from collections.abc import Collection
+import datetime
+from collections.abc import Collection, Iterable
 
 from worker.core.model.actual import Actual
-from worker.core.model.desired import SourceRevision
-from worker.core.model.identifiers import Account
+from worker.core.model.desired import Mode, SourceRevision
+from worker.core.model.identifiers import Account, FleetId
+from worker.core.model.pauses import Pause
 from worker.core.model.people import clean
 from worker.core.model.plan import Change, Cost, GuardedPlan, Plan, concerned_ids
 from worker.core.model.plan_digest import plan_digest
@@ -79,3 +81,16 @@ def again(
         recent=recent.of(plan.members).counts(),
         people={**saved.people, **{each: actual.people[each].cleaned for each in drivers}},
     )
+
+
+def enforced_fleets(
+    guarded: GuardedPlan, *, grace: datetime.timedelta, in_force: Iterable[Pause] = ()
+) -> frozenset[FleetId]:
+    """Return the fleets from which the next run would detach, at once, every driver that the sources do not want.
+
+    There are none if the plan may lack changes: then it is not known who is wanted.
+    """
+    if guarded.unsettled or grace:
+        return frozenset()
+    paused = {pause.fleet for pause in in_force}
+    return frozenset(fleet for fleet, mode in guarded.modes.items() if mode is Mode.EXACT and fleet not in paused)

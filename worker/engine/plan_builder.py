@@ -29,14 +29,7 @@ from worker.core.planning import (
     unclear_writes,
     undo,
 )
-from worker.core.safety import (
-    attach_first,
-    clock_trust,
-    fleet_selection,
-    guard,
-    refusal_backoff,
-    window,
-)
+from worker.core.safety import attach_first, clock_trust, fleet_selection, guard, refusal_backoff, window
 from worker.engine import guard_memory, guarded_plans, ownership, reader, run_context, source_watch
 
 
@@ -72,8 +65,9 @@ class PlanResult:
     `returned` are memberships that the sources leave out from now on, or no longer. `members` counts the members of
     each managed fleet. `source_records` are what the journal remembers of the sources from now on, and `spent` is the
     approval that they use up. `pauses` are those in force, and `left_out` the allowed changes that they cover: nothing
-    becomes of them. `managed` are the fleets that later runs must find in the sources. At `next_boundary` the sources
-    want something else although no source changes, or a pause ends.
+    becomes of them. `managed` are the fleets that later runs must find in the sources, and `enforced` those in which
+    only wanted drivers may be. At `next_boundary` the sources want something else although no source changes, or a
+    pause ends.
     """
 
     desired: Desired
@@ -91,6 +85,7 @@ class PlanResult:
     left_out: frozenset[Change] = frozenset()
     unselected: frozenset[Change] = frozenset()
     managed: frozenset[FleetId] = frozenset()
+    enforced: frozenset[FleetId] = frozenset()
     next_boundary: datetime.datetime | None = None
 
 
@@ -157,6 +152,7 @@ class PlanBuilder:
             skipped=await self._skipped(guarded, plan_result.unclear, left_out | unselected, now=clock.now),
             left_out=left_out,
             unselected=unselected,
+            enforced=plan_result.enforced & fleets,
         )
 
     async def plan_ignoring_start_dates(self) -> tuple[Plan, frozenset[Membership]]:
@@ -238,7 +234,8 @@ class PlanBuilder:
         postponed = {**unclear.waiting, **clock_trust.forbidden(guarded, clock)}
         skipped = unclear.unless_sent(attach_first.skipped_changes(decision.allowed, postponed, held=missing) | stale)
         desired = saved_plan.required_reading(saved, self._rules.ignored)
-        return PlanResult(desired, actual, guarded, skipped, unclear)
+        enforced = guarded_plans.enforced_fleets(guarded, grace=self._rules.grace)
+        return PlanResult(desired, actual, guarded, skipped, unclear, enforced=enforced)
 
     async def read(self) -> tuple[Desired, Actual]:
         """Read every source completely, and what Charge holds of what they name.
@@ -260,10 +257,7 @@ class PlanBuilder:
     async def plan(
         self, desired: Desired, actual: Actual, *, approved: str | None, open_intents: Sequence[OpenIntent] = ()
     ) -> PlanResult:
-        """Plan and evaluate what was read, in the light of what the journal remembers.
-
-        `open_intents` are the writes of earlier runs that the reading leaves unclear.
-        """
+        """Plan and evaluate what was read, knowing the journal. `open_intents` are unclear writes of earlier runs."""
         clock = self._wall_clock.assess()
         desired = local_dates.localize(desired, actual.fleets, self._rules.find_zone)
         resolutions = await self._journal.resolutions()
@@ -291,6 +285,7 @@ class PlanBuilder:
             returned=grace.returned,
             members=plan.members,
             managed=managed,
+            enforced=guarded_plans.enforced_fleets(guarded, grace=self._rules.grace, in_force=in_force),
             source_records=guard_memory.source_records(plan, kept, records, clock),
             spent=kept.approval if kept.accepted else None,
             pauses=in_force,

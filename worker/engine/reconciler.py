@@ -191,6 +191,7 @@ class Reconciler:
             approved=guarded.approved_changes,
             names=guarded.names,
             dated=guarded.dated,
+            enforced=plan_result.enforced,
         )
 
     def _watch(self, plan_result: plan_builder.PlanResult | None) -> source_watch.SourceWatch:

@@ -14,16 +14,24 @@ from worker.core.model.plan import Change, ConcernedDriver
 class DriverState:
     """One driver during one run. `wanted` are the fleets in which the sources want the driver."""
 
-    def __init__(self, concerned: ConcernedDriver, *, excused: Iterable[FleetId] = ()) -> None:
+    def __init__(
+        self,
+        concerned: ConcernedDriver,
+        *,
+        excused: Iterable[FleetId] = (),
+        enforced: frozenset[FleetId] = frozenset(),
+    ) -> None:
         """Start from this run's reading of the driver.
 
-        `excused` are wanted fleets whose attach is held or postponed: the report says so already.
+        `excused` are wanted fleets whose attach is held or postponed: the report says so already. `enforced` are fleets
+        in which only wanted drivers may be. Where this run saw the driver there, the plan says what becomes of that.
         """
         self.wanted = concerned.wanted
         self.latest = concerned.seen
         """The driver's fleets as the newest reply or reading shows them."""
         self._shown = concerned.seen & concerned.wanted
         self._excused = frozenset(excused)
+        self._forbidden = enforced - concerned.seen - concerned.wanted
         self._repaired = False
         self.exists = True
         self.is_current = True
@@ -72,6 +80,10 @@ class DriverState:
     def missing_in(self, fleets: frozenset[FleetId]) -> list[FleetId]:
         """Return the wanted fleets that are not among these, without the excused ones."""
         return sorted(self.wanted - fleets - self._excused)
+
+    def unexpected_in(self, fleets: frozenset[FleetId]) -> list[FleetId]:
+        """Return those of these fleets that the sources do not want, and that this run did not see at first."""
+        return sorted(fleets & self._forbidden)
 
     def take_lost(self) -> list[FleetId]:
         """Return the memberships to repair, the first time there are any."""
