@@ -68,6 +68,7 @@ GUARDED = GuardedPlan(
         OTHER: ConcernedDriver(frozenset({FLEET}), frozenset()),
     },
     modes={FLEET: Mode.EXACT, DEPOT: Mode.ADDITIVE},
+    listed_unmanaged=frozenset({DEPOT}),
     recent=RecentCounts(1.5, 3, 2, 1, datetime.datetime(2026, 10, 5, 7, 0, tzinfo=datetime.UTC)),
 )
 
@@ -91,6 +92,7 @@ def test_what_is_read_back_is_what_was_judged(saved: pathlib.Path) -> None:
     read = load(saved, account=ACCOUNT)
     assert read == GUARDED
     assert (read.concerned, read.modes) == (GUARDED.concerned, GUARDED.modes)
+    assert read.listed_unmanaged == {DEPOT}
     assert [change.row for change in read.changes] == ["fingerprint", ""]
     assert [(each.code, each.note) for each in read.problems] == [
         (ProblemCode.UNRESOLVED_DRIVER, False),

@@ -6,7 +6,7 @@ import pytest
 
 from tests.engine import accounts
 from tests.support import doubles, harness
-from tests.support.harness import VANS, A, B, C, D
+from tests.support.harness import DEPOT, VANS, A, B, C, D
 from worker.core.model.desired import DriverByEmail, DriverById, DriverRef, FleetById, FleetByName
 from worker.core.model.identifiers import DriverId
 from worker.core.model.plan import GuardedPlan
@@ -182,6 +182,16 @@ async def test_a_fleet_that_was_taken_out_of_the_sources_since_is_left_alone() -
         finished = await account_harness.new_reconciler().apply(saved)
         assert account_harness.writes == [f"POST /drivers/{A}/attach"]
         assert (finished.exit_code, finished.counts["stale"]) == (4, 2)
+
+
+async def test_a_fleet_that_a_source_names_although_it_is_listed_in_unmanaged_is_managed_by_a_saved_plan_too() -> None:
+    account_harness = harness.Harness(accounts.account(), unmanaged=[FleetByName("Fleet V")])
+    saved = await _saved(account_harness, accounts.WANTED)
+    account_harness.unmanaged = frozenset({FleetById(VANS), FleetById(DEPOT)})
+    finished = await account_harness.new_reconciler().apply(saved)
+    stale = {each.change.fleet for each in finished.results if each.outcome.name == "stale"}
+    assert stale == {DEPOT}, "only that one was added since"
+    assert finished.counts["applied"] > 0
 
 
 def _ignoring(account_harness: harness.Harness, *entries: DriverRef) -> reconciler.Reconciler:

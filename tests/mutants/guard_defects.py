@@ -83,9 +83,23 @@ DEFECTS = (
     Defect(
         "a saved plan in a fleet that is unmanaged by now",
         "worker/core/planning/saved_plan.py",
-        "_no_longer_managed(change.fleet, actual, unmanaged)\n            or _ignored",
+        "_no_longer_managed(change.fleet, saved, actual, unmanaged)\n            or _ignored",
         "_ignored",
         SAVED,
+    ),
+    Defect(
+        "a saved plan without a fleet that a source names and unmanaged lists",
+        "worker/core/planning/saved_plan.py",
+        "{fleet} - saved.listed_unmanaged",
+        "{fleet}",
+        SAVED,
+    ),
+    Defect(
+        "a saved plan that forgets in its file which fleets were listed in unmanaged",
+        "worker/cli/plan_file.py",
+        "plan.fleets.items() if each.listed_unmanaged)",
+        "plan.fleets.items() if False)",
+        ("tests/cli/test_plan_file.py",),
     ),
     Defect(
         "a saved plan with a driver who is ignored by now",

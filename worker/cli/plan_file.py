@@ -134,6 +134,7 @@ class _Driver(msgspec.Struct):
 
 class _Fleet(msgspec.Struct):
     mode: Mode
+    listed_unmanaged: bool = False
 
 
 _DriverId = Annotated[str, msgspec.Meta(pattern="^drv_[A-Za-z0-9]{32}$")]
@@ -282,6 +283,7 @@ def _guarded_plan(plan: _Plan, account: Account) -> GuardedPlan:
         people={DriverId(id): Person(clean(name)) for id, name in plan.names.items() if id.startswith("drv_")},
         fleet_names={FleetId(id): clean(name) for id, name in plan.names.items() if id.startswith("flt_")},
         modes={FleetId(fleet): each.mode for fleet, each in plan.fleets.items()},
+        listed_unmanaged=frozenset(FleetId(fleet) for fleet, each in plan.fleets.items() if each.listed_unmanaged),
         recent=_recent(plan.summary.window),
     )
 

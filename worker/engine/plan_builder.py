@@ -28,6 +28,7 @@ from worker.core.planning import (
     similar,
     unclear_writes,
     undo,
+    vanished_fleets,
 )
 from worker.core.safety import attach_first, clock_trust, fleet_selection, guard, refusal_backoff, window
 from worker.engine import guard_memory, guarded_plans, ownership, reader, run_context, source_watch
@@ -381,7 +382,10 @@ class PlanBuilder:
             requests_per_second=self._rules.requests_per_second,
             sources=sources,
         )
-        return dataclasses.replace(guarded, unsettled=True) if unclear.problems else guarded
+        # Without sources, as in an undo, no source names a fleet that is listed.
+        listed = vanished_fleets.listed(plan.members if sources else (), actual, self._rules.unmanaged)
+        unsettled = guarded.unsettled or bool(unclear.problems)
+        return dataclasses.replace(guarded, unsettled=unsettled, listed_unmanaged=listed)
 
 
 def _next_boundary(

@@ -103,7 +103,10 @@ PLAN = _object(
         "fleets": {
             "type": "object",
             "propertyNames": _FLEET,
-            "additionalProperties": _object({"mode": {"enum": [mode.value for mode in Mode]}}),
+            "additionalProperties": _object(
+                {"mode": {"enum": [mode.value for mode in Mode]}, "listed_unmanaged": {"type": "boolean"}},
+                optional=("listed_unmanaged",),
+            ),
         },
         "drivers": {
             "type": "object",

@@ -167,7 +167,7 @@ class GuardedPlan:
     approved. `shrunk` are the sources that lost too many rows. `held_digest` is what approves the held changes and
     these sources; it is empty without any. `people` and `fleet_names` have the harmless names of those that the plan is
     about; no digest covers them. `dated` are the attaches that only rows with dates ask for. `modes` has every managed
-    fleet.
+    fleet; `listed_unmanaged` are those that a source names although `guard.unmanaged` lists them.
     """
 
     account: Account
@@ -190,6 +190,7 @@ class GuardedPlan:
     fleet_names: Mapping[FleetId, str] = dataclasses.field(default_factory=dict, compare=False)
     dated: frozenset[Change] = frozenset()
     modes: Mapping[FleetId, Mode] = dataclasses.field(default_factory=dict, compare=False)
+    listed_unmanaged: frozenset[FleetId] = dataclasses.field(default=frozenset(), compare=False)
     recent: RecentCounts = RecentCounts(24.0)
     held_digest: str = dataclasses.field(init=False)
 

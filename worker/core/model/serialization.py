@@ -139,9 +139,10 @@ def result_document(each: ChangeResult) -> Document:
 def saved_plan_document(guarded: GuardedPlan) -> Document:
     """Return a guarded plan as a saved plan holds it.
 
-    Beyond the plan it has the mode of each managed fleet, the fleets seen and wanted of each driver concerned, the
-    changes that are in it only by an approval, those that only rows with dates ask for, the fingerprints of rows
-    (`plan_digest.row_fingerprint`), and whether it may not cover everything.
+    Beyond the plan it has the mode of each managed fleet and whether `guard.unmanaged` lists it all the same, the
+    fleets seen and wanted of each driver concerned, the changes that are in it only by an approval, those that only
+    rows with dates ask for, the fingerprints of rows (`plan_digest.row_fingerprint`), and whether it may not cover
+    everything.
     """
     drivers = {
         driver: {"seen": sorted(each.seen), "wanted": sorted(each.wanted)}
@@ -153,7 +154,10 @@ def saved_plan_document(guarded: GuardedPlan) -> Document:
         "approval": guarded.approval,
         "approved": [_held_document(each) for each in guarded.approved],
         "dated": [change_document(each) for each in changes if each in guarded.dated],
-        "fleets": {fleet: {"mode": mode.value} for fleet, mode in sorted(guarded.modes.items())},
+        "fleets": {
+            fleet: {"mode": mode.value, **({"listed_unmanaged": True} if fleet in guarded.listed_unmanaged else {})}
+            for fleet, mode in sorted(guarded.modes.items())
+        },
         "drivers": drivers,
         "rows": {f"{change.driver}/{change.fleet}": change.row for change in changes if change.row},
         "unsettled": guarded.unsettled,

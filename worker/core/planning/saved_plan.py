@@ -1,7 +1,7 @@
 """Plans a saved plan again: the changes that still fit what Charge holds now, for the guard to evaluate anew.
 
-Invariant: nothing is planned that the saved plan does not contain. Neighbours: `cli.plan_file` loads the plan,
-`observation` says what is stale, `engine.plan_builder` reads and evaluates.
+Invariant: nothing is planned that the saved plan does not contain, nor in a fleet that is unmanaged since. Neighbours:
+`cli.plan_file` loads the plan, `observation` says what is stale, `engine.plan_builder` reads and evaluates.
 """
 
 from collections.abc import Collection, Iterable
@@ -54,16 +54,17 @@ def stale_changes(
         change: outcome
         for change in changes(saved)
         if (
-            outcome := _no_longer_managed(change.fleet, actual, unmanaged)
+            outcome := _no_longer_managed(change.fleet, saved, actual, unmanaged)
             or _ignored_since(change, ignored)
             or observation.stale_reason(change, actual)
         )
     }
 
 
-def _no_longer_managed(fleet: FleetId, actual: Actual, unmanaged: Collection[FleetRef]) -> Outcome | None:
-    name = actual.fleets[fleet].name if fleet in actual.fleets else ""
-    if not vanished_fleets.is_unmanaged(fleet, name, unmanaged):
+def _no_longer_managed(
+    fleet: FleetId, saved: GuardedPlan, actual: Actual, unmanaged: Collection[FleetRef]
+) -> Outcome | None:
+    if not vanished_fleets.listed({fleet} - saved.listed_unmanaged, actual, unmanaged):
         return None
     return Stale("the fleet is listed in unmanaged of the section [guard]; nothing was sent")
 

@@ -7,6 +7,7 @@ that vanished is reported in every run until a source names it again or the oper
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
+from worker.core.model.actual import Actual
 from worker.core.model.desired import Desired, FleetById, FleetRef
 from worker.core.model.identifiers import DriverId, FleetId, Resolutions
 from worker.core.model.plan import Plan
@@ -40,6 +41,12 @@ def vanished(
 def is_unmanaged(fleet: FleetId, name: str, unmanaged: Collection[FleetRef]) -> bool:
     """Return whether the operator has taken a fleet out of the sources on purpose; entries are ids or exact names."""
     return any(entry.id == fleet if isinstance(entry, FleetById) else entry.name == name for entry in unmanaged)
+
+
+def listed(fleets: Iterable[FleetId], actual: Actual, unmanaged: Collection[FleetRef]) -> frozenset[FleetId]:
+    """Return the fleets that `unmanaged` lists."""
+    named = {fleet: actual.fleets[fleet].name if fleet in actual.fleets else "" for fleet in fleets}
+    return frozenset(fleet for fleet, name in named.items() if is_unmanaged(fleet, name, unmanaged))
 
 
 def problems(fleets: Iterable[FleetId], names: Mapping[FleetId, str]) -> Iterator[Problem]:
