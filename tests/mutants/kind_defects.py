@@ -138,14 +138,14 @@ DEFECTS = (
     Defect(
         "waiting for what a command left behind",
         _PROCESSES,
-        "await stdout_ended.wait()\n    _kill(process)",
-        "await stdout_ended.wait()",
+        "await output.quiet()\n    _kill(process)",
+        "await output.quiet()",
         COMMANDS,
     ),
     Defect(
         "cutting off what is printed for a command after it has ended",
         _PROCESSES,
-        "        await stdout_ended.wait()\n",
+        "        await output.quiet()\n",
         "        pass\n",
         PROCESSES,
     ),

@@ -10,7 +10,6 @@ import hashlib
 import os
 import pathlib
 import re
-import signal
 from collections.abc import Mapping, Sequence
 
 from worker.core.model.errors import SourceError
@@ -76,18 +75,11 @@ class CommandFetcher:
         if ended.is_too_large:
             raise fetching.failure(self.name, f"{what} is larger than {most >> 10} KiB", code="source_too_large")
         if ended.is_late:
-            raise self._late(ended.code)
+            message = f"the command did not end within timeout_seconds = {command.timeout:g}"
+            raise fetching.failure(self.name, message, code="source_timeout")
         if ended.code != 0:
             raise self._failed(ended.code, ended.stderr)
         return ended.stdout
-
-    def _late(self, code: int) -> SourceError:
-        within = f"within timeout_seconds = {self.command.timeout:g}"
-        message = f"the command did not end {within}"
-        if code != -signal.SIGKILL:  # it was not killed: it had ended
-            message = f"the command ended, but a process that it started did not close its output {within}: "
-            message = f"{message}redirect what background processes print, as in >/dev/null 2>&1"
-        return fetching.failure(self.name, message, code="source_timeout")
 
     def _failed(self, code: int, stderr: bytes) -> SourceError:
         lines = stderr.decode(errors="replace").strip().splitlines()

@@ -18,6 +18,9 @@ import anyio.abc
 
 from worker.core.model.secret import KEY_PREFIX
 
+QUIET_SECONDS = 5.0
+"""How long what a program left behind may print nothing before it is killed, if it has stdout open."""
+
 _MAX_STDERR_BYTES = 64 * 1024
 _SECRET_VARIABLES = ("CHARGE_API_KEY", "FLEET_SYNC_")
 
@@ -37,8 +40,7 @@ class Program:
 class Ended:
     """How a program ended. `stderr` is the end of what it printed there; a signal that ended it is a negative code.
 
-    `is_late` means that stdout may lack something: the program, or a process that has its stdout or stderr open, did
-    not end in time.
+    `is_late` means that the program, or a process that still printed for it, did not end in time.
     """
 
     stdout: bytes
@@ -66,7 +68,7 @@ async def run(program: Program) -> Ended:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(output.read_stderr, process)
                 tasks.start_soon(output.read_stdout, process)
-                await _end(process, output.ended)
+                await _end(process, output)
     finally:
         _kill(process)
         with anyio.CancelScope(shield=True), anyio.move_on_after(1):
@@ -101,7 +103,7 @@ class _Output:
     def __init__(self, most: int) -> None:
         self.stdout = bytearray()
         self.stderr = bytearray()
-        self.ended = anyio.Event()
+        self._ended = anyio.Event()
         self._most = most
 
     async def read_stdout(self, process: anyio.abc.Process) -> None:
@@ -110,7 +112,15 @@ class _Output:
             if len(self.stdout) > self._most:
                 _kill(process)
                 break
-        self.ended.set()
+        self._ended.set()
+
+    async def quiet(self) -> None:
+        """Wait until stdout has ended, or nothing has come for `QUIET_SECONDS`."""
+        before = -1
+        while not self._ended.is_set() and len(self.stdout) > before:
+            before = len(self.stdout)
+            with anyio.move_on_after(QUIET_SECONDS):
+                await self._ended.wait()
 
     async def read_stderr(self, process: anyio.abc.Process) -> None:
         """Keep the end of what is printed; a process whose stderr nobody reads would stop."""
@@ -118,11 +128,11 @@ class _Output:
             self.stderr = (self.stderr + part)[-_MAX_STDERR_BYTES:]
 
 
-async def _end(process: anyio.abc.Process, stdout_ended: anyio.Event) -> None:
+async def _end(process: anyio.abc.Process, output: _Output) -> None:
     """Wait until a program has ended and its stdout is complete, then kill what it leaves behind."""
     if await process.wait() == 0:
         # Others may still print for it, such as tee in `exec > >(tee log)`. They would be cut off.
-        await stdout_ended.wait()
+        await output.quiet()
     _kill(process)
 
 

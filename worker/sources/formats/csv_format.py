@@ -38,7 +38,7 @@ def parse(text: str, *, required: Collection[str], delimiter: str = "auto") -> t
 
 
 def _check_line_ends(text: str) -> None:
-    """Raise Malformed for a single CR outside of quoted cells if lines end in LF: it could hide a row from reviewers."""
+    """Raise Malformed for a single CR outside of quoted cells if lines end in LF: it could hide a row."""
     at = quotation_marks = 0
     for found in positions.LONE_CR.finditer(text) if "\n" in text else ():
         quotation_marks += text.count('"', at, found.start())
