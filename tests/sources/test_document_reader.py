@@ -50,6 +50,13 @@ def test_a_document_of_nothing_but_spaces_is_empty(suffix: str, data: bytes) -> 
     assert (contents.code, [str(each) for each in contents.problems]) == ("source_empty", [f"a:1:1: {positions.EMPTY}"])
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".yaml", ".json", ".toml", ".xlsx"])
+def test_a_pointer_of_git_lfs_is_named_as_such(suffix: str) -> None:
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 12\n"
+    (problem,) = document_reader.read("a", suffix, pointer.encode(), Options()).problems
+    assert "a Git LFS pointer, not the document" in str(problem)
+
+
 def _manifest(**says: object) -> bytes:
     return json.dumps(says).encode()
 

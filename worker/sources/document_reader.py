@@ -37,6 +37,8 @@ _CLOSED_FORMATS = frozenset({"json", "xlsx"})
 
 ENCODING_ADVICE = 'save the document as UTF-8, or name the encoding of the source, as in encoding = "cp1252"'
 _UNKNOWN_FORMAT = "neither its name nor its Content-Type says which format this is: set the source's format"
+_LFS_POINTER = b"version https://git-lfs"
+_IN_LFS = "a Git LFS pointer, not the document: commit the document itself, or run `git lfs pull` where a file is read"
 _NOT_A_TABLE = "[sources.rows] reads tables: save the document as CSV or xlsx, or remove that section"
 
 
@@ -66,6 +68,8 @@ def read(
     The format "auto" goes by `suffix`, the ending of its name, or else by `media_type`.
     """
     try:
+        if data.startswith(_LFS_POINTER):
+            raise positions.Malformed((1, 1), _IN_LFS)
         document_format = _format(suffix, media_type) if options.format == "auto" else options.format
         return _read(name, document_format, data, options, manifest)
     except positions.Malformed as malformed:

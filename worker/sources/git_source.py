@@ -31,7 +31,6 @@ _REFUSED = re.compile(
 )
 _OF_COPY = re.compile(r"\.lock'|not a git repository: '\.'|object file \./|loose object")
 """What git says of a repository in which it was killed, or whose files were lost with the machine's power."""
-_LFS_POINTER = b"version https://git-lfs"
 _PROTOCOLS = "file:http:https:ssh"
 
 
@@ -121,8 +120,6 @@ class GitFetcher:
             if kind == "tree" and not self.repository.any_suffix and suffix not in document_reader.SUFFIXES:
                 raise self.failure(f"{each} is not a membership document by its name: remove or rename it")
             data = await git.run("cat-file", "blob", f"{commit}:{each}", most=positions.MAX_BYTES)
-            if data.startswith(_LFS_POINTER):
-                raise self.failure(f"{each} is stored in Git LFS, which is not read: commit the document itself")
             documents.append(fetching.Document(f"{each}@{commit[:12]}", data, suffix=suffix))
         return tuple(documents), f"git:{identifier}"
 
