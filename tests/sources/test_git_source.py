@@ -77,7 +77,7 @@ def test_branches_and_tags_are_read_by_name(repository: git_repositories.Reposit
 
 
 class TestNames:
-    """Who may push tags, or references that are neither branch nor tag, need not be who may push to a branch."""
+    """The right to push tags, or references that are neither branch nor tag, is not the right to push to a branch."""
 
     @pytest.fixture
     def forged(self, repository: git_repositories.Repository) -> str:
