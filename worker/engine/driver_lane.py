@@ -2,8 +2,9 @@
 
 Invariants: a detach of a driver that the sources want in any fleet is sent only on a proof that the driver is in one of
 them; if an attach is not made, or is never seen, the driver's detaches are deferred; a membership that another writer
-removed during the run is restored once, or reported. Neighbours: `applier` runs the lanes side by side,
-`membership_writer` sends each write, `core.safety.driver_state` compares each reply with all that is wanted.
+removed during the run is restored once, or reported, and one that it added is reported. Neighbours: `applier` runs the
+lanes side by side, `membership_writer` sends each write, `core.safety.driver_state` compares each reply with all that
+is wanted.
 """
 
 from collections.abc import Callable, Sequence

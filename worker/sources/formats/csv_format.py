@@ -24,11 +24,11 @@ def parse(text: str, *, required: Collection[str], delimiter: str = "auto") -> t
     The rows are parsed while they are iterated. Raises Malformed if there is no header.
     """
     text = text.replace("\r\n", "\n")
+    faults: list[tuple[positions.Place, str]] = []
     if "\r" in text:
-        _check_line_ends(text)
+        faults += _hidden_line_ends(text)
         text = text.replace("\r", "\n")
     character = DELIMITERS.get(delimiter) or _recognize(text, required)
-    faults: list[tuple[positions.Place, str]] = []
     rows = _rows(text, character, faults)
     header = next(rows, None)
     if header is None:
@@ -37,15 +37,16 @@ def parse(text: str, *, required: Collection[str], delimiter: str = "auto") -> t
     return table.Table(header, rows, faults)
 
 
-def _check_line_ends(text: str) -> None:
-    """Raise Malformed for a single CR outside of quoted cells if lines end in LF: it could hide a row."""
+def _hidden_line_ends(text: str) -> Iterator[tuple[positions.Place, str]]:
+    """Yield the first single CR outside of quoted cells if lines end in LF: the row behind it could be hidden."""
     at = quotation_marks = 0
     for found in positions.LONE_CR.finditer(text) if "\n" in text else ():
         quotation_marks += text.count('"', at, found.start())
         at = found.start()
         if quotation_marks % 2 == 0:
             message = "a single carriage return ends no line here: remove it, or quote the cell"
-            raise positions.Malformed(positions.Lines(text).at(at), message)
+            yield positions.Lines(text).at(at), message
+            return
 
 
 def _recognize(text: str, required: Collection[str]) -> str:
