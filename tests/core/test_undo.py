@@ -144,8 +144,19 @@ def _plan(*changes: PastChange) -> dict[str, Any]:
 def test_what_happened_before_the_run_strands_no_driver() -> None:
     """The history is ordered for each driver, not over all of them."""
     history = [past(DETACH, A, run=EARLIER), past(ATTACH, A), past(DETACH, B, run=EARLIER), past(ATTACH, B)]
-    plan = undo.plan_inverse(RUN, history, worlds.seen({A: [VANS], B: [VANS]}))
+    seen = worlds.seen({A: [VANS], B: [VANS]})
+    plan = undo.plan_inverse(RUN, history, seen, report={})
     assert (plan.changes, plan.problems) == ((Change(DETACH, A, VANS), Change(DETACH, B, VANS)), ())
+    assert undo.plan_inverse(RUN, history, seen).changes == (), "it was killed, and may have sent the detaches again"
+
+
+def test_a_detach_that_the_run_sent_again_for_an_earlier_one_strands_the_driver() -> None:
+    history = [past(DETACH, A, DEPOT, run=EARLIER), past(ATTACH, A)]
+    again = {"action": "detach", "driver": A, "fleet": DEPOT, "outcome": "applied"}
+    report = {"started": format_time(past(ATTACH, A).recorded), "changes": [again]}
+    plan = undo.plan_inverse(RUN, history, worlds.seen({A: [VANS]}), report=report)
+    assert plan.changes == ()
+    assert "run_1 detached the driver" in problems(plan)[f"{A}/{VANS}"]
 
 
 def test_a_repair_is_not_undone() -> None:

@@ -51,7 +51,7 @@ def plan_inverse(
     done = [past for change, past in own.items() if change in planned]
     changes, problems = _inverted(done, history, actual)
     problems += [_not_undone(change, "it restored what another client had removed") for change in own.keys() - planned]
-    stranding = _stranding(run, changes, history, actual)
+    stranding = _stranding(run, changes, history, actual, report=report)
     problems += [_not_undone(change, reason) for change, reason in stranding.items()]
     changes = [change for change in changes if change not in stranding]
     problems += _sent_again(run, history, report or {})
@@ -85,18 +85,25 @@ def _inverted(
 
 
 def _stranding(
-    run: RunId, changes: Sequence[Change], history: Sequence[PastChange], actual: Actual
+    run: RunId,
+    changes: Sequence[Change],
+    history: Sequence[PastChange],
+    actual: Actual,
+    *,
+    report: Mapping[str, Any] | None,
 ) -> dict[Change, str]:
     """Return the detaches that would leave a moved driver in no fleet, each with the reason not to make it.
 
     This run or a later one detached the driver from the former fleet, and this plan does not attach the driver again.
+    The run may have sent again what an earlier one began; its report says what, and without one all detaches count.
     """
     after = _concerned(changes, actual)
+    made = reported(report)
     lost: dict[DriverId, PastChange] = {}
     reached: set[DriverId] = set()
     for each in history:
         driver = each.change.driver
-        if each.run == run:
+        if each.run == run or each.change in made or report is None:
             reached.add(driver)
         if driver in reached and each.change.action is Action.DETACH and each.outcome in _POSSIBLY_DONE:
             lost[driver] = each
