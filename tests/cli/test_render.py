@@ -219,6 +219,12 @@ def test_held_attaches_are_not_counted_as_detaches() -> None:
         assert "Held: some detaches wait for approval" in _result(*results, guarded=new_plan(held=held[1:]))
 
 
+def test_a_paused_run_says_whether_it_wrote_anything() -> None:
+    assert "Paused: nothing was written." in _result(guarded=new_plan(ATTACH), paused=True)
+    done = ChangeResult(DETACH, Applied(1))
+    assert "Done, except for paused fleets: 1 applied" in _result(done, guarded=new_plan(ATTACH, DETACH), paused=True)
+
+
 def test_the_inverse_of_a_run_says_how_to_allow_what_is_held_of_it() -> None:
     held = (HeldChange(DETACH, guard.PER_RUN, "too many"),)
     page = render.inverse(plan_builder.PlanResult(DESIRED, ACTUAL, new_plan(ATTACH, held=held)), run="run_1", rate=2.5)

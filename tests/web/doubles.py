@@ -314,7 +314,7 @@ class Service:
         self.synced = 0
         self.approved: list[str] = []
         self.by: list[str] = []
-        """Who did what was done."""
+        """The names of the people who acted."""
         self.fails: FleetSyncError | None = None
         self._changed = anyio.Event()
 

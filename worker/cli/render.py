@@ -122,7 +122,7 @@ _RESULTS = {
     RunResult.CONVERGED: "Converged",
     RunResult.OBSERVED: "Nothing was changed: `[sync] apply` is false",
     RunResult.HELD: "Held: some {} wait for approval",
-    RunResult.PAUSED: "Done, but for paused fleets",
+    RunResult.PAUSED: "Done, except for paused fleets",
     RunResult.PARTIAL: "Not everything could be done",
     RunResult.FAILED: "Failed",
 }
