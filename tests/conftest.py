@@ -119,6 +119,8 @@ def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:
         callspec = getattr(item, "callspec", None)
         if callspec and callspec.params.get("anyio_backend") == "trio":
             item.add_marker("second_loop")
+            if item.get_closest_marker("integration"):  # these are the slowest, and the program runs on asyncio
+                item.add_marker("slow")
 
 
 @pytest.fixture(autouse=True)
